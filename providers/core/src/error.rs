@@ -1,0 +1,109 @@
+//! The one error of all providers.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong, as far as anybody acts on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The secret, or this version of it, does not exist. Exact: deletionPolicy removes what is not found.
+    NotFound,
+    /// We are known and may not do this.
+    Denied,
+    /// The store does not accept our login.
+    Unauthenticated,
+    /// The store asks us to slow down.
+    Throttled,
+    /// The store, or the way to it, is down.
+    Unavailable,
+    /// No answer in time.
+    Timeout,
+    /// The certificate, or the TLS handshake, is not right.
+    Tls,
+    /// The store's spec, a credential it names, or the request is wrong and stays wrong until somebody changes it.
+    Invalid,
+    /// The answer is not what this store's API promises, or the value is not of the form that was asked for.
+    Malformed,
+    /// This store cannot do that.
+    Unsupported,
+    /// A credential of a ClusterSecretStore has no namespace and there is none to take it from: the store can be
+    /// used from a namespace, but not checked by itself.
+    Referent,
+}
+
+impl ErrorKind {
+    /// The name for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not_found",
+            Self::Denied => "denied",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Throttled => "throttled",
+            Self::Unavailable => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Invalid => "invalid",
+            Self::Malformed => "malformed",
+            Self::Unsupported => "unsupported",
+            Self::Referent => "referent",
+        }
+    }
+
+    /// Whether the same request may well succeed in a moment, with nothing changed.
+    pub fn is_temporary(self) -> bool {
+        matches!(self, Self::Throttled | Self::Unavailable | Self::Timeout)
+    }
+}
+
+/// An error of a store.
+///
+/// The message is in our own words and a pure function of the cause: it holds no time, attempt or request id, and
+/// no text from a response, since responses and parsers quote values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    retry_after: Option<Duration>,
+}
+
+impl Error {
+    /// An error of this kind; `message` says what is wrong and, where there is one, the next step.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), retry_after: None }
+    }
+
+    /// The same error with the time the store asked us to wait.
+    pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
+        self.retry_after = retry_after;
+        self
+    }
+
+    /// The same error, said in the context of something larger: `context: message`.
+    pub fn context(mut self, context: impl fmt::Display) -> Self {
+        self.message = format!("{context}: {}", self.message);
+        self
+    }
+
+    /// What kind of error this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// What is wrong, for a person.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// How long the store asked us to wait, where it did.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,208 @@
+//! Taking values out of JSON that holds secrets, without copies that nobody zeroes and without losing a digit.
+//!
+//! [`RawValue`] borrows from the text, so that parsing an object copies no value. Errors of the parser quote what
+//! they choke on; here they are dropped and said in our own words.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::{SecretBuf, SecretBytes};
+
+/// Reads a JSON object, its values as they stand in the text; of a repeated key the last counts. `None` where
+/// `bytes` is anything else.
+pub fn object(bytes: &[u8]) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// Reads a JSON array. `None` where `bytes` is anything else.
+pub fn array(bytes: &[u8]) -> Option<Vec<&RawValue>> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// Reads any JSON value. `None` where `bytes` is not JSON.
+pub fn value(bytes: &[u8]) -> Option<&RawValue> {
+    serde_json::from_slice(bytes).ok()
+}
+
+/// A JSON value as the bytes of a secret: a string without quotes, `null` as nothing, all else as it stands.
+pub fn to_bytes(raw: &RawValue) -> SecretBytes {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'"') => unquote(text).into(),
+        Some(b'n') => SecretBytes::default(),
+        _ => SecretBytes::new(text.as_bytes().to_vec()),
+    }
+}
+
+/// Writes a JSON value compactly with the keys of objects sorted, numbers digit for digit, as Go's `json.Marshal`
+/// writes what it read: `<`, `>`, `&`, U+2028 and U+2029 in strings as `\u` escapes. `None` where it is nested more
+/// than 128 deep, which the parser lets pass and a stack may not bear.
+pub fn canonical(raw: &RawValue) -> Option<SecretBytes> {
+    let mut out = SecretBuf::with_capacity(raw.get().len());
+    write_canonical(raw.get(), 128, &mut out)?;
+    Some(out.into())
+}
+
+fn write_canonical(text: &str, depth: usize, out: &mut SecretBuf) -> Option<()> {
+    let inside = depth.checked_sub(1)?;
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            out.push(b'{');
+            for (n, (key, value)) in object(text.as_bytes())?.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                quote(key.as_bytes(), out);
+                out.push(b':');
+                write_canonical(value.get(), inside, out)?;
+            }
+            out.push(b'}');
+        }
+        Some(b'[') => {
+            out.push(b'[');
+            for (n, value) in array(text.as_bytes())?.iter().enumerate() {
+                if n > 0 {
+                    out.push(b',');
+                }
+                write_canonical(value.get(), inside, out)?;
+            }
+            out.push(b']');
+        }
+        Some(b'"') => quote(unquote(text).expose(), out),
+        _ => out.extend(text.as_bytes()),
+    }
+    Some(())
+}
+
+fn quote(text: &[u8], out: &mut SecretBuf) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        match byte {
+            b'"' | b'\\' => out.extend(&[b'\\', byte]),
+            b'\n' => out.extend(b"\\n"),
+            b'\r' => out.extend(b"\\r"),
+            b'\t' => out.extend(b"\\t"),
+            0x08 => out.extend(b"\\b"),
+            0x0c => out.extend(b"\\f"),
+            0..0x20 | b'<' | b'>' | b'&' => {
+                out.extend(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
+            0xe2 if matches!(tail, [0x80, 0xa8 | 0xa9, ..]) => {
+                out.extend(if tail[1] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
+                rest = &tail[2..];
+                continue;
+            }
+            _ => out.push(byte),
+        }
+        rest = tail;
+    }
+    out.push(b'"');
+}
+
+/// Takes the quotes and escapes off a JSON string that a parser has accepted. Half a surrogate pair becomes U+FFFD,
+/// as in Go.
+fn unquote(text: &str) -> SecretBuf {
+    let inner = &text.as_bytes()[1..text.len() - 1];
+    let mut out = SecretBuf::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte != b'\\' {
+            out.push(byte);
+            continue;
+        }
+        let Some((&escape, tail)) = rest.split_first() else { break };
+        rest = tail;
+        match escape {
+            b'n' => out.push(b'\n'),
+            b'r' => out.push(b'\r'),
+            b't' => out.push(b'\t'),
+            b'b' => out.push(0x08),
+            b'f' => out.push(0x0c),
+            b'u' => {
+                let (c, tail) = unescape_unicode(rest);
+                rest = tail;
+                out.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// Reads the four digits after `\u`, and the second half of a surrogate pair where there is one.
+fn unescape_unicode(text: &[u8]) -> (char, &[u8]) {
+    let Some(high) = hex4(text) else { return (char::REPLACEMENT_CHARACTER, text) };
+    let rest = &text[4..];
+    if !(0xd800..0xdc00).contains(&high) {
+        return (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), rest);
+    }
+    match rest.strip_prefix(b"\\u").and_then(hex4) {
+        Some(low) if (0xdc00..0xe000).contains(&low) => {
+            let c = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+            (char::from_u32(c).unwrap_or(char::REPLACEMENT_CHARACTER), &rest[6..])
+        }
+        _ => (char::REPLACEMENT_CHARACTER, rest),
+    }
+}
+
+fn hex4(text: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(text.get(..4)?).ok()?;
+    u32::from_str_radix(digits, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(json: &str) -> Vec<u8> {
+        to_bytes(value(json.as_bytes()).unwrap()).expose().to_vec()
+    }
+
+    #[test]
+    fn values_become_bytes() {
+        for (json, expected) in [
+            (r#""plain""#, "plain"),
+            (r#""a\"b\\c\/d\n\u00e9\ud83d\ude00""#, "a\"b\\c/d\né😀"),
+            (r#""lone \ud83d end""#, "lone \u{fffd} end"),
+            ("12345678901234567890", "12345678901234567890"),
+            ("1.50", "1.50"),
+            ("true", "true"),
+            ("null", ""),
+            (r#"{"a": [1, "x"]}"#, r#"{"a": [1, "x"]}"#),
+            (r#""""#, ""),
+        ] {
+            assert_eq!(String::from_utf8(bytes(json)).unwrap(), expected, "{json}");
+        }
+    }
+
+    #[test]
+    fn canonical_sorts_keys_and_keeps_digits() {
+        let json = r#" { "b" : [ 1.50 , {"z":null,"a":"<&>\u2028\u0001"} ], "a" : 12345678901234567890 } "#;
+        let canonical = canonical(value(json.as_bytes()).unwrap()).unwrap();
+        assert_eq!(
+            canonical.expose_str().unwrap(),
+            r#"{"a":12345678901234567890,"b":[1.50,{"a":"\u003c\u0026\u003e\u2028\u0001","z":null}]}"#
+        );
+    }
+
+    #[test]
+    fn a_deep_nest_is_refused_not_a_crash() {
+        let json = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        assert_eq!(canonical(value(json.as_bytes()).unwrap()), None);
+    }
+
+    #[test]
+    fn what_is_not_json_is_none() {
+        for text in ["", "plain", "{", r#"{"a":1} x"#, "[1,"] {
+            assert!(value(text.as_bytes()).is_none(), "{text}");
+            assert!(object(text.as_bytes()).is_none(), "{text}");
+        }
+        assert!(object(b"[1]").is_none());
+        assert!(value(b"\xff").is_none());
+    }
+}

@@ -1,0 +1,143 @@
+//! The trait that every store implements.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{Credentials, Error, SecretBytes};
+
+/// What to fetch: one secret of a store, whole. Properties are taken out of the value later, once for all stores.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The name or path as the user wrote it (`remoteRef.key`).
+    pub name: String,
+    /// The version or stage as the user wrote it; `None` is the current one.
+    pub version: Option<String>,
+    /// Whether to fetch what the store knows about the secret instead of its value (`metadataPolicy: Fetch`).
+    pub metadata: bool,
+}
+
+/// What a store lets its clients do; shown in the store's status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Secrets can be read.
+    ReadOnly,
+    /// Secrets can be written.
+    WriteOnly,
+    /// Both.
+    ReadWrite,
+}
+
+impl Access {
+    /// The word in `status.capabilities`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ReadOnly => "ReadOnly",
+            Self::WriteOnly => "WriteOnly",
+            Self::ReadWrite => "ReadWrite",
+        }
+    }
+}
+
+/// How `remoteRef.property` is looked up in a value; External Secrets Operator differs by store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PropertyLookup {
+    /// As a path only.
+    #[default]
+    Path,
+    /// A top-level key of exactly this name first, then as a path.
+    ExactThenPath,
+}
+
+/// What a store can do. Everything is off by default, so that a new field is a safe addition.
+#[derive(Clone, Copy, Debug)]
+pub struct Capabilities {
+    /// What `status.capabilities` says.
+    pub access: Access,
+    /// The most keys that one [`Provider::fetch`] takes; 1 where the store has no batch call.
+    pub max_batch: usize,
+    /// Whether [`Key::version`] means something here.
+    pub versions: bool,
+    /// Whether [`Key::metadata`] can be answered.
+    pub metadata: bool,
+    /// How a property is looked up.
+    pub property: PropertyLookup,
+    /// Whether a missing property counts as a missing secret for deletionPolicy.
+    pub missing_property_is_not_found: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self {
+            access: Access::ReadOnly,
+            max_batch: 1,
+            versions: false,
+            metadata: false,
+            property: PropertyLookup::Path,
+            missing_property_is_not_found: false,
+        }
+    }
+}
+
+/// A store, logged in and ready. It lives as long as the store's spec and credentials stay the same, is shared by
+/// all who use the store, and renews its own login.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// What this store can do. Constant for the life of the provider.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Fetches up to [`Capabilities::max_batch`] distinct keys.
+    ///
+    /// - Answers one result per key, in the order of `keys`; an error of one key never touches another's result.
+    /// - The outer error is for a call that failed as a whole.
+    /// - A key that the store says does not exist is [`NotFound`](crate::ErrorKind::NotFound), and nothing else is:
+    ///   a key that an answer simply leaves out is [`Malformed`](crate::ErrorKind::Malformed).
+    /// - A key that asks for a version or metadata where the capability is off is
+    ///   [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// - A store that keeps several fields per secret answers them as one JSON object: compact, keys sorted,
+    ///   numbers digit for digit.
+    /// - Never retries and never caches a value.
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error>;
+
+    /// Checks that the store can be reached and that the login is good, without reading a secret.
+    async fn validate(&self) -> Result<(), Error>;
+}
+
+/// Where a provider reports the calls it makes, for metrics. Called once per attempt on the wire.
+pub trait Calls: Send + Sync {
+    /// `call` is the name External Secrets Operator's metric uses for it, such as `ReadSecretData`.
+    fn record(&self, provider: &'static str, call: &'static str, ok: bool, elapsed: Duration);
+}
+
+impl Calls for () {
+    fn record(&self, _: &'static str, _: &'static str, _: bool, _: Duration) {}
+}
+
+/// What a provider is built with.
+#[derive(Clone)]
+pub struct BuildContext {
+    /// Where to get secrets, tokens and CA bundles that the spec refers to.
+    pub credentials: Arc<dyn Credentials>,
+    /// Where to report calls.
+    pub calls: Arc<dyn Calls>,
+    /// Whether the store's URLs may lead to link-local addresses, where clouds keep their metadata services. Off for
+    /// stores of a namespace, whose authors need not be trusted with what the node may reach.
+    pub allow_link_local: bool,
+}
+
+/// The future that [`Registration::build`] gives.
+pub type BuildFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn Provider>, Error>> + Send + 'a>>;
+
+/// How a provider crate presents itself to the registry.
+#[derive(Clone, Copy)]
+pub struct Registration {
+    /// The key under `spec.provider`.
+    pub name: &'static str,
+    /// Whether the store's status should warn that nobody maintains this provider.
+    pub maintained: bool,
+    /// Builds the provider from what stands under that key, logging in where the method needs a login.
+    pub build: for<'a> fn(&'a serde_json::Value, BuildContext) -> BuildFuture<'a>,
+}
