@@ -1,1 +1,20 @@
-#![doc = "placeholder"]
+//! The `external-secrets.io/v1` API: its types for the operator, and its CustomResourceDefinitions for the cluster.
+//!
+//! The two are written apart on purpose. The types read: they take whatever an API server may have stored, however old,
+//! and leave judgement to the operator, which can say in a condition what is wrong. The schema judges what is new.
+//! Neither drops what it doesn't know: the schema preserves unknown fields, and the operator never writes a spec back.
+
+pub mod condition;
+pub mod duration;
+mod external_secret;
+mod lenient;
+pub mod names;
+mod resource;
+mod store;
+
+pub use condition::Condition;
+pub use external_secret::*;
+pub use store::*;
+
+#[cfg(test)]
+mod tests;

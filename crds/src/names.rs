@@ -1,0 +1,70 @@
+//! Every name that users, tools and External Secrets Operator itself know us by.
+//!
+//! They are wire format: a changed letter here orphans Secrets in a cluster that was taken over.
+
+/// API group of ExternalSecret, SecretStore and ClusterSecretStore.
+pub const GROUP: &str = "external-secrets.io";
+/// The version of [`GROUP`] that is served and stored.
+pub const VERSION: &str = "v1";
+/// The version of [`GROUP`] that is listed in the CRDs, and neither served nor stored.
+pub const OLD_VERSION: &str = "v1beta1";
+/// API group of the generators and of GeneratorState.
+pub const GENERATORS_GROUP: &str = "generators.external-secrets.io";
+/// `apiVersion` of every generator.
+pub const GENERATORS_API_VERSION: &str = "generators.external-secrets.io/v1alpha1";
+/// kubectl category that all kinds share.
+pub const CATEGORY: &str = "external-secrets";
+
+/// Label on every target that we manage; its value is [`MANAGED`].
+pub const LABEL_MANAGED: &str = "reconcile.external-secrets.io/managed";
+/// Value of [`LABEL_MANAGED`].
+pub const MANAGED: &str = "true";
+/// Label on Owner targets: ObjectHash of `namespace/name` of the ExternalSecret.
+pub const LABEL_CREATED_BY: &str = "reconcile.external-secrets.io/created-by";
+/// Label of Secrets and ConfigMaps that a webhook store may read; its value is [`TYPE_WEBHOOK`].
+pub const LABEL_TYPE: &str = "external-secrets.io/type";
+/// Value of [`LABEL_TYPE`].
+pub const TYPE_WEBHOOK: &str = "webhook";
+/// Label on the CRDs; its value is [`COMPONENT_CONTROLLER`].
+pub const LABEL_COMPONENT: &str = "external-secrets.io/component";
+/// Value of [`LABEL_COMPONENT`].
+pub const COMPONENT_CONTROLLER: &str = "controller";
+/// Label of a GeneratorState: which entry of which object owns it.
+pub const LABEL_GENERATOR_OWNER: &str = "generators.external-secrets.io/owner-key";
+
+/// Annotation on a target: ObjectHash of its data as we wrote it.
+pub const ANNOTATION_DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
+/// Annotation that a user changes, to any value, to have an object refreshed now.
+pub const ANNOTATION_FORCE_SYNC: &str = "external-secrets.io/force-sync";
+/// Annotation on a store that silences the warnings about unmaintained and deprecated providers.
+pub const ANNOTATION_IGNORE_MAINTENANCE: &str = "external-secrets.io/ignore-maintenance-checks";
+
+/// Finalizer of an ExternalSecret.
+pub const FINALIZER_EXTERNAL_SECRET: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
+/// Finalizer of a ClusterExternalSecret.
+pub const FINALIZER_CLUSTER_EXTERNAL_SECRET: &str = "externalsecrets.external-secrets.io/clusterexternalsecret-cleanup";
+/// Finalizer that a ClusterExternalSecret puts on a namespace: this, then its own name.
+pub const FINALIZER_NAMESPACE_PREFIX: &str = "externalsecrets.external-secrets.io/ces-";
+/// Finalizer of a PushSecret with deletionPolicy Delete.
+pub const FINALIZER_PUSH_SECRET: &str = "pushsecret.externalsecrets.io/finalizer";
+/// Finalizer of a store while a PushSecret with deletionPolicy Delete uses it.
+pub const FINALIZER_STORE: &str = "secretstore.externalsecrets.io/finalizer";
+/// Finalizer of a GeneratorState.
+pub const FINALIZER_GENERATOR_STATE: &str = "generatorstate.externalsecrets.io/finalizer";
+
+/// Field manager of a target: this, then the name of its ExternalSecret (or `sha3/` and its hash where that gets too long).
+pub const FIELD_MANAGER_PREFIX: &str = "externalsecrets.external-secrets.io/";
+
+/// `source.component` of events about ExternalSecrets.
+pub const EVENTS_EXTERNAL_SECRET: &str = "external-secrets";
+/// `source.component` of events about PushSecrets.
+pub const EVENTS_PUSH_SECRET: &str = "pushsecret";
+/// `source.component` of events about SecretStores.
+pub const EVENTS_SECRET_STORE: &str = "secret-store";
+/// `source.component` of events about ClusterSecretStores.
+pub const EVENTS_CLUSTER_SECRET_STORE: &str = "cluster-secret-store";
+
+/// The condition that says whether an object works.
+pub const CONDITION_READY: &str = "Ready";
+/// The condition that exists for metrics of deleted objects only.
+pub const CONDITION_DELETED: &str = "Deleted";
