@@ -29,6 +29,8 @@ pub enum ErrorKind {
     /// A credential of a ClusterSecretStore has no namespace and there is none to take it from: the store can be
     /// used from a namespace, but not checked by itself.
     Referent,
+    /// The check of the store could not come to a result; the store may well be usable.
+    Unverified,
 }
 
 impl ErrorKind {
@@ -46,6 +48,7 @@ impl ErrorKind {
             Self::Malformed => "malformed",
             Self::Unsupported => "unsupported",
             Self::Referent => "referent",
+            Self::Unverified => "unverified",
         }
     }
 
