@@ -510,7 +510,6 @@ words! {
 
 words! {
     /// What the result of a merge is.
-    #[expect(clippy::upper_case_acronyms, reason = "the variant is the word on the wire")]
     MergeStrategy {
         /// One key for each field.
         default Extract,

@@ -10,11 +10,15 @@ mod external_secret;
 mod lenient;
 pub mod names;
 mod resource;
+mod schema;
 mod store;
+mod yaml;
 
 pub use condition::Condition;
 pub use external_secret::*;
+pub use schema::{crds, file_name};
 pub use store::*;
+pub use yaml::yaml;
 
 #[cfg(test)]
 mod tests;

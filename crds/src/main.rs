@@ -1,0 +1,11 @@
+//! Writes the CRDs into `crds/yaml`: run it (`cargo run -p keyferry-crds`) after changing the schema.
+
+use std::path::Path;
+
+fn main() -> std::io::Result<()> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml");
+    std::fs::create_dir_all(&folder)?;
+    keyferry_crds::crds()
+        .iter()
+        .try_for_each(|crd| std::fs::write(folder.join(keyferry_crds::file_name(crd)), keyferry_crds::yaml(crd)))
+}

@@ -1,0 +1,329 @@
+//! The schema of ExternalSecret.
+//!
+//! Defaults are those of External Secrets Operator 2.9 and no others: a default more is a difference that Argo CD shows for
+//! ever. In particular nothing under `remoteRef`, `extract` and `find` has one, and `secretStoreRef.kind` has none.
+//!
+//! Bounds are as wide as the cost limits of CEL let them be, far beyond what fits into a Secret. They only exist where a
+//! rule runs once an item. What CEL can't see, or can't afford, the operator checks and reports in a condition:
+//! - duplicate `data[].secretKey` under deletionPolicy Retain (quadratic in the number of entries);
+//! - durations, cron schedules, regular expressions and templates that don't parse;
+//! - a Secret type that is forbidden only once it has been rendered.
+
+use serde_json::json;
+
+use super::node::*;
+use super::shared::conditions;
+use crate::external_secret::*;
+
+pub(super) fn spec() -> Node {
+    object("What to fetch, how often, and what to make of it.")
+        .field(
+            "refreshPolicy",
+            word(
+                "When to refresh: Periodic (if not set), CreatedOnce, or OnChange of this object.",
+                RefreshPolicy::NAMES,
+            ),
+        )
+        .field(
+            "refreshInterval",
+            string("Time between two refreshes, like 1h, 15m or 90s; 0 fetches once.")
+                .default(json!(DEFAULT_REFRESH_INTERVAL)),
+        )
+        .field("secretStoreRef", store_ref("The store of every entry that doesn't name one."))
+        .field("target", target())
+        .field("syncWindows", sync_windows())
+        .field("data", list("Single values, each under a key of its own.", data_entry()).at_most(20_000))
+        .field(
+            "dataFrom",
+            list(
+                "Whole secrets, searches and generators; a later entry wins over an earlier one, data wins over all.",
+                data_from_entry(),
+            )
+            .at_most(5_000),
+        )
+        .rule(
+            "(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0)",
+            "nothing to fetch: add an entry to data or dataFrom",
+        )
+}
+
+fn store_ref(description: &str) -> Node {
+    object(description)
+        .field("name", object_name("Name of the store."))
+        .field("kind", word("Kind of the store; SecretStore if not set.", StoreKind::NAMES))
+}
+
+/// Is the target a Secret? A manifest may name that kind too.
+const IS_SECRET: &str = "(!has(self.manifest) || (self.manifest.apiVersion == 'v1' && self.manifest.kind == 'Secret'))";
+
+fn target() -> Node {
+    let manifest = object("Kind of the object to write, where that is not a Secret (the operator must allow it).")
+        .required("apiVersion", string("Its group and version, like v1 or apps/v1.").set("minLength", json!(1)))
+        .required("kind", string("Its kind, like ConfigMap.").set("minLength", json!(1)));
+    object("The object to write.")
+        .field("name", object_name("Its name; that of the ExternalSecret if not set."))
+        .field(
+            "creationPolicy",
+            word(
+                "Owner: made and owned; Orphan: made, stays; Merge: keys added to what is there; CreateOrMerge: both; None: nothing is written.",
+                CreationPolicy::NAMES,
+            )
+            .default(json!("Owner")),
+        )
+        .field(
+            "deletionPolicy",
+            word(
+                "When the store has lost a value: Retain is an error, Delete drops the key and at last the Secret, Merge only the keys.",
+                DeletionPolicy::NAMES,
+            )
+            .default(json!("Retain")),
+        )
+        .field("immutable", boolean("Make the Secret immutable."))
+        .field("manifest", manifest)
+        .field("template", template())
+        .default(json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"}))
+        .rule_at(
+            ".deletionPolicy",
+            "!(self.deletionPolicy == 'Delete' && self.creationPolicy in ['Merge', 'CreateOrMerge', 'None'])",
+            "deletionPolicy Delete would delete an object that this creationPolicy does not own: use creationPolicy Owner, or deletionPolicy Merge or Retain",
+        )
+        .rule_at(
+            ".deletionPolicy",
+            "!(self.deletionPolicy == 'Merge' && self.creationPolicy == 'None')",
+            "deletionPolicy Merge removes keys, but creationPolicy None never writes any: use deletionPolicy Retain or another creationPolicy",
+        )
+        .rule_at(
+            ".template.type",
+            &format!("!({IS_SECRET} && has(self.template) && has(self.template.type) && self.template.type == 'bootstrap.kubernetes.io/token')"),
+            "a bootstrap token lets its holder join the cluster, so it can't be written from a store: use another type",
+        )
+        .rule_at(
+            ".template.type",
+            &format!(
+                "!({IS_SECRET} && has(self.template) && has(self.template.type) && self.template.type == 'kubernetes.io/service-account-token' \
+                 && ((has(self.template.metadata) && has(self.template.metadata.annotations) && 'kubernetes.io/service-account.name' in self.template.metadata.annotations) \
+                 || (has(self.template.templateFrom) && self.template.templateFrom.exists(t, has(t.target) && t.target.lowerAscii() == 'annotations'))))"
+            ),
+            "Kubernetes would fill this Secret with a token of the annotated ServiceAccount: use another type, or drop the annotation kubernetes.io/service-account.name and every templateFrom whose target is Annotations",
+        )
+        .rule_at(
+            ".template.templateFrom",
+            &format!(
+                "!({IS_SECRET} && has(self.template) && has(self.template.templateFrom)) \
+                 || self.template.templateFrom.all(t, !has(t.target) || t.target.lowerAscii() in ['', 'data', 'annotations', 'labels'])"
+            ),
+            "a Secret has only Data, Annotations and Labels: correct the target of this templateFrom, or set target.manifest for another kind of object",
+        )
+}
+
+fn template() -> Node {
+    let metadata = object(
+        "What to add to the target's metadata; once a template is there, nothing is copied from the ExternalSecret.",
+    )
+    .field("annotations", map_of_strings("Annotations; values may be templates."))
+    .field("labels", map_of_strings("Labels; values may be templates."))
+    .field("finalizers", strings("Finalizers; they are added, and never removed."));
+    object("How to shape the target.")
+        .field("type", string("Type of the Secret."))
+        .field("engineVersion", word("The template language.", EngineVersion::NAMES).default(json!("v2")))
+        .field(
+            "mergePolicy",
+            word("Replace: rendered keys are all there is; Merge: fetched keys stay beside them.", MergePolicy::NAMES)
+                .default(json!("Replace")),
+        )
+        .field("metadata", metadata)
+        .field("data", map_of_strings("Templates, by the key that their result goes to."))
+        .field(
+            "templateFrom",
+            list("Templates kept elsewhere, in order; data wins over them.", template_from()).at_most(1_000),
+        )
+}
+
+fn template_from() -> Node {
+    object("Templates from one place.")
+        .field("configMap", template_ref("A ConfigMap that holds templates."))
+        .field("secret", template_ref("A Secret that holds templates."))
+        .field("literal", string("A template that renders to a YAML map of keys and values."))
+        .field(
+            "target",
+            string("Where the results go: Data, Annotations or Labels; other kinds of object take Spec and paths too.")
+                .set("maxLength", json!(1024))
+                .default(json!("Data")),
+        )
+        .field(
+            "valuesDecodingStrategy",
+            word("How rendered values are decoded; as they are if not set.", DecodingStrategy::NAMES),
+        )
+}
+
+fn template_ref(description: &str) -> Node {
+    let item = object("One key that holds a template.").required("key", data_key("The key.")).field(
+        "templateAs",
+        word("Values: the result is the value of this key; KeysAndValues: it is a YAML map.", TemplateScope::NAMES)
+            .default(json!("Values")),
+    );
+    object(description)
+        .required("name", object_name("Its name."))
+        .required("items", list("Which of its keys to use.", item))
+}
+
+fn sync_windows() -> Node {
+    let window = object("One window.")
+        .required(
+            "schedule",
+            string("When it opens, in UTC: five cron fields, a name like @daily, or @every and a duration.")
+                .set("minLength", json!(1))
+                .pattern(r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every \S.*|\S+( \S+){4})$"),
+        )
+        .required("duration", string("How long it stays open, like 8h."));
+    object("When periodic refreshes may run; changes of this object are not held back.")
+        .required(
+            "kind",
+            word("allow: refreshes run only inside of the windows; deny: only outside.", SyncWindowKind::NAMES),
+        )
+        .required("windows", list("The windows.", window).set("minItems", json!(1)))
+}
+
+fn data_entry() -> Node {
+    object("One value.")
+        .required("secretKey", data_key("Key in the target."))
+        .required("remoteRef", remote_ref("Where the value is."))
+        .field("sourceRef", source_ref("Another store for this entry (generators work in dataFrom only)."))
+}
+
+fn remote_ref(description: &str) -> Node {
+    fetched(object(description).required("key", string("Name of the secret in the store.")))
+        .field("property", string("Field inside of the secret, like user or a.b.0."))
+        .field("version", string("Version of the secret; the current one if not set."))
+        .field(
+            "metadataPolicy",
+            word("Fetch: get the tags or labels of the secret, not its value; None if not set.", MetadataPolicy::NAMES),
+        )
+}
+
+/// What can be said about every fetched value.
+fn fetched(node: Node) -> Node {
+    node.field(
+        "conversionStrategy",
+        word(
+            "How names become keys of a Secret: Default (if not set) puts _ for what a key can't hold, Unicode its code point.",
+            ConversionStrategy::NAMES,
+        ),
+    )
+    .field(
+        "decodingStrategy",
+        word("How values are decoded; None if not set, Auto takes base64 where it looks like it.", DecodingStrategy::NAMES),
+    )
+    .field("nullBytePolicy", word("Fail: a zero byte in a value is an error; Ignore if not set.", NullBytePolicy::NAMES))
+}
+
+fn data_from_entry() -> Node {
+    object("Several values.")
+        .field("extract", remote_ref("Every field of one secret."))
+        .field("find", find())
+        .field("rewrite", list("Changes to the keys, in order.", rewrite()))
+        .field("sourceRef", source_ref("Another store for this entry, or a generator."))
+        .rule("!(has(self.extract) && has(self.find))", "extract and find are two sources: make two entries of them")
+        .rule(
+            "!((has(self.extract) || has(self.find)) && has(self.sourceRef) && has(self.sourceRef.generatorRef))",
+            "a generator has nothing to extract or find: make two entries, or name a storeRef",
+        )
+        .rule(
+            "has(self.extract) || has(self.find) || has(self.sourceRef)",
+            "this entry has no source: add extract, find or sourceRef",
+        )
+}
+
+fn find() -> Node {
+    let name = object("Names to find.")
+        .field("regexp", string("Regular expression (RE2) that the name must match somewhere."));
+    fetched(object("Every secret that matches."))
+        .field("path", string("Where to begin."))
+        .field("name", name)
+        .field("tags", map_of_strings("Tags that the secret must have."))
+}
+
+fn rewrite() -> Node {
+    let merge = object("Make one of all values, which must be JSON objects.")
+        .field("into", string("Key of the result, with strategy JSON.").default(json!("")))
+        .field("priority", strings("Keys whose fields win, the last one most."))
+        .field(
+            "priorityPolicy",
+            word(
+                "Strict: every key of priority must be there; IgnoreNotFound: it need not.",
+                MergePriorityPolicy::NAMES,
+            )
+            .default(json!("Strict")),
+        )
+        .field(
+            "conflictPolicy",
+            word(
+                "Error: a field may come from one value only; Ignore: the later one wins.",
+                MergeConflictPolicy::NAMES,
+            )
+            .default(json!("Error")),
+        )
+        .field(
+            "strategy",
+            word("Extract: a key for each field; JSON: one key that holds all.", MergeStrategy::NAMES)
+                .default(json!("Extract")),
+        );
+    let regexp = object("Search and replace.")
+        .required("source", string("Regular expression (RE2) to search for."))
+        .required("target", string("Replacement, with $1 for the first group."));
+    let transform =
+        object("Render each key.").required("template", string("Template of the new key; .value is the old one."));
+    object("One change.")
+        .field("merge", merge)
+        .field("regexp", regexp)
+        .field("transform", transform)
+        .exactly_one_field()
+}
+
+/// Kinds that a generatorRef may name.
+const GENERATORS: &[&str] = &[
+    "ACRAccessToken",
+    "BeyondtrustWorkloadCredentialsDynamicSecret",
+    "CloudsmithAccessToken",
+    "ClusterGenerator",
+    "ECRAuthorizationToken",
+    "Fake",
+    "GCRAccessToken",
+    "GithubAccessToken",
+    "GitlabDeployToken",
+    "Grafana",
+    "MFA",
+    "Password",
+    "QuayAccessToken",
+    "SSHKey",
+    "STSSessionToken",
+    "UUID",
+    "VaultDynamicSecret",
+    "Webhook",
+];
+
+fn source_ref(description: &str) -> Node {
+    let generator = object("A generator.")
+        .field("apiVersion", string("Its group and version.").default(json!(crate::names::GENERATORS_API_VERSION)))
+        .required("kind", word("Its kind.", GENERATORS))
+        .required("name", object_name("Its name."));
+    object(description)
+        .field("storeRef", store_ref("A store."))
+        .field("generatorRef", generator)
+        .rule("has(self.storeRef) || has(self.generatorRef)", "name a storeRef or a generatorRef")
+        .rule("!(has(self.storeRef) && has(self.generatorRef))", "keep one of storeRef and generatorRef")
+}
+
+pub(super) fn status() -> Node {
+    let binding = object("The Secret, for applications that follow the service binding specification.")
+        .field("name", string("Its name."))
+        .set("x-kubernetes-map-type", json!("atomic"));
+    object("What the operator last saw and did.")
+        .field("refreshTime", time("When the values were last fetched."))
+        .field(
+            "syncedResourceVersion",
+            string("Which generation, labels and annotations of this object they were fetched for."),
+        )
+        .field("conditions", conditions(word("What the statement is about.", &["Ready", "Deleted"])))
+        .field("binding", binding)
+}

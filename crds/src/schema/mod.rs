@@ -1,0 +1,140 @@
+//! The CustomResourceDefinitions.
+
+mod external_secret;
+mod node;
+mod provider;
+mod shared;
+mod store;
+#[cfg(test)]
+mod tests;
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use serde_json::{Value, json};
+
+use crate::names;
+use node::{Node, anything, object, string};
+
+/// The CRDs of this crate's kinds.
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![external_secret(), secret_store(), cluster_secret_store()]
+}
+
+/// Name of the file in `crds/yaml` that holds a CRD.
+pub fn file_name(crd: &CustomResourceDefinition) -> String {
+    format!("{}_{}.yaml", crd.spec.group, crd.spec.names.plural)
+}
+
+fn external_secret() -> CustomResourceDefinition {
+    let names = Names { kind: "ExternalSecret", plural: "externalsecrets", short: "es", scope: "Namespaced" };
+    let columns = json!([
+        {"name": "StoreType", "type": "string", "jsonPath": ".spec.secretStoreRef.kind"},
+        {"name": "Store", "type": "string", "jsonPath": ".spec.secretStoreRef.name"},
+        {"name": "Refresh Interval", "type": "string", "jsonPath": ".spec.refreshInterval"},
+        {"name": "Status", "type": "string", "jsonPath": READY_REASON},
+        {"name": "Ready", "type": "string", "jsonPath": READY_STATUS},
+        {"name": "Last Sync", "type": "date", "jsonPath": ".status.refreshTime"},
+    ]);
+    let selectable =
+        [".spec.secretStoreRef.name", ".spec.secretStoreRef.kind", ".spec.target.name", ".spec.refreshInterval"];
+    let description = "Fetches values from a store, and keeps a Secret (or another object) equal to them.";
+    let schema = root(description, external_secret::spec(), external_secret::status());
+    names.crd(schema, columns, &selectable)
+}
+
+fn secret_store() -> CustomResourceDefinition {
+    let names = Names { kind: "SecretStore", plural: "secretstores", short: "ss", scope: "Namespaced" };
+    let description = "A place where secrets are kept, for the ExternalSecrets of its namespace.";
+    names.crd(root(description, store::spec(), store::status()), store_columns(), &[])
+}
+
+fn cluster_secret_store() -> CustomResourceDefinition {
+    let names = Names { kind: "ClusterSecretStore", plural: "clustersecretstores", short: "css", scope: "Cluster" };
+    let description = "A place where secrets are kept, for the namespaces that its conditions let in.";
+    names.crd(root(description, store::spec(), store::status()), store_columns(), &[])
+}
+
+const READY_REASON: &str = r#".status.conditions[?(@.type=="Ready")].reason"#;
+const READY_STATUS: &str = r#".status.conditions[?(@.type=="Ready")].status"#;
+
+fn store_columns() -> Value {
+    json!([
+        {"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {"name": "Status", "type": "string", "jsonPath": READY_REASON},
+        {"name": "Capabilities", "type": "string", "jsonPath": ".status.capabilities"},
+        {"name": "Ready", "type": "string", "jsonPath": READY_STATUS},
+    ])
+}
+
+/// The whole object.
+///
+/// Rules belong on `spec` or below, never here: the API server skips a rule on update where the node that carries it is
+/// unchanged, and that is what lets an object older than the rule get its status, lose its finalizers and go. The one rule
+/// that must stand here (a missing spec has no node) therefore looks at the old object itself.
+fn root(description: &str, spec: Node, status: Node) -> Node {
+    object(description)
+        .field("apiVersion", string("Group and version of this object."))
+        .field("kind", string("Kind of this object."))
+        .field("metadata", Node::metadata())
+        .field("spec", spec)
+        .field("status", status)
+        .rule_with_old(
+            "has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",
+            "spec is missing: say what you want in it",
+        )
+}
+
+struct Names {
+    kind: &'static str,
+    plural: &'static str,
+    short: &'static str,
+    scope: &'static str,
+}
+
+impl Names {
+    fn crd(&self, schema: Node, columns: Value, selectable: &[&str]) -> CustomResourceDefinition {
+        let selectable: Vec<Value> = selectable.iter().map(|path| json!({"jsonPath": path})).collect();
+        let mut current = json!({
+            "name": names::VERSION,
+            "served": true,
+            "storage": true,
+            "schema": {"openAPIV3Schema": schema.into_json()},
+            "subresources": {"status": {}},
+            "additionalPrinterColumns": columns,
+        });
+        if !selectable.is_empty() {
+            current["selectableFields"] = Value::Array(selectable);
+        }
+        // A cluster that ran older releases names this version in `status.storedVersions`, and refuses a CRD without it.
+        let old = json!({
+            "name": names::OLD_VERSION,
+            "served": false,
+            "storage": false,
+            "deprecated": true,
+            "schema": {"openAPIV3Schema": anything("An older version, no longer served: use v1.").into_json()},
+            "subresources": {"status": {}},
+        });
+        let crd = json!({
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": format!("{}.{}", self.plural, names::GROUP),
+                "labels": {names::LABEL_COMPONENT: names::COMPONENT_CONTROLLER},
+            },
+            "spec": {
+                "group": names::GROUP,
+                "scope": self.scope,
+                "names": {
+                    "kind": self.kind,
+                    "listKind": format!("{}List", self.kind),
+                    "plural": self.plural,
+                    "singular": self.kind.to_lowercase(),
+                    "shortNames": [self.short],
+                    "categories": [names::CATEGORY],
+                },
+                "conversion": {"strategy": "None"},
+                "versions": [current, old],
+            },
+        });
+        serde_json::from_value(crd).expect("the schema uses only what the type of a CRD knows")
+    }
+}

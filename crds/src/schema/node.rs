@@ -1,0 +1,169 @@
+//! A small vocabulary for OpenAPI schemas, so that the schemas read like the manifests they describe.
+//!
+//! What it adds by itself is what every node of ours must have: a description, and on objects that unknown fields are kept.
+//! What it can't say is `nullable`: the API server drops a null that isn't nullable before it applies defaults, which is
+//! what a user who writes `target:` with nothing behind it wants.
+
+use serde_json::{Map, Value, json};
+
+/// One node of a schema.
+#[derive(Clone)]
+pub(super) struct Node(Map<String, Value>);
+
+/// An object with fields of its own.
+pub(super) fn object(description: &str) -> Node {
+    Node::new("object", description).set("x-kubernetes-preserve-unknown-fields", json!(true))
+}
+
+/// An object that we look into elsewhere, or not at all.
+pub(super) fn anything(description: &str) -> Node {
+    object(description)
+}
+
+/// An object whose keys the user chooses.
+pub(super) fn map_of_strings(description: &str) -> Node {
+    Node::new("object", description).set("additionalProperties", json!({"type": "string"}))
+}
+
+/// A list.
+pub(super) fn list(description: &str, item: Node) -> Node {
+    Node::new("array", description).set("items", Value::Object(item.0))
+}
+
+/// A list of strings.
+pub(super) fn strings(description: &str) -> Node {
+    Node::new("array", description).set("items", json!({"type": "string"}))
+}
+
+/// A string.
+pub(super) fn string(description: &str) -> Node {
+    Node::new("string", description)
+}
+
+/// A string out of a few.
+pub(super) fn word(description: &str, words: &[&str]) -> Node {
+    string(description).set("enum", json!(words))
+}
+
+/// A whole number.
+pub(super) fn integer(description: &str) -> Node {
+    Node::new("integer", description)
+}
+
+/// True or false.
+pub(super) fn boolean(description: &str) -> Node {
+    Node::new("boolean", description)
+}
+
+/// A number or a string.
+pub(super) fn integer_or_string(description: &str) -> Node {
+    Node(Map::new())
+        .set("description", json!(description))
+        .set("anyOf", json!([{"type": "integer"}, {"type": "string"}]))
+        .set("x-kubernetes-int-or-string", json!(true))
+}
+
+/// A point in time.
+pub(super) fn time(description: &str) -> Node {
+    string(description).set("format", json!("date-time"))
+}
+
+/// The name of a Kubernetes object.
+pub(super) fn object_name(description: &str) -> Node {
+    string(description).length(1, 253).pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+}
+
+/// The name of a namespace.
+pub(super) fn namespace_name(description: &str) -> Node {
+    string(description).length(1, 63).pattern("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+}
+
+/// A key of a Secret or ConfigMap.
+pub(super) fn data_key(description: &str) -> Node {
+    string(description).length(1, 253).pattern("^[-._a-zA-Z0-9]+$")
+}
+
+impl Node {
+    fn new(type_: &str, description: &str) -> Self {
+        Self(Map::new()).set("type", json!(type_)).set("description", json!(description))
+    }
+
+    /// `metadata`, which the API server itself looks after.
+    pub(super) fn metadata() -> Self {
+        Self::new("object", "Name, namespace, labels and annotations.")
+    }
+
+    /// Any keyword that has no method here.
+    pub(super) fn set(mut self, keyword: &str, value: Value) -> Self {
+        self.0.insert(keyword.to_owned(), value);
+        self
+    }
+
+    /// A field that may be left out.
+    pub(super) fn field(mut self, name: &str, node: Node) -> Self {
+        let properties = self.0.entry("properties").or_insert_with(|| json!({}));
+        properties[name] = Value::Object(node.0);
+        self
+    }
+
+    /// A field that must be there.
+    pub(super) fn required(mut self, name: &str, node: Node) -> Self {
+        match self.0.entry("required").or_insert_with(|| json!([])) {
+            Value::Array(names) => names.push(json!(name)),
+            _ => unreachable!("`required` is only written here"),
+        }
+        self.field(name, node)
+    }
+
+    /// What the API server stores where the user wrote nothing.
+    pub(super) fn default(self, value: Value) -> Self {
+        self.set("default", value)
+    }
+
+    /// Bounds of a string's length, in characters.
+    pub(super) fn length(self, min: u32, max: u32) -> Self {
+        self.set("minLength", json!(min)).set("maxLength", json!(max))
+    }
+
+    /// A regular expression (RE2) that a string must match.
+    pub(super) fn pattern(self, pattern: &str) -> Self {
+        self.set("pattern", json!(pattern))
+    }
+
+    /// The longest list there may be.
+    pub(super) fn at_most(self, items: u32) -> Self {
+        self.set("maxItems", json!(items))
+    }
+
+    /// Exactly one field, known to us or not.
+    pub(super) fn exactly_one_field(self) -> Self {
+        self.set("minProperties", json!(1)).set("maxProperties", json!(1))
+    }
+
+    /// An admission rule in CEL, and what to tell the user whose object breaks it.
+    pub(super) fn rule(self, cel: &str, message: &str) -> Self {
+        self.validation(json!({"rule": cel, "message": message}))
+    }
+
+    /// A rule that names a field of this node as the one at fault.
+    pub(super) fn rule_at(self, field: &str, cel: &str, message: &str) -> Self {
+        self.validation(json!({"rule": cel, "message": message, "fieldPath": field}))
+    }
+
+    /// A rule that sees the old object (`oldSelf`, an optional).
+    pub(super) fn rule_with_old(self, cel: &str, message: &str) -> Self {
+        self.validation(json!({"rule": cel, "message": message, "optionalOldSelf": true}))
+    }
+
+    fn validation(mut self, rule: Value) -> Self {
+        match self.0.entry("x-kubernetes-validations").or_insert_with(|| json!([])) {
+            Value::Array(rules) => rules.push(rule),
+            _ => unreachable!("rules are only written here"),
+        }
+        self
+    }
+
+    pub(super) fn into_json(self) -> Value {
+        Value::Object(self.0)
+    }
+}

@@ -1,0 +1,28 @@
+//! `kubernetes`: Secrets of another namespace or cluster.
+
+use super::super::node::*;
+use super::super::shared::{ca_bundle, ca_provider, secret_key, service_account};
+
+pub(super) fn schema() -> Node {
+    let server = object("The API server.")
+        .field("url", string("Its address; kubernetes.default if not set."))
+        .field("caBundle", ca_bundle())
+        .field("caProvider", ca_provider());
+    object("Secrets of a Kubernetes cluster.")
+        .field("server", server)
+        .field("auth", auth())
+        .field("authRef", secret_key("A kubeconfig, in the place of server and auth."))
+        .field("remoteNamespace", namespace_name("Namespace to read from; default if not set."))
+}
+
+fn auth() -> Node {
+    let cert = object("Log in with a client certificate.")
+        .field("clientCert", secret_key("Where the certificate is."))
+        .field("clientKey", secret_key("Where its key is."));
+    let token = object("Log in with a token.").field("bearerToken", secret_key("Where the token is."));
+    object("How to log in: exactly one of these.")
+        .field("cert", cert)
+        .field("serviceAccount", service_account("Log in as a ServiceAccount of this cluster."))
+        .field("token", token)
+        .exactly_one_field()
+}

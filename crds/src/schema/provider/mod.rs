@@ -1,0 +1,66 @@
+//! `spec.provider`: one key, and under it the configuration of that provider.
+//!
+//! Every key that External Secrets Operator knows is here, and one that it dropped. Typed are the providers that we
+//! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is not
+//! here is accepted too: the operator says in a condition what it can't serve.
+
+mod aws;
+mod fake;
+mod kubernetes;
+mod vault;
+
+use super::node::{Node, anything, object};
+
+/// Providers without a schema of their own: key, and what the key configures.
+const OPEN: &[(&str, &str)] = &[
+    ("akeyless", "Akeyless."),
+    ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
+    ("azurekv", "Azure Key Vault."),
+    ("barbican", "OpenStack Barbican."),
+    ("beyondtrust", "BeyondTrust Password Safe."),
+    ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
+    ("bitwardensecretsmanager", "Bitwarden Secrets Manager."),
+    ("chef", "Chef Infra Server data bags."),
+    ("cloudrusm", "Cloud.ru Secret Manager."),
+    ("conjur", "CyberArk Conjur."),
+    ("crd", "Fields of custom resources in a Kubernetes cluster."),
+    ("delinea", "Delinea DevOps Secrets Vault."),
+    ("doppler", "Doppler."),
+    ("dvls", "Devolutions Server."),
+    ("fortanix", "Fortanix Data Security Manager."),
+    ("gcpsm", "Google Cloud Secret Manager."),
+    ("github", "GitHub Actions secrets (write only)."),
+    ("gitlab", "GitLab CI/CD variables."),
+    ("ibm", "IBM Cloud Secrets Manager."),
+    ("infisical", "Infisical."),
+    ("keepersecurity", "Keeper Security."),
+    ("nebiusmysterybox", "Nebius MysteryBox."),
+    ("ngrok", "ngrok vaults (write only)."),
+    ("onboardbase", "Onboardbase."),
+    ("onepassword", "1Password through a Connect server."),
+    ("onepasswordSDK", "1Password with a service account."),
+    ("openBao", "OpenBao."),
+    ("oracle", "Oracle Cloud Infrastructure Vault."),
+    ("ovh", "OVHcloud Key Management Service."),
+    ("passbolt", "Passbolt."),
+    ("passworddepot", "Password Depot Enterprise Server."),
+    ("previder", "Previder Vault."),
+    ("pulumi", "Pulumi ESC environments."),
+    ("scaleway", "Scaleway Secret Manager."),
+    ("secretserver", "Delinea Secret Server."),
+    ("senhasegura", "senhasegura DevOps Secret Manager."),
+    ("volcengine", "Volcengine KMS."),
+    ("webhook", "Any HTTP service, described by templates."),
+    ("yandexcertificatemanager", "Yandex Certificate Manager."),
+    ("yandexlockbox", "Yandex Lockbox."),
+];
+
+/// The node of `spec.provider`.
+pub(super) fn schema() -> Node {
+    let typed = object("The provider: exactly one key.")
+        .field("aws", aws::schema())
+        .field("fake", fake::schema())
+        .field("kubernetes", kubernetes::schema())
+        .field("vault", vault::schema());
+    OPEN.iter().fold(typed, |node, (key, description)| node.field(key, anything(description))).exactly_one_field()
+}

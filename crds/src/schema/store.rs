@@ -1,0 +1,54 @@
+//! The schema of SecretStore and ClusterSecretStore, which is the same.
+//!
+//! It has no defaults: what is not set stays not set, and the provider crates know what that means.
+//!
+//! Left to the operator, with a condition: a provider that isn't known or not compiled in, whatever only that provider can
+//! judge, and `namespaceRegexes` that don't compile (CEL would only fail on them when they are used).
+
+use serde_json::json;
+
+use super::node::*;
+use super::provider;
+use super::shared::{conditions, label_selector};
+use crate::store::Capabilities;
+
+/// A Go duration that isn't negative; kept in step with [`crate::duration`] by a test.
+pub(crate) const DURATION: &str = r"^\\+?(0|(([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$";
+
+pub(super) fn spec() -> Node {
+    let namespaces = strings("Namespaces with one of these names.").set(
+        "items",
+        json!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}),
+    );
+    let condition = object("Namespaces that any of these lets in.")
+        .field("namespaceSelector", label_selector("Namespaces with these labels."))
+        .field("namespaces", namespaces)
+        .field(
+            "namespaceRegexes",
+            strings("Namespaces whose name matches one of these regular expressions (RE2) somewhere."),
+        );
+    let retry = object("How often and how fast a failed call is tried again.")
+        .field("maxRetries", integer("Tries after the first.").set("format", json!("int32")))
+        .field("retryInterval", string("Time between two tries, like 10s."));
+    object("Where secrets are kept, and how to get in.")
+        .field("controller", string("Controller class that serves this store; every class if not set."))
+        .required("provider", provider::schema())
+        .field("retrySettings", retry)
+        .field(
+            "refreshInterval",
+            integer_or_string("Time between two checks of the store: seconds, or a duration like 5m; the operator's own if 0 or not set.").rule(
+                &format!("type(self) == int ? self >= 0 : (self.matches('{DURATION}') && duration(self) >= duration('0s'))"),
+                "write seconds (300) or a duration (5m, 1h30m) that is not negative",
+            ),
+        )
+        .field(
+            "conditions",
+            list("Namespaces that may use a ClusterSecretStore; all if none is given.", condition),
+        )
+}
+
+pub(super) fn status() -> Node {
+    object("What the operator last saw.")
+        .field("conditions", conditions(string("What the statement is about.")))
+        .field("capabilities", word("What can be done with the store.", Capabilities::NAMES))
+}
