@@ -44,6 +44,11 @@ pub fn canonical(raw: &RawValue) -> Option<SecretBytes> {
     Some(out.into())
 }
 
+/// Writes `text` as a JSON string, quotes and all.
+pub fn write_string(text: &str, out: &mut SecretBuf) {
+    quote(text.as_bytes(), out);
+}
+
 fn write_canonical(text: &str, depth: usize, out: &mut SecretBuf) -> Option<()> {
     let inside = depth.checked_sub(1)?;
     match text.as_bytes().first() {
@@ -188,6 +193,14 @@ mod tests {
             canonical.expose_str().unwrap(),
             r#"{"a":12345678901234567890,"b":[1.50,{"a":"\u003c\u0026\u003e\u2028\u0001","z":null}]}"#
         );
+    }
+
+    #[test]
+    fn a_written_string_reads_back() {
+        let text = "a\"b\\c\nd<e>\u{2028}\u{1}é😀";
+        let mut out = SecretBuf::default();
+        write_string(text, &mut out);
+        assert_eq!(to_bytes(value(out.expose()).unwrap()).expose_str(), Some(text));
     }
 
     #[test]

@@ -5,10 +5,12 @@
 //! provider crate can be read, built and tested alone.
 //!
 //! Modules, in reading order: [`mod@secret`] the type that carries values, [`mod@error`] the one error,
-//! [`mod@provider`] the trait, [`mod@credentials`] the port, [`mod@json`] taking values out of JSON without copies.
+//! [`mod@provider`] the trait, [`mod@credentials`] the port, [`mod@json`] taking values out of JSON without copies,
+//! [`mod@address`] where a store must not lead.
 
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod credentials;
 pub mod error;
 pub mod json;
