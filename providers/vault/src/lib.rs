@@ -1,1 +1,172 @@
-#![doc = "placeholder"]
+//! HashiCorp Vault and OpenBao: KV engines of version 1 and 2, read over HTTP.
+//!
+//! The client is our own, of a few hundred lines over `reqwest`, rather than `vaultrs`: that one decodes answers
+//! through `serde_json::Value`, which rounds large numbers and leaves copies of values in memory, panics where a token
+//! or namespace holds a control character, and takes CA certificates only as files.
+//!
+//! Modules, in reading order: [`config`] the spec as plain data, [`path`] from keys to paths, [`client`] HTTP and the
+//! errors of the way, [`auth`] logins and the life of tokens, [`kv`] what answers mean.
+//!
+//! What is zeroed: bodies of answers as we gather them, values, tokens, and bodies of logins. What is not ours to
+//! zero: the buffers of TLS, HTTP and the kernel that the bytes pass through, a client key inside the TLS library,
+//! and header values, while a request is on its way.
+
+#![forbid(unsafe_code)]
+
+mod auth;
+mod client;
+mod config;
+mod kv;
+mod path;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use keyferry_provider_core::{
+    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, Registration,
+    SecretBytes,
+};
+use reqwest::header::HeaderValue;
+
+use crate::auth::Auth;
+use crate::client::{Call, Client};
+use crate::config::{Config, invalid};
+use crate::kv::Reading;
+use crate::path::{KvVersion, Place};
+
+/// How the registry knows this store.
+pub const REGISTRATION: Registration = Registration { name: "vault", maintained: true, build };
+
+struct Vault {
+    client: Arc<Client>,
+    auth: Auth,
+    mount: Option<String>,
+    version: KvVersion,
+    namespace: Option<HeaderValue>,
+    /// The mounts that are known to be what the store says, or whose server does not tell.
+    checked_mounts: Mutex<BTreeSet<String>>,
+}
+
+fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
+    Box::pin(async move {
+        let config = Config::new(spec)?;
+        let client = Arc::new(Client::new(&config, &ctx).await?);
+        let auth =
+            Auth::new(client.clone(), ctx.credentials, config.method, config.auth_namespace, config.read_your_writes)
+                .await?;
+        Ok(Arc::new(Vault {
+            client,
+            auth,
+            mount: config.mount,
+            version: config.version,
+            namespace: config.namespace,
+            checked_mounts: Mutex::default(),
+        }) as Arc<dyn Provider>)
+    })
+}
+
+impl Vault {
+    async fn read(&self, key: &Key) -> Result<SecretBytes, Error> {
+        let place = Place::of(self.mount.as_deref(), self.version, &key.name)?;
+        match (key.metadata, self.version) {
+            (true, KvVersion::V1) => Err(Error::new(ErrorKind::Unsupported, "KV version 1 keeps no metadata")),
+            (true, KvVersion::V2) => {
+                let answer = self.auth.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
+                kv::metadata(&self.client, &place, &answer)
+            }
+            (false, _) => {
+                let version = self.wanted_version(key)?;
+                let answer = self.auth.send(&self.call("ReadSecretData", place.data(), version)).await?;
+                match kv::value(&self.client, &place, version, &answer)? {
+                    Reading::Value(value) => Ok(value),
+                    Reading::Gone(error) => Err(error),
+                    Reading::Nothing(error) => {
+                        self.check_mount(&place).await?;
+                        Err(error)
+                    }
+                }
+            }
+        }
+    }
+
+    fn wanted_version(&self, key: &Key) -> Result<Option<i64>, Error> {
+        match (key.version.as_deref(), self.version) {
+            (None | Some(""), _) => Ok(None),
+            (Some(_), KvVersion::V1) => Err(Error::new(ErrorKind::Unsupported, "KV version 1 keeps no versions")),
+            (Some(text), KvVersion::V2) => text
+                .parse()
+                .map(Some)
+                .map_err(|_| invalid(format!("the version {text:?} is not a number, as those of KV version 2 are"))),
+        }
+    }
+
+    /// Makes sure, once per mount, that "nothing there" comes from an engine of the version that we think it is.
+    async fn check_mount(&self, place: &Place) -> Result<(), Error> {
+        if self.checked_mounts().contains(place.mount()) {
+            return Ok(());
+        }
+        let path = format!("sys/internal/ui/mounts/{}", place.data());
+        let answer = self.auth.send(&self.call("ReadMount", path, None)).await?;
+        kv::mount(&self.client, place, &answer)?;
+        self.checked_mounts().insert(place.mount().to_owned());
+        Ok(())
+    }
+
+    fn checked_mounts(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.checked_mounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn call(&self, name: &'static str, path: String, version: Option<i64>) -> Call {
+        Call { name, body: None, path, version, namespace: self.namespace.clone() }
+    }
+}
+
+#[async_trait]
+impl Provider for Vault {
+    fn capabilities(&self) -> Capabilities {
+        let v2 = self.version == KvVersion::V2;
+        Capabilities {
+            // What External Secrets Operator publishes, though nothing can be pushed yet.
+            access: Access::ReadWrite,
+            max_batch: 1,
+            versions: v2,
+            metadata: v2,
+            property: PropertyLookup::ExactThenPath,
+            missing_property_is_not_found: false,
+        }
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
+        let mut results = Vec::with_capacity(keys.len());
+        for key in keys {
+            match self.read(key).await {
+                Err(error) if concerns_all(error.kind()) => return Err(error),
+                result => results.push(result),
+            }
+        }
+        Ok(results)
+    }
+
+    async fn validate(&self) -> Result<(), Error> {
+        self.auth.check().await
+    }
+}
+
+/// Whether an error is about the store as a whole, so that another key would meet it too.
+fn concerns_all(kind: ErrorKind) -> bool {
+    match kind {
+        ErrorKind::Unauthenticated
+        | ErrorKind::Throttled
+        | ErrorKind::Unavailable
+        | ErrorKind::Timeout
+        | ErrorKind::Tls
+        | ErrorKind::Referent
+        | ErrorKind::Unverified => true,
+        ErrorKind::NotFound
+        | ErrorKind::Denied
+        | ErrorKind::Invalid
+        | ErrorKind::Malformed
+        | ErrorKind::Unsupported => false,
+    }
+}

@@ -1,0 +1,176 @@
+//! What the answers of a KV engine mean. This decides what counts as "not found", on which deletionPolicy removes
+//! things: nothing does unless the engine itself says so.
+
+use keyferry_provider_core::{Error, ErrorKind, SecretBuf, SecretBytes, json};
+use serde_json::value::RawValue;
+
+use crate::client::{Answer, Client, Complaint};
+use crate::config::invalid;
+use crate::path::{KvVersion, Place};
+
+/// What a read came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// The value.
+    Value(SecretBytes),
+    /// Version 2 had it once; the error is final.
+    Gone(Error),
+    /// An engine says that it has nothing under this path. If it is the engine that the store says, then this is the
+    /// error; version 1 asked for a path of version 2 answers the same.
+    Nothing(Error),
+}
+
+/// The table for reading a value.
+pub fn value(client: &Client, place: &Place, version: Option<i64>, answer: &Answer) -> Result<Reading, Error> {
+    let path = place.data();
+    match answer.status {
+        200 => match place.version() {
+            KvVersion::V1 => v1_value(answer, &path).map(Reading::Value),
+            KvVersion::V2 => v2_value(answer, &path),
+        },
+        // Version 2 says "deleted" with status 404 and a whole answer.
+        404 if data(answer).is_some() && place.version() == KvVersion::V2 => v2_value(answer, &path),
+        404 => match answer.complaint() {
+            Complaint::Nothing => Ok(Reading::Nothing(not_found(match version {
+                None => format!("there is no secret at {path}"),
+                Some(version) => format!("there is no secret at {path}, or no version {version} of it"),
+            }))),
+            _ => Err(error(client, place, &path, answer)),
+        },
+        _ => Err(error(client, place, &path, answer)),
+    }
+}
+
+/// The table for reading what version 2 knows about a secret: all as strings, custom metadata beside the engine's own.
+pub fn metadata(client: &Client, place: &Place, answer: &Answer) -> Result<SecretBytes, Error> {
+    let path = place.metadata();
+    match answer.status {
+        200 => {}
+        // Not "not found": External Secrets Operator does not remove anything for missing metadata, and nor do we.
+        404 if answer.complaint() == Complaint::Nothing => {
+            return Err(invalid(format!("there is no metadata at {path}, so there is no such secret")));
+        }
+        _ => return Err(error(client, place, &path, answer)),
+    }
+    let fields = data(answer).and_then(|data| json::object(data.get().as_bytes()));
+    let Some(mut fields) = fields else { return Err(malformed(&path)) };
+    let custom = fields.remove("custom_metadata").and_then(|custom| json::object(custom.get().as_bytes()));
+    fields.retain(|name, value| {
+        matches!(name.as_str(), "created_time" | "current_version" | "delete_version_after") && value.get() != "null"
+    });
+    fields.extend(custom.unwrap_or_default());
+    // As External Secrets Operator has it: no metadata at all is an empty value, not an empty object.
+    if fields.is_empty() {
+        return Ok(SecretBytes::default());
+    }
+    let mut out = SecretBuf::default();
+    for (n, (name, value)) in fields.iter().enumerate() {
+        out.push(if n == 0 { b'{' } else { b',' });
+        json::write_string(name, &mut out);
+        out.push(b':');
+        json::write_string(json::to_bytes(value).expose_str().unwrap_or_default(), &mut out);
+    }
+    out.push(b'}');
+    Ok(out.into())
+}
+
+/// The table for what is mounted, asked after "nothing there", since an engine of the other version answers just so.
+/// `Ok` where it is the engine that the store says, or where the server does not tell.
+pub fn mount(client: &Client, place: &Place, answer: &Answer) -> Result<(), Error> {
+    let named = |field: &str| {
+        let data = json::object(data(answer)?.get().as_bytes())?;
+        Some(json::to_bytes(data.get(field)?))
+    };
+    let option = |field: &str| {
+        let options = named("options")?;
+        Some(json::to_bytes(json::object(options.expose())?.get(field)?))
+    };
+    let is = |value: Option<SecretBytes>, text: &str| value.is_some_and(|value| value.expose() == text.as_bytes());
+    match answer.status {
+        200 if !is(named("type"), "kv") => {
+            Err(invalid(format!("what is mounted at {:?} is not a KV engine", place.mount())))
+        }
+        200 if place.version() == KvVersion::V2 && !is(option("version"), "2") => Err(invalid(format!(
+            "the KV engine at {:?} is of version 1: set spec.provider.vault.version to v1",
+            place.mount()
+        ))),
+        // Whoever may read below a mount may ask for it, but proxies and odd policies may say no.
+        200 | 400 | 403 | 404 | 405 => Ok(()),
+        _ => Err(client.status_error(answer)),
+    }
+}
+
+/// The errors of both tables.
+fn error(client: &Client, place: &Place, path: &str, answer: &Answer) -> Error {
+    let mount = place.mount();
+    match (answer.status, answer.complaint()) {
+        // Without a list of errors it is somebody else who speaks, such as a proxy.
+        (403, Complaint::NotAList) => {
+            Error::new(ErrorKind::Denied, format!("something in front of the Vault at {} denies {path}", client.host()))
+        }
+        (403, _) => {
+            Error::new(ErrorKind::Denied, format!("permission denied: the token's policies must allow read on {path}"))
+        }
+        (404, Complaint::NoRoute) => {
+            invalid(format!("no KV engine is mounted at {mount:?}: check spec.provider.vault.path and namespace"))
+        }
+        (404, Complaint::NoNamespace) => invalid("the namespace does not exist: check spec.provider.vault.namespace"),
+        // With a warning and no data: a path that no version 2 engine has, which is how a store of version 1 meets one.
+        (404, Complaint::NotAList) if warns(answer) && place.version() == KvVersion::V1 => invalid(format!(
+            "the KV engine at {mount:?} is of version 2: set spec.provider.vault.version to v2, or begin keys with its data/"
+        )),
+        (404, Complaint::NotAList) if warns(answer) => invalid(format!(
+            "{path} is no path of a secret: check that spec.provider.vault.path is the whole mount and nothing more"
+        )),
+        (404 | 405, Complaint::Other) => invalid(format!("{path} can't be read: check spec.provider.vault.path")),
+        (400, Complaint::Nothing | Complaint::NoRoute | Complaint::NoNamespace | Complaint::Other) => {
+            invalid(format!("the server takes {path} for no valid request"))
+        }
+        _ => client.status_error(answer),
+    }
+}
+
+fn v1_value(answer: &Answer, path: &str) -> Result<SecretBytes, Error> {
+    data(answer).filter(|data| is_object(data)).and_then(json::canonical).ok_or_else(|| malformed(path))
+}
+
+fn v2_value(answer: &Answer, path: &str) -> Result<Reading, Error> {
+    let data = data(answer).and_then(|data| json::object(data.get().as_bytes())).unwrap_or_default();
+    let metadata = data.get("metadata").and_then(|metadata| json::object(metadata.get().as_bytes()));
+    match (data.get("data"), metadata) {
+        (Some(value), _) if answer.status == 200 && is_object(value) => {
+            json::canonical(value).map(Reading::Value).ok_or_else(|| malformed(path))
+        }
+        // No value, but an account of where it went: only this is a deleted version.
+        (Some(value), Some(metadata)) if value.get() == "null" => {
+            let destroyed = metadata.get("destroyed").is_some_and(|flag| flag.get() == "true");
+            let how = if destroyed { "destroyed" } else { "deleted" };
+            Ok(Reading::Gone(not_found(format!("this version of the secret at {path} is {how}"))))
+        }
+        _ => Err(malformed(path)),
+    }
+}
+
+/// The `data` of an answer, where there is any.
+fn data(answer: &Answer) -> Option<&RawValue> {
+    let data = *json::object(answer.body.expose())?.get("data")?;
+    (data.get() != "null").then_some(data)
+}
+
+fn warns(answer: &Answer) -> bool {
+    json::object(answer.body.expose())
+        .and_then(|body| json::array(body.get("warnings")?.get().as_bytes()))
+        .is_some_and(|warnings| !warnings.is_empty())
+}
+
+fn is_object(value: &RawValue) -> bool {
+    value.get().starts_with('{')
+}
+
+fn not_found(message: String) -> Error {
+    Error::new(ErrorKind::NotFound, message)
+}
+
+fn malformed(path: &str) -> Error {
+    Error::new(ErrorKind::Malformed, format!("the answer for {path} is not one of a KV engine"))
+}
