@@ -88,9 +88,9 @@ impl Node {
         Self(Map::new()).set("type", json!(type_)).set("description", json!(description))
     }
 
-    /// `metadata`, which the API server itself looks after.
+    /// `metadata` of the whole object. The API server looks after it, and lets us say nothing about it.
     pub(super) fn metadata() -> Self {
-        Self::new("object", "Name, namespace, labels and annotations.")
+        Self(Map::new()).set("type", json!("object"))
     }
 
     /// Any keyword that has no method here.
