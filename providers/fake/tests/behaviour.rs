@@ -1,0 +1,44 @@
+//! The behaviour that every store shares.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use keyferry_provider_core::{BuildContext, Provider};
+use keyferry_provider_fake::REGISTRATION;
+use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
+use serde_json::{Value, json};
+
+/// The store's spec is the backend: each put goes into it, and the provider is built anew.
+#[derive(Default)]
+struct Spec(Mutex<Vec<Value>>);
+
+#[async_trait]
+impl Fixture for Spec {
+    async fn provider(&self) -> Arc<dyn Provider> {
+        let spec = json!({"data": *self.0.lock().unwrap()});
+        let ctx = BuildContext {
+            credentials: Arc::new(MapCredentials::new()),
+            calls: Arc::new(()),
+            allow_link_local: false,
+        };
+        (REGISTRATION.build)(&spec, ctx).await.unwrap()
+    }
+
+    async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
+        let value = std::str::from_utf8(value).unwrap();
+        let mut data = self.0.lock().unwrap();
+        let version = format!("v{}", 1 + data.iter().filter(|entry| entry["key"] == name).count() / 2);
+        data.push(json!({"key": name, "value": value}));
+        data.push(json!({"key": name, "value": value, "version": version}));
+        Some(version)
+    }
+
+    async fn delete(&self, name: &str) {
+        self.0.lock().unwrap().retain(|entry| entry["key"] != name);
+    }
+}
+
+#[tokio::test]
+async fn behaves_as_a_store() {
+    suite(&Spec::default()).await;
+}

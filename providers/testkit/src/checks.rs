@@ -1,0 +1,209 @@
+//! The checks, one for each promise of the contract.
+
+use std::sync::Arc;
+
+use keyferry_provider_core::{Error, ErrorKind, Key, Provider, SecretBytes, json};
+
+use crate::Fixture;
+
+/// Part of every value that the suite writes.
+const CANARY: &str = "canary-b7e19c";
+
+fn key(name: &str) -> Key {
+    Key { name: name.to_owned(), version: None, metadata: false }
+}
+
+fn value(text: &str) -> Vec<u8> {
+    format!("{CANARY}-{text}").into_bytes()
+}
+
+/// Fetches keys in one call, and checks what holds for every call.
+async fn fetch(provider: &dyn Provider, keys: &[Key]) -> Vec<Result<SecretBytes, Error>> {
+    let results = match provider.fetch(keys).await {
+        Ok(results) => results,
+        Err(error) => panic!("the fetch of {} keys failed as a whole: {error}", keys.len()),
+    };
+    assert_eq!(results.len(), keys.len(), "one result per key");
+    for error in results.iter().filter_map(|result| result.as_ref().err()) {
+        assert!(!error.message().contains(CANARY), "a message holds a value");
+        assert!(!error.message().chars().any(char::is_control), "a message holds control characters");
+    }
+    results
+}
+
+async fn fetch_one(provider: &dyn Provider, key: &Key) -> Result<SecretBytes, Error> {
+    fetch(provider, std::slice::from_ref(key)).await.remove(0)
+}
+
+/// Panics without showing values.
+#[track_caller]
+fn expect(fixture: &dyn Fixture, what: &str, result: &Result<SecretBytes, Error>, written: &[u8]) {
+    match result {
+        Ok(fetched) if fetched.expose() == fixture.fetched(written) => {}
+        Ok(fetched) => panic!("{what}: another value, of {} bytes", fetched.len()),
+        Err(error) => panic!("{what}: {error}"),
+    }
+}
+
+#[track_caller]
+fn expect_error(what: &str, result: &Result<SecretBytes, Error>, kind: ErrorKind) {
+    match result {
+        Err(error) if error.kind() == kind => assert!(!error.message().is_empty(), "{what}: no message"),
+        Err(error) => panic!("{what}: {:?} rather than {kind:?}: {error}", error.kind()),
+        Ok(_) => panic!("{what}: a value rather than {kind:?}"),
+    }
+}
+
+pub async fn validates(fixture: &dyn Fixture) {
+    if let Err(error) = fixture.provider().await.validate().await {
+        panic!("a good store does not validate: {error}");
+    }
+}
+
+pub async fn nothing_asked_nothing_answered(fixture: &dyn Fixture) {
+    fetch(&*fixture.provider().await, &[]).await;
+}
+
+pub async fn one_result_per_key_in_order(fixture: &dyn Fixture, max_batch: usize) {
+    let names: Vec<_> = (0..30).map(|n| format!("order/{n}")).collect();
+    for name in &names {
+        fixture.put(name, &value(name)).await;
+    }
+    let provider = fixture.provider().await;
+    let backwards: Vec<_> = names.iter().rev().map(|name| key(name)).collect();
+    for batch in backwards.chunks(max_batch) {
+        for (key, result) in batch.iter().zip(fetch(&*provider, batch).await) {
+            expect(fixture, &key.name, &result, &value(&key.name));
+        }
+    }
+}
+
+pub async fn missing_among_present(fixture: &dyn Fixture, max_batch: usize) {
+    for name in ["missing/a", "missing/c"] {
+        fixture.put(name, &value(name)).await;
+    }
+    let provider = fixture.provider().await;
+    let keys = ["missing/a", "missing/b", "missing/c", "missing/d"].map(key);
+    for batch in keys.chunks(max_batch) {
+        for (key, result) in batch.iter().zip(fetch(&*provider, batch).await) {
+            match key.name.as_str() {
+                "missing/a" | "missing/c" => expect(fixture, &key.name, &result, &value(&key.name)),
+                _ => expect_error(&key.name, &result, ErrorKind::NotFound),
+            }
+        }
+    }
+}
+
+pub async fn deleted_is_missing(fixture: &dyn Fixture) {
+    fixture.put("deleted", &value("deleted")).await;
+    expect(fixture, "deleted", &fetch_one(&*fixture.provider().await, &key("deleted")).await, &value("deleted"));
+    fixture.delete("deleted").await;
+    let result = fetch_one(&*fixture.provider().await, &key("deleted")).await;
+    expect_error("a deleted secret", &result, ErrorKind::NotFound);
+}
+
+pub async fn a_new_value_is_read_at_once(fixture: &dyn Fixture) {
+    for n in 0..3 {
+        let written = value(&format!("rotated {n}"));
+        fixture.put("rotated", &written).await;
+        expect(fixture, "rotated", &fetch_one(&*fixture.provider().await, &key("rotated")).await, &written);
+    }
+}
+
+pub async fn values_arrive_as_written(fixture: &dyn Fixture) {
+    let text = "line\r\n\ttab \"quoted\" \\ </&> \u{2028} \u{1} é 😀 {{ .x }} ${y} %s";
+    let large: String = ('a'..='z').cycle().take(1 << 20).collect();
+    let mut values = vec![value(text), value(&large), value("{\"json\": [1.50, null, 12345678901234567890]}")];
+    if fixture.takes_binary() {
+        values.push((0..=255).cycle().take(1 << 16).collect());
+        values.push(vec![0]);
+        values.push(b"\xff\xfe\x00".to_vec());
+    }
+    for (n, written) in values.iter().enumerate() {
+        let name = format!("value/{n}");
+        fixture.put(&name, written).await;
+        expect(fixture, &name, &fetch_one(&*fixture.provider().await, &key(&name)).await, written);
+    }
+}
+
+pub async fn names_of_every_kind(fixture: &dyn Fixture) {
+    let long = "long-".repeat(40);
+    let names = [
+        "plain",
+        "a/deep/path/to/a/secret",
+        "with space",
+        "dots.in..the...name",
+        ".hidden",
+        "ünï-çødé/密码/🔑",
+        "percent%2Fslash%",
+        "query?a=b&c=d#fragment",
+        "plus+semi;colon:at@comma,",
+        "quo\"te'back\\slash`",
+        "star*dollar$(round)[square]{curly}|<angle>^~!",
+        "UPPER_lower-123",
+        &long,
+    ];
+    for name in names.into_iter().filter(|name| fixture.takes_name(name)) {
+        fixture.put(name, &value(name)).await;
+    }
+    let provider = fixture.provider().await;
+    for name in names.into_iter().filter(|name| fixture.takes_name(name)) {
+        expect(fixture, name, &fetch_one(&*provider, &key(name)).await, &value(name));
+        let missing = format!("{name}-missing");
+        expect_error(&missing, &fetch_one(&*provider, &key(&missing)).await, ErrorKind::NotFound);
+    }
+}
+
+pub async fn many_at_once(fixture: &dyn Fixture) {
+    for n in 0..8 {
+        let name = format!("many/{n}");
+        fixture.put(&name, &value(&name)).await;
+    }
+    let provider = fixture.provider().await;
+    let tasks: Vec<_> = (0..64)
+        .map(|n| {
+            let (provider, name): (Arc<_>, _) = (provider.clone(), format!("many/{}", n % 8));
+            tokio::spawn(async move { (fetch_one(&*provider, &key(&name)).await, name) })
+        })
+        .collect();
+    for task in tasks {
+        let (result, name) = task.await.expect("a fetch does not panic");
+        expect(fixture, &name, &result, &value(&name));
+    }
+}
+
+pub async fn versions(fixture: &dyn Fixture) {
+    let first = fixture.put("versioned", &value("first")).await.expect("a store with versions names them");
+    let second = fixture.put("versioned", &value("second")).await.expect("a store with versions names them");
+    let provider = fixture.provider().await;
+    for (version, written) in [(Some(first), "first"), (Some(second), "second"), (None, "second")] {
+        let key = Key { version, ..key("versioned") };
+        expect(fixture, written, &fetch_one(&*provider, &key).await, &value(written));
+    }
+    let unknown = Key { version: Some("4711".into()), ..key("versioned") };
+    expect_error("a version that never was", &fetch_one(&*provider, &unknown).await, ErrorKind::NotFound);
+}
+
+pub async fn versions_are_refused(fixture: &dyn Fixture) {
+    fixture.put("unversioned", &value("unversioned")).await;
+    let key = Key { version: Some("1".into()), ..key("unversioned") };
+    let result = fetch_one(&*fixture.provider().await, &key).await;
+    expect_error("a version of a store without any", &result, ErrorKind::Unsupported);
+}
+
+pub async fn metadata(fixture: &dyn Fixture) {
+    fixture.put("described", &value("described")).await;
+    let key = Key { metadata: true, ..key("described") };
+    let result = fetch_one(&*fixture.provider().await, &key).await;
+    let metadata = result.unwrap_or_else(|error| panic!("metadata: {error}"));
+    let text = metadata.expose_str().expect("metadata are text");
+    assert!(metadata.is_empty() || json::object(text.as_bytes()).is_some(), "metadata are a JSON object");
+    assert!(!text.contains(CANARY), "metadata hold no value");
+}
+
+pub async fn metadata_is_refused(fixture: &dyn Fixture) {
+    fixture.put("undescribed", &value("undescribed")).await;
+    let key = Key { metadata: true, ..key("undescribed") };
+    let result = fetch_one(&*fixture.provider().await, &key).await;
+    expect_error("metadata of a store without any", &result, ErrorKind::Unsupported);
+}
