@@ -1,1 +1,44 @@
-#![doc = "placeholder"]
+//! Real servers for tests, and what tests of keyferry need around them.
+//!
+//! [`Testbed::shared`] gives every test of a process the same Kubernetes control
+//! plane, OpenBao and moto; each test takes a namespace of its own. The program
+//! `testbed` of this crate starts them, and everything ends with the test process,
+//! however that ends. It runs on Linux.
+//!
+//! ```no_run
+//! # async fn test() {
+//! let testbed = keyferry_testkit::Testbed::shared();
+//! let namespace = testbed.namespace("demo").await;
+//! let secrets = namespace.api::<k8s_openapi::api::core::v1::Secret>();
+//! # }
+//! ```
+
+// In reading order: from what is installed, over how it runs, to what tests use.
+pub mod description;
+pub mod install;
+pub mod process;
+pub mod server;
+pub mod supervisor;
+pub mod vault;
+
+mod canary;
+mod cargo_bin;
+mod eventually;
+mod namespace;
+mod operator;
+mod testbed;
+
+pub use anyhow::{Error, Result};
+pub use canary::{Canary, Encoding, Finding};
+pub use eventually::eventually;
+pub use namespace::Namespace;
+pub use operator::{Operator, OperatorBuilder};
+pub use server::{OpenBao, OpenBaoOptions};
+pub use testbed::Testbed;
+pub use vault::Vault;
+
+/// Makes TLS work. Every client needs it once in the process; calling it again is free.
+pub fn install_crypto_provider() {
+    // An error means that a provider is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}

@@ -1,0 +1,142 @@
+//! What Go builds: the control plane. Versions are pinned by the `go.mod` and
+//! `go.sum` files of `tests/tools`, which are compiled in, so that a program that
+//! lies elsewhere still builds the same.
+
+use std::fs;
+use std::process::Command;
+
+use super::cache::Artifact;
+
+const ETCD_MOD: &str = include_str!("../../../tools/etcd/go.mod");
+const ETCD_SUM: &str = include_str!("../../../tools/etcd/go.sum");
+const KUBERNETES_MOD: &str = include_str!("../../../tools/kubernetes/go.mod");
+const KUBERNETES_SUM: &str = include_str!("../../../tools/kubernetes/go.sum");
+
+pub(super) fn etcd() -> Artifact {
+    let version = pinned(ETCD_MOD, "go.etcd.io/etcd/server/v3");
+    Module {
+        title: format!("etcd {version}"),
+        go_mod: ETCD_MOD,
+        go_sum: ETCD_SUM,
+        ldflags: "-s -w".into(),
+        programs: vec![("etcd", "go.etcd.io/etcd/server/v3")],
+    }
+    .artifact()
+}
+
+pub(super) fn kubernetes() -> Artifact {
+    kubernetes_programs(
+        "kubernetes",
+        vec![
+            ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
+            CONTROLLER_MANAGER,
+            ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
+        ],
+    )
+}
+
+/// For those who bring everything else in `KUBEBUILDER_ASSETS`.
+pub(super) fn controller_manager_only() -> Artifact {
+    kubernetes_programs("kube-controller-manager", vec![CONTROLLER_MANAGER])
+}
+
+const CONTROLLER_MANAGER: (&str, &str) = ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager");
+
+fn kubernetes_programs(title: &str, programs: Vec<(&'static str, &'static str)>) -> Artifact {
+    let version = pinned(KUBERNETES_MOD, "k8s.io/kubernetes");
+    Module {
+        title: format!("{title} {version}"),
+        go_mod: KUBERNETES_MOD,
+        go_sum: KUBERNETES_SUM,
+        ldflags: version_flags(version),
+        programs,
+    }
+    .artifact()
+}
+
+/// Makes `/version` tell the truth: a build without these flags calls itself
+/// v0.0.0, and clients that look at the version refuse it.
+fn version_flags(version: &str) -> String {
+    let mut numbers = version.trim_start_matches('v').split('.');
+    let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
+    [("gitVersion", version), ("gitMajor", major), ("gitMinor", minor), ("gitTreeState", "clean")]
+        .iter()
+        .fold("-s -w".to_owned(), |flags, (name, value)| {
+            format!("{flags} -X k8s.io/component-base/version.{name}={value}")
+        })
+}
+
+struct Module {
+    title: String,
+    go_mod: &'static str,
+    go_sum: &'static str,
+    ldflags: String,
+    /// File name and package of each.
+    programs: Vec<(&'static str, &'static str)>,
+}
+
+impl Module {
+    fn artifact(self) -> Artifact {
+        let programs: Vec<String> = self.programs.iter().map(|p| p.0.to_owned()).collect();
+        Artifact {
+            title: self.title.clone(),
+            inputs: format!("{}\n{}\n{}", self.go_mod, self.go_sum, self.ldflags),
+            contains: programs.clone(),
+            make: Box::new(move |folder, progress| {
+                fs::write(folder.join("go.mod"), self.go_mod)?;
+                fs::write(folder.join("go.sum"), self.go_sum)?;
+                for (name, package) in &self.programs {
+                    let mut go = Command::new("go");
+                    go.current_dir(folder)
+                        .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
+                        .args(["-ldflags", &self.ldflags, "-o", name, package])
+                        // Without C the build is quicker and the result stands alone.
+                        .env("CGO_ENABLED", "0")
+                        // A developer's own settings must not change what is built.
+                        .env("GOFLAGS", "")
+                        .env("GOWORK", "off");
+                    progress.run(
+                        &format!("building {name}"),
+                        "install Go 1.26 or newer, or set KUBEBUILDER_ASSETS to a folder that has \
+                         etcd, kube-apiserver, kube-controller-manager and kubectl",
+                        go,
+                        &folder.join("build.log"),
+                        packages_built,
+                    )?;
+                }
+                Ok(())
+            }),
+        }
+    }
+}
+
+/// `go build -v` names each package as it is compiled.
+fn packages_built(log: &str) -> String {
+    let packages = log.lines().filter(|line| !line.contains(' ')).count();
+    format!(", {packages} packages built")
+}
+
+/// The version that a `go.mod` requires of `module`.
+fn pinned(go_mod: &'static str, module: &str) -> &'static str {
+    let version = go_mod.lines().find_map(|line| {
+        let line = line.trim().trim_start_matches("require ");
+        let version = line.strip_prefix(module)?.strip_prefix(' ')?;
+        // A comment may follow.
+        version.split_whitespace().next()
+    });
+    version.unwrap_or("of-unknown-version")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_come_from_the_go_modules() {
+        let kubernetes = pinned(KUBERNETES_MOD, "k8s.io/kubernetes");
+        assert!(kubernetes.starts_with("v1."), "{kubernetes}");
+        let etcd = pinned(ETCD_MOD, "go.etcd.io/etcd/server/v3");
+        assert!(etcd.starts_with("v3.") && !etcd.contains(' '), "{etcd}");
+        assert!(version_flags("v1.36.3").contains("version.gitMinor=36"));
+    }
+}

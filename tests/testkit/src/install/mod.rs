@@ -1,0 +1,108 @@
+//! The programs that the testbed runs, built or installed once into a cache folder.
+//!
+//! Nothing here is downloaded as a binary from a web page: Go builds the control
+//! plane from its published modules, and pip installs the rest.
+
+mod cache;
+mod go;
+mod python;
+mod step;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+pub use cache::{cache_dir, workspace_root};
+
+/// The convention of controller tests: a folder with etcd, kube-apiserver and kubectl.
+pub const KUBEBUILDER_ASSETS: &str = "KUBEBUILDER_ASSETS";
+
+/// Where each program is.
+#[derive(Debug, Clone)]
+pub struct Tools {
+    /// The database of the API server.
+    pub etcd: PathBuf,
+    /// The API server.
+    pub kube_apiserver: PathBuf,
+    /// The controllers of Kubernetes itself: garbage collection, namespaces, service accounts.
+    pub kube_controller_manager: PathBuf,
+    /// The command line of Kubernetes.
+    pub kubectl: PathBuf,
+    /// OpenBao, which speaks the API of Vault.
+    pub bao: PathBuf,
+    /// A Python that has moto.
+    pub python: PathBuf,
+}
+
+/// Installs what is missing and tells where everything is. Takes minutes the first
+/// time (progress goes to stderr) and a few file lookups after that.
+pub fn ensure() -> Result<Tools> {
+    let cache = cache_dir()?;
+    match std::env::var_os(KUBEBUILDER_ASSETS).filter(|folder| !folder.is_empty()) {
+        Some(assets) => with_assets(&cache, Path::new(&assets)),
+        None => all_built(&cache),
+    }
+}
+
+fn all_built(cache: &Path) -> Result<Tools> {
+    let (control_plane, python) = in_parallel(
+        || {
+            let etcd = go::etcd().ensure(cache)?;
+            Ok((etcd, go::kubernetes().ensure(cache)?))
+        },
+        || python::environment().ensure(cache),
+    )?;
+    let (etcd, kubernetes) = control_plane;
+    Ok(Tools {
+        etcd: etcd.join("etcd"),
+        kube_apiserver: kubernetes.join("kube-apiserver"),
+        kube_controller_manager: kubernetes.join("kube-controller-manager"),
+        kubectl: kubernetes.join("kubectl"),
+        bao: python::bao(&python),
+        python: python::interpreter(&python),
+    })
+}
+
+/// What the folder has is used; it usually lacks the controller manager.
+fn with_assets(cache: &Path, assets: &Path) -> Result<Tools> {
+    let given = |name: &str| {
+        let program = assets.join(name);
+        match program.is_file() {
+            true => Ok(program),
+            false => Err(anyhow!(
+                "{KUBEBUILDER_ASSETS} is {}, which has no {name}; put it there, or unset the \
+                 variable and everything is built",
+                assets.display()
+            )),
+        }
+    };
+    let (etcd, kube_apiserver, kubectl) = (given("etcd")?, given("kube-apiserver")?, given("kubectl")?);
+    let (kube_controller_manager, python) = in_parallel(
+        || match given("kube-controller-manager") {
+            Ok(program) => Ok(program),
+            Err(_) => Ok(go::controller_manager_only().ensure(cache)?.join("kube-controller-manager")),
+        },
+        || python::environment().ensure(cache),
+    )?;
+    Ok(Tools {
+        etcd,
+        kube_apiserver,
+        kube_controller_manager,
+        kubectl,
+        bao: python::bao(&python),
+        python: python::interpreter(&python),
+    })
+}
+
+/// One waits for the network while the other compiles.
+fn in_parallel<A: Send, B>(
+    first: impl FnOnce() -> Result<A> + Send,
+    second: impl FnOnce() -> Result<B>,
+) -> Result<(A, B)> {
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join().map_err(|_| anyhow!("an installer panicked"))?;
+        Ok((first?, second?))
+    })
+}

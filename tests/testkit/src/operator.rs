@@ -1,0 +1,154 @@
+//! The built `keyferry`, run as a user runs it.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+use tempfile::TempDir;
+
+use crate::cargo_bin;
+use crate::process::{Process, Signal};
+use crate::server::{free_port, http_client};
+
+/// Names another `keyferry` than the one that cargo built.
+const KEYFERRY_BIN: &str = "KEYFERRY_BIN";
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// A running `keyferry` whose output goes to a file. Killed when dropped.
+#[derive(Debug)]
+pub struct Operator {
+    process: Process,
+    // Declared last: the process ends before its folder goes.
+    _dir: Option<TempDir>,
+}
+
+/// How to start it.
+#[derive(Debug, Default)]
+pub struct OperatorBuilder {
+    args: Vec<OsString>,
+    env: Vec<(OsString, OsString)>,
+    log: Option<PathBuf>,
+}
+
+impl Operator {
+    /// Begins with `keyferry` and nothing more.
+    pub fn builder() -> OperatorBuilder {
+        OperatorBuilder::default()
+    }
+
+    /// The program under test.
+    pub fn program() -> Result<PathBuf> {
+        cargo_bin::find("keyferry", "keyferry", KEYFERRY_BIN)
+    }
+
+    /// A port for one of its listeners.
+    pub fn free_port() -> Result<u16> {
+        free_port()
+    }
+
+    /// Waits until `url` answers with a success. An error when the operator ends before,
+    /// or takes longer than `limit`; it holds the end of the log.
+    pub async fn wait_ready(&mut self, url: &str, limit: Duration) -> Result<()> {
+        let http = http_client(None)?;
+        let start = Instant::now();
+        let cause = loop {
+            if let Some(status) = self.process.exited()? {
+                break format!("it ended with {status}");
+            }
+            let answer = http.get(url).timeout(Duration::from_secs(2)).send().await;
+            match answer.and_then(reqwest::Response::error_for_status) {
+                Ok(_) => return Ok(()),
+                Err(error) if start.elapsed() > limit => break format!("{error:#}"),
+                Err(_) => tokio::time::sleep(ASK_EVERY).await,
+            }
+        };
+        let log = crate::process::tail(self.log_file(), 30);
+        Err(anyhow!("keyferry is not ready: {cause}; the end of its log:\n{log}"))
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
+        self.process.exited()
+    }
+
+    /// Waits until it ends by itself.
+    pub fn wait(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.process.wait(limit)
+    }
+
+    /// Asks it to end with SIGTERM, and waits until it has.
+    pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.process.signal(Signal::TERM)?;
+        self.process.wait(limit)
+    }
+
+    /// Ends it at once, as a crash does.
+    pub fn kill9(&mut self) {
+        self.process.kill();
+    }
+
+    /// Sends any signal.
+    pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// All that it has written to stdout and stderr.
+    pub fn log(&self) -> Result<String> {
+        let file = self.log_file();
+        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Where its output goes.
+    pub fn log_file(&self) -> &Path {
+        self.process.log_file()
+    }
+}
+
+impl OperatorBuilder {
+    /// One more argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// More arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// A variable of its environment, besides those of this process.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Appends its output to this file, which then outlives it; several runs may share it.
+    pub fn log_file(mut self, file: impl Into<PathBuf>) -> Self {
+        self.log = Some(file.into());
+        self
+    }
+
+    /// Starts it. It dies with this process.
+    pub fn spawn(self) -> Result<Operator> {
+        let (log, dir) = match self.log {
+            Some(log) => (log, None),
+            None => {
+                let dir = tempfile::Builder::new().prefix("keyferry-operator-").tempdir()?;
+                (dir.path().join("keyferry.log"), Some(dir))
+            }
+        };
+        let mut command = Command::new(Operator::program()?);
+        command.args(self.args).envs(self.env);
+        let process = Process::start("keyferry", command, &log)?;
+        Ok(Operator { process, _dir: dir })
+    }
+}

@@ -1,0 +1,187 @@
+//! One server: how it is started, when it is ready, and how it is started again.
+
+mod control_plane;
+mod moto;
+mod openbao;
+mod pki;
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, anyhow};
+
+pub(crate) use control_plane::{ControlPlane, ControlPlaneOptions};
+pub(crate) use moto::start as start_moto;
+pub(crate) use openbao::start as start_openbao;
+pub use openbao::{OpenBao, OpenBaoOptions};
+
+use crate::process::{Process, tail};
+
+/// How long a server may take to be ready. Machines that compile at the same time are slow.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+const PROBE_EVERY: Duration = Duration::from_millis(50);
+/// How often a start is tried with other ports when somebody took ours.
+const PORT_ATTEMPTS: u32 = 5;
+
+/// All that is needed to start a server, the first time and again.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec {
+    pub name: &'static str,
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// Its home and working directory.
+    pub dir: PathBuf,
+    pub log: PathBuf,
+    pub ready: Probe,
+}
+
+/// A server is ready when this URL answers with a success.
+#[derive(Debug, Clone)]
+pub(crate) struct Probe {
+    pub url: String,
+    pub header: Option<(&'static str, String)>,
+    /// PEM file with the CA to trust. Read at each start: some servers make it themselves.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// A server that was ready when it was started.
+#[derive(Debug)]
+pub(crate) struct Server {
+    spec: Spec,
+    pub process: Process,
+}
+
+/// Why a server did not start.
+enum Failure {
+    PortTaken(anyhow::Error),
+    Other(anyhow::Error),
+}
+
+impl Server {
+    /// Starts what `make` describes. `make` picks free ports, and is asked again when
+    /// somebody else took one of them in the meantime.
+    pub async fn start(make: impl Fn() -> Result<Spec>) -> Result<Self> {
+        let mut attempt = 1;
+        loop {
+            match Self::try_start(make()?).await {
+                Ok(server) => return Ok(server),
+                Err(Failure::PortTaken(_)) if attempt < PORT_ATTEMPTS => attempt += 1,
+                Err(Failure::PortTaken(error) | Failure::Other(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// Starts it again with the same ports and data; stops it first if it runs.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.process.kill();
+        match Self::try_start(self.spec.clone()).await {
+            Ok(server) => {
+                *self = server;
+                Ok(())
+            }
+            Err(Failure::PortTaken(error) | Failure::Other(error)) => Err(error),
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        self.spec.name
+    }
+
+    async fn try_start(spec: Spec) -> Result<Self, Failure> {
+        let process = Process::start(spec.name, spec.command(), &spec.log).map_err(Failure::Other)?;
+        let mut server = Self { spec, process };
+        match server.wait_ready().await {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                let log = tail(&server.spec.log, 25);
+                let error = error.context(format!("{} did not start; the end of its log:\n{log}\n", server.spec.name));
+                match log.to_lowercase().contains("address already in use") {
+                    true => Err(Failure::PortTaken(error)),
+                    false => Err(Failure::Other(error)),
+                }
+            }
+        }
+    }
+
+    async fn wait_ready(&mut self) -> Result<()> {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.process.exited()? {
+                return Err(anyhow!("it ended with {status}"));
+            }
+            match self.spec.ready.ask().await {
+                Ok(()) => return Ok(()),
+                Err(error) if start.elapsed() > READY_WITHIN => {
+                    return Err(error.context(format!("it was not ready within {READY_WITHIN:?}")));
+                }
+                Err(_) => tokio::time::sleep(PROBE_EVERY).await,
+            }
+        }
+    }
+}
+
+impl Spec {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.program);
+        command
+            .args(&self.args)
+            .current_dir(&self.dir)
+            // Proxies, VAULT_* and the like of the developer are not for our servers.
+            .env_clear()
+            .env("HOME", &self.dir)
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+    }
+}
+
+impl Probe {
+    /// Asks without authentication.
+    pub fn plain(url: String) -> Self {
+        Self { url, header: None, ca_file: None }
+    }
+
+    async fn ask(&self) -> Result<()> {
+        let client = http_client(self.ca_file.as_deref())?;
+        let request = client.get(&self.url).timeout(Duration::from_secs(5));
+        let request = match &self.header {
+            Some((name, value)) => request.header(*name, value),
+            None => request,
+        };
+        request.send().await?.error_for_status()?;
+        Ok(())
+    }
+}
+
+/// A client that trusts the CA of the file, and takes no proxy from the environment.
+pub(crate) fn http_client(ca_file: Option<&Path>) -> Result<reqwest::Client> {
+    crate::install_crypto_provider();
+    let builder = reqwest::Client::builder().no_proxy();
+    let builder = match ca_file {
+        None => builder.tls_certs_only([]),
+        Some(file) => {
+            let pem = std::fs::read(file).with_context(|| format!("cannot read the CA {}", file.display()))?;
+            builder.tls_certs_only(reqwest::Certificate::from_pem_bundle(&pem)?)
+        }
+    };
+    builder.build().context("cannot make an HTTP client")
+}
+
+/// A loopback port that nobody uses now.
+pub(crate) fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// A loopback port that nobody uses now, nor the one after it.
+pub(crate) fn free_port_pair() -> Result<u16> {
+    for _ in 0..100 {
+        let first = free_port()?;
+        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if first.checked_add(1).is_some_and(is_free) {
+            return Ok(first);
+        }
+    }
+    Err(anyhow!("no two free ports in a row"))
+}
