@@ -6,6 +6,7 @@
 //! revoked either, not even on drop, where there is no way to wait for it: a token that was replaced or dropped
 //! lives on in the server until its lease ends.
 
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use crate::client::{Answer, Call, Client, Complaint, Ticket, shared};
 use crate::config::{Jwt, Method, RoleId, invalid};
 
 /// How long a token that the server was seen to know is taken for good, when calls made with it are denied.
-const SEEN_GOOD_FOR: Duration = Duration::from_secs(10);
+const SEEN_GOOD_FOR: Duration = Duration::from_secs(5);
 
-/// How soon after a login that a refused token led to there may be another such. This is for tokens whose policies
-/// keep them from looking themselves up: of them we can't tell denied from revoked.
+/// How soon after a login that a refused token led to there may be another such, for tokens whose policies keep them
+/// from looking themselves up: of those we can't tell denied from revoked.
 const BETWEEN_REPLACEMENTS: Duration = Duration::from_secs(60);
 
 /// How long to go on with a token whose renewal failed for a passing reason, before renewing is tried again.
@@ -43,9 +44,12 @@ struct Session {
     ticket: Ticket,
     /// `None` where it never ends.
     lease: Option<Lease>,
+    /// How many calls the token is good for, where the server limits that.
+    uses: Option<AtomicI64>,
     since: Instant,
     /// Whether it took the place of one that the server refused.
     replaces_refused: bool,
+    /// When the server last said that it knows the token.
     seen_good: Mutex<Option<Instant>>,
 }
 
@@ -69,6 +73,7 @@ enum Need {
 impl Session {
     fn need(&self, now: Instant) -> Need {
         match self.lease {
+            _ if self.used_up() => Need::NewLogin,
             None => Need::Nothing,
             Some(lease) if now >= lease.end => Need::NewLogin,
             Some(lease) if now < lease.due => Need::Nothing,
@@ -78,7 +83,11 @@ impl Session {
     }
 
     fn ended(&self, now: Instant) -> bool {
-        self.lease.is_some_and(|lease| now >= lease.end)
+        self.used_up() || self.lease.is_some_and(|lease| now >= lease.end)
+    }
+
+    fn used_up(&self) -> bool {
+        self.uses.as_ref().is_some_and(|left| left.load(Ordering::Relaxed) <= 0)
     }
 }
 
@@ -101,12 +110,12 @@ impl Auth {
     /// once more; so an answer with status 403 means that the token is good and its policies do not allow the call.
     pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
         let session = self.session().await?;
-        let answer = self.client.send(call, &session.ticket).await?;
+        let answer = self.send_as(&session, call).await?;
         if answer.status != 403 || self.known(&session).await? {
             return Ok(answer);
         }
         let session = self.replace(&session).await?;
-        self.client.send(call, &session.ticket).await
+        self.send_as(&session, call).await
     }
 
     /// Checks that the server knows the token.
@@ -164,9 +173,11 @@ impl Auth {
     /// Whether the server knows the session's token, so that a refusal is about its policies.
     async fn known(&self, session: &Session) -> Result<bool, Error> {
         let now = Instant::now();
-        let seen = *lock(&session.seen_good);
-        let too_soon = session.replaces_refused && now < session.since + BETWEEN_REPLACEMENTS;
-        if matches!(self.method, Method::None) || too_soon || seen.is_some_and(|seen| now < seen + SEEN_GOOD_FOR) {
+        let believed = match *lock(&session.seen_good) {
+            Some(seen) => now < seen + SEEN_GOOD_FOR,
+            None => session.replaces_refused && now < session.since + BETWEEN_REPLACEMENTS,
+        };
+        if believed || matches!(self.method, Method::None) {
             return Ok(true);
         }
         let answer = self.look_up(session).await?;
@@ -182,7 +193,14 @@ impl Auth {
 
     async fn look_up(&self, session: &Session) -> Result<Answer, Error> {
         let call = self.call("LookupSelf", "auth/token/lookup-self".into(), None);
-        self.client.send(&call, &session.ticket).await
+        self.send_as(session, &call).await
+    }
+
+    async fn send_as(&self, session: &Session, call: &Call) -> Result<Answer, Error> {
+        if let Some(left) = &session.uses {
+            left.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.client.send(call, &session.ticket).await
     }
 
     /// A new session in place of one that the server refuses, by a new login unless somebody else has just made it.
@@ -199,6 +217,10 @@ impl Auth {
                 "the server does not accept the token of spec.provider.vault.auth.tokenSecretRef: it is wrong, has \
                  expired or was revoked, or its policies do not allow auth/token/lookup-self",
             ));
+        }
+        // Whether it can look itself up decides how it is judged when a call is denied; a counted use is too dear.
+        if next.uses.is_none() && self.look_up(&next).await.is_ok_and(|answer| answer.status == 200) {
+            *lock(&next.seen_good) = Some(Instant::now());
         }
         Ok(self.keep(next))
     }
@@ -252,14 +274,17 @@ impl Auth {
         let answer = self.client.send(&self.call("Login", path.clone(), Some(body)), &Ticket::default()).await?;
         match answer.status {
             200 => self.granted(&answer, asked, None, replaces_refused).ok_or_else(|| self.not_granted(&answer, &path)),
-            // 400 for what the method can't accept, 403 for what it can't believe.
-            400 | 403 => match answer.complaint() {
-                Complaint::NotAList => Err(self.client.status_error(&answer)),
-                _ => Err(Error::new(
-                    ErrorKind::Unauthenticated,
-                    format!("the server refused the login at {path}: {}", self.login_hint()),
-                )),
-            },
+            400 | 403 if answer.complaint() != Complaint::NotAList => {
+                // 400 is what the method itself can't accept. 403 may come from it too, but so does Vault answer
+                // whoever has no token at any path that takes no logins.
+                let mounted = match answer.status {
+                    403 => "check that the method is mounted there, in the namespace of the login; ",
+                    _ => "",
+                };
+                let hint = self.login_hint();
+                let message = format!("the server refused the login at {path}: {mounted}{hint}");
+                Err(Error::new(ErrorKind::Unauthenticated, message))
+            }
             _ => Err(self.path_error(&answer, &path)),
         }
     }
@@ -268,7 +293,7 @@ impl Auth {
     async fn renew(&self, session: &Arc<Session>) -> Result<Option<Session>, Error> {
         let call = self.call("RenewSelf", "auth/token/renew-self".into(), Some("{}".into()));
         let asked = Instant::now();
-        match self.client.send(&call, &session.ticket).await {
+        match self.send_as(session, &call).await {
             Ok(answer) if answer.status == 200 => {
                 Ok(self.granted(&answer, asked, Some(session), session.replaces_refused))
             }
@@ -304,6 +329,11 @@ impl Auth {
                 due: asked + length * 2 / 3,
                 end: asked + length,
             }),
+            uses: auth
+                .get("num_uses")
+                .and_then(|uses| uses.get().parse().ok())
+                .filter(|uses| *uses > 0)
+                .map(AtomicI64::new),
             since: former.map_or(asked, |former| former.since),
             replaces_refused,
             seen_good: Mutex::default(),
@@ -361,7 +391,7 @@ impl Auth {
 
 impl Session {
     fn endless(ticket: Ticket, replaces_refused: bool) -> Self {
-        Self { ticket, lease: None, since: Instant::now(), replaces_refused, seen_good: Mutex::default() }
+        Self { ticket, lease: None, uses: None, since: Instant::now(), replaces_refused, seen_good: Mutex::default() }
     }
 
     /// The same session, with what is due put off a little.
@@ -369,6 +399,7 @@ impl Session {
         Self {
             ticket: self.ticket.clone(),
             lease: self.lease.map(|lease| Lease { due: Instant::now() + BETWEEN_RENEWALS, ..lease }),
+            uses: self.uses.as_ref().map(|left| AtomicI64::new(left.load(Ordering::Relaxed))),
             since: self.since,
             replaces_refused: self.replaces_refused,
             seen_good: Mutex::new(*lock(&self.seen_good)),
