@@ -1,2 +1,34 @@
-//! x
-fn main(){}
+//! The `keyferry` command: reads its arguments, sets the TLS library, and runs.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use keyferry::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    // Two TLS libraries in one process would panic at the first connection; this one is all of ours.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let result = match Cli::parse().command {
+        Command::Crds => crds(),
+        Command::Run(args) => match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => runtime.block_on(keyferry::run::run(*args)),
+            Err(_) => Err("can't start threads".to_owned()),
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            let _ = writeln!(std::io::stderr(), "keyferry: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn crds() -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    for crd in keyferry_crds::crds() {
+        write!(out, "---\n{}", keyferry_crds::yaml(&crd)).map_err(|_| "can't write to standard output".to_owned())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,554 @@
+//! The controller: takes what the watches tell, keeps the queue, and runs one look at a time per object.
+//!
+//! Modules, in reading order: [`watch`] what changes, [`world`] what is known, [`queue`] what is next. The loop here
+//! owns all three; looks run beside it, each with a copy of what it needs, and report back.
+
+pub mod queue;
+pub mod watch;
+pub mod world;
+
+use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{SelectAll, StreamExt as _};
+use k8s_openapi::api::core::v1::Secret;
+use keyferry_crds::{ExternalSecret, names};
+use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams};
+use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
+use kube::runtime::watcher::Event;
+use kube::{Resource, ResourceExt as _};
+use serde_json::json;
+use tokio::sync::watch as signal;
+use tokio::task::JoinSet;
+
+use self::queue::{Queue, Urgency};
+use self::watch::{Change, Changes, Metadata};
+use self::world::{Item, Name, Standing, World, name_of};
+use crate::clock;
+use crate::kubernetes::{self, LiveSecret, Problem};
+use crate::store::credentials::{Dependency, Kind, Objects};
+use crate::store::{Store, StoreId, check};
+use crate::sync::outcome::{Change as Done, Outcome, SyncResult};
+use crate::sync::{self, Context, desired, output, record};
+
+/// How the controller works.
+pub struct Settings {
+    /// The one namespace to look after; all where there is none.
+    pub scope: Option<String>,
+    /// Whether SecretStores are checked.
+    pub secret_stores: bool,
+    /// Whether ClusterSecretStores are.
+    pub cluster_stores: bool,
+    /// How many ExternalSecrets are worked on at once.
+    pub concurrent: usize,
+    /// How often a healthy store is checked.
+    pub store_every: Duration,
+}
+
+/// The longest sleep: a wall clock that is set must not leave the queue asleep.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How long looks under way may take to end when the controller stops.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How many targets are read at once from the list at start.
+const PAGE: u32 = 200;
+
+/// The end of a look.
+enum Ended {
+    Sync(Name, Arc<ExternalSecret>, sync::Report),
+    Check(StoreId, Arc<Store>, check::Report),
+}
+
+/// The kinds whose first list is awaited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Listed {
+    ExternalSecrets,
+    SecretStores,
+    ClusterSecretStores,
+    Namespaces,
+    Secrets,
+    ConfigMaps,
+}
+
+/// The controller.
+pub struct Controller {
+    context: Arc<Context>,
+    settings: Settings,
+    objects: Arc<Objects>,
+    world: World,
+    queue: Queue<Item>,
+    looks: JoinSet<Ended>,
+    pending: HashSet<Listed>,
+    listing: Listing,
+    /// ExternalSecrets that do not decode, and the generation that was told so.
+    undecodable: HashMap<Name, Option<i64>>,
+    /// Set once everything was listed and targets were examined: before, nothing is looked at.
+    started: bool,
+    ready: signal::Sender<bool>,
+}
+
+/// What the list under way of each kind has named so far: what it leaves out is gone.
+#[derive(Default)]
+struct Listing {
+    external_secrets: HashSet<Name>,
+    stores: HashSet<StoreId>,
+    secrets: HashSet<Name>,
+}
+
+impl Controller {
+    /// A controller; `ready` is told when all is listed and the work begins.
+    pub fn new(context: Arc<Context>, settings: Settings, objects: Arc<Objects>, ready: signal::Sender<bool>) -> Self {
+        Self {
+            context,
+            settings,
+            objects,
+            world: World::default(),
+            queue: Queue::default(),
+            looks: JoinSet::new(),
+            pending: HashSet::new(),
+            listing: Listing::default(),
+            undecodable: HashMap::new(),
+            started: false,
+            ready,
+        }
+    }
+
+    /// Works until `stop`, then lets looks under way end.
+    pub async fn run(mut self, stop: impl Future<Output = ()>) {
+        let scope = self.settings.scope.clone();
+        let client = self.context.client.clone();
+        let mut changes: SelectAll<Changes> = SelectAll::new();
+        self.pending = HashSet::from([Listed::ExternalSecrets]);
+        if self.settings.secret_stores {
+            self.pending.insert(Listed::SecretStores);
+        }
+        if self.settings.cluster_stores {
+            self.pending.extend([Listed::ClusterSecretStores, Listed::Namespaces]);
+        }
+        let streams =
+            watch::looked_after(&client, scope.as_deref(), self.settings.secret_stores, self.settings.cluster_stores);
+        changes.extend(streams);
+        let mut referred = false;
+        let mut stop = std::pin::pin!(stop);
+        loop {
+            if self.pending.is_empty() && !self.started {
+                if !referred {
+                    // Only now is it known which Secrets matter; of the others nothing is kept.
+                    referred = true;
+                    self.pending = HashSet::from([Listed::Secrets, Listed::ConfigMaps]);
+                    changes.extend(watch::referred_to(&client, scope.as_deref()));
+                } else {
+                    tokio::select! {
+                        () = &mut stop => break,
+                        () = self.begin() => {}
+                    }
+                }
+            }
+            self.spawn();
+            let sleep = self.sleep();
+            tokio::select! {
+                () = &mut stop => break,
+                Some(change) = changes.next() => self.take(change),
+                Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => match ended {
+                    Ok(ended) => self.end(ended),
+                    Err(error) if error.is_panic() => {
+                        // A bug of ours. What it left half done is taken up by a process that knows nothing of it.
+                        tracing::error!("a look panicked: stopping, so that a new process looks at everything again");
+                        std::process::exit(70);
+                    }
+                    Err(_) => {}
+                },
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+        drop(changes);
+        self.finish().await;
+    }
+
+    async fn finish(mut self) {
+        if self.looks.is_empty() {
+            return;
+        }
+        tracing::info!(looks = self.looks.len(), "waiting for what is under way");
+        let all = async { while self.looks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, all).await.is_err() {
+            tracing::warn!(seconds = GRACE.as_secs(), "some did not end in time; the next process takes them up");
+        }
+    }
+
+    fn sleep(&self) -> Duration {
+        let Some(earliest) = self.queue.earliest().filter(|_| self.started && self.has_room()) else {
+            return LONGEST_SLEEP;
+        };
+        let wait = earliest.duration_since(clock::now());
+        Duration::try_from(wait).unwrap_or_default().min(LONGEST_SLEEP)
+    }
+
+    fn has_room(&self) -> bool {
+        self.looks.len() < self.settings.concurrent
+    }
+
+    fn spawn(&mut self) {
+        let now = clock::now();
+        while self.started && self.has_room() {
+            let Some(item) = self.queue.next(now) else { return };
+            let context = self.context.clone();
+            match &item {
+                Item::Store(id) => match self.world.store(id) {
+                    Some(known) => {
+                        let (id, store, failures, every) =
+                            (id.clone(), known.store.clone(), known.failures, self.settings.store_every);
+                        self.looks.spawn(async move {
+                            let started = std::time::Instant::now();
+                            let report = check::run(&context, &store, failures, every).await;
+                            context.metrics.checked(&store, &report, started.elapsed());
+                            Ended::Check(id, store, report)
+                        });
+                    }
+                    None => self.queue.done(&item, None),
+                },
+                Item::ExternalSecret(name) => match self.world.look(name) {
+                    Some(look) => {
+                        let (name, es) = (name.clone(), look.es.clone());
+                        self.looks.spawn(async move {
+                            let started = std::time::Instant::now();
+                            let report = sync::run(&context, look).await;
+                            context.metrics.synced(&es, &report, started.elapsed());
+                            Ended::Sync(name, es, report)
+                        });
+                    }
+                    None => self.queue.done(&item, None),
+                },
+            }
+        }
+    }
+
+    fn end(&mut self, ended: Ended) {
+        match ended {
+            Ended::Sync(name, es, report) => self.end_sync(&name, &es, report),
+            Ended::Check(id, store, report) => self.end_check(&id, &store, report),
+        }
+        self.context.metrics.queue.set(self.queue.len() as i64);
+    }
+
+    fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: sync::Report) {
+        let item = Item::ExternalSecret(name.clone());
+        let same = |uid: &Option<String>| *uid == es.metadata.uid;
+        let Some(subject) = self.world.subject_mut(name).filter(|subject| same(&subject.es.metadata.uid)) else {
+            self.context.metrics.forget_external_secret(name);
+            return self.queue.done(&item, None);
+        };
+        subject.standing = match &report.outcome {
+            Outcome::Holding => Standing::Held,
+            Outcome::Failed(_) => Standing::Failed,
+            Outcome::Waiting(_) if subject.standing == Standing::Failed => Standing::Failed,
+            Outcome::Waiting(_) | Outcome::Ignored | Outcome::Released | Outcome::Synced(_) => Standing::Well,
+        };
+        let renamed = subject.es.target_name() != es.target_name();
+        subject.memory = report.memory;
+        if renamed {
+            subject.memory.target = None;
+        }
+        // The watch will bring the same; a look before it does must not judge by the old status.
+        if let Some(status) = report.status {
+            let mut newer = (*subject.es).clone();
+            newer.status = Some(status);
+            subject.es = Arc::new(newer);
+        }
+        let version = subject.memory.target.as_ref().map(|target| target.version.clone());
+        match &report.outcome {
+            Outcome::Synced(synced) if synced.result == SyncResult::Deleted => self.world.wrote_target(es, None),
+            Outcome::Synced(synced) if synced.change != Done::Nothing => self.world.wrote_target(es, version.as_ref()),
+            _ => {}
+        }
+        self.queue.done(&item, report.next);
+    }
+
+    fn end_check(&mut self, id: &StoreId, store: &Store, report: check::Report) {
+        let item = Item::Store(id.clone());
+        let current = |known: &&mut world::Known| {
+            known.store.uid() == store.uid() && known.store.generation() == store.generation()
+        };
+        let Some(known) = self.world.store_mut(id).filter(current) else {
+            // Gone, or changed meanwhile: then another check is in the queue.
+            return self.queue.done(&item, None);
+        };
+        known.failures =
+            if report.readiness == crate::sync::plan::Readiness::Ready { 0 } else { known.failures.saturating_add(1) };
+        let news = known.readiness != report.readiness;
+        known.readiness = report.readiness;
+        if let Some(status) = report.status {
+            known.store = Arc::new(known.store.with_status(status));
+        }
+        self.queue.done(&item, Some(report.next));
+        if news {
+            for name in self.world.troubled_users(id) {
+                self.wake(&name, Urgency::Due);
+            }
+        }
+    }
+
+    fn wake(&mut self, name: &Name, urgency: Urgency) {
+        self.queue.add(&Item::ExternalSecret(name.clone()), clock::now(), urgency);
+    }
+
+    fn wake_store(&mut self, id: &StoreId) {
+        self.queue.add(&Item::Store(id.clone()), clock::now(), Urgency::Asked);
+    }
+
+    fn take(&mut self, change: Change) {
+        match change {
+            Change::ExternalSecret(event) => self.take_external_secret(event),
+            Change::SecretStore(event) => self.take_store(event, Listed::SecretStores, Store::namespaced),
+            Change::ClusterSecretStore(event) => self.take_store(event, Listed::ClusterSecretStores, Store::cluster),
+            Change::Namespace(event) => match event {
+                Event::Apply(namespace) | Event::InitApply(namespace) => {
+                    let name = namespace.name_any();
+                    if self.world.put_namespace(name.clone(), namespace.metadata.labels.unwrap_or_default()) {
+                        for troubled in self.world.troubled_in(&name) {
+                            self.wake(&troubled, Urgency::Due);
+                        }
+                    }
+                }
+                Event::Delete(namespace) => self.world.remove_namespace(&namespace.name_any()),
+                Event::Init => {}
+                Event::InitDone => self.listed(Listed::Namespaces),
+            },
+            Change::Secret(event) => self.take_secret(event),
+            Change::ConfigMap(event) => match event {
+                Event::Apply(object) | Event::InitApply(object) => {
+                    self.saw(Kind::ConfigMap, &object.meta().clone(), true)
+                }
+                Event::Delete(object) => self.saw(Kind::ConfigMap, &object.meta().clone(), false),
+                Event::Init => {}
+                Event::InitDone => self.listed(Listed::ConfigMaps),
+            },
+        }
+    }
+
+    fn listed(&mut self, kind: Listed) {
+        self.pending.remove(&kind);
+    }
+
+    fn take_external_secret(&mut self, event: Event<DeserializeGuard<ExternalSecret>>) {
+        match event {
+            Event::Init => self.listing.external_secrets.clear(),
+            Event::InitApply(guarded) => {
+                self.listing.external_secrets.insert(name_of(guarded.meta()));
+                self.put_external_secret(guarded);
+            }
+            Event::Apply(guarded) => self.put_external_secret(guarded),
+            Event::Delete(guarded) => self.remove_external_secret(&name_of(guarded.meta())),
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listing.external_secrets);
+                for gone in self.world.external_secrets().difference(&listed) {
+                    self.remove_external_secret(gone);
+                }
+                self.listed(Listed::ExternalSecrets);
+            }
+        }
+    }
+
+    fn put_external_secret(&mut self, guarded: DeserializeGuard<ExternalSecret>) {
+        match guarded.0 {
+            Ok(es) => {
+                let name = name_of(&es.metadata);
+                self.undecodable.remove(&name);
+                let new = self.world.subject(&name).is_none();
+                if self.world.put_external_secret(es) {
+                    // What is on the list at start is due, not asked for.
+                    self.wake(&name, if new && !self.started { Urgency::Due } else { Urgency::Asked });
+                }
+            }
+            Err(invalid) => {
+                let name = name_of(&invalid.metadata);
+                self.remove_external_secret(&name);
+                if self.undecodable.insert(name.clone(), invalid.metadata.generation)
+                    != Some(invalid.metadata.generation)
+                {
+                    tracing::warn!(namespace = name.0, name = name.1, "the ExternalSecret does not decode");
+                    let context = self.context.clone();
+                    tokio::spawn(async move { tell_undecodable(&context, &invalid.metadata).await });
+                }
+            }
+        }
+    }
+
+    fn remove_external_secret(&mut self, name: &Name) {
+        self.undecodable.remove(name);
+        self.world.remove_external_secret(name);
+        self.queue.remove(&Item::ExternalSecret(name.clone()));
+        self.context.metrics.forget_external_secret(name);
+    }
+
+    fn take_store<K: Resource<DynamicType = ()>>(
+        &mut self,
+        event: Event<DeserializeGuard<K>>,
+        kind: Listed,
+        store: fn(K) -> Store,
+    ) {
+        let into = |guarded: DeserializeGuard<K>| match guarded.0 {
+            Ok(object) => store(object),
+            Err(invalid) => Store::undecodable(invalid.metadata),
+        };
+        match event {
+            Event::Init => self.listing.stores.retain(|id| id.namespace.is_some() != (kind == Listed::SecretStores)),
+            Event::InitApply(guarded) => {
+                let store = into(guarded);
+                self.listing.stores.insert(store.id.clone());
+                self.put_store(store);
+            }
+            Event::Apply(guarded) => self.put_store(into(guarded)),
+            Event::Delete(guarded) => self.remove_store(&into(guarded).id),
+            Event::InitDone => {
+                let of_kind = |id: &&StoreId| id.namespace.is_some() == (kind == Listed::SecretStores);
+                let gone: Vec<StoreId> =
+                    self.world.store_ids().difference(&self.listing.stores).filter(of_kind).cloned().collect();
+                for id in gone {
+                    self.remove_store(&id);
+                }
+                self.listed(kind);
+            }
+        }
+    }
+
+    fn put_store(&mut self, store: Store) {
+        let id = store.id.clone();
+        let ours = store.is_of_class(&self.context.class);
+        if self.world.put_store(store) {
+            if ours {
+                self.wake_store(&id);
+            }
+            // One that was missing is there now.
+            for name in self.world.troubled_users(&id) {
+                self.wake(&name, Urgency::Due);
+            }
+        }
+    }
+
+    fn remove_store(&mut self, id: &StoreId) {
+        self.world.remove_store(id);
+        self.context.pool.forget(id);
+        self.queue.remove(&Item::Store(id.clone()));
+        self.context.metrics.forget_store(id);
+        for name in self.world.troubled_users(id) {
+            self.wake(&name, Urgency::Due);
+        }
+    }
+
+    fn take_secret(&mut self, event: Event<Metadata<Secret>>) {
+        match event {
+            Event::Init => {
+                self.listing.secrets.clear();
+                if !self.started {
+                    self.world.forget_sight_of_secrets();
+                }
+            }
+            Event::InitApply(object) => {
+                self.listing.secrets.insert(name_of(object.meta()));
+                self.saw(Kind::Secret, &object.meta().clone(), true);
+            }
+            Event::Apply(object) => self.saw(Kind::Secret, &object.meta().clone(), true),
+            Event::Delete(object) => self.saw(Kind::Secret, &object.meta().clone(), false),
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listing.secrets);
+                if !self.started {
+                    self.world.saw_all_secrets();
+                }
+                for gone in self.world.targets_not_in(&listed) {
+                    let metadata = ObjectMeta { namespace: Some(gone.0), name: Some(gone.1), ..ObjectMeta::default() };
+                    self.saw(Kind::Secret, &metadata, false);
+                }
+                for gone in self.objects.secrets_not_in(&listed) {
+                    let metadata =
+                        ObjectMeta { namespace: Some(gone.namespace), name: Some(gone.name), ..ObjectMeta::default() };
+                    self.saw(Kind::Secret, &metadata, false);
+                }
+                self.listed(Listed::Secrets);
+            }
+        }
+    }
+
+    /// A watch saw an object, or its end.
+    fn saw(&mut self, kind: Kind, metadata: &ObjectMeta, there: bool) {
+        let name = name_of(metadata);
+        let version = match there {
+            true => metadata.uid.clone().zip(metadata.resource_version.clone()),
+            false => None,
+        };
+        let object = Dependency { kind, namespace: name.0.clone(), name: name.1.clone() };
+        if self.objects.saw(&object, version.clone()) {
+            for store in self.context.pool.users_of(&object) {
+                self.wake_store(&store);
+                for user in self.world.troubled_users(&store) {
+                    self.wake(&user, Urgency::Due);
+                }
+            }
+        }
+        if kind == Kind::Secret {
+            for writer in self.world.saw_secret(&name, version) {
+                self.wake(&writer, Urgency::Asked);
+            }
+        }
+    }
+
+    /// Everything is listed: examines all targets, and begins.
+    async fn begin(&mut self) {
+        while let Err(problem) = self.examine_targets().await {
+            tracing::warn!(%problem, "can't list the targets; trying again");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        self.started = true;
+        self.ready.send_replace(true);
+        tracing::info!(
+            external_secrets = self.world.external_secrets().len(),
+            stores = self.world.store_ids().len(),
+            "at work"
+        );
+    }
+
+    /// Reads all targets once, page by page, and remembers of each whether it is as its writer left it, so that edits
+    /// from while nobody ran are found without a read for each.
+    async fn examine_targets(&mut self) -> Result<(), Problem> {
+        let api: Api<Secret> = match &self.settings.scope {
+            Some(namespace) => Api::namespaced(self.context.client.clone(), namespace),
+            None => Api::all(self.context.client.clone()),
+        };
+        let mut page =
+            ListParams::default().labels(&format!("{}={}", names::LABEL_MANAGED, names::MANAGED)).limit(PAGE);
+        loop {
+            let list = kubernetes::timely(api.list(&page)).await?;
+            for secret in list.items {
+                let secret = LiveSecret::new(secret);
+                let name = name_of(&secret.get().metadata);
+                if let Some(version) = output::version(&secret).filter(|_| self.world.is_target(&name)) {
+                    self.world.put_target(&name, &version, desired::is_intact(&secret));
+                }
+            }
+            match list.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => page = page.continue_token(&token),
+                None => return Ok(()),
+            }
+        }
+    }
+}
+
+async fn tell_undecodable(context: &Context, metadata: &ObjectMeta) {
+    let mut conditions = Vec::new();
+    let message = "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with `kubectl explain externalsecret.spec`";
+    record::set_ready(&mut conditions, false, "SecretSyncedError", message.to_owned(), clock::now());
+    let patch = Patch::Merge(
+        json!({"metadata": {"uid": metadata.uid}, "status": {"conditions": conditions, "binding": {"name": ""}}}),
+    );
+    let name = metadata.name.clone().unwrap_or_default();
+    // As an object of any form: the answer is the object itself, which is not of the form we know.
+    let resource = ApiResource::erase::<ExternalSecret>(&());
+    let namespace = metadata.namespace.as_deref().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
+    if let Err(problem) = kubernetes::timely(api.patch_status(&name, &PatchParams::default(), &patch)).await {
+        tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");
+    }
+}

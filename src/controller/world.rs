@@ -1,0 +1,392 @@
+//! What the watches have told so far, and who refers to whom. Pure: takes changes, answers what to look at.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use keyferry_crds::ExternalSecret;
+use kube::api::ObjectMeta;
+
+use crate::hash::StringMap;
+use crate::store::{Store, StoreId};
+use crate::sync::output::Version;
+use crate::sync::plan::{Readiness, stores_of};
+use crate::sync::{Look, Memory, Remembered, Seen};
+
+/// Namespace and name.
+pub type Name = (String, String);
+
+/// What to look at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Item {
+    /// A store.
+    Store(StoreId),
+    /// An ExternalSecret.
+    ExternalSecret(Name),
+}
+
+/// How the last look at an ExternalSecret left it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Standing {
+    /// Not looked at yet.
+    #[default]
+    New,
+    /// Well, or nothing to do with us.
+    Well,
+    /// It waits for the check of a store.
+    Held,
+    /// It failed.
+    Failed,
+}
+
+/// An ExternalSecret that is looked after.
+pub struct Subject {
+    /// As last seen.
+    pub es: Arc<ExternalSecret>,
+    /// What is remembered of it.
+    pub memory: Memory,
+    /// How it stands.
+    pub standing: Standing,
+}
+
+/// A store that is looked after.
+pub struct Known {
+    /// As last seen.
+    pub store: Arc<Store>,
+    /// Whether it can be used.
+    pub readiness: Readiness,
+    /// Failed checks in a row.
+    pub failures: u32,
+}
+
+/// The world.
+#[derive(Default)]
+pub struct World {
+    subjects: HashMap<Name, Subject>,
+    stores: HashMap<StoreId, Known>,
+    namespaces: HashMap<String, StringMap>,
+    /// Who uses a store.
+    users: HashMap<StoreId, BTreeSet<Name>>,
+    /// Targets, and how they were last seen.
+    targets: HashMap<Name, Target>,
+}
+
+struct Target {
+    seen: Seen,
+    writers: BTreeSet<Name>,
+}
+
+/// The namespace and name of an object.
+pub fn name_of(metadata: &ObjectMeta) -> Name {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
+
+fn target_of(es: &ExternalSecret) -> Name {
+    (es.metadata.namespace.clone().unwrap_or_default(), es.target_name().to_owned())
+}
+
+impl World {
+    /// Takes an ExternalSecret. Answers whether it changed in more than its status.
+    pub fn put_external_secret(&mut self, es: ExternalSecret) -> bool {
+        let name = name_of(&es.metadata);
+        let before = self.subjects.remove(&name);
+        let same_object = |subject: &Subject| subject.es.metadata.uid == es.metadata.uid;
+        let mut memory = Memory::default();
+        let mut standing = Standing::New;
+        let mut changed = true;
+        if let Some(before) = &before {
+            self.unindex(&name, &before.es.clone());
+            if same_object(before) {
+                memory = before.memory.clone();
+                standing = before.standing;
+                changed = !same_but_for_status(&before.es.metadata, &es.metadata);
+                if before.es.target_name() != es.target_name() {
+                    memory.target = None;
+                }
+            }
+        }
+        for store in stores_of(&es) {
+            self.users.entry(store).or_default().insert(name.clone());
+        }
+        let target = self
+            .targets
+            .entry(target_of(&es))
+            .or_insert_with(|| Target { seen: Seen::Unknown, writers: BTreeSet::new() });
+        target.writers.insert(name.clone());
+        self.subjects.insert(name, Subject { es: Arc::new(es), memory, standing });
+        changed
+    }
+
+    /// Forgets an ExternalSecret.
+    pub fn remove_external_secret(&mut self, name: &Name) {
+        if let Some(subject) = self.subjects.remove(name) {
+            self.unindex(name, &subject.es);
+        }
+    }
+
+    fn unindex(&mut self, name: &Name, es: &ExternalSecret) {
+        for store in stores_of(es) {
+            if let Some(users) = self.users.get_mut(&store) {
+                users.remove(name);
+                if users.is_empty() {
+                    self.users.remove(&store);
+                }
+            }
+        }
+        let target = target_of(es);
+        if let Some(known) = self.targets.get_mut(&target) {
+            known.writers.remove(name);
+            if known.writers.is_empty() {
+                self.targets.remove(&target);
+            }
+        }
+    }
+
+    /// Takes a store. Answers whether it has to be checked: it is new, or its spec changed.
+    pub fn put_store(&mut self, store: Store) -> bool {
+        let id = store.id.clone();
+        let before = self.stores.remove(&id);
+        let same = before
+            .as_ref()
+            .is_some_and(|known| known.store.uid() == store.uid() && known.store.generation() == store.generation());
+        let (readiness, failures) = match before {
+            Some(known) if same => (known.readiness, known.failures),
+            _ => (Readiness::Unchecked, 0),
+        };
+        self.stores.insert(id, Known { store: Arc::new(store), readiness, failures });
+        !same
+    }
+
+    /// Forgets a store.
+    pub fn remove_store(&mut self, id: &StoreId) {
+        self.stores.remove(id);
+    }
+
+    /// A store.
+    pub fn store(&self, id: &StoreId) -> Option<&Known> {
+        self.stores.get(id)
+    }
+
+    /// A store, to change.
+    pub fn store_mut(&mut self, id: &StoreId) -> Option<&mut Known> {
+        self.stores.get_mut(id)
+    }
+
+    /// The names of all stores.
+    pub fn store_ids(&self) -> HashSet<StoreId> {
+        self.stores.keys().cloned().collect()
+    }
+
+    /// Takes a namespace's labels. Answers whether they changed.
+    pub fn put_namespace(&mut self, name: String, labels: StringMap) -> bool {
+        self.namespaces.insert(name, labels.clone()).is_some_and(|before| before != labels)
+    }
+
+    /// Forgets a namespace.
+    pub fn remove_namespace(&mut self, name: &str) {
+        self.namespaces.remove(name);
+    }
+
+    /// Takes what a watch saw of a Secret. Answers the ExternalSecrets that should look at it.
+    pub fn saw_secret(&mut self, name: &Name, version: Option<Version>) -> Vec<Name> {
+        let Some(target) = self.targets.get_mut(name) else { return Vec::new() };
+        if let (Seen::At(last), Some(version)) = (&target.seen, &version)
+            && is_older(version, last)
+        {
+            return Vec::new();
+        }
+        target.seen = version.map_or(Seen::Absent, Seen::At);
+        let subjects = &self.subjects;
+        let known = |writer: &&Name| match (&target.seen, subjects.get(*writer)) {
+            (Seen::At(seen), Some(subject)) => {
+                subject.memory.target.as_ref().is_some_and(|known| known.version == *seen && known.intact)
+            }
+            (Seen::Absent, Some(subject)) => subject.memory.absence_is_fine,
+            _ => true,
+        };
+        target.writers.iter().filter(|writer| !known(writer)).cloned().collect()
+    }
+
+    /// The list of all Secrets is complete: targets not on it do not exist.
+    pub fn saw_all_secrets(&mut self) {
+        for target in self.targets.values_mut().filter(|target| target.seen == Seen::Unknown) {
+            target.seen = Seen::Absent;
+        }
+    }
+
+    /// The targets that were there and are not among `listed`.
+    pub fn targets_not_in(&self, listed: &HashSet<Name>) -> Vec<Name> {
+        let there = |target: &Target| matches!(target.seen, Seen::At(_));
+        self.targets
+            .iter()
+            .filter(|(name, target)| there(target) && !listed.contains(name))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// Before the first list of Secrets nothing is known of any.
+    pub fn forget_sight_of_secrets(&mut self) {
+        for target in self.targets.values_mut() {
+            target.seen = Seen::Unknown;
+        }
+    }
+
+    /// Remembers whether a target is as its writer left it.
+    pub fn put_target(&mut self, name: &Name, version: &Version, intact: bool) {
+        let Some(target) = self.targets.get_mut(name) else { return };
+        if matches!(&target.seen, Seen::At(last) if is_older(version, last)) {
+            return;
+        }
+        target.seen = Seen::At(version.clone());
+        for writer in &target.writers {
+            if let Some(subject) = self.subjects.get_mut(writer) {
+                subject.memory.target = Some(Remembered { version: version.clone(), intact, made_from: None });
+            }
+        }
+    }
+
+    /// Whether this Secret is a target.
+    pub fn is_target(&self, name: &Name) -> bool {
+        self.targets.contains_key(name)
+    }
+
+    /// What the watches last saw of a target is what we just did to it.
+    pub fn wrote_target(&mut self, es: &ExternalSecret, version: Option<&Version>) {
+        let Some(target) = self.targets.get_mut(&target_of(es)) else { return };
+        match (version, &target.seen) {
+            (Some(version), Seen::At(last)) if is_older(version, last) => {}
+            (Some(version), _) => target.seen = Seen::At(version.clone()),
+            (None, _) => target.seen = Seen::Absent,
+        }
+    }
+
+    /// An ExternalSecret.
+    pub fn subject(&self, name: &Name) -> Option<&Subject> {
+        self.subjects.get(name)
+    }
+
+    /// An ExternalSecret, to change.
+    pub fn subject_mut(&mut self, name: &Name) -> Option<&mut Subject> {
+        self.subjects.get_mut(name)
+    }
+
+    /// The names of all ExternalSecrets.
+    pub fn external_secrets(&self) -> HashSet<Name> {
+        self.subjects.keys().cloned().collect()
+    }
+
+    /// The ExternalSecrets that use a store and wait for it, or failed the last time.
+    pub fn troubled_users(&self, store: &StoreId) -> Vec<Name> {
+        let users = self.users.get(store).into_iter().flatten();
+        users.filter(|name| self.is_troubled(name)).cloned().collect()
+    }
+
+    /// The ExternalSecrets of a namespace that wait for something, or failed the last time.
+    pub fn troubled_in(&self, namespace: &str) -> Vec<Name> {
+        self.subjects.keys().filter(|name| name.0 == namespace && self.is_troubled(name)).cloned().collect()
+    }
+
+    fn is_troubled(&self, name: &Name) -> bool {
+        self.subjects.get(name).is_some_and(|subject| matches!(subject.standing, Standing::Held | Standing::Failed))
+    }
+
+    /// All that is known of an ExternalSecret.
+    pub fn look(&self, name: &Name) -> Option<Look> {
+        let subject = self.subjects.get(name)?;
+        let stores: BTreeMap<_, _> = stores_of(&subject.es)
+            .into_iter()
+            .filter_map(|id| {
+                let known = self.stores.get(&id)?;
+                Some((id, (known.store.clone(), known.readiness.clone())))
+            })
+            .collect();
+        Some(Look {
+            es: subject.es.clone(),
+            stores,
+            namespace_labels: self.namespaces.get(&name.0).cloned().unwrap_or_default(),
+            seen: self.targets.get(&target_of(&subject.es)).map_or(Seen::Unknown, |target| target.seen.clone()),
+            memory: subject.memory.clone(),
+        })
+    }
+}
+
+/// Status writes move the resourceVersion and nothing of this.
+fn same_but_for_status(a: &ObjectMeta, b: &ObjectMeta) -> bool {
+    a.generation == b.generation
+        && a.labels == b.labels
+        && a.annotations == b.annotations
+        && a.finalizers == b.finalizers
+        && a.deletion_timestamp == b.deletion_timestamp
+}
+
+/// Whether `a` is an earlier state of the object than `b`. resourceVersions of one object are numbers that grow; where
+/// they are something else, nothing is taken to be older.
+fn is_older(a: &Version, b: &Version) -> bool {
+    match (a.1.parse::<u64>(), b.1.parse::<u64>()) {
+        (Ok(left), Ok(right)) => a.0 == b.0 && left < right,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn es(target: &str, store: &str) -> ExternalSecret {
+        let spec = serde_json::json!({"secretStoreRef": {"name": store}, "target": {"name": target}});
+        let mut es = ExternalSecret::new("e", serde_json::from_value(spec).unwrap());
+        es.metadata.namespace = Some("ns".into());
+        es.metadata.uid = Some("u".into());
+        es.metadata.generation = Some(1);
+        es
+    }
+
+    fn name(name: &str) -> Name {
+        ("ns".into(), name.into())
+    }
+
+    fn at(version: &str) -> Option<Version> {
+        Some(("uid".into(), version.into()))
+    }
+
+    #[test]
+    fn our_own_write_wakes_nobody_and_an_edit_does() {
+        let mut world = World::default();
+        world.put_external_secret(es("t", "s"));
+        world.put_target(&name("t"), &at("5").unwrap(), true);
+        assert!(world.saw_secret(&name("t"), at("5")).is_empty());
+        assert_eq!(world.saw_secret(&name("t"), at("6")), [name("e")]);
+        assert!(world.saw_secret(&name("t"), at("4")).is_empty(), "old news");
+        assert_eq!(world.saw_secret(&name("t"), None), [name("e")]);
+        assert!(world.saw_secret(&name("other"), at("9")).is_empty());
+    }
+
+    #[test]
+    fn a_status_is_no_change_and_a_new_object_forgets() {
+        let mut world = World::default();
+        assert!(world.put_external_secret(es("t", "s")));
+        world.subject_mut(&name("e")).unwrap().memory.failures = 3;
+        let mut again = es("t", "s");
+        again.metadata.resource_version = Some("99".into());
+        again.status = Some(Default::default());
+        assert!(!world.put_external_secret(again));
+        assert_eq!(world.subject(&name("e")).unwrap().memory.failures, 3);
+        let mut other = es("t", "s");
+        other.metadata.uid = Some("v".into());
+        assert!(world.put_external_secret(other));
+        assert_eq!(world.subject(&name("e")).unwrap().memory.failures, 0);
+    }
+
+    #[test]
+    fn indexes_follow_the_spec() {
+        let mut world = World::default();
+        world.put_external_secret(es("t", "s"));
+        world.put_external_secret(es("t2", "s2"));
+        world.subject_mut(&name("e")).unwrap().standing = Standing::Failed;
+        let store = |name: &str| StoreId { namespace: Some("ns".into()), name: name.into() };
+        assert!(world.troubled_users(&store("s")).is_empty());
+        assert_eq!(world.troubled_users(&store("s2")), [name("e")]);
+        assert!(!world.is_target(&name("t")) && world.is_target(&name("t2")));
+        world.remove_external_secret(&name("e"));
+        assert!(!world.is_target(&name("t2")) && world.users.is_empty());
+    }
+}

@@ -1,0 +1,198 @@
+//! Leader election by a Lease, with the semantics of client-go: whoever holds the Lease works, the others stand by.
+//!
+//! A holder's time is measured by our own clock from when we saw its last renewal, so that clocks need not agree. Who
+//! can't renew for the renew deadline stops, well before the Lease lasts out and another may take it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tokio::time::{Instant, sleep};
+
+use crate::clock;
+use crate::kubernetes::{self, Problem};
+
+/// How the Lease is used.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Who we are: unique to this process.
+    pub identity: String,
+    /// How long it lasts without renewal.
+    pub lease_duration: Duration,
+    /// How long we try to renew it.
+    pub renew_deadline: Duration,
+    /// How long between two tries.
+    pub retry_period: Duration,
+}
+
+impl Election {
+    /// Whether the durations fit together; they must, or two could lead at once.
+    pub fn check(&self) -> Result<(), String> {
+        match self.lease_duration > self.renew_deadline && self.renew_deadline > self.retry_period {
+            true => Ok(()),
+            false => {
+                Err("--leader-election-lease-duration must be above --leader-election-renew-deadline, and that above \
+                          --leader-election-retry-period"
+                    .to_owned())
+            }
+        }
+    }
+}
+
+/// A Lease that we hold.
+pub struct Leadership {
+    api: Api<Lease>,
+    election: Election,
+    lease: Lease,
+}
+
+/// Waits until the Lease is ours.
+pub async fn acquire(client: &kube::Client, election: &Election) -> Leadership {
+    let api: Api<Lease> = Api::namespaced(client.clone(), &election.namespace);
+    // The holder's record as we last saw it, and since when it has not moved.
+    let mut seen: Option<(Option<String>, Instant)> = None;
+    let mut told = None;
+    loop {
+        match try_acquire(&api, election, &mut seen).await {
+            Ok(Attempt::Ours(lease)) => return Leadership { api, election: election.clone(), lease: *lease },
+            Ok(Attempt::Theirs(holder)) => {
+                if told.as_ref() != Some(&holder) {
+                    tracing::info!(lease = election.name, holder, "standing by: another process holds the Lease");
+                    told = Some(holder);
+                }
+            }
+            Err(problem) => {
+                tracing::warn!(lease = election.name, namespace = election.namespace, %problem, "can't get the Lease; trying again")
+            }
+        }
+        sleep(election.retry_period).await;
+    }
+}
+
+enum Attempt {
+    Ours(Box<Lease>),
+    Theirs(String),
+}
+
+async fn try_acquire(
+    api: &Api<Lease>,
+    election: &Election,
+    seen: &mut Option<(Option<String>, Instant)>,
+) -> Result<Attempt, Problem> {
+    let parameters = PostParams::default();
+    let Some(mut lease) = kubernetes::timely(api.get_opt(&election.name)).await? else {
+        let lease = Lease {
+            metadata: ObjectMeta { name: Some(election.name.clone()), ..ObjectMeta::default() },
+            spec: Some(record(election, None, clock::now())),
+        };
+        return kubernetes::timely(api.create(&parameters, &lease)).await.map(|lease| Attempt::Ours(Box::new(lease)));
+    };
+    let spec = lease.spec.clone().unwrap_or_default();
+    let holder = spec.holder_identity.clone().unwrap_or_default();
+    if !holder.is_empty() && holder != election.identity {
+        let version = lease.metadata.resource_version.clone();
+        let since = match seen {
+            Some((last, since)) if *last == version => *since,
+            _ => seen.insert((version, Instant::now())).1,
+        };
+        let lasts = Duration::from_secs(u64::from(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs()));
+        if since.elapsed() < lasts {
+            return Ok(Attempt::Theirs(holder));
+        }
+    }
+    lease.spec = Some(record(election, Some(&spec), clock::now()));
+    match kubernetes::timely(api.replace(&election.name, &parameters, &lease)).await {
+        Ok(lease) => Ok(Attempt::Ours(Box::new(lease))),
+        Err(problem) if problem.is_conflict() => Ok(Attempt::Theirs("another process, just now".to_owned())),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn record(election: &Election, before: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
+    let same = before.and_then(|spec| spec.holder_identity.as_ref()) == Some(&election.identity);
+    let before = before.cloned().unwrap_or_default();
+    let seconds = i32::try_from(election.lease_duration.as_secs().max(1)).unwrap_or(i32::MAX);
+    LeaseSpec {
+        holder_identity: Some(election.identity.clone()),
+        lease_duration_seconds: Some(seconds),
+        acquire_time: if same { before.acquire_time } else { Some(MicroTime(now)) },
+        renew_time: Some(MicroTime(now)),
+        lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!same)),
+        ..LeaseSpec::default()
+    }
+}
+
+impl Leadership {
+    /// Renews the Lease until that fails for the renew deadline, or another holds it; then we lead no longer.
+    pub async fn hold(&mut self) {
+        let mut renewed = Instant::now();
+        loop {
+            sleep(self.election.retry_period).await;
+            let left = self.election.renew_deadline.saturating_sub(renewed.elapsed());
+            let asked = Instant::now();
+            match tokio::time::timeout(left, self.renew()).await {
+                Ok(Ok(true)) => renewed = asked,
+                Ok(Ok(false)) => return tracing::error!(lease = self.election.name, "another process took the Lease"),
+                Ok(Err(problem)) => {
+                    tracing::warn!(lease = self.election.name, %problem, "can't renew the Lease; trying again")
+                }
+                Err(_) => tracing::warn!(lease = self.election.name, "no answer to the renewal of the Lease"),
+            }
+            if renewed.elapsed() >= self.election.renew_deadline {
+                return tracing::error!(lease = self.election.name, "could not renew the Lease in time");
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<bool, Problem> {
+        let mut lease = self.lease.clone();
+        lease.spec = Some(record(&self.election, lease.spec.as_ref(), clock::now()));
+        match kubernetes::timely(self.api.replace(&self.election.name, &PostParams::default(), &lease)).await {
+            Ok(lease) => {
+                self.lease = lease;
+                Ok(true)
+            }
+            // Somebody touched it: a person, or a holder that we don't know of yet.
+            Err(problem) if problem.is_conflict() || problem.is_not_found() => {
+                let found = kubernetes::timely(self.api.get_opt(&self.election.name)).await?;
+                let ours = |lease: &Lease| {
+                    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == Some(&self.election.identity)
+                };
+                match found {
+                    Some(lease) if !ours(&lease) => Ok(false),
+                    Some(lease) => {
+                        self.lease = lease;
+                        Err(problem)
+                    }
+                    None => {
+                        self.lease.metadata.resource_version = None;
+                        self.lease = kubernetes::timely(self.api.create(&PostParams::default(), &self.lease)).await?;
+                        Ok(true)
+                    }
+                }
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Gives the Lease back, so that another need not wait for its end.
+    pub async fn release(mut self) {
+        let now = clock::now();
+        let mut spec = record(&self.election, self.lease.spec.as_ref(), now);
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+        self.lease.spec = Some(spec);
+        let parameters = PostParams::default();
+        let replaced = self.api.replace(&self.election.name, &parameters, &self.lease);
+        match tokio::time::timeout(Duration::from_secs(5), replaced).await {
+            Ok(Ok(_)) => tracing::info!(lease = self.election.name, "gave the Lease back"),
+            _ => tracing::warn!(lease = self.election.name, "could not give the Lease back; it will last out"),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! `keyferry run`: everything is wired here, top to bottom.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use keyferry_provider_core::Calls;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::cli::{LogFormat, Run};
+use crate::controller::{Controller, Settings};
+use crate::events::Events;
+use crate::leader::{self, Election};
+use crate::metrics::Metrics;
+use crate::store::credentials::{Cluster, Objects};
+use crate::store::pool::Pool;
+use crate::store::registry;
+use crate::sync::Context;
+use crate::{clock, server};
+
+/// Where a pod finds its own token and namespace.
+const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// Runs the operator until a signal asks it to stop, or it can't go on; the error is for a person.
+pub async fn run(args: Run) -> Result<(), String> {
+    log(&args);
+    forbid_core_dumps();
+    let election = args.enable_leader_election.then(|| election(&args));
+    if let Some(election) = &election {
+        election.check()?;
+    }
+    let client = client(&args).await?;
+    let health = server::bind(args.live_addr, "--live-addr").await?;
+    let exposition = server::bind(args.metrics_addr, "--metrics-addr").await?;
+    let mut term = signal(SignalKind::terminate()).map_err(|_| "can't listen for SIGTERM".to_owned())?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| "can't listen for SIGINT".to_owned())?;
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
+        tracing::info!(signal = name, "stopping");
+        stop.send_replace(true);
+    });
+    let stopped = {
+        let stopping = stopping.clone();
+        move || {
+            let mut stopping = stopping.clone();
+            async move {
+                let _ = stopping.wait_for(|stop| *stop).await;
+            }
+        }
+    };
+
+    let providers: Vec<&str> = registry::PROVIDERS.iter().map(|provider| provider.name).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        providers = providers.join(","),
+        class = args.controller_class,
+        "keyferry"
+    );
+    for flag in args.accepted.given() {
+        tracing::info!(flag, "this flag of External Secrets Operator is taken, and has no effect here");
+    }
+    let metrics = Arc::new(Metrics::new());
+    // Standing by is ready too: a replica that waits for the Lease must not fail a rollout.
+    let (ready, readiness) = watch::channel(election.is_some());
+    tokio::spawn(server::health(health, readiness));
+    tokio::spawn(server::metrics(exposition, metrics.clone()));
+
+    let mut leadership = match &election {
+        None => None,
+        Some(election) => tokio::select! {
+            leadership = leader::acquire(&client, election) => Some(leadership),
+            () = stopped() => return Ok(()),
+        },
+    };
+    metrics.leader.set(1);
+    ready.send_replace(false);
+
+    let objects = Arc::new(Objects::default());
+    let cluster = Arc::new(Cluster {
+        client: client.clone(),
+        token_file: PathBuf::from(POD).join("token"),
+        controller_token: args.controller_token,
+    });
+    let calls: Arc<dyn Calls> = metrics.clone();
+    let context = Arc::new(Context {
+        pool: Pool::new(cluster, objects.clone(), calls, args.allow_link_local),
+        events: Events::start(client.clone()),
+        client,
+        metrics: metrics.clone(),
+        class: args.controller_class,
+        flood_gate: args.enable_flood_gate,
+        cluster_stores: args.enable_cluster_store_reconciler,
+        adopt: args.adopt,
+        started: clock::now(),
+    });
+    let settings = Settings {
+        scope: Some(args.namespace).filter(|namespace| !namespace.is_empty()),
+        secret_stores: args.enable_secret_store_reconciler,
+        cluster_stores: args.enable_cluster_store_reconciler,
+        concurrent: usize::from(args.concurrent),
+        store_every: args.store_requeue_interval,
+    };
+    let controller = Controller::new(context, settings, objects, ready).run(stopped());
+    match &mut leadership {
+        None => controller.await,
+        Some(leadership) => tokio::select! {
+            () = controller => {}
+            // Not one write more: dropping the controller cancels what is under way.
+            () = leadership.hold() => return Err("lost the Lease: stopping, so that only its holder works".to_owned()),
+        },
+    }
+    if let Some(leadership) = leadership {
+        leadership.release().await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below.
+fn log(args: &Run) {
+    let level = args.loglevel;
+    let filter = Targets::new().with_default(level.min(tracing::Level::INFO)).with_target("keyferry", level);
+    let registry = tracing_subscriber::registry().with(filter);
+    let format = tracing_subscriber::fmt::layer();
+    // A second call, as in tests, keeps the first.
+    let _ = match args.log_format {
+        LogFormat::Json => registry.with(format.json().flatten_event(true)).try_init(),
+        LogFormat::Text => registry.with(format).try_init(),
+    };
+}
+
+/// A core dump would hold every value in flight.
+fn forbid_core_dumps() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    if setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).is_err() {
+        tracing::warn!("can't switch core dumps off");
+    }
+}
+
+async fn client(args: &Run) -> Result<kube::Client, String> {
+    let config = match &args.kubeconfig {
+        Some(path) => {
+            let read = kube::config::Kubeconfig::read_from(path)
+                .map_err(|_| format!("can't read the kubeconfig {}", path.display()))?;
+            kube::Config::from_custom_kubeconfig(read, &kube::config::KubeConfigOptions::default()).await.map_err(
+                |_| {
+                    format!(
+                        "the kubeconfig {} is not complete: `kubectl --kubeconfig {0} version` tells more",
+                        path.display()
+                    )
+                },
+            )?
+        }
+        None => kube::Config::infer()
+            .await
+            .map_err(|_| "found no way to the API server: run in a pod, or give --kubeconfig".to_owned())?,
+    };
+    kube::Client::try_from(config)
+        .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
+}
+
+fn election(args: &Run) -> Election {
+    let namespace = args
+        .leader_election_namespace
+        .clone()
+        .or_else(|| std::fs::read_to_string(PathBuf::from(POD).join("namespace")).ok());
+    // Unlike a host name, unique to this process even where two run on one host.
+    let identity = format!("{}_{:016x}", rustix::system::uname().nodename().to_string_lossy(), rand::random::<u64>());
+    Election {
+        name: args.leader_election_id.clone(),
+        namespace: namespace.map_or_else(|| "default".to_owned(), |namespace| namespace.trim().to_owned()),
+        identity,
+        lease_duration: args.leader_election_lease_duration,
+        renew_deadline: args.leader_election_renew_deadline,
+        retry_period: args.leader_election_retry_period,
+    }
+}

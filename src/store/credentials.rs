@@ -1,0 +1,302 @@
+//! What stores log in with, read from the cluster under the scoping rules: a SecretStore may name objects of its own
+//! namespace only, a ClusterSecretStore must name the namespace, or takes that of whoever asks.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use keyferry_provider_core::{
+    CaRef, CaSource, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token,
+};
+use kube::api::{Api, PostParams};
+
+use crate::kubernetes;
+
+/// How long tokens of ServiceAccounts live: the shortest that Kubernetes gives.
+const TOKEN_SECONDS: i64 = 600;
+
+/// An object that somebody depends on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Dependency {
+    /// What it is.
+    pub kind: Kind,
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The kinds of objects that are depended on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A Secret.
+    Secret,
+    /// A ConfigMap.
+    ConfigMap,
+}
+
+/// An object as it stood: UID and resourceVersion; `None` where it was absent.
+pub type Version = Option<(String, String)>;
+
+/// The objects that are depended on, and how the watches last saw them. Of all other objects nothing is kept.
+#[derive(Default)]
+pub struct Objects(Mutex<HashMap<Dependency, Option<Version>>>);
+
+impl Objects {
+    /// Begins to follow an object. Said before it is read, so that a change in between is not missed.
+    fn follow(&self, object: &Dependency) {
+        self.lock().entry(object.clone()).or_default();
+    }
+
+    /// Takes what a watch saw. Answers whether anybody follows the object and this is news.
+    pub fn saw(&self, object: &Dependency, version: Version) -> bool {
+        match self.lock().get_mut(object) {
+            None => false,
+            Some(last) if *last == Some(version.clone()) => false,
+            Some(last) => {
+                *last = Some(version);
+                true
+            }
+        }
+    }
+
+    /// The Secrets that are depended on and not among `listed`.
+    pub fn secrets_not_in(&self, listed: &HashSet<(String, String)>) -> Vec<Dependency> {
+        let followed = self.lock();
+        let gone = followed.keys().filter(|object| {
+            object.kind == Kind::Secret && !listed.contains(&(object.namespace.clone(), object.name.clone()))
+        });
+        gone.cloned().collect()
+    }
+
+    /// Whether no watch has seen any of these objects at another version.
+    pub fn are_at(&self, objects: &HashMap<Dependency, Version>) -> bool {
+        let seen = self.lock();
+        objects.iter().all(|(object, version)| match seen.get(object) {
+            Some(Some(last)) => last == version,
+            Some(None) | None => true,
+        })
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Dependency, Option<Version>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The cluster that credentials are read from.
+pub struct Cluster {
+    /// A client with the operator's own rights.
+    pub client: kube::Client,
+    /// Where the operator's own token is, in a pod.
+    pub token_file: std::path::PathBuf,
+    /// Whether the operator's own token may be sent for a ClusterSecretStore.
+    pub controller_token: ControllerToken,
+}
+
+/// For whom the operator's own Kubernetes token may be sent to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum ControllerToken {
+    /// For nobody.
+    Never,
+    /// For ClusterSecretStores.
+    Cluster,
+}
+
+/// The port for one client of one store; remembers which objects were read.
+pub struct Requester {
+    cluster: Arc<Cluster>,
+    objects: Arc<Objects>,
+    /// The namespace of a SecretStore.
+    store_namespace: Option<String>,
+    /// The namespace that asks a ClusterSecretStore.
+    namespace: Option<String>,
+    read: Mutex<HashMap<Dependency, Version>>,
+}
+
+impl Requester {
+    /// The port for a store of `store_namespace` (`None`: a ClusterSecretStore) that `namespace` asks.
+    pub fn new(
+        cluster: Arc<Cluster>,
+        objects: Arc<Objects>,
+        store_namespace: Option<String>,
+        namespace: Option<String>,
+    ) -> Self {
+        Self { cluster, objects, store_namespace, namespace, read: Mutex::default() }
+    }
+
+    /// What was read, and at which version.
+    pub fn dependencies(&self) -> HashMap<Dependency, Version> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn resolve(&self, what: &str, name: &str, named: Option<&str>) -> Result<String, Error> {
+        let named = named.filter(|namespace| !namespace.is_empty());
+        match (&self.store_namespace, named) {
+            (Some(own), Some(other)) if own != other => Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "{what} {name:?}: a SecretStore may refer to its own namespace only, not to {other:?}; use a ClusterSecretStore"
+                ),
+            )),
+            (Some(own), _) => Ok(own.clone()),
+            (None, Some(named)) => Ok(named.to_owned()),
+            (None, None) => self.namespace.clone().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Referent,
+                    format!("{what} {name:?} has no namespace: it is taken from the ExternalSecret"),
+                )
+            }),
+        }
+    }
+
+    /// Marks the object as depended on, before it is read.
+    fn follow(&self, kind: Kind, namespace: &str, name: &str) -> Dependency {
+        let object = Dependency { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        self.objects.follow(&object);
+        object
+    }
+
+    fn note(&self, object: Dependency, version: Version) {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(object, version);
+    }
+
+    async fn read_secret(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBytes, Error> {
+        let object = self.follow(Kind::Secret, namespace, name);
+        let api: Api<Secret> = Api::namespaced(self.cluster.client.clone(), namespace);
+        let secret = kubernetes::timely(api.get_opt(name))
+            .await
+            .map_err(|problem| unreadable("Secret", namespace, name, &problem))?;
+        self.note(object, secret.as_ref().and_then(|secret| version(&secret.metadata)));
+        let mut secret = kubernetes::LiveSecret::new(secret.ok_or_else(|| absent("Secret", namespace, name))?);
+        let keys = || secret.keys().cloned().collect::<Vec<_>>().join(", ");
+        let missing = Error::new(
+            ErrorKind::Invalid,
+            format!("Secret {name:?} in namespace {namespace:?} has no key {key:?}; it has: {}", keys()),
+        );
+        secret.take(key).ok_or(missing)
+    }
+}
+
+fn version(metadata: &kube::api::ObjectMeta) -> Version {
+    Some((metadata.uid.clone()?, metadata.resource_version.clone()?))
+}
+
+fn absent(kind: &str, namespace: &str, name: &str) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{kind} {name:?} does not exist in namespace {namespace:?}"))
+}
+
+fn unreadable(kind: &str, namespace: &str, name: &str, problem: &kubernetes::Problem) -> Error {
+    let kind_of_error = if problem.is_temporary() { ErrorKind::Unavailable } else { ErrorKind::Denied };
+    Error::new(kind_of_error, format!("can't read {kind} {name:?} in namespace {namespace:?}: {problem}"))
+}
+
+#[async_trait]
+impl Credentials for Requester {
+    async fn secret(&self, reference: &SecretRef, default_key: Option<&str>) -> Result<SecretBytes, Error> {
+        let given = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
+        let name = given(&reference.name)
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "a reference to a Secret has no name"))?;
+        let key = given(&reference.key)
+            .or(default_key.map(str::to_owned))
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("the reference to Secret {name:?} has no key")))?;
+        let namespace = self.resolve("Secret", &name, reference.namespace.as_deref())?;
+        self.read_secret(&namespace, &name, &key).await
+    }
+
+    async fn service_account_token(&self, reference: &ServiceAccountRef, audiences: &[&str]) -> Result<Token, Error> {
+        let name = &reference.name;
+        let namespace = self.resolve("ServiceAccount", name, reference.namespace.as_deref())?;
+        let mut all: Vec<String> = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        for audience in reference.audiences.iter().flatten() {
+            if !all.contains(audience) {
+                all.push(audience.clone());
+            }
+        }
+        let request = TokenRequest {
+            spec: Some(TokenRequestSpec {
+                audiences: Some(all).filter(|all| !all.is_empty()),
+                expiration_seconds: Some(TOKEN_SECONDS),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let api: Api<ServiceAccount> = Api::namespaced(self.cluster.client.clone(), &namespace);
+        let answer = kubernetes::timely(api.create_token_request(name, &PostParams::default(), &request)).await;
+        let status = match answer {
+            Ok(answer) => answer.status,
+            Err(problem) if problem.is_not_found() => return Err(absent("ServiceAccount", &namespace, name)),
+            Err(problem) => {
+                let temporary = problem.is_temporary();
+                return Err(Error::new(
+                    if temporary { ErrorKind::Unavailable } else { ErrorKind::Denied },
+                    format!("can't get a token of ServiceAccount {name:?} in namespace {namespace:?}: {problem}"),
+                ));
+            }
+        };
+        let answered = status.and_then(|status| Some((status.token?, status.expiration_timestamp?)));
+        let (token, end) =
+            answered.ok_or_else(|| Error::new(ErrorKind::Malformed, "the API server answered no token"))?;
+        let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(end.0.as_second().unsigned_abs());
+        Ok(Token { secret: SecretBytes::new(token.into_bytes()), expires })
+    }
+
+    async fn controller_token(&self) -> Result<SecretBytes, Error> {
+        if self.store_namespace.is_some() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "the store names no credentials, and the operator's own Kubernetes token is never sent for a \
+                 SecretStore: set a serviceAccountRef, or use a ClusterSecretStore",
+            ));
+        }
+        if self.cluster.controller_token == ControllerToken::Never {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "the store names no credentials, and --controller-token=never forbids sending the operator's own \
+                 Kubernetes token: set a serviceAccountRef",
+            ));
+        }
+        let token = tokio::fs::read(&self.cluster.token_file).await.map_err(|_| {
+            Error::new(
+                ErrorKind::Invalid,
+                "the operator has no Kubernetes token of its own here: set a serviceAccountRef",
+            )
+        })?;
+        Ok(SecretBytes::new(token))
+    }
+
+    async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
+        let name = &reference.name;
+        if self.store_namespace.is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("caProvider {name:?} of a ClusterSecretStore must have a namespace"),
+            ));
+        }
+        let namespace = self.resolve("caProvider", name, reference.namespace.as_deref())?;
+        let key = reference
+            .key
+            .clone()
+            .filter(|key| !key.is_empty())
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("caProvider {name:?} has no key")))?;
+        match reference.source {
+            CaSource::Secret => Ok(self.read_secret(&namespace, name, &key).await?.expose().to_vec()),
+            CaSource::ConfigMap => {
+                let object = self.follow(Kind::ConfigMap, &namespace, name);
+                let api: Api<ConfigMap> = Api::namespaced(self.cluster.client.clone(), &namespace);
+                let found = kubernetes::timely(api.get_opt(name)).await;
+                let found = found.map_err(|problem| unreadable("ConfigMap", &namespace, name, &problem))?;
+                self.note(object, found.as_ref().and_then(|map| version(&map.metadata)));
+                let map = found.ok_or_else(|| absent("ConfigMap", &namespace, name))?;
+                map.data.and_then(|mut data| data.remove(&key)).map(String::into_bytes).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Invalid,
+                        format!("ConfigMap {name:?} in namespace {namespace:?} has no key {key:?}"),
+                    )
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The clients of stores. One lives as long as the spec of its store and every object that it logged in with stay
+//! the same; all ExternalSecrets that may use the store share it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
+use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Key, Provider, Registration, SecretBytes};
+use keyferry_provider_layers::Timeout;
+
+use super::credentials::{Cluster, Dependency, Objects, Requester, Version};
+use super::{Store, StoreId, registry};
+
+/// How long one call of a provider may take, reading and checking alike.
+const CALL_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// How many calls of one refresh are in flight at once where a store has no batch.
+const CALLS_AT_ONCE: usize = 16;
+
+/// A client, and what it was made from.
+pub struct Client {
+    /// The provider, behind its layers.
+    pub provider: Arc<dyn Provider>,
+    /// How the provider is registered.
+    pub registration: &'static Registration,
+}
+
+/// What a slot holds: the client, or why there is none, and what either was made from.
+#[derive(Default)]
+struct Held {
+    client: Option<Arc<Client>>,
+    /// The store takes its credentials from whoever asks: there is no client for everybody.
+    referent: bool,
+    uid: String,
+    generation: i64,
+    dependencies: HashMap<Dependency, Version>,
+}
+
+/// Who a client answers: everybody that may use the store, or one namespace where the store takes its credentials
+/// from whoever asks.
+type Slot = (StoreId, Option<String>);
+
+/// All clients of this process.
+pub struct Pool {
+    cluster: Arc<Cluster>,
+    objects: Arc<Objects>,
+    calls: Arc<dyn Calls>,
+    allow_link_local: bool,
+    slots: Mutex<HashMap<Slot, Arc<tokio::sync::Mutex<Held>>>>,
+}
+
+impl Pool {
+    /// An empty pool. `objects` is where changes of credentials show.
+    pub fn new(cluster: Arc<Cluster>, objects: Arc<Objects>, calls: Arc<dyn Calls>, allow_link_local: bool) -> Self {
+        Self { cluster, objects, calls, allow_link_local, slots: Mutex::default() }
+    }
+
+    /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
+    /// is none that is still good. Whoever asks meanwhile waits for the same one.
+    pub async fn client(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
+        // A ClusterSecretStore may take credentials from the namespace that asks. Whether it does shows once a client
+        // for everybody can't be had.
+        match self.slot(store, None).await {
+            Err(error) if error.kind() == ErrorKind::Referent && namespace.is_some() => {
+                self.slot(store, namespace).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn slot(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.entry((store.id.clone(), namespace.map(str::to_owned))).or_default().clone()
+        };
+        let mut held = slot.lock().await;
+        let current =
+            held.uid == store.uid() && held.generation == store.generation() && self.objects.are_at(&held.dependencies);
+        match &held.client {
+            Some(client) if current => return Ok(client.clone()),
+            None if current && held.referent => {
+                return Err(Error::new(ErrorKind::Referent, "credentials have no namespace"));
+            }
+            _ => {}
+        }
+        let requester = Arc::new(Requester::new(
+            self.cluster.clone(),
+            self.objects.clone(),
+            store.id.namespace.clone(),
+            namespace.map(str::to_owned),
+        ));
+        let built = self.build(store, requester.clone()).await.map(Arc::new);
+        *held = Held {
+            client: built.as_ref().ok().cloned(),
+            referent: built.as_ref().is_err_and(|error| error.kind() == ErrorKind::Referent),
+            uid: store.uid().to_owned(),
+            generation: store.generation(),
+            dependencies: requester.dependencies(),
+        };
+        built
+    }
+
+    async fn build(&self, store: &Store, requester: Arc<Requester>) -> Result<Client, Error> {
+        let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
+        let spec = store.spec.as_ref().map_err(|message| invalid(message.clone()))?;
+        let (name, config) = spec.the_provider().map_err(|problem| invalid(problem.to_string()))?;
+        let registration = registry::find(name).map_err(invalid)?;
+        let context = BuildContext {
+            credentials: requester,
+            calls: self.calls.clone(),
+            allow_link_local: self.allow_link_local || store.id.namespace.is_none(),
+        };
+        let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
+        let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
+        Ok(Client { provider: Arc::new(Timeout::new(provider, CALL_TIMEOUT)), registration })
+    }
+
+    /// Fetches distinct `keys`; answers each.
+    pub async fn fetch(&self, client: &Client, keys: Vec<Key>) -> HashMap<Key, Result<SecretBytes, Error>> {
+        let size = client.provider.capabilities().max_batch.max(1);
+        let batches: Vec<Vec<Key>> = keys.chunks(size).map(<[Key]>::to_vec).collect();
+        let calls = batches.into_iter().map(|batch| async move {
+            let answer = client.provider.fetch(&batch).await;
+            answers(batch, answer)
+        });
+        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).flat_map(stream::iter).collect().await
+    }
+
+    /// The stores that log in with this object, or tried to.
+    pub fn users_of(&self, object: &Dependency) -> Vec<StoreId> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let uses = |slot: &Arc<tokio::sync::Mutex<Held>>| match slot.try_lock() {
+            Ok(held) => held.dependencies.contains_key(object),
+            // Just being built: it may well be one of them.
+            Err(_) => true,
+        };
+        slots.iter().filter(|(_, slot)| uses(slot)).map(|((store, _), _)| store.clone()).collect()
+    }
+
+    /// Whether the clients of these stores log in with this object.
+    pub fn any_uses(&self, stores: &[StoreId], object: &Dependency) -> bool {
+        self.users_of(object).iter().any(|store| stores.contains(store))
+    }
+
+    /// Lets go of the clients of a store that is gone.
+    pub fn forget(&self, store: &StoreId) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| id != store);
+    }
+}
+
+/// One answer per key, whatever the provider made of the batch.
+fn answers(
+    batch: Vec<Key>,
+    answer: Result<Vec<Result<SecretBytes, Error>>, Error>,
+) -> Vec<(Key, Result<SecretBytes, Error>)> {
+    match answer {
+        Ok(results) if results.len() == batch.len() => batch.into_iter().zip(results).collect(),
+        Ok(_) => {
+            let error = Error::new(ErrorKind::Malformed, "the provider left keys of the batch unanswered");
+            batch.into_iter().map(|key| (key, Err(error.clone()))).collect()
+        }
+        Err(error) => batch.into_iter().map(|key| (key, Err(error.clone()))).collect(),
+    }
+}

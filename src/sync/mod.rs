@@ -1,0 +1,491 @@
+//! The life of a secret: plan, fetch, render, apply, record, schedule; first sync and refresh alike.
+//!
+//! Modules, in reading order: [`plan`] what to do, [`render`] from answers to data (with [`property`] and
+//! [`decode`]), [`desired`] the target as it should be, [`output`] writing it, [`outcome`] what it came to,
+//! [`record`] the status and events that tell, [`schedule`] when to look again. [`run`] joins them.
+
+pub mod decode;
+pub mod desired;
+pub mod outcome;
+pub mod output;
+pub mod plan;
+pub mod property;
+pub mod record;
+pub mod render;
+pub mod schedule;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, names};
+use keyferry_provider_core::{Key, SecretBytes, json};
+use kube::Resource as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
+use self::output::{Output, Version};
+use self::plan::{Facts, LastSync, Plan, Readiness, Request, Target};
+use self::render::{Answers, Data};
+use crate::cli::Adopt;
+use crate::events::Events;
+use crate::hash::{self, StringMap};
+use crate::kubernetes::{self, LiveSecret};
+use crate::store::credentials::{Dependency, Kind};
+use crate::store::pool::{Client, Pool};
+use crate::store::{Store, StoreId};
+use crate::{clock, metrics};
+
+/// What every sync works with.
+pub struct Context {
+    /// The API server.
+    pub client: kube::Client,
+    /// The clients of stores.
+    pub pool: Pool,
+    /// Where events go.
+    pub events: Events,
+    /// Where counts go.
+    pub metrics: Arc<metrics::Metrics>,
+    /// The controller class that we are.
+    pub class: String,
+    /// Whether a store must be Ready before it is asked.
+    pub flood_gate: bool,
+    /// Whether ClusterSecretStores are looked after.
+    pub cluster_stores: bool,
+    /// Which Secrets of others may be taken over.
+    pub adopt: Adopt,
+    /// When this process began to work.
+    pub started: Timestamp,
+}
+
+/// What is remembered of an ExternalSecret between syncs, beside what its status says.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The last successful sync. The status may tell of an earlier one: its time is not written every time.
+    pub last: Option<LastSync>,
+    /// Failures since.
+    pub failures: u32,
+    /// The target as it was last written or found intact, and what it was made from.
+    pub target: Option<Remembered>,
+    /// Whether the last sync left no target on purpose.
+    pub absence_is_fine: bool,
+}
+
+/// A target that is known without reading it.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// Its UID and resourceVersion then.
+    pub version: Version,
+    /// Whether it was as its writer left it.
+    pub intact: bool,
+    /// What it was made from, where we made it: while neither this nor the version changes, there is nothing to do.
+    pub made_from: Option<String>,
+}
+
+/// What the watches know of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing.
+    Unknown,
+    /// There is none.
+    Absent,
+    /// It has this UID and resourceVersion.
+    At(Version),
+}
+
+/// One look at one ExternalSecret: everything known when it began.
+pub struct Look {
+    /// The ExternalSecret.
+    pub es: Arc<ExternalSecret>,
+    /// The stores that it names.
+    pub stores: BTreeMap<StoreId, (Arc<Store>, Readiness)>,
+    /// The labels of its namespace.
+    pub namespace_labels: StringMap,
+    /// Its target, as the watches see it.
+    pub seen: Seen,
+    /// What is remembered.
+    pub memory: Memory,
+}
+
+/// What a look came to.
+pub struct Report {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// What to remember.
+    pub memory: Memory,
+    /// The status, where it was written.
+    pub status: Option<ExternalSecretStatus>,
+    /// When to look again; `None` waits for a change.
+    pub next: Option<Timestamp>,
+}
+
+/// Looks at an ExternalSecret and does what is due.
+pub async fn run(context: &Context, look: Look) -> Report {
+    let began = clock::now();
+    let es = look.es.clone();
+    let version = hash::synced_resource_version(
+        es.metadata.generation.unwrap_or_default(),
+        es.metadata.annotations.as_ref(),
+        es.metadata.labels.as_ref(),
+    );
+    let mut work = Work {
+        context,
+        output: Output::new(&context.client, &es, context.adopt),
+        version: &version,
+        began,
+        look,
+        read: None,
+        values: Vec::new(),
+    };
+    let outcome = match work.sync().await {
+        Ok(outcome) => outcome,
+        Err(failure) => Outcome::Failed(blank(failure, &work.values)),
+    };
+    let Work { look: Look { mut memory, .. }, .. } = work;
+
+    match &outcome {
+        Outcome::Synced(synced) => {
+            memory.failures = 0;
+            memory.last = Some(LastSync { at: began, version: version.clone() });
+            memory.absence_is_fine = matches!(synced.result, SyncResult::Deleted | SyncResult::Missing);
+        }
+        Outcome::Failed(_) => memory.failures = memory.failures.saturating_add(1),
+        Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => {}
+    }
+    let mut next = match &outcome {
+        Outcome::Waiting(until) => *until,
+        Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
+        Outcome::Synced(_) => schedule::after_success(&es, began),
+        Outcome::Failed(failure) => schedule::after_failure(&es, failure, memory.failures, clock::now()),
+    };
+    let mut status = record::status(&es, &outcome, &version, began);
+    if let Some(wanted) = &status {
+        if let Err(problem) = write_status(&context.client, &es, wanted).await {
+            // The next look finds the same difference, and writes it then.
+            tracing::warn!(namespace = es.metadata.namespace, name = es.metadata.name, %problem, "could not write the status");
+            status = None;
+            if !problem.is_not_found() {
+                let again = plan::later(clock::now(), std::time::Duration::from_secs(5));
+                next = Some(next.map_or(again, |next| next.min(again)));
+            }
+        }
+    }
+    for note in record::notes(&es, &outcome) {
+        let mut reference = es.object_ref(&());
+        reference.resource_version = None;
+        context.events.send(reference, names::EVENTS_EXTERNAL_SECRET, note);
+    }
+    tell(&es, &outcome);
+    Report { outcome, memory, status, next }
+}
+
+fn tell(es: &ExternalSecret, outcome: &Outcome) {
+    let (namespace, name) = (es.metadata.namespace.as_deref(), es.metadata.name.as_deref());
+    match outcome {
+        Outcome::Failed(failure) => tracing::warn!(namespace, name, "{failure}"),
+        Outcome::Synced(synced) if synced.change != Change::Nothing => {
+            tracing::info!(namespace, name, target = es.target_name(), change = ?synced.change, "synced");
+        }
+        outcome => tracing::debug!(namespace, name, ?outcome, "looked"),
+    }
+}
+
+struct Work<'a> {
+    context: &'a Context,
+    output: Output<'a>,
+    version: &'a str,
+    began: Timestamp,
+    look: Look,
+    /// The target, where it was read.
+    read: Option<LiveSecret>,
+    /// What was fetched, to blank out of messages.
+    values: Vec<SecretBytes>,
+}
+
+impl Work<'_> {
+    async fn sync(&mut self) -> Result<Outcome, Failure> {
+        let mut target = self.known_target();
+        loop {
+            return match self.plan(target) {
+                Plan::Ignore => Ok(Outcome::Ignored),
+                Plan::Hold => Ok(Outcome::Holding),
+                Plan::Wait(until) => Ok(Outcome::Waiting(until)),
+                Plan::Refuse(failure) => Err(failure),
+                Plan::Release { delete_target } => self.release(delete_target).await,
+                Plan::Observe => {
+                    target = self.observe().await?;
+                    continue;
+                }
+                Plan::Fetch(requests) => self.refresh(&requests).await,
+            };
+        }
+    }
+
+    fn plan(&self, target: Target) -> Plan {
+        let Look { es, stores, namespace_labels, memory, .. } = &self.look;
+        // A status that tells of a later sync than we remember is that of another replica, or of the operator before us.
+        let told = es.status.as_ref().and_then(|status| {
+            Some(LastSync {
+                at: status.refresh_time.as_ref()?.0,
+                version: status.synced_resource_version.clone().filter(|v| !v.is_empty())?,
+            })
+        });
+        let last = match (&memory.last, told) {
+            (Some(own), Some(told)) if told.at > own.at => Some(told),
+            (Some(own), _) => Some(own.clone()),
+            (None, told) => told,
+        };
+        let deleted_on_purpose = es.ready().and_then(|ready| ready.reason.as_deref()) == Some("SecretDeleted");
+        plan::decide(&Facts {
+            es,
+            version: self.version,
+            now: self.began,
+            overdue_until: schedule::overdue_until(es, self.context.started),
+            class: &self.context.class,
+            flood_gate: self.context.flood_gate,
+            cluster_stores: self.context.cluster_stores,
+            stores,
+            namespace_labels,
+            target,
+            last: last.as_ref(),
+            absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
+        })
+    }
+
+    /// What is known of the target without reading it.
+    fn known_target(&self) -> Target {
+        match (&self.look.seen, &self.look.memory.target) {
+            (Seen::Absent, _) => Target::Absent,
+            (Seen::At(seen), Some(known)) if known.version == *seen && known.intact => Target::Intact,
+            (Seen::At(seen), Some(known)) if known.version == *seen => Target::Drifted,
+            _ => Target::Unknown,
+        }
+    }
+
+    async fn observe(&mut self) -> Result<Target, Failure> {
+        self.read = self.output.observe().await?;
+        let Some(secret) = &self.read else { return Ok(Target::Absent) };
+        let intact = desired::is_intact(secret);
+        let version = output::version(secret);
+        // What it was made from still holds where only somebody else's metadata moved it on.
+        let made_from = self.look.memory.target.take().filter(|_| intact).and_then(|known| known.made_from);
+        self.look.memory.target = version.map(|version| Remembered { version, intact, made_from });
+        Ok(if intact { Target::Intact } else { Target::Drifted })
+    }
+
+    async fn refresh(&mut self, requests: &[Request]) -> Result<Outcome, Failure> {
+        let es = self.look.es.clone();
+        let answers = self.fetch(requests).await?;
+        let rendered = render::render(requests, &answers, &es.spec.target.deletion_policy)?;
+        self.values.extend(rendered.data.values().cloned());
+        let mut synced =
+            Synced { result: SyncResult::Synced, change: Change::Nothing, missing: rendered.missing, adopted: None };
+
+        if rendered.data.is_empty() {
+            match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
+                (DeletionPolicy::Delete, CreationPolicy::Owner) => {
+                    synced.result = SyncResult::Deleted;
+                    if self.output.remove().await? {
+                        synced.change = Change::Deleted;
+                    }
+                    self.look.memory.target = None;
+                    return Ok(Outcome::Synced(synced));
+                }
+                (DeletionPolicy::Delete, policy) => {
+                    let cause = format!("deletionPolicy=Delete needs creationPolicy=Owner, not {policy}");
+                    return Err(Failure::new(headline::DELETE, cause, Retry::OnChange));
+                }
+                (DeletionPolicy::Retain | DeletionPolicy::Unknown(_), _) => {
+                    synced.result = SyncResult::Retained;
+                    return Ok(Outcome::Synced(synced));
+                }
+                (DeletionPolicy::Merge, _) => {}
+            }
+        }
+        if es.spec.target.creation_policy == CreationPolicy::None {
+            self.output.mark().await?;
+            synced.result = SyncResult::Unwritten;
+            return Ok(Outcome::Synced(synced));
+        }
+        self.apply(&es, &rendered.data, &mut synced).await?;
+        Ok(Outcome::Synced(synced))
+    }
+
+    async fn apply(&mut self, es: &ExternalSecret, data: &Data, synced: &mut Synced) -> Result<(), Failure> {
+        let made_from = fingerprint(es, data);
+        if let (Some(known), Seen::At(seen)) = (&self.look.memory.target, &self.look.seen)
+            && known.version == *seen
+            && known.intact
+            && known.made_from.as_ref() == Some(&made_from)
+        {
+            return Ok(());
+        }
+        let existing = match (self.read.take(), &self.look.seen) {
+            (Some(read), _) => Some(read),
+            // Never synced: most likely there is none, and the API server will say where there is.
+            (None, Seen::Absent) => None,
+            (None, Seen::Unknown) if es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge => {
+                None
+            }
+            (None, _) => self.output.observe().await?,
+        };
+        let applied = self.output.apply(data, existing).await?;
+        if applied.version.is_none() {
+            synced.result = SyncResult::Missing;
+        }
+        synced.change = applied.change;
+        synced.adopted = applied.adopted;
+        self.look.memory.target =
+            applied.version.map(|version| Remembered { version, intact: true, made_from: Some(made_from) });
+
+        // Under its former name the target is still ours to remove.
+        let bound = es.status.as_ref().map(|status| status.binding.name.as_str()).unwrap_or_default();
+        if es.spec.target.creation_policy == CreationPolicy::Owner && !bound.is_empty() && bound != es.target_name() {
+            for name in self.output.remove_renamed().await? {
+                tracing::info!(
+                    namespace = es.metadata.namespace,
+                    name = es.metadata.name,
+                    secret = name,
+                    "secret deleted because it was orphaned"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&mut self, requests: &[Request]) -> Result<Answers, Failure> {
+        let namespace = self.look.es.metadata.namespace.clone().unwrap_or_default();
+        let mut wanted: BTreeMap<&StoreId, (&Store, BTreeSet<&Key>)> = BTreeMap::new();
+        for request in requests {
+            wanted.entry(&request.store.id).or_insert_with(|| (&request.store, BTreeSet::new())).1.insert(&request.key);
+        }
+        let mut answers = Answers::default();
+        let pool = &self.context.pool;
+        let asked = wanted.into_iter().map(|(id, (store, keys))| {
+            let namespace = &namespace;
+            async move { (id, pool.client(store, Some(namespace)).await, keys) }
+        });
+        for (id, client, keys) in futures::future::join_all(asked).await {
+            let client = client.map_err(|error| {
+                let retry = if error.kind().is_temporary() { Retry::Soon } else { Retry::Late };
+                Failure::new(headline::FETCH, format!("{id}: unable to create client: {error}"), retry)
+            })?;
+            self.refuse_own_login(id)?;
+            answers.capabilities.insert(id.clone(), client.provider.capabilities());
+            for (key, answer) in fetch_all(pool, &client, &keys).await {
+                self.values.extend(answer.iter().cloned());
+                answers.values.insert((id.clone(), key), answer);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// A target that its own store logs in with would lock the store out at the first write.
+    fn refuse_own_login(&self, store: &StoreId) -> Result<(), Failure> {
+        let es = &self.look.es;
+        let target = Dependency {
+            kind: Kind::Secret,
+            namespace: es.metadata.namespace.clone().unwrap_or_default(),
+            name: es.target_name().to_owned(),
+        };
+        let writes = es.spec.target.creation_policy != CreationPolicy::None;
+        match writes && self.context.pool.any_uses(std::slice::from_ref(store), &target) {
+            false => Ok(()),
+            true => {
+                let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
+                Err(Failure::new(headline::UPDATE, cause, Retry::OnChange))
+            }
+        }
+    }
+
+    async fn release(&mut self, delete_target: bool) -> Result<Outcome, Failure> {
+        let es = &self.look.es;
+        let finalizers = es.metadata.finalizers.clone().unwrap_or_default();
+        if !finalizers.iter().any(|finalizer| finalizer == names::FINALIZER_EXTERNAL_SECRET) {
+            return Ok(Outcome::Released);
+        }
+        if delete_target && es.spec.target.manifest.is_none() {
+            self.output.remove().await.or_else(|failure| match failure.retry {
+                // It is not ours: nothing to do, and no reason to hold the ExternalSecret.
+                Retry::Late | Retry::OnChange => Ok(false),
+                _ => Err(failure),
+            })?;
+        }
+        let kept: Vec<&String> = finalizers.iter().filter(|f| *f != names::FINALIZER_EXTERNAL_SECRET).collect();
+        let metadata =
+            json!({"uid": es.metadata.uid, "resourceVersion": es.metadata.resource_version, "finalizers": kept});
+        let problem = patch(&self.context.client, es, &json!({"metadata": metadata})).await;
+        match problem {
+            Ok(()) => Ok(Outcome::Released),
+            Err(problem) if problem.is_not_found() => Ok(Outcome::Released),
+            Err(problem) => {
+                Err(Failure::new(headline::DELETE, format!("can't remove the finalizer: {problem}"), Retry::Soon))
+            }
+        }
+    }
+}
+
+async fn fetch_all(
+    pool: &Pool,
+    client: &Client,
+    keys: &BTreeSet<&Key>,
+) -> std::collections::HashMap<Key, Result<SecretBytes, keyferry_provider_core::Error>> {
+    pool.fetch(client, keys.iter().map(|key| (*key).clone()).collect()).await
+}
+
+/// What a target is made from: while this stays the same, so does the target.
+fn fingerprint(es: &ExternalSecret, data: &Data) -> String {
+    let data = hash::data_hash(data.iter().map(|(key, value)| (key.as_str(), value.expose())));
+    let version = hash::synced_resource_version(
+        es.metadata.generation.unwrap_or_default(),
+        es.metadata.annotations.as_ref(),
+        es.metadata.labels.as_ref(),
+    );
+    format!("{data} {version}")
+}
+
+/// The last filter: takes every fetched or derived value of four bytes or more out of a failure's causes. They are in
+/// our own words, but a key name can hold a value that somebody put in the wrong field.
+fn blank(mut failure: Failure, values: &[SecretBytes]) -> Failure {
+    let mut texts: Vec<&str> = values.iter().filter_map(SecretBytes::expose_str).collect();
+    let fields: Vec<SecretBytes> = values
+        .iter()
+        .filter_map(|value| json::object(value.expose()))
+        .flat_map(|object| object.into_values().map(json::to_bytes).collect::<Vec<_>>())
+        .collect();
+    texts.extend(fields.iter().filter_map(SecretBytes::expose_str));
+    texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    for cause in &mut failure.causes {
+        for text in texts.iter().filter(|text| text.len() >= 4) {
+            if cause.contains(text) {
+                *cause = cause.replace(text, "[redacted]");
+            }
+        }
+    }
+    failure
+}
+
+async fn write_status(
+    client: &kube::Client,
+    es: &ExternalSecret,
+    status: &ExternalSecretStatus,
+) -> Result<(), kubernetes::Problem> {
+    let api: Api<ExternalSecret> =
+        Api::namespaced(client.clone(), es.metadata.namespace.as_deref().unwrap_or_default());
+    // With the UID, so that an object which took the place of this one is not told what is not so.
+    let patch = json!({"metadata": {"uid": es.metadata.uid}, "status": status});
+    let name = es.metadata.name.as_deref().unwrap_or_default();
+    kubernetes::timely(api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
+}
+
+async fn patch(
+    client: &kube::Client,
+    es: &ExternalSecret,
+    patch: &serde_json::Value,
+) -> Result<(), kubernetes::Problem> {
+    let api: Api<ExternalSecret> =
+        Api::namespaced(client.clone(), es.metadata.namespace.as_deref().unwrap_or_default());
+    let name = es.metadata.name.as_deref().unwrap_or_default();
+    kubernetes::timely(api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
+}

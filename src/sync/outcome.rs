@@ -1,0 +1,150 @@
+//! What a sync came to. Status, events, metrics and schedule read this and nothing else.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// What a sync came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was due; look again then.
+    Waiting(Option<Timestamp>),
+    /// A store is still being checked; its check will wake us.
+    Holding,
+    /// Another controller class looks after this ExternalSecret.
+    Ignored,
+    /// The ExternalSecret is going, and we have done our part.
+    Released,
+    /// Data was fetched and the target is as it should be.
+    Synced(Synced),
+    /// It could not be done.
+    Failed(Failure),
+}
+
+/// A sync that fetched and applied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Synced {
+    /// What became of the target.
+    pub result: SyncResult,
+    /// What was written, for events.
+    pub change: Change,
+    /// Entries that the store does not have, passed over by deletionPolicy.
+    pub missing: Vec<String>,
+    /// The keys of a Secret that was somebody else's and is now ours.
+    pub adopted: Option<Vec<String>>,
+}
+
+/// What became of the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncResult {
+    /// It holds what was fetched.
+    Synced,
+    /// creationPolicy None: fetched, and nothing to write.
+    Unwritten,
+    /// Nothing was found, and deletionPolicy Retain left it alone.
+    Retained,
+    /// Nothing was found, and deletionPolicy Delete removed it.
+    Deleted,
+    /// creationPolicy Merge, and there is nothing to merge into.
+    Missing,
+}
+
+/// What was done to the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was created.
+    Created,
+    /// It was changed.
+    Updated,
+    /// It was deleted.
+    Deleted,
+    /// It was as it should be.
+    Nothing,
+}
+
+/// A sync that failed: the ExternalSecret is not Ready, and its target was left as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What could not be done, in the words that External Secrets Operator uses for it.
+    pub headline: &'static str,
+    /// Why. A pure function of the causes: no times, attempts or request ids.
+    pub causes: Vec<String>,
+    /// When to try again.
+    pub retry: Retry,
+}
+
+/// How many causes a message names before it counts.
+const NAMED_CAUSES: usize = 10;
+
+impl Failure {
+    /// With one cause.
+    pub fn new(headline: &'static str, cause: impl Into<String>, retry: Retry) -> Self {
+        Self { headline, causes: vec![cause.into()], retry }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.headline)?;
+        let separators = [": "].into_iter().chain(std::iter::repeat("; "));
+        for (separator, cause) in separators.zip(self.causes.iter().take(NAMED_CAUSES)) {
+            write!(f, "{separator}{cause}")?;
+        }
+        match self.causes.len().checked_sub(NAMED_CAUSES) {
+            None | Some(0) => Ok(()),
+            Some(more) => write!(f, "; and {more} more"),
+        }
+    }
+}
+
+/// When a failed sync is worth another try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Retry {
+    /// When the ExternalSecret itself changes: the fault lies in its own spec.
+    OnChange,
+    /// With exponential back-off.
+    Soon,
+    /// The same, beginning later: keys and permissions often arrive late, and hammering does not bring them.
+    Late,
+    /// Not before the time that the store asked for.
+    After(Duration),
+}
+
+/// Headlines of failures: the messages of External Secrets Operator's conditions, which go before the cause.
+pub mod headline {
+    /// The store has no answer, or not the answer that was asked for.
+    pub const FETCH: &str = "could not get secret data from provider";
+    /// The target can't be written.
+    pub const UPDATE: &str = "could not update secret";
+    /// The target is immutable and would have to change.
+    pub const IMMUTABLE: &str = "could not update secret, target is immutable";
+    /// The target can't be deleted.
+    pub const DELETE: &str = "could not delete secret";
+    /// Targets under former names can't be deleted.
+    pub const ORPHANS: &str = "could not delete orphaned secrets";
+    /// The target is controlled by something that is not an ExternalSecret.
+    pub const OWNERSHIP: &str = "failed to take ownership of target secret";
+    /// The target is controlled by another ExternalSecret.
+    pub const OWNED: &str = "target is owned by another ExternalSecret";
+    /// The spec can't be carried out.
+    pub const SPEC: &str = "invalid spec";
+    /// The spec asks for something that is not built yet.
+    pub const UNSUPPORTED: &str = "not supported by this version of keyferry";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_ten_causes_and_counts_the_rest() {
+        let mut failure = Failure::new(headline::FETCH, "c0", Retry::Soon);
+        assert_eq!(failure.to_string(), "could not get secret data from provider: c0");
+        failure.causes = (0..12).map(|n| format!("c{n}")).collect();
+        assert_eq!(
+            failure.to_string(),
+            "could not get secret data from provider: c0; c1; c2; c3; c4; c5; c6; c7; c8; c9; and 2 more"
+        );
+    }
+}

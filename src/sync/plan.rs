@@ -1,0 +1,419 @@
+//! What to do about an ExternalSecret now. Pure: knows no clock, client or environment.
+//!
+//! [`decide`] is a list of named checks in order; the first that has something to say is the answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use keyferry_crds::{
+    CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecret, MetadataPolicy, RefreshPolicy, RemoteRef,
+    SecretStoreRef, SourceRef, StoreKind,
+};
+use keyferry_provider_core::Key;
+
+use super::outcome::{Failure, Retry, headline};
+use crate::hash::StringMap;
+use crate::store::{Store, StoreId};
+
+/// What to do.
+#[derive(Debug)]
+pub enum Plan {
+    /// Nothing: another controller class looks after it.
+    Ignore,
+    /// It is being deleted: delete the target where we own it and are asked to, then let go.
+    Release {
+        /// Whether deletionPolicy asks for the target's end.
+        delete_target: bool,
+    },
+    /// It can't be done, because of this.
+    Refuse(Failure),
+    /// A store is still being checked; its check will wake us.
+    Hold,
+    /// Read the target first: whether it is as we left it decides.
+    Observe,
+    /// Nothing until then.
+    Wait(Option<Timestamp>),
+    /// Fetch these.
+    Fetch(Vec<Request>),
+}
+
+/// One entry of the spec, with what to fetch for it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Which entry.
+    pub entry: Entry,
+    /// The store that has it.
+    pub store: Arc<Store>,
+    /// What to fetch.
+    pub key: Key,
+    /// How to read it.
+    pub remote: RemoteRef,
+}
+
+/// Names an entry of the spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// `data[index]`, which goes into this key.
+    Data(usize, String),
+    /// `dataFrom[index].extract`.
+    Extract(usize),
+}
+
+impl std::fmt::Display for Entry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Data(index, key) => write!(f, "spec.data[{index}] (secretKey {key:?})"),
+            Self::Extract(index) => write!(f, "spec.dataFrom[{index}].extract"),
+        }
+    }
+}
+
+/// How the target is known to stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Not looked at since it last changed.
+    Unknown,
+    /// There is none.
+    Absent,
+    /// As we, or External Secrets Operator, left it.
+    Intact,
+    /// Changed by somebody else, or not ours yet.
+    Drifted,
+}
+
+/// When the last successful sync was, and of which version of the ExternalSecret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastSync {
+    /// When it began.
+    pub at: Timestamp,
+    /// `syncedResourceVersion` then.
+    pub version: String,
+}
+
+/// How far a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its first check is on its way.
+    Unchecked,
+    /// It can be used.
+    Ready,
+    /// It can't, and this is why.
+    NotReady(String),
+}
+
+/// What is known when an ExternalSecret is looked at.
+pub struct Facts<'a> {
+    /// The ExternalSecret.
+    pub es: &'a ExternalSecret,
+    /// Its version: what `syncedResourceVersion` would be now.
+    pub version: &'a str,
+    /// Now.
+    pub now: Timestamp,
+    /// Until when refreshes that fell due while nobody ran are put off, so that they spread.
+    pub overdue_until: Timestamp,
+    /// The controller class that we are.
+    pub class: &'a str,
+    /// Whether a store must be Ready before it is asked.
+    pub flood_gate: bool,
+    /// Whether ClusterSecretStores are looked after.
+    pub cluster_stores: bool,
+    /// The stores that the spec names, where they exist.
+    pub stores: &'a BTreeMap<StoreId, (Arc<Store>, Readiness)>,
+    /// The labels of its namespace.
+    pub namespace_labels: &'a StringMap,
+    /// The target.
+    pub target: Target,
+    /// The last successful sync.
+    pub last: Option<&'a LastSync>,
+    /// Whether the last sync left no target on purpose (deleted with the data, or nothing to merge into).
+    pub absence_is_fine: bool,
+}
+
+/// Decides.
+pub fn decide(facts: &Facts<'_>) -> Plan {
+    let checks = [foreign_class, deleted, bad_spec, not_due, stores_not_usable];
+    match checks.iter().find_map(|check| check(facts)) {
+        Some(plan) => plan,
+        None => Plan::Fetch(requests(facts)),
+    }
+}
+
+/// The stores that the spec refers to.
+pub fn stores_of(es: &ExternalSecret) -> BTreeSet<StoreId> {
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let refs = source_refs(es).filter_map(|source| source.store_ref.as_ref()).chain(&es.spec.secret_store_ref);
+    refs.filter(|reference| !reference.name.is_empty()).map(|reference| store_id(reference, namespace)).collect()
+}
+
+fn source_refs(es: &ExternalSecret) -> impl Iterator<Item = &SourceRef> {
+    let data = es.spec.data.iter().filter_map(|entry| entry.source_ref.as_ref());
+    data.chain(es.spec.data_from.iter().filter_map(|entry| entry.source_ref.as_ref()))
+}
+
+fn store_id(reference: &SecretStoreRef, namespace: &str) -> StoreId {
+    let namespace = match reference.kind {
+        StoreKind::ClusterSecretStore => None,
+        StoreKind::SecretStore | StoreKind::Unknown(_) => Some(namespace.to_owned()),
+    };
+    StoreId { namespace, name: reference.name.clone() }
+}
+
+fn foreign_class(facts: &Facts<'_>) -> Option<Plan> {
+    let foreign = facts.stores.values().any(|(store, _)| !store.is_of_class(facts.class));
+    let cluster = &facts.es.spec.secret_store_ref.as_ref().map(|reference| &reference.kind);
+    let disabled = !facts.cluster_stores && *cluster == Some(&StoreKind::ClusterSecretStore);
+    (foreign || disabled).then_some(Plan::Ignore)
+}
+
+fn deleted(facts: &Facts<'_>) -> Option<Plan> {
+    facts.es.metadata.deletion_timestamp.as_ref()?;
+    Some(Plan::Release { delete_target: facts.es.spec.target.deletion_policy == DeletionPolicy::Delete })
+}
+
+fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
+    let refuse =
+        |headline, causes: Vec<String>| Some(Plan::Refuse(Failure { headline, causes, retry: Retry::OnChange }));
+    match (spec_problems(facts.es), unsupported(facts.es)) {
+        (problems, _) if !problems.is_empty() => refuse(headline::SPEC, problems),
+        (_, features) if !features.is_empty() => refuse(headline::UNSUPPORTED, features),
+        _ => None,
+    }
+}
+
+/// What the API server's rules refuse too, but which objects from before the rules may hold.
+fn spec_problems(es: &ExternalSecret) -> Vec<String> {
+    let spec = &es.spec;
+    let target = &spec.target;
+    let mut problems = Vec::new();
+    let mut word = |field: &str, given: &str, known: &[&str]| {
+        if !known.contains(&given) {
+            problems.push(format!("{field} is {given:?}: use one of {}", known.join(", ")));
+        }
+    };
+    word("spec.refreshPolicy", spec.refresh_policy.as_str(), RefreshPolicy::NAMES);
+    word("spec.target.creationPolicy", target.creation_policy.as_str(), CreationPolicy::NAMES);
+    word("spec.target.deletionPolicy", target.deletion_policy.as_str(), DeletionPolicy::NAMES);
+    for (at, remote) in remote_refs(es) {
+        word(&format!("{at}.metadataPolicy"), remote.metadata_policy.as_str(), MetadataPolicy::NAMES);
+        word(
+            &format!("{at}.decodingStrategy"),
+            remote.decoding_strategy.as_str(),
+            keyferry_crds::DecodingStrategy::NAMES,
+        );
+        word(
+            &format!("{at}.conversionStrategy"),
+            remote.conversion_strategy.as_str(),
+            keyferry_crds::ConversionStrategy::NAMES,
+        );
+        word(&format!("{at}.nullBytePolicy"), remote.null_byte_policy.as_str(), keyferry_crds::NullBytePolicy::NAMES);
+    }
+    if let Err(problem) = spec.refresh_every() {
+        problems.push(format!("spec.refreshInterval: {problem}"));
+    }
+    if spec.data.is_empty() && spec.data_from.is_empty() {
+        problems.push("spec has neither data nor dataFrom: say what to fetch".to_owned());
+    }
+    match (&target.deletion_policy, &target.creation_policy) {
+        (DeletionPolicy::Delete, CreationPolicy::Merge | CreationPolicy::None | CreationPolicy::CreateOrMerge) => {
+            problems.push(format!("deletionPolicy=Delete needs creationPolicy=Owner, not {}", target.creation_policy))
+        }
+        (DeletionPolicy::Merge, CreationPolicy::None) => {
+            problems.push("deletionPolicy=Merge needs a target, and creationPolicy=None has none".to_owned());
+        }
+        _ => {}
+    }
+    for (n, entry) in spec.data_from.iter().enumerate() {
+        problems.extend(data_from_problem(entry).map(|problem| format!("spec.dataFrom[{n}] {problem}")));
+    }
+    for (n, entry) in spec.data.iter().enumerate() {
+        if let Err(problem) = super::decode::check_key(&entry.secret_key) {
+            problems.push(format!("spec.data[{n}].secretKey {:?} {problem}", entry.secret_key));
+        }
+        let earlier = spec.data[..n].iter().any(|other| other.secret_key == entry.secret_key);
+        if earlier && target.deletion_policy == DeletionPolicy::Retain {
+            problems.push(format!("spec.data[{n}].secretKey {:?} is there twice", entry.secret_key));
+        }
+    }
+    for (at, reference) in store_refs(es) {
+        match reference {
+            Some(SecretStoreRef { kind: StoreKind::Unknown(kind), .. }) => {
+                problems.push(format!("{at} has kind {kind:?}: use SecretStore or ClusterSecretStore"));
+            }
+            Some(SecretStoreRef { name, .. }) if !name.is_empty() => {}
+            _ => problems.push(format!("{at} names no store: set spec.secretStoreRef or its own sourceRef.storeRef")),
+        }
+    }
+    problems
+}
+
+fn data_from_problem(entry: &DataFromEntry) -> Option<&'static str> {
+    let generator = entry.source_ref.as_ref().and_then(|source| source.generator_ref.as_ref());
+    let store = entry.source_ref.as_ref().and_then(|source| source.store_ref.as_ref());
+    match [entry.find.is_some(), entry.extract.is_some(), generator.is_some()].iter().filter(|given| **given).count() {
+        1 => None,
+        0 if store.is_some() => Some("names a store, but neither extract nor find: say what to fetch from it"),
+        0 => Some("has none of extract, find and sourceRef.generatorRef: set one"),
+        _ => Some("has more than one of extract, find and sourceRef.generatorRef: split it into several entries"),
+    }
+}
+
+fn remote_refs(es: &ExternalSecret) -> impl Iterator<Item = (String, &RemoteRef)> {
+    let data =
+        es.spec.data.iter().enumerate().map(|(n, entry)| (format!("spec.data[{n}].remoteRef"), &entry.remote_ref));
+    let extracts = es.spec.data_from.iter().enumerate();
+    data.chain(extracts.filter_map(|(n, entry)| Some((format!("spec.dataFrom[{n}].extract"), entry.extract.as_ref()?))))
+}
+
+/// For every entry that needs a store, where it stands and the reference that counts: its own, or that of the spec.
+fn store_refs(es: &ExternalSecret) -> impl Iterator<Item = (String, Option<&SecretStoreRef>)> {
+    let data = es.spec.data.iter().enumerate();
+    let data = data.map(|(n, entry)| (format!("spec.data[{n}]"), effective(es, entry.source_ref.as_ref())));
+    let generates = |source: &SourceRef| source.generator_ref.is_some();
+    let data_from = es.spec.data_from.iter().enumerate();
+    let data_from = data_from.filter(move |(_, entry)| !entry.source_ref.as_ref().is_some_and(generates));
+    data.chain(data_from.map(|(n, entry)| (format!("spec.dataFrom[{n}]"), effective(es, entry.source_ref.as_ref()))))
+}
+
+fn effective<'a>(es: &'a ExternalSecret, source: Option<&'a SourceRef>) -> Option<&'a SecretStoreRef> {
+    source.and_then(|source| source.store_ref.as_ref()).or(es.spec.secret_store_ref.as_ref())
+}
+
+/// Fields of the API that are not built yet. Nothing of such an ExternalSecret is carried out: half of it would be
+/// another Secret than the one its author wants.
+fn unsupported(es: &ExternalSecret) -> Vec<String> {
+    let mut features = Vec::new();
+    if es.spec.target.template.is_some() {
+        features.push("spec.target.template".to_owned());
+    }
+    if es.spec.target.manifest.is_some() {
+        features.push("spec.target.manifest".to_owned());
+    }
+    if es.spec.sync_windows.is_some() {
+        features.push("spec.syncWindows".to_owned());
+    }
+    for (n, entry) in es.spec.data_from.iter().enumerate() {
+        if entry.find.is_some() {
+            features.push(format!("spec.dataFrom[{n}].find"));
+        }
+        if !entry.rewrite.is_empty() {
+            features.push(format!("spec.dataFrom[{n}].rewrite"));
+        }
+        if entry.source_ref.as_ref().is_some_and(|source| source.generator_ref.is_some()) {
+            features.push(format!("spec.dataFrom[{n}].sourceRef.generatorRef"));
+        }
+    }
+    features
+}
+
+fn not_due(facts: &Facts<'_>) -> Option<Plan> {
+    match due(facts) {
+        Due::Now => None,
+        Due::At(_) | Due::Never if facts.target == Target::Unknown && needs_target(facts.es) => Some(Plan::Observe),
+        Due::At(_) | Due::Never if !target_is_valid(facts) => None,
+        Due::At(time) => Some(Plan::Wait(Some(time))),
+        Due::Never => Some(Plan::Wait(None)),
+    }
+}
+
+enum Due {
+    Now,
+    At(Timestamp),
+    Never,
+}
+
+/// Whether a refresh is due by the ExternalSecret's own rules, whatever became of the target.
+fn due(facts: &Facts<'_>) -> Due {
+    let interval = facts.es.spec.refresh_every().ok().flatten();
+    let Some(last) = facts.last else { return Due::Now };
+    let changed = last.version != facts.version;
+    match (&facts.es.spec.refresh_policy, interval) {
+        (RefreshPolicy::CreatedOnce, _) => Due::Never,
+        (RefreshPolicy::OnChange, _) if changed => Due::Now,
+        (RefreshPolicy::OnChange, _) => Due::Never,
+        // With interval 0 even a changed spec waits for nobody: External Secrets Operator's rule.
+        (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), None) => Due::Never,
+        (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(_)) if changed || last.at > facts.now => Due::Now,
+        (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(interval)) => {
+            let at = later(last.at, interval);
+            // Overdue since before we started: spread.
+            let at = if at < facts.now { at.max(facts.overdue_until) } else { at };
+            if at <= facts.now { Due::Now } else { Due::At(at) }
+        }
+    }
+}
+
+/// `time` and `span` later; the end of time where that is beyond it.
+pub fn later(time: Timestamp, span: Duration) -> Timestamp {
+    SignedDuration::try_from(span).ok().and_then(|span| time.checked_add(span).ok()).unwrap_or(Timestamp::MAX)
+}
+
+/// Whether anybody cares how the target stands between refreshes.
+fn needs_target(es: &ExternalSecret) -> bool {
+    !matches!(es.spec.target.creation_policy, CreationPolicy::Orphan | CreationPolicy::None)
+}
+
+fn target_is_valid(facts: &Facts<'_>) -> bool {
+    match facts.target {
+        _ if !needs_target(facts.es) => true,
+        Target::Intact => true,
+        Target::Absent => facts.absence_is_fine || facts.es.spec.target.creation_policy == CreationPolicy::Merge,
+        Target::Unknown | Target::Drifted => false,
+    }
+}
+
+fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
+    let namespace = facts.es.metadata.namespace.as_deref().unwrap_or_default();
+    let mut causes: Vec<String> = Vec::new();
+    let mut unchecked = false;
+    let used: BTreeSet<StoreId> =
+        store_refs(facts.es).filter_map(|(_, reference)| Some(store_id(reference?, namespace))).collect();
+    for id in used {
+        match facts.stores.get(&id) {
+            None => causes.push(match &id.namespace {
+                Some(namespace) => {
+                    format!("{id} does not exist in namespace {namespace:?}: create it, or correct the reference")
+                }
+                None => format!("{id} does not exist: create it, or correct the reference"),
+            }),
+            Some((store, _)) if !store.allows(namespace, facts.namespace_labels) => causes.push(format!(
+                "using cluster store {:?} is not allowed from namespace {namespace:?}: denied by spec.condition",
+                id.name
+            )),
+            Some((_, Readiness::Ready)) => {}
+            Some(_) if !facts.flood_gate => {}
+            Some((_, Readiness::Unchecked)) => unchecked = true,
+            Some((_, Readiness::NotReady(why))) => causes.push(format!("{id} is not ready: {why}")),
+        }
+    }
+    match (causes.is_empty(), unchecked) {
+        (true, false) => None,
+        (true, true) => Some(Plan::Hold),
+        (false, _) => Some(Plan::Refuse(Failure { headline: headline::FETCH, causes, retry: Retry::Late })),
+    }
+}
+
+fn requests(facts: &Facts<'_>) -> Vec<Request> {
+    let namespace = facts.es.metadata.namespace.as_deref().unwrap_or_default();
+    let request = |entry: Entry, source: Option<&SourceRef>, remote: &RemoteRef| {
+        let (store, _) = facts.stores.get(&store_id(effective(facts.es, source)?, namespace))?;
+        let key = Key {
+            name: remote.key.clone(),
+            version: remote.version.clone().filter(|version| !version.is_empty()),
+            metadata: remote.metadata_policy == MetadataPolicy::Fetch,
+        };
+        Some(Request { entry, store: store.clone(), key, remote: remote.clone() })
+    };
+    let extracts = facts
+        .es
+        .spec
+        .data_from
+        .iter()
+        .enumerate()
+        .filter_map(|(n, entry)| request(Entry::Extract(n), entry.source_ref.as_ref(), entry.extract.as_ref()?));
+    let data = facts.es.spec.data.iter().enumerate().filter_map(|(n, entry)| {
+        request(Entry::Data(n, entry.secret_key.clone()), entry.source_ref.as_ref(), &entry.remote_ref)
+    });
+    extracts.chain(data).collect()
+}

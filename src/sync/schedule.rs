@@ -1,0 +1,137 @@
+//! When to look again. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyferry_crds::{ExternalSecret, RefreshPolicy};
+
+use super::outcome::{Failure, Retry};
+use super::plan::later;
+
+/// The first wait after a failure, and for what often arrives late.
+const FIRST: Duration = Duration::from_secs(1);
+const FIRST_LATE: Duration = Duration::from_secs(15);
+
+/// The longest wait between two tries.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// A failing ExternalSecret is tried at least this often, or at its interval where that is longer.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+
+/// What is overdue at start is spread over this, or the interval where that is shorter.
+const SPREAD: Duration = Duration::from_secs(60);
+
+/// The status of a healthy ExternalSecret is rewritten for its time alone at most this often.
+const STATUS_TIMES: Duration = Duration::from_secs(300);
+
+/// The refresh interval where the ExternalSecret refreshes by time.
+pub fn interval(es: &ExternalSecret) -> Option<Duration> {
+    match es.spec.refresh_policy {
+        RefreshPolicy::Periodic | RefreshPolicy::Unknown(_) => es.spec.refresh_every().ok().flatten(),
+        RefreshPolicy::CreatedOnce | RefreshPolicy::OnChange => None,
+    }
+}
+
+/// After a success at `at`.
+pub fn after_success(es: &ExternalSecret, at: Timestamp) -> Option<Timestamp> {
+    interval(es).map(|interval| later(at, interval))
+}
+
+/// After the `failures`-th failure in a row. `None` waits for a change.
+pub fn after_failure(es: &ExternalSecret, failure: &Failure, failures: u32, now: Timestamp) -> Option<Timestamp> {
+    let first = match failure.retry {
+        Retry::OnChange => return None,
+        Retry::Soon => FIRST,
+        Retry::Late => FIRST_LATE,
+        Retry::After(wait) => wait.max(FIRST),
+    };
+    let longest = match interval(es) {
+        Some(interval) => LONGEST.min(interval.max(AT_LEAST_EVERY)),
+        None => LONGEST,
+    };
+    let grown = FIRST.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
+    // A store that says when to come back is believed, even beyond our longest wait.
+    let wait = match failure.retry {
+        Retry::After(_) => first.max(grown.min(longest)),
+        _ => grown.clamp(first, longest),
+    };
+    // A tenth earlier or later by object, so that what failed together does not come back together.
+    Some(later(now, wait.mul_f64(0.9 + 0.2 * share(es))))
+}
+
+/// Until when a refresh that fell due while nobody ran is put off after the start at `started`.
+pub fn overdue_until(es: &ExternalSecret, started: Timestamp) -> Timestamp {
+    let spread = interval(es).unwrap_or_default().min(SPREAD);
+    later(started, spread.mul_f64(share(es)))
+}
+
+/// Whether a refresh that changed nothing writes its time into the status, last written at `written`: once in five
+/// minutes, or the interval where that is longer, at a moment that differs by object.
+pub fn writes_time(es: &ExternalSecret, written: Option<Timestamp>, now: Timestamp) -> bool {
+    let Some(written) = written else { return true };
+    let interval = interval(es).unwrap_or_default();
+    let every = match interval < STATUS_TIMES {
+        true => STATUS_TIMES + interval.mul_f64(share(es)),
+        // The refresh itself comes only this often; a second of grace, since `now` is taken before the work.
+        false => interval.saturating_sub(Duration::from_secs(1)),
+    };
+    later(written, every) <= now
+}
+
+/// A number in [0, 1) that stays with the object.
+fn share(es: &ExternalSecret) -> f64 {
+    let uid = es.metadata.uid.as_deref().unwrap_or_default();
+    // FNV-1a: spreads well enough, and stays the same over restarts and versions.
+    let hash = uid
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    f64::from((hash >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn es(interval: &str) -> ExternalSecret {
+        let mut es = ExternalSecret::default();
+        es.metadata.uid = Some("ddbbdef2-86d6-45c7-8380-49a0e042d50d".into());
+        es.spec.refresh_interval = Some(interval.into());
+        es
+    }
+
+    fn seconds(es: &ExternalSecret, retry: Retry, failures: u32) -> Option<i64> {
+        let failure = Failure::new("x", "y", retry);
+        let now = Timestamp::UNIX_EPOCH;
+        let unjittered = |at: Timestamp| (at.as_millisecond() as f64 / 1000.0 / (0.9 + 0.2 * share(es))).round() as i64;
+        after_failure(es, &failure, failures, now).map(unjittered)
+    }
+
+    #[test]
+    fn back_off_grows_to_the_interval_and_at_most_five_minutes() {
+        assert_eq!([1, 2, 3, 7, 60].map(|n| seconds(&es("1h"), Retry::Soon, n).unwrap()), [1, 2, 4, 64, 300]);
+        assert_eq!(seconds(&es("15s"), Retry::Soon, 60), Some(60));
+        assert_eq!(seconds(&es("2m"), Retry::Soon, 60), Some(120));
+        assert_eq!(seconds(&es("0"), Retry::Soon, 60), Some(300));
+        assert_eq!([1, 4, 5, 6].map(|n| seconds(&es("1h"), Retry::Late, n).unwrap()), [15, 15, 16, 32]);
+        assert_eq!(seconds(&es("1h"), Retry::After(Duration::from_secs(700)), 1), Some(700));
+        assert_eq!(seconds(&es("1h"), Retry::OnChange, 1), None);
+    }
+
+    #[test]
+    fn times_alone_are_written_rarely() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert!(writes_time(&es("15s"), None, at(0)));
+        assert!(!writes_time(&es("15s"), Some(at(0)), at(299)));
+        assert!(writes_time(&es("15s"), Some(at(0)), at(316)));
+        assert!(!writes_time(&es("1h"), Some(at(0)), at(3000)));
+        assert!(writes_time(&es("1h"), Some(at(0)), at(3600)));
+    }
+
+    #[test]
+    fn what_is_overdue_is_spread() {
+        let start = Timestamp::from_second(1000).unwrap();
+        assert!(overdue_until(&es("1h"), start).as_second() <= 1060);
+        assert!(overdue_until(&es("5s"), start).as_second() <= 1005);
+        assert_eq!(overdue_until(&es("0"), start), start);
+    }
+}
