@@ -27,6 +27,7 @@ pub struct Operator {
 /// How to start it.
 #[derive(Debug, Default)]
 pub struct OperatorBuilder {
+    program: Option<PathBuf>,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     log: Option<PathBuf>,
@@ -113,6 +114,12 @@ impl Operator {
 }
 
 impl OperatorBuilder {
+    /// Another program than the built `keyferry`: an older version, say.
+    pub fn program(mut self, program: impl Into<PathBuf>) -> Self {
+        self.program = Some(program.into());
+        self
+    }
+
     /// One more argument.
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.args.push(arg.as_ref().to_owned());
@@ -146,9 +153,71 @@ impl OperatorBuilder {
                 (dir.path().join("keyferry.log"), Some(dir))
             }
         };
-        let mut command = Command::new(Operator::program()?);
+        let program = self.program.map_or_else(Operator::program, Ok)?;
+        let mut command = Command::new(program);
         command.args(self.args).envs(self.env);
         let process = Process::start("keyferry", command, &log)?;
         Ok(Operator { process, _dir: dir })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt as _;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str) -> Operator {
+        let builder = Operator::builder().program("/bin/sh");
+        builder.args(["-c", script]).spawn().unwrap()
+    }
+
+    fn wait_for_output(operator: &Operator) {
+        let start = Instant::now();
+        while operator.log().unwrap().is_empty() {
+            assert!(start.elapsed() < LIMIT, "no output");
+            std::thread::sleep(ASK_EVERY);
+        }
+    }
+
+    #[test]
+    fn ends_on_sigterm_with_its_own_exit_code() {
+        let script = "trap 'echo stopping >&2; exit 3' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut operator = shell(script);
+        wait_for_output(&operator);
+        assert_eq!(operator.terminate(LIMIT).unwrap().code(), Some(3));
+        assert_eq!(operator.log().unwrap(), "ready\nstopping\n");
+    }
+
+    #[test]
+    fn can_be_killed() {
+        let mut operator = shell("exec sleep 600");
+        operator.kill9();
+        assert_eq!(operator.exited().unwrap().unwrap().signal(), Some(9));
+    }
+
+    #[test]
+    fn dies_when_dropped() {
+        let operator = shell("exec sleep 600");
+        let id = operator.id();
+        drop(operator);
+        assert!(!crate::process::is_running(id));
+    }
+
+    #[test]
+    fn one_that_does_not_end_is_an_error_with_its_log() {
+        let mut operator = shell("trap '' TERM; echo stubborn; while :; do sleep 0.01; done");
+        wait_for_output(&operator);
+        let error = operator.terminate(Duration::from_millis(100)).unwrap_err();
+        assert!(error.to_string().contains("stubborn"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_is_not_waited_for() {
+        let mut operator = shell("echo no such flag; exit 2");
+        let error = operator.wait_ready("http://127.0.0.1:1/readyz", LIMIT).await;
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("exit status: 2") && error.contains("no such flag"), "{error}");
     }
 }

@@ -27,6 +27,8 @@ impl Vault {
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(TIMEOUT)
+            // A kept connection would fail the first request after a restart.
+            .pool_max_idle_per_host(0)
             .tls_certs_only(trusted)
             .build()
             .context("cannot make an HTTP client")?;
