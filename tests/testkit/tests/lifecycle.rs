@@ -36,6 +36,15 @@ fn sigterm_ends_everything_and_a_frozen_server_too() {
 }
 
 #[test]
+fn stopping_before_all_is_ready_is_a_failure_and_leaves_nothing() {
+    let mut supervisor = testbed(&["up"]).stdout(Stdio::piped()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(700));
+    send_signal(supervisor.id(), Signal::TERM).unwrap();
+    assert_eq!(supervisor.wait().unwrap().code(), Some(143));
+    assert_eq!(first_line(&mut supervisor), "");
+}
+
+#[test]
 fn kill_9_of_the_supervisor_ends_the_servers() {
     let (mut supervisor, description) = start(&[]);
     supervisor.kill().unwrap();

@@ -1,5 +1,6 @@
 //! The command line of the testbed.
 
+use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -84,11 +85,13 @@ fn main() -> ExitCode {
 fn run(up: &Up) -> Result<ExitCode> {
     // One thread: the servers live as long as the thread that watches them.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let ready = Cell::new(false);
     let done = runtime.block_on(async {
         let stopped = stop_asked(up.until_stdin_closes)?;
         tokio::select! {
-            done = serve(up) => done,
-            code = stopped => Ok(match up.command.is_empty() {
+            done = serve(up, &ready) => done,
+            // Stopping what is up is how it is meant to end.
+            code = stopped => Ok(match up.command.is_empty() && ready.get() {
                 true => ExitCode::SUCCESS,
                 false => code,
             }),
@@ -99,7 +102,7 @@ fn run(up: &Up) -> Result<ExitCode> {
     done
 }
 
-async fn serve(up: &Up) -> Result<ExitCode> {
+async fn serve(up: &Up, ready: &Cell<bool>) -> Result<ExitCode> {
     let tools = tokio::task::spawn_blocking(install::ensure).await??;
     let options = Options {
         keep: up.keep,
@@ -108,6 +111,7 @@ async fn serve(up: &Up) -> Result<ExitCode> {
         manifests: up.manifest.clone(),
     };
     let mut supervisor = Supervisor::start(&tools, &options).await?;
+    ready.set(true);
     match up.command.is_empty() {
         true => {
             writeln!(std::io::stdout(), "{}", supervisor.description().to_json()?)?;

@@ -45,9 +45,9 @@ impl Progress {
         let program = command.get_program().to_owned();
         let output = append(log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        // Go and pip clean up after themselves when interrupted.
+        // Not SIGINT: whatever a shell starts in the background ignores that.
         let mut child =
-            spawn(command, Signal::INT).with_context(|| format!("cannot run {}; {hint}", program.display()))?;
+            spawn(command, Signal::TERM).with_context(|| format!("cannot run {}; {hint}", program.display()))?;
         let start = Instant::now();
         let mut said = start;
         let status = loop {

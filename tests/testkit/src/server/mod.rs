@@ -185,3 +185,62 @@ pub(crate) fn free_port_pair() -> Result<u16> {
     }
     Err(anyhow!("no two free ports in a row"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::{Read as _, Write as _};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A server that is a shell script, and is ready when the one at `port` answers.
+    fn script(dir: &Path, text: &str, port: u16) -> Spec {
+        Spec {
+            name: "script",
+            program: "/bin/sh".into(),
+            args: vec!["-c".into(), text.into()],
+            dir: dir.to_owned(),
+            log: dir.join("script.log"),
+            ready: Probe::plain(format!("http://127.0.0.1:{port}/")),
+        }
+    }
+
+    /// Answers every request with success.
+    fn healthy() -> u16 {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _ = stream.read(&mut [0; 1024]);
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+            }
+        });
+        port
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_means_another_try_with_other_ports() {
+        let dir = tempfile::tempdir().unwrap();
+        let tries = AtomicUsize::new(0);
+        let healthy = healthy();
+        let server = Server::start(|| match tries.fetch_add(1, Ordering::SeqCst) {
+            0 => Ok(script(dir.path(), "echo 'bind: Address already in use'; exit 1", 1)),
+            _ => Ok(script(dir.path(), "exec sleep 600", healthy)),
+        });
+        let id = server.await.unwrap().process.id();
+        assert_eq!(tries.load(Ordering::SeqCst), 2);
+        assert!(!crate::process::is_running(id), "dropped with the server");
+    }
+
+    #[tokio::test]
+    async fn another_failure_is_told_with_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let tries = AtomicUsize::new(0);
+        let server = Server::start(|| {
+            tries.fetch_add(1, Ordering::SeqCst);
+            Ok(script(dir.path(), "echo no such disk; exit 4", 1))
+        });
+        let error = format!("{:#}", server.await.unwrap_err());
+        assert!(error.contains("no such disk") && error.contains("exit status: 4"), "{error}");
+        assert_eq!(tries.load(Ordering::SeqCst), 1);
+    }
+}
