@@ -125,7 +125,8 @@ fn log(args: &Run) {
     let level = args.loglevel;
     let filter = Targets::new().with_default(level.min(tracing::Level::INFO)).with_target("keyferry", level);
     let registry = tracing_subscriber::registry().with(filter);
-    let format = tracing_subscriber::fmt::layer();
+    let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     // A second call, as in tests, keeps the first.
     let _ = match args.log_format {
         LogFormat::Json => registry.with(format.json().flatten_event(true)).try_init(),

@@ -37,9 +37,9 @@ use crate::sync::{self, Context, desired, output, record};
 pub struct Settings {
     /// The one namespace to look after; all where there is none.
     pub scope: Option<String>,
-    /// Whether SecretStores are checked.
+    /// Whether SecretStores are checked; where not, their status is believed.
     pub secret_stores: bool,
-    /// Whether ClusterSecretStores are.
+    /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
     /// How many ExternalSecrets are worked on at once.
     pub concurrent: usize,
@@ -58,7 +58,7 @@ const PAGE: u32 = 200;
 
 /// The end of a look.
 enum Ended {
-    Sync(Name, Arc<ExternalSecret>, sync::Report),
+    Sync(Name, Arc<ExternalSecret>, Box<sync::Report>),
     Check(StoreId, Arc<Store>, check::Report),
 }
 
@@ -122,14 +122,11 @@ impl Controller {
         let client = self.context.client.clone();
         let mut changes: SelectAll<Changes> = SelectAll::new();
         self.pending = HashSet::from([Listed::ExternalSecrets]);
-        if self.settings.secret_stores {
-            self.pending.insert(Listed::SecretStores);
-        }
+        self.pending.insert(Listed::SecretStores);
         if self.settings.cluster_stores {
             self.pending.extend([Listed::ClusterSecretStores, Listed::Namespaces]);
         }
-        let streams =
-            watch::looked_after(&client, scope.as_deref(), self.settings.secret_stores, self.settings.cluster_stores);
+        let streams = watch::looked_after(&client, scope.as_deref(), self.settings.cluster_stores);
         changes.extend(streams);
         let mut referred = false;
         let mut stop = std::pin::pin!(stop);
@@ -217,7 +214,7 @@ impl Controller {
                             let started = std::time::Instant::now();
                             let report = sync::run(&context, look).await;
                             context.metrics.synced(&es, &report, started.elapsed());
-                            Ended::Sync(name, es, report)
+                            Ended::Sync(name, es, Box::new(report))
                         });
                     }
                     None => self.queue.done(&item, None),
@@ -228,10 +225,10 @@ impl Controller {
 
     fn end(&mut self, ended: Ended) {
         match ended {
-            Ended::Sync(name, es, report) => self.end_sync(&name, &es, report),
+            Ended::Sync(name, es, report) => self.end_sync(&name, &es, *report),
             Ended::Check(id, store, report) => self.end_check(&id, &store, report),
         }
-        self.context.metrics.queue.set(self.queue.len() as i64);
+        self.context.metrics.queue.set(self.queue.waiting() as i64);
     }
 
     fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: sync::Report) {
@@ -417,11 +414,21 @@ impl Controller {
 
     fn put_store(&mut self, store: Store) {
         let id = store.id.clone();
-        let ours = store.is_of_class(&self.context.class);
-        if self.world.put_store(store) {
-            if ours {
-                self.wake_store(&id);
+        let checked = store.is_of_class(&self.context.class) && (self.settings.secret_stores || id.namespace.is_none());
+        // Where another process checks stores, its word counts.
+        let told = (!checked).then(|| store.readiness_told());
+        let changed = self.world.put_store(store);
+        let news = self.world.store_mut(&id).is_some_and(|known| match told {
+            Some(told) if known.readiness != told => {
+                known.readiness = told;
+                true
             }
+            _ => false,
+        });
+        if changed && checked {
+            self.wake_store(&id);
+        }
+        if changed || news {
             // One that was missing is there now.
             for name in self.world.troubled_users(&id) {
                 self.wake(&name, Urgency::Due);

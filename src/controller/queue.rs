@@ -81,7 +81,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
     }
 
     /// How many wait, their time having come or not.
-    pub fn len(&self) -> usize {
+    pub fn waiting(&self) -> usize {
         self.waiting.len()
     }
 
@@ -134,7 +134,7 @@ mod tests {
         queue.done(&"a", Some(at(100)));
         assert_eq!((queue.next(at(99)), queue.next(at(100))), (None, Some("a")));
         queue.done(&"a", None);
-        assert_eq!(queue.len(), 0);
+        assert_eq!(queue.waiting(), 0);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use serde::{Deserialize, Deserializer};
 use crate::kubernetes::Problem;
 
 /// A change of one of the watched kinds.
+#[expect(clippy::large_enum_variant, reason = "one at a time, taken at once: a box would cost more than it saves")]
 pub enum Change {
     /// Of an ExternalSecret.
     ExternalSecret(Event<DeserializeGuard<ExternalSecret>>),
@@ -108,17 +109,11 @@ impl<K: Resource> Resource for Metadata<K> {
 pub type Changes = BoxStream<'static, Change>;
 
 /// What the operator looks after: ExternalSecrets, stores, and the namespaces that they are in.
-pub fn looked_after(
-    client: &kube::Client,
-    scope: Option<&str>,
-    secret_stores: bool,
-    cluster_stores: bool,
-) -> Vec<Changes> {
-    let mut streams =
-        vec![follow(scoped::<DeserializeGuard<ExternalSecret>>(client, scope), trim, Change::ExternalSecret)];
-    if secret_stores {
-        streams.push(follow(scoped::<DeserializeGuard<SecretStore>>(client, scope), trim, Change::SecretStore));
-    }
+pub fn looked_after(client: &kube::Client, scope: Option<&str>, cluster_stores: bool) -> Vec<Changes> {
+    let mut streams = vec![
+        follow(scoped::<DeserializeGuard<ExternalSecret>>(client, scope), trim, Change::ExternalSecret),
+        follow(scoped::<DeserializeGuard<SecretStore>>(client, scope), trim, Change::SecretStore),
+    ];
     if cluster_stores {
         let all = (Api::<DeserializeGuard<ClusterSecretStore>>::all(client.clone()), watcher::Config::default());
         streams.push(follow(all, trim, Change::ClusterSecretStore));

@@ -17,6 +17,7 @@ use kube::api::ObjectMeta;
 use regex::Regex;
 
 use crate::hash::StringMap;
+use crate::sync::plan::Readiness;
 
 /// Names a store: a SecretStore has a namespace, a ClusterSecretStore none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -111,6 +112,15 @@ impl Store {
     /// The Ready condition as stored.
     pub fn ready(&self) -> Option<&Condition> {
         keyferry_crds::condition::find(&self.status.conditions, names::CONDITION_READY)
+    }
+
+    /// How far the store is by its stored condition alone.
+    pub fn readiness_told(&self) -> Readiness {
+        match self.ready() {
+            None => Readiness::Unchecked,
+            Some(ready) if ready.is_true() => Readiness::Ready,
+            Some(ready) => Readiness::NotReady(ready.message.clone().unwrap_or_default()),
+        }
     }
 
     /// The first of the namespace patterns that is not a regular expression.

@@ -24,6 +24,14 @@ pub struct Client {
     pub provider: Arc<dyn Provider>,
     /// How the provider is registered.
     pub registration: &'static Registration,
+    dependencies: HashMap<Dependency, Version>,
+}
+
+impl Client {
+    /// Whether this object is among what the client logs in with.
+    pub fn logs_in_with(&self, object: &Dependency) -> bool {
+        self.dependencies.contains_key(object)
+    }
 }
 
 /// What a slot holds: the client, or why there is none, and what either was made from.
@@ -107,13 +115,17 @@ impl Pool {
         let (name, config) = spec.the_provider().map_err(|problem| invalid(problem.to_string()))?;
         let registration = registry::find(name).map_err(invalid)?;
         let context = BuildContext {
-            credentials: requester,
+            credentials: requester.clone(),
             calls: self.calls.clone(),
             allow_link_local: self.allow_link_local || store.id.namespace.is_none(),
         };
         let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
-        Ok(Client { provider: Arc::new(Timeout::new(provider, CALL_TIMEOUT)), registration })
+        Ok(Client {
+            provider: Arc::new(Timeout::new(provider, CALL_TIMEOUT)),
+            registration,
+            dependencies: requester.dependencies(),
+        })
     }
 
     /// Fetches distinct `keys`; answers each.
@@ -136,11 +148,6 @@ impl Pool {
             Err(_) => true,
         };
         slots.iter().filter(|(_, slot)| uses(slot)).map(|((store, _), _)| store.clone()).collect()
-    }
-
-    /// Whether the clients of these stores log in with this object.
-    pub fn any_uses(&self, stores: &[StoreId], object: &Dependency) -> bool {
-        self.users_of(object).iter().any(|store| stores.contains(store))
     }
 
     /// Lets go of the clients of a store that is gone.

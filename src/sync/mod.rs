@@ -16,6 +16,7 @@ pub mod schedule;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, names};
@@ -36,6 +37,9 @@ use crate::store::credentials::{Dependency, Kind};
 use crate::store::pool::{Client, Pool};
 use crate::store::{Store, StoreId};
 use crate::{clock, metrics};
+
+/// When a status that could not be written is tried again.
+const STATUS_RETRY: Duration = Duration::from_secs(5);
 
 /// What every sync works with.
 pub struct Context {
@@ -160,15 +164,15 @@ pub async fn run(context: &Context, look: Look) -> Report {
         Outcome::Failed(failure) => schedule::after_failure(&es, failure, memory.failures, clock::now()),
     };
     let mut status = record::status(&es, &outcome, &version, began);
-    if let Some(wanted) = &status {
-        if let Err(problem) = write_status(&context.client, &es, wanted).await {
-            // The next look finds the same difference, and writes it then.
-            tracing::warn!(namespace = es.metadata.namespace, name = es.metadata.name, %problem, "could not write the status");
-            status = None;
-            if !problem.is_not_found() {
-                let again = plan::later(clock::now(), std::time::Duration::from_secs(5));
-                next = Some(next.map_or(again, |next| next.min(again)));
-            }
+    if let Some(wanted) = &status
+        && let Err(problem) = write_status(&context.client, &es, wanted).await
+    {
+        // The next look finds the same difference, and writes it then.
+        tracing::warn!(namespace = es.metadata.namespace, name = es.metadata.name, %problem, "could not write the status");
+        status = None;
+        if !problem.is_not_found() {
+            let again = plan::later(clock::now(), STATUS_RETRY);
+            next = Some(next.map_or(again, |next| next.min(again)));
         }
     }
     for note in record::notes(&es, &outcome) {
@@ -241,6 +245,7 @@ impl Work<'_> {
             es,
             version: self.version,
             now: self.began,
+            started: self.context.started,
             overdue_until: schedule::overdue_until(es, self.context.started),
             class: &self.context.class,
             flood_gate: self.context.flood_gate,
@@ -354,49 +359,39 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Asks all stores at once, each key once.
     async fn fetch(&mut self, requests: &[Request]) -> Result<Answers, Failure> {
-        let namespace = self.look.es.metadata.namespace.clone().unwrap_or_default();
+        let es = self.look.es.clone();
+        let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
         let mut wanted: BTreeMap<&StoreId, (&Store, BTreeSet<&Key>)> = BTreeMap::new();
         for request in requests {
             wanted.entry(&request.store.id).or_insert_with(|| (&request.store, BTreeSet::new())).1.insert(&request.key);
         }
-        let mut answers = Answers::default();
         let pool = &self.context.pool;
-        let asked = wanted.into_iter().map(|(id, (store, keys))| {
-            let namespace = &namespace;
-            async move { (id, pool.client(store, Some(namespace)).await, keys) }
+        let asked = wanted.into_iter().map(|(id, (store, keys))| async move {
+            let keys: Vec<Key> = keys.into_iter().cloned().collect();
+            let client = match pool.client(store, Some(namespace)).await {
+                Ok(client) => client,
+                Err(error) => {
+                    let error = error.context("unable to create client");
+                    return (id, None, keys.into_iter().map(|key| (key, Err(error.clone()))).collect());
+                }
+            };
+            let answers = pool.fetch(&client, keys).await;
+            (id, Some(client), answers)
         });
-        for (id, client, keys) in futures::future::join_all(asked).await {
-            let client = client.map_err(|error| {
-                let retry = if error.kind().is_temporary() { Retry::Soon } else { Retry::Late };
-                Failure::new(headline::FETCH, format!("{id}: unable to create client: {error}"), retry)
-            })?;
-            self.refuse_own_login(id)?;
-            answers.capabilities.insert(id.clone(), client.provider.capabilities());
-            for (key, answer) in fetch_all(pool, &client, &keys).await {
+        let mut all = Answers::default();
+        for (id, client, answers) in futures::future::join_all(asked).await {
+            if let Some(client) = client {
+                refuse_own_login(&es, id, &client)?;
+                all.capabilities.insert(id.clone(), client.provider.capabilities());
+            }
+            for (key, answer) in answers {
                 self.values.extend(answer.iter().cloned());
-                answers.values.insert((id.clone(), key), answer);
+                all.values.insert((id.clone(), key), answer);
             }
         }
-        Ok(answers)
-    }
-
-    /// A target that its own store logs in with would lock the store out at the first write.
-    fn refuse_own_login(&self, store: &StoreId) -> Result<(), Failure> {
-        let es = &self.look.es;
-        let target = Dependency {
-            kind: Kind::Secret,
-            namespace: es.metadata.namespace.clone().unwrap_or_default(),
-            name: es.target_name().to_owned(),
-        };
-        let writes = es.spec.target.creation_policy != CreationPolicy::None;
-        match writes && self.context.pool.any_uses(std::slice::from_ref(store), &target) {
-            false => Ok(()),
-            true => {
-                let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
-                Err(Failure::new(headline::UPDATE, cause, Retry::OnChange))
-            }
-        }
+        Ok(all)
     }
 
     async fn release(&mut self, delete_target: bool) -> Result<Outcome, Failure> {
@@ -426,12 +421,21 @@ impl Work<'_> {
     }
 }
 
-async fn fetch_all(
-    pool: &Pool,
-    client: &Client,
-    keys: &BTreeSet<&Key>,
-) -> std::collections::HashMap<Key, Result<SecretBytes, keyferry_provider_core::Error>> {
-    pool.fetch(client, keys.iter().map(|key| (*key).clone()).collect()).await
+/// A target that its own store logs in with would lock the store out at the first write.
+fn refuse_own_login(es: &ExternalSecret, store: &StoreId, client: &Client) -> Result<(), Failure> {
+    let target = Dependency {
+        kind: Kind::Secret,
+        namespace: es.metadata.namespace.clone().unwrap_or_default(),
+        name: es.target_name().to_owned(),
+    };
+    let writes = es.spec.target.creation_policy != CreationPolicy::None;
+    match writes && client.logs_in_with(&target) {
+        false => Ok(()),
+        true => {
+            let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
+            Err(Failure::new(headline::UPDATE, cause, Retry::OnChange))
+        }
+    }
 }
 
 /// What a target is made from: while this stays the same, so does the target.

@@ -111,7 +111,9 @@ pub struct Facts<'a> {
     pub version: &'a str,
     /// Now.
     pub now: Timestamp,
-    /// Until when refreshes that fell due while nobody ran are put off, so that they spread.
+    /// When this process began to work.
+    pub started: Timestamp,
+    /// Until when refreshes that fell due before that are put off, so that they spread.
     pub overdue_until: Timestamp,
     /// The controller class that we are.
     pub class: &'a str,
@@ -337,8 +339,7 @@ fn due(facts: &Facts<'_>) -> Due {
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(_)) if changed || last.at > facts.now => Due::Now,
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(interval)) => {
             let at = later(last.at, interval);
-            // Overdue since before we started: spread.
-            let at = if at < facts.now { at.max(facts.overdue_until) } else { at };
+            let at = if at < facts.started { at.max(facts.overdue_until) } else { at };
             if at <= facts.now { Due::Now } else { Due::At(at) }
         }
     }

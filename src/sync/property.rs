@@ -21,10 +21,11 @@ pub enum Problem {
 pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Result<SecretBytes, Problem> {
     match how {
         PropertyLookup::Path => {}
-        PropertyLookup::ExactThenPath => match json::object(value.expose()).and_then(|mut all| all.remove(property)) {
-            Some(exact) => return Ok(json::to_bytes(exact)),
-            None => {}
-        },
+        PropertyLookup::ExactThenPath => {
+            if let Some(exact) = json::object(value.expose()).and_then(|mut all| all.remove(property)) {
+                return Ok(json::to_bytes(exact));
+            }
+        }
     }
     let path = parse(property)?;
     let mut at = json::value(value.expose()).ok_or(Problem::NotJson)?;

@@ -1,0 +1,25 @@
+# Everything a newcomer needs: `make demo` shows it, `make test` checks it.
+.PHONY: help demo test lint deny crds clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build what is missing, start real servers, and watch secrets arrive (HOLD=1 stays up)
+	@scripts/demo
+
+test: ## Run every check and test, against real servers
+	@scripts/test
+
+lint: ## Formatting, clippy, and the rules of tests/tidy
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo test --locked --quiet -p keyferry-tidy
+
+deny: ## Licences, duplicates and sources of dependencies
+	@scripts/deny
+
+crds: ## Write the CustomResourceDefinitions anew
+	cargo run --quiet --locked -p keyferry-crds
+
+clean: ## Remove what was built, the servers of the testbed included
+	rm -rf target .cache

@@ -1,0 +1,83 @@
+//! The tree: nothing left over, nothing too long, a map that is true.
+
+use keyferry_tidy::{files, read};
+
+/// A file longer than this is several.
+const LONGEST: usize = 900;
+
+#[test]
+fn every_module_is_part_of_its_crate() {
+    for file in files(".").iter().filter(|file| file.ends_with(".rs")) {
+        let Some((folder, name)) = file.rsplit_once('/') else { continue };
+        let is_root = matches!(name, "main.rs" | "lib.rs" | "build.rs")
+            || folder.ends_with("/tests")
+            || folder.ends_with("/benches")
+            || folder.ends_with("/bin")
+            || folder.ends_with("/examples");
+        if is_root || name == "mod.rs" {
+            continue;
+        }
+        let module = name.trim_end_matches(".rs");
+        let (parent_folder, parent_name) = folder.rsplit_once('/').unwrap_or(("", folder));
+        let parents = [
+            format!("{folder}/mod.rs"),
+            format!("{folder}/lib.rs"),
+            format!("{folder}/main.rs"),
+            format!("{parent_folder}/{parent_name}.rs"),
+        ];
+        let declared = files(".").iter().filter(|parent| parents.contains(parent)).any(|parent| {
+            read(parent).lines().any(|line| {
+                let line = line.trim();
+                let line = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub ")).unwrap_or(line);
+                line == format!("mod {module};") || line == format!("mod {module} {{")
+            })
+        });
+        assert!(declared, "{file} is no module of its crate: nothing compiles it");
+    }
+}
+
+#[test]
+fn files_are_short_enough_to_read() {
+    for file in files(".").iter().filter(|file| file.ends_with(".rs")) {
+        let lines = read(file).lines().count();
+        assert!(lines <= LONGEST, "{file} has {lines} lines: split it");
+    }
+}
+
+#[test]
+fn no_paths_of_one_machine() {
+    for file in files(".") {
+        let Ok(text) = std::fs::read_to_string(keyferry_tidy::root().join(&file)) else { continue };
+        for folder in ["/work/", "/root/", "/home/"] {
+            let quoted = file.starts_with("tests/tidy/");
+            assert!(quoted || !text.contains(folder), "{file} names {folder}");
+        }
+    }
+}
+
+#[test]
+fn the_map_names_every_folder_and_only_those() {
+    let readme = read("README.md");
+    let map = readme.split("## Map of the code").nth(1).expect("README.md has a Map of the code");
+    let map = map.split("\n## ").next().unwrap_or(map);
+    let named: Vec<&str> =
+        map.lines().filter_map(|line| line.trim_start().strip_prefix('`')?.split('`').next()).collect();
+    for path in &named {
+        assert!(keyferry_tidy::root().join(path).exists(), "README's map names {path}, which is not there");
+    }
+    let all = files(".");
+    let folders = all
+        .iter()
+        .filter_map(|file| file.split_once('/'))
+        .map(|(folder, _)| folder)
+        .filter(|folder| !folder.starts_with('.'));
+    for folder in folders.collect::<std::collections::BTreeSet<_>>() {
+        assert!(named.iter().any(|path| path.starts_with(folder)), "README's map does not name {folder}/");
+    }
+    for file in all.iter().filter(|file| file.starts_with("src/") && file.ends_with(".rs")) {
+        let module = file.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| *folder != "src");
+        let known = named.contains(&file.as_str())
+            || module.is_some_and(|folder| named.contains(&format!("{folder}/").as_str()));
+        assert!(known, "README's map names neither {file} nor its folder");
+    }
+}
