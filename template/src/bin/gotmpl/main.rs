@@ -1,0 +1,3 @@
+//! Renders Go templates from the command line.
+
+fn main() {}

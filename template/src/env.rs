@@ -1,0 +1,155 @@
+//! What the outside lends to a template: limits, a clock, randomness.
+
+use std::time::SystemTime;
+
+use rand::{TryRngCore, rngs::OsRng};
+
+use crate::error::{Failure, Limit};
+
+/// What a template may use at most. Templates are user input.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Evaluation steps: one for each piece of text, action, argument, loop round and element that a function walks.
+    pub steps: u64,
+    /// Templates that call templates.
+    pub template_depth: usize,
+    /// Bytes of the output.
+    pub output_bytes: usize,
+    /// Bytes of one value.
+    pub value_bytes: usize,
+    /// Bytes of all values that functions returned, added up.
+    pub memory_bytes: usize,
+    /// Elements of one list.
+    pub list_length: usize,
+    /// Size of a compiled regular expression.
+    pub regex_bytes: usize,
+    /// Cost factor of bcrypt.
+    pub bcrypt_cost: u32,
+    /// Bits of a generated RSA key.
+    pub rsa_bits: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            steps: 2_000_000,
+            template_depth: 10_000,
+            output_bytes: 4 << 20,
+            value_bytes: 4 << 20,
+            memory_bytes: 64 << 20,
+            list_length: 100_000,
+            regex_bytes: 1 << 20,
+            bcrypt_cost: 14,
+            rsa_bits: 8192,
+        }
+    }
+}
+
+/// Where random bytes come from.
+pub trait Random {
+    /// Fills all of it, or fails.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Failure>;
+}
+
+/// What time it is.
+pub trait Clock {
+    /// Now.
+    fn now(&self) -> SystemTime;
+}
+
+/// The operating system's randomness.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&mut self, bytes: &mut [u8]) -> Result<(), Failure> {
+        OsRng.try_fill_bytes(bytes).map_err(|_| Failure::new("the system has no randomness"))
+    }
+}
+
+/// The operating system's clock.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> SystemTime {
+        SystemTime::now()
+    }
+}
+
+/// What one rendering runs with.
+pub struct Env<'a> {
+    /// Randomness.
+    pub random: &'a mut dyn Random,
+    /// The clock.
+    pub clock: &'a dyn Clock,
+    /// The limits.
+    pub limits: Limits,
+}
+
+/// What a function gets besides its arguments.
+pub struct Context<'a, 'e> {
+    env: &'a mut Env<'e>,
+    steps: u64,
+    memory: usize,
+}
+
+impl<'a, 'e> Context<'a, 'e> {
+    /// A context with nothing used yet.
+    pub fn new(env: &'a mut Env<'e>) -> Self {
+        Self { env, steps: 0, memory: 0 }
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.env.limits
+    }
+
+    /// The time.
+    pub fn now(&self) -> SystemTime {
+        self.env.clock.now()
+    }
+
+    /// The source of randomness.
+    pub fn random(&mut self) -> &mut dyn Random {
+        self.env.random
+    }
+
+    /// Pays for work. A function that walks a value (copies, compares, encodes it) pays one step per element it
+    /// visits: a list may hold itself many times over, so its size says nothing about the work.
+    pub fn spend(&mut self, steps: u64) -> Result<(), Failure> {
+        self.steps = self.steps.saturating_add(steps);
+        match self.steps <= self.env.limits.steps {
+            true => Ok(()),
+            false => Err(Failure::limit(Limit::Steps, self.env.limits.steps)),
+        }
+    }
+
+    /// May a string of so many bytes be made? To be asked before building anything larger than the arguments; what a
+    /// function returns is paid for by the renderer.
+    pub fn fits(&self, bytes: usize) -> Result<(), Failure> {
+        let limits = &self.env.limits;
+        match bytes {
+            n if n > limits.value_bytes => Err(Failure::limit(Limit::ValueBytes, limits.value_bytes as u64)),
+            n if n > limits.memory_bytes.saturating_sub(self.memory) => {
+                Err(Failure::limit(Limit::MemoryBytes, limits.memory_bytes as u64))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// May a list of so many elements be made? To be asked before building it.
+    pub fn fits_list(&self, len: usize) -> Result<(), Failure> {
+        match len <= self.env.limits.list_length {
+            true => Ok(()),
+            false => Err(Failure::limit(Limit::ListLength, self.env.limits.list_length as u64)),
+        }
+    }
+
+    /// Pays for the memory of a value that a function returned.
+    pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.fits(bytes)?;
+        self.memory = self.memory.saturating_add(bytes);
+        Ok(())
+    }
+}

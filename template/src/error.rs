@@ -1,0 +1,192 @@
+//! How things fail.
+//!
+//! Values are secrets, so no text here ever holds one: types, counts, positions and the template's own text only.
+
+use std::{borrow::Cow, fmt};
+
+use crate::value::Str;
+
+/// What stopped a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The text is not a template.
+    Parse,
+    /// The template failed while it was rendered.
+    Render,
+    /// The template asked for more than the limits allow.
+    Limit,
+}
+
+/// The limits a template may hit. See [`Limits`](crate::Limits) for their meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Evaluation steps.
+    Steps,
+    /// Templates within templates.
+    TemplateDepth,
+    /// Parentheses and blocks within each other.
+    Nesting,
+    /// Bytes of the template's text.
+    TemplateBytes,
+    /// Bytes of the output.
+    OutputBytes,
+    /// Bytes of one value.
+    ValueBytes,
+    /// Bytes of all values together.
+    MemoryBytes,
+    /// Elements of one list.
+    ListLength,
+    /// Size of a compiled regular expression.
+    RegexSize,
+    /// Cost factor of bcrypt and similar functions.
+    HashCost,
+    /// Bits of a generated key.
+    KeyBits,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Steps => "evaluation steps",
+            Self::TemplateDepth => "template depth",
+            Self::Nesting => "nesting",
+            Self::TemplateBytes => "template bytes",
+            Self::OutputBytes => "output bytes",
+            Self::ValueBytes => "value bytes",
+            Self::MemoryBytes => "memory bytes",
+            Self::ListLength => "list length",
+            Self::RegexSize => "regular expression size",
+            Self::HashCost => "hash cost",
+            Self::KeyBits => "key bits",
+        })
+    }
+}
+
+/// Why a function could not answer. The renderer adds where it was called and makes an [`Error`] of it.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    message: Cow<'static, str>,
+    detail: Option<Str>,
+    limit: Option<Limit>,
+}
+
+impl Failure {
+    /// A text without data: what went wrong, types, counts the template's author wrote.
+    pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
+        Self { message: message.into(), detail: None, limit: None }
+    }
+
+    /// A text that comes from elsewhere (the argument of `fail`, the complaint of a decoder) and may hold data. It is
+    /// kept apart and shown only by [`Error::with_detail`].
+    pub fn foreign(message: impl Into<Cow<'static, str>>, detail: impl Into<Str>) -> Self {
+        Self { message: message.into(), detail: Some(detail.into()), limit: None }
+    }
+
+    /// A limit was hit.
+    pub fn limit(limit: Limit, allowed: u64) -> Self {
+        Self {
+            message: format!("limit exceeded: {limit} (at most {allowed})").into(),
+            detail: None,
+            limit: Some(limit),
+        }
+    }
+
+    /// The safe text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The text that may hold data.
+    pub fn detail(&self) -> Option<&Str> {
+        self.detail.as_ref()
+    }
+
+    /// The limit that was hit, if it was one.
+    pub fn hit(&self) -> Option<Limit> {
+        self.limit
+    }
+
+    /// The same failure with words before its safe text.
+    pub(crate) fn prefixed(mut self, words: &str) -> Self {
+        self.message = format!("{words}{}", self.message).into();
+        self
+    }
+}
+
+impl From<&'static str> for Failure {
+    fn from(message: &'static str) -> Self {
+        Self::new(message)
+    }
+}
+
+/// Why a template could not be parsed or rendered: where, in which part of it, and what.
+#[derive(Debug, Clone)]
+pub struct Error {
+    pub(crate) kind: ErrorKind,
+    pub(crate) template: String,
+    pub(crate) line: usize,
+    pub(crate) column: Option<usize>,
+    pub(crate) part: Option<(String, String)>,
+    pub(crate) failure: Failure,
+}
+
+impl Error {
+    /// What kind of error it is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The name of the parsed text.
+    pub fn template(&self) -> &str {
+        &self.template
+    }
+
+    /// The line, from 1.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// The byte within the line, from 0; parse errors know the line only.
+    pub fn column(&self) -> Option<usize> {
+        self.column
+    }
+
+    /// The part of the template that failed, as Go writes it.
+    pub fn part(&self) -> Option<&str> {
+        self.part.as_ref().map(|(_, part)| part.as_str())
+    }
+
+    /// What went wrong, without the place.
+    pub fn message(&self) -> &str {
+        self.failure.message()
+    }
+
+    /// The limit that was hit, if it was one.
+    pub fn hit(&self) -> Option<Limit> {
+        self.failure.hit()
+    }
+
+    /// The whole text, followed by the one that functions such as `fail` brought along. That one may hold data: it is
+    /// for a person at a terminal and not for logs, events or status.
+    pub fn with_detail(&self) -> String {
+        match self.failure.detail() {
+            Some(detail) => format!("{self}: {}", String::from_utf8_lossy(detail)),
+            None => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "template: {}:{}", self.template, self.line)?;
+        if let Some(column) = self.column {
+            write!(out, ":{column}")?;
+        }
+        if let Some((executing, part)) = &self.part {
+            write!(out, ": executing {executing:?} at <{part}>")?;
+        }
+        write!(out, ": {}", self.failure.message)
+    }
+}
+
+impl std::error::Error for Error {}
