@@ -42,7 +42,7 @@ pub(super) fn spec() -> Node {
             .at_most(5_000),
         )
         .rule(
-            "(has(self.data) && size(self.data) > 0) || (has(self.dataFrom) && size(self.dataFrom) > 0)",
+            "(has(it.data) && size(it.data) > 0) || (has(it.dataFrom) && size(it.dataFrom) > 0)",
             "nothing to fetch: add an entry to data or dataFrom",
         )
 }
@@ -53,8 +53,15 @@ fn store_ref(description: &str) -> Node {
         .field("kind", word("Kind of the store; SecretStore if not set.", StoreKind::NAMES))
 }
 
+// Optional fields are read with `.?`, also where they have a default: an object that was stored in v1beta1 has none, and
+// a field that isn't there is an error, from which not even an old object is exempt.
+
 /// Is the target a Secret? A manifest may name that kind too.
-const IS_SECRET: &str = "(!has(self.manifest) || (self.manifest.apiVersion == 'v1' && self.manifest.kind == 'Secret'))";
+const IS_SECRET: &str =
+    "it.?manifest.?apiVersion.orValue('v1') == 'v1' && it.?manifest.?kind.orValue('Secret') == 'Secret'";
+
+const TYPE: &str = "it.?template.?type.orValue('')";
+const HAS_TEMPLATE_FROM: &str = "has(it.template) && has(it.template.templateFrom)";
 
 fn target() -> Node {
     let manifest = object("Kind of the object to write, where that is not a Secret (the operator must allow it).")
@@ -84,35 +91,41 @@ fn target() -> Node {
         .default(json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"}))
         .rule_at(
             ".deletionPolicy",
-            "!(self.deletionPolicy == 'Delete' && self.creationPolicy in ['Merge', 'CreateOrMerge', 'None'])",
-            "deletionPolicy Delete would delete an object that this creationPolicy does not own: use creationPolicy Owner, or deletionPolicy Merge or Retain",
+            "!(it.?deletionPolicy.orValue('') == 'Delete' \
+             && it.?creationPolicy.orValue('') in ['Merge', 'CreateOrMerge', 'None'])",
+            "deletionPolicy Delete would delete an object that this creationPolicy does not own: \
+             use creationPolicy Owner, or deletionPolicy Merge or Retain",
         )
         .rule_at(
             ".deletionPolicy",
-            "!(self.deletionPolicy == 'Merge' && self.creationPolicy == 'None')",
-            "deletionPolicy Merge removes keys, but creationPolicy None never writes any: use deletionPolicy Retain or another creationPolicy",
+            "!(it.?deletionPolicy.orValue('') == 'Merge' && it.?creationPolicy.orValue('') == 'None')",
+            "deletionPolicy Merge removes keys, but creationPolicy None never writes any: \
+             use deletionPolicy Retain or another creationPolicy",
         )
         .rule_at(
             ".template.type",
-            &format!("!({IS_SECRET} && has(self.template) && has(self.template.type) && self.template.type == 'bootstrap.kubernetes.io/token')"),
+            &format!("!({IS_SECRET} && {TYPE} == 'bootstrap.kubernetes.io/token')"),
             "a bootstrap token lets its holder join the cluster, so it can't be written from a store: use another type",
         )
         .rule_at(
             ".template.type",
             &format!(
-                "!({IS_SECRET} && has(self.template) && has(self.template.type) && self.template.type == 'kubernetes.io/service-account-token' \
-                 && ((has(self.template.metadata) && has(self.template.metadata.annotations) && 'kubernetes.io/service-account.name' in self.template.metadata.annotations) \
-                 || (has(self.template.templateFrom) && self.template.templateFrom.exists(t, has(t.target) && t.target.lowerAscii() == 'annotations'))))"
+                "!({IS_SECRET} && {TYPE} == 'kubernetes.io/service-account-token' \
+                 && (it.?template.?metadata.?annotations[?'kubernetes.io/service-account.name'].hasValue() \
+                 || ({HAS_TEMPLATE_FROM} && it.template.templateFrom.exists(from, \
+                 has(from.target) && from.target.lowerAscii() == 'annotations'))))"
             ),
-            "Kubernetes would fill this Secret with a token of the annotated ServiceAccount: use another type, or drop the annotation kubernetes.io/service-account.name and every templateFrom whose target is Annotations",
+            "Kubernetes would fill this Secret with a token of the annotated ServiceAccount: use another type, or drop \
+             the annotation kubernetes.io/service-account.name and every templateFrom whose target is Annotations",
         )
         .rule_at(
             ".template.templateFrom",
             &format!(
-                "!({IS_SECRET} && has(self.template) && has(self.template.templateFrom)) \
-                 || self.template.templateFrom.all(t, !has(t.target) || t.target.lowerAscii() in ['', 'data', 'annotations', 'labels'])"
+                "!({IS_SECRET} && {HAS_TEMPLATE_FROM}) || it.template.templateFrom.all(from, \
+                 !has(from.target) || from.target.lowerAscii() in ['', 'data', 'annotations', 'labels'])"
             ),
-            "a Secret has only Data, Annotations and Labels: correct the target of this templateFrom, or set target.manifest for another kind of object",
+            "a Secret has only Data, Annotations and Labels: correct the target of this templateFrom, \
+             or set target.manifest for another kind of object",
         )
 }
 
@@ -223,12 +236,15 @@ fn data_from_entry() -> Node {
         .field("find", find())
         .field("rewrite", list("Changes to the keys, in order.", rewrite()))
         .field("sourceRef", source_ref("Another store for this entry, or a generator."))
-        .rule("!(has(self.extract) && has(self.find))", "extract and find are two sources: make two entries of them")
-        .rule(
+        .plain_rule(
+            "!(has(self.extract) && has(self.find))",
+            "extract and find are two sources: make two entries of them",
+        )
+        .plain_rule(
             "!((has(self.extract) || has(self.find)) && has(self.sourceRef) && has(self.sourceRef.generatorRef))",
             "a generator has nothing to extract or find: make two entries, or name a storeRef",
         )
-        .rule(
+        .plain_rule(
             "has(self.extract) || has(self.find) || has(self.sourceRef)",
             "this entry has no source: add extract, find or sourceRef",
         )
@@ -310,8 +326,8 @@ fn source_ref(description: &str) -> Node {
     object(description)
         .field("storeRef", store_ref("A store."))
         .field("generatorRef", generator)
-        .rule("has(self.storeRef) || has(self.generatorRef)", "name a storeRef or a generatorRef")
-        .rule("!(has(self.storeRef) && has(self.generatorRef))", "keep one of storeRef and generatorRef")
+        .plain_rule("has(self.storeRef) || has(self.generatorRef)", "name a storeRef or a generatorRef")
+        .plain_rule("!(has(self.storeRef) && has(self.generatorRef))", "keep one of storeRef and generatorRef")
 }
 
 pub(super) fn status() -> Node {

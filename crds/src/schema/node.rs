@@ -140,19 +140,47 @@ impl Node {
         self.set("minProperties", json!(1)).set("maxProperties", json!(1))
     }
 
-    /// An admission rule in CEL, and what to tell the user whose object breaks it.
+    /// An admission rule in CEL, and what to tell the user whose object breaks it. The node is called `it`.
+    ///
+    /// An object older than the rule must still get its status, lose its finalizers and go. The API server sees to that
+    /// by itself where the node that carries the rule is unchanged. But a node that holds a field which the schema doesn't
+    /// name never counts as unchanged (nor as equal in CEL), and ours may hold such fields. So a rule lets pass what
+    /// broke it before. It takes two to say so: one for what is new, one for what was there. One alone, with an optional
+    /// `oldSelf`, would do, but CEL forgets in it how long a list can be, and then takes the rule for too costly.
     pub(super) fn rule(self, cel: &str, message: &str) -> Self {
-        self.validation(json!({"rule": cel, "message": message}))
+        self.rules(cel, &json!({"message": message}))
     }
 
     /// A rule that names a field of this node as the one at fault.
     pub(super) fn rule_at(self, field: &str, cel: &str, message: &str) -> Self {
-        self.validation(json!({"rule": cel, "message": message, "fieldPath": field}))
+        self.rules(cel, &json!({"message": message, "fieldPath": field}))
     }
 
-    /// A rule that sees the old object (`oldSelf`, an optional).
+    /// A rule that words its message by CEL too.
+    pub(super) fn rule_that_says(self, cel: &str, message: &str, message_cel: &str) -> Self {
+        self.rules(cel, &json!({"message": message, "messageExpression": message_cel}))
+    }
+
+    fn rules(self, cel: &str, more: &Value) -> Self {
+        let now = named(cel, "self");
+        let before = named(cel, "oldSelf");
+        let mut new = more.clone();
+        new["rule"] = json!(format!("oldSelf.hasValue() || ({now})"));
+        new["optionalOldSelf"] = json!(true);
+        let mut changed = more.clone();
+        changed["rule"] = json!(format!("({now}) || !({before})"));
+        self.validation(new).validation(changed)
+    }
+
+    /// A rule on a leaf, or inside of a list, where the node is called `self` and the API server's own comparison will
+    /// do: a leaf holds no fields, and a list of ours is atomic, so it is compared as a whole, unnamed fields included.
+    pub(super) fn plain_rule(self, cel: &str, message: &str) -> Self {
+        self.validation(json!({"rule": cel, "message": message}))
+    }
+
+    /// A rule that itself looks at the old object (`oldSelf`, an optional).
     pub(super) fn rule_with_old(self, cel: &str, message: &str) -> Self {
-        self.validation(json!({"rule": cel, "message": message, "optionalOldSelf": true}))
+        self.validation(json!({"rule": cel, "optionalOldSelf": true, "message": message}))
     }
 
     fn validation(mut self, rule: Value) -> Self {
@@ -166,4 +194,10 @@ impl Node {
     pub(super) fn into_json(self) -> Value {
         Value::Object(self.0)
     }
+}
+
+/// Gives a name to the node that a rule calls `it`.
+fn named(cel: &str, name: &str) -> String {
+    // Every mention is followed by a field, and no other word of ours ends in `it`.
+    cel.replace("it.", &format!("{name}."))
 }

@@ -2,8 +2,12 @@
 //!
 //! It has no defaults: what is not set stays not set, and the provider crates know what that means.
 //!
-//! Left to the operator, with a condition: a provider that isn't known or not compiled in, whatever only that provider can
-//! judge, and `namespaceRegexes` that don't compile (CEL would only fail on them when they are used).
+//! Left to the operator, with a condition:
+//! - a provider that isn't known or not compiled in, and a second one where either isn't known (CEL sees known keys only;
+//!   `maxProperties` sees all, but would hold fast an old object with two: see [`Node::rule`]);
+//! - whatever only a provider can judge of its configuration;
+//! - `namespaceRegexes` that don't compile, and durations too long for Go. CEL could try either, but an attempt that fails
+//!   is an error, and errors, unlike refusals, also hit an object that is older than the rule.
 
 use serde_json::json;
 
@@ -36,8 +40,8 @@ pub(super) fn spec() -> Node {
         .field("retrySettings", retry)
         .field(
             "refreshInterval",
-            integer_or_string("Time between two checks of the store: seconds, or a duration like 5m; the operator's own if 0 or not set.").rule(
-                &format!("type(self) == int ? self >= 0 : (self.matches('{DURATION}') && duration(self) >= duration('0s'))"),
+            integer_or_string("Time between two checks of the store: seconds, or a duration like 5m; the operator's own if 0 or not set.").plain_rule(
+                &format!("type(self) == int ? self >= 0 : self.matches('{DURATION}')"),
                 "write seconds (300) or a duration (5m, 1h30m) that is not negative",
             ),
         )

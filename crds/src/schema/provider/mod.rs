@@ -9,6 +9,10 @@ mod fake;
 mod kubernetes;
 mod vault;
 
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
 use super::node::{Node, anything, object};
 
 /// Providers without a schema of their own: key, and what the key configures.
@@ -57,10 +61,25 @@ const OPEN: &[(&str, &str)] = &[
 
 /// The node of `spec.provider`.
 pub(super) fn schema() -> Node {
-    let typed = object("The provider: exactly one key.")
-        .field("aws", aws::schema())
-        .field("fake", fake::schema())
-        .field("kubernetes", kubernetes::schema())
-        .field("vault", vault::schema());
-    OPEN.iter().fold(typed, |node, (key, description)| node.field(key, anything(description))).exactly_one_field()
+    let typed = [
+        ("aws", aws::schema()),
+        ("fake", fake::schema()),
+        ("kubernetes", kubernetes::schema()),
+        ("vault", vault::schema()),
+    ];
+    let open = OPEN.iter().map(|(key, description)| (*key, anything(description)));
+    let all: BTreeMap<&str, Node> = typed.into_iter().chain(open).collect();
+
+    let each = |word: &dyn Fn(&str) -> String, between: &str| {
+        all.keys().map(|key| word(key)).collect::<Vec<_>>().join(between)
+    };
+    let set = each(&|key| format!("has(it.{key})"), ", ");
+    // Not by `join`: it would cost more than CEL may, since CEL can't tell beforehand how long the list is.
+    let names = each(&|key| format!("(has(self.{key}) ? ' {key}' : '')"), " + ");
+    let node = object("The provider: exactly one key.").set("minProperties", json!(1)).rule_that_says(
+        &format!("[{set}].filter(is_set, is_set).size() <= 1"),
+        "keep exactly one provider",
+        &format!("'keep exactly one of these providers:' + {names}"),
+    );
+    all.into_iter().fold(node, |node, (key, schema)| node.field(key, schema))
 }
