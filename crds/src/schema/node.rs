@@ -106,7 +106,8 @@ impl Node {
         self
     }
 
-    /// A field that must be there.
+    /// A field that must be there. For what External Secrets Operator has required ever since: an older object that
+    /// lacks it would be held fast if it has unnamed fields beside, see [`Node::rule`].
     pub(super) fn required(mut self, name: &str, node: Node) -> Self {
         match self.0.entry("required").or_insert_with(|| json!([])) {
             Value::Array(names) => names.push(json!(name)),

@@ -36,7 +36,7 @@ pub(super) fn spec() -> Node {
         .field("retryInterval", string("Time between two tries, like 10s."));
     object("Where secrets are kept, and how to get in.")
         .field("controller", string("Controller class that serves this store; every class if not set."))
-        .required("provider", provider::schema())
+        .field("provider", provider::schema())
         .field("retrySettings", retry)
         .field(
             "refreshInterval",
@@ -49,6 +49,7 @@ pub(super) fn spec() -> Node {
             "conditions",
             list("Namespaces that may use a ClusterSecretStore; all if none is given.", condition),
         )
+        .rule("has(it.provider)", "no provider: set exactly one")
 }
 
 pub(super) fn status() -> Node {

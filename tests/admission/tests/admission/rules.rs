@@ -224,7 +224,8 @@ async fn rule_8_one_provider() {
         refuses(
             kind,
             [
-                (json!({}), "spec.provider: Required value"),
+                (json!({}), "spec: Invalid value: no provider: set exactly one"),
+                (json!({"provider": null}), "no provider: set exactly one"),
                 (json!({"provider": {}}), "spec.provider in body should have at least 1 properties"),
                 (store(json!({"provider": {"vault": {"server": "https://v"}}})), several),
                 (
