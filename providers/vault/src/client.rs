@@ -393,8 +393,10 @@ fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
 fn tls_error(error: &rustls::Error, host: &str) -> Error {
     use rustls::Error as Tls;
     let message = match error {
-        Tls::InvalidCertificate(CertificateError::UnknownIssuer) => format!(
-            "the certificate of {host} is signed by an unknown authority: set spec.provider.vault.caBundle or caProvider"
+        // A bad signature is what a CA looks like that was made anew under its old name.
+        Tls::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => format!(
+            "the certificate of {host} is signed by an unknown authority: set or renew spec.provider.vault.caBundle \
+             or caProvider"
         ),
         Tls::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },

@@ -1,0 +1,209 @@
+//! The life of tokens where a real server is too healthy or too slow to show it.
+
+mod double;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use double::{CANARY, Double, Reply, answer, context_with, crypto, expect, fetch, kv2};
+use keyferry_provider_core::{Calls, Error, ErrorKind, Provider};
+use keyferry_provider_testkit::MapCredentials;
+use keyferry_provider_vault::REGISTRATION;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+/// Counts calls by name, failed ones with `!` before it.
+#[derive(Default)]
+struct Counter(Mutex<BTreeMap<String, usize>>);
+
+impl Counter {
+    fn take(&self) -> String {
+        let counts = std::mem::take(&mut *self.0.lock().unwrap());
+        counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Calls for Counter {
+    fn record(&self, provider: &'static str, call: &'static str, ok: bool, _: Duration) {
+        assert_eq!(provider, "HashiCorp/Vault");
+        *self.0.lock().unwrap().entry(format!("{}{call}", if ok { "" } else { "!" })).or_default() += 1;
+    }
+}
+
+/// A server whose logins give tokens with a lease, and whose mood can be changed.
+struct Moody {
+    double: Double,
+    login: Arc<AtomicU16>,
+    renewal: Arc<AtomicU16>,
+    counter: Arc<Counter>,
+}
+
+impl Moody {
+    /// Every login gives another token. Only the newest is known, and only to reads.
+    async fn new(lease: Value) -> Self {
+        let (login, renewal) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicU16::new(200)));
+        let (login_mood, renewal_mood) = (login.clone(), renewal.clone());
+        let logins = AtomicUsize::new(0);
+        let double = Double::new(move |request| {
+            let mut grant = lease.clone();
+            let token = |n| format!("{CANARY}-{n}");
+            match request.line.as_str() {
+                "POST /v1/auth/approle/login" => {
+                    grant["client_token"] = token(logins.fetch_add(1, Ordering::SeqCst) + 1).into();
+                    answer(login_mood.load(Ordering::SeqCst), json!({"auth": grant, "errors": [CANARY]}))
+                }
+                "POST /v1/auth/token/renew-self" => {
+                    grant["client_token"] = request.header("x-vault-token").into();
+                    answer(renewal_mood.load(Ordering::SeqCst), json!({"auth": grant, "errors": [CANARY]}))
+                }
+                _ => answer(200, kv2(json!({"token": request.header("x-vault-token")}))),
+            }
+        })
+        .await;
+        Self { double, login, renewal, counter: Arc::default() }
+    }
+
+    async fn store(&self) -> Result<Arc<dyn Provider>, Error> {
+        crypto();
+        let spec = json!({"server": self.double.url(), "path": "secret",
+            "auth": {"appRole": {"roleId": "r", "secretRef": {"name": "s", "key": "k"}}}});
+        let credentials = MapCredentials::new().with("s/k", CANARY);
+        (REGISTRATION.build)(&spec, context_with(credentials, self.counter.clone())).await
+    }
+}
+
+async fn token(store: &dyn Provider) -> String {
+    let value = fetch(store, "app").await.unwrap();
+    serde_json::from_str::<Value>(&value).unwrap()["token"].as_str().unwrap().trim_start_matches(CANARY).to_owned()
+}
+
+#[tokio::test]
+async fn a_token_without_end_is_never_renewed() {
+    let moody = Moody::new(json!({"lease_duration": 0, "renewable": true})).await;
+    let store = moody.store().await.unwrap();
+    tokio::time::pause();
+    sleep(Duration::from_secs(365 * 24 * 3600)).await;
+    tokio::time::resume();
+    assert_eq!(token(&*store).await, "-1");
+    assert_eq!(moody.counter.take(), "Login 1, ReadSecretData 1");
+}
+
+#[tokio::test]
+async fn renewed_after_two_thirds_and_replaced_at_the_end() {
+    let moody = Moody::new(json!({"lease_duration": 3000, "renewable": true})).await;
+    let store = moody.store().await.unwrap();
+    for (wait, expected, calls) in [
+        (1900, "-1", "Login 1, ReadSecretData 1"),
+        (200, "-1", "ReadSecretData 1, RenewSelf 1"),
+        (1900, "-1", "ReadSecretData 1"),
+        (200, "-1", "ReadSecretData 1, RenewSelf 1"),
+        (3100, "-2", "Login 1, ReadSecretData 1"),
+    ] {
+        pass(wait).await;
+        assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), (expected, calls));
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_be_renewed_is_replaced_in_time() {
+    let moody = Moody::new(json!({"lease_duration": 3000, "renewable": false})).await;
+    let store = moody.store().await.unwrap();
+    pass(2100).await;
+    assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), ("-2", "Login 2, ReadSecretData 1"));
+
+    let moody = Moody::new(json!({"lease_duration": 3000, "renewable": true})).await;
+    let store = moody.store().await.unwrap();
+    moody.renewal.store(403, Ordering::SeqCst);
+    pass(2100).await;
+    assert_eq!(
+        (token(&*store).await.as_str(), moody.counter.take().as_str()),
+        ("-2", "!RenewSelf 1, Login 2, ReadSecretData 1")
+    );
+}
+
+#[tokio::test]
+async fn a_bad_moment_of_the_server_costs_nothing_while_the_token_is_good() {
+    for renewable in [true, false] {
+        let moody = Moody::new(json!({"lease_duration": 3000, "renewable": renewable})).await;
+        let store = moody.store().await.unwrap();
+        moody.login.store(503, Ordering::SeqCst);
+        moody.renewal.store(503, Ordering::SeqCst);
+        moody.counter.take();
+        pass(2100).await;
+        let attempt = if renewable { "!RenewSelf 1, ReadSecretData 1" } else { "!Login 1, ReadSecretData 1" };
+        assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), ("-1", attempt));
+        assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), ("-1", "ReadSecretData 1"));
+        pass(11).await;
+        assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), ("-1", attempt));
+        // Its end is its end.
+        pass(1000).await;
+        expect(&fetch(&*store, "app").await.unwrap_err(), ErrorKind::Unavailable, "sealed");
+        assert_eq!(moody.counter.take(), "!Login 1");
+        moody.login.store(200, Ordering::SeqCst);
+        fetch(&*store, "app").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn logins_that_give_no_token() {
+    for (auth, kind, words) in [
+        (json!(null), ErrorKind::Malformed, "auth/approle/login holds no token"),
+        (json!({"client_token": CANARY}), ErrorKind::Malformed, "holds no token"),
+        (json!({"client_token": "", "lease_duration": 5}), ErrorKind::Malformed, "holds no token"),
+        (json!({"client_token": "a\nb", "lease_duration": 5}), ErrorKind::Malformed, "holds no token"),
+        (json!({"client_token": CANARY, "lease_duration": -5}), ErrorKind::Malformed, "holds no token"),
+        (json!({"client_token": "", "mfa_requirement": {"id": CANARY}}), ErrorKind::Unauthenticated, "second factor"),
+    ] {
+        let double = Double::new(move |_| answer(200, json!({"auth": auth}))).await;
+        let spec = json!({"server": double.url(), "auth": {"appRole": {"roleId": "r", "secretRef": {"name": "s", "key": "k"}}}});
+        let error = double::build(spec, MapCredentials::new().with("s/k", CANARY)).await.err().unwrap();
+        expect(&error, kind, words);
+    }
+}
+
+#[tokio::test]
+async fn an_endless_lease_is_no_overflow() {
+    let moody = Moody::new(json!({"lease_duration": u64::MAX, "renewable": true})).await;
+    let store = moody.store().await.unwrap();
+    assert_eq!(token(&*store).await, "-1");
+}
+
+#[tokio::test]
+async fn who_has_a_good_token_waits_for_no_renewal() {
+    let held = Arc::new(AtomicU16::new(0));
+    let hold = held.clone();
+    let double = Double::new(move |request| match request.line.as_str() {
+        "POST /v1/auth/approle/login" => {
+            answer(200, json!({"auth": {"client_token": CANARY, "lease_duration": 3000, "renewable": true}}))
+        }
+        "POST /v1/auth/token/renew-self" => {
+            hold.fetch_add(1, Ordering::SeqCst);
+            Reply::Silence
+        }
+        _ => answer(200, kv2(json!({}))),
+    })
+    .await;
+    let spec = json!({"server": double.url(), "path": "secret",
+        "auth": {"appRole": {"roleId": "r", "secretRef": {"name": "s", "key": "k"}}}});
+    let store = double::build(spec, MapCredentials::new().with("s/k", CANARY)).await.unwrap();
+    pass(2100).await;
+    let slow = store.clone();
+    let renewing = tokio::spawn(async move { fetch(&*slow, "app").await });
+    while held.load(Ordering::SeqCst) == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    for _ in 0..3 {
+        fetch(&*store, "app").await.unwrap();
+    }
+    assert!(!renewing.is_finished());
+    assert_eq!(held.load(Ordering::SeqCst), 1, "one renewal at a time");
+}
+
+/// Time goes by while nothing happens.
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    sleep(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
