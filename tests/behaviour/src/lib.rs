@@ -1,0 +1,15 @@
+//! What tests of the running operator share: a testbed with our CRDs, the operator in it, and the check that no
+//! value of a secret is to be seen anywhere.
+//!
+//! Modules, in reading order: [`cluster`] the testbed and its objects, [`operator`] the program under test,
+//! [`leaks`] where values must not be, [`rig`] all of it for one test.
+
+pub mod cluster;
+pub mod leaks;
+pub mod operator;
+pub mod rig;
+
+pub use cluster::Cluster;
+pub use leaks::Canaries;
+pub use operator::Operator;
+pub use rig::Rig;

@@ -1,0 +1,114 @@
+//! The operator under test, with its ports and its log.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, anyhow};
+use keyferry_testkit::process::Signal;
+use keyferry_testkit::{Operator as Process, Testbed};
+
+/// How long it may take to be ready.
+const START: Duration = Duration::from_secs(60);
+
+/// How long it may take to end when asked.
+const STOP: Duration = Duration::from_secs(10);
+
+/// A running `keyferry run`.
+pub struct Operator {
+    process: Process,
+    live: u16,
+    metrics: u16,
+}
+
+impl Operator {
+    /// Starts it, appending its output to `log`, and waits until it is ready.
+    pub async fn start(testbed: &Testbed, args: &[String], log: &Path) -> Result<Self> {
+        let mut last = anyhow!("it was never started");
+        // A port that was free may be taken by somebody else before the operator gets to it.
+        for _ in 0..3 {
+            let mut operator = Self::spawn(testbed, args, log)?;
+            let url = operator.live_url("/readyz");
+            match operator.process.wait_ready(&url, START).await {
+                Ok(()) => return Ok(operator),
+                Err(error) if error.to_string().contains("can't listen on") => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
+    }
+
+    /// Starts it and waits for nothing.
+    pub fn spawn(testbed: &Testbed, args: &[String], log: &Path) -> Result<Self> {
+        let (live, metrics) = (Process::free_port()?, Process::free_port()?);
+        let process = Process::builder()
+            .arg("run")
+            .arg(format!("--kubeconfig={}", testbed.kubeconfig().display()))
+            .arg(format!("--live-addr=127.0.0.1:{live}"))
+            .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
+            .args(args)
+            .env("AWS_SECRETSMANAGER_ENDPOINT", testbed.moto_url())
+            .env("AWS_SSM_ENDPOINT", testbed.moto_url())
+            .log_file(log)
+            .spawn()?;
+        Ok(Self { process, live, metrics })
+    }
+
+    /// An URL of its health server.
+    pub fn live_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.live)
+    }
+
+    /// An URL of its metrics server.
+    pub fn metrics_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.metrics)
+    }
+
+    /// The text of `/metrics`.
+    pub async fn metrics(&self) -> Result<String> {
+        let (status, text) = get(&self.metrics_url("/metrics")).await?;
+        match status {
+            200 => Ok(text),
+            _ => Err(anyhow!("/metrics answered with {status}")),
+        }
+    }
+
+    /// The process underneath.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Asks it to end. An error where it does not, or not well.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.signal(Signal::TERM)?;
+        let status = self.process.wait(STOP)?;
+        match status.success() {
+            true => Ok(()),
+            false => Err(anyhow!("keyferry ended with {status} after SIGTERM")),
+        }
+    }
+
+    /// Where its output goes.
+    pub fn log_file(&self) -> PathBuf {
+        self.process.log_file().to_owned()
+    }
+}
+
+/// The status and body of an HTTP answer.
+pub async fn get(url: &str) -> Result<(u16, String)> {
+    keyferry_testkit::install_crypto_provider();
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let answer = client.get(url).send().await.with_context(|| format!("GET {url}"))?;
+    let status = answer.status().as_u16();
+    Ok((status, answer.text().await?))
+}
+
+/// The value of one series of an exposition text: of `name` with all these labels; the sum where several match.
+pub fn series(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let wanted: Vec<String> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name))
+        .filter(|rest| rest.starts_with('{') || rest.starts_with(' '))
+        .filter(|rest| wanted.iter().all(|label| rest.contains(label)))
+        .filter_map(|rest| rest.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}

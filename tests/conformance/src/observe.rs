@@ -1,0 +1,80 @@
+//! The state of a namespace in the words of a case.
+
+use keyferry_behaviour_tests::{Cluster, rig};
+use serde_json::{Map, Value, json};
+
+/// All Secrets, and the status of all ExternalSecrets and stores; `cluster_store` is the case's own, if it has one.
+pub async fn observe(cluster: &Cluster, cluster_stores: &[String]) -> Value {
+    let mut secrets = Map::new();
+    for secret in cluster.list("Secret").await {
+        secrets.insert(name(&secret), describe_secret(&secret));
+    }
+    let mut statuses = Map::new();
+    for es in cluster.list("ExternalSecret").await {
+        let status = pick(&es["status"], &["conditions", "binding", "syncedResourceVersion"]);
+        statuses.insert(name(&es), status);
+    }
+    for store in cluster.list("SecretStore").await {
+        statuses.insert(format!("store/{}", name(&store)), describe_store(&store));
+    }
+    for store in cluster_stores {
+        let found = cluster.get("ClusterSecretStore", store).await;
+        let key = match store == cluster.namespace() {
+            true => "clusterstore".to_owned(),
+            false => format!("clusterstore/{store}"),
+        };
+        statuses.extend(found.map(|store| (key, describe_store(&store))));
+    }
+    json!({"secrets": secrets, "status": statuses})
+}
+
+fn name(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn describe_secret(secret: &Value) -> Value {
+    let metadata = &secret["metadata"];
+    let mut described = pick(metadata, &["labels", "annotations", "finalizers"]);
+    described["data"] = json!(rig::texts(secret));
+    described["type"] = secret["type"].clone();
+    match &secret["immutable"] {
+        Value::Null => {}
+        immutable => described["immutable"] = immutable.clone(),
+    }
+    let owners: Vec<Value> = metadata["ownerReferences"].as_array().into_iter().flatten().map(owner).collect();
+    match owners.is_empty() {
+        true => {}
+        false => described["owners"] = Value::Array(owners),
+    }
+    described
+}
+
+fn owner(reference: &Value) -> Value {
+    pick(reference, &["kind", "name"])
+}
+
+fn describe_store(store: &Value) -> Value {
+    pick(&store["status"], &["conditions", "capabilities"])
+}
+
+/// These fields, where they hold anything. Times are left out: they are never compared.
+fn pick(from: &Value, fields: &[&str]) -> Value {
+    let mut picked = Map::new();
+    for field in fields {
+        match &from[*field] {
+            Value::Null => {}
+            Value::Object(empty) if empty.is_empty() => {}
+            Value::Array(empty) if empty.is_empty() => {}
+            value => drop(picked.insert((*field).to_owned(), without_times(value))),
+        }
+    }
+    Value::Object(picked)
+}
+
+fn without_times(value: &Value) -> Value {
+    let mut value = value.clone();
+    for condition in value.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut) {
+        condition.remove("lastTransitionTime");
+    }
+    value
+}
