@@ -243,7 +243,8 @@ pub struct TemplateFrom {
     /// A template that renders to a YAML map.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub literal: Option<String>,
-    /// Where results go, as written: `Data`, `Annotations`, `Labels` in any case, or a path for targets that are not Secrets.
+    /// Where results go, as written: `Data`, `Annotations`, `Labels` in any case, or a path for targets that are not
+    /// Secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// How rendered values are decoded.

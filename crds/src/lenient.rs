@@ -16,7 +16,8 @@ where
     Ok(Option::deserialize(input)?.unwrap_or_default())
 }
 
-/// Reads a string, and where a number or a boolean stands its text: who reads the field can then say what is wrong with it.
+/// Reads a string, and where a number or a boolean stands its text: who reads the field can then say what is wrong
+/// with it.
 pub(crate) fn text<'de, D: Deserializer<'de>>(input: D) -> Result<Option<String>, D::Error> {
     Ok(match Option::deserialize(input)? {
         None | Some(Value::Null) => None,
@@ -36,7 +37,10 @@ pub(crate) fn time<'de, D: Deserializer<'de>>(input: D) -> Result<Option<Time>, 
 /// A missing field, null and the empty string are the variant marked `#[default]`; a word that we don't know is kept in
 /// `Unknown`. `NAMES` holds the known words in order, and feeds the schema.
 macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $(#[$first_meta:meta])* default $first:ident $(, $(#[$variant_meta:meta])* $variant:ident)* $(,)? }) => {
+    ($(#[$meta:meta])* $name:ident {
+        $(#[$first_meta:meta])* default $first:ident
+        $(, $(#[$variant_meta:meta])* $variant:ident)* $(,)?
+    }) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         pub enum $name {

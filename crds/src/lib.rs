@@ -16,7 +16,7 @@ mod yaml;
 
 pub use condition::Condition;
 pub use external_secret::*;
-pub use schema::{crds, file_name};
+pub use schema::{crds, file_name, provider_keys};
 pub use store::*;
 pub use yaml::yaml;
 

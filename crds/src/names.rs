@@ -52,7 +52,8 @@ pub const FINALIZER_STORE: &str = "secretstore.externalsecrets.io/finalizer";
 /// Finalizer of a GeneratorState.
 pub const FINALIZER_GENERATOR_STATE: &str = "generatorstate.externalsecrets.io/finalizer";
 
-/// Field manager of a target: this, then the name of its ExternalSecret (or `sha3/` and its hash where that gets too long).
+/// Field manager of a target: this, then the name of its ExternalSecret (or `sha3/` and its hash where that gets too
+/// long).
 pub const FIELD_MANAGER_PREFIX: &str = "externalsecrets.external-secrets.io/";
 
 /// `source.component` of events about ExternalSecrets.

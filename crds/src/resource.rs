@@ -1,6 +1,7 @@
 //! What the root objects share: `apiVersion` and `kind` on the wire, and kube's [`Resource`](kube::Resource).
 //!
-//! Written by hand, not derived: two kinds share one spec, which the derive can't express, and our schema is not derived either.
+//! Written by hand, not derived: two kinds share one spec, which the derive can't express, and our schema is not
+//! derived either.
 
 /// Defines one kind of [`crate::names::GROUP`].
 macro_rules! kind {

@@ -60,7 +60,8 @@ pub struct SecretStoreSpec {
 }
 
 impl SecretStoreSpec {
-    /// The one provider: its key, and its configuration for its crate to decode. A key that is null counts as not there.
+    /// The one provider: its key, and its configuration for its crate to decode. A key that is null counts as not
+    /// there.
     pub fn the_provider(&self) -> Result<(&str, &Value), ProviderProblem> {
         let mut set = self.provider.0.iter().filter(|(_, config)| !config.is_null());
         match (set.next(), set.next()) {
@@ -73,18 +74,16 @@ impl SecretStoreSpec {
         }
     }
 
-    /// Time between two validations: whole seconds or a duration string. `None` (unset or zero) is the operator's own default.
+    /// Time between two validations: whole seconds or a duration string. `None` (unset or zero) is the operator's own
+    /// default.
     pub fn refresh_every(&self) -> Result<Option<Duration>, NotADuration> {
         let seconds = |seconds: u64| (seconds > 0).then(|| Duration::from_secs(seconds));
         match &self.refresh_interval {
             None | Some(Value::Null) => Ok(None),
             Some(Value::String(text)) if text.is_empty() => Ok(None),
-            Some(Value::String(text)) => match text.parse() {
-                Ok(number) => Ok(seconds(number)),
-                Err(_) => match duration::nanoseconds(text)? {
-                    negative if negative < 0 => Err(NotADuration(text.clone())),
-                    nanoseconds => Ok((nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds.unsigned_abs()))),
-                },
+            Some(Value::String(text)) => match duration::nanoseconds(text)? {
+                negative if negative < 0 => Err(NotADuration(text.clone())),
+                nanoseconds => Ok((nanoseconds > 0).then(|| Duration::from_nanos(nanoseconds.unsigned_abs()))),
             },
             Some(other) => other.as_u64().map(seconds).ok_or_else(|| NotADuration(other.to_string())),
         }

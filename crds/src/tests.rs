@@ -6,7 +6,10 @@ use super::*;
 
 fn external_secret(spec: Value) -> ExternalSecret {
     serde_json::from_value(json!({
-        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "e", "namespace": "n"}, "spec": spec,
+        "apiVersion": "external-secrets.io/v1",
+        "kind": "ExternalSecret",
+        "metadata": {"name": "e", "namespace": "n"},
+        "spec": spec,
     }))
     .expect("decodes")
 }
@@ -20,7 +23,8 @@ fn nothing_set_means_the_defaults() {
     for spec in [
         json!(null),
         json!({}),
-        json!({"target": null, "refreshInterval": null, "refreshPolicy": null, "data": null, "dataFrom": null, "secretStoreRef": null, "syncWindows": null}),
+        json!({"target": null, "refreshInterval": null, "refreshPolicy": null, "data": null, "dataFrom": null}),
+        json!({"secretStoreRef": null, "syncWindows": null}),
         json!({"target": {"creationPolicy": "", "deletionPolicy": null, "name": "", "template": null}}),
     ] {
         let object = external_secret(spec);
@@ -93,7 +97,12 @@ fn root_objects_carry_their_kind() {
     let object = ClusterSecretStore::new("c", store(json!({"provider": {"fake": {}}})));
     assert_eq!(
         serde_json::to_value(&object).expect("encodes"),
-        json!({"apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": "c"}, "spec": {"provider": {"fake": {}}}})
+        json!({
+            "apiVersion": "external-secrets.io/v1",
+            "kind": "ClusterSecretStore",
+            "metadata": {"name": "c"},
+            "spec": {"provider": {"fake": {}}},
+        })
     );
 }
 
@@ -125,10 +134,10 @@ fn a_store_interval_is_seconds_or_a_duration() {
         (json!("0s"), Ok(None)),
         (json!(""), Ok(None)),
         (json!(90), Ok(Some(Duration::from_secs(90)))),
-        (json!("90"), Ok(Some(Duration::from_secs(90)))),
         (json!("1m30s"), Ok(Some(Duration::from_secs(90)))),
         (json!(-1), Err(duration::NotADuration("-1".into()))),
         (json!("-1s"), Err(duration::NotADuration("-1s".into()))),
+        (json!("90"), Err(duration::NotADuration("90".into()))),
         (json!("soon"), Err(duration::NotADuration("soon".into()))),
         (json!(1.5), Err(duration::NotADuration("1.5".into()))),
     ] {

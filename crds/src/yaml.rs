@@ -13,7 +13,8 @@ pub fn yaml(crd: &CustomResourceDefinition) -> String {
     out
 }
 
-/// Writes `value` as lines that begin at column `indent`. The first line is expected to be there already, up to `indent`.
+/// Writes `value` as lines that begin at column `indent`. The first line is expected to be there already, up to
+/// `indent`.
 fn block(out: &mut String, value: &Value, indent: usize) {
     match value {
         Value::Object(fields) if !fields.is_empty() => {

@@ -1,10 +1,11 @@
 //! The schema of ExternalSecret.
 //!
-//! Defaults are those of External Secrets Operator 2.9 and no others: a default more is a difference that Argo CD shows for
-//! ever. In particular nothing under `remoteRef`, `extract` and `find` has one, and `secretStoreRef.kind` has none.
+//! Defaults are those of External Secrets Operator 2.9 and no others: a default more is a difference that Argo CD
+//! shows for ever. In particular nothing under `remoteRef`, `extract` and `find` has one, and `secretStoreRef.kind`
+//! has none.
 //!
-//! Bounds are as wide as the cost limits of CEL let them be, far beyond what fits into a Secret. They only exist where a
-//! rule runs once an item. What CEL can't see, or can't afford, the operator checks and reports in a condition:
+//! Bounds are as wide as the cost limits of CEL let them be, far beyond what fits into a Secret. They only exist where
+//! a rule runs once an item. What CEL can't see, or can't afford, the operator checks and reports in a condition:
 //! - duplicate `data[].secretKey` under deletionPolicy Retain (quadratic in the number of entries);
 //! - durations, cron schedules, regular expressions and templates that don't parse;
 //! - a Secret type that is forbidden only once it has been rendered.
@@ -53,8 +54,8 @@ fn store_ref(description: &str) -> Node {
         .field("kind", word("Kind of the store; SecretStore if not set.", StoreKind::NAMES))
 }
 
-// Optional fields are read with `.?`, also where they have a default: an object that was stored in v1beta1 has none, and
-// a field that isn't there is an error, from which not even an old object is exempt.
+// Optional fields are read with `.?`, also where they have a default: an object that was stored in v1beta1 has none,
+// and a field that isn't there is an error, from which not even an old object is exempt.
 
 /// Is the target a Secret? A manifest may name that kind too.
 const IS_SECRET: &str =
@@ -72,7 +73,8 @@ fn target() -> Node {
         .field(
             "creationPolicy",
             word(
-                "Owner: made and owned; Orphan: made, stays; Merge: keys added to what is there; CreateOrMerge: both; None: nothing is written.",
+                "Owner: made and owned; Orphan: made, stays; Merge: keys added to what is there; CreateOrMerge: both; \
+                 None: nothing is written.",
                 CreationPolicy::NAMES,
             )
             .default(json!("Owner")),
@@ -80,7 +82,8 @@ fn target() -> Node {
         .field(
             "deletionPolicy",
             word(
-                "When the store has lost a value: Retain is an error, Delete drops the key and at last the Secret, Merge only the keys.",
+                "When the store has lost a value: Retain is an error, Delete drops the key and at last the Secret, \
+                 Merge only the keys.",
                 DeletionPolicy::NAMES,
             )
             .default(json!("Retain")),
@@ -219,15 +222,22 @@ fn fetched(node: Node) -> Node {
     node.field(
         "conversionStrategy",
         word(
-            "How names become keys of a Secret: Default (if not set) puts _ for what a key can't hold, Unicode its code point.",
+            "How names become keys of a Secret: Default (if not set) puts _ for what a key can't hold, \
+             Unicode its code point.",
             ConversionStrategy::NAMES,
         ),
     )
     .field(
         "decodingStrategy",
-        word("How values are decoded; None if not set, Auto takes base64 where it looks like it.", DecodingStrategy::NAMES),
+        word(
+            "How values are decoded; None if not set, Auto takes base64 where it looks like it.",
+            DecodingStrategy::NAMES,
+        ),
     )
-    .field("nullBytePolicy", word("Fail: a zero byte in a value is an error; Ignore if not set.", NullBytePolicy::NAMES))
+    .field(
+        "nullBytePolicy",
+        word("Fail: a zero byte in a value is an error; Ignore if not set.", NullBytePolicy::NAMES),
+    )
 }
 
 fn data_from_entry() -> Node {

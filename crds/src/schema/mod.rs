@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::names;
 use node::{Node, anything, object, string};
+pub use provider::provider_keys;
 
 /// The CRDs of this crate's kinds.
 pub fn crds() -> Vec<CustomResourceDefinition> {
@@ -68,8 +69,8 @@ fn store_columns() -> Value {
 /// The whole object.
 ///
 /// Rules belong on `spec` or below, never here: the API server skips a rule on update where the node that carries it is
-/// unchanged, and that is what lets an object older than the rule get its status, lose its finalizers and go. The one rule
-/// that must stand here (a missing spec has no node) therefore looks at the old object itself.
+/// unchanged, and that is what lets an object older than the rule get its status, lose its finalizers and go. The one
+/// rule that must stand here (a missing spec has no node) therefore looks at the old object itself.
 fn root(description: &str, spec: Node, status: Node) -> Node {
     object(description)
         .field("apiVersion", string("Group and version of this object."))
@@ -104,7 +105,8 @@ impl Names {
         if !selectable.is_empty() {
             current["selectableFields"] = Value::Array(selectable);
         }
-        // A cluster that ran older releases names this version in `status.storedVersions`, and refuses a CRD without it.
+        // A cluster that ran older releases names this version in `status.storedVersions`, and refuses a CRD without
+        // it.
         let old = json!({
             "name": names::OLD_VERSION,
             "served": false,

@@ -1,8 +1,8 @@
 //! A small vocabulary for OpenAPI schemas, so that the schemas read like the manifests they describe.
 //!
-//! What it adds by itself is what every node of ours must have: a description, and on objects that unknown fields are kept.
-//! What it can't say is `nullable`: the API server drops a null that isn't nullable before it applies defaults, which is
-//! what a user who writes `target:` with nothing behind it wants.
+//! What it adds by itself is what every node of ours must have: a description, and on objects that unknown fields are
+//! kept. What it can't say is `nullable`: the API server drops a null that isn't nullable before it applies defaults,
+//! which is what a user who writes `target:` with nothing behind it wants.
 
 use serde_json::{Map, Value, json};
 
@@ -144,10 +144,11 @@ impl Node {
     /// An admission rule in CEL, and what to tell the user whose object breaks it. The node is called `it`.
     ///
     /// An object older than the rule must still get its status, lose its finalizers and go. The API server sees to that
-    /// by itself where the node that carries the rule is unchanged. But a node that holds a field which the schema doesn't
-    /// name never counts as unchanged (nor as equal in CEL), and ours may hold such fields. So a rule lets pass what
-    /// broke it before. It takes two to say so: one for what is new, one for what was there. One alone, with an optional
-    /// `oldSelf`, would do, but CEL forgets in it how long a list can be, and then takes the rule for too costly.
+    /// by itself where the node that carries the rule is unchanged. But a node that holds a field which the schema
+    /// doesn't name never counts as unchanged (nor as equal in CEL), and ours may hold such fields. So a rule lets
+    /// pass what broke it before. It takes two to say so: one for what is new, one for what was there. One alone, with
+    /// an optional `oldSelf`, would do, but CEL forgets in it how long a list can be, and then takes the rule for too
+    /// costly.
     pub(super) fn rule(self, cel: &str, message: &str) -> Self {
         self.rules(cel, &json!({"message": message}))
     }

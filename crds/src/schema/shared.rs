@@ -37,7 +37,8 @@ pub(super) fn ca_bundle() -> Node {
 
 fn credential_namespace(what: &str) -> Node {
     namespace_name(&format!(
-        "{what}: needed in a ClusterSecretStore (left out, it is that of the ExternalSecret); in a SecretStore only its own."
+        "{what}: needed in a ClusterSecretStore (left out, it is that of the ExternalSecret); \
+         in a SecretStore only its own."
     ))
 }
 

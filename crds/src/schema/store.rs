@@ -3,11 +3,11 @@
 //! It has no defaults: what is not set stays not set, and the provider crates know what that means.
 //!
 //! Left to the operator, with a condition:
-//! - a provider that isn't known or not compiled in, and a second one where either isn't known (CEL sees known keys only;
-//!   `maxProperties` sees all, but would hold fast an old object with two: see [`Node::rule`]);
+//! - a provider that isn't known or not compiled in, and a second one where either isn't known (CEL sees known keys
+//!   only; `maxProperties` sees all, but would hold fast an old object with two: see [`Node::rule`]);
 //! - whatever only a provider can judge of its configuration;
-//! - `namespaceRegexes` that don't compile, and durations too long for Go. CEL could try either, but an attempt that fails
-//!   is an error, and errors, unlike refusals, also hit an object that is older than the rule.
+//! - `namespaceRegexes` that don't compile, and durations too long for Go. CEL could try either, but an attempt that
+//!   fails is an error, and errors, unlike refusals, also hit an object that is older than the rule.
 
 use serde_json::json;
 
@@ -40,15 +40,15 @@ pub(super) fn spec() -> Node {
         .field("retrySettings", retry)
         .field(
             "refreshInterval",
-            integer_or_string("Time between two checks of the store: seconds, or a duration like 5m; the operator's own if 0 or not set.").plain_rule(
+            integer_or_string(
+                "Time between two checks of the store: seconds, or a duration like 5m; the operator's own if 0.",
+            )
+            .plain_rule(
                 &format!("type(self) == int ? self >= 0 : self.matches('{DURATION}')"),
                 "write seconds (300) or a duration (5m, 1h30m) that is not negative",
             ),
         )
-        .field(
-            "conditions",
-            list("Namespaces that may use a ClusterSecretStore; all if none is given.", condition),
-        )
+        .field("conditions", list("Namespaces that may use a ClusterSecretStore; all if none is given.", condition))
         .rule("has(it.provider)", "no provider: set exactly one")
 }
 

@@ -91,7 +91,8 @@ fn every_provider_has_its_key() {
     let store = serde_json::to_value(&crds()[1]).expect("plain data");
     let provider =
         &store["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["provider"];
-    let keys: Vec<&String> = provider["properties"].as_object().expect("providers").keys().collect();
+    let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
+    assert_eq!(keys, crate::provider_keys());
     assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
     for typed in ["aws", "fake", "kubernetes", "vault"] {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");

@@ -14,7 +14,10 @@ pub(super) fn schema() -> Node {
             integer("Days in which a deleted secret can be brought back, 7 to 30.").set("format", json!("int64")),
         );
     object("AWS.")
-        .required("service", word("The service to read from.", &["SecretsManager", "ParameterStore", "CertificateManager"]))
+        .required(
+            "service",
+            word("The service to read from.", &["SecretsManager", "ParameterStore", "CertificateManager"]),
+        )
         .required("region", string("Its region, like eu-west-1."))
         .field("auth", auth())
         .field("role", string("ARN of a role to assume."))
@@ -27,7 +30,7 @@ pub(super) fn schema() -> Node {
         .field(
             "sessionTagsPolicy",
             word(
-                "Simple: tag the session with namespace and store; Custom: also with customSessionTags; None if not set.",
+                "Simple: tag sessions with namespace and store; Custom: with customSessionTags too; None if not set.",
                 &["None", "Simple", "Custom"],
             ),
         )

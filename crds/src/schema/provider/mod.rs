@@ -1,15 +1,13 @@
 //! `spec.provider`: one key, and under it the configuration of that provider.
 //!
 //! Every key that External Secrets Operator knows is here, and one that it dropped. Typed are the providers that we
-//! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is not
-//! here is accepted too: the operator says in a condition what it can't serve.
+//! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is
+//! not here is accepted too: the operator says in a condition what it can't serve.
 
 mod aws;
 mod fake;
 mod kubernetes;
 mod vault;
-
-use std::collections::BTreeMap;
 
 use serde_json::json;
 
@@ -59,19 +57,24 @@ const OPEN: &[(&str, &str)] = &[
     ("yandexlockbox", "Yandex Lockbox."),
 ];
 
+type Schema = fn() -> Node;
+
+/// Providers with a schema of their own.
+const TYPED: &[(&str, Schema)] =
+    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+
+/// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
+pub fn provider_keys() -> Vec<&'static str> {
+    let mut keys: Vec<_> = TYPED.iter().map(|(key, _)| *key).chain(OPEN.iter().map(|(key, _)| *key)).collect();
+    keys.sort_unstable();
+    keys
+}
+
 /// The node of `spec.provider`.
 pub(super) fn schema() -> Node {
-    let typed = [
-        ("aws", aws::schema()),
-        ("fake", fake::schema()),
-        ("kubernetes", kubernetes::schema()),
-        ("vault", vault::schema()),
-    ];
-    let open = OPEN.iter().map(|(key, description)| (*key, anything(description)));
-    let all: BTreeMap<&str, Node> = typed.into_iter().chain(open).collect();
-
+    let keys = provider_keys();
     let each = |word: &dyn Fn(&str) -> String, between: &str| {
-        all.keys().map(|key| word(key)).collect::<Vec<_>>().join(between)
+        keys.iter().map(|key| word(key)).collect::<Vec<_>>().join(between)
     };
     let set = each(&|key| format!("has(it.{key})"), ", ");
     // Not by `join`: it would cost more than CEL may, since CEL can't tell beforehand how long the list is.
@@ -81,5 +84,6 @@ pub(super) fn schema() -> Node {
         "keep exactly one provider",
         &format!("'keep exactly one of these providers:' + {names}"),
     );
-    all.into_iter().fold(node, |node, (key, schema)| node.field(key, schema))
+    let node = TYPED.iter().fold(node, |node, (key, schema)| node.field(key, schema()));
+    OPEN.iter().fold(node, |node, (key, description)| node.field(key, anything(description)))
 }

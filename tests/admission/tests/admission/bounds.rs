@@ -7,7 +7,10 @@ use crate::cluster::{api, client, create, decode, object, try_create};
 /// Entries that make the rules work hardest.
 fn data(count: usize) -> Vec<Value> {
     (0..count)
-        .map(|i| json!({"secretKey": format!("key-{i}"), "remoteRef": {"key": format!("path/to/{i}"), "property": "p"}, "sourceRef": {"storeRef": {"name": "o"}}}))
+        .map(|i| {
+            let remote = json!({"key": format!("path/to/{i}"), "property": "p"});
+            json!({"secretKey": format!("key-{i}"), "remoteRef": remote, "sourceRef": {"storeRef": {"name": "o"}}})
+        })
         .collect()
 }
 
@@ -25,7 +28,7 @@ fn template_from(count: usize) -> Vec<Value> {
 async fn five_hundred_values_and_a_hundred_sources() {
     let client = client().await;
     let template = json!({"type": "Opaque", "templateFrom": template_from(100)});
-    let spec = json!({"secretStoreRef": {"name": "s"}, "target": {"template": template}, "data": data(500), "dataFrom": data_from(100)});
+    let spec = json!({"target": {"template": template}, "data": data(500), "dataFrom": data_from(100)});
     create(&client, &object("ExternalSecret", "large", &spec)).await;
     let read: keyferry_crds::ExternalSecret =
         decode(&api(&client, "ExternalSecret").get("large").await.expect("it is there"));
@@ -37,8 +40,8 @@ async fn five_hundred_values_and_a_hundred_sources() {
 async fn as_much_as_fits_into_one_object() {
     let client = client().await;
     let template = json!({"type": "kubernetes.io/service-account-token", "templateFrom": template_from(1_000)});
-    let spec = json!({"secretStoreRef": {"name": "s"}, "target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}, "template": template},
-                      "data": data(8_000), "dataFrom": data_from(4_000)});
+    let target = json!({"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}, "template": template});
+    let spec = json!({"target": target, "data": data(8_000), "dataFrom": data_from(4_000)});
     let taken = try_create(&client, &object("ExternalSecret", "huge", &spec)).await;
     assert!(taken.is_ok(), "{}", taken.unwrap_err());
 }

@@ -44,8 +44,12 @@ async fn client_side_apply_takes_the_files_twice() {
 async fn columns_short_names_categories_and_selectors() {
     let client = client().await;
     let testbed = Testbed::shared();
-    let spec = json!({"secretStoreRef": {"name": "its-store", "kind": "ClusterSecretStore"}, "refreshInterval": "7m", "target": {"name": "its-target"},
-                      "data": [{"secretKey": "a", "remoteRef": {"key": "a"}}]});
+    let spec = json!({
+        "secretStoreRef": {"name": "its-store", "kind": "ClusterSecretStore"},
+        "refreshInterval": "7m",
+        "target": {"name": "its-target"},
+        "data": [{"secretKey": "a", "remoteRef": {"key": "a"}}],
+    });
     create(&client, &object("ExternalSecret", "columns", &spec)).await;
     let store = json!({"provider": {"fake": {"data": []}}});
     create(&client, &object("SecretStore", "columns", &store)).await;

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::cluster::{client, decode, from, try_create};
 
-/// The folder `conformance`: below `KEYFERRY_SHARED`, else beside this repository. None where it isn't, as in a plain clone.
+/// The folder `conformance`: below `KEYFERRY_SHARED`, else beside this repository. None where it isn't, as in a plain
+/// clone.
 fn folder() -> Option<PathBuf> {
     match std::env::var_os("KEYFERRY_SHARED") {
         Some(shared) => Some(PathBuf::from(shared).join("conformance")),

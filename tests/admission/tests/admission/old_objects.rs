@@ -193,10 +193,8 @@ async fn objects_of_v1beta1_are_there_in_v1() {
     }
     // Without the defaults of v1: nobody adds them to what was stored in another version.
     let old_object = |name: &str, spec: Value| {
-        let metadata = json!({"name": name});
-        from(
-            json!({"apiVersion": "external-secrets.io/v1beta1", "kind": "ExternalSecret", "metadata": metadata, "spec": spec}),
-        )
+        let version = "external-secrets.io/v1beta1";
+        from(json!({"apiVersion": version, "kind": "ExternalSecret", "metadata": {"name": name}, "spec": spec}))
     };
     let good = json!({"data": [{"secretKey": "a", "remoteRef": {"key": "a"}}], "target": {"name": "t"}});
     let template = json!({"type": "bootstrap.kubernetes.io/token", "templateFrom": [{"target": "Spec"}]});

@@ -80,10 +80,7 @@ async fn null_is_what_is_not_set() {
 async fn a_store_gets_no_defaults() {
     for (name, given) in [
         ("bare-vault", json!({"provider": {"vault": {"server": "https://v", "auth": {"kubernetes": {"role": "r"}}}}})),
-        (
-            "bare-aws",
-            json!({"provider": {"aws": {"service": "SecretsManager", "region": "r"}}, "retrySettings": {}, "conditions": [{}]}),
-        ),
+        ("bare-aws", json!({"provider": {"aws": {"service": "SecretsManager", "region": "r"}}, "conditions": [{}]})),
         ("bare-kubernetes", json!({"provider": {"kubernetes": {"server": {}, "auth": {"token": {}}}}})),
     ] {
         assert_eq!(stored("SecretStore", name, given.clone()).await, given);
@@ -101,10 +98,21 @@ async fn unknown_fields_survive() {
         "syncWindows": {"kind": "allow", "windows": [{"schedule": "@daily", "duration": "1h", "new": new}], "new": new},
         "target": {"creationPolicy": "Owner", "deletionPolicy": "Retain", "new": new, "template": {
             "engineVersion": "v2", "mergePolicy": "Replace", "new": new, "metadata": {"new": new},
-            "templateFrom": [{"target": "Data", "new": new, "secret": {"name": "n", "new": new, "items": [{"key": "k", "templateAs": "Values", "new": new}]}}],
+            "templateFrom": [{
+                "target": "Data", "new": new,
+                "secret": {"name": "n", "new": new, "items": [{"key": "k", "templateAs": "Values", "new": new}]},
+            }],
         }},
-        "data": [{"secretKey": "a", "remoteRef": {"key": "a", "new": new}, "new": new, "sourceRef": {"storeRef": {"name": "o"}, "new": new}}],
-        "dataFrom": [{"find": {"name": {"regexp": "a", "new": new}, "new": new}, "new": new, "rewrite": [{"transform": {"template": "t", "new": new}}, {"new": new}]}],
+        "data": [{
+            "secretKey": "a", "new": new,
+            "remoteRef": {"key": "a", "new": new},
+            "sourceRef": {"storeRef": {"name": "o"}, "new": new},
+        }],
+        "dataFrom": [{
+            "new": new,
+            "find": {"name": {"regexp": "a", "new": new}, "new": new},
+            "rewrite": [{"transform": {"template": "t", "new": new}}, {"new": new}],
+        }],
     });
     assert_eq!(stored("ExternalSecret", "unknown", given.clone()).await, given);
 
@@ -119,11 +127,11 @@ async fn unknown_fields_survive() {
         ("fake", json!({"fake": {"data": [{"key": "a", "value": "b", "new": new}], "new": new}})),
         (
             "vault",
-            json!({"vault": {"server": "s", "new": new, "auth": {"new": new, "appRole": {"secretRef": secret, "new": new}}}}),
+            json!({"vault": {"server": "s", "new": new, "auth": {"appRole": {"secretRef": secret, "new": new}}}}),
         ),
         (
             "aws",
-            json!({"aws": {"service": "ParameterStore", "region": "r", "new": new, "auth": {"secretRef": {"accessKeyIDSecretRef": secret}}}}),
+            json!({"aws": {"service": "ParameterStore", "region": "r", "auth": {"jwt": {"new": new}, "new": new}}}),
         ),
         (
             "kubernetes",
@@ -145,7 +153,9 @@ async fn status_takes_what_eso_writes() {
     let client = client().await;
     let given = json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "a", "remoteRef": {"key": "a"}}]});
     create(&client, &object("ExternalSecret", "status", &given)).await;
-    let condition = json!({"type": "Ready", "status": "False", "reason": "SecretSyncedError", "message": "m", "lastTransitionTime": "2026-11-22T05:47:51Z"});
+    let since = "2026-11-22T05:47:51Z";
+    let condition =
+        json!({"type": "Ready", "status": "False", "reason": "R", "message": "m", "lastTransitionTime": since});
     let status = json!({"binding": {"name": ""}, "conditions": [condition], "refreshTime": null, "new": 1});
     let patch = Patch::Merge(json!({"status": status}));
     let api = api(&client, "ExternalSecret");

@@ -60,7 +60,8 @@ async fn takes(kind: &str, specs: impl IntoIterator<Item = Value>) {
 async fn rule_1_delete_needs_an_owner() {
     let target =
         |creation: &str| external_secret(json!({"target": {"deletionPolicy": "Delete", "creationPolicy": creation}}));
-    let message = "spec.target.deletionPolicy: Invalid value: deletionPolicy Delete would delete an object that this creationPolicy does not own: \
+    let message = "spec.target.deletionPolicy: Invalid value: \
+                   deletionPolicy Delete would delete an object that this creationPolicy does not own: \
                    use creationPolicy Owner, or deletionPolicy Merge or Retain";
     refuses("ExternalSecret", ["Merge", "None", "CreateOrMerge"].map(|creation| (target(creation), message))).await;
     // Orphan passes here as it does in External Secrets Operator; the operator then says that it can't delete.
@@ -72,7 +73,8 @@ async fn rule_1_delete_needs_an_owner() {
 async fn rule_2_merge_needs_something_written() {
     let target =
         |creation: &str| external_secret(json!({"target": {"deletionPolicy": "Merge", "creationPolicy": creation}}));
-    let message = "spec.target.deletionPolicy: Invalid value: deletionPolicy Merge removes keys, but creationPolicy None never writes any: \
+    let message = "spec.target.deletionPolicy: Invalid value: \
+                   deletionPolicy Merge removes keys, but creationPolicy None never writes any: \
                    use deletionPolicy Retain or another creationPolicy";
     refuses("ExternalSecret", [(target("None"), message)]).await;
     takes("ExternalSecret", ["Owner", "Orphan", "Merge", "CreateOrMerge"].map(target)).await;
@@ -115,17 +117,22 @@ async fn rule_4_no_secrets_that_are_keys_to_the_cluster() {
     let join =
         "a bootstrap token lets its holder join the cluster, so it can't be written from a store: use another type";
     let from = |target: &str| json!([{"literal": "x: y", "target": target}]);
-    let secret = json!({"apiVersion": "v1", "kind": "Secret"});
-    let config_map = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+    let of_kind = |kind: &str, template: Value| {
+        external_secret(json!({"target": {"manifest": {"apiVersion": "v1", "kind": kind}, "template": template}}))
+    };
+    let annotated = json!({"type": token, "metadata": {"annotations": account}});
+    let bootstrap = json!({"type": "bootstrap.kubernetes.io/token"});
+    let only_labels = json!({"annotations": {"other": "a"}, "labels": account});
+    let opaque = json!({"type": "Opaque", "metadata": {"annotations": account}});
     refuses(
         "ExternalSecret",
         [
-            (template(json!({"type": token, "metadata": {"annotations": account}})), fill),
+            (template(annotated.clone()), fill),
             (template(json!({"type": token, "templateFrom": from("Annotations")})), fill),
             (template(json!({"type": token, "templateFrom": from("aNNOTATIONS")})), fill),
-            (template(json!({"type": "bootstrap.kubernetes.io/token"})), join),
-            (external_secret(json!({"target": {"manifest": secret, "template": {"type": "bootstrap.kubernetes.io/token"}}})), join),
-            (external_secret(json!({"target": {"manifest": secret, "template": {"type": token, "metadata": {"annotations": account}}}})), fill),
+            (template(bootstrap.clone()), join),
+            (of_kind("Secret", annotated.clone()), fill),
+            (of_kind("Secret", bootstrap.clone()), join),
         ],
     )
     .await;
@@ -133,10 +140,10 @@ async fn rule_4_no_secrets_that_are_keys_to_the_cluster() {
         "ExternalSecret",
         [
             template(json!({"type": token})),
-            template(json!({"type": token, "metadata": {"annotations": {"other": "a"}, "labels": account}, "templateFrom": from("Labels")})),
-            template(json!({"type": "Opaque", "metadata": {"annotations": account}, "templateFrom": from("Annotations")})),
-            external_secret(json!({"target": {"manifest": config_map, "template": {"type": token, "metadata": {"annotations": account}}}})),
-            external_secret(json!({"target": {"manifest": config_map, "template": {"type": "bootstrap.kubernetes.io/token"}}})),
+            template(json!({"type": token, "metadata": only_labels, "templateFrom": from("Labels")})),
+            template(opaque),
+            of_kind("ConfigMap", annotated),
+            of_kind("ConfigMap", bootstrap),
         ],
     )
     .await;
@@ -150,7 +157,8 @@ async fn rule_5_a_secret_has_three_places_for_results() {
         let manifest = json!({"apiVersion": "v1", "kind": kind});
         external_secret(json!({"target": {"manifest": manifest, "template": {"templateFrom": from(target)}}}))
     };
-    let message = "a Secret has only Data, Annotations and Labels: correct the target of this templateFrom, or set target.manifest for another kind of object";
+    let message = "a Secret has only Data, Annotations and Labels: correct the target of this templateFrom, \
+                   or set target.manifest for another kind of object";
     refuses(
         "ExternalSecret",
         [target("Spec"), target("spec.a[0].b"), target(" Data"), generic("Secret", "Spec")].map(|spec| (spec, message)),
