@@ -86,8 +86,9 @@ pub async fn run(args: Run) -> Result<(), String> {
         controller_token: args.controller_token,
     });
     let calls: Arc<dyn Calls> = metrics.clone();
+    let (told, news) = tokio::sync::mpsc::unbounded_channel();
     let context = Arc::new(Context {
-        pool: Pool::new(cluster, objects.clone(), calls, args.allow_link_local),
+        pool: Pool::new(cluster, objects.clone(), calls, args.allow_link_local, told),
         events: Events::start(client.clone()),
         client,
         metrics: metrics.clone(),
@@ -104,7 +105,7 @@ pub async fn run(args: Run) -> Result<(), String> {
         concurrent: usize::from(args.concurrent),
         store_every: args.store_requeue_interval,
     };
-    let controller = Controller::new(context, settings, objects, ready).run(stopped());
+    let controller = Controller::new(context, settings, objects, ready, news).run(stopped());
     match &mut leadership {
         None => controller.await,
         Some(leadership) => tokio::select! {

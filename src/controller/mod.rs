@@ -20,7 +20,7 @@ use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
 use kube::runtime::watcher::Event;
 use kube::{Resource, ResourceExt as _};
 use serde_json::json;
-use tokio::sync::watch as signal;
+use tokio::sync::{mpsc, watch as signal};
 use tokio::task::JoinSet;
 
 use self::queue::{Queue, Urgency};
@@ -88,6 +88,8 @@ pub struct Controller {
     /// Set once everything was listed and targets were examined: before, nothing is looked at.
     started: bool,
     ready: signal::Sender<bool>,
+    /// Stores whose condition has more to say than before.
+    news: mpsc::UnboundedReceiver<StoreId>,
 }
 
 /// What the list under way of each kind has named so far: what it leaves out is gone.
@@ -100,7 +102,13 @@ struct Listing {
 
 impl Controller {
     /// A controller; `ready` is told when all is listed and the work begins.
-    pub fn new(context: Arc<Context>, settings: Settings, objects: Arc<Objects>, ready: signal::Sender<bool>) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        settings: Settings,
+        objects: Arc<Objects>,
+        ready: signal::Sender<bool>,
+        news: mpsc::UnboundedReceiver<StoreId>,
+    ) -> Self {
         Self {
             context,
             settings,
@@ -113,6 +121,7 @@ impl Controller {
             undecodable: HashMap::new(),
             started: false,
             ready,
+            news,
         }
     }
 
@@ -149,6 +158,7 @@ impl Controller {
             tokio::select! {
                 () = &mut stop => break,
                 Some(change) = changes.next() => self.take(change),
+                Some(store) = self.news.recv() => self.wake_store(&store),
                 Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => match ended {
                     Ok(ended) => self.end(ended),
                     Err(error) if error.is_panic() => {
@@ -208,7 +218,8 @@ impl Controller {
                     None => self.queue.done(&item, None),
                 },
                 Item::ExternalSecret(name) => match self.world.look(name) {
-                    Some(look) => {
+                    Some(mut look) => {
+                        look.planning = Some(context.pool.plan());
                         let (name, es) = (name.clone(), look.es.clone());
                         self.looks.spawn(async move {
                             let started = std::time::Instant::now();

@@ -305,6 +305,7 @@ impl World {
             namespace_labels: self.namespaces.get(&name.0).cloned().unwrap_or_default(),
             seen: self.targets.get(&target_of(&subject.es)).map_or(Seen::Unknown, |target| target.seen.clone()),
             memory: subject.memory.clone(),
+            planning: None,
         })
     }
 }

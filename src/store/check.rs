@@ -102,7 +102,17 @@ async fn examine(context: &Context, store: &Store) -> Verdict {
         Err(error) => return bad(format!("unable to create client: {error}")),
     };
     match client.provider.validate().await {
-        Ok(()) => good(Some(client.provider.capabilities().access.as_str()), client.registration.maintained),
+        Ok(()) => {
+            let mut verdict =
+                good(Some(client.provider.capabilities().access.as_str()), client.registration.maintained);
+            if client.fetcher.is_singly() {
+                verdict.message.push_str(
+                    "; reading key by key, since the store's batch call is denied: allow it to save calls (the \
+                     documentation of the provider names the permission)",
+                );
+            }
+            verdict
+        }
         Err(error) => bad(format!("unable to validate store: {error}")),
     }
 }

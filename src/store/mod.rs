@@ -1,10 +1,12 @@
 //! Stores: what is known of them, who may use them, and the clients that speak to them.
 //!
 //! Modules, in reading order: [`registry`] which providers there are, [`credentials`] what they log in with,
-//! [`pool`] the clients, alive as long as their spec and credentials, [`check`] the store's own condition.
+//! [`pool`] the clients, alive as long as their spec and credentials, [`fetcher`] how they are shared, [`check`] the
+//! store's own condition.
 
 pub mod check;
 pub mod credentials;
+pub mod fetcher;
 pub mod pool;
 pub mod registry;
 

@@ -5,23 +5,23 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt as _};
-use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Key, Provider, Registration, SecretBytes};
+use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Provider, Registration};
 use keyferry_provider_layers::Timeout;
+use tokio::sync::mpsc;
 
 use super::credentials::{Cluster, Dependency, Objects, Requester, Version};
+use super::fetcher::{Fetcher, Planning, PlanningGuard};
 use super::{Store, StoreId, registry};
 
 /// How long one call of a provider may take, reading and checking alike.
 const CALL_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// How many calls of one refresh are in flight at once where a store has no batch.
-const CALLS_AT_ONCE: usize = 16;
-
 /// A client, and what it was made from.
 pub struct Client {
     /// The provider, behind its layers.
     pub provider: Arc<dyn Provider>,
+    /// How its secrets are fetched.
+    pub fetcher: Arc<Fetcher>,
     /// How the provider is registered.
     pub registration: &'static Registration,
     dependencies: HashMap<Dependency, Version>,
@@ -55,13 +55,28 @@ pub struct Pool {
     objects: Arc<Objects>,
     calls: Arc<dyn Calls>,
     allow_link_local: bool,
+    planning: Arc<Planning>,
+    news: mpsc::UnboundedSender<StoreId>,
     slots: Mutex<HashMap<Slot, Arc<tokio::sync::Mutex<Held>>>>,
 }
 
 impl Pool {
-    /// An empty pool. `objects` is where changes of credentials show.
-    pub fn new(cluster: Arc<Cluster>, objects: Arc<Objects>, calls: Arc<dyn Calls>, allow_link_local: bool) -> Self {
-        Self { cluster, objects, calls, allow_link_local, slots: Mutex::default() }
+    /// An empty pool. `objects` is where changes of credentials show; `news` is told of stores whose condition has
+    /// more to say than before.
+    pub fn new(
+        cluster: Arc<Cluster>,
+        objects: Arc<Objects>,
+        calls: Arc<dyn Calls>,
+        allow_link_local: bool,
+        news: mpsc::UnboundedSender<StoreId>,
+    ) -> Self {
+        let planning = Arc::new(Planning::default());
+        Self { cluster, objects, calls, allow_link_local, planning, news, slots: Mutex::default() }
+    }
+
+    /// A look begins that may fetch.
+    pub fn plan(&self) -> PlanningGuard {
+        self.planning.begin()
     }
 
     /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
@@ -121,22 +136,13 @@ impl Pool {
         };
         let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
-        Ok(Client {
-            provider: Arc::new(Timeout::new(provider, CALL_TIMEOUT)),
-            registration,
-            dependencies: requester.dependencies(),
-        })
-    }
-
-    /// Fetches distinct `keys`; answers each.
-    pub async fn fetch(&self, client: &Client, keys: Vec<Key>) -> HashMap<Key, Result<SecretBytes, Error>> {
-        let size = client.provider.capabilities().max_batch.max(1);
-        let batches: Vec<Vec<Key>> = keys.chunks(size).map(<[Key]>::to_vec).collect();
-        let calls = batches.into_iter().map(|batch| async move {
-            let answer = client.provider.fetch(&batch).await;
-            answers(batch, answer)
-        });
-        stream::iter(calls).buffer_unordered(CALLS_AT_ONCE).flat_map(stream::iter).collect().await
+        let provider: Arc<dyn Provider> = Arc::new(Timeout::new(provider, CALL_TIMEOUT));
+        let (news, id) = (self.news.clone(), store.id.clone());
+        let on_singly = move || {
+            let _ = news.send(id.clone()); // nobody listens any more when the process ends
+        };
+        let fetcher = Fetcher::new(provider.clone(), self.planning.clone(), on_singly);
+        Ok(Client { provider, fetcher, registration, dependencies: requester.dependencies() })
     }
 
     /// The stores that log in with this object, or tried to.
@@ -153,20 +159,5 @@ impl Pool {
     /// Lets go of the clients of a store that is gone.
     pub fn forget(&self, store: &StoreId) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| id != store);
-    }
-}
-
-/// One answer per key, whatever the provider made of the batch.
-fn answers(
-    batch: Vec<Key>,
-    answer: Result<Vec<Result<SecretBytes, Error>>, Error>,
-) -> Vec<(Key, Result<SecretBytes, Error>)> {
-    match answer {
-        Ok(results) if results.len() == batch.len() => batch.into_iter().zip(results).collect(),
-        Ok(_) => {
-            let error = Error::new(ErrorKind::Malformed, "the provider left keys of the batch unanswered");
-            batch.into_iter().map(|key| (key, Err(error.clone()))).collect()
-        }
-        Err(error) => batch.into_iter().map(|key| (key, Err(error.clone()))).collect(),
     }
 }

@@ -34,6 +34,7 @@ use crate::events::Events;
 use crate::hash::{self, StringMap};
 use crate::kubernetes::{self, LiveSecret};
 use crate::store::credentials::{Dependency, Kind};
+use crate::store::fetcher::PlanningGuard;
 use crate::store::pool::{Client, Pool};
 use crate::store::{Store, StoreId};
 use crate::{clock, metrics};
@@ -110,6 +111,8 @@ pub struct Look {
     pub seen: Seen,
     /// What is remembered.
     pub memory: Memory,
+    /// Let go once it is clear what is fetched: until then, others' batches wait for ours.
+    pub planning: Option<PlanningGuard>,
 }
 
 /// What a look came to.
@@ -368,7 +371,10 @@ impl Work<'_> {
             wanted.entry(&request.store.id).or_insert_with(|| (&request.store, BTreeSet::new())).1.insert(&request.key);
         }
         let pool = &self.context.pool;
-        let asked = wanted.into_iter().map(|(id, (store, keys))| async move {
+        // Whoever still plans holds up the batches of all: from here on it is said store by store.
+        let guards: Vec<_> = wanted.iter().map(|_| pool.plan()).collect();
+        self.look.planning = None;
+        let asked = wanted.into_iter().zip(guards).map(|((id, (store, keys)), guard)| async move {
             let keys: Vec<Key> = keys.into_iter().cloned().collect();
             let client = match pool.client(store, Some(namespace)).await {
                 Ok(client) => client,
@@ -377,7 +383,7 @@ impl Work<'_> {
                     return (id, None, keys.into_iter().map(|key| (key, Err(error.clone()))).collect());
                 }
             };
-            let answers = pool.fetch(&client, keys).await;
+            let answers = client.fetcher.fetch(namespace, keys, Some(guard)).await;
             (id, Some(client), answers)
         });
         let mut all = Answers::default();

@@ -24,6 +24,9 @@ pub enum ErrorKind {
     Invalid,
     /// The answer is not what this store's API promises, or the value is not of the form that was asked for.
     Malformed,
+    /// We may read secrets, but not several in one call: a permission of its own in some stores. The same keys, asked
+    /// for one by one, may well be answered.
+    BatchDenied,
     /// This store cannot do that.
     Unsupported,
     /// A credential of a ClusterSecretStore has no namespace and there is none to take it from: the store can be
@@ -46,6 +49,7 @@ impl ErrorKind {
             Self::Tls => "tls",
             Self::Invalid => "invalid",
             Self::Malformed => "malformed",
+            Self::BatchDenied => "batch_denied",
             Self::Unsupported => "unsupported",
             Self::Referent => "referent",
             Self::Unverified => "unverified",

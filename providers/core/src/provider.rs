@@ -89,10 +89,16 @@ pub trait Provider: Send + Sync {
     /// What this store can do. Constant for the life of the provider.
     fn capabilities(&self) -> Capabilities;
 
-    /// Fetches up to [`Capabilities::max_batch`] distinct keys.
+    /// Whether `key` may travel in one [`fetch`](Provider::fetch) with these, of which there is at least one.
+    fn joins(&self, batch: &[Key], _key: &Key) -> bool {
+        batch.len() < self.capabilities().max_batch
+    }
+
+    /// Fetches up to [`Capabilities::max_batch`] distinct keys, each of which [`joins`](Provider::joins) the others.
     ///
     /// - Answers one result per key, in the order of `keys`; an error of one key never touches another's result.
-    /// - The outer error is for a call that failed as a whole.
+    /// - The outer error is for a call that failed as a whole;
+    ///   [`BatchDenied`](crate::ErrorKind::BatchDenied) where only several at once are refused.
     /// - A key that the store says does not exist is [`NotFound`](crate::ErrorKind::NotFound), and nothing else is:
     ///   a key that an answer simply leaves out is [`Malformed`](crate::ErrorKind::Malformed).
     /// - A key that asks for a version or metadata where the capability is off is
