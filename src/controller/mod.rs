@@ -41,14 +41,16 @@ pub struct Settings {
     pub secret_stores: bool,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
-    /// How many ExternalSecrets are worked on at once.
-    pub concurrent: usize,
     /// How often a healthy store is checked.
     pub store_every: Duration,
 }
 
 /// The longest sleep: a wall clock that is set must not leave the queue asleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
+
+/// How many looks are under way at once. Most of them wait for a store, where they fill each other's batches; what they
+/// ask of the API server is bounded apart.
+const LOOKS_AT_ONCE: usize = 10_000;
 
 /// How long looks under way may take to end when the controller stops.
 const GRACE: Duration = Duration::from_secs(20);
@@ -195,7 +197,7 @@ impl Controller {
     }
 
     fn has_room(&self) -> bool {
-        self.looks.len() < self.settings.concurrent
+        self.looks.len() < LOOKS_AT_ONCE
     }
 
     fn spawn(&mut self) {
@@ -249,6 +251,7 @@ impl Controller {
             self.context.metrics.forget_external_secret(name);
             return self.queue.done(&item, None);
         };
+        subject.looking = false;
         subject.standing = match &report.outcome {
             Outcome::Holding => Standing::Held,
             Outcome::Failed(_) => Standing::Failed,

@@ -46,6 +46,8 @@ pub struct Subject {
     pub memory: Memory,
     /// How it stands.
     pub standing: Standing,
+    /// Whether a look is under way, which judges by what was known when it began.
+    pub looking: bool,
 }
 
 /// A store that is looked after.
@@ -92,12 +94,14 @@ impl World {
         let same_object = |subject: &Subject| subject.es.metadata.uid == es.metadata.uid;
         let mut memory = Memory::default();
         let mut standing = Standing::New;
+        let mut looking = false;
         let mut changed = true;
         if let Some(before) = &before {
             self.unindex(&name, &before.es.clone());
             if same_object(before) {
                 memory = before.memory.clone();
                 standing = before.standing;
+                looking = before.looking;
                 changed = !same_but_for_status(&before.es.metadata, &es.metadata);
                 if before.es.target_name() != es.target_name() {
                     memory.target = None;
@@ -112,7 +116,7 @@ impl World {
             .entry(target_of(&es))
             .or_insert_with(|| Target { seen: Seen::Unknown, writers: BTreeSet::new() });
         target.writers.insert(name.clone());
-        self.subjects.insert(name, Subject { es: Arc::new(es), memory, standing });
+        self.subjects.insert(name, Subject { es: Arc::new(es), memory, standing, looking });
         changed
     }
 
@@ -285,13 +289,16 @@ impl World {
         self.subjects.keys().filter(|name| name.0 == namespace && self.is_troubled(name)).cloned().collect()
     }
 
+    /// Also while a look is under way: it may come to wait for, or to fail by, what has just changed.
     fn is_troubled(&self, name: &Name) -> bool {
-        self.subjects.get(name).is_some_and(|subject| matches!(subject.standing, Standing::Held | Standing::Failed))
+        let troubled = |subject: &Subject| matches!(subject.standing, Standing::Held | Standing::Failed);
+        self.subjects.get(name).is_some_and(|subject| troubled(subject) || subject.looking)
     }
 
-    /// All that is known of an ExternalSecret.
-    pub fn look(&self, name: &Name) -> Option<Look> {
-        let subject = self.subjects.get(name)?;
+    /// All that is known of an ExternalSecret, for a look that begins now.
+    pub fn look(&mut self, name: &Name) -> Option<Look> {
+        let subject = self.subjects.get_mut(name)?;
+        subject.looking = true;
         let stores: BTreeMap<_, _> = stores_of(&subject.es)
             .into_iter()
             .filter_map(|id| {
@@ -375,6 +382,19 @@ mod tests {
         other.metadata.uid = Some("v".into());
         assert!(world.put_external_secret(other));
         assert_eq!(world.subject(&name("e")).unwrap().memory.failures, 0);
+    }
+
+    #[test]
+    fn what_changes_during_a_look_wakes() {
+        let mut world = World::default();
+        world.put_external_secret(es("t", "s"));
+        let store = StoreId { namespace: Some("ns".into()), name: "s".into() };
+        assert!(world.troubled_users(&store).is_empty());
+        world.look(&name("e")).unwrap();
+        assert_eq!(world.troubled_users(&store), [name("e")]);
+        assert_eq!(world.troubled_in("ns"), [name("e")]);
+        world.subject_mut(&name("e")).unwrap().looking = false;
+        assert!(world.troubled_users(&store).is_empty());
     }
 
     #[test]
