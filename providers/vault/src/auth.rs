@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use keyferry_provider_core::{Credentials, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, json};
 use reqwest::header::HeaderValue;
+use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use crate::client::{Answer, Call, Client, Complaint, Ticket, shared};
@@ -21,7 +22,7 @@ use crate::config::{Jwt, Method, RoleId, invalid};
 const SEEN_GOOD_FOR: Duration = Duration::from_secs(5);
 
 /// How soon after a login that a refused token led to there may be another such, for tokens whose policies keep them
-/// from looking themselves up: of those we can't tell denied from revoked.
+/// from looking themselves up, on a server that does not say so: of those we can't tell denied from revoked.
 const BETWEEN_REPLACEMENTS: Duration = Duration::from_secs(60);
 
 /// How long to go on with a token whose renewal failed for a passing reason, before renewing is tried again.
@@ -86,6 +87,14 @@ impl Session {
         self.used_up() || self.lease.is_some_and(|lease| now >= lease.end)
     }
 
+    /// Whether a refusal is taken for one of policies, without asking the server about the token.
+    fn believed(&self, now: Instant) -> bool {
+        match *lock(&self.seen_good) {
+            Some(seen) => now < seen + SEEN_GOOD_FOR,
+            None => self.replaces_refused && now < self.since + BETWEEN_REPLACEMENTS,
+        }
+    }
+
     fn used_up(&self) -> bool {
         self.uses.as_ref().is_some_and(|left| left.load(Ordering::Relaxed) <= 0)
     }
@@ -111,11 +120,13 @@ impl Auth {
     pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
         let session = self.session().await?;
         let answer = self.send_as(&session, call).await?;
-        if answer.status != 403 || self.known(&session).await? {
+        if answer.status != 403 {
             return Ok(answer);
         }
-        let session = self.replace(&session).await?;
-        self.send_as(&session, call).await
+        match self.after_refusal(&session).await? {
+            None => Ok(answer),
+            Some(next) => self.send_as(&next, call).await,
+        }
     }
 
     /// Checks that the server knows the token.
@@ -124,12 +135,13 @@ impl Auth {
         let answer = self.look_up(&session).await?;
         match (answer.status, &self.method) {
             (200, _) => Ok(()),
+            (403, _) if answer.complaint() == Complaint::Policies => Ok(()), // known, if not free to look
             (403, Method::None) => Err(Error::new(
                 ErrorKind::Unauthenticated,
                 format!("{} wants a token: set spec.provider.vault.auth", self.client.host()),
             )),
-            // The new login itself shows that all is well, even if its policies do not allow it to be looked up.
-            (403, _) => self.replace(&session).await.map(|_| ()),
+            // The new login itself shows that all is well.
+            (403, _) => self.replace(&session, &self.gate.lock().await).await.map(|_| ()),
             _ => Err(self.path_error(&answer, "auth/token/lookup-self")),
         }
     }
@@ -170,23 +182,25 @@ impl Auth {
         Ok(self.keep(next))
     }
 
-    /// Whether the server knows the session's token, so that a refusal is about its policies.
-    async fn known(&self, session: &Session) -> Result<bool, Error> {
-        let now = Instant::now();
-        let believed = match *lock(&session.seen_good) {
-            Some(seen) => now < seen + SEEN_GOOD_FOR,
-            None => session.replaces_refused && now < session.since + BETWEEN_REPLACEMENTS,
-        };
-        if believed || matches!(self.method, Method::None) {
-            return Ok(true);
+    /// After a call was refused: the session to make it with again, or `None` where the token is not to blame.
+    async fn after_refusal(&self, session: &Arc<Session>) -> Result<Option<Arc<Session>>, Error> {
+        if matches!(self.method, Method::None) || session.believed(Instant::now()) {
+            return Ok(None);
+        }
+        let gate = self.gate.lock().await;
+        // While we waited the token may have been replaced, or looked up.
+        match self.current() {
+            Some(current) if current.ticket.token != session.ticket.token => return Ok(Some(current)),
+            _ if session.believed(Instant::now()) => return Ok(None),
+            _ => {}
         }
         let answer = self.look_up(session).await?;
-        match answer.status {
-            200 => {
+        match (answer.status, answer.complaint()) {
+            (200, _) | (403, Complaint::Policies) => {
                 *lock(&session.seen_good) = Some(Instant::now());
-                Ok(true)
+                Ok(None)
             }
-            403 => Ok(false),
+            (403, _) => self.replace(session, &gate).await.map(Some),
             _ => Err(self.path_error(&answer, "auth/token/lookup-self")),
         }
     }
@@ -204,9 +218,8 @@ impl Auth {
     }
 
     /// A new session in place of one that the server refuses, by a new login unless somebody else has just made it.
-    async fn replace(&self, refused: &Arc<Session>) -> Result<Arc<Session>, Error> {
-        let _gate = self.gate.lock().await;
-        if let Some(current) = self.current().filter(|current| current.ticket != refused.ticket) {
+    async fn replace(&self, refused: &Session, _: &MutexGuard<'_, ()>) -> Result<Arc<Session>, Error> {
+        if let Some(current) = self.current().filter(|current| current.ticket.token != refused.ticket.token) {
             return Ok(current);
         }
         let next = self.log_in(true).await?;
@@ -215,7 +228,7 @@ impl Auth {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
                 "the server does not accept the token of spec.provider.vault.auth.tokenSecretRef: it is wrong, has \
-                 expired or was revoked, or its policies do not allow auth/token/lookup-self",
+                 expired or was revoked",
             ));
         }
         // Whether it can look itself up decides how it is judged when a call is denied; a counted use is too dear.
@@ -374,7 +387,8 @@ impl Auth {
         match (answer.status, answer.complaint()) {
             (404, Complaint::NoRoute) => invalid(format!("no login method is mounted at {mount}")),
             (404, Complaint::NoNamespace) => invalid(
-                "the namespace of the login does not exist: check spec.provider.vault.auth.namespace and spec.provider.vault.namespace",
+                "the namespace of the login does not exist: check spec.provider.vault.auth.namespace and \
+                 spec.provider.vault.namespace",
             ),
             _ => self.client.status_error(answer),
         }

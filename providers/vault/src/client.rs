@@ -82,6 +82,11 @@ pub enum Complaint {
     NoRoute,
     /// There is no such namespace.
     NoNamespace,
+    /// The token is known, and its policies do not allow this. A token that is not known gets other words, so where
+    /// these are missing nothing is known.
+    Policies,
+    /// An engine of version 2 is young, and busy with setting itself up.
+    Upgrading,
     /// Something else.
     Other,
     /// There is no list of errors: this is not Vault speaking, or it speaks of something else.
@@ -264,8 +269,12 @@ impl Answer {
         let first = errors.first().map(|error| json::to_bytes(error));
         match first.as_ref().map(|text| text.expose_str().unwrap_or_default()) {
             None => Complaint::Nothing,
-            Some(text) if text.starts_with("no handler for route") => Complaint::NoRoute,
-            Some(text) if text.starts_with("namespace not found") => Complaint::NoNamespace,
+            Some(text) if text.contains("no handler for route") => Complaint::NoRoute,
+            Some(text) if text.contains("namespace not found") => Complaint::NoNamespace,
+            Some(text) if text.starts_with("1 error occurred") && text.contains("* permission denied") => {
+                Complaint::Policies
+            }
+            Some(text) if text.contains("from non-versioned to versioned data") => Complaint::Upgrading,
             Some(_) => Complaint::Other,
         }
     }
@@ -424,7 +433,8 @@ fn tls_error(error: &rustls::Error, host: &str) -> Error {
         ) => format!("{host} wants another client certificate: check spec.provider.vault.tls"),
         Tls::AlertReceived(_) | Tls::PeerIncompatible(_) => {
             format!(
-                "{host} and we agree on no TLS version or cipher, or it wants a client certificate (spec.provider.vault.tls)"
+                "{host} and we agree on no TLS version or cipher, or it wants a client certificate: see \
+                 spec.provider.vault.tls"
             )
         }
         _ => format!("the TLS handshake with {host} failed"),
@@ -441,12 +451,16 @@ mod tests {
     }
 
     #[test]
-    fn complaints_are_known_by_their_beginning() {
+    fn complaints_are_known_by_their_words() {
         for (body, expected) in [
             (r#"{"errors":[]}"#, Complaint::Nothing),
             (r#"{"errors":["no handler for route \"x\". route entry not found."]}"#, Complaint::NoRoute),
             (r#"{"errors":["namespace not found"]}"#, Complaint::NoNamespace),
+            (r#"{"errors":["1 error occurred:\n\t* no handler for route 'x'\n\n"]}"#, Complaint::NoRoute),
+            (r#"{"errors":["Upgrading from non-versioned to versioned data. Wait."]}"#, Complaint::Upgrading),
             (r#"{"errors":["permission denied"]}"#, Complaint::Other),
+            (r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#, Complaint::Policies),
+            (r#"{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}"#, Complaint::Other),
             (r#"{"errors":[{"no":"text"}]}"#, Complaint::Other),
             (r#"{"errors":null}"#, Complaint::NotAList),
             (r#"{"errors":"none"}"#, Complaint::NotAList),

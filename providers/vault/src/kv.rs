@@ -117,15 +117,19 @@ fn error(client: &Client, place: &Place, path: &str, answer: &Answer) -> Error {
         (404, Complaint::NoNamespace) => invalid("the namespace does not exist: check spec.provider.vault.namespace"),
         // With a warning and no data: a path that no version 2 engine has, which is how a store of version 1 meets one.
         (404, Complaint::NotAList) if warns(answer) && place.version() == KvVersion::V1 => invalid(format!(
-            "the KV engine at {mount:?} is of version 2: set spec.provider.vault.version to v2, or begin keys with its data/"
+            "the KV engine at {mount:?} is of version 2: set spec.provider.vault.version to v2, or begin keys with \
+             data/"
         )),
         (404, Complaint::NotAList) if warns(answer) => invalid(format!(
             "{path} is no path of a secret: check that spec.provider.vault.path is the whole mount and nothing more"
         )),
         (404 | 405, Complaint::Other) => invalid(format!("{path} can't be read: check spec.provider.vault.path")),
-        (400, Complaint::Nothing | Complaint::NoRoute | Complaint::NoNamespace | Complaint::Other) => {
-            invalid(format!("the server takes {path} for no valid request"))
+        (400, Complaint::NotAList) => client.status_error(answer),
+        // For a moment after it was mounted or turned into version 2.
+        (400, Complaint::Upgrading) => {
+            Error::new(ErrorKind::Unavailable, format!("the KV engine at {mount:?} is still setting itself up"))
         }
+        (400, _) => invalid(format!("the server takes {path} for no valid request")),
         _ => client.status_error(answer),
     }
 }

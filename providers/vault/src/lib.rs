@@ -167,6 +167,7 @@ fn concerns_all(kind: ErrorKind) -> bool {
         | ErrorKind::Denied
         | ErrorKind::Invalid
         | ErrorKind::Malformed
+        | ErrorKind::BatchDenied
         | ErrorKind::Unsupported => false,
     }
 }

@@ -37,6 +37,7 @@ async fn every_status_has_its_kind_and_a_next_step() {
         (403, errors("permission denied"), ErrorKind::Denied, "must allow read on secret/data/app"),
         (403, HTML.into(), ErrorKind::Denied, "in front of the Vault"),
         (400, errors("bad"), ErrorKind::Invalid, "no valid request"),
+        (400, errors("Upgrading from non-versioned to versioned data."), ErrorKind::Unavailable, "setting itself up"),
         (400, "Client sent an HTTP request to an HTTPS server.\n".into(), ErrorKind::Tls, "https://"),
         (401, HTML.into(), ErrorKind::Unauthenticated, "in front of the Vault"),
         (405, errors("unsupported operation"), ErrorKind::Invalid, "can't be read"),

@@ -16,7 +16,8 @@ async fn headers_of_a_read() {
     let store = double
         .store(json!({
             "namespace": "team/a", "readYourWrites": true, "forwardInconsistent": true,
-            "headers": {"X-Plain": "one", "X-Object": {"value": "two"}, "X-Secret": {"secretKeyRef": {"name": "token", "key": "key"}}},
+            "headers": {"X-Plain": "one", "X-Object": {"value": "two"},
+                "X-Secret": {"secretKeyRef": {"name": "token", "key": "key"}}},
         }))
         .await;
     fetch(&*store, "a b/ü").await.unwrap();
@@ -68,7 +69,8 @@ async fn a_login_and_the_state_it_left() {
     })
     .await;
     let mut spec = json!({"server": double.url(), "path": "secret", "namespace": "child",
-        "auth": {"namespace": "parent", "appRole": {"roleRef": {"name": "r", "key": "k"}, "secretRef": {"name": "s", "key": "k"}}}});
+        "auth": {"namespace": "parent", "appRole": {"roleRef": {"name": "r", "key": "k"},
+            "secretRef": {"name": "s", "key": "k"}}}});
     let credentials = || MapCredentials::new().with("r/k", "role\n").with("s/k", "se\"cr\\et-ü\n");
     for (wanted, index) in [(json!(true), Some("state-1")), (json!(null), None)] {
         spec["readYourWrites"] = wanted;

@@ -157,9 +157,38 @@ async fn logins_that_give_no_token() {
         (json!({"client_token": "", "mfa_requirement": {"id": CANARY}}), ErrorKind::Unauthenticated, "second factor"),
     ] {
         let double = Double::new(move |_| answer(200, json!({"auth": auth}))).await;
-        let spec = json!({"server": double.url(), "auth": {"appRole": {"roleId": "r", "secretRef": {"name": "s", "key": "k"}}}});
+        let spec = json!({"server": double.url(),
+            "auth": {"appRole": {"roleId": "r", "secretRef": {"name": "s", "key": "k"}}}});
         let error = double::build(spec, MapCredentials::new().with("s/k", CANARY)).await.err().unwrap();
         expect(&error, kind, words);
+    }
+}
+
+#[tokio::test]
+async fn where_denied_and_revoked_look_alike_there_is_one_login_a_minute() {
+    let logins = AtomicUsize::new(0);
+    let double = Double::new(move |request| match request.line.as_str() {
+        "POST /v1/auth/approle/login" => {
+            let token = format!("{CANARY}-{}", logins.fetch_add(1, Ordering::SeqCst));
+            answer(200, json!({"auth": {"client_token": token, "lease_duration": 30000, "renewable": true}}))
+        }
+        _ => answer(403, json!({"errors": ["no"]})),
+    })
+    .await;
+    let counter = Arc::new(Counter::default());
+    crypto();
+    let spec = json!({"server": double.url(), "path": "secret",
+        "auth": {"appRole": {"roleId": "r", "secretRef": {"name": "s", "key": "k"}}}});
+    let credentials = MapCredentials::new().with("s/k", CANARY);
+    let store = (REGISTRATION.build)(&spec, context_with(credentials, counter.clone())).await.unwrap();
+    counter.take();
+    for _ in 0..2 {
+        for _ in 0..20 {
+            expect(&fetch(&*store, "app").await.unwrap_err(), ErrorKind::Denied, "secret/data/app");
+        }
+        // The first read finds the token refused, as does the look at the new one.
+        assert_eq!(counter.take(), "!LookupSelf 2, !ReadSecretData 21, Login 1");
+        pass(61).await;
     }
 }
 

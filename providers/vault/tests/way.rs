@@ -154,7 +154,8 @@ async fn certificates() {
 async fn client_certificates() {
     let (ca, clients) = (Ca::new(), Ca::new());
     let server = server(&ca.sign("127.0.0.1", (2020, 2100)), Some(&clients)).await;
-    let spec = |tls: Value| json!({"server": format!("https://{}", server.address), "path": "secret", "caBundle": ca.pem, "tls": tls});
+    let url = format!("https://{}", server.address);
+    let spec = |tls: Value| json!({"server": url, "path": "secret", "caBundle": ca.pem, "tls": tls});
     let named = || json!({"certSecretRef": {"name": "mine"}, "keySecretRef": {"name": "mine"}});
     let with = |leaf: &Leaf| {
         MapCredentials::new().with("mine/tls.crt", &leaf.pem).with("mine/tls.key", leaf.key.serialize_pem())
