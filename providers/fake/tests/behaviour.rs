@@ -16,11 +16,8 @@ struct Spec(Mutex<Vec<Value>>);
 impl Fixture for Spec {
     async fn provider(&self) -> Arc<dyn Provider> {
         let spec = json!({"data": *self.0.lock().unwrap()});
-        let ctx = BuildContext {
-            credentials: Arc::new(MapCredentials::new()),
-            calls: Arc::new(()),
-            allow_link_local: false,
-        };
+        let ctx =
+            BuildContext { credentials: Arc::new(MapCredentials::new()), calls: Arc::new(()), allow_link_local: false };
         (REGISTRATION.build)(&spec, ctx).await.unwrap()
     }
 
