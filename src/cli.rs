@@ -58,7 +58,7 @@ pub struct Run {
     /// The controller class: stores with another spec.controller are left alone
     #[arg(long, default_value = "default", value_name = "CLASS")]
     pub controller_class: String,
-    /// How many ExternalSecrets and stores are worked on at once
+    /// How many requests of syncs go to the API server at once; waiting for stores is not counted
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
     pub concurrent: u16,
 
@@ -128,10 +128,10 @@ pub struct Run {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Taken for compatibility, without effect")]
 pub struct Accepted {
-    /// keyferry bounds its requests by --concurrent
+    /// requests are bounded by --concurrent
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub client_qps: Option<f64>,
-    /// keyferry bounds its requests by --concurrent
+    /// requests are bounded by --concurrent
     #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub client_burst: Option<f64>,
     /// log times are RFC 3339

@@ -1,14 +1,34 @@
 //! Speaking to the API server: problems in our own words, and Secrets that zero themselves.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_provider_core::SecretBytes;
+use tokio::sync::Semaphore;
 use zeroize::Zeroize as _;
 
 /// How long one request may take. The API server itself gives up after 60 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// How many requests of syncs are under way at once. Requests that wait for a store hold none, so that a slow store
+/// delays nobody else's writes.
+#[derive(Clone)]
+pub struct Slots(Arc<Semaphore>);
+
+impl Slots {
+    /// As many as this.
+    pub fn new(slots: usize) -> Self {
+        Self(Arc::new(Semaphore::new(slots)))
+    }
+
+    /// Runs one request when there is room for it.
+    pub async fn run<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Problem> {
+        let _slot = self.0.acquire().await;
+        timely(request).await
+    }
+}
 
 /// Runs one request, and gives up on a server that never answers.
 pub async fn timely<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Problem> {

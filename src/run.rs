@@ -13,6 +13,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::cli::{LogFormat, Run};
 use crate::controller::{Controller, Settings};
 use crate::events::Events;
+use crate::kubernetes::Slots;
 use crate::leader::{self, Election};
 use crate::metrics::Metrics;
 use crate::store::credentials::{Cluster, Objects};
@@ -90,6 +91,7 @@ pub async fn run(args: Run) -> Result<(), String> {
     let context = Arc::new(Context {
         pool: Pool::new(cluster, objects.clone(), calls, args.allow_link_local, told),
         events: Events::start(client.clone()),
+        slots: Slots::new(usize::from(args.concurrent)),
         client,
         metrics: metrics.clone(),
         class: args.controller_class,
@@ -102,7 +104,6 @@ pub async fn run(args: Run) -> Result<(), String> {
         scope: Some(args.namespace).filter(|namespace| !namespace.is_empty()),
         secret_stores: args.enable_secret_store_reconciler,
         cluster_stores: args.enable_cluster_store_reconciler,
-        concurrent: usize::from(args.concurrent),
         store_every: args.store_requeue_interval,
     };
     let controller = Controller::new(context, settings, objects, ready, news).run(stopped());

@@ -32,7 +32,7 @@ use self::render::{Answers, Data};
 use crate::cli::Adopt;
 use crate::events::Events;
 use crate::hash::{self, StringMap};
-use crate::kubernetes::{self, LiveSecret};
+use crate::kubernetes::{LiveSecret, Problem, Slots};
 use crate::store::credentials::{Dependency, Kind};
 use crate::store::fetcher::PlanningGuard;
 use crate::store::pool::{Client, Pool};
@@ -46,6 +46,8 @@ const STATUS_RETRY: Duration = Duration::from_secs(5);
 pub struct Context {
     /// The API server.
     pub client: kube::Client,
+    /// How many requests go to it at once.
+    pub slots: Slots,
     /// The clients of stores.
     pub pool: Pool,
     /// Where events go.
@@ -138,7 +140,7 @@ pub async fn run(context: &Context, look: Look) -> Report {
     );
     let mut work = Work {
         context,
-        output: Output::new(&context.client, &es, context.adopt),
+        output: Output::new(&context.client, &context.slots, &es, context.adopt),
         version: &version,
         began,
         look,
@@ -168,7 +170,7 @@ pub async fn run(context: &Context, look: Look) -> Report {
     };
     let mut status = record::status(&es, &outcome, &version, began);
     if let Some(wanted) = &status
-        && let Err(problem) = write_status(&context.client, &es, wanted).await
+        && let Err(problem) = write_status(context, &es, wanted).await
     {
         // The next look finds the same difference, and writes it then.
         tracing::warn!(namespace = es.metadata.namespace, name = es.metadata.name, %problem, "could not write the status");
@@ -416,7 +418,7 @@ impl Work<'_> {
         let kept: Vec<&String> = finalizers.iter().filter(|f| *f != names::FINALIZER_EXTERNAL_SECRET).collect();
         let metadata =
             json!({"uid": es.metadata.uid, "resourceVersion": es.metadata.resource_version, "finalizers": kept});
-        let problem = patch(&self.context.client, es, &json!({"metadata": metadata})).await;
+        let problem = patch(self.context, es, &json!({"metadata": metadata})).await;
         match problem {
             Ok(()) => Ok(Outcome::Released),
             Err(problem) if problem.is_not_found() => Ok(Outcome::Released),
@@ -476,26 +478,18 @@ fn blank(mut failure: Failure, values: &[SecretBytes]) -> Failure {
     failure
 }
 
-async fn write_status(
-    client: &kube::Client,
-    es: &ExternalSecret,
-    status: &ExternalSecretStatus,
-) -> Result<(), kubernetes::Problem> {
+async fn write_status(context: &Context, es: &ExternalSecret, status: &ExternalSecretStatus) -> Result<(), Problem> {
     let api: Api<ExternalSecret> =
-        Api::namespaced(client.clone(), es.metadata.namespace.as_deref().unwrap_or_default());
+        Api::namespaced(context.client.clone(), es.metadata.namespace.as_deref().unwrap_or_default());
     // With the UID, so that an object which took the place of this one is not told what is not so.
     let patch = json!({"metadata": {"uid": es.metadata.uid}, "status": status});
     let name = es.metadata.name.as_deref().unwrap_or_default();
-    kubernetes::timely(api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
+    context.slots.run(api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
 }
 
-async fn patch(
-    client: &kube::Client,
-    es: &ExternalSecret,
-    patch: &serde_json::Value,
-) -> Result<(), kubernetes::Problem> {
+async fn patch(context: &Context, es: &ExternalSecret, patch: &serde_json::Value) -> Result<(), Problem> {
     let api: Api<ExternalSecret> =
-        Api::namespaced(client.clone(), es.metadata.namespace.as_deref().unwrap_or_default());
+        Api::namespaced(context.client.clone(), es.metadata.namespace.as_deref().unwrap_or_default());
     let name = es.metadata.name.as_deref().unwrap_or_default();
-    kubernetes::timely(api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
+    context.slots.run(api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
 }

@@ -13,13 +13,14 @@ use super::outcome::{Change, Failure, Retry, headline};
 use super::render::Data;
 use crate::cli::Adopt;
 use crate::hash;
-use crate::kubernetes::{self, LiveSecret, Problem};
+use crate::kubernetes::{LiveSecret, Problem, Slots};
 
 /// The Secret that one ExternalSecret writes.
 pub struct Output<'a> {
     es: &'a ExternalSecret,
     api: Api<Secret>,
     adopt: Adopt,
+    slots: &'a Slots,
 }
 
 /// A target as it was read or written: UID and resourceVersion.
@@ -38,9 +39,9 @@ pub struct Applied {
 
 impl<'a> Output<'a> {
     /// The output of `es`.
-    pub fn new(client: &kube::Client, es: &'a ExternalSecret, adopt: Adopt) -> Self {
+    pub fn new(client: &kube::Client, slots: &'a Slots, es: &'a ExternalSecret, adopt: Adopt) -> Self {
         let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
-        Self { es, api: Api::namespaced(client.clone(), namespace), adopt }
+        Self { es, api: Api::namespaced(client.clone(), namespace), adopt, slots }
     }
 
     fn name(&self) -> &str {
@@ -54,7 +55,7 @@ impl<'a> Output<'a> {
 
     /// Reads the target.
     pub async fn observe(&self) -> Result<Option<LiveSecret>, Failure> {
-        let found = kubernetes::timely(self.api.get_opt(self.name())).await;
+        let found = self.slots.run(self.api.get_opt(self.name())).await;
         Ok(found.map_err(|problem| self.failure(headline::UPDATE, &problem))?.map(LiveSecret::new))
     }
 
@@ -74,10 +75,10 @@ impl<'a> Output<'a> {
                     return Ok(Applied { change: Change::Nothing, version, adopted: None });
                 }
                 Desired::Create(secret) => {
-                    (kubernetes::timely(self.api.create(&manager, secret.get())).await, Change::Created, None)
+                    (self.slots.run(self.api.create(&manager, secret.get())).await, Change::Created, None)
                 }
                 Desired::Update { secret, adopted } => {
-                    let written = kubernetes::timely(self.api.replace(self.name(), &manager, secret.get())).await;
+                    let written = self.slots.run(self.api.replace(self.name(), &manager, secret.get())).await;
                     (written, Change::Updated, adopted)
                 }
             };
@@ -99,7 +100,7 @@ impl<'a> Output<'a> {
     /// Deletes the target, where the ExternalSecret controls it. Answers whether there was one to delete.
     pub async fn remove(&self) -> Result<bool, Failure> {
         let failed = |problem: &Problem| self.failure(headline::DELETE, problem);
-        let found = kubernetes::timely(self.api.get_opt(self.name())).await.map_err(|problem| failed(&problem))?;
+        let found = self.slots.run(self.api.get_opt(self.name())).await.map_err(|problem| failed(&problem))?;
         let Some(secret) = found.map(LiveSecret::new) else { return Ok(false) };
         desired::check_touchable(&secret)?;
         if !is_controlled_by(self.es, secret.get()) {
@@ -122,7 +123,7 @@ impl<'a> Output<'a> {
             metadata.name.as_deref().unwrap_or_default(),
         );
         let selector = ListParams::default().labels(&format!("{}={created_by}", names::LABEL_CREATED_BY));
-        let found = kubernetes::timely(self.api.list_metadata(&selector)).await.map_err(|problem| failed(&problem))?;
+        let found = self.slots.run(self.api.list_metadata(&selector)).await.map_err(|problem| failed(&problem))?;
         let mut removed = Vec::new();
         for other in found.items.into_iter().filter(|other| other.metadata.name.as_deref() != Some(self.name())) {
             let other = Secret { metadata: other.metadata, ..Default::default() };
@@ -143,8 +144,7 @@ impl<'a> Output<'a> {
     /// does, so that its edits are seen.
     pub async fn mark(&self) -> Result<(), Failure> {
         let failed = |problem: &Problem| self.failure(headline::UPDATE, problem);
-        let found =
-            kubernetes::timely(self.api.get_metadata_opt(self.name())).await.map_err(|problem| failed(&problem))?;
+        let found = self.slots.run(self.api.get_metadata_opt(self.name())).await.map_err(|problem| failed(&problem))?;
         let Some(found) = found else { return Ok(()) };
         if found
             .metadata
@@ -157,7 +157,8 @@ impl<'a> Output<'a> {
         }
         let patch = json!({"metadata": {"uid": found.metadata.uid, "labels": {names::LABEL_MANAGED: names::MANAGED}}});
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        kubernetes::timely(self.api.patch_metadata(self.name(), &params, &patch))
+        self.slots
+            .run(self.api.patch_metadata(self.name(), &params, &patch))
             .await
             .map(|_| ())
             .map_err(|problem| failed(&problem))
@@ -170,7 +171,7 @@ impl<'a> Output<'a> {
         };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
         let name = secret.metadata.name.as_deref().unwrap_or_default();
-        kubernetes::timely(self.api.delete(name, &params)).await.map(|_| ())
+        self.slots.run(self.api.delete(name, &params)).await.map(|_| ())
     }
 }
 
