@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use base64::Engine as _;
@@ -82,9 +83,13 @@ impl Rig {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
-    /// The arguments that confine an operator to the namespace.
+    /// The arguments that confine an operator to the namespace, where `more` does not name another, and to the stores
+    /// that [`Rig::apply`] makes.
     pub fn args(&self, more: &[&str]) -> Vec<String> {
-        let mut args = vec![format!("--namespace={}", self.namespace()), "--loglevel=debug".to_owned()];
+        let mut args = vec![format!("--controller-class={}", self.namespace()), "--loglevel=debug".to_owned()];
+        if !more.iter().any(|arg| arg.starts_with("--namespace=")) {
+            args.push(format!("--namespace={}", self.namespace()));
+        }
         // Most tests have one operator and nobody to share with; those about Leases say so.
         if !more.iter().any(|arg| arg.contains("leader-election")) {
             args.push("--enable-leader-election=false".to_owned());
@@ -157,8 +162,12 @@ impl Rig {
     }
 
     /// The same; `Err` holds the API server's refusal. `rest` is what the object has beside its names: `spec`, say.
+    /// Stores are for this test's operator, where `rest` does not say otherwise.
     pub async fn try_apply(&self, kind: &str, name: &str, rest: Value) -> Result<Value, String> {
         let mut object = rest;
+        if kind.ends_with("SecretStore") && object["spec"]["controller"].is_null() {
+            object["spec"]["controller"] = json!(self.namespace());
+        }
         object["apiVersion"] = json!(api_version(kind));
         object["kind"] = json!(kind);
         object["metadata"]["name"] = json!(name);
@@ -215,13 +224,21 @@ impl Rig {
 
     /// A new token that may read the namespace's folder in OpenBao.
     pub async fn vault_token(&self) -> String {
-        let policy = self.namespace().to_owned();
-        let rules = format!("path \"secret/data/{policy}/*\" {{ capabilities = [\"read\"] }}");
-        self.vault.write_policy(&policy, rules).await.expect("OpenBao takes a policy");
-        let policies = [policy.as_str(), "default"];
-        let token = self.vault.create_token(&policies).await.expect("OpenBao makes a token");
+        let policy = self.vault_policy().await;
+        let token = self.vault.create_token(&[&policy]).await.expect("OpenBao makes a token");
         self.canaries.add("the token of OpenBao", &token);
         token
+    }
+
+    /// A policy that lets its holder read the namespace's folder in OpenBao, and ask about itself; gives its name.
+    pub async fn vault_policy(&self) -> String {
+        let name = self.namespace().to_owned();
+        let rules = format!(
+            "path \"secret/data/{name}/*\" {{ capabilities = [\"read\"] }}
+             path \"auth/token/lookup-self\" {{ capabilities = [\"read\"] }}"
+        );
+        self.vault.write_policy(&name, rules).await.expect("OpenBao takes a policy");
+        name
     }
 
     /// The key of a secret in the namespace's folder.
@@ -253,14 +270,8 @@ impl Rig {
     /// Waits until a Secret holds exactly these texts.
     #[track_caller]
     pub fn until_texts(&self, name: &str, wanted: Value) -> impl Future<Output = ()> {
-        let wanted: BTreeMap<String, String> = serde_json::from_value(wanted).expect("texts");
         self.until(format!("Secret {name} holds what it should"), async move |rig: &Self| {
-            match rig.texts(name).await {
-                Some(found) if found == wanted => Ok(()),
-                // Keys only: a test's output is a log too.
-                Some(found) => Err(anyhow!("it has the keys {:?}", found.keys())),
-                None => Err(anyhow!("there is none")),
-            }
+            rig.holds(name, &wanted).await
         })
     }
 
@@ -325,6 +336,37 @@ impl Rig {
         async move {
             let (ask, what) = (&ask, &format!("{caller}: not so that {what}"));
             eventually(SOON, || async move { ask(self).await.map_err(|error| error.context(what.clone())) }).await
+        }
+    }
+
+    /// Asks again and again that something is so, and goes on being so, for a time: for what must not happen.
+    #[track_caller]
+    pub fn stays<T>(
+        &self,
+        what: &str,
+        time: Duration,
+        ask: impl AsyncFn(&Self) -> Result<T>,
+    ) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let began = Instant::now();
+            while began.elapsed() < time {
+                if let Err(error) = ask(self).await {
+                    panic!("{caller}: after {:?} it is no longer so that {what}: {error:#}", began.elapsed());
+                }
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+
+    /// An error where a Secret does not hold exactly these texts.
+    pub async fn holds(&self, name: &str, wanted: &Value) -> Result<()> {
+        let wanted: BTreeMap<String, String> = serde_json::from_value(wanted.clone())?;
+        match self.texts(name).await {
+            Some(found) if found == wanted => Ok(()),
+            // Keys only: a test's output is a log too.
+            Some(found) => Err(anyhow!("Secret {name} has the keys {:?}", found.keys())),
+            None => Err(anyhow!("there is no Secret {name}")),
         }
     }
 

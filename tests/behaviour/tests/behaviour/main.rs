@@ -1,0 +1,46 @@
+//! What the running operator does, against real servers: `cargo test -p keyferry-behaviour-tests [-- NAME]`.
+//!
+//! One program, so that all tests share one testbed. Each has a namespace and an operator of its own, and ends with a
+//! search for secret values in all that anybody can see.
+
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A test, ready to run.
+type Test = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
+
+/// The tests of a module. One that is not named here is dead code, which does not compile without a warning.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub const TESTS: &[crate::Test] = &[$((stringify!($name), || Box::pin($name()))),*];
+    };
+}
+
+// In reading order: from what is promised daily to what is rare.
+mod drift;
+mod refresh;
+
+/// Tests wait most of the time, for intervals and for each other's servers.
+const AT_ONCE: usize = 10;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(AT_ONCE);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = Arc::new(runtime);
+    let modules = [("drift", drift::TESTS), ("refresh", refresh::TESTS)];
+    let mut trials = Vec::new();
+    for (module, tests) in modules {
+        for (name, test) in tests {
+            let runtime = runtime.clone();
+            trials.push(Trial::test(format!("{module}::{name}"), move || {
+                runtime.block_on(test());
+                Ok(())
+            }));
+        }
+    }
+    libtest_mimic::run(&arguments, trials).exit_code()
+}

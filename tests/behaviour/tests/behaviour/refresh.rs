@@ -1,0 +1,122 @@
+//! When values are fetched again, and when not.
+
+use std::time::{Duration, Instant};
+
+use keyferry_behaviour_tests::Rig;
+use serde_json::json;
+
+tests![
+    a_rotated_value_arrives_within_the_interval,
+    force_sync_refreshes_at_once,
+    a_changed_spec_refreshes_at_once,
+    created_once_is_created_once,
+    on_change_waits_for_a_change,
+    interval_zero_waits_for_nobody,
+];
+
+/// Long enough for what happens at once to have happened.
+const A_WHILE: Duration = Duration::from_millis(2500);
+
+/// A rig whose ExternalSecret `e` holds `user` and `pass` of the secret `app`; gives the values.
+async fn synced(prefix: &str, spec: serde_json::Value) -> (Rig, String) {
+    let rig = Rig::new(prefix).await;
+    rig.vault_store("s").await;
+    let first = rig.canaries.value("first");
+    rig.put("app", json!({"user": first, "pass": first})).await;
+    let mut whole = json!({"data": rig.data("app", &["user"])});
+    keyferry_behaviour_tests::rig::merge(&mut whole, &spec);
+    rig.external_secret("e", whole).await;
+    rig.until_texts("e", json!({"user": first})).await;
+    rig.until_synced("e").await;
+    (rig, first)
+}
+
+/// Writes new values; gives the new one.
+async fn rotate(rig: &Rig) -> String {
+    let value = rig.canaries.value("rotated");
+    rig.put("app", json!({"user": value, "pass": value})).await;
+    value
+}
+
+async fn a_rotated_value_arrives_within_the_interval() {
+    let (rig, _) = synced("rotation", json!({"refreshInterval": "2s"})).await;
+    for _ in 0..3 {
+        let began = Instant::now();
+        let value = rotate(&rig).await;
+        rig.until_texts("e", json!({"user": value})).await;
+        let took = began.elapsed();
+        // The rest is for a busy machine.
+        assert!(took < Duration::from_secs(2 + 4), "it took {took:?}");
+    }
+    rig.finish().await;
+}
+
+async fn force_sync_refreshes_at_once() {
+    let (rig, first) = synced("force-sync", json!({"refreshInterval": "1h"})).await;
+    let value = rotate(&rig).await;
+    rig.stays("nothing is due", A_WHILE, async |rig: &Rig| rig.holds("e", &json!({"user": first})).await).await;
+    let before = rig.cluster.get("ExternalSecret", "e").await.unwrap();
+    rig.force_sync("e").await;
+    rig.until_texts("e", json!({"user": value})).await;
+    rig.until("the status tells of the refresh".into(), async |rig: &Rig| {
+        let after = rig.cluster.get("ExternalSecret", "e").await.unwrap_or_default();
+        let field = |object: &serde_json::Value| object["status"]["syncedResourceVersion"].clone();
+        match field(&after) == field(&before) {
+            true => Err(anyhow::anyhow!("syncedResourceVersion is still {}", field(&after))),
+            false => Ok(()),
+        }
+    })
+    .await;
+    rig.finish().await;
+}
+
+async fn a_changed_spec_refreshes_at_once() {
+    let (rig, _) = synced("respec", json!({"refreshInterval": "1h"})).await;
+    let value = rotate(&rig).await;
+    rig.respec("e", json!({"data": rig.data("app", &["user", "pass"])})).await;
+    rig.until_texts("e", json!({"user": value, "pass": value})).await;
+    rig.until_synced("e").await;
+    // And a key that is no longer asked for goes.
+    rig.respec("e", json!({"data": rig.data("app", &["pass"])})).await;
+    rig.until_texts("e", json!({"pass": value})).await;
+    rig.finish().await;
+}
+
+async fn created_once_is_created_once() {
+    let (rig, first) = synced("created-once", json!({"refreshPolicy": "CreatedOnce", "refreshInterval": "1s"})).await;
+    let value = rotate(&rig).await;
+    rig.force_sync("e").await;
+    rig.respec("e", json!({"data": rig.data("app", &["user", "pass"])})).await;
+    let still = json!({"user": first});
+    rig.stays("it was created once", A_WHILE, async |rig: &Rig| rig.holds("e", &still).await).await;
+    // A target that is gone is made anew, from what is asked for now.
+    rig.cluster.delete("Secret", "e").await;
+    rig.until_texts("e", json!({"user": value, "pass": value})).await;
+    rig.finish().await;
+}
+
+async fn on_change_waits_for_a_change() {
+    let (rig, first) = synced("on-change", json!({"refreshPolicy": "OnChange", "refreshInterval": "1s"})).await;
+    let value = rotate(&rig).await;
+    let still = json!({"user": first});
+    rig.stays("nothing changed", A_WHILE, async |rig: &Rig| rig.holds("e", &still).await).await;
+    rig.respec("e", json!({"data": rig.data("app", &["user", "pass"])})).await;
+    rig.until_texts("e", json!({"user": value, "pass": value})).await;
+    let value = rotate(&rig).await;
+    rig.force_sync("e").await;
+    rig.until_texts("e", json!({"user": value, "pass": value})).await;
+    rig.finish().await;
+}
+
+async fn interval_zero_waits_for_nobody() {
+    let (rig, first) = synced("interval-zero", json!({"refreshInterval": "0"})).await;
+    let value = rotate(&rig).await;
+    rig.force_sync("e").await;
+    rig.respec("e", json!({"data": rig.data("app", &["user", "pass"])})).await;
+    let still = json!({"user": first});
+    rig.stays("the interval is zero", A_WHILE, async |rig: &Rig| rig.holds("e", &still).await).await;
+    // An edit by hand is repaired all the same.
+    rig.cluster.patch("Secret", "e", &json!({"stringData": {"user": "edited"}})).await;
+    rig.until_texts("e", json!({"user": value, "pass": value})).await;
+    rig.finish().await;
+}
