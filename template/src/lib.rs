@@ -16,6 +16,10 @@ pub mod env;
 
 pub mod function;
 
+pub mod strconv;
+
+pub mod fmt;
+
 pub use env::{Clock, Context, Env, Limits, Random, SystemClock, SystemRandom};
 pub use error::{Error, ErrorKind, Failure, Limit};
 pub use function::{Function, Functions, Signature, f};
