@@ -181,6 +181,16 @@ impl Cluster {
         }
     }
 
+    /// Merges `patch` into an object's status.
+    #[track_caller]
+    pub fn patch_status(&self, kind: &str, name: &str, patch: &Value) -> impl Future<Output = Value> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let answer = self.api(kind).patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await;
+            answer.map(to_value).unwrap_or_else(|error| panic!("{caller}: {kind} {name}: {error}"))
+        }
+    }
+
     /// Deletes an object; one that is not there is fine.
     pub async fn delete(&self, kind: &str, name: &str) {
         match self.api(kind).delete(name, &DeleteParams::default()).await {

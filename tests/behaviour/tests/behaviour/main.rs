@@ -21,6 +21,8 @@ macro_rules! tests {
 
 // In reading order: from what is promised daily to what is rare.
 mod drift;
+mod ownership;
+mod policies;
 mod refresh;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
@@ -31,7 +33,12 @@ fn main() -> ExitCode {
     arguments.test_threads.get_or_insert(AT_ONCE);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let runtime = Arc::new(runtime);
-    let modules = [("drift", drift::TESTS), ("refresh", refresh::TESTS)];
+    let modules = [
+        ("refresh", refresh::TESTS),
+        ("drift", drift::TESTS),
+        ("policies", policies::TESTS),
+        ("ownership", ownership::TESTS),
+    ];
     let mut trials = Vec::new();
     for (module, tests) in modules {
         for (name, test) in tests {
