@@ -9,6 +9,11 @@ use keyferry::cli::{Cli, Command};
 fn main() -> ExitCode {
     // Two TLS libraries in one process would panic at the first connection; this one is all of ours.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    // A panic's message may quote what it choked on; its place is enough to find it.
+    std::panic::set_hook(Box::new(|info| {
+        let place = info.location().map(ToString::to_string).unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
+    }));
     let result = match Cli::parse().command {
         Command::Crds => crds(),
         Command::Run(args) => match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

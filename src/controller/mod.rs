@@ -9,9 +9,11 @@ pub mod world;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use futures::stream::{SelectAll, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_crds::{ExternalSecret, names};
@@ -31,6 +33,7 @@ use crate::kubernetes::{self, LiveSecret, Problem};
 use crate::store::credentials::{Dependency, Kind, Objects};
 use crate::store::{Store, StoreId, check};
 use crate::sync::outcome::{Change as Done, Outcome, SyncResult};
+use crate::sync::plan::later;
 use crate::sync::{self, Context, desired, output, record};
 
 /// How the controller works.
@@ -55,6 +58,9 @@ const LOOKS_AT_ONCE: usize = 10_000;
 /// How long looks under way may take to end when the controller stops.
 const GRACE: Duration = Duration::from_secs(20);
 
+/// How long an object that made us panic is left alone.
+const AFTER_PANIC: Duration = Duration::from_secs(300);
+
 /// How many targets are read at once from the list at start.
 const PAGE: u32 = 200;
 
@@ -62,6 +68,8 @@ const PAGE: u32 = 200;
 enum Ended {
     Sync(Name, Arc<ExternalSecret>, Box<sync::Report>),
     Check(StoreId, Arc<Store>, check::Report),
+    /// A bug of ours.
+    Panicked(Item),
 }
 
 /// The kinds whose first list is awaited.
@@ -161,14 +169,9 @@ impl Controller {
                 () = &mut stop => break,
                 Some(change) = changes.next() => self.take(change),
                 Some(store) = self.news.recv() => self.wake_store(&store),
-                Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => match ended {
-                    Ok(ended) => self.end(ended),
-                    Err(error) if error.is_panic() => {
-                        // A bug of ours. What it left half done is taken up by a process that knows nothing of it.
-                        tracing::error!("a look panicked: stopping, so that a new process looks at everything again");
-                        std::process::exit(70);
-                    }
-                    Err(_) => {}
+                // An error is a look that was cancelled, which happens only as we end.
+                Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => if let Ok(ended) = ended {
+                    self.end(ended);
                 },
                 () = tokio::time::sleep(sleep) => {}
             }
@@ -210,7 +213,7 @@ impl Controller {
                     Some(known) => {
                         let (id, store, failures, every) =
                             (id.clone(), known.store.clone(), known.failures, self.settings.store_every);
-                        self.looks.spawn(async move {
+                        self.look(item, async move {
                             let started = std::time::Instant::now();
                             let report = check::run(&context, &store, failures, every).await;
                             context.metrics.checked(&store, &report, started.elapsed());
@@ -223,7 +226,7 @@ impl Controller {
                     Some(mut look) => {
                         look.planning = Some(context.pool.plan());
                         let (name, es) = (name.clone(), look.es.clone());
-                        self.looks.spawn(async move {
+                        self.look(item, async move {
                             let started = std::time::Instant::now();
                             let report = sync::run(&context, look).await;
                             context.metrics.synced(&es, &report, started.elapsed());
@@ -236,10 +239,19 @@ impl Controller {
         }
     }
 
+    /// Starts a look. One that panics is a bug of ours, and must not take the others with it.
+    fn look(&mut self, item: Item, look: impl Future<Output = Ended> + Send + 'static) {
+        self.looks.spawn(async move { AssertUnwindSafe(look).catch_unwind().await.unwrap_or(Ended::Panicked(item)) });
+    }
+
     fn end(&mut self, ended: Ended) {
         match ended {
             Ended::Sync(name, es, report) => self.end_sync(&name, &es, *report),
             Ended::Check(id, store, report) => self.end_check(&id, &store, report),
+            Ended::Panicked(item) => {
+                tracing::error!(?item, "a bug of keyferry: this object is left alone for a while; please report it");
+                self.queue.done(&item, Some(later(clock::now(), AFTER_PANIC)));
+            }
         }
         self.context.metrics.queue.set(self.queue.waiting() as i64);
     }

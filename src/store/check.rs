@@ -113,6 +113,14 @@ async fn examine(context: &Context, store: &Store) -> Verdict {
             }
             verdict
         }
+        // As in External Secrets Operator, a store that can't tell is given the benefit of the doubt.
+        Err(error) if error.kind() == ErrorKind::Unverified => Verdict {
+            ready: true,
+            reason: "ValidationUnknown",
+            message: format!("could not determine validation status: {error}"),
+            access: Some(client.provider.capabilities().access.as_str()),
+            maintained: client.registration.maintained,
+        },
         Err(error) => bad(format!("unable to validate store: {error}")),
     }
 }

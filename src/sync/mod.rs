@@ -1,11 +1,12 @@
 //! The life of a secret: plan, fetch, render, apply, record, schedule; first sync and refresh alike.
 //!
-//! Modules, in reading order: [`plan`] what to do, [`render`] from answers to data (with [`property`] and
+//! Modules, in reading order: [`plan`] what to do, [`fetch`] asking the stores, [`render`] from answers to data (with [`property`] and
 //! [`decode`]), [`desired`] the target as it should be, [`output`] writing it, [`outcome`] what it came to,
 //! [`record`] the status and events that tell, [`schedule`] when to look again. [`run`] joins them.
 
 pub mod decode;
 pub mod desired;
+pub mod fetch;
 pub mod outcome;
 pub mod output;
 pub mod plan;
@@ -14,13 +15,13 @@ pub mod record;
 pub mod render;
 pub mod schedule;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, ExternalSecretStatus, names};
-use keyferry_provider_core::{Key, SecretBytes, json};
+use keyferry_provider_core::{SecretBytes, json};
 use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
@@ -28,14 +29,13 @@ use serde_json::json;
 use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
 use self::output::{Output, Version};
 use self::plan::{Facts, LastSync, Plan, Readiness, Request, Target};
-use self::render::{Answers, Data};
+use self::render::Data;
 use crate::cli::Adopt;
 use crate::events::Events;
 use crate::hash::{self, StringMap};
 use crate::kubernetes::{LiveSecret, Problem, Slots};
-use crate::store::credentials::{Dependency, Kind};
 use crate::store::fetcher::PlanningGuard;
-use crate::store::pool::{Client, Pool};
+use crate::store::pool::Pool;
 use crate::store::{Store, StoreId};
 use crate::{clock, metrics};
 
@@ -286,7 +286,9 @@ impl Work<'_> {
 
     async fn refresh(&mut self, requests: &[Request]) -> Result<Outcome, Failure> {
         let es = self.look.es.clone();
-        let answers = self.fetch(requests).await?;
+        let planning = self.look.planning.take();
+        let answers = fetch::fetch(&self.context.pool, &es, requests, planning).await?;
+        self.values.extend(answers.values.values().flatten().cloned());
         let rendered = render::render(requests, &answers, &es.spec.target.deletion_policy)?;
         self.values.extend(rendered.data.values().cloned());
         let mut synced =
@@ -364,44 +366,6 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Asks all stores at once, each key once.
-    async fn fetch(&mut self, requests: &[Request]) -> Result<Answers, Failure> {
-        let es = self.look.es.clone();
-        let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
-        let mut wanted: BTreeMap<&StoreId, (&Store, BTreeSet<&Key>)> = BTreeMap::new();
-        for request in requests {
-            wanted.entry(&request.store.id).or_insert_with(|| (&request.store, BTreeSet::new())).1.insert(&request.key);
-        }
-        let pool = &self.context.pool;
-        // Whoever still plans holds up the batches of all: from here on it is said store by store.
-        let guards: Vec<_> = wanted.iter().map(|_| pool.plan()).collect();
-        self.look.planning = None;
-        let asked = wanted.into_iter().zip(guards).map(|((id, (store, keys)), guard)| async move {
-            let keys: Vec<Key> = keys.into_iter().cloned().collect();
-            let client = match pool.client(store, Some(namespace)).await {
-                Ok(client) => client,
-                Err(error) => {
-                    let error = error.context("unable to create client");
-                    return (id, None, keys.into_iter().map(|key| (key, Err(error.clone()))).collect());
-                }
-            };
-            let answers = client.fetcher.fetch(namespace, keys, Some(guard)).await;
-            (id, Some(client), answers)
-        });
-        let mut all = Answers::default();
-        for (id, client, answers) in futures::future::join_all(asked).await {
-            if let Some(client) = client {
-                refuse_own_login(&es, id, &client)?;
-                all.capabilities.insert(id.clone(), client.provider.capabilities());
-            }
-            for (key, answer) in answers {
-                self.values.extend(answer.iter().cloned());
-                all.values.insert((id.clone(), key), answer);
-            }
-        }
-        Ok(all)
-    }
-
     async fn release(&mut self, delete_target: bool) -> Result<Outcome, Failure> {
         let es = &self.look.es;
         let finalizers = es.metadata.finalizers.clone().unwrap_or_default();
@@ -425,23 +389,6 @@ impl Work<'_> {
             Err(problem) => {
                 Err(Failure::new(headline::DELETE, format!("can't remove the finalizer: {problem}"), Retry::Soon))
             }
-        }
-    }
-}
-
-/// A target that its own store logs in with would lock the store out at the first write.
-fn refuse_own_login(es: &ExternalSecret, store: &StoreId, client: &Client) -> Result<(), Failure> {
-    let target = Dependency {
-        kind: Kind::Secret,
-        namespace: es.metadata.namespace.clone().unwrap_or_default(),
-        name: es.target_name().to_owned(),
-    };
-    let writes = es.spec.target.creation_policy != CreationPolicy::None;
-    match writes && client.logs_in_with(&target) {
-        false => Ok(()),
-        true => {
-            let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
-            Err(Failure::new(headline::UPDATE, cause, Retry::OnChange))
         }
     }
 }
