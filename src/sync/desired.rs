@@ -313,3 +313,7 @@ fn collect(fields: &Value, path: &[&str], into: &mut BTreeSet<String>) {
     let names = at.and_then(Value::as_object).into_iter().flat_map(|object| object.keys());
     into.extend(names.filter_map(|name| name.strip_prefix("f:")).map(str::to_owned));
 }
+
+#[cfg(test)]
+#[path = "desired_tests.rs"]
+mod tests;

@@ -418,3 +418,219 @@ fn requests(facts: &Facts<'_>) -> Vec<Request> {
     });
     extracts.chain(data).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use keyferry_crds::SecretStore;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const DAY: i64 = 86_400;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn es(spec: Value) -> ExternalSecret {
+        let mut whole =
+            json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "k", "remoteRef": {"key": "r"}}]});
+        for (field, value) in spec.as_object().unwrap() {
+            whole[field] = value.clone();
+        }
+        let mut es = ExternalSecret::new("e", serde_json::from_value(whole).unwrap());
+        es.metadata.namespace = Some("ns".into());
+        es
+    }
+
+    fn store(spec: Value) -> Arc<Store> {
+        let mut store = SecretStore::new("s", serde_json::from_value(spec).unwrap());
+        store.metadata.namespace = Some("ns".into());
+        Arc::new(Store::namespaced(store))
+    }
+
+    /// What is decided on day ten, all else being well.
+    struct Case {
+        es: ExternalSecret,
+        last: Option<LastSync>,
+        target: Target,
+        readiness: Readiness,
+        store: Option<Arc<Store>>,
+        started: Timestamp,
+        absence_is_fine: bool,
+    }
+
+    impl Case {
+        fn new(spec: Value) -> Self {
+            Self {
+                es: es(spec),
+                last: None,
+                target: Target::Intact,
+                readiness: Readiness::Ready,
+                store: Some(store(json!({"provider": {"fake": {}}}))),
+                started: at(0),
+                absence_is_fine: false,
+            }
+        }
+
+        fn synced(mut self, ago: i64, version: &str) -> Self {
+            self.last = Some(LastSync { at: at(10 * DAY - ago), version: version.into() });
+            self
+        }
+
+        fn target(mut self, target: Target) -> Self {
+            self.target = target;
+            self
+        }
+
+        fn decide(&self) -> Plan {
+            let stores = self.store.iter().map(|store| (store.id.clone(), (store.clone(), self.readiness.clone())));
+            decide(&Facts {
+                es: &self.es,
+                version: "now",
+                now: at(10 * DAY),
+                started: self.started,
+                overdue_until: at(10 * DAY + 30),
+                class: "default",
+                flood_gate: true,
+                cluster_stores: true,
+                stores: &stores.collect(),
+                namespace_labels: &StringMap::new(),
+                target: self.target,
+                last: self.last.as_ref(),
+                absence_is_fine: self.absence_is_fine,
+            })
+        }
+
+        /// In a word.
+        fn word(&self) -> String {
+            match self.decide() {
+                Plan::Ignore => "ignore".into(),
+                Plan::Release { delete_target } => format!("release {delete_target}"),
+                Plan::Refuse(failure) => format!("refuse {failure}"),
+                Plan::Hold => "hold".into(),
+                Plan::Observe => "observe".into(),
+                Plan::Wait(None) => "wait".into(),
+                Plan::Wait(Some(until)) => format!("wait {}", until.as_second() - 10 * DAY),
+                Plan::Fetch(requests) => format!("fetch {}", requests.len()),
+            }
+        }
+    }
+
+    #[test]
+    fn when_a_refresh_is_due() {
+        let periodic = || Case::new(json!({"refreshInterval": "1h"}));
+        let never = || Case::new(json!({"refreshInterval": "0"}));
+        let once = || Case::new(json!({"refreshPolicy": "CreatedOnce"}));
+        let change = || Case::new(json!({"refreshPolicy": "OnChange"}));
+        for (case, expected) in [
+            (periodic(), "fetch 1"),
+            (periodic().synced(600, "now"), "wait 3000"),
+            (periodic().synced(3600, "now"), "fetch 1"),
+            (periodic().synced(600, "before"), "fetch 1"),
+            (periodic().synced(-600, "now"), "fetch 1"),
+            (never(), "fetch 1"),
+            (never().synced(600, "now"), "wait"),
+            (never().synced(600, "before"), "wait"),
+            (once(), "fetch 1"),
+            (once().synced(9 * DAY, "before"), "wait"),
+            (change().synced(9 * DAY, "now"), "wait"),
+            (change().synced(600, "before"), "fetch 1"),
+        ] {
+            assert_eq!(case.word(), expected, "{:?} {:?}", case.es.spec.refresh_policy, case.last);
+        }
+    }
+
+    #[test]
+    fn what_fell_due_while_nobody_ran_is_spread_but_edits_and_drift_are_not() {
+        let overdue = |version| {
+            let mut case = Case::new(json!({"refreshInterval": "1h"})).synced(DAY, version);
+            case.started = at(10 * DAY - 1);
+            case
+        };
+        assert_eq!(overdue("now").word(), "wait 30");
+        assert_eq!(overdue("before").word(), "fetch 1");
+        assert_eq!(overdue("now").target(Target::Drifted).word(), "fetch 1");
+        assert_eq!(overdue("now").target(Target::Absent).word(), "fetch 1");
+    }
+
+    #[test]
+    fn drift_is_repaired_whatever_the_refresh_policy() {
+        for spec in [
+            json!({"refreshInterval": "1h"}),
+            json!({"refreshInterval": "0"}),
+            json!({"refreshPolicy": "CreatedOnce"}),
+            json!({"refreshPolicy": "OnChange"}),
+            json!({"target": {"creationPolicy": "CreateOrMerge"}}),
+        ] {
+            let case = || Case::new(spec.clone()).synced(600, "now");
+            assert_eq!(case().target(Target::Drifted).word(), "fetch 1", "{spec}");
+            assert_eq!(case().target(Target::Absent).word(), "fetch 1", "{spec}");
+            assert_eq!(case().target(Target::Unknown).word(), "observe", "{spec}");
+        }
+        for policy in ["Orphan", "None"] {
+            let case =
+                || Case::new(json!({"refreshInterval": "0", "target": {"creationPolicy": policy}})).synced(600, "now");
+            for target in [Target::Drifted, Target::Absent, Target::Unknown] {
+                assert_eq!(case().target(target).word(), "wait", "{policy} {target:?}");
+            }
+        }
+        let merge = Case::new(json!({"target": {"creationPolicy": "Merge"}})).synced(600, "now");
+        assert_eq!(merge.target(Target::Absent).word(), "wait 3000");
+        let mut deleted = Case::new(json!({})).synced(600, "now").target(Target::Absent);
+        deleted.absence_is_fine = true;
+        assert_eq!(deleted.word(), "wait 3000");
+    }
+
+    #[test]
+    fn stores_gate_a_refresh_that_is_due_and_no_other() {
+        let mut case = Case::new(json!({}));
+        case.readiness = Readiness::NotReady("unable to validate store: why".into());
+        assert_eq!(
+            case.word(),
+            "refuse could not get secret data from provider: SecretStore \"s\" is not ready: unable to validate store: why"
+        );
+        case.readiness = Readiness::Unchecked;
+        assert_eq!(case.word(), "hold");
+        case.store = None;
+        assert!(case.word().contains("SecretStore \"s\" does not exist in namespace \"ns\""), "{}", case.word());
+        assert_eq!(case.synced(600, "now").word(), "wait 3000");
+        let mut foreign = Case::new(json!({}));
+        foreign.store = Some(store(json!({"provider": {"fake": {}}, "controller": "other"})));
+        assert_eq!(foreign.word(), "ignore");
+    }
+
+    #[test]
+    fn what_the_schema_could_not_stop_is_refused_with_its_cause() {
+        let entry = |key: &str| json!({"secretKey": key, "remoteRef": {"key": "r"}});
+        for (spec, cause) in [
+            (json!({"data": []}), "neither data nor dataFrom"),
+            (json!({"target": {"deletionPolicy": "Delete", "creationPolicy": "Merge"}}), "needs creationPolicy=Owner"),
+            (json!({"target": {"deletionPolicy": "Merge", "creationPolicy": "None"}}), "creationPolicy=None has none"),
+            (json!({"dataFrom": [{}]}), "spec.dataFrom[0] has none of"),
+            (json!({"dataFrom": [{"sourceRef": {"storeRef": {"name": "s"}}}]}), "neither extract nor find"),
+            (json!({"dataFrom": [{"extract": {"key": "a"}, "find": {}}]}), "more than one of"),
+            (json!({"data": [entry("a"), entry("a")]}), "spec.data[1].secretKey \"a\" is there twice"),
+            (json!({"data": [entry("a/b")]}), "spec.data[0].secretKey \"a/b\" may hold"),
+            (json!({"secretStoreRef": null}), "spec.data[0] names no store"),
+            (json!({"secretStoreRef": {"name": "s", "kind": "Shop"}}), "has kind \"Shop\""),
+            (json!({"refreshPolicy": "Sometimes"}), "use one of Periodic, CreatedOnce, OnChange"),
+            (json!({"refreshInterval": "soon"}), "\"soon\" is not a duration"),
+            (json!({"syncWindows": {"kind": "allow"}}), "not supported by this version of keyferry: spec.syncWindows"),
+        ] {
+            let word = Case::new(spec.clone()).word();
+            assert!(word.starts_with("refuse") && word.contains(cause), "{spec}: {word}");
+        }
+        let twice = json!({"data": [entry("a"), entry("a")], "target": {"deletionPolicy": "Delete"}});
+        assert_eq!(Case::new(twice).word(), "fetch 2", "only Retain refuses");
+    }
+
+    #[test]
+    fn deletion_comes_before_everything_else() {
+        let mut case = Case::new(json!({"data": [], "target": {"deletionPolicy": "Delete"}}));
+        case.es.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+        assert_eq!(case.word(), "release true");
+        case.es.spec.target.deletion_policy = DeletionPolicy::Retain;
+        assert_eq!(case.word(), "release false");
+    }
+}

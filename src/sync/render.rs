@@ -160,3 +160,113 @@ fn finish(value: SecretBytes, remote: &RemoteRef, field: Option<&str>) -> Result
     }
     Ok(decoded)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keyferry_crds::SecretStore;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+    use crate::store::Store;
+
+    fn store() -> Arc<Store> {
+        let mut store = SecretStore::new("s", Default::default());
+        store.metadata.namespace = Some("ns".into());
+        Arc::new(Store::namespaced(store))
+    }
+
+    fn request(entry: Entry, remote: Json) -> Request {
+        let remote: RemoteRef = serde_json::from_value(remote).unwrap();
+        let key = Key { name: remote.key.clone(), version: None, metadata: false };
+        Request { entry, store: store(), key, remote }
+    }
+
+    fn data(key: &str, remote: Json) -> Request {
+        request(Entry::Data(0, key.into()), remote)
+    }
+
+    fn answers(values: &[(&str, Result<&str, ErrorKind>)]) -> Answers {
+        let mut answers = Answers::default();
+        for (name, value) in values {
+            let key = Key { name: (*name).into(), version: None, metadata: false };
+            let value = value.map(SecretBytes::from).map_err(|kind| Error::new(kind, kind.as_str()));
+            answers.values.insert((store().id.clone(), key), value);
+        }
+        answers.capabilities.insert(store().id.clone(), Capabilities::default());
+        answers
+    }
+
+    fn text(rendered: &Rendered) -> Vec<(&str, &str)> {
+        rendered.data.iter().map(|(key, value)| (key.as_str(), value.expose_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn later_entries_win() {
+        let requests = [request(Entry::Extract(0), json!({"key": "j"})), data("user", json!({"key": "a"}))];
+        let answers = answers(&[("j", Ok(r#"{"user": "bob", "x/y": 1}"#)), ("a", Ok("alpha"))]);
+        let rendered = render(&requests, &answers, &DeletionPolicy::Retain).unwrap();
+        assert_eq!(text(&rendered), [("user", "alpha"), ("x_y", "1")]);
+    }
+
+    #[test]
+    fn every_failed_entry_is_named_and_none_is_dropped() {
+        let requests = [
+            data("a", json!({"key": "ok"})),
+            data("b", json!({"key": "denied"})),
+            data("c", json!({"key": "ok", "property": "x"})),
+            data("d", json!({"key": "ok", "decodingStrategy": "Base64"})),
+            data("e", json!({"key": "nobody answered"})),
+        ];
+        let answers = answers(&[("ok", Ok(r#"{"y": "!"}"#)), ("denied", Err(ErrorKind::Denied))]);
+        let failure = render(&requests, &answers, &DeletionPolicy::Delete).unwrap_err();
+        assert_eq!(failure.causes.len(), 4, "{failure}");
+        assert!(
+            failure.causes[0]
+                .contains(r#"error processing spec.data[0] (secretKey "b"): key "denied" of SecretStore "s": denied"#)
+        );
+        assert_eq!(failure.retry, Retry::Late);
+    }
+
+    #[test]
+    fn only_what_the_store_does_not_have_is_missing() {
+        let requests = [data("a", json!({"key": "ok"})), data("b", json!({"key": "gone"}))];
+        let gone = answers(&[("ok", Ok("1")), ("gone", Err(ErrorKind::NotFound))]);
+        let rendered = render(&requests, &gone, &DeletionPolicy::Merge).unwrap();
+        assert_eq!(text(&rendered), [("a", "1")]);
+        assert_eq!(rendered.missing, [r#"spec.data[0] (secretKey "b") (key=gone)"#]);
+        assert!(render(&requests, &gone, &DeletionPolicy::Retain).is_err());
+        let mistyped = [data("a", json!({"key": "ok", "property": "nope"}))];
+        assert!(render(&mistyped, &answers(&[("ok", Ok("{}"))]), &DeletionPolicy::Delete).is_err());
+    }
+
+    #[test]
+    fn fields_that_can_not_be_keys_fail_with_their_name() {
+        let render = |json: &str, strategy: &str| {
+            let request = request(Entry::Extract(0), json!({"key": "j", "conversionStrategy": strategy}));
+            let rendered = render(&[request], &answers(&[("j", Ok(json))]), &DeletionPolicy::Retain);
+            rendered
+                .map(|rendered| rendered.data.into_keys().collect::<Vec<_>>())
+                .map_err(|failure| failure.to_string())
+        };
+        assert!(
+            render(r#"{"a/b": 1, "a b": 2}"#, "Default")
+                .unwrap_err()
+                .contains("secret name collision during conversion: a_b")
+        );
+        assert_eq!(render(r#"{"a/b": 1, "a b": 2}"#, "Unicode").unwrap(), ["a_U0020_b", "a_U002f_b"]);
+        assert!(render(r#"{"\u00e9": 1}"#, "Default").unwrap_err().contains("can't be a key of a Secret"));
+        assert!(render("plain", "Default").unwrap_err().contains("extract needs a JSON object"));
+        assert_eq!(render(r#"{"": 1, "a": 2}"#, "Default").unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn null_bytes_are_refused_where_asked() {
+        let request = |policy| data("a", json!({"key": "z", "nullBytePolicy": policy}));
+        let answers = answers(&[("z", Ok("a\0b"))]);
+        assert!(render(&[request("Ignore")], &answers, &DeletionPolicy::Retain).is_ok());
+        let failure = render(&[request("Fail")], &answers, &DeletionPolicy::Retain).unwrap_err();
+        assert!(failure.to_string().contains("contains null bytes"));
+    }
+}
