@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use keyferry_provider_core::Calls;
+use keyferry_provider_core::{Calls, Environment};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
@@ -87,9 +87,10 @@ pub async fn run(args: Run) -> Result<(), String> {
         controller_token: args.controller_token,
     });
     let calls: Arc<dyn Calls> = metrics.clone();
+    let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
     let context = Arc::new(Context {
-        pool: Pool::new(cluster, objects.clone(), calls, args.allow_link_local, told),
+        pool: Pool::new(cluster, objects.clone(), calls, args.allow_link_local, environment, told),
         events: Events::start(client.clone()),
         slots: Slots::new(usize::from(args.concurrent)),
         client,

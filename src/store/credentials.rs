@@ -1,7 +1,7 @@
 //! What stores log in with, read from the cluster under the scoping rules: a SecretStore may name objects of its own
 //! namespace only, a ClusterSecretStore must name the namespace, or takes that of whoever asks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -127,6 +127,11 @@ impl Requester {
         Self { cluster, objects, store_namespace, namespace, read: Mutex::default() }
     }
 
+    /// The namespace that asks, where there is one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.store_namespace.as_deref().or(self.namespace.as_deref())
+    }
+
     /// What was read, and at which version.
     pub fn dependencies(&self) -> HashMap<Dependency, Version> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -241,6 +246,20 @@ impl Credentials for Requester {
             answered.ok_or_else(|| Error::new(ErrorKind::Malformed, "the API server answered no token"))?;
         let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(end.0.as_second().unsigned_abs());
         Ok(Token { secret: SecretBytes::new(token.into_bytes()), expires })
+    }
+
+    async fn service_account_annotations(
+        &self,
+        reference: &ServiceAccountRef,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let name = &reference.name;
+        let namespace = self.resolve("ServiceAccount", name, reference.namespace.as_deref())?;
+        let api: Api<ServiceAccount> = Api::namespaced(self.cluster.client.clone(), &namespace);
+        let account = kubernetes::timely(api.get_metadata_opt(name))
+            .await
+            .map_err(|problem| unreadable("ServiceAccount", &namespace, name, &problem))?
+            .ok_or_else(|| absent("ServiceAccount", &namespace, name))?;
+        Ok(account.metadata.annotations.unwrap_or_default())
     }
 
     async fn controller_token(&self) -> Result<SecretBytes, Error> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Provider, Registration};
+use keyferry_provider_core::{BuildContext, Caller, Calls, Environment, Error, ErrorKind, Provider, Registration};
 use keyferry_provider_layers::Timeout;
 use tokio::sync::mpsc;
 
@@ -55,6 +55,7 @@ pub struct Pool {
     objects: Arc<Objects>,
     calls: Arc<dyn Calls>,
     allow_link_local: bool,
+    environment: Environment,
     planning: Arc<Planning>,
     news: mpsc::UnboundedSender<StoreId>,
     slots: Mutex<HashMap<Slot, Arc<tokio::sync::Mutex<Held>>>>,
@@ -68,10 +69,11 @@ impl Pool {
         objects: Arc<Objects>,
         calls: Arc<dyn Calls>,
         allow_link_local: bool,
+        environment: Environment,
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let planning = Arc::new(Planning::default());
-        Self { cluster, objects, calls, allow_link_local, planning, news, slots: Mutex::default() }
+        Self { cluster, objects, calls, allow_link_local, environment, planning, news, slots: Mutex::default() }
     }
 
     /// A look begins that may fetch.
@@ -133,6 +135,12 @@ impl Pool {
             credentials: requester.clone(),
             calls: self.calls.clone(),
             allow_link_local: self.allow_link_local || store.id.namespace.is_none(),
+            caller: Caller {
+                store_kind: store.id.kind(),
+                store: store.id.name.clone(),
+                namespace: requester.namespace().map(str::to_owned),
+            },
+            environment: self.environment.clone(),
         };
         let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;

@@ -26,7 +26,18 @@ pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Resul
                 return Ok(json::to_bytes(exact));
             }
         }
+        PropertyLookup::DottedKeyThenPath => {
+            if property.contains('.')
+                && let Ok(found) = follow(value, &property.replace('.', "\\."))
+            {
+                return Ok(found);
+            }
+        }
     }
+    follow(value, property)
+}
+
+fn follow(value: &SecretBytes, property: &str) -> Result<SecretBytes, Problem> {
     let path = parse(property)?;
     let mut at = json::value(value.expose()).ok_or(Problem::NotJson)?;
     for part in &path {
@@ -109,6 +120,18 @@ mod tests {
         assert_eq!(get("dot.ted", PropertyLookup::ExactThenPath).as_deref(), Ok("dv"));
         assert_eq!(get("nested.deep.x", PropertyLookup::ExactThenPath).as_deref(), Ok("y"));
         assert_eq!(get("f", PropertyLookup::ExactThenPath).as_deref(), Ok("1.50"));
+    }
+
+    #[test]
+    fn a_dotted_key_wins_where_the_store_says_so() {
+        let get = |property| get(property, PropertyLookup::DottedKeyThenPath);
+        assert_eq!(get("dot.ted").as_deref(), Ok("dv"));
+        assert_eq!(get(r"dot\.ted").as_deref(), Ok("dv"));
+        assert_eq!(get("nested.deep.x").as_deref(), Ok("y"));
+        // Unlike an exact key: numbers are printed as those along a path.
+        assert_eq!(get("f").as_deref(), Ok("1.5"));
+        assert_eq!(get("nested.nope"), Err(Problem::Missing));
+        assert_eq!(get("nested.*"), Err(Problem::Unsupported('*')));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The port through which a provider gets what it logs in with.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -72,6 +73,12 @@ pub trait Credentials: Send + Sync {
     /// A fresh token of a ServiceAccount for `audiences` and those of the reference together (the API server's own
     /// where both are empty).
     async fn service_account_token(&self, reference: &ServiceAccountRef, audiences: &[&str]) -> Result<Token, Error>;
+
+    /// The annotations of a ServiceAccount: clouds keep there whom its tokens stand for.
+    async fn service_account_annotations(
+        &self,
+        reference: &ServiceAccountRef,
+    ) -> Result<BTreeMap<String, String>, Error>;
 
     /// The operator's own Kubernetes token. Refused to stores of a namespace, whose server could be anybody's.
     async fn controller_token(&self) -> Result<SecretBytes, Error>;

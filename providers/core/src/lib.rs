@@ -20,6 +20,7 @@ pub mod secret;
 pub use credentials::{CaRef, CaSource, Credentials, SecretRef, ServiceAccountRef, Token};
 pub use error::{Error, ErrorKind};
 pub use provider::{
-    Access, BuildContext, BuildFuture, Calls, Capabilities, Key, PropertyLookup, Provider, Registration,
+    Access, BuildContext, BuildFuture, Caller, Calls, Capabilities, Environment, Key, PropertyLookup, Provider,
+    Registration,
 };
 pub use secret::{SecretBuf, SecretBytes};

@@ -50,6 +50,8 @@ pub enum PropertyLookup {
     Path,
     /// A top-level key of exactly this name first, then as a path.
     ExactThenPath,
+    /// A property with a dot: as a path whose dots are part of one key first, then as a path.
+    DottedKeyThenPath,
 }
 
 /// What a store can do. Everything is off by default, so that a new field is a safe addition.
@@ -110,6 +112,12 @@ pub trait Provider: Send + Sync {
 
     /// Checks that the store can be reached and that the login is good, without reading a secret.
     async fn validate(&self) -> Result<(), Error>;
+
+    /// What the store's status should say about whom it is used as, where that is not in the store's own spec: the
+    /// operator itself.
+    fn identity_note(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Where a provider reports the calls it makes, for metrics. Called once per attempt on the wire.
@@ -122,6 +130,22 @@ impl Calls for () {
     fn record(&self, _: &'static str, _: &'static str, _: bool, _: Duration) {}
 }
 
+/// Whom a provider works for. Some stores tell the server, for its policies and its audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// `SecretStore` or `ClusterSecretStore`.
+    pub store_kind: &'static str,
+    /// The name of the store.
+    pub store: String,
+    /// The namespace that asks; always known for a SecretStore. Where it is `None` the provider will answer everybody
+    /// who may use the store: one that tells the server who asks refuses that with
+    /// [`Referent`](crate::ErrorKind::Referent), and is then built for each namespace.
+    pub namespace: Option<String>,
+}
+
+/// Settings of the process, by the names of environment variables.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
 /// What a provider is built with.
 #[derive(Clone)]
 pub struct BuildContext {
@@ -132,6 +156,18 @@ pub struct BuildContext {
     /// Whether the store's URLs may lead to link-local addresses, where clouds keep their metadata services. Off for
     /// stores of a namespace, whose authors need not be trusted with what the node may reach.
     pub allow_link_local: bool,
+    /// Whom the provider works for.
+    pub caller: Caller,
+    /// Settings of the process: what External Secrets Operator takes from its environment, such as endpoints.
+    pub environment: Environment,
+}
+
+impl BuildContext {
+    /// A context that allows nothing, for nobody in particular, in a process without settings.
+    pub fn new(credentials: Arc<dyn Credentials>, calls: Arc<dyn Calls>) -> Self {
+        let (allow_link_local, caller) = Default::default();
+        Self { credentials, calls, allow_link_local, caller, environment: Arc::new(|_| None) }
+    }
 }
 
 /// The future that [`Registration::build`] gives.

@@ -16,8 +16,7 @@ struct Spec(Mutex<Vec<Value>>);
 impl Fixture for Spec {
     async fn provider(&self) -> Arc<dyn Provider> {
         let spec = json!({"data": *self.0.lock().unwrap()});
-        let ctx =
-            BuildContext { credentials: Arc::new(MapCredentials::new()), calls: Arc::new(()), allow_link_local: false };
+        let ctx = BuildContext::new(Arc::new(MapCredentials::new()), Arc::new(()));
         (REGISTRATION.build)(&spec, ctx).await.unwrap()
     }
 

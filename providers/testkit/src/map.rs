@@ -1,6 +1,6 @@
 //! Credentials out of a map, for tests of stores.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use keyferry_provider_core::{CaRef, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token};
 
 /// Answers `name/key` with what was set, for secrets and CA bundles; ServiceAccounts have the token under
-/// `name/token`. The namespace of a reference is not looked at.
+/// `name/token` and annotations under `name/annotations/`. The namespace of a reference is not looked at.
 #[derive(Default)]
 pub struct MapCredentials(Mutex<HashMap<String, SecretBytes>>);
 
@@ -46,6 +46,16 @@ impl Credentials for MapCredentials {
     async fn service_account_token(&self, reference: &ServiceAccountRef, _: &[&str]) -> Result<Token, Error> {
         let secret = self.get(&reference.name, "token")?;
         Ok(Token { secret, expires: SystemTime::now() + Duration::from_secs(600) })
+    }
+
+    async fn service_account_annotations(
+        &self,
+        reference: &ServiceAccountRef,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let prefix = format!("{}/annotations/", reference.name);
+        let all = self.0.lock().expect("no test panics with it");
+        let own = all.iter().filter_map(|(path, value)| Some((path.strip_prefix(&prefix)?, value.expose_str()?)));
+        Ok(own.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     async fn controller_token(&self) -> Result<SecretBytes, Error> {

@@ -1,5 +1,7 @@
 //! What the tests of stores share: counting what they do, on the wire and as they report it.
 
+mod kubernetes;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,9 +12,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+pub use kubernetes::Kubernetes;
+
 /// What a provider is built with in tests.
 pub fn context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {
-    BuildContext { credentials: Arc::new(credentials), calls, allow_link_local: false }
+    BuildContext::new(Arc::new(credentials), calls)
 }
 
 /// Counts the calls that a provider reports, failed ones with `!` before the name.

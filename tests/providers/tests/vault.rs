@@ -7,16 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::ServiceAccount;
-use keyferry_provider_core::{
-    CaRef, Credentials, Error, ErrorKind, Key, Provider, SecretBytes, SecretRef, ServiceAccountRef, Token,
-};
+use keyferry_provider_core::{Credentials, Error, ErrorKind, Key, Provider, ServiceAccountRef};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
-use keyferry_provider_tests::{Counter, Relay, context};
+use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
 use keyferry_provider_vault::REGISTRATION;
 use keyferry_testkit::{OpenBao, OpenBaoOptions, Testbed, Vault};
-use kube::Api;
 use kube::api::PostParams;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -547,51 +543,6 @@ async fn a_rate_limit() {
     fetch(&*provider, &key("a")).await.unwrap();
     expect(fetch(&*provider, &key("a")).await, ErrorKind::Throttled, "slow down");
     request(&vault, "DELETE", &quota, Value::Null).await;
-}
-
-/// ServiceAccounts of a real API server, the rest from a map.
-struct Kubernetes {
-    client: kube::Client,
-    namespace: String,
-    map: MapCredentials,
-}
-
-#[async_trait]
-impl Credentials for Kubernetes {
-    async fn secret(&self, reference: &SecretRef, default_key: Option<&str>) -> Result<SecretBytes, Error> {
-        self.map.secret(reference, default_key).await
-    }
-
-    async fn service_account_token(&self, reference: &ServiceAccountRef, audiences: &[&str]) -> Result<Token, Error> {
-        let mut audiences: Vec<String> = audiences.iter().map(|audience| audience.to_string()).collect();
-        audiences.extend(reference.audiences.clone().unwrap_or_default());
-        let spec = TokenRequestSpec {
-            audiences: Some(audiences),
-            expiration_seconds: Some(600),
-            ..TokenRequestSpec::default()
-        };
-        let token = Api::<ServiceAccount>::namespaced(self.client.clone(), &self.namespace)
-            .create_token_request(
-                &reference.name,
-                &PostParams::default(),
-                &TokenRequest { spec: Some(spec), ..TokenRequest::default() },
-            )
-            .await
-            .map_err(|_| Error::new(ErrorKind::Invalid, "no such ServiceAccount"))?;
-        let status = token.status.unwrap();
-        Ok(Token {
-            secret: status.token.unwrap().as_str().into(),
-            expires: std::time::SystemTime::now() + Duration::from_secs(600),
-        })
-    }
-
-    async fn controller_token(&self) -> Result<SecretBytes, Error> {
-        self.map.controller_token().await
-    }
-
-    async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
-        self.map.ca_bundle(reference).await
-    }
 }
 
 #[tokio::test]

@@ -164,7 +164,7 @@ pub fn crypto() {
 }
 
 pub fn context(credentials: MapCredentials) -> BuildContext {
-    BuildContext { credentials: Arc::new(credentials), calls: Arc::new(()), allow_link_local: false }
+    BuildContext::new(Arc::new(credentials), Arc::new(()))
 }
 
 pub fn context_with(credentials: MapCredentials, calls: Arc<dyn Calls>) -> BuildContext {
