@@ -58,12 +58,16 @@ pub async fn shared() -> &'static Testbed {
 pub async fn install_crds(client: &Client) {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     for file in crd_files().expect("the CRDs are committed") {
-        let text = std::fs::read_to_string(&file).expect("a file that was just listed");
-        let options = serde_saphyr::options! { strict_booleans: true };
-        let crd: Value = serde_saphyr::from_str_with_options(&text, options)
-            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        put_crd(&api, &crd).await;
+        put_crd(&api, &read_yaml(&file)).await;
     }
+}
+
+/// Reads YAML as Kubernetes does: `y` is a text.
+pub fn read_yaml(file: &Path) -> Value {
+    let text = std::fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let options = serde_saphyr::options! { strict_booleans: true };
+    let value = serde_saphyr::from_str_with_options(&text, options);
+    value.unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
 /// Creates a CRD or puts it in the place of the one that is there, and waits until it is served.

@@ -439,6 +439,11 @@ pub fn texts(secret: &Value) -> BTreeMap<String, String> {
     .collect()
 }
 
+/// The base64 of a text, as fields for bytes want it.
+pub fn base64(text: &str) -> String {
+    STANDARD.encode(text)
+}
+
 /// Merges as a JSON merge patch does.
 pub fn merge(into: &mut Value, patch: &Value) {
     match (into, patch) {

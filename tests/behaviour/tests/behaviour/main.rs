@@ -20,6 +20,7 @@ macro_rules! tests {
 }
 
 // In reading order: from what is promised daily to what is rare.
+mod bad_input;
 mod drift;
 mod ownership;
 mod policies;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         ("drift", drift::TESTS),
         ("policies", policies::TESTS),
         ("ownership", ownership::TESTS),
+        ("bad_input", bad_input::TESTS),
     ];
     let mut trials = Vec::new();
     for (module, tests) in modules {
