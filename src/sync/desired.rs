@@ -9,6 +9,7 @@ use keyferry_crds::{CreationPolicy, ExternalSecret, names};
 use kube::Resource as _;
 use serde_json::Value;
 
+use super::content::Content;
 use super::outcome::{Failure, Retry, headline};
 use super::render::Data;
 use crate::cli::Adopt;
@@ -48,7 +49,7 @@ const NEVER_TOUCHED: [(&str, &str); 3] = [
 /// `es` has creationPolicy Owner, Orphan, Merge or CreateOrMerge. The order of steps is External Secrets Operator's.
 pub fn desired(
     es: &ExternalSecret,
-    data: &Data,
+    content: &Content,
     existing: Option<&LiveSecret>,
     adopt: Adopt,
 ) -> Result<Desired, Failure> {
@@ -80,8 +81,8 @@ pub fn desired(
                 .collect(),
             false => Vec::new(),
         };
-        put_data(secret, data, &kept);
-        put_metadata(es, secret, &owned);
+        put_data(secret, &content.data, &kept);
+        put_metadata(secret, content, &owned);
     }
     put_ownership(es, secret)?;
     put_marks(es, secret);
@@ -90,7 +91,8 @@ pub fn desired(
     if same(existing.get(), next.get()) {
         return Ok(Desired::Keep);
     }
-    if frozen && (existing.get().data.as_ref() != next.get().data.as_ref()) {
+    let differs = existing.get().data != next.get().data || existing.get().type_ != next.get().type_;
+    if frozen && differs {
         let cause = "somebody made it immutable: delete it, and it is created anew with the current data";
         return Err(Failure::new(headline::IMMUTABLE, cause, Retry::OnChange));
     }
@@ -182,16 +184,26 @@ fn put_data(secret: &mut Secret, data: &Data, kept: &[String]) {
     secret.data = (!all.is_empty()).then_some(all);
 }
 
-/// Without a template the target bears all labels and annotations of the ExternalSecret; those that we put there
-/// earlier and that it no longer has go.
-fn put_metadata(es: &ExternalSecret, secret: &mut Secret, owned: &OwnedFields) {
-    let put = |present: &mut Option<StringMap>, owned: &BTreeSet<String>, wanted: &Option<StringMap>| {
+/// Labels and annotations that we put there earlier and no longer want go; others stay. Finalizers are only added.
+fn put_metadata(secret: &mut Secret, content: &Content, owned: &OwnedFields) {
+    let put = |present: &mut Option<StringMap>, owned: &BTreeSet<String>, wanted: &StringMap| {
         let map = present.get_or_insert_default();
         map.retain(|key, _| !owned.contains(key));
-        map.extend(wanted.iter().flatten().map(|(key, value)| (key.clone(), value.clone())));
+        map.extend(wanted.iter().map(|(key, value)| (key.clone(), value.clone())));
     };
-    put(&mut secret.metadata.labels, &owned.labels, &es.metadata.labels);
-    put(&mut secret.metadata.annotations, &owned.annotations, &es.metadata.annotations);
+    put(&mut secret.metadata.labels, &owned.labels, &content.labels);
+    put(&mut secret.metadata.annotations, &owned.annotations, &content.annotations);
+    if let Some(type_) = &content.type_ {
+        secret.type_ = Some(type_.clone());
+    }
+    if secret.metadata.deletion_timestamp.is_none() && !content.finalizers.is_empty() {
+        let finalizers = secret.metadata.finalizers.get_or_insert_default();
+        for finalizer in &content.finalizers {
+            if !finalizers.contains(finalizer) {
+                finalizers.push(finalizer.clone());
+            }
+        }
+    }
 }
 
 fn controller(secret: &Secret) -> Option<&OwnerReference> {

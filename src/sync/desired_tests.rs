@@ -32,9 +32,13 @@ fn foreign(entries: &[(&str, &str)]) -> LiveSecret {
     secret
 }
 
+fn plainly(es: &ExternalSecret, data: &Data, existing: Option<&LiveSecret>, adopt: Adopt) -> Result<Desired, Failure> {
+    desired(es, &Content::plain(es, data.clone()), existing, adopt)
+}
+
 /// The Secret after it was written, as the API server gives it back.
 fn written(es: &ExternalSecret, data: &Data, existing: Option<&LiveSecret>) -> LiveSecret {
-    let mut secret = match desired(es, data, existing, Adopt::Any).unwrap() {
+    let mut secret = match desired(es, &Content::plain(es, data.clone()), existing, Adopt::Any).unwrap() {
         Desired::Create(secret) | Desired::Update { secret, .. } => secret,
         other => panic!("{other:?}"),
     };
@@ -72,7 +76,10 @@ fn a_second_look_changes_nothing() {
         let existing = foreign(&[("own", "0")]);
         let first = written(&es, &data, Some(&existing));
         assert!(is_intact(&first));
-        assert!(matches!(desired(&es, &data, Some(&first), Adopt::Any), Ok(Desired::Keep)), "{policy}");
+        assert!(
+            matches!(desired(&es, &Content::plain(&es, data.clone()), Some(&first), Adopt::Any), Ok(Desired::Keep)),
+            "{policy}"
+        );
     }
 }
 
@@ -109,7 +116,7 @@ fn a_target_of_another_is_refused() {
         secret
     };
     let refuse = |target: Value, existing: &LiveSecret| {
-        desired(&es(target), &data(&[("a", "1")]), Some(existing), Adopt::Any).unwrap_err().to_string()
+        plainly(&es(target), &data(&[("a", "1")]), Some(existing), Adopt::Any).unwrap_err().to_string()
     };
     assert!(refuse(json!({}), &owned_by("ExternalSecret", "other")).starts_with(headline::OWNED));
     assert!(
@@ -131,7 +138,7 @@ fn a_target_of_another_is_refused() {
 
 #[test]
 fn adoption_follows_the_flag_and_names_the_keys() {
-    let adopt = |existing: &LiveSecret, adopt| desired(&es(json!({})), &data(&[("a", "1")]), Some(existing), adopt);
+    let adopt = |existing: &LiveSecret, adopt| plainly(&es(json!({})), &data(&[("a", "1")]), Some(existing), adopt);
     let full = foreign(&[("own", "0")]);
     match adopt(&full, Adopt::Any) {
         Ok(Desired::Update { adopted, .. }) => assert_eq!(adopted, Some(vec!["own".to_owned()])),
@@ -150,23 +157,23 @@ fn immutable_targets() {
     let first = written(&immutable, &data(&[("a", "1")]), None);
     assert_eq!(first.get().immutable, Some(true));
     // Asked for: new values wait for a new Secret.
-    assert!(matches!(desired(&immutable, &data(&[("a", "2")]), Some(&first), Adopt::Any), Ok(Desired::Keep)));
+    assert!(matches!(plainly(&immutable, &data(&[("a", "2")]), Some(&first), Adopt::Any), Ok(Desired::Keep)));
     // Somebody else's doing: said.
-    let refused = desired(&es(json!({})), &data(&[("a", "2")]), Some(&first), Adopt::Any).unwrap_err();
+    let refused = plainly(&es(json!({})), &data(&[("a", "2")]), Some(&first), Adopt::Any).unwrap_err();
     assert!(refused.to_string().starts_with(headline::IMMUTABLE));
 }
 
 #[test]
 fn a_secret_that_is_too_large_is_refused() {
     let large = "x".repeat(600 * 1024);
-    let refused = desired(&es(json!({})), &data(&[("a", &large), ("b", &large)]), None, Adopt::Any).unwrap_err();
+    let refused = plainly(&es(json!({})), &data(&[("a", &large), ("b", &large)]), None, Adopt::Any).unwrap_err();
     assert!(refused.to_string().contains("at most 1048576"), "{refused}");
 }
 
 #[test]
 fn merge_waits_for_its_target() {
     assert!(matches!(
-        desired(&es(json!({"creationPolicy": "Merge"})), &data(&[]), None, Adopt::Any),
+        plainly(&es(json!({"creationPolicy": "Merge"})), &data(&[]), None, Adopt::Any),
         Ok(Desired::Missing)
     ));
 }

@@ -4,6 +4,7 @@
 //! [`decode`]), [`desired`] the target as it should be, [`output`] writing it, [`outcome`] what it came to,
 //! [`record`] the status and events that tell, [`schedule`] when to look again. [`run`] joins them.
 
+pub mod content;
 pub mod decode;
 pub mod desired;
 pub mod fetch;
@@ -26,6 +27,7 @@ use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
+use self::content::{Content, fingerprint};
 use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
 use self::output::{Output, Version};
 use self::plan::{Facts, LastSync, Plan, Readiness, Request, Target};
@@ -325,7 +327,7 @@ impl Work<'_> {
     }
 
     async fn apply(&mut self, es: &ExternalSecret, data: &Data, synced: &mut Synced) -> Result<(), Failure> {
-        let made_from = fingerprint(es, data);
+        let made_from = fingerprint(es, data, &[]);
         if let (Some(known), Seen::At(seen)) = (&self.look.memory.target, &self.look.seen)
             && known.version == *seen
             && known.intact
@@ -342,7 +344,7 @@ impl Work<'_> {
             }
             (None, _) => self.output.observe().await?,
         };
-        let applied = self.output.apply(data, existing).await?;
+        let applied = self.output.apply(&Content::plain(es, data.clone()), existing).await?;
         if applied.version.is_none() {
             synced.result = SyncResult::Missing;
         }
@@ -391,17 +393,6 @@ impl Work<'_> {
             }
         }
     }
-}
-
-/// What a target is made from: while this stays the same, so does the target.
-fn fingerprint(es: &ExternalSecret, data: &Data) -> String {
-    let data = hash::data_hash(data.iter().map(|(key, value)| (key.as_str(), value.expose())));
-    let version = hash::synced_resource_version(
-        es.metadata.generation.unwrap_or_default(),
-        es.metadata.annotations.as_ref(),
-        es.metadata.labels.as_ref(),
-    );
-    format!("{data} {version}")
 }
 
 /// The last filter: takes every fetched or derived value of four bytes or more out of a failure's causes. They are in

@@ -8,9 +8,9 @@ use keyferry_crds::{ExternalSecret, names};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 
+use super::content::Content;
 use super::desired::{self, Desired, desired, is_controlled_by};
 use super::outcome::{Change, Failure, Retry, headline};
-use super::render::Data;
 use crate::cli::Adopt;
 use crate::hash;
 use crate::kubernetes::{LiveSecret, Problem, Slots};
@@ -59,16 +59,16 @@ impl<'a> Output<'a> {
         Ok(found.map_err(|problem| self.failure(headline::UPDATE, &problem))?.map(LiveSecret::new))
     }
 
-    /// Makes the target hold `data`. `existing` is how it was last read, `None` where it is taken to be absent: the
+    /// Makes the target hold `content`. `existing` is how it was last read, `None` where it is taken to be absent: the
     /// API server will know better where that is wrong.
-    pub async fn apply(&self, data: &Data, mut existing: Option<LiveSecret>) -> Result<Applied, Failure> {
+    pub async fn apply(&self, content: &Content, mut existing: Option<LiveSecret>) -> Result<Applied, Failure> {
         let manager = PostParams {
             field_manager: Some(hash::field_manager(self.es.metadata.name.as_deref().unwrap_or_default())),
             ..PostParams::default()
         };
         let mut tries = 0;
         loop {
-            let (written, change, adopted) = match desired(self.es, data, existing.as_ref(), self.adopt)? {
+            let (written, change, adopted) = match desired(self.es, content, existing.as_ref(), self.adopt)? {
                 Desired::Missing => return Ok(Applied { change: Change::Nothing, version: None, adopted: None }),
                 Desired::Keep => {
                     let version = existing.as_ref().and_then(version);
