@@ -33,10 +33,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             steps: 2_000_000,
-            template_depth: 10_000,
+            template_depth: 100_000,
             output_bytes: 4 << 20,
             value_bytes: 4 << 20,
-            memory_bytes: 64 << 20,
+            memory_bytes: 256 << 20,
             list_length: 100_000,
             regex_bytes: 1 << 20,
             bcrypt_cost: 14,
@@ -77,14 +77,20 @@ impl Clock for SystemClock {
     }
 }
 
-/// What one rendering runs with.
+/// What one rendering runs with. The default is the system's clock and randomness, and the default limits.
 pub struct Env<'a> {
     /// Randomness.
-    pub random: &'a mut dyn Random,
+    pub random: Box<dyn Random + 'a>,
     /// The clock.
     pub clock: &'a dyn Clock,
     /// The limits.
     pub limits: Limits,
+}
+
+impl Default for Env<'_> {
+    fn default() -> Self {
+        Self { random: Box::new(SystemRandom), clock: &SystemClock, limits: Limits::default() }
+    }
 }
 
 /// What a function gets besides its arguments.
@@ -111,8 +117,8 @@ impl<'a, 'e> Context<'a, 'e> {
     }
 
     /// The source of randomness.
-    pub fn random(&mut self) -> &mut dyn Random {
-        self.env.random
+    pub fn random(&mut self) -> &mut (dyn Random + 'e) {
+        &mut *self.env.random
     }
 
     /// Pays for work. A function that walks a value (copies, compares, encodes it) pays one step per element it

@@ -121,55 +121,93 @@ impl From<&'static str> for Failure {
 
 /// Why a template could not be parsed or rendered: where, in which part of it, and what.
 #[derive(Debug, Clone)]
-pub struct Error {
-    pub(crate) kind: ErrorKind,
-    pub(crate) template: String,
-    pub(crate) line: usize,
-    pub(crate) column: Option<usize>,
-    pub(crate) part: Option<(String, String)>,
-    pub(crate) failure: Failure,
+pub struct Error(Box<Details>);
+
+#[derive(Debug, Clone)]
+struct Details {
+    kind: ErrorKind,
+    template: String,
+    line: usize,
+    column: Option<usize>,
+    executing: String,
+    part: Option<String>,
+    failure: Failure,
 }
 
 impl Error {
+    /// The text could not be read.
+    pub(crate) fn parse(template: &str, line: usize, failure: Failure) -> Self {
+        Self(Box::new(Details {
+            kind: if failure.limit.is_some() { ErrorKind::Limit } else { ErrorKind::Parse },
+            template: template.to_owned(),
+            line,
+            column: None,
+            executing: String::new(),
+            part: None,
+            failure,
+        }))
+    }
+
+    /// A part of the text, which begins at the byte `pos`, failed.
+    pub(crate) fn render(
+        (template, text): (&str, &[u8]),
+        executing: &str,
+        pos: usize,
+        part: String,
+        failure: Failure,
+    ) -> Self {
+        let before = text.get(..pos).unwrap_or(text);
+        let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+        Self(Box::new(Details {
+            kind: if failure.limit.is_some() { ErrorKind::Limit } else { ErrorKind::Render },
+            template: template.to_owned(),
+            line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
+            column: Some(before.len() - start),
+            executing: executing.to_owned(),
+            part: Some(part),
+            failure,
+        }))
+    }
+
     /// What kind of error it is.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The name of the parsed text.
     pub fn template(&self) -> &str {
-        &self.template
+        &self.0.template
     }
 
     /// The line, from 1.
     pub fn line(&self) -> usize {
-        self.line
+        self.0.line
     }
 
     /// The byte within the line, from 0; parse errors know the line only.
     pub fn column(&self) -> Option<usize> {
-        self.column
+        self.0.column
     }
 
     /// The part of the template that failed, as Go writes it.
     pub fn part(&self) -> Option<&str> {
-        self.part.as_ref().map(|(_, part)| part.as_str())
+        self.0.part.as_deref()
     }
 
     /// What went wrong, without the place.
     pub fn message(&self) -> &str {
-        self.failure.message()
+        self.0.failure.message()
     }
 
     /// The limit that was hit, if it was one.
     pub fn hit(&self) -> Option<Limit> {
-        self.failure.hit()
+        self.0.failure.hit()
     }
 
     /// The whole text, followed by the one that functions such as `fail` brought along. That one may hold data: it is
     /// for a person at a terminal and not for logs, events or status.
     pub fn with_detail(&self) -> String {
-        match self.failure.detail() {
+        match self.0.failure.detail() {
             Some(detail) => format!("{self}: {}", String::from_utf8_lossy(detail)),
             None => self.to_string(),
         }
@@ -178,14 +216,15 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "template: {}:{}", self.template, self.line)?;
-        if let Some(column) = self.column {
+        let details = &*self.0;
+        write!(out, "template: {}:{}", details.template, details.line)?;
+        if let Some(column) = details.column {
             write!(out, ":{column}")?;
         }
-        if let Some((executing, part)) = &self.part {
-            write!(out, ": executing {executing:?} at <{part}>")?;
+        if let Some(part) = &details.part {
+            write!(out, ": executing {:?} at <{part}>", details.executing)?;
         }
-        write!(out, ": {}", self.failure.message)
+        write!(out, ": {}", details.failure.message)
     }
 }
 

@@ -116,6 +116,16 @@ macro_rules! sig {
 pub struct Functions(HashMap<&'static str, Function>);
 
 impl Functions {
+    /// Everything there is.
+    pub fn standard() -> Self {
+        Self::builtin()
+    }
+
+    /// Go's builtins.
+    pub fn builtin() -> Self {
+        Self::none().with(crate::builtins::FUNCTIONS)
+    }
+
     /// No functions at all.
     pub fn none() -> Self {
         Self::default()

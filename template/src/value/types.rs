@@ -17,6 +17,18 @@ pub enum IntKind {
     Int64,
 }
 
+impl IntKind {
+    /// What is left of a number in a variable of this type.
+    pub fn wrap(self, value: i64) -> i64 {
+        match self {
+            Self::Int | Self::Int64 => value,
+            Self::Int32 => (value as i32).into(),
+            Self::Int16 => (value as i16).into(),
+            Self::Int8 => (value as i8).into(),
+        }
+    }
+}
+
 /// The unsigned integer types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UintKind {
@@ -30,6 +42,18 @@ pub enum UintKind {
     Uint32,
     /// `uint64`
     Uint64,
+}
+
+impl UintKind {
+    /// What is left of a number in a variable of this type.
+    pub fn wrap(self, value: u64) -> u64 {
+        match self {
+            Self::Uint | Self::Uint64 => value,
+            Self::Uint32 => (value as u32).into(),
+            Self::Uint16 => (value as u16).into(),
+            Self::Uint8 => (value as u8).into(),
+        }
+    }
 }
 
 /// A type with a name of its own, such as `time.Time`.
