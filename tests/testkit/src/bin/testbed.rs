@@ -27,7 +27,7 @@ Environment:
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Build or install what is missing; some six minutes the first time.
+    /// Build or install what is missing; some ten minutes the first time.
     ///
     /// Needs Go and Python, and nothing but their package registries.
     Install,

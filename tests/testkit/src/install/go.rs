@@ -1,4 +1,4 @@
-//! What Go builds: the control plane. Versions are pinned by the `go.mod` and
+//! What Go builds: the control plane, and helm. Versions are pinned by the `go.mod` and
 //! `go.sum` files of `tests/tools`, which are compiled in, so that a program that
 //! lies elsewhere still builds the same.
 
@@ -9,6 +9,8 @@ use super::cache::Artifact;
 
 const ETCD_MOD: &str = include_str!("../../../tools/etcd/go.mod");
 const ETCD_SUM: &str = include_str!("../../../tools/etcd/go.sum");
+const HELM_MOD: &str = include_str!("../../../tools/helm/go.mod");
+const HELM_SUM: &str = include_str!("../../../tools/helm/go.sum");
 const KUBERNETES_MOD: &str = include_str!("../../../tools/kubernetes/go.mod");
 const KUBERNETES_SUM: &str = include_str!("../../../tools/kubernetes/go.sum");
 
@@ -20,6 +22,19 @@ pub(super) fn etcd() -> Artifact {
         go_sum: ETCD_SUM,
         ldflags: "-s -w".into(),
         programs: vec![("etcd", "go.etcd.io/etcd/server/v3")],
+    }
+    .artifact()
+}
+
+pub(super) fn helm() -> Artifact {
+    let version = pinned(HELM_MOD, "helm.sh/helm/v4");
+    Module {
+        title: format!("helm {version}"),
+        go_mod: HELM_MOD,
+        go_sum: HELM_SUM,
+        // Charts may ask which Helm renders them.
+        ldflags: format!("-s -w -X helm.sh/helm/v4/internal/version.version={version}"),
+        programs: vec![("helm", "helm.sh/helm/v4/cmd/helm")],
     }
     .artifact()
 }
@@ -137,6 +152,7 @@ mod tests {
         assert!(kubernetes.starts_with("v1."), "{kubernetes}");
         let etcd = pinned(ETCD_MOD, "go.etcd.io/etcd/server/v3");
         assert!(etcd.starts_with("v3.") && !etcd.contains(' '), "{etcd}");
+        assert!(pinned(HELM_MOD, "helm.sh/helm/v4").starts_with("v4."));
         assert!(version_flags("v1.36.3").contains("version.gitMinor=36"));
     }
 }

