@@ -40,9 +40,14 @@ impl Operator {
     /// Starts it and waits for nothing.
     pub fn spawn(testbed: &Testbed, args: &[String], log: &Path) -> Result<Self> {
         let (live, metrics) = (Process::free_port()?, Process::free_port()?);
+        // With the rights that the chart gives, so that tests find what it forgot.
+        let kubeconfig = testbed.operator_kubeconfig()?;
+        if let Some((namespace, name)) = lease(args) {
+            testbed.allow_lease(namespace, name)?;
+        }
         let process = Process::builder()
             .arg("run")
-            .arg(format!("--kubeconfig={}", testbed.kubeconfig().display()))
+            .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .arg(format!("--live-addr=127.0.0.1:{live}"))
             .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
             .args(args)
@@ -90,6 +95,18 @@ impl Operator {
     /// Where its output goes.
     pub fn log_file(&self) -> PathBuf {
         self.process.log_file().to_owned()
+    }
+}
+
+/// The Lease that an operator with these arguments wants: its namespace and name.
+fn lease(args: &[String]) -> Option<(&str, &str)> {
+    let value = |flag: &str| args.iter().find_map(|arg| arg.strip_prefix(flag)?.strip_prefix('='));
+    match value("--enable-leader-election") {
+        Some("false") => None,
+        _ => Some((
+            value("--leader-election-namespace").unwrap_or("default"),
+            value("--leader-election-id").unwrap_or("external-secrets-controller"),
+        )),
     }
 }
 

@@ -26,6 +26,7 @@ mod cargo_bin;
 mod eventually;
 mod namespace;
 mod operator;
+mod rights;
 mod testbed;
 
 pub use anyhow::{Error, Result};
@@ -33,6 +34,7 @@ pub use canary::{Canary, Encoding, Finding};
 pub use eventually::eventually;
 pub use namespace::Namespace;
 pub use operator::{Operator, OperatorBuilder};
+pub use rights::{OPERATOR_ACCOUNT, OPERATOR_NAMESPACE};
 pub use server::{OpenBao, OpenBaoOptions};
 pub use testbed::Testbed;
 pub use vault::Vault;

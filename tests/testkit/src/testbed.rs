@@ -14,6 +14,7 @@ use crate::cargo_bin;
 use crate::description::{Description, KEYFERRY_TESTBED, Kubernetes};
 use crate::namespace::Namespace;
 use crate::process::{Signal, is_running, send_signal};
+use crate::rights::Granted;
 use crate::vault::Vault;
 
 /// Names another `testbed` program than the one that cargo built.
@@ -30,6 +31,7 @@ struct Inner {
     /// Changes when a server is restarted.
     description: Mutex<Description>,
     supervisor: Option<Supervisor>,
+    granted: Granted,
 }
 
 /// The program that runs the servers. It ends when its stdin closes, which the kernel
@@ -97,7 +99,7 @@ impl Testbed {
     }
 
     fn new(description: Description, supervisor: Option<Supervisor>) -> Self {
-        let inner = Inner { description: Mutex::new(description), supervisor };
+        let inner = Inner { description: Mutex::new(description), supervisor, granted: Granted::default() };
         Self { inner: Arc::new(inner) }
     }
 
@@ -135,6 +137,10 @@ impl Testbed {
     /// The endpoint of every AWS service.
     pub fn moto_url(&self) -> String {
         self.description().moto.url
+    }
+
+    pub(crate) fn granted(&self) -> &Granted {
+        &self.inner.granted
     }
 
     /// A client of a cluster admin. A client belongs to the runtime that made it, and
