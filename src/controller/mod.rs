@@ -33,7 +33,7 @@ use crate::kubernetes::{self, LiveSecret, Problem};
 use crate::store::credentials::{Dependency, Kind, Objects};
 use crate::store::{Store, StoreId, check};
 use crate::sync::outcome::{Change as Done, Outcome, SyncResult};
-use crate::sync::plan::later;
+use crate::sync::plan::{later, sources_of};
 use crate::sync::{self, Context, desired, output, record};
 
 /// How the controller works.
@@ -57,6 +57,9 @@ const LOOKS_AT_ONCE: usize = 10_000;
 
 /// How long looks under way may take to end when the controller stops.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// How often what nobody refers to any more is let go.
+const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// How long an object that made us panic is left alone.
 const AFTER_PANIC: Duration = Duration::from_secs(300);
@@ -100,6 +103,7 @@ pub struct Controller {
     ready: signal::Sender<bool>,
     /// Stores whose condition has more to say than before.
     news: mpsc::UnboundedReceiver<StoreId>,
+    pruned: std::time::Instant,
 }
 
 /// What the list under way of each kind has named so far: what it leaves out is gone.
@@ -132,6 +136,7 @@ impl Controller {
             started: false,
             ready,
             news,
+            pruned: std::time::Instant::now(),
         }
     }
 
@@ -163,6 +168,7 @@ impl Controller {
                     }
                 }
             }
+            self.prune();
             self.spawn();
             let sleep = self.sleep();
             tokio::select! {
@@ -189,6 +195,16 @@ impl Controller {
         if tokio::time::timeout(GRACE, all).await.is_err() {
             tracing::warn!(seconds = GRACE.as_secs(), "some did not end in time; the next process takes them up");
         }
+    }
+
+    /// Stops following objects that nobody refers to any more, now and then.
+    fn prune(&mut self) {
+        if self.pruned.elapsed() < PRUNE_EVERY {
+            return;
+        }
+        self.pruned = std::time::Instant::now();
+        let (world, pool) = (&self.world, &self.context.pool);
+        self.objects.keep(|object| !world.readers_of(object).is_empty() || !pool.users_of(object).is_empty());
     }
 
     fn sleep(&self) -> Duration {
@@ -225,6 +241,9 @@ impl Controller {
                 Item::ExternalSecret(name) => match self.world.look(name) {
                     Some(mut look) => {
                         look.planning = Some(context.pool.plan());
+                        for (source, seen) in &mut look.sources {
+                            *seen = self.objects.last(source);
+                        }
                         let (name, es) = (name.clone(), look.es.clone());
                         self.look(item, async move {
                             let started = std::time::Instant::now();
@@ -381,6 +400,9 @@ impl Controller {
                 let name = name_of(&es.metadata);
                 self.undecodable.remove(&name);
                 let new = self.world.subject(&name).is_none();
+                for source in sources_of(&es) {
+                    self.objects.follow(&source);
+                }
                 if self.world.put_external_secret(es) {
                     // What is on the list at start is due, not asked for.
                     self.wake(&name, if new && !self.started { Urgency::Due } else { Urgency::Asked });
@@ -514,6 +536,9 @@ impl Controller {
         };
         let object = Dependency { kind, namespace: name.0.clone(), name: name.1.clone() };
         if self.objects.saw(&object, version.clone()) {
+            for reader in self.world.readers_of(&object) {
+                self.wake(&reader, Urgency::Due);
+            }
             for store in self.context.pool.users_of(&object) {
                 self.wake_store(&store);
                 for user in self.world.troubled_users(&store) {

@@ -7,9 +7,10 @@ use keyferry_crds::ExternalSecret;
 use kube::api::ObjectMeta;
 
 use crate::hash::StringMap;
+use crate::store::credentials::Dependency;
 use crate::store::{Store, StoreId};
 use crate::sync::output::Version;
-use crate::sync::plan::{Readiness, stores_of};
+use crate::sync::plan::{Readiness, sources_of, stores_of};
 use crate::sync::{Look, Memory, Remembered, Seen};
 
 /// Namespace and name.
@@ -68,6 +69,8 @@ pub struct World {
     namespaces: HashMap<String, StringMap>,
     /// Who uses a store.
     users: HashMap<StoreId, BTreeSet<Name>>,
+    /// Whose templates are taken from an object.
+    readers: HashMap<Dependency, BTreeSet<Name>>,
     /// Targets, and how they were last seen.
     targets: HashMap<Name, Target>,
 }
@@ -108,6 +111,9 @@ impl World {
                 }
             }
         }
+        for source in sources_of(&es) {
+            self.readers.entry(source).or_default().insert(name.clone());
+        }
         for store in stores_of(&es) {
             self.users.entry(store).or_default().insert(name.clone());
         }
@@ -133,6 +139,14 @@ impl World {
                 users.remove(name);
                 if users.is_empty() {
                     self.users.remove(&store);
+                }
+            }
+        }
+        for source in sources_of(es) {
+            if let Some(readers) = self.readers.get_mut(&source) {
+                readers.remove(name);
+                if readers.is_empty() {
+                    self.readers.remove(&source);
                 }
             }
         }
@@ -263,6 +277,11 @@ impl World {
         }
     }
 
+    /// The ExternalSecrets whose templates are taken from an object.
+    pub fn readers_of(&self, source: &Dependency) -> Vec<Name> {
+        self.readers.get(source).into_iter().flatten().cloned().collect()
+    }
+
     /// An ExternalSecret.
     pub fn subject(&self, name: &Name) -> Option<&Subject> {
         self.subjects.get(name)
@@ -312,6 +331,7 @@ impl World {
             namespace_labels: self.namespaces.get(&name.0).cloned().unwrap_or_default(),
             seen: self.targets.get(&target_of(&subject.es)).map_or(Seen::Unknown, |target| target.seen.clone()),
             memory: subject.memory.clone(),
+            sources: sources_of(&subject.es).into_iter().map(|source| (source, None)).collect(),
             planning: None,
         })
     }

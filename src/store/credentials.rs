@@ -19,7 +19,7 @@ use crate::kubernetes;
 const TOKEN_SECONDS: i64 = 600;
 
 /// An object that somebody depends on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Dependency {
     /// What it is.
     pub kind: Kind,
@@ -30,12 +30,21 @@ pub struct Dependency {
 }
 
 /// The kinds of objects that are depended on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A Secret.
     Secret,
     /// A ConfigMap.
     ConfigMap,
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Secret => "Secret",
+            Self::ConfigMap => "ConfigMap",
+        })
+    }
 }
 
 /// An object as it stood: UID and resourceVersion; `None` where it was absent.
@@ -47,8 +56,18 @@ pub struct Objects(Mutex<HashMap<Dependency, Option<Version>>>);
 
 impl Objects {
     /// Begins to follow an object. Said before it is read, so that a change in between is not missed.
-    fn follow(&self, object: &Dependency) {
+    pub fn follow(&self, object: &Dependency) {
         self.lock().entry(object.clone()).or_default();
+    }
+
+    /// How a watch last saw an object; `None` where it has not, since the object is followed.
+    pub fn last(&self, object: &Dependency) -> Option<Version> {
+        self.lock().get(object).cloned().flatten()
+    }
+
+    /// Stops following what `is_needed` does not name.
+    pub fn keep(&self, is_needed: impl Fn(&Dependency) -> bool) {
+        self.lock().retain(|object, _| is_needed(object));
     }
 
     /// Takes what a watch saw. Answers whether anybody follows the object and this is news.

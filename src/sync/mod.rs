@@ -15,6 +15,7 @@ pub mod property;
 pub mod record;
 pub mod render;
 pub mod schedule;
+pub mod sources;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use crate::cli::Adopt;
 use crate::events::Events;
 use crate::hash::{self, StringMap};
 use crate::kubernetes::{LiveSecret, Problem, Slots};
+use crate::store::credentials::{Dependency, Version as ObjectVersion};
 use crate::store::fetcher::PlanningGuard;
 use crate::store::pool::Pool;
 use crate::store::{Store, StoreId};
@@ -79,6 +81,8 @@ pub struct Memory {
     pub target: Option<Remembered>,
     /// Whether the last sync left no target on purpose.
     pub absence_is_fine: bool,
+    /// The objects that templates were taken from, as they were then.
+    pub sources: BTreeMap<Dependency, ObjectVersion>,
 }
 
 /// A target that is known without reading it.
@@ -113,6 +117,8 @@ pub struct Look {
     pub namespace_labels: StringMap,
     /// Its target, as the watches see it.
     pub seen: Seen,
+    /// The objects that its templates are taken from, as the watches see them; `None` where they have not yet.
+    pub sources: BTreeMap<Dependency, Option<ObjectVersion>>,
     /// What is remembered.
     pub memory: Memory,
     /// Let go once it is clear what is fetched: until then, others' batches wait for ours.
@@ -247,6 +253,9 @@ impl Work<'_> {
             (Some(own), _) => Some(own.clone()),
             (None, told) => told,
         };
+        let sources_changed = self.look.sources.iter().any(|(source, seen)| {
+            seen.as_ref().is_some_and(|seen| memory.sources.get(source).is_some_and(|known| known != seen))
+        });
         let deleted_on_purpose = es.ready().and_then(|ready| ready.reason.as_deref()) == Some("SecretDeleted");
         plan::decide(&Facts {
             es,
@@ -261,6 +270,7 @@ impl Work<'_> {
             namespace_labels,
             target,
             last: last.as_ref(),
+            sources_changed,
             absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
         })
     }

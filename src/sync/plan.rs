@@ -15,6 +15,7 @@ use keyferry_provider_core::Key;
 
 use super::outcome::{Failure, Retry, headline};
 use crate::hash::StringMap;
+use crate::store::credentials::{Dependency, Kind};
 use crate::store::{Store, StoreId};
 
 /// What to do.
@@ -129,6 +130,8 @@ pub struct Facts<'a> {
     pub target: Target,
     /// The last successful sync.
     pub last: Option<&'a LastSync>,
+    /// Whether an object that its templates are taken from changed since the last sync.
+    pub sources_changed: bool,
     /// Whether the last sync left no target on purpose (deleted with the data, or nothing to merge into).
     pub absence_is_fine: bool,
 }
@@ -147,6 +150,18 @@ pub fn stores_of(es: &ExternalSecret) -> BTreeSet<StoreId> {
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
     let refs = source_refs(es).filter_map(|source| source.store_ref.as_ref()).chain(&es.spec.secret_store_ref);
     refs.filter(|reference| !reference.name.is_empty()).map(|reference| store_id(reference, namespace)).collect()
+}
+
+/// The objects that the templates of an ExternalSecret are taken from.
+pub fn sources_of(es: &ExternalSecret) -> BTreeSet<Dependency> {
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let from = es.spec.target.template.iter().flat_map(|template| &template.template_from);
+    let named = from.flat_map(|from| {
+        let config_map = from.config_map.as_ref().map(|reference| (Kind::ConfigMap, &reference.name));
+        let secret = from.secret.as_ref().map(|reference| (Kind::Secret, &reference.name));
+        [config_map, secret].into_iter().flatten()
+    });
+    named.map(|(kind, name)| Dependency { kind, namespace: namespace.to_owned(), name: name.clone() }).collect()
 }
 
 fn source_refs(es: &ExternalSecret) -> impl Iterator<Item = &SourceRef> {
@@ -336,7 +351,11 @@ fn due(facts: &Facts<'_>) -> Due {
         (RefreshPolicy::OnChange, _) => Due::Never,
         // With interval 0 even a changed spec waits for nobody: External Secrets Operator's rule.
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), None) => Due::Never,
-        (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(_)) if changed || last.at > facts.now => Due::Now,
+        (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(_))
+            if changed || last.at > facts.now || facts.sources_changed =>
+        {
+            Due::Now
+        }
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(interval)) => {
             let at = later(last.at, interval);
             let at = if at < facts.started { at.max(facts.overdue_until) } else { at };
@@ -457,6 +476,7 @@ mod tests {
         readiness: Readiness,
         store: Option<Arc<Store>>,
         started: Timestamp,
+        sources_changed: bool,
         absence_is_fine: bool,
     }
 
@@ -469,6 +489,7 @@ mod tests {
                 readiness: Readiness::Ready,
                 store: Some(store(json!({"provider": {"fake": {}}}))),
                 started: at(0),
+                sources_changed: false,
                 absence_is_fine: false,
             }
         }
@@ -498,6 +519,7 @@ mod tests {
                 namespace_labels: &StringMap::new(),
                 target: self.target,
                 last: self.last.as_ref(),
+                sources_changed: self.sources_changed,
                 absence_is_fine: self.absence_is_fine,
             })
         }
@@ -580,6 +602,20 @@ mod tests {
         let mut deleted = Case::new(json!({})).synced(600, "now").target(Target::Absent);
         deleted.absence_is_fine = true;
         assert_eq!(deleted.word(), "wait 3000");
+    }
+
+    #[test]
+    fn a_changed_template_source_renders_anew_what_refreshes_by_time() {
+        for (spec, expected) in [
+            (json!({"refreshInterval": "1h"}), "fetch 1"),
+            (json!({"refreshInterval": "0"}), "wait"),
+            (json!({"refreshPolicy": "OnChange"}), "wait"),
+            (json!({"refreshPolicy": "CreatedOnce"}), "wait"),
+        ] {
+            let mut case = Case::new(spec.clone()).synced(600, "now");
+            case.sources_changed = true;
+            assert_eq!(case.word(), expected, "{spec}");
+        }
     }
 
     #[test]
