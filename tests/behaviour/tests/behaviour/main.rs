@@ -21,6 +21,7 @@ macro_rules! tests {
 
 // In reading order: from what is promised daily to what is rare.
 mod bad_input;
+mod credentials;
 mod drift;
 mod ownership;
 mod policies;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ("policies", policies::TESTS),
         ("ownership", ownership::TESTS),
         ("bad_input", bad_input::TESTS),
+        ("credentials", credentials::TESTS),
     ];
     let mut trials = Vec::new();
     for (module, tests) in modules {
