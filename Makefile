@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` checks it.
-.PHONY: help demo test lint deny crds clean
+.PHONY: help demo test bench lint deny crds clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -9,6 +9,9 @@ demo: ## Build what is missing, start real servers, and watch secrets arrive (HO
 
 test: ## Run every check and test, against real servers
 	@scripts/test
+
+bench: ## Measure calls, requests, time and memory (ARGS="--objects 200 --store vault"; ARGS=--help lists all)
+	@scripts/bench $(ARGS)
 
 lint: ## Formatting, clippy, and the rules of tests/tidy
 	cargo fmt --all --check

@@ -1,0 +1,20 @@
+//! What the operator costs, counted: `make bench`, and what tests need to count the same.
+//!
+//! Modules, in reading order: [`double`] a store of ours that counts, delays, throttles and fails, [`bed`] the control
+//! plane, [`fleet`] the objects of a run, [`subject`] the operator that is measured, [`watch`] what it has done,
+//! [`api`] and [`usage`] what it needed, [`bare`] what cannot be undercut, [`run`] the phases, [`report`] the table.
+
+pub mod api;
+pub mod bare;
+pub mod bed;
+pub mod double;
+pub mod fleet;
+pub mod report;
+pub mod run;
+pub mod subject;
+pub mod usage;
+pub mod watch;
+
+pub use bed::Bed;
+pub use double::Double;
+pub use fleet::{Fleet, StoreKind};

@@ -1,0 +1,137 @@
+//! The phases of a run, and what is measured in each.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::api::Requests;
+use crate::bed::Bed;
+use crate::double::{Double, Rule};
+use crate::fleet::Fleet;
+use crate::report::{Phase, Report, progress};
+use crate::subject::Subject;
+use crate::watch::Watch;
+use crate::{bare, usage};
+
+/// After the last Secret, status times and events may still be on their way.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// How long everything may take at most, beside the interval.
+const LIMIT: Duration = Duration::from_secs(600);
+
+/// What to run.
+pub struct Settings {
+    /// The objects.
+    pub fleet: Fleet,
+    /// How long each answer of the store takes.
+    pub latency: Duration,
+    /// The operator's command line; keyferry where there is none.
+    pub operator: Option<String>,
+    /// How long idle refreshes are watched.
+    pub idle: Duration,
+}
+
+/// Everything that is running.
+struct Run {
+    bed: Bed,
+    double: Double,
+    watch: Watch,
+    subject: Subject,
+    fleet: Fleet,
+}
+
+/// Where the counters stood when a phase began.
+struct Before {
+    at: Instant,
+    requests: Requests,
+    cpu: f64,
+}
+
+/// Runs all phases; nothing is left running.
+pub async fn run(settings: Settings) -> Result<Report> {
+    let Settings { fleet, latency, operator, idle } = settings;
+    progress("starting a control plane");
+    let bed = Bed::start().await?;
+    let double = Double::start();
+    progress(&format!("a bare client writes {} Secrets and statuses", fleet.objects));
+    let bare = bare::writes(&bed, &fleet).await.context("the bare client")?;
+
+    progress(&format!("creating {} ExternalSecrets", fleet.objects));
+    fleet.put_store(&bed, &double).await?;
+    fleet.put_values(&bed, &double, 1).await?;
+    bed.create(&fleet.external_secrets()).await?;
+    double.script(Rule::delay(latency));
+    let watch = Watch::open(&bed.client()).await?;
+    tokio::time::sleep(SETTLE).await;
+
+    progress("starting the operator: first sync");
+    let requests = Requests::read(&bed.client()).await?;
+    let at = Instant::now();
+    let subject = Subject::start(bed.testbed(), &double, operator.as_deref(), &[])?;
+    let mut run = Run { bed, double, watch, subject, fleet };
+    let ready = run.wait_for(1, "Ready").await?;
+    let first = run.end("first sync", Before { at, requests, cpu: 0.0 }, Some(ready)).await?;
+
+    progress(&format!("idle refreshes for {} s", idle.as_secs()));
+    let before = run.begin().await?;
+    run.idle(idle).await?;
+    let idle = run.end("idle refreshes", before, None).await?;
+
+    progress("rotating all values");
+    let before = run.begin().await?;
+    run.fleet.put_values(&run.bed, &run.double, 2).await?;
+    let ready = run.wait_for(2, "rotated").await?;
+    let rotation = run.end("rotation", before, Some(ready)).await?;
+
+    let Run { subject, fleet, .. } = run;
+    subject.stop()?;
+    Ok(Report::new(&fleet, latency, operator, bare, vec![first, idle, rotation]))
+}
+
+impl Run {
+    async fn begin(&self) -> Result<Before> {
+        self.double.reset_counts();
+        usage::forget_peak(self.subject.id());
+        let requests = Requests::read(&self.bed.client()).await?;
+        Ok(Before { at: Instant::now(), requests, cpu: usage::cpu_seconds(self.subject.id())? })
+    }
+
+    async fn wait_for(&mut self, round: usize, what: &str) -> Result<Instant> {
+        let Self { watch, subject, fleet, .. } = self;
+        let limit = LIMIT + Duration::from_secs(2 * fleet.interval);
+        let done = watch.until(what, limit, || subject.check(), |seen| seen.missing(fleet, round)).await;
+        done.with_context(|| format!("the end of the operator's log:\n{}", self.subject.log_end()))
+    }
+
+    async fn idle(&mut self, time: Duration) -> Result<()> {
+        let begun = Instant::now();
+        while begun.elapsed() < time {
+            let left = time.saturating_sub(begun.elapsed());
+            tokio::time::sleep(left.min(Duration::from_secs(15))).await;
+            self.subject.check()?;
+            progress(&format!("idle for {} s", begun.elapsed().as_secs()));
+        }
+        Ok(())
+    }
+
+    /// The end of a phase, which was `ready` some moments ago.
+    async fn end(&mut self, name: &str, before: Before, ready: Option<Instant>) -> Result<Phase> {
+        if ready.is_some() {
+            tokio::time::sleep(SETTLE).await;
+        }
+        self.subject.check()?;
+        let id = self.subject.id();
+        let requests = Requests::read(&self.bed.client()).await?.since(&before.requests);
+        let counts = self.double.counts();
+        Ok(Phase {
+            name: name.to_owned(),
+            seconds: ready.unwrap_or_else(Instant::now).duration_since(before.at).as_secs_f64(),
+            keys_read: counts.keys(),
+            store_calls: counts.by_action(),
+            api_requests: requests.of_operators(),
+            leases: requests.leases(),
+            cpu_seconds: usage::cpu_seconds(id)? - before.cpu,
+            peak_mib: usage::peak_mib(id)?,
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! The operator that is measured: keyferry as it is built, or any command.
+
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use keyferry_testkit::{Operator, Testbed};
+
+use crate::double::Double;
+
+/// How long it may take to end when asked.
+const STOP: Duration = Duration::from_secs(30);
+
+/// A running operator.
+pub struct Subject {
+    operator: Operator,
+}
+
+impl Subject {
+    /// Starts keyferry with further arguments, or `command`: a shell's command line, which finds `KUBECONFIG`,
+    /// `METRICS_PORT` and `HEALTH_PORT` in its environment, and AWS's endpoints where External Secrets Operator looks
+    /// for them.
+    pub fn start(testbed: &Testbed, double: &Double, command: Option<&str>, args: &[&str]) -> Result<Self> {
+        let (metrics, health) = (Operator::free_port()?, Operator::free_port()?);
+        let kubeconfig = testbed.kubeconfig();
+        let builder = match command {
+            // With exec, so that the process that is measured is the operator and not a shell.
+            Some(command) => Operator::builder().program("/bin/sh").args(["-c", &format!("exec {command}")]),
+            None => Operator::builder()
+                .arg("run")
+                .arg(format!("--kubeconfig={}", kubeconfig.display()))
+                .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
+                .arg(format!("--live-addr=127.0.0.1:{health}"))
+                .args(args),
+        };
+        let operator = builder
+            .env("KUBECONFIG", &kubeconfig)
+            .env("METRICS_PORT", metrics.to_string())
+            .env("HEALTH_PORT", health.to_string())
+            .env("AWS_SECRETSMANAGER_ENDPOINT", double.url())
+            .env("AWS_SSM_ENDPOINT", double.url())
+            .spawn()?;
+        Ok(Self { operator })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.operator.id()
+    }
+
+    /// An error with the end of its log, when it has ended by itself.
+    pub fn check(&mut self) -> Result<()> {
+        match self.operator.exited()? {
+            None => Ok(()),
+            Some(status) => Err(anyhow!("the operator ended with {status}; the end of its log:\n{}", self.log_end())),
+        }
+    }
+
+    /// The last lines that it wrote.
+    pub fn log_end(&self) -> String {
+        let log = self.operator.log().unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// All that it wrote.
+    pub fn log(&self) -> String {
+        self.operator.log().unwrap_or_default()
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(mut self) -> Result<()> {
+        let status = self.operator.terminate(STOP)?;
+        match status.success() {
+            true => Ok(()),
+            false => {
+                Err(anyhow!("the operator ended with {status} after SIGTERM; the end of its log:\n{}", self.log_end()))
+            }
+        }
+    }
+}
