@@ -99,6 +99,8 @@ impl World {
         let mut standing = Standing::New;
         let mut looking = false;
         let mut changed = true;
+        // What was seen of the target outlives its last writer's leaving the index for a moment.
+        let seen = self.targets.get(&target_of(&es)).map_or(Seen::Unknown, |target| target.seen.clone());
         if let Some(before) = &before {
             self.unindex(&name, &before.es.clone());
             if same_object(before) {
@@ -117,10 +119,7 @@ impl World {
         for store in stores_of(&es) {
             self.users.entry(store).or_default().insert(name.clone());
         }
-        let target = self
-            .targets
-            .entry(target_of(&es))
-            .or_insert_with(|| Target { seen: Seen::Unknown, writers: BTreeSet::new() });
+        let target = self.targets.entry(target_of(&es)).or_insert_with(|| Target { seen, writers: BTreeSet::new() });
         target.writers.insert(name.clone());
         self.subjects.insert(name, Subject { es: Arc::new(es), memory, standing, looking });
         changed
@@ -402,6 +401,15 @@ mod tests {
         other.metadata.uid = Some("v".into());
         assert!(world.put_external_secret(other));
         assert_eq!(world.subject(&name("e")).unwrap().memory.failures, 0);
+    }
+
+    #[test]
+    fn what_was_seen_of_a_target_outlives_a_new_status() {
+        let mut world = World::default();
+        world.put_external_secret(es("t", "s"));
+        world.saw_secret(&name("t"), at("5"));
+        world.put_external_secret(es("t", "s"));
+        assert_eq!(world.look(&name("e")).unwrap().seen, Seen::At(at("5").unwrap()));
     }
 
     #[test]
