@@ -147,6 +147,12 @@ impl Rig {
             self.stop().await;
         }
         let found = self.canaries.find(&self.places().await);
+        // Those of the cluster do not go with the namespace.
+        for store in self.cluster.list("ClusterSecretStore").await {
+            if store["spec"]["controller"] == self.namespace() {
+                self.cluster.delete("ClusterSecretStore", store["metadata"]["name"].as_str().unwrap_or_default()).await;
+            }
+        }
         self.finished = true;
         assert!(found.is_empty(), "secrets are to be seen:\n  {}", found.join("\n  "));
     }

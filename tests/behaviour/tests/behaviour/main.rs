@@ -21,8 +21,14 @@ macro_rules! tests {
 
 // In reading order: from what is promised daily to what is rare.
 mod bad_input;
+mod cluster_stores;
+mod crash;
 mod credentials;
 mod drift;
+mod economy;
+mod events;
+mod leaks;
+mod lifecycle;
 mod ownership;
 mod policies;
 mod refresh;
@@ -42,6 +48,12 @@ fn main() -> ExitCode {
         ("ownership", ownership::TESTS),
         ("bad_input", bad_input::TESTS),
         ("credentials", credentials::TESTS),
+        ("cluster_stores", cluster_stores::TESTS),
+        ("crash", crash::TESTS),
+        ("lifecycle", lifecycle::TESTS),
+        ("events", events::TESTS),
+        ("economy", economy::TESTS),
+        ("leaks", leaks::TESTS),
     ];
     let mut trials = Vec::new();
     for (module, tests) in modules {

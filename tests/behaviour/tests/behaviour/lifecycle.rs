@@ -1,0 +1,194 @@
+//! The life of the process: start, health, metrics, leases, the end.
+
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use keyferry_behaviour_tests::operator::{get, series};
+use keyferry_behaviour_tests::{Operator, Rig};
+use serde_json::{Value, json};
+
+tests![
+    sigterm_ends_it_well_and_gives_the_lease_back,
+    a_second_one_stands_by_and_takes_over,
+    a_crashed_leader_is_replaced_when_its_lease_ends,
+    health_and_metrics_answer,
+    metrics_have_the_names_that_dashboards_know,
+    what_is_gone_has_no_metrics,
+];
+
+/// How a test elects, so that nothing takes long.
+fn election(rig: &Rig) -> Vec<String> {
+    vec![
+        format!("--leader-election-id={}", rig.namespace()),
+        format!("--leader-election-namespace={}", rig.namespace()),
+        "--leader-election-lease-duration=3s".to_owned(),
+        "--leader-election-renew-deadline=2s".to_owned(),
+        "--leader-election-retry-period=500ms".to_owned(),
+    ]
+}
+
+/// One more operator for the namespace.
+async fn another(rig: &Rig) -> Operator {
+    let election = election(rig);
+    let args: Vec<&str> = election.iter().map(String::as_str).collect();
+    let started = Operator::start(&rig.testbed, &rig.args(&args), &rig.log_file()).await;
+    started.unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+async fn elected(prefix: &str) -> Rig {
+    let mut rig = Rig::idle(prefix).await;
+    let first = another(&rig).await;
+    rig.operator = Some(first);
+    rig.vault_store("s").await;
+    rig.put("app", json!({"user": rig.canaries.value("user")})).await;
+    rig.external_secret("e", json!({"refreshInterval": "1s", "data": rig.data("app", &["user"])})).await;
+    rig.until_synced("e").await;
+    rig
+}
+
+async fn lease(rig: &Rig) -> Value {
+    rig.cluster.get("Lease", rig.namespace()).await.unwrap_or_default()
+}
+
+/// A new value arrives: somebody is at work.
+async fn works(rig: &Rig) {
+    let user = rig.canaries.value("rotated");
+    rig.put("app", json!({ "user": user })).await;
+    rig.until_texts("e", json!({ "user": user })).await;
+}
+
+async fn sigterm_ends_it_well_and_gives_the_lease_back() {
+    let mut rig = elected("sigterm").await;
+    assert_ne!(lease(&rig).await["spec"]["holderIdentity"], "");
+    let began = Instant::now();
+    // It asserts the exit code.
+    rig.stop().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert_eq!(lease(&rig).await["spec"]["holderIdentity"], "", "{}", lease(&rig).await["spec"]);
+    rig.finish().await;
+}
+
+async fn a_second_one_stands_by_and_takes_over() {
+    let mut rig = elected("stand-by").await;
+    let mut second = another(&rig).await;
+    let leader = lease(&rig).await["spec"]["holderIdentity"].clone();
+    works(&rig).await;
+    // It is ready, for a rollout must not fail, and does nothing.
+    let metrics = second.metrics().await.unwrap();
+    assert_eq!(series(&metrics, "keyferry_leader", &[]), 0.0);
+    assert_eq!(series(&metrics, "externalsecret_sync_calls_total", &[]), 0.0);
+    assert_eq!(series(&rig.metrics().await, "keyferry_leader", &[]), 1.0);
+    assert_eq!(lease(&rig).await["spec"]["holderIdentity"], leader);
+    assert_eq!(get(&second.live_url("/readyz")).await.unwrap().0, 200);
+    // One that stands by ends as well as any other.
+    second.stop().unwrap();
+    let second = another(&rig).await;
+    rig.stop().await;
+    rig.operator = Some(second);
+    works(&rig).await;
+    assert_ne!(lease(&rig).await["spec"]["holderIdentity"], leader);
+    assert_eq!(series(&rig.metrics().await, "keyferry_leader", &[]), 1.0);
+    rig.finish().await;
+}
+
+async fn a_crashed_leader_is_replaced_when_its_lease_ends() {
+    let mut rig = elected("crashed-leader").await;
+    let second = another(&rig).await;
+    rig.kill9();
+    rig.operator = Some(second);
+    works(&rig).await;
+    rig.finish().await;
+}
+
+async fn health_and_metrics_answer() {
+    let mut rig = Rig::new("health").await;
+    let operator = rig.operator();
+    let urls = [operator.live_url("/healthz"), operator.live_url("/readyz"), operator.metrics_url("/metrics")];
+    for url in urls {
+        assert_eq!(get(&url).await.unwrap().0, 200, "{url}");
+    }
+    assert_eq!(get(&operator.live_url("/nothing")).await.unwrap().0, 404);
+    rig.finish().await;
+}
+
+/// Names, types and labels as External Secrets Operator has them: what dashboards and alerts ask for.
+const KNOWN: &[(&str, &str, &[&str])] = &[
+    ("externalsecret_sync_calls_total", "counter", &["name", "namespace"]),
+    ("externalsecret_sync_calls_error", "counter", &["name", "namespace"]),
+    ("externalsecret_status_condition", "gauge", &["condition", "name", "namespace", "status"]),
+    ("externalsecret_reconcile_duration", "gauge", &["name", "namespace"]),
+    ("externalsecret_provider_api_calls_count", "counter", &["call", "provider", "status"]),
+    ("secretstore_status_condition", "gauge", &["condition", "name", "namespace", "status"]),
+    ("secretstore_reconcile_duration", "gauge", &["name", "namespace"]),
+    ("clustersecretstore_status_condition", "gauge", &["condition", "name", "namespace", "status"]),
+    ("clustersecretstore_reconcile_duration", "gauge", &["name", "namespace"]),
+];
+
+async fn metrics_have_the_names_that_dashboards_know() {
+    let rig = Rig::new("metrics").await;
+    rig.vault_store("s").await;
+    let mut vault = rig.vault_spec("s-token");
+    vault["auth"]["tokenSecretRef"]["namespace"] = json!(rig.namespace());
+    rig.apply("ClusterSecretStore", rig.namespace(), json!({"spec": {"provider": {"vault": vault}}})).await;
+    rig.put("app", json!({"user": rig.canaries.value("user")})).await;
+    rig.external_secret("e", json!({"data": rig.data("app", &["user"])})).await;
+    rig.external_secret("bad", json!({"data": rig.data("gone", &["user"])})).await;
+    rig.until_synced("e").await;
+    rig.until_failed("bad", &[]).await;
+    rig.until_ready("ClusterSecretStore", rig.namespace(), "True", "Valid", &[]).await;
+    let text = rig
+        .until("all have been told".into(), async |rig: &Rig| {
+            let text = rig.metrics().await;
+            let missing: Vec<&str> =
+                KNOWN.iter().map(|known| known.0).filter(|name| !text.contains(&format!("# TYPE {name} "))).collect();
+            match missing.is_empty() {
+                true => Ok(text),
+                false => Err(anyhow!("{missing:?} are missing")),
+            }
+        })
+        .await;
+    for (name, kind, labels) in KNOWN {
+        assert!(text.contains(&format!("# TYPE {name} {kind}\n")), "{name} is no {kind}");
+        let line = text.lines().find(|line| line.starts_with(&format!("{name}{{"))).expect("a series");
+        assert_eq!(labels_of(line), *labels, "{line}");
+    }
+    let value = |name: &str, labels: &[(&str, &str)]| series(&text, name, labels);
+    let ready = |name, status| [("name", name), ("condition", "Ready"), ("status", status)];
+    assert_eq!(value("externalsecret_status_condition", &ready("e", "True")), 1.0);
+    assert_eq!(value("externalsecret_status_condition", &ready("e", "False")), 0.0);
+    assert_eq!(value("externalsecret_status_condition", &ready("bad", "False")), 1.0);
+    assert_eq!(value("secretstore_status_condition", &ready("s", "True")), 1.0);
+    assert_eq!(value("clustersecretstore_status_condition", &ready(rig.namespace(), "True")), 1.0);
+    let read = [("provider", "HashiCorp/Vault"), ("call", "ReadSecretData"), ("status", "success")];
+    assert!(value("externalsecret_provider_api_calls_count", &read) >= 1.0);
+    // Nanoseconds: a look takes longer than a thousand of them.
+    assert!(value("externalsecret_reconcile_duration", &[("name", "e")]) > 1000.0);
+    rig.finish().await;
+}
+
+fn labels_of(line: &str) -> Vec<&str> {
+    let inside = line.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map_or("", |(inside, _)| inside);
+    let mut labels: Vec<&str> =
+        inside.split("\",").filter_map(|label| label.split_once('=')).map(|(name, _)| name).collect();
+    labels.sort_unstable();
+    labels
+}
+
+async fn what_is_gone_has_no_metrics() {
+    let rig = Rig::new("gone-metrics").await;
+    rig.vault_store("s").await;
+    rig.put("app", json!({"user": rig.canaries.value("user")})).await;
+    rig.external_secret("e", json!({"data": rig.data("app", &["user"])})).await;
+    rig.until_synced("e").await;
+    rig.cluster.delete("ExternalSecret", "e").await;
+    rig.cluster.delete("SecretStore", "s").await;
+    rig.until("no series tells of them".into(), async |rig: &Rig| {
+        let text = rig.metrics().await;
+        match text.lines().find(|line| line.contains("name=\"e\"") || line.contains("name=\"s\"")) {
+            None => Ok(()),
+            Some(line) => Err(anyhow!("{line}")),
+        }
+    })
+    .await;
+    rig.finish().await;
+}
