@@ -87,6 +87,7 @@ pub async fn run(args: Run) -> Result<(), String> {
         controller_token: args.controller_token,
     });
     let calls: Arc<dyn Calls> = metrics.clone();
+    #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
     let context = Arc::new(Context {

@@ -111,6 +111,10 @@ async fn examine(context: &Context, store: &Store) -> Verdict {
                      documentation of the provider names the permission)",
                 );
             }
+            if let Some(note) = client.provider.identity_note() {
+                verdict.message.push_str("; ");
+                verdict.message.push_str(&note);
+            }
             verdict
         }
         // As in External Secrets Operator, a store that can't tell is given the benefit of the doubt.

@@ -4,6 +4,8 @@ use keyferry_provider_core::Registration;
 
 /// Every provider of this build.
 pub const PROVIDERS: &[Registration] = &[
+    #[cfg(feature = "aws")]
+    keyferry_provider_aws::REGISTRATION,
     #[cfg(feature = "fake")]
     keyferry_provider_fake::REGISTRATION,
     #[cfg(feature = "vault")]

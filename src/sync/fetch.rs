@@ -3,15 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyferry_crds::{CreationPolicy, ExternalSecret};
-use keyferry_provider_core::Key;
+use keyferry_provider_core::{Error, ErrorKind, Key, Query};
 
 use super::outcome::{Failure, Retry, headline};
-use super::plan::Request;
+use super::plan::{Request, Wanted};
 use super::render::Answers;
 use crate::store::credentials::{Dependency, Kind};
 use crate::store::fetcher::PlanningGuard;
 use crate::store::pool::{Client, Pool};
 use crate::store::{Store, StoreId};
+
+/// What is asked of one store: keys, and searches by the place of their request.
+#[derive(Default)]
+struct Questions<'a> {
+    keys: BTreeSet<&'a Key>,
+    searches: Vec<(usize, &'a Query)>,
+}
 
 /// Asks all stores at once, each key once. `planning` is let go as soon as it is clear what is asked.
 pub async fn fetch(
@@ -20,35 +27,75 @@ pub async fn fetch(
     requests: &[Request],
     planning: Option<PlanningGuard>,
 ) -> Result<Answers, Failure> {
-    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
-    let mut wanted: BTreeMap<&StoreId, (&Store, BTreeSet<&Key>)> = BTreeMap::new();
-    for request in requests {
-        wanted.entry(&request.store.id).or_insert_with(|| (&request.store, BTreeSet::new())).1.insert(&request.key);
+    let mut wanted: BTreeMap<&StoreId, (&Store, Questions<'_>)> = BTreeMap::new();
+    for (place, request) in requests.iter().enumerate() {
+        let (_, questions) = wanted.entry(&request.store.id).or_insert_with(|| (&request.store, Questions::default()));
+        match &request.wanted {
+            Wanted::Key(key) => _ = questions.keys.insert(key),
+            Wanted::Query(query) => questions.searches.push((place, query)),
+        }
     }
     // From here on each store is planned apart: one that is slow to let us in holds up nobody else's batches.
     let guards: Vec<_> = wanted.iter().map(|_| pool.plan()).collect();
     drop(planning);
-    let asked = wanted.into_iter().zip(guards).map(|((id, (store, keys)), guard)| async move {
-        let keys: Vec<Key> = keys.into_iter().cloned().collect();
-        let client = match pool.client(store, Some(namespace)).await {
-            Ok(client) => client,
-            Err(error) => {
-                let error = error.context("unable to create client");
-                return (id, None, keys.into_iter().map(|key| (key, Err(error.clone()))).collect());
-            }
-        };
-        let answers = client.fetcher.fetch(namespace, keys, Some(guard)).await;
-        (id, Some(client), answers)
-    });
+    let asked =
+        wanted.into_iter().zip(guards).map(|((_, (store, questions)), guard)| ask(pool, es, store, questions, guard));
     let mut all = Answers::default();
-    for (id, client, answers) in futures::future::join_all(asked).await {
-        if let Some(client) = client {
-            refuse_own_login(es, id, &client)?;
-            all.capabilities.insert(id.clone(), client.provider.capabilities());
-        }
-        all.values.extend(answers.into_iter().map(|(key, answer)| ((id.clone(), key), answer)));
+    for answers in futures::future::join_all(asked).await {
+        let answers = answers?;
+        all.values.extend(answers.values);
+        all.found.extend(answers.found);
+        all.capabilities.extend(answers.capabilities);
     }
     Ok(all)
+}
+
+async fn ask(
+    pool: &Pool,
+    es: &ExternalSecret,
+    store: &Store,
+    questions: Questions<'_>,
+    guard: PlanningGuard,
+) -> Result<Answers, Failure> {
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let mut keys: BTreeSet<Key> = questions.keys.into_iter().cloned().collect();
+    let mut answers = Answers::default();
+    let client = match pool.client(store, Some(namespace)).await {
+        Ok(client) => client,
+        Err(error) => {
+            let error = error.context("unable to create client");
+            answers.values.extend(keys.into_iter().map(|key| ((store.id.clone(), key), Err(error.clone()))));
+            answers.found.extend(questions.searches.into_iter().map(|(place, _)| (place, Err(error.clone()))));
+            return Ok(answers);
+        }
+    };
+    refuse_own_login(es, &store.id, &client)?;
+    answers.capabilities.insert(store.id.clone(), client.provider.capabilities());
+    // What is found is fetched like anything else, together with all others.
+    let searches = questions.searches.into_iter().map(|(place, query)| {
+        let client = &client;
+        async move { (place, search(client, query).await) }
+    });
+    for (place, found) in futures::future::join_all(searches).await {
+        keys.extend(found.iter().flatten().cloned());
+        answers.found.insert(place, found);
+    }
+    let fetched = client.fetcher.fetch(namespace, keys.into_iter().collect(), Some(guard)).await;
+    answers.values.extend(fetched.into_iter().map(|(key, answer)| ((store.id.clone(), key), answer)));
+    Ok(answers)
+}
+
+async fn search(client: &Client, query: &Query) -> Result<Vec<Key>, Error> {
+    let capabilities = client.provider.capabilities();
+    let refused = [
+        (query.name.is_some() && !capabilities.find_by_name, "name"),
+        (query.path.is_some() && !capabilities.find_by_path, "path"),
+        (!query.tags.is_empty() && !capabilities.find_by_tags, "tags"),
+    ];
+    match refused.into_iter().find(|(refused, _)| *refused) {
+        Some((_, how)) => Err(Error::new(ErrorKind::Unsupported, format!("this store can't be searched by {how}"))),
+        None => client.provider.find(query).await,
+    }
 }
 
 /// A target that its own store logs in with would lock the store out at the first write.

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keyferry_crds::{
-    CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecret, MetadataPolicy, RefreshPolicy, RemoteRef,
+    CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecret, Find, MetadataPolicy, RefreshPolicy, RemoteRef,
     SecretStoreRef, SourceRef, StoreKind,
 };
-use keyferry_provider_core::Key;
+use keyferry_provider_core::{Key, Query};
+use regex::Regex;
 
 use super::outcome::{Failure, Retry, headline};
 use crate::hash::StringMap;
@@ -48,9 +49,18 @@ pub struct Request {
     /// The store that has it.
     pub store: Arc<Store>,
     /// What to fetch.
-    pub key: Key,
-    /// How to read it.
+    pub wanted: Wanted,
+    /// How to read it; of a search only the strategies.
     pub remote: RemoteRef,
+}
+
+/// What an entry asks a store for.
+#[derive(Clone, Debug)]
+pub enum Wanted {
+    /// One secret.
+    Key(Key),
+    /// All that answer a query.
+    Query(Query),
 }
 
 /// Names an entry of the spec.
@@ -60,6 +70,8 @@ pub enum Entry {
     Data(usize, String),
     /// `dataFrom[index].extract`.
     Extract(usize),
+    /// `dataFrom[index].find`.
+    Find(usize),
 }
 
 impl std::fmt::Display for Entry {
@@ -67,6 +79,7 @@ impl std::fmt::Display for Entry {
         match self {
             Self::Data(index, key) => write!(f, "spec.data[{index}] (secretKey {key:?})"),
             Self::Extract(index) => write!(f, "spec.dataFrom[{index}].extract"),
+            Self::Find(index) => write!(f, "spec.dataFrom[{index}].find"),
         }
     }
 }
@@ -242,6 +255,9 @@ fn spec_problems(es: &ExternalSecret) -> Vec<String> {
         _ => {}
     }
     for (n, entry) in spec.data_from.iter().enumerate() {
+        if let Some(pattern) = entry.find.as_ref().and_then(pattern).filter(|pattern| Regex::new(pattern).is_err()) {
+            problems.push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression"));
+        }
         problems.extend(data_from_problem(entry).map(|problem| format!("spec.dataFrom[{n}] {problem}")));
     }
     for (n, entry) in spec.data.iter().enumerate() {
@@ -311,9 +327,6 @@ fn unsupported(es: &ExternalSecret) -> Vec<String> {
         features.push("spec.syncWindows".to_owned());
     }
     for (n, entry) in es.spec.data_from.iter().enumerate() {
-        if entry.find.is_some() {
-            features.push(format!("spec.dataFrom[{n}].find"));
-        }
         if !entry.rewrite.is_empty() {
             features.push(format!("spec.dataFrom[{n}].rewrite"));
         }
@@ -416,26 +429,52 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
 
 fn requests(facts: &Facts<'_>) -> Vec<Request> {
     let namespace = facts.es.metadata.namespace.as_deref().unwrap_or_default();
-    let request = |entry: Entry, source: Option<&SourceRef>, remote: &RemoteRef| {
+    let request = |entry: Entry, source: Option<&SourceRef>, wanted: Wanted, remote: RemoteRef| {
         let (store, _) = facts.stores.get(&store_id(effective(facts.es, source)?, namespace))?;
-        let key = Key {
+        Some(Request { entry, store: store.clone(), wanted, remote })
+    };
+    let key = |remote: &RemoteRef| {
+        Wanted::Key(Key {
             name: remote.key.clone(),
             version: remote.version.clone().filter(|version| !version.is_empty()),
             metadata: remote.metadata_policy == MetadataPolicy::Fetch,
-        };
-        Some(Request { entry, store: store.clone(), key, remote: remote.clone() })
+        })
     };
-    let extracts = facts
-        .es
-        .spec
-        .data_from
-        .iter()
-        .enumerate()
-        .filter_map(|(n, entry)| request(Entry::Extract(n), entry.source_ref.as_ref(), entry.extract.as_ref()?));
-    let data = facts.es.spec.data.iter().enumerate().filter_map(|(n, entry)| {
-        request(Entry::Data(n, entry.secret_key.clone()), entry.source_ref.as_ref(), &entry.remote_ref)
+    let data_from = facts.es.spec.data_from.iter().enumerate().filter_map(|(n, entry)| {
+        let source = entry.source_ref.as_ref();
+        match (&entry.extract, &entry.find) {
+            (Some(remote), _) => request(Entry::Extract(n), source, key(remote), remote.clone()),
+            (None, Some(find)) => request(Entry::Find(n), source, Wanted::Query(query(find)), strategies(find)),
+            (None, None) => None,
+        }
     });
-    extracts.chain(data).collect()
+    let data = facts.es.spec.data.iter().enumerate().filter_map(|(n, entry)| {
+        let at = Entry::Data(n, entry.secret_key.clone());
+        request(at, entry.source_ref.as_ref(), key(&entry.remote_ref), entry.remote_ref.clone())
+    });
+    data_from.chain(data).collect()
+}
+
+/// The pattern compiles: `bad_spec` comes before.
+fn query(find: &Find) -> Query {
+    Query {
+        name: pattern(find).and_then(|pattern| Regex::new(pattern).ok()),
+        path: find.path.clone().filter(|path| !path.is_empty()),
+        tags: find.tags.clone(),
+    }
+}
+
+fn pattern(find: &Find) -> Option<&str> {
+    find.name.as_ref().map(|name| name.regexp.as_deref().unwrap_or_default())
+}
+
+fn strategies(find: &Find) -> RemoteRef {
+    RemoteRef {
+        conversion_strategy: find.conversion_strategy.clone(),
+        decoding_strategy: find.decoding_strategy.clone(),
+        null_byte_policy: find.null_byte_policy.clone(),
+        ..RemoteRef::default()
+    }
 }
 
 #[cfg(test)]

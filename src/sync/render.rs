@@ -7,7 +7,7 @@ use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, SecretBytes, j
 
 use super::decode::{check_key, convert_key, decode};
 use super::outcome::{Failure, Retry, headline};
-use super::plan::{Entry, Request};
+use super::plan::{Entry, Request, Wanted};
 use super::property::{self, Problem};
 use crate::store::StoreId;
 
@@ -19,6 +19,8 @@ pub type Data = BTreeMap<String, SecretBytes>;
 pub struct Answers {
     /// By store and key.
     pub values: HashMap<(StoreId, Key), Result<SecretBytes, Error>>,
+    /// What searches found, by the place of their request.
+    pub found: HashMap<usize, Result<Vec<Key>, Error>>,
     /// What each store can do.
     pub capabilities: HashMap<StoreId, Capabilities>,
 }
@@ -64,15 +66,27 @@ pub fn render(requests: &[Request], answers: &Answers, deletion: &DeletionPolicy
     let mut rendered = Rendered { data: Data::new(), missing: Vec::new() };
     let mut causes = Vec::new();
     let mut retry = Retry::OnChange;
-    for request in requests {
-        match entry(request, answers) {
+    for (place, request) in requests.iter().enumerate() {
+        let entry = match &request.wanted {
+            Wanted::Key(key) => one(request, key, answers),
+            Wanted::Query(_) => found(request, place, answers),
+        };
+        match entry {
             Ok(data) => rendered.data.extend(data),
             Err(problem) if problem.kind == ErrorKind::NotFound && *deletion != DeletionPolicy::Retain => {
-                rendered.missing.push(format!("{} (key={})", request.entry, request.key.name));
+                let key = match &request.wanted {
+                    Wanted::Key(key) => format!(" (key={})", key.name),
+                    Wanted::Query(_) => String::new(),
+                };
+                rendered.missing.push(format!("{}{key}", request.entry));
             }
             Err(problem) => {
-                let Request { entry, store, key, .. } = request;
-                causes.push(format!("error processing {entry}: key {:?} of {}: {}", key.name, store.id, problem.cause));
+                let Request { entry, store, .. } = request;
+                let what = match &request.wanted {
+                    Wanted::Key(key) => format!("key {:?} of {}", key.name, store.id),
+                    Wanted::Query(_) => format!("search of {}", store.id),
+                };
+                causes.push(format!("error processing {entry}: {what}: {}", problem.cause));
                 retry = retry.max(problem.retry);
             }
         }
@@ -83,9 +97,12 @@ pub fn render(requests: &[Request], answers: &Answers, deletion: &DeletionPolicy
     }
 }
 
-fn entry(request: &Request, answers: &Answers) -> Result<Data, Problematic> {
-    let at = (request.store.id.clone(), request.key.clone());
-    let unanswered = || Problematic::new(ErrorKind::Malformed, "the store left this key unanswered");
+fn unanswered() -> Problematic {
+    Problematic::new(ErrorKind::Malformed, "the store left this key unanswered")
+}
+
+fn one(request: &Request, key: &Key, answers: &Answers) -> Result<Data, Problematic> {
+    let at = (request.store.id.clone(), key.clone());
     let value = answers.values.get(&at).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
     let capabilities = answers.capabilities.get(&at.0).ok_or_else(unanswered)?;
     let value = match request.remote.property.as_deref() {
@@ -94,8 +111,23 @@ fn entry(request: &Request, answers: &Answers) -> Result<Data, Problematic> {
     };
     match &request.entry {
         Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None)?)].into()),
-        Entry::Extract(_) => extract(&value, &request.remote),
+        Entry::Extract(_) | Entry::Find(_) => named(extract(&value)?, &request.remote),
     }
+}
+
+/// `dataFrom.find`: every secret that was found becomes a key. One that was deleted since is not there; any other
+/// failure is one of the whole, since a key must not vanish from a target for it.
+fn found(request: &Request, place: usize, answers: &Answers) -> Result<Data, Problematic> {
+    let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
+    let mut values = Data::new();
+    for key in keys {
+        match answers.values.get(&(request.store.id.clone(), key.clone())).ok_or_else(unanswered)? {
+            Ok(value) => _ = values.insert(key.name.clone(), value.clone()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
+        }
+    }
+    named(values, &request.remote)
 }
 
 fn take_property(value: &SecretBytes, property: &str, capabilities: &Capabilities) -> Result<SecretBytes, Problematic> {
@@ -119,25 +151,30 @@ fn take_property(value: &SecretBytes, property: &str, capabilities: &Capabilitie
     })
 }
 
-/// `dataFrom.extract`: each field of a JSON object becomes a key.
-fn extract(value: &SecretBytes, remote: &RemoteRef) -> Result<Data, Problematic> {
+/// `dataFrom.extract`: each field of a JSON object.
+fn extract(value: &SecretBytes) -> Result<Data, Problematic> {
     let object = json::object(value.expose())
         .ok_or_else(|| Problematic::new(ErrorKind::Malformed, "extract needs a JSON object, and the value is none"))?;
+    Ok(object.into_iter().map(|(field, raw)| (field, json::to_bytes(raw))).collect())
+}
+
+/// Gives names that may stand in a Secret, and decodes the values.
+fn named(values: Data, remote: &RemoteRef) -> Result<Data, Problematic> {
     let mut data = Data::new();
-    for (field, raw) in object {
-        let key = convert_key(&field, &remote.conversion_strategy);
+    for (name, value) in values {
+        let key = convert_key(&name, &remote.conversion_strategy);
         if key.is_empty() {
             continue; // as in External Secrets Operator
         }
         check_key(&key).map_err(|problem| {
-            Problematic::new(ErrorKind::Malformed, format!("field {field:?} can't be a key of a Secret: it {problem}"))
+            Problematic::new(ErrorKind::Malformed, format!("field {name:?} can't be a key of a Secret: it {problem}"))
         })?;
-        let value = finish(json::to_bytes(raw), remote, Some(&field))?;
+        let value = finish(value, remote, Some(&name))?;
         if data.insert(key.clone(), value).is_some() {
             return Err(Problematic::new(
                 ErrorKind::Malformed,
                 format!(
-                    "secret name collision during conversion: {key}: two fields become this key; use conversionStrategy Unicode"
+                    "secret name collision during conversion: {key}: two names become this key; use conversionStrategy Unicode"
                 ),
             ));
         }
@@ -180,7 +217,7 @@ mod tests {
     fn request(entry: Entry, remote: Json) -> Request {
         let remote: RemoteRef = serde_json::from_value(remote).unwrap();
         let key = Key { name: remote.key.clone(), version: None, metadata: false };
-        Request { entry, store: store(), key, remote }
+        Request { entry, store: store(), wanted: Wanted::Key(key), remote }
     }
 
     fn data(key: &str, remote: Json) -> Request {

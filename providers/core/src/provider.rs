@@ -1,13 +1,15 @@
 //! The trait that every store implements.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use regex::Regex;
 
-use crate::{Credentials, Error, SecretBytes};
+use crate::{Credentials, Error, ErrorKind, SecretBytes};
 
 /// What to fetch: one secret of a store, whole. Properties are taken out of the value later, once for all stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,6 +20,24 @@ pub struct Key {
     pub version: Option<String>,
     /// Whether to fetch what the store knows about the secret instead of its value (`metadataPolicy: Fetch`).
     pub metadata: bool,
+}
+
+/// What to search a store for (`dataFrom.find`). What is given must all hold.
+#[derive(Clone, Debug, Default)]
+pub struct Query {
+    /// A pattern that matches anywhere in the name.
+    pub name: Option<Regex>,
+    /// Where to begin, by the store's own idea of a path.
+    pub path: Option<String>,
+    /// Tags that a secret must bear.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl Query {
+    /// Whether the name matches.
+    pub fn matches(&self, name: &str) -> bool {
+        self.name.as_ref().is_none_or(|pattern| pattern.is_match(name))
+    }
 }
 
 /// What a store lets its clients do; shown in the store's status.
@@ -65,6 +85,12 @@ pub struct Capabilities {
     pub versions: bool,
     /// Whether [`Key::metadata`] can be answered.
     pub metadata: bool,
+    /// Whether secrets can be found by name.
+    pub find_by_name: bool,
+    /// Whether secrets can be found below a path.
+    pub find_by_path: bool,
+    /// Whether secrets can be found by tags.
+    pub find_by_tags: bool,
     /// How a property is looked up.
     pub property: PropertyLookup,
     /// Whether a missing property counts as a missing secret for deletionPolicy.
@@ -78,11 +104,17 @@ impl Default for Capabilities {
             max_batch: 1,
             versions: false,
             metadata: false,
+            find_by_name: false,
+            find_by_path: false,
+            find_by_tags: false,
             property: PropertyLookup::Path,
             missing_property_is_not_found: false,
         }
     }
 }
+
+/// The most secrets that one search may find.
+pub const MOST_FOUND: usize = 10_000;
 
 /// A store, logged in and ready. It lives as long as the store's spec and credentials stay the same, is shared by
 /// all who use the store, and renews its own login.
@@ -109,6 +141,15 @@ pub trait Provider: Send + Sync {
     ///   numbers digit for digit.
     /// - Never retries and never caches a value.
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error>;
+
+    /// Finds the keys of all secrets that answer `query`, sorted; their values are fetched like any others.
+    ///
+    /// - Called only with what the `find_by_*` capabilities allow.
+    /// - Secrets that are marked as deleted may be among them: fetching them is what tells.
+    /// - More than [`MOST_FOUND`] is an error, not a part of them.
+    async fn find(&self, _query: &Query) -> Result<Vec<Key>, Error> {
+        Err(Error::new(ErrorKind::Unsupported, "this store can't be searched"))
+    }
 
     /// Checks that the store can be reached and that the login is good, without reading a secret.
     async fn validate(&self) -> Result<(), Error>;

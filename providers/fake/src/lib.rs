@@ -2,17 +2,17 @@
 //!
 //! The rules are External Secrets Operator's: a secret is found by its key followed by its version, of two entries
 //! with the same such name the later one counts, and an entry found that way must be of the version that was asked
-//! for. Finding by name and pushing are not there yet.
+//! for. Pushing is not there yet.
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, Registration,
-    SecretBytes,
+    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, Query,
+    Registration, SecretBytes,
 };
 use serde::Deserialize;
 
@@ -35,6 +35,7 @@ struct Entry {
 }
 
 struct Secret {
+    key: String,
     version: String,
     value: SecretBytes,
 }
@@ -59,7 +60,7 @@ impl Fake {
             let key = required(entry.key, n, "key")?;
             let value = SecretBytes::new(required(entry.value, n, "value")?.into_bytes());
             let version = entry.version.unwrap_or_default();
-            secrets.insert(format!("{key}{version}"), Secret { version, value });
+            secrets.insert(format!("{key}{version}"), Secret { key, version, value });
         }
         Ok(Self { secrets, validation: validation(config.validation_result.unwrap_or(0)) })
     }
@@ -106,6 +107,7 @@ impl Provider for Fake {
             access: Access::ReadWrite,
             max_batch: 10_000,
             versions: true,
+            find_by_name: true,
             property: PropertyLookup::Path,
             missing_property_is_not_found: true,
             ..Capabilities::default()
@@ -114,6 +116,21 @@ impl Provider for Fake {
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
         Ok(keys.iter().map(|key| self.read(key)).collect())
+    }
+
+    /// Of several versions of one key, the last in the order of strings is found.
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        let mut found: BTreeMap<&str, &str> = BTreeMap::new();
+        for Secret { key, version, .. } in self.secrets.values().filter(|secret| query.matches(&secret.key)) {
+            let best = found.entry(key).or_insert(version);
+            *best = (*best).max(version);
+        }
+        let key = |(name, version): (&str, &str)| Key {
+            name: name.to_owned(),
+            version: Some(version.to_owned()).filter(|version| !version.is_empty()),
+            metadata: false,
+        };
+        Ok(found.into_iter().map(key).collect())
     }
 
     async fn validate(&self) -> Result<(), Error> {
@@ -135,6 +152,17 @@ mod tests {
             error.kind()
         })?;
         Ok(value.expose_str().unwrap().to_owned())
+    }
+
+    #[tokio::test]
+    async fn of_several_versions_the_last_is_found() {
+        let data = json!([{"key": "db/a", "value": "x", "version": "v1"}, {"key": "db/a", "value": "y", "version": "v2"},
+            {"key": "db/b", "value": "z"}, {"key": "other", "value": "o"}]);
+        let fake = Fake::new(&json!({"data": data})).unwrap();
+        let query = Query { name: Some(regex::Regex::new("^db/").unwrap()), ..Query::default() };
+        let found = fake.find(&query).await.unwrap();
+        let found: Vec<_> = found.iter().map(|key| (key.name.as_str(), key.version.as_deref())).collect();
+        assert_eq!(found, [("db/a", Some("v2")), ("db/b", None)]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, Provider, SecretBytes};
+use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, Provider, Query, SecretBytes};
 
 /// Gives up on a call that takes longer than `limit`.
 ///
@@ -37,6 +37,14 @@ impl Provider for Timeout {
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
         self.bound(self.inner.fetch(keys)).await
+    }
+
+    fn joins(&self, batch: &[Key], key: &Key) -> bool {
+        self.inner.joins(batch, key)
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        self.bound(self.inner.find(query)).await
     }
 
     async fn validate(&self) -> Result<(), Error> {

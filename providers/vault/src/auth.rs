@@ -395,7 +395,7 @@ impl Auth {
     }
 
     fn call(&self, name: &'static str, path: String, body: Option<SecretBytes>) -> Call {
-        Call { name, body, path, version: None, namespace: self.namespace.clone() }
+        Call { name, body, path, query: None, namespace: self.namespace.clone() }
     }
 
     async fn secret(&self, reference: &SecretRef, key: Option<&str>, field: &str) -> Result<SecretBytes, Error> {

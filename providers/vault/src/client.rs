@@ -45,8 +45,8 @@ pub struct Call {
     pub body: Option<SecretBytes>,
     /// The path below `/v1/`, not encoded.
     pub path: String,
-    /// The one query parameter that we use.
-    pub version: Option<i64>,
+    /// The query, encoded.
+    pub query: Option<String>,
     /// The namespace it is made in.
     pub namespace: Option<HeaderValue>,
 }
@@ -148,8 +148,8 @@ impl Client {
 
     async fn exchange(&self, call: &Call, ticket: &Ticket) -> Result<Answer, Error> {
         let mut url = format!("{}{}", self.base, path::encode(&call.path));
-        if let Some(version) = call.version {
-            url.push_str(&format!("?version={version}"));
+        if let Some(query) = &call.query {
+            url.push_str(&format!("?{query}"));
         }
         let mut request = match &call.body {
             Some(body) => self.http.request(Method::POST, url).body(shared(body)),

@@ -74,6 +74,29 @@ pub fn metadata(client: &Client, place: &Place, answer: &Answer) -> Result<Secre
     Ok(out.into())
 }
 
+/// The table for listing a folder of version 2: the names in it, folders with a slash at their end.
+pub fn names(client: &Client, mount: &str, folder: &str, answer: &Answer) -> Result<Vec<String>, Error> {
+    let path = format!("{mount}/metadata/{folder}");
+    match answer.status {
+        200 => {}
+        // Nothing there: the folder that the search begins in, or one whose last secret went meanwhile.
+        404 if answer.complaint() == Complaint::Nothing => {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is nothing below {path}")));
+        }
+        403 => {
+            let message = format!("permission denied: the token's policies must allow list on {path}");
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
+        _ => return Err(client.status_error(answer)),
+    }
+    let keys =
+        data(answer).and_then(|data| json::object(data.get().as_bytes())).and_then(|mut data| data.remove("keys"));
+    let keys = keys.and_then(|keys| json::array(keys.get().as_bytes())).ok_or_else(|| malformed(&path))?;
+    keys.into_iter()
+        .map(|key| json::to_bytes(key).expose_str().map(str::to_owned).ok_or_else(|| malformed(&path)))
+        .collect()
+}
+
 /// The table for what is mounted, asked after "nothing there", since an engine of the other version answers just so.
 /// `Ok` where it is the engine that the store says, or where the server does not tell.
 pub fn mount(client: &Client, place: &Place, answer: &Answer) -> Result<(), Error> {

@@ -19,13 +19,13 @@ mod config;
 mod kv;
 mod path;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, Registration,
-    SecretBytes,
+    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider,
+    Query, Registration, SecretBytes, json,
 };
 use reqwest::header::HeaderValue;
 
@@ -37,6 +37,9 @@ use crate::path::{KvVersion, Place};
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration = Registration { name: "vault", maintained: true, build };
+
+/// The most secrets that a search looks at.
+const MOST_WALKED: usize = 100_000;
 
 struct Vault {
     client: Arc<Client>,
@@ -77,7 +80,14 @@ impl Vault {
             }
             (false, _) => {
                 let version = self.wanted_version(key)?;
-                let answer = self.auth.send(&self.call("ReadSecretData", place.data(), version)).await?;
+                let answer = self
+                    .auth
+                    .send(&self.call(
+                        "ReadSecretData",
+                        place.data(),
+                        version.map(|version| format!("version={version}")),
+                    ))
+                    .await?;
                 match kv::value(&self.client, &place, version, &answer)? {
                     Reading::Value(value) => Ok(value),
                     Reading::Gone(error) => Err(error),
@@ -117,8 +127,53 @@ impl Vault {
         self.checked_mounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn call(&self, name: &'static str, path: String, version: Option<i64>) -> Call {
-        Call { name, body: None, path, version, namespace: self.namespace.clone() }
+    /// All secrets below `path`, by their whole paths inside the mount.
+    async fn walk(&self, path: &str) -> Result<Vec<String>, Error> {
+        let mount = self.mount.as_deref().ok_or_else(|| invalid("to find secrets, set spec.provider.vault.path"))?;
+        let mut secrets = Vec::new();
+        let mut begun = false;
+        let mut folders = vec![match path::clean(path)?.as_str() {
+            "" => String::new(),
+            path => format!("{path}/"),
+        }];
+        while let Some(folder) = folders.pop() {
+            let place = Place::folder(mount, &folder)?;
+            let answer = self.auth.send(&self.call("ListSecrets", place, Some("list=true".to_owned()))).await?;
+            let names = match kv::names(&self.client, mount, &folder, &answer) {
+                // A folder that we were told of, and whose last secret went meanwhile.
+                Err(error) if error.kind() == ErrorKind::NotFound && begun => continue,
+                names => names?,
+            };
+            begun = true;
+            for name in names {
+                let whole = format!("{folder}{name}");
+                match name.ends_with('/') {
+                    true => folders.push(whole),
+                    false => secrets.push(whole),
+                }
+            }
+            if secrets.len() + folders.len() > MOST_WALKED {
+                return Err(invalid(format!(
+                    "there are more than {MOST_WALKED} secrets below {path:?}: search a deeper path"
+                )));
+            }
+        }
+        secrets.sort();
+        Ok(secrets)
+    }
+
+    async fn bears(&self, name: &str, tags: &BTreeMap<String, String>) -> Result<bool, Error> {
+        let place = Place::of(self.mount.as_deref(), self.version, name)?;
+        let answer = self.auth.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
+        let known = kv::metadata(&self.client, &place, &answer)?;
+        let known = json::object(known.expose()).unwrap_or_default();
+        Ok(tags
+            .iter()
+            .all(|(tag, value)| known.get(tag).is_some_and(|raw| json::to_bytes(raw).expose() == value.as_bytes())))
+    }
+
+    fn call(&self, name: &'static str, path: String, query: Option<String>) -> Call {
+        Call { name, body: None, path, query, namespace: self.namespace.clone() }
     }
 }
 
@@ -132,6 +187,9 @@ impl Provider for Vault {
             max_batch: 1,
             versions: v2,
             metadata: v2,
+            find_by_name: v2,
+            find_by_path: v2,
+            find_by_tags: v2,
             property: PropertyLookup::ExactThenPath,
             missing_property_is_not_found: false,
         }
@@ -146,6 +204,26 @@ impl Provider for Vault {
             }
         }
         Ok(results)
+    }
+
+    /// Below the path, or everywhere. As in External Secrets Operator tags count only where no name is asked for;
+    /// each candidate then costs a read of its metadata.
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        let candidates = self.walk(query.path.as_deref().unwrap_or_default()).await?;
+        let mut found = Vec::new();
+        for name in candidates {
+            let answers = match &query.name {
+                Some(pattern) => pattern.is_match(&name),
+                None => self.bears(&name, &query.tags).await?,
+            };
+            if answers {
+                found.push(Key { name, version: None, metadata: false });
+            }
+        }
+        match found.len() > MOST_FOUND {
+            true => Err(invalid(format!("more than {MOST_FOUND} secrets were found: narrow the search"))),
+            false => Ok(found),
+        }
     }
 
     async fn validate(&self) -> Result<(), Error> {

@@ -49,6 +49,15 @@ impl Place {
         }
     }
 
+    /// The path that lists the folder `path` of a version 2 mount, below `/v1/`.
+    pub fn folder(mount: &str, path: &str) -> Result<String, Error> {
+        let (mount, path) = (clean(mount)?, clean(path)?);
+        match path.as_str() {
+            "" => Ok(format!("{mount}/metadata/")),
+            path => Ok(format!("{mount}/metadata/{path}/")),
+        }
+    }
+
     /// The mount, as far as the store or the key tells.
     pub fn mount(&self) -> &str {
         &self.mount

@@ -16,12 +16,9 @@ const NOT_BUILT_YET: &[Feature] = &[
     Feature { name: "target.template", used_by: |object| target(object, "template") },
     Feature { name: "target.manifest", used_by: |object| target(object, "manifest") },
     Feature { name: "syncWindows", used_by: |object| object.pointer("/spec/syncWindows").is_some() },
-    Feature { name: "dataFrom.find", used_by: |object| data_from(object, "/find") },
     Feature { name: "dataFrom.rewrite", used_by: |object| data_from(object, "/rewrite") },
     Feature { name: "generators", used_by: |object| data_from(object, "/sourceRef/generatorRef") },
     Feature { name: "generators", used_by: |object| api_group(object) == "generators.external-secrets.io" },
-    Feature { name: "the aws store", used_by: |object| aws_service(object) == Some("SecretsManager") },
-    Feature { name: "the ssm store", used_by: |object| aws_service(object) == Some("ParameterStore") },
     Feature { name: "the kubernetes store", used_by: |object| object.pointer("/spec/provider/kubernetes").is_some() },
     Feature { name: "PushSecrets", used_by: |object| object["kind"] == "PushSecret" },
     Feature { name: "ClusterPushSecrets", used_by: |object| object["kind"] == "ClusterPushSecret" },
@@ -53,10 +50,6 @@ fn api_group(object: &Value) -> &str {
     version.split_once('/').map_or("", |(group, _)| group)
 }
 
-fn aws_service(object: &Value) -> Option<&str> {
-    object.pointer("/spec/provider/aws/service")?.as_str()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -76,10 +69,10 @@ mod tests {
 
     #[test]
     fn what_is_not_is_named_once() {
-        let entries = json!([{"find": {}, "rewrite": []}, {"find": {}}]);
+        let entries = json!([{"find": {}, "rewrite": []}, {"find": {}, "rewrite": []}]);
         let es = json!({"kind": "ExternalSecret", "spec": {"target": {"template": {}}, "dataFrom": entries}});
-        assert_eq!(missing(&case(es)), ["target.template", "dataFrom.find", "dataFrom.rewrite"]);
-        let store = json!({"kind": "SecretStore", "spec": {"provider": {"aws": {"service": "ParameterStore"}}}});
-        assert_eq!(missing(&case(store)), ["the ssm store"]);
+        assert_eq!(missing(&case(es)), ["target.template", "dataFrom.rewrite"]);
+        let store = json!({"kind": "SecretStore", "spec": {"provider": {"kubernetes": {}}}});
+        assert_eq!(missing(&case(store)), ["the kubernetes store"]);
     }
 }

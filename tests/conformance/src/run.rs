@@ -35,7 +35,7 @@ impl World {
             case.values().iter().for_each(|value| canaries.add(&format!("a value of {}", case.namespace), value));
         }
         let changes = Changes::watch(&Cluster::new(testbed.kube_client().await, "default"));
-        let args = ["--controller-class=default", "--loglevel=debug", "--leader-election-id=keyferry-conformance"];
+        let args = ["--controller-class=default", "--loglevel=trace", "--leader-election-id=keyferry-conformance"];
         let operator = Operator::start(testbed, &args.map(str::to_owned), log).await?;
         Ok(Self { testbed, operator, changes, canaries, log: log.to_owned() })
     }
