@@ -1,0 +1,185 @@
+//! The configuration of the SDK's clients, and counting what they do.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_smithy_types::config_bag::{ConfigBag, Storable, StoreReplace};
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use keyferry_provider_core::{BuildContext, Calls, Environment, Error};
+
+use crate::config::Config;
+use crate::login::Login;
+
+/// How long a connection, and an attempt as a whole, may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// A service of AWS.
+#[derive(Clone, Copy)]
+pub struct Service {
+    /// Its name, for messages.
+    pub name: &'static str,
+    /// The name that External Secrets Operator's metric uses for it.
+    pub metric: &'static str,
+    /// The environment variables that name another endpoint, the first that is set counting: External Secrets
+    /// Operator's own, then AWS's.
+    pub endpoint: [&'static str; 2],
+    /// The operations that are counted; the metric uses their names.
+    pub operations: &'static [&'static str],
+}
+
+/// STS, which logins are made with.
+pub(crate) const STS: Service = Service {
+    name: "STS",
+    metric: "AWS/STS",
+    endpoint: ["AWS_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS"],
+    operations: &["AssumeRole", "AssumeRoleWithWebIdentity"],
+};
+
+/// What the client of a service is made of.
+pub struct Connection {
+    /// Region, endpoint, credentials and HTTP.
+    pub sdk: SdkConfig,
+    /// Counts calls; to be added to the client.
+    pub counter: Counter,
+    /// Where the credentials come from.
+    pub login: Login,
+    /// The service and its region, for messages.
+    pub service: String,
+}
+
+impl Connection {
+    /// Prepares all that a client of `service` needs. Logs in nowhere yet, but reads the keys that the spec names.
+    pub async fn new(config: &Config, service: &Service, ctx: &BuildContext) -> Result<Self, Error> {
+        let base = Base::new(config, ctx);
+        let login = Login::new(config, ctx, &base).await?;
+        let sdk = base.of(service).into_builder().credentials_provider(login.provider()).build();
+        let counter = Counter::new(service, ctx.calls.clone());
+        Ok(Self { sdk, counter, login, service: format!("{} in {}", service.name, config.region) })
+    }
+}
+
+/// What is the same for all services.
+pub(crate) struct Base {
+    sdk: SdkConfig,
+    environment: Environment,
+}
+
+impl Base {
+    pub fn new(config: &Config, ctx: &BuildContext) -> Self {
+        let is_on = |name| (ctx.environment)(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .build();
+        let sdk = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(config.region.clone()))
+            .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
+            .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
+            .http_client(http_client())
+            .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
+            .time_source(aws_smithy_async::time::SystemTimeSource::new())
+            // The layers around all stores do this, and count it.
+            .retry_config(RetryConfig::disabled())
+            .timeout_config(timeouts)
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            // `login` does this.
+            .identity_cache(aws_smithy_runtime::client::identity::IdentityCache::no_cache())
+            .build();
+        Self { sdk, environment: ctx.environment.clone() }
+    }
+
+    /// For one service: with its endpoint.
+    pub fn of(&self, service: &Service) -> SdkConfig {
+        let names = service.endpoint.iter().chain(["AWS_ENDPOINT_URL"].iter());
+        let endpoint = names.filter_map(|name| (self.environment)(name)).find(|url| !url.is_empty());
+        let mut builder = self.sdk.to_builder();
+        builder.set_endpoint_url(endpoint);
+        builder.build()
+    }
+
+    pub fn http_client(&self) -> Option<SharedHttpClient> {
+        self.sdk.http_client()
+    }
+}
+
+/// HTTP of this connection alone. Proxies of the operator's environment are not used.
+fn http_client() -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
+}
+
+/// Reports every attempt on the wire.
+#[derive(Clone)]
+pub struct Counter {
+    service: Service,
+    calls: Arc<dyn Calls>,
+}
+
+impl Counter {
+    pub(crate) fn new(service: &Service, calls: Arc<dyn Calls>) -> Self {
+        Self { service: *service, calls }
+    }
+}
+
+impl fmt::Debug for Counter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.service.metric)
+    }
+}
+
+/// When the attempt under way began.
+#[derive(Debug)]
+struct Begun(Instant);
+
+impl Storable for Begun {
+    type Storer = StoreReplace<Self>;
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Counter {
+    fn name(&self) -> &'static str {
+        "keyferry: counts calls"
+    }
+
+    fn read_before_transmit(
+        &self,
+        _: &BeforeTransmitInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        bag.interceptor_state().store_put(Begun(Instant::now()));
+        Ok(())
+    }
+
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _: &RuntimeComponents,
+        bag: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let name = bag.load::<Metadata>().map(Metadata::name).unwrap_or_default();
+        let known = self.service.operations.iter().find(|operation| **operation == name);
+        // An attempt that ended before it was sent, for want of credentials, is none.
+        if let (Some(name), Some(Begun(begun))) = (known, bag.load::<Begun>()) {
+            let ok = context.output_or_error().is_some_and(|outcome| outcome.is_ok());
+            self.calls.record(self.service.metric, name, ok, begun.elapsed());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,344 @@
+//! What went wrong, in our own words: texts of AWS are looked at to know a cause, and never passed on.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::time::Duration;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use keyferry_provider_core::{Error, ErrorKind};
+
+/// Why a service of AWS did not do what it was asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// There is no such thing.
+    NotFound,
+    /// It is deleted, and can be restored for a while.
+    MarkedForDeletion,
+    /// No policy allows it, or one forbids it.
+    Denied,
+    /// The KMS key that it is encrypted with can't be used.
+    Decryption,
+    /// The session is over.
+    Expired,
+    /// AWS does not know the keys.
+    UnknownKeys,
+    /// The request was not signed with the secret that belongs to the access key.
+    Signature,
+    /// Too many requests.
+    Throttled,
+    /// AWS has a problem of its own.
+    Down,
+    /// The request makes no sense to the service.
+    Invalid,
+    /// The role can't be assumed with this token.
+    IdentityToken,
+    /// The region is not switched on for STS.
+    RegionDisabled,
+    /// Somebody answers who is not AWS, or AWS in a way that we don't know; with this status.
+    Strange(u16),
+}
+
+/// What came of a call that brought no answer.
+#[derive(Debug)]
+pub enum Failure {
+    /// The service said no.
+    Refused(Cause, Option<Duration>),
+    /// There was no answer, or none that could be read.
+    Lost(Error),
+}
+
+/// What a call was about, for messages.
+pub struct About<'a> {
+    /// The service and where it is.
+    pub service: &'a dyn fmt::Display,
+    /// What has to be allowed for it, in the words of IAM.
+    pub action: &'a str,
+    /// What it was about.
+    pub what: &'a dyn fmt::Display,
+}
+
+impl Cause {
+    /// The cause that a code of AWS stands for. Codes of one meaning differ by service and protocol.
+    pub fn of(code: &str, message: &str, status: u16) -> Self {
+        // `namespace#Code` and `Code:http://...` are forms of the JSON protocols.
+        let code = code.rsplit('#').next().unwrap_or_default();
+        match code.split(':').next().unwrap_or_default() {
+            "InvalidRequestException" | "InvalidParameterException"
+                if message.contains("marked") && message.contains("delet") =>
+            {
+                Self::MarkedForDeletion
+            }
+            "ResourceNotFoundException" | "ParameterNotFound" | "ParameterVersionNotFound" | "InvalidResourceId" => {
+                Self::NotFound
+            }
+            "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "UnauthorizedException"
+                if message.contains("KMS") || message.contains("kms:") =>
+            {
+                Self::Decryption
+            }
+            "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "UnauthorizedException" => {
+                Self::Denied
+            }
+            "DecryptionFailure" | "InvalidKeyId" => Self::Decryption,
+            code if code.starts_with("KMS") => Self::Decryption,
+            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => Self::Expired,
+            "UnrecognizedClientException"
+            | "UnrecognizedClient"
+            | "InvalidClientTokenId"
+            | "InvalidAccessKeyId"
+            | "InvalidToken"
+            | "AuthFailure"
+            | "MissingAuthenticationToken"
+            | "MissingAuthenticationTokenException" => Self::UnknownKeys,
+            "SignatureDoesNotMatch"
+            | "InvalidSignatureException"
+            | "InvalidSignature"
+            | "IncompleteSignature"
+            | "IncompleteSignatureException" => Self::Signature,
+            "ThrottlingException"
+            | "Throttling"
+            | "ThrottledException"
+            | "RequestThrottledException"
+            | "RequestThrottled"
+            | "TooManyRequestsException"
+            | "RequestLimitExceeded"
+            | "ProvisionedThroughputExceededException"
+            | "SlowDown"
+            | "PriorRequestNotComplete" => Self::Throttled,
+            "InternalServiceError"
+            | "InternalServiceErrorException"
+            | "InternalServerError"
+            | "InternalFailure"
+            | "InternalError"
+            | "ServiceUnavailable"
+            | "ServiceUnavailableException"
+            | "IDPCommunicationError" => Self::Down,
+            "ValidationException"
+            | "ValidationError"
+            | "InvalidParameterException"
+            | "InvalidRequestException"
+            | "InvalidParameterValue"
+            | "PackedPolicyTooLarge" => Self::Invalid,
+            "InvalidIdentityToken" | "IDPRejectedClaim" => Self::IdentityToken,
+            "RegionDisabledException" => Self::RegionDisabled,
+            _ => Self::of_status(status),
+        }
+    }
+
+    fn of_status(status: u16) -> Self {
+        match status {
+            429 => Self::Throttled,
+            500..600 => Self::Down,
+            status => Self::Strange(status),
+        }
+    }
+
+    /// The error that this cause is, in a call about `about`.
+    pub fn error(self, about: &About<'_>) -> Error {
+        let About { service, action, what } = about;
+        let (kind, message) = match self {
+            Self::NotFound => (ErrorKind::NotFound, format!("{service} has no {what}")),
+            Self::MarkedForDeletion => (
+                ErrorKind::NotFound,
+                format!("{what} is marked for deletion in {service}: restore it, or remove the entry"),
+            ),
+            Self::Denied => (
+                ErrorKind::Denied,
+                format!("{service} denies {action} on {what}: allow it in IAM, and in the policy of the resource"),
+            ),
+            Self::Decryption => (
+                ErrorKind::Denied,
+                format!("KMS does not decrypt {what}: allow kms:Decrypt on its key, and check that the key is enabled"),
+            ),
+            Self::Expired => (
+                ErrorKind::Unauthenticated,
+                format!("the session of the credentials has expired, says {service}: renew them"),
+            ),
+            Self::UnknownKeys => (
+                ErrorKind::Unauthenticated,
+                format!("{service} does not know the access key, or not any more: check spec.provider.aws.auth"),
+            ),
+            Self::Signature => (
+                ErrorKind::Unauthenticated,
+                format!(
+                    "{service} does not accept the signature: the secret access key belongs to another access key, or \
+                     the clock of this machine is wrong"
+                ),
+            ),
+            Self::Throttled => (ErrorKind::Throttled, format!("{service} asks us to slow down")),
+            Self::Down => (ErrorKind::Unavailable, format!("{service} has an internal error")),
+            Self::Invalid => (ErrorKind::Invalid, format!("{service} can't make sense of {what}")),
+            Self::IdentityToken => (
+                ErrorKind::Unauthenticated,
+                format!(
+                    "{service} does not accept the ServiceAccount's token for {what}: check the IAM identity provider \
+                     of this cluster, and its audience"
+                ),
+            ),
+            Self::RegionDisabled => {
+                (ErrorKind::Invalid, format!("{service} is not switched on for the account of {what}"))
+            }
+            // With no word of AWS in it the answer is somebody else's: a proxy, a gateway, a firewall.
+            Self::Strange(403) => {
+                (ErrorKind::Denied, format!("something in front of {service} refuses the request (status 403)"))
+            }
+            Self::Strange(status) => {
+                (ErrorKind::Malformed, format!("{service} does not answer as AWS does (status {status})"))
+            }
+        };
+        Error::new(kind, message)
+    }
+}
+
+impl Failure {
+    /// What the SDK's error means. `service` is for messages.
+    pub fn new<E>(error: &SdkError<E, HttpResponse>, service: &dyn fmt::Display) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + Send + Sync + 'static,
+    {
+        match error.raw_response() {
+            Some(raw) => {
+                let status = raw.status().as_u16();
+                let meta = error.as_service_error().map(ProvideErrorMetadata::meta);
+                let body = raw.body().bytes().unwrap_or_default();
+                let cause = match (meta.and_then(|meta| meta.code()), xml_code(body)) {
+                    (Some(code), _) => {
+                        Cause::of(code, meta.and_then(|meta| meta.message()).unwrap_or_default(), status)
+                    }
+                    // Gateways of AWS, and doubles of it, answer in XML to whoever speaks JSON.
+                    (None, Some(code)) => Cause::of(code, &String::from_utf8_lossy(body), status),
+                    (None, None) => Cause::of_status(status),
+                };
+                let wait = raw.headers().get("retry-after").and_then(|seconds| seconds.parse().ok());
+                Self::Refused(cause, wait.map(Duration::from_secs))
+            }
+            None => Self::Lost(lost(error, service)),
+        }
+    }
+
+    /// The error in a call about `about`.
+    pub fn error(self, about: &About<'_>) -> Error {
+        match self {
+            Self::Refused(cause, wait) => cause.error(about).with_retry_after(wait),
+            Self::Lost(error) => error,
+        }
+    }
+}
+
+/// The code of an error in XML.
+fn xml_code(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body).ok()?;
+    let (_, rest) = text.split_once("<Code>")?;
+    Some(rest.split_once("</Code>")?.0)
+}
+
+/// The error for a call that brought no answer. What can be known is below what the SDK shows.
+fn lost<E: StdError + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>, service: &dyn fmt::Display) -> Error {
+    // Credentials that could not be had are our own error, with the cause in it.
+    if let Some(own) = causes(error).find_map(|cause| cause.downcast_ref::<Error>()) {
+        return own.clone();
+    }
+    if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+        let problem = match tls {
+            rustls::Error::InvalidCertificate(_) => "shows a certificate that can't be accepted",
+            _ => "and we can't agree on TLS",
+        };
+        return Error::new(ErrorKind::Tls, format!("{service} {problem}: is there a proxy in between?"));
+    }
+    let kind = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let (of, message) = match (error, kind) {
+        (SdkError::TimeoutError(_), _) => (ErrorKind::Timeout, format!("no answer from {service} in time")),
+        (SdkError::DispatchFailure(failure), _) if failure.is_timeout() => {
+            (ErrorKind::Timeout, format!("no answer from {service} in time"))
+        }
+        (SdkError::ConstructionFailure(_), _) => (
+            ErrorKind::Invalid,
+            format!("a request to {service} can't be made of this spec: check the region and the credentials"),
+        ),
+        _ if causes(error).any(|cause| cause.to_string() == "dns error") => {
+            (ErrorKind::Unavailable, format!("the name of {service} can't be resolved: check spec.provider.aws.region"))
+        }
+        (_, Some(io::ErrorKind::ConnectionRefused)) => {
+            (ErrorKind::Unavailable, format!("{service} refuses connections"))
+        }
+        (_, Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)) => {
+            (ErrorKind::Unavailable, format!("{service} can't be reached: there is no way to its network"))
+        }
+        _ => (ErrorKind::Unavailable, format!("the connection to {service} failed")),
+    };
+    Error::new(of, message)
+}
+
+/// The error of a provider of credentials: our own where one of ours failed.
+pub fn of_credentials(error: &CredentialsError) -> Error {
+    match causes(error).find_map(|cause| cause.downcast_ref::<Error>()) {
+        Some(own) => own.clone(),
+        None => Error::new(
+            ErrorKind::Unauthenticated,
+            "the operator has no AWS identity of its own here (environment, web identity, pod identity, instance \
+             metadata): set spec.provider.aws.auth",
+        ),
+    }
+}
+
+/// The error and everything below it.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error| below(*error))
+}
+
+/// An [`io::Error`] hides what it wraps from [`StdError::source`].
+fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_of_every_spelling() {
+        let denied = "User: arn:aws:iam::1:user/x is not authorized to perform: secretsmanager:GetSecretValue";
+        for (code, message, status, expected) in [
+            ("ResourceNotFoundException", "", 400, Cause::NotFound),
+            ("com.amazonaws.secretsmanager#ResourceNotFoundException", "", 400, Cause::NotFound),
+            ("ParameterNotFound:http://internal.amazon.com/coral/", "", 400, Cause::NotFound),
+            ("InvalidRequestException", "because it was marked for deletion.", 400, Cause::MarkedForDeletion),
+            ("InvalidRequestException", "a secret that's currently marked deleted", 400, Cause::MarkedForDeletion),
+            ("InvalidRequestException", "something else", 400, Cause::Invalid),
+            ("AccessDeniedException", denied, 400, Cause::Denied),
+            ("AccessDeniedException", "Access to KMS is not allowed", 400, Cause::Decryption),
+            ("AccessDenied", "not authorized to perform: kms:Decrypt on resource", 403, Cause::Decryption),
+            ("DecryptionFailure", "", 400, Cause::Decryption),
+            ("KMSDisabledException", "", 400, Cause::Decryption),
+            ("ExpiredTokenException", "", 400, Cause::Expired),
+            ("UnrecognizedClientException", "", 400, Cause::UnknownKeys),
+            ("InvalidClientTokenId", "", 403, Cause::UnknownKeys),
+            ("InvalidSignatureException", "", 400, Cause::Signature),
+            ("SignatureDoesNotMatch", "", 403, Cause::Signature),
+            ("ThrottlingException", "", 400, Cause::Throttled),
+            ("Whatever", "", 429, Cause::Throttled),
+            ("InternalServiceError", "", 500, Cause::Down),
+            ("Whatever", "", 503, Cause::Down),
+            ("ValidationException", "", 400, Cause::Invalid),
+            ("Whatever", "", 400, Cause::Strange(400)),
+        ] {
+            assert_eq!(Cause::of(code, message, status), expected, "{code} {message} {status}");
+        }
+    }
+
+    #[test]
+    fn an_error_in_xml_has_a_code() {
+        let body = b"<ErrorResponse><Errors><Error><Code>AccessDenied</Code></Error></Errors></ErrorResponse>";
+        assert_eq!(xml_code(body), Some("AccessDenied"));
+        assert_eq!(xml_code(b"{\"__type\":\"x\"}"), None);
+        assert_eq!(xml_code(b"<Code>"), None);
+        assert_eq!(xml_code(b"\xff"), None);
+    }
+}

@@ -1,0 +1,25 @@
+//! What the stores of AWS share: the spec, logins and how long they last, the client, and what its errors mean.
+//!
+//! The SDK's own retries are off and its identity cache is replaced by [`login`]'s, which goes on with what it has
+//! while STS is down and forgets what a service refuses. Nothing is read from profile files or the environment for a
+//! store that names its credentials; the default chain reads them for one that names none, and can run nothing: the
+//! features for SSO, for `credential_process` and for the console's login are not compiled in.
+//!
+//! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, [`client`] the
+//! SDK's configuration, [`error`] what went wrong, [`tags`] what metadata is.
+//!
+//! What is not ours to zero: the SDK's buffers of requests and answers, and its copies of values while it decodes
+//! them. The keys it keeps it zeroes itself.
+
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod config;
+pub mod error;
+pub mod login;
+pub mod tags;
+
+pub use client::{Connection, Service};
+pub use config::Config;
+pub use error::{Cause, Failure};
+pub use tags::tags_json;

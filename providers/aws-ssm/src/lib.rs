@@ -1,0 +1,237 @@
+//! AWS Systems Manager Parameter Store. A crate of its own, because its SDK takes longer to build than all the rest
+//! of AWS.
+//!
+//! [`ParameterStore`] is the store; `name` says what a parameter is called.
+
+#![forbid(unsafe_code)]
+
+mod name;
+
+use async_trait::async_trait;
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::types::{Parameter, ResourceTypeForTagging};
+use keyferry_provider_aws_common::error::About;
+use keyferry_provider_aws_common::login::Login;
+use keyferry_provider_aws_common::{Config, Connection, Failure, Service, tags_json};
+use keyferry_provider_core::{
+    Access, BuildContext, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, SecretBytes,
+};
+
+use crate::name::Name;
+
+const SERVICE: Service = Service {
+    name: "Parameter Store",
+    metric: "AWS/ParameterStore",
+    endpoint: ["AWS_SSM_ENDPOINT", "AWS_ENDPOINT_URL_SSM"],
+    operations: &["GetParameter", "GetParameters", "ListTagsForResource"],
+};
+
+/// The most names that AWS takes in one call.
+const MAX_BATCH: usize = 10;
+
+/// What is answered for one key.
+type Answer = Result<SecretBytes, Error>;
+
+/// The store.
+pub struct ParameterStore {
+    client: Client,
+    login: Login,
+    prefix: String,
+    /// Where we read, for messages.
+    service: String,
+}
+
+impl ParameterStore {
+    /// From the spec.
+    pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
+        let Connection { sdk, counter, login, service } = Connection::new(config, &SERVICE, ctx).await?;
+        let sdk = aws_sdk_ssm::config::Builder::from(&sdk).interceptor(counter).build();
+        Ok(Self { client: Client::from_conf(sdk), login, prefix: config.prefix.clone(), service })
+    }
+
+    fn name(&self, key: &Key) -> Name {
+        Name::new(&self.prefix, &key.name, key.version.as_deref())
+    }
+
+    /// Whether two keys may travel in one call: never two selectors of one parameter, which AWS refuses.
+    fn go_together(&self, a: &Key, b: &Key) -> bool {
+        !a.metadata && !b.metadata && !self.name(a).is_same_parameter(&self.name(b))
+    }
+
+    /// The keys that go in one call each, as places in `keys`: one call for all that the fetcher gathers.
+    fn calls(&self, keys: &[Key]) -> Vec<Vec<usize>> {
+        let mut calls: Vec<Vec<usize>> = Vec::new();
+        for (n, key) in keys.iter().enumerate() {
+            let joins = |call: &&mut Vec<usize>| {
+                call.len() < MAX_BATCH && call.iter().all(|other| self.go_together(&keys[*other], key))
+            };
+            match calls.iter_mut().find(joins) {
+                Some(call) => call.push(n),
+                None => calls.push(vec![n]),
+            }
+        }
+        calls
+    }
+
+    async fn fetch_once(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        let calls = self.calls(keys);
+        let mut answers: Vec<Option<Answer>> = keys.iter().map(|_| None).collect();
+        for call in &calls {
+            let asked: Vec<Name> = call.iter().map(|n| self.name(&keys[*n])).collect();
+            let results = match (asked.as_slice(), call.first().is_some_and(|n| keys[*n].metadata)) {
+                ([name], true) => self.tags(name).await.map(|answer| vec![answer]),
+                ([name], false) => self.one(name).await.map(|answer| vec![answer]),
+                (names, _) => self.batch(names).await,
+            };
+            let results = match results {
+                Err(error) if calls.len() == 1 => return Err(error),
+                Err(error) => vec![Err(error); call.len()],
+                Ok(results) => results,
+            };
+            for (n, result) in call.iter().zip(results) {
+                answers[*n] = Some(result);
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn tags(&self, name: &Name) -> Result<Answer, Error> {
+        let call = self.client.list_tags_for_resource().resource_type(ResourceTypeForTagging::Parameter);
+        match call.resource_id(name.parameter()).send().await {
+            Ok(answer) => {
+                let tags = answer.tag_list.into_iter().flatten();
+                Ok(Ok(tags_json(tags.map(|tag| (tag.key, tag.value)))))
+            }
+            Err(error) => self.of_one(Failure::new(&error, &self.service), "ssm:ListTagsForResource", name),
+        }
+    }
+
+    /// Reads one parameter; the outer error is about the store as a whole.
+    async fn one(&self, name: &Name) -> Result<Answer, Error> {
+        match self.client.get_parameter().name(name.selector()).with_decryption(true).send().await {
+            Ok(answer) => {
+                Ok(answer.parameter.map_or_else(|| Err(self.unanswered(name)), |found| self.value(found, name)))
+            }
+            Err(error) => self.of_one(Failure::new(&error, &self.service), "ssm:GetParameter", name),
+        }
+    }
+
+    fn of_one(&self, failure: Failure, action: &str, name: &Name) -> Result<Answer, Error> {
+        let error = failure.error(&About { service: &self.service, action, what: name });
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Invalid => Ok(Err(error)),
+            _ => Err(error),
+        }
+    }
+
+    /// Reads several parameters.
+    async fn batch(&self, names: &[Name]) -> Result<Vec<Answer>, Error> {
+        match self.call_batch(names).await {
+            Err(error) if error.kind() == ErrorKind::Denied => self.after_denied_batch(names, error).await,
+            answer => answer,
+        }
+    }
+
+    async fn call_batch(&self, names: &[Name]) -> Result<Vec<Answer>, Error> {
+        let selectors = names.iter().map(|name| name.selector().to_owned()).collect();
+        let answer = self.client.get_parameters().set_names(Some(selectors)).with_decryption(true).send().await;
+        let answer = answer.map_err(|error| {
+            let failure = Failure::new(&error, &self.service);
+            failure.error(&About {
+                service: &self.service,
+                action: "ssm:GetParameters",
+                what: &"one of the parameters",
+            })
+        })?;
+        let missing = answer.invalid_parameters.unwrap_or_default();
+        let mut found = answer.parameters.unwrap_or_default();
+        let pick = |name: &Name| {
+            if missing.iter().any(|missing| missing == name.selector()) {
+                return Err(Error::new(ErrorKind::NotFound, format!("{} has no {name}", self.service)));
+            }
+            let is_it = |parameter: &Parameter| {
+                let names = [parameter.name(), parameter.arn()];
+                names.into_iter().flatten().any(|other| name.is_called(other))
+            };
+            match found.iter().position(is_it) {
+                Some(at) => self.value(found.swap_remove(at), name),
+                // Not "not found": nobody said so.
+                None => Err(self.unanswered(name)),
+            }
+        };
+        Ok(names.iter().map(pick).collect())
+    }
+
+    /// IAM refuses a batch as a whole, for one parameter that we may not read or for the action itself. Which of the two
+    /// it is shows in a parameter that can be read alone: can it be read by the action of batches, too?
+    async fn after_denied_batch(&self, names: &[Name], denied: Error) -> Result<Vec<Answer>, Error> {
+        let mut answers = Vec::with_capacity(names.len());
+        for name in names {
+            let answer = self.one(name).await?;
+            if answer.is_ok() {
+                return match self.call_batch(std::slice::from_ref(name)).await {
+                    Err(error) if error.kind() == ErrorKind::Denied => Err(Error::new(
+                        ErrorKind::BatchDenied,
+                        format!(
+                            "{} denies ssm:GetParameters: allow it beside ssm:GetParameter to save calls",
+                            self.service
+                        ),
+                    )),
+                    Err(error) => Err(error),
+                    Ok(_) => Err(denied),
+                };
+            }
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    fn value(&self, parameter: Parameter, name: &Name) -> Answer {
+        if name.version().is_some_and(|version| version != parameter.version) {
+            let message = format!("{} answered version {} for {name}", self.service, parameter.version);
+            return Err(Error::new(ErrorKind::Malformed, message));
+        }
+        let text = parameter.value.ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, format!("{} answered {name} without a value", self.service))
+        })?;
+        Ok(SecretBytes::new(text.into_bytes()))
+    }
+
+    fn unanswered(&self, name: &Name) -> Error {
+        Error::new(ErrorKind::Malformed, format!("{} left {name} unanswered", self.service))
+    }
+}
+
+#[async_trait]
+impl Provider for ParameterStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            // What External Secrets Operator publishes, though nothing can be pushed yet.
+            access: Access::ReadWrite,
+            max_batch: MAX_BATCH,
+            versions: true,
+            metadata: true,
+            property: PropertyLookup::DottedKeyThenPath,
+            ..Capabilities::default()
+        }
+    }
+
+    fn joins(&self, batch: &[Key], key: &Key) -> bool {
+        batch.len() < MAX_BATCH && batch.iter().all(|other| self.go_together(other, key))
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        match self.fetch_once(keys).await {
+            Err(error) if self.login.is_worth_renewing(&error) => self.fetch_once(keys).await,
+            answer => answer,
+        }
+    }
+
+    async fn validate(&self) -> Result<(), Error> {
+        self.login.check().await
+    }
+
+    fn identity_note(&self) -> Option<String> {
+        self.login.note()
+    }
+}

@@ -1,0 +1,38 @@
+//! AWS: Secrets Manager, and Parameter Store by way of `keyferry-provider-aws-ssm`.
+//!
+//! [`secrets_manager`] is the store; [`ids`] says which secret an answer is about.
+
+#![forbid(unsafe_code)]
+
+mod ids;
+mod secrets_manager;
+
+use std::sync::Arc;
+
+use keyferry_provider_aws_common::Config;
+use keyferry_provider_aws_ssm::ParameterStore;
+use keyferry_provider_core::{BuildContext, BuildFuture, Error, ErrorKind, Provider, Registration};
+
+use crate::secrets_manager::SecretsManager;
+
+/// How the registry knows these stores.
+pub const REGISTRATION: Registration = Registration { name: "aws", maintained: true, build };
+
+fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
+    Box::pin(async move {
+        let config = Config::new(spec, &ctx.caller)?;
+        match config.service.as_str() {
+            "SecretsManager" => Ok(Arc::new(SecretsManager::new(&config, &ctx).await?) as Arc<dyn Provider>),
+            "ParameterStore" => Ok(Arc::new(ParameterStore::new(&config, &ctx).await?) as Arc<dyn Provider>),
+            "CertificateManager" => Err(Error::new(
+                ErrorKind::Unsupported,
+                "spec.provider.aws.service: this version of keyferry supports SecretsManager and ParameterStore, not \
+                 CertificateManager yet",
+            )),
+            _ => Err(Error::new(
+                ErrorKind::Invalid,
+                "spec.provider.aws.service must be SecretsManager, ParameterStore or CertificateManager",
+            )),
+        }
+    })
+}

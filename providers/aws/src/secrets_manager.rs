@@ -1,0 +1,275 @@
+//! Reading Secrets Manager: current values in batches, versions, stages and tags one by one.
+
+use async_trait::async_trait;
+use aws_sdk_secretsmanager::Client;
+use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
+use aws_sdk_secretsmanager::types::{ApiErrorType, SecretValueEntry};
+use aws_smithy_types::Blob;
+use keyferry_provider_aws_common::error::About;
+use keyferry_provider_aws_common::login::Login;
+use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, tags_json};
+use keyferry_provider_core::{
+    Access, BuildContext, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, SecretBytes,
+};
+
+use crate::ids;
+
+const SERVICE: Service = Service {
+    name: "Secrets Manager",
+    metric: "AWS/SecretsManager",
+    endpoint: ["AWS_SECRETSMANAGER_ENDPOINT", "AWS_ENDPOINT_URL_SECRETS_MANAGER"],
+    operations: &["GetSecretValue", "BatchGetSecretValue", "DescribeSecret"],
+};
+
+/// The most ids that AWS takes in one call.
+const MAX_BATCH: usize = 20;
+
+/// More pages than this for twenty secrets is no answer.
+const MAX_PAGES: usize = MAX_BATCH + 1;
+
+/// The stage that a secret has without being asked for one.
+const CURRENT: &str = "AWSCURRENT";
+
+/// What is answered for one key.
+type Answer = Result<SecretBytes, Error>;
+
+/// The store.
+pub struct SecretsManager {
+    client: Client,
+    login: Login,
+    prefix: String,
+    /// Where we read, for messages.
+    service: String,
+}
+
+impl SecretsManager {
+    /// From the spec.
+    pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
+        let Connection { sdk, counter, login, service } = Connection::new(config, &SERVICE, ctx).await?;
+        let sdk = aws_sdk_secretsmanager::config::Builder::from(&sdk).interceptor(counter).build();
+        Ok(Self { client: Client::from_conf(sdk), login, prefix: config.prefix.clone(), service })
+    }
+
+    fn id(&self, key: &Key) -> String {
+        format!("{}{}", self.prefix, key.name)
+    }
+
+    /// Whether two keys may travel in one call.
+    fn go_together(&self, a: &Key, b: &Key) -> bool {
+        is_current(a) && is_current(b) && !ids::are_confusable(&self.id(a), &self.id(b))
+    }
+
+    /// The keys that go in one call each, as places in `keys`: one call for all that the fetcher gathers.
+    fn calls(&self, keys: &[Key]) -> Vec<Vec<usize>> {
+        let mut calls: Vec<Vec<usize>> = Vec::new();
+        for (n, key) in keys.iter().enumerate() {
+            let joins = |call: &&mut Vec<usize>| {
+                call.len() < MAX_BATCH && call.iter().all(|other| self.go_together(&keys[*other], key))
+            };
+            match calls.iter_mut().find(joins) {
+                Some(call) => call.push(n),
+                None => calls.push(vec![n]),
+            }
+        }
+        calls
+    }
+
+    async fn fetch_once(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        let calls = self.calls(keys);
+        let mut answers: Vec<Option<Answer>> = keys.iter().map(|_| None).collect();
+        for call in &calls {
+            let asked: Vec<&Key> = call.iter().map(|n| &keys[*n]).collect();
+            let results = match asked.as_slice() {
+                [key] => self.one(key).await.map(|answer| vec![answer]),
+                asked => self.batch(asked).await,
+            };
+            let results = match results {
+                Err(error) if calls.len() == 1 => return Err(error),
+                Err(error) => vec![Err(error); call.len()],
+                Ok(results) => results,
+            };
+            for (n, result) in call.iter().zip(results) {
+                answers[*n] = Some(result);
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// Reads one secret; the outer error is about the store as a whole.
+    async fn one(&self, key: &Key) -> Result<Answer, Error> {
+        let id = self.id(key);
+        if key.metadata {
+            let answer = self.client.describe_secret().secret_id(&id).send().await;
+            let answer = answer.map_err(|error| Failure::new(&error, &self.service));
+            let tags = |tags: Vec<aws_sdk_secretsmanager::types::Tag>| {
+                tags_json(tags.into_iter().map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default())))
+            };
+            return match answer {
+                Ok(answer) => Ok(Ok(tags(answer.tags.unwrap_or_default()))),
+                Err(failure) => self.of_one(failure, "secretsmanager:DescribeSecret", &id, None),
+            };
+        }
+        let call = self.client.get_secret_value().secret_id(&id);
+        let version = key.version.as_deref().filter(|version| !version.is_empty());
+        let call = match version {
+            None => call,
+            Some(version) => match version.strip_prefix("uuid/") {
+                Some(id) => call.version_id(id),
+                None => call.version_stage(version),
+            },
+        };
+        match call.send().await {
+            Ok(answer) => Ok(self.value(answer.secret_string, answer.secret_binary, &id)),
+            Err(error) => {
+                let failure = Failure::new(&error, &self.service);
+                self.of_one(failure, "secretsmanager:GetSecretValue", &id, version)
+            }
+        }
+    }
+
+    fn of_one(&self, failure: Failure, action: &str, id: &str, version: Option<&str>) -> Result<Answer, Error> {
+        let what = what(id, version);
+        let error = failure.error(&About { service: &self.service, action, what: &what });
+        match error.kind() {
+            ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Invalid => Ok(Err(error)),
+            _ => Err(error),
+        }
+    }
+
+    /// Reads the current values of several secrets.
+    async fn batch(&self, keys: &[&Key]) -> Result<Vec<Answer>, Error> {
+        let asked: Vec<String> = keys.iter().map(|key| self.id(key)).collect();
+        let mut distinct = asked.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let (mut values, mut errors, mut next) = (Vec::new(), Vec::new(), None);
+        for _ in 0..MAX_PAGES {
+            let call = self.client.batch_get_secret_value().set_secret_id_list(Some(distinct.clone()));
+            let answer = call.set_next_token(next).send().await.map_err(|error| self.of_batch(&error))?;
+            let BatchGetSecretValueOutput { secret_values, errors: more, next_token, .. } = answer;
+            values.extend(secret_values.into_iter().flatten().map(|entry| self.entry(entry)));
+            errors.extend(more.into_iter().flatten());
+            next = next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(asked.iter().map(|id| self.pick(id, &values, &errors)).collect())
+    }
+
+    fn of_batch<E>(
+        &self,
+        error: &aws_sdk_secretsmanager::error::SdkError<E, aws_sdk_secretsmanager::config::http::HttpResponse>,
+    ) -> Error
+    where
+        E: aws_sdk_secretsmanager::error::ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+    {
+        match Failure::new(error, &self.service) {
+            // This permission is for all secrets or none; those of single secrets are judged one by one.
+            Failure::Refused(Cause::Denied, _) => Error::new(
+                ErrorKind::BatchDenied,
+                format!(
+                    "{} denies secretsmanager:BatchGetSecretValue: allow it on all resources to save calls",
+                    self.service
+                ),
+            ),
+            failure => failure.error(&About {
+                service: &self.service,
+                action: "secretsmanager:BatchGetSecretValue",
+                what: &"the secrets of one call",
+            }),
+        }
+    }
+
+    /// What a batch answered about `id`.
+    fn pick(&self, id: &str, values: &[Entry], errors: &[ApiErrorType]) -> Answer {
+        let refused = |error: &&ApiErrorType| error.secret_id() == Some(id);
+        if let Some(error) = errors.iter().find(refused) {
+            let cause = Cause::of(error.error_code().unwrap_or_default(), error.message().unwrap_or_default(), 200);
+            let what = what(id, None);
+            let action = "secretsmanager:GetSecretValue";
+            return Err(cause.error(&About { service: &self.service, action, what: &what }));
+        }
+        let found = values.iter().find(|entry| ids::is_exactly(id, &entry.name, &entry.arn));
+        let found = found.or_else(|| values.iter().find(|entry| ids::is_loosely(id, &entry.name, &entry.arn)));
+        match found {
+            Some(entry) => entry.value.clone(),
+            // Not "not found": nobody said so.
+            None => Err(Error::new(
+                ErrorKind::Malformed,
+                format!("{} left the {} unanswered", self.service, what(id, None)),
+            )),
+        }
+    }
+
+    fn entry(&self, entry: SecretValueEntry) -> Entry {
+        let SecretValueEntry { arn, name, secret_binary, secret_string, .. } = entry;
+        let name = name.unwrap_or_default();
+        let value = self.value(secret_string, secret_binary, &name);
+        Entry { arn: arn.unwrap_or_default(), name, value }
+    }
+
+    fn value(&self, string: Option<String>, binary: Option<Blob>, id: &str) -> Answer {
+        match (string, binary) {
+            (Some(string), _) => Ok(SecretBytes::new(string.into_bytes())),
+            (None, Some(binary)) => Ok(SecretBytes::new(binary.into_inner())),
+            (None, None) => Err(Error::new(
+                ErrorKind::Malformed,
+                format!("{} answered the {} without a value", self.service, what(id, None)),
+            )),
+        }
+    }
+}
+
+/// A secret in the answer of a batch.
+struct Entry {
+    arn: String,
+    name: String,
+    value: Answer,
+}
+
+fn what(id: &str, version: Option<&str>) -> String {
+    match version {
+        None => format!("secret {id:?}"),
+        Some(version) => format!("secret {id:?} with version {version:?}"),
+    }
+}
+
+/// Whether a batch can answer this key: it knows current values only.
+fn is_current(key: &Key) -> bool {
+    !key.metadata && matches!(key.version.as_deref(), None | Some("" | CURRENT))
+}
+
+#[async_trait]
+impl Provider for SecretsManager {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            // What External Secrets Operator publishes, though nothing can be pushed yet.
+            access: Access::ReadWrite,
+            max_batch: MAX_BATCH,
+            versions: true,
+            metadata: true,
+            property: PropertyLookup::DottedKeyThenPath,
+            ..Capabilities::default()
+        }
+    }
+
+    fn joins(&self, batch: &[Key], key: &Key) -> bool {
+        batch.len() < MAX_BATCH && batch.iter().all(|other| self.go_together(other, key))
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        match self.fetch_once(keys).await {
+            Err(error) if self.login.is_worth_renewing(&error) => self.fetch_once(keys).await,
+            answer => answer,
+        }
+    }
+
+    async fn validate(&self) -> Result<(), Error> {
+        self.login.check().await
+    }
+
+    fn identity_note(&self) -> Option<String> {
+        self.login.note()
+    }
+}
