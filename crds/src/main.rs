@@ -1,11 +1,15 @@
-//! Writes the CRDs into `crds/yaml`: run it (`cargo run -p keyferry-crds`) after changing the schema.
+//! Writes the CRDs into `crds/yaml` and into the chart, which can't read what lies outside of it: run it
+//! (`cargo run -p keyferry-crds`) after changing the schema.
 
 use std::path::Path;
 
 fn main() -> std::io::Result<()> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml");
-    std::fs::create_dir_all(&folder)?;
-    keyferry_crds::crds()
-        .iter()
-        .try_for_each(|crd| std::fs::write(folder.join(keyferry_crds::file_name(crd)), keyferry_crds::yaml(crd)))
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in [here.join("yaml"), here.join("../config/chart/files/crds")] {
+        std::fs::create_dir_all(&folder)?;
+        keyferry_crds::crds()
+            .iter()
+            .try_for_each(|crd| std::fs::write(folder.join(keyferry_crds::file_name(crd)), keyferry_crds::yaml(crd)))?;
+    }
+    Ok(())
 }
