@@ -1,0 +1,159 @@
+//! A cluster of our own to install into: CRDs belong to the whole cluster, and tests take them away.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use keyferry_chart_tests::{Rendered, crds, files, folder};
+use keyferry_testkit::{Operator, Testbed, eventually};
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// How long anything may take. Long, because machines are busy.
+const SOON: Duration = Duration::from_secs(60);
+
+/// The cluster, for one test at a time.
+pub struct Cluster {
+    testbed: &'static Testbed,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Cluster {
+    /// Waits for its turn; gives a cluster with an empty namespace, and without CRDs and releases of other tests.
+    pub async fn mine(namespace: &str) -> Self {
+        static TURN: Mutex<()> = Mutex::const_new(());
+        static TESTBED: std::sync::OnceLock<Testbed> = std::sync::OnceLock::new();
+        let turn = TURN.lock().await;
+        let start = || Testbed::private(&[]).unwrap_or_else(|error| panic!("the testbed did not start: {error:#}"));
+        let cluster = Self { testbed: TESTBED.get_or_init(start), _turn: turn };
+        for release in cluster.helm_json(&["list", "--all-namespaces"]).as_array().into_iter().flatten() {
+            let (name, of) = (release["name"].as_str().unwrap(), release["namespace"].as_str().unwrap());
+            cluster.helm(&["uninstall", name, "--namespace", of]).unwrap();
+        }
+        // Objects go with their kind, and the operator that would take their finalizers away is gone.
+        let crds: Vec<String> = cluster.crds().into_iter().map(|crd| crd.name).collect();
+        if !crds.is_empty() {
+            let mut args = vec!["delete", "--timeout=60s", "--ignore-not-found", "crd"];
+            args.extend(crds.iter().map(String::as_str));
+            cluster.kubectl(&args, "").unwrap();
+        }
+        cluster.kubectl(&["create", "namespace", namespace], "").unwrap();
+        cluster
+    }
+
+    /// Runs kubectl as an admin.
+    pub fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
+        self.testbed.kubectl(args, input)
+    }
+
+    /// Runs helm as an admin.
+    pub fn helm(&self, args: &[&str]) -> Result<String> {
+        self.testbed.helm(args, "")
+    }
+
+    fn helm_json(&self, args: &[&str]) -> Value {
+        let mut args = args.to_vec();
+        args.push("--output=json");
+        serde_json::from_str(&self.helm(&args).unwrap()).unwrap()
+    }
+
+    /// Installs the chart as `release` into `namespace`, with more arguments.
+    pub fn install(&self, release: &str, namespace: &str, more: &[&str]) -> Result<String> {
+        let chart = folder();
+        let mut args = vec!["install", release, chart.to_str().unwrap(), "--namespace", namespace];
+        args.extend(more);
+        self.helm(&args)
+    }
+
+    /// An object as JSON.
+    pub fn get(&self, namespace: &str, kind: &str, name: &str) -> Option<Value> {
+        let args = ["get", kind, name, "--namespace", namespace, "--ignore-not-found", "--output=json"];
+        let found = self.kubectl(&args, "").unwrap();
+        (!found.is_empty()).then(|| serde_json::from_str(&found).unwrap())
+    }
+
+    /// The CRDs of our groups.
+    pub fn crds(&self) -> Vec<Crd> {
+        let found: Value = serde_json::from_str(&self.kubectl(&["get", "crd", "--output=json"], "").unwrap()).unwrap();
+        let crds = found["items"].as_array().unwrap().iter().map(|crd| {
+            let text = |pointer| crd.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+            Crd {
+                name: text("/metadata/name"),
+                uid: text("/metadata/uid"),
+                generation: crd["metadata"]["generation"].as_u64(),
+            }
+        });
+        crds.filter(|crd| crd.name.ends_with("external-secrets.io")).collect()
+    }
+
+    /// Runs the operator as a release's pod would run it: with the arguments and the account of its Deployment.
+    pub async fn operator(&self, release: &str, namespace: &str) -> Operator {
+        let manifest = self.helm(&["get", "manifest", release, "--namespace", namespace]).unwrap();
+        let rendered = Rendered::parse(&manifest);
+        let account = rendered.pod()["serviceAccountName"].as_str().unwrap();
+        let kubeconfig = self.testbed.account_kubeconfig(namespace, account).unwrap();
+        let live = Operator::free_port().unwrap();
+        // The ports of a pod are its own; those of this machine are shared.
+        let args = rendered.args().into_iter().map(|arg| match arg.split('=').next() {
+            Some("--live-addr") => format!("--live-addr=127.0.0.1:{live}"),
+            Some("--metrics-addr") => "--metrics-addr=127.0.0.1:0".to_owned(),
+            _ => arg,
+        });
+        let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
+        let mut operator = Operator::builder().args(args).arg(kubeconfig).spawn().unwrap();
+        let ready = operator.wait_ready(&format!("http://127.0.0.1:{live}/readyz"), SOON).await;
+        ready.unwrap_or_else(|error| panic!("{error:#}"));
+        operator
+    }
+
+    /// A store of fixed values and an ExternalSecret that asks it, synced.
+    pub async fn synced(&self, namespace: &str) -> (String, String) {
+        self.kubectl(&["apply", "--namespace", namespace, "--filename=-"], OBJECTS).unwrap();
+        let value = "{.data.password}";
+        eventually(SOON, || async {
+            let args = ["get", "secret", "app", "--namespace", namespace, "--output", &format!("jsonpath={value}")];
+            match self.kubectl(&args, "") {
+                Ok(found) if found == "c2VzYW1l" => Ok(()),
+                other => {
+                    Err(format!("{other:?}; {:?}", self.get(namespace, "externalsecret", "app").unwrap()["status"]))
+                }
+            }
+        })
+        .await;
+        let uid = |kind| self.get(namespace, kind, "app").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+        (uid("externalsecret"), uid("secret"))
+    }
+}
+
+/// What must not change when it is said that a CRD is left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crd {
+    /// Its name.
+    pub name: String,
+    /// Another one where it was deleted and made anew.
+    pub uid: String,
+    /// Counts changes of its spec.
+    pub generation: Option<u64>,
+}
+
+/// The CRDs as users apply them.
+pub fn crd_files() -> Vec<PathBuf> {
+    files(&crds()).into_iter().map(|(name, _)| crds().join(name)).collect()
+}
+
+const OBJECTS: &str = "
+apiVersion: external-secrets.io/v1
+kind: SecretStore
+metadata: {name: fixed}
+spec:
+  provider:
+    fake:
+      data: [{key: password, value: sesame}]
+---
+apiVersion: external-secrets.io/v1
+kind: ExternalSecret
+metadata: {name: app}
+spec:
+  secretStoreRef: {name: fixed, kind: SecretStore}
+  data: [{secretKey: password, remoteRef: {key: password}}]
+";

@@ -1,0 +1,79 @@
+//! A release from its first day to its last: what is installed works, and what users made outlives it.
+
+use keyferry_chart_tests::{render, text};
+use serde_json::json;
+
+use crate::cluster::Cluster;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn installed_upgraded_and_uninstalled() {
+    let cluster = Cluster::mine("life").await;
+    let said = cluster.install("ferry", "life", &[]).unwrap();
+    assert!(said.contains("looks after all namespaces"), "{said}");
+    let crds = cluster.crds();
+    assert_eq!(crds.len(), 3, "{crds:?}");
+
+    // Each field is one that the API server knows: with strict validation a misspelt one is refused.
+    for values in [
+        json!({}),
+        json!({"scopedRBAC": true, "scopedNamespace": "life"}),
+        json!({"metrics": {"service": {"enabled": true}}, "podDisruptionBudget": {"enabled": true}, "systemAuthDelegator": true}),
+    ] {
+        let objects = render(&values).0;
+        let objects = objects.into_iter().map(|mut object| {
+            if text(&object, "/metadata/namespace") == keyferry_chart_tests::NAMESPACE {
+                object["metadata"]["namespace"] = json!("life");
+            }
+            object
+        });
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": objects.collect::<Vec<_>>()});
+        let args =
+            ["apply", "--server-side", "--force-conflicts", "--dry-run=server", "--validate=strict", "--filename=-"];
+        cluster.kubectl(&args, &list.to_string()).unwrap();
+    }
+
+    let mut operator = cluster.operator("ferry", "life").await;
+    let before = cluster.synced("life").await;
+    let lease = cluster.get("life", "lease", "external-secrets-controller").expect("it leads");
+    assert_ne!(text(&lease, "/spec/holderIdentity"), "");
+
+    let chart = keyferry_chart_tests::folder();
+    let upgrade = ["upgrade", "ferry", chart.to_str().unwrap(), "--namespace", "life", "--set", "concurrent=8"];
+    cluster.helm(&upgrade).unwrap();
+    let deployment = cluster.get("life", "deployment", "ferry-keyferry").unwrap();
+    assert!(deployment.to_string().contains("--concurrent=8"));
+    // Also where the release is told not to bring them any more.
+    let mut without = upgrade.to_vec();
+    without.extend(["--set", "installCRDs=false"]);
+    cluster.helm(&without).unwrap();
+    assert_eq!(cluster.crds(), crds);
+    cluster.helm(&upgrade).unwrap();
+    assert_eq!(cluster.crds(), crds);
+
+    cluster.helm(&["uninstall", "ferry", "--namespace", "life"]).unwrap();
+    assert!(operator.terminate(std::time::Duration::from_secs(25)).unwrap().success(), "{:?}", operator.log());
+    assert_eq!(cluster.get("life", "deployment", "ferry-keyferry"), None);
+    assert_eq!(cluster.get("life", "clusterrole", "ferry-keyferry-controller"), None);
+    assert_eq!(cluster.crds(), crds);
+    let uid = |kind| cluster.get("life", kind, "app").map(|o| text(&o, "/metadata/uid").to_owned());
+    let after = (uid("externalsecret").unwrap(), uid("secret").unwrap());
+    assert_eq!(after, before, "what users have is theirs");
+
+    // Back again: the CRDs are its own still.
+    cluster.install("ferry", "life", &[]).unwrap();
+    assert_eq!(cluster.crds(), crds);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scoped_release_works_with_rights_in_its_namespace_only() {
+    let cluster = Cluster::mine("scoped").await;
+    cluster.kubectl(&["create", "namespace", "elsewhere"], "").unwrap();
+    let more = ["--set", "scopedRBAC=true,scopedNamespace=scoped"];
+    cluster.install("ferry", "scoped", &more).unwrap();
+    let mut operator = cluster.operator("ferry", "scoped").await;
+    cluster.synced("scoped").await;
+    // Nothing it asks for is refused: it knows that it is scoped.
+    let log = operator.log().unwrap();
+    assert!(!log.contains("forbidden"), "{log}");
+    operator.kill9();
+}

@@ -1,0 +1,288 @@
+//! What the chart renders: the parts that somebody relies on.
+
+use std::collections::BTreeSet;
+
+use keyferry_chart_tests::{NAMESPACE, Rendered, render, text, try_render};
+use serde_json::{Value, json};
+
+#[test]
+fn the_defaults() {
+    let rendered = render(&json!({}));
+    let expected = [
+        "ServiceAccount/keyferry",
+        "CustomResourceDefinition/clustersecretstores.external-secrets.io",
+        "CustomResourceDefinition/externalsecrets.external-secrets.io",
+        "CustomResourceDefinition/secretstores.external-secrets.io",
+        "ClusterRole/keyferry-view",
+        "ClusterRole/keyferry-edit",
+        "ClusterRole/keyferry-servicebindings",
+        "ClusterRole/keyferry-controller",
+        "ClusterRoleBinding/keyferry-controller",
+        "Role/keyferry-leaderelection",
+        "RoleBinding/keyferry-leaderelection",
+        "Deployment/keyferry",
+    ];
+    assert_eq!(set(rendered.names()), set(expected.map(str::to_owned)));
+    assert_eq!(
+        rendered.args(),
+        [
+            "run",
+            "--concurrent=64",
+            "--enable-leader-election=true",
+            "--leader-election-namespace=secrets",
+            "--live-addr=:8082",
+            "--loglevel=info",
+            "--metrics-addr=:8080",
+        ]
+    );
+    let crd = rendered.get("CustomResourceDefinition", "externalsecrets.external-secrets.io");
+    assert_eq!(crd["metadata"]["annotations"], json!({"helm.sh/resource-policy": "keep"}));
+    assert_eq!(text(crd, "/metadata/labels/external-secrets.io~1component"), "controller");
+}
+
+#[test]
+fn the_pod_is_as_harmless_as_a_pod_can_be() {
+    let rendered = render(&json!({}));
+    assert_eq!(
+        rendered.container()["securityContext"],
+        json!({
+            "allowPrivilegeEscalation": false,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": true,
+            "runAsNonRoot": true,
+            "runAsUser": 1000,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        })
+    );
+    assert_eq!(rendered.pod()["hostNetwork"], false);
+    assert!(rendered.pod().get("volumes").is_none() && rendered.pod().get("hostPID").is_none());
+    // OpenShift gives ids itself, and refuses others.
+    let openshift =
+        try_render(&json!({}), &["--api-versions=security.openshift.io/v1"]).unwrap_or_else(|e| panic!("{e}"));
+    let context = &openshift.container()["securityContext"];
+    assert_eq!((context.get("runAsUser"), &context["runAsNonRoot"]), (None, &json!(true)));
+    // Its stand-in for a switch is not a field of Kubernetes.
+    let off = render(&json!({"securityContext": {"enabled": false}}));
+    assert!(off.container().get("securityContext").is_none());
+}
+
+#[test]
+fn it_is_asked_where_it_answers_and_stopped_in_its_own_time() {
+    let rendered = render(&json!({"livenessProbe": {"spec": {"port": 9090, "httpGet": {"path": "/x", "port": "x"}}}}));
+    let container = rendered.container();
+    assert_eq!(container["livenessProbe"]["httpGet"], json!({"path": "/healthz", "port": "live"}));
+    assert_eq!(container["readinessProbe"]["httpGet"], json!({"path": "/readyz", "port": "live"}));
+    assert_eq!(container["livenessProbe"]["failureThreshold"], 5);
+    assert!(rendered.args().contains(&"--live-addr=:9090".to_owned()));
+    let live = container["ports"].as_array().unwrap().iter().find(|port| port["name"] == "live").unwrap();
+    assert_eq!(live["containerPort"], 9090);
+    // 20 s for what is under way, 5 s for the Lease.
+    assert!(rendered.pod()["terminationGracePeriodSeconds"].as_u64().unwrap() > 25);
+    let off = render(&json!({"livenessProbe": {"enabled": false}, "readinessProbe": {"enabled": false}}));
+    assert!(off.container().get("livenessProbe").is_none() && off.container().get("readinessProbe").is_none());
+}
+
+#[test]
+fn flags_are_given_once_and_extra_args_win() {
+    let rendered = render(&json!({
+        "storeRequeueInterval": "1m",
+        "log": {"level": "WARN"},
+        "extraArgs": {
+            "concurrent": 8, "leader-election-id": "mine", "adopt": "empty", "client-burst": 1_000_000,
+            "allow-link-local": null, "enable-flood-gate": false, "client-qps": 0.5,
+        },
+    }));
+    let args = rendered.args();
+    let names: Vec<&str> = args.iter().map(|arg| arg.split('=').next().unwrap_or(arg)).collect();
+    assert_eq!(names.len(), names.iter().collect::<BTreeSet<_>>().len(), "{args:?}");
+    for arg in [
+        "--concurrent=8",
+        "--leader-election-id=mine",
+        "--adopt=empty",
+        "--client-burst=1000000",
+        "--client-qps=0.5",
+        "--allow-link-local",
+        "--enable-flood-gate=false",
+        "--store-requeue-interval=1m",
+        "--loglevel=warn",
+    ] {
+        assert!(args.iter().any(|given| given == arg), "no {arg} in {args:?}");
+    }
+    // The Role must be about the Lease that the operator asks for.
+    assert_eq!(rendered.get("Role", "-leaderelection")["rules"][0]["resourceNames"], json!(["mine"]));
+    let elsewhere = render(&json!({"extraArgs": {"leader-election-namespace": "leases"}}));
+    assert_eq!(elsewhere.get("Role", "-leaderelection")["metadata"]["namespace"], "leases");
+    assert_eq!(elsewhere.get("RoleBinding", "-leaderelection")["subjects"][0]["namespace"], NAMESPACE);
+}
+
+#[test]
+fn switches_take_rights_away_with_what_needs_them() {
+    let resources = |values: Value| {
+        let rendered = render(&values);
+        let rules = rendered.get("ClusterRole", "-controller")["rules"].as_array().unwrap().clone();
+        let names = rules.iter().flat_map(|rule| rule["resources"].as_array().unwrap().clone());
+        (set(names.map(|name| name.as_str().unwrap().to_owned())), rendered.args().join(" "))
+    };
+    let (all, _) = resources(json!({}));
+    let without = |values: Value| all.difference(&resources(values).0).cloned().collect::<Vec<_>>();
+    assert_eq!(
+        without(json!({"rbac": {"serviceAccountTokenCreate": false}})),
+        ["serviceaccounts", "serviceaccounts/token"]
+    );
+    assert_eq!(without(json!({"openshiftFinalizers": false})), ["externalsecrets/finalizers"]);
+    let stores = json!({"processClusterStore": false});
+    assert_eq!(without(stores.clone()), ["clustersecretstores", "clustersecretstores/status", "namespaces"]);
+    assert!(resources(stores).1.contains("--enable-cluster-store-reconciler=false"));
+    assert!(resources(json!({"processSecretStore": false})).1.contains("--enable-secret-store-reconciler=false"));
+    let alone = render(&json!({"leaderElect": false}));
+    assert!(alone.all("Role").next().is_none() && alone.args().contains(&"--enable-leader-election=false".to_owned()));
+    assert_eq!(render(&json!({"rbac": {"create": false}})).all("ClusterRole").count(), 0);
+}
+
+#[test]
+fn scoped_means_nothing_in_the_whole_cluster() {
+    let rendered = render(&json!({"scopedNamespace": "team", "scopedRBAC": true, "installCRDs": false}));
+    for object in &rendered.0 {
+        assert_ne!(text(object, "/metadata/namespace"), "", "{} belongs to the cluster", text(object, "/kind"));
+    }
+    let role = rendered.get("Role", "-controller");
+    assert_eq!(role["metadata"]["namespace"], "team");
+    assert!(!role.to_string().contains("clustersecretstores") && !role.to_string().contains("namespaces\""));
+    assert_eq!(rendered.get("Role", "-leaderelection")["metadata"]["namespace"], NAMESPACE);
+    let args = rendered.args();
+    for arg in ["--namespace=team", "--enable-cluster-store-reconciler=false"] {
+        assert!(args.iter().any(|given| given == arg), "no {arg} in {args:?}");
+    }
+    // Without scopedRBAC it is only told where to look.
+    let told = render(&json!({"scopedNamespace": "team"}));
+    assert!(told.args().contains(&"--namespace=team".to_owned()));
+    told.get("ClusterRole", "-controller");
+}
+
+#[test]
+fn crds_can_be_left_out() {
+    let names = |values: Value| {
+        set(render(&values).all("CustomResourceDefinition").map(|crd| text(crd, "/spec/names/kind").to_owned()))
+    };
+    assert_eq!(names(json!({"installCRDs": false})), set([]));
+    let without = json!({"crds": {"createClusterSecretStore": false, "createSecretStore": false}});
+    assert_eq!(names(without), set(["ExternalSecret".to_owned()]));
+}
+
+#[test]
+fn metrics_can_be_scraped() {
+    let service = json!({"metrics": {"service": {"enabled": true, "port": 9000, "annotations": {"a": "b"}}}});
+    let rendered = render(&service);
+    let object = rendered.get("Service", "keyferry-metrics");
+    assert_eq!(object["spec"]["ports"][0]["port"], 9000);
+    assert_eq!(object["metadata"]["annotations"], json!({"a": "b"}));
+    assert_eq!(object["spec"]["selector"], selector(&rendered));
+
+    let monitor = json!({"serviceMonitor": {"enabled": true, "interval": "10s", "namespace": "monitoring"}});
+    let unknown = render(&monitor);
+    assert_eq!((unknown.all("ServiceMonitor").count(), unknown.all("Service").count()), (0, 1));
+    let known = try_render(&monitor, &["--api-versions=monitoring.coreos.com/v1/ServiceMonitor"]);
+    let known = known.unwrap_or_else(|error| panic!("{error}"));
+    let object = known.get("ServiceMonitor", "keyferry-metrics");
+    assert_eq!(object["metadata"]["namespace"], "monitoring");
+    assert_eq!(object["spec"]["endpoints"][0]["interval"], "10s");
+    assert_eq!(object["spec"]["namespaceSelector"]["matchNames"], json!([NAMESPACE]));
+    let labels = &known.get("Service", "-metrics")["metadata"]["labels"];
+    for (name, value) in object["spec"]["selector"]["matchLabels"].as_object().unwrap() {
+        assert_eq!(&labels[name], value, "the Service is found by its labels");
+    }
+}
+
+#[test]
+fn a_budget_has_one_of_two_numbers() {
+    let budget =
+        |values: Value| render(&json!({"podDisruptionBudget": values})).get("PodDisruptionBudget", "")["spec"].clone();
+    let spec = budget(json!({"enabled": true}));
+    assert_eq!((&spec["minAvailable"], spec.get("maxUnavailable")), (&json!(1), None));
+    let spec = budget(json!({"enabled": true, "maxUnavailable": "50%"}));
+    assert_eq!((spec.get("minAvailable"), &spec["maxUnavailable"]), (None, &json!("50%")));
+}
+
+#[test]
+fn what_is_said_of_the_pod_arrives() {
+    let rendered = render(&json!({
+        "commonLabels": {"team": "platform", "app.kubernetes.io/name": "mine"},
+        "podLabels": {"tier": "system"}, "podAnnotations": {"a": "1"}, "deploymentAnnotations": {"d": "1"},
+        "imagePullSecrets": [{"name": "one"}], "extraEnv": [{"name": "E", "value": "v"}],
+        "extraVolumes": [{"name": "v", "emptyDir": {}}], "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}],
+        "extraContainers": [{"name": "side", "image": "side:1"}], "extraInitContainers": [{"name": "init", "image": "i:1"}],
+        "nodeSelector": {"disk": "ssd"}, "tolerations": [{"operator": "Exists"}], "priorityClassName": "high",
+        "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
+        "affinity": {"nodeAffinity": {}}, "resources": {"limits": {"memory": "1Gi"}}, "hostUsers": false,
+        "podSpecExtra": {"runtimeClassName": "gvisor"}, "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+        "strategy": {"type": "Recreate"}, "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["vault"]}],
+        "global": {
+            "nodeSelector": {"disk": "hdd"}, "podLabels": {"tier": "other", "more": "x"}, "podAnnotations": {"b": "2"},
+            "imagePullSecrets": [{"name": "two"}],
+        },
+        "extraObjects": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-extra"}},
+            "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: text-{{ .Release.Namespace }}\n",
+        ],
+    }));
+    let pod = rendered.pod();
+    let template = &rendered.get("Deployment", "")["spec"]["template"];
+    assert_eq!(template["metadata"]["annotations"], json!({"a": "1", "b": "2"}));
+    let labels = &template["metadata"]["labels"];
+    // A selector that changes with a label of the user's would lose the pods.
+    assert_eq!(
+        (&labels["team"], &labels["tier"], &labels["more"]),
+        (&json!("platform"), &json!("system"), &json!("x"))
+    );
+    assert_eq!(labels["app.kubernetes.io/name"], "keyferry");
+    assert_eq!(pod["imagePullSecrets"], json!([{"name": "one"}, {"name": "two"}]));
+    assert_eq!(pod["nodeSelector"], json!({"disk": "ssd"}), "the chart's own before the global one");
+    assert_eq!(pod["containers"].as_array().unwrap().len(), 2);
+    assert_eq!(rendered.container()["resources"]["limits"]["memory"], "1Gi");
+    assert_eq!(rendered.container()["env"][0]["name"], "E");
+    for field in [
+        "tolerations",
+        "affinity",
+        "topologySpreadConstraints",
+        "volumes",
+        "initContainers",
+        "dnsConfig",
+        "hostAliases",
+    ] {
+        assert!(pod.get(field).is_some(), "no {field}");
+    }
+    assert_eq!((&pod["runtimeClassName"], &pod["hostUsers"]), (&json!("gvisor"), &json!(false)));
+    rendered.get("ConfigMap", "keyferry-extra");
+    rendered.get("ConfigMap", "text-secrets");
+}
+
+#[test]
+fn names_can_be_chosen() {
+    let name = |values: Value| text(render(&values).get("Deployment", ""), "/metadata/name").to_owned();
+    assert_eq!(name(json!({"fullnameOverride": "external-secrets"})), "external-secrets");
+    assert_eq!(name(json!({"nameOverride": "ferry"})), "keyferry");
+    assert_eq!(name(json!({"nameOverride": "eso"})), "keyferry-eso");
+    let rendered = render(&json!({
+        "namespaceOverride": "other", "serviceAccount": {"name": "mine", "extraLabels": {"l": "1"}, "automount": false},
+    }));
+    let account = rendered.get("ServiceAccount", "mine");
+    assert_eq!(
+        (&account["metadata"]["namespace"], &account["metadata"]["labels"]["l"]),
+        (&json!("other"), &json!("1"))
+    );
+    let pod = rendered.pod();
+    assert_eq!((&pod["serviceAccountName"], &pod["automountServiceAccountToken"]), (&json!("mine"), &json!(false)));
+    let subject = json!([{"kind": "ServiceAccount", "name": "mine", "namespace": "other"}]);
+    assert_eq!(rendered.get("ClusterRoleBinding", "-controller")["subjects"], subject);
+    assert_eq!(rendered.get("RoleBinding", "-leaderelection")["subjects"], subject);
+    let theirs = render(&json!({"serviceAccount": {"create": false}}));
+    assert_eq!((theirs.all("ServiceAccount").count(), &theirs.pod()["serviceAccountName"]), (0, &json!("default")));
+}
+
+fn selector(rendered: &Rendered) -> Value {
+    rendered.get("Deployment", "")["spec"]["selector"]["matchLabels"].clone()
+}
+
+fn set(items: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    items.into_iter().collect()
+}

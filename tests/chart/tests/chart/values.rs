@@ -1,0 +1,180 @@
+//! Values: those of External Secrets Operator's chart are taken, wrong ones are not, and what does nothing is named.
+
+use keyferry_chart_tests::{Rendered, folder, notes, render, try_render};
+use serde_json::{Map, Value, json};
+
+/// What people have in their values files, one of each kind.
+fn for_external_secrets_operator() -> Value {
+    json!({
+        "replicaCount": 2,
+        "revisionHistoryLimit": 3,
+        "installCRDs": true,
+        "crds": {
+            "createClusterExternalSecret": false, "createClusterSecretStore": true, "createPushSecret": false,
+            "annotations": {"argocd.argoproj.io/sync-options": "Prune=false"}, "conversion": {"enabled": false},
+            "unsafeServeV1Beta1": false,
+        },
+        "image": {"repository": "registry.example/keyferry", "tag": "v1", "flavour": "ubi"},
+        "imagePullSecrets": [{"name": "pull"}],
+        "leaderElect": true,
+        "concurrent": 5,
+        "controllerClass": "blue",
+        "extendedMetricLabels": true,
+        "enableHTTP2": false,
+        "processClusterExternalSecret": false, "processPushSecret": false, "processClusterGenerator": false,
+        "genericTargets": {"enabled": true, "resources": [{"apiGroup": "argoproj.io", "resources": ["applications"]}]},
+        "vault": {"enableTokenCache": true, "tokenCacheSize": 100},
+        "log": {"level": "dpanic", "timeEncoding": "rfc3339"},
+        "serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/r"}},
+        "rbac": {"create": true, "servicebindings": {"create": false}, "aggregateToView": false},
+        "extraEnv": [{"name": "AWS_REGION", "value": "eu-west-1"}],
+        "extraArgs": {"loglevel": "debug", "client-qps": 100},
+        "podSecurityContext": {"enabled": true, "fsGroup": 2000},
+        "livenessProbe": {"enabled": true, "spec": {"port": 8083, "httpGet": {"path": "/healthz", "port": "live"}}},
+        "serviceMonitor": {"enabled": true, "additionalLabels": {"release": "prometheus"}, "renderMode": "alwaysRender"},
+        "metrics": {"listen": {"port": 8081, "secure": {"enabled": false}}},
+        "grafanaDashboard": {"enabled": true},
+        "networkPolicy": {"enabled": true},
+        "webhook": {"create": true, "replicaCount": 3, "certManager": {"enabled": true}, "hostNetwork": true},
+        "certController": {"create": true, "requeueInterval": "5m", "resources": {}},
+        "bitwarden-sdk-server": {"enabled": false},
+        "global": {"nodeSelector": {"kubernetes.io/os": "linux"}, "someOtherChart": true},
+        "somethingNewer": {"enabled": true},
+    })
+}
+
+#[test]
+fn a_values_file_for_external_secrets_operator_is_taken() {
+    let rendered = render(&for_external_secrets_operator());
+    assert_eq!(rendered.get("Deployment", "")["spec"]["replicas"], 2);
+    assert_eq!(rendered.container()["image"], "registry.example/keyferry:v1");
+    let args = rendered.args();
+    for arg in ["--controller-class=blue", "--concurrent=5", "--loglevel=debug", "--client-qps=100"] {
+        assert!(args.iter().any(|given| given == arg), "no {arg} in {args:?}");
+    }
+    let crd = rendered.get("CustomResourceDefinition", "externalsecrets.external-secrets.io");
+    let expected = json!({"argocd.argoproj.io/sync-options": "Prune=false", "helm.sh/resource-policy": "keep"});
+    assert_eq!(crd["metadata"]["annotations"], expected);
+}
+
+#[test]
+fn what_has_no_effect_is_named() {
+    let said = notes(&for_external_secrets_operator());
+    for path in [
+        "webhook",
+        "certController",
+        "crds.createPushSecret",
+        "log.timeEncoding",
+        "genericTargets",
+        "vault",
+        "image.flavour",
+        "livenessProbe.spec.httpGet",
+        "bitwarden-sdk-server",
+        "networkPolicy",
+    ] {
+        assert!(said.contains(&format!("\n  {path}: ")), "{path} is not named in:\n{said}");
+    }
+    assert!(!said.contains("crds.createSecretStore"), "{said}");
+    assert!(!notes(&json!({})).contains("no effect"), "{}", notes(&json!({})));
+}
+
+/// Each has to be in the schema too, or a wrong type goes unnoticed until it has an effect.
+#[test]
+fn the_schema_knows_every_value() {
+    let schema: Value = json_file("values.schema.json");
+    let knows = |path: &[&str]| {
+        let mut at = &schema;
+        path.iter().all(|name| {
+            at = &at["properties"][name];
+            !at.is_null()
+        })
+    };
+    let values = yaml_file("values.yaml");
+    for (name, value) in values.as_object().unwrap() {
+        assert!(knows(&[name]), "the schema does not know {name}");
+        let open = ["capabilities", "seccompProfile"];
+        for inner in value.as_object().into_iter().flatten().map(|(inner, _)| inner.as_str()) {
+            let free = open.contains(&inner) || name == "resources";
+            assert!(free || knows(&[name, inner]), "the schema does not know {name}.{inner}");
+        }
+    }
+    for path in yaml_file("files/without-effect.yaml").as_object().unwrap().keys() {
+        assert!(knows(&path.split('.').collect::<Vec<_>>()), "the schema does not know {path}");
+    }
+}
+
+#[test]
+fn wrong_types_are_refused() {
+    for (values, says) in [
+        (json!({"replicaCount": "two"}), "replicaCount"),
+        (json!({"installCRDs": "yes"}), "installCRDs"),
+        (json!({"crds": {"createSecretStore": "no"}}), "createSecretStore"),
+        (json!({"extraArgs": ["--loglevel=debug"]}), "extraArgs"),
+        (json!({"extraArgs": {"adopt": ["empty"]}}), "extraArgs"),
+        (json!({"log": {"level": "loud"}}), "level"),
+        (json!({"image": {"pullPolicy": "Sometimes"}}), "pullPolicy"),
+        (json!({"metrics": {"listen": {"port": 80800}}}), "port"),
+        (json!({"concurrent": 0}), "concurrent"),
+        (json!({"nodeSelector": {"gpu": true}}), "nodeSelector"),
+        (json!({"serviceMonitor": {"renderMode": "always"}}), "renderMode"),
+        (json!({"webhook": true}), "webhook"),
+    ] {
+        let refusal = try_render(&values, &[]).err().unwrap_or_else(|| panic!("{values} is taken"));
+        assert!(refusal.contains(says), "{values}: {refusal}");
+    }
+}
+
+/// `podLabels:` with nothing after it is what is left when somebody removes the last label.
+#[test]
+fn a_name_without_a_value_is_the_same_as_none() {
+    let values = yaml_file("values.yaml");
+    let default = render(&json!({})).0;
+    for (name, value) in values.as_object().unwrap() {
+        let empty =
+            value.as_object().is_some_and(Map::is_empty) || value.as_array().is_some_and(Vec::is_empty) || value == "";
+        if empty {
+            assert_eq!(render(&json!({name: null})).0, default, "{name}");
+        }
+    }
+}
+
+#[test]
+fn what_can_not_work_is_refused_with_a_reason() {
+    for (values, says) in [
+        (json!({"scopedRBAC": true}), "scopedRBAC needs scopedNamespace"),
+        (
+            json!({"image": {"repository": "registry.example/external-secrets/external-secrets"}}),
+            "name keyferry's image",
+        ),
+        (json!({"serviceMonitor": {"enabled": true, "renderMode": "failIfMissing"}}), "does not know ServiceMonitors"),
+    ] {
+        let refusal = try_render(&values, &[]).err().unwrap_or_else(|| panic!("{values} is taken"));
+        assert!(refusal.contains(says), "{values}: {refusal}");
+    }
+}
+
+#[test]
+fn the_notes_say_what_is_to_be_known() {
+    let said = notes(&json!({}));
+    assert!(said.contains("looks after all namespaces"), "{said}");
+    assert!(said.contains("No image is published yet"), "{said}");
+    assert!(said.contains("stay when this release is uninstalled"), "{said}");
+    let said = notes(&json!({
+        "image": {"repository": "registry.example/keyferry"}, "installCRDs": false, "leaderElect": false,
+        "scopedNamespace": "team", "serviceMonitor": {"enabled": true}, "rbac": {"serviceAccountTokenCreate": false},
+    }));
+    assert!(!said.contains("No image"), "{said}");
+    for part in ["the namespace team", "installCRDs is off", "leaderElect is off", "no ServiceMonitor", "can't log in"]
+    {
+        assert!(said.contains(part), "{part:?} is not in:\n{said}");
+    }
+    assert!(notes(&json!({"createOperator": false})).contains("No operator was installed"));
+}
+
+fn json_file(name: &str) -> Value {
+    serde_json::from_str(&std::fs::read_to_string(folder().join(name)).unwrap()).unwrap()
+}
+
+fn yaml_file(name: &str) -> Value {
+    Rendered::parse(&std::fs::read_to_string(folder().join(name)).unwrap()).0.remove(0)
+}
