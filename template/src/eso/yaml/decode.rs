@@ -1,0 +1,261 @@
+//! From nodes to what JSON can hold of them.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+use super::{
+    NESTING, Problem,
+    scalar::{self, PREFIX, Scalar},
+    tree::{Document, Node, Place},
+};
+use crate::{
+    env::Context,
+    error::{Failure, Limit},
+    strconv::{float, number, unicode},
+    value::{Map, Str, Value},
+};
+
+/// Aliases may make up so much of a document once it has some size.
+const MOST_ALIASED: f64 = 0.99;
+
+struct Decoder<'d> {
+    document: &'d Document,
+    /// Aliases that are being followed.
+    following: Vec<Place>,
+    decoded: u64,
+    aliased: u64,
+    depth: usize,
+}
+
+pub(super) fn decode(context: &mut Context<'_, '_>, document: &Document) -> Result<Value, Problem> {
+    let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0 };
+    decoder.value(context, 0)
+}
+
+/// A scalar with its tag taken into account.
+enum Meaning {
+    Scalar(Scalar),
+    Bytes(Vec<u8>),
+}
+
+impl Decoder<'_> {
+    fn value(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Value, Problem> {
+        self.count(context)?;
+        match &self.document.nodes[place] {
+            Node::Scalar { value, tag, plain } => scalar_value(value, meaning(value, tag, *plain)?),
+            Node::Alias { name, target } => self.follow(context, place, name, *target),
+            Node::List(children) => {
+                let mut items = Vec::with_capacity(children.len());
+                for child in children {
+                    self.enter()?;
+                    items.push(self.value(context, *child)?);
+                    self.depth -= 1;
+                }
+                context.fits_list(items.len())?;
+                Ok(Value::list(items))
+            }
+            Node::Map(children) => {
+                let map = Map::new();
+                self.fill(context, children, &map)?;
+                Ok(Value::Map(map))
+            }
+        }
+    }
+
+    fn follow(&mut self, context: &mut Context<'_, '_>, place: Place, name: &str, target: Place) -> Result<Value, Problem> {
+        self.step_into(name, place)?;
+        let value = self.value(context, target)?;
+        self.following.pop();
+        self.depth -= 1;
+        Ok(value)
+    }
+
+    fn step_into(&mut self, name: &str, place: Place) -> Result<(), Problem> {
+        if self.following.contains(&place) {
+            return Err(Problem::yaml(format!("anchor '{name}' value contains itself")));
+        }
+        self.following.push(place);
+        self.enter()
+    }
+
+    fn enter(&mut self) -> Result<(), Problem> {
+        self.depth += 1;
+        match self.depth <= NESTING {
+            true => Ok(()),
+            false => Err(Problem::Limit(Failure::limit(Limit::Nesting, NESTING as u64))),
+        }
+    }
+
+    fn count(&mut self, context: &mut Context<'_, '_>) -> Result<(), Problem> {
+        context.spend(1)?;
+        self.decoded += 1;
+        self.aliased += u64::from(!self.following.is_empty());
+        match self.aliased > 100 && self.decoded > 1000 && self.aliased as f64 / self.decoded as f64 > MOST_ALIASED {
+            true => Err(Problem::yaml("document contains excessive aliasing")),
+            false => Ok(()),
+        }
+    }
+
+    /// Puts the entries of a mapping into a map, merge keys included.
+    fn fill(&mut self, context: &mut Context<'_, '_>, children: &[Place], map: &Map) -> Result<(), Problem> {
+        for pair in children.chunks(2) {
+            let &[key, value] = pair else { continue };
+            self.enter()?;
+            if let Node::Scalar { value: text, tag, plain } = &self.document.nodes[key]
+                && text.as_str() == "<<"
+                && (*plain || tag.strip_prefix(PREFIX) == Some("merge"))
+            {
+                self.merge(context, value, map)?;
+            } else {
+                let key = self.key(context, key)?;
+                let value = self.value(context, value)?;
+                map.insert(key, value)?;
+            }
+            self.depth -= 1;
+        }
+        Ok(())
+    }
+
+    /// Merges a mapping, or a list of them where earlier ones win.
+    fn merge(&mut self, context: &mut Context<'_, '_>, place: Place, map: &Map) -> Result<(), Problem> {
+        match &self.document.nodes[place] {
+            Node::List(children) => {
+                for child in children.iter().rev() {
+                    self.merge_one(context, *child, map)?;
+                }
+                Ok(())
+            }
+            _ => self.merge_one(context, place, map),
+        }
+    }
+
+    fn merge_one(&mut self, context: &mut Context<'_, '_>, place: Place, map: &Map) -> Result<(), Problem> {
+        self.count(context)?;
+        match &self.document.nodes[place] {
+            Node::Map(children) => {
+                self.enter()?;
+                self.fill(context, children, map)?;
+                self.depth -= 1;
+                Ok(())
+            }
+            Node::Alias { name, target } => match &self.document.nodes[*target] {
+                Node::Map(children) => {
+                    self.step_into(name, place)?;
+                    self.count(context)?;
+                    self.fill(context, children, map)?;
+                    self.following.pop();
+                    self.depth -= 1;
+                    Ok(())
+                }
+                _ => Err(Problem::yaml("map merge requires map or sequence of maps as the value")),
+            },
+            _ => Err(Problem::yaml("map merge requires map or sequence of maps as the value")),
+        }
+    }
+
+    /// A key as the text that JSON needs.
+    fn key(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Str, Problem> {
+        self.count(context)?;
+        match &self.document.nodes[place] {
+            Node::Scalar { value, tag, plain } => match meaning(value, tag, *plain)? {
+                Meaning::Bytes(bytes) => Ok(sound(&bytes)),
+                Meaning::Scalar(scalar) => match scalar {
+                    Scalar::Text | Scalar::Timestamp => Ok(value.as_str().into()),
+                    Scalar::Bool(value) => Ok(if value { "true" } else { "false" }.into()),
+                    Scalar::Int(value) => Ok(value.to_string().into()),
+                    Scalar::Float(value) => Ok(float_key(value)),
+                    Scalar::Uint(_) => Err(Problem::Yaml("unsupported map key of type: uint64".to_owned())),
+                    Scalar::Null => Err(Problem::Yaml("unsupported map key of type: %!s(<nil>)".to_owned())),
+                },
+            },
+            Node::Alias { name, target } => {
+                self.step_into(name, place)?;
+                let key = self.key(context, *target)?;
+                self.following.pop();
+                self.depth -= 1;
+                Ok(key)
+            }
+            Node::List(_) | Node::Map(_) => Err(Problem::yaml("invalid map key")),
+        }
+    }
+}
+
+/// go-yaml takes a float key as a single-precision one.
+fn float_key(value: f64) -> Str {
+    let single = value as f32;
+    match single {
+        _ if single.is_nan() => ".nan".into(),
+        f32::INFINITY => ".inf".into(),
+        f32::NEG_INFINITY => "-.inf".into(),
+        _ => {
+            // The shortest digits of the single-precision number, laid out as `%g`.
+            let shortest = number::parse_float(format!("{single:e}").as_bytes()).unwrap_or(value);
+            let mut text = Vec::new();
+            float::format(&mut text, shortest, b'g', None);
+            text.into()
+        }
+    }
+}
+
+fn meaning(value: &str, tag: &str, plain: bool) -> Result<Meaning, Problem> {
+    let Some(short) = tag.strip_prefix(PREFIX) else {
+        return Ok(Meaning::Scalar(match plain && tag.is_empty() {
+            true => scalar::resolve(value),
+            false => Scalar::Text,
+        }));
+    };
+    let found = match short {
+        "str" => Scalar::Text,
+        "binary" => {
+            let text: String = value.chars().filter(|c| !matches!(c, '\r' | '\n')).collect();
+            return match STANDARD.decode(text) {
+                Ok(bytes) => Ok(Meaning::Bytes(bytes)),
+                Err(_) => Err(Problem::yaml("!!binary value contains invalid base64 data")),
+            };
+        }
+        "bool" | "int" | "float" | "null" | "timestamp" => scalar::resolve(value),
+        // A tag of someone's own.
+        _ => return Ok(Meaning::Scalar(Scalar::Text)),
+    };
+    match (short, found) {
+        ("str", _) => Ok(Meaning::Scalar(found)),
+        ("float", Scalar::Int(value)) => Ok(Meaning::Scalar(Scalar::Float(value as f64))),
+        // Only a plain scalar is tried as a point in time.
+        ("bool" | "int" | "float" | "null", Scalar::Timestamp) => Err(mismatch("!!str", value, short)),
+        _ if found.tag() == format!("!!{short}") => Ok(Meaning::Scalar(found)),
+        _ => Err(mismatch(found.tag(), value, short)),
+    }
+}
+
+fn mismatch(found: &str, value: &str, tag: &str) -> Problem {
+    Problem::yaml(format!("cannot decode {found} `{value}` as a !!{tag}"))
+}
+
+fn scalar_value(text: &str, meaning: Meaning) -> Result<Value, Problem> {
+    Ok(match meaning {
+        Meaning::Bytes(bytes) => Value::Str(sound(&bytes)),
+        Meaning::Scalar(scalar) => match scalar {
+            Scalar::Null => Value::Nil,
+            Scalar::Bool(value) => Value::Bool(value),
+            Scalar::Int(value) => Value::Float(value as f64),
+            Scalar::Uint(value) => Value::Float(value as f64),
+            Scalar::Float(value) if !value.is_finite() => {
+                let name = match value {
+                    f64::INFINITY => "+Inf",
+                    f64::NEG_INFINITY => "-Inf",
+                    _ => "NaN",
+                };
+                return Err(Problem::Yaml(format!("json: unsupported value: {name}")));
+            }
+            Scalar::Float(value) => Value::Float(value),
+            Scalar::Timestamp | Scalar::Text => Value::str(text),
+        },
+    })
+}
+
+/// Text as JSON carries it: what is no UTF-8 is replaced.
+fn sound(bytes: &[u8]) -> Str {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => unicode::runes(bytes).map(|(rune, _)| rune).collect::<String>().into(),
+    }
+}

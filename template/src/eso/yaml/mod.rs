@@ -1,0 +1,106 @@
+//! YAML as `sigs.k8s.io/yaml` has it: YAML 1.1 by way of JSON.
+//!
+//! Reading gives what JSON can hold (numbers become `float64`), writing first turns the value into JSON and then lays it
+//! out in blocks, with keys in natural order and quotes where a plain scalar would read as something else.
+//!
+//! Modules, in reading order: [`mod@reader`] bytes to characters, [`mod@scanner`] and [`mod@scalars`] to tokens,
+//! [`mod@parser`] to events, [`mod@tree`] to nodes, [`mod@scalar`] what a plain scalar means, [`mod@decode`] nodes to
+//! values; [`mod@encode`] values to nodes, [`mod@layout`] nodes to text.
+
+mod reader;
+
+mod scanner;
+
+mod scalars;
+
+mod parser;
+
+mod tree;
+
+mod scalar;
+
+mod decode;
+
+mod encode;
+
+mod layout;
+
+use crate::{
+    env::Context,
+    error::Failure,
+    value::{Map, Type, Value},
+};
+
+/// Maps and lists within each other: more than any document of configuration has, and few enough for the stack.
+const NESTING: usize = 500;
+
+pub(super) fn from_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result<Value, Failure> {
+    let [Value::Str(text)] = args else { return Err(Failure::new("wants a string")) };
+    context.spend(text.len() as u64 / 16)?;
+    let problem = match tree::parse(context, text) {
+        Ok(None) => return Ok(Value::Map(Map::nil(&Type::Any))),
+        Ok(Some(document)) => match decode::decode(context, &document) {
+            Ok(Value::Map(map)) => return Ok(Value::Map(map)),
+            Ok(Value::Nil) => return Ok(Value::Map(Map::nil(&Type::Any))),
+            Ok(other) => not_a_map(&other),
+            Err(problem) => problem,
+        },
+        Err(problem) => problem,
+    };
+    match problem {
+        Problem::Limit(failure) => Err(failure),
+        Problem::Yaml(text) => Ok(Value::dict([("Error", Value::str(format!("error converting YAML to JSON: {text}")))])),
+        Problem::Json(text) => Ok(Value::dict([("Error", Value::str(format!("error unmarshaling JSON: {text}")))])),
+    }
+}
+
+pub(super) fn to_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result<Value, Failure> {
+    let [value] = args else { return Err(Failure::new("wants a value")) };
+    let node = match encode::encode(context, value) {
+        Ok(node) => node,
+        Err(encode::Refusal::Limit(failure)) => return Err(failure),
+        Err(encode::Refusal::Unsupported) => return Ok(Value::str("")),
+    };
+    let mut text = layout::write(context, &node)?;
+    if text.last() == Some(&b'\n') {
+        text.pop();
+    }
+    Ok(Value::str(text))
+}
+
+/// Why a text could not be read: a limit, or a text for the key `Error`, which ESO's template authors look at.
+enum Problem {
+    Limit(Failure),
+    Yaml(String),
+    Json(String),
+}
+
+impl Problem {
+    fn yaml(text: impl std::fmt::Display) -> Self {
+        Self::Yaml(format!("yaml: {text}"))
+    }
+}
+
+impl From<reader::Complaint> for Problem {
+    fn from(complaint: reader::Complaint) -> Self {
+        Self::yaml(complaint.text())
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::Limit(failure)
+    }
+}
+
+fn not_a_map(value: &Value) -> Problem {
+    let kind = match value {
+        Value::List(_) => "array",
+        Value::Str(_) => "string",
+        Value::Bool(_) => "bool",
+        _ => "number",
+    };
+    Problem::Json(format!(
+        "while decoding JSON: json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+    ))
+}
