@@ -164,7 +164,7 @@ impl Error {
             line: 1 + before.iter().filter(|byte| **byte == b'\n').count(),
             column: Some(before.len() - start),
             executing: executing.to_owned(),
-            part: Some(part),
+            part: Some(shortened(part)),
             failure,
         }))
     }
@@ -212,6 +212,15 @@ impl Error {
             None => self.to_string(),
         }
     }
+}
+
+/// Long enough to recognize the place by.
+fn shortened(mut part: String) -> String {
+    if part.len() > 300 {
+        part.truncate(part.floor_char_boundary(300));
+        part.push_str("...");
+    }
+    part
 }
 
 impl fmt::Display for Error {

@@ -113,7 +113,7 @@ macro_rules! sig {
 
 /// The functions a template knows, by name.
 #[derive(Debug, Clone, Default)]
-pub struct Functions(HashMap<&'static str, Function>);
+pub struct Functions(HashMap<&'static str, &'static Function>);
 
 impl Functions {
     /// Everything there is.
@@ -132,13 +132,13 @@ impl Functions {
     }
 
     /// Adds functions; a later one replaces an earlier one of the same name.
-    pub fn with(mut self, functions: &[Function]) -> Self {
-        self.0.extend(functions.iter().map(|function| (function.name, *function)));
+    pub fn with(mut self, functions: &'static [Function]) -> Self {
+        self.0.extend(functions.iter().map(|function| (function.name, function)));
         self
     }
 
     /// The function of that name.
-    pub fn get(&self, name: &str) -> Option<Function> {
+    pub fn get(&self, name: &str) -> Option<&'static Function> {
         self.0.get(name).copied()
     }
 

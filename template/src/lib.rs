@@ -6,7 +6,7 @@
 //! Modules, in reading order: [`mod@value`] what a template computes with, [`mod@error`] how things fail,
 //! [`mod@env`] what the outside lends (limits, clock, randomness), [`mod@function`] how a function is declared,
 //! [`strconv`] text and numbers as Go writes them, [`mod@fmt`] printing, `parse` and `exec` from text to output,
-//! [`builtins`] the functions of the language, [`template`] the front door.
+//! [`builtins`] the functions of the language, [`sprig`] those of sprig, [`template`] the front door.
 //!
 //! ```
 //! use keyferry_template::{Env, Functions, Options, Template};
@@ -37,6 +37,8 @@ mod parse;
 mod exec;
 
 pub mod builtins;
+
+
 
 pub mod template;
 

@@ -51,7 +51,7 @@ impl Options {
             right_delim: String::new(),
             missing_key: MissingKey::Default,
             nesting: 100,
-            text_bytes: 4 << 20,
+            text_bytes: 1 << 20,
         }
     }
 

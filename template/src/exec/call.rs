@@ -16,7 +16,7 @@ impl<'t> State<'t, '_, '_> {
     pub(super) fn call<At: fmt::Display>(
         &mut self,
         dot: &Value,
-        function: &Function,
+        function: &'static Function,
         receiver: Option<Value>,
         at: (usize, At),
         args: &'t [Expr],
@@ -24,7 +24,7 @@ impl<'t> State<'t, '_, '_> {
     ) -> Result<Value, Error> {
         let count = args.len() + usize::from(last.is_some());
         if let Err(failure) = check_count(function, count) {
-            return Err(self.fail(at.0, at.1, failure));
+            return Err(self.fail(at.0, function.name, failure));
         }
         match function.special {
             Special::None => {}
@@ -36,6 +36,11 @@ impl<'t> State<'t, '_, '_> {
         let result = self.gather(dot, function, &at, args, last).and_then(|()| {
             let called = (function.call)(&mut self.context, &self.args[base..]);
             let called = called.and_then(|value| self.account(&value, base).map(|()| value));
+            debug_assert!(
+                called.as_ref().map_or(true, |value| is_result(value, function.signature.result)),
+                "{} returned {called:?}",
+                function.name
+            );
             called.map_err(|failure| {
                 let failure = failure.prefixed(&format!("error calling {}: ", function.name));
                 self.fail(at.0, &at.1, failure)
@@ -54,6 +59,7 @@ impl<'t> State<'t, '_, '_> {
         args: &'t [Expr],
         last: Option<Value>,
     ) -> Result<(), Error> {
+        let base = self.args.len();
         for (place, arg) in args.iter().enumerate() {
             let value = self.argument(dot, parameter(function, place), arg)?;
             self.args.push(value);
@@ -62,7 +68,9 @@ impl<'t> State<'t, '_, '_> {
             let checked = self.check(last, parameter(function, args.len()));
             self.args.push(checked.map_err(|failure| self.fail(at.0, &at.1, failure))?);
         }
-        Ok(())
+        // Functions read the texts they get: long ones are work.
+        let bytes: usize = self.args[base..].iter().filter_map(Value::as_bytes).map(<[u8]>::len).sum();
+        self.context.spend(bytes as u64 / 256).map_err(|failure| self.fail(at.0, &at.1, failure))
     }
 
     /// `and` and `or`: the first argument that decides, or the last one.
@@ -99,6 +107,17 @@ impl<'t> State<'t, '_, '_> {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Is it what the signature promises?
+fn is_result(value: &Value, result: Type) -> bool {
+    match (value, result) {
+        (_, Type::Reflect) => true,
+        (Value::NoValue, _) => false,
+        (_, Type::Any) => true,
+        (Value::Nil, result) => matches!(result, Type::Named(_)) && result.can_be_nil(),
+        (value, result) => value.type_of() == result,
     }
 }
 

@@ -62,9 +62,13 @@ impl<'t> State<'t, '_, '_> {
         }
     }
 
-    fn variable_of(&self, at: &Expr, name: u32, text: &str) -> Result<Value, Error> {
+    fn variable_of(&mut self, at: &Expr, name: u32, text: &str) -> Result<Value, Error> {
         match self.variable(name) {
-            Some(value) => Ok(value.clone()),
+            Some((value, distance)) => {
+                let value = value.clone();
+                self.context.spend(distance / 64).map_err(|failure| self.fail(at.pos, at, failure))?;
+                Ok(value)
+            }
             None => Err(self.fail(at.pos, at, Failure::new(format!("undefined variable: {text}")))),
         }
     }
@@ -135,8 +139,12 @@ impl<'t> State<'t, '_, '_> {
             (Type::Complex128, ExprKind::Number(number)) => {
                 (number.complex.map(|(re, im)| Value::Complex(re, im)), "complex")
             }
-            (Type::Bool | Type::String | Type::Float64 | Type::Complex128, _) => (None, wanted.kind()),
-            (Type::Int(_) | Type::Uint(_), _) => (None, "integer"),
+            (Type::Bool, _) => (None, "bool"),
+            (Type::String, _) => (None, "string"),
+            (Type::Int(_), _) => (None, "integer"),
+            (Type::Uint(_), _) => (None, "unsigned integer"),
+            (Type::Float64, _) => (None, "float"),
+            (Type::Complex128, _) => (None, "complex"),
             (Type::Slice(_) | Type::Map(_) | Type::Named(_), _) => {
                 let failure = Failure::new(format!("can't handle {expr} for arg of type {wanted}"));
                 return Err(self.fail(expr.pos, expr, failure));

@@ -168,6 +168,7 @@ impl<'t> State<'t, '_, '_> {
         let (vars, dot) = (self.vars.len(), self.dot.clone());
         let value = self.pipeline(&dot, pipe)?;
         let items = Items::of(&value, pipe.decl.len()).map_err(|failure| self.fail(pipe.pos, pipe, failure))?;
+        self.context.spend(items.cost()).map_err(|failure| self.fail(pipe.pos, pipe, failure))?;
         let body = self.frame.pc;
         let range = Range { pipe, body, end, items: Some(items), vars: self.vars.len() };
         self.scopes.push(Scope { vars, dot, range: Some(range) });
@@ -274,8 +275,11 @@ impl<'t> State<'t, '_, '_> {
         self.dot = callee.dot;
     }
 
-    fn variable(&self, name: Name) -> Option<&Value> {
-        self.vars.get(self.frame.vars..)?.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| value)
+    /// The innermost variable of that name, and how many others were looked at to find it.
+    fn variable(&self, name: Name) -> Option<(&Value, u64)> {
+        let own = self.vars.get(self.frame.vars..)?;
+        let found = own.iter().rev().zip(0..).find(|((known, _), _)| *known == name);
+        found.map(|((_, value), distance)| (value, distance))
     }
 
     /// Assigns to the innermost variable of that name; one that was never declared is the caller's to report.

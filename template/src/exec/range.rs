@@ -37,6 +37,16 @@ impl Items {
     }
 }
 
+impl Items {
+    /// What it took to get ready.
+    pub fn cost(&self) -> u64 {
+        match self {
+            Self::Map(entries) => entries.len() as u64 / 16,
+            Self::None | Self::List(..) | Self::Int(..) | Self::Uint(..) => 0,
+        }
+    }
+}
+
 impl Iterator for Items {
     type Item = (Value, Value);
 

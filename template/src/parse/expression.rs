@@ -158,9 +158,9 @@ impl Parser<'_> {
             },
             Kind::Field => ExprKind::Field(vec![field(&token)]),
             Kind::Bool => ExprKind::Bool(token.text == b"true"),
-            Kind::CharConstant => ExprKind::Number(Number::from_char(token.text).map_err(Failure::new)?),
-            Kind::Complex => ExprKind::Number(Number::from_complex(token.text).map_err(Failure::new)?),
-            Kind::Number => ExprKind::Number(Number::from_text(token.text).map_err(Failure::new)?),
+            Kind::CharConstant => number(Number::from_char(token.text))?,
+            Kind::Complex => number(Number::from_complex(token.text))?,
+            Kind::Number => number(Number::from_text(token.text))?,
             Kind::String | Kind::RawString => match quote::unquote(token.text) {
                 Some(text) => ExprKind::Str { quoted: lossy(token.text), text: Str::from(text) },
                 None => return Err(Failure::new("invalid syntax")),
@@ -181,6 +181,10 @@ impl Parser<'_> {
         };
         Ok(Some(Expr { pos: token.pos, kind }))
     }
+}
+
+fn number(read: std::result::Result<Number, String>) -> Result<ExprKind> {
+    read.map(|number| ExprKind::Number(Box::new(number))).map_err(Failure::new)
 }
 
 fn lossy(text: &[u8]) -> Box<str> {

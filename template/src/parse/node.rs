@@ -38,11 +38,11 @@ pub(crate) enum ExprKind {
     Bool(bool),
     Dot,
     Nil,
-    Number(Number),
+    Number(Box<Number>),
     Str { quoted: Box<str>, text: Str },
     Field(Vec<Box<str>>),
     Variable { name: Name, text: Box<str>, fields: Vec<Box<str>> },
-    Function(Function),
+    Function(&'static Function),
     Chain { of: Box<Expr>, fields: Vec<Box<str>> },
     Pipe(Box<Pipe>),
 }

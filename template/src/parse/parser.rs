@@ -70,6 +70,8 @@ struct Tree {
     kind: TreeKind,
     ops: Vec<Op>,
     vars: Vec<Name>,
+    /// How many of the variables have which name.
+    visible: HashMap<Name, usize>,
     range_depth: usize,
     open: Vec<Open>,
 }
@@ -102,7 +104,8 @@ enum Control {
 
 impl Tree {
     fn new(name: &str, kind: TreeKind) -> Self {
-        Self { name: name.into(), kind, ops: Vec::new(), vars: vec![0], range_depth: 0, open: Vec::new() }
+        let visible = HashMap::from([(0, 1)]);
+        Self { name: name.into(), kind, ops: Vec::new(), vars: vec![0], visible, range_depth: 0, open: Vec::new() }
     }
 
     fn context(&self) -> &'static str {
@@ -192,13 +195,15 @@ impl Parser<'_> {
     pub fn declare(&mut self, text: &[u8]) -> Name {
         let next = self.names.len() as Name;
         let name = *self.names.entry(text.to_vec()).or_insert(next);
-        self.tree().vars.push(name);
+        let tree = self.tree();
+        tree.vars.push(name);
+        *tree.visible.entry(name).or_default() += 1;
         name
     }
 
     pub fn lookup(&mut self, text: &[u8]) -> Option<Name> {
         let name = *self.names.get(text)?;
-        self.tree().vars.contains(&name).then_some(name)
+        self.tree().visible.get(&name).is_some_and(|count| *count > 0).then_some(name)
     }
 }
 
@@ -439,7 +444,9 @@ impl Tree {
             *end = last + 1;
         }
         self.ops.push(Op::End);
-        self.vars.truncate(open.vars);
+        for name in self.vars.drain(open.vars..) {
+            self.visible.entry(name).and_modify(|count| *count -= 1);
+        }
     }
 }
 
