@@ -118,7 +118,8 @@ pub struct Functions(HashMap<&'static str, &'static Function>);
 impl Functions {
     /// Everything there is.
     pub fn standard() -> Self {
-        Self::builtin()
+        let sprig = crate::sprig::FUNCTIONS.iter().fold(Self::builtin(), |known, theme| known.with(theme));
+        sprig.with(crate::eso::FUNCTIONS)
     }
 
     /// Go's builtins.

@@ -38,7 +38,9 @@ mod exec;
 
 pub mod builtins;
 
+pub mod sprig;
 
+pub mod eso;
 
 pub mod template;
 

@@ -1,0 +1,232 @@
+//! Values to JSON, without recursion.
+
+use super::super::{dates::Time, encoding::BASE64, semver::Version};
+use crate::{
+    env::Context,
+    error::Failure,
+    strconv::{float, unicode::runes},
+    value::{Str, Type, Value},
+};
+use base64::Engine;
+
+/// How the text looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// On one line, with `<`, `>` and `&` escaped.
+    Escaped,
+    /// The same on many lines.
+    Pretty,
+    /// On one line, with `<`, `>` and `&` as they are.
+    Raw,
+}
+
+/// Why there is no text.
+pub(super) enum Failed {
+    /// JSON cannot say it.
+    Unsupported(&'static str),
+    /// A limit was hit.
+    Limit(Failure),
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self::Limit(failure)
+    }
+}
+
+/// A list or an object that is being written.
+enum Open {
+    List { items: std::vec::IntoIter<Value>, first: bool },
+    Object { entries: std::vec::IntoIter<(Str, Value)>, first: bool, address: Option<usize> },
+}
+
+/// Writes a value.
+pub(super) fn encode(context: &mut Context<'_, '_>, value: &Value, style: Style) -> Result<Vec<u8>, Failed> {
+    let mut writer = Writer { out: Vec::new(), open: Vec::new(), style };
+    writer.begin(context, value)?;
+    while let Some(open) = writer.open.last_mut() {
+        let next = match open {
+            Open::List { items, first } => items.next().map(|value| (std::mem::replace(first, false), None, value)),
+            Open::Object { entries, first, .. } => {
+                entries.next().map(|(key, value)| (std::mem::replace(first, false), Some(key), value))
+            }
+        };
+        match next {
+            Some((first, key, value)) => {
+                if !first {
+                    writer.out.push(b',');
+                }
+                writer.newline();
+                if let Some(key) = key {
+                    writer.text(&key);
+                    writer.out.extend_from_slice(if style == Style::Pretty { b": " } else { b":" });
+                }
+                writer.begin(context, &value)?;
+            }
+            None => writer.end(),
+        }
+        context.fits(writer.out.len())?;
+    }
+    Ok(writer.out)
+}
+
+struct Writer {
+    out: Vec<u8>,
+    open: Vec<Open>,
+    style: Style,
+}
+
+/// Go looks for cycles beyond this depth.
+const DEPTH_WITHOUT_CYCLES: usize = 1000;
+
+impl Writer {
+    fn newline(&mut self) {
+        if self.style == Style::Pretty {
+            self.out.push(b'\n');
+            self.out.resize(self.out.len() + 2 * self.open.len(), b' ');
+        }
+    }
+
+    /// Writes a value, or the start of it if it has elements.
+    fn begin(&mut self, context: &mut Context<'_, '_>, value: &Value) -> Result<(), Failed> {
+        context.spend(1)?;
+        match value {
+            Value::NoValue | Value::Nil => self.out.extend_from_slice(b"null"),
+            Value::Bool(true) => self.out.extend_from_slice(b"true"),
+            Value::Bool(false) => self.out.extend_from_slice(b"false"),
+            Value::Int(_, number) => self.out.extend_from_slice(number.to_string().as_bytes()),
+            Value::Uint(_, number) => self.out.extend_from_slice(number.to_string().as_bytes()),
+            Value::Float(number) => self.number(*number)?,
+            Value::Complex(..) => return Err(Failed::Unsupported("json: unsupported type: complex128")),
+            Value::Str(text) => self.text(text),
+            Value::List(list) if list.is_nil() => self.out.extend_from_slice(b"null"),
+            Value::List(list) if *list.elem() == Type::BYTE => {
+                let bytes: Vec<u8> = list.iter().map(byte).collect();
+                self.out.push(b'"');
+                self.out.extend_from_slice(BASE64.encode(bytes).as_bytes());
+                self.out.push(b'"');
+            }
+            Value::List(list) if list.is_empty() => self.out.extend_from_slice(b"[]"),
+            Value::List(list) => {
+                self.out.push(b'[');
+                self.open.push(Open::List { items: list.to_vec().into_iter(), first: true });
+            }
+            Value::Map(map) if map.is_nil() => self.out.extend_from_slice(b"null"),
+            Value::Map(map) => self.begin_object(map.entries(), Some(map.address()))?,
+            Value::Object(object) => match own_form(value) {
+                Some(Some(text)) => self.text(&text),
+                Some(None) => return Err(Failed::Unsupported("json: year outside of range [0,9999]")),
+                None => match object.underlying() {
+                    Some(plain) => self.begin(context, &plain)?,
+                    None => {
+                        let public = |name: &&str| name.starts_with(|first: char| first.is_ascii_uppercase());
+                        let fields = object.fields().into_iter().filter(|(name, _)| public(name));
+                        self.begin_object(fields.map(|(name, value)| (name.into(), value)).collect(), None)?;
+                    }
+                },
+            },
+        }
+        Ok(())
+    }
+
+    fn begin_object(&mut self, entries: Vec<(Str, Value)>, address: Option<usize>) -> Result<(), Failed> {
+        if entries.is_empty() {
+            self.out.extend_from_slice(b"{}");
+            return Ok(());
+        }
+        let is_open = |open: &Open| match open {
+            Open::Object { address: other, .. } => address.is_some() && *other == address,
+            Open::List { .. } => false,
+        };
+        if self.open.len() > DEPTH_WITHOUT_CYCLES && self.open.iter().any(is_open) {
+            return Err(Failed::Unsupported("json: unsupported value: encountered a cycle"));
+        }
+        self.out.push(b'{');
+        self.open.push(Open::Object { entries: entries.into_iter(), first: true, address });
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        let close = match self.open.pop() {
+            Some(Open::List { .. }) => b']',
+            _ => b'}',
+        };
+        self.newline();
+        self.out.push(close);
+    }
+
+    /// As ECMAScript writes numbers.
+    fn number(&mut self, number: f64) -> Result<(), Failed> {
+        let size = number.abs();
+        match size {
+            size if !size.is_finite() => return Err(Failed::Unsupported("json: unsupported value: NaN or infinity")),
+            size if size != 0.0 && !(1e-6..1e21).contains(&size) => {
+                let mut text = Vec::new();
+                float::format(&mut text, number, b'e', None);
+                // Two digits of an exponent that needs one only are Go's way elsewhere.
+                if let [.., b'e', b'-', b'0', _] = text.as_slice() {
+                    text.remove(text.len() - 2);
+                }
+                self.out.extend_from_slice(&text);
+            }
+            _ => float::format(&mut self.out, number, b'f', None),
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &[u8]) {
+        let escape_html = self.style != Style::Raw;
+        let is_plain = |byte: &u8| {
+            matches!(byte, 0x20..0x7f | 0x7f)
+                && !matches!(byte, b'"' | b'\\')
+                && !(escape_html && b"<>&".contains(byte))
+        };
+        self.out.push(b'"');
+        match text.iter().all(is_plain) {
+            true => self.out.extend_from_slice(text),
+            false => {
+                for (rune, bytes) in runes(text) {
+                    self.character(rune, bytes, escape_html);
+                }
+            }
+        }
+        self.out.push(b'"');
+    }
+
+    fn character(&mut self, rune: char, bytes: &[u8], escape_html: bool) {
+        let short: &[u8] = match rune {
+            '"' => b"\\\"",
+            '\\' => b"\\\\",
+            '\x08' => b"\\b",
+            '\x0c' => b"\\f",
+            '\n' => b"\\n",
+            '\r' => b"\\r",
+            '\t' => b"\\t",
+            '<' | '>' | '&' if escape_html => return self.escaped(rune),
+            '\0'..' ' | '\u{2028}' | '\u{2029}' => return self.escaped(rune),
+            '\u{fffd}' if bytes.len() == 1 => b"\\ufffd",
+            _ => bytes,
+        };
+        self.out.extend_from_slice(short);
+    }
+
+    fn escaped(&mut self, rune: char) {
+        self.out.extend_from_slice(format!("\\u{:04x}", u32::from(rune)).as_bytes());
+    }
+}
+
+/// The text that a type of its own wants to be in JSON, if it is such a type and if it has one.
+pub(crate) fn own_form(value: &Value) -> Option<Option<Vec<u8>>> {
+    match (value.downcast::<Time>(), value.downcast::<Version>()) {
+        (Some(time), _) => Some(time.json()),
+        (_, Some(version)) => Some(Some(version.json())),
+        _ => None,
+    }
+}
+
+fn byte(value: &Value) -> u8 {
+    match value {
+        Value::Uint(_, byte) => u8::try_from(*byte).unwrap_or(0),
+        _ => 0,
+    }
+}

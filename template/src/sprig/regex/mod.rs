@@ -1,0 +1,389 @@
+//! Regular expressions: Go's syntax, run by the automata of the `regex` crate.
+//!
+//! Both engines descend from RE2 and find the same matches. The syntax differs in details, so patterns are read here
+//! ([`parse`], [`class`]) and handed over as trees.
+
+use regex_automata::{
+    Input,
+    meta::{BuildError, Config, Regex},
+    util::captures::Captures,
+};
+use zeroize::Zeroizing;
+
+use super::{args::function, growth::appended};
+use crate::{
+    env::Context,
+    error::{Failure, Limit},
+    function::Function,
+    strconv::unicode::{decode, is_digit, is_letter, runes},
+    value::{List, Str, Type, Value},
+};
+
+mod class;
+
+mod parse;
+
+/// Functions on regular expressions. Those without `must` report a wrong pattern too, but for `regexMatch`.
+pub(super) const FUNCTIONS: &[Function] = &[
+    function!("regexMatch", (string, string => bool), |context: &mut _, pattern: &Str, text: &Str| {
+        match matches(context, pattern, text) {
+            Err(failure) if failure.hit().is_none() => Ok(false),
+            answer => answer,
+        }
+    }),
+    function!("mustRegexMatch", (string, string => bool), matches),
+    function!("regexFind", (string, string => string), find),
+    function!("mustRegexFind", (string, string => string), find),
+    function!("regexFindAll", (string, string, int => strings), find_all),
+    function!("mustRegexFindAll", (string, string, int => strings), find_all),
+    function!("regexReplaceAll", (string, string, string => string), expand_all),
+    function!("mustRegexReplaceAll", (string, string, string => string), expand_all),
+    function!("regexReplaceAllLiteral", (string, string, string => string), replace_all),
+    function!("mustRegexReplaceAllLiteral", (string, string, string => string), replace_all),
+    function!("regexSplit", (string, string, int => strings), split),
+    function!("mustRegexSplit", (string, string, int => strings), split),
+    function!("regexQuoteMeta", (string => string), quote_meta),
+];
+
+/// A compiled pattern.
+struct Pattern {
+    regex: Regex,
+    /// The names of the groups, empty for those without one; the first is the whole match.
+    groups: Vec<String>,
+}
+
+impl Pattern {
+    fn compile(context: &mut Context<'_, '_>, pattern: &[u8]) -> Result<Self, Failure> {
+        context.spend(16 + pattern.len() as u64)?;
+        let limit = context.limits().regex_bytes;
+        let too_large = || Failure::limit(Limit::RegexSize, limit as u64);
+        let parsed = parse::parse(pattern).map_err(|wrong| match wrong {
+            parse::Wrong::Syntax(complaint) => Failure::new(format!("error parsing regexp: {complaint}")),
+            parse::Wrong::TooLarge => too_large(),
+        })?;
+        let config = Config::new().nfa_size_limit(Some(limit)).onepass_size_limit(Some(limit));
+        let regex = Regex::builder().configure(config).build_from_hir(&parsed.hir);
+        let refused = |_: BuildError| too_large();
+        Ok(Self { regex: regex.map_err(refused)?, groups: parsed.groups })
+    }
+}
+
+/// A text as the automata need it. Go reads a byte that is not UTF-8 as U+FFFD of width 1; here it becomes one, and
+/// places are counted back.
+struct Haystack<'a> {
+    original: &'a Str,
+    replaced: Option<Replaced>,
+}
+
+struct Replaced {
+    text: Zeroizing<Vec<u8>>,
+    /// For each byte of the text, and its end, where it is in the original.
+    places: Vec<usize>,
+}
+
+impl<'a> Haystack<'a> {
+    fn new(original: &'a Str) -> Self {
+        if original.as_utf8().is_some() {
+            return Self { original, replaced: None };
+        }
+        let mut text = Zeroizing::new(Vec::with_capacity(original.len() * 3));
+        let mut places = Vec::with_capacity(original.len() * 3 + 1);
+        let mut place = 0;
+        for (rune, bytes) in runes(original) {
+            let before = text.len();
+            text.extend_from_slice(rune.encode_utf8(&mut [0; 4]).as_bytes());
+            places.resize(places.len() + text.len() - before, place);
+            place += bytes.len();
+        }
+        places.push(place);
+        Self { original, replaced: Some(Replaced { text, places }) }
+    }
+
+    fn text(&self) -> &[u8] {
+        match &self.replaced {
+            Some(replaced) => &replaced.text,
+            None => self.original,
+        }
+    }
+
+    /// The original bytes between two places of [`Self::text`].
+    fn part(&self, from: usize, to: usize) -> &[u8] {
+        let (from, to) = match &self.replaced {
+            Some(Replaced { places, .. }) => {
+                (places.get(from).copied().unwrap_or(0), places.get(to).copied().unwrap_or(0))
+            }
+            None => (from, to),
+        };
+        self.original.get(from..to).unwrap_or_default()
+    }
+}
+
+/// Searches from a place on and pays for it.
+fn search(
+    context: &mut Context<'_, '_>,
+    pattern: &Pattern,
+    haystack: &Haystack<'_>,
+    from: usize,
+    captures: &mut Captures,
+) -> Result<Option<(usize, usize)>, Failure> {
+    let text = haystack.text();
+    pattern.regex.search_captures(&Input::new(text).span(from..text.len()), captures);
+    let found = captures.get_match().map(|found| (found.start(), found.end()));
+    let looked_at = found.map_or(text.len(), |(_, end)| end) - from;
+    context.spend(1 + looked_at as u64 / 16)?;
+    Ok(found)
+}
+
+fn matches(context: &mut Context<'_, '_>, pattern: &Str, text: &Str) -> Result<bool, Failure> {
+    let pattern = Pattern::compile(context, pattern)?;
+    context.spend(text.len() as u64 / 16)?;
+    Ok(pattern.regex.is_match(Haystack::new(text).text()))
+}
+
+fn find(context: &mut Context<'_, '_>, pattern: &Str, text: &Str) -> Result<Str, Failure> {
+    let pattern = Pattern::compile(context, pattern)?;
+    context.spend(text.len() as u64 / 16)?;
+    let haystack = Haystack::new(text);
+    let found = pattern.regex.find(haystack.text());
+    Ok(found.map_or(&[][..], |found| haystack.part(found.start(), found.end())).into())
+}
+
+/// Where the pattern matches, at most so often. A match of nothing right behind another match is none.
+fn all_matches(
+    context: &mut Context<'_, '_>,
+    pattern: &Pattern,
+    haystack: &Haystack<'_>,
+    most: i64,
+) -> Result<Vec<(usize, usize)>, Failure> {
+    let text = haystack.text();
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    let mut last_end = None;
+    let mut from = 0;
+    let mut captures = Captures::matches(pattern.regex.group_info().clone());
+    while from <= text.len() && found.len() < most {
+        let Some((start, end)) = search(context, pattern, haystack, from, &mut captures)? else { break };
+        let behind_another = end == from && last_end == Some(start);
+        from = match end == from {
+            true => end + decode(&text[from..]).1.max(1),
+            false => end,
+        };
+        last_end = Some(end);
+        if !behind_another {
+            context.fits_list(found.len() + 1)?;
+            found.push((start, end));
+        }
+    }
+    Ok(found)
+}
+
+fn find_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64) -> Result<List, Failure> {
+    /// Go makes room for so many.
+    const ROOM: usize = 10;
+    let pattern = Pattern::compile(context, pattern)?;
+    let haystack = Haystack::new(text);
+    let found = all_matches(context, &pattern, &haystack, most)?;
+    Ok(match found.is_empty() {
+        true => List::nil(&Type::String),
+        false => {
+            let found = found.into_iter().map(|(start, end)| Value::str(haystack.part(start, end))).collect();
+            appended(&Type::String, found, ROOM)
+        }
+    })
+}
+
+fn split(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64) -> Result<List, Failure> {
+    let has_pattern = !pattern.is_empty();
+    let pattern = Pattern::compile(context, pattern)?;
+    match most {
+        0 => return Ok(List::nil(&Type::String)),
+        _ if has_pattern && text.is_empty() => return Ok(List::typed(&Type::String, vec![Value::str("")])),
+        _ => {}
+    }
+    let haystack = Haystack::new(text);
+    let found = all_matches(context, &pattern, &haystack, most)?;
+    let most = usize::try_from(most).unwrap_or(usize::MAX);
+    let mut parts = Vec::new();
+    let (mut from, mut to) = (0, 0);
+    let room = found.len();
+    for (start, end) in found {
+        if parts.len() + 1 >= most {
+            break;
+        }
+        to = start;
+        if end != 0 {
+            parts.push(Value::str(haystack.part(from, to)));
+        }
+        from = end;
+    }
+    let whole = haystack.text().len();
+    if to != whole {
+        parts.push(Value::str(haystack.part(from, whole)));
+    }
+    Ok(appended(&Type::String, parts, room))
+}
+
+/// Replaces each match by what `replacement` makes of it.
+fn replace(
+    context: &mut Context<'_, '_>,
+    pattern: &Pattern,
+    text: &Str,
+    replacement: impl Fn(&Haystack<'_>, &Captures, &mut Vec<u8>),
+) -> Result<Str, Failure> {
+    let haystack = Haystack::new(text);
+    let whole = haystack.text().len();
+    let mut captures = pattern.regex.create_captures();
+    let mut out = Vec::new();
+    let (mut done, mut from) = (0, 0);
+    let mut any = false;
+    while from <= whole {
+        let Some((start, end)) = search(context, pattern, &haystack, from, &mut captures)? else { break };
+        any = true;
+        out.extend_from_slice(haystack.part(done, start));
+        // Nothing right behind another match is not replaced once more.
+        if end > done || start == 0 {
+            replacement(&haystack, &captures, &mut out);
+        }
+        context.fits(out.len())?;
+        done = end;
+        let width = decode(&haystack.text()[from..]).1;
+        from = match () {
+            () if from + width > end => from + width,
+            () if from + 1 > end => from + 1,
+            () => end,
+        };
+    }
+    if !any {
+        return Ok(text.clone());
+    }
+    out.extend_from_slice(haystack.part(done, whole));
+    context.fits(out.len())?;
+    Ok(out.into())
+}
+
+fn replace_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, by: &Str) -> Result<Str, Failure> {
+    let pattern = Pattern::compile(context, pattern)?;
+    replace(context, &pattern, text, |_, _, out| out.extend_from_slice(by))
+}
+
+fn expand_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, by: &Str) -> Result<Str, Failure> {
+    let pattern = Pattern::compile(context, pattern)?;
+    let parts = template(by, &pattern.groups);
+    context.spend(parts.len() as u64)?;
+    replace(context, &pattern, text, |haystack, captures, out| {
+        for part in &parts {
+            match part {
+                Part::Text(text) => out.extend_from_slice(text),
+                Part::Groups(groups) => {
+                    let group = groups.iter().find_map(|group| captures.get_group(*group));
+                    out.extend_from_slice(group.map_or(&[], |group| haystack.part(group.start, group.end)));
+                }
+            }
+        }
+    })
+}
+
+/// A part of a replacement.
+enum Part<'a> {
+    Text(&'a [u8]),
+    /// The first of these groups that took part in the match.
+    Groups(Vec<usize>),
+}
+
+/// Takes a replacement apart: `$1`, `${1}`, `$name`, `${name}` and `$$`. What is none of these stands for itself.
+fn template<'a>(text: &'a [u8], groups: &[String]) -> Vec<Part<'a>> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let Some(dollar) = rest.iter().position(|byte| *byte == b'$') {
+        parts.push(Part::Text(&rest[..dollar]));
+        rest = &rest[dollar + 1..];
+        match (rest.first(), reference(rest)) {
+            (Some(b'$'), _) => {
+                parts.push(Part::Text(b"$"));
+                rest = &rest[1..];
+            }
+            (_, Some((name, after))) => {
+                rest = after;
+                let named = |name: &[u8]| {
+                    let places = groups.iter().enumerate();
+                    places.filter(|(_, group)| group.as_bytes() == name).map(|(place, _)| place).collect()
+                };
+                parts.push(Part::Groups(match number(name) {
+                    Some(group) => vec![group],
+                    None => named(name),
+                }));
+            }
+            (_, None) => parts.push(Part::Text(b"$")),
+        }
+    }
+    parts.push(Part::Text(rest));
+    parts
+}
+
+/// The name after a dollar, and what follows it.
+fn reference(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (brace, text) = match text.strip_prefix(b"{") {
+        Some(text) => (true, text),
+        None => (false, text),
+    };
+    let in_name = |rune: char| is_letter(rune) || is_digit(rune) || rune == '_';
+    let len = runes(text).take_while(|(rune, _)| in_name(*rune)).map(|(_, bytes)| bytes.len()).sum();
+    let (name, rest) = text.split_at(len);
+    match (name, brace) {
+        ([], _) => None,
+        (_, true) => rest.strip_prefix(b"}").map(|rest| (name, rest)),
+        (_, false) => Some((name, rest)),
+    }
+}
+
+/// The number a name is; numbers have no leading zeros.
+fn number(name: &[u8]) -> Option<usize> {
+    match name {
+        [b'0', _, ..] => None,
+        name if name.len() < 10 && name.iter().all(u8::is_ascii_digit) => {
+            Some(name.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0')))
+        }
+        _ => None,
+    }
+}
+
+fn quote_meta(context: &mut Context<'_, '_>, text: &Str) -> Result<Vec<u8>, Failure> {
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for byte in text.iter() {
+        if br"\.+*?()|[]{}^$".contains(byte) {
+            out.push(b'\\');
+        }
+        out.push(*byte);
+    }
+    context.fits(out.len())?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Env;
+
+    fn replaced(pattern: &str, text: &[u8], by: &str) -> Vec<u8> {
+        let mut env = Env::default();
+        let text = expand_all(&mut Context::new(&mut env), &pattern.into(), &text.into(), &by.into());
+        text.unwrap().to_vec()
+    }
+
+    /// What Go 1.26 makes of them.
+    #[test]
+    fn replacements() {
+        for (pattern, text, by, result) in [
+            ("a(x*)b", "-ab-axxb-", "${1}W", "-W-xxW-"),
+            ("a(x*)b", "-ab-axxb-", "$1W", "---"),
+            ("a(?P<x>x*)b", "-axxb-", "$x$$$", "-xx$$-"),
+            ("x*", "axb", "-", "-a-b-"),
+            ("", "h\u{e9}", "-", "-h-\u{e9}-"),
+            ("(?i)\u{212a}", "kK", "x", "xx"),
+        ] {
+            assert_eq!(replaced(pattern, text.as_bytes(), by), result.as_bytes(), "{pattern}");
+        }
+        assert_eq!(replaced(".", b"a\xffb", "<$0>"), b"<a><\xff><b>");
+        assert_eq!(replaced("^.{2}$", b"\xc3\xa9", "x"), b"\xc3\xa9");
+    }
+}
