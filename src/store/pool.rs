@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use keyferry_crds::{SecretStoreSpec, duration};
 use keyferry_provider_core::{BuildContext, Caller, Calls, Environment, Error, ErrorKind, Provider, Registration};
-use keyferry_provider_layers::Timeout;
+use keyferry_provider_layers::{self as layers, Delay, Retries};
 use tokio::sync::mpsc;
 
 use super::credentials::{Cluster, Dependency, Objects, Requester, Version};
@@ -15,6 +16,10 @@ use super::{Store, StoreId, registry};
 
 /// How long one call of a provider may take, reading and checking alike.
 const CALL_TIMEOUT: Duration = Duration::from_secs(45);
+
+/// The most that a store may ask for in `retrySettings`: one refresh must end before long.
+const MOST_RETRIES: i32 = 10;
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// A client, and what it was made from.
 pub struct Client {
@@ -131,6 +136,7 @@ impl Pool {
         let spec = store.spec.as_ref().map_err(|message| invalid(message.clone()))?;
         let (name, config) = spec.the_provider().map_err(|problem| invalid(problem.to_string()))?;
         let registration = registry::find(name).map_err(invalid)?;
+        let retries = retries(spec).map_err(invalid)?;
         let context = BuildContext {
             credentials: requester.clone(),
             calls: self.calls.clone(),
@@ -144,7 +150,7 @@ impl Pool {
         };
         let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
-        let provider: Arc<dyn Provider> = Arc::new(Timeout::new(provider, CALL_TIMEOUT));
+        let provider = layers::around(provider, CALL_TIMEOUT, retries);
         let (news, id) = (self.news.clone(), store.id.clone());
         let on_singly = move || {
             let _ = news.send(id.clone()); // nobody listens any more when the process ends
@@ -167,5 +173,48 @@ impl Pool {
     /// Lets go of the clients of a store that is gone.
     pub fn forget(&self, store: &StoreId) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| id != store);
+    }
+}
+
+/// The retries that a store asks for.
+fn retries(spec: &SecretStoreSpec) -> Result<Retries, String> {
+    let usual = Retries::default();
+    let Some(settings) = &spec.retry_settings else { return Ok(usual) };
+    let most = settings.max_retries.map_or(usual.most, |most| most.clamp(0, MOST_RETRIES).unsigned_abs());
+    let delay = match settings.retry_interval.as_deref() {
+        None | Some("") => usual.delay,
+        Some(text) => {
+            let delay =
+                duration::interval(text).map_err(|problem| format!("spec.retrySettings.retryInterval: {problem}"))?;
+            Delay::Fixed(delay.unwrap_or_default().min(LONGEST_RETRY_DELAY))
+        }
+    };
+    Ok(Retries { most, delay })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_retries_of_a_store() {
+        let retries = |settings| {
+            let spec = serde_json::json!({"provider": {"fake": {}}, "retrySettings": settings});
+            retries(&serde_json::from_value(spec).unwrap())
+        };
+        let usual = Retries::default();
+        let fixed = |seconds| Delay::Fixed(Duration::from_secs(seconds));
+        for (settings, expected) in [
+            (serde_json::json!(null), usual),
+            (serde_json::json!({}), usual),
+            (serde_json::json!({"maxRetries": 0}), Retries { most: 0, ..usual }),
+            (serde_json::json!({"maxRetries": 5, "retryInterval": "2s"}), Retries { most: 5, delay: fixed(2) }),
+            (serde_json::json!({"maxRetries": -1}), Retries { most: 0, ..usual }),
+            (serde_json::json!({"maxRetries": 1000, "retryInterval": "24h"}), Retries { most: 10, delay: fixed(30) }),
+            (serde_json::json!({"retryInterval": "0s"}), Retries { delay: fixed(0), ..usual }),
+        ] {
+            assert_eq!(retries(settings.clone()), Ok(expected), "{settings}");
+        }
+        assert!(retries(serde_json::json!({"retryInterval": "soon"})).unwrap_err().contains("retryInterval"));
     }
 }

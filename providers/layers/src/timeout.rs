@@ -50,6 +50,10 @@ impl Provider for Timeout {
     async fn validate(&self) -> Result<(), Error> {
         self.bound(self.inner.validate()).await
     }
+
+    fn identity_note(&self) -> Option<String> {
+        self.inner.identity_note()
+    }
 }
 
 #[cfg(test)]
