@@ -1,6 +1,7 @@
 //! What the tests of stores share: counting what they do, on the wire and as they report it.
 
 mod kubernetes;
+mod moto;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
 pub use kubernetes::Kubernetes;
+pub use moto::{Moto, REGION};
 
 /// What a provider is built with in tests.
 pub fn context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {

@@ -1,0 +1,73 @@
+//! What tests say to moto behind the back of a store.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keyferry_testkit::Testbed;
+use serde_json::{Value, json};
+
+/// Where the tests live.
+pub const REGION: &str = "eu-west-1";
+
+/// A service of moto.
+#[derive(Clone, Copy)]
+pub enum Moto {
+    /// Secrets Manager.
+    SecretsManager,
+    /// Parameter Store.
+    Ssm,
+}
+
+impl Moto {
+    /// Calls an action of the JSON protocol; gives the status and the answer.
+    pub async fn send(self, action: &str, params: &Value) -> (u16, Value) {
+        let (service, prefix) = match self {
+            Self::SecretsManager => ("secretsmanager", "secretsmanager"),
+            Self::Ssm => ("ssm", "AmazonSSM"),
+        };
+        // moto takes any signature, and reads the region and the service from its scope.
+        let scope = format!("AKIAIOSFODNN7EXAMPLE/20260101/{REGION}/{service}/aws4_request");
+        keyferry_testkit::install_crypto_provider();
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = client
+            .post(Testbed::shared().moto_url())
+            .header("Content-Type", "application/x-amz-json-1.1")
+            .header("X-Amz-Target", format!("{prefix}.{action}"))
+            .header("Authorization", format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"))
+            .body(params.to_string())
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default())
+    }
+
+    /// The same, for what must succeed.
+    pub async fn call(self, action: &str, params: &Value) -> Value {
+        let (status, answer) = self.send(action, params).await;
+        assert_eq!(status, 200, "{action}: {answer}");
+        answer
+    }
+
+    /// Writes a secret, as a new version where there was one; gives the version as a store names it.
+    pub async fn put(self, name: &str, value: &[u8]) -> String {
+        match self {
+            Self::SecretsManager => {
+                let mut params = match std::str::from_utf8(value) {
+                    Ok(text) => json!({ "SecretString": text }),
+                    Err(_) => json!({ "SecretBinary": STANDARD.encode(value) }),
+                };
+                params["Name"] = json!(name);
+                params["SecretId"] = json!(name);
+                let answer = match self.send("CreateSecret", &params).await {
+                    (200, answer) => answer,
+                    _ => self.call("PutSecretValue", &params).await,
+                };
+                format!("uuid/{}", answer["VersionId"].as_str().unwrap())
+            }
+            Self::Ssm => {
+                let value = std::str::from_utf8(value).unwrap();
+                let params = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
+                self.call("PutParameter", &params).await["Version"].to_string()
+            }
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! The stores of AWS against moto, and the login of a ServiceAccount with a real API server's token.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyferry_provider_aws::REGISTRATION;
+use keyferry_provider_core::{BuildContext, Calls, Credentials, Error, ErrorKind, Key, Provider};
+use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
+use keyferry_provider_tests::{Counter, Kubernetes, Moto, REGION, context};
+use keyferry_testkit::Testbed;
+use kube::api::{Api, PostParams};
+use serde_json::{Value, json};
+
+fn random() -> String {
+    format!("{:08x}", rand::random::<u32>())
+}
+
+fn keys() -> MapCredentials {
+    MapCredentials::new().with("aws/id", "AKIAIOSFODNN7EXAMPLE\n").with("aws/secret", "not-a-real-secret")
+}
+
+fn spec(service: &str, more: Value) -> Value {
+    let mut spec = json!({
+        "service": service, "region": REGION,
+        "auth": {"secretRef": {
+            "accessKeyIDSecretRef": {"name": "aws", "key": "id"},
+            "secretAccessKeySecretRef": {"name": "aws", "key": "secret"},
+        }},
+    });
+    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    spec
+}
+
+fn aws_context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {
+    keyferry_testkit::install_crypto_provider();
+    let moto = Testbed::shared().moto_url();
+    let environment = move |name: &str| (name == "AWS_ENDPOINT_URL").then(|| moto.clone());
+    BuildContext { environment: Arc::new(environment), ..context(credentials, calls) }
+}
+
+async fn build(spec: Value) -> Arc<dyn Provider> {
+    (REGISTRATION.build)(&spec, aws_context(keys(), Arc::new(()))).await.unwrap()
+}
+
+fn key(name: &str) -> Key {
+    Key { name: name.into(), version: None, metadata: false }
+}
+
+fn text(result: &Result<keyferry_provider_core::SecretBytes, Error>) -> &str {
+    result.as_ref().unwrap().expose_str().unwrap()
+}
+
+/// A prefix of names in one of the services.
+struct Place {
+    moto: Moto,
+    service: &'static str,
+    prefix: String,
+}
+
+#[async_trait]
+impl Fixture for Place {
+    async fn provider(&self) -> Arc<dyn Provider> {
+        build(spec(self.service, json!({"prefix": self.prefix}))).await
+    }
+
+    async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
+        Some(self.moto.put(&format!("{}{name}", self.prefix), value).await)
+    }
+
+    async fn delete(&self, name: &str) {
+        let name = format!("{}{name}", self.prefix);
+        match self.moto {
+            Moto::SecretsManager => self.moto.call("DeleteSecret", &json!({ "SecretId": name })).await,
+            Moto::Ssm => self.moto.call("DeleteParameter", &json!({ "Name": name })).await,
+        };
+    }
+
+    fn takes_binary(&self) -> bool {
+        matches!(self.moto, Moto::SecretsManager)
+    }
+
+    /// The rules of AWS; moto takes more.
+    fn takes_name(&self, name: &str) -> bool {
+        let more = match self.moto {
+            Moto::SecretsManager => "/_+=.@-",
+            Moto::Ssm => "/_.-",
+        };
+        name.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+    }
+}
+
+#[tokio::test]
+async fn secrets_manager_behaves_as_a_store() {
+    let prefix = format!("suite-{}/", random());
+    suite(&Place { moto: Moto::SecretsManager, service: "SecretsManager", prefix }).await;
+}
+
+#[tokio::test]
+async fn parameter_store_behaves_as_a_store() {
+    let prefix = format!("/suite-{}/", random());
+    suite(&Place { moto: Moto::Ssm, service: "ParameterStore", prefix }).await;
+}
+
+#[tokio::test]
+async fn one_call_for_a_batch_and_single_calls_for_the_rest() {
+    let prefix = format!("calls-{}/", random());
+    for n in 0..20 {
+        Moto::SecretsManager.put(&format!("{prefix}{n}"), format!("v{n}").as_bytes()).await;
+    }
+    let counter = Arc::new(Counter::default());
+    let spec = spec("SecretsManager", json!({ "prefix": prefix }));
+    let provider = (REGISTRATION.build)(&spec, aws_context(keys(), counter.clone())).await.unwrap();
+    let all: Vec<_> = (0..20).map(|n| key(&n.to_string())).collect();
+    let results = provider.fetch(&all).await.unwrap();
+    assert!(results.iter().enumerate().all(|(n, result)| text(result) == format!("v{n}")));
+    assert_eq!(counter.take(), [("AWS/SecretsManager BatchGetSecretValue".to_owned(), 1)].into());
+
+    let previous = Key { version: Some("AWSPREVIOUS".into()), ..key("0") };
+    assert!(!provider.joins(&all[1..2], &previous), "a version travels alone");
+    assert!(!provider.joins(&all, &key("x")), "the batch is full");
+    provider.fetch(&[previous]).await.unwrap()[0].as_ref().unwrap_err();
+    provider.fetch(&[Key { metadata: true, ..key("0") }]).await.unwrap();
+    let counted =
+        [("!AWS/SecretsManager GetSecretValue".to_owned(), 1), ("AWS/SecretsManager DescribeSecret".to_owned(), 1)];
+    assert_eq!(counter.take(), counted.into());
+}
+
+#[tokio::test]
+async fn one_secret_by_its_name_and_its_arn() {
+    let name = format!("arn-{}", random());
+    Moto::SecretsManager.put(&name, b"v").await;
+    let described = Moto::SecretsManager.call("DescribeSecret", &json!({ "SecretId": name })).await;
+    let arn = described["ARN"].as_str().unwrap();
+    let partial = &arn[..arn.len() - 7];
+    let provider = build(spec("SecretsManager", json!({}))).await;
+    let keys = [key(&name), key(arn), key(partial), Key { version: Some("AWSCURRENT".into()), ..key(&name) }];
+    let results = provider.fetch(&keys).await.unwrap();
+    assert_eq!(results.iter().map(text).collect::<Vec<_>>(), ["v"; 4]);
+    assert!(!provider.joins(&keys[..1], &keys[1]), "which account's would the name be?");
+    assert!(provider.joins(&keys[1..2], &keys[2]) && provider.joins(&keys[..1], &keys[3]));
+}
+
+#[tokio::test]
+async fn a_secret_marked_for_deletion_is_not_found() {
+    let name = format!("deleted-{}", random());
+    Moto::SecretsManager.put(&name, b"v").await;
+    Moto::SecretsManager.call("DeleteSecret", &json!({ "SecretId": name })).await;
+    let provider = build(spec("SecretsManager", json!({}))).await;
+    for keys in [vec![key(&name)], vec![key(&name), key("never-was")]] {
+        let results = provider.fetch(&keys).await.unwrap();
+        let error = results[0].as_ref().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(error.message().contains("marked for deletion"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn tags_are_the_metadata() {
+    let (name, tags) = (random(), json!([{"Key": "b", "Value": "<2>"}, {"Key": "a", "Value": "1"}]));
+    Moto::SecretsManager.put(&name, b"v").await;
+    Moto::SecretsManager.call("TagResource", &json!({"SecretId": name, "Tags": tags})).await;
+    let parameter = format!("/{name}");
+    Moto::Ssm.put(&parameter, b"v").await;
+    Moto::Ssm
+        .call("AddTagsToResource", &json!({"ResourceType": "Parameter", "ResourceId": parameter, "Tags": tags}))
+        .await;
+    for (service, name) in [("SecretsManager", name), ("ParameterStore", parameter)] {
+        let provider = build(spec(service, json!({}))).await;
+        let metadata = |name: &str| Key { metadata: true, ..key(name) };
+        let results = provider.fetch(&[metadata(&name)]).await.unwrap();
+        assert_eq!(text(&results[0]), r#"{"a":"1","b":"\u003c2\u003e"}"#, "{service}");
+        let missing = provider.fetch(&[metadata("/never-was")]).await.unwrap();
+        assert_eq!(missing[0].as_ref().unwrap_err().kind(), ErrorKind::NotFound, "{service}");
+    }
+}
+
+#[tokio::test]
+async fn versions_of_one_parameter_travel_apart() {
+    let name = format!("/versions-{}", random());
+    for value in ["one", "two", "three"] {
+        Moto::Ssm.put(&name, value.as_bytes()).await;
+    }
+    let provider = build(spec("ParameterStore", json!({}))).await;
+    let at = |version: &str| Key { version: Some(version.into()), ..key(&name) };
+    let keys = [key(&name), at("1"), at("2"), key(&format!("{name}:1"))];
+    assert!((1..4).all(|n| !provider.joins(&keys[..1], &keys[n])));
+    let results = provider.fetch(&keys).await.unwrap();
+    assert_eq!(results.iter().map(text).collect::<Vec<_>>(), ["three", "one", "two", "one"]);
+    let missing = provider.fetch(&[at("9")]).await.unwrap();
+    assert_eq!(missing[0].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test]
+async fn roles_are_assumed_in_order() {
+    let counter = Arc::new(Counter::default());
+    let role = |account: &str| format!("arn:aws:iam::{account}:role/reader");
+    // moto keeps accounts apart: what the last role's account lacks is not found.
+    let name = format!("mine-{}", random());
+    Moto::SecretsManager.put(&name, b"v").await;
+    let own = "123456789012";
+    for (last, found) in [("222222222222", false), (own, true)] {
+        let more = json!({"additionalRoles": [role("333333333333")], "role": role(last), "externalID": "x"});
+        let spec = spec("SecretsManager", more);
+        let provider = (REGISTRATION.build)(&spec, aws_context(keys(), counter.clone())).await.unwrap();
+        provider.validate().await.unwrap();
+        for _ in 0..3 {
+            let result = provider.fetch(&[key(&name)]).await.unwrap().remove(0);
+            assert_eq!(result.is_ok(), found, "{last}: {result:?}");
+        }
+        assert_eq!(counter.take()["AWS/STS AssumeRole"], 2, "sessions are kept");
+    }
+}
+
+#[tokio::test]
+async fn the_role_of_a_service_account() {
+    let testbed = Testbed::shared();
+    let namespace = testbed.namespace("aws-login").await;
+    let accounts: Api<k8s_openapi::api::core::v1::ServiceAccount> = namespace.api();
+    let account = json!({"metadata": {"name": "app", "annotations": {
+        "eks.amazonaws.com/role-arn": "arn:aws:iam::123456789012:role/app",
+    }}});
+    accounts.create(&PostParams::default(), &serde_json::from_value(account).unwrap()).await.unwrap();
+    let name = format!("irsa-{}", random());
+    Moto::SecretsManager.put(&name, b"v").await;
+
+    let counter = Arc::new(Counter::default());
+    let credentials = async || Kubernetes {
+        client: testbed.kube_client().await,
+        namespace: namespace.name().to_owned(),
+        map: MapCredentials::new(),
+    };
+    let auth = |account: &str| json!({"auth": {"jwt": {"serviceAccountRef": {"name": account}}}});
+    let build = async |account: &str| {
+        let ctx = aws_context(credentials().await, counter.clone());
+        (REGISTRATION.build)(&spec("SecretsManager", auth(account)), ctx).await
+    };
+    let provider = build("app").await.unwrap();
+    let result = provider.fetch(&[key(&name)]).await.unwrap().remove(0);
+    assert_eq!(text(&result), "v");
+    provider.validate().await.unwrap();
+    assert_eq!(counter.take()["AWS/STS AssumeRoleWithWebIdentity"], 1);
+    assert_eq!(provider.identity_note(), None);
+
+    // Every namespace has this one, and nobody annotated it.
+    let error = build("default").await.err().unwrap();
+    assert!(error.message().contains("an IAM role must be associated"), "{error}");
+    assert_eq!(build("nobody").await.err().unwrap().kind(), ErrorKind::Invalid);
+}
