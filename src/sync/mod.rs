@@ -14,8 +14,10 @@ pub mod plan;
 pub mod property;
 pub mod record;
 pub mod render;
+pub mod rewrite;
 pub mod schedule;
 pub mod sources;
+pub mod template;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use keyferry_provider_core::{SecretBytes, json};
 use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use self::content::{Content, fingerprint};
 use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
@@ -64,6 +67,8 @@ pub struct Context {
     pub flood_gate: bool,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
+    /// What renders templates.
+    pub engine: template::Engine,
     /// Which Secrets of others may be taken over.
     pub adopt: Adopt,
     /// When this process began to work.
@@ -301,7 +306,7 @@ impl Work<'_> {
         let planning = self.look.planning.take();
         let answers = fetch::fetch(&self.context.pool, &es, requests, planning).await?;
         self.values.extend(answers.values.values().flatten().cloned());
-        let rendered = render::render(requests, &answers, &es.spec.target.deletion_policy)?;
+        let rendered = render::render(requests, &answers, &es.spec.target.deletion_policy, &self.context.engine, self.began)?;
         self.values.extend(rendered.data.values().cloned());
         let mut synced =
             Synced { result: SyncResult::Synced, change: Change::Nothing, missing: rendered.missing, adopted: None };
@@ -406,24 +411,43 @@ impl Work<'_> {
 }
 
 /// The last filter: takes every fetched or derived value of four bytes or more out of a failure's causes. They are in
-/// our own words, but a key name can hold a value that somebody put in the wrong field.
+/// our own words, but a key name can hold a value that somebody put in the wrong field, and is told quoted.
 fn blank(mut failure: Failure, values: &[SecretBytes]) -> Failure {
-    let mut texts: Vec<&str> = values.iter().filter_map(SecretBytes::expose_str).collect();
-    let fields: Vec<SecretBytes> = values
-        .iter()
-        .filter_map(|value| json::object(value.expose()))
-        .flat_map(|object| object.into_values().map(json::to_bytes).collect::<Vec<_>>())
+    let mut parts = values.to_vec();
+    values.iter().for_each(|value| take_apart(value, NESTED, &mut parts));
+    let texts = parts.iter().filter_map(SecretBytes::expose_str).filter(|text| text.len() >= 4);
+    let mut forms: Vec<Zeroizing<String>> = texts
+        .flat_map(|text| {
+            let quoted = Zeroizing::new(format!("{text:?}"));
+            [Zeroizing::new(text.to_owned()), Zeroizing::new(quoted[1..quoted.len() - 1].to_owned())]
+        })
         .collect();
-    texts.extend(fields.iter().filter_map(SecretBytes::expose_str));
-    texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+    // The longest first: one value may be part of another.
+    forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    forms.dedup();
     for cause in &mut failure.causes {
-        for text in texts.iter().filter(|text| text.len() >= 4) {
-            if cause.contains(text) {
-                *cause = cause.replace(text, "[redacted]");
+        for text in forms.iter().filter(|text| !text.is_empty()) {
+            if cause.contains(text.as_str()) {
+                *cause = cause.replace(text.as_str(), "[redacted]");
             }
         }
     }
     failure
+}
+
+/// How deep within a value a part of it is still looked for in messages.
+const NESTED: usize = 16;
+
+/// Everything inside a JSON value, however deep.
+fn take_apart(value: &SecretBytes, depth: usize, into: &mut Vec<SecretBytes>) {
+    let object = || json::object(value.expose()).map(|object| object.into_values().collect());
+    let inside: Vec<_> = object().or_else(|| json::array(value.expose())).unwrap_or_default();
+    for part in inside.into_iter().map(json::to_bytes) {
+        if depth > 1 {
+            take_apart(&part, depth - 1, into);
+        }
+        into.push(part);
+    }
 }
 
 async fn write_status(context: &Context, es: &ExternalSecret, status: &ExternalSecretStatus) -> Result<(), Problem> {
@@ -440,4 +464,25 @@ async fn patch(context: &Context, es: &ExternalSecret, patch: &serde_json::Value
         Api::namespaced(context.client.clone(), es.metadata.namespace.as_deref().unwrap_or_default());
     let name = es.metadata.name.as_deref().unwrap_or_default();
     context.slots.run(api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::outcome::headline;
+
+    #[test]
+    fn a_value_is_blanked_wherever_it_is_told_and_however_quoted() {
+        let value = r#"{"plain":"correct-horse","odd":"a\"b\\c","deep":[{"x":"battery-staple"}],"pin":123}"#;
+        let said = format!(
+            "no property {:?} in {:?}, nor {:?}, which is a\"b\\c; {:?} stays",
+            "correct-horse", "a\"b\\c", "battery-staple", "123"
+        );
+        let failure = Failure::new(headline::FETCH, said, Retry::Soon);
+        let blanked = blank(failure, &[SecretBytes::from(value)]);
+        let redacted = r#""[redacted]""#;
+        let expected =
+            format!("no property {redacted} in {redacted}, nor {redacted}, which is [redacted]; \"123\" stays");
+        assert_eq!(blanked.causes, [expected]);
+    }
 }
