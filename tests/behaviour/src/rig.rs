@@ -86,7 +86,7 @@ impl Rig {
     /// The arguments that confine an operator to the namespace, where `more` does not name another, and to the stores
     /// that [`Rig::apply`] makes.
     pub fn args(&self, more: &[&str]) -> Vec<String> {
-        let mut args = vec![format!("--controller-class={}", self.namespace()), "--loglevel=debug".to_owned()];
+        let mut args = vec![format!("--controller-class={}", self.namespace()), "--loglevel=trace".to_owned()];
         if !more.iter().any(|arg| arg.starts_with("--namespace=")) {
             args.push(format!("--namespace={}", self.namespace()));
         }

@@ -3,7 +3,7 @@
 use keyferry_behaviour_tests::{Canaries, Rig};
 use serde_json::json;
 
-tests![a_planted_value_is_found_everywhere, what_is_found_is_not_shown];
+tests![a_planted_value_is_found_everywhere, what_is_found_is_not_shown, a_value_in_the_wrong_field_is_not_repeated];
 
 async fn a_planted_value_is_found_everywhere() {
     let rig = Rig::new("planted").await;
@@ -70,5 +70,23 @@ async fn what_is_found_is_not_shown() {
     rig.apply("Event", "planted", event).await;
     let found = planted.find(&rig.places().await);
     assert!(!found.is_empty() && !found.concat().contains(&value));
+    rig.finish().await;
+}
+
+/// Messages name keys and properties; somebody may have put a value there.
+async fn a_value_in_the_wrong_field_is_not_repeated() {
+    let rig = Rig::new("wrong-field").await;
+    rig.vault_store("s").await;
+    let plain = format!("plain-{:032x}", rand::random::<u128>());
+    rig.canaries.add("plain", &plain);
+    let odd = rig.canaries.value("odd");
+    let dotted = format!("dotted.{:032x}", rand::random::<u128>());
+    rig.canaries.add("dotted", &dotted);
+    for (name, value) in [("plain", plain), ("odd", odd), ("dotted", dotted)] {
+        rig.put(name, json!({ "user": value })).await;
+        let reference = json!({"key": rig.key(name), "property": value});
+        rig.external_secret(name, json!({"data": [{"secretKey": "user", "remoteRef": reference}]})).await;
+        rig.until_failed(name, &["spec.data[0]", "property", "[redacted]"]).await;
+    }
     rig.finish().await;
 }

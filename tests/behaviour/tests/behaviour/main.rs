@@ -29,6 +29,7 @@ mod economy;
 mod events;
 mod leaks;
 mod lifecycle;
+mod outage;
 mod ownership;
 mod policies;
 mod refresh;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
         ("crash", crash::TESTS),
+        ("outage", outage::TESTS),
         ("lifecycle", lifecycle::TESTS),
         ("events", events::TESTS),
         ("economy", economy::TESTS),
