@@ -305,8 +305,10 @@ impl<'a> Lexer<'a> {
 
     /// A run of spaces, of which the first one is read; the last may belong to a right delimiter that trims.
     fn space(&mut self) {
-        while self.at_right_delim().is_none() && self.rest().first().is_some_and(|byte| is_space(*byte)) {
-            self.pos += 1;
+        self.pos += self.rest().iter().take_while(|byte| is_space(**byte)).count();
+        match &self.input[self.pos - 1..] {
+            [_, b'-', after @ ..] if after.starts_with(self.right) && self.pos - 1 > self.start => self.pos -= 1,
+            _ => {}
         }
         self.emit(Kind::Space);
     }
