@@ -10,12 +10,14 @@ use super::{
 use crate::{
     env::Context,
     error::{Failure, Limit},
-    strconv::{float, number, unicode},
+    strconv::{float, number, quote, unicode},
     value::{Map, Str, Value},
 };
 
 /// Aliases may make up so much of a document once it has some size.
 const MOST_ALIASED: f64 = 0.99;
+
+const UNSUPPORTED_KEY: &str = "unsupported map key of type: ";
 
 struct Decoder<'d> {
     document: &'d Document,
@@ -24,10 +26,18 @@ struct Decoder<'d> {
     decoded: u64,
     aliased: u64,
     depth: usize,
+    /// Whether numbers and booleans are wanted as text.
+    as_text: bool,
 }
 
 pub(super) fn decode(context: &mut Context<'_, '_>, document: &Document) -> Result<Value, Problem> {
-    let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0 };
+    let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0, as_text: false };
+    decoder.value(context, 0)
+}
+
+/// As [`decode`], for a reader that wants strings: numbers and booleans come as text, every digit of an integer kept.
+pub(super) fn decode_as_text(context: &mut Context<'_, '_>, document: &Document) -> Result<Value, Problem> {
+    let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0, as_text: true };
     decoder.value(context, 0)
 }
 
@@ -41,7 +51,10 @@ impl Decoder<'_> {
     fn value(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Value, Problem> {
         self.count(context)?;
         match &self.document.nodes[place] {
-            Node::Scalar { value, tag, plain } => scalar_value(value, meaning(value, tag, *plain)?),
+            Node::Scalar { value, tag, plain } => match (self.as_text, meaning(value, tag, *plain)?) {
+                (true, Meaning::Scalar(scalar)) => Ok(scalar_text(value, scalar)),
+                (_, meaning) => scalar_value(value, meaning),
+            },
             Node::Alias { name, target } => self.follow(context, place, name, *target),
             Node::List(children) => {
                 let mut items = Vec::with_capacity(children.len());
@@ -61,7 +74,13 @@ impl Decoder<'_> {
         }
     }
 
-    fn follow(&mut self, context: &mut Context<'_, '_>, place: Place, name: &str, target: Place) -> Result<Value, Problem> {
+    fn follow(
+        &mut self,
+        context: &mut Context<'_, '_>,
+        place: Place,
+        name: &str,
+        target: Place,
+    ) -> Result<Value, Problem> {
         self.step_into(name, place)?;
         let value = self.value(context, target)?;
         self.following.pop();
@@ -106,7 +125,12 @@ impl Decoder<'_> {
             {
                 self.merge(context, value, map)?;
             } else {
-                let key = self.key(context, key)?;
+                let key = match self.key(context, key) {
+                    Err(Problem::Yaml(text)) if text.starts_with(UNSUPPORTED_KEY) => {
+                        return Err(Problem::Yaml(format!("{text}, value: {}", self.shown(value, false))));
+                    }
+                    key => key?,
+                };
                 let value = self.value(context, value)?;
                 map.insert(key, value)?;
             }
@@ -152,6 +176,35 @@ impl Decoder<'_> {
         }
     }
 
+    /// A value as Go shows it in a complaint about a key. Aliases are not followed: they could make it endless.
+    fn shown(&self, place: Place, inside: bool) -> String {
+        let (value, tag, plain) = match &self.document.nodes[place] {
+            Node::Scalar { value, tag, plain } => (value, tag, plain),
+            Node::Alias { name, .. } => return format!("*{name}"),
+            Node::List(children) => {
+                let items: Vec<String> = children.iter().map(|child| self.shown(*child, true)).collect();
+                return format!("[]interface {{}}{{{}}}", items.join(", "));
+            }
+            Node::Map(children) => {
+                let pair =
+                    |pair: &[Place]| pair.iter().map(|part| self.shown(*part, true)).collect::<Vec<_>>().join(":");
+                let mut entries: Vec<String> = children.chunks(2).map(pair).collect();
+                entries.sort_unstable();
+                return format!("map[interface {{}}]interface {{}}{{{}}}", entries.join(", "));
+            }
+        };
+        let mut shown = Vec::new();
+        match meaning(value, tag, *plain) {
+            Ok(Meaning::Scalar(Scalar::Null)) => return if inside { "interface {}(nil)" } else { "<nil>" }.to_owned(),
+            Ok(Meaning::Scalar(Scalar::Bool(value))) => return value.to_string(),
+            Ok(Meaning::Scalar(Scalar::Int(value))) => return value.to_string(),
+            Ok(Meaning::Scalar(Scalar::Uint(value))) => return format!("{value:#x}"),
+            Ok(Meaning::Scalar(Scalar::Float(value))) => float::format(&mut shown, value, b'g', None),
+            _ => quote::quote(&mut shown, value.as_bytes(), false),
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    }
+
     /// A key as the text that JSON needs.
     fn key(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Str, Problem> {
         self.count(context)?;
@@ -163,8 +216,8 @@ impl Decoder<'_> {
                     Scalar::Bool(value) => Ok(if value { "true" } else { "false" }.into()),
                     Scalar::Int(value) => Ok(value.to_string().into()),
                     Scalar::Float(value) => Ok(float_key(value)),
-                    Scalar::Uint(_) => Err(Problem::Yaml("unsupported map key of type: uint64".to_owned())),
-                    Scalar::Null => Err(Problem::Yaml("unsupported map key of type: %!s(<nil>)".to_owned())),
+                    Scalar::Uint(value) => Err(Problem::Yaml(format!("{UNSUPPORTED_KEY}uint64, key: {value:#x}"))),
+                    Scalar::Null => Err(Problem::Yaml(format!("{UNSUPPORTED_KEY}%!s(<nil>), key: <nil>"))),
                 },
             },
             Node::Alias { name, target } => {
@@ -174,7 +227,7 @@ impl Decoder<'_> {
                 self.depth -= 1;
                 Ok(key)
             }
-            Node::List(_) | Node::Map(_) => Err(Problem::yaml("invalid map key")),
+            Node::List(_) | Node::Map(_) => Err(Problem::yaml(format!("invalid map key: {}", self.shown(place, true)))),
         }
     }
 }
@@ -228,6 +281,21 @@ fn meaning(value: &str, tag: &str, plain: bool) -> Result<Meaning, Problem> {
 
 fn mismatch(found: &str, value: &str, tag: &str) -> Problem {
     Problem::yaml(format!("cannot decode {found} `{value}` as a !!{tag}"))
+}
+
+fn scalar_text(text: &str, scalar: Scalar) -> Value {
+    match scalar {
+        Scalar::Null => Value::Nil,
+        Scalar::Bool(value) => Value::str(if value { "true" } else { "false" }),
+        Scalar::Int(value) => Value::str(value.to_string()),
+        Scalar::Uint(value) => Value::str(value.to_string()),
+        Scalar::Float(value) => {
+            let mut out = Vec::new();
+            float::format(&mut out, value, b'g', None);
+            Value::str(out)
+        }
+        Scalar::Timestamp | Scalar::Text => Value::str(text),
+    }
 }
 
 fn scalar_value(text: &str, meaning: Meaning) -> Result<Value, Problem> {

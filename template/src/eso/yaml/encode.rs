@@ -9,6 +9,7 @@ use super::{NESTING, layout::Node};
 use crate::{
     env::Context,
     error::{Failure, Limit},
+    sprig::own_form,
     strconv::{float, number, unicode},
     value::{Str, Type, Value},
 };
@@ -57,7 +58,7 @@ fn node(context: &mut Context<'_, '_>, value: &Value, depth: usize) -> Result<No
         }
         Value::Map(map) if map.is_nil() => Node::Plain("null".to_owned()),
         Value::Map(map) => entries(context, map.entries(), depth)?,
-        Value::Object(object) => match (json_text(value), object.underlying()) {
+        Value::Object(object) => match (own_form(value), object.underlying()) {
             (Some(text), _) => Node::Text(sound(&text.ok_or(Refusal::Unsupported)?)?),
             (None, Some(plain)) => node(context, &plain, depth + 1)?,
             (None, None) => {
@@ -190,11 +191,6 @@ fn natural(a: &str, b: &str) -> Ordering {
         (digits.iter().fold(start, step), digits.len())
     };
     run(&a[at..]).cmp(&run(&b[at..])).then(left.cmp(&right))
-}
-
-/// What a type with a JSON form of its own writes.
-fn json_text(_value: &Value) -> Option<Option<Vec<u8>>> {
-    None
 }
 
 #[cfg(test)]

@@ -312,7 +312,9 @@ fn analyze(text: &str) -> Allowed {
     while let Some(c) = chars.next() {
         let blank_after = chars.peek().is_none_or(|next| matches!(next, ' ' | '\t'));
         indicators |= match (before, c) {
-            (None, '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`') => true,
+            (None, '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`') => {
+                true
+            }
             (None, '?' | '-') | (_, ':') => blank_after,
             (Some(before), '#') => is_blank_or_break(before),
             _ => false,

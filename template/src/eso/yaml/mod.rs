@@ -26,9 +26,9 @@ mod encode;
 mod layout;
 
 use crate::{
-    env::Context,
+    env::{Context, Env},
     error::Failure,
-    value::{Map, Type, Value},
+    value::{Map, Str, Type, Value},
 };
 
 /// Maps and lists within each other: more than any document of configuration has, and few enough for the stack.
@@ -49,9 +49,33 @@ pub(super) fn from_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result
     };
     match problem {
         Problem::Limit(failure) => Err(failure),
-        Problem::Yaml(text) => Ok(Value::dict([("Error", Value::str(format!("error converting YAML to JSON: {text}")))])),
+        Problem::Yaml(text) => {
+            Ok(Value::dict([("Error", Value::str(format!("error converting YAML to JSON: {text}")))]))
+        }
         Problem::Json(text) => Ok(Value::dict([("Error", Value::str(format!("error unmarshaling JSON: {text}")))])),
     }
+}
+
+/// Reads a map of strings, as Go reads YAML into a `map[string]string`: numbers and booleans become text, null the
+/// empty string; whatever else stands for a value is an error. Nothing at all is an empty map.
+pub fn string_map(text: &[u8], env: &mut Env<'_>) -> Result<Vec<(Str, Str)>, Failure> {
+    let context = &mut Context::new(env);
+    let refused = |problem| match problem {
+        Problem::Limit(failure) => failure,
+        Problem::Yaml(detail) | Problem::Json(detail) => Failure::foreign("not YAML", detail),
+    };
+    let Some(document) = tree::parse(context, text).map_err(refused)? else { return Ok(Vec::new()) };
+    let map = match decode::decode_as_text(context, &document).map_err(refused)? {
+        Value::Map(map) => map,
+        Value::Nil => return Ok(Vec::new()),
+        _ => return Err(Failure::new("not a map of keys and values")),
+    };
+    let text = |(key, value): (Str, Value)| match value {
+        Value::Str(value) => Ok((key, value)),
+        Value::Nil => Ok((key, Str::from(&b""[..]))),
+        _ => Err(Failure::new("a value is a list or a map, where text is wanted")),
+    };
+    map.entries().into_iter().map(text).collect()
 }
 
 pub(super) fn to_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result<Value, Failure> {

@@ -384,10 +384,7 @@ impl Parser {
 
     fn flow_map_value(&mut self, empty: bool) -> Parsed<Event> {
         let token = self.scanner.peek()?;
-        if !empty
-            && token.kind == Kind::Value
-            && !matches!(self.advance()?.kind, Kind::FlowEntry | Kind::FlowMapEnd)
-        {
+        if !empty && token.kind == Kind::Value && !matches!(self.advance()?.kind, Kind::FlowEntry | Kind::FlowMapEnd) {
             return self.node_then(State::FlowMapKey, false, false);
         }
         self.empty(State::FlowMapKey)

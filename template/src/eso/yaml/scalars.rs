@@ -272,9 +272,7 @@ impl Scanner {
             }
             most = most.max(self.reader.mark.column);
             if (*indent == 0 || self.reader.mark.column < *indent) && self.reader.here() == '\t' {
-                return Err(
-                    self.complaint(start, "found a tab character where an indentation space is expected")
-                );
+                return Err(self.complaint(start, "found a tab character where an indentation space is expected"));
             }
             if !is_break(self.reader.here()) {
                 break;

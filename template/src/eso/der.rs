@@ -1,0 +1,190 @@
+//! Just enough DER for keys and PKCS #12.
+
+use zeroize::Zeroizing;
+
+pub(crate) const INTEGER: u8 = 0x02;
+pub(crate) const BIT_STRING: u8 = 0x03;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const NULL: u8 = 0x05;
+pub(crate) const OID: u8 = 0x06;
+pub(crate) const BMP_STRING: u8 = 0x1e;
+pub(crate) const SEQUENCE: u8 = 0x30;
+pub(crate) const SET: u8 = 0x31;
+
+/// The tag of a context-specific field: `[number]`, explicit.
+pub(crate) const fn field(number: u8) -> u8 {
+    0xa0 | number
+}
+
+/// The tag of an implicit field that is no structure.
+pub(crate) const fn plain_field(number: u8) -> u8 {
+    0x80 | number
+}
+
+/// Elements, one after the other.
+#[derive(Clone, Copy)]
+pub(crate) struct Reader<'d>(&'d [u8]);
+
+impl<'d> Reader<'d> {
+    pub(crate) fn new(bytes: &'d [u8]) -> Self {
+        Self(bytes)
+    }
+
+    /// The content of a single element that is all there is.
+    pub(crate) fn only(bytes: &'d [u8], tag: u8) -> Option<Self> {
+        let mut reader = Self(bytes);
+        let content = reader.take(tag)?;
+        reader.end()?;
+        Some(Self(content))
+    }
+
+    pub(crate) fn is_empty(self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Nothing is left.
+    pub(crate) fn end(self) -> Option<()> {
+        self.0.is_empty().then_some(())
+    }
+
+    pub(crate) fn rest(self) -> &'d [u8] {
+        self.0
+    }
+
+    /// The next element's content, if it is of that tag.
+    pub(crate) fn take(&mut self, tag: u8) -> Option<&'d [u8]> {
+        let (found, content, rest) = split(self.0)?;
+        (found == tag).then(|| {
+            self.0 = rest;
+            content
+        })
+    }
+
+    /// The next element, whatever it is: its tag and content.
+    pub(crate) fn any(&mut self) -> Option<(u8, &'d [u8])> {
+        let (tag, content, rest) = split(self.0)?;
+        self.0 = rest;
+        Some((tag, content))
+    }
+
+    pub(crate) fn sequence(&mut self) -> Option<Self> {
+        self.take(SEQUENCE).map(Self)
+    }
+
+    pub(crate) fn oid(&mut self) -> Option<&'d [u8]> {
+        self.take(OID).filter(|oid| !oid.is_empty())
+    }
+
+    /// A number that is not negative, without the zero that says so.
+    pub(crate) fn unsigned(&mut self) -> Option<&'d [u8]> {
+        match self.take(INTEGER)? {
+            [] => None,
+            [0] => Some(&[]),
+            [0, rest @ ..] if rest[0] & 0x80 != 0 => Some(rest),
+            [first, ..] if first & 0x80 != 0 || *first == 0 => None,
+            content => Some(content),
+        }
+    }
+
+    pub(crate) fn small(&mut self) -> Option<u32> {
+        let bytes = self.unsigned()?;
+        (bytes.len() <= 4).then(|| bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
+    }
+}
+
+/// Tag, content and what follows of the first element. Lengths must be as short as can be.
+fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&[tag, first], rest) = bytes.split_first_chunk::<2>()?;
+    if tag & 0x1f == 0x1f {
+        return None;
+    }
+    let (len, rest) = match first {
+        0..=0x7f => (usize::from(first), rest),
+        0x81..=0x84 => {
+            let (digits, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
+            let len = digits.iter().fold(0usize, |len, digit| len << 8 | usize::from(*digit));
+            let shortest = digits.first().is_some_and(|digit| *digit != 0) && len > 0x7f;
+            (shortest.then_some(len)?, rest)
+        }
+        _ => return None,
+    };
+    let (content, rest) = rest.split_at_checked(len)?;
+    Some((tag, content, rest))
+}
+
+pub(crate) type Bytes = Zeroizing<Vec<u8>>;
+
+/// An element.
+pub(crate) fn element(tag: u8, content: &[u8]) -> Bytes {
+    let mut out = Zeroizing::new(Vec::with_capacity(content.len() + 6));
+    out.push(tag);
+    let len = content.len();
+    match len {
+        0..=0x7f => out.push(len as u8),
+        _ => {
+            let bytes = len.to_be_bytes();
+            let digits = bytes.iter().position(|byte| *byte != 0).map_or(&bytes[..0], |first| &bytes[first..]);
+            out.push(0x80 | digits.len() as u8);
+            out.extend_from_slice(digits);
+        }
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+/// An element that holds elements.
+pub(crate) fn structure(tag: u8, parts: &[&[u8]]) -> Bytes {
+    element(tag, &Zeroizing::new(parts.concat()))
+}
+
+pub(crate) fn sequence(parts: &[&[u8]]) -> Bytes {
+    structure(SEQUENCE, parts)
+}
+
+/// A number that is not negative.
+pub(crate) fn unsigned(bytes: &[u8]) -> Bytes {
+    let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
+    let digits = &bytes[start..];
+    match digits.first() {
+        Some(first) if first & 0x80 == 0 => element(INTEGER, digits),
+        _ => element(INTEGER, &Zeroizing::new([&[0], digits].concat())),
+    }
+}
+
+pub(crate) fn small(value: u32) -> Bytes {
+    unsigned(&value.to_be_bytes())
+}
+
+/// A bit string of whole bytes.
+pub(crate) fn bits(bytes: &[u8]) -> Bytes {
+    structure(BIT_STRING, &[&[0], bytes])
+}
+
+pub(crate) fn oid(bytes: &[u8]) -> Bytes {
+    element(OID, bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_as_short_as_can_be() {
+        for len in [0, 0x7f, 0x80, 0x100, 0x10000] {
+            let bytes = element(OCTET_STRING, &vec![1; len]);
+            assert_eq!(Reader::new(&bytes).take(OCTET_STRING).map(<[u8]>::len), Some(len));
+        }
+        assert!(Reader::new(&[4, 0x81, 1, 0]).take(OCTET_STRING).is_none());
+        assert!(Reader::new(&[4, 0x80, 0, 0]).take(OCTET_STRING).is_none());
+        assert!(Reader::new(&[4, 2, 0]).take(OCTET_STRING).is_none());
+    }
+
+    #[test]
+    fn numbers_have_a_sign() {
+        assert_eq!(&*unsigned(&[0, 0x80]), &[2, 2, 0, 0x80]);
+        assert_eq!(&*small(3), &[2, 1, 3]);
+        assert_eq!(&*small(0), &[2, 1, 0]);
+        assert_eq!(Reader::new(&[2, 2, 0, 0x80]).unsigned(), Some([0x80].as_slice()));
+        assert!(Reader::new(&[2, 1, 0x80]).unsigned().is_none());
+    }
+}
