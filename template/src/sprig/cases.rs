@@ -181,10 +181,18 @@ fn is_alphabet(rune: char) -> bool {
 fn pascal(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = runes(text).map(|(rune, _)| rune);
+    let mut connector = None;
     let mut last = loop {
         match rest.next() {
-            None => return out,
-            Some(rune) if is_connector(rune) => push(&mut out, rune),
+            // Of a text of nothing but connectors the last comes twice.
+            None => {
+                connector.into_iter().for_each(|rune| push(&mut out, rune));
+                return out;
+            }
+            Some(rune) if is_connector(rune) => {
+                push(&mut out, rune);
+                connector = Some(rune);
+            }
             Some(rune) => break rune,
         }
     };

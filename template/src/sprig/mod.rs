@@ -50,6 +50,8 @@ mod random;
 
 mod regex;
 
+mod crypto;
+
 use crate::function::Function;
 pub(crate) use json::own_form;
 
@@ -70,4 +72,5 @@ pub const FUNCTIONS: &[&[Function]] = &[
     encoding::FUNCTIONS,
     random::FUNCTIONS,
     regex::FUNCTIONS,
+    crypto::FUNCTIONS,
 ];

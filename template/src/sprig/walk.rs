@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{dates, semver::Version};
+use super::semver::Version;
 use crate::{
     env::Context,
     error::Failure,
@@ -160,7 +160,6 @@ fn next(context: &mut Context<'_, '_>, open: &mut Vec<Copying>) -> Result<Step, 
 
 fn copy_object(value: &Value, object: &dyn Object) -> Value {
     match object.as_any() {
-        any if any.is::<dates::Time>() => Value::object(dates::Time::zero()),
         any if any.is::<Version>() => Value::object(Version::zero()),
         _ => value.clone(),
     }

@@ -159,9 +159,36 @@ fn parts(value: f64) -> (u64, i64) {
     }
 }
 
-/// The fewest digits that read back as the same float.
+/// The fewest digits that read back as the same float, and of several the nearest.
 fn shortest(value: f64) -> Digits {
-    from_scientific(&format!("{value:e}"))
+    let found = from_scientific(&format!("{value:e}"));
+    match even_neighbour(value, &found) {
+        Some(even) => even,
+        None => found,
+    }
+}
+
+/// Where the float is exactly between two shortest texts, Rust takes the larger one and Go the even one.
+fn even_neighbour(value: f64, found: &Digits) -> Option<Digits> {
+    /// Between shorter texts no float is halfway without being one of them.
+    const LEAST_DIGITS: usize = 15;
+    let count = found.digits.len();
+    let last = *found.digits.last()?;
+    if count < LEAST_DIGITS || last % 2 == 0 {
+        return None;
+    }
+    let mut lower = found.digits.clone();
+    *lower.last_mut()? = last - 1;
+    let is_halfway = |behind: usize| {
+        let exact = from_scientific(&format!("{value:.behind$e}"));
+        exact.point == found.point && exact.digits.strip_prefix(lower.as_slice()) == Some(b"5")
+    };
+    if !is_halfway(count) || !is_halfway(MOST_DIGITS) {
+        return None;
+    }
+    let text = format!("0.{}e{}", String::from_utf8_lossy(&lower), found.point);
+    let reads_back = text.parse() == Ok(value);
+    reads_back.then_some(Digits { digits: lower, point: found.point })
 }
 
 /// So many significant digits, correctly rounded, trailing zeros gone.
@@ -209,6 +236,13 @@ mod tests {
         ] {
             assert_eq!(text(value, b'g', None), expected);
         }
+    }
+
+    #[test]
+    fn of_two_shortest_forms_the_even_one() {
+        assert_eq!(text(973_909_792_238_998.25, b'g', None), "9.739097922389982e+14");
+        assert_eq!(text(973_909_792_238_998.75, b'g', None), "9.739097922389988e+14");
+        assert_eq!(text(-973_909_792_238_998.25, b'f', None), "-973909792238998.2");
     }
 
     #[test]

@@ -8,7 +8,7 @@ const START: i128 = (730_692_556 * 146_097 + 306) * DAY + 62_135_596_800;
 
 /// A date and the time of day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Civil {
+pub(in crate::sprig) struct Civil {
     pub year: i64,
     pub month: i64,
     pub day: i64,

@@ -31,6 +31,11 @@ pub(super) use objects::plain_number;
 pub(super) use time::Time;
 use time::Zone;
 
+/// The date and time of day in UTC.
+pub(super) fn utc_civil(time: &Time) -> calendar::Civil {
+    calendar::civil(time.unix(), 0)
+}
+
 /// Functions on dates. Those that take a `time.Time` are declared by hand, since they need it unwrapped.
 pub(super) const FUNCTIONS: &[Function] = &[
     function!("now", (=> TIME), |context: &mut Context<'_, '_>| Ok(Value::object(Time::now(context)))),

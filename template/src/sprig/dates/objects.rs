@@ -3,7 +3,6 @@
 use std::any::Any;
 
 use super::{
-    calendar::civil,
     duration::{round, show_duration},
     layout::{MONTHS, WEEKDAYS, format},
     taken,
@@ -165,7 +164,7 @@ fn shown(time: &Time) -> Vec<u8> {
 }
 
 fn go_syntax(time: &Time) -> Vec<u8> {
-    let at = civil(time.unix(), 0);
+    let at = time.civil();
     let month = MONTHS.get(at.month as usize - 1).copied().unwrap_or_default();
     let mut out = format!(
         "time.Date({}, time.{month}, {}, {}, {}, {}, {}, ",

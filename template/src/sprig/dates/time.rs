@@ -96,10 +96,18 @@ impl Zone {
     }
 }
 
-/// The nearest moment the time zone data base knows.
+/// A moment the time zone data base knows at which the same holds. The rules of the far future repeat as the calendar
+/// does; before the far past there are none.
 fn timestamp(unix: i64) -> Timestamp {
-    let nearest = unix.clamp(Timestamp::MIN.as_second(), Timestamp::MAX.as_second());
-    Timestamp::from_second(nearest).unwrap_or_default()
+    /// 400 years.
+    const PERIOD: i64 = 146_097 * 86_400;
+    /// 1 January 2400, when no rule is to change any more.
+    const FUTURE: i64 = 13_569_465_600;
+    let known = match unix {
+        FUTURE.. => FUTURE + (unix - FUTURE) % PERIOD,
+        unix => unix.max(Timestamp::MIN.as_second()),
+    };
+    Timestamp::from_second(known).unwrap_or_default()
 }
 
 fn at(zone: &TimeZone, unix: i64) -> (Str, i32) {
@@ -133,7 +141,7 @@ impl Time {
     }
 
     /// By the clock of the context.
-    pub(super) fn now(context: &Context<'_, '_>) -> Self {
+    pub(in crate::sprig) fn now(context: &Context<'_, '_>) -> Self {
         let nanos = match context.now().duration_since(UNIX_EPOCH) {
             Ok(after) => after.as_nanos() as i128,
             Err(before) => -(before.duration().as_nanos() as i128),
@@ -198,7 +206,7 @@ impl Time {
     }
 
     /// So many nanoseconds later.
-    pub(super) fn plus(&self, nanos: i64) -> Self {
+    pub(in crate::sprig) fn plus(&self, nanos: i64) -> Self {
         Self::from_nanos(self.unix_nanos() + i128::from(nanos), self.zone.clone())
     }
 
