@@ -191,13 +191,16 @@ fn concat(context: &mut Context<'_, '_>, lists: &[Value]) -> Result<List, Failur
 fn chunk(context: &mut Context<'_, '_>, size: i64, list: &Value) -> Result<List, Failure> {
     let list = items(context, "chunk", list)?;
     let chunks = ((list.len() as f64 - 1.0) / size as f64).floor() + 1.0;
-    match usize::try_from(size) {
-        Ok(size) if size > 0 => {
+    match size {
+        1.. => {
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
             let chunks = list.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect();
             Ok(List::typed(&Type::LIST, chunks))
         }
-        // Go computes the number of chunks in floating point; for some lists it is zero and nothing fails.
+        // Go computes the number of chunks in floating point. For some lists it is zero, or one of a single element,
+        // and nothing fails.
         _ if chunks == 0.0 => Ok(List::typed(&Type::LIST, Vec::new())),
+        ..=-2 if list.len() == 1 => Ok(List::typed(&Type::LIST, vec![Value::list(list.to_vec())])),
         _ => Err(Failure::new("makeslice: len out of range")),
     }
 }

@@ -74,3 +74,6 @@ pub const FUNCTIONS: &[&[Function]] = &[
     regex::FUNCTIONS,
     crypto::FUNCTIONS,
 ];
+
+#[cfg(test)]
+mod tests;

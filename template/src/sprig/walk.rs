@@ -121,7 +121,7 @@ fn begin(context: &mut Context<'_, '_>, value: &Value) -> Result<Step, Failure> 
     context.spend(1)?;
     Ok(match value {
         Value::List(list) if !list.is_nil() => Step::Into(Copying::List {
-            items: list.to_vec().into_iter(),
+            items: Vec::from(&**list).into_iter(),
             copied: Vec::with_capacity(list.len()),
             elem: list.elem(),
             capacity: list.cap(),

@@ -109,7 +109,7 @@ impl Writer {
             Value::List(list) if list.is_empty() => self.out.extend_from_slice(b"[]"),
             Value::List(list) => {
                 self.out.push(b'[');
-                self.open.push(Open::List { items: list.to_vec().into_iter(), first: true });
+                self.open.push(Open::List { items: Vec::from(&**list).into_iter(), first: true });
             }
             Value::Map(map) if map.is_nil() => self.out.extend_from_slice(b"null"),
             Value::Map(map) => self.begin_object(map.entries(), Some(map.address()))?,
@@ -177,9 +177,7 @@ impl Writer {
     fn text(&mut self, text: &[u8]) {
         let escape_html = self.style != Style::Raw;
         let is_plain = |byte: &u8| {
-            matches!(byte, 0x20..0x7f | 0x7f)
-                && !matches!(byte, b'"' | b'\\')
-                && !(escape_html && b"<>&".contains(byte))
+            matches!(byte, 0x20..=0x7f) && !matches!(byte, b'"' | b'\\') && !(escape_html && b"<>&".contains(byte))
         };
         self.out.push(b'"');
         match text.iter().all(is_plain) {

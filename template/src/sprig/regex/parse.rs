@@ -141,8 +141,8 @@ pub(super) fn parse(pattern: &[u8]) -> Result<Parsed> {
 
 fn check_height(height: u32) -> Result<()> {
     match height {
-        ..=OUR_HEIGHT => Ok(()),
-        ..=MOST_HEIGHT => Err(Wrong::TooLarge),
+        height if height <= OUR_HEIGHT => Ok(()),
+        height if height <= MOST_HEIGHT => Err(Wrong::TooLarge),
         _ => wrong("expression nests too deeply"),
     }
 }
