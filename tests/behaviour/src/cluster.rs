@@ -130,15 +130,21 @@ impl Cluster {
     pub async fn try_apply(&self, object: &Value) -> Result<DynamicObject, String> {
         let (api, mut object) = self.read(object);
         let name = object.name_any();
-        let answer = match api.get_opt(&name).await {
-            Ok(None) => api.create(&PostParams::default(), &object).await,
-            Ok(Some(present)) => {
-                object.metadata.resource_version = present.metadata.resource_version;
-                api.replace(&name, &PostParams::default(), &object).await
+        loop {
+            let answer = match api.get_opt(&name).await {
+                Ok(None) => api.create(&PostParams::default(), &object).await,
+                Ok(Some(present)) => {
+                    object.metadata.resource_version = present.metadata.resource_version;
+                    api.replace(&name, &PostParams::default(), &object).await
+                }
+                Err(error) => Err(error),
+            };
+            match answer {
+                // Somebody wrote its status in between, or deleted it: no refusal of ours.
+                Err(kube::Error::Api(status)) if status.code == 409 => object.metadata.resource_version = None,
+                answer => return answer.map_err(|error| refusal(&name, error)),
             }
-            Err(error) => Err(error),
-        };
-        answer.map_err(|error| refusal(&name, error))
+        }
     }
 
     /// Creates an object, or replaces the one that is there.
