@@ -221,6 +221,9 @@ impl Controller {
 
     fn spawn(&mut self) {
         let now = clock::now();
+        // Looks begin to run while others are still being started: without this the first would ask alone.
+        let context = self.context.clone();
+        let _planning = context.pool.plan();
         while self.started && self.has_room() {
             let Some(item) = self.queue.next(now) else { return };
             let context = self.context.clone();

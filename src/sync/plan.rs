@@ -15,6 +15,7 @@ use keyferry_provider_core::{Key, Query};
 use regex::Regex;
 
 use super::outcome::{Failure, Retry, headline};
+use super::schedule;
 use crate::hash::StringMap;
 use crate::store::credentials::{Dependency, Kind};
 use crate::store::{Store, StoreId};
@@ -370,7 +371,7 @@ fn due(facts: &Facts<'_>) -> Due {
             Due::Now
         }
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(interval)) => {
-            let at = later(last.at, interval);
+            let at = schedule::due(facts.es, last.at, interval);
             let at = if at < facts.started { at.max(facts.overdue_until) } else { at };
             if at <= facts.now { Due::Now } else { Due::At(at) }
         }
@@ -578,6 +579,9 @@ mod tests {
         }
     }
 
+    /// Some 3000 s: the point before that of the store's grid.
+    const WAITS: &str = "wait 2964";
+
     #[test]
     fn when_a_refresh_is_due() {
         let periodic = || Case::new(json!({"refreshInterval": "1h"}));
@@ -586,7 +590,7 @@ mod tests {
         let change = || Case::new(json!({"refreshPolicy": "OnChange"}));
         for (case, expected) in [
             (periodic(), "fetch 1"),
-            (periodic().synced(600, "now"), "wait 3000"),
+            (periodic().synced(600, "now"), WAITS),
             (periodic().synced(3600, "now"), "fetch 1"),
             (periodic().synced(600, "before"), "fetch 1"),
             (periodic().synced(-600, "now"), "fetch 1"),
@@ -637,10 +641,10 @@ mod tests {
             }
         }
         let merge = Case::new(json!({"target": {"creationPolicy": "Merge"}})).synced(600, "now");
-        assert_eq!(merge.target(Target::Absent).word(), "wait 3000");
+        assert_eq!(merge.target(Target::Absent).word(), WAITS);
         let mut deleted = Case::new(json!({})).synced(600, "now").target(Target::Absent);
         deleted.absence_is_fine = true;
-        assert_eq!(deleted.word(), "wait 3000");
+        assert_eq!(deleted.word(), WAITS);
     }
 
     #[test]
@@ -669,7 +673,7 @@ mod tests {
         assert_eq!(case.word(), "hold");
         case.store = None;
         assert!(case.word().contains("SecretStore \"s\" does not exist in namespace \"ns\""), "{}", case.word());
-        assert_eq!(case.synced(600, "now").word(), "wait 3000");
+        assert_eq!(case.synced(600, "now").word(), WAITS);
         let mut foreign = Case::new(json!({}));
         foreign.store = Some(store(json!({"provider": {"fake": {}}, "controller": "other"})));
         assert_eq!(foreign.word(), "ignore");

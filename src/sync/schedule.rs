@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keyferry_crds::{ExternalSecret, RefreshPolicy};
+use keyferry_crds::{ExternalSecret, RefreshPolicy, StoreKind};
 
 use super::outcome::{Failure, Retry};
 use super::plan::later;
@@ -21,6 +21,11 @@ const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
 /// What is overdue at start is spread over this, or the interval where that is shorter.
 const SPREAD: Duration = Duration::from_secs(60);
 
+/// Refreshes fall on a grid this much finer than the interval: what is due at about the same time is due at the same
+/// time, and shares calls. At most so much too early, and for intervals of the usual kind never again.
+const GRAINS: u32 = 20;
+const COARSEST: Duration = Duration::from_secs(60);
+
 /// The status of a healthy ExternalSecret is rewritten for its time alone at most this often.
 const STATUS_TIMES: Duration = Duration::from_secs(300);
 
@@ -34,7 +39,27 @@ pub fn interval(es: &ExternalSecret) -> Option<Duration> {
 
 /// After a success at `at`.
 pub fn after_success(es: &ExternalSecret, at: Timestamp) -> Option<Timestamp> {
-    interval(es).map(|interval| later(at, interval))
+    interval(es).map(|interval| due(es, at, interval))
+}
+
+/// When a refresh is due after one at `at`: the last point before `interval` is over of the grid on which all
+/// ExternalSecrets of one store and interval are. Different stores have different grids.
+pub fn due(es: &ExternalSecret, at: Timestamp, interval: Duration) -> Timestamp {
+    let (exact, grain) = (later(at, interval), grain(interval).as_nanos());
+    // Years that nanoseconds can't tell are those of intervals that never end.
+    let Ok(grain) = i128::try_from(grain) else { return exact };
+    if grain == 0 {
+        return exact;
+    }
+    let store = es.spec.secret_store_ref.clone().unwrap_or_default();
+    let namespace = es.metadata.namespace.as_deref().filter(|_| store.kind != StoreKind::ClusterSecretStore);
+    let offset = (grain as f64 * share_of(&[namespace.unwrap_or_default(), &store.name])) as i128;
+    let early = (exact.as_nanosecond() - offset).rem_euclid(grain);
+    Timestamp::from_nanosecond(exact.as_nanosecond() - early).unwrap_or(exact)
+}
+
+fn grain(interval: Duration) -> Duration {
+    (interval / GRAINS).min(COARSEST)
 }
 
 /// After the `failures`-th failure in a row. `None` waits for a change.
@@ -59,10 +84,12 @@ pub fn after_failure(es: &ExternalSecret, failure: &Failure, failures: u32, now:
     Some(later(now, wait.mul_f64(0.9 + 0.2 * share(es))))
 }
 
-/// Until when a refresh that fell due while nobody ran is put off after the start at `started`.
+/// Until when a refresh that fell due while nobody ran is put off after the start at `started`: in steps, so that those
+/// of a step share calls.
 pub fn overdue_until(es: &ExternalSecret, started: Timestamp) -> Timestamp {
     let spread = interval(es).unwrap_or_default().min(SPREAD);
-    later(started, spread.mul_f64(share(es)))
+    let step = (share(es) * f64::from(GRAINS)) as u32;
+    later(started, spread / GRAINS * step)
 }
 
 /// Whether a refresh that changed nothing writes its time into the status, last written at `written`: once in five
@@ -72,18 +99,24 @@ pub fn writes_time(es: &ExternalSecret, written: Option<Timestamp>, now: Timesta
     let interval = interval(es).unwrap_or_default();
     let every = match interval < STATUS_TIMES {
         true => STATUS_TIMES + interval.mul_f64(share(es)),
-        // The refresh itself comes only this often; a second of grace, since `now` is taken before the work.
-        false => interval.saturating_sub(Duration::from_secs(1)),
+        // The refresh itself comes only this often, or earlier by its grid; a second of grace, since `now` is taken
+        // before the work.
+        false => interval.saturating_sub(grain(interval) + Duration::from_secs(1)),
     };
     later(written, every) <= now
 }
 
 /// A number in [0, 1) that stays with the object.
 fn share(es: &ExternalSecret) -> f64 {
-    let uid = es.metadata.uid.as_deref().unwrap_or_default();
+    share_of(&[es.metadata.uid.as_deref().unwrap_or_default()])
+}
+
+/// A number in [0, 1) that stays with these names.
+fn share_of(names: &[&str]) -> f64 {
     // FNV-1a: spreads well enough, and stays the same over restarts and versions.
-    let hash = uid
-        .bytes()
+    let hash = names
+        .iter()
+        .flat_map(|name| name.bytes().chain([0]))
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     f64::from((hash >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
 }
@@ -125,6 +158,24 @@ mod tests {
         assert!(writes_time(&es("15s"), Some(at(0)), at(316)));
         assert!(!writes_time(&es("1h"), Some(at(0)), at(3000)));
         assert!(writes_time(&es("1h"), Some(at(0)), at(3600)));
+    }
+
+    #[test]
+    fn what_falls_due_together_is_due_at_one_time() {
+        let es = es("60s");
+        let due_after = |millisecond: i64| {
+            let at = Timestamp::from_millisecond(1_000_000 + millisecond).unwrap();
+            let due = after_success(&es, at).unwrap();
+            let early = later(at, Duration::from_secs(60)).duration_since(due);
+            assert!(early.as_millis() < 3000 && !early.is_negative(), "{early:?}");
+            due
+        };
+        let points: std::collections::BTreeSet<Timestamp> = (0..3000i64).map(due_after).collect();
+        assert!(points.len() <= 2, "{points:?}");
+        // From then on the interval is exact, though a look begins a little later than it is due.
+        let first = *points.first().unwrap();
+        let begun = later(first, Duration::from_millis(7));
+        assert_eq!(after_success(&es, begun), Some(later(first, Duration::from_secs(60))));
     }
 
     #[test]
