@@ -13,15 +13,15 @@ fn truncated(number: f64) -> i64 {
     }
 }
 
-/// The value as an `int64`. Zeros after a point are allowed in text: `"3.00"`.
+/// The value as an `int64`. What is after a point in a text is ignored.
 pub(super) fn to_int(value: &Value) -> i64 {
     match value {
         Value::Int(_, number) => *number,
         Value::Uint(_, number) => number.cast_signed(),
         Value::Float(number) => truncated(*number),
         Value::Bool(flag) => i64::from(*flag),
-        Value::Str(text) => parse_int(without_zero_decimals(text)).unwrap_or(0),
-        Value::Object(object) => super::dates::plain_number(&**object),
+        Value::Str(text) => parse_int(without_decimals(text)).unwrap_or(0),
+        Value::Object(object) => object.underlying().map_or(0, |plain| to_int(&plain)),
         _ => 0,
     }
 }
@@ -34,15 +34,20 @@ pub(super) fn to_float(value: &Value) -> f64 {
         Value::Float(number) => *number,
         Value::Bool(flag) => f64::from(u8::from(*flag)),
         Value::Str(text) => parse_float(text).unwrap_or(0.0),
-        Value::Object(object) => super::dates::plain_number(&**object) as f64,
+        Value::Object(object) => object.underlying().map_or(0.0, |plain| to_float(&plain)),
         _ => 0.0,
     }
 }
 
-fn without_zero_decimals(text: &[u8]) -> &[u8] {
-    match text.iter().rposition(|byte| *byte != b'0') {
-        Some(point) if text[point] == b'.' && point + 1 < text.len() => &text[..point],
-        _ => text,
+/// The part before the point, if the text is digits around one; the text itself if it is anything else.
+fn without_decimals(text: &[u8]) -> &[u8] {
+    let Some(point) = text.iter().position(|byte| *byte == b'.') else { return text };
+    let (whole, decimals) = (&text[..point], &text[point + 1..]);
+    let digits = whole.strip_prefix(b"-").or_else(|| whole.strip_prefix(b"+")).unwrap_or(whole);
+    match (digits.iter().chain(decimals).all(u8::is_ascii_digit), digits) {
+        (true, []) => b"0",
+        (true, _) => whole,
+        (false, _) => text,
     }
 }
 
@@ -99,9 +104,13 @@ mod tests {
         for (text, number) in [
             ("1.0", 1),
             ("1.00", 1),
-            ("1.", 0),
-            (".0", 0),
-            ("1.5", 0),
+            ("1.", 1),
+            (".5", 0),
+            ("-1.5", -1),
+            ("-.5", 0),
+            ("1.5x", 0),
+            ("1.5.2", 0),
+            ("010.9", 8),
             ("0x1f", 31),
             ("017", 15),
             ("1_000", 1000),

@@ -353,6 +353,12 @@ fn compiled(pattern: &'static LazyLock<Option<Regex>>) -> Result<&'static Regex,
 /// Alternatives of conditions that must all hold.
 struct Constraint(Vec<Vec<Condition>>);
 
+/// Pre-releases are admitted only where one of the conditions names one.
+fn admits(conditions: &[Condition], version: &Version) -> bool {
+    let asked_for = version.pre.is_empty() || conditions.iter().any(|condition| !condition.version.pre.is_empty());
+    asked_for && conditions.iter().all(|condition| condition.admits(version))
+}
+
 struct Condition {
     operator: Vec<u8>,
     version: Version,
@@ -385,7 +391,7 @@ impl Constraint {
     }
 
     fn admits(&self, version: &Version) -> bool {
-        self.0.iter().any(|conditions| conditions.iter().all(|condition| condition.admits(version)))
+        self.0.iter().any(|conditions| admits(conditions, version))
     }
 }
 
@@ -419,10 +425,6 @@ impl Condition {
 
     fn admits(&self, version: &Version) -> bool {
         let wanted = &self.version;
-        let unasked_prerelease = !version.pre.is_empty() && wanted.pre.is_empty();
-        if unasked_prerelease && (self.open || self.operator != b"!=") {
-            return false;
-        }
         let order = version.compare(wanted);
         match self.operator.as_slice() {
             b"" | b"=" => match self.open {
@@ -490,7 +492,7 @@ impl Condition {
 mod tests {
     use super::*;
 
-    /// What Masterminds/semver 3.3.0 says.
+    /// What Masterminds/semver 3.4.0 says.
     #[test]
     fn constraints() {
         for (constraint, version, admitted) in [
@@ -508,7 +510,8 @@ mod tests {
             ("*", "1.2.3-beta", false),
             (">=1.2.3-0", "1.2.3-beta", true),
             ("!=1.x", "1.2.3", false),
-            ("!=1.2.3", "1.2.3-rc1", true),
+            ("!=1.2.3", "1.2.3-rc1", false),
+            (">=1.0.0-0 <2.0.0", "1.2.3-rc1", true),
         ] {
             let constraint_ = Constraint::parse(constraint.as_bytes()).unwrap();
             let version_ = Version::parse(version.as_bytes()).unwrap();

@@ -10,7 +10,7 @@ fn render(text: &str, env: &mut Env<'_>) -> Result<Vec<u8>, crate::Error> {
     Ok(template.render_strings([("text", "a\u{e9}b")], env)?.to_vec())
 }
 
-/// Lines of a template and what Go 1.26 with sprig 3.3.0 rendered, or of a template alone where it failed.
+/// Lines of a template and what Go 1.26 with sprig 3.3.0, cast 1.10.0 and semver 3.4.0 rendered, or of a template alone where it failed.
 #[test]
 fn as_go_does() {
     let mut wrong = Vec::new();
@@ -110,6 +110,7 @@ fn randomness_is_lent() {
         ("{{ uuidv4 }}", "^01020304-0506-4708-890a-0b0c0d0e0f10$"),
         (r#"{{ encryptAES "key" "text" | decryptAES "key" }}"#, "^text$"),
         (r#"{{ htpasswd "u" "p" }}"#, r"^u:\$2a\$10\$[./0-9A-Za-z]{53}$"),
+        (r#"{{ htpasswd "u" "p" "sha" }}"#, r"^u:\{SHA\}UWuXg/ylF\+7L0dBk2i0WUxCxl1k=$"),
         (r#"{{ genPrivateKey "ed25519" }}"#, "^-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIE[0-9A-Za-z+/=]+\n"),
         (r#"{{ genPrivateKey "ecdsa" }}"#, "^-----BEGIN EC PRIVATE KEY-----\n"),
     ] {

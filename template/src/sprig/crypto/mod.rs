@@ -36,7 +36,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function!("sha512sum", (string => string), |context: &mut _, text: &Str| hash(context, text, &SHA512)),
     function!("adler32sum", (string => string), |_: &mut _, text: &Str| Ok(adler32(text).to_string())),
     function!("bcrypt", (string => string), password::bcrypt),
-    function!("htpasswd", (string, string => string), password::htpasswd),
+    function!("htpasswd", (string, string, ..string => string), password::htpasswd),
     crate::f(
         "derivePassword",
         crate::sig!(UINT32, string, string, string, string => string),

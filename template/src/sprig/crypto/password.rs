@@ -1,6 +1,9 @@
 //! Passwords: hashed, and derived from a master password.
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{
+    digest::{SHA1_FOR_LEGACY_USE_ONLY, digest},
+    hmac,
+};
 use base64::{
     Engine,
     alphabet::BCRYPT,
@@ -8,7 +11,10 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-use super::{super::args::Args, internal};
+use super::{
+    super::{args::Args, encoding::BASE64},
+    internal,
+};
 use crate::{
     env::Context,
     error::{Failure, Limit},
@@ -49,11 +55,22 @@ pub(super) fn bcrypt(context: &mut Context<'_, '_>, password: &Str) -> Result<St
     Ok(format!("$2a${COST:02}${}{}", BCRYPT_BASE64.encode(salt), BCRYPT_BASE64.encode(hash)))
 }
 
-/// A line of a password file.
-pub(super) fn htpasswd(context: &mut Context<'_, '_>, user: &Str, password: &Str) -> Result<Vec<u8>, Failure> {
-    match user.contains(&b':') {
-        true => Ok([b"invalid username: ", &**user].concat()),
-        false => Ok([user, b":".as_slice(), bcrypt(context, password)?.as_bytes()].concat()),
+/// A line of a password file. Sprig 3.3.0 takes a name and a password; the copy of it in External Secrets Operator takes
+/// the algorithm too, `sha` or `bcrypt`.
+pub(super) fn htpasswd(
+    context: &mut Context<'_, '_>,
+    user: &Str,
+    password: &Str,
+    algorithm: &[Value],
+) -> Result<Vec<u8>, Failure> {
+    let is_sha = matches!(algorithm, [Value::Str(algorithm)] if **algorithm == *b"sha");
+    match (user.contains(&b':'), is_sha) {
+        (true, _) => Ok([b"invalid username: ", &**user].concat()),
+        (false, true) => {
+            let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, password);
+            Ok([user, b":{SHA}".as_slice(), BASE64.encode(sum).as_bytes()].concat())
+        }
+        (false, false) => Ok([user, b":".as_slice(), bcrypt(context, password)?.as_bytes()].concat()),
     }
 }
 

@@ -27,7 +27,6 @@ mod time;
 
 use duration::{parse_duration, show_duration};
 use objects::TIME;
-pub(super) use objects::plain_number;
 pub(super) use time::Time;
 use time::Zone;
 

@@ -46,15 +46,6 @@ struct Duration(i64);
 /// A zone.
 struct Location(Zone);
 
-/// The number sprig takes for a month or a day of the week; nothing else that has methods is a number to it.
-pub(in crate::sprig) fn plain_number(object: &dyn Object) -> i64 {
-    let any = object.as_any();
-    match (any.downcast_ref::<Month>(), any.downcast_ref::<Weekday>()) {
-        (Some(Month(number)), _) | (_, Some(Weekday(number))) => *number,
-        (None, None) => 0,
-    }
-}
-
 /// A method without parameters.
 macro_rules! get {
     ($name:literal, $result:ident, $time:ident => $value:expr) => {

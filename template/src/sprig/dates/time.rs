@@ -78,6 +78,7 @@ impl Zone {
     pub(super) fn name(&self) -> Str {
         match self {
             Self::Utc => "UTC".into(),
+            Self::Local if TimeZone::system().is_unknown() => "UTC".into(),
             Self::Local => "Local".into(),
             Self::Fixed(name, _) | Self::Named(name, _) => name.clone(),
         }
