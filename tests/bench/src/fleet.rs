@@ -62,7 +62,7 @@ impl Fleet {
         }
         let login = json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"name": STORE, "namespace": self.namespaces[0]},
-            "stringData": {"id": "AKIABENCHBENCHBENCH0", "key": "the key of the bench", "token": "bench-token"},
+            "stringData": {"id": "AKIABENCHBENCHBENCH0", "key": "the-key-of-the-bench", "token": "bench-token"},
         });
         let store = json!({
             "apiVersion": "external-secrets.io/v1", "kind": "ClusterSecretStore", "metadata": {"name": STORE},

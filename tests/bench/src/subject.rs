@@ -59,7 +59,7 @@ impl Subject {
     pub fn log_end(&self) -> String {
         let log = self.operator.log().unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(20)..].join("\n")
+        lines[lines.len().saturating_sub(5)..].join("\n")
     }
 
     /// All that it wrote.

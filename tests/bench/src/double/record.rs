@@ -65,6 +65,12 @@ impl Counts {
         self.of(action).map(|call| call.keys.len()).collect()
     }
 
+    /// Action and number of keys of every call, in order: for messages of tests.
+    pub fn story(&self) -> String {
+        let calls = self.log.iter().map(|call| format!("{} of {}", call.action, call.keys.len()));
+        calls.collect::<Vec<_>>().join(", ")
+    }
+
     /// How many keys were asked for, all calls together.
     pub fn keys(&self) -> usize {
         self.log.iter().map(|call| call.keys.len()).sum()
