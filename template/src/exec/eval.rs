@@ -22,7 +22,7 @@ impl<'t> State<'t, '_, '_> {
         for (name, text) in &pipe.decl {
             match pipe.assign {
                 false => self.vars.push((*name, value.clone())),
-                true if self.variable(*name).is_some() => self.set(*name, value.clone()),
+                true if self.set(*name, value.clone()) => {}
                 true => return Err(self.fail(pipe.pos, pipe, Failure::new(format!("undefined variable: {text}")))),
             }
         }

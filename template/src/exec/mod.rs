@@ -196,7 +196,9 @@ impl<'t> State<'t, '_, '_> {
         self.vars.truncate(range.vars);
         match (decl.as_slice(), assign) {
             ([], _) => {}
-            ([(name, _)], true) => self.set(*name, item.clone()),
+            ([(name, _)], true) => {
+                self.set(*name, item.clone());
+            }
             ([(first, _), (second, _), ..], true) => {
                 self.set(*first, index);
                 self.set(*second, item.clone());
@@ -282,11 +284,15 @@ impl<'t> State<'t, '_, '_> {
         found.map(|((_, value), distance)| (value, distance))
     }
 
-    /// Assigns to the innermost variable of that name; one that was never declared is the caller's to report.
-    fn set(&mut self, name: Name, value: Value) {
+    /// Assigns to the innermost variable of that name, if there is one.
+    fn set(&mut self, name: Name, value: Value) -> bool {
         let own = self.vars.get_mut(self.frame.vars..).unwrap_or_default();
-        if let Some((_, slot)) = own.iter_mut().rev().find(|(known, _)| *known == name) {
-            *slot = value;
+        match own.iter_mut().rev().find(|(known, _)| *known == name) {
+            Some((_, slot)) => {
+                *slot = value;
+                true
+            }
+            None => false,
         }
     }
 

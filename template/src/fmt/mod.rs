@@ -51,21 +51,21 @@ fn print(context: &Context<'_, '_>, write: impl FnOnce(&mut Printer)) -> Result<
 
 /// Prints a value as an action does, at the end of `out`; `false` if that would be more than `most` bytes in all.
 pub(crate) fn write(out: &mut zeroize::Zeroizing<Vec<u8>>, most: usize, value: &Value) -> bool {
-    let text = match value {
-        Value::Str(text) => text.clone(),
+    match value {
+        Value::Str(text) => append(out, most, text),
+        Value::NoValue => append(out, most, b"<no value>"),
+        Value::Bool(true) => append(out, most, b"true"),
+        Value::Bool(false) => append(out, most, b"false"),
+        Value::Int(_, number) => {
+            let digits = scalar::Digits::of(number.unsigned_abs(), 10, false);
+            (*number >= 0 || append(out, most, b"-")) && append(out, most, digits.as_bytes())
+        }
         value => {
             let mut printer = Printer::new(most.saturating_sub(out.len()));
-            match value {
-                Value::NoValue => printer.write(b"<no value>"),
-                value => printer.print(std::slice::from_ref(value)),
-            }
-            match printer.finish() {
-                Some(text) => text.into(),
-                None => return false,
-            }
+            printer.print(std::slice::from_ref(value));
+            printer.finish().is_some_and(|text| append(out, most, &text))
         }
-    };
-    append(out, most, &text)
+    }
 }
 
 /// Appends bytes to a buffer that is wiped when dropped, without leaving copies behind when it grows.
@@ -75,7 +75,7 @@ pub(crate) fn append(out: &mut zeroize::Zeroizing<Vec<u8>>, most: usize, bytes: 
         return false;
     }
     if needed > out.capacity() {
-        let mut larger = zeroize::Zeroizing::new(Vec::with_capacity(needed.max(2 * out.capacity()).max(256)));
+        let mut larger = zeroize::Zeroizing::new(Vec::with_capacity(needed.max(2 * out.capacity()).max(64)));
         larger.extend_from_slice(out);
         *out = larger;
     }

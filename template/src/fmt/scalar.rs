@@ -36,6 +36,31 @@ pub(super) struct Integer {
     pub signed: bool,
 }
 
+/// An integer's digits, without a sign.
+pub(super) struct Digits {
+    buffer: [u8; 64],
+    start: usize,
+}
+
+impl Digits {
+    pub fn of(mut value: u64, base: u64, upper: bool) -> Self {
+        let letters = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
+        let mut digits = Self { buffer: [0; 64], start: 64 };
+        loop {
+            digits.start -= 1;
+            digits.buffer[digits.start] = letters[(value % base) as usize];
+            value /= base;
+            if value == 0 {
+                return digits;
+            }
+        }
+    }
+
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.buffer[self.start..]
+    }
+}
+
 impl Writer {
     pub fn new(most: usize) -> Self {
         Self { flags: Flags::default(), out: Zeroizing::default(), most, full: false }
@@ -197,12 +222,12 @@ impl Writer {
             _ => 0,
         };
         let digits = match verb {
-            'b' => format!("{value:b}"),
-            'o' | 'O' => format!("{value:o}"),
-            'x' => format!("{value:x}"),
-            'X' => format!("{value:X}"),
-            _ => value.to_string(),
+            'b' => Digits::of(value, 2, false),
+            'o' | 'O' => Digits::of(value, 8, false),
+            'x' | 'X' => Digits::of(value, 16, verb == 'X'),
+            _ => Digits::of(value, 10, false),
         };
+        let digits = digits.as_bytes();
         let zeros = least.saturating_sub(digits.len());
         let mut out = Vec::new();
         out.extend_from_slice(match (negative, flags.plus, flags.space) {
@@ -219,11 +244,14 @@ impl Writer {
             _ => b"",
         });
         // An octal number that starts with a zero needs no other mark; that of `%O` comes on top.
-        if matches!(verb, 'o' | 'O') && flags.sharp && zeros == 0 && !digits.starts_with('0') {
+        if matches!(verb, 'o' | 'O') && flags.sharp && zeros == 0 && !digits.starts_with(b"0") {
             out.push(b'0');
         }
+        if out.is_empty() && zeros == 0 {
+            return self.pad_with_spaces(digits);
+        }
         out.resize(out.len() + zeros.min(self.most), b'0');
-        out.extend_from_slice(digits.as_bytes());
+        out.extend_from_slice(digits);
         self.pad_with_spaces(&out);
     }
 

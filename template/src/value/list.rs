@@ -6,7 +6,9 @@ use super::{Type, Value, map};
 
 /// A Go slice: a window into shared, immutable elements, with a capacity that may reach beyond its length.
 #[derive(Clone)]
-pub struct List {
+pub struct List(Rc<Window>);
+
+struct Window {
     elem: &'static Type,
     store: Option<Rc<Store>>,
     start: usize,
@@ -25,58 +27,59 @@ impl List {
     /// A slice whose elements are all of type `elem`; the caller sees to it that they are.
     pub fn typed(elem: &'static Type, items: Vec<Value>) -> Self {
         let len = items.len();
-        Self { elem, store: Some(Rc::new(Store(items))), start: 0, len, cap: len }
+        Self(Rc::new(Window { elem, store: Some(Rc::new(Store(items))), start: 0, len, cap: len }))
     }
 
     /// The nil slice of that type. It differs from an empty one in `toJson`, `%#v` and comparison with nil.
     pub fn nil(elem: &'static Type) -> Self {
-        Self { elem, store: None, start: 0, len: 0, cap: 0 }
+        Self(Rc::new(Window { elem, store: None, start: 0, len: 0, cap: 0 }))
     }
 
     /// The type of the elements.
     pub fn elem(&self) -> &'static Type {
-        self.elem
+        self.0.elem
     }
 
     /// Is it the nil slice?
     pub fn is_nil(&self) -> bool {
-        self.store.is_none()
+        self.0.store.is_none()
     }
 
     /// How far the slice may be extended by slicing it again.
     pub fn cap(&self) -> usize {
-        self.cap
+        self.0.cap
     }
 
     /// Go's `list[from:to:cap]`; `None` unless `from <= to <= cap <= self.cap()`.
     pub fn slice(&self, from: usize, to: usize, cap: usize) -> Option<Self> {
-        match from <= to && to <= cap && cap <= self.cap {
-            true => Some(Self {
-                elem: self.elem,
-                store: self.store.clone(),
-                start: self.start + from,
+        match from <= to && to <= cap && cap <= self.0.cap {
+            true => Some(Self(Rc::new(Window {
+                elem: self.0.elem,
+                store: self.0.store.clone(),
+                start: self.0.start + from,
                 len: to - from,
                 cap: cap - from,
-            }),
+            }))),
             false => None,
         }
     }
 
     /// Are both windows at the same place of the same elements?
     pub fn same(&self, other: &Self) -> bool {
-        match (&self.store, &other.store) {
-            (Some(left), Some(right)) => Rc::ptr_eq(left, right) && self.start == other.start && self.len == other.len,
+        match (&self.0.store, &other.0.store) {
+            (Some(left), Some(right)) => {
+                Rc::ptr_eq(left, right) && self.0.start == other.0.start && self.0.len == other.0.len
+            }
             (None, None) => true,
             _ => false,
         }
     }
 
     /// The elements, if nobody else holds them: what the iterative drop takes apart.
-    pub(super) fn take_unshared(&mut self) -> Vec<Value> {
-        match self.store.take().map(Rc::try_unwrap) {
-            Some(Ok(mut store)) => mem::take(&mut store.0),
-            _ => Vec::new(),
-        }
+    pub(super) fn take_unshared(self) -> Vec<Value> {
+        let window = Rc::try_unwrap(self.0).ok();
+        let store = window.and_then(|window| window.store).and_then(|store| Rc::try_unwrap(store).ok());
+        store.map(|mut store| mem::take(&mut store.0)).unwrap_or_default()
     }
 }
 
@@ -84,8 +87,8 @@ impl Deref for List {
     type Target = [Value];
 
     fn deref(&self) -> &[Value] {
-        match &self.store {
-            Some(store) => store.0.get(self.start..self.start + self.len).unwrap_or_default(),
+        match &self.0.store {
+            Some(store) => store.0.get(self.0.start..self.0.start + self.0.len).unwrap_or_default(),
             None => &[],
         }
     }

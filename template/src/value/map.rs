@@ -126,7 +126,7 @@ impl Drop for Cell {
 pub(super) fn drop_values(mut values: Vec<Value>) {
     while let Some(value) = values.pop() {
         match value {
-            Value::List(mut list) => values.append(&mut list.take_unshared()),
+            Value::List(list) => values.append(&mut list.take_unshared()),
             Value::Map(Map(cell)) => {
                 let alone = Rc::try_unwrap(cell).ok();
                 let entries = alone.map(|mut cell| mem::take(cell.entries.get_mut()));

@@ -240,6 +240,12 @@ mod tests {
         drop(value);
     }
 
+    /// They are copied all the time.
+    #[test]
+    fn values_are_small() {
+        assert_eq!(size_of::<Value>(), 24);
+    }
+
     #[test]
     fn maps_are_shared() {
         let map = Map::new();
