@@ -8,6 +8,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_aws::REGISTRATION,
     #[cfg(feature = "fake")]
     keyferry_provider_fake::REGISTRATION,
+    #[cfg(feature = "kubernetes")]
+    keyferry_provider_kubernetes::REGISTRATION,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
 ];

@@ -8,6 +8,7 @@ pub mod content;
 pub mod decode;
 pub mod desired;
 pub mod fetch;
+pub mod fields;
 pub mod outcome;
 pub mod output;
 pub mod plan;

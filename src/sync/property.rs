@@ -3,6 +3,7 @@
 //! External Secrets Operator takes gjson paths. Here are the dotted paths of it: keys and array indexes between dots,
 //! `\.` for a dot inside a key. What else gjson would read into a path is refused by name, never answered wrongly.
 
+use super::fields;
 use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
 /// Why there is no value under a property.
@@ -25,6 +26,14 @@ pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Resul
             if let Some(exact) = json::object(value.expose()).and_then(|mut all| all.remove(property)) {
                 return Ok(json::to_bytes(exact));
             }
+        }
+        PropertyLookup::Base64Fields => {
+            if let Some(field) = fields::one(value, property) {
+                return Ok(field);
+            }
+            let (name, path) = property.split_once('.').ok_or(Problem::Missing)?;
+            let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(Problem::Missing)?;
+            return follow(&field, path);
         }
         PropertyLookup::DottedKeyThenPath => {
             if property.contains('.')
@@ -132,6 +141,22 @@ mod tests {
         assert_eq!(get("f").as_deref(), Ok("1.5"));
         assert_eq!(get("nested.nope"), Err(Problem::Missing));
         assert_eq!(get("nested.*"), Err(Problem::Unsupported('*')));
+    }
+
+    #[test]
+    fn a_field_of_any_bytes() {
+        // "dk", {"a":{"b":"c"}}, a byte that is no text, and an empty field
+        let value = r#"{"dot.key":"ZGs=","dot":"eyJrZXkiOiJuZXN0ZWQiLCJhIjp7ImIiOiJjIn19","bin":"/w==","empty":""}"#;
+        let get = |property| lookup(&value.into(), property, PropertyLookup::Base64Fields);
+        for (property, expected) in
+            [("dot.key", &b"dk"[..]), ("dot.a.b", b"c"), ("dot.a", br#"{"b":"c"}"#), ("bin", b"\xff"), ("empty", b"")]
+        {
+            assert_eq!(get(property).unwrap().expose(), expected, "{property}");
+        }
+        for property in ["nope", "nope.a", "dot.nope", "dot.", ".dot"] {
+            assert_eq!(get(property), Err(Problem::Missing), "{property}");
+        }
+        assert_eq!(get("bin.a"), Err(Problem::NotJson));
     }
 
     #[test]

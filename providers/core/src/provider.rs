@@ -70,6 +70,10 @@ pub enum PropertyLookup {
     Path,
     /// A top-level key of exactly this name first, then as a path.
     ExactThenPath,
+    /// The value is a JSON object of base64 strings, one for each field of the secret, which may be any bytes (metadata is
+    /// not): a field of exactly this name first, then the field before the first dot and a path into it. Without a
+    /// property it is shown as an object of strings, and extracted as the bytes.
+    Base64Fields,
     /// A property with a dot: as a path whose dots are part of one key first, then as a path.
     DottedKeyThenPath,
 }
@@ -95,6 +99,9 @@ pub struct Capabilities {
     pub property: PropertyLookup,
     /// Whether a missing property counts as a missing secret for deletionPolicy.
     pub missing_property_is_not_found: bool,
+    /// Whether a missing secret is an error like any other for entries of `data`, so that deletionPolicy acts only on
+    /// what `dataFrom` misses.
+    pub missing_fails_data: bool,
 }
 
 impl Default for Capabilities {
@@ -109,6 +116,7 @@ impl Default for Capabilities {
             find_by_tags: false,
             property: PropertyLookup::Path,
             missing_property_is_not_found: false,
+            missing_fails_data: false,
         }
     }
 }

@@ -192,6 +192,7 @@ impl Provider for Vault {
             find_by_tags: v2,
             property: PropertyLookup::ExactThenPath,
             missing_property_is_not_found: false,
+            ..Capabilities::default()
         }
     }
 

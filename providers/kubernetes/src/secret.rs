@@ -1,0 +1,116 @@
+//! What answers mean.
+
+use keyferry_provider_core::{SecretBuf, SecretBytes, json};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// The data of a Secret, as it stands in the answer: a JSON object of base64 strings, sorted and compact. Values may be
+/// any bytes, which JSON can't hold in another way.
+pub fn fields(answer: &SecretBytes) -> Option<SecretBytes> {
+    let object = json::object(answer.expose())?;
+    is_secret(&object)?;
+    match object.get("data") {
+        None => Some("{}".into()),
+        Some(data) if data.get() == "null" => Some("{}".into()),
+        Some(data) => {
+            json::object(data.get().as_bytes())?;
+            json::canonical(data)
+        }
+    }
+}
+
+/// The labels and annotations of a Secret; null where there are none, as in External Secrets Operator.
+pub fn metadata(answer: &SecretBytes) -> Option<SecretBytes> {
+    let object = json::object(answer.expose())?;
+    is_secret(&object)?;
+    let metadata = json::object(object.get("metadata")?.get().as_bytes())?;
+    let mut out = SecretBuf::default();
+    for (open, name) in [("{\"annotations\":", "annotations"), (",\"labels\":", "labels")] {
+        out.extend(open.as_bytes());
+        match metadata.get(name) {
+            Some(map) => out.extend(json::canonical(map)?.expose()),
+            None => out.extend(b"null"),
+        }
+    }
+    out.push(b'}');
+    Some(out.into())
+}
+
+/// Whoever answers 200 with something else is no API server.
+fn is_secret(object: &std::collections::BTreeMap<String, &RawValue>) -> Option<()> {
+    (json::to_bytes(object.get("kind")?).expose_str() == Some("Secret")).then_some(())
+}
+
+/// A page of a list.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The names.
+    pub names: Vec<String>,
+    /// Where the next page begins.
+    pub next: Option<String>,
+}
+
+/// The names in a list.
+pub fn names(answer: &SecretBytes) -> Option<Page> {
+    #[derive(Deserialize)]
+    struct List {
+        metadata: ListMeta,
+        items: Option<Vec<Item>>,
+    }
+    #[derive(Deserialize)]
+    struct ListMeta {
+        #[serde(rename = "continue")]
+        next: Option<String>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        metadata: ItemMeta,
+    }
+    #[derive(Deserialize)]
+    struct ItemMeta {
+        name: String,
+    }
+    let list: List = serde_json::from_slice(answer.expose()).ok()?;
+    let names = list.items.unwrap_or_default().into_iter().map(|item| item.metadata.name).collect();
+    Some(Page { names, next: list.metadata.next.filter(|token| !token.is_empty()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields_of(answer: &str) -> Option<String> {
+        fields(&answer.into()).map(|value| value.expose_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn the_data_as_it_stands() {
+        let answer = r#"{"kind":"Secret","metadata":{},"data":{"b":"/w==","a":"YQ=="},"type":"Opaque"}"#;
+        assert_eq!(fields_of(answer).as_deref(), Some(r#"{"a":"YQ==","b":"/w=="}"#));
+        for empty in [r#"{"kind":"Secret"}"#, r#"{"kind":"Secret","data":null}"#, r#"{"kind":"Secret","data":{}}"#] {
+            assert_eq!(fields_of(empty).as_deref(), Some("{}"), "{empty}");
+        }
+        for other in ["", "{}", "[]", "<html>", r#"{"kind":"Status"}"#, r#"{"kind":"Secret","data":"x"}"#] {
+            assert_eq!(fields_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn labels_and_annotations() {
+        let of = |answer: &str| metadata(&answer.into()).map(|value| value.expose_str().unwrap().to_owned());
+        assert_eq!(
+            of(r#"{"kind":"Secret","metadata":{"labels":{"b":"2","a":"<"},"name":"x"},"data":{"k":"dg=="}}"#)
+                .as_deref(),
+            Some(r#"{"annotations":null,"labels":{"a":"\u003c","b":"2"}}"#)
+        );
+        assert_eq!(of(r#"{"kind":"Pod","metadata":{}}"#), None);
+    }
+
+    #[test]
+    fn pages() {
+        let page = names(&r#"{"metadata":{"continue":"t"},"items":[{"metadata":{"name":"a"}}]}"#.into());
+        assert_eq!(page, Some(Page { names: vec!["a".into()], next: Some("t".into()) }));
+        assert_eq!(names(&r#"{"metadata":{"continue":""}}"#.into()), Some(Page { names: vec![], next: None }));
+        assert_eq!(names(&"{}".into()), None);
+    }
+}
