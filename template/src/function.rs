@@ -3,7 +3,8 @@
 //! Go checks the arguments against the function's type before it runs: their number, and each one's type, where an
 //! untyped constant takes the type of the parameter and nothing else is converted. A [`Signature`] says as much as
 //! that check needs, so the Rust function may rely on it: a parameter declared `int` holds a `Value::Int`, one
-//! declared `dict` holds a `Value::Map` (possibly nil), and so on.
+//! declared `dict` holds a `Value::Map` (possibly nil), and so on. One of a named integer type such as `time.Duration`
+//! holds an object of that type or, for a constant, a plain `int64`.
 //!
 //! ```
 //! use keyferry_template::{f, sig, Context, Failure, Function, Value};

@@ -139,6 +139,11 @@ impl<'t> State<'t, '_, '_> {
             (Type::Complex128, ExprKind::Number(number)) => {
                 (number.complex.map(|(re, im)| Value::Complex(re, im)), "complex")
             }
+            // Only its author can make such a value, so the number goes as it is.
+            (Type::Named(named), ExprKind::Number(number)) if matches!(named.kind, "int" | "int64") => {
+                (number.int.map(Value::int64), "integer")
+            }
+            (Type::Named(named), _) if matches!(named.kind, "int" | "int64") => (None, "integer"),
             (Type::Bool, _) => (None, "bool"),
             (Type::String, _) => (None, "string"),
             (Type::Int(_), _) => (None, "integer"),

@@ -79,9 +79,12 @@ macro_rules! with_duration {
 }
 
 fn nanos(args: &mut Args<'_>) -> Result<i64, Failure> {
-    match args.any()?.downcast::<Duration>() {
-        Some(Duration(nanos)) => Ok(*nanos),
-        None => Err(Failure::new("internal error: expected time.Duration")),
+    let arg = args.any()?;
+    match (arg, arg.downcast::<Duration>()) {
+        (_, Some(Duration(nanos))) => Ok(*nanos),
+        // A constant takes the parameter's type.
+        (Value::Int(_, nanos), None) => Ok(*nanos),
+        _ => Err(Failure::new("internal error: expected time.Duration")),
     }
 }
 
