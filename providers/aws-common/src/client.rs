@@ -39,8 +39,8 @@ pub struct Service {
     /// The environment variables that name another endpoint, the first that is set counting: External Secrets
     /// Operator's own, then AWS's.
     pub endpoint: [&'static str; 2],
-    /// The operations that are counted; the metric uses their names.
-    pub operations: &'static [&'static str],
+    /// The operations that are counted, and what the metric calls them.
+    pub operations: &'static [(&'static str, &'static str)],
 }
 
 /// STS, which logins are made with.
@@ -48,7 +48,7 @@ pub(crate) const STS: Service = Service {
     name: "STS",
     metric: "AWS/STS",
     endpoint: ["AWS_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS"],
-    operations: &["AssumeRole", "AssumeRoleWithWebIdentity"],
+    operations: &[("AssumeRole", "AssumeRole"), ("AssumeRoleWithWebIdentity", "AssumeRoleWithWebIdentity")],
 };
 
 /// What the client of a service is made of.
@@ -174,9 +174,9 @@ impl Intercept for Counter {
         bag: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let name = bag.load::<Metadata>().map(Metadata::name).unwrap_or_default();
-        let known = self.service.operations.iter().find(|operation| **operation == name);
+        let known = self.service.operations.iter().find(|(operation, _)| *operation == name);
         // An attempt that ended before it was sent, for want of credentials, is none.
-        if let (Some(name), Some(Begun(begun))) = (known, bag.load::<Begun>()) {
+        if let (Some((_, name)), Some(Begun(begun))) = (known, bag.load::<Begun>()) {
             let ok = context.output_or_error().is_some_and(|outcome| outcome.is_ok());
             self.calls.record(self.service.metric, name, ok, begun.elapsed());
         }

@@ -9,12 +9,12 @@ mod name;
 
 use async_trait::async_trait;
 use aws_sdk_ssm::Client;
-use aws_sdk_ssm::types::{Parameter, ResourceTypeForTagging};
+use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTagging};
 use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Config, Connection, Failure, Service, tags_json};
 use keyferry_provider_core::{
-    Access, BuildContext, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, SecretBytes,
+    Access, BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
 };
 
 use crate::name::Name;
@@ -23,7 +23,13 @@ const SERVICE: Service = Service {
     name: "Parameter Store",
     metric: "AWS/ParameterStore",
     endpoint: ["AWS_SSM_ENDPOINT", "AWS_ENDPOINT_URL_SSM"],
-    operations: &["GetParameter", "GetParameters", "ListTagsForResource"],
+    operations: &[
+        ("GetParameter", "GetParameter"),
+        ("GetParameters", "GetParameters"),
+        ("ListTagsForResource", "ListTagsForResource"),
+        ("GetParametersByPath", "GetParametersByPath"),
+        ("DescribeParameters", "DescribeParameter"),
+    ],
 };
 
 /// The most names that AWS takes in one call.
@@ -186,6 +192,74 @@ impl ParameterStore {
         Ok(answers)
     }
 
+    /// The names of the parameters that answer `query`. As in External Secrets Operator tags are not looked at where a
+    /// name is given.
+    async fn list(&self, query: &Query) -> Result<Vec<String>, Error> {
+        let found = match query.name {
+            None => self.describe(query).await?,
+            // Whoever may not list below a path may perhaps describe all.
+            Some(_) => match self.by_path(query).await {
+                Err(error) if error.kind() == ErrorKind::Denied => self.describe(query).await?,
+                found => found?,
+            },
+        };
+        let own = found.into_iter().filter_map(|name| name.strip_prefix(&self.prefix).map(str::to_owned));
+        let mut own: Vec<String> = own.filter(|name| query.matches(name)).collect();
+        if own.len() > MOST_FOUND {
+            return Err(Error::new(ErrorKind::Invalid, format!("the search finds more than {MOST_FOUND} parameters")));
+        }
+        own.sort_unstable();
+        Ok(own)
+    }
+
+    async fn by_path(&self, query: &Query) -> Result<Vec<String>, Error> {
+        let path = query.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            // Only names are wanted: values are fetched like any others.
+            let call = self.client.get_parameters_by_path().path(path).recursive(true).with_decryption(false);
+            let answer = call.set_next_token(next).send().await;
+            let answer =
+                answer.map_err(|error| self.of_list(Failure::new(&error, &self.service), "ssm:GetParametersByPath"))?;
+            found.extend(answer.parameters.into_iter().flatten().filter_map(|parameter| parameter.name));
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() || found.len() > MOST_FOUND {
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn describe(&self, query: &Query) -> Result<Vec<String>, Error> {
+        let filter = |key: String, option: &str, value: &str| {
+            ParameterStringFilter::builder().key(key).option(option).values(value).build()
+        };
+        let path = query.path.as_deref().filter(|path| !path.is_empty());
+        let path = path.map(|path| filter("Path".to_owned(), "Recursive", path));
+        let tags = query.tags.iter().filter(|_| query.name.is_none());
+        let filters = path.into_iter().chain(tags.map(|(key, value)| filter(format!("tag:{key}"), "Equals", value)));
+        let filters = filters.collect::<Result<Vec<_>, _>>();
+        let filters = filters.map_err(|_| Error::new(ErrorKind::Invalid, "the search has an empty filter"))?;
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let call = self
+                .client
+                .describe_parameters()
+                .set_parameter_filters(Some(filters.clone()).filter(|all| !all.is_empty()));
+            let answer = call.set_next_token(next).send().await;
+            let answer =
+                answer.map_err(|error| self.of_list(Failure::new(&error, &self.service), "ssm:DescribeParameters"))?;
+            found.extend(answer.parameters.into_iter().flatten().filter_map(|parameter| parameter.name));
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() || found.len() > MOST_FOUND {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn of_list(&self, failure: Failure, action: &str) -> Error {
+        failure.error(&About { service: &self.service, action, what: &"the list of parameters" })
+    }
+
     fn value(&self, parameter: Parameter, name: &Name) -> Answer {
         if name.version().is_some_and(|version| version != parameter.version) {
             let message = format!("{} answered version {} for {name}", self.service, parameter.version);
@@ -211,6 +285,9 @@ impl Provider for ParameterStore {
             max_batch: MAX_BATCH,
             versions: true,
             metadata: true,
+            find_by_name: true,
+            find_by_path: true,
+            find_by_tags: true,
             property: PropertyLookup::DottedKeyThenPath,
             ..Capabilities::default()
         }
@@ -225,6 +302,14 @@ impl Provider for ParameterStore {
             Err(error) if self.login.is_worth_renewing(&error) => self.fetch_once(keys).await,
             answer => answer,
         }
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        let found = match self.list(query).await {
+            Err(error) if self.login.is_worth_renewing(&error) => self.list(query).await,
+            answer => answer,
+        }?;
+        Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
     }
 
     async fn validate(&self) -> Result<(), Error> {

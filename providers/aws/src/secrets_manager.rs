@@ -3,13 +3,13 @@
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
-use aws_sdk_secretsmanager::types::{ApiErrorType, SecretValueEntry};
+use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry};
 use aws_smithy_types::Blob;
 use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, tags_json};
 use keyferry_provider_core::{
-    Access, BuildContext, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, SecretBytes,
+    Access, BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
 };
 
 use crate::ids;
@@ -18,7 +18,12 @@ const SERVICE: Service = Service {
     name: "Secrets Manager",
     metric: "AWS/SecretsManager",
     endpoint: ["AWS_SECRETSMANAGER_ENDPOINT", "AWS_ENDPOINT_URL_SECRETS_MANAGER"],
-    operations: &["GetSecretValue", "BatchGetSecretValue", "DescribeSecret"],
+    operations: &[
+        ("GetSecretValue", "GetSecretValue"),
+        ("BatchGetSecretValue", "BatchGetSecretValue"),
+        ("DescribeSecret", "DescribeSecret"),
+        ("ListSecrets", "ListSecrets"),
+    ],
 };
 
 /// The most ids that AWS takes in one call.
@@ -202,6 +207,51 @@ impl SecretsManager {
         }
     }
 
+    /// The names of the secrets that answer `query`, without the store's prefix.
+    async fn list(&self, query: &Query) -> Result<Vec<String>, Error> {
+        let filters = self.filters(query);
+        let (mut found, mut next) = (Vec::new(), None);
+        loop {
+            let call = self.client.list_secrets().max_results(100).set_filters(Some(filters.clone()));
+            let answer = call.set_next_token(next).send().await.map_err(|error| {
+                let failure = Failure::new(&error, &self.service);
+                let action = "secretsmanager:ListSecrets";
+                failure.error(&About { service: &self.service, action, what: &"the list of secrets" })
+            })?;
+            for entry in answer.secret_list.into_iter().flatten() {
+                let tagged = |key: &String, value: &String| {
+                    entry.tags().iter().any(|tag| tag.key() == Some(key) && tag.value() == Some(value))
+                };
+                // AWS takes tags with these keys and tags with these values, in any case and not of the same tag.
+                let tagged = query.tags.iter().all(|(key, value)| tagged(key, value));
+                let name = entry.name().and_then(|name| name.strip_prefix(&self.prefix));
+                let below = |name: &&str| query.path.as_deref().is_none_or(|path| name.starts_with(path));
+                found.extend(name.filter(|name| tagged && query.matches(name)).filter(below).map(str::to_owned));
+            }
+            if found.len() > MOST_FOUND {
+                return Err(Error::new(ErrorKind::Invalid, format!("the search finds more than {MOST_FOUND} secrets")));
+            }
+            next = answer.next_token.filter(|token| !token.is_empty());
+            if next.is_none() {
+                found.sort_unstable();
+                return Ok(found);
+            }
+        }
+    }
+
+    /// What AWS can look for itself, to make the list shorter; what it finds is looked at again.
+    fn filters(&self, query: &Query) -> Vec<Filter> {
+        let start = format!("{}{}", self.prefix, query.path.as_deref().unwrap_or_default());
+        let name = (!start.is_empty() && !start.starts_with('!')).then_some((FilterNameStringType::Name, start));
+        let tags = query.tags.iter().flat_map(|(key, value)| {
+            let filters = [(FilterNameStringType::TagKey, key), (FilterNameStringType::TagValue, value)];
+            filters.map(|(kind, text)| (kind, text.clone()))
+        });
+        // A value that begins so stands for all others.
+        let usable = name.into_iter().chain(tags).filter(|(_, text)| !text.is_empty() && !text.starts_with('!'));
+        usable.map(|(kind, text)| Filter::builder().key(kind).values(text).build()).collect()
+    }
+
     fn entry(&self, entry: SecretValueEntry) -> Entry {
         let SecretValueEntry { arn, name, secret_binary, secret_string, .. } = entry;
         let name = name.unwrap_or_default();
@@ -249,6 +299,9 @@ impl Provider for SecretsManager {
             max_batch: MAX_BATCH,
             versions: true,
             metadata: true,
+            find_by_name: true,
+            find_by_path: true,
+            find_by_tags: true,
             property: PropertyLookup::DottedKeyThenPath,
             ..Capabilities::default()
         }
@@ -263,6 +316,14 @@ impl Provider for SecretsManager {
             Err(error) if self.login.is_worth_renewing(&error) => self.fetch_once(keys).await,
             answer => answer,
         }
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        let found = match self.list(query).await {
+            Err(error) if self.login.is_worth_renewing(&error) => self.list(query).await,
+            answer => answer,
+        }?;
+        Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
     }
 
     async fn validate(&self) -> Result<(), Error> {
