@@ -38,6 +38,11 @@ pub trait Fixture: Send + Sync {
         false
     }
 
+    /// The largest value that the backend takes, in bytes.
+    fn largest(&self) -> usize {
+        1 << 20
+    }
+
     /// Whether the backend itself takes secrets of this name.
     fn takes_name(&self, _name: &str) -> bool {
         true

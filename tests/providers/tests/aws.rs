@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{BuildContext, Calls, Credentials, Error, ErrorKind, Key, Provider};
+use keyferry_provider_core::{BuildContext, Calls, Credentials, Error, ErrorKind, Key, Provider, Query};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Moto, REGION, context};
 use keyferry_testkit::Testbed;
@@ -73,6 +73,14 @@ impl Fixture for Place {
             Moto::SecretsManager => self.moto.call("DeleteSecret", &json!({ "SecretId": name })).await,
             Moto::Ssm => self.moto.call("DeleteParameter", &json!({ "Name": name })).await,
         };
+    }
+
+    /// The limits of AWS; moto takes more.
+    fn largest(&self) -> usize {
+        match self.moto {
+            Moto::SecretsManager => 1 << 16,
+            Moto::Ssm => 8 << 10,
+        }
     }
 
     fn takes_binary(&self) -> bool {
@@ -245,4 +253,44 @@ async fn the_role_of_a_service_account() {
     let error = build("default").await.err().unwrap();
     assert!(error.message().contains("an IAM role must be associated"), "{error}");
     assert_eq!(build("nobody").await.err().unwrap().kind(), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn secrets_are_found_by_name_path_and_tags() {
+    let root = random();
+    for (moto, service, prefix) in [
+        (Moto::SecretsManager, "SecretsManager", format!("find-{root}/")),
+        (Moto::Ssm, "ParameterStore", format!("/find-{root}/")),
+    ] {
+        for (n, name) in ["app/a", "app/b", "other"].into_iter().enumerate() {
+            let name = format!("{prefix}{name}");
+            moto.put(&name, b"v").await;
+            // The value of one tag and the key of another are not a tag.
+            let tags = json!([{"Key": "team", "Value": format!("{root}-{}", n % 2)}, {"Key": "x", "Value": "y"}]);
+            match moto {
+                Moto::SecretsManager => moto.call("TagResource", &json!({"SecretId": name, "Tags": tags})).await,
+                Moto::Ssm => {
+                    let params = json!({"ResourceType": "Parameter", "ResourceId": name, "Tags": tags});
+                    moto.call("AddTagsToResource", &params).await
+                }
+            };
+        }
+        let provider = build(spec(service, json!({}))).await;
+        let found = async |query: Query| {
+            let keys = provider.find(&query).await.unwrap();
+            keys.into_iter().map(|key| key.name.strip_prefix(&prefix).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let name = |pattern: &str| Query { name: Some(pattern.parse().unwrap()), ..Query::default() };
+        let tag = |key: &str, value: String| Query { tags: [(key.to_owned(), value)].into(), ..Query::default() };
+        assert_eq!(found(name(&format!("find-{root}/app"))).await, ["app/a", "app/b"], "{service}");
+        let path = Some(prefix.trim_end_matches('/').to_owned());
+        assert_eq!(found(Query { path, ..name("other$") }).await, ["other"], "{service}");
+        assert_eq!(found(tag("team", format!("{root}-0"))).await, ["app/a", "other"], "{service}");
+        assert_eq!(found(tag("x", format!("{root}-0"))).await, [""; 0], "{service}");
+
+        let below = build(spec(service, json!({ "prefix": prefix }))).await;
+        let keys = below.find(&name("^app/")).await.unwrap();
+        assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["app/a", "app/b"], "{service}");
+        assert!(below.fetch(&keys).await.unwrap().iter().all(Result::is_ok), "{service}: what is found can be fetched");
+    }
 }

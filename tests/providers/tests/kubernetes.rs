@@ -1,0 +1,259 @@
+//! The Kubernetes store against a real API server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
+use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use keyferry_provider_core::{BuildContext, Error, ErrorKind, Key, Provider, Query};
+use keyferry_provider_kubernetes::REGISTRATION;
+use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
+use keyferry_provider_tests::{Counter, Kubernetes, context};
+use keyferry_testkit::{Namespace, Testbed};
+use kube::api::{Api, DeleteParams, PostParams};
+use serde_json::{Value, json};
+
+const CANARY: &str = "canary-77b1f0";
+
+fn admin() -> MapCredentials {
+    MapCredentials::new().with("admin/token", format!("{}\n", Testbed::shared().kubernetes().token))
+}
+
+fn spec(namespace: &Namespace, auth: Value) -> Value {
+    let kubernetes = Testbed::shared().kubernetes();
+    json!({
+        "server": {"url": kubernetes.url, "caBundle": kubernetes.ca_bundle},
+        "auth": auth, "remoteNamespace": namespace.name(),
+    })
+}
+
+fn token() -> Value {
+    json!({"token": {"bearerToken": {"name": "admin", "key": "token"}}})
+}
+
+async fn build(spec: &Value, ctx: BuildContext) -> Result<Arc<dyn Provider>, Error> {
+    keyferry_testkit::install_crypto_provider();
+    (REGISTRATION.build)(spec, ctx).await.inspect_err(clean)
+}
+
+async fn as_admin(namespace: &Namespace) -> Arc<dyn Provider> {
+    build(&spec(namespace, token()), context(admin(), Arc::new(()))).await.unwrap()
+}
+
+fn clean(error: &Error) {
+    let token = Testbed::shared().kubernetes().token;
+    assert!(!error.message().contains(CANARY) && !error.message().contains(&token), "{error}");
+}
+
+fn key(name: &str) -> Key {
+    Key { name: name.into(), version: None, metadata: false }
+}
+
+async fn fetch(provider: &dyn Provider, key: &Key) -> Result<String, Error> {
+    let result = provider.fetch(std::slice::from_ref(key)).await.and_then(|mut results| results.remove(0));
+    Ok(result.inspect_err(clean)?.expose_str().unwrap().to_owned())
+}
+
+#[track_caller]
+fn expect<T: std::fmt::Debug>(result: Result<T, Error>, kind: ErrorKind, words: &str) {
+    let error = result.expect_err("it worked");
+    clean(&error);
+    assert_eq!((error.kind(), error.message().contains(words)), (kind, true), "{:?}: {error}", error.kind());
+}
+
+async fn write(namespace: &Namespace, secret: Value) {
+    let secret: Secret = serde_json::from_value(secret).unwrap();
+    namespace.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
+}
+
+/// Secrets with one field, in a namespace.
+struct OneField(Namespace);
+
+#[async_trait]
+impl Fixture for OneField {
+    async fn provider(&self) -> Arc<dyn Provider> {
+        as_admin(&self.0).await
+    }
+
+    async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
+        let mut secret = Secret::default();
+        secret.metadata.name = Some(name.to_owned());
+        secret.data = Some([("value".to_owned(), ByteString(value.to_vec()))].into());
+        let api: Api<Secret> = self.0.api();
+        if api.get_opt(name).await.unwrap().is_some() {
+            api.replace(name, &PostParams::default(), &secret).await.unwrap();
+        } else {
+            api.create(&PostParams::default(), &secret).await.unwrap();
+        }
+        None
+    }
+
+    async fn delete(&self, name: &str) {
+        self.0.api::<Secret>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    fn fetched(&self, value: &[u8]) -> Vec<u8> {
+        format!("{{\"value\":\"{}\"}}", STANDARD.encode(value)).into_bytes()
+    }
+
+    fn takes_binary(&self) -> bool {
+        true
+    }
+
+    fn takes_name(&self, name: &str) -> bool {
+        name.len() < 240 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    }
+}
+
+#[tokio::test]
+async fn behaves_as_a_store() {
+    suite(&OneField(Testbed::shared().namespace("kube-suite").await)).await;
+}
+
+#[tokio::test]
+async fn fields_labels_and_annotations() {
+    let namespace = Testbed::shared().namespace("kube-fields").await;
+    let metadata = json!({"name": "a", "labels": {"l": "1"}, "annotations": {"x.y/z": "2"}});
+    write(&namespace, json!({"metadata": metadata, "data": {"b": "/w==", "a": "YQ=="}})).await;
+    write(&namespace, json!({"metadata": {"name": "empty"}})).await;
+    let counter = Arc::new(Counter::default());
+    let provider = build(&spec(&namespace, token()), context(admin(), counter.clone())).await.unwrap();
+    assert_eq!(fetch(&*provider, &key("a")).await.unwrap(), r#"{"a":"YQ==","b":"/w=="}"#);
+    assert_eq!(fetch(&*provider, &key("empty")).await.unwrap(), "{}");
+    let metadata = Key { metadata: true, ..key("a") };
+    assert_eq!(fetch(&*provider, &metadata).await.unwrap(), r#"{"annotations":{"x.y/z":"2"},"labels":{"l":"1"}}"#);
+    expect(fetch(&*provider, &key("gone")).await, ErrorKind::NotFound, "there is no Secret \"gone\"");
+    for name in ["../secrets/a", "a?x=y", "A", ""] {
+        expect(fetch(&*provider, &key(name)).await, ErrorKind::Invalid, "no Secret such a name");
+    }
+    let counted = [("!Kubernetes GetSecret".to_owned(), 1), ("Kubernetes GetSecret".to_owned(), 3)];
+    assert_eq!(counter.take(), counted.into());
+}
+
+#[tokio::test]
+async fn secrets_are_found_by_name_and_by_label() {
+    let namespace = Testbed::shared().namespace("kube-find").await;
+    for (name, team) in [("app-a", "x"), ("app-b", "y"), ("other", "x")] {
+        write(&namespace, json!({"metadata": {"name": name, "labels": {"team": team}}})).await;
+    }
+    let provider = as_admin(&namespace).await;
+    let found = async |query: Query| {
+        let keys = provider.find(&query).await.unwrap();
+        keys.into_iter().map(|key| key.name).collect::<Vec<_>>()
+    };
+    let by_name = |pattern: &str| Query { name: Some(pattern.parse().unwrap()), ..Query::default() };
+    let tags: BTreeMap<String, String> = [("team".to_owned(), "x".to_owned())].into();
+    assert_eq!(found(by_name("^app-")).await, ["app-a", "app-b"]);
+    assert_eq!(found(by_name("nothing")).await, [""; 0]);
+    assert_eq!(found(Query { tags: tags.clone(), ..Query::default() }).await, ["app-a", "other"]);
+    assert_eq!(found(Query { tags, ..by_name("^app-") }).await, ["app-a", "other"], "labels win, as in ESO");
+}
+
+#[tokio::test]
+async fn a_service_account_that_may_and_one_that_may_not() {
+    let testbed = Testbed::shared();
+    let namespace = testbed.namespace("kube-account").await;
+    write(&namespace, json!({"metadata": {"name": "a"}, "data": {"k": STANDARD.encode(CANARY)}})).await;
+    for name in ["reader", "nobody"] {
+        let account = json!({"metadata": {"name": name}});
+        let account: ServiceAccount = serde_json::from_value(account).unwrap();
+        namespace.api().create(&PostParams::default(), &account).await.unwrap();
+    }
+    // By name, so that the review of rules finds it and the review of access is not needed.
+    let role =
+        json!({"metadata": {"name": "r"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get"]}]});
+    let role: Role = serde_json::from_value(role).unwrap();
+    namespace.api().create(&PostParams::default(), &role).await.unwrap();
+    let binding = json!({
+        "metadata": {"name": "r"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "ServiceAccount", "name": "reader", "namespace": namespace.name()}],
+    });
+    let binding: RoleBinding = serde_json::from_value(binding).unwrap();
+    namespace.api().create(&PostParams::default(), &binding).await.unwrap();
+
+    let build = async |account: &str| {
+        let credentials = Kubernetes {
+            client: testbed.kube_client().await,
+            namespace: namespace.name().to_owned(),
+            map: MapCredentials::new(),
+        };
+        let spec = spec(&namespace, json!({"serviceAccount": {"name": account}}));
+        build(&spec, context(credentials, Arc::new(()))).await
+    };
+    let reader = build("reader").await.unwrap();
+    keyferry_testkit::eventually(std::time::Duration::from_secs(10), || async {
+        reader.validate().await.map_err(|error| keyferry_testkit::Error::msg(error.to_string()))
+    })
+    .await;
+    fetch(&*reader, &key("a")).await.unwrap();
+    let nobody = build("nobody").await.unwrap();
+    expect(nobody.validate().await, ErrorKind::Denied, "client is not allowed to get secrets");
+    expect(fetch(&*nobody, &key("a")).await, ErrorKind::Denied, "does not let us get secrets");
+    expect(build("never-was").await.map(|_| ()), ErrorKind::Invalid, "serviceAccount");
+}
+
+#[tokio::test]
+async fn a_kubeconfig_and_what_it_must_not_hold() {
+    let namespace = Testbed::shared().namespace("kube-config").await;
+    write(&namespace, json!({"metadata": {"name": "a"}, "data": {"k": "dg=="}})).await;
+    let kubernetes = Testbed::shared().kubernetes();
+    let kubeconfig = |user: Value| {
+        json!({
+            "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+            "clusters": [{"name": "k", "cluster": {
+                "server": kubernetes.url, "certificate-authority-data": kubernetes.ca_bundle,
+            }}],
+            "users": [{"name": "u", "user": user}],
+        })
+    };
+    let spec = json!({"authRef": {"name": "k", "key": "config"}, "remoteNamespace": namespace.name()});
+    let build = async |user: Value| {
+        let credentials = MapCredentials::new().with("k/config", kubeconfig(user).to_string());
+        build(&spec, context(credentials, Arc::new(()))).await
+    };
+    let provider = build(json!({"token": kubernetes.token})).await.unwrap();
+    provider.validate().await.unwrap();
+    assert_eq!(fetch(&*provider, &key("a")).await.unwrap(), r#"{"k":"dg=="}"#);
+    for (user, word) in [
+        (json!({"exec": {"command": "touch", "args": ["/tmp/ran"]}}), "commands are not run"),
+        (json!({"auth-provider": {"name": "gcp"}}), "plugins are not run"),
+        (json!({"tokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token"}), "files are not read"),
+    ] {
+        expect(build(user).await.map(|_| ()), ErrorKind::Invalid, word);
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_and_the_way_can_answer() {
+    let namespace = Testbed::shared().namespace("kube-way").await;
+    let good = spec(&namespace, token());
+    let with = async |pointer: &str, value: Value, credentials: MapCredentials| {
+        let mut spec = good.clone();
+        *spec.pointer_mut(pointer).unwrap() = value;
+        build(&spec, context(credentials, Arc::new(()))).await
+    };
+    let wrong = MapCredentials::new().with("admin/token", CANARY);
+    let provider = build(&good, context(wrong, Arc::new(()))).await.unwrap();
+    expect(fetch(&*provider, &key("a")).await, ErrorKind::Unauthenticated, "does not accept");
+    // As in External Secrets Operator, whoever can't tell does not say that the store is bad.
+    expect(provider.validate().await, ErrorKind::Unverified, "does not accept");
+
+    let provider = with("/server/url", json!("https://127.0.0.1:1"), admin()).await.unwrap();
+    expect(fetch(&*provider, &key("a")).await, ErrorKind::Unavailable, "refuses connections");
+    let provider = with("/server/url", json!(Testbed::shared().vault_url()), admin()).await.unwrap();
+    expect(fetch(&*provider, &key("a")).await, ErrorKind::Malformed, "does not answer as an API server");
+    let provider = with("/server/caBundle", Value::Null, admin()).await.unwrap();
+    expect(fetch(&*provider, &key("a")).await, ErrorKind::Tls, "unknown authority");
+    let nonsense = json!(STANDARD.encode("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n"));
+    expect(with("/server/caBundle", nonsense, admin()).await.map(|_| ()), ErrorKind::Invalid, "CA bundle");
+    expect(
+        with("/server/url", json!("https://169.254.169.254"), admin()).await.map(|_| ()),
+        ErrorKind::Invalid,
+        "link-local",
+    );
+}
