@@ -5,7 +5,7 @@ mod double;
 use std::time::Duration;
 
 use double::{CANARY, Double, Reply, Request, clean, fetch, key, keys};
-use keyferry_provider_core::{Caller, ErrorKind, Key, Provider};
+use keyferry_provider_core::{Caller, ErrorKind, Key};
 use keyferry_provider_testkit::MapCredentials;
 use serde_json::{Value, json};
 

@@ -18,6 +18,7 @@ pub struct Config {
 
 /// Where it stands how to get in.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it, for as long as a store is built")]
 enum Source {
     Spec { server: Url, ca: Option<Ca>, identity: IdentityRef },
     Kubeconfig(SecretRef),
