@@ -108,6 +108,13 @@ pub struct Run {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_flood_gate: bool,
 
+    /// What opens an action in templates
+    #[arg(long, default_value = "{{", value_name = "TEXT")]
+    pub template_left_delimiter: String,
+    /// What closes an action in templates
+    #[arg(long, default_value = "}}", value_name = "TEXT")]
+    pub template_right_delimiter: String,
+
     /// Which Secrets that no ExternalSecret manages may be taken over
     #[arg(long, default_value = "any", value_enum)]
     pub adopt: Adopt,

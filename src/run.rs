@@ -20,6 +20,7 @@ use crate::store::credentials::{Cluster, Objects};
 use crate::store::pool::Pool;
 use crate::store::registry;
 use crate::sync::Context;
+use crate::sync::template::Engine;
 use crate::{clock, server};
 
 /// Where a pod finds its own token and namespace.
@@ -99,6 +100,7 @@ pub async fn run(args: Run) -> Result<(), String> {
         class: args.controller_class,
         flood_gate: args.enable_flood_gate,
         cluster_stores: args.enable_cluster_store_reconciler,
+        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
         adopt: args.adopt,
         started: clock::now(),
     });

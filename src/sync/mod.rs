@@ -20,7 +20,7 @@ pub mod schedule;
 pub mod sources;
 pub mod template;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use self::content::{Content, fingerprint};
+use self::content::fingerprint;
 use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
 use self::output::{Output, Version};
 use self::plan::{Facts, LastSync, Plan, Readiness, Request, Target};
@@ -307,7 +307,8 @@ impl Work<'_> {
         let planning = self.look.planning.take();
         let answers = fetch::fetch(&self.context.pool, &es, requests, planning).await?;
         self.values.extend(answers.values.values().flatten().cloned());
-        let rendered = render::render(requests, &answers, &es.spec.target.deletion_policy, &self.context.engine, self.began)?;
+        let rendered =
+            render::render(requests, &answers, &es.spec.target.deletion_policy, &self.context.engine, self.began)?;
         self.values.extend(rendered.data.values().cloned());
         let mut synced =
             Synced { result: SyncResult::Synced, change: Change::Nothing, missing: rendered.missing, adopted: None };
@@ -343,14 +344,21 @@ impl Work<'_> {
     }
 
     async fn apply(&mut self, es: &ExternalSecret, data: &Data, synced: &mut Synced) -> Result<(), Failure> {
-        let made_from = fingerprint(es, data, &[]);
         if let (Some(known), Seen::At(seen)) = (&self.look.memory.target, &self.look.seen)
             && known.version == *seen
             && known.intact
-            && known.made_from.as_ref() == Some(&made_from)
+            && let Some(sources) = self.seen_sources()
+            && known.made_from.as_ref() == Some(&fingerprint(es, data, &sources))
         {
             return Ok(());
         }
+        let wanted: BTreeSet<Dependency> = self.look.sources.keys().cloned().collect();
+        let (sources, versions) = sources::read(&self.context.client, &self.context.slots, &wanted).await?;
+        let content = template::content(es, data.clone(), &sources, &self.context.engine, self.began)?;
+        drop(sources);
+        self.values.extend(content.data.values().cloned());
+        let made_from = fingerprint(es, data, &versions);
+        self.look.memory.sources = versions;
         let existing = match (self.read.take(), &self.look.seen) {
             (Some(read), _) => Some(read),
             // Never synced: most likely there is none, and the API server will say where there is.
@@ -360,7 +368,7 @@ impl Work<'_> {
             }
             (None, _) => self.output.observe().await?,
         };
-        let applied = self.output.apply(&Content::plain(es, data.clone()), existing).await?;
+        let applied = self.output.apply(&content, existing).await?;
         if applied.version.is_none() {
             synced.result = SyncResult::Missing;
         }
@@ -382,6 +390,11 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The template sources as the watches see them; `None` where they have not seen all.
+    fn seen_sources(&self) -> Option<BTreeMap<Dependency, ObjectVersion>> {
+        self.look.sources.iter().map(|(source, seen)| Some((source.clone(), seen.clone()?))).collect()
     }
 
     async fn release(&mut self, delete_target: bool) -> Result<Outcome, Failure> {

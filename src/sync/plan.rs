@@ -9,7 +9,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use keyferry_crds::{
     CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecret, Find, MetadataPolicy, RefreshPolicy, RemoteRef,
-    SecretStoreRef, SourceRef, StoreKind,
+    Rewrite, SecretStoreRef, SourceRef, StoreKind,
 };
 use keyferry_provider_core::{Key, Query};
 use regex::Regex;
@@ -53,6 +53,8 @@ pub struct Request {
     pub wanted: Wanted,
     /// How to read it; of a search only the strategies.
     pub remote: RemoteRef,
+    /// What to do with the names of an extract or a search.
+    pub rewrite: Vec<Rewrite>,
 }
 
 /// What an entry asks a store for.
@@ -318,9 +320,6 @@ fn effective<'a>(es: &'a ExternalSecret, source: Option<&'a SourceRef>) -> Optio
 /// another Secret than the one its author wants.
 fn unsupported(es: &ExternalSecret) -> Vec<String> {
     let mut features = Vec::new();
-    if es.spec.target.template.is_some() {
-        features.push("spec.target.template".to_owned());
-    }
     if es.spec.target.manifest.is_some() {
         features.push("spec.target.manifest".to_owned());
     }
@@ -328,9 +327,6 @@ fn unsupported(es: &ExternalSecret) -> Vec<String> {
         features.push("spec.syncWindows".to_owned());
     }
     for (n, entry) in es.spec.data_from.iter().enumerate() {
-        if !entry.rewrite.is_empty() {
-            features.push(format!("spec.dataFrom[{n}].rewrite"));
-        }
         if entry.source_ref.as_ref().is_some_and(|source| source.generator_ref.is_some()) {
             features.push(format!("spec.dataFrom[{n}].sourceRef.generatorRef"));
         }
@@ -430,10 +426,11 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
 
 fn requests(facts: &Facts<'_>) -> Vec<Request> {
     let namespace = facts.es.metadata.namespace.as_deref().unwrap_or_default();
-    let request = |entry: Entry, source: Option<&SourceRef>, wanted: Wanted, remote: RemoteRef| {
-        let (store, _) = facts.stores.get(&store_id(effective(facts.es, source)?, namespace))?;
-        Some(Request { entry, store: store.clone(), wanted, remote })
-    };
+    let request =
+        |entry: Entry, source: Option<&SourceRef>, wanted: Wanted, remote: RemoteRef, rewrite: Vec<Rewrite>| {
+            let (store, _) = facts.stores.get(&store_id(effective(facts.es, source)?, namespace))?;
+            Some(Request { entry, store: store.clone(), wanted, remote, rewrite })
+        };
     let key = |remote: &RemoteRef| {
         Wanted::Key(Key {
             name: remote.key.clone(),
@@ -444,14 +441,16 @@ fn requests(facts: &Facts<'_>) -> Vec<Request> {
     let data_from = facts.es.spec.data_from.iter().enumerate().filter_map(|(n, entry)| {
         let source = entry.source_ref.as_ref();
         match (&entry.extract, &entry.find) {
-            (Some(remote), _) => request(Entry::Extract(n), source, key(remote), remote.clone()),
-            (None, Some(find)) => request(Entry::Find(n), source, Wanted::Query(query(find)), strategies(find)),
+            (Some(remote), _) => request(Entry::Extract(n), source, key(remote), remote.clone(), entry.rewrite.clone()),
+            (None, Some(find)) => {
+                request(Entry::Find(n), source, Wanted::Query(query(find)), strategies(find), entry.rewrite.clone())
+            }
             (None, None) => None,
         }
     });
     let data = facts.es.spec.data.iter().enumerate().filter_map(|(n, entry)| {
         let at = Entry::Data(n, entry.secret_key.clone());
-        request(at, entry.source_ref.as_ref(), key(&entry.remote_ref), entry.remote_ref.clone())
+        request(at, entry.source_ref.as_ref(), key(&entry.remote_ref), entry.remote_ref.clone(), Vec::new())
     });
     data_from.chain(data).collect()
 }

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use keyferry_crds::{DeletionPolicy, NullBytePolicy, RemoteRef};
-use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, SecretBytes, json};
+use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
 
 use super::decode::{check_key, convert_key, decode};
+use super::fields;
 use super::outcome::{Failure, Retry, headline};
 use super::plan::{Entry, Request, Wanted};
 use super::property::{self, Problem};
+use super::rewrite::rewrite;
+use super::template::Engine;
 use crate::store::StoreId;
 
 /// The data of a target: sorted, as hashes and the API server have it.
@@ -62,14 +66,20 @@ impl Problematic {
 ///
 /// Every entry is looked at, so that all that is wrong is said at once; one failed entry fails the whole, so that no
 /// key ever vanishes from a target because of an error.
-pub fn render(requests: &[Request], answers: &Answers, deletion: &DeletionPolicy) -> Result<Rendered, Failure> {
+pub fn render(
+    requests: &[Request],
+    answers: &Answers,
+    deletion: &DeletionPolicy,
+    engine: &Engine,
+    now: Timestamp,
+) -> Result<Rendered, Failure> {
     let mut rendered = Rendered { data: Data::new(), missing: Vec::new() };
     let mut causes = Vec::new();
     let mut retry = Retry::OnChange;
     for (place, request) in requests.iter().enumerate() {
         let entry = match &request.wanted {
-            Wanted::Key(key) => one(request, key, answers),
-            Wanted::Query(_) => found(request, place, answers),
+            Wanted::Key(key) => one(request, key, answers, engine, now),
+            Wanted::Query(_) => found(request, place, answers, engine, now),
         };
         match entry {
             Ok(data) => rendered.data.extend(data),
@@ -101,37 +111,84 @@ fn unanswered() -> Problematic {
     Problematic::new(ErrorKind::Malformed, "the store left this key unanswered")
 }
 
-fn one(request: &Request, key: &Key, answers: &Answers) -> Result<Data, Problematic> {
+fn one(request: &Request, key: &Key, answers: &Answers, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
     let at = (request.store.id.clone(), key.clone());
-    let value = answers.values.get(&at).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
-    let capabilities = answers.capabilities.get(&at.0).ok_or_else(unanswered)?;
-    let value = match request.remote.property.as_deref() {
-        None | Some("") => value.clone(),
-        Some(property) => take_property(value, property, capabilities)?,
+    let capabilities = answers.capabilities.get(&at.0);
+    let value = match (answers.values.get(&at).ok_or_else(unanswered)?, capabilities) {
+        (Ok(value), _) => value,
+        (Err(error), Some(capabilities)) => return Err(missing(error, &request.entry, capabilities)),
+        // Of a store that could not be entered nothing is known but why.
+        (Err(error), None) => return Err(error.clone().into()),
+    };
+    let capabilities = capabilities.ok_or_else(unanswered)?;
+    let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
+    let value = match (request.remote.property.as_deref(), &request.entry) {
+        (None | Some(""), Entry::Data(..)) if is_fields => fields::whole(value).ok_or_else(no_fields)?,
+        (None | Some(""), _) if is_fields => {
+            return named(fields::all(value).ok_or_else(no_fields)?, request, engine, now);
+        }
+        (None | Some(""), _) => value.clone(),
+        (Some(property), _) => take_property(value, property, key, capabilities)?,
     };
     match &request.entry {
         Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None)?)].into()),
-        Entry::Extract(_) | Entry::Find(_) => named(extract(&value)?, &request.remote),
+        Entry::Extract(_) | Entry::Find(_) => named(extract(&value)?, request, engine, now),
+    }
+}
+
+fn no_fields() -> Problematic {
+    Problematic::new(ErrorKind::Malformed, "the store answered fields that can't be read")
+}
+
+/// The error of an entry; "not found" is only where the store says that deletionPolicy may act on it.
+fn missing(error: &Error, entry: &Entry, capabilities: &Capabilities) -> Problematic {
+    let problem = Problematic::from(error.clone());
+    match (entry, problem.kind) {
+        (Entry::Data(..), ErrorKind::NotFound) if capabilities.missing_fails_data => {
+            Problematic { kind: ErrorKind::Invalid, ..problem }
+        }
+        _ => problem,
     }
 }
 
 /// `dataFrom.find`: every secret that was found becomes a key. One that was deleted since is not there; any other
 /// failure is one of the whole, since a key must not vanish from a target for it.
-fn found(request: &Request, place: usize, answers: &Answers) -> Result<Data, Problematic> {
+fn found(
+    request: &Request,
+    place: usize,
+    answers: &Answers,
+    engine: &Engine,
+    now: Timestamp,
+) -> Result<Data, Problematic> {
     let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
+    let capabilities = answers.capabilities.get(&request.store.id).ok_or_else(unanswered)?;
     let mut values = Data::new();
     for key in keys {
         match answers.values.get(&(request.store.id.clone(), key.clone())).ok_or_else(unanswered)? {
-            Ok(value) => _ = values.insert(key.name.clone(), value.clone()),
+            Ok(value) => {
+                let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
+                let value = if is_fields { fields::whole(value).ok_or_else(no_fields)? } else { value.clone() };
+                values.insert(key.name.clone(), value);
+            }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
         }
     }
-    named(values, &request.remote)
+    named(values, request, engine, now)
 }
 
-fn take_property(value: &SecretBytes, property: &str, capabilities: &Capabilities) -> Result<SecretBytes, Problematic> {
-    property::lookup(value, property, capabilities.property).map_err(|problem| match problem {
+fn take_property(
+    value: &SecretBytes,
+    property: &str,
+    key: &Key,
+    capabilities: &Capabilities,
+) -> Result<SecretBytes, Problematic> {
+    // Metadata is plain JSON everywhere.
+    let how = match capabilities.property {
+        PropertyLookup::Base64Fields if key.metadata => PropertyLookup::Path,
+        how => how,
+    };
+    property::lookup(value, property, how).map_err(|problem| match problem {
         Problem::NotJson => {
             Problematic::new(ErrorKind::Malformed, format!("the value is not JSON, so that it has no property {property:?}"))
         }
@@ -158,11 +215,19 @@ fn extract(value: &SecretBytes) -> Result<Data, Problematic> {
     Ok(object.into_iter().map(|(field, raw)| (field, json::to_bytes(raw))).collect())
 }
 
-/// Gives names that may stand in a Secret, and decodes the values.
-fn named(values: Data, remote: &RemoteRef) -> Result<Data, Problematic> {
+/// Gives names that may stand in a Secret, rewritten where that is asked for and converted where it is not, and decodes
+/// the values.
+fn named(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
+    let remote = &request.remote;
+    let rewritten = !request.rewrite.is_empty();
+    let values = rewrite(values, &request.rewrite, engine, now).map_err(|problem| Problematic {
+        kind: ErrorKind::Malformed,
+        cause: problem,
+        retry: Retry::Late,
+    })?;
     let mut data = Data::new();
     for (name, value) in values {
-        let key = convert_key(&name, &remote.conversion_strategy);
+        let key = if rewritten { name.clone() } else { convert_key(&name, &remote.conversion_strategy) };
         if key.is_empty() {
             continue; // as in External Secrets Operator
         }
@@ -206,6 +271,12 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
+
+    /// As every test here renders.
+    fn render(requests: &[Request], answers: &Answers, deletion: &DeletionPolicy) -> Result<Rendered, Failure> {
+        super::render(requests, answers, deletion, &Engine::new("", ""), Timestamp::UNIX_EPOCH)
+    }
+
     use crate::store::Store;
 
     fn store() -> Arc<Store> {
@@ -217,7 +288,7 @@ mod tests {
     fn request(entry: Entry, remote: Json) -> Request {
         let remote: RemoteRef = serde_json::from_value(remote).unwrap();
         let key = Key { name: remote.key.clone(), version: None, metadata: false };
-        Request { entry, store: store(), wanted: Wanted::Key(key), remote }
+        Request { entry, store: store(), wanted: Wanted::Key(key), remote, rewrite: Vec::new() }
     }
 
     fn data(key: &str, remote: Json) -> Request {
@@ -276,6 +347,44 @@ mod tests {
         assert!(render(&requests, &gone, &DeletionPolicy::Retain).is_err());
         let mistyped = [data("a", json!({"key": "ok", "property": "nope"}))];
         assert!(render(&mistyped, &answers(&[("ok", Ok("{}"))]), &DeletionPolicy::Delete).is_err());
+    }
+
+    /// A store of one secret with fields of any bytes: `bin` is no text, and `json` holds `{"a":1}`.
+    fn with_fields(entry: Entry, remote: Json) -> Result<Rendered, Failure> {
+        let request = request(entry, remote);
+        let mut answers = Answers::default();
+        let capabilities = Capabilities {
+            property: PropertyLookup::Base64Fields,
+            missing_fails_data: true,
+            ..Capabilities::default()
+        };
+        answers.capabilities.insert(store().id.clone(), capabilities);
+        let Wanted::Key(key) = &request.wanted else { panic!() };
+        let value = match key.name.as_str() {
+            "k" => Ok(r#"{"bin":"/w==","json":"eyJhIjoxfQ=="}"#.into()),
+            _ => Err(Error::new(ErrorKind::NotFound, "there is none")),
+        };
+        answers.values.insert((store().id.clone(), key.clone()), value);
+        render(&[request], &answers, &DeletionPolicy::Delete)
+    }
+
+    #[test]
+    fn fields_of_any_bytes_are_shown_taken_and_extracted() {
+        let data = |remote: Json| with_fields(Entry::Data(0, "x".into()), remote).unwrap().data["x"].expose().to_vec();
+        assert_eq!(data(json!({"key": "k"})), br#"{"bin":"\ufffd","json":"{\"a\":1}"}"#);
+        assert_eq!(data(json!({"key": "k", "property": "bin"})), b"\xff");
+        assert_eq!(data(json!({"key": "k", "property": "json.a"})), b"1");
+        let extracted = with_fields(Entry::Extract(0), json!({"key": "k"})).unwrap().data;
+        assert_eq!(extracted["bin"].expose(), b"\xff");
+        assert_eq!(extracted["json"].expose(), br#"{"a":1}"#);
+    }
+
+    #[test]
+    fn a_missing_secret_may_fail_data_and_still_be_missing_for_extract() {
+        let missing = with_fields(Entry::Extract(0), json!({"key": "gone"})).unwrap().missing;
+        assert_eq!(missing.len(), 1);
+        let failure = with_fields(Entry::Data(0, "x".into()), json!({"key": "gone"})).unwrap_err();
+        assert_eq!((failure.headline, failure.retry), (headline::FETCH, Retry::Late));
     }
 
     #[test]

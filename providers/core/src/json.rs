@@ -40,16 +40,32 @@ pub fn to_bytes(raw: &RawValue) -> SecretBytes {
 /// than 128 deep, which the parser lets pass and a stack may not bear.
 pub fn canonical(raw: &RawValue) -> Option<SecretBytes> {
     let mut out = SecretBuf::with_capacity(raw.get().len());
-    write_canonical(raw.get(), 128, &mut out)?;
+    write_canonical(raw.get(), 128, Escapes::Html, &mut out)?;
     Some(out.into())
+}
+
+/// As [`canonical`], with no more escapes than JSON needs.
+pub fn compact(raw: &RawValue) -> Option<SecretBytes> {
+    let mut out = SecretBuf::with_capacity(raw.get().len());
+    write_canonical(raw.get(), 128, Escapes::Json, &mut out)?;
+    Some(out.into())
+}
+
+/// Which characters of strings are escaped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Escapes {
+    /// Those that JSON must escape.
+    Json,
+    /// Also those that mean something in HTML, and what JavaScript takes for line breaks.
+    Html,
 }
 
 /// Writes `text` as a JSON string, quotes and all.
 pub fn write_string(text: &str, out: &mut SecretBuf) {
-    quote(text.as_bytes(), out);
+    quote(text.as_bytes(), Escapes::Html, out);
 }
 
-fn write_canonical(text: &str, depth: usize, out: &mut SecretBuf) -> Option<()> {
+fn write_canonical(text: &str, depth: usize, escapes: Escapes, out: &mut SecretBuf) -> Option<()> {
     let inside = depth.checked_sub(1)?;
     match text.as_bytes().first() {
         Some(b'{') => {
@@ -58,9 +74,9 @@ fn write_canonical(text: &str, depth: usize, out: &mut SecretBuf) -> Option<()> 
                 if n > 0 {
                     out.push(b',');
                 }
-                quote(key.as_bytes(), out);
+                quote(key.as_bytes(), escapes, out);
                 out.push(b':');
-                write_canonical(value.get(), inside, out)?;
+                write_canonical(value.get(), inside, escapes, out)?;
             }
             out.push(b'}');
         }
@@ -70,17 +86,18 @@ fn write_canonical(text: &str, depth: usize, out: &mut SecretBuf) -> Option<()> 
                 if n > 0 {
                     out.push(b',');
                 }
-                write_canonical(value.get(), inside, out)?;
+                write_canonical(value.get(), inside, escapes, out)?;
             }
             out.push(b']');
         }
-        Some(b'"') => quote(unquote(text).expose(), out),
+        Some(b'"') => quote(unquote(text).expose(), escapes, out),
         _ => out.extend(text.as_bytes()),
     }
     Some(())
 }
 
-fn quote(text: &[u8], out: &mut SecretBuf) {
+fn quote(text: &[u8], escapes: Escapes, out: &mut SecretBuf) {
+    let html = escapes == Escapes::Html;
     const HEX: &[u8; 16] = b"0123456789abcdef";
     out.push(b'"');
     let mut rest = text;
@@ -92,11 +109,12 @@ fn quote(text: &[u8], out: &mut SecretBuf) {
             b'\t' => out.extend(b"\\t"),
             0x08 => out.extend(b"\\b"),
             0x0c => out.extend(b"\\f"),
+            b'<' | b'>' | b'&' if !html => out.push(byte),
             0..0x20 | b'<' | b'>' | b'&' => {
                 out.extend(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
             }
             // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
-            0xe2 if matches!(tail, [0x80, 0xa8 | 0xa9, ..]) => {
+            0xe2 if html && matches!(tail, [0x80, 0xa8 | 0xa9, ..]) => {
                 out.extend(if tail[1] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
                 rest = &tail[2..];
                 continue;

@@ -13,13 +13,10 @@ struct Feature {
 }
 
 const NOT_BUILT_YET: &[Feature] = &[
-    Feature { name: "target.template", used_by: |object| target(object, "template") },
     Feature { name: "target.manifest", used_by: |object| target(object, "manifest") },
     Feature { name: "syncWindows", used_by: |object| object.pointer("/spec/syncWindows").is_some() },
-    Feature { name: "dataFrom.rewrite", used_by: |object| data_from(object, "/rewrite") },
     Feature { name: "generators", used_by: |object| data_from(object, "/sourceRef/generatorRef") },
     Feature { name: "generators", used_by: |object| api_group(object) == "generators.external-secrets.io" },
-    Feature { name: "the kubernetes store", used_by: |object| object.pointer("/spec/provider/kubernetes").is_some() },
     Feature { name: "PushSecrets", used_by: |object| object["kind"] == "PushSecret" },
     Feature { name: "ClusterPushSecrets", used_by: |object| object["kind"] == "ClusterPushSecret" },
     Feature { name: "ClusterExternalSecrets", used_by: |object| object["kind"] == "ClusterExternalSecret" },
@@ -69,10 +66,9 @@ mod tests {
 
     #[test]
     fn what_is_not_is_named_once() {
-        let entries = json!([{"find": {}, "rewrite": []}, {"find": {}, "rewrite": []}]);
-        let es = json!({"kind": "ExternalSecret", "spec": {"target": {"template": {}}, "dataFrom": entries}});
-        assert_eq!(missing(&case(es)), ["target.template", "dataFrom.rewrite"]);
-        let store = json!({"kind": "SecretStore", "spec": {"provider": {"kubernetes": {}}}});
-        assert_eq!(missing(&case(store)), ["the kubernetes store"]);
+        let entries = json!([{"sourceRef": {"generatorRef": {}}}, {"sourceRef": {"generatorRef": {}}}]);
+        let es = json!({"kind": "ExternalSecret", "spec": {"target": {"manifest": {}}, "dataFrom": entries}});
+        assert_eq!(missing(&case(es)), ["target.manifest", "generators"]);
+        assert_eq!(missing(&case(json!({"kind": "PushSecret"}))), ["PushSecrets"]);
     }
 }

@@ -7,7 +7,7 @@ const KUBERNETES: [&str; 6] = ["kube", "kube-client", "kube-core", "kube-runtime
 /// Crates that are a client of one store or of HTTP.
 fn is_sdk(name: &str) -> bool {
     let prefixes = ["aws-", "azure_", "google-cloud-", "vaultrs", "reqwest", "hyper", "tonic"];
-    prefixes.iter().any(|prefix| name.starts_with(prefix))
+    prefixes.iter().any(|prefix| name.starts_with(prefix)) && !name.starts_with("aws-lc") // that is the TLS library
 }
 
 #[test]
