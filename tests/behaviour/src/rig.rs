@@ -390,7 +390,7 @@ impl Drop for Rig {
             (true, _) => {}
             (false, true) => {
                 let log = self.log();
-                let tail: Vec<&str> = log.lines().rev().take(40).collect();
+                let tail: Vec<&str> = log.lines().rev().take(120).collect();
                 let tail: Vec<&str> = tail.into_iter().rev().collect();
                 let _ = std::io::Write::write_all(
                     &mut std::io::stderr(),
