@@ -90,6 +90,7 @@ fn pure_stages_stay_pure() {
         "src/controller/world.rs",
         "src/sync/decode.rs",
         "src/sync/desired.rs",
+        "src/sync/fields.rs",
         "src/sync/outcome.rs",
         "src/sync/plan.rs",
         "src/sync/property.rs",
