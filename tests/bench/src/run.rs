@@ -13,8 +13,9 @@ use crate::subject::Subject;
 use crate::watch::Watch;
 use crate::{bare, usage};
 
-/// After the last Secret, status times and events may still be on their way.
+/// After the last Secret, statuses and events may still be on their way: a phase ends when nothing came for so long.
 const SETTLE: Duration = Duration::from_secs(3);
+const LONGEST_SETTLE: Duration = Duration::from_secs(60);
 
 /// How long everything may take at most, beside the interval.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -116,16 +117,23 @@ impl Run {
 
     /// The end of a phase, which was `ready` some moments ago.
     async fn end(&mut self, name: &str, before: Before, ready: Option<Instant>) -> Result<Phase> {
-        if ready.is_some() {
+        let end = Instant::now();
+        let mut requests = Requests::read(&self.bed.client()).await?.since(&before.requests);
+        while ready.is_some() && end.elapsed() < LONGEST_SETTLE {
             tokio::time::sleep(SETTLE).await;
+            let later = Requests::read(&self.bed.client()).await?.since(&before.requests);
+            let is_quiet = later.of_operators() == requests.of_operators();
+            requests = later;
+            if is_quiet {
+                break;
+            }
         }
         self.subject.check()?;
         let id = self.subject.id();
-        let requests = Requests::read(&self.bed.client()).await?.since(&before.requests);
         let counts = self.double.counts();
         Ok(Phase {
             name: name.to_owned(),
-            seconds: ready.unwrap_or_else(Instant::now).duration_since(before.at).as_secs_f64(),
+            seconds: ready.unwrap_or(end).duration_since(before.at).as_secs_f64(),
             keys_read: counts.keys(),
             store_calls: counts.by_action(),
             api_requests: requests.of_operators(),
