@@ -53,10 +53,14 @@ impl Engine {
     fn render(&self, name: &str, text: &str, keep: Keep, data: &Data, now: Timestamp) -> Result<SecretBytes, String> {
         let template = match keep {
             Keep::Nothing => Arc::new(self.parse(name, text)?),
-            Keep::Parsed => match self.lock().get(text).cloned() {
-                Some(template) => template,
-                None => self.keep(text, Arc::new(self.parse(name, text)?)),
-            },
+            Keep::Parsed => {
+                // Apart from the match: the lock must be let go before the template is put in.
+                let known = self.lock().get(text).cloned();
+                match known {
+                    Some(template) => template,
+                    None => self.keep(text, Arc::new(self.parse(name, text)?)),
+                }
+            }
         };
         let strings = data.iter().map(|(key, value)| (key.as_str(), value.expose()));
         let rendered = with_env(now, |env| template.render_strings(strings, env));
