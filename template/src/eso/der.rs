@@ -60,13 +60,6 @@ impl<'d> Reader<'d> {
         })
     }
 
-    /// The next element, whatever it is: its tag and content.
-    pub(crate) fn any(&mut self) -> Option<(u8, &'d [u8])> {
-        let (tag, content, rest) = split(self.0)?;
-        self.0 = rest;
-        Some((tag, content))
-    }
-
     pub(crate) fn sequence(&mut self) -> Option<Self> {
         self.take(SEQUENCE).map(Self)
     }

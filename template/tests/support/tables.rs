@@ -132,7 +132,7 @@ fn ordinary(table: &Table, row: &Row, add: &mut impl FnMut(String)) {
     let longest = row.kinds.iter().chain(&row.rest).map(|kind| table.samples[kind].len()).max().unwrap_or(1);
     let rounds = match row.slow {
         true => 2,
-        false => (longest * row.kinds.len().max(1)).clamp(4, 28),
+        false => (longest * row.kinds.len().max(1)).clamp(4, longest.max(28)),
     };
     for round in 0..rounds {
         let arguments = arguments(table, row, round);

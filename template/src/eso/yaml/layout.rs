@@ -1,4 +1,4 @@
-//! From nodes to text, laid out as libyaml's emitter does with unlimited width.
+//! From nodes to text, laid out as libyaml's emitter does.
 
 use zeroize::Zeroizing;
 
@@ -18,6 +18,9 @@ pub(super) enum Node {
 }
 
 const STEP: usize = 2;
+
+/// Text is broken at the first space beyond this column.
+const WIDTH: usize = 80;
 
 /// A key longer than this is written after a question mark.
 const SIMPLE_KEY: usize = 128;
@@ -68,7 +71,7 @@ impl Writer<'_, '_, '_> {
         self.context.fits(self.out.len())?;
         let outer = self.indent;
         match node {
-            Node::Plain(text) => self.plain(text),
+            Node::Plain(text) => self.plain(text, place),
             Node::Text(text) => self.text(text, place),
             Node::List(items) if items.is_empty() => self.empty(b"[", b"]"),
             Node::Map(entries) if entries.is_empty() => self.empty(b"{", b"}"),
@@ -154,12 +157,25 @@ impl Writer<'_, '_, '_> {
         self.column = 0;
     }
 
-    fn plain(&mut self, text: &str) {
+    /// A space may become a line break, if it is one of its own beyond the width and not part of a simple key.
+    fn breaks_here(&self, place: Place, spaces: bool) -> bool {
+        place != Place::Key && !spaces && self.column > WIDTH
+    }
+
+    fn plain(&mut self, text: &str, place: Place) {
         if !self.whitespace {
             self.put(' ');
         }
-        self.out.extend_from_slice(text.as_bytes());
-        self.column += text.len();
+        let mut spaces = false;
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            match c == ' ' && self.breaks_here(place, spaces) && chars.peek() != Some(&' ') {
+                true => self.write_indent(),
+                false => self.put(c),
+            }
+            spaces = c == ' ';
+            self.indention &= spaces;
+        }
         self.whitespace = false;
         self.indention = false;
     }
@@ -167,47 +183,59 @@ impl Writer<'_, '_, '_> {
     fn text(&mut self, text: &str, place: Place) {
         self.increase_indent(true, false);
         match style(text, place == Place::Key) {
-            Style::Plain => self.plain(text),
-            Style::Single => self.single_quoted(text),
-            Style::Double => self.double_quoted(text),
+            Style::Plain => self.plain(text, place),
+            Style::Single => self.single_quoted(text, place),
+            Style::Double => self.double_quoted(text, place),
             Style::Literal => self.literal(text),
         }
     }
 
-    fn single_quoted(&mut self, text: &str) {
+    fn single_quoted(&mut self, text: &str, place: Place) {
         self.indicator(b"'", true, false, false);
-        let mut breaks = false;
-        for c in text.chars() {
-            if is_break(c) {
-                if !breaks && c == '\n' {
-                    self.put_break('\n');
+        let (mut spaces, mut breaks) = (false, false);
+        let mut chars = text.chars().enumerate().peekable();
+        while let Some((at, c)) = chars.next() {
+            match c {
+                ' ' => {
+                    let next = chars.peek().map(|(_, next)| *next);
+                    match at > 0 && next.is_some_and(|next| next != ' ') && self.breaks_here(place, spaces) {
+                        true => self.write_indent(),
+                        false => self.put(c),
+                    }
+                    spaces = true;
                 }
-                self.put_break(c);
-                self.indention = true;
-                breaks = true;
-                continue;
+                c if is_break(c) => {
+                    if !breaks && c == '\n' {
+                        self.put_break('\n');
+                    }
+                    self.put_break(c);
+                    self.indention = true;
+                    breaks = true;
+                }
+                c => {
+                    if breaks {
+                        self.write_indent();
+                    }
+                    if c == '\'' {
+                        self.put('\'');
+                    }
+                    self.put(c);
+                    self.indention = false;
+                    (spaces, breaks) = (false, false);
+                }
             }
-            // A space keeps the state of the line before it, as libyaml has it.
-            if c != ' ' {
-                if breaks {
-                    self.write_indent();
-                }
-                if c == '\'' {
-                    self.put('\'');
-                }
-                self.indention = false;
-                breaks = false;
-            }
-            self.put(c);
         }
         self.indicator(b"'", false, false, false);
     }
 
-    fn double_quoted(&mut self, text: &str) {
+    fn double_quoted(&mut self, text: &str, place: Place) {
         self.indicator(b"\"", true, false, false);
         // libyaml looks for the mark at the start of the text whichever character it is at.
         let marked = text.starts_with('\u{feff}');
-        for c in text.chars() {
+        let mut spaces = false;
+        let mut chars = text.chars().enumerate().peekable();
+        while let Some((at, c)) = chars.next() {
+            let next = chars.peek().map(|(_, next)| *next);
             match c {
                 '\0' => self.escape("0"),
                 '\x07' => self.escape("a"),
@@ -224,6 +252,12 @@ impl Writer<'_, '_, '_> {
                 '\u{2028}' => self.escape("L"),
                 '\u{2029}' => self.escape("P"),
                 '\u{a0}' if marked => self.escape("_"),
+                ' ' if !marked && at > 0 && next.is_some() && self.breaks_here(place, spaces) => {
+                    self.write_indent();
+                    if next == Some(' ') {
+                        self.put('\\');
+                    }
+                }
                 c if is_printable(c) && !marked => self.put(c),
                 c => match u32::from(c) {
                     code @ 0..=0xff => self.escape(&format!("x{code:02X}")),
@@ -231,6 +265,7 @@ impl Writer<'_, '_, '_> {
                     code => self.escape(&format!("U{code:08X}")),
                 },
             }
+            spaces = c == ' ' && !marked;
         }
         self.indicator(b"\"", false, false, false);
     }

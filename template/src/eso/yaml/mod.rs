@@ -28,7 +28,7 @@ mod layout;
 use crate::{
     env::{Context, Env},
     error::Failure,
-    value::{Map, Str, Type, Value},
+    value::{Map, Str, Value},
 };
 
 /// Maps and lists within each other: more than any document of configuration has, and few enough for the stack.
@@ -38,10 +38,10 @@ pub(super) fn from_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result
     let [Value::Str(text)] = args else { return Err(Failure::new("wants a string")) };
     context.spend(text.len() as u64 / 16)?;
     let problem = match tree::parse(context, text) {
-        Ok(None) => return Ok(Value::Map(Map::nil(&Type::Any))),
+        Ok(None) => return Ok(Value::Map(Map::new())),
         Ok(Some(document)) => match decode::decode(context, &document) {
             Ok(Value::Map(map)) => return Ok(Value::Map(map)),
-            Ok(Value::Nil) => return Ok(Value::Map(Map::nil(&Type::Any))),
+            Ok(Value::Nil) => return Ok(Value::Map(Map::new())),
             Ok(other) => not_a_map(&other),
             Err(problem) => problem,
         },
