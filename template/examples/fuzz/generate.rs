@@ -36,6 +36,7 @@ const LEFT_OUT: &[&str] = &[
     "pemTruststoreToPKCS12Pass",
     "fail",
     "call",
+    "len",
 ];
 
 /// Functions that make much of a large number: they get small ones only, and no more of themselves.
@@ -81,6 +82,9 @@ const FORMATS: &[&str] = &[
     "%6.2v",
     "%#x",
 ];
+
+/// How deep statements nest; templates are defined at the top only.
+const TOP: usize = 3;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -167,7 +171,7 @@ impl Generator {
         self.templates = 0;
         self.loops = 0;
         let count = self.random.random_range(1..6);
-        (0..count).map(|_| self.statement(3)).collect()
+        (0..count).map(|_| self.statement(TOP)).collect()
     }
 
     fn chance(&mut self, percent: u32) -> bool {
@@ -203,14 +207,15 @@ impl Generator {
             0..=2 => self.rarity(),
             0..=44 => self.print(),
             45..=52 => self
-                .pick(&["text ", " \n ", "{", "}} ", "é", "-", "\t", "{{/* note */}}", "{{- /* n */ -}}"])
+                .pick(&["text ", " \n ", "{ ", "}} ", "é", "-", "\t", "{{/* note */}}", "{{- /* n */ -}}"])
                 .to_owned(),
             53..=62 => self.declare(),
             63..=66 => self.assign(),
             67..=76 => self.condition("if", depth),
             77..=82 => self.condition("with", depth),
             83..=92 => self.range(depth),
-            93..=95 => self.define(depth),
+            93..=95 if depth == TOP => self.define(depth),
+            93..=95 => self.print(),
             96 if self.loops > 0 => {
                 let word = self.pick(&["break", "continue"]);
                 self.action(word)
@@ -314,7 +319,7 @@ impl Generator {
         if self.chance(25) {
             let kind = self.kind();
             let value = self.expression(kind, 2);
-            let word = if self.chance(80) { word } else { "if" };
+            let word = if self.chance(98) { word } else { "if" };
             text += &(self.action(&format!("else {word} {value}")) + &self.body(depth - 1));
         }
         if self.chance(50) {
@@ -397,6 +402,11 @@ impl Generator {
         match depth {
             0 => self.literal(kind),
             _ if self.chance(20) => self.literal(kind),
+            // The length of what has one.
+            _ if kind == Kind::Int && self.chance(20) => {
+                let of = *[Kind::Text, Kind::List, Kind::Dict].choose(&mut self.random).expect("there are some");
+                format!("(len {})", self.expression(of, depth - 1))
+            }
             _ => self.call(kind, depth).unwrap_or_else(|| self.literal(kind)),
         }
     }

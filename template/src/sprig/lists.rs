@@ -233,6 +233,8 @@ fn to_strings(context: &mut Context<'_, '_>, value: &Value) -> Result<List, Fail
 
 fn sort_alpha(context: &mut Context<'_, '_>, value: &Value) -> Result<List, Failure> {
     match value {
+        // What is sorted then is the nil slice itself.
+        Value::List(list) if list.is_nil() && *list.elem() == Type::String => Ok(list.clone()),
         Value::List(list) => {
             let mut texts = strslice(context, value)?;
             texts.sort_unstable();
