@@ -65,6 +65,12 @@ pub struct Run {
     /// Address of /metrics
     #[arg(long, default_value = ":8080", value_name = "HOST:PORT", value_parser = address)]
     pub metrics_addr: SocketAddr,
+    /// Serve /metrics with TLS only: not built yet, so that it is not served at all
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub metrics_secure: bool,
+    /// Serve /metrics only to those whom the API server knows: not built yet, so that it is not served at all
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub metrics_auth: bool,
     /// Address of /healthz and /readyz
     #[arg(long, default_value = ":8082", value_name = "HOST:PORT", value_parser = address)]
     pub live_addr: SocketAddr,
@@ -192,6 +198,30 @@ pub struct Accepted {
     /// /metrics speaks HTTP/1.1
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_http2: Option<bool>,
+    /// this store is not built yet
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub experimental_enable_doppler_oidc_cache: Option<bool>,
+    /// this store is not built yet
+    #[arg(long, value_name = "N")]
+    pub experimental_doppler_oidc_cache_size: Option<u64>,
+    /// this store is not built yet
+    #[arg(long, value_name = "N")]
+    pub doppler_etag_cache_size: Option<u64>,
+    /// this store is not built yet
+    #[arg(long, value_name = "N")]
+    pub mysterybox_tokens_cache_size: Option<u64>,
+    /// this store is not built yet
+    #[arg(long, value_name = "N")]
+    pub mysterybox_connections_cache_size: Option<u64>,
+    /// /metrics is served without TLS, or not at all
+    #[arg(long, value_name = "DIR")]
+    pub metrics_cert_dir: Option<String>,
+    /// /metrics is served without TLS, or not at all
+    #[arg(long, value_name = "FILE")]
+    pub metrics_cert_name: Option<String>,
+    /// /metrics is served without TLS, or not at all
+    #[arg(long, value_name = "FILE")]
+    pub metrics_key_name: Option<String>,
 }
 
 impl Accepted {
@@ -217,6 +247,14 @@ impl Accepted {
             (self.unsafe_allow_generic_targets.is_some(), "--unsafe-allow-generic-targets"),
             (self.enable_extended_metric_labels.is_some(), "--enable-extended-metric-labels"),
             (self.enable_http2.is_some(), "--enable-http2"),
+            (self.experimental_enable_doppler_oidc_cache.is_some(), "--experimental-enable-doppler-oidc-cache"),
+            (self.experimental_doppler_oidc_cache_size.is_some(), "--experimental-doppler-oidc-cache-size"),
+            (self.doppler_etag_cache_size.is_some(), "--doppler-etag-cache-size"),
+            (self.mysterybox_tokens_cache_size.is_some(), "--mysterybox-tokens-cache-size"),
+            (self.mysterybox_connections_cache_size.is_some(), "--mysterybox-connections-cache-size"),
+            (self.metrics_cert_dir.is_some(), "--metrics-cert-dir"),
+            (self.metrics_cert_name.is_some(), "--metrics-cert-name"),
+            (self.metrics_key_name.is_some(), "--metrics-key-name"),
         ];
         all.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect()
     }

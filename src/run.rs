@@ -36,7 +36,11 @@ pub async fn run(args: Run) -> Result<(), String> {
     }
     let client = client(&args).await?;
     let health = server::bind(args.live_addr, "--live-addr").await?;
-    let exposition = server::bind(args.metrics_addr, "--metrics-addr").await?;
+    // Who asks for protection that is not built gets no metrics rather than open ones.
+    let exposition = match args.metrics_secure || args.metrics_auth {
+        true => None,
+        false => Some(server::bind(args.metrics_addr, "--metrics-addr").await?),
+    };
     let mut term = signal(SignalKind::terminate()).map_err(|_| "can't listen for SIGTERM".to_owned())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| "can't listen for SIGINT".to_owned())?;
     let (stop, stopping) = watch::channel(false);
@@ -69,7 +73,15 @@ pub async fn run(args: Run) -> Result<(), String> {
     // Standing by is ready too: a replica that waits for the Lease must not fail a rollout.
     let (ready, readiness) = watch::channel(election.is_some());
     tokio::spawn(server::health(health, readiness));
-    tokio::spawn(server::metrics(exposition, metrics.clone()));
+    match exposition {
+        Some(exposition) => {
+            if let Ok(address) = exposition.local_addr() {
+                tracing::info!(%address, "serving metrics");
+            }
+            tokio::spawn(server::metrics(exposition, metrics.clone()));
+        }
+        None => tracing::warn!("metrics are not served: --metrics-secure and --metrics-auth are not built yet"),
+    }
 
     let mut leadership = match &election {
         None => None,

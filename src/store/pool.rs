@@ -15,7 +15,7 @@ use super::fetcher::{Fetcher, Planning, PlanningGuard};
 use super::{Store, StoreId, registry};
 
 /// How long one call of a provider may take, reading and checking alike.
-const CALL_TIMEOUT: Duration = Duration::from_secs(45);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most that a store may ask for in `retrySettings`: one refresh must end before long.
 const MOST_RETRIES: i32 = 10;

@@ -19,6 +19,7 @@ pub mod rewrite;
 pub mod schedule;
 pub mod sources;
 pub mod template;
+pub mod windows;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -15,7 +15,7 @@ use keyferry_provider_core::{Key, Query};
 use regex::Regex;
 
 use super::outcome::{Failure, Retry, headline};
-use super::schedule;
+use super::{schedule, windows};
 use crate::hash::StringMap;
 use crate::store::credentials::{Dependency, Kind};
 use crate::store::{Store, StoreId};
@@ -323,9 +323,6 @@ fn unsupported(es: &ExternalSecret) -> Vec<String> {
     if es.spec.target.manifest.is_some() {
         features.push("spec.target.manifest".to_owned());
     }
-    if es.spec.sync_windows.is_some() {
-        features.push("spec.syncWindows".to_owned());
-    }
     for (n, entry) in es.spec.data_from.iter().enumerate() {
         if entry.source_ref.as_ref().is_some_and(|source| source.generator_ref.is_some()) {
             features.push(format!("spec.dataFrom[{n}].sourceRef.generatorRef"));
@@ -369,7 +366,16 @@ fn due(facts: &Facts<'_>) -> Due {
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(interval)) => {
             let at = schedule::due(facts.es, last.at, interval);
             let at = if at < facts.started { at.max(facts.overdue_until) } else { at };
-            if at <= facts.now { Due::Now } else { Due::At(at) }
+            match (at <= facts.now, &facts.es.spec.sync_windows) {
+                (false, _) => Due::At(at),
+                (true, None) => Due::Now,
+                // They restrain nothing but refreshes by time.
+                (true, Some(windows)) => match windows::opening(windows, facts.now) {
+                    Some(opening) if opening <= facts.now => Due::Now,
+                    Some(opening) => Due::At(opening),
+                    None => Due::Never,
+                },
+            }
         }
     }
 }
@@ -619,6 +625,26 @@ mod tests {
     }
 
     #[test]
+    fn windows_restrain_refreshes_by_time_and_nothing_else() {
+        // Day ten is the eleventh of January 1970; it begins at midnight.
+        let window = |kind: &str, schedule: &str| {
+            Case::new(json!({
+                "refreshInterval": "1h",
+                "syncWindows": {"kind": kind, "windows": [{"schedule": schedule, "duration": "2h"}]},
+            }))
+        };
+        let closed = || window("allow", "0 6 * * *");
+        assert_eq!(closed().synced(3600, "now").word(), "wait 21600");
+        assert_eq!(closed().synced(600, "now").word(), WAITS);
+        assert_eq!(closed().word(), "fetch 1", "the first sync");
+        assert_eq!(closed().synced(3600, "before").word(), "fetch 1", "a changed spec");
+        assert_eq!(closed().synced(3600, "now").target(Target::Drifted).word(), "fetch 1", "an edited target");
+        assert_eq!(window("allow", "0 22 * * *").synced(3600, "now").word(), "fetch 1", "open to the last moment");
+        assert_eq!(window("deny", "0 23 * * *").synced(3600, "now").word(), "wait 3600");
+        assert_eq!(window("allow", "@every 6h").synced(3600, "now").word(), "wait");
+    }
+
+    #[test]
     fn drift_is_repaired_whatever_the_refresh_policy() {
         for spec in [
             json!({"refreshInterval": "1h"}),
@@ -694,7 +720,7 @@ mod tests {
             (json!({"secretStoreRef": {"name": "s", "kind": "Shop"}}), "has kind \"Shop\""),
             (json!({"refreshPolicy": "Sometimes"}), "use one of Periodic, CreatedOnce, OnChange"),
             (json!({"refreshInterval": "soon"}), "\"soon\" is not a duration"),
-            (json!({"syncWindows": {"kind": "allow"}}), "not supported by this version of keyferry: spec.syncWindows"),
+            (json!({"target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}}), "spec.target.manifest"),
         ] {
             let word = Case::new(spec.clone()).word();
             assert!(word.starts_with("refuse") && word.contains(cause), "{spec}: {word}");

@@ -21,7 +21,11 @@ impl Subject {
     /// for them.
     pub fn start(testbed: &Testbed, double: &Double, command: Option<&str>, args: &[&str]) -> Result<Self> {
         let (metrics, health) = (Operator::free_port()?, Operator::free_port()?);
-        let kubeconfig = testbed.kubeconfig();
+        // Peers bring rights of their own; ours runs with what its chart grants.
+        let kubeconfig = match command {
+            Some(_) => testbed.kubeconfig(),
+            None => testbed.operator_kubeconfig()?,
+        };
         let builder = match command {
             // With exec, so that the process that is measured is the operator and not a shell.
             Some(command) => Operator::builder().program("/bin/sh").args(["-c", &format!("exec {command}")]),
@@ -65,6 +69,11 @@ impl Subject {
     /// All that it wrote.
     pub fn log(&self) -> String {
         self.operator.log().unwrap_or_default()
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill(mut self) {
+        self.operator.kill9();
     }
 
     /// Asks it to end, and waits until it has.

@@ -40,6 +40,50 @@ pub struct Seen {
     pub ready: HashMap<Name, Ready>,
     /// What Secrets hold.
     pub data: HashMap<Name, BTreeMap<String, Vec<u8>>>,
+    /// What became of Secrets so far.
+    pub history: History,
+}
+
+/// What must never be is kept, and how often Secrets were written.
+#[derive(Default)]
+pub struct History {
+    /// UID and resource version of the last version seen.
+    last: HashMap<Name, (String, String)>,
+    /// How many versions of each were seen.
+    pub versions: HashMap<Name, usize>,
+    /// A Secret that was deleted, made anew, or written without a change, or that lost a key.
+    pub faults: Vec<String>,
+}
+
+impl History {
+    /// Takes a version that comes after one that held `before`, if there was one.
+    fn saw(&mut self, name: &Name, secret: &Secret, before: Option<&BTreeMap<String, Vec<u8>>>) {
+        let metadata = &secret.metadata;
+        let now = (metadata.uid.clone().unwrap_or_default(), metadata.resource_version.clone().unwrap_or_default());
+        let Some((uid, version)) = self.last.insert(name.clone(), now.clone()) else {
+            _ = self.versions.insert(name.clone(), 1);
+            return;
+        };
+        // A watch that begins anew shows what it showed before.
+        if version == now.1 {
+            return;
+        }
+        *self.versions.entry(name.clone()).or_default() += 1;
+        let empty = BTreeMap::new();
+        let (before, data) = (before.unwrap_or(&empty), secret.data.as_ref());
+        let has = |key: &String| data.is_some_and(|data| data.contains_key(key));
+        let is_same = |(key, value): (&String, &Vec<u8>)| data.and_then(|d| d.get(key)).is_some_and(|is| is.0 == *value);
+        let fault = if uid != now.0 {
+            "was made anew"
+        } else if !before.keys().all(has) {
+            "lost a key"
+        } else if before.len() == data.map_or(0, BTreeMap::len) && before.iter().all(is_same) {
+            "was written without a change"
+        } else {
+            return;
+        };
+        self.faults.push(format!("{}/{} {fault}", name.0, name.1));
+    }
 }
 
 /// The watches; they end with this.
@@ -151,12 +195,17 @@ async fn follow_all<K>(
 ) {
     let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
+        // It begins anew by itself, and at once: without a pause it would spin while the API server is away, and could
+        // not even be cancelled.
+        if event.is_err() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        }
         let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
         match event {
             Ok(Event::Apply(object) | Event::InitApply(object)) => take(&mut seen, object, true),
             Ok(Event::Delete(object)) => take(&mut seen, object, false),
             Ok(Event::InitDone) => listed.add_permits(1),
-            // It begins anew by itself.
             Ok(Event::Init) | Err(_) => {}
         }
         news.notify_waiters();
@@ -182,10 +231,14 @@ fn take_secret(seen: &mut Seen, secret: Secret, is_there: bool) {
     let name = name_of(&secret.metadata);
     match is_there {
         true => {
+            seen.history.saw(&name, &secret, seen.data.get(&name));
             let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
             seen.data.insert(name, data.collect());
         }
-        false => _ = seen.data.remove(&name),
+        false => {
+            seen.data.remove(&name);
+            seen.history.faults.push(format!("{}/{} was deleted", name.0, name.1));
+        }
     }
 }
 

@@ -14,7 +14,6 @@ struct Feature {
 
 const NOT_BUILT_YET: &[Feature] = &[
     Feature { name: "target.manifest", used_by: |object| target(object, "manifest") },
-    Feature { name: "syncWindows", used_by: |object| object.pointer("/spec/syncWindows").is_some() },
     // The peer's fake store converts the names it finds before they are rewritten; no other store does.
     Feature {
         name: "rewrite by regexp of what is found",

@@ -35,7 +35,9 @@ impl Changes {
                         Ok(Event::Apply(object) | Event::InitApply(object) | Event::Delete(object)) => {
                             changes.note(&object)
                         }
-                        Ok(Event::Init | Event::InitDone) | Err(_) => {}
+                        Ok(Event::Init | Event::InitDone) => {}
+                        // Without a pause it would spin while the API server is away.
+                        Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
                     }
                 }
             });

@@ -201,6 +201,6 @@ mod tests {
     fn keys_sort_as_people_count() {
         let mut keys = ["a10", "a9", "b", "10", "9", "A", "_", ""];
         keys.sort_by(|a, b| natural(a, b));
-        assert_eq!(keys, ["", "9", "10", "_", "A", "a9", "a10", "b"]);
+        assert_eq!(keys, ["", "_", "9", "10", "A", "a9", "a10", "b"]);
     }
 }

@@ -3,13 +3,10 @@
 //! Both engines descend from RE2 and find the same matches. The syntax differs in details, so patterns are read here
 //! ([`parse`], [`class`]) and handed over as trees.
 
-use regex_automata::{
-    Input,
-    meta::{BuildError, Config, Regex},
-    util::captures::Captures,
-};
+use regex_automata::util::captures::Captures;
 use zeroize::Zeroizing;
 
+use self::search::Searcher;
 use super::{args::function, growth::appended};
 use crate::{
     env::Context,
@@ -22,6 +19,8 @@ use crate::{
 mod class;
 
 mod parse;
+
+mod search;
 
 /// Functions on regular expressions. Those without `must` report a wrong pattern too, but for `regexMatch`.
 pub(super) const FUNCTIONS: &[Function] = &[
@@ -47,7 +46,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 /// A compiled pattern.
 struct Pattern {
-    regex: Regex,
+    searcher: Searcher,
     /// The names of the groups, empty for those without one; the first is the whole match.
     groups: Vec<String>,
 }
@@ -55,16 +54,11 @@ struct Pattern {
 impl Pattern {
     fn compile(context: &mut Context<'_, '_>, pattern: &[u8]) -> Result<Self, Failure> {
         context.spend(16 + pattern.len() as u64)?;
-        let limit = context.limits().regex_bytes;
-        let too_large = || Failure::limit(Limit::RegexSize, limit as u64);
         let parsed = parse::parse(pattern).map_err(|wrong| match wrong {
             parse::Wrong::Syntax(complaint) => Failure::new(format!("error parsing regexp: {complaint}")),
-            parse::Wrong::TooLarge => too_large(),
+            parse::Wrong::TooLarge => Failure::limit(Limit::RegexSize, context.limits().regex_bytes as u64),
         })?;
-        let config = Config::new().nfa_size_limit(Some(limit)).onepass_size_limit(Some(limit));
-        let regex = Regex::builder().configure(config).build_from_hir(&parsed.hir);
-        let refused = |_: BuildError| too_large();
-        Ok(Self { regex: regex.map_err(refused)?, groups: parsed.groups })
+        Ok(Self { searcher: Searcher::new(context, parsed.hir)?, groups: parsed.groups })
     }
 }
 
@@ -118,40 +112,22 @@ impl<'a> Haystack<'a> {
     }
 }
 
-/// Searches from a place on and pays for it.
-fn search(
-    context: &mut Context<'_, '_>,
-    pattern: &Pattern,
-    haystack: &Haystack<'_>,
-    from: usize,
-    captures: &mut Captures,
-) -> Result<Option<(usize, usize)>, Failure> {
-    let text = haystack.text();
-    pattern.regex.search_captures(&Input::new(text).span(from..text.len()), captures);
-    let found = captures.get_match().map(|found| (found.start(), found.end()));
-    let looked_at = found.map_or(text.len(), |(_, end)| end) - from;
-    context.spend(1 + looked_at as u64 / 16)?;
-    Ok(found)
-}
-
 fn matches(context: &mut Context<'_, '_>, pattern: &Str, text: &Str) -> Result<bool, Failure> {
-    let pattern = Pattern::compile(context, pattern)?;
-    context.spend(text.len() as u64 / 16)?;
-    Ok(pattern.regex.is_match(Haystack::new(text).text()))
+    let mut pattern = Pattern::compile(context, pattern)?;
+    pattern.searcher.is_match(context, Haystack::new(text).text())
 }
 
 fn find(context: &mut Context<'_, '_>, pattern: &Str, text: &Str) -> Result<Str, Failure> {
-    let pattern = Pattern::compile(context, pattern)?;
-    context.spend(text.len() as u64 / 16)?;
+    let mut pattern = Pattern::compile(context, pattern)?;
     let haystack = Haystack::new(text);
-    let found = pattern.regex.find(haystack.text());
-    Ok(found.map_or(&[][..], |found| haystack.part(found.start(), found.end())).into())
+    let found = pattern.searcher.find(context, haystack.text(), 0)?;
+    Ok(found.map_or(&[][..], |(start, end)| haystack.part(start, end)).into())
 }
 
 /// Where the pattern matches, at most so often. A match of nothing right behind another match is none.
 fn all_matches(
     context: &mut Context<'_, '_>,
-    pattern: &Pattern,
+    pattern: &mut Pattern,
     haystack: &Haystack<'_>,
     most: i64,
 ) -> Result<Vec<(usize, usize)>, Failure> {
@@ -160,9 +136,8 @@ fn all_matches(
     let mut found = Vec::new();
     let mut last_end = None;
     let mut from = 0;
-    let mut captures = Captures::matches(pattern.regex.group_info().clone());
     while from <= text.len() && found.len() < most {
-        let Some((start, end)) = search(context, pattern, haystack, from, &mut captures)? else { break };
+        let Some((start, end)) = pattern.searcher.find(context, text, from)? else { break };
         let behind_another = end == from && last_end == Some(start);
         from = match end == from {
             true => end + decode(&text[from..]).1.max(1),
@@ -180,9 +155,9 @@ fn all_matches(
 fn find_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64) -> Result<List, Failure> {
     /// Go makes room for so many.
     const ROOM: usize = 10;
-    let pattern = Pattern::compile(context, pattern)?;
+    let mut pattern = Pattern::compile(context, pattern)?;
     let haystack = Haystack::new(text);
-    let found = all_matches(context, &pattern, &haystack, most)?;
+    let found = all_matches(context, &mut pattern, &haystack, most)?;
     Ok(match found.is_empty() {
         true => List::nil(&Type::String),
         false => {
@@ -194,14 +169,14 @@ fn find_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64)
 
 fn split(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64) -> Result<List, Failure> {
     let has_pattern = !pattern.is_empty();
-    let pattern = Pattern::compile(context, pattern)?;
+    let mut pattern = Pattern::compile(context, pattern)?;
     match most {
         0 => return Ok(List::nil(&Type::String)),
         _ if has_pattern && text.is_empty() => return Ok(List::typed(&Type::String, vec![Value::str("")])),
         _ => {}
     }
     let haystack = Haystack::new(text);
-    let found = all_matches(context, &pattern, &haystack, most)?;
+    let found = all_matches(context, &mut pattern, &haystack, most)?;
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let mut parts = Vec::new();
     let (mut from, mut to) = (0, 0);
@@ -226,18 +201,18 @@ fn split(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64) ->
 /// Replaces each match by what `replacement` makes of it.
 fn replace(
     context: &mut Context<'_, '_>,
-    pattern: &Pattern,
+    searcher: &mut Searcher,
     text: &Str,
     replacement: impl Fn(&Haystack<'_>, &Captures, &mut Vec<u8>),
 ) -> Result<Str, Failure> {
     let haystack = Haystack::new(text);
     let whole = haystack.text().len();
-    let mut captures = pattern.regex.create_captures();
+    let mut captures = searcher.captures();
     let mut out = Vec::new();
     let (mut done, mut from) = (0, 0);
     let mut any = false;
     while from <= whole {
-        let Some((start, end)) = search(context, pattern, &haystack, from, &mut captures)? else { break };
+        let Some((start, end)) = searcher.find_groups(context, haystack.text(), from, &mut captures)? else { break };
         any = true;
         out.extend_from_slice(haystack.part(done, start));
         // Nothing right behind another match is not replaced once more.
@@ -262,15 +237,15 @@ fn replace(
 }
 
 fn replace_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, by: &Str) -> Result<Str, Failure> {
-    let pattern = Pattern::compile(context, pattern)?;
-    replace(context, &pattern, text, |_, _, out| out.extend_from_slice(by))
+    let mut pattern = Pattern::compile(context, pattern)?;
+    replace(context, &mut pattern.searcher, text, |_, _, out| out.extend_from_slice(by))
 }
 
 fn expand_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, by: &Str) -> Result<Str, Failure> {
-    let pattern = Pattern::compile(context, pattern)?;
+    let mut pattern = Pattern::compile(context, pattern)?;
     let parts = template(by, &pattern.groups);
     context.spend(parts.len() as u64)?;
-    replace(context, &pattern, text, |haystack, captures, out| {
+    replace(context, &mut pattern.searcher, text, |haystack, captures, out| {
         for part in &parts {
             match part {
                 Part::Text(text) => out.extend_from_slice(text),

@@ -54,6 +54,10 @@ fn follow(rig: &Rig) -> Arc<Mutex<History>> {
     tokio::spawn(async move {
         let mut events = watcher(secrets, targets).boxed();
         while let Some(event) = events.next().await {
+            if event.is_err() {
+                // Without a pause it would spin when the API server goes, and could not be cancelled.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
             let mut seen = seen.lock().unwrap();
             match event {
                 Ok(Event::Apply(secret) | Event::InitApply(secret)) => seen.saw(&secret),

@@ -13,6 +13,7 @@ mod stage;
 
 mod bad_keys;
 mod economy;
+mod faults;
 mod freshness;
 mod no_batch;
 mod pace;
@@ -30,6 +31,10 @@ const TESTS: &[Test] = &[
     ("bad_keys::four_of_a_hundred_fail_alone_and_say_why", || Box::pin(bad_keys::test())),
     ("no_batch::secrets_are_read_singly_where_iam_knows_no_batch", || Box::pin(no_batch::secrets_manager())),
     ("no_batch::parameters_are_read_singly_where_iam_knows_no_batch", || Box::pin(no_batch::parameter_store())),
+    ("faults::a_store_in_trouble_of_every_kind", || Box::pin(faults::store())),
+    ("faults::an_api_server_that_restarts_and_an_etcd_that_pauses", || Box::pin(faults::control_plane())),
+    ("faults::killed_again_and_again", || Box::pin(faults::kills())),
+    ("faults::two_at_once", || Box::pin(faults::two_at_once())),
 ];
 
 fn main() -> ExitCode {

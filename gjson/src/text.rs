@@ -1,0 +1,176 @@
+//! Strings of JSON, taken out of their quotes and put back.
+
+use crate::buf::Buf;
+
+/// What is between the quotes.
+pub(crate) fn inner(raw: &[u8], closed: bool) -> &[u8] {
+    let end = raw.len() - usize::from(closed);
+    raw.get(1..end).unwrap_or_default()
+}
+
+/// Resolves the escapes. What is broken ends the text: an unknown escape, a control character, a `\u` cut short.
+pub(crate) fn unescape(text: &[u8]) -> Buf {
+    let mut out = Buf::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        match byte {
+            0..b' ' => break,
+            b'\\' => {
+                let Some((&escape, tail)) = rest.split_first() else { break };
+                rest = tail;
+                let plain = match escape {
+                    b'\\' | b'/' | b'"' => escape,
+                    b'b' => 0x08,
+                    b'f' => 0x0c,
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'u' if rest.len() >= 4 => {
+                        let (c, tail) = unicode(rest);
+                        rest = tail;
+                        out.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
+                        continue;
+                    }
+                    _ => break,
+                };
+                out.push(plain);
+            }
+            _ => out.push(byte),
+        }
+    }
+    out
+}
+
+/// Reads what follows a `\u`. Any surrogate takes a second `\u` with it, and both are U+FFFD where they are no pair.
+fn unicode(text: &[u8]) -> (char, &[u8]) {
+    let first = hex4(&text[..4]);
+    let rest = &text[4..];
+    if !(0xd800..0xe000).contains(&first) {
+        return (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest);
+    }
+    let Some(second) = rest.strip_prefix(b"\\u").and_then(|rest| rest.get(..4)) else {
+        return (char::REPLACEMENT_CHARACTER, rest);
+    };
+    let second = hex4(second);
+    let pair = (first < 0xdc00 && (0xdc00..0xe000).contains(&second))
+        .then(|| 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00));
+    (pair.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER), &rest[6..])
+}
+
+/// Four hexadecimal digits; zero where one isn't.
+fn hex4(digits: &[u8]) -> u32 {
+    digits
+        .iter()
+        .try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?))
+        .unwrap_or_default()
+}
+
+/// Appends `text` as a JSON string, `<`, `>` and `&` as escapes.
+pub(crate) fn quote(text: &[u8], out: &mut Buf) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    out.push(b'"');
+    let mut rest = text;
+    while let Some(&byte) = rest.first() {
+        let mut size = 1;
+        match byte {
+            b'"' | b'\\' => out.extend(&[b'\\', byte]),
+            0x08 => out.extend(b"\\b"),
+            0x0c => out.extend(b"\\f"),
+            b'\n' => out.extend(b"\\n"),
+            b'\r' => out.extend(b"\\r"),
+            b'\t' => out.extend(b"\\t"),
+            0..b' ' | b'<' | b'>' | b'&' => {
+                out.extend(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+            0x80.. => {
+                let (c, n) = first_char(rest);
+                size = n;
+                match c {
+                    None => out.extend(b"\\ufffd"),
+                    Some('\u{2028}') => out.extend(b"\\u2028"),
+                    Some('\u{2029}') => out.extend(b"\\u2029"),
+                    Some(_) => out.extend(&rest[..size]),
+                }
+            }
+            _ => out.push(byte),
+        }
+        rest = &rest[size..];
+    }
+    out.push(b'"');
+}
+
+/// The first character and its size; `None` with size 1 where the bytes are no UTF-8. Of nothing, size 0.
+pub(crate) fn first_char(text: &[u8]) -> (Option<char>, usize) {
+    let size = match text.first() {
+        None => return (None, 0),
+        Some(0..0x80) => 1,
+        Some(0..0xe0) => 2,
+        Some(0..0xf0) => 3,
+        Some(_) => 4,
+    };
+    let c = text.get(..size).and_then(|head| std::str::from_utf8(head).ok()).and_then(|head| head.chars().next());
+    (c, if c.is_some() { size } else { 1 })
+}
+
+/// The last character and its size, likewise.
+pub(crate) fn last_char(text: &[u8]) -> (Option<char>, usize) {
+    if text.is_empty() {
+        return (None, 0);
+    }
+    for size in 1..=text.len().min(4) {
+        let tail = &text[text.len() - size..];
+        if tail[0] & 0xc0 != 0x80 {
+            let (c, read) = first_char(tail);
+            return if read == size { (c, size) } else { (None, 1) };
+        }
+    }
+    (None, 1)
+}
+
+/// Cuts blanks and control characters off both ends.
+pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
+    while let [0..=b' ', rest @ ..] = text {
+        text = rest;
+    }
+    while let [rest @ .., 0..=b' '] = text {
+        text = rest;
+    }
+    text
+}
+
+/// Cuts white space off both ends, as Unicode sees it.
+pub(crate) fn trim_space(mut text: &[u8]) -> &[u8] {
+    while let (Some(c), size) = first_char(text) {
+        match c.is_whitespace() {
+            true => text = &text[size..],
+            false => break,
+        }
+    }
+    while let (Some(c), size) = last_char(text) {
+        match c.is_whitespace() {
+            true => text = &text[..text.len() - size],
+            false => break,
+        }
+    }
+    text
+}
+
+/// Takes the outer brackets off: the first byte and, whatever it is, the last.
+pub(crate) fn unwrap(text: &[u8]) -> &[u8] {
+    match trim(text) {
+        [b'[' | b'{', inside @ .., _] => inside,
+        other => other,
+    }
+}
+
+/// Go's `ParseBool` of the text in small letters.
+pub(crate) fn parse_bool(text: &[u8]) -> Option<bool> {
+    match text {
+        b"1" | b"t" | b"T" => Some(true),
+        b"0" | b"f" | b"F" => Some(false),
+        _ if text.eq_ignore_ascii_case(b"true") => Some(true),
+        _ if text.eq_ignore_ascii_case(b"false") => Some(false),
+        _ => None,
+    }
+}

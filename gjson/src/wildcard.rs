@@ -1,0 +1,117 @@
+//! Patterns with `*` for any characters, `?` for one, and `\` before what stands for itself.
+
+use crate::{
+    eval::{Budget, TooComplex},
+    text::{first_char, last_char},
+};
+
+/// How often a star may be tried for each byte of the text, before the pattern counts as not matching.
+const PATIENCE: usize = 10_000;
+
+/// Whether all of `text` matches `pattern`.
+pub(crate) fn matches(text: &[u8], pattern: &[u8], budget: &mut Budget) -> Result<bool, TooComplex> {
+    if pattern == b"*" {
+        return Ok(true);
+    }
+    let mut search = Search { tries: 0, most: text.len().saturating_mul(PATIENCE), budget };
+    Ok(search.run(text, pattern)? == Found::Yes)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    Yes,
+    No,
+    /// The search was given up.
+    Never,
+}
+
+struct Search<'b> {
+    tries: usize,
+    most: usize,
+    budget: &'b mut Budget,
+}
+
+impl Search<'_> {
+    fn run(&mut self, text: &[u8], pattern: &[u8]) -> Result<Found, TooComplex> {
+        self.budget.enter()?;
+        let found = self.search(text, pattern);
+        self.budget.leave();
+        found
+    }
+
+    fn search(&mut self, mut text: &[u8], mut pattern: &[u8]) -> Result<Found, TooComplex> {
+        if self.tries > self.most {
+            return Ok(Found::Never);
+        }
+        self.tries += 1;
+        loop {
+            self.budget.spend(1)?;
+            // What is no UTF-8 equals U+FFFD.
+            let (c, size) = first_char(text);
+            let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+            match pattern.first() {
+                None => return Ok(if text.is_empty() { Found::Yes } else { Found::No }),
+                Some(b'*') => {
+                    while pattern.starts_with(b"**") {
+                        pattern = &pattern[1..];
+                    }
+                    if pattern.len() > 1 {
+                        self.budget.spend(1)?;
+                        match cut_end(text, pattern) {
+                            Some(shorter) => (text, pattern) = shorter,
+                            None => return Ok(Found::No),
+                        }
+                    }
+                    if pattern.len() == 1 {
+                        return Ok(Found::Yes);
+                    }
+                    let found = self.run(text, &pattern[1..])?;
+                    if found != Found::No || text.is_empty() {
+                        return Ok(found);
+                    }
+                    // The star takes one character more.
+                }
+                Some(_) if size == 0 => return Ok(Found::No),
+                Some(b'?') => pattern = &pattern[1..],
+                Some(first) => {
+                    if *first == b'\\' {
+                        pattern = &pattern[1..];
+                    }
+                    match first_char(pattern) {
+                        (_, 0) => return Ok(Found::No),
+                        (wanted, length) if wanted.unwrap_or(char::REPLACEMENT_CHARACTER) == c => {
+                            pattern = &pattern[length..];
+                        }
+                        _ => return Ok(Found::No),
+                    }
+                }
+            }
+            text = text.get(size..).unwrap_or_default();
+        }
+    }
+}
+
+/// Compares backwards what follows the last star of `pattern`, and cuts it off both. `None` where it differs. The
+/// pattern begins with a star.
+fn cut_end<'t, 'p>(mut text: &'t [u8], mut pattern: &'p [u8]) -> Option<(&'t [u8], &'p [u8])> {
+    while !text.is_empty() && pattern.len() > 1 {
+        let (wanted, mut length) = last_char(pattern);
+        let before = &pattern[..pattern.len() - length];
+        let slashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
+        let escaped = slashes % 2 == 1;
+        if escaped {
+            length += 1;
+        }
+        if wanted == Some('*') && !escaped {
+            break;
+        }
+        let (c, size) = last_char(text);
+        let same = wanted.unwrap_or(char::REPLACEMENT_CHARACTER) == c.unwrap_or(char::REPLACEMENT_CHARACTER);
+        if !same && (wanted != Some('?') || escaped) {
+            return None;
+        }
+        text = &text[..text.len() - size];
+        pattern = &pattern[..pattern.len() - length];
+    }
+    Some((text, pattern))
+}
