@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"sort"
+	"strings"
 	"text/template"
 	"time"
 
@@ -40,6 +41,17 @@ func functions(now int64) template.FuncMap {
 		stop(funcs, time.Unix(now, 0))
 	}
 	return funcs
+}
+
+// names are those of the functions, sorted; those of text/template itself are not to be had from it. Its slice is
+// hidden by sprig's.
+func (e *engine) names() []string {
+	names := strings.Fields("and call eq ge gt html index js le len lt ne not or print printf println urlquery")
+	for name := range e.funcs {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	return names
 }
 
 // sprig 3.3.0 takes a name and a password, the copy in ESO the algorithm as well. Both work here.

@@ -2,7 +2,8 @@
 //
 // It reads JSON lines {"template": "...", "data": {"key": "<base64>"}} and answers each, in order, with
 // {"ok": true, "output": "<base64>"} or {"ok": false, "error": "..."}. A line without data uses that of the last line
-// that had some. `oracle bench FILE` measures instead, `oracle fixtures FOLDER` writes test data.
+// that had some. `oracle bench FILE` measures instead, `oracle fixtures FOLDER` writes test data, `oracle names` lists
+// the functions.
 package main
 
 import (
@@ -48,6 +49,10 @@ func main() {
 		err = e.serve(*wait)
 	case "bench":
 		err = e.bench(flag.Arg(1))
+	case "names":
+		for _, name := range e.names() {
+			fmt.Println(name)
+		}
 	case "fixtures":
 		err = fixtures(flag.Arg(1))
 	default:

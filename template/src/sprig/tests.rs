@@ -52,6 +52,8 @@ fn limits_are_named() {
         (r#"{{ split "" (repeat 1000000 "b") }}"#, Limit::ListLength),
         (r#"{{ regexMatch "(\\pL{500}){2}" "b" }}"#, Limit::RegexSize),
         (r#"{{ regexMatch (printf "%s%s" (repeat 400 "(") (repeat 400 ")")) "b" }}"#, Limit::RegexSize),
+        (r#"{{ regexReplaceAll "a.*b|a" (repeat 100000 "a") "x" }}"#, Limit::Steps),
+        (r#"{{ regexReplaceAll "((a|ab|b){1,9}){1,9}c|a" (repeat 2000 "ab") "x" }}"#, Limit::Steps),
         (r#"{{ range until 1000 }}{{ bcrypt "a" }}{{ end }}"#, Limit::Steps),
     ] {
         let limits = Limits { steps: if limit == Limit::Steps { 9_000 } else { 2_000_000 }, ..Limits::default() };

@@ -49,6 +49,12 @@ impl Options {
     }
 }
 
+/// The names of the functions that templates may call in Go, sorted.
+pub fn names() -> Vec<String> {
+    let output = Command::new(program()).arg("names").output().expect("the oracle runs");
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
 /// One line of the protocol.
 pub fn request(template: &str, data: Option<&Data>) -> String {
     let encoded = data.map(|data| {

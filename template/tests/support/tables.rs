@@ -131,7 +131,7 @@ fn call(name: &str, arguments: &[String]) -> String {
 fn ordinary(table: &Table, row: &Row, add: &mut impl FnMut(String)) {
     let longest = row.kinds.iter().chain(&row.rest).map(|kind| table.samples[kind].len()).max().unwrap_or(1);
     let rounds = match row.slow {
-        true => 2,
+        true => 1,
         false => (longest * row.kinds.len().max(1)).clamp(4, longest.max(28)),
     };
     for round in 0..rounds {
@@ -160,7 +160,7 @@ fn odd(table: &Table, row: &Row, add: &mut impl FnMut(String)) {
     let places = row.kinds.len() + usize::from(row.rest.is_some());
     for place in 0..places {
         for (round, odd) in ODD.iter().enumerate() {
-            if row.slow && round > 2 {
+            if row.slow && round > 1 {
                 continue;
             }
             let mut arguments = arguments(table, row, round % 3);

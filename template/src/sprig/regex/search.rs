@@ -27,7 +27,7 @@ const CACHE: usize = 1 << 20;
 const STRIDE: usize = 1024;
 
 /// Bytes walked for one step.
-const WALK: usize = 16;
+const WALK: usize = 64;
 
 /// Bytes built for one step.
 const BUILD: usize = 64;
@@ -130,13 +130,7 @@ impl Searcher {
     }
 
     /// Where the match begins that ends there.
-    fn start(
-        &mut self,
-        context: &mut Context<'_, '_>,
-        text: &[u8],
-        from: usize,
-        end: usize,
-    ) -> Result<usize, Failure> {
+    fn start(&mut self, context: &mut Context<'_, '_>, text: &[u8], from: usize, end: usize) -> Result<usize, Failure> {
         let walker = match &mut self.backward {
             Some(walker) => walker,
             none => {
@@ -156,7 +150,7 @@ impl Searcher {
         let work = input.get_span().len().saturating_mul(self.nfa.states().len());
         context.spend((work / GROUPS) as u64)?;
         let cache = self.cache.get_or_insert_with(|| self.groups.create_cache());
-        self.groups.search_captures(cache, &input, captures);
+        self.groups.captures(cache, input, captures);
         Ok(())
     }
 }
@@ -186,7 +180,12 @@ impl Walker {
         context.spend((walked / WALK + more / BUILD) as u64)
     }
 
-    fn next(&mut self, context: &Context<'_, '_>, state: LazyStateID, byte: Option<u8>) -> Result<LazyStateID, Failure> {
+    fn next(
+        &mut self,
+        context: &Context<'_, '_>,
+        state: LazyStateID,
+        byte: Option<u8>,
+    ) -> Result<LazyStateID, Failure> {
         let next = match byte {
             Some(byte) => self.dfa.next_state(&mut self.cache, state, byte),
             None => self.dfa.next_eoi_state(&mut self.cache, state),
