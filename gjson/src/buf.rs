@@ -1,11 +1,11 @@
 //! Bytes made on the way to an answer. They are parts of a secret: zeroed where they are dropped, never printed.
 
-use std::{fmt, ops::Range, rc::Rc};
+use std::{cmp::Ordering, fmt, ops::Range, rc::Rc};
 
 use zeroize::Zeroizing;
 
 /// A buffer that zeroes what it grows out of, too.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub(crate) struct Buf(Zeroizing<Vec<u8>>);
 
 impl Buf {
@@ -53,6 +53,18 @@ impl Buf {
 
     pub(crate) fn into_zeroizing(self) -> Zeroizing<Vec<u8>> {
         self.0
+    }
+}
+
+impl Ord for Buf {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.bytes().cmp(other.bytes())
+    }
+}
+
+impl PartialOrd for Buf {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

@@ -9,7 +9,7 @@ use std::{error, fmt};
 use crate::{
     buf::{Buf, Span},
     number,
-    path::{self, Item, Query, Rest, Which},
+    path::{self, Query, Rest, Which},
     scan::{self, Kind, Node, Piece, Start},
     text, wildcard,
 };
@@ -113,9 +113,7 @@ fn from_the_whole<'a, 'p>(
             Some((modifier, argument, rest)) => Some((modifier.apply(json, argument, budget)?, after(rest))),
             None => None,
         },
-        [b'!', text @ ..] => {
-            path::literal(text).map(|(literal, rest)| (Span::made(literal.into()), after(rest)))
-        }
+        [b'!', text @ ..] => path::literal(text).map(|(literal, rest)| (Span::made(literal.into()), after(rest))),
         [open @ (b'{' | b'['), ..] => match path::selectors(path) {
             Some((selectors, rest)) if rest.is_empty() || after(rest).is_some() => {
                 Some((select(json, *open, &selectors, budget)?, after(rest)))
@@ -239,9 +237,9 @@ impl<'p> Walk<'_, '_, 'p, '_> {
         if let Rest::Pipe(pipe) = item.rest {
             self.trace.pipe = Some(pipe);
         }
-        let step = match &item.which {
-            Which::Index(index) => self.index(at, *index, item.rest),
-            Which::Query(_) => self.query(at, item),
+        let step = match item.which {
+            Which::Index(index) => self.index(at, index, item.rest),
+            Which::Query(query) => self.query(at, &query, item.rest),
             Which::Count => self.count(at),
             Which::Each(path) => self.each(at, path),
         };
@@ -277,7 +275,7 @@ impl<'p> Walk<'_, '_, 'p, '_> {
     }
 
     fn count(&mut self, mut at: usize) -> Step {
-        for n in 0.. {
+        for n in 0u32.. {
             match self.item(at) {
                 Next::Value(begin, start) => match scan::value(self.text, begin, start) {
                     (next, Some(_)) => at = next,
@@ -336,8 +334,7 @@ impl<'p> Walk<'_, '_, 'p, '_> {
         Ok(())
     }
 
-    fn query(&mut self, mut at: usize, item: Item<'p>) -> Step {
-        let Item { which: Which::Query(query), mut rest } = item else { return Ok((at, false)) };
+    fn query(&mut self, mut at: usize, query: &Query<'p>, mut rest: Rest<'p>) -> Step {
         let mut all = Buf::default();
         loop {
             let (begin, start) = match self.item(at) {
@@ -358,18 +355,19 @@ impl<'p> Walk<'_, '_, 'p, '_> {
             let Some(piece) = piece else { return Ok((next, false)) };
             at = next;
             let node = piece.of(self.json);
-            if !self.answers(&query, &node)? {
+            if !self.answers(query, &node)? {
                 continue;
             }
             let found = match &mut rest {
                 Rest::Dot(path) => {
-                    if let Some((left, pipe)) = path::split_pipe(path) {
+                    let whole: &'p [u8] = path;
+                    if let Some((left, pipe)) = path::split_pipe(whole) {
                         *path = left;
                         self.trace.pipe = Some(pipe);
                     }
                     get(&node.raw, path, self.budget)?
                 }
-                _ => Some(node),
+                Rest::Nothing | Rest::Pipe(_) => Some(node),
             };
             if !query.all {
                 self.trace.found = found;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use zeroize::Zeroizing;
-
 use crate::{
     buf::{Buf, Span},
     eval::{self, Budget, TooComplex},
@@ -104,7 +102,9 @@ fn is_true(node: &Node<'_>) -> bool {
 
 fn pretty_options(argument: &[u8]) -> pretty::Options {
     let blanks = |node: &Node<'_>| {
-        node.with_text(|text| text.iter().copied().filter(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).collect())
+        node.with_text(|text| {
+            text.iter().copied().filter(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).collect()
+        })
     };
     let mut made = pretty::Options::default();
     options(argument, |name, value| match name {
@@ -233,13 +233,13 @@ fn join<'a>(json: &Span<'a>, argument: &[u8]) -> Span<'a> {
     } else {
         // A key stands where it came first, with the value that came last.
         let mut members: Vec<(Span<'_>, Span<'_>)> = Vec::new();
-        let mut places: BTreeMap<Zeroizing<Vec<u8>>, usize> = BTreeMap::new();
+        let mut places: BTreeMap<Buf, usize> = BTreeMap::new();
         for object in &objects {
             for (key, value) in Entries::new(object.raw.bytes()) {
                 let Some(key) = key else { continue };
                 let key = key.of(&object.raw);
                 let value = object.raw.part(value.range);
-                let place = *places.entry(key.to_text().into_zeroizing()).or_insert(members.len());
+                let place = *places.entry(key.to_text()).or_insert(members.len());
                 match members.get_mut(place) {
                     Some(member) => member.1 = value,
                     None => members.push((key.raw, value)),

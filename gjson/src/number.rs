@@ -45,7 +45,9 @@ fn read(text: &[u8]) -> Option<f64> {
 
 fn decimal(text: &[u8]) -> Option<f64> {
     // Rust's reader takes words and a second sign, too.
-    if !matches!(text.first()?, b'0'..=b'9' | b'.') || !text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-' | b'_')) {
+    if !matches!(text.first()?, b'0'..=b'9' | b'.')
+        || !text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-' | b'_'))
+    {
         return None;
     }
     if !text.contains(&b'_') {

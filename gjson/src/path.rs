@@ -310,7 +310,7 @@ fn last_name(path: &[u8]) -> &[u8] {
         .find(|at| matches!(path[*at], b'|' | b'.') && (*at == 0 || path[at - 1] != b'\\'))
         .map_or(0, |at| at + 1);
     let name = &path[start..];
-    let special = |byte: &u8| matches!(byte, 0..b' ' | b'[' | b']' | b'{' | b'}' | b'(' | b')' | b'#' | b'|' | b'!');
+    let special = |byte: &u8| *byte < b' ' || b"[]{}()#|!".contains(byte);
     if name.iter().any(special) { b"_" } else { name }
 }
 

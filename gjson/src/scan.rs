@@ -79,7 +79,7 @@ impl Node<'_> {
     }
 
     pub(crate) fn to_text(&self) -> Buf {
-        self.with_text(Buf::from)
+        self.with_text(|text| text.into())
     }
 }
 

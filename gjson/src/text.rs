@@ -60,10 +60,7 @@ fn unicode(text: &[u8]) -> (char, &[u8]) {
 
 /// Four hexadecimal digits; zero where one isn't.
 fn hex4(digits: &[u8]) -> u32 {
-    digits
-        .iter()
-        .try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?))
-        .unwrap_or_default()
+    digits.iter().try_fold(0, |value, digit| Some(value * 16 + char::from(*digit).to_digit(16)?)).unwrap_or_default()
 }
 
 /// Appends `text` as a JSON string, `<`, `>` and `&` as escapes.
