@@ -168,7 +168,13 @@ fn found(
             Ok(value) => {
                 let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
                 let value = if is_fields { fields::whole(value).ok_or_else(no_fields)? } else { value.clone() };
-                values.insert(key.name.clone(), value);
+                let name = match capabilities.find_converts_names {
+                    true => convert_key(&key.name, &request.remote.conversion_strategy),
+                    false => key.name.clone(),
+                };
+                if values.insert(name.clone(), value).is_some() {
+                    return Err(collision(&name));
+                }
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
@@ -236,15 +242,19 @@ fn named(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Re
         })?;
         let value = finish(value, remote, Some(&name))?;
         if data.insert(key.clone(), value).is_some() {
-            return Err(Problematic::new(
-                ErrorKind::Malformed,
-                format!(
-                    "secret name collision during conversion: {key}: two names become this key; use conversionStrategy Unicode"
-                ),
-            ));
+            return Err(collision(&key));
         }
     }
     Ok(data)
+}
+
+fn collision(key: &str) -> Problematic {
+    Problematic::new(
+        ErrorKind::Malformed,
+        format!(
+            "secret name collision during conversion: {key}: two names become this key; use conversionStrategy Unicode"
+        ),
+    )
 }
 
 /// Decoding, then the check for null bytes.

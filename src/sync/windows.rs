@@ -57,7 +57,8 @@ enum Schedule {
 
 impl Window {
     fn read(window: &keyferry_crds::SyncWindow) -> Result<Self, String> {
-        let schedule = Schedule::read(&window.schedule).map_err(|why| format!("schedule {:?} {why}", window.schedule))?;
+        let schedule =
+            Schedule::read(&window.schedule).map_err(|why| format!("schedule {:?} {why}", window.schedule))?;
         let open = duration::interval(&window.duration).map_err(|why| format!("duration: {why}"))?;
         Ok(Self { schedule, open: open.unwrap_or_default() })
     }
@@ -130,7 +131,8 @@ impl Cron {
         let [minutes, hours, days, months, weekdays] = fields[..] else {
             return Err(format!("has {} fields: write minute, hour, day, month and weekday", fields.len()));
         };
-        let field = |text, name, least, most, names| set(text, least, most, names).map_err(|why| format!("{name} {why}"));
+        let field =
+            |text, name, least, most, names| set(text, least, most, names).map_err(|why| format!("{name} {why}"));
         let (days, any_day) = field(days, "day", 1, 31, &[])?;
         let (weekdays, any_weekday) = field(weekdays, "weekday", 0, 6, WEEKDAYS)?;
         Ok(Self {
@@ -179,7 +181,8 @@ impl Cron {
     /// The first time of a day, after this one where it is given.
     fn time_after(&self, after: Option<(u8, u8)>) -> Option<(u8, u8)> {
         let hours = (0..24).filter(|hour| bit(self.hours, *hour));
-        let mut times = hours.flat_map(|hour| (0..60).filter(|minute| bit(self.minutes, *minute)).map(move |m| (hour, m)));
+        let mut times =
+            hours.flat_map(|hour| (0..60).filter(|minute| bit(self.minutes, *minute)).map(move |m| (hour, m)));
         times.find(|time| after.is_none_or(|after| *time > after))
     }
 }
@@ -195,7 +198,9 @@ fn set(text: &str, least: u8, most: u8, names: &[&str]) -> Result<(u64, bool), S
         let named = names.iter().position(|name| name.eq_ignore_ascii_case(text)).map(|at| at + offset);
         let number = named.or_else(|| text.parse().ok()).filter(|_| !text.starts_with('+'));
         let number = number.and_then(|number| u8::try_from(number).ok());
-        number.filter(|n| (least..=most).contains(n)).ok_or_else(|| format!("{text:?} is not between {least} and {most}"))
+        number
+            .filter(|n| (least..=most).contains(n))
+            .ok_or_else(|| format!("{text:?} is not between {least} and {most}"))
     };
     let mut all = (0, false);
     for part in text.split(',') {
@@ -262,7 +267,19 @@ mod tests {
         ] {
             assert_eq!(next(schedule, NOW), expected, "{schedule}");
         }
-        for schedule in ["", "* * * *", "60 * * * *", "* * * * 7", "* * * 0 *", "5-1 * * * *", "*/0 * * * *", "x * * * *", "@reboot", "@every soon", "+1 * * * *"] {
+        for schedule in [
+            "",
+            "* * * *",
+            "60 * * * *",
+            "* * * * 7",
+            "* * * 0 *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "x * * * *",
+            "@reboot",
+            "@every soon",
+            "+1 * * * *",
+        ] {
             assert!(Schedule::read(schedule).is_err(), "{schedule}");
         }
     }

@@ -85,7 +85,8 @@ pub struct Capabilities {
     pub access: Access,
     /// The most keys that one [`Provider::fetch`] takes; 1 where the store has no batch call.
     pub max_batch: usize,
-    /// Whether [`Key::version`] means something here.
+    /// Whether [`Key::version`] means something here; where it does not, it is passed over, as External Secrets Operator
+    /// does.
     pub versions: bool,
     /// Whether [`Key::metadata`] can be answered.
     pub metadata: bool,
@@ -95,6 +96,9 @@ pub struct Capabilities {
     pub find_by_path: bool,
     /// Whether secrets can be found by tags.
     pub find_by_tags: bool,
+    /// Whether the names of what is found are converted to keys before they are rewritten, and not only where nothing is
+    /// rewritten. External Secrets Operator differs by store.
+    pub find_converts_names: bool,
     /// How a property is looked up.
     pub property: PropertyLookup,
     /// Whether a missing property counts as a missing secret for deletionPolicy.
@@ -114,6 +118,7 @@ impl Default for Capabilities {
             find_by_name: false,
             find_by_path: false,
             find_by_tags: false,
+            find_converts_names: false,
             property: PropertyLookup::Path,
             missing_property_is_not_found: false,
             missing_fails_data: false,

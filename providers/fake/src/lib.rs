@@ -105,6 +105,7 @@ impl Provider for Fake {
             max_batch: 10_000,
             versions: true,
             find_by_name: true,
+            find_converts_names: true,
             property: PropertyLookup::Path,
             missing_property_is_not_found: true,
             ..Capabilities::default()

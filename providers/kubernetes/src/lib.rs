@@ -51,9 +51,6 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
 
 impl Kubernetes {
     async fn read(&self, key: &Key) -> Result<SecretBytes, Error> {
-        if key.version.as_deref().is_some_and(|version| !version.is_empty()) {
-            return Err(Error::new(ErrorKind::Unsupported, "Kubernetes keeps no versions of a Secret"));
-        }
         let what = format!("Secret {:?} in namespace {:?}", key.name, self.namespace);
         if !config::is_name(&key.name) {
             return Err(invalid(format!("{what}: Kubernetes gives no Secret such a name")));
@@ -102,6 +99,7 @@ impl Provider for Kubernetes {
             metadata: true,
             find_by_name: true,
             find_by_tags: true,
+            find_converts_names: true,
             property: PropertyLookup::Base64Fields,
             missing_fails_data: true,
             ..Capabilities::default()

@@ -184,11 +184,11 @@ pub async fn versions(fixture: &dyn Fixture) {
     expect_error("a version that never was", &fetch_one(&*provider, &unknown).await, ErrorKind::NotFound);
 }
 
-pub async fn versions_are_refused(fixture: &dyn Fixture) {
+pub async fn versions_are_passed_over(fixture: &dyn Fixture) {
     fixture.put("unversioned", &value("unversioned")).await;
     let key = Key { version: Some("1".into()), ..key("unversioned") };
     let result = fetch_one(&*fixture.provider().await, &key).await;
-    expect_error("a version of a store without any", &result, ErrorKind::Unsupported);
+    expect(fixture, "a version of a store without any", &result, &value("unversioned"));
 }
 
 pub async fn metadata(fixture: &dyn Fixture) {

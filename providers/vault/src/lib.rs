@@ -102,8 +102,7 @@ impl Vault {
 
     fn wanted_version(&self, key: &Key) -> Result<Option<i64>, Error> {
         match (key.version.as_deref(), self.version) {
-            (None | Some(""), _) => Ok(None),
-            (Some(_), KvVersion::V1) => Err(Error::new(ErrorKind::Unsupported, "KV version 1 keeps no versions")),
+            (None | Some(""), _) | (Some(_), KvVersion::V1) => Ok(None),
             (Some(text), KvVersion::V2) => text
                 .parse()
                 .map(Some)

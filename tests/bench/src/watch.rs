@@ -72,7 +72,8 @@ impl History {
         let empty = BTreeMap::new();
         let (before, data) = (before.unwrap_or(&empty), secret.data.as_ref());
         let has = |key: &String| data.is_some_and(|data| data.contains_key(key));
-        let is_same = |(key, value): (&String, &Vec<u8>)| data.and_then(|d| d.get(key)).is_some_and(|is| is.0 == *value);
+        let is_same =
+            |(key, value): (&String, &Vec<u8>)| data.and_then(|d| d.get(key)).is_some_and(|is| is.0 == *value);
         let fault = if uid != now.0 {
             "was made anew"
         } else if !before.keys().all(has) {

@@ -14,11 +14,6 @@ struct Feature {
 
 const NOT_BUILT_YET: &[Feature] = &[
     Feature { name: "target.manifest", used_by: |object| target(object, "manifest") },
-    // The peer's fake store converts the names it finds before they are rewritten; no other store does.
-    Feature {
-        name: "rewrite by regexp of what is found",
-        used_by: |object| data_from(object, "/find") && data_from(object, "/rewrite/0/regexp"),
-    },
     Feature { name: "generators", used_by: |object| data_from(object, "/sourceRef/generatorRef") },
     Feature { name: "generators", used_by: |object| api_group(object) == "generators.external-secrets.io" },
     Feature { name: "PushSecrets", used_by: |object| object["kind"] == "PushSecret" },
