@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use keyferry_template::{Env, Template, Value};
+use keyferry_template::{Env, Template};
 use support::{corpus, here, oracle, ours};
 
 /// Nanoseconds for parsing and for rendering.
@@ -51,7 +51,7 @@ fn main() {
         .collect();
 
     let options = ours::options(&flags);
-    let root = Value::string_map(data.iter().map(|(key, value)| (key.as_str(), value.as_slice())));
+    let root = ours::root(&data);
     let rust: Vec<Times> = templates
         .iter()
         .map(|text| {

@@ -1,4 +1,5 @@
 //! Every template of the corpus, in Go and here: the same bytes, or an error on both sides.
+#![expect(clippy::print_stdout, reason = "how many templates were compared is worth telling")]
 
 mod support;
 

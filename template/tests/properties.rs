@@ -47,7 +47,8 @@ fn from_both(template: &str) -> [String; 2] {
 
 #[test]
 fn random_text_has_its_length_and_alphabet() {
-    let checks: [(&str, usize, fn(char) -> bool); 4] = [
+    type Alphabet = fn(char) -> bool;
+    let checks: [(&str, usize, Alphabet); 4] = [
         ("randAlphaNum", 64, |c| c.is_ascii_alphanumeric()),
         ("randAlpha", 64, |c| c.is_ascii_alphabetic()),
         ("randNumeric", 64, |c| c.is_ascii_digit()),

@@ -158,7 +158,8 @@ pub fn run(seed: u64, minutes: f64) -> ExitCode {
                 let _ = fs::write(&last_words, &template);
                 current.lock().expect("nobody panics with it").clone_from(&template);
                 started.store(began.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
-                let outcome = panic::catch_unwind(AssertUnwindSafe(|| ours::render(&template, &data, &options)));
+                let outcome =
+                    panic::catch_unwind(AssertUnwindSafe(|| ours::render(&template, &ours::root(&data), &options)));
                 started.store(0, Ordering::Relaxed);
                 count += 1;
                 if outcome.is_err() {

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use keyferry_template::{Function, Functions, Type};
 use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 
-use super::support::{Data, tables};
+use super::{
+    mutate::Mutator,
+    support::{Data, tables},
+};
 
 /// Functions whose answer is random, or slow, or an error by design.
-const LEFT_OUT: &[&str] = &[
+pub const LEFT_OUT: &[&str] = &[
     "bcrypt",
     "htpasswd",
     "genPrivateKey",
@@ -40,7 +43,26 @@ const LEFT_OUT: &[&str] = &[
 ];
 
 /// Functions that make much of a large number: they get small ones only, and no more of themselves.
-const GROWING: &[&str] = &["repeat", "until", "untilStep", "seq", "indent", "nindent", "wrap", "wrapWith", "chunk"];
+pub const GROWING: &[&str] = &["repeat", "until", "untilStep", "seq", "indent", "nindent", "wrap", "wrapWith", "chunk"];
+
+/// Functions that refuse most texts: what they get is from the samples, or they would be most of all errors.
+const PICKY: &[&str] = &[
+    "certSANs",
+    "decryptAES",
+    "dig",
+    "filterCertChain",
+    "filterPEM",
+    "jwkPrivateKeyPem",
+    "jwkPublicKeyPem",
+    "mustFromJson",
+    "pkcs12cert",
+    "pkcs12certPass",
+    "pkcs12key",
+    "pkcs12keyPass",
+    "rsaDecrypt",
+    "semver",
+    "semverCompare",
+];
 
 /// Functions that change a map: it must not become part of itself, or Go dies of printing it.
 const CHANGING: &[&str] = &["set", "unset", "merge", "mergeOverwrite", "mustMerge", "mustMergeOverwrite"];
@@ -118,6 +140,7 @@ const KINDS: &[Kind] = &[
 
 pub struct Generator {
     random: StdRng,
+    mutator: Mutator,
     /// Functions by what they return.
     functions: Vec<&'static Function>,
     samples: BTreeMap<String, Vec<String>>,
@@ -154,6 +177,7 @@ impl Generator {
         let fields = data.keys().filter(|key| key.chars().all(char::is_alphanumeric)).cloned().collect();
         Self {
             random,
+            mutator: Mutator::new(),
             functions,
             samples: table.samples,
             kinds,
@@ -167,10 +191,13 @@ impl Generator {
 
     /// A template, in pieces that may be left out one by one.
     pub fn template(&mut self) -> Vec<String> {
+        if self.chance(20) {
+            return self.mutator.template(&mut self.random);
+        }
         self.variables.clear();
         self.templates = 0;
         self.loops = 0;
-        let count = self.random.random_range(1..6);
+        let count = self.random.random_range(1..5);
         (0..count).map(|_| self.statement(TOP)).collect()
     }
 
@@ -205,7 +232,7 @@ impl Generator {
         match choice {
             _ if depth == 0 => self.print(),
             0..=2 => self.rarity(),
-            0..=44 => self.print(),
+            3..=44 => self.print(),
             45..=52 => self
                 .pick(&["text ", " \n ", "{ ", "}} ", "é", "-", "\t", "{{/* note */}}", "{{- /* n */ -}}"])
                 .to_owned(),
@@ -421,13 +448,14 @@ impl Generator {
             .collect();
         let function = *fitting.choose(&mut self.random)?;
         let growing = GROWING.contains(&function.name);
+        let picky = PICKY.contains(&function.name);
         let was_pure = self.pure;
         self.pure |= CHANGING.contains(&function.name);
         let kinds = self.kinds.get(function.name).cloned().unwrap_or_default();
         let mut arguments = Vec::new();
         for (at, parameter) in function.signature.params.iter().enumerate() {
             arguments.push(match kinds.get(at) {
-                Some(named) if growing || self.chance(35) => self.sample(named),
+                Some(named) if growing || self.chance(if picky { 97 } else { 35 }) => self.sample(named),
                 _ => self.of_type(*parameter, depth - 1),
             });
         }

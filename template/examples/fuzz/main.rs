@@ -1,12 +1,14 @@
 //! Looks for templates that Go and this crate disagree on, or that make this crate panic.
 //!
 //! `cargo run --release -p keyferry-template --example fuzz -- --templates 200000 [--seed N]` compares random templates
-//! with the Go oracle; `-- --crash --minutes 10 [--seed N]` only looks for panics, endless loops and overflows.
+//! with the Go oracle, and templates of the corpus with words changed; `-- --crash --minutes 10 [--seed N]` only looks for panics, endless loops and overflows.
 #![expect(clippy::print_stdout, reason = "a program for people to watch")]
 
 mod crash;
 
 mod generate;
+
+mod mutate;
 
 mod shrink;
 
@@ -57,22 +59,26 @@ fn main() -> ExitCode {
 fn compare(cli: &Cli, seed: u64) -> ExitCode {
     let data = corpus::data();
     let table = known::table();
-    let flags = oracle::Options::default();
-    let options = ours::options(&flags);
+    let root = ours::root(&data);
+    let ways = [None, Some("zero"), None, Some("default")].map(|missingkey| {
+        let flags = oracle::Options { missingkey: missingkey.map(str::to_owned), ..oracle::Options::default() };
+        (ours::options(&flags), flags)
+    });
     let mut generator = generate::Generator::new(StdRng::seed_from_u64(seed), &data);
     let began = Instant::now();
     let mut causes: HashMap<String, usize> = HashMap::new();
     let (mut done, mut rendered, mut excused, mut different) = (0, 0, 0, 0);
     while done < cli.templates && different < cli.differences {
+        let (options, flags) = &ways[done / BATCH % ways.len()];
         let templates: Vec<Vec<String>> = (0..BATCH.min(cli.templates - done)).map(|_| generator.template()).collect();
         let texts: Vec<String> = templates.iter().map(|pieces| pieces.concat()).collect();
-        let answers = oracle::ask(&texts, &data, &flags);
+        let answers = oracle::ask(&texts, &data, flags);
         for ((pieces, text), go) in templates.into_iter().zip(&texts).zip(&answers) {
             rendered += usize::from(go.is_output());
             if let Answer::Error(error) = go {
                 *causes.entry(cause(error)).or_insert(0usize) += 1;
             }
-            let rust = ours::render(text.as_bytes(), &data, &options);
+            let rust = ours::render(text.as_bytes(), &root, options);
             if go.agrees(&rust) {
                 continue;
             }
@@ -81,8 +87,8 @@ fn compare(cli: &Cli, seed: u64) -> ExitCode {
                 continue;
             }
             different += 1;
-            let smaller = shrink::shrink(pieces, &data, &options, &flags);
-            let (go, rust) = shrink::both(&smaller, &data, &options, &flags);
+            let smaller = shrink::shrink(pieces, &data, options, flags);
+            let (go, rust) = shrink::both(&smaller, &data, options, flags);
             println!("DIFFERENT {}\n    Go   {}\n    ours {}", smaller.replace('\n', "⏎"), go.show(), rust.show());
         }
         done += texts.len();

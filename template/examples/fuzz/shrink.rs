@@ -9,7 +9,7 @@ const TRIES: usize = 150;
 
 pub fn both(text: &str, data: &Data, options: &Options, flags: &oracle::Options) -> (Answer, Answer) {
     let go = oracle::ask(&[text], data, flags).remove(0);
-    (go, ours::render(text.as_bytes(), data, options))
+    (go, ours::render(text.as_bytes(), &ours::root(data), options))
 }
 
 pub fn shrink(pieces: Vec<String>, data: &Data, options: &Options, flags: &oracle::Options) -> String {

@@ -240,9 +240,10 @@ mod tests {
 
     #[test]
     fn of_two_shortest_forms_the_even_one() {
-        assert_eq!(text(973_909_792_238_998.25, b'g', None), "9.739097922389982e+14");
-        assert_eq!(text(973_909_792_238_998.75, b'g', None), "9.739097922389988e+14");
-        assert_eq!(text(-973_909_792_238_998.25, b'f', None), "-973909792238998.2");
+        let quarters = |count: f64| 973_909_792_238_998.0 + count / 4.0;
+        assert_eq!(text(quarters(1.0), b'g', None), "9.739097922389982e+14");
+        assert_eq!(text(quarters(3.0), b'g', None), "9.739097922389988e+14");
+        assert_eq!(text(-quarters(1.0), b'f', None), "-973909792238998.2");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use keyferry_template::{Clock, Env, Functions, MissingKey, Options, Template};
+use keyferry_template::{Clock, Env, Functions, MissingKey, Options, Template, Value};
 
 use super::{Answer, Data, NOW, oracle};
 
@@ -33,20 +33,24 @@ pub fn options(flags: &oracle::Options) -> Options {
 
 /// What our engine makes of each template.
 pub fn ask<S: AsRef<str>>(templates: &[S], data: &Data, flags: &oracle::Options) -> Vec<Answer> {
-    let options = options(flags);
-    templates.iter().map(|template| render(template.as_ref().as_bytes(), data, &options)).collect()
+    let (options, root) = (options(flags), root(data));
+    templates.iter().map(|template| render(template.as_ref().as_bytes(), &root, &options)).collect()
 }
 
 /// What our engine makes of one template.
 pub fn one(template: &str, data: &Data, flags: &oracle::Options) -> Answer {
-    render(template.as_bytes(), data, &options(flags))
+    render(template.as_bytes(), &root(data), &options(flags))
+}
+
+/// The data as templates see them.
+pub fn root(data: &Data) -> Value {
+    Value::string_map(data.iter().map(|(key, value)| (key.as_str(), value.as_slice())))
 }
 
 /// The same, for those who have read the flags.
-pub fn render(template: &[u8], data: &Data, options: &Options) -> Answer {
+pub fn render(template: &[u8], root: &Value, options: &Options) -> Answer {
     let mut env = Env { clock: &Stopped, ..Env::default() };
-    let rendered =
-        Template::parse("template", template, options).and_then(|template| template.render_strings(data, &mut env));
+    let rendered = Template::parse("template", template, options).and_then(|template| template.render(root, &mut env));
     match rendered {
         Ok(output) => Answer::Output(output.to_vec()),
         Err(error) => Answer::Error(error.with_detail()),
