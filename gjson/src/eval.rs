@@ -79,9 +79,9 @@ pub(crate) fn get<'a>(json: &Span<'a>, path: &[u8], budget: &mut Budget) -> Resu
     let found = loop {
         budget.spend(json.bytes().len() + path.len() + 1)?;
         let (value, rest) = match from_the_whole(&json, path, budget)? {
-            Some((made, Some(rest))) => (made, rest),
-            Some((made, None)) => break scan::document(&made),
-            None => {
+            Whole::Made(made, Some(rest)) => (made, rest),
+            Whole::Made(made, None) => break scan::document(&made),
+            Whole::Walk(path) => {
                 let trace = walk(&json, path, budget)?;
                 match trace.pipe {
                     Some(pipe) => (trace.found.map_or_else(Span::empty, |node| node.raw), pipe),
@@ -95,32 +95,38 @@ pub(crate) fn get<'a>(json: &Span<'a>, path: &[u8], budget: &mut Budget) -> Resu
     Ok(found)
 }
 
-/// What modifiers, literals and multipaths make of the whole document, and the path to follow in it, where there is
-/// more. `None` where the path begins with none of these.
-#[expect(clippy::type_complexity, reason = "read in one place")]
-fn from_the_whole<'a, 'p>(
-    json: &Span<'a>,
-    path: &'p [u8],
-    budget: &mut Budget,
-) -> Result<Option<(Span<'a>, Option<&'p [u8]>)>, TooComplex> {
+/// What is done first with a document.
+enum Whole<'a, 'p> {
+    /// A modifier, literal or multipath made another of it, in which to follow the rest of the path, if there is one.
+    Made(Span<'a>, Option<&'p [u8]>),
+    /// This path begins with none of these.
+    Walk(&'p [u8]),
+}
+
+fn from_the_whole<'a, 'p>(json: &Span<'a>, path: &'p [u8], budget: &mut Budget) -> Result<Whole<'a, 'p>, TooComplex> {
     let after = |rest: &'p [u8]| match rest {
         [b'|' | b'.', rest @ ..] => Some(rest),
         _ => None,
     };
     Ok(match path {
-        [] | [_] => None,
+        [] | [_] => Whole::Walk(path),
         [b'@', text @ ..] => match path::modified(text) {
-            Some((modifier, argument, rest)) => Some((modifier.apply(json, argument, budget)?, after(rest))),
-            None => None,
+            Some((modifier, argument, rest)) => Whole::Made(modifier.apply(json, argument, budget)?, after(rest)),
+            None => Whole::Walk(path),
         },
-        [b'!', text @ ..] => path::literal(text).map(|(literal, rest)| (Span::made(literal.into()), after(rest))),
+        [b'!', text @ ..] => match path::literal(text) {
+            Some((literal, rest)) => Whole::Made(Span::made(literal.into()), after(rest)),
+            None => Whole::Walk(path),
+        },
         [open @ (b'{' | b'['), ..] => match path::selectors(path) {
             Some((selectors, rest)) if rest.is_empty() || after(rest).is_some() => {
-                Some((select(json, *open, &selectors, budget)?, after(rest)))
+                Whole::Made(select(json, *open, &selectors, budget)?, after(rest))
             }
-            _ => None,
+            // One that goes on in another way is passed over, one without an end leaves no path.
+            Some((_, rest)) => Whole::Walk(rest),
+            None => Whole::Walk(b""),
         },
-        _ => None,
+        _ => Whole::Walk(path),
     })
 }
 

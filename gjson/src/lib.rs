@@ -64,3 +64,58 @@ pub fn get<'a>(json: &'a [u8], path: &[u8]) -> Result<Value<'a>, TooComplex> {
     let found = eval::get(&buf::Span::document(json), path, &mut budget)?;
     Ok(Value::new(found))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(json: &str, path: &str) -> (Kind, String, String) {
+        let value = get(json.as_bytes(), path.as_bytes()).unwrap();
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        (value.kind(), text(&value.text()), text(value.raw()))
+    }
+
+    #[test]
+    fn kinds_texts_and_raw_texts() {
+        let json =
+            r#"{"s":"a\nb","n":1.50,"i":12345678901234567890,"t":true,"f":false,"z":null,"o":{ "a":1 },"a":[1, 2]}"#;
+        for (path, kind, text, raw) in [
+            ("s", Kind::String, "a\nb", r#""a\nb""#),
+            ("n", Kind::Number, "1.5", "1.50"),
+            ("i", Kind::Number, "12345678901234567890", "12345678901234567890"),
+            ("t", Kind::Bool, "true", "true"),
+            ("f", Kind::Bool, "false", "false"),
+            ("z", Kind::Null, "", "null"),
+            ("o", Kind::Object, r#"{ "a":1 }"#, r#"{ "a":1 }"#),
+            ("a", Kind::Array, "[1, 2]", "[1, 2]"),
+            ("a.#", Kind::Number, "2", "2"),
+            ("{n,i}", Kind::Object, r#"{"n":1.50,"i":12345678901234567890}"#, r#"{"n":1.50,"i":12345678901234567890}"#),
+            ("x", Kind::Missing, "", ""),
+        ] {
+            assert_eq!(found(json, path), (kind, text.to_owned(), raw.to_owned()), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_document_is_not_copied() {
+        let json = br#"{"a":{"b":["secret",{"c":1}]}}"#;
+        for path in ["a.b.0", "a.b.1", "a|b|0", "@this.a.b.0"] {
+            let value = get(json, path.as_bytes()).unwrap();
+            assert!(json.as_ptr_range().contains(&value.raw().as_ptr()), "{path}");
+            assert!(json.as_ptr_range().contains(&value.text().as_ptr()), "{path}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_pass() {
+        let value = get(b"{\"k\xff\":\"\xfe\"}", b"k\xff").unwrap();
+        assert_eq!(&*value.text().into_owned().clone(), b"\xfe");
+    }
+
+    #[test]
+    fn limits_are_errors_with_words() {
+        let path = "[".repeat(1_000) + &"]".repeat(1_000);
+        let error = get(b"{}", path.as_bytes()).err().unwrap();
+        assert_eq!(error.to_string(), "the path nests too deep, or makes too much of the value");
+    }
+}

@@ -186,3 +186,70 @@ pub(crate) fn int_of_number(raw: &[u8]) -> i64 {
         false => i64::MIN,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn formatted(text: &str) -> String {
+        String::from_utf8(format(parse(text.as_bytes())).bytes().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn numbers_are_printed_without_exponent() {
+        for (text, expected) in [
+            ("1.50", "1.5"),
+            ("1e5", "100000"),
+            ("1e21", "1000000000000000000000"),
+            ("1e-7", "0.0000001"),
+            ("-0.0", "-0"),
+            ("1e400", "+Inf"),
+            ("-1e400", "-Inf"),
+            ("nan", "NaN"),
+            ("-Infinity", "-Inf"),
+            ("1_000.5", "1000.5"),
+            ("1__0", "0"),
+            ("_1", "0"),
+            ("+-5", "0"),
+            ("1x", "0"),
+            ("", "0"),
+            ("0x1p4", "16"),
+            ("0x1.8p1", "3"),
+            ("-0x_1p-1", "-0.5"),
+            ("0x1", "0"),
+            ("0x.p1", "0"),
+            ("0x1p99999", "+Inf"),
+        ] {
+            assert_eq!(formatted(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_numbers_round_once_to_even() {
+        for (text, expected) in [
+            ("0x1.fffffffffffffp1023", f64::MAX),
+            ("0x1.fffffffffffff8p1023", f64::INFINITY),
+            ("0x1p-1074", 5e-324),
+            ("0x1p-1075", 0.0),
+            ("0x1.8p-1075", 5e-324),
+            ("0x1.00000000000008p0", 1.0),
+            ("0x1.000000000000080000000001p0", 1.000_000_000_000_000_2),
+            ("0x1.fffffffffffffp-1023", 2.225_073_858_507_201_4e-308),
+        ] {
+            assert_eq!(parse(text.as_bytes()), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn whole_numbers() {
+        assert!(is_plain(b"-12345678901234567890") && is_plain(b"007") && !is_plain(b"1.0") && !is_plain(b"+1"));
+        assert_eq!(parse_index(b"18446744073709551617"), Some(1));
+        assert_eq!(parse_index(b""), None);
+        assert_eq!(parse_index(b"-1"), None);
+        assert_eq!(int_of_number(b"9007199254740993"), 9_007_199_254_740_993);
+        assert_eq!(int_of_number(b"-2.9"), -2);
+        assert_eq!(int_of_number(b"1e30"), i64::MIN);
+        assert_eq!(int_of_string(b"-12"), -12);
+        assert_eq!(int_of_string(b"1.5"), 0);
+    }
+}

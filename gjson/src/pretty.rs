@@ -216,7 +216,7 @@ impl Printer<'_, '_> {
     fn sort(&mut self, members: &[Member]) {
         let Some(first) = members.first() else { return };
         let mut order: Vec<&Member> = members.iter().collect();
-        order.sort_by(|a, b| self.compare(a, b));
+        sort(&mut order, &|a, b| self.compare(a, b).is_lt());
         let mut sorted = Buf::with_capacity(self.out.len() - first.printed.0);
         for (n, member) in order.iter().enumerate() {
             if n > 0 {
@@ -241,6 +241,32 @@ impl Printer<'_, '_> {
     }
 }
 
+/// Sorts, what is neither less nor more in the order it had. With `NaN` among the values that is no order that the
+/// standard library would take.
+fn sort<T: Copy>(all: &mut [T], less: &impl Fn(T, T) -> bool) {
+    if all.len() <= 20 {
+        for end in 1..all.len() {
+            let at = (0..end).rev().take_while(|at| less(all[end], all[*at])).last().unwrap_or(end);
+            all[at..=end].rotate_right(1);
+        }
+        return;
+    }
+    let (left, right) = all.split_at_mut(all.len() / 2);
+    sort(left, less);
+    sort(right, less);
+    let (left, right) = (left.to_vec(), right.to_vec());
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    for place in all {
+        let from_right = match (left.peek(), right.peek()) {
+            (Some(left), Some(right)) => less(*right, *left),
+            (left, _) => left.is_none(),
+        };
+        if let Some(next) = if from_right { right.next() } else { left.next() } {
+            *place = next;
+        }
+    }
+}
+
 /// The order of values: `null`, false, numbers, strings, true, objects and arrays.
 fn compare(a: &[u8], b: &[u8]) -> Ordering {
     let rank = |value: &[u8]| match value.first() {
@@ -254,7 +280,7 @@ fn compare(a: &[u8], b: &[u8]) -> Ordering {
     rank(a).cmp(&rank(b)).then_with(|| match rank(a) {
         2 => {
             let (a, b) = (number::parse(a), number::parse(b));
-            a.partial_cmp(&b).unwrap_or_else(|| a.total_cmp(&b))
+            a.partial_cmp(&b).unwrap_or(Ordering::Equal)
         }
         3 => content(a).bytes().cmp(content(b).bytes()),
         _ => a.cmp(b),

@@ -171,3 +171,54 @@ pub(crate) fn parse_bool(text: &[u8]) -> Option<bool> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes() {
+        for (text, expected) in [
+            (r#"a\"b\\c\/d\n\u00e9"#, "a\"b\\c/d\né"),
+            (r"\ud83d\ude00", "😀"),
+            // Any surrogate takes the next escape with it.
+            (r"\ud83d\u0041!", "\u{fffd}!"),
+            (r"\ude00\ud83d!", "\u{fffd}!"),
+            (r"\ud83d!", "\u{fffd}!"),
+            (r"\u00g0!", "\0!"),
+            // What is broken ends the text.
+            (r"a\x", "a"),
+            (r"a\u12", "a"),
+            ("a\\", "a"),
+            ("a\\n\u{1}b", "a\n"),
+        ] {
+            assert_eq!(unescape(text.as_bytes()).bytes(), expected.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_quoted_reads_back() {
+        let text = "a\"b\\c\nd<e>&\u{2028}\u{1}\u{7f}é😀";
+        let mut out = Buf::default();
+        quote(text.as_bytes(), &mut out);
+        assert!(crate::valid(out.bytes()) && !out.bytes().contains(&b'<'));
+        assert_eq!(unescape(inner(out.bytes(), true)).bytes(), text.as_bytes());
+        let mut out = Buf::default();
+        quote(b"\xff\xe2\x82", &mut out);
+        assert_eq!(out.bytes(), br#""\ufffd\ufffd\ufffd""#);
+    }
+
+    #[test]
+    fn characters_at_both_ends() {
+        assert_eq!(first_char("é!".as_bytes()), (Some('é'), 2));
+        assert_eq!(last_char("!😀".as_bytes()), (Some('😀'), 4));
+        for broken in [&b"\xff"[..], b"\x80", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80"] {
+            assert_eq!(first_char(broken), (None, 1));
+            assert_eq!(last_char(broken), (None, 1));
+        }
+        assert_eq!(first_char(b""), (None, 0));
+        assert_eq!(trim_space("\u{a0}\u{3000} a b\u{85}\n".as_bytes()), b"a b");
+        assert_eq!(trim(b" \x01a \xc2\xa0"), b"a \xc2\xa0");
+        assert_eq!(unwrap(b" [1,2) "), b"1,2");
+    }
+}

@@ -104,3 +104,55 @@ fn number(json: &[u8], at: usize) -> Option<usize> {
 fn word(json: &[u8], at: usize, word: &[u8]) -> Option<usize> {
     json[at..].starts_with(word).then_some(at + word.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::valid;
+
+    #[test]
+    fn json_and_what_is_not() {
+        for json in [
+            "{}",
+            " [ ] ",
+            "[1,{\"a\":[null,true,false]}]\n",
+            "-0.1e+5",
+            "0",
+            "\"\\u00e9\\n\"",
+            "\"\u{7f}\"",
+            "[[],{}]",
+        ] {
+            assert!(valid(json.as_bytes()), "{json}");
+        }
+        for json in [
+            "",
+            " ",
+            "{",
+            "]",
+            "[1,]",
+            "[,1]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1,}",
+            "{a:1}",
+            "[1}",
+            "{\"a\":1]",
+            "01",
+            "1.",
+            "-",
+            "1e",
+            "+1",
+            ".5",
+            "nul",
+            "truex",
+            "\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\n\"",
+            "1 2",
+            "[1 2]",
+            "nan",
+        ] {
+            assert!(!valid(json.as_bytes()), "{json}");
+        }
+    }
+}

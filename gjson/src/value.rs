@@ -28,7 +28,11 @@ pub enum Kind {
     Array,
 }
 
-/// A value of the document, or one made of it. It can't be printed.
+/// A value of the document, or one made of it. It can't be printed:
+///
+/// ```compile_fail
+/// println!("{:?}", keyferry_gjson::get(b"{}", b"a").unwrap());
+/// ```
 pub struct Value<'a> {
     kind: Kind,
     raw: Detached<'a>,
@@ -95,7 +99,11 @@ impl<'a> Value<'a> {
     }
 }
 
-/// A value as text. It can't be printed, and is zeroed where it had to be made.
+/// A value as text, zeroed where it had to be made. It can't be printed:
+///
+/// ```compile_fail
+/// println!("{:?}", keyferry_gjson::get(b"{}", b"a").unwrap().text());
+/// ```
 pub struct Text<'v>(Detached<'v>);
 
 impl Text<'_> {

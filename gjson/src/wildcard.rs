@@ -115,3 +115,34 @@ fn cut_end<'t, 'p>(mut text: &'t [u8], mut pattern: &'p [u8]) -> Option<(&'t [u8
     }
     Some((text, pattern))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns() {
+        for (text, pattern, expected) in [
+            ("", "", true),
+            ("", "*", true),
+            ("", "**", true),
+            ("", "?", false),
+            ("é", "?", true),
+            ("name", "n*e", true),
+            ("name", "n*m", false),
+            ("name", "*a*", true),
+            ("name", "????", true),
+            ("name", "?????", false),
+            ("a*b", r"a\*b", true),
+            ("axb", r"a\*b", false),
+            ("ab*", r"*\*", true),
+            ("abc", r"*\*", false),
+            ("a?", r"*\?", true),
+            (r"a\", r"a\", false),
+            ("a日本c", "a*本?", true),
+        ] {
+            let mut budget = Budget::new(b"");
+            assert_eq!(matches(text.as_bytes(), pattern.as_bytes(), &mut budget), Ok(expected), "{text} {pattern}");
+        }
+    }
+}
