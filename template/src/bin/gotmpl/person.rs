@@ -53,14 +53,19 @@ fn parse(text: &str) -> Result<Values, String> {
         }
         _ => {
             let flat = serde_saphyr::from_str::<BTreeMap<String, String>>(text);
-            let flat = flat.map_err(|error| format!("not a file of keys and texts: {error}"))?;
+            let flat = flat.map_err(|error| format!("not a file of keys and texts: {}", place(&error)))?;
             Ok(flat.into_iter().map(|(key, value)| (key, value.into_bytes())).collect())
         }
     }
 }
 
+/// What is wrong and where, without the lines around it: they hold values.
+fn place(error: &serde_saphyr::Error) -> &serde_saphyr::Error {
+    error.without_snippet()
+}
+
 fn secret(text: &str) -> Result<Values, String> {
-    let secret: Secret = serde_saphyr::from_str(text).map_err(|error| format!("not a Secret: {error}"))?;
+    let secret: Secret = serde_saphyr::from_str(text).map_err(|error| format!("not a Secret: {}", place(&error)))?;
     let mut values = Values::new();
     for (key, value) in secret.data {
         let bytes = STANDARD.decode(value.trim()).map_err(|_| format!("the value of {key:?} is not base64"))?;
@@ -88,7 +93,17 @@ mod tests {
         ] {
             assert_eq!(values[key], text.as_bytes(), "{key}");
         }
-        assert!(parse("a: [1]").is_err());
+        for broken in [
+            "a: s3cr3t\nb: [1]\n",
+            "a: s3cr3t\nb: [\n",
+            "a: s3cr3t: x\n",
+            "a: \"s3cr3t\n",
+            "- s3cr3t\n",
+            "a: *s3cr3t\n",
+        ] {
+            let error = parse(broken).unwrap_err();
+            assert!(error.contains("line") && !error.contains("s3cr3t"), "{error}");
+        }
     }
 
     #[test]

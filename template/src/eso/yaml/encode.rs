@@ -76,7 +76,14 @@ fn entries(context: &mut Context<'_, '_>, entries: Vec<(Str, Value)>, depth: usi
         let key = sound_key(&key)?;
         let value = node(context, &value, depth + 1)?;
         // Keys that were no UTF-8 may have become the same.
-        match nodes.iter_mut().find(|(other, _)| other.contains('\u{fffd}') && *other == key) {
+        let old = match key.contains('\u{fffd}') {
+            true => {
+                context.spend(nodes.len() as u64 / 64)?;
+                nodes.iter_mut().find(|(other, _)| *other == key)
+            }
+            false => None,
+        };
+        match old {
             Some((_, old)) => *old = value,
             None => nodes.push((key, value)),
         }
