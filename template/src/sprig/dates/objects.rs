@@ -102,7 +102,7 @@ const TIME_METHODS: &[Function] = &[
     get!("UnixMilli", int64, time => Value::int64(time.unix_nanos().div_euclid(1_000_000) as i64)),
     get!("UnixMicro", int64, time => Value::int64(time.unix_nanos().div_euclid(1_000) as i64)),
     get!("UnixNano", int64, time => Value::int64(time.unix_nanos() as i64)),
-    get!("IsZero", bool, time => Value::Bool(time.unix_nanos() == Time::zero().unix_nanos())),
+    get!("IsZero", bool, time => Value::Bool(time.position() == Time::zero().position())),
     get!("IsDST", bool, time => Value::Bool(time.zone.is_dst(time.unix()))),
     get!("UTC", TIME, time => Value::object(time.within(Zone::Utc))),
     get!("Local", TIME, time => Value::object(time.within(Zone::Local))),
@@ -121,10 +121,10 @@ const TIME_METHODS: &[Function] = &[
         let text = taken(&mut Args(args))?.json().ok_or(Failure::new("Time.MarshalText: year outside of range"))?;
         Ok(bytes(&text))
     }),
-    with_time!("After", bool, time, other => Value::Bool(time.unix_nanos() > other.unix_nanos())),
-    with_time!("Before", bool, time, other => Value::Bool(time.unix_nanos() < other.unix_nanos())),
-    with_time!("Equal", bool, time, other => Value::Bool(time.unix_nanos() == other.unix_nanos())),
-    with_time!("Compare", int, time, other => Value::int(time.unix_nanos().cmp(&other.unix_nanos()) as i64)),
+    with_time!("After", bool, time, other => Value::Bool(time.position() > other.position())),
+    with_time!("Before", bool, time, other => Value::Bool(time.position() < other.position())),
+    with_time!("Equal", bool, time, other => Value::Bool(time.position() == other.position())),
+    with_time!("Compare", int, time, other => Value::int(time.position().cmp(&other.position()) as i64)),
     with_time!("Sub", DURATION, time, other => Value::object(Duration(time.since(other)))),
     with_duration!("Add", time, nanos => time.plus(nanos)),
     with_duration!("Round", time, nanos => rounded(time, nanos, true)),
@@ -188,7 +188,7 @@ fn rounded(time: &Time, nanos: i64, up: bool) -> Time {
     if nanos <= 0 {
         return time.clone();
     }
-    let since = time.unix_nanos() - Time::zero().unix_nanos();
+    let since = time.position();
     let rest = since.rem_euclid(nanos.into()) as i64;
     match up && i128::from(rest) * 2 >= i128::from(nanos) {
         true => time.plus(nanos - rest),

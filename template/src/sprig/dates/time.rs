@@ -116,6 +116,9 @@ fn at(zone: &TimeZone, unix: i64) -> (Str, i32) {
     (info.abbreviation().into(), info.offset().seconds())
 }
 
+/// Seconds from 1 January of the year 1 to 1 January 1970.
+const YEAR_ONE: i64 = 62_135_596_800;
+
 /// Go's `time.Time`, without the reading of the monotonic clock.
 #[derive(Clone)]
 pub(in crate::sprig) struct Time {
@@ -138,7 +141,7 @@ pub(super) struct Parts {
 impl Time {
     /// 1 January of the year 1.
     pub(in crate::sprig) fn zero() -> Self {
-        Self { seconds: -62_135_596_800, nanos: 0, zone: Zone::Utc }
+        Self { seconds: -YEAR_ONE, nanos: 0, zone: Zone::Utc }
     }
 
     /// By the clock of the context.
@@ -147,16 +150,12 @@ impl Time {
             Ok(after) => after.as_nanos() as i128,
             Err(before) => -(before.duration().as_nanos() as i128),
         };
-        Self::from_nanos(nanos, Zone::Local)
+        Self { seconds: nanos.div_euclid(NANOS) as i64, nanos: nanos.rem_euclid(NANOS) as u32, zone: Zone::Local }
     }
 
     /// So many seconds after 1 January 1970, in the zone of the system.
     pub(super) fn from_unix(seconds: i64) -> Self {
         Self { seconds, nanos: 0, zone: Zone::Local }
-    }
-
-    fn from_nanos(nanos: i128, zone: Zone) -> Self {
-        Self { seconds: nanos.div_euclid(NANOS) as i64, nanos: nanos.rem_euclid(NANOS) as u32, zone }
     }
 
     /// The moment at which a clock in that zone shows this.
@@ -186,6 +185,12 @@ impl Time {
         i128::from(self.seconds) * NANOS + i128::from(self.nanos)
     }
 
+    /// Nanoseconds since 1 January of the year 1, which moments are compared by. Go counts those seconds in 64 bits: what
+    /// is farther in the future is the past again.
+    pub(super) fn position(&self) -> i128 {
+        i128::from(self.seconds.wrapping_add(YEAR_ONE)) * NANOS + i128::from(self.nanos)
+    }
+
     /// The name of the zone and its offset at this moment.
     pub(super) fn offset(&self) -> (Str, i32) {
         self.zone.at(self.seconds)
@@ -208,17 +213,20 @@ impl Time {
 
     /// So many nanoseconds later.
     pub(in crate::sprig) fn plus(&self, nanos: i64) -> Self {
-        Self::from_nanos(self.unix_nanos() + i128::from(nanos), self.zone.clone())
+        let sum = self.position() + i128::from(nanos);
+        let seconds = sum.div_euclid(NANOS).clamp(-i128::from(i64::MAX), i64::MAX.into()) as i64;
+        let nanos = sum.rem_euclid(NANOS) as u32;
+        Self { seconds: seconds.wrapping_sub(YEAR_ONE), nanos, zone: self.zone.clone() }
     }
 
     /// Nanoseconds between two moments; the least or largest duration if there are too many.
     pub(super) fn since(&self, other: &Self) -> i64 {
-        let nanos = self.unix_nanos() - other.unix_nanos();
+        let nanos = self.position() - other.position();
         nanos.clamp(i64::MIN.into(), i64::MAX.into()) as i64
     }
 
     /// Go's `==`: the same moment in the same zone.
     pub(super) fn is(&self, other: &Self) -> bool {
-        self.unix_nanos() == other.unix_nanos() && self.zone.is(&other.zone)
+        self.position() == other.position() && self.zone.is(&other.zone)
     }
 }
