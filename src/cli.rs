@@ -183,10 +183,10 @@ pub struct Accepted {
     /// this kind is not looked after yet
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_cluster_external_secret_reconciler: Option<bool>,
-    /// generators are not built yet
+    /// no generator that is built keeps state
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_generator_state: Option<bool>,
-    /// generators are not built yet
+    /// no generator that is built keeps state
     #[arg(long, value_name = "DURATION")]
     pub generator_gc_grace_period: Option<String>,
     /// targets other than Secrets are not built yet

@@ -10,10 +10,14 @@ pub const VERSION: &str = "v1";
 pub const OLD_VERSION: &str = "v1beta1";
 /// API group of the generators and of GeneratorState.
 pub const GENERATORS_GROUP: &str = "generators.external-secrets.io";
+/// Version of the generators that is served and stored.
+pub const GENERATORS_VERSION: &str = "v1alpha1";
 /// `apiVersion` of every generator.
 pub const GENERATORS_API_VERSION: &str = "generators.external-secrets.io/v1alpha1";
 /// kubectl category that all kinds share.
 pub const CATEGORY: &str = "external-secrets";
+/// Category in which kubectl lists the generators.
+pub const CATEGORY_GENERATORS: &str = "external-secrets-generators";
 
 /// Label on every target that we manage; its value is [`MANAGED`].
 pub const LABEL_MANAGED: &str = "reconcile.external-secrets.io/managed";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -118,6 +119,18 @@ pub fn check_touchable(existing: &LiveSecret) -> Result<(), Failure> {
 /// Whether the ExternalSecret's own UID is the controller of this Secret.
 pub fn is_controlled_by(es: &ExternalSecret, secret: &Secret) -> bool {
     controller(secret).is_some_and(|owner| Some(&owner.uid) == es.metadata.uid.as_ref())
+}
+
+/// When the ExternalSecret last wrote this Secret, to the second; `None` where it never did.
+pub fn written_at(es: &ExternalSecret, secret: &LiveSecret) -> Option<Timestamp> {
+    let manager = hash::field_manager(es.metadata.name.as_deref().unwrap_or_default());
+    let metadata = &secret.get().metadata;
+    // One of the same name that is gone wrote under the same manager.
+    let born = es.metadata.creation_timestamp.as_ref().map(|born| born.0)?;
+    let entries = metadata.managed_fields.iter().flatten();
+    let written =
+        entries.filter(|entry| entry.manager.as_ref() == Some(&manager)).filter_map(|entry| entry.time.as_ref());
+    written.map(|time| time.0).max().filter(|written| *written >= born)
 }
 
 /// Whether stored data-hash and label say that the Secret is as its writer left it.

@@ -6,7 +6,7 @@ use keyferry_crds::{CreationPolicy, ExternalSecret};
 use keyferry_provider_core::{Error, ErrorKind, Key, Query};
 
 use super::outcome::{Failure, Retry, headline};
-use super::plan::{Request, Wanted};
+use super::plan::{Request, Source, Wanted};
 use super::render::Answers;
 use crate::store::credentials::{Dependency, Kind};
 use crate::store::fetcher::PlanningGuard;
@@ -29,8 +29,9 @@ pub async fn fetch(
 ) -> Result<Answers, Failure> {
     let mut wanted: BTreeMap<&StoreId, (&Store, Questions<'_>)> = BTreeMap::new();
     for (place, request) in requests.iter().enumerate() {
-        let (_, questions) = wanted.entry(&request.store.id).or_insert_with(|| (&request.store, Questions::default()));
-        match &request.wanted {
+        let Source::Store(store, asked) = &request.source else { continue };
+        let (_, questions) = wanted.entry(&store.id).or_insert_with(|| (store, Questions::default()));
+        match asked {
             Wanted::Key(key) => _ = questions.keys.insert(key),
             Wanted::Query(query) => questions.searches.push((place, query)),
         }

@@ -9,6 +9,7 @@ pub mod decode;
 pub mod desired;
 pub mod fetch;
 pub mod fields;
+pub mod generate;
 pub mod outcome;
 pub mod output;
 pub mod plan;
@@ -90,6 +91,8 @@ pub struct Memory {
     pub absence_is_fine: bool,
     /// The objects that templates were taken from, as they were then.
     pub sources: BTreeMap<Dependency, ObjectVersion>,
+    /// A sync whose status could not be written: what it came to, of which version, and when it began.
+    pub untold: Option<(Synced, String, Timestamp)>,
 }
 
 /// A target that is known without reading it.
@@ -183,16 +186,25 @@ pub async fn run(context: &Context, look: Look) -> Report {
         Outcome::Synced(_) => schedule::after_success(&es, began),
         Outcome::Failed(failure) => schedule::after_failure(&es, failure, memory.failures, clock::now()),
     };
-    let mut status = record::status(&es, &outcome, &version, began);
+    // What could not be told of a sync is told by the next look, which may find nothing to do itself.
+    let telling = match (&outcome, memory.untold.take()) {
+        (Outcome::Waiting(_), untold) => untold,
+        (Outcome::Synced(synced), _) => Some((synced.clone(), version.clone(), began)),
+        _ => None,
+    };
+    let mut status = match &telling {
+        Some((synced, version, began)) => record::status(&es, &Outcome::Synced(synced.clone()), version, *began),
+        None => record::status(&es, &outcome, &version, began),
+    };
     if let Some(wanted) = &status
         && let Err(problem) = write_status(context, &es, wanted).await
     {
-        // The next look finds the same difference, and writes it then.
         tracing::warn!(namespace = es.metadata.namespace, name = es.metadata.name, %problem, "could not write the status");
         status = None;
         if !problem.is_not_found() {
             let again = plan::later(clock::now(), STATUS_RETRY);
             next = Some(next.map_or(again, |next| next.min(again)));
+            memory.untold = telling;
         }
     }
     for note in record::notes(&es, &outcome) {
@@ -246,8 +258,9 @@ impl Work<'_> {
         }
     }
 
-    fn plan(&self, target: Target) -> Plan {
-        let Look { es, stores, namespace_labels, memory, .. } = &self.look;
+    /// The last successful sync, as remembered or told by the status.
+    fn last(&self) -> Option<LastSync> {
+        let Look { es, memory, .. } = &self.look;
         // A status that tells of a later sync than we remember is that of another replica, or of the operator before us.
         let told = es.status.as_ref().and_then(|status| {
             Some(LastSync {
@@ -255,11 +268,15 @@ impl Work<'_> {
                 version: status.synced_resource_version.clone().filter(|v| !v.is_empty())?,
             })
         });
-        let last = match (&memory.last, told) {
+        match (&memory.last, told) {
             (Some(own), Some(told)) if told.at > own.at => Some(told),
             (Some(own), _) => Some(own.clone()),
             (None, told) => told,
-        };
+        }
+    }
+
+    fn plan(&self, target: Target) -> Plan {
+        let Look { es, stores, namespace_labels, memory, .. } = &self.look;
         let sources_changed = self.look.sources.iter().any(|(source, seen)| {
             seen.as_ref().is_some_and(|seen| memory.sources.get(source).is_some_and(|known| known != seen))
         });
@@ -276,7 +293,7 @@ impl Work<'_> {
             stores,
             namespace_labels,
             target,
-            last: last.as_ref(),
+            last: self.last().as_ref(),
             sources_changed,
             absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
         })
@@ -306,13 +323,23 @@ impl Work<'_> {
     async fn refresh(&mut self, requests: &[Request]) -> Result<Outcome, Failure> {
         let es = self.look.es.clone();
         let planning = self.look.planning.take();
-        let answers = fetch::fetch(&self.context.pool, &es, requests, planning).await?;
+        if plan::generates(&es) && self.was_written_before_a_crash().await? {
+            return Ok(Outcome::Synced(Synced::unchanged()));
+        }
+        let mut answers = fetch::fetch(&self.context.pool, &es, requests, planning).await?;
+        if plan::generates(&es) {
+            let Context { client, slots, class, .. } = self.context;
+            match generate::generate(client, slots, class, &es, requests).await {
+                Some(generated) => answers.generated = generated,
+                None => return Ok(Outcome::Ignored),
+            }
+            self.values.extend(answers.generated.values().flatten().flat_map(BTreeMap::values).cloned());
+        }
         self.values.extend(answers.values.values().flatten().cloned());
         let rendered =
             render::render(requests, &answers, &es.spec.target.deletion_policy, &self.context.engine, self.began)?;
         self.values.extend(rendered.data.values().cloned());
-        let mut synced =
-            Synced { result: SyncResult::Synced, change: Change::Nothing, missing: rendered.missing, adopted: None };
+        let mut synced = Synced { missing: rendered.missing, ..Synced::unchanged() };
 
         if rendered.data.is_empty() {
             match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
@@ -342,6 +369,36 @@ impl Work<'_> {
         }
         self.apply(&es, &rendered.data, &mut synced).await?;
         Ok(Outcome::Synced(synced))
+    }
+
+    /// Whether the refresh that is due had written its target when the operator before us went, and only the status
+    /// was left to write: what was generated then must not be generated anew.
+    async fn was_written_before_a_crash(&mut self) -> Result<bool, Failure> {
+        // What this process wrote, it remembers.
+        if self.look.memory.last.is_some() || self.look.seen == Seen::Absent {
+            return Ok(false);
+        }
+        if self.read.is_none() {
+            self.read = self.output.observe().await?;
+        }
+        let Some(secret) = &self.read else { return Ok(false) };
+        let Some(written) = desired::written_at(&self.look.es, secret).filter(|_| desired::is_intact(secret)) else {
+            return Ok(false);
+        };
+        // The watch does not carry managed fields.
+        let Context { client, slots, .. } = self.context;
+        let metadata = &self.look.es.metadata;
+        let api: Api<ExternalSecret> =
+            Api::namespaced(client.clone(), metadata.namespace.as_deref().unwrap_or_default());
+        let es = slots.run(api.get_metadata(metadata.name.as_deref().unwrap_or_default())).await;
+        let es = es.map_err(|problem| {
+            Failure::new(headline::UPDATE, format!("can't read when it was changed: {problem}"), Retry::Soon)
+        })?;
+        let due = self.last().filter(|last| last.version == self.version).map(|last| {
+            let interval = schedule::interval(&self.look.es);
+            interval.map_or(Timestamp::MAX, |interval| schedule::due(&self.look.es, last.at, interval))
+        });
+        Ok(generate::is_that_of_now(written, &es.metadata, due))
     }
 
     async fn apply(&mut self, es: &ExternalSecret, data: &Data, synced: &mut Synced) -> Result<(), Failure> {

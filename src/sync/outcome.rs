@@ -35,6 +35,13 @@ pub struct Synced {
     pub adopted: Option<Vec<String>>,
 }
 
+impl Synced {
+    /// All is as it should be, and nothing was written.
+    pub fn unchanged() -> Self {
+        Self { result: SyncResult::Synced, change: Change::Nothing, missing: Vec::new(), adopted: None }
+    }
+}
+
 /// What became of the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncResult {

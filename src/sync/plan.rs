@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use keyferry_crds::{
-    CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecret, Find, MetadataPolicy, RefreshPolicy, RemoteRef,
-    Rewrite, SecretStoreRef, SourceRef, StoreKind,
+    CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecret, Find, GeneratorRef, MetadataPolicy, RefreshPolicy,
+    RemoteRef, Rewrite, SecretStoreRef, SourceRef, StoreKind,
 };
 use keyferry_provider_core::{Key, Query};
 use regex::Regex;
 
 use super::outcome::{Failure, Retry, headline};
-use super::{schedule, windows};
+use super::{generate, schedule, windows};
 use crate::hash::StringMap;
 use crate::store::credentials::{Dependency, Kind};
 use crate::store::{Store, StoreId};
@@ -47,14 +47,21 @@ pub enum Plan {
 pub struct Request {
     /// Which entry.
     pub entry: Entry,
-    /// The store that has it.
-    pub store: Arc<Store>,
-    /// What to fetch.
-    pub wanted: Wanted,
-    /// How to read it; of a search only the strategies.
+    /// Where it comes from.
+    pub source: Source,
+    /// How to read it; of a search only the strategies, of a generator nothing.
     pub remote: RemoteRef,
-    /// What to do with the names of an extract or a search.
+    /// What to do with the names of an extract, a search or what was generated.
     pub rewrite: Vec<Rewrite>,
+}
+
+/// Where the values of an entry come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// A store that has them.
+    Store(Arc<Store>, Wanted),
+    /// A generator that makes them.
+    Generator(GeneratorRef),
 }
 
 /// What an entry asks a store for.
@@ -75,6 +82,8 @@ pub enum Entry {
     Extract(usize),
     /// `dataFrom[index].find`.
     Find(usize),
+    /// `dataFrom[index].sourceRef.generatorRef`.
+    Generator(usize),
 }
 
 impl std::fmt::Display for Entry {
@@ -83,6 +92,7 @@ impl std::fmt::Display for Entry {
             Self::Data(index, key) => write!(f, "spec.data[{index}] (secretKey {key:?})"),
             Self::Extract(index) => write!(f, "spec.dataFrom[{index}].extract"),
             Self::Find(index) => write!(f, "spec.dataFrom[{index}].find"),
+            Self::Generator(index) => write!(f, "spec.dataFrom[{index}].sourceRef.generatorRef"),
         }
     }
 }
@@ -284,8 +294,12 @@ fn spec_problems(es: &ExternalSecret) -> Vec<String> {
     problems
 }
 
+fn generator(entry: &DataFromEntry) -> Option<&GeneratorRef> {
+    entry.source_ref.as_ref().and_then(|source| source.generator_ref.as_ref())
+}
+
 fn data_from_problem(entry: &DataFromEntry) -> Option<&'static str> {
-    let generator = entry.source_ref.as_ref().and_then(|source| source.generator_ref.as_ref());
+    let generator = generator(entry);
     let store = entry.source_ref.as_ref().and_then(|source| source.store_ref.as_ref());
     match [entry.find.is_some(), entry.extract.is_some(), generator.is_some()].iter().filter(|given| **given).count() {
         1 => None,
@@ -293,6 +307,11 @@ fn data_from_problem(entry: &DataFromEntry) -> Option<&'static str> {
         0 => Some("has none of extract, find and sourceRef.generatorRef: set one"),
         _ => Some("has more than one of extract, find and sourceRef.generatorRef: split it into several entries"),
     }
+}
+
+/// Whether any of its values is generated.
+pub fn generates(es: &ExternalSecret) -> bool {
+    es.spec.data_from.iter().any(|entry| generator(entry).is_some())
 }
 
 fn remote_refs(es: &ExternalSecret) -> impl Iterator<Item = (String, &RemoteRef)> {
@@ -306,9 +325,8 @@ fn remote_refs(es: &ExternalSecret) -> impl Iterator<Item = (String, &RemoteRef)
 fn store_refs(es: &ExternalSecret) -> impl Iterator<Item = (String, Option<&SecretStoreRef>)> {
     let data = es.spec.data.iter().enumerate();
     let data = data.map(|(n, entry)| (format!("spec.data[{n}]"), effective(es, entry.source_ref.as_ref())));
-    let generates = |source: &SourceRef| source.generator_ref.is_some();
     let data_from = es.spec.data_from.iter().enumerate();
-    let data_from = data_from.filter(move |(_, entry)| !entry.source_ref.as_ref().is_some_and(generates));
+    let data_from = data_from.filter(|(_, entry)| generator(entry).is_none());
     data.chain(data_from.map(|(n, entry)| (format!("spec.dataFrom[{n}]"), effective(es, entry.source_ref.as_ref()))))
 }
 
@@ -324,9 +342,14 @@ fn unsupported(es: &ExternalSecret) -> Vec<String> {
         features.push("spec.target.manifest".to_owned());
     }
     for (n, entry) in es.spec.data_from.iter().enumerate() {
-        if entry.source_ref.as_ref().is_some_and(|source| source.generator_ref.is_some()) {
-            features.push(format!("spec.dataFrom[{n}].sourceRef.generatorRef"));
-        }
+        let generator = generator(entry).filter(|generator| !generate::KINDS.contains(&generator.kind.as_str()));
+        features.extend(generator.map(|generator| {
+            format!(
+                "spec.dataFrom[{n}].sourceRef.generatorRef.kind {:?} (there are {})",
+                generator.kind,
+                generate::KINDS.join(", ")
+            )
+        }));
     }
     features
 }
@@ -359,7 +382,8 @@ fn due(facts: &Facts<'_>) -> Due {
         // With interval 0 even a changed spec waits for nobody: External Secrets Operator's rule.
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), None) => Due::Never,
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(_))
-            if changed || last.at > facts.now || facts.sources_changed =>
+            // What is generated would be generated anew.
+            if changed || last.at > facts.now || (facts.sources_changed && !generates(facts.es)) =>
         {
             Due::Now
         }
@@ -435,7 +459,7 @@ fn requests(facts: &Facts<'_>) -> Vec<Request> {
     let request =
         |entry: Entry, source: Option<&SourceRef>, wanted: Wanted, remote: RemoteRef, rewrite: Vec<Rewrite>| {
             let (store, _) = facts.stores.get(&store_id(effective(facts.es, source)?, namespace))?;
-            Some(Request { entry, store: store.clone(), wanted, remote, rewrite })
+            Some(Request { entry, source: Source::Store(store.clone(), wanted), remote, rewrite })
         };
     let key = |remote: &RemoteRef| {
         Wanted::Key(Key {
@@ -451,7 +475,12 @@ fn requests(facts: &Facts<'_>) -> Vec<Request> {
             (None, Some(find)) => {
                 request(Entry::Find(n), source, Wanted::Query(query(find)), strategies(find), entry.rewrite.clone())
             }
-            (None, None) => None,
+            (None, None) => generator(entry).map(|generator| Request {
+                entry: Entry::Generator(n),
+                source: Source::Generator(generator.clone()),
+                remote: RemoteRef::default(),
+                rewrite: entry.rewrite.clone(),
+            }),
         }
     });
     let data = facts.es.spec.data.iter().enumerate().filter_map(|(n, entry)| {
@@ -679,6 +708,7 @@ mod tests {
             (json!({"refreshInterval": "0"}), "wait"),
             (json!({"refreshPolicy": "OnChange"}), "wait"),
             (json!({"refreshPolicy": "CreatedOnce"}), "wait"),
+            (json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]}), WAITS),
         ] {
             let mut case = Case::new(spec.clone()).synced(600, "now");
             case.sources_changed = true;
@@ -720,6 +750,10 @@ mod tests {
             (json!({"secretStoreRef": {"name": "s", "kind": "Shop"}}), "has kind \"Shop\""),
             (json!({"refreshPolicy": "Sometimes"}), "use one of Periodic, CreatedOnce, OnChange"),
             (json!({"refreshInterval": "soon"}), "\"soon\" is not a duration"),
+            (
+                json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "Oracle", "name": "d"}}}]}),
+                "there are Fake, Pass",
+            ),
             (json!({"target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}}), "spec.target.manifest"),
         ] {
             let word = Case::new(spec.clone()).word();

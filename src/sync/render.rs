@@ -9,7 +9,7 @@ use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, PropertyLookup
 use super::decode::{check_key, convert_key, decode};
 use super::fields;
 use super::outcome::{Failure, Retry, headline};
-use super::plan::{Entry, Request, Wanted};
+use super::plan::{Entry, Request, Source, Wanted};
 use super::property::{self, Problem};
 use super::rewrite::rewrite;
 use super::template::Engine;
@@ -27,6 +27,8 @@ pub struct Answers {
     pub found: HashMap<usize, Result<Vec<Key>, Error>>,
     /// What each store can do.
     pub capabilities: HashMap<StoreId, Capabilities>,
+    /// What generators made, by the place of their request.
+    pub generated: HashMap<usize, Result<Data, Error>>,
 }
 
 /// The rendered data.
@@ -77,26 +79,27 @@ pub fn render(
     let mut causes = Vec::new();
     let mut retry = Retry::OnChange;
     for (place, request) in requests.iter().enumerate() {
-        let entry = match &request.wanted {
-            Wanted::Key(key) => one(request, key, answers, engine, now),
-            Wanted::Query(_) => found(request, place, answers, engine, now),
+        let entry = match &request.source {
+            Source::Store(store, Wanted::Key(key)) => one(request, &store.id, key, answers, engine, now),
+            Source::Store(store, Wanted::Query(_)) => found(request, &store.id, place, answers, engine, now),
+            Source::Generator(_) => generated(request, place, answers, engine, now),
         };
         match entry {
             Ok(data) => rendered.data.extend(data),
             Err(problem) if problem.kind == ErrorKind::NotFound && *deletion != DeletionPolicy::Retain => {
-                let key = match &request.wanted {
-                    Wanted::Key(key) => format!(" (key={})", key.name),
-                    Wanted::Query(_) => String::new(),
+                let key = match &request.source {
+                    Source::Store(_, Wanted::Key(key)) => format!(" (key={})", key.name),
+                    Source::Store(_, Wanted::Query(_)) | Source::Generator(_) => String::new(),
                 };
                 rendered.missing.push(format!("{}{key}", request.entry));
             }
             Err(problem) => {
-                let Request { entry, store, .. } = request;
-                let what = match &request.wanted {
-                    Wanted::Key(key) => format!("key {:?} of {}", key.name, store.id),
-                    Wanted::Query(_) => format!("search of {}", store.id),
+                let what = match &request.source {
+                    Source::Store(store, Wanted::Key(key)) => format!("key {:?} of {}", key.name, store.id),
+                    Source::Store(store, Wanted::Query(_)) => format!("search of {}", store.id),
+                    Source::Generator(generator) => format!("{} {:?}", generator.kind, generator.name),
                 };
-                causes.push(format!("error processing {entry}: {what}: {}", problem.cause));
+                causes.push(format!("error processing {}: {what}: {}", request.entry, problem.cause));
                 retry = retry.max(problem.retry);
             }
         }
@@ -111,8 +114,15 @@ fn unanswered() -> Problematic {
     Problematic::new(ErrorKind::Malformed, "the store left this key unanswered")
 }
 
-fn one(request: &Request, key: &Key, answers: &Answers, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
-    let at = (request.store.id.clone(), key.clone());
+fn one(
+    request: &Request,
+    store: &StoreId,
+    key: &Key,
+    answers: &Answers,
+    engine: &Engine,
+    now: Timestamp,
+) -> Result<Data, Problematic> {
+    let at = (store.clone(), key.clone());
     let capabilities = answers.capabilities.get(&at.0);
     let value = match (answers.values.get(&at).ok_or_else(unanswered)?, capabilities) {
         (Ok(value), _) => value,
@@ -132,7 +142,7 @@ fn one(request: &Request, key: &Key, answers: &Answers, engine: &Engine, now: Ti
     };
     match &request.entry {
         Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None)?)].into()),
-        Entry::Extract(_) | Entry::Find(_) => named(extract(&value)?, request, engine, now),
+        Entry::Extract(_) | Entry::Find(_) | Entry::Generator(_) => named(extract(&value)?, request, engine, now),
     }
 }
 
@@ -155,16 +165,17 @@ fn missing(error: &Error, entry: &Entry, capabilities: &Capabilities) -> Problem
 /// failure is one of the whole, since a key must not vanish from a target for it.
 fn found(
     request: &Request,
+    store: &StoreId,
     place: usize,
     answers: &Answers,
     engine: &Engine,
     now: Timestamp,
 ) -> Result<Data, Problematic> {
     let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
-    let capabilities = answers.capabilities.get(&request.store.id).ok_or_else(unanswered)?;
+    let capabilities = answers.capabilities.get(store).ok_or_else(unanswered)?;
     let mut values = Data::new();
     for key in keys {
-        match answers.values.get(&(request.store.id.clone(), key.clone())).ok_or_else(unanswered)? {
+        match answers.values.get(&(store.clone(), key.clone())).ok_or_else(unanswered)? {
             Ok(value) => {
                 let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
                 let value = if is_fields { fields::whole(value).ok_or_else(no_fields)? } else { value.clone() };
@@ -181,6 +192,18 @@ fn found(
         }
     }
     named(values, request, engine, now)
+}
+
+/// What a generator made: under its own names or rewritten ones, never converted or decoded.
+fn generated(
+    request: &Request,
+    place: usize,
+    answers: &Answers,
+    engine: &Engine,
+    now: Timestamp,
+) -> Result<Data, Problematic> {
+    let made = answers.generated.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
+    keys_of(renamed(made.clone(), request, engine, now)?)
 }
 
 fn take_property(
@@ -226,26 +249,35 @@ fn extract(value: &SecretBytes) -> Result<Data, Problematic> {
 fn named(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
     let remote = &request.remote;
     let rewritten = !request.rewrite.is_empty();
-    let values = rewrite(values, &request.rewrite, engine, now).map_err(|problem| Problematic {
-        kind: ErrorKind::Malformed,
-        cause: problem,
-        retry: Retry::Late,
-    })?;
     let mut data = Data::new();
-    for (name, value) in values {
+    for (name, value) in renamed(values, request, engine, now)? {
         let key = if rewritten { name.clone() } else { convert_key(&name, &remote.conversion_strategy) };
-        if key.is_empty() {
-            continue; // as in External Secrets Operator
-        }
-        check_key(&key).map_err(|problem| {
-            Problematic::new(ErrorKind::Malformed, format!("field {name:?} can't be a key of a Secret: it {problem}"))
-        })?;
         let value = finish(value, remote, Some(&name))?;
         if data.insert(key.clone(), value).is_some() {
             return Err(collision(&key));
         }
     }
-    Ok(data)
+    keys_of(data)
+}
+
+fn renamed(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
+    rewrite(values, &request.rewrite, engine, now).map_err(|problem| Problematic {
+        kind: ErrorKind::Malformed,
+        cause: problem,
+        retry: Retry::Late,
+    })
+}
+
+/// The data, whose names may stand in a Secret; an empty one is dropped, as External Secrets Operator does.
+fn keys_of(mut data: Data) -> Result<Data, Problematic> {
+    data.remove("");
+    match data.keys().find_map(|key| Some((key, check_key(key).err()?))) {
+        None => Ok(data),
+        Some((key, problem)) => Err(Problematic::new(
+            ErrorKind::Malformed,
+            format!("field {key:?} can't be a key of a Secret: it {problem}"),
+        )),
+    }
 }
 
 fn collision(key: &str) -> Problematic {
@@ -298,7 +330,7 @@ mod tests {
     fn request(entry: Entry, remote: Json) -> Request {
         let remote: RemoteRef = serde_json::from_value(remote).unwrap();
         let key = Key { name: remote.key.clone(), version: None, metadata: false };
-        Request { entry, store: store(), wanted: Wanted::Key(key), remote, rewrite: Vec::new() }
+        Request { entry, source: Source::Store(store(), Wanted::Key(key)), remote, rewrite: Vec::new() }
     }
 
     fn data(key: &str, remote: Json) -> Request {
@@ -369,7 +401,7 @@ mod tests {
             ..Capabilities::default()
         };
         answers.capabilities.insert(store().id.clone(), capabilities);
-        let Wanted::Key(key) = &request.wanted else { panic!() };
+        let Source::Store(_, Wanted::Key(key)) = &request.source else { panic!() };
         let value = match key.name.as_str() {
             "k" => Ok(r#"{"bin":"/w==","json":"eyJhIjoxfQ=="}"#.into()),
             _ => Err(Error::new(ErrorKind::NotFound, "there is none")),

@@ -1,6 +1,7 @@
 //! The CustomResourceDefinitions.
 
 mod external_secret;
+mod generators;
 mod node;
 mod provider;
 mod shared;
@@ -15,9 +16,11 @@ use crate::names;
 use node::{Node, anything, object, string};
 pub use provider::provider_keys;
 
-/// The CRDs of this crate's kinds.
+/// The CRDs of this crate's kinds: ExternalSecret and the stores first, then the generators.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![external_secret(), secret_store(), cluster_secret_store()]
+    let mut crds = vec![external_secret(), secret_store(), cluster_secret_store()];
+    crds.extend(generators::crds());
+    crds
 }
 
 /// Name of the file in `crds/yaml` that holds a CRD.
@@ -26,7 +29,7 @@ pub fn file_name(crd: &CustomResourceDefinition) -> String {
 }
 
 fn external_secret() -> CustomResourceDefinition {
-    let names = Names { kind: "ExternalSecret", plural: "externalsecrets", short: "es", scope: "Namespaced" };
+    let names = Names { kind: "ExternalSecret", plural: "externalsecrets", short: Some("es"), scope: NAMESPACED };
     let columns = json!([
         {"name": "StoreType", "type": "string", "jsonPath": ".spec.secretStoreRef.kind"},
         {"name": "Store", "type": "string", "jsonPath": ".spec.secretStoreRef.name"},
@@ -43,16 +46,19 @@ fn external_secret() -> CustomResourceDefinition {
 }
 
 fn secret_store() -> CustomResourceDefinition {
-    let names = Names { kind: "SecretStore", plural: "secretstores", short: "ss", scope: "Namespaced" };
+    let names = Names { kind: "SecretStore", plural: "secretstores", short: Some("ss"), scope: NAMESPACED };
     let description = "A place where secrets are kept, for the ExternalSecrets of its namespace.";
     names.crd(root(description, store::spec(), store::status()), store_columns(), &[])
 }
 
 fn cluster_secret_store() -> CustomResourceDefinition {
-    let names = Names { kind: "ClusterSecretStore", plural: "clustersecretstores", short: "css", scope: "Cluster" };
+    let names = Names { kind: "ClusterSecretStore", plural: "clustersecretstores", short: Some("css"), scope: CLUSTER };
     let description = "A place where secrets are kept, for the namespaces that its conditions let in.";
     names.crd(root(description, store::spec(), store::status()), store_columns(), &[])
 }
+
+const NAMESPACED: &str = "Namespaced";
+const CLUSTER: &str = "Cluster";
 
 const READY_REASON: &str = r#".status.conditions[?(@.type=="Ready")].reason"#;
 const READY_STATUS: &str = r#".status.conditions[?(@.type=="Ready")].status"#;
@@ -87,21 +93,16 @@ fn root(description: &str, spec: Node, status: Node) -> Node {
 struct Names {
     kind: &'static str,
     plural: &'static str,
-    short: &'static str,
+    short: Option<&'static str>,
     scope: &'static str,
 }
 
 impl Names {
+    /// A kind of `external-secrets.io`.
     fn crd(&self, schema: Node, columns: Value, selectable: &[&str]) -> CustomResourceDefinition {
         let selectable: Vec<Value> = selectable.iter().map(|path| json!({"jsonPath": path})).collect();
-        let mut current = json!({
-            "name": names::VERSION,
-            "served": true,
-            "storage": true,
-            "schema": {"openAPIV3Schema": schema.into_json()},
-            "subresources": {"status": {}},
-            "additionalPrinterColumns": columns,
-        });
+        let mut current = version(names::VERSION, schema);
+        current["additionalPrinterColumns"] = columns;
         if !selectable.is_empty() {
             current["selectableFields"] = Value::Array(selectable);
         }
@@ -115,28 +116,45 @@ impl Names {
             "schema": {"openAPIV3Schema": anything("An older version, no longer served: use v1.").into_json()},
             "subresources": {"status": {}},
         });
-        let crd = json!({
+        self.of_group(names::GROUP, &[names::CATEGORY], vec![current, old])
+    }
+
+    fn of_group(&self, group: &str, categories: &[&str], versions: Vec<Value>) -> CustomResourceDefinition {
+        let mut crd = json!({
             "apiVersion": "apiextensions.k8s.io/v1",
             "kind": "CustomResourceDefinition",
             "metadata": {
-                "name": format!("{}.{}", self.plural, names::GROUP),
+                "name": format!("{}.{group}", self.plural),
                 "labels": {names::LABEL_COMPONENT: names::COMPONENT_CONTROLLER},
             },
             "spec": {
-                "group": names::GROUP,
+                "group": group,
                 "scope": self.scope,
                 "names": {
                     "kind": self.kind,
                     "listKind": format!("{}List", self.kind),
                     "plural": self.plural,
                     "singular": self.kind.to_lowercase(),
-                    "shortNames": [self.short],
-                    "categories": [names::CATEGORY],
+                    "categories": categories,
                 },
                 "conversion": {"strategy": "None"},
-                "versions": [current, old],
+                "versions": versions,
             },
         });
+        if let Some(short) = self.short {
+            crd["spec"]["names"]["shortNames"] = json!([short]);
+        }
         serde_json::from_value(crd).expect("the schema uses only what the type of a CRD knows")
     }
+}
+
+/// The version that is served and stored.
+fn version(name: &str, schema: Node) -> Value {
+    json!({
+        "name": name,
+        "served": true,
+        "storage": true,
+        "schema": {"openAPIV3Schema": schema.into_json()},
+        "subresources": {"status": {}},
+    })
 }

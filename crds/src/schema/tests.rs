@@ -21,7 +21,7 @@ fn walk(path: &str, node: &Value, visit: &mut impl FnMut(&str, &Value)) {
 
 /// `metadata` of the whole object: the API server forbids us to say anything about it.
 fn is_metadata(path: &str) -> bool {
-    path.ends_with("/v1.metadata")
+    path.ends_with("/v1.metadata") || path.ends_with("/v1alpha1.metadata")
 }
 
 fn each_node(mut visit: impl FnMut(&str, &Value)) {
@@ -81,6 +81,12 @@ fn defaults_are_these_and_no_others() {
         format!("{spec}.dataFrom[].rewrite[].merge.conflictPolicy = \"Error\""),
         format!("{spec}.dataFrom[].rewrite[].merge.strategy = \"Extract\""),
     ];
+    for password in ["Password/v1alpha1.spec", "ClusterGenerator/v1alpha1.spec.generator.passwordSpec"] {
+        want.push(format!("{password}.length = 24"));
+        want.push(format!("{password}.noUpper = false"));
+        want.push(format!("{password}.allowRepeat = false"));
+        want.push(format!("{password}.encoding = \"raw\""));
+    }
     want.sort();
     found.sort();
     assert_eq!(found, want);

@@ -120,7 +120,7 @@ impl Cluster {
 
     fn api_of(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
         let resource = resource(api_version, kind);
-        match kind.starts_with("Cluster") || kind == "Namespace" {
+        match kind.starts_with("Cluster") || kind.starts_with("Validating") || kind == "Namespace" {
             true => Api::all_with(self.client(), &resource),
             false => Api::namespaced_with(self.client(), &self.namespace, &resource),
         }
@@ -221,6 +221,8 @@ pub fn api_version(kind: &str) -> &'static str {
     match kind {
         "ExternalSecret" | "SecretStore" | "ClusterSecretStore" => "external-secrets.io/v1",
         "PushSecret" => "external-secrets.io/v1alpha1",
+        "Fake" | "Password" | "UUID" | "ClusterGenerator" => "generators.external-secrets.io/v1alpha1",
+        "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "admissionregistration.k8s.io/v1",
         "Lease" => "coordination.k8s.io/v1",
         _ => "v1",
     }

@@ -34,6 +34,9 @@ pub async fn install(client: &Client, crds: Vec<CustomResourceDefinition>) {
         };
         until(served, "the CRD is established").await;
         let kind = crd.spec.names.kind;
+        if crd.spec.group != "external-secrets.io" {
+            continue;
+        }
         until(|| async { all(client, &kind).list(&Default::default()).await.map(|_| true) }, "the kind is served")
             .await;
     }

@@ -27,6 +27,7 @@ mod credentials;
 mod drift;
 mod economy;
 mod events;
+mod generators;
 mod leaks;
 mod lifecycle;
 mod outage;
@@ -48,6 +49,7 @@ fn main() -> ExitCode {
         ("policies", policies::TESTS),
         ("ownership", ownership::TESTS),
         ("bad_input", bad_input::TESTS),
+        ("generators", generators::TESTS),
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
         ("crash", crash::TESTS),

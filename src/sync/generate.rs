@@ -1,0 +1,370 @@
+//! Generators: values that are made up at each refresh, or written down in the cluster.
+//!
+//! [`make`] is pure but for the randomness that it is given; [`generate`] reads the generators and asks it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keyferry_crds::{ExternalSecret, GeneratorRef, names};
+use keyferry_provider_core::{Error, ErrorKind, SecretBytes};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind};
+use rand::seq::SliceRandom as _;
+use rand::{CryptoRng, Rng};
+use serde_json::Value;
+use zeroize::Zeroizing;
+
+use super::plan::{Request, Source, later};
+use super::render::Data;
+use crate::kubernetes::{Problem, Slots};
+
+/// The kinds that there are.
+pub const KINDS: &[&str] = &["Fake", "Password", "UUID", CLUSTER];
+
+/// Holds a generator of another kind for the whole cluster.
+const CLUSTER: &str = "ClusterGenerator";
+
+/// A password longer than this would not fit beside others into a Secret.
+const LONGEST_PASSWORD: i64 = 65_536;
+
+/// Asks the generators of `requests`; the answers are by place. `None` where one of them belongs to another controller
+/// class, and with it the ExternalSecret.
+pub async fn generate(
+    client: &kube::Client,
+    slots: &Slots,
+    class: &str,
+    es: &ExternalSecret,
+    requests: &[Request],
+) -> Option<HashMap<usize, Result<Data, Error>>> {
+    let mut all = HashMap::new();
+    for (place, request) in requests.iter().enumerate() {
+        let Source::Generator(generator) = &request.source else { continue };
+        let made = match read(client, slots, es, generator).await {
+            Ok((_, spec)) if !is_of_class(&spec, class) => return None,
+            Ok((kind, spec)) => make(&kind, &spec, &mut rand::rng()),
+            Err(error) => Err(error),
+        };
+        all.insert(place, made);
+    }
+    Some(all)
+}
+
+fn is_of_class(spec: &Value, class: &str) -> bool {
+    matches!(spec["controller"].as_str(), None | Some("")) || spec["controller"] == class
+}
+
+/// The kind and spec of a generator.
+async fn read(
+    client: &kube::Client,
+    slots: &Slots,
+    es: &ExternalSecret,
+    generator: &GeneratorRef,
+) -> Result<(String, Value), Error> {
+    let version = generator.api_version.as_deref().filter(|version| !version.is_empty());
+    let version = version.unwrap_or(names::GENERATORS_API_VERSION);
+    let Some((names::GENERATORS_GROUP, version)) = version.split_once('/') else {
+        let known = names::GENERATORS_API_VERSION;
+        return Err(Error::new(ErrorKind::Invalid, format!("its apiVersion is {version:?}: use {known}")));
+    };
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(names::GENERATORS_GROUP, version, &generator.kind));
+    let is_cluster = generator.kind == CLUSTER;
+    let api: Api<DynamicObject> = match es.metadata.namespace.as_deref().filter(|_| !is_cluster) {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    };
+    let found = slots.run(api.get(&generator.name)).await.map_err(|problem| match problem {
+        // The API server does not tell a kind that it lacks from an object that it lacks.
+        Problem::Status { code: 404, .. } => Error::new(
+            ErrorKind::Denied,
+            "there is none of this name; create it, or install the CustomResourceDefinitions of generators",
+        ),
+        problem if problem.is_temporary() => Error::new(ErrorKind::Unavailable, format!("can't be read: {problem}")),
+        problem => Error::new(ErrorKind::Denied, format!("can't be read: {problem}")),
+    })?;
+    let spec = found.data.get("spec").cloned().unwrap_or_default();
+    Ok(if is_cluster { inside(&spec) } else { (generator.kind.clone(), spec) })
+}
+
+/// What a ClusterGenerator holds: `kind: Password`, and under `generator` the field `passwordSpec`.
+fn inside(spec: &Value) -> (String, Value) {
+    let kind = spec["kind"].as_str().unwrap_or_default();
+    let field = match kind {
+        "UUID" => "uuidSpec".to_owned(),
+        kind => kind[..kind.len().min(1)].to_lowercase() + kind.get(1..).unwrap_or_default() + "Spec",
+    };
+    (kind.to_owned(), spec["generator"][field].clone())
+}
+
+/// What a generator of this kind and spec gives now.
+pub fn make(kind: &str, spec: &Value, random: &mut (impl Rng + CryptoRng)) -> Result<Data, Error> {
+    match kind {
+        "Fake" => Ok(fake(spec)),
+        "Password" => passwords(spec, random).map_err(|problem| Error::new(ErrorKind::Invalid, problem)),
+        "UUID" => Ok([("uuid".to_owned(), SecretBytes::new(uuid(random).into_bytes()))].into()),
+        kind => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("the kind {kind:?} is not supported by this version of keyferry"),
+        )),
+    }
+}
+
+fn fake(spec: &Value) -> Data {
+    let data = spec["data"].as_object().into_iter().flatten();
+    data.map(|(key, value)| (key.clone(), SecretBytes::from(value.as_str().unwrap_or_default()))).collect()
+}
+
+/// Version 4 of RFC 9562.
+fn uuid(random: &mut impl Rng) -> String {
+    let mut bytes: [u8; 16] = random.random();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex = hex(&bytes);
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
+const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+const DIGITS: &str = "0123456789";
+const SYMBOLS: &str = "~!@#$%^&*()_+`-={}|[]\\:\"<>?,./";
+
+/// One password for each of `secretKeys`, with the defaults of External Secrets Operator.
+fn passwords(spec: &Value, random: &mut (impl Rng + CryptoRng)) -> Result<Data, String> {
+    let length = spec["length"].as_i64().filter(|length| *length > 0).unwrap_or(24);
+    if length > LONGEST_PASSWORD {
+        return Err(format!("length is {length}: at most {LONGEST_PASSWORD} are made"));
+    }
+    let quarter = length / 4;
+    let count = |field: &str| spec[field].as_i64().unwrap_or(quarter);
+    let (digits, symbols) = (count("digits"), count("symbols"));
+    if digits < 0 || symbols < 0 || digits.saturating_add(symbols) > length {
+        return Err(format!("{digits} digits and {symbols} symbols do not fit into a length of {length}"));
+    }
+    let letters = match spec["noUpper"].as_bool() {
+        Some(true) => LOWER.to_owned(),
+        _ => LOWER.to_owned() + UPPER,
+    };
+    let own_symbols = spec["symbolCharacters"].as_str().filter(|own| !own.is_empty());
+    let sets = [
+        ("letters", letters.as_str(), length - digits - symbols),
+        ("digits", DIGITS, digits),
+        ("symbols", own_symbols.unwrap_or(SYMBOLS), symbols),
+    ];
+    let may_repeat = spec["allowRepeat"].as_bool().unwrap_or_default();
+    let encode = encoder(spec["encoding"].as_str().unwrap_or_default())?;
+    let keys = spec["secretKeys"].as_array().filter(|keys| !keys.is_empty());
+    let keys = match keys {
+        None => vec!["password"],
+        Some(keys) => keys.iter().map(|key| key.as_str().unwrap_or_default()).collect(),
+    };
+    if keys.iter().any(|key| key.is_empty()) {
+        return Err("secretKeys has an empty key".to_owned());
+    }
+    if let Some(twice) = keys.iter().enumerate().find_map(|(n, key)| keys[..n].contains(key).then_some(key)) {
+        return Err(format!("secretKeys has {twice:?} twice"));
+    }
+    let one = |key: &str, random: &mut _| {
+        let password = password(&sets, may_repeat, random)?;
+        Ok((key.to_owned(), SecretBytes::new(encode(password.as_bytes()))))
+    };
+    keys.into_iter().map(|key| one(key, random)).collect()
+}
+
+/// So many characters of each set, in random order.
+fn password(
+    sets: &[(&str, &str, i64)],
+    may_repeat: bool,
+    random: &mut (impl Rng + CryptoRng),
+) -> Result<Zeroizing<String>, String> {
+    let mut drawn: Zeroizing<Vec<char>> = Zeroizing::new(Vec::new());
+    for (what, set, count) in sets {
+        let mut set: Vec<char> = set.chars().collect();
+        let count = usize::try_from(*count).unwrap_or_default();
+        if may_repeat {
+            drawn.extend((0..count).map(|_| set[random.random_range(0..set.len())]));
+            continue;
+        }
+        set.sort_unstable();
+        set.dedup();
+        if count > set.len() {
+            return Err(format!(
+                "there are {} {what} to choose {count} from: set allowRepeat, or ask for fewer",
+                set.len()
+            ));
+        }
+        drawn.extend_from_slice(set.partial_shuffle(random, count).0);
+    }
+    drawn.shuffle(random);
+    Ok(Zeroizing::new(drawn.iter().collect()))
+}
+
+fn encoder(name: &str) -> Result<fn(&[u8]) -> Vec<u8>, String> {
+    match name {
+        "" | "raw" => Ok(<[u8]>::to_vec),
+        "base64" => Ok(|bytes| STANDARD.encode(bytes).into_bytes()),
+        "base64url" => Ok(|bytes| URL_SAFE.encode(bytes).into_bytes()),
+        "base32" => Ok(|bytes| base32(bytes).into_bytes()),
+        "hex" => Ok(|bytes| hex(bytes).into_bytes()),
+        name => Err(format!("encoding is {name:?}: use raw, base64, base64url, base32 or hex")),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// RFC 4648, padded.
+fn base32(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let group = |five: &[u8]| {
+        let bits = (0..5).fold(0u64, |bits, n| bits << 8 | u64::from(five.get(n).copied().unwrap_or_default()));
+        let letters = (five.len() * 8).div_ceil(5);
+        (0..8).map(move |n| match n < letters {
+            true => char::from(ALPHABET[(bits >> (35 - 5 * n) & 31) as usize]),
+            false => '=',
+        })
+    };
+    bytes.chunks(5).flat_map(group).collect()
+}
+
+/// Whether a target that was written at this time (to the second) holds what the refresh that is due now would make:
+/// written since the ExternalSecret was last changed, and, where its last known sync was of the same version of it,
+/// since the refresh fell `due`.
+pub fn is_that_of_now(written: Timestamp, es: &ObjectMeta, due: Option<Timestamp>) -> bool {
+    let changes = es.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let changed = changes.filter_map(|entry| entry.time.as_ref()).max_by_key(|time| time.0);
+    let changed = changed.or(es.creation_timestamp.as_ref());
+    let within_its_second = later(written, Duration::from_secs(1));
+    changed.is_some_and(|changed| changed.0 <= written) && due.is_none_or(|due| due < within_its_second)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+    use serde_json::json;
+
+    use super::*;
+
+    fn made(kind: &str, spec: Value) -> Result<BTreeMap<String, String>, String> {
+        let data = make(kind, &spec, &mut StdRng::seed_from_u64(7)).map_err(|error| error.message().to_owned())?;
+        Ok(data.iter().map(|(key, value)| (key.clone(), value.expose_str().unwrap().to_owned())).collect())
+    }
+
+    #[test]
+    fn fake_gives_what_it_is_told() {
+        let data = json!({"a": "1", "b": ""});
+        assert_eq!(
+            made("Fake", json!({"data": data})).unwrap(),
+            [("a", "1"), ("b", "")].map(|(a, b)| (a.into(), b.into())).into()
+        );
+        assert!(made("Fake", Value::Null).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_uuid_says_that_it_is_random() {
+        let uuid = made("UUID", Value::Null).unwrap().remove("uuid").unwrap();
+        let parts: Vec<&str> = uuid.split('-').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+        assert!(parts[2].starts_with('4') && parts[3].starts_with(['8', '9', 'a', 'b']), "{uuid}");
+    }
+
+    fn counts(password: &str) -> (usize, usize, usize) {
+        let count = |is: fn(char) -> bool| password.chars().filter(|c| is(*c)).count();
+        let letters = count(|c| c.is_ascii_alphabetic());
+        let digits = count(|c| c.is_ascii_digit());
+        (letters, digits, password.chars().count() - letters - digits)
+    }
+
+    #[test]
+    fn passwords_are_as_asked_for() {
+        for (spec, expected) in [
+            (json!({}), (12, 6, 6)),
+            (json!({"length": 10}), (6, 2, 2)),
+            (json!({"length": 8, "digits": 0, "symbols": 0}), (8, 0, 0)),
+            (json!({"length": 4, "digits": 4, "symbols": 0}), (0, 4, 0)),
+            (json!({"length": 200, "allowRepeat": true}), (100, 50, 50)),
+            (json!({"length": 3, "digits": 0, "symbols": 3, "symbolCharacters": "-_é"}), (0, 0, 3)),
+        ] {
+            let password = made("Password", spec.clone()).unwrap().remove("password").unwrap();
+            assert_eq!(counts(&password), expected, "{spec}: {password}");
+            if spec["allowRepeat"].is_null() {
+                let mut characters: Vec<char> = password.chars().collect();
+                characters.sort_unstable();
+                assert!(characters.windows(2).all(|pair| pair[0] != pair[1]), "{spec}: {password}");
+            }
+        }
+        let password = made("Password", json!({"length": 26, "digits": 0, "symbols": 0, "noUpper": true})).unwrap();
+        assert!(password["password"].chars().all(|c| c.is_ascii_lowercase()));
+    }
+
+    #[test]
+    fn each_key_has_its_own_and_encodings_are_those_of_the_rfcs() {
+        let several = made("Password", json!({"secretKeys": ["a", "b"]})).unwrap();
+        assert_eq!(several.len(), 2);
+        assert_ne!(several["a"], several["b"]);
+        let sample = "foobar-password".as_bytes();
+        for (name, expected) in [
+            ("raw", "foobar-password"),
+            ("base64", "Zm9vYmFyLXBhc3N3b3Jk"),
+            ("base64url", "Zm9vYmFyLXBhc3N3b3Jk"),
+            ("base32", "MZXW6YTBOIWXAYLTON3W64TE"),
+            ("hex", "666f6f6261722d70617373776f7264"),
+        ] {
+            assert_eq!(encoder(name).unwrap()(sample), expected.as_bytes(), "{name}");
+        }
+        for (bytes, expected) in [("f", "MY======"), ("fo", "MZXQ===="), ("foo", "MZXW6==="), ("foob", "MZXW6YQ=")] {
+            assert_eq!(base32(bytes.as_bytes()), expected);
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_made_says_why() {
+        for (kind, spec, why) in [
+            ("Password", json!({"length": 4, "digits": 3, "symbols": 2}), "do not fit"),
+            ("Password", json!({"length": 20, "digits": 11, "symbols": 0}), "allowRepeat"),
+            ("Password", json!({"length": 10_000_000}), "at most"),
+            ("Password", json!({"digits": -1}), "do not fit"),
+            ("Password", json!({"encoding": "rot13"}), "base64url"),
+            ("Password", json!({"secretKeys": ["a", "a"]}), "twice"),
+            ("Oracle", json!({}), "not supported"),
+        ] {
+            let error = made(kind, spec.clone()).unwrap_err();
+            assert!(error.contains(why), "{spec}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_cluster_generator_holds_another() {
+        let of = |kind: &str, field: &str| inside(&json!({"kind": kind, "generator": {field: {"length": 1}}}));
+        assert_eq!(of("Password", "passwordSpec"), ("Password".into(), json!({"length": 1})));
+        assert_eq!(of("UUID", "uuidSpec").1, json!({"length": 1}));
+        assert_eq!(inside(&Value::Null), (String::new(), Value::Null));
+    }
+
+    #[test]
+    fn what_was_written_before_a_crash_is_known_by_its_time() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let es = |changes: &[(&str, i64)]| -> ObjectMeta {
+            let fields = changes.iter().map(|(subresource, second)| {
+                json!({"manager": "m", "time": at(*second).to_string(), "subresource": Some(subresource).filter(|s| !s.is_empty())})
+            });
+            serde_json::from_value(json!({
+                "creationTimestamp": at(100).to_string(), "managedFields": fields.collect::<Vec<_>>(),
+            }))
+            .unwrap()
+        };
+        let created = es(&[("", 100)]);
+        assert!(is_that_of_now(at(100), &created, None), "just created");
+        let edited = es(&[("", 100), ("", 500), ("status", 900)]);
+        assert!(!is_that_of_now(at(100), &edited, None), "edited since");
+        assert!(is_that_of_now(at(500), &edited, None), "written for the edit; a status is no edit");
+        assert!(!is_that_of_now(at(500), &edited, Some(at(4100))), "that was the refresh before");
+        let due = at(4100) + Duration::from_millis(300);
+        assert!(is_that_of_now(at(4100), &edited, Some(due)), "times of writes are cut to seconds");
+    }
+}
