@@ -188,7 +188,9 @@ async fn objects_of_v1beta1_are_there_in_v1() {
     };
     let api = kube::Api::<CustomResourceDefinition>::all(client.clone());
     let owner = PatchParams::apply("eso").force();
-    for crd in crds().into_iter().map(old) {
+    // Generators never had that version.
+    let external = crds().into_iter().filter(|crd| crd.spec.group == "external-secrets.io");
+    for crd in external.map(old) {
         api.patch(&crd.name_any(), &owner, &Patch::Apply(crd)).await.expect("the old CRD");
     }
     // Without the defaults of v1: nobody adds them to what was stored in another version.

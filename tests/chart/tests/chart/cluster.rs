@@ -33,7 +33,7 @@ impl Cluster {
         // Objects go with their kind, and the operator that would take their finalizers away is gone.
         let crds: Vec<String> = cluster.crds().into_iter().map(|crd| crd.name).collect();
         if !crds.is_empty() {
-            let mut args = vec!["delete", "--timeout=60s", "--ignore-not-found", "crd"];
+            let mut args = vec!["delete", "--timeout=180s", "--ignore-not-found", "crd"];
             args.extend(crds.iter().map(String::as_str));
             cluster.kubectl(&args, "").unwrap();
         }

@@ -13,6 +13,10 @@ fn the_defaults() {
         "CustomResourceDefinition/clustersecretstores.external-secrets.io",
         "CustomResourceDefinition/externalsecrets.external-secrets.io",
         "CustomResourceDefinition/secretstores.external-secrets.io",
+        "CustomResourceDefinition/clustergenerators.generators.external-secrets.io",
+        "CustomResourceDefinition/fakes.generators.external-secrets.io",
+        "CustomResourceDefinition/passwords.generators.external-secrets.io",
+        "CustomResourceDefinition/uuids.generators.external-secrets.io",
         "ClusterRole/keyferry-view",
         "ClusterRole/keyferry-edit",
         "ClusterRole/keyferry-servicebindings",
@@ -165,8 +169,10 @@ fn crds_can_be_left_out() {
         set(render(&values).all("CustomResourceDefinition").map(|crd| text(crd, "/spec/names/kind").to_owned()))
     };
     assert_eq!(names(json!({"installCRDs": false})), set([]));
-    let without = json!({"crds": {"createClusterSecretStore": false, "createSecretStore": false}});
-    assert_eq!(names(without), set(["ExternalSecret".to_owned()]));
+    let without = json!({
+        "crds": {"createClusterSecretStore": false, "createSecretStore": false, "createClusterGenerator": false},
+    });
+    assert_eq!(names(without), set(["ExternalSecret", "Fake", "Password", "UUID"].map(str::to_owned)));
 }
 
 #[test]
