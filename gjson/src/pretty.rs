@@ -155,8 +155,7 @@ impl Printer<'_, '_> {
                 continue;
             }
             if count > 0 {
-                let spaced = !is_object && self.options.width != -1;
-                self.write(if spaced { b", " } else { b"," })?;
+                self.write(if is_object { b"," } else { b", " })?;
             }
             if layout == Layout::Lines {
                 self.new_line()?;
@@ -292,7 +291,7 @@ fn content(value: &[u8]) -> Buf {
     let string = scan::string(value, 0);
     let inner = text::inner(&value[string.range.clone()], string.closed);
     match (string.escaped, string.closed) {
-        (true, _) if crate::valid(value) => text::unescape(inner),
+        (true, _) if crate::valid(value) => text::unescape_strictly(inner),
         (false, true) => inner.into(),
         _ => Buf::default(),
     }

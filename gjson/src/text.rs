@@ -8,8 +8,33 @@ pub(crate) fn inner(raw: &[u8], closed: bool) -> &[u8] {
     raw.get(1..end).unwrap_or_default()
 }
 
+/// What becomes of half a surrogate pair, which is U+FFFD in any case.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Half {
+    /// It takes the next escape with it, as in gjson.
+    TakesNext,
+    /// It stands alone, as in Go's `encoding/json`.
+    Alone,
+}
+
 /// Resolves the escapes. What is broken ends the text: an unknown escape, a control character, a `\u` cut short.
 pub(crate) fn unescape(text: &[u8]) -> Buf {
+    resolve(text, Half::TakesNext)
+}
+
+/// Resolves the escapes of a valid string as Go's `encoding/json` does: what is no UTF-8 becomes U+FFFD.
+pub(crate) fn unescape_strictly(text: &[u8]) -> Buf {
+    let resolved = resolve(text, Half::Alone);
+    let mut out = Buf::with_capacity(resolved.len());
+    let mut rest = resolved.bytes();
+    while let (c, size @ 1..) = first_char(rest) {
+        out.extend(c.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut [0; 4]).as_bytes());
+        rest = &rest[size..];
+    }
+    out
+}
+
+fn resolve(text: &[u8], half: Half) -> Buf {
     let mut out = Buf::with_capacity(text.len());
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
@@ -27,7 +52,7 @@ pub(crate) fn unescape(text: &[u8]) -> Buf {
                     b'r' => b'\r',
                     b't' => b'\t',
                     b'u' if rest.len() >= 4 => {
-                        let (c, tail) = unicode(rest);
+                        let (c, tail) = unicode(rest, half);
                         rest = tail;
                         out.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
                         continue;
@@ -42,20 +67,21 @@ pub(crate) fn unescape(text: &[u8]) -> Buf {
     out
 }
 
-/// Reads what follows a `\u`. Any surrogate takes a second `\u` with it, and both are U+FFFD where they are no pair.
-fn unicode(text: &[u8]) -> (char, &[u8]) {
+/// Reads what follows a `\u`.
+fn unicode(text: &[u8], half: Half) -> (char, &[u8]) {
     let first = hex4(&text[..4]);
     let rest = &text[4..];
-    if !(0xd800..0xe000).contains(&first) {
+    let Some(second) = rest.strip_prefix(b"\\u").and_then(|rest| rest.get(..4)).map(hex4) else {
         return (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest);
-    }
-    let Some(second) = rest.strip_prefix(b"\\u").and_then(|rest| rest.get(..4)) else {
-        return (char::REPLACEMENT_CHARACTER, rest);
     };
-    let second = hex4(second);
-    let pair = (first < 0xdc00 && (0xdc00..0xe000).contains(&second))
-        .then(|| 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00));
-    (pair.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER), &rest[6..])
+    match (first, second) {
+        (0xd800..0xdc00, 0xdc00..0xe000) => {
+            let pair = 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00);
+            (char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER), &rest[6..])
+        }
+        (0xd800..0xe000, _) if half == Half::TakesNext => (char::REPLACEMENT_CHARACTER, &rest[6..]),
+        _ => (char::from_u32(first).unwrap_or(char::REPLACEMENT_CHARACTER), rest),
+    }
 }
 
 /// Four hexadecimal digits; zero where one isn't.
@@ -194,6 +220,7 @@ mod tests {
         ] {
             assert_eq!(unescape(text.as_bytes()).bytes(), expected.as_bytes(), "{text}");
         }
+        assert_eq!(unescape_strictly(b"\\ud83d\\u0041\xff\\ud83d\\ude00").bytes(), "\u{fffd}A\u{fffd}😀".as_bytes());
     }
 
     #[test]

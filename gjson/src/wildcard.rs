@@ -138,6 +138,7 @@ mod tests {
             ("ab*", r"*\*", true),
             ("abc", r"*\*", false),
             ("a?", r"*\?", true),
+            (r"a\b", r"*\?", false),
             (r"a\", r"a\", false),
             ("a日本c", "a*本?", true),
         ] {
