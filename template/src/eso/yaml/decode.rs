@@ -32,13 +32,25 @@ struct Decoder<'d> {
 
 pub(super) fn decode(context: &mut Context<'_, '_>, document: &Document) -> Result<Value, Problem> {
     let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0, as_text: false };
-    decoder.value(context, 0)
+    decoder.value(context, 0)?.map_err(Problem::Yaml)
 }
 
 /// As [`decode`], for a reader that wants strings: numbers and booleans come as text, every digit of an integer kept.
 pub(super) fn decode_as_text(context: &mut Context<'_, '_>, document: &Document) -> Result<Value, Problem> {
     let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0, as_text: true };
-    decoder.value(context, 0)
+    decoder.value(context, 0)?.map_err(Problem::Yaml)
+}
+
+/// A value, or why JSON cannot hold it. That comes second in Go: it is no error where a later entry of the same key
+/// takes the place of the value.
+type Converted = Result<Value, String>;
+
+/// A mapping while its entries come in.
+#[derive(Default)]
+struct Entries {
+    map: Map,
+    /// What JSON cannot hold, by key; without one where it is the key.
+    refused: Vec<(Option<Str>, String)>,
 }
 
 /// A scalar with its tag taken into account.
@@ -47,13 +59,27 @@ enum Meaning {
     Bytes(Vec<u8>),
 }
 
+impl Entries {
+    /// Takes one in. It replaces an earlier one of that key.
+    fn take(&mut self, context: &mut Context<'_, '_>, key: Option<Str>, value: Converted) -> Result<(), Problem> {
+        let Some(key) = key else { return Ok(()) };
+        context.spend(self.refused.len() as u64)?;
+        self.refused.retain(|(refused, _)| refused.as_ref() != Some(&key));
+        match value {
+            Ok(value) => self.map.insert(key, value)?,
+            Err(why) => self.refused.push((Some(key), why)),
+        }
+        Ok(())
+    }
+}
+
 impl Decoder<'_> {
-    fn value(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Value, Problem> {
+    fn value(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Converted, Problem> {
         self.count(context)?;
         match &self.document.nodes[place] {
             Node::Scalar { value, tag, plain } => match (self.as_text, meaning(value, tag, *plain)?) {
-                (true, Meaning::Scalar(scalar)) => Ok(scalar_text(value, scalar)),
-                (_, meaning) => scalar_value(value, meaning),
+                (true, Meaning::Scalar(scalar)) => Ok(Ok(scalar_text(value, scalar))),
+                (_, meaning) => Ok(scalar_value(value, meaning)),
             },
             Node::Alias { name, target } => self.follow(context, place, name, *target),
             Node::List(children) => {
@@ -64,12 +90,15 @@ impl Decoder<'_> {
                     self.depth -= 1;
                 }
                 context.fits_list(items.len())?;
-                Ok(Value::list(items))
+                Ok(items.into_iter().collect::<Result<_, _>>().map(Value::list))
             }
             Node::Map(children) => {
-                let map = Map::new();
-                self.fill(context, children, &map)?;
-                Ok(Value::Map(map))
+                let mut entries = Entries::default();
+                self.fill(context, children, &mut entries)?;
+                Ok(match entries.refused.into_iter().next() {
+                    Some((_, why)) => Err(why),
+                    None => Ok(Value::Map(entries.map)),
+                })
             }
         }
     }
@@ -80,7 +109,7 @@ impl Decoder<'_> {
         place: Place,
         name: &str,
         target: Place,
-    ) -> Result<Value, Problem> {
+    ) -> Result<Converted, Problem> {
         self.step_into(name, place)?;
         let value = self.value(context, target)?;
         self.following.pop();
@@ -114,8 +143,13 @@ impl Decoder<'_> {
         }
     }
 
-    /// Puts the entries of a mapping into a map, merge keys included.
-    fn fill(&mut self, context: &mut Context<'_, '_>, children: &[Place], map: &Map) -> Result<(), Problem> {
+    /// Takes in the entries of a mapping, merge keys included.
+    fn fill(
+        &mut self,
+        context: &mut Context<'_, '_>,
+        children: &[Place],
+        entries: &mut Entries,
+    ) -> Result<(), Problem> {
         for pair in children.chunks(2) {
             let &[key, value] = pair else { continue };
             self.enter()?;
@@ -123,16 +157,21 @@ impl Decoder<'_> {
                 && text.as_str() == "<<"
                 && (*plain || tag.strip_prefix(PREFIX) == Some("merge"))
             {
-                self.merge(context, value, map)?;
+                self.merge(context, value, entries)?;
             } else {
+                let before = self.following.len();
                 let key = match self.key(context, key) {
                     Err(Problem::Yaml(text)) if text.starts_with(UNSUPPORTED_KEY) => {
-                        return Err(Problem::Yaml(format!("{text}, value: {}", self.shown(value, false))));
+                        self.depth -= self.following.len() - before;
+                        self.following.truncate(before);
+                        let why = format!("{text}, value: {}", self.shown(value, false));
+                        entries.refused.push((None, why));
+                        None
                     }
-                    key => key?,
+                    key => Some(key?),
                 };
                 let value = self.value(context, value)?;
-                map.insert(key, value)?;
+                entries.take(context, key, value)?;
             }
             self.depth -= 1;
         }
@@ -140,24 +179,24 @@ impl Decoder<'_> {
     }
 
     /// Merges a mapping, or a list of them where earlier ones win.
-    fn merge(&mut self, context: &mut Context<'_, '_>, place: Place, map: &Map) -> Result<(), Problem> {
+    fn merge(&mut self, context: &mut Context<'_, '_>, place: Place, entries: &mut Entries) -> Result<(), Problem> {
         match &self.document.nodes[place] {
             Node::List(children) => {
                 for child in children.iter().rev() {
-                    self.merge_one(context, *child, map)?;
+                    self.merge_one(context, *child, entries)?;
                 }
                 Ok(())
             }
-            _ => self.merge_one(context, place, map),
+            _ => self.merge_one(context, place, entries),
         }
     }
 
-    fn merge_one(&mut self, context: &mut Context<'_, '_>, place: Place, map: &Map) -> Result<(), Problem> {
+    fn merge_one(&mut self, context: &mut Context<'_, '_>, place: Place, entries: &mut Entries) -> Result<(), Problem> {
         self.count(context)?;
         match &self.document.nodes[place] {
             Node::Map(children) => {
                 self.enter()?;
-                self.fill(context, children, map)?;
+                self.fill(context, children, entries)?;
                 self.depth -= 1;
                 Ok(())
             }
@@ -165,7 +204,7 @@ impl Decoder<'_> {
                 Node::Map(children) => {
                     self.step_into(name, place)?;
                     self.count(context)?;
-                    self.fill(context, children, map)?;
+                    self.fill(context, children, entries)?;
                     self.following.pop();
                     self.depth -= 1;
                     Ok(())
@@ -298,7 +337,7 @@ fn scalar_text(text: &str, scalar: Scalar) -> Value {
     }
 }
 
-fn scalar_value(text: &str, meaning: Meaning) -> Result<Value, Problem> {
+fn scalar_value(text: &str, meaning: Meaning) -> Converted {
     Ok(match meaning {
         Meaning::Bytes(bytes) => Value::Str(sound(&bytes)),
         Meaning::Scalar(scalar) => match scalar {
@@ -312,7 +351,7 @@ fn scalar_value(text: &str, meaning: Meaning) -> Result<Value, Problem> {
                     f64::NEG_INFINITY => "-Inf",
                     _ => "NaN",
                 };
-                return Err(Problem::Yaml(format!("json: unsupported value: {name}")));
+                return Err(format!("json: unsupported value: {name}"));
             }
             Scalar::Float(value) => Value::Float(value),
             Scalar::Timestamp | Scalar::Text => Value::str(text),

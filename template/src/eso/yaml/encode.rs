@@ -146,6 +146,9 @@ fn fold(text: &str) -> String {
 
 /// A key of a JSON object must be on one line and not too long for a YAML reader to look back to its start.
 fn sound_key(key: &[u8]) -> Result<Zeroizing<String>, Refusal> {
+    if unicode::runes(key).any(|(rune, _)| rune == NEXT_LINE) {
+        return Err(Refusal::Unsupported);
+    }
     let key = sound(key)?;
     let escaped = |c: char| match c {
         '"' | '\\' | '\n' | '\r' | '\t' | '\x08' | '\x0c' => 2,

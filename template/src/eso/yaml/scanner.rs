@@ -395,7 +395,8 @@ impl Scanner {
 
     fn scan_to_next_token(&mut self) {
         loop {
-            if self.reader.mark.column == 0 && self.reader.here() == '\u{feff}' {
+            // go-yaml means to skip one on every line, but looks at the first character of all each time.
+            if self.reader.mark.index == 0 && self.reader.here() == '\u{feff}' {
                 self.reader.skip();
             }
             let tabs = self.flow_level > 0 || !self.simple_key_allowed;
