@@ -126,18 +126,31 @@ fn push(chars: &mut Vec<char>, c: char) -> Result<(), Complaint> {
 }
 
 fn utf8(chars: &mut Vec<char>, bytes: &[u8]) -> Result<(), Complaint> {
+    let mut rest = bytes;
     for (c, raw) in unicode::runes(bytes) {
         match (c, raw) {
-            (unicode::RUNE_ERROR, [byte]) => {
-                return Err(problem(match byte {
-                    0xc0..=0xf7 => "invalid trailing UTF-8 octet",
-                    _ => "invalid leading UTF-8 octet",
-                }));
-            }
+            (unicode::RUNE_ERROR, [_]) => return Err(problem(not_utf8(rest))),
             _ => push(chars, c)?,
         }
+        rest = &rest[raw.len()..];
     }
     Ok(())
+}
+
+/// What is wrong with bytes that do not begin with a character.
+fn not_utf8(bytes: &[u8]) -> &'static str {
+    let width = match bytes.first() {
+        Some(0xc0..=0xdf) => 2,
+        Some(0xe0..=0xef) => 3,
+        Some(0xf0..=0xf7) => 4,
+        _ => return "invalid leading UTF-8 octet",
+    };
+    let Some(octets) = bytes.get(..width) else { return "incomplete UTF-8 octet sequence" };
+    match octets {
+        [_, trailing @ ..] if trailing.iter().any(|octet| octet & 0xc0 != 0x80) => "invalid trailing UTF-8 octet",
+        [0xed, ..] | [0xf4..=0xf7, ..] => "invalid Unicode character",
+        _ => "invalid length of a UTF-8 sequence",
+    }
 }
 
 fn utf16(chars: &mut Vec<char>, bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Result<(), Complaint> {
