@@ -1,10 +1,11 @@
 //! `remoteRef.property`: a path into a JSON value.
 //!
-//! External Secrets Operator takes gjson paths. Here are the dotted paths of it: keys and array indexes between dots,
-//! `\.` for a dot inside a key. What else gjson would read into a path is refused by name, never answered wrongly.
+//! External Secrets Operator takes gjson paths; how they are looked up differs by store.
+
+use keyferry_gjson as gjson;
+use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
 use super::fields;
-use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
 /// Why there is no value under a property.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,8 +14,8 @@ pub enum Problem {
     NotJson,
     /// There is nothing at this path.
     Missing,
-    /// The path uses a part of the syntax that we don't read yet; here is the character.
-    Unsupported(char),
+    /// The path or the value is nested too deep, or asks for too much work.
+    TooComplex,
 }
 
 /// Takes the value under `property` out of `value`: a string unquoted, an object or array as it stands, `null` as
@@ -46,48 +47,14 @@ pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Resul
     follow(value, property)
 }
 
-fn follow(value: &SecretBytes, property: &str) -> Result<SecretBytes, Problem> {
-    let path = parse(property)?;
-    let mut at = json::value(value.expose()).ok_or(Problem::NotJson)?;
-    for part in &path {
-        at = step(at, part).ok_or(Problem::Missing)?;
+fn follow(value: &SecretBytes, path: &str) -> Result<SecretBytes, Problem> {
+    let found = gjson::get(value.expose(), path.as_bytes()).map_err(|_| Problem::TooComplex)?;
+    match found.exists() {
+        true => Ok(SecretBytes::new(std::mem::take(&mut *found.text().into_owned()))),
+        // It looks into what is not quite JSON too, as gjson does; only where it finds nothing does that matter.
+        false if !gjson::valid(value.expose()) => Err(Problem::NotJson),
+        false => Err(Problem::Missing),
     }
-    Ok(go_number(at.get()).unwrap_or_else(|| json::to_bytes(at)))
-}
-
-fn step<'a>(at: &'a serde_json::value::RawValue, part: &str) -> Option<&'a serde_json::value::RawValue> {
-    let text = at.get().as_bytes();
-    match text.first()? {
-        b'{' => json::object(text)?.remove(part),
-        b'[' => json::array(text)?.get(part.parse::<usize>().ok()?).copied(),
-        _ => None,
-    }
-}
-
-fn parse(property: &str) -> Result<Vec<String>, Problem> {
-    let mut path = vec![String::new()];
-    let mut chars = property.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '\\' => path.last_mut().expect("never empty").push(chars.next().unwrap_or('\\')),
-            '.' => path.push(String::new()),
-            // Wildcards, queries, modifiers, pipes, multipaths and literals.
-            '*' | '?' | '#' | '|' => return Err(Problem::Unsupported(c)),
-            '@' | '!' | '{' | '[' if path.last().is_some_and(String::is_empty) => return Err(Problem::Unsupported(c)),
-            c => path.last_mut().expect("never empty").push(c),
-        }
-    }
-    Ok(path)
-}
-
-/// Integers as they stand; other numbers through a double, shortest form without exponent.
-fn go_number(text: &str) -> Option<SecretBytes> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    if !digits.starts_with(|c: char| c.is_ascii_digit()) || digits.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    let number: f64 = text.parse().ok()?;
-    number.is_finite().then(|| SecretBytes::new(number.to_string().into_bytes()))
 }
 
 #[cfg(test)]
@@ -140,7 +107,7 @@ mod tests {
         // Unlike an exact key: numbers are printed as those along a path.
         assert_eq!(get("f").as_deref(), Ok("1.5"));
         assert_eq!(get("nested.nope"), Err(Problem::Missing));
-        assert_eq!(get("nested.*"), Err(Problem::Unsupported('*')));
+        assert_eq!(get("nested.*").as_deref(), Ok(r#"{"x":"y"}"#));
     }
 
     #[test]
@@ -169,18 +136,18 @@ mod tests {
     }
 
     #[test]
-    fn other_syntax_is_refused_by_name() {
-        for (property, c) in [
-            ("list.#", '#'),
-            ("us*", '*'),
-            ("u?er", '?'),
-            ("a|b", '|'),
-            ("@this", '@'),
-            ("{user,n}", '{'),
-            ("!\"x\"", '!'),
+    fn all_of_the_syntax() {
+        for (property, expected) in [
+            ("list.#", "2"),
+            ("us*", "bob"),
+            ("u?er", "bob"),
+            ("nested|deep.x", "y"),
+            (r#"list.#(c=="d").c"#, "d"),
+            ("nested.@values", r#"[{"x":"y"}]"#),
+            ("{user,t}", r#"{"user":"bob","t":true}"#),
+            ("!\"x\"", "x"),
         ] {
-            assert_eq!(get(property, PropertyLookup::Path), Err(Problem::Unsupported(c)), "{property}");
+            assert_eq!(get(property, PropertyLookup::Path).as_deref(), Ok(expected), "{property}");
         }
-        assert_eq!(get("us@er", PropertyLookup::Path), Err(Problem::Missing));
     }
 }

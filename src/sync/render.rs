@@ -218,9 +218,10 @@ fn take_property(
         how => how,
     };
     property::lookup(value, property, how).map_err(|problem| match problem {
-        Problem::NotJson => {
-            Problematic::new(ErrorKind::Malformed, format!("the value is not JSON, so that it has no property {property:?}"))
-        }
+        Problem::NotJson => Problematic::new(
+            ErrorKind::Malformed,
+            format!("the value is not JSON, so that it has no property {property:?}"),
+        ),
         Problem::Missing if capabilities.missing_property_is_not_found => {
             Problematic::new(ErrorKind::NotFound, format!("the value has no property {property:?}"))
         }
@@ -230,10 +231,11 @@ fn take_property(
             cause: format!("the value has no property {property:?}"),
             retry: Retry::Late,
         },
-        Problem::Unsupported(c) => Problematic::new(
-            ErrorKind::Unsupported,
-            format!("property {property:?} uses {c:?}: only dotted paths are supported so far (write \\{c} for the character itself)"),
-        ),
+        Problem::TooComplex => Problematic {
+            kind: ErrorKind::Malformed,
+            cause: format!("property {property:?} asks for too much: simplify the path"),
+            retry: Retry::Late,
+        },
     })
 }
 

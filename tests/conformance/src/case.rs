@@ -64,7 +64,7 @@ pub struct Reference {
 pub fn folder() -> PathBuf {
     match std::env::var_os(KEYFERRY_CONFORMANCE).filter(|folder| !folder.is_empty()) {
         Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance/cases"),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("cases"),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Every manifest of the conformance folder is taken, and read by our types.
+//! Every manifest of the conformance cases and the switch situations is taken, and read by our types.
 
 use std::path::{Path, PathBuf};
 
@@ -8,16 +8,9 @@ use serde_json::Value;
 
 use crate::cluster::{client, decode, from, try_create};
 
-/// The folder `conformance`: below `KEYFERRY_SHARED`, else beside this repository. None where it isn't, as in a plain
-/// clone.
-fn folder() -> Option<PathBuf> {
-    match std::env::var_os("KEYFERRY_SHARED") {
-        Some(shared) => Some(PathBuf::from(shared).join("conformance")),
-        None => {
-            let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/conformance");
-            beside.is_dir().then_some(beside)
-        }
-    }
+/// A folder of another suite.
+fn folder(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
 }
 
 fn documents(folder: &Path) -> Vec<(String, Value)> {
@@ -63,9 +56,8 @@ async fn take(file: &str, manifest: &Value) -> DynamicObject {
 
 #[tokio::test]
 async fn what_eso_leaves_behind_is_taken_as_it_is() {
-    let Some(folder) = folder() else { return };
     let mut taken = 0;
-    for (file, object) in documents(&folder.join("switch")).iter().filter(|(_, object)| is_ours(object)) {
+    for (file, object) in documents(&folder("switch/situations")).iter().filter(|(_, object)| is_ours(object)) {
         let stored = take(file, object).await;
         assert_eq!(stored.data["spec"], object["spec"], "{file}: our defaults change it");
         taken += 1;
@@ -75,9 +67,8 @@ async fn what_eso_leaves_behind_is_taken_as_it_is() {
 
 #[tokio::test]
 async fn every_object_of_the_cases_is_taken() {
-    let Some(folder) = folder() else { return };
     let mut taken = 0;
-    for (file, case) in documents(&folder.join("cases")) {
+    for (file, case) in documents(&folder("conformance/cases")) {
         for step in case["steps"].as_array().expect("steps") {
             for object in step["apply"].as_array().into_iter().flatten().filter(|object| is_ours(object)) {
                 let name = format!(
