@@ -200,7 +200,9 @@ fn password(
     Ok(Zeroizing::new(drawn.iter().collect()))
 }
 
-fn encoder(name: &str) -> Result<fn(&[u8]) -> Vec<u8>, String> {
+type Encode = fn(&[u8]) -> Vec<u8>;
+
+fn encoder(name: &str) -> Result<Encode, String> {
     match name {
         "" | "raw" => Ok(<[u8]>::to_vec),
         "base64" => Ok(|bytes| STANDARD.encode(bytes).into_bytes()),

@@ -64,6 +64,7 @@ async fn takes_over(crds: Vec<CustomResourceDefinition>) {
     let testbed = tokio::task::spawn_blocking(start).await.expect("it does not panic");
     let client = testbed.kube_client().await;
 
+    #[expect(clippy::disallowed_methods, reason = "the clock of the test is that of the operator")]
     let now = Timestamp::now();
     let recorded = recorded();
     let mut all: Vec<Situation> =
