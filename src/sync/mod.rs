@@ -148,6 +148,9 @@ pub struct Report {
 }
 
 /// Looks at an ExternalSecret and does what is due.
+///
+/// Thousands of looks may wait for stores at once, so that what comes after is boxed: a request to the API server takes
+/// kilobytes, which a look would hold all the time.
 pub async fn run(context: &Context, look: Look) -> Report {
     let began = clock::now();
     let es = look.es.clone();
@@ -197,7 +200,7 @@ pub async fn run(context: &Context, look: Look) -> Report {
         None => record::status(&es, &outcome, &version, began),
     };
     if let Some(wanted) = &status
-        && let Err(problem) = write_status(context, &es, wanted).await
+        && let Err(problem) = Box::pin(write_status(context, &es, wanted)).await
     {
         tracing::warn!(namespace = es.metadata.namespace, name = es.metadata.name, %problem, "could not write the status");
         status = None;
@@ -248,9 +251,9 @@ impl Work<'_> {
                 Plan::Hold => Ok(Outcome::Holding),
                 Plan::Wait(until) => Ok(Outcome::Waiting(until)),
                 Plan::Refuse(failure) => Err(failure),
-                Plan::Release { delete_target } => self.release(delete_target).await,
+                Plan::Release { delete_target } => Box::pin(self.release(delete_target)).await,
                 Plan::Observe => {
-                    target = self.observe().await?;
+                    target = Box::pin(self.observe()).await?;
                     continue;
                 }
                 Plan::Fetch(requests) => self.refresh(&requests).await,
@@ -323,13 +326,13 @@ impl Work<'_> {
     async fn refresh(&mut self, requests: &[Request]) -> Result<Outcome, Failure> {
         let es = self.look.es.clone();
         let planning = self.look.planning.take();
-        if plan::generates(&es) && self.was_written_before_a_crash().await? {
+        if plan::generates(&es) && Box::pin(self.was_written_before_a_crash()).await? {
             return Ok(Outcome::Synced(Synced::unchanged()));
         }
         let mut answers = fetch::fetch(&self.context.pool, &es, requests, planning).await?;
         if plan::generates(&es) {
             let Context { client, slots, class, .. } = self.context;
-            match generate::generate(client, slots, class, &es, requests).await {
+            match Box::pin(generate::generate(client, slots, class, &es, requests)).await {
                 Some(generated) => answers.generated = generated,
                 None => return Ok(Outcome::Ignored),
             }
@@ -345,7 +348,7 @@ impl Work<'_> {
             match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
                 (DeletionPolicy::Delete, CreationPolicy::Owner) => {
                     synced.result = SyncResult::Deleted;
-                    if self.output.remove().await? {
+                    if Box::pin(self.output.remove()).await? {
                         synced.change = Change::Deleted;
                     }
                     self.look.memory.target = None;
@@ -363,11 +366,11 @@ impl Work<'_> {
             }
         }
         if es.spec.target.creation_policy == CreationPolicy::None {
-            self.output.mark().await?;
+            Box::pin(self.output.mark()).await?;
             synced.result = SyncResult::Unwritten;
             return Ok(Outcome::Synced(synced));
         }
-        self.apply(&es, &rendered.data, &mut synced).await?;
+        Box::pin(self.apply(&es, &rendered.data, &mut synced)).await?;
         Ok(Outcome::Synced(synced))
     }
 
@@ -556,5 +559,14 @@ mod tests {
         let expected =
             format!("no property {redacted} in {redacted}, nor {redacted}, which is [redacted]; \"123\" stays");
         assert_eq!(blanked.causes, [expected]);
+    }
+
+    #[test]
+    fn a_look_that_waits_takes_little_memory() {
+        fn size<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+            std::mem::size_of::<F>()
+        }
+        let size = size(|context: &'static Context, look: Look| run(context, look));
+        assert!(size < 4096, "{size} bytes: box what comes after the wait for stores");
     }
 }
