@@ -157,3 +157,34 @@ fn the_committed_yaml_is_up_to_date() {
     found.sort();
     assert_eq!(found, want, "{hint}");
 }
+
+/// The fields of the table in `docs/compatibility.md` are those of the schema.
+#[test]
+fn the_compatibility_page_names_every_field() {
+    let page = include_str!("../../../docs/compatibility.md");
+    let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let below = |row: &str, path: &str| match row.strip_suffix(".*") {
+        Some(parent) => {
+            path == parent || path.starts_with(&format!("{parent}.")) || path.starts_with(&format!("{parent}["))
+        }
+        None => path == row,
+    };
+    let mut fields = Vec::new();
+    each_node(|path, node| {
+        if let Some(path) = path.strip_prefix("ExternalSecret/v1.")
+            && path.starts_with("sp") | path.starts_with("status")
+            // What holds fields is said with them.
+            && node["properties"].is_null()
+            && !path.ends_with("[]")
+        {
+            fields.push(path.to_owned());
+        }
+    });
+    for field in &fields {
+        let holds = rows.iter().any(|row| row.trim_end_matches(".*").starts_with(&format!("{field}[")));
+        assert!(holds || rows.iter().any(|row| below(row, field)), "docs/compatibility.md has no row for {field}");
+    }
+    for row in rows {
+        assert!(fields.iter().any(|field| below(row, field)), "docs/compatibility.md: there is no field {row}");
+    }
+}
