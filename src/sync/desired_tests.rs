@@ -177,3 +177,58 @@ fn merge_waits_for_its_target() {
         Ok(Desired::Missing)
     ));
 }
+
+/// Random data of up to five keys from a few, so that they meet.
+fn any_data(random: &mut impl rand::Rng) -> Data {
+    let keys = ["a", "b", "c", "d", "e"].into_iter();
+    let chosen: Vec<(&str, u8)> = keys.map(|key| (key, random.random_range(0..6))).filter(|(_, v)| *v > 2).collect();
+    chosen.into_iter().map(|(key, value)| (key.to_owned(), value.to_string().as_str().into())).collect()
+}
+
+/// Whatever was there and whatever comes: a second look writes nothing, keys of others stay where keys are merged, and a
+/// target that somebody spoilt in one place becomes what it was.
+#[test]
+fn what_holds_for_all_targets() {
+    use rand::{Rng as _, SeedableRng as _};
+    for seed in 0..3000 {
+        let mut random = rand::rngs::StdRng::seed_from_u64(seed);
+        let policy = ["Owner", "Orphan", "Merge", "CreateOrMerge"][random.random_range(0..4)];
+        let es = es(json!({"creationPolicy": policy}));
+        let (before, first, second) = (any_data(&mut random), any_data(&mut random), any_data(&mut random));
+        let others: Vec<(&str, &str)> =
+            before.iter().map(|(key, value)| (key.as_str(), value.expose_str().unwrap())).collect();
+        let existing = foreign(&others);
+        let at = format!("seed {seed}, {policy}: {} then {} then {} keys", before.len(), first.len(), second.len());
+        let look = |data: &Data, existing: &LiveSecret| match plainly(&es, data, Some(existing), Adopt::Any).unwrap() {
+            Desired::Keep => existing.clone(),
+            _ => written(&es, data, Some(existing)),
+        };
+        let mut target = look(&first, &existing);
+        for data in [&first, &second] {
+            target = look(data, &target);
+            assert!(is_intact(&target), "{at}");
+            assert!(matches!(plainly(&es, data, Some(&target), Adopt::Any), Ok(Desired::Keep)), "{at}");
+            let held: std::collections::BTreeMap<String, String> = text(&target).into_iter().collect();
+            for (key, value) in data {
+                assert_eq!(held[key], value.expose_str().unwrap(), "{at}");
+            }
+            // What nobody but us ever wrote may go; all else that others had stays.
+            let merges = policy.ends_with("erge");
+            let lost = before.keys().filter(|key| !first.contains_key(*key) && !held.contains_key(*key)).count();
+            assert!(!merges || lost == 0, "{at}");
+        }
+        let mut spoilt = target.clone();
+        let secret = spoilt.get_mut();
+        match random.random_range(0..4) {
+            0 => _ = secret.metadata.labels.as_mut().and_then(|labels| labels.remove(names::LABEL_MANAGED)),
+            1 => _ = secret.metadata.annotations.as_mut().and_then(|all| all.remove(names::ANNOTATION_DATA_HASH)),
+            2 => _ = secret.data.as_mut().zip(second.keys().next()).and_then(|(data, key)| data.remove(key)),
+            _ => {
+                if let (Some(data), Some(key)) = (&mut secret.data, second.keys().next()) {
+                    data.insert(key.clone(), ByteString(b"spoilt".to_vec()));
+                }
+            }
+        }
+        assert_eq!(text(&look(&second, &spoilt)), text(&target), "{at}");
+    }
+}
