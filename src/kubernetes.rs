@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_provider_core::SecretBytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroize as _;
 
 /// How long one request may take. The API server itself gives up after 60 s.
@@ -15,17 +15,26 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(65);
 /// How many requests of syncs are under way at once. Requests that wait for a store hold none, so that a slow store
 /// delays nobody else's writes.
 #[derive(Clone)]
-pub struct Slots(Arc<Semaphore>);
+pub struct Slots {
+    requests: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
 
 impl Slots {
     /// As many as this.
     pub fn new(slots: usize) -> Self {
-        Self(Arc::new(Semaphore::new(slots)))
+        Self { requests: Arc::new(Semaphore::new(slots)), turns: Arc::new(Semaphore::new(slots)) }
+    }
+
+    /// Waits until there is likely to be room for the requests of one more sync. A request takes kilobytes before it is
+    /// sent: thousands of syncs that all have their data at once must not all have begun theirs.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.turns.acquire().await.ok()
     }
 
     /// Runs one request when there is room for it.
     pub async fn run<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Problem> {
-        let _slot = self.0.acquire().await;
+        let _slot = self.requests.acquire().await;
         timely(request).await
     }
 }

@@ -32,6 +32,7 @@ use keyferry_provider_core::{SecretBytes, json};
 use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
+use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
 use self::content::fingerprint;
@@ -167,12 +168,14 @@ pub async fn run(context: &Context, look: Look) -> Report {
         look,
         read: None,
         values: Vec::new(),
+        turn: None,
     };
     let outcome = match work.sync().await {
         Ok(outcome) => outcome,
         Err(failure) => Outcome::Failed(blank(failure, &work.values)),
     };
-    let Work { look: Look { mut memory, .. }, .. } = work;
+    // The turn lasts until the status is written.
+    let Work { look: Look { mut memory, .. }, turn: _turn, .. } = work;
 
     match &outcome {
         Outcome::Synced(synced) => {
@@ -240,6 +243,8 @@ struct Work<'a> {
     read: Option<LiveSecret>,
     /// What was fetched, to blank out of messages.
     values: Vec<SecretBytes>,
+    /// Taken when all is fetched.
+    turn: Option<SemaphorePermit<'a>>,
 }
 
 impl Work<'_> {
@@ -330,6 +335,7 @@ impl Work<'_> {
             return Ok(Outcome::Synced(Synced::unchanged()));
         }
         let mut answers = fetch::fetch(&self.context.pool, &es, requests, planning).await?;
+        self.turn = self.context.slots.turn().await;
         if plan::generates(&es) {
             let Context { client, slots, class, .. } = self.context;
             match Box::pin(generate::generate(client, slots, class, &es, requests)).await {

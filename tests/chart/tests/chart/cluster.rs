@@ -1,4 +1,5 @@
-//! A cluster of our own to install into: CRDs belong to the whole cluster, and tests take them away.
+//! A cluster of its own for each test that installs: CRDs belong to the whole cluster, and taking them away again would
+//! be a test of its own.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,31 +13,19 @@ use tokio::sync::{Mutex, MutexGuard};
 /// How long anything may take. Long, because machines are busy.
 const SOON: Duration = Duration::from_secs(60);
 
-/// The cluster, for one test at a time.
+/// The cluster of one test. One at a time: a control plane is not small.
 pub struct Cluster {
-    testbed: &'static Testbed,
+    testbed: Testbed,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl Cluster {
-    /// Waits for its turn; gives a cluster with an empty namespace, and without CRDs and releases of other tests.
+    /// Waits for its turn; gives a new cluster with an empty namespace.
     pub async fn mine(namespace: &str) -> Self {
         static TURN: Mutex<()> = Mutex::const_new(());
-        static TESTBED: std::sync::OnceLock<Testbed> = std::sync::OnceLock::new();
         let turn = TURN.lock().await;
-        let start = || Testbed::private(&[]).unwrap_or_else(|error| panic!("the testbed did not start: {error:#}"));
-        let cluster = Self { testbed: TESTBED.get_or_init(start), _turn: turn };
-        for release in cluster.helm_json(&["list", "--all-namespaces"]).as_array().into_iter().flatten() {
-            let (name, of) = (release["name"].as_str().unwrap(), release["namespace"].as_str().unwrap());
-            cluster.helm(&["uninstall", name, "--namespace", of]).unwrap();
-        }
-        // Objects go with their kind, and the operator that would take their finalizers away is gone.
-        let crds: Vec<String> = cluster.crds().into_iter().map(|crd| crd.name).collect();
-        if !crds.is_empty() {
-            let mut args = vec!["delete", "--timeout=180s", "--ignore-not-found", "crd"];
-            args.extend(crds.iter().map(String::as_str));
-            cluster.kubectl(&args, "").unwrap();
-        }
+        let testbed = Testbed::private(&[]).unwrap_or_else(|error| panic!("the testbed did not start: {error:#}"));
+        let cluster = Self { testbed, _turn: turn };
         cluster.kubectl(&["create", "namespace", namespace], "").unwrap();
         cluster
     }
@@ -49,12 +38,6 @@ impl Cluster {
     /// Runs helm as an admin.
     pub fn helm(&self, args: &[&str]) -> Result<String> {
         self.testbed.helm(args, "")
-    }
-
-    fn helm_json(&self, args: &[&str]) -> Value {
-        let mut args = args.to_vec();
-        args.push("--output=json");
-        serde_json::from_str(&self.helm(&args).unwrap()).unwrap()
     }
 
     /// Installs the chart as `release` into `namespace`, with more arguments.
