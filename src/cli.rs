@@ -114,6 +114,10 @@ pub struct Run {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_flood_gate: bool,
 
+    /// Let spec.target.manifest name other kinds than Secret: their values are as readable as those kinds are, and the operator needs the rights to write them
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub unsafe_allow_generic_targets: bool,
+
     /// What opens an action in templates
     #[arg(long, default_value = "{{", value_name = "TEXT")]
     pub template_left_delimiter: String,
@@ -189,9 +193,6 @@ pub struct Accepted {
     /// no generator that is built keeps state
     #[arg(long, value_name = "DURATION")]
     pub generator_gc_grace_period: Option<String>,
-    /// targets other than Secrets are not built yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub unsafe_allow_generic_targets: Option<bool>,
     /// metrics have no labels of the object's labels yet
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_extended_metric_labels: Option<bool>,
@@ -244,7 +245,6 @@ impl Accepted {
             (self.enable_cluster_external_secret_reconciler.is_some(), "--enable-cluster-external-secret-reconciler"),
             (self.enable_generator_state.is_some(), "--enable-generator-state"),
             (self.generator_gc_grace_period.is_some(), "--generator-gc-grace-period"),
-            (self.unsafe_allow_generic_targets.is_some(), "--unsafe-allow-generic-targets"),
             (self.enable_extended_metric_labels.is_some(), "--enable-extended-metric-labels"),
             (self.enable_http2.is_some(), "--enable-http2"),
             (self.experimental_enable_doppler_oidc_cache.is_some(), "--experimental-enable-doppler-oidc-cache"),

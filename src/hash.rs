@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use keyferry_template::strconv;
+use serde_json::Value;
 use sha3::{Digest, Sha3_224};
 use zeroize::Zeroizing;
 
@@ -25,6 +27,56 @@ pub fn data_hash<'a>(data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Str
     }
     hasher.update(b"]");
     hex(hasher)
+}
+
+/// The data-hash annotation of a target that is not a Secret: over its `spec`, or its `data` where it has none. `None`
+/// where it has neither.
+pub fn manifest_hash(object: &Value) -> Option<String> {
+    let part = [object.get("spec"), object.get("data")].into_iter().flatten().next()?;
+    let mut hasher = Sha3_224::new();
+    update_value(&mut hasher, part);
+    Some(hex(hasher))
+}
+
+/// Feeds JSON as Go prints what it reads from JSON: whole numbers are `int64` where they fit, all others `float64`.
+fn update_value(hasher: &mut Sha3_224, value: &Value) {
+    match value {
+        Value::Null => hasher.update(b"<nil>"),
+        Value::Bool(yes) => hasher.update(if *yes { "true" } else { "false" }),
+        Value::String(text) => hasher.update(text),
+        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => hasher.update(whole.to_string()),
+            (None, Some(float)) => {
+                let mut text = Vec::new();
+                strconv::float::format(&mut text, float, b'g', None);
+                hasher.update(&text);
+            }
+            (None, None) => hasher.update(number.to_string()),
+        },
+        Value::Array(items) => {
+            hasher.update(b"[");
+            for (n, item) in items.iter().enumerate() {
+                if n > 0 {
+                    hasher.update(b" ");
+                }
+                update_value(hasher, item);
+            }
+            hasher.update(b"]");
+        }
+        Value::Object(map) => {
+            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
+            hasher.update(b"map[");
+            for (n, (key, item)) in sorted.into_iter().enumerate() {
+                if n > 0 {
+                    hasher.update(b" ");
+                }
+                hasher.update(key);
+                hasher.update(b":");
+                update_value(hasher, item);
+            }
+            hasher.update(b"]");
+        }
+    }
 }
 
 /// Feeds bytes as decimal numbers between spaces, a chunk at a time, so that no text of the whole value is made.
@@ -106,6 +158,23 @@ mod tests {
         let bytes: Vec<u8> = (0..=255u8).cycle().take(5000).collect();
         let text = bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(" ");
         assert_eq!(data_hash([("k", bytes.as_slice())]), text_hash(&format!("map[k:[{text}]]")));
+    }
+
+    #[test]
+    fn manifest_hash_vectors() {
+        let spec = serde_json::json!({"a": "b", "f": 1.5, "l": ["x", true, null], "m": {"z": "y"}, "n": 3});
+        let known = Some("9b6c1972f6422cefe53b7d0b4c77b3d60d972653983b831832486beb".to_owned());
+        assert_eq!(manifest_hash(&serde_json::json!({"spec": spec, "data": {"not": "this"}})), known);
+        assert_eq!(manifest_hash(&serde_json::json!({"data": spec})), known);
+        assert_eq!(manifest_hash(&serde_json::json!({"status": spec})), None);
+        // What Go prints of a map with these numbers.
+        let numbers = serde_json::from_str(
+            r#"{"spec":{"a":1000000.0,"b":123456789.5,"d":1e21,"e":0.0001,"f":0.00001,"i":9007199254740993,"u":18446744073709551615}}"#,
+        )
+        .unwrap();
+        let text =
+            "map[a:1e+06 b:1.234567895e+08 d:1e+21 e:0.0001 f:1e-05 i:9007199254740993 u:1.8446744073709552e+19]";
+        assert_eq!(manifest_hash(&numbers), Some(text_hash(text)));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Speaking to the API server: problems in our own words, and Secrets that zero themselves.
+//! Speaking to the API server: problems in our own words, and objects that zero themselves.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_provider_core::SecretBytes;
+use kube::core::DynamicObject;
+use serde_json::Value;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use zeroize::Zeroize as _;
 
@@ -188,6 +190,85 @@ impl LiveSecret {
     /// Takes one value out.
     pub fn take(&mut self, key: &str) -> Option<SecretBytes> {
         self.0.data.as_mut()?.remove(key).map(|value| SecretBytes::new(value.0))
+    }
+}
+
+/// JSON that may hold values of stores; its texts are zeroed when it goes.
+#[derive(Clone)]
+pub struct SecretJson(Value);
+
+impl SecretJson {
+    /// Takes charge of JSON.
+    pub fn new(json: Value) -> Self {
+        Self(json)
+    }
+
+    /// The JSON. A clone of it must find its way into another `SecretJson`.
+    pub fn get(&self) -> &Value {
+        &self.0
+    }
+
+    /// The JSON, to change.
+    pub fn get_mut(&mut self) -> &mut Value {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for SecretJson {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl Drop for SecretJson {
+    fn drop(&mut self) {
+        zeroize(&mut self.0);
+    }
+}
+
+/// An object of any kind as the API server gave it; its texts are zeroed when it goes.
+#[derive(Clone)]
+pub struct LiveObject(DynamicObject);
+
+impl LiveObject {
+    /// Takes charge of an object.
+    pub fn new(object: DynamicObject) -> Self {
+        Self(object)
+    }
+
+    /// The object. A clone of it must find its way into another `LiveObject`.
+    pub fn get(&self) -> &DynamicObject {
+        &self.0
+    }
+
+    /// The object, to change.
+    pub fn get_mut(&mut self) -> &mut DynamicObject {
+        &mut self.0
+    }
+}
+
+impl fmt::Debug for LiveObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object {:?}", self.0.metadata.name)
+    }
+}
+
+impl Drop for LiveObject {
+    fn drop(&mut self) {
+        zeroize(&mut self.0.data);
+        for annotation in self.0.metadata.annotations.iter_mut().flat_map(|annotations| annotations.values_mut()) {
+            annotation.zeroize();
+        }
+    }
+}
+
+/// Zeroes all texts within, however deep.
+pub fn zeroize(json: &mut Value) {
+    match json {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(zeroize),
+        Value::Object(map) => map.values_mut().for_each(zeroize),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

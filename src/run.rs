@@ -20,6 +20,7 @@ use crate::store::credentials::{Cluster, Objects};
 use crate::store::pool::Pool;
 use crate::store::registry;
 use crate::sync::Context;
+use crate::sync::manifest::Kinds;
 use crate::sync::template::Engine;
 use crate::{clock, server};
 
@@ -114,6 +115,8 @@ pub async fn run(args: Run) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
         adopt: args.adopt,
+        generic_targets: args.unsafe_allow_generic_targets,
+        kinds: Kinds::default(),
         started: clock::now(),
     });
     let settings = Settings {

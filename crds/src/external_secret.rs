@@ -29,6 +29,11 @@ impl ExternalSecret {
         }
     }
 
+    /// The kind of the target, where it is not a Secret.
+    pub fn target_manifest(&self) -> Option<&Manifest> {
+        self.spec.target.manifest.as_ref().filter(|manifest| !manifest.is_secret())
+    }
+
     /// The Ready condition as last written.
     pub fn ready(&self) -> Option<&Condition> {
         condition::find(&self.status.as_ref()?.conditions, names::CONDITION_READY)
@@ -155,7 +160,7 @@ words! {
 }
 
 /// The kind of a target that is not (or not treated as) a Secret.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Manifest {
     /// Group and version.

@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::stream::{SelectAll, StreamExt as _};
+use futures::stream::{AbortHandle, SelectAll, StreamExt as _};
 use k8s_openapi::api::core::v1::Secret;
-use keyferry_crds::{ExternalSecret, names};
+use keyferry_crds::{ExternalSecret, Manifest, names};
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams};
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
 use kube::runtime::watcher::Event;
@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 
 use self::queue::{Queue, Urgency};
 use self::watch::{Change, Changes, Metadata};
-use self::world::{Item, Name, Standing, World, name_of};
+use self::world::{Item, Name, Standing, TargetId, World, name_of};
 use crate::clock;
 use crate::kubernetes::{self, LiveSecret, Problem};
 use crate::store::credentials::{Dependency, Kind, Objects};
@@ -96,6 +96,10 @@ pub struct Controller {
     looks: JoinSet<Ended>,
     pending: HashSet<Listed>,
     listing: Listing,
+    /// The kinds of targets besides Secrets that are watched.
+    watched: HashMap<Manifest, AbortHandle>,
+    /// Watches that are to join the others.
+    joining: Vec<Changes>,
     /// ExternalSecrets that do not decode, and the generation that was told so.
     undecodable: HashMap<Name, Option<i64>>,
     /// Set once everything was listed and targets were examined: before, nothing is looked at.
@@ -112,6 +116,7 @@ struct Listing {
     external_secrets: HashSet<Name>,
     stores: HashSet<StoreId>,
     secrets: HashSet<Name>,
+    others: HashMap<Manifest, HashSet<Name>>,
 }
 
 impl Controller {
@@ -132,6 +137,8 @@ impl Controller {
             looks: JoinSet::new(),
             pending: HashSet::new(),
             listing: Listing::default(),
+            watched: HashMap::new(),
+            joining: Vec::new(),
             undecodable: HashMap::new(),
             started: false,
             ready,
@@ -170,6 +177,7 @@ impl Controller {
             }
             self.prune();
             self.spawn();
+            changes.extend(self.joining.drain(..));
             let sleep = self.sleep();
             tokio::select! {
                 () = &mut stop => break,
@@ -205,6 +213,20 @@ impl Controller {
         self.pruned = std::time::Instant::now();
         let (world, pool) = (&self.world, &self.context.pool);
         self.objects.keep(|object| !world.readers_of(object).is_empty() || !pool.users_of(object).is_empty());
+        let unused = self.watched.extract_if(|kind, _| !world.has_targets_of(kind));
+        for (kind, watch) in unused {
+            watch.abort();
+            self.context.kinds.forget(&kind);
+        }
+    }
+
+    /// Watches the kind of a target, where nobody does yet. What that kind is, the look has found out.
+    fn watch_kind(&mut self, es: &ExternalSecret) {
+        let Some(kind) = es.target_manifest().filter(|kind| !self.watched.contains_key(*kind)) else { return };
+        let Some(resource) = self.context.kinds.known(kind) else { return };
+        let (changes, handle) = watch::targets(&self.context.client, self.settings.scope.as_deref(), kind, &resource);
+        self.joining.push(changes);
+        self.watched.insert(kind.clone(), handle);
     }
 
     fn sleep(&self) -> Duration {
@@ -285,6 +307,7 @@ impl Controller {
             self.context.metrics.forget_external_secret(name);
             return self.queue.done(&item, None);
         };
+        let same_target = TargetId::of(&subject.es) == TargetId::of(es);
         subject.looking = false;
         subject.standing = match &report.outcome {
             Outcome::Holding => Standing::Held,
@@ -292,9 +315,8 @@ impl Controller {
             Outcome::Waiting(_) if subject.standing == Standing::Failed => Standing::Failed,
             Outcome::Waiting(_) | Outcome::Ignored | Outcome::Released | Outcome::Synced(_) => Standing::Well,
         };
-        let renamed = subject.es.target_name() != es.target_name();
         subject.memory = report.memory;
-        if renamed {
+        if !same_target {
             subject.memory.target = None;
         }
         // The watch will bring the same; a look before it does must not judge by the old status.
@@ -310,6 +332,7 @@ impl Controller {
             _ => {}
         }
         self.queue.done(&item, report.next);
+        self.watch_kind(es);
     }
 
     fn end_check(&mut self, id: &StoreId, store: &Store, report: check::Report) {
@@ -363,6 +386,7 @@ impl Controller {
                 Event::InitDone => self.listed(Listed::Namespaces),
             },
             Change::Secret(event) => self.take_secret(event),
+            Change::Other(kind, event) => self.take_other(&kind, event),
             Change::ConfigMap(event) => match event {
                 Event::Apply(object) | Event::InitApply(object) => {
                     self.saw(Kind::ConfigMap, &object.meta().clone(), true)
@@ -502,7 +526,7 @@ impl Controller {
             Event::Init => {
                 self.listing.secrets.clear();
                 if !self.started {
-                    self.world.forget_sight_of_secrets();
+                    self.world.forget_sight_of(None);
                 }
             }
             Event::InitApply(object) => {
@@ -514,9 +538,9 @@ impl Controller {
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listing.secrets);
                 if !self.started {
-                    self.world.saw_all_secrets();
+                    self.world.saw_all_of(None);
                 }
-                for gone in self.world.targets_not_in(&listed) {
+                for gone in self.world.targets_not_in(None, &listed) {
                     let metadata = ObjectMeta { namespace: Some(gone.0), name: Some(gone.1), ..ObjectMeta::default() };
                     self.saw(Kind::Secret, &metadata, false);
                 }
@@ -530,11 +554,42 @@ impl Controller {
         }
     }
 
+    fn take_other(&mut self, kind: &Manifest, event: Event<Metadata<DynamicObject>>) {
+        // Kept beside the kind: what was asked for before its watch was let go may still come.
+        if !self.watched.contains_key(kind) {
+            return;
+        }
+        match event {
+            Event::Init => _ = self.listing.others.insert(kind.clone(), HashSet::new()),
+            Event::InitApply(object) => {
+                self.listing.others.entry(kind.clone()).or_default().insert(name_of(object.meta()));
+                self.saw_other(kind, object.meta(), true);
+            }
+            Event::Apply(object) => self.saw_other(kind, object.meta(), true),
+            Event::Delete(object) => self.saw_other(kind, object.meta(), false),
+            Event::InitDone => {
+                let listed = self.listing.others.remove(kind).unwrap_or_default();
+                self.world.saw_all_of(Some(kind));
+                for gone in self.world.targets_not_in(Some(kind), &listed) {
+                    let metadata = ObjectMeta { namespace: Some(gone.0), name: Some(gone.1), ..ObjectMeta::default() };
+                    self.saw_other(kind, &metadata, false);
+                }
+            }
+        }
+    }
+
+    fn saw_other(&mut self, kind: &Manifest, metadata: &ObjectMeta, there: bool) {
+        let version = if there { output::version(metadata) } else { None };
+        for writer in self.world.saw_target(&TargetId::other(kind, name_of(metadata)), version) {
+            self.wake(&writer, Urgency::Asked);
+        }
+    }
+
     /// A watch saw an object, or its end.
     fn saw(&mut self, kind: Kind, metadata: &ObjectMeta, there: bool) {
         let name = name_of(metadata);
         let version = match there {
-            true => metadata.uid.clone().zip(metadata.resource_version.clone()),
+            true => output::version(metadata),
             false => None,
         };
         let object = Dependency { kind, namespace: name.0.clone(), name: name.1.clone() };
@@ -550,7 +605,7 @@ impl Controller {
             }
         }
         if kind == Kind::Secret {
-            for writer in self.world.saw_secret(&name, version) {
+            for writer in self.world.saw_target(&TargetId::secret(name), version) {
                 self.wake(&writer, Urgency::Asked);
             }
         }
@@ -584,9 +639,10 @@ impl Controller {
             let list = kubernetes::timely(api.list(&page)).await?;
             for secret in list.items {
                 let secret = LiveSecret::new(secret);
-                let name = name_of(&secret.get().metadata);
-                if let Some(version) = output::version(&secret).filter(|_| self.world.is_target(&name)) {
-                    self.world.put_target(&name, &version, desired::is_intact(&secret));
+                let metadata = &secret.get().metadata;
+                let target = TargetId::secret(name_of(metadata));
+                if let Some(version) = output::version(metadata).filter(|_| self.world.is_target(&target)) {
+                    self.world.put_target(&target, &version, desired::is_intact(&secret));
                 }
             }
             match list.metadata.continue_.filter(|token| !token.is_empty()) {

@@ -3,11 +3,11 @@
 use std::fmt::Debug;
 use std::marker::PhantomData;
 
-use futures::stream::{BoxStream, StreamExt as _};
+use futures::stream::{AbortHandle, BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore};
+use keyferry_crds::{ClusterSecretStore, ExternalSecret, Manifest, SecretStore};
 use kube::api::{Api, ObjectMeta, PartialObjectMeta};
-use kube::core::DeserializeGuard;
+use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt as _};
@@ -31,6 +31,8 @@ pub enum Change {
     Secret(Event<Metadata<Secret>>),
     /// Of any ConfigMap.
     ConfigMap(Event<Metadata<ConfigMap>>),
+    /// Of any object of a kind that some target is of.
+    Other(Manifest, Event<Metadata<DynamicObject>>),
 }
 
 /// An object of which only name, UID and resourceVersion are kept. Annotations are dropped as they are decoded:
@@ -138,6 +140,27 @@ pub fn referred_to(client: &kube::Client, scope: Option<&str>) -> Vec<Changes> {
     ]
 }
 
+/// One more kind that targets are of, by metadata alone. Following ends when the handle says so.
+pub fn targets(
+    client: &kube::Client,
+    scope: Option<&str>,
+    kind: &Manifest,
+    resource: &ApiResource,
+) -> (Changes, AbortHandle) {
+    let api: Api<Metadata<DynamicObject>> = match scope {
+        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
+        None => Api::all_with(client.clone(), resource),
+    };
+    let kind = kind.clone();
+    let named = kind.kind.clone();
+    let events = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+        let event = event.map_err(|error| tell(&named, error)).ok().map(|event| Change::Other(kind.clone(), event));
+        async move { event }
+    });
+    let (events, handle) = futures::stream::abortable(events);
+    (events.boxed(), handle)
+}
+
 fn scoped<K>(client: &kube::Client, scope: Option<&str>) -> (Api<K>, watcher::Config)
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
@@ -163,7 +186,7 @@ where
         match event {
             Ok(event) => Some(change(event.modify(trim))),
             Err(error) => {
-                tell::<K>(error);
+                tell(&K::kind(&()), error);
                 None
             }
         }
@@ -171,8 +194,7 @@ where
     changes.boxed()
 }
 
-fn tell<K: Resource<DynamicType = ()>>(error: watcher::Error) {
-    let kind = K::kind(&());
+fn tell(kind: &str, error: watcher::Error) {
     let problem = match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
@@ -182,10 +204,13 @@ fn tell<K: Resource<DynamicType = ()>>(error: watcher::Error) {
     };
     match problem.is_not_found() {
         true => {
-            tracing::warn!(%kind, "this kind is not installed in the cluster: `keyferry crds | kubectl apply -f -` installs it")
+            tracing::warn!(
+                kind,
+                "this kind is not installed in the cluster: `keyferry crds | kubectl apply -f -` installs it"
+            )
         }
         // A watch that ends because the server is done with it is no news.
-        false if problem.is_expired() => tracing::debug!(%kind, "the watch is too far behind, and starts anew"),
-        false => tracing::warn!(%kind, %problem, "can't watch; trying again"),
+        false if problem.is_expired() => tracing::debug!(kind, "the watch is too far behind, and starts anew"),
+        false => tracing::warn!(kind, %problem, "can't watch; trying again"),
     }
 }

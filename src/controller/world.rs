@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use keyferry_crds::ExternalSecret;
+use keyferry_crds::{ExternalSecret, Manifest};
 use kube::api::ObjectMeta;
 
 use crate::hash::StringMap;
@@ -15,6 +15,35 @@ use crate::sync::{Look, Memory, Remembered, Seen};
 
 /// Namespace and name.
 pub type Name = (String, String);
+
+/// Names a target: what is of another kind than Secret, by its kind too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct TargetId {
+    kind: Option<Box<Manifest>>,
+    name: Name,
+}
+
+impl TargetId {
+    /// The Secret `name`.
+    pub fn secret(name: Name) -> Self {
+        Self { kind: None, name }
+    }
+
+    /// An object of another kind.
+    pub fn other(kind: &Manifest, name: Name) -> Self {
+        Self { kind: Some(Box::new(kind.clone())), name }
+    }
+
+    fn kind(&self) -> Option<&Manifest> {
+        self.kind.as_deref()
+    }
+
+    /// The target of `es`.
+    pub fn of(es: &ExternalSecret) -> Self {
+        let name = (es.metadata.namespace.clone().unwrap_or_default(), es.target_name().to_owned());
+        Self { kind: es.target_manifest().cloned().map(Box::new), name }
+    }
+}
 
 /// What to look at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,7 +101,7 @@ pub struct World {
     /// Whose templates are taken from an object.
     readers: HashMap<Dependency, BTreeSet<Name>>,
     /// Targets, and how they were last seen.
-    targets: HashMap<Name, Target>,
+    targets: HashMap<TargetId, Target>,
 }
 
 struct Target {
@@ -83,10 +112,6 @@ struct Target {
 /// The namespace and name of an object.
 pub fn name_of(metadata: &ObjectMeta) -> Name {
     (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
-}
-
-fn target_of(es: &ExternalSecret) -> Name {
-    (es.metadata.namespace.clone().unwrap_or_default(), es.target_name().to_owned())
 }
 
 impl World {
@@ -100,7 +125,7 @@ impl World {
         let mut looking = false;
         let mut changed = true;
         // What was seen of the target outlives its last writer's leaving the index for a moment.
-        let seen = self.targets.get(&target_of(&es)).map_or(Seen::Unknown, |target| target.seen.clone());
+        let seen = self.targets.get(&TargetId::of(&es)).map_or(Seen::Unknown, |target| target.seen.clone());
         if let Some(before) = &before {
             self.unindex(&name, &before.es.clone());
             if same_object(before) {
@@ -108,7 +133,7 @@ impl World {
                 standing = before.standing;
                 looking = before.looking;
                 changed = !same_but_for_status(&before.es.metadata, &es.metadata);
-                if before.es.target_name() != es.target_name() {
+                if TargetId::of(&before.es) != TargetId::of(&es) {
                     memory.target = None;
                 }
             }
@@ -119,7 +144,7 @@ impl World {
         for store in stores_of(&es) {
             self.users.entry(store).or_default().insert(name.clone());
         }
-        let target = self.targets.entry(target_of(&es)).or_insert_with(|| Target { seen, writers: BTreeSet::new() });
+        let target = self.targets.entry(TargetId::of(&es)).or_insert_with(|| Target { seen, writers: BTreeSet::new() });
         target.writers.insert(name.clone());
         self.subjects.insert(name, Subject { es: Arc::new(es), memory, standing, looking });
         changed
@@ -149,7 +174,7 @@ impl World {
                 }
             }
         }
-        let target = target_of(es);
+        let target = TargetId::of(es);
         if let Some(known) = self.targets.get_mut(&target) {
             known.writers.remove(name);
             if known.writers.is_empty() {
@@ -203,9 +228,9 @@ impl World {
         self.namespaces.remove(name);
     }
 
-    /// Takes what a watch saw of a Secret. Answers the ExternalSecrets that should look at it.
-    pub fn saw_secret(&mut self, name: &Name, version: Option<Version>) -> Vec<Name> {
-        let Some(target) = self.targets.get_mut(name) else { return Vec::new() };
+    /// Takes what a watch saw of an object. Answers the ExternalSecrets that should look at it.
+    pub fn saw_target(&mut self, id: &TargetId, version: Option<Version>) -> Vec<Name> {
+        let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
         if let (Seen::At(last), Some(version)) = (&target.seen, &version)
             && is_older(version, last)
         {
@@ -223,33 +248,43 @@ impl World {
         target.writers.iter().filter(|writer| !known(writer)).cloned().collect()
     }
 
-    /// The list of all Secrets is complete: targets not on it do not exist.
-    pub fn saw_all_secrets(&mut self) {
-        for target in self.targets.values_mut().filter(|target| target.seen == Seen::Unknown) {
+    /// The first list of a kind, Secret where there is none, is complete: targets not on it do not exist.
+    pub fn saw_all_of(&mut self, kind: Option<&Manifest>) {
+        for target in self.targets_of(kind).filter(|target| target.seen == Seen::Unknown) {
             target.seen = Seen::Absent;
         }
     }
 
-    /// The targets that were there and are not among `listed`.
-    pub fn targets_not_in(&self, listed: &HashSet<Name>) -> Vec<Name> {
+    /// The targets of a kind that were there and are not among `listed`.
+    pub fn targets_not_in(&self, kind: Option<&Manifest>, listed: &HashSet<Name>) -> Vec<Name> {
         let there = |target: &Target| matches!(target.seen, Seen::At(_));
         self.targets
             .iter()
-            .filter(|(name, target)| there(target) && !listed.contains(name))
-            .map(|(name, _)| name.clone())
+            .filter(|(id, target)| id.kind() == kind && there(target) && !listed.contains(&id.name))
+            .map(|(id, _)| id.name.clone())
             .collect()
     }
 
-    /// Before the first list of Secrets nothing is known of any.
-    pub fn forget_sight_of_secrets(&mut self) {
-        for target in self.targets.values_mut() {
+    /// Without a watch of a kind, or before its first list is complete, nothing is known of any target.
+    pub fn forget_sight_of(&mut self, kind: Option<&Manifest>) {
+        for target in self.targets_of(kind) {
             target.seen = Seen::Unknown;
         }
     }
 
+    fn targets_of(&mut self, kind: Option<&Manifest>) -> impl Iterator<Item = &mut Target> {
+        let of_kind = move |(id, target)| (TargetId::kind(id) == kind).then_some(target);
+        self.targets.iter_mut().filter_map(of_kind)
+    }
+
+    /// Whether any target is of this kind.
+    pub fn has_targets_of(&self, kind: &Manifest) -> bool {
+        self.targets.keys().any(|id| id.kind() == Some(kind))
+    }
+
     /// Remembers whether a target is as its writer left it.
-    pub fn put_target(&mut self, name: &Name, version: &Version, intact: bool) {
-        let Some(target) = self.targets.get_mut(name) else { return };
+    pub fn put_target(&mut self, id: &TargetId, version: &Version, intact: bool) {
+        let Some(target) = self.targets.get_mut(id) else { return };
         if matches!(&target.seen, Seen::At(last) if is_older(version, last)) {
             return;
         }
@@ -261,14 +296,14 @@ impl World {
         }
     }
 
-    /// Whether this Secret is a target.
-    pub fn is_target(&self, name: &Name) -> bool {
-        self.targets.contains_key(name)
+    /// Whether this object is a target.
+    pub fn is_target(&self, id: &TargetId) -> bool {
+        self.targets.contains_key(id)
     }
 
     /// What the watches last saw of a target is what we just did to it.
     pub fn wrote_target(&mut self, es: &ExternalSecret, version: Option<&Version>) {
-        let Some(target) = self.targets.get_mut(&target_of(es)) else { return };
+        let Some(target) = self.targets.get_mut(&TargetId::of(es)) else { return };
         match (version, &target.seen) {
             (Some(version), Seen::At(last)) if is_older(version, last) => {}
             (Some(version), _) => target.seen = Seen::At(version.clone()),
@@ -328,7 +363,7 @@ impl World {
             es: subject.es.clone(),
             stores,
             namespace_labels: self.namespaces.get(&name.0).cloned().unwrap_or_default(),
-            seen: self.targets.get(&target_of(&subject.es)).map_or(Seen::Unknown, |target| target.seen.clone()),
+            seen: self.targets.get(&TargetId::of(&subject.es)).map_or(Seen::Unknown, |target| target.seen.clone()),
             memory: subject.memory.clone(),
             sources: sources_of(&subject.es).into_iter().map(|source| (source, None)).collect(),
             planning: None,
@@ -371,6 +406,10 @@ mod tests {
         ("ns".into(), name.into())
     }
 
+    fn target(target: &str) -> TargetId {
+        TargetId::secret(name(target))
+    }
+
     fn at(version: &str) -> Option<Version> {
         Some(("uid".into(), version.into()))
     }
@@ -379,12 +418,33 @@ mod tests {
     fn our_own_write_wakes_nobody_and_an_edit_does() {
         let mut world = World::default();
         world.put_external_secret(es("t", "s"));
-        world.put_target(&name("t"), &at("5").unwrap(), true);
-        assert!(world.saw_secret(&name("t"), at("5")).is_empty());
-        assert_eq!(world.saw_secret(&name("t"), at("6")), [name("e")]);
-        assert!(world.saw_secret(&name("t"), at("4")).is_empty(), "old news");
-        assert_eq!(world.saw_secret(&name("t"), None), [name("e")]);
-        assert!(world.saw_secret(&name("other"), at("9")).is_empty());
+        world.put_target(&target("t"), &at("5").unwrap(), true);
+        assert!(world.saw_target(&target("t"), at("5")).is_empty());
+        assert_eq!(world.saw_target(&target("t"), at("6")), [name("e")]);
+        assert!(world.saw_target(&target("t"), at("4")).is_empty(), "old news");
+        assert_eq!(world.saw_target(&target("t"), None), [name("e")]);
+        assert!(world.saw_target(&target("other"), at("9")).is_empty());
+    }
+
+    #[test]
+    fn objects_of_other_kinds_have_names_of_their_own() {
+        let mut world = World::default();
+        let kind = Manifest { api_version: "v1".into(), kind: "ConfigMap".into() };
+        let mut other = es("t", "s");
+        other.spec.target.manifest = Some(kind.clone());
+        world.put_external_secret(other);
+        let id = TargetId::other(&kind, name("t"));
+        assert!(world.saw_target(&target("t"), at("5")).is_empty(), "a Secret of that name is not the target");
+        assert_eq!(world.saw_target(&id, at("5")), [name("e")]);
+        assert!(world.has_targets_of(&kind));
+        assert!(world.targets_not_in(None, &HashSet::new()).is_empty());
+        assert_eq!(world.targets_not_in(Some(&kind), &HashSet::new()), [name("t")]);
+        world.forget_sight_of(None);
+        assert_eq!(world.look(&name("e")).unwrap().seen, Seen::At(at("5").unwrap()));
+        world.forget_sight_of(Some(&kind));
+        assert_eq!(world.look(&name("e")).unwrap().seen, Seen::Unknown);
+        world.saw_all_of(Some(&kind));
+        assert_eq!(world.look(&name("e")).unwrap().seen, Seen::Absent);
     }
 
     #[test]
@@ -407,7 +467,7 @@ mod tests {
     fn what_was_seen_of_a_target_outlives_a_new_status() {
         let mut world = World::default();
         world.put_external_secret(es("t", "s"));
-        world.saw_secret(&name("t"), at("5"));
+        world.saw_target(&target("t"), at("5"));
         world.put_external_secret(es("t", "s"));
         assert_eq!(world.look(&name("e")).unwrap().seen, Seen::At(at("5").unwrap()));
     }
@@ -434,8 +494,8 @@ mod tests {
         let store = |name: &str| StoreId { namespace: Some("ns".into()), name: name.into() };
         assert!(world.troubled_users(&store("s")).is_empty());
         assert_eq!(world.troubled_users(&store("s2")), [name("e")]);
-        assert!(!world.is_target(&name("t")) && world.is_target(&name("t2")));
+        assert!(!world.is_target(&target("t")) && world.is_target(&target("t2")));
         world.remove_external_secret(&name("e"));
-        assert!(!world.is_target(&name("t2")) && world.users.is_empty());
+        assert!(!world.is_target(&target("t2")) && world.users.is_empty());
     }
 }

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use keyferry_crds::ExternalSecret;
+use keyferry_provider_core::SecretBytes;
+use serde_json::Value;
 
+use super::path::Path;
 use super::render::Data;
 use crate::hash::{self, StringMap};
+use crate::kubernetes::{SecretJson, zeroize};
 use crate::store::credentials::{Dependency, Version};
 
 /// What a target is to hold, whatever else is there already.
@@ -21,6 +25,40 @@ pub struct Content {
     pub type_: Option<String>,
     /// Finalizers to add.
     pub finalizers: Vec<String>,
+    /// What a target that is not a Secret is to hold instead of data, in this order.
+    pub edits: Vec<Edit>,
+}
+
+/// A value for a place in an object.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// Where.
+    pub path: Path,
+    /// What.
+    pub value: SecretJson,
+    /// Whether the entries of a map go beside those that are there; otherwise the value takes the place of what is there.
+    pub merges: bool,
+}
+
+impl Edit {
+    /// Makes it in `object`; the error says what stands in the way.
+    pub fn make(&self, object: &mut Value) -> Result<(), String> {
+        let at = self.path.walk(object)?;
+        match (self.merges, at, self.value.get()) {
+            (true, Value::Object(present), Value::Object(new)) => {
+                for (key, value) in new {
+                    if let Some(mut replaced) = present.insert(key.clone(), value.clone()) {
+                        zeroize(&mut replaced);
+                    }
+                }
+            }
+            (_, at, value) => {
+                zeroize(at);
+                *at = value.clone();
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Content {
@@ -33,6 +71,21 @@ impl Content {
             annotations: es.metadata.annotations.clone().unwrap_or_default(),
             ..Self::default()
         }
+    }
+
+    /// All texts of it that came out of templates or a store.
+    pub fn values(&self) -> Vec<SecretBytes> {
+        fn texts(value: &Value, into: &mut Vec<SecretBytes>) {
+            match value {
+                Value::String(text) => into.push(SecretBytes::from(text.as_str())),
+                Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
+                Value::Object(map) => map.values().for_each(|item| texts(item, into)),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        let mut all: Vec<SecretBytes> = self.data.values().cloned().collect();
+        self.edits.iter().for_each(|edit| texts(edit.value.get(), &mut all));
+        all
     }
 }
 

@@ -125,7 +125,7 @@ fn a_target_of_another_is_refused() {
     assert!(refuse(json!({}), &owned_by("Deployment", "web")).starts_with(headline::OWNERSHIP));
     // An ExternalSecret of our name that was deleted and came back: ours.
     let taken = written(&es(json!({})), &data(&[("a", "1")]), Some(&owned_by("ExternalSecret", "e")));
-    assert!(is_controlled_by(&es(json!({})), taken.get()));
+    assert!(ownership::is_controlled_by(&es(json!({})), &taken.get().metadata));
     // No longer Owner: the reference goes.
     let let_go = written(&es(json!({"creationPolicy": "Orphan"})), &data(&[("a", "1")]), Some(&taken));
     assert_eq!(let_go.get().metadata.owner_references, None);

@@ -1,8 +1,9 @@
 //! The life of a secret: plan, fetch, render, apply, record, schedule; first sync and refresh alike.
 //!
 //! Modules, in reading order: [`plan`] what to do, [`fetch`] asking the stores, [`render`] from answers to data (with [`property`] and
-//! [`decode`]), [`desired`] the target as it should be, [`output`] writing it, [`outcome`] what it came to,
-//! [`record`] the status and events that tell, [`schedule`] when to look again. [`run`] joins them.
+//! [`decode`], and [`template`] and [`path`] where the target has a template), [`output`] writing the target: [`secret`]
+//! and [`manifest`], with [`ownership`] what both have in common and [`desired`] the Secret as it should be; [`outcome`]
+//! what it came to, [`record`] the status and events that tell, [`schedule`] when to look again. [`run`] joins them.
 
 pub mod content;
 pub mod decode;
@@ -10,14 +11,18 @@ pub mod desired;
 pub mod fetch;
 pub mod fields;
 pub mod generate;
+pub mod manifest;
 pub mod outcome;
 pub mod output;
+pub mod ownership;
+pub mod path;
 pub mod plan;
 pub mod property;
 pub mod record;
 pub mod render;
 pub mod rewrite;
 pub mod schedule;
+pub mod secret;
 pub mod sources;
 pub mod template;
 pub mod windows;
@@ -36,14 +41,16 @@ use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
 use self::content::fingerprint;
+use self::manifest::{Kinds, ManifestOutput};
 use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
-use self::output::{Output, Version};
+use self::output::{Observed, Output, Version};
 use self::plan::{Facts, LastSync, Plan, Readiness, Request, Target};
 use self::render::Data;
+use self::secret::SecretOutput;
 use crate::cli::Adopt;
 use crate::events::Events;
 use crate::hash::{self, StringMap};
-use crate::kubernetes::{LiveSecret, Problem, Slots};
+use crate::kubernetes::{Problem, Slots};
 use crate::store::credentials::{Dependency, Version as ObjectVersion};
 use crate::store::fetcher::PlanningGuard;
 use crate::store::pool::Pool;
@@ -75,6 +82,10 @@ pub struct Context {
     pub engine: template::Engine,
     /// Which Secrets of others may be taken over.
     pub adopt: Adopt,
+    /// Whether targets may be other than Secrets.
+    pub generic_targets: bool,
+    /// The kinds of those.
+    pub kinds: Kinds,
     /// When this process began to work.
     pub started: Timestamp,
 }
@@ -162,7 +173,7 @@ pub async fn run(context: &Context, look: Look) -> Report {
     );
     let mut work = Work {
         context,
-        output: Output::new(&context.client, &context.slots, &es, context.adopt),
+        output: output(context, &es),
         version: &version,
         began,
         look,
@@ -222,6 +233,14 @@ pub async fn run(context: &Context, look: Look) -> Report {
     Report { outcome, memory, status, next }
 }
 
+fn output<'a>(context: &'a Context, es: &'a ExternalSecret) -> Box<dyn Output + 'a> {
+    let Context { client, slots, kinds, adopt, .. } = context;
+    match es.target_manifest() {
+        None => Box::new(SecretOutput::new(client, slots, es, *adopt)),
+        Some(manifest) => Box::new(ManifestOutput::new(client, slots, kinds, es, manifest, *adopt)),
+    }
+}
+
 fn tell(es: &ExternalSecret, outcome: &Outcome) {
     let (namespace, name) = (es.metadata.namespace.as_deref(), es.metadata.name.as_deref());
     match outcome {
@@ -235,12 +254,12 @@ fn tell(es: &ExternalSecret, outcome: &Outcome) {
 
 struct Work<'a> {
     context: &'a Context,
-    output: Output<'a>,
+    output: Box<dyn Output + 'a>,
     version: &'a str,
     began: Timestamp,
     look: Look,
     /// The target, where it was read.
-    read: Option<LiveSecret>,
+    read: Option<Observed>,
     /// What was fetched, to blank out of messages.
     values: Vec<SecretBytes>,
     /// Taken when all is fetched.
@@ -288,7 +307,9 @@ impl Work<'_> {
         let sources_changed = self.look.sources.iter().any(|(source, seen)| {
             seen.as_ref().is_some_and(|seen| memory.sources.get(source).is_some_and(|known| known != seen))
         });
-        let deleted_on_purpose = es.ready().and_then(|ready| ready.reason.as_deref()) == Some("SecretDeleted");
+        let reason = es.ready().and_then(|ready| ready.reason.as_deref());
+        let deleted_on_purpose =
+            reason.is_some_and(|reason| [record::SECRET_DELETED, record::RESOURCE_DELETED].contains(&reason));
         plan::decide(&Facts {
             es,
             version: self.version,
@@ -298,6 +319,7 @@ impl Work<'_> {
             class: &self.context.class,
             flood_gate: self.context.flood_gate,
             cluster_stores: self.context.cluster_stores,
+            generic_targets: self.context.generic_targets,
             stores,
             namespace_labels,
             target,
@@ -319,9 +341,7 @@ impl Work<'_> {
 
     async fn observe(&mut self) -> Result<Target, Failure> {
         self.read = self.output.observe().await?;
-        let Some(secret) = &self.read else { return Ok(Target::Absent) };
-        let intact = desired::is_intact(secret);
-        let version = output::version(secret);
+        let Some(Observed { version, intact, .. }) = self.read.clone() else { return Ok(Target::Absent) };
         // What it was made from still holds where only somebody else's metadata moved it on.
         let made_from = self.look.memory.target.take().filter(|_| intact).and_then(|known| known.made_from);
         self.look.memory.target = version.map(|version| Remembered { version, intact, made_from });
@@ -390,10 +410,8 @@ impl Work<'_> {
         if self.read.is_none() {
             self.read = self.output.observe().await?;
         }
-        let Some(secret) = &self.read else { return Ok(false) };
-        let Some(written) = desired::written_at(&self.look.es, secret).filter(|_| desired::is_intact(secret)) else {
-            return Ok(false);
-        };
+        let intact = self.read.as_ref().filter(|read| read.intact);
+        let Some(written) = intact.and_then(|read| read.written_at) else { return Ok(false) };
         // The watch does not carry managed fields.
         let Context { client, slots, .. } = self.context;
         let metadata = &self.look.es.metadata;
@@ -423,19 +441,16 @@ impl Work<'_> {
         let (sources, versions) = sources::read(&self.context.client, &self.context.slots, &wanted).await?;
         let content = template::content(es, data.clone(), &sources, &self.context.engine, self.began)?;
         drop(sources);
-        self.values.extend(content.data.values().cloned());
+        self.values.extend(content.values());
         let made_from = fingerprint(es, data, &versions);
         self.look.memory.sources = versions;
-        let existing = match (self.read.take(), &self.look.seen) {
-            (Some(read), _) => Some(read),
-            // Never synced: most likely there is none, and the API server will say where there is.
-            (None, Seen::Absent) => None,
-            (None, Seen::Unknown) if es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge => {
-                None
-            }
-            (None, _) => self.output.observe().await?,
+        let presumed_absent = match &self.look.seen {
+            // Most likely there is none, and the API server will say where there is.
+            Seen::Absent => true,
+            Seen::Unknown => es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge,
+            Seen::At(_) => false,
         };
-        let applied = self.output.apply(&content, existing).await?;
+        let applied = self.output.apply(&content, presumed_absent).await?;
         if applied.version.is_none() {
             synced.result = SyncResult::Missing;
         }
@@ -451,7 +466,7 @@ impl Work<'_> {
                 tracing::info!(
                     namespace = es.metadata.namespace,
                     name = es.metadata.name,
-                    secret = name,
+                    target = name,
                     "secret deleted because it was orphaned"
                 );
             }
@@ -470,7 +485,7 @@ impl Work<'_> {
         if !finalizers.iter().any(|finalizer| finalizer == names::FINALIZER_EXTERNAL_SECRET) {
             return Ok(Outcome::Released);
         }
-        if delete_target && es.spec.target.manifest.is_none() {
+        if delete_target {
             self.output.remove().await.or_else(|failure| match failure.retry {
                 // It is not ours: nothing to do, and no reason to hold the ExternalSecret.
                 Retry::Late | Retry::OnChange => Ok(false),

@@ -134,6 +134,14 @@ pub mod headline {
     pub const OWNERSHIP: &str = "failed to take ownership of target secret";
     /// The target is controlled by another ExternalSecret.
     pub const OWNED: &str = "target is owned by another ExternalSecret";
+    /// The target can't be of this kind, or not with these flags.
+    pub const MANIFEST_KIND: &str = "invalid generic target";
+    /// The target, which is not a Secret, can't be read.
+    pub const MANIFEST_GET: &str = "could not get target resource";
+    /// The target, which is not a Secret, can't be made of what was fetched.
+    pub const MANIFEST: &str = "could not apply template to manifest";
+    /// The target, which is not a Secret, can't be deleted.
+    pub const MANIFEST_DELETE: &str = "could not delete resource";
     /// The spec can't be carried out.
     pub const SPEC: &str = "invalid spec";
     /// The spec asks for something that is not built yet.

@@ -15,6 +15,7 @@ use keyferry_provider_core::{Key, Query};
 use regex::Regex;
 
 use super::outcome::{Failure, Retry, headline};
+use super::template::Into;
 use super::{generate, schedule, windows};
 use crate::hash::StringMap;
 use crate::store::credentials::{Dependency, Kind};
@@ -148,6 +149,8 @@ pub struct Facts<'a> {
     pub flood_gate: bool,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
+    /// Whether targets may be other than Secrets.
+    pub generic_targets: bool,
     /// The stores that the spec names, where they exist.
     pub stores: &'a BTreeMap<StoreId, (Arc<Store>, Readiness)>,
     /// The labels of its namespace.
@@ -164,7 +167,7 @@ pub struct Facts<'a> {
 
 /// Decides.
 pub fn decide(facts: &Facts<'_>) -> Plan {
-    let checks = [foreign_class, deleted, bad_spec, not_due, stores_not_usable];
+    let checks = [foreign_class, deleted, bad_spec, forbidden_target, not_due, stores_not_usable];
     match checks.iter().find_map(|check| check(facts)) {
         Some(plan) => plan,
         None => Plan::Fetch(requests(facts)),
@@ -225,6 +228,16 @@ fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
     }
 }
 
+fn forbidden_target(facts: &Facts<'_>) -> Option<Plan> {
+    let manifest = facts.es.target_manifest().filter(|_| !facts.generic_targets)?;
+    let cause = format!(
+        "spec.target.manifest asks for a {}, and this operator writes Secrets only: run it with \
+         --unsafe-allow-generic-targets (Helm: genericTargets.enabled)",
+        manifest.kind
+    );
+    Some(Plan::Refuse(Failure::new(headline::MANIFEST_KIND, cause, Retry::OnChange)))
+}
+
 /// What the API server's rules refuse too, but which objects from before the rules may hold.
 fn spec_problems(es: &ExternalSecret) -> Vec<String> {
     let spec = &es.spec;
@@ -266,6 +279,18 @@ fn spec_problems(es: &ExternalSecret) -> Vec<String> {
             problems.push("deletionPolicy=Merge needs a target, and creationPolicy=None has none".to_owned());
         }
         _ => {}
+    }
+    if let Some(manifest) = &target.manifest {
+        for (field, value) in [("apiVersion", &manifest.api_version), ("kind", &manifest.kind)] {
+            if value.is_empty() {
+                problems.push(format!("spec.target.manifest.{field} is missing"));
+            }
+        }
+    }
+    for (n, from) in target.template.iter().flat_map(|template| &template.template_from).enumerate() {
+        if let Err(problem) = Into::parse(from.target.as_deref(), es.target_manifest()) {
+            problems.push(format!("spec.target.template.templateFrom[{n}].target {problem}"));
+        }
     }
     for (n, entry) in spec.data_from.iter().enumerate() {
         if let Some(pattern) = entry.find.as_ref().and_then(pattern).filter(|pattern| Regex::new(pattern).is_err()) {
@@ -338,9 +363,6 @@ fn effective<'a>(es: &'a ExternalSecret, source: Option<&'a SourceRef>) -> Optio
 /// another Secret than the one its author wants.
 fn unsupported(es: &ExternalSecret) -> Vec<String> {
     let mut features = Vec::new();
-    if es.spec.target.manifest.is_some() {
-        features.push("spec.target.manifest".to_owned());
-    }
     for (n, entry) in es.spec.data_from.iter().enumerate() {
         let generator = generator(entry).filter(|generator| !generate::KINDS.contains(&generator.kind.as_str()));
         features.extend(generator.map(|generator| {
@@ -589,6 +611,7 @@ mod tests {
                 class: "default",
                 flood_gate: true,
                 cluster_stores: true,
+                generic_targets: false,
                 stores: &stores.collect(),
                 namespace_labels: &StringMap::new(),
                 target: self.target,
@@ -754,7 +777,19 @@ mod tests {
                 json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "Oracle", "name": "d"}}}]}),
                 "there are Fake, Pass",
             ),
-            (json!({"target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}}), "spec.target.manifest"),
+            (json!({"target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}}), "asks for a ConfigMap"),
+            (json!({"target": {"manifest": {"apiVersion": "v1"}}}), "spec.target.manifest.kind is missing"),
+            (
+                json!({"target": {"template": {"templateFrom": [{"target": "spec.x"}]}}}),
+                "templateFrom[0].target is \"spec.x\": use Data",
+            ),
+            (
+                json!({"target": {
+                    "manifest": {"apiVersion": "v1", "kind": "ConfigMap"},
+                    "template": {"templateFrom": [{"target": "spec.x[a]"}]},
+                }}),
+                "templateFrom[0].target \"spec.x[a]\" has [a], which is not an index",
+            ),
         ] {
             let word = Case::new(spec.clone()).word();
             assert!(word.starts_with("refuse") && word.contains(cause), "{spec}: {word}");

@@ -8,16 +8,30 @@ use super::outcome::{Change, Outcome, SyncResult, Synced};
 use super::schedule;
 use crate::events::{Note, Severity};
 
+/// The reasons of targets that were deleted on purpose.
+pub const SECRET_DELETED: &str = "SecretDeleted";
+/// The same of a target that is not a Secret.
+pub const RESOURCE_DELETED: &str = "ResourceDeleted";
+
 /// The condition that an outcome stands for: its status, reason and message. `None` where it says nothing new.
-pub fn verdict(outcome: &Outcome) -> Option<(bool, &'static str, String)> {
+pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, String)> {
     match outcome {
         Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
         Outcome::Failed(failure) => Some((false, "SecretSyncedError", clip(failure.to_string()))),
+        Outcome::Synced(synced) if es.target_manifest().is_some() => {
+            let (reason, message) = match synced.result {
+                SyncResult::Synced | SyncResult::Unwritten => ("ResourceSynced", "resource synced"),
+                SyncResult::Retained => ("ResourceSynced", "resource retained due to DeletionPolicy=Retain"),
+                SyncResult::Deleted => (RESOURCE_DELETED, "resource deleted due to DeletionPolicy=Delete"),
+                SyncResult::Missing => ("ResourceMissing", "resource will not be created due to CreationPolicy=Merge"),
+            };
+            Some((true, reason, message.to_owned()))
+        }
         Outcome::Synced(synced) => {
             let (reason, message) = match synced.result {
                 SyncResult::Synced | SyncResult::Unwritten => ("SecretSynced", "secret synced"),
                 SyncResult::Retained => ("SecretSynced", "secret retained due to DeletionPolicy=Retain"),
-                SyncResult::Deleted => ("SecretDeleted", "secret deleted due to DeletionPolicy=Delete"),
+                SyncResult::Deleted => (SECRET_DELETED, "secret deleted due to DeletionPolicy=Delete"),
                 SyncResult::Missing => ("SecretMissing", "secret will not be created due to CreationPolicy=Merge"),
             };
             Some((true, reason, message.to_owned()))
@@ -29,7 +43,7 @@ pub fn verdict(outcome: &Outcome) -> Option<(bool, &'static str, String)> {
 /// than times, where a user caused the sync, or where its time is old enough to be told anew.
 pub fn status(es: &ExternalSecret, outcome: &Outcome, version: &str, began: Timestamp) -> Option<ExternalSecretStatus> {
     let before = es.status.clone().unwrap_or_default();
-    let (ready, reason, message) = verdict(outcome)?;
+    let (ready, reason, message) = verdict(es, outcome)?;
     let mut after = before.clone();
     set_ready(&mut after.conditions, ready, reason, message, began);
     if let Outcome::Synced(synced) = outcome {
@@ -92,16 +106,21 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
                     .push(normal("MissingProviderSecret", &format!("secret does not exist at provider using {entry}")));
             }
             if let Some(keys) = synced.adopted.as_ref().filter(|keys| !keys.is_empty()) {
+                let kind = es.target_manifest().map_or("Secret", |manifest| manifest.kind.as_str());
                 let message =
-                    format!("took over Secret {:?}, which held the keys {}", es.target_name(), keys.join(", "));
+                    format!("took over {kind} {:?}, which held the keys {}", es.target_name(), keys.join(", "));
                 notes.push(Note::new(Severity::Warning, "Adopted", message));
             }
-            match (synced.change, synced.result) {
-                (Change::Created, _) => notes.push(normal("Created", "secret created")),
-                (Change::Updated, _) => notes.push(normal("Updated", "secret updated")),
-                (Change::Deleted, _) => notes.push(normal("Deleted", "secret deleted due to DeletionPolicy=Delete")),
-                (Change::Nothing, _) => {}
-            }
+            let done = match synced.change {
+                Change::Created => Some(("Created", "secret created")),
+                Change::Updated => Some(("Updated", "secret updated")),
+                Change::Deleted => Some(("Deleted", "secret deleted due to DeletionPolicy=Delete")),
+                Change::Nothing => None,
+            };
+            notes.extend(done.map(|(reason, message)| match es.target_manifest() {
+                None => normal(reason, message),
+                Some(manifest) => normal(reason, &format!("{reason} {} {}", manifest.kind, es.target_name())),
+            }));
             // The entries that are missing were told when they went: the same status says the same again.
             if synced.change == Change::Nothing && said.is_some() && es.ready().is_some_and(Condition::is_true) {
                 notes.retain(|note| note.reason != "MissingProviderSecret");

@@ -9,16 +9,19 @@ use std::time::SystemTime;
 
 use jiff::Timestamp;
 use keyferry_crds::{
-    DecodingStrategy, ExternalSecret, MergePolicy, Template, TemplateFrom, TemplateItem, TemplateScope,
+    DecodingStrategy, ExternalSecret, Manifest, MergePolicy, Template, TemplateFrom, TemplateItem, TemplateScope,
 };
 use keyferry_provider_core::SecretBytes;
 use keyferry_template as gotmpl;
+use serde_json::Value;
 
-use super::content::Content;
+use super::content::{Content, Edit};
 use super::decode::{check_key, decode};
 use super::outcome::{Failure, Retry, headline};
+use super::path::Path;
 use super::render::Data;
 use super::sources::Sources;
+use crate::kubernetes::SecretJson;
 use crate::store::credentials::{Dependency, Kind};
 
 /// Parses and renders, keeping parsed templates by their text.
@@ -119,11 +122,40 @@ pub fn content(
     engine: &Engine,
     now: Timestamp,
 ) -> Result<Content, Failure> {
-    let Some(template) = &es.spec.target.template else { return Ok(Content::plain(es, fetched)) };
-    let work = Work { es, sources, engine, now, fetched: &fetched };
-    let content = work.content(template).map_err(|cause| Failure::new(headline::UPDATE, cause, Retry::Late))?;
-    check_type(&content)?;
+    let manifest = es.target_manifest();
+    let failed = |cause| match manifest {
+        Some(_) => Failure::new(headline::MANIFEST, cause, Retry::Late),
+        None => Failure::new(headline::UPDATE, cause, Retry::Late),
+    };
+    let Some(template) = &es.spec.target.template else {
+        return match manifest {
+            None => Ok(Content::plain(es, fetched)),
+            Some(manifest) => {
+                let edits = vec![all_of(&fetched, manifest).map_err(failed)?];
+                Ok(Content { edits, ..Content::plain(es, Data::new()) })
+            }
+        };
+    };
+    let work = Work { es, sources, engine, now, fetched: &fetched, manifest };
+    let content = work.content(template).map_err(failed)?;
+    if manifest.is_none() {
+        check_type(&content)?;
+    }
     Ok(content)
+}
+
+/// Everything fetched, where it goes in a target of this kind without a template.
+fn all_of(fetched: &Data, manifest: &Manifest) -> Result<Edit, String> {
+    let text = |(key, value): (&String, &SecretBytes)| {
+        let text = value.expose_str().ok_or_else(|| format!("the value for {key:?} is not text"))?;
+        Ok((key.clone(), Value::from(text)))
+    };
+    let map: Result<serde_json::Map<String, Value>, String> = fetched.iter().map(text).collect();
+    let path = match manifest.kind == "ConfigMap" {
+        true => Path::keys(&["data"]),
+        false => Path::keys(&["spec", "data"]),
+    };
+    Ok(Edit { path, value: SecretJson::new(Value::Object(map?)), merges: true })
 }
 
 /// Types that would make the API server fill in, or trust, credentials of the cluster.
@@ -146,14 +178,46 @@ struct Work<'a> {
     engine: &'a Engine,
     now: Timestamp,
     fetched: &'a Data,
+    manifest: Option<&'a Manifest>,
 }
 
 /// Where rendered values go.
-#[derive(Clone, Copy)]
-enum Into {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Into {
+    /// Data of a Secret.
     Data,
+    /// Labels.
     Labels,
+    /// Annotations.
     Annotations,
+    /// Keys of `data` or `spec` of another object.
+    Field(&'static str),
+    /// A place in another object.
+    At(Path),
+}
+
+impl Into {
+    /// Reads `templateFrom[].target`, which says more of targets that are not Secrets. The error says what is wrong.
+    pub fn parse(target: Option<&str>, manifest: Option<&Manifest>) -> Result<Self, String> {
+        let target = target.unwrap_or_default();
+        match (target.to_ascii_lowercase().as_str(), manifest) {
+            ("labels", _) => Ok(Self::Labels),
+            ("annotations", _) => Ok(Self::Annotations),
+            ("" | "data", None) => Ok(Self::Data),
+            (_, None) => Err(format!("is {target:?}: use Data, Labels or Annotations")),
+            ("" | "data", Some(_)) => Ok(Self::Field("data")),
+            ("spec", Some(_)) => Ok(Self::Field("spec")),
+            (_, Some(_)) => {
+                let path = Path::parse(target).map_err(|problem| format!("{target:?} {problem}"))?;
+                match path.first() {
+                    "apiVersion" | "kind" | "metadata" => Err(format!(
+                        "{target:?} would change what the object is: use Labels or Annotations, or a path like spec.x"
+                    )),
+                    _ => Ok(Self::At(path)),
+                }
+            }
+        }
+    }
 }
 
 impl Work<'_> {
@@ -165,32 +229,40 @@ impl Work<'_> {
         };
         let makes_nothing = template.data.is_empty() && template.template_from.is_empty();
         if template.merge_policy == MergePolicy::Merge || makes_nothing {
-            content.data = self.fetched.clone();
+            match self.manifest {
+                None => content.data = self.fetched.clone(),
+                Some(manifest) => content.edits.push(all_of(self.fetched, manifest)?),
+            }
         }
         for (n, from) in template.template_from.iter().enumerate() {
             self.from(from, &format!("spec.target.template.templateFrom[{n}]"), &mut content)?;
         }
-        for (into, values, at) in [
-            (Into::Data, &template.data, "data"),
-            (Into::Labels, &template.metadata.labels, "metadata.labels"),
-            (Into::Annotations, &template.metadata.annotations, "metadata.annotations"),
-        ] {
+        let data = if self.manifest.is_some() { Into::Field("data") } else { Into::Data };
+        let mut values = vec![(data, &template.data, "data")];
+        match self.manifest {
+            None => {
+                values.push((Into::Labels, &template.metadata.labels, "metadata.labels"));
+                values.push((Into::Annotations, &template.metadata.annotations, "metadata.annotations"));
+            }
+            // Of other objects they are taken as they stand: External Secrets Operator's rule.
+            Some(_) => {
+                content.labels.extend(template.metadata.labels.clone());
+                content.annotations.extend(template.metadata.annotations.clone());
+            }
+        }
+        for (into, values, at) in values {
             for (key, text) in values {
                 let name = format!("spec.target.template.{at}[{key:?}]");
                 let value = self.engine.render(&name, text, Keep::Parsed, self.fetched, self.now)?;
-                put(&mut content, into, key, value, &name)?;
+                self.put(&mut content, &into, key, value, &name)?;
             }
         }
         Ok(content)
     }
 
     fn from(&self, from: &TemplateFrom, at: &str, content: &mut Content) -> Result<(), String> {
-        let into = match from.target.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
-            "" | "data" => Into::Data,
-            "labels" => Into::Labels,
-            "annotations" => Into::Annotations,
-            other => return Err(format!("{at}.target is {other:?}: use Data, Labels or Annotations")),
-        };
+        let into =
+            &Into::parse(from.target.as_deref(), self.manifest).map_err(|problem| format!("{at}.target {problem}"))?;
         let strategy = &from.values_decoding_strategy;
         for (kind, reference) in [(Kind::ConfigMap, &from.config_map), (Kind::Secret, &from.secret)] {
             let Some(reference) = reference else { continue };
@@ -223,56 +295,113 @@ impl Work<'_> {
         text: &str,
         keep: Keep,
         item: &TemplateItem,
-        (into, strategy): (Into, &DecodingStrategy),
+        (into, strategy): (&Into, &DecodingStrategy),
         name: &str,
         content: &mut Content,
     ) -> Result<(), String> {
         let rendered = self.engine.render(name, text, keep, self.fetched, self.now)?;
         match &item.template_as {
-            TemplateScope::Values => put(content, into, &item.key, decoded(rendered, strategy, name)?, name),
+            TemplateScope::Values => self.put(content, into, &item.key, decoded(rendered, strategy, name)?, name),
             TemplateScope::KeysAndValues => self.pairs(&rendered, (into, strategy), name, content),
             TemplateScope::Unknown(word) => Err(format!("{name}: templateAs is {word:?}: use Values or KeysAndValues")),
         }
     }
 
-    /// Rendered text that is a YAML map of keys and values.
+    /// Rendered text that is a YAML map of keys and values; for a place in an object, any YAML.
     fn pairs(
         &self,
         rendered: &SecretBytes,
-        (into, strategy): (Into, &DecodingStrategy),
+        (into, strategy): (&Into, &DecodingStrategy),
         name: &str,
         content: &mut Content,
     ) -> Result<(), String> {
+        let path = match into {
+            Into::At(path) => Some(path.clone()),
+            Into::Field("spec") => Some(Path::keys(&["spec"])),
+            Into::Data | Into::Labels | Into::Annotations | Into::Field(_) => None,
+        };
+        if let Some(path) = path {
+            if *strategy != DecodingStrategy::None {
+                return Err(format!("{name}: valuesDecodingStrategy works on text, not on what goes to a path"));
+            }
+            let value =
+                self.yaml(rendered).map_err(|problem| format!("{name}: what it renders is not YAML: {problem}"))?;
+            let merges = !path.is_one_key();
+            content.edits.push(Edit { path, value, merges });
+            return Ok(());
+        }
         let pairs = with_env(self.now, |env| gotmpl::eso::string_map(rendered.expose(), env)).map_err(|problem| {
             format!("{name}: what it renders is not a YAML map of keys and values: {}", problem.message())
         })?;
         for (key, value) in pairs {
             let key = std::str::from_utf8(&key).map_err(|_| format!("{name}: a key is not text"))?;
             let value = SecretBytes::new(value.to_vec());
-            put(content, into, key, decoded(value, strategy, name)?, name)?;
+            self.put(content, into, key, decoded(value, strategy, name)?, name)?;
         }
         Ok(())
     }
+
+    fn put(&self, content: &mut Content, into: &Into, key: &str, value: SecretBytes, name: &str) -> Result<(), String> {
+        let text = || {
+            value.expose_str().map(str::to_owned).ok_or_else(|| format!("{name}: the value for {key:?} is not text"))
+        };
+        match into {
+            Into::Data => {
+                check_key(key)
+                    .map_err(|problem| format!("{name}: {key:?} can't be a key of a Secret: it {problem}"))?;
+                content.data.insert(key.to_owned(), value);
+            }
+            Into::Labels => _ = content.labels.insert(key.to_owned(), text()?),
+            Into::Annotations => _ = content.annotations.insert(key.to_owned(), text()?),
+            Into::Field(field) => {
+                let (path, value) = (Path::keys(&[field, key]), SecretJson::new(Value::from(text()?)));
+                content.edits.push(Edit { path, value, merges: false });
+            }
+            Into::At(path) => {
+                // What is not YAML is taken as text.
+                let value = match self.yaml(&value) {
+                    Ok(value) => value,
+                    Err(_) => SecretJson::new(Value::from(text()?)),
+                };
+                content.edits.push(Edit { path: path.clone(), value, merges: false });
+            }
+        }
+        Ok(())
+    }
+
+    fn yaml(&self, text: &SecretBytes) -> Result<SecretJson, String> {
+        let value = with_env(self.now, |env| gotmpl::eso::yaml_value(text.expose(), env));
+        let value = value.map_err(|problem| problem.message().to_owned())?;
+        json(&value).map(SecretJson::new).ok_or_else(|| "it holds what JSON can't".to_owned())
+    }
+}
+
+/// What YAML says as JSON: whole numbers stay whole.
+fn json(value: &gotmpl::Value) -> Option<Value> {
+    /// Beyond this a float does not tell one whole number from the next.
+    const WHOLE: f64 = 9_007_199_254_740_992.0;
+    let text = |text: &gotmpl::Str| std::str::from_utf8(text).map(str::to_owned).ok();
+    Some(match value {
+        gotmpl::Value::Nil | gotmpl::Value::NoValue => Value::Null,
+        gotmpl::Value::Bool(yes) => Value::from(*yes),
+        gotmpl::Value::Int(_, number) => Value::from(*number),
+        gotmpl::Value::Uint(_, number) => Value::from(*number),
+        gotmpl::Value::Float(number) if number.fract() == 0.0 && number.abs() < WHOLE => Value::from(*number as i64),
+        gotmpl::Value::Float(number) => Value::Number(serde_json::Number::from_f64(*number)?),
+        gotmpl::Value::Str(string) => Value::from(text(string)?),
+        gotmpl::Value::List(items) => Value::Array(items.iter().map(|item| json(&item)).collect::<Option<_>>()?),
+        gotmpl::Value::Map(map) => {
+            let entries = map.entries();
+            let entries = entries.iter().map(|(key, value)| Some((text(key)?, json(value)?)));
+            Value::Object(entries.collect::<Option<_>>()?)
+        }
+        gotmpl::Value::Complex(..) | gotmpl::Value::Object(_) => return None,
+    })
 }
 
 fn decoded(value: SecretBytes, strategy: &DecodingStrategy, name: &str) -> Result<SecretBytes, String> {
     decode(&value, strategy)
         .ok_or_else(|| format!("{name}: a value is not {strategy}, which valuesDecodingStrategy asks for"))
-}
-
-fn put(content: &mut Content, into: Into, key: &str, value: SecretBytes, name: &str) -> Result<(), String> {
-    let text = |value: &SecretBytes| {
-        value.expose_str().map(str::to_owned).ok_or_else(|| format!("{name}: the value for {key:?} is not text"))
-    };
-    match into {
-        Into::Data => {
-            check_key(key).map_err(|problem| format!("{name}: {key:?} can't be a key of a Secret: it {problem}"))?;
-            content.data.insert(key.to_owned(), value);
-        }
-        Into::Labels => _ = content.labels.insert(key.to_owned(), text(&value)?),
-        Into::Annotations => _ = content.annotations.insert(key.to_owned(), text(&value)?),
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@
 {{- with .Values.controllerClass }}{{ $_ := set $flags "controller-class" . }}{{ end -}}
 {{- with .Values.scopedNamespace }}{{ $_ := set $flags "namespace" . }}{{ end -}}
 {{- with .Values.storeRequeueInterval }}{{ $_ := set $flags "store-requeue-interval" . }}{{ end -}}
+{{- if .Values.genericTargets.enabled }}{{ $_ := set $flags "unsafe-allow-generic-targets" true }}{{ end -}}
 {{- if not .Values.processSecretStore }}{{ $_ := set $flags "enable-secret-store-reconciler" false }}{{ end -}}
 {{- if not (include "keyferry.clusterStores" .) }}{{ $_ := set $flags "enable-cluster-store-reconciler" false }}{{ end -}}
 {{- range $name, $value := .Values.extraArgs }}{{ $_ := set $flags $name $value }}{{ end -}}

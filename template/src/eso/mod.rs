@@ -6,7 +6,7 @@
 
 mod yaml;
 
-pub use yaml::string_map;
+pub use yaml::{string_map, value as yaml_value};
 
 pub(crate) mod pem;
 

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow};
+use serde_json::json;
 
 use crate::install;
 use crate::testbed::Testbed;
@@ -48,18 +49,30 @@ impl Testbed {
         let mut leases = self.granted().leases.lock().unwrap_or_else(PoisonError::into_inner);
         let lease = (namespace.to_owned(), name.to_owned());
         if !leases.contains(&lease) {
-            let values = [
+            let values = &[
                 // The name of the Role, which several Leases of a namespace must not share.
                 format!("fullnameOverride={name}"),
                 format!("serviceAccount.name={OPERATOR_ACCOUNT}"),
                 format!("extraArgs.leader-election-id={name}"),
                 format!("extraArgs.leader-election-namespace={namespace}"),
             ];
-            let manifest = self.rendered(&values, &["templates/rbac-lease.yaml"])?;
+            let manifest = self.rendered(values, &["templates/rbac-lease.yaml"])?;
             self.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename=-"], &manifest)?;
             leases.insert(lease);
         }
         Ok(())
+    }
+
+    /// Lets that account write targets of other kinds too, as the chart does where its values name them: API group and
+    /// plural name of each. `name` is that of the role.
+    pub fn allow_targets(&self, name: &str, resources: &[(&str, &str)]) -> Result<()> {
+        let resources = resources.iter().map(|(group, plural)| json!({"apiGroup": group, "resources": [plural]}));
+        let targets = json!({"enabled": true, "resources": resources.collect::<Vec<_>>()});
+        let mut helm = self.template(&["templates/rbac.yaml"])?;
+        helm.arg(format!("--set=fullnameOverride={name},serviceAccount.name={OPERATOR_ACCOUNT}"));
+        helm.arg(format!("--set-json=genericTargets={targets}"));
+        let manifest = run(helm, "")?;
+        self.kubectl(&["apply", "--server-side", "--force-conflicts", "--filename=-"], &manifest).map(|_| ())
     }
 
     fn grant(&self) -> Result<PathBuf> {
@@ -80,7 +93,7 @@ impl Testbed {
         // Another process may use this testbed too, and read its own file while we write ours.
         let name = format!("{namespace}-{account}-{}.kubeconfig", std::process::id());
         let file = self.description().data_dir.join(name);
-        let kubeconfig = serde_json::json!({
+        let kubeconfig = json!({
             "apiVersion": "v1",
             "kind": "Config",
             "current-context": "testbed",
@@ -94,11 +107,16 @@ impl Testbed {
 
     /// What the chart's templates make of these values.
     fn rendered(&self, values: &[String], templates: &[&str]) -> Result<String> {
+        let mut helm = self.template(templates)?;
+        helm.args(values.iter().flat_map(|value| ["--set-string", value]));
+        run(helm, "")
+    }
+
+    fn template(&self, templates: &[&str]) -> Result<Command> {
         let mut helm = Command::new(install::helm()?);
         helm.args(["template", OPERATOR_ACCOUNT]).arg(Self::chart()?).args(["--namespace", OPERATOR_NAMESPACE]);
-        helm.args(values.iter().flat_map(|value| ["--set-string", value]));
         helm.args(templates.iter().flat_map(|template| ["--show-only", template]));
-        run(helm, "")
+        Ok(helm)
     }
 
     /// Runs kubectl as an admin, with `input` as its stdin; gives what it writes to stdout.

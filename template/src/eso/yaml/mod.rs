@@ -60,10 +60,6 @@ pub(super) fn from_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result
 /// empty string; whatever else stands for a value is an error. Nothing at all is an empty map.
 pub fn string_map(text: &[u8], env: &mut Env<'_>) -> Result<Vec<(Str, Str)>, Failure> {
     let context = &mut Context::new(env);
-    let refused = |problem| match problem {
-        Problem::Limit(failure) => failure,
-        Problem::Yaml(detail) | Problem::Json(detail) => Failure::foreign("not YAML", detail),
-    };
     let Some(document) = tree::parse(context, text).map_err(refused)? else { return Ok(Vec::new()) };
     let map = match decode::decode_as_text(context, &document).map_err(refused)? {
         Value::Map(map) => map,
@@ -76,6 +72,22 @@ pub fn string_map(text: &[u8], env: &mut Env<'_>) -> Result<Vec<(Str, Str)>, Fai
         _ => Err(Failure::new("a value is a list or a map, where text is wanted")),
     };
     map.entries().into_iter().map(text).collect()
+}
+
+/// Reads any value; nil where there is nothing at all.
+pub fn value(text: &[u8], env: &mut Env<'_>) -> Result<Value, Failure> {
+    let context = &mut Context::new(env);
+    match tree::parse(context, text).map_err(refused)? {
+        Some(document) => decode::decode(context, &document).map_err(refused),
+        None => Ok(Value::Nil),
+    }
+}
+
+fn refused(problem: Problem) -> Failure {
+    match problem {
+        Problem::Limit(failure) => failure,
+        Problem::Yaml(detail) | Problem::Json(detail) => Failure::foreign("not YAML", detail),
+    }
 }
 
 pub(super) fn to_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result<Value, Failure> {

@@ -65,7 +65,6 @@ fn what_has_no_effect_is_named() {
         "certController",
         "crds.createPushSecret",
         "log.timeEncoding",
-        "genericTargets",
         "vault",
         "image.flavour",
         "livenessProbe.spec.httpGet",

@@ -1,0 +1,497 @@
+//! The output that writes objects of any kind: `spec.target.manifest`. [`desired`] decides, purely; the rest is IO.
+//!
+//! Of an object that is Owner's or Orphan's all but metadata and status is made anew; Merge and CreateOrMerge begin with
+//! what is there. In the metadata what others put there stays, as with Secrets.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use keyferry_crds::{CreationPolicy, ExternalSecret, Manifest};
+use kube::api::{Api, Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
+use kube::discovery::{Scope, pinned_kind};
+use serde_json::{Map, Value};
+
+use super::content::Content;
+use super::outcome::{Change, Failure, Retry, headline};
+use super::output::{Applied, Observed, Output, as_manager, mark, only_this, version};
+use super::ownership::{self, OwnedFields, is_controlled_by, is_managed, written_at};
+use crate::cli::Adopt;
+use crate::hash;
+use crate::kubernetes::{LiveObject, Problem, Slots};
+
+/// The kinds of targets, as the API server names their resources. Clones share what they know.
+#[derive(Clone, Default)]
+pub struct Kinds(Arc<Mutex<HashMap<Manifest, ApiResource>>>);
+
+impl Kinds {
+    /// The resource of a kind, where it was asked for before.
+    pub fn known(&self, manifest: &Manifest) -> Option<ApiResource> {
+        self.lock().get(manifest).cloned()
+    }
+
+    /// Forgets a kind: it may have gone, or come back as something else.
+    pub fn forget(&self, manifest: &Manifest) {
+        self.lock().remove(manifest);
+    }
+
+    /// The resource of a kind; asks the API server where it is not known yet.
+    async fn resolve(&self, client: &kube::Client, slots: &Slots, manifest: &Manifest) -> Result<ApiResource, Failure> {
+        if let Some(known) = self.known(manifest) {
+            return Ok(known);
+        }
+        let Manifest { api_version, kind } = manifest;
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let named = GroupVersionKind::gvk(group, version, kind);
+        let asked = slots.run(async {
+            match pinned_kind(client, &named).await {
+                Ok(found) => Ok(Some(found)),
+                Err(kube::Error::Discovery(_)) => Ok(None),
+                Err(error) => Err(error),
+            }
+        });
+        let refuse = |cause, retry| Failure::new(headline::MANIFEST_KIND, cause, retry);
+        let unknown = || {
+            let cause = format!(
+                "the API server knows no {kind:?} of {api_version:?}: correct spec.target.manifest, or install its \
+                 CustomResourceDefinition"
+            );
+            refuse(cause, Retry::Late)
+        };
+        match asked.await {
+            Ok(Some((_, capabilities))) if capabilities.scope == Scope::Cluster => {
+                let cause = format!("{kind} has no namespace, and an ExternalSecret writes into its own only");
+                Err(refuse(cause, Retry::OnChange))
+            }
+            Ok(Some((resource, _))) => {
+                self.lock().insert(manifest.clone(), resource.clone());
+                Ok(resource)
+            }
+            Ok(None) => Err(unknown()),
+            Err(problem) if problem.is_not_found() => Err(unknown()),
+            Err(problem) => Err(refuse(format!("can't ask what {kind} is: {problem}"), Retry::Soon)),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Manifest, ApiResource>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The object that one ExternalSecret writes.
+pub struct ManifestOutput<'a> {
+    es: &'a ExternalSecret,
+    manifest: &'a Manifest,
+    client: &'a kube::Client,
+    kinds: &'a Kinds,
+    adopt: Adopt,
+    slots: &'a Slots,
+    /// As it was last read.
+    seen: Option<LiveObject>,
+}
+
+impl<'a> ManifestOutput<'a> {
+    /// The output of `es`, whose target is of kind `manifest`.
+    pub fn new(
+        client: &'a kube::Client,
+        slots: &'a Slots,
+        kinds: &'a Kinds,
+        es: &'a ExternalSecret,
+        manifest: &'a Manifest,
+        adopt: Adopt,
+    ) -> Self {
+        Self { es, manifest, client, kinds, adopt, slots, seen: None }
+    }
+
+    async fn api(&self) -> Result<Api<DynamicObject>, Failure> {
+        let resource = self.kinds.resolve(self.client, self.slots, self.manifest).await?;
+        let namespace = self.es.metadata.namespace.as_deref().unwrap_or_default();
+        Ok(Api::namespaced_with(self.client.clone(), namespace, &resource))
+    }
+
+    fn failure(&self, headline: &'static str, problem: &Problem) -> Failure {
+        if problem.is_not_found() {
+            self.kinds.forget(self.manifest);
+        }
+        let retry = if problem.is_temporary() { Retry::Soon } else { Retry::Late };
+        Failure::new(headline, format!("{}: {problem}", name_of(self.es, self.manifest)), retry)
+    }
+
+    async fn read(&self, api: &Api<DynamicObject>) -> Result<Option<LiveObject>, Failure> {
+        let found = self.slots.run(api.get_opt(self.es.target_name())).await;
+        Ok(found.map_err(|problem| self.failure(headline::MANIFEST_GET, &problem))?.map(LiveObject::new))
+    }
+
+    async fn delete(&self, api: &Api<DynamicObject>, object: &LiveObject) -> Result<bool, Failure> {
+        let metadata = &object.get().metadata;
+        let name = metadata.name.as_deref().unwrap_or_default();
+        match self.slots.run(api.delete(name, &only_this(metadata))).await {
+            Ok(_) => Ok(true),
+            Err(problem) if problem.is_not_found() => Ok(false),
+            Err(problem) => Err(self.failure(headline::MANIFEST_DELETE, &problem)),
+        }
+    }
+}
+
+#[async_trait]
+impl Output for ManifestOutput<'_> {
+    async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
+        self.seen = self.read(&self.api().await?).await?;
+        Ok(self.seen.as_ref().map(|object| Observed {
+            version: version(&object.get().metadata),
+            intact: is_intact(object),
+            written_at: written_at(self.es, &object.get().metadata),
+        }))
+    }
+
+    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
+        let api = self.api().await?;
+        let manager = as_manager(self.es);
+        let mut existing = match self.seen.take() {
+            None if !presumed_absent => self.read(&api).await?,
+            seen => seen,
+        };
+        let nothing = |version| Applied { change: Change::Nothing, version, adopted: None };
+        let mut tries = 0;
+        loop {
+            let before = existing.as_ref().and_then(|object| version(&object.get().metadata));
+            let (written, change, adopted) =
+                match desired(self.es, self.manifest, content, existing.as_ref(), self.adopt)? {
+                    Desired::Missing => return Ok(nothing(None)),
+                    Desired::Keep => return Ok(nothing(before)),
+                    Desired::Create(object) => {
+                        (self.slots.run(api.create(&manager, object.get())).await, Change::Created, None)
+                    }
+                    Desired::Update { object, adopted } => {
+                        let name = self.es.target_name();
+                        (self.slots.run(api.replace(name, &manager, object.get())).await, Change::Updated, adopted)
+                    }
+                };
+            match written {
+                Ok(object) => {
+                    let object = LiveObject::new(object);
+                    let after = version(&object.get().metadata);
+                    // The API server fills in what we left out: then it is as it was.
+                    let change = if after == before { Change::Nothing } else { change };
+                    return Ok(Applied { change, version: after, adopted });
+                }
+                // Somebody else was there in between: read once, and decide again.
+                Err(problem) if tries == 0 && (problem.is_conflict() || problem.is_not_found()) => {
+                    tries += 1;
+                    existing = self.read(&api).await?;
+                }
+                Err(problem) => return Err(self.failure(headline::UPDATE, &problem)),
+            }
+        }
+    }
+
+    async fn remove(&mut self) -> Result<bool, Failure> {
+        let api = self.api().await?;
+        let Some(object) = self.read(&api).await? else { return Ok(false) };
+        if !is_controlled_by(self.es, &object.get().metadata) {
+            let name = name_of(self.es, self.manifest);
+            let cause = format!("{name} is not owned by this ExternalSecret: delete it yourself");
+            return Err(Failure::new(headline::MANIFEST_DELETE, cause, Retry::Late));
+        }
+        self.delete(&api, &object).await
+    }
+
+    async fn remove_renamed(&mut self) -> Result<Vec<String>, Failure> {
+        let bound = self.es.status.as_ref().map(|status| status.binding.name.as_str()).unwrap_or_default();
+        let api = self.api().await?;
+        let found = self.slots.run(api.get_opt(bound)).await;
+        let found = found.map_err(|problem| self.failure(headline::MANIFEST_GET, &problem))?.map(LiveObject::new);
+        match found.filter(|object| is_controlled_by(self.es, &object.get().metadata)) {
+            Some(object) if self.delete(&api, &object).await? => Ok(vec![bound.to_owned()]),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    async fn mark(&mut self) -> Result<(), Failure> {
+        let api = self.api().await?;
+        let failed = |problem: Problem| self.failure(headline::UPDATE, &problem);
+        let name = self.es.target_name();
+        let found = self.slots.run(api.get_metadata_opt(name)).await.map_err(failed)?;
+        let Some(found) = found.filter(|found| !is_managed(&found.metadata)) else { return Ok(()) };
+        let (params, patch) = (PatchParams::default(), Patch::Merge(mark(&found.metadata)));
+        self.slots.run(api.patch_metadata(name, &params, &patch)).await.map(|_| ()).map_err(failed)
+    }
+}
+
+fn name_of(es: &ExternalSecret, manifest: &Manifest) -> String {
+    format!("{} {:?}", manifest.kind, es.target_name())
+}
+
+/// Whether annotation and label say that the object is as its writer left it.
+pub fn is_intact(object: &LiveObject) -> bool {
+    let object = object.get();
+    hash::manifest_hash(&object.data).is_some_and(|hash| ownership::is_intact(&object.metadata, &hash))
+}
+
+/// What to do with the target.
+#[derive(Debug)]
+pub enum Desired {
+    /// Create it.
+    Create(LiveObject),
+    /// Change it to this.
+    Update {
+        /// The object to write, with the resourceVersion that was seen.
+        object: LiveObject,
+        /// The fields of an object that was not ours until now.
+        adopted: Option<Vec<String>>,
+    },
+    /// It is as it should be.
+    Keep,
+    /// creationPolicy Merge, and there is nothing to merge into.
+    Missing,
+}
+
+/// Decides what the target should be, given how it is.
+///
+/// `es` has creationPolicy Owner, Orphan, Merge or CreateOrMerge.
+pub fn desired(
+    es: &ExternalSecret,
+    manifest: &Manifest,
+    content: &Content,
+    existing: Option<&LiveObject>,
+    adopt: Adopt,
+) -> Result<Desired, Failure> {
+    let policy = &es.spec.target.creation_policy;
+    let merges = matches!(policy, CreationPolicy::Merge | CreationPolicy::CreateOrMerge);
+    if existing.is_none() && *policy == CreationPolicy::Merge {
+        return Ok(Desired::Missing);
+    }
+    let name = name_of(es, manifest);
+    let owned = existing.map(|object| OwnedFields::of(&object.get().metadata, es)).unwrap_or_default();
+    let mut next = match existing {
+        Some(object) => object.clone(),
+        None => LiveObject::new(empty(es, manifest)),
+    };
+    let object = next.get_mut();
+    match merges {
+        true => {
+            drop_keys(object.data.get_mut("data"), &owned.data);
+            drop_keys(object.data.pointer_mut("/spec/data"), &owned.spec_data);
+        }
+        false => {
+            let status = object.data.get_mut("status").map(Value::take);
+            crate::kubernetes::zeroize(&mut object.data);
+            object.data = Value::Object(status.map(|status| ("status".to_owned(), status)).into_iter().collect());
+        }
+    }
+    for edit in &content.edits {
+        edit.make(&mut object.data).map_err(|problem| {
+            Failure::new(headline::MANIFEST, format!("{name} {problem}, which a template wants to set"), Retry::Late)
+        })?;
+    }
+    ownership::put_metadata(&mut object.metadata, content, &owned);
+    ownership::put_ownership(es, &mut object.metadata, &name)?;
+    let hash = hash::manifest_hash(&object.data).ok_or_else(|| {
+        let cause = format!("{name} would have neither spec nor data: have a templateFrom set one of them");
+        Failure::new(headline::MANIFEST, cause, Retry::OnChange)
+    })?;
+    ownership::put_marks(&mut object.metadata, hash);
+
+    let Some(existing) = existing else { return Ok(Desired::Create(next)) };
+    let (before, after) = (existing.get(), next.get());
+    if before.data == after.data && ownership::same_metadata(&before.metadata, &after.metadata) {
+        return Ok(Desired::Keep);
+    }
+    let adopted = match merges {
+        true => None,
+        false => {
+            let fields = before.data.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
+            ownership::adoption(es, &before.metadata, &name, fields, adopt)?
+        }
+    };
+    Ok(Desired::Update { object: next, adopted })
+}
+
+fn empty(es: &ExternalSecret, manifest: &Manifest) -> DynamicObject {
+    let mut object = DynamicObject {
+        types: Some(TypeMeta { api_version: manifest.api_version.clone(), kind: manifest.kind.clone() }),
+        metadata: Default::default(),
+        data: Value::Object(Map::new()),
+    };
+    object.metadata.name = Some(es.target_name().to_owned());
+    object.metadata.namespace = es.metadata.namespace.clone();
+    object
+}
+
+/// Keys that we put there earlier go; those that we still want come back.
+fn drop_keys(map: Option<&mut Value>, owned: &BTreeSet<String>) {
+    if let Some(Value::Object(map)) = map {
+        for key in owned {
+            if let Some(mut value) = map.remove(key) {
+                crate::kubernetes::zeroize(&mut value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use serde_json::json;
+
+    use super::*;
+    use crate::sync::render::Data;
+    use crate::sync::sources::Sources;
+    use crate::sync::template::{Engine, content};
+
+    fn es(target: Value) -> ExternalSecret {
+        let mut es = ExternalSecret::new("e", serde_json::from_value(json!({"target": target})).unwrap());
+        es.metadata.namespace = Some("ns".into());
+        es.metadata.uid = Some("es-uid".into());
+        es.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
+        es
+    }
+
+    /// The target of kind Widget, or ConfigMap, with the rest of `target`.
+    fn target(kind: &str, mut rest: Value) -> Value {
+        rest["manifest"] =
+            json!({"apiVersion": if kind == "ConfigMap" { "v1" } else { "example.org/v1" }, "kind": kind});
+        rest
+    }
+
+    fn live(object: Value) -> LiveObject {
+        LiveObject::new(serde_json::from_value(object).unwrap())
+    }
+
+    fn decided(es: &ExternalSecret, data: &[(&str, &str)], existing: Option<&LiveObject>) -> Result<Desired, Failure> {
+        let data: Data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
+        let content = content(es, data, &Sources::new(), &Engine::new("{{", "}}"), Timestamp::UNIX_EPOCH)?;
+        desired(es, es.target_manifest().unwrap(), &content, existing, Adopt::Any)
+    }
+
+    /// What is written, as JSON, and as the API server would give it back.
+    fn written(es: &ExternalSecret, data: &[(&str, &str)], existing: Option<&LiveObject>) -> LiveObject {
+        match decided(es, data, existing).unwrap() {
+            Desired::Create(object) | Desired::Update { object, .. } => object,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn body(object: &LiveObject) -> &Value {
+        &object.get().data
+    }
+
+    const DATA: [(&str, &str); 2] = [("a", "alpha"), ("n", "42")];
+
+    #[test]
+    fn without_a_template_all_goes_where_the_kind_keeps_data() {
+        let map = written(&es(target("ConfigMap", json!({}))), &DATA, None);
+        assert_eq!(*body(&map), json!({"data": {"a": "alpha", "n": "42"}}));
+        let metadata = &map.get().metadata;
+        assert_eq!(metadata.labels.as_ref().unwrap()["team"], "x");
+        assert_eq!(metadata.owner_references.as_ref().unwrap()[0].uid, "es-uid");
+        assert!(is_intact(&map));
+        let widget = written(
+            &es(target("Widget", json!({"template": {"metadata": {"labels": {"l": "{{ .a }}"}}}}))),
+            &DATA,
+            None,
+        );
+        assert_eq!(*body(&widget), json!({"spec": {"data": {"a": "alpha", "n": "42"}}}));
+        assert_eq!(widget.get().metadata.labels.as_ref().unwrap()["l"], "{{ .a }}", "as it stands");
+    }
+
+    #[test]
+    fn templates_go_where_their_target_says_in_their_order() {
+        let template = json!({
+            "templateFrom": [
+                {"target": "Spec", "literal": "replicas: {{ .n }}\nrules: [{host: old}]\nlong: 1.50"},
+                {"target": "spec.rules[0]", "literal": "host: \"{{ .a }}\"\nport: 80"},
+                {"target": "spec.rules[1].host", "literal": "{{ .a }}"},
+                {"target": "ANNOTATIONS", "literal": "note: {{ .n }}"},
+                {"target": "Data", "literal": "port: {{ .n }}"},
+            ],
+            "data": {"port": "0{{ .n }}"},
+        });
+        let widget = written(&es(target("Widget", json!({"template": template}))), &DATA, None);
+        let expected = json!({
+            "spec": {"replicas": 42, "rules": [{"host": "alpha", "port": 80}, {"host": "alpha"}], "long": 1.5},
+            "data": {"port": "042"},
+        });
+        assert_eq!(*body(&widget), expected);
+        assert_eq!(widget.get().metadata.annotations.as_ref().unwrap()["note"], "42");
+    }
+
+    #[test]
+    fn what_others_put_there_is_lost_under_owner_and_kept_under_merge() {
+        let there = || {
+            live(json!({
+                "apiVersion": "example.org/v1", "kind": "Widget",
+                "metadata": {
+                    "name": "e", "uid": "u", "resourceVersion": "7", "labels": {"theirs": "1"}, "finalizers": ["f"],
+                    "managedFields": [{
+                        "manager": "externalsecrets.external-secrets.io/e", "operation": "Update",
+                        "fieldsV1": {"f:spec": {"f:data": {"f:old": {}}}},
+                    }],
+                },
+                "spec": {"theirs": true, "data": {"a": "theirs", "old": "ours", "kept": "1"}}, "status": {"ok": true},
+            }))
+        };
+        let owner = written(&es(target("Widget", json!({}))), &DATA, Some(&there()));
+        assert_eq!(*body(&owner), json!({"spec": {"data": {"a": "alpha", "n": "42"}}, "status": {"ok": true}}));
+        assert_eq!(owner.get().metadata.finalizers, Some(vec!["f".to_owned()]));
+        assert_eq!(owner.get().metadata.labels.as_ref().unwrap()["theirs"], "1");
+        assert_eq!(owner.get().metadata.resource_version.as_deref(), Some("7"));
+        let merge = es(target("Widget", json!({"creationPolicy": "Merge"})));
+        let merged = written(&merge, &DATA, Some(&there()));
+        let expected = json!({
+            "spec": {"theirs": true, "data": {"a": "alpha", "n": "42", "kept": "1"}}, "status": {"ok": true},
+        });
+        assert_eq!(*body(&merged), expected);
+        assert!(merged.get().metadata.owner_references.is_none());
+        assert!(matches!(decided(&merge, &DATA, None), Ok(Desired::Missing)));
+        let adopted = decided(&es(target("Widget", json!({}))), &DATA, Some(&there()));
+        assert!(matches!(adopted, Ok(Desired::Update { adopted: Some(fields), .. }) if fields == ["spec", "status"]));
+    }
+
+    #[test]
+    fn a_second_time_there_is_nothing_to_do() {
+        for policy in ["Owner", "Orphan", "Merge", "CreateOrMerge"] {
+            let es = es(target("ConfigMap", json!({"creationPolicy": policy})));
+            let there =
+                live(json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "e"}, "data": {"z": "1"}}));
+            let once = written(&es, &DATA, Some(&there));
+            assert!(matches!(decided(&es, &DATA, Some(&once)), Ok(Desired::Keep)), "{policy}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_made_says_why_and_shows_no_value() {
+        let owned = live(json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "data": {},
+            "metadata": {"name": "e", "ownerReferences": [
+                {"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "name": "other", "uid": "o", "controller": true}
+            ]},
+        }));
+        let from = |target: &str, literal: &str| json!({"template": {"templateFrom": [{"target": target, "literal": literal}]}});
+        for (target, existing, says) in [
+            (json!({}), Some(&owned), "ConfigMap \"e\" belongs to ExternalSecret \"other\""),
+            (from("Labels", "a: \"{{ .a }}\""), None, "would have neither spec nor data"),
+            (from("spec.x", "a: [{{ .a }}"), None, "is not YAML"),
+            (from("Data", "- {{ .a }}"), None, "is not a YAML map"),
+            (
+                json!({"template": {"templateFrom": [
+                    {"target": "spec.x", "literal": "{{ .a }}"}, {"target": "spec.x.y", "literal": "1"},
+                ]}}),
+                None,
+                "is no map where it has the key \"y\"",
+            ),
+        ] {
+            let error = decided(&es(self::target("ConfigMap", target)), &DATA, existing).unwrap_err().to_string();
+            assert!(error.contains(says) && !error.contains("alpha"), "{error}");
+        }
+        let bytes = content(
+            &es(self::target("ConfigMap", json!({}))),
+            [("k".to_owned(), keyferry_provider_core::SecretBytes::new(vec![0xff]))].into(),
+            &Sources::new(),
+            &Engine::new("{{", "}}"),
+            Timestamp::UNIX_EPOCH,
+        );
+        assert!(bytes.unwrap_err().to_string().contains("the value for \"k\" is not text"));
+    }
+}
