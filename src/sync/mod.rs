@@ -1,8 +1,8 @@
 //! The life of a secret: plan, fetch, render, apply, record, schedule; first sync and refresh alike.
 //!
-//! Modules, in reading order: [`plan`] what to do, [`fetch`] asking the stores, [`render`] from answers to data (with [`property`] and
+//! Modules, in reading order: [`plan`] what to do (and [`spec`] what is wrong), [`fetch`] asking the stores, [`render`] from answers to data (with [`property`] and
 //! [`decode`], and [`template`] and [`path`] where the target has a template), [`output`] writing the target: [`secret`]
-//! and [`manifest`], with [`ownership`] what both have in common and [`desired`] the Secret as it should be; [`outcome`]
+//! makes Secrets as [`desired`] has them, [`object`] other kinds as [`manifest`] has them, with [`ownership`] for both; [`outcome`]
 //! what it came to, [`record`] the status and events that tell, [`schedule`] when to look again. [`run`] joins them.
 
 pub mod content;
@@ -12,6 +12,7 @@ pub mod fetch;
 pub mod fields;
 pub mod generate;
 pub mod manifest;
+pub mod object;
 pub mod outcome;
 pub mod output;
 pub mod ownership;
@@ -24,6 +25,7 @@ pub mod rewrite;
 pub mod schedule;
 pub mod secret;
 pub mod sources;
+pub mod spec;
 pub mod template;
 pub mod windows;
 
@@ -41,7 +43,7 @@ use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
 use self::content::fingerprint;
-use self::manifest::{Kinds, ManifestOutput};
+use self::object::{Kinds, ObjectOutput};
 use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
 use self::output::{Observed, Output, Version};
 use self::plan::{Facts, LastSync, Plan, Readiness, Request, Target};
@@ -237,7 +239,7 @@ fn output<'a>(context: &'a Context, es: &'a ExternalSecret) -> Box<dyn Output + 
     let Context { client, slots, kinds, adopt, .. } = context;
     match es.target_manifest() {
         None => Box::new(SecretOutput::new(client, slots, es, *adopt)),
-        Some(manifest) => Box::new(ManifestOutput::new(client, slots, kinds, es, manifest, *adopt)),
+        Some(manifest) => Box::new(ObjectOutput::new(client, slots, kinds, es, manifest, *adopt)),
     }
 }
 

@@ -13,7 +13,6 @@ struct Feature {
 }
 
 const NOT_BUILT_YET: &[Feature] = &[
-    Feature { name: "target.manifest", used_by: |object| target(object, "manifest") },
     Feature {
         name: "generators other than Fake, Password, UUID and ClusterGenerator",
         used_by: |object| {
@@ -37,10 +36,6 @@ pub fn missing(case: &Case) -> Vec<&'static str> {
         }
     }
     missing
-}
-
-fn target(object: &Value, field: &str) -> bool {
-    object["kind"] == "ExternalSecret" && !object["spec"]["target"][field].is_null()
 }
 
 fn api_group(object: &Value) -> &str {
@@ -67,8 +62,6 @@ mod tests {
 
     #[test]
     fn what_is_not_is_named_once() {
-        let es = json!({"kind": "ExternalSecret", "spec": {"target": {"manifest": {}}}});
-        assert_eq!(missing(&case(es)), ["target.manifest"]);
         let mfa = json!({"kind": "MFA", "apiVersion": "generators.external-secrets.io/v1alpha1"});
         assert_eq!(missing(&case(mfa)).len(), 1);
         assert_eq!(missing(&case(json!({"kind": "PushSecret"}))), ["PushSecrets"]);

@@ -88,15 +88,22 @@ fn pure_stages_stay_pure() {
         "src/hash.rs",
         "src/controller/queue.rs",
         "src/controller/world.rs",
+        "src/sync/content.rs",
         "src/sync/decode.rs",
         "src/sync/desired.rs",
         "src/sync/fields.rs",
+        "src/sync/manifest.rs",
         "src/sync/outcome.rs",
+        "src/sync/ownership.rs",
+        "src/sync/path.rs",
         "src/sync/plan.rs",
         "src/sync/property.rs",
         "src/sync/record.rs",
         "src/sync/render.rs",
+        "src/sync/rewrite.rs",
         "src/sync/schedule.rs",
+        "src/sync/spec.rs",
+        "src/sync/windows.rs",
     ];
     let impure =
         ["async ", ".await", "clock::", "kube::Client", "std::env", "tokio", "Instant::now", "std::fs", "rand::"];

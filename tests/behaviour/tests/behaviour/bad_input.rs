@@ -332,9 +332,9 @@ async fn a_store_that_does_not_exist() {
 async fn what_is_not_built_yet_says_so() {
     let rig = rig("unsupported").await;
     rig.put("app", json!({"user": rig.canaries.value("user")})).await;
-    let target = json!({"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}});
-    rig.external_secret("e", json!({"data": rig.data("app", &["user"]), "target": target})).await;
-    rig.until_failed("e", &["not supported by this version of keyferry", "spec.target.manifest"]).await;
+    let oracle = json!({"sourceRef": {"generatorRef": {"kind": "Grafana", "name": "g"}}});
+    rig.external_secret("e", json!({"data": rig.data("app", &["user"]), "dataFrom": [oracle]})).await;
+    rig.until_failed("e", &["not supported by this version of keyferry", "generatorRef.kind \"Grafana\""]).await;
     assert!(rig.cluster.get("Secret", "e").await.is_none(), "half of it would be another Secret");
     finish(rig).await;
 }

@@ -30,6 +30,7 @@ mod events;
 mod generators;
 mod leaks;
 mod lifecycle;
+mod manifests;
 mod outage;
 mod ownership;
 mod policies;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         ("ownership", ownership::TESTS),
         ("bad_input", bad_input::TESTS),
         ("generators", generators::TESTS),
+        ("manifests", manifests::TESTS),
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
         ("crash", crash::TESTS),
