@@ -29,6 +29,9 @@ pub mod spec;
 pub mod template;
 pub mod windows;
 
+#[cfg(test)]
+mod stages_tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
