@@ -98,8 +98,8 @@ fn pick(into: &mut Value, from: &Value, fields: &Value) {
     }
 }
 
-/// Who owns what. UIDs are those of another cluster, and times are not compared.
-fn managers(object: &Value) -> BTreeMap<(String, String), Value> {
+/// Who owns what of an object, by manager and subresource. UIDs are those of another cluster, and times are not compared.
+pub fn managers(object: &Value) -> BTreeMap<(String, String), Value> {
     let entries = object["metadata"]["managedFields"].as_array().into_iter().flatten();
     entries
         .map(|entry| {

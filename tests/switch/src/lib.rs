@@ -10,7 +10,7 @@ mod situation;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;
 
-pub use lay::{Laid, api, lay};
+pub use lay::{Laid, api, lay, managers};
 pub use situation::{Situation, situations};
 
 /// The CRDs as a release without our rules has them: none in CEL, and unknown fields are dropped.

@@ -94,6 +94,27 @@ impl Situation {
         self
     }
 
+    /// This one as it was before any operator came: what users wrote, and the value that its target holds in the store.
+    #[must_use]
+    pub fn begun(&self, namespace: &str) -> Self {
+        let mut begun = self.clone();
+        namespace.clone_into(&mut begun.namespace);
+        for object in [Some(&mut begun.store), Some(&mut begun.es), begun.secret.as_mut()].into_iter().flatten() {
+            object["metadata"]["namespace"] = json!(namespace);
+            let entries = object["metadata"]["managedFields"].as_array_mut().expect("managed fields");
+            entries.retain(|entry| entry["manager"] == "unknown");
+        }
+        begun.secret = begun.secret.filter(|secret| secret["metadata"]["managedFields"] != json!([]));
+        let held = serde_json::to_string(&self.secret).expect("plain data");
+        let value = if held.contains("YWxwaGEy") { "alpha2" } else { "alpha" };
+        for entry in begun.store["spec"]["provider"]["fake"]["data"].as_array_mut().into_iter().flatten() {
+            if entry["key"] == "a" {
+                entry["value"] = json!(value);
+            }
+        }
+        begun
+    }
+
     /// Others like this one, each in a namespace of its own.
     pub fn variants(&self, now: Timestamp) -> Vec<Self> {
         let place = |how: &str| format!("{how}-{}", self.namespace);
