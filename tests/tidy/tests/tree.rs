@@ -89,3 +89,18 @@ fn the_map_names_every_folder_and_only_those() {
         assert!(known, "README's map names neither {file} nor its folder");
     }
 }
+
+#[test]
+fn the_compatibility_page_names_tests_that_exist() {
+    let tests: String = files(".").iter().filter(|file| file.ends_with(".rs")).map(|file| read(file)).collect();
+    let page = read("docs/compatibility.md");
+    let (_, behaviour) = page.split_once("## Behaviour").expect("the page has a part about behaviour");
+    let rows: Vec<&str> = behaviour.lines().filter(|line| line.starts_with("| ") && !line.contains("Held by")).collect();
+    assert!(rows.len() > 20, "{} rows", rows.len());
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let [_, verdict, _, test] = cells[..] else { panic!("not four cells: {row}") };
+        assert!(["same", "better", "not yet"].contains(&verdict), "{row}");
+        assert!(tests.contains(&format!("fn {}(", test.trim_matches('`'))), "there is no test {test}");
+    }
+}
