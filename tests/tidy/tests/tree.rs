@@ -95,7 +95,8 @@ fn the_compatibility_page_names_tests_that_exist() {
     let tests: String = files(".").iter().filter(|file| file.ends_with(".rs")).map(|file| read(file)).collect();
     let page = read("docs/compatibility.md");
     let (_, behaviour) = page.split_once("## Behaviour").expect("the page has a part about behaviour");
-    let rows: Vec<&str> = behaviour.lines().filter(|line| line.starts_with("| ") && !line.contains("Held by")).collect();
+    let rows: Vec<&str> =
+        behaviour.lines().filter(|line| line.starts_with("| ") && !line.contains("Held by")).collect();
     assert!(rows.len() > 20, "{} rows", rows.len());
     for row in rows {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();

@@ -45,6 +45,27 @@ fn the_defaults() {
 }
 
 #[test]
+fn targets_of_other_kinds_need_to_be_named() {
+    let resources = json!([
+        {"apiGroup": "", "resources": ["configmaps"]},
+        {"apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["get", "update"]},
+    ]);
+    let on = render(&json!({"genericTargets": {"enabled": true, "resources": resources}}));
+    assert!(on.args().contains(&"--unsafe-allow-generic-targets=true".to_owned()), "{:?}", on.args());
+    let rules =
+        |rendered: &Rendered| rendered.get("ClusterRole", "keyferry-controller")["rules"].as_array().unwrap().clone();
+    let all = json!(["get", "list", "watch", "create", "update", "patch", "delete"]);
+    assert!(rules(&on).contains(&json!({"apiGroups": [""], "resources": ["configmaps"], "verbs": all})));
+    let argo = json!({"apiGroups": ["argoproj.io"], "resources": ["applications"], "verbs": ["get", "update"]});
+    assert!(rules(&on).contains(&argo));
+    let off = render(&json!({"genericTargets": {"enabled": false, "resources": resources}}));
+    assert_eq!(rules(&off), rules(&render(&json!({}))));
+    assert!(!off.args().iter().any(|arg| arg.contains("generic")));
+    let nameless = try_render(&json!({"genericTargets": {"enabled": true, "resources": [{"apiGroup": "x"}]}}), &[]);
+    assert!(nameless.is_err_and(|refusal| refusal.contains("each needs resources")));
+}
+
+#[test]
 fn the_pod_is_as_harmless_as_a_pod_can_be() {
     let rendered = render(&json!({}));
     assert_eq!(
