@@ -12,6 +12,7 @@ use prometheus::{
 };
 
 use crate::controller::world::Name;
+use crate::status;
 use crate::store::{Store, StoreId, check};
 use crate::sync::Report;
 use crate::sync::outcome::Outcome;
@@ -30,6 +31,7 @@ pub struct Metrics {
     sync_seconds: HistogramVec,
     provider_seconds: HistogramVec,
     attempts: IntGaugeVec,
+    next_try: IntGaugeVec,
     /// Objects that wait for a look.
     pub queue: IntGauge,
     /// Whether this process holds the Lease.
@@ -110,7 +112,8 @@ impl Metrics {
                 "How long calls of a store's API take",
                 &["provider", "call"],
             ),
-            attempts: gauges("keyferry_externalsecret_failed_attempts", "Failed syncs since the last success", &OBJECT),
+            attempts: gauges(status::TRIES, "Failed syncs since the last success", &OBJECT),
+            next_try: gauges(status::NEXT_TRY, "When a failed sync is tried again, in seconds of Unix time", &OBJECT),
             queue: gauge("keyferry_queue_length", "Objects that wait for their next look, due or not"),
             leader: gauge("keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
             registry,
@@ -137,6 +140,10 @@ impl Metrics {
         if outcome != "waiting" {
             self.attempts.with_label_values(&labels).set(i64::from(report.memory.failures));
         }
+        match report.next.filter(|_| report.memory.failures > 0) {
+            Some(next) => self.next_try.with_label_values(&labels).set(next.as_second()),
+            None => _ = self.next_try.remove_label_values(&labels),
+        }
         let status = report.status.as_ref().or(es.status.as_ref());
         let ready =
             status.and_then(|status| keyferry_crds::condition::find(&status.conditions, names::CONDITION_READY));
@@ -158,6 +165,7 @@ impl Metrics {
         let _ = self.sync_errors.remove_label_values(&labels);
         let _ = self.duration.remove_label_values(&labels);
         let _ = self.attempts.remove_label_values(&labels);
+        let _ = self.next_try.remove_label_values(&labels);
         remove_condition(&self.condition, labels);
     }
 
