@@ -5,14 +5,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use keyferry_crds::names;
 use kube::Client;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::json;
 
 use crate::facts::{Cluster, Crd, StoreName};
 use crate::plan::Step;
-use crate::problem::{Problem, timely};
-use crate::read::resource;
+use crate::problem::{Problem, patiently, timely};
+use crate::read::{resource, some};
 use crate::rewrite;
 
 /// How often a write is tried again after somebody else changed the object at the same time.
@@ -45,7 +45,14 @@ pub async fn take(
             let api: Api<CustomResourceDefinition> = Api::all(client.clone());
             let patch = json!({"spec": {"conversion": {"strategy": "None", "webhook": null}}});
             let patched = timely(api.patch_metadata(crd, &PatchParams::default(), &Patch::Merge(patch))).await;
-            patched.map(drop).map_err(|problem| problem.to_string())
+            patched.map_err(|problem| problem.to_string())?;
+            // What follows reads objects, and should not meet the webhook once more. Whether it does is its own affair.
+            let known = find(cluster, |known| known.name == *crd)?;
+            let objects: Api<DynamicObject> =
+                Api::all_with(client.clone(), &resource(known, known.readable().unwrap_or_default()));
+            let all = ListParams::default();
+            let _ = patiently(|| some(&objects, &all, None)).await;
+            Ok(())
         }
         Step::Rewrite { crd, version } => {
             rewrite::all(client, find(cluster, |known| known.name == *crd)?, version, progress).await
@@ -75,7 +82,7 @@ fn find(cluster: &Cluster, is_it: impl Fn(&Crd) -> bool) -> Result<&Crd, String>
 /// Takes one finalizer off an object, and leaves the others.
 async fn free(api: &Api<DynamicObject>, name: &str, finalizer: &str) -> Result<(), String> {
     for _ in 0..TRIES {
-        let found = timely(api.get_metadata_opt(name)).await.map_err(|problem| problem.to_string())?;
+        let found = patiently(|| timely(api.get_metadata_opt(name))).await.map_err(|problem| problem.to_string())?;
         let Some(object) = found else { return Ok(()) };
         let mut finalizers = object.metadata.finalizers.unwrap_or_default();
         let before = finalizers.len();
@@ -86,7 +93,9 @@ async fn free(api: &Api<DynamicObject>, name: &str, finalizer: &str) -> Result<(
         // With the version that was read: another finalizer that comes meanwhile must not get lost.
         let version = object.metadata.resource_version;
         let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}});
-        match timely(api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await {
+        let patch = Patch::Merge(patch);
+        let params = PatchParams::default();
+        match patiently(|| timely(api.patch_metadata(name, &params, &patch))).await {
             Ok(_) => return Ok(()),
             Err(problem) if problem.is_not_found() => return Ok(()),
             Err(problem) if problem.is_conflict() => {}

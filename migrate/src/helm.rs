@@ -36,6 +36,11 @@ pub enum Broken {
 }
 
 impl Broken {
+    /// Whether Helm may make something of it: it reads larger ones, and JSON in other ways than we do.
+    pub fn may_be_read_by_helm(self) -> bool {
+        matches!(self, Self::TooLarge | Self::Json)
+    }
+
     /// In words.
     pub fn why(self) -> &'static str {
         match self {
@@ -55,11 +60,18 @@ pub fn read(payload: &[u8]) -> Result<Option<Release>, Broken> {
     if text.is_empty() {
         return Err(Broken::Empty);
     }
-    let packed = Zeroizing::new(STANDARD.decode(text).map_err(|_| Broken::Base64)?);
+    // Go passes over ends of lines.
+    let text: Zeroizing<Vec<u8>> =
+        Zeroizing::new(text.iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect());
+    let packed = Zeroizing::new(STANDARD.decode(&*text).map_err(|_| Broken::Base64)?);
     let json = unpack(packed)?;
     // Most releases of a cluster are not of interest.
-    if !contains(&json, b"external-secrets.io") {
+    if memchr::memmem::find(&json, b"external-secrets.io").is_none() {
         return Ok(None);
+    }
+    // A list would do for the parser.
+    if !json.trim_ascii_start().starts_with(b"{") {
+        return Err(Broken::Json);
     }
     // Go replaces what is not UTF-8, and reads on.
     let record: Record = match std::str::from_utf8(&json) {
@@ -81,16 +93,12 @@ fn unpack(packed: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Broken> {
     }
     // Room for most: a buffer that grows leaves copies behind.
     let mut json = Zeroizing::new(Vec::with_capacity((packed.len() * 8).min(LARGEST)));
-    let mut unpacked = flate2::read::GzDecoder::new(packed.as_slice()).take(LARGEST as u64 + 1);
+    let mut unpacked = flate2::read::MultiGzDecoder::new(packed.as_slice()).take(LARGEST as u64 + 1);
     unpacked.read_to_end(&mut json).map_err(|_| Broken::Gzip)?;
     match json.len() > LARGEST {
         true => Err(Broken::TooLarge),
         false => Ok(json),
     }
-}
-
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.windows(word.len()).any(|part| part == word)
 }
 
 #[derive(Deserialize)]

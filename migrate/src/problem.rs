@@ -31,6 +31,11 @@ impl Problem {
     pub fn is_conflict(&self) -> bool {
         matches!(self, Self::Status(409, _))
     }
+
+    /// Whether the same request may succeed in a moment.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::Status(429 | 500..=599, _) | Self::Unreachable | Self::NoAnswer)
+    }
 }
 
 impl From<kube::Error> for Problem {
@@ -66,5 +71,22 @@ pub async fn timely<T>(request: impl Future<Output = Result<T, kube::Error>>) ->
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
         Ok(answer) => answer.map_err(Problem::from),
         Err(_) => Err(Problem::NoAnswer),
+    }
+}
+
+/// Runs a request that may be repeated, again and again for a quarter of a minute while it fails for now. The API server
+/// takes a moment to notice that a webhook is gone, and calls it until then.
+pub async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
+    mut request: impl FnMut() -> F,
+) -> Result<T, Problem> {
+    let mut wait = Duration::from_millis(250);
+    loop {
+        match request().await {
+            Err(problem) if problem.is_temporary() && wait <= Duration::from_secs(8) => {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            result => return result,
+        }
     }
 }

@@ -11,7 +11,7 @@ use kube::core::DynamicObject;
 use serde_json::json;
 
 use crate::facts::{Crd, Sample};
-use crate::problem::{Problem, timely};
+use crate::problem::{Problem, patiently, timely};
 use crate::read::{resource, some};
 
 /// How many are written at once.
@@ -23,7 +23,7 @@ const TRIES: usize = 5;
 /// How it ended for one object.
 enum Written {
     Yes,
-    /// The API server finds it invalid, or refuses it.
+    /// The API server finds it invalid, refuses it, or can't take it now.
     No(String, Problem),
 }
 
@@ -31,16 +31,19 @@ enum Written {
 pub async fn all(client: &Client, crd: &Crd, version: &str, progress: &mut dyn FnMut(String)) -> Result<(), String> {
     let said = |problem: Problem| problem.to_string();
     let list: Api<DynamicObject> = Api::all_with(client.clone(), &resource(crd, version));
+    let every = ListParams::default();
     let (mut from, mut count) = (None, 0);
     let (mut refused, mut why) = (Sample::default(), None);
     loop {
-        let (objects, token) = some(&list, &ListParams::default(), from.as_deref()).await.map_err(said)?;
+        let (objects, token) = patiently(|| some(&list, &every, from.as_deref())).await.map_err(said)?;
         count += objects.len();
         let writes = objects.into_iter().map(|object| write(client, crd, version, object));
         let mut written = futures::stream::iter(writes).buffer_unordered(AT_ONCE);
         while let Some(result) = written.next().await {
             match result {
                 Written::Yes => {}
+                // It is not about the object, and will not be better for the next.
+                Written::No(_, problem) if problem.is_temporary() => return Err(said(problem)),
                 Written::No(name, problem) => {
                     refused.add(|| name);
                     why.get_or_insert(problem);
@@ -84,16 +87,17 @@ async fn write(client: &Client, crd: &Crd, version: &str, mut object: DynamicObj
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     };
+    let params = PostParams::default();
     let mut last = Problem::Status(409, String::new());
     for _ in 0..TRIES {
-        match timely(api.replace(&name, &PostParams::default(), &object)).await {
+        match patiently(|| timely(api.replace(&name, &params, &object))).await {
             Ok(_) => return Written::Yes,
             // What is gone needs no version.
             Err(problem) if problem.is_not_found() => return Written::Yes,
             Err(problem) if problem.is_conflict() => last = problem,
             Err(problem) => return Written::No(full_name, problem),
         }
-        object = match timely(api.get_opt(&name)).await {
+        object = match patiently(|| timely(api.get_opt(&name))).await {
             Ok(Some(object)) => object,
             Ok(None) => return Written::Yes,
             Err(problem) => return Written::No(full_name, problem),

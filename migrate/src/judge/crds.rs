@@ -188,7 +188,7 @@ fn stored(crd: &Crd, findings: &mut Vec<Finding>) {
     let lacks = |version: &&str| {
         kinds::find(&crd.group, &crd.kind).is_some_and(|kind| !kind.versions.iter().any(|known| known == version))
     };
-    let consequence = match stale.iter().copied().filter(|version| lacks(&version)).collect::<Vec<_>>() {
+    let consequence = match stale.iter().copied().filter(|version| lacks(version)).collect::<Vec<_>>() {
         ours if !ours.is_empty() => {
             format!("keyferry's CRD has no {}, and can't be installed over this one", ours.join(", "))
         }

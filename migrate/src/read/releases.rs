@@ -9,7 +9,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Reader, pages};
 use crate::facts::{Area, BrokenRecord};
-use crate::helm::{self, Broken};
+use crate::helm;
 use crate::problem::{Problem, timely};
 
 /// Where Helm keeps records.
@@ -70,7 +70,7 @@ impl Reader {
                     Err(broken) => self.cluster.broken.push(BrokenRecord {
                         object,
                         why: broken.why().to_owned(),
-                        helm_may_read_it: broken == Broken::TooLarge,
+                        helm_may_read_it: broken.may_be_read_by_helm(),
                     }),
                 },
                 Err(problem) => return self.unread(Area::Helm, format!("Helm's record {object}"), &problem),

@@ -119,11 +119,11 @@ fn role(container: &Container) -> Role {
 /// The value of a flag, which stands in the same word or the next. Go takes the last.
 fn flag<'a>(container: &'a Container, name: &str) -> Option<&'a str> {
     let words: Vec<&str> = words(container).collect();
-    let values = words.iter().enumerate().filter_map(|(n, word)| match word.strip_prefix(name)? {
+    let mut values = words.iter().enumerate().rev().filter_map(|(n, word)| match word.strip_prefix(name)? {
         "" => words.get(n + 1).copied(),
         rest => rest.strip_prefix('='),
     });
-    values.last()
+    values.next()
 }
 
 #[cfg(test)]
