@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use kube::Client;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig};
+use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 // In reading order.
 pub mod facts;
@@ -79,8 +79,8 @@ pub async fn run(
     let mut cluster = look(&client).await?;
     let mut applied = None;
     if args.apply {
-        let mut result = Applied { refused: plan::refusal(&cluster, &settings), ..Default::default() };
-        if result.refused.is_none() {
+        let mut result = Applied::default();
+        if plan::refusal(&cluster, &settings).is_none() {
             for step in plan::steps(&cluster) {
                 let mut tell = |line: String| drop(writeln!(progress, "{line}"));
                 match apply::take(&client, &cluster, &step, &mut tell).await {
@@ -96,7 +96,8 @@ pub async fn run(
         applied = Some(result);
     }
     let would = plan::steps(&cluster).iter().map(ToString::to_string).collect();
-    let report = Report::new(judge(&cluster, &settings), would, applied);
+    let refusal = plan::refusal(&cluster, &settings);
+    let report = Report::new(judge(&cluster, &settings), would, refusal, applied);
     let written = match args.output {
         Output::Text => report.text(out),
         Output::Json => report.json(out),
@@ -130,7 +131,12 @@ async fn client(args: &Eso) -> Result<Client, String> {
             Kubeconfig::read_from(file).map_err(|_| format!("can't read the kubeconfig {}", file.display()))?,
             format!("the kubeconfig {}", file.display()),
         )),
-        None => Kubeconfig::read().ok().map(|read| (read, "the kubeconfig".to_owned())),
+        None => match Kubeconfig::read() {
+            Ok(read) => Some((read, "the kubeconfig".to_owned())),
+            Err(KubeconfigError::FindPath) => None,
+            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(_) => return Err("can't read the kubeconfig of $KUBECONFIG or ~/.kube/config".to_owned()),
+        },
     };
     let config = match named {
         Some((read, what)) => {

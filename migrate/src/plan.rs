@@ -81,7 +81,7 @@ impl fmt::Display for Step {
 pub fn refusal(cluster: &Cluster, settings: &Settings) -> Option<String> {
     if let Some(release) = cluster.releases.iter().find(|release| is_dangerous(release)) {
         return Some(format!(
-            "uninstalling the Helm release {}/{} would delete CRDs and all their objects; deal with that first",
+            "uninstalling the Helm release {}/{} would delete CRDs, and with them all their objects; deal with that first",
             release.namespace, release.name
         ));
     }

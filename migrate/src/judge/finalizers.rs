@@ -120,3 +120,7 @@ fn namespaces(cluster: &Cluster, findings: &mut Vec<Finding>) {
         }));
     }
 }
+
+#[cfg(test)]
+#[path = "finalizers_tests.rs"]
+mod tests;

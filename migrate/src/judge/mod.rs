@@ -43,8 +43,38 @@ pub struct Finding {
     pub commands: Vec<String>,
 }
 
+/// Every code that a finding may have. Scripts know them: none is taken away or gets another meaning.
+pub const CODES: [&str; 25] = [
+    "helm-deletes-crds",
+    "helm-record-unreadable",
+    "helm-record-missing",
+    "gitops-prunes-crds",
+    "webhook",
+    "conversion-webhook",
+    "eso-runs",
+    "operator",
+    "kind-not-served",
+    "generator-not-served",
+    "provider-not-served",
+    "generic-target",
+    "controller-token",
+    "no-credentials",
+    "ambient-identity",
+    "aws-batches",
+    "stored-versions",
+    "version-served",
+    "externalsecret-finalizers",
+    "store-finalizers",
+    "pushsecret-finalizers",
+    "generatorstate-finalizers",
+    "namespace-finalizers",
+    "no-crds",
+    "unread",
+];
+
 impl Finding {
     fn new(code: &'static str, severity: Severity, summary: impl Into<String>) -> Self {
+        debug_assert!(CODES.contains(&code), "{code} is not listed");
         Self {
             code,
             severity,
@@ -105,6 +135,7 @@ pub fn judge(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
     objects::kinds(cluster, &mut findings);
     objects::stores(cluster, settings, &mut findings);
     objects::identities(cluster, settings, &mut findings);
+    objects::permissions(cluster, settings, &mut findings);
     objects::external_secrets(cluster, &mut findings);
     crds::versions(cluster, &mut findings);
     finalizers::judge(cluster, &mut findings);

@@ -77,6 +77,24 @@ pub fn stores(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding
     }
 }
 
+/// What AWS must allow so that reading costs no more calls than it must.
+pub fn permissions(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding>) {
+    const AWS: &str = "aws";
+    let mut sample = Sample::default();
+    let ours = cluster.stores.iter().filter(|store| is_of_class(store, settings));
+    for store in ours.filter(|store| store.providers == [AWS] && settings.providers.iter().any(|known| known == AWS)) {
+        sample.add(|| store.name.to_string());
+    }
+    if sample.count > 0 {
+        findings.push(
+            Finding::new("aws-batches", Severity::Note, format!("{} of the provider aws", number(sample.count, "store")))
+                .sample(&sample)
+                .so("keyferry reads many keys with one call where IAM allows it, and one by one where it does not; the policies of External Secrets Operator's users often name the latter only")
+                .then("allow secretsmanager:BatchGetSecretValue and ssm:GetParameters, too"),
+        );
+    }
+}
+
 /// Stores that log in as the operator.
 pub fn identities(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding>) {
     let mut samples: [Sample; 4] = Default::default();

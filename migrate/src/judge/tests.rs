@@ -6,12 +6,12 @@ fn settings() -> Settings {
     Settings { class: "default".to_owned(), providers: vec!["aws".to_owned(), "vault".to_owned()] }
 }
 
-fn found(cluster: &Cluster) -> Vec<Finding> {
+pub(super) fn found(cluster: &Cluster) -> Vec<Finding> {
     judge(cluster, &settings())
 }
 
 #[track_caller]
-fn one(cluster: &Cluster) -> Finding {
+pub(super) fn one(cluster: &Cluster) -> Finding {
     let mut all = found(cluster);
     // Most of these clusters have no CRDs, which is not what they are about.
     all.retain(|finding| finding.code != "no-crds");
@@ -27,11 +27,11 @@ fn nothing(cluster: &Cluster) {
 }
 
 /// With nothing in it, and nothing that could not be read.
-fn empty() -> Cluster {
+pub(super) fn empty() -> Cluster {
     Cluster { push_secrets: Some(Vec::new()), cluster_external_secrets: Some(Default::default()), ..Default::default() }
 }
 
-fn steps(cluster: &Cluster) -> Vec<String> {
+pub(super) fn steps(cluster: &Cluster) -> Vec<String> {
     plan::steps(cluster).iter().map(ToString::to_string).collect()
 }
 
@@ -263,7 +263,7 @@ fn operators() {
     assert_eq!(plan::refusal(&with(controller()), &blue), None);
 }
 
-fn store(namespace: Option<&str>, provider: &str, identity: Identity) -> Store {
+pub(super) fn store(namespace: Option<&str>, provider: &str, identity: Identity) -> Store {
     Store {
         name: StoreName { namespace: namespace.map(str::to_owned), name: "it".to_owned() },
         class: String::new(),
@@ -288,6 +288,8 @@ fn stores() {
     assert!(finding.consequence.starts_with("3 ExternalSecrets"));
     cluster.stores[0].class = "blue".to_owned();
     nothing(&cluster);
+
+    assert_eq!(one(&with(store(Some("a"), "aws", Identity::Own))).code, "aws-batches");
 
     let code = |namespace, identity| one(&with(store(namespace, "vault", identity))).code;
     assert_eq!(code(Some("a"), Identity::ControllerToken), "controller-token");
@@ -315,7 +317,7 @@ fn identities_of_clouds() {
     );
 }
 
-fn sample(names: &[&str]) -> Sample {
+pub(super) fn sample(names: &[&str]) -> Sample {
     let mut sample = Sample::default();
     names.iter().for_each(|name| sample.add(|| (*name).to_owned()));
     sample
@@ -349,53 +351,6 @@ fn what_is_not_built() {
 }
 
 #[test]
-fn finalizers_of_stores() {
-    let held = Store { held: true, ..store(Some("a"), "vault", Identity::Own) };
-    let push = PushSecret {
-        namespace: "a".to_owned(),
-        name: "push".to_owned(),
-        deletes: true,
-        stores: [held.name.clone()].into(),
-        selects: false,
-        held: false,
-    };
-    let with = |push: Option<Vec<PushSecret>>| Cluster { stores: vec![held.clone()], push_secrets: push, ..empty() };
-    let is_freed = |push| !steps(&with(push)).is_empty();
-    assert!(is_freed(Some(vec![])));
-    assert!(!is_freed(None), "nobody knows whether it is needed");
-    assert!(!is_freed(Some(vec![push.clone()])));
-    assert!(is_freed(Some(vec![PushSecret { deletes: false, ..push.clone() }])));
-    let selects = PushSecret { stores: Default::default(), selects: true, ..push.clone() };
-    assert!(!is_freed(Some(vec![selects.clone()])));
-    assert!(is_freed(Some(vec![PushSecret { namespace: "b".to_owned(), ..selects }])), "it can't reach that store");
-    assert_eq!(one(&with(Some(vec![]))).code, "store-finalizers");
-    assert_eq!(one(&with(None)).severity, Severity::Attention);
-    let mut pushing = empty();
-    pushing.push_secrets = Some(vec![PushSecret { held: true, ..push }]);
-    assert_eq!(one(&pushing).code, "pushsecret-finalizers");
-    assert_eq!(steps(&pushing), [] as [&str; 0], "that one is never taken off here");
-}
-
-#[test]
-fn finalizers_of_namespaces() {
-    let mut cluster = empty();
-    cluster.namespaces = vec![HeldNamespace { name: "a".to_owned(), by: vec!["gone".to_owned(), "there".to_owned()] }];
-    cluster.cluster_external_secrets = Some(["there".to_owned()].into());
-    assert_eq!(steps(&cluster), ["remove the finalizer of ClusterExternalSecret gone from namespace/a"]);
-    assert_eq!(found(&cluster).iter().filter(|finding| finding.code == "namespace-finalizers").count(), 2);
-    cluster.cluster_external_secrets = None;
-    assert_eq!(steps(&cluster), [] as [&str; 0]);
-    assert_eq!(one(&cluster).count, 2);
-
-    let mut others = empty();
-    others.generator_states = sample(&["a/b"]);
-    assert_eq!(one(&others).code, "generatorstate-finalizers");
-    let mut held = empty();
-    held.external_secrets.held = 10_000;
-    assert_eq!((one(&held).severity, one(&held).count), (Severity::Note, 10_000));
-}
-
-#[test]
 fn what_was_not_read_is_never_passed_over() {
     for (area, severity, refuses) in [
         (Area::Helm, Severity::Blocks, true),
@@ -421,4 +376,11 @@ fn what_matters_most_comes_first() {
     assert!(severities.is_sorted(), "{severities:?}");
     assert!(blocks(&found(&cluster)));
     assert!(!blocks(&found(&empty())));
+}
+
+#[test]
+fn the_page_about_it_tells_of_every_code() {
+    let page = include_str!("../../../docs/migration.md");
+    let told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    assert_eq!(told, CODES);
 }

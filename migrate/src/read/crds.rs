@@ -65,7 +65,7 @@ fn facts(object: &DynamicObject) -> Crd {
                 namespace => format!("{namespace}/{name}"),
             }
         }),
-        helm: some(annotation(object, "meta.helm.sh/release-name"))
+        helm: some(annotation(object, HELM))
             .map(|name| (annotation(object, "meta.helm.sh/release-namespace").to_owned(), name)),
     }
 }
@@ -82,6 +82,11 @@ fn pruned_by(object: &DynamicObject) -> Vec<String> {
             by.push(format!("Argo CD's Application {application}"));
         }
     }
+    // The label by which Argo CD tracks where nothing else is set. Helm's charts use it, too, but Helm leaves its own mark.
+    let instance = label(object, "app.kubernetes.io/instance");
+    if by.is_empty() && options.is_empty() && !instance.is_empty() && annotation(object, HELM).is_empty() {
+        by.push(format!("Argo CD's Application {instance}, by the label app.kubernetes.io/instance"));
+    }
     let prune = [label(object, PRUNE), annotation(object, PRUNE)];
     let name = label(object, "kustomize.toolkit.fluxcd.io/name");
     if !name.is_empty() && !prune.contains(&"disabled") {
@@ -91,4 +96,58 @@ fn pruned_by(object: &DynamicObject) -> Vec<String> {
     by
 }
 
+const HELM: &str = "meta.helm.sh/release-name";
+
 const PRUNE: &str = "kustomize.toolkit.fluxcd.io/prune";
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn crd(metadata: Value) -> Crd {
+        let object = json!({
+            "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": metadata,
+            "spec": {
+                "group": "external-secrets.io", "scope": "Namespaced",
+                "names": {"kind": "ExternalSecret", "plural": "externalsecrets"},
+                "versions": [{"name": "v1beta1", "served": false, "storage": false}, {"name": "v1", "served": true, "storage": true}],
+            },
+            "status": {"storedVersions": ["v1beta1", "v1"]},
+        });
+        facts(&serde_json::from_value(object).unwrap())
+    }
+
+    #[test]
+    fn what_is_taken_of_a_crd() {
+        let crd = crd(json!({"name": "externalsecrets.external-secrets.io", "annotations": {
+            "meta.helm.sh/release-name": "old", "meta.helm.sh/release-namespace": "eso",
+        }}));
+        assert_eq!((crd.storage(), crd.readable(), crd.stale()), (Some("v1"), Some("v1"), vec!["v1beta1"]));
+        assert_eq!(crd.helm, Some(("eso".to_owned(), "old".to_owned())));
+        assert!(crd.namespaced && crd.conversion.is_none() && crd.pruned_by.is_empty() && crd.flux_helm.is_none());
+        assert_eq!(crd.foreign(), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn who_prunes() {
+        let by = |labels: Value, annotations: Value| {
+            crd(json!({"name": "it", "labels": labels, "annotations": annotations})).pruned_by
+        };
+        let none = || json!({});
+        assert_eq!(by(none(), none()), [] as [&str; 0]);
+        let argo = ["Argo CD's Application eso"];
+        assert_eq!(by(json!({"argocd.argoproj.io/instance": "eso"}), none()), argo);
+        let tracked = |options: &str| json!({"argocd.argoproj.io/tracking-id": "eso:apiextensions.k8s.io/CustomResourceDefinition:/it", "argocd.argoproj.io/sync-options": options});
+        assert_eq!(by(none(), tracked("")), argo);
+        assert_eq!(by(none(), tracked("Prune=false")), argo, "a deleted Application would still take it along");
+        assert_eq!(by(none(), tracked("ServerSideApply=true, Prune=false,Delete=false")), [] as [&str; 0]);
+        let instance = json!({"app.kubernetes.io/instance": "eso"});
+        assert_eq!(by(instance.clone(), none()).len(), 1);
+        assert_eq!(by(instance, json!({"meta.helm.sh/release-name": "eso"})), [] as [&str; 0]);
+        let flux = json!({"kustomize.toolkit.fluxcd.io/name": "infra", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"});
+        assert_eq!(by(flux.clone(), none()), ["Flux's Kustomization flux-system/infra"]);
+        assert_eq!(by(flux, json!({"kustomize.toolkit.fluxcd.io/prune": "disabled"})), [] as [&str; 0]);
+    }
+}

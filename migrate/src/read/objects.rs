@@ -199,3 +199,7 @@ fn push_secret(object: &DynamicObject) -> PushSecret {
         stores,
     }
 }
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;

@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use anyhow::Result;
 use keyferry_migrate::{Eso, Outcome, Output};
-use keyferry_testkit::Testbed;
+use keyferry_testkit::{Testbed, eventually};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -96,6 +97,23 @@ impl Cluster {
     #[track_caller]
     pub fn create(&self, manifest: &str) {
         self.kubectl(&["create", "--filename=-"], manifest);
+    }
+
+    /// Waits until the API server serves every CRD.
+    pub async fn established(&self) {
+        eventually(Duration::from_secs(60), || async {
+            let crds = self.json(&["get", "crd"]);
+            let is_served = |crd: &&Value| {
+                let conditions = crd.pointer("/status/conditions").and_then(Value::as_array);
+                conditions.into_iter().flatten().any(|c| c["type"] == "Established" && c["status"] == "True")
+            };
+            let all = crds["items"].as_array().into_iter().flatten();
+            match all.clone().all(|crd| is_served(&crd)) {
+                true => Ok(()),
+                false => Err("a CRD is not served yet"),
+            }
+        })
+        .await;
     }
 
     /// Namespace, name and a field of every object of these kinds.
@@ -214,6 +232,10 @@ pub fn chart() -> tempfile::TempDir {
         write(&format!("templates/{name}.yaml"), &DEPLOYMENT.replace("NAME", name).replace("ARGS", args));
     }
     write(
+        "templates/account.yaml",
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: of-eso\n  annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1:role/eso'}\n",
+    );
+    write(
         "templates/secret.yaml",
         "apiVersion: v1\nkind: Secret\nmetadata: {name: of-the-chart}\nstringData: {password: {{ .Values.password }}}\n",
     );
@@ -261,6 +283,7 @@ spec:
   template:
     metadata: {labels: {app: NAME}}
     spec:
+      serviceAccountName: of-eso
       containers:
       - name: main
         image: ghcr.io/external-secrets/external-secrets:v2.9.0

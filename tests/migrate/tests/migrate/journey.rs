@@ -19,6 +19,7 @@ async fn from_a_release_to_none() {
         cluster.helm(&args);
     };
     upgrade(&[]);
+    cluster.established().await;
     lay(&cluster);
     // From now on the webhook of which nobody answers refuses stores.
     upgrade(&["--set", "webhook=true"]);
@@ -33,12 +34,16 @@ async fn from_a_release_to_none() {
 
     let report = cluster.report(false).await;
     assert_eq!(report.outcome, Outcome::Blocked);
+    assert!(!report.json.to_string().contains(HIDDEN));
     assert_eq!(report.blocking(), ["helm-deletes-crds", "webhook", "eso-runs"]);
     let helm = report.one("helm-deletes-crds");
     assert!(text(helm, "/summary").contains("journey/old (revision 2, chart external-secrets 2.9.0)"), "{helm}");
     assert_eq!(helm["count"], keyferry_crds::crds().len() + 2);
     let command = text(helm, "/commands/1");
     assert!(command.contains("helm upgrade old external-secrets/external-secrets --namespace journey"), "{command}");
+    let identity = text(report.one("ambient-identity"), "/next");
+    assert!(identity.contains("eks.amazonaws.com/role-arn=arn:aws:iam::1:role/eso"), "{identity}");
+    assert!(text(&report.json, "/refusal").contains("journey/old"));
     let notes: Vec<_> = report.all("operator").iter().map(|note| text(note, "/summary")).collect();
     assert!(notes.len() == 1 && notes[0].contains("deployment/journey/cert-controller"), "{notes:?}");
 
@@ -59,11 +64,7 @@ async fn from_a_release_to_none() {
     let before = everything();
     let report = cluster.report(true).await;
     assert_eq!(report.outcome, Outcome::Blocked);
-    assert!(
-        text(&report.json, "/applied/refused").contains("deployment/journey/external-secrets"),
-        "{:#}",
-        report.json
-    );
+    assert!(text(&report.json, "/refusal").contains("deployment/journey/external-secrets"), "{:#}", report.json);
     assert_eq!(everything(), before);
 
     upgrade(&["--set", "replicas=0"]);

@@ -1,16 +1,16 @@
 //! What is removed, and what is not.
 
 use keyferry_migrate::Outcome;
-use keyferry_migrate_tests::{Cluster, other_crd, text};
+use keyferry_migrate_tests::{Cluster, Report, other_crd, text};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn finalizers_that_nobody_needs_go_and_others_stay() {
     let cluster = Cluster::mine("leftovers").await;
-    apply_crds(&cluster);
+    apply_crds(&cluster).await;
     cluster.create(&other_crd("PushSecret", "Namespaced"));
     cluster.create(&other_crd("ClusterExternalSecret", "Cluster"));
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
+    cluster.established().await;
     cluster.create(OBJECTS);
     let report = cluster.report(false).await;
     let named = |code: &str| report.all(code).iter().map(|found| found["objects"].clone()).collect::<Vec<_>>();
@@ -56,7 +56,7 @@ async fn finalizers_that_nobody_needs_go_and_others_stay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn webhooks_of_others_are_left_alone() {
     let cluster = Cluster::mine("policies").await;
-    apply_crds(&cluster);
+    apply_crds(&cluster).await;
     for (name, groups, policy) in [
         ("policy-engine", "[external-secrets.io, apps]", "Ignore"),
         // Only for the groups, but by nothing External Secrets Operator's.
@@ -80,6 +80,17 @@ webhooks:
 "
         ));
     }
+    let severities = |report: &Report| -> Vec<String> {
+        report.all("webhook").iter().map(|found| text(found, "/severity")).collect()
+    };
+    assert_eq!(severities(&cluster.report(false).await), ["blocks", "blocks", "attention"]);
+    cluster.create(SERVICE);
+    assert_eq!(severities(&cluster.report(false).await), ["blocks", "blocks", "attention"], "it is not ready");
+    let ready = r#"[{"op": "replace", "path": "/endpoints/0/conditions/ready", "value": true}]"#;
+    let slice = ["patch", "endpointslice", "nobody-1", "--namespace=policies", "--type=json", "--patch", ready];
+    cluster.kubectl(&slice, "");
+    assert_eq!(severities(&cluster.report(false).await), ["attention", "note", "note"]);
+    cluster.kubectl(&["delete", "endpointslice", "nobody-1", "--namespace=policies"], "");
     let report = cluster.report(true).await;
     assert_eq!(
         report.json["applied"]["done"],
@@ -93,11 +104,24 @@ webhooks:
 }
 
 /// The CRDs as `keyferry crds` prints them.
-pub fn apply_crds(cluster: &Cluster) {
+pub async fn apply_crds(cluster: &Cluster) {
     let all: String = keyferry_crds::crds().iter().map(|crd| format!("---\n{}", keyferry_crds::yaml(crd))).collect();
     cluster.create(&all);
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"], "");
+    cluster.established().await;
 }
+
+const SERVICE: &str = "
+apiVersion: v1
+kind: Service
+metadata: {name: nobody, namespace: policies}
+spec: {ports: [{port: 443}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: nobody-1, namespace: policies, labels: {kubernetes.io/service-name: nobody}}
+addressType: IPv4
+endpoints: [{addresses: [10.1.2.3], conditions: {ready: false}}]
+";
 
 const OBJECTS: &str = "
 apiVersion: v1

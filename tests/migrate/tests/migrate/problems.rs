@@ -9,7 +9,7 @@ use crate::leftovers::apply_crds;
 #[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_read_is_said() {
     let cluster = Cluster::mine("forbidden").await;
-    apply_crds(&cluster);
+    apply_crds(&cluster).await;
     cluster.kubectl(&["create", "serviceaccount", "nobody", "--namespace=forbidden"], "");
     let nobody = cluster.testbed.account_kubeconfig("forbidden", "nobody").unwrap();
     let report = Report::read(&cluster.migrate_as(nobody.clone(), false, Output::Json).await);
@@ -29,7 +29,7 @@ async fn what_may_not_be_read_is_said() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_kind_that_may_not_be_read_hides_no_other() {
     let cluster = Cluster::mine("partly").await;
-    apply_crds(&cluster);
+    apply_crds(&cluster).await;
     cluster.create(
         "
 apiVersion: v1

@@ -1,8 +1,11 @@
 //! Objects stored in old versions are stored anew, and nothing else of them changes.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::Namespace;
 use keyferry_migrate::{Outcome, Output};
 use keyferry_migrate_tests::{Cluster, Report, text};
+use keyferry_testkit::eventually;
 use kube::api::{Api, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::{Value, json};
@@ -13,7 +16,7 @@ const MANY: usize = 510;
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_are_stored_anew_and_stay_what_they_are() {
     let cluster = Cluster::mine("versions").await;
-    old_crd(&cluster);
+    old_crd(&cluster).await;
     cluster.create(&object("a", "versions"));
     let client = cluster.testbed.kube_client().await;
     let gvk = GroupVersionKind::gvk("external-secrets.io", "v1beta1", "ExternalSecret");
@@ -28,7 +31,7 @@ async fn objects_are_stored_anew_and_stay_what_they_are() {
     cluster.create(&format!(
         "{{apiVersion: v1, kind: Secret, metadata: {{name: a, namespace: versions, ownerReferences: [{{apiVersion: external-secrets.io/v1beta1, kind: ExternalSecret, name: a, uid: {uid}}}]}}}}"
     ));
-    store_as_v1(&cluster);
+    store_as_v1(&cluster).await;
     let stays = |pointer: &str| cluster.fields("externalsecrets.v1.external-secrets.io", pointer);
     let before = ["/metadata/uid", "/metadata/generation", "/metadata/managedFields", "/spec", "/status"].map(stays);
     let versions = stays("/metadata/resourceVersion");
@@ -75,13 +78,13 @@ async fn objects_are_stored_anew_and_stay_what_they_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_list_stays_where_an_object_could_not_be_written() {
     let cluster = Cluster::mine("refused").await;
-    old_crd(&cluster);
+    old_crd(&cluster).await;
     let namespaces: Api<Namespace> = Api::all(cluster.testbed.kube_client().await);
     let closed = json!({"metadata": {"name": "closed"}});
     namespaces.create(&PostParams::default(), &serde_json::from_value(closed).unwrap()).await.unwrap();
     cluster.create(&object("a", "refused"));
     cluster.create(&object("b", "closed"));
-    store_as_v1(&cluster);
+    store_as_v1(&cluster).await;
     // May do everything, but write in that namespace.
     cluster.create(
         "
@@ -124,14 +127,14 @@ subjects: [{kind: ServiceAccount, name: half, namespace: refused}]
 #[tokio::test(flavor = "multi_thread")]
 async fn conversion_webhooks_are_removed_where_nothing_needs_them() {
     let cluster = Cluster::mine("converted").await;
-    old_crd(&cluster);
+    old_crd(&cluster).await;
     let webhook = json!({"spec": {"conversion": {"strategy": "Webhook", "webhook": {
         "conversionReviewVersions": ["v1"],
         "clientConfig": {"service": {"namespace": "converted", "name": "nobody"}},
     }}}});
     cluster.create(&object("a", "converted"));
     patch(&cluster, &webhook);
-    store_as_v1(&cluster);
+    store_as_v1(&cluster).await;
     let report = cluster.report(false).await;
     // Nothing is read at v1 any more, and nobody is told why but here.
     assert_eq!(report.blocking(), ["conversion-webhook"]);
@@ -145,7 +148,7 @@ async fn conversion_webhooks_are_removed_where_nothing_needs_them() {
 const CRD: &str = "externalsecrets.external-secrets.io";
 
 /// The CRD as an older release had it: stored as v1beta1.
-fn old_crd(cluster: &Cluster) {
+async fn old_crd(cluster: &Cluster) {
     let schema = json!({"openAPIV3Schema": {"type": "object", "properties": {
         "spec": {"type": "object", "x-kubernetes-preserve-unknown-fields": true,
             "properties": {"refreshInterval": {"type": "string", "default": "1h"}}},
@@ -161,18 +164,36 @@ fn old_crd(cluster: &Cluster) {
         },
     });
     cluster.create(&crd.to_string());
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd", CRD, "--timeout=60s"], "");
+    cluster.established().await;
 }
 
 /// Makes v1 the version of storage, and waits until the API server stores so.
-fn store_as_v1(cluster: &Cluster) {
+async fn store_as_v1(cluster: &Cluster) {
     let crd = cluster.json(&["get", "crd", CRD]);
+    // Where a dead webhook converts, objects can't be read once v1 is stored, and nothing is stored anew before it goes.
+    let is_readable = crd["spec"]["conversion"]["strategy"] != "Webhook";
+    if is_readable {
+        cluster.create(&object("canary", "default"));
+    }
     let mut versions = crd["spec"]["versions"].clone();
     for version in versions.as_array_mut().unwrap() {
         version["storage"] = Value::Bool(version["name"] == "v1");
     }
     patch(cluster, &json!({"spec": {"versions": versions}}));
     assert_eq!(stored(cluster), json!(["v1beta1", "v1"]));
+    if is_readable {
+        let get = || cluster.json(&["get", "externalsecrets.v1.external-secrets.io", "canary", "--namespace=default"]);
+        eventually(Duration::from_secs(60), || async {
+            let before = get();
+            cluster.kubectl(&["replace", "--filename=-"], &before.to_string());
+            match get()["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"] {
+                true => Err("it is not stored anew yet"),
+                false => Ok(()),
+            }
+        })
+        .await;
+        cluster.kubectl(&["delete", "externalsecret", "canary", "--namespace=default"], "");
+    }
 }
 
 fn patch(cluster: &Cluster, patch: &Value) {
