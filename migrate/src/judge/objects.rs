@@ -69,7 +69,7 @@ pub fn stores(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding
             )
             .sample(&sample)
             .so(format!(
-                "{} that refer to them keep their Secrets, which are not refreshed",
+                "what refers to them ({}) keeps its Secrets, which are not refreshed",
                 number(users, "ExternalSecret")
             ))
             .then(format!("this build has: {}", settings.providers.join(", "))),
@@ -203,7 +203,7 @@ pub fn external_secrets(cluster: &Cluster, findings: &mut Vec<Finding>) {
             Finding::new("generic-target", Severity::Attention, summary)
                 .sample(&all.manifests)
                 .so("such targets are written only where keyferry runs with --unsafe-allow-generic-targets, and has rights for their kinds")
-                .then("look at the support table whether this version has them, and give it the flag and the rights"),
+                .then("give it both: genericTargets.enabled and genericTargets.resources in the chart's values, as in those of External Secrets Operator's"),
         );
     }
 }
