@@ -24,6 +24,18 @@ pub enum Command {
     Run(Box<Run>),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crds,
+    /// Come from another operator.
+    #[command(subcommand)]
+    Migrate(Migrate),
+}
+
+/// The operators that users come from.
+#[derive(Debug, Subcommand)]
+pub enum Migrate {
+    /// Find what stands between External Secrets Operator and keyferry; clear it away with --apply.
+    ///
+    /// Changes nothing without --apply. Exits with 1 where something blocks the switch.
+    Eso(keyferry_migrate::Eso),
 }
 
 /// Which Secrets that no ExternalSecret manages may be taken over (creationPolicy Owner and Orphan).
@@ -286,7 +298,7 @@ mod tests {
         let all = ["keyferry", "run"].into_iter().chain(args.iter().copied());
         Cli::try_parse_from(all).map(|cli| match cli.command {
             Command::Run(run) => *run,
-            Command::Crds => unreachable!("`run` was parsed"),
+            Command::Crds | Command::Migrate(_) => unreachable!("`run` was parsed"),
         })
     }
 
@@ -316,6 +328,20 @@ mod tests {
         assert!(run.enable_leader_election);
         assert_eq!(run.accepted.given(), ["--enable-secrets-caching"]);
         assert_eq!(run.store_requeue_interval, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_migration_changes_nothing_unasked() {
+        let parsed = Cli::try_parse_from(["keyferry", "migrate", "eso", "--context=prod", "--output=json"]);
+        match parsed.map(|cli| cli.command) {
+            Ok(Command::Migrate(Migrate::Eso(args))) => {
+                assert!(!args.apply);
+                assert_eq!((args.controller_class.as_str(), args.context.as_deref()), ("default", Some("prod")));
+            }
+            other => panic!("{other:?}"),
+        }
+        let wrong = Cli::try_parse_from(["keyferry", "migrate", "eso", "--output=yaml"]).unwrap_err();
+        assert_eq!(wrong.exit_code(), 2);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use keyferry::cli::{Cli, Command};
+use keyferry::cli::{Cli, Command, Migrate};
+use keyferry_migrate::{Eso, Outcome};
 
 fn main() -> ExitCode {
     // Two TLS libraries in one process would panic at the first connection; this one is all of ours.
@@ -15,19 +16,33 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
     let result = match Cli::parse().command {
-        Command::Crds => crds(),
-        Command::Run(args) => match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-            Ok(runtime) => runtime.block_on(keyferry::run::run(*args)),
-            Err(_) => Err("can't start threads".to_owned()),
-        },
+        Command::Crds => crds().map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => wait_for(keyferry::run::run(*args)).map(|()| ExitCode::SUCCESS),
+        Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(message) => {
             let _ = writeln!(std::io::stderr(), "keyferry: {message}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(work),
+        Err(_) => Err("can't start threads".to_owned()),
+    }
+}
+
+async fn migrate(args: Eso) -> Result<ExitCode, String> {
+    let providers: Vec<&str> = keyferry::store::registry::PROVIDERS.iter().map(|provider| provider.name).collect();
+    let outcome = keyferry_migrate::run(&args, &providers, &mut std::io::stdout(), &mut std::io::stderr()).await?;
+    Ok(match outcome {
+        Outcome::Clear => ExitCode::SUCCESS,
+        Outcome::Blocked => ExitCode::FAILURE,
+    })
 }
 
 fn crds() -> Result<(), String> {

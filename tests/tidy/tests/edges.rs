@@ -64,6 +64,18 @@ fn the_template_engine_stands_alone() {
 }
 
 #[test]
+fn the_migration_knows_the_api_and_nothing_of_the_operator() {
+    let graph = Graph::load();
+    assert!(graph.members().iter().any(|(name, _)| name == "keyferry-migrate"), "the check found its subject");
+    let closure = graph.closure("keyferry-migrate");
+    let found: Vec<_> =
+        closure.iter().filter(|name| name.starts_with("keyferry") && *name != "keyferry-migrate").collect();
+    assert_eq!(found, ["keyferry-crds"], "migrate depends on more of ours than the API");
+    let sdks: Vec<_> = graph.direct("keyferry-migrate").into_iter().filter(|name| is_sdk(name)).collect();
+    assert!(sdks.is_empty(), "migrate depends on {sdks:?}");
+}
+
+#[test]
 fn the_operator_knows_no_store_but_in_the_registry() {
     let graph = Graph::load();
     let sdks: Vec<_> = graph.direct("keyferry").into_iter().filter(|name| is_sdk(name)).collect();
@@ -85,6 +97,17 @@ fn the_operator_knows_no_store_but_in_the_registry() {
 #[test]
 fn pure_stages_stay_pure() {
     let pure = [
+        "migrate/src/facts.rs",
+        "migrate/src/helm.rs",
+        "migrate/src/judge/crds.rs",
+        "migrate/src/judge/finalizers.rs",
+        "migrate/src/judge/mod.rs",
+        "migrate/src/judge/objects.rs",
+        "migrate/src/judge/operators.rs",
+        "migrate/src/judge/webhooks.rs",
+        "migrate/src/kinds.rs",
+        "migrate/src/plan.rs",
+        "migrate/src/print.rs",
         "src/hash.rs",
         "src/controller/queue.rs",
         "src/controller/world.rs",

@@ -1,0 +1,291 @@
+//! A cluster to migrate: what External Secrets Operator leaves in one, laid down, and the command run on it.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use anyhow::Result;
+use keyferry_migrate::{Eso, Outcome, Output};
+use keyferry_testkit::{Testbed, eventually};
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+
+/// A cluster of our own, for one test at a time: CRDs and webhooks belong to all of it.
+pub struct Cluster {
+    /// The servers.
+    pub testbed: &'static Testbed,
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// What the command said.
+pub struct Said {
+    /// How it ended.
+    pub outcome: Result<Outcome, String>,
+    /// What it printed.
+    pub out: String,
+    /// Its lines while it worked.
+    pub progress: String,
+}
+
+impl Cluster {
+    /// Waits for its turn; gives a cluster without CRDs, releases and webhooks of other tests, and with this namespace.
+    pub async fn mine(namespace: &str) -> Self {
+        static TURN: Mutex<()> = Mutex::const_new(());
+        static TESTBED: OnceLock<Testbed> = OnceLock::new();
+        let turn = TURN.lock().await;
+        keyferry_testkit::install_crypto_provider();
+        let start = || Testbed::private(&[]).unwrap_or_else(|error| panic!("the testbed did not start: {error:#}"));
+        let cluster = Self { testbed: TESTBED.get_or_init(start), _turn: turn };
+        // Webhooks first: they would refuse the rest.
+        cluster.kubectl(&["delete", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "--all"], "");
+        let releases = cluster.testbed.helm(&["list", "--all-namespaces", "--output=json"], "").expect("helm lists");
+        let releases: Value = serde_json::from_str(&releases).expect("JSON");
+        for release in releases.as_array().into_iter().flatten() {
+            let text = |key: &str| release[key].as_str().unwrap_or_default().to_owned();
+            cluster.helm(&["uninstall", &text("name"), "--namespace", &text("namespace")]);
+        }
+        let crds = cluster.json(&["get", "crd"]);
+        let names = crds["items"].as_array().into_iter().flatten().map(|crd| text(crd, "/metadata/name"));
+        let ours: Vec<String> = names.filter(|name| name.ends_with("external-secrets.io")).collect();
+        for crd in &ours {
+            cluster.unhold(crd);
+            cluster.kubectl(&["delete", "crd", crd, "--timeout=180s", "--ignore-not-found"], "");
+        }
+        cluster.kubectl(&["create", "namespace", namespace], "");
+        cluster
+    }
+
+    /// Takes the finalizers of all objects of a CRD away.
+    fn unhold(&self, crd: &str) {
+        let Ok(found) = self.testbed.kubectl(&["get", crd, "--all-namespaces", "--output=json"], "") else { return };
+        let found: Value = serde_json::from_str(&found).expect("JSON");
+        for object in found["items"].as_array().into_iter().flatten() {
+            if object["metadata"]["finalizers"].is_null() {
+                continue;
+            }
+            let (name, namespace) = (text(object, "/metadata/name"), text(object, "/metadata/namespace"));
+            let patch = r#"{"metadata":{"finalizers":null}}"#;
+            let mut args = vec!["patch", crd, &name, "--type=merge", "--patch", patch];
+            if !namespace.is_empty() {
+                args.extend(["--namespace", &namespace]);
+            }
+            self.kubectl(&args, "");
+        }
+    }
+
+    /// Runs kubectl as an admin; it must succeed.
+    #[track_caller]
+    pub fn kubectl(&self, args: &[&str], input: &str) -> String {
+        self.testbed.kubectl(args, input).unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// Runs helm as an admin; it must succeed.
+    #[track_caller]
+    pub fn helm(&self, args: &[&str]) -> String {
+        self.testbed.helm(args, "").unwrap_or_else(|error| panic!("{error:#}"))
+    }
+
+    /// What kubectl gets, as JSON.
+    #[track_caller]
+    pub fn json(&self, args: &[&str]) -> Value {
+        let mut args = args.to_vec();
+        args.push("--output=json");
+        serde_json::from_str(&self.kubectl(&args, "")).expect("JSON")
+    }
+
+    /// Creates objects.
+    #[track_caller]
+    pub fn create(&self, manifest: &str) {
+        self.kubectl(&["create", "--filename=-"], manifest);
+    }
+
+    /// Waits until the API server serves every CRD.
+    pub async fn established(&self) {
+        eventually(Duration::from_secs(60), || async {
+            let crds = self.json(&["get", "crd"]);
+            let is_served = |crd: &&Value| {
+                let conditions = crd.pointer("/status/conditions").and_then(Value::as_array);
+                conditions.into_iter().flatten().any(|c| c["type"] == "Established" && c["status"] == "True")
+            };
+            let all = crds["items"].as_array().into_iter().flatten();
+            match all.clone().all(|crd| is_served(&crd)) {
+                true => Ok(()),
+                false => Err("a CRD is not served yet"),
+            }
+        })
+        .await;
+    }
+
+    /// Namespace, name and a field of every object of these kinds.
+    pub fn fields(&self, kinds: &str, pointer: &str) -> Vec<(String, Value)> {
+        let found = self.json(&["get", kinds, "--all-namespaces"]);
+        let items = found["items"].as_array().cloned().unwrap_or_default();
+        let field = |object: &Value| {
+            let name = format!(
+                "{}/{}/{}",
+                text(object, "/kind"),
+                text(object, "/metadata/namespace"),
+                text(object, "/metadata/name")
+            );
+            (name, object.pointer(pointer).cloned().unwrap_or_default())
+        };
+        let mut fields: Vec<_> = items.iter().map(field).collect();
+        fields.sort_by(|a, b| a.0.cmp(&b.0));
+        fields
+    }
+
+    /// Runs the command as an admin.
+    pub async fn migrate(&self, apply: bool, output: Output) -> Said {
+        self.migrate_as(self.testbed.kubeconfig(), apply, output).await
+    }
+
+    /// Runs the command with a kubeconfig.
+    pub async fn migrate_as(&self, kubeconfig: PathBuf, apply: bool, output: Output) -> Said {
+        let args =
+            Eso { kubeconfig: Some(kubeconfig), context: None, apply, controller_class: "default".to_owned(), output };
+        migrate(&args).await
+    }
+
+    /// Runs the command, and reads its report.
+    pub async fn report(&self, apply: bool) -> Report {
+        let said = self.migrate(apply, Output::Json).await;
+        Report::read(&said)
+    }
+}
+
+/// Runs the command.
+pub async fn migrate(args: &Eso) -> Said {
+    let (mut out, mut progress) = (Vec::new(), Vec::new());
+    let outcome = keyferry_migrate::run(args, &["fake", "vault"], &mut out, &mut progress).await;
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Said { outcome, out: text(out), progress: text(progress) }
+}
+
+/// A report in JSON.
+pub struct Report {
+    /// How the command ended.
+    pub outcome: Outcome,
+    /// All of it.
+    pub json: Value,
+}
+
+impl Report {
+    /// Reads what was said.
+    #[track_caller]
+    pub fn read(said: &Said) -> Self {
+        let outcome = said.outcome.clone().unwrap_or_else(|error| panic!("{error}"));
+        Self { outcome, json: serde_json::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.out)) }
+    }
+
+    /// The findings of a code.
+    pub fn all(&self, code: &str) -> Vec<&Value> {
+        let findings = self.json["findings"].as_array().into_iter().flatten();
+        findings.filter(|finding| finding["code"] == code).collect()
+    }
+
+    /// The one finding of a code.
+    #[track_caller]
+    pub fn one(&self, code: &str) -> &Value {
+        let found = self.all(code);
+        assert_eq!(found.len(), 1, "{code} in {:#}", self.json);
+        found[0]
+    }
+
+    /// Codes of what blocks.
+    pub fn blocking(&self) -> Vec<String> {
+        let findings = self.json["findings"].as_array().into_iter().flatten();
+        findings.filter(|finding| finding["severity"] == "blocks").map(|finding| text(finding, "/code")).collect()
+    }
+}
+
+/// A text in an object; empty where there is none.
+pub fn text(object: &Value, pointer: &str) -> String {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// A value that is in the chart's values, and nowhere in a report.
+pub const HIDDEN: &str = "hunter2-of-the-values";
+
+/// A chart that is like External Secrets Operator's where it matters: CRDs as templates, kept only where `keep` is set; a
+/// webhook of which nobody answers; Deployments of its images. Values: `keep`, `webhook`, `replicas`.
+pub fn chart() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).expect("a folder");
+        std::fs::write(path, text).expect("a file");
+    };
+    write("Chart.yaml", "apiVersion: v2\nname: external-secrets\nversion: 2.9.0\n");
+    write("values.yaml", &format!("keep: false\nwebhook: false\nreplicas: 1\npassword: {HIDDEN}\n"));
+    let keep = "\nmetadata:\n  annotations:\n    other: \"yes\"\n{{- if .Values.keep }}\n    helm.sh/resource-policy: keep\n{{- end }}\n";
+    for crd in keyferry_crds::crds() {
+        let text = keyferry_crds::yaml(&crd);
+        assert!(!text.contains("{{"), "nothing in it may look like a template");
+        write(&format!("templates/{}", keyferry_crds::file_name(&crd)), &text.replace("\nmetadata:\n", keep));
+    }
+    for (kind, scope) in [("PushSecret", "Namespaced"), ("ClusterExternalSecret", "Cluster")] {
+        let crd = other_crd(kind, scope).replace("\nmetadata:\n", keep);
+        write(&format!("templates/{kind}.yaml"), &crd);
+    }
+    write("templates/webhook.yaml", WEBHOOK);
+    for (name, args) in [("external-secrets", ""), ("cert-controller", "args: [certcontroller]")] {
+        write(&format!("templates/{name}.yaml"), &DEPLOYMENT.replace("NAME", name).replace("ARGS", args));
+    }
+    write(
+        "templates/account.yaml",
+        "apiVersion: v1\nkind: ServiceAccount\nmetadata:\n  name: of-eso\n  annotations: {eks.amazonaws.com/role-arn: 'arn:aws:iam::1:role/eso'}\n",
+    );
+    write(
+        "templates/secret.yaml",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: of-the-chart}\nstringData: {password: {{ .Values.password }}}\n",
+    );
+    dir
+}
+
+/// A CRD of a kind that keyferry does not serve.
+pub fn other_crd(kind: &str, scope: &str) -> String {
+    let singular = kind.to_lowercase();
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata:\n  name: {singular}s.external-secrets.io\nspec:\n  \
+         group: external-secrets.io\n  scope: {scope}\n  names: {{kind: {kind}, plural: {singular}s, singular: {singular}}}\n  versions:\n  \
+         - name: v1alpha1\n    served: true\n    storage: true\n    schema: {{openAPIV3Schema: {{type: object, \
+         x-kubernetes-preserve-unknown-fields: true}}}}\n"
+    )
+}
+
+const WEBHOOK: &str = "{{- if .Values.webhook }}
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata:
+  name: secretstore-validate
+  labels: {external-secrets.io/component: webhook}
+webhooks:
+- name: validate.secretstore.external-secrets.io
+  rules: [{apiGroups: [external-secrets.io], apiVersions: [v1], operations: [CREATE, UPDATE, DELETE], resources: [secretstores], scope: Namespaced}]
+  clientConfig: {service: {namespace: {{ .Release.Namespace }}, name: external-secrets-webhook, path: /validate}}
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  timeoutSeconds: 5
+---
+apiVersion: v1
+kind: Service
+metadata: {name: external-secrets-webhook}
+spec: {ports: [{port: 443}], selector: {nobody: has-it}}
+{{- end }}
+";
+
+const DEPLOYMENT: &str = "apiVersion: apps/v1
+kind: Deployment
+metadata: {name: NAME}
+spec:
+  replicas: {{ .Values.replicas }}
+  selector: {matchLabels: {app: NAME}}
+  template:
+    metadata: {labels: {app: NAME}}
+    spec:
+      serviceAccountName: of-eso
+      containers:
+      - name: main
+        image: ghcr.io/external-secrets/external-secrets:v2.9.0
+        ARGS
+";
