@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::status;
 use crate::store::credentials::ControllerToken;
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
@@ -24,6 +25,8 @@ pub enum Command {
     Run(Box<Run>),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crds,
+    /// Tell how the ExternalSecrets of a cluster stand.
+    Status(status::Status),
     /// Come from another operator.
     #[command(subcommand)]
     Migrate(Migrate),
@@ -298,7 +301,7 @@ mod tests {
         let all = ["keyferry", "run"].into_iter().chain(args.iter().copied());
         Cli::try_parse_from(all).map(|cli| match cli.command {
             Command::Run(run) => *run,
-            Command::Crds | Command::Migrate(_) => unreachable!("`run` was parsed"),
+            Command::Crds | Command::Status(_) | Command::Migrate(_) => unreachable!("`run` was parsed"),
         })
     }
 
@@ -336,7 +339,8 @@ mod tests {
         match parsed.map(|cli| cli.command) {
             Ok(Command::Migrate(Migrate::Eso(args))) => {
                 assert!(!args.apply);
-                assert_eq!((args.controller_class.as_str(), args.context.as_deref()), ("default", Some("prod")));
+                assert_eq!(args.controller_class, "default");
+                assert_eq!(args.connection.context.as_deref(), Some("prod"));
             }
             other => panic!("{other:?}"),
         }

@@ -18,6 +18,9 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crds => crds().map(|()| ExitCode::SUCCESS),
         Command::Run(args) => wait_for(keyferry::run::run(*args)).map(|()| ExitCode::SUCCESS),
+        Command::Status(args) => {
+            wait_for(keyferry::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
+        }
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
     };
     match result {

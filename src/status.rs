@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
 use keyferry_crds::ExternalSecret;
+use keyferry_migrate::Connection;
 use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use kube::{Resource as _, ResourceExt as _};
@@ -29,12 +30,9 @@ const PAGE: u32 = 500;
 /// Flags of `keyferry status`.
 #[derive(Args, Debug)]
 pub struct Status {
-    /// Kubeconfig file; without it $KUBECONFIG, then ~/.kube/config, then the pod's ServiceAccount
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; without it the current one
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    /// The way to the cluster.
+    #[command(flatten)]
+    pub connection: Connection,
     /// Look at this namespace only
     #[arg(long, short, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
@@ -81,7 +79,8 @@ pub struct Line {
 }
 
 /// Reads and prints; the error is for a person.
-pub async fn run(args: &Status, client: kube::Client, out: &mut dyn Write) -> Result<(), String> {
+pub async fn run(args: &Status, out: &mut dyn Write) -> Result<(), String> {
+    let client = args.connection.client().await?;
     let metrics = args.metrics.as_deref().map(read).transpose()?;
     let api: Api<DeserializeGuard<ExternalSecret>> = match &args.namespace {
         Some(namespace) => Api::namespaced(client, namespace),

@@ -3,11 +3,9 @@
 //! Facts are read at the edge (`read`), judged without any IO (`judge`, `plan`), and printed; `apply` alone writes.
 
 use std::io::Write;
-use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use kube::Client;
-use kube::config::{Config, KubeConfigOptions, Kubeconfig, KubeconfigError};
 
 // In reading order.
 pub mod facts;
@@ -18,22 +16,21 @@ pub mod plan;
 pub mod print;
 
 mod apply;
+mod connection;
 mod problem;
 mod read;
 mod rewrite;
 
+pub use connection::Connection;
 use judge::{Settings, judge};
 use print::{Applied, Report};
 
 /// Flags of `keyferry migrate eso`.
 #[derive(Args, Clone, Debug)]
 pub struct Eso {
-    /// Kubeconfig file; without it $KUBECONFIG, then ~/.kube/config, then the pod's ServiceAccount
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Context of the kubeconfig; without it the current one
-    #[arg(long, value_name = "NAME")]
-    pub context: Option<String>,
+    /// The way to the cluster.
+    #[command(flatten)]
+    pub connection: Connection,
     /// Remove what External Secrets Operator left behind; without it nothing is changed
     #[arg(long)]
     pub apply: bool,
@@ -75,7 +72,7 @@ pub async fn run(
         class: args.controller_class.clone(),
         providers: providers.iter().map(|provider| (*provider).to_owned()).collect(),
     };
-    let client = client(args).await?;
+    let client = args.connection.client().await?;
     let mut cluster = look(&client).await?;
     let mut applied = None;
     if args.apply {
@@ -121,39 +118,4 @@ fn cannot_write(_: std::io::Error) -> String {
 
 async fn look(client: &Client) -> Result<facts::Cluster, String> {
     read::cluster(client).await.map_err(|problem| format!("can't look at the cluster: {problem}"))
-}
-
-async fn client(args: &Eso) -> Result<Client, String> {
-    let options = KubeConfigOptions { context: args.context.clone(), ..Default::default() };
-    // The library's own errors may quote the file.
-    let named = match &args.kubeconfig {
-        Some(file) => Some((
-            Kubeconfig::read_from(file).map_err(|_| format!("can't read the kubeconfig {}", file.display()))?,
-            format!("the kubeconfig {}", file.display()),
-        )),
-        None => match Kubeconfig::read() {
-            Ok(read) => Some((read, "the kubeconfig".to_owned())),
-            Err(KubeconfigError::FindPath) => None,
-            Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => None,
-            Err(_) => return Err("can't read the kubeconfig of $KUBECONFIG or ~/.kube/config".to_owned()),
-        },
-    };
-    let config = match named {
-        Some((read, what)) => {
-            let known: Vec<String> = read.contexts.iter().map(|context| context.name.clone()).collect();
-            match &args.context {
-                Some(context) if !known.contains(context) => {
-                    return Err(format!("{what} has no context {context:?}; it has: {}", known.join(", ")));
-                }
-                _ => {}
-            }
-            Config::from_custom_kubeconfig(read, &options)
-                .await
-                .map_err(|_| format!("{what} is not complete: `kubectl config view` tells more"))?
-        }
-        None if args.context.is_some() => return Err("there is no kubeconfig to find the context in".to_owned()),
-        None => Config::infer().await.map_err(|_| "found no way to the API server: give --kubeconfig".to_owned())?,
-    };
-    Client::try_from(config)
-        .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
 }

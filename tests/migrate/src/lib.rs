@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
-use keyferry_migrate::{Eso, Outcome, Output};
+use keyferry_migrate::{Connection, Eso, Outcome, Output};
 use keyferry_testkit::{Testbed, eventually};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
@@ -141,8 +141,12 @@ impl Cluster {
 
     /// Runs the command with a kubeconfig.
     pub async fn migrate_as(&self, kubeconfig: PathBuf, apply: bool, output: Output) -> Said {
-        let args =
-            Eso { kubeconfig: Some(kubeconfig), context: None, apply, controller_class: "default".to_owned(), output };
+        let args = Eso {
+            connection: Connection { kubeconfig: Some(kubeconfig), context: None },
+            apply,
+            controller_class: "default".to_owned(),
+            output,
+        };
         migrate(&args).await
     }
 

@@ -14,6 +14,7 @@ tests![
     health_and_metrics_answer,
     metrics_have_the_names_that_dashboards_know,
     what_is_gone_has_no_metrics,
+    how_they_stand_is_told,
 ];
 
 /// How a test elects, so that nothing takes long.
@@ -188,6 +189,63 @@ async fn what_is_gone_has_no_metrics() {
             None => Ok(()),
             Some(line) => Err(anyhow!("{line}")),
         }
+    })
+    .await;
+    rig.finish().await;
+}
+
+async fn how_they_stand_is_told() {
+    let rig = Rig::new("status").await;
+    rig.vault_store("s").await;
+    rig.put("app", json!({"user": rig.canaries.value("user")})).await;
+    rig.external_secret("good", json!({"data": rig.data("app", &["user"])})).await;
+    rig.external_secret("bad", json!({"data": rig.data("app", &["nobody"])})).await;
+    rig.until_synced("good").await;
+    let failed = rig.until_failed("bad", &["nobody"]).await;
+    let tries = |text: &str| series(text, "keyferry_externalsecret_failed_attempts", &[("name", "bad")]);
+    rig.until("the next try is known".into(), async |rig: &Rig| {
+        let text = rig.metrics().await;
+        let next = series(&text, "keyferry_externalsecret_next_try_timestamp_seconds", &[("name", "bad")]);
+        match tries(&text) >= 1.0 && next > 1_700_000_000.0 {
+            true => Ok(()),
+            false => Err(anyhow!("{} tries, the next at {next}", tries(&text))),
+        }
+    })
+    .await;
+    let metrics = rig.metrics().await;
+    let file = rig.log_file().with_file_name("metrics.txt");
+    std::fs::write(&file, &metrics).unwrap();
+    let status = |more: &[&str]| {
+        let mut command = std::process::Command::new(keyferry_testkit::Operator::program().unwrap());
+        command
+            .arg("status")
+            .arg("--kubeconfig")
+            .arg(rig.testbed.kubeconfig())
+            .args(["-n", rig.namespace()])
+            .args(more);
+        let said = command.output().unwrap();
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        String::from_utf8(said.stdout).unwrap()
+    };
+    let bare = status(&[]);
+    for part in
+        ["good", "Ready", "bad", "Failed", failed.message.as_str(), "2 ExternalSecrets, 1 failed", "--metrics -"]
+    {
+        assert!(bare.contains(part), "{part} is not in\n{bare}");
+    }
+    let told = status(&["--failed", "--metrics", file.to_str().unwrap()]);
+    assert!(!told.contains("good") && told.contains(" in ") && !told.contains('?'), "{told}");
+    let json: Value = serde_json::from_str(&status(&["-o", "json", "--metrics", file.to_str().unwrap()])).unwrap();
+    assert_eq!((&json[0]["name"], json[0]["tries"].as_f64()), (&json!("bad"), Some(tries(&metrics))));
+    assert_eq!((&json[1]["status"], &json[1]["nextTry"]), (&json!("Ready"), &json!(null)));
+    // When all is well there is no next try.
+    rig.put("app", json!({"user": rig.canaries.value("user"), "nobody": rig.canaries.value("nobody")})).await;
+    rig.force_sync("bad").await;
+    rig.until_synced("bad").await;
+    let name = "keyferry_externalsecret_next_try_timestamp_seconds{";
+    rig.until("it is not said any more".into(), async |rig: &Rig| match rig.metrics().await.contains(name) {
+        false => Ok(()),
+        true => Err(anyhow!("it is")),
     })
     .await;
     rig.finish().await;

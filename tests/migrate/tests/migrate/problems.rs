@@ -1,6 +1,6 @@
 //! Clusters that can't be looked at, or only in part.
 
-use keyferry_migrate::{Eso, Outcome, Output};
+use keyferry_migrate::{Connection, Eso, Outcome, Output};
 use keyferry_migrate_tests::{Cluster, Report, migrate, text};
 use serde_json::Value;
 
@@ -72,8 +72,7 @@ async fn no_way_to_the_api_server() {
         let file = dir.path().join(name);
         std::fs::write(&file, text).unwrap();
         Eso {
-            kubeconfig: Some(file),
-            context: None,
+            connection: Connection { kubeconfig: Some(file), context: None },
             apply: true,
             controller_class: "default".to_owned(),
             output: Output::Json,
@@ -93,13 +92,13 @@ async fn no_way_to_the_api_server() {
     let closed = error(eso("closed", &config(server))).await;
     assert!(closed.starts_with("can't look at the cluster: the API server can't be reached"), "{closed}");
     let mut other = eso("other", &config(server));
-    other.context = Some("b".to_owned());
+    other.connection.context = Some("b".to_owned());
     let other = error(other).await;
     assert!(other.contains("has no context \"b\"; it has: a"), "{other}");
     let garbage = error(eso("garbage", "sesame: [")).await;
     assert!(garbage.starts_with("can't read the kubeconfig") && !garbage.contains("sesame"), "{garbage}");
     let mut absent = eso("absent", "");
-    absent.kubeconfig = Some(dir.path().join("nothing-here"));
+    absent.connection.kubeconfig = Some(dir.path().join("nothing-here"));
     let absent = error(absent).await;
     assert!(absent.starts_with("can't read the kubeconfig"), "{absent}");
     let empty = error(eso("empty", "{apiVersion: v1, kind: Config}")).await;

@@ -1,0 +1,58 @@
+//! The way to a cluster, for commands that a person runs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use kube::{Client, Config};
+
+/// The flags that say which cluster.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Connection {
+    /// Kubeconfig file; without it $KUBECONFIG, then ~/.kube/config, then the pod's ServiceAccount
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; without it the current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+}
+
+impl Connection {
+    /// A client of its API server; the error is for a person.
+    pub async fn client(&self) -> Result<Client, String> {
+        let options = KubeConfigOptions { context: self.context.clone(), ..Default::default() };
+        // The library's own errors may quote the file.
+        let named = match &self.kubeconfig {
+            Some(file) => Some((
+                Kubeconfig::read_from(file).map_err(|_| format!("can't read the kubeconfig {}", file.display()))?,
+                format!("the kubeconfig {}", file.display()),
+            )),
+            None => match Kubeconfig::read() {
+                Ok(read) => Some((read, "the kubeconfig".to_owned())),
+                Err(KubeconfigError::FindPath) => None,
+                Err(KubeconfigError::ReadConfig(error, _)) if error.kind() == std::io::ErrorKind::NotFound => None,
+                Err(_) => return Err("can't read the kubeconfig of $KUBECONFIG or ~/.kube/config".to_owned()),
+            },
+        };
+        let config = match named {
+            Some((read, what)) => {
+                let known: Vec<String> = read.contexts.iter().map(|context| context.name.clone()).collect();
+                match &self.context {
+                    Some(context) if !known.contains(context) => {
+                        return Err(format!("{what} has no context {context:?}; it has: {}", known.join(", ")));
+                    }
+                    _ => {}
+                }
+                Config::from_custom_kubeconfig(read, &options)
+                    .await
+                    .map_err(|_| format!("{what} is not complete: `kubectl config view` tells more"))?
+            }
+            None if self.context.is_some() => return Err("there is no kubeconfig to find the context in".to_owned()),
+            None => {
+                Config::infer().await.map_err(|_| "found no way to the API server: give --kubeconfig".to_owned())?
+            }
+        };
+        Client::try_from(config)
+            .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
+    }
+}
