@@ -389,7 +389,7 @@ fn json(value: &gotmpl::Value) -> Option<Value> {
         gotmpl::Value::Float(number) if number.fract() == 0.0 && number.abs() < WHOLE => Value::from(*number as i64),
         gotmpl::Value::Float(number) => Value::Number(serde_json::Number::from_f64(*number)?),
         gotmpl::Value::Str(string) => Value::from(text(string)?),
-        gotmpl::Value::List(items) => Value::Array(items.iter().map(|item| json(item)).collect::<Option<_>>()?),
+        gotmpl::Value::List(items) => Value::Array(items.iter().map(json).collect::<Option<_>>()?),
         gotmpl::Value::Map(map) => {
             let entries = map.entries();
             let entries = entries.iter().map(|(key, value)| Some((text(key)?, json(value)?)));
