@@ -27,6 +27,12 @@ pub fn is_intact(object: &LiveObject) -> bool {
     hash::manifest_hash(&object.data).is_some_and(|hash| ownership::is_intact(&object.metadata, &hash))
 }
 
+/// Whether nothing differs that we would write.
+pub fn is_same(a: &LiveObject, b: &LiveObject) -> bool {
+    let (a, b) = (a.get(), b.get());
+    a.data == b.data && ownership::same_metadata(&a.metadata, &b.metadata)
+}
+
 /// What to do with the target.
 #[derive(Debug)]
 pub enum Desired {
@@ -92,10 +98,10 @@ pub fn desired(
     ownership::put_marks(&mut object.metadata, hash);
 
     let Some(existing) = existing else { return Ok(Desired::Create(next)) };
-    let (before, after) = (existing.get(), next.get());
-    if before.data == after.data && ownership::same_metadata(&before.metadata, &after.metadata) {
+    if is_same(existing, &next) {
         return Ok(Desired::Keep);
     }
+    let before = existing.get();
     let adopted = match merges {
         true => None,
         false => {

@@ -5,16 +5,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_crds::{ExternalSecret, Manifest};
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::discovery::{Scope, pinned_kind};
 
 use super::content::Content;
-use super::manifest::{Desired, desired, is_intact, name_of};
+use super::manifest::{Desired, desired, is_intact, is_same, name_of};
 use super::outcome::{Change, Failure, Retry, headline};
 use super::output::{Applied, Observed, Output, as_manager, mark, only_this, version};
-use super::ownership::{is_controlled_by, is_managed, written_at};
+use super::ownership::{self, is_controlled_by, is_managed, written_at};
 use crate::cli::Adopt;
+use crate::hash;
 use crate::kubernetes::{LiveObject, Problem, Slots};
 
 /// The kinds of targets, as the API server names their resources. Clones share what they know.
@@ -119,6 +120,51 @@ impl<'a> ObjectOutput<'a> {
         Ok(found.map_err(|problem| self.failure(headline::MANIFEST_GET, &problem))?.map(LiveObject::new))
     }
 
+    /// Creates `object`, or writes it over what `exists`; `None` where that would change nothing.
+    ///
+    /// The API server fills in what was left out, and the hash must be of that: else every later change of the object,
+    /// a new status say, would look like an edit. So it is asked first what it would make of it.
+    async fn write(
+        &self,
+        api: &Api<DynamicObject>,
+        mut object: LiveObject,
+        exists: Option<&LiveObject>,
+    ) -> Result<Option<LiveObject>, Problem> {
+        let params = as_manager(self.es);
+        let rehearsal = PostParams { dry_run: true, ..params.clone() };
+        match self.send(api, &rehearsal, &object, exists).await {
+            Ok(mut filled) => {
+                if let Some(hash) = hash::manifest_hash(&filled.get().data) {
+                    ownership::put_marks(&mut object.get_mut().metadata, hash.clone());
+                    ownership::put_marks(&mut filled.get_mut().metadata, hash);
+                }
+                if exists.is_some_and(|exists| is_same(exists, &filled)) {
+                    return Ok(None);
+                }
+            }
+            Err(problem) if problem.is_conflict() || problem.is_not_found() || problem.is_temporary() => {
+                return Err(problem);
+            }
+            // Not every webhook takes part in rehearsals; what is really wrong is told by the write.
+            Err(_) => {}
+        }
+        self.send(api, &params, &object, exists).await.map(Some)
+    }
+
+    async fn send(
+        &self,
+        api: &Api<DynamicObject>,
+        params: &PostParams,
+        object: &LiveObject,
+        exists: Option<&LiveObject>,
+    ) -> Result<LiveObject, Problem> {
+        let written = match exists {
+            None => self.slots.run(api.create(params, object.get())).await,
+            Some(_) => self.slots.run(api.replace(self.es.target_name(), params, object.get())).await,
+        };
+        written.map(LiveObject::new)
+    }
+
     async fn delete(&self, api: &Api<DynamicObject>, object: &LiveObject) -> Result<bool, Failure> {
         let metadata = &object.get().metadata;
         let name = metadata.name.as_deref().unwrap_or_default();
@@ -143,35 +189,24 @@ impl Output for ObjectOutput<'_> {
 
     async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
         let api = self.api().await?;
-        let manager = as_manager(self.es);
         let mut existing = match self.seen.take() {
             None if !presumed_absent => self.read(&api).await?,
             seen => seen,
         };
         let nothing = |version| Applied { change: Change::Nothing, version, adopted: None };
+        let version_of = |object: &LiveObject| version(&object.get().metadata);
         let mut tries = 0;
         loop {
-            let before = existing.as_ref().and_then(|object| version(&object.get().metadata));
-            let (written, change, adopted) =
+            let (object, change, adopted) =
                 match desired(self.es, self.manifest, content, existing.as_ref(), self.adopt)? {
                     Desired::Missing => return Ok(nothing(None)),
-                    Desired::Keep => return Ok(nothing(before)),
-                    Desired::Create(object) => {
-                        (self.slots.run(api.create(&manager, object.get())).await, Change::Created, None)
-                    }
-                    Desired::Update { object, adopted } => {
-                        let name = self.es.target_name();
-                        (self.slots.run(api.replace(name, &manager, object.get())).await, Change::Updated, adopted)
-                    }
+                    Desired::Keep => return Ok(nothing(existing.as_ref().and_then(version_of))),
+                    Desired::Create(object) => (object, Change::Created, None),
+                    Desired::Update { object, adopted } => (object, Change::Updated, adopted),
                 };
-            match written {
-                Ok(object) => {
-                    let object = LiveObject::new(object);
-                    let after = version(&object.get().metadata);
-                    // The API server fills in what we left out: then it is as it was.
-                    let change = if after == before { Change::Nothing } else { change };
-                    return Ok(Applied { change, version: after, adopted });
-                }
+            match self.write(&api, object, existing.as_ref()).await {
+                Ok(Some(object)) => return Ok(Applied { change, version: version_of(&object), adopted }),
+                Ok(None) => return Ok(nothing(existing.as_ref().and_then(version_of))),
                 // Somebody else was there in between: read once, and decide again.
                 Err(problem) if tries == 0 && (problem.is_conflict() || problem.is_not_found()) => {
                     tries += 1;

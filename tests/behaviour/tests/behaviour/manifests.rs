@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{bail, ensure};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use keyferry_behaviour_tests::operator::series;
 use keyferry_behaviour_tests::{Rig, cluster};
 use kube::Api;
 use serde_json::{Value, json};
@@ -34,7 +35,9 @@ fn manifest(api_version: &str, kind: &str) -> Value {
 /// A kind of our own, of which nobody but the test knows.
 async fn install(rig: &Rig, kind: &str) {
     let singular = kind.to_lowercase();
-    let schema = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    let open = |properties: Value| json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true, "properties": properties});
+    // The API server adds a field of its own.
+    let schema = open(json!({"spec": open(json!({"mode": {"type": "string", "default": "auto"}}))}));
     let crd = json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {"name": format!("{singular}s.keyferry.test")},
@@ -131,10 +134,19 @@ async fn a_custom_resource_is_made_of_paths_and_merged_into() {
     let spec = json!({"refreshInterval": "1h", "data": rig.data("app", &["host", "size"]), "target": target});
     rig.external_secret("e", spec.clone()).await;
     let servers = json!([{"name": "first", "host": "one.example"}, {"host": "backup.one.example"}]);
-    until_part(&rig, "Widget", "/spec", json!({"size": 3, "servers": servers})).await;
+    until_part(&rig, "Widget", "/spec", json!({"size": 3, "servers": servers, "mode": "auto"})).await;
     until_part(&rig, "Widget", "/metadata/labels/made", json!("here")).await;
     // Its controller says how it does: that is no edit.
+    until_reason(&rig, "ResourceSynced", "resource synced").await;
+    let calls = async |rig: &Rig| series(&rig.metrics().await, "externalsecret_provider_api_calls_count", &[]);
+    let before = calls(&rig).await;
     rig.cluster.patch_status("Widget", "t", &json!({"status": {"ok": true}})).await;
+    rig.stays("no store is asked", A_WHILE, async |rig: &Rig| {
+        let now = calls(rig).await;
+        ensure!(now == before, "{before} calls, then {now}");
+        Ok(())
+    })
+    .await;
     rig.cluster.patch("Widget", "t", &json!({"spec": {"size": 4}})).await;
     until_part(&rig, "Widget", "/spec/size", json!(3)).await;
     until_part(&rig, "Widget", "/status/ok", json!(true)).await;
@@ -150,7 +162,13 @@ async fn a_custom_resource_is_made_of_paths_and_merged_into() {
     rig.external_secret("e", merge).await;
     until_reason(&rig, "ResourceMissing", "resource will not be created due to CreationPolicy=Merge").await;
     rig.apply("Widget", "t", json!({"spec": {"kept": 1, "auth": {"realm": "theirs"}}})).await;
-    until_part(&rig, "Widget", "/spec", json!({"kept": 1, "auth": {"realm": "theirs", "host": "one.example"}})).await;
+    until_part(
+        &rig,
+        "Widget",
+        "/spec",
+        json!({"kept": 1, "auth": {"realm": "theirs", "host": "one.example"}, "mode": "auto"}),
+    )
+    .await;
     let merged = rig.cluster.get("Widget", "t").await.unwrap();
     assert_eq!(merged["metadata"].get("ownerReferences"), None);
     rig.finish().await;
