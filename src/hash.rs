@@ -29,13 +29,18 @@ pub fn data_hash<'a>(data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Str
     hex(hasher)
 }
 
-/// The data-hash annotation of a target that is not a Secret: over its `spec`, or its `data` where it has none. `None`
-/// where it has neither.
-pub fn manifest_hash(object: &Value) -> Option<String> {
-    let part = [object.get("spec"), object.get("data")].into_iter().flatten().next()?;
+/// The data-hash annotation of a target that is not a Secret: over its `spec`, or its `data` where it has none. Where it
+/// has neither, which External Secrets Operator refuses, it is over all but the status.
+pub fn manifest_hash(object: &Value) -> String {
     let mut hasher = Sha3_224::new();
-    update_value(&mut hasher, part);
-    Some(hex(hasher))
+    match object.get("spec").or_else(|| object.get("data")) {
+        Some(part) => update_value(&mut hasher, part),
+        None => {
+            let fields = object.as_object().into_iter().flatten().filter(|(field, _)| *field != "status");
+            update_map(&mut hasher, fields);
+        }
+    }
+    hex(hasher)
 }
 
 /// Feeds JSON as Go prints what it reads from JSON: whole numbers are `int64` where they fit, all others `float64`.
@@ -63,20 +68,22 @@ fn update_value(hasher: &mut Sha3_224, value: &Value) {
             }
             hasher.update(b"]");
         }
-        Value::Object(map) => {
-            let sorted: BTreeMap<&String, &Value> = map.iter().collect();
-            hasher.update(b"map[");
-            for (n, (key, item)) in sorted.into_iter().enumerate() {
-                if n > 0 {
-                    hasher.update(b" ");
-                }
-                hasher.update(key);
-                hasher.update(b":");
-                update_value(hasher, item);
-            }
-            hasher.update(b"]");
-        }
+        Value::Object(map) => update_map(hasher, map),
     }
+}
+
+fn update_map<'a>(hasher: &mut Sha3_224, map: impl IntoIterator<Item = (&'a String, &'a Value)>) {
+    let sorted: BTreeMap<&String, &Value> = map.into_iter().collect();
+    hasher.update(b"map[");
+    for (n, (key, item)) in sorted.into_iter().enumerate() {
+        if n > 0 {
+            hasher.update(b" ");
+        }
+        hasher.update(key);
+        hasher.update(b":");
+        update_value(hasher, item);
+    }
+    hasher.update(b"]");
 }
 
 /// Feeds bytes as decimal numbers between spaces, a chunk at a time, so that no text of the whole value is made.
@@ -163,10 +170,11 @@ mod tests {
     #[test]
     fn manifest_hash_vectors() {
         let spec = serde_json::json!({"a": "b", "f": 1.5, "l": ["x", true, null], "m": {"z": "y"}, "n": 3});
-        let known = Some("9b6c1972f6422cefe53b7d0b4c77b3d60d972653983b831832486beb".to_owned());
+        let known = "9b6c1972f6422cefe53b7d0b4c77b3d60d972653983b831832486beb";
         assert_eq!(manifest_hash(&serde_json::json!({"spec": spec, "data": {"not": "this"}})), known);
         assert_eq!(manifest_hash(&serde_json::json!({"data": spec})), known);
-        assert_eq!(manifest_hash(&serde_json::json!({"status": spec})), None);
+        assert_eq!(manifest_hash(&serde_json::json!({"status": spec})), text_hash("map[]"));
+        assert_eq!(manifest_hash(&serde_json::json!({"rules": [1], "status": spec})), text_hash("map[rules:[1]]"));
         // What Go prints of a map with these numbers.
         let numbers = serde_json::from_str(
             r#"{"spec":{"a":1000000.0,"b":123456789.5,"d":1e21,"e":0.0001,"f":0.00001,"i":9007199254740993,"u":18446744073709551615}}"#,
@@ -174,7 +182,7 @@ mod tests {
         .unwrap();
         let text =
             "map[a:1e+06 b:1.234567895e+08 d:1e+21 e:0.0001 f:1e-05 i:9007199254740993 u:1.8446744073709552e+19]";
-        assert_eq!(manifest_hash(&numbers), Some(text_hash(text)));
+        assert_eq!(manifest_hash(&numbers), text_hash(text));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use keyferry_provider_core::{Calls, Environment};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -141,10 +141,14 @@ pub async fn run(args: Run) -> Result<(), String> {
     Ok(())
 }
 
-/// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below.
+/// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below. The
+/// client of the API server shows whole answers that it can't read even in its warnings; of those we tell ourselves.
 fn log(args: &Run) {
     let level = args.loglevel;
-    let filter = Targets::new().with_default(level.min(tracing::Level::INFO)).with_target("keyferry", level);
+    let filter = Targets::new()
+        .with_default(level.min(tracing::Level::INFO))
+        .with_target("kube_client", LevelFilter::OFF)
+        .with_target("keyferry", level);
     let registry = tracing_subscriber::registry().with(filter);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);

@@ -34,7 +34,7 @@ use crate::store::credentials::{Dependency, Kind, Objects};
 use crate::store::{Store, StoreId, check};
 use crate::sync::outcome::{Change as Done, Outcome, SyncResult};
 use crate::sync::plan::{later, sources_of};
-use crate::sync::{self, Context, desired, output, record};
+use crate::sync::{self, Context, Seen, desired, output, record};
 
 /// How the controller works.
 pub struct Settings {
@@ -67,6 +67,14 @@ const AFTER_PANIC: Duration = Duration::from_secs(300);
 /// How many targets are read at once from the list at start.
 const PAGE: u32 = 200;
 
+/// The watch of a kind of targets.
+struct Watch {
+    /// Ends it.
+    handle: AbortHandle,
+    /// Whether it has listed what there is; before, it can't tell how a target stands.
+    listed: bool,
+}
+
 /// The end of a look.
 enum Ended {
     Sync(Name, Arc<ExternalSecret>, Box<sync::Report>),
@@ -97,7 +105,7 @@ pub struct Controller {
     pending: HashSet<Listed>,
     listing: Listing,
     /// The kinds of targets besides Secrets that are watched.
-    watched: HashMap<Manifest, AbortHandle>,
+    watched: HashMap<Manifest, Watch>,
     /// Watches that are to join the others.
     joining: Vec<Changes>,
     /// ExternalSecrets that do not decode, and the generation that was told so.
@@ -215,7 +223,7 @@ impl Controller {
         self.objects.keep(|object| !world.readers_of(object).is_empty() || !pool.users_of(object).is_empty());
         let unused = self.watched.extract_if(|kind, _| !world.has_targets_of(kind));
         for (kind, watch) in unused {
-            watch.abort();
+            watch.handle.abort();
             self.context.kinds.forget(&kind);
         }
     }
@@ -226,7 +234,7 @@ impl Controller {
         let Some(resource) = self.context.kinds.known(kind) else { return };
         let (changes, handle) = watch::targets(&self.context.client, self.settings.scope.as_deref(), kind, &resource);
         self.joining.push(changes);
-        self.watched.insert(kind.clone(), handle);
+        self.watched.insert(kind.clone(), Watch { handle, listed: false });
     }
 
     fn sleep(&self) -> Duration {
@@ -266,6 +274,10 @@ impl Controller {
                 Item::ExternalSecret(name) => match self.world.look(name) {
                     Some(mut look) => {
                         look.planning = Some(context.pool.plan());
+                        let unwatched = |kind| !self.watched.get(kind).is_some_and(|watch| watch.listed);
+                        if look.es.target_manifest().is_some_and(unwatched) {
+                            look.seen = Seen::Unknown;
+                        }
                         for (source, seen) in &mut look.sources {
                             *seen = self.objects.last(source);
                         }
@@ -332,7 +344,9 @@ impl Controller {
             _ => {}
         }
         self.queue.done(&item, report.next);
-        self.watch_kind(es);
+        if !matches!(report.outcome, Outcome::Failed(_)) {
+            self.watch_kind(es);
+        }
     }
 
     fn end_check(&mut self, id: &StoreId, store: &Store, report: check::Report) {
@@ -387,6 +401,11 @@ impl Controller {
             },
             Change::Secret(event) => self.take_secret(event),
             Change::Other(kind, event) => self.take_other(&kind, event),
+            Change::OtherFailed(kind, listed) => {
+                if let Some(watch) = self.watched.get_mut(&kind) {
+                    watch.listed &= listed;
+                }
+            }
             Change::ConfigMap(event) => match event {
                 Event::Apply(object) | Event::InitApply(object) => {
                     self.saw(Kind::ConfigMap, &object.meta().clone(), true)
@@ -526,7 +545,7 @@ impl Controller {
             Event::Init => {
                 self.listing.secrets.clear();
                 if !self.started {
-                    self.world.forget_sight_of(None);
+                    self.world.forget_sight_of_secrets();
                 }
             }
             Event::InitApply(object) => {
@@ -541,8 +560,7 @@ impl Controller {
                     self.world.saw_all_of(None);
                 }
                 for gone in self.world.targets_not_in(None, &listed) {
-                    let metadata = ObjectMeta { namespace: Some(gone.0), name: Some(gone.1), ..ObjectMeta::default() };
-                    self.saw(Kind::Secret, &metadata, false);
+                    self.lost(&TargetId::secret(gone));
                 }
                 for gone in self.objects.secrets_not_in(&listed) {
                     let metadata =
@@ -569,12 +587,21 @@ impl Controller {
             Event::Delete(object) => self.saw_other(kind, object.meta(), false),
             Event::InitDone => {
                 let listed = self.listing.others.remove(kind).unwrap_or_default();
+                if let Some(watch) = self.watched.get_mut(kind) {
+                    watch.listed = true;
+                }
                 self.world.saw_all_of(Some(kind));
                 for gone in self.world.targets_not_in(Some(kind), &listed) {
-                    let metadata = ObjectMeta { namespace: Some(gone.0), name: Some(gone.1), ..ObjectMeta::default() };
-                    self.saw_other(kind, &metadata, false);
+                    self.lost(&TargetId::other(kind, gone));
                 }
             }
+        }
+    }
+
+    /// A list leaves a target out. It may be gone, or was written after the list was made.
+    fn lost(&mut self, target: &TargetId) {
+        for writer in self.world.lost_target(target) {
+            self.wake(&writer, Urgency::Asked);
         }
     }
 

@@ -33,9 +33,11 @@ pub enum Change {
     ConfigMap(Event<Metadata<ConfigMap>>),
     /// Of any object of a kind that some target is of.
     Other(Manifest, Event<Metadata<DynamicObject>>),
+    /// The watch of such a kind failed; whether it has listed what there is.
+    OtherFailed(Manifest, bool),
 }
 
-/// An object of which only name, UID and resourceVersion are kept. Annotations are dropped as they are decoded:
+/// An object of which only name, UID, resourceVersion and generation are kept. Annotations are dropped as they are decoded:
 /// kubectl keeps there what it applied, the values of Secrets included.
 pub struct Metadata<K> {
     metadata: ObjectMeta,
@@ -67,9 +69,11 @@ impl<'de, K> Deserialize<'de> for Metadata<K> {
             namespace: Option<String>,
             uid: Option<String>,
             resource_version: Option<String>,
+            generation: Option<i64>,
         }
-        let Object { metadata: Kept { name, namespace, uid, resource_version } } = Object::deserialize(input)?;
-        let metadata = ObjectMeta { name, namespace, uid, resource_version, ..ObjectMeta::default() };
+        let Object { metadata: Kept { name, namespace, uid, resource_version, generation } } =
+            Object::deserialize(input)?;
+        let metadata = ObjectMeta { name, namespace, uid, resource_version, generation, ..ObjectMeta::default() };
         Ok(Self { metadata, kind: PhantomData })
     }
 }
@@ -152,10 +156,13 @@ pub fn targets(
         None => Api::all_with(client.clone(), resource),
     };
     let kind = kind.clone();
-    let named = kind.kind.clone();
-    let events = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
-        let event = event.map_err(|error| tell(&named, error)).ok().map(|event| Change::Other(kind.clone(), event));
-        async move { event }
+    let events = watcher(api, watcher::Config::default()).default_backoff().map(move |event| match event {
+        Ok(event) => Change::Other(kind.clone(), event),
+        Err(error) => {
+            let listed = !matches!(error, watcher::Error::InitialListFailed(_));
+            tell(&kind.kind, error, "it is a kind of targets: install it, or correct the ExternalSecrets that name it");
+            Change::OtherFailed(kind.clone(), listed)
+        }
     });
     let (events, handle) = futures::stream::abortable(events);
     (events.boxed(), handle)
@@ -186,7 +193,7 @@ where
         match event {
             Ok(event) => Some(change(event.modify(trim))),
             Err(error) => {
-                tell(&K::kind(&()), error);
+                tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
                 None
             }
         }
@@ -194,7 +201,7 @@ where
     changes.boxed()
 }
 
-fn tell(kind: &str, error: watcher::Error) {
+fn tell(kind: &str, error: watcher::Error, remedy: &str) {
     let problem = match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
@@ -204,10 +211,7 @@ fn tell(kind: &str, error: watcher::Error) {
     };
     match problem.is_not_found() {
         true => {
-            tracing::warn!(
-                kind,
-                "this kind is not installed in the cluster: `keyferry crds | kubectl apply -f -` installs it"
-            )
+            tracing::warn!(kind, "this kind is not installed in the cluster: {remedy}");
         }
         // A watch that ends because the server is done with it is no news.
         false if problem.is_expired() => tracing::debug!(kind, "the watch is too far behind, and starts anew"),

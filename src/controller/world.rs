@@ -248,6 +248,13 @@ impl World {
         target.writers.iter().filter(|writer| !known(writer)).cloned().collect()
     }
 
+    /// A list leaves out a target that was there. Answers the ExternalSecrets that should look at it.
+    pub fn lost_target(&mut self, id: &TargetId) -> Vec<Name> {
+        let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
+        target.seen = Seen::Unknown;
+        target.writers.iter().cloned().collect()
+    }
+
     /// The first list of a kind, Secret where there is none, is complete: targets not on it do not exist.
     pub fn saw_all_of(&mut self, kind: Option<&Manifest>) {
         for target in self.targets_of(kind).filter(|target| target.seen == Seen::Unknown) {
@@ -265,9 +272,9 @@ impl World {
             .collect()
     }
 
-    /// Without a watch of a kind, or before its first list is complete, nothing is known of any target.
-    pub fn forget_sight_of(&mut self, kind: Option<&Manifest>) {
-        for target in self.targets_of(kind) {
+    /// Before the first list of Secrets is complete nothing is known of any.
+    pub fn forget_sight_of_secrets(&mut self) {
+        for target in self.targets_of(None) {
             target.seen = Seen::Unknown;
         }
     }
@@ -439,10 +446,14 @@ mod tests {
         assert!(world.has_targets_of(&kind));
         assert!(world.targets_not_in(None, &HashSet::new()).is_empty());
         assert_eq!(world.targets_not_in(Some(&kind), &HashSet::new()), [name("t")]);
-        world.forget_sight_of(None);
+        world.forget_sight_of_secrets();
         assert_eq!(world.look(&name("e")).unwrap().seen, Seen::At(at("5").unwrap()));
-        world.forget_sight_of(Some(&kind));
-        assert_eq!(world.look(&name("e")).unwrap().seen, Seen::Unknown);
+        assert_eq!(world.lost_target(&id), [name("e")]);
+        assert_eq!(
+            world.look(&name("e")).unwrap().seen,
+            Seen::Unknown,
+            "it may be there: the list is older than its write"
+        );
         world.saw_all_of(Some(&kind));
         assert_eq!(world.look(&name("e")).unwrap().seen, Seen::Absent);
     }

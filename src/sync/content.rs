@@ -41,9 +41,10 @@ pub struct Edit {
 }
 
 impl Edit {
-    /// Makes it in `object`; the error says what stands in the way.
-    pub fn make(&self, object: &mut Value) -> Result<(), String> {
-        let at = self.path.walk(object)?;
+    /// Makes it in `object`, whose lists may be filled up with so many more elements; the error says what stands in the
+    /// way.
+    pub fn make(&self, object: &mut Value, room: &mut usize) -> Result<(), String> {
+        let at = self.path.walk(object, room)?;
         match (self.merges, at, self.value.get()) {
             (true, Value::Object(present), Value::Object(new)) => {
                 for (key, value) in new {

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::content::Content;
 use super::outcome::{Failure, Retry, headline};
 use super::ownership::{self, OwnedFields};
+use super::path::ROOM;
 use crate::cli::Adopt;
 use crate::hash;
 use crate::kubernetes::{LiveObject, zeroize};
@@ -24,7 +25,7 @@ pub fn name_of(es: &ExternalSecret, manifest: &Manifest) -> String {
 /// Whether annotation and label say that the object is as its writer left it.
 pub fn is_intact(object: &LiveObject) -> bool {
     let object = object.get();
-    hash::manifest_hash(&object.data).is_some_and(|hash| ownership::is_intact(&object.metadata, &hash))
+    ownership::is_intact(&object.metadata, &hash::manifest_hash(&object.data))
 }
 
 /// Whether nothing differs that we would write.
@@ -84,17 +85,19 @@ pub fn desired(
             object.data = Value::Object(status.map(|status| ("status".to_owned(), status)).into_iter().collect());
         }
     }
+    let mut room = ROOM;
     for edit in &content.edits {
-        edit.make(&mut object.data).map_err(|problem| {
+        edit.make(&mut object.data, &mut room).map_err(|problem| {
             Failure::new(headline::MANIFEST, format!("{name} {problem}, which a template wants to set"), Retry::Late)
         })?;
     }
     ownership::put_metadata(&mut object.metadata, content, &owned);
     ownership::put_ownership(es, &mut object.metadata, &name)?;
-    let hash = hash::manifest_hash(&object.data).ok_or_else(|| {
-        let cause = format!("{name} would have neither spec nor data: have a templateFrom set one of them");
-        Failure::new(headline::MANIFEST, cause, Retry::OnChange)
-    })?;
+    if !is_shallow(&object.data, DEEPEST) {
+        let cause = format!("{name} would be nested more than {DEEPEST} levels deep");
+        return Err(Failure::new(headline::MANIFEST, cause, Retry::Late));
+    }
+    let hash = hash::manifest_hash(&object.data);
     ownership::put_marks(&mut object.metadata, hash);
 
     let Some(existing) = existing else { return Ok(Desired::Create(next)) };
@@ -110,6 +113,18 @@ pub fn desired(
         }
     };
     Ok(Desired::Update { object: next, adopted })
+}
+
+/// The most levels of an object: what is deeper can't be read back, by us as by others.
+const DEEPEST: usize = 100;
+
+fn is_shallow(value: &Value, levels: usize) -> bool {
+    match (value, levels.checked_sub(1)) {
+        (_, None) => false,
+        (Value::Array(items), Some(left)) => items.iter().all(|item| is_shallow(item, left)),
+        (Value::Object(map), Some(left)) => map.values().all(|item| is_shallow(item, left)),
+        (_, Some(_)) => true,
+    }
 }
 
 fn empty(es: &ExternalSecret, manifest: &Manifest) -> DynamicObject {
@@ -191,12 +206,11 @@ mod tests {
         assert_eq!(metadata.labels.as_ref().unwrap()["team"], "x");
         assert_eq!(metadata.owner_references.as_ref().unwrap()[0].uid, "es-uid");
         assert!(is_intact(&map));
-        let widget = written(
-            &es(target("Widget", json!({"template": {"metadata": {"labels": {"l": "{{ .a }}"}}}}))),
-            &DATA,
-            None,
-        );
+        let widget = written(&es(target("Widget", json!({}))), &DATA, None);
         assert_eq!(*body(&widget), json!({"spec": {"data": {"a": "alpha", "n": "42"}}}));
+        let labels = json!({"mergePolicy": "Merge", "metadata": {"labels": {"l": "{{ .a }}"}}});
+        let widget = written(&es(target("Widget", json!({"template": labels}))), &DATA, None);
+        assert_eq!(*body(&widget), json!({}), "what was fetched is not shown unasked");
         assert_eq!(widget.get().metadata.labels.as_ref().unwrap()["l"], "{{ .a }}", "as it stands");
     }
 
@@ -204,7 +218,7 @@ mod tests {
     fn templates_go_where_their_target_says_in_their_order() {
         let template = json!({
             "templateFrom": [
-                {"target": "Spec", "literal": "replicas: {{ .n }}\nrules: [{host: old}]\nlong: 1.50"},
+                {"target": "Spec", "literal": "replicas: {{ .n }}\nrules: [{host: old}]\nlong: 1.50\nid: 9007199254740993"},
                 {"target": "spec.rules[0]", "literal": "host: \"{{ .a }}\"\nport: 80"},
                 {"target": "spec.rules[1].host", "literal": "{{ .a }}"},
                 {"target": "ANNOTATIONS", "literal": "note: {{ .n }}"},
@@ -214,7 +228,7 @@ mod tests {
         });
         let widget = written(&es(target("Widget", json!({"template": template}))), &DATA, None);
         let expected = json!({
-            "spec": {"replicas": 42, "rules": [{"host": "alpha", "port": 80}, {"host": "alpha"}], "long": 1.5},
+            "spec": {"replicas": 42, "rules": [{"host": "alpha", "port": 80}, {"host": "alpha"}], "long": 1.5, "id": 9007199254740993_i64},
             "data": {"port": "042"},
         });
         assert_eq!(*body(&widget), expected);
@@ -275,7 +289,7 @@ mod tests {
         let from = |target: &str, literal: &str| json!({"template": {"templateFrom": [{"target": target, "literal": literal}]}});
         for (target, existing, says) in [
             (json!({}), Some(&owned), "ConfigMap \"e\" belongs to ExternalSecret \"other\""),
-            (from("Labels", "a: \"{{ .a }}\""), None, "would have neither spec nor data"),
+            (from("spec.x", &format!("{}{{{{ .a }}}}{}", "[".repeat(120), "]".repeat(120))), None, "levels deep"),
             (from("spec.x", "a: [{{ .a }}"), None, "is not YAML"),
             (from("Data", "- {{ .a }}"), None, "is not a YAML map"),
             (

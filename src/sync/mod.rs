@@ -434,7 +434,11 @@ impl Work<'_> {
     }
 
     async fn apply(&mut self, es: &ExternalSecret, data: &Data, synced: &mut Synced) -> Result<(), Failure> {
-        if let (Some(known), Seen::At(seen)) = (&self.look.memory.target, &self.look.seen)
+        // Under its former name the target is still ours to remove, until the status has the new one.
+        let bound = es.status.as_ref().map(|status| status.binding.name.as_str()).unwrap_or_default();
+        let owns = es.spec.target.creation_policy == CreationPolicy::Owner;
+        let renamed = owns && !bound.is_empty() && bound != es.target_name();
+        if let (Some(known), Seen::At(seen), false) = (&self.look.memory.target, &self.look.seen, renamed)
             && known.version == *seen
             && known.intact
             && let Some(sources) = self.seen_sources()
@@ -464,9 +468,7 @@ impl Work<'_> {
         self.look.memory.target =
             applied.version.map(|version| Remembered { version, intact: true, made_from: Some(made_from) });
 
-        // Under its former name the target is still ours to remove.
-        let bound = es.status.as_ref().map(|status| status.binding.name.as_str()).unwrap_or_default();
-        if es.spec.target.creation_policy == CreationPolicy::Owner && !bound.is_empty() && bound != es.target_name() {
+        if renamed {
             for name in self.output.remove_renamed().await? {
                 tracing::info!(
                     namespace = es.metadata.namespace,

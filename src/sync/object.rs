@@ -61,6 +61,11 @@ impl Kinds {
                 let cause = format!("{kind} has no namespace, and an ExternalSecret writes into its own only");
                 Err(refuse(cause, Retry::OnChange))
             }
+            // Under another spelling of its version: what holds for Secrets would not hold for it.
+            Ok(Some((resource, _))) if resource.group.is_empty() && resource.plural == "secrets" => {
+                let cause = "a Secret is asked for by apiVersion \"v1\", or without spec.target.manifest".to_owned();
+                Err(refuse(cause, Retry::OnChange))
+            }
             Ok(Some((resource, _))) => {
                 self.lock().insert(manifest.clone(), resource.clone());
                 Ok(resource)
@@ -134,10 +139,9 @@ impl<'a> ObjectOutput<'a> {
         let rehearsal = PostParams { dry_run: true, ..params.clone() };
         match self.send(api, &rehearsal, &object, exists).await {
             Ok(mut filled) => {
-                if let Some(hash) = hash::manifest_hash(&filled.get().data) {
-                    ownership::put_marks(&mut object.get_mut().metadata, hash.clone());
-                    ownership::put_marks(&mut filled.get_mut().metadata, hash);
-                }
+                let hash = hash::manifest_hash(&filled.get().data);
+                ownership::put_marks(&mut object.get_mut().metadata, hash.clone());
+                ownership::put_marks(&mut filled.get_mut().metadata, hash);
                 if exists.is_some_and(|exists| is_same(exists, &filled)) {
                     return Ok(None);
                 }
@@ -168,7 +172,12 @@ impl<'a> ObjectOutput<'a> {
     async fn delete(&self, api: &Api<DynamicObject>, object: &LiveObject) -> Result<bool, Failure> {
         let metadata = &object.get().metadata;
         let name = metadata.name.as_deref().unwrap_or_default();
-        match self.slots.run(api.delete(name, &only_this(metadata))).await {
+        // By its UID alone: a new status meanwhile is no reason to leave it.
+        let mut this = only_this(metadata);
+        if let Some(preconditions) = &mut this.preconditions {
+            preconditions.resource_version = None;
+        }
+        match self.slots.run(api.delete(name, &this)).await.map(|gone| gone.map_left(LiveObject::new)) {
             Ok(_) => Ok(true),
             Err(problem) if problem.is_not_found() => Ok(false),
             Err(problem) => Err(self.failure(headline::MANIFEST_DELETE, &problem)),

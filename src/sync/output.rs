@@ -35,7 +35,7 @@ pub trait Output: Send + Sync {
     async fn mark(&mut self) -> Result<(), Failure>;
 }
 
-/// A target as it was read or written: UID and resourceVersion.
+/// A target as it was read or written: UID, and what counts its changes.
 pub type Version = (String, String);
 
 /// A target as it was read.
@@ -60,9 +60,11 @@ pub struct Applied {
     pub adopted: Option<Vec<String>>,
 }
 
-/// The UID and resourceVersion of an object.
+/// The UID of an object, and its generation where its kind has one: that does not count statuses, which controllers may
+/// write all the time. Otherwise the resourceVersion.
 pub fn version(metadata: &ObjectMeta) -> Option<Version> {
-    Some((metadata.uid.clone()?, metadata.resource_version.clone()?))
+    let generation = metadata.generation.filter(|generation| *generation > 0).map(|generation| generation.to_string());
+    Some((metadata.uid.clone()?, generation.or_else(|| metadata.resource_version.clone())?))
 }
 
 /// Writes under the ExternalSecret's own field manager, by which it knows its fields again.

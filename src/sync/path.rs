@@ -2,8 +2,14 @@
 
 use serde_json::{Map, Value};
 
-/// The largest index: lists are filled up to it.
+/// The largest index.
 const LARGEST_INDEX: usize = 10_000;
+
+/// The most steps of a path: keys and indexes.
+const MOST_STEPS: usize = 32;
+
+/// How many elements lists of one object may be filled up with, all paths together.
+pub const ROOM: usize = LARGEST_INDEX + 1;
 
 /// A way into an object; it begins with a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +49,10 @@ impl Path {
                 indexes = rest;
             }
         }
-        Ok(Self(steps))
+        match steps.len() <= MOST_STEPS {
+            true => Ok(Self(steps)),
+            false => Err(format!("has {} steps, and {MOST_STEPS} are the most", steps.len())),
+        }
     }
 
     /// A path of these keys.
@@ -64,9 +73,9 @@ impl Path {
         }
     }
 
-    /// Where it leads in `object`; what is missing on the way is made, lists are filled with nulls. The error says what
-    /// stands in the way.
-    pub fn walk<'a>(&self, object: &'a mut Value) -> Result<&'a mut Value, String> {
+    /// Where it leads in `object`; what is missing on the way is made, lists are filled with nulls while there is `room`
+    /// for more elements. The error says what stands in the way.
+    pub fn walk<'a>(&self, object: &'a mut Value, room: &mut usize) -> Result<&'a mut Value, String> {
         let mut at = object;
         for step in &self.0 {
             match step {
@@ -83,6 +92,9 @@ impl Path {
                     }
                     let list = at.as_array_mut().ok_or_else(|| format!("is no list where it has the index {index}"))?;
                     if list.len() <= *index {
+                        *room = room
+                            .checked_sub(index + 1 - list.len())
+                            .ok_or_else(|| format!("would have lists of more than {ROOM} elements"))?;
                         list.resize(index + 1, Value::Null);
                     }
                     at = &mut list[*index];
@@ -101,17 +113,18 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_made() {
+        let mut room = ROOM;
         let mut object = json!({"spec": {"kept": 1, "rules": [{"host": "a"}]}});
         for (path, value) in [("spec.rules[0].port", 80), ("spec.rules[2].host", 2), ("spec.new.m[0][1]", 3)] {
-            *Path::parse(path).unwrap().walk(&mut object).unwrap() = json!(value);
+            *Path::parse(path).unwrap().walk(&mut object, &mut room).unwrap() = json!(value);
         }
         let expected = json!({"spec": {
             "kept": 1, "rules": [{"host": "a", "port": 80}, null, {"host": 2}], "new": {"m": [[null, 3]]}
         }});
         assert_eq!(object, expected);
-        let blocked = Path::parse("spec.kept.x").unwrap().walk(&mut object).unwrap_err();
+        let blocked = Path::parse("spec.kept.x").unwrap().walk(&mut object, &mut room).unwrap_err();
         assert_eq!(blocked, "is no map where it has the key \"x\"");
-        assert!(Path::parse("spec.kept[0]").unwrap().walk(&mut object).is_err());
+        assert!(Path::parse("spec.kept[0]").unwrap().walk(&mut object, &mut room).is_err());
     }
 
     #[test]
@@ -126,11 +139,16 @@ mod tests {
             ("spec.a[-1]", "not an index"),
             ("spec.a[x]", "not an index"),
             ("spec.a[10001]", "the largest"),
+            (&format!("spec{}", "[0]".repeat(32)), "33 steps"),
         ] {
             let error = Path::parse(path).unwrap_err();
             assert!(error.contains(says), "{path}: {error}");
         }
         assert!(Path::parse("spec.a[10000].b").is_ok());
         assert_eq!(Path::parse("spec.[0]"), Path::parse("spec[0]"));
+        // Lists of lists of lists would take all memory.
+        let (mut object, mut room) = (json!({}), ROOM);
+        let large = Path::parse("spec.a[9000][9000][9000]").unwrap().walk(&mut object, &mut room).unwrap_err();
+        assert!(large.contains("would have lists"), "{large}");
     }
 }

@@ -104,7 +104,8 @@ impl Output for SecretOutput<'_> {
             let cause = format!("Secret {:?} is not owned by this ExternalSecret: delete it yourself", self.name());
             return Err(Failure::new(headline::DELETE, cause, Retry::Late));
         }
-        match self.slots.run(self.api.delete(self.name(), &only_this(metadata))).await {
+        let gone = self.slots.run(self.api.delete(self.name(), &only_this(metadata))).await;
+        match gone.map(|gone| gone.map_left(LiveSecret::new)) {
             Ok(_) => Ok(true),
             Err(problem) if problem.is_not_found() => Ok(false),
             Err(problem) => Err(failed(&problem)),
@@ -124,7 +125,8 @@ impl Output for SecretOutput<'_> {
         // The label alone is easily copied: what another object controls is not ours.
         for other in found.items.into_iter().filter(|other| is_controlled_by(self.es, &other.metadata)) {
             let Some(name) = other.metadata.name.clone().filter(|name| name != self.name()) else { continue };
-            match self.slots.run(self.api.delete(&name, &only_this(&other.metadata))).await {
+            let gone = self.slots.run(self.api.delete(&name, &only_this(&other.metadata))).await;
+            match gone.map(|gone| gone.map_left(LiveSecret::new)) {
                 Ok(_) => removed.push(name),
                 Err(problem) if problem.is_not_found() => {}
                 Err(problem) => return Err(failed(&problem)),

@@ -51,6 +51,14 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
                 problems.push(format!("spec.target.manifest.{field} is missing"));
             }
         }
+        let plain =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
+        if !manifest.api_version.is_empty() && !manifest.api_version.splitn(2, '/').all(plain) {
+            problems.push(format!(
+                "spec.target.manifest.apiVersion is {:?}: use one like v1 or apps/v1",
+                manifest.api_version
+            ));
+        }
     }
     for (n, from) in target.template.iter().flat_map(|template| &template.template_from).enumerate() {
         if let Err(problem) = Into::parse(from.target.as_deref(), es.target_manifest()) {

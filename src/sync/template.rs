@@ -146,16 +146,16 @@ pub fn content(
 
 /// Everything fetched, where it goes in a target of this kind without a template.
 fn all_of(fetched: &Data, manifest: &Manifest) -> Result<Edit, String> {
-    let text = |(key, value): (&String, &SecretBytes)| {
+    let mut all = SecretJson::new(Value::Object(serde_json::Map::new()));
+    for (key, value) in fetched {
         let text = value.expose_str().ok_or_else(|| format!("the value for {key:?} is not text"))?;
-        Ok((key.clone(), Value::from(text)))
-    };
-    let map: Result<serde_json::Map<String, Value>, String> = fetched.iter().map(text).collect();
+        all.get_mut()[key] = Value::from(text);
+    }
     let path = match manifest.kind == "ConfigMap" {
         true => Path::keys(&["data"]),
         false => Path::keys(&["spec", "data"]),
     };
-    Ok(Edit { path, value: SecretJson::new(Value::Object(map?)), merges: true })
+    Ok(Edit { path, value: all, merges: true })
 }
 
 /// Types that would make the API server fill in, or trust, credentials of the cluster.
@@ -228,11 +228,9 @@ impl Work<'_> {
             ..Content::default()
         };
         let makes_nothing = template.data.is_empty() && template.template_from.is_empty();
-        if template.merge_policy == MergePolicy::Merge || makes_nothing {
-            match self.manifest {
-                None => content.data = self.fetched.clone(),
-                Some(manifest) => content.edits.push(all_of(self.fetched, manifest)?),
-            }
+        // Other objects hold what was fetched where there is no template at all: External Secrets Operator's rule.
+        if self.manifest.is_none() && (template.merge_policy == MergePolicy::Merge || makes_nothing) {
+            content.data = self.fetched.clone();
         }
         for (n, from) in template.template_from.iter().enumerate() {
             self.from(from, &format!("spec.target.template.templateFrom[{n}]"), &mut content)?;
@@ -376,17 +374,14 @@ impl Work<'_> {
     }
 }
 
-/// What YAML says as JSON: whole numbers stay whole.
+/// What YAML says as JSON.
 fn json(value: &gotmpl::Value) -> Option<Value> {
-    /// Beyond this a float does not tell one whole number from the next.
-    const WHOLE: f64 = 9_007_199_254_740_992.0;
     let text = |text: &gotmpl::Str| std::str::from_utf8(text).map(str::to_owned).ok();
     Some(match value {
         gotmpl::Value::Nil | gotmpl::Value::NoValue => Value::Null,
         gotmpl::Value::Bool(yes) => Value::from(*yes),
         gotmpl::Value::Int(_, number) => Value::from(*number),
         gotmpl::Value::Uint(_, number) => Value::from(*number),
-        gotmpl::Value::Float(number) if number.fract() == 0.0 && number.abs() < WHOLE => Value::from(*number as i64),
         gotmpl::Value::Float(number) => Value::Number(serde_json::Number::from_f64(*number)?),
         gotmpl::Value::Str(string) => Value::from(text(string)?),
         gotmpl::Value::List(items) => Value::Array(items.iter().map(json).collect::<Option<_>>()?),

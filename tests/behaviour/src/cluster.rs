@@ -223,7 +223,7 @@ pub fn api_version(kind: &str) -> &'static str {
         "PushSecret" => "external-secrets.io/v1alpha1",
         "Fake" | "Password" | "UUID" | "ClusterGenerator" => "generators.external-secrets.io/v1alpha1",
         "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "admissionregistration.k8s.io/v1",
-        "Widget" | "Latecomer" => "keyferry.test/v1",
+        "Widget" | "Latecomer" | "Unseen" => "keyferry.test/v1",
         "Lease" => "coordination.k8s.io/v1",
         _ => "v1",
     }

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::install;
 use crate::testbed::Testbed;
@@ -63,11 +63,10 @@ impl Testbed {
         Ok(())
     }
 
-    /// Lets that account write targets of other kinds too, as the chart does where its values name them: API group and
-    /// plural name of each. `name` is that of the role.
-    pub fn allow_targets(&self, name: &str, resources: &[(&str, &str)]) -> Result<()> {
-        let resources = resources.iter().map(|(group, plural)| json!({"apiGroup": group, "resources": [plural]}));
-        let targets = json!({"enabled": true, "resources": resources.collect::<Vec<_>>()});
+    /// Lets that account write targets of other kinds too, as the chart does where its values
+    /// (`genericTargets.resources`) name them. `name` is that of the role.
+    pub fn allow_targets(&self, name: &str, resources: &Value) -> Result<()> {
+        let targets = json!({"enabled": true, "resources": resources});
         let mut helm = self.template(&["templates/rbac.yaml"])?;
         helm.arg(format!("--set=fullnameOverride={name},serviceAccount.name={OPERATOR_ACCOUNT}"));
         helm.arg(format!("--set-json=genericTargets={targets}"));

@@ -11,7 +11,7 @@ use crate::{
     env::Context,
     error::{Failure, Limit},
     strconv::{float, number, quote, unicode},
-    value::{Map, Str, Value},
+    value::{IntKind, Map, Str, UintKind, Value},
 };
 
 /// Aliases may make up so much of a document once it has some size.
@@ -26,18 +26,22 @@ struct Decoder<'d> {
     decoded: u64,
     aliased: u64,
     depth: usize,
-    /// Whether numbers and booleans are wanted as text.
-    as_text: bool,
+    numbers: Numbers,
 }
 
-pub(super) fn decode(context: &mut Context<'_, '_>, document: &Document) -> Result<Value, Problem> {
-    let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0, as_text: false };
-    decoder.value(context, 0)?.map_err(Problem::Yaml)
+/// What becomes of numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Numbers {
+    /// All are floats, as Go reads JSON.
+    Floats,
+    /// Whole ones stay whole.
+    Whole,
+    /// They are text, as booleans are: every digit of a whole number is kept.
+    Text,
 }
 
-/// As [`decode`], for a reader that wants strings: numbers and booleans come as text, every digit of an integer kept.
-pub(super) fn decode_as_text(context: &mut Context<'_, '_>, document: &Document) -> Result<Value, Problem> {
-    let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0, as_text: true };
+pub(super) fn decode(context: &mut Context<'_, '_>, document: &Document, numbers: Numbers) -> Result<Value, Problem> {
+    let mut decoder = Decoder { document, following: Vec::new(), decoded: 0, aliased: 0, depth: 0, numbers };
     decoder.value(context, 0)?.map_err(Problem::Yaml)
 }
 
@@ -77,8 +81,10 @@ impl Decoder<'_> {
     fn value(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Converted, Problem> {
         self.count(context)?;
         match &self.document.nodes[place] {
-            Node::Scalar { value, tag, plain } => match (self.as_text, meaning(value, tag, *plain)?) {
-                (true, Meaning::Scalar(scalar)) => Ok(Ok(scalar_text(value, scalar))),
+            Node::Scalar { value, tag, plain } => match (self.numbers, meaning(value, tag, *plain)?) {
+                (Numbers::Text, Meaning::Scalar(scalar)) => Ok(Ok(scalar_text(value, scalar))),
+                (Numbers::Whole, Meaning::Scalar(Scalar::Int(value))) => Ok(Ok(Value::Int(IntKind::Int64, value))),
+                (Numbers::Whole, Meaning::Scalar(Scalar::Uint(value))) => Ok(Ok(Value::Uint(UintKind::Uint64, value))),
                 (_, meaning) => Ok(scalar_value(value, meaning)),
             },
             Node::Alias { name, target } => self.follow(context, place, name, *target),

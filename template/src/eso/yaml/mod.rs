@@ -25,6 +25,7 @@ mod encode;
 
 mod layout;
 
+use self::decode::Numbers;
 use crate::{
     env::{Context, Env},
     error::Failure,
@@ -39,7 +40,7 @@ pub(super) fn from_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result
     context.spend(text.len() as u64 / 16)?;
     let problem = match tree::parse(context, text) {
         Ok(None) => return Ok(Value::Map(Map::new())),
-        Ok(Some(document)) => match decode::decode(context, &document) {
+        Ok(Some(document)) => match decode::decode(context, &document, Numbers::Floats) {
             Ok(Value::Map(map)) => return Ok(Value::Map(map)),
             Ok(Value::Nil) => return Ok(Value::Map(Map::new())),
             Ok(other) => not_a_map(&other),
@@ -61,7 +62,7 @@ pub(super) fn from_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result
 pub fn string_map(text: &[u8], env: &mut Env<'_>) -> Result<Vec<(Str, Str)>, Failure> {
     let context = &mut Context::new(env);
     let Some(document) = tree::parse(context, text).map_err(refused)? else { return Ok(Vec::new()) };
-    let map = match decode::decode_as_text(context, &document).map_err(refused)? {
+    let map = match decode::decode(context, &document, Numbers::Text).map_err(refused)? {
         Value::Map(map) => map,
         Value::Nil => return Ok(Vec::new()),
         _ => return Err(Failure::new("not a map of keys and values")),
@@ -74,11 +75,11 @@ pub fn string_map(text: &[u8], env: &mut Env<'_>) -> Result<Vec<(Str, Str)>, Fai
     map.entries().into_iter().map(text).collect()
 }
 
-/// Reads any value; nil where there is nothing at all.
+/// Reads any value; whole numbers keep their digits. Nil where there is nothing at all.
 pub fn value(text: &[u8], env: &mut Env<'_>) -> Result<Value, Failure> {
     let context = &mut Context::new(env);
     match tree::parse(context, text).map_err(refused)? {
-        Some(document) => decode::decode(context, &document).map_err(refused),
+        Some(document) => decode::decode(context, &document, Numbers::Whole).map_err(refused),
         None => Ok(Value::Nil),
     }
 }

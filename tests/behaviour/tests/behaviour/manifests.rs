@@ -14,6 +14,9 @@ tests![
     a_custom_resource_is_made_of_paths_and_merged_into,
     what_can_not_be_a_target_says_why,
     a_kind_that_comes_late,
+    a_kind_that_must_not_be_watched,
+    what_is_generated_stays,
+    a_renamed_one_replaces_the_old_one,
 ];
 
 const A_WHILE: Duration = Duration::from_millis(2500);
@@ -21,7 +24,11 @@ const A_WHILE: Duration = Duration::from_millis(2500);
 /// An operator that may write ConfigMaps and Widgets.
 async fn rig(prefix: &str) -> Rig {
     let mut rig = Rig::idle(prefix).await;
-    let kinds = [("", "configmaps"), ("keyferry.test", "widgets"), ("keyferry.test", "latecomers")];
+    let kinds = json!([
+        {"apiGroup": "", "resources": ["configmaps"]},
+        {"apiGroup": "keyferry.test", "resources": ["widgets", "latecomers"]},
+        {"apiGroup": "keyferry.test", "resources": ["unseens"], "verbs": ["get", "create", "update"]},
+    ]);
     rig.testbed.allow_targets("generic-targets", &kinds).unwrap();
     rig.start(&["--unsafe-allow-generic-targets"]).await;
     rig.vault_store("s").await;
@@ -71,9 +78,10 @@ async fn until_reason(rig: &Rig, reason: &str, message: &str) {
 async fn a_config_map_is_made_repaired_and_removed() {
     let rig = rig("config-map").await;
     rig.put("app", json!({"host": "one.example", "port": "5432"})).await;
-    // With a template, even an empty one, the annotation that forces a sync does not go onto the target.
-    let target =
-        json!({"name": "t", "manifest": manifest("v1", "ConfigMap"), "deletionPolicy": "Delete", "template": {}});
+    // With a template the annotation that forces a sync does not go onto the target.
+    let template = json!({"data": {"host": "{{ .host }}", "port": "{{ .port }}"}});
+    let manifest = manifest("v1", "ConfigMap");
+    let target = json!({"name": "t", "manifest": manifest, "deletionPolicy": "Delete", "template": template});
     let spec = json!({"refreshInterval": "1h", "data": rig.data("app", &["host", "port"]), "target": target});
     rig.external_secret("e", spec).await;
     until_part(&rig, "ConfigMap", "/data", json!({"host": "one.example", "port": "5432"})).await;
@@ -223,5 +231,74 @@ async fn a_kind_that_comes_late() {
         }
     })
     .await;
+    rig.finish().await;
+}
+
+async fn a_kind_that_must_not_be_watched() {
+    let rig = rig("unseen").await;
+    install(&rig, "Unseen").await;
+    rig.put("app", json!({"host": "one.example"})).await;
+    let target = json!({"name": "t", "manifest": manifest("keyferry.test/v1", "Unseen")});
+    let spec = json!({"refreshInterval": "1s", "data": rig.data("app", &["host"]), "target": target});
+    rig.external_secret("e", spec).await;
+    until_part(&rig, "Unseen", "/spec/data/host", json!("one.example")).await;
+    // Nobody sees the edit, but the next refresh looks.
+    rig.cluster.patch("Unseen", "t", &json!({"spec": {"data": {"host": "evil"}}})).await;
+    until_part(&rig, "Unseen", "/spec/data/host", json!("one.example")).await;
+    rig.finish().await;
+}
+
+async fn what_is_generated_stays() {
+    let mut rig = rig("generated").await;
+    install(&rig, "Widget").await;
+    rig.apply("Password", "p", json!({"spec": {"length": 30}})).await;
+    let target = |name: &str| json!({"name": name, "manifest": manifest("keyferry.test/v1", "Widget")});
+    let from = json!([{"sourceRef": {"generatorRef": {"kind": "Password", "name": "p"}}}]);
+    // Several at once: some are written while the kind is listed for the first time.
+    for n in 0..8 {
+        let spec = json!({"refreshInterval": "1h", "dataFrom": from, "target": target(&format!("w{n}"))});
+        rig.external_secret(&format!("w{n}"), spec).await;
+    }
+    rig.external_secret("e", json!({"refreshInterval": "1h", "dataFrom": from, "target": target("t")})).await;
+    until_reason(&rig, "ResourceSynced", "resource synced").await;
+    let passwords = async |rig: &Rig| {
+        let widgets = rig.cluster.list("Widget").await;
+        let specs = widgets.iter().map(|widget| (widget["metadata"]["name"].clone(), widget["spec"].clone()));
+        specs.collect::<Vec<_>>()
+    };
+    let first = rig
+        .until("all are made".into(), async |rig: &Rig| {
+            let made = passwords(rig).await;
+            ensure!(made.len() == 9, "{} are", made.len());
+            Ok(made)
+        })
+        .await;
+    let same = async |rig: &Rig| {
+        let now = passwords(rig).await;
+        ensure!(now == first, "something was generated anew");
+        Ok(())
+    };
+    rig.cluster.patch_status("Widget", "t", &json!({"status": {"ok": true}})).await;
+    rig.stays("a status changes nothing", A_WHILE, same).await;
+    rig.stop().await;
+    rig.start(&["--unsafe-allow-generic-targets"]).await;
+    rig.cluster.patch_status("Widget", "t", &json!({"status": {"ok": false}})).await;
+    rig.stays("nor does a restart", A_WHILE, same).await;
+    rig.finish().await;
+}
+
+async fn a_renamed_one_replaces_the_old_one() {
+    let rig = rig("renamed").await;
+    install(&rig, "Widget").await;
+    rig.put("app", json!({"host": "one.example"})).await;
+    let spec = |name: &str| {
+        let target = json!({"name": name, "manifest": manifest("keyferry.test/v1", "Widget")});
+        json!({"refreshInterval": "1h", "data": rig.data("app", &["host"]), "target": target})
+    };
+    rig.external_secret("e", spec("t")).await;
+    until_reason(&rig, "ResourceSynced", "resource synced").await;
+    rig.respec("e", spec("new")).await;
+    rig.until_gone("Widget", "t").await;
+    assert!(rig.cluster.get("Widget", "new").await.is_some());
     rig.finish().await;
 }
