@@ -1,7 +1,6 @@
 //! A cluster to migrate: what External Secrets Operator leaves in one, laid down, and the command run on it.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,7 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 /// A cluster of our own, for one test at a time: CRDs and webhooks belong to all of it.
 pub struct Cluster {
     /// The servers.
-    pub testbed: &'static Testbed,
+    pub testbed: Testbed,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -28,49 +27,15 @@ pub struct Said {
 }
 
 impl Cluster {
-    /// Waits for its turn; gives a cluster without CRDs, releases and webhooks of other tests, and with this namespace.
+    /// Waits for its turn; gives a new cluster with this namespace.
     pub async fn mine(namespace: &str) -> Self {
         static TURN: Mutex<()> = Mutex::const_new(());
-        static TESTBED: OnceLock<Testbed> = OnceLock::new();
         let turn = TURN.lock().await;
         keyferry_testkit::install_crypto_provider();
-        let start = || Testbed::private(&[]).unwrap_or_else(|error| panic!("the testbed did not start: {error:#}"));
-        let cluster = Self { testbed: TESTBED.get_or_init(start), _turn: turn };
-        // Webhooks first: they would refuse the rest.
-        cluster.kubectl(&["delete", "validatingwebhookconfigurations,mutatingwebhookconfigurations", "--all"], "");
-        let releases = cluster.testbed.helm(&["list", "--all-namespaces", "--output=json"], "").expect("helm lists");
-        let releases: Value = serde_json::from_str(&releases).expect("JSON");
-        for release in releases.as_array().into_iter().flatten() {
-            let text = |key: &str| release[key].as_str().unwrap_or_default().to_owned();
-            cluster.helm(&["uninstall", &text("name"), "--namespace", &text("namespace")]);
-        }
-        let crds = cluster.json(&["get", "crd"]);
-        let names = crds["items"].as_array().into_iter().flatten().map(|crd| text(crd, "/metadata/name"));
-        let ours: Vec<String> = names.filter(|name| name.ends_with("external-secrets.io")).collect();
-        for crd in &ours {
-            cluster.unhold(crd);
-            cluster.kubectl(&["delete", "crd", crd, "--timeout=180s", "--ignore-not-found"], "");
-        }
+        let testbed = Testbed::private(&[]).unwrap_or_else(|error| panic!("the testbed did not start: {error:#}"));
+        let cluster = Self { testbed, _turn: turn };
         cluster.kubectl(&["create", "namespace", namespace], "");
         cluster
-    }
-
-    /// Takes the finalizers of all objects of a CRD away.
-    fn unhold(&self, crd: &str) {
-        let Ok(found) = self.testbed.kubectl(&["get", crd, "--all-namespaces", "--output=json"], "") else { return };
-        let found: Value = serde_json::from_str(&found).expect("JSON");
-        for object in found["items"].as_array().into_iter().flatten() {
-            if object["metadata"]["finalizers"].is_null() {
-                continue;
-            }
-            let (name, namespace) = (text(object, "/metadata/name"), text(object, "/metadata/namespace"));
-            let patch = r#"{"metadata":{"finalizers":null}}"#;
-            let mut args = vec!["patch", crd, &name, "--type=merge", "--patch", patch];
-            if !namespace.is_empty() {
-                args.extend(["--namespace", &namespace]);
-            }
-            self.kubectl(&args, "");
-        }
     }
 
     /// Runs kubectl as an admin; it must succeed.
