@@ -45,6 +45,17 @@ fn is_key_char(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '-' | '.' | '_')
 }
 
+/// Whether fetched data may have this name; says what is wrong with it. External Secrets Operator's rule: a template may
+/// take the value to a name that Kubernetes allows.
+pub fn check_name(name: &str) -> Result<(), &'static str> {
+    match name {
+        "" => Err("is empty"),
+        name if name.len() > 253 => Err("is longer than 253 characters"),
+        name if !name.chars().all(is_key_char) => Err("may hold letters, digits, '-', '_' and '.' only"),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a key may stand in a Secret, by the API server's rule; says what is wrong with it.
 pub fn check_key(key: &str) -> Result<(), &'static str> {
     if key.is_empty() {

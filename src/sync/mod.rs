@@ -188,7 +188,13 @@ pub async fn run(context: &Context, look: Look) -> Report {
     };
     let outcome = match work.sync().await {
         Ok(outcome) => outcome,
-        Err(failure) => Outcome::Failed(blank(failure, &work.values)),
+        Err(failure) => {
+            if failure.headline == headline::FETCH && work.look.memory.failures == 0 {
+                // Told by the failure that there is already.
+                let _ = work.mark_first().await;
+            }
+            Outcome::Failed(blank(failure, &work.values))
+        }
     };
     // The turn lasts until the status is written.
     let Work { look: Look { mut memory, .. }, turn: _turn, .. } = work;
@@ -390,6 +396,7 @@ impl Work<'_> {
                     return Err(Failure::new(headline::DELETE, cause, Retry::OnChange));
                 }
                 (DeletionPolicy::Retain | DeletionPolicy::Unknown(_), _) => {
+                    self.mark_first().await?;
                     synced.result = SyncResult::Retained;
                     return Ok(Outcome::Synced(synced));
                 }
@@ -401,7 +408,9 @@ impl Work<'_> {
             synced.result = SyncResult::Unwritten;
             return Ok(Outcome::Synced(synced));
         }
-        Box::pin(self.apply(&es, &rendered.data, &mut synced)).await?;
+        let bound = self.read.is_some() || matches!(self.look.seen, Seen::At(_));
+        let applied = Box::pin(self.apply(&es, &rendered.data, &mut synced)).await;
+        applied.map_err(|failure| Failure { bound, ..failure })?;
         Ok(Outcome::Synced(synced))
     }
 
@@ -479,6 +488,16 @@ impl Work<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Marks a target that is there before it was ever written, as External Secrets Operator does before it asks a store;
+    /// not where taking it over needs leave.
+    async fn mark_first(&mut self) -> Result<(), Failure> {
+        let never_synced = self.last().is_none();
+        match never_synced && self.look.seen != Seen::Absent && self.context.adopt == Adopt::Any {
+            true => Box::pin(self.output.mark()).await,
+            false => Ok(()),
+        }
     }
 
     /// The template sources as the watches see them; `None` where they have not seen all.

@@ -79,6 +79,8 @@ pub struct Failure {
     pub causes: Vec<String>,
     /// When to try again.
     pub retry: Retry,
+    /// Whether the target is there and it was to be written: External Secrets Operator notes it in the status then too.
+    pub bound: bool,
 }
 
 /// How many causes a message names before it counts.
@@ -87,7 +89,7 @@ const NAMED_CAUSES: usize = 10;
 impl Failure {
     /// With one cause.
     pub fn new(headline: &'static str, cause: impl Into<String>, retry: Retry) -> Self {
-        Self { headline, causes: vec![cause.into()], retry }
+        Self { headline, causes: vec![cause.into()], retry, bound: false }
     }
 }
 

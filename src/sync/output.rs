@@ -30,8 +30,8 @@ pub trait Output: Send + Sync {
     /// Deletes what the ExternalSecret wrote under other names than its target's. Answers their names.
     async fn remove_renamed(&mut self) -> Result<Vec<String>, Failure>;
 
-    /// Puts the managed label on a target that is not written (creationPolicy None), as External Secrets Operator
-    /// does, so that its edits are seen.
+    /// Puts the managed label on a target that is there and is not written, as External Secrets Operator does: its edits
+    /// are seen then.
     async fn mark(&mut self) -> Result<(), Failure>;
 }
 

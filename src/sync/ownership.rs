@@ -50,7 +50,9 @@ pub fn adoption(
     keys: Vec<String>,
     adopt: Adopt,
 ) -> Result<Option<Vec<String>>, Failure> {
-    if is_controlled_by(es, metadata) || is_managed(metadata) {
+    // The label alone was put on by whoever looked at it first; it is leave only where leave must be given.
+    let noted = metadata.annotations.as_ref().is_some_and(|all| all.contains_key(names::ANNOTATION_DATA_HASH));
+    if is_controlled_by(es, metadata) || (is_managed(metadata) && (noted || adopt != Adopt::Any)) {
         return Ok(None);
     }
     let refuse = |cause: String| Err(Failure::new(headline::OWNERSHIP, cause, Retry::Late));

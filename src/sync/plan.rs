@@ -166,7 +166,7 @@ pub struct Facts<'a> {
 
 /// Decides.
 pub fn decide(facts: &Facts<'_>) -> Plan {
-    let checks = [foreign_class, deleted, bad_spec, forbidden_target, not_due, stores_not_usable];
+    let checks = [deleted, foreign_class, bad_spec, forbidden_target, not_due, stores_not_usable];
     match checks.iter().find_map(|check| check(facts)) {
         Some(plan) => plan,
         None => Plan::Fetch(requests(facts)),
@@ -218,12 +218,16 @@ fn deleted(facts: &Facts<'_>) -> Option<Plan> {
 }
 
 fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
-    let refuse =
-        |headline, causes: Vec<String>| Some(Plan::Refuse(Failure { headline, causes, retry: Retry::OnChange }));
+    let refuse = |headline, causes: Vec<String>| {
+        Some(Plan::Refuse(Failure { headline, causes, retry: Retry::OnChange, bound: false }))
+    };
     match (spec::problems(facts.es), spec::unsupported(facts.es)) {
         (problems, _) if !problems.is_empty() => refuse(headline::SPEC, problems),
         (_, features) if !features.is_empty() => refuse(headline::UNSUPPORTED, features),
-        _ => None,
+        _ => match spec::unanswerable(facts.es) {
+            problems if problems.is_empty() => None,
+            problems => refuse(headline::FETCH, problems),
+        },
     }
 }
 
@@ -356,7 +360,9 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
     match (causes.is_empty(), unchecked) {
         (true, false) => None,
         (true, true) => Some(Plan::Hold),
-        (false, _) => Some(Plan::Refuse(Failure { headline: headline::FETCH, causes, retry: Retry::Late })),
+        (false, _) => {
+            Some(Plan::Refuse(Failure { headline: headline::FETCH, causes, retry: Retry::Late, bound: false }))
+        }
     }
 }
 
@@ -640,6 +646,9 @@ mod tests {
         let mut foreign = Case::new(json!({}));
         foreign.store = Some(store(json!({"provider": {"fake": {}}, "controller": "other"})));
         assert_eq!(foreign.word(), "ignore");
+        // Nobody else takes our finalizer off.
+        foreign.es.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+        assert_eq!(foreign.word(), "release false");
     }
 
     #[test]

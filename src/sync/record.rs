@@ -53,6 +53,10 @@ pub fn status(es: &ExternalSecret, outcome: &Outcome, version: &str, began: Time
             after.binding = Binding { name: es.target_name().to_owned() };
         }
     }
+    // Under a former name the target is still to be removed: that name is kept.
+    if matches!(outcome, Outcome::Failed(failure) if failure.bound) && before.binding.name.is_empty() {
+        after.binding = Binding { name: es.target_name().to_owned() };
+    }
     let timeless = ExternalSecretStatus { refresh_time: before.refresh_time.clone(), ..after.clone() };
     let changed = es.status.is_none() || timeless != before;
     let touched = matches!(outcome, Outcome::Synced(Synced { change, .. }) if *change != Change::Nothing);

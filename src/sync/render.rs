@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use keyferry_crds::{DeletionPolicy, NullBytePolicy, RemoteRef};
 use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
 
-use super::decode::{check_key, convert_key, decode};
+use super::decode::{check_name, convert_key, decode};
 use super::fields;
 use super::outcome::{Failure, Retry, headline};
 use super::plan::{Entry, Request, Source, Wanted};
@@ -106,7 +106,7 @@ pub fn render(
     }
     match causes.is_empty() {
         true => Ok(rendered),
-        false => Err(Failure { headline: headline::FETCH, causes, retry }),
+        false => Err(Failure { headline: headline::FETCH, causes, retry, bound: false }),
     }
 }
 
@@ -218,13 +218,13 @@ fn take_property(
         how => how,
     };
     property::lookup(value, property, how).map_err(|problem| match problem {
+        Problem::NotJson | Problem::Missing if capabilities.missing_property_is_not_found => {
+            Problematic::new(ErrorKind::NotFound, format!("the value has no property {property:?}"))
+        }
         Problem::NotJson => Problematic::new(
             ErrorKind::Malformed,
             format!("the value is not JSON, so that it has no property {property:?}"),
         ),
-        Problem::Missing if capabilities.missing_property_is_not_found => {
-            Problematic::new(ErrorKind::NotFound, format!("the value has no property {property:?}"))
-        }
         // Not "not found": that would let deletionPolicy remove a key for a typing error.
         Problem::Missing => Problematic {
             kind: ErrorKind::Malformed,
@@ -239,8 +239,11 @@ fn take_property(
     })
 }
 
-/// `dataFrom.extract`: each field of a JSON object.
+/// `dataFrom.extract`: each field of a JSON object. To Go `null` is an object without fields.
 fn extract(value: &SecretBytes) -> Result<Data, Problematic> {
+    if value.expose().trim_ascii() == b"null" {
+        return Ok(Data::new());
+    }
     let object = json::object(value.expose())
         .ok_or_else(|| Problematic::new(ErrorKind::Malformed, "extract needs a JSON object, and the value is none"))?;
     Ok(object.into_iter().map(|(field, raw)| (field, json::to_bytes(raw))).collect())
@@ -270,10 +273,11 @@ fn renamed(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> 
     })
 }
 
-/// The data, whose names may stand in a Secret; an empty one is dropped, as External Secrets Operator does.
+/// The data, whose names may stand in a template; an empty one is dropped, as External Secrets Operator does. Whether they
+/// may stand in a Secret counts for those that go there.
 fn keys_of(mut data: Data) -> Result<Data, Problematic> {
     data.remove("");
-    match data.keys().find_map(|key| Some((key, check_key(key).err()?))) {
+    match data.keys().find_map(|key| Some((key, check_name(key).err()?))) {
         None => Ok(data),
         Some((key, problem)) => Err(Problematic::new(
             ErrorKind::Malformed,
@@ -446,7 +450,10 @@ mod tests {
                 .contains("secret name collision during conversion: a_b")
         );
         assert_eq!(render(r#"{"a/b": 1, "a b": 2}"#, "Unicode").unwrap(), ["a_U0020_b", "a_U002f_b"]);
-        assert!(render(r#"{"\u00e9": 1}"#, "Default").unwrap_err().contains("can't be a key of a Secret"));
+        assert_eq!(render(r#"{"\u00e9": 1}"#, "Default").unwrap(), ["é"], "a template may take it elsewhere");
+        let long = format!("{{\"{}\": 1}}", "k".repeat(254));
+        assert!(render(&long, "Default").unwrap_err().contains("can't be a key of a Secret"));
+        assert!(render("null", "Default").unwrap().is_empty());
         assert!(render("plain", "Default").unwrap_err().contains("extract needs a JSON object"));
         assert_eq!(render(r#"{"": 1, "a": 2}"#, "Default").unwrap(), ["a"]);
     }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
+use keyferry_template::strconv;
 use regex::Regex;
 
 use super::render::Data;
@@ -69,7 +70,7 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
     }
     match operation.strategy {
         MergeStrategy::Extract | MergeStrategy::Unknown(_) => {
-            Ok(merged.into_iter().map(|(field, value)| (field, json::to_bytes(value))).collect())
+            Ok(merged.into_iter().map(|(field, value)| (field, again(value))).collect())
         }
         MergeStrategy::JSON if operation.into.is_empty() => {
             Err("merge.strategy JSON needs merge.into: the key for the object".to_owned())
@@ -80,6 +81,27 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
             kept.insert(operation.into.clone(), object);
             Ok(kept)
         }
+    }
+}
+
+/// A value as Go writes it after reading it. Whole numbers keep their digits, which Go does not.
+fn again(value: &serde_json::value::RawValue) -> SecretBytes {
+    match value.get().as_bytes().first() {
+        Some(b'{' | b'[') => json::canonical(value).unwrap_or_else(|| json::to_bytes(value)),
+        Some(b'-' | b'0'..=b'9') => SecretBytes::from(number(value.get()).as_str()),
+        _ => json::to_bytes(value),
+    }
+}
+
+/// A number without an exponent, and with no more digits behind the point than tell it from others.
+fn number(text: &str) -> String {
+    match text.parse::<f64>() {
+        Ok(float) if text.contains(['.', 'e', 'E']) && float.is_finite() => {
+            let mut out = Vec::new();
+            strconv::float::format(&mut out, float, b'f', None);
+            String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
+        }
+        _ => text.to_owned(),
     }
 }
 
@@ -94,7 +116,10 @@ fn compact(fields: &BTreeMap<String, &serde_json::value::RawValue>) -> SecretByt
         }
         out.extend(serde_json::Value::from(field.as_str()).to_string().as_bytes());
         out.push(b':');
-        out.extend(json::compact(value).unwrap_or_default().expose());
+        match value.get().as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => out.extend(number(value.get()).as_bytes()),
+            _ => out.extend(json::compact(value).unwrap_or_default().expose()),
+        }
     }
     out.push(b'}');
     out.into()
@@ -143,12 +168,15 @@ mod tests {
             pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
         };
         let ignore = json!({"conflictPolicy": "Ignore"});
-        assert_eq!(text(pairs(ignore)), r#"a=1 b=y c={"z": 1.50, "a": "<"}"#);
+        assert_eq!(text(pairs(ignore)), r#"a=1 b=y c={"a":"\u003c","z":1.50}"#);
         let priority = json!({"conflictPolicy": "Ignore", "priority": ["one"]});
-        assert_eq!(text(pairs(priority)), r#"a=1 b=x c={"z": 1.50, "a": "<"}"#);
+        assert_eq!(text(pairs(priority)), r#"a=1 b=x c={"a":"\u003c","z":1.50}"#);
         let into = json!({"conflictPolicy": "Ignore", "strategy": "JSON", "into": "all"});
         let all = pairs(into).into_iter().find(|(key, _)| key == "all").unwrap().1;
         assert_eq!(all, r#"{"a":1,"b":"y","c":{"a":"<","z":1.50}}"#);
+        let numbers = [("n", r#"{"f":1.50,"e":1e5,"small":2.5e-7,"whole":12345678901234567890,"t":true,"nul":null}"#)];
+        let text = text(run(&numbers, json!([{"merge": {}}])).unwrap());
+        assert_eq!(text, "e=100000 f=1.5 nul= small=0.00000025 t=true whole=12345678901234567890");
         for (operation, says) in [
             (json!({"priority": ["gone"]}), "names \"gone\""),
             (json!({"strategy": "JSON", "conflictPolicy": "Ignore"}), "needs merge.into"),

@@ -136,10 +136,15 @@ impl Output for SecretOutput<'_> {
     }
 
     async fn mark(&mut self) -> Result<(), Failure> {
-        let failed = |problem: Problem| self.failure(headline::UPDATE, &problem);
-        let found = self.slots.run(self.api.get_metadata_opt(self.name())).await.map_err(failed)?;
-        let Some(found) = found.filter(|found| !is_managed(&found.metadata)) else { return Ok(()) };
-        let (params, patch) = (PatchParams::default(), Patch::Merge(mark(&found.metadata)));
-        self.slots.run(self.api.patch_metadata(self.name(), &params, &patch)).await.map(|_| ()).map_err(failed)
+        let Some(found) = self.read().await?.filter(|found| desired::check_touchable(found).is_ok()) else {
+            return Ok(());
+        };
+        let metadata = &found.get().metadata;
+        if is_managed(metadata) {
+            return Ok(());
+        }
+        let (params, patch) = (PatchParams::default(), Patch::Merge(mark(metadata)));
+        let marked = self.slots.run(self.api.patch_metadata(self.name(), &params, &patch)).await;
+        marked.map(|_| ()).map_err(|problem| self.failure(headline::UPDATE, &problem))
     }
 }

@@ -66,9 +66,6 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
         }
     }
     for (n, entry) in spec.data_from.iter().enumerate() {
-        if let Some(pattern) = entry.find.as_ref().and_then(pattern).filter(|pattern| Regex::new(pattern).is_err()) {
-            problems.push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression"));
-        }
         problems.extend(data_from_problem(entry).map(|problem| format!("spec.dataFrom[{n}] {problem}")));
     }
     for (n, entry) in spec.data.iter().enumerate() {
@@ -78,6 +75,17 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
         let earlier = spec.data[..n].iter().any(|other| other.secret_key == entry.secret_key);
         if earlier && target.deletion_policy == DeletionPolicy::Retain {
             problems.push(format!("spec.data[{n}].secretKey {:?} is there twice", entry.secret_key));
+        }
+    }
+    problems
+}
+
+/// What no store can be asked for: in External Secrets Operator these are failures to get data.
+pub fn unanswerable(es: &ExternalSecret) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (n, entry) in es.spec.data_from.iter().enumerate() {
+        if let Some(pattern) = entry.find.as_ref().and_then(pattern).filter(|pattern| Regex::new(pattern).is_err()) {
+            problems.push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression"));
         }
     }
     for (at, reference) in store_refs(es) {

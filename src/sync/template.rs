@@ -129,7 +129,7 @@ pub fn content(
     };
     let Some(template) = &es.spec.target.template else {
         return match manifest {
-            None => Ok(Content::plain(es, fetched)),
+            None => check_keys(Content::plain(es, fetched)),
             Some(manifest) => {
                 let edits = vec![all_of(&fetched, manifest).map_err(failed)?];
                 Ok(Content { edits, ..Content::plain(es, Data::new()) })
@@ -141,7 +141,18 @@ pub fn content(
     if manifest.is_none() {
         check_type(&content)?;
     }
-    Ok(content)
+    check_keys(content)
+}
+
+/// What goes into a Secret as it was fetched has the names that it had in the store.
+fn check_keys(content: Content) -> Result<Content, Failure> {
+    match content.data.keys().find_map(|key| Some((key, check_key(key).err()?))) {
+        None => Ok(content),
+        Some((key, problem)) => {
+            let cause = format!("field {key:?} can't be a key of a Secret: it {problem}");
+            Err(Failure::new(headline::UPDATE, cause, Retry::Late))
+        }
+    }
 }
 
 /// Everything fetched, where it goes in a target of this kind without a template.
@@ -442,6 +453,19 @@ mod tests {
         assert!(replaced.labels.is_empty(), "with a template none of the ExternalSecret's own");
         let merged = made(json!({"mergePolicy": "Merge", "data": {"a": "new"}})).unwrap();
         assert_eq!(text(&merged), [("a", "new"), ("b", "beta")]);
+    }
+
+    #[test]
+    fn what_was_fetched_goes_into_a_secret_under_keys_that_it_may_have() {
+        let fetched = || data(&[("é", "1")]);
+        let engine = Engine::new("{{", "}}");
+        let made = |es: &ExternalSecret| content(es, fetched(), &Sources::new(), &engine, Timestamp::UNIX_EPOCH);
+        let templated = made(&es(json!({"data": {"e": "{{ index . \"é\" }}"}}))).unwrap();
+        assert_eq!(text(&templated), [("e", "1")]);
+        for template in [json!(null), json!({}), json!({"mergePolicy": "Merge", "data": {"e": "2"}})] {
+            let failure = made(&es(template)).unwrap_err().to_string();
+            assert!(failure.starts_with("could not update secret: field \"é\" can't be a key"), "{failure}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ tests![
     an_immutable_target_stays_as_it_is,
     a_foreign_immutable_secret_is_not_touched,
     adoption_is_told_of,
+    what_is_there_is_marked_and_left_alone_until_there_is_data,
     adopt_empty_takes_only_what_is_empty,
     adopt_never_takes_nothing,
     labels_and_annotations_follow,
@@ -38,6 +39,8 @@ async fn the_second_of_two_for_one_target_is_refused() {
     rig.external_secret("second", spec).await;
     rig.until_failed("second", &["target is owned by another ExternalSecret", "Secret \"t\"", "\"first\""]).await;
     rig.holds("t", &json!({ "user": user })).await.unwrap();
+    let second = rig.cluster.get("ExternalSecret", "second").await.unwrap();
+    assert_eq!(second["status"]["binding"]["name"], "t", "it is noted what it was to write");
     assert!(rig.ready("ExternalSecret", "first").await.unwrap().status == "True", "the first is not disturbed");
     rig.finish().await;
 }
@@ -101,6 +104,32 @@ async fn adoption_is_told_of() {
             true => Ok(()),
             false => Err(anyhow!("{warning}")),
         }
+    })
+    .await;
+    rig.finish().await;
+}
+
+async fn what_is_there_is_marked_and_left_alone_until_there_is_data() {
+    let (rig, user) = rig("marked", &[]).await;
+    rig.secret("t", json!({"own": rig.canaries.value("own")})).await;
+    let spec = |key: &str| json!({"data": rig.data("app", &[key]), "target": {"name": "t"}});
+    rig.external_secret("e", spec("gone")).await;
+    rig.until_failed("e", &["could not get secret data from provider"]).await;
+    rig.until("it has the label".into(), async |rig: &Rig| {
+        let secret = rig.cluster.get("Secret", "t").await.ok_or_else(|| anyhow!("it is gone"))?;
+        let labels = &secret["metadata"]["labels"];
+        match labels["reconcile.external-secrets.io/managed"] == "true" && secret["data"]["own"].is_string() {
+            true => Ok(()),
+            false => Err(anyhow!("{labels}")),
+        }
+    })
+    .await;
+    // That it is somebody else's is told all the same.
+    rig.respec("e", spec("user")).await;
+    rig.until_texts("t", json!({ "user": user })).await;
+    rig.until("the keys that were there are told".into(), async |rig: &Rig| {
+        let told = rig.events("e").await.into_iter().any(|event| event["reason"] == "Adopted");
+        told.then_some(()).ok_or_else(|| anyhow!("no event"))
     })
     .await;
     rig.finish().await;
