@@ -69,6 +69,9 @@ impl Fake {
     }
 
     fn read(&self, key: &Key) -> Result<SecretBytes, Error> {
+        if key.metadata {
+            return Err(Error::new(ErrorKind::Unsupported, "the fake provider keeps no metadata"));
+        }
         let version = key.version.as_deref().unwrap_or_default();
         match self.secrets.get(&format!("{}{version}", key.name)) {
             Some(secret) if secret.version == version => Ok(secret.value.clone()),
@@ -101,8 +104,6 @@ impl Provider for Fake {
             access: Access::ReadWrite,
             max_batch: 10_000,
             versions: true,
-            // There is none, and the value is the answer: ESO does not look at what is asked for.
-            metadata: true,
             find_by_name: true,
             find_converts_names: true,
             property: PropertyLookup::Path,
