@@ -267,11 +267,18 @@ fn effective<'a>(es: &'a ExternalSecret, source: Option<&'a SourceRef>) -> Optio
 fn not_due(facts: &Facts<'_>) -> Option<Plan> {
     match due(facts) {
         Due::Now => None,
+        Due::At(_) | Due::Never if is_changed_without_target(facts) => None,
         Due::At(_) | Due::Never if facts.target == Target::Unknown && needs_target(facts.es) => Some(Plan::Observe),
         Due::At(_) | Due::Never if !target_is_valid(facts) => None,
         Due::At(time) => Some(Plan::Wait(Some(time))),
         Due::Never => Some(Plan::Wait(None)),
     }
+}
+
+/// That there is no target may be as it should be, but only for the ExternalSecret as it was then.
+fn is_changed_without_target(facts: &Facts<'_>) -> bool {
+    let changed = facts.last.is_some_and(|last| last.version != facts.version);
+    changed && facts.target == Target::Absent && facts.es.spec.target.creation_policy != CreationPolicy::Orphan
 }
 
 enum Due {
@@ -610,6 +617,10 @@ mod tests {
         }
         let merge = Case::new(json!({"target": {"creationPolicy": "Merge"}})).synced(600, "now");
         assert_eq!(merge.target(Target::Absent).word(), WAITS);
+        for (policy, word) in [("None", "fetch 1"), ("Merge", "fetch 1"), ("Orphan", "wait")] {
+            let spec = json!({"refreshInterval": "0", "target": {"creationPolicy": policy}});
+            assert_eq!(Case::new(spec).synced(600, "before").target(Target::Absent).word(), word, "{policy}");
+        }
         let mut deleted = Case::new(json!({})).synced(600, "now").target(Target::Absent);
         deleted.absence_is_fine = true;
         assert_eq!(deleted.word(), WAITS);
