@@ -573,7 +573,7 @@ impl Controller {
     }
 
     fn take_other(&mut self, kind: &Manifest, event: Event<Metadata<DynamicObject>>) {
-        // Kept beside the kind: what was asked for before its watch was let go may still come.
+        // A watch that was let go may have told something before it ended.
         if !self.watched.contains_key(kind) {
             return;
         }
