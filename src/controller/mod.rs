@@ -33,8 +33,9 @@ use crate::kubernetes::{self, LiveSecret, Problem};
 use crate::store::credentials::{Dependency, Kind, Objects};
 use crate::store::{Store, StoreId, check};
 use crate::sync::outcome::{Change as Done, Outcome, SyncResult};
+use crate::sync::output::{self, Version};
 use crate::sync::plan::{later, sources_of};
-use crate::sync::{self, Context, Seen, desired, output, record};
+use crate::sync::{self, Context, Seen, desired, record};
 
 /// How the controller works.
 pub struct Settings {
@@ -339,8 +340,8 @@ impl Controller {
         }
         let version = subject.memory.target.as_ref().map(|target| target.version.clone());
         match &report.outcome {
-            Outcome::Synced(synced) if synced.result == SyncResult::Deleted => self.world.wrote_target(es, None),
-            Outcome::Synced(synced) if synced.change != Done::Nothing => self.world.wrote_target(es, version.as_ref()),
+            Outcome::Synced(synced) if synced.result == SyncResult::Deleted => self.world.left_target(es, None),
+            Outcome::Synced(synced) if synced.change != Done::Nothing => self.world.left_target(es, version.as_ref()),
             _ => {}
         }
         self.queue.done(&item, report.next);
@@ -407,10 +408,8 @@ impl Controller {
                 }
             }
             Change::ConfigMap(event) => match event {
-                Event::Apply(object) | Event::InitApply(object) => {
-                    self.saw(Kind::ConfigMap, &object.meta().clone(), true)
-                }
-                Event::Delete(object) => self.saw(Kind::ConfigMap, &object.meta().clone(), false),
+                Event::Apply(object) | Event::InitApply(object) => self.saw(Kind::ConfigMap, object.meta(), true),
+                Event::Delete(object) => self.saw(Kind::ConfigMap, object.meta(), false),
                 Event::Init => {}
                 Event::InitDone => self.listed(Listed::ConfigMaps),
             },
@@ -550,10 +549,10 @@ impl Controller {
             }
             Event::InitApply(object) => {
                 self.listing.secrets.insert(name_of(object.meta()));
-                self.saw(Kind::Secret, &object.meta().clone(), true);
+                self.saw_secret(object.meta(), true);
             }
-            Event::Apply(object) => self.saw(Kind::Secret, &object.meta().clone(), true),
-            Event::Delete(object) => self.saw(Kind::Secret, &object.meta().clone(), false),
+            Event::Apply(object) => self.saw_secret(object.meta(), true),
+            Event::Delete(object) => self.saw_secret(object.meta(), false),
             Event::InitDone => {
                 let listed = std::mem::take(&mut self.listing.secrets);
                 if !self.started {
@@ -563,13 +562,16 @@ impl Controller {
                     self.lost(&TargetId::secret(gone));
                 }
                 for gone in self.objects.secrets_not_in(&listed) {
-                    let metadata =
-                        ObjectMeta { namespace: Some(gone.namespace), name: Some(gone.name), ..ObjectMeta::default() };
-                    self.saw(Kind::Secret, &metadata, false);
+                    self.saw_dependency(&gone, None);
                 }
                 self.listed(Listed::Secrets);
             }
         }
+    }
+
+    fn saw_secret(&mut self, metadata: &ObjectMeta, there: bool) {
+        self.saw(Kind::Secret, metadata, there);
+        self.saw_target(&TargetId::secret(name_of(metadata)), metadata, there);
     }
 
     fn take_other(&mut self, kind: &Manifest, event: Event<Metadata<DynamicObject>>) {
@@ -577,14 +579,15 @@ impl Controller {
         if !self.watched.contains_key(kind) {
             return;
         }
+        let id = |object: &Metadata<DynamicObject>| TargetId::other(kind, name_of(object.meta()));
         match event {
             Event::Init => _ = self.listing.others.insert(kind.clone(), HashSet::new()),
             Event::InitApply(object) => {
                 self.listing.others.entry(kind.clone()).or_default().insert(name_of(object.meta()));
-                self.saw_other(kind, object.meta(), true);
+                self.saw_target(&id(&object), object.meta(), true);
             }
-            Event::Apply(object) => self.saw_other(kind, object.meta(), true),
-            Event::Delete(object) => self.saw_other(kind, object.meta(), false),
+            Event::Apply(object) => self.saw_target(&id(&object), object.meta(), true),
+            Event::Delete(object) => self.saw_target(&id(&object), object.meta(), false),
             Event::InitDone => {
                 let listed = self.listing.others.remove(kind).unwrap_or_default();
                 if let Some(watch) = self.watched.get_mut(kind) {
@@ -605,35 +608,34 @@ impl Controller {
         }
     }
 
-    fn saw_other(&mut self, kind: &Manifest, metadata: &ObjectMeta, there: bool) {
-        let version = if there { output::version(metadata) } else { None };
-        for writer in self.world.saw_target(&TargetId::other(kind, name_of(metadata)), version) {
+    /// A watch saw what may be a target, or its end.
+    fn saw_target(&mut self, target: &TargetId, metadata: &ObjectMeta, there: bool) {
+        let writers = match output::version(metadata).filter(|_| there) {
+            Some(version) => self.world.saw_target(target, version),
+            None => self.world.saw_end_of_target(target, metadata.uid.clone()),
+        };
+        for writer in writers {
             self.wake(&writer, Urgency::Asked);
         }
     }
 
-    /// A watch saw an object, or its end.
+    /// A watch saw an object that stores or templates may refer to, or its end.
     fn saw(&mut self, kind: Kind, metadata: &ObjectMeta, there: bool) {
-        let name = name_of(metadata);
-        let version = match there {
-            true => output::version(metadata),
-            false => None,
-        };
-        let object = Dependency { kind, namespace: name.0.clone(), name: name.1.clone() };
-        if self.objects.saw(&object, version.clone()) {
-            for reader in self.world.readers_of(&object) {
+        let (namespace, name) = name_of(metadata);
+        let object = Dependency { kind, namespace, name };
+        self.saw_dependency(&object, output::version(metadata).filter(|_| there));
+    }
+
+    fn saw_dependency(&mut self, object: &Dependency, version: Option<Version>) {
+        if self.objects.saw(object, version) {
+            for reader in self.world.readers_of(object) {
                 self.wake(&reader, Urgency::Due);
             }
-            for store in self.context.pool.users_of(&object) {
+            for store in self.context.pool.users_of(object) {
                 self.wake_store(&store);
                 for user in self.world.troubled_users(&store) {
                     self.wake(&user, Urgency::Due);
                 }
-            }
-        }
-        if kind == Kind::Secret {
-            for writer in self.world.saw_target(&TargetId::secret(name), version) {
-                self.wake(&writer, Urgency::Asked);
             }
         }
     }

@@ -105,8 +105,27 @@ pub struct World {
 }
 
 struct Target {
-    seen: Seen,
+    sight: Sight,
     writers: BTreeSet<Name>,
+}
+
+/// What the watches know of a target.
+#[derive(Clone)]
+struct Sight {
+    seen: Seen,
+    /// The UID of the last object whose end was seen: what a look tells of that one is old news.
+    gone: Option<String>,
+    /// Whether the last list left it out, and nothing was seen since: what a look tells may be old news too.
+    lost: bool,
+}
+
+impl Sight {
+    const NONE: Self = Self { seen: Seen::Unknown, gone: None, lost: false };
+
+    fn set(&mut self, seen: Seen) {
+        self.seen = seen;
+        self.lost = false;
+    }
 }
 
 /// The namespace and name of an object.
@@ -125,7 +144,7 @@ impl World {
         let mut looking = false;
         let mut changed = true;
         // What was seen of the target outlives its last writer's leaving the index for a moment.
-        let seen = self.targets.get(&TargetId::of(&es)).map_or(Seen::Unknown, |target| target.seen.clone());
+        let sight = self.targets.get(&TargetId::of(&es)).map_or(Sight::NONE, |target| target.sight.clone());
         if let Some(before) = &before {
             self.unindex(&name, &before.es.clone());
             if same_object(before) {
@@ -144,7 +163,8 @@ impl World {
         for store in stores_of(&es) {
             self.users.entry(store).or_default().insert(name.clone());
         }
-        let target = self.targets.entry(TargetId::of(&es)).or_insert_with(|| Target { seen, writers: BTreeSet::new() });
+        let target =
+            self.targets.entry(TargetId::of(&es)).or_insert_with(|| Target { sight, writers: BTreeSet::new() });
         target.writers.insert(name.clone());
         self.subjects.insert(name, Subject { es: Arc::new(es), memory, standing, looking });
         changed
@@ -229,42 +249,47 @@ impl World {
     }
 
     /// Takes what a watch saw of an object. Answers the ExternalSecrets that should look at it.
-    pub fn saw_target(&mut self, id: &TargetId, version: Option<Version>) -> Vec<Name> {
+    pub fn saw_target(&mut self, id: &TargetId, version: Version) -> Vec<Name> {
         let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
-        if let (Seen::At(last), Some(version)) = (&target.seen, &version)
-            && is_older(version, last)
-        {
+        if matches!(&target.sight.seen, Seen::At(last) if is_older(&version, last)) {
             return Vec::new();
         }
-        target.seen = version.map_or(Seen::Absent, Seen::At);
-        let subjects = &self.subjects;
-        let known = |writer: &&Name| match (&target.seen, subjects.get(*writer)) {
-            (Seen::At(seen), Some(subject)) => {
-                subject.memory.target.as_ref().is_some_and(|known| known.version == *seen && known.intact)
-            }
-            (Seen::Absent, Some(subject)) => subject.memory.absence_is_fine,
-            _ => true,
+        let known = |subject: &Subject| {
+            subject.memory.target.as_ref().is_some_and(|known| known.version == version && known.intact)
         };
-        target.writers.iter().filter(|writer| !known(writer)).cloned().collect()
+        let news = |writer: &&Name| !self.subjects.get(*writer).is_some_and(known);
+        let news = target.writers.iter().filter(news).cloned().collect();
+        target.sight.set(Seen::At(version));
+        news
+    }
+
+    /// Takes the end of an object that a watch saw. Answers the ExternalSecrets that should look at it.
+    pub fn saw_end_of_target(&mut self, id: &TargetId, uid: Option<String>) -> Vec<Name> {
+        let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
+        target.sight.set(Seen::Absent);
+        target.sight.gone = uid;
+        let fine = |subject: &Subject| subject.memory.absence_is_fine;
+        target.writers.iter().filter(|writer| !self.subjects.get(*writer).is_some_and(fine)).cloned().collect()
     }
 
     /// A list leaves out a target that was there. Answers the ExternalSecrets that should look at it.
     pub fn lost_target(&mut self, id: &TargetId) -> Vec<Name> {
         let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
-        target.seen = Seen::Unknown;
+        target.sight = Sight { seen: Seen::Unknown, lost: true, ..target.sight.clone() };
         target.writers.iter().cloned().collect()
     }
 
     /// The first list of a kind, Secret where there is none, is complete: targets not on it do not exist.
     pub fn saw_all_of(&mut self, kind: Option<&Manifest>) {
-        for target in self.targets_of(kind).filter(|target| target.seen == Seen::Unknown) {
-            target.seen = Seen::Absent;
+        for sight in self.sights_of(kind).filter(|sight| sight.seen == Seen::Unknown) {
+            sight.set(Seen::Absent);
         }
     }
 
-    /// The targets of a kind that were there and are not among `listed`.
+    /// The targets of a kind that were there, or may be since a look is under way, and are not among `listed`.
     pub fn targets_not_in(&self, kind: Option<&Manifest>, listed: &HashSet<Name>) -> Vec<Name> {
-        let there = |target: &Target| matches!(target.seen, Seen::At(_));
+        let looking = |writer: &Name| self.subjects.get(writer).is_some_and(|subject| subject.looking);
+        let there = |target: &Target| matches!(target.sight.seen, Seen::At(_)) || target.writers.iter().any(looking);
         self.targets
             .iter()
             .filter(|(id, target)| id.kind() == kind && there(target) && !listed.contains(&id.name))
@@ -274,14 +299,14 @@ impl World {
 
     /// Before the first list of Secrets is complete nothing is known of any.
     pub fn forget_sight_of_secrets(&mut self) {
-        for target in self.targets_of(None) {
-            target.seen = Seen::Unknown;
+        for sight in self.sights_of(None) {
+            sight.set(Seen::Unknown);
         }
     }
 
-    fn targets_of(&mut self, kind: Option<&Manifest>) -> impl Iterator<Item = &mut Target> {
-        let of_kind = move |(id, target)| (TargetId::kind(id) == kind).then_some(target);
-        self.targets.iter_mut().filter_map(of_kind)
+    fn sights_of(&mut self, kind: Option<&Manifest>) -> impl Iterator<Item = &mut Sight> {
+        let of_kind = self.targets.iter_mut().filter(move |(id, _)| id.kind() == kind);
+        of_kind.map(|(_, target)| &mut target.sight)
     }
 
     /// Whether any target is of this kind.
@@ -292,10 +317,10 @@ impl World {
     /// Remembers whether a target is as its writer left it.
     pub fn put_target(&mut self, id: &TargetId, version: &Version, intact: bool) {
         let Some(target) = self.targets.get_mut(id) else { return };
-        if matches!(&target.seen, Seen::At(last) if is_older(version, last)) {
+        if matches!(&target.sight.seen, Seen::At(last) if is_older(version, last)) {
             return;
         }
-        target.seen = Seen::At(version.clone());
+        target.sight.set(Seen::At(version.clone()));
         for writer in &target.writers {
             if let Some(subject) = self.subjects.get_mut(writer) {
                 subject.memory.target = Some(Remembered { version: version.clone(), intact, made_from: None });
@@ -308,13 +333,20 @@ impl World {
         self.targets.contains_key(id)
     }
 
-    /// What the watches last saw of a target is what we just did to it.
-    pub fn wrote_target(&mut self, es: &ExternalSecret, version: Option<&Version>) {
-        let Some(target) = self.targets.get_mut(&TargetId::of(es)) else { return };
-        match (version, &target.seen) {
+    /// Takes what a look left of its target, where the watches have nothing newer: they may have told of an edit or of
+    /// its end while the look went on.
+    pub fn left_target(&mut self, es: &ExternalSecret, version: Option<&Version>) {
+        let Some(Target { sight, .. }) = self.targets.get_mut(&TargetId::of(es)) else { return };
+        if std::mem::take(&mut sight.lost) {
+            return;
+        }
+        match (version, &sight.seen) {
+            (Some(version), _) if sight.gone.as_ref() == Some(&version.0) => {}
             (Some(version), Seen::At(last)) if is_older(version, last) => {}
-            (Some(version), _) => target.seen = Seen::At(version.clone()),
-            (None, _) => target.seen = Seen::Absent,
+            (Some(version), _) => sight.seen = Seen::At(version.clone()),
+            (None, Seen::Unknown) => sight.seen = Seen::Absent,
+            // The watch will tell of its end.
+            (None, _) => {}
         }
     }
 
@@ -370,7 +402,10 @@ impl World {
             es: subject.es.clone(),
             stores,
             namespace_labels: self.namespaces.get(&name.0).cloned().unwrap_or_default(),
-            seen: self.targets.get(&TargetId::of(&subject.es)).map_or(Seen::Unknown, |target| target.seen.clone()),
+            seen: self
+                .targets
+                .get(&TargetId::of(&subject.es))
+                .map_or(Seen::Unknown, |target| target.sight.seen.clone()),
             memory: subject.memory.clone(),
             sources: sources_of(&subject.es).into_iter().map(|source| (source, None)).collect(),
             planning: None,
@@ -417,20 +452,61 @@ mod tests {
         TargetId::secret(name(target))
     }
 
-    fn at(version: &str) -> Option<Version> {
-        Some(("uid".into(), version.into()))
+    fn at(version: &str) -> Version {
+        ("uid".into(), version.into())
+    }
+
+    fn seen(world: &mut World) -> Seen {
+        world.look(&name("e")).unwrap().seen
     }
 
     #[test]
     fn our_own_write_wakes_nobody_and_an_edit_does() {
         let mut world = World::default();
         world.put_external_secret(es("t", "s"));
-        world.put_target(&target("t"), &at("5").unwrap(), true);
+        world.put_target(&target("t"), &at("5"), true);
         assert!(world.saw_target(&target("t"), at("5")).is_empty());
         assert_eq!(world.saw_target(&target("t"), at("6")), [name("e")]);
         assert!(world.saw_target(&target("t"), at("4")).is_empty(), "old news");
-        assert_eq!(world.saw_target(&target("t"), None), [name("e")]);
+        assert_eq!(world.saw_end_of_target(&target("t"), Some("uid".into())), [name("e")]);
         assert!(world.saw_target(&target("other"), at("9")).is_empty());
+    }
+
+    #[test]
+    fn what_a_watch_told_during_a_look_is_newer_than_what_the_look_left() {
+        let mut world = World::default();
+        world.put_external_secret(es("t", "s"));
+        let left = |world: &mut World, version: &Version| world.left_target(&es("t", "s"), Some(version));
+        // Written, and gone before the look ended.
+        world.look(&name("e")).unwrap();
+        assert_eq!(world.saw_end_of_target(&target("t"), Some("uid".into())), [name("e")]);
+        left(&mut world, &at("5"));
+        assert_eq!(seen(&mut world), Seen::Absent);
+        // Even where somebody else's is there by now.
+        let theirs: Version = ("another".into(), "7".into());
+        world.saw_target(&target("t"), theirs.clone());
+        left(&mut world, &at("5"));
+        assert_eq!(seen(&mut world), Seen::At(theirs));
+        // One that came after that end is no old news.
+        let later: Version = ("later".into(), "9".into());
+        left(&mut world, &later);
+        assert_eq!(seen(&mut world), Seen::At(later));
+        // Left out by a list that was made during the look: before the write, or after the end?
+        assert_eq!(world.targets_not_in(None, &HashSet::new()), [name("t")]);
+        assert_eq!(world.lost_target(&target("t")), [name("e")]);
+        left(&mut world, &("last".into(), "11".into()));
+        assert_eq!(seen(&mut world), Seen::Unknown);
+    }
+
+    #[test]
+    fn a_target_that_is_written_is_asked_for_though_no_watch_has_seen_it() {
+        let mut world = World::default();
+        world.put_external_secret(es("t", "s"));
+        assert!(world.targets_not_in(None, &HashSet::new()).is_empty());
+        world.look(&name("e")).unwrap();
+        assert_eq!(world.targets_not_in(None, &HashSet::new()), [name("t")]);
+        world.left_target(&es("t", "s"), None);
+        assert_eq!(seen(&mut world), Seen::Absent);
     }
 
     #[test]
@@ -447,15 +523,11 @@ mod tests {
         assert!(world.targets_not_in(None, &HashSet::new()).is_empty());
         assert_eq!(world.targets_not_in(Some(&kind), &HashSet::new()), [name("t")]);
         world.forget_sight_of_secrets();
-        assert_eq!(world.look(&name("e")).unwrap().seen, Seen::At(at("5").unwrap()));
+        assert_eq!(seen(&mut world), Seen::At(at("5")));
         assert_eq!(world.lost_target(&id), [name("e")]);
-        assert_eq!(
-            world.look(&name("e")).unwrap().seen,
-            Seen::Unknown,
-            "it may be there: the list is older than its write"
-        );
+        assert_eq!(seen(&mut world), Seen::Unknown, "it may be there: the list is older than its write");
         world.saw_all_of(Some(&kind));
-        assert_eq!(world.look(&name("e")).unwrap().seen, Seen::Absent);
+        assert_eq!(seen(&mut world), Seen::Absent);
     }
 
     #[test]
@@ -480,7 +552,7 @@ mod tests {
         world.put_external_secret(es("t", "s"));
         world.saw_target(&target("t"), at("5"));
         world.put_external_secret(es("t", "s"));
-        assert_eq!(world.look(&name("e")).unwrap().seen, Seen::At(at("5").unwrap()));
+        assert_eq!(seen(&mut world), Seen::At(at("5")));
     }
 
     #[test]
