@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_crds::{Capabilities, ClusterSecretStore, SecretStore, SecretStoreStatus, names};
-use keyferry_provider_core::ErrorKind;
+use keyferry_provider_core::{ErrorKind, Registration};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use super::Store;
+use super::{Store, registry};
 use crate::clock;
 use crate::events::{Note, Severity};
 use crate::kubernetes::{self, Problem};
@@ -34,8 +34,8 @@ struct Verdict {
     ready: bool,
     reason: &'static str,
     message: String,
-    access: Option<&'static str>,
-    maintained: bool,
+    /// What the provider says of itself, where the store is not bad.
+    provider: Option<&'static Registration>,
 }
 
 /// Checks a store and writes its status where that changed. `failures` are those in a row before this check.
@@ -44,8 +44,8 @@ pub async fn run(context: &Context, store: &Store, failures: u32, every: Duratio
     let now = clock::now();
     let mut status = store.status.clone();
     record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
-    if let Some(access) = verdict.access {
-        status.capabilities = Some(Capabilities::from(access.to_owned()));
+    if let Some(provider) = verdict.provider {
+        status.capabilities = Some(Capabilities::from(provider.access.as_str().to_owned()));
     }
     let mut next = match verdict.ready {
         true => {
@@ -75,20 +75,9 @@ pub async fn run(context: &Context, store: &Store, failures: u32, every: Duratio
 }
 
 async fn examine(context: &Context, store: &Store) -> Verdict {
-    let bad = |message: String| Verdict {
-        ready: false,
-        reason: "InvalidProviderConfig",
-        message,
-        access: None,
-        maintained: true,
-    };
-    let good = |access, maintained| Verdict {
-        ready: true,
-        reason: "Valid",
-        message: "store validated".to_owned(),
-        access,
-        maintained,
-    };
+    let bad = |message: String| Verdict { ready: false, reason: "InvalidProviderConfig", message, provider: None };
+    let provider = store.spec.as_ref().ok().and_then(|spec| registry::find(spec.the_provider().ok()?.0).ok());
+    let good = || Verdict { ready: true, reason: "Valid", message: "store validated".to_owned(), provider };
     if let Some(problem) = store.bad_regex() {
         return bad(format!("unable to validate store: {problem}"));
     }
@@ -98,13 +87,12 @@ async fn examine(context: &Context, store: &Store) -> Verdict {
     let client = match context.pool.client(store, None).await {
         Ok(client) => client,
         // Credentials come from whoever asks: there is nothing to check before somebody does.
-        Err(error) if error.kind() == ErrorKind::Referent => return good(None, true),
+        Err(error) if error.kind() == ErrorKind::Referent => return good(),
         Err(error) => return bad(format!("unable to create client: {error}")),
     };
     match client.provider.validate().await {
         Ok(()) => {
-            let mut verdict =
-                good(Some(client.provider.capabilities().access.as_str()), client.registration.maintained);
+            let mut verdict = good();
             if client.fetcher.is_singly() {
                 verdict.message.push_str(
                     "; reading key by key, since the store's batch call is denied: allow it to save calls (the \
@@ -122,8 +110,7 @@ async fn examine(context: &Context, store: &Store) -> Verdict {
             ready: true,
             reason: "ValidationUnknown",
             message: format!("could not determine validation status: {error}"),
-            access: Some(client.provider.capabilities().access.as_str()),
-            maintained: client.registration.maintained,
+            provider,
         },
         Err(error) => bad(format!("unable to validate store: {error}")),
     }
@@ -155,7 +142,7 @@ fn tell(context: &Context, store: &Store, verdict: &Verdict) {
     send(Note::new(severity, verdict.reason, verdict.message.clone()));
     let silenced =
         store.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(names::ANNOTATION_IGNORE_MAINTENANCE));
-    if !verdict.maintained && !silenced {
+    if verdict.provider.is_some_and(|provider| !provider.maintained) && !silenced {
         let message = "nobody maintains this provider: it is meant for tests".to_owned();
         send(Note::new(Severity::Warning, "StoreUnmaintained", message));
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use keyferry_crds::{SecretStoreSpec, duration};
-use keyferry_provider_core::{BuildContext, Caller, Calls, Environment, Error, ErrorKind, Provider, Registration};
+use keyferry_provider_core::{BuildContext, Caller, Calls, Environment, Error, ErrorKind, Provider};
 use keyferry_provider_layers::{self as layers, Delay, Retries};
 use tokio::sync::mpsc;
 
@@ -27,8 +27,6 @@ pub struct Client {
     pub provider: Arc<dyn Provider>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
-    /// How the provider is registered.
-    pub registration: &'static Registration,
     dependencies: HashMap<Dependency, Version>,
 }
 
@@ -156,7 +154,7 @@ impl Pool {
             let _ = news.send(id.clone()); // nobody listens any more when the process ends
         };
         let fetcher = Fetcher::new(provider.clone(), self.planning.clone(), on_singly);
-        Ok(Client { provider, fetcher, registration, dependencies: requester.dependencies() })
+        Ok(Client { provider, fetcher, dependencies: requester.dependencies() })
     }
 
     /// The stores that log in with this object, or tried to.

@@ -1,17 +1,21 @@
 //! Decoding strategies, key conversion, key validation, null bytes: what happens to a fetched value on its way.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, PAD};
 use keyferry_crds::{ConversionStrategy, DecodingStrategy};
 use keyferry_provider_core::SecretBytes;
+
+// Padded, and what the last digit holds beyond the last byte is passed over, as Go does.
+const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, PAD.with_decode_allow_trailing_bits(true));
+const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, PAD.with_decode_allow_trailing_bits(true));
 
 /// Applies a decoding strategy. `None` where the value is not of the encoding that was asked for.
 ///
 /// `Auto` tries standard, then URL-safe base64, then leaves the value alone, so that a text which happens to be
 /// base64 (`test`) is decoded too: External Secrets Operator's rule.
 pub fn decode(value: &SecretBytes, strategy: &DecodingStrategy) -> Option<SecretBytes> {
-    let with =
-        |engine: &base64::engine::GeneralPurpose| engine.decode(without_newlines(value)).ok().map(SecretBytes::new);
+    let with = |engine: &GeneralPurpose| engine.decode(without_newlines(value)).ok().map(SecretBytes::new);
     match strategy {
         DecodingStrategy::None | DecodingStrategy::Unknown(_) => Some(value.clone()),
         DecodingStrategy::Base64 => with(&STANDARD),
@@ -91,6 +95,7 @@ mod tests {
         assert_eq!(text("_-8=", Base64URL).unwrap(), b"\xff\xef");
         assert_eq!(text("_-8=", Auto).unwrap(), b"\xff\xef");
         assert_eq!(text("test", Auto).unwrap(), b"\xb5\xeb\x2d");
+        assert_eq!(text("YR==", Base64).unwrap(), b"a", "trailing bits are passed over");
         assert_eq!(text("plain", Auto).unwrap(), b"plain");
         assert_eq!(text("aGVsbG8=", Raw).unwrap(), b"aGVsbG8=");
     }

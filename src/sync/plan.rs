@@ -670,7 +670,6 @@ mod tests {
             (json!({"target": {"deletionPolicy": "Delete", "creationPolicy": "Merge"}}), "needs creationPolicy=Owner"),
             (json!({"target": {"deletionPolicy": "Merge", "creationPolicy": "None"}}), "creationPolicy=None has none"),
             (json!({"dataFrom": [{}]}), "spec.dataFrom[0] has none of"),
-            (json!({"dataFrom": [{"sourceRef": {"storeRef": {"name": "s"}}}]}), "neither extract nor find"),
             (json!({"dataFrom": [{"extract": {"key": "a"}, "find": {}}]}), "more than one of"),
             (json!({"data": [entry("a"), entry("a")]}), "spec.data[1].secretKey \"a\" is there twice"),
             (json!({"data": [entry("a/b")]}), "spec.data[0].secretKey \"a/b\" may hold"),
@@ -703,6 +702,8 @@ mod tests {
         }
         let twice = json!({"data": [entry("a"), entry("a")], "target": {"deletionPolicy": "Delete"}});
         assert_eq!(Case::new(twice).word(), "fetch 2", "only Retain refuses");
+        let nothing = json!({"dataFrom": [{"sourceRef": {"storeRef": {"name": "s"}}}]});
+        assert_eq!(Case::new(nothing).word(), "fetch 1", "an entry that asks for nothing gets nothing");
     }
 
     #[test]

@@ -105,7 +105,8 @@ fn data_from_problem(entry: &DataFromEntry) -> Option<&'static str> {
     let store = entry.source_ref.as_ref().and_then(|source| source.store_ref.as_ref());
     match [entry.find.is_some(), entry.extract.is_some(), generator.is_some()].iter().filter(|given| **given).count() {
         1 => None,
-        0 if store.is_some() => Some("names a store, but neither extract nor find: say what to fetch from it"),
+        // It asks for nothing, and gets nothing: so it is in External Secrets Operator.
+        0 if store.is_some() => None,
         0 => Some("has none of extract, find and sourceRef.generatorRef: set one"),
         _ => Some("has more than one of extract, find and sourceRef.generatorRef: split it into several entries"),
     }

@@ -16,6 +16,8 @@ use keyferry_provider_core::{Error, ErrorKind};
 pub enum Cause {
     /// There is no such thing.
     NotFound,
+    /// The secret is there, and the version that was asked for is not.
+    NoSuchVersion,
     /// It is deleted, and can be restored for a while.
     MarkedForDeletion,
     /// No policy allows it, or one forbids it.
@@ -72,9 +74,8 @@ impl Cause {
             {
                 Self::MarkedForDeletion
             }
-            "ResourceNotFoundException" | "ParameterNotFound" | "ParameterVersionNotFound" | "InvalidResourceId" => {
-                Self::NotFound
-            }
+            "ResourceNotFoundException" | "ParameterNotFound" | "InvalidResourceId" => Self::NotFound,
+            "ParameterVersionNotFound" => Self::NoSuchVersion,
             "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "UnauthorizedException"
                 if message.contains("KMS") || message.contains("kms:") =>
             {
@@ -142,6 +143,10 @@ impl Cause {
         let About { service, action, what } = about;
         let (kind, message) = match self {
             Self::NotFound => (ErrorKind::NotFound, format!("{service} has no {what}")),
+            // What is there must not be taken for deleted.
+            Self::NoSuchVersion => {
+                (ErrorKind::Invalid, format!("{service} has no {what}: there are other versions of it"))
+            }
             Self::MarkedForDeletion => (
                 ErrorKind::NotFound,
                 format!("{what} is marked for deletion in {service}: restore it, or remove the entry"),
@@ -309,6 +314,7 @@ mod tests {
             ("ResourceNotFoundException", "", 400, Cause::NotFound),
             ("com.amazonaws.secretsmanager#ResourceNotFoundException", "", 400, Cause::NotFound),
             ("ParameterNotFound:http://internal.amazon.com/coral/", "", 400, Cause::NotFound),
+            ("ParameterVersionNotFound", "", 400, Cause::NoSuchVersion),
             ("InvalidRequestException", "because it was marked for deletion.", 400, Cause::MarkedForDeletion),
             ("InvalidRequestException", "a secret that's currently marked deleted", 400, Cause::MarkedForDeletion),
             ("InvalidRequestException", "something else", 400, Cause::Invalid),

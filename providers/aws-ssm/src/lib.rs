@@ -14,7 +14,7 @@ use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Config, Connection, Failure, Service, tags_json};
 use keyferry_provider_core::{
-    Access, BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
+    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
 };
 
 use crate::name::Name;
@@ -165,7 +165,26 @@ impl ParameterStore {
                 None => Err(self.unanswered(name)),
             }
         };
-        Ok(names.iter().map(pick).collect())
+        let mut answers: Vec<Answer> = names.iter().map(pick).collect();
+        for (name, answer) in names.iter().zip(&mut answers) {
+            if name.selects() && answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+                *answer = self.missing_version(name).await?;
+            }
+        }
+        Ok(answers)
+    }
+
+    /// A batch tells absent parameters and absent versions alike, and only the former are deleted.
+    async fn missing_version(&self, name: &Name) -> Result<Answer, Error> {
+        let answer = self.one(name).await?;
+        Ok(answer.or_else(|error| match error.kind() {
+            // Who may read in batches only can't find out.
+            ErrorKind::Denied => Err(Error::new(
+                ErrorKind::Invalid,
+                format!("{} has no {name}: there is no such parameter, or no such version of it", self.service),
+            )),
+            _ => Err(error),
+        }))
     }
 
     /// IAM refuses a batch as a whole, for one parameter that we may not read or for the action itself. Which of the two
@@ -281,7 +300,6 @@ impl Provider for ParameterStore {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
-            access: Access::ReadWrite,
             max_batch: MAX_BATCH,
             versions: true,
             metadata: true,

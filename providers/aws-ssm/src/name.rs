@@ -31,6 +31,11 @@ impl Name {
         &self.text[..self.parameter]
     }
 
+    /// Whether a version or a label is asked for.
+    pub fn selects(&self) -> bool {
+        self.parameter < self.text.len()
+    }
+
     /// The version by number, where that is asked for.
     pub fn version(&self) -> Option<i64> {
         self.text[self.parameter..].strip_prefix(':')?.parse().ok()

@@ -11,12 +11,12 @@ use std::sync::Arc;
 
 use keyferry_provider_aws_common::Config;
 use keyferry_provider_aws_ssm::ParameterStore;
-use keyferry_provider_core::{BuildContext, BuildFuture, Error, ErrorKind, Provider, Registration};
+use keyferry_provider_core::{Access, BuildContext, BuildFuture, Error, ErrorKind, Provider, Registration};
 
 use crate::secrets_manager::SecretsManager;
 
 /// How the registry knows these stores.
-pub const REGISTRATION: Registration = Registration { name: "aws", maintained: true, build };
+pub const REGISTRATION: Registration = Registration { name: "aws", access: Access::ReadWrite, maintained: true, build };
 
 fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
     Box::pin(async move {

@@ -9,7 +9,7 @@ use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, tags_json};
 use keyferry_provider_core::{
-    Access, BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
+    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
 };
 
 use crate::ids;
@@ -295,7 +295,6 @@ impl Provider for SecretsManager {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
-            access: Access::ReadWrite,
             max_batch: MAX_BATCH,
             versions: true,
             metadata: true,

@@ -81,8 +81,6 @@ pub enum PropertyLookup {
 /// What a store can do. Everything is off by default, so that a new field is a safe addition.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
-    /// What `status.capabilities` says.
-    pub access: Access,
     /// The most keys that one [`Provider::fetch`] takes; 1 where the store has no batch call.
     pub max_batch: usize,
     /// Whether [`Key::version`] means something here; where it does not, it is passed over, as External Secrets Operator
@@ -111,7 +109,6 @@ pub struct Capabilities {
 impl Default for Capabilities {
     fn default() -> Self {
         Self {
-            access: Access::ReadOnly,
             max_batch: 1,
             versions: false,
             metadata: false,
@@ -232,6 +229,8 @@ pub type BuildFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn Provider>,
 pub struct Registration {
     /// The key under `spec.provider`.
     pub name: &'static str,
+    /// What `status.capabilities` says.
+    pub access: Access,
     /// Whether the store's status should warn that nobody maintains this provider.
     pub maintained: bool,
     /// Builds the provider from what stands under that key, logging in where the method needs a login.

@@ -17,7 +17,8 @@ use keyferry_provider_core::{
 use serde::Deserialize;
 
 /// How the registry knows this store.
-pub const REGISTRATION: Registration = Registration { name: "fake", maintained: false, build };
+pub const REGISTRATION: Registration =
+    Registration { name: "fake", access: Access::ReadWrite, maintained: false, build };
 
 /// `spec.provider.fake`. Nulls are taken as absent.
 #[derive(Deserialize)]
@@ -101,7 +102,6 @@ impl Provider for Fake {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             // What ESO publishes, though nothing can be pushed yet.
-            access: Access::ReadWrite,
             max_batch: 10_000,
             versions: true,
             find_by_name: true,

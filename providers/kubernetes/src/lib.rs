@@ -32,7 +32,8 @@ use crate::config::{Config, invalid};
 use crate::login::Login;
 
 /// How the registry knows this store.
-pub const REGISTRATION: Registration = Registration { name: "kubernetes", maintained: true, build };
+pub const REGISTRATION: Registration =
+    Registration { name: "kubernetes", access: Access::ReadWrite, maintained: true, build };
 
 struct Kubernetes {
     login: Login,
@@ -95,7 +96,6 @@ impl Provider for Kubernetes {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
-            access: Access::ReadWrite,
             metadata: true,
             find_by_name: true,
             find_by_tags: true,

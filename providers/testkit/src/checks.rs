@@ -181,7 +181,17 @@ pub async fn versions(fixture: &dyn Fixture) {
         expect(fixture, written, &fetch_one(&*provider, &key).await, &value(written));
     }
     let unknown = Key { version: Some("4711".into()), ..key("versioned") };
-    expect_error("a version that never was", &fetch_one(&*provider, &unknown).await, ErrorKind::NotFound);
+    expect_error("a version that never was", &fetch_one(&*provider, &unknown).await, fixture.absent_version());
+    let absent = Key { version: Some("1".into()), ..key("never-was") };
+    expect_error("a version of what never was", &fetch_one(&*provider, &absent).await, ErrorKind::NotFound);
+    let keys = [unknown, absent, key("versioned")];
+    let kinds: Vec<Option<ErrorKind>> =
+        provider.fetch(&keys[..keys.len().min(provider.capabilities().max_batch)]).await.map_or_else(
+            |error| vec![Some(error.kind())],
+            |answers| answers.iter().map(|answer| answer.as_ref().err().map(|error| error.kind())).collect(),
+        );
+    let wanted = [Some(fixture.absent_version()), Some(ErrorKind::NotFound), None];
+    assert_eq!(kinds, wanted[..kinds.len()], "absent versions beside what is there");
 }
 
 pub async fn versions_are_passed_over(fixture: &dyn Fixture) {

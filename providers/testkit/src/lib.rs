@@ -12,7 +12,7 @@ mod map;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_provider_core::Provider;
+use keyferry_provider_core::{ErrorKind, Provider};
 
 pub use map::MapCredentials;
 
@@ -41,6 +41,12 @@ pub trait Fixture: Send + Sync {
     /// The largest value that the backend takes, in bytes.
     fn largest(&self) -> usize {
         1 << 20
+    }
+
+    /// How the store refuses a version that never was of a secret that is there. As for a secret that is not there,
+    /// unless it can tell.
+    fn absent_version(&self) -> ErrorKind {
+        ErrorKind::NotFound
     }
 
     /// Whether the backend itself takes secrets of this name.

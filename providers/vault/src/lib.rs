@@ -36,7 +36,8 @@ use crate::kv::Reading;
 use crate::path::{KvVersion, Place};
 
 /// How the registry knows this store.
-pub const REGISTRATION: Registration = Registration { name: "vault", maintained: true, build };
+pub const REGISTRATION: Registration =
+    Registration { name: "vault", access: Access::ReadWrite, maintained: true, build };
 
 /// The most secrets that a search looks at.
 const MOST_WALKED: usize = 100_000;
@@ -182,7 +183,6 @@ impl Provider for Vault {
         let v2 = self.version == KvVersion::V2;
         Capabilities {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
-            access: Access::ReadWrite,
             max_batch: 1,
             versions: v2,
             metadata: v2,

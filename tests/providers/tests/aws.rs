@@ -87,6 +87,13 @@ impl Fixture for Place {
         matches!(self.moto, Moto::SecretsManager)
     }
 
+    fn absent_version(&self) -> ErrorKind {
+        match self.moto {
+            Moto::SecretsManager => ErrorKind::NotFound,
+            Moto::Ssm => ErrorKind::Invalid,
+        }
+    }
+
     /// The rules of AWS; moto takes more.
     fn takes_name(&self, name: &str) -> bool {
         let more = match self.moto {
@@ -195,7 +202,7 @@ async fn versions_of_one_parameter_travel_apart() {
     let results = provider.fetch(&keys).await.unwrap();
     assert_eq!(results.iter().map(text).collect::<Vec<_>>(), ["three", "one", "two", "one"]);
     let missing = provider.fetch(&[at("9")]).await.unwrap();
-    assert_eq!(missing[0].as_ref().unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(missing[0].as_ref().unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]

@@ -119,6 +119,8 @@ async fn credentials_of_whoever_asks() {
     ours.apply("ClusterSecretStore", &store, spec).await;
     // There is nothing to check before somebody asks.
     ours.until_ready("ClusterSecretStore", &store, "True", "Valid", &["store validated"]).await;
+    let shown = ours.cluster.get("ClusterSecretStore", &store).await.unwrap();
+    assert_eq!(shown["status"]["capabilities"], "ReadWrite");
     let mut held = Vec::new();
     for rig in [&ours, &theirs] {
         let user = rig.canaries.value("user");
