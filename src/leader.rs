@@ -159,40 +159,53 @@ impl Leadership {
                 Ok(true)
             }
             // Somebody touched it: a person, or a holder that we don't know of yet.
-            Err(problem) if problem.is_conflict() || problem.is_not_found() => {
-                let found = kubernetes::timely(self.api.get_opt(&self.election.name)).await?;
-                let ours = |lease: &Lease| {
-                    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == Some(&self.election.identity)
-                };
-                match found {
-                    Some(lease) if !ours(&lease) => Ok(false),
-                    Some(lease) => {
-                        self.lease = lease;
-                        Err(problem)
-                    }
-                    None => {
-                        self.lease.metadata.resource_version = None;
-                        self.lease = kubernetes::timely(self.api.create(&PostParams::default(), &self.lease)).await?;
-                        Ok(true)
-                    }
+            Err(problem) if problem.is_conflict() || problem.is_not_found() => match self.read().await? {
+                Some(lease) if !self.is_ours(&lease) => Ok(false),
+                Some(lease) => {
+                    self.lease = lease;
+                    Err(problem)
                 }
-            }
+                None => {
+                    self.lease.metadata.resource_version = None;
+                    self.lease = kubernetes::timely(self.api.create(&PostParams::default(), &self.lease)).await?;
+                    Ok(true)
+                }
+            },
             Err(problem) => Err(problem),
         }
     }
 
     /// Gives the Lease back, so that another need not wait for its end.
     pub async fn release(mut self) {
-        let now = clock::now();
-        let mut spec = record(&self.election, self.lease.spec.as_ref(), now);
-        spec.holder_identity = Some(String::new());
-        spec.lease_duration_seconds = Some(1);
-        self.lease.spec = Some(spec);
-        let parameters = PostParams::default();
-        let replaced = self.api.replace(&self.election.name, &parameters, &self.lease);
-        match tokio::time::timeout(Duration::from_secs(5), replaced).await {
-            Ok(Ok(_)) => tracing::info!(lease = self.election.name, "gave the Lease back"),
+        match tokio::time::timeout(Duration::from_secs(5), self.give_back()).await {
+            Ok(Ok(())) => tracing::info!(lease = self.election.name, "gave the Lease back"),
             _ => tracing::warn!(lease = self.election.name, "could not give the Lease back; it will last out"),
         }
+    }
+
+    async fn give_back(&mut self) -> Result<(), Problem> {
+        loop {
+            let mut lease = self.lease.clone();
+            lease.spec = Some(LeaseSpec {
+                holder_identity: Some(String::new()),
+                lease_duration_seconds: Some(1),
+                ..record(&self.election, lease.spec.as_ref(), clock::now())
+            });
+            match kubernetes::timely(self.api.replace(&self.election.name, &PostParams::default(), &lease)).await {
+                // A renewal was under way when we were told to stop: its answer never reached us.
+                Err(problem) if problem.is_conflict() => {
+                    self.lease = self.read().await?.filter(|lease| self.is_ours(lease)).ok_or(problem)?;
+                }
+                result => return result.map(|_| ()),
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Option<Lease>, Problem> {
+        kubernetes::timely(self.api.get_opt(&self.election.name)).await
+    }
+
+    fn is_ours(&self, lease: &Lease) -> bool {
+        lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == Some(&self.election.identity)
     }
 }

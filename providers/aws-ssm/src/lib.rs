@@ -177,13 +177,13 @@ impl ParameterStore {
     /// A batch tells absent parameters and absent versions alike, and only the former are deleted.
     async fn missing_version(&self, name: &Name) -> Result<Answer, Error> {
         let answer = self.one(name).await?;
-        Ok(answer.or_else(|error| match error.kind() {
+        Ok(answer.map_err(|error| match error.kind() {
             // Who may read in batches only can't find out.
-            ErrorKind::Denied => Err(Error::new(
+            ErrorKind::Denied => Error::new(
                 ErrorKind::Invalid,
                 format!("{} has no {name}: there is no such parameter, or no such version of it", self.service),
-            )),
-            _ => Err(error),
+            ),
+            _ => error,
         }))
     }
 
