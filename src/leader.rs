@@ -117,7 +117,10 @@ async fn try_acquire(
 fn record(election: &Election, before: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
     let same = before.and_then(|spec| spec.holder_identity.as_ref()) == Some(&election.identity);
     let before = before.cloned().unwrap_or_default();
-    let seconds = i32::try_from(election.lease_duration.as_secs().max(1)).unwrap_or(i32::MAX);
+    // Others must not think it over before it is.
+    let lasts = election.lease_duration;
+    let seconds = (lasts.as_secs() + u64::from(lasts.subsec_nanos() > 0)).max(1);
+    let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
     LeaseSpec {
         holder_identity: Some(election.identity.clone()),
         lease_duration_seconds: Some(seconds),
@@ -133,10 +136,12 @@ impl Leadership {
     pub async fn hold(&mut self) {
         let mut renewed = Instant::now();
         loop {
-            sleep(self.election.retry_period).await;
-            let left = self.election.renew_deadline.saturating_sub(renewed.elapsed());
+            let left = |renewed: Instant| self.election.renew_deadline.saturating_sub(renewed.elapsed());
+            sleep(self.election.retry_period.min(left(renewed))).await;
+            // Half of the time at most: a second try goes where a first hangs.
+            let patience = left(renewed).min(self.election.renew_deadline / 2);
             let asked = Instant::now();
-            match tokio::time::timeout(left, self.renew()).await {
+            match tokio::time::timeout(patience, self.renew()).await {
                 Ok(Ok(true)) => renewed = asked,
                 Ok(Ok(false)) => return tracing::error!(lease = self.election.name, "another process took the Lease"),
                 Ok(Err(problem)) => {

@@ -144,7 +144,7 @@ impl Metrics {
             Some(next) => self.next_try.with_label_values(&labels).set(next.as_second()),
             None => _ = self.next_try.remove_label_values(&labels),
         }
-        let status = report.status.as_ref().or(es.status.as_ref());
+        let status = report.status.as_ref().map(|(status, _)| status).or(es.status.as_ref());
         let ready =
             status.and_then(|status| keyferry_crds::condition::find(&status.conditions, names::CONDITION_READY));
         set_condition(&self.condition, labels, ready.map(Condition::is_true));

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::stream::{AbortHandle, SelectAll, StreamExt as _};
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_crds::{ExternalSecret, Manifest, names};
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams};
@@ -65,6 +66,9 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long an object that made us panic is left alone.
 const AFTER_PANIC: Duration = Duration::from_secs(300);
 
+/// Seconds between attempts to tell that an object does not decode.
+const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
+
 /// How many targets are read at once from the list at start.
 const PAGE: u32 = 200;
 
@@ -109,14 +113,16 @@ pub struct Controller {
     watched: HashMap<Manifest, Watch>,
     /// Watches that are to join the others.
     joining: Vec<Changes>,
-    /// ExternalSecrets that do not decode, and the generation that was told so.
-    undecodable: HashMap<Name, Option<i64>>,
+    /// ExternalSecrets that do not decode, as they were when that was told.
+    undecodable: HashMap<Name, ObjectMeta>,
     /// Set once everything was listed and targets were examined: before, nothing is looked at.
     started: bool,
     ready: signal::Sender<bool>,
     /// Stores whose condition has more to say than before.
     news: mpsc::UnboundedReceiver<StoreId>,
     pruned: std::time::Instant,
+    /// The wall clock, and the one that nobody sets, when they were last read.
+    clock: (Timestamp, std::time::Instant),
 }
 
 /// What the list under way of each kind has named so far: what it leaves out is gone.
@@ -125,6 +131,7 @@ struct Listing {
     external_secrets: HashSet<Name>,
     stores: HashSet<StoreId>,
     secrets: HashSet<Name>,
+    config_maps: HashSet<Name>,
     others: HashMap<Manifest, HashSet<Name>>,
 }
 
@@ -153,6 +160,7 @@ impl Controller {
             ready,
             news,
             pruned: std::time::Instant::now(),
+            clock: (clock::now(), std::time::Instant::now()),
         }
     }
 
@@ -221,6 +229,7 @@ impl Controller {
         }
         self.pruned = std::time::Instant::now();
         let (world, pool) = (&self.world, &self.context.pool);
+        pool.keep(|store| world.store(store).is_some());
         self.objects.keep(|object| !world.readers_of(object).is_empty() || !pool.users_of(object).is_empty());
         let unused = self.watched.extract_if(|kind, _| !world.has_targets_of(kind));
         for (kind, watch) in unused {
@@ -250,8 +259,20 @@ impl Controller {
         self.looks.len() < LOOKS_AT_ONCE
     }
 
+    /// Now, and whatever waits moved where the clock was set back since this was last asked.
+    fn now(&mut self) -> Timestamp {
+        let (wall, monotonic) = (clock::now(), std::time::Instant::now());
+        let (wall_before, before) = std::mem::replace(&mut self.clock, (wall, monotonic));
+        let back = later(wall_before, monotonic - before).duration_since(wall);
+        if back > SignedDuration::from_secs(1) {
+            tracing::warn!(seconds = back.as_secs(), "the clock was set back");
+            self.queue.clock_was_set_back(back);
+        }
+        wall
+    }
+
     fn spawn(&mut self) {
-        let now = clock::now();
+        let now = self.now();
         // Looks begin to run while others are still being started: without this the first would ask alone.
         let context = self.context.clone();
         let _planning = context.pool.plan();
@@ -259,7 +280,7 @@ impl Controller {
             let Some(item) = self.queue.next(now) else { return };
             let context = self.context.clone();
             match &item {
-                Item::Store(id) => match self.world.store(id) {
+                Item::Store(id) => match self.world.store(id).filter(|known| self.checks(&known.store)) {
                     Some(known) => {
                         let (id, store, failures, every) =
                             (id.clone(), known.store.clone(), known.failures, self.settings.store_every);
@@ -272,7 +293,7 @@ impl Controller {
                     }
                     None => self.queue.done(&item, None),
                 },
-                Item::ExternalSecret(name) => match self.world.look(name) {
+                Item::ExternalSecret(name) => match self.world.look(name, now) {
                     Some(mut look) => {
                         look.planning = Some(context.pool.plan());
                         let unwatched = |kind| !self.watched.get(kind).is_some_and(|watch| watch.listed);
@@ -307,6 +328,11 @@ impl Controller {
             Ended::Check(id, store, report) => self.end_check(&id, &store, report),
             Ended::Panicked(item) => {
                 tracing::error!(?item, "a bug of keyferry: this object is left alone for a while; please report it");
+                if let Item::ExternalSecret(name) = &item
+                    && let Some(subject) = self.world.subject_mut(name)
+                {
+                    subject.looking = false;
+                }
                 self.queue.done(&item, Some(later(clock::now(), AFTER_PANIC)));
             }
         }
@@ -318,30 +344,40 @@ impl Controller {
         let same = |uid: &Option<String>| *uid == es.metadata.uid;
         let Some(subject) = self.world.subject_mut(name).filter(|subject| same(&subject.es.metadata.uid)) else {
             self.context.metrics.forget_external_secret(name);
+            // Where it came to be so during the look, that may have told otherwise at its end.
+            self.tell_undecodable(name);
             return self.queue.done(&item, None);
         };
         let same_target = TargetId::of(&subject.es) == TargetId::of(es);
         subject.looking = false;
         subject.standing = match &report.outcome {
-            Outcome::Holding => Standing::Held,
+            // Whose class it is may change with its store.
+            Outcome::Holding | Outcome::Ignored => Standing::Held,
             Outcome::Failed(_) => Standing::Failed,
             Outcome::Waiting(_) if subject.standing == Standing::Failed => Standing::Failed,
-            Outcome::Waiting(_) | Outcome::Ignored | Outcome::Released | Outcome::Synced(_) => Standing::Well,
+            Outcome::Waiting(_) | Outcome::Released | Outcome::Synced(_) => Standing::Well,
         };
         subject.memory = report.memory;
+        for (source, version) in &subject.memory.sources {
+            self.objects.found(source, version);
+        }
+        let version = subject.memory.target.as_ref().map(|target| target.version.clone());
         if !same_target {
             subject.memory.target = None;
         }
         // The watch will bring the same; a look before it does must not judge by the old status.
-        if let Some(status) = report.status {
+        if let Some((status, version)) = report.status {
             let mut newer = (*subject.es).clone();
             newer.status = Some(status);
+            newer.metadata.resource_version = version;
             subject.es = Arc::new(newer);
         }
-        let version = subject.memory.target.as_ref().map(|target| target.version.clone());
         match &report.outcome {
             Outcome::Synced(synced) if synced.result == SyncResult::Deleted => self.world.left_target(es, None),
-            Outcome::Synced(synced) if synced.change != Done::Nothing => self.world.left_target(es, version.as_ref()),
+            // Written, or read and found as it should be.
+            Outcome::Synced(synced) if synced.change != Done::Nothing || synced.result == SyncResult::Synced => {
+                self.world.left_target(es, version.as_ref());
+            }
             _ => {}
         }
         self.queue.done(&item, report.next);
@@ -357,6 +393,9 @@ impl Controller {
         };
         let Some(known) = self.world.store_mut(id).filter(current) else {
             // Gone, or changed meanwhile: then another check is in the queue.
+            if self.world.store(id).is_none() {
+                self.context.metrics.forget_store(id);
+            }
             return self.queue.done(&item, None);
         };
         known.failures =
@@ -408,10 +447,18 @@ impl Controller {
                 }
             }
             Change::ConfigMap(event) => match event {
-                Event::Apply(object) | Event::InitApply(object) => self.saw(Kind::ConfigMap, object.meta(), true),
+                Event::Init => self.listing.config_maps.clear(),
+                Event::InitApply(object) => {
+                    self.listing.config_maps.insert(name_of(object.meta()));
+                    self.saw(Kind::ConfigMap, object.meta(), true);
+                }
+                Event::Apply(object) => self.saw(Kind::ConfigMap, object.meta(), true),
                 Event::Delete(object) => self.saw(Kind::ConfigMap, object.meta(), false),
-                Event::Init => {}
-                Event::InitDone => self.listed(Listed::ConfigMaps),
+                Event::InitDone => {
+                    let listed = std::mem::take(&mut self.listing.config_maps);
+                    self.lost_dependencies(Kind::ConfigMap, &listed);
+                    self.listed(Listed::ConfigMaps);
+                }
             },
         }
     }
@@ -454,16 +501,24 @@ impl Controller {
                 }
             }
             Err(invalid) => {
-                let name = name_of(&invalid.metadata);
+                let metadata = ObjectMeta { annotations: None, managed_fields: None, ..invalid.metadata };
+                let name = name_of(&metadata);
+                let told = self.undecodable.get(&name);
+                let told = told.is_some_and(|told| told.uid == metadata.uid && told.generation == metadata.generation);
                 self.remove_external_secret(&name);
-                if self.undecodable.insert(name.clone(), invalid.metadata.generation)
-                    != Some(invalid.metadata.generation)
-                {
+                self.undecodable.insert(name.clone(), metadata);
+                if !told {
                     tracing::warn!(namespace = name.0, name = name.1, "the ExternalSecret does not decode");
-                    let context = self.context.clone();
-                    tokio::spawn(async move { tell_undecodable(&context, &invalid.metadata).await });
+                    self.tell_undecodable(&name);
                 }
             }
+        }
+    }
+
+    fn tell_undecodable(&self, name: &Name) {
+        if let Some(metadata) = self.undecodable.get(name).cloned() {
+            let context = self.context.clone();
+            tokio::spawn(async move { tell_undecodable(&context, metadata).await });
         }
     }
 
@@ -505,9 +560,14 @@ impl Controller {
         }
     }
 
+    /// Whether this store is ours to check.
+    fn checks(&self, store: &Store) -> bool {
+        store.is_of_class(&self.context.class) && (self.settings.secret_stores || store.id.namespace.is_none())
+    }
+
     fn put_store(&mut self, store: Store) {
         let id = store.id.clone();
-        let checked = store.is_of_class(&self.context.class) && (self.settings.secret_stores || id.namespace.is_none());
+        let checked = self.checks(&store);
         // Where another process checks stores, its word counts.
         let told = (!checked).then(|| store.readiness_told());
         let changed = self.world.put_store(store);
@@ -561,9 +621,7 @@ impl Controller {
                 for gone in self.world.targets_not_in(None, &listed) {
                     self.lost(&TargetId::secret(gone));
                 }
-                for gone in self.objects.secrets_not_in(&listed) {
-                    self.saw_dependency(&gone, None);
-                }
+                self.lost_dependencies(Kind::Secret, &listed);
                 self.listed(Listed::Secrets);
             }
         }
@@ -626,6 +684,13 @@ impl Controller {
         self.saw_dependency(&object, output::version(metadata).filter(|_| there));
     }
 
+    /// A list leaves out what it does not name.
+    fn lost_dependencies(&mut self, kind: Kind, listed: &HashSet<Name>) {
+        for gone in self.objects.not_in(kind, listed) {
+            self.saw_dependency(&gone, None);
+        }
+    }
+
     fn saw_dependency(&mut self, object: &Dependency, version: Option<Version>) {
         if self.objects.saw(object, version) {
             for reader in self.world.readers_of(object) {
@@ -682,19 +747,32 @@ impl Controller {
     }
 }
 
-async fn tell_undecodable(context: &Context, metadata: &ObjectMeta) {
+async fn tell_undecodable(context: &Context, mut metadata: ObjectMeta) {
     let mut conditions = Vec::new();
     let message = "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with `kubectl explain externalsecret.spec`";
     record::set_ready(&mut conditions, false, "SecretSyncedError", message.to_owned(), clock::now());
-    let patch = Patch::Merge(
-        json!({"metadata": {"uid": metadata.uid}, "status": {"conditions": conditions, "binding": {"name": ""}}}),
-    );
     let name = metadata.name.clone().unwrap_or_default();
     // As an object of any form: the answer is the object itself, which is not of the form we know.
     let resource = ApiResource::erase::<ExternalSecret>(&());
-    let namespace = metadata.namespace.as_deref().unwrap_or_default();
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), namespace, &resource);
-    if let Err(problem) = kubernetes::timely(api.patch_status(&name, &PatchParams::default(), &patch)).await {
-        tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");
+    let namespace = metadata.namespace.clone().unwrap_or_default();
+    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &resource);
+    for wait in TELLING {
+        // By its resourceVersion: the object may have been mended since, and synced.
+        let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
+        let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
+        let told = kubernetes::timely(api.patch_status(&name, &PatchParams::default(), &patch)).await;
+        let Err(problem) = told else { return };
+        tracing::warn!(namespace, name, %problem, "could not write the status");
+        if problem.is_not_found() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_secs(wait)).await;
+        match kubernetes::timely(api.get_metadata_opt(&name)).await {
+            Ok(Some(now)) if now.metadata.uid == metadata.uid && now.metadata.generation == metadata.generation => {
+                metadata = now.metadata;
+            }
+            Ok(_) => return,
+            Err(_) => {}
+        }
     }
 }

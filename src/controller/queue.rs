@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// How much a look matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +74,20 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         }
     }
 
+    /// The clock was set back by so much: what waits is to wait no longer for that.
+    pub fn clock_was_set_back(&mut self, by: SignedDuration) {
+        let moved = |at: Timestamp| at.checked_sub(by).unwrap_or(Timestamp::MIN);
+        for (at, _) in self.running.values_mut().flatten() {
+            *at = moved(*at);
+        }
+        let waiting: Vec<_> = self.waiting.drain().collect();
+        self.order.clear();
+        self.asked.clear();
+        for (key, (at, urgency)) in waiting {
+            self.add(&key, moved(at), urgency);
+        }
+    }
+
     /// When the first of all waits for its look.
     pub fn earliest(&self) -> Option<Timestamp> {
         let first = |lane: &BTreeSet<(Timestamp, K)>| lane.first().map(|(at, _)| *at);
@@ -135,6 +149,19 @@ mod tests {
         assert_eq!((queue.next(at(99)), queue.next(at(100))), (None, Some("a")));
         queue.done(&"a", None);
         assert_eq!(queue.waiting(), 0);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_delays_nothing() {
+        let mut queue = Queue::default();
+        queue.add(&"running", at(3600), Urgency::Due);
+        assert_eq!(queue.next(at(3600)), Some("running"));
+        queue.add(&"running", at(3600), Urgency::Asked);
+        queue.add(&"a", at(3601), Urgency::Due);
+        queue.add(&"b", at(3602), Urgency::Asked);
+        queue.clock_was_set_back(SignedDuration::from_hours(1));
+        queue.done(&"running", None);
+        assert_eq!(["running", "b", "a"].map(Some), [queue.next(at(0)), queue.next(at(2)), queue.next(at(2))]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, Manifest};
 use kube::api::ObjectMeta;
 
@@ -135,7 +136,7 @@ pub fn name_of(metadata: &ObjectMeta) -> Name {
 
 impl World {
     /// Takes an ExternalSecret. Answers whether it changed in more than its status.
-    pub fn put_external_secret(&mut self, es: ExternalSecret) -> bool {
+    pub fn put_external_secret(&mut self, mut es: ExternalSecret) -> bool {
         let name = name_of(&es.metadata);
         let before = self.subjects.remove(&name);
         let same_object = |subject: &Subject| subject.es.metadata.uid == es.metadata.uid;
@@ -152,6 +153,11 @@ impl World {
                 standing = before.standing;
                 looking = before.looking;
                 changed = !same_but_for_status(&before.es.metadata, &es.metadata);
+                // News from before our own last word on its status.
+                if is_earlier(&es.metadata.resource_version, &before.es.metadata.resource_version) {
+                    es.status.clone_from(&before.es.status);
+                    es.metadata.resource_version.clone_from(&before.es.metadata.resource_version);
+                }
                 if TargetId::of(&before.es) != TargetId::of(&es) {
                     memory.target = None;
                 }
@@ -238,9 +244,9 @@ impl World {
         self.stores.keys().cloned().collect()
     }
 
-    /// Takes a namespace's labels. Answers whether they changed.
+    /// Takes a namespace's labels. Answers whether they are news.
     pub fn put_namespace(&mut self, name: String, labels: StringMap) -> bool {
-        self.namespaces.insert(name, labels.clone()).is_some_and(|before| before != labels)
+        self.namespaces.insert(name, labels.clone()) != Some(labels)
     }
 
     /// Forgets a namespace.
@@ -266,7 +272,12 @@ impl World {
     /// Takes the end of an object that a watch saw. Answers the ExternalSecrets that should look at it.
     pub fn saw_end_of_target(&mut self, id: &TargetId, uid: Option<String>) -> Vec<Name> {
         let Some(target) = self.targets.get_mut(id) else { return Vec::new() };
-        target.sight.set(Seen::Absent);
+        // The end of one that another has replaced since is old news; what was never seen may have.
+        match &target.sight.seen {
+            Seen::At(last) if uid.as_ref() != Some(&last.0) => {}
+            Seen::Unknown => {}
+            Seen::At(_) | Seen::Absent => target.sight.set(Seen::Absent),
+        }
         target.sight.gone = uid;
         let fine = |subject: &Subject| subject.memory.absence_is_fine;
         target.writers.iter().filter(|writer| !self.subjects.get(*writer).is_some_and(fine)).cloned().collect()
@@ -343,7 +354,11 @@ impl World {
         match (version, &sight.seen) {
             (Some(version), _) if sight.gone.as_ref() == Some(&version.0) => {}
             (Some(version), Seen::At(last)) if is_older(version, last) => {}
-            (Some(version), _) => sight.seen = Seen::At(version.clone()),
+            (Some(version), Seen::At(last)) if last.0 == version.0 => sight.seen = Seen::At(version.clone()),
+            // Which of two is there now, only a reader or the watch can tell.
+            (Some(_), Seen::At(_)) => sight.seen = Seen::Unknown,
+            (Some(_), Seen::Absent) if sight.gone.is_some() => sight.seen = Seen::Unknown,
+            (Some(version), Seen::Absent | Seen::Unknown) => sight.seen = Seen::At(version.clone()),
             (None, Seen::Unknown) => sight.seen = Seen::Absent,
             // The watch will tell of its end.
             (None, _) => {}
@@ -388,7 +403,7 @@ impl World {
     }
 
     /// All that is known of an ExternalSecret, for a look that begins now.
-    pub fn look(&mut self, name: &Name) -> Option<Look> {
+    pub fn look(&mut self, name: &Name, now: Timestamp) -> Option<Look> {
         let subject = self.subjects.get_mut(name)?;
         subject.looking = true;
         let stores: BTreeMap<_, _> = stores_of(&subject.es)
@@ -401,7 +416,8 @@ impl World {
         Some(Look {
             es: subject.es.clone(),
             stores,
-            namespace_labels: self.namespaces.get(&name.0).cloned().unwrap_or_default(),
+            began: now,
+            namespace_labels: self.namespaces.get(&name.0).cloned(),
             seen: self
                 .targets
                 .get(&TargetId::of(&subject.es))
@@ -425,10 +441,12 @@ fn same_but_for_status(a: &ObjectMeta, b: &ObjectMeta) -> bool {
 /// Whether `a` is an earlier state of the object than `b`. resourceVersions of one object are numbers that grow; where
 /// they are something else, nothing is taken to be older.
 fn is_older(a: &Version, b: &Version) -> bool {
-    match (a.1.parse::<u64>(), b.1.parse::<u64>()) {
-        (Ok(left), Ok(right)) => a.0 == b.0 && left < right,
-        _ => false,
-    }
+    a.0 == b.0 && is_earlier(&Some(a.1.as_str()), &Some(b.1.as_str()))
+}
+
+fn is_earlier<T: AsRef<str>>(a: &Option<T>, b: &Option<T>) -> bool {
+    let number = |version: &Option<T>| version.as_ref()?.as_ref().parse::<u64>().ok();
+    number(a).zip(number(b)).is_some_and(|(a, b)| a < b)
 }
 
 #[cfg(test)]
@@ -457,7 +475,7 @@ mod tests {
     }
 
     fn seen(world: &mut World) -> Seen {
-        world.look(&name("e")).unwrap().seen
+        world.look(&name("e"), Timestamp::UNIX_EPOCH).unwrap().seen
     }
 
     #[test]
@@ -478,7 +496,8 @@ mod tests {
         world.put_external_secret(es("t", "s"));
         let left = |world: &mut World, version: &Version| world.left_target(&es("t", "s"), Some(version));
         // Written, and gone before the look ended.
-        world.look(&name("e")).unwrap();
+        world.saw_target(&target("t"), at("4"));
+        world.look(&name("e"), Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(world.saw_end_of_target(&target("t"), Some("uid".into())), [name("e")]);
         left(&mut world, &at("5"));
         assert_eq!(seen(&mut world), Seen::Absent);
@@ -487,9 +506,13 @@ mod tests {
         world.saw_target(&target("t"), theirs.clone());
         left(&mut world, &at("5"));
         assert_eq!(seen(&mut world), Seen::At(theirs));
-        // One that came after that end is no old news.
+        // The look made one, another watch event of which is still to come: which came last?
         let later: Version = ("later".into(), "9".into());
         left(&mut world, &later);
+        assert_eq!(seen(&mut world), Seen::Unknown);
+        assert!(world.saw_target(&target("t"), later.clone()).contains(&name("e")));
+        // The end of the one before, late.
+        assert_eq!(world.saw_end_of_target(&target("t"), Some("another".into())), [name("e")]);
         assert_eq!(seen(&mut world), Seen::At(later));
         // Left out by a list that was made during the look: before the write, or after the end?
         assert_eq!(world.targets_not_in(None, &HashSet::new()), [name("t")]);
@@ -503,7 +526,7 @@ mod tests {
         let mut world = World::default();
         world.put_external_secret(es("t", "s"));
         assert!(world.targets_not_in(None, &HashSet::new()).is_empty());
-        world.look(&name("e")).unwrap();
+        world.look(&name("e"), Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(world.targets_not_in(None, &HashSet::new()), [name("t")]);
         world.left_target(&es("t", "s"), None);
         assert_eq!(seen(&mut world), Seen::Absent);
@@ -547,6 +570,35 @@ mod tests {
     }
 
     #[test]
+    fn an_event_from_before_our_status_brings_the_spec_and_not_the_status() {
+        let at = |target: &str, version: &str, bound: &str| {
+            let mut es = es(target, "s");
+            es.metadata.resource_version = Some(version.into());
+            let binding = keyferry_crds::Binding { name: bound.into() };
+            es.status = Some(keyferry_crds::ExternalSecretStatus { binding, ..Default::default() });
+            es
+        };
+        let mut world = World::default();
+        world.put_external_secret(at("a", "12", "a"));
+        world.put_external_secret(at("b", "11", ""));
+        let subject = world.subject(&name("e")).unwrap();
+        assert_eq!((subject.es.target_name(), subject.es.status.as_ref().unwrap().binding.name.as_str()), ("b", "a"));
+        world.put_external_secret(at("b", "13", "b"));
+        assert_eq!(world.subject(&name("e")).unwrap().es.status.as_ref().unwrap().binding.name, "b");
+    }
+
+    #[test]
+    fn the_first_sight_of_a_namespace_is_news() {
+        let mut world = World::default();
+        world.put_external_secret(es("t", "s"));
+        assert_eq!(world.look(&name("e"), Timestamp::UNIX_EPOCH).unwrap().namespace_labels, None);
+        assert!(world.put_namespace("ns".into(), StringMap::new()));
+        assert!(!world.put_namespace("ns".into(), StringMap::new()));
+        assert!(world.put_namespace("ns".into(), [("a".to_owned(), "b".to_owned())].into()));
+        assert!(world.look(&name("e"), Timestamp::UNIX_EPOCH).unwrap().namespace_labels.is_some());
+    }
+
+    #[test]
     fn what_was_seen_of_a_target_outlives_a_new_status() {
         let mut world = World::default();
         world.put_external_secret(es("t", "s"));
@@ -561,7 +613,7 @@ mod tests {
         world.put_external_secret(es("t", "s"));
         let store = StoreId { namespace: Some("ns".into()), name: "s".into() };
         assert!(world.troubled_users(&store).is_empty());
-        world.look(&name("e")).unwrap();
+        world.look(&name("e"), Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!(world.troubled_users(&store), [name("e")]);
         assert_eq!(world.troubled_in("ns"), [name("e")]);
         world.subject_mut(&name("e")).unwrap().looking = false;

@@ -19,6 +19,9 @@ use crate::sync::record;
 /// The longest wait between two checks of a store that fails.
 const LONGEST: Duration = Duration::from_secs(300);
 
+/// The reason of a store that can be used.
+const VALID: &str = "Valid";
+
 /// What a check came to.
 pub struct Report {
     /// Whether the store can be used.
@@ -44,7 +47,7 @@ pub async fn run(context: &Context, store: &Store, failures: u32, every: Duratio
     let now = clock::now();
     let mut status = store.status.clone();
     record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
-    if let Some(provider) = verdict.provider {
+    if let Some(provider) = verdict.provider.filter(|_| verdict.reason == VALID) {
         status.capabilities = Some(Capabilities::from(provider.access.as_str().to_owned()));
     }
     let mut next = match verdict.ready {
@@ -77,7 +80,7 @@ pub async fn run(context: &Context, store: &Store, failures: u32, every: Duratio
 async fn examine(context: &Context, store: &Store) -> Verdict {
     let bad = |message: String| Verdict { ready: false, reason: "InvalidProviderConfig", message, provider: None };
     let provider = store.spec.as_ref().ok().and_then(|spec| registry::find(spec.the_provider().ok()?.0).ok());
-    let good = || Verdict { ready: true, reason: "Valid", message: "store validated".to_owned(), provider };
+    let good = || Verdict { ready: true, reason: VALID, message: "store validated".to_owned(), provider };
     if let Some(problem) = store.bad_regex() {
         return bad(format!("unable to validate store: {problem}"));
     }

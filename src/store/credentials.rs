@@ -82,12 +82,20 @@ impl Objects {
         }
     }
 
-    /// The Secrets that are depended on and not among `listed`.
-    pub fn secrets_not_in(&self, listed: &HashSet<(String, String)>) -> Vec<Dependency> {
+    /// Takes what a reader found, where no watch has seen the object since it is followed: one that does not change is
+    /// not told of.
+    pub fn found(&self, object: &Dependency, version: &Version) {
+        if let Some(last @ None) = self.lock().get_mut(object) {
+            *last = Some(version.clone());
+        }
+    }
+
+    /// The objects of a kind that are depended on and not among `listed`.
+    pub fn not_in(&self, kind: Kind, listed: &HashSet<(String, String)>) -> Vec<Dependency> {
         let followed = self.lock();
-        let gone = followed.keys().filter(|object| {
-            object.kind == Kind::Secret && !listed.contains(&(object.namespace.clone(), object.name.clone()))
-        });
+        let gone = followed
+            .keys()
+            .filter(|object| object.kind == kind && !listed.contains(&(object.namespace.clone(), object.name.clone())));
         gone.cloned().collect()
     }
 

@@ -145,6 +145,12 @@ impl Store {
         by_rest || by_regex()
     }
 
+    /// Whether it takes the labels of a namespace to tell whether that may use it.
+    pub fn asks_for_labels(&self) -> bool {
+        let conditions = self.spec.iter().flat_map(|spec| &spec.conditions);
+        self.id.namespace.is_none() && conditions.into_iter().any(|condition| condition.namespace_selector.is_some())
+    }
+
     /// A reference for events.
     pub fn object_ref(&self) -> k8s_openapi::api::core::v1::ObjectReference {
         let mut reference = match self.id.namespace {

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyferry_crds::{SecretStoreSpec, duration};
 use keyferry_provider_core::{BuildContext, Caller, Calls, Environment, Error, ErrorKind, Provider};
@@ -41,11 +41,26 @@ impl Client {
 #[derive(Default)]
 struct Held {
     client: Option<Arc<Client>>,
-    /// The store takes its credentials from whoever asks: there is no client for everybody.
-    referent: bool,
+    /// Why there is none, and when that attempt began.
+    failed: Option<(Error, Instant)>,
     uid: String,
     generation: i64,
     dependencies: HashMap<Dependency, Version>,
+}
+
+impl Held {
+    /// What there is for one who asked then, where that is enough.
+    fn answer(&self, asked: Instant) -> Option<Result<Arc<Client>, Error>> {
+        match (&self.client, &self.failed) {
+            (Some(client), _) => Some(Ok(client.clone())),
+            // The store takes its credentials from whoever asks: there is no client for everybody.
+            (None, Some((error, _))) if error.kind() == ErrorKind::Referent => Some(Err(error.clone())),
+            // Who waited in line for an attempt that began after it asked need not make its own: else many would wait
+            // for one dead store one after the other, and lock its account.
+            (None, Some((error, began))) if *began >= asked => Some(Err(error.clone())),
+            (None, _) => None,
+        }
+    }
 }
 
 /// Who a client answers: everybody that may use the store, or one namespace where the store takes its credentials
@@ -102,16 +117,14 @@ impl Pool {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.entry((store.id.clone(), namespace.map(str::to_owned))).or_default().clone()
         };
+        let asked = Instant::now();
         let mut held = slot.lock().await;
         let current =
             held.uid == store.uid() && held.generation == store.generation() && self.objects.are_at(&held.dependencies);
-        match &held.client {
-            Some(client) if current => return Ok(client.clone()),
-            None if current && held.referent => {
-                return Err(Error::new(ErrorKind::Referent, "credentials have no namespace"));
-            }
-            _ => {}
+        if let Some(answer) = held.answer(asked).filter(|_| current) {
+            return answer;
         }
+        let began = Instant::now();
         let requester = Arc::new(Requester::new(
             self.cluster.clone(),
             self.objects.clone(),
@@ -121,7 +134,7 @@ impl Pool {
         let built = self.build(store, requester.clone()).await.map(Arc::new);
         *held = Held {
             client: built.as_ref().ok().cloned(),
-            referent: built.as_ref().is_err_and(|error| error.kind() == ErrorKind::Referent),
+            failed: built.as_ref().err().map(|error| (error.clone(), began)),
             uid: store.uid().to_owned(),
             generation: store.generation(),
             dependencies: requester.dependencies(),
@@ -168,6 +181,11 @@ impl Pool {
         slots.iter().filter(|(_, slot)| uses(slot)).map(|((store, _), _)| store.clone()).collect()
     }
 
+    /// Lets go of the clients of stores that are not there: a look may have made one while its store went.
+    pub fn keep(&self, is_there: impl Fn(&StoreId) -> bool) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| is_there(id));
+    }
+
     /// Lets go of the clients of a store that is gone.
     pub fn forget(&self, store: &StoreId) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| id != store);
@@ -193,6 +211,18 @@ fn retries(spec: &SecretStoreSpec) -> Result<Retries, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_failed_login_is_that_of_all_who_waited_for_it_and_of_nobody_else() {
+        let began = Instant::now();
+        let earlier = began - Duration::from_secs(1);
+        let later = began + Duration::from_secs(1);
+        let failed = |kind| Held { failed: Some((Error::new(kind, "why"), began)), ..Held::default() };
+        let shared = |held: &Held, asked| held.answer(asked).is_some();
+        assert!(shared(&failed(ErrorKind::Timeout), earlier) && !shared(&failed(ErrorKind::Timeout), later));
+        assert!(shared(&failed(ErrorKind::Referent), later), "what the spec says holds until that changes");
+        assert!(!shared(&Held::default(), later));
+    }
 
     #[test]
     fn the_retries_of_a_store() {

@@ -65,7 +65,8 @@ pub fn desired(
     if es.spec.target.immutable {
         secret.immutable = Some(true);
     }
-    if !(frozen && es.spec.target.immutable) {
+    // As in External Secrets Operator a Secret that is there is frozen as it is.
+    if !(existing.is_some() && es.spec.target.immutable) {
         let kept: Vec<String> = match merges {
             true => secret
                 .data

@@ -140,8 +140,10 @@ pub struct Look {
     pub es: Arc<ExternalSecret>,
     /// The stores that it names.
     pub stores: BTreeMap<StoreId, (Arc<Store>, Readiness)>,
-    /// The labels of its namespace.
-    pub namespace_labels: StringMap,
+    /// When it began: looks of one turn of the controller begin at once, so that their refreshes stay together.
+    pub began: Timestamp,
+    /// The labels of its namespace, where that has been seen.
+    pub namespace_labels: Option<StringMap>,
     /// Its target, as the watches see it.
     pub seen: Seen,
     /// The objects that its templates are taken from, as the watches see them; `None` where they have not yet.
@@ -158,8 +160,8 @@ pub struct Report {
     pub outcome: Outcome,
     /// What to remember.
     pub memory: Memory,
-    /// The status, where it was written.
-    pub status: Option<ExternalSecretStatus>,
+    /// The status, where it was written, and the resourceVersion that it has been in since.
+    pub status: Option<(ExternalSecretStatus, Option<String>)>,
     /// When to look again; `None` waits for a change.
     pub next: Option<Timestamp>,
 }
@@ -169,7 +171,7 @@ pub struct Report {
 /// Thousands of looks may wait for stores at once, so that what comes after is boxed: a request to the API server takes
 /// kilobytes, which a look would hold all the time.
 pub async fn run(context: &Context, look: Look) -> Report {
-    let began = clock::now();
+    let began = look.began;
     let es = look.es.clone();
     let version = hash::synced_resource_version(
         es.metadata.generation.unwrap_or_default(),
@@ -189,7 +191,8 @@ pub async fn run(context: &Context, look: Look) -> Report {
     let outcome = match work.sync().await {
         Ok(outcome) => outcome,
         Err(failure) => {
-            if failure.headline == headline::FETCH && work.look.memory.failures == 0 {
+            let marks = failure.headline == headline::FETCH || failure.bound && failure.headline != headline::IMMUTABLE;
+            if marks && work.look.memory.failures == 0 {
                 // Told by the failure that there is already.
                 let _ = work.mark_first().await;
             }
@@ -197,7 +200,7 @@ pub async fn run(context: &Context, look: Look) -> Report {
         }
     };
     // The turn lasts until the status is written.
-    let Work { look: Look { mut memory, .. }, turn: _turn, .. } = work;
+    let Work { look: Look { mut memory, .. }, began, turn: _turn, .. } = work;
 
     match &outcome {
         Outcome::Synced(synced) => {
@@ -220,19 +223,24 @@ pub async fn run(context: &Context, look: Look) -> Report {
         (Outcome::Synced(synced), _) => Some((synced.clone(), version.clone(), began)),
         _ => None,
     };
-    let mut status = match &telling {
+    let wanted = match &telling {
         Some((synced, version, began)) => record::status(&es, &Outcome::Synced(synced.clone()), version, *began),
         None => record::status(&es, &outcome, &version, began),
     };
-    if let Some(wanted) = &status
-        && let Err(problem) = Box::pin(write_status(context, &es, wanted)).await
-    {
-        tracing::warn!(namespace = es.metadata.namespace, name = es.metadata.name, %problem, "could not write the status");
-        status = None;
-        if !problem.is_not_found() {
-            let again = plan::later(clock::now(), STATUS_RETRY);
-            next = Some(next.map_or(again, |next| next.min(again)));
-            memory.untold = telling;
+    let mut status = None;
+    if let Some(wanted) = wanted {
+        match Box::pin(write_status(context, &es, &wanted)).await {
+            Ok(version) => status = Some((wanted, version)),
+            Err(problem) => {
+                let (namespace, name) = (es.metadata.namespace.as_deref(), es.metadata.name.as_deref());
+                tracing::warn!(namespace, name, %problem, "could not write the status");
+                // A failure is told by the next attempt, which need not come sooner for it.
+                if !problem.is_not_found() && (telling.is_some() || next.is_none()) {
+                    let again = plan::later(clock::now(), STATUS_RETRY);
+                    next = Some(next.map_or(again, |next| next.min(again)));
+                    memory.untold = telling;
+                }
+            }
         }
     }
     for note in record::notes(&es, &outcome) {
@@ -250,6 +258,12 @@ fn output<'a>(context: &'a Context, es: &'a ExternalSecret) -> Box<dyn Output + 
         None => Box::new(SecretOutput::new(client, slots, es, *adopt)),
         Some(manifest) => Box::new(ObjectOutput::new(client, slots, kinds, es, manifest, *adopt)),
     }
+}
+
+/// Whether the target is ours to remove under another name, which it has until the status has the new one.
+fn is_renamed(es: &ExternalSecret) -> bool {
+    let bound = es.status.as_ref().map(|status| status.binding.name.as_str()).unwrap_or_default();
+    es.spec.target.creation_policy == CreationPolicy::Owner && !bound.is_empty() && bound != es.target_name()
 }
 
 fn tell(es: &ExternalSecret, outcome: &Outcome) {
@@ -281,10 +295,15 @@ impl Work<'_> {
     async fn sync(&mut self) -> Result<Outcome, Failure> {
         let mut target = self.known_target();
         loop {
-            return match self.plan(target) {
+            let plan = self.plan(target);
+            if !matches!(plan, Plan::Observe | Plan::Fetch(_)) {
+                self.look.planning = None;
+            }
+            return match plan {
                 Plan::Ignore => Ok(Outcome::Ignored),
                 Plan::Hold => Ok(Outcome::Holding),
                 Plan::Wait(until) => Ok(Outcome::Waiting(until)),
+                Plan::Settle => Box::pin(self.settle()).await,
                 Plan::Refuse(failure) => Err(failure),
                 Plan::Release { delete_target } => Box::pin(self.release(delete_target)).await,
                 Plan::Observe => {
@@ -332,11 +351,12 @@ impl Work<'_> {
             cluster_stores: self.context.cluster_stores,
             generic_targets: self.context.generic_targets,
             stores,
-            namespace_labels,
+            namespace_labels: namespace_labels.as_ref(),
             target,
             last: self.last().as_ref(),
             sources_changed,
             absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
+            failed: memory.failures > 0,
         })
     }
 
@@ -353,9 +373,11 @@ impl Work<'_> {
     async fn observe(&mut self) -> Result<Target, Failure> {
         self.read = self.output.observe().await?;
         let Some(Observed { version, intact, .. }) = self.read.clone() else { return Ok(Target::Absent) };
-        // What it was made from still holds where only somebody else's metadata moved it on.
-        let made_from = self.look.memory.target.take().filter(|_| intact).and_then(|known| known.made_from);
-        self.look.memory.target = version.map(|version| Remembered { version, intact, made_from });
+        self.look.memory.target = version.map(|version| {
+            // Another version may well hold other data, with the hash of those: a restored backup does.
+            let known = self.look.memory.target.take().filter(|known| intact && known.version == version);
+            Remembered { version, intact, made_from: known.and_then(|known| known.made_from) }
+        });
         Ok(if intact { Target::Intact } else { Target::Drifted })
     }
 
@@ -443,10 +465,7 @@ impl Work<'_> {
     }
 
     async fn apply(&mut self, es: &ExternalSecret, data: &Data, synced: &mut Synced) -> Result<(), Failure> {
-        // Under its former name the target is still ours to remove, until the status has the new one.
-        let bound = es.status.as_ref().map(|status| status.binding.name.as_str()).unwrap_or_default();
-        let owns = es.spec.target.creation_policy == CreationPolicy::Owner;
-        let renamed = owns && !bound.is_empty() && bound != es.target_name();
+        let renamed = is_renamed(es);
         if let (Some(known), Seen::At(seen), false) = (&self.look.memory.target, &self.look.seen, renamed)
             && known.version == *seen
             && known.intact
@@ -461,7 +480,6 @@ impl Work<'_> {
         drop(sources);
         self.values.extend(content.values());
         let made_from = fingerprint(es, data, &versions);
-        self.look.memory.sources = versions;
         let presumed_absent = match &self.look.seen {
             // Most likely there is none, and the API server will say where there is.
             Seen::Absent => true,
@@ -469,6 +487,8 @@ impl Work<'_> {
             Seen::At(_) => false,
         };
         let applied = self.output.apply(&content, presumed_absent).await?;
+        // Not earlier: what could not be written would never be written again.
+        self.look.memory.sources = versions;
         if applied.version.is_none() {
             synced.result = SyncResult::Missing;
         }
@@ -478,16 +498,31 @@ impl Work<'_> {
             applied.version.map(|version| Remembered { version, intact: true, made_from: Some(made_from) });
 
         if renamed {
-            for name in self.output.remove_renamed().await? {
-                tracing::info!(
-                    namespace = es.metadata.namespace,
-                    name = es.metadata.name,
-                    target = name,
-                    "secret deleted because it was orphaned"
-                );
-            }
+            // Whatever becomes of the old one, the new one is written: it needs no other values.
+            self.look.memory.last = Some(LastSync { at: self.began, version: self.version.to_owned() });
+            self.remove_renamed().await?;
         }
         Ok(())
+    }
+
+    async fn remove_renamed(&mut self) -> Result<(), Failure> {
+        let metadata = &self.look.es.metadata;
+        for target in self.output.remove_renamed().await? {
+            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+            tracing::info!(namespace, name, target, "secret deleted because it was orphaned");
+        }
+        Ok(())
+    }
+
+    /// Says that all is well, as of the last refresh, after a failure that left nothing to fetch.
+    async fn settle(&mut self) -> Result<Outcome, Failure> {
+        if is_renamed(&self.look.es) {
+            self.remove_renamed().await?;
+        }
+        if let Some(last) = self.last() {
+            self.began = last.at;
+        }
+        Ok(Outcome::Synced(Synced::unchanged()))
     }
 
     /// Marks a target that is there before it was ever written, as External Secrets Operator does before it asks a store;
@@ -572,13 +607,19 @@ fn take_apart(value: &SecretBytes, depth: usize, into: &mut Vec<SecretBytes>) {
     }
 }
 
-async fn write_status(context: &Context, es: &ExternalSecret, status: &ExternalSecretStatus) -> Result<(), Problem> {
+/// Writes the status; gives the resourceVersion that it is in.
+async fn write_status(
+    context: &Context,
+    es: &ExternalSecret,
+    status: &ExternalSecretStatus,
+) -> Result<Option<String>, Problem> {
     let api: Api<ExternalSecret> =
         Api::namespaced(context.client.clone(), es.metadata.namespace.as_deref().unwrap_or_default());
     // With the UID, so that an object which took the place of this one is not told what is not so.
     let patch = json!({"metadata": {"uid": es.metadata.uid}, "status": status});
     let name = es.metadata.name.as_deref().unwrap_or_default();
-    context.slots.run(api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch))).await.map(|_| ())
+    let written = context.slots.run(api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch))).await;
+    written.map(|written| written.metadata.resource_version)
 }
 
 async fn patch(context: &Context, es: &ExternalSecret, patch: &serde_json::Value) -> Result<(), Problem> {

@@ -32,10 +32,12 @@ pub enum Plan {
     },
     /// It can't be done, because of this.
     Refuse(Failure),
-    /// A store is still being checked; its check will wake us.
+    /// A store is still being checked, or the namespace has not been seen yet; that will wake us.
     Hold,
     /// Read the target first: whether it is as we left it decides.
     Observe,
+    /// The target is as it should be, but the last attempt failed: finish what it left, and say that all is well.
+    Settle,
     /// Nothing until then.
     Wait(Option<Timestamp>),
     /// Fetch these.
@@ -152,8 +154,8 @@ pub struct Facts<'a> {
     pub generic_targets: bool,
     /// The stores that the spec names, where they exist.
     pub stores: &'a BTreeMap<StoreId, (Arc<Store>, Readiness)>,
-    /// The labels of its namespace.
-    pub namespace_labels: &'a StringMap,
+    /// The labels of its namespace, where that has been seen.
+    pub namespace_labels: Option<&'a StringMap>,
     /// The target.
     pub target: Target,
     /// The last successful sync.
@@ -162,6 +164,8 @@ pub struct Facts<'a> {
     pub sources_changed: bool,
     /// Whether the last sync left no target on purpose (deleted with the data, or nothing to merge into).
     pub absence_is_fine: bool,
+    /// Whether this process tried since, and failed.
+    pub failed: bool,
 }
 
 /// Decides.
@@ -270,9 +274,16 @@ fn not_due(facts: &Facts<'_>) -> Option<Plan> {
         Due::At(_) | Due::Never if is_changed_without_target(facts) => None,
         Due::At(_) | Due::Never if facts.target == Target::Unknown && needs_target(facts.es) => Some(Plan::Observe),
         Due::At(_) | Due::Never if !target_is_valid(facts) => None,
+        // What failed may be mended, or be left half done; values that are made or read once stay as they are.
+        Due::At(_) | Due::Never if facts.failed && facts.target == Target::Intact => Some(Plan::Settle),
+        Due::At(_) | Due::Never if facts.failed && !is_fetched_once(facts.es) => None,
         Due::At(time) => Some(Plan::Wait(Some(time))),
         Due::Never => Some(Plan::Wait(None)),
     }
+}
+
+fn is_fetched_once(es: &ExternalSecret) -> bool {
+    generates(es) || es.spec.refresh_policy == RefreshPolicy::CreatedOnce
 }
 
 /// That there is no target may be as it should be, but only for the ExternalSecret as it was then.
@@ -306,7 +317,9 @@ fn due(facts: &Facts<'_>) -> Due {
         }
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(interval)) => {
             let at = schedule::due(facts.es, last.at, interval);
-            let at = if at < facts.started { at.max(facts.overdue_until) } else { at };
+            // A start that is yet to come is that of a clock which was set back since.
+            let overdue = at < facts.started && facts.started <= facts.now;
+            let at = if overdue { at.max(facts.overdue_until) } else { at };
             match (at <= facts.now, &facts.es.spec.sync_windows) {
                 (false, _) => Due::At(at),
                 (true, None) => Due::Now,
@@ -342,6 +355,8 @@ fn target_is_valid(facts: &Facts<'_>) -> bool {
 
 fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
     let namespace = facts.es.metadata.namespace.as_deref().unwrap_or_default();
+    let no_labels = StringMap::new();
+    let labels = facts.namespace_labels.unwrap_or(&no_labels);
     let mut causes: Vec<String> = Vec::new();
     let mut unchecked = false;
     let used: BTreeSet<StoreId> =
@@ -354,7 +369,8 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
                 }
                 None => format!("{id} does not exist: create it, or correct the reference"),
             }),
-            Some((store, _)) if !store.allows(namespace, facts.namespace_labels) => causes.push(format!(
+            Some((store, _)) if store.asks_for_labels() && facts.namespace_labels.is_none() => unchecked = true,
+            Some((store, _)) if !store.allows(namespace, labels) => causes.push(format!(
                 "using cluster store {:?} is not allowed from namespace {namespace:?}: denied by spec.condition",
                 id.name
             )),
@@ -434,7 +450,7 @@ fn strategies(find: &Find) -> RemoteRef {
 
 #[cfg(test)]
 mod tests {
-    use keyferry_crds::SecretStore;
+    use keyferry_crds::{ClusterSecretStore, SecretStore};
     use serde_json::{Value, json};
 
     use super::*;
@@ -462,6 +478,10 @@ mod tests {
         Arc::new(Store::namespaced(store))
     }
 
+    fn cluster_store(spec: Value) -> Arc<Store> {
+        Arc::new(Store::cluster(ClusterSecretStore::new("s", serde_json::from_value(spec).unwrap())))
+    }
+
     /// What is decided on day ten, all else being well.
     struct Case {
         es: ExternalSecret,
@@ -469,9 +489,11 @@ mod tests {
         target: Target,
         readiness: Readiness,
         store: Option<Arc<Store>>,
+        namespace_labels: Option<StringMap>,
         started: Timestamp,
         sources_changed: bool,
         absence_is_fine: bool,
+        failed: bool,
     }
 
     impl Case {
@@ -482,9 +504,11 @@ mod tests {
                 target: Target::Intact,
                 readiness: Readiness::Ready,
                 store: Some(store(json!({"provider": {"fake": {}}}))),
+                namespace_labels: Some(StringMap::new()),
                 started: at(0),
                 sources_changed: false,
                 absence_is_fine: false,
+                failed: false,
             }
         }
 
@@ -511,11 +535,12 @@ mod tests {
                 cluster_stores: true,
                 generic_targets: false,
                 stores: &stores.collect(),
-                namespace_labels: &StringMap::new(),
+                namespace_labels: self.namespace_labels.as_ref(),
                 target: self.target,
                 last: self.last.as_ref(),
                 sources_changed: self.sources_changed,
                 absence_is_fine: self.absence_is_fine,
+                failed: self.failed,
             })
         }
 
@@ -527,6 +552,7 @@ mod tests {
                 Plan::Refuse(failure) => format!("refuse {failure}"),
                 Plan::Hold => "hold".into(),
                 Plan::Observe => "observe".into(),
+                Plan::Settle => "settle".into(),
                 Plan::Wait(None) => "wait".into(),
                 Plan::Wait(Some(until)) => format!("wait {}", until.as_second() - 10 * DAY),
                 Plan::Fetch(requests) => format!("fetch {}", requests.len()),
@@ -627,6 +653,46 @@ mod tests {
     }
 
     #[test]
+    fn what_failed_is_tried_again_though_no_refresh_is_due() {
+        let failed = |spec: Value, target: Target| {
+            let mut case = Case::new(spec).synced(600, "now").target(target);
+            (case.failed, case.absence_is_fine) = (true, true);
+            case.word()
+        };
+        let generated = json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]});
+        let orphan = json!({"target": {"creationPolicy": "Orphan"}});
+        for (spec, intact, absent) in [
+            (json!({}), "settle", "fetch 1"),
+            (json!({"refreshInterval": "0"}), "settle", "fetch 1"),
+            (json!({"refreshPolicy": "OnChange"}), "settle", "fetch 1"),
+            (json!({"refreshPolicy": "CreatedOnce"}), "settle", "wait"),
+            (generated, "settle", WAITS),
+            (orphan, "settle", "fetch 1"),
+        ] {
+            assert_eq!(failed(spec.clone(), Target::Intact), intact, "{spec}");
+            assert_eq!(failed(spec.clone(), Target::Absent), absent, "{spec}");
+        }
+        assert_eq!(failed(json!({}), Target::Drifted), "fetch 1");
+        assert_eq!(failed(json!({}), Target::Unknown), "observe");
+    }
+
+    #[test]
+    fn a_namespace_that_was_not_seen_yet_meets_no_conditions() {
+        let not_in = json!({"key": "locked", "operator": "DoesNotExist"});
+        let conditions = json!([{"namespaceSelector": {"matchExpressions": [not_in]}}]);
+        let spec = json!({"provider": {"fake": {}}, "conditions": conditions});
+        let mut cluster = Case::new(json!({"secretStoreRef": {"name": "s", "kind": "ClusterSecretStore"}}));
+        cluster.store = Some(cluster_store(spec));
+        assert_eq!(cluster.word(), "fetch 1");
+        cluster.namespace_labels = Some([("locked".to_owned(), String::new())].into());
+        assert!(cluster.word().contains("denied by spec.condition"), "{}", cluster.word());
+        cluster.namespace_labels = None;
+        assert_eq!(cluster.word(), "hold");
+        cluster.store = Some(cluster_store(json!({"provider": {"fake": {}}})));
+        assert_eq!(cluster.word(), "fetch 1", "a store for all namespaces");
+    }
+
+    #[test]
     fn a_changed_template_source_renders_anew_what_refreshes_by_time() {
         for (spec, expected) in [
             (json!({"refreshInterval": "1h"}), "fetch 1"),
@@ -672,7 +738,6 @@ mod tests {
             (json!({"dataFrom": [{}]}), "spec.dataFrom[0] has none of"),
             (json!({"dataFrom": [{"extract": {"key": "a"}, "find": {}}]}), "more than one of"),
             (json!({"data": [entry("a"), entry("a")]}), "spec.data[1].secretKey \"a\" is there twice"),
-            (json!({"data": [entry("a/b")]}), "spec.data[0].secretKey \"a/b\" may hold"),
             (json!({"secretStoreRef": null}), "spec.data[0] names no store"),
             (json!({"secretStoreRef": {"name": "s", "kind": "Shop"}}), "has kind \"Shop\""),
             (json!({"refreshPolicy": "Sometimes"}), "use one of Periodic, CreatedOnce, OnChange"),
@@ -703,6 +768,7 @@ mod tests {
         let twice = json!({"data": [entry("a"), entry("a")], "target": {"deletionPolicy": "Delete"}});
         assert_eq!(Case::new(twice).word(), "fetch 2", "only Retain refuses");
         let nothing = json!({"dataFrom": [{"sourceRef": {"storeRef": {"name": "s"}}}]});
+        assert_eq!(Case::new(json!({"data": [entry("..a")]})).word(), "fetch 1", "a template may rename it");
         assert_eq!(Case::new(nothing).word(), "fetch 1", "an entry that asks for nothing gets nothing");
     }
 

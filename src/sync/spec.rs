@@ -6,7 +6,6 @@ use keyferry_crds::{
 };
 use regex::Regex;
 
-use super::decode::check_key;
 use super::generate;
 use super::plan::{generator, pattern, store_refs};
 use super::template::Into;
@@ -69,9 +68,6 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
         problems.extend(data_from_problem(entry).map(|problem| format!("spec.dataFrom[{n}] {problem}")));
     }
     for (n, entry) in spec.data.iter().enumerate() {
-        if let Err(problem) = check_key(&entry.secret_key) {
-            problems.push(format!("spec.data[{n}].secretKey {:?} {problem}", entry.secret_key));
-        }
         let earlier = spec.data[..n].iter().any(|other| other.secret_key == entry.secret_key);
         if earlier && target.deletion_policy == DeletionPolicy::Retain {
             problems.push(format!("spec.data[{n}].secretKey {:?} is there twice", entry.secret_key));

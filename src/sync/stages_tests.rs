@@ -148,11 +148,12 @@ impl World {
             cluster_stores: true,
             generic_targets: false,
             stores: &stores,
-            namespace_labels: &StringMap::new(),
+            namespace_labels: Some(&StringMap::new()),
             target: Target::Unknown,
             last: None,
             sources_changed: false,
             absence_is_fine: false,
+            failed: false,
         });
         let Plan::Fetch(requests) = plan else { panic!("{plan:?}") };
         let mut answers = Answers::default();

@@ -34,6 +34,7 @@ mod manifests;
 mod outage;
 mod ownership;
 mod policies;
+mod recovery;
 mod refresh;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let runtime = Arc::new(runtime);
     let modules = [
+        ("recovery", recovery::TESTS),
         ("refresh", refresh::TESTS),
         ("drift", drift::TESTS),
         ("policies", policies::TESTS),
