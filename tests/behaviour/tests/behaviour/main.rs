@@ -46,9 +46,9 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let runtime = Arc::new(runtime);
     let modules = [
-        ("recovery", recovery::TESTS),
         ("refresh", refresh::TESTS),
         ("drift", drift::TESTS),
+        ("recovery", recovery::TESTS),
         ("policies", policies::TESTS),
         ("ownership", ownership::TESTS),
         ("bad_input", bad_input::TESTS),

@@ -53,8 +53,7 @@ async fn what_could_not_be_written_is_tried_again() {
     labels(&rig, "team: one").await;
     rig.vault_store("s").await;
     rig.put("app", json!({"user": rig.canaries.value("user")})).await;
-    let spec =
-        json!({"refreshInterval": "1h", "data": rig.data("app", &["user"]), "target": {"template": template}});
+    let spec = json!({"refreshInterval": "1h", "data": rig.data("app", &["user"]), "target": {"template": template}});
     rig.external_secret("e", spec).await;
     rig.until_synced("e").await;
 
@@ -76,7 +75,8 @@ async fn what_could_not_be_written_is_tried_again() {
 
 /// Also where no refresh is ever due again.
 async fn a_mistake_that_is_taken_back_is_forgotten() {
-    for (n, policy) in [json!({"refreshInterval": "0"}), json!({"refreshPolicy": "CreatedOnce"})].into_iter().enumerate()
+    for (n, policy) in
+        [json!({"refreshInterval": "0"}), json!({"refreshPolicy": "CreatedOnce"})].into_iter().enumerate()
     {
         let (rig, first) = synced(&format!("reverted-{n}"), policy).await;
         rig.put("app", json!({"user": rig.canaries.value("rotated")})).await;
