@@ -158,6 +158,10 @@ fn immutable_targets() {
     assert_eq!(first.get().immutable, Some(true));
     // Asked for: new values wait for a new Secret.
     assert!(matches!(plainly(&immutable, &data(&[("a", "2")]), Some(&first), Adopt::Any), Ok(Desired::Keep)));
+    // What is there already is frozen as it is.
+    let mutable = written(&es(json!({})), &data(&[("a", "1")]), None);
+    let frozen = written(&immutable, &data(&[("a", "2")]), Some(&mutable));
+    assert_eq!((frozen.get().immutable, &frozen.get().data), (Some(true), &mutable.get().data));
     // Somebody else's doing: said.
     let refused = plainly(&es(json!({})), &data(&[("a", "2")]), Some(&first), Adopt::Any).unwrap_err();
     assert!(refused.to_string().starts_with(headline::IMMUTABLE));
