@@ -6,7 +6,7 @@ use keyferry_crds::{CreationPolicy, ExternalSecret, names};
 
 use super::content::Content;
 use super::outcome::{Failure, Retry, headline};
-use super::ownership::{self, OwnedFields};
+use super::ownership::{self, Desired, OwnedFields};
 use super::render::Data;
 use crate::cli::Adopt;
 use crate::hash;
@@ -14,24 +14,6 @@ use crate::kubernetes::LiveSecret;
 
 /// The most that the API server stores in one Secret: keys and values together.
 const MOST_BYTES: usize = 1024 * 1024;
-
-/// What to do with the target.
-#[derive(Debug)]
-pub enum Desired {
-    /// Create it.
-    Create(LiveSecret),
-    /// Change it to this.
-    Update {
-        /// The Secret to write, with the resourceVersion that was seen.
-        secret: LiveSecret,
-        /// The keys of a Secret that was not ours until now.
-        adopted: Option<Vec<String>>,
-    },
-    /// It is as it should be.
-    Keep,
-    /// creationPolicy Merge, and there is nothing to merge into.
-    Missing,
-}
 
 /// Types of Secrets that are credentials of the cluster itself, or the state of another tool.
 const NEVER_TOUCHED: [(&str, &str); 3] = [
@@ -48,12 +30,8 @@ pub fn desired(
     content: &Content,
     existing: Option<&LiveSecret>,
     adopt: Adopt,
-) -> Result<Desired, Failure> {
-    let policy = &es.spec.target.creation_policy;
-    let merges = matches!(policy, CreationPolicy::Merge | CreationPolicy::CreateOrMerge);
-    if existing.is_none() && *policy == CreationPolicy::Merge {
-        return Ok(Desired::Missing);
-    }
+) -> Result<Desired<LiveSecret>, Failure> {
+    let Some(merges) = ownership::merges(es, existing.is_some()) else { return Ok(Desired::Missing) };
     if let Some(existing) = existing {
         check_touchable(existing)?;
     }
@@ -103,7 +81,7 @@ pub fn desired(
             ownership::adoption(es, &existing.get().metadata, &name, keys, adopt)?
         }
     };
-    Ok(Desired::Update { secret: check_size(next)?, adopted })
+    Ok(Desired::Update { object: check_size(next)?, adopted })
 }
 
 /// Whether the Secret is one that no ExternalSecret may touch.

@@ -32,14 +32,19 @@ fn foreign(entries: &[(&str, &str)]) -> LiveSecret {
     secret
 }
 
-fn plainly(es: &ExternalSecret, data: &Data, existing: Option<&LiveSecret>, adopt: Adopt) -> Result<Desired, Failure> {
+fn plainly(
+    es: &ExternalSecret,
+    data: &Data,
+    existing: Option<&LiveSecret>,
+    adopt: Adopt,
+) -> Result<Desired<LiveSecret>, Failure> {
     desired(es, &Content::plain(es, data.clone()), existing, adopt)
 }
 
 /// The Secret after it was written, as the API server gives it back.
 fn written(es: &ExternalSecret, data: &Data, existing: Option<&LiveSecret>) -> LiveSecret {
     let mut secret = match desired(es, &Content::plain(es, data.clone()), existing, Adopt::Any).unwrap() {
-        Desired::Create(secret) | Desired::Update { secret, .. } => secret,
+        Desired::Create(secret) | Desired::Update { object: secret, .. } => secret,
         other => panic!("{other:?}"),
     };
     let keys = |map: Vec<String>| {

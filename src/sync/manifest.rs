@@ -5,13 +5,13 @@
 
 use std::collections::BTreeSet;
 
-use keyferry_crds::{CreationPolicy, ExternalSecret, Manifest};
+use keyferry_crds::{ExternalSecret, Manifest};
 use kube::core::{DynamicObject, TypeMeta};
 use serde_json::{Map, Value};
 
 use super::content::Content;
 use super::outcome::{Failure, Retry, headline};
-use super::ownership::{self, OwnedFields};
+use super::ownership::{self, Desired, OwnedFields};
 use super::path::ROOM;
 use crate::cli::Adopt;
 use crate::hash;
@@ -34,24 +34,6 @@ pub fn is_same(a: &LiveObject, b: &LiveObject) -> bool {
     a.data == b.data && ownership::same_metadata(&a.metadata, &b.metadata)
 }
 
-/// What to do with the target.
-#[derive(Debug)]
-pub enum Desired {
-    /// Create it.
-    Create(LiveObject),
-    /// Change it to this.
-    Update {
-        /// The object to write, with the resourceVersion that was seen.
-        object: LiveObject,
-        /// The fields of an object that was not ours until now.
-        adopted: Option<Vec<String>>,
-    },
-    /// It is as it should be.
-    Keep,
-    /// creationPolicy Merge, and there is nothing to merge into.
-    Missing,
-}
-
 /// Decides what the target should be, given how it is.
 ///
 /// `es` has creationPolicy Owner, Orphan, Merge or CreateOrMerge.
@@ -61,12 +43,8 @@ pub fn desired(
     content: &Content,
     existing: Option<&LiveObject>,
     adopt: Adopt,
-) -> Result<Desired, Failure> {
-    let policy = &es.spec.target.creation_policy;
-    let merges = matches!(policy, CreationPolicy::Merge | CreationPolicy::CreateOrMerge);
-    if existing.is_none() && *policy == CreationPolicy::Merge {
-        return Ok(Desired::Missing);
-    }
+) -> Result<Desired<LiveObject>, Failure> {
+    let Some(merges) = ownership::merges(es, existing.is_some()) else { return Ok(Desired::Missing) };
     let name = name_of(es, manifest);
     let owned = existing.map(|object| OwnedFields::of(&object.get().metadata, es)).unwrap_or_default();
     let mut next = match existing {
@@ -178,7 +156,11 @@ mod tests {
         LiveObject::new(serde_json::from_value(object).unwrap())
     }
 
-    fn decided(es: &ExternalSecret, data: &[(&str, &str)], existing: Option<&LiveObject>) -> Result<Desired, Failure> {
+    fn decided(
+        es: &ExternalSecret,
+        data: &[(&str, &str)],
+        existing: Option<&LiveObject>,
+    ) -> Result<Desired<LiveObject>, Failure> {
         let data: Data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
         let content = content(es, data, &Sources::new(), &Engine::new("{{", "}}"), Timestamp::UNIX_EPOCH)?;
         desired(es, es.target_manifest().unwrap(), &content, existing, Adopt::Any)

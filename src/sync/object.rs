@@ -10,10 +10,10 @@ use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube::discovery::{Scope, pinned_kind};
 
 use super::content::Content;
-use super::manifest::{Desired, desired, is_intact, is_same, name_of};
+use super::manifest::{desired, is_intact, is_same, name_of};
 use super::outcome::{Change, Failure, Retry, headline};
 use super::output::{Applied, Observed, Output, as_manager, mark, only_this, version};
-use super::ownership::{self, is_controlled_by, is_managed, written_at};
+use super::ownership::{self, Desired, is_controlled_by, is_managed, written_at};
 use crate::cli::Adopt;
 use crate::hash;
 use crate::kubernetes::{LiveObject, Problem, Slots};

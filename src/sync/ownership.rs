@@ -13,6 +13,35 @@ use super::outcome::{Failure, Retry, headline};
 use crate::cli::Adopt;
 use crate::hash::{self, StringMap};
 
+/// What to do with the target.
+#[derive(Debug)]
+pub enum Desired<T> {
+    /// Create it.
+    Create(T),
+    /// Change it to this.
+    Update {
+        /// The object to write, with the resourceVersion that was seen.
+        object: T,
+        /// The keys of an object that was not ours until now.
+        adopted: Option<Vec<String>>,
+    },
+    /// It is as it should be.
+    Keep,
+    /// creationPolicy Merge, and there is nothing to merge into.
+    Missing,
+}
+
+/// Whether what others put into the target stays; `None` where it should be merged into what is not there.
+pub fn merges(es: &ExternalSecret, exists: bool) -> Option<bool> {
+    match es.spec.target.creation_policy {
+        CreationPolicy::Merge => exists.then_some(true),
+        CreationPolicy::CreateOrMerge => Some(true),
+        CreationPolicy::Owner | CreationPolicy::Orphan | CreationPolicy::None | CreationPolicy::Unknown(_) => {
+            Some(false)
+        }
+    }
+}
+
 /// Whether the ExternalSecret's own UID is the controller of this object.
 pub fn is_controlled_by(es: &ExternalSecret, metadata: &ObjectMeta) -> bool {
     controller(metadata).is_some_and(|owner| Some(&owner.uid) == es.metadata.uid.as_ref())

@@ -6,10 +6,10 @@ use keyferry_crds::{ExternalSecret, names};
 use kube::api::{Api, ListParams, Patch, PatchParams};
 
 use super::content::Content;
-use super::desired::{self, Desired, desired};
+use super::desired::{self, desired};
 use super::outcome::{Change, Failure, Retry, headline};
 use super::output::{Applied, Observed, Output, as_manager, mark, only_this, version};
-use super::ownership::{is_controlled_by, is_managed, written_at};
+use super::ownership::{Desired, is_controlled_by, is_managed, written_at};
 use crate::cli::Adopt;
 use crate::hash;
 use crate::kubernetes::{LiveSecret, Problem, Slots};
@@ -74,7 +74,7 @@ impl Output for SecretOutput<'_> {
                 Desired::Create(secret) => {
                     (self.slots.run(self.api.create(&manager, secret.get())).await, Change::Created, None)
                 }
-                Desired::Update { secret, adopted } => {
+                Desired::Update { object: secret, adopted } => {
                     let written = self.slots.run(self.api.replace(self.name(), &manager, secret.get())).await;
                     (written, Change::Updated, adopted)
                 }

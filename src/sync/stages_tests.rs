@@ -14,7 +14,8 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
 
-use super::desired::{Desired, desired, is_intact};
+use super::desired::{desired, is_intact};
+use super::ownership::Desired;
 
 use super::plan::{self, Facts, Plan, Readiness, Target};
 use super::render::{Answers, render};
@@ -175,7 +176,9 @@ impl World {
         }
         let content = content(&self.es, rendered.data, &Sources::new(), &engine, now).unwrap();
         match desired(&self.es, &content, existing, Adopt::Any).unwrap() {
-            Desired::Create(secret) | Desired::Update { secret, .. } => Ok(Some(stored(&self.es, existing, secret))),
+            Desired::Create(secret) | Desired::Update { object: secret, .. } => {
+                Ok(Some(stored(&self.es, existing, secret)))
+            }
             Desired::Keep | Desired::Missing => Ok(None),
         }
     }
