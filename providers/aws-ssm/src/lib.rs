@@ -14,7 +14,8 @@ use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Config, Connection, Failure, Service, tags_json};
 use keyferry_provider_core::{
-    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
+    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup, Provider, Query,
+    SecretBytes,
 };
 
 use crate::name::Name;
@@ -302,7 +303,7 @@ impl Provider for ParameterStore {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: MAX_BATCH,
             versions: true,
-            metadata: true,
+            metadata: Metadata::Answered,
             find_by_name: true,
             find_by_path: true,
             find_by_tags: true,

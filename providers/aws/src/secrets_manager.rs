@@ -9,7 +9,8 @@ use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, tags_json};
 use keyferry_provider_core::{
-    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
+    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup, Provider, Query,
+    SecretBytes,
 };
 
 use crate::ids;
@@ -297,7 +298,7 @@ impl Provider for SecretsManager {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: MAX_BATCH,
             versions: true,
-            metadata: true,
+            metadata: Metadata::Answered,
             find_by_name: true,
             find_by_path: true,
             find_by_tags: true,

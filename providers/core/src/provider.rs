@@ -78,6 +78,18 @@ pub enum PropertyLookup {
     DottedKeyThenPath,
 }
 
+/// What becomes of [`Key::metadata`]; External Secrets Operator differs by store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metadata {
+    /// The store keeps none, and says so.
+    #[default]
+    Refused,
+    /// It is passed over: the value is answered.
+    PassedOver,
+    /// It is answered, as a JSON object, or as nothing where there is none.
+    Answered,
+}
+
 /// What a store can do. Everything is off by default, so that a new field is a safe addition.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
@@ -86,8 +98,8 @@ pub struct Capabilities {
     /// Whether [`Key::version`] means something here; where it does not, it is passed over, as External Secrets Operator
     /// does.
     pub versions: bool,
-    /// Whether [`Key::metadata`] can be answered.
-    pub metadata: bool,
+    /// What becomes of [`Key::metadata`].
+    pub metadata: Metadata,
     /// Whether secrets can be found by name.
     pub find_by_name: bool,
     /// Whether secrets can be found below a path.
@@ -111,7 +123,7 @@ impl Default for Capabilities {
         Self {
             max_batch: 1,
             versions: false,
-            metadata: false,
+            metadata: Metadata::Refused,
             find_by_name: false,
             find_by_path: false,
             find_by_tags: false,
@@ -145,8 +157,7 @@ pub trait Provider: Send + Sync {
     ///   [`BatchDenied`](crate::ErrorKind::BatchDenied) where only several at once are refused.
     /// - A key that the store says does not exist is [`NotFound`](crate::ErrorKind::NotFound), and nothing else is:
     ///   a key that an answer simply leaves out is [`Malformed`](crate::ErrorKind::Malformed).
-    /// - A key that asks for a version or metadata where the capability is off is
-    ///   [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// - A key that asks for metadata where they are refused is [`Unsupported`](crate::ErrorKind::Unsupported).
     /// - A store that keeps several fields per secret answers them as one JSON object: compact, keys sorted,
     ///   numbers digit for digit.
     /// - Never retries and never caches a value.

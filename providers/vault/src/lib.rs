@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider,
-    Query, Registration, SecretBytes, json,
+    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup,
+    Provider, Query, Registration, SecretBytes, json,
 };
 use reqwest::header::HeaderValue;
 
@@ -185,7 +185,7 @@ impl Provider for Vault {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: 1,
             versions: v2,
-            metadata: v2,
+            metadata: if v2 { Metadata::Answered } else { Metadata::Refused },
             find_by_name: v2,
             find_by_path: v2,
             find_by_tags: v2,
