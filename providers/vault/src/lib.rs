@@ -189,6 +189,7 @@ impl Provider for Vault {
             find_by_name: v2,
             find_by_path: v2,
             find_by_tags: v2,
+            find_all: v2,
             property: PropertyLookup::ExactThenPath,
             missing_property_is_not_found: false,
             ..Capabilities::default()
