@@ -109,7 +109,11 @@ impl ParameterStore {
                 let tags = answer.tag_list.into_iter().flatten();
                 Ok(Ok(tags_json(tags.map(|tag| (tag.key, tag.value)))))
             }
-            Err(error) => self.of_one(Failure::new(&error, &self.service), "ssm:ListTagsForResource", name),
+            Err(error) => {
+                let failure = Failure::new(&error, &self.service);
+                let answer = self.of_one(failure, "ssm:ListTagsForResource", name)?;
+                Ok(answer.map_err(Error::no_reason_to_delete))
+            }
         }
     }
 

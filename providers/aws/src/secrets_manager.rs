@@ -112,7 +112,9 @@ impl SecretsManager {
             };
             return match answer {
                 Ok(answer) => Ok(Ok(tags(answer.tags.unwrap_or_default()))),
-                Err(failure) => self.of_one(failure, "secretsmanager:DescribeSecret", &id, None),
+                Err(failure) => Ok(self
+                    .of_one(failure, "secretsmanager:DescribeSecret", &id, None)?
+                    .map_err(Error::no_reason_to_delete)),
             };
         }
         let call = self.client.get_secret_value().secret_id(&id);
