@@ -116,6 +116,9 @@ pub struct Capabilities {
     pub find_converts_names: bool,
     /// How a property is looked up.
     pub property: PropertyLookup,
+    /// Whether the fields that `dataFrom.extract` takes are written as Go writes what it read: numbers through a float,
+    /// objects and lists anew. Elsewhere they stay as they stand in the value.
+    pub extract_writes_anew: bool,
     /// Whether a missing property counts as a missing secret for deletionPolicy.
     pub missing_property_is_not_found: bool,
     /// Whether a missing secret is an error like any other for entries of `data`, so that deletionPolicy acts only on
@@ -136,6 +139,7 @@ impl Default for Capabilities {
             find_name_alone: false,
             find_converts_names: false,
             property: PropertyLookup::Path,
+            extract_writes_anew: false,
             missing_property_is_not_found: false,
             missing_fails_data: false,
         }

@@ -191,7 +191,7 @@ impl Provider for Vault {
             find_by_tags: v2,
             find_all: v2,
             property: PropertyLookup::ExactThenPath,
-            missing_property_is_not_found: false,
+            extract_writes_anew: true,
             ..Capabilities::default()
         }
     }

@@ -164,6 +164,24 @@ async fn a_whole_secret_is_compact_sorted_json() {
     assert_eq!(value, r#"{"a":{"c":null,"d":[1,"x"]},"dot.key":"\u003c\u0026\u003e","f":1.5,"t":true,"z":7}"#);
 }
 
+/// Version 2 writes numbers as Go does, and rounds them; version 1 keeps them as they were written. `extract` writes both
+/// anew, from what stands here.
+#[tokio::test]
+async fn numbers_as_each_engine_keeps_them() {
+    let written = r#"{"e":1.0e21,"f":1.0,"n":9007199254740993,"obj":{"small":1e-7,"x":1.50}}"#;
+    let rounded = r#"{"e":1e+21,"f":1,"n":9007199254740992,"obj":{"small":1e-7,"x":1.5}}"#;
+    for (version, kept) in [(1, written), (2, rounded)] {
+        let kv = Kv::new(version).await;
+        let body = if version == 2 { format!("{{\"data\":{written}}}") } else { written.to_owned() };
+        let url = format!("{}/v1/{}", kv.url, kv.path("numbers"));
+        let request = reqwest::Client::new().post(url).header("x-vault-token", &kv.token).body(body);
+        assert!(request.send().await.unwrap().status().is_success());
+        let provider = kv.provider().await;
+        assert_eq!(fetch(&*provider, &key("numbers")).await.unwrap(), kept, "version {version}");
+        assert!(provider.capabilities().extract_writes_anew);
+    }
+}
+
 #[tokio::test]
 async fn what_is_gone_and_what_never_was() {
     let testbed = Testbed::shared();
