@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use keyferry_provider_core::{Credentials, Error, ErrorKind, Key, Provider, ServiceAccountRef};
+use keyferry_provider_core::{Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
 use keyferry_provider_vault::REGISTRATION;
@@ -180,6 +180,35 @@ async fn numbers_as_each_engine_keeps_them() {
         assert_eq!(fetch(&*provider, &key("numbers")).await.unwrap(), kept, "version {version}");
         assert!(provider.capabilities().extract_writes_anew);
     }
+}
+
+/// The names that a search finds are the path as it was written, a slash, and what is below.
+#[tokio::test]
+async fn a_search_keeps_the_slashes_of_its_path() {
+    let testbed = Testbed::shared();
+    let (root, elsewhere) = (random(), random());
+    for name in [format!("{root}/a"), format!("{root}/sub/b"), elsewhere.clone()] {
+        testbed.vault().put(&name, json!({"name": name})).await.unwrap();
+    }
+    let provider = with_root(testbed, json!({"path": "secret"})).await;
+    let found = async |path: Option<String>, pattern: Option<&str>| {
+        let name = pattern.map(|pattern| pattern.parse().unwrap());
+        let keys = provider.find(&Query { name, path, ..Query::default() }).await.inspect_err(clean).unwrap();
+        for key in keys.iter().filter(|key| key.name.contains(&root)) {
+            fetch(&*provider, key).await.unwrap();
+        }
+        keys.into_iter().map(|key| key.name).collect::<Vec<_>>()
+    };
+    for path in [root.clone(), format!("{root}/"), format!("/{root}"), format!("./{root}//")] {
+        let names = [format!("{path}/a"), format!("{path}/sub/b")];
+        assert_eq!(found(Some(path.clone()), Some(".*")).await, names);
+        assert_eq!(found(Some(path.clone()), None).await, names, "all below the path");
+        assert_eq!(found(Some(path.clone()), Some(&format!("^{}/a$", path.replace('.', r"\.")))).await, names[..1]);
+    }
+    let all = found(None, Some(&format!("^({root}/|{elsewhere}$)"))).await;
+    assert_eq!(all.len(), 3, "{all:?}");
+    let climbs = Query { path: Some(format!("{root}/..")), ..Query::default() };
+    assert_eq!(provider.find(&climbs).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]
