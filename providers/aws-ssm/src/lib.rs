@@ -321,15 +321,17 @@ impl Provider for ParameterStore {
     }
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        let before = self.login.before();
         match self.fetch_once(keys).await {
-            Err(error) if self.login.is_worth_renewing(&error) => self.fetch_once(keys).await,
+            Err(error) if self.login.is_worth_renewing(&error, &before) => self.fetch_once(keys).await,
             answer => answer,
         }
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        let before = self.login.before();
         let found = match self.list(query).await {
-            Err(error) if self.login.is_worth_renewing(&error) => self.list(query).await,
+            Err(error) if self.login.is_worth_renewing(&error, &before) => self.list(query).await,
             answer => answer,
         }?;
         Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
