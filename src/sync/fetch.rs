@@ -1,9 +1,10 @@
 //! Asks the stores for what the plan wants.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyferry_crds::{CreationPolicy, ExternalSecret};
-use keyferry_provider_core::{Error, ErrorKind, Key, Query};
+use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, Query};
 
 use super::outcome::{Failure, Retry, headline};
 use super::plan::{Request, Source, Wanted};
@@ -87,16 +88,32 @@ async fn ask(
 }
 
 async fn search(client: &Client, query: &Query) -> Result<Vec<Key>, Error> {
-    let capabilities = client.provider.capabilities();
-    let refused = [
-        (query.name.is_some() && !capabilities.find_by_name, "name"),
-        (query.path.is_some() && !capabilities.find_by_path, "path"),
-        (!query.tags.is_empty() && !capabilities.find_by_tags, "tags"),
-    ];
-    match refused.into_iter().find(|(refused, _)| *refused) {
-        Some((_, how)) => Err(Error::new(ErrorKind::Unsupported, format!("this store can't be searched by {how}"))),
-        None => client.provider.find(query).await,
+    client.provider.find(&*permitted(query, &client.provider.capabilities())?).await
+}
+
+/// What the store is asked for: no more than it can do, and never for all that it has by mistake.
+fn permitted<'a>(query: &'a Query, can: &Capabilities) -> Result<Cow<'a, Query>, Error> {
+    if query.name.is_some() && can.find_name_alone {
+        return Ok(Cow::Owned(Query { name: query.name.clone(), ..Query::default() }));
     }
+    let unsupported = |message: String| Err(Error::new(ErrorKind::Unsupported, message));
+    let refused = [
+        (query.name.is_some() && !can.find_by_name, "name"),
+        (query.path.is_some() && !can.find_by_path, "path"),
+        (!query.tags.is_empty() && !can.find_by_tags, "tags"),
+    ];
+    if let Some((_, how)) = refused.into_iter().find(|(refused, _)| *refused) {
+        return unsupported(format!("this store can't be searched by {how}"));
+    }
+    if query.name.is_none() && query.tags.is_empty() && !can.find_all {
+        let ways = [(can.find_by_name, "find.name.regexp"), (can.find_by_tags, "find.tags")];
+        let ways: Vec<&str> = ways.into_iter().filter(|(can, _)| *can).map(|(_, way)| way).collect();
+        return match ways.is_empty() {
+            true => unsupported("this store can't be searched".to_owned()),
+            false => unsupported(format!("the search does not say what to find: set {}", ways.join(" or "))),
+        };
+    }
+    Ok(Cow::Borrowed(query))
 }
 
 /// A target that its own store logs in with would lock the store out at the first write.
@@ -113,5 +130,50 @@ fn refuse_own_login(es: &ExternalSecret, store: &StoreId, client: &Client) -> Re
             let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
             Err(Failure::new(headline::UPDATE, cause, Retry::OnChange))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says by what a store would be searched, or why it is not.
+    fn asked(can: Capabilities, name: bool, path: bool, tags: bool) -> Result<String, String> {
+        let query = Query {
+            name: name.then(|| regex::Regex::new("n").unwrap()),
+            path: path.then(|| "p".to_owned()),
+            tags: tags.then(|| ("t".to_owned(), "v".to_owned())).into_iter().collect(),
+        };
+        let query = permitted(&query, &can).map_err(|error| error.message().to_owned())?;
+        let parts = [(query.name.is_some(), "name"), (query.path.is_some(), "path"), (!query.tags.is_empty(), "tags")];
+        Ok(parts.into_iter().filter(|(there, _)| *there).map(|(_, part)| part).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_search_by_nothing_finds_nothing() {
+        let aws =
+            Capabilities { find_by_name: true, find_by_path: true, find_by_tags: true, ..Capabilities::default() };
+        let kubernetes = Capabilities { find_by_path: false, ..aws };
+        let fake = Capabilities { find_by_name: true, find_name_alone: true, ..Capabilities::default() };
+        let vault = Capabilities { find_all: true, ..aws };
+        let unsaid = |ways: &str| Err(format!("the search does not say what to find: set {ways}"));
+        assert_eq!(asked(aws, false, false, false), unsaid("find.name.regexp or find.tags"));
+        assert_eq!(asked(aws, false, true, false), unsaid("find.name.regexp or find.tags"));
+        assert_eq!(asked(kubernetes, false, false, false), unsaid("find.name.regexp or find.tags"));
+        assert_eq!(asked(fake, false, false, false), unsaid("find.name.regexp"));
+        assert_eq!(asked(vault, false, false, false).unwrap(), "");
+        assert_eq!(asked(vault, false, true, false).unwrap(), "path");
+        assert_eq!(asked(aws, false, true, true).unwrap(), "path tags");
+        assert_eq!(asked(aws, true, true, true).unwrap(), "name path tags");
+        assert!(asked(Capabilities::default(), false, false, false).unwrap_err().contains("can't be searched"));
+    }
+
+    #[test]
+    fn what_a_store_can_not_search_by_is_refused_unless_it_looks_at_names_alone() {
+        let kubernetes = Capabilities { find_by_name: true, find_by_tags: true, ..Capabilities::default() };
+        assert_eq!(asked(kubernetes, true, true, false).unwrap_err(), "this store can't be searched by path");
+        let fake = Capabilities { find_by_name: true, find_name_alone: true, ..Capabilities::default() };
+        assert_eq!(asked(fake, true, true, true).unwrap(), "name");
+        assert_eq!(asked(fake, false, false, true).unwrap_err(), "this store can't be searched by tags");
     }
 }

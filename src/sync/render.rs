@@ -11,7 +11,7 @@ use super::fields;
 use super::outcome::{Failure, Retry, headline};
 use super::plan::{Entry, Request, Source, Wanted};
 use super::property::{self, Problem};
-use super::rewrite::rewrite;
+use super::rewrite::{again, rewrite};
 use super::template::Engine;
 use crate::store::StoreId;
 
@@ -142,7 +142,9 @@ fn one(
     };
     match &request.entry {
         Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None)?)].into()),
-        Entry::Extract(_) | Entry::Find(_) | Entry::Generator(_) => named(extract(&value)?, request, engine, now),
+        Entry::Extract(_) | Entry::Find(_) | Entry::Generator(_) => {
+            named(extract(&value, capabilities)?, request, engine, now)
+        }
     }
 }
 
@@ -240,13 +242,11 @@ fn take_property(
 }
 
 /// `dataFrom.extract`: each field of a JSON object. To Go `null` is an object without fields.
-fn extract(value: &SecretBytes) -> Result<Data, Problematic> {
-    if value.expose().trim_ascii() == b"null" {
-        return Ok(Data::new());
-    }
-    let object = json::object(value.expose())
+fn extract(value: &SecretBytes, capabilities: &Capabilities) -> Result<Data, Problematic> {
+    let object = json::object_or_null(value.expose())
         .ok_or_else(|| Problematic::new(ErrorKind::Malformed, "extract needs a JSON object, and the value is none"))?;
-    Ok(object.into_iter().map(|(field, raw)| (field, json::to_bytes(raw))).collect())
+    let write = if capabilities.extract_writes_anew { again } else { json::to_bytes };
+    Ok(object.into_iter().map(|(field, raw)| (field, write(raw))).collect())
 }
 
 /// Gives names that may stand in a Secret, rewritten where that is asked for and converted where it is not, and decodes
@@ -425,6 +425,25 @@ mod tests {
         let extracted = with_fields(Entry::Extract(0), json!({"key": "k"})).unwrap().data;
         assert_eq!(extracted["bin"].expose(), b"\xff");
         assert_eq!(extracted["json"].expose(), br#"{"a":1}"#);
+    }
+
+    #[test]
+    fn what_is_extracted_is_written_as_the_store_has_it() {
+        let value = r#"{"f": 1.0, "e": 1.0e21, "n": 12345678901234567890, "s": "1.0", "obj": {"x": 1.0, "a": [1e-7]}}"#;
+        let extracted = |extract_writes_anew| {
+            let mut answers = answers(&[("j", Ok(value))]);
+            let capabilities = Capabilities { extract_writes_anew, ..Capabilities::default() };
+            answers.capabilities.insert(store().id.clone(), capabilities);
+            let rendered =
+                render(&[request(Entry::Extract(0), json!({"key": "j"}))], &answers, &DeletionPolicy::Retain).unwrap();
+            text(&rendered).into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let (whole, string) = ("n=12345678901234567890", "s=1.0");
+        assert_eq!(
+            extracted(true),
+            format!(r#"e=1000000000000000000000 f=1 {whole} obj={{"a":[1e-7],"x":1}} {string}"#)
+        );
+        assert_eq!(extracted(false), format!(r#"e=1.0e21 f=1.0 {whole} obj={{"x": 1.0, "a": [1e-7]}} {string}"#));
     }
 
     #[test]

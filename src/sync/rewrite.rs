@@ -10,9 +10,14 @@ use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rew
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
 use keyferry_template::strconv;
 use regex::Regex;
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
 
 use super::render::Data;
 use super::template::Engine;
+
+/// No float is written longer without an exponent.
+const LONGEST_NUMBER: usize = 352;
 
 /// Rewrites the keys of `found`. The error says which operation failed, and why.
 pub fn rewrite(mut found: Data, operations: &[Rewrite], engine: &Engine, now: Timestamp) -> Result<Data, String> {
@@ -55,9 +60,9 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
     let named: BTreeSet<&str> = operation.priority.iter().map(String::as_str).collect();
     let others = found.keys().filter(|key| !named.contains(key.as_str()));
     let order: Vec<&String> = others.chain(operation.priority.iter().filter(|key| found.contains_key(*key))).collect();
-    let mut merged: BTreeMap<String, &serde_json::value::RawValue> = BTreeMap::new();
+    let mut merged: BTreeMap<String, &RawValue> = BTreeMap::new();
     for key in order {
-        let fields = json::object(found[key].expose())
+        let fields = json::object_or_null(found[key].expose())
             .ok_or_else(|| format!("merge needs JSON objects, and the value of {key:?} is none"))?;
         for (field, value) in fields {
             let again = merged.insert(field.clone(), value).is_some();
@@ -76,7 +81,7 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
             Err("merge.strategy JSON needs merge.into: the key for the object".to_owned())
         }
         MergeStrategy::JSON => {
-            let object = compact(&merged);
+            let object = compact(&merged).ok_or("merge: a value is nested too deep")?;
             let mut kept = found.clone();
             kept.insert(operation.into.clone(), object);
             Ok(kept)
@@ -84,29 +89,41 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
     }
 }
 
-/// A value as Go writes it after reading it. Whole numbers keep their digits, which Go does not.
-fn again(value: &serde_json::value::RawValue) -> SecretBytes {
+/// A value as Go writes it after reading it: numbers through a float, objects and lists anew. Whole numbers keep their
+/// digits, which they do not in Go.
+pub fn again(value: &RawValue) -> SecretBytes {
     match value.get().as_bytes().first() {
-        Some(b'{' | b'[') => json::canonical(value).unwrap_or_else(|| json::to_bytes(value)),
-        Some(b'-' | b'0'..=b'9') => SecretBytes::from(number(value.get()).as_str()),
+        Some(b'{' | b'[') => json::canonical_with(value, number_in_json).unwrap_or_else(|| json::to_bytes(value)),
+        Some(b'-' | b'0'..=b'9') => {
+            let mut out = SecretBuf::default();
+            number(value.get(), |_| b'f', &mut out);
+            out.into()
+        }
         _ => json::to_bytes(value),
     }
 }
 
-/// A number without an exponent, and with no more digits behind the point than tell it from others.
-fn number(text: &str) -> String {
-    match text.parse::<f64>() {
-        Ok(float) if text.contains(['.', 'e', 'E']) && float.is_finite() => {
-            let mut out = Vec::new();
-            strconv::float::format(&mut out, float, b'f', None);
-            String::from_utf8(out).unwrap_or_else(|_| text.to_owned())
-        }
-        _ => text.to_owned(),
-    }
+/// As Go's `encoding/json` writes numbers: very large and very small ones with an exponent.
+fn number_in_json(text: &str, out: &mut SecretBuf) {
+    number(text, |size| if size != 0.0 && !(1e-6..1e21).contains(&size) { b'e' } else { b'f' }, out);
 }
 
-/// The fields as one compact JSON object.
-fn compact(fields: &BTreeMap<String, &serde_json::value::RawValue>) -> SecretBytes {
+/// A number with no more digits than tell it from others, in the form for one of its size.
+fn number(text: &str, form: impl Fn(f64) -> u8, out: &mut SecretBuf) {
+    let float = text.contains(['.', 'e', 'E']).then(|| text.parse::<f64>().ok()).flatten();
+    let Some(float) = float.filter(|float| float.is_finite()) else { return out.extend(text.as_bytes()) };
+    let mut digits = Zeroizing::new(Vec::with_capacity(LONGEST_NUMBER));
+    strconv::float::format(&mut digits, float, form(float.abs()), None);
+    // Two digits of an exponent that needs one only are Go's way elsewhere than in JSON.
+    if let [.., b'e', b'-', b'0', _] = digits.as_slice() {
+        let tens = digits.len() - 2;
+        digits.remove(tens);
+    }
+    out.extend(&digits);
+}
+
+/// The fields as one compact JSON object. `None` where one is nested too deep.
+fn compact(fields: &BTreeMap<String, &RawValue>) -> Option<SecretBytes> {
     let mut out =
         SecretBuf::with_capacity(fields.iter().map(|(field, value)| field.len() + value.get().len() + 8).sum());
     out.push(b'{');
@@ -114,15 +131,12 @@ fn compact(fields: &BTreeMap<String, &serde_json::value::RawValue>) -> SecretByt
         if n > 0 {
             out.push(b',');
         }
-        out.extend(serde_json::Value::from(field.as_str()).to_string().as_bytes());
+        json::write_plain_string(field, &mut out);
         out.push(b':');
-        match value.get().as_bytes().first() {
-            Some(b'-' | b'0'..=b'9') => out.extend(number(value.get()).as_bytes()),
-            _ => out.extend(json::compact(value).unwrap_or_default().expose()),
-        }
+        out.extend(json::compact_with(value, number_in_json)?.expose());
     }
     out.push(b'}');
-    out.into()
+    Some(out.into())
 }
 
 #[cfg(test)]
@@ -160,7 +174,8 @@ mod tests {
 
     #[test]
     fn merging() {
-        let found = [("one", r#"{"a": 1, "b": "x"}"#), ("two", r#"{"b": "y", "c": {"z": 1.50, "a": "<"}}"#)];
+        let found =
+            [("one", r#"{"a": 1, "b": "x"}"#), ("two", r#"{"b": "y", "c": {"z": 1.50, "a": "<", "e": [1e5, 1e21]}}"#)];
         let conflict = run(&found, json!([{"merge": {}}])).unwrap_err();
         assert!(conflict.contains("more than one value has the field \"b\""), "{conflict}");
         let pairs = |operation: Value| run(&found, json!([{"merge": operation}])).unwrap();
@@ -168,26 +183,56 @@ mod tests {
             pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
         };
         let ignore = json!({"conflictPolicy": "Ignore"});
-        assert_eq!(text(pairs(ignore)), r#"a=1 b=y c={"a":"\u003c","z":1.50}"#);
+        assert_eq!(text(pairs(ignore)), r#"a=1 b=y c={"a":"\u003c","e":[100000,1e+21],"z":1.5}"#);
         let priority = json!({"conflictPolicy": "Ignore", "priority": ["one"]});
-        assert_eq!(text(pairs(priority)), r#"a=1 b=x c={"a":"\u003c","z":1.50}"#);
+        assert_eq!(text(pairs(priority)), r#"a=1 b=x c={"a":"\u003c","e":[100000,1e+21],"z":1.5}"#);
         let into = json!({"conflictPolicy": "Ignore", "strategy": "JSON", "into": "all"});
         let all = pairs(into).into_iter().find(|(key, _)| key == "all").unwrap().1;
-        assert_eq!(all, r#"{"a":1,"b":"y","c":{"a":"<","z":1.50}}"#);
+        assert_eq!(all, r#"{"a":1,"b":"y","c":{"a":"<","e":[100000,1e+21],"z":1.5}}"#);
         let numbers = [("n", r#"{"f":1.50,"e":1e5,"small":2.5e-7,"whole":12345678901234567890,"t":true,"nul":null}"#)];
         let text = text(run(&numbers, json!([{"merge": {}}])).unwrap());
         assert_eq!(text, "e=100000 f=1.5 nul= small=0.00000025 t=true whole=12345678901234567890");
+        let twice = run(&found[..1], json!([{"merge": {"priority": ["one", "one"]}}])).unwrap_err();
+        assert!(twice.contains("more than one value has the field \"a\""), "{twice}");
         for (operation, says) in [
             (json!({"priority": ["gone"]}), "names \"gone\""),
             (json!({"strategy": "JSON", "conflictPolicy": "Ignore"}), "needs merge.into"),
         ] {
             assert!(run(&found, json!([{"merge": operation}])).unwrap_err().contains(says));
         }
+        // To Go `null` is an object without fields.
+        assert_eq!(run(&[("n", "null"), ("o", r#"{"a":"b"}"#)], json!([{"merge": {}}])).unwrap().len(), 1);
         assert!(run(&[("p", "plain")], json!([{"merge": {}}])).unwrap_err().contains("needs JSON objects"));
         assert!(
             run(&[], json!([{"regexp": {"source": "(", "target": ""}}]))
                 .unwrap_err()
                 .contains("not a regular expression")
         );
+    }
+
+    #[test]
+    fn numbers_are_written_as_go_writes_them() {
+        for (text, alone, inside) in [
+            ("1.0", "1", "1"),
+            ("1.50", "1.5", "1.5"),
+            ("1e5", "100000", "100000"),
+            ("1.0e21", "1000000000000000000000", "1e+21"),
+            ("9.99e20", "999000000000000000000", "999000000000000000000"),
+            ("-2.5e-7", "-0.00000025", "-2.5e-7"),
+            ("1.5e-10", "0.00000000015", "1.5e-10"),
+            ("0.000001", "0.000001", "0.000001"),
+            ("-0.0", "-0", "-0"),
+            // Not as Go: it loses digits of these, and fails for the last.
+            ("12345678901234567890", "12345678901234567890", "12345678901234567890"),
+            ("9007199254740993", "9007199254740993", "9007199254740993"),
+            ("1e999", "1e999", "1e999"),
+        ] {
+            let written = |text: &str| again(json::value(text.as_bytes()).unwrap()).expose_str().unwrap().to_owned();
+            assert_eq!(written(text), alone);
+            assert_eq!(written(&format!(r#"{{"x" : [{text}]}}"#)), format!(r#"{{"x":[{inside}]}}"#));
+        }
+        for longest in ["-5e-324", "-1.7976931348623157e308"] {
+            assert!(again(json::value(longest.as_bytes()).unwrap()).len() <= LONGEST_NUMBER, "{longest}");
+        }
     }
 }

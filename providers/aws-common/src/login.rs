@@ -13,6 +13,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_types::region::Region;
 use keyferry_provider_core::{BuildContext, Credentials as Port, Error, ErrorKind, SecretRef, ServiceAccountRef};
+use tokio::time::Instant;
 
 use crate::client::{Base, Counter, STS};
 use crate::config::{Config, Identity, Role, invalid};
@@ -104,13 +105,23 @@ impl Login {
         self.provider.provide_credentials().await.map(|_| ()).map_err(|error| of_credentials(&error))
     }
 
-    /// Whether an error may well be the early end of credentials that can be got anew; if so they are forgotten.
-    pub fn is_worth_renewing(&self, error: &Error) -> bool {
+    /// What there is now, before a call: to be shown again where it is refused.
+    pub fn before(&self) -> Before {
+        Before(self.steps.iter().map(|step| step.number()).collect())
+    }
+
+    /// Whether an error may well be the early end of credentials that can be got anew; if so they are forgotten, unless
+    /// another call that met their end did so since.
+    pub fn is_worth_renewing(&self, error: &Error, before: &Before) -> bool {
         // Not only the first step that can: its end is the end of all.
-        let forget = || self.steps.iter().map(|step| step.forget(SystemTime::now())).fold(false, |any, did| any | did);
+        let steps = self.steps.iter().zip(&before.0);
+        let forget = || steps.map(|(step, number)| step.forget(*number)).fold(false, |any, did| any | did);
         error.kind() == ErrorKind::Unauthenticated && forget()
     }
 }
+
+/// The credentials that there were before a call, by their numbers.
+pub struct Before(Vec<Option<u64>>);
 
 async fn keys(
     port: &dyn Port,
@@ -273,15 +284,19 @@ fn session(answer: Option<aws_sdk_sts::types::Credentials>, service: &str) -> Re
 struct Step {
     source: Box<dyn Source>,
     held: Mutex<Option<Held>>,
-    /// Held by the one who gets credentials.
-    gate: tokio::sync::Mutex<()>,
+    /// Held by the one who gets credentials, with how often that was.
+    gate: tokio::sync::Mutex<u64>,
 }
 
+/// Times are those of a clock that nobody sets: one that is set back would keep credentials that are long over.
 #[derive(Clone)]
 struct Held {
     credentials: Credentials,
-    since: SystemTime,
-    renew_at: Option<SystemTime>,
+    /// Which of those that this step ever got.
+    number: u64,
+    since: Instant,
+    renew_at: Option<Instant>,
+    end: Option<Instant>,
 }
 
 impl Step {
@@ -292,7 +307,7 @@ impl Step {
 
     async fn get(&self) -> Result<Credentials, Error> {
         let (good, gate) = (self.held().filter(|held| !held.is_due()), self.gate.try_lock());
-        let _gate = match (good, gate, self.held().filter(|held| !held.is_over())) {
+        let mut gate = match (good, gate, self.held().filter(|held| !held.is_over())) {
             (Some(held), _, _) => return Ok(held.credentials),
             (None, Ok(gate), _) => gate,
             // Somebody is at it already, and these are good for a while yet.
@@ -304,15 +319,17 @@ impl Step {
         }
         match (self.source.get().await, self.held()) {
             (Ok(credentials), _) => {
-                let since = SystemTime::now();
-                let renew_at =
-                    credentials.expiry().map(|end| since + good_for(end.duration_since(since).unwrap_or_default()));
-                self.keep(Some(Held { credentials: credentials.clone(), since, renew_at }));
+                let (since, now) = (Instant::now(), SystemTime::now());
+                let life = credentials.expiry().map(|end| end.duration_since(now).unwrap_or_default());
+                let end = life.and_then(|life| since.checked_add(life));
+                let renew_at = life.and_then(|life| since.checked_add(good_for(life)));
+                *gate += 1;
+                self.keep(Some(Held { credentials: credentials.clone(), number: *gate, since, renew_at, end }));
                 Ok(credentials)
             }
             // A renewal that fails costs nothing as long as there are good credentials.
             (Err(_), Some(held)) if !held.is_over() => {
-                let renew_at = Some(SystemTime::now() + BETWEEN_RENEWALS);
+                let renew_at = Some(Instant::now() + BETWEEN_RENEWALS);
                 self.keep(Some(Held { renew_at, ..held.clone() }));
                 Ok(held.credentials)
             }
@@ -320,14 +337,24 @@ impl Step {
         }
     }
 
-    fn forget(&self, now: SystemTime) -> bool {
-        let young = |held: &Held| now < held.since + TOO_YOUNG_TO_END;
-        match self.held() {
-            Some(held) if !young(&held) => {
-                self.keep(None);
+    fn number(&self) -> Option<u64> {
+        self.held().map(|held| held.number)
+    }
+
+    /// Forgets the credentials of this number, unless they are young. Answers whether there are others to try with, or
+    /// can be.
+    fn forget(&self, number: Option<u64>) -> bool {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        match (&*held, number) {
+            // Of several calls that the same were refused to, another came first.
+            (None, Some(_)) => true,
+            (Some(held), Some(number)) if held.number != number => true,
+            (Some(one), _) if one.since.elapsed() >= TOO_YOUNG_TO_END => {
+                *held = None;
                 true
             }
-            _ => false,
+            // There were none, or those that there are were got for this call.
+            (Some(_) | None, _) => false,
         }
     }
 
@@ -342,11 +369,11 @@ impl Step {
 
 impl Held {
     fn is_due(&self) -> bool {
-        self.renew_at.is_some_and(|due| SystemTime::now() >= due)
+        self.renew_at.is_some_and(|due| Instant::now() >= due)
     }
 
     fn is_over(&self) -> bool {
-        self.credentials.expiry().is_some_and(|end| SystemTime::now() >= end)
+        self.end.is_some_and(|end| Instant::now() >= end)
     }
 }
 
@@ -423,7 +450,7 @@ mod tests {
         let (source, step) =
             step(Numbered { life: Some(Duration::from_secs(3600)), fails_after: Some(1), ..Numbered::default() });
         id(&step).await.unwrap();
-        let due = Held { renew_at: Some(SystemTime::UNIX_EPOCH), ..step.held().unwrap() };
+        let due = Held { renew_at: Some(Instant::now()), ..step.held().unwrap() };
         step.keep(Some(due));
         assert_eq!(id(&step).await.unwrap(), "id0");
         assert_eq!(id(&step).await.unwrap(), "id0"); // and is left in peace for a while
@@ -437,14 +464,40 @@ mod tests {
         assert_eq!(id(&step).await.unwrap_err().kind(), ErrorKind::Unavailable);
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn only_what_has_aged_is_forgotten() {
         let (_, step) = step(Numbered::default());
-        assert!(!step.forget(SystemTime::now()));
+        assert!(!step.forget(step.number()), "there is nothing that could have ended");
         assert_eq!(id(&step).await.unwrap(), "id0");
-        assert!(!step.forget(SystemTime::now()));
-        assert!(step.forget(SystemTime::now() + TOO_YOUNG_TO_END));
+        assert!(!step.forget(step.number()));
+        assert!(!step.forget(None), "they were got for this very call");
+        tokio::time::advance(TOO_YOUNG_TO_END).await;
+        assert!(step.forget(step.number()));
         assert_eq!(id(&step).await.unwrap(), "id1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_calls_that_the_same_credentials_were_refused_to_are_worth_another() {
+        let (source, step) = step(Numbered { life: Some(Duration::from_secs(3600)), ..Numbered::default() });
+        id(&step).await.unwrap();
+        tokio::time::advance(TOO_YOUNG_TO_END).await;
+        let before = step.number();
+        assert!(step.forget(before));
+        assert!(step.forget(before), "the first forgot them, and has no others yet");
+        assert_eq!(id(&step).await.unwrap(), "id1");
+        assert!(step.forget(before), "there are others, however young");
+        assert_eq!(id(&step).await.unwrap(), "id1");
+        assert_eq!(source.count.load(Ordering::SeqCst), 2);
+    }
+
+    /// The clock of the day stands still here, as one does that is set back.
+    #[tokio::test(start_paused = true)]
+    async fn ages_are_not_measured_by_a_clock_that_can_be_set() {
+        let (_, step) = step(Numbered { life: Some(Duration::from_secs(3600)), ..Numbered::default() });
+        for (seconds, expected) in [(0, "id0"), (3290, "id0"), (20, "id1"), (7200, "id2")] {
+            tokio::time::advance(Duration::from_secs(seconds)).await;
+            assert_eq!(id(&step).await.unwrap(), expected);
+        }
     }
 
     #[test]

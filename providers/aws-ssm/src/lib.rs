@@ -14,7 +14,8 @@ use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Config, Connection, Failure, Service, tags_json};
 use keyferry_provider_core::{
-    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
+    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup, Provider, Query,
+    SecretBytes,
 };
 
 use crate::name::Name;
@@ -108,7 +109,11 @@ impl ParameterStore {
                 let tags = answer.tag_list.into_iter().flatten();
                 Ok(Ok(tags_json(tags.map(|tag| (tag.key, tag.value)))))
             }
-            Err(error) => self.of_one(Failure::new(&error, &self.service), "ssm:ListTagsForResource", name),
+            Err(error) => {
+                let failure = Failure::new(&error, &self.service);
+                let answer = self.of_one(failure, "ssm:ListTagsForResource", name)?;
+                Ok(answer.map_err(Error::no_reason_to_delete))
+            }
         }
     }
 
@@ -302,7 +307,7 @@ impl Provider for ParameterStore {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: MAX_BATCH,
             versions: true,
-            metadata: true,
+            metadata: Metadata::Answered,
             find_by_name: true,
             find_by_path: true,
             find_by_tags: true,
@@ -316,15 +321,17 @@ impl Provider for ParameterStore {
     }
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        let before = self.login.before();
         match self.fetch_once(keys).await {
-            Err(error) if self.login.is_worth_renewing(&error) => self.fetch_once(keys).await,
+            Err(error) if self.login.is_worth_renewing(&error, &before) => self.fetch_once(keys).await,
             answer => answer,
         }
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        let before = self.login.before();
         let found = match self.list(query).await {
-            Err(error) if self.login.is_worth_renewing(&error) => self.list(query).await,
+            Err(error) if self.login.is_worth_renewing(&error, &before) => self.list(query).await,
             answer => answer,
         }?;
         Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())

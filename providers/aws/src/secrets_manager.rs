@@ -9,7 +9,8 @@ use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, tags_json};
 use keyferry_provider_core::{
-    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider, Query, SecretBytes,
+    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup, Provider, Query,
+    SecretBytes,
 };
 
 use crate::ids;
@@ -111,7 +112,9 @@ impl SecretsManager {
             };
             return match answer {
                 Ok(answer) => Ok(Ok(tags(answer.tags.unwrap_or_default()))),
-                Err(failure) => self.of_one(failure, "secretsmanager:DescribeSecret", &id, None),
+                Err(failure) => Ok(self
+                    .of_one(failure, "secretsmanager:DescribeSecret", &id, None)?
+                    .map_err(Error::no_reason_to_delete)),
             };
         }
         let call = self.client.get_secret_value().secret_id(&id);
@@ -297,7 +300,7 @@ impl Provider for SecretsManager {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: MAX_BATCH,
             versions: true,
-            metadata: true,
+            metadata: Metadata::Answered,
             find_by_name: true,
             find_by_path: true,
             find_by_tags: true,
@@ -311,15 +314,17 @@ impl Provider for SecretsManager {
     }
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        let before = self.login.before();
         match self.fetch_once(keys).await {
-            Err(error) if self.login.is_worth_renewing(&error) => self.fetch_once(keys).await,
+            Err(error) if self.login.is_worth_renewing(&error, &before) => self.fetch_once(keys).await,
             answer => answer,
         }
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        let before = self.login.before();
         let found = match self.list(query).await {
-            Err(error) if self.login.is_worth_renewing(&error) => self.list(query).await,
+            Err(error) if self.login.is_worth_renewing(&error, &before) => self.list(query).await,
             answer => answer,
         }?;
         Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())

@@ -2,6 +2,8 @@
 
 mod double;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use double::{CANARY, Double, Reply, Request, clean, fetch, key, keys};
@@ -388,6 +390,45 @@ async fn a_role_that_can_not_be_assumed_is_named() {
         assert!(error.message().contains("r/denied") && error.message().contains("trust policy"), "{error}");
     }
     assert!(double.take().iter().all(|operation| operation == "AssumeRole"));
+}
+
+/// Refuses the first session once it is told to.
+#[tokio::test]
+async fn all_calls_that_an_ended_session_was_refused_to_are_made_again() {
+    for service in [SM, PS] {
+        let (sessions, ended) = (AtomicUsize::new(0), Arc::new(AtomicBool::new(false)));
+        let told = ended.clone();
+        let double = Double::start(move |request| match request.operation.as_str() {
+            "AssumeRole" => {
+                let whole = session(&format!("ASIA{}", sessions.fetch_add(1, Ordering::SeqCst)));
+                let end = whole.find("<AssumeRoleWithWebIdentityResult>").unwrap();
+                Reply::Body(200, format!("<AssumeRoleResponse>{}</AssumeRoleResponse>", &whole[..end]))
+            }
+            _ if told.load(Ordering::SeqCst) && request.access_key == "ASIA0" => {
+                Reply::error("ExpiredTokenException", "")
+            }
+            "GetParameter" => Reply::ok(json!({"Parameter": {"Name": request.text("Name"), "Value": "v"}})),
+            _ => Reply::ok(json!({"ARN": arn("a"), "Name": "a", "SecretString": "v"})),
+        })
+        .await;
+        let store = double.store_with(service, "AKIAONE", json!({"role": "r/one"})).await.unwrap();
+        let key = [key("k")];
+        let one = || fetch(&*store, &key);
+        let all = async || <[_; 4]>::from(tokio::join!(one(), one(), one(), one()));
+        assert!(all().await.iter().all(Result::is_ok));
+        double.take();
+
+        // Refused that soon it would be taken for a mistake.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(11)).await;
+        tokio::time::resume();
+        ended.store(true, Ordering::SeqCst);
+        for results in all().await {
+            assert_eq!(results.unwrap()[0].as_ref().unwrap(), "v", "{service}");
+        }
+        let (logins, reads): (Vec<_>, Vec<_>) = double.take().into_iter().partition(|call| call == "AssumeRole");
+        assert_eq!((logins.len(), reads.len()), (1, 8), "{service}: one login for all, and each read twice");
+    }
 }
 
 #[tokio::test]

@@ -91,6 +91,15 @@ impl Error {
         self
     }
 
+    /// The same error where deletionPolicy must not act on it: External Secrets Operator removes nothing for metadata
+    /// that are not there, and nor do we.
+    pub fn no_reason_to_delete(mut self) -> Self {
+        if self.kind == ErrorKind::NotFound {
+            self.kind = ErrorKind::Invalid;
+        }
+        self
+    }
+
     /// What kind of error this is.
     pub fn kind(&self) -> ErrorKind {
         self.kind

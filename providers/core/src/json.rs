@@ -15,6 +15,11 @@ pub fn object(bytes: &[u8]) -> Option<BTreeMap<String, &RawValue>> {
     serde_json::from_slice(bytes).ok()
 }
 
+/// As [`object`], and `null` as one without fields: so Go reads it.
+pub fn object_or_null(bytes: &[u8]) -> Option<BTreeMap<String, &RawValue>> {
+    serde_json::from_slice::<Option<_>>(bytes).ok().map(Option::unwrap_or_default)
+}
+
 /// Reads a JSON array. `None` where `bytes` is anything else.
 pub fn array(bytes: &[u8]) -> Option<Vec<&RawValue>> {
     serde_json::from_slice(bytes).ok()
@@ -35,28 +40,53 @@ pub fn to_bytes(raw: &RawValue) -> SecretBytes {
     }
 }
 
+/// Writes a number that stands so in a text.
+pub type Numbers = fn(&str, &mut SecretBuf);
+
 /// Writes a JSON value compactly with the keys of objects sorted, numbers digit for digit, as Go's `json.Marshal`
 /// writes what it read: `<`, `>`, `&`, U+2028 and U+2029 in strings as `\u` escapes. `None` where it is nested more
 /// than 128 deep, which the parser lets pass and a stack may not bear.
 pub fn canonical(raw: &RawValue) -> Option<SecretBytes> {
+    canonical_with(raw, digit_for_digit)
+}
+
+/// As [`canonical`], with other words for numbers.
+pub fn canonical_with(raw: &RawValue, numbers: Numbers) -> Option<SecretBytes> {
+    write(raw, Style { escapes: Escapes::Html, numbers })
+}
+
+/// As [`canonical`], but `<`, `>` and `&` as they are: Go's `json.Encoder` without the escapes for HTML.
+pub fn compact(raw: &RawValue) -> Option<SecretBytes> {
+    compact_with(raw, digit_for_digit)
+}
+
+/// As [`compact`], with other words for numbers.
+pub fn compact_with(raw: &RawValue, numbers: Numbers) -> Option<SecretBytes> {
+    write(raw, Style { escapes: Escapes::Json, numbers })
+}
+
+fn digit_for_digit(number: &str, out: &mut SecretBuf) {
+    out.extend(number.as_bytes());
+}
+
+fn write(raw: &RawValue, style: Style) -> Option<SecretBytes> {
     let mut out = SecretBuf::with_capacity(raw.get().len());
-    write_canonical(raw.get(), 128, Escapes::Html, &mut out)?;
+    write_canonical(raw.get(), 128, style, &mut out)?;
     Some(out.into())
 }
 
-/// As [`canonical`], with no more escapes than JSON needs.
-pub fn compact(raw: &RawValue) -> Option<SecretBytes> {
-    let mut out = SecretBuf::with_capacity(raw.get().len());
-    write_canonical(raw.get(), 128, Escapes::Json, &mut out)?;
-    Some(out.into())
+#[derive(Clone, Copy)]
+struct Style {
+    escapes: Escapes,
+    numbers: Numbers,
 }
 
 /// Which characters of strings are escaped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
-    /// Those that JSON must escape.
+    /// Those that JSON must escape, and what JavaScript takes for line breaks.
     Json,
-    /// Also those that mean something in HTML, and what JavaScript takes for line breaks.
+    /// Also those that mean something in HTML.
     Html,
 }
 
@@ -65,7 +95,12 @@ pub fn write_string(text: &str, out: &mut SecretBuf) {
     quote(text.as_bytes(), Escapes::Html, out);
 }
 
-fn write_canonical(text: &str, depth: usize, escapes: Escapes, out: &mut SecretBuf) -> Option<()> {
+/// As [`write_string`], but `<`, `>` and `&` as they are.
+pub fn write_plain_string(text: &str, out: &mut SecretBuf) {
+    quote(text.as_bytes(), Escapes::Json, out);
+}
+
+fn write_canonical(text: &str, depth: usize, style: Style, out: &mut SecretBuf) -> Option<()> {
     let inside = depth.checked_sub(1)?;
     match text.as_bytes().first() {
         Some(b'{') => {
@@ -74,9 +109,9 @@ fn write_canonical(text: &str, depth: usize, escapes: Escapes, out: &mut SecretB
                 if n > 0 {
                     out.push(b',');
                 }
-                quote(key.as_bytes(), escapes, out);
+                quote(key.as_bytes(), style.escapes, out);
                 out.push(b':');
-                write_canonical(value.get(), inside, escapes, out)?;
+                write_canonical(value.get(), inside, style, out)?;
             }
             out.push(b'}');
         }
@@ -86,11 +121,12 @@ fn write_canonical(text: &str, depth: usize, escapes: Escapes, out: &mut SecretB
                 if n > 0 {
                     out.push(b',');
                 }
-                write_canonical(value.get(), inside, escapes, out)?;
+                write_canonical(value.get(), inside, style, out)?;
             }
             out.push(b']');
         }
-        Some(b'"') => quote(unquote(text).expose(), escapes, out),
+        Some(b'"') => quote(unquote(text).expose(), style.escapes, out),
+        Some(b'-' | b'0'..=b'9') => (style.numbers)(text, out),
         _ => out.extend(text.as_bytes()),
     }
     Some(())
@@ -114,7 +150,7 @@ fn quote(text: &[u8], escapes: Escapes, out: &mut SecretBuf) {
                 out.extend(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
             }
             // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
-            0xe2 if html && matches!(tail, [0x80, 0xa8 | 0xa9, ..]) => {
+            0xe2 if matches!(tail, [0x80, 0xa8 | 0xa9, ..]) => {
                 out.extend(if tail[1] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
                 rest = &tail[2..];
                 continue;
@@ -214,6 +250,13 @@ mod tests {
     }
 
     #[test]
+    fn without_escapes_for_html_line_breaks_of_javascript_are_still_escaped() {
+        let json = r#"{"a<\u2028":"<&>\u2029\u0001\u0008"}"#;
+        let compact = compact(value(json.as_bytes()).unwrap()).unwrap();
+        assert_eq!(compact.expose_str().unwrap(), r#"{"a<\u2028":"<&>\u2029\u0001\b"}"#);
+    }
+
+    #[test]
     fn a_written_string_reads_back() {
         let text = "a\"b\\c\nd<e>\u{2028}\u{1}é😀";
         let mut out = SecretBuf::default();
@@ -233,7 +276,9 @@ mod tests {
             assert!(value(text.as_bytes()).is_none(), "{text}");
             assert!(object(text.as_bytes()).is_none(), "{text}");
         }
-        assert!(object(b"[1]").is_none());
+        assert!(object(b"[1]").is_none() && object(b"null").is_none());
+        assert!(object_or_null(b"[1]").is_none() && object_or_null(b" null ").unwrap().is_empty());
+        assert_eq!(object_or_null(br#"{"a":1}"#).unwrap()["a"].get(), "1");
         assert!(value(b"\xff").is_none());
     }
 }

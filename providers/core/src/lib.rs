@@ -20,7 +20,7 @@ pub mod secret;
 pub use credentials::{CaRef, CaSource, Credentials, SecretRef, ServiceAccountRef, Token};
 pub use error::{Error, ErrorKind};
 pub use provider::{
-    Access, BuildContext, BuildFuture, Caller, Calls, Capabilities, Environment, Key, MOST_FOUND, PropertyLookup,
-    Provider, Query, Registration,
+    Access, BuildContext, BuildFuture, Caller, Calls, Capabilities, Environment, Key, MOST_FOUND, Metadata,
+    PropertyLookup, Provider, Query, Registration,
 };
 pub use secret::{SecretBuf, SecretBytes};

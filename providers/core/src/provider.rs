@@ -78,6 +78,18 @@ pub enum PropertyLookup {
     DottedKeyThenPath,
 }
 
+/// What becomes of [`Key::metadata`]; External Secrets Operator differs by store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metadata {
+    /// The store keeps none, and says so.
+    #[default]
+    Refused,
+    /// It is passed over: the value is answered.
+    PassedOver,
+    /// It is answered, as a JSON object, or as nothing where there is none.
+    Answered,
+}
+
 /// What a store can do. Everything is off by default, so that a new field is a safe addition.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
@@ -86,19 +98,27 @@ pub struct Capabilities {
     /// Whether [`Key::version`] means something here; where it does not, it is passed over, as External Secrets Operator
     /// does.
     pub versions: bool,
-    /// Whether [`Key::metadata`] can be answered.
-    pub metadata: bool,
+    /// What becomes of [`Key::metadata`].
+    pub metadata: Metadata,
     /// Whether secrets can be found by name.
     pub find_by_name: bool,
     /// Whether secrets can be found below a path.
     pub find_by_path: bool,
     /// Whether secrets can be found by tags.
     pub find_by_tags: bool,
+    /// Whether a search by neither name nor tags finds all that is there, or all below the path. Elsewhere it is
+    /// refused: what was forgotten must not bring every secret of a store into a target.
+    pub find_all: bool,
+    /// Whether a name, where one is given, is all that a search looks at: path and tags are passed over.
+    pub find_name_alone: bool,
     /// Whether the names of what is found are converted to keys before they are rewritten, and not only where nothing is
     /// rewritten. External Secrets Operator differs by store.
     pub find_converts_names: bool,
     /// How a property is looked up.
     pub property: PropertyLookup,
+    /// Whether the fields that `dataFrom.extract` takes are written as Go writes what it read: numbers through a float,
+    /// objects and lists anew. Elsewhere they stay as they stand in the value.
+    pub extract_writes_anew: bool,
     /// Whether a missing property counts as a missing secret for deletionPolicy.
     pub missing_property_is_not_found: bool,
     /// Whether a missing secret is an error like any other for entries of `data`, so that deletionPolicy acts only on
@@ -111,12 +131,15 @@ impl Default for Capabilities {
         Self {
             max_batch: 1,
             versions: false,
-            metadata: false,
+            metadata: Metadata::Refused,
             find_by_name: false,
             find_by_path: false,
             find_by_tags: false,
+            find_all: false,
+            find_name_alone: false,
             find_converts_names: false,
             property: PropertyLookup::Path,
+            extract_writes_anew: false,
             missing_property_is_not_found: false,
             missing_fails_data: false,
         }
@@ -145,8 +168,7 @@ pub trait Provider: Send + Sync {
     ///   [`BatchDenied`](crate::ErrorKind::BatchDenied) where only several at once are refused.
     /// - A key that the store says does not exist is [`NotFound`](crate::ErrorKind::NotFound), and nothing else is:
     ///   a key that an answer simply leaves out is [`Malformed`](crate::ErrorKind::Malformed).
-    /// - A key that asks for a version or metadata where the capability is off is
-    ///   [`Unsupported`](crate::ErrorKind::Unsupported).
+    /// - A key that asks for metadata where they are refused is [`Unsupported`](crate::ErrorKind::Unsupported).
     /// - A store that keeps several fields per secret answers them as one JSON object: compact, keys sorted,
     ///   numbers digit for digit.
     /// - Never retries and never caches a value.

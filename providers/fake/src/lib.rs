@@ -2,7 +2,7 @@
 //!
 //! The rules are External Secrets Operator's: a secret is found by its key followed by its version, of two entries
 //! with the same such name the later one counts, and an entry found that way must be of the version that was asked
-//! for. Pushing is not there yet.
+//! for; `metadataPolicy` is passed over. Pushing is not there yet.
 
 #![forbid(unsafe_code)]
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, PropertyLookup, Provider, Query,
+    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, Metadata, PropertyLookup, Provider, Query,
     Registration, SecretBytes,
 };
 use serde::Deserialize;
@@ -70,9 +70,6 @@ impl Fake {
     }
 
     fn read(&self, key: &Key) -> Result<SecretBytes, Error> {
-        if key.metadata {
-            return Err(Error::new(ErrorKind::Unsupported, "the fake provider keeps no metadata"));
-        }
         let version = key.version.as_deref().unwrap_or_default();
         match self.secrets.get(&format!("{}{version}", key.name)) {
             Some(secret) if secret.version == version => Ok(secret.value.clone()),
@@ -104,7 +101,9 @@ impl Provider for Fake {
             // What ESO publishes, though nothing can be pushed yet.
             max_batch: 10_000,
             versions: true,
+            metadata: Metadata::PassedOver,
             find_by_name: true,
+            find_name_alone: true,
             find_converts_names: true,
             property: PropertyLookup::Path,
             missing_property_is_not_found: true,

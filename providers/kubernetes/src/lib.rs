@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider,
-    Query, Registration, SecretBytes,
+    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup,
+    Provider, Query, Registration, SecretBytes,
 };
 
 use crate::client::{Call, Client};
@@ -96,7 +96,7 @@ impl Provider for Kubernetes {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
-            metadata: true,
+            metadata: Metadata::Answered,
             find_by_name: true,
             find_by_tags: true,
             find_converts_names: true,

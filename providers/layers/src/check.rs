@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, Provider, Query, SecretBytes};
+use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, Metadata, Provider, Query, SecretBytes};
 
 /// Asks the store for nothing that its [`Capabilities`] leave out, so that the answer is the same for all stores.
 pub struct Check {
@@ -18,7 +18,7 @@ impl Check {
 }
 
 fn refusal(can: &Capabilities, key: &Key) -> Option<Error> {
-    let refused = key.metadata && !can.metadata;
+    let refused = key.metadata && can.metadata == Metadata::Refused;
     refused.then(|| Error::new(ErrorKind::Unsupported, "this store keeps no metadata: remove metadataPolicy"))
 }
 
@@ -100,7 +100,8 @@ mod tests {
         let no = Some(ErrorKind::Unsupported);
         let keys = [key("a", None, false), key("b", Some("1"), false), key("c", None, true)];
         let can = |metadata| Capabilities { metadata, ..Capabilities::default() };
-        assert_eq!(kinds(can(true), &keys).await, [None, None, None]);
-        assert_eq!(kinds(can(false), &keys).await, [None, None, no]);
+        assert_eq!(kinds(can(Metadata::Answered), &keys).await, [None, None, None]);
+        assert_eq!(kinds(can(Metadata::PassedOver), &keys).await, [None, None, None]);
+        assert_eq!(kinds(can(Metadata::Refused), &keys).await, [None, None, no]);
     }
 }

@@ -211,6 +211,13 @@ pub async fn metadata(fixture: &dyn Fixture) {
     assert!(!text.contains(CANARY), "metadata hold no value");
 }
 
+pub async fn metadata_is_passed_over(fixture: &dyn Fixture) {
+    fixture.put("undescribed", &value("undescribed")).await;
+    let key = Key { metadata: true, ..key("undescribed") };
+    let result = fetch_one(&*fixture.provider().await, &key).await;
+    expect(fixture, "metadata of a store that passes it over", &result, &value("undescribed"));
+}
+
 pub async fn metadata_is_refused(fixture: &dyn Fixture) {
     fixture.put("undescribed", &value("undescribed")).await;
     let key = Key { metadata: true, ..key("undescribed") };

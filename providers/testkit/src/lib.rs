@@ -12,7 +12,7 @@ mod map;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{ErrorKind, Provider};
+use keyferry_provider_core::{ErrorKind, Metadata, Provider};
 
 pub use map::MapCredentials;
 
@@ -72,7 +72,8 @@ pub async fn suite(fixture: &dyn Fixture) {
         false => checks::versions_are_passed_over(fixture).await,
     }
     match capabilities.metadata {
-        true => checks::metadata(fixture).await,
-        false => checks::metadata_is_refused(fixture).await,
+        Metadata::Answered => checks::metadata(fixture).await,
+        Metadata::PassedOver => checks::metadata_is_passed_over(fixture).await,
+        Metadata::Refused => checks::metadata_is_refused(fixture).await,
     }
 }

@@ -24,8 +24,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, PropertyLookup, Provider,
-    Query, Registration, SecretBytes, json,
+    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup,
+    Provider, Query, Registration, SecretBytes, json,
 };
 use reqwest::header::HeaderValue;
 
@@ -127,15 +127,14 @@ impl Vault {
         self.checked_mounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All secrets below `path`, by their whole paths inside the mount.
-    async fn walk(&self, path: &str) -> Result<Vec<String>, Error> {
+    /// All secrets below `path`, by the paths that lead to them inside the mount.
+    async fn walk(&self, path: Option<&str>) -> Result<Vec<String>, Error> {
         let mount = self.mount.as_deref().ok_or_else(|| invalid("to find secrets, set spec.provider.vault.path"))?;
         let mut secrets = Vec::new();
         let mut begun = false;
-        let mut folders = vec![match path::clean(path)?.as_str() {
-            "" => String::new(),
-            path => format!("{path}/"),
-        }];
+        // As in External Secrets Operator the path stands before the names as it was written, whatever its slashes; what
+        // is asked of the server is tidy.
+        let mut folders = vec![path.map(|path| format!("{path}/")).unwrap_or_default()];
         while let Some(folder) = folders.pop() {
             let place = Place::folder(mount, &folder)?;
             let answer = self.auth.send(&self.call("ListSecrets", place, Some("list=true".to_owned()))).await?;
@@ -154,7 +153,8 @@ impl Vault {
             }
             if secrets.len() + folders.len() > MOST_WALKED {
                 return Err(invalid(format!(
-                    "there are more than {MOST_WALKED} secrets below {path:?}: search a deeper path"
+                    "there are more than {MOST_WALKED} secrets below {:?}: search a deeper path",
+                    path.unwrap_or_default()
                 )));
             }
         }
@@ -185,12 +185,13 @@ impl Provider for Vault {
             // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: 1,
             versions: v2,
-            metadata: v2,
+            metadata: if v2 { Metadata::Answered } else { Metadata::Refused },
             find_by_name: v2,
             find_by_path: v2,
             find_by_tags: v2,
+            find_all: v2,
             property: PropertyLookup::ExactThenPath,
-            missing_property_is_not_found: false,
+            extract_writes_anew: true,
             ..Capabilities::default()
         }
     }
@@ -209,7 +210,7 @@ impl Provider for Vault {
     /// Below the path, or everywhere. As in External Secrets Operator tags count only where no name is asked for;
     /// each candidate then costs a read of its metadata.
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let candidates = self.walk(query.path.as_deref().unwrap_or_default()).await?;
+        let candidates = self.walk(query.path.as_deref()).await?;
         let mut found = Vec::new();
         for name in candidates {
             let answers = match &query.name {

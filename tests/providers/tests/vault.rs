@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use keyferry_provider_core::{Credentials, Error, ErrorKind, Key, Provider, ServiceAccountRef};
+use keyferry_provider_core::{Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
 use keyferry_provider_vault::REGISTRATION;
@@ -162,6 +162,53 @@ async fn a_whole_secret_is_compact_sorted_json() {
     let provider = with_root(testbed, json!({"path": "secret"})).await;
     let value = fetch(&*provider, &key(&name)).await.unwrap();
     assert_eq!(value, r#"{"a":{"c":null,"d":[1,"x"]},"dot.key":"\u003c\u0026\u003e","f":1.5,"t":true,"z":7}"#);
+}
+
+/// Version 2 writes numbers as Go does, and rounds them; version 1 keeps them as they were written. `extract` writes both
+/// anew, from what stands here.
+#[tokio::test]
+async fn numbers_as_each_engine_keeps_them() {
+    let written = r#"{"e":1.0e21,"f":1.0,"n":9007199254740993,"obj":{"small":1e-7,"x":1.50}}"#;
+    let rounded = r#"{"e":1e+21,"f":1,"n":9007199254740992,"obj":{"small":1e-7,"x":1.5}}"#;
+    for (version, kept) in [(1, written), (2, rounded)] {
+        let kv = Kv::new(version).await;
+        let body = if version == 2 { format!("{{\"data\":{written}}}") } else { written.to_owned() };
+        let url = format!("{}/v1/{}", kv.url, kv.path("numbers"));
+        let request = reqwest::Client::new().post(url).header("x-vault-token", &kv.token).body(body);
+        assert!(request.send().await.unwrap().status().is_success());
+        let provider = kv.provider().await;
+        assert_eq!(fetch(&*provider, &key("numbers")).await.unwrap(), kept, "version {version}");
+        assert!(provider.capabilities().extract_writes_anew);
+    }
+}
+
+/// The names that a search finds are the path as it was written, a slash, and what is below.
+#[tokio::test]
+async fn a_search_keeps_the_slashes_of_its_path() {
+    let testbed = Testbed::shared();
+    let (root, elsewhere) = (random(), random());
+    for name in [format!("{root}/a"), format!("{root}/sub/b"), elsewhere.clone()] {
+        testbed.vault().put(&name, json!({"name": name})).await.unwrap();
+    }
+    let provider = with_root(testbed, json!({"path": "secret"})).await;
+    let found = async |path: Option<String>, pattern: Option<&str>| {
+        let name = pattern.map(|pattern| pattern.parse().unwrap());
+        let keys = provider.find(&Query { name, path, ..Query::default() }).await.inspect_err(clean).unwrap();
+        for key in keys.iter().filter(|key| key.name.contains(&root)) {
+            fetch(&*provider, key).await.unwrap();
+        }
+        keys.into_iter().map(|key| key.name).collect::<Vec<_>>()
+    };
+    for path in [root.clone(), format!("{root}/"), format!("/{root}"), format!("./{root}//")] {
+        let names = [format!("{path}/a"), format!("{path}/sub/b")];
+        assert_eq!(found(Some(path.clone()), Some(".*")).await, names);
+        assert_eq!(found(Some(path.clone()), None).await, names, "all below the path");
+        assert_eq!(found(Some(path.clone()), Some(&format!("^{}/a$", path.replace('.', r"\.")))).await, names[..1]);
+    }
+    let all = found(None, Some(&format!("^({root}/|{elsewhere}$)"))).await;
+    assert_eq!(all.len(), 3, "{all:?}");
+    let climbs = Query { path: Some(format!("{root}/..")), ..Query::default() };
+    assert_eq!(provider.find(&climbs).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]
