@@ -1,6 +1,5 @@
 //! Asks the stores for what the plan wants.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyferry_crds::{CreationPolicy, ExternalSecret};
@@ -88,24 +87,20 @@ async fn ask(
 }
 
 async fn search(client: &Client, query: &Query) -> Result<Vec<Key>, Error> {
-    client.provider.find(&*permitted(query, &client.provider.capabilities())?).await
+    client.provider.find(&permitted(query, &client.provider.capabilities())?).await
 }
 
-/// What the store is asked for: no more than it can do, and never for all that it has by mistake.
-fn permitted<'a>(query: &'a Query, can: &Capabilities) -> Result<Cow<'a, Query>, Error> {
-    if query.name.is_some() && can.find_name_alone {
-        return Ok(Cow::Owned(Query { name: query.name.clone(), ..Query::default() }));
-    }
+/// What the store is asked for. As in External Secrets Operator it passes over a path, and beside a name tags, that it
+/// can't search by; but it is never asked for all that it has by mistake.
+fn permitted(query: &Query, can: &Capabilities) -> Result<Query, Error> {
     let unsupported = |message: String| Err(Error::new(ErrorKind::Unsupported, message));
-    let refused = [
-        (query.name.is_some() && !can.find_by_name, "name"),
-        (query.path.is_some() && !can.find_by_path, "path"),
-        (!query.tags.is_empty() && !can.find_by_tags, "tags"),
-    ];
-    if let Some((_, how)) = refused.into_iter().find(|(refused, _)| *refused) {
-        return unsupported(format!("this store can't be searched by {how}"));
+    let (by_name, by_tags) = (query.name.is_some(), !query.tags.is_empty());
+    for (refused, how) in [(by_name && !can.find_by_name, "name"), (by_tags && !by_name && !can.find_by_tags, "tags")] {
+        if refused {
+            return unsupported(format!("this store can't be searched by {how}"));
+        }
     }
-    if query.name.is_none() && query.tags.is_empty() && !can.find_all {
+    if !by_name && !by_tags && !can.find_all {
         let ways = [(can.find_by_name, "find.name.regexp"), (can.find_by_tags, "find.tags")];
         let ways: Vec<&str> = ways.into_iter().filter(|(can, _)| *can).map(|(_, way)| way).collect();
         return match ways.is_empty() {
@@ -113,7 +108,14 @@ fn permitted<'a>(query: &'a Query, can: &Capabilities) -> Result<Cow<'a, Query>,
             false => unsupported(format!("the search does not say what to find: set {}", ways.join(" or "))),
         };
     }
-    Ok(Cow::Borrowed(query))
+    let mut asked = query.clone();
+    if !can.find_by_path {
+        asked.path = None;
+    }
+    if !can.find_by_tags {
+        asked.tags.clear();
+    }
+    Ok(asked)
 }
 
 /// A target that its own store logs in with would lock the store out at the first write.
@@ -154,7 +156,7 @@ mod tests {
         let aws =
             Capabilities { find_by_name: true, find_by_path: true, find_by_tags: true, ..Capabilities::default() };
         let kubernetes = Capabilities { find_by_path: false, ..aws };
-        let fake = Capabilities { find_by_name: true, find_name_alone: true, ..Capabilities::default() };
+        let fake = Capabilities { find_by_name: true, ..Capabilities::default() };
         let vault = Capabilities { find_all: true, ..aws };
         let unsaid = |ways: &str| Err(format!("the search does not say what to find: set {ways}"));
         assert_eq!(asked(aws, false, false, false), unsaid("find.name.regexp or find.tags"));
@@ -169,11 +171,17 @@ mod tests {
     }
 
     #[test]
-    fn what_a_store_can_not_search_by_is_refused_unless_it_looks_at_names_alone() {
+    fn what_a_store_can_not_search_by_is_passed_over_beside_a_name() {
         let kubernetes = Capabilities { find_by_name: true, find_by_tags: true, ..Capabilities::default() };
-        assert_eq!(asked(kubernetes, true, true, false).unwrap_err(), "this store can't be searched by path");
-        let fake = Capabilities { find_by_name: true, find_name_alone: true, ..Capabilities::default() };
+        assert_eq!(asked(kubernetes, true, true, false).unwrap(), "name");
+        assert_eq!(asked(kubernetes, false, true, true).unwrap(), "tags");
+        assert!(asked(kubernetes, false, true, false).unwrap_err().contains("does not say what to find"));
+        let fake = Capabilities { find_by_name: true, ..Capabilities::default() };
         assert_eq!(asked(fake, true, true, true).unwrap(), "name");
-        assert_eq!(asked(fake, false, false, true).unwrap_err(), "this store can't be searched by tags");
+        assert_eq!(asked(fake, false, true, true).unwrap_err(), "this store can't be searched by tags");
+        assert_eq!(
+            asked(Capabilities::default(), true, false, false).unwrap_err(),
+            "this store can't be searched by name"
+        );
     }
 }

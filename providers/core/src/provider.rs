@@ -109,8 +109,6 @@ pub struct Capabilities {
     /// Whether a search by neither name nor tags finds all that is there, or all below the path. Elsewhere it is
     /// refused: what was forgotten must not bring every secret of a store into a target.
     pub find_all: bool,
-    /// Whether a name, where one is given, is all that a search looks at: path and tags are passed over.
-    pub find_name_alone: bool,
     /// Whether the names of what is found are converted to keys before they are rewritten, and not only where nothing is
     /// rewritten. External Secrets Operator differs by store.
     pub find_converts_names: bool,
@@ -136,7 +134,6 @@ impl Default for Capabilities {
             find_by_path: false,
             find_by_tags: false,
             find_all: false,
-            find_name_alone: false,
             find_converts_names: false,
             property: PropertyLookup::Path,
             extract_writes_anew: false,

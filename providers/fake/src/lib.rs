@@ -103,7 +103,6 @@ impl Provider for Fake {
             versions: true,
             metadata: Metadata::PassedOver,
             find_by_name: true,
-            find_name_alone: true,
             find_converts_names: true,
             property: PropertyLookup::Path,
             missing_property_is_not_found: true,
