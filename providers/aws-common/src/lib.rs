@@ -6,19 +6,21 @@
 //! features for SSO, for `credential_process` and for the console's login are not compiled in.
 //!
 //! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, [`client`] the
-//! SDK's configuration, [`error`] what went wrong, [`tags`] what metadata is.
+//! SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`tags`] what metadata is.
 //!
 //! What is not ours to zero: the SDK's buffers of requests and answers, and its copies of values while it decodes
 //! them. The keys it keeps it zeroes itself.
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod client;
 pub mod config;
 pub mod error;
 pub mod login;
 pub mod tags;
 
+pub use batch::{Answer, in_batches};
 pub use client::{Connection, Service};
 pub use config::Config;
 pub use error::{Cause, Failure};

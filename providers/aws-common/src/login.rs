@@ -105,23 +105,24 @@ impl Login {
         self.provider.provide_credentials().await.map(|_| ()).map_err(|error| of_credentials(&error))
     }
 
-    /// What there is now, before a call: to be shown again where it is refused.
-    pub fn before(&self) -> Before {
-        Before(self.steps.iter().map(|step| step.number()).collect())
+    /// Asks, and once more with other credentials where those there were may well have ended early.
+    pub async fn renewing<T, F: Future<Output = Result<T, Error>>>(&self, ask: impl Fn() -> F) -> Result<T, Error> {
+        let before: Vec<Option<u64>> = self.steps.iter().map(|step| step.number()).collect();
+        match ask().await {
+            Err(error) if self.is_worth_renewing(&error, &before) => ask().await,
+            answer => answer,
+        }
     }
 
-    /// Whether an error may well be the early end of credentials that can be got anew; if so they are forgotten, unless
-    /// another call that met their end did so since.
-    pub fn is_worth_renewing(&self, error: &Error, before: &Before) -> bool {
+    /// Whether an error may well be the early end of credentials that can be got anew, those that there were `before` by
+    /// their numbers; if so they are forgotten, unless another call that met their end did so since.
+    fn is_worth_renewing(&self, error: &Error, before: &[Option<u64>]) -> bool {
         // Not only the first step that can: its end is the end of all.
-        let steps = self.steps.iter().zip(&before.0);
+        let steps = self.steps.iter().zip(before);
         let forget = || steps.map(|(step, number)| step.forget(*number)).fold(false, |any, did| any | did);
         error.kind() == ErrorKind::Unauthenticated && forget()
     }
 }
-
-/// The credentials that there were before a call, by their numbers.
-pub struct Before(Vec<Option<u64>>);
 
 async fn keys(
     port: &dyn Port,

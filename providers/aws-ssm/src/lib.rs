@@ -10,9 +10,10 @@ mod name;
 use async_trait::async_trait;
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTagging};
+use keyferry_provider_aws_common::batch::of_one;
 use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
-use keyferry_provider_aws_common::{Config, Connection, Failure, Service, tags_json};
+use keyferry_provider_aws_common::{Answer, Config, Connection, Failure, Service, in_batches, tags_json};
 use keyferry_provider_core::{
     BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup, Provider, Query,
     SecretBytes,
@@ -35,9 +36,6 @@ const SERVICE: Service = Service {
 
 /// The most names that AWS takes in one call.
 const MAX_BATCH: usize = 10;
-
-/// What is answered for one key.
-type Answer = Result<SecretBytes, Error>;
 
 /// The store.
 pub struct ParameterStore {
@@ -65,41 +63,14 @@ impl ParameterStore {
         !a.metadata && !b.metadata && !self.name(a).is_same_parameter(&self.name(b))
     }
 
-    /// The keys that go in one call each, as places in `keys`: one call for all that the fetcher gathers.
-    fn calls(&self, keys: &[Key]) -> Vec<Vec<usize>> {
-        let mut calls: Vec<Vec<usize>> = Vec::new();
-        for (n, key) in keys.iter().enumerate() {
-            let joins = |call: &&mut Vec<usize>| {
-                call.len() < MAX_BATCH && call.iter().all(|other| self.go_together(&keys[*other], key))
-            };
-            match calls.iter_mut().find(joins) {
-                Some(call) => call.push(n),
-                None => calls.push(vec![n]),
-            }
+    /// One call.
+    async fn ask(&self, keys: Vec<&Key>) -> Result<Vec<Answer>, Error> {
+        let asked: Vec<Name> = keys.iter().map(|key| self.name(key)).collect();
+        match (asked.as_slice(), keys.first().is_some_and(|key| key.metadata)) {
+            ([name], true) => self.tags(name).await.map(|answer| vec![answer]),
+            ([name], false) => self.one(name).await.map(|answer| vec![answer]),
+            (names, _) => self.batch(names).await,
         }
-        calls
-    }
-
-    async fn fetch_once(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
-        let calls = self.calls(keys);
-        let mut answers: Vec<Option<Answer>> = keys.iter().map(|_| None).collect();
-        for call in &calls {
-            let asked: Vec<Name> = call.iter().map(|n| self.name(&keys[*n])).collect();
-            let results = match (asked.as_slice(), call.first().is_some_and(|n| keys[*n].metadata)) {
-                ([name], true) => self.tags(name).await.map(|answer| vec![answer]),
-                ([name], false) => self.one(name).await.map(|answer| vec![answer]),
-                (names, _) => self.batch(names).await,
-            };
-            let results = match results {
-                Err(error) if calls.len() == 1 => return Err(error),
-                Err(error) => vec![Err(error); call.len()],
-                Ok(results) => results,
-            };
-            for (n, result) in call.iter().zip(results) {
-                answers[*n] = Some(result);
-            }
-        }
-        Ok(answers.into_iter().flatten().collect())
     }
 
     async fn tags(&self, name: &Name) -> Result<Answer, Error> {
@@ -128,11 +99,7 @@ impl ParameterStore {
     }
 
     fn of_one(&self, failure: Failure, action: &str, name: &Name) -> Result<Answer, Error> {
-        let error = failure.error(&About { service: &self.service, action, what: name });
-        match error.kind() {
-            ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Invalid => Ok(Err(error)),
-            _ => Err(error),
-        }
+        of_one(failure.error(&About { service: &self.service, action, what: name }))
     }
 
     /// Reads several parameters.
@@ -304,7 +271,6 @@ impl ParameterStore {
 impl Provider for ParameterStore {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: MAX_BATCH,
             versions: true,
             metadata: Metadata::Answered,
@@ -321,19 +287,12 @@ impl Provider for ParameterStore {
     }
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
-        let before = self.login.before();
-        match self.fetch_once(keys).await {
-            Err(error) if self.login.is_worth_renewing(&error, &before) => self.fetch_once(keys).await,
-            answer => answer,
-        }
+        let together = |a: &Key, b: &Key| self.go_together(a, b);
+        self.login.renewing(|| in_batches(keys, MAX_BATCH, together, |call| self.ask(call))).await
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let before = self.login.before();
-        let found = match self.list(query).await {
-            Err(error) if self.login.is_worth_renewing(&error, &before) => self.list(query).await,
-            answer => answer,
-        }?;
+        let found = self.login.renewing(|| self.list(query)).await?;
         Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
     }
 

@@ -5,9 +5,10 @@ use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretValueOutput;
 use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry};
 use aws_smithy_types::Blob;
+use keyferry_provider_aws_common::batch::of_one;
 use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
-use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, tags_json};
+use keyferry_provider_aws_common::{Answer, Cause, Config, Connection, Failure, Service, in_batches, tags_json};
 use keyferry_provider_core::{
     BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup, Provider, Query,
     SecretBytes,
@@ -36,9 +37,6 @@ const MAX_PAGES: usize = MAX_BATCH + 1;
 /// The stage that a secret has without being asked for one.
 const CURRENT: &str = "AWSCURRENT";
 
-/// What is answered for one key.
-type Answer = Result<SecretBytes, Error>;
-
 /// The store.
 pub struct SecretsManager {
     client: Client,
@@ -65,40 +63,12 @@ impl SecretsManager {
         is_current(a) && is_current(b) && !ids::are_confusable(&self.id(a), &self.id(b))
     }
 
-    /// The keys that go in one call each, as places in `keys`: one call for all that the fetcher gathers.
-    fn calls(&self, keys: &[Key]) -> Vec<Vec<usize>> {
-        let mut calls: Vec<Vec<usize>> = Vec::new();
-        for (n, key) in keys.iter().enumerate() {
-            let joins = |call: &&mut Vec<usize>| {
-                call.len() < MAX_BATCH && call.iter().all(|other| self.go_together(&keys[*other], key))
-            };
-            match calls.iter_mut().find(joins) {
-                Some(call) => call.push(n),
-                None => calls.push(vec![n]),
-            }
+    /// One call.
+    async fn ask(&self, keys: Vec<&Key>) -> Result<Vec<Answer>, Error> {
+        match keys.as_slice() {
+            [key] => self.one(key).await.map(|answer| vec![answer]),
+            keys => self.batch(keys).await,
         }
-        calls
-    }
-
-    async fn fetch_once(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
-        let calls = self.calls(keys);
-        let mut answers: Vec<Option<Answer>> = keys.iter().map(|_| None).collect();
-        for call in &calls {
-            let asked: Vec<&Key> = call.iter().map(|n| &keys[*n]).collect();
-            let results = match asked.as_slice() {
-                [key] => self.one(key).await.map(|answer| vec![answer]),
-                asked => self.batch(asked).await,
-            };
-            let results = match results {
-                Err(error) if calls.len() == 1 => return Err(error),
-                Err(error) => vec![Err(error); call.len()],
-                Ok(results) => results,
-            };
-            for (n, result) in call.iter().zip(results) {
-                answers[*n] = Some(result);
-            }
-        }
-        Ok(answers.into_iter().flatten().collect())
     }
 
     /// Reads one secret; the outer error is about the store as a whole.
@@ -137,11 +107,7 @@ impl SecretsManager {
 
     fn of_one(&self, failure: Failure, action: &str, id: &str, version: Option<&str>) -> Result<Answer, Error> {
         let what = what(id, version);
-        let error = failure.error(&About { service: &self.service, action, what: &what });
-        match error.kind() {
-            ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Invalid => Ok(Err(error)),
-            _ => Err(error),
-        }
+        of_one(failure.error(&About { service: &self.service, action, what: &what }))
     }
 
     /// Reads the current values of several secrets.
@@ -297,7 +263,6 @@ fn is_current(key: &Key) -> bool {
 impl Provider for SecretsManager {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: MAX_BATCH,
             versions: true,
             metadata: Metadata::Answered,
@@ -314,19 +279,12 @@ impl Provider for SecretsManager {
     }
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
-        let before = self.login.before();
-        match self.fetch_once(keys).await {
-            Err(error) if self.login.is_worth_renewing(&error, &before) => self.fetch_once(keys).await,
-            answer => answer,
-        }
+        let together = |a: &Key, b: &Key| self.go_together(a, b);
+        self.login.renewing(|| in_batches(keys, MAX_BATCH, together, |call| self.ask(call))).await
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let before = self.login.before();
-        let found = match self.list(query).await {
-            Err(error) if self.login.is_worth_renewing(&error, &before) => self.list(query).await,
-            answer => answer,
-        }?;
+        let found = self.login.renewing(|| self.list(query)).await?;
         Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
     }
 

@@ -248,7 +248,7 @@ pub type BuildFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn Provider>,
 pub struct Registration {
     /// The key under `spec.provider`.
     pub name: &'static str,
-    /// What `status.capabilities` says.
+    /// What `status.capabilities` says: what External Secrets Operator publishes, though nothing can be pushed yet.
     pub access: Access,
     /// Whether the store's status should warn that nobody maintains this provider.
     pub maintained: bool,

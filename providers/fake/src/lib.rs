@@ -98,7 +98,6 @@ fn invalid(message: impl Into<String>) -> Error {
 impl Provider for Fake {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // What ESO publishes, though nothing can be pushed yet.
             max_batch: 10_000,
             versions: true,
             metadata: Metadata::PassedOver,

@@ -95,7 +95,6 @@ impl Kubernetes {
 impl Provider for Kubernetes {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // What External Secrets Operator publishes, though nothing can be pushed yet.
             metadata: Metadata::Answered,
             find_by_name: true,
             find_by_tags: true,

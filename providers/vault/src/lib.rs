@@ -182,7 +182,6 @@ impl Provider for Vault {
     fn capabilities(&self) -> Capabilities {
         let v2 = self.version == KvVersion::V2;
         Capabilities {
-            // What External Secrets Operator publishes, though nothing can be pushed yet.
             max_batch: 1,
             versions: v2,
             metadata: if v2 { Metadata::Answered } else { Metadata::Refused },
