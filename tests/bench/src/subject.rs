@@ -8,7 +8,7 @@ use keyferry_testkit::{Operator, Testbed};
 use crate::double::Double;
 
 /// How long it may take to end when asked.
-const STOP: Duration = Duration::from_secs(30);
+const STOP: Duration = Duration::from_secs(60);
 
 /// A running operator.
 pub struct Subject {

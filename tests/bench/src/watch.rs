@@ -127,7 +127,7 @@ impl Watch {
         let follow = (seen.clone(), news.clone(), listed.clone());
         tasks.spawn(follow_all(watcher(external_secrets, Config::default()), follow.clone(), take_external_secret));
         tasks.spawn(follow_all(watcher(secrets, Config::default()), follow, take_secret));
-        let both = tokio::time::timeout(Duration::from_secs(60), listed.acquire_many(2)).await;
+        let both = tokio::time::timeout(Duration::from_secs(180), listed.acquire_many(2)).await;
         both.map_err(|_| anyhow!("the watches do not begin"))??.forget();
         Ok(Self { seen, news, _tasks: tasks })
     }

@@ -103,7 +103,7 @@ impl Kv {
 
 /// A new engine of version 2 answers 400 until it has set itself up.
 async fn wait_for_upgrade(vault: &Vault, mount: &str) {
-    for _ in 0..100 {
+    for _ in 0..2400 {
         let (status, _) = vault.send(Method::GET, &format!("{mount}/config"), None).await.unwrap();
         if status.is_success() {
             return;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use keyferry_testkit::description::Description;
 use keyferry_testkit::process::{Signal, is_running, send_signal};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_closed_stdin_ends_everything() {

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How long anything may take. Long, because machines are busy.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(180);
 
 /// The cluster of one test. One at a time: a control plane is not small.
 pub struct Cluster {

@@ -162,7 +162,7 @@ async fn view_edit_and_admin_cover_our_kinds() {
     let create = ("create", "external-secrets.io/externalsecrets", team.name(), "");
     let list = ("list", "external-secrets.io/externalsecrets", team.name(), "");
     // A controller puts the roles together.
-    eventually(Duration::from_secs(30), || async {
+    eventually(Duration::from_secs(120), || async {
         match (may(&client, "view", list).await, may(&client, "edit", create).await) {
             (true, true) => Ok(()),
             so_far => Err(format!("view and edit: {so_far:?}")),

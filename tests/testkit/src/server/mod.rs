@@ -20,7 +20,7 @@ pub use openbao::{OpenBao, OpenBaoOptions};
 use crate::process::{Process, tail};
 
 /// How long a server may take to be ready. Machines that compile at the same time are slow.
-const READY_WITHIN: Duration = Duration::from_secs(90);
+const READY_WITHIN: Duration = Duration::from_secs(300);
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// How often a start is tried with other ports when somebody took ours.
 const PORT_ATTEMPTS: u32 = 5;
