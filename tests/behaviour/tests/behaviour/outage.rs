@@ -108,7 +108,8 @@ async fn a_store_that_hangs_holds_nobody_else() {
     for _ in 0..3 {
         rotated(&rig).await;
     }
-    assert!(began.elapsed() < Duration::from_secs(12), "it took {:?}", began.elapsed());
+    // One call that hangs ends after 30 s.
+    assert!(began.elapsed() < Duration::from_secs(25), "it took {:?}", began.elapsed());
     bao.process().signal(Signal::CONT).expect("it is frozen");
     let user = rig.canaries.value("other");
     bao.client().unwrap().put(&rig.key("app"), json!({ "user": user })).await.unwrap();
