@@ -36,6 +36,8 @@ pub struct Ready {
 /// What is there now.
 #[derive(Default)]
 pub struct Seen {
+    /// When ExternalSecrets were first seen.
+    pub born: HashMap<Name, Instant>,
     /// Conditions of ExternalSecrets.
     pub ready: HashMap<Name, Ready>,
     /// What Secrets hold.
@@ -215,6 +217,7 @@ async fn follow_all<K>(
 
 fn take_external_secret(seen: &mut Seen, object: Object<NoSpec, Status>, is_there: bool) {
     let name = name_of(&object.metadata);
+    seen.born.entry(name.clone()).or_insert_with(Instant::now);
     let conditions = object.status.map(|status| status.conditions).unwrap_or_default();
     let ready = conditions.into_iter().find(|condition| condition.kind == "Ready").filter(|_| is_there);
     match ready {

@@ -85,6 +85,24 @@ impl Stage {
         Requests::read(&self.bed.client()).await.unwrap()
     }
 
+    /// Waits until so many events were told since `before`, and nothing is asked of the API server for some seconds; gives
+    /// the counters then.
+    pub async fn until_settled(&self, before: &Requests, events: u64) -> Requests {
+        const STILL: Duration = Duration::from_secs(3);
+        let begun = Instant::now();
+        let mut last = self.requests().await;
+        loop {
+            tokio::time::sleep(STILL).await;
+            let now = self.requests().await;
+            let told = now.since(before).about("events").get("POST").copied().unwrap_or_default();
+            if told >= events && now.of_operators() == last.of_operators() {
+                return now;
+            }
+            assert!(begun.elapsed() < SOON, "{told} events, and since {STILL:?}: {:?}", now.since(&last));
+            last = now;
+        }
+    }
+
     /// The condition of one of the fleet.
     pub fn ready(&self, n: usize) -> Ready {
         let name = (self.fleet.namespace(n).to_owned(), self.fleet.name(n));
