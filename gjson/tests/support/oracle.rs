@@ -6,6 +6,7 @@ use std::{
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     sync::OnceLock,
     thread,
+    time::Duration,
 };
 
 use super::{Answer, Pair, ours};
@@ -16,14 +17,20 @@ fn program() -> &'static PathBuf {
     PROGRAM.get_or_init(|| {
         let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let program = here.join("../.cache/gjson-oracle/oracle");
-        let built = Command::new("go")
-            .args(["build", "-trimpath", "-o"])
-            .arg(&program)
-            .arg(".")
-            .env("CGO_ENABLED", "0")
-            .current_dir(here.join("oracle"))
-            .output()
-            .expect("go runs: the oracle is a Go program");
+        let build = || {
+            let mut go = Command::new("go");
+            go.args(["build", "-trimpath", "-o"]).arg(&program).arg(".").current_dir(here.join("oracle"));
+            go.env("CGO_ENABLED", "0").output().expect("go runs: the oracle is a Go program")
+        };
+        let mut built = build();
+        // The first build downloads its modules, over networks that fail now and then.
+        for pause in [5, 15, 30] {
+            if built.status.success() {
+                break;
+            }
+            thread::sleep(Duration::from_secs(pause));
+            built = build();
+        }
         assert!(built.status.success(), "building the oracle: {}", String::from_utf8_lossy(&built.stderr));
         program
     })

@@ -5,6 +5,7 @@ use std::{
     process::{Child, ChildStdout, Command, Stdio},
     sync::OnceLock,
     thread,
+    time::Duration,
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -20,13 +21,20 @@ pub fn program() -> &'static str {
     static PROGRAM: OnceLock<String> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let program = here("../.cache/template-oracle/oracle");
-        let built = Command::new("go")
-            .args(["build", "-trimpath", "-o"])
-            .arg(&program)
-            .arg(".")
-            .current_dir(here("oracle"))
-            .output()
-            .expect("go runs: the oracle is a Go program");
+        let build = || {
+            let mut go = Command::new("go");
+            go.args(["build", "-trimpath", "-o"]).arg(&program).arg(".").current_dir(here("oracle"));
+            go.output().expect("go runs: the oracle is a Go program")
+        };
+        let mut built = build();
+        // The first build downloads its modules, over networks that fail now and then.
+        for pause in [5, 15, 30] {
+            if built.status.success() {
+                break;
+            }
+            thread::sleep(Duration::from_secs(pause));
+            built = build();
+        }
         assert!(built.status.success(), "building the oracle: {}", String::from_utf8_lossy(&built.stderr));
         program.display().to_string()
     })

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 /// How long anything may take that is not a matter of intervals. Long, because machines are busy.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(180);
 
 /// The group of ExternalSecrets and stores.
 pub const GROUP: &str = "external-secrets.io";

@@ -8,10 +8,10 @@ use keyferry_testkit::process::Signal;
 use keyferry_testkit::{Operator as Process, Testbed};
 
 /// How long it may take to be ready.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(180);
 
 /// How long it may take to end when asked.
-const STOP: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(45);
 
 /// A running `keyferry run`.
 pub struct Operator {
@@ -113,7 +113,7 @@ fn lease(args: &[String]) -> Option<(&str, &str)> {
 /// The status and body of an HTTP answer.
 pub async fn get(url: &str) -> Result<(u16, String)> {
     keyferry_testkit::install_crypto_provider();
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
     let answer = client.get(url).send().await.with_context(|| format!("GET {url}"))?;
     let status = answer.status().as_u16();
     Ok((status, answer.text().await?))

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, anyhow};
 use base64::Engine as _;
@@ -14,7 +14,10 @@ use tempfile::TempDir;
 
 use crate::cluster::{self, Cluster, SOON, api_version};
 use crate::leaks::{self, Canaries, Place};
-use crate::operator::Operator;
+use crate::operator::{Operator, series};
+
+/// Within this time what is woken is done, on any machine: see [`Rig::let_back_off_grow`].
+pub const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// The rig of one test. Ends with [`Rig::finish`], which looks for leaks: a test that forgets it fails.
 pub struct Rig {
@@ -279,6 +282,35 @@ impl Rig {
         self.until(format!("Secret {name} holds what it should"), async move |rig: &Self| {
             rig.holds(name, &wanted).await
         })
+    }
+
+    /// Lets an ExternalSecret fail until it would be tried again by itself long after [`AT_ONCE`] only. What is over
+    /// within that time then was woken. Its interval must be long, as the wait is never longer than that.
+    #[track_caller]
+    pub fn let_back_off_grow(&self, name: &str) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let value = |text: &str, metric: &str| series(text, metric, &[("name", name)]);
+            // Each failure doubles the wait: many more than these would say that it does not grow.
+            for _ in 0..20 {
+                let metrics = self.metrics().await;
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs_f64();
+                let next = value(&metrics, "keyferry_externalsecret_next_try_timestamp_seconds");
+                if next > now + 1.5 * AT_ONCE.as_secs_f64() {
+                    return;
+                }
+                let before = value(&metrics, "keyferry_externalsecret_failed_attempts");
+                self.force_sync(name).await;
+                self.until(format!("{name} failed again"), async |rig: &Self| {
+                    match value(&rig.metrics().await, "keyferry_externalsecret_failed_attempts") {
+                        tries if tries > before => Ok(()),
+                        tries => Err(anyhow!("{tries} failures")),
+                    }
+                })
+                .await;
+            }
+            panic!("{caller}: the back-off of {name} does not grow");
+        }
     }
 
     /// Waits until an object is gone.

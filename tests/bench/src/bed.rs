@@ -76,7 +76,7 @@ impl Bed {
     pub async fn namespace(&self, name: &str) -> Result<()> {
         create(self.client(), &json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})).await?;
         let accounts = self.api("ServiceAccount", Some(name));
-        for _ in 0..300 {
+        for _ in 0..2400 {
             if accounts.get_opt("default").await?.is_some() {
                 return Ok(());
             }

@@ -38,11 +38,19 @@ mod tests {
         let before = cpu_seconds(id).unwrap();
         let begun = std::time::Instant::now();
         let mut n = 0u64;
-        while begun.elapsed().as_millis() < 100 {
+        // On a busy machine a while may pass before it gets the processor for as long as the kernel counts.
+        let used = loop {
             n = std::hint::black_box(n + 1);
-        }
-        let used = cpu_seconds(id).unwrap() - before;
-        assert!(used > 0.0 && used < 60.0, "{used}");
+            if !n.is_multiple_of(1_000_000) {
+                continue;
+            }
+            let used = cpu_seconds(id).unwrap() - before;
+            if used > 0.0 {
+                break used;
+            }
+            assert!(begun.elapsed().as_secs() < 60, "nothing is counted");
+        };
+        assert!(used < 60.0, "{used}");
         forget_peak(id);
         assert!(peak_mib(id).unwrap() > 1.0);
     }

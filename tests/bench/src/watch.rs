@@ -36,6 +36,8 @@ pub struct Ready {
 /// What is there now.
 #[derive(Default)]
 pub struct Seen {
+    /// When ExternalSecrets were first seen.
+    pub born: HashMap<Name, Instant>,
     /// Conditions of ExternalSecrets.
     pub ready: HashMap<Name, Ready>,
     /// What Secrets hold.
@@ -127,7 +129,7 @@ impl Watch {
         let follow = (seen.clone(), news.clone(), listed.clone());
         tasks.spawn(follow_all(watcher(external_secrets, Config::default()), follow.clone(), take_external_secret));
         tasks.spawn(follow_all(watcher(secrets, Config::default()), follow, take_secret));
-        let both = tokio::time::timeout(Duration::from_secs(60), listed.acquire_many(2)).await;
+        let both = tokio::time::timeout(Duration::from_secs(180), listed.acquire_many(2)).await;
         both.map_err(|_| anyhow!("the watches do not begin"))??.forget();
         Ok(Self { seen, news, _tasks: tasks })
     }
@@ -215,6 +217,7 @@ async fn follow_all<K>(
 
 fn take_external_secret(seen: &mut Seen, object: Object<NoSpec, Status>, is_there: bool) {
     let name = name_of(&object.metadata);
+    seen.born.entry(name.clone()).or_insert_with(Instant::now);
     let conditions = object.status.map(|status| status.conditions).unwrap_or_default();
     let ready = conditions.into_iter().find(|condition| condition.kind == "Ready").filter(|_| is_there);
     match ready {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 fn client() -> Client {
     keyferry_testkit::install_crypto_provider();
-    Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().unwrap()
+    Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap()
 }
 
 async fn send(double: &Double, identity: &str, target: &str, body: Value) -> Result<Response, reqwest::Error> {
@@ -140,7 +140,7 @@ async fn it_fails_as_it_is_told() {
     tokio::time::timeout(Duration::from_millis(200), hanging).await.unwrap_err();
     double.calm();
 
-    double.script(Rule::throttle_above(1.0));
+    double.script(Rule::throttle_above(0.01));
     assert_eq!([batch(&double, &["app"]).await.0, batch(&double, &["app"]).await.0], [200, 400]);
     assert_eq!(vault(&double, "t", "secret/data/app").await.0, 429);
 }
@@ -148,14 +148,14 @@ async fn it_fails_as_it_is_told() {
 #[tokio::test]
 async fn a_delay_holds_up_the_answer_and_not_the_others() {
     let double = Double::start();
-    double.script(Rule::delay(Duration::from_millis(200)));
+    double.script(Rule::delay(Duration::from_secs(2)));
     let begun = Instant::now();
     futures::future::join_all([0; 10].map(|_| batch(&double, &["a"]))).await;
     let took = begun.elapsed();
-    assert!((200..1500).contains(&took.as_millis()), "{took:?}");
+    assert!((2000..15_000).contains(&took.as_millis()), "{took:?}");
     let counts = double.counts();
     let lasted = |call: &keyferry_bench::double::Call| call.ended.unwrap().duration_since(call.at);
-    assert!(counts.log().iter().all(|call| lasted(call) >= Duration::from_millis(200)));
+    assert!(counts.log().iter().all(|call| lasted(call) >= Duration::from_secs(2)));
 }
 
 /// How fast it is, by hand: `cargo test --release -p keyferry-bench --test double -- --ignored --nocapture`.

@@ -11,11 +11,12 @@ use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::{self, Event, watcher};
 
-/// A namespace is quiet when nothing in it has changed for this long.
+/// A namespace is quiet when nothing in it has changed for this long. That what is to come has come by then is not sure
+/// on a busy machine: who finds what it did not expect looks again.
 const QUIET: Duration = Duration::from_millis(2500);
 
 /// A namespace that never becomes quiet is an error by itself.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// When each namespace, and each cluster-wide object, last changed.
 #[derive(Clone, Default)]

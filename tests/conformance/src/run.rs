@@ -1,6 +1,7 @@
 //! Runs cases: one operator for all, and for each case a namespace.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use base64::Engine as _;
@@ -16,6 +17,9 @@ use crate::compare::differences;
 use crate::observe::observe;
 use crate::quiet::Changes;
 use crate::setup;
+
+/// How long what a step expects may take to come. Long, because machines are busy.
+const LATEST: Duration = Duration::from_secs(60);
 
 /// What all cases share.
 pub struct World {
@@ -130,14 +134,20 @@ impl<'a> Run<'a> {
     /// Does a step; gives what differs then.
     async fn step(&mut self, step: &Step) -> Result<Vec<String>> {
         let answers = self.act(step).await?;
-        self.world.changes.quiet(self.cluster.namespace()).await.map_err(|error| anyhow!(error))?;
-        let mut got = observe(&self.cluster, &self.cluster_stores).await;
-        got["accepted"] = Value::Object(answers.accepted);
-        let mut found = differences(&step.expect, &got);
-        if !found.is_empty() {
-            found.extend(answers.refusals);
+        let began = Instant::now();
+        loop {
+            self.world.changes.quiet(self.cluster.namespace()).await.map_err(|error| anyhow!(error))?;
+            let mut got = observe(&self.cluster, &self.cluster_stores).await;
+            got["accepted"] = Value::Object(answers.accepted.clone());
+            let mut found = differences(&step.expect, &got);
+            // It may be quiet because the operator has not come to it yet.
+            if found.is_empty() || began.elapsed() > LATEST {
+                if !found.is_empty() {
+                    found.extend(answers.refusals);
+                }
+                return Ok(found);
+            }
         }
-        Ok(found)
     }
 
     async fn act(&mut self, step: &Step) -> Result<Answers> {

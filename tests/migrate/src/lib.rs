@@ -66,7 +66,7 @@ impl Cluster {
 
     /// Waits until the API server serves every CRD.
     pub async fn established(&self) {
-        eventually(Duration::from_secs(60), || async {
+        eventually(Duration::from_secs(180), || async {
             let crds = self.json(&["get", "crd"]);
             let is_served = |crd: &&Value| {
                 let conditions = crd.pointer("/status/conditions").and_then(Value::as_array);

@@ -186,7 +186,7 @@ async fn a_service_account_that_may_and_one_that_may_not() {
         build(&spec, context(credentials, Arc::new(()))).await
     };
     let reader = build("reader").await.unwrap();
-    keyferry_testkit::eventually(std::time::Duration::from_secs(10), || async {
+    keyferry_testkit::eventually(std::time::Duration::from_secs(120), || async {
         reader.validate().await.map_err(|error| keyferry_testkit::Error::msg(error.to_string()))
     })
     .await;

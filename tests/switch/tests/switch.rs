@@ -136,10 +136,10 @@ async fn takes_over(crds: Vec<CustomResourceDefinition>) {
         .await
         .expect("taken");
     let secrets = keyferry_switch_tests::api(&client, due.secret.as_ref().expect("it has one"));
-    for _ in 0..150 {
+    for _ in 0..900 {
         let secret = secrets.get(due.name()).await.expect("it is there");
         if secret.data["data"]["a"] == json!("QVNLRUQgQU5FVw==") {
-            operator.terminate(Duration::from_secs(30)).expect("it ends");
+            operator.terminate(Duration::from_secs(60)).expect("it ends");
             return;
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -174,7 +174,7 @@ async fn leaves_what_it_would_find() {
                 break object;
             }
             tries += 1;
-            assert!(tries < 150, "{}: {}", situation.name(), object["status"]);
+            assert!(tries < 900, "{}: {}", situation.name(), object["status"]);
             tokio::time::sleep(Duration::from_millis(200)).await;
         };
         let at = situation.name();
@@ -203,7 +203,7 @@ async fn leaves_what_it_would_find() {
         compared += usize::from(managers(&made).contains_key(&manager));
     }
     assert!(compared >= 9, "{compared} Secrets were compared");
-    operator.terminate(Duration::from_secs(30)).expect("it ends");
+    operator.terminate(Duration::from_secs(60)).expect("it ends");
 }
 
 /// What an operator judges a Secret by, as it would be in this namespace.

@@ -60,7 +60,11 @@ impl Operator {
             }
             let answer = http.get(url).timeout(Duration::from_secs(2)).send().await;
             match answer.and_then(reqwest::Response::error_for_status) {
-                Ok(_) => return Ok(()),
+                // Where somebody else has the port, it was they who answered, and ours has ended.
+                Ok(_) => match self.process.exited()? {
+                    None => return Ok(()),
+                    Some(status) => break format!("it ended with {status}"),
+                },
                 Err(error) if start.elapsed() > limit => break format!("{error:#}"),
                 Err(_) => tokio::time::sleep(ASK_EVERY).await,
             }

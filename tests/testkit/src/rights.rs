@@ -7,10 +7,12 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
 
+use crate::eventually::eventually;
 use crate::install;
 use crate::testbed::Testbed;
 
@@ -104,6 +106,15 @@ impl Testbed {
         Ok(file)
     }
 
+    /// Waits until a user may do this: what was just granted the API server knows some moments later. Without a
+    /// namespace it is asked for all of them.
+    pub async fn until_allowed(&self, user: &str, verb: &str, resource: &str, namespace: Option<&str>) {
+        let namespace = namespace.map_or("--all-namespaces".to_owned(), |name| format!("--namespace={name}"));
+        let question = ["auth", "can-i", verb, resource, &namespace, "--as", user];
+        // Where the answer is no, kubectl fails.
+        eventually(Duration::from_secs(120), || async { self.kubectl(&question, "") }).await;
+    }
+
     /// What the chart's templates make of these values.
     fn rendered(&self, values: &[String], templates: &[&str]) -> Result<String> {
         let mut helm = self.template(templates)?;
@@ -123,6 +134,8 @@ impl Testbed {
         let kubernetes = self.kubernetes();
         let mut kubectl = Command::new(&kubernetes.kubectl);
         kubectl.arg("--kubeconfig").arg(&kubernetes.kubeconfig).args(args);
+        // What an earlier testbed on the same port served is not served by this one.
+        kubectl.env("KUBECACHEDIR", self.description().data_dir.join("kubectl"));
         run(kubectl, input)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use keyferry_testkit::description::Description;
 use keyferry_testkit::process::{Signal, is_running, send_signal};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(120);
 
 #[test]
 fn a_closed_stdin_ends_everything() {
@@ -38,7 +38,7 @@ fn sigterm_ends_everything_and_a_frozen_server_too() {
 #[test]
 fn stopping_before_all_is_ready_is_a_failure_and_leaves_nothing() {
     let mut supervisor = testbed(&["up"]).stdout(Stdio::piped()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(700));
+    catches_sigterm(supervisor.id());
     send_signal(supervisor.id(), Signal::TERM).unwrap();
     assert_eq!(supervisor.wait().unwrap().code(), Some(143));
     assert_eq!(first_line(&mut supervisor), "");
@@ -113,7 +113,7 @@ fn a_second_install_does_nothing_and_is_quick() {
     install();
     let (took, said) = install();
     assert_eq!(said, "");
-    assert!(took < Duration::from_secs(1), "it took {took:?}");
+    assert!(took < Duration::from_secs(10), "it took {took:?}");
 }
 
 #[test]
@@ -145,6 +145,21 @@ fn start(args: &[&str]) -> (Child, Description) {
     }
     assert_eq!(description.servers.len(), 5);
     (supervisor, description)
+}
+
+/// Waits until a process does with SIGTERM what it wants to; before that the signal would just end it.
+fn catches_sigterm(pid: u32) {
+    let start = Instant::now();
+    let catches = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        let mask = u64::from_str_radix(mask.trim(), 16).unwrap();
+        mask & (1 << (Signal::TERM.as_raw() - 1)) != 0
+    };
+    while !catches() {
+        assert!(start.elapsed() < SOON, "process {pid} does not catch SIGTERM");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 fn first_line(child: &mut Child) -> String {

@@ -12,7 +12,7 @@ use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-const SOON: Duration = Duration::from_secs(30);
+const SOON: Duration = Duration::from_secs(120);
 
 #[tokio::test]
 async fn the_api_server_says_its_version() {

@@ -51,7 +51,7 @@ pub async fn until<F: Future<Output = kube::Result<bool>>>(is_so: impl Fn() -> F
             Err(error) => Err(format!("it can't be seen that {what}: {error}")),
         }
     };
-    eventually(Duration::from_secs(30), ask).await;
+    eventually(Duration::from_secs(120), ask).await;
 }
 
 fn resource(kind: &str) -> ApiResource {

@@ -2,24 +2,49 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use keyferry_crds::{crds, file_name};
-use keyferry_testkit::Testbed;
+use keyferry_testkit::{Testbed, eventually};
 use serde_json::json;
 
 use crate::cluster::{client, create, object};
 
-/// Runs kubectl on a testbed, and gives what it printed.
-fn kubectl(testbed: &Testbed, args: &[&str]) -> String {
+/// Runs kubectl on a testbed, and gives what it printed, or what it says against it.
+fn try_kubectl(testbed: &Testbed, args: &[&str]) -> Result<String, String> {
+    // It would remember what it once was told of the kinds that there are: each time another memory.
+    static CALLS: AtomicUsize = AtomicUsize::new(0);
+    let cache = format!("kubectl-{}", CALLS.fetch_add(1, Ordering::Relaxed));
     let output = Command::new(testbed.kubernetes().kubectl)
         .arg("--kubeconfig")
         .arg(testbed.kubeconfig())
         .args(args)
+        .env("KUBECACHEDIR", testbed.description().data_dir.join(cache))
         .output()
         .expect("kubectl runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    assert!(output.status.success(), "kubectl {args:?}: {}", text(output.stderr));
-    text(output.stdout)
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(format!("kubectl {args:?}: {}", text(output.stderr))),
+    }
+}
+
+/// The same, where it must succeed.
+fn kubectl(testbed: &Testbed, args: &[&str]) -> String {
+    try_kubectl(testbed, args).unwrap_or_else(|refusal| panic!("{refusal}"))
+}
+
+/// Runs it until it prints all these: what the API server tells of its kinds comes some moments after the kinds.
+async fn kubectl_says(testbed: &Testbed, args: &[&str], parts: &[&str]) -> String {
+    let ask = || async {
+        let text = try_kubectl(testbed, args)?;
+        match parts.iter().find(|part| !text.contains(*part)) {
+            None => Ok(text),
+            Some(part) => Err(format!("kubectl {args:?}: no {part:?} in\n{text}")),
+        }
+    };
+    eventually(Duration::from_secs(120), ask).await
 }
 
 #[tokio::test]
@@ -56,28 +81,27 @@ async fn columns_short_names_categories_and_selectors() {
     create(&client, &object("ClusterSecretStore", "columns", &store)).await;
 
     let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    let table = kubectl(testbed, &["get", "es", "columns"]);
+    let table = kubectl_says(testbed, &["get", "es", "columns"], &["columns"]).await;
     let lines: Vec<String> = table.lines().map(words).collect();
     assert_eq!(
         lines,
         ["NAME STORETYPE STORE REFRESH INTERVAL STATUS READY LAST SYNC", "columns ClusterSecretStore its-store 7m"]
     );
     for short in ["ss", "css"] {
-        let table = kubectl(testbed, &["get", short, "columns"]);
+        let table = kubectl_says(testbed, &["get", short, "columns"], &["columns"]).await;
         assert_eq!(words(table.lines().next().unwrap_or_default()), "NAME AGE STATUS CAPABILITIES READY");
     }
-    let category = kubectl(testbed, &["get", "external-secrets", "-o", "name"]);
-    for kind in ["externalsecret", "secretstore", "clustersecretstore"] {
-        assert!(category.contains(&format!("{kind}.external-secrets.io/columns")), "{category}");
-    }
+    let all = ["externalsecret", "secretstore", "clustersecretstore"]
+        .map(|kind| format!("{kind}.external-secrets.io/columns"));
+    kubectl_says(testbed, &["get", "external-secrets", "-o", "name"], &all.each_ref().map(String::as_str)).await;
     for selector in [
         "spec.secretStoreRef.name=its-store",
         "spec.secretStoreRef.kind=ClusterSecretStore",
         "spec.target.name=its-target",
         "spec.refreshInterval=7m",
     ] {
-        let found = kubectl(testbed, &["get", "es", "-o", "name", "--field-selector", selector]);
-        assert!(found.contains("externalsecret.external-secrets.io/columns"), "{selector}: {found}");
+        let args = ["get", "es", "-o", "name", "--field-selector", selector];
+        kubectl_says(testbed, &args, &["externalsecret.external-secrets.io/columns"]).await;
     }
     let none = kubectl(testbed, &["get", "es", "-o", "name", "--field-selector", "spec.target.name=other"]);
     assert_eq!(none, "");
@@ -86,8 +110,10 @@ async fn columns_short_names_categories_and_selectors() {
 #[tokio::test]
 async fn explain_knows_every_field() {
     client().await;
-    let text = kubectl(Testbed::shared(), &["explain", "externalsecret.spec.target.deletionPolicy"]);
-    assert!(text.contains("When the store has lost a value"), "{text}");
-    let text = kubectl(Testbed::shared(), &["explain", "ss.spec.provider.vault.auth.appRole"]);
-    assert!(text.contains("Log in with an AppRole."), "{text}");
+    for (field, said) in [
+        ("externalsecret.spec.target.deletionPolicy", "When the store has lost a value"),
+        ("ss.spec.provider.vault.auth.appRole", "Log in with an AppRole."),
+    ] {
+        kubectl_says(Testbed::shared(), &["explain", field], &[said]).await;
+    }
 }

@@ -1,9 +1,11 @@
 //! Bad input: each a condition that names the entry, the key, the store and the cause, and nothing else disturbed.
 
+use anyhow::ensure;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use keyferry_behaviour_tests::{Rig, cluster};
 use keyferry_testkit::{OpenBao, OpenBaoOptions, Operator as Process};
 use kube::Api;
+use kube::api::{DynamicObject, PostParams};
 use serde_json::{Value, json};
 
 tests![
@@ -73,11 +75,30 @@ async fn open_the_schema(api: &Api<CustomResourceDefinition>) {
     }
 }
 
+/// Waits until the schemas that were put last are those that objects are judged by.
+async fn in_force(rig: &Rig, open: bool) {
+    for kind in ["ExternalSecret", "SecretStore"] {
+        let probe = json!({
+            "apiVersion": cluster::api_version(kind), "kind": kind, "metadata": {"name": "probe"},
+            "spec": {"provider": "text", "data": "text"},
+        });
+        let probe: DynamicObject = serde_json::from_value(probe).expect("an object");
+        let dry_run = PostParams { dry_run: true, ..PostParams::default() };
+        rig.until(format!("objects of {kind} are judged anew"), async |rig: &Rig| {
+            let judged = rig.cluster.api(kind).create(&dry_run, &probe).await;
+            ensure!(judged.is_ok() == open, "{judged:?}");
+            Ok(())
+        })
+        .await;
+    }
+}
+
 async fn what_was_stored_before_the_rules_gets_a_condition() {
     let testbed = tokio::task::spawn_blocking(|| cluster::private(&[])).await.unwrap().expect("a testbed");
     let mut rig = Rig::on(&testbed, "old-objects").await;
     let crds = Api::all(rig.cluster.client());
     open_the_schema(&crds).await;
+    in_force(&rig, true).await;
 
     let vault = rig.vault_spec("s-token");
     let data = rig.data("app", &["user"]);
@@ -109,6 +130,7 @@ async fn what_was_stored_before_the_rules_gets_a_condition() {
         rig.apply(kind, name, object).await;
     }
     cluster::install_crds(&rig.cluster.client()).await;
+    in_force(&rig, false).await;
 
     rig.start(&[]).await;
     rig.vault_store("s").await;
@@ -131,6 +153,7 @@ async fn what_was_stored_before_the_rules_gets_a_condition() {
     // What is not of the form the API server does not let have a status either, before the schema is open again.
     rig.stop().await;
     open_the_schema(&crds).await;
+    in_force(&rig, true).await;
     rig.start(&[]).await;
     for (name, part) in [("text", "not of the form"), ("odd-vault", "spec.provider.vault")] {
         rig.until_ready("SecretStore", name, "False", "InvalidProviderConfig", &[part]).await;

@@ -15,9 +15,27 @@ fn reasons(events: &[Value]) -> Vec<&str> {
     reasons
 }
 
+/// A store that is ready: who asks one that has not been seen yet fails, and that is one more event.
+async fn ready_store(rig: &Rig) {
+    rig.vault_store("s").await;
+    rig.until_ready("SecretStore", "s", "True", "Valid", &[]).await;
+}
+
+/// Waits until the events about an object have these reasons; then they had never more.
+#[track_caller]
+fn until_told(rig: &Rig, name: &str, wanted: &[&str]) -> impl Future<Output = Vec<Value>> {
+    rig.until(format!("of {name} is told {wanted:?}"), async move |rig: &Rig| {
+        let events = rig.events(name).await;
+        match reasons(&events) {
+            told if told == wanted => Ok(events),
+            told => Err(anyhow!("{told:?}")),
+        }
+    })
+}
+
 async fn still_fine_is_no_event() {
     let rig = Rig::new("fine").await;
-    rig.vault_store("s").await;
+    ready_store(&rig).await;
     rig.put("app", json!({"user": rig.canaries.value("user")})).await;
     rig.external_secret("e", json!({"refreshInterval": "1s", "data": rig.data("app", &["user"])})).await;
     rig.until_synced("e").await;
@@ -29,28 +47,22 @@ async fn still_fine_is_no_event() {
         }
     })
     .await;
-    let events = rig.events("e").await;
-    assert_eq!(reasons(&events), ["Created"]);
+    let events = until_told(&rig, "e", &["Created"]).await;
     let event = &events[0];
     assert_eq!((&event["type"], &event["message"]), (&json!("Normal"), &json!("secret created")));
     assert_eq!(event["source"]["component"], "external-secrets");
     assert_eq!(event["involvedObject"]["kind"], "ExternalSecret");
-    let store = rig.events("s").await;
-    assert_eq!(reasons(&store), ["Valid"]);
+    let store = until_told(&rig, "s", &["Valid"]).await;
     assert_eq!(store[0]["source"]["component"], "secret-store");
     // What changed is told.
     rig.put("app", json!({"user": rig.canaries.value("rotated")})).await;
-    rig.until("the update is told".into(), async |rig: &Rig| match reasons(&rig.events("e").await) {
-        told if told == ["Created", "Updated"] => Ok(()),
-        told => Err(anyhow!("{told:?}")),
-    })
-    .await;
+    until_told(&rig, "e", &["Created", "Updated"]).await;
     rig.finish().await;
 }
 
 async fn a_repeated_failure_is_one_event() {
     let rig = Rig::new("failing").await;
-    rig.vault_store("s").await;
+    ready_store(&rig).await;
     rig.put("app", json!({"user": rig.canaries.value("user")})).await;
     let reference = json!({"key": rig.key("app"), "property": "user", "decodingStrategy": "Base64"});
     let spec = json!({"refreshInterval": "1s", "data": [{"secretKey": "user", "remoteRef": reference}]});
@@ -63,8 +75,7 @@ async fn a_repeated_failure_is_one_event() {
         count => Err(anyhow!("{count} times")),
     })
     .await;
-    let events = rig.events("e").await;
-    assert_eq!(reasons(&events), ["UpdateFailed"]);
+    let events = until_told(&rig, "e", &["UpdateFailed"]).await;
     assert_eq!((&events[0]["type"], &events[0]["message"]), (&json!("Warning"), &json!(failed.message)));
     let after = rig.cluster.get("ExternalSecret", "e").await.unwrap();
     assert_eq!(
@@ -88,6 +99,7 @@ async fn a_store_tells_what_changed() {
     let every = json!({"spec": {"refreshInterval": "1s", "provider": {"vault": vault}}});
     rig.apply("SecretStore", "s", every).await;
     rig.until_ready("SecretStore", "s", "False", "InvalidProviderConfig", &["does not exist"]).await;
+    until_told(&rig, "s", &["InvalidProviderConfig"]).await;
     // Some more checks fail alike.
     tokio::time::sleep(Duration::from_secs(4)).await;
     assert_eq!(reasons(&rig.events("s").await), ["InvalidProviderConfig"]);
@@ -100,6 +112,6 @@ async fn a_store_tells_what_changed() {
         more => Err(anyhow!("{more} times")),
     })
     .await;
-    assert_eq!(reasons(&rig.events("s").await), ["InvalidProviderConfig", "Valid"]);
+    until_told(&rig, "s", &["InvalidProviderConfig", "Valid"]).await;
     rig.finish().await;
 }

@@ -17,14 +17,15 @@ tests![
     how_they_stand_is_told,
 ];
 
-/// How a test elects, so that nothing takes long.
+/// How a test elects. An operator that can't renew by the deadline ends, as it should: the deadline is long, because
+/// machines are busy. Only who waits for a lease's end waits longer for that.
 fn election(rig: &Rig) -> Vec<String> {
     vec![
         format!("--leader-election-id={}", rig.namespace()),
         format!("--leader-election-namespace={}", rig.namespace()),
-        "--leader-election-lease-duration=3s".to_owned(),
-        "--leader-election-renew-deadline=2s".to_owned(),
-        "--leader-election-retry-period=500ms".to_owned(),
+        "--leader-election-lease-duration=15s".to_owned(),
+        "--leader-election-renew-deadline=10s".to_owned(),
+        "--leader-election-retry-period=1s".to_owned(),
     ]
 }
 
@@ -66,7 +67,7 @@ async fn sigterm_ends_it_well_and_gives_the_lease_back() {
     let began = Instant::now();
     // It asserts the exit code.
     rig.stop().await;
-    assert!(began.elapsed() < Duration::from_secs(5), "it took {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(20), "it took {:?}", began.elapsed());
     assert_eq!(lease(&rig).await["spec"]["holderIdentity"], "", "{}", lease(&rig).await["spec"]);
     rig.finish().await;
 }

@@ -38,11 +38,13 @@ mod recovery;
 mod refresh;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
-const AT_ONCE: usize = 10;
+fn at_once() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).saturating_mul(4).min(10)
+}
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
-    arguments.test_threads.get_or_insert(AT_ONCE);
+    arguments.test_threads.get_or_insert_with(at_once);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let runtime = Arc::new(runtime);
     let modules = [

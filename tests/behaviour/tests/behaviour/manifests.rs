@@ -90,8 +90,13 @@ async fn a_config_map_is_made_repaired_and_removed() {
     let made = rig.cluster.get("ConfigMap", "t").await.unwrap();
     assert_eq!(made["metadata"]["ownerReferences"][0]["name"], "e");
     assert_eq!(made["metadata"]["labels"]["reconcile.external-secrets.io/managed"], "true");
-    let told = rig.events("e").await;
-    assert!(told.iter().any(|event| event["message"] == "Created ConfigMap t"), "{told:?}");
+    // The event comes after the status.
+    rig.until("it is told".into(), async |rig: &Rig| {
+        let told = rig.events("e").await;
+        ensure!(told.iter().any(|event| event["message"] == "Created ConfigMap t"), "{told:?}");
+        Ok(())
+    })
+    .await;
 
     // Edited, stripped of a key, deleted: the interval is an hour, so that it is repaired because it was seen.
     rig.cluster.patch("ConfigMap", "t", &json!({"data": {"host": "evil.example", "port": null}})).await;

@@ -60,12 +60,14 @@ async fn an_api_server_that_comes_back_is_followed_on() {
 async fn a_leader_without_api_server_stops() {
     let testbed = private().await;
     let rig = Rig::on(&testbed, "lost-lease").await;
+    // The deadline is long, because machines are busy.
+    let duration = Duration::from_secs(15);
     let election = [
         format!("--leader-election-id={}", rig.namespace()),
         format!("--leader-election-namespace={}", rig.namespace()),
-        "--leader-election-lease-duration=3s".to_owned(),
-        "--leader-election-renew-deadline=2s".to_owned(),
-        "--leader-election-retry-period=500ms".to_owned(),
+        format!("--leader-election-lease-duration={}s", duration.as_secs()),
+        "--leader-election-renew-deadline=10s".to_owned(),
+        "--leader-election-retry-period=1s".to_owned(),
     ];
     let args: Vec<&str> = election.iter().map(String::as_str).collect();
     let mut rig = synced(rig, &args).await;
@@ -73,11 +75,11 @@ async fn a_leader_without_api_server_stops() {
     testbed.freeze("kube-apiserver").expect("it runs");
     let mut operator = rig.operator.take().expect("it runs");
     // Before another may lead: with an exit code that says that it did not end as asked.
-    let ended = tokio::task::spawn_blocking(move || operator.process().wait(Duration::from_secs(20))).await.unwrap();
+    let ended = tokio::task::spawn_blocking(move || operator.process().wait(Duration::from_secs(60))).await.unwrap();
     let took = began.elapsed();
     testbed.thaw("kube-apiserver").expect("it is frozen");
     assert_eq!(ended.expect("it ends").code(), Some(1));
-    assert!(took < Duration::from_secs(8), "it took {took:?}");
+    assert!(took < duration, "it took {took:?}");
     rig.start(&args).await;
     rotated(&rig).await;
     rig.finish().await;
@@ -106,7 +108,8 @@ async fn a_store_that_hangs_holds_nobody_else() {
     for _ in 0..3 {
         rotated(&rig).await;
     }
-    assert!(began.elapsed() < Duration::from_secs(12), "it took {:?}", began.elapsed());
+    // One call that hangs ends after 30 s.
+    assert!(began.elapsed() < Duration::from_secs(25), "it took {:?}", began.elapsed());
     bao.process().signal(Signal::CONT).expect("it is frozen");
     let user = rig.canaries.value("other");
     bao.client().unwrap().put(&rig.key("app"), json!({ "user": user })).await.unwrap();

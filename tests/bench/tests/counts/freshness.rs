@@ -52,7 +52,7 @@ pub async fn test() {
             let data = seen.data.get(&name).and_then(|data| data.get("password"));
             usize::from(data.is_none_or(|is| is != password.as_bytes()))
         };
-        stage.until(&format!("new after write {write}"), Duration::from_secs(20), arrived).await;
+        stage.until(&format!("new after write {write}"), SOON, arrived).await;
     }
     stage.finish();
 }

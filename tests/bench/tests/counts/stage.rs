@@ -10,7 +10,7 @@ use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
 /// How long anything may take that is not a matter of intervals. Long, because machines are busy.
-pub const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(180);
 
 pub struct Stage {
     pub bed: Bed,
@@ -83,6 +83,24 @@ impl Stage {
     /// The counters of the API server.
     pub async fn requests(&self) -> Requests {
         Requests::read(&self.bed.client()).await.unwrap()
+    }
+
+    /// Waits until so many events were told since `before`, and nothing is asked of the API server for some seconds; gives
+    /// the counters then.
+    pub async fn until_settled(&self, before: &Requests, events: u64) -> Requests {
+        const STILL: Duration = Duration::from_secs(3);
+        let begun = Instant::now();
+        let mut last = self.requests().await;
+        loop {
+            tokio::time::sleep(STILL).await;
+            let now = self.requests().await;
+            let told = now.since(before).about("events").get("POST").copied().unwrap_or_default();
+            if told >= events && now.of_operators() == last.of_operators() {
+                return now;
+            }
+            assert!(begun.elapsed() < SOON, "{told} events, and since {STILL:?}: {:?}", now.since(&last));
+            last = now;
+        }
     }
 
     /// The condition of one of the fleet.

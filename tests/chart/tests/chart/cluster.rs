@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// How long anything may take. Long, because machines are busy.
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(180);
 
 /// The cluster of one test. One at a time: a control plane is not small.
 pub struct Cluster {
@@ -33,6 +33,11 @@ impl Cluster {
     /// Runs kubectl as an admin.
     pub fn kubectl(&self, args: &[&str], input: &str) -> Result<String> {
         self.testbed.kubectl(args, input)
+    }
+
+    /// Waits until a user may do this in a namespace.
+    pub async fn until_allowed(&self, user: &str, verb: &str, resource: &str, namespace: &str) {
+        self.testbed.until_allowed(user, verb, resource, Some(namespace)).await;
     }
 
     /// Runs helm as an admin.
@@ -75,18 +80,25 @@ impl Cluster {
         let rendered = Rendered::parse(&manifest);
         let account = rendered.pod()["serviceAccountName"].as_str().unwrap();
         let kubeconfig = self.testbed.account_kubeconfig(namespace, account).unwrap();
-        let live = Operator::free_port().unwrap();
-        // The ports of a pod are its own; those of this machine are shared.
-        let args = rendered.args().into_iter().map(|arg| match arg.split('=').next() {
-            Some("--live-addr") => format!("--live-addr=127.0.0.1:{live}"),
-            Some("--metrics-addr") => "--metrics-addr=127.0.0.1:0".to_owned(),
-            _ => arg,
-        });
         let kubeconfig = format!("--kubeconfig={}", kubeconfig.display());
-        let mut operator = Operator::builder().args(args).arg(kubeconfig).spawn().unwrap();
-        let ready = operator.wait_ready(&format!("http://127.0.0.1:{live}/readyz"), SOON).await;
-        ready.unwrap_or_else(|error| panic!("{error:#}"));
-        operator
+        let mut last = String::new();
+        // A port that was free may be taken by somebody else before the operator gets to it.
+        for _ in 0..3 {
+            let live = Operator::free_port().unwrap();
+            // The ports of a pod are its own; those of this machine are shared.
+            let args = rendered.args().into_iter().map(|arg| match arg.split('=').next() {
+                Some("--live-addr") => format!("--live-addr=127.0.0.1:{live}"),
+                Some("--metrics-addr") => "--metrics-addr=127.0.0.1:0".to_owned(),
+                _ => arg,
+            });
+            let mut operator = Operator::builder().args(args).arg(&kubeconfig).spawn().unwrap();
+            match operator.wait_ready(&format!("http://127.0.0.1:{live}/readyz"), SOON).await {
+                Ok(()) => return operator,
+                Err(error) if error.to_string().contains("can't listen on") => last = error.to_string(),
+                Err(error) => panic!("{error:#}"),
+            }
+        }
+        panic!("{last}");
     }
 
     /// A store of fixed values and an ExternalSecret that asks it, synced.

@@ -6,7 +6,7 @@ use keyferry_migrate::{Outcome, Output};
 use keyferry_migrate_tests::{Cluster, HIDDEN, chart, text};
 use keyferry_testkit::eventually;
 
-const SOON: Duration = Duration::from_secs(60);
+const SOON: Duration = Duration::from_secs(180);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn from_a_release_to_none() {

@@ -56,6 +56,8 @@ metadata: {name: cloud}
 spec: {provider: {aws: {service: SecretsManager, region: eu-west-1}}}
 ",
     );
+    let user = "system:serviceaccount:partly:partly";
+    cluster.testbed.until_allowed(user, "list", "externalsecrets.external-secrets.io", None).await;
     let partly = cluster.testbed.account_kubeconfig("partly", "partly").unwrap();
     let report = Report::read(&cluster.migrate_as(partly, false, Output::Json).await);
     assert_eq!(report.outcome, Outcome::Clear, "{:#}", report.json);

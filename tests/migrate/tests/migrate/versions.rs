@@ -119,6 +119,13 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-
 subjects: [{kind: ServiceAccount, name: half, namespace: refused}]
 ",
     );
+    let user = "system:serviceaccount:refused:half";
+    for (verb, resource, namespace) in [
+        ("patch", "customresourcedefinitions.apiextensions.k8s.io", None),
+        ("update", "externalsecrets.external-secrets.io", Some("refused")),
+    ] {
+        cluster.testbed.until_allowed(user, verb, resource, namespace).await;
+    }
     let half = cluster.testbed.account_kubeconfig("refused", "half").unwrap();
     let said = cluster.migrate_as(half, true, Output::Json).await;
     let report = Report::read(&said);
@@ -190,7 +197,7 @@ async fn store_as_v1(cluster: &Cluster) {
     assert_eq!(stored(cluster), json!(["v1beta1", "v1"]));
     if is_readable {
         let get = || cluster.json(&["get", "externalsecrets.v1.external-secrets.io", "canary", "--namespace=default"]);
-        eventually(Duration::from_secs(60), || async {
+        eventually(Duration::from_secs(180), || async {
             let before = get();
             cluster.kubectl(&["replace", "--filename=-"], &before.to_string());
             match get()["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"] {

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
 use super::cache::Artifact;
 
@@ -81,6 +82,9 @@ fn version_flags(version: &str) -> String {
         })
 }
 
+/// What a build waits for before it is tried again: it downloads its modules, over networks that fail now and then.
+const PAUSES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(15), Duration::from_secs(30)];
+
 struct Module {
     title: String,
     go_mod: &'static str,
@@ -100,7 +104,7 @@ impl Module {
             make: Box::new(move |folder, progress| {
                 fs::write(folder.join("go.mod"), self.go_mod)?;
                 fs::write(folder.join("go.sum"), self.go_sum)?;
-                for (name, package) in &self.programs {
+                let build = |name: &str, package: &str| {
                     let mut go = Command::new("go");
                     go.current_dir(folder)
                         .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
@@ -117,7 +121,16 @@ impl Module {
                         go,
                         &folder.join("build.log"),
                         packages_built,
-                    )?;
+                    )
+                };
+                for (name, package) in &self.programs {
+                    let mut pauses = PAUSES.iter();
+                    while let Err(error) = build(name, package) {
+                        let has_go = Command::new("go").arg("version").output().is_ok();
+                        let Some(pause) = pauses.next().filter(|_| has_go) else { return Err(error) };
+                        progress.say(&format!("{error:#}\nonce more in {pause:?}"));
+                        std::thread::sleep(*pause);
+                    }
                 }
                 Ok(())
             }),

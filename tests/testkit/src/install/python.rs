@@ -46,6 +46,8 @@ fn make(folder: &Path, progress: &Progress) -> Result<()> {
     fs::write(&requirements, REQUIREMENTS)?;
     let mut pip = Command::new(interpreter(folder));
     pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"])
+        // Networks fail now and then.
+        .args(["--retries", "10", "--timeout", "60"])
         .arg("--requirement")
         .arg(&requirements);
     progress.run("installing OpenBao and moto", "is the Python installation whole?", pip, &log, packages_collected)?;

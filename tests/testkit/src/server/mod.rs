@@ -5,9 +5,12 @@ mod moto;
 mod openbao;
 mod pki;
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -20,10 +23,13 @@ pub use openbao::{OpenBao, OpenBaoOptions};
 use crate::process::{Process, tail};
 
 /// How long a server may take to be ready. Machines that compile at the same time are slow.
-const READY_WITHIN: Duration = Duration::from_secs(90);
+const READY_WITHIN: Duration = Duration::from_secs(300);
 const PROBE_EVERY: Duration = Duration::from_millis(50);
 /// How often a start is tried with other ports when somebody took ours.
 const PORT_ATTEMPTS: u32 = 5;
+const PORT_PAUSE: Duration = Duration::from_secs(2);
+/// Where we take ports from: below those that the kernel gives to whoever connects, which come and go all the time.
+const PORTS: RangeInclusive<u16> = 15_000..=32_000;
 
 /// All that is needed to start a server, the first time and again.
 #[derive(Debug, Clone)]
@@ -76,12 +82,20 @@ impl Server {
     /// Starts it again with the same ports and data; stops it first if it runs.
     pub async fn restart(&mut self) -> Result<()> {
         self.process.kill();
-        match Self::try_start(self.spec.clone()).await {
-            Ok(server) => {
-                *self = server;
-                Ok(())
+        let mut attempt = 1;
+        loop {
+            match Self::try_start(self.spec.clone()).await {
+                Ok(server) => {
+                    *self = server;
+                    return Ok(());
+                }
+                // Whoever has it may need it for a moment only.
+                Err(Failure::PortTaken(_)) if attempt < PORT_ATTEMPTS => {
+                    attempt += 1;
+                    tokio::time::sleep(PORT_PAUSE).await;
+                }
+                Err(Failure::PortTaken(error) | Failure::Other(error)) => return Err(error),
             }
-            Err(Failure::PortTaken(error) | Failure::Other(error)) => Err(error),
         }
     }
 
@@ -170,25 +184,45 @@ pub(crate) fn http_client(ca_file: Option<&Path>) -> Result<reqwest::Client> {
 
 /// A loopback port that nobody uses now.
 pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
-    Ok(listener.local_addr()?.port())
+    free_ports(1)
 }
 
 /// A loopback port that nobody uses now, nor the one after it.
 pub(crate) fn free_port_pair() -> Result<u16> {
-    for _ in 0..100 {
-        let first = free_port()?;
-        let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-        if first.checked_add(1).is_some_and(is_free) {
+    free_ports(2)
+}
+
+/// The first of so many ports in a row that nobody uses now, and that this process has given to nobody yet: who gets
+/// one needs a while until it listens. They are random, as other processes do the same.
+fn free_ports(count: u16) -> Result<u16> {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in 0..1000 {
+        let first = rand::random_range(PORTS);
+        let ports = first..first + count;
+        let is_free = |port: u16| !given.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if ports.clone().all(is_free) {
+            given.extend(ports);
             return Ok(first);
         }
     }
-    Err(anyhow!("no two free ports in a row"))
+    Err(anyhow!("no {count} free ports in a row"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_port_is_given_twice() {
+        let mut ports: Vec<u16> = (0..200).map(|_| free_port().unwrap()).collect();
+        let pair = free_port_pair().unwrap();
+        ports.extend([pair, pair + 1]);
+        assert!(ports.iter().all(|port| (*port).clamp(15_000, 32_001) == *port), "{ports:?}");
+        ports.sort_unstable();
+        ports.dedup();
+        assert_eq!(ports.len(), 202);
+    }
     use std::io::{Read as _, Write as _};
     use std::sync::atomic::{AtomicUsize, Ordering};
 
