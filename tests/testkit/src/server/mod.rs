@@ -211,6 +211,9 @@ fn free_ports(count: u16) -> Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[test]
@@ -223,8 +226,6 @@ mod tests {
         ports.dedup();
         assert_eq!(ports.len(), 202);
     }
-    use std::io::{Read as _, Write as _};
-    use std::sync::atomic::{AtomicUsize, Ordering};
 
     /// A server that is a shell script, and is ready when the one at `port` answers.
     fn script(dir: &Path, text: &str, port: u16) -> Spec {
