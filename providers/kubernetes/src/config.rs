@@ -3,10 +3,25 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{BuildContext, CaRef, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef};
+use keyferry_provider_http::{Fields, Way, server_url};
 use reqwest::Url;
 use serde::Deserialize;
 
 use crate::kubeconfig::Kubeconfig;
+
+/// What leads to the server where the spec says all of it.
+pub const OF_SPEC: Fields = Fields {
+    server: "spec.provider.kubernetes.server.url",
+    ca: "spec.provider.kubernetes.server.caBundle or caProvider",
+    identity: "spec.provider.kubernetes.auth.cert",
+};
+
+/// What leads to the server where a kubeconfig does.
+pub const OF_KUBECONFIG: Fields = Fields {
+    server: "the server in the kubeconfig of spec.provider.kubernetes.authRef",
+    ca: "certificate-authority-data in the kubeconfig of spec.provider.kubernetes.authRef",
+    identity: "client-certificate-data in the kubeconfig of spec.provider.kubernetes.authRef",
+};
 
 /// What a store's spec comes to.
 #[derive(Debug)]
@@ -40,8 +55,8 @@ enum IdentityRef {
 /// All that is needed to get in.
 #[derive(Debug)]
 pub struct Access {
-    /// The API server.
-    pub server: Url,
+    /// The API server, and where it is named.
+    pub way: Way,
     /// Whom to believe that the server is who it says: PEM, or whoever the system trusts.
     pub ca: Option<Vec<u8>>,
     /// Whether to believe anybody.
@@ -131,11 +146,7 @@ impl Config {
                     (None, provider) => provider.map(Ca::Ref),
                 };
                 let url = filled(url).unwrap_or_else(|| "kubernetes.default".to_owned());
-                Source::Spec {
-                    server: server(&url, "spec.provider.kubernetes.server.url")?,
-                    ca,
-                    identity: identity(auth)?,
-                }
+                Source::Spec { server: server(&url, OF_SPEC.server)?, ca, identity: identity(auth)? }
             }
         };
         Ok(Self { namespace, source })
@@ -169,7 +180,8 @@ impl Config {
                     },
                     IdentityRef::ServiceAccount(account) => Identity::ServiceAccount(account.clone()),
                 };
-                Ok(Access { server: server.clone(), ca, insecure: false, identity })
+                let way = Way { server: server.clone(), fields: OF_SPEC };
+                Ok(Access { way, ca, insecure: false, identity })
             }
         }
     }
@@ -179,20 +191,7 @@ impl Config {
 pub fn server(text: &str, field: &str) -> Result<Url, Error> {
     let text = text.trim();
     let whole = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    let refuse = |problem: &str| Err(invalid(format!("{field} {problem}")));
-    let Ok(url) = Url::parse(&whole) else {
-        return refuse("must be a URL such as https://kubernetes.example.com:6443");
-    };
-    match (url.scheme(), url.has_host()) {
-        ("http" | "https", true) if !url.username().is_empty() || url.password().is_some() => {
-            refuse("must not hold a user name or password")
-        }
-        ("http" | "https", true) if url.query().is_some() || url.fragment().is_some() => {
-            refuse("must not hold a query or fragment")
-        }
-        ("http" | "https", true) => Ok(url),
-        _ => refuse("must begin with https:// or http://"),
-    }
+    server_url(&whole, field, "https://kubernetes.example.com:6443")
 }
 
 fn identity(auth: Option<AuthSpec>) -> Result<IdentityRef, Error> {

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Error, SecretBytes};
+use keyferry_provider_http::Way;
 use serde::Deserialize;
 
-use crate::config::{Access, Identity, invalid, pem, server};
+use crate::config::{Access, Identity, OF_KUBECONFIG, invalid, pem, server};
 
 /// Fields of a cluster and of a user that are refused, and why.
 const REFUSED_OF_CLUSTER: [(&str, &str); 3] = [
@@ -106,7 +107,8 @@ impl Kubeconfig {
                 return Err(invalid("the user has only one of client-certificate-data and client-key-data"));
             }
         };
-        Ok(Access { server: server(&address, "server")?, ca, insecure, identity })
+        let way = Way { server: server(&address, "server")?, fields: OF_KUBECONFIG };
+        Ok(Access { way, ca, insecure, identity })
     }
 }
 
@@ -161,7 +163,7 @@ mod tests {
     #[test]
     fn a_token_and_a_ca() {
         let access = kubeconfig(", certificate-authority-data: UEVN", &format!("token: {CANARY}")).unwrap();
-        assert_eq!((access.server.as_str(), access.ca.as_deref()), ("https://k:6443/", Some(&b"PEM"[..])));
+        assert_eq!((access.way.server.as_str(), access.ca.as_deref()), ("https://k:6443/", Some(&b"PEM"[..])));
         assert!(matches!(access.identity, Identity::Token(token) if token.expose_str() == Some(CANARY)));
     }
 

@@ -6,7 +6,7 @@
 //! them. The operator's own identity is never used.
 //!
 //! Modules, in reading order: [`config`] the spec as plain data, [`kubeconfig`] a kubeconfig as plain data,
-//! [`client`] HTTP and the errors of the way, [`login`] the life of tokens, [`secret`] what answers mean.
+//! [`client`] HTTP and what statuses mean, [`login`] the life of tokens, [`secret`] what answers mean.
 //!
 //! What is zeroed: bodies of answers as we gather them, values, tokens. What is not ours to zero: the buffers of TLS,
 //! HTTP and the kernel that the bytes pass through, a client key inside the TLS library, and header values.

@@ -207,20 +207,21 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use keyferry_provider_core::{BuildContext, ErrorKind};
+    use keyferry_provider_http::Way;
     use keyferry_provider_testkit::MapCredentials;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Barrier;
 
     use super::*;
-    use crate::config::Access;
+    use crate::config::{Access, OF_SPEC};
 
     /// A login with the token of a ServiceAccount.
     async fn login(server: &str, credentials: Arc<MapCredentials>) -> Login {
         _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let account = ServiceAccountRef { name: "sa".into(), namespace: None, audiences: None };
         let access = Access {
-            server: server.parse().unwrap(),
+            way: Way { server: server.parse().unwrap(), fields: OF_SPEC },
             ca: None,
             insecure: true,
             identity: Identity::ServiceAccount(account.clone()),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{CaRef, Error, ErrorKind, SecretRef, ServiceAccountRef};
+use keyferry_provider_http::server_url;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -186,7 +187,11 @@ impl Config {
         let (read_your_writes, forward) =
             (spec.read_your_writes == Some(true), spec.forward_inconsistent == Some(true));
         Ok(Self {
-            server: server(spec.server.as_deref().unwrap_or_default())?,
+            server: server_url(
+                spec.server.as_deref().unwrap_or_default(),
+                "spec.provider.vault.server",
+                "https://vault.example.com:8200",
+            )?,
             mount: mount(spec.path)?,
             version: version(spec.version.as_deref())?,
             auth_namespace: auth_namespace.or_else(|| namespace.clone()),
@@ -198,22 +203,6 @@ impl Config {
             read_your_writes: read_your_writes || forward,
         })
     }
-}
-
-fn server(text: &str) -> Result<Url, Error> {
-    let url = Url::parse(text.trim())
-        .map_err(|_| invalid("spec.provider.vault.server must be a URL such as https://vault.example.com:8200"))?;
-    let refusal = match (url.scheme(), url.has_host()) {
-        ("http" | "https", true) if !url.username().is_empty() || url.password().is_some() => {
-            "spec.provider.vault.server must not hold a user name or password"
-        }
-        ("http" | "https", true) if url.query().is_some() || url.fragment().is_some() => {
-            "spec.provider.vault.server must not hold a query or fragment"
-        }
-        ("http" | "https", true) => return Ok(url),
-        _ => "spec.provider.vault.server must begin with https:// or http://",
-    };
-    Err(invalid(refusal))
 }
 
 fn mount(path: Option<String>) -> Result<Option<String>, Error> {

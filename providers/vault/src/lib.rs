@@ -4,8 +4,8 @@
 //! through `serde_json::Value`, which rounds large numbers and leaves copies of values in memory, panics where a token
 //! or namespace holds a control character, and takes CA certificates only as files.
 //!
-//! Modules, in reading order: [`config`] the spec as plain data, [`path`] from keys to paths, [`client`] HTTP and the
-//! errors of the way, [`auth`] logins and the life of tokens, [`kv`] what answers mean.
+//! Modules, in reading order: [`config`] the spec as plain data, [`path`] from keys to paths, [`client`] HTTP and what
+//! statuses mean, [`auth`] logins and the life of tokens, [`kv`] what answers mean.
 //!
 //! What is zeroed: bodies of answers as we gather them, values, tokens, and bodies of logins. What is not ours to
 //! zero: the buffers of TLS, HTTP and the kernel that the bytes pass through, a client key inside the TLS library,

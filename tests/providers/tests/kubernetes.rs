@@ -202,21 +202,20 @@ async fn a_kubeconfig_and_what_it_must_not_hold() {
     let namespace = Testbed::shared().namespace("kube-config").await;
     write(&namespace, json!({"metadata": {"name": "a"}, "data": {"k": "dg=="}})).await;
     let kubernetes = Testbed::shared().kubernetes();
-    let kubeconfig = |user: Value| {
+    let known = json!({"server": kubernetes.url, "certificate-authority-data": kubernetes.ca_bundle});
+    let kubeconfig = |cluster: &Value, user: Value| {
         json!({
             "current-context": "c", "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-            "clusters": [{"name": "k", "cluster": {
-                "server": kubernetes.url, "certificate-authority-data": kubernetes.ca_bundle,
-            }}],
-            "users": [{"name": "u", "user": user}],
+            "clusters": [{"name": "k", "cluster": cluster}], "users": [{"name": "u", "user": user}],
         })
     };
     let spec = json!({"authRef": {"name": "k", "key": "config"}, "remoteNamespace": namespace.name()});
-    let build = async |user: Value| {
-        let credentials = MapCredentials::new().with("k/config", kubeconfig(user).to_string());
+    let build = async |cluster: &Value, user: Value| {
+        let credentials = MapCredentials::new().with("k/config", kubeconfig(cluster, user).to_string());
         build(&spec, context(credentials, Arc::new(()))).await
     };
-    let provider = build(json!({"token": kubernetes.token})).await.unwrap();
+    let admin = || json!({"token": kubernetes.token});
+    let provider = build(&known, admin()).await.unwrap();
     provider.validate().await.unwrap();
     assert_eq!(fetch(&*provider, &key("a")).await.unwrap(), r#"{"k":"dg=="}"#);
     for (user, word) in [
@@ -224,8 +223,15 @@ async fn a_kubeconfig_and_what_it_must_not_hold() {
         (json!({"auth-provider": {"name": "gcp"}}), "plugins are not run"),
         (json!({"tokenFile": "/var/run/secrets/kubernetes.io/serviceaccount/token"}), "files are not read"),
     ] {
-        expect(build(user).await.map(|_| ()), ErrorKind::Invalid, word);
+        expect(build(&known, user).await.map(|_| ()), ErrorKind::Invalid, word);
     }
+    // What is wrong is said of the kubeconfig: fields of the spec would not help.
+    let stranger = build(&json!({"server": kubernetes.url}), admin()).await.unwrap();
+    let words = "set or renew certificate-authority-data in the kubeconfig of spec.provider.kubernetes.authRef";
+    expect(fetch(&*stranger, &key("a")).await, ErrorKind::Tls, words);
+    let words = "the server in the kubeconfig of spec.provider.kubernetes.authRef leads to a link-local address";
+    let link_local = build(&json!({"server": "https://169.254.169.254"}), admin()).await;
+    expect(link_local.map(|_| ()), ErrorKind::Invalid, words);
 }
 
 #[tokio::test]
@@ -246,14 +252,26 @@ async fn what_the_server_and_the_way_can_answer() {
     let provider = with("/server/url", json!("https://127.0.0.1:1"), admin()).await.unwrap();
     expect(fetch(&*provider, &key("a")).await, ErrorKind::Unavailable, "refuses connections");
     let provider = with("/server/url", json!(Testbed::shared().vault_url()), admin()).await.unwrap();
-    expect(fetch(&*provider, &key("a")).await, ErrorKind::Malformed, "does not answer as an API server");
+    expect(
+        fetch(&*provider, &key("a")).await,
+        ErrorKind::Malformed,
+        "an API server does (status 404): check spec.provider.kubernetes.server.url",
+    );
     let provider = with("/server/caBundle", Value::Null, admin()).await.unwrap();
-    expect(fetch(&*provider, &key("a")).await, ErrorKind::Tls, "unknown authority");
+    expect(
+        fetch(&*provider, &key("a")).await,
+        ErrorKind::Tls,
+        "set or renew spec.provider.kubernetes.server.caBundle or",
+    );
     let nonsense = json!(STANDARD.encode("-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n"));
-    expect(with("/server/caBundle", nonsense, admin()).await.map(|_| ()), ErrorKind::Invalid, "CA bundle");
+    expect(
+        with("/server/caBundle", nonsense, admin()).await.map(|_| ()),
+        ErrorKind::Invalid,
+        "server.caBundle or caProvider holds a certificate",
+    );
     expect(
         with("/server/url", json!("https://169.254.169.254"), admin()).await.map(|_| ()),
         ErrorKind::Invalid,
-        "link-local",
+        "spec.provider.kubernetes.server.url leads to a link-local address",
     );
 }

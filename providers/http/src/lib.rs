@@ -1,0 +1,33 @@
+//! What stores share that are spoken to over HTTP and without an SDK: the way to one server, and how it fails.
+//!
+//! A provider makes a [`Way`] of its server's URL and the names of its fields, takes the builder of a client from it,
+//! adds what is its own (headers, redirects), and lets the way build the client. What answers mean stays with the
+//! provider; what comes of a request without one is said here, in the terms of the provider's spec.
+//!
+//! Modules, in reading order: [`way`] the client and its bounds, [`address`] where the way may lead, [`pem`]
+//! certificates and keys, [`error`] what went wrong.
+//!
+//! What is not ours to zero: the buffers of TLS, HTTP and the kernel that bytes pass through, a client key inside the
+//! TLS library, and header values.
+
+#![forbid(unsafe_code)]
+
+pub mod address;
+pub mod error;
+pub mod pem;
+pub mod way;
+
+use keyferry_provider_core::{Error, ErrorKind};
+
+pub use address::server_url;
+pub use pem::{certificates, identity};
+pub use way::{Fields, Way, retry_after};
+
+/// Fields as tests name them.
+#[cfg(test)]
+const FIELDS: Fields = Fields { server: "the.server", ca: "the.ca", identity: "the.identity" };
+
+/// An error that only a change of the spec, or of what it refers to, makes good.
+fn invalid(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Invalid, message)
+}

@@ -1,0 +1,56 @@
+//! Certificates and keys in PEM.
+
+use keyferry_provider_core::{Error, SecretBuf, SecretBytes};
+use reqwest::{Certificate, Identity};
+
+use crate::invalid;
+
+/// The certificates of a CA bundle in PEM; `field` is where the spec has it.
+///
+/// # Errors
+/// `Invalid` where there is none, or one that can't be read.
+pub fn certificates(pem: &[u8], field: &str) -> Result<Vec<Certificate>, Error> {
+    match Certificate::from_pem_bundle(pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(invalid(format!("{field} holds no PEM certificate that can be read"))),
+    }
+}
+
+/// The identity we show to a server: a certificate, with those between it and its CA, and its key, all in PEM. `field`
+/// is where the spec names them.
+///
+/// # Errors
+/// `Invalid` where one of them can't be read. Whether they belong together is found out by
+/// [`Way::client`](crate::Way::client).
+pub fn identity(cert: &SecretBytes, key: &SecretBytes, field: &str) -> Result<Identity, Error> {
+    let mut pem = SecretBuf::with_capacity(cert.len() + 1 + key.len());
+    pem.extend(cert.expose());
+    pem.push(b'\n');
+    pem.extend(key.expose());
+    Identity::from_pem(pem.expose())
+        .map_err(|_| invalid(format!("{field} must name a PEM certificate and its PEM private key")))
+}
+
+#[cfg(test)]
+mod tests {
+    use keyferry_provider_core::ErrorKind;
+
+    use super::*;
+
+    const CANARY: &str = "canary-7b20";
+
+    #[test]
+    fn what_is_no_pem_is_refused_by_its_field() {
+        let broken = format!("-----BEGIN CERTIFICATE-----\n{CANARY}\n-----END CERTIFICATE-----\n");
+        for pem in ["", CANARY, &broken] {
+            let refusals = [
+                certificates(pem.as_bytes(), "the.ca").map(|_| ()).unwrap_err(),
+                identity(&pem.into(), &CANARY.into(), "the.ca").map(|_| ()).unwrap_err(),
+            ];
+            for error in refusals {
+                assert_eq!(error.kind(), ErrorKind::Invalid);
+                assert!(error.message().starts_with("the.ca ") && !error.message().contains(CANARY), "{error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! The way to one server: a client with bounds, and bodies no larger than what we are ready to hold.
+
+use std::time::Duration;
+
+use keyferry_provider_core::{Error, ErrorKind, SecretBuf, SecretBytes};
+use reqwest::header::RETRY_AFTER;
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
+
+use crate::address::{Resolver, leads_to_link_local, link_local};
+use crate::{error, invalid};
+
+/// How long a connection, and a request as a whole, may take.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest answer that is read.
+const MAX_BODY: usize = 16 << 20;
+
+/// What messages call the fields of a store's spec that lead to its server. Each is put into a sentence: "check
+/// spec.provider.vault.server".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fields {
+    /// The URL of the server.
+    pub server: &'static str,
+    /// The CA certificates to believe.
+    pub ca: &'static str,
+    /// The certificate and key that we show to the server.
+    pub identity: &'static str,
+}
+
+/// The way to one server.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// The server.
+    pub server: Url,
+    /// Where the spec says how to get there.
+    pub fields: Fields,
+}
+
+impl Way {
+    /// The settings that every client has: bounds in time, no retries (the layers around all stores do that, and count
+    /// it), no proxy, no redirects, and no link-local addresses unless `allow_link_local`.
+    ///
+    /// Where a provider sets a redirect policy of its own: it must not lead to an address that is not the server's,
+    /// since nobody checks that one.
+    ///
+    /// # Errors
+    /// `Invalid` where the server's URL holds a link-local address and that is not allowed.
+    pub fn client_builder(&self, allow_link_local: bool) -> Result<ClientBuilder, Error> {
+        if !allow_link_local && leads_to_link_local(&self.server) {
+            return Err(link_local(&self.fields));
+        }
+        Ok(Client::builder()
+            .user_agent(concat!("keyferry/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(redirect::Policy::none())
+            .referer(false)
+            .retry(retry::never())
+            .no_proxy() // the operator's environment is not the store's
+            .dns_resolver(Resolver { allow_link_local, fields: self.fields }))
+    }
+
+    /// The client of `builder`, which believes `ca` only, or whom the system trusts where there is none, and shows
+    /// `identity` to the server. Connects nowhere yet.
+    ///
+    /// # Errors
+    /// `Invalid` where these, or the system's certificates, can't be used.
+    pub fn client(
+        &self,
+        mut builder: ClientBuilder,
+        ca: Option<Vec<Certificate>>,
+        identity: Option<Identity>,
+    ) -> Result<Client, Error> {
+        // What is left to go wrong are certificates: those given, the client's own, or the system's that can't be
+        // read. The error's text is the parser's.
+        let Fields { ca: of_ca, identity: of_identity, .. } = self.fields;
+        let problem = match (&ca, &identity) {
+            (Some(_), Some(_)) => format!("{of_identity} or {of_ca} holds a certificate or key that can't be used"),
+            (Some(_), None) => format!("{of_ca} holds a certificate that can't be used"),
+            (None, Some(_)) => format!(
+                "{of_identity} holds a certificate or key that can't be used, or there are no system certificates: \
+                 for those, set {of_ca}"
+            ),
+            (None, None) => format!("there are no system certificates: set {of_ca}"),
+        };
+        if let Some(ca) = ca {
+            builder = builder.tls_certs_only(ca);
+        }
+        if let Some(identity) = identity {
+            builder = builder.identity(identity);
+        }
+        builder.build().map_err(|_| invalid(problem))
+    }
+
+    /// The error for a request that brought no answer, or only part of one: `Tls`, `Timeout`, `Unavailable`, or the
+    /// provider's own where its redirect policy refused something. In our own words, for causes that are known by
+    /// their type: the text of foreign errors goes nowhere.
+    pub fn error(&self, error: &reqwest::Error) -> Error {
+        error::of_request(error, &self.host(), &self.fields)
+    }
+
+    /// The server as `host:port`, for messages.
+    pub fn host(&self) -> String {
+        let port = self.server.port_or_known_default().unwrap_or(0);
+        format!("{}:{port}", self.server.host_str().unwrap_or_default())
+    }
+
+    /// The body of an answer, which may hold values. The buffer is zeroed when the last holder drops it.
+    ///
+    /// # Errors
+    /// `Malformed` where it is larger than 16 MiB, however it is sent; else those of [`Way::error`].
+    pub async fn read_body(&self, mut response: Response) -> Result<SecretBytes, Error> {
+        let capacity = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut body = SecretBuf::with_capacity(capacity.min(MAX_BODY));
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.error(&error))? {
+            if body.len() + chunk.len() > MAX_BODY {
+                return Err(Error::new(ErrorKind::Malformed, "the server's answer is larger than 16 MiB"));
+            }
+            body.extend(&chunk);
+        }
+        Ok(body.into())
+    }
+}
+
+/// How long the server asks us to wait, where it says so in seconds: a date would be a matter of whose clock.
+pub fn retry_after(response: &Response) -> Option<Duration> {
+    let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::FIELDS;
+
+    #[test]
+    fn hosts_for_messages_name_the_port() {
+        for (server, expected) in [
+            ("https://vault.example.com", "vault.example.com:443"),
+            ("http://10.0.0.1/base", "10.0.0.1:80"),
+            ("https://[::1]:8200", "[::1]:8200"),
+        ] {
+            let way = Way { server: Url::parse(server).unwrap(), fields: FIELDS };
+            assert_eq!(way.host(), expected);
+        }
+    }
+
+    #[test]
+    fn a_link_local_server_is_refused_unless_allowed() {
+        let way = Way { server: Url::parse("http://169.254.169.254").unwrap(), fields: FIELDS };
+        let error = way.client_builder(false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert!(error.message().starts_with("the.server leads to a link-local address"), "{error}");
+        assert!(way.client_builder(true).is_ok());
+    }
+
+    /// A server that answers every request with `head` and nothing more, and a client for it.
+    async fn answered(head: &'static str) -> (Way, Client) {
+        _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = Url::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = [0; 4096]; // all that a GET of ours comes to, in one piece
+                _ = stream.read(&mut request).await;
+                _ = stream.write_all(head.as_bytes()).await;
+            }
+        });
+        let way = Way { server, fields: FIELDS };
+        let client = way.client(way.client_builder(true).unwrap(), None, None).unwrap();
+        (way, client)
+    }
+
+    #[tokio::test]
+    async fn redirects_are_answers_unless_a_provider_follows_them() {
+        let (way, client) = answered(
+            "HTTP/1.1 307 x\r\nlocation: http://no-such-host.invalid/\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
+        )
+        .await;
+        let response = client.get(way.server.clone()).send().await.unwrap();
+        assert_eq!((response.status().as_u16(), retry_after(&response)), (307, Some(Duration::from_secs(7))));
+        assert!(way.read_body(response).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_ends_early_is_an_error_of_the_way() {
+        let (way, client) = answered("HTTP/1.1 200 x\r\ncontent-length: 1000000000000\r\n\r\ncanary").await;
+        let response = client.get(way.server.clone()).send().await.unwrap();
+        assert_eq!(retry_after(&response), None);
+        let error = way.read_body(response).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.message().ends_with("does not speak HTTP: check the.server"), "{error}");
+    }
+}
