@@ -9,7 +9,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_provider_core::{Error, ErrorKind, causes};
 
 /// Why a service of AWS did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -287,19 +287,6 @@ pub fn of_credentials(error: &CredentialsError) -> Error {
             "the operator has no AWS identity of its own here (environment, web identity, pod identity, instance \
              metadata): set spec.provider.aws.auth",
         ),
-    }
-}
-
-/// The error and everything below it.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| below(*error))
-}
-
-/// An [`io::Error`] hides what it wraps from [`StdError::source`].
-fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
     }
 }
 

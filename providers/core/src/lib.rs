@@ -18,7 +18,7 @@ pub mod provider;
 pub mod secret;
 
 pub use credentials::{CaRef, CaSource, Credentials, SecretRef, ServiceAccountRef, Token};
-pub use error::{Error, ErrorKind};
+pub use error::{Error, ErrorKind, causes};
 pub use provider::{
     Access, BuildContext, BuildFuture, Caller, Calls, Capabilities, Environment, Key, MOST_FOUND, Metadata,
     PropertyLookup, Provider, Query, Registration,

@@ -1,10 +1,9 @@
 //! The error table of the way to a server. Only known causes are worded, by their type: the text of foreign errors goes
 //! nowhere.
 
-use std::error::Error as StdError;
 use std::io;
 
-use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_provider_core::{Error, ErrorKind, causes};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::Fields;
@@ -77,19 +76,6 @@ fn of_tls(error: &rustls::Error, host: &str, fields: &Fields) -> Error {
         _ => format!("the TLS handshake with {host} failed"),
     };
     Error::new(ErrorKind::Tls, message)
-}
-
-/// The error and everything below it.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| below(*error))
-}
-
-/// An [`io::Error`] hides what it wraps from [`StdError::source`].
-fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
 }
 
 #[cfg(test)]
