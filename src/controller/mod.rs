@@ -365,12 +365,8 @@ impl Controller {
         if !same_target {
             subject.memory.target = None;
         }
-        // The watch will bring the same; a look before it does must not judge by the old status.
         if let Some((status, version)) = report.status {
-            let mut newer = (*subject.es).clone();
-            newer.status = Some(status);
-            newer.metadata.resource_version = version;
-            subject.es = Arc::new(newer);
+            self.world.put_status(name, status, version);
         }
         match &report.outcome {
             Outcome::Synced(synced) if synced.result == SyncResult::Deleted => self.world.left_target(es, None),

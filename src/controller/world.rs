@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keyferry_crds::{ExternalSecret, Manifest};
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus, Manifest};
 use kube::api::ObjectMeta;
 
 use crate::hash::StringMap;
@@ -174,6 +174,19 @@ impl World {
         target.writers.insert(name.clone());
         self.subjects.insert(name, Subject { es: Arc::new(es), memory, standing, looking });
         changed
+    }
+
+    /// Takes the status that a look wrote, with its resourceVersion. The watch will bring the same, or has brought what
+    /// came after it; a look before it does must not judge by the old status.
+    pub fn put_status(&mut self, name: &Name, status: ExternalSecretStatus, version: Option<String>) {
+        let Some(subject) = self.subjects.get_mut(name) else { return };
+        if is_earlier(&version, &subject.es.metadata.resource_version) {
+            return;
+        }
+        let mut newer = (*subject.es).clone();
+        newer.status = Some(status);
+        newer.metadata.resource_version = version;
+        subject.es = Arc::new(newer);
     }
 
     /// Forgets an ExternalSecret.
@@ -579,11 +592,13 @@ mod tests {
             es
         };
         let mut world = World::default();
-        world.put_external_secret(at("a", "12", "a"));
+        world.put_external_secret(at("a", "10", ""));
+        world.put_status(&name("e"), at("a", "12", "a").status.unwrap(), Some("12".into()));
         world.put_external_secret(at("b", "11", ""));
         let subject = world.subject(&name("e")).unwrap();
         assert_eq!((subject.es.target_name(), subject.es.status.as_ref().unwrap().binding.name.as_str()), ("b", "a"));
         world.put_external_secret(at("b", "13", "b"));
+        world.put_status(&name("e"), at("a", "12", "a").status.unwrap(), Some("12".into()));
         assert_eq!(world.subject(&name("e")).unwrap().es.status.as_ref().unwrap().binding.name, "b");
     }
 

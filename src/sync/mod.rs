@@ -213,6 +213,8 @@ pub async fn run(context: &Context, look: Look) -> Report {
     }
     let mut next = match &outcome {
         Outcome::Waiting(until) => *until,
+        // No watch tells when a generator comes into our class.
+        Outcome::Ignored if plan::generates(&es) => schedule::after_success(&es, began),
         Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
         Outcome::Synced(_) => schedule::after_success(&es, began),
         Outcome::Failed(failure) => schedule::after_failure(&es, failure, memory.failures, clock::now()),
