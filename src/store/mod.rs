@@ -14,6 +14,7 @@ use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::{ClusterSecretStore, Condition, SecretStore, SecretStoreSpec, SecretStoreStatus, names};
+use keyferry_template::sprig::regexp;
 use kube::Resource;
 use kube::api::ObjectMeta;
 use regex::Regex;
@@ -163,8 +164,8 @@ impl Store {
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
-    Regex::new(pattern)
-        .map_err(|_| format!("spec.conditions: namespaceRegexes: {pattern:?} is not a regular expression"))
+    regexp(pattern)
+        .map_err(|why| format!("spec.conditions: namespaceRegexes: {pattern:?} is not a regular expression: {why}"))
 }
 
 /// Whether a label selector matches; one that says nothing matches everything, one with an unknown operator nothing.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
+use keyferry_template::sprig::regexp;
 use keyferry_template::strconv;
-use regex::Regex;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -24,7 +24,7 @@ pub fn rewrite(mut found: Data, operations: &[Rewrite], engine: &Engine, now: Ti
     for (n, operation) in operations.iter().enumerate() {
         let done = match (&operation.merge, &operation.regexp, &operation.transform) {
             (Some(operation), None, None) => merge(found, operation),
-            (None, Some(operation), None) => regexp(found, operation),
+            (None, Some(operation), None) => replace(found, operation),
             (None, None, Some(operation)) => transform(found, &operation.template, engine, now),
             _ => Err("set exactly one of regexp, transform and merge".to_owned()),
         };
@@ -34,9 +34,9 @@ pub fn rewrite(mut found: Data, operations: &[Rewrite], engine: &Engine, now: Ti
 }
 
 /// Go's `$1`, `${1}` and `${name}` mean the same to both libraries.
-fn regexp(found: Data, operation: &RewriteRegexp) -> Result<Data, String> {
-    let source =
-        Regex::new(&operation.source).map_err(|_| format!("{:?} is not a regular expression", operation.source))?;
+fn replace(found: Data, operation: &RewriteRegexp) -> Result<Data, String> {
+    let source = regexp(&operation.source)
+        .map_err(|why| format!("{:?} is not a regular expression: {why}", operation.source))?;
     let renamed =
         found.into_iter().map(|(key, value)| (source.replace_all(&key, operation.target.as_str()).into_owned(), value));
     Ok(renamed.collect())

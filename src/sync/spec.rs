@@ -4,7 +4,7 @@ use keyferry_crds::{
     ConversionStrategy, CreationPolicy, DataFromEntry, DecodingStrategy, DeletionPolicy, ExternalSecret,
     MetadataPolicy, NullBytePolicy, RefreshPolicy, RemoteRef, SecretStoreRef, StoreKind,
 };
-use regex::Regex;
+use keyferry_template::sprig::regexp;
 
 use super::generate;
 use super::plan::{generator, pattern, store_refs};
@@ -80,8 +80,11 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
 pub fn unanswerable(es: &ExternalSecret) -> Vec<String> {
     let mut problems = Vec::new();
     for (n, entry) in es.spec.data_from.iter().enumerate() {
-        if let Some(pattern) = entry.find.as_ref().and_then(pattern).filter(|pattern| Regex::new(pattern).is_err()) {
-            problems.push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression"));
+        if let Some(pattern) = entry.find.as_ref().and_then(pattern)
+            && let Err(why) = regexp(pattern)
+        {
+            problems
+                .push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression: {why}"));
         }
     }
     for (at, reference) in store_refs(es) {

@@ -50,6 +50,8 @@ mod random;
 
 mod regex;
 
+pub use regex::regexp;
+
 mod crypto;
 
 use crate::function::Function;
