@@ -197,6 +197,21 @@ impl Rig {
         self.apply("ExternalSecret", name, json!({ "spec": whole }))
     }
 
+    /// A rig with a synced ExternalSecret `e` of this spec, which holds `user` of the secret `app`; gives the value, which
+    /// `pass` has too.
+    pub async fn synced(prefix: &str, spec: Value) -> (Self, String) {
+        let rig = Self::new(prefix).await;
+        rig.vault_store("s").await;
+        let first = rig.canaries.value("first");
+        rig.put("app", json!({"user": first, "pass": first})).await;
+        let mut whole = json!({"data": rig.data("app", &["user"])});
+        merge(&mut whole, &spec);
+        rig.external_secret("e", whole).await;
+        rig.until_texts("e", json!({"user": first})).await;
+        rig.until_synced("e").await;
+        (rig, first)
+    }
+
     /// Changes the spec of an ExternalSecret.
     #[track_caller]
     pub fn respec(&self, name: &str, spec: Value) -> impl Future<Output = Value> {

@@ -3,7 +3,7 @@
 use anyhow::ensure;
 use keyferry_behaviour_tests::Rig;
 use keyferry_behaviour_tests::operator::series;
-use serde_json::{Value, json};
+use serde_json::json;
 
 tests![
     a_restored_backup_is_written_over_at_the_next_refresh,
@@ -12,23 +12,9 @@ tests![
     a_store_that_becomes_ours_is_used,
 ];
 
-/// A rig with a synced ExternalSecret `e` of this spec that holds `user` of the secret `app`; gives the value.
-async fn synced(prefix: &str, spec: Value) -> (Rig, String) {
-    let rig = Rig::new(prefix).await;
-    rig.vault_store("s").await;
-    let first = rig.canaries.value("first");
-    rig.put("app", json!({ "user": first })).await;
-    let mut whole = json!({"data": rig.data("app", &["user"])});
-    keyferry_behaviour_tests::rig::merge(&mut whole, &spec);
-    rig.external_secret("e", whole).await;
-    rig.until_texts("e", json!({"user": first})).await;
-    rig.until_synced("e").await;
-    (rig, first)
-}
-
 /// With all its annotations, the hash of its data among them: nothing in it shows that it is not what was written last.
 async fn a_restored_backup_is_written_over_at_the_next_refresh() {
-    let (rig, _) = synced("backup", json!({"refreshInterval": "3s"})).await;
+    let (rig, _) = Rig::synced("backup", json!({"refreshInterval": "3s"})).await;
     let backup = rig.cluster.get("Secret", "e").await.unwrap();
     let rotated = rig.canaries.value("rotated");
     rig.put("app", json!({ "user": rotated })).await;
@@ -78,7 +64,7 @@ async fn a_mistake_that_is_taken_back_is_forgotten() {
     for (n, policy) in
         [json!({"refreshInterval": "0"}), json!({"refreshPolicy": "CreatedOnce"})].into_iter().enumerate()
     {
-        let (rig, first) = synced(&format!("reverted-{n}"), policy).await;
+        let (rig, first) = Rig::synced(&format!("reverted-{n}"), policy).await;
         rig.put("app", json!({"user": rig.canaries.value("rotated")})).await;
         rig.respec("e", json!({"dataFrom": [{"find": {"name": {"regexp": "("}}}]})).await;
         rig.until_failed("e", &["is not a regular expression"]).await;

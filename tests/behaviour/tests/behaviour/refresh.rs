@@ -18,20 +18,6 @@ tests![
 /// Long enough for what happens at once to have happened.
 const A_WHILE: Duration = Duration::from_millis(2500);
 
-/// A rig whose ExternalSecret `e` holds `user` and `pass` of the secret `app`; gives the values.
-async fn synced(prefix: &str, spec: serde_json::Value) -> (Rig, String) {
-    let rig = Rig::new(prefix).await;
-    rig.vault_store("s").await;
-    let first = rig.canaries.value("first");
-    rig.put("app", json!({"user": first, "pass": first})).await;
-    let mut whole = json!({"data": rig.data("app", &["user"])});
-    keyferry_behaviour_tests::rig::merge(&mut whole, &spec);
-    rig.external_secret("e", whole).await;
-    rig.until_texts("e", json!({"user": first})).await;
-    rig.until_synced("e").await;
-    (rig, first)
-}
-
 /// Writes new values; gives the new one.
 async fn rotate(rig: &Rig) -> String {
     let value = rig.canaries.value("rotated");
@@ -40,7 +26,7 @@ async fn rotate(rig: &Rig) -> String {
 }
 
 async fn a_rotated_value_arrives_within_the_interval() {
-    let (rig, _) = synced("rotation", json!({"refreshInterval": "2s"})).await;
+    let (rig, _) = Rig::synced("rotation", json!({"refreshInterval": "2s"})).await;
     let reads =
         async || series(&rig.metrics().await, "externalsecret_provider_api_calls_count", &[("call", "ReadSecretData")]);
     let (began, before) = (Instant::now(), reads().await);
@@ -57,7 +43,7 @@ async fn a_rotated_value_arrives_within_the_interval() {
 }
 
 async fn force_sync_refreshes_at_once() {
-    let (rig, first) = synced("force-sync", json!({"refreshInterval": "1h"})).await;
+    let (rig, first) = Rig::synced("force-sync", json!({"refreshInterval": "1h"})).await;
     let value = rotate(&rig).await;
     rig.stays("nothing is due", A_WHILE, async |rig: &Rig| rig.holds("e", &json!({"user": first})).await).await;
     let before = rig.cluster.get("ExternalSecret", "e").await.unwrap();
@@ -76,7 +62,7 @@ async fn force_sync_refreshes_at_once() {
 }
 
 async fn a_changed_spec_refreshes_at_once() {
-    let (rig, _) = synced("respec", json!({"refreshInterval": "1h"})).await;
+    let (rig, _) = Rig::synced("respec", json!({"refreshInterval": "1h"})).await;
     let value = rotate(&rig).await;
     rig.respec("e", json!({"data": rig.data("app", &["user", "pass"])})).await;
     rig.until_texts("e", json!({"user": value, "pass": value})).await;
@@ -88,7 +74,8 @@ async fn a_changed_spec_refreshes_at_once() {
 }
 
 async fn created_once_is_created_once() {
-    let (rig, first) = synced("created-once", json!({"refreshPolicy": "CreatedOnce", "refreshInterval": "1s"})).await;
+    let (rig, first) =
+        Rig::synced("created-once", json!({"refreshPolicy": "CreatedOnce", "refreshInterval": "1s"})).await;
     let value = rotate(&rig).await;
     rig.force_sync("e").await;
     rig.respec("e", json!({"data": rig.data("app", &["user", "pass"])})).await;
@@ -101,7 +88,7 @@ async fn created_once_is_created_once() {
 }
 
 async fn on_change_waits_for_a_change() {
-    let (rig, first) = synced("on-change", json!({"refreshPolicy": "OnChange", "refreshInterval": "1s"})).await;
+    let (rig, first) = Rig::synced("on-change", json!({"refreshPolicy": "OnChange", "refreshInterval": "1s"})).await;
     let value = rotate(&rig).await;
     let still = json!({"user": first});
     rig.stays("nothing changed", A_WHILE, async |rig: &Rig| rig.holds("e", &still).await).await;
@@ -114,7 +101,7 @@ async fn on_change_waits_for_a_change() {
 }
 
 async fn interval_zero_waits_for_nobody() {
-    let (rig, first) = synced("interval-zero", json!({"refreshInterval": "0"})).await;
+    let (rig, first) = Rig::synced("interval-zero", json!({"refreshInterval": "0"})).await;
     let value = rotate(&rig).await;
     rig.force_sync("e").await;
     rig.respec("e", json!({"data": rig.data("app", &["user", "pass"])})).await;
