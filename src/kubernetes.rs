@@ -125,10 +125,7 @@ impl fmt::Display for Problem {
                     (_, "") => write!(f, "the API server refuses it with status {code}")?,
                     (_, reason) => write!(f, "the API server refuses it with status {code} ({reason})")?,
                 }
-                match fields.is_empty() {
-                    true => Ok(()),
-                    false => write!(f, "; it finds fault with {}", fields.join(", ")),
-                }
+                if fields.is_empty() { Ok(()) } else { write!(f, "; it finds fault with {}", fields.join(", ")) }
             }
         }
     }

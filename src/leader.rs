@@ -34,13 +34,12 @@ pub struct Election {
 impl Election {
     /// Whether the durations fit together; they must, or two could lead at once.
     pub fn check(&self) -> Result<(), String> {
-        match self.lease_duration > self.renew_deadline && self.renew_deadline > self.retry_period {
-            true => Ok(()),
-            false => {
-                Err("--leader-election-lease-duration must be above --leader-election-renew-deadline, and that above \
-                          --leader-election-retry-period"
-                    .to_owned())
-            }
+        if self.lease_duration > self.renew_deadline && self.renew_deadline > self.retry_period {
+            Ok(())
+        } else {
+            Err("--leader-election-lease-duration must be above --leader-election-renew-deadline, and that above \
+                      --leader-election-retry-period"
+                .to_owned())
         }
     }
 }

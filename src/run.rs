@@ -38,9 +38,10 @@ pub async fn run(args: Run) -> Result<(), String> {
     let client = client(&args).await?;
     let health = server::bind(args.live_addr, "--live-addr").await?;
     // Who asks for protection that is not built gets no metrics rather than open ones.
-    let exposition = match args.metrics_secure || args.metrics_auth {
-        true => None,
-        false => Some(server::bind(args.metrics_addr, "--metrics-addr").await?),
+    let exposition = if args.metrics_secure || args.metrics_auth {
+        None
+    } else {
+        Some(server::bind(args.metrics_addr, "--metrics-addr").await?)
     };
     let mut term = signal(SignalKind::terminate()).map_err(|_| "can't listen for SIGTERM".to_owned())?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| "can't listen for SIGINT".to_owned())?;

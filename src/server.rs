@@ -23,9 +23,10 @@ pub async fn health(listener: TcpListener, ready: watch::Receiver<bool>) {
     let readyz = move || {
         let ready = *ready.borrow();
         async move {
-            match ready {
-                true => (StatusCode::OK, "ok\n"),
-                false => (StatusCode::SERVICE_UNAVAILABLE, "still listing what is in the cluster\n"),
+            if ready {
+                (StatusCode::OK, "ok\n")
+            } else {
+                (StatusCode::SERVICE_UNAVAILABLE, "still listing what is in the cluster\n")
             }
         }
     };

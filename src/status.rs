@@ -90,11 +90,12 @@ pub async fn run(args: &Status, out: &mut dyn Write) -> Result<(), String> {
     let mut page = ListParams::default().limit(PAGE);
     loop {
         let list = kubernetes::timely(api.list(&page)).await;
-        let list = list.map_err(|problem| match problem.is_not_found() {
-            true => {
+        let list = list.map_err(|problem| {
+            if problem.is_not_found() {
                 "this cluster has no ExternalSecrets: `keyferry crds | kubectl apply -f -` installs the kinds".into()
+            } else {
+                format!("can't list the ExternalSecrets: {problem}")
             }
-            false => format!("can't list the ExternalSecrets: {problem}"),
         })?;
         lines.extend(list.items.into_iter().map(line));
         match list.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -116,14 +117,16 @@ pub async fn run(args: &Status, out: &mut dyn Write) -> Result<(), String> {
 
 fn read(file: &Path) -> Result<String, String> {
     let mut text = String::new();
-    let read = match file == Path::new("-") {
-        true => std::io::stdin().read_to_string(&mut text).map(|_| text),
-        false => std::fs::read_to_string(file),
+    let read = if file == Path::new("-") {
+        std::io::stdin().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(file)
     };
     let text = read.map_err(|error| format!("can't read the metrics of {}: {error}", file.display()))?;
-    match text.contains("externalsecret_sync_calls_total") || text.contains("keyferry_queue_length") {
-        true => Ok(text),
-        false => Err(format!("{} does not hold the metrics of keyferry", file.display())),
+    if text.contains("externalsecret_sync_calls_total") || text.contains("keyferry_queue_length") {
+        Ok(text)
+    } else {
+        Err(format!("{} does not hold the metrics of keyferry", file.display()))
     }
 }
 

@@ -80,8 +80,5 @@ fn scalar(text: &str) -> String {
             text.to_ascii_lowercase().as_str(),
             "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null" | "none"
         );
-    match plain {
-        true => text.to_owned(),
-        false => Value::from(text).to_string(),
-    }
+    if plain { text.to_owned() } else { Value::from(text).to_string() }
 }

@@ -223,10 +223,7 @@ impl<'p> Walk<'_, '_, 'p, '_> {
         let raw = text::inner(&self.text[name.range.clone()], name.closed);
         let unescaped = name.escaped.then(|| text::unescape(raw));
         let name = unescaped.as_ref().map_or(raw, Buf::bytes);
-        match key.wild {
-            true => wildcard::matches(name, &key.name, self.budget),
-            false => Ok(name == &*key.name),
-        }
+        if key.wild { wildcard::matches(name, &key.name, self.budget) } else { Ok(name == &*key.name) }
     }
 
     fn nested(&mut self, begin: usize, path: &'p [u8]) -> Step {

@@ -180,10 +180,10 @@ pub(crate) fn int_of_number(raw: &[u8]) -> i64 {
     if (-SAFE..=SAFE).contains(&number) {
         return number as i64;
     }
-    parse_int(raw).unwrap_or(match number.is_finite() && number.abs() < 9_223_372_036_854_775_808.0 {
-        true => number as i64,
-        // What amd64 makes of those that don't fit.
-        false => i64::MIN,
+    parse_int(raw).unwrap_or(if number.is_finite() && number.abs() < 9_223_372_036_854_775_808.0 {
+        number as i64
+    } else {
+        i64::MIN
     })
 }
 

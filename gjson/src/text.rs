@@ -165,16 +165,10 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
 /// Cuts white space off both ends, as Unicode sees it.
 pub(crate) fn trim_space(mut text: &[u8]) -> &[u8] {
     while let (Some(c), size) = first_char(text) {
-        match c.is_whitespace() {
-            true => text = &text[size..],
-            false => break,
-        }
+        if c.is_whitespace() { text = &text[size..] } else { break }
     }
     while let (Some(c), size) = last_char(text) {
-        match c.is_whitespace() {
-            true => text = &text[..text.len() - size],
-            false => break,
-        }
+        if c.is_whitespace() { text = &text[..text.len() - size] } else { break }
     }
     text
 }

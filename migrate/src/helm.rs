@@ -95,10 +95,7 @@ fn unpack(packed: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Broken> {
     let mut json = Zeroizing::new(Vec::with_capacity((packed.len() * 8).min(LARGEST)));
     let mut unpacked = flate2::read::MultiGzDecoder::new(packed.as_slice()).take(LARGEST as u64 + 1);
     unpacked.read_to_end(&mut json).map_err(|_| Broken::Gzip)?;
-    match json.len() > LARGEST {
-        true => Err(Broken::TooLarge),
-        false => Ok(json),
-    }
+    if json.len() > LARGEST { Err(Broken::TooLarge) } else { Ok(json) }
 }
 
 #[derive(Deserialize)]

@@ -50,11 +50,10 @@ pub async fn run(context: &Context, store: &Store, failures: u32, every: Duratio
     if let Some(provider) = verdict.provider.filter(|_| verdict.reason == VALID) {
         status.capabilities = Some(Capabilities::from(provider.access.as_str().to_owned()));
     }
-    let mut next = match verdict.ready {
-        true => {
-            later(now, store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten()).unwrap_or(every))
-        }
-        false => later(now, Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures)).min(LONGEST)),
+    let mut next = if verdict.ready {
+        later(now, store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten()).unwrap_or(every))
+    } else {
+        later(now, Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures)).min(LONGEST))
     };
     let mut written = None;
     if status != store.status {
@@ -70,10 +69,7 @@ pub async fn run(context: &Context, store: &Store, failures: u32, every: Duratio
             }
         }
     }
-    let readiness = match verdict.ready {
-        true => Readiness::Ready,
-        false => Readiness::NotReady(verdict.message),
-    };
+    let readiness = if verdict.ready { Readiness::Ready } else { Readiness::NotReady(verdict.message) };
     Report { readiness, status: written, next }
 }
 
@@ -149,8 +145,9 @@ fn tell(context: &Context, store: &Store, verdict: &Verdict) {
         let message = "nobody maintains this provider: it is meant for tests".to_owned();
         send(Note::new(Severity::Warning, "StoreUnmaintained", message));
     }
-    match verdict.ready {
-        true => tracing::info!(store = %store.id, namespace = store.id.namespace, "store validated"),
-        false => tracing::warn!(store = %store.id, namespace = store.id.namespace, "{}", verdict.message),
+    if verdict.ready {
+        tracing::info!(store = %store.id, namespace = store.id.namespace, "store validated")
+    } else {
+        tracing::warn!(store = %store.id, namespace = store.id.namespace, "{}", verdict.message)
     }
 }

@@ -361,9 +361,10 @@ impl Lanes {
                 }
                 None => idle += 1,
             }
-            match lane.is_empty() {
-                true => _ = self.keys.remove(&namespace),
-                false => self.turns.push_back(namespace),
+            if lane.is_empty() {
+                self.keys.remove(&namespace);
+            } else {
+                self.turns.push_back(namespace);
             }
         }
         batch
@@ -399,9 +400,10 @@ mod tests {
             if self.denies_batches && keys.len() > 1 {
                 return Err(Error::new(ErrorKind::BatchDenied, "no batches"));
             }
-            match keys.iter().any(|key| key.name.starts_with("poison")) {
-                true => Err(Error::new(ErrorKind::Malformed, "poisoned")),
-                false => Ok(keys.iter().map(|key| Ok(key.name.as_str().into())).collect()),
+            if keys.iter().any(|key| key.name.starts_with("poison")) {
+                Err(Error::new(ErrorKind::Malformed, "poisoned"))
+            } else {
+                Ok(keys.iter().map(|key| Ok(key.name.as_str().into())).collect())
             }
         }
 

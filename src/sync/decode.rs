@@ -71,9 +71,10 @@ pub fn check_key(key: &str) -> Result<(), &'static str> {
     if key == "." || key == ".." || key.starts_with("..") {
         return Err("must not begin with two dots, nor be one dot");
     }
-    match key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
-        true => Ok(()),
-        false => Err("may hold letters a-z and A-Z, digits, '-', '_' and '.' only"),
+    if key.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')) {
+        Ok(())
+    } else {
+        Err("may hold letters a-z and A-Z, digits, '-', '_' and '.' only")
     }
 }
 

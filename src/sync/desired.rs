@@ -45,15 +45,10 @@ pub fn desired(
     }
     // As in External Secrets Operator a Secret that is there is frozen as it is.
     if !(existing.is_some() && es.spec.target.immutable) {
-        let kept: Vec<String> = match merges {
-            true => secret
-                .data
-                .iter()
-                .flatten()
-                .map(|(key, _)| key.clone())
-                .filter(|key| !owned.data.contains(key))
-                .collect(),
-            false => Vec::new(),
+        let kept: Vec<String> = if merges {
+            secret.data.iter().flatten().map(|(key, _)| key.clone()).filter(|key| !owned.data.contains(key)).collect()
+        } else {
+            Vec::new()
         };
         put_data(secret, &content.data, &kept);
         ownership::put_metadata(&mut secret.metadata, content, &owned);
@@ -74,12 +69,11 @@ pub fn desired(
         let cause = "somebody made it immutable: delete it, and it is created anew with the current data";
         return Err(Failure::new(headline::IMMUTABLE, cause, Retry::OnChange));
     }
-    let adopted = match merges {
-        true => None,
-        false => {
-            let keys = existing.keys().cloned().collect();
-            ownership::adoption(es, &existing.get().metadata, &name, keys, adopt)?
-        }
+    let adopted = if merges {
+        None
+    } else {
+        let keys = existing.keys().cloned().collect();
+        ownership::adoption(es, &existing.get().metadata, &name, keys, adopt)?
     };
     Ok(Desired::Update { object: check_size(next)?, adopted })
 }
@@ -146,14 +140,13 @@ fn put_marks(es: &ExternalSecret, secret: &mut Secret) {
 
 fn check_size(secret: LiveSecret) -> Result<LiveSecret, Failure> {
     let bytes: usize = secret.data().map(|(key, value)| key.len() + value.len()).sum();
-    match bytes <= MOST_BYTES {
-        true => Ok(secret),
-        false => {
-            let cause = format!(
-                "its data would be {bytes} bytes, and Kubernetes stores at most {MOST_BYTES}: split it over several targets"
-            );
-            Err(Failure::new(headline::UPDATE, cause, Retry::Late))
-        }
+    if bytes <= MOST_BYTES {
+        Ok(secret)
+    } else {
+        let cause = format!(
+            "its data would be {bytes} bytes, and Kubernetes stores at most {MOST_BYTES}: split it over several targets"
+        );
+        Err(Failure::new(headline::UPDATE, cause, Retry::Late))
     }
 }
 

@@ -103,9 +103,10 @@ fn permitted(query: &Query, can: &Capabilities) -> Result<Query, Error> {
     if !by_name && !by_tags && !can.find_all {
         let ways = [(can.find_by_name, "find.name.regexp"), (can.find_by_tags, "find.tags")];
         let ways: Vec<&str> = ways.into_iter().filter(|(can, _)| *can).map(|(_, way)| way).collect();
-        return match ways.is_empty() {
-            true => unsupported("this store can't be searched".to_owned()),
-            false => unsupported(format!("the search does not say what to find: set {}", ways.join(" or "))),
+        return if ways.is_empty() {
+            unsupported("this store can't be searched".to_owned())
+        } else {
+            unsupported(format!("the search does not say what to find: set {}", ways.join(" or ")))
         };
     }
     let mut asked = query.clone();
@@ -126,12 +127,11 @@ fn refuse_own_login(es: &ExternalSecret, store: &StoreId, client: &Client) -> Re
         name: es.target_name().to_owned(),
     };
     let writes = es.spec.target.creation_policy != CreationPolicy::None;
-    match writes && client.logs_in_with(&target) {
-        false => Ok(()),
-        true => {
-            let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
-            Err(Failure::new(headline::UPDATE, cause, Retry::OnChange))
-        }
+    if !(writes && client.logs_in_with(&target)) {
+        Ok(())
+    } else {
+        let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
+        Err(Failure::new(headline::UPDATE, cause, Retry::OnChange))
     }
 }
 

@@ -223,10 +223,7 @@ fn base32(bytes: &[u8]) -> String {
     let group = |five: &[u8]| {
         let bits = (0..5).fold(0u64, |bits, n| bits << 8 | u64::from(five.get(n).copied().unwrap_or_default()));
         let letters = (five.len() * 8).div_ceil(5);
-        (0..8).map(move |n| match n < letters {
-            true => char::from(ALPHABET[(bits >> (35 - 5 * n) & 31) as usize]),
-            false => '=',
-        })
+        (0..8).map(move |n| if n < letters { char::from(ALPHABET[(bits >> (35 - 5 * n) & 31) as usize]) } else { '=' })
     };
     bytes.chunks(5).flat_map(group).collect()
 }

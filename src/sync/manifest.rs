@@ -52,16 +52,13 @@ pub fn desired(
         None => LiveObject::new(empty(es, manifest)),
     };
     let object = next.get_mut();
-    match merges {
-        true => {
-            drop_keys(object.data.get_mut("data"), &owned.data);
-            drop_keys(object.data.pointer_mut("/spec/data"), &owned.spec_data);
-        }
-        false => {
-            let status = object.data.get_mut("status").map(Value::take);
-            zeroize(&mut object.data);
-            object.data = Value::Object(status.map(|status| ("status".to_owned(), status)).into_iter().collect());
-        }
+    if merges {
+        drop_keys(object.data.get_mut("data"), &owned.data);
+        drop_keys(object.data.pointer_mut("/spec/data"), &owned.spec_data);
+    } else {
+        let status = object.data.get_mut("status").map(Value::take);
+        zeroize(&mut object.data);
+        object.data = Value::Object(status.map(|status| ("status".to_owned(), status)).into_iter().collect());
     }
     let mut room = ROOM;
     for edit in &content.edits {
@@ -83,12 +80,11 @@ pub fn desired(
         return Ok(Desired::Keep);
     }
     let before = existing.get();
-    let adopted = match merges {
-        true => None,
-        false => {
-            let fields = before.data.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
-            ownership::adoption(es, &before.metadata, &name, fields, adopt)?
-        }
+    let adopted = if merges {
+        None
+    } else {
+        let fields = before.data.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
+        ownership::adoption(es, &before.metadata, &name, fields, adopt)?
     };
     Ok(Desired::Update { object: next, adopted })
 }

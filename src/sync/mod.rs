@@ -531,9 +531,10 @@ impl Work<'_> {
     /// not where taking it over needs leave.
     async fn mark_first(&mut self) -> Result<(), Failure> {
         let never_synced = self.last().is_none();
-        match never_synced && self.look.seen != Seen::Absent && self.context.adopt == Adopt::Any {
-            true => Box::pin(self.output.mark()).await,
-            false => Ok(()),
+        if never_synced && self.look.seen != Seen::Absent && self.context.adopt == Adopt::Any {
+            Box::pin(self.output.mark()).await
+        } else {
+            Ok(())
         }
     }
 

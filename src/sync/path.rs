@@ -49,9 +49,10 @@ impl Path {
                 indexes = rest;
             }
         }
-        match steps.len() <= MOST_STEPS {
-            true => Ok(Self(steps)),
-            false => Err(format!("has {} steps, and {MOST_STEPS} are the most", steps.len())),
+        if steps.len() <= MOST_STEPS {
+            Ok(Self(steps))
+        } else {
+            Err(format!("has {} steps, and {MOST_STEPS} are the most", steps.len()))
         }
     }
 

@@ -97,9 +97,10 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
         Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => Vec::new(),
         Outcome::Failed(failure) => {
             let message = clip(failure.to_string());
-            match said == Some(message.as_str()) {
-                true => Vec::new(),
-                false => vec![Note::new(Severity::Warning, "UpdateFailed", message)],
+            if said == Some(message.as_str()) {
+                Vec::new()
+            } else {
+                vec![Note::new(Severity::Warning, "UpdateFailed", message)]
             }
         }
         Outcome::Synced(synced) => {

@@ -104,9 +104,10 @@ pub fn render(
             }
         }
     }
-    match causes.is_empty() {
-        true => Ok(rendered),
-        false => Err(Failure { headline: headline::FETCH, causes, retry, bound: false }),
+    if causes.is_empty() {
+        Ok(rendered)
+    } else {
+        Err(Failure { headline: headline::FETCH, causes, retry, bound: false })
     }
 }
 
@@ -181,9 +182,10 @@ fn found(
             Ok(value) => {
                 let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
                 let value = if is_fields { fields::whole(value).ok_or_else(no_fields)? } else { value.clone() };
-                let name = match capabilities.find_converts_names {
-                    true => convert_key(&key.name, &request.remote.conversion_strategy),
-                    false => key.name.clone(),
+                let name = if capabilities.find_converts_names {
+                    convert_key(&key.name, &request.remote.conversion_strategy)
+                } else {
+                    key.name.clone()
                 };
                 if values.insert(name.clone(), value).is_some() {
                     return Err(collision(&name));

@@ -97,11 +97,10 @@ pub fn overdue_until(es: &ExternalSecret, started: Timestamp) -> Timestamp {
 pub fn writes_time(es: &ExternalSecret, written: Option<Timestamp>, now: Timestamp) -> bool {
     let Some(written) = written else { return true };
     let interval = interval(es).unwrap_or_default();
-    let every = match interval < STATUS_TIMES {
-        true => STATUS_TIMES + interval.mul_f64(share(es)),
-        // The refresh itself comes only this often, or earlier by its grid; a second of grace, since `now` is taken
-        // before the work.
-        false => interval.saturating_sub(grain(interval) + Duration::from_secs(1)),
+    let every = if interval < STATUS_TIMES {
+        STATUS_TIMES + interval.mul_f64(share(es))
+    } else {
+        interval.saturating_sub(grain(interval) + Duration::from_secs(1))
     };
     later(written, every) <= now
 }

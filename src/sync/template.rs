@@ -162,10 +162,7 @@ fn all_of(fetched: &Data, manifest: &Manifest) -> Result<Edit, String> {
         let text = value.expose_str().ok_or_else(|| format!("the value for {key:?} is not text"))?;
         all.get_mut()[key] = Value::from(text);
     }
-    let path = match manifest.kind == "ConfigMap" {
-        true => Path::keys(&["data"]),
-        false => Path::keys(&["spec", "data"]),
-    };
+    let path = if manifest.kind == "ConfigMap" { Path::keys(&["data"]) } else { Path::keys(&["spec", "data"]) };
     Ok(Edit { path, value: all, merges: true })
 }
 

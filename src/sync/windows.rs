@@ -37,10 +37,13 @@ pub fn opening(windows: &SyncWindows, now: Timestamp) -> Option<Timestamp> {
             // It is decided anew then.
             Some(at)
         }
-        SyncWindowKind::allow | SyncWindowKind::Unknown(_) => match readable.iter().any(|w| w.end(now).is_some()) {
-            true => Some(now),
-            false => readable.iter().filter_map(|window| window.opens_after(now)).min(),
-        },
+        SyncWindowKind::allow | SyncWindowKind::Unknown(_) => {
+            if readable.iter().any(|w| w.end(now).is_some()) {
+                Some(now)
+            } else {
+                readable.iter().filter_map(|window| window.opens_after(now)).min()
+            }
+        }
     }
 }
 
@@ -153,19 +156,16 @@ impl Cron {
         let mut day = start;
         while day <= last {
             if self.is_on(day) {
-                let time = match day == start {
-                    true => self.time_after(Some((hour, minute))),
-                    false => self.time_after(None),
-                };
+                let time = if day == start { self.time_after(Some((hour, minute))) } else { self.time_after(None) };
                 if let Some((hour, minute)) = time {
                     let at = day.at(hour as i8, minute as i8, 0, 0).to_zoned(TimeZone::UTC).ok()?;
                     return Some(at.timestamp());
                 }
             }
-            day = match bit(self.months, day.month() as u8) {
-                true => day.checked_add(1.day()).ok()?,
-                // Nothing in the rest of this month.
-                false => day.last_of_month().checked_add(1.day()).ok()?,
+            day = if bit(self.months, day.month() as u8) {
+                day.checked_add(1.day()).ok()?
+            } else {
+                day.last_of_month().checked_add(1.day()).ok()?
             };
         }
         None

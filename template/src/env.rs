@@ -125,9 +125,10 @@ impl<'a, 'e> Context<'a, 'e> {
     /// visits: a list may hold itself many times over, so its size says nothing about the work.
     pub fn spend(&mut self, steps: u64) -> Result<(), Failure> {
         self.steps = self.steps.saturating_add(steps);
-        match self.steps <= self.env.limits.steps {
-            true => Ok(()),
-            false => Err(Failure::limit(Limit::Steps, self.env.limits.steps)),
+        if self.steps <= self.env.limits.steps {
+            Ok(())
+        } else {
+            Err(Failure::limit(Limit::Steps, self.env.limits.steps))
         }
     }
 
@@ -146,9 +147,10 @@ impl<'a, 'e> Context<'a, 'e> {
 
     /// May a list of so many elements be made? To be asked before building it.
     pub fn fits_list(&self, len: usize) -> Result<(), Failure> {
-        match len <= self.env.limits.list_length {
-            true => Ok(()),
-            false => Err(Failure::limit(Limit::ListLength, self.env.limits.list_length as u64)),
+        if len <= self.env.limits.list_length {
+            Ok(())
+        } else {
+            Err(Failure::limit(Limit::ListLength, self.env.limits.list_length as u64))
         }
     }
 

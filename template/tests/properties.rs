@@ -136,10 +136,8 @@ fn each_side_reads_the_pkcs12_files_of_the_other() {
     let read = "{{ pkcs12keyPass \"pass\" .file }}{{ pkcs12certPass \"pass\" .file }}";
     for key in ["leaf.key", "ec256-sec1.key", "ec384.key", "ec521.key", "ed25519.key", "rsa2048-pkcs1.key"] {
         for (function, pass) in [("pemToPkcs12Pass", true), ("fullPemToPkcs12Pass", true), ("fullPemToPkcs12", false)] {
-            let (argument, read) = match pass {
-                true => ("\"pass\"", read.to_owned()),
-                false => ("", read.replace("Pass \"pass\"", "")),
-            };
+            let (argument, read) =
+                if pass { ("\"pass\"", read.to_owned()) } else { ("", read.replace("Pass \"pass\"", "")) };
             let make = format!("{{{{ {function} (index . \"chain.pem\") (index . \"{key}\") {argument} | b64dec }}}}");
             let by_us = text(go(&read, &data_with(&[("file", here(&make, &data))])));
             let by_go = text(here(&read, &data_with(&[("file", go(&make, &data))])));

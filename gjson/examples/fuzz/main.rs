@@ -16,12 +16,16 @@ fn main() -> ExitCode {
     let mut oracle = Oracle::start();
     let mut outcome = Outcome::default();
     while outcome.asked < pairs && outcome.different.len() < 10 {
-        let batch: Vec<Pair> = (0..pairs.min(5_000))
-            .map(|_| match random.chance(5) {
-                true => Pair { path: random.noise(24), json: random.noise(60) },
-                false => random.pair(),
-            })
-            .collect();
+        let batch: Vec<Pair> =
+            (0..pairs.min(5_000))
+                .map(|_| {
+                    if random.chance(5) {
+                        Pair { path: random.noise(24), json: random.noise(60) }
+                    } else {
+                        random.pair()
+                    }
+                })
+                .collect();
         outcome.add(&mut oracle, &batch);
     }
     let Outcome { asked, found, refused, different } = &outcome;

@@ -100,10 +100,7 @@ impl Oracle {
                         break;
                     }
                     text.drain(at..at + size);
-                    match self.differs(&smaller) {
-                        true => pair = smaller,
-                        false => at += 1,
-                    }
+                    if self.differs(&smaller) { pair = smaller } else { at += 1 }
                 }
             }
         }

@@ -86,10 +86,7 @@ impl Random {
 
     fn noisy_byte(&mut self) -> u8 {
         const TELLING: &[u8] = b"{}[]()\"\":,.|#@!*?\\\\~=<>%+-0123456789eEnulltrfasiNIx \t\n";
-        match self.chance(90) {
-            true => TELLING[self.below(TELLING.len())],
-            false => self.next() as u8,
-        }
+        if self.chance(90) { TELLING[self.below(TELLING.len())] } else { self.next() as u8 }
     }
 
     fn damage(&mut self, text: &mut Vec<u8>) {
@@ -157,9 +154,10 @@ impl Random {
             }
             self.blank(out);
             self.trail.push(n.to_string());
-            match alike && depth > 1 {
-                true => self.object(out, depth - 1),
-                false => self.value(out, depth - 1),
+            if alike && depth > 1 {
+                self.object(out, depth - 1)
+            } else {
+                self.value(out, depth - 1)
             }
             self.trail.pop();
             self.blank(out);

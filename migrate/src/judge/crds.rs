@@ -135,17 +135,14 @@ pub fn conversions(cluster: &Cluster, findings: &mut Vec<Finding>) {
         };
         let finding = Finding::new("conversion-webhook", severity, summary).about([crd.name.clone()]).so(consequence);
         let foreign = crd.foreign();
-        findings.push(match foreign.is_empty() {
-            true => finding.then("--apply sets spec.conversion.strategy to None, or run:").run(format!(
-                r#"kubectl patch crd {} --type merge --patch '{{"spec":{{"conversion":{{"strategy":"None","webhook":null}}}}}}'"#,
-                crd.name
-            )),
-            false => finding.then(format!(
-                "it is needed as long as objects may be stored or asked for as {}: while the webhook answers, --apply stores them anew as {}; then stop serving {0}, and run this again",
-                foreign.join(", "),
-                crd.storage().unwrap_or("the version of storage"),
-            )),
-        });
+        findings.push(if foreign.is_empty() { finding.then("--apply sets spec.conversion.strategy to None, or run:").run(format!(
+            r#"kubectl patch crd {} --type merge --patch '{{"spec":{{"conversion":{{"strategy":"None","webhook":null}}}}}}'"#,
+            crd.name
+        )) } else { finding.then(format!(
+            "it is needed as long as objects may be stored or asked for as {}: while the webhook answers, --apply stores them anew as {}; then stop serving {0}, and run this again",
+            foreign.join(", "),
+            crd.storage().unwrap_or("the version of storage"),
+        )) });
     }
 }
 

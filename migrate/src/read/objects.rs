@@ -159,15 +159,17 @@ fn identity(provider: &str, config: &Value) -> Identity {
     let is_set = |pointer: &str| config.pointer(pointer).is_some_and(|value| !value.is_null());
     match provider {
         "vault" if is_set("/auth/kubernetes") => {
-            match ["/auth/kubernetes/serviceAccountRef", "/auth/kubernetes/secretRef"].into_iter().any(is_set) {
-                true => Identity::Own,
-                false => Identity::ControllerToken,
+            if ["/auth/kubernetes/serviceAccountRef", "/auth/kubernetes/secretRef"].into_iter().any(is_set) {
+                Identity::Own
+            } else {
+                Identity::ControllerToken
             }
         }
         "kubernetes" => {
-            match ["/authRef", "/auth/cert", "/auth/token", "/auth/serviceAccount"].into_iter().any(is_set) {
-                true => Identity::Own,
-                false => Identity::Missing,
+            if ["/authRef", "/auth/cert", "/auth/token", "/auth/serviceAccount"].into_iter().any(is_set) {
+                Identity::Own
+            } else {
+                Identity::Missing
             }
         }
         "aws" if !is_set("/auth/jwt") && !is_set("/auth/secretRef") => Identity::Ambient,

@@ -121,9 +121,10 @@ fn region(region: Option<String>) -> Result<String, Error> {
         && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !region.starts_with('-')
         && !region.ends_with('-');
-    match label {
-        true => Ok(region),
-        false => Err(invalid("spec.provider.aws.region is not the name of a region, such as eu-west-1")),
+    if label {
+        Ok(region)
+    } else {
+        Err(invalid("spec.provider.aws.region is not the name of a region, such as eu-west-1"))
     }
 }
 

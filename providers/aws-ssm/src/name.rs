@@ -63,11 +63,8 @@ impl fmt::Display for Name {
 
 /// The parameter in `text`: all up to the colon of the selector.
 fn parameter(text: &str) -> &str {
-    let start = match text.starts_with("arn:") {
-        // arn:aws:ssm:REGION:ACCOUNT:parameter/NAME
-        true => text.match_indices(':').nth(4).map_or(text.len(), |(at, _)| at + 1),
-        false => 0,
-    };
+    let start =
+        if text.starts_with("arn:") { text.match_indices(':').nth(4).map_or(text.len(), |(at, _)| at + 1) } else { 0 };
     match text[start..].find(':') {
         Some(at) => &text[..start + at],
         None => text,
@@ -76,9 +73,10 @@ fn parameter(text: &str) -> &str {
 
 /// The name alone, without the slash that an ARN can't tell from its own.
 fn path(parameter: &str) -> &str {
-    let name = match parameter.starts_with("arn:") {
-        true => parameter.split_once(":parameter/").map_or(parameter, |(_, name)| name),
-        false => parameter,
+    let name = if parameter.starts_with("arn:") {
+        parameter.split_once(":parameter/").map_or(parameter, |(_, name)| name)
+    } else {
+        parameter
     };
     name.strip_prefix('/').unwrap_or(name)
 }

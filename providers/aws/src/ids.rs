@@ -41,10 +41,7 @@ fn without_random(text: &str) -> &str {
 
 /// An ARN of a secret as the part that says where, and the name with the random characters.
 fn split(id: &str) -> Option<(&str, &str)> {
-    match id.starts_with("arn:") {
-        true => id.split_once(":secret:"),
-        false => None,
-    }
+    if id.starts_with("arn:") { id.split_once(":secret:") } else { None }
 }
 
 #[cfg(test)]

@@ -53,10 +53,7 @@ pub(crate) struct Resolver {
 impl Resolver {
     fn permitted(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
         addresses.retain(|address| self.allow_link_local || !is_link_local(address.ip()));
-        match addresses.is_empty() {
-            true => Err(link_local(&self.fields)),
-            false => Ok(addresses),
-        }
+        if addresses.is_empty() { Err(link_local(&self.fields)) } else { Ok(addresses) }
     }
 }
 

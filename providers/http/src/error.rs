@@ -19,9 +19,10 @@ pub(crate) fn of_request(error: &reqwest::Error, host: &str, fields: &Fields) ->
         }
     }
     if error.is_timeout() {
-        let message = match error.is_connect() {
-            true => format!("no connection to {host} within {CONNECT_TIMEOUT:?}"),
-            false => format!("no answer from {host} within {REQUEST_TIMEOUT:?}"),
+        let message = if error.is_connect() {
+            format!("no connection to {host} within {CONNECT_TIMEOUT:?}")
+        } else {
+            format!("no answer from {host} within {REQUEST_TIMEOUT:?}")
         };
         return Error::new(ErrorKind::Timeout, message);
     }

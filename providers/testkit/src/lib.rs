@@ -67,9 +67,10 @@ pub async fn suite(fixture: &dyn Fixture) {
     checks::values_arrive_as_written(fixture).await;
     checks::names_of_every_kind(fixture).await;
     checks::many_at_once(fixture).await;
-    match capabilities.versions {
-        true => checks::versions(fixture).await,
-        false => checks::versions_are_passed_over(fixture).await,
+    if capabilities.versions {
+        checks::versions(fixture).await
+    } else {
+        checks::versions_are_passed_over(fixture).await
     }
     match capabilities.metadata {
         Metadata::Answered => checks::metadata(fixture).await,

@@ -207,9 +207,10 @@ impl Config {
 
 fn mount(path: Option<String>) -> Result<Option<String>, Error> {
     let Some(mount) = filled(path) else { return Ok(None) };
-    match path::clean(&mount).map_err(|error| error.context("spec.provider.vault.path"))?.is_empty() {
-        true => Err(invalid("spec.provider.vault.path names no mount")),
-        false => Ok(Some(mount)), // as written: the rules for keys compare it with what a key begins with
+    if path::clean(&mount).map_err(|error| error.context("spec.provider.vault.path"))?.is_empty() {
+        Err(invalid("spec.provider.vault.path names no mount"))
+    } else {
+        Ok(Some(mount))
     }
 }
 
@@ -276,10 +277,7 @@ fn login_mount(path: Option<String>, default: &str, field: &str) -> Result<Strin
     let mount = filled(path).unwrap_or_else(|| default.to_owned());
     let field = format!("spec.provider.vault.auth.{field}");
     let mount = path::clean(&mount).map_err(|error| error.context(&field))?;
-    match mount.is_empty() {
-        true => Err(invalid(format!("{field} names no mount"))),
-        false => Ok(mount),
-    }
+    if mount.is_empty() { Err(invalid(format!("{field} names no mount"))) } else { Ok(mount) }
 }
 
 fn ca(bundle: Option<String>, provider: Option<CaRef>) -> Result<Option<Ca>, Error> {

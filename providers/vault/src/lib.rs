@@ -146,10 +146,7 @@ impl Vault {
             begun = true;
             for name in names {
                 let whole = format!("{folder}{name}");
-                match name.ends_with('/') {
-                    true => folders.push(whole),
-                    false => secrets.push(whole),
-                }
+                if name.ends_with('/') { folders.push(whole) } else { secrets.push(whole) }
             }
             if secrets.len() + folders.len() > MOST_WALKED {
                 return Err(invalid(format!(
@@ -220,9 +217,10 @@ impl Provider for Vault {
                 found.push(Key { name, version: None, metadata: false });
             }
         }
-        match found.len() > MOST_FOUND {
-            true => Err(invalid(format!("more than {MOST_FOUND} secrets were found: narrow the search"))),
-            false => Ok(found),
+        if found.len() > MOST_FOUND {
+            Err(invalid(format!("more than {MOST_FOUND} secrets were found: narrow the search")))
+        } else {
+            Ok(found)
         }
     }
 

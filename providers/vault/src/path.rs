@@ -102,11 +102,10 @@ pub fn clean(path: &str) -> Result<String, Error> {
         return Err(Error::new(ErrorKind::Invalid, format!("the path {path:?} holds control characters")));
     }
     let segments: Vec<_> = path.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
-    match segments.contains(&"..") {
-        true => {
-            Err(Error::new(ErrorKind::Invalid, format!("the path {path:?} holds \"..\", which Vault does not take")))
-        }
-        false => Ok(segments.join("/")),
+    if segments.contains(&"..") {
+        Err(Error::new(ErrorKind::Invalid, format!("the path {path:?} holds \"..\", which Vault does not take")))
+    } else {
+        Ok(segments.join("/"))
     }
 }
 

@@ -107,9 +107,12 @@ async fn nothing_there_is_believed_only_of_the_right_engine_and_asked_once() {
         assert_eq!(asked, if expected == ErrorKind::NotFound { 1 } else { 3 });
     }
     // While nobody can say what is mounted, nothing is missing.
-    let double = Double::new(|request| match request.line.contains("/sys/") {
-        true => answer(503, json!({"errors": []})),
-        false => answer(404, json!({"errors": []})),
+    let double = Double::new(|request| {
+        if request.line.contains("/sys/") {
+            answer(503, json!({"errors": []}))
+        } else {
+            answer(404, json!({"errors": []}))
+        }
     })
     .await;
     assert_eq!(double.error().await.kind(), ErrorKind::Unavailable);
@@ -311,12 +314,13 @@ async fn garbage_never_panics_and_is_never_taken_for_not_found() {
 async fn garbage_never_breaks_a_login() {
     let current = std::sync::Arc::new(std::sync::Mutex::new((200, Vec::new())));
     let replies = current.clone();
-    let double = Double::new(move |request| match request.line.ends_with("/login") {
-        true => {
+    let double = Double::new(move |request| {
+        if request.line.ends_with("/login") {
             let (status, body) = replies.lock().unwrap().clone();
             Reply::Http(status, "", body)
+        } else {
+            answer(200, kv2(json!({})))
         }
-        false => answer(200, kv2(json!({}))),
     })
     .await;
     let spec = json!({"server": double.url(), "path": "secret",

@@ -113,9 +113,10 @@ async fn redirects_to_the_same_server_are_followed_three_times() {
         })
         .await;
         let result = fetch(&*double.store(json!({})).await, "app").await;
-        match works {
-            true => assert_eq!(result.unwrap(), r#"{"a":"b"}"#),
-            false => expect(&result.unwrap_err(), ErrorKind::Invalid, "in circles"),
+        if works {
+            assert_eq!(result.unwrap(), r#"{"a":"b"}"#)
+        } else {
+            expect(&result.unwrap_err(), ErrorKind::Invalid, "in circles")
         }
     }
 }

@@ -260,11 +260,10 @@ impl Generator {
 
     /// What mostly fails.
     fn rarity(&mut self) -> String {
-        match self.chance(20) {
-            true => self
-                .pick(&["{{ .nope }}", "{{ nil }}", "{{ end }}", "{{ else }}", "{{ break }}", "{{ $v }}"])
-                .to_owned(),
-            false => self.print(),
+        if self.chance(20) {
+            self.pick(&["{{ .nope }}", "{{ nil }}", "{{ end }}", "{{ else }}", "{{ break }}", "{{ $v }}"]).to_owned()
+        } else {
+            self.print()
         }
     }
 
@@ -334,13 +333,12 @@ impl Generator {
         let seen = self.variables.len();
         let kind = if word == "if" && self.chance(60) { Kind::Bool } else { self.kind() };
         let value = self.pipeline(kind, 2);
-        let mut text = match self.chance(20) {
-            true => {
-                let name = format!("$v{}", self.variables.len());
-                self.variables.push((name.clone(), kind));
-                self.action(&format!("{word} {name} := {value}"))
-            }
-            false => self.action(&format!("{word} {value}")),
+        let mut text = if self.chance(20) {
+            let name = format!("$v{}", self.variables.len());
+            self.variables.push((name.clone(), kind));
+            self.action(&format!("{word} {name} := {value}"))
+        } else {
+            self.action(&format!("{word} {value}"))
         };
         text += &self.body(depth - 1);
         if self.chance(25) {
@@ -365,9 +363,10 @@ impl Generator {
             4 => (Kind::Dict, Kind::Text),
             _ => (Kind::Text, Kind::Int),
         };
-        let value = match self.chance(10) {
-            true => self.pick(&["3", "0", "-1", "(int64 2)", "nil", "2.5", ".csv"]).to_owned(),
-            false => self.expression(kind, 2),
+        let value = if self.chance(10) {
+            self.pick(&["3", "0", "-1", "(int64 2)", "nil", "2.5", ".csv"]).to_owned()
+        } else {
+            self.expression(kind, 2)
         };
         let (first, second) = (format!("$v{seen}"), format!("$v{}", seen + 1));
         let mut text = match self.random.random_range(0..3) {
@@ -469,9 +468,12 @@ impl Generator {
         if self.random.random_ratio(1, 300) {
             arguments.pop();
         }
-        let call = |arguments: &[String]| match arguments.is_empty() {
-            true => function.name.to_owned(),
-            false => format!("{} {}", function.name, arguments.join(" ")),
+        let call = |arguments: &[String]| {
+            if arguments.is_empty() {
+                function.name.to_owned()
+            } else {
+                format!("{} {}", function.name, arguments.join(" "))
+            }
         };
         let text = match arguments.split_last() {
             Some((last, others)) if self.random.random_ratio(1, 3) => format!("{last} | {}", call(others)),
@@ -508,9 +510,10 @@ impl Generator {
         let text: Vec<&str> = (0..words).map(|_| self.pick(WORDS)).collect();
         let separator = self.pick(&["", " ", ",", "-", "\n", ".", "/", "%"]);
         let text = text.join(separator);
-        match self.chance(10) && !text.contains('`') {
-            true => format!("`{text}`"),
-            false => format!("\"{}\"", text.replace('\n', "\\n")),
+        if self.chance(10) && !text.contains('`') {
+            format!("`{text}`")
+        } else {
+            format!("\"{}\"", text.replace('\n', "\\n"))
         }
     }
 

@@ -50,10 +50,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let seed = cli.seed.unwrap_or_else(rand::random);
     println!("seed {seed}");
-    match cli.crash {
-        true => crash::run(seed, cli.minutes),
-        false => compare(&cli, seed),
-    }
+    if cli.crash { crash::run(seed, cli.minutes) } else { compare(&cli, seed) }
 }
 
 fn compare(cli: &Cli, seed: u64) -> ExitCode {

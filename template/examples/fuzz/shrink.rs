@@ -24,10 +24,7 @@ pub fn shrink(pieces: Vec<String>, data: &Data, options: &Options, flags: &oracl
     while at < kept.len() {
         let mut fewer = kept.clone();
         fewer.remove(at);
-        match differs(&fewer.concat()) {
-            true => kept = fewer,
-            false => at += 1,
-        }
+        if differs(&fewer.concat()) { kept = fewer } else { at += 1 }
     }
     let mut text = kept.concat();
     while let Some(smaller) = candidates(&text).into_iter().find(|candidate| differs(candidate)) {

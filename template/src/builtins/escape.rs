@@ -70,12 +70,7 @@ fn text_of(context: &Context<'_, '_>, args: &[Value]) -> Result<Str, Failure> {
     if let [Value::Str(text)] = args {
         return Ok(text.clone());
     }
-    let shown: Vec<Value> = args
-        .iter()
-        .map(|arg| match arg.is_nil() {
-            true => Value::str("<no value>"),
-            false => arg.clone(),
-        })
-        .collect();
+    let shown: Vec<Value> =
+        args.iter().map(|arg| if arg.is_nil() { Value::str("<no value>") } else { arg.clone() }).collect();
     fmt::sprint(context, &shown)
 }

@@ -220,9 +220,10 @@ pub(super) fn filter_pem(context: &mut Context<'_, '_>, kind: &Str, text: &Str) 
         }
         rest = after;
     }
-    match out.is_empty() && !rest.is_empty() {
-        true => Err(Failure::new("error filtering pem: found junk")),
-        false => Ok(Value::str(out)),
+    if out.is_empty() && !rest.is_empty() {
+        Err(Failure::new("error filtering pem: found junk"))
+    } else {
+        Ok(Value::str(out))
     }
 }
 

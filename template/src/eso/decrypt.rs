@@ -60,10 +60,7 @@ pub(super) fn hexdec(text: &Str) -> Value {
         match (wrong, pair) {
             (Some(byte), _) => {
                 let rune = char::from(*byte);
-                let shown = match unicode::is_print(rune) {
-                    true => format!(" '{rune}'"),
-                    false => String::new(),
-                };
+                let shown = if unicode::is_print(rune) { format!(" '{rune}'") } else { String::new() };
                 return Value::str(format!("encoding/hex: invalid byte: U+{:04X}{shown}", u32::from(rune)));
             }
             (None, [high, low]) => out.push(digit(high).unwrap_or(0) << 4 | digit(low).unwrap_or(0)),

@@ -36,10 +36,7 @@ fn line(text: &[u8]) -> (&[u8], &[u8], usize) {
         Some(at) => (&text[..at], &text[at + 1..], at + 1),
         None => (text, &text[text.len()..], text.len()),
     };
-    let line = match consumed > line.len() {
-        true => line.strip_suffix(b"\r").unwrap_or(line),
-        false => line,
-    };
+    let line = if consumed > line.len() { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
     let end = line.iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(0, |last| last + 1);
     (&line[..end], rest, consumed)
 }

@@ -121,9 +121,8 @@ impl<'t> State<'t, '_, '_> {
         match op {
             Op::Text(range) => {
                 let text = self.template.text.get(range.clone()).unwrap_or_default();
-                match fmt::append(&mut self.out, self.most_output, text) {
-                    true => {}
-                    false => return Err(self.fail_op(op, self.too_long())),
+                if !fmt::append(&mut self.out, self.most_output, text) {
+                    return Err(self.fail_op(op, self.too_long()));
                 }
             }
             Op::Action(pipe) => {
@@ -172,13 +171,10 @@ impl<'t> State<'t, '_, '_> {
         let body = self.frame.pc;
         let range = Range { pipe, body, end, items: Some(items), vars: self.vars.len() };
         self.scopes.push(Scope { vars, dot, range: Some(range) });
-        match self.round() {
-            true => {}
-            false => {
-                self.frame.pc = otherwise;
-                if let Some(range) = self.scopes.last_mut().and_then(|scope| scope.range.as_mut()) {
-                    range.items = None;
-                }
+        if !self.round() {
+            self.frame.pc = otherwise;
+            if let Some(range) = self.scopes.last_mut().and_then(|scope| scope.range.as_mut()) {
+                range.items = None;
             }
         }
         Ok(())

@@ -133,13 +133,12 @@ impl Printer {
             if at > 0 {
                 self.write(b", ");
             }
-            match arg.is_nil() {
-                true => self.write(b"<nil>"),
-                false => {
-                    self.write(arg.type_of().to_string().as_bytes());
-                    self.write(b"=");
-                    self.arg(arg, 'v');
-                }
+            if arg.is_nil() {
+                self.write(b"<nil>")
+            } else {
+                self.write(arg.type_of().to_string().as_bytes());
+                self.write(b"=");
+                self.arg(arg, 'v');
             }
         }
         self.write(b")");

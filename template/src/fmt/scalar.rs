@@ -85,10 +85,7 @@ impl Writer {
 
     fn write_padding(&mut self, count: usize) {
         let byte = if self.flags.zero && !self.flags.minus { b'0' } else { b' ' };
-        match count > self.most {
-            true => self.full = true,
-            false => self.write(&vec![byte; count]),
-        }
+        if count > self.most { self.full = true } else { self.write(&vec![byte; count]) }
     }
 
     /// Writes text in a field of the width asked for, counted in code points.
@@ -141,13 +138,12 @@ impl Writer {
     pub fn quoted(&mut self, text: &[u8]) {
         let text = self.truncate(text);
         let mut out = Zeroizing::new(Vec::with_capacity(text.len() + 2));
-        match self.flags.sharp && quote::can_backquote(text) {
-            true => {
-                out.push(b'`');
-                out.extend_from_slice(text);
-                out.push(b'`');
-            }
-            false => quote::quote(&mut out, text, self.flags.plus),
+        if self.flags.sharp && quote::can_backquote(text) {
+            out.push(b'`');
+            out.extend_from_slice(text);
+            out.push(b'`');
+        } else {
+            quote::quote(&mut out, text, self.flags.plus)
         }
         self.pad(&out);
     }
@@ -276,16 +272,17 @@ impl Writer {
         if flags.sharp && verb != b'b' {
             number = with_point(&number, verb, precision);
         }
-        match flags.plus || number[0] != b'+' {
-            true => match flags.width {
+        if flags.plus || number[0] != b'+' {
+            match flags.width {
                 Some(width) if flags.zero && !flags.minus && width > number.len() => {
                     self.write(&number[..1]);
                     self.write_padding(width - number.len());
                     self.write(&number[1..]);
                 }
                 _ => self.pad(&number),
-            },
-            false => self.pad(&number[1..]),
+            }
+        } else {
+            self.pad(&number[1..])
         }
     }
 }

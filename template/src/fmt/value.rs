@@ -69,10 +69,11 @@ impl Printer {
             (Value::NoValue | Value::Nil, _) => self.bad_verb(value, verb, None),
             (_, 'T') => self.writer.text(value.type_of().to_string().as_bytes()),
             (_, 'p') => self.pointer(value, verb),
-            (Value::Object(object), _) => match self.method(object, verb) {
-                true => {}
-                false => self.walk(value, verb, true),
-            },
+            (Value::Object(object), _) => {
+                if !self.method(object, verb) {
+                    self.walk(value, verb, true)
+                }
+            }
             (Value::List(list), _) if *list.elem() == Type::BYTE => self.byte_list(list, verb, "[]byte", true),
             (Value::List(_) | Value::Map(_), 'w') => self.bad_verb(value, verb, None),
             (Value::List(_) | Value::Map(_), _) => self.walk(value, verb, true),
@@ -85,21 +86,20 @@ impl Printer {
         self.write(b"%!");
         self.writer.write_char(verb);
         self.write(b"(");
-        match value.is_nil() {
-            true => self.write(b"<nil>"),
-            false => {
-                let outer = std::mem::replace(&mut self.erroring, true);
-                match name {
-                    Some(name) => self.write(name.as_bytes()),
-                    None => self.write(value.type_of().to_string().as_bytes()),
-                }
-                self.write(b"=");
-                match value {
-                    Value::List(_) | Value::Map(_) | Value::Object(_) => self.walk(value, 'v', true),
-                    value => self.scalar(value, 'v', None),
-                }
-                self.erroring = outer;
+        if value.is_nil() {
+            self.write(b"<nil>")
+        } else {
+            let outer = std::mem::replace(&mut self.erroring, true);
+            match name {
+                Some(name) => self.write(name.as_bytes()),
+                None => self.write(value.type_of().to_string().as_bytes()),
             }
+            self.write(b"=");
+            match value {
+                Value::List(_) | Value::Map(_) | Value::Object(_) => self.walk(value, 'v', true),
+                value => self.scalar(value, 'v', None),
+            }
+            self.erroring = outer;
         }
         self.write(b")");
     }
@@ -198,16 +198,15 @@ impl Printer {
             'x' | 'X' => self.writer.hex(&bytes, verb == 'X'),
             'v' | 'd' if top && self.writer.flags.sharp_v => {
                 self.write(name.as_bytes());
-                match list.is_nil() {
-                    true => self.write(b"(nil)"),
-                    false => {
-                        self.write(b"{");
-                        for (at, byte) in bytes.iter().enumerate() {
-                            self.write(if at > 0 { b", " } else { b"" });
-                            self.prefixed_hex((*byte).into(), true);
-                        }
-                        self.write(b"}");
+                if list.is_nil() {
+                    self.write(b"(nil)")
+                } else {
+                    self.write(b"{");
+                    for (at, byte) in bytes.iter().enumerate() {
+                        self.write(if at > 0 { b", " } else { b"" });
+                        self.prefixed_hex((*byte).into(), true);
                     }
+                    self.write(b"}");
                 }
             }
             _ => self.walk(&Value::List(list.clone()), verb, true),
@@ -226,14 +225,18 @@ impl Printer {
                 Task::Text(text) => self.write(text.as_bytes()),
                 Task::Name(name) => self.write(name.as_bytes()),
                 Task::Key(key) => self.scalar(&Value::Str(key), verb, None),
-                Task::Value(Value::NoValue | Value::Nil) => match self.writer.flags.sharp_v {
-                    true => self.write(b"interface {}(nil)"),
-                    false => self.write(b"<nil>"),
-                },
-                Task::Value(Value::Object(object)) => match self.method(&object, verb) {
-                    true => {}
-                    false => self.container(&Value::Object(object), verb, false, &mut tasks),
-                },
+                Task::Value(Value::NoValue | Value::Nil) => {
+                    if self.writer.flags.sharp_v {
+                        self.write(b"interface {}(nil)")
+                    } else {
+                        self.write(b"<nil>")
+                    }
+                }
+                Task::Value(Value::Object(object)) => {
+                    if !self.method(&object, verb) {
+                        self.container(&Value::Object(object), verb, false, &mut tasks)
+                    }
+                }
                 Task::Value(Value::List(list))
                     if *list.elem() == Type::BYTE && matches!(verb, 's' | 'q' | 'x' | 'X') =>
                 {
@@ -258,26 +261,20 @@ impl Printer {
     }
 
     fn separator(&self) -> &'static str {
-        match self.writer.flags.sharp_v {
-            true => ", ",
-            false => " ",
-        }
+        if self.writer.flags.sharp_v { ", " } else { " " }
     }
 
     fn list(&mut self, list: &List, tasks: &mut Vec<Task>) {
-        let close = match self.writer.flags.sharp_v {
-            true => {
-                self.write(Type::Slice(list.elem()).to_string().as_bytes());
-                if list.is_nil() {
-                    return self.write(b"(nil)");
-                }
-                self.write(b"{");
-                "}"
+        let close = if self.writer.flags.sharp_v {
+            self.write(Type::Slice(list.elem()).to_string().as_bytes());
+            if list.is_nil() {
+                return self.write(b"(nil)");
             }
-            false => {
-                self.write(b"[");
-                "]"
-            }
+            self.write(b"{");
+            "}"
+        } else {
+            self.write(b"[");
+            "]"
         };
         tasks.push(Task::Text(close));
         for (at, item) in list.iter().enumerate().rev() {
@@ -289,19 +286,16 @@ impl Printer {
     }
 
     fn map(&mut self, map: &Map, tasks: &mut Vec<Task>) {
-        let close = match self.writer.flags.sharp_v {
-            true => {
-                self.write(Type::Map(map.elem()).to_string().as_bytes());
-                if map.is_nil() {
-                    return self.write(b"(nil)");
-                }
-                self.write(b"{");
-                "}"
+        let close = if self.writer.flags.sharp_v {
+            self.write(Type::Map(map.elem()).to_string().as_bytes());
+            if map.is_nil() {
+                return self.write(b"(nil)");
             }
-            false => {
-                self.write(b"map[");
-                "]"
-            }
+            self.write(b"{");
+            "}"
+        } else {
+            self.write(b"map[");
+            "]"
         };
         tasks.push(Task::Text(close));
         for (at, (key, item)) in map.entries().into_iter().enumerate().rev() {

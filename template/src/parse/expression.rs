@@ -102,10 +102,7 @@ impl Parser<'_> {
                 _ => return Err(self.unexpected(&token, "operand")),
             }
         }
-        match command.parts.is_empty() {
-            true => Err(Failure::new("empty command")),
-            false => Ok(command),
-        }
+        if command.parts.is_empty() { Err(Failure::new("empty command")) } else { Ok(command) }
     }
 
     /// A term and the fields behind it.

@@ -173,10 +173,8 @@ impl<'a> Lexer<'a> {
             };
             if length > 0 {
                 let text = &self.rest()[..length];
-                let trimmed = match trims_left(&self.rest()[length + self.left.len()..]) {
-                    true => text.trim_ascii_end_go(),
-                    false => text,
-                };
+                let trimmed =
+                    if trims_left(&self.rest()[length + self.left.len()..]) { text.trim_ascii_end_go() } else { text };
                 self.pos += trimmed.len();
                 if !trimmed.is_empty() {
                     self.emit(Kind::Text);
@@ -410,12 +408,11 @@ impl<'a> Lexer<'a> {
             self.accept_run(b"0123456789_");
         }
         self.accept(b"i");
-        match self.peek().is_some_and(is_alphanumeric) {
-            true => {
-                self.next();
-                false
-            }
-            false => true,
+        if self.peek().is_some_and(is_alphanumeric) {
+            self.next();
+            false
+        } else {
+            true
         }
     }
 }
@@ -436,9 +433,10 @@ fn trims_left(after: &[u8]) -> bool {
 
 /// As `%#U` prints it.
 fn unicode_name(rune: char) -> String {
-    match unicode::is_print(rune) {
-        true => format!("U+{:04X} '{rune}'", u32::from(rune)),
-        false => format!("U+{:04X}", u32::from(rune)),
+    if unicode::is_print(rune) {
+        format!("U+{:04X} '{rune}'", u32::from(rune))
+    } else {
+        format!("U+{:04X}", u32::from(rune))
     }
 }
 

@@ -161,10 +161,7 @@ impl<'a> Parser<'a> {
 
     fn expect(&mut self, kind: Kind, context: &str) -> Result<Token<'a>> {
         let token = self.next_non_space();
-        match token.kind == kind {
-            true => Ok(token),
-            false => Err(self.unexpected(&token, context)),
-        }
+        if token.kind == kind { Ok(token) } else { Err(self.unexpected(&token, context)) }
     }
 
     pub fn unexpected(&self, token: &Token<'_>, context: &str) -> Failure {
@@ -383,9 +380,10 @@ impl Parser<'_> {
     }
 
     fn finish(&mut self) -> Result<()> {
-        match self.trees.len() == 1 && self.tree().open.is_empty() {
-            true => self.finish_tree(),
-            false => Err(Failure::new("unexpected EOF")),
+        if self.trees.len() == 1 && self.tree().open.is_empty() {
+            self.finish_tree()
+        } else {
+            Err(Failure::new("unexpected EOF"))
         }
     }
 

@@ -37,24 +37,15 @@ fn within(table: &[u32], rune: char) -> bool {
 
 /// Is it an upper case letter?
 pub(super) fn is_upper(rune: char) -> bool {
-    match rune.is_ascii() {
-        true => rune.is_ascii_uppercase(),
-        false => within(tables::UPPER, rune),
-    }
+    if rune.is_ascii() { rune.is_ascii_uppercase() } else { within(tables::UPPER, rune) }
 }
 
 fn is_lower(rune: char) -> bool {
-    match rune.is_ascii() {
-        true => rune.is_ascii_lowercase(),
-        false => within(tables::LOWER, rune),
-    }
+    if rune.is_ascii() { rune.is_ascii_lowercase() } else { within(tables::LOWER, rune) }
 }
 
 fn is_number(rune: char) -> bool {
-    match rune.is_ascii() {
-        true => rune.is_ascii_digit(),
-        false => within(tables::NUMBER, rune),
-    }
+    if rune.is_ascii() { rune.is_ascii_digit() } else { within(tables::NUMBER, rune) }
 }
 
 /// Which case a letter is mapped to; the number is its place in the table.
@@ -83,25 +74,16 @@ fn to_case(rune: char, case: Case) -> char {
 
 /// The upper case letter.
 pub(super) fn to_upper(rune: char) -> char {
-    match rune.is_ascii() {
-        true => rune.to_ascii_uppercase(),
-        false => to_case(rune, Case::Upper),
-    }
+    if rune.is_ascii() { rune.to_ascii_uppercase() } else { to_case(rune, Case::Upper) }
 }
 
 /// The lower case letter.
 pub(super) fn to_lower(rune: char) -> char {
-    match rune.is_ascii() {
-        true => rune.to_ascii_lowercase(),
-        false => to_case(rune, Case::Lower),
-    }
+    if rune.is_ascii() { rune.to_ascii_lowercase() } else { to_case(rune, Case::Lower) }
 }
 
 fn to_title(rune: char) -> char {
-    match rune.is_ascii() {
-        true => rune.to_ascii_uppercase(),
-        false => to_case(rune, Case::Title),
-    }
+    if rune.is_ascii() { rune.to_ascii_uppercase() } else { to_case(rune, Case::Title) }
 }
 
 fn push(out: &mut Vec<u8>, rune: char) {
@@ -127,10 +109,7 @@ fn title(rune: char, before: char) -> char {
         '\0'..='\x7f' => true,
         other => !is_letter(other) && !is_digit(other) && other.is_whitespace(),
     };
-    match separated {
-        true => to_title(rune),
-        false => rune,
-    }
+    if separated { to_title(rune) } else { rune }
 }
 
 /// The first letter of each word in lower case.
@@ -159,10 +138,7 @@ fn swapcase(_: &mut Context<'_, '_>, text: &Str) -> Result<Vec<u8>, Failure> {
             false if is_upper(rune) || within(tables::TITLE, rune) => push(&mut out, to_lower(rune)),
             false => push(&mut out, rune),
         }
-        start = match lower || is_upper(rune) || within(tables::TITLE, rune) {
-            true => false,
-            false => rune.is_whitespace(),
-        };
+        start = if lower || is_upper(rune) || within(tables::TITLE, rune) { false } else { rune.is_whitespace() };
     }
     Ok(out)
 }
@@ -207,9 +183,10 @@ fn pascal(text: &[u8]) -> Vec<u8> {
                 rune = to_upper(rune);
             }
             (false, _) => {
-                match shouting && is_upper(rune) {
-                    true => rune = to_lower(rune),
-                    false => shouting = false,
+                if shouting && is_upper(rune) {
+                    rune = to_lower(rune)
+                } else {
+                    shouting = false
                 }
                 push(&mut out, last);
             }
@@ -308,10 +285,7 @@ fn upper_word(text: &[u8], width: usize, first: char) -> usize {
                 last_width = next_width;
                 at += next_width;
             }
-            match at < text.len() && is_alphabet(rune) {
-                true => at - last_width,
-                false => at,
-            }
+            if at < text.len() && is_alphabet(rune) { at - last_width } else { at }
         }
         rune if is_alphabet(rune) => {
             let is_small = |rune| is_alphabet(rune) && !is_upper(rune);

@@ -7,10 +7,7 @@ use crate::{
 
 /// Go's conversion of a float to an `int64` on amd64: what does not fit is the least number.
 fn truncated(number: f64) -> i64 {
-    match (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number) {
-        true => number as i64,
-        false => i64::MIN,
-    }
+    if (-9_223_372_036_854_775_808.0..9_223_372_036_854_775_808.0).contains(&number) { number as i64 } else { i64::MIN }
 }
 
 /// The value as an `int64`. What is after a point in a text is ignored.

@@ -85,10 +85,7 @@ fn to_base32(bytes: &[u8]) -> Vec<u8> {
     for group in bytes.chunks(5) {
         let number = (0..5).fold(0u64, |sum, at| sum << 8 | u64::from(group.get(at).copied().unwrap_or(0)));
         let used = (group.len() * 8).div_ceil(5);
-        out.extend((0..8).map(|at| match at < used {
-            true => BASE32[(number >> (35 - at * 5)) as usize & 31],
-            false => b'=',
-        }));
+        out.extend((0..8).map(|at| if at < used { BASE32[(number >> (35 - at * 5)) as usize & 31] } else { b'=' }));
     }
     out
 }

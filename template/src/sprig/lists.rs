@@ -148,12 +148,11 @@ fn without(context: &mut Context<'_, '_>, list: &Value, unwanted: &[Value]) -> R
 }
 
 fn has(context: &mut Context<'_, '_>, wanted: &Value, list: &Value) -> Result<bool, Failure> {
-    match list.is_nil() {
-        true => Ok(false),
-        false => {
-            let list = items(context, "find has on", list)?;
-            contains(context, list, wanted)
-        }
+    if list.is_nil() {
+        Ok(false)
+    } else {
+        let list = items(context, "find has on", list)?;
+        contains(context, list, wanted)
     }
 }
 
@@ -182,10 +181,7 @@ fn concat(context: &mut Context<'_, '_>, lists: &[Value]) -> Result<List, Failur
         context.fits_list(all.len() + list.len())?;
         all.extend(list.iter().cloned());
     }
-    Ok(match all.is_empty() {
-        true => List::nil(&Type::Any),
-        false => appended(&Type::Any, all, 0),
-    })
+    Ok(if all.is_empty() { List::nil(&Type::Any) } else { appended(&Type::Any, all, 0) })
 }
 
 fn chunk(context: &mut Context<'_, '_>, size: i64, list: &Value) -> Result<List, Failure> {

@@ -199,10 +199,7 @@ fn round(_: &mut Context<'_, '_>, value: &Value, places: i64, limit: &[Value]) -
     let limit = limit.first().map_or(0.5, to_float);
     let power = power_of_ten_float(places);
     let shifted = power * to_float(value);
-    let rounded = match shifted - shifted.trunc() >= limit {
-        true => shifted.ceil(),
-        false => shifted.floor(),
-    };
+    let rounded = if shifted - shifted.trunc() >= limit { shifted.ceil() } else { shifted.floor() };
     Ok(rounded / power)
 }
 

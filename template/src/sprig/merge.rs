@@ -82,10 +82,7 @@ fn merge_entry(
         (Some(old), new) => refuse(old, new, overwrite)?,
         (None, _) => {}
     }
-    match overwrite || old.as_ref().is_none_or(is_unset) {
-        true => put(target, source, key, new),
-        false => Ok(()),
-    }
+    if overwrite || old.as_ref().is_none_or(is_unset) { put(target, source, key, new) } else { Ok(()) }
 }
 
 /// The library's idea of an empty value.
@@ -111,12 +108,13 @@ fn refuse(old: &Value, new: &Value, overwrite: bool) -> Result<(), Refusal> {
 
 /// Go's `reflect` refuses a value of type `interface {}` in a map of strings, whatever it holds.
 fn put(target: &Map, source: &Map, key: Str, value: Value) -> Result<(), Refusal> {
-    match *target.elem() == Type::Any || target.elem() == source.elem() {
-        true => target.insert(key, value).map_err(Refusal::Panic),
-        false => Err(Refusal::Panic(Failure::new(format!(
+    if *target.elem() == Type::Any || target.elem() == source.elem() {
+        target.insert(key, value).map_err(Refusal::Panic)
+    } else {
+        Err(Refusal::Panic(Failure::new(format!(
             "value of type {} is not assignable to type {}",
             source.elem(),
             target.elem()
-        )))),
+        ))))
     }
 }

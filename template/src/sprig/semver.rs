@@ -168,18 +168,12 @@ impl Version {
 
 fn check_prerelease(pre: &[u8]) -> Result<(), Failure> {
     let wrong = |part: &[u8]| part.len() > 1 && part.starts_with(b"0") && part.iter().all(u8::is_ascii_digit);
-    match pre.split(|byte| *byte == b'.').any(wrong) {
-        true => Err(Failure::new("Version segment starts with 0")),
-        false => Ok(()),
-    }
+    if pre.split(|byte| *byte == b'.').any(wrong) { Err(Failure::new("Version segment starts with 0")) } else { Ok(()) }
 }
 
 fn check_identifiers(text: &[u8], complaint: &'static str) -> Result<(), Failure> {
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
-    match text.iter().all(fits) {
-        true => Ok(()),
-        false => Err(Failure::new(complaint)),
-    }
+    if text.iter().all(fits) { Ok(()) } else { Err(Failure::new(complaint)) }
 }
 
 fn compare_prereleases(left: &[u8], right: &[u8]) -> Ordering {
@@ -241,18 +235,12 @@ impl Object for Version {
     }
 
     fn methods(&self) -> &'static [Function] {
-        match self.pointer {
-            true => METHODS,
-            false => METHODS.split_at(STRUCT_METHODS).0,
-        }
+        if self.pointer { METHODS } else { METHODS.split_at(STRUCT_METHODS).0 }
     }
 
     fn equals(&self, other: &dyn Object) -> Option<bool> {
         let other: &Self = other.as_any().downcast_ref()?;
-        Some(match self.pointer {
-            true => std::ptr::eq(self, other),
-            false => self.is_same(other),
-        })
+        Some(if self.pointer { std::ptr::eq(self, other) } else { self.is_same(other) })
     }
 }
 
@@ -427,10 +415,13 @@ impl Condition {
         let wanted = &self.version;
         let order = version.compare(wanted);
         match self.operator.as_slice() {
-            b"" | b"=" => match self.open {
-                true => self.admits_tilde(version),
-                false => order.is_eq(),
-            },
+            b"" | b"=" => {
+                if self.open {
+                    self.admits_tilde(version)
+                } else {
+                    order.is_eq()
+                }
+            }
             b"!=" => self.differs(version),
             b">" => match self.open {
                 true if version.major != wanted.major => version.major > wanted.major,
@@ -440,13 +431,14 @@ impl Condition {
             },
             b"<" => order.is_lt(),
             b">=" | b"=>" => order.is_ge(),
-            b"<=" | b"=<" => match self.open {
-                true => {
+            b"<=" | b"=<" => {
+                if self.open {
                     version.major < wanted.major
                         || (version.major == wanted.major && (version.minor <= wanted.minor || self.open_minor))
+                } else {
+                    order.is_le()
                 }
-                false => order.is_le(),
-            },
+            }
             b"~" | b"~>" => self.admits_tilde(version),
             b"^" => order.is_ge() && self.admits_caret(version),
             _ => false,

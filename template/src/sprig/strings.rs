@@ -64,10 +64,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 /// The part of a text as a value; the text itself if the part is all of it.
 fn share(text: &Str, part: &[u8]) -> Str {
-    match part.len() == text.len() {
-        true => text.clone(),
-        false => part.into(),
-    }
+    if part.len() == text.len() { text.clone() } else { part.into() }
 }
 
 /// Where the part begins.
@@ -128,10 +125,7 @@ fn trim_all(_: &mut Context<'_, '_>, unwanted: &Str, text: &Str) -> Result<Str, 
 fn repeat(context: &mut Context<'_, '_>, count: i64, text: &Str) -> Result<Vec<u8>, Failure> {
     let count = usize::try_from(count).map_err(|_| Failure::new("strings: negative Repeat count"))?;
     context.fits(text.len().saturating_mul(count))?;
-    match text.is_empty() {
-        true => Ok(Vec::new()),
-        false => Ok(text.repeat(count)),
-    }
+    if text.is_empty() { Ok(Vec::new()) } else { Ok(text.repeat(count)) }
 }
 
 fn quoted(context: &mut Context<'_, '_>, values: &[Value]) -> Result<Vec<u8>, Failure> {
@@ -195,15 +189,14 @@ fn replace(context: &mut Context<'_, '_>, text: &Str, old: &Str, new: &Str) -> R
     if **old == **new {
         return Ok(text.clone());
     }
-    let places: Vec<usize> = match old.is_empty() {
-        true => {
-            let ends = runes(text).scan(0, |at, (_, bytes)| {
-                *at += bytes.len();
-                Some(*at)
-            });
-            std::iter::once(0).chain(ends).collect()
-        }
-        false => memchr::memmem::find_iter(text, &**old).collect(),
+    let places: Vec<usize> = if old.is_empty() {
+        let ends = runes(text).scan(0, |at, (_, bytes)| {
+            *at += bytes.len();
+            Some(*at)
+        });
+        std::iter::once(0).chain(ends).collect()
+    } else {
+        memchr::memmem::find_iter(text, &**old).collect()
     };
     if places.is_empty() {
         return Ok(text.clone());
@@ -238,25 +231,19 @@ fn split(text: &Str, separator: &Str, most: i64) -> Vec<Str> {
     };
     let mut parts = Vec::new();
     let mut rest: &[u8] = text;
-    match separator.is_empty() {
-        true => {
-            while !rest.is_empty() {
-                let width = match parts.len() + 1 < most {
-                    true => decode(rest).1,
-                    false => rest.len(),
-                };
-                let (part, after) = rest.split_at(width);
-                parts.push(part.into());
-                rest = after;
-            }
+    if separator.is_empty() {
+        while !rest.is_empty() {
+            let width = if parts.len() + 1 < most { decode(rest).1 } else { rest.len() };
+            let (part, after) = rest.split_at(width);
+            parts.push(part.into());
+            rest = after;
         }
-        false => {
-            while let Some(place) = find(rest, separator).filter(|_| parts.len() + 1 < most) {
-                parts.push(rest[..place].into());
-                rest = &rest[place + separator.len()..];
-            }
-            parts.push(rest.into());
+    } else {
+        while let Some(place) = find(rest, separator).filter(|_| parts.len() + 1 < most) {
+            parts.push(rest[..place].into());
+            rest = &rest[place + separator.len()..];
         }
+        parts.push(rest.into());
     }
     parts
 }

@@ -53,9 +53,10 @@ fn must_escape(byte: u8, part: Part) -> bool {
 fn escape(text: &[u8], part: Part) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     for byte in text {
-        match must_escape(*byte, part) {
-            true => out.extend_from_slice(format!("%{byte:02X}").as_bytes()),
-            false => out.push(*byte),
+        if must_escape(*byte, part) {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes())
+        } else {
+            out.push(*byte)
         }
     }
     out
@@ -207,9 +208,10 @@ impl Url {
             out.extend_from_slice(&self.scheme);
             out.push(b':');
         }
-        match self.opaque.is_empty() {
-            false => out.extend_from_slice(&self.opaque),
-            true => self.push_place(&mut out),
+        if !self.opaque.is_empty() {
+            out.extend_from_slice(&self.opaque)
+        } else {
+            self.push_place(&mut out)
         }
         if !self.query.is_empty() {
             out.push(b'?');
@@ -265,10 +267,7 @@ fn is_port(text: &[u8]) -> bool {
 }
 
 fn check_port(text: &[u8]) -> Result<(), Failure> {
-    match is_port(text) {
-        true => Ok(()),
-        false => Err(Failure::new("invalid port after host")),
-    }
+    if is_port(text) { Ok(()) } else { Err(Failure::new("invalid port after host")) }
 }
 
 fn parse_host(scheme: &[u8], host: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -277,9 +276,10 @@ fn parse_host(scheme: &[u8], host: &[u8]) -> Result<Vec<u8>, Failure> {
         Some(_) => Err(Failure::new("invalid IP-literal")),
         None => {
             let strict = matches!(scheme, b"http" | b"https");
-            let colon = match strict {
-                true => host.iter().position(|byte| *byte == b':'),
-                false => host.iter().rposition(|byte| *byte == b':'),
+            let colon = if strict {
+                host.iter().position(|byte| *byte == b':')
+            } else {
+                host.iter().rposition(|byte| *byte == b':')
             };
             check_port(&host[colon.unwrap_or(host.len())..])?;
             unescape(host, Part::Host)
@@ -298,9 +298,10 @@ fn parse_ip_literal(host: &[u8]) -> Result<Vec<u8>, Failure> {
     };
     let (ip, zone) = cut(&address, b'%');
     let is_ip = std::str::from_utf8(ip).is_ok_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
-    match is_ip && zone != Some(b"") {
-        true => Ok([b"[", address.as_slice(), b"]", port].concat()),
-        false => Err(Failure::new("invalid host")),
+    if is_ip && zone != Some(b"") {
+        Ok([b"[", address.as_slice(), b"]", port].concat())
+    } else {
+        Err(Failure::new("invalid host"))
     }
 }
 

@@ -29,12 +29,11 @@ pub(super) fn deep_equal(context: &mut Context<'_, '_>, left: &Value, right: &Va
             (Value::Map(left), Value::Map(right)) => {
                 let equal = left.elem() == right.elem() && left.is_nil() == right.is_nil() && left.len() == right.len();
                 let known = left.same(right) || !seen.insert((left.address(), right.address()));
-                match equal && !known {
-                    true => {
-                        context.spend(left.len() as u64)?;
-                        equal_keys(left, right, &mut pending)
-                    }
-                    false => equal,
+                if equal && !known {
+                    context.spend(left.len() as u64)?;
+                    equal_keys(left, right, &mut pending)
+                } else {
+                    equal
                 }
             }
             (Value::Object(left), Value::Object(right)) => equal_objects(&**left, &**right),

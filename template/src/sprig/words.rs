@@ -21,10 +21,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         wrap(context, text, width, b"\n", false)
     }),
     function!("wrapWith", (int, string, string => string), |context: &mut _, width, line: &Str, text: &Str| {
-        match line.is_empty() {
-            true => wrap(context, text, width, b"\n", true),
-            false => wrap(context, text, width, line, true),
-        }
+        if line.is_empty() { wrap(context, text, width, b"\n", true) } else { wrap(context, text, width, line, true) }
     }),
 ];
 
@@ -55,9 +52,10 @@ fn is_space(byte: u8) -> bool {
 
 /// A text without the bytes that are spaces in Latin-1. If there is one, the rest becomes Latin-1 read as UTF-8.
 fn nospace(_: &mut Context<'_, '_>, text: &Str) -> Result<Str, Failure> {
-    Ok(match text.iter().any(|byte| is_space(*byte)) {
-        false => text.clone(),
-        true => text.iter().filter(|byte| !is_space(**byte)).map(|byte| char::from(*byte)).collect::<String>().into(),
+    Ok(if !text.iter().any(|byte| is_space(*byte)) {
+        text.clone()
+    } else {
+        text.iter().filter(|byte| !is_space(**byte)).map(|byte| char::from(*byte)).collect::<String>().into()
     })
 }
 

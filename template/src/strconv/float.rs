@@ -56,9 +56,10 @@ fn format_general(out: &mut Vec<u8>, value: f64, verb: u8, precision: Option<usi
         None => 6,
     };
     let exponent = digits.point - 1;
-    match exponent < -4 || exponent >= threshold {
-        true => format_exponent(out, &digits, count.saturating_sub(1), verb + b'e' - b'g'),
-        false => format_fraction(out, &digits, usize::try_from(count as i64 - digits.point).unwrap_or(0)),
+    if exponent < -4 || exponent >= threshold {
+        format_exponent(out, &digits, count.saturating_sub(1), verb + b'e' - b'g')
+    } else {
+        format_fraction(out, &digits, usize::try_from(count as i64 - digits.point).unwrap_or(0))
     }
 }
 

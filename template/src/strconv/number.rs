@@ -49,9 +49,10 @@ fn parse_decimal_float(text: &[u8]) -> Option<f64> {
     let plain = std::str::from_utf8(text).ok()?;
     let special = ["inf", "infinity", "nan"].iter().any(|word| plain.eq_ignore_ascii_case(word));
     let digits = text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
-    match special || (digits && !text.starts_with(b"+") && !text.starts_with(b"-")) {
-        true => plain.parse().ok().filter(|value: &f64| special || value.is_finite()),
-        false => None,
+    if special || (digits && !text.starts_with(b"+") && !text.starts_with(b"-")) {
+        plain.parse().ok().filter(|value: &f64| special || value.is_finite())
+    } else {
+        None
     }
 }
 

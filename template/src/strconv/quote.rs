@@ -57,10 +57,13 @@ pub fn can_backquote(text: &[u8]) -> bool {
 /// The text of a literal in double quotes or backquotes; `None` if it is not one.
 pub fn unquote(literal: &[u8]) -> Option<Vec<u8>> {
     match literal {
-        [b'`', inner @ .., b'`'] => match inner.contains(&b'`') {
-            true => None,
-            false => Some(inner.iter().copied().filter(|byte| *byte != b'\r').collect()),
-        },
+        [b'`', inner @ .., b'`'] => {
+            if inner.contains(&b'`') {
+                None
+            } else {
+                Some(inner.iter().copied().filter(|byte| *byte != b'\r').collect())
+            }
+        }
         [b'"', inner @ .., b'"'] => {
             let mut out = Vec::with_capacity(inner.len());
             let mut rest = inner;

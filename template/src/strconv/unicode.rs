@@ -48,10 +48,7 @@ pub fn runes(bytes: &[u8]) -> impl Iterator<Item = (char, &[u8])> {
 
 /// How many code points there are, counting each invalid byte as one.
 pub fn rune_count(bytes: &[u8]) -> usize {
-    match bytes.is_ascii() {
-        true => bytes.len(),
-        false => runes(bytes).count(),
-    }
+    if bytes.is_ascii() { bytes.len() } else { runes(bytes).count() }
 }
 
 /// Appends a code point; what is none becomes [`RUNE_ERROR`].
@@ -62,26 +59,17 @@ pub fn push_rune(out: &mut Vec<u8>, rune: u64) {
 
 /// Go's `unicode.IsLetter`.
 pub fn is_letter(rune: char) -> bool {
-    match rune.is_ascii() {
-        true => rune.is_ascii_alphabetic(),
-        false => contains(LETTERS, rune),
-    }
+    if rune.is_ascii() { rune.is_ascii_alphabetic() } else { contains(LETTERS, rune) }
 }
 
 /// Go's `unicode.IsDigit`.
 pub fn is_digit(rune: char) -> bool {
-    match rune.is_ascii() {
-        true => rune.is_ascii_digit(),
-        false => contains(DIGITS, rune),
-    }
+    if rune.is_ascii() { rune.is_ascii_digit() } else { contains(DIGITS, rune) }
 }
 
 /// Go's `unicode.IsPrint`.
 pub fn is_print(rune: char) -> bool {
-    match rune.is_ascii() {
-        true => (' '..='~').contains(&rune),
-        false => contains(PRINTABLE, rune),
-    }
+    if rune.is_ascii() { (' '..='~').contains(&rune) } else { contains(PRINTABLE, rune) }
 }
 
 fn contains(table: &[(u32, u32)], rune: char) -> bool {

@@ -52,15 +52,16 @@ impl List {
 
     /// Go's `list[from:to:cap]`; `None` unless `from <= to <= cap <= self.cap()`.
     pub fn slice(&self, from: usize, to: usize, cap: usize) -> Option<Self> {
-        match from <= to && to <= cap && cap <= self.0.cap {
-            true => Some(Self(Rc::new(Window {
+        if from <= to && to <= cap && cap <= self.0.cap {
+            Some(Self(Rc::new(Window {
                 elem: self.0.elem,
                 store: self.0.store.clone(),
                 start: self.0.start + from,
                 len: to - from,
                 cap: cap - from,
-            }))),
-            false => None,
+            })))
+        } else {
+            None
         }
     }
 

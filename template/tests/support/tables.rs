@@ -122,18 +122,12 @@ fn arguments(table: &Table, row: &Row, round: usize) -> Vec<String> {
 }
 
 fn call(name: &str, arguments: &[String]) -> String {
-    match arguments.is_empty() {
-        true => name.to_owned(),
-        false => format!("{name} {}", arguments.join(" ")),
-    }
+    if arguments.is_empty() { name.to_owned() } else { format!("{name} {}", arguments.join(" ")) }
 }
 
 fn ordinary(table: &Table, row: &Row, add: &mut impl FnMut(String)) {
     let longest = row.kinds.iter().chain(&row.rest).map(|kind| table.samples[kind].len()).max().unwrap_or(1);
-    let rounds = match row.slow {
-        true => 1,
-        false => (longest * row.kinds.len().max(1)).clamp(4, longest.max(28)),
-    };
+    let rounds = if row.slow { 1 } else { (longest * row.kinds.len().max(1)).clamp(4, longest.max(28)) };
     for round in 0..rounds {
         let arguments = arguments(table, row, round);
         let whole = call(&row.name, &arguments);

@@ -77,9 +77,10 @@ pub async fn put_crd(api: &Api<CustomResourceDefinition>, crd: &Value) {
     api.patch(name, &manager, &Patch::Apply(crd)).await.unwrap_or_else(|error| panic!("{name}: {error}"));
     eventually(SOON, || async {
         let conditions = api.get(name).await?.status.and_then(|status| status.conditions).unwrap_or_default();
-        match conditions.iter().any(|c| c.type_ == "Established" && c.status == "True") {
-            true => Ok(()),
-            false => Err(anyhow!("{name} is not served")),
+        if conditions.iter().any(|c| c.type_ == "Established" && c.status == "True") {
+            Ok(())
+        } else {
+            Err(anyhow!("{name} is not served"))
         }
     })
     .await;
@@ -120,9 +121,10 @@ impl Cluster {
 
     fn api_of(&self, api_version: &str, kind: &str) -> Api<DynamicObject> {
         let resource = resource(api_version, kind);
-        match kind.starts_with("Cluster") || kind.starts_with("Validating") || kind == "Namespace" {
-            true => Api::all_with(self.client(), &resource),
-            false => Api::namespaced_with(self.client(), &self.namespace, &resource),
+        if kind.starts_with("Cluster") || kind.starts_with("Validating") || kind == "Namespace" {
+            Api::all_with(self.client(), &resource)
+        } else {
+            Api::namespaced_with(self.client(), &self.namespace, &resource)
         }
     }
 

@@ -86,10 +86,7 @@ impl Operator {
     pub fn stop(&mut self) -> Result<()> {
         self.process.signal(Signal::TERM)?;
         let status = self.process.wait(STOP)?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(anyhow!("keyferry ended with {status} after SIGTERM")),
-        }
+        if status.success() { Ok(()) } else { Err(anyhow!("keyferry ended with {status} after SIGTERM")) }
     }
 
     /// Where its output goes.

@@ -83,11 +83,10 @@ impl Subject {
     /// Asks it to end, and waits until it has.
     pub fn stop(mut self) -> Result<()> {
         let status = self.operator.terminate(STOP)?;
-        match status.success() {
-            true => Ok(()),
-            false => {
-                Err(anyhow!("the operator ended with {status} after SIGTERM; the end of its log:\n{}", self.log_end()))
-            }
+        if status.success() {
+            Ok(())
+        } else {
+            Err(anyhow!("the operator ended with {status} after SIGTERM; the end of its log:\n{}", self.log_end()))
         }
     }
 }

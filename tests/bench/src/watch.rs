@@ -233,16 +233,13 @@ fn take_external_secret(seen: &mut Seen, object: Object<NoSpec, Status>, is_ther
 
 fn take_secret(seen: &mut Seen, secret: Secret, is_there: bool) {
     let name = name_of(&secret.metadata);
-    match is_there {
-        true => {
-            seen.history.saw(&name, &secret, seen.data.get(&name));
-            let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
-            seen.data.insert(name, data.collect());
-        }
-        false => {
-            seen.data.remove(&name);
-            seen.history.faults.push(format!("{}/{} was deleted", name.0, name.1));
-        }
+    if is_there {
+        seen.history.saw(&name, &secret, seen.data.get(&name));
+        let data = secret.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        seen.data.insert(name, data.collect());
+    } else {
+        seen.data.remove(&name);
+        seen.history.faults.push(format!("{}/{} was deleted", name.0, name.1));
     }
 }
 

@@ -48,9 +48,10 @@ pub fn helm(args: &[&str], values: &Value) -> Result<String, String> {
         .output()
         .expect("helm runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    match output.status.success() {
-        true => Ok(text(&output.stdout)),
-        false => Err(format!("{}{}", text(&output.stdout), text(&output.stderr))),
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(format!("{}{}", text(&output.stdout), text(&output.stderr)))
     }
 }
 

@@ -83,10 +83,7 @@ pub fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
         }
     }
     files.sort();
-    match files.is_empty() {
-        true => Err(anyhow!("no conformance cases in {}", folder.display())),
-        false => Ok(files),
-    }
+    if files.is_empty() { Err(anyhow!("no conformance cases in {}", folder.display())) } else { Ok(files) }
 }
 
 impl Case {

@@ -19,10 +19,8 @@ pub async fn observe(cluster: &Cluster, cluster_stores: &[String]) -> Value {
     }
     for store in cluster_stores {
         let found = cluster.get("ClusterSecretStore", store).await;
-        let key = match store == cluster.namespace() {
-            true => "clusterstore".to_owned(),
-            false => format!("clusterstore/{store}"),
-        };
+        let key =
+            if store == cluster.namespace() { "clusterstore".to_owned() } else { format!("clusterstore/{store}") };
         statuses.extend(found.map(|store| (key, describe_store(&store))));
     }
     json!({"secrets": secrets, "status": statuses})
@@ -42,9 +40,8 @@ fn describe_secret(secret: &Value) -> Value {
         immutable => described["immutable"] = immutable.clone(),
     }
     let owners: Vec<Value> = metadata["ownerReferences"].as_array().into_iter().flatten().map(owner).collect();
-    match owners.is_empty() {
-        true => {}
-        false => described["owners"] = Value::Array(owners),
+    if !owners.is_empty() {
+        described["owners"] = Value::Array(owners)
     }
     described
 }

@@ -71,10 +71,7 @@ impl World {
 
     fn look_for_leaks(&self, places: Vec<Place>) -> Result<()> {
         let found = self.canaries.find(&places);
-        match found.is_empty() {
-            true => Ok(()),
-            false => Err(anyhow!("secrets are to be seen:\n  {}", found.join("\n  "))),
-        }
+        if found.is_empty() { Ok(()) } else { Err(anyhow!("secrets are to be seen:\n  {}", found.join("\n  "))) }
     }
 
     /// Ends the operator, and looks for values in all that it said.
@@ -190,9 +187,10 @@ impl<'a> Run<'a> {
     async fn until_condition(&self, kind: &str, name: &str) {
         eventually(SOON, || async {
             let store = self.cluster.get(kind, name).await.unwrap_or_default();
-            match store["status"]["conditions"].as_array().is_some_and(|conditions| !conditions.is_empty()) {
-                true => Ok(()),
-                false => Err(anyhow!("{kind} {name} has no condition")),
+            if store["status"]["conditions"].as_array().is_some_and(|conditions| !conditions.is_empty()) {
+                Ok(())
+            } else {
+                Err(anyhow!("{kind} {name} has no condition"))
             }
         })
         .await;

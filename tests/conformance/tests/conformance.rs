@@ -50,10 +50,7 @@ fn run() -> anyhow::Result<ExitCode> {
         if !missing.is_empty() {
             listed.push(format!("{name}: not built yet: {}", missing.join(", ")));
         }
-        let kind = match missing.is_empty() {
-            true => String::new(),
-            false => format!("not built yet: {}", missing.join(", ")),
-        };
+        let kind = if missing.is_empty() { String::new() } else { format!("not built yet: {}", missing.join(", ")) };
         let shared = shared.clone();
         let trial = Trial::test(name, move || shared.run(file)).with_kind(kind);
         trials.push(trial.with_ignored_flag(!missing.is_empty()));

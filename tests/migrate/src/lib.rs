@@ -73,10 +73,7 @@ impl Cluster {
                 conditions.into_iter().flatten().any(|c| c["type"] == "Established" && c["status"] == "True")
             };
             let all = crds["items"].as_array().into_iter().flatten();
-            match all.clone().all(|crd| is_served(&crd)) {
-                true => Ok(()),
-                false => Err("a CRD is not served yet"),
-            }
+            if all.clone().all(|crd| is_served(&crd)) { Ok(()) } else { Err("a CRD is not served yet") }
         })
         .await;
     }

@@ -91,10 +91,7 @@ fn pick(into: &mut Value, from: &Value, fields: &Value) {
         if !into.is_object() {
             *into = Value::Object(Map::new());
         }
-        match parts && value.is_object() {
-            true => pick(&mut into[name], value, inner),
-            false => into[name] = value.clone(),
-        }
+        if parts && value.is_object() { pick(&mut into[name], value, inner) } else { into[name] = value.clone() }
     }
 }
 

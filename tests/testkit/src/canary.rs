@@ -179,12 +179,7 @@ fn json_forms(text: &str) -> Vec<String> {
         })
         .collect();
     let ascii = |text: &str| -> String {
-        text.chars()
-            .map(|c| match c.is_ascii() {
-                true => c.to_string(),
-                false => unicode_escape(c),
-            })
-            .collect()
+        text.chars().map(|c| if c.is_ascii() { c.to_string() } else { unicode_escape(c) }).collect()
     };
     let slashes = plain.replace('/', "\\/");
     vec![ascii(&plain), ascii(&html), plain, html, slashes]

@@ -18,12 +18,11 @@ pub(crate) fn find(package: &str, name: &str, env: &str) -> Result<PathBuf> {
         None => {
             let folder = profile_folder()?;
             let program = folder.join(name);
-            match is_current(&program) {
-                true => Ok(program),
-                false => {
-                    build(package, name, &folder)?;
-                    Ok(program)
-                }
+            if is_current(&program) {
+                Ok(program)
+            } else {
+                build(package, name, &folder)?;
+                Ok(program)
             }
         }
     }
@@ -76,12 +75,13 @@ fn build(package: &str, name: &str, folder: &Path) -> Result<()> {
         .args(["--profile", &profile])
         .output()
         .context("cannot run cargo")?;
-    match output.status.success() && folder.join(name).is_file() {
-        true => Ok(()),
-        false => Err(anyhow!(
+    if output.status.success() && folder.join(name).is_file() {
+        Ok(())
+    } else {
+        Err(anyhow!(
             "cannot build {name}: `cargo build --package {package} --bin {name}` says:\n{}",
             String::from_utf8_lossy(&output.stderr)
-        )),
+        ))
     }
 }
 

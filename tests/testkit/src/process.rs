@@ -44,10 +44,7 @@ pub(crate) fn spawn(mut command: Command, signal: Signal) -> io::Result<Child> {
     let tie_to_parent = move || {
         set_parent_process_death_signal(Some(signal))?;
         // The parent may have died before the line above took effect.
-        match getppid() == Some(parent) {
-            true => Ok(()),
-            false => Err(io::Error::other("the parent process is gone")),
-        }
+        if getppid() == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent process is gone")) }
     };
     // SAFETY: between fork and exec only two system calls are made, and nothing
     // is allocated unless starting fails anyway.

@@ -163,12 +163,11 @@ fn run(mut command: Command, input: &str) -> Result<String> {
         child.wait_with_output()
     };
     let output = ran().with_context(|| format!("cannot run {}", program.display()))?;
-    match output.status.success() {
-        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
-        false => {
-            let args: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(anyhow!("{} {} ended with {}:\n{}", program.display(), args.join(" "), output.status, said.trim()))
-        }
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        let args: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+        let said = String::from_utf8_lossy(&output.stderr);
+        Err(anyhow!("{} {} ended with {}:\n{}", program.display(), args.join(" "), output.status, said.trim()))
     }
 }

@@ -235,12 +235,11 @@ impl Drop for Child {
             let _ = send_signal(self.0.id(), Signal::TERM);
         }
         while matches!(self.0.try_wait(), Ok(None)) {
-            match start.elapsed() < COMMAND_ENDS_WITHIN {
-                true => std::thread::sleep(Duration::from_millis(20)),
-                false => {
-                    let _ = self.0.kill();
-                    let _ = self.0.wait();
-                }
+            if start.elapsed() < COMMAND_ENDS_WITHIN {
+                std::thread::sleep(Duration::from_millis(20))
+            } else {
+                let _ = self.0.kill();
+                let _ = self.0.wait();
             }
         }
     }
@@ -264,12 +263,11 @@ impl DataDir {
             .context("cannot create a folder for the testbed's data")?;
         let path = dir.path().to_owned();
         let lock = lock(&path).context("cannot lock the testbed's data folder")?;
-        let removed_on_drop = match keep {
-            true => {
-                let _ = dir.keep();
-                None
-            }
-            false => Some(dir),
+        let removed_on_drop = if keep {
+            let _ = dir.keep();
+            None
+        } else {
+            Some(dir)
         };
         Ok(Self { path, _removed_on_drop: removed_on_drop, _lock: lock })
     }

@@ -82,22 +82,24 @@ impl Testbed {
         let supervisor = Supervisor { child, stdin };
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line).context("cannot read what the supervisor prints")?;
-        match line.is_empty() {
-            true => Err(anyhow!("`testbed up` ended early; it says why on stderr, above")),
-            false => Ok(Self::new(Description::parse(&line)?, Some(supervisor))),
+        if line.is_empty() {
+            Err(anyhow!("`testbed up` ended early; it says why on stderr, above"))
+        } else {
+            Ok(Self::new(Description::parse(&line)?, Some(supervisor)))
         }
     }
 
     /// The testbed that a `testbed.json` describes; whoever started it ends it.
     pub fn attach(file: &Path) -> Result<Self> {
         let description = Description::read(file)?;
-        match is_running(description.supervisor_pid) {
-            true => Ok(Self::new(description, None)),
-            false => Err(anyhow!(
+        if is_running(description.supervisor_pid) {
+            Ok(Self::new(description, None))
+        } else {
+            Err(anyhow!(
                 "the testbed of {} does not run any more; unset {KEYFERRY_TESTBED} to start one, \
-                 or start one with `testbed up`",
+             or start one with `testbed up`",
                 file.display()
-            )),
+            ))
         }
     }
 

@@ -75,12 +75,10 @@ impl Vault {
     /// Any request below `/v1/` that must succeed.
     pub async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         let (status, answer) = self.send(method.clone(), path, body).await?;
-        match status.is_success() {
-            true => Ok(answer),
-            false => Err(anyhow!(
-                "{method} {path} was answered with {status}: {}",
-                answer.get("errors").unwrap_or(&Value::Null)
-            )),
+        if status.is_success() {
+            Ok(answer)
+        } else {
+            Err(anyhow!("{method} {path} was answered with {status}: {}", answer.get("errors").unwrap_or(&Value::Null)))
         }
     }
 

@@ -257,10 +257,7 @@ spec:
 ";
 
 fn gone(pid: u32) -> Result<(), String> {
-    match is_running(pid) {
-        true => Err(format!("process {pid} still runs")),
-        false => Ok(()),
-    }
+    if is_running(pid) { Err(format!("process {pid} still runs")) } else { Ok(()) }
 }
 
 fn named(name: &str) -> ObjectMeta {

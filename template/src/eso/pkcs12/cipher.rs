@@ -241,12 +241,11 @@ fn cbc<C: BlockDecrypt + KeyInit>(key: &[u8], vector: &[u8], data: &[u8]) -> Res
     }
     let padding = usize::from(out.last().copied().unwrap_or(0));
     let kept = out.len().checked_sub(padding).filter(|_| (1..=size).contains(&padding)).ok_or_else(wrong)?;
-    match out[kept..].iter().all(|byte| usize::from(*byte) == padding) {
-        true => {
-            out.truncate(kept);
-            Ok(out)
-        }
-        false => Err(wrong()),
+    if out[kept..].iter().all(|byte| usize::from(*byte) == padding) {
+        out.truncate(kept);
+        Ok(out)
+    } else {
+        Err(wrong())
     }
 }
 
@@ -291,10 +290,7 @@ pub(super) fn verify(
     let mut algorithm = info.sequence().ok_or_else(malformed)?;
     let digest = info.take(der::OCTET_STRING).ok_or_else(malformed)?;
     let salt = mac.take(der::OCTET_STRING).ok_or_else(malformed)?;
-    let rounds = match mac.is_empty() {
-        true => 1,
-        false => mac.small().ok_or_else(malformed)?,
-    };
+    let rounds = if mac.is_empty() { 1 } else { mac.small().ok_or_else(malformed)? };
     let (hash, key) = match algorithm.oid().ok_or_else(malformed)? {
         PBMAC1 => {
             let mut parameters = algorithm.sequence().ok_or_else(malformed)?;

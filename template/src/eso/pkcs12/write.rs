@@ -82,9 +82,10 @@ fn bag(kind: &[u8], content: &[u8], attributes: &[&[u8]]) -> Bytes {
     // A set is sorted.
     let mut attributes = attributes.to_vec();
     attributes.sort_unstable();
-    match attributes.is_empty() {
-        true => der::sequence(&[&der::oid(kind), &content]),
-        false => der::sequence(&[&der::oid(kind), &content, &der::structure(der::SET, &attributes)]),
+    if attributes.is_empty() {
+        der::sequence(&[&der::oid(kind), &content])
+    } else {
+        der::sequence(&[&der::oid(kind), &content, &der::structure(der::SET, &attributes)])
     }
 }
 

@@ -133,19 +133,17 @@ impl Decoder<'_> {
 
     fn enter(&mut self) -> Result<(), Problem> {
         self.depth += 1;
-        match self.depth <= NESTING {
-            true => Ok(()),
-            false => Err(Problem::Limit(Failure::limit(Limit::Nesting, NESTING as u64))),
-        }
+        if self.depth <= NESTING { Ok(()) } else { Err(Problem::Limit(Failure::limit(Limit::Nesting, NESTING as u64))) }
     }
 
     fn count(&mut self, context: &mut Context<'_, '_>) -> Result<(), Problem> {
         context.spend(1)?;
         self.decoded += 1;
         self.aliased += u64::from(!self.following.is_empty());
-        match self.aliased > 100 && self.decoded > 1000 && self.aliased as f64 / self.decoded as f64 > MOST_ALIASED {
-            true => Err(Problem::yaml("document contains excessive aliasing")),
-            false => Ok(()),
+        if self.aliased > 100 && self.decoded > 1000 && self.aliased as f64 / self.decoded as f64 > MOST_ALIASED {
+            Err(Problem::yaml("document contains excessive aliasing"))
+        } else {
+            Ok(())
         }
     }
 
@@ -296,10 +294,7 @@ fn float_key(value: f64) -> Str {
 
 fn meaning(value: &str, tag: &str, plain: bool) -> Result<Meaning, Problem> {
     let Some(short) = tag.strip_prefix(PREFIX) else {
-        return Ok(Meaning::Scalar(match plain && tag.is_empty() {
-            true => scalar::resolve(value),
-            false => Scalar::Text,
-        }));
+        return Ok(Meaning::Scalar(if plain && tag.is_empty() { scalar::resolve(value) } else { Scalar::Text }));
     };
     let found = match short {
         "str" => Scalar::Text,

@@ -76,12 +76,11 @@ fn entries(context: &mut Context<'_, '_>, entries: Vec<(Str, Value)>, depth: usi
         let key = sound_key(&key)?;
         let value = node(context, &value, depth + 1)?;
         // Keys that were no UTF-8 may have become the same.
-        let old = match key.contains('\u{fffd}') {
-            true => {
-                context.spend(nodes.len() as u64 / 64)?;
-                nodes.iter_mut().find(|(other, _)| *other == key)
-            }
-            false => None,
+        let old = if key.contains('\u{fffd}') {
+            context.spend(nodes.len() as u64 / 64)?;
+            nodes.iter_mut().find(|(other, _)| *other == key)
+        } else {
+            None
         };
         match old {
             Some((_, old)) => *old = value,
@@ -119,10 +118,7 @@ fn sound(text: &[u8]) -> Result<Zeroizing<String>, Refusal> {
     if text.chars().any(|c| matches!(c, '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' | '\u{fffe}' | '\u{ffff}')) {
         return Err(Refusal::Unsupported);
     }
-    Ok(match text.contains(NEXT_LINE) {
-        true => Zeroizing::new(fold(&text)),
-        false => text,
-    })
+    Ok(if text.contains(NEXT_LINE) { Zeroizing::new(fold(&text)) } else { text })
 }
 
 /// JSON leaves it as it is, and to YAML it is a line break, which folds within quotes.

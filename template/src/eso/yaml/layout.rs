@@ -169,9 +169,10 @@ impl Writer<'_, '_, '_> {
         let mut spaces = false;
         let mut chars = text.chars().peekable();
         while let Some(c) = chars.next() {
-            match c == ' ' && self.breaks_here(place, spaces) && chars.peek() != Some(&' ') {
-                true => self.write_indent(),
-                false => self.put(c),
+            if c == ' ' && self.breaks_here(place, spaces) && chars.peek() != Some(&' ') {
+                self.write_indent()
+            } else {
+                self.put(c)
             }
             spaces = c == ' ';
             self.indention &= spaces;
@@ -198,9 +199,10 @@ impl Writer<'_, '_, '_> {
             match c {
                 ' ' => {
                     let next = chars.peek().map(|(_, next)| *next);
-                    match at > 0 && next.is_some_and(|next| next != ' ') && self.breaks_here(place, spaces) {
-                        true => self.write_indent(),
-                        false => self.put(c),
+                    if at > 0 && next.is_some_and(|next| next != ' ') && self.breaks_here(place, spaces) {
+                        self.write_indent()
+                    } else {
+                        self.put(c)
                     }
                     spaces = true;
                 }

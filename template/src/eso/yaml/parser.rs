@@ -258,12 +258,11 @@ impl Parser {
     /// Remembers where a collection starts and takes the token that opens it.
     fn open(&mut self, first: bool) -> Parsed<Token> {
         let token = self.scanner.peek()?;
-        match first {
-            true => {
-                self.lines.push(token.line);
-                self.advance()
-            }
-            false => Ok(token),
+        if first {
+            self.lines.push(token.line);
+            self.advance()
+        } else {
+            Ok(token)
         }
     }
 

@@ -35,20 +35,16 @@ impl Gap {
     }
 
     fn add_break(&mut self, scanner: &mut Scanner, leading: &mut bool) {
-        match mem::replace(leading, true) {
-            false => {
-                self.blanks.clear();
-                scanner.reader.read_line(&mut self.first_break);
-            }
-            true => scanner.reader.read_line(&mut self.breaks),
+        if !mem::replace(leading, true) {
+            self.blanks.clear();
+            scanner.reader.read_line(&mut self.first_break);
+        } else {
+            scanner.reader.read_line(&mut self.breaks)
         }
     }
 
     fn add_blank(&mut self, scanner: &mut Scanner, leading: bool) {
-        match leading {
-            false => scanner.reader.read(&mut self.blanks),
-            true => scanner.reader.skip(),
-        }
+        if !leading { scanner.reader.read(&mut self.blanks) } else { scanner.reader.skip() }
     }
 }
 
@@ -70,9 +66,10 @@ impl Scanner {
                 {
                     break;
                 }
-                match leading {
-                    true => gap.fold(&mut out),
-                    false => out.push_str(&mem::take(&mut gap.blanks)),
+                if leading {
+                    gap.fold(&mut out)
+                } else {
+                    out.push_str(&mem::take(&mut gap.blanks))
                 }
                 leading = false;
                 self.reader.read(&mut out);
@@ -142,10 +139,7 @@ impl Scanner {
                     _ => break,
                 }
             }
-            match leading {
-                true => gap.fold(&mut out),
-                false => out.push_str(&mem::take(&mut gap.blanks)),
-            }
+            if leading { gap.fold(&mut out) } else { out.push_str(&mem::take(&mut gap.blanks)) }
         }
         self.reader.skip();
         Ok(out)
@@ -324,9 +318,10 @@ impl Scanner {
                 }
             }
         };
-        match is_blank_or_end(self.reader.here()) {
-            true => Ok(Kind::Tag { handle, suffix }),
-            false => Err(self.complaint(start, "did not find expected whitespace or line break")),
+        if is_blank_or_end(self.reader.here()) {
+            Ok(Kind::Tag { handle, suffix })
+        } else {
+            Err(self.complaint(start, "did not find expected whitespace or line break"))
         }
     }
 
@@ -361,9 +356,10 @@ impl Scanner {
             }
             found = true;
         }
-        match found {
-            true => Ok(String::from_utf8_lossy(&uri).into_owned()),
-            false => Err(self.complaint(start, "did not find expected tag URI")),
+        if found {
+            Ok(String::from_utf8_lossy(&uri).into_owned())
+        } else {
+            Err(self.complaint(start, "did not find expected tag URI"))
         }
     }
 

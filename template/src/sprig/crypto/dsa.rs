@@ -74,10 +74,7 @@ pub(super) fn generate(context: &mut Context<'_, '_>) -> Result<Bytes, Failure> 
     let mut base = BigUint::from(2u8);
     let generator = loop {
         let power = base.modpow(&exponent, &modulus);
-        match power == one {
-            true => base += 1u8,
-            false => break power,
-        }
+        if power == one { base += 1u8 } else { break power }
     };
     let private = number(context, ORDER_BITS + 64)? % (&order - &one) + &one;
     let public = generator.modpow(&private, &modulus);

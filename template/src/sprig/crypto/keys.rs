@@ -48,10 +48,7 @@ pub(super) enum Key {
 
 fn allowed(context: &mut Context<'_, '_>, bits: usize) -> Result<(), Failure> {
     let most = context.limits().rsa_bits;
-    match bits <= most {
-        true => Ok(()),
-        false => Err(Failure::limit(Limit::KeyBits, most as u64)),
-    }
+    if bits <= most { Ok(()) } else { Err(Failure::limit(Limit::KeyBits, most as u64)) }
 }
 
 /// A new RSA key. It comes from the library's own randomness, which is that of the operating system.
@@ -99,10 +96,13 @@ pub(super) fn parse(text: &[u8]) -> Result<Key, Failure> {
         b"PRIVATE KEY" => (PrivateKey::pkcs8(&block.bytes), "decoding PEM as PKCS#8"),
         b"RSA PRIVATE KEY" => (PrivateKey::pkcs1(&block.bytes), "parsing RSA private key from PEM"),
         b"EC PRIVATE KEY" => (PrivateKey::sec1(&block.bytes, None), "parsing EC private key from PEM"),
-        b"DSA PRIVATE KEY" => match dsa::is_key(&block.bytes) {
-            true => return Ok(Key::Dsa),
-            false => (None, "parsing DSA private key from PEM"),
-        },
+        b"DSA PRIVATE KEY" => {
+            if dsa::is_key(&block.bytes) {
+                return Ok(Key::Dsa);
+            } else {
+                (None, "parsing DSA private key from PEM")
+            }
+        }
         kind if kind.ends_with(b" PRIVATE KEY") => (None, "invalid private key type"),
         _ => (None, "no private key data in PEM block"),
     };

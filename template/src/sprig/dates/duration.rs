@@ -30,10 +30,7 @@ pub(super) fn parse_duration(text: &[u8]) -> Option<i64> {
         total = total.checked_add(part).filter(|total| *total <= LIMIT)?;
         rest = after;
     }
-    match negative {
-        true => Some(0i64.wrapping_sub_unsigned(total)),
-        false => i64::try_from(total).ok(),
-    }
+    if negative { Some(0i64.wrapping_sub_unsigned(total)) } else { i64::try_from(total).ok() }
 }
 
 /// A number and its unit.
@@ -68,10 +65,7 @@ fn leading_fraction(digits: &[u8]) -> (u64, f64) {
     let mut number = 0u64;
     let mut scale = 1.0;
     for digit in digits {
-        let next = match number <= (LIMIT - 1) / 10 {
-            true => number * 10 + u64::from(digit - b'0'),
-            false => break,
-        };
+        let next = if number <= (LIMIT - 1) / 10 { number * 10 + u64::from(digit - b'0') } else { break };
         if next > LIMIT {
             break;
         }
@@ -120,10 +114,8 @@ pub(super) fn round(nanos: i64, multiple: i64) -> i64 {
         multiple => {
             let (nanos, multiple) = (i128::from(nanos), i128::from(multiple));
             let rest = nanos % multiple;
-            let rounded = match rest.abs() * 2 < multiple {
-                true => nanos - rest,
-                false => nanos - rest + multiple * nanos.signum(),
-            };
+            let rounded =
+                if rest.abs() * 2 < multiple { nanos - rest } else { nanos - rest + multiple * nanos.signum() };
             rounded.clamp(i64::MIN.into(), i64::MAX.into()) as i64
         }
     }

@@ -119,9 +119,10 @@ fn std_at(layout: &[u8]) -> Option<(Std, usize)> {
         b'.' | b',' => {
             let digit = rest.first().filter(|digit| matches!(digit, b'0' | b'9'))?;
             let digits = rest.iter().take_while(|byte| *byte == digit).count();
-            match rest.get(digits).is_some_and(u8::is_ascii_digit) {
-                true => None,
-                false => Some((Std::Fraction { digits, separator: *first, keep: *digit == b'0' }, 1 + digits)),
+            if rest.get(digits).is_some_and(u8::is_ascii_digit) {
+                None
+            } else {
+                Some((Std::Fraction { digits, separator: *first, keep: *digit == b'0' }, 1 + digits))
             }
         }
         _ => {

@@ -190,10 +190,7 @@ fn rounded(time: &Time, nanos: i64, up: bool) -> Time {
     }
     let since = time.position();
     let rest = since.rem_euclid(nanos.into()) as i64;
-    match up && i128::from(rest) * 2 >= i128::from(nanos) {
-        true => time.plus(nanos - rest),
-        false => time.plus(-rest),
-    }
+    if up && i128::from(rest) * 2 >= i128::from(nanos) { time.plus(nanos - rest) } else { time.plus(-rest) }
 }
 
 impl Time {

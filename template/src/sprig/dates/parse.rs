@@ -113,10 +113,7 @@ fn lookup<'a>(names: &[&str], len: Option<usize>, text: &'a [u8]) -> Result<(i64
 }
 
 fn within(value: i64, range: std::ops::Range<i64>, what: &str) -> Result<i64, Failure> {
-    match range.contains(&value) {
-        true => Ok(value),
-        false => Err(out_of_range(what)),
-    }
+    if range.contains(&value) { Ok(value) } else { Err(out_of_range(what)) }
 }
 
 /// A point or a comma and digits, of which nine count.
@@ -312,9 +309,10 @@ impl Parsed {
             Some(offset) if offset != -1 => {
                 let time = Time::from_parts(parts, Zone::Utc).earlier(offset.into());
                 let (name, local) = Zone::Local.at(time.unix());
-                match local == offset && (self.zone.is_empty() || *name == *self.zone) {
-                    true => time.within(Zone::Local),
-                    false => time.within(Zone::Fixed(self.zone.into(), offset)),
+                if local == offset && (self.zone.is_empty() || *name == *self.zone) {
+                    time.within(Zone::Local)
+                } else {
+                    time.within(Zone::Fixed(self.zone.into(), offset))
                 }
             }
             _ if !self.zone.is_empty() => {
@@ -347,12 +345,11 @@ impl Parsed {
             month += 1;
         }
         let fits = |seen: Option<i64>, found| seen.is_none_or(|seen| seen == found);
-        match fits(self.month, month) && fits(self.day, day) {
-            true => {
-                (self.month, self.day) = (Some(month), Some(day));
-                Ok(())
-            }
-            false => Err(Failure::new("parsing time: day-of-year does not match month and day")),
+        if fits(self.month, month) && fits(self.day, day) {
+            (self.month, self.day) = (Some(month), Some(day));
+            Ok(())
+        } else {
+            Err(Failure::new("parsing time: day-of-year does not match month and day"))
         }
     }
 }
@@ -363,9 +360,10 @@ fn small(text: &[u8]) -> Result<i64, Failure> {
         [b'-', digits @ ..] => (-1, digits),
         [b'+', digits @ ..] | digits => (1, digits),
     };
-    match digits.len() < 18 && digits.iter().all(u8::is_ascii_digit) {
-        true => Ok(digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')) * sign),
-        false => Err(wrong()),
+    if digits.len() < 18 && digits.iter().all(u8::is_ascii_digit) {
+        Ok(digits.iter().fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0')) * sign)
+    } else {
+        Err(wrong())
     }
 }
 

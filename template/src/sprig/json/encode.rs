@@ -180,12 +180,11 @@ impl Writer {
             matches!(byte, 0x20..=0x7f) && !matches!(byte, b'"' | b'\\') && !(escape_html && b"<>&".contains(byte))
         };
         self.out.push(b'"');
-        match text.iter().all(is_plain) {
-            true => self.out.extend_from_slice(text),
-            false => {
-                for (rune, bytes) in runes(text) {
-                    self.character(rune, bytes, escape_html);
-                }
+        if text.iter().all(is_plain) {
+            self.out.extend_from_slice(text)
+        } else {
+            for (rune, bytes) in runes(text) {
+                self.character(rune, bytes, escape_html);
             }
         }
         self.out.push(b'"');

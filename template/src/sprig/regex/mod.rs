@@ -175,10 +175,7 @@ fn all_matches(
     while from <= text.len() && found.len() < most {
         let Some((start, end)) = pattern.searcher.find(context, text, from)? else { break };
         let behind_another = end == from && last_end == Some(start);
-        from = match end == from {
-            true => end + decode(&text[from..]).1.max(1),
-            false => end,
-        };
+        from = if end == from { end + decode(&text[from..]).1.max(1) } else { end };
         last_end = Some(end);
         if !behind_another {
             context.fits_list(found.len() + 1)?;
@@ -194,12 +191,11 @@ fn find_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64)
     let mut pattern = Pattern::compile(context, pattern)?;
     let haystack = Haystack::new(text);
     let found = all_matches(context, &mut pattern, &haystack, most)?;
-    Ok(match found.is_empty() {
-        true => List::nil(&Type::String),
-        false => {
-            let found = found.into_iter().map(|(start, end)| Value::str(haystack.part(start, end))).collect();
-            appended(&Type::String, found, ROOM)
-        }
+    Ok(if found.is_empty() {
+        List::nil(&Type::String)
+    } else {
+        let found = found.into_iter().map(|(start, end)| Value::str(haystack.part(start, end))).collect();
+        appended(&Type::String, found, ROOM)
     })
 }
 

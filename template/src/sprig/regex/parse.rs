@@ -129,13 +129,12 @@ pub(super) fn parse(pattern: &[u8]) -> Result<Parsed> {
     while let Some(next) = parser.rest.chars().next() {
         after_repeat = parser.part(next, after_repeat)?;
     }
-    match parser.outer.is_empty() {
-        true => {
-            let Item { hir, height, .. } = parser.group.close();
-            check_height(height)?;
-            Ok(Parsed { hir, groups: parser.groups })
-        }
-        false => wrong(NO_PAREN),
+    if parser.outer.is_empty() {
+        let Item { hir, height, .. } = parser.group.close();
+        check_height(height)?;
+        Ok(Parsed { hir, groups: parser.groups })
+    } else {
+        wrong(NO_PAREN)
     }
 }
 
@@ -191,9 +190,10 @@ impl<'a> Parser<'a> {
                 self.skip(1);
             }
             '.' => {
-                self.class(match self.flags.dot_newline {
-                    true => class::any(),
-                    false => class::of(&[('\0', '\t'), ('\x0b', char::MAX)]),
+                self.class(if self.flags.dot_newline {
+                    class::any()
+                } else {
+                    class::of(&[('\0', '\t'), ('\x0b', char::MAX)])
                 });
                 self.skip(1);
             }
@@ -489,10 +489,7 @@ impl<'a> Parser<'a> {
             }
             _ => first,
         };
-        match last < first {
-            true => wrong(INVALID_RANGE),
-            false => Ok(self.group_class(class::between(first, last), false)),
-        }
+        if last < first { wrong(INVALID_RANGE) } else { Ok(self.group_class(class::between(first, last), false)) }
     }
 
     fn member(&mut self) -> Result<u32> {

@@ -102,9 +102,10 @@ impl Searcher {
         captures: &mut Captures,
     ) -> Result<Option<(usize, usize)>, Failure> {
         let Some((from, end)) = self.end(context, text, from, false)? else { return Ok(None) };
-        let input = match end - from > NEAR {
-            true => Input::new(text).span(self.start(context, text, from, end)?..end).anchored(Anchored::Yes),
-            false => Input::new(text).span(from..end),
+        let input = if end - from > NEAR {
+            Input::new(text).span(self.start(context, text, from, end)?..end).anchored(Anchored::Yes)
+        } else {
+            Input::new(text).span(from..end)
         };
         self.look_closely(context, input, captures)?;
         Ok(captures.get_match().map(|found| (found.start(), found.end())))

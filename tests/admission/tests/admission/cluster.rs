@@ -72,9 +72,10 @@ pub fn all(client: &Client, kind: &str) -> Api<DynamicObject> {
 
 /// The objects of a kind where a test puts them: in `default`, or in the cluster.
 pub fn api(client: &Client, kind: &str) -> Api<DynamicObject> {
-    match kind.starts_with("Cluster") {
-        true => all(client, kind),
-        false => Api::default_namespaced_with(client.clone(), &resource(kind)),
+    if kind.starts_with("Cluster") {
+        all(client, kind)
+    } else {
+        Api::default_namespaced_with(client.clone(), &resource(kind))
     }
 }
 

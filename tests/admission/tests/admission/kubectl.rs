@@ -24,9 +24,10 @@ fn try_kubectl(testbed: &Testbed, args: &[&str]) -> Result<String, String> {
         .output()
         .expect("kubectl runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
-    match output.status.success() {
-        true => Ok(text(output.stdout)),
-        false => Err(format!("kubectl {args:?}: {}", text(output.stderr))),
+    if output.status.success() {
+        Ok(text(output.stdout))
+    } else {
+        Err(format!("kubectl {args:?}: {}", text(output.stderr)))
     }
 }
 

@@ -63,9 +63,10 @@ async fn a_removed_label_comes_back() {
     rig.cluster.patch("Secret", "e", &json!({"metadata": {"labels": {label: null}}})).await;
     rig.until("the label is back".into(), async |rig: &Rig| {
         let secret = rig.cluster.get("Secret", "e").await.unwrap_or_default();
-        match secret["metadata"]["labels"][label] == "true" {
-            true => Ok(()),
-            false => Err(anyhow!("{}", secret["metadata"]["labels"])),
+        if secret["metadata"]["labels"][label] == "true" {
+            Ok(())
+        } else {
+            Err(anyhow!("{}", secret["metadata"]["labels"]))
         }
     })
     .await;

@@ -54,9 +54,10 @@ async fn they_are_made_once_and_anew_when_asked() {
     rig.stays("nothing is due", A_WHILE, async |rig: &Rig| rig.holds("e", &first).await).await;
     rig.force_sync("e").await;
     rig.until("anew".into(), async |rig: &Rig| {
-        match rig.texts("e").await.is_some_and(|now| json!(now)["uuid"] != first["uuid"]) {
-            true => Ok(()),
-            false => bail!("still the same"),
+        if rig.texts("e").await.is_some_and(|now| json!(now)["uuid"] != first["uuid"]) {
+            Ok(())
+        } else {
+            bail!("still the same")
         }
     })
     .await;

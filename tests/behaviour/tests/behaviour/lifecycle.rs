@@ -145,10 +145,7 @@ async fn metrics_have_the_names_that_dashboards_know() {
             let text = rig.metrics().await;
             let missing: Vec<&str> =
                 KNOWN.iter().map(|known| known.0).filter(|name| !text.contains(&format!("# TYPE {name} "))).collect();
-            match missing.is_empty() {
-                true => Ok(text),
-                false => Err(anyhow!("{missing:?} are missing")),
-            }
+            if missing.is_empty() { Ok(text) } else { Err(anyhow!("{missing:?} are missing")) }
         })
         .await;
     for (name, kind, labels) in KNOWN {
@@ -209,9 +206,10 @@ async fn how_they_stand_is_told() {
     rig.until("the next try is known".into(), async |rig: &Rig| {
         let text = rig.metrics().await;
         let next = series(&text, "keyferry_externalsecret_next_try_timestamp_seconds", &[("name", "bad")]);
-        match tries(&text) >= 1.0 && next > 1_700_000_000.0 {
-            true => Ok(()),
-            false => Err(anyhow!("{} tries, the next at {next}", tries(&text))),
+        if tries(&text) >= 1.0 && next > 1_700_000_000.0 {
+            Ok(())
+        } else {
+            Err(anyhow!("{} tries, the next at {next}", tries(&text)))
         }
     })
     .await;
@@ -246,9 +244,8 @@ async fn how_they_stand_is_told() {
     rig.force_sync("bad").await;
     rig.until_synced("bad").await;
     let name = "keyferry_externalsecret_next_try_timestamp_seconds{";
-    rig.until("it is not said any more".into(), async |rig: &Rig| match rig.metrics().await.contains(name) {
-        false => Ok(()),
-        true => Err(anyhow!("it is")),
+    rig.until("it is not said any more".into(), async |rig: &Rig| {
+        if !rig.metrics().await.contains(name) { Ok(()) } else { Err(anyhow!("it is")) }
     })
     .await;
     rig.finish().await;

@@ -230,9 +230,10 @@ async fn a_kind_that_comes_late() {
     // Edits are seen from then on.
     rig.cluster.patch("Latecomer", "t", &json!({"spec": {"data": {"host": "evil"}}})).await;
     rig.until("it is repaired".into(), async |rig: &Rig| {
-        match rig.cluster.get("Latecomer", "t").await.is_some_and(|it| it["spec"]["data"]["host"] == "one.example") {
-            true => Ok(()),
-            false => bail!("not yet"),
+        if rig.cluster.get("Latecomer", "t").await.is_some_and(|it| it["spec"]["data"]["host"] == "one.example") {
+            Ok(())
+        } else {
+            bail!("not yet")
         }
     })
     .await;

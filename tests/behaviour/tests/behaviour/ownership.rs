@@ -100,9 +100,10 @@ async fn adoption_is_told_of() {
         let events = rig.events("e").await;
         let warning = events.iter().find(|event| event["reason"] == "Adopted").ok_or_else(|| anyhow!("no event"))?;
         let message = warning["message"].as_str().unwrap_or_default();
-        match warning["type"] == "Warning" && message.contains("own, user") && message.contains("\"t\"") {
-            true => Ok(()),
-            false => Err(anyhow!("{warning}")),
+        if warning["type"] == "Warning" && message.contains("own, user") && message.contains("\"t\"") {
+            Ok(())
+        } else {
+            Err(anyhow!("{warning}"))
         }
     })
     .await;
@@ -118,9 +119,10 @@ async fn what_is_there_is_marked_and_left_alone_until_there_is_data() {
     rig.until("it has the label".into(), async |rig: &Rig| {
         let secret = rig.cluster.get("Secret", "t").await.ok_or_else(|| anyhow!("it is gone"))?;
         let labels = &secret["metadata"]["labels"];
-        match labels["reconcile.external-secrets.io/managed"] == "true" && secret["data"]["own"].is_string() {
-            true => Ok(()),
-            false => Err(anyhow!("{labels}")),
+        if labels["reconcile.external-secrets.io/managed"] == "true" && secret["data"]["own"].is_string() {
+            Ok(())
+        } else {
+            Err(anyhow!("{labels}"))
         }
     })
     .await;
@@ -187,9 +189,10 @@ async fn labels_and_annotations_follow() {
         let (labels, annotations) = (marks(&secret, "labels"), marks(&secret, "annotations"));
         let there = |map: &Value, key: &str| map.get(key).is_some();
         let kept = there(&labels, "team") && there(&labels, "foreign") && there(&annotations, "note");
-        match kept && !there(&labels, "stage") && !there(&annotations, "more") {
-            true => Ok(()),
-            false => Err(anyhow!("{labels} {annotations}")),
+        if kept && !there(&labels, "stage") && !there(&annotations, "more") {
+            Ok(())
+        } else {
+            Err(anyhow!("{labels} {annotations}"))
         }
     })
     .await;

@@ -52,9 +52,10 @@ async fn force_sync_refreshes_at_once() {
     rig.until("the status tells of the refresh".into(), async |rig: &Rig| {
         let after = rig.cluster.get("ExternalSecret", "e").await.unwrap_or_default();
         let field = |object: &serde_json::Value| object["status"]["syncedResourceVersion"].clone();
-        match field(&after) == field(&before) {
-            true => Err(anyhow::anyhow!("syncedResourceVersion is still {}", field(&after))),
-            false => Ok(()),
+        if field(&after) == field(&before) {
+            Err(anyhow::anyhow!("syncedResourceVersion is still {}", field(&after)))
+        } else {
+            Ok(())
         }
     })
     .await;

@@ -67,8 +67,5 @@ async fn bench(cli: Cli) -> Result<String> {
     let idle = Duration::from_secs(cli.idle.unwrap_or(cli.interval + cli.interval.div_ceil(4)));
     let latency = Duration::from_millis(cli.latency);
     let report = run(Settings { fleet, latency, operator: cli.operator, idle }).await?;
-    match cli.json {
-        true => Ok(serde_json::to_string_pretty(&report)?),
-        false => Ok(report.table()),
-    }
+    if cli.json { Ok(serde_json::to_string_pretty(&report)?) } else { Ok(report.table()) }
 }

@@ -24,9 +24,8 @@ pub async fn test() {
     let fleet = stage.fleet.clone();
     let all_judged = move |seen: &keyferry_bench::watch::Seen| {
         let condition = |n: usize| seen.ready.get(&(fleet.namespace(n).to_owned(), fleet.name(n)));
-        let judged = |n: &usize| match bad.contains(n) {
-            true => condition(*n).is_some_and(|ready| !ready.is),
-            false => seen.is_synced(&fleet, *n, 1),
+        let judged = |n: &usize| {
+            if bad.contains(n) { condition(*n).is_some_and(|ready| !ready.is) } else { seen.is_synced(&fleet, *n, 1) }
         };
         (0..OBJECTS).filter(|n| !judged(n)).count()
     };

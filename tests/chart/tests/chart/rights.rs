@@ -44,10 +44,7 @@ fn account(namespace: &str, name: &str) -> String {
 async fn check(client: &Client, user: &str, allowed: &[Right<'_>], denied: &[Right<'_>]) {
     for right in allowed {
         eventually(Duration::from_secs(120), || async {
-            match may(client, user, *right).await {
-                true => Ok(()),
-                false => Err(format!("not allowed: {right:?}")),
-            }
+            if may(client, user, *right).await { Ok(()) } else { Err(format!("not allowed: {right:?}")) }
         })
         .await;
     }

@@ -200,9 +200,10 @@ async fn store_as_v1(cluster: &Cluster) {
         eventually(Duration::from_secs(180), || async {
             let before = get();
             cluster.kubectl(&["replace", "--filename=-"], &before.to_string());
-            match get()["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"] {
-                true => Err("it is not stored anew yet"),
-                false => Ok(()),
+            if get()["metadata"]["resourceVersion"] == before["metadata"]["resourceVersion"] {
+                Err("it is not stored anew yet")
+            } else {
+                Ok(())
             }
         })
         .await;

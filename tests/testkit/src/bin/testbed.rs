@@ -91,10 +91,7 @@ fn run(up: &Up) -> Result<ExitCode> {
         tokio::select! {
             done = serve(up, &ready) => done,
             // Stopping what is up is how it is meant to end.
-            code = stopped => Ok(match up.command.is_empty() && ready.get() {
-                true => ExitCode::SUCCESS,
-                false => code,
-            }),
+            code = stopped => Ok(if up.command.is_empty() && ready.get() { ExitCode::SUCCESS } else { code }),
         }
     });
     // An installer may still be running on a thread; it ends with the process.
@@ -112,16 +109,13 @@ async fn serve(up: &Up, ready: &Cell<bool>) -> Result<ExitCode> {
     };
     let mut supervisor = Supervisor::start(&tools, &options).await?;
     ready.set(true);
-    match up.command.is_empty() {
-        true => {
-            writeln!(std::io::stdout(), "{}", supervisor.description().to_json()?)?;
-            supervisor.run().await?;
-            Ok(ExitCode::SUCCESS)
-        }
-        false => {
-            let status = supervisor.run_command(&up.command).await?;
-            Ok(exit_code(status))
-        }
+    if up.command.is_empty() {
+        writeln!(std::io::stdout(), "{}", supervisor.description().to_json()?)?;
+        supervisor.run().await?;
+        Ok(ExitCode::SUCCESS)
+    } else {
+        let status = supervisor.run_command(&up.command).await?;
+        Ok(exit_code(status))
     }
 }
 

@@ -146,10 +146,7 @@ mod tests {
             make: Box::new(move |folder, _| {
                 made.fetch_add(1, Ordering::SeqCst);
                 std::thread::sleep(std::time::Duration::from_millis(100));
-                match fails {
-                    true => Err(anyhow!("no")),
-                    false => Ok(fs::write(folder.join("thing"), "")?),
-                }
+                if fails { Err(anyhow!("no")) } else { Ok(fs::write(folder.join("thing"), "")?) }
             }),
         }
     }

@@ -76,13 +76,14 @@ fn all_built(cache: &Path) -> Result<Tools> {
 fn with_assets(cache: &Path, assets: &Path) -> Result<Tools> {
     let given = |name: &str| {
         let program = assets.join(name);
-        match program.is_file() {
-            true => Ok(program),
-            false => Err(anyhow!(
+        if program.is_file() {
+            Ok(program)
+        } else {
+            Err(anyhow!(
                 "{KUBEBUILDER_ASSETS} is {}, which has no {name}; put it there, or unset the \
-                 variable and everything is built",
+             variable and everything is built",
                 assets.display()
-            )),
+            ))
         }
     };
     let (etcd, kube_apiserver, kubectl) = (given("etcd")?, given("kube-apiserver")?, given("kubectl")?);

@@ -61,14 +61,15 @@ impl Progress {
                 self.say(&format!("{what}, {} s{so_far}", start.elapsed().as_secs()));
             }
         };
-        match status.success() {
-            true => Ok(()),
-            false => Err(anyhow!(
+        if status.success() {
+            Ok(())
+        } else {
+            Err(anyhow!(
                 "{what}: {} ended with {status}; the end of its output ({}):\n{}",
                 program.display(),
                 log.display(),
                 tail(log, 30)
-            )),
+            ))
         }
     }
 }

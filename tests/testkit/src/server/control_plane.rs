@@ -200,11 +200,10 @@ async fn apply(access: &Kubernetes, manifest: &Path) -> Result<()> {
         .output()
         .await
         .context("cannot run kubectl")?;
-    match output.status.success() {
-        true => Ok(()),
-        false => {
-            Err(anyhow!("cannot apply {}: {}", manifest.display(), String::from_utf8_lossy(&output.stderr).trim()))
-        }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(anyhow!("cannot apply {}: {}", manifest.display(), String::from_utf8_lossy(&output.stderr).trim()))
     }
 }
 

@@ -111,9 +111,10 @@ impl Server {
             Err(error) => {
                 let log = tail(&server.spec.log, 25);
                 let error = error.context(format!("{} did not start; the end of its log:\n{log}\n", server.spec.name));
-                match log.to_lowercase().contains("address already in use") {
-                    true => Err(Failure::PortTaken(error)),
-                    false => Err(Failure::Other(error)),
+                if log.to_lowercase().contains("address already in use") {
+                    Err(Failure::PortTaken(error))
+                } else {
+                    Err(Failure::Other(error))
                 }
             }
         }
