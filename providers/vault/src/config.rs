@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keyferry_provider_core::{CaRef, Error, ErrorKind, SecretRef, ServiceAccountRef, filled};
+use keyferry_provider_core::{Blame, CaRef, Error, ErrorKind, SecretRef, ServiceAccountRef, filled};
 use keyferry_provider_http::server_url;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -207,7 +207,10 @@ impl Config {
 
 fn mount(path: Option<String>) -> Result<Option<String>, Error> {
     let Some(mount) = filled(path) else { return Ok(None) };
-    if path::clean(&mount).map_err(|error| error.context("spec.provider.vault.path"))?.is_empty() {
+    if path::clean(&mount)
+        .map_err(|error| error.context("spec.provider.vault.path").with_blame(Blame::Spec))?
+        .is_empty()
+    {
         Err(Error::invalid("spec.provider.vault.path names no mount"))
     } else {
         Ok(Some(mount))

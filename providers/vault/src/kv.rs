@@ -1,7 +1,7 @@
 //! What the answers of a KV engine mean. This decides what counts as "not found", on which deletionPolicy removes
 //! things: nothing does unless the engine itself says so.
 
-use keyferry_provider_core::{Error, ErrorKind, Fetched, SecretBuf, SecretBytes, json};
+use keyferry_provider_core::{Blame, Error, ErrorKind, Fetched, SecretBuf, SecretBytes, json};
 use serde_json::value::RawValue;
 
 use crate::client::{Answer, Client, Complaint};
@@ -47,7 +47,8 @@ pub fn metadata(client: &Client, place: &Place, answer: &Answer) -> Result<Secre
         200 => {}
         // Not "not found": External Secrets Operator does not remove anything for missing metadata, and nor do we.
         404 if answer.complaint() == Complaint::Nothing => {
-            return Err(Error::invalid(format!("there is no metadata at {path}, so there is no such secret")));
+            let message = format!("there is no metadata at {path}, so there is no such secret");
+            return Err(Error::invalid(message).with_blame(Blame::Request));
         }
         _ => return Err(error(client, place, &path, answer)),
     }
@@ -129,6 +130,7 @@ fn error(client: &Client, place: &Place, path: &str, answer: &Answer) -> Error {
         // Without a list of errors it is somebody else who speaks, such as a proxy.
         (403, Complaint::NotAList) => {
             Error::new(ErrorKind::Denied, format!("something in front of the Vault at {} denies {path}", client.host()))
+                .with_blame(Blame::Way)
         }
         (403, _) => {
             Error::new(ErrorKind::Denied, format!("permission denied: the token's policies must allow read on {path}"))
@@ -155,7 +157,7 @@ fn error(client: &Client, place: &Place, path: &str, answer: &Answer) -> Error {
         (400, Complaint::Upgrading) => {
             Error::new(ErrorKind::Unavailable, format!("the KV engine at {mount:?} is still setting itself up"))
         }
-        (400, _) => Error::invalid(format!("the server takes {path} for no valid request")),
+        (400, _) => Error::invalid(format!("the server takes {path} for no valid request")).with_blame(Blame::Request),
         _ => client.status_error(answer),
     }
 }
