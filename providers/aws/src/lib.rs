@@ -1,11 +1,13 @@
 //! AWS: Secrets Manager, and Parameter Store by way of `keyferry-provider-aws-ssm`.
 //!
-//! [`secrets_manager`] is the store; [`ids`] says which secret an answer is about.
+//! Modules, in reading order: `ids` which secret an answer is about, `store` Secrets Manager. The spec, logins, the
+//! client and what answers mean are those of both stores, in `keyferry-provider-aws-common`.
 
 #![forbid(unsafe_code)]
 
 mod ids;
-mod secrets_manager;
+
+mod store;
 
 use std::sync::Arc;
 
@@ -13,7 +15,7 @@ use keyferry_provider_aws_common::Config;
 use keyferry_provider_aws_ssm::ParameterStore;
 use keyferry_provider_core::{BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Provider, Registration};
 
-use crate::secrets_manager::SecretsManager;
+use crate::store::SecretsManager;
 
 /// How the registry knows these stores.
 pub const REGISTRATION: Registration = Registration { name: "aws", capabilities, maintained: true, build };
@@ -21,7 +23,7 @@ pub const REGISTRATION: Registration = Registration { name: "aws", capabilities,
 fn capabilities(spec: &serde_json::Value) -> Capabilities {
     match spec["service"].as_str() {
         Some("ParameterStore") => keyferry_provider_aws_ssm::CAPABILITIES,
-        _ => secrets_manager::CAPABILITIES,
+        _ => store::CAPABILITIES,
     }
 }
 
