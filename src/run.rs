@@ -20,7 +20,7 @@ use crate::store::credentials::{Cluster, Objects};
 use crate::store::pool::Pool;
 use crate::store::registry;
 use crate::sync::Context;
-use crate::sync::object::Kinds;
+use crate::sync::target::kinds::Kinds;
 use crate::sync::template::Engine;
 use crate::{clock, server};
 

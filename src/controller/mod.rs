@@ -36,7 +36,8 @@ use crate::store::{Store, StoreId, check};
 use crate::sync::outcome::{Change as Done, Outcome, SyncResult};
 use crate::sync::output::{self, Version};
 use crate::sync::plan::{later, sources_of};
-use crate::sync::{self, Context, Seen, desired, record};
+use crate::sync::target::desired;
+use crate::sync::{self, Context, Seen, record};
 
 /// How the controller works.
 pub struct Settings {

@@ -1,21 +1,16 @@
 //! The life of a secret: plan, fetch, render, apply, record, schedule; first sync and refresh alike.
 //!
 //! Modules, in reading order: [`plan`] what to do (and [`spec`] what is wrong), [`fetch`] asking the stores, [`render`] from answers to data (with [`property`] and
-//! [`decode`], and [`template`] and [`path`] where the target has a template), [`output`] writing the target: [`secret`]
-//! makes Secrets as [`desired`] has them, [`object`] other kinds as [`manifest`] has them, with [`ownership`] for both; [`outcome`]
+//! [`decode`], and [`template`] and [`path`] where the target has a template), [`output`] what is asked of targets, and [`target`] writing them; [`outcome`]
 //! what it came to, [`record`] the status and events that tell, [`schedule`] when to look again. [`run`] joins them.
 
 pub mod content;
 pub mod decode;
-pub mod desired;
 pub mod fetch;
 pub mod fields;
 pub mod generate;
-pub mod manifest;
-pub mod object;
 pub mod outcome;
 pub mod output;
-pub mod ownership;
 pub mod path;
 pub mod plan;
 pub mod property;
@@ -23,9 +18,9 @@ pub mod record;
 pub mod render;
 pub mod rewrite;
 pub mod schedule;
-pub mod secret;
 pub mod sources;
 pub mod spec;
+pub mod target;
 pub mod template;
 pub mod windows;
 
@@ -46,12 +41,11 @@ use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
 use self::content::fingerprint;
-use self::object::{Kinds, ObjectOutput};
 use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
 use self::output::{Observed, Output, Version};
 use self::plan::{Facts, LastSync, Plan, Readiness, Request, Target};
 use self::render::Data;
-use self::secret::SecretOutput;
+use self::target::kinds::Kinds;
 use crate::cli::Adopt;
 use crate::events::Events;
 use crate::hash::{self, StringMap};
@@ -180,7 +174,7 @@ pub async fn run(context: &Context, look: Look) -> Report {
     );
     let mut work = Work {
         context,
-        output: output(context, &es),
+        output: target::of(&context.client, &context.slots, &context.kinds, &es, context.adopt),
         version: &version,
         began,
         look,
@@ -252,14 +246,6 @@ pub async fn run(context: &Context, look: Look) -> Report {
     }
     tell(&es, &outcome);
     Report { outcome, memory, status, next }
-}
-
-fn output<'a>(context: &'a Context, es: &'a ExternalSecret) -> Box<dyn Output + 'a> {
-    let Context { client, slots, kinds, adopt, .. } = context;
-    match es.target_manifest() {
-        None => Box::new(SecretOutput::new(client, slots, es, *adopt)),
-        Some(manifest) => Box::new(ObjectOutput::new(client, slots, kinds, es, manifest, *adopt)),
-    }
 }
 
 /// Whether the target is ours to remove under another name, which it has until the status has the new one.

@@ -1,18 +1,15 @@
-//! What writes targets: the contract of outputs.
+//! What is asked of targets: the contract of outputs.
 //!
-//! Targets are never server-side applied: External Secrets Operator's managed fields are of plain updates, and whoever
-//! goes back to it must find its own. Every write names the uid and resourceVersion that it was decided on.
+//! Removing what was renamed and marking are methods of their own, though only targets in a cluster know them: a failed
+//! removal must not take along what is known of a write that went well, and is made up for when nothing is to be
+//! written; and a target is marked when something failed before it came to a write.
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use keyferry_crds::{ExternalSecret, names};
-use kube::api::{DeleteParams, PostParams, Preconditions};
-use serde_json::{Value, json};
 
 use super::content::Content;
 use super::outcome::{Change, Failure};
-use crate::hash;
 
 /// The target of one ExternalSecret. It keeps what it read for the write that follows.
 #[async_trait]
@@ -65,22 +62,4 @@ pub struct Applied {
 pub fn version(metadata: &ObjectMeta) -> Option<Version> {
     let generation = metadata.generation.filter(|generation| *generation > 0).map(|generation| generation.to_string());
     Some((metadata.uid.clone()?, generation.or_else(|| metadata.resource_version.clone())?))
-}
-
-/// Writes under the ExternalSecret's own field manager, by which it knows its fields again.
-pub fn as_manager(es: &ExternalSecret) -> PostParams {
-    let manager = hash::field_manager(es.metadata.name.as_deref().unwrap_or_default());
-    PostParams { field_manager: Some(manager), ..PostParams::default() }
-}
-
-/// Deletes just the object that was seen.
-pub fn only_this(metadata: &ObjectMeta) -> DeleteParams {
-    let preconditions =
-        Preconditions { uid: metadata.uid.clone(), resource_version: metadata.resource_version.clone() };
-    DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() }
-}
-
-/// The merge patch that puts the managed label on the object that was seen.
-pub fn mark(metadata: &ObjectMeta) -> Value {
-    json!({"metadata": {"uid": metadata.uid, "labels": {names::LABEL_MANAGED: names::MANAGED}}})
 }

@@ -14,12 +14,11 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
 
-use super::desired::{desired, is_intact};
-use super::ownership::Desired;
-
 use super::plan::{self, Facts, Plan, Readiness, Target};
 use super::render::{Answers, render};
 use super::sources::Sources;
+use super::target::desired::{desired, is_intact};
+use super::target::ownership::Desired;
 use super::template::{Engine, content};
 use crate::cli::Adopt;
 use crate::hash::{self, StringMap};

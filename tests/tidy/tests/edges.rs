@@ -116,11 +116,8 @@ fn pure_stages_stay_pure() {
         "src/controller/world.rs",
         "src/sync/content.rs",
         "src/sync/decode.rs",
-        "src/sync/desired.rs",
         "src/sync/fields.rs",
-        "src/sync/manifest.rs",
         "src/sync/outcome.rs",
-        "src/sync/ownership.rs",
         "src/sync/path.rs",
         "src/sync/plan.rs",
         "src/sync/property.rs",
@@ -129,6 +126,9 @@ fn pure_stages_stay_pure() {
         "src/sync/rewrite.rs",
         "src/sync/schedule.rs",
         "src/sync/spec.rs",
+        "src/sync/target/desired.rs",
+        "src/sync/target/manifest.rs",
+        "src/sync/target/ownership.rs",
         "src/sync/windows.rs",
     ];
     let impure =

@@ -8,10 +8,10 @@ use keyferry_crds::{CreationPolicy, ExternalSecret, names};
 use kube::Resource as _;
 use serde_json::Value;
 
-use super::content::Content;
-use super::outcome::{Failure, Retry, headline};
 use crate::cli::Adopt;
 use crate::hash::{self, StringMap};
+use crate::sync::content::Content;
+use crate::sync::outcome::{Failure, Retry, headline};
 
 /// What to do with the target.
 #[derive(Debug)]

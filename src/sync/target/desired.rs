@@ -4,13 +4,13 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_crds::{CreationPolicy, ExternalSecret, names};
 
-use super::content::Content;
-use super::outcome::{Failure, Retry, headline};
 use super::ownership::{self, Desired, OwnedFields};
-use super::render::Data;
 use crate::cli::Adopt;
 use crate::hash;
 use crate::kubernetes::LiveSecret;
+use crate::sync::content::Content;
+use crate::sync::outcome::{Failure, Retry, headline};
+use crate::sync::render::Data;
 
 /// The most that the API server stores in one Secret: keys and values together.
 const MOST_BYTES: usize = 1024 * 1024;

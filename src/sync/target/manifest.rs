@@ -9,13 +9,13 @@ use keyferry_crds::{ExternalSecret, Manifest};
 use kube::core::{DynamicObject, TypeMeta};
 use serde_json::{Map, Value};
 
-use super::content::Content;
-use super::outcome::{Failure, Retry, headline};
 use super::ownership::{self, Desired, OwnedFields};
-use super::path::ROOM;
 use crate::cli::Adopt;
 use crate::hash;
 use crate::kubernetes::{LiveObject, zeroize};
+use crate::sync::content::Content;
+use crate::sync::outcome::{Failure, Retry, headline};
+use crate::sync::path::ROOM;
 
 /// Kind and name of the target, for messages.
 pub fn name_of(es: &ExternalSecret, manifest: &Manifest) -> String {
@@ -29,9 +29,21 @@ pub fn is_intact(object: &LiveObject) -> bool {
 }
 
 /// Whether nothing differs that we would write.
-pub fn is_same(a: &LiveObject, b: &LiveObject) -> bool {
+fn is_same(a: &LiveObject, b: &LiveObject) -> bool {
     let (a, b) = (a.get(), b.get());
     a.data == b.data && ownership::same_metadata(&a.metadata, &b.metadata)
+}
+
+/// Whether `object` still changes what `exists`, now that a rehearsal has shown what the API server makes of it: that
+/// has `filled` in what was left out.
+///
+/// The hash must be of what is filled in: else every later change of the object, a new status say, would look like an
+/// edit.
+pub fn rehearsed(object: &mut LiveObject, mut filled: LiveObject, exists: Option<&LiveObject>) -> bool {
+    let hash = hash::manifest_hash(&filled.get().data);
+    ownership::put_marks(&mut object.get_mut().metadata, hash.clone());
+    ownership::put_marks(&mut filled.get_mut().metadata, hash);
+    !exists.is_some_and(|exists| is_same(exists, &filled))
 }
 
 /// Decides what the target should be, given how it is.
