@@ -1,0 +1,44 @@
+//! Which providers and generators are compiled in. No other file of this crate names one of their crates.
+
+use std::sync::LazyLock;
+
+use keyferry_provider_core::{GeneratorRegistration, Registration};
+
+/// Every provider of this build.
+pub const PROVIDERS: &[Registration] = &[
+    #[cfg(feature = "aws")]
+    keyferry_provider_aws::REGISTRATION,
+    #[cfg(feature = "fake")]
+    keyferry_provider_fake::REGISTRATION,
+    #[cfg(feature = "kubernetes")]
+    keyferry_provider_kubernetes::REGISTRATION,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::REGISTRATION,
+];
+
+/// Every generator of this build.
+pub const GENERATORS: &[GeneratorRegistration] = &[
+    #[cfg(feature = "local")]
+    keyferry_provider_local::FAKE,
+    #[cfg(feature = "local")]
+    keyferry_provider_local::PASSWORD,
+    #[cfg(feature = "local")]
+    keyferry_provider_local::UUID,
+];
+
+/// Their kinds.
+pub static GENERATOR_KINDS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| GENERATORS.iter().map(|generator| generator.kind).collect());
+
+/// Finds the generator of this kind.
+pub fn generator(kind: &str) -> Option<&'static GeneratorRegistration> {
+    GENERATORS.iter().find(|generator| generator.kind == kind)
+}
+
+/// Finds the provider under this key of `spec.provider`; the error lists what there is.
+pub fn find(name: &str) -> Result<&'static Registration, String> {
+    PROVIDERS.iter().find(|provider| provider.name == name).ok_or_else(|| {
+        let known: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
+        format!("provider {name:?} is not part of this build of keyferry; it has: {}", known.join(", "))
+    })
+}

@@ -1,0 +1,102 @@
+//! Asks the stores for what the plan wants.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyferry_crds::{CreationPolicy, ExternalSecret};
+use keyferry_provider_core::{Answer, Key, Query};
+
+use crate::dependency::{Dependency, Kind};
+use crate::outcome::{Failure, Headline, Retry};
+use crate::ports::{Entered, Planning, Stores};
+use crate::render::Answers;
+use crate::request::{Request, Source, Wanted};
+use crate::store::{Store, StoreId};
+
+/// What is asked of one store: keys, and searches by the place of their request.
+#[derive(Default)]
+struct Questions<'a> {
+    keys: BTreeSet<&'a Key>,
+    searches: Vec<(usize, &'a Query)>,
+}
+
+/// Asks all stores at once, each key once. `planning` is let go as soon as it is clear what is asked.
+pub async fn fetch(
+    stores: &dyn Stores,
+    es: &ExternalSecret,
+    requests: &[Request],
+    planning: Planning,
+) -> Result<Answers, Failure> {
+    let mut wanted: BTreeMap<&StoreId, (&Store, Questions<'_>)> = BTreeMap::new();
+    for (place, request) in requests.iter().enumerate() {
+        let Source::Store(store, asked) = &request.source else { continue };
+        let (_, questions) = wanted.entry(&store.id).or_insert_with(|| (store, Questions::default()));
+        match asked {
+            Wanted::Key(key) => _ = questions.keys.insert(key),
+            Wanted::Query(query) => questions.searches.push((place, query)),
+        }
+    }
+    // From here on each store is planned apart: one that is slow to let us in holds up nobody else's batches.
+    let guards: Vec<_> = wanted.iter().map(|_| stores.planning()).collect();
+    drop(planning);
+    let asked =
+        wanted.into_iter().zip(guards).map(|((_, (store, questions)), guard)| ask(stores, es, store, questions, guard));
+    let mut all = Answers::default();
+    for answers in futures::future::join_all(asked).await {
+        let answers = answers?;
+        all.values.extend(answers.values);
+        all.found.extend(answers.found);
+        all.dialects.extend(answers.dialects);
+    }
+    Ok(all)
+}
+
+async fn ask(
+    stores: &dyn Stores,
+    es: &ExternalSecret,
+    store: &Store,
+    questions: Questions<'_>,
+    guard: Planning,
+) -> Result<Answers, Failure> {
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let mut keys: BTreeSet<Key> = questions.keys.into_iter().cloned().collect();
+    let mut answers = Answers::default();
+    let entered = match stores.enter(store, namespace).await {
+        Ok(entered) => entered,
+        Err(error) => {
+            let error = error.context("unable to create client");
+            answers.values.extend(keys.into_iter().map(|key| ((store.id.clone(), key), Err(error.clone()))));
+            answers.found.extend(questions.searches.into_iter().map(|(place, _)| (place, Err(error.clone()))));
+            return Ok(answers);
+        }
+    };
+    let entered = &*entered;
+    refuse_own_login(es, &store.id, entered)?;
+    answers.dialects.insert(store.id.clone(), entered.dialect());
+    // What is found is fetched like anything else, together with all others.
+    let searches = questions.searches.into_iter();
+    let searches = searches.map(|(place, query)| async move { (place, entered.find(query).await) });
+    for (place, found) in futures::future::join_all(searches).await {
+        keys.extend(found.iter().flatten().cloned());
+        answers.found.insert(place, found);
+    }
+    let fetched = entered.fetch(namespace, keys.into_iter().collect(), guard).await;
+    let value = |(key, answer): (Key, Answer)| ((store.id.clone(), key), answer.map(|fetched| fetched.value));
+    answers.values.extend(fetched.into_iter().map(value));
+    Ok(answers)
+}
+
+/// A target that its own store logs in with would lock the store out at the first write.
+fn refuse_own_login(es: &ExternalSecret, store: &StoreId, entered: &dyn Entered) -> Result<(), Failure> {
+    let target = Dependency {
+        kind: Kind::Secret,
+        namespace: es.metadata.namespace.clone().unwrap_or_default(),
+        name: es.target_name().to_owned(),
+    };
+    let writes = es.spec.target.creation_policy != CreationPolicy::None;
+    if !(writes && entered.logs_in_with(&target)) {
+        Ok(())
+    } else {
+        let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
+        Err(Failure::new(Headline::Update, cause, Retry::OnChange))
+    }
+}
