@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_template::strconv;
+use keyferry_go::strconv;
 use serde_json::Value;
 use sha3::{Digest, Sha3_224};
 use zeroize::Zeroizing;

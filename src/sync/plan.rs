@@ -11,8 +11,8 @@ use keyferry_crds::{
     CreationPolicy, DataFromEntry, DeletionPolicy, ExternalSecret, Find, GeneratorRef, MetadataPolicy, RefreshPolicy,
     RemoteRef, Rewrite, SecretStoreRef, SourceRef, StoreKind,
 };
+use keyferry_go::regexp;
 use keyferry_provider_core::{Key, Query};
-use keyferry_template::sprig::regexp;
 
 use super::outcome::{Failure, Retry, headline};
 use super::{schedule, spec, windows};
@@ -428,7 +428,7 @@ fn requests(facts: &Facts<'_>) -> Vec<Request> {
 /// The pattern compiles: `bad_spec` comes before.
 fn query(find: &Find) -> Query {
     Query {
-        name: pattern(find).and_then(|pattern| regexp(pattern).ok()),
+        name: pattern(find).and_then(|pattern| regexp::compile(pattern).ok()),
         path: find.path.clone().filter(|path| !path.is_empty()),
         tags: find.tags.clone(),
     }

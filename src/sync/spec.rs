@@ -4,7 +4,7 @@ use keyferry_crds::{
     ConversionStrategy, CreationPolicy, DataFromEntry, DecodingStrategy, DeletionPolicy, ExternalSecret,
     MetadataPolicy, NullBytePolicy, RefreshPolicy, RemoteRef, SecretStoreRef, StoreKind,
 };
-use keyferry_template::sprig::regexp;
+use keyferry_go::regexp;
 
 use super::generate;
 use super::plan::{generator, pattern, store_refs};
@@ -81,7 +81,7 @@ pub fn unanswerable(es: &ExternalSecret) -> Vec<String> {
     let mut problems = Vec::new();
     for (n, entry) in es.spec.data_from.iter().enumerate() {
         if let Some(pattern) = entry.find.as_ref().and_then(pattern)
-            && let Err(why) = regexp(pattern)
+            && let Err(why) = regexp::compile(pattern)
         {
             problems
                 .push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression: {why}"));

@@ -50,8 +50,6 @@ mod random;
 
 mod regex;
 
-pub use regex::regexp;
-
 mod crypto;
 
 use crate::function::Function;
