@@ -10,6 +10,8 @@ mod generate;
 
 mod mutate;
 
+mod words;
+
 mod shrink;
 
 #[allow(unused, reason = "shared with the tests")]
