@@ -7,9 +7,6 @@
 #![forbid(unsafe_code)]
 
 pub mod strconv;
-
 pub mod json;
-
 pub mod duration;
-
 pub mod regexp;

@@ -7,7 +7,8 @@
 //! Modules, in reading order: [`mod@value`] what a template computes with, [`mod@error`] how things fail,
 //! [`mod@env`] what the outside lends (limits, clock, randomness), [`mod@function`] how a function is declared,
 //! [`mod@fmt`] printing, `parse` and `exec` from text to output,
-//! [`builtins`] the functions of the language, [`sprig`] those of sprig, [`template`] the front door.
+//! [`builtins`] the functions of the language, [`sprig`] and [`eso`] those of sprig and of External Secrets Operator,
+//! [`template`] the front door.
 //!
 //! ```
 //! use keyferry_template::{Env, Functions, Options, Template};
@@ -22,25 +23,15 @@
 #![forbid(unsafe_code)]
 
 pub mod value;
-
 pub mod error;
-
 pub mod env;
-
 pub mod function;
-
 pub mod fmt;
-
 mod parse;
-
 mod exec;
-
 pub mod builtins;
-
 pub mod sprig;
-
 pub mod eso;
-
 pub mod template;
 
 use keyferry_go::strconv;

@@ -10,7 +10,6 @@ use regex_syntax::hir::{Capture, Hir, HirKind, Repetition};
 pub use parse::{Parsed, Wrong, parse};
 
 mod parse;
-
 mod class;
 
 /// A pattern in Go's syntax as an expression of the `regex` crate, for whoever matches without a template.

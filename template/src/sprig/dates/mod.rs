@@ -16,13 +16,9 @@ use crate::{
 };
 
 mod calendar;
-
 mod time;
-
 mod layout;
-
 mod parse;
-
 mod objects;
 
 use objects::TIME;
