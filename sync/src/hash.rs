@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyferry_crds::ExternalSecret;
-use keyferry_template::strconv;
+use keyferry_go::strconv;
 use serde_json::Value;
 use sha3::{Digest, Sha3_224};
 use zeroize::Zeroizing;

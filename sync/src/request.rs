@@ -7,8 +7,8 @@ use keyferry_crds::{
     DataFromEntry, ExternalSecret, Find, GeneratorRef, MetadataPolicy, RemoteRef, Rewrite, SecretStoreRef, SourceRef,
     StoreKind,
 };
+use keyferry_go::regexp;
 use keyferry_provider_core::{Key, Query};
-use keyferry_template::sprig::regexp;
 
 use crate::dependency::{Dependency, Kind};
 use crate::store::{KnownStores, Store, StoreId};
@@ -169,7 +169,7 @@ pub fn requests(es: &ExternalSecret, stores: &KnownStores) -> Vec<Request> {
 /// The pattern compiles: the spec was found good.
 fn query(find: &Find) -> Query {
     Query {
-        name: pattern(find).and_then(|pattern| regexp(pattern).ok()),
+        name: pattern(find).and_then(|pattern| regexp::compile(pattern).ok()),
         path: find.path.clone().filter(|path| !path.is_empty()),
         tags: find.tags.clone(),
     }

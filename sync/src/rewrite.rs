@@ -7,9 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
+use keyferry_go::{regexp, strconv};
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
-use keyferry_template::sprig::regexp;
-use keyferry_template::strconv;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -35,7 +34,7 @@ pub fn rewrite(mut found: Data, operations: &[Rewrite], engine: &Engine, now: Ti
 
 /// Go's `$1`, `${1}` and `${name}` mean the same to both libraries.
 fn replace(found: Data, operation: &RewriteRegexp) -> Result<Data, String> {
-    let source = regexp(&operation.source)
+    let source = regexp::compile(&operation.source)
         .map_err(|why| format!("{:?} is not a regular expression: {why}", operation.source))?;
     let renamed =
         found.into_iter().map(|(key, value)| (source.replace_all(&key, operation.target.as_str()).into_owned(), value));

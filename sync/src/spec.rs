@@ -1,10 +1,10 @@
 //! What is wrong with a spec, or asks for what is not built. Pure.
 
 use keyferry_crds::{
-    ConversionStrategy, CreationPolicy, DataFromEntry, DecodingStrategy, DeletionPolicy, ExternalSecret,
+    ConversionStrategy, CreationPolicy, DataFromEntry, DecodingStrategy, DeletionPolicy, ExternalSecret, Manifest,
     MetadataPolicy, NullBytePolicy, RefreshPolicy, RemoteRef, SecretStoreRef, StoreKind,
 };
-use keyferry_template::sprig::regexp;
+use keyferry_go::regexp;
 
 use crate::request::{generator, pattern, store_refs};
 use crate::template::Into;
@@ -43,21 +43,7 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
         }
         _ => {}
     }
-    if let Some(manifest) = &target.manifest {
-        for (field, value) in [("apiVersion", &manifest.api_version), ("kind", &manifest.kind)] {
-            if value.is_empty() {
-                problems.push(format!("spec.target.manifest.{field} is missing"));
-            }
-        }
-        let plain =
-            |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
-        if !manifest.api_version.is_empty() && !manifest.api_version.splitn(2, '/').all(plain) {
-            problems.push(format!(
-                "spec.target.manifest.apiVersion is {:?}: use one like v1 or apps/v1",
-                manifest.api_version
-            ));
-        }
-    }
+    problems.extend(target.manifest.iter().flat_map(manifest_problems));
     for (n, from) in target.template.iter().flat_map(|template| &template.template_from).enumerate() {
         if let Err(problem) = Into::parse(from.target.as_deref(), es.target_manifest()) {
             problems.push(format!("spec.target.template.templateFrom[{n}].target {problem}"));
@@ -75,12 +61,29 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
     problems
 }
 
+/// What is wrong with the kind of a target.
+fn manifest_problems(manifest: &Manifest) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (field, value) in [("apiVersion", &manifest.api_version), ("kind", &manifest.kind)] {
+        if value.is_empty() {
+            problems.push(format!("spec.target.manifest.{field} is missing"));
+        }
+    }
+    let plain =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
+    if !manifest.api_version.is_empty() && !manifest.api_version.splitn(2, '/').all(plain) {
+        problems
+            .push(format!("spec.target.manifest.apiVersion is {:?}: use one like v1 or apps/v1", manifest.api_version));
+    }
+    problems
+}
+
 /// What no store can be asked for: in External Secrets Operator these are failures to get data.
 pub fn unanswerable(es: &ExternalSecret) -> Vec<String> {
     let mut problems = Vec::new();
     for (n, entry) in es.spec.data_from.iter().enumerate() {
         if let Some(pattern) = entry.find.as_ref().and_then(pattern)
-            && let Err(why) = regexp(pattern)
+            && let Err(why) = regexp::compile(pattern)
         {
             problems
                 .push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression: {why}"));

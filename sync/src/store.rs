@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::{ClusterSecretStore, Condition, SecretStore, SecretStoreSpec, SecretStoreStatus, names};
-use keyferry_template::sprig::regexp;
+use keyferry_go::regexp;
 use kube_core::{ObjectMeta, Resource};
 use regex::Regex;
 
@@ -168,7 +168,7 @@ impl Store {
 }
 
 fn compile(pattern: &str) -> Result<Regex, String> {
-    regexp(pattern)
+    regexp::compile(pattern)
         .map_err(|why| format!("spec.conditions: namespaceRegexes: {pattern:?} is not a regular expression: {why}"))
 }
 

@@ -1,5 +1,7 @@
 //! Numbers from text, with Go's prefixes and underscores.
 
+use zeroize::Zeroizing;
+
 /// Go's `strconv.ParseUint(text, 0, 64)`: decimal, `0x`, `0o`, `0b`, a leading zero for octal, underscores.
 pub fn parse_uint(text: &[u8]) -> Option<u64> {
     let (base, digits) = match text {
@@ -32,13 +34,43 @@ fn parse_digits(digits: &[u8], base: u32) -> Option<u64> {
 
 /// Go's `strconv.ParseFloat(text, 64)`, decimal or hexadecimal; out of range is an error.
 pub fn parse_float(text: &[u8]) -> Option<f64> {
-    let (negative, number) = match text {
+    word(text).or_else(|| digits_of_float(text).filter(|value| value.is_finite()))
+}
+
+/// The value that `strconv.ParseFloat` gives along with its error about the range: what is too large is infinite.
+pub fn nearest_float(text: &[u8]) -> Option<f64> {
+    word(text).or_else(|| digits_of_float(text))
+}
+
+/// Is the number negative, and what follows its sign?
+fn sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] | rest => (false, rest),
+    }
+}
+
+/// `inf` and `infinity` with or without a sign, and `nan` without one, in any case.
+fn word(text: &[u8]) -> Option<f64> {
+    if text.eq_ignore_ascii_case(b"nan") {
+        return Some(f64::NAN);
+    }
+    let (negative, word) = sign(text);
+    let infinite = word.eq_ignore_ascii_case(b"inf") || word.eq_ignore_ascii_case(b"infinity");
+    infinite.then_some(if negative { f64::NEG_INFINITY } else { f64::INFINITY })
+}
+
+fn digits_of_float(text: &[u8]) -> Option<f64> {
+    let (negative, number) = sign(text);
+    let mut plain = Zeroizing::new(Vec::new());
+    let digits = if number.contains(&b'_') {
+        plain.reserve_exact(number.len());
+        plain.extend(number.iter().filter(|byte| **byte != b'_'));
+        Some(plain.as_slice()).filter(|_| underscores_are_fine(number))?
+    } else {
+        number
     };
-    let digits: Vec<u8> = number.iter().copied().filter(|byte| *byte != b'_').collect();
-    let magnitude = match digits.as_slice() {
-        _ if text.contains(&b'_') && !underscores_are_fine(text) => None,
+    let magnitude = match digits {
         [b'0', b'x' | b'X', rest @ ..] if !rest.is_empty() => parse_hex_float(rest),
         digits => parse_decimal_float(digits),
     }?;
@@ -46,14 +78,10 @@ pub fn parse_float(text: &[u8]) -> Option<f64> {
 }
 
 fn parse_decimal_float(text: &[u8]) -> Option<f64> {
-    let plain = std::str::from_utf8(text).ok()?;
-    let special = ["inf", "infinity", "nan"].iter().any(|word| plain.eq_ignore_ascii_case(word));
-    let digits = text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
-    if special || (digits && !text.starts_with(b"+") && !text.starts_with(b"-")) {
-        plain.parse().ok().filter(|value: &f64| special || value.is_finite())
-    } else {
-        None
-    }
+    // Rust's reader takes words and a second sign, too.
+    let is_number = matches!(text.first()?, b'0'..=b'9' | b'.')
+        && text.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+    std::str::from_utf8(text).ok().filter(|_| is_number)?.parse().ok()
 }
 
 /// `digits`[.`digits`]p[sign]`digits`, the `0x` gone; the exponent must be there.
@@ -84,14 +112,11 @@ fn parse_hex_float(text: &[u8]) -> Option<f64> {
             }
         }
     }
-    Some(scale_binary(value, scale, sticky)).filter(|value| value.is_finite())
+    Some(scale_binary(value, scale, sticky))
 }
 
 fn parse_exponent(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] | rest => (false, rest),
-    };
+    let (negative, digits) = sign(text);
     if digits.is_empty() {
         return None;
     }
@@ -191,8 +216,29 @@ mod tests {
         ] {
             assert_eq!(parse_float(text.as_bytes()), Some(value), "{text}");
         }
-        for text in ["", ".", "e3", "1e", "1__0.0", "0x1", "0xp1", "0x1p", "1e400", "0x1p1024", "1+2", "--1", "1e5_"] {
+        for text in
+            ["", ".", "e3", "1e", "1__0.0", "0x1", "0xp1", "0x1p", "1e400", "0x1p1024", "1+2", "--1", "1e5_", "-nan"]
+        {
             assert_eq!(parse_float(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(nearest_float(b"-1e400"), Some(f64::NEG_INFINITY));
+        assert_eq!(parse_float(b"-Inf"), Some(f64::NEG_INFINITY));
+        assert!(parse_float(b"NaN").is_some_and(f64::is_nan));
+    }
+
+    #[test]
+    fn hexadecimal_numbers_round_once_to_even() {
+        for (text, expected) in [
+            ("0x1.fffffffffffffp1023", f64::MAX),
+            ("0x1.fffffffffffff8p1023", f64::INFINITY),
+            ("0x1p-1074", 5e-324),
+            ("0x1p-1075", 0.0),
+            ("0x1.8p-1075", 5e-324),
+            ("0x1.00000000000008p0", 1.0),
+            ("0x1.000000000000080000000001p0", 1.000_000_000_000_000_2),
+            ("0x1.fffffffffffffp-1023", 2.225_073_858_507_201_4e-308),
+        ] {
+            assert_eq!(nearest_float(text.as_bytes()), Some(expected), "{text}");
         }
     }
 }

@@ -1,10 +1,17 @@
 //! Numbers to text, as Go's `strconv.AppendFloat` writes them.
 
+use std::io::Write as _;
+
+use zeroize::Zeroizing;
+
 /// Decimal digits of a float: `0.d1d2d3... * 10^point`, no trailing zeros unless the precision asked for them.
 struct Digits {
-    digits: Vec<u8>,
+    digits: Zeroizing<Vec<u8>>,
     point: i64,
 }
+
+/// Room for the shortest form: digits, a point, an exponent.
+const ROOM: usize = 40;
 
 /// A double has no more digits than this behind the point; the rest of a longer precision is zeros.
 const MOST_DIGITS: usize = 1100;
@@ -76,7 +83,7 @@ fn format_exponent(out: &mut Vec<u8>, digits: &Digits, precision: usize, verb: u
     let exponent = if digits.digits.is_empty() { 0 } else { digits.point - 1 };
     out.push(verb);
     out.push(if exponent < 0 { b'-' } else { b'+' });
-    out.extend_from_slice(format!("{:02}", exponent.abs()).as_bytes());
+    let _ = write!(out, "{:02}", exponent.abs());
 }
 
 /// `ddd.ddd`
@@ -94,7 +101,7 @@ fn format_fraction(out: &mut Vec<u8>, digits: &Digits, precision: usize) {
 
 fn format_exact_fraction(out: &mut Vec<u8>, value: f64, precision: usize) {
     let exact = precision.min(MOST_DIGITS);
-    out.extend_from_slice(format!("{value:.exact$}").as_bytes());
+    let _ = write!(out, "{value:.exact$}");
     out.resize(out.len() + precision - exact, b'0');
 }
 
@@ -102,7 +109,7 @@ fn format_exact_fraction(out: &mut Vec<u8>, value: f64, precision: usize) {
 fn format_binary(out: &mut Vec<u8>, value: f64) {
     let (mantissa, exponent) = parts(value);
     let exponent = exponent - 52;
-    out.extend_from_slice(format!("{mantissa}p{exponent:+}").as_bytes());
+    let _ = write!(out, "{mantissa}p{exponent:+}");
 }
 
 /// `0x1.ddddp±dd`
@@ -132,21 +139,23 @@ fn format_hex(out: &mut Vec<u8>, value: f64, verb: u8, precision: Option<usize>)
             exponent += 1;
         }
     }
-    let all = format!("{:015x}", bits & ((1 << 60) - 1));
-    let fraction = match precision {
-        Some(precision) => {
-            format!("{:0<precision$}", &all[..precision.min(15)], precision = precision.min(MOST_DIGITS))
+    let from = out.len();
+    let _ = write!(out, "0x{}.{:015x}", bits >> 60, bits & ((1 << 60) - 1));
+    let fraction = out.len() - 15;
+    match precision {
+        Some(precision) => out.resize(fraction.saturating_add(precision), b'0'),
+        None => {
+            let zeros = out[fraction..].iter().rev().take_while(|digit| **digit == b'0').count();
+            out.truncate(out.len() - zeros);
         }
-        None => all.trim_end_matches('0').to_owned(),
-    };
-    let missing = precision.unwrap_or(0).saturating_sub(fraction.len());
-    let point = if fraction.is_empty() { "" } else { "." };
-    let zeros = "0".repeat(missing);
+    }
+    if out.len() == fraction {
+        out.pop();
+    }
     let sign = if exponent < 0 { '-' } else { '+' };
-    let text = format!("0x{}{point}{fraction}{zeros}p{sign}{:02}", bits >> 60, exponent.abs());
-    match verb {
-        b'X' => out.extend_from_slice(text.to_ascii_uppercase().as_bytes()),
-        _ => out.extend_from_slice(text.as_bytes()),
+    let _ = write!(out, "p{sign}{:02}", exponent.abs());
+    if verb == b'X' {
+        out[from..].make_ascii_uppercase();
     }
 }
 
@@ -162,7 +171,7 @@ fn parts(value: f64) -> (u64, i64) {
 
 /// The fewest digits that read back as the same float, and of several the nearest.
 fn shortest(value: f64) -> Digits {
-    let found = from_scientific(&format!("{value:e}"));
+    let found = scientific(value, None);
     match even_neighbour(value, &found) {
         Some(even) => even,
         None => found,
@@ -181,30 +190,42 @@ fn even_neighbour(value: f64, found: &Digits) -> Option<Digits> {
     let mut lower = found.digits.clone();
     *lower.last_mut()? = last - 1;
     let is_halfway = |behind: usize| {
-        let exact = from_scientific(&format!("{value:.behind$e}"));
+        let exact = scientific(value, Some(behind));
         exact.point == found.point && exact.digits.strip_prefix(lower.as_slice()) == Some(b"5")
     };
     if !is_halfway(count) || !is_halfway(MOST_DIGITS) {
         return None;
     }
-    let text = format!("0.{}e{}", String::from_utf8_lossy(&lower), found.point);
-    let reads_back = text.parse() == Ok(value);
+    let mut text = Zeroizing::new(Vec::with_capacity(count + ROOM));
+    text.extend_from_slice(b"0.");
+    text.extend_from_slice(&lower);
+    let _ = write!(text, "e{}", found.point);
+    let reads_back = std::str::from_utf8(&text).ok()?.parse() == Ok(value);
     reads_back.then_some(Digits { digits: lower, point: found.point })
 }
 
 /// So many significant digits, correctly rounded, trailing zeros gone.
 fn rounded(value: f64, count: usize) -> Digits {
     let behind = count.min(MOST_DIGITS) - 1;
-    from_scientific(&format!("{value:.behind$e}"))
+    scientific(value, Some(behind))
 }
 
-fn from_scientific(text: &str) -> Digits {
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
-    let mut digits: Vec<u8> = mantissa.bytes().filter(|byte| *byte != b'.').collect();
+/// The digits of a float that isn't negative: so many behind the first, or as few as tell it from others.
+fn scientific(value: f64, behind: Option<usize>) -> Digits {
+    // Never grows, which would leave a copy behind.
+    let mut digits = Zeroizing::new(Vec::with_capacity(behind.unwrap_or_default() + ROOM));
+    let _ = match behind {
+        Some(behind) => write!(digits, "{value:.behind$e}"),
+        None => write!(digits, "{value:e}"),
+    };
+    let end = digits.iter().position(|byte| *byte == b'e').unwrap_or(digits.len());
+    let exponent = digits.get(end + 1..).and_then(|exponent| std::str::from_utf8(exponent).ok()?.parse().ok());
+    digits.truncate(end);
+    digits.retain(|byte| *byte != b'.');
     while digits.last() == Some(&b'0') {
         digits.pop();
     }
-    let point = if digits.is_empty() { 0 } else { exponent.parse().unwrap_or(0) + 1 };
+    let point = if digits.is_empty() { 0 } else { exponent.unwrap_or(0) + 1 };
     Digits { digits, point }
 }
 
@@ -269,5 +290,6 @@ mod tests {
         assert_eq!(text(0.0, b'x', Some(3)), "0x0.000p+00");
         assert_eq!(text(5e-324, b'x', None), "0x1p-1074");
         assert_eq!(text(1.0, b'x', Some(20)), "0x1.00000000000000000000p+00");
+        assert_eq!(text(1.9, b'x', Some(0)), "0x1p+01");
     }
 }

@@ -91,6 +91,10 @@ mod tests {
         assert_eq!(decode_last("a☃".as_bytes()), ('☃', 3));
         assert_eq!(decode_last(b"a\x83"), (RUNE_ERROR, 1));
         assert_eq!(decode_last("\u{fffd}".as_bytes()), (RUNE_ERROR, 3));
+        for broken in [&b"\xff"[..], b"\x80", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80"] {
+            assert_eq!((decode(broken), decode_last(broken)), ((RUNE_ERROR, 1), (RUNE_ERROR, 1)));
+        }
+        assert_eq!((decode(b""), decode_last(b"")), ((RUNE_ERROR, 0), (RUNE_ERROR, 0)));
         assert_eq!(rune_count(b"h\xc3\xa9\xff"), 3);
     }
 

@@ -1,4 +1,4 @@
-//! Lengths of time in nanoseconds.
+//! Lengths of time in nanoseconds, as Go's `time.Duration` reads and writes them.
 
 const UNITS: [(&[u8], u64); 8] = [
     (b"ns", 1),
@@ -13,8 +13,8 @@ const UNITS: [(&[u8], u64); 8] = [
 
 const LIMIT: u64 = 1 << 63;
 
-/// Go's `time.ParseDuration`: `1h15m30.918s`.
-pub(super) fn parse_duration(text: &[u8]) -> Option<i64> {
+/// Nanoseconds, as Go's `time.ParseDuration` reads them: `1h15m30.918s`, `-2ms`. `None` where it refuses the text.
+pub fn parse(text: &[u8]) -> Option<i64> {
     let (negative, mut rest) = match text {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] | rest => (false, rest),
@@ -76,7 +76,7 @@ fn leading_fraction(digits: &[u8]) -> (u64, f64) {
 }
 
 /// As Go prints it: `1h15m30.918s`.
-pub(super) fn show_duration(nanos: i64) -> String {
+pub fn format(nanos: i64) -> String {
     let sign = if nanos < 0 { "-" } else { "" };
     let size = nanos.unsigned_abs();
     match size {
@@ -108,7 +108,7 @@ fn decimal(number: u64, unit: u64, places: usize) -> String {
 }
 
 /// To the nearest multiple; halves away from zero, and what cannot be said stops at the ends.
-pub(super) fn round(nanos: i64, multiple: i64) -> i64 {
+pub fn round(nanos: i64, multiple: i64) -> i64 {
     match multiple {
         ..=0 => nanos,
         multiple => {
@@ -126,6 +126,55 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_go_takes() {
+        for (text, want) in [
+            ("0", 0),
+            ("-0", 0),
+            ("0s", 0),
+            ("1h0m0s", 3_600_000_000_000),
+            ("1h", 3_600_000_000_000),
+            ("1.5h", 5_400_000_000_000),
+            (".5s", 500_000_000),
+            ("1.s", 1_000_000_000),
+            ("-2ms", -2_000_000),
+            ("+5us", 5_000),
+            ("3µs", 3_000),
+            ("3μs", 3_000),
+            ("2h45m10.25s", 9_910_250_000_000),
+            ("000001ns", 1),
+            ("9223372036854775807ns", i64::MAX),
+            ("-9223372036854775808ns", i64::MIN),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Some(want), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_go_refuses() {
+        for text in [
+            "",
+            "-",
+            "+",
+            "1",
+            "h",
+            ".",
+            ".s",
+            "1d",
+            "1 h",
+            " 1h",
+            "1h ",
+            "1e3s",
+            "--1s",
+            "1h-5m",
+            "9223372036854775808ns",
+            "99999999999999999999999999999999999999999h",
+            "é",
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
     fn durations_are_read_and_printed() {
         for (text, shown) in [
             ("1h15m30.918s", "1h15m30.918s"),
@@ -137,10 +186,10 @@ mod tests {
             ("100ns", "100ns"),
             ("-9223372036854775808ns", "-2562047h47m16.854775808s"),
         ] {
-            assert_eq!(show_duration(parse_duration(text.as_bytes()).unwrap()), shown, "{text}");
+            assert_eq!(format(parse(text.as_bytes()).unwrap()), shown, "{text}");
         }
         for text in ["", "-", "1", ".s", "1x", "1h.", "9223372036854775808ns", "3000000h"] {
-            assert_eq!(parse_duration(text.as_bytes()), None, "{text}");
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
     }
 }

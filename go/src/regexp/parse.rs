@@ -5,14 +5,15 @@ use regex_syntax::hir::{Capture, Class, ClassUnicode, Hir, Look, Repetition};
 use super::class;
 
 /// What a pattern is made of.
-pub(super) struct Parsed {
+pub struct Parsed {
+    /// The whole pattern. Its groups have numbers; their names stand beside it.
     pub hir: Hir,
     /// The names of the groups, empty for those without one; the first is the whole match.
     pub groups: Vec<String>,
 }
 
 /// Why a pattern is none.
-pub(super) enum Wrong {
+pub enum Wrong {
     /// Go's complaint. Go adds the place in the pattern, which may be data.
     Syntax(&'static str),
     /// It is deeper than fits the stack.
@@ -116,7 +117,10 @@ struct Parser<'a> {
 }
 
 /// Reads a pattern.
-pub(super) fn parse(pattern: &[u8]) -> Result<Parsed> {
+///
+/// # Errors
+/// Says what is wrong, in Go's words and without the pattern.
+pub fn parse(pattern: &[u8]) -> Result<Parsed> {
     let rest = std::str::from_utf8(pattern).map_err(|_| Wrong::Syntax("invalid UTF-8"))?;
     let mut parser = Parser {
         rest,
