@@ -20,8 +20,8 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_cluster::client::{LiveSecret, Problem, timely};
 use keyferry_cluster::events::Events;
+use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::desired;
-use keyferry_cluster::target::kinds::Kinds;
 use keyferry_crds::{ExternalSecret, Manifest, names};
 use keyferry_stores::pool::Pool;
 use keyferry_sync::dependency::{Dependency, Kind, Name, Tracker, version};
@@ -56,8 +56,8 @@ pub struct Context {
     pub settings: keyferry_sync::settings::Settings,
     /// The clients of stores.
     pub pool: Arc<Pool>,
-    /// The kinds of targets that are not Secrets.
-    pub kinds: Kinds,
+    /// Where targets are written.
+    pub targets: ClusterTargets,
     /// Where events go.
     pub events: Events,
     /// Where counts go.
@@ -260,14 +260,14 @@ impl Controller {
         let unused = self.watched.extract_if(|kind, _| !world.has_targets_of(kind));
         for (kind, watch) in unused {
             watch.handle.abort();
-            self.context.kinds.forget(&kind);
+            self.context.targets.kinds.forget(&kind);
         }
     }
 
     /// Watches the kind of a target, where nobody does yet. What that kind is, the look has found out.
     fn watch_kind(&mut self, es: &ExternalSecret) {
         let Some(kind) = es.target_manifest().filter(|kind| !self.watched.contains_key(*kind)) else { return };
-        let Some(resource) = self.context.kinds.known(kind) else { return };
+        let Some(resource) = self.context.targets.kinds.known(kind) else { return };
         let (changes, handle) = watch::targets(&self.context.client, self.settings.scope.as_deref(), kind, &resource);
         self.joining.push(changes);
         self.watched.insert(kind.clone(), Watch { handle, listed: false });
@@ -332,7 +332,9 @@ impl Controller {
                         let (name, es) = (name.clone(), look.es.clone());
                         self.look(item, async move {
                             let started = std::time::Instant::now();
-                            let report = keyferry_sync::run(&context.ports, &context.settings, look, planning).await;
+                            let report =
+                                keyferry_sync::run(&context.ports, &context.targets, &context.settings, look, planning)
+                                    .await;
                             context.metrics.synced(&es, &report, started.elapsed());
                             Ended::Sync(name, es, Box::new(report))
                         });

@@ -179,15 +179,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All of them together.
+/// What it takes to resolve what an ExternalSecret asks for. Who writes a target has [`Outputs`] besides.
 #[derive(Clone)]
 pub struct Ports {
     /// The stores and the generators.
     pub stores: Arc<dyn Stores>,
     /// What is referred to.
     pub objects: Arc<dyn Objects>,
-    /// Where targets are written.
-    pub outputs: Arc<dyn Outputs>,
     /// Where it is told.
     pub journal: Arc<dyn Journal>,
 }

@@ -110,13 +110,13 @@ pub async fn run(args: Run) -> Result<(), String> {
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
     let pool = Arc::new(Pool::new(Arc::new(world), tracker.clone(), calls, args.allow_link_local, environment, told));
-    let kinds = Kinds::default();
     let targets =
-        ClusterTargets { client: client.clone(), slots: slots.clone(), kinds: kinds.clone(), adopt: args.adopt };
+        ClusterTargets { client: client.clone(), slots: slots.clone(), kinds: Kinds::default(), adopt: args.adopt };
     let journal = ClusterJournal { client: client.clone(), slots, events: events.clone() };
     let context = Arc::new(Context {
         client,
-        ports: Ports { stores: pool.clone(), objects, outputs: Arc::new(targets), journal: Arc::new(journal) },
+        ports: Ports { stores: pool.clone(), objects, journal: Arc::new(journal) },
+        targets,
         settings: keyferry_sync::settings::Settings {
             class: args.controller_class,
             flood_gate: args.enable_flood_gate,
@@ -128,7 +128,6 @@ pub async fn run(args: Run) -> Result<(), String> {
             now: clock::now,
         },
         pool,
-        kinds,
         events,
         metrics: metrics.clone(),
     });
