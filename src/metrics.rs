@@ -11,10 +11,10 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::controller::world::Name;
 use crate::status;
 use crate::store::{Store, StoreId, check};
 use crate::sync::Report;
+use crate::sync::dependency::Name;
 use crate::sync::outcome::Outcome;
 use crate::sync::plan::Readiness;
 

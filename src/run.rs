@@ -11,12 +11,13 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{LogFormat, Run};
+use crate::controller::index::Index;
 use crate::controller::{Controller, Settings};
 use crate::events::Events;
 use crate::kubernetes::Slots;
 use crate::leader::{self, Election};
 use crate::metrics::Metrics;
-use crate::store::credentials::{Cluster, Objects};
+use crate::store::credentials::Cluster;
 use crate::store::pool::Pool;
 use crate::store::registry;
 use crate::sync::Context;
@@ -95,7 +96,7 @@ pub async fn run(args: Run) -> Result<(), String> {
     metrics.leader.set(1);
     ready.send_replace(false);
 
-    let objects = Arc::new(Objects::default());
+    let index = Arc::new(Index::default());
     let cluster = Arc::new(Cluster {
         client: client.clone(),
         token_file: PathBuf::from(POD).join("token"),
@@ -106,11 +107,10 @@ pub async fn run(args: Run) -> Result<(), String> {
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
     let context = Arc::new(Context {
-        pool: Pool::new(cluster, objects.clone(), calls, args.allow_link_local, environment, told),
+        pool: Pool::new(cluster, index.clone(), calls, args.allow_link_local, environment, told),
         events: Events::start(client.clone()),
         slots: Slots::new(usize::from(args.concurrent)),
         client,
-        metrics: metrics.clone(),
         class: args.controller_class,
         flood_gate: args.enable_flood_gate,
         cluster_stores: args.enable_cluster_store_reconciler,
@@ -126,7 +126,7 @@ pub async fn run(args: Run) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         store_every: args.store_requeue_interval,
     };
-    let controller = Controller::new(context, settings, objects, ready, news).run(stopped());
+    let controller = Controller::new(context, settings, metrics, index, ready, news).run(stopped());
     match &mut leadership {
         None => controller.await,
         Some(leadership) => tokio::select! {

@@ -1,7 +1,7 @@
 //! What stores log in with, read from the cluster under the scoping rules: a SecretStore may name objects of its own
 //! namespace only, a ClusterSecretStore must name the namespace, or takes that of whoever asks.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -13,104 +13,37 @@ use keyferry_provider_core::{
 };
 use kube::api::{Api, PostParams};
 
+use super::StoreId;
 use crate::kubernetes;
+use crate::sync::dependency::version;
+pub use crate::sync::dependency::{Dependency, Kind, Version};
 
 /// How long tokens of ServiceAccounts live: the shortest that Kubernetes gives.
 const TOKEN_SECONDS: i64 = 600;
 
-/// An object that somebody depends on.
+/// Who logs in: a store for everybody that may use it, or for one namespace where it takes its credentials from whoever
+/// asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Dependency {
-    /// What it is.
-    pub kind: Kind,
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
+pub struct Login {
+    /// The store.
+    pub store: StoreId,
+    /// The namespace.
+    pub namespace: Option<String>,
 }
 
-/// The kinds of objects that are depended on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A Secret.
-    Secret,
-    /// A ConfigMap.
-    ConfigMap,
-}
+/// What was read, and at which version.
+pub type Reads = HashMap<Dependency, Option<Version>>;
 
-impl std::fmt::Display for Kind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Secret => "Secret",
-            Self::ConfigMap => "ConfigMap",
-        })
-    }
-}
+/// What tells of changes of the objects that stores log in with.
+pub trait Watched: Send + Sync {
+    /// `login` is about to read an object. Said before, so that a change in between is not missed.
+    fn follow(&self, login: &Login, object: &Dependency);
 
-/// An object as it stood: UID and resourceVersion; `None` where it was absent.
-pub type Version = Option<(String, String)>;
+    /// `login` is made from these objects now, and from no others.
+    fn logged_in(&self, login: &Login, reads: &Reads);
 
-/// The objects that are depended on, and how the watches last saw them. Of all other objects nothing is kept.
-#[derive(Default)]
-pub struct Objects(Mutex<HashMap<Dependency, Option<Version>>>);
-
-impl Objects {
-    /// Begins to follow an object. Said before it is read, so that a change in between is not missed.
-    pub fn follow(&self, object: &Dependency) {
-        self.lock().entry(object.clone()).or_default();
-    }
-
-    /// How a watch last saw an object; `None` where it has not, since the object is followed.
-    pub fn last(&self, object: &Dependency) -> Option<Version> {
-        self.lock().get(object).cloned().flatten()
-    }
-
-    /// Stops following what `is_needed` does not name.
-    pub fn keep(&self, is_needed: impl Fn(&Dependency) -> bool) {
-        self.lock().retain(|object, _| is_needed(object));
-    }
-
-    /// Takes what a watch saw. Answers whether anybody follows the object and this is news.
-    pub fn saw(&self, object: &Dependency, version: Version) -> bool {
-        match self.lock().get_mut(object) {
-            None => false,
-            Some(last) if *last == Some(version.clone()) => false,
-            Some(last) => {
-                *last = Some(version);
-                true
-            }
-        }
-    }
-
-    /// Takes what a reader found, where no watch has seen the object since it is followed: one that does not change is
-    /// not told of.
-    pub fn found(&self, object: &Dependency, version: &Version) {
-        if let Some(last @ None) = self.lock().get_mut(object) {
-            *last = Some(version.clone());
-        }
-    }
-
-    /// The objects of a kind that are depended on and not among `listed`.
-    pub fn not_in(&self, kind: Kind, listed: &HashSet<(String, String)>) -> Vec<Dependency> {
-        let followed = self.lock();
-        let gone = followed
-            .keys()
-            .filter(|object| object.kind == kind && !listed.contains(&(object.namespace.clone(), object.name.clone())));
-        gone.cloned().collect()
-    }
-
-    /// Whether no watch has seen any of these objects at another version.
-    pub fn are_at(&self, objects: &HashMap<Dependency, Version>) -> bool {
-        let seen = self.lock();
-        objects.iter().all(|(object, version)| match seen.get(object) {
-            Some(Some(last)) => last == version,
-            Some(None) | None => true,
-        })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Dependency, Option<Version>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    /// Whether these objects may still be as they were read: none was seen at another version since.
+    fn may_be_at(&self, reads: &Reads) -> bool;
 }
 
 /// The cluster that credentials are read from.
@@ -135,38 +68,35 @@ pub enum ControllerToken {
 /// The port for one client of one store; remembers which objects were read.
 pub struct Requester {
     cluster: Arc<Cluster>,
-    objects: Arc<Objects>,
-    /// The namespace of a SecretStore.
-    store_namespace: Option<String>,
-    /// The namespace that asks a ClusterSecretStore.
-    namespace: Option<String>,
-    read: Mutex<HashMap<Dependency, Version>>,
+    watched: Arc<dyn Watched>,
+    login: Login,
+    read: Mutex<Reads>,
 }
 
 impl Requester {
-    /// The port for a store of `store_namespace` (`None`: a ClusterSecretStore) that `namespace` asks.
-    pub fn new(
-        cluster: Arc<Cluster>,
-        objects: Arc<Objects>,
-        store_namespace: Option<String>,
-        namespace: Option<String>,
-    ) -> Self {
-        Self { cluster, objects, store_namespace, namespace, read: Mutex::default() }
+    /// The port for one login.
+    pub fn new(cluster: Arc<Cluster>, watched: Arc<dyn Watched>, login: Login) -> Self {
+        Self { cluster, watched, login, read: Mutex::default() }
+    }
+
+    /// The namespace of a SecretStore.
+    fn store_namespace(&self) -> Option<&String> {
+        self.login.store.namespace.as_ref()
     }
 
     /// The namespace that asks, where there is one.
     pub fn namespace(&self) -> Option<&str> {
-        self.store_namespace.as_deref().or(self.namespace.as_deref())
+        self.store_namespace().or(self.login.namespace.as_ref()).map(String::as_str)
     }
 
     /// What was read, and at which version.
-    pub fn dependencies(&self) -> HashMap<Dependency, Version> {
+    pub fn dependencies(&self) -> Reads {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn resolve(&self, what: &str, name: &str, named: Option<&str>) -> Result<String, Error> {
         let named = named.filter(|namespace| !namespace.is_empty());
-        match (&self.store_namespace, named) {
+        match (self.store_namespace(), named) {
             (Some(own), Some(other)) if own != other => Err(Error::new(
                 ErrorKind::Invalid,
                 format!(
@@ -175,7 +105,7 @@ impl Requester {
             )),
             (Some(own), _) => Ok(own.clone()),
             (None, Some(named)) => Ok(named.to_owned()),
-            (None, None) => self.namespace.clone().ok_or_else(|| {
+            (None, None) => self.login.namespace.clone().ok_or_else(|| {
                 Error::new(
                     ErrorKind::Referent,
                     format!("{what} {name:?} has no namespace: it is taken from the ExternalSecret"),
@@ -187,11 +117,11 @@ impl Requester {
     /// Marks the object as depended on, before it is read.
     fn follow(&self, kind: Kind, namespace: &str, name: &str) -> Dependency {
         let object = Dependency { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-        self.objects.follow(&object);
+        self.watched.follow(&self.login, &object);
         object
     }
 
-    fn note(&self, object: Dependency, version: Version) {
+    fn note(&self, object: Dependency, version: Option<Version>) {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(object, version);
     }
 
@@ -210,10 +140,6 @@ impl Requester {
         );
         secret.take(key).ok_or(missing)
     }
-}
-
-fn version(metadata: &kube::api::ObjectMeta) -> Version {
-    Some((metadata.uid.clone()?, metadata.resource_version.clone()?))
 }
 
 fn absent(kind: &str, namespace: &str, name: &str) -> Error {
@@ -290,7 +216,7 @@ impl Credentials for Requester {
     }
 
     async fn controller_token(&self) -> Result<SecretBytes, Error> {
-        if self.store_namespace.is_some() {
+        if self.store_namespace().is_some() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "the store names no credentials, and the operator's own Kubernetes token is never sent for a \
@@ -315,7 +241,7 @@ impl Credentials for Requester {
 
     async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
         let name = &reference.name;
-        if self.store_namespace.is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
+        if self.store_namespace().is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("caProvider {name:?} of a ClusterSecretStore must have a namespace"),

@@ -10,7 +10,7 @@ use keyferry_provider_core::{BuildContext, Caller, Calls, Environment, Error, Er
 use keyferry_provider_layers::{self as layers, Delay, Retries};
 use tokio::sync::mpsc;
 
-use super::credentials::{Cluster, Dependency, Objects, Requester, Version};
+use super::credentials::{Cluster, Dependency, Login, Reads, Requester, Watched};
 use super::fetcher::{Fetcher, Planning, PlanningGuard};
 use super::{Store, StoreId, registry};
 
@@ -27,7 +27,7 @@ pub struct Client {
     pub provider: Arc<dyn Provider>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
-    dependencies: HashMap<Dependency, Version>,
+    dependencies: Reads,
 }
 
 impl Client {
@@ -45,7 +45,7 @@ struct Held {
     failed: Option<(Error, Instant)>,
     uid: String,
     generation: i64,
-    dependencies: HashMap<Dependency, Version>,
+    dependencies: Reads,
 }
 
 impl Held {
@@ -63,35 +63,31 @@ impl Held {
     }
 }
 
-/// Who a client answers: everybody that may use the store, or one namespace where the store takes its credentials
-/// from whoever asks.
-type Slot = (StoreId, Option<String>);
-
 /// All clients of this process.
 pub struct Pool {
     cluster: Arc<Cluster>,
-    objects: Arc<Objects>,
+    watched: Arc<dyn Watched>,
     calls: Arc<dyn Calls>,
     allow_link_local: bool,
     environment: Environment,
     planning: Arc<Planning>,
     news: mpsc::UnboundedSender<StoreId>,
-    slots: Mutex<HashMap<Slot, Arc<tokio::sync::Mutex<Held>>>>,
+    slots: Mutex<HashMap<Login, Arc<tokio::sync::Mutex<Held>>>>,
 }
 
 impl Pool {
-    /// An empty pool. `objects` is where changes of credentials show; `news` is told of stores whose condition has
+    /// An empty pool. `watched` is where changes of credentials show; `news` is told of stores whose condition has
     /// more to say than before.
     pub fn new(
         cluster: Arc<Cluster>,
-        objects: Arc<Objects>,
+        watched: Arc<dyn Watched>,
         calls: Arc<dyn Calls>,
         allow_link_local: bool,
         environment: Environment,
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let planning = Arc::new(Planning::default());
-        Self { cluster, objects, calls, allow_link_local, environment, planning, news, slots: Mutex::default() }
+        Self { cluster, watched, calls, allow_link_local, environment, planning, news, slots: Mutex::default() }
     }
 
     /// A look begins that may fetch.
@@ -113,31 +109,30 @@ impl Pool {
     }
 
     async fn slot(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
+        let login = Login { store: store.id.clone(), namespace: namespace.map(str::to_owned) };
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry((store.id.clone(), namespace.map(str::to_owned))).or_default().clone()
+            slots.entry(login.clone()).or_default().clone()
         };
         let asked = Instant::now();
         let mut held = slot.lock().await;
-        let current =
-            held.uid == store.uid() && held.generation == store.generation() && self.objects.are_at(&held.dependencies);
+        let current = held.uid == store.uid()
+            && held.generation == store.generation()
+            && self.watched.may_be_at(&held.dependencies);
         if let Some(answer) = held.answer(asked).filter(|_| current) {
             return answer;
         }
         let began = Instant::now();
-        let requester = Arc::new(Requester::new(
-            self.cluster.clone(),
-            self.objects.clone(),
-            store.id.namespace.clone(),
-            namespace.map(str::to_owned),
-        ));
+        let requester = Arc::new(Requester::new(self.cluster.clone(), self.watched.clone(), login.clone()));
         let built = self.build(store, requester.clone()).await.map(Arc::new);
+        let dependencies = requester.dependencies();
+        self.watched.logged_in(&login, &dependencies);
         *held = Held {
             client: built.as_ref().ok().cloned(),
             failed: built.as_ref().err().map(|error| (error.clone(), began)),
             uid: store.uid().to_owned(),
             generation: store.generation(),
-            dependencies: requester.dependencies(),
+            dependencies,
         };
         built
     }
@@ -170,25 +165,14 @@ impl Pool {
         Ok(Client { provider, fetcher, dependencies: requester.dependencies() })
     }
 
-    /// The stores that log in with this object, or tried to.
-    pub fn users_of(&self, object: &Dependency) -> Vec<StoreId> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let uses = |slot: &Arc<tokio::sync::Mutex<Held>>| match slot.try_lock() {
-            Ok(held) => held.dependencies.contains_key(object),
-            // Just being built: it may well be one of them.
-            Err(_) => true,
-        };
-        slots.iter().filter(|(_, slot)| uses(slot)).map(|((store, _), _)| store.clone()).collect()
-    }
-
     /// Lets go of the clients of stores that are not there: a look may have made one while its store went.
     pub fn keep(&self, is_there: impl Fn(&StoreId) -> bool) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| is_there(id));
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
     }
 
     /// Lets go of the clients of a store that is gone.
     pub fn forget(&self, store: &StoreId) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| id != store);
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| login.store != *store);
     }
 }
 

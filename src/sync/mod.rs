@@ -7,6 +7,7 @@
 
 pub mod content;
 pub mod decode;
+pub mod dependency;
 pub mod desired;
 pub mod fetch;
 pub mod fields;
@@ -46,6 +47,7 @@ use tokio::sync::SemaphorePermit;
 use zeroize::Zeroizing;
 
 use self::content::fingerprint;
+use self::dependency::Dependency;
 use self::object::{Kinds, ObjectOutput};
 use self::outcome::{Change, Failure, Outcome, Retry, SyncResult, Synced, headline};
 use self::output::{Observed, Output, Version};
@@ -53,14 +55,13 @@ use self::plan::{Facts, LastSync, Plan, Readiness, Request, Target};
 use self::render::Data;
 use self::secret::SecretOutput;
 use crate::cli::Adopt;
+use crate::clock;
 use crate::events::Events;
 use crate::hash::{self, StringMap};
 use crate::kubernetes::{Problem, Slots};
-use crate::store::credentials::{Dependency, Version as ObjectVersion};
 use crate::store::fetcher::PlanningGuard;
 use crate::store::pool::Pool;
 use crate::store::{Store, StoreId};
-use crate::{clock, metrics};
 
 /// When a status that could not be written is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(5);
@@ -75,8 +76,6 @@ pub struct Context {
     pub pool: Pool,
     /// Where events go.
     pub events: Events,
-    /// Where counts go.
-    pub metrics: Arc<metrics::Metrics>,
     /// The controller class that we are.
     pub class: String,
     /// Whether a store must be Ready before it is asked.
@@ -107,7 +106,7 @@ pub struct Memory {
     /// Whether the last sync left no target on purpose.
     pub absence_is_fine: bool,
     /// The objects that templates were taken from, as they were then.
-    pub sources: BTreeMap<Dependency, ObjectVersion>,
+    pub sources: BTreeMap<Dependency, Option<Version>>,
     /// A sync whose status could not be written: what it came to, of which version, and when it began.
     pub untold: Option<(Synced, String, Timestamp)>,
 }
@@ -147,7 +146,7 @@ pub struct Look {
     /// Its target, as the watches see it.
     pub seen: Seen,
     /// The objects that its templates are taken from, as the watches see them; `None` where they have not yet.
-    pub sources: BTreeMap<Dependency, Option<ObjectVersion>>,
+    pub sources: BTreeMap<Dependency, Option<Option<Version>>>,
     /// What is remembered.
     pub memory: Memory,
     /// Let go once it is clear what is fetched: until then, others' batches wait for ours.
@@ -539,7 +538,7 @@ impl Work<'_> {
     }
 
     /// The template sources as the watches see them; `None` where they have not seen all.
-    fn seen_sources(&self) -> Option<BTreeMap<Dependency, ObjectVersion>> {
+    fn seen_sources(&self) -> Option<BTreeMap<Dependency, Option<Version>>> {
         self.look.sources.iter().map(|(source, seen)| Some((source.clone(), seen.clone()?))).collect()
     }
 

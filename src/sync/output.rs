@@ -11,6 +11,7 @@ use kube::api::{DeleteParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 
 use super::content::Content;
+pub use super::dependency::{Version, version};
 use super::outcome::{Change, Failure};
 use crate::hash;
 
@@ -35,9 +36,6 @@ pub trait Output: Send + Sync {
     async fn mark(&mut self) -> Result<(), Failure>;
 }
 
-/// A target as it was read or written: UID, and what counts its changes.
-pub type Version = (String, String);
-
 /// A target as it was read.
 #[derive(Clone, Debug)]
 pub struct Observed {
@@ -58,13 +56,6 @@ pub struct Applied {
     pub version: Option<Version>,
     /// The keys of an object that became ours.
     pub adopted: Option<Vec<String>>,
-}
-
-/// The UID of an object, and its generation where its kind has one: that does not count statuses, which controllers may
-/// write all the time. Otherwise the resourceVersion.
-pub fn version(metadata: &ObjectMeta) -> Option<Version> {
-    let generation = metadata.generation.filter(|generation| *generation > 0).map(|generation| generation.to_string());
-    Some((metadata.uid.clone()?, generation.or_else(|| metadata.resource_version.clone())?))
 }
 
 /// Writes under the ExternalSecret's own field manager, by which it knows its fields again.

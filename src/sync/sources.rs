@@ -8,7 +8,7 @@ use kube::api::{Api, ObjectMeta};
 
 use super::outcome::{Failure, Retry, headline};
 use crate::kubernetes::{LiveSecret, Problem, Slots};
-use crate::store::credentials::{Dependency, Kind, Version};
+use crate::sync::dependency::{Dependency, Kind, Version, version};
 
 /// What the sources hold, by key.
 pub type Sources = HashMap<Dependency, BTreeMap<String, SecretBytes>>;
@@ -18,12 +18,14 @@ pub async fn read(
     client: &kube::Client,
     slots: &Slots,
     wanted: &BTreeSet<Dependency>,
-) -> Result<(Sources, BTreeMap<Dependency, Version>), Failure> {
+) -> Result<(Sources, BTreeMap<Dependency, Option<Version>>), Failure> {
     let (mut sources, mut versions) = (Sources::new(), BTreeMap::new());
     for source in wanted {
-        let read = match source.kind {
+        let read = match &source.kind {
             Kind::Secret => read_secret(client, slots, source).await,
             Kind::ConfigMap => read_config_map(client, slots, source).await,
+            // No template is taken from one.
+            Kind::Other(_) => Ok(None),
         };
         let Dependency { kind, name, namespace } = source;
         let failed = |why: String, retry| {
@@ -34,7 +36,7 @@ pub async fn read(
         })?;
         let (metadata, data) =
             found.ok_or_else(|| failed(format!("it does not exist in namespace {namespace:?}"), Retry::Late))?;
-        versions.insert(source.clone(), metadata.uid.zip(metadata.resource_version));
+        versions.insert(source.clone(), version(&metadata));
         sources.insert(source.clone(), data);
     }
     Ok((sources, versions))
