@@ -3,7 +3,19 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use keyferry_cluster::client::Slots;
+use keyferry_cluster::events::Events;
+use keyferry_cluster::journal::ClusterJournal;
+use keyferry_cluster::leader::{self, Election};
+use keyferry_cluster::objects::ClusterObjects;
+use keyferry_cluster::target::ClusterTargets;
+use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::{Calls, Environment};
+use keyferry_stores::access::World;
+use keyferry_stores::pool::Pool;
+use keyferry_stores::registry;
+use keyferry_sync::ports::Ports;
+use keyferry_sync::template::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -12,17 +24,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{LogFormat, Run};
 use crate::controller::index::Index;
-use crate::controller::{Controller, Settings};
-use crate::events::Events;
-use crate::kubernetes::Slots;
-use crate::leader::{self, Election};
+use crate::controller::{Context, Controller, Settings};
 use crate::metrics::Metrics;
-use crate::store::credentials::Cluster;
-use crate::store::pool::Pool;
-use crate::store::registry;
-use crate::sync::Context;
-use crate::sync::object::Kinds;
-use crate::sync::template::Engine;
 use crate::{clock, server};
 
 /// Where a pod finds its own token and namespace.
@@ -96,29 +99,37 @@ pub async fn run(args: Run) -> Result<(), String> {
     metrics.leader.set(1);
     ready.send_replace(false);
 
+    let slots = Slots::new(usize::from(args.concurrent));
+    let events = Events::start(client.clone(), clock::now);
     let index = Arc::new(Index::default());
-    let cluster = Arc::new(Cluster {
-        client: client.clone(),
-        token_file: PathBuf::from(POD).join("token"),
-        controller_token: args.controller_token,
-    });
+    let token_file = PathBuf::from(POD).join("token");
+    let objects = Arc::new(ClusterObjects { client: client.clone(), slots: slots.clone(), token_file });
+    let world = World { objects: objects.clone(), accounts: objects.clone(), controller_token: args.controller_token };
     let calls: Arc<dyn Calls> = metrics.clone();
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
+    let pool = Arc::new(Pool::new(Arc::new(world), index.clone(), calls, args.allow_link_local, environment, told));
+    let kinds = Kinds::default();
+    let targets =
+        ClusterTargets { client: client.clone(), slots: slots.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let journal = ClusterJournal { client: client.clone(), slots, events: events.clone() };
     let context = Arc::new(Context {
-        pool: Pool::new(cluster, index.clone(), calls, args.allow_link_local, environment, told),
-        events: Events::start(client.clone()),
-        slots: Slots::new(usize::from(args.concurrent)),
         client,
-        class: args.controller_class,
-        flood_gate: args.enable_flood_gate,
-        cluster_stores: args.enable_cluster_store_reconciler,
-        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
-        adopt: args.adopt,
-        generic_targets: args.unsafe_allow_generic_targets,
-        kinds: Kinds::default(),
-        started: clock::now(),
+        ports: Ports { stores: pool.clone(), objects, outputs: Arc::new(targets), journal: Arc::new(journal) },
+        settings: keyferry_sync::settings::Settings {
+            class: args.controller_class,
+            flood_gate: args.enable_flood_gate,
+            cluster_stores: args.enable_cluster_store_reconciler,
+            adopt: args.adopt,
+            generic_targets: args.unsafe_allow_generic_targets,
+            engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
+            started: clock::now(),
+            now: clock::now,
+        },
+        pool,
+        kinds,
+        events,
     });
     let settings = Settings {
         scope: Some(args.namespace).filter(|namespace| !namespace.is_empty()),
@@ -204,5 +215,6 @@ fn election(args: &Run) -> Election {
         lease_duration: args.leader_election_lease_duration,
         renew_deadline: args.leader_election_renew_deadline,
         retry_period: args.leader_election_retry_period,
+        clock: clock::now,
     }
 }

@@ -3,15 +3,19 @@
 //! The two are written apart on purpose. The types read: they take whatever an API server may have stored, however old,
 //! and leave judgement to the operator, which can say in a condition what is wrong. The schema judges what is new.
 //! Neither drops what it doesn't know: the schema preserves unknown fields, and the operator never writes a spec back.
+//!
+//! Modules, in reading order: [`names`] what users and tools know us by; `lenient` and `resource` what all kinds share,
+//! [`condition`] and [`duration`] parts of several, `external_secret` and `store` the kinds themselves; `schema` and
+//! `yaml` their CustomResourceDefinitions.
 
+pub mod names;
+mod lenient;
+mod resource;
 pub mod condition;
 pub mod duration;
 mod external_secret;
-mod lenient;
-pub mod names;
-mod resource;
-mod schema;
 mod store;
+mod schema;
 mod yaml;
 
 pub use condition::Condition;

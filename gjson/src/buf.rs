@@ -1,6 +1,6 @@
 //! Bytes made on the way to an answer. They are parts of a secret: zeroed where they are dropped, never printed.
 
-use std::{cmp::Ordering, fmt, ops::Range, rc::Rc};
+use std::{cmp::Ordering, ops::Range, rc::Rc};
 
 use zeroize::Zeroizing;
 
@@ -68,17 +68,15 @@ impl PartialOrd for Buf {
     }
 }
 
-impl From<&[u8]> for Buf {
-    fn from(bytes: &[u8]) -> Self {
-        Self(Zeroizing::new(bytes.to_vec()))
+impl From<Zeroizing<Vec<u8>>> for Buf {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self(bytes)
     }
 }
 
-/// So that numbers are written without a `String` that nobody zeroes.
-impl fmt::Write for Buf {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.extend(text.as_bytes());
-        Ok(())
+impl From<&[u8]> for Buf {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Zeroizing::new(bytes.to_vec()))
     }
 }
 

@@ -16,46 +16,28 @@
 //! (escapes resolved, documents that modifiers make) is zeroed when it is dropped.
 //!
 //! No input makes this panic or go on without end: what nests too deep or multiplies itself is [`TooComplex`].
+//!
+//! Modules, in reading order: `value` what callers see, `eval` the walk through a document along a path; of paths:
+//! `path` their syntax, `compare` and `wildcard` the operators of queries, `modifier` `@reverse` and its kin, `pretty`
+//! `@pretty` and `@ugly`; of JSON: `scan` where values begin and end, `valid` its strict form, `text` strings, `number`
+//! numbers, `buf` buffers that zero themselves.
 
 pub use eval::TooComplex;
 pub use value::{Kind, Text, Value};
 
 pub use valid::valid;
 
-/// What callers see.
 mod value;
-
-/// The walk through a document along a path.
 mod eval;
-
-/// The syntax of paths.
 mod path;
-
-/// The operators of queries.
 mod compare;
-
-/// `*` and `?`.
 mod wildcard;
-
-/// `@reverse` and its kin.
 mod modifier;
-
-/// `@pretty` and `@ugly`.
 mod pretty;
-
-/// Where values begin and end.
 mod scan;
-
-/// Strict JSON.
 mod valid;
-
-/// Strings.
 mod text;
-
-/// Numbers.
 mod number;
-
-/// Buffers that zero themselves.
 mod buf;
 
 /// Gets the value at `path`. That there is none is a [`Value`] of [`Kind::Missing`], no error.

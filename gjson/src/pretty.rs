@@ -114,21 +114,8 @@ impl Printer<'_, '_> {
         let open = self.json[at];
         let is_object = open == b'{';
         let close = if is_object { b'}' } else { b']' };
-        if self.options.width > 0 {
-            if layout == Layout::OneLine && is_object {
-                return Ok((at, false));
-            }
-            if layout == Layout::Lines && !is_object {
-                let from = self.out.len();
-                let room = self.options.width - (from - self.line) as i64;
-                if room > 3 {
-                    let (next, fits) = self.nest(at, Layout::OneLine, 0)?;
-                    if fits && (self.out.len() - from) as i64 <= room {
-                        return Ok((next, true));
-                    }
-                    self.out.truncate(from);
-                }
-            }
+        if let Some(done) = self.one_line(at, layout, is_object)? {
+            return Ok(done);
         }
         self.budget.enter()?;
         self.write(&[open])?;
@@ -140,12 +127,7 @@ impl Printer<'_, '_> {
             if byte == close {
                 if layout == Layout::Lines {
                     self.sort(&members);
-                    if count > 0 {
-                        self.new_line()?;
-                    }
-                    if self.out.bytes().last() != Some(&open) {
-                        self.indent(depth)?;
-                    }
+                    self.last_line(open, count == 0, depth)?;
                 }
                 self.write(&[close])?;
                 break (at + 1, !is_object);
@@ -184,6 +166,37 @@ impl Printer<'_, '_> {
         };
         self.budget.leave();
         Ok(step)
+    }
+
+    /// An array on one line, where it fits there; an object never does, which ends the attempt around it.
+    fn one_line(&mut self, at: usize, layout: Layout, is_object: bool) -> Result<Option<(usize, bool)>, TooComplex> {
+        match (layout, is_object) {
+            (Layout::OneLine, true) if self.options.width > 0 => return Ok(Some((at, false))),
+            (Layout::Lines, false) if self.options.width > 0 => {}
+            _ => return Ok(None),
+        }
+        let from = self.out.len();
+        let room = self.options.width - (from - self.line) as i64;
+        if room <= 3 {
+            return Ok(None);
+        }
+        let (next, fits) = self.nest(at, Layout::OneLine, 0)?;
+        if fits && (self.out.len() - from) as i64 <= room {
+            return Ok(Some((next, true)));
+        }
+        self.out.truncate(from);
+        Ok(None)
+    }
+
+    /// Begins the line of the closing bracket, unless nothing stands behind the opening one.
+    fn last_line(&mut self, open: u8, is_empty: bool, depth: usize) -> Result<(), TooComplex> {
+        if !is_empty {
+            self.new_line()?;
+        }
+        if self.out.bytes().last() != Some(&open) {
+            self.indent(depth)?;
+        }
+        Ok(())
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), TooComplex> {

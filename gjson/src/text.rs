@@ -1,5 +1,10 @@
 //! Strings of JSON, taken out of their quotes and put back.
 
+use keyferry_go::{
+    json,
+    strconv::unicode::{decode, decode_last, runes},
+};
+
 use crate::buf::Buf;
 
 /// What is between the quotes.
@@ -26,10 +31,8 @@ pub(crate) fn unescape(text: &[u8]) -> Buf {
 pub(crate) fn unescape_strictly(text: &[u8]) -> Buf {
     let resolved = resolve(text, Half::Alone);
     let mut out = Buf::with_capacity(resolved.len());
-    let mut rest = resolved.bytes();
-    while let (c, size @ 1..) = first_char(rest) {
-        out.extend(c.unwrap_or(char::REPLACEMENT_CHARACTER).encode_utf8(&mut [0; 4]).as_bytes());
-        rest = &rest[size..];
+    for (rune, _) in runes(resolved.bytes()) {
+        out.extend(rune.encode_utf8(&mut [0; 4]).as_bytes());
     }
     out
 }
@@ -91,64 +94,7 @@ fn hex4(digits: &[u8]) -> u32 {
 
 /// Appends `text` as a JSON string, `<`, `>` and `&` as escapes.
 pub(crate) fn quote(text: &[u8], out: &mut Buf) {
-    const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
-    let mut rest = text;
-    while let Some(&byte) = rest.first() {
-        let mut size = 1;
-        match byte {
-            b'"' | b'\\' => out.extend(&[b'\\', byte]),
-            0x08 => out.extend(b"\\b"),
-            0x0c => out.extend(b"\\f"),
-            b'\n' => out.extend(b"\\n"),
-            b'\r' => out.extend(b"\\r"),
-            b'\t' => out.extend(b"\\t"),
-            0..b' ' | b'<' | b'>' | b'&' => {
-                out.extend(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
-            0x80.. => {
-                let (c, n) = first_char(rest);
-                size = n;
-                match c {
-                    None => out.extend(b"\\ufffd"),
-                    Some('\u{2028}') => out.extend(b"\\u2028"),
-                    Some('\u{2029}') => out.extend(b"\\u2029"),
-                    Some(_) => out.extend(&rest[..size]),
-                }
-            }
-            _ => out.push(byte),
-        }
-        rest = &rest[size..];
-    }
-    out.push(b'"');
-}
-
-/// The first character and its size; `None` with size 1 where the bytes are no UTF-8. Of nothing, size 0.
-pub(crate) fn first_char(text: &[u8]) -> (Option<char>, usize) {
-    let size = match text.first() {
-        None => return (None, 0),
-        Some(0..0x80) => 1,
-        Some(0..0xe0) => 2,
-        Some(0..0xf0) => 3,
-        Some(_) => 4,
-    };
-    let c = text.get(..size).and_then(|head| std::str::from_utf8(head).ok()).and_then(|head| head.chars().next());
-    (c, if c.is_some() { size } else { 1 })
-}
-
-/// The last character and its size, likewise.
-pub(crate) fn last_char(text: &[u8]) -> (Option<char>, usize) {
-    if text.is_empty() {
-        return (None, 0);
-    }
-    for size in 1..=text.len().min(4) {
-        let tail = &text[text.len() - size..];
-        if tail[0] & 0xc0 != 0x80 {
-            let (c, read) = first_char(tail);
-            return if read == size { (c, size) } else { (None, 1) };
-        }
-    }
-    (None, 1)
+    json::string(text, true, |part| out.extend(part));
 }
 
 /// Cuts blanks and control characters off both ends.
@@ -164,10 +110,10 @@ pub(crate) fn trim(mut text: &[u8]) -> &[u8] {
 
 /// Cuts white space off both ends, as Unicode sees it.
 pub(crate) fn trim_space(mut text: &[u8]) -> &[u8] {
-    while let (Some(c), size) = first_char(text) {
+    while let (c, size @ 1..) = decode(text) {
         if c.is_whitespace() { text = &text[size..] } else { break }
     }
-    while let (Some(c), size) = last_char(text) {
+    while let (c, size @ 1..) = decode_last(text) {
         if c.is_whitespace() { text = &text[..text.len() - size] } else { break }
     }
     text
@@ -231,13 +177,7 @@ mod tests {
 
     #[test]
     fn characters_at_both_ends() {
-        assert_eq!(first_char("é!".as_bytes()), (Some('é'), 2));
-        assert_eq!(last_char("!😀".as_bytes()), (Some('😀'), 4));
-        for broken in [&b"\xff"[..], b"\x80", b"\xe2\x82", b"\xed\xa0\x80", b"\xc0\x80"] {
-            assert_eq!(first_char(broken), (None, 1));
-            assert_eq!(last_char(broken), (None, 1));
-        }
-        assert_eq!(first_char(b""), (None, 0));
+        assert_eq!(trim_space(b" \xff \xe2\x82 "), b"\xff \xe2\x82");
         assert_eq!(trim_space("\u{a0}\u{3000} a b\u{85}\n".as_bytes()), b"a b");
         assert_eq!(trim(b" \x01a \xc2\xa0"), b"a \xc2\xa0");
         assert_eq!(unwrap(b" [1,2) "), b"1,2");

@@ -1,9 +1,8 @@
 //! Patterns with `*` for any characters, `?` for one, and `\` before what stands for itself.
 
-use crate::{
-    eval::{Budget, TooComplex},
-    text::{first_char, last_char},
-};
+use keyferry_go::strconv::unicode::{decode, decode_last};
+
+use crate::eval::{Budget, TooComplex};
 
 /// How often a star may be tried for each byte of the text, before the pattern counts as not matching.
 const PATIENCE: usize = 10_000;
@@ -47,8 +46,7 @@ impl Search<'_> {
         loop {
             self.budget.spend(1)?;
             // What is no UTF-8 equals U+FFFD.
-            let (c, size) = first_char(text);
-            let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+            let (c, size) = decode(text);
             match pattern.first() {
                 None => return Ok(if text.is_empty() { Found::Yes } else { Found::No }),
                 Some(b'*') => {
@@ -77,11 +75,9 @@ impl Search<'_> {
                     if *first == b'\\' {
                         pattern = &pattern[1..];
                     }
-                    match first_char(pattern) {
+                    match decode(pattern) {
                         (_, 0) => return Ok(Found::No),
-                        (wanted, length) if wanted.unwrap_or(char::REPLACEMENT_CHARACTER) == c => {
-                            pattern = &pattern[length..];
-                        }
+                        (wanted, length) if wanted == c => pattern = &pattern[length..],
                         _ => return Ok(Found::No),
                     }
                 }
@@ -95,19 +91,18 @@ impl Search<'_> {
 /// pattern begins with a star.
 fn cut_end<'t, 'p>(mut text: &'t [u8], mut pattern: &'p [u8]) -> Option<(&'t [u8], &'p [u8])> {
     while !text.is_empty() && pattern.len() > 1 {
-        let (wanted, mut length) = last_char(pattern);
+        let (wanted, mut length) = decode_last(pattern);
         let before = &pattern[..pattern.len() - length];
         let slashes = before.iter().rev().take_while(|byte| **byte == b'\\').count();
         let escaped = slashes % 2 == 1;
         if escaped {
             length += 1;
         }
-        if wanted == Some('*') && !escaped {
+        if wanted == '*' && !escaped {
             break;
         }
-        let (c, size) = last_char(text);
-        let same = wanted.unwrap_or(char::REPLACEMENT_CHARACTER) == c.unwrap_or(char::REPLACEMENT_CHARACTER);
-        if !same && (wanted != Some('?') || escaped) {
+        let (c, size) = decode_last(text);
+        if wanted != c && (wanted != '?' || escaped) {
             return None;
         }
         text = &text[..text.len() - size];

@@ -1,25 +1,27 @@
 //! What stands between a cluster of External Secrets Operator and keyferry: found, told, and cleared away.
 //!
 //! Facts are read at the edge (`read`), judged without any IO (`judge`, `plan`), and printed; `apply` alone writes.
+//!
+//! Modules, in reading order: [`connection`] the way to a cluster, [`kinds`] what we serve, [`facts`] what may be known
+//! of a cluster, [`helm`] what a release's record says, `read` the reading, [`judge`] what the facts mean, [`plan`]
+//! what is to be done, `apply` and `rewrite` the doing, [`print`] the report, `problem` why a request failed.
 
 use std::io::Write;
 
 use clap::{Args, ValueEnum};
 use kube::Client;
 
-// In reading order.
+mod connection;
+pub mod kinds;
 pub mod facts;
 pub mod helm;
-pub mod judge;
-pub mod kinds;
-pub mod plan;
-pub mod print;
-
-mod apply;
-mod connection;
-mod problem;
 mod read;
+pub mod judge;
+pub mod plan;
+mod apply;
 mod rewrite;
+pub mod print;
+mod problem;
 
 pub use connection::Connection;
 use judge::{Settings, judge};

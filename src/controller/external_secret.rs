@@ -5,7 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use keyferry_cluster::client::timely;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+use keyferry_sync::data::StringMap;
+use keyferry_sync::dependency::{Dependency, Name, Version, is_earlier, name_of};
+use keyferry_sync::look::{Look, Memory, Remembered, Report, Seen};
+use keyferry_sync::outcome::{Change, Outcome, SyncResult};
+use keyferry_sync::record;
+use keyferry_sync::request::{sources_of, stores_of};
 use kube::Resource as _;
 use kube::api::{Api, ObjectMeta, Patch, PatchParams};
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
@@ -16,13 +23,8 @@ use super::queue::Urgency;
 use super::relist::Update;
 use super::sight::Sighting;
 use super::store::Stores;
-use super::{Awaited, Controller, Ended};
-use crate::hash::StringMap;
-use crate::sync::dependency::{Dependency, Name, Version, is_earlier, name_of};
-use crate::sync::outcome::{Change, Outcome, SyncResult};
-use crate::sync::plan::{sources_of, stores_of};
-use crate::sync::{self, Context, Look, Memory, Remembered, Seen, record};
-use crate::{clock, kubernetes};
+use super::{Awaited, Context, Controller, Ended};
+use crate::clock;
 
 /// Seconds between attempts to tell that an object does not decode.
 const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
@@ -181,7 +183,6 @@ impl ExternalSecrets {
             seen: target.map_or(Seen::Unknown, |target| index.now(&target)),
             sources: sources.collect(),
             memory: subject.memory.clone(),
-            planning: None,
         })
     }
 }
@@ -266,20 +267,20 @@ impl Controller {
         let Some(mut look) = self.external_secrets.look(name, &self.index, &self.stores, labels, now) else {
             return false;
         };
-        look.planning = Some(self.context.pool.plan());
+        let planning = self.context.ports.stores.planning();
         if !self.is_watched(&Dependency::target_of(&look.es).kind) {
             look.seen = Seen::Unknown;
         }
         let (context, name, es) = (self.context.clone(), name.clone(), look.es.clone());
         self.look(Item::ExternalSecret(name.clone()), async move {
             let began = Instant::now();
-            let report = sync::run(&context, look).await;
+            let report = keyferry_sync::run(&context.ports, &context.settings, look, planning).await;
             Ended::Sync(name, es, Box::new(report), began.elapsed())
         });
         true
     }
 
-    pub(super) fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: sync::Report, took: Duration) {
+    pub(super) fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: Report, took: Duration) {
         self.metrics.synced(es, &report, took);
         let item = Item::ExternalSecret(name.clone());
         let same = |subject: &&mut Subject| subject.es.metadata.uid == es.metadata.uid;
@@ -295,7 +296,7 @@ impl Controller {
             Outcome::Holding | Outcome::Ignored => Standing::Held,
             Outcome::Failed(_) => Standing::Failed,
             Outcome::Waiting(_) if subject.standing == Standing::Failed => Standing::Failed,
-            Outcome::Waiting(_) | Outcome::Released | Outcome::Synced(_) => Standing::Well,
+            Outcome::Waiting(_) | Outcome::Released | Outcome::Synced(_) | Outcome::Settled { .. } => Standing::Well,
         };
         subject.memory = report.memory;
         for (source, version) in &subject.memory.sources {
@@ -315,6 +316,7 @@ impl Controller {
             Outcome::Synced(synced) if synced.change != Change::Nothing || synced.result == SyncResult::Synced => {
                 self.index.left(&target, version.as_ref());
             }
+            Outcome::Settled { .. } => self.index.left(&target, version.as_ref()),
             _ => {}
         }
         self.queue.done(&item, report.next);
@@ -353,14 +355,14 @@ async fn tell_undecodable(context: &Context, mut metadata: ObjectMeta) {
         // By its resourceVersion: the object may have been mended since, and synced.
         let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
         let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
-        let told = kubernetes::timely(api.patch_status(&name, &PatchParams::default(), &patch)).await;
+        let told = timely(api.patch_status(&name, &PatchParams::default(), &patch)).await;
         let Err(problem) = told else { return };
         tracing::warn!(namespace, name, %problem, "could not write the status");
         if problem.is_not_found() {
             return;
         }
         tokio::time::sleep(Duration::from_secs(wait)).await;
-        match kubernetes::timely(api.get_metadata_opt(&name)).await {
+        match timely(api.get_metadata_opt(&name)).await {
             Ok(Some(now)) if now.metadata.uid == metadata.uid && now.metadata.generation == metadata.generation => {
                 metadata = now.metadata;
             }

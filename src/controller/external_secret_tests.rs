@@ -1,5 +1,6 @@
+use keyferry_sync::dependency::Kind;
+
 use super::*;
-use crate::sync::dependency::Kind;
 
 fn es(target: &str, store: &str) -> ExternalSecret {
     let spec = json!({"secretStoreRef": {"name": store}, "target": {"name": target}});

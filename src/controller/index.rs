@@ -6,11 +6,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use keyferry_stores::access::{Login, Reads, Watched};
+use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
+use keyferry_sync::look::Seen;
+use keyferry_sync::store::StoreId;
+
 use super::sight::{News, Sight, Sighting};
-use crate::store::StoreId;
-use crate::store::credentials::{Login, Reads, Watched};
-use crate::sync::Seen;
-use crate::sync::dependency::{Dependency, Kind, Name, Version};
 
 /// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`watch`] what changes, told as [`relist`] has it; [`index`] who depends on what, with
 //! [`sight`] how that was last seen; [`queue`] what is next; then what is looked after: [`external_secret`] and
-//! [`store`], and the [`objects`] that these depend on. The loop here owns all of them; looks run beside it, each with a
+//! [`store`] with its [`check`], and the [`objects`] that these depend on. The loop here owns all of them; looks run beside it, each with a
 //! copy of what it needs, and report back.
 
 pub mod watch;
@@ -16,6 +16,7 @@ pub mod queue;
 
 pub mod external_secret;
 pub mod store;
+pub mod check;
 
 mod objects;
 
@@ -27,7 +28,16 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use futures::stream::{SelectAll, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
+use keyferry_cluster::events::Events;
+use keyferry_cluster::target::kinds::Kinds;
 use keyferry_crds::ExternalSecret;
+use keyferry_stores::pool::Pool;
+use keyferry_sync::data::StringMap;
+use keyferry_sync::dependency::{Kind, Name, name_of};
+use keyferry_sync::look::Report;
+use keyferry_sync::ports::Ports;
+use keyferry_sync::store::{Store, StoreId};
+use keyferry_sync::time::later;
 use kube::api::ObjectMeta;
 use tokio::sync::{mpsc, watch as signal};
 use tokio::task::JoinSet;
@@ -40,12 +50,23 @@ use self::relist::Update;
 use self::store::Stores;
 use self::watch::{Change, Changes};
 use crate::clock;
-use crate::hash::StringMap;
 use crate::metrics::Metrics;
-use crate::store::{Store, StoreId, check};
-use crate::sync::dependency::{Kind, Name, name_of};
-use crate::sync::plan::later;
-use crate::sync::{self, Context};
+
+/// What looks work with.
+pub struct Context {
+    /// The API server.
+    pub client: kube::Client,
+    /// What the life of a secret needs.
+    pub ports: Ports,
+    /// How it is led.
+    pub settings: keyferry_sync::settings::Settings,
+    /// The clients of stores.
+    pub pool: Arc<Pool>,
+    /// The kinds of targets that are not Secrets.
+    pub kinds: Kinds,
+    /// Where events go.
+    pub events: Events,
+}
 
 /// How the controller works.
 pub struct Settings {
@@ -77,7 +98,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(300);
 
 /// The end of a look, and how long it took.
 enum Ended {
-    Sync(Name, Arc<ExternalSecret>, Box<sync::Report>, Duration),
+    Sync(Name, Arc<ExternalSecret>, Box<Report>, Duration),
     Check(StoreId, Arc<Store>, check::Report, Duration),
     /// A bug of ours.
     Panicked(Item),
@@ -262,7 +283,7 @@ impl Controller {
         let now = self.now();
         // Looks begin to run while others are still being started: without this the first would ask alone.
         let context = self.context.clone();
-        let _planning = context.pool.plan();
+        let _planning = context.ports.stores.planning();
         while self.started && self.has_room() {
             let Some(item) = self.queue.next(now) else { return };
             let began = match &item {

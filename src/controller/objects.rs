@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use futures::stream::AbortHandle;
 use k8s_openapi::api::core::v1::Secret;
+use keyferry_cluster::client::{LiveSecret, Problem, timely};
+use keyferry_cluster::target::desired;
 use keyferry_crds::names;
+use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
 use kube::api::{Api, ListParams, ObjectMeta};
 
 use super::index::Item;
@@ -12,9 +15,6 @@ use super::queue::Urgency;
 use super::relist::Update;
 use super::sight::Sighting;
 use super::{Awaited, Controller, watch};
-use crate::kubernetes::{self, LiveSecret, Problem};
-use crate::sync::dependency::{Dependency, Kind, name_of, version};
-use crate::sync::desired;
 
 /// How many targets are read at once from the list at start.
 const PAGE: u32 = 200;
@@ -123,7 +123,7 @@ impl Controller {
         let mut page =
             ListParams::default().labels(&format!("{}={}", names::LABEL_MANAGED, names::MANAGED)).limit(PAGE);
         loop {
-            let list = kubernetes::timely(api.list(&page)).await?;
+            let list = timely(api.list(&page)).await?;
             for secret in list.items {
                 let secret = LiveSecret::new(secret);
                 let metadata = &secret.get().metadata;

@@ -5,10 +5,9 @@
 
 use std::collections::HashSet;
 
+use keyferry_sync::dependency::{Name, name_of};
 use kube::Resource;
 use kube::runtime::watcher::Event;
-
-use crate::sync::dependency::{Name, name_of};
 
 /// What a watch of one kind tells.
 #[derive(Debug)]

@@ -4,8 +4,8 @@
 //! itself. Who writes it wants to know how it stands now: our own looks know of a write before the watch tells of it, and
 //! a watch may have told of an edit, or of the end, while the look went on.
 
-use crate::sync::Seen;
-use crate::sync::dependency::Version;
+use keyferry_sync::dependency::Version;
+use keyferry_sync::look::Seen;
 
 /// What a watch tells of one object.
 #[derive(Clone, Debug, PartialEq, Eq)]

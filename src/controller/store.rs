@@ -1,15 +1,15 @@
 //! Stores: what is known of each, the checks, and whom their news concerns.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 
 use super::index::Item;
 use super::queue::Urgency;
 use super::relist::Update;
-use super::{Awaited, Controller, Ended};
-use crate::store::{Store, StoreId, check};
-use crate::sync::plan::Readiness;
+use super::{Awaited, Controller, Ended, check};
 
 /// A store that is looked after.
 pub struct Known {
@@ -52,7 +52,7 @@ impl Stores {
     }
 
     /// Those of `ids` that exist, and whether they can be used.
-    pub fn known(&self, ids: BTreeSet<StoreId>) -> BTreeMap<StoreId, (Arc<Store>, Readiness)> {
+    pub fn known(&self, ids: BTreeSet<StoreId>) -> KnownStores {
         let known = ids.into_iter().filter_map(|id| {
             let known = self.get(&id)?;
             Some((id, (known.store.clone(), known.readiness.clone())))
@@ -83,7 +83,7 @@ impl Controller {
 
     /// Whether this store is ours to check.
     fn checks(&self, store: &Store) -> bool {
-        store.is_of_class(&self.context.class) && (self.settings.secret_stores || store.id.namespace.is_none())
+        store.is_of_class(&self.context.settings.class) && (self.settings.secret_stores || store.id.namespace.is_none())
     }
 
     fn put_store(&mut self, store: Store) {

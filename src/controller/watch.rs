@@ -6,7 +6,10 @@ use std::marker::PhantomData;
 
 use futures::stream::{AbortHandle, BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use keyferry_cluster::client::Problem;
 use keyferry_crds::ExternalSecret;
+use keyferry_sync::dependency::Kind;
+use keyferry_sync::store::Store;
 use kube::api::{Api, ObjectMeta, PartialObjectMeta};
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
@@ -16,9 +19,6 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
 use super::relist::{Relist, Update};
-use crate::kubernetes::Problem;
-use crate::store::Store;
-use crate::sync::dependency::Kind;
 
 /// A change of one of the watched kinds.
 #[expect(clippy::large_enum_variant, reason = "one at a time, taken at once: a box would cost more than it saves")]

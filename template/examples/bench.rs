@@ -15,7 +15,7 @@ use std::{
 };
 
 use keyferry_template::{Env, Template};
-use support::{corpus, here, oracle, ours};
+use support::{Data, corpus, here, oracle, ours};
 
 /// Nanoseconds for parsing and for rendering.
 struct Times {
@@ -30,56 +30,63 @@ fn main() {
         .filter(|case| case.origin.starts_with("bench.txt"))
         .map(|case| case.template)
         .collect();
+    let go = times_of_go(&templates, &data);
+    let ours = times_of_ours(&templates, &data);
+    print(&templates, &go, &ours);
+}
+
+fn times_of_go(templates: &[String], data: &Data) -> Vec<Times> {
     let requests: Vec<String> = templates
         .iter()
         .enumerate()
-        .map(|(at, template)| oracle::request(template, (at == 0).then_some(&data)))
+        .map(|(at, template)| oracle::request(template, (at == 0).then_some(data)))
         .collect();
     let file = here("../.cache/template-bench.jsonl");
-    let flags = oracle::Options::default();
     let program = oracle::program();
     fs::write(&file, requests.join("\n")).expect("the requests can be written");
     let output = Command::new(program).arg("bench").arg(&file).env("TZ", "UTC").output().expect("the oracle runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let go: Vec<Times> = String::from_utf8_lossy(&output.stdout)
+    String::from_utf8_lossy(&output.stdout)
         .lines()
         .map(|line| {
             let times: serde_json::Value = serde_json::from_str(line).expect("the oracle prints JSON");
             let number = |name: &str| times[name].as_u64().unwrap_or_default();
             Times { parse: number("parse"), render: number("render") }
         })
-        .collect();
+        .collect()
+}
 
-    let options = ours::options(&flags);
-    let root = ours::root(&data);
-    let rust: Vec<Times> = templates
-        .iter()
-        .map(|text| {
-            let template = Template::parse("bench", text, &options).expect("it is a template");
-            Times {
-                parse: measure(|| drop(black_box(Template::parse("bench", text, &options)))),
-                render: measure(|| drop(black_box(template.render(&root, &mut Env::default())))),
-            }
-        })
-        .collect();
+fn times_of_ours(templates: &[String], data: &Data) -> Vec<Times> {
+    let options = ours::options(&oracle::Options::default());
+    let root = ours::root(data);
+    let times = |text: &String| {
+        let template = Template::parse("bench", text, &options).expect("it is a template");
+        Times {
+            parse: measure(|| drop(black_box(Template::parse("bench", text, &options)))),
+            render: measure(|| drop(black_box(template.render(&root, &mut Env::default())))),
+        }
+    };
+    templates.iter().map(times).collect()
+}
 
+fn print(templates: &[String], go: &[Times], ours: &[Times]) {
     println!("| Template | Go parse | parse | Go render | render | render, Go = 1 |");
     println!("|---|--:|--:|--:|--:|--:|");
     let micro = |nanos: u64| format!("{:.2} µs", nanos as f64 / 1000.0);
     let mut ratios = Vec::new();
     let mut both = Vec::new();
-    for ((text, go), rust) in templates.iter().zip(&go).zip(&rust) {
-        let ratio = rust.render as f64 / go.render as f64;
+    for ((text, go), ours) in templates.iter().zip(go).zip(ours) {
+        let ratio = ours.render as f64 / go.render as f64;
         ratios.push(ratio);
-        both.push((rust.render + rust.parse) as f64 / (go.render + go.parse) as f64);
+        both.push((ours.render + ours.parse) as f64 / (go.render + go.parse) as f64);
         let short: String = text.chars().take(48).collect::<String>().replace('\n', "⏎").replace('|', "\\|");
         let dots = if text.chars().count() > 48 { "…" } else { "" };
         println!(
             "| `{short}{dots}` | {} | {} | {} | {} | {ratio:.2} |",
             micro(go.parse),
-            micro(rust.parse),
+            micro(ours.parse),
             micro(go.render),
-            micro(rust.render),
+            micro(ours.render),
         );
     }
     println!(

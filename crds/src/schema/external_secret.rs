@@ -65,6 +65,10 @@ const TYPE: &str = "it.?template.?type.orValue('')";
 const HAS_TEMPLATE_FROM: &str = "has(it.template) && has(it.template.templateFrom)";
 
 fn target() -> Node {
+    rules_of_templates(rules_of_policies(fields_of_target()))
+}
+
+fn fields_of_target() -> Node {
     let manifest = object("Kind of the object to write, where that is not a Secret (the operator must allow it).")
         .required("apiVersion", string("Its group and version, like v1 or apps/v1.").set("minLength", json!(1)))
         .required("kind", string("Its kind, like ConfigMap.").set("minLength", json!(1)));
@@ -92,6 +96,10 @@ fn target() -> Node {
         .field("manifest", manifest)
         .field("template", template())
         .default(json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"}))
+}
+
+fn rules_of_policies(target: Node) -> Node {
+    target
         .rule_at(
             ".deletionPolicy",
             "!(it.?deletionPolicy.orValue('') == 'Delete' \
@@ -105,6 +113,10 @@ fn target() -> Node {
             "deletionPolicy Merge removes keys, but creationPolicy None never writes any: \
              use deletionPolicy Retain or another creationPolicy",
         )
+}
+
+fn rules_of_templates(target: Node) -> Node {
+    target
         .rule_at(
             ".template.type",
             &format!("!({IS_SECRET} && {TYPE} == 'bootstrap.kubernetes.io/token')"),

@@ -1,11 +1,14 @@
 //! The CustomResourceDefinitions.
+//!
+//! Modules, in reading order: [`node`] the vocabulary, [`shared`] what several schemas say, and the schemas:
+//! [`external_secret`], [`store`] with the configuration of each [`provider`], [`generators`].
 
-mod external_secret;
-mod generators;
 mod node;
-mod provider;
 mod shared;
+mod external_secret;
 mod store;
+mod provider;
+mod generators;
 #[cfg(test)]
 mod tests;
 

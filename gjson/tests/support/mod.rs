@@ -2,7 +2,6 @@
 #![allow(dead_code, reason = "each program that includes this uses a part of it")]
 
 pub mod oracle;
-
 pub mod random;
 
 use std::fmt::Write as _;

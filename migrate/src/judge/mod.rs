@@ -1,10 +1,13 @@
 //! What the facts mean: findings, each with what follows and what to do. Pure: the same facts give the same findings.
+//!
+//! Modules, in reading order, which is that of what matters most: [`crds`], `webhooks`, [`operators`], `objects`,
+//! [`finalizers`].
 
 pub mod crds;
-pub mod finalizers;
-mod objects;
-pub mod operators;
 mod webhooks;
+pub mod operators;
+mod objects;
+pub mod finalizers;
 
 use serde::Serialize;
 

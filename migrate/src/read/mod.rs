@@ -1,11 +1,14 @@
 //! Reads a cluster: the only part, with `apply`, that speaks to the API server.
+//!
+//! Modules, in reading order: [`pages`] lists of any length, and then what is read, in this order: [`crds`],
+//! [`releases`], [`admission`], [`workloads`], [`objects`].
 
-mod admission;
-mod crds;
-mod objects;
 mod pages;
+mod crds;
 mod releases;
+mod admission;
 mod workloads;
+mod objects;
 
 use kube::Client;
 use kube::core::DynamicObject;

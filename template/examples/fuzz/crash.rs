@@ -3,6 +3,7 @@
 use std::{
     fs,
     panic::{self, AssertUnwindSafe},
+    path::PathBuf,
     process::ExitCode,
     sync::{
         Arc, Mutex,
@@ -145,35 +146,10 @@ pub fn run(seed: u64, minutes: f64) -> ExitCode {
     panic::set_hook(Box::new(|_| {}));
     let (done, finished) = mpsc::channel();
     let worker = {
-        let (current, started) = (current.clone(), started.clone());
-        let last_words = last_words.clone();
+        let fuzzer = Fuzzer { random: StdRng::seed_from_u64(seed), templates, data };
+        let watched = Watched { current: current.clone(), started: started.clone(), last_words: last_words.clone() };
         let work = move || {
-            let mut fuzzer = Fuzzer { random: StdRng::seed_from_u64(seed), templates, data };
-            let options = ours::options(&oracle::Options::default());
-            let mut panics = 0;
-            let mut count = 0u64;
-            while began.elapsed().as_secs_f64() < minutes * 60.0 {
-                let (template, data) = fuzzer.next();
-                // What is found there after an overflow of the stack is to blame for it.
-                let _ = fs::write(&last_words, &template);
-                current.lock().expect("nobody panics with it").clone_from(&template);
-                started.store(began.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
-                let outcome =
-                    panic::catch_unwind(AssertUnwindSafe(|| ours::render(&template, &ours::root(&data), &options)));
-                started.store(0, Ordering::Relaxed);
-                count += 1;
-                if outcome.is_err() {
-                    panics += 1;
-                    println!("PANIC {}", String::from_utf8_lossy(&template).replace('\n', "⏎"));
-                    if let Some(blob) = data.get("fuzz") {
-                        println!("    .fuzz is {blob:?}");
-                    }
-                }
-                if count.is_multiple_of(50_000) {
-                    println!("{count} templates, {panics} panics, {:.0} s", began.elapsed().as_secs_f64());
-                }
-            }
-            let _ = done.send((count, panics));
+            let _ = done.send(watched.render(fuzzer, began, minutes));
         };
         thread::Builder::new().stack_size(STACK).spawn(work).expect("a thread starts")
     };
@@ -196,6 +172,43 @@ pub fn run(seed: u64, minutes: f64) -> ExitCode {
                 }
             }
         }
+    }
+}
+
+/// What is told of the rendering at work: by which template, and since when (milliseconds, plus one).
+struct Watched {
+    current: Arc<Mutex<Vec<u8>>>,
+    started: Arc<AtomicU64>,
+    last_words: PathBuf,
+}
+
+impl Watched {
+    /// Renders until the time is over; how many templates, and how many panics.
+    fn render(&self, mut fuzzer: Fuzzer, began: Instant, minutes: f64) -> (u64, u64) {
+        let options = ours::options(&oracle::Options::default());
+        let (mut count, mut panics) = (0u64, 0u64);
+        while began.elapsed().as_secs_f64() < minutes * 60.0 {
+            let (template, data) = fuzzer.next();
+            // What is found there after an overflow of the stack is to blame for it.
+            let _ = fs::write(&self.last_words, &template);
+            self.current.lock().expect("nobody panics with it").clone_from(&template);
+            self.started.store(began.elapsed().as_millis() as u64 + 1, Ordering::Relaxed);
+            let outcome =
+                panic::catch_unwind(AssertUnwindSafe(|| ours::render(&template, &ours::root(&data), &options)));
+            self.started.store(0, Ordering::Relaxed);
+            count += 1;
+            if outcome.is_err() {
+                panics += 1;
+                println!("PANIC {}", String::from_utf8_lossy(&template).replace('\n', "⏎"));
+                if let Some(blob) = data.get("fuzz") {
+                    println!("    .fuzz is {blob:?}");
+                }
+            }
+            if count.is_multiple_of(50_000) {
+                println!("{count} templates, {panics} panics, {:.0} s", began.elapsed().as_secs_f64());
+            }
+        }
+        (count, panics)
     }
 }
 

@@ -2,15 +2,16 @@
 //!
 //! `cargo run --release -p keyferry-template --example fuzz -- --templates 200000 [--seed N]` compares random templates
 //! with the Go oracle, and templates of the corpus with words changed; `-- --crash --minutes 10 [--seed N]` only looks for panics, endless loops and overflows.
+//!
+//! Modules, in reading order: [`words`] and [`generate`] random templates, [`mutate`] changed ones, [`shrink`] the
+//! shortest that still fails, [`crash`] the search for panics.
 #![expect(clippy::print_stdout, reason = "a program for people to watch")]
 
-mod crash;
-
+mod words;
 mod generate;
-
 mod mutate;
-
 mod shrink;
+mod crash;
 
 #[allow(unused, reason = "shared with the tests")]
 #[path = "../../tests/support/mod.rs"]

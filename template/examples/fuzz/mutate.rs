@@ -5,8 +5,8 @@ use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
 use regex::Regex;
 
 use super::{
-    generate::{GROWING, LEFT_OUT},
     support::corpus,
+    words::{GROWING, LEFT_OUT},
 };
 
 pub struct Mutator {

@@ -4,9 +4,7 @@
 //! `js`, `urlquery`.
 
 mod access;
-
 mod compare;
-
 mod escape;
 
 use crate::{

@@ -5,22 +5,15 @@
 //! [`mod@decrypt`] the functions over them.
 
 mod yaml;
+pub(crate) mod pem;
+pub(crate) mod der;
+pub(crate) mod keys;
+mod certificates;
+mod pkcs12;
+mod jwk;
+mod decrypt;
 
 pub use yaml::{string_map, value as yaml_value};
-
-pub(crate) mod pem;
-
-pub(crate) mod der;
-
-pub(crate) mod keys;
-
-mod certificates;
-
-mod pkcs12;
-
-mod jwk;
-
-mod decrypt;
 
 use crate::{
     error::Failure,

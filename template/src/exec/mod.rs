@@ -7,11 +7,8 @@
 //! [`call`] function calls.
 
 mod range;
-
 mod eval;
-
 mod field;
-
 mod call;
 
 use zeroize::Zeroizing;

@@ -4,9 +4,7 @@
 //! formats of `printf`.
 
 mod scalar;
-
 mod value;
-
 mod format;
 
 use crate::{

@@ -7,15 +7,10 @@
 //! [`parser`] blocks and definitions, [`expression`] pipelines and their parts.
 
 mod lexer;
-
 pub(crate) mod number;
-
 pub(crate) mod node;
-
 pub(crate) mod program;
-
 mod parser;
-
 mod expression;
 
 pub(crate) use parser::parse;

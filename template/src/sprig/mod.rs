@@ -7,51 +7,27 @@
 //! [`growth`] capacities of lists, [`walk`] through nested values, and then the functions by theme.
 
 mod args;
-
 mod text;
-
 mod cast;
-
 mod growth;
-
 mod walk;
-
 mod flow;
-
 mod strings;
-
 mod cases;
-
 mod case_tables;
-
 mod words;
-
 mod lists;
-
 mod dicts;
-
 mod merge;
-
 mod math;
-
 mod json;
-
 mod dates;
-
 mod semver;
-
 mod paths;
-
 mod url;
-
 mod encoding;
-
 mod random;
-
 mod regex;
-
-pub use regex::regexp;
-
 mod crypto;
 
 use crate::function::Function;

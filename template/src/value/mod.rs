@@ -9,13 +9,9 @@
 //! [`list`] slices, [`map`] maps, [`object`] structs and other types with methods.
 
 pub mod types;
-
 pub mod string;
-
 pub mod list;
-
 pub mod map;
-
 pub mod object;
 
 use std::{fmt, rc::Rc};

@@ -1,16 +1,14 @@
-//! What the differential test, the fuzzer and the benchmark share: the Go oracle, our engine behind the same face, the
-//! corpus, and the table of known differences.
+//! What the differential test, the fuzzer and the benchmark share.
+//!
+//! Modules, in reading order: [`oracle`] Go, [`ours`] our engine behind the same face, [`corpus`] templates, [`tables`]
+//! calls of functions, [`known`] where the two may differ.
 #![allow(dead_code, reason = "each program that includes this uses a part of it")]
 
-pub mod corpus;
-
-pub mod known;
-
 pub mod oracle;
-
 pub mod ours;
-
+pub mod corpus;
 pub mod tables;
+pub mod known;
 
 use std::{collections::BTreeMap, path::PathBuf};
 

@@ -5,8 +5,8 @@
 //! [`leaks`] where values must not be, [`rig`] all of it for one test.
 
 pub mod cluster;
-pub mod leaks;
 pub mod operator;
+pub mod leaks;
 pub mod rig;
 
 pub use cluster::Cluster;

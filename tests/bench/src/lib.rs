@@ -4,16 +4,16 @@
 //! plane, [`fleet`] the objects of a run, [`subject`] the operator that is measured, [`watch`] what it has done,
 //! [`api`] and [`usage`] what it needed, [`bare`] what cannot be undercut, [`run`] the phases, [`report`] the table.
 
-pub mod api;
-pub mod bare;
-pub mod bed;
 pub mod double;
+pub mod bed;
 pub mod fleet;
-pub mod report;
-pub mod run;
 pub mod subject;
-pub mod usage;
 pub mod watch;
+pub mod api;
+pub mod usage;
+pub mod bare;
+pub mod run;
+pub mod report;
 
 pub use bed::Bed;
 pub use double::Double;

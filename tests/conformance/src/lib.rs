@@ -5,9 +5,9 @@
 //! [`compare`] what differs, [`run`] one case from its first step to its last.
 
 pub mod case;
-pub mod compare;
 pub mod features;
+pub mod setup;
 pub mod observe;
 pub mod quiet;
+pub mod compare;
 pub mod run;
-pub mod setup;

@@ -4,8 +4,8 @@
 //! others made from it; [`lay`] writes one, each part under its recorded field manager; [`eso_crds`] is a schema without
 //! our additions.
 
-mod lay;
 mod situation;
+mod lay;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use serde_json::Value;

@@ -12,22 +12,26 @@
 //! let secrets = namespace.api::<k8s_openapi::api::core::v1::Secret>();
 //! # }
 //! ```
+//!
+//! Modules, in reading order: [`install`] the programs, [`process`] how one is run, [`server`] a program that serves,
+//! [`supervisor`] all servers, [`description`] what is told of them; `testbed` the handle that tests hold, `namespace`
+//! and [`vault`] what they use of it, `operator` the program under test with its `rights`, built by `cargo_bin`;
+//! `canary` the search for values, [`eventually()`] waiting.
 
-// In reading order: from what is installed, over how it runs, to what tests use.
-pub mod description;
 pub mod install;
 pub mod process;
 pub mod server;
 pub mod supervisor;
-pub mod vault;
+pub mod description;
 
-mod canary;
-mod cargo_bin;
-mod eventually;
+mod testbed;
 mod namespace;
+pub mod vault;
 mod operator;
 mod rights;
-mod testbed;
+mod cargo_bin;
+mod canary;
+mod eventually;
 
 pub use anyhow::{Error, Result};
 pub use canary::{Canary, Encoding, Finding};

@@ -3,7 +3,6 @@
 //! Modules, in reading order: [`lines`] JSON lines in, JSON lines out, [`person`] a template and a file of values.
 
 mod lines;
-
 mod person;
 
 use std::{

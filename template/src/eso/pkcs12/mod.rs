@@ -5,9 +5,7 @@
 //! Modules, in reading order: [`mod@cipher`] keys from passwords and the ciphers, [`mod@read`] and [`mod@write`].
 
 mod cipher;
-
 mod read;
-
 mod write;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};

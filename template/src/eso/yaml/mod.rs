@@ -8,21 +8,13 @@
 //! values; [`mod@encode`] values to nodes, [`mod@layout`] nodes to text.
 
 mod reader;
-
 mod scanner;
-
 mod scalars;
-
 mod parser;
-
 mod tree;
-
 mod scalar;
-
 mod decode;
-
 mod encode;
-
 mod layout;
 
 use self::decode::Numbers;

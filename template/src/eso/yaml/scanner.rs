@@ -157,48 +157,36 @@ impl Scanner {
             '-' if is_blank_or_end(next) => self.fetch_block_entry(),
             '?' if flow || is_blank_or_end(next) => self.fetch_key(),
             ':' if flow || is_blank_or_end(next) => self.fetch_value(),
-            '*' | '&' => {
-                self.save_simple_key()?;
-                self.simple_key_allowed = false;
-                let start = self.reader.mark;
-                let kind = self.scan_anchor(here == '*')?;
-                self.push(kind, start);
-                Ok(())
-            }
-            '!' => {
-                self.save_simple_key()?;
-                self.simple_key_allowed = false;
-                let start = self.reader.mark;
-                let kind = self.scan_tag()?;
-                self.push(kind, start);
-                Ok(())
-            }
-            '|' | '>' if !flow => {
-                self.remove_simple_key()?;
-                self.simple_key_allowed = true;
-                let start = self.reader.mark;
-                let value = self.scan_block_scalar(here == '|')?;
-                self.push(Kind::Scalar { value, plain: false }, start);
-                Ok(())
-            }
-            '\'' | '"' => {
-                self.save_simple_key()?;
-                self.simple_key_allowed = false;
-                let start = self.reader.mark;
-                let value = self.scan_flow_scalar(here == '\'')?;
-                self.push(Kind::Scalar { value, plain: false }, start);
-                Ok(())
-            }
+            '*' | '&' => self.fetch_possible_key(|scanner| scanner.scan_anchor(here == '*')),
+            '!' => self.fetch_possible_key(Self::scan_tag),
+            '|' | '>' if !flow => self.fetch_block_scalar(here == '|'),
+            '\'' | '"' => self.fetch_possible_key(|scanner| {
+                Ok(Kind::Scalar { value: scanner.scan_flow_scalar(here == '\'')?, plain: false })
+            }),
             _ if starts_plain_scalar(here, next, flow) => {
-                self.save_simple_key()?;
-                self.simple_key_allowed = false;
-                let start = self.reader.mark;
-                let value = self.scan_plain_scalar()?;
-                self.push(Kind::Scalar { value, plain: true }, start);
-                Ok(())
+                self.fetch_possible_key(|scanner| Ok(Kind::Scalar { value: scanner.scan_plain_scalar()?, plain: true }))
             }
             _ => Err(self.complaint(self.reader.mark, "found character that cannot start any token")),
         }
+    }
+
+    /// A token that may turn out to be a key, once a colon follows it.
+    fn fetch_possible_key(&mut self, scan: impl FnOnce(&mut Self) -> Scanned<Kind>) -> Scanned<()> {
+        self.save_simple_key()?;
+        self.simple_key_allowed = false;
+        let start = self.reader.mark;
+        let kind = scan(self)?;
+        self.push(kind, start);
+        Ok(())
+    }
+
+    fn fetch_block_scalar(&mut self, literal: bool) -> Scanned<()> {
+        self.remove_simple_key()?;
+        self.simple_key_allowed = true;
+        let start = self.reader.mark;
+        let value = self.scan_block_scalar(literal)?;
+        self.push(Kind::Scalar { value, plain: false }, start);
+        Ok(())
     }
 
     fn push(&mut self, kind: Kind, start: Mark) {

@@ -13,15 +13,11 @@ use crate::{
     value::{Str, Type, UintKind, Value},
 };
 
-mod certificates;
-
-mod cipher;
-
-mod dsa;
-
-mod keys;
-
 mod password;
+mod cipher;
+mod keys;
+mod dsa;
+mod certificates;
 
 use certificates::CERTIFICATE;
 

@@ -1,7 +1,9 @@
 //! Dates: Go's `time.Time` with its layouts, zones and durations.
 //!
-//! Modules, in reading order: [`calendar`] days and seconds, [`time`] a moment in a zone, [`duration`] lengths of time,
-//! [`layout`] moments to text, [`parse`] text to moments, [`objects`] what templates can do with all of them.
+//! Modules, in reading order: [`calendar`] days and seconds, [`time`] a moment in a zone, [`layout`] moments to text,
+//! [`parse`] text to moments, [`objects`] what templates can do with all of them.
+
+use keyferry_go::duration;
 
 use super::args::{Args, function};
 use crate::{
@@ -14,18 +16,11 @@ use crate::{
 };
 
 mod calendar;
-
-mod duration;
-
+mod time;
 mod layout;
-
+mod parse;
 mod objects;
 
-mod parse;
-
-mod time;
-
-use duration::{parse_duration, show_duration};
 use objects::TIME;
 pub(super) use time::Time;
 use time::Zone;
@@ -95,7 +90,7 @@ fn modify(args: &[Value], otherwise: fn(Failure, &Time) -> Result<Time, Failure>
     let mut args = Args(args);
     let text = args.string()?;
     let time = taken(&mut args)?;
-    Ok(Value::object(match parse_duration(text) {
+    Ok(Value::object(match duration::parse(text) {
         Some(duration) => time.plus(duration),
         None => otherwise(Failure::new("time: invalid duration"), time)?,
     }))
@@ -107,7 +102,7 @@ fn ago(context: &mut Context<'_, '_>, date: &Value) -> Result<String, Failure> {
         date => moment(context, date),
     };
     let passed = Time::now(context).since(&then);
-    Ok(show_duration(duration::round(passed, SECOND)))
+    Ok(duration::format(duration::round(passed, SECOND)))
 }
 
 fn duration(_: &mut Context<'_, '_>, seconds: &Value) -> Result<String, Failure> {
@@ -116,14 +111,14 @@ fn duration(_: &mut Context<'_, '_>, seconds: &Value) -> Result<String, Failure>
         Value::Int(IntKind::Int64, seconds) => *seconds,
         _ => 0,
     };
-    Ok(show_duration(seconds.wrapping_mul(SECOND)))
+    Ok(duration::format(seconds.wrapping_mul(SECOND)))
 }
 
 /// The largest unit and how often it fits.
 fn duration_round(context: &mut Context<'_, '_>, duration: &Value) -> Result<String, Failure> {
     let duration = match (duration, duration.downcast::<Time>()) {
         (_, Some(time)) => Time::now(context).since(time),
-        (Value::Str(text), _) => parse_duration(text).unwrap_or(0),
+        (Value::Str(text), _) => duration::parse(text).unwrap_or(0),
         (Value::Int(IntKind::Int64, nanoseconds), _) => *nanoseconds,
         _ => 0,
     };

@@ -2,8 +2,9 @@
 
 use std::any::Any;
 
+use keyferry_go::duration;
+
 use super::{
-    duration::{round, show_duration},
     layout::{MONTHS, WEEKDAYS, format},
     taken,
     time::{Parts, Time, Zone},
@@ -269,7 +270,7 @@ fn name(names: &[&str], place: i64, kind: &str, number: i64) -> String {
 
 number!(Month, MONTH_TYPE, Value::int, |month| name(&MONTHS, month - 1, "Month", month), MONTH_METHODS);
 number!(Weekday, WEEKDAY_TYPE, Value::int, |day| name(&WEEKDAYS, day, "Weekday", day), WEEKDAY_METHODS);
-number!(Duration, DURATION_TYPE, Value::int64, show_duration, DURATION_METHODS);
+number!(Duration, DURATION_TYPE, Value::int64, duration::format, DURATION_METHODS);
 
 const MONTH_METHODS: &[Function] = &[f("String", sig!(=> string), display)];
 
@@ -308,7 +309,7 @@ const DURATION_METHODS: &[Function] = &[
     units!("Abs", DURATION, nanos => Value::object(Duration(nanos.saturating_abs()))),
     f("Round", sig!(DURATION => DURATION), |_, args| {
         let mut args = Args(args);
-        Ok(Value::object(Duration(round(nanos(&mut args)?, nanos(&mut args)?))))
+        Ok(Value::object(Duration(duration::round(nanos(&mut args)?, nanos(&mut args)?))))
     }),
     f("Truncate", sig!(DURATION => DURATION), |_, args| {
         let mut args = Args(args);

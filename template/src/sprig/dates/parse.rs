@@ -141,14 +141,7 @@ impl Parsed {
     fn part<'a>(&mut self, std: Std, layout: &[u8], text: &'a [u8]) -> Result<&'a [u8], Failure> {
         let rest;
         match std {
-            Std::Year => {
-                let (two, after) = text.split_at_checked(2).ok_or_else(wrong)?;
-                self.year = match small(two)? {
-                    year if year >= 69 => year + 1900,
-                    year => year + 2000,
-                };
-                rest = after;
-            }
+            Std::Year => rest = self.short_year(text)?,
             Std::LongYear => {
                 let (four, after) = text.split_at_checked(4).filter(|_| is_digit(text, 0)).ok_or_else(wrong)?;
                 self.year = small(four)?;
@@ -172,15 +165,7 @@ impl Parsed {
                 (found, rest) = number(&text[usize::from(space)..], std == Std::ZeroDay)?;
                 self.day = Some(found);
             }
-            Std::UnderYearDay | Std::ZeroYearDay => {
-                let spaces = match std {
-                    Std::UnderYearDay => text.iter().take(2).take_while(|byte| **byte == b' ').count(),
-                    _ => 0,
-                };
-                let found;
-                (found, rest) = number_of_three(&text[spaces..], std == Std::ZeroYearDay)?;
-                self.day_of_year = Some(found);
-            }
+            Std::UnderYearDay | Std::ZeroYearDay => rest = self.year_day(std, text)?,
             Std::Hour => {
                 (self.hour, rest) = number(text, false)?;
                 within(self.hour, 0..24, "hour")?;
@@ -194,32 +179,13 @@ impl Parsed {
                 within(self.minute, 0..60, "minute")?;
             }
             Std::Second | Std::ZeroSecond => rest = self.seconds(std, layout, text)?,
-            Std::Pm | Std::LowerPm => {
-                let (word, after) = text.split_at_checked(2).ok_or_else(wrong)?;
-                self.afternoon = match (std, word) {
-                    (Std::Pm, b"PM") | (Std::LowerPm, b"pm") => Some(true),
-                    // Go remembers both, and the afternoon wins.
-                    (Std::Pm, b"AM") | (Std::LowerPm, b"am") => Some(self.afternoon.unwrap_or(false)),
-                    _ => return Err(wrong()),
-                };
-                rest = after;
-            }
+            Std::Pm | Std::LowerPm => rest = self.half_of_day(std, text)?,
             Std::Offset { or_z: true, .. } if text.starts_with(b"Z") => {
                 self.utc = true;
                 rest = &text[1..];
             }
             Std::Offset { form, .. } => rest = self.offset(form, text)?,
-            Std::ZoneName => match text.strip_prefix(b"UTC") {
-                Some(after) => {
-                    self.utc = true;
-                    rest = after;
-                }
-                None => {
-                    let (name, after) = text.split_at(zone_name(text).ok_or_else(wrong)?);
-                    self.zone = name.to_vec();
-                    rest = after;
-                }
-            },
+            Std::ZoneName => rest = self.zone(text)?,
             Std::Fraction { digits, keep: true, .. } => {
                 let (found, after) = text.split_at_checked(1 + digits).ok_or_else(wrong)?;
                 self.nanos = fraction(found)?;
@@ -227,6 +193,48 @@ impl Parsed {
             }
             Std::Fraction { .. } => rest = self.any_fraction(text)?,
         }
+        Ok(rest)
+    }
+
+    /// Two digits: from 1969 to 2068.
+    fn short_year<'a>(&mut self, text: &'a [u8]) -> Result<&'a [u8], Failure> {
+        let (two, rest) = text.split_at_checked(2).ok_or_else(wrong)?;
+        self.year = match small(two)? {
+            year if year >= 69 => year + 1900,
+            year => year + 2000,
+        };
+        Ok(rest)
+    }
+
+    fn year_day<'a>(&mut self, std: Std, text: &'a [u8]) -> Result<&'a [u8], Failure> {
+        let spaces = match std {
+            Std::UnderYearDay => text.iter().take(2).take_while(|byte| **byte == b' ').count(),
+            _ => 0,
+        };
+        let (found, rest) = number_of_three(&text[spaces..], std == Std::ZeroYearDay)?;
+        self.day_of_year = Some(found);
+        Ok(rest)
+    }
+
+    fn half_of_day<'a>(&mut self, std: Std, text: &'a [u8]) -> Result<&'a [u8], Failure> {
+        let (word, rest) = text.split_at_checked(2).ok_or_else(wrong)?;
+        self.afternoon = match (std, word) {
+            (Std::Pm, b"PM") | (Std::LowerPm, b"pm") => Some(true),
+            // Go remembers both, and the afternoon wins.
+            (Std::Pm, b"AM") | (Std::LowerPm, b"am") => Some(self.afternoon.unwrap_or(false)),
+            _ => return Err(wrong()),
+        };
+        Ok(rest)
+    }
+
+    /// The name of a zone.
+    fn zone<'a>(&mut self, text: &'a [u8]) -> Result<&'a [u8], Failure> {
+        if let Some(rest) = text.strip_prefix(b"UTC") {
+            self.utc = true;
+            return Ok(rest);
+        }
+        let (name, rest) = text.split_at(zone_name(text).ok_or_else(wrong)?);
+        self.zone = name.to_vec();
         Ok(rest)
     }
 

@@ -19,6 +19,22 @@ enum Open {
     Object { map: Map, key: Str },
 }
 
+impl Open {
+    fn put(&mut self, context: &Context<'_, '_>, value: Value) -> Result<(), Failure> {
+        match self {
+            Self::List(items) => {
+                context.fits_list(items.len() + 1)?;
+                items.push(value);
+            }
+            Self::Object { map, key } => {
+                map.insert(&*key, value)?;
+                context.fits_list(map.len())?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// What may come next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expect {
@@ -42,6 +58,16 @@ pub(super) fn decode(context: &mut Context<'_, '_>, text: &[u8]) -> Result<(Valu
     })
 }
 
+/// Opens a list or an object, and says what may come in it.
+fn begin(bracket: u8, open: &mut Vec<Open>) -> Expect {
+    let (inner, first) = match bracket {
+        b'[' => (Open::List(Vec::new()), Expect::ValueOrEnd),
+        _ => (Open::Object { map: Map::new(), key: "".into() }, Expect::KeyOrEnd),
+    };
+    open.push(inner);
+    first
+}
+
 struct Reader<'a> {
     rest: &'a [u8],
     complaint: Option<&'static str>,
@@ -57,10 +83,8 @@ impl Reader<'_> {
         loop {
             self.skip_space();
             let Some((byte, after)) = self.rest.split_first() else {
-                return Ok(match (expect, open.is_empty()) {
-                    (Expect::After, true) => Ok(result),
-                    _ => Err("unexpected end of JSON input"),
-                });
+                let is_whole = expect == Expect::After && open.is_empty();
+                return Ok(if is_whole { Ok(result) } else { Err("unexpected end of JSON input") });
             };
             context.spend(1)?;
             let mut done = None;
@@ -94,12 +118,7 @@ impl Reader<'_> {
                         return Ok(Err("exceeded max depth"));
                     }
                     self.rest = after;
-                    let (inner, first) = match byte {
-                        b'[' => (Open::List(Vec::new()), Expect::ValueOrEnd),
-                        _ => (Open::Object { map: Map::new(), key: "".into() }, Expect::KeyOrEnd),
-                    };
-                    open.push(inner);
-                    expect = first;
+                    expect = begin(*byte, &mut open);
                 }
                 (_, Expect::Value | Expect::ValueOrEnd, _) => match self.scalar() {
                     Ok(value) => done = Some(value),
@@ -111,14 +130,7 @@ impl Reader<'_> {
                 expect = Expect::After;
                 match open.last_mut() {
                     None => result = value,
-                    Some(Open::List(items)) => {
-                        context.fits_list(items.len() + 1)?;
-                        items.push(value);
-                    }
-                    Some(Open::Object { map, key }) => {
-                        map.insert(&*key, value)?;
-                        context.fits_list(map.len())?;
-                    }
+                    Some(outer) => outer.put(context, value)?,
                 }
             }
         }

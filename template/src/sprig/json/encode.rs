@@ -4,10 +4,10 @@ use super::super::{dates::Time, encoding::BASE64, semver::Version};
 use crate::{
     env::Context,
     error::Failure,
-    strconv::{float, unicode::runes},
     value::{Str, Type, Value},
 };
 use base64::Engine;
+use keyferry_go::json;
 
 /// How the text looks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,60 +155,16 @@ impl Writer {
         self.out.push(close);
     }
 
-    /// As ECMAScript writes numbers.
     fn number(&mut self, number: f64) -> Result<(), Failed> {
-        let size = number.abs();
-        match size {
-            size if !size.is_finite() => return Err(Failed::Unsupported("json: unsupported value: NaN or infinity")),
-            size if size != 0.0 && !(1e-6..1e21).contains(&size) => {
-                let mut text = Vec::new();
-                float::format(&mut text, number, b'e', None);
-                // Two digits of an exponent that needs one only are Go's way elsewhere.
-                if let [.., b'e', b'-', b'0', _] = text.as_slice() {
-                    text.remove(text.len() - 2);
-                }
-                self.out.extend_from_slice(&text);
-            }
-            _ => float::format(&mut self.out, number, b'f', None),
+        if !number.is_finite() {
+            return Err(Failed::Unsupported("json: unsupported value: NaN or infinity"));
         }
+        json::number(&mut self.out, number);
         Ok(())
     }
 
     fn text(&mut self, text: &[u8]) {
-        let escape_html = self.style != Style::Raw;
-        let is_plain = |byte: &u8| {
-            matches!(byte, 0x20..=0x7f) && !matches!(byte, b'"' | b'\\') && !(escape_html && b"<>&".contains(byte))
-        };
-        self.out.push(b'"');
-        if text.iter().all(is_plain) {
-            self.out.extend_from_slice(text)
-        } else {
-            for (rune, bytes) in runes(text) {
-                self.character(rune, bytes, escape_html);
-            }
-        }
-        self.out.push(b'"');
-    }
-
-    fn character(&mut self, rune: char, bytes: &[u8], escape_html: bool) {
-        let short: &[u8] = match rune {
-            '"' => b"\\\"",
-            '\\' => b"\\\\",
-            '\x08' => b"\\b",
-            '\x0c' => b"\\f",
-            '\n' => b"\\n",
-            '\r' => b"\\r",
-            '\t' => b"\\t",
-            '<' | '>' | '&' if escape_html => return self.escaped(rune),
-            '\0'..' ' | '\u{2028}' | '\u{2029}' => return self.escaped(rune),
-            '\u{fffd}' if bytes.len() == 1 => b"\\ufffd",
-            _ => bytes,
-        };
-        self.out.extend_from_slice(short);
-    }
-
-    fn escaped(&mut self, rune: char) {
-        self.out.extend_from_slice(format!("\\u{:04x}", u32::from(rune)).as_bytes());
+        json::string(text, self.style != Style::Raw, |part| self.out.extend_from_slice(part));
     }
 }
 

@@ -1,4 +1,4 @@
-//! JSON as Go's `encoding/json` reads and writes it.
+//! JSON as Go's `encoding/json` reads and writes it: values without recursion, whatever their depth.
 
 use super::args::function;
 use crate::{
@@ -8,9 +8,8 @@ use crate::{
     value::{Str, Value},
 };
 
-mod decode;
-
 mod encode;
+mod decode;
 
 use decode::decode;
 pub(crate) use encode::own_form;

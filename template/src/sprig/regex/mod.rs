@@ -1,10 +1,10 @@
 //! Regular expressions: Go's syntax, run by the automata of the `regex` crate.
 //!
-//! Both engines descend from RE2 and find the same matches. The syntax differs in details, so patterns are read here
-//! ([`parse`], [`class`]) and handed over as trees.
+//! Both engines descend from RE2 and find the same matches. The syntax differs in details, so patterns are read by
+//! [`keyferry_go::regexp`] and handed over as trees.
 
+use keyferry_go::regexp::{self, Wrong};
 use regex_automata::util::captures::Captures;
-use regex_syntax::hir::{Capture, Hir, HirKind, Repetition};
 use zeroize::Zeroizing;
 
 use self::search::Searcher;
@@ -16,10 +16,6 @@ use crate::{
     strconv::unicode::{decode, is_digit, is_letter, runes},
     value::{List, Str, Type, Value},
 };
-
-mod class;
-
-mod parse;
 
 mod search;
 
@@ -45,41 +41,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function!("regexQuoteMeta", (string => string), quote_meta),
 ];
 
-/// A pattern in Go's syntax as an expression of the `regex` crate, for whoever matches without a template.
-///
-/// # Errors
-/// Says what is wrong with the pattern, in Go's words and without the pattern.
-pub fn regexp(pattern: &str) -> Result<regex::Regex, String> {
-    let parsed = parse::parse(pattern.as_bytes()).map_err(|wrong| match wrong {
-        parse::Wrong::Syntax(complaint) => complaint.to_owned(),
-        parse::Wrong::TooLarge => "expression nests too deeply".to_owned(),
-    })?;
-    let named = with_names(parsed.hir, &parsed.groups);
-    regex::Regex::new(&named.to_string()).map_err(|_| "expression is too large".to_owned())
-}
-
-/// Groups with their names, which [`parse`] keeps beside the tree; such as start with a digit have none in the crate.
-fn with_names(hir: Hir, names: &[String]) -> Hir {
-    let all = |parts: Vec<Hir>| parts.into_iter().map(|part| with_names(part, names)).collect();
-    match hir.into_kind() {
-        HirKind::Capture(Capture { index, sub, .. }) => {
-            let name =
-                names.get(index as usize).filter(|name| name.starts_with(|c: char| c.is_alphabetic() || c == '_'));
-            let sub = Box::new(with_names(*sub, names));
-            Hir::capture(Capture { index, name: name.map(|name| name.as_str().into()), sub })
-        }
-        HirKind::Repetition(Repetition { min, max, greedy, sub }) => {
-            Hir::repetition(Repetition { min, max, greedy, sub: Box::new(with_names(*sub, names)) })
-        }
-        HirKind::Concat(parts) => Hir::concat(all(parts)),
-        HirKind::Alternation(parts) => Hir::alternation(all(parts)),
-        HirKind::Empty => Hir::empty(),
-        HirKind::Literal(literal) => Hir::literal(literal.0),
-        HirKind::Class(class) => Hir::class(class),
-        HirKind::Look(look) => Hir::look(look),
-    }
-}
-
 /// A compiled pattern.
 struct Pattern {
     searcher: Searcher,
@@ -90,9 +51,9 @@ struct Pattern {
 impl Pattern {
     fn compile(context: &mut Context<'_, '_>, pattern: &[u8]) -> Result<Self, Failure> {
         context.spend(16 + pattern.len() as u64)?;
-        let parsed = parse::parse(pattern).map_err(|wrong| match wrong {
-            parse::Wrong::Syntax(complaint) => Failure::new(format!("error parsing regexp: {complaint}")),
-            parse::Wrong::TooLarge => Failure::limit(Limit::RegexSize, context.limits().regex_bytes as u64),
+        let parsed = regexp::parse(pattern).map_err(|wrong| match wrong {
+            Wrong::Syntax(complaint) => Failure::new(format!("error parsing regexp: {complaint}")),
+            Wrong::TooLarge => Failure::limit(Limit::RegexSize, context.limits().regex_bytes as u64),
         })?;
         Ok(Self { searcher: Searcher::new(context, parsed.hir)?, groups: parsed.groups })
     }
@@ -375,33 +336,6 @@ mod tests {
         let mut env = Env::default();
         let text = expand_all(&mut Context::new(&mut env), &pattern.into(), &text.into(), &by.into());
         text.unwrap().to_vec()
-    }
-
-    #[test]
-    fn expressions_mean_what_they_mean_in_go() {
-        for (pattern, text, matches) in [
-            (r"^\d+$", "12", true),
-            (r"^\d+$", "\u{661}", false),
-            (r"^\w$", "\u{e9}", false),
-            (r"^\pL$", "\u{e9}", true),
-            (r"^\Qa.b\E$", "a.b", true),
-            (r"^\Qa.b\E$", "axb", false),
-            (r"^a{,5}$", "a{,5}", true),
-            (r"^[a&&b]+$", "&", true),
-            (r"^[[:alpha:]]+\b", "ab", true),
-            (r"(?i)^db/", "DB/x", true),
-            (r"(?m)^x$", "a\nx", true),
-            (r"^a.b$", "a\nb", false),
-            (r"(?s)^a.b$", "a\nb", true),
-            ("", "anything", true),
-        ] {
-            assert_eq!(regexp(pattern).unwrap().is_match(text), matches, "{pattern} {text}");
-        }
-        let named = regexp("^(?P<team>[^/]+)/(x+?)(?<rest>.*)$").unwrap();
-        assert_eq!(named.replace_all("a/xxb", "${rest}-$team-$2"), "xb-a-x");
-        for pattern in ["(", "a**", "[b-a]", "(?<n>a)(?<n>b)", "(?=a)", r"\1"] {
-            assert!(regexp(pattern).is_err(), "{pattern}");
-        }
     }
 
     /// What Go 1.26 makes of them.

@@ -93,13 +93,8 @@ async fn in_force(rig: &Rig, open: bool) {
     }
 }
 
-async fn what_was_stored_before_the_rules_gets_a_condition() {
-    let testbed = tokio::task::spawn_blocking(|| cluster::private(&[])).await.unwrap().expect("a testbed");
-    let mut rig = Rig::on(&testbed, "old-objects").await;
-    let crds = Api::all(rig.cluster.client());
-    open_the_schema(&crds).await;
-    in_force(&rig, true).await;
-
+/// Kind, name and object of what breaks a rule, and of what is not even of the form.
+fn odd_objects(rig: &Rig) -> Vec<(&'static str, &'static str, Value)> {
     let vault = rig.vault_spec("s-token");
     let data = rig.data("app", &["user"]);
     let with = |store: &str, more: Value| {
@@ -108,7 +103,6 @@ async fn what_was_stored_before_the_rules_gets_a_condition() {
         spec
     };
     let merge_delete = json!({"target": {"creationPolicy": "Merge", "deletionPolicy": "Delete"}});
-    // What breaks a rule, and what is not even of the form.
     let stores = [
         ("none", json!({"provider": {}})),
         ("two", json!({"provider": {"vault": vault, "fake": {"data": []}}})),
@@ -124,9 +118,19 @@ async fn what_was_stored_before_the_rules_gets_a_condition() {
         ("no-list", with("s", json!({"data": "user"}))),
         ("no-object", json!({"secretStoreRef": "s", "data": data})),
     ];
-    let stores = stores.iter().map(|(name, spec)| ("SecretStore", *name, json!({ "spec": spec })));
-    let objects = external_secrets.iter().map(|(name, spec)| ("ExternalSecret", *name, json!({ "spec": spec })));
-    for (kind, name, object) in stores.chain(objects).chain([("ExternalSecret", "no-spec", json!({}))]) {
+    let stores = stores.map(|(name, spec)| ("SecretStore", name, json!({ "spec": spec })));
+    let objects = external_secrets.map(|(name, spec)| ("ExternalSecret", name, json!({ "spec": spec })));
+    stores.into_iter().chain(objects).chain([("ExternalSecret", "no-spec", json!({}))]).collect()
+}
+
+async fn what_was_stored_before_the_rules_gets_a_condition() {
+    let testbed = tokio::task::spawn_blocking(|| cluster::private(&[])).await.unwrap().expect("a testbed");
+    let mut rig = Rig::on(&testbed, "old-objects").await;
+    let crds = Api::all(rig.cluster.client());
+    open_the_schema(&crds).await;
+    in_force(&rig, true).await;
+
+    for (kind, name, object) in odd_objects(&rig) {
         rig.apply(kind, name, object).await;
     }
     cluster::install_crds(&rig.cluster.client()).await;

@@ -20,22 +20,22 @@ macro_rules! tests {
 }
 
 // In reading order: from what is promised daily to what is rare.
+mod refresh;
+mod drift;
+mod recovery;
+mod policies;
+mod ownership;
 mod bad_input;
+mod generators;
+mod manifests;
+mod credentials;
 mod cluster_stores;
 mod crash;
-mod credentials;
-mod drift;
-mod economy;
-mod events;
-mod generators;
-mod leaks;
-mod lifecycle;
-mod manifests;
 mod outage;
-mod ownership;
-mod policies;
-mod recovery;
-mod refresh;
+mod lifecycle;
+mod events;
+mod economy;
+mod leaks;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
 fn at_once() -> usize {

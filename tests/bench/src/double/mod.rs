@@ -17,11 +17,11 @@
 //! Modules, in reading order: [`rule`] what it does wrong, [`record`] what it has seen, [`values`] what it keeps;
 //! `http` the server, `aws` and `vault` the protocols.
 
-mod aws;
-mod http;
-pub mod record;
 pub mod rule;
+pub mod record;
 mod values;
+mod http;
+mod aws;
 mod vault;
 
 use std::net::SocketAddr;

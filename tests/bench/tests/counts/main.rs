@@ -11,13 +11,13 @@ use libtest_mimic::{Arguments, Trial};
 // In reading order: from what is promised daily to what is rare.
 mod stage;
 
-mod bad_keys;
 mod economy;
-mod faults;
-mod freshness;
-mod no_batch;
 mod pace;
 mod trust;
+mod freshness;
+mod bad_keys;
+mod no_batch;
+mod faults;
 
 /// A test, ready to run.
 type Test = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);

@@ -1,12 +1,16 @@
 //! The Helm chart: what it renders, what it allows, and what it leaves alone.
 //!
 //! One program, so that its tests share testbeds. What needs a cluster comes last.
+//!
+//! Modules, in reading order: [`files`] the chart itself, [`values`] what it is told, [`render`] and [`rights`] what it
+//! makes of it; [`cluster`] a cluster for each test, [`lifecycle`] a release in it, [`adoption`] beside what is there
+//! already.
 
 mod files;
+mod values;
 mod render;
 mod rights;
-mod values;
 
-mod adoption;
 mod cluster;
 mod lifecycle;
+mod adoption;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use keyferry_migrate::{Outcome, Output};
-use keyferry_migrate_tests::{Cluster, HIDDEN, chart, text};
+use keyferry_migrate_tests::{Cluster, HIDDEN, Report, chart, text};
 use keyferry_testkit::eventually;
+use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(180);
 
@@ -23,21 +24,59 @@ async fn from_a_release_to_none() {
     lay(&cluster);
     // From now on the webhook of which nobody answers refuses stores.
     upgrade(&["--set", "webhook=true"]);
-    let is_ours = |name: &String| !name.starts_with("Secret/") || name.starts_with("Secret/journey/");
-    let everything = || {
-        let kinds = "crd,validatingwebhookconfigurations,externalsecrets,secretstores,secrets,deployments";
-        let mut all = cluster.fields(kinds, "/metadata/resourceVersion");
-        // Deployments get a status from others, and Secrets of other tests may be collected at any time.
-        all.retain(|(name, _)| !name.starts_with("Deployment") && is_ours(name));
-        all
-    };
-    let uids = || {
-        let mut all = cluster.fields("crd,externalsecrets,secretstores,secrets", "/metadata/uid");
-        all.retain(|(name, _)| is_ours(name));
-        all
-    };
 
     let report = cluster.report(false).await;
+    says_all_that_is_in_the_way(&report);
+
+    // Nothing is touched while the release is dangerous.
+    let before = resource_versions(&cluster);
+    let said = cluster.migrate(true, Output::Text).await;
+    assert_eq!(said.outcome, Ok(Outcome::Blocked));
+    assert!(said.out.contains("Refused to change anything: uninstalling the Helm release journey/old"), "{}", said.out);
+    assert!(!said.out.contains(HIDDEN) && !said.progress.contains(HIDDEN));
+    assert_eq!(resource_versions(&cluster), before);
+
+    // An annotation in the cluster does not help, as the report says.
+    cluster.kubectl(&["annotate", "crd", "externalsecrets.external-secrets.io", "helm.sh/resource-policy=keep"], "");
+    assert!(cluster.report(false).await.blocking().contains(&"helm-deletes-crds".to_owned()));
+    upgrade(&["--set", "keep=true"]);
+    let report = cluster.report(false).await;
+    assert_eq!(report.blocking(), ["webhook", "eso-runs"]);
+    let before = resource_versions(&cluster);
+    let report = cluster.report(true).await;
+    assert_eq!(report.outcome, Outcome::Blocked);
+    assert!(text(&report.json, "/refusal").contains("deployment/journey/external-secrets"), "{:#}", report.json);
+    assert_eq!(resource_versions(&cluster), before);
+
+    upgrade(&["--set", "replicas=0"]);
+    eventually(SOON, || async {
+        match cluster.report(false).await.blocking() {
+            blocking if blocking == ["webhook"] => Ok(()),
+            blocking => Err(format!("{blocking:?}")),
+        }
+    })
+    .await;
+    let before = uids(&cluster);
+    let said = cluster.migrate(true, Output::Text).await;
+    assert_eq!(said.outcome, Ok(Outcome::Clear), "{}", said.out);
+    assert!(said.out.starts_with("deleted validatingwebhookconfiguration/secretstore-validate\n"), "{}", said.out);
+    assert_eq!(cluster.fields("validatingwebhookconfigurations", ""), []);
+    let again = cluster.report(true).await;
+    assert_eq!((again.outcome, &again.json["applied"]["done"]), (Outcome::Clear, &serde_json::json!([])));
+
+    cluster.helm(&["uninstall", "old", "--namespace", "journey"]);
+    // Time for a garbage collector that had a reason.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let left = uids(&cluster);
+    let of_helm = |name: &str| name.contains("sh.helm.release") || name.ends_with("/of-the-chart");
+    let kept: Vec<_> = before.into_iter().filter(|(name, _)| !of_helm(name)).collect();
+    assert_eq!(left, kept);
+    assert!(left.iter().any(|(name, _)| name == "Secret/journey/app"), "{left:?}");
+    let said = cluster.migrate(false, Output::Text).await;
+    assert_eq!((said.outcome, said.out.as_str()), (Ok(Outcome::Clear), "Nothing is in the way.\n"));
+}
+
+fn says_all_that_is_in_the_way(report: &Report) {
     assert_eq!(report.outcome, Outcome::Blocked);
     assert!(!report.json.to_string().contains(HIDDEN));
     assert_eq!(report.blocking(), ["helm-deletes-crds", "webhook", "eso-runs"]);
@@ -51,53 +90,25 @@ async fn from_a_release_to_none() {
     assert!(text(&report.json, "/refusal").contains("journey/old"));
     let notes: Vec<_> = report.all("operator").iter().map(|note| text(note, "/summary")).collect();
     assert!(notes.len() == 1 && notes[0].contains("deployment/journey/cert-controller"), "{notes:?}");
+}
 
-    // Nothing is touched while the release is dangerous.
-    let before = everything();
-    let said = cluster.migrate(true, Output::Text).await;
-    assert_eq!(said.outcome, Ok(Outcome::Blocked));
-    assert!(said.out.contains("Refused to change anything: uninstalling the Helm release journey/old"), "{}", said.out);
-    assert!(!said.out.contains(HIDDEN) && !said.progress.contains(HIDDEN));
-    assert_eq!(everything(), before);
+fn is_ours(name: &str) -> bool {
+    !name.starts_with("Secret/") || name.starts_with("Secret/journey/")
+}
 
-    // An annotation in the cluster does not help, as the report says.
-    cluster.kubectl(&["annotate", "crd", "externalsecrets.external-secrets.io", "helm.sh/resource-policy=keep"], "");
-    assert!(cluster.report(false).await.blocking().contains(&"helm-deletes-crds".to_owned()));
-    upgrade(&["--set", "keep=true"]);
-    let report = cluster.report(false).await;
-    assert_eq!(report.blocking(), ["webhook", "eso-runs"]);
-    let before = everything();
-    let report = cluster.report(true).await;
-    assert_eq!(report.outcome, Outcome::Blocked);
-    assert!(text(&report.json, "/refusal").contains("deployment/journey/external-secrets"), "{:#}", report.json);
-    assert_eq!(everything(), before);
+/// They tell whether anything was written.
+fn resource_versions(cluster: &Cluster) -> Vec<(String, Value)> {
+    let kinds = "crd,validatingwebhookconfigurations,externalsecrets,secretstores,secrets,deployments";
+    let mut all = cluster.fields(kinds, "/metadata/resourceVersion");
+    // Deployments get a status from others, and Secrets of other tests may be collected at any time.
+    all.retain(|(name, _)| !name.starts_with("Deployment") && is_ours(name));
+    all
+}
 
-    upgrade(&["--set", "replicas=0"]);
-    eventually(SOON, || async {
-        match cluster.report(false).await.blocking() {
-            blocking if blocking == ["webhook"] => Ok(()),
-            blocking => Err(format!("{blocking:?}")),
-        }
-    })
-    .await;
-    let before = uids();
-    let said = cluster.migrate(true, Output::Text).await;
-    assert_eq!(said.outcome, Ok(Outcome::Clear), "{}", said.out);
-    assert!(said.out.starts_with("deleted validatingwebhookconfiguration/secretstore-validate\n"), "{}", said.out);
-    assert_eq!(cluster.fields("validatingwebhookconfigurations", ""), []);
-    let again = cluster.report(true).await;
-    assert_eq!((again.outcome, &again.json["applied"]["done"]), (Outcome::Clear, &serde_json::json!([])));
-
-    cluster.helm(&["uninstall", "old", "--namespace", "journey"]);
-    // Time for a garbage collector that had a reason.
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let left = uids();
-    let of_helm = |name: &str| name.contains("sh.helm.release") || name.ends_with("/of-the-chart");
-    let kept: Vec<_> = before.into_iter().filter(|(name, _)| !of_helm(name)).collect();
-    assert_eq!(left, kept);
-    assert!(left.iter().any(|(name, _)| name == "Secret/journey/app"), "{left:?}");
-    let said = cluster.migrate(false, Output::Text).await;
-    assert_eq!((said.outcome, said.out.as_str()), (Ok(Outcome::Clear), "Nothing is in the way.\n"));
+fn uids(cluster: &Cluster) -> Vec<(String, Value)> {
+    let mut all = cluster.fields("crd,externalsecrets,secretstores,secrets", "/metadata/uid");
+    all.retain(|(name, _)| is_ours(name));
+    all
 }
 
 /// An ExternalSecret, and the Secret that it owns.

@@ -35,13 +35,7 @@ async fn objects_are_stored_anew_and_stay_what_they_are() {
     let stays = |pointer: &str| cluster.fields("externalsecrets.v1.external-secrets.io", pointer);
     let before = ["/metadata/uid", "/metadata/generation", "/metadata/managedFields", "/spec", "/status"].map(stays);
     let versions = stays("/metadata/resourceVersion");
-    // Those of other tests may be collected at any time.
-    let secrets = || {
-        let mut all = cluster.fields("secrets", "/metadata/resourceVersion");
-        all.retain(|(name, _)| name.starts_with("Secret/versions/"));
-        all
-    };
-    let owned = secrets();
+    let owned = secrets(&cluster);
     assert_eq!(owned.len(), 1);
 
     let report = cluster.report(false).await;
@@ -68,7 +62,7 @@ async fn objects_are_stored_anew_and_stay_what_they_are() {
     assert!(report.all("stored-versions").is_empty());
     let after = ["/metadata/uid", "/metadata/generation", "/metadata/managedFields", "/spec", "/status"].map(stays);
     assert!(after == before, "something changed but the version in which it is stored");
-    assert_eq!(secrets(), owned);
+    assert_eq!(secrets(&cluster), owned);
     let written = stays("/metadata/resourceVersion");
     assert!(written.iter().zip(&versions).all(|(now, then)| now != then), "not every object was stored anew");
 
@@ -80,6 +74,13 @@ async fn objects_are_stored_anew_and_stay_what_they_are() {
     // What is stored as it should be is not written again.
     assert_eq!(cluster.report(true).await.json["applied"]["done"], json!([]));
     assert_eq!(stays("/metadata/resourceVersion"), written);
+}
+
+/// Those of other tests may be collected at any time.
+fn secrets(cluster: &Cluster) -> Vec<(String, Value)> {
+    let mut all = cluster.fields("secrets", "/metadata/resourceVersion");
+    all.retain(|(name, _)| name.starts_with("Secret/versions/"));
+    all
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,11 +2,14 @@
 //!
 //! Nothing here is downloaded as a binary from a web page: Go builds the control
 //! plane and helm from their published modules, and pip installs the rest.
+//!
+//! Modules, in reading order: [`cache`] where they are, [`step`] how a tool is run, [`go`] and [`python`] what each
+//! installs.
 
 mod cache;
+mod step;
 mod go;
 mod python;
-mod step;
 
 use std::path::{Path, PathBuf};
 

@@ -1,9 +1,11 @@
 //! One server: how it is started, when it is ready, and how it is started again.
+//!
+//! Modules, in reading order: [`pki`] keys and certificates, and the servers: [`control_plane`], [`openbao`], [`moto`].
 
-mod control_plane;
-mod moto;
-mod openbao;
 mod pki;
+mod control_plane;
+mod openbao;
+mod moto;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
