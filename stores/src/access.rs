@@ -75,28 +75,34 @@ impl FromStr for ControllerToken {
     }
 }
 
-/// The port for one client of one store; remembers which objects were read.
+/// The port for one client of one store, or for one making of a generator; remembers which objects were read.
 pub struct Requester {
     world: Arc<World>,
-    watched: Arc<dyn Watched>,
-    login: Login,
+    /// Who logs in, and who is to know what is read for that.
+    login: Option<(Login, Arc<dyn Watched>)>,
+    /// The namespace of a SecretStore.
+    store_namespace: Option<String>,
+    /// The namespace that asks a ClusterSecretStore.
+    namespace: Option<String>,
     read: Mutex<Reads>,
 }
 
 impl Requester {
-    /// The port for one login.
+    /// The port for a login. `watched` is told what it reads.
     pub fn new(world: Arc<World>, watched: Arc<dyn Watched>, login: Login) -> Self {
-        Self { world, watched, login, read: Mutex::default() }
+        let (store_namespace, namespace) = (login.store.namespace.clone(), login.namespace.clone());
+        Self { world, login: Some((login, watched)), store_namespace, namespace, read: Mutex::default() }
     }
 
-    /// The namespace of a SecretStore.
-    fn store_namespace(&self) -> Option<&String> {
-        self.login.store.namespace.as_ref()
+    /// The port for what stands in `namespace` and is used once: nobody need know what that reads.
+    pub fn for_once(world: Arc<World>, namespace: &str) -> Self {
+        let store_namespace = Some(namespace.to_owned());
+        Self { world, login: None, store_namespace, namespace: None, read: Mutex::default() }
     }
 
     /// The namespace that asks, where there is one.
     pub fn namespace(&self) -> Option<&str> {
-        self.store_namespace().or(self.login.namespace.as_ref()).map(String::as_str)
+        self.store_namespace.as_deref().or(self.namespace.as_deref())
     }
 
     /// What was read, and at which version.
@@ -106,7 +112,7 @@ impl Requester {
 
     fn resolve(&self, what: &str, name: &str, named: Option<&str>) -> Result<String, Error> {
         let named = named.filter(|namespace| !namespace.is_empty());
-        match (self.store_namespace(), named) {
+        match (&self.store_namespace, named) {
             (Some(own), Some(other)) if own != other => Err(Error::new(
                 ErrorKind::Invalid,
                 format!(
@@ -115,7 +121,7 @@ impl Requester {
             )),
             (Some(own), _) => Ok(own.clone()),
             (None, Some(named)) => Ok(named.to_owned()),
-            (None, None) => self.login.namespace.clone().ok_or_else(|| {
+            (None, None) => self.namespace.clone().ok_or_else(|| {
                 Error::new(
                     ErrorKind::Referent,
                     format!("{what} {name:?} has no namespace: it is taken from the ExternalSecret"),
@@ -127,7 +133,9 @@ impl Requester {
     /// Marks the object as depended on, before it is read.
     fn follow(&self, kind: Kind, namespace: &str, name: &str) -> Dependency {
         let object = Dependency { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-        self.watched.follow(&self.login, &object);
+        if let Some((login, watched)) = &self.login {
+            watched.follow(login, &object);
+        }
         object
     }
 
@@ -211,7 +219,7 @@ impl Credentials for Requester {
     }
 
     async fn controller_token(&self) -> Result<SecretBytes, Error> {
-        if self.store_namespace().is_some() {
+        if self.store_namespace.is_some() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 "the store names no credentials, and the operator's own Kubernetes token is never sent for a \
@@ -235,7 +243,7 @@ impl Credentials for Requester {
 
     async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
         let name = &reference.name;
-        if self.store_namespace().is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
+        if self.store_namespace.is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
             return Err(Error::new(
                 ErrorKind::Invalid,
                 format!("caProvider {name:?} of a ClusterSecretStore must have a namespace"),

@@ -8,19 +8,20 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use keyferry_crds::{SecretStoreSpec, duration};
 use keyferry_provider_core::{
-    BuildContext, Caller, Calls, Capabilities, Environment, Error, ErrorKind, Key, Provider, Query,
+    Answer, BuildContext, Caller, Calls, Dialect, Environment, Error, ErrorKind, Key, Provider, Query,
 };
-use keyferry_provider_layers::{self as layers, Delay, Retries};
+use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::Dependency;
-use keyferry_sync::ports::{Answer, Entered, Planning, Stores};
+use keyferry_sync::ports::{Entered, Planning, Stores};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::access::{Login, Reads, Requester, Watched, World};
 use crate::fetcher::{Barrier, Fetcher};
-use crate::{local, registry};
+use crate::registry;
 
 /// How long one call of a provider may take, reading and checking alike.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,7 +32,7 @@ const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// A client, and what it was made from.
 pub struct Client {
-    /// The provider, behind its layers.
+    /// The provider, guarded.
     pub provider: Arc<dyn Provider>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
@@ -40,8 +41,8 @@ pub struct Client {
 
 #[async_trait]
 impl Entered for Client {
-    fn capabilities(&self) -> Capabilities {
-        self.provider.capabilities()
+    fn dialect(&self) -> Dialect {
+        self.provider.dialect()
     }
 
     fn logs_in_with(&self, object: &Dependency) -> bool {
@@ -158,26 +159,29 @@ impl Pool {
         let (name, config) = spec.the_provider().map_err(|problem| invalid(problem.to_string()))?;
         let registration = registry::find(name).map_err(invalid)?;
         let retries = retries(spec).map_err(invalid)?;
-        let context = BuildContext {
-            credentials: requester.clone(),
-            calls: self.calls.clone(),
-            allow_link_local: self.allow_link_local || store.id.namespace.is_none(),
-            caller: Caller {
-                store_kind: store.id.kind(),
-                store: store.id.name.clone(),
-                namespace: requester.namespace().map(str::to_owned),
-            },
-            environment: self.environment.clone(),
-        };
-        let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
+        let allow_link_local = self.allow_link_local || store.id.namespace.is_none();
+        let context = self.context(requester.clone(), store.id.kind(), &store.id.name, allow_link_local);
+        let provider = timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
-        let provider = layers::around(provider, CALL_TIMEOUT, retries);
+        let provider: Arc<dyn Provider> = Arc::new(Guarded::new(provider, CALL_TIMEOUT, retries));
         let (news, id) = (self.news.clone(), store.id.clone());
         let on_singly = move || {
             let _ = news.send(id.clone()); // nobody listens any more when the process ends
         };
         let fetcher = Fetcher::new(provider.clone(), self.barrier.clone(), on_singly);
         Ok(Client { provider, fetcher, dependencies: requester.dependencies() })
+    }
+
+    /// What a provider or generator of this kind and name is built with.
+    fn context(&self, asks: Arc<Requester>, kind: &'static str, name: &str, allow_link_local: bool) -> BuildContext {
+        let namespace = asks.namespace().map(str::to_owned);
+        BuildContext {
+            credentials: asks,
+            calls: self.calls.clone(),
+            allow_link_local,
+            caller: Caller { store_kind: kind, store: name.to_owned(), namespace },
+            environment: self.environment.clone(),
+        }
     }
 
     /// Lets go of the clients of stores that are not there: a look may have made one while its store went.
@@ -202,11 +206,26 @@ impl Stores for Pool {
     }
 
     fn generators(&self) -> &[&'static str] {
-        local::KINDS
+        &registry::GENERATOR_KINDS
     }
 
-    async fn make(&self, kind: &str, spec: &Value) -> Result<Data, Error> {
-        local::make(kind, spec, &mut rand::rng())
+    fn generator_field(&self, kind: &str) -> Option<&'static str> {
+        registry::generator(kind).map(|generator| generator.field)
+    }
+
+    async fn make(&self, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<Data, Error> {
+        let Some(registration) = registry::generator(kind) else {
+            let message = format!("the kind {kind:?} is not supported by this version of keyferry");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        // What a generator refers to is looked up where the ExternalSecret is, as for a SecretStore there.
+        let requester = Requester::for_once(self.world.clone(), namespace);
+        let context = self.context(Arc::new(requester), registration.kind, name, self.allow_link_local);
+        let generator = (registration.build)(spec, context)?;
+        // Nothing that is registered has a state to keep.
+        let made = timeout(CALL_TIMEOUT, generator.make(None)).await;
+        let made = made.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the generator took too long")))?;
+        Ok(made.values)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
-use keyferry_provider_core::{Capabilities, Error, Key, Query, SecretBytes, Token};
+use keyferry_provider_core::{Answer, Dialect, Error, Key, Query, SecretBytes, Token};
 use serde_json::Value;
 
 use crate::audit;
@@ -18,9 +18,6 @@ use crate::dependency::{Dependency, Version};
 use crate::outcome::{Change, Failure};
 use crate::record::Note;
 use crate::store::Store;
-
-/// What came of one key.
-pub type Answer = Result<SecretBytes, Error>;
 
 /// While it lives, somebody may still ask a store for something: batches that are not full wait a little for company.
 pub type Planning = Box<dyn Send + Sync>;
@@ -40,15 +37,18 @@ pub trait Stores: Send + Sync {
     /// The kinds of generators that there are.
     fn generators(&self) -> &[&'static str];
 
-    /// What a generator of this kind and spec makes now.
-    async fn make(&self, kind: &str, spec: &Value) -> Result<Data, Error>;
+    /// The field in which a ClusterGenerator holds the spec of a generator of this kind; `None` where there is no such kind.
+    fn generator_field(&self, kind: &str) -> Option<&'static str>;
+
+    /// What a generator of this kind, name and spec makes now for somebody in `namespace`.
+    async fn make(&self, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<Data, Error>;
 }
 
 /// A store that let somebody in.
 #[async_trait]
 pub trait Entered: Send + Sync {
-    /// What it can do.
-    fn capabilities(&self) -> Capabilities;
+    /// How it is read.
+    fn dialect(&self) -> Dialect;
 
     /// Whether this object is among what it logs in with.
     fn logs_in_with(&self, object: &Dependency) -> bool;
@@ -56,7 +56,7 @@ pub trait Entered: Send + Sync {
     /// Fetches distinct keys for `namespace`; answers each. `planning` is let go as soon as they are asked for.
     async fn fetch(&self, namespace: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer>;
 
-    /// The keys of all that answers `query`.
+    /// The keys of all that answers `query`. What the store can't search by is passed over or refused.
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error>;
 }
 

@@ -27,11 +27,11 @@ fn providers_never_see_kubernetes() {
 }
 
 #[test]
-fn providers_do_not_know_each_other_nor_their_layers() {
+fn providers_do_not_know_each_other_nor_their_guard() {
     let graph = Graph::load();
     // One provider, in three crates: the SDK of Parameter Store takes longer to build than all the rest of AWS.
     let aws = ["keyferry-provider-aws", "keyferry-provider-aws-common", "keyferry-provider-aws-ssm"];
-    let base = ["keyferry-provider-core", "keyferry-provider-layers", "keyferry-provider-testkit"];
+    let base = ["keyferry-provider-core", "keyferry-provider-guard", "keyferry-provider-testkit"];
     // What is the same for all that speak HTTP without an SDK; it knows none of them.
     let shared = "keyferry-provider-http";
     for (name, folder) in graph.members().into_iter().filter(|(_, folder)| folder.starts_with("providers/")) {
@@ -134,7 +134,7 @@ fn the_operator_knows_no_store_but_in_the_registry() {
     let graph = Graph::load();
     let sdks: Vec<_> = graph.direct("keyferry").into_iter().filter(|name| is_sdk(name)).collect();
     assert!(sdks.is_empty(), "the operator depends on {sdks:?}: that belongs into a provider");
-    let fine = ["keyferry-provider-core", "keyferry-provider-guard", "keyferry-provider-layers"];
+    let fine = ["keyferry-provider-core", "keyferry-provider-guard"];
     for (name, folder) in graph.members() {
         let at_home = ["providers/", "tests/"].iter().any(|home| folder.starts_with(home));
         let known = graph.direct(&name);
@@ -145,8 +145,7 @@ fn the_operator_knows_no_store_but_in_the_registry() {
     for file in files("stores/src").into_iter().filter(|file| file != "stores/src/registry.rs") {
         let text = read(&file);
         let named = text.match_indices("keyferry_provider_").map(|(at, word)| &text[at + word.len()..]);
-        let other: Vec<_> =
-            named.filter(|rest| !["core", "guard", "layers"].iter().any(|f| rest.starts_with(f))).collect();
+        let other: Vec<_> = named.filter(|rest| !["core", "guard"].iter().any(|f| rest.starts_with(f))).collect();
         assert!(other.is_empty(), "{file}: only stores/src/registry.rs names a provider");
     }
 }
