@@ -133,7 +133,7 @@ impl Objects for Folder {
         Box::new(())
     }
 
-    async fn source(&self, source: &Dependency) -> Result<Option<(Version, Data)>, Problem> {
+    async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
         Ok(self.sources.get(source).map(|data| (None, data.clone())))
     }
 

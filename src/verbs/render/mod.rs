@@ -22,7 +22,6 @@ use keyferry_stores::access::{ControllerToken, World};
 use keyferry_stores::pool::Pool;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::{Data, SecretJson};
-use keyferry_sync::dependency::Tracker;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::plan::{Facts, Plan, Target, decide};
@@ -153,9 +152,8 @@ fn ports(folder: Arc<Folder>, values: Option<std::collections::BTreeMap<String, 
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (news, _) = tokio::sync::mpsc::unbounded_channel();
-    let tracker = Arc::new(Tracker::default());
     // Whoever renders a folder could ask these stores by hand as well.
-    let pool = Arc::new(Pool::new(Arc::new(world), tracker, Arc::new(()), true, environment, news));
+    let pool = Arc::new(Pool::new(Arc::new(world), Arc::new(()), Arc::new(()), true, environment, news));
     let stores: Arc<dyn Stores> = match values {
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,
