@@ -115,7 +115,7 @@ pub enum Blame {
     Store,
     /// What lies between: names, networks, proxies, certificates.
     Way,
-    /// We.
+    /// We: our rights, the cluster that we run in, or a fault of ours.
     Keyferry,
 }
 
