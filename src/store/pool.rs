@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use keyferry_crds::{SecretStoreSpec, duration};
 use keyferry_provider_core::{BuildContext, Caller, Calls, Environment, Error, ErrorKind, Provider};
-use keyferry_provider_layers::{self as layers, Delay, Retries};
+use keyferry_provider_guard::{Delay, Guarded, Retries};
 use tokio::sync::mpsc;
 
 use super::credentials::{Cluster, Dependency, Objects, Requester, Version};
@@ -23,7 +23,7 @@ const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// A client, and what it was made from.
 pub struct Client {
-    /// The provider, behind its layers.
+    /// The provider, guarded.
     pub provider: Arc<dyn Provider>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
@@ -161,7 +161,7 @@ impl Pool {
         };
         let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
-        let provider = layers::around(provider, CALL_TIMEOUT, retries);
+        let provider: Arc<dyn Provider> = Arc::new(Guarded::new(provider, CALL_TIMEOUT, retries));
         let (news, id) = (self.news.clone(), store.id.clone());
         let on_singly = move || {
             let _ = news.send(id.clone()); // nobody listens any more when the process ends

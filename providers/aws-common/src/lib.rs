@@ -20,7 +20,7 @@ pub mod error;
 pub mod login;
 pub mod tags;
 
-pub use batch::{Answer, in_batches};
+pub use batch::in_batches;
 pub use client::{Connection, Service};
 pub use config::Config;
 pub use error::{Cause, Failure};

@@ -13,10 +13,10 @@ use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTaggin
 use keyferry_provider_aws_common::batch::of_one;
 use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
-use keyferry_provider_aws_common::{Answer, Config, Connection, Failure, Service, in_batches, tags_json};
+use keyferry_provider_aws_common::{Config, Connection, Failure, Service, in_batches, tags_json};
 use keyferry_provider_core::{
-    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup, Provider, Query,
-    SecretBytes,
+    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata, PropertyLookup,
+    Provider, Push, Query, Reach, Remote, SecretBytes,
 };
 
 use crate::name::Name;
@@ -36,6 +36,17 @@ const SERVICE: Service = Service {
 
 /// The most names that AWS takes in one call.
 const MAX_BATCH: usize = 10;
+
+/// What the store can do.
+pub const CAPABILITIES: Capabilities = Capabilities {
+    max_batch: MAX_BATCH,
+    versions: true,
+    metadata: Metadata::Answered,
+    find_by_name: true,
+    find_by_path: true,
+    find_by_tags: true,
+    ..Capabilities::READ_ONLY
+};
 
 /// The store.
 pub struct ParameterStore {
@@ -78,7 +89,7 @@ impl ParameterStore {
         match call.resource_id(name.parameter()).send().await {
             Ok(answer) => {
                 let tags = answer.tag_list.into_iter().flatten();
-                Ok(Ok(tags_json(tags.map(|tag| (tag.key, tag.value)))))
+                Ok(Ok(tags_json(tags.map(|tag| (tag.key, tag.value))).into()))
             }
             Err(error) => {
                 let failure = Failure::new(&error, &self.service);
@@ -197,7 +208,7 @@ impl ParameterStore {
         let own = found.into_iter().filter_map(|name| name.strip_prefix(&self.prefix).map(str::to_owned));
         let mut own: Vec<String> = own.filter(|name| query.matches(name)).collect();
         if own.len() > MOST_FOUND {
-            return Err(Error::new(ErrorKind::Invalid, format!("the search finds more than {MOST_FOUND} parameters")));
+            return Err(Error::invalid(format!("the search finds more than {MOST_FOUND} parameters")));
         }
         own.sort_unstable();
         Ok(own)
@@ -229,7 +240,7 @@ impl ParameterStore {
         let tags = query.tags.iter().filter(|_| query.name.is_none());
         let filters = path.into_iter().chain(tags.map(|(key, value)| filter(format!("tag:{key}"), "Equals", value)));
         let filters = filters.collect::<Result<Vec<_>, _>>();
-        let filters = filters.map_err(|_| Error::new(ErrorKind::Invalid, "the search has an empty filter"))?;
+        let filters = filters.map_err(|_| Error::invalid("the search has an empty filter"))?;
         let (mut found, mut next) = (Vec::new(), None);
         loop {
             let call = self
@@ -259,7 +270,8 @@ impl ParameterStore {
         let text = parameter.value.ok_or_else(|| {
             Error::new(ErrorKind::Malformed, format!("{} answered {name} without a value", self.service))
         })?;
-        Ok(SecretBytes::new(text.into_bytes()))
+        let version = Some(parameter.version.to_string()).filter(|_| parameter.version > 0);
+        Ok(Fetched::from(SecretBytes::new(text.into_bytes())).of_version(version))
     }
 
     fn unanswered(&self, name: &Name) -> Error {
@@ -270,20 +282,15 @@ impl ParameterStore {
 #[async_trait]
 impl Provider for ParameterStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_batch: MAX_BATCH,
-            versions: true,
-            metadata: Metadata::Answered,
-            find_by_name: true,
-            find_by_path: true,
-            find_by_tags: true,
-            property: PropertyLookup::DottedKeyThenPath,
-            ..Capabilities::default()
-        }
+        CAPABILITIES
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect { property: PropertyLookup::DottedKeyThenPath, ..Dialect::default() }
     }
 
     fn joins(&self, batch: &[Key], key: &Key) -> bool {
-        batch.len() < MAX_BATCH && batch.iter().all(|other| self.go_together(other, key))
+        batch.iter().all(|other| self.go_together(other, key))
     }
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
@@ -294,6 +301,18 @@ impl Provider for ParameterStore {
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
         let found = self.login.renewing(|| self.list(query)).await?;
         Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
+    }
+
+    async fn push(&self, _: &Push) -> Result<(), Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
+    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
+        Err(Error::cannot("deleted from"))
+    }
+
+    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
+        Err(Error::cannot("pushed to"))
     }
 
     async fn validate(&self) -> Result<(), Error> {

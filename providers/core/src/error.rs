@@ -59,25 +59,120 @@ impl ErrorKind {
 
     /// Whether the same request may well succeed in a moment, with nothing changed.
     pub fn is_temporary(self) -> bool {
-        matches!(self, Self::Throttled | Self::Unavailable | Self::Timeout)
+        match self {
+            Self::Throttled | Self::Unavailable | Self::Timeout => true,
+            Self::NotFound
+            | Self::Denied
+            | Self::Unauthenticated
+            | Self::Tls
+            | Self::Invalid
+            | Self::Malformed
+            | Self::BatchDenied
+            | Self::Unsupported
+            | Self::Referent
+            | Self::Unverified => false,
+        }
+    }
+
+    /// Whether it is about the store as a whole, so that another key would meet it too.
+    pub fn concerns_store(self) -> bool {
+        match self {
+            Self::Unauthenticated
+            | Self::Throttled
+            | Self::Unavailable
+            | Self::Timeout
+            | Self::Tls
+            | Self::Referent
+            | Self::Unverified => true,
+            Self::NotFound | Self::Denied | Self::Invalid | Self::Malformed | Self::BatchDenied | Self::Unsupported => {
+                false
+            }
+        }
+    }
+
+    /// Whose fault it is where nobody knows better.
+    fn blame(self) -> Blame {
+        match self {
+            Self::NotFound | Self::Unsupported => Blame::Request,
+            Self::Invalid | Self::Referent => Blame::Spec,
+            Self::Denied | Self::Unauthenticated | Self::BatchDenied => Blame::Credentials,
+            Self::Throttled | Self::Unavailable | Self::Malformed | Self::Unverified => Blame::Store,
+            Self::Timeout | Self::Tls => Blame::Way,
+        }
     }
 }
 
-/// An error of a store.
+/// Whose fault an error is: where to begin looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// What was asked for: the ExternalSecret, or whatever else names keys.
+    Request,
+    /// The store's spec, or the generator's.
+    Spec,
+    /// What the store logs in with: it is missing, not accepted, or lacks a permission.
+    Credentials,
+    /// The other side: the store itself, or what is kept there.
+    Store,
+    /// What lies between: names, networks, proxies, certificates.
+    Way,
+    /// We.
+    Keyferry,
+}
+
+impl Blame {
+    /// The name for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Spec => "spec",
+            Self::Credentials => "credentials",
+            Self::Store => "store",
+            Self::Way => "way",
+            Self::Keyferry => "keyferry",
+        }
+    }
+}
+
+/// An error of a store or generator.
 ///
+/// Whoever shows it asks it for all that there is to tell: condition, event, log and command line give the same account.
 /// The message is in our own words and a pure function of the cause: it holds no time, attempt or request id, and
 /// no text from a response, since responses and parsers quote values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    blame: Blame,
+    hint: Option<String>,
     retry_after: Option<Duration>,
 }
 
 impl Error {
     /// An error of this kind; `message` says what is wrong and, where there is one, the next step.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), blame: kind.blame(), hint: None, retry_after: None }
+    }
+
+    /// The store's spec, a credential it names, or the request is wrong: [`ErrorKind::Invalid`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// What the store can't do: `this store can't be searched`, `pushed to`, `deleted from`.
+    pub fn cannot(done: &str) -> Self {
+        Self::new(ErrorKind::Unsupported, format!("this store can't be {done}"))
+    }
+
+    /// The same error, where it is somebody else's fault than its kind suggests.
+    pub fn with_blame(mut self, blame: Blame) -> Self {
+        self.blame = blame;
+        self
+    }
+
+    /// The same error with the next step, where the message does not say it already. In our own words, like the message.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// The same error with the time the store asked us to wait.
@@ -109,6 +204,22 @@ impl Error {
     /// What is wrong, for a person.
     pub fn message(&self) -> &str {
         &self.message
+    }
+
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        self.blame
+    }
+
+    /// The next step, where the message does not say it already.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Whether the same request may well succeed in a moment, with nothing changed. All else stays as it is until
+    /// somebody changes something.
+    pub fn is_temporary(&self) -> bool {
+        self.kind.is_temporary()
     }
 
     /// How long the store asked us to wait, where it did.

@@ -11,14 +11,23 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, Metadata, PropertyLookup, Provider, Query,
-    Registration, SecretBytes,
+    Answer, BuildContext, BuildFuture, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Provider, Push,
+    Query, Reach, Registration, Remote, SecretBytes, filled,
 };
 use serde::Deserialize;
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =
-    Registration { name: "fake", access: Access::ReadWrite, maintained: false, build };
+    Registration { name: "fake", capabilities: |_| CAPABILITIES, maintained: false, build };
+
+const CAPABILITIES: Capabilities = Capabilities {
+    // Nothing is called: all that are asked for at once are answered at once.
+    max_batch: 10_000,
+    versions: true,
+    metadata: Metadata::PassedOver,
+    find_by_name: true,
+    ..Capabilities::READ_ONLY
+};
 
 /// `spec.provider.fake`. Nulls are taken as absent.
 #[derive(Deserialize)]
@@ -55,13 +64,15 @@ impl Fake {
     fn new(spec: &serde_json::Value) -> Result<Self, Error> {
         // The parser's own error would quote the value it stumbles over.
         let config = Config::deserialize(spec)
-            .map_err(|_| invalid("spec.provider.fake must hold a list of {key, value, version} under data"))?;
+            .map_err(|_| Error::invalid("spec.provider.fake must hold a list of {key, value, version} under data"))?;
         let mut secrets = HashMap::new();
         for (n, entry) in config.data.unwrap_or_default().into_iter().enumerate() {
-            let key = entry.key.filter(|key| !key.is_empty());
-            let key = key.ok_or_else(|| invalid(format!("spec.provider.fake.data[{n}].key must not be empty")))?;
+            let key = filled(entry.key);
+            let key =
+                key.ok_or_else(|| Error::invalid(format!("spec.provider.fake.data[{n}].key must not be empty")))?;
             // The peer's webhook asks for more than nothing here; its controller takes nothing for a value.
-            let value = entry.value.ok_or_else(|| invalid(format!("spec.provider.fake.data[{n}].value is missing")))?;
+            let value =
+                entry.value.ok_or_else(|| Error::invalid(format!("spec.provider.fake.data[{n}].value is missing")))?;
             let value = SecretBytes::new(value.into_bytes());
             let version = entry.version.unwrap_or_default();
             secrets.insert(format!("{key}{version}"), Secret { key, version, value });
@@ -69,10 +80,12 @@ impl Fake {
         Ok(Self { secrets, validation: validation(config.validation_result.unwrap_or(0)) })
     }
 
-    fn read(&self, key: &Key) -> Result<SecretBytes, Error> {
+    fn read(&self, key: &Key) -> Answer {
         let version = key.version.as_deref().unwrap_or_default();
         match self.secrets.get(&format!("{}{version}", key.name)) {
-            Some(secret) if secret.version == version => Ok(secret.value.clone()),
+            Some(secret) if secret.version == version => {
+                Ok(Fetched::from(secret.value.clone()).of_version(Some(version.to_owned())))
+            }
             _ if version.is_empty() => Err(Error::new(ErrorKind::NotFound, "the secret does not exist")),
             _ => Err(Error::new(ErrorKind::NotFound, format!("the secret has no version {version:?}"))),
         }
@@ -86,30 +99,25 @@ fn validation(result: i64) -> Result<(), Error> {
         1 => {
             Err(Error::new(ErrorKind::Unverified, "spec.provider.fake.validationResult is 1, which stands for unknown"))
         }
-        _ => Err(invalid("spec.provider.fake.validationResult is set to fail")),
+        _ => Err(Error::invalid("spec.provider.fake.validationResult is set to fail")),
     }
-}
-
-fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Invalid, message)
 }
 
 #[async_trait]
 impl Provider for Fake {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_batch: 10_000,
-            versions: true,
-            metadata: Metadata::PassedOver,
-            find_by_name: true,
-            find_converts_names: true,
-            property: PropertyLookup::Path,
-            missing_property_is_not_found: true,
-            ..Capabilities::default()
-        }
+        CAPABILITIES
     }
 
-    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
+    fn dialect(&self) -> Dialect {
+        Dialect { find_converts_names: true, missing_property_is_not_found: true, ..Dialect::default() }
+    }
+
+    fn joins(&self, _: &[Key], _: &Key) -> bool {
+        true
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
         Ok(keys.iter().map(|key| self.read(key)).collect())
     }
 
@@ -122,14 +130,30 @@ impl Provider for Fake {
         }
         let key = |(name, version): (&str, &str)| Key {
             name: name.to_owned(),
-            version: Some(version.to_owned()).filter(|version| !version.is_empty()),
+            version: filled(Some(version.to_owned())),
             metadata: false,
         };
         Ok(found.into_iter().map(key).collect())
     }
 
+    async fn push(&self, _: &Push) -> Result<(), Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
+    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
+        Err(Error::cannot("deleted from"))
+    }
+
+    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
     async fn validate(&self) -> Result<(), Error> {
         self.validation.clone()
+    }
+
+    fn identity_note(&self) -> Option<String> {
+        None
     }
 }
 
@@ -142,11 +166,12 @@ mod tests {
 
     fn read(fake: &Fake, name: &str, version: Option<&str>) -> Result<String, ErrorKind> {
         let key = Key { name: name.into(), version: version.map(str::to_owned), metadata: false };
-        let value = fake.read(&key).map_err(|error| {
+        let fetched = fake.read(&key).map_err(|error| {
             assert!(!error.message().contains(CANARY), "{error}");
             error.kind()
         })?;
-        Ok(value.expose_str().unwrap().to_owned())
+        assert_eq!(fetched.version.as_deref(), version.filter(|version| !version.is_empty()), "{name}");
+        Ok(fetched.value.expose_str().unwrap().to_owned())
     }
 
     #[tokio::test]

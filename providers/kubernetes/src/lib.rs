@@ -23,17 +23,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup,
-    Provider, Query, Registration, SecretBytes,
+    Answer, BuildContext, BuildFuture, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata,
+    PropertyLookup, Provider, Push, Query, Reach, Registration, Remote, one_by_one,
 };
 
 use crate::client::{Call, Client};
-use crate::config::{Config, invalid};
+use crate::config::Config;
 use crate::login::Login;
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =
-    Registration { name: "kubernetes", access: Access::ReadWrite, maintained: true, build };
+    Registration { name: "kubernetes", capabilities: |_| CAPABILITIES, maintained: true, build };
+
+const CAPABILITIES: Capabilities =
+    Capabilities { metadata: Metadata::Answered, find_by_name: true, find_by_tags: true, ..Capabilities::READ_ONLY };
 
 struct Kubernetes {
     login: Login,
@@ -51,18 +54,19 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
 }
 
 impl Kubernetes {
-    async fn read(&self, key: &Key) -> Result<SecretBytes, Error> {
+    async fn read(&self, key: &Key) -> Answer {
         let what = format!("Secret {:?} in namespace {:?}", key.name, self.namespace);
         if !config::is_name(&key.name) {
-            return Err(invalid(format!("{what}: Kubernetes gives no Secret such a name")));
+            return Err(Error::invalid(format!("{what}: Kubernetes gives no Secret such a name")));
         }
         let path = format!("api/v1/namespaces/{}/secrets/{}", self.namespace, key.name);
         let answer = self.login.send(&Call::get("GetSecret", path)).await?;
-        match answer.status {
-            200 if key.metadata => secret::metadata(&answer.body).ok_or_else(|| self.login.client().malformed()),
-            200 => secret::fields(&answer.body).ok_or_else(|| self.login.client().malformed()),
-            _ => Err(self.login.client().refusal(&answer, &what, "get secrets")),
+        if answer.status != 200 {
+            return Err(self.login.client().refusal(&answer, &what, "get secrets"));
         }
+        let value = if key.metadata { secret::metadata(&answer.body) } else { secret::fields(&answer.body) };
+        let value = value.ok_or_else(|| self.login.client().malformed())?;
+        Ok(Fetched::from(value).of_version(secret::version(&answer.body)))
     }
 
     async fn list(&self, query: &Query) -> Result<Vec<Key>, Error> {
@@ -80,7 +84,7 @@ impl Kubernetes {
             let page = secret::names(&answer.body).ok_or_else(|| self.login.client().malformed())?;
             found.extend(page.names.into_iter().filter(|name| !query.tags.is_empty() || query.matches(name)));
             if found.len() > MOST_FOUND {
-                return Err(Error::new(ErrorKind::Invalid, format!("the search finds more than {MOST_FOUND} Secrets")));
+                return Err(Error::invalid(format!("the search finds more than {MOST_FOUND} Secrets")));
             }
             next = page.next;
             if next.is_none() {
@@ -94,27 +98,40 @@ impl Kubernetes {
 #[async_trait]
 impl Provider for Kubernetes {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            metadata: Metadata::Answered,
-            find_by_name: true,
-            find_by_tags: true,
-            find_converts_names: true,
+        CAPABILITIES
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect {
             property: PropertyLookup::Base64Fields,
+            find_converts_names: true,
             missing_fails_data: true,
-            ..Capabilities::default()
+            ..Dialect::default()
         }
     }
 
-    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
-        let mut results = Vec::with_capacity(keys.len());
-        for key in keys {
-            results.push(self.read(key).await);
-        }
-        Ok(results)
+    fn joins(&self, _: &[Key], _: &Key) -> bool {
+        false
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        one_by_one(keys, |key| self.read(key)).await
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
         self.list(query).await
+    }
+
+    async fn push(&self, _: &Push) -> Result<(), Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
+    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
+        Err(Error::cannot("deleted from"))
+    }
+
+    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
+        Err(Error::cannot("pushed to"))
     }
 
     async fn validate(&self) -> Result<(), Error> {
@@ -126,5 +143,9 @@ impl Provider for Kubernetes {
         let message =
             format!("client is not allowed to get secrets in namespace {:?}: allow it by a Role", self.namespace);
         Err(Error::new(ErrorKind::Denied, message))
+    }
+
+    fn identity_note(&self) -> Option<String> {
+        None
     }
 }

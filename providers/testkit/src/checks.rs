@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use keyferry_provider_core::{Error, ErrorKind, Key, Provider, SecretBytes, json};
+use keyferry_provider_core::{Answer, ErrorKind, Key, Provider, json};
 
 use crate::Fixture;
 
@@ -18,7 +18,7 @@ fn value(text: &str) -> Vec<u8> {
 }
 
 /// Fetches keys in one call, and checks what holds for every call.
-async fn fetch(provider: &dyn Provider, keys: &[Key]) -> Vec<Result<SecretBytes, Error>> {
+async fn fetch(provider: &dyn Provider, keys: &[Key]) -> Vec<Answer> {
     let results = match provider.fetch(keys).await {
         Ok(results) => results,
         Err(error) => panic!("the fetch of {} keys failed as a whole: {error}", keys.len()),
@@ -31,22 +31,22 @@ async fn fetch(provider: &dyn Provider, keys: &[Key]) -> Vec<Result<SecretBytes,
     results
 }
 
-async fn fetch_one(provider: &dyn Provider, key: &Key) -> Result<SecretBytes, Error> {
+async fn fetch_one(provider: &dyn Provider, key: &Key) -> Answer {
     fetch(provider, std::slice::from_ref(key)).await.remove(0)
 }
 
 /// Panics without showing values.
 #[track_caller]
-fn expect(fixture: &dyn Fixture, what: &str, result: &Result<SecretBytes, Error>, written: &[u8]) {
+fn expect(fixture: &dyn Fixture, what: &str, result: &Answer, written: &[u8]) {
     match result {
-        Ok(fetched) if fetched.expose() == fixture.fetched(written) => {}
-        Ok(fetched) => panic!("{what}: another value, of {} bytes", fetched.len()),
+        Ok(fetched) if fetched.value.expose() == fixture.fetched(written) => {}
+        Ok(fetched) => panic!("{what}: another value, of {} bytes", fetched.value.len()),
         Err(error) => panic!("{what}: {error}"),
     }
 }
 
 #[track_caller]
-fn expect_error(what: &str, result: &Result<SecretBytes, Error>, kind: ErrorKind) {
+fn expect_error(what: &str, result: &Answer, kind: ErrorKind) {
     match result {
         Err(error) if error.kind() == kind => assert!(!error.message().is_empty(), "{what}: no message"),
         Err(error) => panic!("{what}: {:?} rather than {kind:?}: {error}", error.kind()),
@@ -205,7 +205,7 @@ pub async fn metadata(fixture: &dyn Fixture) {
     fixture.put("described", &value("described")).await;
     let key = Key { metadata: true, ..key("described") };
     let result = fetch_one(&*fixture.provider().await, &key).await;
-    let metadata = result.unwrap_or_else(|error| panic!("metadata: {error}"));
+    let metadata = result.unwrap_or_else(|error| panic!("metadata: {error}")).value;
     let text = metadata.expose_str().expect("metadata are text");
     assert!(metadata.is_empty() || json::object(text.as_bytes()).is_some(), "metadata are a JSON object");
     assert!(!text.contains(CANARY), "metadata hold no value");

@@ -24,20 +24,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup,
-    Provider, Query, Registration, SecretBytes, json,
+    Answer, BuildContext, BuildFuture, Capabilities, Dialect, Error, ErrorKind, Key, MOST_FOUND, Metadata,
+    PropertyLookup, Provider, Push, Query, Reach, Registration, Remote, json, one_by_one,
 };
 use reqwest::header::HeaderValue;
 
 use crate::auth::Auth;
 use crate::client::{Call, Client};
-use crate::config::{Config, invalid};
+use crate::config::Config;
 use crate::kv::Reading;
 use crate::path::{KvVersion, Place};
 
 /// How the registry knows this store.
-pub const REGISTRATION: Registration =
-    Registration { name: "vault", access: Access::ReadWrite, maintained: true, build };
+pub const REGISTRATION: Registration = Registration {
+    name: "vault",
+    capabilities: |spec| capabilities(config::version_of(spec)),
+    maintained: true,
+    build,
+};
+
+fn capabilities(version: KvVersion) -> Capabilities {
+    let v2 = version == KvVersion::V2;
+    Capabilities {
+        versions: v2,
+        metadata: if v2 { Metadata::Answered } else { Metadata::Refused },
+        find_by_name: v2,
+        find_by_path: v2,
+        find_by_tags: v2,
+        find_all: v2,
+        ..Capabilities::READ_ONLY
+    }
+}
 
 /// The most secrets that a search looks at.
 const MOST_WALKED: usize = 100_000;
@@ -71,13 +88,13 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
 }
 
 impl Vault {
-    async fn read(&self, key: &Key) -> Result<SecretBytes, Error> {
+    async fn read(&self, key: &Key) -> Answer {
         let place = Place::of(self.mount.as_deref(), self.version, &key.name)?;
         match (key.metadata, self.version) {
             (true, KvVersion::V1) => Err(Error::new(ErrorKind::Unsupported, "KV version 1 keeps no metadata")),
             (true, KvVersion::V2) => {
                 let answer = self.auth.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
-                kv::metadata(&self.client, &place, &answer)
+                kv::metadata(&self.client, &place, &answer).map(Into::into)
             }
             (false, _) => {
                 let version = self.wanted_version(key)?;
@@ -104,10 +121,9 @@ impl Vault {
     fn wanted_version(&self, key: &Key) -> Result<Option<i64>, Error> {
         match (key.version.as_deref(), self.version) {
             (None | Some(""), _) | (Some(_), KvVersion::V1) => Ok(None),
-            (Some(text), KvVersion::V2) => text
-                .parse()
-                .map(Some)
-                .map_err(|_| invalid(format!("the version {text:?} is not a number, as those of KV version 2 are"))),
+            (Some(text), KvVersion::V2) => text.parse().map(Some).map_err(|_| {
+                Error::invalid(format!("the version {text:?} is not a number, as those of KV version 2 are"))
+            }),
         }
     }
 
@@ -129,7 +145,8 @@ impl Vault {
 
     /// All secrets below `path`, by the paths that lead to them inside the mount.
     async fn walk(&self, path: Option<&str>) -> Result<Vec<String>, Error> {
-        let mount = self.mount.as_deref().ok_or_else(|| invalid("to find secrets, set spec.provider.vault.path"))?;
+        let mount =
+            self.mount.as_deref().ok_or_else(|| Error::invalid("to find secrets, set spec.provider.vault.path"))?;
         let mut secrets = Vec::new();
         let mut begun = false;
         // As in External Secrets Operator the path stands before the names as it was written, whatever its slashes; what
@@ -149,7 +166,7 @@ impl Vault {
                 if name.ends_with('/') { folders.push(whole) } else { secrets.push(whole) }
             }
             if secrets.len() + folders.len() > MOST_WALKED {
-                return Err(invalid(format!(
+                return Err(Error::invalid(format!(
                     "there are more than {MOST_WALKED} secrets below {:?}: search a deeper path",
                     path.unwrap_or_default()
                 )));
@@ -177,30 +194,19 @@ impl Vault {
 #[async_trait]
 impl Provider for Vault {
     fn capabilities(&self) -> Capabilities {
-        let v2 = self.version == KvVersion::V2;
-        Capabilities {
-            max_batch: 1,
-            versions: v2,
-            metadata: if v2 { Metadata::Answered } else { Metadata::Refused },
-            find_by_name: v2,
-            find_by_path: v2,
-            find_by_tags: v2,
-            find_all: v2,
-            property: PropertyLookup::ExactThenPath,
-            extract_writes_anew: true,
-            ..Capabilities::default()
-        }
+        capabilities(self.version)
     }
 
-    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
-        let mut results = Vec::with_capacity(keys.len());
-        for key in keys {
-            match self.read(key).await {
-                Err(error) if concerns_all(error.kind()) => return Err(error),
-                result => results.push(result),
-            }
-        }
-        Ok(results)
+    fn dialect(&self) -> Dialect {
+        Dialect { property: PropertyLookup::ExactThenPath, extract_writes_anew: true, ..Dialect::default() }
+    }
+
+    fn joins(&self, _: &[Key], _: &Key) -> bool {
+        false
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        one_by_one(keys, |key| self.read(key)).await
     }
 
     /// Below the path, or everywhere. As in External Secrets Operator tags count only where no name is asked for;
@@ -218,32 +224,29 @@ impl Provider for Vault {
             }
         }
         if found.len() > MOST_FOUND {
-            Err(invalid(format!("more than {MOST_FOUND} secrets were found: narrow the search")))
+            Err(Error::invalid(format!("more than {MOST_FOUND} secrets were found: narrow the search")))
         } else {
             Ok(found)
         }
     }
 
+    async fn push(&self, _: &Push) -> Result<(), Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
+    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
+        Err(Error::cannot("deleted from"))
+    }
+
+    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
     async fn validate(&self) -> Result<(), Error> {
         self.auth.check().await
     }
-}
 
-/// Whether an error is about the store as a whole, so that another key would meet it too.
-fn concerns_all(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::Unauthenticated
-        | ErrorKind::Throttled
-        | ErrorKind::Unavailable
-        | ErrorKind::Timeout
-        | ErrorKind::Tls
-        | ErrorKind::Referent
-        | ErrorKind::Unverified => true,
-        ErrorKind::NotFound
-        | ErrorKind::Denied
-        | ErrorKind::Invalid
-        | ErrorKind::Malformed
-        | ErrorKind::BatchDenied
-        | ErrorKind::Unsupported => false,
+    fn identity_note(&self) -> Option<String> {
+        None
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{BuildContext, Calls, Credentials, Error, ErrorKind, Key, Provider, Query};
+use keyferry_provider_core::{Answer, BuildContext, Calls, Credentials, ErrorKind, Key, Provider, Query};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Moto, REGION, context};
 use keyferry_testkit::Testbed;
@@ -46,8 +46,8 @@ fn key(name: &str) -> Key {
     Key { name: name.into(), version: None, metadata: false }
 }
 
-fn text(result: &Result<keyferry_provider_core::SecretBytes, Error>) -> &str {
-    result.as_ref().unwrap().expose_str().unwrap()
+fn text(result: &Answer) -> &str {
+    result.as_ref().unwrap().value.expose_str().unwrap()
 }
 
 /// A prefix of names in one of the services.

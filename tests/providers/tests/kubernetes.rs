@@ -55,7 +55,7 @@ fn key(name: &str) -> Key {
 
 async fn fetch(provider: &dyn Provider, key: &Key) -> Result<String, Error> {
     let result = provider.fetch(std::slice::from_ref(key)).await.and_then(|mut results| results.remove(0));
-    Ok(result.inspect_err(clean)?.expose_str().unwrap().to_owned())
+    Ok(result.inspect_err(clean)?.value.expose_str().unwrap().to_owned())
 }
 
 #[track_caller]

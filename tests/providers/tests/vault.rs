@@ -55,8 +55,8 @@ fn key(name: &str) -> Key {
 
 async fn fetch(provider: &dyn Provider, key: &Key) -> Result<String, Error> {
     let result = provider.fetch(std::slice::from_ref(key)).await.and_then(|mut results| results.remove(0));
-    let value = result.inspect_err(clean)?;
-    Ok(value.expose_str().unwrap().to_owned())
+    let fetched = result.inspect_err(clean)?;
+    Ok(fetched.value.expose_str().unwrap().to_owned())
 }
 
 /// No message holds a value, a credential, or one of OpenBao's tokens (`s.` and 24 letters).
@@ -178,7 +178,7 @@ async fn numbers_as_each_engine_keeps_them() {
         assert!(request.send().await.unwrap().status().is_success());
         let provider = kv.provider().await;
         assert_eq!(fetch(&*provider, &key("numbers")).await.unwrap(), kept, "version {version}");
-        assert!(provider.capabilities().extract_writes_anew);
+        assert!(provider.dialect().extract_writes_anew);
     }
 }
 

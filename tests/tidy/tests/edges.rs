@@ -27,11 +27,11 @@ fn providers_never_see_kubernetes() {
 }
 
 #[test]
-fn providers_do_not_know_each_other_nor_their_layers() {
+fn providers_do_not_know_each_other_nor_their_guard() {
     let graph = Graph::load();
     // One provider, in three crates: the SDK of Parameter Store takes longer to build than all the rest of AWS.
     let aws = ["keyferry-provider-aws", "keyferry-provider-aws-common", "keyferry-provider-aws-ssm"];
-    let base = ["keyferry-provider-core", "keyferry-provider-layers", "keyferry-provider-testkit"];
+    let base = ["keyferry-provider-core", "keyferry-provider-guard", "keyferry-provider-testkit"];
     // What several stores need: HTTP without an SDK, and logins that last a while. It knows no store, nor each other.
     let shared = ["keyferry-provider-http", "keyferry-provider-session"];
     for (name, folder) in graph.members().into_iter().filter(|(_, folder)| folder.starts_with("providers/")) {
@@ -95,7 +95,7 @@ fn the_operator_knows_no_store_but_in_the_registry() {
         for (n, line) in read(&file).lines().enumerate() {
             let named = line.match_indices("keyferry_provider_").map(|(at, word)| &line[at + word.len()..]);
             let crates = named.filter_map(|rest| rest.split_once("::")).map(|(name, _)| name);
-            let other = crates.filter(|name| !name.contains(' ') && !["core", "layers"].contains(name)).count();
+            let other = crates.filter(|name| !name.contains(' ') && !["core", "guard"].contains(name)).count();
             assert!(
                 other == 0 || file == "src/store/registry.rs",
                 "{file}:{}: only src/store/registry.rs names a provider",
