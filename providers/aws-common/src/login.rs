@@ -16,7 +16,7 @@ use keyferry_provider_core::{BuildContext, Credentials as Port, Error, ErrorKind
 use keyferry_provider_session::{Grant, Life, Session, Source};
 
 use crate::client::{Base, Counter, STS};
-use crate::config::{Config, Identity, Role, invalid};
+use crate::config::{Config, Identity, Role};
 use crate::error::{About, Cause, Failure, of_credentials};
 
 /// What our sessions are called, in CloudTrail and in policies; External Secrets Operator's name.
@@ -128,9 +128,9 @@ async fn keys(
         // Keys have no spaces; files that they were made from often end with a line.
         let text = value.expose_str().map(str::trim).filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()));
         match text {
-            Some("") => Err(invalid(format!("{field} is empty"))),
+            Some("") => Err(Error::invalid(format!("{field} is empty"))),
             Some(text) => Ok(text.to_owned()),
-            None => Err(invalid(format!("{field} holds what can't be part of a key"))),
+            None => Err(Error::invalid(format!("{field} holds what can't be part of a key"))),
         }
     };
     let secret = read(secret, "secretAccessKeySecretRef").await?;
@@ -181,7 +181,7 @@ impl WebIdentity {
         let audience = take(AUDIENCE_ANNOTATION).unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned());
         match take(ROLE_ANNOTATION) {
             Some(role) => Ok((role, audience)),
-            None => Err(invalid(format!(
+            None => Err(Error::invalid(format!(
                 "{field}: an IAM role must be associated with the ServiceAccount {:?}: annotate it with {ROLE_ANNOTATION}",
                 self.account.name
             ))),
@@ -229,7 +229,7 @@ impl Source<Credentials> for AssumedRole {
         call = call.set_external_id(external_id.clone());
         for (key, value) in tags {
             let tag = aws_sdk_sts::types::Tag::builder().key(key).value(value).build();
-            call = call.tags(tag.map_err(|_| invalid("a session tag has no key"))?);
+            call = call.tags(tag.map_err(|_| Error::invalid("a session tag has no key"))?);
         }
         for key in transitive {
             call = call.transitive_tag_keys(key);

@@ -10,7 +10,7 @@ use reqwest::header::HeaderValue;
 use serde_json::json;
 
 use crate::client::{Answer, Call, Client};
-use crate::config::{Identity, invalid};
+use crate::config::Identity;
 
 const RULES: &str = "apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
 const ACCESS: &str = "apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
@@ -116,10 +116,10 @@ fn header(token: &SecretBytes) -> Result<HeaderValue, Error> {
     // Files that tokens were read from often end with a line.
     let text =
         token.expose_str().map(str::trim).filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()));
-    let text =
-        text.ok_or_else(|| invalid("the store's bearer token is empty, or holds what can't be part of a token"))?;
+    let text = text
+        .ok_or_else(|| Error::invalid("the store's bearer token is empty, or holds what can't be part of a token"))?;
     let mut value = HeaderValue::try_from(format!("Bearer {text}"))
-        .map_err(|_| invalid("the store's bearer token holds what can't be part of a token"))?;
+        .map_err(|_| Error::invalid("the store's bearer token holds what can't be part of a token"))?;
     value.set_sensitive(true);
     Ok(value)
 }
