@@ -129,6 +129,7 @@ impl<T: Send + Sync + 'static> Session<T> {
         let shared = self.shared.clone();
         let task = tokio::spawn(async move {
             let outcome = shared.attempt().await;
+            // Only those who wait keep what came of it: what is forgotten must be gone.
             shared.lock().attempt = None;
             sender.send_replace(Some(outcome));
         });
@@ -179,7 +180,7 @@ impl<T: Sync> Shared<T> {
             let asked = Instant::now();
             // What was refused meanwhile, or ended, is not good for having been prolonged.
             let next = match bounded(self.source.renew(&held)).await {
-                Ok(Some(grant)) => self.prolong(held.number, grant, asked),
+                Ok(Some(grant)) => self.prolong(grant, asked),
                 Ok(None) => None,
                 Err(error) => self.put_off(&error),
             };
@@ -202,11 +203,11 @@ impl<T: Sync> Shared<T> {
         held
     }
 
-    /// The same login, good for longer; `None` where it was forgotten.
-    fn prolong(&self, number: u64, Grant { value, life }: Grant<T>, asked: Instant) -> Option<Held<T>> {
+    /// The same login, good for longer; `None` where it was forgotten. It can't be another: attempts alone log in.
+    fn prolong(&self, Grant { value, life }: Grant<T>, asked: Instant) -> Option<Held<T>> {
         let mut state = self.lock();
-        let kept = state.kept.as_mut().filter(|kept| kept.held.number == number)?;
-        let held = Held { value: Arc::new(value), number };
+        let kept = state.kept.as_mut()?;
+        let held = Held { value: Arc::new(value), number: kept.held.number };
         *kept = Kept::new(held.clone(), kept.since, asked, life);
         Some(held)
     }

@@ -333,6 +333,25 @@ async fn a_store_that_knows_the_end_is_believed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nothing_is_left_of_what_is_forgotten() {
+    struct Lent(Arc<()>);
+
+    #[async_trait]
+    impl Source<Arc<()>> for Lent {
+        async fn get(&self) -> Result<Grant<Arc<()>>, Error> {
+            Ok(Grant { value: self.0.clone(), life: Life::ENDLESS })
+        }
+    }
+
+    let value = Arc::new(());
+    let session = Session::new(Lent(value.clone()));
+    let lent = session.get().await.unwrap();
+    session.forget(lent.number());
+    drop(lent);
+    assert_eq!(Arc::strong_count(&value), 2, "this test's and the source's");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_forgotten_while_it_is_renewed_does_not_come_back() {
     for outcome in [Mood::Gives, Mood::Fails] {
         let (source, session) = Double::in_place();
