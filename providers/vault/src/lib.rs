@@ -5,7 +5,7 @@
 //! or namespace holds a control character, and takes CA certificates only as files.
 //!
 //! Modules, in reading order: [`config`] the spec as plain data, [`path`] from keys to paths, [`client`] HTTP and what
-//! statuses mean, [`auth`] logins and the life of tokens, [`kv`] what answers mean.
+//! statuses mean, [`login`] logins and tokens, [`kv`] what answers mean.
 //!
 //! What is zeroed: bodies of answers as we gather them, values, tokens, and bodies of logins. What is not ours to
 //! zero: the buffers of TLS, HTTP and the kernel that the bytes pass through, a client key inside the TLS library,
@@ -13,10 +13,10 @@
 
 #![forbid(unsafe_code)]
 
-mod auth;
 mod client;
 mod config;
 mod kv;
+mod login;
 mod path;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,10 +29,10 @@ use keyferry_provider_core::{
 };
 use reqwest::header::HeaderValue;
 
-use crate::auth::Auth;
 use crate::client::{Call, Client};
 use crate::config::Config;
 use crate::kv::Reading;
+use crate::login::{Login, Logins};
 use crate::path::{KvVersion, Place};
 
 /// How the registry knows this store.
@@ -61,7 +61,7 @@ const MOST_WALKED: usize = 100_000;
 
 struct Vault {
     client: Arc<Client>,
-    auth: Auth,
+    login: Login,
     mount: Option<String>,
     version: KvVersion,
     namespace: Option<HeaderValue>,
@@ -73,12 +73,17 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
     Box::pin(async move {
         let config = Config::new(spec)?;
         let client = Arc::new(Client::new(&config, &ctx).await?);
-        let auth =
-            Auth::new(client.clone(), ctx.credentials, config.method, config.auth_namespace, config.read_your_writes)
-                .await?;
+        let login = Login::new(Logins {
+            client: client.clone(),
+            credentials: ctx.credentials,
+            method: config.method,
+            namespace: config.auth_namespace,
+            read_your_writes: config.read_your_writes,
+        })
+        .await?;
         Ok(Arc::new(Vault {
             client,
-            auth,
+            login,
             mount: config.mount,
             version: config.version,
             namespace: config.namespace,
@@ -93,13 +98,13 @@ impl Vault {
         match (key.metadata, self.version) {
             (true, KvVersion::V1) => Err(Error::new(ErrorKind::Unsupported, "KV version 1 keeps no metadata")),
             (true, KvVersion::V2) => {
-                let answer = self.auth.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
+                let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
                 kv::metadata(&self.client, &place, &answer).map(Into::into)
             }
             (false, _) => {
                 let version = self.wanted_version(key)?;
                 let answer = self
-                    .auth
+                    .login
                     .send(&self.call(
                         "ReadSecretData",
                         place.data(),
@@ -133,7 +138,7 @@ impl Vault {
             return Ok(());
         }
         let path = format!("sys/internal/ui/mounts/{}", place.data());
-        let answer = self.auth.send(&self.call("ReadMount", path, None)).await?;
+        let answer = self.login.send(&self.call("ReadMount", path, None)).await?;
         kv::mount(&self.client, place, &answer)?;
         self.checked_mounts().insert(place.mount().to_owned());
         Ok(())
@@ -154,7 +159,7 @@ impl Vault {
         let mut folders = vec![path.map(|path| format!("{path}/")).unwrap_or_default()];
         while let Some(folder) = folders.pop() {
             let place = Place::folder(mount, &folder)?;
-            let answer = self.auth.send(&self.call("ListSecrets", place, Some("list=true".to_owned()))).await?;
+            let answer = self.login.send(&self.call("ListSecrets", place, Some("list=true".to_owned()))).await?;
             let names = match kv::names(&self.client, mount, &folder, &answer) {
                 // A folder that we were told of, and whose last secret went meanwhile.
                 Err(error) if error.kind() == ErrorKind::NotFound && begun => continue,
@@ -178,7 +183,7 @@ impl Vault {
 
     async fn bears(&self, name: &str, tags: &BTreeMap<String, String>) -> Result<bool, Error> {
         let place = Place::of(self.mount.as_deref(), self.version, name)?;
-        let answer = self.auth.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
+        let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
         let known = kv::metadata(&self.client, &place, &answer)?;
         let known = json::object(known.expose()).unwrap_or_default();
         Ok(tags
@@ -243,7 +248,7 @@ impl Provider for Vault {
     }
 
     async fn validate(&self) -> Result<(), Error> {
-        self.auth.check().await
+        self.login.check().await
     }
 
     fn identity_note(&self) -> Option<String> {
