@@ -165,3 +165,43 @@ where
 pub fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    /// For futures that wait for nothing.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        let Poll::Ready(value) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits for something")
+        };
+        value
+    }
+
+    #[test]
+    fn one_key_after_the_other_until_the_whole_store_fails() {
+        let keys =
+            ["a", "gone", "b", "down", "c"].map(|name| Key { name: name.into(), version: None, metadata: false });
+        let read = async |key: &Key| match key.name.as_str() {
+            "gone" => Err(Error::new(ErrorKind::NotFound, "gone")),
+            "down" => Err(Error::new(ErrorKind::Unavailable, "down")),
+            "c" => panic!("asked for after the store failed"),
+            name => Ok(SecretBytes::from(name).into()),
+        };
+        let answers = now(one_by_one(&keys[..3], read)).unwrap();
+        let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
+        assert_eq!(kinds, [None, Some(ErrorKind::NotFound), None]);
+        assert_eq!(now(one_by_one(&keys, read)).unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn an_empty_version_is_none() {
+        let of = |version: Option<&str>| Fetched::default().of_version(version.map(str::to_owned)).version;
+        assert_eq!((of(None), of(Some("")), of(Some("1"))), (None, None, Some("1".to_owned())));
+    }
+}
