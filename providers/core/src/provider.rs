@@ -100,7 +100,7 @@ pub trait Provider: Send + Sync {
     /// - A key that asks for metadata where they are refused is [`Unsupported`](crate::ErrorKind::Unsupported).
     /// - A store that keeps several fields per secret answers them as one JSON object: compact, keys sorted,
     ///   numbers digit for digit.
-    /// - A store with versions says of each value which one it is, whether or not one was asked for.
+    /// - A store with versions says of each value that is one of them which it is, whether or not one was asked for.
     /// - Never retries and never caches a value.
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error>;
 
@@ -117,8 +117,8 @@ pub trait Provider: Send + Sync {
     /// - A property is written into what is there, which keeps its other properties.
     /// - Where the store can mark secrets, what is made is marked as made by us, in External Secrets Operator's way; what
     ///   is there without the mark is refused as [`Denied`](crate::ErrorKind::Denied), unless [`Push::reach`] covers it.
-    /// - Metadata that the store can't make sense of are [`Invalid`](crate::ErrorKind::Invalid), before anything is
-    ///   written.
+    /// - Metadata of another form than the store's are [`Invalid`](crate::ErrorKind::Invalid), before anything is written;
+    ///   a store that takes none passes them over.
     /// - Whoever wrote in between is not overwritten unseen, as far as the store can tell: that is
     ///   [`Unavailable`](crate::ErrorKind::Unavailable), and the next try looks again.
     async fn push(&self, push: &Push) -> Result<(), Error>;
