@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    CaRef, CaSource, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token,
+    Blame, CaRef, CaSource, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token, filled,
 };
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Dependency, Kind, Version};
@@ -124,12 +124,9 @@ impl Requester {
     fn resolve(&self, what: &str, name: &str, named: Option<&str>) -> Result<String, Error> {
         let named = named.filter(|namespace| !namespace.is_empty());
         match (&self.store_namespace, named) {
-            (Some(own), Some(other)) if own != other => Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "{what} {name:?}: a SecretStore may refer to its own namespace only, not to {other:?}; use a ClusterSecretStore"
-                ),
-            )),
+            (Some(own), Some(other)) if own != other => Err(Error::invalid(format!(
+                "{what} {name:?}: a SecretStore may refer to its own namespace only, not to {other:?}; use a ClusterSecretStore"
+            ))),
             (Some(own), _) => Ok(own.clone()),
             (None, Some(named)) => Ok(named.to_owned()),
             (None, None) => self.namespace.clone().ok_or_else(|| {
@@ -170,29 +167,33 @@ impl Requester {
         data.remove(key).ok_or_else(|| {
             let keys = data.keys().cloned().collect::<Vec<_>>().join(", ");
             let message = format!("Secret {name:?} in namespace {namespace:?} has no key {key:?}; it has: {keys}");
-            Error::new(ErrorKind::Invalid, message)
+            Error::invalid(message).with_blame(Blame::Credentials)
         })
     }
 }
 
 fn absent(kind: &str, namespace: &str, name: &str) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{kind} {name:?} does not exist in namespace {namespace:?}"))
+    Error::invalid(format!("{kind} {name:?} does not exist in namespace {namespace:?}")).with_blame(Blame::Credentials)
 }
 
 fn unreadable(kind: &str, namespace: &str, name: &str, problem: &Problem) -> Error {
-    let kind_of_error = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
-    Error::new(kind_of_error, format!("can't read {kind} {name:?} in namespace {namespace:?}: {problem}"))
+    of_cluster(problem, format!("can't read {kind} {name:?} in namespace {namespace:?}"))
+}
+
+/// What the cluster that we run in did not give us.
+fn of_cluster(problem: &Problem, what: String) -> Error {
+    let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
+    Error::new(kind, format!("{what}: {problem}")).with_blame(Blame::Keyferry)
 }
 
 #[async_trait]
 impl Credentials for Requester {
     async fn secret(&self, reference: &SecretRef, default_key: Option<&str>) -> Result<SecretBytes, Error> {
-        let given = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
-        let name = given(&reference.name)
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, "a reference to a Secret has no name"))?;
-        let key = given(&reference.key)
+        let name =
+            filled(reference.name.clone()).ok_or_else(|| Error::invalid("a reference to a Secret has no name"))?;
+        let key = filled(reference.key.clone())
             .or(default_key.map(str::to_owned))
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("the reference to Secret {name:?} has no key")))?;
+            .ok_or_else(|| Error::invalid(format!("the reference to Secret {name:?} has no key")))?;
         let namespace = self.resolve("Secret", &name, reference.namespace.as_deref())?;
         self.read_secret(&namespace, &name, &key).await
     }
@@ -206,13 +207,12 @@ impl Credentials for Requester {
                 all.push(audience.clone());
             }
         }
-        let what = || format!("can't get a token of ServiceAccount {name:?} in namespace {namespace:?}");
         match self.world.accounts.token(&namespace, name, all).await {
             Ok(Some(token)) => Ok(token),
             Ok(None) => Err(absent("ServiceAccount", &namespace, name)),
             Err(problem) => {
-                let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
-                Err(Error::new(kind, format!("{}: {problem}", what())))
+                let what = format!("can't get a token of ServiceAccount {name:?} in namespace {namespace:?}");
+                Err(of_cluster(&problem, what))
             }
         }
     }
@@ -231,50 +231,37 @@ impl Credentials for Requester {
 
     async fn controller_token(&self) -> Result<SecretBytes, Error> {
         if self.store_namespace.is_some() {
-            return Err(Error::new(
-                ErrorKind::Invalid,
+            return Err(Error::invalid(
                 "the store names no credentials, and the operator's own Kubernetes token is never sent for a \
                  SecretStore: set a serviceAccountRef, or use a ClusterSecretStore",
             ));
         }
         if self.world.controller_token == ControllerToken::Never {
-            return Err(Error::new(
-                ErrorKind::Invalid,
+            return Err(Error::invalid(
                 "the store names no credentials, and --controller-token=never forbids sending the operator's own \
                  Kubernetes token: set a serviceAccountRef",
             ));
         }
         self.world.accounts.own_token().await.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Invalid,
-                "the operator has no Kubernetes token of its own here: set a serviceAccountRef",
-            )
+            Error::invalid("the operator has no Kubernetes token of its own here: set a serviceAccountRef")
         })
     }
 
     async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
         let name = &reference.name;
         if self.store_namespace.is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("caProvider {name:?} of a ClusterSecretStore must have a namespace"),
-            ));
+            return Err(Error::invalid(format!("caProvider {name:?} of a ClusterSecretStore must have a namespace")));
         }
         let namespace = self.resolve("caProvider", name, reference.namespace.as_deref())?;
-        let key = reference
-            .key
-            .clone()
-            .filter(|key| !key.is_empty())
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("caProvider {name:?} has no key")))?;
+        let key =
+            filled(reference.key.clone()).ok_or_else(|| Error::invalid(format!("caProvider {name:?} has no key")))?;
         match reference.source {
             CaSource::Secret => Ok(self.read_secret(&namespace, name, &key).await?.expose().to_vec()),
             CaSource::ConfigMap => {
                 let mut data = self.read(Kind::ConfigMap, &namespace, name).await?;
                 data.remove(&key).map(|value| value.expose().to_vec()).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Invalid,
-                        format!("ConfigMap {name:?} in namespace {namespace:?} has no key {key:?}"),
-                    )
+                    Error::invalid(format!("ConfigMap {name:?} in namespace {namespace:?} has no key {key:?}"))
+                        .with_blame(Blame::Credentials)
                 })
             }
         }

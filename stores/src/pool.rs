@@ -154,11 +154,10 @@ impl Pool {
     }
 
     async fn build(&self, store: &Store, requester: Arc<Requester>) -> Result<Client, Error> {
-        let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
-        let spec = store.spec.as_ref().map_err(|message| invalid(message.clone()))?;
-        let (name, config) = spec.the_provider().map_err(|problem| invalid(problem.to_string()))?;
-        let registration = registry::find(name).map_err(invalid)?;
-        let retries = retries(spec).map_err(invalid)?;
+        let spec = store.spec.as_ref().map_err(|message| Error::invalid(message.clone()))?;
+        let (name, config) = spec.the_provider().map_err(|problem| Error::invalid(problem.to_string()))?;
+        let registration = registry::find(name).map_err(Error::invalid)?;
+        let retries = retries(spec).map_err(Error::invalid)?;
         let allow_link_local = self.allow_link_local || store.id.namespace.is_none();
         let context = self.context(requester.clone(), store.id.kind(), &store.id.name, allow_link_local);
         let provider = timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;

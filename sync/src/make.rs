@@ -43,7 +43,7 @@ async fn read(ports: &Ports, namespace: &str, generator: &GeneratorRef) -> Resul
     let version = version.unwrap_or(names::GENERATORS_API_VERSION);
     let Some((names::GENERATORS_GROUP, version)) = version.split_once('/') else {
         let known = names::GENERATORS_API_VERSION;
-        return Err(Error::new(ErrorKind::Invalid, format!("its apiVersion is {version:?}: use {known}")));
+        return Err(Error::invalid(format!("its apiVersion is {version:?}: use {known}")));
     };
     let is_cluster = generator.kind == CLUSTER_GENERATOR;
     let namespace = Some(namespace).filter(|_| !is_cluster);

@@ -197,11 +197,6 @@ fn tags(
     Ok(tags)
 }
 
-/// An error that only a change of the spec, or of what it refers to, makes good.
-pub fn invalid(message: impl Into<String>) -> Error {
-    Error::invalid(message)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

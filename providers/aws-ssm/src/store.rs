@@ -8,8 +8,8 @@ use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Config, Connection, Failure, Service, in_batches, tags_json};
 use keyferry_provider_core::{
-    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata, PropertyLookup,
-    Provider, Push, Query, Reach, Remote, SecretBytes,
+    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata,
+    PropertyLookup, Provider, Push, Query, Reach, Remote, SecretBytes,
 };
 
 use crate::name::Name;
@@ -201,7 +201,7 @@ impl ParameterStore {
         let own = found.into_iter().filter_map(|name| name.strip_prefix(&self.prefix).map(str::to_owned));
         let mut own: Vec<String> = own.filter(|name| query.matches(name)).collect();
         if own.len() > MOST_FOUND {
-            return Err(Error::invalid(format!("the search finds more than {MOST_FOUND} parameters")));
+            return Err(Error::too_many_found("parameters"));
         }
         own.sort_unstable();
         Ok(own)
@@ -233,7 +233,8 @@ impl ParameterStore {
         let tags = query.tags.iter().filter(|_| query.name.is_none());
         let filters = path.into_iter().chain(tags.map(|(key, value)| filter(format!("tag:{key}"), "Equals", value)));
         let filters = filters.collect::<Result<Vec<_>, _>>();
-        let filters = filters.map_err(|_| Error::invalid("the search has an empty filter"))?;
+        let filters =
+            filters.map_err(|_| Error::invalid("the search has an empty filter").with_blame(Blame::Request))?;
         let (mut found, mut next) = (Vec::new(), None);
         loop {
             let call = self

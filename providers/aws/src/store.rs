@@ -212,7 +212,7 @@ impl SecretsManager {
                 found.extend(name.filter(|name| tagged && query.matches(name)).filter(below).map(str::to_owned));
             }
             if found.len() > MOST_FOUND {
-                return Err(Error::invalid(format!("the search finds more than {MOST_FOUND} secrets")));
+                return Err(Error::too_many_found("secrets"));
             }
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {

@@ -115,7 +115,7 @@ pub enum Blame {
     Store,
     /// What lies between: names, networks, proxies, certificates.
     Way,
-    /// We.
+    /// We: our rights, the cluster that we run in, or a fault of ours.
     Keyferry,
 }
 
@@ -161,6 +161,13 @@ impl Error {
     /// What the store can't do: `this store can't be searched`, `pushed to`, `deleted from`.
     pub fn cannot(done: &str) -> Self {
         Self::new(ErrorKind::Unsupported, format!("this store can't be {done}"))
+    }
+
+    /// A search that found more `what` than [`MOST_FOUND`](crate::MOST_FOUND).
+    pub fn too_many_found(what: &str) -> Self {
+        Self::invalid(format!("the search finds more than {} {what}", crate::MOST_FOUND))
+            .with_blame(Blame::Request)
+            .with_hint("narrow the search: find.name.regexp, find.path or find.tags")
     }
 
     /// The same error, where it is somebody else's fault than its kind suggests.
@@ -246,5 +253,59 @@ fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner),
         None => error.source(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [ErrorKind; 13] = [
+        ErrorKind::NotFound,
+        ErrorKind::Denied,
+        ErrorKind::Unauthenticated,
+        ErrorKind::Throttled,
+        ErrorKind::Unavailable,
+        ErrorKind::Timeout,
+        ErrorKind::Tls,
+        ErrorKind::Invalid,
+        ErrorKind::Malformed,
+        ErrorKind::BatchDenied,
+        ErrorKind::Unsupported,
+        ErrorKind::Referent,
+        ErrorKind::Unverified,
+    ];
+
+    #[test]
+    fn what_passes_by_itself_is_about_the_store_and_never_the_users_fault() {
+        for kind in KINDS.into_iter().filter(|kind| kind.is_temporary()) {
+            let error = Error::new(kind, "why");
+            assert!(error.is_temporary() && kind.concerns_store(), "{kind:?}");
+            assert!(matches!(error.blame(), Blame::Store | Blame::Way), "{kind:?}");
+        }
+        assert_eq!(KINDS.iter().filter(|kind| kind.is_temporary()).count(), 3);
+    }
+
+    #[test]
+    fn an_error_in_context_keeps_all_that_it_tells() {
+        let whole = Error::new(ErrorKind::Throttled, "slow down")
+            .with_blame(Blame::Keyferry)
+            .with_hint("ask for less")
+            .with_retry_after(Some(Duration::from_secs(3)))
+            .context("entry 1");
+        assert_eq!((whole.to_string(), whole.message()), ("entry 1: slow down".into(), "entry 1: slow down"));
+        assert_eq!(
+            (whole.kind(), whole.blame(), whole.hint()),
+            (ErrorKind::Throttled, Blame::Keyferry, Some("ask for less"))
+        );
+        assert_eq!(whole.retry_after(), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn what_is_no_reason_to_delete_is_still_about_what_was_asked_for() {
+        let gone = Error::new(ErrorKind::NotFound, "gone").no_reason_to_delete();
+        assert_eq!((gone.kind(), gone.blame()), (ErrorKind::Invalid, Blame::Request));
+        let down = Error::new(ErrorKind::Unavailable, "down");
+        assert_eq!(down.clone().no_reason_to_delete(), down);
     }
 }

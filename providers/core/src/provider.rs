@@ -100,7 +100,7 @@ pub trait Provider: Send + Sync {
     /// - A key that asks for metadata where they are refused is [`Unsupported`](crate::ErrorKind::Unsupported).
     /// - A store that keeps several fields per secret answers them as one JSON object: compact, keys sorted,
     ///   numbers digit for digit.
-    /// - A store with versions says of each value which one it is, whether or not one was asked for.
+    /// - A store with versions says of each value that is one of them which it is, whether or not one was asked for.
     /// - Never retries and never caches a value.
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error>;
 
@@ -117,8 +117,8 @@ pub trait Provider: Send + Sync {
     /// - A property is written into what is there, which keeps its other properties.
     /// - Where the store can mark secrets, what is made is marked as made by us, in External Secrets Operator's way; what
     ///   is there without the mark is refused as [`Denied`](crate::ErrorKind::Denied), unless [`Push::reach`] covers it.
-    /// - Metadata that the store can't make sense of are [`Invalid`](crate::ErrorKind::Invalid), before anything is
-    ///   written.
+    /// - Metadata of another form than the store's are [`Invalid`](crate::ErrorKind::Invalid), before anything is written;
+    ///   a store that takes none passes them over.
     /// - Whoever wrote in between is not overwritten unseen, as far as the store can tell: that is
     ///   [`Unavailable`](crate::ErrorKind::Unavailable), and the next try looks again.
     async fn push(&self, push: &Push) -> Result<(), Error>;
@@ -164,4 +164,44 @@ where
 /// A text that was given and is not empty. External Secrets Operator takes an empty one for none.
 pub fn filled(text: Option<String>) -> Option<String> {
     text.filter(|text| !text.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    /// For futures that wait for nothing.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        let Poll::Ready(value) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits for something")
+        };
+        value
+    }
+
+    #[test]
+    fn one_key_after_the_other_until_the_whole_store_fails() {
+        let keys =
+            ["a", "gone", "b", "down", "c"].map(|name| Key { name: name.into(), version: None, metadata: false });
+        let read = async |key: &Key| match key.name.as_str() {
+            "gone" => Err(Error::new(ErrorKind::NotFound, "gone")),
+            "down" => Err(Error::new(ErrorKind::Unavailable, "down")),
+            "c" => panic!("asked for after the store failed"),
+            name => Ok(SecretBytes::from(name).into()),
+        };
+        let answers = now(one_by_one(&keys[..3], read)).unwrap();
+        let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
+        assert_eq!(kinds, [None, Some(ErrorKind::NotFound), None]);
+        assert_eq!(now(one_by_one(&keys, read)).unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn an_empty_version_is_none() {
+        let of = |version: Option<&str>| Fetched::default().of_version(version.map(str::to_owned)).version;
+        assert_eq!((of(None), of(Some("")), of(Some("1"))), (None, None, Some("1".to_owned())));
+    }
 }

@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn causes_are_found_inside_io_errors() {
-        let own = Error::new(ErrorKind::Invalid, "own");
+        let own = Error::invalid("own");
         let wrapped = io::Error::other(io::Error::other(own.clone()));
         let found = causes(&wrapped).find_map(|cause| cause.downcast_ref::<Error>());
         assert_eq!(found, Some(&own));

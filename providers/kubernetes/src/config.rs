@@ -238,11 +238,6 @@ pub fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(part)
 }
 
-/// An error that only a change of the spec, or of what it refers to, makes good.
-pub fn invalid(message: impl Into<String>) -> Error {
-    Error::invalid(message)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

@@ -364,11 +364,6 @@ pub fn header_value(bytes: &[u8], field: &str) -> Result<HeaderValue, Error> {
     Ok(value)
 }
 
-/// The spec, or what it refers to, is wrong.
-pub fn invalid(message: impl Into<String>) -> Error {
-    Error::invalid(message)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};

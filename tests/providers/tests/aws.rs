@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{Answer, BuildContext, Calls, Credentials, ErrorKind, Key, Provider, Query};
+use keyferry_provider_core::{Answer, BuildContext, Calls, Capabilities, Credentials, ErrorKind, Key, Provider, Query};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Moto, REGION, context};
 use keyferry_testkit::Testbed;
@@ -59,6 +59,10 @@ struct Place {
 
 #[async_trait]
 impl Fixture for Place {
+    fn registered(&self) -> Capabilities {
+        (REGISTRATION.capabilities)(&spec(self.service, json!({})))
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         build(spec(self.service, json!({"prefix": self.prefix}))).await
     }
@@ -132,7 +136,7 @@ async fn one_call_for_a_batch_and_single_calls_for_the_rest() {
 
     let previous = Key { version: Some("AWSPREVIOUS".into()), ..key("0") };
     assert!(!provider.joins(&all[1..2], &previous), "a version travels alone");
-    assert!(!provider.joins(&all, &key("x")), "the batch is full");
+    assert_eq!(provider.capabilities().max_batch, all.len(), "the batch is full");
     provider.fetch(&[previous]).await.unwrap()[0].as_ref().unwrap_err();
     provider.fetch(&[Key { metadata: true, ..key("0") }]).await.unwrap();
     let counted =

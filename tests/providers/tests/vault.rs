@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use keyferry_provider_core::{Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef};
+use keyferry_provider_core::{Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
 use keyferry_provider_vault::REGISTRATION;
@@ -115,6 +115,10 @@ async fn wait_for_upgrade(vault: &Vault, mount: &str) {
 
 #[async_trait]
 impl Fixture for Kv {
+    fn registered(&self) -> Capabilities {
+        (REGISTRATION.capabilities)(&json!({"version": format!("v{}", self.version)}))
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         let spec = json!({
             "server": self.url, "path": self.mount, "version": format!("v{}", self.version),

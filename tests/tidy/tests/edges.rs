@@ -32,17 +32,17 @@ fn providers_do_not_know_each_other_nor_their_guard() {
     // One provider, in three crates: the SDK of Parameter Store takes longer to build than all the rest of AWS.
     let aws = ["keyferry-provider-aws", "keyferry-provider-aws-common", "keyferry-provider-aws-ssm"];
     let base = ["keyferry-provider-core", "keyferry-provider-guard", "keyferry-provider-testkit"];
-    // What is the same for all that speak HTTP without an SDK; it knows none of them.
-    let shared = "keyferry-provider-http";
+    // What several stores need: HTTP without an SDK, and logins that last a while. It knows no store, nor each other.
+    let shared = ["keyferry-provider-http", "keyferry-provider-session"];
     for (name, folder) in graph.members().into_iter().filter(|(_, folder)| folder.starts_with("providers/")) {
         let ours: Vec<_> = graph.direct(&name).into_iter().filter(|dep| dep.starts_with("keyferry")).collect();
         for dep in ours {
             let fine = dep == "keyferry-provider-core"
                 || dep == "keyferry-provider-testkit"
-                || (dep == shared && !base.contains(&name.as_str()))
+                || (shared.contains(&dep.as_str()) && ![&base[..], &shared].concat().contains(&name.as_str()))
                 || (base.contains(&name.as_str()) && base.contains(&dep.as_str()))
                 || (aws.contains(&name.as_str()) && aws.contains(&dep.as_str()));
-            assert!(fine, "{folder} depends on {dep}: a provider knows the contract, and HTTP where that is its way");
+            assert!(fine, "{folder} depends on {dep}: a provider knows the contract, and what several stores need");
         }
     }
 }
@@ -52,6 +52,14 @@ fn the_contract_is_free_of_sdks_and_runtimes() {
     let closure = Graph::load().closure("keyferry-provider-core");
     let found: Vec<_> = closure.iter().filter(|name| is_sdk(name) || *name == "tokio").collect();
     assert!(found.is_empty(), "providers/core depends on {found:?}");
+}
+
+#[test]
+fn what_is_held_for_a_while_is_free_of_sdks() {
+    let closure = Graph::load().closure("keyferry-provider-session");
+    assert!(closure.contains("keyferry-provider-core"), "the check found its subject");
+    let found: Vec<_> = closure.iter().filter(|name| is_sdk(name)).collect();
+    assert!(found.is_empty(), "providers/session depends on {found:?}");
 }
 
 #[test]
