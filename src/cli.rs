@@ -4,10 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use keyferry_stores::access::ControllerToken;
+use keyferry_sync::settings::Adopt;
 
 use crate::status;
-use crate::store::credentials::ControllerToken;
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -39,17 +41,6 @@ pub enum Migrate {
     ///
     /// Changes nothing without --apply. Exits with 1 where something blocks the switch.
     Eso(keyferry_migrate::Eso),
-}
-
-/// Which Secrets that no ExternalSecret manages may be taken over (creationPolicy Owner and Orphan).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Adopt {
-    /// All, as External Secrets Operator does; their data is replaced.
-    Any,
-    /// Those without data.
-    Empty,
-    /// None.
-    Never,
 }
 
 /// How log lines are written.
@@ -141,10 +132,10 @@ pub struct Run {
     pub template_right_delimiter: String,
 
     /// Which Secrets that no ExternalSecret manages may be taken over
-    #[arg(long, default_value = "any", value_enum)]
+    #[arg(long, default_value = "any", value_parser = PossibleValuesParser::new(Adopt::NAMES).try_map(|word| word.parse::<Adopt>()))]
     pub adopt: Adopt,
     /// For which stores the operator's own Kubernetes token may be sent
-    #[arg(long, default_value = "cluster", value_enum)]
+    #[arg(long, default_value = "cluster", value_parser = PossibleValuesParser::new(ControllerToken::NAMES).try_map(|word| word.parse::<ControllerToken>()))]
     pub controller_token: ControllerToken,
     /// Let URLs of SecretStores lead to link-local addresses, where clouds keep their metadata services
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]

@@ -40,7 +40,7 @@ fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
 }
 
 async fn migrate(args: Eso) -> Result<ExitCode, String> {
-    let providers: Vec<&str> = keyferry::store::registry::PROVIDERS.iter().map(|provider| provider.name).collect();
+    let providers: Vec<&str> = keyferry_stores::registry::PROVIDERS.iter().map(|provider| provider.name).collect();
     let outcome = keyferry_migrate::run(&args, &providers, &mut std::io::stdout(), &mut std::io::stderr()).await?;
     Ok(match outcome {
         Outcome::Clear => ExitCode::SUCCESS,

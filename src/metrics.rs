@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use keyferry_crds::{Condition, ExternalSecret, names};
 use keyferry_provider_core::Calls;
+use keyferry_sync::dependency::Name;
+use keyferry_sync::look::Report;
+use keyferry_sync::outcome::Outcome;
+use keyferry_sync::store::{Readiness, Store, StoreId};
 use kube::ResourceExt as _;
 use prometheus::{
     Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
-use crate::controller::world::Name;
+use crate::controller::check;
 use crate::status;
-use crate::store::{Store, StoreId, check};
-use crate::sync::Report;
-use crate::sync::outcome::Outcome;
-use crate::sync::plan::Readiness;
 
 /// All metrics of the process.
 pub struct Metrics {
@@ -128,7 +128,7 @@ impl Metrics {
         let outcome = match &report.outcome {
             Outcome::Released => return,
             Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored => "waiting",
-            Outcome::Synced(_) => "synced",
+            Outcome::Synced(_) | Outcome::Settled { .. } => "synced",
             Outcome::Failed(_) => "failed",
         };
         self.sync_calls.with_label_values(&labels).inc();

@@ -3,7 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use keyferry_cluster::client::Slots;
+use keyferry_cluster::events::Events;
+use keyferry_cluster::journal::ClusterJournal;
+use keyferry_cluster::leader::{self, Election};
+use keyferry_cluster::objects::ClusterObjects;
+use keyferry_cluster::target::ClusterTargets;
+use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::{Calls, Environment};
+use keyferry_stores::access::World;
+use keyferry_stores::pool::Pool;
+use keyferry_stores::registry;
+use keyferry_sync::dependency::Tracker;
+use keyferry_sync::ports::Ports;
+use keyferry_sync::template::Engine;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -11,17 +24,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{LogFormat, Run};
-use crate::controller::{Controller, Settings};
-use crate::events::Events;
-use crate::kubernetes::Slots;
-use crate::leader::{self, Election};
+use crate::controller::{Context, Controller, Settings};
 use crate::metrics::Metrics;
-use crate::store::credentials::{Cluster, Objects};
-use crate::store::pool::Pool;
-use crate::store::registry;
-use crate::sync::Context;
-use crate::sync::object::Kinds;
-use crate::sync::template::Engine;
 use crate::{clock, server};
 
 /// Where a pod finds its own token and namespace.
@@ -95,30 +99,38 @@ pub async fn run(args: Run) -> Result<(), String> {
     metrics.leader.set(1);
     ready.send_replace(false);
 
-    let objects = Arc::new(Objects::default());
-    let cluster = Arc::new(Cluster {
-        client: client.clone(),
-        token_file: PathBuf::from(POD).join("token"),
-        controller_token: args.controller_token,
-    });
+    let slots = Slots::new(usize::from(args.concurrent));
+    let events = Events::start(client.clone(), clock::now);
+    let tracker = Arc::new(Tracker::default());
+    let token_file = PathBuf::from(POD).join("token");
+    let objects = Arc::new(ClusterObjects { client: client.clone(), slots: slots.clone(), token_file });
+    let world = World { objects: objects.clone(), accounts: objects.clone(), controller_token: args.controller_token };
     let calls: Arc<dyn Calls> = metrics.clone();
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
+    let pool = Arc::new(Pool::new(Arc::new(world), tracker.clone(), calls, args.allow_link_local, environment, told));
+    let kinds = Kinds::default();
+    let targets =
+        ClusterTargets { client: client.clone(), slots: slots.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let journal = ClusterJournal { client: client.clone(), slots, events: events.clone() };
     let context = Arc::new(Context {
-        pool: Pool::new(cluster, objects.clone(), calls, args.allow_link_local, environment, told),
-        events: Events::start(client.clone()),
-        slots: Slots::new(usize::from(args.concurrent)),
         client,
+        ports: Ports { stores: pool.clone(), objects, outputs: Arc::new(targets), journal: Arc::new(journal) },
+        settings: keyferry_sync::settings::Settings {
+            class: args.controller_class,
+            flood_gate: args.enable_flood_gate,
+            cluster_stores: args.enable_cluster_store_reconciler,
+            adopt: args.adopt,
+            generic_targets: args.unsafe_allow_generic_targets,
+            engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
+            started: clock::now(),
+            now: clock::now,
+        },
+        pool,
+        kinds,
+        events,
         metrics: metrics.clone(),
-        class: args.controller_class,
-        flood_gate: args.enable_flood_gate,
-        cluster_stores: args.enable_cluster_store_reconciler,
-        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
-        adopt: args.adopt,
-        generic_targets: args.unsafe_allow_generic_targets,
-        kinds: Kinds::default(),
-        started: clock::now(),
     });
     let settings = Settings {
         scope: Some(args.namespace).filter(|namespace| !namespace.is_empty()),
@@ -126,7 +138,7 @@ pub async fn run(args: Run) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         store_every: args.store_requeue_interval,
     };
-    let controller = Controller::new(context, settings, objects, ready, news).run(stopped());
+    let controller = Controller::new(context, settings, tracker, ready, news).run(stopped());
     match &mut leadership {
         None => controller.await,
         Some(leadership) => tokio::select! {
@@ -204,5 +216,6 @@ fn election(args: &Run) -> Election {
         lease_duration: args.leader_election_lease_duration,
         renew_deadline: args.leader_election_renew_deadline,
         retry_period: args.leader_election_retry_period,
+        clock: clock::now,
     }
 }

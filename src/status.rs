@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
+use keyferry_cluster::client::timely;
 use keyferry_crds::ExternalSecret;
 use keyferry_migrate::Connection;
 use kube::api::{Api, ListParams};
@@ -17,7 +18,6 @@ use kube::{Resource as _, ResourceExt as _};
 use serde::Serialize;
 
 use crate::clock;
-use crate::kubernetes;
 
 /// The metric of how often syncs failed since the last success.
 pub const TRIES: &str = "keyferry_externalsecret_failed_attempts";
@@ -89,7 +89,7 @@ pub async fn run(args: &Status, out: &mut dyn Write) -> Result<(), String> {
     let mut lines = Vec::new();
     let mut page = ListParams::default().limit(PAGE);
     loop {
-        let list = kubernetes::timely(api.list(&page)).await;
+        let list = timely(api.list(&page)).await;
         let list = list.map_err(|problem| {
             if problem.is_not_found() {
                 "this cluster has no ExternalSecrets: `keyferry crds | kubectl apply -f -` installs the kinds".into()

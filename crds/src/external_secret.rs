@@ -17,7 +17,7 @@ pub const DEFAULT_REFRESH_INTERVAL: &str = "1h0m0s";
 
 kind! {
     /// Fetches values from a store, and keeps a Secret (or another object) equal to them.
-    ExternalSecret, "externalsecrets", kube::core::NamespaceResourceScope, ExternalSecretSpec, ExternalSecretStatus
+    ExternalSecret, "externalsecrets", kube_core::NamespaceResourceScope, ExternalSecretSpec, ExternalSecretStatus
 }
 
 impl ExternalSecret {

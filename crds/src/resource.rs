@@ -1,4 +1,4 @@
-//! What the root objects share: `apiVersion` and `kind` on the wire, and kube's [`Resource`](kube::Resource).
+//! What the root objects share: `apiVersion` and `kind` on the wire, and kube's [`Resource`](kube_core::Resource).
 //!
 //! Written by hand, not derived: two kinds share one spec, which the derive can't express, and our schema is not
 //! derived either.
@@ -11,7 +11,7 @@ macro_rules! kind {
         pub struct $kind {
             /// Name, namespace, labels and all else that Kubernetes keeps about an object.
             #[serde(default, deserialize_with = "crate::lenient::null")]
-            pub metadata: kube::core::ObjectMeta,
+            pub metadata: kube_core::ObjectMeta,
             /// What the user wants.
             #[serde(default, deserialize_with = "crate::lenient::null")]
             pub spec: $spec,
@@ -23,7 +23,7 @@ macro_rules! kind {
         impl $kind {
             /// An object to be created: a name and a spec.
             pub fn new(name: &str, spec: $spec) -> Self {
-                let metadata = kube::core::ObjectMeta { name: Some(name.to_owned()), ..Default::default() };
+                let metadata = kube_core::ObjectMeta { name: Some(name.to_owned()), ..Default::default() };
                 Self { metadata, spec, status: None }
             }
         }
@@ -32,7 +32,7 @@ macro_rules! kind {
             fn serialize<S: serde::Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
                 use serde::ser::SerializeStruct;
                 let mut object = output.serialize_struct(stringify!($kind), 4 + usize::from(self.status.is_some()))?;
-                object.serialize_field("apiVersion", &<Self as kube::Resource>::api_version(&()))?;
+                object.serialize_field("apiVersion", &<Self as kube_core::Resource>::api_version(&()))?;
                 object.serialize_field("kind", stringify!($kind))?;
                 object.serialize_field("metadata", &self.metadata)?;
                 object.serialize_field("spec", &self.spec)?;
@@ -44,7 +44,7 @@ macro_rules! kind {
             }
         }
 
-        impl kube::Resource for $kind {
+        impl kube_core::Resource for $kind {
             type DynamicType = ();
             type Scope = $scope;
 
@@ -60,10 +60,10 @@ macro_rules! kind {
             fn plural((): &()) -> std::borrow::Cow<'_, str> {
                 $plural.into()
             }
-            fn meta(&self) -> &kube::core::ObjectMeta {
+            fn meta(&self) -> &kube_core::ObjectMeta {
                 &self.metadata
             }
-            fn meta_mut(&mut self) -> &mut kube::core::ObjectMeta {
+            fn meta_mut(&mut self) -> &mut kube_core::ObjectMeta {
                 &mut self.metadata
             }
         }

@@ -16,12 +16,12 @@ use crate::resource::kind;
 
 kind! {
     /// A place where secrets are kept, for the ExternalSecrets of its namespace.
-    SecretStore, "secretstores", kube::core::NamespaceResourceScope, SecretStoreSpec, SecretStoreStatus
+    SecretStore, "secretstores", kube_core::NamespaceResourceScope, SecretStoreSpec, SecretStoreStatus
 }
 
 kind! {
     /// A place where secrets are kept, for the namespaces that its conditions let in.
-    ClusterSecretStore, "clustersecretstores", kube::core::ClusterResourceScope, SecretStoreSpec, SecretStoreStatus
+    ClusterSecretStore, "clustersecretstores", kube_core::ClusterResourceScope, SecretStoreSpec, SecretStoreStatus
 }
 
 impl SecretStore {

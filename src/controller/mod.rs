@@ -5,6 +5,7 @@
 
 pub mod queue;
 pub mod watch;
+pub mod check;
 pub mod world;
 
 use std::collections::{HashMap, HashSet};
@@ -17,7 +18,20 @@ use futures::FutureExt as _;
 use futures::stream::{AbortHandle, SelectAll, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
+use keyferry_cluster::client::{LiveSecret, Problem, timely};
+use keyferry_cluster::events::Events;
+use keyferry_cluster::target::desired;
+use keyferry_cluster::target::kinds::Kinds;
 use keyferry_crds::{ExternalSecret, Manifest, names};
+use keyferry_stores::pool::Pool;
+use keyferry_sync::dependency::{Dependency, Kind, Name, Tracker, version};
+use keyferry_sync::look::{Report, Seen};
+use keyferry_sync::outcome::{Change as Done, Outcome, SyncResult};
+use keyferry_sync::ports::Ports;
+use keyferry_sync::record;
+use keyferry_sync::request::sources_of;
+use keyferry_sync::store::{Readiness, Store, StoreId};
+use keyferry_sync::time::later;
 use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams};
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
 use kube::runtime::watcher::Event;
@@ -28,15 +42,27 @@ use tokio::task::JoinSet;
 
 use self::queue::{Queue, Urgency};
 use self::watch::{Change, Changes, Metadata};
-use self::world::{Item, Name, Standing, TargetId, World, name_of};
+use self::world::{Item, Standing, TargetId, Version, World, name_of};
 use crate::clock;
-use crate::kubernetes::{self, LiveSecret, Problem};
-use crate::store::credentials::{Dependency, Kind, Objects};
-use crate::store::{Store, StoreId, check};
-use crate::sync::outcome::{Change as Done, Outcome, SyncResult};
-use crate::sync::output::{self, Version};
-use crate::sync::plan::{later, sources_of};
-use crate::sync::{self, Context, Seen, desired, record};
+use crate::metrics::Metrics;
+
+/// What looks work with.
+pub struct Context {
+    /// The API server.
+    pub client: kube::Client,
+    /// What the life of a secret needs.
+    pub ports: Ports,
+    /// How it is led.
+    pub settings: keyferry_sync::settings::Settings,
+    /// The clients of stores.
+    pub pool: Arc<Pool>,
+    /// The kinds of targets that are not Secrets.
+    pub kinds: Kinds,
+    /// Where events go.
+    pub events: Events,
+    /// Where counts go.
+    pub metrics: Arc<Metrics>,
+}
 
 /// How the controller works.
 pub struct Settings {
@@ -82,7 +108,7 @@ struct Watch {
 
 /// The end of a look.
 enum Ended {
-    Sync(Name, Arc<ExternalSecret>, Box<sync::Report>),
+    Sync(Name, Arc<ExternalSecret>, Box<Report>),
     Check(StoreId, Arc<Store>, check::Report),
     /// A bug of ours.
     Panicked(Item),
@@ -103,7 +129,7 @@ enum Listed {
 pub struct Controller {
     context: Arc<Context>,
     settings: Settings,
-    objects: Arc<Objects>,
+    objects: Arc<Tracker>,
     world: World,
     queue: Queue<Item>,
     looks: JoinSet<Ended>,
@@ -140,7 +166,7 @@ impl Controller {
     pub fn new(
         context: Arc<Context>,
         settings: Settings,
-        objects: Arc<Objects>,
+        objects: Arc<Tracker>,
         ready: signal::Sender<bool>,
         news: mpsc::UnboundedReceiver<StoreId>,
     ) -> Self {
@@ -275,7 +301,7 @@ impl Controller {
         let now = self.now();
         // Looks begin to run while others are still being started: without this the first would ask alone.
         let context = self.context.clone();
-        let _planning = context.pool.plan();
+        let _planning = context.ports.stores.planning();
         while self.started && self.has_room() {
             let Some(item) = self.queue.next(now) else { return };
             let context = self.context.clone();
@@ -295,7 +321,7 @@ impl Controller {
                 },
                 Item::ExternalSecret(name) => match self.world.look(name, now) {
                     Some(mut look) => {
-                        look.planning = Some(context.pool.plan());
+                        let planning = context.ports.stores.planning();
                         let unwatched = |kind| !self.watched.get(kind).is_some_and(|watch| watch.listed);
                         if look.es.target_manifest().is_some_and(unwatched) {
                             look.seen = Seen::Unknown;
@@ -306,7 +332,7 @@ impl Controller {
                         let (name, es) = (name.clone(), look.es.clone());
                         self.look(item, async move {
                             let started = std::time::Instant::now();
-                            let report = sync::run(&context, look).await;
+                            let report = keyferry_sync::run(&context.ports, &context.settings, look, planning).await;
                             context.metrics.synced(&es, &report, started.elapsed());
                             Ended::Sync(name, es, Box::new(report))
                         });
@@ -339,7 +365,7 @@ impl Controller {
         self.context.metrics.queue.set(self.queue.waiting() as i64);
     }
 
-    fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: sync::Report) {
+    fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: Report) {
         let item = Item::ExternalSecret(name.clone());
         let same = |uid: &Option<String>| *uid == es.metadata.uid;
         let Some(subject) = self.world.subject_mut(name).filter(|subject| same(&subject.es.metadata.uid)) else {
@@ -355,7 +381,7 @@ impl Controller {
             Outcome::Holding | Outcome::Ignored => Standing::Held,
             Outcome::Failed(_) => Standing::Failed,
             Outcome::Waiting(_) if subject.standing == Standing::Failed => Standing::Failed,
-            Outcome::Waiting(_) | Outcome::Released | Outcome::Synced(_) => Standing::Well,
+            Outcome::Waiting(_) | Outcome::Released | Outcome::Synced(_) | Outcome::Settled { .. } => Standing::Well,
         };
         subject.memory = report.memory;
         for (source, version) in &subject.memory.sources {
@@ -374,6 +400,7 @@ impl Controller {
             Outcome::Synced(synced) if synced.change != Done::Nothing || synced.result == SyncResult::Synced => {
                 self.world.left_target(es, version.as_ref());
             }
+            Outcome::Settled { .. } => self.world.left_target(es, version.as_ref()),
             _ => {}
         }
         self.queue.done(&item, report.next);
@@ -394,8 +421,7 @@ impl Controller {
             }
             return self.queue.done(&item, None);
         };
-        known.failures =
-            if report.readiness == crate::sync::plan::Readiness::Ready { 0 } else { known.failures.saturating_add(1) };
+        known.failures = if report.readiness == Readiness::Ready { 0 } else { known.failures.saturating_add(1) };
         let news = known.readiness != report.readiness;
         known.readiness = report.readiness;
         if let Some(status) = report.status {
@@ -558,7 +584,7 @@ impl Controller {
 
     /// Whether this store is ours to check.
     fn checks(&self, store: &Store) -> bool {
-        store.is_of_class(&self.context.class) && (self.settings.secret_stores || store.id.namespace.is_none())
+        store.is_of_class(&self.context.settings.class) && (self.settings.secret_stores || store.id.namespace.is_none())
     }
 
     fn put_store(&mut self, store: Store) {
@@ -664,7 +690,7 @@ impl Controller {
 
     /// A watch saw what may be a target, or its end.
     fn saw_target(&mut self, target: &TargetId, metadata: &ObjectMeta, there: bool) {
-        let writers = match output::version(metadata).filter(|_| there) {
+        let writers = match version(metadata).filter(|_| there) {
             Some(version) => self.world.saw_target(target, version),
             None => self.world.saw_end_of_target(target, metadata.uid.clone()),
         };
@@ -677,7 +703,7 @@ impl Controller {
     fn saw(&mut self, kind: Kind, metadata: &ObjectMeta, there: bool) {
         let (namespace, name) = name_of(metadata);
         let object = Dependency { kind, namespace, name };
-        self.saw_dependency(&object, output::version(metadata).filter(|_| there));
+        self.saw_dependency(&object, version(metadata).filter(|_| there));
     }
 
     /// A list leaves out what it does not name.
@@ -726,12 +752,12 @@ impl Controller {
         let mut page =
             ListParams::default().labels(&format!("{}={}", names::LABEL_MANAGED, names::MANAGED)).limit(PAGE);
         loop {
-            let list = kubernetes::timely(api.list(&page)).await?;
+            let list = timely(api.list(&page)).await?;
             for secret in list.items {
                 let secret = LiveSecret::new(secret);
                 let metadata = &secret.get().metadata;
                 let target = TargetId::secret(name_of(metadata));
-                if let Some(version) = output::version(metadata).filter(|_| self.world.is_target(&target)) {
+                if let Some(version) = version(metadata).filter(|_| self.world.is_target(&target)) {
                     self.world.put_target(&target, &version, desired::is_intact(&secret));
                 }
             }
@@ -756,14 +782,14 @@ async fn tell_undecodable(context: &Context, mut metadata: ObjectMeta) {
         // By its resourceVersion: the object may have been mended since, and synced.
         let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
         let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
-        let told = kubernetes::timely(api.patch_status(&name, &PatchParams::default(), &patch)).await;
+        let told = timely(api.patch_status(&name, &PatchParams::default(), &patch)).await;
         let Err(problem) = told else { return };
         tracing::warn!(namespace, name, %problem, "could not write the status");
         if problem.is_not_found() {
             return;
         }
         tokio::time::sleep(Duration::from_secs(wait)).await;
-        match kubernetes::timely(api.get_metadata_opt(&name)).await {
+        match timely(api.get_metadata_opt(&name)).await {
             Ok(Some(now)) if now.metadata.uid == metadata.uid && now.metadata.generation == metadata.generation => {
                 metadata = now.metadata;
             }

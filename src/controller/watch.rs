@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 
 use futures::stream::{AbortHandle, BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
+use keyferry_cluster::client::Problem;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, Manifest, SecretStore};
 use kube::api::{Api, ObjectMeta, PartialObjectMeta};
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
@@ -13,8 +14,6 @@ use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
-
-use crate::kubernetes::Problem;
 
 /// A change of one of the watched kinds.
 #[expect(clippy::large_enum_variant, reason = "one at a time, taken at once: a box would cost more than it saves")]

@@ -7,15 +7,14 @@ use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus, Manifest};
 use kube::api::ObjectMeta;
 
-use crate::hash::StringMap;
-use crate::store::credentials::Dependency;
-use crate::store::{Store, StoreId};
-use crate::sync::output::Version;
-use crate::sync::plan::{Readiness, sources_of, stores_of};
-use crate::sync::{Look, Memory, Remembered, Seen};
+use keyferry_sync::data::StringMap;
+use keyferry_sync::dependency::{Dependency, Name};
+use keyferry_sync::look::{Look, Memory, Remembered, Seen};
+use keyferry_sync::request::{sources_of, stores_of};
+use keyferry_sync::store::{Readiness, Store, StoreId};
 
-/// Namespace and name.
-pub type Name = (String, String);
+/// How a target stood: its UID, and what counts its changes.
+pub type Version = (String, String);
 
 /// Names a target: what is of another kind than Secret, by its kind too.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -437,7 +436,6 @@ impl World {
                 .map_or(Seen::Unknown, |target| target.sight.seen.clone()),
             memory: subject.memory.clone(),
             sources: sources_of(&subject.es).into_iter().map(|source| (source, None)).collect(),
-            planning: None,
         })
     }
 }

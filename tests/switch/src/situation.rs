@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
-use keyferry::hash;
+use keyferry_sync::hash;
 use serde_json::{Value, json};
 
 /// One ExternalSecret as External Secrets Operator left it, with its store and, where it has one, its target.

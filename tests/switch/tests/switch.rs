@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use keyferry::hash;
 use keyferry_bench::api::Requests;
 use keyferry_switch_tests::{Laid, Situation, eso_crds, lay, managers, situations};
+use keyferry_sync::hash;
 use keyferry_testkit::{Operator, Testbed};
 use kube::Client;
 use libtest_mimic::{Arguments, Trial};

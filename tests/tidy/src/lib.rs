@@ -95,8 +95,16 @@ impl Graph {
 
     /// The names of all crates that get into a build of `name`, its own tests' included.
     pub fn closure(&self, name: &str) -> BTreeSet<String> {
+        self.reach(self.edges_of(name).map(|(id, _)| id).collect())
+    }
+
+    /// As [`Graph::closure`], without what only its tests need.
+    pub fn closure_without_tests(&self, name: &str) -> BTreeSet<String> {
+        self.reach(self.edges_of(name).filter(|(_, only_dev)| !only_dev).map(|(id, _)| id).collect())
+    }
+
+    fn reach<'a>(&'a self, mut open: Vec<&'a String>) -> BTreeSet<String> {
         let mut reached = BTreeSet::new();
-        let mut open: Vec<&String> = self.edges_of(name).map(|(id, _)| id).collect();
         while let Some(id) = open.pop() {
             if reached.insert(id) {
                 let edges = self.edges.get(id).into_iter().flatten();

@@ -1,0 +1,67 @@
+//! The port for what is told, over the API server.
+
+use async_trait::async_trait;
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus, names};
+use keyferry_sync::audit;
+use keyferry_sync::ports::{Journal, Problem};
+use keyferry_sync::record::Note;
+use kube::Resource as _;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+
+use crate::client::Slots;
+use crate::events::Events;
+
+/// Statuses and events of a cluster.
+pub struct ClusterJournal {
+    /// The client.
+    pub client: kube::Client,
+    /// How many requests go out at once.
+    pub slots: Slots,
+    /// Where events go.
+    pub events: Events,
+}
+
+impl ClusterJournal {
+    fn api(&self, es: &ExternalSecret) -> Api<ExternalSecret> {
+        Api::namespaced(self.client.clone(), es.metadata.namespace.as_deref().unwrap_or_default())
+    }
+}
+
+#[async_trait]
+impl Journal for ClusterJournal {
+    async fn status(&self, es: &ExternalSecret, status: &ExternalSecretStatus) -> Result<Option<String>, Problem> {
+        // With the UID, so that an object which took the place of this one is not told what is not so.
+        let patch = Patch::Merge(json!({"metadata": {"uid": es.metadata.uid}, "status": status}));
+        let name = es.metadata.name.as_deref().unwrap_or_default();
+        let written = self.slots.run(self.api(es).patch_status(name, &PatchParams::default(), &patch)).await?;
+        Ok(written.metadata.resource_version)
+    }
+
+    async fn release(&self, es: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem> {
+        let metadata =
+            json!({"uid": es.metadata.uid, "resourceVersion": es.metadata.resource_version, "finalizers": finalizers});
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        let name = es.metadata.name.as_deref().unwrap_or_default();
+        self.slots.run(self.api(es).patch_metadata(name, &PatchParams::default(), &patch)).await?;
+        Ok(())
+    }
+
+    fn note(&self, es: &ExternalSecret, note: Note) {
+        let mut reference = es.object_ref(&());
+        reference.resource_version = None;
+        self.events.send(reference, names::EVENTS_EXTERNAL_SECRET, note);
+    }
+
+    fn audit(&self, record: audit::Record<'_>) {
+        let metadata = &record.external_secret.metadata;
+        tracing::debug!(
+            namespace = metadata.namespace,
+            name = metadata.name,
+            store = %record.store,
+            keys = record.keys.len(),
+            answered = record.answered,
+            "asked a store"
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! Leader election by a Lease, with the semantics of client-go: whoever holds the Lease works, the others stand by.
+//!
+//! A holder's time is measured by our own clock from when we saw its last renewal, so that clocks need not agree. Who
+//! can't renew for the renew deadline stops, well before the Lease lasts out and another may take it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
+use kube::api::{Api, ObjectMeta, PostParams};
+use tokio::time::{Instant, sleep};
+
+use crate::client::{Problem, timely};
+
+/// How the Lease is used.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Who we are: unique to this process.
+    pub identity: String,
+    /// How long it lasts without renewal.
+    pub lease_duration: Duration,
+    /// How long we try to renew it.
+    pub renew_deadline: Duration,
+    /// How long between two tries.
+    pub retry_period: Duration,
+    /// The wall clock, for times that people read.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Election {
+    /// Whether the durations fit together; they must, or two could lead at once.
+    pub fn check(&self) -> Result<(), String> {
+        if self.lease_duration > self.renew_deadline && self.renew_deadline > self.retry_period {
+            Ok(())
+        } else {
+            Err("--leader-election-lease-duration must be above --leader-election-renew-deadline, and that above \
+                      --leader-election-retry-period"
+                .to_owned())
+        }
+    }
+}
+
+/// A Lease that we hold.
+pub struct Leadership {
+    api: Api<Lease>,
+    election: Election,
+    lease: Lease,
+}
+
+/// Waits until the Lease is ours.
+pub async fn acquire(client: &kube::Client, election: &Election) -> Leadership {
+    let api: Api<Lease> = Api::namespaced(client.clone(), &election.namespace);
+    // The holder's record as we last saw it, and since when it has not moved.
+    let mut seen: Option<(Option<String>, Instant)> = None;
+    let mut told = None;
+    loop {
+        match try_acquire(&api, election, &mut seen).await {
+            Ok(Attempt::Ours(lease)) => return Leadership { api, election: election.clone(), lease: *lease },
+            Ok(Attempt::Theirs(holder)) => {
+                if told.as_ref() != Some(&holder) {
+                    tracing::info!(lease = election.name, holder, "standing by: another process holds the Lease");
+                    told = Some(holder);
+                }
+            }
+            Err(problem) => {
+                tracing::warn!(lease = election.name, namespace = election.namespace, %problem, "can't get the Lease; trying again")
+            }
+        }
+        sleep(election.retry_period).await;
+    }
+}
+
+enum Attempt {
+    Ours(Box<Lease>),
+    Theirs(String),
+}
+
+async fn try_acquire(
+    api: &Api<Lease>,
+    election: &Election,
+    seen: &mut Option<(Option<String>, Instant)>,
+) -> Result<Attempt, Problem> {
+    let parameters = PostParams::default();
+    let Some(mut lease) = timely(api.get_opt(&election.name)).await? else {
+        let lease = Lease {
+            metadata: ObjectMeta { name: Some(election.name.clone()), ..ObjectMeta::default() },
+            spec: Some(record(election, None, (election.clock)())),
+        };
+        return timely(api.create(&parameters, &lease)).await.map(|lease| Attempt::Ours(Box::new(lease)));
+    };
+    let spec = lease.spec.clone().unwrap_or_default();
+    let holder = spec.holder_identity.clone().unwrap_or_default();
+    if !holder.is_empty() && holder != election.identity {
+        let version = lease.metadata.resource_version.clone();
+        let since = match seen {
+            Some((last, since)) if *last == version => *since,
+            _ => seen.insert((version, Instant::now())).1,
+        };
+        let lasts = Duration::from_secs(u64::from(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs()));
+        if since.elapsed() < lasts {
+            return Ok(Attempt::Theirs(holder));
+        }
+    }
+    lease.spec = Some(record(election, Some(&spec), (election.clock)()));
+    match timely(api.replace(&election.name, &parameters, &lease)).await {
+        Ok(lease) => Ok(Attempt::Ours(Box::new(lease))),
+        Err(problem) if problem.is_conflict() => Ok(Attempt::Theirs("another process, just now".to_owned())),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn record(election: &Election, before: Option<&LeaseSpec>, now: Timestamp) -> LeaseSpec {
+    let same = before.and_then(|spec| spec.holder_identity.as_ref()) == Some(&election.identity);
+    let before = before.cloned().unwrap_or_default();
+    // Others must not think it over before it is.
+    let lasts = election.lease_duration;
+    let seconds = (lasts.as_secs() + u64::from(lasts.subsec_nanos() > 0)).max(1);
+    let seconds = i32::try_from(seconds).unwrap_or(i32::MAX);
+    LeaseSpec {
+        holder_identity: Some(election.identity.clone()),
+        lease_duration_seconds: Some(seconds),
+        acquire_time: if same { before.acquire_time } else { Some(MicroTime(now)) },
+        renew_time: Some(MicroTime(now)),
+        lease_transitions: Some(before.lease_transitions.unwrap_or_default() + i32::from(!same)),
+        ..LeaseSpec::default()
+    }
+}
+
+impl Leadership {
+    /// Renews the Lease until that fails for the renew deadline, or another holds it; then we lead no longer.
+    pub async fn hold(&mut self) {
+        let mut renewed = Instant::now();
+        loop {
+            let left = |renewed: Instant| self.election.renew_deadline.saturating_sub(renewed.elapsed());
+            sleep(self.election.retry_period.min(left(renewed))).await;
+            // Half of the time at most: a second try goes where a first hangs.
+            let patience = left(renewed).min(self.election.renew_deadline / 2);
+            let asked = Instant::now();
+            match tokio::time::timeout(patience, self.renew()).await {
+                Ok(Ok(true)) => renewed = asked,
+                Ok(Ok(false)) => return tracing::error!(lease = self.election.name, "another process took the Lease"),
+                Ok(Err(problem)) => {
+                    tracing::warn!(lease = self.election.name, %problem, "can't renew the Lease; trying again")
+                }
+                Err(_) => tracing::warn!(lease = self.election.name, "no answer to the renewal of the Lease"),
+            }
+            if renewed.elapsed() >= self.election.renew_deadline {
+                return tracing::error!(lease = self.election.name, "could not renew the Lease in time");
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<bool, Problem> {
+        let mut lease = self.lease.clone();
+        lease.spec = Some(record(&self.election, lease.spec.as_ref(), (self.election.clock)()));
+        match timely(self.api.replace(&self.election.name, &PostParams::default(), &lease)).await {
+            Ok(lease) => {
+                self.lease = lease;
+                Ok(true)
+            }
+            // Somebody touched it: a person, or a holder that we don't know of yet.
+            Err(problem) if problem.is_conflict() || problem.is_not_found() => match self.read().await? {
+                Some(lease) if !self.is_ours(&lease) => Ok(false),
+                Some(lease) => {
+                    self.lease = lease;
+                    Err(problem)
+                }
+                None => {
+                    self.lease.metadata.resource_version = None;
+                    self.lease = timely(self.api.create(&PostParams::default(), &self.lease)).await?;
+                    Ok(true)
+                }
+            },
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Gives the Lease back, so that another need not wait for its end.
+    pub async fn release(mut self) {
+        match tokio::time::timeout(Duration::from_secs(5), self.give_back()).await {
+            Ok(Ok(())) => tracing::info!(lease = self.election.name, "gave the Lease back"),
+            _ => tracing::warn!(lease = self.election.name, "could not give the Lease back; it will last out"),
+        }
+    }
+
+    async fn give_back(&mut self) -> Result<(), Problem> {
+        loop {
+            let mut lease = self.lease.clone();
+            lease.spec = Some(LeaseSpec {
+                holder_identity: Some(String::new()),
+                lease_duration_seconds: Some(1),
+                ..record(&self.election, lease.spec.as_ref(), (self.election.clock)())
+            });
+            match timely(self.api.replace(&self.election.name, &PostParams::default(), &lease)).await {
+                // A renewal was under way when we were told to stop: its answer never reached us.
+                Err(problem) if problem.is_conflict() => {
+                    self.lease = self.read().await?.filter(|lease| self.is_ours(lease)).ok_or(problem)?;
+                }
+                result => return result.map(|_| ()),
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Option<Lease>, Problem> {
+        timely(self.api.get_opt(&self.election.name)).await
+    }
+
+    fn is_ours(&self, lease: &Lease) -> bool {
+        lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == Some(&self.election.identity)
+    }
+}

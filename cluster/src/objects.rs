@@ -1,0 +1,135 @@
+//! The port for objects and ServiceAccounts, over the API server.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
+use keyferry_crds::{ExternalSecret, names};
+use keyferry_provider_core::{SecretBytes, Token};
+use keyferry_sync::data::{Data, StringMap};
+use keyferry_sync::dependency::{Dependency, Kind, Version, version};
+use keyferry_sync::make;
+use keyferry_sync::ports::{Accounts, Objects, Problem, Turn};
+use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use serde_json::Value;
+
+use crate::client::{self, LiveSecret, Slots, timely};
+
+/// How long tokens of ServiceAccounts live: the shortest that Kubernetes gives.
+const TOKEN_SECONDS: i64 = 600;
+
+/// The objects of a cluster, read with the operator's own rights.
+pub struct ClusterObjects {
+    /// The client.
+    pub client: kube::Client,
+    /// How many requests go out at once.
+    pub slots: Slots,
+    /// Where the operator's own token is, in a pod.
+    pub token_file: PathBuf,
+}
+
+impl ClusterObjects {
+    async fn secret(&self, source: &Dependency) -> Result<Option<(Version, Data)>, client::Problem> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &source.namespace);
+        let Some(secret) = self.slots.run(api.get_opt(&source.name)).await? else { return Ok(None) };
+        let mut secret = LiveSecret::new(secret);
+        let keys: Vec<String> = secret.keys().cloned().collect();
+        let data = keys.into_iter().filter_map(|key| Some((key.clone(), secret.take(&key)?))).collect();
+        Ok(Some((version(&secret.get().metadata), data)))
+    }
+
+    async fn config_map(&self, source: &Dependency) -> Result<Option<(Version, Data)>, client::Problem> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &source.namespace);
+        let Some(map) = self.slots.run(api.get_opt(&source.name)).await? else { return Ok(None) };
+        let data = map.data.unwrap_or_default().into_iter();
+        let data = data.map(|(key, value)| (key, SecretBytes::new(value.into_bytes()))).collect();
+        Ok(Some((version(&map.metadata), data)))
+    }
+}
+
+/// What is not there is no problem here.
+fn found<T>(answer: Result<T, client::Problem>) -> Result<Option<T>, Problem> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(problem) if problem.is_not_found() => Ok(None),
+        Err(problem) => Err(problem.into()),
+    }
+}
+
+#[async_trait]
+impl Objects for ClusterObjects {
+    async fn turn(&self) -> Turn {
+        Box::new(self.slots.turn().await)
+    }
+
+    async fn source(&self, source: &Dependency) -> Result<Option<(Version, Data)>, Problem> {
+        let read = match source.kind {
+            Kind::Secret => self.secret(source).await,
+            Kind::ConfigMap => self.config_map(source).await,
+        };
+        Ok(read?)
+    }
+
+    async fn generator(
+        &self,
+        namespace: Option<&str>,
+        version: &str,
+        kind: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Problem> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(names::GENERATORS_GROUP, version, kind));
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        // The API server does not tell a kind that it lacks from an object that it lacks.
+        let object = found(self.slots.run(api.get(name)).await)?;
+        Ok(object.map(|object| object.data.get("spec").cloned().unwrap_or_default()))
+    }
+
+    async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem> {
+        let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+        let api: Api<ExternalSecret> = Api::namespaced(self.client.clone(), namespace);
+        let read = self.slots.run(api.get_metadata(es.metadata.name.as_deref().unwrap_or_default())).await?;
+        Ok(make::changed_at(&read.metadata))
+    }
+}
+
+#[async_trait]
+impl Accounts for ClusterObjects {
+    async fn token(&self, namespace: &str, name: &str, audiences: Vec<String>) -> Result<Option<Token>, Problem> {
+        let spec = TokenRequestSpec {
+            audiences: Some(audiences).filter(|all| !all.is_empty()),
+            expiration_seconds: Some(TOKEN_SECONDS),
+            ..Default::default()
+        };
+        let request = TokenRequest { spec: Some(spec), ..Default::default() };
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let answer = found(timely(api.create_token_request(name, &PostParams::default(), &request)).await)?;
+        let Some(answer) = answer else { return Ok(None) };
+        let (token, end) = answer
+            .status
+            .and_then(|status| Some((status.token?, status.expiration_timestamp?)))
+            .ok_or_else(|| Problem {
+                message: "the API server answered no token".to_owned(),
+                is_temporary: true,
+                is_not_found: false,
+            })?;
+        let expires = SystemTime::UNIX_EPOCH + Duration::from_secs(end.0.as_second().unsigned_abs());
+        Ok(Some(Token { secret: SecretBytes::new(token.into_bytes()), expires }))
+    }
+
+    async fn annotations(&self, namespace: &str, name: &str) -> Result<Option<StringMap>, Problem> {
+        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let account = timely(api.get_metadata_opt(name)).await?;
+        Ok(account.map(|account| account.metadata.annotations.unwrap_or_else(BTreeMap::new)))
+    }
+
+    async fn own_token(&self) -> Option<SecretBytes> {
+        tokio::fs::read(&self.token_file).await.ok().map(SecretBytes::new)
+    }
+}

@@ -1,0 +1,73 @@
+//! Targets that are Secrets.
+
+use k8s_openapi::api::core::v1::Secret;
+use keyferry_crds::{ExternalSecret, names};
+use kube::api::{Api, Preconditions};
+use kube::core::ObjectMeta;
+
+use super::desired::{self, desired};
+use super::ownership::Desired;
+use super::shape::{Former, Headlines, Rehearsed, Removal, Shape};
+use crate::client::LiveSecret;
+use keyferry_sync::content::Content;
+use keyferry_sync::hash;
+use keyferry_sync::outcome::{Failure, Headline};
+use keyferry_sync::settings::Adopt;
+
+/// The Secret of one ExternalSecret.
+pub struct SecretShape<'a> {
+    /// The API server.
+    pub client: &'a kube::Client,
+    /// Whose.
+    pub es: &'a ExternalSecret,
+    /// Which Secrets of others may be taken over.
+    pub adopt: Adopt,
+}
+
+impl Shape for SecretShape<'_> {
+    type Live = LiveSecret;
+
+    const HEADLINES: Headlines = Headlines {
+        read: Headline::Update,
+        remove: Removal { find: Headline::Delete, delete: Headline::Delete },
+        remove_renamed: Removal { find: Headline::Orphans, delete: Headline::Orphans },
+    };
+
+    /// All that it fills in is known.
+    const REHEARSED: Option<Rehearsed<LiveSecret>> = None;
+
+    fn name(&self) -> String {
+        format!("Secret {:?}", self.es.target_name())
+    }
+
+    async fn api(&self) -> Result<Api<Secret>, Failure> {
+        Ok(Api::namespaced(self.client.clone(), self.es.metadata.namespace.as_deref().unwrap_or_default()))
+    }
+
+    fn was_not_found(&self) {}
+
+    fn desired(&self, content: &Content, existing: Option<&LiveSecret>) -> Result<Desired<LiveSecret>, Failure> {
+        desired(self.es, content, existing, self.adopt)
+    }
+
+    fn is_intact(secret: &LiveSecret) -> bool {
+        desired::is_intact(secret)
+    }
+
+    fn check_touchable(secret: &LiveSecret) -> Result<(), Failure> {
+        desired::check_touchable(secret)
+    }
+
+    /// Just as it was seen: whoever changed it meanwhile may have made it somebody else's.
+    fn preconditions(seen: &ObjectMeta) -> Preconditions {
+        Preconditions { uid: seen.uid.clone(), resource_version: seen.resource_version.clone() }
+    }
+
+    fn former(es: &ExternalSecret) -> Former {
+        let created_by = hash::created_by(
+            es.metadata.namespace.as_deref().unwrap_or_default(),
+            es.metadata.name.as_deref().unwrap_or_default(),
+        );
+        Former::Labelled(format!("{}={created_by}", names::LABEL_CREATED_BY))
+    }
+}

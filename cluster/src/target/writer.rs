@@ -1,0 +1,202 @@
+//! The writer of targets: reads, has it decided what to write, and writes on the ground of what it read.
+
+use async_trait::async_trait;
+use keyferry_crds::{ExternalSecret, names};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::core::ObjectMeta;
+use serde_json::json;
+
+use super::ownership::{Desired, is_controlled_by, is_managed, written_at};
+use super::shape::{Former, Live, Removal, Shape};
+use crate::client::{Problem, Slots};
+use keyferry_sync::content::Content;
+use keyferry_sync::dependency::version;
+use keyferry_sync::hash;
+use keyferry_sync::outcome::{Change, Failure, Headline, Retry};
+use keyferry_sync::ports::{Applied, Observed, Output};
+
+/// Writes the target of one ExternalSecret.
+pub struct Writer<'a, S: Shape> {
+    es: &'a ExternalSecret,
+    slots: &'a Slots,
+    shape: S,
+    /// As it was last read.
+    seen: Option<S::Live>,
+}
+
+/// The API of the objects of a shape.
+type ApiOf<S> = Api<<<S as Shape>::Live as Live>::Kind>;
+
+impl<'a, S: Shape> Writer<'a, S> {
+    /// The writer of the target of `es`, which is of this shape.
+    pub fn new(es: &'a ExternalSecret, slots: &'a Slots, shape: S) -> Self {
+        Self { es, slots, shape, seen: None }
+    }
+
+    fn failure(&self, headline: Headline, problem: &Problem) -> Failure {
+        if problem.is_not_found() {
+            self.shape.was_not_found();
+        }
+        let retry = if problem.is_temporary() { Retry::Soon } else { Retry::Late };
+        Failure::new(headline, format!("{}: {problem}", self.shape.name()), retry)
+    }
+
+    async fn read(&self, api: &ApiOf<S>, name: &str, headline: Headline) -> Result<Option<S::Live>, Failure> {
+        let found = self.slots.run(api.get_opt(name)).await;
+        Ok(found.map_err(|problem| self.failure(headline, &problem))?.map(S::Live::new))
+    }
+
+    async fn read_target(&self, api: &ApiOf<S>) -> Result<Option<S::Live>, Failure> {
+        self.read(api, self.es.target_name(), S::HEADLINES.read).await
+    }
+
+    /// Creates `object`, or writes it over what `exists`; `None` where that would change nothing.
+    async fn write(
+        &self,
+        api: &ApiOf<S>,
+        mut object: S::Live,
+        exists: Option<&S::Live>,
+    ) -> Result<Option<S::Live>, Problem> {
+        // By its own field manager the ExternalSecret knows its fields again.
+        let manager = hash::field_manager(self.es.metadata.name.as_deref().unwrap_or_default());
+        let params = PostParams { field_manager: Some(manager), ..PostParams::default() };
+        if let Some(rehearsed) = S::REHEARSED {
+            let rehearsal = PostParams { dry_run: true, ..params.clone() };
+            match self.send(api, &rehearsal, &object, exists).await {
+                Ok(filled) => {
+                    if !rehearsed(&mut object, filled, exists) {
+                        return Ok(None);
+                    }
+                }
+                Err(problem) if problem.is_conflict() || problem.is_not_found() || problem.is_temporary() => {
+                    return Err(problem);
+                }
+                // Not every webhook takes part in rehearsals; what is really wrong is told by the write.
+                Err(_) => {}
+            }
+        }
+        self.send(api, &params, &object, exists).await.map(Some)
+    }
+
+    async fn send(
+        &self,
+        api: &ApiOf<S>,
+        params: &PostParams,
+        object: &S::Live,
+        exists: Option<&S::Live>,
+    ) -> Result<S::Live, Problem> {
+        let written = match exists {
+            None => self.slots.run(api.create(params, object.get())).await,
+            Some(_) => self.slots.run(api.replace(self.es.target_name(), params, object.get())).await,
+        };
+        written.map(S::Live::new)
+    }
+
+    /// Deletes the object that was seen, and no other. Answers whether it was still there.
+    async fn delete(&self, api: &ApiOf<S>, seen: &ObjectMeta, headline: Headline) -> Result<bool, Failure> {
+        let name = seen.name.as_deref().unwrap_or_default();
+        let only_this = DeleteParams { preconditions: Some(S::preconditions(seen)), ..DeleteParams::default() };
+        match self.slots.run(api.delete(name, &only_this)).await.map(|gone| gone.map_left(S::Live::new)) {
+            Ok(_) => Ok(true),
+            Err(problem) if problem.is_not_found() => Ok(false),
+            Err(problem) => Err(self.failure(headline, &problem)),
+        }
+    }
+
+    /// What may have been written under other names; more than is ours.
+    async fn find_former(&self, api: &ApiOf<S>, headline: Headline) -> Result<Vec<ObjectMeta>, Failure> {
+        match S::former(self.es) {
+            Former::Labelled(labels) => {
+                let found = self.slots.run(api.list_metadata(&ListParams::default().labels(&labels))).await;
+                let found = found.map_err(|problem| self.failure(headline, &problem))?;
+                Ok(found.items.into_iter().map(|object| object.metadata).collect())
+            }
+            Former::Named(name) => {
+                let found = self.read(api, &name, headline).await?;
+                Ok(found.map(|object| object.metadata().clone()).into_iter().collect())
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl<S: Shape> Output for Writer<'_, S> {
+    async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
+        self.seen = self.read_target(&self.shape.api().await?).await?;
+        Ok(self.seen.as_ref().map(|object| Observed {
+            version: version(object.metadata()),
+            intact: S::is_intact(object),
+            written_at: written_at(self.es, object.metadata()),
+        }))
+    }
+
+    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
+        let api = self.shape.api().await?;
+        let mut existing = match self.seen.take() {
+            None if !presumed_absent => self.read_target(&api).await?,
+            seen => seen,
+        };
+        let nothing = |version| Applied { change: Change::Nothing, version, adopted: None };
+        let version_of = |object: &S::Live| version(object.metadata());
+        let mut tries = 0;
+        loop {
+            let (object, change, adopted) = match self.shape.desired(content, existing.as_ref())? {
+                Desired::Missing => return Ok(nothing(None)),
+                Desired::Keep => return Ok(nothing(existing.as_ref().and_then(version_of))),
+                Desired::Create(object) => (object, Change::Created, None),
+                Desired::Update { object, adopted } => (object, Change::Updated, adopted),
+            };
+            match self.write(&api, object, existing.as_ref()).await {
+                Ok(Some(object)) => return Ok(Applied { change, version: version_of(&object), adopted }),
+                Ok(None) => return Ok(nothing(existing.as_ref().and_then(version_of))),
+                // Somebody else was there in between: read once, and decide again.
+                Err(problem) if tries == 0 && (problem.is_conflict() || problem.is_not_found()) => {
+                    tries += 1;
+                    existing = self.read_target(&api).await?;
+                }
+                Err(problem) => return Err(self.failure(Headline::Update, &problem)),
+            }
+        }
+    }
+
+    async fn remove(&mut self) -> Result<bool, Failure> {
+        let Removal { find, delete } = S::HEADLINES.remove;
+        let api = self.shape.api().await?;
+        let Some(object) = self.read(&api, self.es.target_name(), find).await? else { return Ok(false) };
+        S::check_touchable(&object)?;
+        if !is_controlled_by(self.es, object.metadata()) {
+            let cause = format!("{} is not owned by this ExternalSecret: delete it yourself", self.shape.name());
+            return Err(Failure::new(delete, cause, Retry::Late));
+        }
+        self.delete(&api, object.metadata(), delete).await
+    }
+
+    async fn remove_renamed(&mut self) -> Result<Vec<String>, Failure> {
+        let Removal { find, delete } = S::HEADLINES.remove_renamed;
+        let api = self.shape.api().await?;
+        let mut removed = Vec::new();
+        for other in self.find_former(&api, find).await? {
+            // A label or a name alone is easily copied: what another object controls is not ours.
+            let Some(name) = other.name.clone().filter(|name| name != self.es.target_name()) else { continue };
+            if is_controlled_by(self.es, &other) && self.delete(&api, &other, delete).await? {
+                removed.push(name);
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn mark(&mut self) -> Result<(), Failure> {
+        let api = self.shape.api().await?;
+        let found = self.read_target(&api).await?.filter(|found| S::check_touchable(found).is_ok());
+        let Some(found) = found.filter(|found| !is_managed(found.metadata())) else { return Ok(()) };
+        // With the UID, so that an object which took the place of this one is left alone.
+        let labels = json!({names::LABEL_MANAGED: names::MANAGED});
+        let patch = Patch::Merge(json!({"metadata": {"uid": found.metadata().uid, "labels": labels}}));
+        let marked = self.slots.run(api.patch_metadata(self.es.target_name(), &PatchParams::default(), &patch)).await;
+        marked.map(|_| ()).map_err(|problem| self.failure(Headline::Update, &problem))
+    }
+}
+
+#[cfg(test)]
+#[path = "writer_tests.rs"]
+mod tests;

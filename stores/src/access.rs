@@ -1,0 +1,239 @@
+//! What stores log in with, under the scoping rules: a SecretStore may name objects of its own namespace only, a
+//! ClusterSecretStore must name the namespace, or takes that of whoever asks.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use keyferry_provider_core::{
+    CaRef, CaSource, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token,
+};
+use keyferry_sync::data::Data;
+use keyferry_sync::dependency::{Dependency, Kind, Tracker, Version};
+use keyferry_sync::ports::{Accounts, Objects, Problem};
+
+/// Where credentials are read from.
+pub struct World {
+    /// Secrets and ConfigMaps.
+    pub objects: Arc<dyn Objects>,
+    /// ServiceAccounts, and the operator's own.
+    pub accounts: Arc<dyn Accounts>,
+    /// Whether the operator's own token may be sent for a ClusterSecretStore.
+    pub controller_token: ControllerToken,
+}
+
+/// For whom the operator's own Kubernetes token may be sent to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ControllerToken {
+    /// For nobody.
+    Never,
+    /// For ClusterSecretStores.
+    Cluster,
+}
+
+impl ControllerToken {
+    /// The words for them.
+    pub const NAMES: [&str; 2] = ["never", "cluster"];
+}
+
+impl FromStr for ControllerToken {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "never" => Ok(Self::Never),
+            "cluster" => Ok(Self::Cluster),
+            word => Err(format!("{word:?} is none of {}", Self::NAMES.join(", "))),
+        }
+    }
+}
+
+/// The port for one client of one store; remembers which objects were read.
+pub struct Requester {
+    world: Arc<World>,
+    tracker: Arc<Tracker>,
+    /// The namespace of a SecretStore.
+    store_namespace: Option<String>,
+    /// The namespace that asks a ClusterSecretStore.
+    namespace: Option<String>,
+    read: Mutex<HashMap<Dependency, Version>>,
+}
+
+impl Requester {
+    /// The port for a store of `store_namespace` (`None`: a ClusterSecretStore) that `namespace` asks.
+    pub fn new(
+        world: Arc<World>,
+        tracker: Arc<Tracker>,
+        store_namespace: Option<String>,
+        namespace: Option<String>,
+    ) -> Self {
+        Self { world, tracker, store_namespace, namespace, read: Mutex::default() }
+    }
+
+    /// The namespace that asks, where there is one.
+    pub fn namespace(&self) -> Option<&str> {
+        self.store_namespace.as_deref().or(self.namespace.as_deref())
+    }
+
+    /// What was read, and at which version.
+    pub fn dependencies(&self) -> HashMap<Dependency, Version> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn resolve(&self, what: &str, name: &str, named: Option<&str>) -> Result<String, Error> {
+        let named = named.filter(|namespace| !namespace.is_empty());
+        match (&self.store_namespace, named) {
+            (Some(own), Some(other)) if own != other => Err(Error::new(
+                ErrorKind::Invalid,
+                format!(
+                    "{what} {name:?}: a SecretStore may refer to its own namespace only, not to {other:?}; use a ClusterSecretStore"
+                ),
+            )),
+            (Some(own), _) => Ok(own.clone()),
+            (None, Some(named)) => Ok(named.to_owned()),
+            (None, None) => self.namespace.clone().ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Referent,
+                    format!("{what} {name:?} has no namespace: it is taken from the ExternalSecret"),
+                )
+            }),
+        }
+    }
+
+    /// Marks the object as depended on, before it is read.
+    fn follow(&self, kind: Kind, namespace: &str, name: &str) -> Dependency {
+        let object = Dependency { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+        self.tracker.follow(&object);
+        object
+    }
+
+    fn note(&self, object: Dependency, version: Version) {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(object, version);
+    }
+
+    /// Reads an object, and notes at which version.
+    async fn read(&self, kind: Kind, namespace: &str, name: &str) -> Result<Data, Error> {
+        let object = self.follow(kind, namespace, name);
+        let found = self.world.objects.source(&object).await;
+        let found = found.map_err(|problem| unreadable(&kind.to_string(), namespace, name, &problem))?;
+        let (version, data) = found.map_or((None, None), |(version, data)| (version, Some(data)));
+        self.note(object, version);
+        data.ok_or_else(|| absent(&kind.to_string(), namespace, name))
+    }
+
+    async fn read_secret(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBytes, Error> {
+        let mut data = self.read(Kind::Secret, namespace, name).await?;
+        data.remove(key).ok_or_else(|| {
+            let keys = data.keys().cloned().collect::<Vec<_>>().join(", ");
+            let message = format!("Secret {name:?} in namespace {namespace:?} has no key {key:?}; it has: {keys}");
+            Error::new(ErrorKind::Invalid, message)
+        })
+    }
+}
+
+fn absent(kind: &str, namespace: &str, name: &str) -> Error {
+    Error::new(ErrorKind::Invalid, format!("{kind} {name:?} does not exist in namespace {namespace:?}"))
+}
+
+fn unreadable(kind: &str, namespace: &str, name: &str, problem: &Problem) -> Error {
+    let kind_of_error = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
+    Error::new(kind_of_error, format!("can't read {kind} {name:?} in namespace {namespace:?}: {problem}"))
+}
+
+#[async_trait]
+impl Credentials for Requester {
+    async fn secret(&self, reference: &SecretRef, default_key: Option<&str>) -> Result<SecretBytes, Error> {
+        let given = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
+        let name = given(&reference.name)
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, "a reference to a Secret has no name"))?;
+        let key = given(&reference.key)
+            .or(default_key.map(str::to_owned))
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("the reference to Secret {name:?} has no key")))?;
+        let namespace = self.resolve("Secret", &name, reference.namespace.as_deref())?;
+        self.read_secret(&namespace, &name, &key).await
+    }
+
+    async fn service_account_token(&self, reference: &ServiceAccountRef, audiences: &[&str]) -> Result<Token, Error> {
+        let name = &reference.name;
+        let namespace = self.resolve("ServiceAccount", name, reference.namespace.as_deref())?;
+        let mut all: Vec<String> = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+        for audience in reference.audiences.iter().flatten() {
+            if !all.contains(audience) {
+                all.push(audience.clone());
+            }
+        }
+        let what = || format!("can't get a token of ServiceAccount {name:?} in namespace {namespace:?}");
+        match self.world.accounts.token(&namespace, name, all).await {
+            Ok(Some(token)) => Ok(token),
+            Ok(None) => Err(absent("ServiceAccount", &namespace, name)),
+            Err(problem) => {
+                let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
+                Err(Error::new(kind, format!("{}: {problem}", what())))
+            }
+        }
+    }
+
+    async fn service_account_annotations(
+        &self,
+        reference: &ServiceAccountRef,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let name = &reference.name;
+        let namespace = self.resolve("ServiceAccount", name, reference.namespace.as_deref())?;
+        let annotations = self.world.accounts.annotations(&namespace, name).await;
+        annotations
+            .map_err(|problem| unreadable("ServiceAccount", &namespace, name, &problem))?
+            .ok_or_else(|| absent("ServiceAccount", &namespace, name))
+    }
+
+    async fn controller_token(&self) -> Result<SecretBytes, Error> {
+        if self.store_namespace.is_some() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "the store names no credentials, and the operator's own Kubernetes token is never sent for a \
+                 SecretStore: set a serviceAccountRef, or use a ClusterSecretStore",
+            ));
+        }
+        if self.world.controller_token == ControllerToken::Never {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                "the store names no credentials, and --controller-token=never forbids sending the operator's own \
+                 Kubernetes token: set a serviceAccountRef",
+            ));
+        }
+        self.world.accounts.own_token().await.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                "the operator has no Kubernetes token of its own here: set a serviceAccountRef",
+            )
+        })
+    }
+
+    async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
+        let name = &reference.name;
+        if self.store_namespace.is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
+            return Err(Error::new(
+                ErrorKind::Invalid,
+                format!("caProvider {name:?} of a ClusterSecretStore must have a namespace"),
+            ));
+        }
+        let namespace = self.resolve("caProvider", name, reference.namespace.as_deref())?;
+        let key = reference
+            .key
+            .clone()
+            .filter(|key| !key.is_empty())
+            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("caProvider {name:?} has no key")))?;
+        match reference.source {
+            CaSource::Secret => Ok(self.read_secret(&namespace, name, &key).await?.expose().to_vec()),
+            CaSource::ConfigMap => {
+                let mut data = self.read(Kind::ConfigMap, &namespace, name).await?;
+                data.remove(&key).map(|value| value.expose().to_vec()).ok_or_else(|| {
+                    Error::new(
+                        ErrorKind::Invalid,
+                        format!("ConfigMap {name:?} in namespace {namespace:?} has no key {key:?}"),
+                    )
+                })
+            }
+        }
+    }
+}

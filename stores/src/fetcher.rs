@@ -1,0 +1,538 @@
+//! The shared fetcher: all who use a client fetch through it, and it makes as few calls of that as it can.
+//!
+//! Requests wait while calls are in flight and while looks that are due are still being planned; the same key is
+//! fetched once, and many keys travel in one call of the store where it has such a call. Who asks is answered by a
+//! call that was sent after the question: a request joins only a batch that has not been sent. A call that fails as a
+//! whole is split until the culprit is alone, and known culprits travel alone. Namespaces take turns.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keyferry_provider_core::{Error, ErrorKind, Key, Provider};
+use keyferry_sync::ports::{Answer, Planning};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, sleep_until};
+
+/// How long a request waits for others that are still being planned.
+const PLANNING_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long after a call's end a batch that is not full waits for company. Who finds the store idle does not wait.
+const LINGER: Duration = Duration::from_millis(45);
+
+/// How long a batch that is not full waits for calls in flight: one that hangs must not hold up the others.
+const LONGEST_GATHERING: Duration = Duration::from_millis(200);
+
+/// Calls in flight at once, where a store has batches and where it has none.
+const BATCHES_AT_ONCE: usize = 4;
+const SINGLES_AT_ONCE: usize = 32;
+
+/// How long a store whose batch call is refused is asked key by key, before the batch is tried again.
+const SINGLY_FOR: Duration = Duration::from_secs(3600);
+
+/// The first and the longest pause after a store asked us to slow down.
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// Counts the looks that may still ask something.
+#[derive(Default)]
+pub struct Barrier {
+    looks: AtomicUsize,
+    settled: Notify,
+}
+
+impl Barrier {
+    /// A look begins; it counts until the guard goes, which is when it has asked, or has nothing to ask.
+    pub fn begin(self: &Arc<Self>) -> Guard {
+        self.looks.fetch_add(1, Ordering::SeqCst);
+        Guard(self.clone())
+    }
+
+    fn is_settled(&self) -> bool {
+        self.looks.load(Ordering::SeqCst) == 0
+    }
+}
+
+/// A look that may still ask something.
+pub struct Guard(Arc<Barrier>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.0.looks.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.settled.notify_waiters();
+        }
+    }
+}
+
+/// The fetcher of one client.
+pub struct Fetcher {
+    provider: Arc<dyn Provider>,
+    planning: Arc<Barrier>,
+    /// Told once when the store turns out to refuse its batch call.
+    on_singly: Box<dyn Fn() + Send + Sync>,
+    state: Mutex<State>,
+}
+
+struct State {
+    lanes: Lanes,
+    waiters: HashMap<Key, Vec<oneshot::Sender<Answer>>>,
+    /// Since when the oldest request waits.
+    oldest: Option<Instant>,
+    in_flight: usize,
+    /// When the last call ended.
+    ended: Option<Instant>,
+    /// Keys on which a whole call failed.
+    culprits: HashSet<Key>,
+    singly_until: Option<Instant>,
+    paused_until: Option<Instant>,
+    pause: Duration,
+    /// When the timer that is set rings.
+    alarm: Option<Instant>,
+}
+
+/// What can be done now.
+enum Next {
+    Send(Vec<Key>),
+    Wait(Instant),
+    Nothing,
+}
+
+impl Fetcher {
+    /// A fetcher of `provider`. `on_singly` is told when the store refuses its batch call.
+    pub fn new(
+        provider: Arc<dyn Provider>,
+        planning: Arc<Barrier>,
+        on_singly: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Self> {
+        let state = State {
+            lanes: Lanes::default(),
+            waiters: HashMap::new(),
+            oldest: None,
+            in_flight: 0,
+            ended: None,
+            culprits: HashSet::new(),
+            singly_until: None,
+            paused_until: None,
+            pause: Duration::ZERO,
+            alarm: None,
+        };
+        Arc::new(Self { provider, planning, on_singly: Box::new(on_singly), state: Mutex::new(state) })
+    }
+
+    /// Fetches distinct `keys` for `namespace`; answers each. `asked` is let go as soon as the keys are in the queue.
+    pub async fn fetch(
+        self: &Arc<Self>,
+        namespace: &str,
+        keys: Vec<Key>,
+        asked: Option<Planning>,
+    ) -> HashMap<Key, Answer> {
+        let mut answers = Vec::with_capacity(keys.len());
+        {
+            let mut state = self.lock();
+            for key in keys {
+                let (sender, receiver) = oneshot::channel();
+                let waiters = state.waiters.entry(key.clone()).or_default();
+                waiters.push(sender);
+                if waiters.len() == 1 {
+                    state.lanes.push(namespace, key.clone());
+                }
+                answers.push((key, receiver));
+            }
+            state.oldest.get_or_insert_with(Instant::now);
+        }
+        drop(asked);
+        self.pump();
+        let mut all = HashMap::with_capacity(answers.len());
+        for (key, receiver) in answers {
+            let lost = |_| Err(Error::new(ErrorKind::Unavailable, "the call was cut off"));
+            all.insert(key, receiver.await.unwrap_or_else(lost));
+        }
+        all
+    }
+
+    /// Whether the store refuses its batch call, so that it is asked key by key.
+    pub fn is_singly(&self) -> bool {
+        self.lock().singly_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Sends what can be sent, and sets the alarm for what can't yet.
+    fn pump(self: &Arc<Self>) {
+        let mut state = self.lock();
+        loop {
+            let now = Instant::now();
+            match state.next(&*self.provider, self.planning.is_settled(), now) {
+                Next::Nothing => return,
+                Next::Wait(until) => {
+                    if state.alarm.is_none_or(|alarm| until < alarm) {
+                        state.alarm = Some(until);
+                        tokio::spawn(self.clone().ring(until));
+                    }
+                    return;
+                }
+                Next::Send(batch) => {
+                    let waiters = batch.iter().filter_map(|key| Some((key.clone(), state.waiters.remove(key)?)));
+                    let waiters: HashMap<_, _> = waiters.collect();
+                    state.in_flight += 1;
+                    state.oldest = (!state.lanes.is_empty()).then_some(now);
+                    tokio::spawn(self.clone().send(batch, waiters));
+                }
+            }
+        }
+    }
+
+    async fn ring(self: Arc<Self>, until: Instant) {
+        let settled = self.planning.settled.notified();
+        if !self.planning.is_settled() {
+            tokio::select! {
+                () = settled => {}
+                () = sleep_until(until) => {}
+            }
+        } else {
+            sleep_until(until).await;
+        }
+        self.lock().alarm = None;
+        self.pump();
+    }
+
+    /// Makes the call, splitting it where it fails as a whole, and answers all who wait for its keys.
+    async fn send(self: Arc<Self>, batch: Vec<Key>, mut waiters: HashMap<Key, Vec<oneshot::Sender<Answer>>>) {
+        let _slot = Slot(&self);
+        let mut groups = vec![batch];
+        while let Some(group) = groups.pop() {
+            let results = match self.provider.fetch(&group).await {
+                Ok(results) if results.len() == group.len() => results,
+                Ok(_) => {
+                    let error = Error::new(ErrorKind::Malformed, "the provider left keys of the batch unanswered");
+                    vec![Err(error); group.len()]
+                }
+                Err(error) if group.len() > 1 && error.kind() == ErrorKind::BatchDenied => {
+                    self.go_singly();
+                    groups.extend(group.into_iter().map(|key| vec![key]));
+                    continue;
+                }
+                Err(error) if group.len() > 1 && !error.kind().is_temporary() => {
+                    let (left, right) = group.split_at(group.len() / 2);
+                    groups.extend([left.to_vec(), right.to_vec()]);
+                    continue;
+                }
+                Err(error) => {
+                    if let [key] = group.as_slice()
+                        && !error.kind().is_temporary()
+                    {
+                        self.lock().culprits.insert(key.clone());
+                    }
+                    vec![Err(error); group.len()]
+                }
+            };
+            self.pace(&results);
+            for (key, answer) in group.into_iter().zip(results) {
+                if answer.is_ok() {
+                    self.lock().culprits.remove(&key);
+                }
+                for waiter in waiters.remove(&key).into_iter().flatten() {
+                    let _ = waiter.send(answer.clone()); // whoever asked may be gone
+                }
+            }
+        }
+    }
+
+    fn go_singly(&self) {
+        let news = {
+            let mut state = self.lock();
+            let news = state.singly_until.is_none();
+            state.singly_until = Some(Instant::now() + SINGLY_FOR);
+            news
+        };
+        if news {
+            (self.on_singly)();
+        }
+    }
+
+    /// Slows down while the store asks for it, and goes back to full speed by halves.
+    fn pace(&self, results: &[Answer]) {
+        let throttled = results.iter().filter_map(|result| result.as_ref().err());
+        let throttled: Vec<&Error> = throttled.filter(|error| error.kind() == ErrorKind::Throttled).collect();
+        let mut state = self.lock();
+        if throttled.is_empty() {
+            state.pause /= 2;
+            return;
+        }
+        state.pause = (state.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+        let asked = throttled.iter().filter_map(|error| error.retry_after()).max().unwrap_or_default();
+        state.paused_until = Some(Instant::now() + state.pause.max(asked));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A call in flight; its end makes room, however it ends.
+struct Slot<'a>(&'a Arc<Fetcher>);
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        {
+            let mut state = self.0.lock();
+            state.in_flight -= 1;
+            state.ended = Some(Instant::now());
+        }
+        self.0.pump();
+    }
+}
+
+impl State {
+    fn next(&mut self, provider: &dyn Provider, settled: bool, now: Instant) -> Next {
+        let Some(oldest) = self.oldest.filter(|_| !self.lanes.is_empty()) else { return Next::Nothing };
+        if let Some(until) = self.paused_until.filter(|until| now < *until) {
+            return Next::Wait(until);
+        }
+        let singly = self.singly_until.is_some_and(|until| now < until);
+        let size = if singly { 1 } else { provider.capabilities().max_batch.max(1) };
+        let room = if size == 1 { SINGLES_AT_ONCE } else { BATCHES_AT_ONCE };
+        if self.in_flight >= room {
+            return Next::Nothing;
+        }
+        let until = match (size, self.in_flight, self.ended) {
+            // Another look may ask for the same key, or fill the batch.
+            _ if !settled && now < oldest + PLANNING_PATIENCE => Some(oldest + PLANNING_PATIENCE),
+            (1, _, _) => None,
+            _ if self.lanes.len() >= size => None,
+            // Not a full batch: worth waiting for company.
+            (_, 1.., _) => Some(oldest + LONGEST_GATHERING),
+            (_, 0, Some(ended)) => Some((ended + LINGER).min(oldest + LONGEST_GATHERING)),
+            (_, 0, None) => None,
+        };
+        if let Some(until) = until.filter(|until| now < *until) {
+            return Next::Wait(until);
+        }
+        let culprits = &self.culprits;
+        let batch = self.lanes.take(|batch, key| match batch {
+            [] => true,
+            _ if singly || culprits.contains(key) || batch.iter().any(|other| culprits.contains(other)) => false,
+            batch => batch.len() < size && provider.joins(batch, key),
+        });
+        Next::Send(batch)
+    }
+}
+
+/// Keys that wait, by namespace.
+#[derive(Default)]
+struct Lanes {
+    /// Whose turn it is, in this order; each namespace once.
+    turns: VecDeque<String>,
+    keys: HashMap<String, VecDeque<Key>>,
+    len: usize,
+}
+
+impl Lanes {
+    fn push(&mut self, namespace: &str, key: Key) {
+        if !self.keys.contains_key(namespace) {
+            self.turns.push_back(namespace.to_owned());
+        }
+        self.keys.entry(namespace.to_owned()).or_default().push_back(key);
+        self.len += 1;
+    }
+
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Takes a batch: a key of each namespace in turn, as long as `joins` lets another in. A key that can't join keeps
+    /// its place.
+    fn take(&mut self, joins: impl Fn(&[Key], &Key) -> bool) -> Vec<Key> {
+        let mut batch = Vec::new();
+        let mut idle = 0;
+        while idle < self.turns.len() {
+            let Some(namespace) = self.turns.pop_front() else { break };
+            let lane = self.keys.entry(namespace.clone()).or_default();
+            match lane.iter().position(|key| joins(&batch, key)).and_then(|at| lane.remove(at)) {
+                Some(key) => {
+                    batch.push(key);
+                    self.len -= 1;
+                    idle = 0;
+                }
+                None => idle += 1,
+            }
+            if lane.is_empty() {
+                self.keys.remove(&namespace);
+            } else {
+                self.turns.push_back(namespace);
+            }
+        }
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use keyferry_provider_core::Capabilities;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// A store that answers each key with its name, after a while, and remembers its calls.
+    #[derive(Default)]
+    struct Double {
+        batch: usize,
+        takes: Duration,
+        denies_batches: bool,
+        calls: Mutex<Vec<Vec<String>>>,
+    }
+
+    #[async_trait]
+    impl Provider for Double {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities { max_batch: self.batch, ..Capabilities::default() }
+        }
+
+        async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+            self.calls.lock().unwrap().push(keys.iter().map(|key| key.name.clone()).collect());
+            sleep(self.takes).await;
+            if self.denies_batches && keys.len() > 1 {
+                return Err(Error::new(ErrorKind::BatchDenied, "no batches"));
+            }
+            if keys.iter().any(|key| key.name.starts_with("poison")) {
+                Err(Error::new(ErrorKind::Malformed, "poisoned"))
+            } else {
+                Ok(keys.iter().map(|key| Ok(key.name.as_str().into())).collect())
+            }
+        }
+
+        async fn validate(&self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    fn key(name: impl Into<String>) -> Key {
+        Key { name: name.into(), version: None, metadata: false }
+    }
+
+    struct Setup {
+        double: Arc<Double>,
+        fetcher: Arc<Fetcher>,
+        planning: Arc<Barrier>,
+    }
+
+    fn setup(double: Double) -> Setup {
+        let (double, planning) = (Arc::new(double), Arc::new(Barrier::default()));
+        Setup { fetcher: Fetcher::new(double.clone(), planning.clone(), || {}), double, planning }
+    }
+
+    impl Setup {
+        fn calls(&self) -> Vec<Vec<String>> {
+            self.double.calls.lock().unwrap().clone()
+        }
+
+        /// As many looks as keys, all due at once.
+        async fn due(&self, keys: Vec<(String, Key)>) -> Vec<Answer> {
+            let looks: Vec<_> = keys.into_iter().map(|look| (look, self.planning.begin())).collect();
+            let asked = looks.into_iter().map(|((namespace, key), guard)| async move {
+                self.fetcher.fetch(&namespace, vec![key.clone()], Some(Box::new(guard))).await.remove(&key).unwrap()
+            });
+            futures::future::join_all(asked).await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn due_refreshes_fill_batches_and_the_same_key_is_fetched_once() {
+        let setup = setup(Double { batch: 20, takes: Duration::from_millis(100), ..Double::default() });
+        let keys = (0..400).map(|n| ("ns".to_owned(), key(format!("k{}", n % 200)))).collect();
+        let answers = setup.due(keys).await;
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(setup.calls().len(), 10, "200 distinct keys, 20 to a call");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_finds_the_store_idle_does_not_wait() {
+        let setup = setup(Double { batch: 20, takes: Duration::from_millis(100), ..Double::default() });
+        let begun = Instant::now();
+        setup.fetcher.fetch("ns", vec![key("a")], None).await;
+        assert_eq!(begun.elapsed(), Duration::from_millis(100));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_of_requests_shares_calls_and_none_waits_long() {
+        let setup = setup(Double { batch: 20, takes: Duration::from_millis(100), ..Double::default() });
+        let looks = (0..200).map(|n| {
+            let fetcher = setup.fetcher.clone();
+            async move {
+                sleep(Duration::from_millis(20 * n)).await;
+                let begun = Instant::now();
+                fetcher.fetch("ns", vec![key(format!("k{n}"))], None).await;
+                begun.elapsed()
+            }
+        });
+        let longest = futures::future::join_all(looks).await.into_iter().max().unwrap();
+        assert!(setup.calls().len() <= 30, "{} calls", setup.calls().len());
+        // The call before its own, the wait for company, and its own.
+        assert!(longest <= Duration::from_millis(250), "{longest:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_hangs_holds_up_no_other() {
+        let setup = setup(Double { batch: 20, takes: Duration::from_secs(30), ..Double::default() });
+        let fetcher = setup.fetcher.clone();
+        let _hanging = tokio::spawn(async move { fetcher.fetch("ns", vec![key("a")], None).await });
+        sleep(Duration::from_millis(1)).await;
+        let fetcher = setup.fetcher.clone();
+        let _other = tokio::spawn(async move { fetcher.fetch("ns", vec![key("b")], None).await });
+        sleep(Duration::from_millis(250)).await;
+        assert_eq!(setup.calls().len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_after_the_call_was_sent_is_asked_anew() {
+        let setup = setup(Double { batch: 20, takes: Duration::from_millis(100), ..Double::default() });
+        let fetcher = setup.fetcher.clone();
+        let first = tokio::spawn(async move { fetcher.fetch("ns", vec![key("a")], None).await });
+        sleep(Duration::from_millis(50)).await;
+        setup.fetcher.fetch("ns", vec![key("a")], None).await;
+        first.await.unwrap();
+        assert_eq!(setup.calls().len(), 2, "the second must not get what was read before it asked");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_culprit_fails_alone_and_then_travels_alone() {
+        let setup = setup(Double { batch: 20, ..Double::default() });
+        let keys = |n: usize| ("ns".to_owned(), key(if n == 7 { "poison".to_owned() } else { format!("k{n}") }));
+        let answers = setup.due((0..20).map(keys).collect()).await;
+        assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
+        let before = setup.calls().len();
+        sleep(Duration::from_secs(1)).await;
+        let answers = setup.due((0..20).map(keys).collect()).await;
+        assert_eq!(answers.iter().filter(|answer| answer.is_err()).count(), 1);
+        assert_eq!(setup.calls().len() - before, 2, "nineteen together, one alone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_batch_call_falls_back_to_single_calls_and_is_remembered() {
+        let setup = setup(Double { batch: 20, denies_batches: true, ..Double::default() });
+        let keys = || (0..5).map(|n| ("ns".to_owned(), key(format!("k{n}")))).collect::<Vec<_>>();
+        assert!(setup.due(keys()).await.iter().all(Result::is_ok));
+        assert_eq!(setup.calls().len(), 6);
+        assert!(setup.fetcher.is_singly());
+        sleep(Duration::from_secs(1)).await;
+        assert!(setup.due(keys()).await.iter().all(Result::is_ok));
+        assert_eq!(setup.calls().len(), 11);
+        sleep(SINGLY_FOR).await;
+        assert!(!setup.fetcher.is_singly());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn namespaces_take_turns() {
+        let setup = setup(Double { batch: 4, takes: Duration::from_millis(10), ..Double::default() });
+        let big = (0..40).map(|n| ("big".to_owned(), key(format!("big{n}"))));
+        let small = (0..2).map(|n| ("small".to_owned(), key(format!("small{n}"))));
+        // The big namespace asks first, and the small one need not wait for the end of it.
+        setup.due(big.chain(small).collect()).await;
+        assert_eq!(setup.calls()[0], ["big0", "small0", "big1", "small1"]);
+        assert_eq!(setup.calls().len(), 11);
+    }
+}

@@ -1,0 +1,282 @@
+//! The clients of stores. One lives as long as the spec of its store and every object that it logged in with stay
+//! the same; all ExternalSecrets that may use the store share it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use keyferry_crds::{SecretStoreSpec, duration};
+use keyferry_provider_core::{
+    BuildContext, Caller, Calls, Capabilities, Environment, Error, ErrorKind, Key, Provider, Query,
+};
+use keyferry_provider_layers::{self as layers, Delay, Retries};
+use keyferry_sync::data::Data;
+use keyferry_sync::dependency::{Dependency, Tracker, Version};
+use keyferry_sync::ports::{Answer, Entered, Planning, Stores};
+use keyferry_sync::store::{Store, StoreId};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::access::{Requester, World};
+use crate::fetcher::{Barrier, Fetcher};
+use crate::{local, registry};
+
+/// How long one call of a provider may take, reading and checking alike.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The most that a store may ask for in `retrySettings`: one refresh must end before long.
+const MOST_RETRIES: i32 = 10;
+const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(30);
+
+/// A client, and what it was made from.
+pub struct Client {
+    /// The provider, behind its layers.
+    pub provider: Arc<dyn Provider>,
+    /// How its secrets are fetched.
+    pub fetcher: Arc<Fetcher>,
+    dependencies: HashMap<Dependency, Version>,
+}
+
+#[async_trait]
+impl Entered for Client {
+    fn capabilities(&self) -> Capabilities {
+        self.provider.capabilities()
+    }
+
+    fn logs_in_with(&self, object: &Dependency) -> bool {
+        self.dependencies.contains_key(object)
+    }
+
+    async fn fetch(&self, namespace: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer> {
+        self.fetcher.fetch(namespace, keys, Some(planning)).await
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        self.provider.find(query).await
+    }
+}
+
+/// What a slot holds: the client, or why there is none, and what either was made from.
+#[derive(Default)]
+struct Held {
+    client: Option<Arc<Client>>,
+    /// Why there is none, and when that attempt began.
+    failed: Option<(Error, Instant)>,
+    uid: String,
+    generation: i64,
+    dependencies: HashMap<Dependency, Version>,
+}
+
+impl Held {
+    /// What there is for one who asked then, where that is enough.
+    fn answer(&self, asked: Instant) -> Option<Result<Arc<Client>, Error>> {
+        match (&self.client, &self.failed) {
+            (Some(client), _) => Some(Ok(client.clone())),
+            // The store takes its credentials from whoever asks: there is no client for everybody.
+            (None, Some((error, _))) if error.kind() == ErrorKind::Referent => Some(Err(error.clone())),
+            // Who waited in line for an attempt that began after it asked need not make its own: else many would wait
+            // for one dead store one after the other, and lock its account.
+            (None, Some((error, began))) if *began >= asked => Some(Err(error.clone())),
+            (None, _) => None,
+        }
+    }
+}
+
+/// Who a client answers: everybody that may use the store, or one namespace where the store takes its credentials
+/// from whoever asks.
+type Slot = (StoreId, Option<String>);
+
+/// All clients of this process.
+pub struct Pool {
+    world: Arc<World>,
+    tracker: Arc<Tracker>,
+    calls: Arc<dyn Calls>,
+    allow_link_local: bool,
+    environment: Environment,
+    barrier: Arc<Barrier>,
+    news: mpsc::UnboundedSender<StoreId>,
+    slots: Mutex<HashMap<Slot, Arc<tokio::sync::Mutex<Held>>>>,
+}
+
+impl Pool {
+    /// An empty pool. `tracker` is where changes of credentials show; `news` is told of stores whose condition has
+    /// more to say than before.
+    pub fn new(
+        world: Arc<World>,
+        tracker: Arc<Tracker>,
+        calls: Arc<dyn Calls>,
+        allow_link_local: bool,
+        environment: Environment,
+        news: mpsc::UnboundedSender<StoreId>,
+    ) -> Self {
+        let barrier = Arc::new(Barrier::default());
+        Self { world, tracker, calls, allow_link_local, environment, barrier, news, slots: Mutex::default() }
+    }
+
+    /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
+    /// is none that is still good. Whoever asks meanwhile waits for the same one.
+    pub async fn client(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
+        // A ClusterSecretStore may take credentials from the namespace that asks. Whether it does shows once a client
+        // for everybody can't be had.
+        match self.slot(store, None).await {
+            Err(error) if error.kind() == ErrorKind::Referent && namespace.is_some() => {
+                self.slot(store, namespace).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn slot(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
+        let slot = {
+            let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+            slots.entry((store.id.clone(), namespace.map(str::to_owned))).or_default().clone()
+        };
+        let asked = Instant::now();
+        let mut held = slot.lock().await;
+        let current =
+            held.uid == store.uid() && held.generation == store.generation() && self.tracker.are_at(&held.dependencies);
+        if let Some(answer) = held.answer(asked).filter(|_| current) {
+            return answer;
+        }
+        let began = Instant::now();
+        let requester = Arc::new(Requester::new(
+            self.world.clone(),
+            self.tracker.clone(),
+            store.id.namespace.clone(),
+            namespace.map(str::to_owned),
+        ));
+        let built = self.build(store, requester.clone()).await.map(Arc::new);
+        *held = Held {
+            client: built.as_ref().ok().cloned(),
+            failed: built.as_ref().err().map(|error| (error.clone(), began)),
+            uid: store.uid().to_owned(),
+            generation: store.generation(),
+            dependencies: requester.dependencies(),
+        };
+        built
+    }
+
+    async fn build(&self, store: &Store, requester: Arc<Requester>) -> Result<Client, Error> {
+        let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
+        let spec = store.spec.as_ref().map_err(|message| invalid(message.clone()))?;
+        let (name, config) = spec.the_provider().map_err(|problem| invalid(problem.to_string()))?;
+        let registration = registry::find(name).map_err(invalid)?;
+        let retries = retries(spec).map_err(invalid)?;
+        let context = BuildContext {
+            credentials: requester.clone(),
+            calls: self.calls.clone(),
+            allow_link_local: self.allow_link_local || store.id.namespace.is_none(),
+            caller: Caller {
+                store_kind: store.id.kind(),
+                store: store.id.name.clone(),
+                namespace: requester.namespace().map(str::to_owned),
+            },
+            environment: self.environment.clone(),
+        };
+        let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
+        let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
+        let provider = layers::around(provider, CALL_TIMEOUT, retries);
+        let (news, id) = (self.news.clone(), store.id.clone());
+        let on_singly = move || {
+            let _ = news.send(id.clone()); // nobody listens any more when the process ends
+        };
+        let fetcher = Fetcher::new(provider.clone(), self.barrier.clone(), on_singly);
+        Ok(Client { provider, fetcher, dependencies: requester.dependencies() })
+    }
+
+    /// The stores that log in with this object, or tried to.
+    pub fn users_of(&self, object: &Dependency) -> Vec<StoreId> {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let uses = |slot: &Arc<tokio::sync::Mutex<Held>>| match slot.try_lock() {
+            Ok(held) => held.dependencies.contains_key(object),
+            // Just being built: it may well be one of them.
+            Err(_) => true,
+        };
+        slots.iter().filter(|(_, slot)| uses(slot)).map(|((store, _), _)| store.clone()).collect()
+    }
+
+    /// Lets go of the clients of stores that are not there: a look may have made one while its store went.
+    pub fn keep(&self, is_there: impl Fn(&StoreId) -> bool) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| is_there(id));
+    }
+
+    /// Lets go of the clients of a store that is gone.
+    pub fn forget(&self, store: &StoreId) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| id != store);
+    }
+}
+
+#[async_trait]
+impl Stores for Pool {
+    fn planning(&self) -> Planning {
+        Box::new(self.barrier.begin())
+    }
+
+    async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error> {
+        Ok(self.client(store, Some(namespace)).await?)
+    }
+
+    fn generators(&self) -> &[&'static str] {
+        local::KINDS
+    }
+
+    async fn make(&self, kind: &str, spec: &Value) -> Result<Data, Error> {
+        local::make(kind, spec, &mut rand::rng())
+    }
+}
+
+/// The retries that a store asks for.
+fn retries(spec: &SecretStoreSpec) -> Result<Retries, String> {
+    let usual = Retries::default();
+    let Some(settings) = &spec.retry_settings else { return Ok(usual) };
+    let most = settings.max_retries.map_or(usual.most, |most| most.clamp(0, MOST_RETRIES).unsigned_abs());
+    let delay = match settings.retry_interval.as_deref() {
+        None | Some("") => usual.delay,
+        Some(text) => {
+            let delay =
+                duration::interval(text).map_err(|problem| format!("spec.retrySettings.retryInterval: {problem}"))?;
+            Delay::Fixed(delay.unwrap_or_default().min(LONGEST_RETRY_DELAY))
+        }
+    };
+    Ok(Retries { most, delay })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_login_is_that_of_all_who_waited_for_it_and_of_nobody_else() {
+        let began = Instant::now();
+        let earlier = began - Duration::from_secs(1);
+        let later = began + Duration::from_secs(1);
+        let failed = |kind| Held { failed: Some((Error::new(kind, "why"), began)), ..Held::default() };
+        let shared = |held: &Held, asked| held.answer(asked).is_some();
+        assert!(shared(&failed(ErrorKind::Timeout), earlier) && !shared(&failed(ErrorKind::Timeout), later));
+        assert!(shared(&failed(ErrorKind::Referent), later), "what the spec says holds until that changes");
+        assert!(!shared(&Held::default(), later));
+    }
+
+    #[test]
+    fn the_retries_of_a_store() {
+        let retries = |settings| {
+            let spec = serde_json::json!({"provider": {"fake": {}}, "retrySettings": settings});
+            retries(&serde_json::from_value(spec).unwrap())
+        };
+        let usual = Retries::default();
+        let fixed = |seconds| Delay::Fixed(Duration::from_secs(seconds));
+        for (settings, expected) in [
+            (serde_json::json!(null), usual),
+            (serde_json::json!({}), usual),
+            (serde_json::json!({"maxRetries": 0}), Retries { most: 0, ..usual }),
+            (serde_json::json!({"maxRetries": 5, "retryInterval": "2s"}), Retries { most: 5, delay: fixed(2) }),
+            (serde_json::json!({"maxRetries": -1}), Retries { most: 0, ..usual }),
+            (serde_json::json!({"maxRetries": 1000, "retryInterval": "24h"}), Retries { most: 10, delay: fixed(30) }),
+            (serde_json::json!({"retryInterval": "0s"}), Retries { delay: fixed(0), ..usual }),
+        ] {
+            assert_eq!(retries(settings.clone()), Ok(expected), "{settings}");
+        }
+        assert!(retries(serde_json::json!({"retryInterval": "soon"})).unwrap_err().contains("retryInterval"));
+    }
+}

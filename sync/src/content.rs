@@ -1,0 +1,98 @@
+//! What a target is to hold: data, labels, annotations, type. Pure.
+
+use std::collections::BTreeMap;
+
+use keyferry_crds::ExternalSecret;
+use keyferry_provider_core::SecretBytes;
+use serde_json::Value;
+
+use crate::data::{Data, SecretJson, StringMap, zeroize};
+use crate::dependency::{Dependency, Version};
+use crate::hash;
+use crate::path::Path;
+
+/// What a target is to hold, whatever else is there already.
+#[derive(Clone, Debug, Default)]
+pub struct Content {
+    /// By key.
+    pub data: Data,
+    /// Labels besides our own marks.
+    pub labels: StringMap,
+    /// Annotations besides our own marks.
+    pub annotations: StringMap,
+    /// The type, where the template sets one; else the API server's default.
+    pub type_: Option<String>,
+    /// Finalizers to add.
+    pub finalizers: Vec<String>,
+    /// What a target that is not a Secret is to hold instead of data, in this order.
+    pub edits: Vec<Edit>,
+}
+
+/// A value for a place in an object.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// Where.
+    pub path: Path,
+    /// What.
+    pub value: SecretJson,
+    /// Whether the entries of a map go beside those that are there; otherwise the value takes the place of what is there.
+    pub merges: bool,
+}
+
+impl Edit {
+    /// Makes it in `object`, whose lists may be filled up with so many more elements; the error says what stands in the
+    /// way.
+    pub fn make(&self, object: &mut Value, room: &mut usize) -> Result<(), String> {
+        let at = self.path.walk(object, room)?;
+        match (self.merges, at, self.value.get()) {
+            (true, Value::Object(present), Value::Object(new)) => {
+                for (key, value) in new {
+                    if let Some(mut replaced) = present.insert(key.clone(), value.clone()) {
+                        zeroize(&mut replaced);
+                    }
+                }
+            }
+            (_, at, value) => {
+                zeroize(at);
+                *at = value.clone();
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Content {
+    /// Without a template the target holds what was fetched, and bears all labels and annotations of the
+    /// ExternalSecret.
+    pub fn plain(es: &ExternalSecret, data: Data) -> Self {
+        Self {
+            data,
+            labels: es.metadata.labels.clone().unwrap_or_default(),
+            annotations: es.metadata.annotations.clone().unwrap_or_default(),
+            ..Self::default()
+        }
+    }
+
+    /// All texts of it that came out of templates or a store.
+    pub fn values(&self) -> Vec<SecretBytes> {
+        fn texts(value: &Value, into: &mut Vec<SecretBytes>) {
+            match value {
+                Value::String(text) => into.push(SecretBytes::from(text.as_str())),
+                Value::Array(items) => items.iter().for_each(|item| texts(item, into)),
+                Value::Object(map) => map.values().for_each(|item| texts(item, into)),
+                Value::Null | Value::Bool(_) | Value::Number(_) => {}
+            }
+        }
+        let mut all: Vec<SecretBytes> = self.data.values().cloned().collect();
+        self.edits.iter().for_each(|edit| texts(edit.value.get(), &mut all));
+        all
+    }
+}
+
+/// What a target is made from: while this stays the same, so does the target, and nothing need be read to know it.
+/// `sources` are the versions of the objects that templates are taken from.
+pub fn fingerprint(es: &ExternalSecret, fetched: &Data, sources: &BTreeMap<Dependency, Version>) -> String {
+    let data = hash::data_hash(fetched.iter().map(|(key, value)| (key.as_str(), value.expose())));
+    let version = hash::version_of(es);
+    format!("{data} {version} {:?}", sources.values().collect::<Vec<_>>())
+}

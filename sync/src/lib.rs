@@ -1,0 +1,52 @@
+//! The life of a secret: plan, fetch, render, apply, record, schedule. No client, socket, clock or file: what it needs of
+//! the world are the traits of [`ports`], so that one pipeline serves an operator, a command line and a test.
+//!
+//! Modules, in reading order. The shared words: [`request`] what an ExternalSecret asks for, [`store`] and [`dependency`] what
+//! it refers to, [`data`], [`time`], [`settings`]. What to do: [`spec`] what is wrong, [`usable`] which stores may be used,
+//! [`windows`], [`plan`]. What it takes: [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
+//! [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`decode`] and [`rewrite`]),
+//! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] what may be told, and [`mod@resolve`], which
+//! joins these for all modes. What it came to: [`outcome`], [`record`] status and events, [`schedule`] when to look again,
+//! [`look`] what is remembered. [`mod@run`] joins them all; the steps are in `work`. [`hash`] is External Secrets Operator's.
+
+#![forbid(unsafe_code)]
+
+pub mod request;
+pub mod store;
+pub mod dependency;
+pub mod data;
+pub mod time;
+pub mod settings;
+
+pub mod spec;
+pub mod usable;
+pub mod windows;
+pub mod plan;
+
+pub mod ports;
+pub mod audit;
+
+pub mod fetch;
+pub mod make;
+pub mod render;
+pub mod property;
+pub mod fields;
+pub mod decode;
+pub mod rewrite;
+pub mod template;
+pub mod content;
+pub mod path;
+pub mod redact;
+pub mod resolve;
+
+pub mod outcome;
+pub mod record;
+pub mod schedule;
+pub mod look;
+pub mod run;
+mod work;
+
+pub mod hash;
+
+pub use resolve::resolve;
+pub use run::run;

@@ -1,0 +1,161 @@
+//! One look (a reconcile) at an ExternalSecret: what is known when it begins, and what it leaves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+
+use crate::data::StringMap;
+use crate::dependency::{Dependency, Version};
+use crate::outcome::{Outcome, SyncResult, Synced};
+use crate::plan::{LastSync, Target};
+use crate::ports::{Observed, Versions};
+use crate::store::KnownStores;
+
+/// One look at one ExternalSecret: everything known when it began.
+pub struct Look {
+    /// The ExternalSecret.
+    pub es: Arc<ExternalSecret>,
+    /// The stores that it names.
+    pub stores: KnownStores,
+    /// When it began: looks of one turn of the controller begin at once, so that their refreshes stay together.
+    pub began: Timestamp,
+    /// The labels of its namespace, where that has been seen.
+    pub namespace_labels: Option<StringMap>,
+    /// Its target, as the watches see it.
+    pub seen: Seen,
+    /// The objects that its templates are taken from, as the watches see them; `None` where they have not yet.
+    pub sources: BTreeMap<Dependency, Option<Version>>,
+    /// What is remembered.
+    pub memory: Memory,
+}
+
+/// What the watches know of a target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing.
+    Unknown,
+    /// There is none.
+    Absent,
+    /// It has this UID and resourceVersion.
+    At((String, String)),
+}
+
+/// What is remembered of an ExternalSecret between syncs, beside what its status says.
+#[derive(Clone, Debug, Default)]
+pub struct Memory {
+    /// The last successful sync. The status may tell of an earlier one: its time is not written every time.
+    pub last: Option<LastSync>,
+    /// Failures since.
+    pub failures: u32,
+    /// The target as it was last written or found intact, and what it was made from.
+    pub target: Option<Remembered>,
+    /// Whether the last sync left no target on purpose.
+    pub absence_is_fine: bool,
+    /// The objects that templates were taken from, as they were then.
+    pub sources: Versions,
+    /// A sync whose status could not be written: what it came to, of which version, and when it began.
+    pub untold: Option<(Synced, String, Timestamp)>,
+}
+
+/// A target that is known without reading it.
+#[derive(Clone, Debug)]
+pub struct Remembered {
+    /// Its UID and resourceVersion then.
+    pub version: (String, String),
+    /// Whether it was as its writer left it.
+    pub intact: bool,
+    /// What it was made from, where we made it: while neither this nor the version changes, there is nothing to do.
+    pub made_from: Option<String>,
+}
+
+/// What a look came to.
+pub struct Report {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// What to remember.
+    pub memory: Memory,
+    /// The status, where it was written, and the resourceVersion that it has been in since.
+    pub status: Option<(ExternalSecretStatus, Option<String>)>,
+    /// When to look again; `None` waits for a change.
+    pub next: Option<Timestamp>,
+}
+
+impl Look {
+    /// The last successful sync, as remembered or told by the status.
+    pub fn last(&self) -> Option<LastSync> {
+        // A status that tells of a later sync than we remember is that of another replica, or of the operator before us.
+        let told = self.es.status.as_ref().and_then(|status| {
+            Some(LastSync {
+                at: status.refresh_time.as_ref()?.0,
+                version: status.synced_resource_version.clone().filter(|v| !v.is_empty())?,
+            })
+        });
+        match (&self.memory.last, told) {
+            (Some(own), Some(told)) if told.at > own.at => Some(told),
+            (Some(own), _) => Some(own.clone()),
+            (None, told) => told,
+        }
+    }
+
+    /// What is known of the target without reading it.
+    pub fn known_target(&self) -> Target {
+        match (&self.seen, &self.memory.target) {
+            (Seen::Absent, _) => Target::Absent,
+            (Seen::At(seen), Some(known)) if known.version == *seen && known.intact => Target::Intact,
+            (Seen::At(seen), Some(known)) if known.version == *seen => Target::Drifted,
+            _ => Target::Unknown,
+        }
+    }
+
+    /// Whether an object that its templates are taken from changed since they were.
+    pub fn sources_changed(&self) -> bool {
+        self.sources.iter().any(|(source, seen)| {
+            seen.as_ref().is_some_and(|seen| self.memory.sources.get(source).is_some_and(|known| known != seen))
+        })
+    }
+
+    /// The template sources as the watches see them; `None` where they have not seen all.
+    pub fn seen_sources(&self) -> Option<Versions> {
+        self.sources.iter().map(|(source, seen)| Some((source.clone(), seen.clone()?))).collect()
+    }
+
+    /// Whether the target is known to be there as it would be if it were made `from` this now.
+    pub fn is_made_from(&self, from: impl FnOnce(&Versions) -> String) -> bool {
+        let (Some(known), Seen::At(seen)) = (&self.memory.target, &self.seen) else { return false };
+        let (Some(sources), true) = (self.seen_sources(), known.version == *seen && known.intact) else { return false };
+        known.made_from.is_some() && known.made_from == Some(from(&sources))
+    }
+}
+
+impl Memory {
+    /// Takes how the target was found.
+    pub fn observed(&mut self, read: &Observed) {
+        let intact = read.intact;
+        self.target = read.version.clone().map(|version| {
+            // Another version may well hold other data, with the hash of those: a restored backup does.
+            let known = self.target.take().filter(|known| intact && known.version == version);
+            Remembered { version, intact, made_from: known.and_then(|known| known.made_from) }
+        });
+    }
+
+    /// Takes what a look at `version` of the ExternalSecret came to, which began at `began`.
+    pub fn came_to(&mut self, outcome: &Outcome, version: &str, began: Timestamp) {
+        let last = |at| Some(LastSync { at, version: version.to_owned() });
+        match outcome {
+            Outcome::Synced(synced) => {
+                self.failures = 0;
+                self.last = last(began);
+                self.absence_is_fine = matches!(synced.result, SyncResult::Deleted | SyncResult::Missing);
+            }
+            Outcome::Settled { at } => {
+                self.failures = 0;
+                self.last = last(*at);
+                self.absence_is_fine = false;
+            }
+            Outcome::Failed(_) => self.failures = self.failures.saturating_add(1),
+            Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => {}
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Asks the generators: values that are made up at each refresh, or written down beside it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keyferry_crds::{ExternalSecret, GeneratorRef, names};
+use keyferry_provider_core::{Error, ErrorKind};
+use serde_json::Value;
+
+use crate::data::Data;
+use crate::ports::{Objects, Ports};
+use crate::request::{Request, Source};
+use crate::time::later;
+
+/// Holds a generator of another kind for the whole cluster.
+const CLUSTER: &str = "ClusterGenerator";
+
+/// Asks the generators of `requests`; the answers are by place. `None` where one of them belongs to another controller
+/// class, and with it the ExternalSecret.
+pub async fn make(
+    ports: &Ports,
+    class: &str,
+    es: &ExternalSecret,
+    requests: &[Request],
+) -> Option<HashMap<usize, Result<Data, Error>>> {
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let mut all = HashMap::new();
+    for (place, request) in requests.iter().enumerate() {
+        let Source::Generator(generator) = &request.source else { continue };
+        let made = match read(&*ports.objects, namespace, generator).await {
+            Ok((_, spec)) if !is_of_class(&spec, class) => return None,
+            Ok((kind, spec)) => ports.stores.make(&kind, &spec).await,
+            Err(error) => Err(error),
+        };
+        all.insert(place, made);
+    }
+    Some(all)
+}
+
+/// The kind and spec of a generator that an object in `namespace` refers to.
+async fn read(objects: &dyn Objects, namespace: &str, generator: &GeneratorRef) -> Result<(String, Value), Error> {
+    let version = generator.api_version.as_deref().filter(|version| !version.is_empty());
+    let version = version.unwrap_or(names::GENERATORS_API_VERSION);
+    let Some((names::GENERATORS_GROUP, version)) = version.split_once('/') else {
+        let known = names::GENERATORS_API_VERSION;
+        return Err(Error::new(ErrorKind::Invalid, format!("its apiVersion is {version:?}: use {known}")));
+    };
+    let is_cluster = generator.kind == CLUSTER;
+    let namespace = Some(namespace).filter(|_| !is_cluster);
+    let found = objects.generator(namespace, version, &generator.kind, &generator.name).await;
+    let spec = found.map_err(|problem| {
+        let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
+        Error::new(kind, format!("can't be read: {problem}"))
+    })?;
+    let Some(spec) = spec else {
+        let message = "there is none of this name; create it, or install the CustomResourceDefinitions of generators";
+        return Err(Error::new(ErrorKind::Denied, message));
+    };
+    Ok(if is_cluster { inside(&spec) } else { (generator.kind.clone(), spec) })
+}
+
+/// What a ClusterGenerator holds: `kind: Password`, and under `generator` the field `passwordSpec`.
+fn inside(spec: &Value) -> (String, Value) {
+    let kind = spec["kind"].as_str().unwrap_or_default();
+    let field = match kind {
+        "UUID" => "uuidSpec".to_owned(),
+        kind => kind[..kind.len().min(1)].to_lowercase() + kind.get(1..).unwrap_or_default() + "Spec",
+    };
+    (kind.to_owned(), spec["generator"][field].clone())
+}
+
+fn is_of_class(spec: &Value, class: &str) -> bool {
+    matches!(spec["controller"].as_str(), None | Some("")) || spec["controller"] == class
+}
+
+/// When an object was last changed in more than its status, by its managed fields.
+pub fn changed_at(metadata: &ObjectMeta) -> Option<Timestamp> {
+    let changes = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let changed = changes.filter_map(|entry| entry.time.as_ref()).max_by_key(|time| time.0);
+    changed.or(metadata.creation_timestamp.as_ref()).map(|time| time.0)
+}
+
+/// Whether a target that was written at this time (to the second) holds what the refresh that is due now would make:
+/// written since the ExternalSecret was last `changed`, and, where its last known sync was of the same version of it,
+/// since the refresh fell `due`.
+pub fn is_that_of_now(written: Timestamp, changed: Option<Timestamp>, due: Option<Timestamp>) -> bool {
+    let within_its_second = later(written, Duration::from_secs(1));
+    changed.is_some_and(|changed| changed <= written) && due.is_none_or(|due| due < within_its_second)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_was_written_before_a_crash_is_known_by_its_time() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let es = |changes: &[(&str, i64)]| -> ObjectMeta {
+            let fields = changes.iter().map(|(subresource, second)| {
+                json!({"manager": "m", "time": at(*second).to_string(), "subresource": Some(subresource).filter(|s| !s.is_empty())})
+            });
+            serde_json::from_value(json!({
+                "creationTimestamp": at(100).to_string(), "managedFields": fields.collect::<Vec<_>>(),
+            }))
+            .unwrap()
+        };
+        let created = es(&[("", 100)]);
+        assert!(is_that_of_now(at(100), changed_at(&created), None), "just created");
+        let edited = es(&[("", 100), ("", 500), ("status", 900)]);
+        assert!(!is_that_of_now(at(100), changed_at(&edited), None), "edited since");
+        assert!(is_that_of_now(at(500), changed_at(&edited), None), "written for the edit; a status is no edit");
+        assert!(!is_that_of_now(at(500), changed_at(&edited), Some(at(4100))), "that was the refresh before");
+        let due = at(4100) + Duration::from_millis(300);
+        assert!(is_that_of_now(at(4100), changed_at(&edited), Some(due)), "times of writes are cut to seconds");
+    }
+
+    #[test]
+    fn a_cluster_generator_holds_another() {
+        let of = |kind: &str, field: &str| inside(&json!({"kind": kind, "generator": {field: {"length": 1}}}));
+        assert_eq!(of("Password", "passwordSpec"), ("Password".into(), json!({"length": 1})));
+        assert_eq!(of("UUID", "uuidSpec").1, json!({"length": 1}));
+        assert_eq!(inside(&Value::Null), (String::new(), Value::Null));
+    }
+}

@@ -1,0 +1,196 @@
+//! What the life of a secret needs of the world, as traits. The operator answers them with an API server and real stores;
+//! a mode without a cluster, and tests, with maps.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+use keyferry_provider_core::{Capabilities, Error, Key, Query, SecretBytes, Token};
+use serde_json::Value;
+
+use crate::audit;
+use crate::content::Content;
+use crate::data::{Data, StringMap};
+use crate::dependency::{Dependency, Version};
+use crate::outcome::{Change, Failure};
+use crate::record::Note;
+use crate::store::Store;
+
+/// What came of one key.
+pub type Answer = Result<SecretBytes, Error>;
+
+/// While it lives, somebody may still ask a store for something: batches that are not full wait a little for company.
+pub type Planning = Box<dyn Send + Sync>;
+
+/// While it lives, there is room for the requests of one more sync.
+pub type Turn = Box<dyn Send + Sync>;
+
+/// The stores and the generators.
+#[async_trait]
+pub trait Stores: Send + Sync {
+    /// Says that somebody is about to find out what to ask.
+    fn planning(&self) -> Planning;
+
+    /// Lets `namespace` into a store.
+    async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error>;
+
+    /// The kinds of generators that there are.
+    fn generators(&self) -> &[&'static str];
+
+    /// What a generator of this kind and spec makes now.
+    async fn make(&self, kind: &str, spec: &Value) -> Result<Data, Error>;
+}
+
+/// A store that let somebody in.
+#[async_trait]
+pub trait Entered: Send + Sync {
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Whether this object is among what it logs in with.
+    fn logs_in_with(&self, object: &Dependency) -> bool;
+
+    /// Fetches distinct keys for `namespace`; answers each. `planning` is let go as soon as they are asked for.
+    async fn fetch(&self, namespace: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer>;
+
+    /// The keys of all that answers `query`.
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error>;
+}
+
+/// Objects that an ExternalSecret refers to, and itself, in full.
+#[async_trait]
+pub trait Objects: Send + Sync {
+    /// Waits for a turn: thousands of syncs that all have their data at once must not all have begun their requests.
+    async fn turn(&self) -> Turn;
+
+    /// What a ConfigMap or Secret holds that templates are taken from, and its version; `None` where there is none.
+    async fn source(&self, source: &Dependency) -> Result<Option<(Version, Data)>, Problem>;
+
+    /// The spec of a generator of this kind, at this version of the API; `None` where there is none, or no such kind. Without
+    /// a namespace it is one of the whole cluster.
+    async fn generator(
+        &self,
+        namespace: Option<&str>,
+        version: &str,
+        kind: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Problem>;
+
+    /// When the ExternalSecret was last changed in more than its status, by its managed fields.
+    async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem>;
+}
+
+/// ServiceAccounts: what stores log in as.
+#[async_trait]
+pub trait Accounts: Send + Sync {
+    /// A fresh token of a ServiceAccount for these audiences, the API server's own where there are none; `None` where there
+    /// is no such account.
+    async fn token(&self, namespace: &str, name: &str, audiences: Vec<String>) -> Result<Option<Token>, Problem>;
+
+    /// The annotations of a ServiceAccount; `None` where there is none.
+    async fn annotations(&self, namespace: &str, name: &str) -> Result<Option<StringMap>, Problem>;
+
+    /// The Kubernetes token of this process, where it has one.
+    async fn own_token(&self) -> Option<SecretBytes>;
+}
+
+/// Where targets are written.
+pub trait Outputs: Send + Sync {
+    /// The target of `es`.
+    fn of<'a>(&'a self, es: &'a ExternalSecret) -> Box<dyn Output + 'a>;
+}
+
+/// The target of one ExternalSecret. It keeps what it read for the write that follows.
+#[async_trait]
+pub trait Output: Send + Sync {
+    /// Reads the target; `None` where there is none.
+    async fn observe(&mut self) -> Result<Option<Observed>, Failure>;
+
+    /// Makes the target hold `content`, on the ground of what was observed last; reads it first where nothing was and
+    /// it is not `presumed_absent`. Where it turns out to be otherwise, it is read once more and decided anew.
+    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure>;
+
+    /// Deletes the target, where the ExternalSecret controls it. Answers whether there was one to delete.
+    async fn remove(&mut self) -> Result<bool, Failure>;
+
+    /// Deletes what the ExternalSecret wrote under other names than its target's. Answers their names.
+    async fn remove_renamed(&mut self) -> Result<Vec<String>, Failure>;
+
+    /// Puts the managed label on a target that is there and is not written, as External Secrets Operator does: its edits
+    /// are seen then.
+    async fn mark(&mut self) -> Result<(), Failure>;
+}
+
+/// A target as it was read.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// Its version.
+    pub version: Version,
+    /// Whether it is as its writer left it.
+    pub intact: bool,
+    /// When the ExternalSecret wrote it, to the second; `None` where it never did.
+    pub written_at: Option<Timestamp>,
+}
+
+/// What an [`Output::apply`] did.
+#[derive(Debug)]
+pub struct Applied {
+    /// What was done.
+    pub change: Change,
+    /// The target now; `None` where there is none.
+    pub version: Version,
+    /// The keys of an object that became ours.
+    pub adopted: Option<Vec<String>>,
+}
+
+/// Where it is told what happened.
+#[async_trait]
+pub trait Journal: Send + Sync {
+    /// Writes the status; gives the resourceVersion that the object has since.
+    async fn status(&self, es: &ExternalSecret, status: &ExternalSecretStatus) -> Result<Option<String>, Problem>;
+
+    /// Leaves an ExternalSecret that is going only these finalizers.
+    async fn release(&self, es: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem>;
+
+    /// An event on the ExternalSecret. Nobody waits for it.
+    fn note(&self, es: &ExternalSecret, note: Note);
+
+    /// Who had which keys of which store. Nobody waits for it.
+    fn audit(&self, record: audit::Record<'_>);
+}
+
+/// Why something could not be read or written, in our own words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// What is wrong.
+    pub message: String,
+    /// Whether the same may succeed in a moment.
+    pub is_temporary: bool,
+    /// Whether the object is not there.
+    pub is_not_found: bool,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// All of them together.
+#[derive(Clone)]
+pub struct Ports {
+    /// The stores and the generators.
+    pub stores: Arc<dyn Stores>,
+    /// What is referred to.
+    pub objects: Arc<dyn Objects>,
+    /// Where targets are written.
+    pub outputs: Arc<dyn Outputs>,
+    /// Where it is told.
+    pub journal: Arc<dyn Journal>,
+}
+
+/// The versions at which objects were read.
+pub type Versions = BTreeMap<Dependency, Version>;

@@ -1,0 +1,153 @@
+//! `remoteRef.property`: a path into a JSON value.
+//!
+//! External Secrets Operator takes gjson paths; how they are looked up differs by store.
+
+use keyferry_gjson as gjson;
+use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
+
+use crate::fields;
+
+/// Why there is no value under a property.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The value is not JSON, so that it has no properties.
+    NotJson,
+    /// There is nothing at this path.
+    Missing,
+    /// The path or the value is nested too deep, or asks for too much work.
+    TooComplex,
+}
+
+/// Takes the value under `property` out of `value`: a string unquoted, an object or array as it stands, `null` as
+/// nothing, a number as gjson prints it.
+pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Result<SecretBytes, Problem> {
+    match how {
+        PropertyLookup::Path => {}
+        PropertyLookup::ExactThenPath => {
+            if let Some(exact) = json::object(value.expose()).and_then(|mut all| all.remove(property)) {
+                return Ok(json::to_bytes(exact));
+            }
+        }
+        PropertyLookup::Base64Fields => {
+            if let Some(field) = fields::one(value, property) {
+                return Ok(field);
+            }
+            let (name, path) = property.split_once('.').ok_or(Problem::Missing)?;
+            let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(Problem::Missing)?;
+            return follow(&field, path);
+        }
+        PropertyLookup::DottedKeyThenPath => {
+            if property.contains('.')
+                && let Ok(found) = follow(value, &property.replace('.', "\\."))
+            {
+                return Ok(found);
+            }
+        }
+    }
+    follow(value, property)
+}
+
+fn follow(value: &SecretBytes, path: &str) -> Result<SecretBytes, Problem> {
+    let found = gjson::get(value.expose(), path.as_bytes()).map_err(|_| Problem::TooComplex)?;
+    match found.exists() {
+        true => Ok(SecretBytes::new(std::mem::take(&mut *found.text().into_owned()))),
+        // It looks into what is not quite JSON too, as gjson does; only where it finds nothing does that matter.
+        false if !gjson::valid(value.expose()) => Err(Problem::NotJson),
+        false => Err(Problem::Missing),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOC: &str = r#"{"user":"bob","nested":{"deep":{"x":"y"}},"n":12345678901234567890,"f":1.50,"e":1e5,
+        "t":true,"nul":null,"list":["a",{"c":"d"}],"dot.ted":"dv","dot":{"ted":"nested"},"empty":"","":"nokey","-1":-3}"#;
+
+    fn get(property: &str, how: PropertyLookup) -> Result<String, Problem> {
+        lookup(&DOC.into(), property, how).map(|value| value.expose_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn paths() {
+        for (property, expected) in [
+            ("user", "bob"),
+            ("nested.deep.x", "y"),
+            ("nested", r#"{"deep":{"x":"y"}}"#),
+            ("list.0", "a"),
+            ("list.1.c", "d"),
+            ("list", r#"["a",{"c":"d"}]"#),
+            (r"dot\.ted", "dv"),
+            ("dot.ted", "nested"),
+            ("n", "12345678901234567890"),
+            ("f", "1.5"),
+            ("e", "100000"),
+            ("-1", "-3"),
+            ("t", "true"),
+            ("nul", ""),
+            ("empty", ""),
+        ] {
+            assert_eq!(get(property, PropertyLookup::Path).as_deref(), Ok(expected), "{property}");
+        }
+    }
+
+    #[test]
+    fn an_exact_key_wins_where_the_store_says_so() {
+        assert_eq!(get("dot.ted", PropertyLookup::ExactThenPath).as_deref(), Ok("dv"));
+        assert_eq!(get("nested.deep.x", PropertyLookup::ExactThenPath).as_deref(), Ok("y"));
+        assert_eq!(get("f", PropertyLookup::ExactThenPath).as_deref(), Ok("1.50"));
+    }
+
+    #[test]
+    fn a_dotted_key_wins_where_the_store_says_so() {
+        let get = |property| get(property, PropertyLookup::DottedKeyThenPath);
+        assert_eq!(get("dot.ted").as_deref(), Ok("dv"));
+        assert_eq!(get(r"dot\.ted").as_deref(), Ok("dv"));
+        assert_eq!(get("nested.deep.x").as_deref(), Ok("y"));
+        // Unlike an exact key: numbers are printed as those along a path.
+        assert_eq!(get("f").as_deref(), Ok("1.5"));
+        assert_eq!(get("nested.nope"), Err(Problem::Missing));
+        assert_eq!(get("nested.*").as_deref(), Ok(r#"{"x":"y"}"#));
+    }
+
+    #[test]
+    fn a_field_of_any_bytes() {
+        // "dk", {"a":{"b":"c"}}, a byte that is no text, and an empty field
+        let value = r#"{"dot.key":"ZGs=","dot":"eyJrZXkiOiJuZXN0ZWQiLCJhIjp7ImIiOiJjIn19","bin":"/w==","empty":""}"#;
+        let get = |property| lookup(&value.into(), property, PropertyLookup::Base64Fields);
+        for (property, expected) in
+            [("dot.key", &b"dk"[..]), ("dot.a.b", b"c"), ("dot.a", br#"{"b":"c"}"#), ("bin", b"\xff"), ("empty", b"")]
+        {
+            assert_eq!(get(property).unwrap().expose(), expected, "{property}");
+        }
+        for property in ["nope", "nope.a", "dot.nope", "dot.", ".dot"] {
+            assert_eq!(get(property), Err(Problem::Missing), "{property}");
+        }
+        assert_eq!(get("bin.a"), Err(Problem::NotJson));
+    }
+
+    #[test]
+    fn what_is_not_there() {
+        for property in ["nope", "user.x", "list.7", "list.x", "nested.deep.x.y", "list.-1"] {
+            assert_eq!(get(property, PropertyLookup::Path), Err(Problem::Missing), "{property}");
+        }
+        assert_eq!(lookup(&"plain".into(), "a", PropertyLookup::Path), Err(Problem::NotJson));
+        assert_eq!(lookup(&"plain".into(), "a", PropertyLookup::ExactThenPath), Err(Problem::NotJson));
+    }
+
+    #[test]
+    fn all_of_the_syntax() {
+        for (property, expected) in [
+            ("list.#", "2"),
+            ("us*", "bob"),
+            ("u?er", "bob"),
+            ("nested|deep.x", "y"),
+            (r#"list.#(c=="d").c"#, "d"),
+            ("nested.@values", r#"[{"x":"y"}]"#),
+            ("{user,t}", r#"{"user":"bob","t":true}"#),
+            ("!\"x\"", "x"),
+        ] {
+            assert_eq!(get(property, PropertyLookup::Path).as_deref(), Ok(expected), "{property}");
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! From an outcome to the status and the events that tell of it. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use keyferry_crds::{Binding, Condition, CreationPolicy, ExternalSecret, ExternalSecretStatus, names};
+
+use crate::outcome::{Change, Outcome, SyncResult, Synced};
+use crate::schedule;
+use crate::time::seconds;
+
+/// What an event says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// Normal or Warning.
+    pub severity: Severity,
+    /// The reason, a word.
+    pub reason: &'static str,
+    /// The message. Holds no value of a secret.
+    pub message: String,
+}
+
+/// The type of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// All is well.
+    Normal,
+    /// Something wants attention.
+    Warning,
+}
+
+impl Note {
+    /// An event.
+    pub fn new(severity: Severity, reason: &'static str, message: String) -> Self {
+        Self { severity, reason, message }
+    }
+}
+
+/// The reasons of targets that were deleted on purpose.
+pub const SECRET_DELETED: &str = "SecretDeleted";
+/// The same of a target that is not a Secret.
+pub const RESOURCE_DELETED: &str = "ResourceDeleted";
+
+/// The condition that an outcome stands for: its status, reason and message. `None` where it says nothing new.
+pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, String)> {
+    match outcome {
+        Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
+        Outcome::Settled { .. } => verdict(es, &Outcome::Synced(Synced::unchanged())),
+        Outcome::Failed(failure) => Some((false, "SecretSyncedError", clip(failure.to_string()))),
+        Outcome::Synced(synced) if es.target_manifest().is_some() => {
+            let (reason, message) = match synced.result {
+                SyncResult::Synced | SyncResult::Unwritten => ("ResourceSynced", "resource synced"),
+                SyncResult::Retained => ("ResourceSynced", "resource retained due to DeletionPolicy=Retain"),
+                SyncResult::Deleted => (RESOURCE_DELETED, "resource deleted due to DeletionPolicy=Delete"),
+                SyncResult::Missing => ("ResourceMissing", "resource will not be created due to CreationPolicy=Merge"),
+            };
+            Some((true, reason, message.to_owned()))
+        }
+        Outcome::Synced(synced) => {
+            let (reason, message) = match synced.result {
+                SyncResult::Synced | SyncResult::Unwritten => ("SecretSynced", "secret synced"),
+                SyncResult::Retained => ("SecretSynced", "secret retained due to DeletionPolicy=Retain"),
+                SyncResult::Deleted => (SECRET_DELETED, "secret deleted due to DeletionPolicy=Delete"),
+                SyncResult::Missing => ("SecretMissing", "secret will not be created due to CreationPolicy=Merge"),
+            };
+            Some((true, reason, message.to_owned()))
+        }
+    }
+}
+
+/// The status after `outcome` of a sync that began at `began`, where it has to be written: where it differs in more
+/// than times, where a user caused the sync, or where its time is old enough to be told anew.
+pub fn status(es: &ExternalSecret, outcome: &Outcome, version: &str, began: Timestamp) -> Option<ExternalSecretStatus> {
+    if let Outcome::Settled { at } = outcome {
+        return status(es, &Outcome::Synced(Synced::unchanged()), version, *at);
+    }
+    let before = es.status.clone().unwrap_or_default();
+    let (ready, reason, message) = verdict(es, outcome)?;
+    let mut after = before.clone();
+    set_ready(&mut after.conditions, ready, reason, message, began);
+    if let Outcome::Synced(synced) = outcome {
+        after.refresh_time = Some(Time(seconds(began)));
+        after.synced_resource_version = Some(version.to_owned());
+        if synced.result == SyncResult::Synced && es.spec.target.creation_policy != CreationPolicy::None {
+            after.binding = Binding { name: es.target_name().to_owned() };
+        }
+    }
+    // Under a former name the target is still to be removed: that name is kept.
+    if matches!(outcome, Outcome::Failed(failure) if failure.bound) && before.binding.name.is_empty() {
+        after.binding = Binding { name: es.target_name().to_owned() };
+    }
+    let timeless = ExternalSecretStatus { refresh_time: before.refresh_time.clone(), ..after.clone() };
+    let changed = es.status.is_none() || timeless != before;
+    let touched = matches!(outcome, Outcome::Synced(Synced { change, .. }) if *change != Change::Nothing);
+    let stale = matches!(outcome, Outcome::Synced(_))
+        && schedule::writes_time(es, before.refresh_time.map(|time| time.0), began);
+    (changed || touched || stale).then_some(after)
+}
+
+/// Sets the Ready condition among others; its time moves only when its status flips.
+pub fn set_ready(conditions: &mut Vec<Condition>, ready: bool, reason: &str, message: String, now: Timestamp) {
+    let status = if ready { "True" } else { "False" };
+    let before = conditions.iter().position(|condition| condition.type_ == names::CONDITION_READY);
+    let since = before.map(|n| &conditions[n]).filter(|condition| condition.status == status);
+    let since = since.and_then(|condition| condition.last_transition_time.clone());
+    let condition = Condition {
+        type_: names::CONDITION_READY.to_owned(),
+        status: status.to_owned(),
+        reason: Some(reason.to_owned()),
+        message: Some(message),
+        last_transition_time: Some(since.unwrap_or(Time(seconds(now)))),
+    };
+    match before {
+        Some(n) => conditions[n] = condition,
+        None => conditions.push(condition),
+    }
+}
+
+/// The events that tell of an outcome. What was so already is not told again: a failure that repeats has its event
+/// from the first time, and a refresh that changed nothing has none.
+pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
+    let said = es.ready().and_then(|condition| condition.message.as_deref());
+    match outcome {
+        Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released | Outcome::Settled { .. } => {
+            Vec::new()
+        }
+        Outcome::Failed(failure) => {
+            let message = clip(failure.to_string());
+            if said == Some(message.as_str()) {
+                Vec::new()
+            } else {
+                vec![Note::new(Severity::Warning, "UpdateFailed", message)]
+            }
+        }
+        Outcome::Synced(synced) => {
+            let mut notes = Vec::new();
+            let normal = |reason, message: &str| Note::new(Severity::Normal, reason, message.to_owned());
+            for entry in &synced.missing {
+                notes
+                    .push(normal("MissingProviderSecret", &format!("secret does not exist at provider using {entry}")));
+            }
+            if let Some(keys) = synced.adopted.as_ref().filter(|keys| !keys.is_empty()) {
+                let kind = es.target_manifest().map_or("Secret", |manifest| manifest.kind.as_str());
+                let message =
+                    format!("took over {kind} {:?}, which held the keys {}", es.target_name(), keys.join(", "));
+                notes.push(Note::new(Severity::Warning, "Adopted", message));
+            }
+            let done = match synced.change {
+                Change::Created => Some(("Created", "secret created")),
+                Change::Updated => Some(("Updated", "secret updated")),
+                Change::Deleted => Some(("Deleted", "secret deleted due to DeletionPolicy=Delete")),
+                Change::Nothing => None,
+            };
+            notes.extend(done.map(|(reason, message)| match es.target_manifest() {
+                None => normal(reason, message),
+                Some(manifest) => normal(reason, &format!("{reason} {} {}", manifest.kind, es.target_name())),
+            }));
+            // The entries that are missing were told when they went: the same status says the same again.
+            if synced.change == Change::Nothing && said.is_some() && es.ready().is_some_and(Condition::is_true) {
+                notes.retain(|note| note.reason != "MissingProviderSecret");
+            }
+            notes
+        }
+    }
+}
+
+/// Conditions take 32768 bytes; nobody reads half of that.
+fn clip(message: String) -> String {
+    const LONGEST: usize = 4096;
+    match message.char_indices().nth(LONGEST) {
+        None => message,
+        Some((at, _)) => format!("{}…", &message[..at]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::{Failure, Headline, Retry};
+
+    fn synced(change: Change) -> Outcome {
+        Outcome::Synced(Synced { result: SyncResult::Synced, change, missing: Vec::new(), adopted: None })
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn es() -> ExternalSecret {
+        let mut es = ExternalSecret::new("e", Default::default());
+        es.metadata.uid = Some("u".into());
+        es
+    }
+
+    #[test]
+    fn a_refresh_that_changes_nothing_writes_no_status_for_a_while() {
+        let mut es = es();
+        es.spec.refresh_interval = Some("15s".into());
+        es.status = status(&es, &synced(Change::Created), "1-a", at(0));
+        assert_eq!(es.status.as_ref().unwrap().binding.name, "e");
+        assert_eq!(status(&es, &synced(Change::Nothing), "1-a", at(200)), None);
+        assert!(status(&es, &synced(Change::Nothing), "1-a", at(320)).is_some(), "its time is old");
+        assert!(status(&es, &synced(Change::Nothing), "1-b", at(1)).is_some(), "a user caused it");
+        assert!(status(&es, &synced(Change::Updated), "1-a", at(1)).is_some(), "the target changed");
+    }
+
+    #[test]
+    fn a_failure_is_written_once_and_its_time_is_that_of_the_flip() {
+        let failed = Outcome::Failed(Failure::new(Headline::Fetch, "why", Retry::Soon));
+        let mut es = es();
+        es.status = status(&es, &failed, "1-a", at(10));
+        let ready = es.ready().unwrap();
+        assert_eq!(ready.message.as_deref(), Some("could not get secret data from provider: why"));
+        assert_eq!(es.status.as_ref().unwrap().synced_resource_version, None);
+        assert_eq!(status(&es, &failed, "1-a", at(20)), None);
+        assert!(notes(&es, &failed).is_empty(), "the event was sent the first time");
+        let other = Outcome::Failed(Failure::new(Headline::Fetch, "else", Retry::Soon));
+        let after = status(&es, &other, "1-a", at(30)).unwrap();
+        assert_eq!(after.conditions[0].last_transition_time, Some(Time(at(10))));
+        assert_eq!(notes(&es, &other).len(), 1);
+    }
+
+    #[test]
+    fn conditions_of_others_stay() {
+        let mut es = es();
+        let other = Condition { type_: "Other".into(), status: "True".into(), ..Default::default() };
+        es.status = Some(ExternalSecretStatus { conditions: vec![other.clone()], ..Default::default() });
+        let after = status(&es, &synced(Change::Created), "1-a", at(0)).unwrap();
+        assert_eq!(after.conditions.len(), 2);
+        assert_eq!(after.conditions[0], other);
+    }
+}

@@ -1,0 +1,496 @@
+//! From what stores answered to the data of the target. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use keyferry_crds::{DeletionPolicy, NullBytePolicy, RemoteRef};
+use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
+
+use crate::data::Data;
+use crate::decode::{check_name, convert_key, decode};
+use crate::fields;
+use crate::outcome::{Failure, Headline, Retry};
+use crate::property::{self, Problem};
+use crate::request::{Entry, Request, Source, Wanted};
+use crate::rewrite::{again, rewrite};
+use crate::store::StoreId;
+use crate::template::Engine;
+
+/// What the stores answered.
+#[derive(Default)]
+pub struct Answers {
+    /// By store and key.
+    pub values: HashMap<(StoreId, Key), Result<SecretBytes, Error>>,
+    /// What searches found, by the place of their request.
+    pub found: HashMap<usize, Result<Vec<Key>, Error>>,
+    /// What each store can do.
+    pub capabilities: HashMap<StoreId, Capabilities>,
+    /// What generators made, by the place of their request.
+    pub generated: HashMap<usize, Result<Data, Error>>,
+}
+
+impl Answers {
+    /// The keys that each store was asked for, sorted.
+    pub fn asked(&self) -> BTreeMap<&StoreId, Vec<Key>> {
+        let mut all: BTreeMap<&StoreId, Vec<Key>> = BTreeMap::new();
+        for (store, key) in self.values.keys() {
+            all.entry(store).or_default().push(key.clone());
+        }
+        all.values_mut().for_each(|keys| keys.sort());
+        all
+    }
+}
+
+/// The rendered data.
+#[derive(Debug)]
+pub struct Rendered {
+    /// By key.
+    pub data: Data,
+    /// Entries that do not exist in the store and that deletionPolicy passes over.
+    pub missing: Vec<String>,
+}
+
+/// An entry that could not be rendered.
+struct Problematic {
+    kind: ErrorKind,
+    cause: String,
+    retry: Retry,
+}
+
+impl From<Error> for Problematic {
+    fn from(error: Error) -> Self {
+        let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
+        Self { kind: error.kind(), cause: error.message().to_owned(), retry }
+    }
+}
+
+impl Problematic {
+    fn new(kind: ErrorKind, cause: impl Into<String>) -> Self {
+        Self::from(Error::new(kind, cause))
+    }
+}
+
+/// Renders `requests` in order, a later entry winning a key over an earlier one.
+///
+/// Every entry is looked at, so that all that is wrong is said at once; one failed entry fails the whole, so that no
+/// key ever vanishes from a target because of an error.
+pub fn render(
+    requests: &[Request],
+    answers: &Answers,
+    deletion: &DeletionPolicy,
+    engine: &Engine,
+    now: Timestamp,
+) -> Result<Rendered, Failure> {
+    let mut rendered = Rendered { data: Data::new(), missing: Vec::new() };
+    let mut causes = Vec::new();
+    let mut retry = Retry::OnChange;
+    for (place, request) in requests.iter().enumerate() {
+        let entry = match &request.source {
+            Source::Store(store, Wanted::Key(key)) => one(request, &store.id, key, answers, engine, now),
+            Source::Store(store, Wanted::Query(_)) => found(request, &store.id, place, answers, engine, now),
+            Source::Generator(_) => generated(request, place, answers, engine, now),
+        };
+        match entry {
+            Ok(data) => rendered.data.extend(data),
+            Err(problem) if problem.kind == ErrorKind::NotFound && *deletion != DeletionPolicy::Retain => {
+                let key = match &request.source {
+                    Source::Store(_, Wanted::Key(key)) => format!(" (key={})", key.name),
+                    Source::Store(_, Wanted::Query(_)) | Source::Generator(_) => String::new(),
+                };
+                rendered.missing.push(format!("{}{key}", request.entry));
+            }
+            Err(problem) => {
+                let what = match &request.source {
+                    Source::Store(store, Wanted::Key(key)) => format!("key {:?} of {}", key.name, store.id),
+                    Source::Store(store, Wanted::Query(_)) => format!("search of {}", store.id),
+                    Source::Generator(generator) => format!("{} {:?}", generator.kind, generator.name),
+                };
+                causes.push(format!("error processing {}: {what}: {}", request.entry, problem.cause));
+                retry = retry.max(problem.retry);
+            }
+        }
+    }
+    if causes.is_empty() {
+        Ok(rendered)
+    } else {
+        Err(Failure { headline: Headline::Fetch, causes, retry, bound: false })
+    }
+}
+
+fn unanswered() -> Problematic {
+    Problematic::new(ErrorKind::Malformed, "the store left this key unanswered")
+}
+
+fn one(
+    request: &Request,
+    store: &StoreId,
+    key: &Key,
+    answers: &Answers,
+    engine: &Engine,
+    now: Timestamp,
+) -> Result<Data, Problematic> {
+    let at = (store.clone(), key.clone());
+    let capabilities = answers.capabilities.get(&at.0);
+    let value = match (answers.values.get(&at).ok_or_else(unanswered)?, capabilities) {
+        (Ok(value), _) => value,
+        (Err(error), Some(capabilities)) => return Err(missing(error, &request.entry, capabilities)),
+        // Of a store that could not be entered nothing is known but why.
+        (Err(error), None) => return Err(error.clone().into()),
+    };
+    let capabilities = capabilities.ok_or_else(unanswered)?;
+    let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
+    let value = match (request.remote.property.as_deref(), &request.entry) {
+        (None | Some(""), Entry::Data(..)) if is_fields => fields::whole(value).ok_or_else(no_fields)?,
+        (None | Some(""), _) if is_fields => {
+            return named(fields::all(value).ok_or_else(no_fields)?, request, engine, now);
+        }
+        (None | Some(""), _) => value.clone(),
+        (Some(property), _) => take_property(value, property, key, capabilities)?,
+    };
+    match &request.entry {
+        Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None)?)].into()),
+        Entry::Extract(_) | Entry::Find(_) | Entry::Generator(_) => {
+            named(extract(&value, capabilities)?, request, engine, now)
+        }
+    }
+}
+
+fn no_fields() -> Problematic {
+    Problematic::new(ErrorKind::Malformed, "the store answered fields that can't be read")
+}
+
+/// The error of an entry; "not found" is only where the store says that deletionPolicy may act on it.
+fn missing(error: &Error, entry: &Entry, capabilities: &Capabilities) -> Problematic {
+    let problem = Problematic::from(error.clone());
+    match (entry, problem.kind) {
+        (Entry::Data(..), ErrorKind::NotFound) if capabilities.missing_fails_data => {
+            Problematic { kind: ErrorKind::Invalid, ..problem }
+        }
+        _ => problem,
+    }
+}
+
+/// `dataFrom.find`: every secret that was found becomes a key. One that was deleted since is not there; any other
+/// failure is one of the whole, since a key must not vanish from a target for it.
+fn found(
+    request: &Request,
+    store: &StoreId,
+    place: usize,
+    answers: &Answers,
+    engine: &Engine,
+    now: Timestamp,
+) -> Result<Data, Problematic> {
+    let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
+    let capabilities = answers.capabilities.get(store).ok_or_else(unanswered)?;
+    let mut values = Data::new();
+    for key in keys {
+        match answers.values.get(&(store.clone(), key.clone())).ok_or_else(unanswered)? {
+            Ok(value) => {
+                let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
+                let value = if is_fields { fields::whole(value).ok_or_else(no_fields)? } else { value.clone() };
+                let name = if capabilities.find_converts_names {
+                    convert_key(&key.name, &request.remote.conversion_strategy)
+                } else {
+                    key.name.clone()
+                };
+                if values.insert(name.clone(), value).is_some() {
+                    return Err(collision(&name));
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
+        }
+    }
+    named(values, request, engine, now)
+}
+
+/// What a generator made: under its own names or rewritten ones, never converted or decoded.
+fn generated(
+    request: &Request,
+    place: usize,
+    answers: &Answers,
+    engine: &Engine,
+    now: Timestamp,
+) -> Result<Data, Problematic> {
+    let made = answers.generated.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
+    keys_of(renamed(made.clone(), request, engine, now)?)
+}
+
+fn take_property(
+    value: &SecretBytes,
+    property: &str,
+    key: &Key,
+    capabilities: &Capabilities,
+) -> Result<SecretBytes, Problematic> {
+    // Metadata is plain JSON everywhere.
+    let how = match capabilities.property {
+        PropertyLookup::Base64Fields if key.metadata => PropertyLookup::Path,
+        how => how,
+    };
+    property::lookup(value, property, how).map_err(|problem| match problem {
+        Problem::NotJson | Problem::Missing if capabilities.missing_property_is_not_found => {
+            Problematic::new(ErrorKind::NotFound, format!("the value has no property {property:?}"))
+        }
+        Problem::NotJson => Problematic::new(
+            ErrorKind::Malformed,
+            format!("the value is not JSON, so that it has no property {property:?}"),
+        ),
+        // Not "not found": that would let deletionPolicy remove a key for a typing error.
+        Problem::Missing => Problematic {
+            kind: ErrorKind::Malformed,
+            cause: format!("the value has no property {property:?}"),
+            retry: Retry::Late,
+        },
+        Problem::TooComplex => Problematic {
+            kind: ErrorKind::Malformed,
+            cause: format!("property {property:?} asks for too much: simplify the path"),
+            retry: Retry::Late,
+        },
+    })
+}
+
+/// `dataFrom.extract`: each field of a JSON object. To Go `null` is an object without fields.
+fn extract(value: &SecretBytes, capabilities: &Capabilities) -> Result<Data, Problematic> {
+    let object = json::object_or_null(value.expose())
+        .ok_or_else(|| Problematic::new(ErrorKind::Malformed, "extract needs a JSON object, and the value is none"))?;
+    let write = if capabilities.extract_writes_anew { again } else { json::to_bytes };
+    Ok(object.into_iter().map(|(field, raw)| (field, write(raw))).collect())
+}
+
+/// Gives names that may stand in a Secret, rewritten where that is asked for and converted where it is not, and decodes
+/// the values.
+fn named(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
+    let remote = &request.remote;
+    let rewritten = !request.rewrite.is_empty();
+    let mut data = Data::new();
+    for (name, value) in renamed(values, request, engine, now)? {
+        let key = if rewritten { name.clone() } else { convert_key(&name, &remote.conversion_strategy) };
+        let value = finish(value, remote, Some(&name))?;
+        if data.insert(key.clone(), value).is_some() {
+            return Err(collision(&key));
+        }
+    }
+    keys_of(data)
+}
+
+fn renamed(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
+    rewrite(values, &request.rewrite, engine, now).map_err(|problem| Problematic {
+        kind: ErrorKind::Malformed,
+        cause: problem,
+        retry: Retry::Late,
+    })
+}
+
+/// The data, whose names may stand in a template; an empty one is dropped, as External Secrets Operator does. Whether they
+/// may stand in a Secret counts for those that go there.
+fn keys_of(mut data: Data) -> Result<Data, Problematic> {
+    data.remove("");
+    match data.keys().find_map(|key| Some((key, check_name(key).err()?))) {
+        None => Ok(data),
+        Some((key, problem)) => Err(Problematic::new(
+            ErrorKind::Malformed,
+            format!("field {key:?} can't be a key of a Secret: it {problem}"),
+        )),
+    }
+}
+
+fn collision(key: &str) -> Problematic {
+    Problematic::new(
+        ErrorKind::Malformed,
+        format!(
+            "secret name collision during conversion: {key}: two names become this key; use conversionStrategy Unicode"
+        ),
+    )
+}
+
+/// Decoding, then the check for null bytes.
+fn finish(value: SecretBytes, remote: &RemoteRef, field: Option<&str>) -> Result<SecretBytes, Problematic> {
+    let what = || match field {
+        Some(field) => format!("field {field:?}"),
+        None => "the value".to_owned(),
+    };
+    let decoded = decode(&value, &remote.decoding_strategy).ok_or_else(|| {
+        let strategy = &remote.decoding_strategy;
+        Problematic::new(ErrorKind::Malformed, format!("{} is not {strategy}, which decodingStrategy asks for", what()))
+    })?;
+    if remote.null_byte_policy == NullBytePolicy::Fail && decoded.expose().contains(&0) {
+        return Err(Problematic::new(ErrorKind::Malformed, format!("{} contains null bytes", what())));
+    }
+    Ok(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keyferry_crds::SecretStore;
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    /// As every test here renders.
+    fn render(requests: &[Request], answers: &Answers, deletion: &DeletionPolicy) -> Result<Rendered, Failure> {
+        super::render(requests, answers, deletion, &Engine::new("", ""), Timestamp::UNIX_EPOCH)
+    }
+
+    use crate::store::Store;
+
+    fn store() -> Arc<Store> {
+        let mut store = SecretStore::new("s", Default::default());
+        store.metadata.namespace = Some("ns".into());
+        Arc::new(Store::namespaced(store))
+    }
+
+    fn request(entry: Entry, remote: Json) -> Request {
+        let remote: RemoteRef = serde_json::from_value(remote).unwrap();
+        let key = Key { name: remote.key.clone(), version: None, metadata: false };
+        Request { entry, source: Source::Store(store(), Wanted::Key(key)), remote, rewrite: Vec::new() }
+    }
+
+    fn data(key: &str, remote: Json) -> Request {
+        request(Entry::Data(0, key.into()), remote)
+    }
+
+    fn answers(values: &[(&str, Result<&str, ErrorKind>)]) -> Answers {
+        let mut answers = Answers::default();
+        for (name, value) in values {
+            let key = Key { name: (*name).into(), version: None, metadata: false };
+            let value = value.map(SecretBytes::from).map_err(|kind| Error::new(kind, kind.as_str()));
+            answers.values.insert((store().id.clone(), key), value);
+        }
+        answers.capabilities.insert(store().id.clone(), Capabilities::default());
+        answers
+    }
+
+    fn text(rendered: &Rendered) -> Vec<(&str, &str)> {
+        rendered.data.iter().map(|(key, value)| (key.as_str(), value.expose_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn later_entries_win() {
+        let requests = [request(Entry::Extract(0), json!({"key": "j"})), data("user", json!({"key": "a"}))];
+        let answers = answers(&[("j", Ok(r#"{"user": "bob", "x/y": 1}"#)), ("a", Ok("alpha"))]);
+        let rendered = render(&requests, &answers, &DeletionPolicy::Retain).unwrap();
+        assert_eq!(text(&rendered), [("user", "alpha"), ("x_y", "1")]);
+    }
+
+    #[test]
+    fn every_failed_entry_is_named_and_none_is_dropped() {
+        let requests = [
+            data("a", json!({"key": "ok"})),
+            data("b", json!({"key": "denied"})),
+            data("c", json!({"key": "ok", "property": "x"})),
+            data("d", json!({"key": "ok", "decodingStrategy": "Base64"})),
+            data("e", json!({"key": "nobody answered"})),
+        ];
+        let answers = answers(&[("ok", Ok(r#"{"y": "!"}"#)), ("denied", Err(ErrorKind::Denied))]);
+        let failure = render(&requests, &answers, &DeletionPolicy::Delete).unwrap_err();
+        assert_eq!(failure.causes.len(), 4, "{failure}");
+        assert!(
+            failure.causes[0]
+                .contains(r#"error processing spec.data[0] (secretKey "b"): key "denied" of SecretStore "s": denied"#)
+        );
+        assert_eq!(failure.retry, Retry::Late);
+    }
+
+    #[test]
+    fn only_what_the_store_does_not_have_is_missing() {
+        let requests = [data("a", json!({"key": "ok"})), data("b", json!({"key": "gone"}))];
+        let gone = answers(&[("ok", Ok("1")), ("gone", Err(ErrorKind::NotFound))]);
+        let rendered = render(&requests, &gone, &DeletionPolicy::Merge).unwrap();
+        assert_eq!(text(&rendered), [("a", "1")]);
+        assert_eq!(rendered.missing, [r#"spec.data[0] (secretKey "b") (key=gone)"#]);
+        assert!(render(&requests, &gone, &DeletionPolicy::Retain).is_err());
+        let mistyped = [data("a", json!({"key": "ok", "property": "nope"}))];
+        assert!(render(&mistyped, &answers(&[("ok", Ok("{}"))]), &DeletionPolicy::Delete).is_err());
+    }
+
+    /// A store of one secret with fields of any bytes: `bin` is no text, and `json` holds `{"a":1}`.
+    fn with_fields(entry: Entry, remote: Json) -> Result<Rendered, Failure> {
+        let request = request(entry, remote);
+        let mut answers = Answers::default();
+        let capabilities = Capabilities {
+            property: PropertyLookup::Base64Fields,
+            missing_fails_data: true,
+            ..Capabilities::default()
+        };
+        answers.capabilities.insert(store().id.clone(), capabilities);
+        let Source::Store(_, Wanted::Key(key)) = &request.source else { panic!() };
+        let value = match key.name.as_str() {
+            "k" => Ok(r#"{"bin":"/w==","json":"eyJhIjoxfQ=="}"#.into()),
+            _ => Err(Error::new(ErrorKind::NotFound, "there is none")),
+        };
+        answers.values.insert((store().id.clone(), key.clone()), value);
+        render(&[request], &answers, &DeletionPolicy::Delete)
+    }
+
+    #[test]
+    fn fields_of_any_bytes_are_shown_taken_and_extracted() {
+        let data = |remote: Json| with_fields(Entry::Data(0, "x".into()), remote).unwrap().data["x"].expose().to_vec();
+        assert_eq!(data(json!({"key": "k"})), br#"{"bin":"\ufffd","json":"{\"a\":1}"}"#);
+        assert_eq!(data(json!({"key": "k", "property": "bin"})), b"\xff");
+        assert_eq!(data(json!({"key": "k", "property": "json.a"})), b"1");
+        let extracted = with_fields(Entry::Extract(0), json!({"key": "k"})).unwrap().data;
+        assert_eq!(extracted["bin"].expose(), b"\xff");
+        assert_eq!(extracted["json"].expose(), br#"{"a":1}"#);
+    }
+
+    #[test]
+    fn what_is_extracted_is_written_as_the_store_has_it() {
+        let value = r#"{"f": 1.0, "e": 1.0e21, "n": 12345678901234567890, "s": "1.0", "obj": {"x": 1.0, "a": [1e-7]}}"#;
+        let extracted = |extract_writes_anew| {
+            let mut answers = answers(&[("j", Ok(value))]);
+            let capabilities = Capabilities { extract_writes_anew, ..Capabilities::default() };
+            answers.capabilities.insert(store().id.clone(), capabilities);
+            let rendered =
+                render(&[request(Entry::Extract(0), json!({"key": "j"}))], &answers, &DeletionPolicy::Retain).unwrap();
+            text(&rendered).into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let (whole, string) = ("n=12345678901234567890", "s=1.0");
+        assert_eq!(
+            extracted(true),
+            format!(r#"e=1000000000000000000000 f=1 {whole} obj={{"a":[1e-7],"x":1}} {string}"#)
+        );
+        assert_eq!(extracted(false), format!(r#"e=1.0e21 f=1.0 {whole} obj={{"x": 1.0, "a": [1e-7]}} {string}"#));
+    }
+
+    #[test]
+    fn a_missing_secret_may_fail_data_and_still_be_missing_for_extract() {
+        let missing = with_fields(Entry::Extract(0), json!({"key": "gone"})).unwrap().missing;
+        assert_eq!(missing.len(), 1);
+        let failure = with_fields(Entry::Data(0, "x".into()), json!({"key": "gone"})).unwrap_err();
+        assert_eq!((failure.headline, failure.retry), (Headline::Fetch, Retry::Late));
+    }
+
+    #[test]
+    fn fields_that_can_not_be_keys_fail_with_their_name() {
+        let render = |json: &str, strategy: &str| {
+            let request = request(Entry::Extract(0), json!({"key": "j", "conversionStrategy": strategy}));
+            let rendered = render(&[request], &answers(&[("j", Ok(json))]), &DeletionPolicy::Retain);
+            rendered
+                .map(|rendered| rendered.data.into_keys().collect::<Vec<_>>())
+                .map_err(|failure| failure.to_string())
+        };
+        assert!(
+            render(r#"{"a/b": 1, "a b": 2}"#, "Default")
+                .unwrap_err()
+                .contains("secret name collision during conversion: a_b")
+        );
+        assert_eq!(render(r#"{"a/b": 1, "a b": 2}"#, "Unicode").unwrap(), ["a_U0020_b", "a_U002f_b"]);
+        assert_eq!(render(r#"{"\u00e9": 1}"#, "Default").unwrap(), ["é"], "a template may take it elsewhere");
+        let long = format!("{{\"{}\": 1}}", "k".repeat(254));
+        assert!(render(&long, "Default").unwrap_err().contains("can't be a key of a Secret"));
+        assert!(render("null", "Default").unwrap().is_empty());
+        assert!(render("plain", "Default").unwrap_err().contains("extract needs a JSON object"));
+        assert_eq!(render(r#"{"": 1, "a": 2}"#, "Default").unwrap(), ["a"]);
+    }
+
+    #[test]
+    fn null_bytes_are_refused_where_asked() {
+        let request = |policy| data("a", json!({"key": "z", "nullBytePolicy": policy}));
+        let answers = answers(&[("z", Ok("a\0b"))]);
+        assert!(render(&[request("Ignore")], &answers, &DeletionPolicy::Retain).is_ok());
+        let failure = render(&[request("Fail")], &answers, &DeletionPolicy::Retain).unwrap_err();
+        assert!(failure.to_string().contains("contains null bytes"));
+    }
+}

@@ -1,0 +1,130 @@
+//! From requests to what a target is to hold: the seam of all modes. Whoever delivers secrets, and wherever to, begins here.
+
+use keyferry_crds::ExternalSecret;
+use keyferry_provider_core::SecretBytes;
+
+use jiff::Timestamp;
+
+use crate::audit::{self, Workload};
+use crate::content::Content;
+use crate::data::{Data, Sources};
+use crate::dependency::Dependency;
+use crate::outcome::{Failure, Headline, Retry};
+use crate::ports::{Planning, Ports, Turn, Versions};
+use crate::redact::blank;
+use crate::render::{Answers, render};
+use crate::request::{Request, generates};
+use crate::settings::Settings;
+use crate::{fetch, make, template};
+
+/// For whom something is resolved, and when.
+pub struct Asker<'a> {
+    /// The world.
+    pub ports: &'a Ports,
+    /// How.
+    pub settings: &'a Settings,
+    /// The ExternalSecret that says what.
+    pub es: &'a ExternalSecret,
+    /// The pod that gets it, where it is for one.
+    pub workload: Option<Workload<'a>>,
+    /// When it began: the time that templates see.
+    pub now: Timestamp,
+}
+
+/// What was fetched and made, under the names that the target, or its template, knows.
+pub struct Resolved {
+    /// By key.
+    pub data: Data,
+    /// Entries that do not exist in the store and that deletionPolicy passes over.
+    pub missing: Vec<String>,
+    /// Room for the requests that follow.
+    pub turn: Turn,
+}
+
+/// Resolves `requests` to all that a target is to hold; `None` where a generator belongs to another controller class. A
+/// failure is fit to be told.
+pub async fn resolve(asker: &Asker<'_>, requests: &[Request]) -> Result<Option<(Resolved, Content)>, Failure> {
+    let mut values = Vec::new();
+    let resolving = async {
+        let Some(resolved) = data(asker, requests, asker.ports.stores.planning(), &mut values).await? else {
+            return Ok(None);
+        };
+        let (content, _) = content(asker, resolved.data.clone(), &mut values).await?;
+        Ok(Some((resolved, content)))
+    };
+    let result = resolving.await;
+    result.map_err(|failure| blank(failure, &values))
+}
+
+/// The first half: fetch, make, render. `values` gets everything that must not be told.
+pub async fn data(
+    asker: &Asker<'_>,
+    requests: &[Request],
+    planning: Planning,
+    values: &mut Vec<SecretBytes>,
+) -> Result<Option<Resolved>, Failure> {
+    let Asker { ports, settings, es, now, .. } = asker;
+    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await?;
+    values.extend(answers.values.values().flatten().cloned());
+    asker.audit(&answers);
+    let turn = ports.objects.turn().await;
+    if generates(es) {
+        let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
+        values.extend(generated.values().flatten().flat_map(Data::values).cloned());
+        answers.generated = generated;
+    }
+    let rendered = render(requests, &answers, &es.spec.target.deletion_policy, &settings.engine, *now)?;
+    values.extend(rendered.data.values().cloned());
+    Ok(Some(Resolved { data: rendered.data, missing: rendered.missing, turn }))
+}
+
+/// The second half: the template over `data`, with the versions of the objects that it was taken from.
+pub async fn content(
+    asker: &Asker<'_>,
+    data: Data,
+    values: &mut Vec<SecretBytes>,
+) -> Result<(Content, Versions), Failure> {
+    let Asker { settings, es, now, .. } = asker;
+    let (sources, versions) = asker.sources().await?;
+    let content = template::content(es, data, &sources, &settings.engine, *now)?;
+    values.extend(content.values());
+    Ok((content, versions))
+}
+
+impl Asker<'_> {
+    /// Reads the objects that templates are taken from; answers what they hold, and at which version each was read.
+    async fn sources(&self) -> Result<(Sources, Versions), Failure> {
+        let (mut sources, mut versions) = (Sources::new(), Versions::new());
+        for source in crate::request::sources_of(self.es) {
+            let Dependency { kind, name, namespace } = &source;
+            let failed = |why: String, retry| {
+                Failure::new(Headline::Update, format!("template source {kind} {name:?}: {why}"), retry)
+            };
+            let found = self.ports.objects.source(&source).await.map_err(|problem| {
+                let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
+                failed(format!("can't be read: {problem}"), retry)
+            })?;
+            let (version, data) =
+                found.ok_or_else(|| failed(format!("it does not exist in namespace {namespace:?}"), Retry::Late))?;
+            versions.insert(source.clone(), version);
+            sources.insert(source, data);
+        }
+        Ok((sources, versions))
+    }
+
+    /// One record for each store that was asked.
+    fn audit(&self, answers: &Answers) {
+        for (store, keys) in answers.asked() {
+            let has_value = |key| answers.values.get(&(store.clone(), key)).is_some_and(Result::is_ok);
+            let answered = keys.iter().filter(|key| has_value((*key).clone())).count();
+            self.ports.journal.audit(audit::Record {
+                at: self.now,
+                external_secret: self.es,
+                workload: self.workload,
+                store,
+                keys: &keys,
+                answered,
+            });
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `dataFrom[].rewrite`: other keys for what was found, or several JSON objects made into one. Pure.
+//!
+//! Operations run in the order they are listed. Where several keys become one, the last in alphabetical order of the
+//! former keys wins: External Secrets Operator leaves it to chance.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
+use keyferry_go::{regexp, strconv};
+use keyferry_provider_core::{SecretBuf, SecretBytes, json};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use crate::data::Data;
+use crate::template::Engine;
+
+/// No float is written longer without an exponent.
+const LONGEST_NUMBER: usize = 352;
+
+/// Rewrites the keys of `found`. The error says which operation failed, and why.
+pub fn rewrite(mut found: Data, operations: &[Rewrite], engine: &Engine, now: Timestamp) -> Result<Data, String> {
+    for (n, operation) in operations.iter().enumerate() {
+        let done = match (&operation.merge, &operation.regexp, &operation.transform) {
+            (Some(operation), None, None) => merge(found, operation),
+            (None, Some(operation), None) => replace(found, operation),
+            (None, None, Some(operation)) => transform(found, &operation.template, engine, now),
+            _ => Err("set exactly one of regexp, transform and merge".to_owned()),
+        };
+        found = done.map_err(|problem| format!("rewrite[{n}]: {problem}"))?;
+    }
+    Ok(found)
+}
+
+/// Go's `$1`, `${1}` and `${name}` mean the same to both libraries.
+fn replace(found: Data, operation: &RewriteRegexp) -> Result<Data, String> {
+    let source = regexp::compile(&operation.source)
+        .map_err(|why| format!("{:?} is not a regular expression: {why}", operation.source))?;
+    let renamed =
+        found.into_iter().map(|(key, value)| (source.replace_all(&key, operation.target.as_str()).into_owned(), value));
+    Ok(renamed.collect())
+}
+
+fn transform(found: Data, template: &str, engine: &Engine, now: Timestamp) -> Result<Data, String> {
+    let renamed = found.into_iter().map(|(key, value)| Ok((engine.rename(template, &key, now)?, value)));
+    renamed.collect()
+}
+
+/// One object of several. Those that priority does not name come first, in alphabetical order; then those it names,
+/// in its order; later ones win.
+fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
+    if let Some(absent) = operation.priority.iter().find(|key| !found.contains_key(*key))
+        && operation.priority_policy == MergePriorityPolicy::Strict
+    {
+        return Err(format!(
+            "merge.priority names {absent:?}, which was not found: set priorityPolicy IgnoreNotFound where that is fine"
+        ));
+    }
+    let named: BTreeSet<&str> = operation.priority.iter().map(String::as_str).collect();
+    let others = found.keys().filter(|key| !named.contains(key.as_str()));
+    let order: Vec<&String> = others.chain(operation.priority.iter().filter(|key| found.contains_key(*key))).collect();
+    let mut merged: BTreeMap<String, &RawValue> = BTreeMap::new();
+    for key in order {
+        let fields = json::object_or_null(found[key].expose())
+            .ok_or_else(|| format!("merge needs JSON objects, and the value of {key:?} is none"))?;
+        for (field, value) in fields {
+            let again = merged.insert(field.clone(), value).is_some();
+            if again && operation.conflict_policy == MergeConflictPolicy::Error {
+                return Err(format!(
+                    "merge: more than one value has the field {field:?}: set conflictPolicy Ignore where a later one may win"
+                ));
+            }
+        }
+    }
+    match operation.strategy {
+        MergeStrategy::Extract | MergeStrategy::Unknown(_) => {
+            Ok(merged.into_iter().map(|(field, value)| (field, again(value))).collect())
+        }
+        MergeStrategy::JSON if operation.into.is_empty() => {
+            Err("merge.strategy JSON needs merge.into: the key for the object".to_owned())
+        }
+        MergeStrategy::JSON => {
+            let object = compact(&merged).ok_or("merge: a value is nested too deep")?;
+            let mut kept = found.clone();
+            kept.insert(operation.into.clone(), object);
+            Ok(kept)
+        }
+    }
+}
+
+/// A value as Go writes it after reading it: numbers through a float, objects and lists anew. Whole numbers keep their
+/// digits, which they do not in Go.
+pub fn again(value: &RawValue) -> SecretBytes {
+    match value.get().as_bytes().first() {
+        Some(b'{' | b'[') => json::canonical_with(value, number_in_json).unwrap_or_else(|| json::to_bytes(value)),
+        Some(b'-' | b'0'..=b'9') => {
+            let mut out = SecretBuf::default();
+            number(value.get(), |_| b'f', &mut out);
+            out.into()
+        }
+        _ => json::to_bytes(value),
+    }
+}
+
+/// As Go's `encoding/json` writes numbers: very large and very small ones with an exponent.
+fn number_in_json(text: &str, out: &mut SecretBuf) {
+    number(text, |size| if size != 0.0 && !(1e-6..1e21).contains(&size) { b'e' } else { b'f' }, out);
+}
+
+/// A number with no more digits than tell it from others, in the form for one of its size.
+fn number(text: &str, form: impl Fn(f64) -> u8, out: &mut SecretBuf) {
+    let float = text.contains(['.', 'e', 'E']).then(|| text.parse::<f64>().ok()).flatten();
+    let Some(float) = float.filter(|float| float.is_finite()) else { return out.extend(text.as_bytes()) };
+    let mut digits = Zeroizing::new(Vec::with_capacity(LONGEST_NUMBER));
+    strconv::float::format(&mut digits, float, form(float.abs()), None);
+    // Two digits of an exponent that needs one only are Go's way elsewhere than in JSON.
+    if let [.., b'e', b'-', b'0', _] = digits.as_slice() {
+        let tens = digits.len() - 2;
+        digits.remove(tens);
+    }
+    out.extend(&digits);
+}
+
+/// The fields as one compact JSON object. `None` where one is nested too deep.
+fn compact(fields: &BTreeMap<String, &RawValue>) -> Option<SecretBytes> {
+    let mut out =
+        SecretBuf::with_capacity(fields.iter().map(|(field, value)| field.len() + value.get().len() + 8).sum());
+    out.push(b'{');
+    for (n, (field, value)) in fields.iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        json::write_plain_string(field, &mut out);
+        out.push(b':');
+        out.extend(json::compact_with(value, number_in_json)?.expose());
+    }
+    out.push(b'}');
+    Some(out.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn run(found: &[(&str, &str)], operations: Value) -> Result<Vec<(String, String)>, String> {
+        let found = found.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::from(*value))).collect();
+        let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
+        let rewritten = rewrite(found, &operations, &Engine::new("<<", ">>"), Timestamp::UNIX_EPOCH)?;
+        Ok(rewritten.into_iter().map(|(key, value)| (key, value.expose_str().unwrap().to_owned())).collect())
+    }
+
+    fn keys(found: &[(&str, &str)], operations: Value) -> Vec<String> {
+        run(found, operations).unwrap().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[test]
+    fn operations_run_in_order() {
+        let operations = json!([
+            {"regexp": {"source": "^app/(\\w+)$", "target": "${1}_app"}},
+            {"transform": {"template": "{{ .value | upper }}{{ .nothing }}"}},
+        ]);
+        // The fixed delimiters hold here, whatever the flags say; a missing key prints as Go prints it.
+        assert_eq!(keys(&[("app/a", "1"), ("b", "2")], operations), ["A_APP<no value>", "B<no value>"]);
+    }
+
+    #[test]
+    fn of_keys_that_become_one_the_last_wins() {
+        let operations = json!([{"regexp": {"source": ".*", "target": "k"}}]);
+        assert_eq!(run(&[("a", "1"), ("b", "2")], operations).unwrap().pop().unwrap().1, "2");
+    }
+
+    #[test]
+    fn merging() {
+        let found =
+            [("one", r#"{"a": 1, "b": "x"}"#), ("two", r#"{"b": "y", "c": {"z": 1.50, "a": "<", "e": [1e5, 1e21]}}"#)];
+        let conflict = run(&found, json!([{"merge": {}}])).unwrap_err();
+        assert!(conflict.contains("more than one value has the field \"b\""), "{conflict}");
+        let pairs = |operation: Value| run(&found, json!([{"merge": operation}])).unwrap();
+        let text = |pairs: Vec<(String, String)>| {
+            pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        let ignore = json!({"conflictPolicy": "Ignore"});
+        assert_eq!(text(pairs(ignore)), r#"a=1 b=y c={"a":"\u003c","e":[100000,1e+21],"z":1.5}"#);
+        let priority = json!({"conflictPolicy": "Ignore", "priority": ["one"]});
+        assert_eq!(text(pairs(priority)), r#"a=1 b=x c={"a":"\u003c","e":[100000,1e+21],"z":1.5}"#);
+        let into = json!({"conflictPolicy": "Ignore", "strategy": "JSON", "into": "all"});
+        let all = pairs(into).into_iter().find(|(key, _)| key == "all").unwrap().1;
+        assert_eq!(all, r#"{"a":1,"b":"y","c":{"a":"<","e":[100000,1e+21],"z":1.5}}"#);
+        let numbers = [("n", r#"{"f":1.50,"e":1e5,"small":2.5e-7,"whole":12345678901234567890,"t":true,"nul":null}"#)];
+        let text = text(run(&numbers, json!([{"merge": {}}])).unwrap());
+        assert_eq!(text, "e=100000 f=1.5 nul= small=0.00000025 t=true whole=12345678901234567890");
+        let twice = run(&found[..1], json!([{"merge": {"priority": ["one", "one"]}}])).unwrap_err();
+        assert!(twice.contains("more than one value has the field \"a\""), "{twice}");
+        for (operation, says) in [
+            (json!({"priority": ["gone"]}), "names \"gone\""),
+            (json!({"strategy": "JSON", "conflictPolicy": "Ignore"}), "needs merge.into"),
+        ] {
+            assert!(run(&found, json!([{"merge": operation}])).unwrap_err().contains(says));
+        }
+        // To Go `null` is an object without fields.
+        assert_eq!(run(&[("n", "null"), ("o", r#"{"a":"b"}"#)], json!([{"merge": {}}])).unwrap().len(), 1);
+        assert!(run(&[("p", "plain")], json!([{"merge": {}}])).unwrap_err().contains("needs JSON objects"));
+        assert!(
+            run(&[], json!([{"regexp": {"source": "(", "target": ""}}]))
+                .unwrap_err()
+                .contains("not a regular expression")
+        );
+    }
+
+    #[test]
+    fn numbers_are_written_as_go_writes_them() {
+        for (text, alone, inside) in [
+            ("1.0", "1", "1"),
+            ("1.50", "1.5", "1.5"),
+            ("1e5", "100000", "100000"),
+            ("1.0e21", "1000000000000000000000", "1e+21"),
+            ("9.99e20", "999000000000000000000", "999000000000000000000"),
+            ("-2.5e-7", "-0.00000025", "-2.5e-7"),
+            ("1.5e-10", "0.00000000015", "1.5e-10"),
+            ("0.000001", "0.000001", "0.000001"),
+            ("-0.0", "-0", "-0"),
+            // Not as Go: it loses digits of these, and fails for the last.
+            ("12345678901234567890", "12345678901234567890", "12345678901234567890"),
+            ("9007199254740993", "9007199254740993", "9007199254740993"),
+            ("1e999", "1e999", "1e999"),
+        ] {
+            let written = |text: &str| again(json::value(text.as_bytes()).unwrap()).expose_str().unwrap().to_owned();
+            assert_eq!(written(text), alone);
+            assert_eq!(written(&format!(r#"{{"x" : [{text}]}}"#)), format!(r#"{{"x":[{inside}]}}"#));
+        }
+        for longest in ["-5e-324", "-1.7976931348623157e308"] {
+            assert!(again(json::value(longest.as_bytes()).unwrap()).len() <= LONGEST_NUMBER, "{longest}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Joins the life of a secret: plan, fetch, render, apply, record, schedule; first sync and refresh alike.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+
+use crate::look::{Look, Memory, Report};
+use crate::outcome::{Change, Outcome, Synced};
+use crate::plan::Plan;
+use crate::ports::{Planning, Ports};
+use crate::settings::Settings;
+use crate::time::later;
+use crate::work::Work;
+use crate::{record, schedule};
+
+/// When a status that could not be written is tried again.
+const STATUS_RETRY: Duration = Duration::from_secs(5);
+
+/// Looks at an ExternalSecret and does what is due. `planning` is let go once it is clear what is fetched.
+///
+/// Thousands of looks may wait for stores at once, so that what comes after is boxed: a request to the API server takes
+/// kilobytes, which a look would hold all the time.
+pub async fn run(ports: &Ports, settings: &Settings, look: Look, planning: Planning) -> Report {
+    let es = look.es.clone();
+    let mut target = look.known_target();
+    let mut work = Work::new(ports, settings, &es, look, planning);
+    let done = loop {
+        break match work.plan(target) {
+            Plan::Ignore => Ok(Outcome::Ignored),
+            Plan::Hold => Ok(Outcome::Holding),
+            Plan::Wait(until) => Ok(Outcome::Waiting(until)),
+            Plan::Refuse(failure) => Err(failure),
+            Plan::Settle => Box::pin(work.settle()).await,
+            Plan::Release { delete_target } => Box::pin(work.release(delete_target)).await,
+            Plan::Fetch(requests) => work.refresh(&requests).await,
+            Plan::Observe => match Box::pin(work.observe()).await {
+                Ok(seen) => {
+                    target = seen;
+                    continue;
+                }
+                Err(failure) => Err(failure),
+            },
+        };
+    };
+    let outcome = match done {
+        Ok(outcome) => outcome,
+        Err(failure) => Outcome::Failed(work.give_up(failure).await),
+    };
+    // Holds its turn until the status is written.
+    let (mut memory, began, version, _turn) = work.end();
+    memory.came_to(&outcome, &version, began);
+    let mut next = schedule::next(&es, &outcome, memory.failures, began, (settings.now)());
+    let telling = Telling::new(&outcome, version, began, memory.untold.take());
+    let status = match record::status(&es, &telling.outcome, &telling.version, telling.began) {
+        Some(status) => Box::pin(telling.write(ports, &es, status, &mut memory, &mut next, settings.now)).await,
+        None => None,
+    };
+    for note in record::notes(&es, &outcome) {
+        ports.journal.note(&es, note);
+    }
+    tell(&es, &outcome);
+    Report { outcome, memory, status, next }
+}
+
+/// What the status is to tell: what a look came to, or what could not be told of one before, where this one found nothing
+/// to do itself.
+struct Telling {
+    outcome: Outcome,
+    version: String,
+    began: Timestamp,
+}
+
+impl Telling {
+    fn new(outcome: &Outcome, version: String, began: Timestamp, untold: Option<(Synced, String, Timestamp)>) -> Self {
+        match (outcome, untold) {
+            (Outcome::Waiting(_), Some((synced, version, began))) => {
+                Self { outcome: Outcome::Synced(synced), version, began }
+            }
+            (Outcome::Settled { at }, _) => Self { outcome: Outcome::Synced(Synced::unchanged()), version, began: *at },
+            (outcome, _) => Self { outcome: outcome.clone(), version, began },
+        }
+    }
+
+    /// Writes the status. Where that fails, a sync is told by the next look, soon; a failure by the next attempt, which
+    /// need not come sooner for it.
+    async fn write(
+        self,
+        ports: &Ports,
+        es: &ExternalSecret,
+        status: ExternalSecretStatus,
+        memory: &mut Memory,
+        next: &mut Option<Timestamp>,
+        now: fn() -> Timestamp,
+    ) -> Option<(ExternalSecretStatus, Option<String>)> {
+        let problem = match ports.journal.status(es, &status).await {
+            Ok(version) => return Some((status, version)),
+            Err(problem) => problem,
+        };
+        let (namespace, name) = (es.metadata.namespace.as_deref(), es.metadata.name.as_deref());
+        tracing::warn!(namespace, name, %problem, "could not write the status");
+        let synced = if let Outcome::Synced(synced) = self.outcome { Some(synced) } else { None };
+        if !problem.is_not_found && (synced.is_some() || next.is_none()) {
+            let again = later(now(), STATUS_RETRY);
+            *next = Some(next.map_or(again, |next| next.min(again)));
+            memory.untold = synced.map(|synced| (synced, self.version, self.began));
+        }
+        None
+    }
+}
+
+fn tell(es: &ExternalSecret, outcome: &Outcome) {
+    let (namespace, name) = (es.metadata.namespace.as_deref(), es.metadata.name.as_deref());
+    match outcome {
+        Outcome::Failed(failure) => tracing::warn!(namespace, name, "{failure}"),
+        Outcome::Synced(synced) if synced.change != Change::Nothing => {
+            tracing::info!(namespace, name, target = es.target_name(), change = ?synced.change, "synced");
+        }
+        outcome => tracing::debug!(namespace, name, ?outcome, "looked"),
+    }
+}

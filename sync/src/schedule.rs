@@ -1,0 +1,208 @@
+//! When to look again. Pure.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyferry_crds::{ExternalSecret, RefreshPolicy, StoreKind};
+
+use crate::outcome::{Failure, Outcome, Retry};
+use crate::request::generates;
+use crate::time::later;
+
+/// The first wait after a failure, and for what often arrives late.
+const FIRST: Duration = Duration::from_secs(1);
+const FIRST_LATE: Duration = Duration::from_secs(15);
+
+/// The longest wait between two tries.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// A failing ExternalSecret is tried at least this often, or at its interval where that is longer.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+
+/// What is overdue at start is spread over this, or the interval where that is shorter.
+const SPREAD: Duration = Duration::from_secs(60);
+
+/// Refreshes fall on a grid this much finer than the interval: what is due at about the same time is due at the same
+/// time, and shares calls. At most so much too early, and for intervals of the usual kind never again.
+const GRAINS: u32 = 20;
+const COARSEST: Duration = Duration::from_secs(60);
+
+/// The status of a healthy ExternalSecret is rewritten for its time alone at most this often.
+const STATUS_TIMES: Duration = Duration::from_secs(300);
+
+/// The refresh interval where the ExternalSecret refreshes by time.
+pub fn interval(es: &ExternalSecret) -> Option<Duration> {
+    match es.spec.refresh_policy {
+        RefreshPolicy::Periodic | RefreshPolicy::Unknown(_) => es.spec.refresh_every().ok().flatten(),
+        RefreshPolicy::CreatedOnce | RefreshPolicy::OnChange => None,
+    }
+}
+
+/// When to look again after a look that began at `began` and has come to `outcome` now. `None` waits for a change.
+pub fn next(
+    es: &ExternalSecret,
+    outcome: &Outcome,
+    failures: u32,
+    began: Timestamp,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    match outcome {
+        Outcome::Waiting(until) => *until,
+        // No watch tells when a generator comes into our class.
+        Outcome::Ignored if generates(es) => after_success(es, began),
+        Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
+        Outcome::Synced(_) => after_success(es, began),
+        Outcome::Settled { at } => after_success(es, *at),
+        Outcome::Failed(failure) => after_failure(es, failure, failures, now),
+    }
+}
+
+/// After a success at `at`.
+pub fn after_success(es: &ExternalSecret, at: Timestamp) -> Option<Timestamp> {
+    interval(es).map(|interval| due(es, at, interval))
+}
+
+/// When a refresh is due after one at `at`: the last point before `interval` is over of the grid on which all
+/// ExternalSecrets of one store and interval are. Different stores have different grids.
+pub fn due(es: &ExternalSecret, at: Timestamp, interval: Duration) -> Timestamp {
+    let (exact, grain) = (later(at, interval), grain(interval).as_nanos());
+    // Years that nanoseconds can't tell are those of intervals that never end.
+    let Ok(grain) = i128::try_from(grain) else { return exact };
+    if grain == 0 {
+        return exact;
+    }
+    let store = es.spec.secret_store_ref.clone().unwrap_or_default();
+    let namespace = es.metadata.namespace.as_deref().filter(|_| store.kind != StoreKind::ClusterSecretStore);
+    let offset = (grain as f64 * share_of(&[namespace.unwrap_or_default(), &store.name])) as i128;
+    let early = (exact.as_nanosecond() - offset).rem_euclid(grain);
+    Timestamp::from_nanosecond(exact.as_nanosecond() - early).unwrap_or(exact)
+}
+
+fn grain(interval: Duration) -> Duration {
+    (interval / GRAINS).min(COARSEST)
+}
+
+/// After the `failures`-th failure in a row. `None` waits for a change.
+pub fn after_failure(es: &ExternalSecret, failure: &Failure, failures: u32, now: Timestamp) -> Option<Timestamp> {
+    let first = match failure.retry {
+        Retry::OnChange => return None,
+        Retry::Soon => FIRST,
+        Retry::Late => FIRST_LATE,
+        Retry::After(wait) => wait.max(FIRST),
+    };
+    let longest = match interval(es) {
+        Some(interval) => LONGEST.min(interval.max(AT_LEAST_EVERY)),
+        None => LONGEST,
+    };
+    let grown = FIRST.saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
+    // A store that says when to come back is believed, even beyond our longest wait.
+    let wait = match failure.retry {
+        Retry::After(_) => first.max(grown.min(longest)),
+        _ => grown.clamp(first, longest),
+    };
+    // A tenth earlier or later by object, so that what failed together does not come back together.
+    Some(later(now, wait.mul_f64(0.9 + 0.2 * share(es))))
+}
+
+/// Until when a refresh that fell due while nobody ran is put off after the start at `started`: in steps, so that those
+/// of a step share calls.
+pub fn overdue_until(es: &ExternalSecret, started: Timestamp) -> Timestamp {
+    let spread = interval(es).unwrap_or_default().min(SPREAD);
+    let step = (share(es) * f64::from(GRAINS)) as u32;
+    later(started, spread / GRAINS * step)
+}
+
+/// Whether a refresh that changed nothing writes its time into the status, last written at `written`: once in five
+/// minutes, or the interval where that is longer, at a moment that differs by object.
+pub fn writes_time(es: &ExternalSecret, written: Option<Timestamp>, now: Timestamp) -> bool {
+    let Some(written) = written else { return true };
+    let interval = interval(es).unwrap_or_default();
+    let every = if interval < STATUS_TIMES {
+        STATUS_TIMES + interval.mul_f64(share(es))
+    } else {
+        interval.saturating_sub(grain(interval) + Duration::from_secs(1))
+    };
+    later(written, every) <= now
+}
+
+/// A number in [0, 1) that stays with the object.
+fn share(es: &ExternalSecret) -> f64 {
+    share_of(&[es.metadata.uid.as_deref().unwrap_or_default()])
+}
+
+/// A number in [0, 1) that stays with these names.
+fn share_of(names: &[&str]) -> f64 {
+    // FNV-1a: spreads well enough, and stays the same over restarts and versions.
+    let hash = names
+        .iter()
+        .flat_map(|name| name.bytes().chain([0]))
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    f64::from((hash >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Headline;
+
+    fn es(interval: &str) -> ExternalSecret {
+        let mut es = ExternalSecret::default();
+        es.metadata.uid = Some("ddbbdef2-86d6-45c7-8380-49a0e042d50d".into());
+        es.spec.refresh_interval = Some(interval.into());
+        es
+    }
+
+    fn seconds(es: &ExternalSecret, retry: Retry, failures: u32) -> Option<i64> {
+        let failure = Failure::new(Headline::Fetch, "y", retry);
+        let now = Timestamp::UNIX_EPOCH;
+        let unjittered = |at: Timestamp| (at.as_millisecond() as f64 / 1000.0 / (0.9 + 0.2 * share(es))).round() as i64;
+        after_failure(es, &failure, failures, now).map(unjittered)
+    }
+
+    #[test]
+    fn back_off_grows_to_the_interval_and_at_most_five_minutes() {
+        assert_eq!([1, 2, 3, 7, 60].map(|n| seconds(&es("1h"), Retry::Soon, n).unwrap()), [1, 2, 4, 64, 300]);
+        assert_eq!(seconds(&es("15s"), Retry::Soon, 60), Some(60));
+        assert_eq!(seconds(&es("2m"), Retry::Soon, 60), Some(120));
+        assert_eq!(seconds(&es("0"), Retry::Soon, 60), Some(300));
+        assert_eq!([1, 4, 5, 6].map(|n| seconds(&es("1h"), Retry::Late, n).unwrap()), [15, 15, 16, 32]);
+        assert_eq!(seconds(&es("1h"), Retry::After(Duration::from_secs(700)), 1), Some(700));
+        assert_eq!(seconds(&es("1h"), Retry::OnChange, 1), None);
+    }
+
+    #[test]
+    fn times_alone_are_written_rarely() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        assert!(writes_time(&es("15s"), None, at(0)));
+        assert!(!writes_time(&es("15s"), Some(at(0)), at(299)));
+        assert!(writes_time(&es("15s"), Some(at(0)), at(316)));
+        assert!(!writes_time(&es("1h"), Some(at(0)), at(3000)));
+        assert!(writes_time(&es("1h"), Some(at(0)), at(3600)));
+    }
+
+    #[test]
+    fn what_falls_due_together_is_due_at_one_time() {
+        let es = es("60s");
+        let due_after = |millisecond: i64| {
+            let at = Timestamp::from_millisecond(1_000_000 + millisecond).unwrap();
+            let due = after_success(&es, at).unwrap();
+            let early = later(at, Duration::from_secs(60)).duration_since(due);
+            assert!(early.as_millis() < 3000 && !early.is_negative(), "{early:?}");
+            due
+        };
+        let points: std::collections::BTreeSet<Timestamp> = (0..3000i64).map(due_after).collect();
+        assert!(points.len() <= 2, "{points:?}");
+        // From then on the interval is exact, though a look begins a little later than it is due.
+        let first = *points.first().unwrap();
+        let begun = later(first, Duration::from_millis(7));
+        assert_eq!(after_success(&es, begun), Some(later(first, Duration::from_secs(60))));
+    }
+
+    #[test]
+    fn what_is_overdue_is_spread() {
+        let start = Timestamp::from_second(1000).unwrap();
+        assert!(overdue_until(&es("1h"), start).as_second() <= 1060);
+        assert!(overdue_until(&es("5s"), start).as_second() <= 1005);
+        assert_eq!(overdue_until(&es("0"), start), start);
+    }
+}

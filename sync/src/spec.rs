@@ -1,0 +1,138 @@
+//! What is wrong with a spec, or asks for what is not built. Pure.
+
+use keyferry_crds::{
+    ConversionStrategy, CreationPolicy, DataFromEntry, DecodingStrategy, DeletionPolicy, ExternalSecret, Manifest,
+    MetadataPolicy, NullBytePolicy, RefreshPolicy, RemoteRef, SecretStoreRef, StoreKind,
+};
+use keyferry_go::regexp;
+
+use crate::request::{generator, pattern, store_refs};
+use crate::template::Into;
+
+/// What the API server's rules refuse too, but which objects from before the rules may hold.
+pub fn problems(es: &ExternalSecret) -> Vec<String> {
+    let spec = &es.spec;
+    let target = &spec.target;
+    let mut problems = Vec::new();
+    let mut word = |field: &str, given: &str, known: &[&str]| {
+        if !known.contains(&given) {
+            problems.push(format!("{field} is {given:?}: use one of {}", known.join(", ")));
+        }
+    };
+    word("spec.refreshPolicy", spec.refresh_policy.as_str(), RefreshPolicy::NAMES);
+    word("spec.target.creationPolicy", target.creation_policy.as_str(), CreationPolicy::NAMES);
+    word("spec.target.deletionPolicy", target.deletion_policy.as_str(), DeletionPolicy::NAMES);
+    for (at, remote) in remote_refs(es) {
+        word(&format!("{at}.metadataPolicy"), remote.metadata_policy.as_str(), MetadataPolicy::NAMES);
+        word(&format!("{at}.decodingStrategy"), remote.decoding_strategy.as_str(), DecodingStrategy::NAMES);
+        word(&format!("{at}.conversionStrategy"), remote.conversion_strategy.as_str(), ConversionStrategy::NAMES);
+        word(&format!("{at}.nullBytePolicy"), remote.null_byte_policy.as_str(), NullBytePolicy::NAMES);
+    }
+    if let Err(problem) = spec.refresh_every() {
+        problems.push(format!("spec.refreshInterval: {problem}"));
+    }
+    if spec.data.is_empty() && spec.data_from.is_empty() {
+        problems.push("spec has neither data nor dataFrom: say what to fetch".to_owned());
+    }
+    match (&target.deletion_policy, &target.creation_policy) {
+        (DeletionPolicy::Delete, CreationPolicy::Merge | CreationPolicy::None | CreationPolicy::CreateOrMerge) => {
+            problems.push(format!("deletionPolicy=Delete needs creationPolicy=Owner, not {}", target.creation_policy))
+        }
+        (DeletionPolicy::Merge, CreationPolicy::None) => {
+            problems.push("deletionPolicy=Merge needs a target, and creationPolicy=None has none".to_owned());
+        }
+        _ => {}
+    }
+    problems.extend(target.manifest.iter().flat_map(manifest_problems));
+    for (n, from) in target.template.iter().flat_map(|template| &template.template_from).enumerate() {
+        if let Err(problem) = Into::parse(from.target.as_deref(), es.target_manifest()) {
+            problems.push(format!("spec.target.template.templateFrom[{n}].target {problem}"));
+        }
+    }
+    for (n, entry) in spec.data_from.iter().enumerate() {
+        problems.extend(data_from_problem(entry).map(|problem| format!("spec.dataFrom[{n}] {problem}")));
+    }
+    for (n, entry) in spec.data.iter().enumerate() {
+        let earlier = spec.data[..n].iter().any(|other| other.secret_key == entry.secret_key);
+        if earlier && target.deletion_policy == DeletionPolicy::Retain {
+            problems.push(format!("spec.data[{n}].secretKey {:?} is there twice", entry.secret_key));
+        }
+    }
+    problems
+}
+
+/// What is wrong with the kind of a target.
+fn manifest_problems(manifest: &Manifest) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (field, value) in [("apiVersion", &manifest.api_version), ("kind", &manifest.kind)] {
+        if value.is_empty() {
+            problems.push(format!("spec.target.manifest.{field} is missing"));
+        }
+    }
+    let plain =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
+    if !manifest.api_version.is_empty() && !manifest.api_version.splitn(2, '/').all(plain) {
+        problems
+            .push(format!("spec.target.manifest.apiVersion is {:?}: use one like v1 or apps/v1", manifest.api_version));
+    }
+    problems
+}
+
+/// What no store can be asked for: in External Secrets Operator these are failures to get data.
+pub fn unanswerable(es: &ExternalSecret) -> Vec<String> {
+    let mut problems = Vec::new();
+    for (n, entry) in es.spec.data_from.iter().enumerate() {
+        if let Some(pattern) = entry.find.as_ref().and_then(pattern)
+            && let Err(why) = regexp::compile(pattern)
+        {
+            problems
+                .push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression: {why}"));
+        }
+    }
+    for (at, reference) in store_refs(es) {
+        match reference {
+            Some(SecretStoreRef { kind: StoreKind::Unknown(kind), .. }) => {
+                problems.push(format!("{at} has kind {kind:?}: use SecretStore or ClusterSecretStore"));
+            }
+            Some(SecretStoreRef { name, .. }) if !name.is_empty() => {}
+            _ => problems.push(format!("{at} names no store: set spec.secretStoreRef or its own sourceRef.storeRef")),
+        }
+    }
+    problems
+}
+
+fn data_from_problem(entry: &DataFromEntry) -> Option<&'static str> {
+    let generator = generator(entry);
+    let store = entry.source_ref.as_ref().and_then(|source| source.store_ref.as_ref());
+    match [entry.find.is_some(), entry.extract.is_some(), generator.is_some()].iter().filter(|given| **given).count() {
+        1 => None,
+        // It asks for nothing, and gets nothing: so it is in External Secrets Operator.
+        0 if store.is_some() => None,
+        0 => Some("has none of extract, find and sourceRef.generatorRef: set one"),
+        _ => Some("has more than one of extract, find and sourceRef.generatorRef: split it into several entries"),
+    }
+}
+
+fn remote_refs(es: &ExternalSecret) -> impl Iterator<Item = (String, &RemoteRef)> {
+    let data =
+        es.spec.data.iter().enumerate().map(|(n, entry)| (format!("spec.data[{n}].remoteRef"), &entry.remote_ref));
+    let extracts = es.spec.data_from.iter().enumerate();
+    data.chain(extracts.filter_map(|(n, entry)| Some((format!("spec.dataFrom[{n}].extract"), entry.extract.as_ref()?))))
+}
+
+/// Fields of the API that are not built yet. Nothing of such an ExternalSecret is carried out: half of it would be
+/// another Secret than the one its author wants. `generators` are the kinds that there are.
+pub fn unsupported(es: &ExternalSecret, generators: &[&str]) -> Vec<String> {
+    let mut features = Vec::new();
+    for (n, entry) in es.spec.data_from.iter().enumerate() {
+        let generator = generator(entry).filter(|generator| !generators.contains(&generator.kind.as_str()));
+        features.extend(generator.map(|generator| {
+            format!(
+                "spec.dataFrom[{n}].sourceRef.generatorRef.kind {:?} (there are {})",
+                generator.kind,
+                generators.join(", ")
+            )
+        }));
+    }
+    features
+}

@@ -1,0 +1,223 @@
+//! Stores as the cluster has them, both kinds alike: what they are, who may use them, how far they are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use keyferry_crds::{ClusterSecretStore, Condition, SecretStore, SecretStoreSpec, SecretStoreStatus, names};
+use keyferry_go::regexp;
+use kube_core::{ObjectMeta, Resource};
+use regex::Regex;
+
+use crate::data::StringMap;
+
+/// Names a store: a SecretStore has a namespace, a ClusterSecretStore none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StoreId {
+    /// The namespace of a SecretStore.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl StoreId {
+    /// The kind.
+    pub fn kind(&self) -> &'static str {
+        match self.namespace {
+            Some(_) => "SecretStore",
+            None => "ClusterSecretStore",
+        }
+    }
+}
+
+impl fmt::Display for StoreId {
+    /// `SecretStore "name"`, as in conditions, which stand in the same namespace.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.kind(), self.name)
+    }
+}
+
+/// How far a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its first check is on its way.
+    Unchecked,
+    /// It can be used.
+    Ready,
+    /// It can't, and this is why.
+    NotReady(String),
+}
+
+/// Stores by name, with how far they are.
+pub type KnownStores = BTreeMap<StoreId, (Arc<Store>, Readiness)>;
+
+/// A store as last seen: both kinds alike.
+#[derive(Debug)]
+pub struct Store {
+    /// Its name.
+    pub id: StoreId,
+    /// Its metadata, without what nobody reads.
+    pub metadata: ObjectMeta,
+    /// Its spec; the message where it did not decode.
+    pub spec: Result<SecretStoreSpec, String>,
+    /// Its conditions and capabilities.
+    pub status: SecretStoreStatus,
+    regexes: Vec<Result<Regex, String>>,
+}
+
+impl Store {
+    /// From a SecretStore.
+    pub fn namespaced(store: SecretStore) -> Self {
+        Self::new(store.metadata, Ok(store.spec), store.status)
+    }
+
+    /// From a ClusterSecretStore.
+    pub fn cluster(store: ClusterSecretStore) -> Self {
+        Self::new(store.metadata, Ok(store.spec), store.status)
+    }
+
+    /// From an object whose spec does not decode.
+    pub fn undecodable(metadata: ObjectMeta) -> Self {
+        let message =
+            "the spec is not of the form that the CustomResourceDefinition gives: compare it with `kubectl explain`";
+        Self::new(metadata, Err(message.to_owned()), None)
+    }
+
+    fn new(metadata: ObjectMeta, spec: Result<SecretStoreSpec, String>, status: Option<SecretStoreStatus>) -> Self {
+        let id = StoreId { namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() };
+        let regexes = match &spec {
+            Ok(spec) => {
+                spec.conditions.iter().flat_map(|condition| &condition.namespace_regexes).map(|r| compile(r)).collect()
+            }
+            Err(_) => Vec::new(),
+        };
+        Self { id, metadata, spec, status: status.unwrap_or_default(), regexes }
+    }
+
+    /// The same store with another status.
+    pub fn with_status(&self, status: SecretStoreStatus) -> Self {
+        Self::new(self.metadata.clone(), self.spec.clone(), Some(status))
+    }
+
+    /// The UID.
+    pub fn uid(&self) -> &str {
+        self.metadata.uid.as_deref().unwrap_or_default()
+    }
+
+    /// The generation: it moves with the spec.
+    pub fn generation(&self) -> i64 {
+        self.metadata.generation.unwrap_or_default()
+    }
+
+    /// Whether a controller of this class looks after the store.
+    pub fn is_of_class(&self, class: &str) -> bool {
+        let own = self.spec.as_ref().ok().and_then(|spec| spec.controller.as_deref()).unwrap_or_default();
+        own.is_empty() || own == class
+    }
+
+    /// The Ready condition as stored.
+    pub fn ready(&self) -> Option<&Condition> {
+        keyferry_crds::condition::find(&self.status.conditions, names::CONDITION_READY)
+    }
+
+    /// How far the store is by its stored condition alone.
+    pub fn readiness_told(&self) -> Readiness {
+        match self.ready() {
+            None => Readiness::Unchecked,
+            Some(ready) if ready.is_true() => Readiness::Ready,
+            Some(ready) => Readiness::NotReady(ready.message.clone().unwrap_or_default()),
+        }
+    }
+
+    /// The first of the namespace patterns that is not a regular expression.
+    pub fn bad_regex(&self) -> Option<&str> {
+        self.regexes.iter().find_map(|regex| regex.as_ref().err().map(String::as_str))
+    }
+
+    /// Whether the conditions of a ClusterSecretStore let this namespace use it: where there are any, one must match
+    /// by its selector, its names or its patterns (which match anywhere in the name).
+    pub fn allows(&self, namespace: &str, labels: &StringMap) -> bool {
+        let Ok(spec) = &self.spec else { return false };
+        if self.id.namespace.is_some() || spec.conditions.is_empty() {
+            return true;
+        }
+        let by_regex = || self.regexes.iter().flatten().any(|regex| regex.is_match(namespace));
+        let by_rest = spec.conditions.iter().any(|condition| {
+            condition.namespaces.iter().any(|name| name == namespace)
+                || condition.namespace_selector.as_ref().is_some_and(|selector| selects(selector, labels))
+        });
+        by_rest || by_regex()
+    }
+
+    /// Whether it takes the labels of a namespace to tell whether that may use it.
+    pub fn asks_for_labels(&self) -> bool {
+        let conditions = self.spec.iter().flat_map(|spec| &spec.conditions);
+        self.id.namespace.is_none() && conditions.into_iter().any(|condition| condition.namespace_selector.is_some())
+    }
+
+    /// A reference for events.
+    pub fn object_ref(&self) -> k8s_openapi::api::core::v1::ObjectReference {
+        let mut reference = match self.id.namespace {
+            Some(_) => SecretStore { metadata: self.metadata.clone(), ..Default::default() }.object_ref(&()),
+            None => ClusterSecretStore { metadata: self.metadata.clone(), ..Default::default() }.object_ref(&()),
+        };
+        reference.resource_version = None;
+        reference
+    }
+}
+
+fn compile(pattern: &str) -> Result<Regex, String> {
+    regexp::compile(pattern)
+        .map_err(|why| format!("spec.conditions: namespaceRegexes: {pattern:?} is not a regular expression: {why}"))
+}
+
+/// Whether a label selector matches; one that says nothing matches everything, one with an unknown operator nothing.
+fn selects(selector: &LabelSelector, labels: &StringMap) -> bool {
+    let by_labels =
+        selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key).is_some_and(|label| label == value));
+    let by_expressions = selector.match_expressions.iter().flatten().all(|expression| {
+        let label = labels.get(&expression.key);
+        let listed = || label.is_some_and(|label| expression.values.iter().flatten().any(|value| value == label));
+        match expression.operator.as_str() {
+            "In" => listed(),
+            "NotIn" => !listed(),
+            "Exists" => label.is_some(),
+            "DoesNotExist" => label.is_none(),
+            _ => false,
+        }
+    });
+    by_labels && by_expressions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store(conditions: serde_json::Value) -> Store {
+        let spec = serde_json::json!({"provider": {"fake": {}}, "conditions": conditions});
+        Store::cluster(ClusterSecretStore::new("s", serde_json::from_value(spec).unwrap()))
+    }
+
+    #[test]
+    fn any_condition_by_any_means_opens_a_cluster_store() {
+        let labels: StringMap = [("team".to_owned(), "a".to_owned())].into();
+        for (conditions, namespace, allowed) in [
+            (serde_json::json!([]), "x", true),
+            (serde_json::json!([{"namespaces": ["x"]}]), "x", true),
+            (serde_json::json!([{"namespaces": ["x"]}]), "xy", false),
+            (serde_json::json!([{"namespaces": ["y"]}, {"namespaceRegexes": ["^pro"]}]), "prod", true),
+            (serde_json::json!([{"namespaceRegexes": ["ro"]}]), "prod", true),
+            (serde_json::json!([{"namespaceRegexes": ["("]}]), "prod", false),
+            (serde_json::json!([{"namespaceSelector": {"matchLabels": {"team": "a"}}}]), "x", true),
+            (serde_json::json!([{"namespaceSelector": {"matchLabels": {"team": "b"}}}]), "x", false),
+            (
+                serde_json::json!([{"namespaceSelector": {"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["b"]}]}}]),
+                "x",
+                true,
+            ),
+        ] {
+            assert_eq!(store(conditions.clone()).allows(namespace, &labels), allowed, "{conditions} {namespace}");
+        }
+    }
+}

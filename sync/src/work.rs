@@ -1,0 +1,264 @@
+//! The steps of one look, each with what the ones before it found. [`crate::run`] joins them.
+
+use jiff::Timestamp;
+use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
+use keyferry_provider_core::SecretBytes;
+
+use crate::content::fingerprint;
+use crate::data::Data;
+use crate::look::{Look, Memory, Remembered, Seen};
+use crate::outcome::{Change, Failure, Headline, Outcome, Retry, SyncResult, Synced};
+use crate::plan::{self, Facts, LastSync, Plan, Target};
+use crate::ports::{Observed, Output, Planning, Ports, Turn};
+use crate::redact::blank;
+use crate::request::{Request, generates};
+use crate::resolve::{self, Asker, Resolved};
+use crate::settings::{Adopt, Settings};
+use crate::{hash, make, record, schedule};
+
+/// A look under way.
+pub(crate) struct Work<'a> {
+    asker: Asker<'a>,
+    output: Box<dyn Output + 'a>,
+    version: String,
+    look: Look,
+    /// Let go once it is clear what is fetched: until then, others' batches wait for ours.
+    planning: Option<Planning>,
+    /// The target, where it was read.
+    read: Option<Observed>,
+    /// What was fetched and made of it, to blank out of messages.
+    values: Vec<SecretBytes>,
+    /// Taken when all is fetched.
+    turn: Option<Turn>,
+}
+
+impl<'a> Work<'a> {
+    pub fn new(
+        ports: &'a Ports,
+        settings: &'a Settings,
+        es: &'a ExternalSecret,
+        look: Look,
+        planning: Planning,
+    ) -> Self {
+        Self {
+            asker: Asker { ports, settings, es, workload: None, now: look.began },
+            output: ports.outputs.of(es),
+            version: hash::version_of(es),
+            look,
+            planning: Some(planning),
+            read: None,
+            values: Vec::new(),
+            turn: None,
+        }
+    }
+
+    /// What outlives the steps: memory, when they began, of which version, and the turn.
+    pub fn end(self) -> (Memory, Timestamp, String, Option<Turn>) {
+        (self.look.memory, self.asker.now, self.version, self.turn)
+    }
+
+    pub fn plan(&mut self, target: Target) -> Plan {
+        let Asker { es, settings, ports, now, .. } = &self.asker;
+        let reason = es.ready().and_then(|ready| ready.reason.as_deref());
+        let deleted_on_purpose =
+            reason.is_some_and(|reason| [record::SECRET_DELETED, record::RESOURCE_DELETED].contains(&reason));
+        let memory = &self.look.memory;
+        let plan = plan::decide(&Facts {
+            es,
+            version: &self.version,
+            now: *now,
+            started: settings.started,
+            overdue_until: schedule::overdue_until(es, settings.started),
+            class: &settings.class,
+            flood_gate: settings.flood_gate,
+            cluster_stores: settings.cluster_stores,
+            generators: ports.stores.generators(),
+            generic_targets: settings.generic_targets,
+            stores: &self.look.stores,
+            namespace_labels: self.look.namespace_labels.as_ref(),
+            target,
+            last: self.look.last().as_ref(),
+            sources_changed: self.look.sources_changed(),
+            absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
+            failed: memory.failures > 0,
+        });
+        if !matches!(plan, Plan::Observe | Plan::Fetch(_)) {
+            self.planning = None;
+        }
+        plan
+    }
+
+    pub async fn observe(&mut self) -> Result<Target, Failure> {
+        self.read = self.output.observe().await?;
+        let Some(read) = &self.read else { return Ok(Target::Absent) };
+        self.look.memory.observed(read);
+        Ok(if read.intact { Target::Intact } else { Target::Drifted })
+    }
+
+    /// Fetches what is wanted, and makes the target hold it.
+    pub async fn refresh(&mut self, requests: &[Request]) -> Result<Outcome, Failure> {
+        let es = self.asker.es;
+        let planning = self.planning.take().unwrap_or_else(|| Box::new(()));
+        if generates(es) && Box::pin(self.was_written_before_a_crash()).await? {
+            return Ok(Outcome::Synced(Synced::unchanged()));
+        }
+        let resolved = resolve::data(&self.asker, requests, planning, &mut self.values).await?;
+        let Some(Resolved { data, missing, turn }) = resolved else { return Ok(Outcome::Ignored) };
+        self.turn = Some(turn);
+        let synced = Synced { missing, ..Synced::unchanged() };
+        if data.is_empty() && es.spec.target.deletion_policy != DeletionPolicy::Merge {
+            return Box::pin(self.left_without_data(synced)).await;
+        }
+        if es.spec.target.creation_policy == CreationPolicy::None {
+            Box::pin(self.output.mark()).await?;
+            return Ok(Outcome::Synced(Synced { result: SyncResult::Unwritten, ..synced }));
+        }
+        let bound = self.read.is_some() || matches!(self.look.seen, Seen::At(_));
+        let applied = Box::pin(self.apply(data, synced)).await;
+        applied.map(Outcome::Synced).map_err(|failure| Failure { bound, ..failure })
+    }
+
+    /// The store has nothing of what the spec names: deletionPolicy says what becomes of the target.
+    async fn left_without_data(&mut self, mut synced: Synced) -> Result<Outcome, Failure> {
+        let target = &self.asker.es.spec.target;
+        match (&target.deletion_policy, &target.creation_policy) {
+            (DeletionPolicy::Delete, CreationPolicy::Owner) => {
+                synced.result = SyncResult::Deleted;
+                if self.output.remove().await? {
+                    synced.change = Change::Deleted;
+                }
+                self.look.memory.target = None;
+            }
+            (DeletionPolicy::Delete, policy) => {
+                let cause = format!("deletionPolicy=Delete needs creationPolicy=Owner, not {policy}");
+                return Err(Failure::new(Headline::Delete, cause, Retry::OnChange));
+            }
+            (DeletionPolicy::Retain | DeletionPolicy::Merge | DeletionPolicy::Unknown(_), _) => {
+                self.mark_first().await?;
+                synced.result = SyncResult::Retained;
+            }
+        }
+        Ok(Outcome::Synced(synced))
+    }
+
+    /// Whether the refresh that is due had written its target when the operator before us went, and only the status
+    /// was left to write: what was generated then must not be generated anew.
+    async fn was_written_before_a_crash(&mut self) -> Result<bool, Failure> {
+        // What this process wrote, it remembers.
+        if self.look.memory.last.is_some() || self.look.seen == Seen::Absent {
+            return Ok(false);
+        }
+        if self.read.is_none() {
+            self.read = self.output.observe().await?;
+        }
+        let intact = self.read.as_ref().filter(|read| read.intact);
+        let Some(written) = intact.and_then(|read| read.written_at) else { return Ok(false) };
+        // The watch does not carry managed fields.
+        let es = self.asker.es;
+        let changed = self.asker.ports.objects.changed_at(es).await.map_err(|problem| {
+            Failure::new(Headline::Update, format!("can't read when it was changed: {problem}"), Retry::Soon)
+        })?;
+        let due = self.look.last().filter(|last| last.version == self.version).map(|last| {
+            let interval = schedule::interval(es);
+            interval.map_or(Timestamp::MAX, |interval| schedule::due(es, last.at, interval))
+        });
+        Ok(make::is_that_of_now(written, changed, due))
+    }
+
+    async fn apply(&mut self, data: Data, mut synced: Synced) -> Result<Synced, Failure> {
+        let es = self.asker.es;
+        let renamed = is_renamed(es);
+        if !renamed && self.look.is_made_from(|sources| fingerprint(es, &data, sources)) {
+            return Ok(synced);
+        }
+        let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.values).await?;
+        let made_from = fingerprint(es, &data, &sources);
+        let presumed_absent = match &self.look.seen {
+            // Most likely there is none, and the API server will say where there is.
+            Seen::Absent => true,
+            Seen::Unknown => es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge,
+            Seen::At(_) => false,
+        };
+        let applied = self.output.apply(&content, presumed_absent).await?;
+        // Not earlier: what could not be written would never be written again.
+        self.look.memory.sources = sources;
+        if applied.version.is_none() {
+            synced.result = SyncResult::Missing;
+        }
+        synced.change = applied.change;
+        synced.adopted = applied.adopted;
+        let remembered = |version| Remembered { version, intact: true, made_from: Some(made_from) };
+        self.look.memory.target = applied.version.map(remembered);
+        if renamed {
+            // Whatever becomes of the old one, the new one is written: it needs no other values.
+            self.look.memory.last = Some(LastSync { at: self.asker.now, version: self.version.clone() });
+            self.remove_renamed().await?;
+        }
+        Ok(synced)
+    }
+
+    async fn remove_renamed(&mut self) -> Result<(), Failure> {
+        let metadata = &self.asker.es.metadata;
+        for target in self.output.remove_renamed().await? {
+            let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
+            tracing::info!(namespace, name, target, "secret deleted because it was orphaned");
+        }
+        Ok(())
+    }
+
+    /// Finishes what a failure left that has nothing to fetch.
+    pub async fn settle(&mut self) -> Result<Outcome, Failure> {
+        if is_renamed(self.asker.es) {
+            self.remove_renamed().await?;
+        }
+        Ok(Outcome::Settled { at: self.look.last().map_or(self.asker.now, |last| last.at) })
+    }
+
+    /// Marks a target that is there before it was ever written, as External Secrets Operator does before it asks a store;
+    /// not where taking it over needs leave.
+    async fn mark_first(&mut self) -> Result<(), Failure> {
+        let never_synced = self.look.last().is_none();
+        if never_synced && self.look.seen != Seen::Absent && self.asker.settings.adopt == Adopt::Any {
+            Box::pin(self.output.mark()).await?;
+        }
+        Ok(())
+    }
+
+    /// The last of a sync that failed. Answers the failure as it may be told.
+    pub async fn give_up(&mut self, failure: Failure) -> Failure {
+        let marks = failure.headline == Headline::Fetch || failure.bound && failure.headline != Headline::Immutable;
+        if marks && self.look.memory.failures == 0 {
+            // Told by the failure that there is already.
+            let _ = self.mark_first().await;
+        }
+        blank(failure, &self.values)
+    }
+
+    pub async fn release(&mut self, delete_target: bool) -> Result<Outcome, Failure> {
+        let es = self.asker.es;
+        let finalizers = es.metadata.finalizers.clone().unwrap_or_default();
+        if !finalizers.iter().any(|finalizer| finalizer == names::FINALIZER_EXTERNAL_SECRET) {
+            return Ok(Outcome::Released);
+        }
+        if delete_target {
+            self.output.remove().await.or_else(|failure| match failure.retry {
+                // It is not ours: nothing to do, and no reason to hold the ExternalSecret.
+                Retry::Late | Retry::OnChange => Ok(false),
+                Retry::Soon | Retry::After(_) => Err(failure),
+            })?;
+        }
+        let kept: Vec<String> = finalizers.into_iter().filter(|f| f != names::FINALIZER_EXTERNAL_SECRET).collect();
+        match self.asker.ports.journal.release(es, &kept).await {
+            Err(problem) if !problem.is_not_found => {
+                Err(Failure::new(Headline::Delete, format!("can't remove the finalizer: {problem}"), Retry::Soon))
+            }
+            _ => Ok(Outcome::Released),
+        }
+    }
+}
+
+/// Whether the target is ours to remove under another name, which it has until the status has the new one.
+fn is_renamed(es: &ExternalSecret) -> bool {
+    let bound = es.status.as_ref().map(|status| status.binding.name.as_str()).unwrap_or_default();
+    es.spec.target.creation_policy == CreationPolicy::Owner && !bound.is_empty() && bound != es.target_name()
+}
