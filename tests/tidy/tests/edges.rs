@@ -122,6 +122,7 @@ fn stores_and_cluster_never_know_each_other() {
         "keyferry-gjson",
         "keyferry-go",
         "keyferry-provider-core",
+        "keyferry-seed",
         "keyferry-sync",
         "keyferry-template",
     ];
