@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_cluster::client::{Problem, timely};
-use keyferry_crds::{Capabilities, ClusterSecretStore, SecretStore, SecretStoreStatus, names};
-use keyferry_provider_core::{ErrorKind, Registration};
+use keyferry_crds::{ClusterSecretStore, SecretStore, SecretStoreStatus, names};
+use keyferry_provider_core::{Capabilities, ErrorKind, Registration};
 use keyferry_stores::registry;
 use keyferry_sync::record::{self, Note, Severity};
 use keyferry_sync::store::{Readiness, Store};
@@ -37,8 +37,8 @@ struct Verdict {
     ready: bool,
     reason: &'static str,
     message: String,
-    /// What the provider says of itself, where the store is not bad.
-    provider: Option<&'static Registration>,
+    /// What the provider says of itself and of this store, where that is not bad.
+    provider: Option<(&'static Registration, Capabilities)>,
 }
 
 /// Checks a store and writes its status where that changed. `failures` are those in a row before this check.
@@ -47,8 +47,8 @@ pub async fn run(context: &Context, store: &Store, failures: u32, every: Duratio
     let now = clock::now();
     let mut status = store.status.clone();
     record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
-    if let Some(provider) = verdict.provider.filter(|_| verdict.reason == VALID) {
-        status.capabilities = Some(Capabilities::from(provider.access.as_str().to_owned()));
+    if let Some((_, can)) = verdict.provider.filter(|_| verdict.reason == VALID) {
+        status.capabilities = Some(can.access().to_owned().into());
     }
     let mut next = if verdict.ready {
         later(now, store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten()).unwrap_or(every))
@@ -75,7 +75,11 @@ pub async fn run(context: &Context, store: &Store, failures: u32, every: Duratio
 
 async fn examine(context: &Context, store: &Store) -> Verdict {
     let bad = |message: String| Verdict { ready: false, reason: "InvalidProviderConfig", message, provider: None };
-    let provider = store.spec.as_ref().ok().and_then(|spec| registry::find(spec.the_provider().ok()?.0).ok());
+    let provider = store.spec.as_ref().ok().and_then(|spec| {
+        let (name, config) = spec.the_provider().ok()?;
+        let registration = registry::find(name).ok()?;
+        Some((registration, (registration.capabilities)(config)))
+    });
     let good = || Verdict { ready: true, reason: VALID, message: "store validated".to_owned(), provider };
     if let Some(problem) = store.bad_regex() {
         return bad(format!("unable to validate store: {problem}"));
@@ -141,7 +145,7 @@ fn tell(context: &Context, store: &Store, verdict: &Verdict) {
     send(Note::new(severity, verdict.reason, verdict.message.clone()));
     let silenced =
         store.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(names::ANNOTATION_IGNORE_MAINTENANCE));
-    if verdict.provider.is_some_and(|provider| !provider.maintained) && !silenced {
+    if verdict.provider.is_some_and(|(provider, _)| !provider.maintained) && !silenced {
         let message = "nobody maintains this provider: it is meant for tests".to_owned();
         send(Note::new(Severity::Warning, "StoreUnmaintained", message));
     }

@@ -7,11 +7,48 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    CaRef, CaSource, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token,
+    Blame, CaRef, CaSource, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token, filled,
 };
 use keyferry_sync::data::Data;
-use keyferry_sync::dependency::{Dependency, Kind, Tracker, Version};
+use keyferry_sync::dependency::{Dependency, Kind, Version};
 use keyferry_sync::ports::{Accounts, Objects, Problem};
+use keyferry_sync::store::StoreId;
+
+/// Who logs in: a store for everybody that may use it, or for one namespace where it takes its credentials from whoever
+/// asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Login {
+    /// The store.
+    pub store: StoreId,
+    /// The namespace.
+    pub namespace: Option<String>,
+}
+
+/// What was read, and at which version; `None` where there was nothing.
+pub type Reads = HashMap<Dependency, Option<Version>>;
+
+/// What tells of changes of the objects that stores log in with.
+pub trait Watched: Send + Sync {
+    /// `login` is about to read an object. Said before, so that a change in between is not missed.
+    fn follow(&self, login: &Login, object: &Dependency);
+
+    /// `login` is made from these objects now, and from no others.
+    fn logged_in(&self, login: &Login, reads: &Reads);
+
+    /// Whether these objects may still be as they were read: none was seen at another version since.
+    fn may_be_at(&self, reads: &Reads) -> bool;
+}
+
+/// Nobody tells: for a process that reads once, and is done before anything changes.
+impl Watched for () {
+    fn follow(&self, _: &Login, _: &Dependency) {}
+
+    fn logged_in(&self, _: &Login, _: &Reads) {}
+
+    fn may_be_at(&self, _: &Reads) -> bool {
+        true
+    }
+}
 
 /// Where credentials are read from.
 pub struct World {
@@ -49,26 +86,29 @@ impl FromStr for ControllerToken {
     }
 }
 
-/// The port for one client of one store; remembers which objects were read.
+/// The port for one client of one store, or for one making of a generator; remembers which objects were read.
 pub struct Requester {
     world: Arc<World>,
-    tracker: Arc<Tracker>,
+    /// Who logs in, and who is to know what is read for that.
+    login: Option<(Login, Arc<dyn Watched>)>,
     /// The namespace of a SecretStore.
     store_namespace: Option<String>,
     /// The namespace that asks a ClusterSecretStore.
     namespace: Option<String>,
-    read: Mutex<HashMap<Dependency, Version>>,
+    read: Mutex<Reads>,
 }
 
 impl Requester {
-    /// The port for a store of `store_namespace` (`None`: a ClusterSecretStore) that `namespace` asks.
-    pub fn new(
-        world: Arc<World>,
-        tracker: Arc<Tracker>,
-        store_namespace: Option<String>,
-        namespace: Option<String>,
-    ) -> Self {
-        Self { world, tracker, store_namespace, namespace, read: Mutex::default() }
+    /// The port for a login. `watched` is told what it reads.
+    pub fn new(world: Arc<World>, watched: Arc<dyn Watched>, login: Login) -> Self {
+        let (store_namespace, namespace) = (login.store.namespace.clone(), login.namespace.clone());
+        Self { world, login: Some((login, watched)), store_namespace, namespace, read: Mutex::default() }
+    }
+
+    /// The port for what stands in `namespace` and is used once: nobody need know what that reads.
+    pub fn for_once(world: Arc<World>, namespace: &str) -> Self {
+        let store_namespace = Some(namespace.to_owned());
+        Self { world, login: None, store_namespace, namespace: None, read: Mutex::default() }
     }
 
     /// The namespace that asks, where there is one.
@@ -77,19 +117,16 @@ impl Requester {
     }
 
     /// What was read, and at which version.
-    pub fn dependencies(&self) -> HashMap<Dependency, Version> {
+    pub fn dependencies(&self) -> Reads {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn resolve(&self, what: &str, name: &str, named: Option<&str>) -> Result<String, Error> {
         let named = named.filter(|namespace| !namespace.is_empty());
         match (&self.store_namespace, named) {
-            (Some(own), Some(other)) if own != other => Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "{what} {name:?}: a SecretStore may refer to its own namespace only, not to {other:?}; use a ClusterSecretStore"
-                ),
-            )),
+            (Some(own), Some(other)) if own != other => Err(Error::invalid(format!(
+                "{what} {name:?}: a SecretStore may refer to its own namespace only, not to {other:?}; use a ClusterSecretStore"
+            ))),
             (Some(own), _) => Ok(own.clone()),
             (None, Some(named)) => Ok(named.to_owned()),
             (None, None) => self.namespace.clone().ok_or_else(|| {
@@ -104,22 +141,25 @@ impl Requester {
     /// Marks the object as depended on, before it is read.
     fn follow(&self, kind: Kind, namespace: &str, name: &str) -> Dependency {
         let object = Dependency { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-        self.tracker.follow(&object);
+        if let Some((login, watched)) = &self.login {
+            watched.follow(login, &object);
+        }
         object
     }
 
-    fn note(&self, object: Dependency, version: Version) {
+    fn note(&self, object: Dependency, version: Option<Version>) {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(object, version);
     }
 
     /// Reads an object, and notes at which version.
     async fn read(&self, kind: Kind, namespace: &str, name: &str) -> Result<Data, Error> {
+        let what = kind.to_string();
         let object = self.follow(kind, namespace, name);
         let found = self.world.objects.source(&object).await;
-        let found = found.map_err(|problem| unreadable(&kind.to_string(), namespace, name, &problem))?;
+        let found = found.map_err(|problem| unreadable(&what, namespace, name, &problem))?;
         let (version, data) = found.map_or((None, None), |(version, data)| (version, Some(data)));
         self.note(object, version);
-        data.ok_or_else(|| absent(&kind.to_string(), namespace, name))
+        data.ok_or_else(|| absent(&what, namespace, name))
     }
 
     async fn read_secret(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBytes, Error> {
@@ -127,29 +167,33 @@ impl Requester {
         data.remove(key).ok_or_else(|| {
             let keys = data.keys().cloned().collect::<Vec<_>>().join(", ");
             let message = format!("Secret {name:?} in namespace {namespace:?} has no key {key:?}; it has: {keys}");
-            Error::new(ErrorKind::Invalid, message)
+            Error::invalid(message).with_blame(Blame::Credentials)
         })
     }
 }
 
 fn absent(kind: &str, namespace: &str, name: &str) -> Error {
-    Error::new(ErrorKind::Invalid, format!("{kind} {name:?} does not exist in namespace {namespace:?}"))
+    Error::invalid(format!("{kind} {name:?} does not exist in namespace {namespace:?}")).with_blame(Blame::Credentials)
 }
 
 fn unreadable(kind: &str, namespace: &str, name: &str, problem: &Problem) -> Error {
-    let kind_of_error = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
-    Error::new(kind_of_error, format!("can't read {kind} {name:?} in namespace {namespace:?}: {problem}"))
+    of_cluster(problem, format!("can't read {kind} {name:?} in namespace {namespace:?}"))
+}
+
+/// What the cluster that we run in did not give us.
+fn of_cluster(problem: &Problem, what: String) -> Error {
+    let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
+    Error::new(kind, format!("{what}: {problem}")).with_blame(Blame::Keyferry)
 }
 
 #[async_trait]
 impl Credentials for Requester {
     async fn secret(&self, reference: &SecretRef, default_key: Option<&str>) -> Result<SecretBytes, Error> {
-        let given = |field: &Option<String>| field.clone().filter(|text| !text.is_empty());
-        let name = given(&reference.name)
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, "a reference to a Secret has no name"))?;
-        let key = given(&reference.key)
+        let name =
+            filled(reference.name.clone()).ok_or_else(|| Error::invalid("a reference to a Secret has no name"))?;
+        let key = filled(reference.key.clone())
             .or(default_key.map(str::to_owned))
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("the reference to Secret {name:?} has no key")))?;
+            .ok_or_else(|| Error::invalid(format!("the reference to Secret {name:?} has no key")))?;
         let namespace = self.resolve("Secret", &name, reference.namespace.as_deref())?;
         self.read_secret(&namespace, &name, &key).await
     }
@@ -163,13 +207,12 @@ impl Credentials for Requester {
                 all.push(audience.clone());
             }
         }
-        let what = || format!("can't get a token of ServiceAccount {name:?} in namespace {namespace:?}");
         match self.world.accounts.token(&namespace, name, all).await {
             Ok(Some(token)) => Ok(token),
             Ok(None) => Err(absent("ServiceAccount", &namespace, name)),
             Err(problem) => {
-                let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
-                Err(Error::new(kind, format!("{}: {problem}", what())))
+                let what = format!("can't get a token of ServiceAccount {name:?} in namespace {namespace:?}");
+                Err(of_cluster(&problem, what))
             }
         }
     }
@@ -188,50 +231,37 @@ impl Credentials for Requester {
 
     async fn controller_token(&self) -> Result<SecretBytes, Error> {
         if self.store_namespace.is_some() {
-            return Err(Error::new(
-                ErrorKind::Invalid,
+            return Err(Error::invalid(
                 "the store names no credentials, and the operator's own Kubernetes token is never sent for a \
                  SecretStore: set a serviceAccountRef, or use a ClusterSecretStore",
             ));
         }
         if self.world.controller_token == ControllerToken::Never {
-            return Err(Error::new(
-                ErrorKind::Invalid,
+            return Err(Error::invalid(
                 "the store names no credentials, and --controller-token=never forbids sending the operator's own \
                  Kubernetes token: set a serviceAccountRef",
             ));
         }
         self.world.accounts.own_token().await.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Invalid,
-                "the operator has no Kubernetes token of its own here: set a serviceAccountRef",
-            )
+            Error::invalid("the operator has no Kubernetes token of its own here: set a serviceAccountRef")
         })
     }
 
     async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
         let name = &reference.name;
         if self.store_namespace.is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
-            return Err(Error::new(
-                ErrorKind::Invalid,
-                format!("caProvider {name:?} of a ClusterSecretStore must have a namespace"),
-            ));
+            return Err(Error::invalid(format!("caProvider {name:?} of a ClusterSecretStore must have a namespace")));
         }
         let namespace = self.resolve("caProvider", name, reference.namespace.as_deref())?;
-        let key = reference
-            .key
-            .clone()
-            .filter(|key| !key.is_empty())
-            .ok_or_else(|| Error::new(ErrorKind::Invalid, format!("caProvider {name:?} has no key")))?;
+        let key =
+            filled(reference.key.clone()).ok_or_else(|| Error::invalid(format!("caProvider {name:?} has no key")))?;
         match reference.source {
             CaSource::Secret => Ok(self.read_secret(&namespace, name, &key).await?.expose().to_vec()),
             CaSource::ConfigMap => {
                 let mut data = self.read(Kind::ConfigMap, &namespace, name).await?;
                 data.remove(&key).map(|value| value.expose().to_vec()).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Invalid,
-                        format!("ConfigMap {name:?} in namespace {namespace:?} has no key {key:?}"),
-                    )
+                    Error::invalid(format!("ConfigMap {name:?} in namespace {namespace:?} has no key {key:?}"))
+                        .with_blame(Blame::Credentials)
                 })
             }
         }

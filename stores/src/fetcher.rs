@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use keyferry_provider_core::{Error, ErrorKind, Key, Provider};
-use keyferry_sync::ports::{Answer, Planning};
+use keyferry_provider_core::{Answer, Blame, Error, ErrorKind, Key, Provider};
+use keyferry_sync::ports::Planning;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until};
 
@@ -145,7 +145,7 @@ impl Fetcher {
         self.pump();
         let mut all = HashMap::with_capacity(answers.len());
         for (key, receiver) in answers {
-            let lost = |_| Err(Error::new(ErrorKind::Unavailable, "the call was cut off"));
+            let lost = |_| Err(Error::new(ErrorKind::Unavailable, "the call was cut off").with_blame(Blame::Keyferry));
             all.insert(key, receiver.await.unwrap_or_else(lost));
         }
         all
@@ -204,21 +204,21 @@ impl Fetcher {
                 Ok(results) if results.len() == group.len() => results,
                 Ok(_) => {
                     let error = Error::new(ErrorKind::Malformed, "the provider left keys of the batch unanswered");
-                    vec![Err(error); group.len()]
+                    vec![Err(error.with_blame(Blame::Keyferry)); group.len()]
                 }
                 Err(error) if group.len() > 1 && error.kind() == ErrorKind::BatchDenied => {
                     self.go_singly();
                     groups.extend(group.into_iter().map(|key| vec![key]));
                     continue;
                 }
-                Err(error) if group.len() > 1 && !error.kind().is_temporary() => {
+                Err(error) if group.len() > 1 && !error.is_temporary() => {
                     let (left, right) = group.split_at(group.len() / 2);
                     groups.extend([left.to_vec(), right.to_vec()]);
                     continue;
                 }
                 Err(error) => {
                     if let [key] = group.as_slice()
-                        && !error.kind().is_temporary()
+                        && !error.is_temporary()
                     {
                         self.lock().culprits.insert(key.clone());
                     }
@@ -372,7 +372,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
-    use keyferry_provider_core::Capabilities;
+    use keyferry_provider_core::{Capabilities, Dialect, Push, Query, Reach, Remote, SecretBytes};
     use tokio::time::sleep;
 
     use super::*;
@@ -392,6 +392,14 @@ mod tests {
             Capabilities { max_batch: self.batch, ..Capabilities::default() }
         }
 
+        fn dialect(&self) -> Dialect {
+            Dialect::default()
+        }
+
+        fn joins(&self, _: &[Key], _: &Key) -> bool {
+            true
+        }
+
         async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
             self.calls.lock().unwrap().push(keys.iter().map(|key| key.name.clone()).collect());
             sleep(self.takes).await;
@@ -401,12 +409,32 @@ mod tests {
             if keys.iter().any(|key| key.name.starts_with("poison")) {
                 Err(Error::new(ErrorKind::Malformed, "poisoned"))
             } else {
-                Ok(keys.iter().map(|key| Ok(key.name.as_str().into())).collect())
+                Ok(keys.iter().map(|key| Ok(SecretBytes::from(key.name.as_str()).into())).collect())
             }
+        }
+
+        async fn find(&self, _: &Query) -> Result<Vec<Key>, Error> {
+            Err(Error::cannot("searched"))
+        }
+
+        async fn push(&self, _: &Push) -> Result<(), Error> {
+            Err(Error::cannot("pushed to"))
+        }
+
+        async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
+            Err(Error::cannot("deleted from"))
+        }
+
+        async fn exists(&self, _: &Remote) -> Result<bool, Error> {
+            Err(Error::cannot("pushed to"))
         }
 
         async fn validate(&self) -> Result<(), Error> {
             Ok(())
+        }
+
+        fn identity_note(&self) -> Option<String> {
+            None
         }
     }
 

@@ -1,12 +1,11 @@
 //! Stores: which there are, what they log in with, and the clients that speak to them. Knows no API server.
 //!
-//! Modules, in reading order: [`registry`] which providers there are, [`local`] generators that need nobody, [`access`] what
+//! Modules, in reading order: [`registry`] which providers and generators there are, [`access`] what
 //! stores log in with, [`pool`] the clients, alive as long as their spec and credentials, [`fetcher`] how they are shared.
 
 #![forbid(unsafe_code)]
 
 pub mod registry;
-pub mod local;
 pub mod access;
 pub mod pool;
 pub mod fetcher;

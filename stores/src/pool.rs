@@ -8,19 +8,20 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use keyferry_crds::{SecretStoreSpec, duration};
 use keyferry_provider_core::{
-    BuildContext, Caller, Calls, Capabilities, Environment, Error, ErrorKind, Key, Provider, Query,
+    Answer, BuildContext, Caller, Calls, Dialect, Environment, Error, ErrorKind, Key, Provider, Query,
 };
-use keyferry_provider_layers::{self as layers, Delay, Retries};
+use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::data::Data;
-use keyferry_sync::dependency::{Dependency, Tracker, Version};
-use keyferry_sync::ports::{Answer, Entered, Planning, Stores};
+use keyferry_sync::dependency::Dependency;
+use keyferry_sync::ports::{Entered, Planning, Stores};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
-use crate::access::{Requester, World};
+use crate::access::{Login, Reads, Requester, Watched, World};
 use crate::fetcher::{Barrier, Fetcher};
-use crate::{local, registry};
+use crate::registry;
 
 /// How long one call of a provider may take, reading and checking alike.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -31,17 +32,17 @@ const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// A client, and what it was made from.
 pub struct Client {
-    /// The provider, behind its layers.
+    /// The provider, guarded.
     pub provider: Arc<dyn Provider>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
-    dependencies: HashMap<Dependency, Version>,
+    dependencies: Reads,
 }
 
 #[async_trait]
 impl Entered for Client {
-    fn capabilities(&self) -> Capabilities {
-        self.provider.capabilities()
+    fn dialect(&self) -> Dialect {
+        self.provider.dialect()
     }
 
     fn logs_in_with(&self, object: &Dependency) -> bool {
@@ -65,7 +66,7 @@ struct Held {
     failed: Option<(Error, Instant)>,
     uid: String,
     generation: i64,
-    dependencies: HashMap<Dependency, Version>,
+    dependencies: Reads,
 }
 
 impl Held {
@@ -83,35 +84,31 @@ impl Held {
     }
 }
 
-/// Who a client answers: everybody that may use the store, or one namespace where the store takes its credentials
-/// from whoever asks.
-type Slot = (StoreId, Option<String>);
-
 /// All clients of this process.
 pub struct Pool {
     world: Arc<World>,
-    tracker: Arc<Tracker>,
+    watched: Arc<dyn Watched>,
     calls: Arc<dyn Calls>,
     allow_link_local: bool,
     environment: Environment,
     barrier: Arc<Barrier>,
     news: mpsc::UnboundedSender<StoreId>,
-    slots: Mutex<HashMap<Slot, Arc<tokio::sync::Mutex<Held>>>>,
+    slots: Mutex<HashMap<Login, Arc<tokio::sync::Mutex<Held>>>>,
 }
 
 impl Pool {
-    /// An empty pool. `tracker` is where changes of credentials show; `news` is told of stores whose condition has
+    /// An empty pool. `watched` is where changes of credentials show; `news` is told of stores whose condition has
     /// more to say than before.
     pub fn new(
         world: Arc<World>,
-        tracker: Arc<Tracker>,
+        watched: Arc<dyn Watched>,
         calls: Arc<dyn Calls>,
         allow_link_local: bool,
         environment: Environment,
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let barrier = Arc::new(Barrier::default());
-        Self { world, tracker, calls, allow_link_local, environment, barrier, news, slots: Mutex::default() }
+        Self { world, watched, calls, allow_link_local, environment, barrier, news, slots: Mutex::default() }
     }
 
     /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
@@ -128,55 +125,44 @@ impl Pool {
     }
 
     async fn slot(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
+        let login = Login { store: store.id.clone(), namespace: namespace.map(str::to_owned) };
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry((store.id.clone(), namespace.map(str::to_owned))).or_default().clone()
+            slots.entry(login.clone()).or_default().clone()
         };
         let asked = Instant::now();
         let mut held = slot.lock().await;
-        let current =
-            held.uid == store.uid() && held.generation == store.generation() && self.tracker.are_at(&held.dependencies);
+        let current = held.uid == store.uid()
+            && held.generation == store.generation()
+            && self.watched.may_be_at(&held.dependencies);
         if let Some(answer) = held.answer(asked).filter(|_| current) {
             return answer;
         }
         let began = Instant::now();
-        let requester = Arc::new(Requester::new(
-            self.world.clone(),
-            self.tracker.clone(),
-            store.id.namespace.clone(),
-            namespace.map(str::to_owned),
-        ));
+        let requester = Arc::new(Requester::new(self.world.clone(), self.watched.clone(), login.clone()));
         let built = self.build(store, requester.clone()).await.map(Arc::new);
+        let dependencies = requester.dependencies();
+        self.watched.logged_in(&login, &dependencies);
         *held = Held {
             client: built.as_ref().ok().cloned(),
             failed: built.as_ref().err().map(|error| (error.clone(), began)),
             uid: store.uid().to_owned(),
             generation: store.generation(),
-            dependencies: requester.dependencies(),
+            dependencies,
         };
         built
     }
 
     async fn build(&self, store: &Store, requester: Arc<Requester>) -> Result<Client, Error> {
-        let invalid = |message: String| Error::new(ErrorKind::Invalid, message);
-        let spec = store.spec.as_ref().map_err(|message| invalid(message.clone()))?;
-        let (name, config) = spec.the_provider().map_err(|problem| invalid(problem.to_string()))?;
-        let registration = registry::find(name).map_err(invalid)?;
-        let retries = retries(spec).map_err(invalid)?;
-        let context = BuildContext {
-            credentials: requester.clone(),
-            calls: self.calls.clone(),
-            allow_link_local: self.allow_link_local || store.id.namespace.is_none(),
-            caller: Caller {
-                store_kind: store.id.kind(),
-                store: store.id.name.clone(),
-                namespace: requester.namespace().map(str::to_owned),
-            },
-            environment: self.environment.clone(),
-        };
-        let provider = tokio::time::timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
+        let spec = store.spec.as_ref().map_err(|message| Error::invalid(message.clone()))?;
+        let (name, config) = spec.the_provider().map_err(|problem| Error::invalid(problem.to_string()))?;
+        let registration = registry::find(name).map_err(Error::invalid)?;
+        let retries = retries(spec).map_err(Error::invalid)?;
+        let allow_link_local = self.allow_link_local || store.id.namespace.is_none();
+        let context = self.context(requester.clone(), store.id.kind(), &store.id.name, allow_link_local);
+        let provider = timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
-        let provider = layers::around(provider, CALL_TIMEOUT, retries);
+        let provider: Arc<dyn Provider> = Arc::new(Guarded::new(provider, CALL_TIMEOUT, retries));
         let (news, id) = (self.news.clone(), store.id.clone());
         let on_singly = move || {
             let _ = news.send(id.clone()); // nobody listens any more when the process ends
@@ -185,25 +171,26 @@ impl Pool {
         Ok(Client { provider, fetcher, dependencies: requester.dependencies() })
     }
 
-    /// The stores that log in with this object, or tried to.
-    pub fn users_of(&self, object: &Dependency) -> Vec<StoreId> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let uses = |slot: &Arc<tokio::sync::Mutex<Held>>| match slot.try_lock() {
-            Ok(held) => held.dependencies.contains_key(object),
-            // Just being built: it may well be one of them.
-            Err(_) => true,
-        };
-        slots.iter().filter(|(_, slot)| uses(slot)).map(|((store, _), _)| store.clone()).collect()
+    /// What a provider or generator of this kind and name is built with.
+    fn context(&self, asks: Arc<Requester>, kind: &'static str, name: &str, allow_link_local: bool) -> BuildContext {
+        let namespace = asks.namespace().map(str::to_owned);
+        BuildContext {
+            credentials: asks,
+            calls: self.calls.clone(),
+            allow_link_local,
+            caller: Caller { store_kind: kind, store: name.to_owned(), namespace },
+            environment: self.environment.clone(),
+        }
     }
 
     /// Lets go of the clients of stores that are not there: a look may have made one while its store went.
     pub fn keep(&self, is_there: impl Fn(&StoreId) -> bool) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| is_there(id));
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
     }
 
     /// Lets go of the clients of a store that is gone.
     pub fn forget(&self, store: &StoreId) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| id != store);
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| login.store != *store);
     }
 }
 
@@ -218,11 +205,26 @@ impl Stores for Pool {
     }
 
     fn generators(&self) -> &[&'static str] {
-        local::KINDS
+        &registry::GENERATOR_KINDS
     }
 
-    async fn make(&self, kind: &str, spec: &Value) -> Result<Data, Error> {
-        local::make(kind, spec, &mut rand::rng())
+    fn generator_field(&self, kind: &str) -> Option<&'static str> {
+        registry::generator(kind).map(|generator| generator.field)
+    }
+
+    async fn make(&self, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<Data, Error> {
+        let Some(registration) = registry::generator(kind) else {
+            let message = format!("the kind {kind:?} is not supported by this version of keyferry");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        // What a generator refers to is looked up where the ExternalSecret is, as for a SecretStore there.
+        let requester = Requester::for_once(self.world.clone(), namespace);
+        let context = self.context(Arc::new(requester), registration.kind, name, self.allow_link_local);
+        let generator = (registration.build)(spec, context)?;
+        // Nothing that is registered has a state to keep.
+        let made = timeout(CALL_TIMEOUT, generator.make(None)).await;
+        let made = made.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the generator took too long")))?;
+        Ok(made.values)
     }
 }
 

@@ -1,6 +1,8 @@
-//! Which providers are compiled in. No other file of `src/` names a provider crate.
+//! Which providers and generators are compiled in. No other file of this crate names one of their crates.
 
-use keyferry_provider_core::Registration;
+use std::sync::LazyLock;
+
+use keyferry_provider_core::{GeneratorRegistration, Registration};
 
 /// Every provider of this build.
 pub const PROVIDERS: &[Registration] = &[
@@ -13,6 +15,25 @@ pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
 ];
+
+/// Every generator of this build.
+pub const GENERATORS: &[GeneratorRegistration] = &[
+    #[cfg(feature = "local")]
+    keyferry_provider_local::FAKE,
+    #[cfg(feature = "local")]
+    keyferry_provider_local::PASSWORD,
+    #[cfg(feature = "local")]
+    keyferry_provider_local::UUID,
+];
+
+/// Their kinds.
+pub static GENERATOR_KINDS: LazyLock<Vec<&str>> =
+    LazyLock::new(|| GENERATORS.iter().map(|generator| generator.kind).collect());
+
+/// Finds the generator of this kind.
+pub fn generator(kind: &str) -> Option<&'static GeneratorRegistration> {
+    GENERATORS.iter().find(|generator| generator.kind == kind)
+}
 
 /// Finds the provider under this key of `spec.provider`; the error lists what there is.
 pub fn find(name: &str) -> Result<&'static Registration, String> {

@@ -10,12 +10,10 @@ use keyferry_provider_core::{Error, ErrorKind};
 use serde_json::Value;
 
 use crate::data::Data;
-use crate::ports::{Objects, Ports};
+use crate::ports::Ports;
 use crate::request::{Request, Source};
+use crate::spec::CLUSTER_GENERATOR;
 use crate::time::later;
-
-/// Holds a generator of another kind for the whole cluster.
-const CLUSTER: &str = "ClusterGenerator";
 
 /// Asks the generators of `requests`; the answers are by place. `None` where one of them belongs to another controller
 /// class, and with it the ExternalSecret.
@@ -29,9 +27,9 @@ pub async fn make(
     let mut all = HashMap::new();
     for (place, request) in requests.iter().enumerate() {
         let Source::Generator(generator) = &request.source else { continue };
-        let made = match read(&*ports.objects, namespace, generator).await {
+        let made = match read(ports, namespace, generator).await {
             Ok((_, spec)) if !is_of_class(&spec, class) => return None,
-            Ok((kind, spec)) => ports.stores.make(&kind, &spec).await,
+            Ok((kind, spec)) => ports.stores.make(namespace, &kind, &generator.name, &spec).await,
             Err(error) => Err(error),
         };
         all.insert(place, made);
@@ -40,16 +38,16 @@ pub async fn make(
 }
 
 /// The kind and spec of a generator that an object in `namespace` refers to.
-async fn read(objects: &dyn Objects, namespace: &str, generator: &GeneratorRef) -> Result<(String, Value), Error> {
+async fn read(ports: &Ports, namespace: &str, generator: &GeneratorRef) -> Result<(String, Value), Error> {
     let version = generator.api_version.as_deref().filter(|version| !version.is_empty());
     let version = version.unwrap_or(names::GENERATORS_API_VERSION);
     let Some((names::GENERATORS_GROUP, version)) = version.split_once('/') else {
         let known = names::GENERATORS_API_VERSION;
-        return Err(Error::new(ErrorKind::Invalid, format!("its apiVersion is {version:?}: use {known}")));
+        return Err(Error::invalid(format!("its apiVersion is {version:?}: use {known}")));
     };
-    let is_cluster = generator.kind == CLUSTER;
+    let is_cluster = generator.kind == CLUSTER_GENERATOR;
     let namespace = Some(namespace).filter(|_| !is_cluster);
-    let found = objects.generator(namespace, version, &generator.kind, &generator.name).await;
+    let found = ports.objects.generator(namespace, version, &generator.kind, &generator.name).await;
     let spec = found.map_err(|problem| {
         let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
         Error::new(kind, format!("can't be read: {problem}"))
@@ -58,17 +56,19 @@ async fn read(objects: &dyn Objects, namespace: &str, generator: &GeneratorRef) 
         let message = "there is none of this name; create it, or install the CustomResourceDefinitions of generators";
         return Err(Error::new(ErrorKind::Denied, message));
     };
-    Ok(if is_cluster { inside(&spec) } else { (generator.kind.clone(), spec) })
+    if is_cluster {
+        let kind = spec["kind"].as_str().unwrap_or_default();
+        let field = ports.stores.generator_field(kind).map_or_else(|| likely_field(kind), str::to_owned);
+        Ok((kind.to_owned(), spec["generator"][field].clone()))
+    } else {
+        Ok((generator.kind.clone(), spec))
+    }
 }
 
-/// What a ClusterGenerator holds: `kind: Password`, and under `generator` the field `passwordSpec`.
-fn inside(spec: &Value) -> (String, Value) {
-    let kind = spec["kind"].as_str().unwrap_or_default();
-    let field = match kind {
-        "UUID" => "uuidSpec".to_owned(),
-        kind => kind[..kind.len().min(1)].to_lowercase() + kind.get(1..).unwrap_or_default() + "Spec",
-    };
-    (kind.to_owned(), spec["generator"][field].clone())
+/// Where the spec of a kind that is not built most likely stands: whose class it is counts all the same.
+fn likely_field(kind: &str) -> String {
+    let mut letters = kind.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect::<String>() + "Spec").unwrap_or_default()
 }
 
 fn is_of_class(spec: &Value, class: &str) -> bool {
@@ -119,10 +119,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_generator_holds_another() {
-        let of = |kind: &str, field: &str| inside(&json!({"kind": kind, "generator": {field: {"length": 1}}}));
-        assert_eq!(of("Password", "passwordSpec"), ("Password".into(), json!({"length": 1})));
-        assert_eq!(of("UUID", "uuidSpec").1, json!({"length": 1}));
-        assert_eq!(inside(&Value::Null), (String::new(), Value::Null));
+    fn a_kind_that_is_not_built_has_its_spec_where_most_have_it() {
+        assert_eq!(likely_field("VaultDynamicSecret"), "vaultDynamicSecretSpec");
+        assert_eq!((likely_field("é"), likely_field("")), ("éSpec".to_owned(), String::new()));
     }
 }

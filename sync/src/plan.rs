@@ -319,7 +319,7 @@ mod tests {
                 overdue_until: at(10 * DAY + 30),
                 class: "default",
                 flood_gate: true,
-                generators: &["Fake", "Password", "UUID", "ClusterGenerator"],
+                generators: &["Fake", "Password", "UUID"],
                 cluster_stores: true,
                 generic_targets: false,
                 stores: &stores.collect(),

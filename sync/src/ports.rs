@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
-use keyferry_provider_core::{Capabilities, Error, Key, Query, SecretBytes, Token};
+use keyferry_provider_core::{Answer, Dialect, Error, Key, Query, SecretBytes, Token};
 use serde_json::Value;
 
 use crate::audit;
@@ -18,9 +18,6 @@ use crate::dependency::{Dependency, Version};
 use crate::outcome::{Change, Failure};
 use crate::record::Note;
 use crate::store::Store;
-
-/// What came of one key.
-pub type Answer = Result<SecretBytes, Error>;
 
 /// While it lives, somebody may still ask a store for something: batches that are not full wait a little for company.
 pub type Planning = Box<dyn Send + Sync>;
@@ -40,15 +37,18 @@ pub trait Stores: Send + Sync {
     /// The kinds of generators that there are.
     fn generators(&self) -> &[&'static str];
 
-    /// What a generator of this kind and spec makes now.
-    async fn make(&self, kind: &str, spec: &Value) -> Result<Data, Error>;
+    /// The field in which a ClusterGenerator holds the spec of a generator of this kind; `None` where there is no such kind.
+    fn generator_field(&self, kind: &str) -> Option<&'static str>;
+
+    /// What a generator of this kind, name and spec makes now for somebody in `namespace`.
+    async fn make(&self, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<Data, Error>;
 }
 
 /// A store that let somebody in.
 #[async_trait]
 pub trait Entered: Send + Sync {
-    /// What it can do.
-    fn capabilities(&self) -> Capabilities;
+    /// How it is read.
+    fn dialect(&self) -> Dialect;
 
     /// Whether this object is among what it logs in with.
     fn logs_in_with(&self, object: &Dependency) -> bool;
@@ -56,7 +56,7 @@ pub trait Entered: Send + Sync {
     /// Fetches distinct keys for `namespace`; answers each. `planning` is let go as soon as they are asked for.
     async fn fetch(&self, namespace: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer>;
 
-    /// The keys of all that answers `query`.
+    /// The keys of all that answers `query`. What the store can't search by is passed over or refused.
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error>;
 }
 
@@ -67,7 +67,7 @@ pub trait Objects: Send + Sync {
     async fn turn(&self) -> Turn;
 
     /// What a ConfigMap or Secret holds that templates are taken from, and its version; `None` where there is none.
-    async fn source(&self, source: &Dependency) -> Result<Option<(Version, Data)>, Problem>;
+    async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem>;
 
     /// The spec of a generator of this kind, at this version of the API; `None` where there is none, or no such kind. Without
     /// a namespace it is one of the whole cluster.
@@ -128,7 +128,7 @@ pub trait Output: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// Its version.
-    pub version: Version,
+    pub version: Option<Version>,
     /// Whether it is as its writer left it.
     pub intact: bool,
     /// When the ExternalSecret wrote it, to the second; `None` where it never did.
@@ -141,7 +141,7 @@ pub struct Applied {
     /// What was done.
     pub change: Change,
     /// The target now; `None` where there is none.
-    pub version: Version,
+    pub version: Option<Version>,
     /// The keys of an object that became ours.
     pub adopted: Option<Vec<String>>,
 }
@@ -179,18 +179,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All of them together.
+/// What it takes to resolve what an ExternalSecret asks for. Who writes a target has [`Outputs`] besides.
 #[derive(Clone)]
 pub struct Ports {
     /// The stores and the generators.
     pub stores: Arc<dyn Stores>,
     /// What is referred to.
     pub objects: Arc<dyn Objects>,
-    /// Where targets are written.
-    pub outputs: Arc<dyn Outputs>,
     /// Where it is told.
     pub journal: Arc<dyn Journal>,
 }
 
-/// The versions at which objects were read.
-pub type Versions = BTreeMap<Dependency, Version>;
+/// The versions at which objects were read; `None` where there was nothing.
+pub type Versions = BTreeMap<Dependency, Option<Version>>;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use jiff::Timestamp;
 use keyferry_crds::{DeletionPolicy, NullBytePolicy, RemoteRef};
-use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
+use keyferry_provider_core::{Dialect, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
 
 use crate::data::Data;
 use crate::decode::{check_name, convert_key, decode};
@@ -23,8 +23,8 @@ pub struct Answers {
     pub values: HashMap<(StoreId, Key), Result<SecretBytes, Error>>,
     /// What searches found, by the place of their request.
     pub found: HashMap<usize, Result<Vec<Key>, Error>>,
-    /// What each store can do.
-    pub capabilities: HashMap<StoreId, Capabilities>,
+    /// How each store is read.
+    pub dialects: HashMap<StoreId, Dialect>,
     /// What generators made, by the place of their request.
     pub generated: HashMap<usize, Result<Data, Error>>,
 }
@@ -130,27 +130,27 @@ fn one(
     now: Timestamp,
 ) -> Result<Data, Problematic> {
     let at = (store.clone(), key.clone());
-    let capabilities = answers.capabilities.get(&at.0);
-    let value = match (answers.values.get(&at).ok_or_else(unanswered)?, capabilities) {
+    let dialect = answers.dialects.get(&at.0);
+    let value = match (answers.values.get(&at).ok_or_else(unanswered)?, dialect) {
         (Ok(value), _) => value,
-        (Err(error), Some(capabilities)) => return Err(missing(error, &request.entry, capabilities)),
+        (Err(error), Some(dialect)) => return Err(missing(error, &request.entry, dialect)),
         // Of a store that could not be entered nothing is known but why.
         (Err(error), None) => return Err(error.clone().into()),
     };
-    let capabilities = capabilities.ok_or_else(unanswered)?;
-    let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
+    let dialect = dialect.ok_or_else(unanswered)?;
+    let is_fields = dialect.property == PropertyLookup::Base64Fields && !key.metadata;
     let value = match (request.remote.property.as_deref(), &request.entry) {
         (None | Some(""), Entry::Data(..)) if is_fields => fields::whole(value).ok_or_else(no_fields)?,
         (None | Some(""), _) if is_fields => {
             return named(fields::all(value).ok_or_else(no_fields)?, request, engine, now);
         }
         (None | Some(""), _) => value.clone(),
-        (Some(property), _) => take_property(value, property, key, capabilities)?,
+        (Some(property), _) => take_property(value, property, key, dialect)?,
     };
     match &request.entry {
         Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None)?)].into()),
         Entry::Extract(_) | Entry::Find(_) | Entry::Generator(_) => {
-            named(extract(&value, capabilities)?, request, engine, now)
+            named(extract(&value, dialect)?, request, engine, now)
         }
     }
 }
@@ -160,10 +160,10 @@ fn no_fields() -> Problematic {
 }
 
 /// The error of an entry; "not found" is only where the store says that deletionPolicy may act on it.
-fn missing(error: &Error, entry: &Entry, capabilities: &Capabilities) -> Problematic {
+fn missing(error: &Error, entry: &Entry, dialect: &Dialect) -> Problematic {
     let problem = Problematic::from(error.clone());
     match (entry, problem.kind) {
-        (Entry::Data(..), ErrorKind::NotFound) if capabilities.missing_fails_data => {
+        (Entry::Data(..), ErrorKind::NotFound) if dialect.missing_fails_data => {
             Problematic { kind: ErrorKind::Invalid, ..problem }
         }
         _ => problem,
@@ -181,14 +181,14 @@ fn found(
     now: Timestamp,
 ) -> Result<Data, Problematic> {
     let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
-    let capabilities = answers.capabilities.get(store).ok_or_else(unanswered)?;
+    let dialect = answers.dialects.get(store).ok_or_else(unanswered)?;
     let mut values = Data::new();
     for key in keys {
         match answers.values.get(&(store.clone(), key.clone())).ok_or_else(unanswered)? {
             Ok(value) => {
-                let is_fields = capabilities.property == PropertyLookup::Base64Fields && !key.metadata;
+                let is_fields = dialect.property == PropertyLookup::Base64Fields && !key.metadata;
                 let value = if is_fields { fields::whole(value).ok_or_else(no_fields)? } else { value.clone() };
-                let name = if capabilities.find_converts_names {
+                let name = if dialect.find_converts_names {
                     convert_key(&key.name, &request.remote.conversion_strategy)
                 } else {
                     key.name.clone()
@@ -220,15 +220,15 @@ fn take_property(
     value: &SecretBytes,
     property: &str,
     key: &Key,
-    capabilities: &Capabilities,
+    dialect: &Dialect,
 ) -> Result<SecretBytes, Problematic> {
     // Metadata is plain JSON everywhere.
-    let how = match capabilities.property {
+    let how = match dialect.property {
         PropertyLookup::Base64Fields if key.metadata => PropertyLookup::Path,
         how => how,
     };
     property::lookup(value, property, how).map_err(|problem| match problem {
-        Problem::NotJson | Problem::Missing if capabilities.missing_property_is_not_found => {
+        Problem::NotJson | Problem::Missing if dialect.missing_property_is_not_found => {
             Problematic::new(ErrorKind::NotFound, format!("the value has no property {property:?}"))
         }
         Problem::NotJson => Problematic::new(
@@ -250,10 +250,10 @@ fn take_property(
 }
 
 /// `dataFrom.extract`: each field of a JSON object. To Go `null` is an object without fields.
-fn extract(value: &SecretBytes, capabilities: &Capabilities) -> Result<Data, Problematic> {
+fn extract(value: &SecretBytes, dialect: &Dialect) -> Result<Data, Problematic> {
     let object = json::object_or_null(value.expose())
         .ok_or_else(|| Problematic::new(ErrorKind::Malformed, "extract needs a JSON object, and the value is none"))?;
-    let write = if capabilities.extract_writes_anew { again } else { json::to_bytes };
+    let write = if dialect.extract_writes_anew { again } else { json::to_bytes };
     Ok(object.into_iter().map(|(field, raw)| (field, write(raw))).collect())
 }
 
@@ -358,7 +358,7 @@ mod tests {
             let value = value.map(SecretBytes::from).map_err(|kind| Error::new(kind, kind.as_str()));
             answers.values.insert((store().id.clone(), key), value);
         }
-        answers.capabilities.insert(store().id.clone(), Capabilities::default());
+        answers.dialects.insert(store().id.clone(), Dialect::default());
         answers
     }
 
@@ -409,12 +409,9 @@ mod tests {
     fn with_fields(entry: Entry, remote: Json) -> Result<Rendered, Failure> {
         let request = request(entry, remote);
         let mut answers = Answers::default();
-        let capabilities = Capabilities {
-            property: PropertyLookup::Base64Fields,
-            missing_fails_data: true,
-            ..Capabilities::default()
-        };
-        answers.capabilities.insert(store().id.clone(), capabilities);
+        let dialect =
+            Dialect { property: PropertyLookup::Base64Fields, missing_fails_data: true, ..Dialect::default() };
+        answers.dialects.insert(store().id.clone(), dialect);
         let Source::Store(_, Wanted::Key(key)) = &request.source else { panic!() };
         let value = match key.name.as_str() {
             "k" => Ok(r#"{"bin":"/w==","json":"eyJhIjoxfQ=="}"#.into()),
@@ -440,8 +437,8 @@ mod tests {
         let value = r#"{"f": 1.0, "e": 1.0e21, "n": 12345678901234567890, "s": "1.0", "obj": {"x": 1.0, "a": [1e-7]}}"#;
         let extracted = |extract_writes_anew| {
             let mut answers = answers(&[("j", Ok(value))]);
-            let capabilities = Capabilities { extract_writes_anew, ..Capabilities::default() };
-            answers.capabilities.insert(store().id.clone(), capabilities);
+            let dialect = Dialect { extract_writes_anew, ..Dialect::default() };
+            answers.dialects.insert(store().id.clone(), dialect);
             let rendered =
                 render(&[request(Entry::Extract(0), json!({"key": "j"}))], &answers, &DeletionPolicy::Retain).unwrap();
             text(&rendered).into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")

@@ -120,17 +120,21 @@ fn remote_refs(es: &ExternalSecret) -> impl Iterator<Item = (String, &RemoteRef)
     data.chain(extracts.filter_map(|(n, entry)| Some((format!("spec.dataFrom[{n}].extract"), entry.extract.as_ref()?))))
 }
 
+/// Holds a generator of another kind for the whole cluster.
+pub const CLUSTER_GENERATOR: &str = "ClusterGenerator";
+
 /// Fields of the API that are not built yet. Nothing of such an ExternalSecret is carried out: half of it would be
 /// another Secret than the one its author wants. `generators` are the kinds that there are.
 pub fn unsupported(es: &ExternalSecret, generators: &[&str]) -> Vec<String> {
+    let known: Vec<&str> = generators.iter().copied().chain([CLUSTER_GENERATOR]).collect();
     let mut features = Vec::new();
     for (n, entry) in es.spec.data_from.iter().enumerate() {
-        let generator = generator(entry).filter(|generator| !generators.contains(&generator.kind.as_str()));
+        let generator = generator(entry).filter(|generator| !known.contains(&generator.kind.as_str()));
         features.extend(generator.map(|generator| {
             format!(
                 "spec.dataFrom[{n}].sourceRef.generatorRef.kind {:?} (there are {})",
                 generator.kind,
-                generators.join(", ")
+                known.join(", ")
             )
         }));
     }

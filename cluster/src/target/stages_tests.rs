@@ -9,7 +9,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use keyferry_crds::{ExternalSecret, SecretStore, names};
-use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, SecretBytes};
+use keyferry_provider_core::{Dialect, Error, ErrorKind, Key, SecretBytes};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
@@ -159,7 +159,7 @@ impl World {
         });
         let Plan::Fetch(requests) = plan else { panic!("{plan:?}") };
         let mut answers = Answers::default();
-        answers.capabilities.insert(self.store.id.clone(), Capabilities::default());
+        answers.dialects.insert(self.store.id.clone(), Dialect::default());
         for (name, held) in &self.held {
             let key = Key { name: (*name).to_owned(), version: None, metadata: false };
             let value = match held {

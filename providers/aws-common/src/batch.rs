@@ -1,9 +1,6 @@
 //! Several keys at once: which travel together, and what is answered for each.
 
-use keyferry_provider_core::{Error, ErrorKind, Key, SecretBytes};
-
-/// What is answered for one key.
-pub type Answer = Result<SecretBytes, Error>;
+use keyferry_provider_core::{Answer, Error, ErrorKind, Key};
 
 /// Asks for `keys` in as few calls as there can be, and puts the answers into their order. A call takes `most` keys that
 /// may all go `together`. Where there is one call only its error is that of all; of several each stands for its keys.
@@ -52,6 +49,8 @@ pub fn of_one(error: Error) -> Result<Answer, Error> {
 
 #[cfg(test)]
 mod tests {
+    use keyferry_provider_core::SecretBytes;
+
     use super::*;
 
     fn keys(names: &[&str]) -> Vec<Key> {
@@ -74,10 +73,15 @@ mod tests {
             |a, b| a.name != b.name,
             async |call: Vec<&Key>| match call[0].name.as_str() {
                 "a" if call.len() == 1 => Err(Error::new(ErrorKind::Timeout, "late")),
-                _ => Ok(call.iter().map(|key| Ok(SecretBytes::from(key.name.as_str()))).collect()),
+                _ => Ok(call.iter().map(|key| Ok(SecretBytes::from(key.name.as_str()).into())).collect()),
             },
         );
-        let answers: Vec<_> = answers.await.unwrap().iter().map(|answer| answer.as_ref().ok().cloned()).collect();
+        let answers: Vec<_> = answers
+            .await
+            .unwrap()
+            .iter()
+            .map(|answer| answer.as_ref().ok().map(|fetched| fetched.value.clone()))
+            .collect();
         let text = |text: &str| Some(SecretBytes::from(text));
         assert!(answers == [text("a"), text("b"), text("a"), text("c")]);
     }

@@ -95,7 +95,7 @@ impl Base {
             .http_client(http_client())
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .time_source(aws_smithy_async::time::SystemTimeSource::new())
-            // The layers around all stores do this, and count it.
+            // The guard around all stores does this, and counts it.
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts)
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())

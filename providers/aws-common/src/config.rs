@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_provider_core::{Caller, Error, ErrorKind, SecretRef, ServiceAccountRef};
+use keyferry_provider_core::{Caller, Error, ErrorKind, SecretRef, ServiceAccountRef, filled};
 use serde::Deserialize;
 
 /// What a store's spec comes to.
@@ -102,7 +102,7 @@ impl Config {
     pub fn new(spec: &serde_json::Value, caller: &Caller) -> Result<Self, Error> {
         // The parser's own error would quote what it stumbles over.
         let mut spec = Spec::deserialize(spec).map_err(|_| {
-            invalid("spec.provider.aws does not have the form of an AWS store: check the types of its fields")
+            Error::invalid("spec.provider.aws does not have the form of an AWS store: check the types of its fields")
         })?;
         Ok(Self {
             service: spec.service.take().unwrap_or_default(),
@@ -116,7 +116,7 @@ impl Config {
 
 /// The region becomes part of the host that signed requests go to: anything but a label could lead them elsewhere.
 fn region(region: Option<String>) -> Result<String, Error> {
-    let region = filled(region).ok_or_else(|| invalid("spec.provider.aws.region is empty"))?;
+    let region = filled(region).ok_or_else(|| Error::invalid("spec.provider.aws.region is empty"))?;
     let label = region.len() <= 63
         && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
         && !region.starts_with('-')
@@ -124,7 +124,7 @@ fn region(region: Option<String>) -> Result<String, Error> {
     if label {
         Ok(region)
     } else {
-        Err(invalid("spec.provider.aws.region is not the name of a region, such as eu-west-1"))
+        Err(Error::invalid("spec.provider.aws.region is not the name of a region, such as eu-west-1"))
     }
 }
 
@@ -133,11 +133,11 @@ fn identity(auth: Option<AuthSpec>) -> Result<Identity, Error> {
         None | Some(AuthSpec { jwt: None, secret_ref: None }) => Ok(Identity::Operator),
         Some(AuthSpec { jwt: Some(jwt), .. }) => match jwt.service_account_ref {
             Some(account) => Ok(Identity::ServiceAccount(account)),
-            None => Err(invalid("spec.provider.aws.auth.jwt has no serviceAccountRef")),
+            None => Err(Error::invalid("spec.provider.aws.auth.jwt has no serviceAccountRef")),
         },
         Some(AuthSpec { secret_ref: Some(keys), .. }) => match (keys.id, keys.secret) {
             (Some(id), Some(secret)) => Ok(Identity::Keys { id, secret, token: keys.token }),
-            _ => Err(invalid(
+            _ => Err(Error::invalid(
                 "spec.provider.aws.auth.secretRef needs both accessKeyIDSecretRef and secretAccessKeySecretRef",
             )),
         },
@@ -148,14 +148,14 @@ fn roles(spec: Spec, caller: &Caller) -> Result<Vec<Role>, Error> {
     let plain = |arn: String| Role { arn, ..Role::default() };
     let mut roles: Vec<Role> = spec.additional_roles.into_iter().flatten().map(plain).collect();
     if roles.iter().any(|role| role.arn.is_empty()) {
-        return Err(invalid("spec.provider.aws.additionalRoles holds an empty role"));
+        return Err(Error::invalid("spec.provider.aws.additionalRoles holds an empty role"));
     }
     // As in External Secrets Operator, the tags and the external id are for this last role only.
     if let Some(arn) = filled(spec.role) {
         let tags = tags(spec.session_tags, spec.session_tags_policy, spec.custom_session_tags, caller)?;
         let transitive = spec.transitive_tag_keys.unwrap_or_default();
         if let Some(unknown) = transitive.iter().find(|key| !tags.iter().any(|(tag, _)| tag == *key)) {
-            return Err(invalid(format!(
+            return Err(Error::invalid(format!(
                 "spec.provider.aws.transitiveTagKeys names {unknown:?}, which is no session tag"
             )));
         }
@@ -186,24 +186,15 @@ fn tags(
                 "the session tags name the namespace of the ExternalSecret: each namespace has its own session";
             return Err(Error::new(ErrorKind::Referent, message));
         }
-        _ => return Err(invalid("spec.provider.aws.sessionTagsPolicy must be None, Simple or Custom")),
+        _ => return Err(Error::invalid("spec.provider.aws.sessionTagsPolicy must be None, Simple or Custom")),
     }
     // AWS takes keys that differ only in case for the same. A second esoNamespace would be a lie.
     for (n, (key, _)) in tags.iter().enumerate() {
         if tags[..n].iter().any(|(earlier, _)| earlier.eq_ignore_ascii_case(key)) {
-            return Err(invalid(format!("spec.provider.aws sets the session tag {key:?} twice")));
+            return Err(Error::invalid(format!("spec.provider.aws sets the session tag {key:?} twice")));
         }
     }
     Ok(tags)
-}
-
-fn filled(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
-}
-
-/// An error that only a change of the spec, or of what it refers to, makes good.
-pub fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Invalid, message)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use keyferry_provider_core::{Error, ErrorKind, causes};
+use keyferry_provider_core::{Blame, Error, ErrorKind, causes};
 
 /// Why a service of AWS did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,7 +195,12 @@ impl Cause {
                 (ErrorKind::Malformed, format!("{service} does not answer as AWS does (status {status})"))
             }
         };
-        Error::new(kind, message)
+        let error = Error::new(kind, message);
+        match self {
+            Self::NoSuchVersion | Self::Invalid => error.with_blame(Blame::Request),
+            Self::Strange(403) => error.with_blame(Blame::Way),
+            _ => error,
+        }
     }
 }
 
@@ -275,7 +280,8 @@ fn lost<E: StdError + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>, 
         }
         _ => (ErrorKind::Unavailable, format!("the connection to {service} failed")),
     };
-    Error::new(of, message)
+    let error = Error::new(of, message);
+    if of == ErrorKind::Unavailable { error.with_blame(Blame::Way) } else { error }
 }
 
 /// The error of a provider of credentials: our own where one of ours failed.

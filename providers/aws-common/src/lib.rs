@@ -1,7 +1,7 @@
 //! What the stores of AWS share: the spec, logins and how long they last, the client, and what its errors mean.
 //!
-//! The SDK's own retries are off and its identity cache is replaced by [`login`]'s, which goes on with what it has
-//! while STS is down and forgets what a service refuses. Nothing is read from profile files or the environment for a
+//! The SDK's own retries are off and its identity cache is replaced by the sessions of [`login`], which go on with what
+//! they have while STS is down and forget what a service refuses. Nothing is read from profile files or the environment for a
 //! store that names its credentials; the default chain reads them for one that names none, and can run nothing: the
 //! features for SSO, for `credential_process` and for the console's login are not compiled in.
 //!
@@ -20,7 +20,7 @@ pub mod error;
 pub mod login;
 pub mod tags;
 
-pub use batch::{Answer, in_batches};
+pub use batch::in_batches;
 pub use client::{Connection, Service};
 pub use config::Config;
 pub use error::{Cause, Failure};

@@ -1,22 +1,31 @@
 //! AWS: Secrets Manager, and Parameter Store by way of `keyferry-provider-aws-ssm`.
 //!
-//! [`secrets_manager`] is the store; [`ids`] says which secret an answer is about.
+//! Modules, in reading order: `ids` which secret an answer is about, `store` Secrets Manager. The spec, logins, the
+//! client and what answers mean are those of both stores, in `keyferry-provider-aws-common`.
 
 #![forbid(unsafe_code)]
 
 mod ids;
-mod secrets_manager;
+
+mod store;
 
 use std::sync::Arc;
 
 use keyferry_provider_aws_common::Config;
 use keyferry_provider_aws_ssm::ParameterStore;
-use keyferry_provider_core::{Access, BuildContext, BuildFuture, Error, ErrorKind, Provider, Registration};
+use keyferry_provider_core::{BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Provider, Registration};
 
-use crate::secrets_manager::SecretsManager;
+use crate::store::SecretsManager;
 
 /// How the registry knows these stores.
-pub const REGISTRATION: Registration = Registration { name: "aws", access: Access::ReadWrite, maintained: true, build };
+pub const REGISTRATION: Registration = Registration { name: "aws", capabilities, maintained: true, build };
+
+fn capabilities(spec: &serde_json::Value) -> Capabilities {
+    match spec["service"].as_str() {
+        Some("ParameterStore") => keyferry_provider_aws_ssm::CAPABILITIES,
+        _ => store::CAPABILITIES,
+    }
+}
 
 fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
     Box::pin(async move {
@@ -29,8 +38,7 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
                 "spec.provider.aws.service: this version of keyferry supports SecretsManager and ParameterStore, not \
                  CertificateManager yet",
             )),
-            _ => Err(Error::new(
-                ErrorKind::Invalid,
+            _ => Err(Error::invalid(
                 "spec.provider.aws.service must be SecretsManager, ParameterStore or CertificateManager",
             )),
         }

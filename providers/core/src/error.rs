@@ -59,25 +59,127 @@ impl ErrorKind {
 
     /// Whether the same request may well succeed in a moment, with nothing changed.
     pub fn is_temporary(self) -> bool {
-        matches!(self, Self::Throttled | Self::Unavailable | Self::Timeout)
+        match self {
+            Self::Throttled | Self::Unavailable | Self::Timeout => true,
+            Self::NotFound
+            | Self::Denied
+            | Self::Unauthenticated
+            | Self::Tls
+            | Self::Invalid
+            | Self::Malformed
+            | Self::BatchDenied
+            | Self::Unsupported
+            | Self::Referent
+            | Self::Unverified => false,
+        }
+    }
+
+    /// Whether it is about the store as a whole, so that another key would meet it too.
+    pub fn concerns_store(self) -> bool {
+        match self {
+            Self::Unauthenticated
+            | Self::Throttled
+            | Self::Unavailable
+            | Self::Timeout
+            | Self::Tls
+            | Self::Referent
+            | Self::Unverified => true,
+            Self::NotFound | Self::Denied | Self::Invalid | Self::Malformed | Self::BatchDenied | Self::Unsupported => {
+                false
+            }
+        }
+    }
+
+    /// Whose fault it is where nobody knows better.
+    fn blame(self) -> Blame {
+        match self {
+            Self::NotFound | Self::Unsupported => Blame::Request,
+            Self::Invalid | Self::Referent => Blame::Spec,
+            Self::Denied | Self::Unauthenticated | Self::BatchDenied => Blame::Credentials,
+            Self::Throttled | Self::Unavailable | Self::Malformed | Self::Unverified => Blame::Store,
+            Self::Timeout | Self::Tls => Blame::Way,
+        }
     }
 }
 
-/// An error of a store.
+/// Whose fault an error is: where to begin looking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// What was asked for: the ExternalSecret, or whatever else names keys.
+    Request,
+    /// The store's spec, or the generator's.
+    Spec,
+    /// What the store logs in with: it is missing, not accepted, or lacks a permission.
+    Credentials,
+    /// The other side: the store itself, or what is kept there.
+    Store,
+    /// What lies between: names, networks, proxies, certificates.
+    Way,
+    /// We: our rights, the cluster that we run in, or a fault of ours.
+    Keyferry,
+}
+
+impl Blame {
+    /// The name for metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Request => "request",
+            Self::Spec => "spec",
+            Self::Credentials => "credentials",
+            Self::Store => "store",
+            Self::Way => "way",
+            Self::Keyferry => "keyferry",
+        }
+    }
+}
+
+/// An error of a store or generator.
 ///
+/// Whoever shows it asks it for all that there is to tell: condition, event, log and command line give the same account.
 /// The message is in our own words and a pure function of the cause: it holds no time, attempt or request id, and
 /// no text from a response, since responses and parsers quote values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
+    blame: Blame,
+    hint: Option<String>,
     retry_after: Option<Duration>,
 }
 
 impl Error {
     /// An error of this kind; `message` says what is wrong and, where there is one, the next step.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), retry_after: None }
+        Self { kind, message: message.into(), blame: kind.blame(), hint: None, retry_after: None }
+    }
+
+    /// The store's spec, a credential it names, or the request is wrong: [`ErrorKind::Invalid`].
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Invalid, message)
+    }
+
+    /// What the store can't do: `this store can't be searched`, `pushed to`, `deleted from`.
+    pub fn cannot(done: &str) -> Self {
+        Self::new(ErrorKind::Unsupported, format!("this store can't be {done}"))
+    }
+
+    /// A search that found more `what` than [`MOST_FOUND`](crate::MOST_FOUND).
+    pub fn too_many_found(what: &str) -> Self {
+        Self::invalid(format!("the search finds more than {} {what}", crate::MOST_FOUND))
+            .with_blame(Blame::Request)
+            .with_hint("narrow the search: find.name.regexp, find.path or find.tags")
+    }
+
+    /// The same error, where it is somebody else's fault than its kind suggests.
+    pub fn with_blame(mut self, blame: Blame) -> Self {
+        self.blame = blame;
+        self
+    }
+
+    /// The same error with the next step, where the message does not say it already. In our own words, like the message.
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 
     /// The same error with the time the store asked us to wait.
@@ -111,6 +213,22 @@ impl Error {
         &self.message
     }
 
+    /// Whose fault it is.
+    pub fn blame(&self) -> Blame {
+        self.blame
+    }
+
+    /// The next step, where the message does not say it already.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// Whether the same request may well succeed in a moment, with nothing changed. All else stays as it is until
+    /// somebody changes something.
+    pub fn is_temporary(&self) -> bool {
+        self.kind.is_temporary()
+    }
+
     /// How long the store asked us to wait, where it did.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
@@ -135,5 +253,59 @@ fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(inner) => Some(inner),
         None => error.source(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [ErrorKind; 13] = [
+        ErrorKind::NotFound,
+        ErrorKind::Denied,
+        ErrorKind::Unauthenticated,
+        ErrorKind::Throttled,
+        ErrorKind::Unavailable,
+        ErrorKind::Timeout,
+        ErrorKind::Tls,
+        ErrorKind::Invalid,
+        ErrorKind::Malformed,
+        ErrorKind::BatchDenied,
+        ErrorKind::Unsupported,
+        ErrorKind::Referent,
+        ErrorKind::Unverified,
+    ];
+
+    #[test]
+    fn what_passes_by_itself_is_about_the_store_and_never_the_users_fault() {
+        for kind in KINDS.into_iter().filter(|kind| kind.is_temporary()) {
+            let error = Error::new(kind, "why");
+            assert!(error.is_temporary() && kind.concerns_store(), "{kind:?}");
+            assert!(matches!(error.blame(), Blame::Store | Blame::Way), "{kind:?}");
+        }
+        assert_eq!(KINDS.iter().filter(|kind| kind.is_temporary()).count(), 3);
+    }
+
+    #[test]
+    fn an_error_in_context_keeps_all_that_it_tells() {
+        let whole = Error::new(ErrorKind::Throttled, "slow down")
+            .with_blame(Blame::Keyferry)
+            .with_hint("ask for less")
+            .with_retry_after(Some(Duration::from_secs(3)))
+            .context("entry 1");
+        assert_eq!((whole.to_string(), whole.message()), ("entry 1: slow down".into(), "entry 1: slow down"));
+        assert_eq!(
+            (whole.kind(), whole.blame(), whole.hint()),
+            (ErrorKind::Throttled, Blame::Keyferry, Some("ask for less"))
+        );
+        assert_eq!(whole.retry_after(), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn what_is_no_reason_to_delete_is_still_about_what_was_asked_for() {
+        let gone = Error::new(ErrorKind::NotFound, "gone").no_reason_to_delete();
+        assert_eq!((gone.kind(), gone.blame()), (ErrorKind::Invalid, Blame::Request));
+        let down = Error::new(ErrorKind::Unavailable, "down");
+        assert_eq!(down.clone().no_reason_to_delete(), down);
     }
 }

@@ -5,22 +5,39 @@
 //! provider crate can be read, built and tested alone.
 //!
 //! Modules, in reading order: [`mod@secret`] the type that carries values, [`mod@error`] the one error,
-//! [`mod@provider`] the trait, [`mod@credentials`] the port, [`mod@json`] taking values out of JSON without copies,
-//! [`mod@address`] where a store must not lead.
+//! [`mod@capabilities`] what a store can do and how it is read, [`mod@push`] what is written, [`mod@provider`] the trait,
+//! [`mod@generator`] the trait of generators, [`mod@credentials`] the port, [`mod@registration`] how either presents
+//! itself, [`mod@json`] taking values out of JSON without copies, [`mod@address`] where a store must not lead.
 
 #![forbid(unsafe_code)]
 
-pub mod address;
-pub mod credentials;
-pub mod error;
-pub mod json;
-pub mod provider;
 pub mod secret;
 
+pub mod error;
+
+pub mod capabilities;
+
+pub mod push;
+
+pub mod provider;
+
+pub mod generator;
+
+pub mod credentials;
+
+pub mod registration;
+
+pub mod json;
+
+pub mod address;
+
+pub use capabilities::{Capabilities, Dialect, Metadata, PropertyLookup};
 pub use credentials::{CaRef, CaSource, Credentials, SecretRef, ServiceAccountRef, Token};
-pub use error::{Error, ErrorKind, causes};
-pub use provider::{
-    Access, BuildContext, BuildFuture, Caller, Calls, Capabilities, Environment, Key, MOST_FOUND, Metadata,
-    PropertyLookup, Provider, Query, Registration,
+pub use error::{Blame, Error, ErrorKind, causes};
+pub use generator::{Generator, Made, State};
+pub use provider::{Answer, Fetched, Key, MOST_FOUND, Provider, Query, filled, one_by_one};
+pub use push::{Origin, Payload, Push, Reach, Remote};
+pub use registration::{
+    BuildContext, BuildFuture, Built, Caller, Calls, Environment, GeneratorRegistration, Registration,
 };
 pub use secret::{SecretBuf, SecretBytes};

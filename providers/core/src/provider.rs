@@ -1,15 +1,13 @@
-//! The trait that every store implements.
+//! The trait that every store implements, and what goes in and out.
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 use regex::Regex;
 
-use crate::{Credentials, Error, ErrorKind, SecretBytes};
+use crate::{Capabilities, Dialect, Error, Push, Reach, Remote, SecretBytes};
 
 /// What to fetch: one secret of a store, whole. Properties are taken out of the value later, once for all stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +19,36 @@ pub struct Key {
     /// Whether to fetch what the store knows about the secret instead of its value (`metadataPolicy: Fetch`).
     pub metadata: bool,
 }
+
+/// What a store answers for a key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fetched {
+    /// The value, or the metadata.
+    pub value: SecretBytes,
+    /// The store's own name of the version that this is, where its answer has one. Of a secret that was deleted and made
+    /// anew another value may go by the same name.
+    pub version: Option<String>,
+    /// When the value stops working, where the answer says so.
+    pub expires: Option<SystemTime>,
+}
+
+impl Fetched {
+    /// The same, as this version.
+    pub fn of_version(mut self, version: Option<String>) -> Self {
+        self.version = version.filter(|version| !version.is_empty());
+        self
+    }
+}
+
+impl From<SecretBytes> for Fetched {
+    /// A value of which the store tells nothing else.
+    fn from(value: SecretBytes) -> Self {
+        Self { value, ..Self::default() }
+    }
+}
+
+/// What came of one key.
+pub type Answer = Result<Fetched, Error>;
 
 /// What to search a store for (`dataFrom.find`). What is given must all hold.
 #[derive(Clone, Debug, Default)]
@@ -40,123 +68,27 @@ impl Query {
     }
 }
 
-/// What a store lets its clients do; shown in the store's status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Secrets can be read.
-    ReadOnly,
-    /// Secrets can be written.
-    WriteOnly,
-    /// Both.
-    ReadWrite,
-}
-
-impl Access {
-    /// The word in `status.capabilities`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ReadOnly => "ReadOnly",
-            Self::WriteOnly => "WriteOnly",
-            Self::ReadWrite => "ReadWrite",
-        }
-    }
-}
-
-/// How `remoteRef.property` is looked up in a value; External Secrets Operator differs by store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum PropertyLookup {
-    /// As a path only.
-    #[default]
-    Path,
-    /// A top-level key of exactly this name first, then as a path.
-    ExactThenPath,
-    /// The value is a JSON object of base64 strings, one for each field of the secret, which may be any bytes (metadata is
-    /// not): a field of exactly this name first, then the field before the first dot and a path into it. Without a
-    /// property it is shown as an object of strings, and extracted as the bytes.
-    Base64Fields,
-    /// A property with a dot: as a path whose dots are part of one key first, then as a path.
-    DottedKeyThenPath,
-}
-
-/// What becomes of [`Key::metadata`]; External Secrets Operator differs by store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Metadata {
-    /// The store keeps none, and says so.
-    #[default]
-    Refused,
-    /// It is passed over: the value is answered.
-    PassedOver,
-    /// It is answered, as a JSON object, or as nothing where there is none.
-    Answered,
-}
-
-/// What a store can do. Everything is off by default, so that a new field is a safe addition.
-#[derive(Clone, Copy, Debug)]
-pub struct Capabilities {
-    /// The most keys that one [`Provider::fetch`] takes; 1 where the store has no batch call.
-    pub max_batch: usize,
-    /// Whether [`Key::version`] means something here; where it does not, it is passed over, as External Secrets Operator
-    /// does.
-    pub versions: bool,
-    /// What becomes of [`Key::metadata`].
-    pub metadata: Metadata,
-    /// Whether secrets can be found by name.
-    pub find_by_name: bool,
-    /// Whether secrets can be found below a path.
-    pub find_by_path: bool,
-    /// Whether secrets can be found by tags.
-    pub find_by_tags: bool,
-    /// Whether a search by neither name nor tags finds all that is there, or all below the path. Elsewhere it is
-    /// refused: what was forgotten must not bring every secret of a store into a target.
-    pub find_all: bool,
-    /// Whether the names of what is found are converted to keys before they are rewritten, and not only where nothing is
-    /// rewritten. External Secrets Operator differs by store.
-    pub find_converts_names: bool,
-    /// How a property is looked up.
-    pub property: PropertyLookup,
-    /// Whether the fields that `dataFrom.extract` takes are written as Go writes what it read: numbers through a float,
-    /// objects and lists anew. Elsewhere they stay as they stand in the value.
-    pub extract_writes_anew: bool,
-    /// Whether a missing property counts as a missing secret for deletionPolicy.
-    pub missing_property_is_not_found: bool,
-    /// Whether a missing secret is an error like any other for entries of `data`, so that deletionPolicy acts only on
-    /// what `dataFrom` misses.
-    pub missing_fails_data: bool,
-}
-
-impl Default for Capabilities {
-    fn default() -> Self {
-        Self {
-            max_batch: 1,
-            versions: false,
-            metadata: Metadata::Refused,
-            find_by_name: false,
-            find_by_path: false,
-            find_by_tags: false,
-            find_all: false,
-            find_converts_names: false,
-            property: PropertyLookup::Path,
-            extract_writes_anew: false,
-            missing_property_is_not_found: false,
-            missing_fails_data: false,
-        }
-    }
-}
-
 /// The most secrets that one search may find.
 pub const MOST_FOUND: usize = 10_000;
 
 /// A store, logged in and ready. It lives as long as the store's spec and credentials stay the same, is shared by
 /// all who use the store, and renews its own login.
+///
+/// No method has a body here: what a store can't do it says itself, by [`Error::cannot`], and what is around a store
+/// passes each on. What [`capabilities`](Provider::capabilities) leave out is refused before the store is asked, and
+/// the same call may be made again after an error that [is temporary](Error::is_temporary).
 #[async_trait]
 pub trait Provider: Send + Sync {
-    /// What this store can do. Constant for the life of the provider.
+    /// What this store can do. Constant for the life of the provider, and what its
+    /// [registration](crate::Registration::capabilities) says of its spec.
     fn capabilities(&self) -> Capabilities;
 
-    /// Whether `key` may travel in one [`fetch`](Provider::fetch) with these, of which there is at least one.
-    fn joins(&self, batch: &[Key], _key: &Key) -> bool {
-        batch.len() < self.capabilities().max_batch
-    }
+    /// How External Secrets Operator reads this store. Constant for the life of the provider.
+    fn dialect(&self) -> Dialect;
+
+    /// Whether `key` may travel in one [`fetch`](Provider::fetch) with these, of which there is at least one and fewer
+    /// than [`Capabilities::max_batch`].
+    fn joins(&self, batch: &[Key], key: &Key) -> bool;
 
     /// Fetches up to [`Capabilities::max_batch`] distinct keys, each of which [`joins`](Provider::joins) the others.
     ///
@@ -168,90 +100,108 @@ pub trait Provider: Send + Sync {
     /// - A key that asks for metadata where they are refused is [`Unsupported`](crate::ErrorKind::Unsupported).
     /// - A store that keeps several fields per secret answers them as one JSON object: compact, keys sorted,
     ///   numbers digit for digit.
+    /// - A store with versions says of each value that is one of them which it is, whether or not one was asked for.
     /// - Never retries and never caches a value.
-    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error>;
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error>;
 
     /// Finds the keys of all secrets that answer `query`, sorted; their values are fetched like any others.
     ///
     /// - Called only with what the `find_by_*` capabilities allow.
     /// - Secrets that are marked as deleted may be among them: fetching them is what tells.
     /// - More than [`MOST_FOUND`] is an error, not a part of them.
-    async fn find(&self, _query: &Query) -> Result<Vec<Key>, Error> {
-        Err(Error::new(ErrorKind::Unsupported, "this store can't be searched"))
-    }
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error>;
+
+    /// Writes a secret, or one property of it. Called only where [`Capabilities::push`] says so.
+    ///
+    /// - What is there already and equal is not written again: no new version, and no error.
+    /// - A property is written into what is there, which keeps its other properties.
+    /// - Where the store can mark secrets, what is made is marked as made by us, in External Secrets Operator's way; what
+    ///   is there without the mark is refused as [`Denied`](crate::ErrorKind::Denied), unless [`Push::reach`] covers it.
+    /// - Metadata of another form than the store's are [`Invalid`](crate::ErrorKind::Invalid), before anything is written;
+    ///   a store that takes none passes them over.
+    /// - Whoever wrote in between is not overwritten unseen, as far as the store can tell: that is
+    ///   [`Unavailable`](crate::ErrorKind::Unavailable), and the next try looks again.
+    async fn push(&self, push: &Push) -> Result<(), Error>;
+
+    /// Deletes a secret, or one property of it, and with the last property the secret. Called only where
+    /// [`Capabilities::delete`] says so.
+    ///
+    /// - What is not there is deleted already: no error.
+    /// - Without the mark that [`push`](Provider::push) sets it is not ours: it stays, and that is no error either,
+    ///   unless `reach` covers it.
+    async fn delete(&self, remote: &Remote, reach: Reach) -> Result<(), Error>;
+
+    /// Whether a secret, or one property of it, is there, whoever made it. Called only where [`Capabilities::push`] says
+    /// so, for `updatePolicy: IfNotExists`.
+    ///
+    /// - `false` is as exact as [`NotFound`](crate::ErrorKind::NotFound): only the store's own word.
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error>;
 
     /// Checks that the store can be reached and that the login is good, without reading a secret.
     async fn validate(&self) -> Result<(), Error>;
 
     /// What the store's status should say about whom it is used as, where that is not in the store's own spec: the
     /// operator itself.
-    fn identity_note(&self) -> Option<String> {
-        None
+    fn identity_note(&self) -> Option<String>;
+}
+
+/// Asks for `keys` one after the other: the [`fetch`](Provider::fetch) of a store without a batch call. An error that
+/// [concerns the whole store](crate::ErrorKind::concerns_store) ends it, and is the outer one.
+pub async fn one_by_one<'a, F>(keys: &'a [Key], read: impl Fn(&'a Key) -> F) -> Result<Vec<Answer>, Error>
+where
+    F: Future<Output = Answer>,
+{
+    let mut answers = Vec::with_capacity(keys.len());
+    for key in keys {
+        match read(key).await {
+            Err(error) if error.kind().concerns_store() => return Err(error),
+            answer => answers.push(answer),
+        }
     }
+    Ok(answers)
 }
 
-/// Where a provider reports the calls it makes, for metrics. Called once per attempt on the wire.
-pub trait Calls: Send + Sync {
-    /// `call` is the name External Secrets Operator's metric uses for it, such as `ReadSecretData`.
-    fn record(&self, provider: &'static str, call: &'static str, ok: bool, elapsed: Duration);
+/// A text that was given and is not empty. External Secrets Operator takes an empty one for none.
+pub fn filled(text: Option<String>) -> Option<String> {
+    text.filter(|text| !text.is_empty())
 }
 
-impl Calls for () {
-    fn record(&self, _: &'static str, _: &'static str, _: bool, _: Duration) {}
-}
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
 
-/// Whom a provider works for. Some stores tell the server, for its policies and its audit log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Caller {
-    /// `SecretStore` or `ClusterSecretStore`.
-    pub store_kind: &'static str,
-    /// The name of the store.
-    pub store: String,
-    /// The namespace that asks; always known for a SecretStore. Where it is `None` the provider will answer everybody
-    /// who may use the store: one that tells the server who asks refuses that with
-    /// [`Referent`](crate::ErrorKind::Referent), and is then built for each namespace.
-    pub namespace: Option<String>,
-}
+    use super::*;
+    use crate::ErrorKind;
 
-/// Settings of the process, by the names of environment variables.
-pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
-
-/// What a provider is built with.
-#[derive(Clone)]
-pub struct BuildContext {
-    /// Where to get secrets, tokens and CA bundles that the spec refers to.
-    pub credentials: Arc<dyn Credentials>,
-    /// Where to report calls.
-    pub calls: Arc<dyn Calls>,
-    /// Whether the store's URLs may lead to link-local addresses, where clouds keep their metadata services. Off for
-    /// stores of a namespace, whose authors need not be trusted with what the node may reach.
-    pub allow_link_local: bool,
-    /// Whom the provider works for.
-    pub caller: Caller,
-    /// Settings of the process: what External Secrets Operator takes from its environment, such as endpoints.
-    pub environment: Environment,
-}
-
-impl BuildContext {
-    /// A context that allows nothing, for nobody in particular, in a process without settings.
-    pub fn new(credentials: Arc<dyn Credentials>, calls: Arc<dyn Calls>) -> Self {
-        let (allow_link_local, caller) = Default::default();
-        Self { credentials, calls, allow_link_local, caller, environment: Arc::new(|_| None) }
+    /// For futures that wait for nothing.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        let Poll::Ready(value) = pin!(future).poll(&mut Context::from_waker(Waker::noop())) else {
+            panic!("it waits for something")
+        };
+        value
     }
-}
 
-/// The future that [`Registration::build`] gives.
-pub type BuildFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn Provider>, Error>> + Send + 'a>>;
+    #[test]
+    fn one_key_after_the_other_until_the_whole_store_fails() {
+        let keys =
+            ["a", "gone", "b", "down", "c"].map(|name| Key { name: name.into(), version: None, metadata: false });
+        let read = async |key: &Key| match key.name.as_str() {
+            "gone" => Err(Error::new(ErrorKind::NotFound, "gone")),
+            "down" => Err(Error::new(ErrorKind::Unavailable, "down")),
+            "c" => panic!("asked for after the store failed"),
+            name => Ok(SecretBytes::from(name).into()),
+        };
+        let answers = now(one_by_one(&keys[..3], read)).unwrap();
+        let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
+        assert_eq!(kinds, [None, Some(ErrorKind::NotFound), None]);
+        assert_eq!(now(one_by_one(&keys, read)).unwrap_err().kind(), ErrorKind::Unavailable);
+    }
 
-/// How a provider crate presents itself to the registry.
-#[derive(Clone, Copy)]
-pub struct Registration {
-    /// The key under `spec.provider`.
-    pub name: &'static str,
-    /// What `status.capabilities` says: what External Secrets Operator publishes, though nothing can be pushed yet.
-    pub access: Access,
-    /// Whether the store's status should warn that nobody maintains this provider.
-    pub maintained: bool,
-    /// Builds the provider from what stands under that key, logging in where the method needs a login.
-    pub build: for<'a> fn(&'a serde_json::Value, BuildContext) -> BuildFuture<'a>,
+    #[test]
+    fn an_empty_version_is_none() {
+        let of = |version: Option<&str>| Fetched::default().of_version(version.map(str::to_owned)).version;
+        assert_eq!((of(None), of(Some("")), of(Some("1"))), (None, None, Some("1".to_owned())));
+    }
 }

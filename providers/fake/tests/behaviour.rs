@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use keyferry_provider_core::{BuildContext, Provider};
+use keyferry_provider_core::{BuildContext, Capabilities, Provider};
 use keyferry_provider_fake::REGISTRATION;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use serde_json::{Value, json};
@@ -14,6 +14,15 @@ struct Spec(Mutex<Vec<Value>>);
 
 #[async_trait]
 impl Fixture for Spec {
+    fn registered(&self) -> Capabilities {
+        (REGISTRATION.capabilities)(&json!({}))
+    }
+
+    /// An entry without a version has none.
+    fn current_has_a_version(&self) -> bool {
+        false
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         let spec = json!({"data": *self.0.lock().unwrap()});
         let ctx = BuildContext::new(Arc::new(MapCredentials::new()), Arc::new(()));

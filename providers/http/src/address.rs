@@ -3,11 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use keyferry_provider_core::address::is_link_local;
-use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_provider_core::{Blame, Error, ErrorKind};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::{Fields, invalid};
+use crate::Fields;
 
 /// Reads the URL of a server: http or https, without user, query and fragment. `field` is where the spec has it, and
 /// `example` what a good one looks like, both for messages.
@@ -15,7 +15,7 @@ use crate::{Fields, invalid};
 /// # Errors
 /// `Invalid`, and never with a part of `text`: it may hold a password.
 pub fn server_url(text: &str, field: &str, example: &str) -> Result<Url, Error> {
-    let refuse = |problem: &str| Err(invalid(format!("{field} {problem}")));
+    let refuse = |problem: &str| Err(Error::invalid(format!("{field} {problem}")));
     let Ok(url) = Url::parse(text.trim()) else {
         return refuse(&format!("must be a URL such as {example}"));
     };
@@ -40,7 +40,10 @@ pub(crate) fn leads_to_link_local(server: &Url) -> bool {
 }
 
 pub(crate) fn link_local(fields: &Fields) -> Error {
-    invalid(format!("{} leads to a link-local address, which is refused to stores of a namespace", fields.server))
+    Error::invalid(format!(
+        "{} leads to a link-local address, which is refused to stores of a namespace",
+        fields.server
+    ))
 }
 
 /// Resolves names like everybody, and drops link-local addresses where the store may not go there.
@@ -66,7 +69,7 @@ impl Resolve for Resolver {
                 Ok(found) => found.collect(),
                 Err(_) => {
                     let message = format!("the name {host} can't be resolved: check {}", this.fields.server);
-                    return Err(Error::new(ErrorKind::Unavailable, message).into());
+                    return Err(Error::new(ErrorKind::Unavailable, message).with_blame(Blame::Way).into());
                 }
             };
             Ok(Box::new(this.permitted(found)?.into_iter()) as Addrs)

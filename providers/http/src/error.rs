@@ -3,7 +3,7 @@
 
 use std::io;
 
-use keyferry_provider_core::{Error, ErrorKind, causes};
+use keyferry_provider_core::{Blame, Error, ErrorKind, causes};
 use rustls::{AlertDescription, CertificateError};
 
 use crate::Fields;
@@ -38,7 +38,7 @@ pub(crate) fn of_request(error: &reqwest::Error, host: &str, fields: &Fields) ->
         // may end so too.
         _ => format!("{host} closed the connection or does not speak HTTP: check {}", fields.server),
     };
-    Error::new(ErrorKind::Unavailable, message)
+    Error::new(ErrorKind::Unavailable, message).with_blame(Blame::Way)
 }
 
 fn of_tls(error: &rustls::Error, host: &str, fields: &Fields) -> Error {
@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn causes_are_found_inside_io_errors() {
-        let own = Error::new(ErrorKind::Invalid, "own");
+        let own = Error::invalid("own");
         let wrapped = io::Error::other(io::Error::other(own.clone()));
         let found = causes(&wrapped).find_map(|cause| cause.downcast_ref::<Error>());
         assert_eq!(found, Some(&own));

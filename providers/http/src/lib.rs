@@ -17,8 +17,6 @@ pub mod error;
 pub mod pem;
 pub mod way;
 
-use keyferry_provider_core::{Error, ErrorKind};
-
 pub use address::server_url;
 pub use pem::{certificates, identity};
 pub use way::{Fields, Way, retry_after};
@@ -26,8 +24,3 @@ pub use way::{Fields, Way, retry_after};
 /// Fields as tests name them.
 #[cfg(test)]
 const FIELDS: Fields = Fields { server: "the.server", ca: "the.ca", identity: "the.identity" };
-
-/// An error that only a change of the spec, or of what it refers to, makes good.
-fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Invalid, message)
-}

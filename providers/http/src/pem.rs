@@ -3,8 +3,6 @@
 use keyferry_provider_core::{Error, SecretBuf, SecretBytes};
 use reqwest::{Certificate, Identity};
 
-use crate::invalid;
-
 /// The certificates of a CA bundle in PEM; `field` is where the spec has it.
 ///
 /// # Errors
@@ -12,7 +10,7 @@ use crate::invalid;
 pub fn certificates(pem: &[u8], field: &str) -> Result<Vec<Certificate>, Error> {
     match Certificate::from_pem_bundle(pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(invalid(format!("{field} holds no PEM certificate that can be read"))),
+        _ => Err(Error::invalid(format!("{field} holds no PEM certificate that can be read"))),
     }
 }
 
@@ -28,7 +26,7 @@ pub fn identity(cert: &SecretBytes, key: &SecretBytes, field: &str) -> Result<Id
     pem.push(b'\n');
     pem.extend(key.expose());
     Identity::from_pem(pem.expose())
-        .map_err(|_| invalid(format!("{field} must name a PEM certificate and its PEM private key")))
+        .map_err(|_| Error::invalid(format!("{field} must name a PEM certificate and its PEM private key")))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
 
 use crate::address::{Resolver, leads_to_link_local, link_local};
-use crate::{error, invalid};
+use crate::error;
 
 /// How long a connection, and a request as a whole, may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -38,8 +38,8 @@ pub struct Way {
 }
 
 impl Way {
-    /// The settings that every client has: bounds in time, no retries (the layers around all stores do that, and count
-    /// it), no proxy, no redirects, and no link-local addresses unless `allow_link_local`.
+    /// The settings that every client has: bounds in time, no retries (the guard around all stores does that, and
+    /// counts it), no proxy, no redirects, and no link-local addresses unless `allow_link_local`.
     ///
     /// Where a provider sets a redirect policy of its own: it must not lead to an address that is not the server's,
     /// since nobody checks that one.
@@ -90,7 +90,7 @@ impl Way {
         if let Some(identity) = identity {
             builder = builder.identity(identity);
         }
-        builder.build().map_err(|_| invalid(problem))
+        builder.build().map_err(|_| Error::invalid(problem))
     }
 
     /// The error for a request that brought no answer, or only part of one: `Tls`, `Timeout`, `Unavailable`, or the

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keyferry_provider_core::{BuildContext, CaRef, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef};
+use keyferry_provider_core::{BuildContext, CaRef, Error, SecretBytes, SecretRef, ServiceAccountRef, filled};
 use keyferry_provider_http::{Fields, Way, server_url};
 use reqwest::Url;
 use serde::Deserialize;
@@ -124,24 +124,26 @@ impl Config {
     pub fn new(spec: &serde_json::Value) -> Result<Self, Error> {
         // The parser's own error would quote what it stumbles over.
         let spec = Spec::deserialize(spec).map_err(|_| {
-            invalid(
+            Error::invalid(
                 "spec.provider.kubernetes does not have the form of a Kubernetes store: check the types of its fields",
             )
         })?;
         let namespace = filled(spec.remote_namespace).unwrap_or_else(|| "default".to_owned());
         if !is_label(&namespace) {
-            return Err(invalid("spec.provider.kubernetes.remoteNamespace is not the name of a namespace"));
+            return Err(Error::invalid("spec.provider.kubernetes.remoteNamespace is not the name of a namespace"));
         }
         let source = match (spec.auth_ref, spec.auth) {
             (Some(_), Some(_)) => {
-                return Err(invalid("spec.provider.kubernetes sets both auth and authRef: a kubeconfig holds its own"));
+                return Err(Error::invalid(
+                    "spec.provider.kubernetes sets both auth and authRef: a kubeconfig holds its own",
+                ));
             }
             (Some(kubeconfig), None) => Source::Kubeconfig(kubeconfig),
             (None, auth) => {
                 let ServerSpec { url, ca_bundle, ca_provider } = spec.server.unwrap_or_default();
                 let ca = match (filled(ca_bundle), ca_provider) {
                     (Some(bundle), _) => Some(Ca::Pem(pem(&bundle).ok_or_else(|| {
-                        invalid("spec.provider.kubernetes.server.caBundle must hold PEM certificates in base64")
+                        Error::invalid("spec.provider.kubernetes.server.caBundle must hold PEM certificates in base64")
                     })?)),
                     (None, provider) => provider.map(Ca::Ref),
                 };
@@ -200,15 +202,19 @@ fn identity(auth: Option<AuthSpec>) -> Result<IdentityRef, Error> {
         (Some(CertSpec { client_cert: Some(cert), client_key: Some(key) }), None, None) => {
             Ok(IdentityRef::Certificate { cert, key })
         }
-        (Some(_), None, None) => Err(invalid("spec.provider.kubernetes.auth.cert needs both clientCert and clientKey")),
+        (Some(_), None, None) => {
+            Err(Error::invalid("spec.provider.kubernetes.auth.cert needs both clientCert and clientKey"))
+        }
         (None, Some(TokenSpec { bearer_token: Some(token) }), None) => Ok(IdentityRef::Token(token)),
-        (None, Some(_), None) => Err(invalid("spec.provider.kubernetes.auth.token has no bearerToken")),
+        (None, Some(_), None) => Err(Error::invalid("spec.provider.kubernetes.auth.token has no bearerToken")),
         (None, None, Some(account)) => Ok(IdentityRef::ServiceAccount(account)),
-        (None, None, None) => Err(invalid(
+        (None, None, None) => Err(Error::invalid(
             "spec.provider.kubernetes names no credentials, and the operator's own are never used: set auth.cert, \
              auth.token, auth.serviceAccount or authRef",
         )),
-        _ => Err(invalid("spec.provider.kubernetes.auth must set one of cert, token and serviceAccount, not several")),
+        _ => Err(Error::invalid(
+            "spec.provider.kubernetes.auth must set one of cert, token and serviceAccount, not several",
+        )),
     }
 }
 
@@ -232,15 +238,6 @@ pub fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(part)
 }
 
-fn filled(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
-}
-
-/// An error that only a change of the spec, or of what it refers to, makes good.
-pub fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Invalid, message)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -249,7 +246,7 @@ mod tests {
 
     fn refusal(spec: Value) -> String {
         let error = Config::new(&spec).expect_err("it was taken");
-        assert_eq!(error.kind(), ErrorKind::Invalid);
+        assert_eq!(error.kind(), keyferry_provider_core::ErrorKind::Invalid);
         error.message().to_owned()
     }
 

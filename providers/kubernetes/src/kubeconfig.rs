@@ -9,7 +9,7 @@ use keyferry_provider_core::{Error, SecretBytes};
 use keyferry_provider_http::Way;
 use serde::Deserialize;
 
-use crate::config::{Access, Identity, OF_KUBECONFIG, invalid, pem, server};
+use crate::config::{Access, Identity, OF_KUBECONFIG, pem, server};
 
 /// Fields of a cluster and of a user that are refused, and why.
 const REFUSED_OF_CLUSTER: [(&str, &str); 3] = [
@@ -59,14 +59,14 @@ impl Kubeconfig {
     /// Reads YAML or JSON.
     pub fn read(text: &SecretBytes) -> Result<Self, Error> {
         // The parser's own error would quote what it stumbles over.
-        let unreadable = || invalid("the Secret of spec.provider.kubernetes.authRef does not hold a kubeconfig");
+        let unreadable = || Error::invalid("the Secret of spec.provider.kubernetes.authRef does not hold a kubeconfig");
         serde_saphyr::from_str(text.expose_str().ok_or_else(unreadable)?).map_err(|_| unreadable())
     }
 
     /// How to get in by the current context.
     pub fn access(self) -> Result<Access, Error> {
         if self.current_context.is_empty() {
-            return Err(invalid("it has no current-context"));
+            return Err(Error::invalid("it has no current-context"));
         }
         let mut context = take(self.contexts, &self.current_context, "contexts")?;
         let mut cluster = take(self.clusters, &text(&mut context, "cluster")?.unwrap_or_default(), "clusters")?;
@@ -74,17 +74,19 @@ impl Kubeconfig {
         refuse(&cluster, &REFUSED_OF_CLUSTER, "cluster")?;
         refuse(&user, &REFUSED_OF_USER, "user")?;
 
-        let address = text(&mut cluster, "server")?.ok_or_else(|| invalid("the cluster has no server"))?;
+        let address = text(&mut cluster, "server")?.ok_or_else(|| Error::invalid("the cluster has no server"))?;
         let insecure = match cluster.get("insecure-skip-tls-verify") {
             None | Some(serde_json::Value::Null) => false,
             Some(flag) => {
-                flag.as_bool().ok_or_else(|| invalid("insecure-skip-tls-verify is neither true nor false"))?
+                flag.as_bool().ok_or_else(|| Error::invalid("insecure-skip-tls-verify is neither true nor false"))?
             }
         };
         let ca = match text(&mut cluster, "certificate-authority-data")? {
             None => None,
             Some(_) if insecure => {
-                return Err(invalid("it has certificate-authority-data and insecure-skip-tls-verify: remove one"));
+                return Err(Error::invalid(
+                    "it has certificate-authority-data and insecure-skip-tls-verify: remove one",
+                ));
             }
             Some(data) => Some(pem(&data).ok_or_else(|| not_base64("certificate-authority-data"))?),
         };
@@ -102,9 +104,9 @@ impl Kubeconfig {
                 cert: secret(cert, "client-certificate-data")?,
                 key: secret(key, "client-key-data")?,
             },
-            (None, None, None) => return Err(invalid("the user has neither token nor client-certificate-data")),
+            (None, None, None) => return Err(Error::invalid("the user has neither token nor client-certificate-data")),
             (None, _, _) => {
-                return Err(invalid("the user has only one of client-certificate-data and client-key-data"));
+                return Err(Error::invalid("the user has only one of client-certificate-data and client-key-data"));
             }
         };
         let way = Way { server: server(&address, "server")?, fields: OF_KUBECONFIG };
@@ -114,13 +116,15 @@ impl Kubeconfig {
 
 fn take(list: Vec<Named>, name: &str, what: &str) -> Result<Fields, Error> {
     let found = list.into_iter().find(|entry| entry.name == name);
-    found.and_then(|entry| entry.fields).ok_or_else(|| invalid(format!("there is nothing called {name:?} in {what}")))
+    found
+        .and_then(|entry| entry.fields)
+        .ok_or_else(|| Error::invalid(format!("there is nothing called {name:?} in {what}")))
 }
 
 fn refuse(fields: &Fields, refused: &[(&str, &str)], what: &str) -> Result<(), Error> {
     let is_set = |value: &serde_json::Value| !value.is_null() && value.as_str() != Some("");
     match refused.iter().find(|(field, _)| fields.get(*field).is_some_and(is_set)) {
-        Some((field, why)) => Err(invalid(format!("its {what} sets {field}: {why}"))),
+        Some((field, why)) => Err(Error::invalid(format!("its {what} sets {field}: {why}"))),
         None => Ok(()),
     }
 }
@@ -129,12 +133,12 @@ fn text(fields: &mut Fields, field: &str) -> Result<Option<String>, Error> {
     match fields.remove(field) {
         None | Some(serde_json::Value::Null) => Ok(None),
         Some(serde_json::Value::String(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
-        Some(_) => Err(invalid(format!("{field} is not text"))),
+        Some(_) => Err(Error::invalid(format!("{field} is not text"))),
     }
 }
 
 fn not_base64(field: &str) -> Error {
-    invalid(format!("{field} is not base64"))
+    Error::invalid(format!("{field} is not base64"))
 }
 
 #[cfg(test)]

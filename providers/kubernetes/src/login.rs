@@ -1,19 +1,16 @@
-//! Who we are to the API server, and the life of tokens: one of a ServiceAccount is replaced when two thirds of it are
-//! over, or when the server refuses it.
+//! Who we are to the API server. A token of a ServiceAccount is held in a session, which replaces it early, or when the
+//! server refuses it.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 use keyferry_provider_core::{Credentials, Error, SecretBytes, ServiceAccountRef, json};
+use keyferry_provider_session::{Grant, Life, Session, Source};
 use reqwest::header::HeaderValue;
 use serde_json::json;
-use tokio::time::Instant;
 
 use crate::client::{Answer, Call, Client};
-use crate::config::{Identity, invalid};
-
-/// How old a token must be before a refusal is taken for its end.
-const TOO_YOUNG_TO_END: Duration = Duration::from_secs(10);
+use crate::config::Identity;
 
 const RULES: &str = "apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
 const ACCESS: &str = "apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
@@ -21,7 +18,6 @@ const ACCESS: &str = "apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 /// A client, logged in.
 pub struct Login {
     client: Client,
-    credentials: Arc<dyn Credentials>,
     means: Means,
 }
 
@@ -29,21 +25,22 @@ enum Means {
     /// A client certificate is shown with every connection.
     Connection,
     Token(HeaderValue),
-    Account {
-        account: ServiceAccountRef,
-        held: Mutex<Option<Held>>,
-        /// Held by the one who gets a token.
-        gate: tokio::sync::Mutex<()>,
-    },
+    Account(Session<HeaderValue>),
 }
 
-/// Times are those of a clock that nobody sets: one that is set back would keep a token that is long over.
-#[derive(Clone)]
-struct Held {
-    token: HeaderValue,
-    since: Instant,
-    /// `None` where the time would be past all counting.
-    renew_at: Option<Instant>,
+/// The tokens of a ServiceAccount.
+struct Account {
+    account: ServiceAccountRef,
+    credentials: Arc<dyn Credentials>,
+}
+
+#[async_trait]
+impl Source<HeaderValue> for Account {
+    async fn get(&self) -> Result<Grant<HeaderValue>, Error> {
+        let token = self.credentials.service_account_token(&self.account, &[]).await;
+        let token = token.map_err(|error| error.context("spec.provider.kubernetes.auth.serviceAccount"))?;
+        Ok(Grant { value: header(&token.secret)?, life: Life::until(token.expires) })
+    }
 }
 
 impl Login {
@@ -53,13 +50,12 @@ impl Login {
             Identity::Certificate { .. } => Means::Connection,
             Identity::Token(token) => Means::Token(header(&token)?),
             Identity::ServiceAccount(account) => {
-                let (held, gate) = Default::default();
-                Means::Account { account, held, gate }
+                let session = Session::new(Account { account, credentials });
+                session.get().await?;
+                Means::Account(session)
             }
         };
-        let login = Self { client, credentials, means };
-        login.token().await?;
-        Ok(login)
+        Ok(Self { client, means })
     }
 
     /// The client, for its errors.
@@ -69,11 +65,18 @@ impl Login {
 
     /// Makes a call; where a token seems to have ended early, once more with another.
     pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
-        let token = self.token().await?;
-        let answer = self.client.send(call, token.as_ref()).await?;
-        match answer.status {
-            401 if self.forget(token.as_ref()) => self.client.send(call, self.token().await?.as_ref()).await,
-            _ => Ok(answer),
+        let session = match &self.means {
+            Means::Connection => return self.client.send(call, None).await,
+            Means::Token(token) => return self.client.send(call, Some(token)).await,
+            Means::Account(session) => session,
+        };
+        let token = session.get().await?;
+        let answer = self.client.send(call, Some(&token)).await?;
+        if answer.status == 401 && session.refused(Some(token.number())) {
+            let token = session.get().await?;
+            self.client.send(call, Some(&token)).await
+        } else {
+            Ok(answer)
         }
     }
 
@@ -107,65 +110,16 @@ impl Login {
             _ => Err(self.client.refusal(&answer, "reviews of our own access", "ask what we may do")),
         }
     }
-
-    async fn token(&self) -> Result<Option<HeaderValue>, Error> {
-        let (account, held, gate) = match &self.means {
-            Means::Connection => return Ok(None),
-            Means::Token(token) => return Ok(Some(token.clone())),
-            Means::Account { account, held, gate } => (account, held, gate),
-        };
-        let good = || lock(held).clone().filter(Held::is_good).map(|held| held.token);
-        if let Some(token) = good() {
-            return Ok(Some(token));
-        }
-        let _gate = gate.lock().await;
-        if let Some(token) = good() {
-            return Ok(Some(token)); // while we waited
-        }
-        let (since, now) = (Instant::now(), SystemTime::now());
-        let token = self.credentials.service_account_token(account, &[]).await;
-        let token = token.map_err(|error| error.context("spec.provider.kubernetes.auth.serviceAccount"))?;
-        let life = token.expires.duration_since(now).unwrap_or_default();
-        let next = Held { token: header(&token.secret)?, since, renew_at: since.checked_add(life / 3 * 2) };
-        *lock(held) = Some(next.clone());
-        Ok(Some(next.token))
-    }
-
-    /// Forgets the token that was refused, where it can be replaced and nobody did so meanwhile. Answers whether that is
-    /// worth another try.
-    fn forget(&self, used: Option<&HeaderValue>) -> bool {
-        let Means::Account { held, .. } = &self.means else { return false };
-        let mut held = lock(held);
-        match held.as_ref().filter(|held| Some(&held.token) == used).map(|held| held.since.elapsed()) {
-            Some(age) if age < TOO_YOUNG_TO_END => false,
-            Some(_) => {
-                *held = None;
-                true
-            }
-            // Of several calls that one token was refused to, another came first.
-            None => true,
-        }
-    }
-}
-
-impl Held {
-    fn is_good(&self) -> bool {
-        self.renew_at.is_none_or(|due| Instant::now() < due)
-    }
-}
-
-fn lock(held: &Mutex<Option<Held>>) -> std::sync::MutexGuard<'_, Option<Held>> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn header(token: &SecretBytes) -> Result<HeaderValue, Error> {
     // Files that tokens were read from often end with a line.
     let text =
         token.expose_str().map(str::trim).filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic()));
-    let text =
-        text.ok_or_else(|| invalid("the store's bearer token is empty, or holds what can't be part of a token"))?;
+    let text = text
+        .ok_or_else(|| Error::invalid("the store's bearer token is empty, or holds what can't be part of a token"))?;
     let mut value = HeaderValue::try_from(format!("Bearer {text}"))
-        .map_err(|_| invalid("the store's bearer token holds what can't be part of a token"))?;
+        .map_err(|_| Error::invalid("the store's bearer token holds what can't be part of a token"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -204,20 +158,75 @@ fn rules(review: &SecretBytes) -> Option<Vec<Rule>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::{Duration, SystemTime};
 
-    use keyferry_provider_core::{BuildContext, ErrorKind};
+    use keyferry_provider_core::{BuildContext, CaRef, ErrorKind, SecretRef, Token};
     use keyferry_provider_http::Way;
-    use keyferry_provider_testkit::MapCredentials;
+    use keyferry_provider_session::TOO_YOUNG_TO_END;
     use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::Barrier;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
     use crate::config::{Access, OF_SPEC};
 
+    /// Whether a ServiceAccount has a token, and which.
+    #[derive(Clone, Copy)]
+    enum Mood {
+        Token(&'static str),
+        Failure,
+        Silence,
+    }
+
+    /// A port that gives tokens for ten minutes, and nothing else.
+    struct Port(Mutex<Mood>);
+
+    impl Port {
+        fn new(token: &'static str) -> Arc<Self> {
+            Arc::new(Self(Mutex::new(Mood::Token(token))))
+        }
+
+        fn set(&self, mood: Mood) {
+            *self.0.lock().unwrap() = mood;
+        }
+    }
+
+    #[async_trait]
+    impl Credentials for Port {
+        async fn service_account_token(&self, _: &ServiceAccountRef, _: &[&str]) -> Result<Token, Error> {
+            let mood = *self.0.lock().unwrap();
+            match mood {
+                Mood::Token(token) => {
+                    Ok(Token { secret: token.into(), expires: SystemTime::now() + Duration::from_secs(600) })
+                }
+                Mood::Failure => Err(Error::new(ErrorKind::Unavailable, "the API server is down")),
+                Mood::Silence => std::future::pending().await,
+            }
+        }
+
+        async fn secret(&self, _: &SecretRef, _: Option<&str>) -> Result<SecretBytes, Error> {
+            unreachable!("a ServiceAccount logs in")
+        }
+
+        async fn service_account_annotations(&self, _: &ServiceAccountRef) -> Result<BTreeMap<String, String>, Error> {
+            unreachable!("its token is all that counts")
+        }
+
+        async fn controller_token(&self) -> Result<SecretBytes, Error> {
+            unreachable!("a ServiceAccount logs in")
+        }
+
+        async fn ca_bundle(&self, _: &CaRef) -> Result<Vec<u8>, Error> {
+            unreachable!("the connection is plain")
+        }
+    }
+
     /// A login with the token of a ServiceAccount.
-    async fn login(server: &str, credentials: Arc<MapCredentials>) -> Login {
+    async fn login(server: &str, port: Arc<Port>) -> Login {
         _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let account = ServiceAccountRef { name: "sa".into(), namespace: None, audiences: None };
         let access = Access {
@@ -226,15 +235,15 @@ mod tests {
             insecure: true,
             identity: Identity::ServiceAccount(account.clone()),
         };
-        let client = Client::new(&access, &BuildContext::new(credentials.clone(), Arc::new(()))).unwrap();
-        Login::new(client, credentials, access.identity).await.unwrap()
+        let client = Client::new(&access, &BuildContext::new(port.clone(), Arc::new(()))).unwrap();
+        Login::new(client, port, access.identity).await.unwrap()
     }
 
-    fn is_aged(login: &Login) {
-        let Means::Account { held, .. } = &login.means else { panic!("another login") };
-        let mut held = lock(held);
-        let held = held.as_mut().unwrap();
-        held.since = held.since.checked_sub(TOO_YOUNG_TO_END).unwrap();
+    /// Time goes by while nothing happens.
+    async fn pass(time: Duration) {
+        tokio::time::pause();
+        sleep(time).await;
+        tokio::time::resume();
     }
 
     /// Refuses the token `old` to all who come with it once all of them are there: to the first at once, to the others when
@@ -242,15 +251,16 @@ mod tests {
     struct Server {
         together: Barrier,
         refused: AtomicUsize,
-        other: tokio::sync::watch::Sender<bool>,
+        /// The token that was accepted last.
+        accepted: tokio::sync::watch::Sender<String>,
     }
 
     impl Server {
         async fn start(old: usize) -> (String, Arc<Self>) {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let url = format!("http://{}", listener.local_addr().unwrap());
-            let (together, refused, other) = (Barrier::new(old), AtomicUsize::default(), Default::default());
-            let server = Arc::new(Self { together, refused, other });
+            let (together, refused, accepted) = (Barrier::new(old), AtomicUsize::default(), Default::default());
+            let server = Arc::new(Self { together, refused, accepted });
             let shared = server.clone();
             tokio::spawn(async move {
                 while let Ok((stream, _)) = listener.accept().await {
@@ -262,14 +272,16 @@ mod tests {
 
         async fn serve(self: Arc<Self>, stream: TcpStream) {
             let mut stream = BufReader::new(stream);
-            let (mut line, mut is_old) = (String::new(), false);
+            let (mut line, mut token) = (String::new(), String::new());
             while stream.read_line(&mut line).await.is_ok_and(|read| read > 0) {
                 let text = std::mem::take(&mut line).to_lowercase();
-                is_old |= text.trim_end() == "authorization: bearer old";
+                if let Some(bearer) = text.trim_end().strip_prefix("authorization: bearer ") {
+                    bearer.clone_into(&mut token);
+                }
                 if text != "\r\n" {
                     continue;
                 }
-                let status = if std::mem::take(&mut is_old) { self.refuse().await } else { self.accept() };
+                let status = if token == "old" { self.refuse().await } else { self.accept(&token) };
                 let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 2\r\n\r\n{{}}");
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
@@ -278,25 +290,29 @@ mod tests {
         async fn refuse(&self) -> u16 {
             self.together.wait().await;
             if self.refused.fetch_add(1, Ordering::SeqCst) > 0 {
-                self.other.subscribe().wait_for(|seen| *seen).await.unwrap();
+                self.accepted.subscribe().wait_for(|token| !token.is_empty()).await.unwrap();
             }
             401
         }
 
-        fn accept(&self) -> u16 {
-            self.other.send_replace(true);
+        fn accept(&self, token: &str) -> u16 {
+            self.accepted.send_replace(token.to_owned());
             200
         }
+    }
+
+    fn call() -> Call {
+        Call::get("GetSecret", "api/v1/namespaces/n/secrets/s".into())
     }
 
     #[tokio::test]
     async fn all_calls_that_one_token_was_refused_to_are_made_again() {
         let (url, server) = Server::start(4).await;
-        let credentials = Arc::new(MapCredentials::new().with("sa/token", "old"));
-        let login = login(&url, credentials.clone()).await;
-        is_aged(&login);
-        credentials.set("sa/token", "new");
-        let call = Call::get("GetSecret", "api/v1/namespaces/n/secrets/s".into());
+        let port = Port::new("old");
+        let login = login(&url, port.clone()).await;
+        pass(TOO_YOUNG_TO_END).await;
+        port.set(Mood::Token("new"));
+        let call = call();
         let (a, b, c, d) = tokio::join!(login.send(&call), login.send(&call), login.send(&call), login.send(&call));
         assert_eq!([a, b, c, d].map(|answer| answer.unwrap().status), [200; 4]);
         assert_eq!(server.refused.load(Ordering::SeqCst), 4);
@@ -305,8 +321,8 @@ mod tests {
     #[tokio::test]
     async fn a_young_token_that_is_refused_is_wrong() {
         let (url, server) = Server::start(1).await;
-        let login = login(&url, Arc::new(MapCredentials::new().with("sa/token", "old"))).await;
-        let answer = login.send(&Call::get("GetSecret", "x".into())).await.unwrap();
+        let login = login(&url, Port::new("old")).await;
+        let answer = login.send(&call()).await.unwrap();
         assert_eq!((answer.status, server.refused.load(Ordering::SeqCst)), (401, 1));
         assert_eq!(login.client().refusal(&answer, "x", "x").kind(), ErrorKind::Unauthenticated);
     }
@@ -314,12 +330,36 @@ mod tests {
     /// What a token's age is measured by is no clock of the day: this one stands still here.
     #[tokio::test(start_paused = true)]
     async fn a_token_is_replaced_when_two_thirds_of_its_life_are_over() {
-        let credentials = Arc::new(MapCredentials::new().with("sa/token", "one"));
-        let login = login("http://127.0.0.1:1", credentials.clone()).await;
-        credentials.set("sa/token", "two");
-        for (seconds, expected) in [(390, "Bearer one"), (20, "Bearer two")] {
+        let port = Port::new("one");
+        let login = login("http://127.0.0.1:1", port.clone()).await;
+        port.set(Mood::Token("two"));
+        let Means::Account(session) = &login.means else { panic!("another login") };
+        // Who finds it due goes on with it: the next one has the other.
+        for (seconds, expected) in [(390, "Bearer one"), (20, "Bearer one"), (1, "Bearer two")] {
             tokio::time::advance(Duration::from_secs(seconds)).await;
-            assert_eq!(login.token().await.unwrap().unwrap(), expected);
+            assert_eq!(*session.get().await.unwrap(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_can_not_be_replaced_is_used_until_its_end() {
+        for trouble in [Mood::Failure, Mood::Silence] {
+            let (url, server) = Server::start(1).await;
+            let port = Port::new("one");
+            let login = login(&url, port.clone()).await;
+            port.set(trouble);
+            pass(Duration::from_secs(410)).await;
+            for _ in 0..3 {
+                let answer = timeout(Duration::from_secs(10), login.send(&call())).await.expect("nobody waits");
+                assert_eq!((answer.unwrap().status, server.accepted.borrow().as_str()), (200, "one"));
+            }
+            pass(Duration::from_secs(200)).await;
+            port.set(Mood::Failure);
+            let error = login.send(&call()).await.err().unwrap();
+            assert_eq!(error.message(), "spec.provider.kubernetes.auth.serviceAccount: the API server is down");
+            port.set(Mood::Token("two"));
+            assert_eq!(login.send(&call()).await.unwrap().status, 200);
+            assert_eq!(*server.accepted.borrow(), "two");
         }
     }
 

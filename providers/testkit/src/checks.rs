@@ -2,23 +2,23 @@
 
 use std::sync::Arc;
 
-use keyferry_provider_core::{Error, ErrorKind, Key, Provider, SecretBytes, json};
+use keyferry_provider_core::{Answer, Error, ErrorKind, Key, Provider, Query, json};
 
 use crate::Fixture;
 
 /// Part of every value that the suite writes.
-const CANARY: &str = "canary-b7e19c";
+pub(crate) const CANARY: &str = "canary-b7e19c";
 
-fn key(name: &str) -> Key {
+pub(crate) fn key(name: &str) -> Key {
     Key { name: name.to_owned(), version: None, metadata: false }
 }
 
-fn value(text: &str) -> Vec<u8> {
+pub(crate) fn value(text: &str) -> Vec<u8> {
     format!("{CANARY}-{text}").into_bytes()
 }
 
 /// Fetches keys in one call, and checks what holds for every call.
-async fn fetch(provider: &dyn Provider, keys: &[Key]) -> Vec<Result<SecretBytes, Error>> {
+async fn fetch(provider: &dyn Provider, keys: &[Key]) -> Vec<Answer> {
     let results = match provider.fetch(keys).await {
         Ok(results) => results,
         Err(error) => panic!("the fetch of {} keys failed as a whole: {error}", keys.len()),
@@ -31,22 +31,22 @@ async fn fetch(provider: &dyn Provider, keys: &[Key]) -> Vec<Result<SecretBytes,
     results
 }
 
-async fn fetch_one(provider: &dyn Provider, key: &Key) -> Result<SecretBytes, Error> {
+pub(crate) async fn fetch_one(provider: &dyn Provider, key: &Key) -> Answer {
     fetch(provider, std::slice::from_ref(key)).await.remove(0)
 }
 
 /// Panics without showing values.
 #[track_caller]
-fn expect(fixture: &dyn Fixture, what: &str, result: &Result<SecretBytes, Error>, written: &[u8]) {
+pub(crate) fn expect(fixture: &dyn Fixture, what: &str, result: &Answer, written: &[u8]) {
     match result {
-        Ok(fetched) if fetched.expose() == fixture.fetched(written) => {}
-        Ok(fetched) => panic!("{what}: another value, of {} bytes", fetched.len()),
+        Ok(fetched) if fetched.value.expose() == fixture.fetched(written) => {}
+        Ok(fetched) => panic!("{what}: another value, of {} bytes", fetched.value.len()),
         Err(error) => panic!("{what}: {error}"),
     }
 }
 
 #[track_caller]
-fn expect_error(what: &str, result: &Result<SecretBytes, Error>, kind: ErrorKind) {
+pub(crate) fn expect_error<T>(what: &str, result: &Result<T, Error>, kind: ErrorKind) {
     match result {
         Err(error) if error.kind() == kind => assert!(!error.message().is_empty(), "{what}: no message"),
         Err(error) => panic!("{what}: {:?} rather than {kind:?}: {error}", error.kind()),
@@ -176,11 +176,21 @@ pub async fn versions(fixture: &dyn Fixture) {
     let first = fixture.put("versioned", &value("first")).await.expect("a store with versions names them");
     let second = fixture.put("versioned", &value("second")).await.expect("a store with versions names them");
     let provider = fixture.provider().await;
-    for (version, written) in [(Some(first), "first"), (Some(second), "second"), (None, "second")] {
+    for (version, written) in [(Some(first.clone()), "first"), (Some(second.clone()), "second"), (None, "second")] {
         let key = Key { version, ..key("versioned") };
         expect(fixture, written, &fetch_one(&*provider, &key).await, &value(written));
     }
     let unknown = Key { version: Some("4711".into()), ..key("versioned") };
+    let told = async |version: Option<&str>| {
+        let key = Key { version: version.map(str::to_owned), ..key("versioned") };
+        fetch_one(&*provider, &key).await.unwrap_or_else(|error| panic!("{version:?}: {error}")).version
+    };
+    let (told_first, told_second, told_current) =
+        (told(Some(&first)).await, told(Some(&second)).await, told(None).await);
+    assert!(told_first.is_some() && told_second.is_some(), "an answer does not tell which version it is");
+    assert_ne!(told_first, told_second, "two versions go by one name");
+    let expected = told_second.filter(|_| fixture.current_has_a_version());
+    assert_eq!(told_current, expected, "the current version goes by two names");
     expect_error("a version that never was", &fetch_one(&*provider, &unknown).await, fixture.absent_version());
     let absent = Key { version: Some("1".into()), ..key("never-was") };
     expect_error("a version of what never was", &fetch_one(&*provider, &absent).await, ErrorKind::NotFound);
@@ -201,11 +211,25 @@ pub async fn versions_are_passed_over(fixture: &dyn Fixture) {
     expect(fixture, "a version of a store without any", &result, &value("unversioned"));
 }
 
+pub async fn what_bears_the_name_is_found(fixture: &dyn Fixture) {
+    for name in ["found-b", "found-a", "other-c"] {
+        fixture.put(name, &value(name)).await;
+    }
+    let provider = fixture.provider().await;
+    let query = Query { name: Some("found-[a-z]$".parse().expect("a pattern")), ..Query::default() };
+    let found = provider.find(&query).await.unwrap_or_else(|error| panic!("a search by name: {error}"));
+    let names: Vec<&str> = found.iter().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, ["found-a", "found-b"], "found by name, and sorted");
+    for key in &found {
+        expect(fixture, &key.name, &fetch_one(&*provider, key).await, &value(&key.name));
+    }
+}
+
 pub async fn metadata(fixture: &dyn Fixture) {
     fixture.put("described", &value("described")).await;
     let key = Key { metadata: true, ..key("described") };
     let result = fetch_one(&*fixture.provider().await, &key).await;
-    let metadata = result.unwrap_or_else(|error| panic!("metadata: {error}"));
+    let metadata = result.unwrap_or_else(|error| panic!("metadata: {error}")).value;
     let text = metadata.expose_str().expect("metadata are text");
     assert!(metadata.is_empty() || json::object(text.as_bytes()).is_some(), "metadata are a JSON object");
     assert!(!text.contains(CANARY), "metadata hold no value");

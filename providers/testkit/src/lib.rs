@@ -1,24 +1,30 @@
-//! One behaviour suite for every store: what [`Provider::fetch`] promises, checked against a real backend and gated
-//! by the capabilities that the store declares.
+//! One behaviour suite for every store: what [`Provider`] promises, checked against a real backend and gated by the
+//! capabilities that the store declares.
 //!
 //! A store gives a [`Fixture`] and calls [`suite`] in a test. A failed check panics with its name; the values that
 //! the suite writes are canaries, and every error message is searched for them.
+//!
+//! Modules, in reading order: `checks` of reading, `writes` checks of writing, `map` credentials out of a map.
 
 #![forbid(unsafe_code)]
 
 mod checks;
+mod writes;
 mod map;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{ErrorKind, Metadata, Provider};
+use keyferry_provider_core::{Capabilities, ErrorKind, Metadata, Provider};
 
 pub use map::MapCredentials;
 
 /// A real backend that tests may write to, and the provider in front of it.
 #[async_trait]
 pub trait Fixture: Send + Sync {
+    /// What the store's registration says that a store of this spec can do.
+    fn registered(&self) -> Capabilities;
+
     /// A provider that sees all that was put before.
     async fn provider(&self) -> Arc<dyn Provider>;
 
@@ -49,6 +55,26 @@ pub trait Fixture: Send + Sync {
         ErrorKind::NotFound
     }
 
+    /// The property under which a push writes what [`put`](Fixture::put) writes; `None` where that is the whole secret.
+    fn property(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether a push can write one property of a secret and leave the others.
+    fn keeps_other_properties(&self) -> bool {
+        true
+    }
+
+    /// Whether the store marks what it writes, so that it knows what others wrote.
+    fn marks(&self) -> bool {
+        true
+    }
+
+    /// Whether the current value of a store with versions is one of them, and says which.
+    fn current_has_a_version(&self) -> bool {
+        true
+    }
+
     /// Whether the backend itself takes secrets of this name.
     fn takes_name(&self, _name: &str) -> bool {
         true
@@ -58,6 +84,7 @@ pub trait Fixture: Send + Sync {
 /// Runs every check that the store's capabilities ask for. Panics at the first that fails.
 pub async fn suite(fixture: &dyn Fixture) {
     let capabilities = fixture.provider().await.capabilities();
+    assert_eq!(fixture.registered(), capabilities, "the registration and the provider say different things");
     checks::validates(fixture).await;
     checks::nothing_asked_nothing_answered(fixture).await;
     checks::one_result_per_key_in_order(fixture, capabilities.max_batch).await;
@@ -76,5 +103,16 @@ pub async fn suite(fixture: &dyn Fixture) {
         Metadata::Answered => checks::metadata(fixture).await,
         Metadata::PassedOver => checks::metadata_is_passed_over(fixture).await,
         Metadata::Refused => checks::metadata_is_refused(fixture).await,
+    }
+    if capabilities.find_by_name {
+        checks::what_bears_the_name_is_found(fixture).await;
+    }
+    if capabilities.push {
+        writes::suite(fixture, capabilities).await;
+    } else {
+        writes::pushes_are_refused(fixture).await;
+    }
+    if !capabilities.delete {
+        writes::deletions_are_refused(fixture).await;
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
-use keyferry_provider_core::{CaRef, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token};
+use keyferry_provider_core::{CaRef, Credentials, Error, SecretBytes, SecretRef, ServiceAccountRef, Token};
 
 /// Answers `name/key` with what was set, for secrets and CA bundles; ServiceAccounts have the token under
 /// `name/token` and annotations under `name/annotations/`. The namespace of a reference is not looked at.
@@ -32,7 +32,7 @@ impl MapCredentials {
 
     fn get(&self, name: &str, key: &str) -> Result<SecretBytes, Error> {
         let found = self.0.lock().expect("no test panics with it").get(&format!("{name}/{key}")).cloned();
-        found.ok_or_else(|| Error::new(ErrorKind::Invalid, format!("the secret {name:?} has no key {key:?}")))
+        found.ok_or_else(|| Error::invalid(format!("the secret {name:?} has no key {key:?}")))
     }
 }
 

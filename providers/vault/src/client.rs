@@ -9,7 +9,7 @@ use keyferry_provider_http::{Fields, Way, certificates, identity, retry_after};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, Url, redirect};
 
-use crate::config::{Ca, Config, HeaderSource, header_value, invalid};
+use crate::config::{Ca, Config, HeaderSource, header_value};
 use crate::path;
 
 /// Where the spec says how to get to the server.
@@ -269,7 +269,7 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
         count if count > MAX_REDIRECTS => "the server redirects in circles: check spec.provider.vault.server",
         _ => return attempt.follow(),
     };
-    attempt.error(invalid(refusal))
+    attempt.error(Error::invalid(refusal))
 }
 
 #[cfg(test)]

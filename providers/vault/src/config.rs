@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keyferry_provider_core::{CaRef, Error, ErrorKind, SecretRef, ServiceAccountRef};
+use keyferry_provider_core::{Blame, CaRef, Error, ErrorKind, SecretRef, ServiceAccountRef, filled};
 use keyferry_provider_http::server_url;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
@@ -177,7 +177,7 @@ impl Config {
     pub fn new(spec: &serde_json::Value) -> Result<Self, Error> {
         // The parser's own error would quote what it stumbles over.
         let spec = Spec::deserialize(spec).map_err(|_| {
-            invalid("spec.provider.vault does not have the form of a Vault store: check the types of its fields")
+            Error::invalid("spec.provider.vault does not have the form of a Vault store: check the types of its fields")
         })?;
         let namespace = header(spec.namespace.as_deref(), "namespace")?;
         let auth_namespace = match &spec.auth {
@@ -207,18 +207,26 @@ impl Config {
 
 fn mount(path: Option<String>) -> Result<Option<String>, Error> {
     let Some(mount) = filled(path) else { return Ok(None) };
-    if path::clean(&mount).map_err(|error| error.context("spec.provider.vault.path"))?.is_empty() {
-        Err(invalid("spec.provider.vault.path names no mount"))
+    if path::clean(&mount)
+        .map_err(|error| error.context("spec.provider.vault.path").with_blame(Blame::Spec))?
+        .is_empty()
+    {
+        Err(Error::invalid("spec.provider.vault.path names no mount"))
     } else {
         Ok(Some(mount))
     }
+}
+
+/// The version of the engine by the spec of a store alone; that of most where it makes no sense.
+pub fn version_of(spec: &serde_json::Value) -> KvVersion {
+    version(spec["version"].as_str()).unwrap_or(KvVersion::V2)
 }
 
 fn version(text: Option<&str>) -> Result<KvVersion, Error> {
     match text {
         None | Some("" | "v2") => Ok(KvVersion::V2),
         Some("v1") => Ok(KvVersion::V1),
-        Some(_) => Err(invalid("spec.provider.vault.version must be v1 or v2")),
+        Some(_) => Err(Error::invalid("spec.provider.vault.version must be v1 or v2")),
     }
 }
 
@@ -232,7 +240,7 @@ fn method(auth: Option<AuthSpec>) -> Result<Method, Error> {
         (None, Some(spec), None, []) => app_role(spec),
         (None, None, Some(spec), []) => kubernetes(spec),
         (None, None, None, []) => {
-            Err(invalid(format!("spec.provider.vault.auth sets no login method: set one of {SUPPORTED}")))
+            Err(Error::invalid(format!("spec.provider.vault.auth sets no login method: set one of {SUPPORTED}")))
         }
         (None, None, None, [other]) => Err(Error::new(
             ErrorKind::Unsupported,
@@ -244,7 +252,7 @@ fn method(auth: Option<AuthSpec>) -> Result<Method, Error> {
             set.extend(app_role.map(|_| "appRole"));
             set.extend(kubernetes.map(|_| "kubernetes"));
             let set = set.join(", ");
-            Err(invalid(format!("spec.provider.vault.auth sets more than one login method: keep one of {set}")))
+            Err(Error::invalid(format!("spec.provider.vault.auth sets more than one login method: keep one of {set}")))
         }
     }
 }
@@ -253,17 +261,17 @@ fn app_role(spec: AppRoleSpec) -> Result<Method, Error> {
     let role = match (filled(spec.role_id), spec.role_ref) {
         (Some(id), _) => RoleId::Plain(id.trim().to_owned()), // where both are set the plain one counts
         (None, Some(reference)) => RoleId::Ref(reference),
-        (None, None) => return Err(invalid("spec.provider.vault.auth.appRole needs roleId or roleRef")),
+        (None, None) => return Err(Error::invalid("spec.provider.vault.auth.appRole needs roleId or roleRef")),
     };
     let Some(secret) = spec.secret_ref else {
-        return Err(invalid("spec.provider.vault.auth.appRole needs secretRef"));
+        return Err(Error::invalid("spec.provider.vault.auth.appRole needs secretRef"));
     };
     Ok(Method::AppRole { mount: login_mount(spec.path, "approle", "appRole.path")?, role, secret })
 }
 
 fn kubernetes(spec: KubernetesSpec) -> Result<Method, Error> {
     let Some(role) = filled(spec.role) else {
-        return Err(invalid("spec.provider.vault.auth.kubernetes needs role"));
+        return Err(Error::invalid("spec.provider.vault.auth.kubernetes needs role"));
     };
     let jwt = match (spec.service_account_ref, spec.secret_ref) {
         (Some(account), _) => Jwt::ServiceAccount(account), // where both are set this one counts
@@ -277,14 +285,14 @@ fn login_mount(path: Option<String>, default: &str, field: &str) -> Result<Strin
     let mount = filled(path).unwrap_or_else(|| default.to_owned());
     let field = format!("spec.provider.vault.auth.{field}");
     let mount = path::clean(&mount).map_err(|error| error.context(&field))?;
-    if mount.is_empty() { Err(invalid(format!("{field} names no mount"))) } else { Ok(mount) }
+    if mount.is_empty() { Err(Error::invalid(format!("{field} names no mount"))) } else { Ok(mount) }
 }
 
 fn ca(bundle: Option<String>, provider: Option<CaRef>) -> Result<Option<Ca>, Error> {
     match (filled(bundle), provider) {
         (Some(bundle), _) => match pem(bundle.into_bytes()) {
             Some(pem) => Ok(Some(Ca::Pem(pem))),
-            None => Err(invalid("spec.provider.vault.caBundle must hold PEM certificates in base64")),
+            None => Err(Error::invalid("spec.provider.vault.caBundle must hold PEM certificates in base64")),
         },
         (None, provider) => Ok(provider.map(Ca::Ref)),
     }
@@ -308,7 +316,7 @@ fn identity(tls: Option<TlsSpec>) -> Result<Option<(SecretRef, SecretRef)>, Erro
     match tls.map(|tls| (tls.cert_secret_ref, tls.key_secret_ref)) {
         None | Some((None, None)) => Ok(None),
         Some((Some(cert), Some(key))) => Ok(Some((cert, key))),
-        Some(_) => Err(invalid("spec.provider.vault.tls needs both certSecretRef and keySecretRef")),
+        Some(_) => Err(Error::invalid("spec.provider.vault.tls needs both certSecretRef and keySecretRef")),
     }
 }
 
@@ -320,16 +328,16 @@ fn headers(
     for (name, source) in spec {
         let field = format!("spec.provider.vault.headers[{name:?}]");
         let name = HeaderName::from_bytes(name.as_bytes())
-            .map_err(|_| invalid(format!("{field} is not a name that a header can have")))?;
+            .map_err(|_| Error::invalid(format!("{field} is not a name that a header can have")))?;
         if NOT_OURS.contains(&name.as_str()) {
-            return Err(invalid(format!("{field} can't be set: the header is part of the protocol")));
+            return Err(Error::invalid(format!("{field} can't be set: the header is part of the protocol")));
         }
         let source = match source {
             Some(HeaderSpec::Plain(value)) | Some(HeaderSpec::Source { value: Some(value), secret_key_ref: None }) => {
                 HeaderSource::Plain(header_value(value.as_bytes(), &field)?)
             }
             Some(HeaderSpec::Source { value: None, secret_key_ref: Some(reference) }) => HeaderSource::Ref(reference),
-            _ => return Err(invalid(format!("{field} needs either value or secretKeyRef"))),
+            _ => return Err(Error::invalid(format!("{field} needs either value or secretKeyRef"))),
         };
         headers.push((name, source));
     }
@@ -351,18 +359,9 @@ fn header(text: Option<&str>, field: &str) -> Result<Option<HeaderValue>, Error>
 /// A header's value, never shown in debug output: what users put into headers may be a credential.
 pub fn header_value(bytes: &[u8], field: &str) -> Result<HeaderValue, Error> {
     let mut value = HeaderValue::from_bytes(bytes)
-        .map_err(|_| invalid(format!("{field} holds control characters, which a request can't carry")))?;
+        .map_err(|_| Error::invalid(format!("{field} holds control characters, which a request can't carry")))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-fn filled(text: Option<String>) -> Option<String> {
-    text.filter(|text| !text.is_empty())
-}
-
-/// The spec, or what it refers to, is wrong.
-pub fn invalid(message: impl Into<String>) -> Error {
-    Error::new(ErrorKind::Invalid, message)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! through `serde_json::Value`, which rounds large numbers and leaves copies of values in memory, panics where a token
 //! or namespace holds a control character, and takes CA certificates only as files.
 //!
-//! Modules, in reading order: [`config`] the spec as plain data, [`path`] from keys to paths, [`client`] HTTP and what
-//! statuses mean, [`auth`] logins and the life of tokens, [`kv`] what answers mean.
+//! Modules, in reading order: `config` the spec as plain data, `path` from keys to paths, `client` HTTP and what
+//! statuses mean, `login` logins and tokens, `answers` what answers mean, `store` the store.
 //!
 //! What is zeroed: bodies of answers as we gather them, values, tokens, and bodies of logins. What is not ours to
 //! zero: the buffers of TLS, HTTP and the kernel that the bytes pass through, a client key inside the TLS library,
@@ -13,237 +13,28 @@
 
 #![forbid(unsafe_code)]
 
-mod auth;
-mod client;
 mod config;
-mod kv;
 mod path;
+mod client;
+mod login;
+mod answers;
+mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use keyferry_provider_core::{
-    Access, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup,
-    Provider, Query, Registration, SecretBytes, json,
-};
-use reqwest::header::HeaderValue;
+use keyferry_provider_core::{BuildContext, BuildFuture, Provider, Registration};
 
-use crate::auth::Auth;
-use crate::client::{Call, Client};
-use crate::config::{Config, invalid};
-use crate::kv::Reading;
-use crate::path::{KvVersion, Place};
+use crate::config::Config;
+use crate::store::{Vault, capabilities};
 
 /// How the registry knows this store.
-pub const REGISTRATION: Registration =
-    Registration { name: "vault", access: Access::ReadWrite, maintained: true, build };
-
-/// The most secrets that a search looks at.
-const MOST_WALKED: usize = 100_000;
-
-struct Vault {
-    client: Arc<Client>,
-    auth: Auth,
-    mount: Option<String>,
-    version: KvVersion,
-    namespace: Option<HeaderValue>,
-    /// The mounts that are known to be what the store says, or whose server does not tell.
-    checked_mounts: Mutex<BTreeSet<String>>,
-}
+pub const REGISTRATION: Registration = Registration {
+    name: "vault",
+    capabilities: |spec| capabilities(config::version_of(spec)),
+    maintained: true,
+    build,
+};
 
 fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
-    Box::pin(async move {
-        let config = Config::new(spec)?;
-        let client = Arc::new(Client::new(&config, &ctx).await?);
-        let auth =
-            Auth::new(client.clone(), ctx.credentials, config.method, config.auth_namespace, config.read_your_writes)
-                .await?;
-        Ok(Arc::new(Vault {
-            client,
-            auth,
-            mount: config.mount,
-            version: config.version,
-            namespace: config.namespace,
-            checked_mounts: Mutex::default(),
-        }) as Arc<dyn Provider>)
-    })
-}
-
-impl Vault {
-    async fn read(&self, key: &Key) -> Result<SecretBytes, Error> {
-        let place = Place::of(self.mount.as_deref(), self.version, &key.name)?;
-        match (key.metadata, self.version) {
-            (true, KvVersion::V1) => Err(Error::new(ErrorKind::Unsupported, "KV version 1 keeps no metadata")),
-            (true, KvVersion::V2) => {
-                let answer = self.auth.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
-                kv::metadata(&self.client, &place, &answer)
-            }
-            (false, _) => {
-                let version = self.wanted_version(key)?;
-                let answer = self
-                    .auth
-                    .send(&self.call(
-                        "ReadSecretData",
-                        place.data(),
-                        version.map(|version| format!("version={version}")),
-                    ))
-                    .await?;
-                match kv::value(&self.client, &place, version, &answer)? {
-                    Reading::Value(value) => Ok(value),
-                    Reading::Gone(error) => Err(error),
-                    Reading::Nothing(error) => {
-                        self.check_mount(&place).await?;
-                        Err(error)
-                    }
-                }
-            }
-        }
-    }
-
-    fn wanted_version(&self, key: &Key) -> Result<Option<i64>, Error> {
-        match (key.version.as_deref(), self.version) {
-            (None | Some(""), _) | (Some(_), KvVersion::V1) => Ok(None),
-            (Some(text), KvVersion::V2) => text
-                .parse()
-                .map(Some)
-                .map_err(|_| invalid(format!("the version {text:?} is not a number, as those of KV version 2 are"))),
-        }
-    }
-
-    /// Makes sure, once per mount, that "nothing there" comes from an engine of the version that we think it is.
-    async fn check_mount(&self, place: &Place) -> Result<(), Error> {
-        if self.checked_mounts().contains(place.mount()) {
-            return Ok(());
-        }
-        let path = format!("sys/internal/ui/mounts/{}", place.data());
-        let answer = self.auth.send(&self.call("ReadMount", path, None)).await?;
-        kv::mount(&self.client, place, &answer)?;
-        self.checked_mounts().insert(place.mount().to_owned());
-        Ok(())
-    }
-
-    fn checked_mounts(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
-        self.checked_mounts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// All secrets below `path`, by the paths that lead to them inside the mount.
-    async fn walk(&self, path: Option<&str>) -> Result<Vec<String>, Error> {
-        let mount = self.mount.as_deref().ok_or_else(|| invalid("to find secrets, set spec.provider.vault.path"))?;
-        let mut secrets = Vec::new();
-        let mut begun = false;
-        // As in External Secrets Operator the path stands before the names as it was written, whatever its slashes; what
-        // is asked of the server is tidy.
-        let mut folders = vec![path.map(|path| format!("{path}/")).unwrap_or_default()];
-        while let Some(folder) = folders.pop() {
-            let place = Place::folder(mount, &folder)?;
-            let answer = self.auth.send(&self.call("ListSecrets", place, Some("list=true".to_owned()))).await?;
-            let names = match kv::names(&self.client, mount, &folder, &answer) {
-                // A folder that we were told of, and whose last secret went meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound && begun => continue,
-                names => names?,
-            };
-            begun = true;
-            for name in names {
-                let whole = format!("{folder}{name}");
-                if name.ends_with('/') { folders.push(whole) } else { secrets.push(whole) }
-            }
-            if secrets.len() + folders.len() > MOST_WALKED {
-                return Err(invalid(format!(
-                    "there are more than {MOST_WALKED} secrets below {:?}: search a deeper path",
-                    path.unwrap_or_default()
-                )));
-            }
-        }
-        secrets.sort();
-        Ok(secrets)
-    }
-
-    async fn bears(&self, name: &str, tags: &BTreeMap<String, String>) -> Result<bool, Error> {
-        let place = Place::of(self.mount.as_deref(), self.version, name)?;
-        let answer = self.auth.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
-        let known = kv::metadata(&self.client, &place, &answer)?;
-        let known = json::object(known.expose()).unwrap_or_default();
-        Ok(tags
-            .iter()
-            .all(|(tag, value)| known.get(tag).is_some_and(|raw| json::to_bytes(raw).expose() == value.as_bytes())))
-    }
-
-    fn call(&self, name: &'static str, path: String, query: Option<String>) -> Call {
-        Call { name, body: None, path, query, namespace: self.namespace.clone() }
-    }
-}
-
-#[async_trait]
-impl Provider for Vault {
-    fn capabilities(&self) -> Capabilities {
-        let v2 = self.version == KvVersion::V2;
-        Capabilities {
-            max_batch: 1,
-            versions: v2,
-            metadata: if v2 { Metadata::Answered } else { Metadata::Refused },
-            find_by_name: v2,
-            find_by_path: v2,
-            find_by_tags: v2,
-            find_all: v2,
-            property: PropertyLookup::ExactThenPath,
-            extract_writes_anew: true,
-            ..Capabilities::default()
-        }
-    }
-
-    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
-        let mut results = Vec::with_capacity(keys.len());
-        for key in keys {
-            match self.read(key).await {
-                Err(error) if concerns_all(error.kind()) => return Err(error),
-                result => results.push(result),
-            }
-        }
-        Ok(results)
-    }
-
-    /// Below the path, or everywhere. As in External Secrets Operator tags count only where no name is asked for;
-    /// each candidate then costs a read of its metadata.
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let candidates = self.walk(query.path.as_deref()).await?;
-        let mut found = Vec::new();
-        for name in candidates {
-            let answers = match &query.name {
-                Some(pattern) => pattern.is_match(&name),
-                None => self.bears(&name, &query.tags).await?,
-            };
-            if answers {
-                found.push(Key { name, version: None, metadata: false });
-            }
-        }
-        if found.len() > MOST_FOUND {
-            Err(invalid(format!("more than {MOST_FOUND} secrets were found: narrow the search")))
-        } else {
-            Ok(found)
-        }
-    }
-
-    async fn validate(&self) -> Result<(), Error> {
-        self.auth.check().await
-    }
-}
-
-/// Whether an error is about the store as a whole, so that another key would meet it too.
-fn concerns_all(kind: ErrorKind) -> bool {
-    match kind {
-        ErrorKind::Unauthenticated
-        | ErrorKind::Throttled
-        | ErrorKind::Unavailable
-        | ErrorKind::Timeout
-        | ErrorKind::Tls
-        | ErrorKind::Referent
-        | ErrorKind::Unverified => true,
-        ErrorKind::NotFound
-        | ErrorKind::Denied
-        | ErrorKind::Invalid
-        | ErrorKind::Malformed
-        | ErrorKind::BatchDenied
-        | ErrorKind::Unsupported => false,
-    }
+    Box::pin(async move { Ok(Arc::new(Vault::new(Config::new(spec)?, ctx).await?) as Arc<dyn Provider>) })
 }

@@ -1,7 +1,7 @@
 //! From a key as the user wrote it to a path of Vault's API. The rules are External Secrets Operator's, traps
 //! included, since users' keys were written against them.
 
-use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_provider_core::{Blame, Error};
 
 /// The version of a KV engine, which decides how its paths are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +40,9 @@ impl Place {
         let (mount, rest) = (clean(mount)?, clean(rest)?);
         match (mount.is_empty(), rest.is_empty()) {
             (false, false) => Ok(Self { version, mount, rest }),
-            _ => Err(Error::new(
-                ErrorKind::Invalid,
-                format!(
-                    "the key {key:?} names no secret inside a mount: set spec.provider.vault.path or write MOUNT/PATH"
-                ),
-            )),
+            _ => Err(wrong(format!(
+                "the key {key:?} names no secret inside a mount: set spec.provider.vault.path or write MOUNT/PATH"
+            ))),
         }
     }
 
@@ -99,14 +96,19 @@ fn first_segment(key: &str) -> (&str, &str) {
 /// stand in a request, is refused.
 pub fn clean(path: &str) -> Result<String, Error> {
     if path.chars().any(char::is_control) {
-        return Err(Error::new(ErrorKind::Invalid, format!("the path {path:?} holds control characters")));
+        return Err(wrong(format!("the path {path:?} holds control characters")));
     }
     let segments: Vec<_> = path.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
     if segments.contains(&"..") {
-        Err(Error::new(ErrorKind::Invalid, format!("the path {path:?} holds \"..\", which Vault does not take")))
+        Err(wrong(format!("the path {path:?} holds \"..\", which Vault does not take")))
     } else {
         Ok(segments.join("/"))
     }
+}
+
+/// A path that no store could be asked for.
+fn wrong(message: String) -> Error {
+    Error::invalid(message).with_blame(Blame::Request)
 }
 
 /// Percent-encodes a path, leaving its slashes.
@@ -124,6 +126,8 @@ pub fn encode(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::KvVersion::{V1, V2};
+    use keyferry_provider_core::ErrorKind;
+
     use super::*;
 
     #[test]
@@ -199,7 +203,7 @@ mod tests {
             (Some("a\rb"), V2, "c"),
         ] {
             let error = Place::of(mount, version, key).unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Invalid, "{key:?}");
+            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request), "{key:?}");
             assert!(!error.message().chars().any(char::is_control), "{error}");
         }
     }

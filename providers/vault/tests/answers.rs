@@ -156,7 +156,7 @@ async fn metadata_are_strings_and_may_be_empty() {
         let double = Double::new(move |_| answer(status, json!({"data": data}))).await;
         let key = Key { name: "app".into(), version: Some("2".into()), metadata: true };
         let result = double.store(json!({})).await.fetch(&[key]).await.and_then(|mut results| results.remove(0));
-        let value = result.map(|value| value.expose_str().unwrap().to_owned()).map_err(|error| error.kind());
+        let value = result.map(|fetched| fetched.value.expose_str().unwrap().to_owned()).map_err(|error| error.kind());
         assert_eq!(value, expected.map(str::to_owned));
         assert_eq!(double.take()[0].line, "GET /v1/secret/metadata/app");
     }

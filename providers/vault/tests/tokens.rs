@@ -12,7 +12,7 @@ use keyferry_provider_core::{Calls, Error, ErrorKind, Provider};
 use keyferry_provider_testkit::MapCredentials;
 use keyferry_provider_vault::REGISTRATION;
 use serde_json::{Value, json};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Counts calls by name, failed ones with `!` before it.
 #[derive(Default)]
@@ -20,8 +20,29 @@ struct Counter(Mutex<BTreeMap<String, usize>>);
 
 impl Counter {
     fn take(&self) -> String {
-        let counts = std::mem::take(&mut *self.0.lock().unwrap());
+        let text = self.text();
+        self.0.lock().unwrap().clear();
+        text
+    }
+
+    fn text(&self) -> String {
+        let counts = self.0.lock().unwrap();
         counts.iter().map(|(name, count)| format!("{name} {count}")).collect::<Vec<_>>().join(", ")
+    }
+
+    /// These calls and no others are made, some of them while nobody waits.
+    #[track_caller]
+    fn expect(&self, calls: &str) -> impl Future<Output = ()> {
+        let caller = std::panic::Location::caller();
+        async move {
+            for _ in 0..1000 {
+                if self.text() == calls {
+                    break;
+                }
+                sleep(Duration::from_millis(5)).await;
+            }
+            assert_eq!(self.take(), calls, "{caller}");
+        }
     }
 }
 
@@ -102,7 +123,8 @@ async fn renewed_after_two_thirds_and_replaced_at_the_end() {
         (3100, "-2", "Login 1, ReadSecretData 1"),
     ] {
         pass(wait).await;
-        assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), (expected, calls));
+        assert_eq!(token(&*store).await, expected);
+        moody.counter.expect(calls).await;
     }
 }
 
@@ -111,16 +133,17 @@ async fn what_can_not_be_renewed_is_replaced_in_time() {
     let moody = Moody::new(json!({"lease_duration": 3000, "renewable": false})).await;
     let store = moody.store().await.unwrap();
     pass(2100).await;
-    assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), ("-2", "Login 2, ReadSecretData 1"));
+    assert_eq!(token(&*store).await, "-1", "it is good for a while yet");
+    moody.counter.expect("Login 2, ReadSecretData 1").await;
+    assert_eq!(token(&*store).await, "-2");
 
     let moody = Moody::new(json!({"lease_duration": 3000, "renewable": true})).await;
     let store = moody.store().await.unwrap();
     moody.renewal.store(403, Ordering::SeqCst);
     pass(2100).await;
-    assert_eq!(
-        (token(&*store).await.as_str(), moody.counter.take().as_str()),
-        ("-2", "!RenewSelf 1, Login 2, ReadSecretData 1")
-    );
+    assert_eq!(token(&*store).await, "-1");
+    moody.counter.expect("!RenewSelf 1, Login 2, ReadSecretData 1").await;
+    assert_eq!(token(&*store).await, "-2");
 }
 
 #[tokio::test]
@@ -133,10 +156,11 @@ async fn a_bad_moment_of_the_server_costs_nothing_while_the_token_is_good() {
         moody.counter.take();
         pass(2100).await;
         let attempt = if renewable { "!RenewSelf 1, ReadSecretData 1" } else { "!Login 1, ReadSecretData 1" };
-        assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), ("-1", attempt));
-        assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), ("-1", "ReadSecretData 1"));
-        pass(11).await;
-        assert_eq!((token(&*store).await.as_str(), moody.counter.take().as_str()), ("-1", attempt));
+        for (wait, calls) in [(0, attempt), (0, "ReadSecretData 1"), (11, attempt)] {
+            pass(wait).await;
+            assert_eq!(token(&*store).await, "-1");
+            moody.counter.expect(calls).await;
+        }
         // Its end is its end.
         pass(1000).await;
         expect(&fetch(&*store, "app").await.unwrap_err(), ErrorKind::Unavailable, "sealed");
@@ -218,16 +242,76 @@ async fn who_has_a_good_token_waits_for_no_renewal() {
         "auth": {"appRole": {"roleId": "r", "secretRef": {"name": "s", "key": "k"}}}});
     let store = double::build(spec, MapCredentials::new().with("s/k", CANARY)).await.unwrap();
     pass(2100).await;
-    let slow = store.clone();
-    let renewing = tokio::spawn(async move { fetch(&*slow, "app").await });
+    let soon = Duration::from_secs(10);
+    timeout(soon, fetch(&*store, "app")).await.expect("who finds it due does not wait either").unwrap();
     while held.load(Ordering::SeqCst) == 0 {
         sleep(Duration::from_millis(5)).await;
     }
     for _ in 0..3 {
-        fetch(&*store, "app").await.unwrap();
+        timeout(soon, fetch(&*store, "app")).await.expect("nobody waits").unwrap();
     }
-    assert!(!renewing.is_finished());
     assert_eq!(held.load(Ordering::SeqCst), 1, "one renewal at a time");
+}
+
+/// A server that knows one token, the newest that a login gave or whatever a test says.
+async fn knowing_one(known: &Arc<Mutex<String>>) -> Double {
+    let (known, logins) = (known.clone(), AtomicUsize::new(0));
+    Double::new(move |request| {
+        let mut known = known.lock().unwrap();
+        if request.line == "POST /v1/auth/approle/login" {
+            *known = format!("{CANARY}-{}", logins.fetch_add(1, Ordering::SeqCst) + 1);
+            answer(200, json!({"auth": {"client_token": *known, "lease_duration": 30000, "renewable": true}}))
+        } else if request.header("x-vault-token") == Some(&known) {
+            answer(200, kv2(json!({"token": *known})))
+        } else {
+            answer(403, json!({"errors": ["permission denied"]}))
+        }
+    })
+    .await
+}
+
+/// Eight reads at once.
+async fn eight(store: &Arc<dyn Provider>) -> Vec<Result<String, Error>> {
+    let task = || {
+        let store = store.clone();
+        tokio::spawn(async move { fetch(&*store, "app").await })
+    };
+    let (tasks, mut results): (Vec<_>, _) = ([(); 8].map(|()| task()).into(), Vec::new());
+    for task in tasks {
+        results.push(task.await.unwrap());
+    }
+    results
+}
+
+#[tokio::test]
+async fn reads_that_met_a_revoked_token_are_all_made_again_after_one_login() {
+    let known = Arc::default();
+    let double = knowing_one(&known).await;
+    let counter = Arc::new(Counter::default());
+    let spec = json!({"server": double.url(), "path": "secret",
+        "auth": {"appRole": {"roleId": "r", "secretRef": {"name": "s", "key": "k"}}}});
+    let credentials = MapCredentials::new().with("s/k", CANARY);
+    let store = (REGISTRATION.build)(&spec, context_with(credentials, counter.clone())).await.unwrap();
+    assert_eq!((token(&*store).await.as_str(), counter.take().as_str()), ("-1", "Login 1, ReadSecretData 1"));
+    *known.lock().unwrap() = "another".to_owned();
+    for value in eight(&store).await {
+        assert!(value.unwrap().contains(&format!("{CANARY}-2")));
+    }
+    assert_eq!(counter.take(), "!LookupSelf 1, !ReadSecretData 8, Login 1, LookupSelf 1, ReadSecretData 8");
+}
+
+#[tokio::test]
+async fn a_token_of_a_secret_that_is_refused_is_told_to_all_and_never_given_up() {
+    let known = Arc::new(Mutex::new("another".to_owned()));
+    let double = knowing_one(&known).await;
+    let store = double.store(json!({})).await;
+    for _ in 0..2 {
+        for result in eight(&store).await {
+            expect(&result.unwrap_err(), ErrorKind::Unauthenticated, "does not accept the token");
+        }
+    }
+    *known.lock().unwrap() = format!("{CANARY}-token");
+    assert_eq!(token(&*store).await, "-token", "a server may learn of it late");
 }
 
 /// Time goes by while nothing happens.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{BuildContext, Calls, Credentials, Error, ErrorKind, Key, Provider, Query};
+use keyferry_provider_core::{Answer, BuildContext, Calls, Capabilities, Credentials, ErrorKind, Key, Provider, Query};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Moto, REGION, context};
 use keyferry_testkit::Testbed;
@@ -46,8 +46,8 @@ fn key(name: &str) -> Key {
     Key { name: name.into(), version: None, metadata: false }
 }
 
-fn text(result: &Result<keyferry_provider_core::SecretBytes, Error>) -> &str {
-    result.as_ref().unwrap().expose_str().unwrap()
+fn text(result: &Answer) -> &str {
+    result.as_ref().unwrap().value.expose_str().unwrap()
 }
 
 /// A prefix of names in one of the services.
@@ -59,6 +59,10 @@ struct Place {
 
 #[async_trait]
 impl Fixture for Place {
+    fn registered(&self) -> Capabilities {
+        (REGISTRATION.capabilities)(&spec(self.service, json!({})))
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         build(spec(self.service, json!({"prefix": self.prefix}))).await
     }
@@ -132,7 +136,7 @@ async fn one_call_for_a_batch_and_single_calls_for_the_rest() {
 
     let previous = Key { version: Some("AWSPREVIOUS".into()), ..key("0") };
     assert!(!provider.joins(&all[1..2], &previous), "a version travels alone");
-    assert!(!provider.joins(&all, &key("x")), "the batch is full");
+    assert_eq!(provider.capabilities().max_batch, all.len(), "the batch is full");
     provider.fetch(&[previous]).await.unwrap()[0].as_ref().unwrap_err();
     provider.fetch(&[Key { metadata: true, ..key("0") }]).await.unwrap();
     let counted =

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use keyferry_provider_core::{BuildContext, Error, ErrorKind, Key, Provider, Query};
+use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Query};
 use keyferry_provider_kubernetes::REGISTRATION;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, context};
@@ -55,7 +55,7 @@ fn key(name: &str) -> Key {
 
 async fn fetch(provider: &dyn Provider, key: &Key) -> Result<String, Error> {
     let result = provider.fetch(std::slice::from_ref(key)).await.and_then(|mut results| results.remove(0));
-    Ok(result.inspect_err(clean)?.expose_str().unwrap().to_owned())
+    Ok(result.inspect_err(clean)?.value.expose_str().unwrap().to_owned())
 }
 
 #[track_caller]
@@ -75,6 +75,10 @@ struct OneField(Namespace);
 
 #[async_trait]
 impl Fixture for OneField {
+    fn registered(&self) -> Capabilities {
+        (REGISTRATION.capabilities)(&json!({}))
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         as_admin(&self.0).await
     }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ServiceAccount;
-use keyferry_provider_core::{Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef};
+use keyferry_provider_core::{Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
 use keyferry_provider_vault::REGISTRATION;
@@ -55,8 +55,8 @@ fn key(name: &str) -> Key {
 
 async fn fetch(provider: &dyn Provider, key: &Key) -> Result<String, Error> {
     let result = provider.fetch(std::slice::from_ref(key)).await.and_then(|mut results| results.remove(0));
-    let value = result.inspect_err(clean)?;
-    Ok(value.expose_str().unwrap().to_owned())
+    let fetched = result.inspect_err(clean)?;
+    Ok(fetched.value.expose_str().unwrap().to_owned())
 }
 
 /// No message holds a value, a credential, or one of OpenBao's tokens (`s.` and 24 letters).
@@ -115,6 +115,10 @@ async fn wait_for_upgrade(vault: &Vault, mount: &str) {
 
 #[async_trait]
 impl Fixture for Kv {
+    fn registered(&self) -> Capabilities {
+        (REGISTRATION.capabilities)(&json!({"version": format!("v{}", self.version)}))
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         let spec = json!({
             "server": self.url, "path": self.mount, "version": format!("v{}", self.version),
@@ -178,7 +182,7 @@ async fn numbers_as_each_engine_keeps_them() {
         assert!(request.send().await.unwrap().status().is_success());
         let provider = kv.provider().await;
         assert_eq!(fetch(&*provider, &key("numbers")).await.unwrap(), kept, "version {version}");
-        assert!(provider.capabilities().extract_writes_anew);
+        assert!(provider.dialect().extract_writes_anew);
     }
 }
 

@@ -27,22 +27,22 @@ fn providers_never_see_kubernetes() {
 }
 
 #[test]
-fn providers_do_not_know_each_other_nor_their_layers() {
+fn providers_do_not_know_each_other_nor_their_guard() {
     let graph = Graph::load();
     // One provider, in three crates: the SDK of Parameter Store takes longer to build than all the rest of AWS.
     let aws = ["keyferry-provider-aws", "keyferry-provider-aws-common", "keyferry-provider-aws-ssm"];
-    let base = ["keyferry-provider-core", "keyferry-provider-layers", "keyferry-provider-testkit"];
-    // What is the same for all that speak HTTP without an SDK; it knows none of them.
-    let shared = "keyferry-provider-http";
+    let base = ["keyferry-provider-core", "keyferry-provider-guard", "keyferry-provider-testkit"];
+    // What several stores need: HTTP without an SDK, and logins that last a while. It knows no store, nor each other.
+    let shared = ["keyferry-provider-http", "keyferry-provider-session"];
     for (name, folder) in graph.members().into_iter().filter(|(_, folder)| folder.starts_with("providers/")) {
         let ours: Vec<_> = graph.direct(&name).into_iter().filter(|dep| dep.starts_with("keyferry")).collect();
         for dep in ours {
             let fine = dep == "keyferry-provider-core"
                 || dep == "keyferry-provider-testkit"
-                || (dep == shared && !base.contains(&name.as_str()))
+                || (shared.contains(&dep.as_str()) && ![&base[..], &shared].concat().contains(&name.as_str()))
                 || (base.contains(&name.as_str()) && base.contains(&dep.as_str()))
                 || (aws.contains(&name.as_str()) && aws.contains(&dep.as_str()));
-            assert!(fine, "{folder} depends on {dep}: a provider knows the contract, and HTTP where that is its way");
+            assert!(fine, "{folder} depends on {dep}: a provider knows the contract, and what several stores need");
         }
     }
 }
@@ -52,6 +52,14 @@ fn the_contract_is_free_of_sdks_and_runtimes() {
     let closure = Graph::load().closure("keyferry-provider-core");
     let found: Vec<_> = closure.iter().filter(|name| is_sdk(name) || *name == "tokio").collect();
     assert!(found.is_empty(), "providers/core depends on {found:?}");
+}
+
+#[test]
+fn what_is_held_for_a_while_is_free_of_sdks() {
+    let closure = Graph::load().closure("keyferry-provider-session");
+    assert!(closure.contains("keyferry-provider-core"), "the check found its subject");
+    let found: Vec<_> = closure.iter().filter(|name| is_sdk(name)).collect();
+    assert!(found.is_empty(), "providers/session depends on {found:?}");
 }
 
 #[test]
@@ -135,7 +143,7 @@ fn the_operator_knows_no_store_but_in_the_registry() {
     let graph = Graph::load();
     let sdks: Vec<_> = graph.direct("keyferry").into_iter().filter(|name| is_sdk(name)).collect();
     assert!(sdks.is_empty(), "the operator depends on {sdks:?}: that belongs into a provider");
-    let fine = ["keyferry-provider-core", "keyferry-provider-guard", "keyferry-provider-layers"];
+    let fine = ["keyferry-provider-core", "keyferry-provider-guard"];
     for (name, folder) in graph.members() {
         let at_home = ["providers/", "tests/"].iter().any(|home| folder.starts_with(home));
         let known = graph.direct(&name);
@@ -146,8 +154,7 @@ fn the_operator_knows_no_store_but_in_the_registry() {
     for file in files("stores/src").into_iter().filter(|file| file != "stores/src/registry.rs") {
         let text = read(&file);
         let named = text.match_indices("keyferry_provider_").map(|(at, word)| &text[at + word.len()..]);
-        let other: Vec<_> =
-            named.filter(|rest| !["core", "guard", "layers"].iter().any(|f| rest.starts_with(f))).collect();
+        let other: Vec<_> = named.filter(|rest| !["core", "guard"].iter().any(|f| rest.starts_with(f))).collect();
         assert!(other.is_empty(), "{file}: only stores/src/registry.rs names a provider");
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{BuildContext, Error, Key, Provider};
+use keyferry_provider_core::{BuildContext, Error, Fetched, Key, Provider};
 use keyferry_provider_testkit::MapCredentials;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -186,6 +186,6 @@ pub fn clean(error: &Error) {
 pub async fn fetch(store: &dyn Provider, keys: &[Key]) -> Result<Vec<Result<String, Error>>, Error> {
     let results = store.fetch(keys).await.inspect_err(clean)?;
     assert_eq!(results.len(), keys.len());
-    let text = |value: keyferry_provider_core::SecretBytes| String::from_utf8(value.expose().to_vec()).unwrap();
+    let text = |fetched: Fetched| String::from_utf8(fetched.value.expose().to_vec()).unwrap();
     Ok(results.into_iter().map(|result| result.map(text).inspect_err(clean)).collect())
 }

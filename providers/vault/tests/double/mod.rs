@@ -187,7 +187,7 @@ pub async fn store(url: &str, more: Value) -> Result<Arc<dyn Provider>, Error> {
 pub async fn fetch(provider: &dyn Provider, name: &str) -> Result<String, Error> {
     let key = Key { name: name.to_owned(), version: None, metadata: false };
     let result = provider.fetch(&[key]).await.and_then(|mut results| results.remove(0));
-    Ok(result.inspect_err(clean)?.expose_str().unwrap().to_owned())
+    Ok(result.inspect_err(clean)?.value.expose_str().unwrap().to_owned())
 }
 
 pub fn clean(error: &Error) {

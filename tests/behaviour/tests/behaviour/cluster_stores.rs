@@ -45,7 +45,7 @@ async fn a_cluster_store_serves_namespaces() {
     put_store(&rig, json!({})).await;
     rig.until_ready("ClusterSecretStore", rig.namespace(), "True", "Valid", &["store validated"]).await;
     let store = rig.cluster.get("ClusterSecretStore", rig.namespace()).await.unwrap();
-    assert_eq!(store["status"]["capabilities"], "ReadWrite");
+    assert_eq!(store["status"]["capabilities"], "ReadOnly");
     put_user(&rig, rig.namespace(), "1s").await;
     rig.until_texts("e", json!({ "user": user })).await;
     let user = rig.canaries.value("rotated");
@@ -124,7 +124,7 @@ async fn credentials_of_whoever_asks() {
     // There is nothing to check before somebody asks.
     ours.until_ready("ClusterSecretStore", &store, "True", "Valid", &["store validated"]).await;
     let shown = ours.cluster.get("ClusterSecretStore", &store).await.unwrap();
-    assert_eq!(shown["status"]["capabilities"], "ReadWrite");
+    assert_eq!(shown["status"]["capabilities"], "ReadOnly");
     let mut held = Vec::new();
     for rig in [&ours, &theirs] {
         let user = rig.canaries.value("user");

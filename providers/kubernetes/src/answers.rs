@@ -36,6 +36,13 @@ pub fn metadata(answer: &SecretBytes) -> Option<SecretBytes> {
     Some(out.into())
 }
 
+/// The version that the API server gives every state of an object.
+pub fn version(answer: &SecretBytes) -> Option<String> {
+    let object = json::object(answer.expose())?;
+    let metadata = json::object(object.get("metadata")?.get().as_bytes())?;
+    Some(json::to_bytes(metadata.get("resourceVersion")?).expose_str()?.to_owned())
+}
+
 /// Whoever answers 200 with something else is no API server.
 fn is_secret(object: &std::collections::BTreeMap<String, &RawValue>) -> Option<()> {
     (json::to_bytes(object.get("kind")?).expose_str() == Some("Secret")).then_some(())
@@ -104,6 +111,14 @@ mod tests {
             Some(r#"{"annotations":null,"labels":{"a":"<","b":"2"}}"#)
         );
         assert_eq!(of(r#"{"kind":"Pod","metadata":{}}"#), None);
+    }
+
+    #[test]
+    fn every_state_has_a_version() {
+        let of = |answer: &str| version(&answer.into());
+        assert_eq!(of(r#"{"kind":"Secret","metadata":{"resourceVersion":"42"}}"#).as_deref(), Some("42"));
+        assert_eq!(of(r#"{"kind":"Secret","metadata":{}}"#), None);
+        assert_eq!(of(r#"{"kind":"Secret"}"#), None);
     }
 
     #[test]

@@ -8,10 +8,10 @@ use aws_smithy_types::Blob;
 use keyferry_provider_aws_common::batch::of_one;
 use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::login::Login;
-use keyferry_provider_aws_common::{Answer, Cause, Config, Connection, Failure, Service, in_batches, tags_json};
+use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, in_batches, tags_json};
 use keyferry_provider_core::{
-    BuildContext, Capabilities, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup, Provider, Query,
-    SecretBytes,
+    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata, PropertyLookup,
+    Provider, Push, Query, Reach, Remote, SecretBytes,
 };
 
 use crate::ids;
@@ -36,6 +36,17 @@ const MAX_PAGES: usize = MAX_BATCH + 1;
 
 /// The stage that a secret has without being asked for one.
 const CURRENT: &str = "AWSCURRENT";
+
+/// What the store can do.
+pub const CAPABILITIES: Capabilities = Capabilities {
+    max_batch: MAX_BATCH,
+    versions: true,
+    metadata: Metadata::Answered,
+    find_by_name: true,
+    find_by_path: true,
+    find_by_tags: true,
+    ..Capabilities::READ_ONLY
+};
 
 /// The store.
 pub struct SecretsManager {
@@ -81,7 +92,7 @@ impl SecretsManager {
                 tags_json(tags.into_iter().map(|tag| (tag.key.unwrap_or_default(), tag.value.unwrap_or_default())))
             };
             return match answer {
-                Ok(answer) => Ok(Ok(tags(answer.tags.unwrap_or_default()))),
+                Ok(answer) => Ok(Ok(tags(answer.tags.unwrap_or_default()).into())),
                 Err(failure) => Ok(self
                     .of_one(failure, "secretsmanager:DescribeSecret", &id, None)?
                     .map_err(Error::no_reason_to_delete)),
@@ -97,7 +108,10 @@ impl SecretsManager {
             },
         };
         match call.send().await {
-            Ok(answer) => Ok(self.value(answer.secret_string, answer.secret_binary, &id)),
+            Ok(answer) => {
+                let value = self.value(answer.secret_string, answer.secret_binary, &id);
+                Ok(value.map(|value| Fetched::from(value).of_version(answer.version_id)))
+            }
             Err(error) => {
                 let failure = Failure::new(&error, &self.service);
                 self.of_one(failure, "secretsmanager:GetSecretValue", &id, version)
@@ -167,7 +181,7 @@ impl SecretsManager {
         let found = values.iter().find(|entry| ids::is_exactly(id, &entry.name, &entry.arn));
         let found = found.or_else(|| values.iter().find(|entry| ids::is_loosely(id, &entry.name, &entry.arn)));
         match found {
-            Some(entry) => entry.value.clone(),
+            Some(entry) => entry.answer.clone(),
             // Not "not found": nobody said so.
             None => Err(Error::new(
                 ErrorKind::Malformed,
@@ -198,7 +212,7 @@ impl SecretsManager {
                 found.extend(name.filter(|name| tagged && query.matches(name)).filter(below).map(str::to_owned));
             }
             if found.len() > MOST_FOUND {
-                return Err(Error::new(ErrorKind::Invalid, format!("the search finds more than {MOST_FOUND} secrets")));
+                return Err(Error::too_many_found("secrets"));
             }
             next = answer.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
@@ -222,13 +236,14 @@ impl SecretsManager {
     }
 
     fn entry(&self, entry: SecretValueEntry) -> Entry {
-        let SecretValueEntry { arn, name, secret_binary, secret_string, .. } = entry;
+        let SecretValueEntry { arn, name, secret_binary, secret_string, version_id, .. } = entry;
         let name = name.unwrap_or_default();
         let value = self.value(secret_string, secret_binary, &name);
-        Entry { arn: arn.unwrap_or_default(), name, value }
+        let answer = value.map(|value| Fetched::from(value).of_version(version_id));
+        Entry { arn: arn.unwrap_or_default(), name, answer }
     }
 
-    fn value(&self, string: Option<String>, binary: Option<Blob>, id: &str) -> Answer {
+    fn value(&self, string: Option<String>, binary: Option<Blob>, id: &str) -> Result<SecretBytes, Error> {
         match (string, binary) {
             (Some(string), _) => Ok(SecretBytes::new(string.into_bytes())),
             (None, Some(binary)) => Ok(SecretBytes::new(binary.into_inner())),
@@ -244,7 +259,7 @@ impl SecretsManager {
 struct Entry {
     arn: String,
     name: String,
-    value: Answer,
+    answer: Answer,
 }
 
 fn what(id: &str, version: Option<&str>) -> String {
@@ -262,20 +277,15 @@ fn is_current(key: &Key) -> bool {
 #[async_trait]
 impl Provider for SecretsManager {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            max_batch: MAX_BATCH,
-            versions: true,
-            metadata: Metadata::Answered,
-            find_by_name: true,
-            find_by_path: true,
-            find_by_tags: true,
-            property: PropertyLookup::DottedKeyThenPath,
-            ..Capabilities::default()
-        }
+        CAPABILITIES
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect { property: PropertyLookup::DottedKeyThenPath, ..Dialect::default() }
     }
 
     fn joins(&self, batch: &[Key], key: &Key) -> bool {
-        batch.len() < MAX_BATCH && batch.iter().all(|other| self.go_together(other, key))
+        batch.iter().all(|other| self.go_together(other, key))
     }
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
@@ -286,6 +296,18 @@ impl Provider for SecretsManager {
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
         let found = self.login.renewing(|| self.list(query)).await?;
         Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
+    }
+
+    async fn push(&self, _: &Push) -> Result<(), Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
+    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
+        Err(Error::cannot("deleted from"))
+    }
+
+    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
+        Err(Error::cannot("pushed to"))
     }
 
     async fn validate(&self) -> Result<(), Error> {

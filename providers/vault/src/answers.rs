@@ -1,18 +1,17 @@
 //! What the answers of a KV engine mean. This decides what counts as "not found", on which deletionPolicy removes
 //! things: nothing does unless the engine itself says so.
 
-use keyferry_provider_core::{Error, ErrorKind, SecretBuf, SecretBytes, json};
+use keyferry_provider_core::{Blame, Error, ErrorKind, Fetched, SecretBuf, SecretBytes, json};
 use serde_json::value::RawValue;
 
 use crate::client::{Answer, Client, Complaint};
-use crate::config::invalid;
 use crate::path::{KvVersion, Place};
 
 /// What a read came to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reading {
     /// The value.
-    Value(SecretBytes),
+    Value(Fetched),
     /// Version 2 had it once; the error is final.
     Gone(Error),
     /// An engine says that it has nothing under this path. If it is the engine that the store says, then this is the
@@ -25,7 +24,7 @@ pub fn value(client: &Client, place: &Place, version: Option<i64>, answer: &Answ
     let path = place.data();
     match answer.status {
         200 => match place.version() {
-            KvVersion::V1 => v1_value(answer, &path).map(Reading::Value),
+            KvVersion::V1 => v1_value(answer, &path).map(|value| Reading::Value(value.into())),
             KvVersion::V2 => v2_value(answer, &path),
         },
         // Version 2 says "deleted" with status 404 and a whole answer.
@@ -48,7 +47,8 @@ pub fn metadata(client: &Client, place: &Place, answer: &Answer) -> Result<Secre
         200 => {}
         // Not "not found": External Secrets Operator does not remove anything for missing metadata, and nor do we.
         404 if answer.complaint() == Complaint::Nothing => {
-            return Err(invalid(format!("there is no metadata at {path}, so there is no such secret")));
+            let message = format!("there is no metadata at {path}, so there is no such secret");
+            return Err(Error::invalid(message).with_blame(Blame::Request));
         }
         _ => return Err(error(client, place, &path, answer)),
     }
@@ -111,9 +111,9 @@ pub fn mount(client: &Client, place: &Place, answer: &Answer) -> Result<(), Erro
     let is = |value: Option<SecretBytes>, text: &str| value.is_some_and(|value| value.expose() == text.as_bytes());
     match answer.status {
         200 if !is(named("type"), "kv") => {
-            Err(invalid(format!("what is mounted at {:?} is not a KV engine", place.mount())))
+            Err(Error::invalid(format!("what is mounted at {:?} is not a KV engine", place.mount())))
         }
-        200 if place.version() == KvVersion::V2 && !is(option("version"), "2") => Err(invalid(format!(
+        200 if place.version() == KvVersion::V2 && !is(option("version"), "2") => Err(Error::invalid(format!(
             "the KV engine at {:?} is of version 1: set spec.provider.vault.version to v1",
             place.mount()
         ))),
@@ -130,29 +130,34 @@ fn error(client: &Client, place: &Place, path: &str, answer: &Answer) -> Error {
         // Without a list of errors it is somebody else who speaks, such as a proxy.
         (403, Complaint::NotAList) => {
             Error::new(ErrorKind::Denied, format!("something in front of the Vault at {} denies {path}", client.host()))
+                .with_blame(Blame::Way)
         }
         (403, _) => {
             Error::new(ErrorKind::Denied, format!("permission denied: the token's policies must allow read on {path}"))
         }
-        (404, Complaint::NoRoute) => {
-            invalid(format!("no KV engine is mounted at {mount:?}: check spec.provider.vault.path and namespace"))
+        (404, Complaint::NoRoute) => Error::invalid(format!(
+            "no KV engine is mounted at {mount:?}: check spec.provider.vault.path and namespace"
+        )),
+        (404, Complaint::NoNamespace) => {
+            Error::invalid("the namespace does not exist: check spec.provider.vault.namespace")
         }
-        (404, Complaint::NoNamespace) => invalid("the namespace does not exist: check spec.provider.vault.namespace"),
         // With a warning and no data: a path that no version 2 engine has, which is how a store of version 1 meets one.
-        (404, Complaint::NotAList) if warns(answer) && place.version() == KvVersion::V1 => invalid(format!(
+        (404, Complaint::NotAList) if warns(answer) && place.version() == KvVersion::V1 => Error::invalid(format!(
             "the KV engine at {mount:?} is of version 2: set spec.provider.vault.version to v2, or begin keys with \
              data/"
         )),
-        (404, Complaint::NotAList) if warns(answer) => invalid(format!(
+        (404, Complaint::NotAList) if warns(answer) => Error::invalid(format!(
             "{path} is no path of a secret: check that spec.provider.vault.path is the whole mount and nothing more"
         )),
-        (404 | 405, Complaint::Other) => invalid(format!("{path} can't be read: check spec.provider.vault.path")),
+        (404 | 405, Complaint::Other) => {
+            Error::invalid(format!("{path} can't be read: check spec.provider.vault.path"))
+        }
         (400, Complaint::NotAList) => client.status_error(answer),
         // For a moment after it was mounted or turned into version 2.
         (400, Complaint::Upgrading) => {
             Error::new(ErrorKind::Unavailable, format!("the KV engine at {mount:?} is still setting itself up"))
         }
-        (400, _) => invalid(format!("the server takes {path} for no valid request")),
+        (400, _) => Error::invalid(format!("the server takes {path} for no valid request")).with_blame(Blame::Request),
         _ => client.status_error(answer),
     }
 }
@@ -164,9 +169,12 @@ fn v1_value(answer: &Answer, path: &str) -> Result<SecretBytes, Error> {
 fn v2_value(answer: &Answer, path: &str) -> Result<Reading, Error> {
     let data = data(answer).and_then(|data| json::object(data.get().as_bytes())).unwrap_or_default();
     let metadata = data.get("metadata").and_then(|metadata| json::object(metadata.get().as_bytes()));
-    match (data.get("data"), metadata) {
+    match (data.get("data"), &metadata) {
         (Some(value), _) if answer.status == 200 && is_object(value) => {
-            json::canonical(value).map(Reading::Value).ok_or_else(|| malformed(path))
+            let value = json::canonical(value).ok_or_else(|| malformed(path))?;
+            let version =
+                metadata.as_ref().and_then(|metadata| metadata.get("version")).filter(|version| is_number(version));
+            Ok(Reading::Value(Fetched::from(value).of_version(version.map(|version| version.get().to_owned()))))
         }
         // No value, but an account of where it went: only this is a deleted version.
         (Some(value), Some(metadata)) if value.get() == "null" => {
@@ -188,6 +196,10 @@ fn warns(answer: &Answer) -> bool {
     json::object(answer.body.expose())
         .and_then(|body| json::array(body.get("warnings")?.get().as_bytes()))
         .is_some_and(|warnings| !warnings.is_empty())
+}
+
+fn is_number(value: &RawValue) -> bool {
+    value.get().starts_with(|first: char| first.is_ascii_digit())
 }
 
 fn is_object(value: &RawValue) -> bool {

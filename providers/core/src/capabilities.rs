@@ -1,0 +1,116 @@
+//! What a store can do, and how External Secrets Operator reads it: two flat structs, told apart since the first is a
+//! fact of the store and the second a habit of its clients.
+
+/// What a store can do. Everything but reading is off by default, so that a new field is a safe addition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// The most keys that one [`Provider::fetch`](crate::Provider::fetch) takes; 1 where the store has no batch call, 0
+    /// where it can't be read.
+    pub max_batch: usize,
+    /// Whether [`Key::version`](crate::Key::version) means something here; where it does not, it is passed over, as
+    /// External Secrets Operator does. A store with versions names the one that it answered.
+    pub versions: bool,
+    /// What becomes of [`Key::metadata`](crate::Key::metadata).
+    pub metadata: Metadata,
+    /// Whether secrets can be found by name.
+    pub find_by_name: bool,
+    /// Whether secrets can be found below a path.
+    pub find_by_path: bool,
+    /// Whether secrets can be found by tags.
+    pub find_by_tags: bool,
+    /// Whether a search by neither name nor tags finds all that is there, or all below the path. Elsewhere it is
+    /// refused: what was forgotten must not bring every secret of a store into a target.
+    pub find_all: bool,
+    /// Whether secrets can be written, and be asked for whether they are there.
+    pub push: bool,
+    /// Whether secrets can be deleted.
+    pub delete: bool,
+}
+
+impl Default for Capabilities {
+    fn default() -> Self {
+        Self::READ_ONLY
+    }
+}
+
+impl Capabilities {
+    /// Reads secrets one by one, and nothing else: what others are said in difference to.
+    pub const READ_ONLY: Self = Self {
+        max_batch: 1,
+        versions: false,
+        metadata: Metadata::Refused,
+        find_by_name: false,
+        find_by_path: false,
+        find_by_tags: false,
+        find_all: false,
+        push: false,
+        delete: false,
+    };
+
+    /// The word for it in `status.capabilities`.
+    pub fn access(&self) -> &'static str {
+        match (self.max_batch > 0, self.push) {
+            (true, true) => "ReadWrite",
+            (false, true) => "WriteOnly",
+            (_, false) => "ReadOnly",
+        }
+    }
+}
+
+/// What becomes of [`Key::metadata`](crate::Key::metadata); External Secrets Operator differs by store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Metadata {
+    /// The store keeps none, and says so.
+    #[default]
+    Refused,
+    /// It is passed over: the value is answered.
+    PassedOver,
+    /// It is answered, as a JSON object, or as nothing where there is none.
+    Answered,
+}
+
+/// How External Secrets Operator reads a store, where it differs by store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// How a property is looked up.
+    pub property: PropertyLookup,
+    /// Whether the names of what is found are converted to keys before they are rewritten, and not only where nothing is
+    /// rewritten.
+    pub find_converts_names: bool,
+    /// Whether the fields that `dataFrom.extract` takes are written as Go writes what it read: numbers through a float,
+    /// objects and lists anew. Elsewhere they stay as they stand in the value.
+    pub extract_writes_anew: bool,
+    /// Whether a missing property counts as a missing secret for deletionPolicy.
+    pub missing_property_is_not_found: bool,
+    /// Whether a missing secret is an error like any other for entries of `data`, so that deletionPolicy acts only on
+    /// what `dataFrom` misses.
+    pub missing_fails_data: bool,
+}
+
+/// How `remoteRef.property` is looked up in a value.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PropertyLookup {
+    /// As a path only.
+    #[default]
+    Path,
+    /// A top-level key of exactly this name first, then as a path.
+    ExactThenPath,
+    /// The value is a JSON object of base64 strings, one for each field of the secret, which may be any bytes (metadata is
+    /// not): a field of exactly this name first, then the field before the first dot and a path into it. Without a
+    /// property it is shown as an object of strings, and extracted as the bytes.
+    Base64Fields,
+    /// A property with a dot: as a path whose dots are part of one key first, then as a path.
+    DottedKeyThenPath,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_follows_from_what_the_store_can_do() {
+        let can = |max_batch, push| Capabilities { max_batch, push, ..Capabilities::default() }.access();
+        assert_eq!([can(1, false), can(20, false), can(0, false)], ["ReadOnly"; 3]);
+        assert_eq!((can(1, true), can(0, true)), ("ReadWrite", "WriteOnly"));
+    }
+}

@@ -1,0 +1,89 @@
+//! How providers and generators present themselves, and what they are built with.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::{Capabilities, Credentials, Error, Generator, Provider};
+
+/// Where a provider reports the calls it makes, for metrics. Called once per attempt on the wire.
+pub trait Calls: Send + Sync {
+    /// `call` is the name External Secrets Operator's metric uses for it, such as `ReadSecretData`.
+    fn record(&self, provider: &'static str, call: &'static str, ok: bool, elapsed: Duration);
+}
+
+impl Calls for () {
+    fn record(&self, _: &'static str, _: &'static str, _: bool, _: Duration) {}
+}
+
+/// Whom a provider works for. Some stores tell the server, for its policies and its audit log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// `SecretStore` or `ClusterSecretStore`; the kind of a generator.
+    pub store_kind: &'static str,
+    /// The name of the store or generator.
+    pub store: String,
+    /// The namespace that asks; always known for a SecretStore and for a generator. Where it is `None` the provider will
+    /// answer everybody who may use the store: one that tells the server who asks refuses that with
+    /// [`Referent`](crate::ErrorKind::Referent), and is then built for each namespace.
+    pub namespace: Option<String>,
+}
+
+/// Settings of the process, by the names of environment variables.
+pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// What a provider or generator is built with.
+#[derive(Clone)]
+pub struct BuildContext {
+    /// Where to get secrets, tokens and CA bundles that the spec refers to.
+    pub credentials: Arc<dyn Credentials>,
+    /// Where to report calls.
+    pub calls: Arc<dyn Calls>,
+    /// Whether the store's URLs may lead to link-local addresses, where clouds keep their metadata services. Off for
+    /// stores of a namespace, whose authors need not be trusted with what the node may reach.
+    pub allow_link_local: bool,
+    /// Whom the provider works for.
+    pub caller: Caller,
+    /// Settings of the process: what External Secrets Operator takes from its environment, such as endpoints.
+    pub environment: Environment,
+}
+
+impl BuildContext {
+    /// A context that allows nothing, for nobody in particular, in a process without settings.
+    pub fn new(credentials: Arc<dyn Credentials>, calls: Arc<dyn Calls>) -> Self {
+        let (allow_link_local, caller) = Default::default();
+        Self { credentials, calls, allow_link_local, caller, environment: Arc::new(|_| None) }
+    }
+}
+
+/// The future that [`Registration::build`] gives.
+pub type BuildFuture<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn Provider>, Error>> + Send + 'a>>;
+
+/// How a provider crate presents itself to the registry.
+#[derive(Clone, Copy)]
+pub struct Registration {
+    /// The key under `spec.provider`.
+    pub name: &'static str,
+    /// What a store with this under that key can do: known before anybody has logged in, and of a spec that makes no
+    /// sense, too. `status.capabilities` follows from it.
+    pub capabilities: fn(&serde_json::Value) -> Capabilities,
+    /// Whether the store's status should warn that nobody maintains this provider.
+    pub maintained: bool,
+    /// Builds the provider from what stands under that key, logging in where the method needs a login.
+    pub build: for<'a> fn(&'a serde_json::Value, BuildContext) -> BuildFuture<'a>,
+}
+
+/// What [`GeneratorRegistration::build`] gives.
+pub type Built = Result<Arc<dyn Generator>, Error>;
+
+/// How a crate presents a kind of generator to the registry.
+#[derive(Clone, Copy)]
+pub struct GeneratorRegistration {
+    /// The kind.
+    pub kind: &'static str,
+    /// The field of a ClusterGenerator's `spec.generator` that holds the spec of this kind.
+    pub field: &'static str,
+    /// Builds the generator from its spec. Nothing is asked of anybody before it makes something.
+    pub build: fn(&serde_json::Value, BuildContext) -> Built,
+}

@@ -1,0 +1,375 @@
+//! Logging in, and what is known of a token. A session holds it: it is renewed when two thirds of its lease are over,
+//! replaced by a new login when it can't be renewed, has expired or was revoked, and never otherwise.
+//!
+//! A server says the same of a token that it does not know and of one whose policies do not allow a call, so a token that
+//! is refused is looked up before it is taken for ended.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use keyferry_provider_core::{Credentials, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, json};
+use keyferry_provider_session::{Grant, Held, Life, Session, Source};
+use reqwest::header::HeaderValue;
+use tokio::time::Instant;
+
+use crate::client::{Answer, Call, Client, Complaint, Ticket, shared};
+use crate::config::{Jwt, Method, RoleId};
+
+/// How long a token that the server was seen to know is taken for good, when calls made with it are denied.
+const SEEN_GOOD_FOR: Duration = Duration::from_secs(5);
+
+/// How soon after a login that a refused token led to there may be another such, for tokens whose policies keep them
+/// from looking themselves up, on a server that does not say so: of those we can't tell denied from revoked.
+const BETWEEN_REPLACEMENTS: Duration = Duration::from_secs(60);
+
+/// A client, logged in.
+pub struct Login {
+    logins: Arc<Logins>,
+    session: Session<Token>,
+    /// Held by the one who finds out whether a refused token has ended.
+    judging: tokio::sync::Mutex<()>,
+}
+
+/// How logins are made, and where.
+pub struct Logins {
+    /// The way to the server.
+    pub client: Arc<Client>,
+    /// Where what a login needs is kept.
+    pub credentials: Arc<dyn Credentials>,
+    /// How.
+    pub method: Method,
+    /// The namespace of the login.
+    pub namespace: Option<HeaderValue>,
+    /// Whether servers must know the token before they answer.
+    pub read_your_writes: bool,
+}
+
+/// A token and what is known about it.
+struct Token {
+    ticket: Ticket,
+    /// `None` where it never ends.
+    lease: Option<Lease>,
+    /// How many calls the token is good for, where the server limits that.
+    uses: Option<AtomicI64>,
+    since: Instant,
+    /// The same for a token and what it was prolonged to.
+    standing: Arc<Mutex<Standing>>,
+}
+
+#[derive(Clone, Copy)]
+struct Lease {
+    /// What the login gave. Renewals that give much less show that the token nears its last day.
+    first: Duration,
+    renewable: bool,
+}
+
+/// What helps to tell a token that has ended from one that is denied a call.
+#[derive(Default)]
+struct Standing {
+    /// Whether it took the place of one that the server refused.
+    replaces_refused: bool,
+    /// When the server last said that it knows the token.
+    seen_good: Option<Instant>,
+}
+
+impl Login {
+    /// Logs in where the method needs it.
+    pub async fn new(logins: Logins) -> Result<Self, Error> {
+        let logins = Arc::new(logins);
+        let session = Session::new(logins.clone());
+        session.get().await?;
+        Ok(Self { logins, session, judging: tokio::sync::Mutex::default() })
+    }
+
+    /// Makes a call with a token. Where the server does not know the token any more, logs in anew and makes the call
+    /// once more; so an answer with status 403 means that the token is good and its policies do not allow the call.
+    pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
+        let token = self.session.get().await?;
+        let answer = self.send_as(&token, call).await?;
+        if answer.status != 403 {
+            return Ok(answer);
+        }
+        match self.after_refusal(&token).await? {
+            None => Ok(answer),
+            Some(next) => self.send_as(&next, call).await,
+        }
+    }
+
+    /// Checks that the server knows the token.
+    pub async fn check(&self) -> Result<(), Error> {
+        let token = self.session.get().await?;
+        let answer = self.look_up(&token).await?;
+        match (answer.status, &self.logins.method) {
+            (200, _) => Ok(()),
+            (403, _) if answer.complaint() == Complaint::Policies => Ok(()), // known, if not free to look
+            (403, Method::None) => Err(Error::new(
+                ErrorKind::Unauthenticated,
+                format!("{} wants a token: set spec.provider.vault.auth", self.logins.client.host()),
+            )),
+            // The new login itself shows that all is well.
+            (403, _) => self.replace(&token, &self.judging.lock().await).await.map(|_| ()),
+            _ => Err(self.logins.path_error(&answer, "auth/token/lookup-self")),
+        }
+    }
+
+    /// After a call was refused: the token to make it with again, or `None` where the token is not to blame.
+    async fn after_refusal(&self, token: &Held<Token>) -> Result<Option<Held<Token>>, Error> {
+        if matches!(self.logins.method, Method::None) || token.is_believed() {
+            return Ok(None);
+        }
+        let judging = self.judging.lock().await;
+        // While we waited the token may have been replaced, or looked up.
+        if self.session.held().is_none_or(|current| current.number() != token.number()) {
+            return self.replace(token, &judging).await.map(Some);
+        }
+        if token.is_believed() {
+            return Ok(None);
+        }
+        let answer = self.look_up(token).await?;
+        match (answer.status, answer.complaint()) {
+            (200, _) | (403, Complaint::Policies) => {
+                token.standing().seen_good = Some(Instant::now());
+                Ok(None)
+            }
+            (403, _) => self.replace(token, &judging).await.map(Some),
+            _ => Err(self.logins.path_error(&answer, "auth/token/lookup-self")),
+        }
+    }
+
+    /// A token in place of one that the server refuses, by a new login unless somebody else has just made it.
+    async fn replace(&self, refused: &Held<Token>, _: &tokio::sync::MutexGuard<'_, ()>) -> Result<Held<Token>, Error> {
+        let is_replaced = self.session.held().is_some_and(|current| current.number() != refused.number());
+        self.session.forget(refused.number());
+        let next = self.session.get().await?;
+        if next.ticket.token == refused.ticket.token {
+            // A token from a secret, which is still the same one.
+            return Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "the server does not accept the token of spec.provider.vault.auth.tokenSecretRef: it is wrong, has \
+                 expired or was revoked",
+            ));
+        }
+        if !is_replaced {
+            next.standing().replaces_refused = true;
+            // Whether it can look itself up decides how it is judged when a call is denied; a counted use is too dear.
+            if next.uses.is_none() && self.look_up(&next).await.is_ok_and(|answer| answer.status == 200) {
+                next.standing().seen_good = Some(Instant::now());
+            }
+        }
+        Ok(next)
+    }
+
+    async fn look_up(&self, token: &Held<Token>) -> Result<Answer, Error> {
+        let call = self.logins.call("LookupSelf", "auth/token/lookup-self".into(), None);
+        self.send_as(token, &call).await
+    }
+
+    async fn send_as(&self, token: &Held<Token>, call: &Call) -> Result<Answer, Error> {
+        if token.count_call() {
+            self.session.forget(token.number());
+        }
+        self.logins.client.send(call, &token.ticket).await
+    }
+}
+
+impl Token {
+    fn endless(ticket: Ticket) -> Grant<Self> {
+        let standing = Arc::default();
+        Grant { value: Self { ticket, lease: None, uses: None, since: Instant::now(), standing }, life: Life::ENDLESS }
+    }
+
+    /// Counts a call. Answers whether it is the last that the token is good for.
+    fn count_call(&self) -> bool {
+        self.uses.as_ref().is_some_and(|left| left.fetch_sub(1, Ordering::Relaxed) <= 1)
+    }
+
+    /// Whether a refusal is taken for one of policies, without asking the server about the token.
+    fn is_believed(&self) -> bool {
+        let standing = self.standing();
+        match standing.seen_good {
+            Some(seen) => seen.elapsed() < SEEN_GOOD_FOR,
+            None => standing.replaces_refused && self.since.elapsed() < BETWEEN_REPLACEMENTS,
+        }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl Source<Token> for Arc<Logins> {
+    async fn get(&self) -> Result<Grant<Token>, Error> {
+        let (path, body) = match &self.method {
+            Method::None => return Ok(Token::endless(Ticket::default())),
+            Method::Token(reference) => {
+                let field = "spec.provider.vault.auth.tokenSecretRef";
+                let token = self.secret(reference, None, field).await?;
+                let ticket = Ticket { token: Some(token_header(&token, field)?), index: None };
+                return Ok(Token::endless(ticket));
+            }
+            Method::AppRole { mount, role, secret } => {
+                let field = "spec.provider.vault.auth.appRole";
+                let role = match role {
+                    RoleId::Plain(id) => SecretBytes::from(id.as_str()),
+                    RoleId::Ref(reference) => self.secret(reference, None, &format!("{field}.roleRef")).await?,
+                };
+                let secret = self.secret(secret, None, &format!("{field}.secretRef")).await?;
+                (format!("auth/{mount}/login"), body([("role_id", &role), ("secret_id", &secret)], field)?)
+            }
+            Method::Kubernetes { mount, role, jwt } => {
+                let field = "spec.provider.vault.auth.kubernetes";
+                let jwt = match jwt {
+                    Jwt::ServiceAccount(account) => self
+                        .credentials
+                        .service_account_token(account, &[])
+                        .await
+                        .map(|token| token.secret)
+                        .map_err(|error| error.context(format!("{field}.serviceAccountRef"))),
+                    Jwt::Secret(reference) => {
+                        self.secret(reference, Some("token"), &format!("{field}.secretRef")).await
+                    }
+                    Jwt::Controller => self.credentials.controller_token().await.map_err(|error| error.context(field)),
+                }?;
+                (format!("auth/{mount}/login"), body([("role", &role.as_str().into()), ("jwt", &jwt)], field)?)
+            }
+        };
+        let answer = self.client.send(&self.call("Login", path.clone(), Some(body)), &Ticket::default()).await?;
+        match answer.status {
+            200 => self.granted(&answer, None).ok_or_else(|| self.not_granted(&answer, &path)),
+            400 | 403 if answer.complaint() != Complaint::NotAList => {
+                // 400 is what the method itself can't accept. 403 may come from it too, but so does Vault answer
+                // whoever has no token at any path that takes no logins.
+                let mounted = match answer.status {
+                    403 => "check that the method is mounted there, in the namespace of the login; ",
+                    _ => "",
+                };
+                let hint = self.login_hint();
+                let message = format!("the server refused the login at {path}: {mounted}{hint}");
+                Err(Error::new(ErrorKind::Unauthenticated, message))
+            }
+            _ => Err(self.path_error(&answer, &path)),
+        }
+    }
+
+    async fn renew(&self, held: &Token) -> Result<Option<Grant<Token>>, Error> {
+        if !held.lease.is_some_and(|lease| lease.renewable) {
+            return Ok(None);
+        }
+        _ = held.count_call();
+        let call = self.call("RenewSelf", "auth/token/renew-self".into(), Some("{}".into()));
+        let answer = self.client.send(&call, &held.ticket).await?;
+        match answer.status {
+            200 => Ok(self.granted(&answer, Some(held))),
+            // The server has a bad moment; the token is good until its end.
+            429 => Err(self.client.status_error(&answer)),
+            400..500 => Ok(None),
+            _ => Err(self.client.status_error(&answer)),
+        }
+    }
+}
+
+impl Logins {
+    /// The token that an answer grants, which is a new one or the `former` one prolonged.
+    fn granted(&self, answer: &Answer, former: Option<&Token>) -> Option<Grant<Token>> {
+        let body = json::object(answer.body.expose())?;
+        let auth = json::object(body.get("auth")?.get().as_bytes())?;
+        let token = json::to_bytes(auth.get("client_token")?);
+        let seconds = auth.get("lease_duration")?.get().parse::<u64>().ok()?;
+        let renewable = auth.get("renewable").is_some_and(|flag| flag.get() == "true");
+        let length = Duration::from_secs(seconds);
+        let first = former.and_then(|former| former.lease).map_or(length, |lease| lease.first);
+        let index = answer.index.clone().filter(|_| self.read_your_writes);
+        let uses = auth.get("num_uses").and_then(|uses| uses.get().parse().ok()).filter(|uses| *uses > 0);
+        // A lease of zero never ends: that is how root tokens look.
+        let ends = seconds > 0;
+        let value = Token {
+            ticket: Ticket { token: Some(token_header(&token, "").ok()?), index },
+            lease: ends.then_some(Lease { first, renewable: renewable && length >= first / 2 }),
+            uses: uses.map(AtomicI64::new),
+            since: former.map_or_else(Instant::now, |former| former.since),
+            standing: former.map(|former| former.standing.clone()).unwrap_or_default(),
+        };
+        let life = if ends { Life::of(length).renewed_after_two_thirds() } else { Life::ENDLESS };
+        Some(Grant { value, life })
+    }
+
+    fn not_granted(&self, answer: &Answer, path: &str) -> Error {
+        let auth = json::object(answer.body.expose())
+            .and_then(|body| json::object(body.get("auth")?.get().as_bytes()))
+            .unwrap_or_default();
+        match auth.get("mfa_requirement") {
+            Some(mfa) if mfa.get() != "null" => Error::new(
+                ErrorKind::Unauthenticated,
+                format!("the login at {path} asks for a second factor, which an operator can't give"),
+            ),
+            _ => Error::new(ErrorKind::Malformed, format!("the answer to the login at {path} holds no token")),
+        }
+    }
+
+    fn login_hint(&self) -> String {
+        match &self.method {
+            Method::None | Method::Token(_) => String::new(), // there is no login to refuse
+            Method::AppRole { .. } => "check the role id and the secret id".into(),
+            Method::Kubernetes { role, jwt, .. } => {
+                let who = match jwt {
+                    Jwt::ServiceAccount(account) => format!("the ServiceAccount {:?}", account.name),
+                    Jwt::Secret(_) => "the ServiceAccount of the token in secretRef".into(),
+                    Jwt::Controller => "the operator's own ServiceAccount".into(),
+                };
+                format!("check that the role {role:?} exists, is bound to {who}, and accepts its token's audience")
+            }
+        }
+    }
+
+    /// The error for an answer from a path of our own choice, which is only missing where somebody moved it.
+    fn path_error(&self, answer: &Answer, path: &str) -> Error {
+        let mount = path.trim_end_matches("/login");
+        match (answer.status, answer.complaint()) {
+            (404, Complaint::NoRoute) => Error::invalid(format!("no login method is mounted at {mount}")),
+            (404, Complaint::NoNamespace) => Error::invalid(
+                "the namespace of the login does not exist: check spec.provider.vault.auth.namespace and \
+                 spec.provider.vault.namespace",
+            ),
+            _ => self.client.status_error(answer),
+        }
+    }
+
+    fn call(&self, name: &'static str, path: String, body: Option<SecretBytes>) -> Call {
+        Call { name, body, path, query: None, namespace: self.namespace.clone() }
+    }
+
+    async fn secret(&self, reference: &SecretRef, key: Option<&str>, field: &str) -> Result<SecretBytes, Error> {
+        self.credentials.secret(reference, key).await.map_err(|error| error.context(field))
+    }
+}
+
+/// A token as a header that shares its bytes. White space around it is an editor's.
+fn token_header(token: &SecretBytes, field: &str) -> Result<HeaderValue, Error> {
+    let text = token.expose().trim_ascii();
+    if text.is_empty() {
+        return Err(Error::invalid(format!("{field}: the token is empty")));
+    }
+    let bytes = shared(token);
+    let mut header = HeaderValue::from_maybe_shared(bytes.slice_ref(text)).map_err(|_| {
+        Error::invalid(format!("{field}: the token holds control characters, so it is none of Vault's"))
+    })?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+/// A JSON object of strings.
+fn body<const N: usize>(fields: [(&str, &SecretBytes); N], field: &str) -> Result<SecretBytes, Error> {
+    let mut out = SecretBuf::with_capacity(64 + fields.iter().map(|(_, value)| value.len()).sum::<usize>());
+    for (n, (name, value)) in fields.into_iter().enumerate() {
+        let text = value.expose_str().ok_or_else(|| Error::invalid(format!("{field}: a credential is not UTF-8")))?;
+        out.push(if n == 0 { b'{' } else { b',' });
+        json::write_string(name, &mut out);
+        out.push(b':');
+        json::write_string(text.trim_ascii(), &mut out);
+    }
+    out.push(b'}');
+    Ok(out.into())
+}
