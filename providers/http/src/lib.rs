@@ -19,7 +19,7 @@ pub mod way;
 
 pub use address::server_url;
 pub use pem::{certificates, identity};
-pub use way::{Fields, Way, retry_after};
+pub use way::{Fields, Way, retry_after, shared};
 
 /// Fields as tests name them.
 #[cfg(test)]
