@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use keyferry_stores::access::ControllerToken;
 use keyferry_sync::settings::Adopt;
 
-use crate::status;
+use crate::report::status;
+use crate::verbs::render;
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -27,6 +28,15 @@ pub enum Command {
     Run(Box<Run>),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crds,
+    /// Print the Secrets that manifests come to, without a cluster; values are masked.
+    ///
+    /// Reads ExternalSecrets, stores, generators, and the Secrets and ConfigMaps that they refer to, from a file or folder. A
+    /// store of kind `fake` has its values in itself; another one is asked where it needs no login, or finds it in a
+    /// Secret of the folder; or --values stands in for all of them.
+    ///
+    /// Exits with 0 where all ExternalSecrets were rendered, with 1 where one could not be, and with 2 where the manifests
+    /// can't be read.
+    Render(render::Render),
     /// Tell how the ExternalSecrets of a cluster stand.
     Status(status::Status),
     /// Come from another operator.
@@ -292,7 +302,7 @@ mod tests {
         let all = ["keyferry", "run"].into_iter().chain(args.iter().copied());
         Cli::try_parse_from(all).map(|cli| match cli.command {
             Command::Run(run) => *run,
-            Command::Crds | Command::Status(_) | Command::Migrate(_) => unreachable!("`run` was parsed"),
+            _ => unreachable!("`run` was parsed"),
         })
     }
 

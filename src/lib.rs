@@ -1,11 +1,10 @@
 //! keyferry: carries secrets from the stores that keep them to the Kubernetes objects that use them.
 //!
-//! Modules, in reading order: [`cli`] what can be asked, [`mod@run`] how it is wired, [`status`] how
-//! it stands, [`controller`] what is looked at and when, and the small ones that these share.
+//! Modules, in reading order: [`cli`] what can be asked, [`verbs`] what each verb does, the wiring of the operator among them, [`report`] how things stand, [`controller`] what is looked at and when, and the small ones that these share.
 
 pub mod cli;
-pub mod run;
-pub mod status;
+pub mod verbs;
+pub mod report;
 
 pub mod controller;
 

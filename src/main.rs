@@ -17,9 +17,12 @@ fn main() -> ExitCode {
     }));
     let result = match Cli::parse().command {
         Command::Crds => crds().map(|()| ExitCode::SUCCESS),
-        Command::Run(args) => wait_for(keyferry::run::run(*args)).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => wait_for(keyferry::verbs::run::run(*args)).map(|()| ExitCode::SUCCESS),
+        Command::Render(args) => {
+            wait_for(keyferry::verbs::render::run(&args, &mut std::io::stdout(), &mut std::io::stderr()))
+        }
         Command::Status(args) => {
-            wait_for(keyferry::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
+            wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
     };

@@ -16,7 +16,7 @@ use prometheus::{
 };
 
 use crate::controller::check;
-use crate::status;
+use crate::report::status;
 
 /// All metrics of the process.
 pub struct Metrics {

@@ -33,7 +33,7 @@ pub struct ClusterObjects {
 }
 
 impl ClusterObjects {
-    async fn secret(&self, source: &Dependency) -> Result<Option<(Version, Data)>, client::Problem> {
+    async fn secret(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, client::Problem> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &source.namespace);
         let Some(secret) = self.slots.run(api.get_opt(&source.name)).await? else { return Ok(None) };
         let mut secret = LiveSecret::new(secret);
@@ -42,7 +42,7 @@ impl ClusterObjects {
         Ok(Some((version(&secret.get().metadata), data)))
     }
 
-    async fn config_map(&self, source: &Dependency) -> Result<Option<(Version, Data)>, client::Problem> {
+    async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, client::Problem> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &source.namespace);
         let Some(map) = self.slots.run(api.get_opt(&source.name)).await? else { return Ok(None) };
         let data = map.data.unwrap_or_default().into_iter();
@@ -66,10 +66,12 @@ impl Objects for ClusterObjects {
         Box::new(self.slots.turn().await)
     }
 
-    async fn source(&self, source: &Dependency) -> Result<Option<(Version, Data)>, Problem> {
-        let read = match source.kind {
+    async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
+        let read = match &source.kind {
             Kind::Secret => self.secret(source).await,
             Kind::ConfigMap => self.config_map(source).await,
+            // Nothing is taken from one.
+            Kind::Other(_) => Ok(None),
         };
         Ok(read?)
     }

@@ -22,7 +22,7 @@ pub use condition::Condition;
 pub use external_secret::*;
 pub use schema::{crds, file_name, provider_keys};
 pub use store::*;
-pub use yaml::yaml;
+pub use yaml::{document, yaml};
 
 #[cfg(test)]
 mod tests;

@@ -1,4 +1,4 @@
-//! Just enough YAML to write CRDs: block style, keys in alphabetical order, and the same bytes every time.
+//! Just enough YAML to write objects: block style, keys in alphabetical order, and the same bytes every time.
 
 use std::fmt::Write;
 
@@ -8,8 +8,13 @@ use serde_json::Value;
 /// A CRD as a YAML document.
 pub fn yaml(crd: &CustomResourceDefinition) -> String {
     let value = serde_json::to_value(crd).expect("a CRD is plain data");
+    document(&value)
+}
+
+/// Any object as a YAML document.
+pub fn document(value: &Value) -> String {
     let mut out = String::new();
-    block(&mut out, &value, 0);
+    block(&mut out, value, 0);
     out
 }
 

@@ -215,7 +215,7 @@ pub struct WebhookConfiguration {
     pub name: String,
     /// As it was read: it is deleted as such or not at all.
     pub uid: String,
-    /// As above.
+    /// One that was changed since is not deleted either.
     pub resource_version: String,
     /// Whether it is External Secrets Operator's, by its name or labels.
     pub is_eso: bool,

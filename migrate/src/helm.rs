@@ -41,7 +41,7 @@ impl Broken {
         matches!(self, Self::TooLarge | Self::Json)
     }
 
-    /// In words.
+    /// In words that quote nothing of the record.
     pub fn why(self) -> &'static str {
         match self {
             Self::Empty => "it holds no release",

@@ -1,48 +1,54 @@
 //! The controller: takes what the watches tell, keeps the queue, and runs one look at a time per object.
 //!
-//! Modules, in reading order: [`watch`] what changes, [`world`] what is known, [`queue`] what is next. The loop here
-//! owns all three; looks run beside it, each with a copy of what it needs, and report back.
+//! Modules, in reading order: [`watch`] what changes, told as [`relist`] has it; [`index`] who depends on what, with
+//! [`sight`] how that was last seen; [`queue`] what is next; then what is looked after: [`external_secret`] and
+//! [`store`] with its [`check`], and the [`objects`] that these depend on. The loop here owns all of them; looks run beside it, each with a
+//! copy of what it needs, and report back.
+
+pub mod watch;
+
+pub mod relist;
+
+pub mod index;
+pub mod sight;
 
 pub mod queue;
-pub mod watch;
+
+pub mod external_secret;
+pub mod store;
 pub mod check;
-pub mod world;
+
+mod objects;
 
 use std::collections::{HashMap, HashSet};
-use std::hash::Hash;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
-use futures::stream::{AbortHandle, SelectAll, StreamExt as _};
+use futures::stream::{SelectAll, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
-use keyferry_cluster::client::{LiveSecret, Problem, timely};
 use keyferry_cluster::events::Events;
-use keyferry_cluster::target::desired;
-use keyferry_cluster::target::kinds::Kinds;
-use keyferry_crds::{ExternalSecret, Manifest, names};
+use keyferry_cluster::target::ClusterTargets;
+use keyferry_crds::ExternalSecret;
 use keyferry_stores::pool::Pool;
-use keyferry_sync::dependency::{Dependency, Kind, Name, Tracker, version};
-use keyferry_sync::look::{Report, Seen};
-use keyferry_sync::outcome::{Change as Done, Outcome, SyncResult};
+use keyferry_sync::data::StringMap;
+use keyferry_sync::dependency::{Kind, Name, name_of};
+use keyferry_sync::look::Report;
 use keyferry_sync::ports::Ports;
-use keyferry_sync::record;
-use keyferry_sync::request::sources_of;
-use keyferry_sync::store::{Readiness, Store, StoreId};
+use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::time::later;
-use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams};
-use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
-use kube::runtime::watcher::Event;
-use kube::{Resource, ResourceExt as _};
-use serde_json::json;
+use kube::api::ObjectMeta;
 use tokio::sync::{mpsc, watch as signal};
 use tokio::task::JoinSet;
 
+use self::external_secret::ExternalSecrets;
+use self::index::{Index, Item};
+use self::objects::Watches;
 use self::queue::{Queue, Urgency};
-use self::watch::{Change, Changes, Metadata};
-use self::world::{Item, Standing, TargetId, Version, World, name_of};
+use self::relist::Update;
+use self::store::Stores;
+use self::watch::{Change, Changes};
 use crate::clock;
 use crate::metrics::Metrics;
 
@@ -56,12 +62,10 @@ pub struct Context {
     pub settings: keyferry_sync::settings::Settings,
     /// The clients of stores.
     pub pool: Arc<Pool>,
-    /// The kinds of targets that are not Secrets.
-    pub kinds: Kinds,
+    /// Where targets are written.
+    pub targets: ClusterTargets,
     /// Where events go.
     pub events: Events,
-    /// Where counts go.
-    pub metrics: Arc<Metrics>,
 }
 
 /// How the controller works.
@@ -92,51 +96,38 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long an object that made us panic is left alone.
 const AFTER_PANIC: Duration = Duration::from_secs(300);
 
-/// Seconds between attempts to tell that an object does not decode.
-const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
-
-/// How many targets are read at once from the list at start.
-const PAGE: u32 = 200;
-
-/// The watch of a kind of targets.
-struct Watch {
-    /// Ends it.
-    handle: AbortHandle,
-    /// Whether it has listed what there is; before, it can't tell how a target stands.
-    listed: bool,
-}
-
-/// The end of a look.
+/// The end of a look, and how long it took.
 enum Ended {
-    Sync(Name, Arc<ExternalSecret>, Box<Report>),
-    Check(StoreId, Arc<Store>, check::Report),
+    Sync(Name, Arc<ExternalSecret>, Box<Report>, Duration),
+    Check(StoreId, Arc<Store>, check::Report, Duration),
     /// A bug of ours.
     Panicked(Item),
 }
 
-/// The kinds whose first list is awaited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Listed {
+/// The first lists that are awaited.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Awaited {
     ExternalSecrets,
     SecretStores,
     ClusterSecretStores,
     Namespaces,
-    Secrets,
-    ConfigMaps,
+    Objects(Kind),
 }
 
 /// The controller.
 pub struct Controller {
     context: Arc<Context>,
     settings: Settings,
-    objects: Arc<Tracker>,
-    world: World,
+    metrics: Arc<Metrics>,
+    index: Arc<Index>,
+    external_secrets: ExternalSecrets,
+    stores: Stores,
+    /// The labels of each namespace.
+    namespaces: HashMap<String, StringMap>,
     queue: Queue<Item>,
     looks: JoinSet<Ended>,
-    pending: HashSet<Listed>,
-    listing: Listing,
-    /// The kinds of targets besides Secrets that are watched.
-    watched: HashMap<Manifest, Watch>,
+    awaited: HashSet<Awaited>,
+    watches: Watches,
     /// Watches that are to join the others.
     joining: Vec<Changes>,
     /// ExternalSecrets that do not decode, as they were when that was told.
@@ -146,47 +137,41 @@ pub struct Controller {
     ready: signal::Sender<bool>,
     /// Stores whose condition has more to say than before.
     news: mpsc::UnboundedReceiver<StoreId>,
-    pruned: std::time::Instant,
+    pruned: Instant,
     /// The wall clock, and the one that nobody sets, when they were last read.
-    clock: (Timestamp, std::time::Instant),
-}
-
-/// What the list under way of each kind has named so far: what it leaves out is gone.
-#[derive(Default)]
-struct Listing {
-    external_secrets: HashSet<Name>,
-    stores: HashSet<StoreId>,
-    secrets: HashSet<Name>,
-    config_maps: HashSet<Name>,
-    others: HashMap<Manifest, HashSet<Name>>,
+    clock: (Timestamp, Instant),
 }
 
 impl Controller {
-    /// A controller; `ready` is told when all is listed and the work begins.
+    /// A controller. What stores log in with shows in `index`; `ready` is told when all is listed and the work begins;
+    /// `news` tells of stores whose condition has more to say than before.
     pub fn new(
         context: Arc<Context>,
         settings: Settings,
-        objects: Arc<Tracker>,
+        metrics: Arc<Metrics>,
+        index: Arc<Index>,
         ready: signal::Sender<bool>,
         news: mpsc::UnboundedReceiver<StoreId>,
     ) -> Self {
         Self {
             context,
             settings,
-            objects,
-            world: World::default(),
+            metrics,
+            index,
+            external_secrets: ExternalSecrets::default(),
+            stores: Stores::default(),
+            namespaces: HashMap::new(),
             queue: Queue::default(),
             looks: JoinSet::new(),
-            pending: HashSet::new(),
-            listing: Listing::default(),
-            watched: HashMap::new(),
+            awaited: HashSet::new(),
+            watches: Watches::new(),
             joining: Vec::new(),
             undecodable: HashMap::new(),
             started: false,
             ready,
             news,
-            pruned: std::time::Instant::now(),
-            clock: (clock::now(), std::time::Instant::now()),
+            pruned: Instant::now(),
+            clock: (clock::now(), Instant::now()),
         }
     }
 
@@ -195,21 +180,19 @@ impl Controller {
         let scope = self.settings.scope.clone();
         let client = self.context.client.clone();
         let mut changes: SelectAll<Changes> = SelectAll::new();
-        self.pending = HashSet::from([Listed::ExternalSecrets]);
-        self.pending.insert(Listed::SecretStores);
+        self.awaited = HashSet::from([Awaited::ExternalSecrets, Awaited::SecretStores]);
         if self.settings.cluster_stores {
-            self.pending.extend([Listed::ClusterSecretStores, Listed::Namespaces]);
+            self.awaited.extend([Awaited::ClusterSecretStores, Awaited::Namespaces]);
         }
-        let streams = watch::looked_after(&client, scope.as_deref(), self.settings.cluster_stores);
-        changes.extend(streams);
+        changes.extend(watch::looked_after(&client, scope.as_deref(), self.settings.cluster_stores));
         let mut referred = false;
         let mut stop = std::pin::pin!(stop);
         loop {
-            if self.pending.is_empty() && !self.started {
+            if self.awaited.is_empty() && !self.started {
                 if !referred {
                     // Only now is it known which Secrets matter; of the others nothing is kept.
                     referred = true;
-                    self.pending = HashSet::from([Listed::Secrets, Listed::ConfigMaps]);
+                    self.awaited = HashSet::from([Kind::Secret, Kind::ConfigMap].map(Awaited::Objects));
                     changes.extend(watch::referred_to(&client, scope.as_deref()));
                 } else {
                     tokio::select! {
@@ -225,7 +208,7 @@ impl Controller {
             tokio::select! {
                 () = &mut stop => break,
                 Some(change) = changes.next() => self.take(change),
-                Some(store) = self.news.recv() => self.wake_store(&store),
+                Some(store) = self.news.recv() => self.wake(Item::Store(store), Urgency::Asked),
                 // An error is a look that was cancelled, which happens only as we end.
                 Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => if let Ok(ended) = ended {
                     self.end(ended);
@@ -248,29 +231,28 @@ impl Controller {
         }
     }
 
-    /// Stops following objects that nobody refers to any more, now and then.
+    /// Everything is listed: examines all targets, and begins.
+    async fn begin(&mut self) {
+        while let Err(problem) = self.examine_targets().await {
+            tracing::warn!(%problem, "can't list the targets; trying again");
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        self.started = true;
+        self.ready.send_replace(true);
+        let (external_secrets, stores) = (self.external_secrets.names().count(), self.stores.ids().count());
+        tracing::info!(external_secrets, stores, "at work");
+    }
+
+    /// Lets go of what nobody refers to any more, now and then.
     fn prune(&mut self) {
         if self.pruned.elapsed() < PRUNE_EVERY {
             return;
         }
-        self.pruned = std::time::Instant::now();
-        let (world, pool) = (&self.world, &self.context.pool);
-        pool.keep(|store| world.store(store).is_some());
-        self.objects.keep(|object| !world.readers_of(object).is_empty() || !pool.users_of(object).is_empty());
-        let unused = self.watched.extract_if(|kind, _| !world.has_targets_of(kind));
-        for (kind, watch) in unused {
-            watch.handle.abort();
-            self.context.kinds.forget(&kind);
-        }
-    }
-
-    /// Watches the kind of a target, where nobody does yet. What that kind is, the look has found out.
-    fn watch_kind(&mut self, es: &ExternalSecret) {
-        let Some(kind) = es.target_manifest().filter(|kind| !self.watched.contains_key(*kind)) else { return };
-        let Some(resource) = self.context.kinds.known(kind) else { return };
-        let (changes, handle) = watch::targets(&self.context.client, self.settings.scope.as_deref(), kind, &resource);
-        self.joining.push(changes);
-        self.watched.insert(kind.clone(), Watch { handle, listed: false });
+        self.pruned = Instant::now();
+        let stores = &self.stores;
+        self.context.pool.keep(|store| stores.get(store).is_some());
+        self.index.keep_logins(|store| stores.get(store).is_some());
+        self.unwatch_kinds();
     }
 
     fn sleep(&self) -> Duration {
@@ -287,7 +269,7 @@ impl Controller {
 
     /// Now, and whatever waits moved where the clock was set back since this was last asked.
     fn now(&mut self) -> Timestamp {
-        let (wall, monotonic) = (clock::now(), std::time::Instant::now());
+        let (wall, monotonic) = (clock::now(), Instant::now());
         let (wall_before, before) = std::mem::replace(&mut self.clock, (wall, monotonic));
         let back = later(wall_before, monotonic - before).duration_since(wall);
         if back > SignedDuration::from_secs(1) {
@@ -304,41 +286,12 @@ impl Controller {
         let _planning = context.ports.stores.planning();
         while self.started && self.has_room() {
             let Some(item) = self.queue.next(now) else { return };
-            let context = self.context.clone();
-            match &item {
-                Item::Store(id) => match self.world.store(id).filter(|known| self.checks(&known.store)) {
-                    Some(known) => {
-                        let (id, store, failures, every) =
-                            (id.clone(), known.store.clone(), known.failures, self.settings.store_every);
-                        self.look(item, async move {
-                            let started = std::time::Instant::now();
-                            let report = check::run(&context, &store, failures, every).await;
-                            context.metrics.checked(&store, &report, started.elapsed());
-                            Ended::Check(id, store, report)
-                        });
-                    }
-                    None => self.queue.done(&item, None),
-                },
-                Item::ExternalSecret(name) => match self.world.look(name, now) {
-                    Some(mut look) => {
-                        let planning = context.ports.stores.planning();
-                        let unwatched = |kind| !self.watched.get(kind).is_some_and(|watch| watch.listed);
-                        if look.es.target_manifest().is_some_and(unwatched) {
-                            look.seen = Seen::Unknown;
-                        }
-                        for (source, seen) in &mut look.sources {
-                            *seen = self.objects.last(source);
-                        }
-                        let (name, es) = (name.clone(), look.es.clone());
-                        self.look(item, async move {
-                            let started = std::time::Instant::now();
-                            let report = keyferry_sync::run(&context.ports, &context.settings, look, planning).await;
-                            context.metrics.synced(&es, &report, started.elapsed());
-                            Ended::Sync(name, es, Box::new(report))
-                        });
-                    }
-                    None => self.queue.done(&item, None),
-                },
+            let began = match &item {
+                Item::Store(id) => self.begin_check(id),
+                Item::ExternalSecret(name) => self.begin_sync(name, now),
+            };
+            if !began {
+                self.queue.done(&item, None);
             }
         }
     }
@@ -350,451 +303,65 @@ impl Controller {
 
     fn end(&mut self, ended: Ended) {
         match ended {
-            Ended::Sync(name, es, report) => self.end_sync(&name, &es, *report),
-            Ended::Check(id, store, report) => self.end_check(&id, &store, report),
+            Ended::Sync(name, es, report, took) => self.end_sync(&name, &es, *report, took),
+            Ended::Check(id, store, report, took) => self.end_check(&id, &store, report, took),
             Ended::Panicked(item) => {
                 tracing::error!(?item, "a bug of keyferry: this object is left alone for a while; please report it");
-                if let Item::ExternalSecret(name) = &item
-                    && let Some(subject) = self.world.subject_mut(name)
-                {
-                    subject.looking = false;
-                }
                 self.queue.done(&item, Some(later(clock::now(), AFTER_PANIC)));
             }
         }
-        self.context.metrics.queue.set(self.queue.waiting() as i64);
-    }
-
-    fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: Report) {
-        let item = Item::ExternalSecret(name.clone());
-        let same = |uid: &Option<String>| *uid == es.metadata.uid;
-        let Some(subject) = self.world.subject_mut(name).filter(|subject| same(&subject.es.metadata.uid)) else {
-            self.context.metrics.forget_external_secret(name);
-            // Where it came to be so during the look, that may have told otherwise at its end.
-            self.tell_undecodable(name);
-            return self.queue.done(&item, None);
-        };
-        let same_target = TargetId::of(&subject.es) == TargetId::of(es);
-        subject.looking = false;
-        subject.standing = match &report.outcome {
-            // Whose class it is may change with its store.
-            Outcome::Holding | Outcome::Ignored => Standing::Held,
-            Outcome::Failed(_) => Standing::Failed,
-            Outcome::Waiting(_) if subject.standing == Standing::Failed => Standing::Failed,
-            Outcome::Waiting(_) | Outcome::Released | Outcome::Synced(_) | Outcome::Settled { .. } => Standing::Well,
-        };
-        subject.memory = report.memory;
-        for (source, version) in &subject.memory.sources {
-            self.objects.found(source, version);
-        }
-        let version = subject.memory.target.as_ref().map(|target| target.version.clone());
-        if !same_target {
-            subject.memory.target = None;
-        }
-        if let Some((status, version)) = report.status {
-            self.world.put_status(name, status, version);
-        }
-        match &report.outcome {
-            Outcome::Synced(synced) if synced.result == SyncResult::Deleted => self.world.left_target(es, None),
-            // Written, or read and found as it should be.
-            Outcome::Synced(synced) if synced.change != Done::Nothing || synced.result == SyncResult::Synced => {
-                self.world.left_target(es, version.as_ref());
-            }
-            Outcome::Settled { .. } => self.world.left_target(es, version.as_ref()),
-            _ => {}
-        }
-        self.queue.done(&item, report.next);
-        if !matches!(report.outcome, Outcome::Failed(_)) {
-            self.watch_kind(es);
-        }
-    }
-
-    fn end_check(&mut self, id: &StoreId, store: &Store, report: check::Report) {
-        let item = Item::Store(id.clone());
-        let current = |known: &&mut world::Known| {
-            known.store.uid() == store.uid() && known.store.generation() == store.generation()
-        };
-        let Some(known) = self.world.store_mut(id).filter(current) else {
-            // Gone, or changed meanwhile: then another check is in the queue.
-            if self.world.store(id).is_none() {
-                self.context.metrics.forget_store(id);
-            }
-            return self.queue.done(&item, None);
-        };
-        known.failures = if report.readiness == Readiness::Ready { 0 } else { known.failures.saturating_add(1) };
-        let news = known.readiness != report.readiness;
-        known.readiness = report.readiness;
-        if let Some(status) = report.status {
-            known.store = Arc::new(known.store.with_status(status));
-        }
-        self.queue.done(&item, Some(report.next));
-        if news {
-            for name in self.world.troubled_users(id) {
-                self.wake(&name, Urgency::Due);
-            }
-        }
-    }
-
-    fn wake(&mut self, name: &Name, urgency: Urgency) {
-        self.queue.add(&Item::ExternalSecret(name.clone()), clock::now(), urgency);
-    }
-
-    fn wake_store(&mut self, id: &StoreId) {
-        self.queue.add(&Item::Store(id.clone()), clock::now(), Urgency::Asked);
+        self.metrics.queue.set(self.queue.waiting() as i64);
     }
 
     fn take(&mut self, change: Change) {
         match change {
-            Change::ExternalSecret(event) => self.take_external_secret(event),
-            Change::SecretStore(event) => self.take_store(event, Listed::SecretStores, Store::namespaced),
-            Change::ClusterSecretStore(event) => self.take_store(event, Listed::ClusterSecretStores, Store::cluster),
-            Change::Namespace(event) => match event {
-                Event::Apply(namespace) | Event::InitApply(namespace) => {
-                    let name = namespace.name_any();
-                    if self.world.put_namespace(name.clone(), namespace.metadata.labels.unwrap_or_default()) {
-                        for troubled in self.world.troubled_in(&name) {
-                            self.wake(&troubled, Urgency::Due);
-                        }
+            Change::ExternalSecret(update) => self.take_external_secret(update),
+            Change::SecretStore(update) => self.take_store(Awaited::SecretStores, update),
+            Change::ClusterSecretStore(update) => self.take_store(Awaited::ClusterSecretStores, update),
+            Change::Namespace(update) => self.take_namespace(update),
+            Change::Object(kind, update) => self.take_object(kind, update),
+            Change::Failed(kind, listed) => self.watch_failed(&kind, listed),
+        }
+    }
+
+    fn take_namespace(&mut self, update: Update<ObjectMeta>) {
+        match update {
+            Update::Put(metadata) => {
+                let (_, name) = name_of(&metadata);
+                let labels = metadata.labels.unwrap_or_default();
+                if self.namespaces.insert(name.clone(), labels.clone()).is_none_or(|before| before != labels) {
+                    for troubled in self.external_secrets.in_namespace(&name) {
+                        self.wake_if_troubled(Item::ExternalSecret(troubled));
                     }
                 }
-                Event::Delete(namespace) => self.world.remove_namespace(&namespace.name_any()),
-                Event::Init => {}
-                Event::InitDone => self.listed(Listed::Namespaces),
-            },
-            Change::Secret(event) => self.take_secret(event),
-            Change::Other(kind, event) => self.take_other(&kind, event),
-            Change::OtherFailed(kind, listed) => {
-                if let Some(watch) = self.watched.get_mut(&kind) {
-                    watch.listed &= listed;
-                }
             }
-            Change::ConfigMap(event) => match event {
-                Event::Init => self.listing.config_maps.clear(),
-                Event::InitApply(object) => {
-                    self.listing.config_maps.insert(name_of(object.meta()));
-                    self.saw(Kind::ConfigMap, object.meta(), true);
-                }
-                Event::Apply(object) => self.saw(Kind::ConfigMap, object.meta(), true),
-                Event::Delete(object) => self.saw(Kind::ConfigMap, object.meta(), false),
-                Event::InitDone => {
-                    let listed = std::mem::take(&mut self.listing.config_maps);
-                    self.lost_dependencies(Kind::ConfigMap, &listed);
-                    self.listed(Listed::ConfigMaps);
-                }
-            },
-        }
-    }
-
-    fn listed(&mut self, kind: Listed) {
-        self.pending.remove(&kind);
-    }
-
-    fn take_external_secret(&mut self, event: Event<DeserializeGuard<ExternalSecret>>) {
-        match event {
-            Event::Init => self.listing.external_secrets.clear(),
-            Event::InitApply(guarded) => {
-                self.listing.external_secrets.insert(name_of(guarded.meta()));
-                self.put_external_secret(guarded);
-            }
-            Event::Apply(guarded) => self.put_external_secret(guarded),
-            Event::Delete(guarded) => self.remove_external_secret(&name_of(guarded.meta())),
-            Event::InitDone => {
-                let listed = std::mem::take(&mut self.listing.external_secrets);
-                for gone in self.world.external_secrets().difference(&listed) {
-                    self.remove_external_secret(gone);
-                }
-                self.listed(Listed::ExternalSecrets);
+            Update::Gone(metadata) => _ = self.namespaces.remove(&name_of(&metadata).1),
+            Update::Listed(listed) => {
+                self.namespaces.retain(|name, _| listed.contains(&(String::new(), name.clone())));
+                self.awaited.remove(&Awaited::Namespaces);
             }
         }
     }
 
-    fn put_external_secret(&mut self, guarded: DeserializeGuard<ExternalSecret>) {
-        match guarded.0 {
-            Ok(es) => {
-                let name = name_of(&es.metadata);
-                self.undecodable.remove(&name);
-                let new = self.world.subject(&name).is_none();
-                for source in sources_of(&es) {
-                    self.objects.follow(&source);
-                }
-                if self.world.put_external_secret(es) {
-                    // What is on the list at start is due, not asked for.
-                    self.wake(&name, if new && !self.started { Urgency::Due } else { Urgency::Asked });
-                }
-            }
-            Err(invalid) => {
-                let metadata = ObjectMeta { annotations: None, managed_fields: None, ..invalid.metadata };
-                let name = name_of(&metadata);
-                let told = self.undecodable.get(&name);
-                let told = told.is_some_and(|told| told.uid == metadata.uid && told.generation == metadata.generation);
-                self.remove_external_secret(&name);
-                self.undecodable.insert(name.clone(), metadata);
-                if !told {
-                    tracing::warn!(namespace = name.0, name = name.1, "the ExternalSecret does not decode");
-                    self.tell_undecodable(&name);
-                }
-            }
+    fn wake(&mut self, item: Item, urgency: Urgency) {
+        self.queue.add(&item, clock::now(), urgency);
+    }
+
+    /// Wakes those that use a store and wait for it, or failed the last time.
+    fn wake_users_of(&mut self, store: &StoreId) {
+        for user in self.index.users_of(store) {
+            self.wake_if_troubled(user);
         }
     }
 
-    fn tell_undecodable(&self, name: &Name) {
-        if let Some(metadata) = self.undecodable.get(name).cloned() {
-            let context = self.context.clone();
-            tokio::spawn(async move { tell_undecodable(&context, metadata).await });
-        }
-    }
-
-    fn remove_external_secret(&mut self, name: &Name) {
-        self.undecodable.remove(name);
-        self.world.remove_external_secret(name);
-        self.queue.remove(&Item::ExternalSecret(name.clone()));
-        self.context.metrics.forget_external_secret(name);
-    }
-
-    fn take_store<K: Resource<DynamicType = ()>>(
-        &mut self,
-        event: Event<DeserializeGuard<K>>,
-        kind: Listed,
-        store: fn(K) -> Store,
-    ) {
-        let into = |guarded: DeserializeGuard<K>| match guarded.0 {
-            Ok(object) => store(object),
-            Err(invalid) => Store::undecodable(invalid.metadata),
+    /// Also while a look is under way: it may come to wait for, or to fail by, what has just changed.
+    fn wake_if_troubled(&mut self, item: Item) {
+        let is_troubled = match &item {
+            Item::ExternalSecret(name) => self.external_secrets.is_troubled(name) || self.queue.is_running(&item),
+            Item::Store(_) => false,
         };
-        match event {
-            Event::Init => self.listing.stores.retain(|id| id.namespace.is_some() != (kind == Listed::SecretStores)),
-            Event::InitApply(guarded) => {
-                let store = into(guarded);
-                self.listing.stores.insert(store.id.clone());
-                self.put_store(store);
-            }
-            Event::Apply(guarded) => self.put_store(into(guarded)),
-            Event::Delete(guarded) => self.remove_store(&into(guarded).id),
-            Event::InitDone => {
-                let of_kind = |id: &&StoreId| id.namespace.is_some() == (kind == Listed::SecretStores);
-                let gone: Vec<StoreId> =
-                    self.world.store_ids().difference(&self.listing.stores).filter(of_kind).cloned().collect();
-                for id in gone {
-                    self.remove_store(&id);
-                }
-                self.listed(kind);
-            }
-        }
-    }
-
-    /// Whether this store is ours to check.
-    fn checks(&self, store: &Store) -> bool {
-        store.is_of_class(&self.context.settings.class) && (self.settings.secret_stores || store.id.namespace.is_none())
-    }
-
-    fn put_store(&mut self, store: Store) {
-        let id = store.id.clone();
-        let checked = self.checks(&store);
-        // Where another process checks stores, its word counts.
-        let told = (!checked).then(|| store.readiness_told());
-        let changed = self.world.put_store(store);
-        let news = self.world.store_mut(&id).is_some_and(|known| match told {
-            Some(told) if known.readiness != told => {
-                known.readiness = told;
-                true
-            }
-            _ => false,
-        });
-        if changed && checked {
-            self.wake_store(&id);
-        }
-        if changed || news {
-            // One that was missing is there now.
-            for name in self.world.troubled_users(&id) {
-                self.wake(&name, Urgency::Due);
-            }
-        }
-    }
-
-    fn remove_store(&mut self, id: &StoreId) {
-        self.world.remove_store(id);
-        self.context.pool.forget(id);
-        self.queue.remove(&Item::Store(id.clone()));
-        self.context.metrics.forget_store(id);
-        for name in self.world.troubled_users(id) {
-            self.wake(&name, Urgency::Due);
-        }
-    }
-
-    fn take_secret(&mut self, event: Event<Metadata<Secret>>) {
-        match event {
-            Event::Init => {
-                self.listing.secrets.clear();
-                if !self.started {
-                    self.world.forget_sight_of_secrets();
-                }
-            }
-            Event::InitApply(object) => {
-                self.listing.secrets.insert(name_of(object.meta()));
-                self.saw_secret(object.meta(), true);
-            }
-            Event::Apply(object) => self.saw_secret(object.meta(), true),
-            Event::Delete(object) => self.saw_secret(object.meta(), false),
-            Event::InitDone => {
-                let listed = std::mem::take(&mut self.listing.secrets);
-                if !self.started {
-                    self.world.saw_all_of(None);
-                }
-                for gone in self.world.targets_not_in(None, &listed) {
-                    self.lost(&TargetId::secret(gone));
-                }
-                self.lost_dependencies(Kind::Secret, &listed);
-                self.listed(Listed::Secrets);
-            }
-        }
-    }
-
-    fn saw_secret(&mut self, metadata: &ObjectMeta, there: bool) {
-        self.saw(Kind::Secret, metadata, there);
-        self.saw_target(&TargetId::secret(name_of(metadata)), metadata, there);
-    }
-
-    fn take_other(&mut self, kind: &Manifest, event: Event<Metadata<DynamicObject>>) {
-        // A watch that was let go may have told something before it ended.
-        if !self.watched.contains_key(kind) {
-            return;
-        }
-        let id = |object: &Metadata<DynamicObject>| TargetId::other(kind, name_of(object.meta()));
-        match event {
-            Event::Init => _ = self.listing.others.insert(kind.clone(), HashSet::new()),
-            Event::InitApply(object) => {
-                self.listing.others.entry(kind.clone()).or_default().insert(name_of(object.meta()));
-                self.saw_target(&id(&object), object.meta(), true);
-            }
-            Event::Apply(object) => self.saw_target(&id(&object), object.meta(), true),
-            Event::Delete(object) => self.saw_target(&id(&object), object.meta(), false),
-            Event::InitDone => {
-                let listed = self.listing.others.remove(kind).unwrap_or_default();
-                if let Some(watch) = self.watched.get_mut(kind) {
-                    watch.listed = true;
-                }
-                self.world.saw_all_of(Some(kind));
-                for gone in self.world.targets_not_in(Some(kind), &listed) {
-                    self.lost(&TargetId::other(kind, gone));
-                }
-            }
-        }
-    }
-
-    /// A list leaves a target out. It may be gone, or was written after the list was made.
-    fn lost(&mut self, target: &TargetId) {
-        for writer in self.world.lost_target(target) {
-            self.wake(&writer, Urgency::Asked);
-        }
-    }
-
-    /// A watch saw what may be a target, or its end.
-    fn saw_target(&mut self, target: &TargetId, metadata: &ObjectMeta, there: bool) {
-        let writers = match version(metadata).filter(|_| there) {
-            Some(version) => self.world.saw_target(target, version),
-            None => self.world.saw_end_of_target(target, metadata.uid.clone()),
-        };
-        for writer in writers {
-            self.wake(&writer, Urgency::Asked);
-        }
-    }
-
-    /// A watch saw an object that stores or templates may refer to, or its end.
-    fn saw(&mut self, kind: Kind, metadata: &ObjectMeta, there: bool) {
-        let (namespace, name) = name_of(metadata);
-        let object = Dependency { kind, namespace, name };
-        self.saw_dependency(&object, version(metadata).filter(|_| there));
-    }
-
-    /// A list leaves out what it does not name.
-    fn lost_dependencies(&mut self, kind: Kind, listed: &HashSet<Name>) {
-        for gone in self.objects.not_in(kind, listed) {
-            self.saw_dependency(&gone, None);
-        }
-    }
-
-    fn saw_dependency(&mut self, object: &Dependency, version: Option<Version>) {
-        if self.objects.saw(object, version) {
-            for reader in self.world.readers_of(object) {
-                self.wake(&reader, Urgency::Due);
-            }
-            for store in self.context.pool.users_of(object) {
-                self.wake_store(&store);
-                for user in self.world.troubled_users(&store) {
-                    self.wake(&user, Urgency::Due);
-                }
-            }
-        }
-    }
-
-    /// Everything is listed: examines all targets, and begins.
-    async fn begin(&mut self) {
-        while let Err(problem) = self.examine_targets().await {
-            tracing::warn!(%problem, "can't list the targets; trying again");
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-        self.started = true;
-        self.ready.send_replace(true);
-        tracing::info!(
-            external_secrets = self.world.external_secrets().len(),
-            stores = self.world.store_ids().len(),
-            "at work"
-        );
-    }
-
-    /// Reads all targets once, page by page, and remembers of each whether it is as its writer left it, so that edits
-    /// from while nobody ran are found without a read for each.
-    async fn examine_targets(&mut self) -> Result<(), Problem> {
-        let api: Api<Secret> = match &self.settings.scope {
-            Some(namespace) => Api::namespaced(self.context.client.clone(), namespace),
-            None => Api::all(self.context.client.clone()),
-        };
-        let mut page =
-            ListParams::default().labels(&format!("{}={}", names::LABEL_MANAGED, names::MANAGED)).limit(PAGE);
-        loop {
-            let list = timely(api.list(&page)).await?;
-            for secret in list.items {
-                let secret = LiveSecret::new(secret);
-                let metadata = &secret.get().metadata;
-                let target = TargetId::secret(name_of(metadata));
-                if let Some(version) = version(metadata).filter(|_| self.world.is_target(&target)) {
-                    self.world.put_target(&target, &version, desired::is_intact(&secret));
-                }
-            }
-            match list.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => page = page.continue_token(&token),
-                None => return Ok(()),
-            }
-        }
-    }
-}
-
-async fn tell_undecodable(context: &Context, mut metadata: ObjectMeta) {
-    let mut conditions = Vec::new();
-    let message = "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with `kubectl explain externalsecret.spec`";
-    record::set_ready(&mut conditions, false, "SecretSyncedError", message.to_owned(), clock::now());
-    let name = metadata.name.clone().unwrap_or_default();
-    // As an object of any form: the answer is the object itself, which is not of the form we know.
-    let resource = ApiResource::erase::<ExternalSecret>(&());
-    let namespace = metadata.namespace.clone().unwrap_or_default();
-    let api: Api<DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &resource);
-    for wait in TELLING {
-        // By its resourceVersion: the object may have been mended since, and synced.
-        let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
-        let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
-        let told = timely(api.patch_status(&name, &PatchParams::default(), &patch)).await;
-        let Err(problem) = told else { return };
-        tracing::warn!(namespace, name, %problem, "could not write the status");
-        if problem.is_not_found() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_secs(wait)).await;
-        match timely(api.get_metadata_opt(&name)).await {
-            Ok(Some(now)) if now.metadata.uid == metadata.uid && now.metadata.generation == metadata.generation => {
-                metadata = now.metadata;
-            }
-            Ok(_) => return,
-            Err(_) => {}
+        if is_troubled {
+            self.wake(item, Urgency::Due);
         }
     }
 }

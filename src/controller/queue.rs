@@ -63,6 +63,11 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         Some(key)
     }
 
+    /// Whether a look at `key` is under way.
+    pub fn is_running(&self, key: &K) -> bool {
+        self.running.contains_key(key)
+    }
+
     /// The look at `key` has ended; the next is at `next`, or when one was asked for meanwhile.
     pub fn done(&mut self, key: &K, next: Option<Timestamp>) {
         let again = self.running.remove(key).flatten();
@@ -140,7 +145,9 @@ mod tests {
     fn one_look_at_a_time_and_what_came_meanwhile_afterwards() {
         let mut queue = Queue::default();
         queue.add(&"a", at(1), Urgency::Due);
+        assert!(!queue.is_running(&"a"));
         assert_eq!(queue.next(at(1)), Some("a"));
+        assert!(queue.is_running(&"a"));
         queue.add(&"a", at(1), Urgency::Asked);
         assert_eq!(queue.next(at(50)), None);
         queue.done(&"a", Some(at(100)));

@@ -1,39 +1,40 @@
 //! The watches: one per kind, merged into one stream of what changed.
 
 use std::fmt::Debug;
+use std::future::ready;
 use std::marker::PhantomData;
 
 use futures::stream::{AbortHandle, BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::Problem;
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, Manifest, SecretStore};
+use keyferry_crds::ExternalSecret;
+use keyferry_sync::dependency::Kind;
+use keyferry_sync::store::Store;
 use kube::api::{Api, ObjectMeta, PartialObjectMeta};
 use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event, watcher};
+use kube::runtime::watcher::{self, watcher};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+
+use super::relist::{Relist, Update};
 
 /// A change of one of the watched kinds.
 #[expect(clippy::large_enum_variant, reason = "one at a time, taken at once: a box would cost more than it saves")]
 pub enum Change {
     /// Of an ExternalSecret.
-    ExternalSecret(Event<DeserializeGuard<ExternalSecret>>),
+    ExternalSecret(Update<DeserializeGuard<ExternalSecret>>),
     /// Of a SecretStore.
-    SecretStore(Event<DeserializeGuard<SecretStore>>),
+    SecretStore(Update<Store>),
     /// Of a ClusterSecretStore.
-    ClusterSecretStore(Event<DeserializeGuard<ClusterSecretStore>>),
+    ClusterSecretStore(Update<Store>),
     /// Of a namespace.
-    Namespace(Event<PartialObjectMeta<Namespace>>),
-    /// Of any Secret.
-    Secret(Event<Metadata<Secret>>),
-    /// Of any ConfigMap.
-    ConfigMap(Event<Metadata<ConfigMap>>),
-    /// Of any object of a kind that some target is of.
-    Other(Manifest, Event<Metadata<DynamicObject>>),
-    /// The watch of such a kind failed; whether it has listed what there is.
-    OtherFailed(Manifest, bool),
+    Namespace(Update<ObjectMeta>),
+    /// Of any object of a kind that somebody depends on.
+    Object(Kind, Update<ObjectMeta>),
+    /// The watch of a kind that is not watched from the start failed; whether it has listed what there is.
+    Failed(Kind, bool),
 }
 
 /// An object of which only name, UID, resourceVersion and generation are kept. Annotations are dropped as they are decoded:
@@ -116,55 +117,65 @@ pub type Changes = BoxStream<'static, Change>;
 /// What the operator looks after: ExternalSecrets, stores, and the namespaces that they are in.
 pub fn looked_after(client: &kube::Client, scope: Option<&str>, cluster_stores: bool) -> Vec<Changes> {
     let mut streams = vec![
-        follow(scoped::<DeserializeGuard<ExternalSecret>>(client, scope), trim, Change::ExternalSecret),
-        follow(scoped::<DeserializeGuard<SecretStore>>(client, scope), trim, Change::SecretStore),
+        follow(scoped(client, scope), Change::ExternalSecret),
+        follow(scoped(client, scope), |update| {
+            Change::SecretStore(update.map(|guarded| store(guarded, Store::namespaced)))
+        }),
     ];
     if cluster_stores {
-        let all = (Api::<DeserializeGuard<ClusterSecretStore>>::all(client.clone()), watcher::Config::default());
-        streams.push(follow(all, trim, Change::ClusterSecretStore));
+        let all = (Api::all(client.clone()), watcher::Config::default());
+        streams.push(follow(all, |update| {
+            Change::ClusterSecretStore(update.map(|guarded| store(guarded, Store::cluster)))
+        }));
         let mut config = watcher::Config::default();
         if let Some(namespace) = scope {
             config = config.fields(&format!("metadata.name={namespace}"));
         }
-        streams.push(follow(
-            (Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config),
-            trim,
-            Change::Namespace,
-        ));
+        let namespaces = (Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config);
+        streams.push(follow(namespaces, |update| Change::Namespace(update.map(|namespace| namespace.metadata))));
     }
     streams
+}
+
+fn store<K>(guarded: DeserializeGuard<K>, of: fn(K) -> Store) -> Store {
+    match guarded.0 {
+        Ok(object) => of(object),
+        Err(invalid) => Store::undecodable(invalid.metadata),
+    }
 }
 
 /// What they refer to: Secrets and ConfigMaps, by metadata alone.
 pub fn referred_to(client: &kube::Client, scope: Option<&str>) -> Vec<Changes> {
     vec![
-        follow(scoped::<Metadata<Secret>>(client, scope), |_| {}, Change::Secret),
-        follow(scoped::<Metadata<ConfigMap>>(client, scope), |_| {}, Change::ConfigMap),
+        follow(scoped(client, scope), |update: Update<Metadata<Secret>>| object(Kind::Secret, update)),
+        follow(scoped(client, scope), |update: Update<Metadata<ConfigMap>>| object(Kind::ConfigMap, update)),
     ]
 }
 
-/// One more kind that targets are of, by metadata alone. Following ends when the handle says so.
-pub fn targets(
-    client: &kube::Client,
-    scope: Option<&str>,
-    kind: &Manifest,
-    resource: &ApiResource,
-) -> (Changes, AbortHandle) {
+fn object<K>(kind: Kind, update: Update<Metadata<K>>) -> Change {
+    Change::Object(kind, update.map(|object| object.metadata))
+}
+
+/// One more kind that somebody depends on, by metadata alone. Following ends when the handle says so.
+pub fn kind(client: &kube::Client, scope: Option<&str>, kind: &Kind, resource: &ApiResource) -> (Changes, AbortHandle) {
     let api: Api<Metadata<DynamicObject>> = match scope {
         Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
         None => Api::all_with(client.clone(), resource),
     };
-    let kind = kind.clone();
-    let events = watcher(api, watcher::Config::default()).default_backoff().map(move |event| match event {
-        Ok(event) => Change::Other(kind.clone(), event),
-        Err(error) => {
-            let listed = !matches!(error, watcher::Error::InitialListFailed(_));
-            tell(&kind.kind, error, "it is a kind of targets: install it, or correct the ExternalSecrets that name it");
-            Change::OtherFailed(kind.clone(), listed)
-        }
+    let (kind, mut relist) = (kind.clone(), Relist::default());
+    let changes = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+        ready(match event {
+            Ok(event) => relist.take(event).map(|update| object(kind.clone(), update)),
+            Err(error) => {
+                let listed = !matches!(error, watcher::Error::InitialListFailed(_));
+                let remedy = "it is a kind of targets: install it, or correct the ExternalSecrets that name it";
+                tell(&kind.to_string(), error, remedy);
+                Some(Change::Failed(kind.clone(), listed))
+            }
+        })
     });
-    let (events, handle) = futures::stream::abortable(events);
-    (events.boxed(), handle)
+    let (changes, handle) = futures::stream::abortable(changes);
+    (changes.boxed(), handle)
 }
 
 fn scoped<K>(client: &kube::Client, scope: Option<&str>) -> (Api<K>, watcher::Config)
@@ -184,18 +195,19 @@ fn trim<K: Resource>(object: &mut K) {
 }
 
 /// Follows one kind for ever. What goes wrong is told and tried again with back-off.
-fn follow<K>((api, config): (Api<K>, watcher::Config), trim: fn(&mut K), change: fn(Event<K>) -> Change) -> Changes
+fn follow<K>((api, config): (Api<K>, watcher::Config), change: fn(Update<K>) -> Change) -> Changes
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let changes = watcher(api, config).default_backoff().filter_map(move |event| async move {
-        match event {
-            Ok(event) => Some(change(event.modify(trim))),
+    let mut relist = Relist::default();
+    let changes = watcher(api, config).default_backoff().filter_map(move |event| {
+        ready(match event {
+            Ok(event) => relist.take(event.modify(trim)).map(change),
             Err(error) => {
                 tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
                 None
             }
-        }
+        })
     });
     changes.boxed()
 }

@@ -10,8 +10,45 @@ use keyferry_provider_core::{
     Blame, CaRef, CaSource, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token, filled,
 };
 use keyferry_sync::data::Data;
-use keyferry_sync::dependency::{Dependency, Kind, Tracker, Version};
+use keyferry_sync::dependency::{Dependency, Kind, Version};
 use keyferry_sync::ports::{Accounts, Objects, Problem};
+use keyferry_sync::store::StoreId;
+
+/// Who logs in: a store for everybody that may use it, or for one namespace where it takes its credentials from whoever
+/// asks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Login {
+    /// The store.
+    pub store: StoreId,
+    /// The namespace.
+    pub namespace: Option<String>,
+}
+
+/// What was read, and at which version; `None` where there was nothing.
+pub type Reads = HashMap<Dependency, Option<Version>>;
+
+/// What tells of changes of the objects that stores log in with.
+pub trait Watched: Send + Sync {
+    /// `login` is about to read an object. Said before, so that a change in between is not missed.
+    fn follow(&self, login: &Login, object: &Dependency);
+
+    /// `login` is made from these objects now, and from no others.
+    fn logged_in(&self, login: &Login, reads: &Reads);
+
+    /// Whether these objects may still be as they were read: none was seen at another version since.
+    fn may_be_at(&self, reads: &Reads) -> bool;
+}
+
+/// Nobody tells: for a process that reads once, and is done before anything changes.
+impl Watched for () {
+    fn follow(&self, _: &Login, _: &Dependency) {}
+
+    fn logged_in(&self, _: &Login, _: &Reads) {}
+
+    fn may_be_at(&self, _: &Reads) -> bool {
+        true
+    }
+}
 
 /// Where credentials are read from.
 pub struct World {
@@ -49,26 +86,29 @@ impl FromStr for ControllerToken {
     }
 }
 
-/// The port for one client of one store; remembers which objects were read.
+/// The port for one client of one store, or for one making of a generator; remembers which objects were read.
 pub struct Requester {
     world: Arc<World>,
-    tracker: Arc<Tracker>,
+    /// Who logs in, and who is to know what is read for that.
+    login: Option<(Login, Arc<dyn Watched>)>,
     /// The namespace of a SecretStore.
     store_namespace: Option<String>,
     /// The namespace that asks a ClusterSecretStore.
     namespace: Option<String>,
-    read: Mutex<HashMap<Dependency, Version>>,
+    read: Mutex<Reads>,
 }
 
 impl Requester {
-    /// The port for a store of `store_namespace` (`None`: a ClusterSecretStore) that `namespace` asks.
-    pub fn new(
-        world: Arc<World>,
-        tracker: Arc<Tracker>,
-        store_namespace: Option<String>,
-        namespace: Option<String>,
-    ) -> Self {
-        Self { world, tracker, store_namespace, namespace, read: Mutex::default() }
+    /// The port for a login. `watched` is told what it reads.
+    pub fn new(world: Arc<World>, watched: Arc<dyn Watched>, login: Login) -> Self {
+        let (store_namespace, namespace) = (login.store.namespace.clone(), login.namespace.clone());
+        Self { world, login: Some((login, watched)), store_namespace, namespace, read: Mutex::default() }
+    }
+
+    /// The port for what stands in `namespace` and is used once: nobody need know what that reads.
+    pub fn for_once(world: Arc<World>, namespace: &str) -> Self {
+        let store_namespace = Some(namespace.to_owned());
+        Self { world, login: None, store_namespace, namespace: None, read: Mutex::default() }
     }
 
     /// The namespace that asks, where there is one.
@@ -77,7 +117,7 @@ impl Requester {
     }
 
     /// What was read, and at which version.
-    pub fn dependencies(&self) -> HashMap<Dependency, Version> {
+    pub fn dependencies(&self) -> Reads {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -101,22 +141,25 @@ impl Requester {
     /// Marks the object as depended on, before it is read.
     fn follow(&self, kind: Kind, namespace: &str, name: &str) -> Dependency {
         let object = Dependency { kind, namespace: namespace.to_owned(), name: name.to_owned() };
-        self.tracker.follow(&object);
+        if let Some((login, watched)) = &self.login {
+            watched.follow(login, &object);
+        }
         object
     }
 
-    fn note(&self, object: Dependency, version: Version) {
+    fn note(&self, object: Dependency, version: Option<Version>) {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).insert(object, version);
     }
 
     /// Reads an object, and notes at which version.
     async fn read(&self, kind: Kind, namespace: &str, name: &str) -> Result<Data, Error> {
+        let what = kind.to_string();
         let object = self.follow(kind, namespace, name);
         let found = self.world.objects.source(&object).await;
-        let found = found.map_err(|problem| unreadable(&kind.to_string(), namespace, name, &problem))?;
+        let found = found.map_err(|problem| unreadable(&what, namespace, name, &problem))?;
         let (version, data) = found.map_or((None, None), |(version, data)| (version, Some(data)));
         self.note(object, version);
-        data.ok_or_else(|| absent(&kind.to_string(), namespace, name))
+        data.ok_or_else(|| absent(&what, namespace, name))
     }
 
     async fn read_secret(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBytes, Error> {

@@ -12,14 +12,14 @@ use keyferry_provider_core::{
 };
 use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::data::Data;
-use keyferry_sync::dependency::{Dependency, Tracker, Version};
+use keyferry_sync::dependency::Dependency;
 use keyferry_sync::ports::{Entered, Planning, Stores};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::access::{Requester, World};
+use crate::access::{Login, Reads, Requester, Watched, World};
 use crate::fetcher::{Barrier, Fetcher};
 use crate::registry;
 
@@ -36,7 +36,7 @@ pub struct Client {
     pub provider: Arc<dyn Provider>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
-    dependencies: HashMap<Dependency, Version>,
+    dependencies: Reads,
 }
 
 #[async_trait]
@@ -66,7 +66,7 @@ struct Held {
     failed: Option<(Error, Instant)>,
     uid: String,
     generation: i64,
-    dependencies: HashMap<Dependency, Version>,
+    dependencies: Reads,
 }
 
 impl Held {
@@ -84,35 +84,31 @@ impl Held {
     }
 }
 
-/// Who a client answers: everybody that may use the store, or one namespace where the store takes its credentials
-/// from whoever asks.
-type Slot = (StoreId, Option<String>);
-
 /// All clients of this process.
 pub struct Pool {
     world: Arc<World>,
-    tracker: Arc<Tracker>,
+    watched: Arc<dyn Watched>,
     calls: Arc<dyn Calls>,
     allow_link_local: bool,
     environment: Environment,
     barrier: Arc<Barrier>,
     news: mpsc::UnboundedSender<StoreId>,
-    slots: Mutex<HashMap<Slot, Arc<tokio::sync::Mutex<Held>>>>,
+    slots: Mutex<HashMap<Login, Arc<tokio::sync::Mutex<Held>>>>,
 }
 
 impl Pool {
-    /// An empty pool. `tracker` is where changes of credentials show; `news` is told of stores whose condition has
+    /// An empty pool. `watched` is where changes of credentials show; `news` is told of stores whose condition has
     /// more to say than before.
     pub fn new(
         world: Arc<World>,
-        tracker: Arc<Tracker>,
+        watched: Arc<dyn Watched>,
         calls: Arc<dyn Calls>,
         allow_link_local: bool,
         environment: Environment,
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let barrier = Arc::new(Barrier::default());
-        Self { world, tracker, calls, allow_link_local, environment, barrier, news, slots: Mutex::default() }
+        Self { world, watched, calls, allow_link_local, environment, barrier, news, slots: Mutex::default() }
     }
 
     /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
@@ -129,26 +125,30 @@ impl Pool {
     }
 
     async fn slot(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
+        let login = Login { store: store.id.clone(), namespace: namespace.map(str::to_owned) };
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-            slots.entry((store.id.clone(), namespace.map(str::to_owned))).or_default().clone()
+            slots.entry(login.clone()).or_default().clone()
         };
         let asked = Instant::now();
         let mut held = slot.lock().await;
-        let current =
-            held.uid == store.uid() && held.generation == store.generation() && self.tracker.are_at(&held.dependencies);
+        let current = held.uid == store.uid()
+            && held.generation == store.generation()
+            && self.watched.may_be_at(&held.dependencies);
         if let Some(answer) = held.answer(asked).filter(|_| current) {
             return answer;
         }
         let began = Instant::now();
-        let requester = Arc::new(self.requester(store.id.namespace.as_deref(), namespace));
+        let requester = Arc::new(Requester::new(self.world.clone(), self.watched.clone(), login.clone()));
         let built = self.build(store, requester.clone()).await.map(Arc::new);
+        let dependencies = requester.dependencies();
+        self.watched.logged_in(&login, &dependencies);
         *held = Held {
             client: built.as_ref().ok().cloned(),
             failed: built.as_ref().err().map(|error| (error.clone(), began)),
             uid: store.uid().to_owned(),
             generation: store.generation(),
-            dependencies: requester.dependencies(),
+            dependencies,
         };
         built
     }
@@ -171,12 +171,6 @@ impl Pool {
         Ok(Client { provider, fetcher, dependencies: requester.dependencies() })
     }
 
-    /// The port of credentials for what stands in `own` (`None`: in no namespace) and is asked by `namespace`.
-    fn requester(&self, own: Option<&str>, namespace: Option<&str>) -> Requester {
-        let [own, namespace] = [own, namespace].map(|namespace| namespace.map(str::to_owned));
-        Requester::new(self.world.clone(), self.tracker.clone(), own, namespace)
-    }
-
     /// What a provider or generator of this kind and name is built with.
     fn context(&self, asks: Arc<Requester>, kind: &'static str, name: &str, allow_link_local: bool) -> BuildContext {
         let namespace = asks.namespace().map(str::to_owned);
@@ -189,25 +183,14 @@ impl Pool {
         }
     }
 
-    /// The stores that log in with this object, or tried to.
-    pub fn users_of(&self, object: &Dependency) -> Vec<StoreId> {
-        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        let uses = |slot: &Arc<tokio::sync::Mutex<Held>>| match slot.try_lock() {
-            Ok(held) => held.dependencies.contains_key(object),
-            // Just being built: it may well be one of them.
-            Err(_) => true,
-        };
-        slots.iter().filter(|(_, slot)| uses(slot)).map(|((store, _), _)| store.clone()).collect()
-    }
-
     /// Lets go of the clients of stores that are not there: a look may have made one while its store went.
     pub fn keep(&self, is_there: impl Fn(&StoreId) -> bool) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| is_there(id));
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
     }
 
     /// Lets go of the clients of a store that is gone.
     pub fn forget(&self, store: &StoreId) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _), _| id != store);
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| login.store != *store);
     }
 }
 
@@ -235,7 +218,7 @@ impl Stores for Pool {
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
         // What a generator refers to is looked up where the ExternalSecret is, as for a SecretStore there.
-        let requester = self.requester(Some(namespace), None);
+        let requester = Requester::for_once(self.world.clone(), namespace);
         let context = self.context(Arc::new(requester), registration.kind, name, self.allow_link_local);
         let generator = (registration.build)(spec, context)?;
         // Nothing that is registered has a state to keep.

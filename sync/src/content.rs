@@ -91,7 +91,7 @@ impl Content {
 
 /// What a target is made from: while this stays the same, so does the target, and nothing need be read to know it.
 /// `sources` are the versions of the objects that templates are taken from.
-pub fn fingerprint(es: &ExternalSecret, fetched: &Data, sources: &BTreeMap<Dependency, Version>) -> String {
+pub fn fingerprint(es: &ExternalSecret, fetched: &Data, sources: &BTreeMap<Dependency, Option<Version>>) -> String {
     let data = hash::data_hash(fetched.iter().map(|(key, value)| (key.as_str(), value.expose())));
     let version = hash::version_of(es);
     format!("{data} {version} {:?}", sources.values().collect::<Vec<_>>())

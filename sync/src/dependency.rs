@@ -1,13 +1,17 @@
 //! Objects that somebody depends on, and how they stood.
 
-use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keyferry_crds::{ExternalSecret, Manifest};
 
-/// Namespace and name.
+/// Namespace and name; the namespace is empty where the kind has none.
 pub type Name = (String, String);
+
+/// The name of an object.
+pub fn name_of(metadata: &ObjectMeta) -> Name {
+    (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
+}
 
 /// An object that somebody depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -20,13 +24,44 @@ pub struct Dependency {
     pub name: String,
 }
 
+impl Dependency {
+    /// The object of this kind and name.
+    pub fn new(kind: Kind, (namespace, name): Name) -> Self {
+        Self { kind, namespace, name }
+    }
+
+    /// Its namespace and name.
+    pub fn full_name(&self) -> Name {
+        (self.namespace.clone(), self.name.clone())
+    }
+
+    /// The target of an ExternalSecret.
+    pub fn target_of(es: &ExternalSecret) -> Self {
+        let kind = es.target_manifest().map_or(Kind::Secret, Kind::of);
+        Self::new(kind, (es.metadata.namespace.clone().unwrap_or_default(), es.target_name().to_owned()))
+    }
+}
+
 /// The kinds of objects that are depended on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A Secret.
     Secret,
     /// A ConfigMap.
     ConfigMap,
+    /// Any other, which targets may be of.
+    Other(Box<Manifest>),
+}
+
+impl Kind {
+    /// The kind that a manifest names.
+    pub fn of(manifest: &Manifest) -> Self {
+        match (manifest.api_version.as_str(), manifest.kind.as_str()) {
+            ("v1", "Secret") => Self::Secret,
+            ("v1", "ConfigMap") => Self::ConfigMap,
+            _ => Self::Other(Box::new(manifest.clone())),
+        }
+    }
 }
 
 impl fmt::Display for Kind {
@@ -34,79 +69,75 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
+            Self::Other(manifest) => &manifest.kind,
         })
     }
 }
 
-/// The UID of an object, and its generation where its kind has one: that does not count statuses, which controllers may
-/// write all the time. Otherwise the resourceVersion.
-pub fn version(metadata: &ObjectMeta) -> Version {
+/// A state of an object. Where one is asked for, `None` is an object that was absent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Version {
+    /// The UID: another object of the same name has another.
+    pub uid: String,
+    /// What counts its changes.
+    pub revision: String,
+}
+
+impl Version {
+    /// Whether this is an earlier state of the same object than `other`.
+    pub fn is_older(&self, other: &Self) -> bool {
+        self.uid == other.uid && is_earlier(&self.revision, &other.revision)
+    }
+}
+
+/// The state that an object is in. Its changes are counted by its generation where its kind has one: that does not count
+/// statuses, which controllers may write all the time. Otherwise by its resourceVersion.
+pub fn version(metadata: &ObjectMeta) -> Option<Version> {
     let generation = metadata.generation.filter(|generation| *generation > 0).map(|generation| generation.to_string());
-    Some((metadata.uid.clone()?, generation.or_else(|| metadata.resource_version.clone())?))
+    let revision = generation.or_else(|| metadata.resource_version.clone())?;
+    Some(Version { uid: metadata.uid.clone()?, revision })
 }
 
-/// An object as it stood: UID and resourceVersion; `None` where it was absent.
-pub type Version = Option<(String, String)>;
+/// Whether `a` is an earlier revision of an object than `b`. They are numbers that grow; where they are something else,
+/// neither is taken to be earlier.
+pub fn is_earlier(a: &str, b: &str) -> bool {
+    let number = |revision: &str| revision.parse::<u64>().ok();
+    number(a).zip(number(b)).is_some_and(|(a, b)| a < b)
+}
 
-/// The objects that are depended on, and how the watches last saw them. Of all other objects nothing is kept.
-#[derive(Default)]
-pub struct Tracker(Mutex<HashMap<Dependency, Option<Version>>>);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Tracker {
-    /// Begins to follow an object. Said before it is read, so that a change in between is not missed.
-    pub fn follow(&self, object: &Dependency) {
-        self.lock().entry(object.clone()).or_default();
+    fn metadata(uid: &str, generation: Option<i64>, resource_version: &str) -> ObjectMeta {
+        let (uid, resource_version) = (Some(uid.to_owned()), Some(resource_version.to_owned()));
+        ObjectMeta { uid, generation, resource_version, ..ObjectMeta::default() }
     }
 
-    /// How a watch last saw an object; `None` where it has not, since the object is followed.
-    pub fn last(&self, object: &Dependency) -> Option<Version> {
-        self.lock().get(object).cloned().flatten()
+    #[test]
+    fn a_status_moves_no_version_where_the_kind_counts_its_changes() {
+        let version = |generation, resource_version| version(&metadata("u", generation, resource_version));
+        assert_eq!(version(Some(2), "7"), version(Some(2), "8"));
+        assert_ne!(version(None, "7"), version(None, "8"));
+        assert_eq!(version(Some(0), "7"), version(None, "7"), "a kind that does not count has zero");
+        assert_eq!(super::version(&ObjectMeta::default()), None);
     }
 
-    /// Stops following what `is_needed` does not name.
-    pub fn keep(&self, is_needed: impl Fn(&Dependency) -> bool) {
-        self.lock().retain(|object, _| is_needed(object));
+    #[test]
+    fn only_states_of_one_object_have_an_order() {
+        let at = |uid: &str, revision: &str| Version { uid: uid.into(), revision: revision.into() };
+        assert!(at("u", "9").is_older(&at("u", "10")));
+        assert!(!at("u", "10").is_older(&at("u", "10")));
+        assert!(!at("u", "9").is_older(&at("v", "10")));
+        assert!(!at("u", "a").is_older(&at("u", "b")), "not numbers");
     }
 
-    /// Takes what a watch saw. Answers whether anybody follows the object and this is news.
-    pub fn saw(&self, object: &Dependency, version: Version) -> bool {
-        match self.lock().get_mut(object) {
-            None => false,
-            Some(last) if *last == Some(version.clone()) => false,
-            Some(last) => {
-                *last = Some(version);
-                true
-            }
-        }
-    }
-
-    /// Takes what a reader found, where no watch has seen the object since it is followed: one that does not change is
-    /// not told of.
-    pub fn found(&self, object: &Dependency, version: &Version) {
-        if let Some(last @ None) = self.lock().get_mut(object) {
-            *last = Some(version.clone());
-        }
-    }
-
-    /// The objects of a kind that are depended on and not among `listed`.
-    pub fn not_in(&self, kind: Kind, listed: &HashSet<(String, String)>) -> Vec<Dependency> {
-        let followed = self.lock();
-        let gone = followed
-            .keys()
-            .filter(|object| object.kind == kind && !listed.contains(&(object.namespace.clone(), object.name.clone())));
-        gone.cloned().collect()
-    }
-
-    /// Whether no watch has seen any of these objects at another version.
-    pub fn are_at(&self, objects: &HashMap<Dependency, Version>) -> bool {
-        let seen = self.lock();
-        objects.iter().all(|(object, version)| match seen.get(object) {
-            Some(Some(last)) => last == version,
-            Some(None) | None => true,
-        })
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Dependency, Option<Version>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    #[test]
+    fn a_kind_has_one_name_however_a_manifest_spells_it_out() {
+        let kind =
+            |api_version: &str, kind: &str| Kind::of(&Manifest { api_version: api_version.into(), kind: kind.into() });
+        assert_eq!((kind("v1", "Secret"), kind("v1", "ConfigMap")), (Kind::Secret, Kind::ConfigMap));
+        assert_eq!(kind("example.org/v1", "ConfigMap").to_string(), "ConfigMap");
+        assert_ne!(kind("example.org/v1", "ConfigMap"), Kind::ConfigMap);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keyferry_go as go;
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
 
 /// Every field by its name; `None` where the value is not of this form.
@@ -39,24 +40,7 @@ fn decode(text: SecretBytes) -> Option<SecretBytes> {
 }
 
 fn quote(bytes: &[u8], out: &mut SecretBuf) {
-    out.push(b'"');
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' => out.extend(b"\\\""),
-                '\\' => out.extend(b"\\\\"),
-                '\n' => out.extend(b"\\n"),
-                '\r' => out.extend(b"\\r"),
-                '\t' => out.extend(b"\\t"),
-                '\u{8}' => out.extend(b"\\b"),
-                '\u{c}' => out.extend(b"\\f"),
-                '\0'..' ' | '\u{2028}' | '\u{2029}' => out.extend(format!("\\u{:04x}", u32::from(c)).as_bytes()),
-                c => out.extend(c.encode_utf8(&mut [0; 4]).as_bytes()),
-            }
-        }
-        chunk.invalid().iter().for_each(|_| out.extend(b"\\ufffd"));
-    }
-    out.push(b'"');
+    go::json::string(bytes, false, |part| out.extend(part));
 }
 
 #[cfg(test)]

@@ -26,7 +26,7 @@ pub struct Look {
     /// Its target, as the watches see it.
     pub seen: Seen,
     /// The objects that its templates are taken from, as the watches see them; `None` where they have not yet.
-    pub sources: BTreeMap<Dependency, Option<Version>>,
+    pub sources: BTreeMap<Dependency, Option<Option<Version>>>,
     /// What is remembered.
     pub memory: Memory,
 }
@@ -38,8 +38,8 @@ pub enum Seen {
     Unknown,
     /// There is none.
     Absent,
-    /// It has this UID and resourceVersion.
-    At((String, String)),
+    /// It is there, in this state.
+    At(Version),
 }
 
 /// What is remembered of an ExternalSecret between syncs, beside what its status says.
@@ -62,8 +62,8 @@ pub struct Memory {
 /// A target that is known without reading it.
 #[derive(Clone, Debug)]
 pub struct Remembered {
-    /// Its UID and resourceVersion then.
-    pub version: (String, String),
+    /// Its state then.
+    pub version: Version,
     /// Whether it was as its writer left it.
     pub intact: bool,
     /// What it was made from, where we made it: while neither this nor the version changes, there is nothing to do.

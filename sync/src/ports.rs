@@ -67,7 +67,7 @@ pub trait Objects: Send + Sync {
     async fn turn(&self) -> Turn;
 
     /// What a ConfigMap or Secret holds that templates are taken from, and its version; `None` where there is none.
-    async fn source(&self, source: &Dependency) -> Result<Option<(Version, Data)>, Problem>;
+    async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem>;
 
     /// The spec of a generator of this kind, at this version of the API; `None` where there is none, or no such kind. Without
     /// a namespace it is one of the whole cluster.
@@ -128,7 +128,7 @@ pub trait Output: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct Observed {
     /// Its version.
-    pub version: Version,
+    pub version: Option<Version>,
     /// Whether it is as its writer left it.
     pub intact: bool,
     /// When the ExternalSecret wrote it, to the second; `None` where it never did.
@@ -141,7 +141,7 @@ pub struct Applied {
     /// What was done.
     pub change: Change,
     /// The target now; `None` where there is none.
-    pub version: Version,
+    pub version: Option<Version>,
     /// The keys of an object that became ours.
     pub adopted: Option<Vec<String>>,
 }
@@ -179,18 +179,16 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All of them together.
+/// What it takes to resolve what an ExternalSecret asks for. Who writes a target has [`Outputs`] besides.
 #[derive(Clone)]
 pub struct Ports {
     /// The stores and the generators.
     pub stores: Arc<dyn Stores>,
     /// What is referred to.
     pub objects: Arc<dyn Objects>,
-    /// Where targets are written.
-    pub outputs: Arc<dyn Outputs>,
     /// Where it is told.
     pub journal: Arc<dyn Journal>,
 }
 
-/// The versions at which objects were read.
-pub type Versions = BTreeMap<Dependency, Version>;
+/// The versions at which objects were read; `None` where there was nothing.
+pub type Versions = BTreeMap<Dependency, Option<Version>>;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
-use keyferry_go::{regexp, strconv};
+use keyferry_go::{self as go, regexp, strconv};
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
@@ -95,29 +95,23 @@ pub fn again(value: &RawValue) -> SecretBytes {
         Some(b'{' | b'[') => json::canonical_with(value, number_in_json).unwrap_or_else(|| json::to_bytes(value)),
         Some(b'-' | b'0'..=b'9') => {
             let mut out = SecretBuf::default();
-            number(value.get(), |_| b'f', &mut out);
+            number(value.get(), |digits, float| strconv::float::format(digits, float, b'f', None), &mut out);
             out.into()
         }
         _ => json::to_bytes(value),
     }
 }
 
-/// As Go's `encoding/json` writes numbers: very large and very small ones with an exponent.
 fn number_in_json(text: &str, out: &mut SecretBuf) {
-    number(text, |size| if size != 0.0 && !(1e-6..1e21).contains(&size) { b'e' } else { b'f' }, out);
+    number(text, go::json::number, out);
 }
 
-/// A number with no more digits than tell it from others, in the form for one of its size.
-fn number(text: &str, form: impl Fn(f64) -> u8, out: &mut SecretBuf) {
+/// A number with no more digits than tell it from others, as `write` writes it.
+fn number(text: &str, write: impl Fn(&mut Vec<u8>, f64), out: &mut SecretBuf) {
     let float = text.contains(['.', 'e', 'E']).then(|| text.parse::<f64>().ok()).flatten();
     let Some(float) = float.filter(|float| float.is_finite()) else { return out.extend(text.as_bytes()) };
     let mut digits = Zeroizing::new(Vec::with_capacity(LONGEST_NUMBER));
-    strconv::float::format(&mut digits, float, form(float.abs()), None);
-    // Two digits of an exponent that needs one only are Go's way elsewhere than in JSON.
-    if let [.., b'e', b'-', b'0', _] = digits.as_slice() {
-        let tens = digits.len() - 2;
-        digits.remove(tens);
-    }
+    write(&mut digits, float);
     out.extend(&digits);
 }
 

@@ -8,7 +8,7 @@ use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use crate::look::{Look, Memory, Report};
 use crate::outcome::{Change, Outcome, Synced};
 use crate::plan::Plan;
-use crate::ports::{Planning, Ports};
+use crate::ports::{Outputs, Planning, Ports};
 use crate::settings::Settings;
 use crate::time::later;
 use crate::work::Work;
@@ -21,10 +21,10 @@ const STATUS_RETRY: Duration = Duration::from_secs(5);
 ///
 /// Thousands of looks may wait for stores at once, so that what comes after is boxed: a request to the API server takes
 /// kilobytes, which a look would hold all the time.
-pub async fn run(ports: &Ports, settings: &Settings, look: Look, planning: Planning) -> Report {
+pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look: Look, planning: Planning) -> Report {
     let es = look.es.clone();
     let mut target = look.known_target();
-    let mut work = Work::new(ports, settings, &es, look, planning);
+    let mut work = Work::new(ports, outputs.of(&es), settings, &es, look, planning);
     let done = loop {
         break match work.plan(target) {
             Plan::Ignore => Ok(Outcome::Ignored),

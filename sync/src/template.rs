@@ -271,7 +271,7 @@ impl Work<'_> {
         for (kind, reference) in [(Kind::ConfigMap, &from.config_map), (Kind::Secret, &from.secret)] {
             let Some(reference) = reference else { continue };
             for item in &reference.items {
-                let text = self.text(kind, &reference.name, item)?;
+                let text = self.text(&kind, &reference.name, item)?;
                 let keep = if kind == Kind::Secret { Keep::Nothing } else { Keep::Parsed };
                 let name = format!("{at}: {kind} {:?} key {:?}", reference.name, item.key);
                 self.item(text, keep, item, (into, strategy), &name, content)?;
@@ -285,9 +285,9 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn text(&self, kind: Kind, name: &str, item: &TemplateItem) -> Result<&str, String> {
+    fn text(&self, kind: &Kind, name: &str, item: &TemplateItem) -> Result<&str, String> {
         let namespace = self.es.metadata.namespace.clone().unwrap_or_default();
-        let source = self.sources.get(&Dependency { kind, namespace, name: name.to_owned() });
+        let source = self.sources.get(&Dependency { kind: kind.clone(), namespace, name: name.to_owned() });
         let value = source
             .and_then(|data| data.get(&item.key))
             .ok_or_else(|| format!("{kind} {name:?} has no key {:?}", item.key))?;

@@ -35,6 +35,7 @@ pub(crate) struct Work<'a> {
 impl<'a> Work<'a> {
     pub fn new(
         ports: &'a Ports,
+        output: Box<dyn Output + 'a>,
         settings: &'a Settings,
         es: &'a ExternalSecret,
         look: Look,
@@ -42,7 +43,7 @@ impl<'a> Work<'a> {
     ) -> Self {
         Self {
             asker: Asker { ports, settings, es, workload: None, now: look.began },
-            output: ports.outputs.of(es),
+            output,
             version: hash::version_of(es),
             look,
             planning: Some(planning),

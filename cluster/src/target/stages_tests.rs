@@ -263,12 +263,14 @@ fn spoil(random: &mut StdRng, target: &LiveSecret, ours: &BTreeSet<String>) -> (
 #[test]
 fn what_holds_for_all_specs_stores_and_targets() {
     let (mut written, mut failed, mut repaired) = (0, 0, 0);
-    for seed in 0..4000 {
+    let seeds = keyferry_seed::each(0..4000);
+    let many = seeds.end - seeds.start > 1;
+    for seed in seeds {
         let random = &mut StdRng::seed_from_u64(seed);
         let (spec, held) = (any_spec(random), any_store(random));
         let before = random.random_bool(0.6).then(|| any_texts(random));
         let existing = before.as_ref().map(foreign);
-        let at = format!("seed {seed}: {spec}\n{held:?}\nbefore: {before:?}");
+        let at = format!("{}={seed}: {spec}\n{held:?}\nbefore: {before:?}", keyferry_seed::VARIABLE);
         let world = World::new(&spec, held.clone());
         let expected = model(&spec, &held);
         let merges = ["Merge", "CreateOrMerge"].map(|policy| json!(policy)).contains(&spec["target"]["creationPolicy"]);
@@ -319,7 +321,7 @@ fn what_holds_for_all_specs_stores_and_targets() {
         }
     }
     assert!(
-        written > 1000 && failed > 500 && repaired > 500,
+        !many || written > 1000 && failed > 500 && repaired > 500,
         "{written} written, {failed} failed, {repaired} repaired"
     );
 }

@@ -10,6 +10,7 @@ use crate::target::fake_api::{Cluster, FakeApi};
 use crate::target::kinds::Kinds;
 use crate::target::of;
 use keyferry_sync::data::Sources;
+use keyferry_sync::dependency::Version;
 use keyferry_sync::settings::Adopt;
 use keyferry_sync::template::{Engine, content};
 
@@ -106,11 +107,11 @@ impl Rig {
     }
 
     /// The version that the API server says the target has.
-    fn version(&self) -> Option<(String, String)> {
+    fn version(&self) -> Option<Version> {
         let cluster = self.api.cluster();
         let metadata = &cluster.objects.get(&self.key())?["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap().to_owned();
-        Some((text("uid"), text("resourceVersion")))
+        Some(Version { uid: text("uid"), revision: text("resourceVersion") })
     }
 
     /// What was asked since the last time; not of kinds.

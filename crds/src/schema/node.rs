@@ -25,7 +25,6 @@ pub(super) fn map_of_strings(description: &str) -> Node {
     Node::new("object", description).set("additionalProperties", json!({"type": "string"}))
 }
 
-/// A list.
 pub(super) fn list(description: &str, item: Node) -> Node {
     Node::new("array", description).set("items", Value::Object(item.0))
 }
@@ -35,7 +34,6 @@ pub(super) fn strings(description: &str) -> Node {
     Node::new("array", description).set("items", json!({"type": "string"}))
 }
 
-/// A string.
 pub(super) fn string(description: &str) -> Node {
     Node::new("string", description)
 }
@@ -45,12 +43,10 @@ pub(super) fn word(description: &str, words: &[&str]) -> Node {
     string(description).set("enum", json!(words))
 }
 
-/// A whole number.
 pub(super) fn integer(description: &str) -> Node {
     Node::new("integer", description)
 }
 
-/// True or false.
 pub(super) fn boolean(description: &str) -> Node {
     Node::new("boolean", description)
 }

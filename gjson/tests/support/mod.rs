@@ -39,7 +39,6 @@ impl Answer {
     }
 }
 
-/// Our answer.
 pub fn ours(pair: &Pair) -> Answer {
     let value = match keyferry_gjson::get(&pair.json, &pair.path) {
         Ok(value) => value,

@@ -36,7 +36,6 @@ fn program() -> &'static PathBuf {
     })
 }
 
-/// A running oracle.
 pub struct Oracle {
     child: Child,
     stdin: Option<BufWriter<ChildStdin>>,

@@ -229,7 +229,7 @@ pub enum Rewrite {
     NeedsWebhook(String),
 }
 
-/// As said there.
+/// Can they? The version of storage must be readable, and others of another form need a webhook that converts them.
 pub fn rewrite(crd: &Crd) -> Rewrite {
     let foreign: Vec<&str> =
         crd.foreign().into_iter().filter(|version| crd.stored.iter().any(|s| s == version)).collect();

@@ -7,7 +7,7 @@ use keyferry_crds::names;
 use super::{Finding, Severity, number};
 use crate::facts::{Cluster, Sample, Store};
 
-/// Judges finalizers.
+/// Finds what can't be deleted since nobody is left to take its finalizer off.
 pub fn judge(cluster: &Cluster, findings: &mut Vec<Finding>) {
     let held = cluster.external_secrets.held;
     if held > 0 {

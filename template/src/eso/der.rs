@@ -107,7 +107,6 @@ fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 pub(crate) type Bytes = Zeroizing<Vec<u8>>;
 
-/// An element.
 pub(crate) fn element(tag: u8, content: &[u8]) -> Bytes {
     let mut out = Zeroizing::new(Vec::with_capacity(content.len() + 6));
     out.push(tag);

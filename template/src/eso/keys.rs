@@ -39,7 +39,6 @@ pub(crate) struct Rsa {
     q: BigUint,
 }
 
-/// A private key.
 pub(crate) enum PrivateKey {
     Rsa(Box<Rsa>),
     Ec { curve: &'static Curve, scalar: Bytes, point: Vec<u8> },

@@ -9,7 +9,6 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-/// A block.
 pub(crate) struct Block {
     /// What the first line says it is.
     pub kind: Vec<u8>,
@@ -112,7 +111,6 @@ fn block(text: &[u8], begin: usize, end: usize) -> Found<'_> {
     }
 }
 
-/// Writes a block.
 pub(crate) fn encode(out: &mut Vec<u8>, block: &Block) {
     out.extend_from_slice(BEGIN);
     out.extend_from_slice(&block.kind);

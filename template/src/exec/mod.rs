@@ -27,7 +27,6 @@ use crate::{
 pub(crate) use eval::zero;
 use range::Items;
 
-/// Renders a template.
 pub(crate) fn run(template: &Template, data: &Value, env: &mut Env<'_>) -> Result<Zeroizing<Vec<u8>>, Error> {
     let _nursery = Nursery::open();
     let most_output = env.limits.output_bytes;

@@ -61,10 +61,11 @@ pub(super) fn parse_clipped(text: &[u8], base: u32) -> i64 {
 
 /// What a text without prefixes and underscores holds.
 pub(super) enum Parsed {
-    /// A number.
     Number(i64),
     /// A number that is too large.
-    TooLarge { negative: bool },
+    TooLarge {
+        negative: bool,
+    },
     /// No number.
     Nothing,
 }

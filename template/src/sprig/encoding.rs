@@ -14,7 +14,6 @@ use crate::{
     value::{Str, Value},
 };
 
-/// Encodings of bytes.
 pub(super) const FUNCTIONS: &[Function] = &[
     function!("b64enc", (string => string), |context: &mut Context<'_, '_>, text: &Str| -> Result<_, Failure> {
         context.fits(text.len().div_ceil(3).saturating_mul(4))?;

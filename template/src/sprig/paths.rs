@@ -3,7 +3,6 @@
 use super::args::function;
 use crate::{env::Context, error::Failure, function::Function, value::Str};
 
-/// Functions on paths.
 pub(super) const FUNCTIONS: &[Function] = &[
     function!("base", (string => string), base),
     function!("osBase", (string => string), base),

@@ -24,7 +24,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function!("uuidv4", (=> string), uuid),
 ];
 
-/// Random bytes.
 pub(super) fn bytes(context: &mut Context<'_, '_>, count: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = vec![0; count];
     context.random().fill(&mut bytes)?;

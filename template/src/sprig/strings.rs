@@ -16,7 +16,6 @@ use crate::{
     value::{Map, Str, Type, Value},
 };
 
-/// Functions on strings.
 pub(super) const FUNCTIONS: &[Function] = &[
     function!("hello", (=> string), |_: &mut Context<'_, '_>| Ok("Hello!")),
     function!("trunc", (int, string => string), trunc),

@@ -11,7 +11,6 @@ use crate::{
     value::{Map, Str, Value},
 };
 
-/// Functions on URLs.
 pub(super) const FUNCTIONS: &[Function] = &[
     function!("urlParse", (string => dict), |_: &mut Context<'_, '_>, text: &Str| {
         let url = Url::parse(text).map_err(|failure| failure.prefixed("unable to parse url: "))?;

@@ -14,7 +14,6 @@ pub(super) enum Scalar {
     Float(f64),
     /// A point in time, which is taken as the text it is.
     Timestamp,
-    /// Just text.
     Text,
 }
 

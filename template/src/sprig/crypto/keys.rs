@@ -209,7 +209,6 @@ impl Signer {
         bits().unwrap_or_default()
     }
 
-    /// Signs a message.
     pub(super) fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
         let random = aws_lc_rs::rand::SystemRandom::new();
         match &self.pair {

@@ -23,7 +23,6 @@ use certificates::CERTIFICATE;
 
 const UINT32: Type = Type::Uint(UintKind::Uint32);
 
-/// Functions of cryptography.
 pub(super) const FUNCTIONS: &[Function] = &[
     function!("sha1sum", (string => string), |context: &mut _, text: &Str| {
         hash(context, text, &SHA1_FOR_LEGACY_USE_ONLY)

@@ -40,7 +40,6 @@ enum Open {
     Object { entries: std::vec::IntoIter<(Str, Value)>, first: bool, address: Option<usize> },
 }
 
-/// Writes a value.
 pub(super) fn encode(context: &mut Context<'_, '_>, value: &Value, style: Style) -> Result<Vec<u8>, Failed> {
     let mut writer = Writer { out: Vec::new(), open: Vec::new(), style };
     writer.begin(context, value)?;

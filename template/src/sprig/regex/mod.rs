@@ -41,7 +41,6 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function!("regexQuoteMeta", (string => string), quote_meta),
 ];
 
-/// A compiled pattern.
 struct Pattern {
     searcher: Searcher,
     /// The names of the groups, empty for those without one; the first is the whole match.

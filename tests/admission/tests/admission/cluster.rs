@@ -96,7 +96,6 @@ pub async fn try_create(client: &Client, object: &DynamicObject) -> Result<Dynam
     api(client, &kind).create(&dry_run, object).await.map_err(refusal)
 }
 
-/// Creates an object.
 pub async fn create(client: &Client, object: &DynamicObject) -> DynamicObject {
     let kind = object.types.as_ref().expect("it names its kind").kind.clone();
     let created = api(client, &kind).create(&PostParams::default(), object).await;
@@ -111,7 +110,6 @@ pub fn refusal(error: kube::Error) -> String {
     }
 }
 
-/// An object's spec.
 pub fn spec(object: &DynamicObject) -> &Value {
     &object.data["spec"]
 }

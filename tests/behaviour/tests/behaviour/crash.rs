@@ -8,8 +8,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_behaviour_tests::{Operator, Rig};
+use keyferry_seed::Seed;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, ResourceExt as _};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
 tests![kill_9_at_any_moment_loses_nothing];
@@ -83,6 +86,8 @@ async fn rotate(rig: &Rig, n: usize) {
 }
 
 async fn kill_9_at_any_moment_loses_nothing() {
+    let seed = Seed::new("moments to kill at");
+    let mut random = StdRng::seed_from_u64(seed.number());
     let mut rig = Rig::idle("kill9").await;
     let history = follow(&rig);
     rig.vault_store("s").await;
@@ -96,7 +101,7 @@ async fn kill_9_at_any_moment_loses_nothing() {
         // On a busy machine it must live longer to get anything done at all.
         for n in (0..MOST_KILLS).take_while(|n| *n < KILLS || !worked()) {
             let mut operator = Operator::spawn(&rig.testbed, &args, &log).expect("it starts");
-            let life = rand::random_range(100..2500 + 500 * u64::from(n.saturating_sub(KILLS)));
+            let life = random.random_range(100..2500 + 500 * u64::from(n.saturating_sub(KILLS)));
             tokio::time::sleep(Duration::from_millis(life)).await;
             operator.process().kill9();
         }

@@ -28,6 +28,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use keyferry_seed::Seed;
 pub use record::{Call, Counts};
 pub use rule::{Refusal, Rule};
 use tokio::sync::oneshot;
@@ -41,14 +42,14 @@ use self::values::Values;
 pub struct Double {
     shared: Arc<Shared>,
     address: SocketAddr,
+    /// Told where a test fails that has a double.
+    _seed: Arc<Seed>,
     _end: Arc<oneshot::Sender<()>>,
 }
 
 /// What the handles and the server share.
-#[derive(Default)]
 struct Shared(Mutex<State>);
 
-#[derive(Default)]
 struct State {
     values: Values,
     script: Script,
@@ -63,11 +64,14 @@ impl Double {
     pub fn start() -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
         let address = listener.local_addr().expect("it is bound");
-        let shared = Arc::new(Shared::default());
+        let seed = Seed::new("chances and delays of the store double");
+        let script = Script::new(seed.number());
+        let state = State { values: Values::default(), script, calls: Vec::new() };
+        let shared = Arc::new(Shared(Mutex::new(state)));
         let (end, ended) = oneshot::channel();
         let serving = shared.clone();
         std::thread::spawn(move || http::run(listener, serving, ended));
-        Self { shared, address, _end: Arc::new(end) }
+        Self { shared, address, _seed: Arc::new(seed), _end: Arc::new(end) }
     }
 
     /// Its URL, for every protocol.
@@ -103,7 +107,7 @@ impl Double {
 
     /// Ends all that the rules did: it answers well, and at once.
     pub fn calm(&self) {
-        self.shared.lock().script = Script::default();
+        self.shared.lock().script.calm();
     }
 
     /// What was asked since the start, or since [`Self::reset_counts`].

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+
 use super::Question;
 use super::http::Reply;
 
@@ -165,14 +168,14 @@ impl Rule {
     }
 
     /// Whether it is about this call; counts it, where it is.
-    fn strikes(&mut self, question: &Question, now: Instant) -> bool {
+    fn strikes(&mut self, question: &Question, now: Instant, random: &mut StdRng) -> bool {
         let narrow = |wanted: &Option<String>, is: &str| wanted.as_deref().is_none_or(|wanted| wanted == is);
         let about = narrow(&self.action, &question.action)
             && narrow(&self.identity, &question.identity)
             && (self.keys.is_empty() || question.keys.iter().any(|key| self.keys.contains(key)))
             && self.until.is_none_or(|until| now < until)
             && self.times != Some(0)
-            && (self.share >= 1.0 || rand::random::<f64>() < self.share);
+            && (self.share >= 1.0 || random.random::<f64>() < self.share);
         let strikes = about && self.above.as_mut().is_none_or(|bucket| !bucket.takes(now));
         if let (true, Some(times)) = (strikes, &mut self.times) {
             *times -= 1;
@@ -192,9 +195,11 @@ impl Bucket {
     }
 }
 
-/// All rules in force.
-#[derive(Default)]
-pub(super) struct Script(Vec<Rule>);
+/// All rules in force, and what chance is drawn from.
+pub(super) struct Script {
+    rules: Vec<Rule>,
+    random: StdRng,
+}
 
 /// What becomes of a call.
 pub(super) struct Verdict {
@@ -212,21 +217,30 @@ pub(super) enum Outcome {
 }
 
 impl Script {
+    pub fn new(seed: u64) -> Self {
+        Self { rules: Vec::new(), random: StdRng::seed_from_u64(seed) }
+    }
+
+    /// Takes all rules back.
+    pub fn calm(&mut self) {
+        self.rules.clear();
+    }
+
     pub fn add(&mut self, mut rule: Rule, now: Instant) {
         rule.until = rule.lasting.map(|time| now + time);
-        self.0.push(rule);
+        self.rules.push(rule);
     }
 
     pub fn judge(&mut self, question: &Question, now: Instant) -> Verdict {
         let mut delay = Duration::ZERO;
         let mut refused = HashMap::new();
-        for rule in &mut self.0 {
-            if !rule.strikes(question, now) {
+        for rule in &mut self.rules {
+            if !rule.strikes(question, now, &mut self.random) {
                 continue;
             }
             let outcome = match rule.effect.clone() {
                 Effect::Delay(least, most) => {
-                    delay += least + (most.saturating_sub(least)).mul_f64(rand::random());
+                    delay += least + (most.saturating_sub(least)).mul_f64(self.random.random());
                     continue;
                 }
                 Effect::Refuse(refusal) if !rule.keys.is_empty() && !rule.whole_call => {
@@ -262,7 +276,7 @@ mod tests {
     }
 
     fn script(rule: Rule) -> Script {
-        let mut script = Script::default();
+        let mut script = Script::new(7);
         script.add(rule, Instant::now());
         script
     }

@@ -6,6 +6,9 @@ use std::time::Duration;
 use keyferry_bench::StoreKind;
 use keyferry_bench::double::{Refusal, Rule};
 use keyferry_bench::subject::Subject;
+use keyferry_seed::Seed;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use crate::stage::Stage;
 
@@ -95,10 +98,12 @@ pub async fn control_plane() {
 
 pub async fn kills() {
     const KILLS: usize = 8;
+    let seed = Seed::new("moments to kill at");
+    let mut random = StdRng::seed_from_u64(seed.number());
     let mut stage = synced().await;
     for round in 2..2 + KILLS {
         stage.rotate(round).await;
-        let life = Duration::from_millis(rand::random_range(200..2500));
+        let life = Duration::from_millis(random.random_range(200..2500));
         tokio::time::sleep(life).await;
         stage.subject.take().expect("it runs").kill();
         stage.start();

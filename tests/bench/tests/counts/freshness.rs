@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use keyferry_bench::StoreKind;
 use keyferry_bench::double::Rule;
+use keyferry_seed::Seed;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 use serde_json::json;
 
 use crate::stage::{SOON, Stage};
@@ -29,12 +32,14 @@ pub async fn test() {
     stage.start();
     stage.until("synced", SOON, |seen| OBJECTS - seen.ready.values().filter(|ready| ready.is).count()).await;
 
+    let seed = Seed::new("moments to ask at");
+    let mut random = StdRng::seed_from_u64(seed.number());
     for write in 0..WRITES {
         // Others ask for the same keys just before, during, and after.
         let load = futures::future::join_all((5..OBJECTS).map(|n| {
-            let stage = &stage;
+            let (stage, moment) = (&stage, Duration::from_millis(random.random_range(0..200)));
             async move {
-                tokio::time::sleep(Duration::from_millis(rand::random_range(0..200))).await;
+                tokio::time::sleep(moment).await;
                 stage.force_sync(n).await;
             }
         }));

@@ -33,12 +33,10 @@ impl Stage {
         Self { bed, double, watch, subject: None, fleet }
     }
 
-    /// Creates all ExternalSecrets.
     pub async fn create_all(&self) {
         self.bed.create(&self.fleet.external_secrets()).await.unwrap();
     }
 
-    /// Starts the operator.
     pub fn start(&mut self) {
         let args = ["--enable-leader-election=false", "--loglevel=debug"];
         let subject = Subject::start(self.bed.testbed(), &self.double, None, &args);

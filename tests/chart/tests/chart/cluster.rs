@@ -123,7 +123,6 @@ impl Cluster {
 /// What must not change when it is said that a CRD is left alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crd {
-    /// Its name.
     pub name: String,
     /// Another one where it was deleted and made anew.
     pub uid: String,

@@ -14,7 +14,6 @@ use keyferry_provider_core::{Calls, Environment};
 use keyferry_stores::access::World;
 use keyferry_stores::pool::Pool;
 use keyferry_stores::registry;
-use keyferry_sync::dependency::Tracker;
 use keyferry_sync::ports::Ports;
 use keyferry_sync::template::Engine;
 use tokio::signal::unix::{SignalKind, signal};
@@ -24,6 +23,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::cli::{LogFormat, Run};
+use crate::controller::index::Index;
 use crate::controller::{Context, Controller, Settings};
 use crate::metrics::Metrics;
 use crate::{clock, server};
@@ -101,7 +101,7 @@ pub async fn run(args: Run) -> Result<(), String> {
 
     let slots = Slots::new(usize::from(args.concurrent));
     let events = Events::start(client.clone(), clock::now);
-    let tracker = Arc::new(Tracker::default());
+    let index = Arc::new(Index::default());
     let token_file = PathBuf::from(POD).join("token");
     let objects = Arc::new(ClusterObjects { client: client.clone(), slots: slots.clone(), token_file });
     let world = World { objects: objects.clone(), accounts: objects.clone(), controller_token: args.controller_token };
@@ -109,14 +109,14 @@ pub async fn run(args: Run) -> Result<(), String> {
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
-    let pool = Arc::new(Pool::new(Arc::new(world), tracker.clone(), calls, args.allow_link_local, environment, told));
-    let kinds = Kinds::default();
+    let pool = Arc::new(Pool::new(Arc::new(world), index.clone(), calls, args.allow_link_local, environment, told));
     let targets =
-        ClusterTargets { client: client.clone(), slots: slots.clone(), kinds: kinds.clone(), adopt: args.adopt };
+        ClusterTargets { client: client.clone(), slots: slots.clone(), kinds: Kinds::default(), adopt: args.adopt };
     let journal = ClusterJournal { client: client.clone(), slots, events: events.clone() };
     let context = Arc::new(Context {
         client,
-        ports: Ports { stores: pool.clone(), objects, outputs: Arc::new(targets), journal: Arc::new(journal) },
+        ports: Ports { stores: pool.clone(), objects, journal: Arc::new(journal) },
+        targets,
         settings: keyferry_sync::settings::Settings {
             class: args.controller_class,
             flood_gate: args.enable_flood_gate,
@@ -128,9 +128,7 @@ pub async fn run(args: Run) -> Result<(), String> {
             now: clock::now,
         },
         pool,
-        kinds,
         events,
-        metrics: metrics.clone(),
     });
     let settings = Settings {
         scope: Some(args.namespace).filter(|namespace| !namespace.is_empty()),
@@ -138,7 +136,7 @@ pub async fn run(args: Run) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         store_every: args.store_requeue_interval,
     };
-    let controller = Controller::new(context, settings, tracker, ready, news).run(stopped());
+    let controller = Controller::new(context, settings, metrics, index, ready, news).run(stopped());
     match &mut leadership {
         None => controller.await,
         Some(leadership) => tokio::select! {

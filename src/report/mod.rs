@@ -1,0 +1,3 @@
+//! How things stand, read from a cluster: [`status`] the table of ExternalSecrets.
+
+pub mod status;

@@ -1,0 +1,166 @@
+//! What is shown of rendered objects: all but the values, unless they are asked for.
+
+use std::io::{self, Write};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keyferry_cluster::client::{LiveObject, LiveSecret};
+use keyferry_crds::{ExternalSecret, names};
+use keyferry_sync::data::{SecretJson, StringMap};
+use serde_json::{Map, Value, json};
+use sha3::{Digest as _, Sha3_256};
+use zeroize::Zeroizing;
+
+use super::Format;
+
+/// An object to print: JSON whose values are in the clear, and whose they are.
+pub struct Rendered {
+    object: SecretJson,
+    /// Labels and annotations that stand so in the ExternalSecret, or are ours.
+    open: StringMap,
+}
+
+impl Rendered {
+    /// A Secret.
+    pub fn of_secret(es: &ExternalSecret, secret: &LiveSecret) -> Self {
+        let inner = secret.get();
+        let (mut texts, mut bytes) = (Map::new(), Map::new());
+        for (key, value) in secret.data() {
+            match std::str::from_utf8(value) {
+                Ok(text) => _ = texts.insert(key.to_owned(), json!(text)),
+                Err(_) => _ = bytes.insert(key.to_owned(), json!(STANDARD.encode(value))),
+            }
+        }
+        let mut object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata(&inner.metadata),
+            "type": inner.type_.as_deref().unwrap_or("Opaque")});
+        for (field, map) in [("stringData", texts), ("data", bytes)] {
+            if !map.is_empty() {
+                object[field] = Value::Object(map);
+            }
+        }
+        if inner.immutable == Some(true) {
+            object["immutable"] = json!(true);
+        }
+        Self { object: SecretJson::new(object), open: open(es) }
+    }
+
+    /// An object of another kind.
+    pub fn of_object(es: &ExternalSecret, live: &LiveObject) -> Self {
+        let inner = live.get();
+        let mut object = inner.data.clone();
+        if let Some(types) = &inner.types {
+            object["apiVersion"] = json!(types.api_version);
+            object["kind"] = json!(types.kind);
+        }
+        object["metadata"] = metadata(&inner.metadata);
+        Self { object: SecretJson::new(object), open: open(es) }
+    }
+
+    fn shown(&self, mask: Option<&Mask>) -> SecretJson {
+        let mut object = self.object.clone();
+        let Some(mask) = mask else { return object };
+        for (field, value) in object.get_mut().as_object_mut().into_iter().flatten() {
+            match field.as_str() {
+                "apiVersion" | "kind" | "type" | "immutable" => {}
+                "metadata" => {
+                    for part in ["labels", "annotations"] {
+                        let map = value.get_mut(part).and_then(Value::as_object_mut);
+                        for (key, value) in map.into_iter().flatten() {
+                            if self.open.get(key).map(String::as_str) != value.as_str() {
+                                mask.cover(value);
+                            }
+                        }
+                    }
+                }
+                _ => mask.cover(value),
+            }
+        }
+        object
+    }
+}
+
+/// Without owners and the like, which an API server has to know.
+fn metadata(of: &kube::core::ObjectMeta) -> Value {
+    let mut metadata = json!({"name": of.name, "namespace": of.namespace});
+    for (field, map) in [("labels", &of.labels), ("annotations", &of.annotations)] {
+        if let Some(map) = map.as_ref().filter(|map| !map.is_empty()) {
+            metadata[field] = json!(map);
+        }
+    }
+    if let Some(finalizers) = of.finalizers.as_ref().filter(|finalizers| !finalizers.is_empty()) {
+        metadata["finalizers"] = json!(finalizers);
+    }
+    metadata
+}
+
+/// What of a target's labels and annotations no template has touched.
+fn open(es: &ExternalSecret) -> StringMap {
+    let own = [&es.metadata.labels, &es.metadata.annotations].into_iter().flatten().flatten();
+    let template = es.spec.target.template.as_ref().map(|template| &template.metadata);
+    let written = template.into_iter().flat_map(|metadata| metadata.labels.iter().chain(&metadata.annotations));
+    let mut open: StringMap = own.chain(written).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let (namespace, name) = (es.metadata.namespace.as_deref(), es.metadata.name.as_deref());
+    let created_by = keyferry_sync::hash::created_by(namespace.unwrap_or_default(), name.unwrap_or_default());
+    open.insert(names::LABEL_MANAGED.to_owned(), names::MANAGED.to_owned());
+    open.insert(names::LABEL_CREATED_BY.to_owned(), created_by);
+    open
+}
+
+/// Covers values: of each it shows the length, and a short hash under a key of this run, so that equal ones are seen to be
+/// equal and nobody can try guesses against them later.
+pub struct Mask(Zeroizing<[u8; 32]>);
+
+impl Mask {
+    /// With a new key.
+    pub fn new() -> Self {
+        Self(Zeroizing::new(rand::random()))
+    }
+
+    fn cover(&self, value: &mut Value) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.cover(item)),
+            Value::Object(map) => map.values_mut().for_each(|item| self.cover(item)),
+            Value::Null => {}
+            Value::String(text) => {
+                let covered = self.text(text.as_bytes());
+                zeroize::Zeroize::zeroize(text);
+                *value = Value::String(covered);
+            }
+            other => *other = Value::String(self.text(other.to_string().as_bytes())),
+        }
+    }
+
+    fn text(&self, value: &[u8]) -> String {
+        // SHA-3 takes no harm from what is put behind the key.
+        let hash = Sha3_256::new().chain_update(*self.0).chain_update(value).finalize();
+        let unit = if value.len() == 1 { "byte" } else { "bytes" };
+        format!("[{} {unit}, #{:02x}{:02x}{:02x}]", value.len(), hash[0], hash[1], hash[2])
+    }
+}
+
+impl Default for Mask {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Prints all of them; with `mask`, no value.
+pub fn print(rendered: &[Rendered], mask: Option<&Mask>, format: Format, out: &mut dyn Write) -> io::Result<()> {
+    match format {
+        Format::Yaml => {
+            for object in rendered {
+                let shown = object.shown(mask);
+                let text = Zeroizing::new(keyferry_crds::document(shown.get()));
+                write!(out, "---\n{}", text.as_str())?;
+            }
+        }
+        Format::Json => {
+            let items: Vec<SecretJson> = rendered.iter().map(|object| object.shown(mask)).collect();
+            let items: Vec<&Value> = items.iter().map(SecretJson::get).collect();
+            let list = SecretJson::new(json!({"apiVersion": "v1", "kind": "List", "items": items}));
+            let text = Zeroizing::new(serde_json::to_string_pretty(list.get())?);
+            writeln!(out, "{}", text.as_str())?;
+        }
+    }
+    out.flush()
+}
