@@ -247,5 +247,5 @@ fn live(es: &ExternalSecret, data: &Data) -> LiveSecret {
 }
 
 #[cfg(test)]
-#[path = "render_tests.rs"]
+#[path = "mod_tests.rs"]
 mod tests;
