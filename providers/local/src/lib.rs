@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod password;
-
 mod encoding;
 
 use std::collections::BTreeMap;
