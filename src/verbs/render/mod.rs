@@ -202,7 +202,7 @@ async fn one(
         Plan::Observe | Plan::Settle | Plan::Wait(_) => return nothing("nothing is due"),
     };
     let asker = Asker { ports, settings, es, workload: None, now };
-    let Some((Resolved { data, missing, .. }, content)) = resolve(&asker, &requests).await? else {
+    let Some((Resolved { data, missing }, content)) = resolve(&asker, &requests).await? else {
         return nothing("its generator belongs to another controller class");
     };
     let came = if data.is_empty() && !missing.is_empty() {
