@@ -12,10 +12,10 @@
 
 #![forbid(unsafe_code)]
 
-pub mod address;
-pub mod error;
-pub mod pem;
 pub mod way;
+pub mod address;
+pub mod pem;
+pub mod error;
 
 pub use address::server_url;
 pub use pem::{certificates, identity};
