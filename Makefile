@@ -1,14 +1,17 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` checks it.
-.PHONY: help demo test bench lint deny crds clean
+.PHONY: help demo test test-fast bench lint deny crds clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build what is missing, start real servers, and watch secrets arrive (HOLD=1 stays up)
 	@scripts/demo
 
 test: ## Run every check and test, against real servers
 	@scripts/test
+
+test-fast: ## Run the tests that need no server: for each edit
+	@scripts/test --fast
 
 bench: ## Measure calls, requests, time and memory (ARGS="--objects 200 --store vault"; ARGS=--help lists all)
 	@scripts/bench $(ARGS)

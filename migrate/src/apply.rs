@@ -3,6 +3,8 @@
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use keyferry_cluster::pages::some;
+use keyferry_cluster::problem::{Problem, patiently, timely};
 use keyferry_crds::names;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
@@ -11,8 +13,7 @@ use serde_json::json;
 
 use crate::facts::{Cluster, Crd, StoreName};
 use crate::plan::Step;
-use crate::problem::{Problem, patiently, timely};
-use crate::read::{resource, some};
+use crate::read::resource;
 use crate::rewrite;
 
 /// How often a write is tried again after somebody else changed the object at the same time.
@@ -38,14 +39,14 @@ pub async fn take(
             match timely(api.delete(name, &params)).await {
                 Ok(_) => Ok(()),
                 Err(problem) if problem.is_not_found() => Ok(()),
-                Err(problem) => Err(problem.to_string()),
+                Err(problem) => Err(problem.for_person()),
             }
         }
         Step::ConvertByName { crd } => {
             let api: Api<CustomResourceDefinition> = Api::all(client.clone());
             let patch = json!({"spec": {"conversion": {"strategy": "None", "webhook": null}}});
             let patched = timely(api.patch_metadata(crd, &PatchParams::default(), &Patch::Merge(patch))).await;
-            patched.map_err(|problem| problem.to_string())?;
+            patched.map_err(|problem| problem.for_person())?;
             // What follows reads objects, and should not meet the webhook once more. Whether it does is its own affair.
             let known = find(cluster, |known| known.name == *crd)?;
             let objects: Api<DynamicObject> =
@@ -82,7 +83,7 @@ fn find(cluster: &Cluster, is_it: impl Fn(&Crd) -> bool) -> Result<&Crd, String>
 /// Takes one finalizer off an object, and leaves the others.
 async fn free(api: &Api<DynamicObject>, name: &str, finalizer: &str) -> Result<(), String> {
     for _ in 0..TRIES {
-        let found = patiently(|| timely(api.get_metadata_opt(name))).await.map_err(|problem| problem.to_string())?;
+        let found = patiently(|| timely(api.get_metadata_opt(name))).await.map_err(|problem| problem.for_person())?;
         let Some(object) = found else { return Ok(()) };
         let mut finalizers = object.metadata.finalizers.unwrap_or_default();
         let before = finalizers.len();
@@ -99,8 +100,8 @@ async fn free(api: &Api<DynamicObject>, name: &str, finalizer: &str) -> Result<(
             Ok(_) => return Ok(()),
             Err(problem) if problem.is_not_found() => return Ok(()),
             Err(problem) if problem.is_conflict() => {}
-            Err(problem) => return Err(problem.to_string()),
+            Err(problem) => return Err(problem.for_person()),
         }
     }
-    Err(Problem::Status(409, String::new()).to_string())
+    Err(Problem::conflict().for_person())
 }

@@ -2,16 +2,16 @@
 //!
 //! Facts are read at the edge (`read`), judged without any IO (`judge`, `plan`), and printed; `apply` alone writes.
 //!
-//! Modules, in reading order: [`connection`] the way to a cluster, [`kinds`] what we serve, [`facts`] what may be known
+//! Modules, in reading order: [`kinds`] what we serve, [`facts`] what may be known
 //! of a cluster, [`helm`] what a release's record says, `read` the reading, [`judge`] what the facts mean, [`plan`]
-//! what is to be done, `apply` and `rewrite` the doing, [`print`] the report, `problem` why a request failed.
+//! what is to be done, `apply` and `rewrite` the doing, [`print`] the report.
 
+use keyferry_cluster::connection::Connection;
 use std::io::Write;
 
 use clap::{Args, ValueEnum};
 use kube::Client;
 
-mod connection;
 pub mod kinds;
 pub mod facts;
 pub mod helm;
@@ -21,9 +21,7 @@ pub mod plan;
 mod apply;
 mod rewrite;
 pub mod print;
-mod problem;
 
-pub use connection::Connection;
 use judge::{Settings, judge};
 use print::{Applied, Report};
 

@@ -5,14 +5,15 @@
 
 use futures::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use keyferry_cluster::pages::some;
+use keyferry_cluster::problem::{Problem, patiently, timely};
 use kube::Client;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
 use serde_json::json;
 
 use crate::facts::{Crd, Sample};
-use crate::problem::{Problem, patiently, timely};
-use crate::read::{resource, some};
+use crate::read::resource;
 
 /// How many are written at once.
 const AT_ONCE: usize = 8;
@@ -29,7 +30,7 @@ enum Written {
 
 /// Rewrites all, then takes the other versions off the CRD's list; not before each was written.
 pub async fn all(client: &Client, crd: &Crd, version: &str, progress: &mut dyn FnMut(String)) -> Result<(), String> {
-    let said = |problem: Problem| problem.to_string();
+    let said = |problem: Problem| problem.for_person();
     let list: Api<DynamicObject> = Api::all_with(client.clone(), &resource(crd, version));
     let every = ListParams::default();
     let (mut from, mut count) = (None, 0);
@@ -88,7 +89,7 @@ async fn write(client: &Client, crd: &Crd, version: &str, mut object: DynamicObj
         None => Api::all_with(client.clone(), &resource),
     };
     let params = PostParams::default();
-    let mut last = Problem::Status(409, String::new());
+    let mut last = Problem::conflict();
     for _ in 0..TRIES {
         match patiently(|| timely(api.replace(&name, &params, &object))).await {
             Ok(_) => return Written::Yes,

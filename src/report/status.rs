@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 use jiff::{SignedDuration, Timestamp};
-use keyferry_cluster::client::timely;
+use keyferry_cluster::connection::Connection;
+use keyferry_cluster::pages;
 use keyferry_crds::ExternalSecret;
-use keyferry_migrate::Connection;
 use kube::api::{Api, ListParams};
 use kube::core::DeserializeGuard;
 use kube::{Resource as _, ResourceExt as _};
@@ -23,9 +23,6 @@ use crate::clock;
 pub const TRIES: &str = "keyferry_externalsecret_failed_attempts";
 /// The metric of when they are tried again.
 pub const NEXT_TRY: &str = "keyferry_externalsecret_next_try_timestamp_seconds";
-
-/// How many ExternalSecrets are read at once.
-const PAGE: u32 = 500;
 
 /// Flags of `keyferry status`.
 #[derive(Args, Debug)]
@@ -87,22 +84,14 @@ pub async fn run(args: &Status, out: &mut dyn Write) -> Result<(), String> {
         None => Api::all(client),
     };
     let mut lines = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let list = timely(api.list(&page)).await;
-        let list = list.map_err(|problem| {
-            if problem.is_not_found() {
-                "this cluster has no ExternalSecrets: `keyferry crds | kubectl apply -f -` installs the kinds".into()
-            } else {
-                format!("can't list the ExternalSecrets: {problem}")
-            }
-        })?;
-        lines.extend(list.items.into_iter().map(line));
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = page.continue_token(&token),
-            None => break,
+    let listed = pages::all(&api, ListParams::default(), |object| lines.push(line(object))).await;
+    listed.map_err(|problem| {
+        if problem.is_not_found() {
+            "this cluster has no ExternalSecrets: `keyferry crds | kubectl apply -f -` installs the kinds".to_owned()
+        } else {
+            format!("can't list the ExternalSecrets: {problem}")
         }
-    }
+    })?;
     if let Some(metrics) = &metrics {
         add_tries(&mut lines, metrics);
     }

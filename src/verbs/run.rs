@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
 use keyferry_cluster::client::Slots;
+use keyferry_cluster::connection::of_operator;
 use keyferry_cluster::events::Events;
 use keyferry_cluster::journal::ClusterJournal;
 use keyferry_cluster::leader::{self, Election};
@@ -47,7 +48,7 @@ pub async fn run(args: Run) -> Result<(), String> {
     if let Some(election) = &election {
         election.check()?;
     }
-    let client = client(&args).await?;
+    let client = of_operator(args.kubeconfig.as_deref()).await?;
     let health = server::bind(args.live_addr, "--live-addr").await?;
     // Who asks for protection that is not built gets no metrics rather than open ones.
     let exposition = if args.metrics_secure || args.metrics_auth {
@@ -199,28 +200,6 @@ fn forbid_core_dumps() {
     if setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).is_err() {
         tracing::warn!("can't switch core dumps off");
     }
-}
-
-async fn client(args: &Run) -> Result<kube::Client, String> {
-    let config = match &args.kubeconfig {
-        Some(path) => {
-            let read = kube::config::Kubeconfig::read_from(path)
-                .map_err(|_| format!("can't read the kubeconfig {}", path.display()))?;
-            kube::Config::from_custom_kubeconfig(read, &kube::config::KubeConfigOptions::default()).await.map_err(
-                |_| {
-                    format!(
-                        "the kubeconfig {} is not complete: `kubectl --kubeconfig {0} version` tells more",
-                        path.display()
-                    )
-                },
-            )?
-        }
-        None => kube::Config::infer()
-            .await
-            .map_err(|_| "found no way to the API server: run in a pod, or give --kubeconfig".to_owned())?,
-    };
-    kube::Client::try_from(config)
-        .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
 }
 
 fn election(args: &Run) -> Election {

@@ -267,3 +267,7 @@ impl Credentials for Requester {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "access_tests.rs"]
+mod tests;

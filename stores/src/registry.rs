@@ -42,3 +42,32 @@ pub fn find(name: &str) -> Result<&'static Registration, String> {
         format!("provider {name:?} is not part of this build of keyferry; it has: {}", known.join(", "))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_registrations_answer_to_one_name() {
+        let providers: BTreeSet<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
+        let kinds: BTreeSet<&str> = GENERATOR_KINDS.iter().copied().collect();
+        let fields: BTreeSet<&str> = GENERATORS.iter().map(|generator| generator.field).collect();
+        assert_eq!((providers.len(), kinds.len(), fields.len()), (PROVIDERS.len(), GENERATORS.len(), GENERATORS.len()));
+        for name in providers {
+            assert!(find(name).is_ok_and(|found| found.name == name) && generator(name).is_none());
+        }
+    }
+
+    #[test]
+    fn what_a_store_can_do_is_known_before_anybody_has_logged_in_and_of_any_spec() {
+        for provider in PROVIDERS {
+            for spec in
+                [serde_json::json!({}), serde_json::json!(null), serde_json::json!({"version": 1, "service": []})]
+            {
+                assert_eq!((provider.capabilities)(&spec).access(), "ReadOnly", "{}", provider.name);
+            }
+        }
+    }
+}

@@ -37,57 +37,60 @@ pub struct Resolved {
     pub data: Data,
     /// Entries that do not exist in the store and that deletionPolicy passes over.
     pub missing: Vec<String>,
-    /// Room for the requests that follow.
-    pub turn: Turn,
+}
+
+/// What is kept until all is told, whatever resolving came to.
+#[derive(Default)]
+pub struct Kept {
+    /// What was fetched and made of it, to blank out of messages.
+    pub values: Vec<SecretBytes>,
+    /// Room for the requests that follow, from when all is fetched.
+    pub turn: Option<Turn>,
 }
 
 /// Resolves `requests` to all that a target is to hold; `None` where a generator belongs to another controller class. A
 /// failure is fit to be told.
 pub async fn resolve(asker: &Asker<'_>, requests: &[Request]) -> Result<Option<(Resolved, Content)>, Failure> {
-    let mut values = Vec::new();
+    let mut kept = Kept::default();
     let resolving = async {
-        let Some(resolved) = data(asker, requests, asker.ports.stores.planning(), &mut values).await? else {
+        let Some(resolved) = data(asker, requests, asker.ports.stores.planning(), &mut kept).await? else {
             return Ok(None);
         };
-        let (content, _) = content(asker, resolved.data.clone(), &mut values).await?;
+        let (content, _) = content(asker, resolved.data.clone(), &mut kept).await?;
         Ok(Some((resolved, content)))
     };
     let result = resolving.await;
-    result.map_err(|failure| blank(failure, &values))
+    result.map_err(|failure| blank(failure, &kept.values))
 }
 
-/// The first half: fetch, make, render. `values` gets everything that must not be told.
+/// The first half: fetch, make, render.
 pub async fn data(
     asker: &Asker<'_>,
     requests: &[Request],
     planning: Planning,
-    values: &mut Vec<SecretBytes>,
+    kept: &mut Kept,
 ) -> Result<Option<Resolved>, Failure> {
     let Asker { ports, settings, es, now, .. } = asker;
     let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await?;
-    values.extend(answers.values.values().flatten().cloned());
+    kept.values.extend(answers.values.values().flatten().cloned());
     asker.audit(&answers);
-    let turn = ports.objects.turn().await;
+    kept.turn = Some(ports.objects.turn().await);
     if generates(es) {
         let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
-        values.extend(generated.values().flatten().flat_map(Data::values).cloned());
+        kept.values.extend(generated.values().flatten().flat_map(Data::values).cloned());
         answers.generated = generated;
     }
     let rendered = render(requests, &answers, &es.spec.target.deletion_policy, &settings.engine, *now)?;
-    values.extend(rendered.data.values().cloned());
-    Ok(Some(Resolved { data: rendered.data, missing: rendered.missing, turn }))
+    kept.values.extend(rendered.data.values().cloned());
+    Ok(Some(Resolved { data: rendered.data, missing: rendered.missing }))
 }
 
 /// The second half: the template over `data`, with the versions of the objects that it was taken from.
-pub async fn content(
-    asker: &Asker<'_>,
-    data: Data,
-    values: &mut Vec<SecretBytes>,
-) -> Result<(Content, Versions), Failure> {
+pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(Content, Versions), Failure> {
     let Asker { settings, es, now, .. } = asker;
     let (sources, versions) = asker.sources().await?;
     let content = template::content(es, data, &sources, &settings.engine, *now)?;
-    values.extend(content.values());
+    kept.values.extend(content.values());
     Ok((content, versions))
 }
 

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
-use keyferry_provider_core::SecretBytes;
 
 use crate::content::fingerprint;
 use crate::data::Data;
@@ -12,7 +11,7 @@ use crate::plan::{self, Facts, LastSync, Plan, Target};
 use crate::ports::{Observed, Output, Planning, Ports, Turn};
 use crate::redact::blank;
 use crate::request::{Request, generates};
-use crate::resolve::{self, Asker, Resolved};
+use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
 use crate::{hash, make, record, schedule};
 
@@ -26,10 +25,7 @@ pub(crate) struct Work<'a> {
     planning: Option<Planning>,
     /// The target, where it was read.
     read: Option<Observed>,
-    /// What was fetched and made of it, to blank out of messages.
-    values: Vec<SecretBytes>,
-    /// Taken when all is fetched.
-    turn: Option<Turn>,
+    kept: Kept,
 }
 
 impl<'a> Work<'a> {
@@ -48,14 +44,13 @@ impl<'a> Work<'a> {
             look,
             planning: Some(planning),
             read: None,
-            values: Vec::new(),
-            turn: None,
+            kept: Kept::default(),
         }
     }
 
     /// What outlives the steps: memory, when they began, of which version, and the turn.
     pub fn end(self) -> (Memory, Timestamp, String, Option<Turn>) {
-        (self.look.memory, self.asker.now, self.version, self.turn)
+        (self.look.memory, self.asker.now, self.version, self.kept.turn)
     }
 
     pub fn plan(&mut self, target: Target) -> Plan {
@@ -103,9 +98,8 @@ impl<'a> Work<'a> {
         if generates(es) && Box::pin(self.was_written_before_a_crash()).await? {
             return Ok(Outcome::Synced(Synced::unchanged()));
         }
-        let resolved = resolve::data(&self.asker, requests, planning, &mut self.values).await?;
-        let Some(Resolved { data, missing, turn }) = resolved else { return Ok(Outcome::Ignored) };
-        self.turn = Some(turn);
+        let resolved = resolve::data(&self.asker, requests, planning, &mut self.kept).await?;
+        let Some(Resolved { data, missing }) = resolved else { return Ok(Outcome::Ignored) };
         let synced = Synced { missing, ..Synced::unchanged() };
         if data.is_empty() && es.spec.target.deletion_policy != DeletionPolicy::Merge {
             return Box::pin(self.left_without_data(synced)).await;
@@ -172,7 +166,7 @@ impl<'a> Work<'a> {
         if !renamed && self.look.is_made_from(|sources| fingerprint(es, &data, sources)) {
             return Ok(synced);
         }
-        let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.values).await?;
+        let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
         let made_from = fingerprint(es, &data, &sources);
         let presumed_absent = match &self.look.seen {
             // Most likely there is none, and the API server will say where there is.
@@ -232,7 +226,7 @@ impl<'a> Work<'a> {
             // Told by the failure that there is already.
             let _ = self.mark_first().await;
         }
-        blank(failure, &self.values)
+        blank(failure, &self.kept.values)
     }
 
     pub async fn release(&mut self, delete_target: bool) -> Result<Outcome, Failure> {

@@ -3,13 +3,14 @@
 use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, ValidatingWebhookConfiguration};
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use keyferry_cluster::pages;
+use keyferry_cluster::problem::timely;
 use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 
-use super::{Reader, label, list, pages, text};
+use super::{Reader, label, list, text};
 use crate::facts::{Area, Backend, Webhook, WebhookConfiguration};
-use crate::problem::timely;
 
 /// What External Secrets Operator's chart calls its configurations, whatever the release.
 const NAMES: [&str; 2] = ["secretstore-validate", "externalsecret-validate"];

@@ -1,10 +1,11 @@
 //! CustomResourceDefinitions of the groups.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use keyferry_cluster::pages;
 use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject};
 
-use super::{Reader, annotation, label, list, pages, text};
+use super::{Reader, annotation, label, list, text};
 use crate::facts::{Area, Crd, Version, is_ours};
 
 impl Reader {

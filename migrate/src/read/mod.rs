@@ -1,23 +1,19 @@
 //! Reads a cluster: the only part, with `apply`, that speaks to the API server.
 //!
-//! Modules, in reading order: [`pages`] lists of any length, and then what is read, in this order: [`crds`],
-//! [`releases`], [`admission`], [`workloads`], [`objects`].
+//! Modules, in the order in which they read: [`crds`], [`releases`], [`admission`], [`workloads`], [`objects`].
 
-mod pages;
 mod crds;
 mod releases;
 mod admission;
 mod workloads;
 mod objects;
 
+use keyferry_cluster::problem::{Problem, timely};
 use kube::Client;
-use kube::core::DynamicObject;
+use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
 
-use crate::facts::{Area, Cluster, Unread};
-use crate::problem::{Problem, timely};
-
-pub use pages::{resource, some};
+use crate::facts::{Area, Cluster, Crd, Unread};
 
 /// Reads everything. An error only where the API server can't be spoken to at all; what can't be read of it is among
 /// the facts.
@@ -25,7 +21,7 @@ pub async fn cluster(client: &Client) -> Result<Cluster, Problem> {
     match timely(client.apiserver_version()).await {
         Ok(_) => {}
         // Some clusters show their version to nobody; what matters is asked for below.
-        Err(Problem::Status(403, _)) => {}
+        Err(problem) if problem.is_status(403) => {}
         Err(problem) => return Err(problem),
     }
     let mut reader = Reader { client: client.clone(), cluster: Cluster::default() };
@@ -44,9 +40,15 @@ struct Reader {
 
 impl Reader {
     fn unread(&mut self, area: Area, what: impl Into<String>, problem: &Problem) {
-        let unread = Unread { area, what: what.into(), why: problem.to_string() };
+        let unread = Unread { area, what: what.into(), why: problem.for_person() };
         self.cluster.unread.push(unread);
     }
+}
+
+/// The objects of a CRD's kind at one of its versions.
+pub fn resource(crd: &Crd, version: &str) -> ApiResource {
+    let gvk = GroupVersionKind::gvk(&crd.group, version, &crd.kind);
+    ApiResource::from_gvk_with_plural(&gvk, &crd.plural)
 }
 
 /// A text in an object; empty where there is none.

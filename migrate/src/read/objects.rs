@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Namespace;
+use keyferry_cluster::pages;
 use keyferry_crds::names;
 use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 
-use super::{Reader, full_name, is_held, list, pages, resource, text};
+use super::{Reader, full_name, is_held, list, resource, text};
 use crate::facts::{
     Area, Crd, ExternalSecrets, HeldNamespace, Identity, PushSecret, Sample, Store, StoreName, Unserved,
 };

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use keyferry_cluster::pages;
+use keyferry_cluster::problem::{Problem, timely};
 use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::{Reader, pages};
+use super::Reader;
 use crate::facts::{Area, BrokenRecord};
 use crate::helm;
-use crate::problem::{Problem, timely};
 
 /// Where Helm keeps records.
 #[derive(Clone, Copy)]

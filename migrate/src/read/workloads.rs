@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, ServiceAccount};
+use keyferry_cluster::pages;
+use keyferry_cluster::problem::timely;
 use kube::api::{Api, ListParams};
 
-use super::{Reader, pages};
+use super::Reader;
 use crate::facts::{Area, Operator, Role};
-use crate::problem::timely;
 
 /// Prefixes of annotations on ServiceAccounts that give an identity in a cloud.
 const IDENTITIES: [&str; 4] =

@@ -195,7 +195,11 @@ impl Cause {
                 (ErrorKind::Malformed, format!("{service} does not answer as AWS does (status {status})"))
             }
         };
-        let error = Error::new(kind, message);
+        self.blamed(Error::new(kind, message))
+    }
+
+    /// The error, where it is somebody else's fault than its kind suggests.
+    fn blamed(self, error: Error) -> Error {
         match self {
             Self::NoSuchVersion | Self::Invalid => error.with_blame(Blame::Request),
             Self::Strange(403) => error.with_blame(Blame::Way),

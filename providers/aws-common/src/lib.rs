@@ -13,11 +13,11 @@
 
 #![forbid(unsafe_code)]
 
-pub mod batch;
-pub mod client;
 pub mod config;
-pub mod error;
 pub mod login;
+pub mod client;
+pub mod error;
+pub mod batch;
 pub mod tags;
 
 pub use batch::in_batches;

@@ -7,7 +7,6 @@
 #![forbid(unsafe_code)]
 
 mod name;
-
 mod store;
 
 pub use store::{CAPABILITIES, ParameterStore};

@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 mod ids;
-
 mod store;
 
 use std::sync::Arc;

@@ -12,23 +12,14 @@
 #![forbid(unsafe_code)]
 
 pub mod secret;
-
 pub mod error;
-
 pub mod capabilities;
-
 pub mod push;
-
 pub mod provider;
-
 pub mod generator;
-
 pub mod credentials;
-
 pub mod registration;
-
 pub mod json;
-
 pub mod address;
 
 pub use capabilities::{Capabilities, Dialect, Metadata, PropertyLookup};

@@ -9,7 +9,6 @@
 #![forbid(unsafe_code)]
 
 mod config;
-
 mod store;
 
 use std::sync::Arc;

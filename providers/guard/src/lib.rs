@@ -8,9 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod refuse;
-
 mod retries;
-
 mod guarded;
 
 pub use guarded::Guarded;

@@ -12,14 +12,14 @@
 
 #![forbid(unsafe_code)]
 
-pub mod address;
-pub mod error;
-pub mod pem;
 pub mod way;
+pub mod address;
+pub mod pem;
+pub mod error;
 
 pub use address::server_url;
 pub use pem::{certificates, identity};
-pub use way::{Fields, Way, retry_after};
+pub use way::{Fields, Way, retry_after, shared};
 
 /// Fields as tests name them.
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use keyferry_provider_core::{Error, ErrorKind, SecretBuf, SecretBytes};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
@@ -123,6 +124,17 @@ impl Way {
     }
 }
 
+/// Lends a secret to the HTTP client without a copy; the bytes are zeroed when both are done with them.
+pub fn shared(secret: &SecretBytes) -> Bytes {
+    struct Owner(SecretBytes);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.0.expose()
+        }
+    }
+    Bytes::from_owner(Owner(secret.clone()))
+}
+
 /// How long the server asks us to wait, where it says so in seconds: a date would be a matter of whose clock.
 pub fn retry_after(response: &Response) -> Option<Duration> {
     let seconds = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
@@ -194,5 +206,11 @@ mod tests {
         let error = way.read_body(response).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.message().ends_with("does not speak HTTP: check the.server"), "{error}");
+    }
+
+    #[test]
+    fn a_lent_secret_is_the_same_bytes() {
+        let secret = SecretBytes::from("value");
+        assert_eq!(shared(&secret).as_ptr(), secret.expose().as_ptr());
     }
 }

@@ -1,12 +1,11 @@
 //! Generators that need nobody: values that are made up at each refresh, or written down in the generator's own spec.
 //!
-//! Modules, in reading order: [`password`] passwords of every kind, [`encoding`] how they are written. What is made here
+//! Modules, in reading order: `password` passwords of every kind, `encoding` how they are written. What is made here
 //! has no state and no end, so there is nothing to revoke.
 
 #![forbid(unsafe_code)]
 
 mod password;
-
 mod encoding;
 
 use std::collections::BTreeMap;

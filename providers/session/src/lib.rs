@@ -24,8 +24,8 @@
 #![forbid(unsafe_code)]
 
 pub mod life;
-pub mod session;
 pub mod source;
+pub mod session;
 
 pub use life::Life;
 pub use session::{Held, Session, TOO_YOUNG_TO_END};

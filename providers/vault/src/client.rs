@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, SecretBytes, json};
-use keyferry_provider_http::{Fields, Way, certificates, identity, retry_after};
+use keyferry_provider_http::{Fields, Way, certificates, identity, retry_after, shared};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, Url, redirect};
 
@@ -218,17 +217,6 @@ impl Answer {
     }
 }
 
-/// Lends a secret to the HTTP client without a copy; the bytes are zeroed when both are done with them.
-pub fn shared(secret: &SecretBytes) -> Bytes {
-    struct Owner(SecretBytes);
-    impl AsRef<[u8]> for Owner {
-        fn as_ref(&self) -> &[u8] {
-            self.0.expose()
-        }
-    }
-    Bytes::from_owner(Owner(secret.clone()))
-}
-
 async fn headers(config: &Config, ctx: &BuildContext) -> Result<HeaderMap, Error> {
     // An agent may be told to insist on this header, as a guard against requests that somebody was tricked into.
     let mut headers = HeaderMap::from_iter([(REQUEST, HeaderValue::from_static("true"))]);
@@ -301,11 +289,5 @@ mod tests {
         ] {
             assert_eq!(answer(body).complaint(), expected, "{body}");
         }
-    }
-
-    #[test]
-    fn a_lent_secret_is_the_same_bytes() {
-        let secret = SecretBytes::from("value");
-        assert_eq!(shared(&secret).as_ptr(), secret.expose().as_ptr());
     }
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{Credentials, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, json};
+use keyferry_provider_http::shared;
 use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
-use crate::client::{Answer, Call, Client, Complaint, Ticket, shared};
+use crate::client::{Answer, Call, Client, Complaint, Ticket};
 use crate::config::{Jwt, Method, RoleId};
 
 /// How long a token that the server was seen to know is taken for good, when calls made with it are denied.

@@ -202,7 +202,7 @@ async fn one(
         Plan::Observe | Plan::Settle | Plan::Wait(_) => return nothing("nothing is due"),
     };
     let asker = Asker { ports, settings, es, workload: None, now };
-    let Some((Resolved { data, missing, .. }, content)) = resolve(&asker, &requests).await? else {
+    let Some((Resolved { data, missing }, content)) = resolve(&asker, &requests).await? else {
         return nothing("its generator belongs to another controller class");
     };
     let came = if data.is_empty() && !missing.is_empty() {
@@ -247,5 +247,5 @@ fn live(es: &ExternalSecret, data: &Data) -> LiveSecret {
 }
 
 #[cfg(test)]
-#[path = "render_tests.rs"]
+#[path = "mod_tests.rs"]
 mod tests;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use keyferry_migrate::{Connection, Eso, Outcome, Output};
+use keyferry_cluster::connection::Connection;
+use keyferry_migrate::{Eso, Outcome, Output};
 use keyferry_testkit::{Testbed, eventually};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};

@@ -1,6 +1,7 @@
 //! Clusters that can't be looked at, or only in part.
 
-use keyferry_migrate::{Connection, Eso, Outcome, Output};
+use keyferry_cluster::connection::Connection;
+use keyferry_migrate::{Eso, Outcome, Output};
 use keyferry_migrate_tests::{Cluster, Report, migrate, text};
 use serde_json::Value;
 

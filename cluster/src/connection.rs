@@ -1,6 +1,6 @@
-//! The way to a cluster, for commands that a person runs.
+//! The way to a cluster: of commands that a person runs, and of the operator.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
@@ -55,4 +55,26 @@ impl Connection {
         Client::try_from(config)
             .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
     }
+}
+
+/// A client for the operator: by this kubeconfig, or else by what a pod, or the environment, gives. The error is for a
+/// person.
+pub async fn of_operator(kubeconfig: Option<&Path>) -> Result<Client, String> {
+    let config = match kubeconfig {
+        Some(path) => {
+            let read =
+                Kubeconfig::read_from(path).map_err(|_| format!("can't read the kubeconfig {}", path.display()))?;
+            Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await.map_err(|_| {
+                format!(
+                    "the kubeconfig {} is not complete: `kubectl --kubeconfig {0} version` tells more",
+                    path.display()
+                )
+            })?
+        }
+        None => Config::infer()
+            .await
+            .map_err(|_| "found no way to the API server: run in a pod, or give --kubeconfig".to_owned())?,
+    };
+    Client::try_from(config)
+        .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
 }

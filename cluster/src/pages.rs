@@ -1,20 +1,13 @@
 //! Lists, page by page: clusters hold more than fits into one answer.
 
 use kube::api::{Api, ListParams, ObjectList};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 
-use crate::facts::Crd;
 use crate::problem::{Problem, timely};
 
 /// How many objects a page holds.
 const PAGE: u32 = 500;
-
-/// The objects of a CRD's kind at one of its versions.
-pub fn resource(crd: &Crd, version: &str) -> ApiResource {
-    let gvk = GroupVersionKind::gvk(&crd.group, version, &crd.kind);
-    ApiResource::from_gvk_with_plural(&gvk, &crd.plural)
-}
 
 /// One page: its objects, and where the next begins, if there is one. A list that takes so long that the API server
 /// forgets its beginning goes on with what is there now.

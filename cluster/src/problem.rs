@@ -1,0 +1,173 @@
+//! What went wrong with a request to the API server, in our own words: its own may quote what it refuses.
+
+use std::fmt;
+use std::time::Duration;
+
+use keyferry_sync::ports;
+
+/// How long one request may take. The API server itself gives up after 60 s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// Runs one request, and gives up on a server that never answers.
+pub async fn timely<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Problem> {
+    match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(Problem::from),
+        Err(_) => Err(Problem::NoAnswer),
+    }
+}
+
+/// Why a request to the API server failed. Its own words are never passed on: a refusal may quote what it refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// The API server answered with a status: its code, reason, and the fields it blames.
+    Status {
+        /// The HTTP code.
+        code: u16,
+        /// The machine-readable reason, such as `Forbidden`.
+        reason: String,
+        /// Paths of the fields that it found fault with.
+        fields: Vec<String>,
+        /// The names of the causes, such as `NamespaceTerminating`.
+        causes: Vec<String>,
+    },
+    /// The API server could not be reached.
+    Unreachable,
+    /// It took the request and never answered.
+    NoAnswer,
+    /// It answered with something that is not of its API.
+    Malformed,
+    /// The credentials of the kubeconfig can't be had.
+    Credentials,
+}
+
+impl Problem {
+    /// That somebody else was there each time.
+    pub fn conflict() -> Self {
+        Self::Status { code: 409, reason: String::new(), fields: Vec::new(), causes: Vec::new() }
+    }
+
+    /// Whether the object does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// Whether somebody else changed, created or removed the object meanwhile.
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409)
+    }
+
+    /// Whether the same request may succeed in a moment.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Unreachable | Self::NoAnswer | Self::Malformed | Self::Credentials => true,
+            Self::Status { code, .. } => *code >= 500 || *code == 429 || *code == 409,
+        }
+    }
+
+    /// Whether the server no longer has the history that was asked for.
+    pub fn is_expired(&self) -> bool {
+        self.code() == Some(410)
+    }
+
+    /// The same, for a person who asks with a kubeconfig.
+    pub fn for_person(&self) -> String {
+        match self {
+            Self::Unreachable => "the API server can't be reached, or its certificate is not trusted".to_owned(),
+            Self::Status { code: 401, .. } => {
+                "the API server does not accept the credentials of the kubeconfig".to_owned()
+            }
+            Self::Status { code: 403, .. } => "the API server forbids it to this user".to_owned(),
+            Self::Status { code: 409, .. } => "somebody else changed it at the same time".to_owned(),
+            other => other.to_string(),
+        }
+    }
+
+    /// Whether it is a status of this code.
+    pub fn is_status(&self, code: u16) -> bool {
+        self.code() == Some(code)
+    }
+
+    fn code(&self) -> Option<u16> {
+        match self {
+            Self::Status { code, .. } => Some(*code),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("the API server can't be reached"),
+            Self::NoAnswer => f.write_str("the API server did not answer in time"),
+            Self::Malformed => f.write_str("the API server's answer is not of its API"),
+            Self::Credentials => f.write_str("the credentials of the kubeconfig can't be had"),
+            Self::Status { causes, .. } if causes.iter().any(|cause| cause == "NamespaceTerminating") => {
+                f.write_str("the namespace is being deleted")
+            }
+            Self::Status { code: 403, .. } => {
+                f.write_str("the API server forbids it: check keyferry's RBAC, quotas, and admission policies")
+            }
+            Self::Status { code, reason, fields, .. } => {
+                match (code, reason.as_str()) {
+                    (404, _) => f.write_str("it does not exist")?,
+                    (409, "AlreadyExists") => f.write_str("it exists already")?,
+                    (409, _) => f.write_str("somebody else is changing it at the same time")?,
+                    (429, _) => f.write_str("the API server asks for fewer requests")?,
+                    (413, _) => f.write_str("it is too large for the API server")?,
+                    (_, "") => write!(f, "the API server refuses it with status {code}")?,
+                    (_, reason) => write!(f, "the API server refuses it with status {code} ({reason})")?,
+                }
+                if fields.is_empty() { Ok(()) } else { write!(f, "; it finds fault with {}", fields.join(", ")) }
+            }
+        }
+    }
+}
+
+impl std::error::Error for Problem {}
+
+impl From<Problem> for ports::Problem {
+    fn from(problem: Problem) -> Self {
+        let (is_temporary, is_not_found) = (problem.is_temporary(), problem.is_not_found());
+        Self { message: problem.to_string(), is_temporary, is_not_found }
+    }
+}
+
+impl From<kube::Error> for Problem {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => {
+                let causes = status.details.map(|details| details.causes).unwrap_or_default();
+                let named = |name: &String| (!name.is_empty()).then(|| name.clone());
+                Self::Status {
+                    code: status.code,
+                    reason: status.reason,
+                    fields: causes.iter().filter_map(|cause| named(&cause.field)).collect(),
+                    causes: causes.iter().filter_map(|cause| named(&cause.reason)).collect(),
+                }
+            }
+            kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) | kube::Error::LinesCodecMaxLineLengthExceeded => {
+                Self::Malformed
+            }
+            kube::Error::Auth(_) => Self::Credentials,
+            _ => Self::Unreachable,
+        }
+    }
+}
+
+/// Runs a request that may be repeated, again and again for a quarter of a minute while it fails for now. The API server
+/// takes a moment to notice that a webhook is gone, and calls it until then. A conflict is for who asks to decide anew.
+pub async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
+    mut request: impl FnMut() -> F,
+) -> Result<T, Problem> {
+    let mut wait = Duration::from_millis(250);
+    loop {
+        match request().await {
+            Err(problem) if problem.is_temporary() && !problem.is_conflict() && wait <= Duration::from_secs(8) => {
+                tokio::time::sleep(wait).await;
+                wait *= 2;
+            }
+            result => return result,
+        }
+    }
+}

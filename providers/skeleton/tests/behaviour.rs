@@ -1,0 +1,88 @@
+//! The behaviour that every store shares, and what is this store's own, against a server of ours.
+
+mod double;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Remote};
+use keyferry_provider_skeleton::REGISTRATION;
+use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
+use serde_json::json;
+
+use crate::double::Double;
+
+const KEY: &str = "canary-of-the-key";
+
+async fn store(double: &Double, key: &str) -> Result<Arc<dyn Provider>, Error> {
+    // An error means that a TLS library is installed already, which is as good.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let spec = json!({"url": double.url(), "auth": {"keySecretRef": {"name": "cellar", "key": "key"}}});
+    let credentials = MapCredentials::new().with("cellar/key", key);
+    (REGISTRATION.build)(&spec, BuildContext::new(Arc::new(credentials), Arc::new(()))).await
+}
+
+#[async_trait]
+impl Fixture for Double {
+    fn registered(&self) -> Capabilities {
+        (REGISTRATION.capabilities)(&json!({}))
+    }
+
+    async fn provider(&self) -> Arc<dyn Provider> {
+        store(self, &format!("{KEY}\n")).await.unwrap()
+    }
+
+    async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
+        Some(self.write(name, std::str::from_utf8(value).unwrap()))
+    }
+
+    async fn delete(&self, name: &str) {
+        self.remove(name);
+    }
+}
+
+#[tokio::test]
+async fn behaves_as_a_store() {
+    suite(&Double::start(KEY).await).await;
+}
+
+#[tokio::test]
+async fn a_wrong_key_is_said_when_the_store_is_built() {
+    let double = Double::start(KEY).await;
+    let error = store(&double, "canary-of-another").await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(!error.message().contains("canary"), "{error}");
+}
+
+#[tokio::test]
+async fn a_young_token_that_is_refused_is_wrong_rather_than_ended() {
+    let double = Double::start(KEY).await;
+    double.write("a", "v");
+    let store = store(&double, KEY).await.unwrap();
+    double.end_sessions();
+    let key = Key { name: "a".into(), version: None, metadata: false };
+    assert_eq!(store.fetch(&[key]).await.unwrap_err().kind(), ErrorKind::Unauthenticated);
+    assert_eq!(double.logins(), 1);
+}
+
+#[tokio::test]
+async fn every_status_has_its_meaning() {
+    let double = Double::start(KEY).await;
+    let store = store(&double, KEY).await.unwrap();
+    for (status, body, expected) in [
+        (400, r#"{"error":"canary"}"#, ErrorKind::Invalid),
+        (403, "", ErrorKind::Denied),
+        (404, "<html>canary", ErrorKind::Malformed),
+        (409, "", ErrorKind::Unavailable),
+        (429, "", ErrorKind::Throttled),
+        (504, "", ErrorKind::Timeout),
+        (500, "canary", ErrorKind::Unavailable),
+        (200, "canary", ErrorKind::Malformed),
+        (302, "", ErrorKind::Malformed),
+    ] {
+        double.answer_always(status, body);
+        let error = store.exists(&Remote { key: "a".into(), ..Remote::default() }).await.unwrap_err();
+        assert_eq!(error.kind(), expected, "{status}: {error}");
+        assert!(!error.message().contains("canary"), "{error}");
+    }
+}

@@ -1,0 +1,191 @@
+//! Who may refer to what: the boundary between tenants, as a table.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use keyferry_crds::ExternalSecret;
+use keyferry_sync::ports::Turn;
+use keyferry_sync::store::StoreId;
+use serde_json::Value;
+
+use super::*;
+
+/// Objects of any namespace, each with one key `k` that holds where it is; remembers what was asked for.
+#[derive(Default)]
+struct Everywhere(Mutex<Vec<String>>);
+
+impl Everywhere {
+    fn asked(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+#[async_trait]
+impl Objects for Everywhere {
+    async fn turn(&self) -> Turn {
+        Box::new(())
+    }
+
+    async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
+        let Dependency { kind, namespace, name } = source;
+        self.asked(format!("{kind} {namespace}/{name}"));
+        if name == "absent" {
+            return Ok(None);
+        }
+        let version = Some(Version { uid: name.clone(), revision: "1".into() });
+        let value = SecretBytes::from(format!("{kind} {namespace}/{name}").as_str());
+        Ok(Some((version, [("k".to_owned(), value)].into())))
+    }
+
+    async fn generator(&self, _: Option<&str>, _: &str, _: &str, _: &str) -> Result<Option<Value>, Problem> {
+        Ok(None)
+    }
+
+    async fn changed_at(&self, _: &ExternalSecret) -> Result<Option<Timestamp>, Problem> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl Accounts for Everywhere {
+    async fn token(&self, namespace: &str, name: &str, audiences: Vec<String>) -> Result<Option<Token>, Problem> {
+        self.asked(format!("token of {namespace}/{name} for {}", audiences.join(" ")));
+        let secret = SecretBytes::from("a token");
+        Ok(Some(Token { secret, expires: std::time::SystemTime::UNIX_EPOCH }).filter(|_| name != "absent"))
+    }
+
+    async fn annotations(&self, namespace: &str, name: &str) -> Result<Option<BTreeMap<String, String>>, Problem> {
+        self.asked(format!("annotations of {namespace}/{name}"));
+        Ok(Some(BTreeMap::new()))
+    }
+
+    async fn own_token(&self) -> Option<SecretBytes> {
+        self.asked("our own token".to_owned());
+        Some("our own token".into())
+    }
+}
+
+/// Whose login it is: a SecretStore of `team`, or a ClusterSecretStore that this namespace asks, or nobody.
+#[derive(Clone, Copy, Debug)]
+enum For {
+    Store,
+    Cluster(Option<&'static str>),
+}
+use For::{Cluster, Store};
+
+fn requester(world: Arc<Everywhere>, whose: For, controller_token: ControllerToken) -> Requester {
+    let (own, namespace) = match whose {
+        Store => (Some("team".to_owned()), None),
+        Cluster(namespace) => (None, namespace.map(str::to_owned)),
+    };
+    let store = StoreId { namespace: own, name: "s".into() };
+    let world = World { objects: world.clone(), accounts: world, controller_token };
+    Requester::new(Arc::new(world), Arc::new(()), Login { store, namespace })
+}
+
+/// Asks for one thing; gives the kind of the refusal, and what was asked of the cluster.
+async fn asked(whose: For, what: &str, namespace: Option<&str>) -> (Option<ErrorKind>, Vec<String>) {
+    let world = Arc::new(Everywhere::default());
+    let port = requester(world.clone(), whose, ControllerToken::Cluster);
+    let namespace = namespace.map(str::to_owned);
+    let key = Some("k".to_owned());
+    let answer = match what {
+        "secret" => {
+            let reference = SecretRef { name: Some("o".into()), key, namespace };
+            port.secret(&reference, None).await.map(|_| ())
+        }
+        "token" => {
+            let reference = ServiceAccountRef { name: "o".into(), namespace, audiences: Some(vec!["own".into()]) };
+            port.service_account_token(&reference, &["method", "own"]).await.map(|_| ())
+        }
+        "annotations" => {
+            let reference = ServiceAccountRef { name: "o".into(), namespace, audiences: None };
+            port.service_account_annotations(&reference).await.map(|_| ())
+        }
+        source => {
+            let source = if source == "ca secret" { CaSource::Secret } else { CaSource::ConfigMap };
+            port.ca_bundle(&CaRef { source, name: "o".into(), key, namespace }).await.map(|_| ())
+        }
+    };
+    let asked = world.0.lock().unwrap().clone();
+    (answer.err().map(|error| error.kind()), asked)
+}
+
+#[tokio::test]
+async fn a_store_reads_its_own_namespace_and_no_other() {
+    let calls = |namespace: &str| {
+        [
+            ("secret", format!("Secret {namespace}/o")),
+            ("token", format!("token of {namespace}/o for method own")),
+            ("annotations", format!("annotations of {namespace}/o")),
+            ("ca secret", format!("Secret {namespace}/o")),
+            ("ca config map", format!("ConfigMap {namespace}/o")),
+        ]
+    };
+    let (invalid, referent) = (Some(ErrorKind::Invalid), Some(ErrorKind::Referent));
+    for (whose, named, leads_to) in [
+        (Store, None, Ok("team")),
+        (Store, Some(""), Ok("team")),
+        (Store, Some("team"), Ok("team")),
+        (Store, Some("other"), Err(invalid)),
+        (Store, Some("team "), Err(invalid)),
+        (Cluster(None), Some("named"), Ok("named")),
+        (Cluster(Some("asks")), Some("named"), Ok("named")),
+        (Cluster(Some("asks")), None, Ok("asks")),
+        (Cluster(Some("asks")), Some(""), Ok("asks")),
+        (Cluster(None), None, Err(referent)),
+    ] {
+        for (what, call) in calls(leads_to.unwrap_or_default()) {
+            let mut expected = match leads_to {
+                Ok(_) => (None, vec![call]),
+                Err(kind) => (kind, Vec::new()),
+            };
+            // A CA bundle is not taken from whoever asks: the ClusterSecretStore itself says whom it trusts.
+            if what.starts_with("ca ") && matches!(whose, Cluster(_)) && named.unwrap_or_default().is_empty() {
+                expected = (invalid, Vec::new());
+            }
+            assert_eq!(asked(whose, what, named).await, expected, "{whose:?} {what} {named:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn our_own_token_is_for_cluster_stores_and_for_those_that_may() {
+    for (whose, flag, gets_it) in [
+        (Store, ControllerToken::Cluster, false),
+        (Store, ControllerToken::Never, false),
+        (Cluster(None), ControllerToken::Never, false),
+        (Cluster(Some("asks")), ControllerToken::Never, false),
+        (Cluster(None), ControllerToken::Cluster, true),
+        (Cluster(Some("asks")), ControllerToken::Cluster, true),
+    ] {
+        let world = Arc::new(Everywhere::default());
+        let answer = requester(world.clone(), whose, flag).controller_token().await;
+        assert_eq!(
+            (answer.is_ok(), world.0.lock().unwrap().len()),
+            (gets_it, usize::from(gets_it)),
+            "{whose:?} {flag:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_named_and_depended_on() {
+    let world = Arc::new(Everywhere::default());
+    let port = requester(world, Store, ControllerToken::Cluster);
+    let reference =
+        |name: &str, key: &str| SecretRef { name: Some(name.into()), key: Some(key.into()), namespace: None };
+    let message = |answer: Result<SecretBytes, Error>| answer.unwrap_err().message().to_owned();
+    let absent = message(port.secret(&reference("absent", "k"), None).await);
+    assert_eq!(absent, "Secret \"absent\" does not exist in namespace \"team\"");
+    let no_key = message(port.secret(&reference("o", "x"), None).await);
+    assert_eq!(no_key, "Secret \"o\" in namespace \"team\" has no key \"x\"; it has: k");
+    let keyless = SecretRef { name: Some("o".into()), key: None, namespace: None };
+    assert!(message(port.secret(&keyless, None).await).ends_with("has no key"));
+    assert!(port.secret(&keyless, Some("k")).await.is_ok(), "a login method may have a key of its own");
+    assert!(message(port.secret(&SecretRef::default(), Some("k")).await).contains("has no name"));
+    let named = |name: &str| Dependency { kind: Kind::Secret, namespace: "team".into(), name: name.into() };
+    let reads = port.dependencies();
+    assert_eq!(reads[&named("absent")], None, "its coming is waited for");
+    assert_eq!(reads[&named("o")].as_ref().map(|version| version.revision.as_str()), Some("1"));
+}

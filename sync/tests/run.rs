@@ -1,0 +1,419 @@
+//! The life of a secret over ports in memory: which calls a look makes, in which order, and what it remembers.
+
+mod world;
+
+use std::sync::Arc;
+
+use keyferry_crds::{ExternalSecret, names};
+use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_sync::dependency::{Dependency, Kind};
+use keyferry_sync::look::{Memory, Report, Seen};
+use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult};
+use keyferry_sync::ports::Problem;
+use keyferry_sync::store::Readiness;
+use serde_json::{Value, json};
+
+use world::{World, at, external_secret, told};
+
+const HOUR: i64 = 3600;
+
+fn calls(head: &[&str], rest: &[&str]) -> Vec<String> {
+    head.iter().chain(rest).map(|call| (*call).to_owned()).collect()
+}
+
+/// The order in which the two guards of a fetch go is that of the pipeline: its own, then the store's.
+fn fetched(rest: &[&str]) -> Vec<String> {
+    calls(&["planned", "enter s ns", "planned", "fetch a", "audit s a 1", "turn"], rest)
+}
+
+fn failed(headline: Headline, cause: &str, retry: Retry) -> Failure {
+    Failure::new(headline, cause, retry)
+}
+
+fn message(report: &Report) -> String {
+    match &report.outcome {
+        Outcome::Failed(failure) => failure.to_string(),
+        outcome => format!("{outcome:?}"),
+    }
+}
+
+/// An ExternalSecret that was synced at second 0, with what is remembered of it.
+async fn synced(world: &World, spec: Value) -> (Arc<ExternalSecret>, Memory) {
+    let es = Arc::new(external_secret(spec));
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert!(matches!(report.outcome, Outcome::Synced(_)), "{}", message(&report));
+    world.calls();
+    (told(&es, &report), report.memory)
+}
+
+#[tokio::test]
+async fn the_first_look_fetches_writes_tells_and_schedules() {
+    let world = World::new();
+    let es = Arc::new(external_secret(json!({})));
+    let report = world.look(&es, &Memory::default(), 0).await;
+    let expected =
+        fetched(&["apply k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"]);
+    assert_eq!(world.calls(), expected, "the turn lasts until the status is written");
+    let next = report.next.unwrap();
+    assert!((HOUR - 180..=HOUR).contains(&next.as_second()), "{next}");
+    assert_eq!(report.memory.last.unwrap().at, at(0));
+    let (status, version) = report.status.unwrap();
+    assert_eq!((status.binding.name.as_str(), version.as_deref()), ("e", Some("7")));
+}
+
+#[tokio::test]
+async fn before_a_refresh_is_due_nothing_is_asked() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({})).await;
+    let report = world.look(&es, &memory, 60).await;
+    assert_eq!(world.calls(), ["planned"]);
+    assert!(matches!(report.outcome, Outcome::Waiting(Some(_))) && report.next.is_some());
+}
+
+#[tokio::test]
+async fn a_refresh_that_changes_nothing_reads_and_writes_nothing_of_the_cluster() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({"refreshInterval": "1m"})).await;
+    let report = world.look(&es, &memory, 100).await;
+    assert_eq!(world.calls(), fetched(&["turn over"]), "its time alone is not written yet");
+    assert!(report.status.is_none());
+    assert_eq!(report.memory.last.unwrap().at, at(100), "what is remembered is newer than what is told");
+}
+
+#[tokio::test]
+async fn a_new_value_is_written_and_told() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({})).await;
+    world.state().secrets.insert("a".into(), Ok("beta-value".into()));
+    world.look(&es, &memory, HOUR).await;
+    let expected = fetched(&["apply k=beta-value", "status True SecretSynced", "note Updated", "turn over"]);
+    assert_eq!(world.calls(), expected);
+}
+
+#[tokio::test]
+async fn drift_is_repaired_at_once() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({})).await;
+    world.state().target = Some((2, false));
+    world.look(&es, &memory, 60).await;
+    let calls = world.calls();
+    assert_eq!(calls[0], "observe", "whether it is as it was left decides");
+    assert_eq!(calls[1..], fetched(&["apply k=alpha-value", "status True SecretSynced", "note Updated", "turn over"]));
+}
+
+#[tokio::test]
+async fn another_version_of_an_intact_target_is_only_looked_at() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({})).await;
+    world.state().target = Some((2, true));
+    let report = world.look(&es, &memory, 60).await;
+    assert_eq!(world.calls(), ["observe", "planned"]);
+    let remembered = report.memory.target.unwrap();
+    assert!(remembered.intact && remembered.made_from.is_none(), "it may hold other data, with the hash of those");
+}
+
+#[tokio::test]
+async fn a_deleted_target_comes_back() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({})).await;
+    world.state().target = None;
+    world.look(&es, &memory, 60).await;
+    let expected =
+        fetched(&["apply k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"]);
+    assert_eq!(world.calls(), expected);
+}
+
+#[tokio::test]
+async fn a_failed_fetch_leaves_the_target_alone_and_is_told_once() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({})).await;
+    let down = Error::new(ErrorKind::Unavailable, "the store is down");
+    world.state().secrets.insert("a".into(), Err(down));
+    let report = world.look(&es, &memory, HOUR).await;
+    let fetch = ["planned", "enter s ns", "planned", "fetch a", "audit s a 0", "turn"];
+    let expected = calls(&fetch, &["status False SecretSyncedError", "note UpdateFailed", "turn over"]);
+    assert_eq!(world.calls(), expected);
+    assert!(message(&report).ends_with("key \"a\" of SecretStore \"s\": the store is down"), "{}", message(&report));
+    assert_eq!(report.memory.failures, 1);
+    let first = report.next.unwrap();
+
+    let again = world.look(&told(&es, &report), &report.memory, HOUR + 1).await;
+    assert_eq!(world.calls(), calls(&fetch, &["turn over"]), "the same failure is not told again");
+    assert!(again.memory.failures == 2 && again.next.unwrap() > first, "its next try is later");
+}
+
+#[tokio::test]
+async fn a_target_that_is_there_is_marked_when_the_first_fetch_fails() {
+    let world = World::new();
+    world.state().secrets.clear();
+    world.state().target = Some((1, false));
+    let es = Arc::new(external_secret(json!({})));
+    world.look(&es, &Memory::default(), 0).await;
+    let fetch = ["planned", "enter s ns", "planned", "fetch a", "audit s a 0", "turn"];
+    let expected = calls(&fetch, &["mark", "status False SecretSyncedError", "note UpdateFailed", "turn over"]);
+    assert_eq!(world.calls(), expected);
+}
+
+#[tokio::test]
+async fn what_the_store_does_not_have_goes_as_the_deletion_policy_says() {
+    let fetch = ["planned", "enter s ns", "planned", "fetch a", "audit s a 0", "turn"];
+    for (policy, result, rest) in [
+        (
+            "Delete",
+            Some(SyncResult::Deleted),
+            &["remove", "status True SecretDeleted", "note MissingProviderSecret", "note Deleted", "turn over"][..],
+        ),
+        (
+            "Merge",
+            Some(SyncResult::Synced),
+            &["apply ", "status True SecretSynced", "note MissingProviderSecret", "note Updated", "turn over"],
+        ),
+        ("Retain", None, &["status False SecretSyncedError", "note UpdateFailed", "turn over"]),
+    ] {
+        let world = World::new();
+        let (es, memory) = synced(&world, json!({"target": {"deletionPolicy": policy}})).await;
+        world.state().secrets.clear();
+        let report = world.look(&es, &memory, HOUR).await;
+        let came = match &report.outcome {
+            Outcome::Synced(synced) => Some(synced.result),
+            _ => None,
+        };
+        assert_eq!((came, world.calls()), (result, calls(&fetch, rest)), "{policy}");
+        assert_eq!(world.state().target.is_none(), policy == "Delete");
+    }
+}
+
+#[tokio::test]
+async fn without_a_target_nothing_is_written() {
+    let world = World::new();
+    let es = Arc::new(external_secret(json!({"target": {"creationPolicy": "None"}})));
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert_eq!(world.calls(), fetched(&["mark", "status True SecretSynced", "turn over"]));
+    assert!(matches!(report.outcome, Outcome::Synced(synced) if synced.result == SyncResult::Unwritten));
+}
+
+#[tokio::test]
+async fn a_status_that_could_not_be_written_is_told_by_the_next_look() {
+    let world = World::new();
+    let es = Arc::new(external_secret(json!({})));
+    let problem = |is_not_found| Problem { message: "no".into(), is_temporary: true, is_not_found };
+    world.state().status_problem = Some(problem(false));
+    let report = world.look(&es, &Memory::default(), 0).await;
+    world.calls();
+    assert_eq!(report.next, Some(at(5)), "soon, by the clock");
+    assert!(report.status.is_none() && report.memory.untold.is_some());
+
+    world.state().status_problem = None;
+    let report = world.look(&es, &report.memory, 10).await;
+    assert_eq!(world.calls(), ["planned", "status True SecretSynced"], "without fetching again");
+    assert!(report.memory.untold.is_none());
+    assert_eq!(report.status.unwrap().0.refresh_time.unwrap().0, at(0), "as of the sync that it tells of");
+
+    world.state().status_problem = Some(problem(true));
+    let gone = world.look(&es, &Memory::default(), 0).await;
+    assert!(gone.memory.untold.is_none(), "there is nobody to tell");
+}
+
+#[tokio::test]
+async fn what_failed_is_settled_without_fetching_where_nothing_is_due() {
+    let world = World::new();
+    let (es, mut memory) = synced(&world, json!({"refreshPolicy": "OnChange"})).await;
+    memory.failures = 3;
+    let report = world.look(&es, &memory, 500).await;
+    assert_eq!(world.calls(), ["planned"], "the status says already that all is well");
+    assert_eq!(report.outcome, Outcome::Settled { at: at(0) });
+    assert_eq!((report.memory.failures, report.memory.last.unwrap().at), (0, at(0)));
+}
+
+#[tokio::test]
+async fn a_store_that_is_not_ready_holds_or_refuses() {
+    let world = World::new();
+    let es = Arc::new(external_secret(json!({})));
+    world.state().readiness = Some(Readiness::Unchecked);
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert_eq!((world.calls(), report.outcome, report.next), (vec!["planned".to_owned()], Outcome::Holding, None));
+    world.state().readiness = Some(Readiness::NotReady("it is closed".into()));
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert_eq!(world.calls(), ["planned", "status False SecretSyncedError", "note UpdateFailed"]);
+    assert!(message(&report).ends_with("SecretStore \"s\" is not ready: it is closed"), "{}", message(&report));
+}
+
+#[tokio::test]
+async fn what_is_deleted_lets_go_of_the_target_and_of_itself() {
+    let going = |policy: &str| {
+        let mut es = external_secret(json!({"target": {"deletionPolicy": policy}}));
+        es.metadata.deletion_timestamp.clone_from(&es.metadata.creation_timestamp);
+        es.metadata.finalizers = Some(vec!["other".into(), names::FINALIZER_EXTERNAL_SECRET.into()]);
+        Arc::new(es)
+    };
+    let world = World::new();
+    world.look(&going("Retain"), &Memory::default(), 0).await;
+    assert_eq!(world.calls(), ["planned", "release [\"other\"]"]);
+    world.look(&going("Delete"), &Memory::default(), 0).await;
+    assert_eq!(world.calls(), ["planned", "remove", "release [\"other\"]"]);
+
+    world.state().failing.insert("remove", failed(Headline::Delete, "not ours", Retry::Late));
+    world.look(&going("Delete"), &Memory::default(), 0).await;
+    assert_eq!(world.calls(), ["planned", "remove", "release [\"other\"]"], "what is not ours is no reason to stay");
+    world.state().failing.insert("remove", failed(Headline::Delete, "down", Retry::Soon));
+    let report = world.look(&going("Delete"), &Memory::default(), 0).await;
+    assert_eq!(world.calls()[..2], ["planned", "remove"]);
+    assert!(message(&report).contains("down") && report.next.is_some());
+}
+
+#[tokio::test]
+async fn a_changed_template_source_renders_anew() {
+    let world = World::new();
+    let source = Dependency { kind: Kind::ConfigMap, namespace: "ns".into(), name: "c".into() };
+    let put = |revision: &str, text: &str| {
+        let data = [("t".to_owned(), text.into())].into();
+        world.state().sources.insert(source.clone(), (revision.to_owned(), data));
+    };
+    put("1", "one {{ .k }}");
+    let from = json!([{"configMap": {"name": "c", "items": [{"key": "t"}]}}]);
+    let (es, memory) = synced(&world, json!({"target": {"template": {"templateFrom": from}}})).await;
+    world.look(&es, &memory, 60).await;
+    assert_eq!(world.calls(), ["planned"]);
+    put("2", "two {{ .k }}");
+    let report = world.look(&es, &memory, 60).await;
+    let rest =
+        ["source ConfigMap c", "apply t=two alpha-value", "status True SecretSynced", "note Updated", "turn over"];
+    assert_eq!(world.calls(), fetched(&rest));
+    world.look(&told(&es, &report), &report.memory, 120).await;
+    assert_eq!(world.calls(), ["planned"], "it is remembered at which version it was read");
+}
+
+#[tokio::test]
+async fn what_was_generated_before_a_crash_is_not_generated_anew() {
+    let spec = json!({"data": [], "dataFrom": [{"sourceRef": {"generatorRef": {"kind": "Made", "name": "g"}}}]});
+    let world = World::new();
+    world.state().generated.insert("pw".into(), "made-1".into());
+    let es = Arc::new(external_secret(spec));
+    let made = ["planned", "turn", "generator Made g", "make Made ns/g"];
+    world.look(&es, &Memory::default(), 0).await;
+    let rest = ["apply pw=made-1 (presumed absent)", "status True SecretSynced", "note Created", "turn over"];
+    assert_eq!(world.calls(), calls(&made, &rest));
+
+    // As after a crash: the target is there, and nothing is remembered or told.
+    world.state().written_at = Some(at(0));
+    let report = world.look(&es, &Memory::default(), 5).await;
+    assert_eq!(world.calls(), ["observe", "changed_at", "planned", "status True SecretSynced"]);
+    assert!(matches!(report.outcome, Outcome::Synced(_)));
+    world.state().written_at = None;
+    world.look(&es, &Memory::default(), 5).await;
+    let rest = ["apply pw=made-1", "status True SecretSynced", "note Updated", "turn over"];
+    assert_eq!(
+        world.calls(),
+        [calls(&["observe"], &made), calls(&rest, &[])].concat(),
+        "somebody else's is taken over"
+    );
+}
+
+#[tokio::test]
+async fn a_renamed_target_goes_when_the_new_one_is_written() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({})).await;
+    let mut renamed = (*es).clone();
+    renamed.spec.target.name = Some("new".into());
+    renamed.metadata.generation = Some(2);
+    let renamed = Arc::new(renamed);
+    world.state().target = None;
+    world.state().failing.insert("remove renamed", failed(Headline::Orphans, "down", Retry::Soon));
+    let report = world.look(&renamed, &memory, 60).await;
+    let rest = [
+        "apply k=alpha-value (presumed absent)",
+        "remove renamed",
+        "status False SecretSyncedError",
+        "note UpdateFailed",
+        "turn over",
+    ];
+    assert_eq!(world.calls(), fetched(&rest));
+    assert_eq!(report.memory.last.as_ref().unwrap().at, at(60), "the new one is written: it needs no other values");
+
+    world.state().failing.clear();
+    let report = world.look(&told(&renamed, &report), &report.memory, 90).await;
+    assert_eq!(world.calls(), ["planned", "remove renamed", "status True SecretSynced"], "without fetching again");
+    assert_eq!(report.outcome, Outcome::Settled { at: at(60) });
+    assert_eq!(report.status.unwrap().0.binding.name, "new");
+}
+
+#[tokio::test]
+async fn a_value_in_a_message_is_blanked() {
+    let world = World::new();
+    world.state().failing.insert("apply", failed(Headline::Update, "it can't be \"alpha-value\"", Retry::Late));
+    let es = Arc::new(external_secret(json!({})));
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert_eq!(message(&report), "could not update secret: it can't be \"[redacted]\"");
+}
+
+#[tokio::test]
+async fn every_key_is_asked_for_once_and_every_fault_is_named() {
+    let entry = |secret: &str, key: &str| json!({"secretKey": secret, "remoteRef": {"key": key}});
+    let data = json!([entry("x", "a"), entry("y", "a"), entry("z", "gone"), entry("w", "lost")]);
+    let world = World::new();
+    let es = Arc::new(external_secret(json!({"data": data})));
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert_eq!(world.calls()[3..5], ["fetch a gone lost", "audit s a gone lost 1"]);
+    let message = message(&report);
+    assert!(message.contains("spec.data[2] (secretKey \"z\")") && message.contains("spec.data[3]"), "{message}");
+}
+
+#[tokio::test]
+async fn what_is_found_is_fetched_together_with_all_else() {
+    let world = World::new();
+    world.state().secrets.insert("b".into(), Ok("beta-value".into()));
+    let find = json!([{"find": {"name": {"regexp": "^b"}}}]);
+    let es = Arc::new(external_secret(json!({"dataFrom": find})));
+    world.look(&es, &Memory::default(), 0).await;
+    let head = ["planned", "enter s ns", "find", "planned", "fetch a b", "audit s a b 2", "turn"];
+    let rest =
+        ["apply b=beta-value k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"];
+    assert_eq!(world.calls(), calls(&head, &rest));
+}
+
+#[tokio::test]
+async fn a_store_is_not_locked_out_by_its_own_login() {
+    let world = World::new();
+    let es = Arc::new(external_secret(json!({"target": {"name": "login"}})));
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert!(message(&report).contains("logs in with Secret \"login\""), "{}", message(&report));
+    assert!(!world.calls().iter().any(|call| call.starts_with("fetch") || call.starts_with("apply")));
+    assert_eq!(report.next, None, "until somebody changes it");
+}
+
+#[tokio::test]
+async fn who_syncs_once_waits_for_a_change() {
+    for spec in [json!({"refreshInterval": "0"}), json!({"refreshPolicy": "CreatedOnce"})] {
+        let world = World::new();
+        let es = Arc::new(external_secret(spec.clone()));
+        let report = world.look(&es, &Memory::default(), 0).await;
+        assert_eq!(report.next, None, "{spec}");
+        world.calls();
+        world.look(&told(&es, &report), &report.memory, 10 * HOUR).await;
+        assert_eq!(world.calls(), ["planned"], "{spec}");
+    }
+}
+
+#[tokio::test]
+async fn a_target_that_no_watch_has_seen_is_read() {
+    let world = World::new();
+    let (es, memory) = synced(&world, json!({})).await;
+    world.look_seeing(&es, &memory, 60, Seen::Unknown).await;
+    assert_eq!(world.calls(), ["observe", "planned"]);
+}
+
+#[tokio::test]
+async fn resolve_serves_who_writes_nothing() {
+    use keyferry_sync::request::requests;
+    use keyferry_sync::resolve::{Asker, resolve};
+    let world = World::new();
+    let template = json!({"template": {"data": {"url": "x://{{ .k }}"}}});
+    let es = external_secret(json!({"target": template}));
+    let (ports, settings) = (world.ports(), world::settings());
+    let stores = world::known(&es);
+    let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0) };
+    let (resolved, content) = resolve(&asker, &requests(&es, &stores)).await.unwrap().unwrap();
+    assert_eq!(content.data["url"].expose_str(), Some("x://alpha-value"));
+    drop(resolved);
+    assert_eq!(world.calls(), fetched(&["turn over"]), "no status, no event, no target");
+}

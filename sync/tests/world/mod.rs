@@ -1,0 +1,331 @@
+//! The ports in memory: a store, objects, a target and a journal that remember every call. A test compares all of them, so
+//! that one too many fails as one too few does.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus, SecretStore};
+use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Key, Query, SecretBytes};
+use keyferry_sync::audit;
+use keyferry_sync::content::Content;
+use keyferry_sync::data::Data;
+use keyferry_sync::dependency::{Dependency, Version};
+use keyferry_sync::look::{Look, Memory, Report, Seen};
+use keyferry_sync::outcome::{Change, Failure};
+use keyferry_sync::ports::{
+    Applied, Entered, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, Stores, Turn,
+};
+use keyferry_sync::record::Note;
+use keyferry_sync::request::{sources_of, stores_of};
+use keyferry_sync::settings::{Adopt, Settings};
+use keyferry_sync::store::{KnownStores, Readiness, Store};
+use keyferry_sync::template::Engine;
+use serde_json::{Value, json};
+
+/// What the world is made of, and what was asked of it.
+#[derive(Default)]
+pub struct State {
+    /// What the store answers, by key. A key that is not there is not found.
+    pub secrets: BTreeMap<String, Result<String, Error>>,
+    /// What template sources hold, and their revision.
+    pub sources: HashMap<Dependency, (String, Data)>,
+    /// The values of the one generator.
+    pub generated: BTreeMap<String, String>,
+    /// The target: its revision, and whether it is as it was left.
+    pub target: Option<(u64, bool)>,
+    /// When the target was written, as its managed fields say.
+    pub written_at: Option<Timestamp>,
+    /// What goes wrong with these calls, by their first word.
+    pub failing: HashMap<&'static str, Failure>,
+    /// Why statuses can't be written.
+    pub status_problem: Option<Problem>,
+    /// How the store is.
+    pub readiness: Option<Readiness>,
+    calls: Vec<String>,
+}
+
+/// The world of one test. Clones are the same one.
+#[derive(Clone, Default)]
+pub struct World(Arc<Mutex<State>>);
+
+/// `second` seconds after the epoch.
+pub fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(second).unwrap()
+}
+
+/// An ExternalSecret that takes `k` from the key `a` of the store `s` every hour, with `spec` over that.
+pub fn external_secret(spec: Value) -> ExternalSecret {
+    let mut whole = json!({"refreshInterval": "1h", "secretStoreRef": {"name": "s"},
+        "data": [{"secretKey": "k", "remoteRef": {"key": "a"}}]});
+    for (field, value) in spec.as_object().unwrap() {
+        whole[field] = value.clone();
+    }
+    let mut es = ExternalSecret::new("e", serde_json::from_value(whole).unwrap());
+    es.metadata.namespace = Some("ns".into());
+    es.metadata.uid = Some("es-uid".into());
+    es.metadata.generation = Some(1);
+    es.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
+    es
+}
+
+impl World {
+    /// Where the store has the value `alpha` under `a`.
+    pub fn new() -> Self {
+        let world = Self::default();
+        world.state().secrets.insert("a".into(), Ok("alpha-value".into()));
+        world
+    }
+
+    /// What it is made of, to change.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap()
+    }
+
+    /// What was asked of it since this was last asked.
+    pub fn calls(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().calls)
+    }
+
+    fn called(&self, call: impl Into<String>) {
+        self.state().calls.push(call.into());
+    }
+
+    fn failing(&self, call: &'static str) -> Result<(), Failure> {
+        self.state().failing.get(call).cloned().map_or(Ok(()), Err)
+    }
+
+    fn version(&self) -> Option<Version> {
+        let state = self.state();
+        let (revision, _) = state.target?;
+        Some(Version { uid: "target".into(), revision: revision.to_string() })
+    }
+
+    /// A look at `es` that begins at `second`, as the controller would make it.
+    pub async fn look(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64) -> Report {
+        let seen = self.version().map_or(Seen::Absent, Seen::At);
+        self.look_seeing(es, memory, second, seen).await
+    }
+
+    /// The same, where the watches see this of the target.
+    pub async fn look_seeing(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64, seen: Seen) -> Report {
+        let readiness = self.state().readiness.clone().unwrap_or(Readiness::Ready);
+        let mut stores = known(es);
+        stores.values_mut().for_each(|(_, is)| is.clone_from(&readiness));
+        let revision = |source: &Dependency| {
+            let state = self.state();
+            let (revision, _) = state.sources.get(source)?;
+            Some(Version { uid: source.name.clone(), revision: revision.clone() })
+        };
+        let sources = sources_of(es).into_iter().map(|source| (source.clone(), Some(revision(&source)))).collect();
+        let look = Look {
+            es: es.clone(),
+            stores,
+            began: at(second),
+            namespace_labels: Some(Default::default()),
+            seen,
+            sources,
+            memory: memory.clone(),
+        };
+        keyferry_sync::run(&self.ports(), self, &settings(), look, Stores::planning(self)).await
+    }
+
+    /// The ports that it answers.
+    pub fn ports(&self) -> Ports {
+        let world = Arc::new(self.clone());
+        Ports { stores: world.clone(), objects: world.clone(), journal: world }
+    }
+}
+
+/// The one store, where `es` names it.
+pub fn known(es: &ExternalSecret) -> KnownStores {
+    let mut store = SecretStore::new("s", serde_json::from_value(json!({"provider": {"fake": {}}})).unwrap());
+    store.metadata.namespace = Some("ns".into());
+    let store = Arc::new(Store::namespaced(store));
+    let named = stores_of(es).into_iter().filter(|id| *id == store.id);
+    named.map(|id| (id, (store.clone(), Readiness::Ready))).collect()
+}
+
+/// The settings of all tests.
+pub fn settings() -> Settings {
+    Settings {
+        class: "default".into(),
+        flood_gate: true,
+        cluster_stores: true,
+        adopt: Adopt::Any,
+        generic_targets: false,
+        engine: Engine::new("{{", "}}"),
+        started: at(0),
+        now: || at(0),
+    }
+}
+
+/// The report's status in the ExternalSecret, as the controller keeps it.
+pub fn told(es: &Arc<ExternalSecret>, report: &Report) -> Arc<ExternalSecret> {
+    let mut es = (**es).clone();
+    if let Some((status, version)) = &report.status {
+        es.status = Some(status.clone());
+        es.metadata.resource_version.clone_from(version);
+    }
+    Arc::new(es)
+}
+
+/// Tells when it goes.
+struct Guard(World, &'static str);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.called(self.1);
+    }
+}
+
+#[async_trait]
+impl Stores for World {
+    fn planning(&self) -> Planning {
+        Box::new(Guard(self.clone(), "planned"))
+    }
+
+    async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error> {
+        self.called(format!("enter {} {namespace}", store.id.name));
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn generators(&self) -> &[&'static str] {
+        &["Made"]
+    }
+
+    fn generator_field(&self, _: &str) -> Option<&'static str> {
+        None
+    }
+
+    async fn make(&self, namespace: &str, kind: &str, name: &str, _: &Value) -> Result<Data, Error> {
+        self.called(format!("make {kind} {namespace}/{name}"));
+        let state = self.state();
+        Ok(state.generated.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect())
+    }
+}
+
+#[async_trait]
+impl Entered for World {
+    fn dialect(&self) -> Dialect {
+        Dialect::default()
+    }
+
+    fn logs_in_with(&self, object: &Dependency) -> bool {
+        object.name == "login"
+    }
+
+    async fn fetch(&self, _: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer> {
+        drop(planning);
+        let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+        self.called(format!("fetch {}", names.join(" ")));
+        let state = self.state();
+        let missing = || Err(Error::new(ErrorKind::NotFound, "the secret does not exist"));
+        let answer = |key: &Key| match state.secrets.get(&key.name) {
+            Some(answer) => answer.clone().map(|value| SecretBytes::from(value.as_str()).into()),
+            None => missing(),
+        };
+        keys.iter().map(|key| (key.clone(), answer(key))).collect()
+    }
+
+    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        self.called("find");
+        let state = self.state();
+        let names = state.secrets.keys().filter(|name| query.matches(name));
+        Ok(names.map(|name| Key { name: name.clone(), version: None, metadata: false }).collect())
+    }
+}
+
+#[async_trait]
+impl Objects for World {
+    async fn turn(&self) -> Turn {
+        self.called("turn");
+        Box::new(Guard(self.clone(), "turn over"))
+    }
+
+    async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
+        self.called(format!("source {} {}", source.kind, source.name));
+        let version = |revision: &String| Some(Version { uid: source.name.clone(), revision: revision.clone() });
+        Ok(self.state().sources.get(source).map(|(revision, data)| (version(revision), data.clone())))
+    }
+
+    async fn generator(&self, _: Option<&str>, _: &str, kind: &str, name: &str) -> Result<Option<Value>, Problem> {
+        self.called(format!("generator {kind} {name}"));
+        Ok(Some(json!({})))
+    }
+
+    async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem> {
+        self.called("changed_at");
+        Ok(es.metadata.creation_timestamp.as_ref().map(|time| time.0))
+    }
+}
+
+impl Outputs for World {
+    fn of<'a>(&'a self, _: &'a ExternalSecret) -> Box<dyn Output + 'a> {
+        Box::new(self.clone())
+    }
+}
+
+#[async_trait]
+impl Output for World {
+    async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
+        self.called("observe");
+        self.failing("observe")?;
+        let version = self.version();
+        let state = self.state();
+        Ok(state.target.map(|(_, intact)| Observed { version, intact, written_at: state.written_at }))
+    }
+
+    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
+        let data = content.data.iter().map(|(key, value)| format!("{key}={}", value.expose_str().unwrap()));
+        let how = if presumed_absent { " (presumed absent)" } else { "" };
+        self.called(format!("apply {}{how}", data.collect::<Vec<_>>().join(" ")));
+        self.failing("apply")?;
+        let mut state = self.state();
+        let change = if state.target.is_some() { Change::Updated } else { Change::Created };
+        state.target = Some((state.target.map_or(1, |(revision, _)| revision + 1), true));
+        drop(state);
+        Ok(Applied { change, version: self.version(), adopted: None })
+    }
+
+    async fn remove(&mut self) -> Result<bool, Failure> {
+        self.called("remove");
+        self.failing("remove")?;
+        Ok(self.state().target.take().is_some())
+    }
+
+    async fn remove_renamed(&mut self) -> Result<Vec<String>, Failure> {
+        self.called("remove renamed");
+        self.failing("remove renamed")?;
+        Ok(vec!["old".into()])
+    }
+
+    async fn mark(&mut self) -> Result<(), Failure> {
+        self.called("mark");
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Journal for World {
+    async fn status(&self, _: &ExternalSecret, status: &ExternalSecretStatus) -> Result<Option<String>, Problem> {
+        let ready = status.conditions.iter().find(|condition| condition.type_ == "Ready").unwrap();
+        self.called(format!("status {} {}", ready.status, ready.reason.as_deref().unwrap_or_default()));
+        self.state().status_problem.clone().map_or(Ok(Some("7".into())), Err)
+    }
+
+    async fn release(&self, _: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem> {
+        self.called(format!("release {finalizers:?}"));
+        Ok(())
+    }
+
+    fn note(&self, _: &ExternalSecret, note: Note) {
+        self.called(format!("note {}", note.reason));
+    }
+
+    fn audit(&self, record: audit::Record<'_>) {
+        let keys: Vec<&str> = record.keys.iter().map(|key| key.name.as_str()).collect();
+        self.called(format!("audit {} {} {}", record.store.name, keys.join(" "), record.answered));
+    }
+}
