@@ -3,7 +3,8 @@ use std::future::pending;
 use keyferry_sync::dependency::Kind;
 use serde_json::json;
 
-use super::super::rig::{at, name, shared};
+use super::super::rig::shared;
+use super::super::samples::{at, name};
 use super::*;
 
 fn es(target: &str, store: &str) -> ExternalSecret {

@@ -1,5 +1,6 @@
-//! Who depends on what, and how each object that somebody depends on was last seen. One index for all: looks ask it, watches
-//! tell it, and stores say in it what they log in with, while they do. Of objects that nobody depends on nothing is kept.
+//! Who depends on what, and how each object that somebody depends on was last seen. One index for all: looks ask it,
+//! watches tell it, and stores say in it what they log in with, while they do. Of objects that nobody depends on nothing
+//! is kept.
 //!
 //! Pure but for its lock. It answers whom something may concern; whether it does, they know best.
 

@@ -8,9 +8,10 @@ use keyferry_sync::ports::Problem;
 use serde_json::json;
 
 use super::change::Target;
-use super::rig::{
-    Answer, HOUR, Options, Rig, at, cluster_store, es, gone, gone_object, gone_store, name, put, put_namespace,
-    put_object, put_store, put_undecodable, set_clock, store,
+use super::rig::{Answer, HOUR, Options, Rig, set_clock};
+use super::samples::{
+    at, cluster_store, es, gone, gone_object, gone_store, name, put, put_namespace, put_object, put_store,
+    put_undecodable, store,
 };
 use super::*;
 

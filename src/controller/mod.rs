@@ -2,8 +2,8 @@
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
 //! what, with [`sight`] how that was last seen; [`queue`] what is next; [`subject`] what all that is looked after has in
-//! common, then its kinds, [`external_secret`] and [`store`]; and the [`objects`] that these depend on. The loop here owns
-//! all of them; looks run beside it, each with a copy of what it needs, and report back.
+//! common, then its kinds, [`external_secret`] and [`store`]; and the [`objects`] that these depend on. The loop here
+//! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
 //! A new subject is a file beside `store`, a `SubjectKind`, its watch in [`watch`], and its place in `verbs/run.rs`.
 
@@ -26,6 +26,8 @@ mod objects;
 mod loop_tests;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod samples;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;

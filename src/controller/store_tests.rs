@@ -5,9 +5,9 @@ use keyferry_sync::dependency::Kind;
 use keyferry_sync::ports::Problem;
 use serde_json::json;
 
-use super::super::rig::{
-    Answer, DAY, Options, Rig, cluster_store, es, gone_object, gone_store, put, put_object, put_store, store,
-    unreachable,
+use super::super::rig::{Answer, DAY, Options, Rig};
+use super::super::samples::{
+    cluster_store, es, gone_object, gone_store, put, put_object, put_store, store, unreachable,
 };
 use super::*;
 

@@ -1,6 +1,6 @@
-//! What subjects have in common. A subject is all objects of one kind that are looked after: it knows what they depend on,
-//! how to look at one (to reconcile it), and what the end of a look changes. It knows no other subject; what they tell each
-//! other goes through [`Shared`]. The loop knows subjects, and none of them by name.
+//! What subjects have in common. A subject is all objects of one kind that are looked after: it knows what they depend
+//! on, how to look at one (to reconcile it), and what the end of a look changes. It knows no other subject; what they
+//! tell each other goes through [`Shared`]. The loop knows subjects, and none of them by name.
 
 use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
@@ -50,7 +50,8 @@ pub trait Subject: Send {
     /// A watch told of an object that one of ours depends on. Answers whether, and how urgently, that is to be looked at.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency>;
 
-    /// Whether one may wait for a store that it uses, or for its namespace; `is_looked_at` says whether a look is under way.
+    /// Whether one may wait for a store that it uses, or for its namespace; `is_looked_at` says whether a look is under
+    /// way.
     fn may_wait(&self, name: &Name, is_looked_at: bool) -> bool;
 
     /// A look at one, with all that it takes along from here; `None` where there is none to look at. It says already now

@@ -141,15 +141,19 @@ pub async fn run(args: Run) -> Result<(), String> {
         started: clock::now(),
         now: clock::now,
     };
-    let syncs = Arc::new((Ports { stores: pool, objects, journal }, targets, settings));
+    let work = Arc::new((Ports { stores: pool, objects, journal }, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
     let watches = ClusterWatches { client, scope, cluster_stores: args.enable_cluster_store_reconciler, kinds };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
     let mut controller = Controller::new(shared, Box::new(watches), ready);
     let sync = move |look| {
-        let (syncs, planning) = (syncs.clone(), syncs.0.stores.planning());
-        async move { keyferry_sync::run(&syncs.0, &syncs.1, &syncs.2, look, planning).await }.boxed()
+        let (work, planning) = (work.clone(), work.0.stores.planning());
+        async move {
+            let (ports, targets, settings) = &*work;
+            keyferry_sync::run(ports, targets, settings, look, planning).await
+        }
+        .boxed()
     };
     controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
     let secret_stores = Stores::namespaced(checks.clone(), args.enable_secret_store_reconciler);
