@@ -99,6 +99,8 @@ async fn what_is_asked_for_goes_before_what_is_due() {
         rig.tell(put(plain(name)));
     }
     rig.tell(put(edited("b")));
+    // What watches tell of targets before the first look is nobody's doing.
+    rig.tell(put_object(&Kind::Secret, "c", "5"));
     rig.start().await;
     rig.expect(["look b", "look a", "look c"]).await;
 }
@@ -177,6 +179,7 @@ async fn external_secrets_that_a_list_leaves_out_have_gone() {
     rig.pass(HOUR).await;
     rig.expect(["look f"]).await;
     assert!(!rig.counts(r#"name="e""#) && rig.counts(r#"name="f""#));
+    assert!(rig.counts("keyferry_queue_length 2"), "only f and the store wait");
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,6 +281,70 @@ async fn what_a_watch_tells_during_a_look_is_looked_at_once_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_target_that_goes_while_the_look_that_wrote_it_goes_on_is_looked_at_once_more() {
+    let mut rig = at_work().await;
+    rig.answer("e", Answer::Wrote("5"));
+    rig.hold("e");
+    rig.tell(put(plain("e")));
+    rig.expect(["look e"]).await;
+    rig.tell(put_object(&Kind::Secret, "e", "5"));
+    rig.tell(gone_object(&Kind::Secret, "e"));
+    rig.release("e");
+    rig.expect(["look e"]).await;
+    assert_eq!(rig.look("e", seen), Seen::Absent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_a_look_leaves_its_target_is_known_before_a_watch_tells() {
+    let mut rig = at_work().await;
+    let left = [
+        (Answer::Deleted, Seen::Absent),
+        (Answer::Wrote("5"), Seen::At(at("5"))),
+        (Answer::Settled("6"), Seen::At(at("6"))),
+        (Answer::Failed, Seen::At(at("6"))),
+    ];
+    let mut before = Seen::Unknown;
+    for (generation, (answer, expected)) in left.into_iter().enumerate() {
+        rig.answer("e", answer);
+        rig.tell(put(es("e", generation as i64, json!({}))));
+        rig.expect(["look e"]).await;
+        assert_eq!(rig.look("e", seen), before);
+        before = expected;
+    }
+    rig.answer("e", Answer::Deleted);
+    rig.tell(put(es("e", 9, json!({}))));
+    rig.expect(["look e"]).await;
+    assert_eq!(rig.look("e", seen), before);
+    rig.tell(gone_object(&Kind::Secret, "e"));
+    rig.expect([]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_that_a_look_wrote_is_that_of_the_next() {
+    let mut rig = at_work().await;
+    rig.answer("e", Answer::Told("9"));
+    rig.tell(put(plain("e")));
+    rig.expect(["look e"]).await;
+    assert!(rig.look("e", |look| look.es.status.is_none()));
+    rig.pass(HOUR).await;
+    rig.expect(["look e"]).await;
+    assert!(rig.look("e", |look| look.es.status.is_some()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_target_that_is_renamed_during_a_look_is_not_the_one_that_was_written() {
+    let mut rig = at_work().await;
+    rig.answer("e", Answer::Wrote("5"));
+    rig.hold("e");
+    rig.tell(put(plain("e")));
+    rig.expect(["look e"]).await;
+    rig.tell(put(es("e", 2, json!({"target": {"name": "renamed"}}))));
+    rig.release("e");
+    rig.expect(["look e"]).await;
+    assert!(rig.look("e", |look| look.memory.target.is_none() && look.seen == Seen::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
 async fn how_a_look_leaves_a_target_is_old_news_after_a_list_that_leaves_it_out() {
     let mut rig = at_work().await;
     rig.answer("e", Answer::Wrote("5"));
@@ -289,6 +356,9 @@ async fn how_a_look_leaves_a_target_is_old_news_after_a_list_that_leaves_it_out(
     rig.release("e");
     rig.expect(["look e"]).await;
     assert_eq!(rig.look("e", seen), Seen::Unknown, "written before the list, or after it?");
+    rig.tell(put(edited("e")));
+    rig.expect(["look e"]).await;
+    assert_eq!(rig.look("e", seen), Seen::At(at("5")), "as the second look left it");
 }
 
 #[tokio::test(start_paused = true)]
@@ -296,7 +366,10 @@ async fn a_template_source_concerns_its_readers_when_it_changes() {
     let mut rig = at_work().await;
     rig.tell(put(es("e", 1, template_from("c"))));
     rig.tell(put(es("f", 1, template_from("d"))));
+    rig.find_source("c", "4");
     rig.expect(["look e", "look f"]).await;
+    rig.tell(put_object(&Kind::ConfigMap, "c", "4"));
+    rig.expect([]).await;
     rig.tell(put_object(&Kind::ConfigMap, "c", "5"));
     rig.expect(["look e"]).await;
     let source = Dependency::new(Kind::ConfigMap, name("c"));
@@ -334,9 +407,11 @@ async fn one_that_goes_while_it_is_looked_at_leaves_nothing() {
 #[tokio::test(start_paused = true)]
 async fn one_that_is_replaced_while_it_is_looked_at_begins_anew() {
     let mut rig = at_work().await;
+    rig.tell(put_undecodable("e", 1));
+    rig.expect(["undecodable e"]).await;
     rig.answer("e", Answer::Wrote("5"));
     rig.hold("e");
-    rig.tell(put(plain("e")));
+    rig.tell(put(edited("e")));
     rig.expect(["look e"]).await;
     let mut another = plain("e");
     another.metadata.uid = Some("another".to_owned());
@@ -500,10 +575,12 @@ async fn a_kind_of_targets_is_watched_while_somebody_writes_one() {
         es("e", generation, json!({"target": {"manifest": {"apiVersion": "example.org/v1", "kind": "Widget"}}}))
     };
     // What it is in the API, the first look that does not fail has asked.
+    rig.tell(put(of_widget(0)));
+    rig.expect(["look e"]).await;
+    rig.know(&widget());
     rig.answer("e", Answer::Failed);
     rig.tell(put(of_widget(1)));
     rig.expect(["look e"]).await;
-    rig.know(&widget());
     rig.answer("e", Answer::Synced);
     rig.tell(put(of_widget(2)));
     rig.expect(["look e", "watch Widget"]).await;
@@ -528,22 +605,42 @@ async fn a_kind_of_targets_is_watched_while_somebody_writes_one() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_written_while_its_kind_was_listed_may_be_there() {
+    let mut rig = at_work().await;
+    rig.know(&widget());
+    rig.answer("e", Answer::Wrote("5"));
+    rig.tell(put(es("e", 1, json!({"target": {"manifest": {"apiVersion": "example.org/v1", "kind": "Widget"}}}))));
+    rig.expect(["look e", "watch Widget"]).await;
+    rig.list(&List::Objects(widget()), &[][..]);
+    rig.expect(["look e"]).await;
+    assert_eq!(rig.look("e", seen), Seen::Unknown);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_kind_that_nobody_writes_any_more_is_let_go() {
     let mut rig = at_work().await;
     let manifest = json!({"target": {"manifest": {"apiVersion": "example.org/v1", "kind": "Widget"}}});
     rig.know(&widget());
     rig.tell(put(es("e", 1, manifest.clone())));
     rig.expect(["look e", "watch Widget"]).await;
-    rig.tell(put(plain("e")));
-    rig.expect([]).await;
+    rig.list(&List::Objects(widget()), &[][..]);
+    rig.expect(["look e"]).await;
     rig.tell(put(es("e", 2, json!({}))));
     rig.expect(["look e"]).await;
     rig.pass(PRUNE_EVERY).await;
     rig.expect(["forget Widget"]).await;
+    // The watch had more to tell when it was let go.
+    rig.answer("e", Answer::Failed);
+    rig.tell(put(es("e", 3, manifest.clone())));
+    rig.list(&List::Objects(widget()), &[][..]);
     rig.tell(put_object(&widget(), "e", "3"));
-    rig.tell(put(es("e", 3, manifest)));
+    rig.expect(["look e"]).await;
+    rig.answer("e", Answer::Synced);
+    rig.tell(put(es("e", 4, manifest)));
     rig.expect(["look e", "watch Widget"]).await;
-    assert_eq!(rig.look("e", seen), Seen::Unknown);
+    rig.tell(put_object(&widget(), "e", "4"));
+    rig.expect(["look e"]).await;
+    assert_eq!(rig.look("e", seen), Seen::Unknown, "the new watch has not listed all");
 }
 
 #[tokio::test(start_paused = true)]
@@ -558,6 +655,7 @@ async fn whoever_is_asked_for_is_looked_at() {
 #[tokio::test(start_paused = true)]
 async fn a_client_that_a_check_made_of_a_store_that_went_is_let_go_later() {
     let mut rig = at_work().await;
+    rig.log_in_with("s", "login", "5");
     rig.hold("s");
     rig.tell(put_store(store("s", 2, json!({}))));
     rig.expect(["check s"]).await;
@@ -567,7 +665,11 @@ async fn a_client_that_a_check_made_of_a_store_that_went_is_let_go_later() {
     rig.release("s");
     rig.expect([]).await;
     assert_eq!(rig.clients(), ["s"]);
+    rig.answer("e", Answer::Failed);
+    rig.tell(put(plain("e")));
+    rig.expect(["look e"]).await;
     rig.pass(PRUNE_EVERY).await;
-    rig.expect([]).await;
     assert!(rig.clients().is_empty());
+    rig.tell(put_object(&Kind::Secret, "login", "6"));
+    rig.expect([]).await;
 }

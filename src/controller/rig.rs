@@ -4,7 +4,7 @@
 //! one that is too many, and so does the end of the test.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use keyferry_crds::{Condition, SecretStoreStatus};
+use keyferry_crds::{Condition, ExternalSecretStatus, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
 use keyferry_stores::access::{Login, Watched as _};
 use keyferry_sync::dependency::{Dependency, Kind, Name, name_of};
@@ -74,6 +74,12 @@ pub enum Answer {
     Synced,
     /// The target was written; it has this revision since.
     Wrote(&'static str),
+    /// What was left undone is done; the target has this revision.
+    Settled(&'static str),
+    /// There is no target any more, on purpose.
+    Deleted,
+    /// All is as it should be, and the status was written; it has this revision since.
+    Told(&'static str),
     /// Nothing was due.
     Waiting,
     /// A store is not checked yet.
@@ -98,9 +104,13 @@ struct World {
     refused: HashMap<String, Refused>,
     /// The Secret that a store logs in with, and its revision.
     logins: HashMap<String, (String, &'static str)>,
+    /// The revisions at which looks find template sources of which no watch has told.
+    sources: HashMap<String, &'static str>,
+    unmaintained: bool,
     unwritable: Option<Problem>,
-    /// The last condition of each store.
-    conditions: BTreeMap<String, Condition>,
+    /// The statuses of each store that were written.
+    statuses: HashMap<String, Vec<SecretStoreStatus>>,
+    notes: Vec<&'static str>,
     pages: Vec<Result<Vec<Target>, Problem>>,
     known_kinds: HashSet<Kind>,
     /// The stores that clients are held of.
@@ -294,15 +304,36 @@ impl Rig {
         self.world().logins.insert(store.to_owned(), (secret.to_owned(), revision));
     }
 
+    /// Looks find this template source at this revision, where no watch has told of it.
+    pub fn find_source(&self, name: &str, revision: &'static str) {
+        self.world().sources.insert(name.to_owned(), revision);
+    }
+
+    /// Nobody maintains the provider of any store.
+    pub fn maintain_nothing(&self) {
+        self.world().unmaintained = true;
+    }
+
     /// Whether and why statuses can't be written.
     pub fn refuse_statuses(&self, problem: Option<Problem>) {
         self.world().unwritable = problem;
     }
 
+    /// All statuses of a store that were written.
+    pub fn statuses(&self, store: &str) -> Vec<SecretStoreStatus> {
+        self.world().statuses.get(store).cloned().unwrap_or_default()
+    }
+
     /// The reason and message of the condition of a store.
     pub fn condition(&self, store: &str) -> (String, String) {
-        let condition = self.world().conditions.get(store).cloned().expect("a condition was written");
+        let status = self.statuses(store).pop().expect("a status was written");
+        let condition = status.conditions.into_iter().next().unwrap();
         (condition.reason.unwrap(), condition.message.unwrap())
+    }
+
+    /// The reasons of the events on stores since this was last asked.
+    pub fn notes(&self) -> Vec<&'static str> {
+        std::mem::take(&mut self.world().notes)
     }
 
     /// The stores that clients are held of.
@@ -360,21 +391,29 @@ async fn sync(world: Arc<Mutex<World>>, look: Look) -> Report {
         drop(world);
         panic!("a bug that the test has put here");
     }
-    let report = report(&look, &answer);
+    let report = report(&look, &answer, &world.sources);
     world.looks.insert(name, look);
     report
 }
 
-fn report(look: &Look, answer: &Answer) -> Report {
+fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -> Report {
     let mut memory = look.memory.clone();
-    let synced =
-        |change| Outcome::Synced(Synced { change, result: SyncResult::Synced, missing: Vec::new(), adopted: None });
+    let synced = |change, result| Outcome::Synced(Synced { change, result, ..Synced::unchanged() });
     let next = Some(later(look.began, HOUR));
+    let written = |revision| Some(Remembered { version: at(revision), intact: true, made_from: None });
     let outcome = match answer {
-        Answer::Synced => synced(Done::Nothing),
+        Answer::Synced | Answer::Told(_) => Outcome::Synced(Synced::unchanged()),
         Answer::Wrote(revision) => {
-            memory.target = Some(Remembered { version: at(revision), intact: true, made_from: None });
-            synced(Done::Updated)
+            memory.target = written(revision);
+            synced(Done::Updated, SyncResult::Synced)
+        }
+        Answer::Settled(revision) => {
+            memory.target = written(revision);
+            Outcome::Settled { at: look.began }
+        }
+        Answer::Deleted => {
+            (memory.target, memory.absence_is_fine) = (None, true);
+            synced(Done::Deleted, SyncResult::Deleted)
         }
         Answer::Waiting => Outcome::Waiting(next),
         Answer::Holding => Outcome::Holding,
@@ -382,10 +421,15 @@ fn report(look: &Look, answer: &Answer) -> Report {
         Answer::Failed | Answer::Panics => Outcome::Failed(Failure::new(Headline::Fetch, "why", Retry::Soon)),
     };
     for (source, seen) in &look.sources {
-        memory.sources.insert(source.clone(), seen.clone().flatten());
+        let found = || found.get(&source.name).map(|revision| at(revision));
+        memory.sources.insert(source.clone(), seen.clone().unwrap_or_else(found));
     }
+    let status = match answer {
+        Answer::Told(revision) => Some((ExternalSecretStatus::default(), Some((*revision).to_owned()))),
+        _ => None,
+    };
     let next = next.filter(|_| !matches!(outcome, Outcome::Holding | Outcome::Ignored));
-    Report { outcome, memory, status: None, next }
+    Report { outcome, memory, status, next }
 }
 
 #[async_trait]
@@ -434,7 +478,7 @@ impl Watches for Ports {
 #[async_trait]
 impl Clients for Ports {
     fn about(&self, _: &Store) -> Option<About> {
-        Some(About { can: Capabilities::default(), maintained: true })
+        Some(About { can: Capabilities::default(), maintained: !self.world().unmaintained })
     }
 
     async fn check(&self, store: &Store) -> Result<Vec<String>, Refused> {
@@ -472,11 +516,13 @@ impl Notices for Ports {
         if let Some(problem) = &world.unwritable {
             return Err(problem.clone());
         }
-        world.conditions.insert(store.id.name.clone(), status.conditions[0].clone());
+        world.statuses.entry(store.id.name.clone()).or_default().push(status.clone());
         Ok(())
     }
 
-    fn note(&self, _: &Store, _: Note) {}
+    fn note(&self, _: &Store, note: Note) {
+        self.world().notes.push(note.reason);
+    }
 
     async fn undecodable(&self, _: &ApiResource, metadata: ObjectMeta, conditions: Vec<Condition>) {
         let told = conditions[0].message.clone().unwrap();

@@ -60,6 +60,40 @@ async fn one_that_is_fine_is_checked_now_and_then() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn only_what_changed_is_told() {
+    let mut rig = at_work().await;
+    rig.tell(put_store(store("s", 1, json!({"refreshInterval": 60}))));
+    rig.expect(["check s"]).await;
+    assert_eq!(rig.notes(), ["Valid"]);
+    // The watch has not told of the status yet.
+    rig.pass(60 * SECOND).await;
+    rig.expect(["check s"]).await;
+    rig.refuse("s", Some(unreachable()));
+    for _ in 0..2 {
+        rig.pass(60 * SECOND).await;
+        rig.expect(["check s"]).await;
+    }
+    assert_eq!(rig.notes(), ["InvalidProviderConfig"]);
+    let statuses = rig.statuses("s");
+    let can = |n: usize| statuses[n].capabilities.as_ref().map(|can| can.to_string());
+    assert_eq!((statuses.len(), can(0), can(1)), (2, Some("ReadOnly".to_owned()), Some("ReadOnly".to_owned())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_nobody_maintains_is_told_of_unless_that_is_wanted() {
+    let mut rig = at_work().await;
+    rig.maintain_nothing();
+    rig.tell(put_store(store("s", 1, json!({}))));
+    rig.expect(["check s"]).await;
+    assert_eq!(rig.notes(), ["Valid", "StoreUnmaintained"]);
+    let mut silenced = store("silenced", 1, json!({}));
+    silenced.metadata.annotations = Some([(names::ANNOTATION_IGNORE_MAINTENANCE.to_owned(), String::new())].into());
+    rig.tell(put_store(silenced));
+    rig.expect(["check silenced"]).await;
+    assert_eq!(rig.notes(), ["Valid"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_fails_is_checked_ever_more_rarely_until_it_changes() {
     let mut rig = at_work().await;
     rig.refuse("s", Some(unreachable()));
@@ -105,6 +139,8 @@ async fn one_that_can_not_tell_is_taken_to_be_fine() {
         rig.tell(put_store(store("s", 1, json!({}))));
         rig.expect(["check s"]).await;
         assert_eq!(rig.condition("s"), (reason.to_owned(), message.to_owned()));
+        let status = rig.statuses("s").pop().unwrap();
+        assert_eq!(status.capabilities.is_some(), reason == "Valid", "{reason}");
     }
 }
 
@@ -147,6 +183,10 @@ async fn a_changed_credential_has_it_checked_and_wakes_only_who_failed() {
     rig.expect([]).await;
     rig.tell(put_object(&Kind::Secret, "another", "2"));
     rig.expect(["check s", "look failed"]).await;
+    rig.tell(gone_store(store("s", 2, json!({}))));
+    rig.expect(["look failed"]).await;
+    rig.tell(put_object(&Kind::Secret, "another", "3"));
+    rig.expect([]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,9 +235,15 @@ async fn one_that_changes_while_it_is_checked_is_checked_once_more() {
     rig.tell(put(es("e", 1, json!({}))));
     rig.expect(["look e"]).await;
     rig.release("s");
+    rig.hold("s");
+    rig.expect(["check s"]).await;
+    rig.tell(put(es("e", 2, json!({}))));
+    rig.expect(["look e"]).await;
+    assert_eq!(readiness(&rig, "e"), Readiness::Unchecked, "what the first check found is of another spec");
     rig.refuse("s", None);
-    rig.expect(["check s", "look e"]).await;
-    assert_eq!(readiness(&rig, "e"), Readiness::Ready, "what the first check found is of another spec");
+    rig.release("s");
+    rig.expect(["look e"]).await;
+    assert_eq!(readiness(&rig, "e"), Readiness::Ready);
 }
 
 #[tokio::test(start_paused = true)]
