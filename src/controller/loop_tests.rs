@@ -176,10 +176,12 @@ async fn external_secrets_that_a_list_leaves_out_have_gone() {
     rig.expect(["look e", "look f"]).await;
     assert!(rig.counts(r#"calls_total{name="e""#));
     rig.list(&EXTERNAL_SECRETS, &names(["f"])[..]);
+    rig.tell(put(edited("f")));
+    rig.expect(["look f"]).await;
+    assert!(rig.counts("keyferry_queue_length 2"), "only f and the store wait");
     rig.pass(HOUR).await;
     rig.expect(["look f"]).await;
     assert!(!rig.counts(r#"name="e""#) && rig.counts(r#"name="f""#));
-    assert!(rig.counts("keyferry_queue_length 2"), "only f and the store wait");
 }
 
 #[tokio::test(start_paused = true)]

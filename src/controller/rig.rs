@@ -76,7 +76,7 @@ pub enum Answer {
     Wrote(&'static str),
     /// What was left undone is done; the target has this revision.
     Settled(&'static str),
-    /// There is no target any more, on purpose.
+    /// There is no target, on purpose, and there was none.
     Deleted,
     /// All is as it should be, and the status was written; it has this revision since.
     Told(&'static str),
@@ -413,7 +413,7 @@ fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -
         }
         Answer::Deleted => {
             (memory.target, memory.absence_is_fine) = (None, true);
-            synced(Done::Deleted, SyncResult::Deleted)
+            synced(Done::Nothing, SyncResult::Deleted)
         }
         Answer::Waiting => Outcome::Waiting(next),
         Answer::Holding => Outcome::Holding,
