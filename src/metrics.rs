@@ -15,8 +15,10 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::controller::check;
-use crate::report::status;
+/// The metric of how often syncs failed since the last success.
+pub const TRIES: &str = "keyferry_externalsecret_failed_attempts";
+/// The metric of when they are tried again.
+pub const NEXT_TRY: &str = "keyferry_externalsecret_next_try_timestamp_seconds";
 
 /// All metrics of the process.
 pub struct Metrics {
@@ -112,8 +114,8 @@ impl Metrics {
                 "How long calls of a store's API take",
                 &["provider", "call"],
             ),
-            attempts: gauges(status::TRIES, "Failed syncs since the last success", &OBJECT),
-            next_try: gauges(status::NEXT_TRY, "When a failed sync is tried again, in seconds of Unix time", &OBJECT),
+            attempts: gauges(TRIES, "Failed syncs since the last success", &OBJECT),
+            next_try: gauges(NEXT_TRY, "When a failed sync is tried again, in seconds of Unix time", &OBJECT),
             queue: gauge("keyferry_queue_length", "Objects that wait for their next look, due or not"),
             leader: gauge("keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
             registry,
@@ -150,12 +152,12 @@ impl Metrics {
         set_condition(&self.condition, labels, ready.map(Condition::is_true));
     }
 
-    /// The check of a store has ended.
-    pub fn checked(&self, store: &Store, report: &check::Report, elapsed: Duration) {
+    /// The check of a store has ended, which found it so.
+    pub fn checked(&self, store: &Store, readiness: &Readiness, elapsed: Duration) {
         let kind = usize::from(store.id.namespace.is_none());
         let labels = labels_of(&store.id);
         self.store_duration[kind].with_label_values(&labels).set(elapsed.as_nanos() as f64);
-        set_condition(&self.store_condition[kind], labels, Some(report.readiness == Readiness::Ready));
+        set_condition(&self.store_condition[kind], labels, Some(*readiness == Readiness::Ready));
     }
 
     /// An ExternalSecret is gone: so are its series.

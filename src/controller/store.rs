@@ -129,7 +129,7 @@ impl Controller {
     }
 
     pub(super) fn end_check(&mut self, id: &StoreId, store: &Store, report: check::Report, took: Duration) {
-        self.metrics.checked(store, &report, took);
+        self.metrics.checked(store, &report.readiness, took);
         let item = Item::Store(id.clone());
         let Some(known) = self.stores.0.get_mut(id).filter(|known| known.has_spec_of(store)) else {
             // Gone, or changed meanwhile: then another check is in the queue.

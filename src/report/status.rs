@@ -18,11 +18,7 @@ use kube::{Resource as _, ResourceExt as _};
 use serde::Serialize;
 
 use crate::clock;
-
-/// The metric of how often syncs failed since the last success.
-pub const TRIES: &str = "keyferry_externalsecret_failed_attempts";
-/// The metric of when they are tried again.
-pub const NEXT_TRY: &str = "keyferry_externalsecret_next_try_timestamp_seconds";
+use crate::metrics::{NEXT_TRY, TRIES};
 
 /// Flags of `keyferry status`.
 #[derive(Args, Debug)]

@@ -23,10 +23,10 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::{LogFormat, Run};
 use crate::controller::index::Index;
 use crate::controller::{Context, Controller, Settings};
 use crate::metrics::Metrics;
+use crate::verbs::flags::{LogFormat, Run};
 use crate::{clock, server};
 
 /// Where a pod finds its own token and namespace.
