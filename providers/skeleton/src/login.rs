@@ -47,8 +47,10 @@ impl Source<HeaderValue> for Key {
 
 fn grant(answer: &Answer) -> Option<Grant<HeaderValue>> {
     let fields = json::object(answer.body.expose())?;
-    let token = json::to_bytes(fields.get("token")?);
-    let mut value = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat()).ok()?;
+    let mut header = SecretBuf::default();
+    header.extend(b"Bearer ");
+    header.extend(json::to_bytes(fields.get("token")?).expose());
+    let mut value = HeaderValue::from_bytes(header.expose()).ok()?;
     value.set_sensitive(true);
     let seconds = fields.get("seconds")?.get().parse().ok()?;
     Some(Grant { value, life: Life::of(Duration::from_secs(seconds)) })
