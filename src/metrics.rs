@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyferry_crds::{Condition, ExternalSecret, names};
 use keyferry_provider_core::Calls;
 use keyferry_sync::dependency::Name;
-use keyferry_sync::look::Report;
+use keyferry_sync::look::Looked;
 use keyferry_sync::outcome::Outcome;
 use keyferry_sync::store::{Readiness, Store, StoreId};
 use kube::ResourceExt as _;
@@ -123,7 +123,7 @@ impl Metrics {
     }
 
     /// A look at an ExternalSecret has ended.
-    pub fn synced(&self, es: &ExternalSecret, report: &Report, elapsed: Duration) {
+    pub fn synced(&self, es: &ExternalSecret, report: &Looked, elapsed: Duration) {
         let namespace = es.namespace().unwrap_or_default();
         let object = [es.name_any(), namespace];
         let labels = [object[0].as_str(), object[1].as_str()];

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keyferry_cluster::client::{Problem, timely};
+use keyferry_cluster::client::{ApiProblem, timely};
 use keyferry_crds::{ClusterSecretStore, SecretStore, SecretStoreStatus, names};
 use keyferry_provider_core::{Capabilities, ErrorKind, Registration};
 use keyferry_stores::registry;
@@ -119,7 +119,7 @@ async fn examine(context: &Context, store: &Store) -> Verdict {
     }
 }
 
-async fn write(context: &Context, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
+async fn write(context: &Context, store: &Store, status: &SecretStoreStatus) -> Result<(), ApiProblem> {
     let patch = Patch::Merge(json!({"metadata": {"uid": store.uid()}, "status": status}));
     let params = PatchParams::default();
     match &store.id.namespace {

@@ -9,8 +9,8 @@ use keyferry_cluster::client::timely;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Name, Version, is_earlier, name_of};
-use keyferry_sync::look::{Look, Memory, Remembered, Report, Seen};
-use keyferry_sync::outcome::{Change, Outcome, SyncResult};
+use keyferry_sync::look::{Look, Looked, Memory, Remembered, Seen};
+use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
 use keyferry_sync::record;
 use keyferry_sync::request::{sources_of, stores_of};
 use kube::Resource as _;
@@ -280,7 +280,7 @@ impl Controller {
         true
     }
 
-    pub(super) fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: Report, took: Duration) {
+    pub(super) fn end_sync(&mut self, name: &Name, es: &ExternalSecret, report: Looked, took: Duration) {
         self.metrics.synced(es, &report, took);
         let item = Item::ExternalSecret(name.clone());
         let same = |subject: &&mut Subject| subject.es.metadata.uid == es.metadata.uid;
@@ -313,7 +313,9 @@ impl Controller {
             _ if subject.overtaken => {}
             Outcome::Synced(synced) if synced.result == SyncResult::Deleted => self.index.left(&target, None),
             // Written, or read and found as it should be.
-            Outcome::Synced(synced) if synced.change != Change::Nothing || synced.result == SyncResult::Synced => {
+            Outcome::Synced(synced)
+                if synced.change != TargetChange::Nothing || synced.result == SyncResult::Synced =>
+            {
                 self.index.left(&target, version.as_ref());
             }
             Outcome::Settled { .. } => self.index.left(&target, version.as_ref()),

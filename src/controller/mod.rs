@@ -34,7 +34,7 @@ use keyferry_crds::ExternalSecret;
 use keyferry_stores::pool::Pool;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Kind, Name, name_of};
-use keyferry_sync::look::Report;
+use keyferry_sync::look::Looked;
 use keyferry_sync::ports::Ports;
 use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::time::later;
@@ -98,7 +98,7 @@ const AFTER_PANIC: Duration = Duration::from_secs(300);
 
 /// The end of a look, and how long it took.
 enum Ended {
-    Sync(Name, Arc<ExternalSecret>, Box<Report>, Duration),
+    Sync(Name, Arc<ExternalSecret>, Box<Looked>, Duration),
     Check(StoreId, Arc<Store>, check::Report, Duration),
     /// A bug of ours.
     Panicked(Item),

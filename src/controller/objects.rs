@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use futures::stream::AbortHandle;
 use k8s_openapi::api::core::v1::Secret;
-use keyferry_cluster::client::{LiveSecret, Problem, timely};
+use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::target::desired;
 use keyferry_crds::names;
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
@@ -115,7 +115,7 @@ impl Controller {
 
     /// Reads all targets once, page by page, and remembers of each whether it is as its writer left it, so that edits
     /// from while nobody ran are found without a read for each.
-    pub(super) async fn examine_targets(&mut self) -> Result<(), Problem> {
+    pub(super) async fn examine_targets(&mut self) -> Result<(), ApiProblem> {
         let api: Api<Secret> = match &self.settings.scope {
             Some(namespace) => Api::namespaced(self.context.client.clone(), namespace),
             None => Api::all(self.context.client.clone()),

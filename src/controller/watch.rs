@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 
 use futures::stream::{AbortHandle, BoxStream, StreamExt as _};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use keyferry_cluster::client::Problem;
+use keyferry_cluster::client::ApiProblem;
 use keyferry_crds::ExternalSecret;
 use keyferry_sync::dependency::Kind;
 use keyferry_sync::store::Store;
@@ -216,9 +216,9 @@ fn tell(kind: &str, error: watcher::Error, remedy: &str) {
     let problem = match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => Problem::from(error),
-        watcher::Error::WatchError(status) => Problem::from(kube::Error::Api(status)),
-        watcher::Error::NoResourceVersion => Problem::Malformed,
+        | watcher::Error::WatchFailed(error) => ApiProblem::from(error),
+        watcher::Error::WatchError(status) => ApiProblem::from(kube::Error::Api(status)),
+        watcher::Error::NoResourceVersion => ApiProblem::Malformed,
     };
     match problem.is_not_found() {
         true => {

@@ -34,7 +34,7 @@ pub struct Synced {
     /// What became of the target.
     pub result: SyncResult,
     /// What was written, for events.
-    pub change: Change,
+    pub change: TargetChange,
     /// Entries that the store does not have, passed over by deletionPolicy.
     pub missing: Vec<String>,
     /// The keys of a Secret that was somebody else's and is now ours.
@@ -44,7 +44,7 @@ pub struct Synced {
 impl Synced {
     /// All is as it should be, and nothing was written.
     pub fn unchanged() -> Self {
-        Self { result: SyncResult::Synced, change: Change::Nothing, missing: Vec::new(), adopted: None }
+        Self { result: SyncResult::Synced, change: TargetChange::Nothing, missing: Vec::new(), adopted: None }
     }
 }
 
@@ -65,7 +65,7 @@ pub enum SyncResult {
 
 /// What was done to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum TargetChange {
     /// It was created.
     Created,
     /// It was changed.

@@ -1,4 +1,4 @@
-//! When to look again. Pure.
+//! When to look again (requeue): at the next refresh, on a grid that stores share, or after a back-off. Pure.
 
 use std::time::Duration;
 

@@ -6,8 +6,8 @@ use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
 use crate::content::fingerprint;
 use crate::data::Data;
 use crate::look::{Look, Memory, Remembered, Seen};
-use crate::outcome::{Change, Failure, Headline, Outcome, Retry, SyncResult, Synced};
-use crate::plan::{self, Facts, LastSync, Plan, Target};
+use crate::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
+use crate::plan::{self, Facts, LastSync, Plan, TargetState};
 use crate::ports::{Observed, Output, Planning, Ports, Turn};
 use crate::redact::blank;
 use crate::request::{Request, generates};
@@ -53,7 +53,7 @@ impl<'a> Work<'a> {
         (self.look.memory, self.asker.now, self.version, self.kept.turn)
     }
 
-    pub fn plan(&mut self, target: Target) -> Plan {
+    pub fn plan(&mut self, target: TargetState) -> Plan {
         let Asker { es, settings, ports, now, .. } = &self.asker;
         let reason = es.ready().and_then(|ready| ready.reason.as_deref());
         let deleted_on_purpose =
@@ -84,11 +84,11 @@ impl<'a> Work<'a> {
         plan
     }
 
-    pub async fn observe(&mut self) -> Result<Target, Failure> {
+    pub async fn observe(&mut self) -> Result<TargetState, Failure> {
         self.read = self.output.observe().await?;
-        let Some(read) = &self.read else { return Ok(Target::Absent) };
+        let Some(read) = &self.read else { return Ok(TargetState::Absent) };
         self.look.memory.observed(read);
-        Ok(if read.intact { Target::Intact } else { Target::Drifted })
+        Ok(if read.intact { TargetState::Intact } else { TargetState::Drifted })
     }
 
     /// Fetches what is wanted, and makes the target hold it.
@@ -120,7 +120,7 @@ impl<'a> Work<'a> {
             (DeletionPolicy::Delete, CreationPolicy::Owner) => {
                 synced.result = SyncResult::Deleted;
                 if self.output.remove().await? {
-                    synced.change = Change::Deleted;
+                    synced.change = TargetChange::Deleted;
                 }
                 self.look.memory.target = None;
             }

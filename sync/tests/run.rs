@@ -7,7 +7,7 @@ use std::sync::Arc;
 use keyferry_crds::{ExternalSecret, names};
 use keyferry_provider_core::{Error, ErrorKind};
 use keyferry_sync::dependency::{Dependency, Kind};
-use keyferry_sync::look::{Memory, Report, Seen};
+use keyferry_sync::look::{Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult};
 use keyferry_sync::ports::Problem;
 use keyferry_sync::store::Readiness;
@@ -30,7 +30,7 @@ fn failed(headline: Headline, cause: &str, retry: Retry) -> Failure {
     Failure::new(headline, cause, retry)
 }
 
-fn message(report: &Report) -> String {
+fn message(report: &Looked) -> String {
     match &report.outcome {
         Outcome::Failed(failure) => failure.to_string(),
         outcome => format!("{outcome:?}"),

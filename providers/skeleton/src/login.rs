@@ -10,7 +10,7 @@ use keyferry_provider_session::{Grant, Life, Session, Source};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
-use crate::client::{Answer, Call, Client};
+use crate::client::{Call, Client, Response};
 
 /// A client, logged in.
 pub struct Login {
@@ -45,7 +45,7 @@ impl Source<HeaderValue> for Key {
     }
 }
 
-fn grant(answer: &Answer) -> Option<Grant<HeaderValue>> {
+fn grant(answer: &Response) -> Option<Grant<HeaderValue>> {
     let fields = json::object(answer.body.expose())?;
     let mut header = SecretBuf::default();
     header.extend(b"Bearer ");
@@ -71,7 +71,7 @@ impl Login {
     }
 
     /// Makes a call; where a token seems to have ended early, once more with another.
-    pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
+    pub async fn send(&self, call: &Call) -> Result<Response, Error> {
         let token = self.session.get().await?;
         let answer = self.client.send(call, Some(&token)).await?;
         if answer.status == 401 && self.session.refused(Some(token.number())) {

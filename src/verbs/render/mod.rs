@@ -18,13 +18,13 @@ use keyferry_cluster::target::ownership::Desired;
 use keyferry_cluster::target::{desired, manifest};
 use keyferry_crds::{CreationPolicy, ExternalSecret};
 use keyferry_provider_core::Environment;
-use keyferry_stores::access::{ControllerToken, World};
+use keyferry_stores::access::{ControllerToken, LoginPorts};
 use keyferry_stores::pool::Pool;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::{Data, SecretJson};
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
-use keyferry_sync::plan::{Facts, Plan, Target, decide};
+use keyferry_sync::plan::{Facts, Plan, TargetState, decide};
 use keyferry_sync::ports::{Ports, Stores};
 use keyferry_sync::resolve::{Asker, Resolved, resolve};
 use keyferry_sync::settings::{Adopt, Settings};
@@ -148,12 +148,13 @@ fn settings(args: &Render) -> Settings {
 }
 
 fn ports(folder: Arc<Folder>, values: Option<std::collections::BTreeMap<String, SecretJson>>) -> Ports {
-    let world = World { objects: folder.clone(), accounts: folder.clone(), controller_token: ControllerToken::Never };
+    let login_ports =
+        LoginPorts { objects: folder.clone(), accounts: folder.clone(), controller_token: ControllerToken::Never };
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (news, _) = tokio::sync::mpsc::unbounded_channel();
     // Whoever renders a folder could ask these stores by hand as well.
-    let pool = Arc::new(Pool::new(Arc::new(world), Arc::new(()), Arc::new(()), true, environment, news));
+    let pool = Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), true, environment, news));
     let stores: Arc<dyn Stores> = match values {
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,
@@ -183,7 +184,7 @@ async fn one(
         generic_targets: settings.generic_targets,
         stores: &folder.stores,
         namespace_labels: folder.namespaces.get(namespace),
-        target: Target::Absent,
+        target: TargetState::Absent,
         last: None,
         sources_changed: false,
         absence_is_fine: false,

@@ -12,8 +12,8 @@ use keyferry_sync::audit;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Dependency, Version};
-use keyferry_sync::look::{Look, Memory, Report, Seen};
-use keyferry_sync::outcome::{Change, Failure};
+use keyferry_sync::look::{Look, Looked, Memory, Seen};
+use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
     Applied, Entered, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, Stores, Turn,
 };
@@ -103,13 +103,13 @@ impl World {
     }
 
     /// A look at `es` that begins at `second`, as the controller would make it.
-    pub async fn look(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64) -> Report {
+    pub async fn look(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64) -> Looked {
         let seen = self.version().map_or(Seen::Absent, Seen::At);
         self.look_seeing(es, memory, second, seen).await
     }
 
     /// The same, where the watches see this of the target.
-    pub async fn look_seeing(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64, seen: Seen) -> Report {
+    pub async fn look_seeing(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64, seen: Seen) -> Looked {
         let readiness = self.state().readiness.clone().unwrap_or(Readiness::Ready);
         let mut stores = known(es);
         stores.values_mut().for_each(|(_, is)| is.clone_from(&readiness));
@@ -162,7 +162,7 @@ pub fn settings() -> Settings {
 }
 
 /// The report's status in the ExternalSecret, as the controller keeps it.
-pub fn told(es: &Arc<ExternalSecret>, report: &Report) -> Arc<ExternalSecret> {
+pub fn told(es: &Arc<ExternalSecret>, report: &Looked) -> Arc<ExternalSecret> {
     let mut es = (**es).clone();
     if let Some((status, version)) = &report.status {
         es.status = Some(status.clone());
@@ -283,7 +283,7 @@ impl Output for World {
         self.called(format!("apply {}{how}", data.collect::<Vec<_>>().join(" ")));
         self.failing("apply")?;
         let mut state = self.state();
-        let change = if state.target.is_some() { Change::Updated } else { Change::Created };
+        let change = if state.target.is_some() { TargetChange::Updated } else { TargetChange::Created };
         state.target = Some((state.target.map_or(1, |(revision, _)| revision + 1), true));
         drop(state);
         Ok(Applied { change, version: self.version(), adopted: None })
