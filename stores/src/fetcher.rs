@@ -373,6 +373,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use keyferry_builders::key;
     use keyferry_provider_core::{Capabilities, Dialect, Push, Query, Reach, Remote, SecretBytes};
     use tokio::time::sleep;
 
@@ -437,10 +438,6 @@ mod tests {
         fn identity_note(&self) -> Option<String> {
             None
         }
-    }
-
-    fn key(name: impl Into<String>) -> Key {
-        Key { name: name.into(), version: None, metadata: false }
     }
 
     struct Setup {

@@ -92,13 +92,13 @@ pub fn is_that_of_now(written: Timestamp, changed: Option<Timestamp>, due: Optio
 
 #[cfg(test)]
 mod tests {
+    use keyferry_builders::at;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn what_was_written_before_a_crash_is_known_by_its_time() {
-        let at = |second| Timestamp::from_second(second).unwrap();
         let es = |changes: &[(&str, i64)]| -> ObjectMeta {
             let fields = changes.iter().map(|(subresource, second)| {
                 json!({"manager": "m", "time": at(*second).to_string(), "subresource": Some(subresource).filter(|s| !s.is_empty())})

@@ -238,7 +238,7 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
 mod tests {
     use std::sync::Arc;
 
-    use keyferry_crds::{ClusterSecretStore, SecretStore};
+    use keyferry_builders::{at, es};
     use serde_json::{Value, json};
 
     use super::*;
@@ -246,29 +246,12 @@ mod tests {
 
     const DAY: i64 = 86_400;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn es(spec: Value) -> ExternalSecret {
-        let mut whole =
-            json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "k", "remoteRef": {"key": "r"}}]});
-        for (field, value) in spec.as_object().unwrap() {
-            whole[field] = value.clone();
-        }
-        let mut es = ExternalSecret::new("e", serde_json::from_value(whole).unwrap());
-        es.metadata.namespace = Some("ns".into());
-        es
-    }
-
     fn store(spec: Value) -> Arc<Store> {
-        let mut store = SecretStore::new("s", serde_json::from_value(spec).unwrap());
-        store.metadata.namespace = Some("ns".into());
-        Arc::new(Store::namespaced(store))
+        Arc::new(Store::namespaced(keyferry_builders::store(spec)))
     }
 
     fn cluster_store(spec: Value) -> Arc<Store> {
-        Arc::new(Store::cluster(ClusterSecretStore::new("s", serde_json::from_value(spec).unwrap())))
+        Arc::new(Store::cluster(keyferry_builders::cluster_store(spec)))
     }
 
     /// What is decided on day ten, all else being well.

@@ -174,6 +174,9 @@ fn clip(message: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use keyferry_builders::{at, es};
+    use serde_json::json;
+
     use super::*;
     use crate::outcome::{Failure, Headline, Retry};
 
@@ -181,20 +184,9 @@ mod tests {
         Outcome::Synced(Synced { result: SyncResult::Synced, change, missing: Vec::new(), adopted: None })
     }
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn es() -> ExternalSecret {
-        let mut es = ExternalSecret::new("e", Default::default());
-        es.metadata.uid = Some("u".into());
-        es
-    }
-
     #[test]
     fn a_refresh_that_changes_nothing_writes_no_status_for_a_while() {
-        let mut es = es();
-        es.spec.refresh_interval = Some("15s".into());
+        let mut es = es(json!({"refreshInterval": "15s"}));
         es.status = status(&es, &synced(TargetChange::Created), "1-a", at(0));
         assert_eq!(es.status.as_ref().unwrap().binding.name, "e");
         assert_eq!(status(&es, &synced(TargetChange::Nothing), "1-a", at(200)), None);
@@ -206,7 +198,7 @@ mod tests {
     #[test]
     fn a_failure_is_written_once_and_its_time_is_that_of_the_flip() {
         let failed = Outcome::Failed(Failure::new(Headline::Fetch, "why", Retry::Soon));
-        let mut es = es();
+        let mut es = es(json!({}));
         es.status = status(&es, &failed, "1-a", at(10));
         let ready = es.ready().unwrap();
         assert_eq!(ready.message.as_deref(), Some("could not get secret data from provider: why"));
@@ -221,7 +213,7 @@ mod tests {
 
     #[test]
     fn conditions_of_others_stay() {
-        let mut es = es();
+        let mut es = es(json!({}));
         let other = Condition { type_: "Other".into(), status: "True".into(), ..Default::default() };
         es.status = Some(ExternalSecretStatus { conditions: vec![other.clone()], ..Default::default() });
         let after = status(&es, &synced(TargetChange::Created), "1-a", at(0)).unwrap();

@@ -323,7 +323,7 @@ fn finish(value: SecretBytes, remote: &RemoteRef, field: Option<&str>) -> Result
 mod tests {
     use std::sync::Arc;
 
-    use keyferry_crds::SecretStore;
+    use keyferry_builders::key;
     use serde_json::{Value as Json, json};
 
     use super::*;
@@ -336,14 +336,12 @@ mod tests {
     use crate::store::Store;
 
     fn store() -> Arc<Store> {
-        let mut store = SecretStore::new("s", Default::default());
-        store.metadata.namespace = Some("ns".into());
-        Arc::new(Store::namespaced(store))
+        Arc::new(Store::namespaced(keyferry_builders::store(json!({"provider": {"fake": {}}}))))
     }
 
     fn request(entry: Entry, remote: Json) -> Request {
         let remote: RemoteRef = serde_json::from_value(remote).unwrap();
-        let key = Key { name: remote.key.clone(), version: None, metadata: false };
+        let key = key(&remote.key);
         Request { entry, origin: Origin::Store(store(), Wanted::Key(key)), remote, rewrite: Vec::new() }
     }
 
@@ -354,7 +352,7 @@ mod tests {
     fn answers(values: &[(&str, Result<&str, ErrorKind>)]) -> Answers {
         let mut answers = Answers::default();
         for (name, value) in values {
-            let key = Key { name: (*name).into(), version: None, metadata: false };
+            let key = key(*name);
             let value = value.map(SecretBytes::from).map_err(|kind| Error::new(kind, kind.as_str()));
             answers.values.insert((store().id.clone(), key), value);
         }

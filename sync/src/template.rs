@@ -419,9 +419,7 @@ mod tests {
     use super::*;
 
     fn es(template: Value) -> ExternalSecret {
-        let spec = json!({"secretStoreRef": {"name": "s"}, "target": {"template": template}});
-        let mut es = ExternalSecret::new("e", serde_json::from_value(spec).unwrap());
-        es.metadata.namespace = Some("ns".into());
+        let mut es = keyferry_builders::es(json!({"target": {"template": template}}));
         es.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
         es
     }

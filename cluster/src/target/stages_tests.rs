@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
-use keyferry_crds::{ExternalSecret, SecretStore, names};
-use keyferry_provider_core::{Dialect, Error, ErrorKind, Key, SecretBytes};
+use keyferry_builders::{es, key, store};
+use keyferry_crds::{ExternalSecret, names};
+use keyferry_provider_core::{Dialect, Error, ErrorKind, SecretBytes};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
@@ -126,13 +127,8 @@ struct World {
 
 impl World {
     fn new(spec: &Value, held: BTreeMap<&'static str, Stored>) -> Self {
-        let mut es = ExternalSecret::new("e", serde_json::from_value(spec.clone()).unwrap());
-        es.metadata.namespace = Some("ns".into());
-        es.metadata.uid = Some("es-uid".into());
-        let fake = serde_json::from_value(json!({"provider": {"fake": {}}})).unwrap();
-        let mut store = SecretStore::new("s", fake);
-        store.metadata.namespace = Some("ns".into());
-        Self { es, store: Arc::new(Store::namespaced(store)), held }
+        let store = Arc::new(Store::namespaced(store(json!({"provider": {"fake": {}}}))));
+        Self { es: es(spec.clone()), store, held }
     }
 
     /// What one look makes of the target. `Err` is the condition's message, `None` that there is nothing to write.
@@ -161,7 +157,7 @@ impl World {
         let mut answers = Answers::default();
         answers.dialects.insert(self.store.id.clone(), Dialect::default());
         for (name, held) in &self.held {
-            let key = Key { name: (*name).to_owned(), version: None, metadata: false };
+            let key = key(*name);
             let value = match held {
                 Stored::Nothing => Err(Error::new(ErrorKind::NotFound, "there is none")),
                 Stored::Text(text) => Ok(SecretBytes::from(text.as_str())),

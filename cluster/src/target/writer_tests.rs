@@ -66,9 +66,7 @@ impl Rig {
         if kind == Widget && target["manifest"].is_null() {
             target["manifest"] = json!({"apiVersion": "example.org/v1", "kind": "Widget"});
         }
-        let mut es = ExternalSecret::new("e", serde_json::from_value(json!({"target": target})).unwrap());
-        es.metadata.namespace = Some("ns".into());
-        es.metadata.uid = Some("es-uid".into());
+        let mut es = keyferry_builders::es(json!({"target": target}));
         es.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         let api = FakeApi::default();
         Self { kind, client: api.client(), api, turns: Turns::new(4), kinds: Kinds::default(), es }

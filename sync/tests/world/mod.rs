@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use keyferry_crds::{ExternalSecret, ExternalSecretStatus, SecretStore};
+use keyferry_builders::{at, key, store};
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Key, Query, SecretBytes};
 use keyferry_sync::audit;
 use keyferry_sync::content::Content;
@@ -49,26 +50,6 @@ pub struct State {
 /// The world of one test. Clones are the same one.
 #[derive(Clone, Default)]
 pub struct World(Arc<Mutex<State>>);
-
-/// `second` seconds after the epoch.
-pub fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
-/// An ExternalSecret that takes `k` from the key `a` of the store `s` every hour, with `spec` over that.
-pub fn external_secret(spec: Value) -> ExternalSecret {
-    let mut whole = json!({"refreshInterval": "1h", "secretStoreRef": {"name": "s"},
-        "data": [{"secretKey": "k", "remoteRef": {"key": "a"}}]});
-    for (field, value) in spec.as_object().unwrap() {
-        whole[field] = value.clone();
-    }
-    let mut es = ExternalSecret::new("e", serde_json::from_value(whole).unwrap());
-    es.metadata.namespace = Some("ns".into());
-    es.metadata.uid = Some("es-uid".into());
-    es.metadata.generation = Some(1);
-    es.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
-    es
-}
 
 impl World {
     /// Where the store has the value `alpha` under `a`.
@@ -140,9 +121,7 @@ impl World {
 
 /// The one store, where `es` names it.
 pub fn known(es: &ExternalSecret) -> KnownStores {
-    let mut store = SecretStore::new("s", serde_json::from_value(json!({"provider": {"fake": {}}})).unwrap());
-    store.metadata.namespace = Some("ns".into());
-    let store = Arc::new(Store::namespaced(store));
+    let store = Arc::new(Store::namespaced(store(json!({"provider": {"fake": {}}}))));
     let named = stores_of(es).into_iter().filter(|id| *id == store.id);
     named.map(|id| (id, (store.clone(), Readiness::Ready))).collect()
 }
@@ -233,7 +212,7 @@ impl Entered for World {
         self.called("find");
         let state = self.state();
         let names = state.secrets.keys().filter(|name| query.matches(name));
-        Ok(names.map(|name| Key { name: name.clone(), version: None, metadata: false }).collect())
+        Ok(names.map(|name| key(name)).collect())
     }
 }
 
