@@ -15,7 +15,6 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::controller::check;
 use crate::report::status;
 
 /// All metrics of the process.
@@ -150,12 +149,12 @@ impl Metrics {
         set_condition(&self.condition, labels, ready.map(Condition::is_true));
     }
 
-    /// The check of a store has ended.
-    pub fn checked(&self, store: &Store, report: &check::Report, elapsed: Duration) {
+    /// The check of a store has ended, which found it so.
+    pub fn checked(&self, store: &Store, readiness: &Readiness, elapsed: Duration) {
         let kind = usize::from(store.id.namespace.is_none());
         let labels = labels_of(&store.id);
         self.store_duration[kind].with_label_values(&labels).set(elapsed.as_nanos() as f64);
-        set_condition(&self.store_condition[kind], labels, Some(report.readiness == Readiness::Ready));
+        set_condition(&self.store_condition[kind], labels, Some(*readiness == Readiness::Ready));
     }
 
     /// An ExternalSecret is gone: so are its series.
