@@ -24,12 +24,14 @@ pub enum Command {
     Crds,
     /// Print the Secrets that manifests come to, without a cluster; values are masked.
     ///
-    /// Reads ExternalSecrets, stores, generators, and the Secrets and ConfigMaps that they refer to, from a file or folder. A
-    /// store of kind `fake` has its values in itself; another one is asked where it needs no login, or finds it in a
-    /// Secret of the folder; or --values stands in for all of them.
+    /// Reads ExternalSecrets, stores, generators, and the Secrets and ConfigMaps that they refer to. A store of kind `fake`
+    /// has its values in itself; another one is asked where it needs no login, or finds it in a Secret among the
+    /// manifests; or --values stands in for all of them. A target that is among the manifests counts as there already.
     ///
-    /// Exits with 0 where all ExternalSecrets were rendered, with 1 where one could not be, and with 2 where the manifests
-    /// can't be read.
+    /// What is printed is the objects, on standard output; errors and notes go to standard error, each with file and line.
+    ///
+    /// Exits with 0 where every ExternalSecret came to what it asks for, with 1 where one failed, and with 2 where
+    /// something can't be read: the rest is rendered all the same.
     Render(render::Render),
     /// Tell how the ExternalSecrets of a cluster stand.
     Status(status::Status),

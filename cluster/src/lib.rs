@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`client`]
 //! how many requests go at once and objects that zero themselves, [`pages`] lists; [`objects`] what is referred to,
-//! [`target`] what is written, [`events`] and [`journal`] what is told, [`leader`] which replica works.
+//! [`target`] what is written, [`events`], [`journal`] and [`notices`] what is told, [`leader`] which replica works.
 
 #![forbid(unsafe_code)]
 
@@ -14,4 +14,5 @@ pub mod objects;
 pub mod target;
 pub mod events;
 pub mod journal;
+pub mod notices;
 pub mod leader;

@@ -1,5 +1,10 @@
-use keyferry_sync::dependency::Kind;
+use std::future::pending;
 
+use keyferry_sync::dependency::Kind;
+use serde_json::json;
+
+use super::super::rig::shared;
+use super::super::samples::{at, name};
 use super::*;
 
 fn es(target: &str, store: &str) -> ExternalSecret {
@@ -11,45 +16,67 @@ fn es(target: &str, store: &str) -> ExternalSecret {
     es
 }
 
-fn name(name: &str) -> Name {
-    ("ns".into(), name.into())
-}
-
 fn target(target: &str) -> Dependency {
     Dependency::new(Kind::Secret, name(target))
 }
 
-fn at(revision: &str) -> Version {
-    Version { uid: "uid".into(), revision: revision.into() }
+/// ExternalSecrets without a loop.
+struct Bench {
+    all: ExternalSecrets,
+    shared: Shared,
 }
 
-/// One ExternalSecret that was put.
-fn put(es: ExternalSecret) -> (ExternalSecrets, Index) {
-    let (mut all, index) = (ExternalSecrets::default(), Index::default());
-    assert!(all.put(es, &index));
-    (all, index)
-}
+impl Bench {
+    /// With one that was put.
+    fn new(es: ExternalSecret) -> Self {
+        let all = ExternalSecrets::new(Box::new(|_| pending().boxed()));
+        let mut bench = Self { all, shared: shared() };
+        assert!(bench.put(es), "a new one is looked at");
+        bench
+    }
 
-fn look(all: &mut ExternalSecrets, index: &Index) -> Look {
-    all.look(&name("e"), index, &Stores::default(), None, Timestamp::UNIX_EPOCH).unwrap()
+    /// Puts one; answers whether it is to be looked at.
+    fn put(&mut self, es: ExternalSecret) -> bool {
+        let name = name(es.metadata.name.as_deref().unwrap());
+        let name = (es.metadata.namespace.clone().unwrap(), name.1);
+        self.shared.queue.remove(&item(&name));
+        let before = self.shared.queue.waiting();
+        self.all.put(&name, es, &mut self.shared);
+        self.shared.queue.waiting() > before
+    }
+
+    fn known(&mut self) -> &mut Known {
+        self.all.all.get_mut(&name("e")).unwrap()
+    }
+
+    fn look(&mut self) -> Look {
+        self.all.take_along(&name("e"), Timestamp::UNIX_EPOCH, &self.shared).unwrap()
+    }
+
+    fn saw(&self, object: &Dependency, sighting: &Sighting) -> Vec<(Item, Role)> {
+        self.shared.index.saw(object, sighting, |_| false).into_iter().collect()
+    }
+
+    fn concern(&mut self, role: Role, sighting: &Sighting) -> Option<Urgency> {
+        self.all.concern(&name("e"), role, sighting, &mut self.shared)
+    }
 }
 
 #[test]
 fn our_own_write_is_no_reason_to_look_and_an_edit_is() {
-    let (mut all, _) = put(es("t", "s"));
-    all.remember_target(&name("e"), at("5"), true);
-    let concerns = |all: &ExternalSecrets, role, sighting| all.concerns(&name("e"), role, &sighting);
+    let mut bench = Bench::new(es("t", "s"));
+    bench.all.examined(&name("e"), &at("5"), true);
     let there = |revision: &str| Sighting::There(at(revision));
-    let gone = || Sighting::Gone(Some("uid".into()));
-    assert_eq!(concerns(&all, Role::Writer, there("5")), None);
-    assert_eq!(concerns(&all, Role::Reader, there("5")), Some(Urgency::Due), "what it wrote is not what it reads");
-    assert_eq!(concerns(&all, Role::Writer, there("6")), Some(Urgency::Asked));
-    assert_eq!(concerns(&all, Role::Writer, gone()), Some(Urgency::Asked));
-    all.0.get_mut(&name("e")).unwrap().memory.absence_is_fine = true;
-    assert_eq!(concerns(&all, Role::Writer, gone()), None);
-    assert_eq!(concerns(&all, Role::Writer, Sighting::LeftOut), Some(Urgency::Asked));
-    all.remember_target(&name("e"), at("7"), false);
-    assert_eq!(concerns(&all, Role::Writer, there("7")), Some(Urgency::Asked), "it is not as it was left");
+    let gone = Sighting::Gone(Some("uid".into()));
+    assert_eq!(bench.concern(Role::Writer, &there("5")), None);
+    assert_eq!(bench.concern(Role::Reader, &there("5")), Some(Urgency::Due), "what it wrote is not what it reads");
+    assert_eq!(bench.concern(Role::Writer, &there("6")), Some(Urgency::Asked));
+    assert_eq!(bench.concern(Role::Writer, &gone), Some(Urgency::Asked));
+    bench.known().memory.absence_is_fine = true;
+    assert_eq!(bench.concern(Role::Writer, &gone), None);
+    assert_eq!(bench.concern(Role::Writer, &Sighting::LeftOut), Some(Urgency::Asked));
+    bench.all.examined(&name("e"), &at("7"), false);
+    assert_eq!(bench.concern(Role::Writer, &there("7")), Some(Urgency::Asked), "it is not as it was left");
 }
 
 #[test]
@@ -57,30 +84,30 @@ fn a_target_of_another_kind_is_another_object() {
     let manifest = keyferry_crds::Manifest { api_version: "example.org/v1".into(), kind: "Widget".into() };
     let mut other = es("t", "s");
     other.spec.target.manifest = Some(manifest.clone());
-    let (mut all, index) = put(other);
-    let seen = |index: &Index, object: &Dependency| index.saw(object, &Sighting::There(at("5")), |_| false);
-    assert!(seen(&index, &target("t")).is_empty(), "a Secret of that name is not the target");
+    let mut bench = Bench::new(other);
+    let there = Sighting::There(at("5"));
+    assert!(bench.saw(&target("t"), &there).is_empty(), "a Secret of that name is not the target");
     let kind = Kind::of(&manifest);
-    assert!(index.knows_any_of(&kind));
-    let woken: Vec<_> = seen(&index, &Dependency::new(kind, name("t"))).into_iter().collect();
-    assert_eq!(woken, [(Item::ExternalSecret(name("e")), Role::Writer)]);
-    assert_eq!(look(&mut all, &index).seen, Seen::At(at("5")));
+    assert!(bench.shared.index.knows_any_of(&kind));
+    assert_eq!(bench.saw(&Dependency::new(kind.clone(), name("t")), &there), [(item(&name("e")), Role::Writer)]);
+    assert_eq!(bench.look().seen, Seen::Unknown, "its watch has not listed all");
+    bench.shared.index.set_listed(&kind, true);
+    assert_eq!(bench.look().seen, Seen::At(at("5")));
 }
 
 #[test]
 fn a_status_is_no_change_and_a_new_object_forgets() {
-    let (mut all, index) = put(es("t", "s"));
-    let failures = |all: &mut ExternalSecrets| all.0.get_mut(&name("e")).unwrap().memory.failures;
-    all.0.get_mut(&name("e")).unwrap().memory.failures = 3;
+    let mut bench = Bench::new(es("t", "s"));
+    bench.known().memory.failures = 3;
     let mut again = es("t", "s");
     again.metadata.resource_version = Some("99".into());
     again.status = Some(Default::default());
-    assert!(!all.put(again, &index));
-    assert_eq!(failures(&mut all), 3);
+    assert!(!bench.put(again));
+    assert_eq!(bench.known().memory.failures, 3);
     let mut other = es("t", "s");
     other.metadata.uid = Some("v".into());
-    assert!(all.put(other, &index));
-    assert_eq!(failures(&mut all), 0);
+    assert!(bench.put(other));
+    assert_eq!(bench.known().memory.failures, 0);
 }
 
 #[test]
@@ -92,33 +119,31 @@ fn an_event_from_before_our_status_brings_the_spec_and_not_the_status() {
         es.status = Some(ExternalSecretStatus { binding, ..Default::default() });
         es
     };
-    let (mut all, index) = put(at("a", "10", ""));
+    let mut bench = Bench::new(at("a", "10", ""));
     let ours = || (at("a", "12", "a").status.unwrap(), Some("12".to_owned()));
-    let told = |all: &mut ExternalSecrets, (status, version)| {
-        all.0.get_mut(&name("e")).unwrap().put_status(status, version);
-    };
-    let state = |all: &ExternalSecrets| {
-        let es = all.get(&name("e")).unwrap().es.clone();
+    let told = |bench: &mut Bench, (status, version)| bench.known().put_status(status, version);
+    let state = |bench: &mut Bench| {
+        let es = bench.known().es.clone();
         (es.target_name().to_owned(), es.status.as_ref().unwrap().binding.name.clone())
     };
-    told(&mut all, ours());
-    all.put(at("b", "11", ""), &index);
-    assert_eq!(state(&all), ("b".into(), "a".into()));
-    all.put(at("b", "13", "b"), &index);
-    told(&mut all, ours());
-    assert_eq!(state(&all), ("b".into(), "b".into()));
+    told(&mut bench, ours());
+    bench.put(at("b", "11", ""));
+    assert_eq!(state(&mut bench), ("b".into(), "a".into()));
+    bench.put(at("b", "13", "b"));
+    told(&mut bench, ours());
+    assert_eq!(state(&mut bench), ("b".into(), "b".into()));
 }
 
 #[test]
 fn what_was_seen_of_a_target_outlives_a_new_status() {
-    let (mut all, index) = put(es("t", "s"));
-    index.saw(&target("t"), &Sighting::There(at("5")), |_| false);
-    all.remember_target(&name("e"), at("5"), true);
-    all.put(es("t", "s"), &index);
-    let seen = look(&mut all, &index);
+    let mut bench = Bench::new(es("t", "s"));
+    bench.saw(&target("t"), &Sighting::There(at("5")));
+    bench.all.examined(&name("e"), &at("5"), true);
+    bench.put(es("t", "s"));
+    let seen = bench.look();
     assert_eq!((seen.seen, seen.memory.target.is_some()), (Seen::At(at("5")), true));
-    all.put(es("t2", "s"), &index);
-    let seen = look(&mut all, &index);
+    bench.put(es("t2", "s"));
+    let seen = bench.look();
     assert_eq!((seen.seen, seen.memory.target.is_some()), (Seen::Unknown, false), "that was another target");
 }
 
@@ -134,13 +159,13 @@ fn a_look_takes_along_how_its_sources_stand() {
         ]}))
         .unwrap(),
     );
-    let (mut all, index) = put(templated);
+    let mut bench = Bench::new(templated);
     let source = |source: &str| Dependency::new(Kind::ConfigMap, name(source));
-    index.saw(&source("absent"), &Sighting::LeftOut, |_| false);
-    index.saw(&source("seen"), &Sighting::There(at("5")), |_| false);
-    index.saw(&source("behind"), &Sighting::There(at("5")), |_| false);
-    let memory = &mut all.0.get_mut(&name("e")).unwrap().memory;
-    memory.sources = [("seen", "4"), ("behind", "6")].map(|(name, read)| (source(name), Some(at(read)))).into();
+    bench.saw(&source("absent"), &Sighting::LeftOut);
+    bench.saw(&source("seen"), &Sighting::There(at("5")));
+    bench.saw(&source("behind"), &Sighting::There(at("5")));
+    bench.known().memory.sources =
+        [("seen", "4"), ("behind", "6")].map(|(name, read)| (source(name), Some(at(read)))).into();
     let expected = [
         (source("unseen"), None),
         (source("absent"), Some(None)),
@@ -148,29 +173,30 @@ fn a_look_takes_along_how_its_sources_stand() {
         // The watch has not told yet of what was read there.
         (source("behind"), Some(Some(at("6")))),
     ];
-    assert_eq!(look(&mut all, &index).sources, expected.into());
+    assert_eq!(bench.look().sources, expected.into());
 }
 
 #[test]
 fn those_of_a_namespace_are_found_without_the_others() {
-    let (mut all, index) = put(es("t", "s"));
+    let mut bench = Bench::new(es("t", "s"));
     for (namespace, other) in [("n", "z"), ("ns", "a"), ("ns-2", "a"), ("nt", "a")] {
         let mut es = es("t", "s");
         (es.metadata.namespace, es.metadata.name) = (Some(namespace.into()), Some(other.into()));
-        all.put(es, &index);
+        bench.put(es);
     }
-    assert_eq!(all.in_namespace("ns"), [name("a"), name("e")]);
-    assert!(all.in_namespace("none").is_empty());
+    assert_eq!(bench.all.concerned_by("ns"), [name("a"), name("e")]);
+    assert!(bench.all.concerned_by("none").is_empty());
 }
 
 #[test]
-fn who_waits_or_failed_is_troubled() {
-    let (mut all, _) = put(es("t", "s"));
-    for (standing, troubled) in
+fn who_waits_or_failed_or_is_looked_at_may_wait() {
+    let mut bench = Bench::new(es("t", "s"));
+    for (standing, may_wait) in
         [(Standing::New, false), (Standing::Well, false), (Standing::Held, true), (Standing::Failed, true)]
     {
-        all.0.get_mut(&name("e")).unwrap().standing = standing;
-        assert_eq!(all.is_troubled(&name("e")), troubled, "{standing:?}");
+        bench.known().standing = standing;
+        assert_eq!(bench.all.may_wait(&name("e"), false), may_wait, "{standing:?}");
+        assert!(bench.all.may_wait(&name("e"), true), "{standing:?}");
     }
-    assert!(!all.is_troubled(&name("other")));
+    assert!(!bench.all.may_wait(&name("other"), false));
 }

@@ -1,5 +1,6 @@
-//! Who depends on what, and how each object that somebody depends on was last seen. One index for all: looks ask it, watches
-//! tell it, and stores say in it what they log in with, while they do. Of objects that nobody depends on nothing is kept.
+//! Who depends on what, and how each object that somebody depends on was last seen. One index for all: looks ask it,
+//! watches tell it, and stores say in it what they log in with, while they do. Of objects that nobody depends on nothing
+//! is kept.
 //!
 //! Pure but for its lock. It answers whom something may concern; whether it does, they know best.
 
@@ -14,13 +15,37 @@ use keyferry_sync::store::StoreId;
 
 use super::sight::{News, Sight, Sighting};
 
+/// The kinds of what is looked at. Of several that are due at once, the first in this order go first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SubjectKind {
+    /// A ClusterSecretStore.
+    ClusterSecretStore,
+    /// A SecretStore.
+    SecretStore,
+    /// An ExternalSecret.
+    ExternalSecret,
+}
+
 /// What is looked at.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Item {
+pub struct Item {
+    /// What it is.
+    pub kind: SubjectKind,
+    /// Its namespace and name.
+    pub name: Name,
+}
+
+impl Item {
+    /// The one of this kind and name.
+    pub fn new(kind: SubjectKind, name: Name) -> Self {
+        Self { kind, name }
+    }
+
     /// A store.
-    Store(StoreId),
-    /// An ExternalSecret.
-    ExternalSecret(Name),
+    pub fn store(id: &StoreId) -> Self {
+        let kind = if id.namespace.is_some() { SubjectKind::SecretStore } else { SubjectKind::ClusterSecretStore };
+        Self::new(kind, (id.namespace.clone().unwrap_or_default(), id.name.clone()))
+    }
 }
 
 /// What an item refers to.
@@ -56,6 +81,8 @@ struct Known {
     logins: HashMap<LoginId, BTreeSet<Dependency>>,
     /// Who uses a store.
     users: HashMap<StoreId, BTreeSet<Item>>,
+    /// The kinds, besides Secrets and ConfigMaps, of which a watch has listed all objects.
+    listed: HashSet<Kind>,
 }
 
 /// An object that somebody depends on.
@@ -77,7 +104,7 @@ impl Object {
         let writers = self.writers.iter().filter(|_| news.for_writers).map(|item| (item.clone(), Role::Writer));
         let readers = self.readers.iter().filter(|_| news.for_readers).map(|item| (item.clone(), Role::Reader));
         let logins = self.logins.iter().filter(|_| news.for_readers);
-        let stores = logins.map(|login| (Item::Store(login.store.clone()), Role::Login));
+        let stores = logins.map(|login| (Item::store(&login.store), Role::Login));
         writers.chain(readers).chain(stores).collect()
     }
 }
@@ -141,9 +168,23 @@ impl Index {
         of_kind.filter(|object| !listed.contains(&object.full_name())).cloned().collect()
     }
 
+    /// Whether a watch has listed all objects of a kind. Before, and where it can't, nothing is known of how they stand;
+    /// nobody looks before Secrets and ConfigMaps are listed.
+    pub fn set_listed(&self, kind: &Kind, is_listed: bool) {
+        let mut known = self.lock();
+        if is_listed {
+            known.listed.insert(kind.clone());
+        } else {
+            known.listed.remove(kind);
+        }
+    }
+
     /// How an object stands by all that is known.
     pub fn now(&self, object: &Dependency) -> Seen {
-        self.lock().objects.get(object).map_or(Seen::Unknown, |object| object.sight.now().clone())
+        let known = self.lock();
+        let is_listed = !matches!(object.kind, Kind::Other(_)) || known.listed.contains(&object.kind);
+        let object = known.objects.get(object).filter(|_| is_listed);
+        object.map_or(Seen::Unknown, |object| object.sight.now().clone())
     }
 
     /// How a watch last saw an object, or a reader where none has, for one who read it at this version.
@@ -265,7 +306,7 @@ mod tests {
     }
 
     fn item(name: &str) -> Item {
-        Item::ExternalSecret(("ns".into(), name.into()))
+        Item::new(SubjectKind::ExternalSecret, ("ns".into(), name.into()))
     }
 
     fn at(revision: &str) -> Version {
@@ -295,7 +336,7 @@ mod tests {
             (item("writer"), Role::Writer),
             (item("both"), Role::Writer),
             (item("both"), Role::Reader),
-            (Item::Store(store("s")), Role::Login),
+            (Item::store(&store("s")), Role::Login),
         ];
         all.sort();
         assert_eq!(saw(&index, &secret("x"), "5"), all, "a store once, however often it logs in");
@@ -335,7 +376,7 @@ mod tests {
     #[test]
     fn a_login_is_told_from_before_it_reads_until_it_reads_something_else() {
         let index = Index::default();
-        let (one, woken) = (login("s", None), [(Item::Store(store("s")), Role::Login)]);
+        let (one, woken) = (login("s", None), [(Item::store(&store("s")), Role::Login)]);
         index.follow(&one, &secret("a"));
         assert_eq!(saw(&index, &secret("a"), "5"), woken, "it may have read what was before");
         index.logged_in(&one, &[(secret("a"), Some(at("5")))].into());

@@ -1,84 +1,55 @@
-//! The controller: takes what the watches tell, keeps the queue, and runs one look at a time per object.
+//! The controller: takes what the watches tell, keeps the queue, and runs one look (a reconcile) at a time per object.
 //!
-//! Modules, in reading order: [`watch`] what changes, told as [`relist`] has it; [`index`] who depends on what, with
-//! [`sight`] how that was last seen; [`queue`] what is next; then what is looked after: [`external_secret`] and
-//! [`store`] with its [`check`], and the [`objects`] that these depend on. The loop here owns all of them; looks run beside it, each with a
-//! copy of what it needs, and report back.
+//! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
+//! what, with [`sight`] how that was last seen; [`queue`] what is next; [`subject`] what all that is looked after has in
+//! common, then its kinds, [`external_secret`] and [`store`]; and the [`objects`] that these depend on. The loop here
+//! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
+//!
+//! A new subject is a file beside `store`, a `SubjectKind`, its watch in [`watch`], and its place in `verbs/run.rs`.
 
-pub mod watch;
-
+pub mod change;
 pub mod relist;
+pub mod watch;
 
 pub mod index;
 pub mod sight;
 
 pub mod queue;
 
+pub mod subject;
 pub mod external_secret;
 pub mod store;
-pub mod check;
 
 mod objects;
 
-use std::collections::{HashMap, HashSet};
+#[cfg(test)]
+mod loop_tests;
+#[cfg(test)]
+mod rig;
+#[cfg(test)]
+mod samples;
+
+use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use futures::stream::{SelectAll, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use keyferry_cluster::events::Events;
-use keyferry_cluster::target::ClusterTargets;
-use keyferry_crds::ExternalSecret;
-use keyferry_stores::pool::Pool;
-use keyferry_sync::data::StringMap;
-use keyferry_sync::dependency::{Kind, Name, name_of};
-use keyferry_sync::look::Looked;
-use keyferry_sync::ports::Ports;
-use keyferry_sync::store::{Store, StoreId};
+use keyferry_sync::dependency::name_of;
 use keyferry_sync::time::later;
 use kube::api::ObjectMeta;
-use tokio::sync::{mpsc, watch as signal};
+use tokio::sync::watch as signal;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
-use self::external_secret::ExternalSecrets;
-use self::index::{Index, Item};
-use self::objects::Watches;
-use self::queue::{Queue, Urgency};
+use self::change::{Change, Changes, List, Watches};
+use self::index::{Item, SubjectKind};
+use self::objects::Watched;
+use self::queue::Urgency;
 use self::relist::Update;
-use self::store::Stores;
-use self::watch::{Change, Changes};
-use crate::clock;
-use crate::metrics::Metrics;
-
-/// What looks work with.
-pub struct Context {
-    /// The API server.
-    pub client: kube::Client,
-    /// What the life of a secret needs.
-    pub ports: Ports,
-    /// How it is led.
-    pub settings: keyferry_sync::settings::Settings,
-    /// The clients of stores.
-    pub pool: Arc<Pool>,
-    /// Where targets are written.
-    pub targets: ClusterTargets,
-    /// Where events go.
-    pub events: Events,
-}
-
-/// How the controller works.
-pub struct Settings {
-    /// The one namespace to look after; all where there is none.
-    pub scope: Option<String>,
-    /// Whether SecretStores are checked; where not, their status is believed.
-    pub secret_stores: bool,
-    /// Whether ClusterSecretStores are looked after.
-    pub cluster_stores: bool,
-    /// How often a healthy store is checked.
-    pub store_every: Duration,
-}
+use self::subject::{Ask, Own, Shared, Subject, Tend, Tended};
 
 /// The longest sleep: a wall clock that is set must not leave the queue asleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -96,119 +67,85 @@ const PRUNE_EVERY: Duration = Duration::from_secs(600);
 /// How long an object that made us panic is left alone.
 const AFTER_PANIC: Duration = Duration::from_secs(300);
 
-/// The end of a look, and how long it took.
-enum Ended {
-    Sync(Name, Arc<ExternalSecret>, Box<Looked>, Duration),
-    Check(StoreId, Arc<Store>, check::Report, Duration),
-    /// A bug of ours.
-    Panicked(Item),
-}
+/// How long it is until a list of the targets that failed is tried again.
+const LIST_RETRY: Duration = Duration::from_secs(2);
 
-/// The first lists that are awaited.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Awaited {
-    ExternalSecrets,
-    SecretStores,
-    ClusterSecretStores,
-    Namespaces,
-    Objects(Kind),
+/// The end of a look: what it came to, which a bug of ours may have kept it from, and how long it took.
+struct Ended {
+    item: Item,
+    report: Option<(Own, Duration)>,
 }
 
 /// The controller.
 pub struct Controller {
-    context: Arc<Context>,
-    settings: Settings,
-    metrics: Arc<Metrics>,
-    index: Arc<Index>,
-    external_secrets: ExternalSecrets,
-    stores: Stores,
-    /// The labels of each namespace.
-    namespaces: HashMap<String, StringMap>,
-    queue: Queue<Item>,
+    shared: Shared,
+    subjects: BTreeMap<SubjectKind, Box<dyn Tend>>,
+    watches: Box<dyn Watches>,
+    changes: SelectAll<Changes>,
+    /// First lists that have not come yet.
+    awaited: HashSet<List>,
+    /// Kinds that are watched while somebody depends on an object of them.
+    watched: Watched,
     looks: JoinSet<Ended>,
-    awaited: HashSet<Awaited>,
-    watches: Watches,
-    /// Watches that are to join the others.
-    joining: Vec<Changes>,
-    /// ExternalSecrets that do not decode, as they were when that was told.
-    undecodable: HashMap<Name, ObjectMeta>,
-    /// Set once everything was listed and targets were examined: before, nothing is looked at.
-    started: bool,
     ready: signal::Sender<bool>,
-    /// Stores whose condition has more to say than before.
-    news: mpsc::UnboundedReceiver<StoreId>,
     pruned: Instant,
     /// The wall clock, and the one that nobody sets, when they were last read.
     clock: (Timestamp, Instant),
 }
 
 impl Controller {
-    /// A controller. What stores log in with shows in `index`; `ready` is told when all is listed and the work begins;
-    /// `news` tells of stores whose condition has more to say than before.
-    pub fn new(
-        context: Arc<Context>,
-        settings: Settings,
-        metrics: Arc<Metrics>,
-        index: Arc<Index>,
-        ready: signal::Sender<bool>,
-        news: mpsc::UnboundedReceiver<StoreId>,
-    ) -> Self {
+    /// A controller that looks after nothing yet. `ready` is told when all is listed and the work begins.
+    pub fn new(shared: Shared, watches: Box<dyn Watches>, ready: signal::Sender<bool>) -> Self {
+        let clock = ((shared.now)(), Instant::now());
         Self {
-            context,
-            settings,
-            metrics,
-            index,
-            external_secrets: ExternalSecrets::default(),
-            stores: Stores::default(),
-            namespaces: HashMap::new(),
-            queue: Queue::default(),
-            looks: JoinSet::new(),
+            shared,
+            subjects: BTreeMap::new(),
+            watches,
+            changes: SelectAll::new(),
             awaited: HashSet::new(),
-            watches: Watches::new(),
-            joining: Vec::new(),
-            undecodable: HashMap::new(),
-            started: false,
+            watched: Watched::new(),
+            looks: JoinSet::new(),
             ready,
-            news,
             pruned: Instant::now(),
-            clock: (clock::now(), Instant::now()),
+            clock,
         }
+    }
+
+    /// Looks after these, too.
+    pub fn tend(&mut self, kind: SubjectKind, subject: impl Subject + 'static) {
+        self.subjects.insert(kind, Box::new(Tended::new(kind, subject)));
+    }
+
+    /// Takes changes that are no watch's, too.
+    pub fn hear(&mut self, changes: Changes) {
+        self.changes.push(changes);
     }
 
     /// Works until `stop`, then lets looks under way end.
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
-        let scope = self.settings.scope.clone();
-        let client = self.context.client.clone();
-        let mut changes: SelectAll<Changes> = SelectAll::new();
-        self.awaited = HashSet::from([Awaited::ExternalSecrets, Awaited::SecretStores]);
-        if self.settings.cluster_stores {
-            self.awaited.extend([Awaited::ClusterSecretStores, Awaited::Namespaces]);
-        }
-        changes.extend(watch::looked_after(&client, scope.as_deref(), self.settings.cluster_stores));
-        let mut referred = false;
         let mut stop = std::pin::pin!(stop);
+        self.await_lists(self.watches.looked_after());
+        let mut are_referred_watched = false;
         loop {
-            if self.awaited.is_empty() && !self.started {
-                if !referred {
-                    // Only now is it known which Secrets matter; of the others nothing is kept.
-                    referred = true;
-                    self.awaited = HashSet::from([Kind::Secret, Kind::ConfigMap].map(Awaited::Objects));
-                    changes.extend(watch::referred_to(&client, scope.as_deref()));
-                } else {
+            if self.awaited.is_empty() && !self.shared.started {
+                if are_referred_watched {
                     tokio::select! {
                         () = &mut stop => break,
                         () = self.begin() => {}
                     }
+                } else {
+                    // Only now is it known which Secrets matter; of the others nothing is kept.
+                    are_referred_watched = true;
+                    self.await_lists(self.watches.referred_to());
                 }
             }
             self.prune();
+            self.answer();
             self.spawn();
-            changes.extend(self.joining.drain(..));
             let sleep = self.sleep();
             tokio::select! {
                 () = &mut stop => break,
-                Some(change) = changes.next() => self.take(change),
-                Some(store) = self.news.recv() => self.wake(Item::Store(store), Urgency::Asked),
+                Some(change) = self.changes.next() => self.take(change),
                 // An error is a look that was cancelled, which happens only as we end.
                 Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => if let Ok(ended) = ended {
                     self.end(ended);
@@ -216,11 +153,30 @@ impl Controller {
                 () = tokio::time::sleep(sleep) => {}
             }
         }
-        drop(changes);
         self.finish().await;
     }
 
+    fn await_lists(&mut self, lists: Vec<(List, Changes)>) {
+        for (list, changes) in lists {
+            self.awaited.insert(list);
+            self.changes.push(changes);
+        }
+    }
+
+    /// Everything is listed: examines all targets, and begins.
+    async fn begin(&mut self) {
+        while let Err(problem) = self.examine_targets().await {
+            tracing::warn!(%problem, "can't list the targets; trying again");
+            tokio::time::sleep(LIST_RETRY).await;
+        }
+        self.shared.started = true;
+        self.ready.send_replace(true);
+        let counts: BTreeMap<_, _> = self.subjects.iter().map(|(kind, subject)| (kind, subject.count())).collect();
+        tracing::info!(objects = ?counts, "at work");
+    }
+
     async fn finish(mut self) {
+        self.changes.clear();
         if self.looks.is_empty() {
             return;
         }
@@ -231,137 +187,127 @@ impl Controller {
         }
     }
 
-    /// Everything is listed: examines all targets, and begins.
-    async fn begin(&mut self) {
-        while let Err(problem) = self.examine_targets().await {
-            tracing::warn!(%problem, "can't list the targets; trying again");
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-        self.started = true;
-        self.ready.send_replace(true);
-        let (external_secrets, stores) = (self.external_secrets.names().count(), self.stores.ids().count());
-        tracing::info!(external_secrets, stores, "at work");
-    }
-
     /// Lets go of what nobody refers to any more, now and then.
     fn prune(&mut self) {
         if self.pruned.elapsed() < PRUNE_EVERY {
             return;
         }
         self.pruned = Instant::now();
-        let stores = &self.stores;
-        self.context.pool.keep(|store| stores.get(store).is_some());
-        self.index.keep_logins(|store| stores.get(store).is_some());
+        for subject in self.subjects.values_mut() {
+            subject.prune(&self.shared);
+        }
         self.unwatch_kinds();
     }
 
-    fn sleep(&self) -> Duration {
-        let Some(earliest) = self.queue.earliest().filter(|_| self.started && self.has_room()) else {
-            return LONGEST_SLEEP;
-        };
-        let wait = earliest.duration_since(clock::now());
-        Duration::try_from(wait).unwrap_or_default().min(LONGEST_SLEEP)
+    /// Does what subjects asked for.
+    fn answer(&mut self) {
+        for ask in std::mem::take(&mut self.shared.asks) {
+            match ask {
+                Ask::UsersOf(store) => {
+                    for user in self.shared.index.users_of(&store) {
+                        self.with(user.kind, |subject, shared| subject.help(&user.name, shared));
+                    }
+                }
+                Ask::Watch(kind) => self.watch_kind(&kind),
+            }
+        }
     }
 
-    fn has_room(&self) -> bool {
-        self.looks.len() < LOOKS_AT_ONCE
+    fn sleep(&self) -> Duration {
+        let has_room = self.looks.len() < LOOKS_AT_ONCE;
+        let Some(earliest) = self.shared.queue.earliest().filter(|_| self.shared.started && has_room) else {
+            return LONGEST_SLEEP;
+        };
+        let wait = earliest.duration_since((self.shared.now)());
+        Duration::try_from(wait).unwrap_or_default().min(LONGEST_SLEEP)
     }
 
     /// Now, and whatever waits moved where the clock was set back since this was last asked.
     fn now(&mut self) -> Timestamp {
-        let (wall, monotonic) = (clock::now(), Instant::now());
+        let (wall, monotonic) = ((self.shared.now)(), Instant::now());
         let (wall_before, before) = std::mem::replace(&mut self.clock, (wall, monotonic));
         let back = later(wall_before, monotonic - before).duration_since(wall);
         if back > SignedDuration::from_secs(1) {
             tracing::warn!(seconds = back.as_secs(), "the clock was set back");
-            self.queue.clock_was_set_back(back);
+            self.shared.queue.clock_was_set_back(back);
         }
         wall
     }
 
+    /// Starts the looks that are due.
     fn spawn(&mut self) {
         let now = self.now();
-        // Looks begin to run while others are still being started: without this the first would ask alone.
-        let context = self.context.clone();
-        let _planning = context.ports.stores.planning();
-        while self.started && self.has_room() {
-            let Some(item) = self.queue.next(now) else { return };
-            let began = match &item {
-                Item::Store(id) => self.begin_check(id),
-                Item::ExternalSecret(name) => self.begin_sync(name, now),
-            };
-            if !began {
-                self.queue.done(&item, None);
+        // None runs before all have said what they may ask of stores: else the first would ask alone.
+        let mut looks = Vec::new();
+        while self.shared.started && self.looks.len() + looks.len() < LOOKS_AT_ONCE {
+            let Some(item) = self.shared.queue.next(now) else { break };
+            match self.with(item.kind, |subject, shared| subject.look(&item.name, now, shared)).flatten() {
+                Some(look) => looks.push((item, look)),
+                None => self.shared.queue.done(&item, None),
             }
+        }
+        for (item, look) in looks {
+            self.looks.spawn(carry_out(item, look));
         }
     }
 
-    /// Starts a look. One that panics is a bug of ours, and must not take the others with it.
-    fn look(&mut self, item: Item, look: impl Future<Output = Ended> + Send + 'static) {
-        self.looks.spawn(async move { AssertUnwindSafe(look).catch_unwind().await.unwrap_or(Ended::Panicked(item)) });
-    }
-
-    fn end(&mut self, ended: Ended) {
-        match ended {
-            Ended::Sync(name, es, report, took) => self.end_sync(&name, &es, *report, took),
-            Ended::Check(id, store, report, took) => self.end_check(&id, &store, report, took),
-            Ended::Panicked(item) => {
+    fn end(&mut self, Ended { item, report }: Ended) {
+        match report {
+            Some((report, took)) => {
+                self.with(item.kind, |subject, shared| subject.end(&item.name, report, took, shared));
+            }
+            None => {
                 tracing::error!(?item, "a bug of keyferry: this object is left alone for a while; please report it");
-                self.queue.done(&item, Some(later(clock::now(), AFTER_PANIC)));
+                self.shared.queue.done(&item, Some(later((self.shared.now)(), AFTER_PANIC)));
             }
         }
-        self.metrics.queue.set(self.queue.waiting() as i64);
+        self.shared.metrics.queue.set(self.shared.queue.waiting() as i64);
     }
 
     fn take(&mut self, change: Change) {
         match change {
-            Change::ExternalSecret(update) => self.take_external_secret(update),
-            Change::SecretStore(update) => self.take_store(Awaited::SecretStores, update),
-            Change::ClusterSecretStore(update) => self.take_store(Awaited::ClusterSecretStores, update),
+            Change::Subject(kind, update) => {
+                if matches!(update, Update::Listed(_)) {
+                    self.awaited.remove(&List::Subject(kind));
+                }
+                self.with(kind, |subject, shared| subject.take(update, shared));
+            }
             Change::Namespace(update) => self.take_namespace(update),
             Change::Object(kind, update) => self.take_object(kind, update),
-            Change::Failed(kind, listed) => self.watch_failed(&kind, listed),
+            Change::Failed(kind, is_listed) => self.watch_failed(&kind, is_listed),
+            Change::Asked(item) => self.shared.wake(&item, Urgency::Asked),
         }
     }
 
     fn take_namespace(&mut self, update: Update<ObjectMeta>) {
+        let namespaces = &mut self.shared.namespaces;
         match update {
             Update::Put(metadata) => {
                 let (_, name) = name_of(&metadata);
                 let labels = metadata.labels.unwrap_or_default();
-                if self.namespaces.insert(name.clone(), labels.clone()).is_none_or(|before| before != labels) {
-                    for troubled in self.external_secrets.in_namespace(&name) {
-                        self.wake_if_troubled(Item::ExternalSecret(troubled));
+                if namespaces.insert(name.clone(), labels.clone()).is_none_or(|before| before != labels) {
+                    for subject in self.subjects.values_mut() {
+                        subject.help_in(&name, &mut self.shared);
                     }
                 }
             }
-            Update::Gone(metadata) => _ = self.namespaces.remove(&name_of(&metadata).1),
+            Update::Gone(metadata) => _ = namespaces.remove(&name_of(&metadata).1),
             Update::Listed(listed) => {
-                self.namespaces.retain(|name, _| listed.contains(&(String::new(), name.clone())));
-                self.awaited.remove(&Awaited::Namespaces);
+                namespaces.retain(|name, _| listed.contains(&(String::new(), name.clone())));
+                self.awaited.remove(&List::Namespaces);
             }
         }
     }
 
-    fn wake(&mut self, item: Item, urgency: Urgency) {
-        self.queue.add(&item, clock::now(), urgency);
+    /// Has the subject of this kind do something, where there is one.
+    fn with<T>(&mut self, kind: SubjectKind, act: impl FnOnce(&mut dyn Tend, &mut Shared) -> T) -> Option<T> {
+        self.subjects.get_mut(&kind).map(|subject| act(subject.as_mut(), &mut self.shared))
     }
+}
 
-    /// Wakes those that use a store and wait for it, or failed the last time.
-    fn wake_users_of(&mut self, store: &StoreId) {
-        for user in self.index.users_of(store) {
-            self.wake_if_troubled(user);
-        }
-    }
-
-    /// Also while a look is under way: it may come to wait for, or to fail by, what has just changed.
-    fn wake_if_troubled(&mut self, item: Item) {
-        let is_troubled = match &item {
-            Item::ExternalSecret(name) => self.external_secrets.is_troubled(name) || self.queue.is_running(&item),
-            Item::Store(_) => false,
-        };
-        if is_troubled {
-            self.wake(item, Urgency::Due);
-        }
-    }
+/// A look that panics is a bug of ours, and must not take the others with it.
+async fn carry_out(item: Item, look: BoxFuture<'static, Own>) -> Ended {
+    let began = Instant::now();
+    let report = AssertUnwindSafe(look).catch_unwind().await.ok();
+    Ended { item, report: report.map(|report| (report, began.elapsed())) }
 }

@@ -1,152 +1,302 @@
-//! Stores: what is known of each, the checks, and whom their news concerns.
+//! Stores of one kind: SecretStores, or ClusterSecretStores. A look at one is its check: can a client be made, does the
+//! store let it in. What that finds is the store's condition, and concerns whoever uses the store.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use keyferry_crds::{ClusterSecretStore, SecretStore, SecretStoreStatus, names};
+use keyferry_provider_core::ErrorKind;
+use keyferry_sync::dependency::{Name, Version};
+use keyferry_sync::ports::{About, Clients, Notices, Refused};
+use keyferry_sync::record::{self, Note, Severity};
+use keyferry_sync::store::{Readiness, Store, StoreId};
+use keyferry_sync::time::later;
+use kube::core::ApiResource;
 
-use super::index::Item;
+use super::index::{Item, Role, SubjectKind};
 use super::queue::Urgency;
-use super::relist::Update;
-use super::{Awaited, Controller, Ended, check};
+use super::sight::Sighting;
+use super::subject::{Ask, Next, Shared, Subject};
+use crate::metrics::Metrics;
 
-/// A store that is looked after.
-pub struct Known {
-    /// As last seen.
-    pub store: Arc<Store>,
+/// The longest wait between two checks of a store that fails.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// When a status that could not be written is tried again.
+const STATUS_RETRY: Duration = Duration::from_secs(5);
+
+/// The reason of a store that can be used.
+const VALID: &str = "Valid";
+
+/// The reason of one that can't.
+const INVALID: &str = "InvalidProviderConfig";
+
+/// How stores are checked.
+pub struct Checks {
+    /// The clients of stores.
+    pub clients: Arc<dyn Clients>,
+    /// Where it is told what a check found.
+    pub notices: Arc<dyn Notices>,
+    /// The class of stores that are ours to check.
+    pub class: String,
+    /// How often a healthy store is checked.
+    pub every: Duration,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// All stores of one kind.
+pub struct Stores {
+    kind: SubjectKind,
+    checks: Arc<Checks>,
+    /// Whether those of our class are checked here; where not, their status is believed.
+    is_checked: bool,
+    /// The failed checks of each in a row.
+    failures: HashMap<Name, u32>,
+}
+
+/// What a check came to.
+pub struct Checked {
+    /// The store that was checked.
+    store: Arc<Store>,
     /// Whether it can be used.
-    pub readiness: Readiness,
-    /// Failed checks in a row.
-    pub failures: u32,
+    readiness: Readiness,
+    /// Its status, where that was written.
+    status: Option<SecretStoreStatus>,
+    /// When to check again.
+    next: Timestamp,
 }
-
-impl Known {
-    fn has_spec_of(&self, store: &Store) -> bool {
-        self.store.uid() == store.uid() && self.store.generation() == store.generation()
-    }
-}
-
-/// All stores.
-#[derive(Default)]
-pub struct Stores(HashMap<StoreId, Known>);
 
 impl Stores {
-    /// Takes a store. Answers whether it has to be checked: it is new, or its spec changed.
-    pub fn put(&mut self, store: Store) -> bool {
-        let same = self.0.remove(&store.id).filter(|known| known.has_spec_of(&store));
-        let changed = same.is_none();
-        let (readiness, failures) = same.map_or((Readiness::Unchecked, 0), |known| (known.readiness, known.failures));
-        self.0.insert(store.id.clone(), Known { store: Arc::new(store), readiness, failures });
-        changed
+    /// SecretStores. Where they are not checked here, their status is believed.
+    pub fn namespaced(checks: Arc<Checks>, is_checked: bool) -> Self {
+        Self { kind: SubjectKind::SecretStore, checks, is_checked, failures: HashMap::new() }
     }
 
-    /// A store.
-    pub fn get(&self, id: &StoreId) -> Option<&Known> {
-        self.0.get(id)
-    }
-
-    /// Their names.
-    pub fn ids(&self) -> impl Iterator<Item = &StoreId> {
-        self.0.keys()
-    }
-
-    /// Those of `ids` that exist, and whether they can be used.
-    pub fn known(&self, ids: BTreeSet<StoreId>) -> KnownStores {
-        let known = ids.into_iter().filter_map(|id| {
-            let known = self.get(&id)?;
-            Some((id, (known.store.clone(), known.readiness.clone())))
-        });
-        known.collect()
-    }
-}
-
-impl Controller {
-    /// Takes what the watch of SecretStores, or of ClusterSecretStores, tells.
-    pub(super) fn take_store(&mut self, list: Awaited, update: Update<Store>) {
-        match update {
-            Update::Put(store) => self.put_store(store),
-            Update::Gone(store) => self.remove_store(&store.id),
-            Update::Listed(listed) => {
-                let of_list = |id: &&StoreId| id.namespace.is_some() == (list == Awaited::SecretStores);
-                let is_listed =
-                    |id: &StoreId| listed.contains(&(id.namespace.clone().unwrap_or_default(), id.name.clone()));
-                let known = self.stores.ids().filter(of_list);
-                let gone: Vec<StoreId> = known.filter(|id| !is_listed(id)).cloned().collect();
-                for id in gone {
-                    self.remove_store(&id);
-                }
-                self.awaited.remove(&list);
-            }
-        }
+    /// ClusterSecretStores.
+    pub fn of_cluster(checks: Arc<Checks>) -> Self {
+        Self { kind: SubjectKind::ClusterSecretStore, checks, is_checked: true, failures: HashMap::new() }
     }
 
     /// Whether this store is ours to check.
     fn checks(&self, store: &Store) -> bool {
-        store.is_of_class(&self.context.settings.class) && (self.settings.secret_stores || store.id.namespace.is_none())
+        self.is_checked && store.is_of_class(&self.checks.class)
+    }
+}
+
+fn id_of(name: &Name) -> StoreId {
+    StoreId { namespace: Some(name.0.clone()).filter(|namespace| !namespace.is_empty()), name: name.1.clone() }
+}
+
+fn have_same_spec(a: &Store, b: &Store) -> bool {
+    a.uid() == b.uid() && a.generation() == b.generation()
+}
+
+impl Subject for Stores {
+    type Object = Store;
+    type Looked = Checked;
+
+    fn names(&self) -> Vec<Name> {
+        self.failures.keys().cloned().collect()
     }
 
-    fn put_store(&mut self, store: Store) {
+    /// Labels say who may use a store, not how it is.
+    fn concerned_by(&self, _: &str) -> Vec<Name> {
+        Vec::new()
+    }
+
+    fn put(&mut self, name: &Name, store: Store, shared: &mut Shared) {
         let id = store.id.clone();
+        let before = shared.stores.remove(&id);
+        let same = before.as_ref().filter(|(before, _)| have_same_spec(before, &store));
+        let is_changed = same.is_none();
+        let known = same.map_or(Readiness::Unchecked, |(_, readiness)| readiness.clone());
         let checked = self.checks(&store);
         // Where another process checks stores, its word counts.
-        let told = (!checked).then(|| store.readiness_told());
-        let changed = self.stores.put(store);
-        let mut news = false;
-        if let (Some(told), Some(known)) = (told, self.stores.0.get_mut(&id)) {
-            news = known.readiness != told;
-            known.readiness = told;
-        }
-        if changed && checked {
-            self.wake(Item::Store(id.clone()), Urgency::Asked);
-        }
-        if changed || news {
-            // One that was missing is there now.
-            self.wake_users_of(&id);
-        }
-    }
-
-    fn remove_store(&mut self, id: &StoreId) {
-        self.stores.0.remove(id);
-        self.context.pool.forget(id);
-        self.index.keep_logins(|store| store != id);
-        self.queue.remove(&Item::Store(id.clone()));
-        self.metrics.forget_store(id);
-        self.wake_users_of(id);
-    }
-
-    /// Begins the check of a store, where there is one that is ours to check.
-    pub(super) fn begin_check(&mut self, id: &StoreId) -> bool {
-        let Some(known) = self.stores.get(id).filter(|known| self.checks(&known.store)) else { return false };
-        let (context, every) = (self.context.clone(), self.settings.store_every);
-        let (id, store, failures) = (id.clone(), known.store.clone(), known.failures);
-        self.look(Item::Store(id.clone()), async move {
-            let began = Instant::now();
-            let report = check::run(&context, &store, failures, every).await;
-            Ended::Check(id, store, report, began.elapsed())
-        });
-        true
-    }
-
-    pub(super) fn end_check(&mut self, id: &StoreId, store: &Store, report: check::Report, took: Duration) {
-        self.metrics.checked(store, &report.readiness, took);
-        let item = Item::Store(id.clone());
-        let Some(known) = self.stores.0.get_mut(id).filter(|known| known.has_spec_of(store)) else {
-            // Gone, or changed meanwhile: then another check is in the queue.
-            if self.stores.get(id).is_none() {
-                self.metrics.forget_store(id);
+        let readiness = if checked { known.clone() } else { store.readiness_told() };
+        let is_news = is_changed || readiness != known;
+        shared.stores.insert(id.clone(), (Arc::new(store), readiness));
+        let failures = self.failures.entry(name.clone()).or_default();
+        if is_changed {
+            *failures = 0;
+            if checked {
+                shared.wake(&Item::store(&id), Urgency::Asked);
             }
-            return self.queue.done(&item, None);
-        };
-        known.failures = if report.readiness == Readiness::Ready { 0 } else { known.failures.saturating_add(1) };
-        let news = known.readiness != report.readiness;
-        known.readiness = report.readiness;
-        if let Some(status) = report.status {
-            known.store = Arc::new(known.store.with_status(status));
         }
-        self.queue.done(&item, Some(report.next));
-        if news {
-            self.wake_users_of(id);
+        if is_news {
+            // One that was missing is there now.
+            shared.ask(Ask::UsersOf(id));
+        }
+    }
+
+    fn remove(&mut self, name: &Name, shared: &mut Shared) {
+        let id = id_of(name);
+        self.failures.remove(name);
+        shared.stores.remove(&id);
+        self.checks.clients.keep(&|store| *store != id);
+        shared.index.keep_logins(|store| *store != id);
+        shared.ask(Ask::UsersOf(id));
+    }
+
+    fn examined(&mut self, _: &Name, _: &Version, _: bool) {}
+
+    /// What it logs in with has changed.
+    fn concern(&mut self, name: &Name, _: Role, _: &Sighting, shared: &mut Shared) -> Option<Urgency> {
+        shared.ask(Ask::UsersOf(id_of(name)));
+        Some(Urgency::Asked)
+    }
+
+    fn may_wait(&self, _: &Name, _: bool) -> bool {
+        false
+    }
+
+    fn look(&mut self, name: &Name, _: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Checked>> {
+        let (store, _) = shared.stores.get(&id_of(name)).filter(|(store, _)| self.checks(store))?;
+        let failures = self.failures.get(name).copied().unwrap_or_default();
+        let (checks, store) = (self.checks.clone(), store.clone());
+        Some(async move { checks.run(store, failures).await }.boxed())
+    }
+
+    fn end(&mut self, name: &Name, report: Checked, took: Duration, shared: &mut Shared) -> Next {
+        let Checked { store: checked, readiness, status, next } = report;
+        shared.metrics.checked(&checked, &readiness, took);
+        let Some((store, before)) = shared.stores.get_mut(&checked.id) else { return Next::Gone };
+        if !have_same_spec(store, &checked) {
+            // Another check is in the queue.
+            return Next::OnChange;
+        }
+        let failures = self.failures.entry(name.clone()).or_default();
+        *failures = if readiness == Readiness::Ready { 0 } else { failures.saturating_add(1) };
+        let is_news = *before != readiness;
+        *before = readiness;
+        if let Some(status) = status {
+            *store = Arc::new(store.with_status(status));
+        }
+        if is_news {
+            shared.ask(Ask::UsersOf(checked.id.clone()));
+        }
+        Next::At(next)
+    }
+
+    /// A look may have made a client, or been about to log in, while its store went.
+    fn prune(&mut self, shared: &Shared) {
+        let is_there = |store: &StoreId| shared.stores.contains_key(store);
+        self.checks.clients.keep(&is_there);
+        shared.index.keep_logins(is_there);
+    }
+
+    fn forget(&self, name: &Name, metrics: &Metrics) {
+        metrics.forget_store(&id_of(name));
+    }
+
+    fn resource(&self) -> ApiResource {
+        if self.kind == SubjectKind::SecretStore {
+            ApiResource::erase::<SecretStore>(&())
+        } else {
+            ApiResource::erase::<ClusterSecretStore>(&())
+        }
+    }
+
+    fn reason_undecodable(&self) -> &'static str {
+        INVALID
+    }
+}
+
+/// What the condition says.
+struct Verdict {
+    ready: bool,
+    reason: &'static str,
+    message: String,
+    /// What the spec says of itself, where the store is not bad.
+    about: Option<About>,
+}
+
+impl Verdict {
+    fn bad(message: String) -> Self {
+        Self { ready: false, reason: INVALID, message, about: None }
+    }
+}
+
+impl Checks {
+    /// Checks a store and writes its status where that changed. `failures` are those in a row before this check.
+    async fn run(&self, store: Arc<Store>, failures: u32) -> Checked {
+        let verdict = self.examine(&store).await;
+        let now = (self.now)();
+        let mut status = store.status.clone();
+        record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
+        if let Some(about) = verdict.about.filter(|_| verdict.reason == VALID) {
+            status.capabilities = Some(about.can.access().to_owned().into());
+        }
+        let mut next = if verdict.ready {
+            let own = store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten());
+            later(now, own.unwrap_or(self.every))
+        } else {
+            later(now, Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures)).min(LONGEST))
+        };
+        let mut written = None;
+        if status != store.status {
+            match self.notices.status(&store, &status).await {
+                Ok(()) => {
+                    self.tell(&store, &verdict);
+                    written = Some(status);
+                }
+                Err(problem) if problem.is_not_found => {}
+                Err(problem) => {
+                    tracing::warn!(store = %store.id, namespace = store.id.namespace, %problem, "could not write the store's status");
+                    next = next.min(later(now, STATUS_RETRY));
+                }
+            }
+        }
+        let readiness = if verdict.ready { Readiness::Ready } else { Readiness::NotReady(verdict.message) };
+        Checked { store, readiness, status: written, next }
+    }
+
+    async fn examine(&self, store: &Store) -> Verdict {
+        if let Some(problem) = store.bad_regex() {
+            return Verdict::bad(format!("unable to validate store: {problem}"));
+        }
+        if let Some(problem) = store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().err()) {
+            return Verdict::bad(format!("unable to validate store: spec.refreshInterval: {problem}"));
+        }
+        let about = self.clients.about(store);
+        let good = |message| Verdict { ready: true, reason: VALID, message, about };
+        let validated = "store validated".to_owned();
+        match self.clients.check(store).await {
+            Ok(notes) => good([validated].into_iter().chain(notes).collect::<Vec<_>>().join("; ")),
+            // Credentials come from whoever asks: there is nothing to check before somebody does.
+            Err(Refused::Client(error)) if error.kind() == ErrorKind::Referent => good(validated),
+            Err(Refused::Client(error)) => Verdict::bad(format!("unable to create client: {error}")),
+            // As in External Secrets Operator, a store that can't tell is given the benefit of the doubt.
+            Err(Refused::Validation(error)) if error.kind() == ErrorKind::Unverified => {
+                let message = format!("could not determine validation status: {error}");
+                Verdict { reason: "ValidationUnknown", ..good(message) }
+            }
+            Err(Refused::Validation(error)) => Verdict::bad(format!("unable to validate store: {error}")),
+        }
+    }
+
+    /// Only what changed is told: that a store is still fine would bury everything else.
+    fn tell(&self, store: &Store, verdict: &Verdict) {
+        let severity = if verdict.ready { Severity::Normal } else { Severity::Warning };
+        self.notices.note(store, Note::new(severity, verdict.reason, verdict.message.clone()));
+        let annotations = store.metadata.annotations.as_ref();
+        let silenced = annotations.is_some_and(|all| all.contains_key(names::ANNOTATION_IGNORE_MAINTENANCE));
+        if verdict.about.is_some_and(|about| !about.maintained) && !silenced {
+            let message = "nobody maintains this provider: it is meant for tests".to_owned();
+            self.notices.note(store, Note::new(Severity::Warning, "StoreUnmaintained", message));
+        }
+        if verdict.ready {
+            tracing::info!(store = %store.id, namespace = store.id.namespace, "store validated");
+        } else {
+            tracing::warn!(store = %store.id, namespace = store.id.namespace, "{}", verdict.message);
         }
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

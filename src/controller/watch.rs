@@ -1,40 +1,210 @@
-//! The watches: one per kind, merged into one stream of what changed.
+//! The watches of a cluster: one per kind.
 
 use std::fmt::Debug;
 use std::future::ready;
 use std::marker::PhantomData;
 
-use futures::stream::{AbortHandle, BoxStream, StreamExt as _};
+use async_trait::async_trait;
+use futures::stream::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use keyferry_cluster::client::ApiProblem;
-use keyferry_crds::ExternalSecret;
-use keyferry_sync::dependency::Kind;
+use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
+use keyferry_cluster::target::desired;
+use keyferry_cluster::target::kinds::Kinds;
+use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, names};
+use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
+use keyferry_sync::ports;
 use keyferry_sync::store::Store;
-use kube::api::{Api, ObjectMeta, PartialObjectMeta};
-use kube::core::{ApiResource, DeserializeGuard, DynamicObject};
+use kube::api::{Api, ListParams, ObjectMeta, PartialObjectMeta};
+use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 
+use super::change::{Change, Changes, List, Target, Watches};
+use super::index::SubjectKind;
 use super::relist::{Relist, Update};
+use super::subject::{Own, Told};
 
-/// A change of one of the watched kinds.
-#[expect(clippy::large_enum_variant, reason = "one at a time, taken at once: a box would cost more than it saves")]
-pub enum Change {
-    /// Of an ExternalSecret.
-    ExternalSecret(Update<DeserializeGuard<ExternalSecret>>),
-    /// Of a SecretStore.
-    SecretStore(Update<Store>),
-    /// Of a ClusterSecretStore.
-    ClusterSecretStore(Update<Store>),
-    /// Of a namespace.
-    Namespace(Update<ObjectMeta>),
-    /// Of any object of a kind that somebody depends on.
-    Object(Kind, Update<ObjectMeta>),
-    /// The watch of a kind that is not watched from the start failed; whether it has listed what there is.
-    Failed(Kind, bool),
+/// How many targets are read at once from the list at start.
+const PAGE: u32 = 200;
+
+/// The watches of a cluster.
+pub struct ClusterWatches {
+    /// The client.
+    pub client: kube::Client,
+    /// The one namespace to look after; all where there is none.
+    pub scope: Option<String>,
+    /// Whether ClusterSecretStores are looked after.
+    pub cluster_stores: bool,
+    /// What kinds of targets are in the API.
+    pub kinds: Kinds,
+}
+
+#[async_trait]
+impl Watches for ClusterWatches {
+    fn looked_after(&self) -> Vec<(List, Changes)> {
+        let mut all = vec![
+            (List::Subject(SubjectKind::ExternalSecret), self.follow(external_secret)),
+            (List::Subject(SubjectKind::SecretStore), self.follow(secret_store)),
+        ];
+        if self.cluster_stores {
+            let stores = follow(Api::all(self.client.clone()), watcher::Config::default(), cluster_store);
+            all.push((List::Subject(SubjectKind::ClusterSecretStore), stores));
+            let mut config = watcher::Config::default();
+            if let Some(namespace) = &self.scope {
+                config = config.fields(&format!("metadata.name={namespace}"));
+            }
+            let namespaces = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
+            all.push((List::Namespaces, follow(namespaces, config, namespace)));
+        }
+        all
+    }
+
+    fn referred_to(&self) -> Vec<(List, Changes)> {
+        vec![
+            (List::Objects(Kind::Secret), self.follow::<Metadata<Secret>>(|update| object(Kind::Secret, update))),
+            (
+                List::Objects(Kind::ConfigMap),
+                self.follow::<Metadata<ConfigMap>>(|update| object(Kind::ConfigMap, update)),
+            ),
+        ]
+    }
+
+    fn kind(&self, kind: &Kind) -> Option<Changes> {
+        let Kind::Other(manifest) = kind else { return None };
+        let resource = self.kinds.known(manifest)?;
+        let api: Api<Metadata<DynamicObject>> = match &self.scope {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
+            None => Api::all_with(self.client.clone(), &resource),
+        };
+        let (kind, mut relist) = (kind.clone(), Relist::default());
+        let changes = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+            ready(match event {
+                Ok(event) => relist.take(event).map(|update| object(kind.clone(), update)),
+                Err(error) => {
+                    let listed = !matches!(error, watcher::Error::InitialListFailed(_));
+                    let remedy = "it is a kind of targets: install it, or correct the ExternalSecrets that name it";
+                    tell(&kind.to_string(), error, remedy);
+                    Some(Change::Failed(kind.clone(), listed))
+                }
+            })
+        });
+        Some(changes.boxed())
+    }
+
+    fn forget(&self, kind: &Kind) {
+        if let Kind::Other(manifest) = kind {
+            self.kinds.forget(manifest);
+        }
+    }
+
+    async fn targets(&self, from: Option<String>) -> Result<(Vec<Target>, Option<String>), ports::Problem> {
+        let params = ListParams::default().labels(&format!("{}={}", names::LABEL_MANAGED, names::MANAGED)).limit(PAGE);
+        let params = ListParams { continue_token: from, ..params };
+        let list = timely(self.api::<Secret>().list(&params)).await?;
+        let targets = list.items.into_iter().filter_map(|secret| {
+            let secret = LiveSecret::new(secret);
+            let metadata = &secret.get().metadata;
+            let (object, version) = (Dependency::new(Kind::Secret, name_of(metadata)), version(metadata)?);
+            Some(Target { object, version, is_intact: desired::is_intact(&secret) })
+        });
+        Ok((targets.collect(), list.metadata.continue_.filter(|token| !token.is_empty())))
+    }
+}
+
+impl ClusterWatches {
+    fn follow<K>(&self, change: fn(Update<K>) -> Change) -> Changes
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + 'static,
+    {
+        follow(self.api(), watcher::Config::default(), change)
+    }
+
+    /// Objects of a kind, wherever we look.
+    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+        match &self.scope {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+}
+
+fn external_secret(update: Update<DeserializeGuard<ExternalSecret>>) -> Change {
+    let told = update.map(|DeserializeGuard(es)| match es {
+        Ok(es) => Told { name: name_of(&es.metadata), object: Ok(es) },
+        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+    });
+    Change::Subject(SubjectKind::ExternalSecret, told.map(Told::pass_on))
+}
+
+fn secret_store(update: Update<DeserializeGuard<SecretStore>>) -> Change {
+    Change::Subject(SubjectKind::SecretStore, update.map(|guarded| store(guarded, Store::namespaced)))
+}
+
+fn cluster_store(update: Update<DeserializeGuard<ClusterSecretStore>>) -> Change {
+    Change::Subject(SubjectKind::ClusterSecretStore, update.map(|guarded| store(guarded, Store::cluster)))
+}
+
+/// A store that does not decode is one that can't be used: that says its condition, and those of its users.
+fn store<K>(DeserializeGuard(store): DeserializeGuard<K>, of: fn(K) -> Store) -> Told<Own> {
+    let store = store.map_or_else(|invalid| Store::undecodable(invalid.metadata), of);
+    Told { name: name_of(&store.metadata), object: Ok(store) }.pass_on()
+}
+
+fn namespace(update: Update<PartialObjectMeta<Namespace>>) -> Change {
+    Change::Namespace(update.map(|namespace| namespace.metadata))
+}
+
+fn object<K>(kind: Kind, update: Update<Metadata<K>>) -> Change {
+    Change::Object(kind, update.map(|object| object.metadata))
+}
+
+/// Managed fields are most of an object, and nobody reads those of what we look after.
+fn trim<K: Resource>(object: &mut K) {
+    object.managed_fields_mut().clear();
+}
+
+/// Follows one kind for ever. What goes wrong is told and tried again with back-off.
+fn follow<K>(api: Api<K>, config: watcher::Config, change: fn(Update<K>) -> Change) -> Changes
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut relist = Relist::default();
+    let changes = watcher(api, config).default_backoff().filter_map(move |event| {
+        ready(match event {
+            Ok(event) => relist.take(event.modify(trim)).map(change),
+            Err(error) => {
+                tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
+                None
+            }
+        })
+    });
+    changes.boxed()
+}
+
+fn tell(kind: &str, error: watcher::Error, remedy: &str) {
+    let problem = match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => ApiProblem::from(error),
+        watcher::Error::WatchError(status) => ApiProblem::from(kube::Error::Api(status)),
+        watcher::Error::NoResourceVersion => ApiProblem::Malformed,
+    };
+    if problem.is_not_found() {
+        tracing::warn!(kind, "this kind is not installed in the cluster: {remedy}");
+    } else if problem.is_expired() {
+        // A watch that ends because the server is done with it is no news.
+        tracing::debug!(kind, "the watch is too far behind, and starts anew");
+    } else {
+        tracing::warn!(kind, %problem, "can't watch; trying again");
+    }
 }
 
 /// An object of which only name, UID, resourceVersion and generation are kept. Annotations are dropped as they are decoded:
@@ -108,124 +278,5 @@ impl<K: Resource> Resource for Metadata<K> {
 
     fn meta_mut(&mut self) -> &mut ObjectMeta {
         &mut self.metadata
-    }
-}
-
-/// A stream of changes.
-pub type Changes = BoxStream<'static, Change>;
-
-/// What the operator looks after: ExternalSecrets, stores, and the namespaces that they are in.
-pub fn looked_after(client: &kube::Client, scope: Option<&str>, cluster_stores: bool) -> Vec<Changes> {
-    let mut streams = vec![
-        follow(scoped(client, scope), Change::ExternalSecret),
-        follow(scoped(client, scope), |update| {
-            Change::SecretStore(update.map(|guarded| store(guarded, Store::namespaced)))
-        }),
-    ];
-    if cluster_stores {
-        let all = (Api::all(client.clone()), watcher::Config::default());
-        streams.push(follow(all, |update| {
-            Change::ClusterSecretStore(update.map(|guarded| store(guarded, Store::cluster)))
-        }));
-        let mut config = watcher::Config::default();
-        if let Some(namespace) = scope {
-            config = config.fields(&format!("metadata.name={namespace}"));
-        }
-        let namespaces = (Api::<PartialObjectMeta<Namespace>>::all(client.clone()), config);
-        streams.push(follow(namespaces, |update| Change::Namespace(update.map(|namespace| namespace.metadata))));
-    }
-    streams
-}
-
-fn store<K>(guarded: DeserializeGuard<K>, of: fn(K) -> Store) -> Store {
-    match guarded.0 {
-        Ok(object) => of(object),
-        Err(invalid) => Store::undecodable(invalid.metadata),
-    }
-}
-
-/// What they refer to: Secrets and ConfigMaps, by metadata alone.
-pub fn referred_to(client: &kube::Client, scope: Option<&str>) -> Vec<Changes> {
-    vec![
-        follow(scoped(client, scope), |update: Update<Metadata<Secret>>| object(Kind::Secret, update)),
-        follow(scoped(client, scope), |update: Update<Metadata<ConfigMap>>| object(Kind::ConfigMap, update)),
-    ]
-}
-
-fn object<K>(kind: Kind, update: Update<Metadata<K>>) -> Change {
-    Change::Object(kind, update.map(|object| object.metadata))
-}
-
-/// One more kind that somebody depends on, by metadata alone. Following ends when the handle says so.
-pub fn kind(client: &kube::Client, scope: Option<&str>, kind: &Kind, resource: &ApiResource) -> (Changes, AbortHandle) {
-    let api: Api<Metadata<DynamicObject>> = match scope {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, resource),
-        None => Api::all_with(client.clone(), resource),
-    };
-    let (kind, mut relist) = (kind.clone(), Relist::default());
-    let changes = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
-        ready(match event {
-            Ok(event) => relist.take(event).map(|update| object(kind.clone(), update)),
-            Err(error) => {
-                let listed = !matches!(error, watcher::Error::InitialListFailed(_));
-                let remedy = "it is a kind of targets: install it, or correct the ExternalSecrets that name it";
-                tell(&kind.to_string(), error, remedy);
-                Some(Change::Failed(kind.clone(), listed))
-            }
-        })
-    });
-    let (changes, handle) = futures::stream::abortable(changes);
-    (changes.boxed(), handle)
-}
-
-fn scoped<K>(client: &kube::Client, scope: Option<&str>) -> (Api<K>, watcher::Config)
-where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-{
-    let api = match scope {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
-    (api, watcher::Config::default())
-}
-
-/// Managed fields are most of an object, and nobody reads those of what we look after.
-fn trim<K: Resource>(object: &mut K) {
-    object.managed_fields_mut().clear();
-}
-
-/// Follows one kind for ever. What goes wrong is told and tried again with back-off.
-fn follow<K>((api, config): (Api<K>, watcher::Config), change: fn(Update<K>) -> Change) -> Changes
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let mut relist = Relist::default();
-    let changes = watcher(api, config).default_backoff().filter_map(move |event| {
-        ready(match event {
-            Ok(event) => relist.take(event.modify(trim)).map(change),
-            Err(error) => {
-                tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
-                None
-            }
-        })
-    });
-    changes.boxed()
-}
-
-fn tell(kind: &str, error: watcher::Error, remedy: &str) {
-    let problem = match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => ApiProblem::from(error),
-        watcher::Error::WatchError(status) => ApiProblem::from(kube::Error::Api(status)),
-        watcher::Error::NoResourceVersion => ApiProblem::Malformed,
-    };
-    match problem.is_not_found() {
-        true => {
-            tracing::warn!(kind, "this kind is not installed in the cluster: {remedy}");
-        }
-        // A watch that ends because the server is done with it is no news.
-        false if problem.is_expired() => tracing::debug!(kind, "the watch is too far behind, and starts anew"),
-        false => tracing::warn!(kind, %problem, "can't watch; trying again"),
     }
 }

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use futures::FutureExt as _;
+use futures::stream::StreamExt as _;
 use keyferry_cluster::client::Turns;
 use keyferry_cluster::connection::of_operator;
 use keyferry_cluster::events::Events;
 use keyferry_cluster::journal::ClusterJournal;
 use keyferry_cluster::leader::{self, Election};
+use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
@@ -23,8 +26,13 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::controller::index::Index;
-use crate::controller::{Context, Controller, Settings};
+use crate::controller::Controller;
+use crate::controller::change::Change;
+use crate::controller::external_secret::ExternalSecrets;
+use crate::controller::index::{Index, Item, SubjectKind};
+use crate::controller::store::{Checks, Stores};
+use crate::controller::subject::Shared;
+use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
 use crate::verbs::flags::{LogFormat, Run};
 use crate::{clock, server};
@@ -113,33 +121,52 @@ pub async fn run(args: Run) -> Result<(), String> {
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
     let pool =
         Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, args.allow_link_local, environment, told));
+    let kinds = Kinds::default();
     let targets =
-        ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: Kinds::default(), adopt: args.adopt };
-    let journal = ClusterJournal { client: client.clone(), turns, events: events.clone() };
-    let context = Arc::new(Context {
-        client,
-        ports: Ports { stores: pool.clone(), objects, journal: Arc::new(journal) },
-        targets,
-        settings: keyferry_sync::settings::Settings {
-            class: args.controller_class,
-            flood_gate: args.enable_flood_gate,
-            cluster_stores: args.enable_cluster_store_reconciler,
-            adopt: args.adopt,
-            generic_targets: args.unsafe_allow_generic_targets,
-            engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
-            started: clock::now(),
-            now: clock::now,
-        },
-        pool,
-        events,
+        ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
+    let notices = Arc::new(ClusterNotices { client: client.clone(), events });
+    let checks = Arc::new(Checks {
+        clients: pool.clone(),
+        notices: notices.clone(),
+        class: args.controller_class.clone(),
+        every: args.store_requeue_interval,
+        now: clock::now,
     });
-    let settings = Settings {
-        scope: Some(args.namespace).filter(|namespace| !namespace.is_empty()),
-        secret_stores: args.enable_secret_store_reconciler,
+    let settings = keyferry_sync::settings::Settings {
+        class: args.controller_class,
+        flood_gate: args.enable_flood_gate,
         cluster_stores: args.enable_cluster_store_reconciler,
-        store_every: args.store_requeue_interval,
+        adopt: args.adopt,
+        generic_targets: args.unsafe_allow_generic_targets,
+        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
+        started: clock::now(),
+        now: clock::now,
     };
-    let controller = Controller::new(context, settings, metrics, index, ready, news).run(stopped());
+    let work = Arc::new((Ports { stores: pool, objects, journal }, targets, settings));
+    let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
+    let watches = ClusterWatches { client, scope, cluster_stores: args.enable_cluster_store_reconciler, kinds };
+
+    let shared = Shared::new(index, metrics, notices, clock::now);
+    let mut controller = Controller::new(shared, Box::new(watches), ready);
+    let sync = move |look| {
+        let (work, planning) = (work.clone(), work.0.stores.planning());
+        async move {
+            let (ports, targets, settings) = &*work;
+            keyferry_sync::run(ports, targets, settings, look, planning).await
+        }
+        .boxed()
+    };
+    controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
+    let secret_stores = Stores::namespaced(checks.clone(), args.enable_secret_store_reconciler);
+    controller.tend(SubjectKind::SecretStore, secret_stores);
+    if args.enable_cluster_store_reconciler {
+        controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
+    }
+    let news =
+        futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));
+    controller.hear(news.boxed());
+    let controller = controller.run(stopped());
     match &mut leadership {
         None => controller.await,
         Some(leadership) => tokio::select! {

@@ -13,7 +13,7 @@ use keyferry_provider_core::{
 use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::Dependency;
-use keyferry_sync::ports::{Entered, Planning, Stores, Versions};
+use keyferry_sync::ports::{About, Clients, Entered, Planning, Refused, Stores, Versions};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -29,6 +29,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most that a store may ask for in `retrySettings`: one refresh must end before long.
 const MOST_RETRIES: i32 = 10;
 const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(30);
+
+/// What the users of a store whose batch call is denied should know.
+const SINGLY: &str = "reading key by key, since the store's batch call is denied: allow it to save calls (the \
+                      documentation of the provider names the permission)";
 
 /// A client, and what it was made from.
 pub struct StoreClient {
@@ -182,16 +186,6 @@ impl Pool {
             environment: self.environment.clone(),
         }
     }
-
-    /// Lets go of the clients of stores that are not there: a look may have made one while its store went.
-    pub fn keep(&self, is_there: impl Fn(&StoreId) -> bool) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
-    }
-
-    /// Lets go of the clients of a store that is gone.
-    pub fn forget(&self, store: &StoreId) {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| login.store != *store);
-    }
 }
 
 #[async_trait]
@@ -225,6 +219,26 @@ impl Stores for Pool {
         let made = timeout(CALL_TIMEOUT, generator.make(None)).await;
         let made = made.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the generator took too long")))?;
         Ok(made.values)
+    }
+}
+
+#[async_trait]
+impl Clients for Pool {
+    fn about(&self, store: &Store) -> Option<About> {
+        let (name, config) = store.spec.as_ref().ok()?.the_provider().ok()?;
+        let registration = registry::find(name).ok()?;
+        Some(About { can: (registration.capabilities)(config), maintained: registration.maintained })
+    }
+
+    async fn check(&self, store: &Store) -> Result<Vec<String>, Refused> {
+        let client = self.client(store, None).await.map_err(Refused::Client)?;
+        client.provider.validate().await.map_err(Refused::Validation)?;
+        let singly = client.fetcher.is_singly().then(|| SINGLY.to_owned());
+        Ok(singly.into_iter().chain(client.provider.identity_note()).collect())
+    }
+
+    fn keep(&self, is_there: &dyn Fn(&StoreId) -> bool) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
     }
 }
 

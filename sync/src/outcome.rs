@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use keyferry_provider_core::ErrorKind;
 
 /// What a sync came to.
@@ -61,6 +62,21 @@ pub enum SyncResult {
     Deleted,
     /// creationPolicy Merge, and there is nothing to merge into.
     Missing,
+}
+
+impl SyncResult {
+    /// What becomes of a target for which the store has nothing, by deletionPolicy; `None` where it is written all the same.
+    pub fn without_data(es: &ExternalSecret) -> Result<Option<Self>, Failure> {
+        match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
+            (DeletionPolicy::Delete, CreationPolicy::Owner) => Ok(Some(Self::Deleted)),
+            (DeletionPolicy::Delete, policy) => {
+                let cause = format!("deletionPolicy=Delete needs creationPolicy=Owner, not {policy}");
+                Err(Failure::new(Headline::Delete, cause, Retry::OnChange))
+            }
+            (DeletionPolicy::Retain | DeletionPolicy::Unknown(_), _) => Ok(Some(Self::Retained)),
+            (DeletionPolicy::Merge, _) => Ok(None),
+        }
+    }
 }
 
 /// What was done to the target.

@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
-use keyferry_provider_core::{Answer, Dialect, Error, Key, Query, SecretBytes, Token};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, SecretStoreStatus};
+use keyferry_provider_core::{Answer, Capabilities, Dialect, Error, Key, Query, SecretBytes, Token};
+use kube_core::ApiResource;
 use serde_json::Value;
 
 use crate::audit;
@@ -17,7 +19,7 @@ use crate::data::{Data, StringMap};
 use crate::dependency::{Dependency, Version};
 use crate::outcome::{Failure, TargetChange};
 use crate::record::Note;
-use crate::store::Store;
+use crate::store::{Store, StoreId};
 
 /// While it lives, somebody may still ask a store for something: batches that are not full wait a little for company.
 pub type Planning = Box<dyn Send + Sync>;
@@ -160,6 +162,50 @@ pub trait Journal: Send + Sync {
 
     /// Who had which keys of which store. Nobody waits for it.
     fn audit(&self, record: audit::Record<'_>);
+}
+
+/// The clients of stores, for whoever looks after the stores themselves.
+#[async_trait]
+pub trait Clients: Send + Sync {
+    /// What is known of a store by its spec alone; `None` where that names no provider that there is.
+    fn about(&self, store: &Store) -> Option<About>;
+
+    /// Logs in where nobody has, and asks the store whether it lets us in. Answers what its users should know besides.
+    async fn check(&self, store: &Store) -> Result<Vec<String>, Refused>;
+
+    /// Lets go of the clients of stores that are not there.
+    fn keep(&self, is_there: &dyn Fn(&StoreId) -> bool);
+}
+
+/// What is known of a store by its spec alone.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    /// What it can do.
+    pub can: Capabilities,
+    /// Whether somebody maintains its provider.
+    pub maintained: bool,
+}
+
+/// At which step a store did not let us in, and why.
+#[derive(Clone, Debug)]
+pub enum Refused {
+    /// No client could be made.
+    Client(Error),
+    /// The client was not found good.
+    Validation(Error),
+}
+
+/// Where it is told how stores are, and of what can't be read at all.
+#[async_trait]
+pub trait Notices: Send + Sync {
+    /// Writes the status of a store.
+    async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem>;
+
+    /// An event on a store. Nobody waits for it.
+    fn note(&self, store: &Store, note: Note);
+
+    /// Sets conditions of an object that does not decode, unless it has changed since; tries for a while.
+    async fn undecodable(&self, resource: &ApiResource, metadata: ObjectMeta, conditions: Vec<Condition>);
 }
 
 /// Why something could not be read or written, in our own words.

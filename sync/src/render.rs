@@ -60,7 +60,7 @@ struct Problematic {
 impl From<Error> for Problematic {
     fn from(error: Error) -> Self {
         let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
-        Self { kind: error.kind(), cause: error.message().to_owned(), retry }
+        Self { kind: error.kind(), cause: error.to_string(), retry }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The steps of one look, each with what the ones before it found. [`crate::run`] joins them.
 
 use jiff::Timestamp;
-use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
+use keyferry_crds::{CreationPolicy, ExternalSecret, names};
 
 use crate::content::fingerprint;
 use crate::data::Data;
@@ -101,8 +101,10 @@ impl<'a> Work<'a> {
         let resolved = resolve::data(&self.asker, requests, planning, &mut self.kept).await?;
         let Some(Resolved { data, missing }) = resolved else { return Ok(Outcome::Ignored) };
         let synced = Synced { missing, ..Synced::unchanged() };
-        if data.is_empty() && es.spec.target.deletion_policy != DeletionPolicy::Merge {
-            return Box::pin(self.left_without_data(synced)).await;
+        if data.is_empty()
+            && let Some(result) = SyncResult::without_data(es)?
+        {
+            return Box::pin(self.left_without_data(Synced { result, ..synced })).await;
         }
         if es.spec.target.creation_policy == CreationPolicy::None {
             Box::pin(self.output.mark()).await?;
@@ -115,23 +117,13 @@ impl<'a> Work<'a> {
 
     /// The store has nothing of what the spec names: deletionPolicy says what becomes of the target.
     async fn left_without_data(&mut self, mut synced: Synced) -> Result<Outcome, Failure> {
-        let target = &self.asker.es.spec.target;
-        match (&target.deletion_policy, &target.creation_policy) {
-            (DeletionPolicy::Delete, CreationPolicy::Owner) => {
-                synced.result = SyncResult::Deleted;
-                if self.output.remove().await? {
-                    synced.change = TargetChange::Deleted;
-                }
-                self.look.memory.target = None;
+        if synced.result == SyncResult::Deleted {
+            if self.output.remove().await? {
+                synced.change = TargetChange::Deleted;
             }
-            (DeletionPolicy::Delete, policy) => {
-                let cause = format!("deletionPolicy=Delete needs creationPolicy=Owner, not {policy}");
-                return Err(Failure::new(Headline::Delete, cause, Retry::OnChange));
-            }
-            (DeletionPolicy::Retain | DeletionPolicy::Merge | DeletionPolicy::Unknown(_), _) => {
-                self.mark_first().await?;
-                synced.result = SyncResult::Retained;
-            }
+            self.look.memory.target = None;
+        } else {
+            self.mark_first().await?;
         }
         Ok(Outcome::Synced(synced))
     }

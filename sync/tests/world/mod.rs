@@ -212,7 +212,7 @@ impl Entered for World {
         self.called("find");
         let state = self.state();
         let names = state.secrets.keys().filter(|name| query.matches(name));
-        Ok(names.map(|name| key(name)).collect())
+        Ok(names.map(key).collect())
     }
 }
 

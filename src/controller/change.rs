@@ -1,0 +1,68 @@
+//! What changes, as the loop is told of it, and where it asks for more.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use keyferry_sync::dependency::{Dependency, Kind, Version};
+use keyferry_sync::ports::Problem;
+use kube::api::ObjectMeta;
+
+use super::index::{Item, SubjectKind};
+use super::relist::Update;
+use super::subject::{Own, Told};
+
+/// What changed.
+pub enum Change {
+    /// An object that is looked after, or the list of these.
+    Subject(SubjectKind, Update<Told<Own>>),
+    /// A namespace.
+    Namespace(Update<ObjectMeta>),
+    /// Any object of a kind that somebody depends on.
+    Object(Kind, Update<ObjectMeta>),
+    /// The watch of a kind that is not watched from the start failed; whether it has listed what there is.
+    Failed(Kind, bool),
+    /// Somebody wants this looked at.
+    Asked(Item),
+}
+
+/// What a watch lists when it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum List {
+    /// Objects that are looked after.
+    Subject(SubjectKind),
+    /// Namespaces.
+    Namespaces,
+    /// Objects that somebody depends on.
+    Objects(Kind),
+}
+
+/// A stream of changes.
+pub type Changes = BoxStream<'static, Change>;
+
+/// A target, as a list has it.
+pub struct Target {
+    /// Which it is.
+    pub object: Dependency,
+    /// Its state.
+    pub version: Version,
+    /// Whether it is as its writer left it.
+    pub is_intact: bool,
+}
+
+/// Where changes come from.
+#[async_trait]
+pub trait Watches: Send + Sync {
+    /// What the operator looks after, and the namespaces.
+    fn looked_after(&self) -> Vec<(List, Changes)>;
+
+    /// The kinds of which somebody always depends on some object: Secrets and ConfigMaps, by metadata alone.
+    fn referred_to(&self) -> Vec<(List, Changes)>;
+
+    /// Any other kind, by metadata alone; `None` where nobody has asked yet what it is in the API.
+    fn kind(&self, kind: &Kind) -> Option<Changes>;
+
+    /// A kind is not watched any more.
+    fn forget(&self, kind: &Kind);
+
+    /// One page of the targets that there are, and where the next begins.
+    async fn targets(&self, from: Option<String>) -> Result<(Vec<Target>, Option<String>), Problem>;
+}

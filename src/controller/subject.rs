@@ -1,0 +1,332 @@
+//! What subjects have in common. A subject is all objects of one kind that are looked after: it knows what they depend
+//! on, how to look at one (to reconcile it), and what the end of a look changes. It knows no other subject; what they
+//! tell each other goes through [`Shared`]. The loop knows subjects, and none of them by name.
+
+use std::any::Any;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use keyferry_sync::data::StringMap;
+use keyferry_sync::dependency::{Kind, Name, Version};
+use keyferry_sync::ports::Notices;
+use keyferry_sync::record;
+use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
+use kube::api::ObjectMeta;
+use kube::core::ApiResource;
+
+use super::index::{Index, Item, Role, SubjectKind};
+use super::queue::{Queue, Urgency};
+use super::relist::Update;
+use super::sight::Sighting;
+use crate::metrics::Metrics;
+
+/// One kind of objects that is looked after.
+pub trait Subject: Send {
+    /// An object, as its watch tells of it.
+    type Object: Send + 'static;
+
+    /// What a look comes to.
+    type Looked: Send + 'static;
+
+    /// The names of all.
+    fn names(&self) -> Vec<Name>;
+
+    /// The names of those that the labels of this namespace may concern.
+    fn concerned_by(&self, namespace: &str) -> Vec<Name>;
+
+    /// Takes an object: it is new, or has changed.
+    fn put(&mut self, name: &Name, object: Self::Object, shared: &mut Shared);
+
+    /// Forgets an object. It has gone.
+    fn remove(&mut self, name: &Name, shared: &mut Shared);
+
+    /// Takes how the list at start has what one of ours writes, and whether that is as it was left.
+    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool);
+
+    /// A watch told of an object that one of ours depends on. Answers whether, and how urgently, that is to be looked at.
+    fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency>;
+
+    /// Whether one may wait for a store that it uses, or for its namespace; `is_looked_at` says whether a look is under
+    /// way.
+    fn may_wait(&self, name: &Name, is_looked_at: bool) -> bool;
+
+    /// A look at one, with all that it takes along from here; `None` where there is none to look at. It says already now
+    /// what it may ask of stores.
+    fn look(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Self::Looked>>;
+
+    /// Takes what a look came to, and how long it took.
+    fn end(&mut self, name: &Name, report: Self::Looked, took: Duration, shared: &mut Shared) -> Next;
+
+    /// Lets go of what nobody needs any more: now and then.
+    fn prune(&mut self, shared: &Shared);
+
+    /// One has gone: so go its series.
+    fn forget(&self, name: &Name, metrics: &Metrics);
+
+    /// What these are in the API.
+    fn resource(&self) -> ApiResource;
+
+    /// The reason in the condition of one that does not decode.
+    fn reason_undecodable(&self) -> &'static str;
+}
+
+/// When to look again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Then.
+    At(Timestamp),
+    /// When something changes.
+    OnChange,
+    /// Never: the object went while it was looked at.
+    Gone,
+}
+
+impl From<Option<Timestamp>> for Next {
+    fn from(next: Option<Timestamp>) -> Self {
+        next.map_or(Self::OnChange, Self::At)
+    }
+}
+
+/// What a subject asks of the loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To wake whoever uses this store and may wait for it.
+    UsersOf(StoreId),
+    /// To watch objects of this kind, where nobody does yet.
+    Watch(Kind),
+}
+
+/// What all subjects share.
+pub struct Shared {
+    /// Who depends on what.
+    pub index: Arc<Index>,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+    /// The stores, and how far each is.
+    pub stores: HashMap<StoreId, (Arc<Store>, Readiness)>,
+    /// The labels of each namespace.
+    pub namespaces: HashMap<String, StringMap>,
+    /// Set once everything was listed and targets were examined: before, nothing is looked at.
+    pub started: bool,
+    /// What is next.
+    pub(super) queue: Queue<Item>,
+    pub(super) asks: Vec<Ask>,
+    notices: Arc<dyn Notices>,
+}
+
+impl Shared {
+    /// Nothing is known yet. `notices` is where an object is told that it does not decode.
+    pub fn new(index: Arc<Index>, metrics: Arc<Metrics>, notices: Arc<dyn Notices>, now: fn() -> Timestamp) -> Self {
+        Self {
+            index,
+            metrics,
+            now,
+            stores: HashMap::new(),
+            namespaces: HashMap::new(),
+            started: false,
+            queue: Queue::default(),
+            asks: Vec::new(),
+            notices,
+        }
+    }
+
+    /// Has an object looked at now.
+    pub fn wake(&mut self, item: &Item, urgency: Urgency) {
+        self.queue.add(item, (self.now)(), urgency);
+    }
+
+    /// Asks something of the loop, which does it next.
+    pub fn ask(&mut self, ask: Ask) {
+        self.asks.push(ask);
+    }
+
+    /// Whether a look is under way.
+    pub fn is_looked_at(&self, item: &Item) -> bool {
+        self.queue.is_running(item)
+    }
+
+    /// Those of `ids` that exist, and how far they are.
+    pub fn known_stores(&self, ids: BTreeSet<StoreId>) -> KnownStores {
+        ids.into_iter().filter_map(|id| Some((id.clone(), self.stores.get(&id)?.clone()))).collect()
+    }
+}
+
+/// An object as a watch tells of it: `T`, or what is left of one that does not decode.
+pub struct Told<T> {
+    /// Its namespace and name.
+    pub name: Name,
+    /// What it is.
+    pub object: Result<T, ObjectMeta>,
+}
+
+/// What only its subject knows the form of: an object of its own, or what a look at one came to.
+pub type Own = Box<dyn Any + Send>;
+
+impl<T: Send + 'static> Told<T> {
+    /// The same, for the loop to pass on.
+    pub fn pass_on(self) -> Told<Own> {
+        Told { name: self.name, object: self.object.map(|object| Box::new(object) as Own) }
+    }
+}
+
+/// A subject as the loop has it: all that is the same for every kind is done here.
+pub trait Tend: Send {
+    /// Takes what the watch tells.
+    fn take(&mut self, update: Update<Told<Own>>, shared: &mut Shared);
+
+    /// Takes how the list at start has what one writes.
+    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool);
+
+    /// Wakes one that an object concerns of which a watch told.
+    fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared);
+
+    /// Wakes one that may wait for a store.
+    fn help(&mut self, name: &Name, shared: &mut Shared);
+
+    /// Wakes those that may wait for their namespace.
+    fn help_in(&mut self, namespace: &str, shared: &mut Shared);
+
+    /// A look at one, where there is one.
+    fn look(&mut self, name: &Name, now: Timestamp, shared: &mut Shared) -> Option<BoxFuture<'static, Own>>;
+
+    /// Takes what a look came to.
+    fn end(&mut self, name: &Name, report: Own, took: Duration, shared: &mut Shared);
+
+    /// Lets go of what nobody needs any more.
+    fn prune(&mut self, shared: &Shared);
+
+    /// How many there are.
+    fn count(&self) -> usize;
+}
+
+/// A subject, and its objects that do not decode.
+pub struct Tended<S> {
+    kind: SubjectKind,
+    subject: S,
+    /// As they were when that was told.
+    undecodable: HashMap<Name, ObjectMeta>,
+}
+
+impl<S: Subject> Tended<S> {
+    /// Of objects of this kind.
+    pub fn new(kind: SubjectKind, subject: S) -> Self {
+        Self { kind, subject, undecodable: HashMap::new() }
+    }
+
+    fn item(&self, name: &Name) -> Item {
+        Item::new(self.kind, name.clone())
+    }
+
+    fn remove(&mut self, name: &Name, shared: &mut Shared) {
+        self.undecodable.remove(name);
+        self.subject.remove(name, shared);
+        shared.queue.remove(&self.item(name));
+        self.subject.forget(name, &shared.metrics);
+    }
+
+    fn put_undecodable(&mut self, name: Name, metadata: ObjectMeta, shared: &mut Shared) {
+        let metadata = ObjectMeta { annotations: None, managed_fields: None, ..metadata };
+        let told = self.undecodable.get(&name);
+        let is_told = told.is_some_and(|told| told.uid == metadata.uid && told.generation == metadata.generation);
+        self.remove(&name, shared);
+        self.undecodable.insert(name.clone(), metadata);
+        if !is_told {
+            tracing::warn!(namespace = name.0, name = name.1, "the {} does not decode", self.subject.resource().kind);
+            self.tell_undecodable(&name, shared);
+        }
+    }
+
+    fn tell_undecodable(&self, name: &Name, shared: &Shared) {
+        let Some(metadata) = self.undecodable.get(name).cloned() else { return };
+        let (resource, mut conditions) = (self.subject.resource(), Vec::new());
+        let message = format!(
+            "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with \
+             `kubectl explain {}.spec`",
+            resource.kind.to_lowercase()
+        );
+        record::set_ready(&mut conditions, false, self.subject.reason_undecodable(), message, (shared.now)());
+        let notices = shared.notices.clone();
+        tokio::spawn(async move { notices.undecodable(&resource, metadata, conditions).await });
+    }
+}
+
+impl<S: Subject> Tend for Tended<S> {
+    fn take(&mut self, update: Update<Told<Own>>, shared: &mut Shared) {
+        match update {
+            Update::Put(Told { name, object: Ok(object) }) => {
+                self.undecodable.remove(&name);
+                self.subject.put(&name, own(object), shared);
+            }
+            Update::Put(Told { name, object: Err(metadata) }) => self.put_undecodable(name, metadata, shared),
+            Update::Gone(told) => self.remove(&told.name, shared),
+            Update::Listed(listed) => {
+                let known = self.subject.names().into_iter().chain(self.undecodable.keys().cloned());
+                let gone: Vec<Name> = known.filter(|name| !listed.contains(name)).collect();
+                for name in gone {
+                    self.remove(&name, shared);
+                }
+            }
+        }
+    }
+
+    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool) {
+        self.subject.examined(name, version, is_intact);
+    }
+
+    fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) {
+        if let Some(urgency) = self.subject.concern(name, role, sighting, shared) {
+            shared.wake(&self.item(name), urgency);
+        }
+    }
+
+    fn help(&mut self, name: &Name, shared: &mut Shared) {
+        let item = self.item(name);
+        // Also while a look is under way: it may come to wait for, or to fail by, what has just changed.
+        if self.subject.may_wait(name, shared.is_looked_at(&item)) {
+            shared.wake(&item, Urgency::Due);
+        }
+    }
+
+    fn help_in(&mut self, namespace: &str, shared: &mut Shared) {
+        for name in self.subject.concerned_by(namespace) {
+            self.help(&name, shared);
+        }
+    }
+
+    fn look(&mut self, name: &Name, now: Timestamp, shared: &mut Shared) -> Option<BoxFuture<'static, Own>> {
+        let look = self.subject.look(name, now, shared)?;
+        Some(look.map(|report| Box::new(report) as Own).boxed())
+    }
+
+    fn end(&mut self, name: &Name, report: Own, took: Duration, shared: &mut Shared) {
+        let item = self.item(name);
+        match self.subject.end(name, own(report), took, shared) {
+            Next::At(next) => shared.queue.done(&item, Some(next)),
+            Next::OnChange => shared.queue.done(&item, None),
+            Next::Gone => {
+                self.subject.forget(name, &shared.metrics);
+                // Where it came to be so during the look, that may have told otherwise at its end.
+                self.tell_undecodable(name, shared);
+                shared.queue.done(&item, None);
+            }
+        }
+    }
+
+    fn prune(&mut self, shared: &Shared) {
+        self.subject.prune(shared);
+    }
+
+    fn count(&self) -> usize {
+        self.subject.names().len()
+    }
+}
+
+fn own<T: 'static>(own: Own) -> T {
+    *own.downcast().expect("each subject is handed what was made for it: see watch.rs, and `look`")
+}
