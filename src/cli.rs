@@ -1,15 +1,9 @@
-//! The command line. Flags that External Secrets Operator has keep its names and, where they can, its defaults.
+//! The command line: which verbs there are. Each has its flags beside it.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use keyferry_stores::access::ControllerToken;
-use keyferry_sync::settings::Adopt;
+use clap::{Parser, Subcommand};
 
 use crate::report::status;
+use crate::verbs::flags::Run;
 use crate::verbs::render;
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
@@ -30,12 +24,14 @@ pub enum Command {
     Crds,
     /// Print the Secrets that manifests come to, without a cluster; values are masked.
     ///
-    /// Reads ExternalSecrets, stores, generators, and the Secrets and ConfigMaps that they refer to, from a file or folder. A
-    /// store of kind `fake` has its values in itself; another one is asked where it needs no login, or finds it in a
-    /// Secret of the folder; or --values stands in for all of them.
+    /// Reads ExternalSecrets, stores, generators, and the Secrets and ConfigMaps that they refer to. A store of kind `fake`
+    /// has its values in itself; another one is asked where it needs no login, or finds it in a Secret among the
+    /// manifests; or --values stands in for all of them. A target that is among the manifests counts as there already.
     ///
-    /// Exits with 0 where all ExternalSecrets were rendered, with 1 where one could not be, and with 2 where the manifests
-    /// can't be read.
+    /// What is printed is the objects, on standard output; errors and notes go to standard error, each with file and line.
+    ///
+    /// Exits with 0 where every ExternalSecret came to what it asks for, with 1 where one failed, and with 2 where
+    /// something can't be read: the rest is rendered all the same.
     Render(render::Render),
     /// Tell how the ExternalSecrets of a cluster stand.
     Status(status::Status),
@@ -53,249 +49,10 @@ pub enum Migrate {
     Eso(keyferry_migrate::Eso),
 }
 
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Text,
-}
-
-/// Flags of `keyferry run`. Switches take `=true` and `=false`, as in Go programs.
-#[derive(Args, Debug)]
-pub struct Run {
-    /// Kubeconfig file to use outside a cluster; without it the pod's ServiceAccount, then $KUBECONFIG, then ~/.kube/config
-    #[arg(long, value_name = "FILE")]
-    pub kubeconfig: Option<PathBuf>,
-    /// Look after this namespace only
-    #[arg(long, default_value = "", value_name = "NAMESPACE")]
-    pub namespace: String,
-    /// The controller class: stores with another spec.controller are left alone
-    #[arg(long, default_value = "default", value_name = "CLASS")]
-    pub controller_class: String,
-    /// How many requests of syncs go to the API server at once; waiting for stores is not counted
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..), value_name = "N")]
-    pub concurrent: u16,
-
-    /// Address of /metrics
-    #[arg(long, default_value = ":8080", value_name = "HOST:PORT", value_parser = address)]
-    pub metrics_addr: SocketAddr,
-    /// Serve /metrics with TLS only: not built yet, so that it is not served at all
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub metrics_secure: bool,
-    /// Serve /metrics only to those whom the API server knows: not built yet, so that it is not served at all
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub metrics_auth: bool,
-    /// Address of /healthz and /readyz
-    #[arg(long, default_value = ":8082", value_name = "HOST:PORT", value_parser = address)]
-    pub live_addr: SocketAddr,
-
-    /// Log level: error, warn, info, debug or trace. Libraries log at info at most, whatever is said here
-    #[arg(long, default_value = "info", value_name = "LEVEL")]
-    pub loglevel: tracing::Level,
-    /// Log format
-    #[arg(long, default_value = "json", value_enum)]
-    pub log_format: LogFormat,
-
-    /// Work only while holding the Lease, so that several replicas can stand by
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_leader_election: bool,
-    /// Name of the Lease
-    #[arg(long, default_value = "external-secrets-controller", value_name = "NAME")]
-    pub leader_election_id: String,
-    /// Namespace of the Lease; without it the pod's, or default
-    #[arg(long, value_name = "NAMESPACE")]
-    pub leader_election_namespace: Option<String>,
-    /// How long a Lease lasts that is not renewed
-    #[arg(long, default_value = "15s", value_name = "DURATION", value_parser = duration)]
-    pub leader_election_lease_duration: Duration,
-    /// How long the leader tries to renew before it gives up and stops
-    #[arg(long, default_value = "10s", value_name = "DURATION", value_parser = duration)]
-    pub leader_election_renew_deadline: Duration,
-    /// How long to wait between two tries
-    #[arg(long, default_value = "2s", value_name = "DURATION", value_parser = duration)]
-    pub leader_election_retry_period: Duration,
-
-    /// Look after SecretStores
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_secret_store_reconciler: bool,
-    /// Look after ClusterSecretStores
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_cluster_store_reconciler: bool,
-    /// How often a healthy store is checked, where its spec does not say
-    #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
-    pub store_requeue_interval: Duration,
-    /// Ask a store only while its condition is Ready
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_flood_gate: bool,
-
-    /// Let spec.target.manifest name other kinds than Secret: their values are as readable as those kinds are, and the operator needs the rights to write them
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub unsafe_allow_generic_targets: bool,
-
-    /// What opens an action in templates
-    #[arg(long, default_value = "{{", value_name = "TEXT")]
-    pub template_left_delimiter: String,
-    /// What closes an action in templates
-    #[arg(long, default_value = "}}", value_name = "TEXT")]
-    pub template_right_delimiter: String,
-
-    /// Which Secrets that no ExternalSecret manages may be taken over
-    #[arg(long, default_value = "any", value_parser = PossibleValuesParser::new(Adopt::NAMES).try_map(|word| word.parse::<Adopt>()))]
-    pub adopt: Adopt,
-    /// For which stores the operator's own Kubernetes token may be sent
-    #[arg(long, default_value = "cluster", value_parser = PossibleValuesParser::new(ControllerToken::NAMES).try_map(|word| word.parse::<ControllerToken>()))]
-    pub controller_token: ControllerToken,
-    /// Let URLs of SecretStores lead to link-local addresses, where clouds keep their metadata services
-    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub allow_link_local: bool,
-
-    /// What is taken without effect.
-    #[command(flatten)]
-    pub accepted: Accepted,
-}
-
-/// Flags of External Secrets Operator that keyferry takes and has no use for, so that a Deployment need not be edited.
-/// Each that is given is named in the log at start.
-#[derive(Args, Debug)]
-#[command(next_help_heading = "Taken for compatibility, without effect")]
-pub struct Accepted {
-    /// requests are bounded by --concurrent
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub client_qps: Option<f64>,
-    /// requests are bounded by --concurrent
-    #[arg(long, value_name = "N", allow_negative_numbers = true)]
-    pub client_burst: Option<f64>,
-    /// log times are RFC 3339
-    #[arg(long, value_name = "NAME")]
-    pub zap_time_encoding: Option<String>,
-    /// values are never cached
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_secrets_caching: Option<bool>,
-    /// values are never cached
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_configmaps_caching: Option<bool>,
-    /// values are never cached
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_managed_secrets_caching: Option<bool>,
-    /// there is no cache to disagree with
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_secret_api_read_on_cache_mismatch: Option<bool>,
-    /// logins are always kept
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_vault_token_cache: Option<bool>,
-    /// logins are always kept
-    #[arg(long, value_name = "N")]
-    pub vault_token_cache_size: Option<u64>,
-    /// logins are always kept
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub experimental_enable_vault_token_cache: Option<bool>,
-    /// logins are always kept
-    #[arg(long, value_name = "N")]
-    pub experimental_vault_token_cache_size: Option<u64>,
-    /// this kind is not looked after yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_push_secret_reconciler: Option<bool>,
-    /// this kind is not looked after yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_cluster_push_secret_reconciler: Option<bool>,
-    /// this kind is not looked after yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_cluster_external_secret_reconciler: Option<bool>,
-    /// no generator that is built keeps state
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_generator_state: Option<bool>,
-    /// no generator that is built keeps state
-    #[arg(long, value_name = "DURATION")]
-    pub generator_gc_grace_period: Option<String>,
-    /// metrics have no labels of the object's labels yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_extended_metric_labels: Option<bool>,
-    /// /metrics speaks HTTP/1.1
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_http2: Option<bool>,
-    /// this store is not built yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub experimental_enable_doppler_oidc_cache: Option<bool>,
-    /// this store is not built yet
-    #[arg(long, value_name = "N")]
-    pub experimental_doppler_oidc_cache_size: Option<u64>,
-    /// this store is not built yet
-    #[arg(long, value_name = "N")]
-    pub doppler_etag_cache_size: Option<u64>,
-    /// this store is not built yet
-    #[arg(long, value_name = "N")]
-    pub mysterybox_tokens_cache_size: Option<u64>,
-    /// this store is not built yet
-    #[arg(long, value_name = "N")]
-    pub mysterybox_connections_cache_size: Option<u64>,
-    /// /metrics is served without TLS, or not at all
-    #[arg(long, value_name = "DIR")]
-    pub metrics_cert_dir: Option<String>,
-    /// /metrics is served without TLS, or not at all
-    #[arg(long, value_name = "FILE")]
-    pub metrics_cert_name: Option<String>,
-    /// /metrics is served without TLS, or not at all
-    #[arg(long, value_name = "FILE")]
-    pub metrics_key_name: Option<String>,
-}
-
-impl Accepted {
-    /// The flags that were given.
-    pub fn given(&self) -> Vec<&'static str> {
-        let all = [
-            (self.client_qps.is_some(), "--client-qps"),
-            (self.client_burst.is_some(), "--client-burst"),
-            (self.zap_time_encoding.is_some(), "--zap-time-encoding"),
-            (self.enable_secrets_caching.is_some(), "--enable-secrets-caching"),
-            (self.enable_configmaps_caching.is_some(), "--enable-configmaps-caching"),
-            (self.enable_managed_secrets_caching.is_some(), "--enable-managed-secrets-caching"),
-            (self.enable_secret_api_read_on_cache_mismatch.is_some(), "--enable-secret-api-read-on-cache-mismatch"),
-            (self.enable_vault_token_cache.is_some(), "--enable-vault-token-cache"),
-            (self.vault_token_cache_size.is_some(), "--vault-token-cache-size"),
-            (self.experimental_enable_vault_token_cache.is_some(), "--experimental-enable-vault-token-cache"),
-            (self.experimental_vault_token_cache_size.is_some(), "--experimental-vault-token-cache-size"),
-            (self.enable_push_secret_reconciler.is_some(), "--enable-push-secret-reconciler"),
-            (self.enable_cluster_push_secret_reconciler.is_some(), "--enable-cluster-push-secret-reconciler"),
-            (self.enable_cluster_external_secret_reconciler.is_some(), "--enable-cluster-external-secret-reconciler"),
-            (self.enable_generator_state.is_some(), "--enable-generator-state"),
-            (self.generator_gc_grace_period.is_some(), "--generator-gc-grace-period"),
-            (self.enable_extended_metric_labels.is_some(), "--enable-extended-metric-labels"),
-            (self.enable_http2.is_some(), "--enable-http2"),
-            (self.experimental_enable_doppler_oidc_cache.is_some(), "--experimental-enable-doppler-oidc-cache"),
-            (self.experimental_doppler_oidc_cache_size.is_some(), "--experimental-doppler-oidc-cache-size"),
-            (self.doppler_etag_cache_size.is_some(), "--doppler-etag-cache-size"),
-            (self.mysterybox_tokens_cache_size.is_some(), "--mysterybox-tokens-cache-size"),
-            (self.mysterybox_connections_cache_size.is_some(), "--mysterybox-connections-cache-size"),
-            (self.metrics_cert_dir.is_some(), "--metrics-cert-dir"),
-            (self.metrics_cert_name.is_some(), "--metrics-cert-name"),
-            (self.metrics_key_name.is_some(), "--metrics-key-name"),
-        ];
-        all.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect()
-    }
-}
-
-/// An address as Go writes it: `:8080` is every interface.
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let full = match text.strip_prefix(':') {
-        Some(port) => format!("0.0.0.0:{port}"),
-        None => text.replacen("localhost:", "127.0.0.1:", 1),
-    };
-    full.parse().map_err(|_| format!("{text:?} is not an address: write it like :8080 or 127.0.0.1:8080"))
-}
-
-/// A duration as Go writes it, above zero.
-fn duration(text: &str) -> Result<Duration, String> {
-    match keyferry_crds::duration::interval(text) {
-        Ok(Some(duration)) => Ok(duration),
-        Ok(None) => Err(format!("{text:?} must be above zero")),
-        Err(problem) => Err(problem.to_string()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn run(args: &[&str]) -> Result<Run, clap::Error> {

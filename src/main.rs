@@ -18,9 +18,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Crds => crds().map(|()| ExitCode::SUCCESS),
         Command::Run(args) => wait_for(keyferry::verbs::run::run(*args)).map(|()| ExitCode::SUCCESS),
-        Command::Render(args) => {
-            wait_for(keyferry::verbs::render::run(&args, &mut std::io::stdout(), &mut std::io::stderr()))
-        }
+        Command::Render(args) => wait_for(render(&args)),
         Command::Status(args) => {
             wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
@@ -40,6 +38,11 @@ fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
         Ok(runtime) => runtime.block_on(work),
         Err(_) => Err("can't start threads".to_owned()),
     }
+}
+
+async fn render(args: &keyferry::verbs::render::Render) -> Result<ExitCode, String> {
+    let (mut input, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    keyferry::verbs::render::run(args, &mut input, &mut out, &mut err).await
 }
 
 async fn migrate(args: Eso) -> Result<ExitCode, String> {

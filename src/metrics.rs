@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyferry_crds::{Condition, ExternalSecret, names};
 use keyferry_provider_core::Calls;
 use keyferry_sync::dependency::Name;
-use keyferry_sync::look::Report;
+use keyferry_sync::look::Looked;
 use keyferry_sync::outcome::Outcome;
 use keyferry_sync::store::{Readiness, Store, StoreId};
 use kube::ResourceExt as _;
@@ -15,7 +15,10 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::report::status;
+/// The metric of how often syncs failed since the last success.
+pub const TRIES: &str = "keyferry_externalsecret_failed_attempts";
+/// The metric of when they are tried again.
+pub const NEXT_TRY: &str = "keyferry_externalsecret_next_try_timestamp_seconds";
 
 /// All metrics of the process.
 pub struct Metrics {
@@ -111,8 +114,8 @@ impl Metrics {
                 "How long calls of a store's API take",
                 &["provider", "call"],
             ),
-            attempts: gauges(status::TRIES, "Failed syncs since the last success", &OBJECT),
-            next_try: gauges(status::NEXT_TRY, "When a failed sync is tried again, in seconds of Unix time", &OBJECT),
+            attempts: gauges(TRIES, "Failed syncs since the last success", &OBJECT),
+            next_try: gauges(NEXT_TRY, "When a failed sync is tried again, in seconds of Unix time", &OBJECT),
             queue: gauge("keyferry_queue_length", "Objects that wait for their next look, due or not"),
             leader: gauge("keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
             registry,
@@ -120,7 +123,7 @@ impl Metrics {
     }
 
     /// A look at an ExternalSecret has ended.
-    pub fn synced(&self, es: &ExternalSecret, report: &Report, elapsed: Duration) {
+    pub fn synced(&self, es: &ExternalSecret, report: &Looked, elapsed: Duration) {
         let namespace = es.namespace().unwrap_or_default();
         let object = [es.name_any(), namespace];
         let labels = [object[0].as_str(), object[1].as_str()];

@@ -1,4 +1,4 @@
-//! Speaking to the API server: how many requests go at once, and objects that zero themselves.
+//! Speaking to the API server: how many requests go at once (concurrency permits), and objects that zero themselves.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,31 +10,31 @@ use kube::core::DynamicObject;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroize as _;
 
-pub use crate::problem::{Problem, timely};
+pub use crate::problem::{ApiProblem, timely};
 
-/// How many requests of syncs are under way at once. Requests that wait for a store hold none, so that a slow store
+/// How many requests of syncs are under way at once. Requests that wait for a store hold no turn, so that a slow store
 /// delays nobody else's writes.
 #[derive(Clone)]
-pub struct Slots {
+pub struct Turns {
     requests: Arc<Semaphore>,
-    turns: Arc<Semaphore>,
+    syncs: Arc<Semaphore>,
 }
 
-impl Slots {
+impl Turns {
     /// As many as this.
-    pub fn new(slots: usize) -> Self {
-        Self { requests: Arc::new(Semaphore::new(slots)), turns: Arc::new(Semaphore::new(slots)) }
+    pub fn new(most: usize) -> Self {
+        Self { requests: Arc::new(Semaphore::new(most)), syncs: Arc::new(Semaphore::new(most)) }
     }
 
     /// Waits until there is likely to be room for the requests of one more sync. A request takes kilobytes before it is
     /// sent: thousands of syncs that all have their data at once must not all have begun theirs.
-    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        self.turns.clone().acquire_owned().await.ok()
+    pub async fn take(&self) -> Option<OwnedSemaphorePermit> {
+        self.syncs.clone().acquire_owned().await.ok()
     }
 
     /// Runs one request when there is room for it.
-    pub async fn run<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Problem> {
-        let _slot = self.requests.acquire().await;
+    pub async fn run<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiProblem> {
+        let _turn = self.requests.acquire().await;
         timely(request).await
     }
 }

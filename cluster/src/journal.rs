@@ -1,4 +1,4 @@
-//! The port for what is told, over the API server.
+//! The port for what is told, over the API server: statuses, finalizers, events.
 
 use async_trait::async_trait;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus, names};
@@ -9,7 +9,7 @@ use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 
-use crate::client::Slots;
+use crate::client::Turns;
 use crate::events::Events;
 
 /// Statuses and events of a cluster.
@@ -17,7 +17,7 @@ pub struct ClusterJournal {
     /// The client.
     pub client: kube::Client,
     /// How many requests go out at once.
-    pub slots: Slots,
+    pub turns: Turns,
     /// Where events go.
     pub events: Events,
 }
@@ -34,7 +34,7 @@ impl Journal for ClusterJournal {
         // With the UID, so that an object which took the place of this one is not told what is not so.
         let patch = Patch::Merge(json!({"metadata": {"uid": es.metadata.uid}, "status": status}));
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let written = self.slots.run(self.api(es).patch_status(name, &PatchParams::default(), &patch)).await?;
+        let written = self.turns.run(self.api(es).patch_status(name, &PatchParams::default(), &patch)).await?;
         Ok(written.metadata.resource_version)
     }
 
@@ -43,7 +43,7 @@ impl Journal for ClusterJournal {
             json!({"uid": es.metadata.uid, "resourceVersion": es.metadata.resource_version, "finalizers": finalizers});
         let patch = Patch::Merge(json!({"metadata": metadata}));
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        self.slots.run(self.api(es).patch_metadata(name, &PatchParams::default(), &patch)).await?;
+        self.turns.run(self.api(es).patch_metadata(name, &PatchParams::default(), &patch)).await?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::{Instant, sleep};
 
-use crate::client::{Problem, timely};
+use crate::client::{ApiProblem, timely};
 
 /// How the Lease is used.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ async fn try_acquire(
     api: &Api<Lease>,
     election: &Election,
     seen: &mut Option<(Option<String>, Instant)>,
-) -> Result<Attempt, Problem> {
+) -> Result<Attempt, ApiProblem> {
     let parameters = PostParams::default();
     let Some(mut lease) = timely(api.get_opt(&election.name)).await? else {
         let lease = Lease {
@@ -155,7 +155,7 @@ impl Leadership {
         }
     }
 
-    async fn renew(&mut self) -> Result<bool, Problem> {
+    async fn renew(&mut self) -> Result<bool, ApiProblem> {
         let mut lease = self.lease.clone();
         lease.spec = Some(record(&self.election, lease.spec.as_ref(), (self.election.clock)()));
         match timely(self.api.replace(&self.election.name, &PostParams::default(), &lease)).await {
@@ -188,7 +188,7 @@ impl Leadership {
         }
     }
 
-    async fn give_back(&mut self) -> Result<(), Problem> {
+    async fn give_back(&mut self) -> Result<(), ApiProblem> {
         loop {
             let mut lease = self.lease.clone();
             lease.spec = Some(LeaseSpec {
@@ -206,7 +206,7 @@ impl Leadership {
         }
     }
 
-    async fn read(&self) -> Result<Option<Lease>, Problem> {
+    async fn read(&self) -> Result<Option<Lease>, ApiProblem> {
         timely(self.api.get_opt(&self.election.name)).await
     }
 

@@ -1,8 +1,8 @@
 //! All that speaks to an API server, and the ports of [`keyferry_sync`] over it. Knows no store.
 //!
-//! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`client`] how
-//! many requests go at once and objects that zero themselves, [`pages`] lists; [`objects`] what is referred to, [`target`]
-//! what is written, [`events`], [`journal`] and [`notices`] what is told, [`leader`] whose turn it is.
+//! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`client`]
+//! how many requests go at once and objects that zero themselves, [`pages`] lists; [`objects`] what is referred to,
+//! [`target`] what is written, [`events`], [`journal`] and [`notices`] what is told, [`leader`] which replica works.
 
 #![forbid(unsafe_code)]
 

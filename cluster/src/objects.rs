@@ -17,7 +17,7 @@ use keyferry_sync::ports::{Accounts, Objects, Problem, Turn};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::Value;
 
-use crate::client::{self, LiveSecret, Slots, timely};
+use crate::client::{self, LiveSecret, Turns, timely};
 
 /// How long tokens of ServiceAccounts live: the shortest that Kubernetes gives.
 const TOKEN_SECONDS: i64 = 600;
@@ -27,24 +27,24 @@ pub struct ClusterObjects {
     /// The client.
     pub client: kube::Client,
     /// How many requests go out at once.
-    pub slots: Slots,
+    pub turns: Turns,
     /// Where the operator's own token is, in a pod.
     pub token_file: PathBuf,
 }
 
 impl ClusterObjects {
-    async fn secret(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, client::Problem> {
+    async fn secret(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, client::ApiProblem> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &source.namespace);
-        let Some(secret) = self.slots.run(api.get_opt(&source.name)).await? else { return Ok(None) };
+        let Some(secret) = self.turns.run(api.get_opt(&source.name)).await? else { return Ok(None) };
         let mut secret = LiveSecret::new(secret);
         let keys: Vec<String> = secret.keys().cloned().collect();
         let data = keys.into_iter().filter_map(|key| Some((key.clone(), secret.take(&key)?))).collect();
         Ok(Some((version(&secret.get().metadata), data)))
     }
 
-    async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, client::Problem> {
+    async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, client::ApiProblem> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &source.namespace);
-        let Some(map) = self.slots.run(api.get_opt(&source.name)).await? else { return Ok(None) };
+        let Some(map) = self.turns.run(api.get_opt(&source.name)).await? else { return Ok(None) };
         let data = map.data.unwrap_or_default().into_iter();
         let data = data.map(|(key, value)| (key, SecretBytes::new(value.into_bytes()))).collect();
         Ok(Some((version(&map.metadata), data)))
@@ -52,7 +52,7 @@ impl ClusterObjects {
 }
 
 /// What is not there is no problem here.
-fn found<T>(answer: Result<T, client::Problem>) -> Result<Option<T>, Problem> {
+fn found<T>(answer: Result<T, client::ApiProblem>) -> Result<Option<T>, Problem> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(problem) if problem.is_not_found() => Ok(None),
@@ -63,7 +63,7 @@ fn found<T>(answer: Result<T, client::Problem>) -> Result<Option<T>, Problem> {
 #[async_trait]
 impl Objects for ClusterObjects {
     async fn turn(&self) -> Turn {
-        Box::new(self.slots.turn().await)
+        Box::new(self.turns.take().await)
     }
 
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
@@ -89,14 +89,14 @@ impl Objects for ClusterObjects {
             None => Api::all_with(self.client.clone(), &resource),
         };
         // The API server does not tell a kind that it lacks from an object that it lacks.
-        let object = found(self.slots.run(api.get(name)).await)?;
+        let object = found(self.turns.run(api.get(name)).await)?;
         Ok(object.map(|object| object.data.get("spec").cloned().unwrap_or_default()))
     }
 
     async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem> {
         let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<ExternalSecret> = Api::namespaced(self.client.clone(), namespace);
-        let read = self.slots.run(api.get_metadata(es.metadata.name.as_deref().unwrap_or_default())).await?;
+        let read = self.turns.run(api.get_metadata(es.metadata.name.as_deref().unwrap_or_default())).await?;
         Ok(make::changed_at(&read.metadata))
     }
 }

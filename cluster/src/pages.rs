@@ -1,10 +1,10 @@
-//! Lists, page by page: clusters hold more than fits into one answer.
+//! Lists, page by page (pagination): clusters hold more than fits into one answer.
 
 use kube::api::{Api, ListParams, ObjectList};
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 
-use crate::problem::{Problem, timely};
+use crate::problem::{ApiProblem, timely};
 
 /// How many objects a page holds.
 const PAGE: u32 = 500;
@@ -15,7 +15,7 @@ pub async fn some<K: Clone + DeserializeOwned + std::fmt::Debug>(
     api: &Api<K>,
     params: &ListParams,
     from: Option<&str>,
-) -> Result<(Vec<K>, Option<String>), Problem> {
+) -> Result<(Vec<K>, Option<String>), ApiProblem> {
     next(params, from, async |params| api.list(&params).await).await
 }
 
@@ -24,7 +24,7 @@ async fn some_metadata(
     api: &Api<DynamicObject>,
     params: &ListParams,
     from: Option<&str>,
-) -> Result<(Vec<kube::api::ObjectMeta>, Option<String>), Problem> {
+) -> Result<(Vec<kube::api::ObjectMeta>, Option<String>), ApiProblem> {
     let page = next(params, from, async |params| api.list_metadata(&params).await).await?;
     Ok((page.0.into_iter().map(|object| object.metadata).collect(), page.1))
 }
@@ -33,7 +33,7 @@ async fn next<T: Clone>(
     params: &ListParams,
     from: Option<&str>,
     ask: impl AsyncFn(ListParams) -> Result<ObjectList<T>, kube::Error>,
-) -> Result<(Vec<T>, Option<String>), Problem> {
+) -> Result<(Vec<T>, Option<String>), ApiProblem> {
     let at = |from: Option<&str>| {
         let mut params = params.clone().limit(PAGE);
         params.continue_token = from.map(str::to_owned);
@@ -65,7 +65,7 @@ pub async fn all<K: Clone + DeserializeOwned + std::fmt::Debug>(
     api: &Api<K>,
     params: ListParams,
     mut each: impl FnMut(K),
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     let mut from = None;
     loop {
         let (objects, token) = some(api, &params, from.as_deref()).await?;
@@ -82,7 +82,7 @@ pub async fn all_metadata(
     api: &Api<DynamicObject>,
     params: ListParams,
     mut each: impl FnMut(kube::api::ObjectMeta),
-) -> Result<(), Problem> {
+) -> Result<(), ApiProblem> {
     let mut from = None;
     loop {
         let (objects, token) = some_metadata(api, &params, from.as_deref()).await?;
@@ -95,6 +95,6 @@ pub async fn all_metadata(
 }
 
 /// One object; `None` where it does not exist.
-pub async fn one(api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, Problem> {
+pub async fn one(api: &Api<DynamicObject>, name: &str) -> Result<Option<DynamicObject>, ApiProblem> {
     timely(api.get_opt(name)).await
 }

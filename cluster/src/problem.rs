@@ -9,16 +9,16 @@ use keyferry_sync::ports;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(65);
 
 /// Runs one request, and gives up on a server that never answers.
-pub async fn timely<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, Problem> {
+pub async fn timely<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiProblem> {
     match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
-        Ok(answer) => answer.map_err(Problem::from),
-        Err(_) => Err(Problem::NoAnswer),
+        Ok(answer) => answer.map_err(ApiProblem::from),
+        Err(_) => Err(ApiProblem::NoAnswer),
     }
 }
 
 /// Why a request to the API server failed. Its own words are never passed on: a refusal may quote what it refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum ApiProblem {
     /// The API server answered with a status: its code, reason, and the fields it blames.
     Status {
         /// The HTTP code.
@@ -40,7 +40,7 @@ pub enum Problem {
     Credentials,
 }
 
-impl Problem {
+impl ApiProblem {
     /// That somebody else was there each time.
     pub fn conflict() -> Self {
         Self::Status { code: 409, reason: String::new(), fields: Vec::new(), causes: Vec::new() }
@@ -95,7 +95,7 @@ impl Problem {
     }
 }
 
-impl fmt::Display for Problem {
+impl fmt::Display for ApiProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable => f.write_str("the API server can't be reached"),
@@ -124,16 +124,16 @@ impl fmt::Display for Problem {
     }
 }
 
-impl std::error::Error for Problem {}
+impl std::error::Error for ApiProblem {}
 
-impl From<Problem> for ports::Problem {
-    fn from(problem: Problem) -> Self {
+impl From<ApiProblem> for ports::Problem {
+    fn from(problem: ApiProblem) -> Self {
         let (is_temporary, is_not_found) = (problem.is_temporary(), problem.is_not_found());
         Self { message: problem.to_string(), is_temporary, is_not_found }
     }
 }
 
-impl From<kube::Error> for Problem {
+impl From<kube::Error> for ApiProblem {
     fn from(error: kube::Error) -> Self {
         match error {
             kube::Error::Api(status) => {
@@ -157,9 +157,9 @@ impl From<kube::Error> for Problem {
 
 /// Runs a request that may be repeated, again and again for a quarter of a minute while it fails for now. The API server
 /// takes a moment to notice that a webhook is gone, and calls it until then. A conflict is for who asks to decide anew.
-pub async fn patiently<T, F: Future<Output = Result<T, Problem>>>(
+pub async fn patiently<T, F: Future<Output = Result<T, ApiProblem>>>(
     mut request: impl FnMut() -> F,
-) -> Result<T, Problem> {
+) -> Result<T, ApiProblem> {
     let mut wait = Duration::from_millis(250);
     loop {
         match request().await {

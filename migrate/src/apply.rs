@@ -4,7 +4,7 @@ use k8s_openapi::api::admissionregistration::v1::{MutatingWebhookConfiguration, 
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use keyferry_cluster::pages::some;
-use keyferry_cluster::problem::{Problem, patiently, timely};
+use keyferry_cluster::problem::{ApiProblem, patiently, timely};
 use keyferry_crds::names;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
@@ -103,5 +103,5 @@ async fn free(api: &Api<DynamicObject>, name: &str, finalizer: &str) -> Result<(
             Err(problem) => return Err(problem.for_person()),
         }
     }
-    Err(Problem::conflict().for_person())
+    Err(ApiProblem::conflict().for_person())
 }

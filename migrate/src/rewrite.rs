@@ -6,7 +6,7 @@
 use futures::StreamExt as _;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use keyferry_cluster::pages::some;
-use keyferry_cluster::problem::{Problem, patiently, timely};
+use keyferry_cluster::problem::{ApiProblem, patiently, timely};
 use kube::Client;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::core::DynamicObject;
@@ -25,12 +25,12 @@ const TRIES: usize = 5;
 enum Written {
     Yes,
     /// The API server finds it invalid, refuses it, or can't take it now.
-    No(String, Problem),
+    No(String, ApiProblem),
 }
 
 /// Rewrites all, then takes the other versions off the CRD's list; not before each was written.
 pub async fn all(client: &Client, crd: &Crd, version: &str, progress: &mut dyn FnMut(String)) -> Result<(), String> {
-    let said = |problem: Problem| problem.for_person();
+    let said = |problem: ApiProblem| problem.for_person();
     let list: Api<DynamicObject> = Api::all_with(client.clone(), &resource(crd, version));
     let every = ListParams::default();
     let (mut from, mut count) = (None, 0);
@@ -89,7 +89,7 @@ async fn write(client: &Client, crd: &Crd, version: &str, mut object: DynamicObj
         None => Api::all_with(client.clone(), &resource),
     };
     let params = PostParams::default();
-    let mut last = Problem::conflict();
+    let mut last = ApiProblem::conflict();
     for _ in 0..TRIES {
         match patiently(|| timely(api.replace(&name, &params, &object))).await {
             Ok(_) => return Written::Yes,

@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_sync::dependency::{Dependency, Name, Version, is_earlier};
-use keyferry_sync::look::{Look, Memory, Remembered, Report, Seen};
-use keyferry_sync::outcome::{Change, Outcome, SyncResult};
+use keyferry_sync::look::{Look, Looked, Memory, Remembered, Seen};
+use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
 use keyferry_sync::request::{sources_of, stores_of};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
@@ -22,7 +22,7 @@ use super::subject::{Ask, Next, Shared, Subject};
 use crate::metrics::Metrics;
 
 /// Carries out a look. What it may ask of stores is said when this is called, not only when the future first runs.
-pub type Sync = Box<dyn Fn(Look) -> BoxFuture<'static, Report> + Send>;
+pub type Sync = Box<dyn Fn(Look) -> BoxFuture<'static, Looked> + Send>;
 
 /// How the last look at an ExternalSecret left it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -155,7 +155,7 @@ fn item(name: &Name) -> Item {
 
 impl Subject for ExternalSecrets {
     type Object = ExternalSecret;
-    type Report = (Arc<ExternalSecret>, Report);
+    type Looked = (Arc<ExternalSecret>, Looked);
 
     fn names(&self) -> Vec<Name> {
         self.all.keys().cloned().collect()
@@ -221,13 +221,13 @@ impl Subject for ExternalSecrets {
         is_looked_at || matches!(standing, Some(Standing::Held | Standing::Failed))
     }
 
-    fn look(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Self::Report>> {
+    fn look(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Self::Looked>> {
         let look = self.take_along(name, now, shared)?;
         let es = look.es.clone();
         Some((self.sync)(look).map(|report| (es, report)).boxed())
     }
 
-    fn end(&mut self, name: &Name, (es, report): Self::Report, took: Duration, shared: &mut Shared) -> Next {
+    fn end(&mut self, name: &Name, (es, report): Self::Looked, took: Duration, shared: &mut Shared) -> Next {
         shared.metrics.synced(&es, &report, took);
         let same = |known: &&mut Known| known.es.metadata.uid == es.metadata.uid;
         let Some(known) = self.all.get_mut(name).filter(same) else { return Next::Gone };
@@ -248,7 +248,9 @@ impl Subject for ExternalSecrets {
             _ if known.overtaken => {}
             Outcome::Synced(synced) if synced.result == SyncResult::Deleted => shared.index.left(&target, None),
             // Written, or read and found as it should be.
-            Outcome::Synced(synced) if synced.change != Change::Nothing || synced.result == SyncResult::Synced => {
+            Outcome::Synced(synced)
+                if synced.change != TargetChange::Nothing || synced.result == SyncResult::Synced =>
+            {
                 shared.index.left(&target, version.as_ref());
             }
             Outcome::Settled { .. } => shared.index.left(&target, version.as_ref()),

@@ -7,9 +7,10 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use keyferry_stores::access::{Login, Reads, Watched};
+use keyferry_stores::access::{LoginId, Watched};
 use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
 use keyferry_sync::look::Seen;
+use keyferry_sync::ports::Versions;
 use keyferry_sync::store::StoreId;
 
 use super::sight::{News, Sight, Sighting};
@@ -77,7 +78,7 @@ pub struct Index(Mutex<Known>);
 struct Known {
     objects: HashMap<Dependency, Object>,
     /// What each login has read, or is about to read.
-    logins: HashMap<Login, BTreeSet<Dependency>>,
+    logins: HashMap<LoginId, BTreeSet<Dependency>>,
     /// Who uses a store.
     users: HashMap<StoreId, BTreeSet<Item>>,
     /// The kinds, besides Secrets and ConfigMaps, of which a watch has listed all objects.
@@ -90,7 +91,7 @@ struct Object {
     sight: Sight,
     writers: BTreeSet<Item>,
     readers: BTreeSet<Item>,
-    logins: BTreeSet<Login>,
+    logins: BTreeSet<LoginId>,
 }
 
 impl Object {
@@ -222,7 +223,7 @@ impl Index {
     /// Forgets what stores log in with that are not there any more. One may have been about to when it went.
     pub fn keep_logins(&self, is_there: impl Fn(&StoreId) -> bool) {
         let mut known = self.lock();
-        let gone: Vec<Login> = known.logins.keys().filter(|login| !is_there(&login.store)).cloned().collect();
+        let gone: Vec<LoginId> = known.logins.keys().filter(|login| !is_there(&login.store)).cloned().collect();
         for login in gone {
             known.log_in(&login, BTreeSet::new());
         }
@@ -248,7 +249,7 @@ impl Known {
     }
 
     /// `login` reads these objects and no others any more.
-    fn log_in(&mut self, login: &Login, reads: BTreeSet<Dependency>) {
+    fn log_in(&mut self, login: &LoginId, reads: BTreeSet<Dependency>) {
         for object in self.logins.remove(login).unwrap_or_default().difference(&reads) {
             self.leave(object, |object| _ = object.logins.remove(login));
         }
@@ -262,13 +263,13 @@ impl Known {
 }
 
 impl Watched for Index {
-    fn follow(&self, login: &Login, object: &Dependency) {
+    fn follow(&self, login: &LoginId, object: &Dependency) {
         let mut known = self.lock();
         known.object(object).logins.insert(login.clone());
         known.logins.entry(login.clone()).or_default().insert(object.clone());
     }
 
-    fn logged_in(&self, login: &Login, reads: &Reads) {
+    fn logged_in(&self, login: &LoginId, reads: &Versions) {
         let mut known = self.lock();
         known.log_in(login, reads.keys().cloned().collect());
         for (object, version) in reads {
@@ -276,7 +277,7 @@ impl Watched for Index {
         }
     }
 
-    fn may_be_at(&self, reads: &Reads) -> bool {
+    fn may_be_at(&self, reads: &Versions) -> bool {
         let known = self.lock();
         reads.iter().all(|(object, version)| {
             known.objects.get(object).is_none_or(|object| object.sight.may_be_at(version.as_ref()))
@@ -300,8 +301,8 @@ mod tests {
         StoreId { namespace: Some("ns".into()), name: name.into() }
     }
 
-    fn login(store_name: &str, namespace: Option<&str>) -> Login {
-        Login { store: store(store_name), namespace: namespace.map(str::to_owned) }
+    fn login(store_name: &str, namespace: Option<&str>) -> LoginId {
+        LoginId { store: store(store_name), namespace: namespace.map(str::to_owned) }
     }
 
     fn item(name: &str) -> Item {
@@ -393,7 +394,7 @@ mod tests {
     #[test]
     fn a_client_is_good_while_nothing_that_it_was_made_from_was_seen_otherwise() {
         let index = Index::default();
-        let reads = Reads::from([(secret("a"), Some(at("5"))), (secret("b"), None)]);
+        let reads = Versions::from([(secret("a"), Some(at("5"))), (secret("b"), None)]);
         assert!(index.may_be_at(&reads), "nobody has seen them");
         reads.keys().for_each(|object| index.follow(&login("s", None), object));
         index.logged_in(&login("s", None), &reads);

@@ -120,11 +120,9 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use keyferry_builders::at;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
+    use super::*;
 
     #[test]
     fn the_earliest_counts_and_edits_go_first() {

@@ -14,10 +14,10 @@ use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keyferry_crds::{Condition, ExternalSecretStatus, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
-use keyferry_stores::access::{Login, Watched as _};
+use keyferry_stores::access::{LoginId, Watched as _};
 use keyferry_sync::dependency::{Dependency, Kind, Name, name_of};
-use keyferry_sync::look::{Look, Remembered, Report};
-use keyferry_sync::outcome::{Change as Done, Failure, Headline, Outcome, Retry, SyncResult, Synced};
+use keyferry_sync::look::{Look, Looked, Remembered};
+use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
 use keyferry_sync::ports::{About, Clients, Notices, Problem, Refused};
 use keyferry_sync::record::Note;
 use keyferry_sync::store::{Store, StoreId};
@@ -375,7 +375,7 @@ impl Drop for Rig {
     }
 }
 
-async fn sync(world: Arc<Mutex<World>>, look: Look) -> Report {
+async fn sync(world: Arc<Mutex<World>>, look: Look) -> Looked {
     let name = look.es.metadata.name.clone().unwrap();
     let held = {
         let mut world = world.lock().unwrap();
@@ -396,7 +396,7 @@ async fn sync(world: Arc<Mutex<World>>, look: Look) -> Report {
     report
 }
 
-fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -> Report {
+fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -> Looked {
     let mut memory = look.memory.clone();
     let synced = |change, result| Outcome::Synced(Synced { change, result, ..Synced::unchanged() });
     let next = Some(later(look.began, HOUR));
@@ -405,7 +405,7 @@ fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -
         Answer::Synced | Answer::Told(_) => Outcome::Synced(Synced::unchanged()),
         Answer::Wrote(revision) => {
             memory.target = written(revision);
-            synced(Done::Updated, SyncResult::Synced)
+            synced(TargetChange::Updated, SyncResult::Synced)
         }
         Answer::Settled(revision) => {
             memory.target = written(revision);
@@ -413,7 +413,7 @@ fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -
         }
         Answer::Deleted => {
             (memory.target, memory.absence_is_fine) = (None, true);
-            synced(Done::Nothing, SyncResult::Deleted)
+            synced(TargetChange::Nothing, SyncResult::Deleted)
         }
         Answer::Waiting => Outcome::Waiting(next),
         Answer::Holding => Outcome::Holding,
@@ -429,7 +429,7 @@ fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -
         _ => None,
     };
     let next = next.filter(|_| !matches!(outcome, Outcome::Holding | Outcome::Ignored));
-    Report { outcome, memory, status, next }
+    Looked { outcome, memory, status, next }
 }
 
 #[async_trait]
@@ -489,7 +489,7 @@ impl Clients for Ports {
             (world.held.get(&name).cloned(), world.logins.get(&name).cloned())
         };
         let namespace = store.id.namespace.clone().unwrap_or_else(|| "ns".to_owned());
-        let who = Login { store: store.id.clone(), namespace: None };
+        let who = LoginId { store: store.id.clone(), namespace: None };
         let login = login.map(|(secret, revision)| (Dependency::new(Kind::Secret, (namespace, secret)), revision));
         if let Some((secret, _)) = &login {
             self.index.follow(&who, secret);

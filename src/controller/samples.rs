@@ -36,11 +36,7 @@ fn metadata(name: &str, generation: i64) -> ObjectMeta {
 
 /// An ExternalSecret in the namespace `ns` whose target has its name and that uses the store `s`, with `spec` besides.
 pub fn es(name: &str, generation: i64, spec: Value) -> ExternalSecret {
-    let mut whole = json!({"secretStoreRef": {"name": "s"}});
-    whole.as_object_mut().unwrap().extend(spec.as_object().cloned().unwrap_or_default());
-    let mut es = ExternalSecret::new(name, serde_json::from_value(whole).unwrap());
-    es.metadata = metadata(name, generation);
-    es
+    ExternalSecret { metadata: metadata(name, generation), ..keyferry_builders::es(spec) }
 }
 
 /// A SecretStore in the namespace `ns`, with `spec` besides its provider.

@@ -60,7 +60,7 @@ pub struct Stores {
 }
 
 /// What a check came to.
-pub struct Report {
+pub struct Checked {
     /// The store that was checked.
     store: Arc<Store>,
     /// Whether it can be used.
@@ -98,7 +98,7 @@ fn have_same_spec(a: &Store, b: &Store) -> bool {
 
 impl Subject for Stores {
     type Object = Store;
-    type Report = Report;
+    type Looked = Checked;
 
     fn names(&self) -> Vec<Name> {
         self.failures.keys().cloned().collect()
@@ -154,15 +154,15 @@ impl Subject for Stores {
         false
     }
 
-    fn look(&mut self, name: &Name, _: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Report>> {
+    fn look(&mut self, name: &Name, _: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Checked>> {
         let (store, _) = shared.stores.get(&id_of(name)).filter(|(store, _)| self.checks(store))?;
         let failures = self.failures.get(name).copied().unwrap_or_default();
         let (checks, store) = (self.checks.clone(), store.clone());
         Some(async move { checks.run(store, failures).await }.boxed())
     }
 
-    fn end(&mut self, name: &Name, report: Report, took: Duration, shared: &mut Shared) -> Next {
-        let Report { store: checked, readiness, status, next } = report;
+    fn end(&mut self, name: &Name, report: Checked, took: Duration, shared: &mut Shared) -> Next {
+        let Checked { store: checked, readiness, status, next } = report;
         shared.metrics.checked(&checked, &readiness, took);
         let Some((store, before)) = shared.stores.get_mut(&checked.id) else { return Next::Gone };
         if !have_same_spec(store, &checked) {
@@ -223,7 +223,7 @@ impl Verdict {
 
 impl Checks {
     /// Checks a store and writes its status where that changed. `failures` are those in a row before this check.
-    async fn run(&self, store: Arc<Store>, failures: u32) -> Report {
+    async fn run(&self, store: Arc<Store>, failures: u32) -> Checked {
         let verdict = self.examine(&store).await;
         let now = (self.now)();
         let mut status = store.status.clone();
@@ -252,7 +252,7 @@ impl Checks {
             }
         }
         let readiness = if verdict.ready { Readiness::Ready } else { Readiness::NotReady(verdict.message) };
-        Report { store, readiness, status: written, next }
+        Checked { store, readiness, status: written, next }
     }
 
     async fn examine(&self, store: &Store) -> Verdict {

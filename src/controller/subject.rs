@@ -30,7 +30,7 @@ pub trait Subject: Send {
     type Object: Send + 'static;
 
     /// What a look comes to.
-    type Report: Send + 'static;
+    type Looked: Send + 'static;
 
     /// The names of all.
     fn names(&self) -> Vec<Name>;
@@ -56,10 +56,10 @@ pub trait Subject: Send {
 
     /// A look at one, with all that it takes along from here; `None` where there is none to look at. It says already now
     /// what it may ask of stores.
-    fn look(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Self::Report>>;
+    fn look(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Self::Looked>>;
 
     /// Takes what a look came to, and how long it took.
-    fn end(&mut self, name: &Name, report: Self::Report, took: Duration, shared: &mut Shared) -> Next;
+    fn end(&mut self, name: &Name, report: Self::Looked, took: Duration, shared: &mut Shared) -> Next;
 
     /// Lets go of what nobody needs any more: now and then.
     fn prune(&mut self, shared: &Shared);

@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use async_trait::async_trait;
 use futures::stream::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
-use keyferry_cluster::client::{LiveSecret, Problem, timely};
+use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::target::desired;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, names};
@@ -193,9 +193,9 @@ fn tell(kind: &str, error: watcher::Error, remedy: &str) {
     let problem = match error {
         watcher::Error::InitialListFailed(error)
         | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => Problem::from(error),
-        watcher::Error::WatchError(status) => Problem::from(kube::Error::Api(status)),
-        watcher::Error::NoResourceVersion => Problem::Malformed,
+        | watcher::Error::WatchFailed(error) => ApiProblem::from(error),
+        watcher::Error::WatchError(status) => ApiProblem::from(kube::Error::Api(status)),
+        watcher::Error::NoResourceVersion => ApiProblem::Malformed,
     };
     if problem.is_not_found() {
         tracing::warn!(kind, "this kind is not installed in the cluster: {remedy}");

@@ -18,11 +18,7 @@ use kube::{Resource as _, ResourceExt as _};
 use serde::Serialize;
 
 use crate::clock;
-
-/// The metric of how often syncs failed since the last success.
-pub const TRIES: &str = "keyferry_externalsecret_failed_attempts";
-/// The metric of when they are tried again.
-pub const NEXT_TRY: &str = "keyferry_externalsecret_next_try_timestamp_seconds";
+use crate::metrics::{NEXT_TRY, TRIES};
 
 /// Flags of `keyferry status`.
 #[derive(Args, Debug)]
@@ -41,12 +37,12 @@ pub struct Status {
     pub metrics: Option<PathBuf>,
     /// How to print
     #[arg(long, short, default_value = "text", value_enum)]
-    pub output: Output,
+    pub output: Format,
 }
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Output {
+pub enum Format {
     /// A table.
     Text,
     /// A JSON array.
@@ -98,8 +94,8 @@ pub async fn run(args: &Status, out: &mut dyn Write) -> Result<(), String> {
     let all = lines.len();
     lines.retain(|line| !args.failed || line.status != "Ready");
     let text = match args.output {
-        Output::Text => table(&lines, all, metrics.is_some(), clock::now()),
-        Output::Json => serde_json::to_string_pretty(&lines).map_err(|_| "can't write JSON".to_owned())? + "\n",
+        Format::Text => table(&lines, all, metrics.is_some(), clock::now()),
+        Format::Json => serde_json::to_string_pretty(&lines).map_err(|_| "can't write JSON".to_owned())? + "\n",
     };
     out.write_all(text.as_bytes()).map_err(|_| "can't write to standard output".to_owned())
 }

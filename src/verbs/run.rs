@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
-use keyferry_cluster::client::Slots;
+use keyferry_cluster::client::Turns;
 use keyferry_cluster::connection::of_operator;
 use keyferry_cluster::events::Events;
 use keyferry_cluster::journal::ClusterJournal;
@@ -15,7 +15,7 @@ use keyferry_cluster::objects::ClusterObjects;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::{Calls, Environment};
-use keyferry_stores::access::World;
+use keyferry_stores::access::LoginPorts;
 use keyferry_stores::pool::Pool;
 use keyferry_stores::registry;
 use keyferry_sync::ports::Ports;
@@ -26,7 +26,6 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::cli::{LogFormat, Run};
 use crate::controller::Controller;
 use crate::controller::change::Change;
 use crate::controller::external_secret::ExternalSecrets;
@@ -35,6 +34,7 @@ use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
 use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
+use crate::verbs::flags::{LogFormat, Run};
 use crate::{clock, server};
 
 /// Where a pod finds its own token and namespace.
@@ -108,21 +108,23 @@ pub async fn run(args: Run) -> Result<(), String> {
     metrics.leader.set(1);
     ready.send_replace(false);
 
-    let slots = Slots::new(usize::from(args.concurrent));
+    let turns = Turns::new(usize::from(args.concurrent));
     let events = Events::start(client.clone(), clock::now);
     let index = Arc::new(Index::default());
     let token_file = PathBuf::from(POD).join("token");
-    let objects = Arc::new(ClusterObjects { client: client.clone(), slots: slots.clone(), token_file });
-    let world = World { objects: objects.clone(), accounts: objects.clone(), controller_token: args.controller_token };
+    let objects = Arc::new(ClusterObjects { client: client.clone(), turns: turns.clone(), token_file });
+    let login_ports =
+        LoginPorts { objects: objects.clone(), accounts: objects.clone(), controller_token: args.controller_token };
     let calls: Arc<dyn Calls> = metrics.clone();
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
-    let pool = Arc::new(Pool::new(Arc::new(world), index.clone(), calls, args.allow_link_local, environment, told));
+    let pool =
+        Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, args.allow_link_local, environment, told));
     let kinds = Kinds::default();
     let targets =
-        ClusterTargets { client: client.clone(), slots: slots.clone(), kinds: kinds.clone(), adopt: args.adopt };
-    let journal = Arc::new(ClusterJournal { client: client.clone(), slots, events: events.clone() });
+        ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events });
     let checks = Arc::new(Checks {
         clients: pool.clone(),

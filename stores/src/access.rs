@@ -1,7 +1,7 @@
-//! What stores log in with, under the scoping rules: a SecretStore may name objects of its own namespace only, a
+//! What stores log in with (credential resolution), under the scoping rules: a SecretStore may name objects of its own namespace only, a
 //! ClusterSecretStore must name the namespace, or takes that of whoever asks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,47 +11,44 @@ use keyferry_provider_core::{
 };
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Dependency, Kind, Version};
-use keyferry_sync::ports::{Accounts, Objects, Problem};
+use keyferry_sync::ports::{Accounts, Objects, Problem, Versions};
 use keyferry_sync::store::StoreId;
 
 /// Who logs in: a store for everybody that may use it, or for one namespace where it takes its credentials from whoever
 /// asks.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Login {
-    /// The store.
+pub struct LoginId {
+    /// Which store is logged in to.
     pub store: StoreId,
-    /// The namespace.
+    /// The namespace that asks, where the credentials are taken from it.
     pub namespace: Option<String>,
 }
-
-/// What was read, and at which version; `None` where there was nothing.
-pub type Reads = HashMap<Dependency, Option<Version>>;
 
 /// What tells of changes of the objects that stores log in with.
 pub trait Watched: Send + Sync {
     /// `login` is about to read an object. Said before, so that a change in between is not missed.
-    fn follow(&self, login: &Login, object: &Dependency);
+    fn follow(&self, login: &LoginId, object: &Dependency);
 
     /// `login` is made from these objects now, and from no others.
-    fn logged_in(&self, login: &Login, reads: &Reads);
+    fn logged_in(&self, login: &LoginId, reads: &Versions);
 
     /// Whether these objects may still be as they were read: none was seen at another version since.
-    fn may_be_at(&self, reads: &Reads) -> bool;
+    fn may_be_at(&self, reads: &Versions) -> bool;
 }
 
 /// Nobody tells: for a process that reads once, and is done before anything changes.
 impl Watched for () {
-    fn follow(&self, _: &Login, _: &Dependency) {}
+    fn follow(&self, _: &LoginId, _: &Dependency) {}
 
-    fn logged_in(&self, _: &Login, _: &Reads) {}
+    fn logged_in(&self, _: &LoginId, _: &Versions) {}
 
-    fn may_be_at(&self, _: &Reads) -> bool {
+    fn may_be_at(&self, _: &Versions) -> bool {
         true
     }
 }
 
-/// Where credentials are read from.
-pub struct World {
+/// The ports that credentials are read through, and what may be read.
+pub struct LoginPorts {
     /// Secrets and ConfigMaps.
     pub objects: Arc<dyn Objects>,
     /// ServiceAccounts, and the operator's own.
@@ -88,27 +85,27 @@ impl FromStr for ControllerToken {
 
 /// The port for one client of one store, or for one making of a generator; remembers which objects were read.
 pub struct Requester {
-    world: Arc<World>,
+    ports: Arc<LoginPorts>,
     /// Who logs in, and who is to know what is read for that.
-    login: Option<(Login, Arc<dyn Watched>)>,
+    login: Option<(LoginId, Arc<dyn Watched>)>,
     /// The namespace of a SecretStore.
     store_namespace: Option<String>,
     /// The namespace that asks a ClusterSecretStore.
     namespace: Option<String>,
-    read: Mutex<Reads>,
+    read: Mutex<Versions>,
 }
 
 impl Requester {
     /// The port for a login. `watched` is told what it reads.
-    pub fn new(world: Arc<World>, watched: Arc<dyn Watched>, login: Login) -> Self {
+    pub fn new(ports: Arc<LoginPorts>, watched: Arc<dyn Watched>, login: LoginId) -> Self {
         let (store_namespace, namespace) = (login.store.namespace.clone(), login.namespace.clone());
-        Self { world, login: Some((login, watched)), store_namespace, namespace, read: Mutex::default() }
+        Self { ports, login: Some((login, watched)), store_namespace, namespace, read: Mutex::default() }
     }
 
     /// The port for what stands in `namespace` and is used once: nobody need know what that reads.
-    pub fn for_once(world: Arc<World>, namespace: &str) -> Self {
+    pub fn for_once(ports: Arc<LoginPorts>, namespace: &str) -> Self {
         let store_namespace = Some(namespace.to_owned());
-        Self { world, login: None, store_namespace, namespace: None, read: Mutex::default() }
+        Self { ports, login: None, store_namespace, namespace: None, read: Mutex::default() }
     }
 
     /// The namespace that asks, where there is one.
@@ -117,7 +114,7 @@ impl Requester {
     }
 
     /// What was read, and at which version.
-    pub fn dependencies(&self) -> Reads {
+    pub fn dependencies(&self) -> Versions {
         self.read.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -155,7 +152,7 @@ impl Requester {
     async fn read(&self, kind: Kind, namespace: &str, name: &str) -> Result<Data, Error> {
         let what = kind.to_string();
         let object = self.follow(kind, namespace, name);
-        let found = self.world.objects.source(&object).await;
+        let found = self.ports.objects.source(&object).await;
         let found = found.map_err(|problem| unreadable(&what, namespace, name, &problem))?;
         let (version, data) = found.map_or((None, None), |(version, data)| (version, Some(data)));
         self.note(object, version);
@@ -207,7 +204,7 @@ impl Credentials for Requester {
                 all.push(audience.clone());
             }
         }
-        match self.world.accounts.token(&namespace, name, all).await {
+        match self.ports.accounts.token(&namespace, name, all).await {
             Ok(Some(token)) => Ok(token),
             Ok(None) => Err(absent("ServiceAccount", &namespace, name)),
             Err(problem) => {
@@ -223,7 +220,7 @@ impl Credentials for Requester {
     ) -> Result<BTreeMap<String, String>, Error> {
         let name = &reference.name;
         let namespace = self.resolve("ServiceAccount", name, reference.namespace.as_deref())?;
-        let annotations = self.world.accounts.annotations(&namespace, name).await;
+        let annotations = self.ports.accounts.annotations(&namespace, name).await;
         annotations
             .map_err(|problem| unreadable("ServiceAccount", &namespace, name, &problem))?
             .ok_or_else(|| absent("ServiceAccount", &namespace, name))
@@ -236,13 +233,13 @@ impl Credentials for Requester {
                  SecretStore: set a serviceAccountRef, or use a ClusterSecretStore",
             ));
         }
-        if self.world.controller_token == ControllerToken::Never {
+        if self.ports.controller_token == ControllerToken::Never {
             return Err(Error::invalid(
                 "the store names no credentials, and --controller-token=never forbids sending the operator's own \
                  Kubernetes token: set a serviceAccountRef",
             ));
         }
-        self.world.accounts.own_token().await.ok_or_else(|| {
+        self.ports.accounts.own_token().await.ok_or_else(|| {
             Error::invalid("the operator has no Kubernetes token of its own here: set a serviceAccountRef")
         })
     }

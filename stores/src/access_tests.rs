@@ -79,8 +79,8 @@ fn requester(world: Arc<Everywhere>, whose: For, controller_token: ControllerTok
         Cluster(namespace) => (None, namespace.map(str::to_owned)),
     };
     let store = StoreId { namespace: own, name: "s".into() };
-    let world = World { objects: world.clone(), accounts: world, controller_token };
-    Requester::new(Arc::new(world), Arc::new(()), Login { store, namespace })
+    let world = LoginPorts { objects: world.clone(), accounts: world, controller_token };
+    Requester::new(Arc::new(world), Arc::new(()), LoginId { store, namespace })
 }
 
 /// Asks for one thing; gives the kind of the refusal, and what was asked of the cluster.

@@ -1,9 +1,10 @@
 //! The shared fetcher: all who use a client fetch through it, and it makes as few calls of that as it can.
 //!
-//! Requests wait while calls are in flight and while looks that are due are still being planned; the same key is
-//! fetched once, and many keys travel in one call of the store where it has such a call. Who asks is answered by a
-//! call that was sent after the question: a request joins only a batch that has not been sent. A call that fails as a
-//! whole is split until the culprit is alone, and known culprits travel alone. Namespaces take turns.
+//! Requests wait while calls are in flight and while looks that are due are still being planned (a batch barrier); the
+//! same key is fetched once, and many keys travel in one call of the store where it has such a call. Who asks is answered
+//! by a call that was sent after the question: a request joins only a batch that has not been sent. A call that fails as
+//! a whole is split until the culprit (a poison key) is alone, and known culprits travel alone. Each namespace has its
+//! lane: they are served in turn (fair queueing).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -44,9 +45,9 @@ pub struct Barrier {
 
 impl Barrier {
     /// A look begins; it counts until the guard goes, which is when it has asked, or has nothing to ask.
-    pub fn begin(self: &Arc<Self>) -> Guard {
+    pub fn begin(self: &Arc<Self>) -> PlanningGuard {
         self.looks.fetch_add(1, Ordering::SeqCst);
-        Guard(self.clone())
+        PlanningGuard(self.clone())
     }
 
     fn is_settled(&self) -> bool {
@@ -55,9 +56,9 @@ impl Barrier {
 }
 
 /// A look that may still ask something.
-pub struct Guard(Arc<Barrier>);
+pub struct PlanningGuard(Arc<Barrier>);
 
-impl Drop for Guard {
+impl Drop for PlanningGuard {
     fn drop(&mut self) {
         if self.0.looks.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.settled.notify_waiters();
@@ -197,7 +198,7 @@ impl Fetcher {
 
     /// Makes the call, splitting it where it fails as a whole, and answers all who wait for its keys.
     async fn send(self: Arc<Self>, batch: Vec<Key>, mut waiters: HashMap<Key, Vec<oneshot::Sender<Answer>>>) {
-        let _slot = Slot(&self);
+        let _call = InFlight(&self);
         let mut groups = vec![batch];
         while let Some(group) = groups.pop() {
             let results = match self.provider.fetch(&group).await {
@@ -269,9 +270,9 @@ impl Fetcher {
 }
 
 /// A call in flight; its end makes room, however it ends.
-struct Slot<'a>(&'a Arc<Fetcher>);
+struct InFlight<'a>(&'a Arc<Fetcher>);
 
-impl Drop for Slot<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
         {
             let mut state = self.0.lock();
@@ -372,6 +373,7 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use async_trait::async_trait;
+    use keyferry_builders::key;
     use keyferry_provider_core::{Capabilities, Dialect, Push, Query, Reach, Remote, SecretBytes};
     use tokio::time::sleep;
 
@@ -436,10 +438,6 @@ mod tests {
         fn identity_note(&self) -> Option<String> {
             None
         }
-    }
-
-    fn key(name: impl Into<String>) -> Key {
-        Key { name: name.into(), version: None, metadata: false }
     }
 
     struct Setup {

@@ -1,5 +1,5 @@
 //! The clients of stores. One lives as long as the spec of its store and every object that it logged in with stay
-//! the same; all ExternalSecrets that may use the store share it.
+//! the same (a cache, keyed by login and invalidated by versions); all ExternalSecrets that may use the store share it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,13 +13,13 @@ use keyferry_provider_core::{
 use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::Dependency;
-use keyferry_sync::ports::{About, Clients, Entered, Planning, Refused, Stores};
+use keyferry_sync::ports::{About, Clients, Entered, Planning, Refused, Stores, Versions};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::access::{Login, Reads, Requester, Watched, World};
+use crate::access::{LoginId, LoginPorts, Requester, Watched};
 use crate::fetcher::{Barrier, Fetcher};
 use crate::registry;
 
@@ -35,16 +35,16 @@ const SINGLY: &str = "reading key by key, since the store's batch call is denied
                       documentation of the provider names the permission)";
 
 /// A client, and what it was made from.
-pub struct Client {
+pub struct StoreClient {
     /// The provider, guarded.
     pub provider: Arc<dyn Provider>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
-    dependencies: Reads,
+    dependencies: Versions,
 }
 
 #[async_trait]
-impl Entered for Client {
+impl Entered for StoreClient {
     fn dialect(&self) -> Dialect {
         self.provider.dialect()
     }
@@ -62,20 +62,20 @@ impl Entered for Client {
     }
 }
 
-/// What a slot holds: the client, or why there is none, and what either was made from.
+/// What there is for a login: the client, or why there is none, and what either was made from.
 #[derive(Default)]
-struct Held {
-    client: Option<Arc<Client>>,
+struct Slot {
+    client: Option<Arc<StoreClient>>,
     /// Why there is none, and when that attempt began.
     failed: Option<(Error, Instant)>,
     uid: String,
     generation: i64,
-    dependencies: Reads,
+    dependencies: Versions,
 }
 
-impl Held {
+impl Slot {
     /// What there is for one who asked then, where that is enough.
-    fn answer(&self, asked: Instant) -> Option<Result<Arc<Client>, Error>> {
+    fn answer(&self, asked: Instant) -> Option<Result<Arc<StoreClient>, Error>> {
         match (&self.client, &self.failed) {
             (Some(client), _) => Some(Ok(client.clone())),
             // The store takes its credentials from whoever asks: there is no client for everybody.
@@ -90,21 +90,21 @@ impl Held {
 
 /// All clients of this process.
 pub struct Pool {
-    world: Arc<World>,
+    ports: Arc<LoginPorts>,
     watched: Arc<dyn Watched>,
     calls: Arc<dyn Calls>,
     allow_link_local: bool,
     environment: Environment,
     barrier: Arc<Barrier>,
     news: mpsc::UnboundedSender<StoreId>,
-    slots: Mutex<HashMap<Login, Arc<tokio::sync::Mutex<Held>>>>,
+    slots: Mutex<HashMap<LoginId, Arc<tokio::sync::Mutex<Slot>>>>,
 }
 
 impl Pool {
     /// An empty pool. `watched` is where changes of credentials show; `news` is told of stores whose condition has
     /// more to say than before.
     pub fn new(
-        world: Arc<World>,
+        ports: Arc<LoginPorts>,
         watched: Arc<dyn Watched>,
         calls: Arc<dyn Calls>,
         allow_link_local: bool,
@@ -112,12 +112,12 @@ impl Pool {
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let barrier = Arc::new(Barrier::default());
-        Self { world, watched, calls, allow_link_local, environment, barrier, news, slots: Mutex::default() }
+        Self { ports, watched, calls, allow_link_local, environment, barrier, news, slots: Mutex::default() }
     }
 
     /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
     /// is none that is still good. Whoever asks meanwhile waits for the same one.
-    pub async fn client(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
+    pub async fn client(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<StoreClient>, Error> {
         // A ClusterSecretStore may take credentials from the namespace that asks. Whether it does shows once a client
         // for everybody can't be had.
         match self.slot(store, None).await {
@@ -128,26 +128,26 @@ impl Pool {
         }
     }
 
-    async fn slot(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<Client>, Error> {
-        let login = Login { store: store.id.clone(), namespace: namespace.map(str::to_owned) };
+    async fn slot(&self, store: &Store, namespace: Option<&str>) -> Result<Arc<StoreClient>, Error> {
+        let login = LoginId { store: store.id.clone(), namespace: namespace.map(str::to_owned) };
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.entry(login.clone()).or_default().clone()
         };
         let asked = Instant::now();
-        let mut held = slot.lock().await;
-        let current = held.uid == store.uid()
-            && held.generation == store.generation()
-            && self.watched.may_be_at(&held.dependencies);
-        if let Some(answer) = held.answer(asked).filter(|_| current) {
+        let mut slot = slot.lock().await;
+        let current = slot.uid == store.uid()
+            && slot.generation == store.generation()
+            && self.watched.may_be_at(&slot.dependencies);
+        if let Some(answer) = slot.answer(asked).filter(|_| current) {
             return answer;
         }
         let began = Instant::now();
-        let requester = Arc::new(Requester::new(self.world.clone(), self.watched.clone(), login.clone()));
+        let requester = Arc::new(Requester::new(self.ports.clone(), self.watched.clone(), login.clone()));
         let built = self.build(store, requester.clone()).await.map(Arc::new);
         let dependencies = requester.dependencies();
         self.watched.logged_in(&login, &dependencies);
-        *held = Held {
+        *slot = Slot {
             client: built.as_ref().ok().cloned(),
             failed: built.as_ref().err().map(|error| (error.clone(), began)),
             uid: store.uid().to_owned(),
@@ -157,7 +157,7 @@ impl Pool {
         built
     }
 
-    async fn build(&self, store: &Store, requester: Arc<Requester>) -> Result<Client, Error> {
+    async fn build(&self, store: &Store, requester: Arc<Requester>) -> Result<StoreClient, Error> {
         let spec = store.spec.as_ref().map_err(|message| Error::invalid(message.clone()))?;
         let (name, config) = spec.the_provider().map_err(|problem| Error::invalid(problem.to_string()))?;
         let registration = registry::find(name).map_err(Error::invalid)?;
@@ -172,7 +172,7 @@ impl Pool {
             let _ = news.send(id.clone()); // nobody listens any more when the process ends
         };
         let fetcher = Fetcher::new(provider.clone(), self.barrier.clone(), on_singly);
-        Ok(Client { provider, fetcher, dependencies: requester.dependencies() })
+        Ok(StoreClient { provider, fetcher, dependencies: requester.dependencies() })
     }
 
     /// What a provider or generator of this kind and name is built with.
@@ -212,7 +212,7 @@ impl Stores for Pool {
             return Err(Error::new(ErrorKind::Unsupported, message));
         };
         // What a generator refers to is looked up where the ExternalSecret is, as for a SecretStore there.
-        let requester = Requester::for_once(self.world.clone(), namespace);
+        let requester = Requester::for_once(self.ports.clone(), namespace);
         let context = self.context(Arc::new(requester), registration.kind, name, self.allow_link_local);
         let generator = (registration.build)(spec, context)?;
         // Nothing that is registered has a state to keep.
@@ -267,11 +267,11 @@ mod tests {
         let began = Instant::now();
         let earlier = began - Duration::from_secs(1);
         let later = began + Duration::from_secs(1);
-        let failed = |kind| Held { failed: Some((Error::new(kind, "why"), began)), ..Held::default() };
-        let shared = |held: &Held, asked| held.answer(asked).is_some();
+        let failed = |kind| Slot { failed: Some((Error::new(kind, "why"), began)), ..Slot::default() };
+        let shared = |slot: &Slot, asked| slot.answer(asked).is_some();
         assert!(shared(&failed(ErrorKind::Timeout), earlier) && !shared(&failed(ErrorKind::Timeout), later));
         assert!(shared(&failed(ErrorKind::Referent), later), "what the spec says holds until that changes");
-        assert!(!shared(&Held::default(), later));
+        assert!(!shared(&Slot::default(), later));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a target is to hold: data, labels, annotations, type. Pure.
+//! What a target is to hold, its desired state: data, labels, annotations, type. Pure.
 
 use std::collections::BTreeMap;
 
@@ -31,9 +31,9 @@ pub struct Content {
 /// A value for a place in an object.
 #[derive(Clone, Debug)]
 pub struct Edit {
-    /// Where.
+    /// The place.
     pub path: Path,
-    /// What.
+    /// What goes there.
     pub value: SecretJson,
     /// Whether the entries of a map go beside those that are there; otherwise the value takes the place of what is there.
     pub merges: bool,

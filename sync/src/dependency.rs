@@ -1,4 +1,4 @@
-//! Objects that somebody depends on, and how they stood.
+//! Objects that somebody depends on, and the versions that they were observed at.
 
 use std::fmt;
 

@@ -9,7 +9,7 @@ use crate::dependency::{Dependency, Kind};
 use crate::outcome::{Failure, Headline, Retry};
 use crate::ports::{Entered, Planning, Stores};
 use crate::render::Answers;
-use crate::request::{Request, Source, Wanted};
+use crate::request::{Origin, Request, Wanted};
 use crate::store::{Store, StoreId};
 
 /// What is asked of one store: keys, and searches by the place of their request.
@@ -28,7 +28,7 @@ pub async fn fetch(
 ) -> Result<Answers, Failure> {
     let mut wanted: BTreeMap<&StoreId, (&Store, Questions<'_>)> = BTreeMap::new();
     for (place, request) in requests.iter().enumerate() {
-        let Source::Store(store, asked) = &request.source else { continue };
+        let Origin::Store(store, asked) = &request.origin else { continue };
         let (_, questions) = wanted.entry(&store.id).or_insert_with(|| (store, Questions::default()));
         match asked {
             Wanted::Key(key) => _ = questions.keys.insert(key),

@@ -9,7 +9,7 @@ use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use crate::data::StringMap;
 use crate::dependency::{Dependency, Version};
 use crate::outcome::{Outcome, SyncResult, Synced};
-use crate::plan::{LastSync, Target};
+use crate::plan::{LastSync, TargetState};
 use crate::ports::{Observed, Versions};
 use crate::store::KnownStores;
 
@@ -19,7 +19,7 @@ pub struct Look {
     pub es: Arc<ExternalSecret>,
     /// The stores that it names.
     pub stores: KnownStores,
-    /// When it began: looks of one turn of the controller begin at once, so that their refreshes stay together.
+    /// When it began: looks of one round of the controller begin at once, so that their refreshes stay together.
     pub began: Timestamp,
     /// The labels of its namespace, where that has been seen.
     pub namespace_labels: Option<StringMap>,
@@ -71,7 +71,7 @@ pub struct Remembered {
 }
 
 /// What a look came to.
-pub struct Report {
+pub struct Looked {
     /// What it came to.
     pub outcome: Outcome,
     /// What to remember.
@@ -100,12 +100,12 @@ impl Look {
     }
 
     /// What is known of the target without reading it.
-    pub fn known_target(&self) -> Target {
+    pub fn known_target(&self) -> TargetState {
         match (&self.seen, &self.memory.target) {
-            (Seen::Absent, _) => Target::Absent,
-            (Seen::At(seen), Some(known)) if known.version == *seen && known.intact => Target::Intact,
-            (Seen::At(seen), Some(known)) if known.version == *seen => Target::Drifted,
-            _ => Target::Unknown,
+            (Seen::Absent, _) => TargetState::Absent,
+            (Seen::At(seen), Some(known)) if known.version == *seen && known.intact => TargetState::Intact,
+            (Seen::At(seen), Some(known)) if known.version == *seen => TargetState::Drifted,
+            _ => TargetState::Unknown,
         }
     }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::data::Data;
 use crate::ports::Ports;
-use crate::request::{Request, Source};
+use crate::request::{Origin, Request};
 use crate::spec::CLUSTER_GENERATOR;
 use crate::time::later;
 
@@ -26,7 +26,7 @@ pub async fn make(
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
     let mut all = HashMap::new();
     for (place, request) in requests.iter().enumerate() {
-        let Source::Generator(generator) = &request.source else { continue };
+        let Origin::Generator(generator) = &request.origin else { continue };
         let made = match read(ports, namespace, generator).await {
             Ok((_, spec)) if !is_of_class(&spec, class) => return None,
             Ok((kind, spec)) => ports.stores.make(namespace, &kind, &generator.name, &spec).await,
@@ -92,13 +92,13 @@ pub fn is_that_of_now(written: Timestamp, changed: Option<Timestamp>, due: Optio
 
 #[cfg(test)]
 mod tests {
+    use keyferry_builders::at;
     use serde_json::json;
 
     use super::*;
 
     #[test]
     fn what_was_written_before_a_crash_is_known_by_its_time() {
-        let at = |second| Timestamp::from_second(second).unwrap();
         let es = |changes: &[(&str, i64)]| -> ObjectMeta {
             let fields = changes.iter().map(|(subresource, second)| {
                 json!({"manager": "m", "time": at(*second).to_string(), "subresource": Some(subresource).filter(|s| !s.is_empty())})

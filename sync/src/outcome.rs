@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use keyferry_provider_core::ErrorKind;
 
 /// What a sync came to.
@@ -34,7 +35,7 @@ pub struct Synced {
     /// What became of the target.
     pub result: SyncResult,
     /// What was written, for events.
-    pub change: Change,
+    pub change: TargetChange,
     /// Entries that the store does not have, passed over by deletionPolicy.
     pub missing: Vec<String>,
     /// The keys of a Secret that was somebody else's and is now ours.
@@ -44,7 +45,7 @@ pub struct Synced {
 impl Synced {
     /// All is as it should be, and nothing was written.
     pub fn unchanged() -> Self {
-        Self { result: SyncResult::Synced, change: Change::Nothing, missing: Vec::new(), adopted: None }
+        Self { result: SyncResult::Synced, change: TargetChange::Nothing, missing: Vec::new(), adopted: None }
     }
 }
 
@@ -63,9 +64,24 @@ pub enum SyncResult {
     Missing,
 }
 
+impl SyncResult {
+    /// What becomes of a target for which the store has nothing, by deletionPolicy; `None` where it is written all the same.
+    pub fn without_data(es: &ExternalSecret) -> Result<Option<Self>, Failure> {
+        match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
+            (DeletionPolicy::Delete, CreationPolicy::Owner) => Ok(Some(Self::Deleted)),
+            (DeletionPolicy::Delete, policy) => {
+                let cause = format!("deletionPolicy=Delete needs creationPolicy=Owner, not {policy}");
+                Err(Failure::new(Headline::Delete, cause, Retry::OnChange))
+            }
+            (DeletionPolicy::Retain | DeletionPolicy::Unknown(_), _) => Ok(Some(Self::Retained)),
+            (DeletionPolicy::Merge, _) => Ok(None),
+        }
+    }
+}
+
 /// What was done to the target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum TargetChange {
     /// It was created.
     Created,
     /// It was changed.

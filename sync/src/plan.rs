@@ -1,4 +1,4 @@
-//! What to do about an ExternalSecret now. Pure: knows no clock, client or environment.
+//! What to do about an ExternalSecret now: what a reconcile decides. Pure: knows no clock, client or environment.
 //!
 //! [`decide`] is a list of named checks in order; the first that has something to say is the answer.
 
@@ -38,7 +38,7 @@ pub enum Plan {
 
 /// How the target is known to stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum TargetState {
     /// Not looked at since it last changed.
     Unknown,
     /// There is none.
@@ -84,8 +84,8 @@ pub struct Facts<'a> {
     pub stores: &'a KnownStores,
     /// The labels of its namespace, where that has been seen.
     pub namespace_labels: Option<&'a StringMap>,
-    /// The target.
-    pub target: Target,
+    /// How the target stands, where that is known without reading it; the answer may be to read it.
+    pub target: TargetState,
     /// The last successful sync.
     pub last: Option<&'a LastSync>,
     /// Whether an object that its templates are taken from changed since the last sync.
@@ -96,7 +96,7 @@ pub struct Facts<'a> {
     pub failed: bool,
 }
 
-/// Decides.
+/// The first check that has something to say decides; where none has, all that the spec asks for is fetched.
 pub fn decide(facts: &Facts<'_>) -> Plan {
     let checks = [deleted, foreign_class, bad_spec, forbidden_target, not_due, stores_not_usable];
     match checks.iter().find_map(|check| check(facts)) {
@@ -145,10 +145,12 @@ fn not_due(facts: &Facts<'_>) -> Option<Plan> {
     match due(facts) {
         Due::Now => None,
         Due::At(_) | Due::Never if is_changed_without_target(facts) => None,
-        Due::At(_) | Due::Never if facts.target == Target::Unknown && needs_target(facts.es) => Some(Plan::Observe),
+        Due::At(_) | Due::Never if facts.target == TargetState::Unknown && needs_target(facts.es) => {
+            Some(Plan::Observe)
+        }
         Due::At(_) | Due::Never if !target_is_valid(facts) => None,
         // What failed may be mended, or be left half done; values that are made or read once stay as they are.
-        Due::At(_) | Due::Never if facts.failed && facts.target == Target::Intact => Some(Plan::Settle),
+        Due::At(_) | Due::Never if facts.failed && facts.target == TargetState::Intact => Some(Plan::Settle),
         Due::At(_) | Due::Never if facts.failed && !is_fetched_once(facts.es) => None,
         Due::At(time) => Some(Plan::Wait(Some(time))),
         Due::Never => Some(Plan::Wait(None)),
@@ -162,7 +164,7 @@ fn is_fetched_once(es: &ExternalSecret) -> bool {
 /// That there is no target may be as it should be, but only for the ExternalSecret as it was then.
 fn is_changed_without_target(facts: &Facts<'_>) -> bool {
     let changed = facts.last.is_some_and(|last| last.version != facts.version);
-    changed && facts.target == Target::Absent && facts.es.spec.target.creation_policy != CreationPolicy::Orphan
+    changed && facts.target == TargetState::Absent && facts.es.spec.target.creation_policy != CreationPolicy::Orphan
 }
 
 enum Due {
@@ -215,9 +217,9 @@ fn needs_target(es: &ExternalSecret) -> bool {
 fn target_is_valid(facts: &Facts<'_>) -> bool {
     match facts.target {
         _ if !needs_target(facts.es) => true,
-        Target::Intact => true,
-        Target::Absent => facts.absence_is_fine || facts.es.spec.target.creation_policy == CreationPolicy::Merge,
-        Target::Unknown | Target::Drifted => false,
+        TargetState::Intact => true,
+        TargetState::Absent => facts.absence_is_fine || facts.es.spec.target.creation_policy == CreationPolicy::Merge,
+        TargetState::Unknown | TargetState::Drifted => false,
     }
 }
 
@@ -236,7 +238,7 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
 mod tests {
     use std::sync::Arc;
 
-    use keyferry_crds::{ClusterSecretStore, SecretStore};
+    use keyferry_builders::{at, es};
     use serde_json::{Value, json};
 
     use super::*;
@@ -244,36 +246,19 @@ mod tests {
 
     const DAY: i64 = 86_400;
 
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn es(spec: Value) -> ExternalSecret {
-        let mut whole =
-            json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "k", "remoteRef": {"key": "r"}}]});
-        for (field, value) in spec.as_object().unwrap() {
-            whole[field] = value.clone();
-        }
-        let mut es = ExternalSecret::new("e", serde_json::from_value(whole).unwrap());
-        es.metadata.namespace = Some("ns".into());
-        es
-    }
-
     fn store(spec: Value) -> Arc<Store> {
-        let mut store = SecretStore::new("s", serde_json::from_value(spec).unwrap());
-        store.metadata.namespace = Some("ns".into());
-        Arc::new(Store::namespaced(store))
+        Arc::new(Store::namespaced(keyferry_builders::store(spec)))
     }
 
     fn cluster_store(spec: Value) -> Arc<Store> {
-        Arc::new(Store::cluster(ClusterSecretStore::new("s", serde_json::from_value(spec).unwrap())))
+        Arc::new(Store::cluster(keyferry_builders::cluster_store(spec)))
     }
 
     /// What is decided on day ten, all else being well.
     struct Case {
         es: ExternalSecret,
         last: Option<LastSync>,
-        target: Target,
+        target: TargetState,
         readiness: Readiness,
         store: Option<Arc<Store>>,
         namespace_labels: Option<StringMap>,
@@ -288,7 +273,7 @@ mod tests {
             Self {
                 es: es(spec),
                 last: None,
-                target: Target::Intact,
+                target: TargetState::Intact,
                 readiness: Readiness::Ready,
                 store: Some(store(json!({"provider": {"fake": {}}}))),
                 namespace_labels: Some(StringMap::new()),
@@ -304,7 +289,7 @@ mod tests {
             self
         }
 
-        fn target(mut self, target: Target) -> Self {
+        fn target(mut self, target: TargetState) -> Self {
             self.target = target;
             self
         }
@@ -384,8 +369,8 @@ mod tests {
         };
         assert_eq!(overdue("now").word(), "wait 30");
         assert_eq!(overdue("before").word(), "fetch 1");
-        assert_eq!(overdue("now").target(Target::Drifted).word(), "fetch 1");
-        assert_eq!(overdue("now").target(Target::Absent).word(), "fetch 1");
+        assert_eq!(overdue("now").target(TargetState::Drifted).word(), "fetch 1");
+        assert_eq!(overdue("now").target(TargetState::Absent).word(), "fetch 1");
     }
 
     #[test]
@@ -402,7 +387,7 @@ mod tests {
         assert_eq!(closed().synced(600, "now").word(), WAITS);
         assert_eq!(closed().word(), "fetch 1", "the first sync");
         assert_eq!(closed().synced(3600, "before").word(), "fetch 1", "a changed spec");
-        assert_eq!(closed().synced(3600, "now").target(Target::Drifted).word(), "fetch 1", "an edited target");
+        assert_eq!(closed().synced(3600, "now").target(TargetState::Drifted).word(), "fetch 1", "an edited target");
         assert_eq!(window("allow", "0 22 * * *").synced(3600, "now").word(), "fetch 1", "open to the last moment");
         assert_eq!(window("deny", "0 23 * * *").synced(3600, "now").word(), "wait 3600");
         assert_eq!(window("allow", "@every 6h").synced(3600, "now").word(), "wait");
@@ -418,31 +403,31 @@ mod tests {
             json!({"target": {"creationPolicy": "CreateOrMerge"}}),
         ] {
             let case = || Case::new(spec.clone()).synced(600, "now");
-            assert_eq!(case().target(Target::Drifted).word(), "fetch 1", "{spec}");
-            assert_eq!(case().target(Target::Absent).word(), "fetch 1", "{spec}");
-            assert_eq!(case().target(Target::Unknown).word(), "observe", "{spec}");
+            assert_eq!(case().target(TargetState::Drifted).word(), "fetch 1", "{spec}");
+            assert_eq!(case().target(TargetState::Absent).word(), "fetch 1", "{spec}");
+            assert_eq!(case().target(TargetState::Unknown).word(), "observe", "{spec}");
         }
         for policy in ["Orphan", "None"] {
             let case =
                 || Case::new(json!({"refreshInterval": "0", "target": {"creationPolicy": policy}})).synced(600, "now");
-            for target in [Target::Drifted, Target::Absent, Target::Unknown] {
+            for target in [TargetState::Drifted, TargetState::Absent, TargetState::Unknown] {
                 assert_eq!(case().target(target).word(), "wait", "{policy} {target:?}");
             }
         }
         let merge = Case::new(json!({"target": {"creationPolicy": "Merge"}})).synced(600, "now");
-        assert_eq!(merge.target(Target::Absent).word(), WAITS);
+        assert_eq!(merge.target(TargetState::Absent).word(), WAITS);
         for (policy, word) in [("None", "fetch 1"), ("Merge", "fetch 1"), ("Orphan", "wait")] {
             let spec = json!({"refreshInterval": "0", "target": {"creationPolicy": policy}});
-            assert_eq!(Case::new(spec).synced(600, "before").target(Target::Absent).word(), word, "{policy}");
+            assert_eq!(Case::new(spec).synced(600, "before").target(TargetState::Absent).word(), word, "{policy}");
         }
-        let mut deleted = Case::new(json!({})).synced(600, "now").target(Target::Absent);
+        let mut deleted = Case::new(json!({})).synced(600, "now").target(TargetState::Absent);
         deleted.absence_is_fine = true;
         assert_eq!(deleted.word(), WAITS);
     }
 
     #[test]
     fn what_failed_is_tried_again_though_no_refresh_is_due() {
-        let failed = |spec: Value, target: Target| {
+        let failed = |spec: Value, target: TargetState| {
             let mut case = Case::new(spec).synced(600, "now").target(target);
             (case.failed, case.absence_is_fine) = (true, true);
             case.word()
@@ -457,11 +442,11 @@ mod tests {
             (generated, "settle", WAITS),
             (orphan, "settle", "fetch 1"),
         ] {
-            assert_eq!(failed(spec.clone(), Target::Intact), intact, "{spec}");
-            assert_eq!(failed(spec.clone(), Target::Absent), absent, "{spec}");
+            assert_eq!(failed(spec.clone(), TargetState::Intact), intact, "{spec}");
+            assert_eq!(failed(spec.clone(), TargetState::Absent), absent, "{spec}");
         }
-        assert_eq!(failed(json!({}), Target::Drifted), "fetch 1");
-        assert_eq!(failed(json!({}), Target::Unknown), "observe");
+        assert_eq!(failed(json!({}), TargetState::Drifted), "fetch 1");
+        assert_eq!(failed(json!({}), TargetState::Unknown), "observe");
     }
 
     #[test]

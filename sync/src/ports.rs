@@ -1,4 +1,4 @@
-//! What the life of a secret needs of the world, as traits. The operator answers them with an API server and real stores;
+//! What the life of a secret needs of the world, as traits (ports, to which others are adapters). The operator answers them with an API server and real stores;
 //! a mode without a cluster, and tests, with maps.
 
 use std::collections::{BTreeMap, HashMap};
@@ -17,7 +17,7 @@ use crate::audit;
 use crate::content::Content;
 use crate::data::{Data, StringMap};
 use crate::dependency::{Dependency, Version};
-use crate::outcome::{Change, Failure};
+use crate::outcome::{Failure, TargetChange};
 use crate::record::Note;
 use crate::store::{Store, StoreId};
 
@@ -141,7 +141,7 @@ pub struct Observed {
 #[derive(Debug)]
 pub struct Applied {
     /// What was done.
-    pub change: Change,
+    pub change: TargetChange,
     /// The target now; `None` where there is none.
     pub version: Option<Version>,
     /// The keys of an object that became ours.

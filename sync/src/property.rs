@@ -9,7 +9,7 @@ use crate::fields;
 
 /// Why there is no value under a property.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Problem {
+pub enum NoValue {
     /// The value is not JSON, so that it has no properties.
     NotJson,
     /// There is nothing at this path.
@@ -20,7 +20,7 @@ pub enum Problem {
 
 /// Takes the value under `property` out of `value`: a string unquoted, an object or array as it stands, `null` as
 /// nothing, a number as gjson prints it.
-pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Result<SecretBytes, Problem> {
+pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Result<SecretBytes, NoValue> {
     match how {
         PropertyLookup::Path => {}
         PropertyLookup::ExactThenPath => {
@@ -32,8 +32,8 @@ pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Resul
             if let Some(field) = fields::one(value, property) {
                 return Ok(field);
             }
-            let (name, path) = property.split_once('.').ok_or(Problem::Missing)?;
-            let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(Problem::Missing)?;
+            let (name, path) = property.split_once('.').ok_or(NoValue::Missing)?;
+            let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(NoValue::Missing)?;
             return follow(&field, path);
         }
         PropertyLookup::DottedKeyThenPath => {
@@ -47,13 +47,13 @@ pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Resul
     follow(value, property)
 }
 
-fn follow(value: &SecretBytes, path: &str) -> Result<SecretBytes, Problem> {
-    let found = gjson::get(value.expose(), path.as_bytes()).map_err(|_| Problem::TooComplex)?;
+fn follow(value: &SecretBytes, path: &str) -> Result<SecretBytes, NoValue> {
+    let found = gjson::get(value.expose(), path.as_bytes()).map_err(|_| NoValue::TooComplex)?;
     match found.exists() {
         true => Ok(SecretBytes::new(std::mem::take(&mut *found.text().into_owned()))),
         // It looks into what is not quite JSON too, as gjson does; only where it finds nothing does that matter.
-        false if !gjson::valid(value.expose()) => Err(Problem::NotJson),
-        false => Err(Problem::Missing),
+        false if !gjson::valid(value.expose()) => Err(NoValue::NotJson),
+        false => Err(NoValue::Missing),
     }
 }
 
@@ -64,7 +64,7 @@ mod tests {
     const DOC: &str = r#"{"user":"bob","nested":{"deep":{"x":"y"}},"n":12345678901234567890,"f":1.50,"e":1e5,
         "t":true,"nul":null,"list":["a",{"c":"d"}],"dot.ted":"dv","dot":{"ted":"nested"},"empty":"","":"nokey","-1":-3}"#;
 
-    fn get(property: &str, how: PropertyLookup) -> Result<String, Problem> {
+    fn get(property: &str, how: PropertyLookup) -> Result<String, NoValue> {
         lookup(&DOC.into(), property, how).map(|value| value.expose_str().unwrap().to_owned())
     }
 
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(get("nested.deep.x").as_deref(), Ok("y"));
         // Unlike an exact key: numbers are printed as those along a path.
         assert_eq!(get("f").as_deref(), Ok("1.5"));
-        assert_eq!(get("nested.nope"), Err(Problem::Missing));
+        assert_eq!(get("nested.nope"), Err(NoValue::Missing));
         assert_eq!(get("nested.*").as_deref(), Ok(r#"{"x":"y"}"#));
     }
 
@@ -121,18 +121,18 @@ mod tests {
             assert_eq!(get(property).unwrap().expose(), expected, "{property}");
         }
         for property in ["nope", "nope.a", "dot.nope", "dot.", ".dot"] {
-            assert_eq!(get(property), Err(Problem::Missing), "{property}");
+            assert_eq!(get(property), Err(NoValue::Missing), "{property}");
         }
-        assert_eq!(get("bin.a"), Err(Problem::NotJson));
+        assert_eq!(get("bin.a"), Err(NoValue::NotJson));
     }
 
     #[test]
     fn what_is_not_there() {
         for property in ["nope", "user.x", "list.7", "list.x", "nested.deep.x.y", "list.-1"] {
-            assert_eq!(get(property, PropertyLookup::Path), Err(Problem::Missing), "{property}");
+            assert_eq!(get(property, PropertyLookup::Path), Err(NoValue::Missing), "{property}");
         }
-        assert_eq!(lookup(&"plain".into(), "a", PropertyLookup::Path), Err(Problem::NotJson));
-        assert_eq!(lookup(&"plain".into(), "a", PropertyLookup::ExactThenPath), Err(Problem::NotJson));
+        assert_eq!(lookup(&"plain".into(), "a", PropertyLookup::Path), Err(NoValue::NotJson));
+        assert_eq!(lookup(&"plain".into(), "a", PropertyLookup::ExactThenPath), Err(NoValue::NotJson));
     }
 
     #[test]

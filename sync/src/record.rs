@@ -1,10 +1,10 @@
-//! From an outcome to the status and the events that tell of it. Pure.
+//! From an outcome to the status, with its conditions, and the events that tell of it. Pure.
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keyferry_crds::{Binding, Condition, CreationPolicy, ExternalSecret, ExternalSecretStatus, names};
 
-use crate::outcome::{Change, Outcome, SyncResult, Synced};
+use crate::outcome::{Outcome, SyncResult, Synced, TargetChange};
 use crate::schedule;
 use crate::time::seconds;
 
@@ -90,7 +90,7 @@ pub fn status(es: &ExternalSecret, outcome: &Outcome, version: &str, began: Time
     }
     let timeless = ExternalSecretStatus { refresh_time: before.refresh_time.clone(), ..after.clone() };
     let changed = es.status.is_none() || timeless != before;
-    let touched = matches!(outcome, Outcome::Synced(Synced { change, .. }) if *change != Change::Nothing);
+    let touched = matches!(outcome, Outcome::Synced(Synced { change, .. }) if *change != TargetChange::Nothing);
     let stale = matches!(outcome, Outcome::Synced(_))
         && schedule::writes_time(es, before.refresh_time.map(|time| time.0), began);
     (changed || touched || stale).then_some(after)
@@ -145,17 +145,17 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
                 notes.push(Note::new(Severity::Warning, "Adopted", message));
             }
             let done = match synced.change {
-                Change::Created => Some(("Created", "secret created")),
-                Change::Updated => Some(("Updated", "secret updated")),
-                Change::Deleted => Some(("Deleted", "secret deleted due to DeletionPolicy=Delete")),
-                Change::Nothing => None,
+                TargetChange::Created => Some(("Created", "secret created")),
+                TargetChange::Updated => Some(("Updated", "secret updated")),
+                TargetChange::Deleted => Some(("Deleted", "secret deleted due to DeletionPolicy=Delete")),
+                TargetChange::Nothing => None,
             };
             notes.extend(done.map(|(reason, message)| match es.target_manifest() {
                 None => normal(reason, message),
                 Some(manifest) => normal(reason, &format!("{reason} {} {}", manifest.kind, es.target_name())),
             }));
             // The entries that are missing were told when they went: the same status says the same again.
-            if synced.change == Change::Nothing && said.is_some() && es.ready().is_some_and(Condition::is_true) {
+            if synced.change == TargetChange::Nothing && said.is_some() && es.ready().is_some_and(Condition::is_true) {
                 notes.retain(|note| note.reason != "MissingProviderSecret");
             }
             notes
@@ -174,39 +174,31 @@ fn clip(message: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use keyferry_builders::{at, es};
+    use serde_json::json;
+
     use super::*;
     use crate::outcome::{Failure, Headline, Retry};
 
-    fn synced(change: Change) -> Outcome {
+    fn synced(change: TargetChange) -> Outcome {
         Outcome::Synced(Synced { result: SyncResult::Synced, change, missing: Vec::new(), adopted: None })
-    }
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    fn es() -> ExternalSecret {
-        let mut es = ExternalSecret::new("e", Default::default());
-        es.metadata.uid = Some("u".into());
-        es
     }
 
     #[test]
     fn a_refresh_that_changes_nothing_writes_no_status_for_a_while() {
-        let mut es = es();
-        es.spec.refresh_interval = Some("15s".into());
-        es.status = status(&es, &synced(Change::Created), "1-a", at(0));
+        let mut es = es(json!({"refreshInterval": "15s"}));
+        es.status = status(&es, &synced(TargetChange::Created), "1-a", at(0));
         assert_eq!(es.status.as_ref().unwrap().binding.name, "e");
-        assert_eq!(status(&es, &synced(Change::Nothing), "1-a", at(200)), None);
-        assert!(status(&es, &synced(Change::Nothing), "1-a", at(320)).is_some(), "its time is old");
-        assert!(status(&es, &synced(Change::Nothing), "1-b", at(1)).is_some(), "a user caused it");
-        assert!(status(&es, &synced(Change::Updated), "1-a", at(1)).is_some(), "the target changed");
+        assert_eq!(status(&es, &synced(TargetChange::Nothing), "1-a", at(200)), None);
+        assert!(status(&es, &synced(TargetChange::Nothing), "1-a", at(320)).is_some(), "its time is old");
+        assert!(status(&es, &synced(TargetChange::Nothing), "1-b", at(1)).is_some(), "a user caused it");
+        assert!(status(&es, &synced(TargetChange::Updated), "1-a", at(1)).is_some(), "the target changed");
     }
 
     #[test]
     fn a_failure_is_written_once_and_its_time_is_that_of_the_flip() {
         let failed = Outcome::Failed(Failure::new(Headline::Fetch, "why", Retry::Soon));
-        let mut es = es();
+        let mut es = es(json!({}));
         es.status = status(&es, &failed, "1-a", at(10));
         let ready = es.ready().unwrap();
         assert_eq!(ready.message.as_deref(), Some("could not get secret data from provider: why"));
@@ -221,10 +213,10 @@ mod tests {
 
     #[test]
     fn conditions_of_others_stay() {
-        let mut es = es();
+        let mut es = es(json!({}));
         let other = Condition { type_: "Other".into(), status: "True".into(), ..Default::default() };
         es.status = Some(ExternalSecretStatus { conditions: vec![other.clone()], ..Default::default() });
-        let after = status(&es, &synced(Change::Created), "1-a", at(0)).unwrap();
+        let after = status(&es, &synced(TargetChange::Created), "1-a", at(0)).unwrap();
         assert_eq!(after.conditions.len(), 2);
         assert_eq!(after.conditions[0], other);
     }

@@ -1,4 +1,4 @@
-//! The last filter before a failure is told.
+//! Redaction: the last filter before a failure is told.
 
 use keyferry_provider_core::{SecretBytes, json};
 use zeroize::Zeroizing;

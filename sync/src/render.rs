@@ -10,8 +10,8 @@ use crate::data::Data;
 use crate::decode::{check_name, convert_key, decode};
 use crate::fields;
 use crate::outcome::{Failure, Headline, Retry};
-use crate::property::{self, Problem};
-use crate::request::{Entry, Request, Source, Wanted};
+use crate::property::{self, NoValue};
+use crate::request::{Entry, Origin, Request, Wanted};
 use crate::rewrite::{again, rewrite};
 use crate::store::StoreId;
 use crate::template::Engine;
@@ -60,7 +60,7 @@ struct Problematic {
 impl From<Error> for Problematic {
     fn from(error: Error) -> Self {
         let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
-        Self { kind: error.kind(), cause: error.message().to_owned(), retry }
+        Self { kind: error.kind(), cause: error.to_string(), retry }
     }
 }
 
@@ -85,25 +85,25 @@ pub fn render(
     let mut causes = Vec::new();
     let mut retry = Retry::OnChange;
     for (place, request) in requests.iter().enumerate() {
-        let entry = match &request.source {
-            Source::Store(store, Wanted::Key(key)) => one(request, &store.id, key, answers, engine, now),
-            Source::Store(store, Wanted::Query(_)) => found(request, &store.id, place, answers, engine, now),
-            Source::Generator(_) => generated(request, place, answers, engine, now),
+        let entry = match &request.origin {
+            Origin::Store(store, Wanted::Key(key)) => one(request, &store.id, key, answers, engine, now),
+            Origin::Store(store, Wanted::Query(_)) => found(request, &store.id, place, answers, engine, now),
+            Origin::Generator(_) => generated(request, place, answers, engine, now),
         };
         match entry {
             Ok(data) => rendered.data.extend(data),
             Err(problem) if problem.kind == ErrorKind::NotFound && *deletion != DeletionPolicy::Retain => {
-                let key = match &request.source {
-                    Source::Store(_, Wanted::Key(key)) => format!(" (key={})", key.name),
-                    Source::Store(_, Wanted::Query(_)) | Source::Generator(_) => String::new(),
+                let key = match &request.origin {
+                    Origin::Store(_, Wanted::Key(key)) => format!(" (key={})", key.name),
+                    Origin::Store(_, Wanted::Query(_)) | Origin::Generator(_) => String::new(),
                 };
                 rendered.missing.push(format!("{}{key}", request.entry));
             }
             Err(problem) => {
-                let what = match &request.source {
-                    Source::Store(store, Wanted::Key(key)) => format!("key {:?} of {}", key.name, store.id),
-                    Source::Store(store, Wanted::Query(_)) => format!("search of {}", store.id),
-                    Source::Generator(generator) => format!("{} {:?}", generator.kind, generator.name),
+                let what = match &request.origin {
+                    Origin::Store(store, Wanted::Key(key)) => format!("key {:?} of {}", key.name, store.id),
+                    Origin::Store(store, Wanted::Query(_)) => format!("search of {}", store.id),
+                    Origin::Generator(generator) => format!("{} {:?}", generator.kind, generator.name),
                 };
                 causes.push(format!("error processing {}: {what}: {}", request.entry, problem.cause));
                 retry = retry.max(problem.retry);
@@ -228,20 +228,20 @@ fn take_property(
         how => how,
     };
     property::lookup(value, property, how).map_err(|problem| match problem {
-        Problem::NotJson | Problem::Missing if dialect.missing_property_is_not_found => {
+        NoValue::NotJson | NoValue::Missing if dialect.missing_property_is_not_found => {
             Problematic::new(ErrorKind::NotFound, format!("the value has no property {property:?}"))
         }
-        Problem::NotJson => Problematic::new(
+        NoValue::NotJson => Problematic::new(
             ErrorKind::Malformed,
             format!("the value is not JSON, so that it has no property {property:?}"),
         ),
         // Not "not found": that would let deletionPolicy remove a key for a typing error.
-        Problem::Missing => Problematic {
+        NoValue::Missing => Problematic {
             kind: ErrorKind::Malformed,
             cause: format!("the value has no property {property:?}"),
             retry: Retry::Late,
         },
-        Problem::TooComplex => Problematic {
+        NoValue::TooComplex => Problematic {
             kind: ErrorKind::Malformed,
             cause: format!("property {property:?} asks for too much: simplify the path"),
             retry: Retry::Late,
@@ -323,7 +323,7 @@ fn finish(value: SecretBytes, remote: &RemoteRef, field: Option<&str>) -> Result
 mod tests {
     use std::sync::Arc;
 
-    use keyferry_crds::SecretStore;
+    use keyferry_builders::key;
     use serde_json::{Value as Json, json};
 
     use super::*;
@@ -336,15 +336,13 @@ mod tests {
     use crate::store::Store;
 
     fn store() -> Arc<Store> {
-        let mut store = SecretStore::new("s", Default::default());
-        store.metadata.namespace = Some("ns".into());
-        Arc::new(Store::namespaced(store))
+        Arc::new(Store::namespaced(keyferry_builders::store(json!({"provider": {"fake": {}}}))))
     }
 
     fn request(entry: Entry, remote: Json) -> Request {
         let remote: RemoteRef = serde_json::from_value(remote).unwrap();
-        let key = Key { name: remote.key.clone(), version: None, metadata: false };
-        Request { entry, source: Source::Store(store(), Wanted::Key(key)), remote, rewrite: Vec::new() }
+        let key = key(&remote.key);
+        Request { entry, origin: Origin::Store(store(), Wanted::Key(key)), remote, rewrite: Vec::new() }
     }
 
     fn data(key: &str, remote: Json) -> Request {
@@ -354,7 +352,7 @@ mod tests {
     fn answers(values: &[(&str, Result<&str, ErrorKind>)]) -> Answers {
         let mut answers = Answers::default();
         for (name, value) in values {
-            let key = Key { name: (*name).into(), version: None, metadata: false };
+            let key = key(*name);
             let value = value.map(SecretBytes::from).map_err(|kind| Error::new(kind, kind.as_str()));
             answers.values.insert((store().id.clone(), key), value);
         }
@@ -412,7 +410,7 @@ mod tests {
         let dialect =
             Dialect { property: PropertyLookup::Base64Fields, missing_fails_data: true, ..Dialect::default() };
         answers.dialects.insert(store().id.clone(), dialect);
-        let Source::Store(_, Wanted::Key(key)) = &request.source else { panic!() };
+        let Origin::Store(_, Wanted::Key(key)) = &request.origin else { panic!() };
         let value = match key.name.as_str() {
             "k" => Ok(r#"{"bin":"/w==","json":"eyJhIjoxfQ=="}"#.into()),
             _ => Err(Error::new(ErrorKind::NotFound, "there is none")),

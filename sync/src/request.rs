@@ -19,7 +19,7 @@ pub struct Request {
     /// Which entry.
     pub entry: Entry,
     /// Where it comes from.
-    pub source: Source,
+    pub origin: Origin,
     /// How to read it; of a search only the strategies, of a generator nothing.
     pub remote: RemoteRef,
     /// What to do with the names of an extract, a search or what was generated.
@@ -28,7 +28,7 @@ pub struct Request {
 
 /// Where the values of an entry come from.
 #[derive(Clone, Debug)]
-pub enum Source {
+pub enum Origin {
     /// A store that has them.
     Store(Arc<Store>, Wanted),
     /// A generator that makes them.
@@ -135,7 +135,7 @@ pub fn requests(es: &ExternalSecret, stores: &KnownStores) -> Vec<Request> {
     let request =
         |entry: Entry, source: Option<&SourceRef>, wanted: Wanted, remote: RemoteRef, rewrite: Vec<Rewrite>| {
             let (store, _) = stores.get(&store_id(effective(es, source)?, namespace))?;
-            Some(Request { entry, source: Source::Store(store.clone(), wanted), remote, rewrite })
+            Some(Request { entry, origin: Origin::Store(store.clone(), wanted), remote, rewrite })
         };
     let key = |remote: &RemoteRef| {
         Wanted::Key(Key {
@@ -153,7 +153,7 @@ pub fn requests(es: &ExternalSecret, stores: &KnownStores) -> Vec<Request> {
             }
             (None, None) => generator(entry).map(|generator| Request {
                 entry: Entry::Generator(n),
-                source: Source::Generator(generator.clone()),
+                origin: Origin::Generator(generator.clone()),
                 remote: RemoteRef::default(),
                 rewrite: entry.rewrite.clone(),
             }),

@@ -19,9 +19,9 @@ use crate::{fetch, make, template};
 
 /// For whom something is resolved, and when.
 pub struct Asker<'a> {
-    /// The world.
+    /// What is asked, and where it is told.
     pub ports: &'a Ports,
-    /// How.
+    /// The flags of the mode that asks.
     pub settings: &'a Settings,
     /// The ExternalSecret that says what.
     pub es: &'a ExternalSecret,

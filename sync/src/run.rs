@@ -1,12 +1,13 @@
-//! Joins the life of a secret: plan, fetch, render, apply, record, schedule; first sync and refresh alike.
+//! Joins the life of a secret, which is one reconcile: plan, fetch, render, apply, record, schedule; first sync and refresh
+//! alike.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 
-use crate::look::{Look, Memory, Report};
-use crate::outcome::{Change, Outcome, Synced};
+use crate::look::{Look, Looked, Memory};
+use crate::outcome::{Outcome, Synced, TargetChange};
 use crate::plan::Plan;
 use crate::ports::{Outputs, Planning, Ports};
 use crate::settings::Settings;
@@ -21,7 +22,7 @@ const STATUS_RETRY: Duration = Duration::from_secs(5);
 ///
 /// Thousands of looks may wait for stores at once, so that what comes after is boxed: a request to the API server takes
 /// kilobytes, which a look would hold all the time.
-pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look: Look, planning: Planning) -> Report {
+pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look: Look, planning: Planning) -> Looked {
     let es = look.es.clone();
     let mut target = look.known_target();
     let mut work = Work::new(ports, outputs.of(&es), settings, &es, look, planning);
@@ -60,7 +61,7 @@ pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look
         ports.journal.note(&es, note);
     }
     tell(&es, &outcome);
-    Report { outcome, memory, status, next }
+    Looked { outcome, memory, status, next }
 }
 
 /// What the status is to tell: what a look came to, or what could not be told of one before, where this one found nothing
@@ -113,7 +114,7 @@ fn tell(es: &ExternalSecret, outcome: &Outcome) {
     let (namespace, name) = (es.metadata.namespace.as_deref(), es.metadata.name.as_deref());
     match outcome {
         Outcome::Failed(failure) => tracing::warn!(namespace, name, "{failure}"),
-        Outcome::Synced(synced) if synced.change != Change::Nothing => {
+        Outcome::Synced(synced) if synced.change != TargetChange::Nothing => {
             tracing::info!(namespace, name, target = es.target_name(), change = ?synced.change, "synced");
         }
         outcome => tracing::debug!(namespace, name, ?outcome, "looked"),

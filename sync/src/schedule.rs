@@ -1,4 +1,4 @@
-//! When to look again. Pure.
+//! When to look again (requeue): at the next refresh, on a grid that stores share, or after a back-off. Pure.
 
 use std::time::Duration;
 
@@ -142,14 +142,13 @@ fn share_of(names: &[&str]) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use keyferry_builders::at;
+
     use super::*;
     use crate::outcome::Headline;
 
     fn es(interval: &str) -> ExternalSecret {
-        let mut es = ExternalSecret::default();
-        es.metadata.uid = Some("ddbbdef2-86d6-45c7-8380-49a0e042d50d".into());
-        es.spec.refresh_interval = Some(interval.into());
-        es
+        keyferry_builders::es(serde_json::json!({"refreshInterval": interval}))
     }
 
     fn seconds(es: &ExternalSecret, retry: Retry, failures: u32) -> Option<i64> {
@@ -172,7 +171,6 @@ mod tests {
 
     #[test]
     fn times_alone_are_written_rarely() {
-        let at = |seconds| Timestamp::from_second(seconds).unwrap();
         assert!(writes_time(&es("15s"), None, at(0)));
         assert!(!writes_time(&es("15s"), Some(at(0)), at(299)));
         assert!(writes_time(&es("15s"), Some(at(0)), at(316)));
@@ -200,7 +198,7 @@ mod tests {
 
     #[test]
     fn what_is_overdue_is_spread() {
-        let start = Timestamp::from_second(1000).unwrap();
+        let start = at(1000);
         assert!(overdue_until(&es("1h"), start).as_second() <= 1060);
         assert!(overdue_until(&es("5s"), start).as_second() <= 1005);
         assert_eq!(overdue_until(&es("0"), start), start);

@@ -7,7 +7,7 @@ use keyferry_crds::{
 use keyferry_go::regexp;
 
 use crate::request::{generator, pattern, store_refs};
-use crate::template::Into;
+use crate::template::Destination;
 
 /// What the API server's rules refuse too, but which objects from before the rules may hold.
 pub fn problems(es: &ExternalSecret) -> Vec<String> {
@@ -45,7 +45,7 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
     }
     problems.extend(target.manifest.iter().flat_map(manifest_problems));
     for (n, from) in target.template.iter().flat_map(|template| &template.template_from).enumerate() {
-        if let Err(problem) = Into::parse(from.target.as_deref(), es.target_manifest()) {
+        if let Err(problem) = Destination::parse(from.target.as_deref(), es.target_manifest()) {
             problems.push(format!("spec.target.template.templateFrom[{n}].target {problem}"));
         }
     }

@@ -196,7 +196,7 @@ mod tests {
 
     fn store(conditions: serde_json::Value) -> Store {
         let spec = serde_json::json!({"provider": {"fake": {}}, "conditions": conditions});
-        Store::cluster(ClusterSecretStore::new("s", serde_json::from_value(spec).unwrap()))
+        Store::cluster(keyferry_builders::cluster_store(spec))
     }
 
     #[test]

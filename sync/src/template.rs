@@ -134,7 +134,7 @@ pub fn content(
             }
         };
     };
-    let work = Work { es, sources, engine, now, fetched: &fetched, manifest };
+    let work = Templating { es, sources, engine, now, fetched: &fetched, manifest };
     let content = work.content(template).map_err(failed)?;
     if manifest.is_none() {
         check_type(&content)?;
@@ -178,7 +178,7 @@ fn check_type(content: &Content) -> Result<(), Failure> {
     Err(Failure::new(Headline::Update, cause, Retry::OnChange))
 }
 
-struct Work<'a> {
+struct Templating<'a> {
     es: &'a ExternalSecret,
     sources: &'a Sources,
     engine: &'a Engine,
@@ -189,7 +189,7 @@ struct Work<'a> {
 
 /// Where rendered values go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Into {
+pub enum Destination {
     /// Data of a Secret.
     Data,
     /// Labels.
@@ -202,7 +202,7 @@ pub enum Into {
     At(Path),
 }
 
-impl Into {
+impl Destination {
     /// Reads `templateFrom[].target`, which says more of targets that are not Secrets. The error says what is wrong.
     pub fn parse(target: Option<&str>, manifest: Option<&Manifest>) -> Result<Self, String> {
         let target = target.unwrap_or_default();
@@ -226,7 +226,7 @@ impl Into {
     }
 }
 
-impl Work<'_> {
+impl Templating<'_> {
     fn content(&self, template: &Template) -> Result<Content, String> {
         let mut content = Content {
             type_: template.type_.clone().filter(|type_| !type_.is_empty()),
@@ -241,12 +241,12 @@ impl Work<'_> {
         for (n, from) in template.template_from.iter().enumerate() {
             self.from(from, &format!("spec.target.template.templateFrom[{n}]"), &mut content)?;
         }
-        let data = if self.manifest.is_some() { Into::Field("data") } else { Into::Data };
+        let data = if self.manifest.is_some() { Destination::Field("data") } else { Destination::Data };
         let mut values = vec![(data, &template.data, "data")];
         match self.manifest {
             None => {
-                values.push((Into::Labels, &template.metadata.labels, "metadata.labels"));
-                values.push((Into::Annotations, &template.metadata.annotations, "metadata.annotations"));
+                values.push((Destination::Labels, &template.metadata.labels, "metadata.labels"));
+                values.push((Destination::Annotations, &template.metadata.annotations, "metadata.annotations"));
             }
             // Of other objects they are taken as they stand: External Secrets Operator's rule.
             Some(_) => {
@@ -265,8 +265,8 @@ impl Work<'_> {
     }
 
     fn from(&self, from: &TemplateFrom, at: &str, content: &mut Content) -> Result<(), String> {
-        let into =
-            &Into::parse(from.target.as_deref(), self.manifest).map_err(|problem| format!("{at}.target {problem}"))?;
+        let into = &Destination::parse(from.target.as_deref(), self.manifest)
+            .map_err(|problem| format!("{at}.target {problem}"))?;
         let strategy = &from.values_decoding_strategy;
         for (kind, reference) in [(Kind::ConfigMap, &from.config_map), (Kind::Secret, &from.secret)] {
             let Some(reference) = reference else { continue };
@@ -299,7 +299,7 @@ impl Work<'_> {
         text: &str,
         keep: Keep,
         item: &TemplateItem,
-        (into, strategy): (&Into, &DecodingStrategy),
+        (into, strategy): (&Destination, &DecodingStrategy),
         name: &str,
         content: &mut Content,
     ) -> Result<(), String> {
@@ -315,14 +315,14 @@ impl Work<'_> {
     fn pairs(
         &self,
         rendered: &SecretBytes,
-        (into, strategy): (&Into, &DecodingStrategy),
+        (into, strategy): (&Destination, &DecodingStrategy),
         name: &str,
         content: &mut Content,
     ) -> Result<(), String> {
         let path = match into {
-            Into::At(path) => Some(path.clone()),
-            Into::Field("spec") => Some(Path::keys(&["spec"])),
-            Into::Data | Into::Labels | Into::Annotations | Into::Field(_) => None,
+            Destination::At(path) => Some(path.clone()),
+            Destination::Field("spec") => Some(Path::keys(&["spec"])),
+            Destination::Data | Destination::Labels | Destination::Annotations | Destination::Field(_) => None,
         };
         if let Some(path) = path {
             if *strategy != DecodingStrategy::None {
@@ -345,23 +345,30 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn put(&self, content: &mut Content, into: &Into, key: &str, value: SecretBytes, name: &str) -> Result<(), String> {
+    fn put(
+        &self,
+        content: &mut Content,
+        into: &Destination,
+        key: &str,
+        value: SecretBytes,
+        name: &str,
+    ) -> Result<(), String> {
         let text = || {
             value.expose_str().map(str::to_owned).ok_or_else(|| format!("{name}: the value for {key:?} is not text"))
         };
         match into {
-            Into::Data => {
+            Destination::Data => {
                 check_key(key)
                     .map_err(|problem| format!("{name}: {key:?} can't be a key of a Secret: it {problem}"))?;
                 content.data.insert(key.to_owned(), value);
             }
-            Into::Labels => _ = content.labels.insert(key.to_owned(), text()?),
-            Into::Annotations => _ = content.annotations.insert(key.to_owned(), text()?),
-            Into::Field(field) => {
+            Destination::Labels => _ = content.labels.insert(key.to_owned(), text()?),
+            Destination::Annotations => _ = content.annotations.insert(key.to_owned(), text()?),
+            Destination::Field(field) => {
                 let (path, value) = (Path::keys(&[field, key]), SecretJson::new(Value::from(text()?)));
                 content.edits.push(Edit { path, value, merges: false });
             }
-            Into::At(path) => {
+            Destination::At(path) => {
                 // What is not YAML is taken as text.
                 let value = match self.yaml(&value) {
                     Ok(value) => value,
@@ -412,9 +419,7 @@ mod tests {
     use super::*;
 
     fn es(template: Value) -> ExternalSecret {
-        let spec = json!({"secretStoreRef": {"name": "s"}, "target": {"template": template}});
-        let mut es = ExternalSecret::new("e", serde_json::from_value(spec).unwrap());
-        es.metadata.namespace = Some("ns".into());
+        let mut es = keyferry_builders::es(json!({"target": {"template": template}}));
         es.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
         es
     }

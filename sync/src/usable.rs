@@ -1,4 +1,4 @@
-//! Which stores may be used now, from a namespace. Pure.
+//! Which stores may be used now, from a namespace: who is admitted, and what gates the others. Pure.
 
 use std::collections::BTreeSet;
 

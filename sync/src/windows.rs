@@ -1,4 +1,4 @@
-//! `spec.syncWindows`: when refreshes that are due by time may run. Pure.
+//! `spec.syncWindows`: when refreshes that are due by time may run (maintenance windows). Pure.
 //!
 //! Schedules mean what they mean to External Secrets Operator, whose cron is robfig/cron's standard parser: five fields
 //! in UTC, names of months and days, `@hourly` and its like, and `@every`, which counts from whenever it is asked and so

@@ -1,13 +1,13 @@
 //! The steps of one look, each with what the ones before it found. [`crate::run`] joins them.
 
 use jiff::Timestamp;
-use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
+use keyferry_crds::{CreationPolicy, ExternalSecret, names};
 
 use crate::content::fingerprint;
 use crate::data::Data;
 use crate::look::{Look, Memory, Remembered, Seen};
-use crate::outcome::{Change, Failure, Headline, Outcome, Retry, SyncResult, Synced};
-use crate::plan::{self, Facts, LastSync, Plan, Target};
+use crate::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
+use crate::plan::{self, Facts, LastSync, Plan, TargetState};
 use crate::ports::{Observed, Output, Planning, Ports, Turn};
 use crate::redact::blank;
 use crate::request::{Request, generates};
@@ -53,7 +53,7 @@ impl<'a> Work<'a> {
         (self.look.memory, self.asker.now, self.version, self.kept.turn)
     }
 
-    pub fn plan(&mut self, target: Target) -> Plan {
+    pub fn plan(&mut self, target: TargetState) -> Plan {
         let Asker { es, settings, ports, now, .. } = &self.asker;
         let reason = es.ready().and_then(|ready| ready.reason.as_deref());
         let deleted_on_purpose =
@@ -84,11 +84,11 @@ impl<'a> Work<'a> {
         plan
     }
 
-    pub async fn observe(&mut self) -> Result<Target, Failure> {
+    pub async fn observe(&mut self) -> Result<TargetState, Failure> {
         self.read = self.output.observe().await?;
-        let Some(read) = &self.read else { return Ok(Target::Absent) };
+        let Some(read) = &self.read else { return Ok(TargetState::Absent) };
         self.look.memory.observed(read);
-        Ok(if read.intact { Target::Intact } else { Target::Drifted })
+        Ok(if read.intact { TargetState::Intact } else { TargetState::Drifted })
     }
 
     /// Fetches what is wanted, and makes the target hold it.
@@ -101,8 +101,10 @@ impl<'a> Work<'a> {
         let resolved = resolve::data(&self.asker, requests, planning, &mut self.kept).await?;
         let Some(Resolved { data, missing }) = resolved else { return Ok(Outcome::Ignored) };
         let synced = Synced { missing, ..Synced::unchanged() };
-        if data.is_empty() && es.spec.target.deletion_policy != DeletionPolicy::Merge {
-            return Box::pin(self.left_without_data(synced)).await;
+        if data.is_empty()
+            && let Some(result) = SyncResult::without_data(es)?
+        {
+            return Box::pin(self.left_without_data(Synced { result, ..synced })).await;
         }
         if es.spec.target.creation_policy == CreationPolicy::None {
             Box::pin(self.output.mark()).await?;
@@ -115,23 +117,13 @@ impl<'a> Work<'a> {
 
     /// The store has nothing of what the spec names: deletionPolicy says what becomes of the target.
     async fn left_without_data(&mut self, mut synced: Synced) -> Result<Outcome, Failure> {
-        let target = &self.asker.es.spec.target;
-        match (&target.deletion_policy, &target.creation_policy) {
-            (DeletionPolicy::Delete, CreationPolicy::Owner) => {
-                synced.result = SyncResult::Deleted;
-                if self.output.remove().await? {
-                    synced.change = Change::Deleted;
-                }
-                self.look.memory.target = None;
+        if synced.result == SyncResult::Deleted {
+            if self.output.remove().await? {
+                synced.change = TargetChange::Deleted;
             }
-            (DeletionPolicy::Delete, policy) => {
-                let cause = format!("deletionPolicy=Delete needs creationPolicy=Owner, not {policy}");
-                return Err(Failure::new(Headline::Delete, cause, Retry::OnChange));
-            }
-            (DeletionPolicy::Retain | DeletionPolicy::Merge | DeletionPolicy::Unknown(_), _) => {
-                self.mark_first().await?;
-                synced.result = SyncResult::Retained;
-            }
+            self.look.memory.target = None;
+        } else {
+            self.mark_first().await?;
         }
         Ok(Outcome::Synced(synced))
     }

@@ -4,16 +4,17 @@ mod world;
 
 use std::sync::Arc;
 
+use keyferry_builders::{at, es};
 use keyferry_crds::{ExternalSecret, names};
 use keyferry_provider_core::{Error, ErrorKind};
 use keyferry_sync::dependency::{Dependency, Kind};
-use keyferry_sync::look::{Memory, Report, Seen};
+use keyferry_sync::look::{Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult};
 use keyferry_sync::ports::Problem;
 use keyferry_sync::store::Readiness;
 use serde_json::{Value, json};
 
-use world::{World, at, external_secret, told};
+use world::{World, told};
 
 const HOUR: i64 = 3600;
 
@@ -30,7 +31,7 @@ fn failed(headline: Headline, cause: &str, retry: Retry) -> Failure {
     Failure::new(headline, cause, retry)
 }
 
-fn message(report: &Report) -> String {
+fn message(report: &Looked) -> String {
     match &report.outcome {
         Outcome::Failed(failure) => failure.to_string(),
         outcome => format!("{outcome:?}"),
@@ -39,7 +40,7 @@ fn message(report: &Report) -> String {
 
 /// An ExternalSecret that was synced at second 0, with what is remembered of it.
 async fn synced(world: &World, spec: Value) -> (Arc<ExternalSecret>, Memory) {
-    let es = Arc::new(external_secret(spec));
+    let es = Arc::new(es(spec));
     let report = world.look(&es, &Memory::default(), 0).await;
     assert!(matches!(report.outcome, Outcome::Synced(_)), "{}", message(&report));
     world.calls();
@@ -49,7 +50,7 @@ async fn synced(world: &World, spec: Value) -> (Arc<ExternalSecret>, Memory) {
 #[tokio::test]
 async fn the_first_look_fetches_writes_tells_and_schedules() {
     let world = World::new();
-    let es = Arc::new(external_secret(json!({})));
+    let es = Arc::new(es(json!({})));
     let report = world.look(&es, &Memory::default(), 0).await;
     let expected =
         fetched(&["apply k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"]);
@@ -147,7 +148,7 @@ async fn a_target_that_is_there_is_marked_when_the_first_fetch_fails() {
     let world = World::new();
     world.state().secrets.clear();
     world.state().target = Some((1, false));
-    let es = Arc::new(external_secret(json!({})));
+    let es = Arc::new(es(json!({})));
     world.look(&es, &Memory::default(), 0).await;
     let fetch = ["planned", "enter s ns", "planned", "fetch a", "audit s a 0", "turn"];
     let expected = calls(&fetch, &["mark", "status False SecretSyncedError", "note UpdateFailed", "turn over"]);
@@ -186,7 +187,7 @@ async fn what_the_store_does_not_have_goes_as_the_deletion_policy_says() {
 #[tokio::test]
 async fn without_a_target_nothing_is_written() {
     let world = World::new();
-    let es = Arc::new(external_secret(json!({"target": {"creationPolicy": "None"}})));
+    let es = Arc::new(es(json!({"target": {"creationPolicy": "None"}})));
     let report = world.look(&es, &Memory::default(), 0).await;
     assert_eq!(world.calls(), fetched(&["mark", "status True SecretSynced", "turn over"]));
     assert!(matches!(report.outcome, Outcome::Synced(synced) if synced.result == SyncResult::Unwritten));
@@ -195,7 +196,7 @@ async fn without_a_target_nothing_is_written() {
 #[tokio::test]
 async fn a_status_that_could_not_be_written_is_told_by_the_next_look() {
     let world = World::new();
-    let es = Arc::new(external_secret(json!({})));
+    let es = Arc::new(es(json!({})));
     let problem = |is_not_found| Problem { message: "no".into(), is_temporary: true, is_not_found };
     world.state().status_problem = Some(problem(false));
     let report = world.look(&es, &Memory::default(), 0).await;
@@ -228,7 +229,7 @@ async fn what_failed_is_settled_without_fetching_where_nothing_is_due() {
 #[tokio::test]
 async fn a_store_that_is_not_ready_holds_or_refuses() {
     let world = World::new();
-    let es = Arc::new(external_secret(json!({})));
+    let es = Arc::new(es(json!({})));
     world.state().readiness = Some(Readiness::Unchecked);
     let report = world.look(&es, &Memory::default(), 0).await;
     assert_eq!((world.calls(), report.outcome, report.next), (vec!["planned".to_owned()], Outcome::Holding, None));
@@ -241,7 +242,7 @@ async fn a_store_that_is_not_ready_holds_or_refuses() {
 #[tokio::test]
 async fn what_is_deleted_lets_go_of_the_target_and_of_itself() {
     let going = |policy: &str| {
-        let mut es = external_secret(json!({"target": {"deletionPolicy": policy}}));
+        let mut es = es(json!({"target": {"deletionPolicy": policy}}));
         es.metadata.deletion_timestamp.clone_from(&es.metadata.creation_timestamp);
         es.metadata.finalizers = Some(vec!["other".into(), names::FINALIZER_EXTERNAL_SECRET.into()]);
         Arc::new(es)
@@ -288,7 +289,7 @@ async fn what_was_generated_before_a_crash_is_not_generated_anew() {
     let spec = json!({"data": [], "dataFrom": [{"sourceRef": {"generatorRef": {"kind": "Made", "name": "g"}}}]});
     let world = World::new();
     world.state().generated.insert("pw".into(), "made-1".into());
-    let es = Arc::new(external_secret(spec));
+    let es = Arc::new(es(spec));
     let made = ["planned", "turn", "generator Made g", "make Made ns/g"];
     world.look(&es, &Memory::default(), 0).await;
     let rest = ["apply pw=made-1 (presumed absent)", "status True SecretSynced", "note Created", "turn over"];
@@ -341,7 +342,7 @@ async fn a_renamed_target_goes_when_the_new_one_is_written() {
 async fn a_value_in_a_message_is_blanked() {
     let world = World::new();
     world.state().failing.insert("apply", failed(Headline::Update, "it can't be \"alpha-value\"", Retry::Late));
-    let es = Arc::new(external_secret(json!({})));
+    let es = Arc::new(es(json!({})));
     let report = world.look(&es, &Memory::default(), 0).await;
     assert_eq!(message(&report), "could not update secret: it can't be \"[redacted]\"");
 }
@@ -351,7 +352,7 @@ async fn every_key_is_asked_for_once_and_every_fault_is_named() {
     let entry = |secret: &str, key: &str| json!({"secretKey": secret, "remoteRef": {"key": key}});
     let data = json!([entry("x", "a"), entry("y", "a"), entry("z", "gone"), entry("w", "lost")]);
     let world = World::new();
-    let es = Arc::new(external_secret(json!({"data": data})));
+    let es = Arc::new(es(json!({"data": data})));
     let report = world.look(&es, &Memory::default(), 0).await;
     assert_eq!(world.calls()[3..5], ["fetch a gone lost", "audit s a gone lost 1"]);
     let message = message(&report);
@@ -363,7 +364,7 @@ async fn what_is_found_is_fetched_together_with_all_else() {
     let world = World::new();
     world.state().secrets.insert("b".into(), Ok("beta-value".into()));
     let find = json!([{"find": {"name": {"regexp": "^b"}}}]);
-    let es = Arc::new(external_secret(json!({"dataFrom": find})));
+    let es = Arc::new(es(json!({"dataFrom": find})));
     world.look(&es, &Memory::default(), 0).await;
     let head = ["planned", "enter s ns", "find", "planned", "fetch a b", "audit s a b 2", "turn"];
     let rest =
@@ -374,7 +375,7 @@ async fn what_is_found_is_fetched_together_with_all_else() {
 #[tokio::test]
 async fn a_store_is_not_locked_out_by_its_own_login() {
     let world = World::new();
-    let es = Arc::new(external_secret(json!({"target": {"name": "login"}})));
+    let es = Arc::new(es(json!({"target": {"name": "login"}})));
     let report = world.look(&es, &Memory::default(), 0).await;
     assert!(message(&report).contains("logs in with Secret \"login\""), "{}", message(&report));
     assert!(!world.calls().iter().any(|call| call.starts_with("fetch") || call.starts_with("apply")));
@@ -385,7 +386,7 @@ async fn a_store_is_not_locked_out_by_its_own_login() {
 async fn who_syncs_once_waits_for_a_change() {
     for spec in [json!({"refreshInterval": "0"}), json!({"refreshPolicy": "CreatedOnce"})] {
         let world = World::new();
-        let es = Arc::new(external_secret(spec.clone()));
+        let es = Arc::new(es(spec.clone()));
         let report = world.look(&es, &Memory::default(), 0).await;
         assert_eq!(report.next, None, "{spec}");
         world.calls();
@@ -408,7 +409,7 @@ async fn resolve_serves_who_writes_nothing() {
     use keyferry_sync::resolve::{Asker, resolve};
     let world = World::new();
     let template = json!({"template": {"data": {"url": "x://{{ .k }}"}}});
-    let es = external_secret(json!({"target": template}));
+    let es = es(json!({"target": template}));
     let (ports, settings) = (world.ports(), world::settings());
     let stores = world::known(&es);
     let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0) };

@@ -6,10 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn es(target: Value) -> ExternalSecret {
-    let spec = json!({"secretStoreRef": {"name": "s"}, "target": target});
-    let mut es = ExternalSecret::new("e", serde_json::from_value(spec).unwrap());
-    es.metadata.namespace = Some("ns".into());
-    es.metadata.uid = Some("es-uid".into());
+    let mut es = keyferry_builders::es(json!({"target": target}));
     es.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
     es
 }

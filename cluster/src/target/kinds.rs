@@ -7,7 +7,7 @@ use keyferry_crds::Manifest;
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Scope, pinned_kind};
 
-use crate::client::Slots;
+use crate::client::Turns;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 
 /// The kinds of targets, as the API server names their resources. Clones share what they know.
@@ -29,7 +29,7 @@ impl Kinds {
     pub async fn resolve(
         &self,
         client: &kube::Client,
-        slots: &Slots,
+        turns: &Turns,
         manifest: &Manifest,
     ) -> Result<ApiResource, Failure> {
         if let Some(known) = self.known(manifest) {
@@ -38,7 +38,7 @@ impl Kinds {
         let Manifest { api_version, kind } = manifest;
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
         let named = GroupVersionKind::gvk(group, version, kind);
-        let asked = slots.run(async {
+        let asked = turns.run(async {
             match pinned_kind(client, &named).await {
                 Ok(found) => Ok(Some(found)),
                 Err(kube::Error::Discovery(_)) => Ok(None),

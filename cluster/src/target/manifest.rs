@@ -147,9 +147,7 @@ mod tests {
     use keyferry_sync::template::{Engine, content};
 
     fn es(target: Value) -> ExternalSecret {
-        let mut es = ExternalSecret::new("e", serde_json::from_value(json!({"target": target})).unwrap());
-        es.metadata.namespace = Some("ns".into());
-        es.metadata.uid = Some("es-uid".into());
+        let mut es = keyferry_builders::es(json!({"target": target}));
         es.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
         es
     }

@@ -27,7 +27,7 @@ use self::kinds::Kinds;
 use self::object::ObjectShape;
 use self::secret::SecretShape;
 use self::writer::Writer;
-use crate::client::Slots;
+use crate::client::Turns;
 use keyferry_sync::ports::{Output, Outputs};
 use keyferry_sync::settings::Adopt;
 
@@ -36,7 +36,7 @@ pub struct ClusterTargets {
     /// The client.
     pub client: kube::Client,
     /// How many requests go out at once.
-    pub slots: Slots,
+    pub turns: Turns,
     /// The kinds of targets that are not Secrets.
     pub kinds: Kinds,
     /// Which targets of others may be taken over.
@@ -45,20 +45,20 @@ pub struct ClusterTargets {
 
 impl Outputs for ClusterTargets {
     fn of<'a>(&'a self, es: &'a ExternalSecret) -> Box<dyn Output + 'a> {
-        of(&self.client, &self.slots, &self.kinds, es, self.adopt)
+        of(&self.client, &self.turns, &self.kinds, es, self.adopt)
     }
 }
 
 /// The target of `es`, of whichever kind it is.
 pub fn of<'a>(
     client: &'a kube::Client,
-    slots: &'a Slots,
+    turns: &'a Turns,
     kinds: &'a Kinds,
     es: &'a ExternalSecret,
     adopt: Adopt,
 ) -> Box<dyn Output + 'a> {
     match es.target_manifest() {
-        None => Box::new(Writer::new(es, slots, SecretShape { client, es, adopt })),
-        Some(manifest) => Box::new(Writer::new(es, slots, ObjectShape { client, slots, kinds, es, manifest, adopt })),
+        None => Box::new(Writer::new(es, turns, SecretShape { client, es, adopt })),
+        Some(manifest) => Box::new(Writer::new(es, turns, ObjectShape { client, turns, kinds, es, manifest, adopt })),
     }
 }

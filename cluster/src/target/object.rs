@@ -8,7 +8,7 @@ use super::kinds::Kinds;
 use super::manifest::{self, desired, name_of};
 use super::ownership::Desired;
 use super::shape::{Former, Headlines, Rehearsed, Removal, Shape};
-use crate::client::{LiveObject, Slots};
+use crate::client::{LiveObject, Turns};
 use keyferry_sync::content::Content;
 use keyferry_sync::outcome::{Failure, Headline};
 use keyferry_sync::settings::Adopt;
@@ -18,7 +18,7 @@ pub struct ObjectShape<'a> {
     /// The API server.
     pub client: &'a kube::Client,
     /// How many requests go to it at once.
-    pub slots: &'a Slots,
+    pub turns: &'a Turns,
     /// The kinds that are known.
     pub kinds: &'a Kinds,
     /// Whose.
@@ -45,7 +45,7 @@ impl Shape for ObjectShape<'_> {
     }
 
     async fn api(&self) -> Result<Api<DynamicObject>, Failure> {
-        let resource = self.kinds.resolve(self.client, self.slots, self.manifest).await?;
+        let resource = self.kinds.resolve(self.client, self.turns, self.manifest).await?;
         let namespace = self.es.metadata.namespace.as_deref().unwrap_or_default();
         Ok(Api::namespaced_with(self.client.clone(), namespace, &resource))
     }

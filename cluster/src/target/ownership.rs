@@ -1,4 +1,4 @@
-//! The metadata of targets: whose they are, what we put there, what others did. Pure, and the same for every kind.
+//! The metadata of targets: whose they are (owner references), what we put there (managed fields), what others did. Pure, and the same for every kind.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use keyferry_sync::settings::Adopt;
 pub enum Desired<T> {
     /// Create it.
     Create(T),
-    /// Change it to this.
+    /// TargetChange it to this.
     Update {
         /// The object to write, with the resourceVersion that was seen.
         object: T,

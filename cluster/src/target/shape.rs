@@ -29,7 +29,7 @@ pub trait Shape: Send + Sync {
     fn name(&self) -> String;
 
     /// Where such objects are read and written.
-    fn api(&self) -> impl Future<Output = Result<Api<<Self::Live as Live>::Kind>, Failure>> + Send;
+    fn api(&self) -> impl Future<Output = Result<Api<<Self::Live as Live>::Object>, Failure>> + Send;
 
     /// Told when the API server does not know what was to be written, or where.
     fn was_not_found(&self);
@@ -83,13 +83,13 @@ pub struct Removal {
 /// An object as the API server gave it, which zeroes itself when it goes.
 pub trait Live: Send + Sync {
     /// What the API server gives.
-    type Kind: Resource + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static;
+    type Object: Resource + Clone + Debug + DeserializeOwned + Serialize + Send + Sync + 'static;
 
     /// Takes charge of an object.
-    fn new(object: Self::Kind) -> Self;
+    fn new(object: Self::Object) -> Self;
 
     /// The object.
-    fn get(&self) -> &Self::Kind;
+    fn get(&self) -> &Self::Object;
 
     /// Its metadata.
     fn metadata(&self) -> &ObjectMeta {
@@ -98,25 +98,25 @@ pub trait Live: Send + Sync {
 }
 
 impl Live for LiveSecret {
-    type Kind = k8s_openapi::api::core::v1::Secret;
+    type Object = k8s_openapi::api::core::v1::Secret;
 
-    fn new(object: Self::Kind) -> Self {
+    fn new(object: Self::Object) -> Self {
         Self::new(object)
     }
 
-    fn get(&self) -> &Self::Kind {
+    fn get(&self) -> &Self::Object {
         self.get()
     }
 }
 
 impl Live for LiveObject {
-    type Kind = DynamicObject;
+    type Object = DynamicObject;
 
-    fn new(object: Self::Kind) -> Self {
+    fn new(object: Self::Object) -> Self {
         Self::new(object)
     }
 
-    fn get(&self) -> &Self::Kind {
+    fn get(&self) -> &Self::Object {
         self.get()
     }
 }

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
-use keyferry_crds::{ExternalSecret, SecretStore, names};
-use keyferry_provider_core::{Dialect, Error, ErrorKind, Key, SecretBytes};
+use keyferry_builders::{es, key, store};
+use keyferry_crds::{ExternalSecret, names};
+use keyferry_provider_core::{Dialect, Error, ErrorKind, SecretBytes};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use serde_json::{Map, Value, json};
@@ -20,7 +21,7 @@ use crate::client::LiveSecret;
 use keyferry_sync::data::Sources;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::hash;
-use keyferry_sync::plan::{self, Facts, Plan, Target};
+use keyferry_sync::plan::{self, Facts, Plan, TargetState};
 use keyferry_sync::render::{Answers, render};
 use keyferry_sync::settings::Adopt;
 use keyferry_sync::store::{Readiness, Store};
@@ -34,7 +35,7 @@ type Texts = BTreeMap<String, String>;
 
 /// What a store has under a name.
 #[derive(Clone, Debug)]
-enum Held {
+enum Stored {
     Nothing,
     Text(String),
     Object(Texts),
@@ -45,11 +46,11 @@ fn any_texts(random: &mut StdRng) -> Texts {
     some.into_iter().map(|key| (key.to_owned(), random.random_range(0..100).to_string())).collect()
 }
 
-fn any_store(random: &mut StdRng) -> BTreeMap<&'static str, Held> {
+fn any_store(random: &mut StdRng) -> BTreeMap<&'static str, Stored> {
     let held = |random: &mut StdRng| match random.random_range(0..8) {
-        0 => Held::Nothing,
-        1 | 2 => Held::Text(random.random_range(100..200).to_string()),
-        _ => Held::Object(any_texts(random)),
+        0 => Stored::Nothing,
+        1 | 2 => Stored::Text(random.random_range(100..200).to_string()),
+        _ => Stored::Object(any_texts(random)),
     };
     REMOTE.into_iter().map(|name| (name, held(random))).collect()
 }
@@ -87,24 +88,24 @@ fn any_spec(random: &mut StdRng) -> Value {
 }
 
 /// What the data should be: `dataFrom` in order, then `data` in order, later over earlier; `None` where an entry fails.
-fn model(spec: &Value, store: &BTreeMap<&str, Held>) -> Option<Texts> {
+fn model(spec: &Value, store: &BTreeMap<&str, Stored>) -> Option<Texts> {
     let retains = spec["target"]["deletionPolicy"] == "Retain";
     let mut all = Texts::new();
     let held = |entry: &Value| &store[entry["key"].as_str().unwrap()];
     for entry in spec["dataFrom"].as_array().unwrap() {
         match held(&entry["extract"]) {
-            Held::Object(texts) => all.extend(texts.clone()),
-            Held::Nothing if !retains => {}
-            Held::Nothing | Held::Text(_) => return None,
+            Stored::Object(texts) => all.extend(texts.clone()),
+            Stored::Nothing if !retains => {}
+            Stored::Nothing | Stored::Text(_) => return None,
         }
     }
     for entry in spec["data"].as_array().unwrap() {
         let value = match (held(&entry["remoteRef"]), entry["remoteRef"]["property"].as_str()) {
-            (Held::Nothing, _) if !retains => continue,
-            (Held::Text(text), None) => text.clone(),
-            (Held::Object(texts), None) => json!(texts).to_string(),
-            (Held::Object(texts), Some(property)) => texts.get(property)?.clone(),
-            (Held::Nothing, _) | (Held::Text(_), Some(_)) => return None,
+            (Stored::Nothing, _) if !retains => continue,
+            (Stored::Text(text), None) => text.clone(),
+            (Stored::Object(texts), None) => json!(texts).to_string(),
+            (Stored::Object(texts), Some(property)) => texts.get(property)?.clone(),
+            (Stored::Nothing, _) | (Stored::Text(_), Some(_)) => return None,
         };
         all.insert(entry["secretKey"].as_str().unwrap().to_owned(), value);
     }
@@ -121,18 +122,13 @@ fn model(spec: &Value, store: &BTreeMap<&str, Held>) -> Option<Texts> {
 struct World {
     es: ExternalSecret,
     store: Arc<Store>,
-    held: BTreeMap<&'static str, Held>,
+    held: BTreeMap<&'static str, Stored>,
 }
 
 impl World {
-    fn new(spec: &Value, held: BTreeMap<&'static str, Held>) -> Self {
-        let mut es = ExternalSecret::new("e", serde_json::from_value(spec.clone()).unwrap());
-        es.metadata.namespace = Some("ns".into());
-        es.metadata.uid = Some("es-uid".into());
-        let fake = serde_json::from_value(json!({"provider": {"fake": {}}})).unwrap();
-        let mut store = SecretStore::new("s", fake);
-        store.metadata.namespace = Some("ns".into());
-        Self { es, store: Arc::new(Store::namespaced(store)), held }
+    fn new(spec: &Value, held: BTreeMap<&'static str, Stored>) -> Self {
+        let store = Arc::new(Store::namespaced(store(json!({"provider": {"fake": {}}}))));
+        Self { es: es(spec.clone()), store, held }
     }
 
     /// What one look makes of the target. `Err` is the condition's message, `None` that there is nothing to write.
@@ -151,7 +147,7 @@ impl World {
             generic_targets: false,
             stores: &stores,
             namespace_labels: Some(&StringMap::new()),
-            target: Target::Unknown,
+            target: TargetState::Unknown,
             last: None,
             sources_changed: false,
             absence_is_fine: false,
@@ -161,11 +157,11 @@ impl World {
         let mut answers = Answers::default();
         answers.dialects.insert(self.store.id.clone(), Dialect::default());
         for (name, held) in &self.held {
-            let key = Key { name: (*name).to_owned(), version: None, metadata: false };
+            let key = key(*name);
             let value = match held {
-                Held::Nothing => Err(Error::new(ErrorKind::NotFound, "there is none")),
-                Held::Text(text) => Ok(SecretBytes::from(text.as_str())),
-                Held::Object(texts) => Ok(SecretBytes::from(json!(texts).to_string().as_str())),
+                Stored::Nothing => Err(Error::new(ErrorKind::NotFound, "there is none")),
+                Stored::Text(text) => Ok(SecretBytes::from(text.as_str())),
+                Stored::Object(texts) => Ok(SecretBytes::from(json!(texts).to_string().as_str())),
             };
             answers.values.insert((self.store.id.clone(), key), value);
         }

@@ -1,4 +1,5 @@
-//! The writer of targets: reads, has it decided what to write, and writes on the ground of what it read.
+//! The writer of targets: reads, has it decided what to write, and writes on the ground of what it read (optimistic
+//! concurrency: a conflict is read once more and decided anew).
 
 use async_trait::async_trait;
 use keyferry_crds::{ExternalSecret, names};
@@ -8,32 +9,32 @@ use serde_json::json;
 
 use super::ownership::{Desired, is_controlled_by, is_managed, written_at};
 use super::shape::{Former, Live, Removal, Shape};
-use crate::client::{Problem, Slots};
+use crate::client::{ApiProblem, Turns};
 use keyferry_sync::content::Content;
 use keyferry_sync::dependency::version;
 use keyferry_sync::hash;
-use keyferry_sync::outcome::{Change, Failure, Headline, Retry};
+use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
 use keyferry_sync::ports::{Applied, Observed, Output};
 
 /// Writes the target of one ExternalSecret.
 pub struct Writer<'a, S: Shape> {
     es: &'a ExternalSecret,
-    slots: &'a Slots,
+    turns: &'a Turns,
     shape: S,
     /// As it was last read.
     seen: Option<S::Live>,
 }
 
 /// The API of the objects of a shape.
-type ApiOf<S> = Api<<<S as Shape>::Live as Live>::Kind>;
+type ApiOf<S> = Api<<<S as Shape>::Live as Live>::Object>;
 
 impl<'a, S: Shape> Writer<'a, S> {
     /// The writer of the target of `es`, which is of this shape.
-    pub fn new(es: &'a ExternalSecret, slots: &'a Slots, shape: S) -> Self {
-        Self { es, slots, shape, seen: None }
+    pub fn new(es: &'a ExternalSecret, turns: &'a Turns, shape: S) -> Self {
+        Self { es, turns, shape, seen: None }
     }
 
-    fn failure(&self, headline: Headline, problem: &Problem) -> Failure {
+    fn failure(&self, headline: Headline, problem: &ApiProblem) -> Failure {
         if problem.is_not_found() {
             self.shape.was_not_found();
         }
@@ -42,7 +43,7 @@ impl<'a, S: Shape> Writer<'a, S> {
     }
 
     async fn read(&self, api: &ApiOf<S>, name: &str, headline: Headline) -> Result<Option<S::Live>, Failure> {
-        let found = self.slots.run(api.get_opt(name)).await;
+        let found = self.turns.run(api.get_opt(name)).await;
         Ok(found.map_err(|problem| self.failure(headline, &problem))?.map(S::Live::new))
     }
 
@@ -56,7 +57,7 @@ impl<'a, S: Shape> Writer<'a, S> {
         api: &ApiOf<S>,
         mut object: S::Live,
         exists: Option<&S::Live>,
-    ) -> Result<Option<S::Live>, Problem> {
+    ) -> Result<Option<S::Live>, ApiProblem> {
         // By its own field manager the ExternalSecret knows its fields again.
         let manager = hash::field_manager(self.es.metadata.name.as_deref().unwrap_or_default());
         let params = PostParams { field_manager: Some(manager), ..PostParams::default() };
@@ -84,10 +85,10 @@ impl<'a, S: Shape> Writer<'a, S> {
         params: &PostParams,
         object: &S::Live,
         exists: Option<&S::Live>,
-    ) -> Result<S::Live, Problem> {
+    ) -> Result<S::Live, ApiProblem> {
         let written = match exists {
-            None => self.slots.run(api.create(params, object.get())).await,
-            Some(_) => self.slots.run(api.replace(self.es.target_name(), params, object.get())).await,
+            None => self.turns.run(api.create(params, object.get())).await,
+            Some(_) => self.turns.run(api.replace(self.es.target_name(), params, object.get())).await,
         };
         written.map(S::Live::new)
     }
@@ -96,7 +97,7 @@ impl<'a, S: Shape> Writer<'a, S> {
     async fn delete(&self, api: &ApiOf<S>, seen: &ObjectMeta, headline: Headline) -> Result<bool, Failure> {
         let name = seen.name.as_deref().unwrap_or_default();
         let only_this = DeleteParams { preconditions: Some(S::preconditions(seen)), ..DeleteParams::default() };
-        match self.slots.run(api.delete(name, &only_this)).await.map(|gone| gone.map_left(S::Live::new)) {
+        match self.turns.run(api.delete(name, &only_this)).await.map(|gone| gone.map_left(S::Live::new)) {
             Ok(_) => Ok(true),
             Err(problem) if problem.is_not_found() => Ok(false),
             Err(problem) => Err(self.failure(headline, &problem)),
@@ -107,7 +108,7 @@ impl<'a, S: Shape> Writer<'a, S> {
     async fn find_former(&self, api: &ApiOf<S>, headline: Headline) -> Result<Vec<ObjectMeta>, Failure> {
         match S::former(self.es) {
             Former::Labelled(labels) => {
-                let found = self.slots.run(api.list_metadata(&ListParams::default().labels(&labels))).await;
+                let found = self.turns.run(api.list_metadata(&ListParams::default().labels(&labels))).await;
                 let found = found.map_err(|problem| self.failure(headline, &problem))?;
                 Ok(found.items.into_iter().map(|object| object.metadata).collect())
             }
@@ -136,15 +137,15 @@ impl<S: Shape> Output for Writer<'_, S> {
             None if !presumed_absent => self.read_target(&api).await?,
             seen => seen,
         };
-        let nothing = |version| Applied { change: Change::Nothing, version, adopted: None };
+        let nothing = |version| Applied { change: TargetChange::Nothing, version, adopted: None };
         let version_of = |object: &S::Live| version(object.metadata());
         let mut tries = 0;
         loop {
             let (object, change, adopted) = match self.shape.desired(content, existing.as_ref())? {
                 Desired::Missing => return Ok(nothing(None)),
                 Desired::Keep => return Ok(nothing(existing.as_ref().and_then(version_of))),
-                Desired::Create(object) => (object, Change::Created, None),
-                Desired::Update { object, adopted } => (object, Change::Updated, adopted),
+                Desired::Create(object) => (object, TargetChange::Created, None),
+                Desired::Update { object, adopted } => (object, TargetChange::Updated, adopted),
             };
             match self.write(&api, object, existing.as_ref()).await {
                 Ok(Some(object)) => return Ok(Applied { change, version: version_of(&object), adopted }),
@@ -192,7 +193,7 @@ impl<S: Shape> Output for Writer<'_, S> {
         // With the UID, so that an object which took the place of this one is left alone.
         let labels = json!({names::LABEL_MANAGED: names::MANAGED});
         let patch = Patch::Merge(json!({"metadata": {"uid": found.metadata().uid, "labels": labels}}));
-        let marked = self.slots.run(api.patch_metadata(self.es.target_name(), &PatchParams::default(), &patch)).await;
+        let marked = self.turns.run(api.patch_metadata(self.es.target_name(), &PatchParams::default(), &patch)).await;
         marked.map(|_| ()).map_err(|problem| self.failure(Headline::Update, &problem))
     }
 }

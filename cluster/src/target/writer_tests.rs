@@ -56,7 +56,7 @@ struct Rig {
     kind: Kind,
     api: FakeApi,
     client: kube::Client,
-    slots: Slots,
+    turns: Turns,
     kinds: Kinds,
     es: ExternalSecret,
 }
@@ -66,17 +66,15 @@ impl Rig {
         if kind == Widget && target["manifest"].is_null() {
             target["manifest"] = json!({"apiVersion": "example.org/v1", "kind": "Widget"});
         }
-        let mut es = ExternalSecret::new("e", serde_json::from_value(json!({"target": target})).unwrap());
-        es.metadata.namespace = Some("ns".into());
-        es.metadata.uid = Some("es-uid".into());
+        let mut es = keyferry_builders::es(json!({"target": target}));
         es.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         let api = FakeApi::default();
-        Self { kind, client: api.client(), api, slots: Slots::new(4), kinds: Kinds::default(), es }
+        Self { kind, client: api.client(), api, turns: Turns::new(4), kinds: Kinds::default(), es }
     }
 
     /// The output of one look.
     fn output(&self) -> Box<dyn Output + '_> {
-        of(&self.client, &self.slots, &self.kinds, &self.es, Adopt::Any)
+        of(&self.client, &self.turns, &self.kinds, &self.es, Adopt::Any)
     }
 
     fn content(&self, value: &str) -> Content {
@@ -159,7 +157,7 @@ async fn what_is_not_there_is_created_without_reading_where_that_is_presumed() {
     for (presumed, asked) in [(true, vec!["create e"]), (false, vec!["get e", "create e"])] {
         for rig in rigs(json!({})) {
             let applied = rig.apply("one", presumed).await.unwrap();
-            assert_eq!((applied.change, applied.adopted), (Change::Created, None));
+            assert_eq!((applied.change, applied.adopted), (TargetChange::Created, None));
             assert!(applied.version.is_some() && applied.version == rig.version());
             assert_eq!(rig.value().as_deref(), Some("one"));
             assert_eq!(rig.asked_in_earnest(), asked);
@@ -176,7 +174,7 @@ async fn what_was_observed_is_changed_without_reading_it_again() {
         let mut output = rig.output();
         output.observe().await.unwrap();
         let applied = output.apply(&rig.content("two"), false).await.unwrap();
-        assert_eq!((applied.change, applied.version, applied.adopted), (Change::Updated, rig.version(), None));
+        assert_eq!((applied.change, applied.version, applied.adopted), (TargetChange::Updated, rig.version(), None));
         assert_eq!(rig.value().as_deref(), Some("two"));
         assert_eq!(rig.asked_in_earnest(), ["get e", "replace e"]);
     }
@@ -189,7 +187,7 @@ async fn what_is_as_it_should_be_is_not_written() {
         let version = rig.version();
         rig.asked();
         let applied = rig.apply("one", false).await.unwrap();
-        assert_eq!((applied.change, &applied.version), (Change::Nothing, &version));
+        assert_eq!((applied.change, &applied.version), (TargetChange::Nothing, &version));
         assert_eq!(rig.version(), version);
         assert_eq!(rig.asked_in_earnest(), ["get e"], "{:?}", rig.kind);
     }
@@ -209,7 +207,7 @@ async fn an_object_of_nobody_becomes_ours_and_its_keys_are_told() {
 async fn where_there_is_nothing_to_merge_into_nothing_is_written() {
     for rig in rigs(json!({"creationPolicy": "Merge"})) {
         let applied = rig.apply("one", false).await.unwrap();
-        assert_eq!((applied.change, applied.version), (Change::Nothing, None));
+        assert_eq!((applied.change, applied.version), (TargetChange::Nothing, None));
         assert_eq!(rig.asked(), ["get e"]);
     }
 }
@@ -220,19 +218,19 @@ async fn who_was_overtaken_once_reads_once_and_decides_again() {
         // Somebody created it.
         rig.disturb(1);
         let applied = rig.apply("one", true).await.unwrap();
-        assert_eq!((applied.change, applied.version), (Change::Updated, rig.version()));
+        assert_eq!((applied.change, applied.version), (TargetChange::Updated, rig.version()));
         assert!(applied.adopted.is_some(), "it is another object than that which was decided on");
         let reads = |asked: Vec<String>| asked.iter().filter(|asked| *asked == "get e").count();
         assert_eq!((rig.value().as_deref(), reads(rig.asked())), (Some("one"), 1));
         // Somebody changed it.
         rig.disturb(1);
         let applied = rig.apply("two", false).await.unwrap();
-        assert_eq!((applied.change, applied.version), (Change::Updated, rig.version()));
+        assert_eq!((applied.change, applied.version), (TargetChange::Updated, rig.version()));
         assert_eq!((rig.value().as_deref(), reads(rig.asked())), (Some("two"), 2));
         // Somebody deleted it.
         rig.meanwhile(|cluster, key| drop(cluster.objects.remove(key)));
         let applied = rig.apply("three", false).await.unwrap();
-        assert_eq!((applied.change, applied.version), (Change::Created, rig.version()));
+        assert_eq!((applied.change, applied.version), (TargetChange::Created, rig.version()));
         assert_eq!((rig.value().as_deref(), reads(rig.asked())), (Some("three"), 2));
     }
 }
@@ -394,7 +392,7 @@ async fn credentials_of_the_cluster_are_neither_written_nor_marked_nor_removed()
 const REFUSALS: [(&str, Doing, Headline, Headline); 8] = [
     ("get", Doing::Observe, Headline::Update, Headline::ManifestGet),
     ("create", Doing::Create, Headline::Update, Headline::Update),
-    ("replace", Doing::Change, Headline::Update, Headline::Update),
+    ("replace", Doing::TargetChange, Headline::Update, Headline::Update),
     ("get", Doing::Remove, Headline::Delete, Headline::ManifestGet),
     ("delete", Doing::Remove, Headline::Delete, Headline::ManifestDelete),
     ("list", Doing::RemoveRenamed, Headline::Orphans, Headline::ManifestGet),
@@ -406,7 +404,7 @@ const REFUSALS: [(&str, Doing, Headline, Headline); 8] = [
 enum Doing {
     Observe,
     Create,
-    Change,
+    TargetChange,
     Remove,
     RemoveRenamed,
     Mark,
@@ -418,7 +416,7 @@ impl Doing {
         match self {
             Self::Observe => output.observe().await.unwrap_err(),
             Self::Create => output.apply(&rig.content("hunter2"), true).await.unwrap_err(),
-            Self::Change => output.apply(&rig.content("hunter2"), false).await.unwrap_err(),
+            Self::TargetChange => output.apply(&rig.content("hunter2"), false).await.unwrap_err(),
             Self::Remove => output.remove().await.unwrap_err(),
             Self::RemoveRenamed => output.remove_renamed().await.unwrap_err(),
             Self::Mark => output.mark().await.unwrap_err(),
@@ -479,7 +477,7 @@ async fn a_rehearsal_that_is_refused_leaves_the_word_to_the_write() {
     for code in [400, 403, 422] {
         let rig = Rig::new(Widget, json!({}));
         rig.refuse("rehearse", code);
-        assert_eq!(rig.apply("one", true).await.unwrap().change, Change::Created);
+        assert_eq!(rig.apply("one", true).await.unwrap().change, TargetChange::Created);
         assert_eq!(rig.asked(), ["rehearse e", "create e"]);
     }
     for code in [429, 500, 503] {
@@ -493,7 +491,7 @@ async fn a_rehearsal_that_is_refused_leaves_the_word_to_the_write() {
     let rig = Rig::new(Widget, json!({}));
     rig.meanwhile(|_, _| {});
     rig.disturb(1);
-    assert_eq!(rig.apply("one", true).await.unwrap().change, Change::Updated);
+    assert_eq!(rig.apply("one", true).await.unwrap().change, TargetChange::Updated);
     assert_eq!(rig.asked(), ["rehearse e", "create e", "get e", "rehearse e", "replace e"]);
 }
 

@@ -8,7 +8,7 @@ mod admission;
 mod workloads;
 mod objects;
 
-use keyferry_cluster::problem::{Problem, timely};
+use keyferry_cluster::problem::{ApiProblem, timely};
 use kube::Client;
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::Value;
@@ -17,7 +17,7 @@ use crate::facts::{Area, Cluster, Crd, Unread};
 
 /// Reads everything. An error only where the API server can't be spoken to at all; what can't be read of it is among
 /// the facts.
-pub async fn cluster(client: &Client) -> Result<Cluster, Problem> {
+pub async fn cluster(client: &Client) -> Result<Cluster, ApiProblem> {
     match timely(client.apiserver_version()).await {
         Ok(_) => {}
         // Some clusters show their version to nobody; what matters is asked for below.
@@ -39,7 +39,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn unread(&mut self, area: Area, what: impl Into<String>, problem: &Problem) {
+    fn unread(&mut self, area: Area, what: impl Into<String>, problem: &ApiProblem) {
         let unread = Unread { area, what: what.into(), why: problem.for_person() };
         self.cluster.unread.push(unread);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use keyferry_cluster::pages;
-use keyferry_cluster::problem::{Problem, timely};
+use keyferry_cluster::problem::{ApiProblem, timely};
 use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject};
 use zeroize::{Zeroize as _, Zeroizing};
@@ -38,7 +38,7 @@ impl Reader {
     }
 
     /// The names of all records, by release and revision. Their payloads are not read for this.
-    async fn records(&self, driver: Driver) -> Result<BTreeMap<Release, BTreeMap<u64, String>>, Problem> {
+    async fn records(&self, driver: Driver) -> Result<BTreeMap<Release, BTreeMap<u64, String>>, ApiProblem> {
         let resource = match driver {
             Driver::Secrets => ApiResource::erase::<Secret>(&()),
             Driver::ConfigMaps => ApiResource::erase::<ConfigMap>(&()),
@@ -84,7 +84,7 @@ impl Reader {
         driver: Driver,
         namespace: &str,
         name: &str,
-    ) -> Result<Option<Zeroizing<Vec<u8>>>, Problem> {
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, ApiProblem> {
         let taken = match driver {
             Driver::Secrets => {
                 let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);

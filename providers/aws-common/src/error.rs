@@ -63,70 +63,94 @@ pub struct About<'a> {
     pub what: &'a dyn fmt::Display,
 }
 
+/// What codes stand for; those of one meaning differ by service and protocol.
+const CODES: &[(Cause, &[&str])] = &[
+    (Cause::NotFound, &["ResourceNotFoundException", "ParameterNotFound", "InvalidResourceId"]),
+    (Cause::NoSuchVersion, &["ParameterVersionNotFound"]),
+    (Cause::Denied, &["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "UnauthorizedException"]),
+    (Cause::Decryption, &["DecryptionFailure", "InvalidKeyId"]),
+    (Cause::Expired, &["ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"]),
+    (
+        Cause::UnknownKeys,
+        &[
+            "UnrecognizedClientException",
+            "UnrecognizedClient",
+            "InvalidClientTokenId",
+            "InvalidAccessKeyId",
+            "InvalidToken",
+            "AuthFailure",
+            "MissingAuthenticationToken",
+            "MissingAuthenticationTokenException",
+        ],
+    ),
+    (
+        Cause::Signature,
+        &[
+            "SignatureDoesNotMatch",
+            "InvalidSignatureException",
+            "InvalidSignature",
+            "IncompleteSignature",
+            "IncompleteSignatureException",
+        ],
+    ),
+    (
+        Cause::Throttled,
+        &[
+            "ThrottlingException",
+            "Throttling",
+            "ThrottledException",
+            "RequestThrottledException",
+            "RequestThrottled",
+            "TooManyRequestsException",
+            "RequestLimitExceeded",
+            "ProvisionedThroughputExceededException",
+            "SlowDown",
+            "PriorRequestNotComplete",
+        ],
+    ),
+    (
+        Cause::Down,
+        &[
+            "InternalServiceError",
+            "InternalServiceErrorException",
+            "InternalServerError",
+            "InternalFailure",
+            "InternalError",
+            "ServiceUnavailable",
+            "ServiceUnavailableException",
+            "IDPCommunicationError",
+        ],
+    ),
+    (
+        Cause::Invalid,
+        &[
+            "ValidationException",
+            "ValidationError",
+            "InvalidParameterException",
+            "InvalidRequestException",
+            "InvalidParameterValue",
+            "PackedPolicyTooLarge",
+        ],
+    ),
+    (Cause::IdentityToken, &["InvalidIdentityToken", "IDPRejectedClaim"]),
+    (Cause::RegionDisabled, &["RegionDisabledException"]),
+];
+
 impl Cause {
-    /// The cause that a code of AWS stands for. Codes of one meaning differ by service and protocol.
+    /// The cause that a code of AWS stands for.
     pub fn of(code: &str, message: &str, status: u16) -> Self {
         // `namespace#Code` and `Code:http://...` are forms of the JSON protocols.
         let code = code.rsplit('#').next().unwrap_or_default();
-        match code.split(':').next().unwrap_or_default() {
-            "InvalidRequestException" | "InvalidParameterException"
-                if message.contains("marked") && message.contains("delet") =>
-            {
-                Self::MarkedForDeletion
-            }
-            "ResourceNotFoundException" | "ParameterNotFound" | "InvalidResourceId" => Self::NotFound,
-            "ParameterVersionNotFound" => Self::NoSuchVersion,
-            "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "UnauthorizedException"
-                if message.contains("KMS") || message.contains("kms:") =>
-            {
-                Self::Decryption
-            }
-            "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" | "UnauthorizedException" => {
-                Self::Denied
-            }
-            "DecryptionFailure" | "InvalidKeyId" => Self::Decryption,
-            code if code.starts_with("KMS") => Self::Decryption,
-            "ExpiredToken" | "ExpiredTokenException" | "RequestExpired" | "TokenRefreshRequired" => Self::Expired,
-            "UnrecognizedClientException"
-            | "UnrecognizedClient"
-            | "InvalidClientTokenId"
-            | "InvalidAccessKeyId"
-            | "InvalidToken"
-            | "AuthFailure"
-            | "MissingAuthenticationToken"
-            | "MissingAuthenticationTokenException" => Self::UnknownKeys,
-            "SignatureDoesNotMatch"
-            | "InvalidSignatureException"
-            | "InvalidSignature"
-            | "IncompleteSignature"
-            | "IncompleteSignatureException" => Self::Signature,
-            "ThrottlingException"
-            | "Throttling"
-            | "ThrottledException"
-            | "RequestThrottledException"
-            | "RequestThrottled"
-            | "TooManyRequestsException"
-            | "RequestLimitExceeded"
-            | "ProvisionedThroughputExceededException"
-            | "SlowDown"
-            | "PriorRequestNotComplete" => Self::Throttled,
-            "InternalServiceError"
-            | "InternalServiceErrorException"
-            | "InternalServerError"
-            | "InternalFailure"
-            | "InternalError"
-            | "ServiceUnavailable"
-            | "ServiceUnavailableException"
-            | "IDPCommunicationError" => Self::Down,
-            "ValidationException"
-            | "ValidationError"
-            | "InvalidParameterException"
-            | "InvalidRequestException"
-            | "InvalidParameterValue"
-            | "PackedPolicyTooLarge" => Self::Invalid,
-            "InvalidIdentityToken" | "IDPRejectedClaim" => Self::IdentityToken,
-            "RegionDisabledException" => Self::RegionDisabled,
-            _ => Self::of_status(status),
+        let code = code.split(':').next().unwrap_or_default();
+        let is_marked = matches!(code, "InvalidRequestException" | "InvalidParameterException")
+            && message.contains("marked")
+            && message.contains("delet");
+        match CODES.iter().find(|(_, codes)| codes.contains(&code)) {
+            Some(_) if is_marked => Self::MarkedForDeletion,
+            Some((Self::Denied, _)) if message.contains("KMS") || message.contains("kms:") => Self::Decryption,
+            Some((cause, _)) => *cause,
+            None if code.starts_with("KMS") => Self::Decryption,
+            None => Self::of_status(status),
         }
     }
 

@@ -41,7 +41,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     ..Capabilities::READ_ONLY
 };
 
-/// The store.
+/// The parameters of one account and region, as one login sees them.
 pub struct ParameterStore {
     client: Client,
     login: Login,

@@ -48,7 +48,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     ..Capabilities::READ_ONLY
 };
 
-/// The store.
+/// The secrets of one account and region, as one login sees them.
 pub struct SecretsManager {
     client: Client,
     login: Login,

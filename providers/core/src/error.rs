@@ -236,8 +236,13 @@ impl Error {
 }
 
 impl fmt::Display for Error {
+    /// As conditions, events and the command line tell it: what is wrong, and the hint where there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, ": {hint}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -293,7 +298,8 @@ mod tests {
             .with_hint("ask for less")
             .with_retry_after(Some(Duration::from_secs(3)))
             .context("entry 1");
-        assert_eq!((whole.to_string(), whole.message()), ("entry 1: slow down".into(), "entry 1: slow down"));
+        assert_eq!(whole.message(), "entry 1: slow down");
+        assert_eq!(whole.to_string(), "entry 1: slow down: ask for less");
         assert_eq!(
             (whole.kind(), whole.blame(), whole.hint()),
             (ErrorKind::Throttled, Blame::Keyferry, Some("ask for less"))

@@ -20,7 +20,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     ..Capabilities::READ_ONLY
 };
 
-/// The store.
+/// The values of one store's spec: they change with that only.
 pub struct Fake {
     /// By key and version run together, as External Secrets Operator has it: `("a", "1")` and `("a1", "")` are one.
     secrets: HashMap<String, Secret>,

@@ -1,4 +1,4 @@
-//! The wrapper.
+//! The wrapper (a decorator): it is what the pool and the fetcher call.
 
 use std::future::Future;
 use std::sync::Arc;

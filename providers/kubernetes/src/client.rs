@@ -28,7 +28,7 @@ pub struct Call {
 }
 
 /// What the server answered.
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The body.
@@ -85,7 +85,7 @@ impl Client {
     }
 
     /// Makes one call. Every status is an answer; an error is about the way to the server.
-    pub async fn send(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Answer, Error> {
+    pub async fn send(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Response, Error> {
         let start = Instant::now();
         let answer = self.exchange(call, token).await;
         let ok = answer.as_ref().is_ok_and(|answer| (200..300).contains(&answer.status));
@@ -93,7 +93,7 @@ impl Client {
         answer
     }
 
-    async fn exchange(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Answer, Error> {
+    async fn exchange(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Response, Error> {
         let mut url = self.way.server.clone();
         url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), call.path));
         if !call.query.is_empty() {
@@ -108,7 +108,7 @@ impl Client {
             request = request.header(AUTHORIZATION, token.clone());
         }
         let response = request.send().await.map_err(|error| self.way.error(&error))?;
-        Ok(Answer {
+        Ok(Response {
             status: response.status().as_u16(),
             retry_after: retry_after(&response),
             body: self.way.read_body(response).await?,
@@ -116,7 +116,7 @@ impl Client {
     }
 
     /// The error for an answer that is no success, to a request about `what` that needs leave to do `verb`.
-    pub fn refusal(&self, answer: &Answer, what: &str, verb: &str) -> Error {
+    pub fn refusal(&self, answer: &Response, what: &str, verb: &str) -> Error {
         let host = self.way.host();
         let of_api = json::object(answer.body.expose())
             .and_then(|status| status.get("kind").map(|kind| json::to_bytes(kind)))

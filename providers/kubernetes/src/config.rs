@@ -28,13 +28,13 @@ pub const OF_KUBECONFIG: Fields = Fields {
 pub struct Config {
     /// The namespace that Secrets are read from.
     pub namespace: String,
-    source: Source,
+    from: AccessFrom,
 }
 
 /// Where it stands how to get in.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "there is one of it, for as long as a store is built")]
-enum Source {
+enum AccessFrom {
     Spec { server: Url, ca: Option<Ca>, identity: IdentityRef },
     Kubeconfig(SecretRef),
 }
@@ -132,13 +132,13 @@ impl Config {
         if !is_label(&namespace) {
             return Err(Error::invalid("spec.provider.kubernetes.remoteNamespace is not the name of a namespace"));
         }
-        let source = match (spec.auth_ref, spec.auth) {
+        let from = match (spec.auth_ref, spec.auth) {
             (Some(_), Some(_)) => {
                 return Err(Error::invalid(
                     "spec.provider.kubernetes sets both auth and authRef: a kubeconfig holds its own",
                 ));
             }
-            (Some(kubeconfig), None) => Source::Kubeconfig(kubeconfig),
+            (Some(kubeconfig), None) => AccessFrom::Kubeconfig(kubeconfig),
             (None, auth) => {
                 let ServerSpec { url, ca_bundle, ca_provider } = spec.server.unwrap_or_default();
                 let ca = match (filled(ca_bundle), ca_provider) {
@@ -148,10 +148,10 @@ impl Config {
                     (None, provider) => provider.map(Ca::Ref),
                 };
                 let url = filled(url).unwrap_or_else(|| "kubernetes.default".to_owned());
-                Source::Spec { server: server(&url, OF_SPEC.server)?, ca, identity: identity(auth)? }
+                AccessFrom::Spec { server: server(&url, OF_SPEC.server)?, ca, identity: identity(auth)? }
             }
         };
-        Ok(Self { namespace, source })
+        Ok(Self { namespace, from })
     }
 
     /// Reads what the spec refers to.
@@ -160,12 +160,12 @@ impl Config {
             let field = format!("spec.provider.kubernetes.{field}");
             ctx.credentials.secret(reference, default).await.map_err(|error| error.context(field))
         };
-        match &self.source {
-            Source::Kubeconfig(reference) => {
+        match &self.from {
+            AccessFrom::Kubeconfig(reference) => {
                 let text = read(reference, Some("kubeconfig"), "authRef").await?;
                 Kubeconfig::read(&text)?.access().map_err(|error| error.context("the kubeconfig of authRef"))
             }
-            Source::Spec { server, ca, identity } => {
+            AccessFrom::Spec { server, ca, identity } => {
                 let ca = match ca {
                     None => None,
                     Some(Ca::Pem(pem)) => Some(pem.clone()),
@@ -258,7 +258,7 @@ mod tests {
     fn defaults() {
         let config = Config::new(&json!({ "auth": token() })).unwrap();
         assert_eq!(config.namespace, "default");
-        let Source::Spec { server, ca: None, identity: IdentityRef::Token(_) } = config.source else { panic!() };
+        let AccessFrom::Spec { server, ca: None, identity: IdentityRef::Token(_) } = config.from else { panic!() };
         assert_eq!(server.as_str(), "https://kubernetes.default/");
     }
 

@@ -9,7 +9,7 @@ use keyferry_provider_session::{Grant, Life, Session, Source};
 use reqwest::header::HeaderValue;
 use serde_json::json;
 
-use crate::client::{Answer, Call, Client};
+use crate::client::{Call, Client, Response};
 use crate::config::Identity;
 
 const RULES: &str = "apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
@@ -64,7 +64,7 @@ impl Login {
     }
 
     /// Makes a call; where a token seems to have ended early, once more with another.
-    pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
+    pub async fn send(&self, call: &Call) -> Result<Response, Error> {
         let session = match &self.means {
             Means::Connection => return self.client.send(call, None).await,
             Means::Token(token) => return self.client.send(call, Some(token)).await,

@@ -15,7 +15,7 @@ use crate::login::Login;
 pub const CAPABILITIES: Capabilities =
     Capabilities { metadata: Metadata::Answered, find_by_name: true, find_by_tags: true, ..Capabilities::READ_ONLY };
 
-/// The store.
+/// The Secrets of one namespace, as one login sees them.
 pub struct Kubernetes {
     login: Login,
     namespace: String,

@@ -6,7 +6,7 @@
 //!
 //! - Nothing is got before somebody asks, and nothing for nobody: what nobody asks for ends, and the next who asks gets
 //!   another.
-//! - There is one attempt at a time, for all who need it. One that fails is the answer of all who waited for it, and of
+//! - There is one attempt at a time, for all who need it (single flight). One that fails is the answer of all who waited for it, and of
 //!   nobody else: who comes later begins another.
 //! - What nears its end is renewed while it is still good, and nobody waits for that. A renewal that fails costs nothing
 //!   until the end, and is tried again after a pause.

@@ -37,14 +37,14 @@ struct Shared<T> {
 }
 
 struct State<T> {
-    kept: Option<Kept<T>>,
+    current: Option<Current<T>>,
     /// How many logins there were.
     logins: u64,
     /// The attempt under way.
     attempt: Option<Attempt<T>>,
 }
 
-struct Kept<T> {
+struct Current<T> {
     held: Held<T>,
     /// When the login answered.
     since: Instant,
@@ -61,7 +61,7 @@ struct Attempt<T> {
 impl<T: Send + Sync + 'static> Session<T> {
     /// A session that gets what it holds from `source`, when somebody asks.
     pub fn new(source: impl Source<T> + 'static) -> Self {
-        let state = Mutex::new(State { kept: None, logins: 0, attempt: None });
+        let state = Mutex::new(State { current: None, logins: 0, attempt: None });
         Self { shared: Arc::new(Shared { source: Box::new(source), state }) }
     }
 
@@ -71,7 +71,7 @@ impl<T: Send + Sync + 'static> Session<T> {
         let mut outcome = {
             let mut state = self.shared.lock();
             let (held, is_due) = match state.good() {
-                Some(kept) => (Some(kept.held.clone()), kept.is_due()),
+                Some(current) => (Some(current.held.clone()), current.is_due()),
                 None => (None, true),
             };
             let attempt = match state.attempt.take().filter(Attempt::is_under_way) {
@@ -93,7 +93,7 @@ impl<T: Send + Sync + 'static> Session<T> {
 
     /// What is held and good, without waiting for anything.
     pub fn held(&self) -> Option<Held<T>> {
-        self.shared.lock().good().map(|kept| kept.held.clone())
+        self.shared.lock().good().map(|current| current.held.clone())
     }
 
     /// Takes note that a store refused a call as one from somebody who has not logged in. `used` is the number of what
@@ -103,12 +103,12 @@ impl<T: Send + Sync + 'static> Session<T> {
     /// meanwhile, or can be got.
     pub fn refused(&self, used: Option<u64>) -> bool {
         let mut state = self.shared.lock();
-        match (&state.kept, used) {
+        match (&state.current, used) {
             // Of several calls that met the same end, another came first.
             (None, Some(_)) => true,
-            (Some(kept), Some(used)) if kept.held.number != used => true,
-            (Some(kept), _) if kept.since.elapsed() >= TOO_YOUNG_TO_END => {
-                state.kept = None;
+            (Some(current), Some(used)) if current.held.number != used => true,
+            (Some(current), _) if current.since.elapsed() >= TOO_YOUNG_TO_END => {
+                state.current = None;
                 true
             }
             // There was none, or what there is was got for this call.
@@ -119,7 +119,7 @@ impl<T: Send + Sync + 'static> Session<T> {
     /// Forgets what has this number, however young it is: for stores that say themselves that it has ended.
     pub fn forget(&self, number: u64) {
         let mut state = self.shared.lock();
-        state.kept = state.kept.take().filter(|kept| kept.held.number != number);
+        state.current = state.current.take().filter(|current| current.held.number != number);
     }
 
     /// A task, so that nobody's patience decides about an attempt that all wait for, and so that who has a good one
@@ -175,7 +175,7 @@ impl<T> Shared<T> {
 impl<T: Sync> Shared<T> {
     /// Renews what is held, or logs in. What is held and good is the answer where that fails.
     async fn attempt(&self) -> Result<Held<T>, Error> {
-        let good = self.lock().good().map(|kept| kept.held.clone());
+        let good = self.lock().good().map(|current| current.held.clone());
         if let Some(held) = good {
             let asked = Instant::now();
             // What was refused meanwhile, or ended, is not good for having been prolonged.
@@ -199,16 +199,16 @@ impl<T: Sync> Shared<T> {
         let mut state = self.lock();
         state.logins += 1;
         let held = Held { value: Arc::new(value), number: state.logins };
-        state.kept = Some(Kept::new(held.clone(), Instant::now(), asked, life));
+        state.current = Some(Current::new(held.clone(), Instant::now(), asked, life));
         held
     }
 
     /// The same login, good for longer; `None` where it was forgotten. It can't be another: attempts alone log in.
     fn prolong(&self, Grant { value, life }: Grant<T>, asked: Instant) -> Option<Held<T>> {
         let mut state = self.lock();
-        let kept = state.kept.as_mut()?;
-        let held = Held { value: Arc::new(value), number: kept.held.number };
-        *kept = Kept::new(held.clone(), kept.since, asked, life);
+        let current = state.current.as_mut()?;
+        let held = Held { value: Arc::new(value), number: current.held.number };
+        *current = Current::new(held.clone(), current.since, asked, life);
         Some(held)
     }
 
@@ -216,19 +216,19 @@ impl<T: Sync> Shared<T> {
     fn put_off(&self, error: &Error) -> Option<Held<T>> {
         let pause = error.retry_after().unwrap_or_default().max(BETWEEN_RENEWALS);
         let mut state = self.lock();
-        let kept = state.kept.as_mut().filter(|kept| !kept.is_over())?;
-        kept.renew_at = Instant::now().checked_add(pause);
-        Some(kept.held.clone())
+        let current = state.current.as_mut().filter(|current| !current.is_over())?;
+        current.renew_at = Instant::now().checked_add(pause);
+        Some(current.held.clone())
     }
 }
 
 impl<T> State<T> {
-    fn good(&self) -> Option<&Kept<T>> {
-        self.kept.as_ref().filter(|kept| !kept.is_over())
+    fn good(&self) -> Option<&Current<T>> {
+        self.current.as_ref().filter(|current| !current.is_over())
     }
 }
 
-impl<T> Kept<T> {
+impl<T> Current<T> {
     fn new(held: Held<T>, since: Instant, asked: Instant, life: Life) -> Self {
         let (renew_at, end) = life.times(asked);
         Self { held, since, renew_at, end }

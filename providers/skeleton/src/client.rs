@@ -26,7 +26,7 @@ pub struct Call {
 }
 
 /// What the server answered.
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// The body.
@@ -50,7 +50,7 @@ impl Client {
     }
 
     /// Makes one call. Every status is an answer; an error is about the way to the server.
-    pub async fn send(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Answer, Error> {
+    pub async fn send(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Response, Error> {
         let start = Instant::now();
         let answer = self.exchange(call, token).await;
         let ok = answer.as_ref().is_ok_and(|answer| (200..300).contains(&answer.status));
@@ -58,7 +58,7 @@ impl Client {
         answer
     }
 
-    async fn exchange(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Answer, Error> {
+    async fn exchange(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Response, Error> {
         let mut url = self.way.server.clone();
         url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), call.path));
         url.query_pairs_mut().extend_pairs(&call.query);
@@ -70,7 +70,7 @@ impl Client {
             request = request.body(shared(body));
         }
         let response = request.send().await.map_err(|error| self.way.error(&error))?;
-        Ok(Answer {
+        Ok(Response {
             status: response.status().as_u16(),
             retry_after: retry_after(&response),
             body: self.way.read_body(response).await?,
@@ -79,7 +79,7 @@ impl Client {
 
     /// The error for an answer that is no success, to a request about `what`. Only the server's own word makes it "not
     /// found": deletionPolicy acts on that, and a gateway's 404 says nothing of the secret.
-    pub fn refusal(&self, answer: &Answer, what: &dyn fmt::Display) -> Error {
+    pub fn refusal(&self, answer: &Response, what: &dyn fmt::Display) -> Error {
         let host = self.way.host();
         let error = |kind, message| Error::new(kind, message);
         let error = match (answer.status, word(answer)) {
@@ -100,7 +100,7 @@ impl Client {
     }
 
     /// The error for an answer that can't be read.
-    pub fn malformed(&self, answer: &Answer) -> Error {
+    pub fn malformed(&self, answer: &Response) -> Error {
         self.malformed_with(answer.status)
     }
 
@@ -121,7 +121,7 @@ enum Word {
 }
 
 /// The server's own word, as one that we know: the text of an answer goes nowhere.
-fn word(answer: &Answer) -> Option<Word> {
+fn word(answer: &Response) -> Option<Word> {
     let text = json::to_bytes(json::object(answer.body.expose())?.get("error")?);
     Some(match text.expose_str()? {
         "no-secret" => Word::NoSecret,

@@ -10,7 +10,7 @@ use keyferry_provider_session::{Grant, Life, Session, Source};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
-use crate::client::{Answer, Call, Client};
+use crate::client::{Call, Client, Response};
 
 /// A client, logged in.
 pub struct Login {
@@ -45,10 +45,12 @@ impl Source<HeaderValue> for Key {
     }
 }
 
-fn grant(answer: &Answer) -> Option<Grant<HeaderValue>> {
+fn grant(answer: &Response) -> Option<Grant<HeaderValue>> {
     let fields = json::object(answer.body.expose())?;
-    let token = json::to_bytes(fields.get("token")?);
-    let mut value = HeaderValue::from_bytes(&[b"Bearer ", token.expose()].concat()).ok()?;
+    let mut header = SecretBuf::default();
+    header.extend(b"Bearer ");
+    header.extend(json::to_bytes(fields.get("token")?).expose());
+    let mut value = HeaderValue::from_bytes(header.expose()).ok()?;
     value.set_sensitive(true);
     let seconds = fields.get("seconds")?.get().parse().ok()?;
     Some(Grant { value, life: Life::of(Duration::from_secs(seconds)) })
@@ -69,7 +71,7 @@ impl Login {
     }
 
     /// Makes a call; where a token seems to have ended early, once more with another.
-    pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
+    pub async fn send(&self, call: &Call) -> Result<Response, Error> {
         let token = self.session.get().await?;
         let answer = self.client.send(call, Some(&token)).await?;
         if answer.status == 401 && self.session.refused(Some(token.number())) {

@@ -22,7 +22,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     ..Capabilities::READ_ONLY
 };
 
-/// The store.
+/// The secrets of one cellar, as one login sees them.
 pub struct Cellar {
     login: Login,
 }

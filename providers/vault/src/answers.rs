@@ -4,7 +4,7 @@
 use keyferry_provider_core::{Blame, Error, ErrorKind, Fetched, SecretBuf, SecretBytes, json};
 use serde_json::value::RawValue;
 
-use crate::client::{Answer, Client, Complaint};
+use crate::client::{Client, Complaint, Response};
 use crate::path::{KvVersion, Place};
 
 /// What a read came to.
@@ -20,7 +20,7 @@ pub enum Reading {
 }
 
 /// The table for reading a value.
-pub fn value(client: &Client, place: &Place, version: Option<i64>, answer: &Answer) -> Result<Reading, Error> {
+pub fn value(client: &Client, place: &Place, version: Option<i64>, answer: &Response) -> Result<Reading, Error> {
     let path = place.data();
     match answer.status {
         200 => match place.version() {
@@ -41,7 +41,7 @@ pub fn value(client: &Client, place: &Place, version: Option<i64>, answer: &Answ
 }
 
 /// The table for reading what version 2 knows about a secret: all as strings, custom metadata beside the engine's own.
-pub fn metadata(client: &Client, place: &Place, answer: &Answer) -> Result<SecretBytes, Error> {
+pub fn metadata(client: &Client, place: &Place, answer: &Response) -> Result<SecretBytes, Error> {
     let path = place.metadata();
     match answer.status {
         200 => {}
@@ -75,7 +75,7 @@ pub fn metadata(client: &Client, place: &Place, answer: &Answer) -> Result<Secre
 }
 
 /// The table for listing a folder of version 2: the names in it, folders with a slash at their end.
-pub fn names(client: &Client, mount: &str, folder: &str, answer: &Answer) -> Result<Vec<String>, Error> {
+pub fn names(client: &Client, mount: &str, folder: &str, answer: &Response) -> Result<Vec<String>, Error> {
     let path = format!("{mount}/metadata/{folder}");
     match answer.status {
         200 => {}
@@ -99,7 +99,7 @@ pub fn names(client: &Client, mount: &str, folder: &str, answer: &Answer) -> Res
 
 /// The table for what is mounted, asked after "nothing there", since an engine of the other version answers just so.
 /// `Ok` where it is the engine that the store says, or where the server does not tell.
-pub fn mount(client: &Client, place: &Place, answer: &Answer) -> Result<(), Error> {
+pub fn mount(client: &Client, place: &Place, answer: &Response) -> Result<(), Error> {
     let named = |field: &str| {
         let data = json::object(data(answer)?.get().as_bytes())?;
         Some(json::to_bytes(data.get(field)?))
@@ -124,7 +124,7 @@ pub fn mount(client: &Client, place: &Place, answer: &Answer) -> Result<(), Erro
 }
 
 /// The errors of both tables.
-fn error(client: &Client, place: &Place, path: &str, answer: &Answer) -> Error {
+fn error(client: &Client, place: &Place, path: &str, answer: &Response) -> Error {
     let mount = place.mount();
     match (answer.status, answer.complaint()) {
         // Without a list of errors it is somebody else who speaks, such as a proxy.
@@ -162,11 +162,11 @@ fn error(client: &Client, place: &Place, path: &str, answer: &Answer) -> Error {
     }
 }
 
-fn v1_value(answer: &Answer, path: &str) -> Result<SecretBytes, Error> {
+fn v1_value(answer: &Response, path: &str) -> Result<SecretBytes, Error> {
     data(answer).filter(|data| is_object(data)).and_then(json::canonical).ok_or_else(|| malformed(path))
 }
 
-fn v2_value(answer: &Answer, path: &str) -> Result<Reading, Error> {
+fn v2_value(answer: &Response, path: &str) -> Result<Reading, Error> {
     let data = data(answer).and_then(|data| json::object(data.get().as_bytes())).unwrap_or_default();
     let metadata = data.get("metadata").and_then(|metadata| json::object(metadata.get().as_bytes()));
     match (data.get("data"), &metadata) {
@@ -187,12 +187,12 @@ fn v2_value(answer: &Answer, path: &str) -> Result<Reading, Error> {
 }
 
 /// The `data` of an answer, where there is any.
-fn data(answer: &Answer) -> Option<&RawValue> {
+fn data(answer: &Response) -> Option<&RawValue> {
     let data = *json::object(answer.body.expose())?.get("data")?;
     (data.get() != "null").then_some(data)
 }
 
-fn warns(answer: &Answer) -> bool {
+fn warns(answer: &Response) -> bool {
     json::object(answer.body.expose())
         .and_then(|body| json::array(body.get("warnings")?.get().as_bytes()))
         .is_some_and(|warnings| !warnings.is_empty())

@@ -60,7 +60,7 @@ pub struct Ticket {
 
 /// An answer of the server, whatever its status.
 #[derive(Debug)]
-pub struct Answer {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// How long to wait, where the server says so in seconds.
@@ -120,7 +120,7 @@ impl Client {
     }
 
     /// Makes one call. Every status is an answer; an error is about the way to the server.
-    pub async fn send(&self, call: &Call, ticket: &Ticket) -> Result<Answer, Error> {
+    pub async fn send(&self, call: &Call, ticket: &Ticket) -> Result<Response, Error> {
         let start = Instant::now();
         let answer = self.exchange(call, ticket).await;
         // "Not there" is an answer like any other.
@@ -129,7 +129,7 @@ impl Client {
         answer
     }
 
-    async fn exchange(&self, call: &Call, ticket: &Ticket) -> Result<Answer, Error> {
+    async fn exchange(&self, call: &Call, ticket: &Ticket) -> Result<Response, Error> {
         let mut url = format!("{}{}", self.base, path::encode(&call.path));
         if let Some(query) = &call.query {
             url.push_str(&format!("?{query}"));
@@ -144,7 +144,7 @@ impl Client {
             }
         }
         let response = request.send().await.map_err(|error| self.way.error(&error))?;
-        Ok(Answer {
+        Ok(Response {
             status: response.status().as_u16(),
             retry_after: retry_after(&response),
             index: response.headers().get(INDEX).cloned(),
@@ -158,7 +158,7 @@ impl Client {
     }
 
     /// The error for an answer whose status means the same wherever it occurs.
-    pub fn status_error(&self, answer: &Answer) -> Error {
+    pub fn status_error(&self, answer: &Response) -> Error {
         let host = self.host();
         let status = answer.status;
         let (kind, message) = match status {
@@ -195,7 +195,7 @@ impl Client {
     }
 }
 
-impl Answer {
+impl Response {
     /// What the list of errors says.
     pub fn complaint(&self) -> Complaint {
         let body = json::object(self.body.expose()).unwrap_or_default();
@@ -264,8 +264,8 @@ fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
 mod tests {
     use super::*;
 
-    fn answer(body: &str) -> Answer {
-        Answer { status: 404, retry_after: None, index: None, body: body.into() }
+    fn answer(body: &str) -> Response {
+        Response { status: 404, retry_after: None, index: None, body: body.into() }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
-use crate::client::{Answer, Call, Client, Complaint, Ticket};
+use crate::client::{Call, Client, Complaint, Response, Ticket};
 use crate::config::{Jwt, Method, RoleId};
 
 /// How long a token that the server was seen to know is taken for good, when calls made with it are denied.
@@ -86,7 +86,7 @@ impl Login {
 
     /// Makes a call with a token. Where the server does not know the token any more, logs in anew and makes the call
     /// once more; so an answer with status 403 means that the token is good and its policies do not allow the call.
-    pub async fn send(&self, call: &Call) -> Result<Answer, Error> {
+    pub async fn send(&self, call: &Call) -> Result<Response, Error> {
         let token = self.session.get().await?;
         let answer = self.send_as(&token, call).await?;
         if answer.status != 403 {
@@ -162,12 +162,12 @@ impl Login {
         Ok(next)
     }
 
-    async fn look_up(&self, token: &Held<Token>) -> Result<Answer, Error> {
+    async fn look_up(&self, token: &Held<Token>) -> Result<Response, Error> {
         let call = self.logins.call("LookupSelf", "auth/token/lookup-self".into(), None);
         self.send_as(token, &call).await
     }
 
-    async fn send_as(&self, token: &Held<Token>, call: &Call) -> Result<Answer, Error> {
+    async fn send_as(&self, token: &Held<Token>, call: &Call) -> Result<Response, Error> {
         if token.count_call() {
             self.session.forget(token.number());
         }
@@ -274,7 +274,7 @@ impl Source<Token> for Arc<Logins> {
 
 impl Logins {
     /// The token that an answer grants, which is a new one or the `former` one prolonged.
-    fn granted(&self, answer: &Answer, former: Option<&Token>) -> Option<Grant<Token>> {
+    fn granted(&self, answer: &Response, former: Option<&Token>) -> Option<Grant<Token>> {
         let body = json::object(answer.body.expose())?;
         let auth = json::object(body.get("auth")?.get().as_bytes())?;
         let token = json::to_bytes(auth.get("client_token")?);
@@ -297,7 +297,7 @@ impl Logins {
         Some(Grant { value, life })
     }
 
-    fn not_granted(&self, answer: &Answer, path: &str) -> Error {
+    fn not_granted(&self, answer: &Response, path: &str) -> Error {
         let auth = json::object(answer.body.expose())
             .and_then(|body| json::object(body.get("auth")?.get().as_bytes()))
             .unwrap_or_default();
@@ -326,7 +326,7 @@ impl Logins {
     }
 
     /// The error for an answer from a path of our own choice, which is only missing where somebody moved it.
-    fn path_error(&self, answer: &Answer, path: &str) -> Error {
+    fn path_error(&self, answer: &Response, path: &str) -> Error {
         let mount = path.trim_end_matches("/login");
         match (answer.status, answer.complaint()) {
             (404, Complaint::NoRoute) => Error::invalid(format!("no login method is mounted at {mount}")),

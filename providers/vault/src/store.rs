@@ -33,7 +33,7 @@ pub fn capabilities(version: KvVersion) -> Capabilities {
 /// The most secrets that a search looks at.
 const MOST_WALKED: usize = 100_000;
 
-/// The store.
+/// The engines of one server that one login sees, or one of them.
 pub struct Vault {
     client: Arc<Client>,
     login: Login,

@@ -1,4 +1,4 @@
-//! The ports of the pipeline over a folder of manifests: what it refers to lies beside it, or is not there.
+//! The ports of the pipeline over manifests: what one refers to lies beside it, or is not there.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,84 +7,121 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, ExternalSecretStatus, SecretStore, names};
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use keyferry_cluster::client::{LiveObject, LiveSecret};
+use keyferry_crds::{ClusterSecretStore, ExternalSecret, ExternalSecretStatus, Manifest, SecretStore, names};
 use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Fetched, Key, Query, SecretBytes, Token};
 use keyferry_sync::audit;
 use keyferry_sync::data::{Data, SecretJson, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version};
 use keyferry_sync::ports::{Accounts, Entered, Journal, Objects, Planning, Problem, Stores, Turn};
 use keyferry_sync::record::Note;
-use keyferry_sync::store::{KnownStores, Readiness, Store};
-use serde_json::Value;
+use keyferry_sync::request::used_stores;
+use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
+use serde_json::{Value, json};
 
-use super::manifests::{Document, Place, is_known_version};
+use super::lines::Lines;
+use super::manifests::{Document, Place};
 
-/// All that a folder holds.
+/// An ExternalSecret, and where it stands.
+pub struct Asked {
+    /// Where it begins.
+    pub place: Place,
+    /// Where its parts stand.
+    pub lines: Lines,
+    /// What it says.
+    pub es: ExternalSecret,
+}
+
+/// All that the manifests hold.
 #[derive(Default)]
 pub struct Folder {
     /// The ExternalSecrets, in the order in which they stand there.
-    pub external_secrets: Vec<(Place, ExternalSecret)>,
+    pub external_secrets: Vec<Asked>,
     /// The stores, which count as ready.
     pub stores: KnownStores,
     /// The labels of namespaces.
     pub namespaces: HashMap<String, StringMap>,
     /// How many objects of which kinds have nothing to do with this.
     pub others: BTreeMap<String, usize>,
-    sources: HashMap<Dependency, Data>,
+    secrets: HashMap<(String, String), LiveSecret>,
+    config_maps: HashMap<(String, String), Data>,
     generators: HashMap<(Option<String>, String, String), Value>,
     accounts: HashMap<(String, String), StringMap>,
+    /// All that is no Secret, by version, kind, namespace and name.
+    objects: HashMap<[String; 4], SecretJson>,
 }
 
 impl Folder {
-    /// Sorts the objects; what names no namespace is in `namespace`. Errors are for a person.
-    pub fn new(documents: Vec<Document>, namespace: &str) -> Result<Self, Vec<String>> {
-        let (mut folder, mut problems) = (Self::default(), Vec::new());
-        for document in documents {
-            problems.extend(folder.take(&document, namespace).err());
-        }
-        if problems.is_empty() { Ok(folder) } else { Err(problems) }
+    /// Sorts the objects; what names no namespace is in `namespace`. Besides the problems there are, for a person.
+    pub fn new(documents: &[Document], namespace: &str) -> (Self, Vec<String>) {
+        let mut folder = Self::default();
+        let problems = documents.iter().filter_map(|document| folder.take(document, namespace).err()).collect();
+        (folder, problems)
     }
 
     fn take(&mut self, document: &Document, default: &str) -> Result<(), String> {
         let (api, kind) = (document.text("/apiVersion"), document.text("/kind"));
         let namespace = document.namespace(default);
         let name = document.text("/metadata/name").to_owned();
+        let group = api.split_once('/').map_or("", |(group, _)| group);
         if name.is_empty() {
-            return Err(format!("{}: this {kind} has no metadata.name", document.place));
+            return Err(document.problem(&format!("this {kind} has no metadata.name")));
         }
-        match (api, kind) {
-            (_, "ExternalSecret") if is_known_version(api) => {
+        match (group, kind) {
+            (names::GROUP, "ExternalSecret" | "SecretStore" | "ClusterSecretStore") => {
+                return self.take_ours(document, kind, namespace);
+            }
+            ("", "Secret") => {
+                let secret = secret(document, &namespace)?;
+                self.secrets.insert((namespace, name), secret);
+                return Ok(());
+            }
+            ("", "ConfigMap") => {
+                let data = texts(document.object.get(), "/data");
+                self.config_maps.insert((namespace.clone(), name.clone()), data);
+            }
+            ("", "Namespace") => _ = self.namespaces.insert(name.clone(), strings(document, "/metadata/labels")),
+            ("", "ServiceAccount") => {
+                let annotations = strings(document, "/metadata/annotations");
+                self.accounts.insert((namespace.clone(), name.clone()), annotations);
+            }
+            (names::GENERATORS_GROUP, kind) => {
+                let namespace = Some(namespace.clone()).filter(|_| kind != "ClusterGenerator");
+                let spec = document.object.get()["spec"].clone();
+                self.generators.insert((namespace, kind.to_owned(), name.clone()), spec);
+            }
+            (_, kind) => *self.others.entry(kind.to_owned()).or_default() += 1,
+        }
+        self.objects.insert([api.to_owned(), kind.to_owned(), namespace, name], document.object.clone());
+        Ok(())
+    }
+
+    /// An ExternalSecret or a store.
+    fn take_ours(&mut self, document: &Document, kind: &str, namespace: String) -> Result<(), String> {
+        let version = document.text("/apiVersion").rsplit('/').next().unwrap_or_default();
+        // Those whose fields are those of v1.
+        if !["v1", "v1beta1"].contains(&version) {
+            return Err(
+                document.problem(&format!("{kind} is read in the versions v1 and v1beta1, and not in {version}"))
+            );
+        }
+        match kind {
+            "ExternalSecret" => {
                 let mut es: ExternalSecret = document.decode()?;
                 es.metadata.namespace = Some(namespace);
-                self.external_secrets.push((document.place.clone(), es));
+                // What some cluster made of it is not what it comes to here.
+                es.status = None;
+                let Document { place, lines, .. } = document;
+                self.external_secrets.push(Asked { place: place.clone(), lines: lines.clone(), es });
             }
-            (_, "SecretStore") if is_known_version(api) => {
+            "SecretStore" => {
                 let mut store: SecretStore = document.decode()?;
                 store.metadata.namespace = Some(namespace);
                 self.put_store(Store::namespaced(store));
             }
-            (_, "ClusterSecretStore") if is_known_version(api) => {
-                let store: ClusterSecretStore = document.decode()?;
-                self.put_store(Store::cluster(store));
-            }
-            ("v1", "Secret") => {
-                let data = secret_data(document)?;
-                self.sources.insert(Dependency { kind: Kind::Secret, namespace, name }, data);
-            }
-            ("v1", "ConfigMap") => {
-                let data = texts(document.object.get(), "/data");
-                self.sources.insert(Dependency { kind: Kind::ConfigMap, namespace, name }, data);
-            }
-            ("v1", "Namespace") => _ = self.namespaces.insert(name, strings(document, "/metadata/labels")),
-            ("v1", "ServiceAccount") => {
-                self.accounts.insert((namespace, name), strings(document, "/metadata/annotations"));
-            }
-            (api, kind) if api.split('/').next() == Some(names::GENERATORS_GROUP) => {
-                let namespace = Some(namespace).filter(|_| kind != "ClusterGenerator");
-                let spec = document.object.get()["spec"].clone();
-                self.generators.insert((namespace, kind.to_owned(), name), spec);
-            }
-            (_, kind) => *self.others.entry(kind.to_owned()).or_default() += 1,
+            _ => self.put_store(Store::cluster(document.decode()?)),
         }
         Ok(())
     }
@@ -93,10 +130,50 @@ impl Folder {
         self.stores.insert(store.id.clone(), (Arc::new(store), Readiness::Ready));
     }
 
-    /// A Secret of the folder, as one that is there already.
-    pub fn secret(&self, namespace: &str, name: &str) -> Option<&Data> {
-        let named = Dependency { kind: Kind::Secret, namespace: namespace.to_owned(), name: name.to_owned() };
-        self.sources.get(&named)
+    /// Puts an empty store where an ExternalSecret names one that is not there; answers which.
+    pub fn make_up_stores(&mut self) -> Vec<StoreId> {
+        let named = self.external_secrets.iter().flat_map(|asked| used_stores(&asked.es));
+        let mut absent: Vec<StoreId> = named.filter(|id| !self.stores.contains_key(id)).collect();
+        absent.sort();
+        absent.dedup();
+        for StoreId { namespace, name } in absent.clone() {
+            self.put_store(match namespace {
+                Some(_) => {
+                    let mut store = SecretStore::new(&name, Default::default());
+                    store.metadata.namespace = namespace;
+                    Store::namespaced(store)
+                }
+                None => Store::cluster(ClusterSecretStore::new(&name, Default::default())),
+            });
+        }
+        absent
+    }
+
+    /// A Secret of the manifests, as one that is there already.
+    pub fn secret(&self, namespace: &str, name: &str) -> Option<&LiveSecret> {
+        self.secrets.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Another object of the manifests, as one that is there already.
+    pub fn object(&self, manifest: &Manifest, namespace: &str, name: &str) -> Option<LiveObject> {
+        let named = [&manifest.api_version, &manifest.kind, namespace, name].map(str::to_owned);
+        let object = self.objects.get(&named)?.get().clone();
+        let mut object = LiveObject::new(serde_json::from_value(object).ok()?);
+        object.get_mut().metadata.namespace = Some(namespace.to_owned());
+        Some(object)
+    }
+
+    /// The data of an object that templates are taken from.
+    pub fn data(&self, source: &Dependency) -> Option<Data> {
+        let named = (source.namespace.clone(), source.name.clone());
+        match source.kind {
+            Kind::ConfigMap => self.config_maps.get(&named).cloned(),
+            Kind::Secret => {
+                let secret = self.secrets.get(&named)?;
+                Some(secret.data().map(|(key, value)| (key.to_owned(), SecretBytes::new(value.to_vec()))).collect())
+            }
+            _ => None,
+        }
     }
 }
 
@@ -112,15 +189,28 @@ fn strings(document: &Document, pointer: &str) -> StringMap {
     map.into_iter().flatten().filter_map(text).collect()
 }
 
-fn secret_data(document: &Document) -> Result<Data, String> {
-    let mut data = Data::new();
+/// A Secret as the API server would hold it: `stringData` is part of `data`.
+fn secret(document: &Document, namespace: &str) -> Result<LiveSecret, String> {
+    let mut secret = LiveSecret::new(Secret::default());
+    let inner = secret.get_mut();
+    let mut data = BTreeMap::new();
     for (key, text) in texts(document.object.get(), "/data") {
         let bytes = STANDARD.decode(text.expose());
-        let bytes = bytes.map_err(|_| format!("{}: data[{key:?}] of this Secret is not base64", document.place))?;
-        data.insert(key, SecretBytes::new(bytes));
+        let bytes = bytes.map_err(|_| document.problem(&format!("data[{key:?}] of this Secret is not base64")))?;
+        data.insert(key, ByteString(bytes));
     }
-    data.extend(texts(document.object.get(), "/stringData"));
-    Ok(data)
+    for (key, text) in texts(document.object.get(), "/stringData") {
+        data.insert(key, ByteString(text.expose().to_vec()));
+    }
+    inner.data = Some(data);
+    let metadata = json!({ "metadata": document.object.get()["metadata"] });
+    inner.metadata = serde_json::from_value::<Secret>(metadata)
+        .map_err(|_| document.problem("metadata of this Secret is not of the form that Kubernetes gives"))?
+        .metadata;
+    inner.metadata.namespace = Some(namespace.to_owned());
+    inner.type_ = document.object.get()["type"].as_str().map(str::to_owned);
+    inner.immutable = document.object.get()["immutable"].as_bool();
+    Ok(secret)
 }
 
 fn refused(message: &str) -> Problem {
@@ -134,7 +224,7 @@ impl Objects for Folder {
     }
 
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
-        Ok(self.sources.get(source).map(|data| (None, data.clone())))
+        Ok(self.data(source).map(|data| (None, data)))
     }
 
     async fn generator(
@@ -156,7 +246,7 @@ impl Objects for Folder {
 #[async_trait]
 impl Accounts for Folder {
     async fn token(&self, _: &str, _: &str, _: Vec<String>) -> Result<Option<Token>, Problem> {
-        Err(refused("there is no API server here to ask: use --values, or a login from a Secret in the folder"))
+        Err(refused("there is no API server here to ask: use --values, or a login from a Secret among the manifests"))
     }
 
     async fn annotations(&self, namespace: &str, name: &str) -> Result<Option<StringMap>, Problem> {

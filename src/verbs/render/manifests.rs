@@ -1,15 +1,18 @@
-//! Manifests out of files: each object with where it stands. Pure, but for [`read`].
+//! Manifests out of files and standard input: each object with where it stands. Pure, but for [`read`] and [`values`].
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use keyferry_crds::names;
 use keyferry_sync::data::SecretJson;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
-/// Where an object stands.
+use super::lines::Lines;
+
+/// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file, as it was named.
@@ -28,6 +31,8 @@ impl fmt::Display for Place {
 pub struct Document {
     /// Where it begins.
     pub place: Place,
+    /// Where its parts stand.
+    pub lines: Lines,
     /// What it says.
     pub object: SecretJson,
 }
@@ -47,78 +52,177 @@ impl Document {
     pub fn decode<K: DeserializeOwned>(&self) -> Result<K, String> {
         serde_json::from_value(self.object.get().clone()).map_err(|_| {
             let (kind, name) = (self.text("/kind"), self.text("/metadata/name"));
-            format!(
-                "{}: {kind} {name:?} is not of the form that its CustomResourceDefinition gives: compare it with \
-                 `kubectl explain {}.spec`",
-                self.place,
+            self.problem(&format!(
+                "{kind} {name:?} is not of the form that its kind has: compare it with `kubectl explain {}`",
                 kind.to_lowercase()
-            )
+            ))
         })
     }
+
+    /// What is wrong with it, for a person.
+    pub fn problem(&self, what: &str) -> String {
+        format!("{}: error: {what}", self.place)
+    }
 }
 
-/// Reads a file, or all YAML and JSON files below a folder in the order of their names; errors are for a person.
-pub fn read(path: &Path) -> Result<Vec<Document>, Vec<String>> {
-    let mut files = Vec::new();
-    if let Err(problem) = collect(path, &mut files) {
-        return Err(vec![problem]);
-    }
-    if files.is_empty() {
-        return Err(vec![format!("{}: there is no .yaml, .yml or .json file in this folder", path.display())]);
-    }
-    let (mut documents, mut problems) = (Vec::new(), Vec::new());
-    for file in files {
-        match std::fs::read_to_string(&file).map(zeroize::Zeroizing::new) {
-            Ok(text) => parse(&file, &text, &mut documents, &mut problems),
-            Err(error) => problems.push(format!("{}: can't be read as text: {}", file.display(), error.kind())),
+/// What files hold.
+#[derive(Default)]
+pub struct Manifests {
+    /// Their objects, in order.
+    pub documents: Vec<Document>,
+    /// What can't be read, and why; for a person.
+    pub problems: Vec<String>,
+    /// What is passed over, and why; for a person.
+    pub notes: Vec<String>,
+}
+
+/// Standard input, as kubectl names it.
+const STDIN: &str = "-";
+
+/// Reads files, folders and, where it is named `-`, `input`. As kubectl does: of a folder the files that end in .yaml,
+/// .yml or .json, in the order of their names, and those of folders within where it is `recursive`; what can't be read
+/// stops nothing else.
+pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read) -> Manifests {
+    let mut all = Manifests::default();
+    for path in paths {
+        let mut files = Vec::new();
+        if path.as_os_str() == STDIN {
+            all.take(Path::new("stdin"), input);
+        } else if path.is_dir() {
+            all.collect(path, recursive, &mut files);
+        } else {
+            files.push(path.clone());
+        }
+        for file in files {
+            match std::fs::File::open(&file) {
+                Ok(mut opened) => all.take(&file, &mut opened),
+                Err(error) => all.problems.push(unreadable(&file, &error)),
+            }
         }
     }
-    if problems.is_empty() { Ok(documents) } else { Err(problems) }
+    if all.documents.is_empty() && all.problems.is_empty() {
+        let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+        let hint = if recursive { "" } else { "; --recursive looks into folders within folders" };
+        all.problems.push(format!("{}: error: there are no manifests{hint}", names.join(", ")));
+    }
+    all
 }
 
-fn collect(path: &Path, into: &mut Vec<PathBuf>) -> Result<(), String> {
-    let failed = |error: std::io::Error| format!("{}: can't be read: {}", path.display(), error.kind());
-    if !std::fs::metadata(path).map_err(failed)?.is_dir() {
-        into.push(path.to_owned());
-        return Ok(());
-    }
-    let entries: Result<Vec<_>, _> = std::fs::read_dir(path).map_err(failed)?.collect();
-    let mut entries: Vec<PathBuf> = entries.map_err(failed)?.into_iter().map(|entry| entry.path()).collect();
-    entries.sort();
-    for entry in entries {
-        let is_hidden = entry.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-        let extension = entry.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
-        if !is_hidden && (entry.is_dir() || ["yaml", "yml", "json"].contains(&extension)) {
-            collect(&entry, into)?;
+fn unreadable(path: &Path, error: &std::io::Error) -> String {
+    let why = match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file or folder".to_owned(),
+        other => format!("it can't be read: {other}"),
+    };
+    format!("{}: error: {why}", path.display())
+}
+
+impl Manifests {
+    /// The files of a folder that are manifests.
+    fn collect(&mut self, folder: &Path, recursive: bool, into: &mut Vec<PathBuf>) {
+        let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+        let mut entries: Vec<PathBuf> = match entries {
+            Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
+            Err(error) => return self.problems.push(unreadable(folder, &error)),
+        };
+        entries.sort();
+        for entry in entries {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            let extension = entry.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+            if name.starts_with('.') {
+                continue;
+            }
+            if entry.is_dir() {
+                if recursive {
+                    self.collect(&entry, recursive, into);
+                }
+            } else if ["kustomization.yaml", "kustomization.yml"].contains(&name.as_ref()) {
+                self.notes.push(format!(
+                    "{}: note: it is passed over; `kubectl kustomize {} | keyferry render -f -` renders what it makes",
+                    entry.display(),
+                    folder.display()
+                ));
+            } else if ["yaml", "yml", "json"].contains(&extension) {
+                into.push(entry);
+            }
         }
     }
-    Ok(())
+
+    fn take(&mut self, file: &Path, from: &mut dyn Read) {
+        let mut bytes = Zeroizing::new(Vec::new());
+        if let Err(error) = from.read_to_end(&mut bytes) {
+            return self.problems.push(unreadable(file, &error));
+        }
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => self.parse(file, text),
+            Err(_) => self.problems.push(format!("{}: error: it is not text in UTF-8", file.display())),
+        }
+    }
+
+    /// Takes the documents of one file, and says what is wrong with each that is none.
+    fn parse(&mut self, file: &Path, text: &str) {
+        for (above, text) in split(text.strip_prefix('\u{feff}').unwrap_or(text)) {
+            let begins = above + 1 + text.lines().take_while(|line| is_blank(line)).count() as u64;
+            let place = |line| Place { file: file.to_owned(), line };
+            let mut object = match from_yaml::<Value>(text) {
+                Ok(Value::Null) => continue,
+                Ok(object) => object,
+                Err((line, what)) => {
+                    let place = place(line.map_or(begins, |line| above + line));
+                    self.problems.push(format!("{place}: error: {what}{}", helm_hint(text)));
+                    continue;
+                }
+            };
+            let mut lines = Lines::of(text, above);
+            let items = object.get_mut("items").filter(|items| items.is_array()).map(Value::take);
+            match items {
+                Some(Value::Array(items)) if object["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => {
+                    let mut item_lines = lines.take_list("items").into_iter();
+                    for item in items {
+                        let lines = item_lines.next().unwrap_or_default();
+                        self.put(place(lines.line().unwrap_or(begins)), lines, item);
+                    }
+                }
+                items => {
+                    if let Some(items) = items {
+                        object["items"] = items;
+                    }
+                    self.put(place(begins), lines, object);
+                }
+            }
+        }
+    }
+
+    fn put(&mut self, place: Place, lines: Lines, object: Value) {
+        let document = Document { place, lines, object: SecretJson::new(object) };
+        if document.text("/apiVersion").is_empty() || document.text("/kind").is_empty() {
+            self.problems.push(document.problem("an object has apiVersion and kind, and this has not"));
+        } else {
+            self.documents.push(document);
+        }
+    }
 }
 
-/// Takes the documents of one file, and says what is wrong with each that is none.
-fn parse(file: &Path, text: &str, documents: &mut Vec<Document>, problems: &mut Vec<String>) {
-    // As Kubernetes reads YAML: `y` is a text.
+/// As Kubernetes reads YAML: `y` is a text. The error has its line, where that is known, and is in our own words: the
+/// parser's quote what it stumbles over.
+fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, (Option<u64>, &'static str)> {
     let options = serde_saphyr::options! { strict_booleans: true };
-    for (above, text) in split(text) {
-        let begins = above + 1 + text.lines().take_while(|line| is_blank(line)).count() as u64;
-        let place = |line| Place { file: file.to_owned(), line };
-        match serde_saphyr::from_str_with_options::<Value>(text, options.clone()) {
-            Ok(Value::Null) => {}
-            // The parser's own words quote what it stumbles over.
-            Err(error) => {
-                let line = error.location().map_or(begins, |location| above + location.line());
-                problems.push(format!("{}: this is not YAML, or says a key twice", place(line)));
-            }
-            Ok(mut object) if object["kind"] == "List" && object["items"].is_array() => {
-                let items = object["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
-                let document = |item| Document { place: place(begins), object: SecretJson::new(item) };
-                documents.extend(items.into_iter().map(document));
-            }
-            Ok(object) if object["kind"].is_string() && object["apiVersion"].is_string() => {
-                documents.push(Document { place: place(begins), object: SecretJson::new(object) });
-            }
-            Ok(_) => problems.push(format!("{}: an object has apiVersion and kind, and this has not", place(begins))),
-        }
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let line = error.location().map(|location| location.line());
+        let what = match error.without_snippet() {
+            serde_saphyr::Error::DuplicateMappingKey { .. } => "this key is there twice",
+            _ => "this is not YAML",
+        };
+        (line, what)
+    })
+}
+
+/// What to do about a text that is not YAML yet.
+fn helm_hint(text: &str) -> &'static str {
+    let signs = [".Values.", ".Release.", ".Chart.", "{{ include ", "{{- include ", "{{- if ", "{{- with "];
+    if signs.iter().any(|sign| text.contains(sign)) {
+        "; it looks like a template of Helm: `helm template CHART | keyferry render -f -` renders what it makes"
+    } else {
+        ""
     }
 }
 
@@ -126,17 +230,16 @@ fn is_blank(line: &str) -> bool {
     line.trim().is_empty() || line.trim_start().starts_with('#')
 }
 
-/// The documents of a text, each with how many lines are above it.
+/// The documents of a text, each with how many lines are above it; what stands behind a `---` belongs to the document.
 fn split(text: &str) -> Vec<(u64, &str)> {
     let (mut parts, mut start, mut above, mut at, mut lines) = (Vec::new(), 0, 0, 0, 0);
     for line in text.split_inclusive('\n') {
+        if line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
+            parts.push((above, &text[start..at]));
+            (start, above) = (at + 3, lines);
+        }
         lines += 1;
         at += line.len();
-        let content = line.trim_end();
-        if content == "---" || content.starts_with("--- ") {
-            parts.push((above, &text[start..at - line.len()]));
-            (start, above) = (at, lines);
-        }
     }
     parts.push((above, &text[start..]));
     parts
@@ -144,22 +247,12 @@ fn split(text: &str) -> Vec<(u64, &str)> {
 
 /// Values that stand in for those of stores: a YAML map of key to text, or to anything else, which is answered as JSON.
 pub fn values(path: &Path) -> Result<BTreeMap<String, SecretJson>, String> {
-    let at = path.display();
-    let text = std::fs::read_to_string(path).map(zeroize::Zeroizing::new);
-    let text = text.map_err(|error| format!("{at}: can't be read as text: {}", error.kind()))?;
-    let options = serde_saphyr::options! { strict_booleans: true };
-    let read = serde_saphyr::from_str_with_options::<BTreeMap<String, Value>>(&text, options);
-    let read = read.map_err(|error| {
-        let line = error.location().map_or(1, |location| location.line());
-        format!("{at}:{line}: this is not a YAML map of keys and values")
+    let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| unreadable(path, &error))?;
+    let read = from_yaml::<BTreeMap<String, Value>>(&text).map_err(|(line, _)| {
+        let place = Place { file: path.to_owned(), line: line.unwrap_or(1) };
+        format!("{place}: error: this is not a YAML map of keys and values")
     })?;
     Ok(read.into_iter().map(|(key, value)| (key, SecretJson::new(value))).collect())
-}
-
-/// Whether an object is of External Secrets Operator's API, in a version whose fields are those of v1.
-pub fn is_known_version(api_version: &str) -> bool {
-    let version = api_version.strip_prefix(names::GROUP).and_then(|rest| rest.strip_prefix('/'));
-    version.is_some_and(|version| ["v1", "v1beta1"].contains(&version))
 }
 
 #[cfg(test)]
@@ -167,18 +260,24 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> (Vec<String>, Vec<String>) {
-        let (mut documents, mut problems) = (Vec::new(), Vec::new());
-        parse(Path::new("a.yaml"), text, &mut documents, &mut problems);
-        (documents.iter().map(|document| format!("{} {}", document.place, document.text("/kind"))).collect(), problems)
+        let mut all = Manifests::default();
+        all.parse(Path::new("a.yaml"), text);
+        let documents = all.documents.iter().map(|document| format!("{} {}", document.place, document.text("/kind")));
+        (documents.collect(), all.problems)
     }
 
     #[test]
     fn each_object_has_its_line() {
-        let text = "# head\n\nkind: A\napiVersion: v1\n---\n---\n# only words\n--- \nkind: B\napiVersion: v1\n";
+        let text = "# head\n\nkind: A\napiVersion: v1\n---\n---\n# only words\n--- # more\nkind: B\napiVersion: v1\n";
         assert_eq!(parsed(text).0, ["a.yaml:3 A", "a.yaml:9 B"]);
-        let list = "kind: List\napiVersion: v1\nitems:\n- {kind: A, apiVersion: v1}\n- {kind: B, apiVersion: v1}\n";
-        assert_eq!(parsed(list).0, ["a.yaml:1 A", "a.yaml:1 B"]);
-        assert_eq!(parsed(r#"{"kind": "A", "apiVersion": "v1"}"#).0, ["a.yaml:1 A"]);
+        assert_eq!(parsed(&text.replace('\n', "\r\n")), parsed(text), "as Windows ends lines");
+        assert_eq!(parsed(&format!("\u{feff}{text}")), parsed(text), "as Windows begins files");
+        assert_eq!(parsed("--- {kind: A, apiVersion: v1}\n---\tkind\n").0, ["a.yaml:1 A"]);
+        let list =
+            "kind: SecretList\napiVersion: v1\nitems:\n- {kind: A, apiVersion: v1}\n- kind: B\n  apiVersion: v1\n";
+        assert_eq!(parsed(list).0, ["a.yaml:4 A", "a.yaml:5 B"]);
+        assert_eq!(parsed("{\n\t\"kind\": \"A\",\n\t\"apiVersion\": \"v1\"\n}\n").0, ["a.yaml:1 A"]);
+        assert_eq!(parsed(""), parsed("# nothing\n---\n\n---\n"));
     }
 
     #[test]
@@ -187,7 +286,11 @@ mod tests {
         assert_eq!(documents, ["a.yaml:1 A"]);
         assert_eq!(problems.len(), 2, "{problems:?}");
         assert!(problems[0].starts_with("a.yaml:") && problems[0].contains("not YAML"), "{problems:?}");
-        assert!(problems[1].starts_with("a.yaml:7: an object has"), "{problems:?}");
+        assert!(problems[1].starts_with("a.yaml:7: error: an object has"), "{problems:?}");
         assert!(!problems.concat().contains("canary"));
+        let (_, problems) = parsed("kind: A\n---\r\nkind: A\r\ncanary: 1\r\ncanary: 2\r\n");
+        assert_eq!(problems[1], "a.yaml:5: error: this key is there twice");
+        let (_, problems) = parsed("kind: A\nname: {{ .Values.name }}\n");
+        assert!(problems[0].contains("`helm template"), "{problems:?}");
     }
 }

@@ -1,23 +1,28 @@
 //! What is shown of rendered objects: all but the values, unless they are asked for.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_cluster::client::{LiveObject, LiveSecret};
 use keyferry_crds::{ExternalSecret, names};
-use keyferry_sync::data::{SecretJson, StringMap};
+use keyferry_sync::data::{SecretJson, StringMap, zeroize};
 use serde_json::{Map, Value, json};
 use sha3::{Digest as _, Sha3_256};
 use zeroize::Zeroizing;
 
 use super::Format;
 
-/// An object to print: JSON whose values are in the clear, and whose they are.
+/// An object to print: JSON whose values are in the clear, and what of it may be seen.
 pub struct Rendered {
     object: SecretJson,
     /// Labels and annotations that stand so in the ExternalSecret, or are ours.
     open: StringMap,
+    /// Keys that a template made of values: they are values.
+    made_keys: BTreeSet<String>,
+    /// Whether `data` is base64.
+    is_secret: bool,
 }
 
 impl Rendered {
@@ -41,7 +46,7 @@ impl Rendered {
         if inner.immutable == Some(true) {
             object["immutable"] = json!(true);
         }
-        Self { object: SecretJson::new(object), open: open(es) }
+        Self { object: SecretJson::new(object), open: open(es), made_keys: BTreeSet::new(), is_secret: true }
     }
 
     /// An object of another kind.
@@ -53,7 +58,20 @@ impl Rendered {
             object["kind"] = json!(types.kind);
         }
         object["metadata"] = metadata(&inner.metadata);
-        Self { object: SecretJson::new(object), open: open(es) }
+        Self { object: SecretJson::new(object), open: open(es), made_keys: BTreeSet::new(), is_secret: false }
+    }
+
+    /// With keys of its maps covered like values, unless they were `fetched` so or stand in one of `texts`.
+    pub fn with_open_keys(mut self, fetched: BTreeSet<String>, texts: Vec<Zeroizing<String>>) -> Self {
+        let is_written = |key: &String| texts.iter().any(|text| text.contains(key.as_str()));
+        let object = self.object.get().as_object().into_iter().flatten();
+        object.filter(|(field, _)| *field != "metadata").for_each(|(_, value)| keys(value, &mut self.made_keys));
+        for part in ["/metadata/labels", "/metadata/annotations"] {
+            self.object.get().pointer(part).into_iter().for_each(|map| keys(map, &mut self.made_keys));
+        }
+        let is_ours = |key: &String| key == names::ANNOTATION_DATA_HASH || self.open.contains_key(key);
+        self.made_keys.retain(|key| !fetched.contains(key) && !is_ours(key) && !is_written(key));
+        self
     }
 
     fn shown(&self, mask: Option<&Mask>) -> SecretJson {
@@ -62,6 +80,12 @@ impl Rendered {
         for (field, value) in object.get_mut().as_object_mut().into_iter().flatten() {
             match field.as_str() {
                 "apiVersion" | "kind" | "type" | "immutable" => {}
+                "data" if self.is_secret => {
+                    for value in value.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                        mask.cover_bytes(value);
+                    }
+                    mask.cover_keys(value, &self.made_keys);
+                }
                 "metadata" => {
                     for part in ["labels", "annotations"] {
                         let map = value.get_mut(part).and_then(Value::as_object_mut);
@@ -71,11 +95,27 @@ impl Rendered {
                             }
                         }
                     }
+                    mask.cover_keys(value, &self.made_keys);
                 }
-                _ => mask.cover(value),
+                _ => {
+                    mask.cover(value);
+                    mask.cover_keys(value, &self.made_keys);
+                }
             }
         }
         object
+    }
+}
+
+/// The keys of all maps within.
+fn keys(value: &Value, into: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| keys(item, into)),
+        Value::Object(map) => {
+            into.extend(map.keys().cloned());
+            map.values().for_each(|item| keys(item, into));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
 
@@ -123,10 +163,37 @@ impl Mask {
             Value::Null => {}
             Value::String(text) => {
                 let covered = self.text(text.as_bytes());
-                zeroize::Zeroize::zeroize(text);
+                zeroize(value);
                 *value = Value::String(covered);
             }
             other => *other = Value::String(self.text(other.to_string().as_bytes())),
+        }
+    }
+
+    /// Covers base64 as the bytes that it stands for.
+    fn cover_bytes(&self, value: &mut Value) {
+        match value.as_str().and_then(|text| STANDARD.decode(text).ok()).map(Zeroizing::new) {
+            Some(bytes) => {
+                let covered = self.text(&bytes);
+                zeroize(value);
+                *value = Value::String(covered);
+            }
+            None => self.cover(value),
+        }
+    }
+
+    /// Covers these keys, however deep.
+    fn cover_keys(&self, value: &mut Value, covered: &BTreeSet<String>) {
+        match value {
+            Value::Array(items) => items.iter_mut().for_each(|item| self.cover_keys(item, covered)),
+            Value::Object(map) => {
+                for (key, mut value) in std::mem::take(map) {
+                    self.cover_keys(&mut value, covered);
+                    let key = if covered.contains(&key) { self.text(key.as_bytes()) } else { key };
+                    map.insert(key, value);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
     }
 

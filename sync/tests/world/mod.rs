@@ -6,14 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use keyferry_crds::{ExternalSecret, ExternalSecretStatus, SecretStore};
+use keyferry_builders::{at, key, store};
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Key, Query, SecretBytes};
 use keyferry_sync::audit;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Dependency, Version};
-use keyferry_sync::look::{Look, Memory, Report, Seen};
-use keyferry_sync::outcome::{Change, Failure};
+use keyferry_sync::look::{Look, Looked, Memory, Seen};
+use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
     Applied, Entered, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, Stores, Turn,
 };
@@ -50,26 +51,6 @@ pub struct State {
 #[derive(Clone, Default)]
 pub struct World(Arc<Mutex<State>>);
 
-/// `second` seconds after the epoch.
-pub fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
-}
-
-/// An ExternalSecret that takes `k` from the key `a` of the store `s` every hour, with `spec` over that.
-pub fn external_secret(spec: Value) -> ExternalSecret {
-    let mut whole = json!({"refreshInterval": "1h", "secretStoreRef": {"name": "s"},
-        "data": [{"secretKey": "k", "remoteRef": {"key": "a"}}]});
-    for (field, value) in spec.as_object().unwrap() {
-        whole[field] = value.clone();
-    }
-    let mut es = ExternalSecret::new("e", serde_json::from_value(whole).unwrap());
-    es.metadata.namespace = Some("ns".into());
-    es.metadata.uid = Some("es-uid".into());
-    es.metadata.generation = Some(1);
-    es.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(0)));
-    es
-}
-
 impl World {
     /// Where the store has the value `alpha` under `a`.
     pub fn new() -> Self {
@@ -103,13 +84,13 @@ impl World {
     }
 
     /// A look at `es` that begins at `second`, as the controller would make it.
-    pub async fn look(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64) -> Report {
+    pub async fn look(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64) -> Looked {
         let seen = self.version().map_or(Seen::Absent, Seen::At);
         self.look_seeing(es, memory, second, seen).await
     }
 
     /// The same, where the watches see this of the target.
-    pub async fn look_seeing(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64, seen: Seen) -> Report {
+    pub async fn look_seeing(&self, es: &Arc<ExternalSecret>, memory: &Memory, second: i64, seen: Seen) -> Looked {
         let readiness = self.state().readiness.clone().unwrap_or(Readiness::Ready);
         let mut stores = known(es);
         stores.values_mut().for_each(|(_, is)| is.clone_from(&readiness));
@@ -140,9 +121,7 @@ impl World {
 
 /// The one store, where `es` names it.
 pub fn known(es: &ExternalSecret) -> KnownStores {
-    let mut store = SecretStore::new("s", serde_json::from_value(json!({"provider": {"fake": {}}})).unwrap());
-    store.metadata.namespace = Some("ns".into());
-    let store = Arc::new(Store::namespaced(store));
+    let store = Arc::new(Store::namespaced(store(json!({"provider": {"fake": {}}}))));
     let named = stores_of(es).into_iter().filter(|id| *id == store.id);
     named.map(|id| (id, (store.clone(), Readiness::Ready))).collect()
 }
@@ -162,7 +141,7 @@ pub fn settings() -> Settings {
 }
 
 /// The report's status in the ExternalSecret, as the controller keeps it.
-pub fn told(es: &Arc<ExternalSecret>, report: &Report) -> Arc<ExternalSecret> {
+pub fn told(es: &Arc<ExternalSecret>, report: &Looked) -> Arc<ExternalSecret> {
     let mut es = (**es).clone();
     if let Some((status, version)) = &report.status {
         es.status = Some(status.clone());
@@ -233,7 +212,7 @@ impl Entered for World {
         self.called("find");
         let state = self.state();
         let names = state.secrets.keys().filter(|name| query.matches(name));
-        Ok(names.map(|name| Key { name: name.clone(), version: None, metadata: false }).collect())
+        Ok(names.map(key).collect())
     }
 }
 
@@ -283,7 +262,7 @@ impl Output for World {
         self.called(format!("apply {}{how}", data.collect::<Vec<_>>().join(" ")));
         self.failing("apply")?;
         let mut state = self.state();
-        let change = if state.target.is_some() { Change::Updated } else { Change::Created };
+        let change = if state.target.is_some() { TargetChange::Updated } else { TargetChange::Created };
         state.target = Some((state.target.map_or(1, |(revision, _)| revision + 1), true));
         drop(state);
         Ok(Applied { change, version: self.version(), adopted: None })

@@ -30,7 +30,8 @@ fn name(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
-fn describe_secret(secret: &Value) -> Value {
+/// What is compared of a Secret.
+pub fn describe_secret(secret: &Value) -> Value {
     let metadata = &secret["metadata"];
     let mut described = pick(metadata, &["labels", "annotations", "finalizers"]);
     described["data"] = json!(rig::texts(secret));

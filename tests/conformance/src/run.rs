@@ -44,21 +44,9 @@ impl World {
         Ok(Self { testbed, operator, changes, canaries, log: log.to_owned() })
     }
 
-    /// The words of a case that stand for something of this testbed.
-    fn variables(&self) -> [(&'static str, String); 4] {
-        let kubernetes = self.testbed.kubernetes();
-        [
-            ("VAULT_URL", self.testbed.vault_url()),
-            ("KUBE_URL", kubernetes.url),
-            ("KUBE_CA", kubernetes.ca_bundle),
-            // The bearer token of an admin, where the cases were recorded.
-            ("admintoken", kubernetes.token),
-        ]
-    }
-
     /// Runs the case of a file. The error is what a person reads.
     pub async fn run(&self, file: &Path) -> Result<()> {
-        let case = Case::read_with(file, &self.variables())?;
+        let case = Case::read_with(file, &setup::variables(self.testbed))?;
         let mut run = Run::begin(self, &case).await?;
         let mut done = run.steps(&case).await;
         // Also where it failed: what it left behind must not disturb the next run.
@@ -229,7 +217,7 @@ fn names(object: &Value) -> Result<(&str, &str)> {
 }
 
 /// `stringData` stands for base64 `data`: the API server merges it into what is there, which a replacement must not.
-fn without_string_data(object: &Value) -> Value {
+pub fn without_string_data(object: &Value) -> Value {
     let mut object = object.clone();
     let Some(Value::Object(texts)) = object.as_object_mut().and_then(|object| object.remove("stringData")) else {
         return object;

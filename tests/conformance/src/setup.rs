@@ -7,6 +7,18 @@ use serde_json::{Value, json};
 
 const REGION: &str = "eu-west-1";
 
+/// The words of a case that stand for something of this testbed.
+pub fn variables(testbed: &Testbed) -> [(&'static str, String); 4] {
+    let kubernetes = testbed.kubernetes();
+    [
+        ("VAULT_URL", testbed.vault_url()),
+        ("KUBE_URL", kubernetes.url),
+        ("KUBE_CA", kubernetes.ca_bundle),
+        // The bearer token of an admin, where the cases were recorded.
+        ("admintoken", kubernetes.token),
+    ]
+}
+
 /// Says it.
 pub async fn run(testbed: &Testbed, setup: &[Value]) -> Result<()> {
     forget(testbed, setup).await?;

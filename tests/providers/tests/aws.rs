@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use keyferry_builders::key;
 use keyferry_provider_aws::REGISTRATION;
 use keyferry_provider_core::{Answer, BuildContext, Calls, Capabilities, Credentials, ErrorKind, Key, Provider, Query};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
@@ -40,10 +41,6 @@ fn aws_context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -
 
 async fn build(spec: Value) -> Arc<dyn Provider> {
     (REGISTRATION.build)(&spec, aws_context(keys(), Arc::new(()))).await.unwrap()
-}
-
-fn key(name: &str) -> Key {
-    Key { name: name.into(), version: None, metadata: false }
 }
 
 fn text(result: &Answer) -> &str {
@@ -129,7 +126,7 @@ async fn one_call_for_a_batch_and_single_calls_for_the_rest() {
     let counter = Arc::new(Counter::default());
     let spec = spec("SecretsManager", json!({ "prefix": prefix }));
     let provider = (REGISTRATION.build)(&spec, aws_context(keys(), counter.clone())).await.unwrap();
-    let all: Vec<_> = (0..20).map(|n| key(&n.to_string())).collect();
+    let all: Vec<_> = (0..20).map(|n| key(n.to_string())).collect();
     let results = provider.fetch(&all).await.unwrap();
     assert!(results.iter().enumerate().all(|(n, result)| text(result) == format!("v{n}")));
     assert_eq!(counter.take(), [("AWS/SecretsManager BatchGetSecretValue".to_owned(), 1)].into());
@@ -203,7 +200,7 @@ async fn versions_of_one_parameter_travel_apart() {
     }
     let provider = build(spec("ParameterStore", json!({}))).await;
     let at = |version: &str| Key { version: Some(version.into()), ..key(&name) };
-    let keys = [key(&name), at("1"), at("2"), key(&format!("{name}:1"))];
+    let keys = [key(&name), at("1"), at("2"), key(format!("{name}:1"))];
     assert!((1..4).all(|n| !provider.joins(&keys[..1], &keys[n])));
     let results = provider.fetch(&keys).await.unwrap();
     assert_eq!(results.iter().map(text).collect::<Vec<_>>(), ["three", "one", "two", "one"]);

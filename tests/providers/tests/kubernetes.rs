@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
+use keyferry_builders::key;
 use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Query};
 use keyferry_provider_kubernetes::REGISTRATION;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
@@ -47,10 +48,6 @@ async fn as_admin(namespace: &Namespace) -> Arc<dyn Provider> {
 fn clean(error: &Error) {
     let token = Testbed::shared().kubernetes().token;
     assert!(!error.message().contains(CANARY) && !error.message().contains(&token), "{error}");
-}
-
-fn key(name: &str) -> Key {
-    Key { name: name.into(), version: None, metadata: false }
 }
 
 async fn fetch(provider: &dyn Provider, key: &Key) -> Result<String, Error> {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ServiceAccount;
+use keyferry_builders::key;
 use keyferry_provider_core::{Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
@@ -47,10 +48,6 @@ async fn with_token(testbed: &Testbed, token: &str, more: Value) -> Arc<dyn Prov
     let mut spec = json!({"server": testbed.vault_url(), "auth": {"tokenSecretRef": {"name": "t", "key": "k"}}});
     spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     build(spec, MapCredentials::new().with("t/k", token)).await.unwrap()
-}
-
-fn key(name: &str) -> Key {
-    Key { name: name.into(), version: None, metadata: false }
 }
 
 async fn fetch(provider: &dyn Provider, key: &Key) -> Result<String, Error> {
@@ -249,7 +246,7 @@ async fn metadata() {
     for more in [json!({"path": "secret"}), json!({})] {
         let prefix = if more.get("path").is_some() { "" } else { "secret/" };
         let provider = with_root(testbed, more).await;
-        let described = |name: &str| Key { metadata: true, ..key(&format!("{prefix}{name}")) };
+        let described = |name: &str| Key { metadata: true, ..key(format!("{prefix}{name}")) };
         let metadata = fetch(&*provider, &described(&name)).await.unwrap();
         let metadata: BTreeMap<String, String> = serde_json::from_str(&metadata).unwrap();
         assert_eq!(
@@ -289,7 +286,7 @@ async fn keys_that_tidy_up_or_climb() {
     testbed.vault().put(&format!("{name}/b"), json!({"a": "b"})).await.unwrap();
     let provider = with_root(testbed, json!({"path": "secret"})).await;
     for tidy in ["/b", "//b", "/./b", "/b/"] {
-        assert_eq!(fetch(&*provider, &key(&format!("{name}{tidy}"))).await.unwrap(), r#"{"a":"b"}"#, "{tidy}");
+        assert_eq!(fetch(&*provider, &key(format!("{name}{tidy}"))).await.unwrap(), r#"{"a":"b"}"#, "{tidy}");
     }
     for climbs in ["../../sys/mounts", "x/../b", "a\nb", "a\0b", ""] {
         expect(fetch(&*provider, &key(climbs)).await, ErrorKind::Invalid, "");
@@ -310,7 +307,7 @@ async fn a_denied_key_is_named_and_costs_no_login() {
     relay.take();
 
     for _ in 0..3 {
-        let denied = fetch(&*provider, &key(&format!("{name}-other"))).await;
+        let denied = fetch(&*provider, &key(format!("{name}-other"))).await;
         expect(denied, ErrorKind::Denied, &format!("must allow read on secret/data/{name}-other"));
     }
     let read = format!("GET /v1/secret/data/{name}-other");

@@ -7,6 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 pub mod measure;
+pub mod modules;
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {

@@ -60,7 +60,7 @@ fn walk(tokens: TokenStream, lines: &mut BTreeSet<usize>, functions: &mut Vec<(S
 }
 
 /// Takes off doc comments, which are attributes to the compiler, and whatever is there for tests only.
-fn without_docs_and_tests(tokens: Vec<TokenTree>) -> Vec<TokenTree> {
+pub(crate) fn without_docs_and_tests(tokens: Vec<TokenTree>) -> Vec<TokenTree> {
     let mut kept: Vec<TokenTree> = Vec::with_capacity(tokens.len());
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {

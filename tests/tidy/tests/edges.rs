@@ -129,6 +129,7 @@ fn stores_and_cluster_never_know_each_other() {
     let cluster: Vec<String> = graph.closure("keyferry-cluster").into_iter().collect();
     let ours: Vec<_> = cluster.iter().filter(|name| name.starts_with("keyferry")).collect();
     let fine = [
+        "keyferry-builders",
         "keyferry-crds",
         "keyferry-gjson",
         "keyferry-go",
