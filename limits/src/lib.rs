@@ -1,0 +1,100 @@
+//! What one object may take of the operator: every limit in one table, and the budget of a look.
+//!
+//! A limit stands here and nowhere else. Its message and the table in `docs/limits.md` are made from it, so that neither
+//! can differ from what holds.
+
+mod budget;
+mod table;
+
+pub use budget::{Budget, Exceeded};
+pub use table::*;
+
+use std::fmt;
+
+/// What a limit counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes; told in KiB or MiB where they are whole.
+    Bytes,
+    /// Things, which the limit's `of` names.
+    Items,
+    /// Steps of work: about a byte looked at or an operation carried out.
+    Steps,
+    /// Seconds.
+    Seconds,
+}
+
+/// How much of something one object may take.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// Its name in messages and in the docs.
+    pub name: &'static str,
+    /// The most that is allowed.
+    pub most: u64,
+    /// What is counted.
+    pub unit: Unit,
+    /// What it bounds, after which "more than ..." can stand.
+    pub of: &'static str,
+    /// What who meets it can do.
+    pub raise: &'static str,
+}
+
+impl Limit {
+    /// The most that is allowed, for whoever counts in memory.
+    pub const fn size(&self) -> usize {
+        self.most as usize
+    }
+
+    /// How much it is, for a person.
+    pub fn amount(&self) -> String {
+        let most = self.most;
+        match self.unit {
+            Unit::Bytes if most >= 1 << 20 && most % (1 << 20) == 0 => format!("{} MiB", most >> 20),
+            Unit::Bytes if most >= 1 << 10 && most % (1 << 10) == 0 => format!("{} KiB", most >> 10),
+            Unit::Bytes => format!("{most} bytes"),
+            Unit::Items => most.to_string(),
+            Unit::Steps => format!("{most} steps"),
+            Unit::Seconds => format!("{most} s"),
+        }
+    }
+}
+
+/// What is told where it is met: "data of one refresh: more than 64 MiB (limit look-bytes); split it into several
+/// ExternalSecrets".
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, of, raise, .. } = self;
+        write!(f, "{of}: more than {} (limit {name}); {raise}", self.amount())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_tells_what_it_bounds_and_what_to_do() {
+        let limit = Limit { name: "x", most: 3 << 20, unit: Unit::Bytes, of: "a pattern", raise: "make it shorter" };
+        assert_eq!(limit.to_string(), "a pattern: more than 3 MiB (limit x); make it shorter");
+        assert_eq!(Limit { most: 1025, ..limit }.amount(), "1025 bytes");
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<_> = ALL.iter().map(|limit| limit.name).collect();
+        names.sort();
+        let before = names.len();
+        names.dedup();
+        assert_eq!(names.len(), before);
+    }
+
+    #[test]
+    fn the_docs_hold_this_table() {
+        let page = include_str!("../../docs/limits.md");
+        let rows = ALL
+            .iter()
+            .map(|limit| format!("| `{}` | {} | {} | {} |\n", limit.name, limit.of, limit.amount(), limit.raise));
+        let table: String = rows.collect();
+        assert!(page.contains(&table), "docs/limits.md must hold this table:\n\n{table}");
+    }
+}
