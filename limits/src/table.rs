@@ -3,7 +3,7 @@
 use crate::{Limit, Unit};
 
 /// Every limit.
-pub const ALL: &[&Limit] = &[&LOOK_BYTES, &LOOK_STEPS];
+pub const ALL: &[&Limit] = &[&LOOK_BYTES, &LOOK_STEPS, &COMPUTE_TIME, &REFRESH_RATE];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
 /// 1 MiB, so that nothing sensible needs more.
@@ -22,4 +22,22 @@ pub const LOOK_STEPS: Limit = Limit {
     unit: Unit::Steps,
     of: "what one refresh computes",
     raise: "split it into several ExternalSecrets, or make its templates and patterns simpler",
+};
+
+/// How long a look may compute at once, rendering or templating. Who takes longer is stopped.
+pub const COMPUTE_TIME: Limit = Limit {
+    name: "compute-time",
+    most: 10,
+    unit: Unit::Seconds,
+    of: "computing for one refresh",
+    raise: "make its templates and patterns simpler, or split it into several ExternalSecrets",
+};
+
+/// How often something may be refreshed or checked by time.
+pub const REFRESH_RATE: Limit = Limit {
+    name: "refresh-rate",
+    most: 1,
+    unit: Unit::Items,
+    of: "refreshes of one object in a second",
+    raise: "a shorter interval acts as 1s",
 };

@@ -1,6 +1,9 @@
 //! From requests to what a target is to hold: the seam of all modes. Whoever delivers secrets, and wherever to, begins here.
 
+use std::sync::Arc;
+
 use keyferry_crds::ExternalSecret;
+use keyferry_limits::Budget;
 use keyferry_provider_core::SecretBytes;
 
 use jiff::Timestamp;
@@ -15,7 +18,7 @@ use crate::redact::blank;
 use crate::render::{Answers, render};
 use crate::request::{Request, generates};
 use crate::settings::Settings;
-use crate::{fetch, make, template};
+use crate::{compute, fetch, make, template};
 
 /// For whom something is resolved, and when.
 pub struct Asker<'a> {
@@ -29,6 +32,8 @@ pub struct Asker<'a> {
     pub workload: Option<Workload<'a>>,
     /// When it began: the time that templates see.
     pub now: Timestamp,
+    /// What it may take, all stages together. Whoever made it may stop it.
+    pub budget: Arc<Budget>,
 }
 
 /// What was fetched and made, under the names that the target, or its template, knows.
@@ -74,13 +79,15 @@ pub async fn data(
     let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await?;
     kept.values.extend(answers.values.values().flatten().cloned());
     asker.audit(&answers);
-    kept.turn = Some(ports.objects.turn().await);
+    kept.turn = Some(ports.objects.turn(es.metadata.namespace.as_deref().unwrap_or_default()).await);
     if generates(es) {
         let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
         kept.values.extend(generated.values().flatten().flat_map(Data::values).cloned());
         answers.generated = generated;
     }
-    let rendered = render(requests, &answers, &es.spec.target.deletion_policy, &settings.engine, *now)?;
+    let is_small = compute::is_small(requests, &answers);
+    let rendering = || render(requests, &answers, &es.spec.target.deletion_policy, &settings.engine, *now);
+    let rendered = asker.compute(is_small, rendering).await?;
     kept.values.extend(rendered.data.values().cloned());
     Ok(Some(Resolved { data: rendered.data, missing: rendered.missing }))
 }
@@ -89,12 +96,23 @@ pub async fn data(
 pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(Content, Versions), Failure> {
     let Asker { settings, es, now, .. } = asker;
     let (sources, versions) = asker.sources().await?;
-    let content = template::content(es, data, &sources, &settings.engine, *now)?;
+    let is_small = compute::is_plain(es, data.values());
+    let templating = || template::content(es, data, &sources, &settings.engine, *now);
+    let content = asker.compute(is_small, templating).await?;
     kept.values.extend(content.values());
     Ok((content, versions))
 }
 
 impl Asker<'_> {
+    /// Computes what is small here, and all else when it is our turn.
+    async fn compute<T: Send>(&self, is_small: bool, work: impl FnOnce() -> T + Send) -> T {
+        if is_small {
+            return work();
+        }
+        let namespace = self.es.metadata.namespace.as_deref().unwrap_or_default();
+        compute::in_turn(&*self.ports.compute, namespace, &self.budget, work).await
+    }
+
     /// Reads the objects that templates are taken from; answers what they hold, and at which version each was read.
     async fn sources(&self) -> Result<(Sources, Versions), Failure> {
         let (mut sources, mut versions) = (Sources::new(), Versions::new());

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::*;
+use crate::leader::Lead;
 use crate::target::fake_api::{Cluster, FakeApi};
 use crate::target::kinds::Kinds;
 use crate::target::of;
@@ -69,7 +70,7 @@ impl Rig {
         let mut es = keyferry_builders::es(json!({"target": target}));
         es.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         let api = FakeApi::default();
-        Self { kind, client: api.client(), api, turns: Turns::new(4), kinds: Kinds::default(), es }
+        Self { kind, client: api.client(), api, turns: Turns::new(4, Lead::always()), kinds: Kinds::default(), es }
     }
 
     /// The output of one look.

@@ -1,6 +1,7 @@
 //! What one ExternalSecret comes to. As the operator's look at one that is new, but what is written is printed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use keyferry_cluster::client::LiveSecret;
 use keyferry_cluster::target::ownership::Desired;
@@ -60,7 +61,7 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
     });
     match plan {
         Plan::Fetch(requests) => {
-            let asker = Asker { ports, settings, es, workload: None, now };
+            let asker = Asker { ports, settings, es, workload: None, now, budget: Arc::default() };
             let mut kept = Kept::default();
             let made = made(folder, &asker, &requests, &mut kept).await;
             made.map_err(|failure| blank(failure, &kept.values))

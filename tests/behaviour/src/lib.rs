@@ -7,6 +7,7 @@
 pub mod cluster;
 pub mod operator;
 pub mod leaks;
+pub mod lines;
 pub mod rig;
 
 pub use cluster::Cluster;
