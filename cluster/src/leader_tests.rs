@@ -57,11 +57,11 @@ impl Server {
 
 impl Held {
     fn answer(&mut self, method: &Method, mut body: Value) -> (u16, Value) {
-        let refused = |code: u16| {
-            (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": "", "message": ""}))
+        let refused = |code: u16, reason: &str| {
+            (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": ""}))
         };
         if *method == Method::GET {
-            return self.lease.clone().map_or(refused(404), |lease| (200, lease));
+            return self.lease.clone().map_or(refused(404, "NotFound"), |lease| (200, lease));
         }
         let there = self.lease.as_ref().map(|lease| lease["metadata"]["resourceVersion"].clone());
         let fits = if *method == Method::POST {
@@ -70,7 +70,7 @@ impl Held {
             there == Some(body["metadata"]["resourceVersion"].clone())
         };
         if !fits {
-            return refused(409);
+            return refused(409, "Conflict");
         }
         self.revision += 1;
         body["metadata"]["resourceVersion"] = json!(self.revision.to_string());

@@ -349,6 +349,11 @@ impl Rig {
         std::mem::take(&mut self.world().notes)
     }
 
+    /// Somebody makes a client of a store.
+    pub fn make_client(&self, store: StoreId) {
+        self.world().clients.insert(store);
+    }
+
     /// The stores that clients are held of.
     pub fn clients(&self) -> Vec<String> {
         self.world().clients.iter().map(|store| store.name.clone()).collect()
