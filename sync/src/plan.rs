@@ -6,9 +6,12 @@ use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, RefreshPolicy, StoreKind};
 
 use crate::data::StringMap;
+use crate::engine::Engine;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::request::{Request, generates, requests, used_stores};
 use crate::store::KnownStores;
+use crate::told;
+use crate::told::Told;
 use crate::usable::{Usable, usable};
 use crate::{schedule, spec, windows};
 
@@ -72,6 +75,8 @@ pub struct Facts<'a> {
     pub overdue_until: Timestamp,
     /// The controller class that we are.
     pub class: &'a str,
+    /// What keeps compiled patterns.
+    pub engine: &'a Engine,
     /// Whether a store must be Ready before it is asked.
     pub flood_gate: bool,
     /// Whether ClusterSecretStores are looked after.
@@ -101,7 +106,7 @@ pub fn decide(facts: &Facts<'_>) -> Plan {
     let checks = [deleted, foreign_class, bad_spec, forbidden_target, not_due, stores_not_usable];
     match checks.iter().find_map(|check| check(facts)) {
         Some(plan) => plan,
-        None => Plan::Fetch(requests(facts.es, facts.stores)),
+        None => Plan::Fetch(requests(facts.es, facts.stores, facts.engine)),
     }
 }
 
@@ -118,13 +123,14 @@ fn deleted(facts: &Facts<'_>) -> Option<Plan> {
 }
 
 fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
-    let refuse = |headline, causes: Vec<String>| {
+    let refuse = |headline, causes: Vec<Told>| {
         Some(Plan::Refuse(Failure { headline, causes, retry: Retry::OnChange, bound: false }))
     };
+    let of_spec = |causes: Vec<String>| causes.into_iter().map(Told::without_values).collect();
     match (spec::problems(facts.es), spec::unsupported(facts.es, facts.generators)) {
-        (problems, _) if !problems.is_empty() => refuse(Headline::Spec, problems),
-        (_, features) if !features.is_empty() => refuse(Headline::Unsupported, features),
-        _ => match spec::unanswerable(facts.es) {
+        (problems, _) if !problems.is_empty() => refuse(Headline::Spec, of_spec(problems)),
+        (_, features) if !features.is_empty() => refuse(Headline::Unsupported, of_spec(features)),
+        _ => match spec::unanswerable(facts.es, facts.engine) {
             problems if problems.is_empty() => None,
             problems => refuse(Headline::Fetch, problems),
         },
@@ -133,10 +139,10 @@ fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
 
 fn forbidden_target(facts: &Facts<'_>) -> Option<Plan> {
     let manifest = facts.es.target_manifest().filter(|_| !facts.generic_targets)?;
-    let cause = format!(
+    let cause = told!(
         "spec.target.manifest asks for a {}, and this operator writes Secrets only: run it with \
          --unsafe-allow-generic-targets (Helm: genericTargets.enabled)",
-        manifest.kind
+        Told::without_values(manifest.kind.clone())
     );
     Some(Plan::Refuse(Failure::new(Headline::ManifestKind, cause, Retry::OnChange)))
 }
@@ -229,6 +235,7 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
         Usable::Yes => None,
         Usable::NotYet => Some(Plan::Hold),
         Usable::No(causes) => {
+            let causes = causes.into_iter().map(Told::without_values).collect();
             Some(Plan::Refuse(Failure { headline: Headline::Fetch, causes, retry: Retry::Late, bound: false }))
         }
     }
@@ -298,6 +305,7 @@ mod tests {
             let stores = self.store.iter().map(|store| (store.id.clone(), (store.clone(), self.readiness.clone())));
             decide(&Facts {
                 es: &self.es,
+                engine: &Engine::new("", ""),
                 version: "now",
                 now: at(10 * DAY),
                 started: self.started,

@@ -3,14 +3,17 @@
 //! Both engines descend from RE2 and find the same matches; only the syntax differs in details. So patterns are read
 //! here, and matched there.
 //!
-//! Modules, in reading order: [`mod@parse`] from pattern to tree, [`class`] classes of characters by name.
+//! Modules, in reading order: [`mod@parse`] from pattern to tree, [`class`] classes of characters by name, [`mod@size`] what a
+//! tree takes.
 
 use regex_syntax::hir::{Capture, Hir, HirKind, Repetition};
 
 pub use parse::{Parsed, Wrong, parse};
+pub use size::size;
 
 mod parse;
 mod class;
+mod size;
 
 /// A pattern in Go's syntax as an expression of the `regex` crate, for whoever matches without a template.
 ///
