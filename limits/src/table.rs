@@ -6,9 +6,8 @@ use crate::{Limit, Unit};
 pub const ALL: &[&Limit] = &[
     &LOOK_BYTES,
     &LOOK_STEPS,
-    &PATTERN_BYTES,
-    &PATTERNS_BYTES,
-    &PARSED_BYTES,
+    &SEARCHES,
+    &TEMPLATES_KEPT,
     &PASSWORD_LENGTH,
     &PASSWORD_BYTES,
     &TEMPLATE_TEXT,
@@ -22,6 +21,12 @@ pub const ALL: &[&Limit] = &[
     &TEMPLATE_PATTERN,
     &TEMPLATE_HASH_COST,
     &TEMPLATE_KEY_BITS,
+    &PATTERN_LENGTH,
+    &PATTERN_DEPTH,
+    &PATTERN_CLASSES,
+    &PATTERN_GROUPS,
+    &PATTERN_COMPILED,
+    &PATTERNS_KEPT,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -41,33 +46,6 @@ pub const LOOK_STEPS: Limit = Limit {
     unit: Unit::Steps,
     of: "what one refresh computes",
     raise: "split it into several ExternalSecrets, or make its templates and patterns simpler",
-};
-
-/// A pattern of the spec, compiled: a repetition of a class of characters takes as much as it stands for.
-pub const PATTERN_BYTES: Limit = Limit {
-    name: "pattern-bytes",
-    most: 4 << 20,
-    unit: Unit::Bytes,
-    of: "a compiled regular expression",
-    raise: "make it simpler: smaller repetitions, fewer classes",
-};
-
-/// They are all held while the look goes on.
-pub const PATTERNS_BYTES: Limit = Limit {
-    name: "patterns-bytes",
-    most: 8 << 20,
-    unit: Unit::Bytes,
-    of: "all regular expressions of one ExternalSecret, compiled",
-    raise: "split it into several ExternalSecrets",
-};
-
-/// A cache, not a look.
-pub const PARSED_BYTES: Limit = Limit {
-    name: "parsed-bytes",
-    most: 16 << 20,
-    unit: Unit::Bytes,
-    of: "what is kept of each of parsed templates and compiled regular expressions, of all objects together",
-    raise: "nothing: what is not kept is made anew",
 };
 
 /// A longer one would not fit beside others into a Secret.
@@ -185,4 +163,76 @@ pub const TEMPLATE_KEY_BITS: Limit = Limit {
     unit: Unit::Items,
     of: "the bits of a key that a template generates",
     raise: "use fewer",
+};
+
+/// The text of a regular expression.
+pub const PATTERN_LENGTH: Limit = Limit {
+    name: "pattern-length",
+    most: 32 << 10,
+    unit: Unit::Bytes,
+    of: "a regular expression",
+    raise: "split it into several",
+};
+
+/// How deep groups and repetitions stand in each other. Compiling goes down them on the stack; Go stops at 1000.
+pub const PATTERN_DEPTH: Limit = Limit {
+    name: "pattern-depth",
+    most: 250,
+    unit: Unit::Items,
+    of: "groups and repetitions within each other in a regular expression",
+    raise: "make it simpler",
+};
+
+/// Ranges of characters that the classes of a regular expression come to: `\pL` is some 700 of them.
+pub const PATTERN_CLASSES: Limit = Limit {
+    name: "pattern-classes",
+    most: 65_536,
+    unit: Unit::Items,
+    of: "ranges of characters in the classes of a regular expression",
+    raise: "name fewer or smaller classes",
+};
+
+/// Groups of a regular expression by which something is replaced: where each begins and ends is noted for each state.
+pub const PATTERN_GROUPS: Limit = Limit {
+    name: "pattern-groups",
+    most: 32,
+    unit: Unit::Items,
+    of: "groups in a regular expression",
+    raise: "write (?:...) for those that are not referred to",
+};
+
+/// A regular expression, compiled. Templates have a limit of their own.
+pub const PATTERN_COMPILED: Limit = Limit {
+    name: "pattern-compiled",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "a regular expression, compiled",
+    raise: "repeat less often, or smaller classes",
+};
+
+/// All regular expressions that are kept compiled. Beyond it they are compiled anew.
+pub const PATTERNS_KEPT: Limit = Limit {
+    name: "patterns-kept",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "regular expressions that are kept compiled",
+    raise: "nothing is refused: they are compiled anew",
+};
+
+/// Searches by name of one ExternalSecret: each has a compiled pattern, and all are held while the look goes on.
+pub const SEARCHES: Limit = Limit {
+    name: "searches",
+    most: 50,
+    unit: Unit::Items,
+    of: "searches by name of one ExternalSecret",
+    raise: "split it into several ExternalSecrets, or search by one pattern for several",
+};
+
+/// All parsed templates that are kept, and as much again of those that make names.
+pub const TEMPLATES_KEPT: Limit = Limit {
+    name: "templates-kept",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "parsed templates that are kept",
+    raise: "nothing is refused: they are parsed anew",
 };

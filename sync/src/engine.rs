@@ -1,53 +1,24 @@
-//! What templates and patterns are parsed with and kept in, and what a look renders them with.
+//! What templates are parsed with and kept in, and what a look renders them with.
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use jiff::Timestamp;
-use keyferry_go::regexp;
-use keyferry_limits::{Budget, Exceeded, PARSED_BYTES, PATTERN_BYTES, TEMPLATE_TEXT};
+use keyferry_limits::{Budget, Exceeded, TEMPLATE_TEXT, TEMPLATES_KEPT};
 use keyferry_provider_core::SecretBytes;
 use keyferry_template as gotmpl;
-use regex::Regex;
 
 use crate::cache::Cache;
 use crate::data::Data;
 use crate::told;
-use crate::told::{Spec, Told};
+use crate::told::Told;
 
-/// Parses templates and compiles patterns, and keeps them by their text.
+/// Parses templates, and keeps them by their text.
 pub struct Engine {
     values: gotmpl::Options,
     names: gotmpl::Options,
     parsed: Cache<Arc<gotmpl::Template>>,
     parsed_names: Cache<Arc<gotmpl::Template>>,
-    patterns: Cache<Pattern>,
-}
-
-/// A compiled pattern.
-#[derive(Clone, Debug)]
-pub struct Pattern {
-    regex: Regex,
-    size: usize,
-}
-
-impl Pattern {
-    /// The expression.
-    pub fn regex(&self) -> &Regex {
-        &self.regex
-    }
-
-    /// About how many bytes it takes.
-    pub fn size(&self) -> usize {
-        self.size
-    }
-
-    /// The most that looking for it in so many bytes can cost, in steps of a look.
-    pub fn work(&self, bytes: usize) -> usize {
-        /// So much of a pattern is walked in the time of a step, where each byte of a text may lead anywhere in it.
-        const WALKED_IN_A_STEP: usize = 1 << 10;
-        (bytes + 1).saturating_mul(1 + self.size / WALKED_IN_A_STEP)
-    }
 }
 
 /// What a look renders with.
@@ -82,9 +53,8 @@ impl Engine {
         Self {
             values,
             names,
-            parsed: Cache::new(PARSED_BYTES.size()),
-            parsed_names: Cache::new(PARSED_BYTES.size()),
-            patterns: Cache::new(PARSED_BYTES.size()),
+            parsed: Cache::new(TEMPLATES_KEPT.size()),
+            parsed_names: Cache::new(TEMPLATES_KEPT.size()),
         }
     }
 
@@ -100,21 +70,6 @@ impl Engine {
     /// A template over a name, which it calls `.value`; here the usual delimiters hold, and a missing key is no error.
     pub fn name_template(&self, text: &str, budget: &Budget) -> Result<Arc<gotmpl::Template>, Told> {
         self.parsed_names.get_or(text, || parse(text, &self.names, Text::Open, budget))
-    }
-
-    /// A pattern in Go's syntax.
-    pub fn pattern(&self, text: &str) -> Result<Pattern, Told> {
-        self.patterns.get_or(text, || {
-            let wrong =
-                |why: String| told!("{} is not a regular expression: {}", Spec(text), Told::without_values(why));
-            // What is no pattern is told below.
-            let size = regexp::parse(text.as_bytes()).map_or(0, |parsed| regexp::size(&parsed.hir));
-            if size > PATTERN_BYTES.size() {
-                return Err(told!("{}: {}", Spec(text), PATTERN_BYTES));
-            }
-            let regex = regexp::compile(text).map_err(wrong)?;
-            Ok((Pattern { regex, size }, size))
-        })
     }
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Modules, in reading order. The shared words: [`told`] what may be told, [`request`] what an ExternalSecret asks for, [`store`] and [`dependency`] what
 //! it refers to, [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
-//! templates and compiled patterns, kept in a `cache`. What to do: [`spec`] what is wrong, [`usable`] which stores may be used,
+//! templates, kept in a `cache`. What to do: [`spec`] what is wrong, [`usable`] which stores may be used,
 //! [`windows`], [`plan`]. What it takes: [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
 //! [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`decode`] and [`rewrite`]),
 //! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, and [`mod@resolve`], which

@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, RefreshPolicy, StoreKind};
 
 use crate::data::StringMap;
-use crate::engine::Engine;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::request::{Request, generates, requests, used_stores};
 use crate::store::KnownStores;
@@ -75,8 +74,6 @@ pub struct Facts<'a> {
     pub overdue_until: Timestamp,
     /// The controller class that we are.
     pub class: &'a str,
-    /// What keeps compiled patterns.
-    pub engine: &'a Engine,
     /// Whether a store must be Ready before it is asked.
     pub flood_gate: bool,
     /// Whether ClusterSecretStores are looked after.
@@ -106,7 +103,7 @@ pub fn decide(facts: &Facts<'_>) -> Plan {
     let checks = [deleted, foreign_class, bad_spec, forbidden_target, not_due, stores_not_usable];
     match checks.iter().find_map(|check| check(facts)) {
         Some(plan) => plan,
-        None => Plan::Fetch(requests(facts.es, facts.stores, facts.engine)),
+        None => Plan::Fetch(requests(facts.es, facts.stores)),
     }
 }
 
@@ -130,7 +127,7 @@ fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
     match (spec::problems(facts.es), spec::unsupported(facts.es, facts.generators)) {
         (problems, _) if !problems.is_empty() => refuse(Headline::Spec, of_spec(problems)),
         (_, features) if !features.is_empty() => refuse(Headline::Unsupported, of_spec(features)),
-        _ => match spec::unanswerable(facts.es, facts.engine) {
+        _ => match spec::unanswerable(facts.es) {
             problems if problems.is_empty() => None,
             problems => refuse(Headline::Fetch, problems),
         },
@@ -305,7 +302,6 @@ mod tests {
             let stores = self.store.iter().map(|store| (store.id.clone(), (store.clone(), self.readiness.clone())));
             decide(&Facts {
                 es: &self.es,
-                engine: &Engine::new("", ""),
                 version: "now",
                 now: at(10 * DAY),
                 started: self.started,

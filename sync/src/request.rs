@@ -7,10 +7,10 @@ use keyferry_crds::{
     DataFromEntry, ExternalSecret, Find, GeneratorRef, MetadataPolicy, RemoteRef, Rewrite, SecretStoreRef, SourceRef,
     StoreKind,
 };
+use keyferry_go::regexp;
 use keyferry_provider_core::{Key, Query};
 
 use crate::dependency::{Dependency, Kind};
-use crate::engine::Engine;
 use crate::store::{KnownStores, Store, StoreId};
 
 /// One entry of the spec, with what to fetch for it.
@@ -130,7 +130,7 @@ pub fn used_stores(es: &ExternalSecret) -> BTreeSet<StoreId> {
 }
 
 /// What to fetch for a spec that [`crate::spec`] finds nothing wrong with, of stores that are there.
-pub fn requests(es: &ExternalSecret, stores: &KnownStores, engine: &Engine) -> Vec<Request> {
+pub fn requests(es: &ExternalSecret, stores: &KnownStores) -> Vec<Request> {
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
     let request =
         |entry: Entry, source: Option<&SourceRef>, wanted: Wanted, remote: RemoteRef, rewrite: Vec<Rewrite>| {
@@ -148,13 +148,9 @@ pub fn requests(es: &ExternalSecret, stores: &KnownStores, engine: &Engine) -> V
         let source = entry.source_ref.as_ref();
         match (&entry.extract, &entry.find) {
             (Some(remote), _) => request(Entry::Extract(n), source, key(remote), remote.clone(), entry.rewrite.clone()),
-            (None, Some(find)) => request(
-                Entry::Find(n),
-                source,
-                Wanted::Query(query(find, engine)),
-                strategies(find),
-                entry.rewrite.clone(),
-            ),
+            (None, Some(find)) => {
+                request(Entry::Find(n), source, Wanted::Query(query(find)), strategies(find), entry.rewrite.clone())
+            }
             (None, None) => generator(entry).map(|generator| Request {
                 entry: Entry::Generator(n),
                 origin: Origin::Generator(generator.clone()),
@@ -171,9 +167,9 @@ pub fn requests(es: &ExternalSecret, stores: &KnownStores, engine: &Engine) -> V
 }
 
 /// The pattern compiles: the spec was found good.
-fn query(find: &Find, engine: &Engine) -> Query {
+fn query(find: &Find) -> Query {
     Query {
-        name: pattern(find).and_then(|pattern| Some(engine.pattern(pattern).ok()?.regex().clone())),
+        name: pattern(find).and_then(|pattern| regexp::compile(pattern).ok()),
         path: find.path.clone().filter(|path| !path.is_empty()),
         tags: find.tags.clone(),
     }

@@ -6,19 +6,21 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
-use keyferry_go::{self as go, strconv};
-use keyferry_limits::{Budget, Exceeded};
+use keyferry_go::{self as go, regexp, strconv};
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::data::{Data, json_cost};
-use crate::engine::{Means, Pattern, Text};
+use crate::engine::{Means, Text};
 use crate::told;
 use crate::told::{Name, Spec, Told};
 
 /// No float is written longer without an exponent.
 const LONGEST_NUMBER: usize = 352;
+
+/// So many bytes of a pattern, or of a text that is copied, are walked in the time of a step.
+const WALKED_IN_A_STEP: usize = 1 << 10;
 
 /// Rewrites the keys of `found`. The error says which operation failed, and why.
 pub fn rewrite(mut found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result<Data, Told> {
@@ -52,35 +54,22 @@ impl Names {
     }
 }
 
-/// Go's `$1`, `${1}` and `${name}` mean the same to both libraries.
 fn replace(found: Data, operation: &RewriteRegexp, means: &Means<'_>) -> Result<Data, Told> {
-    let source = means.engine.pattern(&operation.source)?;
+    let source = regexp::compile_with_groups(&operation.source).map_err(|why| {
+        told!("{} is not a regular expression: {}", Spec(&operation.source), Told::without_values(why))
+    })?;
+    let mut replacer = source.replacer(&operation.target);
     let mut renamed = Data::new();
     for (key, value) in found {
-        renamed.insert(replaced(&source, &key, &operation.target, means.budget)?, value);
+        // Any byte of a name may lead anywhere in the pattern.
+        means.budget.steps(key.len().saturating_add(1).saturating_mul(1 + source.size() / WALKED_IN_A_STEP))?;
+        let new = replacer.replace(&key, |bytes| {
+            means.budget.steps(1 + bytes / WALKED_IN_A_STEP)?;
+            means.budget.bytes(bytes)
+        })?;
+        renamed.insert(new, value);
     }
     Ok(renamed)
-}
-
-/// `key` with what is found in it replaced; no byte of it is made before it is paid for.
-fn replaced(source: &Pattern, key: &str, target: &str, budget: &Budget) -> Result<String, Exceeded> {
-    budget.steps(source.work(key.len()))?;
-    budget.bytes(key.len())?;
-    let groups = target.bytes().filter(|byte| *byte == b'$').count();
-    let mut out = String::with_capacity(key.len());
-    let mut done = 0;
-    for captures in source.regex().captures_iter(key) {
-        let Some(whole) = captures.get(0) else { continue };
-        // No group is longer than the whole.
-        let longest = target.len().saturating_add(groups.saturating_mul(whole.len()));
-        budget.bytes(longest)?;
-        budget.steps(1 + longest / 16)?;
-        out.push_str(&key[done..whole.start()]);
-        captures.expand(target, &mut out);
-        done = whole.end();
-    }
-    out.push_str(&key[done..]);
-    Ok(out)
 }
 
 fn transform(found: Data, template: &str, names: Names, means: &Means<'_>) -> Result<Data, Told> {
@@ -194,6 +183,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Engine;
+    use keyferry_limits::Budget;
 
     fn run(found: &[(&str, &str)], operations: Value) -> Result<Vec<(String, String)>, String> {
         let found = found.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::from(*value))).collect();

@@ -7,9 +7,9 @@ use keyferry_crds::{
     ConversionStrategy, CreationPolicy, DataFromEntry, DecodingStrategy, DeletionPolicy, ExternalSecret, Manifest,
     MetadataPolicy, NullBytePolicy, RefreshPolicy, RemoteRef, SecretStoreRef, StoreKind,
 };
-use keyferry_limits::PATTERNS_BYTES;
+use keyferry_go::regexp;
+use keyferry_limits::SEARCHES;
 
-use crate::engine::Engine;
 use crate::request::{generator, pattern, store_refs};
 use crate::template::Destination;
 use crate::told;
@@ -84,21 +84,21 @@ fn manifest_problems(manifest: &Manifest) -> Vec<String> {
     problems
 }
 
-/// What no store can be asked for: in External Secrets Operator these are failures to get data. The patterns stay with
-/// `engine`.
-pub fn unanswerable(es: &ExternalSecret, engine: &Engine) -> Vec<Told> {
+/// What no store can be asked for: in External Secrets Operator these are failures to get data.
+pub fn unanswerable(es: &ExternalSecret) -> Vec<Told> {
     let mut problems = Vec::new();
-    let mut bytes = 0;
+    let mut searches = HashSet::new();
     for (n, entry) in es.spec.data_from.iter().enumerate() {
         let Some(pattern) = entry.find.as_ref().and_then(pattern) else { continue };
-        match engine.pattern(pattern) {
-            Ok(pattern) => bytes += pattern.size(),
-            Err(why) => problems.push(told!("spec.dataFrom[{}].find.name.regexp {}", n, why)),
-        }
-        // A look holds them all.
-        if bytes > PATTERNS_BYTES.size() {
-            problems.push(told!("spec.dataFrom[{}].find.name.regexp: {}", n, PATTERNS_BYTES));
+        searches.insert(pattern);
+        if searches.len() > SEARCHES.size() {
+            problems.push(told!("spec.dataFrom[{}].find: {}", n, SEARCHES));
             break;
+        }
+        if let Err(why) = regexp::compile(pattern) {
+            let (pattern, why) = (Spec(pattern), Told::without_values(why));
+            let problem = "is not a regular expression";
+            problems.push(told!("spec.dataFrom[{}].find.name.regexp {} {}: {}", n, pattern, problem, why));
         }
     }
     for (at, reference) in store_refs(es) {

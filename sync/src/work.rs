@@ -68,7 +68,6 @@ impl<'a> Work<'a> {
             now: *now,
             started: settings.started,
             overdue_until: schedule::overdue_until(es, settings.started),
-            engine: &settings.engine,
             class: &settings.class,
             flood_gate: settings.flood_gate,
             cluster_stores: settings.cluster_stores,

@@ -38,7 +38,7 @@ fn made(
     let stores = [(store.id.clone(), (store.clone(), Readiness::Ready))].into_iter().collect();
     let engine = Engine::new("{{", "}}");
     let means = Means { engine: &engine, now: Timestamp::UNIX_EPOCH, budget };
-    let requests = requests(&es, &stores, &engine);
+    let requests = requests(&es, &stores);
     let mut answers = Answers::default();
     answers.dialects.insert(store.id.clone(), dialect);
     for (place, request) in requests.iter().enumerate() {

@@ -414,7 +414,7 @@ async fn resolve_serves_who_writes_nothing() {
     let stores = world::known(&es);
     let asker =
         Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget: Arc::default() };
-    let (resolved, content) = resolve(&asker, &requests(&es, &stores, &settings.engine)).await.unwrap().unwrap();
+    let (resolved, content) = resolve(&asker, &requests(&es, &stores)).await.unwrap().unwrap();
     assert_eq!(content.data["url"].expose_str(), Some("x://alpha-value"));
     drop(resolved);
     assert_eq!(world.calls(), fetched(&["turn over"]), "no status, no event, no target");

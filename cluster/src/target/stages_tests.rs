@@ -138,7 +138,6 @@ impl World {
         let stores = BTreeMap::from([(self.store.id.clone(), (self.store.clone(), Readiness::Ready))]);
         let plan = plan::decide(&Facts {
             es: &self.es,
-            engine: &Engine::new("{{", "}}"),
             version: "1-a",
             now: Timestamp::UNIX_EPOCH,
             started: Timestamp::UNIX_EPOCH,

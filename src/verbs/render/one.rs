@@ -48,7 +48,6 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
         now,
         started: settings.started,
         overdue_until: settings.started,
-        engine: &settings.engine,
         class: &settings.class,
         flood_gate: settings.flood_gate,
         cluster_stores: settings.cluster_stores,
