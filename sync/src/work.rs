@@ -14,6 +14,7 @@ use crate::redact::blank;
 use crate::request::{Request, generates};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
+use crate::told::Told;
 use crate::{hash, make, record, schedule};
 
 /// A look under way.
@@ -155,7 +156,8 @@ impl<'a> Work<'a> {
         // The watch does not carry managed fields.
         let es = self.asker.es;
         let changed = self.asker.ports.objects.changed_at(es).await.map_err(|problem| {
-            Failure::new(Headline::Update, format!("can't read when it was changed: {problem}"), Retry::Soon)
+            let cause = Told::without_values(format!("can't read when it was changed: {problem}"));
+            Failure::new(Headline::Update, cause, Retry::Soon)
         })?;
         let due = self.look.last().filter(|last| last.version == self.version).map(|last| {
             let interval = schedule::interval(es);
@@ -250,7 +252,8 @@ impl<'a> Work<'a> {
         let kept: Vec<String> = finalizers.into_iter().filter(|f| f != names::FINALIZER_EXTERNAL_SECRET).collect();
         match self.asker.ports.journal.release(es, &kept).await {
             Err(problem) if !problem.is_not_found => {
-                Err(Failure::new(Headline::Delete, format!("can't remove the finalizer: {problem}"), Retry::Soon))
+                let cause = Told::without_values(format!("can't remove the finalizer: {problem}"));
+                Err(Failure::new(Headline::Delete, cause, Retry::Soon))
             }
             _ => Ok(Outcome::Released),
         }

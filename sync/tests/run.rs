@@ -29,7 +29,7 @@ fn fetched(rest: &[&str]) -> Vec<String> {
     calls(&["planned", "enter s ns", "planned", "fetch a", "audit s a 1", "turn"], rest)
 }
 
-fn failed(headline: Headline, cause: &str, retry: Retry) -> Failure {
+fn failed(headline: Headline, cause: &'static str, retry: Retry) -> Failure {
     Failure::new(headline, cause, retry)
 }
 

@@ -17,6 +17,8 @@ use keyferry_sync::redact::blank;
 use keyferry_sync::request::{Request, sources_of};
 use keyferry_sync::resolve::{Asker, Kept, Resolved, content, data};
 use keyferry_sync::settings::{Adopt, Settings};
+use keyferry_sync::told;
+use keyferry_sync::told::Spec;
 use zeroize::Zeroizing;
 
 use super::folder::Folder;
@@ -68,7 +70,8 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
         }
         Plan::Refuse(failure) => Err(failure),
         Plan::Hold => {
-            let cause = format!("a store asks for the labels of Namespace {namespace:?}: put it beside the manifests");
+            let cause =
+                told!("a store asks for the labels of Namespace {}: put it beside the manifests", Spec(namespace));
             Err(Failure::new(Headline::Fetch, cause, Retry::OnChange))
         }
         Plan::Ignore => Ok(One::nothing("it belongs to another controller class")),
