@@ -88,6 +88,10 @@ mod tests {
         assert_eq!(run.metrics_addr.to_string(), "0.0.0.0:9090");
         assert!(run.enable_leader_election);
         assert_eq!(run.accepted.given(), ["--enable-secrets-caching"]);
+        let secured =
+            super::tests::run(&["--metrics-secure", "--metrics-auth=true", "--metrics-cert-dir=/certs"]).unwrap();
+        assert!(secured.metrics_secure && secured.metrics_auth);
+        assert_eq!((secured.metrics_cert_name.as_str(), secured.metrics_key_name.as_str()), ("tls.crt", "tls.key"));
         assert_eq!(run.store_requeue_interval, Duration::from_secs(90));
     }
 

@@ -27,6 +27,8 @@ pub const ALL: &[&Limit] = &[
     &PATTERN_GROUPS,
     &PATTERN_COMPILED,
     &PATTERNS_KEPT,
+    &COMPUTE_TIME,
+    &REFRESH_RATE,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -235,4 +237,22 @@ pub const TEMPLATES_KEPT: Limit = Limit {
     unit: Unit::Bytes,
     of: "parsed templates that are kept",
     raise: "nothing is refused: they are parsed anew",
+};
+
+/// How long a look may compute at once, rendering or templating. Who takes longer is stopped.
+pub const COMPUTE_TIME: Limit = Limit {
+    name: "compute-time",
+    most: 10,
+    unit: Unit::Seconds,
+    of: "computing for one refresh",
+    raise: "make its templates and patterns simpler, or split it into several ExternalSecrets",
+};
+
+/// How often something may be refreshed or checked by time.
+pub const REFRESH_RATE: Limit = Limit {
+    name: "refresh-rate",
+    most: 1,
+    unit: Unit::Items,
+    of: "refreshes of one object in a second",
+    raise: "a shorter interval acts as 1s",
 };

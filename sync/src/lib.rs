@@ -6,7 +6,8 @@
 //! templates, kept in a `cache`. What to do: [`spec`] what is wrong, [`usable`] which stores may be used,
 //! [`windows`], [`plan`]. What it takes: [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
 //! [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`decode`] and [`rewrite`]),
-//! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, and [`mod@resolve`], which
+//! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, [`compute`] where it
+//! is computed, and [`mod@resolve`], which
 //! joins these for all modes. What it came to: [`outcome`], [`record`] status and events, [`schedule`] when to look again,
 //! [`look`] what is remembered. [`mod@run`] joins them all; the steps are in `work`. [`hash`] is External Secrets Operator's.
 
@@ -41,6 +42,7 @@ pub mod template;
 pub mod content;
 pub mod path;
 pub mod redact;
+pub mod compute;
 pub mod resolve;
 
 pub mod outcome;

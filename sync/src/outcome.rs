@@ -106,6 +106,8 @@ pub struct Failure {
     pub retry: Retry,
     /// Whether the target is there and it was to be written: External Secrets Operator notes it in the status then too.
     pub bound: bool,
+    /// Whether the target is somebody else's.
+    pub theirs: bool,
 }
 
 /// How many causes a message names before it counts.
@@ -114,7 +116,7 @@ pub(crate) const NAMED_CAUSES: usize = 10;
 impl Failure {
     /// With one cause.
     pub fn new(headline: Headline, cause: impl Into<Told>, retry: Retry) -> Self {
-        Self { headline, causes: vec![cause.into()], retry, bound: false }
+        Self { headline, causes: vec![cause.into()], retry, bound: false, theirs: false }
     }
 }
 

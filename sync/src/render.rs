@@ -122,7 +122,7 @@ pub fn render(
     if causes.is_empty() {
         Ok(rendered)
     } else {
-        Err(Failure { headline: Headline::Fetch, causes, retry, bound: false })
+        Err(Failure { headline: Headline::Fetch, causes, retry, bound: false, theirs: false })
     }
 }
 

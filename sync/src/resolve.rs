@@ -20,7 +20,7 @@ use crate::render::{Answers, render};
 use crate::request::{Request, generates};
 use crate::settings::Settings;
 use crate::told::Told;
-use crate::{fetch, make, template};
+use crate::{compute, fetch, make, template};
 
 /// For whom something is resolved, and when.
 pub struct Asker<'a> {
@@ -82,14 +82,16 @@ pub async fn data(
     kept.values.extend(answers.values.values().flatten().cloned());
     asker.pay(answers.values.values().flatten())?;
     asker.audit(&answers);
-    kept.turn = Some(ports.objects.turn().await);
+    kept.turn = Some(ports.objects.turn(es.metadata.namespace.as_deref().unwrap_or_default()).await);
     if generates(es) {
         let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
         kept.values.extend(generated.values().flatten().flat_map(Data::values).cloned());
         asker.pay(generated.values().flatten().flat_map(Data::values))?;
         answers.generated = generated;
     }
-    let rendered = render(requests, &answers, &es.spec.target.deletion_policy, &asker.means())?;
+    let is_small = compute::is_small(requests, &answers);
+    let rendering = || render(requests, &answers, &es.spec.target.deletion_policy, &asker.means());
+    let rendered = asker.compute(is_small, rendering).await?;
     kept.values.extend(rendered.data.values().cloned());
     Ok(Some(Resolved { data: rendered.data, missing: rendered.missing }))
 }
@@ -97,12 +99,23 @@ pub async fn data(
 /// The second half: the template over `data`, with the versions of the objects that it was taken from.
 pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(Content, Versions), Failure> {
     let (sources, versions) = asker.sources().await?;
-    let content = template::content(asker.es, data, &sources, &asker.means())?;
+    let is_small = compute::is_plain(asker.es, data.values());
+    let templating = || template::content(asker.es, data, &sources, &asker.means());
+    let content = asker.compute(is_small, templating).await?;
     kept.values.extend(content.values());
     Ok((content, versions))
 }
 
 impl Asker<'_> {
+    /// Computes what is small here, and all else when it is our turn.
+    async fn compute<T: Send>(&self, is_small: bool, work: impl FnOnce() -> T + Send) -> T {
+        if is_small {
+            return work();
+        }
+        let namespace = self.es.metadata.namespace.as_deref().unwrap_or_default();
+        compute::in_turn(&*self.ports.compute, namespace, &self.budget, work).await
+    }
+
     /// What its templates are rendered with.
     fn means(&self) -> Means<'_> {
         Means { engine: &self.settings.engine, now: self.now, budget: &self.budget }

@@ -7,6 +7,7 @@ use keyferry_limits::Budget;
 use serde_json::Value;
 
 use super::*;
+use crate::leader::Lead;
 use crate::target::fake_api::{Cluster, FakeApi};
 use crate::target::kinds::Kinds;
 use crate::target::of;
@@ -71,7 +72,7 @@ impl Rig {
         let mut es = keyferry_builders::es(json!({"target": target}));
         es.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         let api = FakeApi::default();
-        Self { kind, client: api.client(), api, turns: Turns::new(4), kinds: Kinds::default(), es }
+        Self { kind, client: api.client(), api, turns: Turns::new(4, Lead::always()), kinds: Kinds::default(), es }
     }
 
     /// The output of one look.
@@ -387,7 +388,8 @@ async fn credentials_of_the_cluster_are_neither_written_nor_marked_nor_removed()
     token["type"] = json!("kubernetes.io/service-account-token");
     rig.api.cluster().put("secrets/e", token);
     let written = rig.apply("one", false).await.unwrap_err();
-    assert_eq!(rig.output().remove().await.unwrap_err(), written);
+    let refused = rig.output().remove().await.unwrap_err();
+    assert_eq!(refused, Failure { theirs: true, ..written.clone() });
     assert_eq!((written.headline, written.retry), (Headline::Update, Retry::OnChange));
     rig.output().mark().await.unwrap();
     assert_eq!(rig.asked(), ["get e"; 3]);

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use keyferry_provider_core::Environment;
 use keyferry_stores::access::{ControllerToken, LoginPorts};
 use keyferry_stores::pool::Pool;
+use keyferry_sync::compute::Here;
 use keyferry_sync::data::SecretJson;
 use keyferry_sync::engine::Engine;
 use keyferry_sync::outcome::Failure;
@@ -176,7 +177,7 @@ fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> P
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,
     };
-    Ports { stores, objects: folder, journal: Arc::new(Nowhere) }
+    Ports { stores, objects: folder, journal: Arc::new(Nowhere), compute: Arc::new(Here) }
 }
 
 #[cfg(test)]
