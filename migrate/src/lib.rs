@@ -21,6 +21,7 @@ pub mod plan;
 mod apply;
 mod rewrite;
 pub mod print;
+pub mod manifests;
 
 use judge::{Settings, judge};
 use print::{Applied, Report};
