@@ -22,36 +22,31 @@ impl<'a> Object<'a> {
     }
 }
 
-/// How far back an object may begin.
+/// How far back an object may begin, and how many braces are tried.
 const FAR: usize = 64 * 1024;
+const BRACES: usize = 4096;
 
-/// The innermost object in braces around a place. None where there is none, or where the braces are a template's.
+/// The object in braces of which a value of its own stands at a place. None where there is none, or where the braces are a
+/// template's. A brace may stand in a text, so the nearest is tried first, and read on from there.
 pub fn object(text: &str, place: usize) -> Option<Object<'_>> {
     let bytes = text.as_bytes();
-    let mut depth = 0_usize;
-    let far = place.saturating_sub(FAR);
-    let start = (far..place).rev().find(|at| match bytes[*at] {
-        b'}' => {
-            depth += 1;
-            false
-        }
-        b'{' if depth == 0 => true,
-        b'{' => {
-            depth -= 1;
-            false
-        }
-        _ => false,
-    })?;
-    let is_brace = |at: usize| bytes.get(at) == Some(&b'{');
-    if is_brace(start + 1) || (start > 0 && is_brace(start - 1)) {
-        return None;
-    }
+    let starts = memchr::memrchr_iter(b'{', &bytes[..place]).take_while(|start| place - start < FAR).take(BRACES);
+    let mut read = starts.filter_map(|start| {
+        let is_brace = |at: usize| bytes.get(at) == Some(&b'{');
+        let is_template = is_brace(start + 1) || (start > 0 && is_brace(start - 1));
+        if is_template { None } else { from(text, start) }
+    });
+    read.find(|object| object.fields.iter().any(|(.., range)| range.contains(&place)))
+}
+
+/// The object that begins with this brace.
+fn from(text: &str, start: usize) -> Option<Object<'_>> {
     let mut reader = Reader { text, at: start + 1 };
     let mut fields = Vec::new();
     loop {
         reader.pass(|byte| byte.is_ascii_whitespace() || byte == b',');
         if reader.peek()? == b'}' {
-            return (reader.at >= place).then_some(Object { range: start..reader.at + 1, fields });
+            return Some(Object { range: start..reader.at + 1, fields });
         }
         let (key, _) = reader.word(b":,}")?;
         reader.pass(|byte| byte.is_ascii_whitespace());

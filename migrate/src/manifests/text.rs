@@ -115,7 +115,9 @@ impl Found {
 fn version(text: &str) -> Option<&'static str> {
     [OLD_VERSION, OLDEST].into_iter().find(|known| {
         let rest = text.strip_prefix(known);
-        rest.is_some_and(|rest| !rest.starts_with(|letter: char| letter.is_ascii_alphanumeric()))
+        rest.is_some_and(|rest| {
+            !rest.starts_with(|letter: char| letter.is_ascii_alphanumeric() || "-_".contains(letter))
+        })
     })
 }
 
@@ -157,7 +159,7 @@ fn in_block(lines: &Lines<'_>, n: usize, found: &Entry<'_>, version: &str) -> Ve
 /// Judges the object whose apiVersion stands in line `n`, with its key in this column.
 fn mapping(lines: &Lines<'_>, n: usize, column: usize, version: &str) -> Verdict {
     let around = lines.mapping(n, column);
-    let of = |key: &str| around.siblings.iter().filter(move |(_, entry)| entry.key == key);
+    let of = |key: &'static str| around.siblings.iter().filter(move |(_, entry)| entry.key == key);
     if of("apiVersion").count() > 0 {
         return Verdict::Doubt("a template chooses between this version and another".to_owned());
     }

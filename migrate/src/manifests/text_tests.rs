@@ -115,14 +115,19 @@ fn json_and_braces() {
         "- {apiVersion: external-secrets.io/v1, kind: ClusterSecretStore, metadata: {name: a}}\n",
     );
     // The last applied configuration, in a text of its own.
-    stays("  last: \"{\\\"apiVersion\\\":\\\"external-secrets.io/v1beta1\\\",\\\"kind\\\":\\\"ExternalSecret\\\"}\"\n", &[1]);
+    stays(
+        "  last: \"{\\\"apiVersion\\\":\\\"external-secrets.io/v1beta1\\\",\\\"kind\\\":\\\"ExternalSecret\\\"}\"\n",
+        &[1],
+    );
     stays("{\"apiVersion\": \"external-secrets.io/v1beta1\"", &[1]);
 }
 
 #[test]
 fn anchors_are_changed_with_all_that_repeat_them_or_not_at_all() {
     let with = |kind: &str, version: &str| {
-        format!("apiVersion: &v external-secrets.io/{version}\nkind: ExternalSecret\n---\napiVersion: *v\nkind: {kind}\n")
+        format!(
+            "apiVersion: &v external-secrets.io/{version}\nkind: ExternalSecret\n---\napiVersion: *v\nkind: {kind}\n"
+        )
     };
     becomes(&with("SecretStore", "v1beta1"), &with("SecretStore", "v1"));
     stays(&with("PushSecret", "v1beta1"), &[1]);

@@ -13,7 +13,10 @@ use super::{Reader, full_name, is_held, list, resource, text};
 use crate::facts::{
     Area, Crd, ExternalSecrets, HeldNamespace, Identity, PushSecret, Sample, Store, StoreName, Unserved,
 };
+use crate::judge::differences;
 use crate::kinds;
+
+use super::needs::need;
 
 impl Reader {
     pub(super) async fn objects(&mut self) {
@@ -29,12 +32,21 @@ impl Reader {
             let read = match (crd.group.as_str(), crd.kind.as_str()) {
                 (names::GROUP, "ExternalSecret") => {
                     let mut all = ExternalSecrets::default();
-                    let read = pages::all(&api, params.clone(), |object| external_secret(&mut all, &object)).await;
+                    let read = pages::all(&api, params.clone(), |object| {
+                        external_secret(&mut all, &object);
+                        self.cluster.told_by(crd, &object);
+                    })
+                    .await;
                     self.cluster.external_secrets = all;
                     read
                 }
                 (names::GROUP, "SecretStore" | "ClusterSecretStore") => {
-                    pages::all(&api, params.clone(), |object| self.cluster.stores.push(store(&object))).await
+                    pages::all(&api, params.clone(), |object| {
+                        self.cluster.stores.push(store(&object));
+                        self.cluster.needs.push(need(&crd.kind, &object));
+                        self.cluster.told_by(crd, &object);
+                    })
+                    .await
                 }
                 (names::GROUP, "PushSecret") => {
                     let mut all = Vec::new();
@@ -52,6 +64,8 @@ impl Reader {
                     pages::all(&api, params.clone(), |object| {
                         let kind = text(&object.data, "/spec/kind").to_owned();
                         self.cluster.cluster_generators.push((full_name(&object.metadata), kind));
+                        self.cluster.needs.push(need(&crd.kind, &object));
+                        self.cluster.told_by(crd, &object);
                     })
                     .await
                 }
@@ -62,6 +76,10 @@ impl Reader {
                         }
                     })
                     .await
+                }
+                // Those that keyferry has log in nowhere.
+                (names::GENERATORS_GROUP, kind) if !kinds::is_generated(kind) => {
+                    pages::all(&api, params.clone(), |object| self.cluster.needs.push(need(kind, &object))).await
                 }
                 _ => Ok(()),
             };
@@ -139,6 +157,11 @@ fn external_secret(all: &mut ExternalSecrets, object: &DynamicObject) {
     if !matches!(manifest, ("", "") | ("v1", "Secret")) {
         all.manifests.add(|| full_name(metadata));
     }
+    let spec = data.get("spec").unwrap_or(&Value::Null);
+    for (rule, store) in differences::found(spec) {
+        let store = store.and_then(|reference| store_name(reference, namespace));
+        all.different.entry((rule, store)).or_default().add(|| full_name(metadata));
+    }
 }
 
 fn store(object: &DynamicObject) -> Store {
@@ -152,6 +175,7 @@ fn store(object: &DynamicObject) -> Store {
         identity: set().map(|(name, config)| identity(name, config)).next().unwrap_or(Identity::Own),
         held: is_held(metadata, names::FINALIZER_STORE),
         deleting: metadata.deletion_timestamp.is_some(),
+        prefixed: set().any(|(_, config)| !text(config, "/prefix").is_empty()),
     }
 }
 
@@ -174,6 +198,11 @@ fn identity(provider: &str, config: &Value) -> Identity {
             }
         }
         "aws" if !is_set("/auth/jwt") && !is_set("/auth/secretRef") => Identity::Ambient,
+        "gcpsm" if !is_set("/auth/workloadIdentity") && !is_set("/auth/secretRef") => Identity::Ambient,
+        "azurekv" if text(config, "/authType") == "ManagedIdentity" => Identity::Ambient,
+        "azurekv" if text(config, "/authType") == "WorkloadIdentity" && !is_set("/serviceAccountRef") => {
+            Identity::Ambient
+        }
         _ => Identity::Own,
     }
 }

@@ -74,7 +74,8 @@ async fn a_release_of_another_operator_is_upgraded() {
     annotate.push("helm.sh/resource-policy=keep");
     cluster.kubectl(&annotate, "").unwrap();
     let ours = folder();
-    let account = |cluster: &Cluster| cluster.get("instead", "serviceaccount", "external-secrets").expect("it is there");
+    let account =
+        |cluster: &Cluster| cluster.get("instead", "serviceaccount", "external-secrets").expect("it is there");
     let known = account(&cluster)["metadata"]["uid"].clone();
     cluster.helm(&["upgrade", "external-secrets", ours.to_str().unwrap(), "--namespace", "instead"]).unwrap();
     assert_eq!(account(&cluster)["metadata"]["uid"], known, "who trusts it by name and namespace goes on to");

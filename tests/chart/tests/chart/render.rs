@@ -333,14 +333,16 @@ fn names_are_those_of_external_secrets_operators_chart() {
         let selector = json!({"app.kubernetes.io/name": label, "app.kubernetes.io/instance": release});
         assert_eq!(self::selector(&rendered), selector, "{release} {values}");
     }
-    let chosen = render(&json!({"serviceAccount": {"name": "vault", "annotations": {"eks.amazonaws.com/role-arn": "a"}}}));
+    let chosen =
+        render(&json!({"serviceAccount": {"name": "vault", "annotations": {"eks.amazonaws.com/role-arn": "a"}}}));
     assert_eq!(chosen.get("ServiceAccount", "vault")["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], "a");
 }
 
 #[test]
 fn the_network_is_closed_where_that_is_asked_for() {
     assert_eq!(render(&json!({})).all("NetworkPolicy").count(), 0);
-    let spec = |values: Value| render(&json!({"networkPolicy": values})).get("NetworkPolicy", "keyferry")["spec"].clone();
+    let spec =
+        |values: Value| render(&json!({"networkPolicy": values})).get("NetworkPolicy", "keyferry")["spec"].clone();
     let closed = spec(json!({"enabled": true}));
     assert_eq!(closed["policyTypes"], json!(["Ingress", "Egress"]));
     assert_eq!(closed["podSelector"]["matchLabels"], selector(&render(&json!({}))));
@@ -352,8 +354,13 @@ fn the_network_is_closed_where_that_is_asked_for() {
 
     let peer = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
     let vault = json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [port(8200, "TCP")]});
-    let chosen = spec(json!({"enabled": true, "ports": [443], "controller": {"ingressFrom": peer, "egressTo": [vault]}}));
-    assert_eq!(chosen["ingress"], json!([{"ports": [port(8080, "TCP")], "from": peer}, health]), "health is for the kubelet");
+    let chosen =
+        spec(json!({"enabled": true, "ports": [443], "controller": {"ingressFrom": peer, "egressTo": [vault]}}));
+    assert_eq!(
+        chosen["ingress"],
+        json!([{"ports": [port(8080, "TCP")], "from": peer}, health]),
+        "health is for the kubelet"
+    );
     assert_eq!(chosen["egress"], json!([names, {"ports": [port(443, "TCP")]}, vault]));
     assert_eq!(spec(json!({"enabled": true, "ports": []}))["egress"], json!([names]));
     let own = spec(json!({"enabled": true, "ingress": [metrics], "egress": [vault]}));

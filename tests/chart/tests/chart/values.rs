@@ -155,7 +155,10 @@ fn the_image_of_external_secrets_operator_is_passed_over() {
     let own = "localhost/keyferry:0.1.0";
     for (values, expected) in [
         (json!({"image": {"repository": "ghcr.io/external-secrets/external-secrets"}}), own),
-        (json!({"image": {"repository": "oci.external-secrets.io/external-secrets/external-secrets", "tag": "v2.14.0"}}), own),
+        (
+            json!({"image": {"repository": "oci.external-secrets.io/external-secrets/external-secrets", "tag": "v2.14.0"}}),
+            own,
+        ),
         (json!({"image": {"repository": "r.example:5000/a/b/external-secrets/external-secrets", "tag": "mine"}}), own),
         (json!({"image": {"repository": "r.example/external-secrets", "tag": "v0.9.11@sha256:00"}}), own),
         (json!({"image": {"repository": "r.example/external-secrets/external-secrets@sha256:00"}}), own),
@@ -165,8 +168,14 @@ fn the_image_of_external_secrets_operator_is_passed_over() {
         // A version of its, for an image that the file does not name.
         (json!({"image": {"tag": "v0.9.11"}}), own),
         (json!({"image": {"tag": "dev"}}), "localhost/keyferry:dev"),
-        (json!({"image": {"repository": "r.example/external-secrets/keyferry", "tag": "v1"}}), "r.example/external-secrets/keyferry:v1"),
-        (json!({"image": {"repository": "r.example/external-secrets-of-ours", "tag": "1"}}), "r.example/external-secrets-of-ours:1"),
+        (
+            json!({"image": {"repository": "r.example/external-secrets/keyferry", "tag": "v1"}}),
+            "r.example/external-secrets/keyferry:v1",
+        ),
+        (
+            json!({"image": {"repository": "r.example/external-secrets-of-ours", "tag": "1"}}),
+            "r.example/external-secrets-of-ours:1",
+        ),
         (
             json!({"global": {"repository": "r.example/keyferry"}, "image": {"repository": "ghcr.io/external-secrets/external-secrets", "tag": "v2.14.0"}}),
             "r.example/keyferry:0.1.0",
