@@ -32,13 +32,12 @@ pub fn rewrite(mut found: Data, operations: &[Rewrite], engine: &Engine, now: Ti
     Ok(found)
 }
 
-/// Go's `$1`, `${1}` and `${name}` mean the same to both libraries.
 fn replace(found: Data, operation: &RewriteRegexp) -> Result<Data, String> {
-    let source = regexp::compile(&operation.source)
+    let source = regexp::compile_with_groups(&operation.source)
         .map_err(|why| format!("{:?} is not a regular expression: {why}", operation.source))?;
-    let renamed =
-        found.into_iter().map(|(key, value)| (source.replace_all(&key, operation.target.as_str()).into_owned(), value));
-    Ok(renamed.collect())
+    let mut replacer = source.replacer(&operation.target);
+    let renamed = found.into_iter().map(|(key, value)| Ok((replacer.replace(&key, |_| Ok::<_, String>(()))?, value)));
+    renamed.collect()
 }
 
 fn transform(found: Data, template: &str, engine: &Engine, now: Timestamp) -> Result<Data, String> {

@@ -62,7 +62,7 @@ kind: ClusterSecretStore
             .replace("io/v1beta1   #", "io/v1   #")
             .replace("\"external-secrets.io/v1beta1\"", "\"external-secrets.io/v1\""),
     );
-    assert_eq!(told(file).0, [(3, "ExternalSecret".to_owned()), (18, "SecretStore".to_owned())]);
+    assert_eq!(told(file).0, [(3, "ExternalSecret".to_owned()), (19, "SecretStore".to_owned())]);
 }
 
 #[test]

@@ -52,7 +52,7 @@ impl Pattern {
         context.spend(16 + pattern.len() as u64)?;
         let parsed = regexp::parse(pattern).map_err(|wrong| match wrong {
             Wrong::Syntax(complaint) => Failure::new(format!("error parsing regexp: {complaint}")),
-            Wrong::TooLarge => Failure::limit(Limit::RegexSize, context.limits().regex_bytes as u64),
+            Wrong::TooLarge(_) => Failure::limit(Limit::RegexSize, context.limits().regex_bytes as u64),
         })?;
         Ok(Self { searcher: Searcher::new(context, parsed.hir)?, groups: parsed.groups })
     }
