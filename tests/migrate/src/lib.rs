@@ -129,16 +129,14 @@ impl Cluster {
         for (name, program) in [("kubectl", &kubernetes.kubectl), ("helm", &helm)] {
             std::os::unix::fs::symlink(program, tools.path().join(name)).expect("a link");
         }
-        let path = format!("{}:{}", tools.path().display(), std::env::var("PATH").unwrap_or_default());
+        // As it would be with both in the PATH of the machine.
+        let line = format!("PATH={}:$PATH; {line}", tools.path().display());
         let home = tools.path().join("home");
         let ran = std::process::Command::new("bash")
-            .args(["-o", "pipefail", "-c", line])
+            .args(["-o", "pipefail", "-c", &line])
             .current_dir(Testbed::chart().expect("the chart is in the workspace").join("../.."))
-            .envs([
-                ("PATH", path.as_ref()),
-                ("KUBECONFIG", kubernetes.kubeconfig.as_os_str()),
-                ("HOME", home.as_os_str()),
-            ])
+            .env("KUBECONFIG", &kubernetes.kubeconfig)
+            .env("HOME", home)
             .output()
             .expect("bash runs");
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
