@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Namespace;
 use keyferry_cluster::pages;
+use keyferry_cluster::problem::ApiProblem;
 use keyferry_crds::names;
 use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject};
@@ -60,27 +61,7 @@ impl Reader {
                     self.cluster.cluster_external_secrets = read.is_ok().then_some(all);
                     read
                 }
-                (names::GENERATORS_GROUP, "ClusterGenerator") => {
-                    pages::all(&api, params.clone(), |object| {
-                        let kind = text(&object.data, "/spec/kind").to_owned();
-                        self.cluster.cluster_generators.push((full_name(&object.metadata), kind));
-                        self.cluster.needs.push(need(&crd.kind, &object));
-                        self.cluster.told_by(crd, &object);
-                    })
-                    .await
-                }
-                (names::GENERATORS_GROUP, "GeneratorState") => {
-                    pages::all_metadata(&api, params.clone(), |metadata| {
-                        if is_held(&metadata, names::FINALIZER_GENERATOR_STATE) {
-                            self.cluster.generator_states.add(|| full_name(&metadata));
-                        }
-                    })
-                    .await
-                }
-                // Those that keyferry has log in nowhere.
-                (names::GENERATORS_GROUP, kind) if !kinds::is_generated(kind) => {
-                    pages::all(&api, params.clone(), |object| self.cluster.needs.push(need(kind, &object))).await
-                }
+                (names::GENERATORS_GROUP, _) => self.generators(crd, &api).await,
                 _ => Ok(()),
             };
             match read {
@@ -90,6 +71,32 @@ impl Reader {
             }
         }
         self.namespaces().await;
+    }
+
+    async fn generators(&mut self, crd: &Crd, api: &Api<DynamicObject>) -> Result<(), ApiProblem> {
+        let params = ListParams::default();
+        match crd.kind.as_str() {
+            "ClusterGenerator" => {
+                pages::all(api, params, |object| {
+                    let kind = text(&object.data, "/spec/kind").to_owned();
+                    self.cluster.cluster_generators.push((full_name(&object.metadata), kind));
+                    self.cluster.needs.push(need(&crd.kind, &object));
+                    self.cluster.told_by(crd, &object);
+                })
+                .await
+            }
+            "GeneratorState" => {
+                pages::all_metadata(api, params, |metadata| {
+                    if is_held(&metadata, names::FINALIZER_GENERATOR_STATE) {
+                        self.cluster.generator_states.add(|| full_name(&metadata));
+                    }
+                })
+                .await
+            }
+            // Those that keyferry has log in nowhere.
+            kind if kinds::is_generated(kind) => Ok(()),
+            kind => pages::all(api, params, |object| self.cluster.needs.push(need(kind, &object))).await,
+        }
     }
 
     async fn unserved(&mut self, crd: &Crd, api: &Api<DynamicObject>) {

@@ -26,23 +26,7 @@ async fn what_it_prints_is_run_word_for_word() {
     lay(&cluster);
 
     let first = cluster.report_with(chart, false).await;
-    assert_eq!(
-        first.blocking(),
-        ["helm-deletes-crds", "helm-deletes-accounts", "helm-deletes-objects", "eso-runs"],
-        "{:#}",
-        first.json
-    );
-    let account = first.one("helm-deletes-accounts");
-    assert_eq!(
-        text(account, "/objects/0"),
-        "ServiceAccount eso/external-secrets (for ClusterSecretStore extra, ClusterSecretStore own)"
-    );
-    let objects = &first.one("helm-deletes-objects")["objects"];
-    assert_eq!(objects, &json!(["Secret eso/ca (for ClusterSecretStore extra)", "ClusterSecretStore extra"]));
-    assert_eq!(
-        text(first.one("image-in-values"), "/objects/0"),
-        "image.repository: mirror.example/external-secrets/external-secrets"
-    );
+    says_what_goes(&first);
     for command in commands(&first, |finding| finding["severity"] == "blocks") {
         cluster.shell(&command);
     }
@@ -88,6 +72,26 @@ async fn what_it_prints_is_run_word_for_word() {
     let last = cluster.report_with(chart, false).await;
     assert_eq!((last.outcome, last.blocking()), (Outcome::Clear, Vec::<String>::new()), "{:#}", last.json);
     assert!(last.all("switch").is_empty(), "{:#}", last.json);
+}
+
+fn says_what_goes(first: &Report) {
+    assert_eq!(
+        first.blocking(),
+        ["helm-deletes-crds", "helm-deletes-accounts", "helm-deletes-objects", "eso-runs"],
+        "{:#}",
+        first.json
+    );
+    let account = first.one("helm-deletes-accounts");
+    assert_eq!(
+        text(account, "/objects/0"),
+        "ServiceAccount eso/external-secrets (for ClusterSecretStore extra, ClusterSecretStore own)"
+    );
+    let objects = &first.one("helm-deletes-objects")["objects"];
+    assert_eq!(objects, &json!(["Secret eso/ca (for ClusterSecretStore extra)", "ClusterSecretStore extra"]));
+    assert_eq!(
+        text(first.one("image-in-values"), "/objects/0"),
+        "image.repository: mirror.example/external-secrets/external-secrets"
+    );
 }
 
 /// A release as real clusters have it: a mirror's image, a role in a cloud, a store and its certificate among its values.
