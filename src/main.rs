@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use keyferry::cli::{Cli, Command, Migrate};
 use keyferry::threads::control::Control;
+use keyferry_migrate::manifests::Manifests;
 use keyferry_migrate::{Eso, Outcome};
 
 fn main() -> ExitCode {
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
             wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
+        Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
     };
     match result {
         Ok(code) => code,
@@ -69,6 +71,11 @@ async fn migrate(args: Eso) -> Result<ExitCode, String> {
         Outcome::Clear => ExitCode::SUCCESS,
         Outcome::Blocked => ExitCode::FAILURE,
     })
+}
+
+fn manifests(args: &Manifests) -> Result<ExitCode, String> {
+    let stand = keyferry_migrate::manifests::run(args, &mut std::io::stdout(), &mut std::io::stderr());
+    stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
 }
 
 fn crds() -> Result<(), String> {
