@@ -71,7 +71,7 @@ pub const PASSWORD_BYTES: Limit = Limit {
 /// Parsed it takes many times as much.
 pub const TEMPLATE_TEXT: Limit = Limit {
     name: "template-text",
-    most: 256 << 10,
+    most: 512 << 10,
     unit: Unit::Bytes,
     of: "the text of one template",
     raise: "split it",

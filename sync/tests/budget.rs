@@ -66,13 +66,13 @@ fn entries(count: usize, remote: &Value) -> Value {
 
 #[test]
 fn a_look_has_so_many_bytes() {
-    let large = "v".repeat(1 << 20);
+    let large = "v".repeat(1 << 16);
     let object = format!("{{\"p\":\"{large}\"}}");
     let held = [("large", large.as_str()), ("object", object.as_str()), ("small", "1")];
     let rewrites = |operation: Value, times: usize| json!([{"find": {"name": {"regexp": "small"}}, "rewrite": vec![operation; times]}]);
     let large_target = json!({"regexp": {"source": "(.+)", "target": "$1".repeat(1000)}});
     let templates: BTreeMap<String, String> =
-        (0..1000).map(|n| (format!("k{n}"), "{{ repeat 1000000 .k0 }}".to_owned())).collect();
+        (0..1000).map(|n| (format!("k{n}"), "{{ repeat 100000 .k0 }}".to_owned())).collect();
     let literal =
         json!({"literal": format!("a: &a {}\nb: [{}]", "{{ .k0 }}", vec!["*a"; 900].join(",")), "target": "spec.x"});
     for spec in [
@@ -86,7 +86,7 @@ fn a_look_has_so_many_bytes() {
             "target": {"manifest": {"apiVersion": "v1", "kind": "X"}, "template": {"templateFrom": [literal]}}}),
         json!({"dataFrom": (0..200).map(|_| json!({"extract": {"key": "object"}})).collect::<Value>()}),
     ] {
-        let message = refused(spec.clone(), &held, Budget::default());
+        let message = refused(spec.clone(), &held, Budget::new(4 << 20, 200_000_000));
         assert!(
             message.contains("(limit look-bytes)"),
             "{}: {message}",
@@ -97,11 +97,11 @@ fn a_look_has_so_many_bytes() {
 
 #[test]
 fn what_is_merged_again_and_again_is_paid_for_each_time() {
-    let object = format!("{{\"p\":\"{}\"}}", "v".repeat(1 << 20));
+    let object = format!("{{\"p\":\"{}\"}}", "v".repeat(1 << 16));
     let merge =
         json!({"priority": vec!["object"; 1000], "conflictPolicy": "Ignore", "priorityPolicy": "IgnoreNotFound"});
     let find = json!([{"find": {"name": {"regexp": "object"}}, "rewrite": [{"merge": merge}]}]);
-    let message = refused(json!({"data": [], "dataFrom": find}), &[("object", &object)], Budget::default());
+    let message = refused(json!({"data": [], "dataFrom": find}), &[("object", &object)], Budget::new(4 << 20, 200_000_000));
     assert!(message.contains("rewrite[0]: what one refresh") && message.contains("(limit look-bytes)"), "{message}");
 }
 
@@ -117,9 +117,9 @@ fn a_look_has_so_many_steps_all_templates_together() {
         r#"{{ derivePassword 1 "long" "a" "b" "c" }}"#,
         r#"{{ (genCA "a" 1).Key }}"#,
         "{{ range 100000 }}{{ end }}",
-        r#"{{ regexMatch "(a|b|ab)*c" (repeat 100000 "ab") }}"#,
+        r#"{{ regexMatch "(a|b|ab)*c" (repeat 5000 "ab") }}"#,
     ] {
-        let message = refused(all(text, 1000), &[("small", "1")], Budget::new(64 << 20, 21_000_000));
+        let message = refused(all(text, 1000), &[("small", "1")], Budget::new(64 << 20, 5_000_000));
         assert!(message.contains("(limit look-steps)"), "{text}: {message}");
         assert!(message.contains("spec.target.template.data[\"k"), "{text}: {message}");
     }
@@ -165,14 +165,13 @@ fn tells(message: &str) -> bool {
 
 /// Whole templates that fail, or do not, each over a value in its own way.
 fn templates() -> Vec<String> {
-    let value = ["v", "(fromJson .obj)", "num", "pem"]
+    let value = ["v", "(fromJson .obj)"]
         .map(|name| if name.starts_with('(') { name.to_owned() } else { format!(".{name}") });
     let functions = keyferry_template::Functions::standard();
     let mut all = Vec::new();
     for name in functions.names() {
         for value in &value {
             all.push(format!("{{{{ {name} {value} }}}}"));
-            all.push(format!("{{{{ {name} 1 {value} }}}}"));
             all.push(format!("{{{{ {name} {value} {value} {value} }}}}"));
         }
     }
@@ -220,7 +219,7 @@ fn nothing_of_a_value_is_told_whichever_way_it_fails() {
     let secret = Dependency { kind: Kind::Secret, namespace: "ns".into(), name: "t".into() };
     let mut failed = 0;
     let mut check = |spec: Value, sources: &Sources, dialect: Dialect| {
-        if let Err(failure) = made(spec.clone(), &held, (sources, dialect), &Budget::new(64 << 20, 3_000_000)) {
+        if let Err(failure) = made(spec.clone(), &held, (sources, dialect), &Budget::new(64 << 20, 1_000_000)) {
             let message = failure.to_string();
             failed += 1;
             assert!(!tells(&message) && !message.contains("7391"), "{spec}: {message}");
