@@ -165,6 +165,10 @@ impl Stores for World {
         Box::new(Guard(self.clone(), "planned"))
     }
 
+    fn asking(&self, _: &StoreId) -> Planning {
+        Box::new(Guard(self.clone(), "planned"))
+    }
+
     async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error> {
         self.called(format!("enter {} {namespace}", store.id.name));
         Ok(Arc::new(self.clone()))

@@ -88,7 +88,10 @@ impl Double {
     pub fn context(&self, credentials: MapCredentials) -> BuildContext {
         let url = self.url.clone();
         let environment = move |name: &str| (name == "AWS_ENDPOINT_URL").then(|| url.clone());
-        BuildContext { environment: Arc::new(environment), ..BuildContext::new(Arc::new(credentials), Arc::new(())) }
+        BuildContext {
+            environment: Arc::new(environment),
+            ..BuildContext::new(Arc::new(credentials), Arc::new(())).trusted()
+        }
     }
 
     /// A store with static keys.
