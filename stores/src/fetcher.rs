@@ -667,7 +667,11 @@ mod tests {
         let busy = (0..SINGLES_AT_ONCE).map(|n| format!("busy{n}"));
         let fetcher = setup.fetcher.clone();
         let busy = tokio::spawn(async move {
-            futures::future::join_all(busy.map(|name| async { fetch_one(&fetcher, &name.clone()).await })).await
+            futures::future::join_all(busy.map(|name| {
+                let fetcher = &fetcher;
+                async move { fetch_one(fetcher, &name).await }
+            }))
+            .await
         });
         sleep(Duration::from_millis(1)).await;
         let fetcher = setup.fetcher.clone();
