@@ -181,7 +181,7 @@ mod tests {
             "nul|":null,"obj*":{"k": [1, 2]},"quo"te.":"q","":"empty"}"##;
         for (property, expected) in [
             ("x*y", "literal"),
-            ("x?y", "by wildcard"),
+            ("xz?", "by wildcard"),
             ("a|b", "pipe"),
             ("a.b", "dotted"),
             ("@this", "modifier"),

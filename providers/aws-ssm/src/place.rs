@@ -96,7 +96,7 @@ mod tests {
             ("/team/", Some("app"), vec!["/team/app"]),
             ("/team/", Some("/app"), vec!["/team/app"]),
             ("/team/", Some("/team/app"), vec!["/team/app", "/team/team/app"]),
-            ("/team/", Some("/team"), vec!["/team", "/team/team"]),
+            ("/team/", Some("/team"), vec!["/team"]), // which holds what is below /team/team, too
             ("/team", Some("/app"), vec!["/team/app"]),
             ("/a/b/", Some("/"), vec!["/a/b"]),
         ] {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use double::{CANARY, Double, Reply, Request, fetch, key};
-use keyferry_provider_core::{ErrorKind, Key, Provider, Query, find_all};
-use keyferry_provider_testkit::{Fault, a_search_under_faults};
+use keyferry_provider_aws::REGISTRATION;
+use keyferry_provider_core::{BuildContext, ErrorKind, Key, Provider, Query, find_all};
+use keyferry_provider_testkit::{Fault, MapCredentials, a_search_under_faults};
 use serde_json::{Value, json};
 
 const SM: &str = "SecretsManager";
@@ -183,4 +184,15 @@ async fn a_label_that_is_not_there_is_told_from_a_parameter_that_is_not() {
         let error = answer.unwrap_err();
         assert_eq!((error.kind(), error.message().contains(words)), (kind, true), "{key:?}: {error}");
     }
+}
+
+#[tokio::test]
+async fn the_operators_own_identity_is_kept_where_that_is_asked_for() {
+    let double = Double::start(lists).await;
+    let spec = json!({"service": SM, "region": "eu-west-1"});
+    let context = BuildContext { ambient_identity: false, ..double.context(MapCredentials::new()) };
+    let error = (REGISTRATION.build)(&spec, context).await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.message().contains("--ambient-identity"), "{error}");
+    assert!((REGISTRATION.build)(&spec, double.context(MapCredentials::new())).await.is_ok());
 }

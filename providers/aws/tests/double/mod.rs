@@ -1,5 +1,8 @@
 //! A double of AWS that is as strict as AWS where moto is not, and answers what it is told to.
 
+// Each test file is a program of its own and uses its part of this.
+#![allow(dead_code, reason = "shared by several test programs")]
+
 use std::sync::{Arc, Mutex};
 
 use keyferry_provider_aws::REGISTRATION;
