@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
-use keyferry_stores::access::ControllerToken;
+use keyferry_provider_core::address::Network;
+use keyferry_stores::access::{AmbientIdentity, ControllerToken};
 use keyferry_sync::settings::Adopt;
 
 /// How log lines are written.
@@ -112,7 +113,16 @@ pub struct Run {
     /// For which stores the operator's own Kubernetes token may be sent
     #[arg(long, default_value = "cluster", value_parser = PossibleValuesParser::new(ControllerToken::NAMES).try_map(|word| word.parse::<ControllerToken>()))]
     pub controller_token: ControllerToken,
-    /// Let URLs of SecretStores lead to link-local addresses, where clouds keep their metadata services
+    /// Which stores that name no credentials may use the identity that a cloud gives the operator itself
+    #[arg(long, default_value = "all", value_parser = PossibleValuesParser::new(AmbientIdentity::NAMES).try_map(|word| word.parse::<AmbientIdentity>()))]
+    pub ambient_identity: AmbientIdentity,
+    /// Send stores no ServiceAccount token that the API server itself accepts: their references must name other audiences
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub refuse_api_audiences: bool,
+    /// Let URLs of SecretStores lead to these addresses, of those that only the operator's own machine may reach: loopback, link-local, and the clouds' metadata services
+    #[arg(long, value_delimiter = ',', value_name = "CIDR,...")]
+    pub allow_store_addresses: Vec<Network>,
+    /// The same for all link-local addresses, where most clouds keep their metadata services
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub allow_link_local: bool,
 

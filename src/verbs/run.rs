@@ -14,9 +14,10 @@ use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
+use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::{Calls, Environment};
 use keyferry_stores::access::LoginPorts;
-use keyferry_stores::pool::Pool;
+use keyferry_stores::pool::{Pool, Rules};
 use keyferry_stores::registry;
 use keyferry_sync::engine::Engine;
 use keyferry_sync::ports::Ports;
@@ -74,14 +75,17 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let index = Arc::new(Index::default());
     let token_file = PathBuf::from(POD).join("token");
     let objects = Arc::new(ClusterObjects { client: client.clone(), turns: turns.clone(), token_file });
-    let login_ports =
-        LoginPorts { objects: objects.clone(), accounts: objects.clone(), controller_token: args.controller_token };
+    let login_ports = LoginPorts {
+        objects: objects.clone(),
+        accounts: objects.clone(),
+        controller_token: args.controller_token,
+        refuse_api_audiences: args.refuse_api_audiences,
+    };
     let calls: Arc<dyn Calls> = metrics.clone();
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
-    let pool =
-        Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, args.allow_link_local, environment, told));
+    let pool = Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, rules(&args), environment, told));
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
@@ -202,6 +206,16 @@ fn log(args: &Run) {
         LogFormat::Json => registry.with(format.json().flatten_event(true)).try_init(),
         LogFormat::Text => registry.with(format).try_init(),
     };
+}
+
+/// What stores may do beside reading secrets.
+fn rules(args: &Run) -> Rules {
+    let link_local = args.allow_link_local.then_some(Network::LINK_LOCAL).into_iter().flatten();
+    Rules {
+        addresses: Addresses::not_local_but(args.allow_store_addresses.iter().copied().chain(link_local)),
+        ambient_identity: args.ambient_identity,
+        scope: Some(args.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+    }
 }
 
 /// A core dump would hold every value in flight.

@@ -6,8 +6,12 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyferry_provider_core::names::{is_label, is_name};
 use keyferry_provider_core::{
     Blame, CaRef, CaSource, Credentials, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token, filled,
+    json,
 };
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Dependency, Kind, Version};
@@ -55,6 +59,8 @@ pub struct LoginPorts {
     pub accounts: Arc<dyn Accounts>,
     /// Whether the operator's own token may be sent for a ClusterSecretStore.
     pub controller_token: ControllerToken,
+    /// Whether tokens of ServiceAccounts that the API server itself accepts are kept from being sent to stores.
+    pub refuse_api_audiences: bool,
 }
 
 /// For whom the operator's own Kubernetes token may be sent to a store.
@@ -81,6 +87,60 @@ impl FromStr for ControllerToken {
             word => Err(format!("{word:?} is none of {}", Self::NAMES.join(", "))),
         }
     }
+}
+
+/// Which stores may use the identity that a cloud gives the operator itself, where they name no credentials.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AmbientIdentity {
+    /// All of them, as in External Secrets Operator.
+    #[default]
+    All,
+    /// ClusterSecretStores.
+    Cluster,
+    /// None.
+    Never,
+}
+
+impl AmbientIdentity {
+    /// The words for them.
+    pub const NAMES: [&str; 3] = ["all", "cluster", "never"];
+
+    /// Whether a store of the whole cluster, or one of a namespace, may use it.
+    pub fn is_for(self, is_of_cluster: bool) -> bool {
+        match self {
+            Self::All => true,
+            Self::Cluster => is_of_cluster,
+            Self::Never => false,
+        }
+    }
+}
+
+impl FromStr for AmbientIdentity {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        match word {
+            "all" => Ok(Self::All),
+            "cluster" => Ok(Self::Cluster),
+            "never" => Ok(Self::Never),
+            word => Err(format!("{word:?} is none of {}", Self::NAMES.join(", "))),
+        }
+    }
+}
+
+/// What the API server of most clusters is called in tokens.
+const USUAL_AUDIENCES: [&str; 4] =
+    ["https://kubernetes.default.svc.cluster.local", "https://kubernetes.default.svc", "kubernetes.default.svc", "api"];
+
+/// The audiences that a token of Kubernetes names; none where it can't be read.
+fn audiences_of(token: &SecretBytes) -> Vec<String> {
+    let read = || {
+        let claims = URL_SAFE_NO_PAD.decode(token.expose_str()?.trim().split('.').nth(1)?).ok()?;
+        let claims = json::object(&claims)?.remove("aud").map(|audiences| audiences.get().to_owned())?;
+        let one = |text: &str| serde_json::from_str::<String>(text).ok().map(|one| vec![one]);
+        serde_json::from_str::<Vec<String>>(&claims).ok().or_else(|| one(&claims))
+    };
+    read().unwrap_or_default()
 }
 
 /// The port for one client of one store, or for one making of a generator; remembers which objects were read.
@@ -120,6 +180,12 @@ impl Requester {
 
     fn resolve(&self, what: &str, name: &str, named: Option<&str>) -> Result<String, Error> {
         let named = named.filter(|namespace| !namespace.is_empty());
+        // Both become parts of a path of the API.
+        if !is_name(name) || named.is_some_and(|namespace| !is_label(namespace)) {
+            let message =
+                format!("{what} {name:?} in namespace {:?}: Kubernetes gives no such names", named.unwrap_or(""));
+            return Err(Error::invalid(message));
+        }
         match (&self.store_namespace, named) {
             (Some(own), Some(other)) if own != other => Err(Error::invalid(format!(
                 "{what} {name:?}: a SecretStore may refer to its own namespace only, not to {other:?}; use a ClusterSecretStore"
@@ -157,6 +223,26 @@ impl Requester {
         let (version, data) = found.map_or((None, None), |(version, data)| (version, Some(data)));
         self.note(object, version);
         data.ok_or_else(|| absent(&what, namespace, name))
+    }
+
+    /// Refuses a token of a ServiceAccount that the API server itself would accept: whoever it is sent to could act as that
+    /// account.
+    async fn refuse_api_audiences(&self, name: &str, audiences: &[String]) -> Result<(), Error> {
+        if !self.ports.refuse_api_audiences {
+            return Ok(());
+        }
+        // What the operator's own token is for is what the API server takes.
+        let own = self.ports.accounts.own_token().await.map(|token| audiences_of(&token)).unwrap_or_default();
+        let is_its = |audience: &String| own.contains(audience) || USUAL_AUDIENCES.contains(&audience.as_str());
+        if audiences.is_empty() || audiences.iter().any(is_its) {
+            Err(Error::invalid(format!(
+                "the API server itself accepts the token of ServiceAccount {name:?} that the store asks for, and \
+                 --refuse-api-audiences keeps such a token from being sent: set audiences in the reference to what the \
+                 store's server expects"
+            )))
+        } else {
+            Ok(())
+        }
     }
 
     async fn read_secret(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBytes, Error> {
@@ -204,6 +290,7 @@ impl Credentials for Requester {
                 all.push(audience.clone());
             }
         }
+        self.refuse_api_audiences(name, &all).await?;
         match self.ports.accounts.token(&namespace, name, all).await {
             Ok(Some(token)) => Ok(token),
             Ok(None) => Err(absent("ServiceAccount", &namespace, name)),

@@ -10,9 +10,10 @@ use serde_json::Value;
 
 use super::*;
 
-/// Objects of any namespace, each with one key `k` that holds where it is; remembers what was asked for.
+/// Objects of any namespace, each with one key `k` that holds where it is; remembers what was asked for. The operator's own
+/// token is one that can't be read, or this.
 #[derive(Default)]
-struct Everywhere(Mutex<Vec<String>>);
+struct Everywhere(Mutex<Vec<String>>, Mutex<Option<SecretBytes>>);
 
 impl Everywhere {
     fn asked(&self, what: String) {
@@ -61,7 +62,7 @@ impl Accounts for Everywhere {
 
     async fn own_token(&self) -> Option<SecretBytes> {
         self.asked("our own token".to_owned());
-        Some("our own token".into())
+        Some(self.1.lock().unwrap().clone().unwrap_or_else(|| "our own token".into()))
     }
 }
 
@@ -79,7 +80,7 @@ fn requester(world: Arc<Everywhere>, whose: For, controller_token: ControllerTok
         Cluster(namespace) => (None, namespace.map(str::to_owned)),
     };
     let store = StoreId { namespace: own, name: "s".into() };
-    let world = LoginPorts { objects: world.clone(), accounts: world, controller_token };
+    let world = LoginPorts { objects: world.clone(), accounts: world, controller_token, refuse_api_audiences: false };
     Requester::new(Arc::new(world), Arc::new(()), LoginId { store, namespace })
 }
 
@@ -188,4 +189,91 @@ async fn what_is_missing_is_named_and_depended_on() {
     let reads = port.dependencies();
     assert_eq!(reads[&named("absent")], None, "its coming is waited for");
     assert_eq!(reads[&named("o")].as_ref().map(|version| version.revision.as_str()), Some("1"));
+}
+
+#[tokio::test]
+async fn names_that_would_lead_elsewhere_in_the_api_are_refused() {
+    for (name, namespace) in [
+        ("../../kube-system/secrets/o", "team"),
+        ("o/token", "team"),
+        ("o?x=y", "team"),
+        ("o#x", "team"),
+        ("", "team"),
+        ("o", "team/../kube-system"),
+        ("o", "a.b"),
+    ] {
+        let world = Arc::new(Everywhere::default());
+        let port = requester(world.clone(), Cluster(None), ControllerToken::Cluster);
+        let namespace = Some(namespace.to_owned());
+        let account = ServiceAccountRef {
+            name: name.to_owned(),
+            namespace: namespace.clone(),
+            audiences: Some(vec!["a".into()]),
+        };
+        let secret = SecretRef { name: Some(name.to_owned()), key: Some("k".into()), namespace: namespace.clone() };
+        let ca = CaRef {
+            source: CaSource::ConfigMap,
+            name: name.to_owned(),
+            key: Some("k".into()),
+            namespace: namespace.clone(),
+        };
+        let kinds = [
+            port.service_account_token(&account, &[]).await.map(|_| ()),
+            port.service_account_annotations(&account).await.map(|_| ()),
+            port.secret(&secret, None).await.map(|_| ()),
+            port.ca_bundle(&ca).await.map(|_| ()),
+        ]
+        .map(|answer| answer.err().map(|error| error.kind()));
+        assert_eq!(kinds, [Some(ErrorKind::Invalid); 4], "{name:?} {namespace:?}");
+        assert!(world.0.lock().unwrap().is_empty(), "{name:?} {namespace:?}");
+    }
+}
+
+/// Gives tokens of its own for these audiences.
+fn token_for(audiences: &str) -> SecretBytes {
+    let claims = URL_SAFE_NO_PAD.encode(format!(r#"{{"aud":{audiences},"sub":"x"}}"#));
+    SecretBytes::from(format!("e30.{claims}.c2ln").as_str())
+}
+
+#[test]
+fn what_a_token_is_for() {
+    assert_eq!(audiences_of(&token_for(r#"["one","two"]"#)), ["one", "two"]);
+    assert_eq!(audiences_of(&token_for(r#""one""#)), ["one"]);
+    for other in [token_for("7"), token_for("{}"), "".into(), "a.b.c".into(), "no token".into()] {
+        assert!(audiences_of(&other).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_the_api_server_accepts_are_kept_where_that_is_asked_for() {
+    let world = Arc::new(Everywhere::default());
+    *world.1.lock().unwrap() = Some(token_for(r#"["https://issuer.example"]"#));
+    let asked = async |refuse_api_audiences, method: &[&str], audiences: Option<&[&str]>| {
+        let ports = LoginPorts {
+            objects: world.clone(),
+            accounts: world.clone(),
+            controller_token: ControllerToken::Cluster,
+            refuse_api_audiences,
+        };
+        let port = Requester::for_once(Arc::new(ports), "team");
+        let audiences = audiences.map(|all| all.iter().map(|one| (*one).to_owned()).collect());
+        let reference = ServiceAccountRef { name: "o".into(), namespace: None, audiences };
+        port.service_account_token(&reference, method).await.map(|_| ())
+    };
+    for (method, audiences, refused) in [
+        (&[][..], None, true),
+        (&[], Some(&[][..]), true),
+        (&[], Some(&["https://issuer.example"]), true),
+        (&[], Some(&["vault", "https://issuer.example"]), true),
+        (&[], Some(&["https://kubernetes.default.svc"]), true),
+        (&[], Some(&["vault"]), false),
+        (&["sts.amazonaws.com"], None, false),
+    ] {
+        let answer = asked(true, method, audiences).await;
+        assert_eq!(answer.is_err(), refused, "{method:?} {audiences:?}");
+        if let Err(error) = answer {
+            assert!(error.message().contains("--refuse-api-audiences"), "{error}");
+        }
+        assert!(asked(false, method, audiences).await.is_ok(), "{method:?} {audiences:?}");
+    }
 }

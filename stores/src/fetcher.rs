@@ -11,10 +11,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use keyferry_limits::STORE_WAIT;
 use keyferry_provider_core::{Answer, Blame, Error, ErrorKind, Key, Provider};
 use keyferry_sync::ports::Planning;
 use tokio::sync::{Notify, oneshot};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// How long a request waits for others that are still being planned.
 const PLANNING_PATIENCE: Duration = Duration::from_millis(50);
@@ -36,11 +37,16 @@ const SINGLY_FOR: Duration = Duration::from_secs(3600);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
-/// Counts the looks that may still ask something.
+/// How many keys on which whole calls failed are remembered.
+const MOST_CULPRITS: usize = 10_000;
+
+/// Counts the looks that may still ask something: any store, or one.
 #[derive(Default)]
 pub struct Barrier {
     looks: AtomicUsize,
     settled: Notify,
+    /// That of all stores, where this is one store's.
+    all: Option<Arc<Barrier>>,
 }
 
 impl Barrier {
@@ -50,8 +56,23 @@ impl Barrier {
         PlanningGuard(self.clone())
     }
 
+    /// The barrier of one store, beside that of all: a look that knows which stores it asks holds up no other's batches.
+    pub fn of_store(all: &Arc<Self>) -> Self {
+        Self { all: Some(all.clone()), ..Self::default() }
+    }
+
     fn is_settled(&self) -> bool {
-        self.looks.load(Ordering::SeqCst) == 0
+        self.looks.load(Ordering::SeqCst) == 0 && self.all.as_ref().is_none_or(|all| all.is_settled())
+    }
+
+    /// Waits until nobody is left who may still ask.
+    async fn settle(&self) {
+        for barrier in [Some(self), self.all.as_deref()].into_iter().flatten() {
+            let settled = barrier.settled.notified();
+            if barrier.looks.load(Ordering::SeqCst) > 0 {
+                settled.await;
+            }
+        }
     }
 }
 
@@ -78,8 +99,6 @@ pub struct Fetcher {
 struct State {
     lanes: Lanes,
     waiters: HashMap<Key, Vec<oneshot::Sender<Answer>>>,
-    /// Since when the oldest request waits.
-    oldest: Option<Instant>,
     in_flight: usize,
     /// When the last call ended.
     ended: Option<Instant>,
@@ -88,6 +107,8 @@ struct State {
     singly_until: Option<Instant>,
     paused_until: Option<Instant>,
     pause: Duration,
+    /// Until when the store is left alone, since it asked for longer than anybody should wait; and its word for that.
+    closed: Option<(Instant, Error)>,
     /// When the timer that is set rings.
     alarm: Option<Instant>,
 }
@@ -109,19 +130,20 @@ impl Fetcher {
         let state = State {
             lanes: Lanes::default(),
             waiters: HashMap::new(),
-            oldest: None,
             in_flight: 0,
             ended: None,
             culprits: HashSet::new(),
             singly_until: None,
             paused_until: None,
             pause: Duration::ZERO,
+            closed: None,
             alarm: None,
         };
         Arc::new(Self { provider, planning, on_singly: Box::new(on_singly), state: Mutex::new(state) })
     }
 
-    /// Fetches distinct `keys` for `namespace`; answers each. `asked` is let go as soon as the keys are in the queue.
+    /// Fetches distinct `keys` for `namespace`; answers each, however long the store takes. `asked` is let go as soon as the
+    /// keys are in the queue.
     pub async fn fetch(
         self: &Arc<Self>,
         namespace: &str,
@@ -129,8 +151,12 @@ impl Fetcher {
         asked: Option<Planning>,
     ) -> HashMap<Key, Answer> {
         let mut answers = Vec::with_capacity(keys.len());
+        let deadline = Instant::now() + Duration::from_secs(STORE_WAIT.most);
         {
             let mut state = self.lock();
+            if let Some(error) = state.closed_since() {
+                return keys.into_iter().map(|key| (key, Err(error.clone()))).collect();
+            }
             for key in keys {
                 let (sender, receiver) = oneshot::channel();
                 let waiters = state.waiters.entry(key.clone()).or_default();
@@ -140,14 +166,15 @@ impl Fetcher {
                 }
                 answers.push((key, receiver));
             }
-            state.oldest.get_or_insert_with(Instant::now);
         }
         drop(asked);
         self.pump();
         let mut all = HashMap::with_capacity(answers.len());
         for (key, receiver) in answers {
             let lost = |_| Err(Error::new(ErrorKind::Unavailable, "the call was cut off").with_blame(Blame::Keyferry));
-            all.insert(key, receiver.await.unwrap_or_else(lost));
+            let late = |_| Ok(Err(Error::new(ErrorKind::Timeout, STORE_WAIT.to_string())));
+            let answer = timeout_at(deadline, receiver).await.unwrap_or_else(late);
+            all.insert(key, answer.unwrap_or_else(lost));
         }
         all
     }
@@ -173,24 +200,27 @@ impl Fetcher {
                 }
                 Next::Send(batch) => {
                     let waiters = batch.iter().filter_map(|key| Some((key.clone(), state.waiters.remove(key)?)));
-                    let waiters: HashMap<_, _> = waiters.collect();
-                    state.in_flight += 1;
-                    state.oldest = (!state.lanes.is_empty()).then_some(now);
-                    tokio::spawn(self.clone().send(batch, waiters));
+                    let mut waiters: HashMap<_, _> = waiters.collect();
+                    // Whoever gave up need not be answered.
+                    waiters.retain(|_, all: &mut Vec<oneshot::Sender<_>>| all.iter().any(|waiter| !waiter.is_closed()));
+                    let batch: Vec<Key> = batch.into_iter().filter(|key| waiters.contains_key(key)).collect();
+                    if !batch.is_empty() {
+                        state.in_flight += 1;
+                        tokio::spawn(self.clone().send(batch, waiters));
+                    }
                 }
             }
         }
     }
 
     async fn ring(self: Arc<Self>, until: Instant) {
-        let settled = self.planning.settled.notified();
-        if !self.planning.is_settled() {
+        if self.planning.is_settled() {
+            sleep_until(until).await;
+        } else {
             tokio::select! {
-                () = settled => {}
+                () = self.planning.settle() => {}
                 () = sleep_until(until) => {}
             }
-        } else {
-            sleep_until(until).await;
         }
         self.lock().alarm = None;
         self.pump();
@@ -221,7 +251,7 @@ impl Fetcher {
                     if let [key] = group.as_slice()
                         && !error.is_temporary()
                     {
-                        self.lock().culprits.insert(key.clone());
+                        self.lock().remember_culprit(key);
                     }
                     vec![Err(error); group.len()]
                 }
@@ -260,8 +290,13 @@ impl Fetcher {
             return;
         }
         state.pause = (state.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-        let asked = throttled.iter().filter_map(|error| error.retry_after()).max().unwrap_or_default();
-        state.paused_until = Some(Instant::now() + state.pause.max(asked));
+        let longest = throttled.into_iter().max_by_key(|error| error.retry_after());
+        let asked = longest.and_then(Error::retry_after).unwrap_or_default();
+        let until = Instant::now() + state.pause.max(asked);
+        state.paused_until = Some(until);
+        if let Some(error) = longest.filter(|_| asked > LONGEST_PAUSE) {
+            state.close(until, error);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -284,8 +319,30 @@ impl Drop for InFlight<'_> {
 }
 
 impl State {
+    /// The store's word, while it wants to be left alone.
+    fn closed_since(&self) -> Option<Error> {
+        self.closed.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, error)| error.clone())
+    }
+
+    /// Answers all who wait with what the store said: a refresh that fails knows when to come back, one that waits holds
+    /// up others.
+    fn close(&mut self, until: Instant, error: &Error) {
+        self.closed = Some((until, error.clone()));
+        self.lanes = Lanes::default();
+        for waiter in self.waiters.drain().flat_map(|(_, waiters)| waiters) {
+            let _ = waiter.send(Err(error.clone()));
+        }
+    }
+
+    fn remember_culprit(&mut self, key: &Key) {
+        if self.culprits.len() >= MOST_CULPRITS {
+            self.culprits.clear(); // they are found again, at the cost of a few calls
+        }
+        self.culprits.insert(key.clone());
+    }
+
     fn next(&mut self, provider: &dyn Provider, settled: bool, now: Instant) -> Next {
-        let Some(oldest) = self.oldest.filter(|_| !self.lanes.is_empty()) else { return Next::Nothing };
+        let Some(oldest) = self.lanes.oldest() else { return Next::Nothing };
         if let Some(until) = self.paused_until.filter(|until| now < *until) {
             return Next::Wait(until);
         }
@@ -323,7 +380,8 @@ impl State {
 struct Lanes {
     /// Whose turn it is, in this order; each namespace once.
     turns: VecDeque<String>,
-    keys: HashMap<String, VecDeque<Key>>,
+    /// Since when each waits, and the key.
+    keys: HashMap<String, VecDeque<(Instant, Key)>>,
     len: usize,
 }
 
@@ -332,7 +390,7 @@ impl Lanes {
         if !self.keys.contains_key(namespace) {
             self.turns.push_back(namespace.to_owned());
         }
-        self.keys.entry(namespace.to_owned()).or_default().push_back(key);
+        self.keys.entry(namespace.to_owned()).or_default().push_back((Instant::now(), key));
         self.len += 1;
     }
 
@@ -340,8 +398,9 @@ impl Lanes {
         self.len
     }
 
-    fn is_empty(&self) -> bool {
-        self.len == 0
+    /// Since when the key waits that has waited longest.
+    fn oldest(&self) -> Option<Instant> {
+        self.keys.values().filter_map(|lane| lane.front()).map(|(since, _)| *since).min()
     }
 
     /// Takes a batch: a key of each namespace in turn, as long as `joins` lets another in. A key that can't join keeps
@@ -352,8 +411,8 @@ impl Lanes {
         while idle < self.turns.len() {
             let Some(namespace) = self.turns.pop_front() else { break };
             let lane = self.keys.entry(namespace.clone()).or_default();
-            match lane.iter().position(|key| joins(&batch, key)).and_then(|at| lane.remove(at)) {
-                Some(key) => {
+            match lane.iter().position(|(_, key)| joins(&batch, key)).and_then(|at| lane.remove(at)) {
+                Some((_, key)) => {
                     batch.push(key);
                     self.len -= 1;
                     idle = 0;
@@ -374,7 +433,7 @@ impl Lanes {
 mod tests {
     use async_trait::async_trait;
     use keyferry_builders::key;
-    use keyferry_provider_core::{Capabilities, Dialect, Push, Query, Reach, Remote, SecretBytes};
+    use keyferry_provider_core::{Capabilities, Dialect, Page, Push, Query, Reach, Remote, SecretBytes};
     use tokio::time::sleep;
 
     use super::*;
@@ -385,6 +444,8 @@ mod tests {
         batch: usize,
         takes: Duration,
         denies_batches: bool,
+        /// How long it asks for, of whoever asks for the key `slow`.
+        asks_for: Option<Duration>,
         calls: Mutex<Vec<Vec<String>>>,
     }
 
@@ -408,6 +469,9 @@ mod tests {
             if self.denies_batches && keys.len() > 1 {
                 return Err(Error::new(ErrorKind::BatchDenied, "no batches"));
             }
+            if let Some(wait) = self.asks_for.filter(|_| keys.iter().any(|key| key.name == "slow")) {
+                return Err(Error::new(ErrorKind::Throttled, "slow down").with_retry_after(Some(wait)));
+            }
             if keys.iter().any(|key| key.name.starts_with("poison")) {
                 Err(Error::new(ErrorKind::Malformed, "poisoned"))
             } else {
@@ -415,7 +479,7 @@ mod tests {
             }
         }
 
-        async fn find(&self, _: &Query) -> Result<Vec<Key>, Error> {
+        async fn find(&self, _: &Query, _: &[String]) -> Result<Page, Error> {
             Err(Error::cannot("searched"))
         }
 
@@ -560,5 +624,93 @@ mod tests {
         setup.due(big.chain(small).collect()).await;
         assert_eq!(setup.calls()[0], ["big0", "small0", "big1", "small1"]);
         assert_eq!(setup.calls().len(), 11);
+    }
+
+    async fn fetch_one(fetcher: &Arc<Fetcher>, name: &str) -> Answer {
+        fetcher.fetch("ns", vec![key(name)], None).await.remove(&key(name)).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_asks_for_long_is_left_alone_and_nobody_waits_for_it() {
+        for asked in [60, 365 * 86400, u64::MAX] {
+            let asks_for = Some(Duration::from_secs(asked));
+            let setup = setup(Double { batch: 1, takes: Duration::from_millis(10), asks_for, ..Double::default() });
+            let begun = Instant::now();
+            // Those that are under way are answered, and so are those in the queue.
+            let names: Vec<String> = (0..100).map(|n| format!("k{n}")).chain(["slow".to_owned()]).collect();
+            let answers = names.iter().rev().map(|name| fetch_one(&setup.fetcher, name));
+            let answers = futures::future::join_all(answers).await;
+            assert!(answers.iter().filter(|answer| answer.is_err()).count() > 1);
+            assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+            let calls = setup.calls().len();
+            let error = fetch_one(&setup.fetcher, "k0").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Throttled);
+            assert_eq!(error.retry_after(), Some(Duration::from_secs(asked.min(300))));
+            assert_eq!(setup.calls().len(), calls, "it was asked although it wants to be left alone");
+            sleep(Duration::from_secs(301)).await;
+            assert!(fetch_one(&setup.fetcher, "k0").await.is_ok());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_waits_for_a_store_so_long_and_no_longer() {
+        let setup = setup(Double { batch: 20, takes: Duration::from_secs(86400), ..Double::default() });
+        let begun = Instant::now();
+        let error = fetch_one(&setup.fetcher, "a").await.unwrap_err();
+        assert_eq!(begun.elapsed(), Duration::from_secs(300));
+        assert!(error.is_temporary() && error.message().contains("store-wait"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_nobody_waits_for_any_more_is_not_asked_for() {
+        let setup = setup(Double { batch: 1, takes: Duration::from_secs(1), ..Double::default() });
+        let busy = (0..SINGLES_AT_ONCE).map(|n| format!("busy{n}"));
+        let fetcher = setup.fetcher.clone();
+        let busy = tokio::spawn(async move {
+            futures::future::join_all(busy.map(|name| {
+                let fetcher = &fetcher;
+                async move { fetch_one(fetcher, &name).await }
+            }))
+            .await
+        });
+        sleep(Duration::from_millis(1)).await;
+        let fetcher = setup.fetcher.clone();
+        let given_up = tokio::spawn(async move { fetch_one(&fetcher, "given up").await });
+        sleep(Duration::from_millis(1)).await;
+        given_up.abort();
+        busy.await.unwrap();
+        assert!(fetch_one(&setup.fetcher, "another").await.is_ok());
+        assert!(!setup.calls().contains(&vec!["given up".to_owned()]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_about_to_ask_one_store_holds_up_no_other() {
+        let all = Arc::new(Barrier::default());
+        let of = |all: &Arc<Barrier>| {
+            let double = Arc::new(Double { batch: 20, ..Double::default() });
+            let planning = Arc::new(Barrier::of_store(all));
+            (Fetcher::new(double.clone(), planning.clone(), || {}), planning)
+        };
+        let ((slow, asking_slow), (other, _)) = (of(&all), of(&all));
+        let _search = asking_slow.begin();
+        let begun = Instant::now();
+        fetch_one(&other, "a").await.unwrap();
+        assert_eq!(begun.elapsed(), Duration::ZERO);
+        fetch_one(&slow, "a").await.unwrap();
+        assert_eq!(begun.elapsed(), PLANNING_PATIENCE);
+        // Who does not know yet whom to ask holds up both.
+        let _look = all.begin();
+        fetch_one(&other, "a").await.unwrap();
+        assert!(begun.elapsed() > PLANNING_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_key_waits_anew_for_those_who_plan_after_each_call() {
+        let setup = setup(Double { batch: 2, ..Double::default() });
+        let _search = setup.planning.begin();
+        let begun = Instant::now();
+        let keys = (0..20).map(|n| key(format!("k{n}"))).collect();
+        setup.fetcher.fetch("ns", keys, None).await;
+        assert_eq!(begun.elapsed(), PLANNING_PATIENCE);
     }
 }

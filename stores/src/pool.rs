@@ -2,11 +2,14 @@
 //! the same (a cache, keyed by login and invalidated by versions); all ExternalSecrets that may use the store share it.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use keyferry_crds::{SecretStoreSpec, duration};
+use keyferry_limits::CREDENTIAL_AGE;
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
     Answer, BuildContext, Caller, Calls, Dialect, Environment, Error, ErrorKind, Key, Provider, Query,
 };
@@ -19,9 +22,12 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::access::{LoginId, LoginPorts, Requester, Watched};
+use crate::access::{AmbientIdentity, LoginId, LoginPorts, Requester, Watched};
 use crate::fetcher::{Barrier, Fetcher};
 use crate::registry;
+
+/// How old a client is at least that is made anew since its store refuses it: one that is younger is refused rightly.
+const TOO_YOUNG_TO_DOUBT: Duration = Duration::from_secs(60);
 
 /// How long one call of a provider may take, reading and checking alike.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,13 +40,35 @@ const LONGEST_RETRY_DELAY: Duration = Duration::from_secs(30);
 const SINGLY: &str = "reading key by key, since the store's batch call is denied: allow it to save calls (the \
                       documentation of the provider names the permission)";
 
+/// What stores may do beside reading secrets.
+#[derive(Clone, Debug, Default)]
+pub struct Rules {
+    /// Where URLs of SecretStores may lead; those of ClusterSecretStores may lead anywhere.
+    pub addresses: Addresses,
+    /// Which stores may use the operator's own identity in a cloud.
+    pub ambient_identity: AmbientIdentity,
+    /// The namespace whose objects are watched; all are where there is none.
+    pub scope: Option<String>,
+}
+
 /// A client, and what it was made from.
 pub struct StoreClient {
     /// The provider, guarded.
-    pub provider: Arc<dyn Provider>,
+    pub provider: Arc<Guarded>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
     dependencies: Versions,
+    /// Whether the store did not accept what it logged in with.
+    is_doubted: AtomicBool,
+}
+
+impl StoreClient {
+    /// Takes note of an error that a login made anew may well mend.
+    fn note(&self, error: Option<&Error>) {
+        if error.is_some_and(|error| error.kind() == ErrorKind::Unauthenticated) {
+            self.is_doubted.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 #[async_trait]
@@ -54,11 +82,15 @@ impl Entered for StoreClient {
     }
 
     async fn fetch(&self, namespace: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer> {
-        self.fetcher.fetch(namespace, keys, Some(planning)).await
+        let answers = self.fetcher.fetch(namespace, keys, Some(planning)).await;
+        answers.values().for_each(|answer| self.note(answer.as_ref().err()));
+        answers
     }
 
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        self.provider.find(query).await
+        let found = self.provider.find_all(query).await;
+        self.note(found.as_ref().err());
+        found
     }
 }
 
@@ -71,9 +103,18 @@ struct Slot {
     uid: String,
     generation: i64,
     dependencies: Versions,
+    /// Since when it is there, where it was made from what nobody watches.
+    unwatched_since: Option<Instant>,
 }
 
 impl Slot {
+    /// Whether what it was made from may well be another by now, and nobody would have told.
+    fn is_stale(&self, now: Instant) -> bool {
+        let is_doubted = self.client.as_ref().is_some_and(|client| client.is_doubted.load(Ordering::Relaxed));
+        let most = if is_doubted { TOO_YOUNG_TO_DOUBT } else { Duration::from_secs(CREDENTIAL_AGE.most) };
+        self.unwatched_since.is_some_and(|since| now.saturating_duration_since(since) >= most)
+    }
+
     /// What there is for one who asked then, where that is enough.
     fn answer(&self, asked: Instant) -> Option<Result<Arc<StoreClient>, Error>> {
         match (&self.client, &self.failed) {
@@ -93,9 +134,12 @@ pub struct Pool {
     ports: Arc<LoginPorts>,
     watched: Arc<dyn Watched>,
     calls: Arc<dyn Calls>,
-    allow_link_local: bool,
+    rules: Rules,
     environment: Environment,
+    /// Who is about to ask, and does not know yet which stores.
     barrier: Arc<Barrier>,
+    /// Who is about to ask which store.
+    barriers: Mutex<HashMap<StoreId, Arc<Barrier>>>,
     news: mpsc::UnboundedSender<StoreId>,
     slots: Mutex<HashMap<LoginId, Arc<tokio::sync::Mutex<Slot>>>>,
 }
@@ -107,12 +151,13 @@ impl Pool {
         ports: Arc<LoginPorts>,
         watched: Arc<dyn Watched>,
         calls: Arc<dyn Calls>,
-        allow_link_local: bool,
+        rules: Rules,
         environment: Environment,
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let barrier = Arc::new(Barrier::default());
-        Self { ports, watched, calls, allow_link_local, environment, barrier, news, slots: Mutex::default() }
+        let (barriers, slots) = Default::default();
+        Self { ports, watched, calls, rules, environment, barrier, barriers, news, slots }
     }
 
     /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
@@ -138,7 +183,8 @@ impl Pool {
         let mut slot = slot.lock().await;
         let current = slot.uid == store.uid()
             && slot.generation == store.generation()
-            && self.watched.may_be_at(&slot.dependencies);
+            && self.watched.may_be_at(&slot.dependencies)
+            && !slot.is_stale(asked);
         if let Some(answer) = slot.answer(asked).filter(|_| current) {
             return answer;
         }
@@ -147,11 +193,13 @@ impl Pool {
         let built = self.build(store, requester.clone()).await.map(Arc::new);
         let dependencies = requester.dependencies();
         self.watched.logged_in(&login, &dependencies);
+        let is_watched = |object: &Dependency| self.rules.scope.as_ref().is_none_or(|scope| *scope == object.namespace);
         *slot = Slot {
             client: built.as_ref().ok().cloned(),
             failed: built.as_ref().err().map(|error| (error.clone(), began)),
             uid: store.uid().to_owned(),
             generation: store.generation(),
+            unwatched_since: (!dependencies.keys().all(is_watched)).then_some(began),
             dependencies,
         };
         built
@@ -162,29 +210,36 @@ impl Pool {
         let (name, config) = spec.the_provider().map_err(|problem| Error::invalid(problem.to_string()))?;
         let registration = registry::find(name).map_err(Error::invalid)?;
         let retries = retries(spec).map_err(Error::invalid)?;
-        let allow_link_local = self.allow_link_local || store.id.namespace.is_none();
-        let context = self.context(requester.clone(), store.id.kind(), &store.id.name, allow_link_local);
+        let is_of_cluster = store.id.namespace.is_none();
+        let context = self.context(requester.clone(), store.id.kind(), &store.id.name, is_of_cluster);
         let provider = timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
-        let provider: Arc<dyn Provider> = Arc::new(Guarded::new(provider, CALL_TIMEOUT, retries));
+        let provider = Arc::new(Guarded::new(provider, CALL_TIMEOUT, retries));
         let (news, id) = (self.news.clone(), store.id.clone());
         let on_singly = move || {
             let _ = news.send(id.clone()); // nobody listens any more when the process ends
         };
-        let fetcher = Fetcher::new(provider.clone(), self.barrier.clone(), on_singly);
-        Ok(StoreClient { provider, fetcher, dependencies: requester.dependencies() })
+        let fetcher = Fetcher::new(provider.clone(), self.barrier_of(&store.id), on_singly);
+        let is_doubted = AtomicBool::new(false);
+        Ok(StoreClient { provider, fetcher, dependencies: requester.dependencies(), is_doubted })
     }
 
     /// What a provider or generator of this kind and name is built with.
-    fn context(&self, asks: Arc<Requester>, kind: &'static str, name: &str, allow_link_local: bool) -> BuildContext {
+    fn context(&self, asks: Arc<Requester>, kind: &'static str, name: &str, is_of_cluster: bool) -> BuildContext {
         let namespace = asks.namespace().map(str::to_owned);
         BuildContext {
             credentials: asks,
             calls: self.calls.clone(),
-            allow_link_local,
+            addresses: if is_of_cluster { Addresses::anywhere() } else { self.rules.addresses.clone() },
+            ambient_identity: self.rules.ambient_identity.is_for(is_of_cluster),
             caller: Caller { store_kind: kind, store: name.to_owned(), namespace },
             environment: self.environment.clone(),
         }
+    }
+
+    fn barrier_of(&self, store: &StoreId) -> Arc<Barrier> {
+        let mut barriers = self.barriers.lock().unwrap_or_else(PoisonError::into_inner);
+        barriers.entry(store.clone()).or_insert_with(|| Arc::new(Barrier::of_store(&self.barrier))).clone()
     }
 }
 
@@ -192,6 +247,10 @@ impl Pool {
 impl Stores for Pool {
     fn planning(&self) -> Planning {
         Box::new(self.barrier.begin())
+    }
+
+    fn asking(&self, store: &StoreId) -> Planning {
+        Box::new(self.barrier_of(store).begin())
     }
 
     async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error> {
@@ -213,7 +272,7 @@ impl Stores for Pool {
         };
         // What a generator refers to is looked up where the ExternalSecret is, as for a SecretStore there.
         let requester = Requester::for_once(self.ports.clone(), namespace);
-        let context = self.context(Arc::new(requester), registration.kind, name, self.allow_link_local);
+        let context = self.context(Arc::new(requester), registration.kind, name, false);
         let generator = (registration.build)(spec, context)?;
         // Nothing that is registered has a state to keep.
         let made = timeout(CALL_TIMEOUT, generator.make(None)).await;
@@ -232,13 +291,16 @@ impl Clients for Pool {
 
     async fn check(&self, store: &Store) -> Result<Vec<String>, Refused> {
         let client = self.client(store, None).await.map_err(Refused::Client)?;
-        client.provider.validate().await.map_err(Refused::Validation)?;
+        let validated = client.provider.validate().await;
+        client.note(validated.as_ref().err());
+        validated.map_err(Refused::Validation)?;
         let singly = client.fetcher.is_singly().then(|| SINGLY.to_owned());
         Ok(singly.into_iter().chain(client.provider.identity_note()).collect())
     }
 
     fn keep(&self, is_there: &dyn Fn(&StoreId) -> bool) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
+        self.barriers.lock().unwrap_or_else(PoisonError::into_inner).retain(|store, _| is_there(store));
     }
 }
 
@@ -272,6 +334,15 @@ mod tests {
         assert!(shared(&failed(ErrorKind::Timeout), earlier) && !shared(&failed(ErrorKind::Timeout), later));
         assert!(shared(&failed(ErrorKind::Referent), later), "what the spec says holds until that changes");
         assert!(!shared(&Slot::default(), later));
+    }
+
+    #[test]
+    fn what_nobody_watches_has_a_greatest_age() {
+        let since = Instant::now();
+        let later = |seconds| since + Duration::from_secs(seconds);
+        let unwatched = Slot { unwatched_since: Some(since), ..Slot::default() };
+        assert!(!unwatched.is_stale(later(599)) && unwatched.is_stale(later(600)));
+        assert!(!Slot::default().is_stale(later(86400)));
     }
 
     #[test]

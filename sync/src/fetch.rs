@@ -38,7 +38,7 @@ pub async fn fetch(
         }
     }
     // From here on each store is planned apart: one that is slow to let us in holds up nobody else's batches.
-    let guards: Vec<_> = wanted.iter().map(|_| stores.planning()).collect();
+    let guards: Vec<_> = wanted.keys().map(|store| stores.asking(store)).collect();
     drop(planning);
     let asked =
         wanted.into_iter().zip(guards).map(|((_, (store, questions)), guard)| ask(stores, es, store, questions, guard));
@@ -74,7 +74,8 @@ async fn ask(
     let entered = &*entered;
     refuse_own_login(es, &store.id, entered)?;
     answers.dialects.insert(store.id.clone(), entered.dialect());
-    // What is found is fetched like anything else, together with all others.
+    // A search may take long: nobody waits for what it finds. That is fetched like anything else, together with all others.
+    let guard = if questions.searches.is_empty() { guard } else { Box::new(()) };
     let searches = questions.searches.into_iter();
     let searches = searches.map(|(place, query)| async move { (place, entered.find(query).await) });
     for (place, found) in futures::future::join_all(searches).await {

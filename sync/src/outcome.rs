@@ -151,7 +151,7 @@ impl Retry {
     /// When a store's error of this kind is worth another try.
     pub fn of(kind: ErrorKind) -> Self {
         match kind {
-            ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Late,
+            ErrorKind::NotFound | ErrorKind::NoVersion | ErrorKind::Denied | ErrorKind::Unauthenticated => Self::Late,
             ErrorKind::Throttled
             | ErrorKind::Unavailable
             | ErrorKind::Timeout

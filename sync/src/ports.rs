@@ -34,6 +34,9 @@ pub trait Stores: Send + Sync {
     /// Says that somebody is about to find out what to ask.
     fn planning(&self) -> Planning;
 
+    /// Says that somebody is about to ask this store, and knows by now that it asks no other.
+    fn asking(&self, store: &StoreId) -> Planning;
+
     /// Lets `namespace` into a store.
     async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error>;
 

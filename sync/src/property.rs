@@ -30,6 +30,9 @@ impl From<Exceeded> for NoValue {
 
 /// Takes the value under `property` out of `value`: a string unquoted, an object or array as it stands, `null` as
 /// nothing, a number as gjson prints it.
+///
+/// A key that is called as the property is, letter for letter, comes before all that the property means as a path: whoever
+/// has a key `x*y` means that one.
 pub fn lookup(
     value: &SecretBytes,
     property: &str,
@@ -43,6 +46,7 @@ pub fn lookup(
     match how {
         PropertyLookup::Path => {}
         PropertyLookup::ExactThenPath => {
+            // Numbers digit for digit, unlike along a path.
             if let Some(exact) = json::object(value.expose()).and_then(|mut all| all.remove(property)) {
                 return Ok(json::to_bytes(exact));
             }
@@ -53,17 +57,38 @@ pub fn lookup(
             }
             let (name, path) = property.split_once('.').ok_or(NoValue::Missing)?;
             let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(NoValue::Missing)?;
-            return follow(&field, path, budget);
+            return literal_then_path(&field, path, budget);
         }
         PropertyLookup::DottedKeyThenPath => {
-            if property.contains('.')
-                && let Ok(found) = follow(value, &property.replace('.', "\\."), budget)
-            {
-                return Ok(found);
+            if property.contains('.') && literal(value, property, budget)?.is_none() {
+                let dotted = follow(value, &property.replace('.', "\\."), budget);
+                if dotted.is_ok() {
+                    return dotted;
+                }
             }
         }
     }
-    follow(value, property, budget)
+    literal_then_path(value, property, budget)
+}
+
+fn literal_then_path(value: &SecretBytes, property: &str, budget: &Budget) -> Result<SecretBytes, NoValue> {
+    match literal(value, property, budget)? {
+        Some(found) => follow(&found, "@this", budget),
+        None => follow(value, property, budget),
+    }
+}
+
+/// The value of the key that is called so, as it stands in the JSON. A name that is a path of one plain key is left to the
+/// path, which finds the same.
+fn literal(value: &SecretBytes, name: &str, budget: &Budget) -> Result<Option<SecretBytes>, NoValue> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'/') || byte >= 0x80;
+    if !name.is_empty() && name.bytes().all(is_plain) {
+        return Ok(None);
+    }
+    budget.bytes(json_cost(value))?;
+    budget.steps(value.len())?;
+    let found = json::object(value.expose()).and_then(|mut object| object.remove(name));
+    Ok(found.map(|found| SecretBytes::new(found.get().as_bytes().to_vec())))
 }
 
 fn follow(value: &SecretBytes, path: &str, budget: &Budget) -> Result<SecretBytes, NoValue> {
@@ -101,7 +126,7 @@ mod tests {
             ("list.1.c", "d"),
             ("list", r#"["a",{"c":"d"}]"#),
             (r"dot\.ted", "dv"),
-            ("dot.ted", "nested"),
+            ("dot.ted", "dv"),
             ("n", "12345678901234567890"),
             ("f", "1.5"),
             ("e", "100000"),
@@ -173,5 +198,40 @@ mod tests {
         ] {
             assert_eq!(get(property, PropertyLookup::Path).as_deref(), Ok(expected), "{property}");
         }
+    }
+
+    #[test]
+    fn a_key_that_is_called_so_comes_before_the_path_in_every_store() {
+        let doc = r##"{"x*y":"literal","xzy":"by wildcard","a|b":"pipe","a":{"b":"nested"},"a.b":"dotted","@this":"modifier",
+            "n?":1.50,"nn":2,"list.#":"count","list":["1"],"{a}":"brace","[0]":"bracket","!x":"bang","back\slash":"bs",
+            "nul|":null,"obj*":{"k": [1, 2]},"quo"te.":"q","":"empty"}"##;
+        for (property, expected) in [
+            ("x*y", "literal"),
+            ("xz?", "by wildcard"),
+            ("a|b", "pipe"),
+            ("a.b", "dotted"),
+            ("@this", "modifier"),
+            ("n?", "1.5"),
+            ("list.#", "count"),
+            ("{a}", "brace"),
+            ("[0]", "bracket"),
+            ("!x", "bang"),
+            ("back\\slash", "bs"),
+            ("nul|", ""),
+            ("obj*", r#"{"k": [1, 2]}"#),
+            ("quo\"te.", "q"),
+        ] {
+            for how in [PropertyLookup::Path, PropertyLookup::DottedKeyThenPath] {
+                let found = lookup(&doc.into(), property, how, &Budget::default())
+                    .map(|value| value.expose_str().unwrap().to_owned());
+                assert_eq!(found.as_deref(), Ok(expected), "{property} {how:?}");
+            }
+            let exact = lookup(&doc.into(), property, PropertyLookup::ExactThenPath, &Budget::default()).unwrap();
+            assert_eq!(exact.expose_str(), Some(if property == "n?" { "1.50" } else { expected }), "{property}");
+        }
+        // Of a field of a Kubernetes Secret, too: {"x*y":"v","xzy":"w"}
+        let fields = r#"{"doc":"eyJ4KnkiOiJ2IiwieHp5IjoidyJ9"}"#;
+        let found = lookup(&fields.into(), "doc.x*y", PropertyLookup::Base64Fields, &Budget::default()).unwrap();
+        assert_eq!(found.expose_str(), Some("v"));
     }
 }

@@ -42,7 +42,7 @@ fn calls(keys: &[Key], most: usize, together: impl Fn(&Key, &Key) -> bool) -> Ve
 /// as a whole.
 pub fn of_one(error: Error) -> Result<Answer, Error> {
     match error.kind() {
-        ErrorKind::NotFound | ErrorKind::Denied | ErrorKind::Invalid => Ok(Err(error)),
+        ErrorKind::NotFound | ErrorKind::NoVersion | ErrorKind::Denied | ErrorKind::Invalid => Ok(Err(error)),
         _ => Err(error),
     }
 }

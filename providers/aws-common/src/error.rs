@@ -147,6 +147,8 @@ impl Cause {
             && message.contains("delet");
         match CODES.iter().find(|(_, codes)| codes.contains(&code)) {
             Some(_) if is_marked => Self::MarkedForDeletion,
+            // Secrets Manager says the same of a secret and of a version, but for its words.
+            Some((Self::NotFound, _)) if message.contains("secret value for") => Self::NoSuchVersion,
             Some((Self::Denied, _)) if message.contains("KMS") || message.contains("kms:") => Self::Decryption,
             Some((cause, _)) => *cause,
             None if code.starts_with("KMS") => Self::Decryption,
@@ -169,7 +171,7 @@ impl Cause {
             Self::NotFound => (ErrorKind::NotFound, format!("{service} has no {what}")),
             // What is there must not be taken for deleted.
             Self::NoSuchVersion => {
-                (ErrorKind::Invalid, format!("{service} has no {what}: there are other versions of it"))
+                (ErrorKind::NoVersion, format!("{service} has no {what}: there are other versions of it"))
             }
             Self::MarkedForDeletion => (
                 ErrorKind::NotFound,
@@ -225,7 +227,7 @@ impl Cause {
     /// The error, where it is somebody else's fault than its kind suggests.
     fn blamed(self, error: Error) -> Error {
         match self {
-            Self::NoSuchVersion | Self::Invalid => error.with_blame(Blame::Request),
+            Self::Invalid => error.with_blame(Blame::Request),
             Self::Strange(403) => error.with_blame(Blame::Way),
             _ => error,
         }
@@ -336,6 +338,19 @@ mod tests {
             ("com.amazonaws.secretsmanager#ResourceNotFoundException", "", 400, Cause::NotFound),
             ("ParameterNotFound:http://internal.amazon.com/coral/", "", 400, Cause::NotFound),
             ("ParameterVersionNotFound", "", 400, Cause::NoSuchVersion),
+            ("ResourceNotFoundException", "Secrets Manager can't find the specified secret.", 400, Cause::NotFound),
+            (
+                "ResourceNotFoundException",
+                "Secrets Manager can't find the specified secret value for staging label: latest",
+                400,
+                Cause::NoSuchVersion,
+            ),
+            (
+                "ResourceNotFoundException",
+                "Secrets Manager can't find the specified secret value for VersionId: 6f3b0a51",
+                400,
+                Cause::NoSuchVersion,
+            ),
             ("InvalidRequestException", "because it was marked for deletion.", 400, Cause::MarkedForDeletion),
             ("InvalidRequestException", "a secret that's currently marked deleted", 400, Cause::MarkedForDeletion),
             ("InvalidRequestException", "something else", 400, Cause::Invalid),

@@ -6,7 +6,8 @@
 //! features for SSO, for `credential_process` and for the console's login are not compiled in.
 //!
 //! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, [`client`] the
-//! SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`tags`] what metadata is.
+//! SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`found`] searches below a
+//! prefix, [`tags`] what metadata is.
 //!
 //! What is not ours to zero: the SDK's buffers of requests and answers, and its copies of values while it decodes
 //! them. The keys it keeps it zeroes itself.
@@ -18,6 +19,7 @@ pub mod login;
 pub mod client;
 pub mod error;
 pub mod batch;
+pub mod found;
 pub mod tags;
 
 pub use batch::in_batches;

@@ -52,6 +52,12 @@ impl Login {
                 step.role().await?;
                 Self::first(step, false)
             }
+            Identity::Operator if !ctx.ambient_identity => {
+                return Err(Error::invalid(
+                    "spec.provider.aws names no credentials, and --ambient-identity keeps this store from using the \
+                     operator's own AWS identity: set spec.provider.aws.auth",
+                ));
+            }
             Identity::Operator => {
                 let provider_config = ProviderConfig::without_region()
                     .with_region(Some(Region::new(config.region.clone())))

@@ -5,14 +5,16 @@ use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::{Parameter, ParameterStringFilter, ResourceTypeForTagging};
 use keyferry_provider_aws_common::batch::of_one;
 use keyferry_provider_aws_common::error::About;
+use keyferry_provider_aws_common::found::Found;
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Config, Connection, Failure, Service, in_batches, tags_json};
 use keyferry_provider_core::{
-    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata,
-    PropertyLookup, Provider, Push, Query, Reach, Remote, SecretBytes,
+    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, PropertyLookup,
+    Provider, Push, Query, Reach, Remote, SecretBytes,
 };
 
 use crate::name::Name;
+use crate::place::{How, Place};
 
 const SERVICE: Service = Service {
     name: "Parameter Store",
@@ -72,7 +74,10 @@ impl ParameterStore {
         let asked: Vec<Name> = keys.iter().map(|key| self.name(key)).collect();
         match (asked.as_slice(), keys.first().is_some_and(|key| key.metadata)) {
             ([name], true) => self.tags(name).await.map(|answer| vec![answer]),
-            ([name], false) => self.one(name).await.map(|answer| vec![answer]),
+            ([name], false) => {
+                let answer = self.one(name).await?;
+                Ok(vec![self.judged(name, answer).await?])
+            }
             (names, _) => self.batch(names).await,
         }
     }
@@ -143,24 +148,36 @@ impl ParameterStore {
         };
         let mut answers: Vec<Answer> = names.iter().map(pick).collect();
         for (name, answer) in names.iter().zip(&mut answers) {
-            if name.selects() && answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-                *answer = self.missing_version(name).await?;
-            }
+            *answer = self.judged(name, answer.clone()).await?;
         }
         Ok(answers)
     }
 
-    /// A batch tells absent parameters and absent versions alike, and only the former are deleted.
-    async fn missing_version(&self, name: &Name) -> Result<Answer, Error> {
-        let answer = self.one(name).await?;
-        Ok(answer.map_err(|error| match error.kind() {
+    /// An answer for a version or label of a parameter, where it may be that only this is missing: the parameter is asked
+    /// for by itself. The outer error is about the store as a whole.
+    async fn judged(&self, name: &Name, answer: Answer) -> Result<Answer, Error> {
+        let is_missing = |error: &Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoVersion);
+        if !name.selects() || !answer.as_ref().is_err_and(is_missing) {
+            return Ok(answer);
+        }
+        let plain = self.client.get_parameter().name(name.parameter()).with_decryption(false).send().await;
+        let no_version = |problem: String| {
+            let message = format!("{} has no {name}: {problem}", self.service);
+            Ok(Err(Error::new(ErrorKind::NoVersion, message)))
+        };
+        let failure = match plain {
+            Ok(answer) => {
+                let last = answer.parameter.map(|parameter| parameter.version).filter(|version| *version > 0);
+                let last = last.map(|version| format!(", which is {version}")).unwrap_or_default();
+                return no_version(format!("without a version or label the last version is read{last}"));
+            }
+            Err(error) => Failure::new(&error, &self.service),
+        };
+        match self.of_one(failure, "ssm:GetParameter", name)? {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Err(error)),
             // Who may read in batches only can't find out.
-            ErrorKind::Denied => Error::new(
-                ErrorKind::Invalid,
-                format!("{} has no {name}: there is no such parameter, or no such version of it", self.service),
-            ),
-            _ => error,
-        }))
+            _ => no_version("there is no such parameter, or no such version or label of it".to_owned()),
+        }
     }
 
     /// IAM refuses a batch as a whole, for one parameter that we may not read or for the action itself. Which of the two
@@ -169,6 +186,7 @@ impl ParameterStore {
         let mut answers = Vec::with_capacity(names.len());
         for name in names {
             let answer = self.one(name).await?;
+            let answer = self.judged(name, answer).await?;
             if answer.is_ok() {
                 return match self.call_batch(std::slice::from_ref(name)).await {
                     Err(error) if error.kind() == ErrorKind::Denied => Err(Error::new(
@@ -187,69 +205,55 @@ impl ParameterStore {
         Ok(answers)
     }
 
-    /// The names of the parameters that answer `query`. As in External Secrets Operator tags are not looked at where a
-    /// name is given.
-    async fn list(&self, query: &Query) -> Result<Vec<String>, Error> {
-        let found = match query.name {
-            None => self.describe(query).await?,
-            // Whoever may not list below a path may perhaps describe all.
-            Some(_) => match self.by_path(query).await {
-                Err(error) if error.kind() == ErrorKind::Denied => self.describe(query).await?,
-                found => found?,
+    /// A page of the names of parameters below `from`'s first folder, and where to go on: below that, or the next.
+    async fn list(&self, from: Place, query: &Query) -> Result<Page, Error> {
+        let Some(folder) = from.folders.first() else { return Ok(Page::default()) };
+        let (names, next) = match from.how {
+            How::ByPath => match self.by_path(folder, from.token.clone()).await {
+                // Whoever may not list below a path may perhaps describe all.
+                Err(error) if error.kind() == ErrorKind::Denied => {
+                    let next = Place { how: How::Describing, token: None, ..from };
+                    return Ok(Page::of_names([], next.into_words()));
+                }
+                page => page?,
             },
+            How::Describing => self.describe(folder, query, from.token.clone()).await?,
         };
-        let own = found.into_iter().filter_map(|name| name.strip_prefix(&self.prefix).map(str::to_owned));
-        let mut own: Vec<String> = own.filter(|name| query.matches(name)).collect();
-        if own.len() > MOST_FOUND {
-            return Err(Error::too_many_found("parameters"));
-        }
-        own.sort_unstable();
-        Ok(own)
+        let found = names.iter().filter_map(|name| Found::of(&self.prefix, name));
+        let found: Vec<String> = found.filter(|own| own.matches(query)).map(|own| own.key().to_owned()).collect();
+        Ok(Page::of_names(found, from.after(next).map(Place::into_words).unwrap_or_default()))
     }
 
-    async fn by_path(&self, query: &Query) -> Result<Vec<String>, Error> {
-        let path = query.path.as_deref().filter(|path| !path.is_empty()).unwrap_or("/");
-        let (mut found, mut next) = (Vec::new(), None);
-        loop {
-            // Only names are wanted: values are fetched like any others.
-            let call = self.client.get_parameters_by_path().path(path).recursive(true).with_decryption(false);
-            let answer = call.set_next_token(next).send().await;
-            let answer =
-                answer.map_err(|error| self.of_list(Failure::new(&error, &self.service), "ssm:GetParametersByPath"))?;
-            found.extend(answer.parameters.into_iter().flatten().filter_map(|parameter| parameter.name));
-            next = answer.next_token.filter(|token| !token.is_empty());
-            if next.is_none() || found.len() > MOST_FOUND {
-                return Ok(found);
-            }
-        }
+    async fn by_path(&self, folder: &str, token: Option<String>) -> Result<(Vec<String>, Option<String>), Error> {
+        // Only names are wanted: values are fetched like any others.
+        let call = self.client.get_parameters_by_path().path(folder).recursive(true).with_decryption(false);
+        let answer = call.set_next_token(token).send().await;
+        let answer =
+            answer.map_err(|error| self.of_list(Failure::new(&error, &self.service), "ssm:GetParametersByPath"))?;
+        let names = answer.parameters.into_iter().flatten().filter_map(|parameter| parameter.name);
+        Ok((names.collect(), answer.next_token))
     }
 
-    async fn describe(&self, query: &Query) -> Result<Vec<String>, Error> {
+    async fn describe(
+        &self,
+        folder: &str,
+        query: &Query,
+        token: Option<String>,
+    ) -> Result<(Vec<String>, Option<String>), Error> {
         let filter = |key: String, option: &str, value: &str| {
             ParameterStringFilter::builder().key(key).option(option).values(value).build()
         };
-        let path = query.path.as_deref().filter(|path| !path.is_empty());
-        let path = path.map(|path| filter("Path".to_owned(), "Recursive", path));
-        let tags = query.tags.iter().filter(|_| query.name.is_none());
-        let filters = path.into_iter().chain(tags.map(|(key, value)| filter(format!("tag:{key}"), "Equals", value)));
-        let filters = filters.collect::<Result<Vec<_>, _>>();
+        let path = (folder != "/").then(|| filter("Path".to_owned(), "Recursive", folder));
+        let tags = query.tags.iter().map(|(key, value)| filter(format!("tag:{key}"), "Equals", value));
+        let filters = path.into_iter().chain(tags).collect::<Result<Vec<_>, _>>();
         let filters =
             filters.map_err(|_| Error::invalid("the search has an empty filter").with_blame(Blame::Request))?;
-        let (mut found, mut next) = (Vec::new(), None);
-        loop {
-            let call = self
-                .client
-                .describe_parameters()
-                .set_parameter_filters(Some(filters.clone()).filter(|all| !all.is_empty()));
-            let answer = call.set_next_token(next).send().await;
-            let answer =
-                answer.map_err(|error| self.of_list(Failure::new(&error, &self.service), "ssm:DescribeParameters"))?;
-            found.extend(answer.parameters.into_iter().flatten().filter_map(|parameter| parameter.name));
-            next = answer.next_token.filter(|token| !token.is_empty());
-            if next.is_none() || found.len() > MOST_FOUND {
-                return Ok(found);
-            }
-        }
+        let call = self.client.describe_parameters().set_parameter_filters(Some(filters).filter(|all| !all.is_empty()));
+        let answer = call.set_next_token(token).send().await;
+        let answer =
+            answer.map_err(|error| self.of_list(Failure::new(&error, &self.service), "ssm:DescribeParameters"))?;
+        let names = answer.parameters.into_iter().flatten().filter_map(|parameter| parameter.name);
+        Ok((names.collect(), answer.next_token))
     }
 
     fn of_list(&self, failure: Failure, action: &str) -> Error {
@@ -292,9 +296,9 @@ impl Provider for ParameterStore {
         self.login.renewing(|| in_batches(keys, MAX_BATCH, together, |call| self.ask(call))).await
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let found = self.login.renewing(|| self.list(query)).await?;
-        Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        let from = Place::of_words(at).unwrap_or_else(|| Place::first(&self.prefix, query));
+        self.login.renewing(|| self.list(from.clone(), query)).await
     }
 
     async fn push(&self, _: &Push) -> Result<(), Error> {

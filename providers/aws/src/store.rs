@@ -7,10 +7,11 @@ use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, 
 use aws_smithy_types::Blob;
 use keyferry_provider_aws_common::batch::of_one;
 use keyferry_provider_aws_common::error::About;
+use keyferry_provider_aws_common::found::{Found, starts};
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, in_batches, tags_json};
 use keyferry_provider_core::{
-    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata, PropertyLookup,
+    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, PropertyLookup,
     Provider, Push, Query, Reach, Remote, SecretBytes,
 };
 
@@ -114,8 +115,46 @@ impl SecretsManager {
             }
             Err(error) => {
                 let failure = Failure::new(&error, &self.service);
-                self.of_one(failure, "secretsmanager:GetSecretValue", &id, version)
+                match (self.of_one(failure, "secretsmanager:GetSecretValue", &id, version)?, version) {
+                    (Err(error), version)
+                        if error.kind() == ErrorKind::NoVersion
+                            || (error.kind() == ErrorKind::NotFound && version.is_some()) =>
+                    {
+                        self.of_version(error, &id, version.unwrap_or(CURRENT)).await.map(Err)
+                    }
+                    (answer, _) => Ok(answer),
+                }
             }
+        }
+    }
+
+    /// What an answer of "not found" was about, the secret or the version of it, and which versions there are: a secret is
+    /// asked for by itself. The outer error is about the store as a whole.
+    async fn of_version(&self, missing: Error, id: &str, version: &str) -> Result<Error, Error> {
+        let answer = self.client.describe_secret().secret_id(id).send().await;
+        let described = answer.map_err(|error| Failure::new(&error, &self.service));
+        let (what, service) = (what(id, Some(version)), &self.service);
+        let no_version = |message| Ok(Error::new(ErrorKind::NoVersion, message));
+        match described {
+            // Marked for deletion, which counts as deleted.
+            Ok(answer) if answer.deleted_date.is_some() => {
+                Ok(Cause::MarkedForDeletion.error(&About { service, action: "", what: &what }))
+            }
+            Ok(answer) => {
+                let stages = answer.version_ids_to_stages.unwrap_or_default();
+                no_version(format!("{service} has no {what}: {}", how_to_ask(version, stages.into_values().flatten())))
+            }
+            Err(failure) => match self.of_one(failure, "secretsmanager:DescribeSecret", id, None)? {
+                Err(error) if error.kind() == ErrorKind::NotFound => Ok(error),
+                // Whoever may not describe it can't find out, but where the answer was clear.
+                _ if missing.kind() == ErrorKind::NoVersion => {
+                    no_version(format!("{service} has no {what}: {}", how_to_ask(version, [])))
+                }
+                _ => no_version(format!(
+                    "{service} has no {what}, or no such secret: to tell one from the other, allow \
+                     secretsmanager:DescribeSecret on it"
+                )),
+            },
         }
     }
 
@@ -190,49 +229,40 @@ impl SecretsManager {
         }
     }
 
-    /// The names of the secrets that answer `query`, without the store's prefix.
-    async fn list(&self, query: &Query) -> Result<Vec<String>, Error> {
+    /// A page of the names of the secrets that answer `query`, without the store's prefix.
+    async fn list(&self, query: &Query, next: Option<&str>) -> Result<Page, Error> {
         let filters = self.filters(query);
-        let (mut found, mut next) = (Vec::new(), None);
-        loop {
-            let call = self.client.list_secrets().max_results(100).set_filters(Some(filters.clone()));
-            let answer = call.set_next_token(next).send().await.map_err(|error| {
-                let failure = Failure::new(&error, &self.service);
-                let action = "secretsmanager:ListSecrets";
-                failure.error(&About { service: &self.service, action, what: &"the list of secrets" })
-            })?;
-            for entry in answer.secret_list.into_iter().flatten() {
-                let tagged = |key: &String, value: &String| {
-                    entry.tags().iter().any(|tag| tag.key() == Some(key) && tag.value() == Some(value))
-                };
-                // AWS takes tags with these keys and tags with these values, in any case and not of the same tag.
-                let tagged = query.tags.iter().all(|(key, value)| tagged(key, value));
-                let name = entry.name().and_then(|name| name.strip_prefix(&self.prefix));
-                let below = |name: &&str| query.path.as_deref().is_none_or(|path| name.starts_with(path));
-                found.extend(name.filter(|name| tagged && query.matches(name)).filter(below).map(str::to_owned));
-            }
-            if found.len() > MOST_FOUND {
-                return Err(Error::too_many_found("secrets"));
-            }
-            next = answer.next_token.filter(|token| !token.is_empty());
-            if next.is_none() {
-                found.sort_unstable();
-                return Ok(found);
-            }
-        }
+        let call = self.client.list_secrets().max_results(100).set_filters(Some(filters));
+        let answer = call.set_next_token(next.map(str::to_owned)).send().await.map_err(|error| {
+            let failure = Failure::new(&error, &self.service);
+            let action = "secretsmanager:ListSecrets";
+            failure.error(&About { service: &self.service, action, what: &"the list of secrets" })
+        })?;
+        let found = answer.secret_list.into_iter().flatten().filter_map(|entry| {
+            let tagged = |key: &String, value: &String| {
+                entry.tags().iter().any(|tag| tag.key() == Some(key) && tag.value() == Some(value))
+            };
+            // AWS takes tags with these keys and tags with these values, in any case and not of the same tag.
+            let tagged = query.tags.iter().all(|(key, value)| tagged(key, value));
+            let below = |own: &Found<'_>| query.path().is_none_or(|path| own.begins_with(path));
+            let own = Found::of(&self.prefix, entry.name()?)?;
+            (tagged && below(&own) && own.matches(query)).then(|| own.key().to_owned())
+        });
+        Ok(Page::of_names(found, answer.next_token.filter(|token| !token.is_empty())))
     }
 
     /// What AWS can look for itself, to make the list shorter; what it finds is looked at again.
     fn filters(&self, query: &Query) -> Vec<Filter> {
-        let start = format!("{}{}", self.prefix, query.path.as_deref().unwrap_or_default());
-        let name = (!start.is_empty() && !start.starts_with('!')).then_some((FilterNameStringType::Name, start));
+        let starts = starts(&self.prefix, query.path().unwrap_or_default());
         let tags = query.tags.iter().flat_map(|(key, value)| {
             let filters = [(FilterNameStringType::TagKey, key), (FilterNameStringType::TagValue, value)];
-            filters.map(|(kind, text)| (kind, text.clone()))
+            filters.map(|(kind, text)| (kind, vec![text.clone()]))
         });
         // A value that begins so stands for all others.
-        let usable = name.into_iter().chain(tags).filter(|(_, text)| !text.is_empty() && !text.starts_with('!'));
-        usable.map(|(kind, text)| Filter::builder().key(kind).values(text).build()).collect()
+        let is_usable = |texts: &Vec<String>| texts.iter().all(|text| !text.is_empty() && !text.starts_with('!'));
+        let all = std::iter::once((FilterNameStringType::Name, starts)).chain(tags);
+        let usable = all.filter(|(_, texts)| is_usable(texts));
+        usable.map(|(kind, texts)| Filter::builder().key(kind).set_values(Some(texts)).build()).collect()
     }
 
     fn entry(&self, entry: SecretValueEntry) -> Entry {
@@ -269,6 +299,31 @@ fn what(id: &str, version: Option<&str>) -> String {
     }
 }
 
+/// What to write in place of a version that is not there. `stages` are those that there are.
+fn how_to_ask(version: &str, stages: impl IntoIterator<Item = String>) -> String {
+    let mut stages: Vec<String> = stages.into_iter().collect();
+    stages.sort_unstable();
+    stages.dedup();
+    stages.truncate(10);
+    let stages = if stages.is_empty() { String::new() } else { format!(", its stages are {}", stages.join(", ")) };
+    if is_uuid(version) {
+        return format!("a version is asked for by its id as \"uuid/{version}\"{stages}");
+    }
+    match version.strip_prefix("uuid/") {
+        Some(_) => format!("no version has that id{stages}"),
+        None => format!("without a version the current one is read{stages}"),
+    }
+}
+
+/// Whether a version looks like an id, which is not how one is asked for.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
 /// Whether a batch can answer this key: it knows current values only.
 fn is_current(key: &Key) -> bool {
     !key.metadata && matches!(key.version.as_deref(), None | Some("" | CURRENT))
@@ -293,9 +348,8 @@ impl Provider for SecretsManager {
         self.login.renewing(|| in_batches(keys, MAX_BATCH, together, |call| self.ask(call))).await
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let found = self.login.renewing(|| self.list(query)).await?;
-        Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect())
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        self.login.renewing(|| self.list(query, at.first().map(String::as_str))).await
     }
 
     async fn push(&self, _: &Push) -> Result<(), Error> {

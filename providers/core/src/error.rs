@@ -4,11 +4,17 @@ use std::error::Error as StdError;
 use std::time::Duration;
 use std::{fmt, io};
 
+use keyferry_limits::{Limit, RETRY_AFTER};
+
 /// What went wrong, as far as anybody acts on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
-    /// The secret, or this version of it, does not exist. Exact: deletionPolicy removes what is not found.
+    /// The secret does not exist. Exact: deletionPolicy removes what is not found, so that only the store's own word about
+    /// the secret itself is this.
     NotFound,
+    /// The secret is there, or may be, and what was asked for of it is not: a version, a stage, a label. Somebody wrote
+    /// another than they meant, or it went, or is still to come; nothing is removed for it.
+    NoVersion,
     /// We are known and may not do this.
     Denied,
     /// The store does not accept our login.
@@ -42,6 +48,7 @@ impl ErrorKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
+            Self::NoVersion => "no_version",
             Self::Denied => "denied",
             Self::Unauthenticated => "unauthenticated",
             Self::Throttled => "throttled",
@@ -62,6 +69,7 @@ impl ErrorKind {
         match self {
             Self::Throttled | Self::Unavailable | Self::Timeout => true,
             Self::NotFound
+            | Self::NoVersion
             | Self::Denied
             | Self::Unauthenticated
             | Self::Tls
@@ -84,16 +92,20 @@ impl ErrorKind {
             | Self::Tls
             | Self::Referent
             | Self::Unverified => true,
-            Self::NotFound | Self::Denied | Self::Invalid | Self::Malformed | Self::BatchDenied | Self::Unsupported => {
-                false
-            }
+            Self::NotFound
+            | Self::NoVersion
+            | Self::Denied
+            | Self::Invalid
+            | Self::Malformed
+            | Self::BatchDenied
+            | Self::Unsupported => false,
         }
     }
 
     /// Whose fault it is where nobody knows better.
     fn blame(self) -> Blame {
         match self {
-            Self::NotFound | Self::Unsupported => Blame::Request,
+            Self::NotFound | Self::NoVersion | Self::Unsupported => Blame::Request,
             Self::Invalid | Self::Referent => Blame::Spec,
             Self::Denied | Self::Unauthenticated | Self::BatchDenied => Blame::Credentials,
             Self::Throttled | Self::Unavailable | Self::Malformed | Self::Unverified => Blame::Store,
@@ -163,11 +175,9 @@ impl Error {
         Self::new(ErrorKind::Unsupported, format!("this store can't be {done}"))
     }
 
-    /// A search that found more `what` than [`MOST_FOUND`](crate::MOST_FOUND).
-    pub fn too_many_found(what: &str) -> Self {
-        Self::invalid(format!("the search finds more than {} {what}", crate::MOST_FOUND))
-            .with_blame(Blame::Request)
-            .with_hint("narrow the search: find.name.regexp, find.path or find.tags")
+    /// What was asked for meets a limit, which its asker can stay below.
+    pub fn limit(limit: &Limit) -> Self {
+        Self::invalid(limit.to_string()).with_blame(Blame::Request)
     }
 
     /// The same error, where it is somebody else's fault than its kind suggests.
@@ -182,9 +192,10 @@ impl Error {
         self
     }
 
-    /// The same error with the time the store asked us to wait.
+    /// The same error with the time the store asked us to wait, as far as we let it: whoever counts with it can't be led
+    /// past the end of time, and nobody is put off for good.
     pub fn with_retry_after(mut self, retry_after: Option<Duration>) -> Self {
-        self.retry_after = retry_after;
+        self.retry_after = retry_after.map(|wait| wait.min(Duration::from_secs(RETRY_AFTER.most)));
         self
     }
 
@@ -229,7 +240,7 @@ impl Error {
         self.kind.is_temporary()
     }
 
-    /// How long the store asked us to wait, where it did.
+    /// How long the store asked us to wait, where it did; never longer than [`RETRY_AFTER`].
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -265,8 +276,9 @@ fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 
 mod tests {
     use super::*;
 
-    const KINDS: [ErrorKind; 13] = [
+    const KINDS: [ErrorKind; 14] = [
         ErrorKind::NotFound,
+        ErrorKind::NoVersion,
         ErrorKind::Denied,
         ErrorKind::Unauthenticated,
         ErrorKind::Throttled,
@@ -305,6 +317,16 @@ mod tests {
             (ErrorKind::Throttled, Blame::Keyferry, Some("ask for less"))
         );
         assert_eq!(whole.retry_after(), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn no_store_puts_us_off_for_good() {
+        let asked =
+            |seconds| Error::new(ErrorKind::Throttled, "slow down").with_retry_after(Some(seconds)).retry_after();
+        assert_eq!(asked(Duration::from_secs(7)), Some(Duration::from_secs(7)));
+        for absurd in [Duration::from_secs(365 * 86400), Duration::from_secs(u64::MAX), Duration::MAX] {
+            assert_eq!(asked(absurd), Some(Duration::from_secs(300)));
+        }
     }
 
     #[test]

@@ -5,9 +5,10 @@
 //! provider crate can be read, built and tested alone.
 //!
 //! Modules, in reading order: [`mod@secret`] the type that carries values, [`mod@error`] the one error,
-//! [`mod@capabilities`] what a store can do and how it is read, [`mod@push`] what is written, [`mod@provider`] the trait,
+//! [`mod@capabilities`] what a store can do and how it is read, [`mod@push`] what is written, [`mod@provider`] the trait, [`mod@search`] searches as a whole,
 //! [`mod@generator`] the trait of generators, [`mod@credentials`] the port, [`mod@registration`] how either presents
-//! itself, [`mod@json`] taking values out of JSON without copies, [`mod@address`] where a store must not lead.
+//! itself, [`mod@json`] taking values out of JSON without copies, [`mod@address`] where a store must not lead,
+//! [`mod@names`] what Kubernetes gives for names.
 
 #![forbid(unsafe_code)]
 
@@ -16,19 +17,22 @@ pub mod error;
 pub mod capabilities;
 pub mod push;
 pub mod provider;
+pub mod search;
 pub mod generator;
 pub mod credentials;
 pub mod registration;
 pub mod json;
 pub mod address;
+pub mod names;
 
 pub use capabilities::{Capabilities, Dialect, Metadata, PropertyLookup};
 pub use credentials::{CaRef, CaSource, Credentials, SecretRef, ServiceAccountRef, Token};
 pub use error::{Blame, Error, ErrorKind, causes};
 pub use generator::{Generator, Made, State};
-pub use provider::{Answer, Fetched, Key, MOST_FOUND, Provider, Query, filled, one_by_one};
+pub use provider::{Answer, Fetched, Key, Page, Provider, Query, filled, one_by_one};
 pub use push::{Origin, Payload, Push, Reach, Remote};
 pub use registration::{
     BuildContext, BuildFuture, Built, Caller, Calls, Environment, GeneratorRegistration, Registration,
 };
+pub use search::{Search, find_all};
 pub use secret::{SecretBuf, SecretBytes};

@@ -66,10 +66,29 @@ impl Query {
     pub fn matches(&self, name: &str) -> bool {
         self.name.as_ref().is_none_or(|pattern| pattern.is_match(name))
     }
+
+    /// The path, where one is given.
+    pub fn path(&self) -> Option<&str> {
+        self.path.as_deref().filter(|path| !path.is_empty())
+    }
 }
 
-/// The most secrets that one search may find.
-pub const MOST_FOUND: usize = 10_000;
+/// What one call of a search came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// What was found.
+    pub keys: Vec<Key>,
+    /// Where to go on, in words of the store's own; nowhere where that is all.
+    pub next: Vec<String>,
+}
+
+impl Page {
+    /// The current versions of the secrets of these names, and where to go on.
+    pub fn of_names(names: impl IntoIterator<Item = String>, next: impl IntoIterator<Item = String>) -> Self {
+        let keys = names.into_iter().map(|name| Key { name, version: None, metadata: false });
+        Self { keys: keys.collect(), next: next.into_iter().collect() }
+    }
+}
 
 /// A store, logged in and ready. It lives as long as the store's spec and credentials stay the same, is shared by
 /// all who use the store, and renews its own login.
@@ -95,8 +114,11 @@ pub trait Provider: Send + Sync {
     /// - Answers one result per key, in the order of `keys`; an error of one key never touches another's result.
     /// - The outer error is for a call that failed as a whole;
     ///   [`BatchDenied`](crate::ErrorKind::BatchDenied) where only several at once are refused.
-    /// - A key that the store says does not exist is [`NotFound`](crate::ErrorKind::NotFound), and nothing else is:
+    /// - A secret that the store says does not exist is [`NotFound`](crate::ErrorKind::NotFound), and nothing else is:
     ///   a key that an answer simply leaves out is [`Malformed`](crate::ErrorKind::Malformed).
+    /// - A version, stage or label that is not there of a secret that is, is [`NoVersion`](crate::ErrorKind::NoVersion),
+    ///   and says what there is. Where one answer does not tell the two apart, the store is asked once more; where it does
+    ///   not tell then, it is `NoVersion`.
     /// - A key that asks for metadata where they are refused is [`Unsupported`](crate::ErrorKind::Unsupported).
     /// - A store that keeps several fields per secret answers them as one JSON object: compact, keys sorted,
     ///   numbers digit for digit.
@@ -104,12 +126,17 @@ pub trait Provider: Send + Sync {
     /// - Never retries and never caches a value.
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error>;
 
-    /// Finds the keys of all secrets that answer `query`, sorted; their values are fetched like any others.
+    /// One call of a search for the keys of all secrets that answer `query`; their values are fetched like any others.
+    /// `at` is where the page before it says to go on, nothing at the beginning.
     ///
-    /// - Called only with what the `find_by_*` capabilities allow.
+    /// - Called only with what the `find_by_*` capabilities allow; what is given must all hold.
+    /// - One call of the store, or a few: each is bounded in time and may be made again. Whoever gathers them is a
+    ///   [`Search`](crate::Search), which holds all other bounds.
+    /// - Where nothing answers the query that is a page without keys, and no error. A place to search in that is not one
+    ///   (no such mount, an engine of another kind) is an error, and never [`NotFound`](crate::ErrorKind::NotFound).
     /// - Secrets that are marked as deleted may be among them: fetching them is what tells.
-    /// - More than [`MOST_FOUND`] is an error, not a part of them.
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error>;
+    /// - Part of a page is an error: what is not told would be taken for gone.
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error>;
 
     /// Writes a secret, or one property of it. Called only where [`Capabilities::push`] says so.
     ///

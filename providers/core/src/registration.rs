@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::Addresses;
 use crate::{Capabilities, Credentials, Error, Generator, Provider};
 
 /// Where a provider reports the calls it makes, for metrics. Called once per attempt on the wire.
@@ -40,9 +41,11 @@ pub struct BuildContext {
     pub credentials: Arc<dyn Credentials>,
     /// Where to report calls.
     pub calls: Arc<dyn Calls>,
-    /// Whether the store's URLs may lead to link-local addresses, where clouds keep their metadata services. Off for
-    /// stores of a namespace, whose authors need not be trusted with what the node may reach.
-    pub allow_link_local: bool,
+    /// Where the store's URLs may lead. The authors of stores of a namespace need not be trusted with what the operator's
+    /// own machine may reach.
+    pub addresses: Addresses,
+    /// Whether the identity that a cloud gives the operator itself may be used where the spec names no other.
+    pub ambient_identity: bool,
     /// Whom the provider works for.
     pub caller: Caller,
     /// Settings of the process: what External Secrets Operator takes from its environment, such as endpoints.
@@ -52,8 +55,19 @@ pub struct BuildContext {
 impl BuildContext {
     /// A context that allows nothing, for nobody in particular, in a process without settings.
     pub fn new(credentials: Arc<dyn Credentials>, calls: Arc<dyn Calls>) -> Self {
-        let (allow_link_local, caller) = Default::default();
-        Self { credentials, calls, allow_link_local, caller, environment: Arc::new(|_| None) }
+        Self {
+            credentials,
+            calls,
+            addresses: Addresses::default(),
+            ambient_identity: false,
+            caller: Caller::default(),
+            environment: Arc::new(|_| None),
+        }
+    }
+
+    /// The same for a store whose author is trusted with what the operator itself may reach and be.
+    pub fn trusted(self) -> Self {
+        Self { addresses: Addresses::anywhere(), ambient_identity: true, ..self }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Provider, Push, Query, Reach, Remote,
-    filled,
+    Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, Provider, Push, Query, Reach,
+    Remote, filled,
 };
 
 use crate::config::{Config, Secret};
@@ -41,8 +41,27 @@ impl Fake {
             Some(secret) if secret.version == version => {
                 Ok(Fetched::from(secret.value.clone()).of_version(Some(version.to_owned())))
             }
-            _ if version.is_empty() => Err(Error::new(ErrorKind::NotFound, "the secret does not exist")),
-            _ => Err(Error::new(ErrorKind::NotFound, format!("the secret has no version {version:?}"))),
+            _ => Err(self.missing(&key.name, version)),
+        }
+    }
+}
+
+impl Fake {
+    /// Why there is no such value: no secret of this key at all, or other versions of it.
+    fn missing(&self, name: &str, version: &str) -> Error {
+        let mut versions: Vec<&str> =
+            self.secrets.values().filter(|secret| secret.key == name).map(|secret| secret.version.as_str()).collect();
+        versions.sort_unstable();
+        versions.truncate(10);
+        match (versions.is_empty(), version) {
+            (true, _) => Error::new(ErrorKind::NotFound, "the secret does not exist"),
+            (false, "") => Error::new(
+                ErrorKind::NoVersion,
+                format!("every value of the secret has a version, and none was asked for: it has {versions:?}"),
+            ),
+            (false, version) => {
+                Error::new(ErrorKind::NoVersion, format!("the secret has no version {version:?}: it has {versions:?}"))
+            }
         }
     }
 }
@@ -66,7 +85,7 @@ impl Provider for Fake {
     }
 
     /// Of several versions of one key, the last in the order of strings is found.
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+    async fn find(&self, query: &Query, _: &[String]) -> Result<Page, Error> {
         let mut found: BTreeMap<&str, &str> = BTreeMap::new();
         for Secret { key, version, .. } in self.secrets.values().filter(|secret| query.matches(&secret.key)) {
             let best = found.entry(key).or_insert(version);
@@ -77,7 +96,7 @@ impl Provider for Fake {
             version: filled(Some(version.to_owned())),
             metadata: false,
         };
-        Ok(found.into_iter().map(key).collect())
+        Ok(Page { keys: found.into_iter().map(key).collect(), next: Vec::new() })
     }
 
     async fn push(&self, _: &Push) -> Result<(), Error> {
@@ -129,8 +148,8 @@ mod tests {
         let data = json!([{"key": "db/a", "value": "x", "version": "v1"}, {"key": "db/a", "value": "y", "version": "v2"},
             {"key": "db/b", "value": "z"}, {"key": "other", "value": "o"}]);
         let fake = fake(json!({"data": data}));
-        let query = Query { name: Some(keyferry_go::regexp::compile("^db/").unwrap()), ..Query::default() };
-        let found = fake.find(&query).await.unwrap();
+        let query = Query { name: Some("^db/".parse().unwrap()), ..Query::default() };
+        let found = fake.find(&query, &[]).await.unwrap().keys;
         let found: Vec<_> = found.iter().map(|key| (key.name.as_str(), key.version.as_deref())).collect();
         assert_eq!(found, [("db/a", Some("v2")), ("db/b", None)]);
     }
@@ -149,7 +168,7 @@ mod tests {
             ("app", None, Ok(CANARY)),
             ("app", Some(""), Ok(CANARY)),
             ("app", Some("v1"), Ok("one")),
-            ("app", Some("v2"), Err(ErrorKind::NotFound)),
+            ("app", Some("v2"), Err(ErrorKind::NoVersion)),
             ("appv1", None, Err(ErrorKind::NotFound)), // the id is there, the version is another
             ("twice", None, Ok("second")),
             ("a", Some("bc"), Ok("kept")),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keyferry_limits::{Limit, SEARCH_TIME, STORE_WAIT};
 use keyferry_provider_core::{
-    Answer, Capabilities, Dialect, Error, ErrorKind, Key, Provider, Push, Query, Reach, Remote,
+    Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Provider, Push, Query, Reach, Remote, Search,
 };
 use tokio::time::{sleep, timeout};
 
@@ -15,7 +16,7 @@ use crate::{Retries, refuse};
 /// A store that is asked only for what it can do, again where it failed for now, and never for longer than it may take.
 ///
 /// A store's own client has limits in time too, for each step on the wire; this one holds for each try as a whole,
-/// whatever the client does, so that a refresh always ends.
+/// whatever the client does, and another for all tries of a call, so that a refresh always ends.
 pub struct Guarded {
     inner: Arc<dyn Provider>,
     limit: Duration,
@@ -35,8 +36,29 @@ impl Guarded {
         })
     }
 
+    /// A search as a whole, sorted. Each of its calls is bounded and made again like any other, and all of them together
+    /// are bounded too: a search has as many calls as there is to find.
+    pub async fn find_all(&self, query: &Query) -> Result<Vec<Key>, Error> {
+        let gather = async {
+            let mut search = Search::default();
+            while let Some(at) = search.at() {
+                let page = self.find(query, at).await?;
+                search.add(page)?;
+            }
+            Ok(search.found())
+        };
+        whole(&SEARCH_TIME, gather).await
+    }
+
     /// Makes a call, again as long as that is worth it.
     async fn retrying<T, F>(&self, call: impl Fn() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        whole(&STORE_WAIT, self.tries(call)).await
+    }
+
+    async fn tries<T, F>(&self, call: impl Fn() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -92,6 +114,12 @@ impl Guarded {
     }
 }
 
+/// Runs what is made of several tries, as long as `limit` lets it.
+async fn whole<T>(limit: &Limit, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let patience = Duration::from_secs(limit.most);
+    timeout(patience, work).await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, limit.to_string())))
+}
+
 #[async_trait]
 impl Provider for Guarded {
     fn capabilities(&self) -> Capabilities {
@@ -110,20 +138,21 @@ impl Provider for Guarded {
         let can = self.inner.capabilities();
         let refusals: Vec<Option<Error>> = keys.iter().map(|key| refuse::key(&can, key)).collect();
         if refusals.iter().all(Option::is_none) {
-            return self.fetch_retrying(keys).await;
+            return whole(&STORE_WAIT, self.fetch_retrying(keys)).await;
         }
         let asked: Vec<Key> =
             keys.iter().zip(&refusals).filter(|(_, no)| no.is_none()).map(|(key, _)| key.clone()).collect();
-        let answers = if asked.is_empty() { Vec::new() } else { self.fetch_retrying(&asked).await? };
+        let answers =
+            if asked.is_empty() { Vec::new() } else { whole(&STORE_WAIT, self.fetch_retrying(&asked)).await? };
         let mut answers = answers.into_iter();
         // Where the store left keys unanswered, so do we.
         let merged = refusals.into_iter().filter_map(|no| no.map_or_else(|| answers.next(), |error| Some(Err(error))));
         Ok(merged.collect())
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let query = refuse::query(&self.inner.capabilities(), query)?;
-        self.retrying(|| self.inner.find(&query)).await
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        refuse::query(&self.inner.capabilities(), query)?;
+        self.retrying(|| self.inner.find(query, at)).await
     }
 
     async fn push(&self, push: &Push) -> Result<(), Error> {

@@ -66,8 +66,12 @@ impl Provider for Script {
         self.answer(names.join(" "), keys).await
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        self.answer(format!("find {:?} {:?}", query.path, query.tags), &[]).await.map(|_| Vec::new())
+    /// A page for each answer that is left.
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        let found = self.answer(format!("find {:?} {at:?}", query.path), &[]).await?;
+        let left = self.answers.as_ref().map_or(0, |answers| answers.lock().unwrap().len());
+        let names = found.iter().map(|answer| answer.as_ref().unwrap().value.expose_str().unwrap().to_owned());
+        Ok(Page::of_names(names, (left > 0).then(|| left.to_string())))
     }
 
     async fn push(&self, push: &Push) -> Result<(), Error> {
@@ -148,16 +152,63 @@ async fn what_the_store_lacks_is_refused_before_the_call() {
     assert_eq!(kinds(write_only, &[key("a")]).await, (vec![no], 0));
 }
 
+fn by_name() -> Query {
+    Query { name: Some("n".parse().unwrap()), ..Query::default() }
+}
+
+fn searchable(answers: impl IntoIterator<Item = Answers>) -> Arc<Script> {
+    let can = Capabilities { find_by_name: true, ..Capabilities::default() };
+    Arc::new(Script { answers: Some(Mutex::new(answers.into_iter().collect())), ..Script::echo(can) })
+}
+
 #[tokio::test]
-async fn a_search_reaches_the_store_as_far_as_it_can_be_searched() {
+async fn a_search_that_the_store_can_not_make_does_not_reach_it() {
     let script = Arc::new(Script::echo(Capabilities { find_by_name: true, ..Capabilities::default() }));
     let guarded = guarded(&script, Retries::default());
-    let path = Some("p".to_owned());
-    let tags = [("t".to_owned(), "v".to_owned())].into();
-    guarded.find(&Query { name: Some("n".parse().unwrap()), path, tags }).await.unwrap();
-    assert_eq!(script.asked(), ["find None {}"]);
-    assert_eq!(guarded.find(&Query::default()).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    guarded.find_all(&by_name()).await.unwrap();
+    assert_eq!(script.asked(), ["find None []"]);
+    let by_path = Query { path: Some("p".to_owned()), ..by_name() };
+    for query in [Query::default(), by_path] {
+        assert_eq!(guarded.find_all(&query).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    }
     assert_eq!(script.asked().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_call_of_a_search_is_made_again_and_none_before_it() {
+    let page = |name: &str| Ok(vec![Ok(fetched(name))]);
+    let script = searchable([page("b"), Err(down()), page("a"), Err(down()), Err(down()), page("c")]);
+    let found = guarded(&script, Retries::default()).find_all(&by_name()).await.unwrap();
+    assert_eq!(found.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+    let asked: Vec<_> =
+        ["[]", "[\"5\"]", "[\"5\"]", "[\"3\"]", "[\"3\"]", "[\"3\"]"].map(|at| format!("find None {at}")).into();
+    assert_eq!(script.asked(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_search_is_whole_or_an_error() {
+    let page = || Ok(vec![Ok(fetched("a"))]);
+    let broken = searchable([page(), Err(error(ErrorKind::Denied)), page()]);
+    assert_eq!(guarded(&broken, Retries::default()).find_all(&by_name()).await.unwrap_err().kind(), ErrorKind::Denied);
+    // Each call is fast enough, and there are too many of them.
+    let can = Capabilities { find_by_name: true, ..Capabilities::default() };
+    let answers = Some(Mutex::new((0..100).map(|_| page()).collect()));
+    let slow = Arc::new(Script { answers, takes: Duration::from_secs(10), ..Script::echo(can) });
+    let begun = Instant::now();
+    let error = guarded(&slow, Retries::default()).find_all(&by_name()).await.unwrap_err();
+    assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Timeout, Duration::from_secs(300)));
+    assert!(error.message().contains("search-time"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_tries_of_a_call_together_are_bounded() {
+    let can = Capabilities::default();
+    let script = Arc::new(Script { takes: Duration::from_secs(60), ..Script::echo(can) });
+    let begun = Instant::now();
+    let retries = Retries { most: 10, delay: Delay::Fixed(Duration::from_secs(30)) };
+    let error = fetch(&script, retries, "a").await.unwrap_err();
+    assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Timeout, Duration::from_secs(300)));
+    assert!(error.message().contains("store-wait"), "{error}");
 }
 
 #[tokio::test]
@@ -261,7 +312,7 @@ async fn every_other_call_is_tried_again_too() {
     let script = Arc::new(Script { answers: Some(Mutex::new(answers)), ..Script::echo(can) });
     let guarded = guarded(&script, Retries::default());
     guarded.validate().await.unwrap();
-    guarded.find(&Query::default()).await.unwrap();
+    guarded.find(&Query::default(), &[]).await.unwrap();
     guarded.push(&push).await.unwrap();
     guarded.delete(&remote, Reach::Ours).await.unwrap();
     guarded.exists(&remote).await.unwrap();

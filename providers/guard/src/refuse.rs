@@ -13,33 +13,30 @@ pub fn key(can: &Capabilities, key: &Key) -> Option<Error> {
     }
 }
 
-/// What a search asks the store for. As in External Secrets Operator it passes over a path, and beside a name tags, that
-/// the store can't search by; but the store is never asked for all that it has by mistake.
-pub fn query(can: &Capabilities, query: &Query) -> Result<Query, Error> {
-    let (by_name, by_tags) = (query.name.is_some(), !query.tags.is_empty());
-    for (refused, how) in [(by_name && !can.find_by_name, "name"), (by_tags && !by_name && !can.find_by_tags, "tags")] {
-        if refused {
-            return Err(Error::cannot(&format!("searched by {how}")));
-        }
+/// Why the store is not searched so, where it is not: what it can't search by would be passed over, and secrets that nobody
+/// asked for would be found. Nor is it ever asked for all that it has by mistake.
+pub fn query(can: &Capabilities, query: &Query) -> Result<(), Error> {
+    let (by_name, by_path, by_tags) = (query.name.is_some(), query.path().is_some(), !query.tags.is_empty());
+    let asked =
+        [(by_name, can.find_by_name, "name"), (by_path, can.find_by_path, "path"), (by_tags, can.find_by_tags, "tags")];
+    let ways = || {
+        let ways: Vec<&str> = asked.iter().filter(|(_, can, _)| *can).map(|(.., how)| *how).collect();
+        ways.join(" and ")
+    };
+    if !can.find_all && !asked.iter().any(|(_, can, _)| *can) {
+        return Err(Error::cannot("searched"));
     }
-    if !by_name && !by_tags && !can.find_all {
-        let ways = [(can.find_by_name, "find.name.regexp"), (can.find_by_tags, "find.tags")];
-        let ways: Vec<&str> = ways.into_iter().filter(|(can, _)| *can).map(|(_, way)| way).collect();
-        return if ways.is_empty() {
-            Err(Error::cannot("searched"))
-        } else {
-            let message = format!("the search does not say what to find: set {}", ways.join(" or "));
-            Err(Error::new(ErrorKind::Unsupported, message))
-        };
+    if let Some((.., how)) = asked.iter().find(|(asked, can, _)| *asked && !can) {
+        let hint = format!("remove find.{how}; it can be searched by {}", ways());
+        return Err(Error::cannot(&format!("searched by {how}")).with_hint(hint));
     }
-    let mut asked = query.clone();
-    if !can.find_by_path {
-        asked.path = None;
+    if by_name || by_tags || can.find_all {
+        return Ok(());
     }
-    if !can.find_by_tags {
-        asked.tags.clear();
-    }
-    Ok(asked)
+    let ways = [(can.find_by_name, "find.name.regexp"), (can.find_by_tags, "find.tags")];
+    let ways: Vec<&str> = ways.into_iter().filter(|(can, _)| *can).map(|(_, way)| way).collect();
+    let message = format!("the search does not say what to find: set {}", ways.join(" or "));
+    Err(Error::new(ErrorKind::Unsupported, message))
 }
 
 /// That the store can be written to, or why not.
@@ -56,16 +53,14 @@ pub fn delete(can: &Capabilities) -> Result<(), Error> {
 mod tests {
     use super::*;
 
-    /// Says by what a store would be searched, or why it is not.
-    fn asked(can: Capabilities, name: bool, path: bool, tags: bool) -> Result<String, String> {
+    /// Why a store is not searched so; nothing where it is.
+    fn refused(can: Capabilities, name: bool, path: bool, tags: bool) -> String {
         let whole = Query {
             name: name.then(|| keyferry_go::regexp::compile("n").unwrap()),
             path: path.then(|| "p".to_owned()),
             tags: tags.then(|| ("t".to_owned(), "v".to_owned())).into_iter().collect(),
         };
-        let query = query(&can, &whole).map_err(|error| error.message().to_owned())?;
-        let parts = [(query.name.is_some(), "name"), (query.path.is_some(), "path"), (!query.tags.is_empty(), "tags")];
-        Ok(parts.into_iter().filter(|(there, _)| *there).map(|(_, part)| part).collect::<Vec<_>>().join(" "))
+        query(&can, &whole).err().map(|error| error.to_string()).unwrap_or_default()
     }
 
     #[test]
@@ -75,30 +70,37 @@ mod tests {
         let kubernetes = Capabilities { find_by_path: false, ..aws };
         let fake = Capabilities { find_by_name: true, ..Capabilities::default() };
         let vault = Capabilities { find_all: true, ..aws };
-        let unsaid = |ways: &str| Err(format!("the search does not say what to find: set {ways}"));
-        assert_eq!(asked(aws, false, false, false), unsaid("find.name.regexp or find.tags"));
-        assert_eq!(asked(aws, false, true, false), unsaid("find.name.regexp or find.tags"));
-        assert_eq!(asked(kubernetes, false, false, false), unsaid("find.name.regexp or find.tags"));
-        assert_eq!(asked(fake, false, false, false), unsaid("find.name.regexp"));
-        assert_eq!(asked(vault, false, false, false).unwrap(), "");
-        assert_eq!(asked(vault, false, true, false).unwrap(), "path");
-        assert_eq!(asked(aws, false, true, true).unwrap(), "path tags");
-        assert_eq!(asked(aws, true, true, true).unwrap(), "name path tags");
-        assert!(asked(Capabilities::default(), false, false, false).unwrap_err().contains("can't be searched"));
+        let unsaid = |ways: &str| format!("the search does not say what to find: set {ways}");
+        assert_eq!(refused(aws, false, false, false), unsaid("find.name.regexp or find.tags"));
+        assert_eq!(refused(aws, false, true, false), unsaid("find.name.regexp or find.tags"));
+        assert_eq!(refused(kubernetes, false, false, false), unsaid("find.name.regexp or find.tags"));
+        assert_eq!(refused(fake, false, false, false), unsaid("find.name.regexp"));
+        assert_eq!(refused(vault, false, false, false), "");
+        assert_eq!(refused(vault, false, true, false), "");
+        assert_eq!(refused(aws, false, true, true), "");
+        assert_eq!(refused(aws, true, true, true), "");
+        assert_eq!(refused(Capabilities::default(), false, false, false), "this store can't be searched");
     }
 
     #[test]
-    fn what_a_store_can_not_search_by_is_passed_over_beside_a_name() {
+    fn what_a_store_can_not_search_by_is_refused_and_never_passed_over() {
         let kubernetes = Capabilities { find_by_name: true, find_by_tags: true, ..Capabilities::default() };
-        assert_eq!(asked(kubernetes, true, true, false).unwrap(), "name");
-        assert_eq!(asked(kubernetes, false, true, true).unwrap(), "tags");
-        assert!(asked(kubernetes, false, true, false).unwrap_err().contains("does not say what to find"));
         let fake = Capabilities { find_by_name: true, ..Capabilities::default() };
-        assert_eq!(asked(fake, true, true, true).unwrap(), "name");
-        assert_eq!(asked(fake, false, true, true).unwrap_err(), "this store can't be searched by tags");
-        assert_eq!(
-            asked(Capabilities::default(), true, false, false).unwrap_err(),
-            "this store can't be searched by name"
-        );
+        for (can, name, path, tags, expected) in [
+            (kubernetes, true, false, true, ""),
+            (kubernetes, true, true, false, "by path: remove find.path; it can be searched by name and tags"),
+            (kubernetes, false, true, true, "by path: remove find.path; it can be searched by name and tags"),
+            (fake, true, false, false, ""),
+            (fake, true, false, true, "by tags: remove find.tags; it can be searched by name"),
+            (fake, true, true, true, "by path: remove find.path; it can be searched by name"),
+        ] {
+            let told = refused(can, name, path, tags);
+            let whole =
+                if expected.is_empty() { String::new() } else { format!("this store can't be searched {expected}") };
+            assert_eq!(told, whole);
+        }
+        // A path that is empty is none.
+        let empty = Query { path: Some(String::new()), name: Some("n".parse().unwrap()), ..Query::default() };
+        assert!(query(&fake, &empty).is_ok());
     }
 }

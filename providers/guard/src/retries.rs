@@ -45,8 +45,10 @@ impl Retries {
         let asked = temporary.iter().filter_map(|error| error.retry_after()).max();
         let own = match self.delay {
             Delay::Fixed(delay) => delay,
+            // Bounded before it is multiplied: a duration that overflows panics.
             Delay::Growing(first) => {
-                first.saturating_mul(1 << (tried - 1).min(10)).mul_f64(rand::rng().random_range(0.75..=1.25))
+                let grown = first.saturating_mul(1 << (tried - 1).min(10)).min(LONGEST_WAIT);
+                grown.mul_f64(rand::rng().random_range(0.75..=1.25))
             }
         };
         match asked {

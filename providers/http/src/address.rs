@@ -1,8 +1,8 @@
-//! Where the way may lead: URLs of servers, and no link-local addresses for stores of a namespace.
+//! Where the way may lead: URLs of servers, and no addresses that a store of a namespace must not reach.
 
 use std::net::{IpAddr, SocketAddr};
 
-use keyferry_provider_core::address::is_link_local;
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Blame, Error, ErrorKind};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -31,48 +31,58 @@ pub fn server_url(text: &str, field: &str, example: &str) -> Result<Url, Error> 
     }
 }
 
-/// Whether the host of `server` is an address that stores of a namespace must not reach; the [`Resolver`] never sees
-/// addresses. Names are its matter.
-pub(crate) fn leads_to_link_local(server: &Url) -> bool {
+/// Refuses `server` where its host is an address that it must not lead to; the [`Resolver`] never sees addresses. Names
+/// are its matter.
+pub(crate) fn check(server: &Url, addresses: &Addresses, fields: &Fields) -> Result<(), Error> {
     // A URL keeps an IPv6 address in brackets. Other spellings of IPv4 (hex, one number) are normal form by now.
     let host = server.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host.trim_end_matches('.').parse::<IpAddr>().is_ok_and(is_link_local)
+    match host.trim_end_matches('.').parse() {
+        Ok(address) => addresses.refuse(address).map_or(Ok(()), |kind| Err(refused(address, kind, fields))),
+        Err(_) => Ok(()),
+    }
 }
 
-pub(crate) fn link_local(fields: &Fields) -> Error {
+fn refused(address: IpAddr, kind: &str, fields: &Fields) -> Error {
     Error::invalid(format!(
-        "{} leads to a link-local address, which is refused to stores of a namespace",
+        "{} leads to {address}, {kind}, which is refused to stores of a namespace: use a ClusterSecretStore, or have the \
+         operator run with --allow-store-addresses={address}",
         fields.server
     ))
 }
 
-/// Resolves names like everybody, and drops link-local addresses where the store may not go there.
-#[derive(Clone, Copy)]
+/// Resolves names like everybody, and drops addresses that the store must not lead to.
+#[derive(Clone)]
 pub(crate) struct Resolver {
-    pub allow_link_local: bool,
+    pub addresses: Addresses,
     pub fields: Fields,
 }
 
 impl Resolver {
-    fn permitted(&self, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
-        addresses.retain(|address| self.allow_link_local || !is_link_local(address.ip()));
-        if addresses.is_empty() { Err(link_local(&self.fields)) } else { Ok(addresses) }
+    fn permitted(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
+        let refuse = |address: &SocketAddr| Some((address.ip(), self.addresses.refuse(address.ip())?));
+        // The least of them, so that the order of an answer makes no other message.
+        let worst = found.iter().filter_map(refuse).min();
+        let permitted: Vec<_> = found.into_iter().filter(|address| refuse(address).is_none()).collect();
+        match (permitted.is_empty(), worst) {
+            (false, _) => Ok(permitted),
+            (true, Some((address, kind))) => Err(refused(address, kind, &self.fields)),
+            (true, None) => Err(unresolved(host, &self.fields)),
+        }
     }
+}
+
+fn unresolved(host: &str, fields: &Fields) -> Error {
+    let message = format!("the name {host} can't be resolved: check {}", fields.server);
+    Error::new(ErrorKind::Unavailable, message).with_blame(Blame::Way)
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let this = *self;
+        let this = self.clone();
         Box::pin(async move {
             let host = name.as_str();
-            let found: Vec<SocketAddr> = match tokio::net::lookup_host((host, 0)).await {
-                Ok(found) => found.collect(),
-                Err(_) => {
-                    let message = format!("the name {host} can't be resolved: check {}", this.fields.server);
-                    return Err(Error::new(ErrorKind::Unavailable, message).with_blame(Blame::Way).into());
-                }
-            };
-            Ok(Box::new(this.permitted(found)?.into_iter()) as Addrs)
+            let found = tokio::net::lookup_host((host, 0)).await.map_err(|_| unresolved(host, &this.fields))?;
+            Ok(Box::new(this.permitted(host, found.collect())?.into_iter()) as Addrs)
         })
     }
 }
@@ -104,8 +114,8 @@ mod tests {
     }
 
     #[test]
-    fn link_local_servers_in_every_spelling() {
-        for (server, expected) in [
+    fn servers_by_address_in_every_spelling() {
+        for (server, refused) in [
             ("http://169.254.169.254", true),
             ("http://169.254.169.254.:80", true),
             ("http://169.254.169.254..", true),
@@ -115,22 +125,46 @@ mod tests {
             ("http://[fe80::1]", true),
             ("http://[::ffff:169.254.169.254]:8200", true),
             ("http://[fd00:ec2::254]", true),
-            ("http://127.0.0.1:8200", false),
-            ("http://[::1]:8200", false),
-            ("http://metadata.google.internal", false), // found out by the resolver
+            ("http://127.0.0.1:8200", true),
+            ("http://127.1", true),
+            ("http://0/", true),
+            ("http://[::1]:8200", true),
+            ("http://10.0.0.1:8200", false),
+            ("http://metadata.google.internal", false), // found out by the resolver, like localhost
+            ("http://localhost", false),
         ] {
-            assert_eq!(leads_to_link_local(&Url::parse(server).unwrap()), expected, "{server}");
+            let answer = check(&Url::parse(server).unwrap(), &Addresses::default(), &FIELDS);
+            assert_eq!(answer.is_err(), refused, "{server}");
+            assert!(check(&Url::parse(server).unwrap(), &Addresses::anywhere(), &FIELDS).is_ok(), "{server}");
+        }
+        let error = check(&Url::parse("http://127.0.0.1:1").unwrap(), &Addresses::default(), &FIELDS).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+        for words in ["the.server leads to 127.0.0.1, a loopback address", "--allow-store-addresses=127.0.0.1"] {
+            assert!(error.message().contains(words), "{error}");
         }
     }
 
     #[test]
-    fn link_local_answers_of_the_resolver_are_dropped() {
-        let [good, bad] = ["10.0.0.1:0", "169.254.169.254:0"].map(|text| text.parse::<SocketAddr>().unwrap());
-        let permitted =
-            |addresses, allow_link_local| Resolver { allow_link_local, fields: FIELDS }.permitted(addresses);
-        assert_eq!(permitted(vec![bad, good], false).unwrap(), [good]);
-        assert_eq!(permitted(vec![bad, good], true).unwrap(), [bad, good]);
-        assert_eq!(permitted(vec![bad], false).unwrap_err().kind(), ErrorKind::Invalid);
-        assert_eq!(permitted(vec![], true).unwrap_err().kind(), ErrorKind::Invalid);
+    fn answers_of_the_resolver_that_a_store_must_not_follow_are_dropped() {
+        let [good, bad, worse] =
+            ["10.0.0.1:0", "169.254.169.254:0", "127.0.0.1:0"].map(|text| text.parse::<SocketAddr>().unwrap());
+        let permitted = |addresses: &Addresses, found| {
+            Resolver { addresses: addresses.clone(), fields: FIELDS }.permitted("name", found)
+        };
+        let (of_namespace, anywhere) = (Addresses::default(), Addresses::anywhere());
+        assert_eq!(permitted(&of_namespace, vec![bad, good]).unwrap(), [good]);
+        assert_eq!(permitted(&anywhere, vec![bad, good]).unwrap(), [bad, good]);
+        let refusals = [vec![bad, worse], vec![worse, bad]].map(|found| permitted(&of_namespace, found).unwrap_err());
+        assert_eq!((refusals[0].kind(), &refusals[0]), (ErrorKind::Invalid, &refusals[1]));
+        assert!(refusals[0].message().contains("leads to 127.0.0.1"), "{}", refusals[0]);
+        assert_eq!(permitted(&anywhere, vec![]).unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[tokio::test]
+    async fn a_name_of_this_machine_is_refused_when_it_is_resolved() {
+        let resolver = Resolver { addresses: Addresses::default(), fields: FIELDS };
+        let error = resolver.resolve("localhost".parse().unwrap()).await.err().unwrap();
+        let error = error.downcast_ref::<Error>().unwrap();
+        assert!(error.message().contains("a loopback address"), "{error}");
     }
 }

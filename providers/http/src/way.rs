@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Error, ErrorKind, SecretBuf, SecretBytes};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
 
-use crate::address::{Resolver, leads_to_link_local, link_local};
+use crate::address::{self, Resolver};
 use crate::error;
 
 /// How long a connection, and a request as a whole, may take.
@@ -40,17 +41,15 @@ pub struct Way {
 
 impl Way {
     /// The settings that every client has: bounds in time, no retries (the guard around all stores does that, and
-    /// counts it), no proxy, no redirects, and no link-local addresses unless `allow_link_local`.
+    /// counts it), no proxy, no redirects, and no way to an address that is not among `addresses`.
     ///
     /// Where a provider sets a redirect policy of its own: it must not lead to an address that is not the server's,
     /// since nobody checks that one.
     ///
     /// # Errors
-    /// `Invalid` where the server's URL holds a link-local address and that is not allowed.
-    pub fn client_builder(&self, allow_link_local: bool) -> Result<ClientBuilder, Error> {
-        if !allow_link_local && leads_to_link_local(&self.server) {
-            return Err(link_local(&self.fields));
-        }
+    /// `Invalid` where the server's URL holds an address that is not among them.
+    pub fn client_builder(&self, addresses: &Addresses) -> Result<ClientBuilder, Error> {
+        address::check(&self.server, addresses, &self.fields)?;
         Ok(Client::builder()
             .user_agent(concat!("keyferry/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
@@ -59,7 +58,7 @@ impl Way {
             .referer(false)
             .retry(retry::never())
             .no_proxy() // the operator's environment is not the store's
-            .dns_resolver(Resolver { allow_link_local, fields: self.fields }))
+            .dns_resolver(Resolver { addresses: addresses.clone(), fields: self.fields }))
     }
 
     /// The client of `builder`, which believes `ca` only, or whom the system trusts where there is none, and shows
@@ -162,12 +161,12 @@ mod tests {
     }
 
     #[test]
-    fn a_link_local_server_is_refused_unless_allowed() {
+    fn a_server_that_only_the_machine_may_reach_is_refused_unless_allowed() {
         let way = Way { server: Url::parse("http://169.254.169.254").unwrap(), fields: FIELDS };
-        let error = way.client_builder(false).unwrap_err();
+        let error = way.client_builder(&Addresses::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
-        assert!(error.message().starts_with("the.server leads to a link-local address"), "{error}");
-        assert!(way.client_builder(true).is_ok());
+        assert!(error.message().starts_with("the.server leads to 169.254.169.254, a link-local address"), "{error}");
+        assert!(way.client_builder(&Addresses::anywhere()).is_ok());
     }
 
     /// A server that answers every request with `head` and nothing more, and a client for it.
@@ -183,7 +182,7 @@ mod tests {
             }
         });
         let way = Way { server, fields: FIELDS };
-        let client = way.client(way.client_builder(true).unwrap(), None, None).unwrap();
+        let client = way.client(way.client_builder(&Addresses::anywhere()).unwrap(), None, None).unwrap();
         (way, client)
     }
 

@@ -43,6 +43,26 @@ pub fn version(answer: &SecretBytes) -> Option<String> {
     Some(json::to_bytes(metadata.get("resourceVersion")?).expose_str()?.to_owned())
 }
 
+/// Whether an API server says that there is no Secret of this name.
+pub fn is_missing_secret(answer: &SecretBytes, name: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Status {
+        kind: String,
+        reason: String,
+        details: Details,
+    }
+    #[derive(Deserialize)]
+    struct Details {
+        kind: String,
+        name: String,
+    }
+    let status: Result<Status, _> = serde_json::from_slice(answer.expose());
+    status.is_ok_and(|Status { kind, reason, details }| {
+        (kind.as_str(), reason.as_str(), details.kind.as_str()) == ("Status", "NotFound", "secrets")
+            && details.name == name
+    })
+}
+
 /// Whoever answers 200 with something else is no API server.
 fn is_secret(object: &std::collections::BTreeMap<String, &RawValue>) -> Option<()> {
     (json::to_bytes(object.get("kind")?).expose_str() == Some("Secret")).then_some(())
@@ -99,6 +119,30 @@ mod tests {
         }
         for other in ["", "{}", "[]", "<html>", r#"{"kind":"Status"}"#, r#"{"kind":"Secret","data":"x"}"#] {
             assert_eq!(fields_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn only_the_word_about_the_secret_itself_counts() {
+        let status = |kind: &str, reason: &str, details: &str| {
+            let text = format!(r#"{{"kind":"{kind}","reason":"{reason}","details":{details},"code":404}}"#);
+            is_missing_secret(&text.as_str().into(), "app")
+        };
+        assert!(status("Status", "NotFound", r#"{"name":"app","kind":"secrets"}"#));
+        for details in [
+            r#"{"name":"other","kind":"secrets"}"#,
+            r#"{"name":"app","kind":"configmaps"}"#,
+            r#"{"name":"default","kind":"namespaces"}"#,
+            r#"{"kind":"secrets"}"#,
+            "{}",
+            "null",
+        ] {
+            assert!(!status("Status", "NotFound", details), "{details}");
+        }
+        assert!(!status("Status", "Expired", r#"{"name":"app","kind":"secrets"}"#));
+        assert!(!status("Secret", "NotFound", r#"{"name":"app","kind":"secrets"}"#));
+        for other in ["", "404 page not found", "{}", "[]", r#"{"kind":"Status"}"#] {
+            assert!(!is_missing_secret(&other.into(), "app"), "{other}");
         }
     }
 

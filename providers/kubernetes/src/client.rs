@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, SecretBytes, json};
+use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, SecretBytes};
+use keyferry_provider_http::path::encode;
 use keyferry_provider_http::{Way, certificates, identity, retry_after};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 
+use crate::answers;
 use crate::config::{Access, Identity};
 
 /// How many Secrets a page of a list has.
@@ -71,7 +73,7 @@ impl Client {
     /// Prepares all that a call needs. Connects nowhere yet.
     pub fn new(access: &Access, ctx: &BuildContext) -> Result<Self, Error> {
         let way = access.way.clone();
-        let mut builder = way.client_builder(ctx.allow_link_local)?; // an API server sends nobody elsewhere
+        let mut builder = way.client_builder(&ctx.addresses)?; // an API server sends nobody elsewhere
         if access.insecure {
             builder = builder.tls_danger_accept_invalid_certs(true);
         }
@@ -95,7 +97,7 @@ impl Client {
 
     async fn exchange(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Response, Error> {
         let mut url = self.way.server.clone();
-        url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), call.path));
+        url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), encode(&call.path)));
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
@@ -115,15 +117,23 @@ impl Client {
         })
     }
 
+    /// The error for an answer to a request for the Secret `name` that is no success; `what` is what messages call it.
+    pub fn refusal_of_secret(&self, answer: &Response, name: &str, what: &str) -> Error {
+        // Only an API server's own word about this Secret counts: its 404 for a path that it does not know, and a
+        // gateway's for anything, say nothing of it.
+        if answer.status == 404 && answers::is_missing_secret(&answer.body, name) {
+            Error::new(ErrorKind::NotFound, format!("there is no {what}"))
+        } else {
+            self.refusal(answer, what, "get secrets")
+        }
+    }
+
     /// The error for an answer that is no success, to a request about `what` that needs leave to do `verb`.
     pub fn refusal(&self, answer: &Response, what: &str, verb: &str) -> Error {
         let host = self.way.host();
-        let of_api = json::object(answer.body.expose())
-            .and_then(|status| status.get("kind").map(|kind| json::to_bytes(kind)))
-            .is_some_and(|kind| kind.expose_str() == Some("Status"));
         let (kind, message) = match answer.status {
-            // Only an API server's own word counts: a gateway's 404 says nothing of the Secret.
-            404 if of_api => (ErrorKind::NotFound, format!("there is no {what}")),
+            // A list in pages is of one moment, which the server remembers for some minutes.
+            410 => (ErrorKind::Unavailable, format!("the list of {what} took so long that it is out of date")),
             401 => (
                 ErrorKind::Unauthenticated,
                 format!(

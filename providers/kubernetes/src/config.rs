@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use keyferry_provider_core::names::is_label;
 use keyferry_provider_core::{BuildContext, CaRef, Error, SecretBytes, SecretRef, ServiceAccountRef, filled};
 use keyferry_provider_http::{Fields, Way, server_url};
 use reqwest::Url;
@@ -224,20 +225,6 @@ pub fn pem(text: &str) -> Option<Vec<u8>> {
     STANDARD.decode(compact).ok().filter(|pem| !pem.is_empty())
 }
 
-/// Whether a namespace can have this name.
-fn is_label(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    (1..=63).contains(&text.len()) && text.bytes().all(inner) && !text.starts_with('-') && !text.ends_with('-')
-}
-
-/// Whether a Secret can have this name; it becomes part of a path.
-pub fn is_name(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let part =
-        |part: &str| !part.is_empty() && part.bytes().all(inner) && !part.starts_with('-') && !part.ends_with('-');
-    text.len() <= 253 && text.split('.').all(part)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -283,24 +270,5 @@ mod tests {
             let message = refusal(spec.clone());
             assert!(message.contains(word), "{spec}: {message}");
         }
-    }
-
-    #[test]
-    fn names_of_secrets() {
-        for (name, good) in [
-            ("app", true),
-            ("app.v1-2", true),
-            ("", false),
-            ("App", false),
-            ("a/b", false),
-            ("..", false),
-            ("a..b", false),
-            ("-a", false),
-            ("a?x", false),
-            ("a%2fb", false),
-        ] {
-            assert_eq!(is_name(name), good, "{name}");
-        }
-        assert!(!is_name(&"a".repeat(254)));
     }
 }

@@ -235,7 +235,7 @@ mod tests {
             insecure: true,
             identity: Identity::ServiceAccount(account.clone()),
         };
-        let client = Client::new(&access, &BuildContext::new(port.clone(), Arc::new(()))).unwrap();
+        let client = Client::new(&access, &BuildContext::new(port.clone(), Arc::new(())).trusted()).unwrap();
         Login::new(client, port, access.identity).await.unwrap()
     }
 

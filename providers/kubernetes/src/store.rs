@@ -1,14 +1,17 @@
 //! Reading Secrets, and searching them.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
+use keyferry_provider_core::names::is_name;
 use keyferry_provider_core::{
-    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata,
-    PropertyLookup, Provider, Push, Query, Reach, Remote, one_by_one,
+    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, PropertyLookup,
+    Provider, Push, Query, Reach, Remote, one_by_one,
 };
 
 use crate::answers;
 use crate::client::{Call, Client};
-use crate::config::{Config, is_name};
+use crate::config::Config;
 use crate::login::Login;
 
 /// What the store can do.
@@ -39,37 +42,48 @@ impl Kubernetes {
         let path = format!("api/v1/namespaces/{}/secrets/{}", self.namespace, key.name);
         let answer = self.login.send(&Call::get("GetSecret", path)).await?;
         if answer.status != 200 {
-            return Err(self.login.client().refusal(&answer, &what, "get secrets"));
+            return Err(self.login.client().refusal_of_secret(&answer, &key.name, &what));
         }
         let value = if key.metadata { answers::metadata(&answer.body) } else { answers::fields(&answer.body) };
         let value = value.ok_or_else(|| self.login.client().malformed())?;
         Ok(Fetched::from(value).of_version(answers::version(&answer.body)))
     }
 
-    async fn list(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        // As in External Secrets Operator labels, where there are any, are all that is looked at.
-        let selector: Vec<String> = query.tags.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        let mut found = Vec::new();
-        let mut next = None;
-        loop {
-            let call = Call::list("ListSecrets", &self.namespace, &selector.join(","), next.as_deref());
-            let answer = self.login.send(&call).await?;
-            if answer.status != 200 {
-                let what = format!("Secrets in namespace {:?}", self.namespace);
-                return Err(self.login.client().refusal(&answer, &what, "list secrets"));
-            }
-            let page = answers::names(&answer.body).ok_or_else(|| self.login.client().malformed())?;
-            found.extend(page.names.into_iter().filter(|name| !query.tags.is_empty() || query.matches(name)));
-            if found.len() > MOST_FOUND {
-                return Err(Error::too_many_found("Secrets"));
-            }
-            next = page.next;
-            if next.is_none() {
-                found.sort_unstable();
-                return Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect());
-            }
+    /// A page of the Secrets that bear these labels, and of them those whose names match.
+    async fn list(&self, query: &Query, next: Option<&str>) -> Result<Page, Error> {
+        let call = Call::list("ListSecrets", &self.namespace, &selector(&query.tags)?, next);
+        let answer = self.login.send(&call).await?;
+        if answer.status != 200 {
+            let what = format!("Secrets in namespace {:?}", self.namespace);
+            return Err(self.login.client().refusal(&answer, &what, "list secrets"));
         }
+        let page = answers::names(&answer.body).ok_or_else(|| self.login.client().malformed())?;
+        Ok(Page::of_names(page.names.into_iter().filter(|name| query.matches(name)), page.next))
     }
+}
+
+/// A selector of all these labels. What can be no label is refused: it could be read as another selector.
+fn selector(labels: &BTreeMap<String, String>) -> Result<String, Error> {
+    let is_word = |text: &str| {
+        let is_end = |c: char| c.is_ascii_alphanumeric();
+        text.len() <= 63
+            && text.starts_with(is_end)
+            && text.ends_with(is_end)
+            && text.chars().all(|c| is_end(c) || matches!(c, '-' | '_' | '.'))
+    };
+    let is_key = |text: &str| match text.split_once('/') {
+        Some((prefix, name)) => is_name(prefix) && is_word(name),
+        None => is_word(text),
+    };
+    let mut all = Vec::with_capacity(labels.len());
+    for (key, value) in labels {
+        if !is_key(key) || !(value.is_empty() || is_word(value)) {
+            let message = format!("find.tags: {key:?} with the value {value:?} can be no label of a Secret");
+            return Err(Error::invalid(message).with_blame(Blame::Request));
+        }
+        all.push(format!("{key}={value}"));
+    }
+    Ok(all.join(","))
 }
 
 #[async_trait]
@@ -95,8 +109,8 @@ impl Provider for Kubernetes {
         one_by_one(keys, |key| self.read(key)).await
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        self.list(query).await
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        self.list(query, at.first().map(String::as_str)).await
     }
 
     async fn push(&self, _: &Push) -> Result<(), Error> {
@@ -124,5 +138,31 @@ impl Provider for Kubernetes {
 
     fn identity_note(&self) -> Option<String> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_selector_selects_by_what_is_asked_for_and_nothing_else() {
+        let of = |key: &str, value: &str| selector(&[(key.to_owned(), value.to_owned())].into());
+        assert_eq!(of("app", "web").unwrap(), "app=web");
+        assert_eq!(of("app.kubernetes.io/name", "").unwrap(), "app.kubernetes.io/name=");
+        for (key, value) in [
+            ("app", "web,tier=db"),
+            ("app", "web)"),
+            ("!app", ""),
+            ("app in (a)", "b"),
+            ("app=x,b", "c"),
+            ("", "x"),
+            ("a/b/c", "x"),
+            ("../a", "x"),
+            ("app", "-web"),
+        ] {
+            let error = of(key, value).unwrap_err();
+            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request), "{key} {value}");
+        }
     }
 }

@@ -45,7 +45,7 @@ impl Client {
     /// Prepares all that a call needs. Connects nowhere yet.
     pub fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
         let way = config.way.clone();
-        let http = way.client(way.client_builder(ctx.allow_link_local)?, None, None)?;
+        let http = way.client(way.client_builder(&ctx.addresses)?, None, None)?;
         Ok(Self { http, way, calls: ctx.calls.clone() })
     }
 
@@ -84,7 +84,10 @@ impl Client {
         let error = |kind, message| Error::new(kind, message);
         let error = match (answer.status, word(answer)) {
             (404, Some(Word::NoSecret)) => error(ErrorKind::NotFound, format!("there is no {what}")),
-            (404, Some(Word::NoVersion)) => error(ErrorKind::NotFound, format!("there is no such version of {what}")),
+            (404, Some(Word::NoVersion)) => error(
+                ErrorKind::NoVersion,
+                format!("there is no such version of {what}: without a version the last is read"),
+            ),
             (400, Some(_)) => error(ErrorKind::Invalid, format!("{host} takes {what} for nothing that could be there"))
                 .with_blame(Blame::Request),
             (401, _) => error(ErrorKind::Unauthenticated, format!("{host} does not accept the store's key")),

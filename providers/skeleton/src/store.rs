@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, MOST_FOUND, Metadata, Payload,
-    Provider, Push, Query, Reach, Remote, SecretBytes, one_by_one,
+    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, Payload, Provider,
+    Push, Query, Reach, Remote, SecretBytes, one_by_one,
 };
 use reqwest::Method;
 
@@ -103,26 +103,15 @@ impl Provider for Cellar {
         one_by_one(keys, |key| self.read(key)).await
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let (mut found, mut next) = (Vec::new(), None::<String>);
-        loop {
-            let from = next.iter().map(|from| ("from", from.clone())).collect();
-            let call = Call { name: "ListSecrets", method: Method::GET, path: "secrets", query: from, body: None };
-            let answer = self.login.send(&call).await?;
-            if answer.status != 200 {
-                return Err(self.login.client().refusal(&answer, &"the list of secrets"));
-            }
-            let page = answers::names(&answer.body).ok_or_else(|| self.login.client().malformed(&answer))?;
-            found.extend(page.0.into_iter().filter(|name| query.matches(name)));
-            if found.len() > MOST_FOUND {
-                return Err(Error::too_many_found("secrets"));
-            }
-            next = page.1;
-            if next.is_none() {
-                found.sort_unstable();
-                return Ok(found.into_iter().map(|name| Key { name, version: None, metadata: false }).collect());
-            }
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        let from = at.first().map(|from| ("from", from.clone())).into_iter().collect();
+        let call = Call { name: "ListSecrets", method: Method::GET, path: "secrets", query: from, body: None };
+        let answer = self.login.send(&call).await?;
+        if answer.status != 200 {
+            return Err(self.login.client().refusal(&answer, &"the list of secrets"));
         }
+        let (names, next) = answers::names(&answer.body).ok_or_else(|| self.login.client().malformed(&answer))?;
+        Ok(Page::of_names(names.into_iter().filter(|name| query.matches(name)), next))
     }
 
     async fn push(&self, push: &Push) -> Result<(), Error> {

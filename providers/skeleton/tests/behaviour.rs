@@ -5,9 +5,9 @@ mod double;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Remote};
+use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Query, Remote};
 use keyferry_provider_skeleton::REGISTRATION;
-use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
+use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::json;
 
 use crate::double::Double;
@@ -19,7 +19,7 @@ async fn store(double: &Double, key: &str) -> Result<Arc<dyn Provider>, Error> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let spec = json!({"url": double.url(), "auth": {"keySecretRef": {"name": "cellar", "key": "key"}}});
     let credentials = MapCredentials::new().with("cellar/key", key);
-    (REGISTRATION.build)(&spec, BuildContext::new(Arc::new(credentials), Arc::new(()))).await
+    (REGISTRATION.build)(&spec, BuildContext::new(Arc::new(credentials), Arc::new(())).trusted()).await
 }
 
 #[async_trait]
@@ -44,6 +44,25 @@ impl Fixture for Double {
 #[tokio::test]
 async fn behaves_as_a_store() {
     suite(&Double::start(KEY).await).await;
+}
+
+#[tokio::test]
+async fn a_search_is_whole_or_an_error() {
+    let double = Double::start(KEY).await;
+    for n in 0..25 {
+        double.write(&format!("secret-{n}"), "v");
+    }
+    let query = Query { name: Some("^secret-".parse().unwrap()), ..Query::default() };
+    let build = async |fault: Option<(usize, Fault)>| {
+        let (pages, fault) = fault.unwrap_or((usize::MAX, Fault::Garbage));
+        match fault {
+            Fault::Status(status) => double.answer_lists_after(pages, status, "canary"),
+            Fault::Garbage => double.answer_lists_after(pages, 200, "canary"),
+            Fault::Cut => double.answer_lists_after(pages, 200, r#"{"names":["secret-1","#),
+        }
+        store(&double, KEY).await.unwrap()
+    };
+    a_search_under_faults(&query, 3, build).await;
 }
 
 #[tokio::test]

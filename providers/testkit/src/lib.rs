@@ -4,20 +4,23 @@
 //! A store gives a [`Fixture`] and calls [`suite`] in a test. A failed check panics with its name; the values that
 //! the suite writes are canaries, and every error message is searched for them.
 //!
-//! Modules, in reading order: `checks` of reading, `writes` checks of writing, `map` credentials out of a map.
+//! Modules, in reading order: `checks` of reading, `searches` checks of searching, one of them for servers that fail in
+//! between, `writes` checks of writing, `map` credentials out of a map.
 
 #![forbid(unsafe_code)]
 
 mod checks;
+mod searches;
 mod writes;
 mod map;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{Capabilities, ErrorKind, Metadata, Provider};
+use keyferry_provider_core::{Capabilities, Metadata, Provider};
 
 pub use map::MapCredentials;
+pub use searches::{FAULTS, Fault, a_search_under_faults};
 
 /// A real backend that tests may write to, and the provider in front of it.
 #[async_trait]
@@ -30,6 +33,11 @@ pub trait Fixture: Send + Sync {
 
     /// Writes a secret, as a new version where there was one. Gives the name of the version where the store has any.
     async fn put(&self, name: &str, value: &[u8]) -> Option<String>;
+
+    /// Writes a secret that bears tags. Called only where the store can be searched by them.
+    async fn put_tagged(&self, name: &str, value: &[u8], tags: &[(&str, &str)]) {
+        panic!("{name}, of {} bytes, is to bear {tags:?}, and this backend has no tags", value.len());
+    }
 
     /// Removes a secret in the way a user of the store would.
     async fn delete(&self, name: &str);
@@ -47,12 +55,6 @@ pub trait Fixture: Send + Sync {
     /// The largest value that the backend takes, in bytes.
     fn largest(&self) -> usize {
         1 << 20
-    }
-
-    /// How the store refuses a version that never was of a secret that is there. As for a secret that is not there,
-    /// unless it can tell.
-    fn absent_version(&self) -> ErrorKind {
-        ErrorKind::NotFound
     }
 
     /// The property under which a push writes what [`put`](Fixture::put) writes; `None` where that is the whole secret.
@@ -105,7 +107,14 @@ pub async fn suite(fixture: &dyn Fixture) {
         Metadata::Refused => checks::metadata_is_refused(fixture).await,
     }
     if capabilities.find_by_name {
-        checks::what_bears_the_name_is_found(fixture).await;
+        searches::what_bears_the_name_is_found(fixture).await;
+        searches::what_nothing_bears_is_not_found_and_no_error(fixture).await;
+    }
+    if capabilities.find_by_name && capabilities.find_by_tags {
+        searches::a_name_and_tags_must_all_hold(fixture).await;
+    }
+    if capabilities.find_by_name && capabilities.find_by_path {
+        searches::a_name_and_a_path_must_both_hold(fixture).await;
     }
     if capabilities.push {
         writes::suite(fixture, capabilities).await;

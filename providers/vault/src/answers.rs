@@ -19,21 +19,18 @@ pub enum Reading {
     Nothing(Error),
 }
 
-/// The table for reading a value.
+/// The table for reading a value, of the current version or the one that is asked for.
 pub fn value(client: &Client, place: &Place, version: Option<i64>, answer: &Response) -> Result<Reading, Error> {
     let path = place.data();
     match answer.status {
         200 => match place.version() {
             KvVersion::V1 => v1_value(answer, &path).map(|value| Reading::Value(value.into())),
-            KvVersion::V2 => v2_value(answer, &path),
+            KvVersion::V2 => v2_value(answer, &path, version),
         },
         // Version 2 says "deleted" with status 404 and a whole answer.
-        404 if data(answer).is_some() && place.version() == KvVersion::V2 => v2_value(answer, &path),
+        404 if data(answer).is_some() && place.version() == KvVersion::V2 => v2_value(answer, &path, version),
         404 => match answer.complaint() {
-            Complaint::Nothing => Ok(Reading::Nothing(not_found(match version {
-                None => format!("there is no secret at {path}"),
-                Some(version) => format!("there is no secret at {path}, or no version {version} of it"),
-            }))),
+            Complaint::Nothing => Ok(Reading::Nothing(not_found(format!("there is no secret at {path}")))),
             _ => Err(error(client, place, &path, answer)),
         },
         _ => Err(error(client, place, &path, answer)),
@@ -74,32 +71,58 @@ pub fn metadata(client: &Client, place: &Place, answer: &Response) -> Result<Sec
     Ok(out.into())
 }
 
-/// The table for listing a folder of version 2: the names in it, folders with a slash at their end.
-pub fn names(client: &Client, mount: &str, folder: &str, answer: &Response) -> Result<Vec<String>, Error> {
-    let path = format!("{mount}/metadata/{folder}");
+/// The table for finding out, after "nothing there", whether it is the secret that is missing or the version of it: an
+/// engine answers either the same. `Ok` where there is no such secret.
+pub fn version(client: &Client, place: &Place, version: i64, answer: &Response) -> Result<(), Error> {
+    let (data_path, path) = (place.data(), place.metadata());
+    let no_version = |message: String| Err(Error::new(ErrorKind::NoVersion, message));
+    match answer.status {
+        200 => {
+            let fields = data(answer).and_then(|data| json::object(data.get().as_bytes())).unwrap_or_default();
+            let number = |name: &str| fields.get(name).and_then(|number| number.get().parse::<i64>().ok());
+            let (oldest, current) = (number("oldest_version").unwrap_or(0).max(1), number("current_version"));
+            no_version(match current.ok_or_else(|| malformed(&path))? {
+                current if current < oldest => {
+                    format!("the secret at {data_path} has no version {version}, nor any other")
+                }
+                current => format!(
+                    "the secret at {data_path} has no version {version}: it has had versions from {oldest} to {current}, \
+                     and without a version the last is read"
+                ),
+            })
+        }
+        404 if answer.complaint() == Complaint::Nothing => Ok(()),
+        403 => no_version(format!(
+            "there is no version {version} of a secret at {data_path}, or no such secret: to tell one from the other the \
+             token's policies must allow read on {path}"
+        )),
+        _ => Err(error(client, place, &path, answer)),
+    }
+}
+
+/// The table for listing a folder: the names in it, folders with a slash at their end; `None` where the engine has nothing
+/// there, be that the folder that the search begins in or one whose last secret went meanwhile.
+pub fn names(client: &Client, folder: &Place, answer: &Response) -> Result<Option<Vec<String>>, Error> {
+    let path = folder.listing();
     match answer.status {
         200 => {}
-        // Nothing there: the folder that the search begins in, or one whose last secret went meanwhile.
-        404 if answer.complaint() == Complaint::Nothing => {
-            return Err(Error::new(ErrorKind::NotFound, format!("there is nothing below {path}")));
-        }
+        404 if answer.complaint() == Complaint::Nothing && !warns(answer) => return Ok(None),
         403 => {
             let message = format!("permission denied: the token's policies must allow list on {path}");
             return Err(Error::new(ErrorKind::Denied, message));
         }
-        _ => return Err(client.status_error(answer)),
+        _ => return Err(error(client, folder, &path, answer)),
     }
     let keys =
         data(answer).and_then(|data| json::object(data.get().as_bytes())).and_then(|mut data| data.remove("keys"));
     let keys = keys.and_then(|keys| json::array(keys.get().as_bytes())).ok_or_else(|| malformed(&path))?;
-    keys.into_iter()
-        .map(|key| json::to_bytes(key).expose_str().map(str::to_owned).ok_or_else(|| malformed(&path)))
-        .collect()
+    let name = |key| json::to_bytes(key).expose_str().map(str::to_owned).ok_or_else(|| malformed(&path));
+    keys.into_iter().map(name).collect::<Result<_, _>>().map(Some)
 }
 
 /// The table for what is mounted, asked after "nothing there", since an engine of the other version answers just so.
-/// `Ok` where it is the engine that the store says, or where the server does not tell.
-pub fn mount(client: &Client, place: &Place, answer: &Response) -> Result<(), Error> {
+/// Whether the server tells that it is the engine that the store says.
+pub fn mount(client: &Client, place: &Place, answer: &Response) -> Result<bool, Error> {
     let named = |field: &str| {
         let data = json::object(data(answer)?.get().as_bytes())?;
         Some(json::to_bytes(data.get(field)?))
@@ -117,8 +140,9 @@ pub fn mount(client: &Client, place: &Place, answer: &Response) -> Result<(), Er
             "the KV engine at {:?} is of version 1: set spec.provider.vault.version to v1",
             place.mount()
         ))),
+        200 => Ok(true),
         // Whoever may read below a mount may ask for it, but proxies and odd policies may say no.
-        200 | 400 | 403 | 404 | 405 => Ok(()),
+        400 | 403 | 404 | 405 => Ok(false),
         _ => Err(client.status_error(answer)),
     }
 }
@@ -166,7 +190,7 @@ fn v1_value(answer: &Response, path: &str) -> Result<SecretBytes, Error> {
     data(answer).filter(|data| is_object(data)).and_then(json::canonical).ok_or_else(|| malformed(path))
 }
 
-fn v2_value(answer: &Response, path: &str) -> Result<Reading, Error> {
+fn v2_value(answer: &Response, path: &str, wanted: Option<i64>) -> Result<Reading, Error> {
     let data = data(answer).and_then(|data| json::object(data.get().as_bytes())).unwrap_or_default();
     let metadata = data.get("metadata").and_then(|metadata| json::object(metadata.get().as_bytes()));
     match (data.get("data"), &metadata) {
@@ -180,7 +204,16 @@ fn v2_value(answer: &Response, path: &str) -> Result<Reading, Error> {
         (Some(value), Some(metadata)) if value.get() == "null" => {
             let destroyed = metadata.get("destroyed").is_some_and(|flag| flag.get() == "true");
             let how = if destroyed { "destroyed" } else { "deleted" };
-            Ok(Reading::Gone(not_found(format!("this version of the secret at {path} is {how}"))))
+            // That an old version went says nothing of the secret; that its current one did is how one is deleted.
+            Ok(Reading::Gone(match wanted {
+                None => not_found(format!("the current version of the secret at {path} is {how}")),
+                Some(version) => Error::new(
+                    ErrorKind::NoVersion,
+                    format!(
+                        "version {version} of the secret at {path} is {how}: ask for another, or for none in particular"
+                    ),
+                ),
+            }))
         }
         _ => Err(malformed(path)),
     }

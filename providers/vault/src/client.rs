@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, SecretBytes, json};
+use keyferry_provider_http::path::encode;
 use keyferry_provider_http::{Fields, Way, certificates, identity, retry_after, shared};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, Url, redirect};
 
 use crate::config::{Ca, Config, HeaderSource, header_value};
-use crate::path;
 
 /// Where the spec says how to get to the server.
 const FIELDS: Fields = Fields {
@@ -96,7 +96,7 @@ impl Client {
     pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
         let way = Way { server: config.server.clone(), fields: FIELDS };
         let builder = way
-            .client_builder(ctx.allow_link_local)?
+            .client_builder(&ctx.addresses)?
             .default_headers(headers(config, ctx).await?)
             .redirect(redirect::Policy::custom(follow));
         let ca = match &config.ca {
@@ -130,7 +130,7 @@ impl Client {
     }
 
     async fn exchange(&self, call: &Call, ticket: &Ticket) -> Result<Response, Error> {
-        let mut url = format!("{}{}", self.base, path::encode(&call.path));
+        let mut url = format!("{}{}", self.base, encode(&call.path));
         if let Some(query) = &call.query {
             url.push_str(&format!("?{query}"));
         }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Blame, CaRef, Error, ErrorKind, SecretRef, ServiceAccountRef, filled};
+use keyferry_provider_http::path::clean;
 use keyferry_provider_http::server_url;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
 
-use crate::path::{self, KvVersion};
+use crate::path::KvVersion;
 
 /// What a store's spec comes to.
 #[derive(Debug)]
@@ -207,10 +208,7 @@ impl Config {
 
 fn mount(path: Option<String>) -> Result<Option<String>, Error> {
     let Some(mount) = filled(path) else { return Ok(None) };
-    if path::clean(&mount)
-        .map_err(|error| error.context("spec.provider.vault.path").with_blame(Blame::Spec))?
-        .is_empty()
-    {
+    if clean(&mount).map_err(|error| error.context("spec.provider.vault.path").with_blame(Blame::Spec))?.is_empty() {
         Err(Error::invalid("spec.provider.vault.path names no mount"))
     } else {
         Ok(Some(mount))
@@ -284,7 +282,7 @@ fn kubernetes(spec: KubernetesSpec) -> Result<Method, Error> {
 fn login_mount(path: Option<String>, default: &str, field: &str) -> Result<String, Error> {
     let mount = filled(path).unwrap_or_else(|| default.to_owned());
     let field = format!("spec.provider.vault.auth.{field}");
-    let mount = path::clean(&mount).map_err(|error| error.context(&field))?;
+    let mount = clean(&mount).map_err(|error| error.context(&field))?;
     if mount.is_empty() { Err(Error::invalid(format!("{field} names no mount"))) } else { Ok(mount) }
 }
 

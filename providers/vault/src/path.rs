@@ -2,6 +2,7 @@
 //! included, since users' keys were written against them.
 
 use keyferry_provider_core::{Blame, Error};
+use keyferry_provider_http::path::clean;
 
 /// The version of a KV engine, which decides how its paths are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct Place {
     version: KvVersion,
     mount: String,
     rest: String,
+    /// Whether it is the store that names the mount, and not the key.
+    is_of_store: bool,
 }
 
 impl Place {
@@ -28,31 +31,62 @@ impl Place {
     /// - Without a mount on version 2: the mount is what stands before the first `/data/`, or else the first segment.
     ///   TRAP: a secret with `/data/` inside its own path needs the mount set, or the full API path.
     /// - Without a mount on version 1: the key is the path.
+    /// - Without a mount the key never leads to what Vault keeps for itself, such as the store's own token.
     pub fn of(mount: Option<&str>, version: KvVersion, key: &str) -> Result<Self, Error> {
+        let is_of_store = mount.is_some();
         let (mount, rest) = match (mount, version) {
             (Some(mount), version) => (mount, inside(mount, version, key)),
-            (None, KvVersion::V2) => match key.split_once("/data/") {
-                Some(halves) => halves,
-                None => first_segment(key),
-            },
-            (None, KvVersion::V1) => first_segment(key),
+            (None, version) => {
+                let (mount, rest) = halves(version, key);
+                refuse_own(mount)?;
+                (mount, rest)
+            }
         };
         let (mount, rest) = (clean(mount)?, clean(rest)?);
         match (mount.is_empty(), rest.is_empty()) {
-            (false, false) => Ok(Self { version, mount, rest }),
+            (false, false) => Ok(Self { version, mount, rest, is_of_store }),
             _ => Err(wrong(format!(
                 "the key {key:?} names no secret inside a mount: set spec.provider.vault.path or write MOUNT/PATH"
             ))),
         }
     }
 
-    /// The path that lists the folder `path` of a version 2 mount, below `/v1/`.
-    pub fn folder(mount: &str, path: &str) -> Result<String, Error> {
-        let (mount, path) = (clean(mount)?, clean(path)?);
-        match path.as_str() {
-            "" => Ok(format!("{mount}/metadata/")),
-            path => Ok(format!("{mount}/metadata/{path}/")),
+    /// Where the folder `path` is, given the mount the store names, if it names one: as in External Secrets Operator it
+    /// is inside that mount as it stands, and else holds the mount by the rules of keys.
+    pub fn folder(mount: Option<&str>, version: KvVersion, path: &str) -> Result<Self, Error> {
+        let is_of_store = mount.is_some();
+        let (mount, rest) = match mount {
+            Some(mount) => (mount, path),
+            None => {
+                let (mount, rest) = halves(version, path);
+                refuse_own(mount)?;
+                (mount, rest)
+            }
+        };
+        let (mount, rest) = (clean(mount)?, clean(rest)?);
+        if mount.is_empty() {
+            Err(wrong("to find secrets, set spec.provider.vault.path, or begin find.path with a mount".to_owned()))
+        } else {
+            Ok(Self { version, mount, rest, is_of_store })
         }
+    }
+
+    /// The path that lists this folder, below `/v1/`.
+    pub fn listing(&self) -> String {
+        let Self { mount, rest, .. } = self;
+        let metadata = match self.version {
+            KvVersion::V1 => "",
+            KvVersion::V2 => "metadata/",
+        };
+        let end = if rest.is_empty() { "" } else { "/" };
+        format!("{mount}/{metadata}{rest}{end}")
+    }
+
+    /// Whether a part of the path after the first is called as one of the places that Vault keeps for itself: behind the
+    /// path of a namespace it would lead there.
+    pub fn may_be_own(&self) -> bool {
+        let segments = self.mount.split('/').skip(1).chain(self.rest.split('/'));
+        !self.is_of_store && segments.into_iter().any(|segment| OWN.contains(&segment))
     }
 
     /// The mount, as far as the store or the key tells.
@@ -88,39 +122,42 @@ fn inside<'a>(mount: &str, version: KvVersion, key: &'a str) -> &'a str {
     }
 }
 
-fn first_segment(key: &str) -> (&str, &str) {
-    key.split_once('/').unwrap_or((key, ""))
+/// Where Vault keeps what is no secret of an engine: tokens and logins, its own settings, who is who, and what belongs to
+/// one token alone.
+const OWN: [&str; 4] = ["auth", "sys", "identity", "cubbyhole"];
+
+/// Refuses a mount that a key names, where it is none of an engine's: whoever may name keys of a store is not to read what
+/// the store's own token may.
+fn refuse_own(mount: &str) -> Result<(), Error> {
+    let first = clean(mount)?;
+    match OWN.into_iter().find(|own| first.split('/').next() == Some(own)) {
+        Some(own) => {
+            Err(wrong(format!("there are no secrets below {own}/: begin the key with the mount of a KV engine")))
+        }
+        None => Ok(()),
+    }
 }
 
-/// A path without empty and `.` segments, which Vault's own client drops too. What would climb out of it, or can't
-/// stand in a request, is refused.
-pub fn clean(path: &str) -> Result<String, Error> {
-    if path.chars().any(char::is_control) {
-        return Err(wrong(format!("the path {path:?} holds control characters")));
+/// The mount and what is inside it, where no store names the mount.
+fn halves(version: KvVersion, key: &str) -> (&str, &str) {
+    // What is tidied away is no first segment.
+    let mut key = key;
+    while let Some(rest) = key.strip_prefix('/').or_else(|| key.strip_prefix("./")) {
+        key = rest;
     }
-    let segments: Vec<_> = path.split('/').filter(|segment| !matches!(*segment, "" | ".")).collect();
-    if segments.contains(&"..") {
-        Err(wrong(format!("the path {path:?} holds \"..\", which Vault does not take")))
-    } else {
-        Ok(segments.join("/"))
+    match version {
+        KvVersion::V1 => first_segment(key),
+        KvVersion::V2 => key.split_once("/data/").unwrap_or_else(|| first_segment(key)),
     }
+}
+
+fn first_segment(key: &str) -> (&str, &str) {
+    key.split_once('/').unwrap_or((key, ""))
 }
 
 /// A path that no store could be asked for.
 fn wrong(message: String) -> Error {
     Error::invalid(message).with_blame(Blame::Request)
-}
-
-/// Percent-encodes a path, leaving its slashes.
-pub fn encode(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -209,7 +246,57 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_encoded_by_segment() {
-        assert_eq!(encode("secret/data/a b/é?#%2F;x+y"), "secret/data/a%20b/%C3%A9%3F%23%252F%3Bx%2By");
+    fn what_vault_keeps_for_itself_is_out_of_reach() {
+        for key in [
+            "auth/token/lookup-self",
+            "/auth/token/lookup-self",
+            "//auth//token/lookup-self",
+            "./auth/token/lookup-self",
+            "sys/internal/ui/mounts",
+            "sys/data/x",
+            "identity/entity/id",
+            "cubbyhole/x",
+            "cubbyhole/data/x",
+            "././cubbyhole/x",
+        ] {
+            for version in [V1, V2] {
+                let error = Place::of(None, version, key).unwrap_err();
+                assert!(error.message().contains("there are no secrets below"), "{version:?} {key}: {error}");
+                assert!(Place::folder(None, version, key).is_err(), "{version:?} {key}");
+            }
+            // Below a mount that the store names these are names like any others.
+            assert!(Place::of(Some("secret"), V1, key).is_ok_and(|place| !place.may_be_own()), "{key}");
+        }
+        for (key, may_be) in [
+            ("team/auth/token/lookup-self", true),
+            ("a/b/sys/mounts", true),
+            ("secret/app", false),
+            ("secret/authors", false),
+            ("authors/x", false),
+        ] {
+            assert_eq!(Place::of(None, V1, key).unwrap().may_be_own(), may_be, "{key}");
+        }
+    }
+
+    #[test]
+    fn folders_to_list() {
+        for (mount, version, path, expected) in [
+            (Some("secret"), V2, "", "secret/metadata/"),
+            (Some("secret"), V2, "team/", "secret/metadata/team/"),
+            (Some("secret"), V2, "data/team", "secret/metadata/data/team/"),
+            (Some("secret"), V1, "", "secret/"),
+            (Some("secret"), V1, "team", "secret/team/"),
+            (None, V2, "mykv/data/team/", "mykv/metadata/team/"),
+            (None, V2, "mykv/data/", "mykv/metadata/"),
+            (None, V2, "a/kv/data/team", "a/kv/metadata/team/"),
+            (None, V2, "mydata/data/team", "mydata/metadata/team/"),
+            (None, V2, "mykv/team", "mykv/metadata/team/"),
+            (None, V1, "kv/team", "kv/team/"),
+        ] {
+            let folder = Place::folder(mount, version, path).unwrap();
+            assert_eq!(folder.listing(), expected, "{mount:?} {version:?} {path:?}");
+        }
+        assert!(Place::folder(None, V2, "").unwrap_err().message().contains("spec.provider.vault.path"));
+        assert!(Place::folder(Some("secret"), V2, "../sys").is_err());
     }
 }

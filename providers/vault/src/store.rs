@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Key, MOST_FOUND, Metadata, PropertyLookup,
+    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Key, Metadata, Page, PropertyLookup,
     Provider, Push, Query, Reach, Remote, json, one_by_one,
 };
 use reqwest::header::HeaderValue;
 
 use crate::answers::{self, Reading};
-use crate::client::{Call, Client};
+use crate::client::{Call, Client, Complaint};
 use crate::config::Config;
 use crate::login::{Login, Logins};
 use crate::path::{KvVersion, Place};
@@ -22,16 +22,13 @@ pub fn capabilities(version: KvVersion) -> Capabilities {
     Capabilities {
         versions: v2,
         metadata: if v2 { Metadata::Answered } else { Metadata::Refused },
-        find_by_name: v2,
-        find_by_path: v2,
+        find_by_name: true,
+        find_by_path: true,
         find_by_tags: v2,
         find_all: v2,
         ..Capabilities::READ_ONLY
     }
 }
-
-/// The most secrets that a search looks at.
-const MOST_WALKED: usize = 100_000;
 
 /// The engines of one server that one login sees, or one of them.
 pub struct Vault {
@@ -68,96 +65,108 @@ impl Vault {
 
     async fn read(&self, key: &Key) -> Answer {
         let place = Place::of(self.mount.as_deref(), self.version, &key.name)?;
+        self.check_own(&place).await?;
         match (key.metadata, self.version) {
             (true, KvVersion::V1) => Err(Error::new(ErrorKind::Unsupported, "KV version 1 keeps no metadata")),
             (true, KvVersion::V2) => {
                 let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
                 answers::metadata(&self.client, &place, &answer).map(Into::into)
             }
-            (false, _) => {
-                let version = self.wanted_version(key)?;
-                let answer = self
-                    .login
-                    .send(&self.call(
-                        "ReadSecretData",
-                        place.data(),
-                        version.map(|version| format!("version={version}")),
-                    ))
-                    .await?;
-                match answers::value(&self.client, &place, version, &answer)? {
-                    Reading::Value(value) => Ok(value),
-                    Reading::Gone(error) => Err(error),
-                    Reading::Nothing(error) => {
-                        self.check_mount(&place).await?;
-                        Err(error)
-                    }
+            (false, _) => self.read_value(&place, self.wanted_version(key)?).await,
+        }
+    }
+
+    async fn read_value(&self, place: &Place, version: Option<i64>) -> Answer {
+        let query = version.map(|version| format!("version={version}"));
+        let answer = self.login.send(&self.call("ReadSecretData", place.data(), query)).await?;
+        match answers::value(&self.client, place, version, &answer)? {
+            Reading::Value(value) => Ok(value),
+            Reading::Gone(error) => Err(error),
+            Reading::Nothing(error) => {
+                if let Some(version) = version {
+                    let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
+                    answers::version(&self.client, place, version, &answer)?;
                 }
+                self.check_mount(place).await?;
+                Err(error)
             }
         }
     }
 
+    /// The version that is asked for; the current one where that is none in particular, which 0 stands for too.
     fn wanted_version(&self, key: &Key) -> Result<Option<i64>, Error> {
         match (key.version.as_deref(), self.version) {
             (None | Some(""), _) | (Some(_), KvVersion::V1) => Ok(None),
-            (Some(text), KvVersion::V2) => text.parse().map(Some).map_err(|_| {
-                let message = format!("the version {text:?} is not a number, as those of KV version 2 are");
-                Error::invalid(message).with_blame(Blame::Request)
-            }),
+            (Some(text), KvVersion::V2) => {
+                let version = text.parse().map_err(|_| {
+                    let message = format!(
+                        "the version {text:?} is not a number, as those of KV version 2 are: without a version the last is \
+                         read"
+                    );
+                    Error::new(ErrorKind::NoVersion, message)
+                })?;
+                Ok(Some(version).filter(|version| *version != 0))
+            }
         }
     }
 
-    /// Makes sure, once per mount, that "nothing there" comes from an engine of the version that we think it is.
+    /// Makes sure, once per mount, that "nothing there" comes from an engine of the version that we think it is, as far as
+    /// the server tells.
     async fn check_mount(&self, place: &Place) -> Result<(), Error> {
-        if self.checked_mounts().contains(place.mount()) {
-            return Ok(());
+        if !self.checked_mounts().contains(place.mount()) {
+            self.ask_mount(place).await?;
+            self.checked_mounts().insert(place.mount().to_owned());
         }
+        Ok(())
+    }
+
+    /// Whether the server tells that what is mounted there is the engine that the store says.
+    async fn ask_mount(&self, place: &Place) -> Result<bool, Error> {
         let path = format!("sys/internal/ui/mounts/{}", place.data());
         let answer = self.login.send(&self.call("ReadMount", path, None)).await?;
-        answers::mount(&self.client, place, &answer)?;
-        self.checked_mounts().insert(place.mount().to_owned());
-        Ok(())
+        answers::mount(&self.client, place, &answer)
+    }
+
+    /// Makes sure that a path that may lead to what Vault keeps for itself, behind the path of a namespace, leads to an
+    /// engine. It is asked each time: what holds for one path says nothing of another.
+    async fn check_own(&self, place: &Place) -> Result<(), Error> {
+        if !place.may_be_own() || self.ask_mount(place).await? {
+            return Ok(());
+        }
+        let message = format!(
+            "whether {} is a secret the server does not tell: set spec.provider.vault.path to the mount of its engine",
+            place.data()
+        );
+        Err(Error::invalid(message).with_blame(Blame::Spec))
     }
 
     fn checked_mounts(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
         self.checked_mounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All secrets below `path`, by the paths that lead to them inside the mount.
-    async fn walk(&self, path: Option<&str>) -> Result<Vec<String>, Error> {
-        let mount =
-            self.mount.as_deref().ok_or_else(|| Error::invalid("to find secrets, set spec.provider.vault.path"))?;
-        let mut secrets = Vec::new();
-        let mut begun = false;
-        // As in External Secrets Operator the path stands before the names as it was written, whatever its slashes; what
-        // is asked of the server is tidy.
-        let mut folders = vec![path.map(|path| format!("{path}/")).unwrap_or_default()];
-        while let Some(folder) = folders.pop() {
-            let place = Place::folder(mount, &folder)?;
-            let answer = self.login.send(&self.call("ListSecrets", place, Some("list=true".to_owned()))).await?;
-            let names = match answers::names(&self.client, mount, &folder, &answer) {
-                // A folder that we were told of, and whose last secret went meanwhile.
-                Err(error) if error.kind() == ErrorKind::NotFound && begun => continue,
-                names => names?,
-            };
-            begun = true;
-            for name in names {
-                let whole = format!("{folder}{name}");
-                if name.ends_with('/') { folders.push(whole) } else { secrets.push(whole) }
-            }
-            if secrets.len() + folders.len() > MOST_WALKED {
-                return Err(Error::invalid(format!(
-                    "there are more than {MOST_WALKED} secrets below {:?}: search a deeper path",
-                    path.unwrap_or_default()
-                )));
-            }
-        }
-        secrets.sort();
-        Ok(secrets)
+    /// What is in a folder: secrets that answer `query`, as far as their names tell, and folders, with a slash at their
+    /// end. As in External Secrets Operator the path stands before the names as it was written, whatever its slashes; what
+    /// is asked of the server is tidy.
+    async fn list(&self, folder: &str, query: &Query) -> Result<Vec<String>, Error> {
+        let place = Place::folder(self.mount.as_deref(), self.version, folder)?;
+        self.check_own(&place).await?;
+        let call = self.call("ListSecrets", place.listing(), Some("list=true".to_owned()));
+        let answer = self.login.send(&call).await?;
+        let Some(names) = answers::names(&self.client, &place, &answer)? else {
+            self.check_mount(&place).await?;
+            return Ok(Vec::new());
+        };
+        let names = names.into_iter().map(|name| format!("{folder}{name}"));
+        Ok(names.filter(|name| is_folder(name) || query.matches(name)).collect())
     }
 
     async fn bears(&self, name: &str, tags: &BTreeMap<String, String>) -> Result<bool, Error> {
         let place = Place::of(self.mount.as_deref(), self.version, name)?;
         let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
+        // It went since it was listed.
+        if answer.status == 404 && answer.complaint() == Complaint::Nothing {
+            return Ok(false);
+        }
         let known = answers::metadata(&self.client, &place, &answer)?;
         let known = json::object(known.expose()).unwrap_or_default();
         Ok(tags
@@ -168,6 +177,10 @@ impl Vault {
     fn call(&self, name: &'static str, path: String, query: Option<String>) -> Call {
         Call { name, body: None, path, query, namespace: self.namespace.clone() }
     }
+}
+
+fn is_folder(name: &str) -> bool {
+    name.ends_with('/')
 }
 
 #[async_trait]
@@ -188,26 +201,23 @@ impl Provider for Vault {
         one_by_one(keys, |key| self.read(key)).await
     }
 
-    /// Below the path, or everywhere. As in External Secrets Operator tags count only where no name is asked for;
-    /// each candidate then costs a read of its metadata.
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
-        let candidates = self.walk(query.path.as_deref()).await?;
-        let mut found = Vec::new();
-        for name in candidates {
-            let answers = match &query.name {
-                Some(pattern) => pattern.is_match(&name),
-                None => self.bears(&name, &query.tags).await?,
-            };
-            if answers {
-                found.push(Key { name, version: None, metadata: false });
-            }
+    /// Below the path, or everywhere. What is left to look at is a stack: folders to list, and, where tags are asked for,
+    /// secrets whose metadata is to be read.
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        let mut left = at.to_vec();
+        let next = match left.pop() {
+            Some(next) => next,
+            None => query.path.as_ref().map(|path| format!("{path}/")).unwrap_or_default(),
+        };
+        let (mut found, mut open) = (Vec::new(), Vec::new());
+        if next.is_empty() || is_folder(&next) {
+            let is_open = |name: &String| is_folder(name) || !query.tags.is_empty();
+            (open, found) = self.list(&next, query).await?.into_iter().partition(is_open);
+        } else if self.bears(&next, &query.tags).await? {
+            found.push(next);
         }
-        if found.len() > MOST_FOUND {
-            let message = format!("more than {MOST_FOUND} secrets were found: narrow the search");
-            Err(Error::invalid(message).with_blame(Blame::Request))
-        } else {
-            Ok(found)
-        }
+        left.append(&mut open);
+        Ok(Page::of_names(found, left))
     }
 
     async fn push(&self, _: &Push) -> Result<(), Error> {

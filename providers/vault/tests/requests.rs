@@ -2,9 +2,8 @@
 
 mod double;
 
-use std::sync::Arc;
-
-use double::{CANARY, Double, Reply, answer, build, context, crypto, expect, fetch, kv2, store};
+use double::{CANARY, Double, Reply, answer, build, context, crypto, expect, fetch, kv2};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{BuildContext, ErrorKind};
 use keyferry_provider_testkit::MapCredentials;
 use keyferry_provider_vault::REGISTRATION;
@@ -146,14 +145,26 @@ async fn redirects_to_anybody_else_are_not_followed() {
 }
 
 #[tokio::test]
-async fn link_local_addresses_are_refused_unless_allowed() {
+async fn addresses_of_the_machine_are_refused_unless_allowed() {
     crypto();
-    for server in ["http://169.254.169.254", "http://[fe80::1]:8200", "https://[::ffff:169.254.0.1]"] {
-        let error = store(server, json!({})).await.err().unwrap();
-        expect(&error, ErrorKind::Invalid, "link-local");
+    let of_namespace = || BuildContext { addresses: Addresses::default(), ..context(MapCredentials::new()) };
+    for server in
+        ["http://169.254.169.254", "http://[fe80::1]:8200", "https://[::ffff:169.254.0.1]", "http://127.0.0.1"]
+    {
+        let spec = json!({ "server": server });
+        let error = (REGISTRATION.build)(&spec, of_namespace()).await.err().unwrap();
+        expect(&error, ErrorKind::Invalid, "--allow-store-addresses");
+        let store = (REGISTRATION.build)(&spec, context(MapCredentials::new())).await.unwrap();
+        drop(store); // nothing was sent: there is no login
     }
-    let allowed = BuildContext { allow_link_local: true, ..context(MapCredentials::new()) };
-    let spec = json!({"server": "http://169.254.169.254"});
-    let store: Arc<_> = (REGISTRATION.build)(&spec, allowed).await.unwrap();
-    drop(store); // nothing was sent: there is no login
+}
+
+#[tokio::test]
+async fn a_name_is_judged_by_what_it_leads_to_when_it_is_called() {
+    let double = Double::new(|_| answer(200, kv2(json!({})))).await;
+    let url = double.url().replace("127.0.0.1", "localhost");
+    let context = BuildContext { addresses: Addresses::default(), ..context(MapCredentials::new()) };
+    let store = (REGISTRATION.build)(&json!({"server": url, "path": "secret"}), context).await.unwrap();
+    expect(&fetch(&*store, "app").await.unwrap_err(), ErrorKind::Invalid, "a loopback address");
+    assert!(double.take().is_empty());
 }

@@ -290,6 +290,10 @@ impl Stores for Given {
         Box::new(())
     }
 
+    fn asking(&self, _: &StoreId) -> Planning {
+        Box::new(())
+    }
+
     async fn enter(&self, _: &Store, _: &str) -> Result<Arc<dyn Entered>, Error> {
         Ok(Arc::new(GivenStore(self.values.clone())))
     }

@@ -18,8 +18,9 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use keyferry_provider_core::Environment;
+use keyferry_provider_core::address::Addresses;
 use keyferry_stores::access::{ControllerToken, LoginPorts};
-use keyferry_stores::pool::Pool;
+use keyferry_stores::pool::{Pool, Rules};
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::SecretJson;
 use keyferry_sync::engine::Engine;
@@ -166,13 +167,18 @@ fn settings(args: &Render) -> Settings {
 }
 
 fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> Ports {
-    let login_ports =
-        LoginPorts { objects: folder.clone(), accounts: folder.clone(), controller_token: ControllerToken::Never };
+    let login_ports = LoginPorts {
+        objects: folder.clone(),
+        accounts: folder.clone(),
+        controller_token: ControllerToken::Never,
+        refuse_api_audiences: false,
+    };
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (news, _) = tokio::sync::mpsc::unbounded_channel();
     // Whoever renders manifests could ask these stores by hand as well.
-    let pool = Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), true, environment, news));
+    let rules = Rules { addresses: Addresses::anywhere(), ..Rules::default() };
+    let pool = Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news));
     let stores: Arc<dyn Stores> = match values {
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,

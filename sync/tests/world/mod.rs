@@ -24,7 +24,7 @@ use keyferry_sync::ports::{
 use keyferry_sync::record::Note;
 use keyferry_sync::request::{sources_of, stores_of};
 use keyferry_sync::settings::{Adopt, Settings};
-use keyferry_sync::store::{KnownStores, Readiness, Store};
+use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 use serde_json::{Value, json};
 
 /// What the world is made of, and what was asked of it.
@@ -172,6 +172,10 @@ impl Drop for Guard {
 #[async_trait]
 impl Stores for World {
     fn planning(&self) -> Planning {
+        Box::new(Guard(self.clone(), "planned"))
+    }
+
+    fn asking(&self, _: &StoreId) -> Planning {
         Box::new(Guard(self.clone(), "planned"))
     }
 

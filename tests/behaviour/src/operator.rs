@@ -48,6 +48,8 @@ impl Operator {
         let process = Process::builder()
             .arg("run")
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
+            // The servers of the testbed are on this machine.
+            .arg("--allow-store-addresses=127.0.0.0/8,::1")
             .arg(format!("--live-addr=127.0.0.1:{live}"))
             .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
             .args(args)

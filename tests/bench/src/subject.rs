@@ -36,6 +36,7 @@ impl Subject {
             None => Operator::builder()
                 .arg("run")
                 .arg(format!("--kubeconfig={}", kubeconfig.display()))
+                .arg("--allow-store-addresses=127.0.0.0/8,::1")
                 // Nobody asks there, so that any ports will do.
                 .args(["--metrics-addr=127.0.0.1:0", "--live-addr=127.0.0.1:0"])
                 .args(args),

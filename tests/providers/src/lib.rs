@@ -18,7 +18,7 @@ pub use moto::{Moto, REGION};
 
 /// What a provider is built with in tests.
 pub fn context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {
-    BuildContext::new(Arc::new(credentials), calls)
+    BuildContext::new(Arc::new(credentials), calls).trusted()
 }
 
 /// Counts the calls that a provider reports, failed ones with `!` before the name.

@@ -60,6 +60,18 @@ impl Moto {
         answer
     }
 
+    /// Gives a secret these tags.
+    pub async fn tag(self, name: &str, tags: &[(&str, &str)]) {
+        let tags: Vec<Value> = tags.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+        match self {
+            Self::SecretsManager => self.call("TagResource", &json!({"SecretId": name, "Tags": tags})).await,
+            Self::Ssm => {
+                let params = json!({"ResourceType": "Parameter", "ResourceId": name, "Tags": tags});
+                self.call("AddTagsToResource", &params).await
+            }
+        };
+    }
+
     /// Writes a secret, as a new version where there was one; gives the version as a store names it.
     pub async fn put(self, name: &str, value: &[u8]) -> String {
         match self {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use keyferry_builders::key;
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{Answer, BuildContext, Calls, Capabilities, Credentials, ErrorKind, Key, Provider, Query};
+use keyferry_provider_core::{
+    Answer, BuildContext, Calls, Capabilities, Credentials, ErrorKind, Key, Provider, Query, find_all,
+};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Moto, REGION, context};
 use keyferry_testkit::Testbed;
@@ -68,6 +70,12 @@ impl Fixture for Place {
         Some(self.moto.put(&format!("{}{name}", self.prefix), value).await)
     }
 
+    async fn put_tagged(&self, name: &str, value: &[u8], tags: &[(&str, &str)]) {
+        let name = format!("{}{name}", self.prefix);
+        self.moto.put(&name, value).await;
+        self.moto.tag(&name, tags).await;
+    }
+
     async fn delete(&self, name: &str) {
         let name = format!("{}{name}", self.prefix);
         match self.moto {
@@ -86,13 +94,6 @@ impl Fixture for Place {
 
     fn takes_binary(&self) -> bool {
         matches!(self.moto, Moto::SecretsManager)
-    }
-
-    fn absent_version(&self) -> ErrorKind {
-        match self.moto {
-            Moto::SecretsManager => ErrorKind::NotFound,
-            Moto::Ssm => ErrorKind::Invalid,
-        }
     }
 
     /// The rules of AWS; moto takes more.
@@ -276,18 +277,11 @@ async fn secrets_are_found_by_name_path_and_tags() {
             let name = format!("{prefix}{name}");
             moto.put(&name, b"v").await;
             // The value of one tag and the key of another are not a tag.
-            let tags = json!([{"Key": "team", "Value": format!("{root}-{}", n % 2)}, {"Key": "x", "Value": "y"}]);
-            match moto {
-                Moto::SecretsManager => moto.call("TagResource", &json!({"SecretId": name, "Tags": tags})).await,
-                Moto::Ssm => {
-                    let params = json!({"ResourceType": "Parameter", "ResourceId": name, "Tags": tags});
-                    moto.call("AddTagsToResource", &params).await
-                }
-            };
+            moto.tag(&name, &[("team", &format!("{root}-{}", n % 2)), ("x", "y")]).await;
         }
         let provider = build(spec(service, json!({}))).await;
         let found = async |query: Query| {
-            let keys = provider.find(&query).await.unwrap();
+            let keys = find_all(&*provider, &query).await.unwrap();
             keys.into_iter().map(|key| key.name.strip_prefix(&prefix).unwrap().to_owned()).collect::<Vec<_>>()
         };
         let name = |pattern: &str| Query { name: Some(pattern.parse().unwrap()), ..Query::default() };
@@ -299,8 +293,14 @@ async fn secrets_are_found_by_name_path_and_tags() {
         assert_eq!(found(tag("x", format!("{root}-0"))).await, [""; 0], "{service}");
 
         let below = build(spec(service, json!({ "prefix": prefix }))).await;
-        let keys = below.find(&name("^app/")).await.unwrap();
+        let keys = find_all(&*below, &name("^app/")).await.unwrap();
         assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["app/a", "app/b"], "{service}");
+        // A path and a name may be written as they are in the account, too.
+        for path in ["app", &format!("{prefix}app")] {
+            let query = Query { path: Some(path.to_owned()), ..name("[ab]$") };
+            assert_eq!(find_all(&*below, &query).await.unwrap(), keys, "{service} {path}");
+        }
+        assert_eq!(find_all(&*below, &name(&format!("^{prefix}app"))).await.unwrap(), keys, "{service}");
         assert!(below.fetch(&keys).await.unwrap().iter().all(Result::is_ok), "{service}: what is found can be fetched");
     }
 }

@@ -9,7 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use keyferry_builders::key;
-use keyferry_provider_core::{Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef};
+use keyferry_provider_core::{
+    Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef, find_all,
+};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
 use keyferry_provider_vault::REGISTRATION;
@@ -131,6 +133,13 @@ impl Fixture for Kv {
         answer.pointer("/data/version").map(Value::to_string)
     }
 
+    async fn put_tagged(&self, name: &str, value: &[u8], tags: &[(&str, &str)]) {
+        self.put(name, value).await;
+        let tags: BTreeMap<_, _> = tags.iter().copied().collect();
+        let path = format!("{}/metadata/{name}", self.mount);
+        request(&self.vault, "POST", &path, json!({ "custom_metadata": tags })).await;
+    }
+
     async fn delete(&self, name: &str) {
         request(&self.vault, "DELETE", &self.path(name), Value::Null).await;
     }
@@ -194,7 +203,7 @@ async fn a_search_keeps_the_slashes_of_its_path() {
     let provider = with_root(testbed, json!({"path": "secret"})).await;
     let found = async |path: Option<String>, pattern: Option<&str>| {
         let name = pattern.map(|pattern| pattern.parse().unwrap());
-        let keys = provider.find(&Query { name, path, ..Query::default() }).await.inspect_err(clean).unwrap();
+        let keys = find_all(&*provider, &Query { name, path, ..Query::default() }).await.inspect_err(clean).unwrap();
         for key in keys.iter().filter(|key| key.name.contains(&root)) {
             fetch(&*provider, key).await.unwrap();
         }
@@ -209,7 +218,7 @@ async fn a_search_keeps_the_slashes_of_its_path() {
     let all = found(None, Some(&format!("^({root}/|{elsewhere}$)"))).await;
     assert_eq!(all.len(), 3, "{all:?}");
     let climbs = Query { path: Some(format!("{root}/..")), ..Query::default() };
-    assert_eq!(provider.find(&climbs).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(find_all(&*provider, &climbs).await.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 #[tokio::test]

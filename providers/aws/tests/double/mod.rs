@@ -1,5 +1,8 @@
 //! A double of AWS that is as strict as AWS where moto is not, and answers what it is told to.
 
+// Each test file is a program of its own and uses its part of this.
+#![allow(dead_code, reason = "shared by several test programs")]
+
 use std::sync::{Arc, Mutex};
 
 use keyferry_provider_aws::REGISTRATION;
@@ -88,7 +91,10 @@ impl Double {
     pub fn context(&self, credentials: MapCredentials) -> BuildContext {
         let url = self.url.clone();
         let environment = move |name: &str| (name == "AWS_ENDPOINT_URL").then(|| url.clone());
-        BuildContext { environment: Arc::new(environment), ..BuildContext::new(Arc::new(credentials), Arc::new(())) }
+        BuildContext {
+            environment: Arc::new(environment),
+            ..BuildContext::new(Arc::new(credentials), Arc::new(())).trusted()
+        }
     }
 
     /// A store with static keys.

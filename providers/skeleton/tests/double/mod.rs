@@ -23,6 +23,9 @@ struct Server {
     /// Each version of each secret, with its owner.
     secrets: BTreeMap<String, Vec<(String, String)>>,
     always: Option<(u16, String)>,
+    /// After so many pages of lists, what is answered in place of more.
+    after_pages: Option<(usize, (u16, String))>,
+    pages: usize,
 }
 
 pub struct Double {
@@ -70,6 +73,13 @@ impl Double {
     /// Answers everything like this from now on.
     pub fn answer_always(&self, status: u16, body: &str) {
         self.lock().always = Some((status, body.to_owned()));
+    }
+
+    /// Answers lists like this from now on, after so many pages.
+    pub fn answer_lists_after(&self, pages: usize, status: u16, body: &str) {
+        let mut server = self.lock();
+        server.after_pages = Some((pages, (status, body.to_owned())));
+        server.pages = 0;
     }
 
     fn lock(&self) -> MutexGuard<'_, Server> {
@@ -132,7 +142,12 @@ impl Server {
         (200, json!({"token": self.logins.to_string(), "seconds": 600}).to_string())
     }
 
-    fn list(&self, from: &str) -> (u16, String) {
+    fn list(&mut self, from: &str) -> (u16, String) {
+        self.pages += 1;
+        if let Some((_, answer)) = self.after_pages.as_ref().filter(|(pages, _)| self.pages > *pages) {
+            return answer.clone();
+        }
+
         let mut names = self.secrets.keys().filter(|name| name.as_str() >= from);
         let page: Vec<&String> = names.by_ref().take(PAGE).collect();
         (200, json!({"names": page, "next": names.next()}).to_string())

@@ -164,7 +164,7 @@ pub fn crypto() {
 }
 
 pub fn context(credentials: MapCredentials) -> BuildContext {
-    BuildContext::new(Arc::new(credentials), Arc::new(()))
+    BuildContext::new(Arc::new(credentials), Arc::new(())).trusted()
 }
 
 pub fn context_with(credentials: MapCredentials, calls: Arc<dyn Calls>) -> BuildContext {
