@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn a_key_that_is_called_so_comes_before_the_path_in_every_store() {
         let doc = r##"{"x*y":"literal","xzy":"by wildcard","a|b":"pipe","a":{"b":"nested"},"a.b":"dotted","@this":"modifier",
-            "n?":1.50,"nn":2,"list.#":"count","list":["1"],"{a}":"brace","[0]":"bracket","!x":"bang","back\slash":"bs",
-            "nul|":null,"obj*":{"k": [1, 2]},"quo"te.":"q","":"empty"}"##;
+            "n?":1.50,"nn":2,"list.#":"count","list":["1"],"{a}":"brace","[0]":"bracket","!x":"bang","back\\slash":"bs",
+            "nul|":null,"obj*":{"k": [1, 2]},"quo\"te.":"q","":"empty"}"##;
         for (property, expected) in [
             ("x*y", "literal"),
             ("xz?", "by wildcard"),
