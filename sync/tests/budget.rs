@@ -101,7 +101,8 @@ fn what_is_merged_again_and_again_is_paid_for_each_time() {
     let merge =
         json!({"priority": vec!["object"; 1000], "conflictPolicy": "Ignore", "priorityPolicy": "IgnoreNotFound"});
     let find = json!([{"find": {"name": {"regexp": "object"}}, "rewrite": [{"merge": merge}]}]);
-    let message = refused(json!({"data": [], "dataFrom": find}), &[("object", &object)], Budget::new(4 << 20, 200_000_000));
+    let message =
+        refused(json!({"data": [], "dataFrom": find}), &[("object", &object)], Budget::new(4 << 20, 200_000_000));
     assert!(message.contains("rewrite[0]: what one refresh") && message.contains("(limit look-bytes)"), "{message}");
 }
 
@@ -165,8 +166,8 @@ fn tells(message: &str) -> bool {
 
 /// Whole templates that fail, or do not, each over a value in its own way.
 fn templates() -> Vec<String> {
-    let value = ["v", "(fromJson .obj)"]
-        .map(|name| if name.starts_with('(') { name.to_owned() } else { format!(".{name}") });
+    let value =
+        ["v", "(fromJson .obj)"].map(|name| if name.starts_with('(') { name.to_owned() } else { format!(".{name}") });
     let functions = keyferry_template::Functions::standard();
     let mut all = Vec::new();
     for name in functions.names() {
