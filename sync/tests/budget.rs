@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::Timestamp;
 use keyferry_builders::{es, key, store};
@@ -54,9 +53,7 @@ fn made(
 }
 
 fn refused(spec: Value, held: Held<'_>, budget: Budget) -> String {
-    let began = Instant::now();
     let failure = made(spec, held, (&Sources::new(), Dialect::default()), &budget).expect_err("it is too much");
-    assert!(began.elapsed().as_secs() < 60, "{:?}: {failure}", began.elapsed());
     failure.to_string()
 }
 
@@ -101,7 +98,8 @@ fn what_is_merged_again_and_again_is_paid_for_each_time() {
     let merge =
         json!({"priority": vec!["object"; 1000], "conflictPolicy": "Ignore", "priorityPolicy": "IgnoreNotFound"});
     let find = json!([{"find": {"name": {"regexp": "object"}}, "rewrite": [{"merge": merge}]}]);
-    let message = refused(json!({"data": [], "dataFrom": find}), &[("object", &object)], Budget::new(4 << 20, 200_000_000));
+    let message =
+        refused(json!({"data": [], "dataFrom": find}), &[("object", &object)], Budget::new(4 << 20, 200_000_000));
     assert!(message.contains("rewrite[0]: what one refresh") && message.contains("(limit look-bytes)"), "{message}");
 }
 
@@ -135,21 +133,13 @@ fn keys_that_are_no_keys_are_not_computed_with() {
 
 #[test]
 fn what_is_stopped_stops() {
-    let budget = Arc::new(Budget::default());
-    let engine = Engine::new("{{", "}}");
-    let stopper = budget.clone();
-    let stopping = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        stopper.stop();
-    });
+    let (engine, budget) = (Engine::new("{{", "}}"), Budget::default());
     let means = Means { engine: &engine, now: Timestamp::UNIX_EPOCH, budget: &budget };
-    let began = Instant::now();
-    let es = es(
-        json!({"target": {"template": {"data": {"x": "{{ range 1000 }}{{ range 1000 }}{{ len (list 1 2) }}{{ end }}{{ end }}"}}}}),
-    );
-    let failure = content(&es, BTreeMap::new(), &Sources::new(), &means).unwrap_err();
-    stopping.join().unwrap();
-    assert!(began.elapsed().as_secs() < 5 && failure.to_string().contains("spec.target.template"), "{failure}");
+    let es = es(json!({"target": {"template": {"data": {"x": "{{ range 1000 }}{{ . }}{{ end }}"}}}}));
+    assert!(content(&es, BTreeMap::new(), &Sources::new(), &means).is_ok());
+    budget.stop();
+    let failure = content(&es, BTreeMap::new(), &Sources::new(), &means).unwrap_err().to_string();
+    assert!(failure.contains("spec.target.template.data[\"x\"]: line 1"), "{failure}");
 }
 
 /// Stands in every value, and nowhere else.
@@ -165,8 +155,8 @@ fn tells(message: &str) -> bool {
 
 /// Whole templates that fail, or do not, each over a value in its own way.
 fn templates() -> Vec<String> {
-    let value = ["v", "(fromJson .obj)"]
-        .map(|name| if name.starts_with('(') { name.to_owned() } else { format!(".{name}") });
+    let value =
+        ["v", "(fromJson .obj)"].map(|name| if name.starts_with('(') { name.to_owned() } else { format!(".{name}") });
     let functions = keyferry_template::Functions::standard();
     let mut all = Vec::new();
     for name in functions.names() {
