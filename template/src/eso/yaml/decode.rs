@@ -80,12 +80,13 @@ impl Entries {
 impl Decoder<'_> {
     fn value(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Converted, Problem> {
         self.count(context)?;
-        match &self.document.nodes[place] {
+        let node = &self.document.nodes[place];
+        if let Node::Scalar { value, .. } = node {
             // Each alias of it is a copy.
-            Node::Scalar { value, tag, plain } => match {
-                context.made(VALUE + value.len())?;
-                (self.numbers, meaning(value, tag, *plain)?)
-            } {
+            context.made(VALUE + value.len())?;
+        }
+        match node {
+            Node::Scalar { value, tag, plain } => match (self.numbers, meaning(value, tag, *plain)?) {
                 (Numbers::Text, Meaning::Scalar(scalar)) => Ok(Ok(scalar_text(value, scalar))),
                 (Numbers::Whole, Meaning::Scalar(Scalar::Int(value))) => Ok(Ok(Value::Int(IntKind::Int64, value))),
                 (Numbers::Whole, Meaning::Scalar(Scalar::Uint(value))) => Ok(Ok(Value::Uint(UintKind::Uint64, value))),
