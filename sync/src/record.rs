@@ -49,7 +49,6 @@ pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static
         Outcome::Synced(synced) if es.target_manifest().is_some() => {
             let (reason, message) = match synced.result {
                 SyncResult::Synced | SyncResult::Unwritten => ("ResourceSynced", "resource synced"),
-                SyncResult::Retained => ("ResourceSynced", "resource retained due to DeletionPolicy=Retain"),
                 SyncResult::Deleted => (RESOURCE_DELETED, "resource deleted due to DeletionPolicy=Delete"),
                 SyncResult::Missing => ("ResourceMissing", "resource will not be created due to CreationPolicy=Merge"),
             };
@@ -58,7 +57,6 @@ pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static
         Outcome::Synced(synced) => {
             let (reason, message) = match synced.result {
                 SyncResult::Synced | SyncResult::Unwritten => ("SecretSynced", "secret synced"),
-                SyncResult::Retained => ("SecretSynced", "secret retained due to DeletionPolicy=Retain"),
                 SyncResult::Deleted => (SECRET_DELETED, "secret deleted due to DeletionPolicy=Delete"),
                 SyncResult::Missing => ("SecretMissing", "secret will not be created due to CreationPolicy=Merge"),
             };
@@ -144,6 +142,13 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
                     format!("took over {kind} {:?}, which held the keys {}", es.target_name(), keys.join(", "));
                 notes.push(Note::new(Severity::Warning, "Adopted", message));
             }
+            if !synced.complaints.is_empty() {
+                notes.push(Note::new(
+                    Severity::Warning,
+                    "TemplateFunctionFailed",
+                    clip(complained(&synced.complaints)),
+                ));
+            }
             let done = match synced.change {
                 TargetChange::Created => Some(("Created", "secret created")),
                 TargetChange::Updated => Some(("Updated", "secret updated")),
@@ -161,6 +166,16 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
             notes
         }
     }
+}
+
+/// What is written holds the complaint of a function where its result should be. External Secrets Operator writes it
+/// without a word.
+fn complained(complaints: &[String]) -> String {
+    format!(
+        "a function failed, and its complaint stands where its result should: {}; correct what it is given, or run the \
+         operator with --strict-templates, which makes this an error",
+        complaints.join("; ")
+    )
 }
 
 /// Conditions take 32768 bytes; nobody reads half of that.
@@ -181,7 +196,7 @@ mod tests {
     use crate::outcome::{Failure, Headline, Retry};
 
     fn synced(change: TargetChange) -> Outcome {
-        Outcome::Synced(Synced { result: SyncResult::Synced, change, missing: Vec::new(), adopted: None })
+        Outcome::Synced(Synced { change, ..Synced::unchanged() })
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::fields;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::property::{self, NoValue};
 use crate::request::{Entry, Origin, Request, Wanted};
-use crate::rewrite::{again, rewrite};
+use crate::rewrite::{Renamed, again, rewrite};
 use crate::store::StoreId;
 use crate::template::Engine;
 
@@ -27,6 +27,8 @@ pub struct Answers {
     pub dialects: HashMap<StoreId, Dialect>,
     /// What generators made, by the place of their request.
     pub generated: HashMap<usize, Result<Data, Error>>,
+    /// The stores that log in with the very Secret that is to be written.
+    pub logins: Vec<StoreId>,
 }
 
 impl Answers {
@@ -44,7 +46,7 @@ impl Answers {
 /// The rendered data.
 #[derive(Debug)]
 pub struct Rendered {
-    /// By key.
+    /// By key. Empty only where the store has none of the secrets that the spec names, and deletionPolicy acts on that.
     pub data: Data,
     /// Entries that do not exist in the store and that deletionPolicy passes over.
     pub missing: Vec<String>,
@@ -52,7 +54,8 @@ pub struct Rendered {
 
 /// An entry that could not be rendered.
 struct Problematic {
-    kind: ErrorKind,
+    /// Whether the store itself said that the secret is not there: all that deletionPolicy acts on.
+    gone: bool,
     cause: String,
     retry: Retry,
 }
@@ -60,13 +63,28 @@ struct Problematic {
 impl From<Error> for Problematic {
     fn from(error: Error) -> Self {
         let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
-        Self { kind: error.kind(), cause: error.to_string(), retry }
+        Self { gone: false, cause: error.to_string(), retry }
     }
 }
 
 impl Problematic {
-    fn new(kind: ErrorKind, cause: impl Into<String>) -> Self {
-        Self::from(Error::new(kind, cause))
+    /// What a store answered is not of the form that was asked for.
+    fn malformed(cause: impl Into<String>) -> Self {
+        Self::from(Error::new(ErrorKind::Malformed, cause))
+    }
+
+    /// What the spec asks for is not there, though the store said nothing of the kind: most likely a slip.
+    fn late(cause: impl Into<String>) -> Self {
+        Self { gone: false, cause: cause.into(), retry: Retry::Late }
+    }
+
+    /// The error of a secret that was asked for. Here, and in [`found`] for all that a search found, it is decided what is
+    /// gone: only what the store says is not there when it is asked for that very secret. Missing metadata, a missing
+    /// property, an empty search, names that a rewrite loses, a value without fields are no reason to delete anything.
+    fn of_secret(error: &Error, key: &Key, entry: &Entry, dialect: &Dialect) -> Self {
+        let is_not_there = error.kind() == ErrorKind::NotFound && !key.metadata;
+        let fails = matches!(entry, Entry::Data(..)) && dialect.missing_fails_data;
+        Self { gone: is_not_there && !fails, ..Self::from(error.clone()) }
     }
 }
 
@@ -84,15 +102,19 @@ pub fn render(
     let mut rendered = Rendered { data: Data::new(), missing: Vec::new() };
     let mut causes = Vec::new();
     let mut retry = Retry::OnChange;
+    if requests.is_empty() {
+        let cause = "no entry asks for anything: set extract, find or sourceRef.generatorRef in spec.dataFrom";
+        return Err(Failure::new(Headline::Fetch, cause, Retry::OnChange));
+    }
     for (place, request) in requests.iter().enumerate() {
         let entry = match &request.origin {
             Origin::Store(store, Wanted::Key(key)) => one(request, &store.id, key, answers, engine, now),
             Origin::Store(store, Wanted::Query(_)) => found(request, &store.id, place, answers, engine, now),
             Origin::Generator(_) => generated(request, place, answers, engine, now),
         };
-        match entry {
+        match entry.and_then(something) {
             Ok(data) => rendered.data.extend(data),
-            Err(problem) if problem.kind == ErrorKind::NotFound && *deletion != DeletionPolicy::Retain => {
+            Err(problem) if problem.gone && matches!(deletion, DeletionPolicy::Delete | DeletionPolicy::Merge) => {
                 let key = match &request.origin {
                     Origin::Store(_, Wanted::Key(key)) => format!(" (key={})", key.name),
                     Origin::Store(_, Wanted::Query(_)) | Origin::Generator(_) => String::new(),
@@ -118,7 +140,13 @@ pub fn render(
 }
 
 fn unanswered() -> Problematic {
-    Problematic::new(ErrorKind::Malformed, "the store left this key unanswered")
+    Problematic::malformed("the store left this key unanswered")
+}
+
+/// An entry that yields no key is a failure: else its keys would go from the target without anybody's word that they should.
+fn something(data: Data) -> Result<Data, Problematic> {
+    let nothing = "it yields no key, so that keys would go from the target: correct the entry, or take it out";
+    if data.is_empty() { Err(Problematic::late(nothing)) } else { Ok(data) }
 }
 
 fn one(
@@ -133,7 +161,7 @@ fn one(
     let dialect = answers.dialects.get(&at.0);
     let value = match (answers.values.get(&at).ok_or_else(unanswered)?, dialect) {
         (Ok(value), _) => value,
-        (Err(error), Some(dialect)) => return Err(missing(error, &request.entry, dialect)),
+        (Err(error), Some(dialect)) => return Err(Problematic::of_secret(error, key, &request.entry, dialect)),
         // Of a store that could not be entered nothing is known but why.
         (Err(error), None) => return Err(error.clone().into()),
     };
@@ -156,22 +184,12 @@ fn one(
 }
 
 fn no_fields() -> Problematic {
-    Problematic::new(ErrorKind::Malformed, "the store answered fields that can't be read")
-}
-
-/// The error of an entry; "not found" is only where the store says that deletionPolicy may act on it.
-fn missing(error: &Error, entry: &Entry, dialect: &Dialect) -> Problematic {
-    let problem = Problematic::from(error.clone());
-    match (entry, problem.kind) {
-        (Entry::Data(..), ErrorKind::NotFound) if dialect.missing_fails_data => {
-            Problematic { kind: ErrorKind::Invalid, ..problem }
-        }
-        _ => problem,
-    }
+    Problematic::malformed("the store answered fields that can't be read")
 }
 
 /// `dataFrom.find`: every secret that was found becomes a key. One that was deleted since is not there; any other
-/// failure is one of the whole, since a key must not vanish from a target for it.
+/// failure is one of the whole, since a key must not vanish from a target for it. A search that finds nothing tells
+/// nothing of any secret.
 fn found(
     request: &Request,
     store: &StoreId,
@@ -182,7 +200,13 @@ fn found(
 ) -> Result<Data, Problematic> {
     let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
     let dialect = answers.dialects.get(store).ok_or_else(unanswered)?;
-    let mut values = Data::new();
+    if keys.is_empty() {
+        return Err(Problematic::late(
+            "it finds nothing, which is no proof that anything is gone: correct find.name, find.path or find.tags, or take \
+             the entry out",
+        ));
+    }
+    let mut values = Renamed::default();
     for key in keys {
         match answers.values.get(&(store.clone(), key.clone())).ok_or_else(unanswered)? {
             Ok(value) => {
@@ -193,13 +217,16 @@ fn found(
                 } else {
                     key.name.clone()
                 };
-                if values.insert(name.clone(), value).is_some() {
-                    return Err(collision(&name));
-                }
+                values.put(name.clone(), &key.name, value).map_err(|two| collision(&name, &two))?;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
         }
+    }
+    let values = values.into_data();
+    if values.is_empty() {
+        let cause = "all secrets that it finds are deleted in the store".to_owned();
+        return Err(Problematic { gone: true, cause, retry: Retry::Late });
     }
     named(values, request, engine, now)
 }
@@ -228,31 +255,18 @@ fn take_property(
         how => how,
     };
     property::lookup(value, property, how).map_err(|problem| match problem {
-        NoValue::NotJson | NoValue::Missing if dialect.missing_property_is_not_found => {
-            Problematic::new(ErrorKind::NotFound, format!("the value has no property {property:?}"))
+        NoValue::NotJson => {
+            Problematic::malformed(format!("the value is not JSON, so that it has no property {property:?}"))
         }
-        NoValue::NotJson => Problematic::new(
-            ErrorKind::Malformed,
-            format!("the value is not JSON, so that it has no property {property:?}"),
-        ),
-        // Not "not found": that would let deletionPolicy remove a key for a typing error.
-        NoValue::Missing => Problematic {
-            kind: ErrorKind::Malformed,
-            cause: format!("the value has no property {property:?}"),
-            retry: Retry::Late,
-        },
-        NoValue::TooComplex => Problematic {
-            kind: ErrorKind::Malformed,
-            cause: format!("property {property:?} asks for too much: simplify the path"),
-            retry: Retry::Late,
-        },
+        NoValue::Missing => Problematic::late(format!("the value has no property {property:?}")),
+        NoValue::TooComplex => Problematic::late(format!("property {property:?} asks for too much: simplify the path")),
     })
 }
 
 /// `dataFrom.extract`: each field of a JSON object. To Go `null` is an object without fields.
 fn extract(value: &SecretBytes, dialect: &Dialect) -> Result<Data, Problematic> {
     let object = json::object_or_null(value.expose())
-        .ok_or_else(|| Problematic::new(ErrorKind::Malformed, "extract needs a JSON object, and the value is none"))?;
+        .ok_or_else(|| Problematic::malformed("extract needs a JSON object, and the value is none"))?;
     let write = if dialect.extract_writes_anew { again } else { json::to_bytes };
     Ok(object.into_iter().map(|(field, raw)| (field, write(raw))).collect())
 }
@@ -262,23 +276,17 @@ fn extract(value: &SecretBytes, dialect: &Dialect) -> Result<Data, Problematic> 
 fn named(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
     let remote = &request.remote;
     let rewritten = !request.rewrite.is_empty();
-    let mut data = Data::new();
+    let mut data = Renamed::default();
     for (name, value) in renamed(values, request, engine, now)? {
         let key = if rewritten { name.clone() } else { convert_key(&name, &remote.conversion_strategy) };
         let value = finish(value, remote, Some(&name))?;
-        if data.insert(key.clone(), value).is_some() {
-            return Err(collision(&key));
-        }
+        data.put(key.clone(), &name, value).map_err(|two| collision(&key, &two))?;
     }
-    keys_of(data)
+    keys_of(data.into_data())
 }
 
 fn renamed(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
-    rewrite(values, &request.rewrite, engine, now).map_err(|problem| Problematic {
-        kind: ErrorKind::Malformed,
-        cause: problem,
-        retry: Retry::Late,
-    })
+    rewrite(values, &request.rewrite, engine, now).map_err(Problematic::late)
 }
 
 /// The data, whose names may stand in a template; an empty one is dropped, as External Secrets Operator does. Whether they
@@ -287,20 +295,16 @@ fn keys_of(mut data: Data) -> Result<Data, Problematic> {
     data.remove("");
     match data.keys().find_map(|key| Some((key, check_name(key).err()?))) {
         None => Ok(data),
-        Some((key, problem)) => Err(Problematic::new(
-            ErrorKind::Malformed,
-            format!("field {key:?} can't be a key of a Secret: it {problem}"),
-        )),
+        Some((key, problem)) => {
+            Err(Problematic::malformed(format!("field {key:?} can't be a key of a Secret: it {problem}")))
+        }
     }
 }
 
-fn collision(key: &str) -> Problematic {
-    Problematic::new(
-        ErrorKind::Malformed,
-        format!(
-            "secret name collision during conversion: {key}: two names become this key; use conversionStrategy Unicode"
-        ),
-    )
+fn collision(key: &str, two: &str) -> Problematic {
+    Problematic::malformed(format!(
+        "secret name collision during conversion: {key}: {two}; use conversionStrategy Unicode"
+    ))
 }
 
 /// Decoding, then the check for null bytes.
@@ -311,10 +315,10 @@ fn finish(value: SecretBytes, remote: &RemoteRef, field: Option<&str>) -> Result
     };
     let decoded = decode(&value, &remote.decoding_strategy).ok_or_else(|| {
         let strategy = &remote.decoding_strategy;
-        Problematic::new(ErrorKind::Malformed, format!("{} is not {strategy}, which decodingStrategy asks for", what()))
+        Problematic::malformed(format!("{} is not {strategy}, which decodingStrategy asks for", what()))
     })?;
     if remote.null_byte_policy == NullBytePolicy::Fail && decoded.expose().contains(&0) {
-        return Err(Problematic::new(ErrorKind::Malformed, format!("{} contains null bytes", what())));
+        return Err(Problematic::malformed(format!("{} contains null bytes", what())));
     }
     Ok(decoded)
 }
@@ -469,13 +473,16 @@ mod tests {
         assert!(
             render(r#"{"a/b": 1, "a b": 2}"#, "Default")
                 .unwrap_err()
-                .contains("secret name collision during conversion: a_b")
+                .contains("secret name collision during conversion: a_b: \"a b\" and \"a/b\" become the same name")
         );
+        assert_eq!(render(r#"{"a/b": 1, "a b": 1}"#, "Default").unwrap(), ["a_b"], "nothing is lost");
         assert_eq!(render(r#"{"a/b": 1, "a b": 2}"#, "Unicode").unwrap(), ["a_U0020_b", "a_U002f_b"]);
         assert_eq!(render(r#"{"\u00e9": 1}"#, "Default").unwrap(), ["é"], "a template may take it elsewhere");
         let long = format!("{{\"{}\": 1}}", "k".repeat(254));
         assert!(render(&long, "Default").unwrap_err().contains("can't be a key of a Secret"));
-        assert!(render("null", "Default").unwrap().is_empty());
+        for nothing in ["null", "{}", r#"{"": 1}"#] {
+            assert!(render(nothing, "Default").unwrap_err().contains("it yields no key"), "{nothing}");
+        }
         assert!(render("plain", "Default").unwrap_err().contains("extract needs a JSON object"));
         assert_eq!(render(r#"{"": 1, "a": 2}"#, "Default").unwrap(), ["a"]);
     }

@@ -1,7 +1,9 @@
 //! From requests to what a target is to hold: the seam of all modes. Whoever delivers secrets, and wherever to, begins here.
 
+use std::sync::Arc;
+
 use keyferry_crds::ExternalSecret;
-use keyferry_provider_core::SecretBytes;
+use keyferry_provider_core::{Key, SecretBytes};
 
 use jiff::Timestamp;
 
@@ -13,8 +15,9 @@ use crate::outcome::{Failure, Headline, Retry};
 use crate::ports::{Planning, Ports, Turn, Versions};
 use crate::redact::blank;
 use crate::render::{Answers, render};
-use crate::request::{Request, generates};
+use crate::request::{Origin, Request, generates};
 use crate::settings::Settings;
+use crate::store::{Store, StoreId};
 use crate::{fetch, make, template};
 
 /// For whom something is resolved, and when.
@@ -46,6 +49,8 @@ pub struct Kept {
     pub values: Vec<SecretBytes>,
     /// Room for the requests that follow, from when all is fetched.
     pub turn: Option<Turn>,
+    /// The stores that log in with the very Secret that is to be written, each with a key that it has just answered.
+    pub logins: Vec<(Arc<Store>, Option<Key>)>,
 }
 
 /// Resolves `requests` to all that a target is to hold; `None` where a generator belongs to another controller class. A
@@ -71,9 +76,10 @@ pub async fn data(
     kept: &mut Kept,
 ) -> Result<Option<Resolved>, Failure> {
     let Asker { ports, settings, es, now, .. } = asker;
-    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await?;
+    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await;
     kept.values.extend(answers.values.values().flatten().cloned());
     asker.audit(&answers);
+    kept.logins = logins(requests, &answers);
     kept.turn = Some(ports.objects.turn().await);
     if generates(es) {
         let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
@@ -92,6 +98,20 @@ pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(
     let content = template::content(es, data, &sources, &settings.engine, *now)?;
     kept.values.extend(content.values());
     Ok((content, versions))
+}
+
+fn logins(requests: &[Request], answers: &Answers) -> Vec<(Arc<Store>, Option<Key>)> {
+    let store = |id: &StoreId| {
+        requests.iter().find_map(|request| match &request.origin {
+            Origin::Store(store, _) if store.id == *id => Some(store.clone()),
+            Origin::Store(..) | Origin::Generator(_) => None,
+        })
+    };
+    let answered = |id: &StoreId| {
+        let keys = answers.values.iter().filter(|((of, _), answer)| of == id && answer.is_ok());
+        keys.map(|((_, key), _)| key).min().cloned()
+    };
+    answers.logins.iter().filter_map(|id| Some((store(id)?, answered(id)))).collect()
 }
 
 impl Asker<'_> {

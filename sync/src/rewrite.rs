@@ -1,8 +1,9 @@
 //! `dataFrom[].rewrite`: other keys for what was found, or several JSON objects made into one. Pure.
 //!
-//! Operations run in the order they are listed. Where several keys become one, the last in alphabetical order of the
-//! former keys wins: External Secrets Operator leaves it to chance.
+//! Operations run in the order they are listed. Where several keys become one and their values differ, that is an error,
+//! since one of them would be lost: External Secrets Operator leaves to chance which.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
@@ -18,32 +19,75 @@ use crate::template::Engine;
 /// No float is written longer without an exponent.
 const LONGEST_NUMBER: usize = 352;
 
+/// Values under new names, each with the name that it came with: that is told where something is wrong, never what a
+/// rewrite made of it.
+#[derive(Default)]
+pub struct Renamed(BTreeMap<String, (String, SecretBytes)>);
+
+impl Renamed {
+    fn of(found: Data) -> Self {
+        Self(found.into_iter().map(|(name, value)| (name.clone(), (name, value))).collect())
+    }
+
+    /// Puts a value under `name` that came with the name `from`. The error names the one that would be lost, and what is
+    /// there already; of equal values none is lost.
+    pub fn put(&mut self, name: String, from: &str, value: SecretBytes) -> Result<(), String> {
+        match self.0.entry(name) {
+            Entry::Vacant(free) => _ = free.insert((from.to_owned(), value)),
+            Entry::Occupied(taken) if taken.get().1 == value => {}
+            Entry::Occupied(taken) => {
+                let first = &taken.get().0;
+                return Err(format!("{first:?} and {from:?} become the same name, and their values differ"));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values by their new names.
+    pub fn into_data(self) -> Data {
+        self.0.into_iter().map(|(name, (_, value))| (name, value)).collect()
+    }
+
+    fn rename(self, mut new_name: impl FnMut(&str) -> Result<String, String>) -> Result<Self, String> {
+        let mut renamed = Self::default();
+        for (name, (from, value)) in self.0 {
+            let new = new_name(&name)?;
+            if new.is_empty() && !from.is_empty() {
+                return Err(format!("{from:?} is left without a name"));
+            }
+            renamed.put(new, &from, value)?;
+        }
+        Ok(renamed)
+    }
+}
+
 /// Rewrites the keys of `found`. The error says which operation failed, and why.
-pub fn rewrite(mut found: Data, operations: &[Rewrite], engine: &Engine, now: Timestamp) -> Result<Data, String> {
+pub fn rewrite(found: Data, operations: &[Rewrite], engine: &Engine, now: Timestamp) -> Result<Data, String> {
+    let mut found = Renamed::of(found);
     for (n, operation) in operations.iter().enumerate() {
         let done = match (&operation.merge, &operation.regexp, &operation.transform) {
-            (Some(operation), None, None) => merge(found, operation),
+            (Some(operation), None, None) => merge(found.into_data(), operation).map(Renamed::of),
             (None, Some(operation), None) => replace(found, operation),
-            (None, None, Some(operation)) => transform(found, &operation.template, engine, now),
+            (None, None, Some(operation)) => found.rename(|key| engine.rename(&operation.template, key, now)),
             _ => Err("set exactly one of regexp, transform and merge".to_owned()),
         };
         found = done.map_err(|problem| format!("rewrite[{n}]: {problem}"))?;
     }
-    Ok(found)
+    Ok(found.into_data())
 }
 
 /// Go's `$1`, `${1}` and `${name}` mean the same to both libraries.
-fn replace(found: Data, operation: &RewriteRegexp) -> Result<Data, String> {
+fn replace(found: Renamed, operation: &RewriteRegexp) -> Result<Renamed, String> {
     let source = regexp::compile(&operation.source)
         .map_err(|why| format!("{:?} is not a regular expression: {why}", operation.source))?;
-    let renamed =
-        found.into_iter().map(|(key, value)| (source.replace_all(&key, operation.target.as_str()).into_owned(), value));
-    Ok(renamed.collect())
-}
-
-fn transform(found: Data, template: &str, engine: &Engine, now: Timestamp) -> Result<Data, String> {
-    let renamed = found.into_iter().map(|(key, value)| Ok((engine.rename(template, &key, now)?, value)));
-    renamed.collect()
+    let target = operation.target.as_str();
+    let renamed = found.rename(|key| Ok(source.replace_all(key, target).into_owned()));
+    renamed.map_err(|problem| {
+        // A frequent slip: letters, digits and underscores behind the dollar are all of the group's name.
+        let hint =
+            if target.contains('$') { "; $1_x means the group 1_x: write ${1}_x for the first group" } else { "" };
+        format!("{problem}{hint}")
+    })
 }
 
 /// One object of several. Those that priority does not name come first, in alphabetical order; then those it names,
@@ -60,16 +104,20 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
     let others = found.keys().filter(|key| !named.contains(key.as_str()));
     let order: Vec<&String> = others.chain(operation.priority.iter().filter(|key| found.contains_key(*key))).collect();
     let mut merged: BTreeMap<String, &RawValue> = BTreeMap::new();
+    let mut sources: BTreeMap<String, &str> = BTreeMap::new();
     for key in order {
         let fields = json::object_or_null(found[key].expose())
             .ok_or_else(|| format!("merge needs JSON objects, and the value of {key:?} is none"))?;
         for (field, value) in fields {
-            let again = merged.insert(field.clone(), value).is_some();
-            if again && operation.conflict_policy == MergeConflictPolicy::Error {
+            if let Some(first) = sources.insert(field.clone(), key)
+                && operation.conflict_policy == MergeConflictPolicy::Error
+            {
                 return Err(format!(
-                    "merge: more than one value has the field {field:?}: set conflictPolicy Ignore where a later one may win"
+                    "merge: more than one value has the field {field:?}, those of {first:?} and {key:?}: set conflictPolicy \
+                     Ignore where a later one may win"
                 ));
             }
+            merged.insert(field, value);
         }
     }
     match operation.strategy {
@@ -160,9 +208,33 @@ mod tests {
     }
 
     #[test]
-    fn of_keys_that_become_one_the_last_wins() {
-        let operations = json!([{"regexp": {"source": ".*", "target": "k"}}]);
-        assert_eq!(run(&[("a", "1"), ("b", "2")], operations).unwrap().pop().unwrap().1, "2");
+    fn of_keys_that_become_one_none_is_lost() {
+        let to_one = json!({"regexp": {"source": ".+", "target": "k"}});
+        let differ = [("db_user", "1"), ("app_user", "2")];
+        for operations in [
+            json!([to_one]),
+            json!([{"transform": {"template": "{{ .value | trimPrefix \"db_\" | trimPrefix \"app_\" }}"}}]),
+            // What is told is what came from the store, not what an operation made of it.
+            json!([{"transform": {"template": "x{{ .value }}"}}, to_one]),
+        ] {
+            let error = run(&differ, operations).unwrap_err();
+            let both = "\"app_user\" and \"db_user\" become the same name, and their values differ";
+            assert!(error.ends_with(both), "{error}");
+        }
+        assert_eq!(run(&[("a", "1"), ("b", "1")], json!([to_one])).unwrap(), [("k".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
+    fn no_key_is_left_without_a_name() {
+        let found = [("user", "1"), ("pass", "2")];
+        let error = run(&found, json!([{"regexp": {"source": "^(.*)$", "target": "$1_X"}}])).unwrap_err();
+        assert_eq!(
+            error,
+            "rewrite[0]: \"pass\" is left without a name; $1_x means the group 1_x: write ${1}_x for the first group"
+        );
+        let error = run(&found, json!([{"transform": {"template": "{{ if false }}x{{ end }}"}}])).unwrap_err();
+        assert_eq!(error, "rewrite[0]: \"pass\" is left without a name");
+        assert_eq!(keys(&[("", "1")], json!([{"regexp": {"source": "x", "target": "y"}}])), [""], "it never had one");
     }
 
     #[test]
@@ -170,7 +242,7 @@ mod tests {
         let found =
             [("one", r#"{"a": 1, "b": "x"}"#), ("two", r#"{"b": "y", "c": {"z": 1.50, "a": "<", "e": [1e5, 1e21]}}"#)];
         let conflict = run(&found, json!([{"merge": {}}])).unwrap_err();
-        assert!(conflict.contains("more than one value has the field \"b\""), "{conflict}");
+        assert!(conflict.contains("the field \"b\", those of \"one\" and \"two\""), "{conflict}");
         let pairs = |operation: Value| run(&found, json!([{"merge": operation}])).unwrap();
         let text = |pairs: Vec<(String, String)>| {
             pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")

@@ -3,6 +3,7 @@
 //! Order and precedence are External Secrets Operator's: fetched data where it stays, `templateFrom` in order,
 //! `template.data` over all, then the values of labels and annotations.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -25,6 +26,7 @@ use crate::path::Path;
 /// Parses and renders, keeping parsed templates by their text.
 pub struct Engine {
     options: gotmpl::Options,
+    is_strict: bool,
     parsed: Mutex<HashMap<String, Arc<gotmpl::Template>>>,
 }
 
@@ -47,11 +49,24 @@ impl Engine {
         options.left_delim = left.to_owned();
         options.right_delim = right.to_owned();
         options.missing_key = gotmpl::MissingKey::Error;
-        Self { options, parsed: Mutex::default() }
+        Self { options, is_strict: false, parsed: Mutex::default() }
     }
 
-    /// Renders `text` over `data`. The error names line, column and part, and holds no data.
-    fn render(&self, name: &str, text: &str, keep: Keep, data: &Data, now: Timestamp) -> Result<SecretBytes, String> {
+    /// The same engine, to which it is an error that a function fails whose complaint Go takes for its result.
+    pub fn strict(self, is_strict: bool) -> Self {
+        Self { is_strict, ..self }
+    }
+
+    /// Renders `text` over `data`. The error names line, column and part, and holds no data. Answers with the result which
+    /// functions failed and left a complaint in it.
+    fn render(
+        &self,
+        name: &str,
+        text: &str,
+        keep: Keep,
+        data: &Data,
+        now: Timestamp,
+    ) -> Result<(SecretBytes, Vec<&'static str>), String> {
         let template = match keep {
             Keep::Nothing => Arc::new(self.parse(name, text)?),
             Keep::Parsed => {
@@ -64,9 +79,12 @@ impl Engine {
             }
         };
         let strings = data.iter().map(|(key, value)| (key.as_str(), value.expose()));
-        let rendered = with_env(now, |env| template.render_strings(strings, env));
+        let (rendered, complained) = with_env(now, |env| {
+            let rendered = template.render_strings(strings, env);
+            (rendered, std::mem::take(&mut env.complained))
+        });
         let mut rendered = rendered.map_err(|error| format!("{name}: {error}"))?;
-        Ok(SecretBytes::new(std::mem::take(&mut *rendered)))
+        Ok((SecretBytes::new(std::mem::take(&mut *rendered)), complained))
     }
 
     /// Renders a new name for `key`, which the template calls `.value`; here the usual delimiters hold, and a missing
@@ -100,7 +118,7 @@ impl Engine {
 fn with_env<T>(now: Timestamp, work: impl FnOnce(&mut gotmpl::Env<'_>) -> T) -> T {
     let clock = Fixed(now);
     let random = Box::new(gotmpl::SystemRandom);
-    work(&mut gotmpl::Env { random, clock: &clock, limits: gotmpl::Limits::default() })
+    work(&mut gotmpl::Env { random, clock: &clock, limits: gotmpl::Limits::default(), complained: Vec::new() })
 }
 
 /// The time of the refresh, for all templates of it.
@@ -134,8 +152,9 @@ pub fn content(
             }
         };
     };
-    let work = Templating { es, sources, engine, now, fetched: &fetched, manifest };
+    let work = Templating { es, sources, engine, now, fetched: &fetched, manifest, complaints: RefCell::default() };
     let content = work.content(template).map_err(failed)?;
+    let content = Content { complaints: work.complaints.into_inner(), ..content };
     if manifest.is_none() {
         check_type(&content)?;
     }
@@ -173,6 +192,7 @@ fn check_type(content: &Content) -> Result<(), Failure> {
             "a template may not make a Secret that Kubernetes fills with a ServiceAccount's token"
         }
         Some("bootstrap.kubernetes.io/token") => "a template may not make a token that lets nodes join the cluster",
+        Some("helm.sh/release.v1") => "a template may not make a release of Helm, which Helm would act on",
         _ => return Ok(()),
     };
     Err(Failure::new(Headline::Update, cause, Retry::OnChange))
@@ -185,6 +205,7 @@ struct Templating<'a> {
     now: Timestamp,
     fetched: &'a Data,
     manifest: Option<&'a Manifest>,
+    complaints: RefCell<Vec<String>>,
 }
 
 /// Where rendered values go.
@@ -257,7 +278,7 @@ impl Templating<'_> {
         for (into, values, at) in values {
             for (key, text) in values {
                 let name = format!("spec.target.template.{at}[{key:?}]");
-                let value = self.engine.render(&name, text, Keep::Parsed, self.fetched, self.now)?;
+                let value = self.render(&name, text, Keep::Parsed)?;
                 self.put(&mut content, &into, key, value, &name)?;
             }
         }
@@ -278,11 +299,26 @@ impl Templating<'_> {
             }
         }
         if let Some(literal) = &from.literal {
-            let rendered =
-                self.engine.render(&format!("{at}.literal"), literal, Keep::Parsed, self.fetched, self.now)?;
+            let rendered = self.render(&format!("{at}.literal"), literal, Keep::Parsed)?;
             self.pairs(&rendered, (into, strategy), &format!("{at}.literal"), content)?;
         }
         Ok(())
+    }
+
+    /// What the template `text` makes of what was fetched. Where a function failed whose complaint Go takes for its result,
+    /// that is noted, or an error, as the flags have it.
+    fn render(&self, name: &str, text: &str, keep: Keep) -> Result<SecretBytes, String> {
+        let (rendered, complained) = self.engine.render(name, text, keep, self.fetched, self.now)?;
+        match complained.first() {
+            Some(function) if self.engine.is_strict => {
+                Err(format!("{name}: {function} can't work on what it is given"))
+            }
+            _ => {
+                let noted = complained.iter().map(|function| format!("{name}: {function}"));
+                self.complaints.borrow_mut().extend(noted);
+                Ok(rendered)
+            }
+        }
     }
 
     fn text(&self, kind: &Kind, name: &str, item: &TemplateItem) -> Result<&str, String> {
@@ -303,7 +339,7 @@ impl Templating<'_> {
         name: &str,
         content: &mut Content,
     ) -> Result<(), String> {
-        let rendered = self.engine.render(name, text, keep, self.fetched, self.now)?;
+        let rendered = self.render(name, text, keep)?;
         match &item.template_as {
             TemplateScope::Values => self.put(content, into, &item.key, decoded(rendered, strategy, name)?, name),
             TemplateScope::KeysAndValues => self.pairs(&rendered, (into, strategy), name, content),
@@ -483,6 +519,21 @@ mod tests {
     }
 
     #[test]
+    fn a_function_that_leaves_a_complaint_is_noted_or_an_error() {
+        let template =
+            || json!({"data": {"x": "{{ .a | b64dec }}"}, "templateFrom": [{"literal": "z: {{ hexdec .b }}"}]});
+        let content = |engine: Engine| {
+            let fetched = data(&[("a", "?"), ("b", "62")]);
+            content(&es(template()), fetched, &Sources::new(), &engine, Timestamp::UNIX_EPOCH)
+        };
+        let lenient = content(Engine::new("{{", "}}")).unwrap();
+        assert_eq!(text(&lenient), [("x", "illegal base64 data at input byte 0"), ("z", "b")], "as Go has it");
+        assert_eq!(lenient.complaints, ["spec.target.template.data[\"x\"]: b64dec"]);
+        let failure = content(Engine::new("{{", "}}").strict(true)).unwrap_err().to_string();
+        assert!(failure.ends_with("template.data[\"x\"]: b64dec can't work on what it is given"), "{failure}");
+    }
+
+    #[test]
     fn what_is_wrong_is_said_with_its_place_and_without_data() {
         for (template, says) in [
             (json!({"data": {"x": "{{ .nope }}"}}), "spec.target.template.data[\"x\"]"),
@@ -497,6 +548,7 @@ mod tests {
             (json!({"templateFrom": [{"literal": "a: [{{ .b }}]"}]}), "is not a YAML map"),
             (json!({"templateFrom": [{"literal": "a: b", "target": "Spec"}]}), "use Data, Labels or Annotations"),
             (json!({"type": "bootstrap.kubernetes.io/token"}), "lets nodes join"),
+            (json!({"type": "helm.sh/release.v1"}), "a release of Helm"),
             (
                 json!({"type": "kubernetes.io/service-account-token", "metadata": {"annotations": {"kubernetes.io/service-account.name": "x"}}}),
                 "fills with a ServiceAccount's token",
