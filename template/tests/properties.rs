@@ -205,7 +205,6 @@ fn white_space_behind_the_last_certificate_is_nothing() {
             "{{ fullPemToPkcs12 .chain .key }}",
             "{{ fullPemToPkcs12Pass .chain .key \"p\" }}",
             "{{ pemToPkcs12 .chain .key }}",
-            "{{ filterCertChain \"leaf\" .chain }}",
             "{{ filterPEM \"CERTIFICATE\" .chain }}",
             "{{ certSANs .chain }}",
         ] {
