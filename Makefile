@@ -1,8 +1,8 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` checks it.
-.PHONY: help demo test test-fast bench lint deny crds clean
+.PHONY: help demo test test-fast bench lint deny advisories sbom crds clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build what is missing, start real servers, and watch secrets arrive (HOLD=1 stays up)
 	@scripts/demo
@@ -23,6 +23,12 @@ lint: ## Formatting, clippy, and the rules of tests/tidy
 
 deny: ## Licences, duplicates and sources of dependencies
 	@scripts/deny
+
+advisories: ## Known vulnerabilities of dependencies (fetches the database of RustSec)
+	@scripts/deny --advisories
+
+sbom: ## Write what the program is made of: target/keyferry.cdx.json (CycloneDX)
+	@scripts/sbom
 
 crds: ## Write the CustomResourceDefinitions anew
 	cargo run --quiet --locked -p keyferry-crds

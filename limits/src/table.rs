@@ -3,7 +3,31 @@
 use crate::{Limit, Unit};
 
 /// Every limit.
-pub const ALL: &[&Limit] = &[&LOOK_BYTES, &LOOK_STEPS];
+pub const ALL: &[&Limit] = &[
+    &LOOK_BYTES,
+    &LOOK_STEPS,
+    &SEARCHES,
+    &TEMPLATES_KEPT,
+    &PASSWORD_LENGTH,
+    &PASSWORD_BYTES,
+    &TEMPLATE_TEXT,
+    &TEMPLATE_STEPS,
+    &TEMPLATE_DEPTH,
+    &TEMPLATE_NESTING,
+    &TEMPLATE_OUTPUT,
+    &TEMPLATE_VALUE,
+    &TEMPLATE_MEMORY,
+    &TEMPLATE_LIST,
+    &TEMPLATE_PATTERN,
+    &TEMPLATE_HASH_COST,
+    &TEMPLATE_KEY_BITS,
+    &PATTERN_LENGTH,
+    &PATTERN_DEPTH,
+    &PATTERN_CLASSES,
+    &PATTERN_GROUPS,
+    &PATTERN_COMPILED,
+    &PATTERNS_KEPT,
+];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
 /// 1 MiB, so that nothing sensible needs more.
@@ -22,4 +46,193 @@ pub const LOOK_STEPS: Limit = Limit {
     unit: Unit::Steps,
     of: "what one refresh computes",
     raise: "split it into several ExternalSecrets, or make its templates and patterns simpler",
+};
+
+/// A longer one would not fit beside others into a Secret.
+pub const PASSWORD_LENGTH: Limit = Limit {
+    name: "password-length",
+    most: 65_536,
+    unit: Unit::Items,
+    of: "the length of a generated password",
+    raise: "make it shorter",
+};
+
+/// What a Secret can hold.
+pub const PASSWORD_BYTES: Limit = Limit {
+    name: "password-bytes",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "all passwords of one Password, together",
+    raise: "ask for fewer or shorter ones",
+};
+
+/// Parsed it takes many times as much.
+pub const TEMPLATE_TEXT: Limit = Limit {
+    name: "template-text",
+    most: 256 << 10,
+    unit: Unit::Bytes,
+    of: "the text of one template",
+    raise: "split it",
+};
+
+/// One for each piece of text, action, argument, round of a loop and element that a function walks.
+pub const TEMPLATE_STEPS: Limit = Limit {
+    name: "template-steps",
+    most: 2_000_000,
+    unit: Unit::Steps,
+    of: "what one template computes",
+    raise: "make it simpler, or split it",
+};
+
+/// Calls that wait for others.
+pub const TEMPLATE_DEPTH: Limit = Limit {
+    name: "template-depth",
+    most: 100_000,
+    unit: Unit::Items,
+    of: "templates that call templates, within each other",
+    raise: "make it simpler, or split it",
+};
+
+/// They are read by recursion.
+pub const TEMPLATE_NESTING: Limit = Limit {
+    name: "template-nesting",
+    most: 100,
+    unit: Unit::Items,
+    of: "parentheses within each other",
+    raise: "make it simpler, or split it",
+};
+
+/// A Secret holds a quarter of it.
+pub const TEMPLATE_OUTPUT: Limit = Limit {
+    name: "template-output",
+    most: 4 << 20,
+    unit: Unit::Bytes,
+    of: "what one template renders",
+    raise: "make it simpler, or split it",
+};
+
+/// A Secret holds a quarter of it.
+pub const TEMPLATE_VALUE: Limit = Limit {
+    name: "template-value",
+    most: 4 << 20,
+    unit: Unit::Bytes,
+    of: "one value within a template",
+    raise: "make it simpler, or split it",
+};
+
+/// Values that functions returned, added up.
+pub const TEMPLATE_MEMORY: Limit = Limit {
+    name: "template-memory",
+    most: 64 << 20,
+    unit: Unit::Bytes,
+    of: "all values within one template together",
+    raise: "make it simpler, or split it",
+};
+
+/// Elements are larger than their text.
+pub const TEMPLATE_LIST: Limit = Limit {
+    name: "template-list",
+    most: 100_000,
+    unit: Unit::Items,
+    of: "the elements of a list within a template",
+    raise: "make it simpler, or split it",
+};
+
+/// As a pattern of the spec.
+pub const TEMPLATE_PATTERN: Limit = Limit {
+    name: "template-pattern",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "a compiled regular expression within a template",
+    raise: "make it simpler: smaller repetitions, fewer classes",
+};
+
+/// Each one more doubles the work.
+pub const TEMPLATE_HASH_COST: Limit = Limit {
+    name: "template-hash-cost",
+    most: 14,
+    unit: Unit::Items,
+    of: "the cost factor of bcrypt within a template",
+    raise: "use a smaller one",
+};
+
+/// The work grows with their fourth power.
+pub const TEMPLATE_KEY_BITS: Limit = Limit {
+    name: "template-key-bits",
+    most: 8192,
+    unit: Unit::Items,
+    of: "the bits of a key that a template generates",
+    raise: "use fewer",
+};
+
+/// The text of a regular expression.
+pub const PATTERN_LENGTH: Limit = Limit {
+    name: "pattern-length",
+    most: 32 << 10,
+    unit: Unit::Bytes,
+    of: "a regular expression",
+    raise: "split it into several",
+};
+
+/// How deep groups and repetitions stand in each other. Compiling goes down them on the stack; Go stops at 1000.
+pub const PATTERN_DEPTH: Limit = Limit {
+    name: "pattern-depth",
+    most: 250,
+    unit: Unit::Items,
+    of: "groups and repetitions within each other in a regular expression",
+    raise: "make it simpler",
+};
+
+/// Ranges of characters that the classes of a regular expression come to: `\pL` is some 700 of them.
+pub const PATTERN_CLASSES: Limit = Limit {
+    name: "pattern-classes",
+    most: 65_536,
+    unit: Unit::Items,
+    of: "ranges of characters in the classes of a regular expression",
+    raise: "name fewer or smaller classes",
+};
+
+/// Groups of a regular expression by which something is replaced: where each begins and ends is noted for each state.
+pub const PATTERN_GROUPS: Limit = Limit {
+    name: "pattern-groups",
+    most: 32,
+    unit: Unit::Items,
+    of: "groups in a regular expression",
+    raise: "write (?:...) for those that are not referred to",
+};
+
+/// A regular expression, compiled. Templates have a limit of their own.
+pub const PATTERN_COMPILED: Limit = Limit {
+    name: "pattern-compiled",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "a regular expression, compiled",
+    raise: "repeat less often, or smaller classes",
+};
+
+/// All regular expressions that are kept compiled. Beyond it they are compiled anew.
+pub const PATTERNS_KEPT: Limit = Limit {
+    name: "patterns-kept",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "regular expressions that are kept compiled",
+    raise: "nothing is refused: they are compiled anew",
+};
+
+/// Searches by name of one ExternalSecret: each has a compiled pattern, and all are held while the look goes on.
+pub const SEARCHES: Limit = Limit {
+    name: "searches",
+    most: 50,
+    unit: Unit::Items,
+    of: "searches by name of one ExternalSecret",
+    raise: "split it into several ExternalSecrets, or search by one pattern for several",
+};
+
+/// All parsed templates that are kept, and as much again of those that make names.
+pub const TEMPLATES_KEPT: Limit = Limit {
+    name: "templates-kept",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "parsed templates that are kept",
+    raise: "nothing is refused: they are parsed anew",
 };

@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use keyferry_provider_core::ErrorKind;
 
+use crate::told;
+use crate::told::Told;
+
 /// What a sync came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -41,7 +44,7 @@ pub struct Synced {
     /// The keys of a Secret that was somebody else's and is now ours.
     pub adopted: Option<Vec<String>>,
     /// Where functions of templates failed, and left a complaint in what was written.
-    pub complaints: Vec<String>,
+    pub complaints: Vec<Told>,
 }
 
 impl Synced {
@@ -77,7 +80,7 @@ impl SyncResult {
         match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
             (DeletionPolicy::Delete, CreationPolicy::Owner) => Ok(Some(Self::Deleted)),
             (DeletionPolicy::Delete, policy) => {
-                let cause = format!("deletionPolicy=Delete needs creationPolicy=Owner, not {policy}");
+                let cause = told!("deletionPolicy=Delete needs creationPolicy=Owner, not {}", policy);
                 Err(Failure::new(Headline::Delete, cause, Retry::OnChange))
             }
             // Each missing secret is a failure of its own there.
@@ -108,7 +111,7 @@ pub struct Failure {
     /// What could not be done, in the words that External Secrets Operator uses for it.
     pub headline: Headline,
     /// Why. A pure function of the causes: no times, attempts or request ids.
-    pub causes: Vec<String>,
+    pub causes: Vec<Told>,
     /// When to try again.
     pub retry: Retry,
     /// Whether the target is there and it was to be written: External Secrets Operator notes it in the status then too.
@@ -116,11 +119,11 @@ pub struct Failure {
 }
 
 /// How many causes a message names before it counts.
-const NAMED_CAUSES: usize = 10;
+pub(crate) const NAMED_CAUSES: usize = 10;
 
 impl Failure {
     /// With one cause.
-    pub fn new(headline: Headline, cause: impl Into<String>, retry: Retry) -> Self {
+    pub fn new(headline: Headline, cause: impl Into<Told>, retry: Retry) -> Self {
         Self { headline, causes: vec![cause.into()], retry, bound: false }
     }
 }
@@ -231,7 +234,7 @@ mod tests {
     fn a_message_names_ten_causes_and_counts_the_rest() {
         let mut failure = Failure::new(Headline::Fetch, "c0", Retry::Soon);
         assert_eq!(failure.to_string(), "could not get secret data from provider: c0");
-        failure.causes = (0..12).map(|n| format!("c{n}")).collect();
+        failure.causes = (0..12).map(|n: usize| told!("c{}", n)).collect();
         assert_eq!(
             failure.to_string(),
             "could not get secret data from provider: c0; c1; c2; c3; c4; c5; c6; c7; c8; c9; and 2 more"

@@ -9,6 +9,8 @@ use crate::data::StringMap;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::request::{Request, generates, requests, used_stores};
 use crate::store::KnownStores;
+use crate::told;
+use crate::told::Told;
 use crate::usable::{Usable, usable};
 use crate::{schedule, spec, windows};
 
@@ -118,12 +120,13 @@ fn deleted(facts: &Facts<'_>) -> Option<Plan> {
 }
 
 fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
-    let refuse = |headline, causes: Vec<String>| {
+    let refuse = |headline, causes: Vec<Told>| {
         Some(Plan::Refuse(Failure { headline, causes, retry: Retry::OnChange, bound: false }))
     };
+    let of_spec = |causes: Vec<String>| causes.into_iter().map(Told::without_values).collect();
     match (spec::problems(facts.es), spec::unsupported(facts.es, facts.generators)) {
-        (problems, _) if !problems.is_empty() => refuse(Headline::Spec, problems),
-        (_, features) if !features.is_empty() => refuse(Headline::Unsupported, features),
+        (problems, _) if !problems.is_empty() => refuse(Headline::Spec, of_spec(problems)),
+        (_, features) if !features.is_empty() => refuse(Headline::Unsupported, of_spec(features)),
         _ => match spec::unanswerable(facts.es) {
             problems if problems.is_empty() => None,
             problems => refuse(Headline::Fetch, problems),
@@ -133,10 +136,10 @@ fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
 
 fn forbidden_target(facts: &Facts<'_>) -> Option<Plan> {
     let manifest = facts.es.target_manifest().filter(|_| !facts.generic_targets)?;
-    let cause = format!(
+    let cause = told!(
         "spec.target.manifest asks for a {}, and this operator writes Secrets only: run it with \
          --unsafe-allow-generic-targets (Helm: genericTargets.enabled)",
-        manifest.kind
+        Told::without_values(manifest.kind.clone())
     );
     Some(Plan::Refuse(Failure::new(Headline::ManifestKind, cause, Retry::OnChange)))
 }
@@ -229,6 +232,7 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
         Usable::Yes => None,
         Usable::NotYet => Some(Plan::Hold),
         Usable::No(causes) => {
+            let causes = causes.into_iter().map(Told::without_values).collect();
             Some(Plan::Refuse(Failure { headline: Headline::Fetch, causes, retry: Retry::Late, bound: false }))
         }
     }

@@ -7,6 +7,7 @@ use keyferry_crds::{Binding, Condition, CreationPolicy, ExternalSecret, External
 use crate::outcome::{Outcome, SyncResult, Synced, TargetChange};
 use crate::schedule;
 use crate::time::seconds;
+use crate::told::Told;
 
 /// What an event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,11 +171,11 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
 
 /// What is written holds the complaint of a function where its result should be. External Secrets Operator writes it
 /// without a word.
-fn complained(complaints: &[String]) -> String {
+fn complained(complaints: &[Told]) -> String {
     format!(
         "a function failed, and its complaint stands where its result should: {}; correct what it is given, or run the \
          operator with --strict-templates, which makes this an error",
-        complaints.join("; ")
+        complaints.iter().map(Told::as_str).collect::<Vec<_>>().join("; ")
     )
 }
 

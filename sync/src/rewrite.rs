@@ -6,38 +6,61 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
 use keyferry_go::{self as go, regexp, strconv};
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::data::Data;
-use crate::template::Engine;
+use crate::data::{Data, json_cost};
+use crate::engine::{Means, Text};
+use crate::told;
+use crate::told::{Name, Spec, Told};
 
 /// No float is written longer without an exponent.
 const LONGEST_NUMBER: usize = 352;
 
+/// So many bytes of a pattern, or of a text that is copied, are walked in the time of a step.
+const WALKED_IN_A_STEP: usize = 1 << 10;
+
 /// Values under new names, each with the name that it came with: that is told where something is wrong, never what a
 /// rewrite made of it.
 #[derive(Default)]
-pub struct Renamed(BTreeMap<String, (String, SecretBytes)>);
+pub struct Renamed(BTreeMap<String, (Source, SecretBytes)>);
+
+/// The name that a value came with.
+struct Source {
+    name: String,
+    /// Whether it is one in the store; that of a field that `merge` took out of a value after a rewrite is none.
+    is_told: bool,
+}
+
+impl Source {
+    fn tell(&self) -> Told {
+        if self.is_told { told!("{}", Name(&self.name)) } else { "a key that an operation before made".into() }
+    }
+}
 
 impl Renamed {
-    fn of(found: Data) -> Self {
-        Self(found.into_iter().map(|(name, value)| (name.clone(), (name, value))).collect())
+    fn of(found: Data, names: Names) -> Self {
+        let is_told = matches!(names, Names::OfTheStore);
+        let source = |name: &String| Source { name: name.clone(), is_told };
+        Self(found.into_iter().map(|(name, value)| (name.clone(), (source(&name), value))).collect())
     }
 
-    /// Puts a value under `name` that came with the name `from`. The error names the one that would be lost, and what is
-    /// there already; of equal values none is lost.
-    pub fn put(&mut self, name: String, from: &str, value: SecretBytes) -> Result<(), String> {
+    /// Puts a value under `name` that has the name `from` in its store. The error names the one that would be lost, and what
+    /// is there already; of equal values none is lost.
+    pub fn put(&mut self, name: String, from: &str, value: SecretBytes) -> Result<(), Told> {
+        self.insert(name, Source { name: from.to_owned(), is_told: true }, value)
+    }
+
+    fn insert(&mut self, name: String, from: Source, value: SecretBytes) -> Result<(), Told> {
         match self.0.entry(name) {
-            Entry::Vacant(free) => _ = free.insert((from.to_owned(), value)),
+            Entry::Vacant(free) => _ = free.insert((from, value)),
             Entry::Occupied(taken) if taken.get().1 == value => {}
             Entry::Occupied(taken) => {
-                let first = &taken.get().0;
-                return Err(format!("{first:?} and {from:?} become the same name, and their values differ"));
+                let first = taken.get().0.tell();
+                return Err(told!("{} and {} become the same name, and their values differ", first, from.tell()));
             }
         }
         Ok(())
@@ -48,56 +71,92 @@ impl Renamed {
         self.0.into_iter().map(|(name, (_, value))| (name, value)).collect()
     }
 
-    fn rename(self, mut new_name: impl FnMut(&str) -> Result<String, String>) -> Result<Self, String> {
+    fn rename(self, mut new_name: impl FnMut(&str, &Source) -> Result<String, Told>) -> Result<Self, Told> {
         let mut renamed = Self::default();
         for (name, (from, value)) in self.0 {
-            let new = new_name(&name)?;
-            if new.is_empty() && !from.is_empty() {
-                return Err(format!("{from:?} is left without a name"));
+            let new = new_name(&name, &from)?;
+            if new.is_empty() && !from.name.is_empty() {
+                return Err(told!("{} is left without a name", from.tell()));
             }
-            renamed.put(new, &from, value)?;
+            renamed.insert(new, from, value)?;
         }
         Ok(renamed)
     }
 }
 
 /// Rewrites the keys of `found`. The error says which operation failed, and why.
-pub fn rewrite(found: Data, operations: &[Rewrite], engine: &Engine, now: Timestamp) -> Result<Data, String> {
-    let mut found = Renamed::of(found);
+pub fn rewrite(found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result<Data, Told> {
+    let mut found = Renamed::of(found, Names::OfTheStore);
     for (n, operation) in operations.iter().enumerate() {
+        let names = if n == 0 { Names::OfTheStore } else { Names::Made };
         let done = match (&operation.merge, &operation.regexp, &operation.transform) {
-            (Some(operation), None, None) => merge(found.into_data(), operation).map(Renamed::of),
-            (None, Some(operation), None) => replace(found, operation),
-            (None, None, Some(operation)) => found.rename(|key| engine.rename(&operation.template, key, now)),
-            _ => Err("set exactly one of regexp, transform and merge".to_owned()),
+            (Some(operation), None, None) => {
+                merge(found.into_data(), operation, names, means).map(|merged| Renamed::of(merged, names))
+            }
+            (None, Some(operation), None) => replace(found, operation, means),
+            (None, None, Some(operation)) => transform(found, &operation.template, means),
+            _ => Err("set exactly one of regexp, transform and merge".into()),
         };
-        found = done.map_err(|problem| format!("rewrite[{n}]: {problem}"))?;
+        found = done.map_err(|problem| told!("rewrite[{}]: {}", n, problem))?;
     }
     Ok(found.into_data())
 }
 
-/// Go's `$1`, `${1}` and `${name}` mean the same to both libraries.
-fn replace(found: Renamed, operation: &RewriteRegexp) -> Result<Renamed, String> {
-    let source = regexp::compile(&operation.source)
-        .map_err(|why| format!("{:?} is not a regular expression: {why}", operation.source))?;
-    let target = operation.target.as_str();
-    let renamed = found.rename(|key| Ok(source.replace_all(key, target).into_owned()));
-    renamed.map_err(|problem| {
-        // A frequent slip: letters, digits and underscores behind the dollar are all of the group's name.
-        let hint =
-            if target.contains('$') { "; $1_x means the group 1_x: write ${1}_x for the first group" } else { "" };
-        format!("{problem}{hint}")
+/// Where the names come from that an operation gets.
+#[derive(Clone, Copy)]
+enum Names {
+    OfTheStore,
+    /// An operation before made them: they are not told.
+    Made,
+}
+
+impl Names {
+    fn tell(self, key: &str) -> Told {
+        match self {
+            Self::OfTheStore => told!("{}", Name(key)),
+            Self::Made => "a key that an operation before made".into(),
+        }
+    }
+}
+
+fn replace(found: Renamed, operation: &RewriteRegexp, means: &Means<'_>) -> Result<Renamed, Told> {
+    let source = regexp::compile_with_groups(&operation.source).map_err(|why| {
+        told!("{} is not a regular expression: {}", Spec(&operation.source), Told::without_values(why))
+    })?;
+    let mut replacer = source.replacer(&operation.target);
+    let renamed = found.rename(|key, _| {
+        // Any byte of a name may lead anywhere in the pattern.
+        means.budget.steps(key.len().saturating_add(1).saturating_mul(1 + source.size() / WALKED_IN_A_STEP))?;
+        Ok(replacer.replace(key, |bytes| {
+            means.budget.steps(1 + bytes / WALKED_IN_A_STEP)?;
+            means.budget.bytes(bytes)
+        })?)
+    });
+    // A frequent slip: letters, digits and underscores behind the dollar are all of the group's name.
+    let hint = "$1_x means the group 1_x: write ${1}_x for the first group";
+    renamed.map_err(|problem| if operation.target.contains('$') { told!("{}; {}", problem, hint) } else { problem })
+}
+
+fn transform(found: Renamed, template: &str, means: &Means<'_>) -> Result<Renamed, Told> {
+    let template = means.engine.name_template(template, means.budget)?;
+    found.rename(|key, from| {
+        let dot = means.dot(&[("value".to_owned(), SecretBytes::from(key))].into())?;
+        let name = means.render(&template, Text::Open, &dot);
+        let (name, _) = name.map_err(|problem| told!("the new name of {}: {}", from.tell(), problem))?;
+        let name = name.expose_str().ok_or_else(|| told!("the new name of {} is not text", from.tell()))?;
+        Ok(name.to_owned())
     })
 }
 
 /// One object of several. Those that priority does not name come first, in alphabetical order; then those it names,
 /// in its order; later ones win.
-fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
+fn merge(found: Data, operation: &RewriteMerge, names: Names, means: &Means<'_>) -> Result<Data, Told> {
     if let Some(absent) = operation.priority.iter().find(|key| !found.contains_key(*key))
         && operation.priority_policy == MergePriorityPolicy::Strict
     {
-        return Err(format!(
-            "merge.priority names {absent:?}, which was not found: set priorityPolicy IgnoreNotFound where that is fine"
+        return Err(told!(
+            "merge.priority names {}, which was not found: set priorityPolicy IgnoreNotFound where that is fine",
+            Spec(absent)
         ));
     }
     let named: BTreeSet<&str> = operation.priority.iter().map(String::as_str).collect();
@@ -106,15 +165,22 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
     let mut merged: BTreeMap<String, &RawValue> = BTreeMap::new();
     let mut sources: BTreeMap<String, &str> = BTreeMap::new();
     for key in order {
+        // Once to take it apart, and once to write it.
+        let cost = json_cost(&found[key]);
+        means.budget.bytes(2 * cost)?;
+        means.budget.steps(cost)?;
         let fields = json::object_or_null(found[key].expose())
-            .ok_or_else(|| format!("merge needs JSON objects, and the value of {key:?} is none"))?;
+            .ok_or_else(|| told!("merge needs JSON objects, and the value of {} is none", names.tell(key)))?;
         for (field, value) in fields {
             if let Some(first) = sources.insert(field.clone(), key)
                 && operation.conflict_policy == MergeConflictPolicy::Error
             {
-                return Err(format!(
-                    "merge: more than one value has the field {field:?}, those of {first:?} and {key:?}: set conflictPolicy \
-                     Ignore where a later one may win"
+                return Err(told!(
+                    "merge: more than one value has the field {}, those of {} and {}: set conflictPolicy Ignore where a later \
+                     one may win",
+                    Name(&field),
+                    names.tell(first),
+                    names.tell(key)
                 ));
             }
             merged.insert(field, value);
@@ -125,7 +191,7 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
             Ok(merged.into_iter().map(|(field, value)| (field, again(value))).collect())
         }
         MergeStrategy::JSON if operation.into.is_empty() => {
-            Err("merge.strategy JSON needs merge.into: the key for the object".to_owned())
+            Err("merge.strategy JSON needs merge.into: the key for the object".into())
         }
         MergeStrategy::JSON => {
             let object = compact(&merged).ok_or("merge: a value is nested too deep")?;
@@ -185,11 +251,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::engine::Engine;
+    use keyferry_limits::Budget;
 
     fn run(found: &[(&str, &str)], operations: Value) -> Result<Vec<(String, String)>, String> {
         let found = found.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::from(*value))).collect();
         let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
-        let rewritten = rewrite(found, &operations, &Engine::new("<<", ">>"), Timestamp::UNIX_EPOCH)?;
+        let rewritten = rewrite(found, &operations, &Means::of_tests(&Engine::new("<<", ">>"), &Budget::default()));
+        let rewritten = rewritten.map_err(|problem| problem.to_string())?;
         Ok(rewritten.into_iter().map(|(key, value)| (key, value.expose_str().unwrap().to_owned())).collect())
     }
 

@@ -8,7 +8,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::{ClusterSecretStore, Condition, SecretStore, SecretStoreSpec, SecretStoreStatus, names};
 use keyferry_go::regexp;
 use kube_core::{ObjectMeta, Resource};
-use regex::Regex;
 
 use crate::data::StringMap;
 
@@ -63,7 +62,6 @@ pub struct Store {
     pub spec: Result<SecretStoreSpec, String>,
     /// Its conditions and capabilities.
     pub status: SecretStoreStatus,
-    regexes: Vec<Result<Regex, String>>,
 }
 
 impl Store {
@@ -86,13 +84,7 @@ impl Store {
 
     fn new(metadata: ObjectMeta, spec: Result<SecretStoreSpec, String>, status: Option<SecretStoreStatus>) -> Self {
         let id = StoreId { namespace: metadata.namespace.clone(), name: metadata.name.clone().unwrap_or_default() };
-        let regexes = match &spec {
-            Ok(spec) => {
-                spec.conditions.iter().flat_map(|condition| &condition.namespace_regexes).map(|r| compile(r)).collect()
-            }
-            Err(_) => Vec::new(),
-        };
-        Self { id, metadata, spec, status: status.unwrap_or_default(), regexes }
+        Self { id, metadata, spec, status: status.unwrap_or_default() }
     }
 
     /// The same store with another status.
@@ -130,9 +122,15 @@ impl Store {
         }
     }
 
-    /// The first of the namespace patterns that is not a regular expression.
-    pub fn bad_regex(&self) -> Option<&str> {
-        self.regexes.iter().find_map(|regex| regex.as_ref().err().map(String::as_str))
+    /// What is wrong with the first namespace pattern that is not a regular expression.
+    pub fn bad_regex(&self) -> Option<String> {
+        let (pattern, why) = regexp::first_wrong(self.regexes())?;
+        Some(format!("spec.conditions: namespaceRegexes: {pattern:?} is not a regular expression: {why}"))
+    }
+
+    fn regexes(&self) -> impl Iterator<Item = &str> {
+        let conditions = self.spec.iter().flat_map(|spec| &spec.conditions);
+        conditions.flat_map(|condition| &condition.namespace_regexes).map(String::as_str)
     }
 
     /// Whether the conditions of a ClusterSecretStore let this namespace use it: where there are any, one must match
@@ -142,7 +140,9 @@ impl Store {
         if self.id.namespace.is_some() || spec.conditions.is_empty() {
             return true;
         }
-        let by_regex = || self.regexes.iter().flatten().any(|regex| regex.is_match(namespace));
+        // Only here are they compiled: whoever looks at the others first seldom has to.
+        let matches = |pattern| regexp::compile(pattern).is_ok_and(|pattern| pattern.is_match(namespace));
+        let by_regex = || self.regexes().any(matches);
         let by_rest = spec.conditions.iter().any(|condition| {
             condition.namespaces.iter().any(|name| name == namespace)
                 || condition.namespace_selector.as_ref().is_some_and(|selector| selects(selector, labels))
@@ -165,11 +165,6 @@ impl Store {
         reference.resource_version = None;
         reference
     }
-}
-
-fn compile(pattern: &str) -> Result<Regex, String> {
-    regexp::compile(pattern)
-        .map_err(|why| format!("spec.conditions: namespaceRegexes: {pattern:?} is not a regular expression: {why}"))
 }
 
 /// Whether a label selector matches; one that says nothing matches everything, one with an unknown operator nothing.

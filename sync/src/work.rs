@@ -1,5 +1,7 @@
 //! The steps of one look, each with what the ones before it found. [`crate::run`] joins them.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
 
@@ -13,6 +15,8 @@ use crate::redact::blank;
 use crate::request::{Request, generates};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
+use crate::told;
+use crate::told::{Spec, Told};
 use crate::{fetch, hash, make, record, schedule};
 
 /// A look under way.
@@ -38,7 +42,7 @@ impl<'a> Work<'a> {
         planning: Planning,
     ) -> Self {
         Self {
-            asker: Asker { ports, settings, es, workload: None, now: look.began },
+            asker: Asker { ports, settings, es, workload: None, now: look.began, budget: Arc::default() },
             output,
             version: hash::version_of(es),
             look,
@@ -118,7 +122,7 @@ impl<'a> Work<'a> {
     /// The store has nothing of what the spec names, and deletionPolicy lets the target go with it.
     async fn delete(&mut self, mut synced: Synced) -> Result<Outcome, Failure> {
         if let Some((store, _)) = self.kept.logins.first() {
-            let cause = format!("{} logs in with it: delete it yourself, once the store has another login", store.id);
+            let cause = told!("{} logs in with it: delete it yourself, once the store has another login", store.id);
             return Err(Failure::new(Headline::Delete, cause, Retry::Late));
         }
         if self.output.remove().await? {
@@ -143,7 +147,8 @@ impl<'a> Work<'a> {
         // The watch does not carry managed fields.
         let es = self.asker.es;
         let changed = self.asker.ports.objects.changed_at(es).await.map_err(|problem| {
-            Failure::new(Headline::Update, format!("can't read when it was changed: {problem}"), Retry::Soon)
+            let cause = Told::without_values(format!("can't read when it was changed: {problem}"));
+            Failure::new(Headline::Update, cause, Retry::Soon)
         })?;
         let due = self.look.last().filter(|last| last.version == self.version).map(|last| {
             let interval = schedule::interval(es);
@@ -200,10 +205,11 @@ impl<'a> Work<'a> {
             let tried = self.asker.ports.stores.rehearse(store, &object.namespace, change, key.as_ref()).await;
             tried.map_err(|error| {
                 let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
-                let cause = format!(
-                    "{} logs in with Secret {:?}, and is not let in with what that is to hold, so that it is left as it \
-                     is: {error}",
-                    store.id, object.name
+                let cause = told!(
+                    "{} logs in with Secret {}, and is not let in with what that is to hold, so that it is left as it is: {}",
+                    store.id,
+                    Spec(&object.name),
+                    error
                 );
                 Failure::new(Headline::Update, cause, retry)
             })?;
@@ -223,7 +229,7 @@ impl<'a> Work<'a> {
         match self.asker.ports.journal.finalizers(es, &finalizers).await {
             Err(problem) if !problem.is_not_found => {
                 let cause = format!("can't put on the finalizer that deletionPolicy=Delete needs: {problem}");
-                Err(Failure::new(Headline::Update, cause, Retry::Soon))
+                Err(Failure::new(Headline::Update, Told::without_values(cause), Retry::Soon))
             }
             _ => Ok(()),
         }
@@ -282,7 +288,8 @@ impl<'a> Work<'a> {
         let kept: Vec<String> = finalizers.into_iter().filter(|f| f != names::FINALIZER_EXTERNAL_SECRET).collect();
         match self.asker.ports.journal.finalizers(es, &kept).await {
             Err(problem) if !problem.is_not_found => {
-                Err(Failure::new(Headline::Delete, format!("can't remove the finalizer: {problem}"), Retry::Soon))
+                let cause = Told::without_values(format!("can't remove the finalizer: {problem}"));
+                Err(Failure::new(Headline::Delete, cause, Retry::Soon))
             }
             _ => Ok(Outcome::Released),
         }

@@ -28,7 +28,7 @@ fn fetched(rest: &[&str]) -> Vec<String> {
     calls(&["planned", "enter s ns", "planned", "fetch a", "audit s a 1", "turn"], rest)
 }
 
-fn failed(headline: Headline, cause: &str, retry: Retry) -> Failure {
+fn failed(headline: Headline, cause: &'static str, retry: Retry) -> Failure {
     Failure::new(headline, cause, retry)
 }
 
@@ -473,7 +473,8 @@ async fn resolve_serves_who_writes_nothing() {
     let es = es(json!({"target": template}));
     let (ports, settings) = (world.ports(), world::settings());
     let stores = world::known(&es);
-    let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0) };
+    let asker =
+        Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget: Arc::default() };
     let (resolved, content) = resolve(&asker, &requests(&es, &stores)).await.unwrap().unwrap();
     assert_eq!(content.data["url"].expose_str(), Some("x://alpha-value"));
     drop(resolved);

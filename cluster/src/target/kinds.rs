@@ -9,6 +9,7 @@ use kube::discovery::{Scope, pinned_kind};
 
 use crate::client::Turns;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
+use keyferry_sync::told::Told;
 
 /// The kinds of targets, as the API server names their resources. Clones share what they know.
 #[derive(Clone, Default)]
@@ -45,7 +46,7 @@ impl Kinds {
                 Err(error) => Err(error),
             }
         });
-        let refuse = |cause, retry| Failure::new(Headline::ManifestKind, cause, retry);
+        let refuse = |cause, retry| Failure::new(Headline::ManifestKind, Told::without_values(cause), retry);
         let unknown = || {
             let cause = format!(
                 "the API server knows no {kind:?} of {api_version:?}: correct spec.target.manifest, or install its \

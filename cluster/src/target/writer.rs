@@ -16,6 +16,7 @@ use keyferry_sync::dependency::version;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
 use keyferry_sync::ports::{Applied, Observed, Output};
+use keyferry_sync::told::Told;
 
 /// Writes the target of one ExternalSecret.
 pub struct Writer<'a, S: Shape> {
@@ -40,7 +41,7 @@ impl<'a, S: Shape> Writer<'a, S> {
             self.shape.was_not_found();
         }
         let retry = if problem.is_temporary() { Retry::Soon } else { Retry::Late };
-        Failure::new(headline, format!("{}: {problem}", self.shape.name()), retry)
+        Failure::new(headline, Told::without_values(format!("{}: {problem}", self.shape.name())), retry)
     }
 
     async fn read(&self, api: &ApiOf<S>, name: &str, headline: Headline) -> Result<Option<S::Live>, Failure> {
@@ -178,7 +179,7 @@ impl<S: Shape> Output for Writer<'_, S> {
         S::check_touchable(&object)?;
         if !is_controlled_by(self.es, object.metadata()) {
             let cause = format!("{} is not owned by this ExternalSecret: delete it yourself", self.shape.name());
-            return Err(Failure::new(delete, cause, Retry::Late));
+            return Err(Failure::new(delete, Told::without_values(cause), Retry::Late));
         }
         self.delete(&api, object.metadata(), delete).await
     }

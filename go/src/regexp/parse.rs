@@ -1,6 +1,7 @@
 //! Go's syntax of regular expressions, with its Perl extensions, to trees of the `regex` crate.
 
-use regex_syntax::hir::{Capture, Class, ClassUnicode, Hir, Look, Repetition};
+use keyferry_limits::{Limit, PATTERN_CLASSES, PATTERN_DEPTH, PATTERN_LENGTH};
+use regex_syntax::hir::{Capture, Class, ClassUnicode, ClassUnicodeRange, Hir, Look, Repetition};
 
 use super::class;
 
@@ -16,8 +17,8 @@ pub struct Parsed {
 pub enum Wrong {
     /// Go's complaint. Go adds the place in the pattern, which may be data.
     Syntax(&'static str),
-    /// It is deeper than fits the stack.
-    TooLarge,
+    /// Go would take it, and we would not: this limit is met.
+    TooLarge(&'static Limit),
 }
 
 type Result<T> = std::result::Result<T, Wrong>;
@@ -41,8 +42,8 @@ const MOST_REPEATS: u32 = 1000;
 /// Go's bound on how deep a pattern may be.
 const MOST_HEIGHT: u32 = 1000;
 
-/// Ours: compiling goes down the tree on the stack.
-const OUR_HEIGHT: u32 = 250;
+/// Code points for which to pay one range where each of them is looked at.
+const FOLDED: u32 = 256;
 
 #[derive(Clone, Copy, Default)]
 struct Flags {
@@ -114,13 +115,33 @@ struct Parser<'a> {
     groups: Vec<String>,
     outer: Vec<Group>,
     group: Group,
+    left: &'a mut Allowance,
+}
+
+/// What patterns may still take.
+pub(super) struct Allowance {
+    bytes: usize,
+    /// Of classes.
+    ranges: u64,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        Self { bytes: PATTERN_LENGTH.size(), ranges: PATTERN_CLASSES.most }
+    }
 }
 
 /// Reads a pattern.
 ///
 /// # Errors
-/// Says what is wrong, in Go's words and without the pattern.
+/// Says what is wrong, in Go's words and without the pattern; or which limit it meets.
 pub fn parse(pattern: &[u8]) -> Result<Parsed> {
+    parse_within(pattern, &mut Allowance::default())
+}
+
+/// The same, for one of several that share what they may take.
+pub(super) fn parse_within(pattern: &[u8], left: &mut Allowance) -> Result<Parsed> {
+    left.bytes = left.bytes.checked_sub(pattern.len()).ok_or(Wrong::TooLarge(&PATTERN_LENGTH))?;
     let rest = std::str::from_utf8(pattern).map_err(|_| Wrong::Syntax("invalid UTF-8"))?;
     let mut parser = Parser {
         rest,
@@ -128,6 +149,7 @@ pub fn parse(pattern: &[u8]) -> Result<Parsed> {
         groups: vec![String::new()],
         outer: Vec::new(),
         group: Group::default(),
+        left,
     };
     let mut after_repeat = false;
     while let Some(next) = parser.rest.chars().next() {
@@ -144,8 +166,9 @@ pub fn parse(pattern: &[u8]) -> Result<Parsed> {
 
 fn check_height(height: u32) -> Result<()> {
     match height {
-        height if height <= OUR_HEIGHT => Ok(()),
-        height if height <= MOST_HEIGHT => Err(Wrong::TooLarge),
+        // Compiling goes down the tree on the stack.
+        height if u64::from(height) <= PATTERN_DEPTH.most => Ok(()),
+        height if height <= MOST_HEIGHT => Err(Wrong::TooLarge(&PATTERN_DEPTH)),
         _ => wrong("expression nests too deeply"),
     }
 }
@@ -167,13 +190,26 @@ impl<'a> Parser<'a> {
         self.push(Hir::class(Class::Unicode(class)));
     }
 
+    /// Pays for a class before more is made of it.
+    fn pay(&mut self, class: &ClassUnicode) -> Result<()> {
+        let letters = |range: &ClassUnicodeRange| u32::from(range.end()) - u32::from(range.start());
+        let folded = if self.flags.fold { class.iter().map(letters).sum::<u32>() / FOLDED } else { 0 };
+        let cost = class.ranges().len() as u64 + u64::from(folded);
+        self.left.ranges = self.left.ranges.checked_sub(cost).ok_or(Wrong::TooLarge(&PATTERN_CLASSES))?;
+        Ok(())
+    }
+
     /// A code point that stands for itself; surrogates stand for nothing that can be there.
-    fn literal(&mut self, code: u32) {
+    fn literal(&mut self, code: u32) -> Result<()> {
         match char::from_u32(code) {
             None => self.push(Hir::fail()),
-            Some(letter) if self.flags.fold => self.class(class::folded(class::of(&[(letter, letter)]))),
+            Some(letter) if self.flags.fold => {
+                let class = self.group_class(class::of(&[(letter, letter)]), false)?;
+                self.class(class);
+            }
             Some(letter) => self.push(Hir::literal(letter.encode_utf8(&mut [0; 4]).as_bytes())),
         }
+        Ok(())
     }
 
     /// Reads the next part of the pattern; was it a repetition?
@@ -214,7 +250,7 @@ impl<'a> Parser<'a> {
             }
             '{' => match counts(self.rest) {
                 None => {
-                    self.literal('{'.into());
+                    self.literal('{'.into())?;
                     self.skip(1);
                 }
                 Some((Counts::Between(min, max), rest))
@@ -228,7 +264,7 @@ impl<'a> Parser<'a> {
             },
             '\\' => self.backslash()?,
             other => {
-                self.literal(other.into());
+                self.literal(other.into())?;
                 self.skip(other.len_utf8());
             }
         }
@@ -350,7 +386,7 @@ impl<'a> Parser<'a> {
         }
         if let Some(text) = self.rest.strip_prefix("\\Q") {
             let (literal, rest) = text.split_once("\\E").unwrap_or((text, ""));
-            literal.chars().for_each(|letter| self.literal(letter.into()));
+            literal.chars().try_for_each(|letter| self.literal(letter.into()))?;
             self.rest = rest;
             return Ok(());
         }
@@ -358,7 +394,7 @@ impl<'a> Parser<'a> {
             Some(class) => self.class(class),
             None => {
                 let code = self.escape()?;
-                self.literal(code);
+                self.literal(code)?;
             }
         }
         Ok(())
@@ -382,12 +418,12 @@ impl<'a> Parser<'a> {
                 };
                 let class = class::unicode(name).ok_or(Wrong::Syntax(INVALID_RANGE))?;
                 self.rest = rest;
-                Ok(Some(self.group_class(class, inverse)))
+                self.group_class(class, inverse).map(Some)
             }
             letter => match class::perl(letter.to_ascii_lowercase()) {
                 Some(class) => {
                     self.skip(2);
-                    Ok(Some(self.group_class(class, letter.is_ascii_uppercase())))
+                    self.group_class(class, letter.is_ascii_uppercase()).map(Some)
                 }
                 None => Ok(None),
             },
@@ -395,9 +431,10 @@ impl<'a> Parser<'a> {
     }
 
     /// A class as the flags have it.
-    fn group_class(&self, class: ClassUnicode, inverse: bool) -> ClassUnicode {
+    fn group_class(&mut self, class: ClassUnicode, inverse: bool) -> Result<ClassUnicode> {
+        self.pay(&class)?;
         let class = if self.flags.fold { class::folded(class) } else { class };
-        if inverse { class::negated(class) } else { class }
+        Ok(if inverse { class::negated(class) } else { class })
     }
 
     /// The code point of an escape.
@@ -452,7 +489,8 @@ impl<'a> Parser<'a> {
         self.skip(1);
         let inverse = self.rest.starts_with('^');
         self.skip(usize::from(inverse));
-        let mut class = ClassUnicode::empty();
+        // Joined once, since each time all are put in order.
+        let mut ranges = Vec::new();
         let mut first = true;
         while first || !self.rest.starts_with(']') {
             first = false;
@@ -460,12 +498,14 @@ impl<'a> Parser<'a> {
                 Some(part) => Some(part),
                 None => self.named_class()?,
             };
-            class.union(&match part {
+            let part = match part {
                 Some(part) => part,
                 None => self.range()?,
-            });
+            };
+            ranges.extend_from_slice(part.ranges());
         }
         self.skip(1);
+        let class = ClassUnicode::new(ranges);
         self.class(if inverse { class::negated(class) } else { class });
         Ok(())
     }
@@ -480,7 +520,7 @@ impl<'a> Parser<'a> {
         };
         let class = class::posix(name).ok_or(Wrong::Syntax(INVALID_RANGE))?;
         self.rest = rest;
-        Ok(Some(self.group_class(class, inverse)))
+        self.group_class(class, inverse).map(Some)
     }
 
     /// One character, or all between two.
@@ -493,7 +533,7 @@ impl<'a> Parser<'a> {
             }
             _ => first,
         };
-        if last < first { wrong(INVALID_RANGE) } else { Ok(self.group_class(class::between(first, last), false)) }
+        if last < first { wrong(INVALID_RANGE) } else { self.group_class(class::between(first, last), false) }
     }
 
     fn member(&mut self) -> Result<u32> {

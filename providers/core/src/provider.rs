@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use regex::Regex;
+use keyferry_go::regexp::Pattern;
 
 use crate::{Capabilities, Dialect, Error, Push, Reach, Remote, SecretBytes};
 
@@ -54,7 +54,7 @@ pub type Answer = Result<Fetched, Error>;
 #[derive(Clone, Debug, Default)]
 pub struct Query {
     /// A pattern that matches anywhere in the name.
-    pub name: Option<Regex>,
+    pub name: Option<Pattern>,
     /// Where to begin, by the store's own idea of a path.
     pub path: Option<String>,
     /// Tags that a secret must bear.

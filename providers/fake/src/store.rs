@@ -129,7 +129,7 @@ mod tests {
         let data = json!([{"key": "db/a", "value": "x", "version": "v1"}, {"key": "db/a", "value": "y", "version": "v2"},
             {"key": "db/b", "value": "z"}, {"key": "other", "value": "o"}]);
         let fake = fake(json!({"data": data}));
-        let query = Query { name: Some(regex::Regex::new("^db/").unwrap()), ..Query::default() };
+        let query = Query { name: Some(keyferry_go::regexp::compile("^db/").unwrap()), ..Query::default() };
         let found = fake.find(&query).await.unwrap();
         let found: Vec<_> = found.iter().map(|key| (key.name.as_str(), key.version.as_deref())).collect();
         assert_eq!(found, [("db/a", Some("v2")), ("db/b", None)]);

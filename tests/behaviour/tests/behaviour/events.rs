@@ -100,18 +100,11 @@ async fn a_store_tells_what_changed() {
     rig.apply("SecretStore", "s", every).await;
     rig.until_ready("SecretStore", "s", "False", "InvalidProviderConfig", &["does not exist"]).await;
     until_told(&rig, "s", &["InvalidProviderConfig"]).await;
-    // Some more checks fail alike.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    // Another check fails alike.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(reasons(&rig.events("s").await), ["InvalidProviderConfig"]);
     rig.secret("token", json!({"token": rig.vault_token().await})).await;
     rig.until_ready("SecretStore", "s", "True", "Valid", &[]).await;
-    let checks = |metrics: &str| series(metrics, "externalsecret_provider_api_calls_count", &[("call", "LookupSelf")]);
-    let so_far = checks(&rig.metrics().await);
-    rig.until("it was checked some times".into(), async |rig: &Rig| match checks(&rig.metrics().await) - so_far {
-        more if more >= 3.0 => Ok(()),
-        more => Err(anyhow!("{more} times")),
-    })
-    .await;
     until_told(&rig, "s", &["InvalidProviderConfig", "Valid"]).await;
     rig.finish().await;
 }

@@ -260,11 +260,8 @@ async fn what_is_generated_stays() {
     rig.apply("Password", "p", json!({"spec": {"length": 30}})).await;
     let target = |name: &str| json!({"name": name, "manifest": manifest("keyferry.test/v1", "Widget")});
     let from = json!([{"sourceRef": {"generatorRef": {"kind": "Password", "name": "p"}}}]);
-    // Several at once: some are written while the kind is listed for the first time.
-    for n in 0..8 {
-        let spec = json!({"refreshInterval": "1h", "dataFrom": from, "target": target(&format!("w{n}"))});
-        rig.external_secret(&format!("w{n}"), spec).await;
-    }
+    // Two at once: one is written while the kind is listed for the first time.
+    rig.external_secret("w", json!({"refreshInterval": "1h", "dataFrom": from, "target": target("w")})).await;
     rig.external_secret("e", json!({"refreshInterval": "1h", "dataFrom": from, "target": target("t")})).await;
     until_reason(&rig, "ResourceSynced", "resource synced").await;
     let passwords = async |rig: &Rig| {
@@ -275,7 +272,7 @@ async fn what_is_generated_stays() {
     let first = rig
         .until("all are made".into(), async |rig: &Rig| {
             let made = passwords(rig).await;
-            ensure!(made.len() == 9, "{} are", made.len());
+            ensure!(made.len() == 2, "{} are", made.len());
             Ok(made)
         })
         .await;
