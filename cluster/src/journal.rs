@@ -42,7 +42,7 @@ impl Journal for ClusterJournal {
         Ok(written.metadata.resource_version)
     }
 
-    async fn release(&self, es: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem> {
+    async fn finalizers(&self, es: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem> {
         let metadata =
             json!({"uid": es.metadata.uid, "resourceVersion": es.metadata.resource_version, "finalizers": finalizers});
         let patch = Patch::Merge(json!({"metadata": metadata}));

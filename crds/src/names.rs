@@ -40,6 +40,8 @@ pub const LABEL_GENERATOR_OWNER: &str = "generators.external-secrets.io/owner-ke
 pub const ANNOTATION_DATA_HASH: &str = "reconcile.external-secrets.io/data-hash";
 /// Annotation that a user changes, to any value, to have an object refreshed now.
 pub const ANNOTATION_FORCE_SYNC: &str = "external-secrets.io/force-sync";
+/// Annotation by which whoever has an object gives it to the ExternalSecret that it names, where `--adopt` would not.
+pub const ANNOTATION_ADOPTED_BY: &str = "keyferry.io/adopted-by";
 /// Annotation on a store that silences the warnings about unmaintained and deprecated providers.
 pub const ANNOTATION_IGNORE_MAINTENANCE: &str = "external-secrets.io/ignore-maintenance-checks";
 

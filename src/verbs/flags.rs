@@ -107,6 +107,10 @@ pub struct Run {
     #[arg(long, default_value = "}}", value_name = "TEXT")]
     pub template_right_delimiter: String,
 
+    /// Fail where a template's function fails whose complaint Go takes for its result (b64dec, hexdec, ...), instead of writing that with a Warning event
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub strict_templates: bool,
+
     /// Which Secrets that no ExternalSecret manages may be taken over
     #[arg(long, default_value = "any", value_parser = PossibleValuesParser::new(Adopt::NAMES).try_map(|word| word.parse::<Adopt>()))]
     pub adopt: Adopt,

@@ -104,7 +104,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         adopt: args.adopt,
         generic_targets: args.unsafe_allow_generic_targets,
-        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
+        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
+            .strict(args.strict_templates),
         started: clock::now(),
         now: clock::now,
     };

@@ -248,8 +248,8 @@ impl Requester {
     async fn read_secret(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBytes, Error> {
         let mut data = self.read(Kind::Secret, namespace, name).await?;
         data.remove(key).ok_or_else(|| {
-            let keys = data.keys().cloned().collect::<Vec<_>>().join(", ");
-            let message = format!("Secret {name:?} in namespace {namespace:?} has no key {key:?}; it has: {keys}");
+            // Not which keys it has: whoever may name a Secret here may not be one who may read it.
+            let message = format!("Secret {name:?} in namespace {namespace:?} has no key {key:?}");
             Error::invalid(message).with_blame(Blame::Credentials)
         })
     }

@@ -16,7 +16,7 @@ use keyferry_provider_core::{
 use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::Dependency;
-use keyferry_sync::ports::{About, Clients, Entered, Planning, Refused, Stores, Versions};
+use keyferry_sync::ports::{About, Change, Clients, Entered, Planning, Refused, Stores, Versions};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ use tokio::time::timeout;
 
 use crate::access::{AmbientIdentity, LoginId, LoginPorts, Requester, Watched};
 use crate::fetcher::{Barrier, Fetcher};
+use crate::instead::Instead;
 use crate::registry;
 
 /// How old a client is at least that is made anew since its store refuses it: one that is younger is refused rightly.
@@ -255,6 +256,40 @@ impl Stores for Pool {
 
     async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error> {
         Ok(self.client(store, Some(namespace)).await?)
+    }
+
+    async fn rehearse(
+        &self,
+        store: &Store,
+        namespace: &str,
+        change: Change<'_>,
+        key: Option<&Key>,
+    ) -> Result<(), Error> {
+        let ports = Arc::new(LoginPorts {
+            objects: Arc::new(Instead::of(self.ports.objects.clone(), change)),
+            accounts: self.ports.accounts.clone(),
+            controller_token: self.ports.controller_token,
+            refuse_api_audiences: self.ports.refuse_api_audiences,
+        });
+        // It ends here, so that nobody need tell of what it reads.
+        let build = |namespace: Option<&str>| {
+            let login = LoginId { store: store.id.clone(), namespace: namespace.map(str::to_owned) };
+            self.build(store, Arc::new(Requester::new(ports.clone(), Arc::new(()), login)))
+        };
+        let client = match build(None).await {
+            Err(error) if error.kind() == ErrorKind::Referent => build(Some(namespace)).await?,
+            built => built?,
+        };
+        match client.provider.validate().await {
+            // A key that is answered says more.
+            Err(error) if error.kind() == ErrorKind::Unverified && key.is_some() => {}
+            checked => checked?,
+        }
+        if let Some(key) = key {
+            let answers = client.provider.fetch(std::slice::from_ref(key)).await?;
+            answers.into_iter().next().unwrap_or_else(|| Err(Error::new(ErrorKind::Malformed, "no answer")))?;
+        }
+        Ok(())
     }
 
     fn generators(&self) -> &[&'static str] {

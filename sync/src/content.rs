@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_crds::ExternalSecret;
+use keyferry_crds::{CreationPolicy, ExternalSecret};
 use keyferry_provider_core::SecretBytes;
 use serde_json::Value;
 
@@ -28,6 +28,8 @@ pub struct Content {
     pub finalizers: Vec<String>,
     /// What a target that is not a Secret is to hold instead of data, in this order.
     pub edits: Vec<Edit>,
+    /// Where functions failed whose complaint stands in the content now: the template's place and the function.
+    pub complaints: Vec<Told>,
 }
 
 /// A value for a place in an object.
@@ -65,16 +67,36 @@ impl Edit {
     }
 }
 
+/// Prefixes of labels and annotations by which GitOps tools and kubectl know what they look after.
+const TOOLS: [&str; 6] = [
+    "argocd.argoproj.io/",
+    "config.kubernetes.io/",
+    "helm.toolkit.fluxcd.io/",
+    "kubectl.kubernetes.io/",
+    "kustomize.toolkit.fluxcd.io/",
+    "meta.helm.sh/",
+];
+
+/// The label by which Argo CD knows what is its own, where nobody chose another; and the one that Helm asks for.
+const LABELS_OF_TOOLS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
+
+fn is_mark_of_a_tool(key: &str) -> bool {
+    TOOLS.iter().any(|prefix| key.starts_with(prefix)) || LABELS_OF_TOOLS.contains(&key)
+}
+
 impl Content {
     /// Without a template the target holds what was fetched, and bears all labels and annotations of the
-    /// ExternalSecret.
+    /// ExternalSecret; but a target that it does not own bears none by which another tool knows what is its own: that
+    /// tool would prune or overwrite it.
     pub fn plain(es: &ExternalSecret, data: Data) -> Self {
-        Self {
-            data,
-            labels: es.metadata.labels.clone().unwrap_or_default(),
-            annotations: es.metadata.annotations.clone().unwrap_or_default(),
-            ..Self::default()
-        }
+        let owns = es.spec.target.creation_policy == CreationPolicy::Owner;
+        let copied = |marks: &Option<StringMap>| {
+            let mut marks = marks.clone().unwrap_or_default();
+            marks.retain(|key, _| owns || !is_mark_of_a_tool(key));
+            marks
+        };
+        let (labels, annotations) = (copied(&es.metadata.labels), copied(&es.metadata.annotations));
+        Self { data, labels, annotations, ..Self::default() }
     }
 
     /// All texts of it that came out of templates or a store.
@@ -99,4 +121,38 @@ pub fn fingerprint(es: &ExternalSecret, fetched: &Data, sources: &BTreeMap<Depen
     let data = hash::data_hash(fetched.iter().map(|(key, value)| (key.as_str(), value.expose())));
     let version = hash::version_of(es);
     format!("{data} {version} {:?}", sources.values().collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn marks_of_other_tools_go_only_where_the_target_is_owned() {
+        let tools = [
+            "argocd.argoproj.io/tracking-id",
+            "argocd.argoproj.io/sync-wave",
+            "kubectl.kubernetes.io/last-applied-configuration",
+            "kustomize.toolkit.fluxcd.io/name",
+            "helm.toolkit.fluxcd.io/namespace",
+            "meta.helm.sh/release-name",
+            "app.kubernetes.io/instance",
+            "app.kubernetes.io/managed-by",
+        ];
+        let others = ["team", "external-secrets.io/force-sync", "app.kubernetes.io/name"];
+        let copied = |policy: &str| {
+            let mut es = keyferry_builders::es(json!({"target": {"creationPolicy": policy}}));
+            let marks: StringMap = tools.iter().chain(&others).map(|key| ((*key).to_owned(), "x".to_owned())).collect();
+            (es.metadata.labels, es.metadata.annotations) = (Some(marks.clone()), Some(marks));
+            let content = Content::plain(&es, Data::new());
+            assert_eq!(content.labels, content.annotations);
+            content.labels.len()
+        };
+        assert_eq!(copied("Owner"), tools.len() + others.len());
+        for policy in ["Merge", "CreateOrMerge", "Orphan"] {
+            assert_eq!(copied(policy), others.len(), "{policy}");
+        }
+    }
 }

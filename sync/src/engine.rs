@@ -19,6 +19,7 @@ pub struct Engine {
     names: gotmpl::Options,
     parsed: Cache<Arc<gotmpl::Template>>,
     parsed_names: Cache<Arc<gotmpl::Template>>,
+    is_strict: bool,
 }
 
 /// What a look renders with.
@@ -55,7 +56,18 @@ impl Engine {
             names,
             parsed: Cache::new(TEMPLATES_KEPT.size()),
             parsed_names: Cache::new(TEMPLATES_KEPT.size()),
+            is_strict: false,
         }
+    }
+
+    /// The same engine, to which it is an error that a function fails whose complaint Go takes for its result.
+    pub fn strict(self, is_strict: bool) -> Self {
+        Self { is_strict, ..self }
+    }
+
+    /// Whether it is that.
+    pub fn is_strict(&self) -> bool {
+        self.is_strict
     }
 
     /// A template over what was fetched. What can't be read is told by its line, and in its own words where they are open.
@@ -112,14 +124,22 @@ impl Means<'_> {
         let clock = Fixed(self.now);
         let random = Box::new(gotmpl::SystemRandom);
         let limits = gotmpl::Limits::default();
-        work(&mut gotmpl::Env { random, clock: &clock, limits, budget: Some(self.budget) })
+        work(&mut gotmpl::Env { random, clock: &clock, limits, complained: Vec::new(), budget: Some(self.budget) })
     }
 
-    /// What `template` makes of `data`.
-    pub fn render(&self, template: &gotmpl::Template, whose: Text, data: &gotmpl::Value) -> Result<SecretBytes, Told> {
-        let rendered = self.lend(|env| template.render(data, env));
+    /// What `template` makes of `data`, and which functions failed and left a complaint in it.
+    pub fn render(
+        &self,
+        template: &gotmpl::Template,
+        whose: Text,
+        data: &gotmpl::Value,
+    ) -> Result<(SecretBytes, Vec<&'static str>), Told> {
+        let (rendered, complained) = self.lend(|env| {
+            let rendered = template.render(data, env);
+            (rendered, std::mem::take(&mut env.complained))
+        });
         let mut rendered = rendered.map_err(|error| failed(&error, whose))?;
-        Ok(SecretBytes::new(std::mem::take(&mut *rendered)))
+        Ok((SecretBytes::new(std::mem::take(&mut *rendered)), complained))
     }
 
     /// What templates see of `data`: a copy.

@@ -6,13 +6,10 @@ use keyferry_crds::{CreationPolicy, ExternalSecret};
 use keyferry_provider_core::{Answer, Key, Query};
 
 use crate::dependency::{Dependency, Kind};
-use crate::outcome::{Failure, Headline, Retry};
-use crate::ports::{Entered, Planning, Stores};
+use crate::ports::{Planning, Stores};
 use crate::render::Answers;
 use crate::request::{Origin, Request, Wanted};
 use crate::store::{Store, StoreId};
-use crate::told;
-use crate::told::Spec;
 
 /// What is asked of one store: keys, and searches by the place of their request.
 #[derive(Default)]
@@ -22,12 +19,7 @@ struct Questions<'a> {
 }
 
 /// Asks all stores at once, each key once. `planning` is let go as soon as it is clear what is asked.
-pub async fn fetch(
-    stores: &dyn Stores,
-    es: &ExternalSecret,
-    requests: &[Request],
-    planning: Planning,
-) -> Result<Answers, Failure> {
+pub async fn fetch(stores: &dyn Stores, es: &ExternalSecret, requests: &[Request], planning: Planning) -> Answers {
     let mut wanted: BTreeMap<&StoreId, (&Store, Questions<'_>)> = BTreeMap::new();
     for (place, request) in requests.iter().enumerate() {
         let Origin::Store(store, asked) = &request.origin else { continue };
@@ -44,12 +36,12 @@ pub async fn fetch(
         wanted.into_iter().zip(guards).map(|((_, (store, questions)), guard)| ask(stores, es, store, questions, guard));
     let mut all = Answers::default();
     for answers in futures::future::join_all(asked).await {
-        let answers = answers?;
+        all.logins.extend(answers.logins);
         all.values.extend(answers.values);
         all.found.extend(answers.found);
         all.dialects.extend(answers.dialects);
     }
-    Ok(all)
+    all
 }
 
 async fn ask(
@@ -58,7 +50,7 @@ async fn ask(
     store: &Store,
     questions: Questions<'_>,
     guard: Planning,
-) -> Result<Answers, Failure> {
+) -> Answers {
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
     let mut keys: BTreeSet<Key> = questions.keys.into_iter().cloned().collect();
     let mut answers = Answers::default();
@@ -68,11 +60,13 @@ async fn ask(
             let error = error.context("unable to create client");
             answers.values.extend(keys.into_iter().map(|key| ((store.id.clone(), key), Err(error.clone()))));
             answers.found.extend(questions.searches.into_iter().map(|(place, _)| (place, Err(error.clone()))));
-            return Ok(answers);
+            return answers;
         }
     };
     let entered = &*entered;
-    refuse_own_login(es, &store.id, entered)?;
+    if own_secret(es).is_some_and(|target| entered.logs_in_with(&target)) {
+        answers.logins.push(store.id.clone());
+    }
     answers.dialects.insert(store.id.clone(), entered.dialect());
     // A search may take long: nobody waits for what it finds. That is fetched like anything else, together with all others.
     let guard = if questions.searches.is_empty() { guard } else { Box::new(()) };
@@ -85,21 +79,12 @@ async fn ask(
     let fetched = entered.fetch(namespace, keys.into_iter().collect(), guard).await;
     let value = |(key, answer): (Key, Answer)| ((store.id.clone(), key), answer.map(|fetched| fetched.value));
     answers.values.extend(fetched.into_iter().map(value));
-    Ok(answers)
+    answers
 }
 
-/// A target that its own store logs in with would lock the store out at the first write.
-fn refuse_own_login(es: &ExternalSecret, store: &StoreId, entered: &dyn Entered) -> Result<(), Failure> {
-    let target = Dependency {
-        kind: Kind::Secret,
-        namespace: es.metadata.namespace.clone().unwrap_or_default(),
-        name: es.target_name().to_owned(),
-    };
-    let writes = es.spec.target.creation_policy != CreationPolicy::None;
-    if !(writes && entered.logs_in_with(&target)) {
-        Ok(())
-    } else {
-        let cause = told!("{} logs in with Secret {}: use another target name", store, Spec(&target.name));
-        Err(Failure::new(Headline::Update, cause, Retry::OnChange))
-    }
+/// The Secret that `es` writes, where it writes one.
+pub fn own_secret(es: &ExternalSecret) -> Option<Dependency> {
+    let writes = es.spec.target.creation_policy != CreationPolicy::None && es.target_manifest().is_none();
+    let namespace = es.metadata.namespace.clone().unwrap_or_default();
+    writes.then(|| Dependency { kind: Kind::Secret, namespace, name: es.target_name().to_owned() })
 }

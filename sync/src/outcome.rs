@@ -43,12 +43,20 @@ pub struct Synced {
     pub missing: Vec<String>,
     /// The keys of a Secret that was somebody else's and is now ours.
     pub adopted: Option<Vec<String>>,
+    /// Where functions of templates failed, and left a complaint in what was written.
+    pub complaints: Vec<Told>,
 }
 
 impl Synced {
     /// All is as it should be, and nothing was written.
     pub fn unchanged() -> Self {
-        Self { result: SyncResult::Synced, change: TargetChange::Nothing, missing: Vec::new(), adopted: None }
+        Self {
+            result: SyncResult::Synced,
+            change: TargetChange::Nothing,
+            missing: Vec::new(),
+            adopted: None,
+            complaints: Vec::new(),
+        }
     }
 }
 
@@ -59,16 +67,15 @@ pub enum SyncResult {
     Synced,
     /// creationPolicy None: fetched, and nothing to write.
     Unwritten,
-    /// Nothing was found, and deletionPolicy Retain left it alone.
-    Retained,
-    /// Nothing was found, and deletionPolicy Delete removed it.
+    /// The store said that nothing of it is there, and deletionPolicy Delete removed it.
     Deleted,
     /// creationPolicy Merge, and there is nothing to merge into.
     Missing,
 }
 
 impl SyncResult {
-    /// What becomes of a target for which the store has nothing, by deletionPolicy; `None` where it is written all the same.
+    /// What becomes of a target of which the store says that nothing is there, by deletionPolicy; `None` where it is
+    /// written all the same.
     pub fn without_data(es: &ExternalSecret) -> Result<Option<Self>, Failure> {
         match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
             (DeletionPolicy::Delete, CreationPolicy::Owner) => Ok(Some(Self::Deleted)),
@@ -76,7 +83,10 @@ impl SyncResult {
                 let cause = told!("deletionPolicy=Delete needs creationPolicy=Owner, not {}", policy);
                 Err(Failure::new(Headline::Delete, cause, Retry::OnChange))
             }
-            (DeletionPolicy::Retain | DeletionPolicy::Unknown(_), _) => Ok(Some(Self::Retained)),
+            // Each missing secret is a failure of its own there.
+            (DeletionPolicy::Retain | DeletionPolicy::Unknown(_), _) => {
+                Err(Failure::new(Headline::Fetch, "there is nothing to write", Retry::Late))
+            }
             (DeletionPolicy::Merge, _) => Ok(None),
         }
     }

@@ -40,6 +40,16 @@ pub trait Stores: Send + Sync {
     /// Lets `namespace` into a store.
     async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error>;
 
+    /// Tries whether `store` would let `namespace` in, and answer `key`, if `object` held this: what it logs in with is
+    /// about to change. Nothing of it is kept.
+    async fn rehearse(
+        &self,
+        store: &Store,
+        namespace: &str,
+        change: Change<'_>,
+        key: Option<&Key>,
+    ) -> Result<(), Error>;
+
     /// The kinds of generators that there are.
     fn generators(&self) -> &[&'static str];
 
@@ -48,6 +58,15 @@ pub trait Stores: Send + Sync {
 
     /// What a generator of this kind, name and spec makes now for somebody in `namespace`.
     async fn make(&self, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<Data, Error>;
+}
+
+/// What an object would hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Change<'a> {
+    /// The object.
+    pub object: &'a Dependency,
+    /// All that it would hold.
+    pub data: &'a Data,
 }
 
 /// A store that let somebody in.
@@ -130,6 +149,9 @@ pub trait Output: Send + Sync {
     /// it is not `presumed_absent`. Where it turns out to be otherwise, it is read once more and decided anew.
     async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure>;
 
+    /// All that a target which is a Secret would hold after [`apply`](Self::apply); `None` where that would change nothing.
+    async fn foresee(&mut self, content: &Content) -> Result<Option<Data>, Failure>;
+
     /// Deletes the target, where the ExternalSecret controls it. Answers whether there was one to delete.
     async fn remove(&mut self) -> Result<bool, Failure>;
 
@@ -169,8 +191,8 @@ pub trait Journal: Send + Sync {
     /// Writes the status; gives the resourceVersion that the object has since.
     async fn status(&self, es: &ExternalSecret, status: &ExternalSecretStatus) -> Result<Option<String>, Problem>;
 
-    /// Leaves an ExternalSecret that is going only these finalizers.
-    async fn release(&self, es: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem>;
+    /// Leaves an ExternalSecret these finalizers and no other, unless it has changed since.
+    async fn finalizers(&self, es: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem>;
 
     /// An event on the ExternalSecret. Nobody waits for it.
     fn note(&self, es: &ExternalSecret, note: Note);

@@ -8,6 +8,7 @@ use keyferry_limits::REFRESH_RATE;
 use crate::outcome::{Outcome, SyncResult, Synced, TargetChange};
 use crate::schedule;
 use crate::time::seconds;
+use crate::told::Told;
 
 /// What an event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +59,6 @@ fn judge(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, 
         Outcome::Synced(synced) if es.target_manifest().is_some() => {
             let (reason, message) = match synced.result {
                 SyncResult::Synced | SyncResult::Unwritten => ("ResourceSynced", "resource synced"),
-                SyncResult::Retained => ("ResourceSynced", "resource retained due to DeletionPolicy=Retain"),
                 SyncResult::Deleted => (RESOURCE_DELETED, "resource deleted due to DeletionPolicy=Delete"),
                 SyncResult::Missing => ("ResourceMissing", "resource will not be created due to CreationPolicy=Merge"),
             };
@@ -67,7 +67,6 @@ fn judge(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, 
         Outcome::Synced(synced) => {
             let (reason, message) = match synced.result {
                 SyncResult::Synced | SyncResult::Unwritten => ("SecretSynced", "secret synced"),
-                SyncResult::Retained => ("SecretSynced", "secret retained due to DeletionPolicy=Retain"),
                 SyncResult::Deleted => (SECRET_DELETED, "secret deleted due to DeletionPolicy=Delete"),
                 SyncResult::Missing => ("SecretMissing", "secret will not be created due to CreationPolicy=Merge"),
             };
@@ -150,6 +149,13 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
                     format!("took over {kind} {:?}, which held the keys {}", es.target_name(), keys.join(", "));
                 notes.push(Note::new(Severity::Warning, "Adopted", message));
             }
+            if !synced.complaints.is_empty() {
+                notes.push(Note::new(
+                    Severity::Warning,
+                    "TemplateFunctionFailed",
+                    clip(complained(&synced.complaints)),
+                ));
+            }
             let done = match synced.change {
                 TargetChange::Created => Some(("Created", "secret created")),
                 TargetChange::Updated => Some(("Updated", "secret updated")),
@@ -183,6 +189,16 @@ fn missing(entries: &[String]) -> Option<String> {
     Some(format!("secret does not exist at provider using {}{more}", named.join("; ")))
 }
 
+/// What is written holds the complaint of a function where its result should be. External Secrets Operator writes it
+/// without a word.
+fn complained(complaints: &[Told]) -> String {
+    format!(
+        "a function failed, and its complaint stands where its result should: {}; correct what it is given, or run the \
+         operator with --strict-templates, which makes this an error",
+        complaints.iter().map(Told::as_str).collect::<Vec<_>>().join("; ")
+    )
+}
+
 /// Conditions take 32768 bytes; nobody reads half of that.
 fn clip(message: String) -> String {
     const LONGEST: usize = 4096;
@@ -201,7 +217,7 @@ mod tests {
     use crate::outcome::{Failure, Headline, Retry};
 
     fn synced(change: TargetChange) -> Outcome {
-        Outcome::Synced(Synced { result: SyncResult::Synced, change, missing: Vec::new(), adopted: None })
+        Outcome::Synced(Synced { change, ..Synced::unchanged() })
     }
 
     #[test]

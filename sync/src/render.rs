@@ -13,7 +13,7 @@ use crate::fields;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::property::{self, NoValue};
 use crate::request::{Entry, Origin, Request, Wanted};
-use crate::rewrite::{again, rewrite};
+use crate::rewrite::{Renamed, again, rewrite};
 use crate::store::StoreId;
 use crate::told;
 use crate::told::{Name, Spec, Told};
@@ -29,6 +29,8 @@ pub struct Answers {
     pub dialects: HashMap<StoreId, Dialect>,
     /// What generators made, by the place of their request.
     pub generated: HashMap<usize, Result<Data, Error>>,
+    /// The stores that log in with the very Secret that is to be written.
+    pub logins: Vec<StoreId>,
 }
 
 impl Answers {
@@ -46,7 +48,7 @@ impl Answers {
 /// The rendered data.
 #[derive(Debug)]
 pub struct Rendered {
-    /// By key.
+    /// By key. Empty only where the store has none of the secrets that the spec names, and deletionPolicy acts on that.
     pub data: Data,
     /// Entries that do not exist in the store and that deletionPolicy passes over.
     pub missing: Vec<String>,
@@ -54,7 +56,8 @@ pub struct Rendered {
 
 /// An entry that could not be rendered.
 struct Problematic {
-    kind: ErrorKind,
+    /// Whether the store itself said that the secret is not there: all that deletionPolicy acts on.
+    gone: bool,
     cause: Told,
     retry: Retry,
 }
@@ -62,19 +65,34 @@ struct Problematic {
 impl From<Error> for Problematic {
     fn from(error: Error) -> Self {
         let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
-        Self { kind: error.kind(), cause: Told::from(&error), retry }
+        Self { gone: false, cause: Told::from(&error), retry }
     }
 }
 
 impl From<Exceeded> for Problematic {
     fn from(exceeded: Exceeded) -> Self {
-        Self { kind: ErrorKind::Malformed, cause: exceeded.into(), retry: Retry::Late }
+        Self::late(exceeded)
     }
 }
 
 impl Problematic {
-    fn new(kind: ErrorKind, cause: impl Into<Told>) -> Self {
-        Self { kind, cause: cause.into(), retry: Retry::of(kind) }
+    /// What a store answered is not of the form that was asked for.
+    fn malformed(cause: impl Into<Told>) -> Self {
+        Self { gone: false, cause: cause.into(), retry: Retry::of(ErrorKind::Malformed) }
+    }
+
+    /// What the spec asks for is not there, though the store said nothing of the kind: most likely a slip.
+    fn late(cause: impl Into<Told>) -> Self {
+        Self { gone: false, cause: cause.into(), retry: Retry::Late }
+    }
+
+    /// The error of a secret that was asked for. Here, and in [`found`] for all that a search found, it is decided what is
+    /// gone: only what the store says is not there when it is asked for that very secret. Missing metadata, a missing
+    /// property, an empty search, names that a rewrite loses, a value without fields are no reason to delete anything.
+    fn of_secret(error: &Error, key: &Key, entry: &Entry, dialect: &Dialect) -> Self {
+        let is_not_there = error.kind() == ErrorKind::NotFound && !key.metadata;
+        let fails = matches!(entry, Entry::Data(..)) && dialect.missing_fails_data;
+        Self { gone: is_not_there && !fails, ..Self::from(error.clone()) }
     }
 }
 
@@ -91,15 +109,19 @@ pub fn render(
     let mut rendered = Rendered { data: Data::new(), missing: Vec::new() };
     let mut causes = Vec::new();
     let mut retry = Retry::OnChange;
+    if requests.is_empty() {
+        let cause = "no entry asks for anything: set extract, find or sourceRef.generatorRef in spec.dataFrom";
+        return Err(Failure::new(Headline::Fetch, cause, Retry::OnChange));
+    }
     for (place, request) in requests.iter().enumerate() {
         let entry = match &request.origin {
             Origin::Store(store, Wanted::Key(key)) => one(request, &store.id, key, answers, means),
             Origin::Store(store, Wanted::Query(_)) => found(request, &store.id, place, answers, means),
             Origin::Generator(_) => generated(request, place, answers, means),
         };
-        match entry {
+        match entry.and_then(something) {
             Ok(data) => rendered.data.extend(data),
-            Err(problem) if problem.kind == ErrorKind::NotFound && *deletion != DeletionPolicy::Retain => {
+            Err(problem) if problem.gone && matches!(deletion, DeletionPolicy::Delete | DeletionPolicy::Merge) => {
                 let key = match &request.origin {
                     Origin::Store(_, Wanted::Key(key)) => format!(" (key={})", key.name),
                     Origin::Store(_, Wanted::Query(_)) | Origin::Generator(_) => String::new(),
@@ -127,7 +149,13 @@ pub fn render(
 }
 
 fn unanswered() -> Problematic {
-    Problematic::new(ErrorKind::Malformed, "the store left this key unanswered")
+    Problematic::malformed("the store left this key unanswered")
+}
+
+/// An entry that yields no key is a failure: else its keys would go from the target without anybody's word that they should.
+fn something(data: Data) -> Result<Data, Problematic> {
+    let nothing = "it yields no key, so that keys would go from the target: correct the entry, or take it out";
+    if data.is_empty() { Err(Problematic::late(nothing)) } else { Ok(data) }
 }
 
 fn one(
@@ -141,7 +169,7 @@ fn one(
     let dialect = answers.dialects.get(&at.0);
     let value = match (answers.values.get(&at).ok_or_else(unanswered)?, dialect) {
         (Ok(value), _) => value,
-        (Err(error), Some(dialect)) => return Err(missing(error, &request.entry, dialect)),
+        (Err(error), Some(dialect)) => return Err(Problematic::of_secret(error, key, &request.entry, dialect)),
         // Of a store that could not be entered nothing is known but why.
         (Err(error), None) => return Err(error.clone().into()),
     };
@@ -171,7 +199,7 @@ fn fields_of<T>(
 ) -> Result<T, Problematic> {
     take_apart(value, budget)?;
     let fields = read(value);
-    fields.ok_or_else(|| Problematic::new(ErrorKind::Malformed, "the store answered fields that can't be read"))
+    fields.ok_or_else(|| Problematic::malformed("the store answered fields that can't be read"))
 }
 
 /// Pays for taking JSON apart and for copies of its parts.
@@ -180,19 +208,9 @@ fn take_apart(value: &SecretBytes, budget: &Budget) -> Result<(), Exceeded> {
     budget.steps(value.len())
 }
 
-/// The error of an entry; "not found" is only where the store says that deletionPolicy may act on it.
-fn missing(error: &Error, entry: &Entry, dialect: &Dialect) -> Problematic {
-    let problem = Problematic::from(error.clone());
-    match (entry, problem.kind) {
-        (Entry::Data(..), ErrorKind::NotFound) if dialect.missing_fails_data => {
-            Problematic { kind: ErrorKind::Invalid, ..problem }
-        }
-        _ => problem,
-    }
-}
-
 /// `dataFrom.find`: every secret that was found becomes a key. One that was deleted since is not there; any other
-/// failure is one of the whole, since a key must not vanish from a target for it.
+/// failure is one of the whole, since a key must not vanish from a target for it. A search that finds nothing tells
+/// nothing of any secret.
 fn found(
     request: &Request,
     store: &StoreId,
@@ -202,7 +220,13 @@ fn found(
 ) -> Result<Data, Problematic> {
     let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
     let dialect = answers.dialects.get(store).ok_or_else(unanswered)?;
-    let mut values = Data::new();
+    if keys.is_empty() {
+        return Err(Problematic::late(
+            "it finds nothing, which is no proof that anything is gone: correct find.name, find.path or find.tags, or take \
+             the entry out",
+        ));
+    }
+    let mut values = Renamed::default();
     for key in keys {
         match answers.values.get(&(store.clone(), key.clone())).ok_or_else(unanswered)? {
             Ok(value) => {
@@ -215,13 +239,16 @@ fn found(
                 } else {
                     key.name.clone()
                 };
-                if values.insert(name.clone(), value).is_some() {
-                    return Err(collision(&name));
-                }
+                values.put(name.clone(), &key.name, value).map_err(|two| collision(&name, &two))?;
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
         }
+    }
+    let values = values.into_data();
+    if values.is_empty() {
+        let cause = "all secrets that it finds are deleted in the store".into();
+        return Err(Problematic { gone: true, cause, retry: Retry::Late });
     }
     named(values, request, means)
 }
@@ -245,25 +272,14 @@ fn take_property(
         how => how,
     };
     property::lookup(value, property, how, budget).map_err(|problem| match problem {
-        NoValue::NotJson | NoValue::Missing if dialect.missing_property_is_not_found => {
-            Problematic::new(ErrorKind::NotFound, told!("the value has no property {}", Spec(property)))
+        NoValue::NotJson => {
+            Problematic::malformed(told!("the value is not JSON, so that it has no property {}", Spec(property)))
         }
-        NoValue::NotJson => Problematic::new(
-            ErrorKind::Malformed,
-            told!("the value is not JSON, so that it has no property {}", Spec(property)),
-        ),
-        // Not "not found": that would let deletionPolicy remove a key for a typing error.
-        NoValue::Missing => Problematic {
-            kind: ErrorKind::Malformed,
-            cause: told!("the value has no property {}", Spec(property)),
-            retry: Retry::Late,
-        },
+        NoValue::Missing => Problematic::late(told!("the value has no property {}", Spec(property))),
         NoValue::Exceeded(exceeded) => exceeded.into(),
-        NoValue::TooComplex => Problematic {
-            kind: ErrorKind::Malformed,
-            cause: told!("property {} asks for too much: simplify the path", Spec(property)),
-            retry: Retry::Late,
-        },
+        NoValue::TooComplex => {
+            Problematic::late(told!("property {} asks for too much: simplify the path", Spec(property)))
+        }
     })
 }
 
@@ -271,7 +287,7 @@ fn take_property(
 fn extract(value: &SecretBytes, dialect: &Dialect, budget: &Budget) -> Result<Data, Problematic> {
     take_apart(value, budget)?;
     let object = json::object_or_null(value.expose())
-        .ok_or_else(|| Problematic::new(ErrorKind::Malformed, "extract needs a JSON object, and the value is none"))?;
+        .ok_or_else(|| Problematic::malformed("extract needs a JSON object, and the value is none"))?;
     let write = if dialect.extract_writes_anew { again } else { json::to_bytes };
     Ok(object.into_iter().map(|(field, raw)| (field, write(raw))).collect())
 }
@@ -281,7 +297,7 @@ fn extract(value: &SecretBytes, dialect: &Dialect, budget: &Budget) -> Result<Da
 fn named(values: Data, request: &Request, means: &Means<'_>) -> Result<Data, Problematic> {
     let remote = &request.remote;
     let rewritten = !request.rewrite.is_empty();
-    let mut data = Data::new();
+    let mut data = Renamed::default();
     for (name, value) in renamed(values, request, means)? {
         let key = if rewritten { name.clone() } else { convert_key(&name, &remote.conversion_strategy) };
         let field = Some(told_name(&name, request));
@@ -289,19 +305,13 @@ fn named(values: Data, request: &Request, means: &Means<'_>) -> Result<Data, Pro
         means.budget.bytes(9 * name.len())?;
         means.budget.steps(name.len())?;
         let value = finish(value, remote, field, means.budget)?;
-        if data.insert(key.clone(), value).is_some() {
-            return Err(collision(&key));
-        }
+        data.put(key.clone(), &name, value).map_err(|two| collision(&key, &two))?;
     }
-    keys_of(data, request)
+    keys_of(data.into_data(), request)
 }
 
 fn renamed(values: Data, request: &Request, means: &Means<'_>) -> Result<Data, Problematic> {
-    rewrite(values, &request.rewrite, means).map_err(|problem| Problematic {
-        kind: ErrorKind::Malformed,
-        cause: problem,
-        retry: Retry::Late,
-    })
+    rewrite(values, &request.rewrite, means).map_err(Problematic::late)
 }
 
 /// The data, whose names may stand in a template; an empty one is dropped, as External Secrets Operator does. Whether they
@@ -310,10 +320,9 @@ fn keys_of(mut data: Data, request: &Request) -> Result<Data, Problematic> {
     data.remove("");
     match data.keys().find_map(|key| Some((key, check_name(key).err()?))) {
         None => Ok(data),
-        Some((key, problem)) => Err(Problematic::new(
-            ErrorKind::Malformed,
-            told!("{} can't be a key of a Secret: it {}", told_name(key, request), problem),
-        )),
+        Some((key, problem)) => {
+            Err(Problematic::malformed(told!("{} can't be a key of a Secret: it {}", told_name(key, request), problem)))
+        }
     }
 }
 
@@ -322,14 +331,12 @@ fn told_name(name: &str, request: &Request) -> Told {
     if request.rewrite.is_empty() { told!("field {}", Name(name)) } else { "a name that rewrite made".into() }
 }
 
-fn collision(key: &str) -> Problematic {
-    Problematic::new(
-        ErrorKind::Malformed,
-        told!(
-            "secret name collision during conversion: {}: two names become this key; use conversionStrategy Unicode",
-            Told::without_values(key.to_owned())
-        ),
-    )
+fn collision(key: &str, two: &Told) -> Problematic {
+    Problematic::malformed(told!(
+        "secret name collision during conversion: {}: {}; use conversionStrategy Unicode",
+        Told::without_values(key.to_owned()),
+        two
+    ))
 }
 
 /// Decoding, then the check for null bytes.
@@ -345,10 +352,10 @@ fn finish(
     let what = field.unwrap_or_else(|| "the value".into());
     let decoded = decode(&value, &remote.decoding_strategy, budget)?.ok_or_else(|| {
         let strategy = &remote.decoding_strategy;
-        Problematic::new(ErrorKind::Malformed, told!("{} is not {}, which decodingStrategy asks for", what, strategy))
+        Problematic::malformed(told!("{} is not {}, which decodingStrategy asks for", what, strategy))
     })?;
     if remote.null_byte_policy == NullBytePolicy::Fail && decoded.expose().contains(&0) {
-        return Err(Problematic::new(ErrorKind::Malformed, told!("{} contains null bytes", what)));
+        return Err(Problematic::malformed(told!("{} contains null bytes", what)));
     }
     Ok(decoded)
 }
@@ -506,13 +513,16 @@ mod tests {
         assert!(
             render(r#"{"a/b": 1, "a b": 2}"#, "Default")
                 .unwrap_err()
-                .contains("secret name collision during conversion: a_b")
+                .contains("secret name collision during conversion: a_b: \"a b\" and \"a/b\" become the same name")
         );
+        assert_eq!(render(r#"{"a/b": 1, "a b": 1}"#, "Default").unwrap(), ["a_b"], "nothing is lost");
         assert_eq!(render(r#"{"a/b": 1, "a b": 2}"#, "Unicode").unwrap(), ["a_U0020_b", "a_U002f_b"]);
         assert_eq!(render(r#"{"\u00e9": 1}"#, "Default").unwrap(), ["é"], "a template may take it elsewhere");
         let long = format!("{{\"{}\": 1}}", "k".repeat(254));
         assert!(render(&long, "Default").unwrap_err().contains("can't be a key of a Secret"));
-        assert!(render("null", "Default").unwrap().is_empty());
+        for nothing in ["null", "{}", r#"{"": 1}"#] {
+            assert!(render(nothing, "Default").unwrap_err().contains("it yields no key"), "{nothing}");
+        }
         assert!(render("plain", "Default").unwrap_err().contains("extract needs a JSON object"));
         assert_eq!(render(r#"{"": 1, "a": 2}"#, "Default").unwrap(), ["a"]);
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keyferry_crds::ExternalSecret;
 use keyferry_limits::Budget;
-use keyferry_provider_core::SecretBytes;
+use keyferry_provider_core::{Key, SecretBytes};
 
 use jiff::Timestamp;
 
@@ -17,8 +17,9 @@ use crate::outcome::{Failure, Headline, Retry};
 use crate::ports::{Planning, Ports, Turn, Versions};
 use crate::redact::blank;
 use crate::render::{Answers, render};
-use crate::request::{Request, generates};
+use crate::request::{Origin, Request, generates};
 use crate::settings::Settings;
+use crate::store::{Store, StoreId};
 use crate::told::Told;
 use crate::{compute, fetch, make, template};
 
@@ -53,6 +54,8 @@ pub struct Kept {
     pub values: Vec<SecretBytes>,
     /// Room for the requests that follow, from when all is fetched.
     pub turn: Option<Turn>,
+    /// The stores that log in with the very Secret that is to be written, each with a key that it has just answered.
+    pub logins: Vec<(Arc<Store>, Option<Key>)>,
 }
 
 /// Resolves `requests` to all that a target is to hold; `None` where a generator belongs to another controller class. A
@@ -78,10 +81,11 @@ pub async fn data(
     kept: &mut Kept,
 ) -> Result<Option<Resolved>, Failure> {
     let Asker { ports, settings, es, .. } = asker;
-    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await?;
+    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await;
     kept.values.extend(answers.values.values().flatten().cloned());
     asker.pay(answers.values.values().flatten())?;
     asker.audit(&answers);
+    kept.logins = logins(requests, &answers);
     kept.turn = Some(ports.objects.turn(es.metadata.namespace.as_deref().unwrap_or_default()).await);
     if generates(es) {
         let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
@@ -104,6 +108,20 @@ pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(
     let content = asker.compute(is_small, templating).await?;
     kept.values.extend(content.values());
     Ok((content, versions))
+}
+
+fn logins(requests: &[Request], answers: &Answers) -> Vec<(Arc<Store>, Option<Key>)> {
+    let store = |id: &StoreId| {
+        requests.iter().find_map(|request| match &request.origin {
+            Origin::Store(store, _) if store.id == *id => Some(store.clone()),
+            Origin::Store(..) | Origin::Generator(_) => None,
+        })
+    };
+    let answered = |id: &StoreId| {
+        let keys = answers.values.iter().filter(|((of, _), answer)| of == id && answer.is_ok());
+        keys.map(|((_, key), _)| key).min().cloned()
+    };
+    answers.logins.iter().filter_map(|id| Some((store(id)?, answered(id)))).collect()
 }
 
 impl Asker<'_> {

@@ -1,8 +1,9 @@
 //! `dataFrom[].rewrite`: other keys for what was found, or several JSON objects made into one. Pure.
 //!
-//! Operations run in the order they are listed. Where several keys become one, the last in alphabetical order of the
-//! former keys wins: External Secrets Operator leaves it to chance.
+//! Operations run in the order they are listed. Where several keys become one and their values differ, that is an error,
+//! since one of them would be lost: External Secrets Operator leaves to chance which.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
@@ -22,19 +23,83 @@ const LONGEST_NUMBER: usize = 352;
 /// So many bytes of a pattern, or of a text that is copied, are walked in the time of a step.
 const WALKED_IN_A_STEP: usize = 1 << 10;
 
+/// Values under new names, each with the name that it came with: that is told where something is wrong, never what a
+/// rewrite made of it.
+#[derive(Default)]
+pub struct Renamed(BTreeMap<String, (Source, SecretBytes)>);
+
+/// The name that a value came with.
+struct Source {
+    name: String,
+    /// Whether it is one in the store; that of a field that `merge` took out of a value after a rewrite is none.
+    is_told: bool,
+}
+
+impl Source {
+    fn tell(&self) -> Told {
+        if self.is_told { told!("{}", Name(&self.name)) } else { "a key that an operation before made".into() }
+    }
+}
+
+impl Renamed {
+    fn of(found: Data, names: Names) -> Self {
+        let is_told = matches!(names, Names::OfTheStore);
+        let source = |name: &String| Source { name: name.clone(), is_told };
+        Self(found.into_iter().map(|(name, value)| (name.clone(), (source(&name), value))).collect())
+    }
+
+    /// Puts a value under `name` that has the name `from` in its store. The error names the one that would be lost, and what
+    /// is there already; of equal values none is lost.
+    pub fn put(&mut self, name: String, from: &str, value: SecretBytes) -> Result<(), Told> {
+        self.insert(name, Source { name: from.to_owned(), is_told: true }, value)
+    }
+
+    fn insert(&mut self, name: String, from: Source, value: SecretBytes) -> Result<(), Told> {
+        match self.0.entry(name) {
+            Entry::Vacant(free) => _ = free.insert((from, value)),
+            Entry::Occupied(taken) if taken.get().1 == value => {}
+            Entry::Occupied(taken) => {
+                let first = taken.get().0.tell();
+                return Err(told!("{} and {} become the same name, and their values differ", first, from.tell()));
+            }
+        }
+        Ok(())
+    }
+
+    /// The values by their new names.
+    pub fn into_data(self) -> Data {
+        self.0.into_iter().map(|(name, (_, value))| (name, value)).collect()
+    }
+
+    fn rename(self, mut new_name: impl FnMut(&str, &Source) -> Result<String, Told>) -> Result<Self, Told> {
+        let mut renamed = Self::default();
+        for (name, (from, value)) in self.0 {
+            let new = new_name(&name, &from)?;
+            if new.is_empty() && !from.name.is_empty() {
+                return Err(told!("{} is left without a name", from.tell()));
+            }
+            renamed.insert(new, from, value)?;
+        }
+        Ok(renamed)
+    }
+}
+
 /// Rewrites the keys of `found`. The error says which operation failed, and why.
-pub fn rewrite(mut found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result<Data, Told> {
+pub fn rewrite(found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result<Data, Told> {
+    let mut found = Renamed::of(found, Names::OfTheStore);
     for (n, operation) in operations.iter().enumerate() {
         let names = if n == 0 { Names::OfTheStore } else { Names::Made };
         let done = match (&operation.merge, &operation.regexp, &operation.transform) {
-            (Some(operation), None, None) => merge(found, operation, names, means),
+            (Some(operation), None, None) => {
+                merge(found.into_data(), operation, names, means).map(|merged| Renamed::of(merged, names))
+            }
             (None, Some(operation), None) => replace(found, operation, means),
-            (None, None, Some(operation)) => transform(found, &operation.template, names, means),
+            (None, None, Some(operation)) => transform(found, &operation.template, means),
             _ => Err("set exactly one of regexp, transform and merge".into()),
         };
         found = done.map_err(|problem| told!("rewrite[{}]: {}", n, problem))?;
     }
-    Ok(found)
+    Ok(found.into_data())
 }
 
 /// Where the names come from that an operation gets.
@@ -54,35 +119,33 @@ impl Names {
     }
 }
 
-fn replace(found: Data, operation: &RewriteRegexp, means: &Means<'_>) -> Result<Data, Told> {
+fn replace(found: Renamed, operation: &RewriteRegexp, means: &Means<'_>) -> Result<Renamed, Told> {
     let source = regexp::compile_with_groups(&operation.source).map_err(|why| {
         told!("{} is not a regular expression: {}", Spec(&operation.source), Told::without_values(why))
     })?;
     let mut replacer = source.replacer(&operation.target);
-    let mut renamed = Data::new();
-    for (key, value) in found {
+    let renamed = found.rename(|key, _| {
         // Any byte of a name may lead anywhere in the pattern.
         means.budget.steps(key.len().saturating_add(1).saturating_mul(1 + source.size() / WALKED_IN_A_STEP))?;
-        let new = replacer.replace(&key, |bytes| {
+        Ok(replacer.replace(key, |bytes| {
             means.budget.steps(1 + bytes / WALKED_IN_A_STEP)?;
             means.budget.bytes(bytes)
-        })?;
-        renamed.insert(new, value);
-    }
-    Ok(renamed)
+        })?)
+    });
+    // A frequent slip: letters, digits and underscores behind the dollar are all of the group's name.
+    let hint = "$1_x means the group 1_x: write ${1}_x for the first group";
+    renamed.map_err(|problem| if operation.target.contains('$') { told!("{}; {}", problem, hint) } else { problem })
 }
 
-fn transform(found: Data, template: &str, names: Names, means: &Means<'_>) -> Result<Data, Told> {
+fn transform(found: Renamed, template: &str, means: &Means<'_>) -> Result<Renamed, Told> {
     let template = means.engine.name_template(template, means.budget)?;
-    let mut renamed = Data::new();
-    for (key, value) in found {
-        let dot = means.dot(&[("value".to_owned(), SecretBytes::from(key.as_str()))].into())?;
+    found.rename(|key, from| {
+        let dot = means.dot(&[("value".to_owned(), SecretBytes::from(key))].into())?;
         let name = means.render(&template, Text::Open, &dot);
-        let name = name.map_err(|problem| told!("the new name of {}: {}", names.tell(&key), problem))?;
-        let name = name.expose_str().ok_or_else(|| told!("the new name of {} is not text", names.tell(&key)))?;
-        renamed.insert(name.to_owned(), value);
-    }
-    Ok(renamed)
+        let (name, _) = name.map_err(|problem| told!("the new name of {}: {}", from.tell(), problem))?;
+        let name = name.expose_str().ok_or_else(|| told!("the new name of {} is not text", from.tell()))?;
+        Ok(name.to_owned())
+    })
 }
 
 /// One object of several. Those that priority does not name come first, in alphabetical order; then those it names,
@@ -100,6 +163,7 @@ fn merge(found: Data, operation: &RewriteMerge, names: Names, means: &Means<'_>)
     let others = found.keys().filter(|key| !named.contains(key.as_str()));
     let order: Vec<&String> = others.chain(operation.priority.iter().filter(|key| found.contains_key(*key))).collect();
     let mut merged: BTreeMap<String, &RawValue> = BTreeMap::new();
+    let mut sources: BTreeMap<String, &str> = BTreeMap::new();
     for key in order {
         // Once to take it apart, and once to write it.
         let cost = json_cost(&found[key]);
@@ -108,13 +172,18 @@ fn merge(found: Data, operation: &RewriteMerge, names: Names, means: &Means<'_>)
         let fields = json::object_or_null(found[key].expose())
             .ok_or_else(|| told!("merge needs JSON objects, and the value of {} is none", names.tell(key)))?;
         for (field, value) in fields {
-            let again = merged.insert(field.clone(), value).is_some();
-            if again && operation.conflict_policy == MergeConflictPolicy::Error {
+            if let Some(first) = sources.insert(field.clone(), key)
+                && operation.conflict_policy == MergeConflictPolicy::Error
+            {
                 return Err(told!(
-                    "merge: more than one value has the field {}: set conflictPolicy Ignore where a later one may win",
-                    Name(&field)
+                    "merge: more than one value has the field {}, those of {} and {}: set conflictPolicy Ignore where a later \
+                     one may win",
+                    Name(&field),
+                    names.tell(first),
+                    names.tell(key)
                 ));
             }
+            merged.insert(field, value);
         }
     }
     match operation.strategy {
@@ -208,9 +277,33 @@ mod tests {
     }
 
     #[test]
-    fn of_keys_that_become_one_the_last_wins() {
-        let operations = json!([{"regexp": {"source": ".*", "target": "k"}}]);
-        assert_eq!(run(&[("a", "1"), ("b", "2")], operations).unwrap().pop().unwrap().1, "2");
+    fn of_keys_that_become_one_none_is_lost() {
+        let to_one = json!({"regexp": {"source": ".+", "target": "k"}});
+        let differ = [("db_user", "1"), ("app_user", "2")];
+        for operations in [
+            json!([to_one]),
+            json!([{"transform": {"template": "{{ .value | trimPrefix \"db_\" | trimPrefix \"app_\" }}"}}]),
+            // What is told is what came from the store, not what an operation made of it.
+            json!([{"transform": {"template": "x{{ .value }}"}}, to_one]),
+        ] {
+            let error = run(&differ, operations).unwrap_err();
+            let both = "\"app_user\" and \"db_user\" become the same name, and their values differ";
+            assert!(error.ends_with(both), "{error}");
+        }
+        assert_eq!(run(&[("a", "1"), ("b", "1")], json!([to_one])).unwrap(), [("k".to_owned(), "1".to_owned())]);
+    }
+
+    #[test]
+    fn no_key_is_left_without_a_name() {
+        let found = [("user", "1"), ("pass", "2")];
+        let error = run(&found, json!([{"regexp": {"source": "^(.*)$", "target": "$1_X"}}])).unwrap_err();
+        assert_eq!(
+            error,
+            "rewrite[0]: \"pass\" is left without a name; $1_x means the group 1_x: write ${1}_x for the first group"
+        );
+        let error = run(&found, json!([{"transform": {"template": "{{ if false }}x{{ end }}"}}])).unwrap_err();
+        assert_eq!(error, "rewrite[0]: \"pass\" is left without a name");
+        assert_eq!(keys(&[("", "1")], json!([{"regexp": {"source": "x", "target": "y"}}])), [""], "it never had one");
     }
 
     #[test]
@@ -218,7 +311,7 @@ mod tests {
         let found =
             [("one", r#"{"a": 1, "b": "x"}"#), ("two", r#"{"b": "y", "c": {"z": 1.50, "a": "<", "e": [1e5, 1e21]}}"#)];
         let conflict = run(&found, json!([{"merge": {}}])).unwrap_err();
-        assert!(conflict.contains("more than one value has the field \"b\""), "{conflict}");
+        assert!(conflict.contains("the field \"b\", those of \"one\" and \"two\""), "{conflict}");
         let pairs = |operation: Value| run(&found, json!([{"merge": operation}])).unwrap();
         let text = |pairs: Vec<(String, String)>| {
             pairs.into_iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")

@@ -3,6 +3,8 @@
 //! Order and precedence are External Secrets Operator's: fetched data where it stays, `templateFrom` in order,
 //! `template.data` over all, then the values of labels and annotations.
 
+use std::cell::RefCell;
+
 use keyferry_crds::{
     DecodingStrategy, ExternalSecret, Manifest, MergePolicy, Template, TemplateFrom, TemplateItem, TemplateScope,
 };
@@ -38,8 +40,10 @@ pub fn content(es: &ExternalSecret, fetched: Data, sources: &Sources, means: &Me
         };
     };
     let dot = means.dot(&fetched).map_err(|exceeded| failed(exceeded.into()))?;
-    let work = Templating { es, sources, means, fetched: &fetched, dot, manifest };
+    let complaints = RefCell::default();
+    let work = Templating { es, sources, means, fetched: &fetched, dot, manifest, complaints };
     let content = work.content(template).map_err(failed)?;
+    let content = Content { complaints: work.complaints.into_inner(), ..content };
     if manifest.is_none() {
         check_type(&content)?;
     }
@@ -78,6 +82,7 @@ fn check_type(content: &Content) -> Result<(), Failure> {
             "a template may not make a Secret that Kubernetes fills with a ServiceAccount's token"
         }
         Some("bootstrap.kubernetes.io/token") => "a template may not make a token that lets nodes join the cluster",
+        Some("helm.sh/release.v1") => "a template may not make a release of Helm, which Helm would act on",
         _ => return Ok(()),
     };
     Err(Failure::new(Headline::Update, cause, Retry::OnChange))
@@ -91,6 +96,7 @@ struct Templating<'a> {
     /// The same as templates see it.
     dot: gotmpl::Value,
     manifest: Option<&'a Manifest>,
+    complaints: RefCell<Vec<Told>>,
 }
 
 /// Where rendered values go.
@@ -193,11 +199,22 @@ impl Templating<'_> {
         Ok(())
     }
 
-    /// What the template `text` makes of what was fetched.
+    /// What the template `text` makes of what was fetched. Where a function failed whose complaint Go takes for its result,
+    /// that is noted, or an error, as the flags have it.
     fn render(&self, name: &Told, text: &str, whose: Text) -> Result<SecretBytes, Told> {
         let template = self.means.engine.template(text, whose, self.means.budget);
         let rendered = template.and_then(|template| self.means.render(&template, whose, &self.dot));
-        rendered.map_err(|problem| told!("{}: {}", name, problem))
+        let (rendered, complained) = rendered.map_err(|problem| told!("{}: {}", name, problem))?;
+        match complained.first() {
+            Some(function) if self.means.engine.is_strict() => {
+                Err(told!("{}: {} can't work on what it is given", name, function))
+            }
+            _ => {
+                let noted = complained.iter().map(|function| told!("{}: {}", name, function));
+                self.complaints.borrow_mut().extend(noted);
+                Ok(rendered)
+            }
+        }
     }
 
     fn text(&self, kind: &Kind, name: &str, item: &TemplateItem) -> Result<&str, Told> {

@@ -68,6 +68,21 @@ fn template_from_in_order_and_data_over_all() {
 }
 
 #[test]
+fn a_function_that_leaves_a_complaint_is_noted_or_an_error() {
+    let template = || json!({"data": {"x": "{{ .a | b64dec }}"}, "templateFrom": [{"literal": "z: {{ hexdec .b }}"}]});
+    let content = |engine: Engine| {
+        let fetched = data(&[("a", "?"), ("b", "62")]);
+        content(&es(template()), fetched, &Sources::new(), &Means::of_tests(&engine, &Budget::default()))
+    };
+    let lenient = content(Engine::new("{{", "}}")).unwrap();
+    assert_eq!(text(&lenient), [("x", "illegal base64 data at input byte 0"), ("z", "b")], "as Go has it");
+    let complaints: Vec<&str> = lenient.complaints.iter().map(Told::as_str).collect();
+    assert_eq!(complaints, ["spec.target.template.data[\"x\"]: b64dec"]);
+    let failure = content(Engine::new("{{", "}}").strict(true)).unwrap_err().to_string();
+    assert!(failure.ends_with("template.data[\"x\"]: b64dec can't work on what it is given"), "{failure}");
+}
+
+#[test]
 fn what_is_wrong_is_said_with_its_place_and_without_data() {
     for (template, says) in [
         (json!({"data": {"x": "{{ .nope }}"}}), "spec.target.template.data[\"x\"]"),
@@ -82,6 +97,7 @@ fn what_is_wrong_is_said_with_its_place_and_without_data() {
         (json!({"templateFrom": [{"literal": "a: [{{ .b }}]"}]}), "is not a YAML map"),
         (json!({"templateFrom": [{"literal": "a: b", "target": "Spec"}]}), "use Data, Labels or Annotations"),
         (json!({"type": "bootstrap.kubernetes.io/token"}), "lets nodes join"),
+        (json!({"type": "helm.sh/release.v1"}), "a release of Helm"),
         (
             json!({"type": "kubernetes.io/service-account-token", "metadata": {"annotations": {"kubernetes.io/service-account.name": "x"}}}),
             "fills with a ServiceAccount's token",

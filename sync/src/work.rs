@@ -2,20 +2,21 @@
 
 use futures::future::{AbortHandle, AbortRegistration, Abortable};
 use jiff::Timestamp;
-use keyferry_crds::{CreationPolicy, ExternalSecret, names};
+use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
 
-use crate::content::fingerprint;
+use crate::content::{Content, fingerprint};
 use crate::data::Data;
 use crate::look::{Look, Memory, Remembered, Seen};
 use crate::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
 use crate::plan::{self, Facts, LastSync, Plan, TargetState};
-use crate::ports::{Observed, Output, Planning, Ports, Turn};
+use crate::ports::{Change, Observed, Output, Planning, Ports, Turn};
 use crate::redact::blank;
 use crate::request::{Request, generates};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
-use crate::told::Told;
-use crate::{hash, make, record, schedule};
+use crate::told;
+use crate::told::{Spec, Told};
+use crate::{fetch, hash, make, record, schedule};
 
 /// A look under way.
 pub(crate) struct Work<'a> {
@@ -117,7 +118,7 @@ impl<'a> Work<'a> {
         if data.is_empty()
             && let Some(result) = SyncResult::without_data(es)?
         {
-            return Box::pin(self.left_without_data(Synced { result, ..synced })).await;
+            return Box::pin(self.delete(Synced { result, ..synced })).await;
         }
         if es.spec.target.creation_policy == CreationPolicy::None {
             Box::pin(self.output.mark()).await?;
@@ -128,16 +129,16 @@ impl<'a> Work<'a> {
         applied.map(Outcome::Synced).map_err(|failure| Failure { bound, ..failure })
     }
 
-    /// The store has nothing of what the spec names: deletionPolicy says what becomes of the target.
-    async fn left_without_data(&mut self, mut synced: Synced) -> Result<Outcome, Failure> {
-        if synced.result == SyncResult::Deleted {
-            if self.output.remove().await? {
-                synced.change = TargetChange::Deleted;
-            }
-            self.look.memory.target = None;
-        } else {
-            self.mark_first().await?;
+    /// The store has nothing of what the spec names, and deletionPolicy lets the target go with it.
+    async fn delete(&mut self, mut synced: Synced) -> Result<Outcome, Failure> {
+        if let Some((store, _)) = self.kept.logins.first() {
+            let cause = told!("{} logs in with it: delete it yourself, once the store has another login", store.id);
+            return Err(Failure::new(Headline::Delete, cause, Retry::Late));
         }
+        if self.output.remove().await? {
+            synced.change = TargetChange::Deleted;
+        }
+        self.look.memory.target = None;
         Ok(Outcome::Synced(synced))
     }
 
@@ -168,6 +169,7 @@ impl<'a> Work<'a> {
 
     async fn apply(&mut self, data: Data, mut synced: Synced) -> Result<Synced, Failure> {
         let es = self.asker.es;
+        self.hold().await?;
         let renamed = is_renamed(es);
         if !renamed && self.look.is_made_from(|sources| fingerprint(es, &data, sources)) {
             return Ok(synced);
@@ -180,6 +182,7 @@ impl<'a> Work<'a> {
             Seen::Unknown => es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge,
             Seen::At(_) => false,
         };
+        self.try_login(&content).await?;
         let applied = self.output.apply(&content, presumed_absent).await?;
         // Not earlier: what could not be written would never be written again.
         self.look.memory.sources = sources;
@@ -188,6 +191,9 @@ impl<'a> Work<'a> {
         }
         synced.change = applied.change;
         synced.adopted = applied.adopted;
+        if synced.change != TargetChange::Nothing {
+            synced.complaints = content.complaints;
+        }
         let remembered = |version| Remembered { version, intact: true, made_from: Some(made_from) };
         self.look.memory.target = applied.version.map(remembered);
         if renamed {
@@ -196,6 +202,47 @@ impl<'a> Work<'a> {
             self.remove_renamed().await?;
         }
         Ok(synced)
+    }
+
+    /// Where a store logs in with the target, it must be let in with what that is to hold: else nobody could mend it.
+    async fn try_login(&mut self, content: &Content) -> Result<(), Failure> {
+        let Some(object) = fetch::own_secret(self.asker.es).filter(|_| !self.kept.logins.is_empty()) else {
+            return Ok(());
+        };
+        let Some(data) = self.output.foresee(content).await? else { return Ok(()) };
+        for (store, key) in &self.kept.logins {
+            let change = Change { object: &object, data: &data };
+            let tried = self.asker.ports.stores.rehearse(store, &object.namespace, change, key.as_ref()).await;
+            tried.map_err(|error| {
+                let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
+                let cause = told!(
+                    "{} logs in with Secret {}, and is not let in with what that is to hold, so that it is left as it is: {}",
+                    store.id,
+                    Spec(&object.name),
+                    error
+                );
+                Failure::new(Headline::Update, cause, retry)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Puts on the finalizer that deletionPolicy Delete needs, before there is a target to delete.
+    async fn hold(&self) -> Result<(), Failure> {
+        let es = self.asker.es;
+        let mut finalizers = es.metadata.finalizers.clone().unwrap_or_default();
+        let is_held = finalizers.iter().any(|finalizer| finalizer == names::FINALIZER_EXTERNAL_SECRET);
+        if es.spec.target.deletion_policy != DeletionPolicy::Delete || is_held {
+            return Ok(());
+        }
+        finalizers.push(names::FINALIZER_EXTERNAL_SECRET.to_owned());
+        match self.asker.ports.journal.finalizers(es, &finalizers).await {
+            Err(problem) if !problem.is_not_found => {
+                let cause = format!("can't put on the finalizer that deletionPolicy=Delete needs: {problem}");
+                Err(Failure::new(Headline::Update, Told::without_values(cause), Retry::Soon))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn remove_renamed(&mut self) -> Result<(), Failure> {
@@ -250,7 +297,7 @@ impl<'a> Work<'a> {
             }
         }
         let kept: Vec<String> = finalizers.into_iter().filter(|f| f != names::FINALIZER_EXTERNAL_SECRET).collect();
-        match self.asker.ports.journal.release(es, &kept).await {
+        match self.asker.ports.journal.finalizers(es, &kept).await {
             Err(problem) if !problem.is_not_found => {
                 let cause = Told::without_values(format!("can't remove the finalizer: {problem}"));
                 Err(Failure::new(Headline::Delete, cause, Retry::Soon))

@@ -1,6 +1,7 @@
 //! The life of a secret over ports in memory: which calls a look makes, in which order, and what it remembers.
 
 mod world;
+mod slips;
 
 use std::sync::{Arc, Mutex};
 
@@ -251,27 +252,52 @@ async fn what_is_deleted_lets_go_of_the_target_and_of_itself() {
     };
     let world = World::new();
     world.look(&going("Retain"), &Memory::default(), 0).await;
-    assert_eq!(world.calls(), ["planned", "release [\"other\"]"]);
+    assert_eq!(world.calls(), ["planned", "finalizers [\"other\"]"]);
     world.look(&going("Delete"), &Memory::default(), 0).await;
-    assert_eq!(world.calls(), ["planned", "remove", "release [\"other\"]"]);
+    assert_eq!(world.calls(), ["planned", "remove", "finalizers [\"other\"]"]);
 
     let theirs = Failure { theirs: true, ..failed(Headline::Delete, "not ours", Retry::Late) };
     world.state().failing.insert("remove", theirs);
     world.look(&going("Delete"), &Memory::default(), 0).await;
-    assert_eq!(world.calls(), ["planned", "remove", "release [\"other\"]"], "what is not ours is no reason to stay");
+    assert_eq!(world.calls(), ["planned", "remove", "finalizers [\"other\"]"], "what is not ours is no reason to stay");
     world.state().failing.insert("remove", failed(Headline::ManifestKind, "no such kind", Retry::Late));
     world.look(&going("Delete"), &Memory::default(), 0).await;
-    assert_eq!(world.calls(), ["planned", "remove", "release [\"other\"]"], "with its kind it has gone");
+    assert_eq!(world.calls(), ["planned", "remove", "finalizers [\"other\"]"], "with its kind it has gone");
     for (cause, retry) in [("down", Retry::Soon), ("forbidden", Retry::Late)] {
         world.state().failing.insert("remove", failed(Headline::Delete, cause, retry));
         let report = world.look(&going("Delete"), &Memory::default(), 0).await;
         let calls = world.calls();
         assert!(
-            calls[..2] == ["planned", "remove"] && !calls.iter().any(|call| call.starts_with("release")),
+            calls[..2] == ["planned", "remove"] && !calls.iter().any(|call| call.starts_with("finalizers")),
             "{calls:?}"
         );
         assert!(message(&report).contains(cause) && report.next.is_some());
     }
+}
+
+#[tokio::test]
+async fn who_must_delete_the_target_is_held_before_there_is_one() {
+    let holds = |es: &Arc<ExternalSecret>| {
+        let mut held = (**es).clone();
+        held.metadata.finalizers = Some(vec!["other".into()]);
+        held
+    };
+    let world = World::new();
+    let mut es = holds(&Arc::new(es(json!({"target": {"deletionPolicy": "Delete"}}))));
+    let report = world.look(&Arc::new(es.clone()), &Memory::default(), 0).await;
+    let finalizers = format!("finalizers [\"other\", {:?}]", names::FINALIZER_EXTERNAL_SECRET);
+    let rest = ["apply k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"];
+    assert_eq!(world.calls(), fetched(&[&[finalizers.as_str()][..], &rest].concat()));
+    es.metadata.finalizers.as_mut().unwrap().push(names::FINALIZER_EXTERNAL_SECRET.into());
+    world.look(&told(&Arc::new(es.clone()), &report), &report.memory, HOUR).await;
+    assert!(!world.calls().iter().any(|call| call.starts_with("finalizers")), "it is there");
+
+    // Where it can't be put on, nothing is written: it would be left behind.
+    es.metadata.finalizers = None;
+    world.state().finalizers_problem = Some(Problem { message: "no".into(), is_temporary: true, is_not_found: false });
+    let report = world.look(&told(&Arc::new(es), &report), &report.memory, 2 * HOUR).await;
+    assert!(message(&report).ends_with("can't put on the finalizer that deletionPolicy=Delete needs: no"));
+    assert!(!world.calls().iter().any(|call| call.starts_with("apply")));
 }
 
 #[tokio::test]
@@ -351,6 +377,24 @@ async fn a_renamed_target_goes_when_the_new_one_is_written() {
 }
 
 #[tokio::test]
+async fn a_complaint_that_is_written_is_told_once_per_change() {
+    let world = World::new();
+    let template = json!({"template": {"data": {"x": "{{ .k | b64dec }}"}}});
+    let (es, memory) = {
+        let es = Arc::new(es(json!({"target": template, "refreshInterval": "1m"})));
+        let report = world.look(&es, &Memory::default(), 0).await;
+        let calls = world.calls();
+        assert!(calls.contains(&"note TemplateFunctionFailed".to_owned()), "{calls:?}");
+        (told(&es, &report), report.memory)
+    };
+    let report = world.look(&es, &memory, 100).await;
+    assert!(!world.calls().iter().any(|call| call.starts_with("note")), "nothing changed");
+    world.state().secrets.insert("a".into(), Ok("beta-value!".into()));
+    world.look(&told(&es, &report), &report.memory, 200).await;
+    assert!(world.calls().contains(&"note TemplateFunctionFailed".to_owned()));
+}
+
+#[tokio::test]
 async fn a_value_in_a_message_is_blanked() {
     let world = World::new();
     world.state().failing.insert("apply", failed(Headline::Update, "it can't be \"alpha-value\"", Retry::Late));
@@ -388,10 +432,27 @@ async fn what_is_found_is_fetched_together_with_all_else() {
 async fn a_store_is_not_locked_out_by_its_own_login() {
     let world = World::new();
     let es = Arc::new(es(json!({"target": {"name": "login"}})));
+    world.state().login_problem = Some(Error::new(ErrorKind::Unauthenticated, "the token is not accepted"));
     let report = world.look(&es, &Memory::default(), 0).await;
-    assert!(message(&report).contains("logs in with Secret \"login\""), "{}", message(&report));
-    assert!(!world.calls().iter().any(|call| call.starts_with("fetch") || call.starts_with("apply")));
-    assert_eq!(report.next, None, "until somebody changes it");
+    let said = message(&report);
+    assert!(said.contains("logs in with Secret \"login\"") && said.ends_with("the token is not accepted"), "{said}");
+    let rehearsal = ["foresee", "rehearse s login k=alpha-value: a"];
+    let rest = ["status False SecretSyncedError", "note UpdateFailed", "turn over"];
+    assert_eq!(world.calls(), fetched(&[&rehearsal[..], &rest].concat()), "nothing is written");
+
+    // What works is written.
+    world.state().login_problem = None;
+    let report = world.look(&told(&es, &report), &report.memory, 60).await;
+    let rest = ["apply k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"];
+    assert_eq!(world.calls(), fetched(&[&rehearsal[..], &rest].concat()));
+
+    // And never deleted: the store could not say any more that the secret is back.
+    let mut deleting = (*told(&es, &report)).clone();
+    deleting.spec.target.deletion_policy = keyferry_crds::DeletionPolicy::Delete;
+    world.state().secrets.clear();
+    let report = world.look(&Arc::new(deleting), &report.memory, 2 * HOUR).await;
+    assert!(message(&report).starts_with("could not delete secret: SecretStore \"s\" logs in with it"));
+    assert!(world.state().target.is_some());
 }
 
 #[tokio::test]

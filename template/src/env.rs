@@ -90,13 +90,21 @@ pub struct Env<'a> {
     pub clock: &'a dyn Clock,
     /// The limits of this rendering.
     pub limits: Limits,
+    /// The functions that failed and made Go's complaint their result, as Go's do, each once.
+    pub complained: Vec<&'static str>,
     /// What is left for this rendering and all others of the same look.
     pub budget: Option<&'a Budget>,
 }
 
 impl Default for Env<'_> {
     fn default() -> Self {
-        Self { random: Box::new(SystemRandom), clock: &SystemClock, limits: Limits::default(), budget: None }
+        Self {
+            random: Box::new(SystemRandom),
+            clock: &SystemClock,
+            limits: Limits::default(),
+            complained: Vec::new(),
+            budget: None,
+        }
     }
 }
 
@@ -127,6 +135,13 @@ impl<'a, 'e> Context<'a, 'e> {
     /// The time.
     pub fn now(&self) -> SystemTime {
         self.env.clock.now()
+    }
+
+    /// Notes that what this function returns is a complaint, and not what was asked for.
+    pub(crate) fn complain(&mut self, function: &'static str) {
+        if !self.env.complained.contains(&function) {
+            self.env.complained.push(function);
+        }
     }
 
     /// The source of randomness.

@@ -192,3 +192,24 @@ fn dates_follow_the_time_zone_data() {
         assert_eq!(ours, go);
     }
 }
+
+#[test]
+fn white_space_behind_the_last_certificate_is_nothing() {
+    let read = |name: &str| corpus::data()[name].clone();
+    for space in ["\n", " \n\t\r\n", "\n\n\n"] {
+        let with_space = |name: &str| [read(name), space.as_bytes().to_vec()].concat();
+        let data = data_with(&[("chain", with_space("chain.pem")), ("key", with_space("leaf.key"))]);
+        for template in [
+            "{{ pemTruststoreToPKCS12 .chain }}",
+            "{{ pemTruststoreToPKCS12Pass .chain \"p\" }}",
+            "{{ fullPemToPkcs12 .chain .key }}",
+            "{{ fullPemToPkcs12Pass .chain .key \"p\" }}",
+            "{{ pemToPkcs12 .chain .key }}",
+            "{{ filterPEM \"CERTIFICATE\" .chain }}",
+            "{{ certSANs .chain }}",
+        ] {
+            assert!(!here(template, &data).is_empty(), "{template} with {space:?}");
+        }
+        assert!(here("{{ filterPEM \"OTHER\" .chain }}", &data).is_empty(), "{space:?}");
+    }
+}

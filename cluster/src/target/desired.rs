@@ -73,8 +73,10 @@ pub fn desired(
     let adopted = if merges {
         None
     } else {
-        let keys = existing.keys().cloned().collect();
-        ownership::adoption(es, &existing.get().metadata, &name, keys, adopt)?
+        let keys: Vec<String> = existing.keys().cloned().collect();
+        // What was made by us and edited since is ours; of what somebody else made, all that it holds must be.
+        let ours = owned.type_ || !keys.is_empty() && keys.iter().all(|key| owned.data.contains(key));
+        ownership::adoption(es, &existing.get().metadata, &name, keys, ours, adopt)?
     };
     Ok(Desired::Update { object: check_size(next)?, adopted })
 }

@@ -155,6 +155,39 @@ fn adoption_follows_the_flag_and_names_the_keys() {
 }
 
 #[test]
+fn what_others_have_is_not_ours_for_having_been_marked_or_merged_into() {
+    let adopt = |existing: &LiveSecret, adopt| plainly(&es(json!({})), &data(&[("a", "1")]), Some(existing), adopt);
+    // creationPolicy None leaves the label, Merge its own keys, the label and the hash.
+    let mut labelled = foreign(&[("own", "0")]);
+    let labels = [(names::LABEL_MANAGED.to_owned(), names::MANAGED.to_owned())];
+    labelled.get_mut().metadata.labels = Some(labels.into());
+    let merged =
+        written(&es(json!({"creationPolicy": "Merge"})), &data(&[("b", "2")]), Some(&foreign(&[("own", "0")])));
+    for existing in [&labelled, &merged] {
+        assert!(adopt(existing, Adopt::Never).unwrap_err().to_string().contains("--adopt=never"));
+        let refused = adopt(existing, Adopt::Empty).unwrap_err().to_string();
+        assert!(refused.contains("--adopt=empty") && refused.contains("own"), "{refused}");
+        match adopt(existing, Adopt::Any) {
+            Ok(Desired::Update { adopted, .. }) => assert!(adopted.unwrap().contains(&"own".to_owned())),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Whoever has it may give it away, to nobody but the one that is named.
+    for (to, taken) in [("e", true), ("other", false)] {
+        let mut given = foreign(&[("own", "0")]);
+        given.get_mut().metadata.annotations = Some([(names::ANNOTATION_ADOPTED_BY.to_owned(), to.to_owned())].into());
+        assert_eq!(adopt(&given, Adopt::Never).is_ok(), taken, "{to}");
+    }
+    // Made by us, and nothing holds it any more: ours, also where somebody edited it.
+    let orphan = es(json!({"creationPolicy": "Orphan"}));
+    let mut made = written(&orphan, &data(&[("a", "1")]), None);
+    assert!(plainly(&orphan, &data(&[("a", "2")]), Some(&made), Adopt::Never).is_ok());
+    let metadata = &mut made.get_mut().metadata;
+    metadata.managed_fields.as_mut().unwrap()[0].fields_v1 = Some(FieldsV1(json!({"f:data": {".": {}}, "f:type": {}})));
+    assert!(plainly(&orphan, &data(&[("a", "2")]), Some(&made), Adopt::Never).is_ok());
+}
+
+#[test]
 fn immutable_targets() {
     let immutable = es(json!({"immutable": true}));
     let first = written(&immutable, &data(&[("a", "1")]), None);

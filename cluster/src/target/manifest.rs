@@ -100,7 +100,7 @@ pub fn desired(
         None
     } else {
         let fields = before.data.as_object().map(|fields| fields.keys().cloned().collect()).unwrap_or_default();
-        ownership::adoption(es, &before.metadata, &name, fields, adopt)?
+        ownership::adoption(es, &before.metadata, &name, fields, owned.whole, adopt)?
     };
     Ok(Desired::Update { object: next, adopted })
 }

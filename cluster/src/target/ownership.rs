@@ -72,18 +72,20 @@ pub fn written_at(es: &ExternalSecret, metadata: &ObjectMeta) -> Option<Timestam
     written.map(|time| time.0).max().filter(|written| *written >= born)
 }
 
-/// Whether taking this object over needs nobody's leave; otherwise what `adopt` says of one with these keys.
-/// `name` is its kind and name, for messages. Answers the keys of an object that was not ours until now.
+/// Whether taking this object over needs nobody's leave: the ExternalSecret controls it, it was `ours` by who wrote it, or
+/// whoever has it says so; otherwise what `adopt` says of one with these keys. `name` is its kind and name, for messages.
+/// Answers the keys of an object that was not ours until now.
+///
+/// Neither the managed label nor the hash is leave: creationPolicy None and Merge leave them on anybody's.
 pub fn adoption(
     es: &ExternalSecret,
     metadata: &ObjectMeta,
     name: &str,
     keys: Vec<String>,
+    ours: bool,
     adopt: Adopt,
 ) -> Result<Option<Vec<String>>, Failure> {
-    // The label alone was put on by whoever looked at it first; it is leave only where leave must be given.
-    let noted = metadata.annotations.as_ref().is_some_and(|all| all.contains_key(names::ANNOTATION_DATA_HASH));
-    if is_controlled_by(es, metadata) || (is_managed(metadata) && (noted || adopt != Adopt::Any)) {
+    if ours || is_controlled_by(es, metadata) || is_given_to(es, metadata) {
         return Ok(None);
     }
     let refuse = |cause: String| Err(Failure::new(Headline::Ownership, Told::without_values(cause), Retry::Late));
@@ -91,19 +93,25 @@ pub fn adoption(
         Adopt::Any => Ok(Some(keys)),
         Adopt::Empty if keys.is_empty() => Ok(Some(keys)),
         Adopt::Empty => refuse(format!(
-            "{name} exists, is not managed by an ExternalSecret and holds {}; --adopt=empty forbids replacing that: delete it, \
-             label it {}={}, or use creationPolicy Merge",
+            "{name} exists, is not this ExternalSecret's and holds {}; --adopt=empty forbids replacing that: delete it, \
+             annotate it {}={}, or use creationPolicy Merge",
             keys.join(", "),
-            names::LABEL_MANAGED,
-            names::MANAGED
+            names::ANNOTATION_ADOPTED_BY,
+            es.metadata.name.as_deref().unwrap_or_default()
         )),
         Adopt::Never => refuse(format!(
-            "{name} exists and is not managed by an ExternalSecret; --adopt=never forbids taking it over: delete it, label \
-             it {}={}, or use creationPolicy Merge",
-            names::LABEL_MANAGED,
-            names::MANAGED
+            "{name} exists and is not this ExternalSecret's; --adopt=never forbids taking it over: delete it, annotate it \
+             {}={}, or use creationPolicy Merge",
+            names::ANNOTATION_ADOPTED_BY,
+            es.metadata.name.as_deref().unwrap_or_default()
         )),
     }
+}
+
+/// Whether somebody who may write the object says by an annotation that the ExternalSecret may have it.
+fn is_given_to(es: &ExternalSecret, metadata: &ObjectMeta) -> bool {
+    let given = metadata.annotations.as_ref().and_then(|all| all.get(names::ANNOTATION_ADOPTED_BY));
+    given.is_some() && given == es.metadata.name.as_ref()
 }
 
 /// Labels and annotations that we put there earlier and no longer want go; others stay. Finalizers are only added.
@@ -193,6 +201,10 @@ pub struct OwnedFields {
     pub data: BTreeSet<String>,
     /// Keys of `spec.data`.
     pub spec_data: BTreeSet<String>,
+    /// The type of a Secret: whoever made it owns that, and nobody can write it later.
+    pub type_: bool,
+    /// `data` or `spec` as such: whoever put the first thing there owns that.
+    pub whole: bool,
     labels: BTreeSet<String>,
     annotations: BTreeSet<String>,
 }
@@ -210,6 +222,8 @@ impl OwnedFields {
             collect(&fields.0, &["f:spec", "f:data"], &mut owned.spec_data);
             collect(&fields.0, &["f:metadata", "f:labels"], &mut owned.labels);
             collect(&fields.0, &["f:metadata", "f:annotations"], &mut owned.annotations);
+            owned.type_ |= fields.0.get("f:type").is_some();
+            owned.whole |= ["/f:data/.", "/f:spec/."].iter().any(|path| fields.0.pointer(path).is_some());
         }
         owned
     }

@@ -11,7 +11,9 @@ use serde::de::DeserializeOwned;
 
 use super::ownership::Desired;
 use crate::client::{LiveObject, LiveSecret};
+use keyferry_provider_core::SecretBytes;
 use keyferry_sync::content::Content;
+use keyferry_sync::data::Data;
 use keyferry_sync::outcome::{Failure, Headline};
 
 /// One kind of target of one ExternalSecret.
@@ -91,6 +93,9 @@ pub trait Live: Send + Sync {
     /// The object.
     fn get(&self) -> &Self::Object;
 
+    /// What a Secret holds; nothing of other kinds.
+    fn data(&self) -> Data;
+
     /// Its metadata.
     fn metadata(&self) -> &ObjectMeta {
         self.get().meta()
@@ -99,6 +104,10 @@ pub trait Live: Send + Sync {
 
 impl Live for LiveSecret {
     type Object = k8s_openapi::api::core::v1::Secret;
+
+    fn data(&self) -> Data {
+        self.data().map(|(key, value)| (key.to_owned(), SecretBytes::new(value.to_vec()))).collect()
+    }
 
     fn new(object: Self::Object) -> Self {
         Self::new(object)
@@ -111,6 +120,10 @@ impl Live for LiveSecret {
 
 impl Live for LiveObject {
     type Object = DynamicObject;
+
+    fn data(&self) -> Data {
+        Data::new()
+    }
 
     fn new(object: Self::Object) -> Self {
         Self::new(object)

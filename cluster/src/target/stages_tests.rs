@@ -96,9 +96,10 @@ fn model(spec: &Value, store: &BTreeMap<&str, Stored>) -> Option<Texts> {
     let held = |entry: &Value| &store[entry["key"].as_str().unwrap()];
     for entry in spec["dataFrom"].as_array().unwrap() {
         match held(&entry["extract"]) {
-            Stored::Object(texts) => all.extend(texts.clone()),
+            Stored::Object(texts) if !texts.is_empty() => all.extend(texts.clone()),
             Stored::Nothing if !retains => {}
-            Stored::Nothing | Stored::Text(_) => return None,
+            // What has no fields yields no key, and is no word of the store that there is nothing.
+            Stored::Nothing | Stored::Text(_) | Stored::Object(_) => return None,
         }
     }
     for entry in spec["data"].as_array().unwrap() {

@@ -11,6 +11,7 @@ use super::ownership::{Desired, is_controlled_by, is_managed, written_at};
 use super::shape::{Former, Live, Removal, Shape};
 use crate::client::{ApiProblem, Turns};
 use keyferry_sync::content::Content;
+use keyferry_sync::data::Data;
 use keyferry_sync::dependency::version;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
@@ -159,6 +160,16 @@ impl<S: Shape> Output for Writer<'_, S> {
                 Err(problem) => return Err(self.failure(Headline::Update, &problem)),
             }
         }
+    }
+
+    async fn foresee(&mut self, content: &Content) -> Result<Option<Data>, Failure> {
+        if self.seen.is_none() {
+            self.seen = self.read_target(&self.shape.api().await?).await?;
+        }
+        Ok(match self.shape.desired(content, self.seen.as_ref())? {
+            Desired::Create(object) | Desired::Update { object, .. } => Some(object.data()),
+            Desired::Keep | Desired::Missing => None,
+        })
     }
 
     async fn remove(&mut self) -> Result<bool, Failure> {

@@ -80,8 +80,6 @@ pub struct Dialect {
     /// Whether the fields that `dataFrom.extract` takes are written as Go writes what it read: numbers through a float,
     /// objects and lists anew. Elsewhere they stay as they stand in the value.
     pub extract_writes_anew: bool,
-    /// Whether a missing property counts as a missing secret for deletionPolicy.
-    pub missing_property_is_not_found: bool,
     /// Whether a missing secret is an error like any other for entries of `data`, so that deletionPolicy acts only on
     /// what `dataFrom` misses.
     pub missing_fails_data: bool,

@@ -73,7 +73,7 @@ impl Provider for Fake {
     }
 
     fn dialect(&self) -> Dialect {
-        Dialect { find_converts_names: true, missing_property_is_not_found: true, ..Dialect::default() }
+        Dialect { find_converts_names: true, ..Dialect::default() }
     }
 
     fn joins(&self, _: &[Key], _: &Key) -> bool {

@@ -15,7 +15,7 @@ use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Fetched, Key, Qu
 use keyferry_sync::audit;
 use keyferry_sync::data::{Data, SecretJson, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version};
-use keyferry_sync::ports::{Accounts, Entered, Journal, Objects, Planning, Problem, Stores, Turn};
+use keyferry_sync::ports::{Accounts, Change, Entered, Journal, Objects, Planning, Problem, Stores, Turn};
 use keyferry_sync::record::Note;
 use keyferry_sync::request::used_stores;
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
@@ -267,7 +267,7 @@ impl Journal for Nowhere {
         Ok(None)
     }
 
-    async fn release(&self, _: &ExternalSecret, _: &[String]) -> Result<(), Problem> {
+    async fn finalizers(&self, _: &ExternalSecret, _: &[String]) -> Result<(), Problem> {
         Ok(())
     }
 
@@ -296,6 +296,10 @@ impl Stores for Given {
 
     async fn enter(&self, _: &Store, _: &str) -> Result<Arc<dyn Entered>, Error> {
         Ok(Arc::new(GivenStore(self.values.clone())))
+    }
+
+    async fn rehearse(&self, _: &Store, _: &str, _: Change<'_>, _: Option<&Key>) -> Result<(), Error> {
+        Ok(())
     }
 
     fn generators(&self) -> &[&'static str] {

@@ -63,6 +63,9 @@ pub struct Render {
     /// What closes an action in templates
     #[arg(long, default_value = "}}", value_name = "TEXT")]
     pub template_right_delimiter: String,
+    /// Fail where a template's function fails whose complaint Go takes for its result
+    #[arg(long)]
+    pub strict_templates: bool,
 }
 
 /// How to print.
@@ -160,7 +163,8 @@ fn settings(args: &Render) -> Settings {
         cluster_stores: true,
         adopt: Adopt::Any,
         generic_targets: true,
-        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter),
+        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
+            .strict(args.strict_templates),
         started: Timestamp::UNIX_EPOCH,
         now: clock::now,
     }

@@ -167,10 +167,9 @@ async fn files_folders_and_standard_input_are_read_as_kubectl_reads_them() {
 #[tokio::test]
 async fn where_there_is_nothing_it_says_what_the_operator_would_do() {
     let target = |rest: &str, from: &str| format!("  target: {{{rest}}}\n  dataFrom: [{from}]\n");
-    let (gone, none) = ("{extract: {key: gone}}", "{find: {name: {regexp: '^nothing'}}}");
+    let gone = "{extract: {key: gone}}";
     let cases = [
         ("deletionPolicy: Delete", gone, "secret deleted due to DeletionPolicy=Delete"),
-        ("deletionPolicy: Retain", none, "secret retained due to DeletionPolicy=Retain"),
         ("creationPolicy: Merge", "{extract: {key: j}}", "secret will not be created due to CreationPolicy=Merge"),
         ("creationPolicy: None", "{extract: {key: j}}", "creationPolicy is None: nothing is written"),
     ];

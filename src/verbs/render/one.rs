@@ -98,6 +98,7 @@ async fn made(folder: &Folder, asker: &Asker<'_>, requests: &[Request], kept: &m
     } else {
         let names: BTreeSet<String> = data.keys().cloned().collect();
         let (content, _) = content(asker, data, kept).await?;
+        notes.extend(content.complaints.iter().map(|at| format!("{at} fails, and its complaint is written")));
         let written = written(folder, es, &content)?;
         if written.is_none() {
             notes.push(told(es, SyncResult::Missing));

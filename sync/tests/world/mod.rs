@@ -1,14 +1,14 @@
 //! The ports in memory: a store, objects, a target and a journal that remember every call. A test compares all of them, so
 //! that one too many fails as one too few does.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use futures::future::AbortRegistration;
 use jiff::Timestamp;
 use keyferry_builders::{at, key, store};
-use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+use keyferry_crds::{CreationPolicy, ExternalSecret, ExternalSecretStatus};
 use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Key, Query, SecretBytes};
 use keyferry_sync::audit;
 use keyferry_sync::compute::Here;
@@ -19,7 +19,7 @@ use keyferry_sync::engine::Engine;
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
-    Applied, Entered, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, Stores, Turn,
+    Applied, Change, Entered, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, Stores, Turn,
 };
 use keyferry_sync::record::Note;
 use keyferry_sync::request::{sources_of, stores_of};
@@ -36,8 +36,18 @@ pub struct State {
     pub sources: HashMap<Dependency, (String, Data)>,
     /// The values of the one generator.
     pub generated: BTreeMap<String, String>,
+    /// How it is read.
+    pub dialect: Dialect,
+    /// What comes of every search but its answer.
+    pub search_fails: Option<Error>,
+    /// Whether the store never answers.
+    pub hangs: bool,
     /// The target: its revision, and whether it is as it was left.
     pub target: Option<(u64, bool)>,
+    /// What the target holds.
+    pub held: BTreeMap<String, String>,
+    /// The keys of it that were written by us.
+    pub ours: BTreeSet<String>,
     /// When the target was written, as its managed fields say.
     pub written_at: Option<Timestamp>,
     /// What goes wrong with these calls, by their first word.
@@ -50,6 +60,10 @@ pub struct State {
     pub cancel_at_write: Option<Cancel>,
     /// Whether the store never answers.
     pub silent: bool,
+    /// Why finalizers can't be changed.
+    pub finalizers_problem: Option<Problem>,
+    /// Why the store would not let anybody in with another login.
+    pub login_problem: Option<Error>,
     /// How the store is.
     pub readiness: Option<Readiness>,
     calls: Vec<String>,
@@ -184,6 +198,14 @@ impl Stores for World {
         Ok(Arc::new(self.clone()))
     }
 
+    async fn rehearse(&self, store: &Store, _: &str, change: Change<'_>, key: Option<&Key>) -> Result<(), Error> {
+        let data = change.data.iter().map(|(key, value)| format!("{key}={}", value.expose_str().unwrap()));
+        let data = data.collect::<Vec<_>>().join(" ");
+        let key = key.map_or("nothing", |key| key.name.as_str());
+        self.called(format!("rehearse {} {} {data}: {key}", store.id.name, change.object.name));
+        self.state().login_problem.clone().map_or(Ok(()), Err)
+    }
+
     fn generators(&self) -> &[&'static str] {
         &["Made"]
     }
@@ -202,7 +224,7 @@ impl Stores for World {
 #[async_trait]
 impl Entered for World {
     fn dialect(&self) -> Dialect {
-        Dialect::default()
+        self.state().dialect
     }
 
     fn logs_in_with(&self, object: &Dependency) -> bool {
@@ -213,14 +235,15 @@ impl Entered for World {
         drop(planning);
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
         self.called(format!("fetch {}", names.join(" ")));
-        if self.state().silent {
+        if self.state().silent || self.state().hangs {
             std::future::pending::<()>().await;
         }
         let state = self.state();
         let missing = || Err(Error::new(ErrorKind::NotFound, "the secret does not exist"));
-        let answer = |key: &Key| match state.secrets.get(&key.name) {
-            Some(answer) => answer.clone().map(|value| SecretBytes::from(value.as_str()).into()),
-            None => missing(),
+        let answer = |key: &Key| match (state.secrets.get(&key.name), key.version.as_deref()) {
+            (None, _) => missing(),
+            (Some(_), Some(version)) if version != "1" => Err(Error::invalid("the secret has no such version")),
+            (Some(answer), _) => answer.clone().map(|value| SecretBytes::from(value.as_str()).into()),
         };
         keys.iter().map(|key| (key.clone(), answer(key))).collect()
     }
@@ -228,6 +251,9 @@ impl Entered for World {
     async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
         self.called("find");
         let state = self.state();
+        if let Some(error) = &state.search_fails {
+            return Err(error.clone());
+        }
         let names = state.secrets.keys().filter(|name| query.matches(name));
         Ok(names.map(key).collect())
     }
@@ -258,50 +284,73 @@ impl Objects for World {
 }
 
 impl Outputs for World {
-    fn of<'a>(&'a self, _: &'a ExternalSecret) -> Box<dyn Output + 'a> {
-        Box::new(self.clone())
+    fn of<'a>(&'a self, es: &'a ExternalSecret) -> Box<dyn Output + 'a> {
+        Box::new(Target { world: self.clone(), policy: es.spec.target.creation_policy.clone() })
     }
 }
 
+/// The target of one ExternalSecret.
+struct Target {
+    world: World,
+    policy: CreationPolicy,
+}
+
 #[async_trait]
-impl Output for World {
+impl Output for Target {
     async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
-        self.called("observe");
-        self.failing("observe")?;
-        let version = self.version();
-        let state = self.state();
+        self.world.called("observe");
+        self.world.failing("observe")?;
+        let version = self.world.version();
+        let state = self.world.state();
         Ok(state.target.map(|(_, intact)| Observed { version, intact, written_at: state.written_at }))
     }
 
     async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
         let data = content.data.iter().map(|(key, value)| format!("{key}={}", value.expose_str().unwrap()));
         let how = if presumed_absent { " (presumed absent)" } else { "" };
-        self.called(format!("apply {}{how}", data.collect::<Vec<_>>().join(" ")));
-        self.failing("apply")?;
-        if let Some(cancel) = self.state().cancel_at_write.take() {
+        self.world.called(format!("apply {}{how}", data.collect::<Vec<_>>().join(" ")));
+        self.world.failing("apply")?;
+        if let Some(cancel) = self.world.state().cancel_at_write.take() {
             cancel.cancel();
         }
-        let mut state = self.state();
+        let mut state = self.world.state();
+        if self.policy == CreationPolicy::Merge && state.target.is_none() {
+            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None });
+        }
+        let merges = matches!(self.policy, CreationPolicy::Merge | CreationPolicy::CreateOrMerge);
+        let before = std::mem::take(&mut state.ours);
+        state.held.retain(|key, _| merges && !before.contains(key));
+        for (key, value) in &content.data {
+            state.held.insert(key.clone(), value.expose_str().unwrap().to_owned());
+            state.ours.insert(key.clone());
+        }
         let change = if state.target.is_some() { TargetChange::Updated } else { TargetChange::Created };
         state.target = Some((state.target.map_or(1, |(revision, _)| revision + 1), true));
         drop(state);
-        Ok(Applied { change, version: self.version(), adopted: None })
+        Ok(Applied { change, version: self.world.version(), adopted: None })
+    }
+
+    async fn foresee(&mut self, content: &Content) -> Result<Option<Data>, Failure> {
+        self.world.called("foresee");
+        Ok(Some(content.data.clone()))
     }
 
     async fn remove(&mut self) -> Result<bool, Failure> {
-        self.called("remove");
-        self.failing("remove")?;
-        Ok(self.state().target.take().is_some())
+        self.world.called("remove");
+        self.world.failing("remove")?;
+        let mut state = self.world.state();
+        state.held.clear();
+        Ok(state.target.take().is_some())
     }
 
     async fn remove_renamed(&mut self) -> Result<Vec<String>, Failure> {
-        self.called("remove renamed");
-        self.failing("remove renamed")?;
+        self.world.called("remove renamed");
+        self.world.failing("remove renamed")?;
         Ok(vec!["old".into()])
     }
 
     async fn mark(&mut self) -> Result<(), Failure> {
-        self.called("mark");
+        self.world.called("mark");
         Ok(())
     }
 }
@@ -314,9 +363,9 @@ impl Journal for World {
         self.state().status_problem.clone().map_or(Ok(Some("7".into())), Err)
     }
 
-    async fn release(&self, _: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem> {
-        self.called(format!("release {finalizers:?}"));
-        Ok(())
+    async fn finalizers(&self, _: &ExternalSecret, finalizers: &[String]) -> Result<(), Problem> {
+        self.called(format!("finalizers {finalizers:?}"));
+        self.state().finalizers_problem.clone().map_or(Ok(()), Err)
     }
 
     fn note(&self, _: &ExternalSecret, note: Note) {

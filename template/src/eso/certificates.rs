@@ -156,11 +156,12 @@ fn escape(value: &str) -> String {
     escaped
 }
 
-/// Certificates up to the end of the text; anything else in there is an error.
+/// Certificates up to the end of the text; anything else in there is an error. White space behind them is nothing, which to
+/// External Secrets Operator it is not: files end with it.
 pub(super) fn all(context: &mut Context<'_, '_>, text: &[u8]) -> Result<Vec<Certificate>, Failure> {
     let mut certificates = Vec::new();
     let mut rest = text;
-    while !rest.is_empty() {
+    while !rest.trim_ascii().is_empty() {
         context.spend(100)?;
         let (block, after) = pem::decode(rest);
         let block = block.ok_or(Failure::new("text that is no certificate"))?;
@@ -220,7 +221,7 @@ pub(super) fn filter_pem(context: &mut Context<'_, '_>, kind: &Str, text: &Str) 
         }
         rest = after;
     }
-    if out.is_empty() && !rest.is_empty() {
+    if out.is_empty() && !rest.trim_ascii().is_empty() {
         Err(Failure::new("error filtering pem: found junk"))
     } else {
         Ok(Value::str(out))

@@ -53,7 +53,15 @@ pub(super) fn rsa_decrypt(
 }
 
 /// Decodes, or says in the words of Go what is wrong.
-pub(super) fn hexdec(text: &Str) -> Value {
+pub(super) fn hexdec(context: &mut Context<'_, '_>, text: &Str) -> Value {
+    let decoded = from_hex(text);
+    if decoded.is_err() {
+        context.complain("hexdec");
+    }
+    decoded.unwrap_or_else(Value::str)
+}
+
+fn from_hex(text: &Str) -> Result<Value, String> {
     let digit = |byte: &u8| char::from(*byte).to_digit(16).map(|digit| digit as u8);
     let mut out = Zeroizing::new(Vec::with_capacity(text.len() / 2));
     for pair in text.chunks(2) {
@@ -62,11 +70,11 @@ pub(super) fn hexdec(text: &Str) -> Value {
             (Some(byte), _) => {
                 let rune = char::from(*byte);
                 let shown = if unicode::is_print(rune) { format!(" '{rune}'") } else { String::new() };
-                return Value::str(format!("encoding/hex: invalid byte: U+{:04X}{shown}", u32::from(rune)));
+                return Err(format!("encoding/hex: invalid byte: U+{:04X}{shown}", u32::from(rune)));
             }
             (None, [high, low]) => out.push(digit(high).unwrap_or(0) << 4 | digit(low).unwrap_or(0)),
-            (None, _) => return Value::str("encoding/hex: odd length hex string"),
+            (None, _) => return Err("encoding/hex: odd length hex string".to_owned()),
         }
     }
-    Value::str(out)
+    Ok(Value::str(out))
 }

@@ -90,9 +90,9 @@ pub const FUNCTIONS: &[Function] = &[
         let [scheme, hash, ciphertext, key] = strings(args)?;
         decrypt::rsa_decrypt(context, scheme, hash, ciphertext, key)
     }),
-    f("hexdec", sig!(string => string), |_, args| {
+    f("hexdec", sig!(string => string), |context, args| {
         let [text] = strings(args)?;
-        Ok(decrypt::hexdec(text))
+        Ok(decrypt::hexdec(context, text))
     }),
 ];
 

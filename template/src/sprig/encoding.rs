@@ -23,8 +23,12 @@ pub(super) const FUNCTIONS: &[Function] = &[
         context.fits(text.len().div_ceil(5).saturating_mul(8))?;
         Ok(to_base32(text))
     }),
-    function!("b64dec", (string => string), |_: &mut _, text: &Str| Ok(or_complaint("base64", from_base64(text)))),
-    function!("b32dec", (string => string), |_: &mut _, text: &Str| Ok(or_complaint("base32", from_base32(text)))),
+    function!("b64dec", (string => string), |context: &mut _, text: &Str| {
+        Ok(or_complaint(context, ("b64dec", "base64"), from_base64(text)))
+    }),
+    function!("b32dec", (string => string), |context: &mut _, text: &Str| {
+        Ok(or_complaint(context, ("b32dec", "base32"), from_base32(text)))
+    }),
 ];
 
 /// Padding is a must, the bits that are left over may be anything.
@@ -37,10 +41,17 @@ pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 const BASE32: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 
-fn or_complaint(name: &str, decoded: Result<Vec<u8>, usize>) -> Value {
+fn or_complaint(
+    context: &mut Context<'_, '_>,
+    (function, encoding): (&'static str, &str),
+    decoded: Result<Vec<u8>, usize>,
+) -> Value {
     match decoded {
         Ok(bytes) => Value::str(bytes),
-        Err(place) => Value::str(format!("illegal {name} data at input byte {place}")),
+        Err(place) => {
+            context.complain(function);
+            Value::str(format!("illegal {encoding} data at input byte {place}"))
+        }
     }
 }
 

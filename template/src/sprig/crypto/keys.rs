@@ -97,7 +97,10 @@ pub(super) fn generate(context: &mut Context<'_, '_>, kind: &Str) -> Result<Str,
             Key::Usable(drawn.ok_or_else(failed)??)
         }
         b"ed25519" => Key::Usable(PrivateKey::Ed25519(random::bytes(context, 32)?.into())),
-        other => return Ok([b"Unknown type ", other].concat().into()),
+        other => {
+            context.complain("genPrivateKey");
+            return Ok([b"Unknown type ", other].concat().into());
+        }
     };
     key.to_pem().map(Into::into).ok_or_else(failed)
 }

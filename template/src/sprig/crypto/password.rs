@@ -48,6 +48,7 @@ pub(super) fn bcrypt(context: &mut Context<'_, '_>, password: &Str) -> Result<St
         return Err(Failure::limit(Limit::HashCost, most.into()));
     }
     if password.len() > MOST_BYTES {
+        context.complain("bcrypt");
         return Ok("failed to encrypt string with bcrypt: bcrypt: password length exceeds 72 bytes".to_owned());
     }
     context.spend(BCRYPT_STEPS)?;
@@ -72,7 +73,10 @@ pub(super) fn htpasswd(
 ) -> Result<Vec<u8>, Failure> {
     let is_sha = matches!(algorithm, [Value::Str(algorithm)] if **algorithm == *b"sha");
     match (user.contains(&b':'), is_sha) {
-        (true, _) => Ok([b"invalid username: ", &**user].concat()),
+        (true, _) => {
+            context.complain("htpasswd");
+            Ok([b"invalid username: ", &**user].concat())
+        }
         (false, true) => {
             let sum = digest(&SHA1_FOR_LEGACY_USE_ONLY, password);
             Ok([user, b":{SHA}".as_slice(), BASE64.encode(sum).as_bytes()].concat())

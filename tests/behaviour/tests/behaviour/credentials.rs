@@ -20,7 +20,7 @@ tests![
     kubernetes_auth,
     app_role,
     there_is_no_login_per_refresh,
-    a_target_that_the_store_logs_in_with_is_refused,
+    a_target_that_the_store_logs_in_with_is_written_only_if_that_works,
     secrets_of_the_cluster_itself_are_refused,
 ];
 
@@ -246,18 +246,28 @@ async fn there_is_no_login_per_refresh() {
     rig.finish().await;
 }
 
-async fn a_target_that_the_store_logs_in_with_is_refused() {
-    let (rig, _) = rig("own-login").await;
+async fn a_target_that_the_store_logs_in_with_is_written_only_if_that_works() {
+    let (rig, user) = rig("own-login").await;
     rig.vault_store("s").await;
     let before = rig.texts("s-token").await;
-    for policy in ["Owner", "Merge"] {
-        let target = json!({"name": "s-token", "creationPolicy": policy});
-        let name = policy.to_lowercase();
-        rig.external_secret(&name, json!({"data": rig.data("app", &["user"]), "target": target})).await;
-        rig.until_failed(&name, &["could not update secret", "SecretStore \"s\" logs in with Secret \"s-token\""])
-            .await;
+    // Without a token in it the store would be locked out, with a wrong one too.
+    let wrong = json!({"data": {"token": "{{ .user }}"}});
+    for (name, target) in [
+        ("none", json!({"name": "s-token"})),
+        ("wrong", json!({"name": "s-token", "creationPolicy": "Merge", "template": wrong})),
+    ] {
+        rig.external_secret(name, json!({"data": rig.data("app", &["user"]), "target": target})).await;
+        let told = ["could not update secret", "SecretStore \"s\" logs in with Secret \"s-token\"", "is not let in"];
+        rig.until_failed(name, &told).await;
         assert!(rig.texts("s-token").await == before, "the credential is as it was");
+        rig.cluster.delete("ExternalSecret", name).await;
     }
+    // What leaves the token in place works, and is written.
+    let target = json!({"name": "s-token", "creationPolicy": "Merge"});
+    rig.external_secret("merge", json!({"data": rig.data("app", &["user"]), "target": target})).await;
+    let mut merged = before.unwrap();
+    merged.insert("user".to_owned(), user);
+    rig.until_texts("s-token", json!(merged)).await;
     rig.until_ready("SecretStore", "s", "True", "Valid", &[]).await;
     rig.finish().await;
 }
