@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use keyferry_sync::address::NoAddress;
 use keyferry_sync::ports;
 
 /// How long one request may take. The API server itself gives up after 60 s.
@@ -38,6 +39,8 @@ pub enum ApiProblem {
     Malformed,
     /// The credentials of the kubeconfig can't be had.
     Credentials,
+    /// What is asked for can't be there, and was not asked for: its name is none.
+    NoAddress(NoAddress),
 }
 
 impl ApiProblem {
@@ -61,6 +64,7 @@ impl ApiProblem {
         match self {
             Self::Unreachable | Self::NoAnswer | Self::Malformed | Self::Credentials => true,
             Self::Status { code, .. } => *code >= 500 || *code == 429 || *code == 409,
+            Self::NoAddress(_) => false,
         }
     }
 
@@ -102,6 +106,7 @@ impl fmt::Display for ApiProblem {
             Self::NoAnswer => f.write_str("the API server did not answer in time"),
             Self::Malformed => f.write_str("the API server's answer is not of its API"),
             Self::Credentials => f.write_str("the credentials of the kubeconfig can't be had"),
+            Self::NoAddress(problem) => problem.fmt(f),
             Self::Status { causes, .. } if causes.iter().any(|cause| cause == "NamespaceTerminating") => {
                 f.write_str("the namespace is being deleted")
             }
@@ -130,6 +135,12 @@ impl From<ApiProblem> for ports::Problem {
     fn from(problem: ApiProblem) -> Self {
         let (is_temporary, is_not_found) = (problem.is_temporary(), problem.is_not_found());
         Self { message: problem.to_string(), is_temporary, is_not_found }
+    }
+}
+
+impl From<NoAddress> for ApiProblem {
+    fn from(problem: NoAddress) -> Self {
+        Self::NoAddress(problem)
     }
 }
 

@@ -49,8 +49,8 @@ impl Limit {
     pub fn amount(&self) -> String {
         let most = self.most;
         match self.unit {
-            Unit::Bytes if most >= 1 << 20 && most % (1 << 20) == 0 => format!("{} MiB", most >> 20),
-            Unit::Bytes if most >= 1 << 10 && most % (1 << 10) == 0 => format!("{} KiB", most >> 10),
+            Unit::Bytes if most >= 1 << 20 && most.is_multiple_of(1 << 20) => format!("{} MiB", most >> 20),
+            Unit::Bytes if most >= 1 << 10 && most.is_multiple_of(1 << 10) => format!("{} KiB", most >> 10),
             Unit::Bytes => format!("{most} bytes"),
             Unit::Items => most.to_string(),
             Unit::Steps => format!("{most} steps"),

@@ -72,6 +72,11 @@ async fn each_key_has_its_own() {
     assert_ne!(several["a"], several["b"]);
     let hex = made("Password", json!({"encoding": "hex"})).await.unwrap();
     assert!(hex["password"].len() == 48 && hex["password"].chars().all(|c| c.is_ascii_hexdigit()));
+    let spec = json!({"encoding": "hex", "prefix": "<é", "suffix": ">", "length": 10, "secretKeys": ["a", "b"]});
+    for password in made("Password", spec).await.unwrap().values() {
+        let inner = password.strip_prefix("<é").and_then(|rest| rest.strip_suffix('>')).unwrap();
+        assert!(inner.len() == 20 && inner.chars().all(|c| c.is_ascii_hexdigit()), "{password}");
+    }
 }
 
 #[tokio::test]
@@ -84,6 +89,7 @@ async fn what_can_not_be_made_says_why() {
         (json!({"encoding": "rot13"}), "base64url"),
         (json!({"secretKeys": ["a", "a"]}), "twice"),
         (json!({"secretKeys": ["a", ""]}), "an empty key"),
+        (json!({"secretKeys": vec!["a"; keyferry_limits::PASSWORD_KEYS.size() + 1]}), "(limit password-keys)"),
     ] {
         let error = made("Password", spec.clone()).await.unwrap_err();
         assert!(error.contains(why), "{spec}: {error}");

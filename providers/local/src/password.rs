@@ -1,5 +1,6 @@
 //! Passwords.
 
+use keyferry_limits::PASSWORD_KEYS;
 use keyferry_provider_core::{Error, SecretBytes};
 use rand::seq::SliceRandom as _;
 use rand::{CryptoRng, Rng as _};
@@ -49,15 +50,20 @@ fn passwords_or_why(spec: &Value, random: &mut dyn CryptoRng) -> Result<Values, 
         None => vec!["password"],
         Some(keys) => keys.iter().map(|key| key.as_str().unwrap_or_default()).collect(),
     };
+    if keys.len() > PASSWORD_KEYS.size() {
+        return Err(PASSWORD_KEYS.to_string());
+    }
     if keys.iter().any(|key| key.is_empty()) {
         return Err("secretKeys has an empty key".to_owned());
     }
     if let Some(twice) = keys.iter().enumerate().find_map(|(n, key)| keys[..n].contains(key).then_some(key)) {
         return Err(format!("secretKeys has {twice:?} twice"));
     }
+    let text = |field: &str| spec[field].as_str().unwrap_or_default().as_bytes();
     let one = |key: &str, random: &mut dyn CryptoRng| {
         let password = password(&sets, may_repeat, random)?;
-        Ok((key.to_owned(), SecretBytes::new(encode(password.as_bytes()))))
+        let encoded = Zeroizing::new(encode(password.as_bytes()));
+        Ok((key.to_owned(), SecretBytes::new([text("prefix"), encoded.as_slice(), text("suffix")].concat())))
     };
     keys.into_iter().map(|key| one(key, random)).collect()
 }
