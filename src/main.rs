@@ -16,7 +16,7 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
     let result = match Cli::parse().command {
-        Command::Crds => crds().map(|()| ExitCode::SUCCESS),
+        Command::Crds(args) => args.print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => wait_for(keyferry::verbs::run::run(*args)).map(|()| ExitCode::SUCCESS),
         Command::Render(args) => wait_for(render(&args)),
         Command::Status(args) => {
@@ -52,12 +52,4 @@ async fn migrate(args: Eso) -> Result<ExitCode, String> {
         Outcome::Clear => ExitCode::SUCCESS,
         Outcome::Blocked => ExitCode::FAILURE,
     })
-}
-
-fn crds() -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    for crd in keyferry_crds::crds() {
-        write!(out, "---\n{}", keyferry_crds::yaml(&crd)).map_err(|_| "can't write to standard output".to_owned())?;
-    }
-    Ok(())
 }

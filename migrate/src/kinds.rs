@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use keyferry_crds::names;
 
-/// A kind that keyferry serves.
+/// A kind that keyferry has a CRD of.
 #[derive(Debug)]
 pub struct Kind {
     /// Its group.
@@ -17,7 +17,7 @@ pub struct Kind {
     pub served: Vec<String>,
 }
 
-static SERVED: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
     let crds = keyferry_crds::crds().into_iter().map(|crd| crd.spec);
     let kinds = crds.map(|spec| Kind {
         served: spec.versions.iter().filter(|version| version.served).map(|version| version.name.clone()).collect(),
@@ -28,14 +28,14 @@ static SERVED: LazyLock<Vec<Kind>> = LazyLock::new(|| {
     kinds.collect()
 });
 
-/// The kind, where keyferry serves it.
+/// The kind, where keyferry has a CRD of it.
 pub fn find(group: &str, kind: &str) -> Option<&'static Kind> {
-    SERVED.iter().find(|served| served.group == group && served.kind == kind)
+    KINDS.iter().find(|known| known.group == group && known.kind == kind)
 }
 
-/// Whether keyferry serves a kind.
+/// Whether keyferry looks after a kind: the CRDs of others only keep what is there.
 pub fn is_served(group: &str, kind: &str) -> bool {
-    find(group, kind).is_some()
+    keyferry_crds::is_built(group, kind)
 }
 
 /// Whether keyferry can generate values of this kind.
