@@ -32,6 +32,7 @@ use crate::controller::external_secret::ExternalSecrets;
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
+use crate::controller::unbuilt::{Unbuilt, UnbuiltKind};
 use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
 use crate::verbs::flags::{LogFormat, Run};
@@ -126,6 +127,7 @@ pub async fn run(args: Run) -> Result<(), String> {
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events });
+    let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
     let checks = Arc::new(Checks {
         clients: pool.clone(),
         notices: notices.clone(),
@@ -145,6 +147,13 @@ pub async fn run(args: Run) -> Result<(), String> {
     };
     let work = Arc::new((Ports { stores: pool, objects, journal }, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
+    let unbuilt = Unbuilt {
+        client: client.clone(),
+        scope: scope.clone(),
+        kinds: unbuilt,
+        notices: notices.clone(),
+        now: clock::now,
+    };
     let watches = ClusterWatches { client, scope, cluster_stores: args.enable_cluster_store_reconciler, kinds };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
@@ -167,6 +176,12 @@ pub async fn run(args: Run) -> Result<(), String> {
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));
     controller.hear(news.boxed());
     let controller = controller.run(stopped());
+    let controller = async {
+        tokio::select! {
+            () = controller => {}
+            () = unbuilt.run() => {}
+        }
+    };
     match &mut leadership {
         None => controller.await,
         Some(leadership) => tokio::select! {
