@@ -41,13 +41,20 @@ pub enum Command {
     Migrate(Migrate),
 }
 
-/// The operators that users come from.
+/// The ways from another operator: its cluster, and manifests that were written for it.
 #[derive(Debug, Subcommand)]
 pub enum Migrate {
     /// Find what stands between External Secrets Operator and keyferry; clear it away with --apply.
     ///
     /// Changes nothing without --apply. Exits with 1 where something blocks the switch.
     Eso(keyferry_migrate::Eso),
+    /// Have manifests on disk say v1 where they say v1beta1.
+    ///
+    /// Lists files and lines; changes the version and no other byte with --write. Looks through YAML and JSON, Helm templates
+    /// and Kustomize patches among them. What it can't be sure of it leaves alone, and says so.
+    ///
+    /// Exits with 0 where no old version is left, with 1 where some are, and with 2 where something can't be read or written.
+    Manifests(keyferry_migrate::manifests::Manifests),
 }
 
 #[cfg(test)]
@@ -89,6 +96,10 @@ mod tests {
         assert_eq!(run.metrics_addr.to_string(), "0.0.0.0:9090");
         assert!(run.enable_leader_election);
         assert_eq!(run.accepted.given(), ["--enable-secrets-caching"]);
+        let secured =
+            super::tests::run(&["--metrics-secure", "--metrics-auth=true", "--metrics-cert-dir=/certs"]).unwrap();
+        assert!(secured.metrics_secure && secured.metrics_auth);
+        assert_eq!((secured.metrics_cert_name.as_str(), secured.metrics_key_name.as_str()), ("tls.crt", "tls.key"));
         assert_eq!(run.store_requeue_interval, Duration::from_secs(90));
     }
 
@@ -105,6 +116,21 @@ mod tests {
         }
         let wrong = Cli::try_parse_from(["keyferry", "migrate", "eso", "--output=yaml"]).unwrap_err();
         assert_eq!(wrong.exit_code(), 2);
+    }
+
+    #[test]
+    fn manifests_are_changed_only_when_that_is_said() {
+        let write = |args: &[&str]| {
+            let all = ["keyferry", "migrate", "manifests"].into_iter().chain(args.iter().copied());
+            match Cli::try_parse_from(all).map(|cli| cli.command) {
+                Ok(Command::Migrate(Migrate::Manifests(args))) => Ok((args.paths.len(), args.write)),
+                Ok(other) => panic!("{other:?}"),
+                Err(error) => Err(error.exit_code()),
+            }
+        };
+        assert_eq!(write(&["a"]), Ok((1, false)));
+        assert_eq!(write(&["a", "b", "--write"]), Ok((2, true)));
+        assert_eq!(write(&[]), Err(2));
     }
 
     #[test]

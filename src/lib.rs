@@ -10,4 +10,5 @@ pub mod controller;
 
 pub mod clock;
 pub mod metrics;
+pub mod threads;
 pub mod server;

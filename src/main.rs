@@ -5,9 +5,17 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use keyferry::cli::{Cli, Command, Migrate};
+use keyferry::threads::control::Control;
+use keyferry_migrate::manifests::Manifests;
 use keyferry_migrate::{Eso, Outcome};
 
 fn main() -> ExitCode {
+    // Before all else: a signal that comes before its handler kills, or, where this is the first process of a container,
+    // gets lost.
+    let control = match Control::start() {
+        Ok(control) => control,
+        Err(message) => return fail(&message),
+    };
     // Two TLS libraries in one process would panic at the first connection; this one is all of ours.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // A panic's message may quote what it choked on; its place is enough to find it.
@@ -15,29 +23,40 @@ fn main() -> ExitCode {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
-    let result = match Cli::parse().command {
+    let command = Cli::parse().command;
+    // The operator ends by itself; all others have nothing to finish, and may be waiting for input.
+    if !matches!(command, Command::Run(_)) {
+        control.end_at_once();
+    }
+    let result = match command {
         Command::Crds(args) => args.print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
-        Command::Run(args) => wait_for(keyferry::verbs::run::run(*args)).map(|()| ExitCode::SUCCESS),
+        Command::Run(args) => wait_for(keyferry::verbs::run::run(*args, control)).map(|()| ExitCode::SUCCESS),
         Command::Render(args) => wait_for(render(&args)),
         Command::Status(args) => {
             wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
+        Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
     };
     match result {
         Ok(code) => code,
-        Err(message) => {
-            let _ = writeln!(std::io::stderr(), "keyferry: {message}");
-            ExitCode::FAILURE
-        }
+        Err(message) => fail(&message),
     }
 }
 
+fn fail(message: &str) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "keyferry: {message}");
+    ExitCode::FAILURE
+}
+
 fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(work),
-        Err(_) => Err("can't start threads".to_owned()),
-    }
+    let Ok(runtime) = tokio::runtime::Builder::new_multi_thread().enable_all().build() else {
+        return Err("can't start threads".to_owned());
+    };
+    let done = runtime.block_on(work);
+    // Nobody waits for threads that are still at something: it is over.
+    runtime.shutdown_background();
+    done
 }
 
 async fn render(args: &keyferry::verbs::render::Render) -> Result<ExitCode, String> {
@@ -52,4 +71,9 @@ async fn migrate(args: Eso) -> Result<ExitCode, String> {
         Outcome::Clear => ExitCode::SUCCESS,
         Outcome::Blocked => ExitCode::FAILURE,
     })
+}
+
+fn manifests(args: &Manifests) -> Result<ExitCode, String> {
+    let stand = keyferry_migrate::manifests::run(args, &mut std::io::stdout(), &mut std::io::stderr());
+    stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
 }

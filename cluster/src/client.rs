@@ -1,43 +1,15 @@
-//! Speaking to the API server: how many requests go at once (concurrency permits), and objects that zero themselves.
+//! Objects of the API server that zero themselves.
 
 use std::fmt;
-use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_provider_core::SecretBytes;
 use keyferry_sync::data::zeroize;
 use kube::core::DynamicObject;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroize as _;
 
 pub use crate::problem::{ApiProblem, timely};
-
-/// How many requests of syncs are under way at once. Requests that wait for a store hold no turn, so that a slow store
-/// delays nobody else's writes.
-#[derive(Clone)]
-pub struct Turns {
-    requests: Arc<Semaphore>,
-    syncs: Arc<Semaphore>,
-}
-
-impl Turns {
-    /// As many as this.
-    pub fn new(most: usize) -> Self {
-        Self { requests: Arc::new(Semaphore::new(most)), syncs: Arc::new(Semaphore::new(most)) }
-    }
-
-    /// Waits until there is likely to be room for the requests of one more sync. A request takes kilobytes before it is
-    /// sent: thousands of syncs that all have their data at once must not all have begun theirs.
-    pub async fn take(&self) -> Option<OwnedSemaphorePermit> {
-        self.syncs.clone().acquire_owned().await.ok()
-    }
-
-    /// Runs one request when there is room for it.
-    pub async fn run<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiProblem> {
-        let _turn = self.requests.acquire().await;
-        timely(request).await
-    }
-}
+pub use crate::turns::Turns;
 
 /// A Secret as the API server gave it; its values are zeroed when it goes.
 #[derive(Clone)]

@@ -1,8 +1,11 @@
 //! Leader election by a Lease, with the semantics of client-go: whoever holds the Lease works, the others stand by.
 //!
 //! A holder's time is measured by our own clock from when we saw its last renewal, so that clocks need not agree. Who
-//! can't renew for the renew deadline stops, well before the Lease lasts out and another may take it.
+//! can't renew for the renew deadline stops, well before the Lease lasts out and another may take it. That time begins
+//! when a renewal was sent, not when its answer came: the others' may have begun then.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -11,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
 use tokio::time::{Instant, sleep};
 
-use crate::client::{ApiProblem, timely};
+use crate::problem::{ApiProblem, timely};
 
 /// How the Lease is used.
 #[derive(Clone, Debug)]
@@ -45,11 +48,56 @@ impl Election {
     }
 }
 
+/// Until when we may write. Whoever writes asks each time: one that stood still, and wakes after another took over, must
+/// write nothing, even before it has learned of that. From then on the lease duration less the renew deadline is left for
+/// what was begun to end.
+#[derive(Clone, Debug)]
+pub struct Lead {
+    /// Since when it is counted, by the clock that nobody sets.
+    began: Instant,
+    /// In milliseconds since then.
+    until: Arc<AtomicU64>,
+}
+
+impl Lead {
+    /// For ever: there is no Lease.
+    pub fn always() -> Self {
+        Self { began: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
+    }
+
+    /// For so long after the Lease was written, which was sent then.
+    pub fn until(sent: Instant, lasts: Duration) -> Self {
+        let lead = Self { began: sent, until: Arc::default() };
+        lead.renewed(sent, lasts);
+        lead
+    }
+
+    /// The Lease was written once more.
+    pub fn renewed(&self, sent: Instant, lasts: Duration) {
+        let until = sent.saturating_duration_since(self.began).saturating_add(lasts);
+        self.until.store(u64::try_from(until.as_millis()).unwrap_or(u64::MAX), Ordering::Release);
+    }
+
+    /// It is over.
+    fn lose(&self) {
+        self.until.store(0, Ordering::Release);
+    }
+
+    /// An error where another may lead.
+    pub fn check(&self) -> Result<(), ApiProblem> {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if now < self.until.load(Ordering::Acquire) { Ok(()) } else { Err(ApiProblem::NotLeading) }
+    }
+}
+
 /// A Lease that we hold.
 pub struct Leadership {
     api: Api<Lease>,
     election: Election,
     lease: Lease,
+    /// When what wrote it last was sent.
+    renewed: Instant,
+    lead: Lead,
 }
 
 /// Waits until the Lease is ours.
@@ -60,7 +108,12 @@ pub async fn acquire(client: &kube::Client, election: &Election) -> Leadership {
     let mut told = None;
     loop {
         match try_acquire(&api, election, &mut seen).await {
-            Ok(Attempt::Ours(lease)) => return Leadership { api, election: election.clone(), lease: *lease },
+            // An answer that took so long is worth nothing: the next try renews what it finds of us.
+            Ok(Attempt::Ours(_, sent)) if sent.elapsed() >= election.renew_deadline => continue,
+            Ok(Attempt::Ours(lease, sent)) => {
+                let lead = Lead::until(sent, election.renew_deadline);
+                return Leadership { api, election: election.clone(), lease: *lease, renewed: sent, lead };
+            }
             Ok(Attempt::Theirs(holder)) => {
                 if told.as_ref() != Some(&holder) {
                     tracing::info!(lease = election.name, holder, "standing by: another process holds the Lease");
@@ -76,7 +129,8 @@ pub async fn acquire(client: &kube::Client, election: &Election) -> Leadership {
 }
 
 enum Attempt {
-    Ours(Box<Lease>),
+    /// With when what wrote it was sent.
+    Ours(Box<Lease>, Instant),
     Theirs(String),
 }
 
@@ -91,7 +145,8 @@ async fn try_acquire(
             metadata: ObjectMeta { name: Some(election.name.clone()), ..ObjectMeta::default() },
             spec: Some(record(election, None, (election.clock)())),
         };
-        return timely(api.create(&parameters, &lease)).await.map(|lease| Attempt::Ours(Box::new(lease)));
+        let sent = Instant::now();
+        return timely(api.create(&parameters, &lease)).await.map(|lease| Attempt::Ours(Box::new(lease), sent));
     };
     let spec = lease.spec.clone().unwrap_or_default();
     let holder = spec.holder_identity.clone().unwrap_or_default();
@@ -107,8 +162,9 @@ async fn try_acquire(
         }
     }
     lease.spec = Some(record(election, Some(&spec), (election.clock)()));
+    let sent = Instant::now();
     match timely(api.replace(&election.name, &parameters, &lease)).await {
-        Ok(lease) => Ok(Attempt::Ours(Box::new(lease))),
+        Ok(lease) => Ok(Attempt::Ours(Box::new(lease), sent)),
         Err(problem) if problem.is_conflict() => Ok(Attempt::Theirs("another process, just now".to_owned())),
         Err(problem) => Err(problem),
     }
@@ -132,25 +188,40 @@ fn record(election: &Election, before: Option<&LeaseSpec>, now: Timestamp) -> Le
 }
 
 impl Leadership {
+    /// Until when we may write, as it is renewed.
+    pub fn lead(&self) -> Lead {
+        self.lead.clone()
+    }
+
+    fn left(&self) -> Duration {
+        self.election.renew_deadline.saturating_sub(self.renewed.elapsed())
+    }
+
     /// Renews the Lease until that fails for the renew deadline, or another holds it; then we lead no longer.
     pub async fn hold(&mut self) {
-        let mut renewed = Instant::now();
+        self.renew_until_it_fails().await;
+        self.lead.lose();
+    }
+
+    async fn renew_until_it_fails(&mut self) {
         loop {
-            let left = |renewed: Instant| self.election.renew_deadline.saturating_sub(renewed.elapsed());
-            sleep(self.election.retry_period.min(left(renewed))).await;
+            sleep(self.election.retry_period.min(self.left())).await;
+            if self.left().is_zero() {
+                return tracing::error!(lease = self.election.name, "could not renew the Lease in time");
+            }
             // Half of the time at most: a second try goes where a first hangs.
-            let patience = left(renewed).min(self.election.renew_deadline / 2);
+            let patience = self.left().min(self.election.renew_deadline / 2);
             let asked = Instant::now();
             match tokio::time::timeout(patience, self.renew()).await {
-                Ok(Ok(true)) => renewed = asked,
+                Ok(Ok(true)) => {
+                    self.renewed = asked;
+                    self.lead.renewed(asked, self.election.renew_deadline);
+                }
                 Ok(Ok(false)) => return tracing::error!(lease = self.election.name, "another process took the Lease"),
                 Ok(Err(problem)) => {
                     tracing::warn!(lease = self.election.name, %problem, "can't renew the Lease; trying again")
                 }
                 Err(_) => tracing::warn!(lease = self.election.name, "no answer to the renewal of the Lease"),
-            }
-            if renewed.elapsed() >= self.election.renew_deadline {
-                return tracing::error!(lease = self.election.name, "could not renew the Lease in time");
             }
         }
     }
@@ -214,3 +285,7 @@ impl Leadership {
         lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_ref()) == Some(&self.election.identity)
     }
 }
+
+#[cfg(test)]
+#[path = "leader_tests.rs"]
+mod tests;

@@ -1,13 +1,16 @@
 //! All that speaks to an API server, and the ports of [`keyferry_sync`] over it. Knows no store.
 //!
-//! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`client`]
-//! how many requests go at once and objects that zero themselves, [`pages`] lists; [`objects`] what is referred to,
-//! [`target`] what is written, [`events`], [`journal`] and [`notices`] what is told, [`leader`] which replica works.
+//! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`leader`]
+//! which replica works, [`turns`] how many requests go at once, [`client`] objects that zero themselves, [`pages`] lists;
+//! [`objects`] what is referred to, [`target`] what is written, [`events`], [`journal`] and [`notices`] what is told,
+//! [`reviews`] who may read what we serve.
 
 #![forbid(unsafe_code)]
 
 pub mod connection;
 pub mod problem;
+pub mod leader;
+pub mod turns;
 pub mod client;
 pub mod pages;
 pub mod objects;
@@ -15,4 +18,4 @@ pub mod target;
 pub mod events;
 pub mod journal;
 pub mod notices;
-pub mod leader;
+pub mod reviews;

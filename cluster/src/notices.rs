@@ -12,6 +12,7 @@ use serde_json::json;
 
 use crate::client::timely;
 use crate::events::Events;
+use crate::leader::Lead;
 
 /// Seconds between attempts to tell an object why its spec is not read.
 const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
@@ -22,12 +23,15 @@ pub struct ClusterNotices {
     pub client: kube::Client,
     /// Where events go.
     pub events: Events,
+    /// Until when we may write.
+    pub lead: Lead,
 }
 
 #[async_trait]
 impl Notices for ClusterNotices {
     async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
         let patch = Patch::Merge(json!({"metadata": {"uid": store.uid()}, "status": status}));
+        self.lead.check()?;
         let (client, name, params) = (self.client.clone(), &store.id.name, PatchParams::default());
         match &store.id.namespace {
             Some(namespace) => {
@@ -61,7 +65,10 @@ impl Notices for ClusterNotices {
             // By its resourceVersion: the object may have been mended since, and synced.
             let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
             let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
-            let told = timely(api.patch_status(&name, &PatchParams::default(), &patch)).await;
+            let told = match self.lead.check() {
+                Ok(()) => timely(api.patch_status(&name, &PatchParams::default(), &patch)).await,
+                Err(problem) => Err(problem),
+            };
             let Err(problem) = told else { return };
             tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");
             if problem.is_not_found() {

@@ -36,7 +36,8 @@ pub struct ClusterObjects {
 impl ClusterObjects {
     async fn secret(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
-        let Some(secret) = self.turns.run(api.get_opt(address::name(&source.name)?)).await? else { return Ok(None) };
+        let name = address::name(&source.name)?;
+        let Some(secret) = self.turns.of(&source.namespace).run(api.get_opt(name)).await? else { return Ok(None) };
         let mut secret = LiveSecret::new(secret);
         let keys: Vec<String> = secret.keys().cloned().collect();
         let data = keys.into_iter().filter_map(|key| Some((key.clone(), secret.take(&key)?))).collect();
@@ -45,7 +46,8 @@ impl ClusterObjects {
 
     async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
-        let Some(map) = self.turns.run(api.get_opt(address::name(&source.name)?)).await? else { return Ok(None) };
+        let name = address::name(&source.name)?;
+        let Some(map) = self.turns.of(&source.namespace).run(api.get_opt(name)).await? else { return Ok(None) };
         let data = map.data.unwrap_or_default().into_iter();
         let data = data.map(|(key, value)| (key, SecretBytes::new(value.into_bytes()))).collect();
         Ok(Some((version(&map.metadata), data)))
@@ -68,8 +70,8 @@ fn found<T>(answer: Result<T, ApiProblem>) -> Result<Option<T>, Problem> {
 
 #[async_trait]
 impl Objects for ClusterObjects {
-    async fn turn(&self) -> Turn {
-        Box::new(self.turns.take().await)
+    async fn turn(&self, namespace: &str) -> Turn {
+        Box::new(self.turns.of(namespace).take().await)
     }
 
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
@@ -98,14 +100,15 @@ impl Objects for ClusterObjects {
         };
         let name = address::name(name).map_err(ApiProblem::from)?;
         // The API server does not tell a kind that it lacks from an object that it lacks.
-        let object = found(self.turns.run(api.get(name)).await)?;
+        let object = found(self.turns.of(namespace.unwrap_or_default()).run(api.get(name)).await)?;
         Ok(object.map(|object| object.data.get("spec").cloned().unwrap_or_default()))
     }
 
     async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem> {
         let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<ExternalSecret> = Api::namespaced(self.client.clone(), namespace);
-        let read = self.turns.run(api.get_metadata(es.metadata.name.as_deref().unwrap_or_default())).await?;
+        let name = es.metadata.name.as_deref().unwrap_or_default();
+        let read = self.turns.of(namespace).run(api.get_metadata(name)).await?;
         Ok(make::changed_at(&read.metadata))
     }
 }

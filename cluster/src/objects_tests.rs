@@ -12,7 +12,11 @@ use crate::target::kinds::Kinds;
 const HOSTILE: [&str; 8] = ["../x", "a/b", "a?b", "a%2fb", "..", "a#b", "A", "a/../../other/secrets/b"];
 
 fn objects(api: &FakeApi) -> ClusterObjects {
-    ClusterObjects { client: api.client(), turns: Turns::new(1), token_file: PathBuf::new() }
+    ClusterObjects {
+        client: api.client(),
+        turns: Turns::new(1, crate::leader::Lead::always()),
+        token_file: PathBuf::new(),
+    }
 }
 
 #[tokio::test]
@@ -46,7 +50,7 @@ async fn no_reference_leads_elsewhere() {
 #[tokio::test]
 async fn no_target_leads_elsewhere() {
     let api = FakeApi::default();
-    let (client, turns, kinds) = (api.client(), Turns::new(1), Kinds::default());
+    let (client, turns, kinds) = (api.client(), Turns::new(1, crate::leader::Lead::always()), Kinds::default());
     for text in HOSTILE {
         let es = keyferry_builders::es(json!({"target": {"name": text}}));
         let mut output = target::of(&client, &turns, &kinds, &es, keyferry_sync::settings::Adopt::Any);
@@ -57,7 +61,7 @@ async fn no_target_leads_elsewhere() {
         for manifest in versions.iter().chain(kinds_of.iter().filter(|manifest| manifest.kind != "A")) {
             let failure = kinds.resolve(&client, &turns, manifest).await.unwrap_err();
             assert_eq!(failure.headline, Headline::ManifestKind);
-            assert!(failure.causes[0].contains(" is no "), "{failure}");
+            assert!(failure.to_string().contains(" is no "), "{failure}");
         }
     }
     assert!(

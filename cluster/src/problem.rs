@@ -39,6 +39,8 @@ pub enum ApiProblem {
     Malformed,
     /// The credentials of the kubeconfig can't be had.
     Credentials,
+    /// It was not asked: the Lease may be another's.
+    NotLeading,
     /// What is asked for can't be there, and was not asked for: its name is none.
     NoAddress(NoAddress),
 }
@@ -62,7 +64,7 @@ impl ApiProblem {
     /// Whether the same request may succeed in a moment.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Unreachable | Self::NoAnswer | Self::Malformed | Self::Credentials => true,
+            Self::Unreachable | Self::NoAnswer | Self::Malformed | Self::Credentials | Self::NotLeading => true,
             Self::Status { code, .. } => *code >= 500 || *code == 429 || *code == 409,
             Self::NoAddress(_) => false,
         }
@@ -106,6 +108,7 @@ impl fmt::Display for ApiProblem {
             Self::NoAnswer => f.write_str("the API server did not answer in time"),
             Self::Malformed => f.write_str("the API server's answer is not of its API"),
             Self::Credentials => f.write_str("the credentials of the kubeconfig can't be had"),
+            Self::NotLeading => f.write_str("this process does not hold the Lease any more"),
             Self::NoAddress(problem) => problem.fmt(f),
             Self::Status { causes, .. } if causes.iter().any(|cause| cause == "NamespaceTerminating") => {
                 f.write_str("the namespace is being deleted")

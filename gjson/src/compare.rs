@@ -9,7 +9,11 @@ use crate::{
 };
 
 /// Whether what a query's path has found is what the query asks for.
-pub(crate) fn matches(query: &Query<'_>, found: Option<&Node<'_>>, budget: &mut Budget) -> Result<bool, TooComplex> {
+pub(crate) fn matches(
+    query: &Query<'_>,
+    found: Option<&Node<'_>>,
+    budget: &mut Budget<'_>,
+) -> Result<bool, TooComplex> {
     if let [b'~', word @ ..] = &*query.value {
         let answer = match word {
             b"*" => found.is_some(),

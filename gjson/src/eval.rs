@@ -6,6 +6,8 @@
 
 use std::{error, fmt};
 
+use keyferry_limits::{self as limits, Exceeded};
+
 use crate::{
     buf::{Buf, Span},
     number,
@@ -33,15 +35,38 @@ impl fmt::Display for TooComplex {
 
 impl error::Error for TooComplex {}
 
-/// What is left of the limits.
-pub(crate) struct Budget {
+/// So many bytes are read in the time of one step of a look.
+const READ_IN_A_STEP: usize = 8;
+
+/// What is left of the limits: those of one path, and those of all that is done beside it.
+pub(crate) struct Budget<'l> {
     depth: usize,
     bytes: u64,
+    look: Option<&'l limits::Budget>,
+    /// What of the look's was met.
+    exceeded: Option<Exceeded>,
 }
 
-impl Budget {
-    pub(crate) fn new(json: &[u8]) -> Self {
-        Self { depth: 0, bytes: BYTES + BYTES_FOR_EACH * json.len() as u64 }
+impl<'l> Budget<'l> {
+    pub(crate) fn new(json: &[u8], look: Option<&'l limits::Budget>) -> Self {
+        Self { depth: 0, bytes: BYTES + BYTES_FOR_EACH * json.len() as u64, look, exceeded: None }
+    }
+
+    /// What of the look's was met, if it was that.
+    pub(crate) fn exceeded(&self) -> Option<Exceeded> {
+        self.exceeded
+    }
+
+    fn ask(&mut self, take: impl FnOnce(&limits::Budget) -> Result<(), Exceeded>) -> Result<(), TooComplex> {
+        self.look.map_or(Ok(()), take).map_err(|exceeded| {
+            self.exceeded = Some(exceeded);
+            TooComplex
+        })
+    }
+
+    /// Pays for bytes that are about to be made.
+    pub(crate) fn make(&mut self, bytes: usize) -> Result<(), TooComplex> {
+        self.ask(|look| look.bytes(bytes))
     }
 
     /// Goes one level down. An error needs no way back up: it ends everything.
@@ -56,7 +81,7 @@ impl Budget {
 
     pub(crate) fn spend(&mut self, bytes: usize) -> Result<(), TooComplex> {
         self.bytes = self.bytes.checked_sub(bytes as u64).ok_or(TooComplex)?;
-        Ok(())
+        self.ask(|look| look.steps(bytes.div_ceil(READ_IN_A_STEP)))
     }
 }
 
@@ -71,7 +96,7 @@ struct Trace<'a, 'p> {
 type Step = Result<(usize, bool), TooComplex>;
 
 /// Gets the value at `path`; `None` where there is none.
-pub(crate) fn get<'a>(json: &Span<'a>, path: &[u8], budget: &mut Budget) -> Result<Option<Node<'a>>, TooComplex> {
+pub(crate) fn get<'a>(json: &Span<'a>, path: &[u8], budget: &mut Budget<'_>) -> Result<Option<Node<'a>>, TooComplex> {
     budget.enter()?;
     let mut json = json.clone();
     let mut path = path;
@@ -103,7 +128,11 @@ enum Whole<'a, 'p> {
     Walk(&'p [u8]),
 }
 
-fn from_the_whole<'a, 'p>(json: &Span<'a>, path: &'p [u8], budget: &mut Budget) -> Result<Whole<'a, 'p>, TooComplex> {
+fn from_the_whole<'a, 'p>(
+    json: &Span<'a>,
+    path: &'p [u8],
+    budget: &mut Budget<'_>,
+) -> Result<Whole<'a, 'p>, TooComplex> {
     let after = |rest: &'p [u8]| match rest {
         [b'|' | b'.', rest @ ..] => Some(rest),
         _ => None,
@@ -135,13 +164,14 @@ fn select<'a>(
     json: &Span<'a>,
     open: u8,
     selectors: &[path::Selector<'_>],
-    budget: &mut Budget,
+    budget: &mut Budget<'_>,
 ) -> Result<Span<'a>, TooComplex> {
     let mut out = Buf::default();
     out.push(open);
     for selector in selectors {
         let Some(node) = get(json, selector.path, budget)? else { continue };
         budget.spend(node.raw.bytes().len())?;
+        budget.make(node.raw.bytes().len())?;
         out.comma(out.len() == 1);
         if open == b'{' {
             selector.write_name(&mut out);
@@ -153,7 +183,7 @@ fn select<'a>(
     Ok(Span::made(out))
 }
 
-fn walk<'a, 'p>(json: &Span<'a>, path: &'p [u8], budget: &mut Budget) -> Result<Trace<'a, 'p>, TooComplex> {
+fn walk<'a, 'p>(json: &Span<'a>, path: &'p [u8], budget: &mut Budget<'_>) -> Result<Trace<'a, 'p>, TooComplex> {
     let mut walk = Walk { json, text: json.bytes(), trace: Trace::default(), budget };
     if let [b'.', b'.', path @ ..] = path {
         walk.array(0, path)?;
@@ -166,14 +196,14 @@ fn walk<'a, 'p>(json: &Span<'a>, path: &'p [u8], budget: &mut Budget) -> Result<
     Ok(walk.trace)
 }
 
-struct Walk<'s, 'a, 'p, 'b> {
+struct Walk<'s, 'a, 'p, 'b, 'l> {
     json: &'s Span<'a>,
     text: &'s [u8],
     trace: Trace<'a, 'p>,
-    budget: &'b mut Budget,
+    budget: &'b mut Budget<'l>,
 }
 
-impl<'p> Walk<'_, '_, 'p, '_> {
+impl<'p> Walk<'_, '_, 'p, '_, '_> {
     /// Goes through an object, its members from `at` on.
     fn object(&mut self, mut at: usize, path: &'p [u8]) -> Step {
         self.budget.enter()?;
@@ -329,6 +359,7 @@ impl<'p> Walk<'_, '_, 'p, '_> {
             let Some((_, piece)) = scan::any(self.text, at) else { continue };
             let Some(node) = get(&self.json.part(piece.range), path, self.budget)? else { continue };
             self.budget.spend(node.raw.bytes().len())?;
+            self.budget.make(node.raw.bytes().len())?;
             out.comma(out.len() == 1);
             out.extend(node.raw.bytes());
         }
@@ -378,6 +409,7 @@ impl<'p> Walk<'_, '_, 'p, '_> {
             }
             if let Some(found) = found {
                 self.budget.spend(found.raw.bytes().len())?;
+                self.budget.make(found.raw.bytes().len())?;
                 match all.len() {
                     0 => all.push(b'['),
                     _ => all.push(b','),

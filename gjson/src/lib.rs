@@ -42,9 +42,27 @@ mod buf;
 
 /// Gets the value at `path`. That there is none is a [`Value`] of [`Kind::Missing`], no error.
 pub fn get<'a>(json: &'a [u8], path: &[u8]) -> Result<Value<'a>, TooComplex> {
-    let mut budget = eval::Budget::new(json);
+    let mut budget = eval::Budget::new(json, None);
     let found = eval::get(&buf::Span::document(json), path, &mut budget)?;
     Ok(Value::new(found))
+}
+
+/// Gets the value at `path` with what a look has left.
+pub fn get_within<'a>(json: &'a [u8], path: &[u8], look: &keyferry_limits::Budget) -> Result<Value<'a>, Refused> {
+    let mut budget = eval::Budget::new(json, Some(look));
+    match eval::get(&buf::Span::document(json), path, &mut budget) {
+        Ok(found) => Ok(Value::new(found)),
+        Err(complaint) => Err(budget.exceeded().map_or(Refused::TooComplex(complaint), Refused::Exceeded)),
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// The path asks for too much by itself.
+    TooComplex(TooComplex),
+    /// The look has nothing left.
+    Exceeded(keyferry_limits::Exceeded),
 }
 
 #[cfg(test)]
@@ -92,6 +110,20 @@ mod tests {
     fn bytes_that_are_no_text_pass() {
         let value = get(b"{\"k\xff\":\"\xfe\"}", b"k\xff").unwrap();
         assert_eq!(&*value.text().into_owned().clone(), b"\xfe");
+    }
+
+    #[test]
+    fn what_a_look_has_left_is_enough_for_one_path_after_another() {
+        let json = format!("[{}0]", "0,".repeat(10_000));
+        let path = b"[@this,@this,@this,@this]";
+        let look = keyferry_limits::Budget::new(500_000, 1_000_000);
+        let get = || get_within(json.as_bytes(), path, &look).map(|value| value.raw().len());
+        let results = [get(), get(), get(), get(), get(), get(), get()];
+        assert!(results[0].is_ok_and(|len| len > 80_000));
+        let exceeded = keyferry_limits::Exceeded::Limit(&keyferry_limits::LOOK_BYTES);
+        assert_eq!(results[6], Err(Refused::Exceeded(exceeded)));
+        look.stop();
+        assert_eq!(get(), Err(Refused::Exceeded(keyferry_limits::Exceeded::Stopped)));
     }
 
     #[test]

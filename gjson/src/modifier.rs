@@ -27,6 +27,9 @@ pub(crate) enum Modifier {
     Values,
 }
 
+/// What an entry takes while a document is taken apart, about.
+const ENTRY: usize = 64;
+
 impl Modifier {
     pub(crate) fn named(name: &[u8]) -> Option<Self> {
         Some(match name {
@@ -48,9 +51,14 @@ impl Modifier {
     }
 
     /// What the modifier makes of `json`.
-    pub(crate) fn apply<'a>(self, json: &Span<'a>, argument: &[u8], budget: &mut Budget) -> Answer<'a> {
+    pub(crate) fn apply<'a>(self, json: &Span<'a>, argument: &[u8], budget: &mut Budget<'_>) -> Answer<'a> {
         budget.enter()?;
         let bytes = json.bytes();
+        if self != Self::This {
+            // A document like it, and a place for each of its entries on the way.
+            let entries = bytes.iter().filter(|byte| **byte == b',').count();
+            budget.make(bytes.len().saturating_add(entries.saturating_mul(ENTRY)))?;
+        }
         let made = match self {
             Self::This => json.clone(),
             Self::Valid if crate::valid(bytes) => json.clone(),
@@ -182,7 +190,7 @@ fn reverse<'a>(json: &Span<'a>) -> Span<'a> {
     Span::made(out)
 }
 
-fn flatten<'a>(json: &Span<'a>, argument: &[u8], budget: &mut Budget) -> Answer<'a> {
+fn flatten<'a>(json: &Span<'a>, argument: &[u8], budget: &mut Budget<'_>) -> Answer<'a> {
     let mut deep = false;
     options(argument, |name, value| {
         if name == b"deep" {
@@ -192,7 +200,7 @@ fn flatten<'a>(json: &Span<'a>, argument: &[u8], budget: &mut Budget) -> Answer<
     flatten_to(json, deep, budget)
 }
 
-fn flatten_to<'a>(json: &Span<'a>, deep: bool, budget: &mut Budget) -> Answer<'a> {
+fn flatten_to<'a>(json: &Span<'a>, deep: bool, budget: &mut Budget<'_>) -> Answer<'a> {
     let Some(node) = scan::document(json).filter(Node::is_array) else { return Ok(json.clone()) };
     budget.enter()?;
     let mut out = Buf::default();
@@ -200,6 +208,7 @@ fn flatten_to<'a>(json: &Span<'a>, deep: bool, budget: &mut Budget) -> Answer<'a
     for (_, value) in entries(&node) {
         let value = value.of(&node.raw);
         budget.spend(value.raw.bytes().len())?;
+        budget.make(value.raw.bytes().len())?;
         let flat = if deep && value.is_array() { flatten_to(&value.raw, deep, budget)? } else { value.raw.clone() };
         let items = if value.is_array() { text::unwrap(flat.bytes()) } else { flat.bytes() };
         let items = text::trim_space(items);
@@ -288,7 +297,7 @@ fn group<'a>(json: &Span<'a>) -> Span<'a> {
 }
 
 /// What a path finds in the document and in all that it holds, at any depth.
-fn dig<'a>(json: &Span<'a>, path: &[u8], budget: &mut Budget) -> Answer<'a> {
+fn dig<'a>(json: &Span<'a>, path: &[u8], budget: &mut Budget<'_>) -> Answer<'a> {
     let mut out = Buf::default();
     out.push(b'[');
     dig_into(scan::document(json).as_ref(), path, &mut out, budget)?;
@@ -296,12 +305,13 @@ fn dig<'a>(json: &Span<'a>, path: &[u8], budget: &mut Budget) -> Answer<'a> {
     Ok(Span::made(out))
 }
 
-fn dig_into(node: Option<&Node<'_>>, path: &[u8], out: &mut Buf, budget: &mut Budget) -> Result<(), TooComplex> {
+fn dig_into(node: Option<&Node<'_>>, path: &[u8], out: &mut Buf, budget: &mut Budget<'_>) -> Result<(), TooComplex> {
     budget.enter()?;
     let nothing = Span::empty();
     let json = node.map_or(&nothing, |node| &node.raw);
     if let Some(found) = eval::get(json, path, budget)? {
         budget.spend(found.raw.bytes().len())?;
+        budget.make(found.raw.bytes().len())?;
         out.comma(out.len() == 1);
         out.extend(found.raw.bytes());
     }

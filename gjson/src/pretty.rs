@@ -41,7 +41,7 @@ pub(crate) fn ugly(json: &[u8]) -> Buf {
 }
 
 /// The first value of `json` over several lines.
-pub(crate) fn pretty(json: &[u8], options: &Options, budget: &mut Budget) -> Result<Buf, TooComplex> {
+pub(crate) fn pretty(json: &[u8], options: &Options, budget: &mut Budget<'_>) -> Result<Buf, TooComplex> {
     let mut printer = Printer { json, options, budget, out: Buf::with_capacity(json.len()), line: 0 };
     printer.out.extend(&options.prefix);
     printer.value(0, Layout::Lines, 0)?;
@@ -59,10 +59,10 @@ enum Layout {
     OneLine,
 }
 
-struct Printer<'j, 'b> {
+struct Printer<'j, 'b, 'l> {
     json: &'j [u8],
     options: &'j Options,
-    budget: &'b mut Budget,
+    budget: &'b mut Budget<'l>,
     out: Buf,
     /// Where the last line begins.
     line: usize,
@@ -77,7 +77,7 @@ struct Member {
 /// Where to go on, and whether the value may stand on one line.
 type Step = Result<(usize, bool), TooComplex>;
 
-impl Printer<'_, '_> {
+impl Printer<'_, '_, '_> {
     /// Prints the next value from `at` on, over anything that can't begin one.
     fn value(&mut self, at: usize, layout: Layout, depth: usize) -> Step {
         let found = (at..self.json.len()).find_map(|at| Some((at, scan::start(self.json, at)?)));
@@ -201,6 +201,7 @@ impl Printer<'_, '_> {
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), TooComplex> {
         self.budget.spend(bytes.len())?;
+        self.budget.make(bytes.len())?;
         self.out.extend(bytes);
         Ok(())
     }

@@ -8,7 +8,7 @@ use crate::eval::{Budget, TooComplex};
 const PATIENCE: usize = 10_000;
 
 /// Whether all of `text` matches `pattern`.
-pub(crate) fn matches(text: &[u8], pattern: &[u8], budget: &mut Budget) -> Result<bool, TooComplex> {
+pub(crate) fn matches(text: &[u8], pattern: &[u8], budget: &mut Budget<'_>) -> Result<bool, TooComplex> {
     if pattern == b"*" {
         return Ok(true);
     }
@@ -24,13 +24,13 @@ enum Found {
     Never,
 }
 
-struct Search<'b> {
+struct Search<'b, 'l> {
     tries: usize,
     most: usize,
-    budget: &'b mut Budget,
+    budget: &'b mut Budget<'l>,
 }
 
-impl Search<'_> {
+impl Search<'_, '_> {
     fn run(&mut self, text: &[u8], pattern: &[u8]) -> Result<Found, TooComplex> {
         self.budget.enter()?;
         let found = self.search(text, pattern);
@@ -137,7 +137,7 @@ mod tests {
             (r"a\", r"a\", false),
             ("a日本c", "a*本?", true),
         ] {
-            let mut budget = Budget::new(b"");
+            let mut budget = Budget::new(b"", None);
             assert_eq!(matches(text.as_bytes(), pattern.as_bytes(), &mut budget), Ok(expected), "{text} {pattern}");
         }
     }

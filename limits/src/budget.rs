@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use crate::{LOOK_BYTES, LOOK_STEPS, Limit};
+use crate::{COMPUTE_TIME, LOOK_BYTES, LOOK_STEPS, Limit};
 
 /// What one look has left. Shared by all that works for it; stages take it by reference.
 #[derive(Debug)]
@@ -62,7 +62,8 @@ impl std::fmt::Display for Exceeded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Limit(limit) => limit.fmt(f),
-            Self::Stopped => f.write_str("it took too long and was stopped"),
+            // Who is stopped since nobody needs the look is told nothing.
+            Self::Stopped => COMPUTE_TIME.fmt(f),
         }
     }
 }

@@ -6,12 +6,29 @@ use crate::{Limit, Unit};
 pub const ALL: &[&Limit] = &[
     &LOOK_BYTES,
     &LOOK_STEPS,
+    &SEARCHES,
+    &TEMPLATES_KEPT,
+    &PASSWORD_LENGTH,
+    &PASSWORD_BYTES,
+    &TEMPLATE_TEXT,
+    &TEMPLATE_STEPS,
+    &TEMPLATE_DEPTH,
+    &TEMPLATE_NESTING,
+    &TEMPLATE_OUTPUT,
+    &TEMPLATE_VALUE,
+    &TEMPLATE_MEMORY,
+    &TEMPLATE_LIST,
+    &TEMPLATE_PATTERN,
+    &TEMPLATE_HASH_COST,
+    &TEMPLATE_KEY_BITS,
     &PATTERN_LENGTH,
     &PATTERN_DEPTH,
     &PATTERN_CLASSES,
     &PATTERN_GROUPS,
     &PATTERN_COMPILED,
     &PATTERNS_KEPT,
+    &COMPUTE_TIME,
+    &REFRESH_RATE,
     &DATA_ENTRIES,
     &DATA_FROM_ENTRIES,
     &REWRITES,
@@ -27,7 +44,6 @@ pub const ALL: &[&Limit] = &[
     &STORE_CONDITIONS,
     &CONDITION_NAMESPACES,
     &CONDITION_PATTERNS,
-    &PASSWORD_KEYS,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -47,6 +63,123 @@ pub const LOOK_STEPS: Limit = Limit {
     unit: Unit::Steps,
     of: "what one refresh computes",
     raise: "split it into several ExternalSecrets, or make its templates and patterns simpler",
+};
+
+/// A longer one would not fit beside others into a Secret.
+pub const PASSWORD_LENGTH: Limit = Limit {
+    name: "password-length",
+    most: 65_536,
+    unit: Unit::Items,
+    of: "the length of a generated password",
+    raise: "make it shorter",
+};
+
+/// What a Secret can hold.
+pub const PASSWORD_BYTES: Limit = Limit {
+    name: "password-bytes",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "all passwords of one Password, together",
+    raise: "ask for fewer or shorter ones",
+};
+
+/// Parsed it takes many times as much.
+pub const TEMPLATE_TEXT: Limit = Limit {
+    name: "template-text",
+    most: 512 << 10,
+    unit: Unit::Bytes,
+    of: "the text of one template",
+    raise: "split it",
+};
+
+/// One for each piece of text, action, argument, round of a loop and element that a function walks.
+pub const TEMPLATE_STEPS: Limit = Limit {
+    name: "template-steps",
+    most: 2_000_000,
+    unit: Unit::Steps,
+    of: "what one template computes",
+    raise: "make it simpler, or split it",
+};
+
+/// Calls that wait for others.
+pub const TEMPLATE_DEPTH: Limit = Limit {
+    name: "template-depth",
+    most: 100_000,
+    unit: Unit::Items,
+    of: "templates that call templates, within each other",
+    raise: "make it simpler, or split it",
+};
+
+/// They are read by recursion.
+pub const TEMPLATE_NESTING: Limit = Limit {
+    name: "template-nesting",
+    most: 100,
+    unit: Unit::Items,
+    of: "parentheses within each other",
+    raise: "make it simpler, or split it",
+};
+
+/// A Secret holds a quarter of it.
+pub const TEMPLATE_OUTPUT: Limit = Limit {
+    name: "template-output",
+    most: 4 << 20,
+    unit: Unit::Bytes,
+    of: "what one template renders",
+    raise: "make it simpler, or split it",
+};
+
+/// A Secret holds a quarter of it.
+pub const TEMPLATE_VALUE: Limit = Limit {
+    name: "template-value",
+    most: 4 << 20,
+    unit: Unit::Bytes,
+    of: "one value within a template",
+    raise: "make it simpler, or split it",
+};
+
+/// Values that functions returned, added up.
+pub const TEMPLATE_MEMORY: Limit = Limit {
+    name: "template-memory",
+    most: 64 << 20,
+    unit: Unit::Bytes,
+    of: "all values within one template together",
+    raise: "make it simpler, or split it",
+};
+
+/// Elements are larger than their text.
+pub const TEMPLATE_LIST: Limit = Limit {
+    name: "template-list",
+    most: 100_000,
+    unit: Unit::Items,
+    of: "the elements of a list within a template",
+    raise: "make it simpler, or split it",
+};
+
+/// As a pattern of the spec.
+pub const TEMPLATE_PATTERN: Limit = Limit {
+    name: "template-pattern",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "a compiled regular expression within a template",
+    raise: "make it simpler: smaller repetitions, fewer classes",
+};
+
+/// Each one more doubles the work.
+pub const TEMPLATE_HASH_COST: Limit = Limit {
+    name: "template-hash-cost",
+    most: 14,
+    unit: Unit::Items,
+    of: "the cost factor of bcrypt within a template",
+    raise: "use a smaller one",
+};
+
+/// The work grows with their fourth power.
+pub const TEMPLATE_KEY_BITS: Limit = Limit {
+    name: "template-key-bits",
+    most: 8192,
+    unit: Unit::Items,
+    of: "the bits of a key that a template generates",
+    raise: "use fewer",
 };
 
 /// The text of a regular expression.
@@ -101,6 +234,42 @@ pub const PATTERNS_KEPT: Limit = Limit {
     unit: Unit::Bytes,
     of: "regular expressions that are kept compiled",
     raise: "nothing is refused: they are compiled anew",
+};
+
+/// Searches by name of one ExternalSecret: each has a compiled pattern, and all are held while the look goes on.
+pub const SEARCHES: Limit = Limit {
+    name: "searches",
+    most: 50,
+    unit: Unit::Items,
+    of: "searches by name of one ExternalSecret",
+    raise: "split it into several ExternalSecrets, or search by one pattern for several",
+};
+
+/// All parsed templates that are kept, and as much again of those that make names.
+pub const TEMPLATES_KEPT: Limit = Limit {
+    name: "templates-kept",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "parsed templates that are kept",
+    raise: "nothing is refused: they are parsed anew",
+};
+
+/// How long a look may compute at once, rendering or templating. Who takes longer is stopped.
+pub const COMPUTE_TIME: Limit = Limit {
+    name: "compute-time",
+    most: 10,
+    unit: Unit::Seconds,
+    of: "computing for one refresh",
+    raise: "make its templates and patterns simpler, or split it into several ExternalSecrets",
+};
+
+/// How often something may be refreshed or checked by time.
+pub const REFRESH_RATE: Limit = Limit {
+    name: "refresh-rate",
+    most: 1,
+    unit: Unit::Items,
+    of: "refreshes of one object in a second",
+    raise: "a shorter interval acts as 1s",
 };
 
 /// Entries of spec.data. The schema says so too, of this and all that follow; older objects are judged when they are
@@ -232,13 +401,4 @@ pub const CONDITION_PATTERNS: Limit = Limit {
     unit: Unit::Items,
     of: "patterns in one namespaceRegexes",
     raise: "put several into one, or choose namespaces by a label",
-};
-
-/// Passwords that one generator makes at once.
-pub const PASSWORD_KEYS: Limit = Limit {
-    name: "password-keys",
-    most: 1_000,
-    unit: Unit::Items,
-    of: "secretKeys of a Password",
-    raise: "use several generators",
 };

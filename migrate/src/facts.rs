@@ -7,7 +7,7 @@ use keyferry_crds::names;
 /// Everything that was read.
 #[derive(Clone, Debug, Default)]
 pub struct Cluster {
-    /// The Helm releases that hold CRDs of ours.
+    /// The Helm releases that hold CRDs of ours, or are External Secrets Operator's.
     pub releases: Vec<Release>,
     /// Records of Helm that can't be read.
     pub broken: Vec<BrokenRecord>,
@@ -23,6 +23,12 @@ pub struct Cluster {
     pub cluster_generators: Vec<(String, String)>,
     /// The stores of both kinds.
     pub stores: Vec<Store>,
+    /// What stores and generators need of others.
+    pub needs: Vec<Need>,
+    /// Fields that keyferry's CRDs do not know, by kind and path.
+    pub lost: BTreeMap<(String, String), Sample>,
+    /// Objects that somebody writes in an old version, by kind.
+    pub old_writers: BTreeMap<String, Sample>,
     /// What the ExternalSecrets ask for.
     pub external_secrets: ExternalSecrets,
     /// The PushSecrets; `None` where they could not be read.
@@ -88,10 +94,17 @@ impl Sample {
             self.names.push(name());
         }
     }
+
+    /// Adds those of another one.
+    pub fn merge(&mut self, other: &Self) {
+        let counted = self.count + other.count;
+        other.names.iter().for_each(|name| self.add(|| name.clone()));
+        self.count = counted;
+    }
 }
 
 /// A Helm release, as its latest readable revision has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Release {
     /// Its name.
     pub name: String,
@@ -111,6 +124,79 @@ pub struct Release {
     pub keeps: BTreeSet<String>,
     /// Documents about CRDs that could not be understood.
     pub unclear: usize,
+    /// Whether External Secrets Operator came with it.
+    pub is_eso: bool,
+    /// What else came with External Secrets Operator.
+    pub objects: Vec<Held>,
+    /// The images that its values name, and where.
+    pub images: Vec<(String, String)>,
+}
+
+/// An object of a release.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Its group; empty for Kubernetes' own.
+    pub group: String,
+    /// Its kind.
+    pub kind: String,
+    /// Its namespace, or that of the release where it names none.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Whether it stays when the release is uninstalled.
+    pub keeps: bool,
+    /// The name of the template's file.
+    pub template: String,
+}
+
+impl Held {
+    /// The resource in `kubectl`'s words.
+    pub fn resource(&self) -> String {
+        let kind = self.kind.to_lowercase();
+        if self.group.is_empty() { kind } else { format!("{kind}.{}", self.group) }
+    }
+
+    /// Whether it is in a namespace, as far as its kind tells.
+    pub fn is_namespaced(&self) -> bool {
+        !(self.kind.starts_with("Cluster") || self.kind == "Namespace")
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.is_namespaced() {
+            write!(f, "{} {}/{}", self.kind, self.namespace, self.name)
+        } else {
+            write!(f, "{} {}", self.kind, self.name)
+        }
+    }
+}
+
+/// What a store or a generator names of others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Need {
+    /// Who: a kind and a name.
+    pub by: String,
+    /// The ServiceAccounts that it logs in as.
+    pub accounts: BTreeSet<Named>,
+    /// Everything that it names, which may be Secrets and ConfigMaps.
+    pub names: BTreeSet<Named>,
+}
+
+/// A name in a namespace.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Named {
+    /// Its namespace; `None` for that of whoever asks, which may be any.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: String,
+}
+
+impl Named {
+    /// Whether it may mean an object.
+    pub fn may_be(&self, object: &Held) -> bool {
+        self.name == object.name && self.namespace.as_ref().is_none_or(|namespace| *namespace == object.namespace)
+    }
 }
 
 /// A record of Helm that can't be read.
@@ -334,6 +420,8 @@ pub struct Store {
     pub held: bool,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Whether it bounds what it reads by a prefix of names.
+    pub prefixed: bool,
 }
 
 /// With whose identity a store logs in.
@@ -345,7 +433,7 @@ pub enum Identity {
     ControllerToken,
     /// None: it names no credentials where External Secrets Operator used its own, and keyferry does not.
     Missing,
-    /// The operator's own identity in AWS.
+    /// The operator's own identity in a cloud.
     Ambient,
 }
 
@@ -362,6 +450,8 @@ pub struct ExternalSecrets {
     pub manifests: Sample,
     /// How many have External Secrets Operator's finalizer.
     pub held: usize,
+    /// Which will behave differently: by the name of the rule, and by the store that they ask, where that matters.
+    pub different: BTreeMap<(&'static str, Option<StoreName>), Sample>,
 }
 
 /// A PushSecret.

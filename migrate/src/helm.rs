@@ -13,12 +13,14 @@ use serde::de::IgnoredAny;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::facts::{Release, is_ours};
+use crate::held;
+use crate::images::is_eso;
 
 /// The most that a record may unpack to. The API server keeps at most about 1 MiB of it packed.
 const LARGEST: usize = 64 * 1024 * 1024;
 
 /// What Helm looks for: releases without this annotation on an object delete the object.
-const POLICY: &str = "helm.sh/resource-policy";
+pub(crate) const POLICY: &str = "helm.sh/resource-policy";
 
 /// Why a record can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +86,55 @@ pub fn read(payload: &[u8]) -> Result<Option<Release>, Broken> {
         }
     }
     .map_err(|_| Broken::Json)?;
-    Ok(record.judged())
+    Ok(record.judged().map(|release| Release { images: images(&json), ..release }))
+}
+
+/// The images that the values of a release name. Read apart: values may have any form, and nothing else hangs on them.
+fn images(json: &[u8]) -> Vec<(String, String)> {
+    let Ok(WithValues { config: Some(values) }) = serde_json::from_slice(json) else { return Vec::new() };
+    let part = values.part.iter().flat_map(|part| part.named("external-secrets."));
+    values.named("").chain(part).collect()
+}
+
+#[derive(Deserialize)]
+struct WithValues {
+    config: Option<Values>,
+}
+
+#[derive(Deserialize)]
+struct Values {
+    image: Option<Image>,
+    webhook: Option<Part>,
+    #[serde(rename = "certController")]
+    cert_controller: Option<Part>,
+    global: Option<Image>,
+    #[serde(rename = "external-secrets")]
+    part: Option<Box<Values>>,
+}
+
+#[derive(Deserialize)]
+struct Part {
+    image: Option<Image>,
+}
+
+#[derive(Deserialize)]
+struct Image {
+    repository: Option<String>,
+}
+
+impl Values {
+    /// Paths, below this one, and what stands there.
+    fn named(&self, below: &str) -> impl Iterator<Item = (String, String)> {
+        let of = |part: &Option<Part>| part.as_ref().and_then(|part| part.image.as_ref()?.repository.clone());
+        let all = [
+            ("image.repository", self.image.as_ref().and_then(|image| image.repository.clone())),
+            ("webhook.image.repository", of(&self.webhook)),
+            ("certController.image.repository", of(&self.cert_controller)),
+            ("global.repository", self.global.as_ref().and_then(|global| global.repository.clone())),
+        ];
+        let named = all.map(|(path, image)| Some((format!("{below}{path}"), image.filter(|image| !image.is_empty())?)));
+        named.into_iter().flatten()
+    }
 }
 
 fn unpack(packed: Zeroizing<Vec<u8>>) -> Result<Zeroizing<Vec<u8>>, Broken> {
@@ -147,24 +197,45 @@ struct Dependency {
     alias: String,
 }
 
+/// The name of External Secrets Operator's chart.
+const CHART: &str = "external-secrets";
+
+/// Whether a manifest runs External Secrets Operator, whatever its chart is called.
+fn runs_eso(manifest: &str) -> bool {
+    let images = manifest.lines().filter_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix("image:"));
+    images.map(|image| image.trim().trim_matches(['"', '\''])).any(is_eso)
+}
+
 impl Record {
     fn judged(&self) -> Option<Release> {
         if self.info.status == "uninstalled" {
             return None;
         }
         let found = manifest(&self.manifest);
-        if found.deletes.is_empty() && found.keeps.is_empty() && found.unclear == 0 {
+        let parts = self.chart.metadata.dependencies.iter().flatten();
+        let part = parts.into_iter().find(|part| part.name == CHART);
+        let subchart = part.map(|part| if part.alias.is_empty() { &part.name } else { &part.alias }.clone());
+        let is_eso = self.chart.metadata.name == CHART || subchart.is_some() || runs_eso(&self.manifest);
+        if found.deletes.is_empty() && found.keeps.is_empty() && found.unclear == 0 && !is_eso {
             return None;
         }
-        let parts = self.chart.metadata.dependencies.iter().flatten();
-        let part = parts.into_iter().find(|part| part.name == "external-secrets");
+        // Of a larger chart only that part is taken out.
+        let is_part = |template: &str| match &subchart {
+            Some(key) => template.contains(&format!("/charts/{key}/")),
+            None => true,
+        };
+        let objects =
+            if is_eso { held::objects(&documents(&self.manifest), &self.namespace, is_part) } else { Vec::new() };
         Some(Release {
             name: self.name.clone(),
             namespace: self.namespace.clone(),
             revision: self.version,
             chart: self.chart.metadata.name.clone(),
             version: self.chart.metadata.version.clone(),
-            subchart: part.map(|part| if part.alias.is_empty() { &part.name } else { &part.alias }.clone()),
+            subchart,
+            is_eso,
+            objects,
+            images: Vec::new(),
             deletes: found.deletes,
             keeps: found.keeps,
             unclear: found.unclear,
@@ -224,7 +295,7 @@ fn is_kind(line: &str) -> bool {
 
 /// The documents of a stream. A broken one must not hide the others, so it is cut by lines, as Helm does; and not
 /// copied, since other documents may hold secrets.
-fn documents(text: &str) -> Vec<&str> {
+pub(crate) fn documents(text: &str) -> Vec<&str> {
     let (mut all, mut start, mut at) = (Vec::new(), 0, 0);
     for line in text.split_inclusive('\n') {
         let end = at + line.len();

@@ -89,8 +89,13 @@ fn a_broken_document_hides_no_other() {
 
 #[test]
 fn releases_of_no_interest() {
-    assert_eq!(record(&release("kind: ConfigMap\n")), Ok(None));
-    assert_eq!(record(&release(&crd("widgets.example.com", "{}"))), Ok(None));
+    let of_another = |manifest: &str| {
+        let mut other = release(&format!("{manifest}---\nkind: ExternalSecret\napiVersion: external-secrets.io/v1\n"));
+        other["chart"]["metadata"]["name"] = json!("shop");
+        record(&other)
+    };
+    assert_eq!(of_another("kind: ConfigMap\n"), Ok(None));
+    assert_eq!(of_another(&crd("widgets.example.com", "{}")), Ok(None));
     let mut uninstalled = release(&crd(ES, "{}"));
     uninstalled["info"]["status"] = json!("uninstalled");
     assert_eq!(record(&uninstalled), Ok(None), "it is kept for its history; nothing of it is there any more");
@@ -109,6 +114,51 @@ fn a_part_of_a_larger_chart() {
     assert_eq!(record(&umbrella).unwrap().unwrap().subchart.as_deref(), Some("external-secrets"));
     umbrella["chart"]["metadata"]["dependencies"][1]["alias"] = json!("eso");
     assert_eq!(record(&umbrella).unwrap().unwrap().subchart.as_deref(), Some("eso"));
+}
+
+#[test]
+fn a_release_of_the_operator_counts_without_crds_too() {
+    let account = "# Source: external-secrets/templates/serviceaccount.yaml\nkind: ServiceAccount\nmetadata: {name: external-secrets.io}\n";
+    let found = record(&release(account)).unwrap().unwrap();
+    assert!(found.is_eso && found.deletes.is_empty());
+    assert_eq!(found.objects[0].to_string(), "ServiceAccount eso/external-secrets.io");
+    // A fork is known by what it runs.
+    let mut fork = release(&format!(
+        "{account}---\nkind: Deployment\nmetadata: {{name: a}}\nspec:\n  - image: \"ghcr.io/external-secrets/external-secrets:v1\"\n"
+    ));
+    fork["chart"]["metadata"]["name"] = json!("fork");
+    assert!(record(&fork).unwrap().is_some_and(|found| found.is_eso));
+    // Of a larger chart, its part counts.
+    let mut umbrella = release(&format!(
+        "{account}---\n# Source: platform/charts/eso/templates/serviceaccount.yaml\nkind: ServiceAccount\nmetadata: {{name: of-the-part}}\n"
+    ));
+    umbrella["chart"]["metadata"] =
+        json!({"name": "platform", "version": "1", "dependencies": [{"name": "external-secrets", "alias": "eso"}]});
+    let names: Vec<String> = record(&umbrella).unwrap().unwrap().objects.iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["ServiceAccount eso/of-the-part"]);
+}
+
+#[test]
+fn images_of_the_values_and_nothing_else_of_them() {
+    let mut with = release(&crd(ES, "{}"));
+    with["config"] = json!({
+        "password": "sesame", "image": {"repository": "a/external-secrets/external-secrets", "tag": 1},
+        "webhook": {"image": {"repository": "b"}}, "global": {"repository": ""},
+        "external-secrets": {"certController": {"image": {"repository": "c"}}},
+    });
+    let found = record(&with).unwrap().unwrap();
+    let named = |path: &str, image: &str| (path.to_owned(), image.to_owned());
+    assert_eq!(
+        found.images,
+        [
+            named("image.repository", "a/external-secrets/external-secrets"),
+            named("webhook.image.repository", "b"),
+            named("external-secrets.certController.image.repository", "c"),
+        ]
+    );
+    // Values of another form hide nothing else.
+    with["config"] = json!({"image": "all in one"});
+    assert!(record(&with).unwrap().is_some_and(|found| found.images.is_empty() && found.deletes.len() == 1));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use keyferry_crds::names;
 
 /// A kind that keyferry has a CRD of.
@@ -15,11 +16,18 @@ pub struct Kind {
     pub versions: Vec<String>,
     /// The versions that are served.
     pub served: Vec<String>,
+    /// The schema of the version of storage.
+    pub schema: Option<JSONSchemaProps>,
 }
 
 static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
     let crds = keyferry_crds::crds().into_iter().map(|crd| crd.spec);
     let kinds = crds.map(|spec| Kind {
+        schema: spec
+            .versions
+            .iter()
+            .find(|version| version.storage)
+            .and_then(|version| version.schema.as_ref()?.open_api_v3_schema.clone()),
         served: spec.versions.iter().filter(|version| version.served).map(|version| version.name.clone()).collect(),
         versions: spec.versions.into_iter().map(|version| version.name).collect(),
         group: spec.group,

@@ -3,7 +3,7 @@
 //! Facts are read at the edge (`read`), judged without any IO (`judge`, `plan`), and printed; `apply` alone writes.
 //!
 //! Modules, in reading order: [`kinds`] what we serve, [`facts`] what may be known
-//! of a cluster, [`helm`] what a release's record says, `read` the reading, [`judge`] what the facts mean, [`plan`]
+//! of a cluster, [`images`], [`helm`] and [`held`] what a release's record says, [`lost`] what a schema does not know, `read` the reading, [`judge`] what the facts mean, [`plan`]
 //! what is to be done, `apply` and `rewrite` the doing, [`print`] the report.
 
 use keyferry_cluster::connection::Connection;
@@ -14,13 +14,17 @@ use kube::Client;
 
 pub mod kinds;
 pub mod facts;
+pub mod images;
 pub mod helm;
+pub mod held;
+pub mod lost;
 mod read;
 pub mod judge;
 pub mod plan;
 mod apply;
 mod rewrite;
 pub mod print;
+pub mod manifests;
 
 use judge::{Settings, judge};
 use print::{Applied, Report};
@@ -37,6 +41,12 @@ pub struct Eso {
     /// The controller class that keyferry will have
     #[arg(long, default_value = "default", value_name = "CLASS")]
     pub controller_class: String,
+    /// Where keyferry's chart is: a folder, or any other name that Helm knows; for the commands that are printed
+    #[arg(long, default_value = "config/chart", value_name = "CHART")]
+    pub chart: String,
+    /// Where External Secrets Operator's chart is, or that of which it is a part, if not in its own repository
+    #[arg(long, value_name = "CHART")]
+    pub eso_chart: Option<String>,
     /// Form of the report
     #[arg(long, default_value = "text", value_enum, value_name = "FORM")]
     pub output: Output,
@@ -71,6 +81,8 @@ pub async fn run(
     let settings = Settings {
         class: args.controller_class.clone(),
         providers: providers.iter().map(|provider| (*provider).to_owned()).collect(),
+        chart: args.chart.clone(),
+        eso_chart: args.eso_chart.clone(),
     };
     let client = args.connection.client().await?;
     let mut cluster = look(&client).await?;

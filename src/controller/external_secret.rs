@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_sync::dependency::{Dependency, Name, Version, is_earlier};
-use keyferry_sync::look::{Look, Looked, Memory, Remembered, Seen};
+use keyferry_sync::look::{Cancel, Look, Looked, Memory, Remembered, Seen};
 use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
 use keyferry_sync::request::{sources_of, stores_of};
 use kube::api::ObjectMeta;
@@ -48,11 +48,19 @@ struct Known {
     standing: Standing,
     /// Whether a list has left its target out since the look under way began: how that leaves it is old news.
     overtaken: bool,
+    /// Cancels the look under way.
+    cancel: Option<Cancel>,
 }
 
 impl Known {
     fn new(es: ExternalSecret) -> Self {
-        Self { es: Arc::new(es), memory: Memory::default(), standing: Standing::default(), overtaken: false }
+        Self {
+            es: Arc::new(es),
+            memory: Memory::default(),
+            standing: Standing::default(),
+            overtaken: false,
+            cancel: None,
+        }
     }
 
     /// Takes the same ExternalSecret as a watch tells of it now. Answers whether it changed in more than its status.
@@ -62,6 +70,9 @@ impl Known {
         if is_earlier_version(&es.metadata.resource_version, &self.es.metadata.resource_version) {
             es.status.clone_from(&self.es.status);
             es.metadata.resource_version.clone_from(&self.es.metadata.resource_version);
+        }
+        if !asks_for_the_same(&self.es.metadata, &es.metadata) {
+            self.cancel();
         }
         if Dependency::target_of(&self.es) != Dependency::target_of(&es) {
             self.memory.target = None;
@@ -80,6 +91,13 @@ impl Known {
         newer.status = Some(status);
         newer.metadata.resource_version = version;
         self.es = Arc::new(newer);
+    }
+
+    /// What the look under way comes to is not wanted any more.
+    fn cancel(&mut self) {
+        if let Some(cancel) = self.cancel.take() {
+            cancel.cancel();
+        }
     }
 
     fn stand(&mut self, outcome: &Outcome) {
@@ -109,6 +127,8 @@ impl ExternalSecrets {
     fn take_along(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<Look> {
         let known = self.all.get_mut(name)?;
         known.overtaken = false;
+        let (cancel, budget, cancelled) = Cancel::new();
+        known.cancel = Some(cancel);
         let References { target, sources, stores } = references(&known.es);
         let sources = sources.into_iter().map(|source| {
             let read = known.memory.sources.get(&source).and_then(Option::as_ref);
@@ -127,6 +147,8 @@ impl ExternalSecrets {
             seen: target.map_or(Seen::Unknown, |target| shared.index.now(&target)),
             sources: sources.collect(),
             memory: known.memory.clone(),
+            budget,
+            cancelled,
         })
     }
 }
@@ -143,6 +165,11 @@ fn is_same_but_for_status(a: &ObjectMeta, b: &ObjectMeta) -> bool {
         && a.annotations == b.annotations
         && a.finalizers == b.finalizers
         && a.deletion_timestamp == b.deletion_timestamp
+}
+
+/// Labels and annotations are often touched by others, again and again: that must not keep a look from ending.
+fn asks_for_the_same(a: &ObjectMeta, b: &ObjectMeta) -> bool {
+    a.generation == b.generation && a.deletion_timestamp == b.deletion_timestamp
 }
 
 fn is_earlier_version(a: &Option<String>, b: &Option<String>) -> bool {
@@ -174,7 +201,9 @@ impl Subject for ExternalSecrets {
         let is_changed = match before.filter(|before| before.es.metadata.uid == es.metadata.uid) {
             Some(known) => known.put(es),
             None => {
-                self.all.insert(name.clone(), Known::new(es));
+                if let Some(mut former) = self.all.insert(name.clone(), Known::new(es)) {
+                    former.cancel();
+                }
                 true
             }
         };
@@ -186,7 +215,8 @@ impl Subject for ExternalSecrets {
     }
 
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
-        if let Some(known) = self.all.remove(name) {
+        if let Some(mut known) = self.all.remove(name) {
+            known.cancel();
             shared.index.refer(&item(name), &references(&known.es), &References::default());
         }
     }
@@ -231,6 +261,7 @@ impl Subject for ExternalSecrets {
         shared.metrics.synced(&es, &report, took);
         let same = |known: &&mut Known| known.es.metadata.uid == es.metadata.uid;
         let Some(known) = self.all.get_mut(name).filter(same) else { return Next::Gone };
+        known.cancel = None;
         let target = Dependency::target_of(&es);
         known.stand(&report.outcome);
         known.memory = report.memory;

@@ -13,6 +13,7 @@ use keyferry_sync::look::Seen;
 use keyferry_sync::ports::Versions;
 use keyferry_sync::store::StoreId;
 
+use super::queue::InLane;
 use super::sight::{News, Sight, Sighting};
 
 /// The kinds of what is looked at. Of several that are due at once, the first in this order go first.
@@ -45,6 +46,12 @@ impl Item {
     pub fn store(id: &StoreId) -> Self {
         let kind = if id.namespace.is_some() { SubjectKind::SecretStore } else { SubjectKind::ClusterSecretStore };
         Self::new(kind, (id.namespace.clone().unwrap_or_default(), id.name.clone()))
+    }
+}
+
+impl InLane for Item {
+    fn lane(&self) -> &str {
+        &self.name.0
     }
 }
 

@@ -152,6 +152,49 @@ async fn an_edit_is_looked_at_and_a_status_is_not() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_look_that_nobody_needs_any_more_is_cancelled() {
+    let mut rig = at_work().await;
+    rig.hang("e", true);
+    rig.tell(put(plain("e")));
+    rig.expect(["look e"]).await;
+    let mut labelled = plain("e");
+    labelled.metadata.labels = Some([("by".to_owned(), "somebody".to_owned())].into());
+    rig.tell(put(labelled));
+    rig.expect([]).await;
+    rig.hang("e", false);
+    rig.tell(put(edited("e")));
+    rig.expect(["cancelled e", "look e"]).await;
+
+    rig.hang("e", true);
+    rig.tell(put(es("e", 3, json!({}))));
+    rig.expect(["look e"]).await;
+    rig.tell(gone("e"));
+    rig.expect(["cancelled e"]).await;
+    rig.tell(put(plain("e")));
+    rig.expect(["look e"]).await;
+    let mut another = plain("e");
+    another.metadata.uid = Some("another".to_owned());
+    rig.hang("e", false);
+    rig.tell(put(another));
+    rig.expect(["cancelled e", "look e"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_hangs_is_cancelled_when_its_store_changes() {
+    let mut rig = at_work().await;
+    rig.hold("s");
+    rig.tell(put_store(store("s", 2, json!({}))));
+    rig.expect(["check s"]).await;
+    rig.tell(put_store(store("s", 3, json!({}))));
+    rig.expect(["check s"]).await;
+    rig.tell(gone_store(store("s", 3, json!({}))));
+    rig.expect([]).await;
+    rig.release("s");
+    rig.tell(put_store(store("s", 1, json!({}))));
+    rig.expect(["check s"]).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_look_at_a_time_and_one_more_for_all_that_came_meanwhile() {
     let mut rig = at_work().await;
     rig.hold("e");
@@ -655,7 +698,7 @@ async fn whoever_is_asked_for_is_looked_at() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_a_check_made_of_a_store_that_went_is_let_go_later() {
+async fn a_client_that_was_made_of_a_store_that_went_is_let_go_later() {
     let mut rig = at_work().await;
     rig.log_in_with("s", "login", "5");
     rig.hold("s");
@@ -666,7 +709,9 @@ async fn a_client_that_a_check_made_of_a_store_that_went_is_let_go_later() {
     assert!(rig.clients().is_empty());
     rig.release("s");
     rig.expect([]).await;
-    assert_eq!(rig.clients(), ["s"]);
+    assert!(rig.clients().is_empty(), "the check was cancelled");
+    // A look may have been about to make one.
+    rig.make_client(store("s", 2, json!({})).id);
     rig.answer("e", Answer::Failed);
     rig.tell(put(plain("e")));
     rig.expect(["look e"]).await;

@@ -57,10 +57,6 @@ use self::subject::{Ask, Own, Shared, Subject, Tend, Tended};
 /// The longest sleep: a wall clock that is set must not leave the queue asleep.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-/// How many looks are under way at once. Most of them wait for a store, where they fill each other's batches; what they
-/// ask of the API server is bounded apart.
-const LOOKS_AT_ONCE: usize = 10_000;
-
 /// How long looks under way may take to end when the controller stops.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -217,8 +213,7 @@ impl Controller {
     }
 
     fn sleep(&self) -> Duration {
-        let has_room = self.looks.len() < LOOKS_AT_ONCE;
-        let Some(earliest) = self.shared.queue.earliest().filter(|_| self.shared.started && has_room) else {
+        let Some(earliest) = self.shared.queue.earliest().filter(|_| self.shared.started) else {
             return LONGEST_SLEEP;
         };
         let wait = earliest.duration_since((self.shared.now)());
@@ -242,7 +237,7 @@ impl Controller {
         let now = self.now();
         // None runs before all have said what they may ask of stores: else the first would ask alone.
         let mut looks = Vec::new();
-        while self.shared.started && self.looks.len() + looks.len() < LOOKS_AT_ONCE {
+        while self.shared.started {
             let Some(item) = self.shared.queue.next(now) else { break };
             match self.with(item.kind, |subject, shared| subject.look(&item.name, now, shared)).flatten() {
                 Some(look) => looks.push((item, look)),

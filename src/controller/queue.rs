@@ -1,8 +1,9 @@
 //! What to look at next. Pure: earliest first, what somebody just did before what is merely due, at most one look at
-//! a time per object.
+//! a time per object, and of one namespace never so many that another's find no room.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -15,22 +16,54 @@ pub enum Urgency {
     Due,
 }
 
+/// What waits in a lane: objects of one namespace share theirs.
+pub trait InLane {
+    /// The name of its lane.
+    fn lane(&self) -> &str;
+}
+
 /// The queue.
 #[derive(Debug)]
 pub struct Queue<K> {
     waiting: HashMap<K, (Timestamp, Urgency)>,
-    order: BTreeSet<(Timestamp, K)>,
-    asked: BTreeSet<(Timestamp, K)>,
     running: HashMap<K, Option<(Timestamp, Urgency)>>,
+    lanes: HashMap<Arc<str>, Lane<K>>,
+    /// The lanes in which somebody asked, by the first who did, and those in which something falls due.
+    asked: BTreeSet<(Timestamp, Arc<str>)>,
+    due: BTreeSet<(Timestamp, Arc<str>)>,
+    /// How many looks there may be at once.
+    most: usize,
 }
 
-impl<K> Default for Queue<K> {
+#[derive(Debug)]
+struct Lane<K> {
+    asked: BTreeSet<(Timestamp, K)>,
+    due: BTreeSet<(Timestamp, K)>,
+    running: usize,
+}
+
+impl<K> Default for Lane<K> {
     fn default() -> Self {
-        Self { waiting: HashMap::new(), order: BTreeSet::new(), asked: BTreeSet::new(), running: HashMap::new() }
+        Self { asked: BTreeSet::new(), due: BTreeSet::new(), running: 0 }
     }
 }
 
-impl<K: Clone + Ord + Hash> Queue<K> {
+impl<K> Lane<K> {
+    fn of(&mut self, urgency: Urgency) -> &mut BTreeSet<(Timestamp, K)> {
+        match urgency {
+            Urgency::Asked => &mut self.asked,
+            Urgency::Due => &mut self.due,
+        }
+    }
+}
+
+impl<K: InLane + Clone + Ord + Hash> Queue<K> {
+    /// An empty one, from which so many are looked at at once.
+    pub fn new(most: usize) -> Self {
+        let (waiting, running, lanes) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { waiting, running, lanes, asked: BTreeSet::new(), due: BTreeSet::new(), most }
+    }
+
     /// Asks for a look at `key` at `at`. Of several the earliest counts, and the most urgent. An object that is being
     /// looked at is looked at once more afterwards.
     pub fn add(&mut self, key: &K, at: Timestamp, urgency: Urgency) {
@@ -45,7 +78,7 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         let before = self.take(key);
         let (at, urgency) = earliest(before);
         self.waiting.insert(key.clone(), (at, urgency));
-        self.lane(urgency).insert((at, key.clone()));
+        self.change(key.lane(), urgency, |lane| _ = lane.insert((at, key.clone())));
     }
 
     /// Forgets `key`, unless it is being looked at.
@@ -53,14 +86,31 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         self.take(key);
     }
 
-    /// The next to look at, from now on running.
+    /// The next to look at, from now on running. A lane runs no more than there is room left then: one alone gets half of
+    /// all, and whoever comes finds some.
     pub fn next(&mut self, now: Timestamp) -> Option<K> {
-        let first =
-            |lane: &BTreeSet<(Timestamp, K)>| lane.first().filter(|(at, _)| *at <= now).map(|(_, key)| key.clone());
-        let key = first(&self.asked).or_else(|| first(&self.order))?;
+        if self.is_full() {
+            return None;
+        }
+        let first = |heads: &BTreeSet<(Timestamp, Arc<str>)>, of: fn(&Lane<K>) -> &BTreeSet<(Timestamp, K)>| {
+            let due = heads.iter().take_while(|(at, _)| *at <= now);
+            let lane = due.map(|(_, name)| name).find(|name| self.has_room(name))?;
+            Some(of(self.lanes.get(lane)?).first()?.1.clone())
+        };
+        let key = first(&self.asked, |lane| &lane.asked).or_else(|| first(&self.due, |lane| &lane.due))?;
         self.take(&key);
         self.running.insert(key.clone(), None);
+        self.lanes.entry(Arc::from(key.lane())).or_default().running += 1;
         Some(key)
+    }
+
+    fn is_full(&self) -> bool {
+        self.running.len() >= self.most
+    }
+
+    fn has_room(&self, lane: &str) -> bool {
+        let running = self.lanes.get(lane).map_or(0, |lane| lane.running);
+        running < self.most.saturating_sub(self.running.len())
     }
 
     /// Whether a look at `key` is under way.
@@ -70,11 +120,17 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
     /// The look at `key` has ended; the next is at `next`, or when one was asked for meanwhile.
     pub fn done(&mut self, key: &K, next: Option<Timestamp>) {
-        let again = self.running.remove(key).flatten();
+        let ended = self.running.remove(key);
+        if ended.is_some()
+            && let Some(lane) = self.lanes.get_mut(key.lane())
+        {
+            lane.running -= 1;
+            self.drop_empty(key.lane());
+        }
         if let Some(next) = next {
             self.add(key, next, Urgency::Due);
         }
-        if let Some((at, urgency)) = again {
+        if let Some((at, urgency)) = ended.flatten() {
             self.add(key, at, urgency);
         }
     }
@@ -85,18 +141,22 @@ impl<K: Clone + Ord + Hash> Queue<K> {
         for (at, _) in self.running.values_mut().flatten() {
             *at = moved(*at);
         }
-        let waiting: Vec<_> = self.waiting.drain().collect();
-        self.order.clear();
-        self.asked.clear();
+        let waiting: Vec<_> = self.waiting.iter().map(|(key, waiting)| (key.clone(), *waiting)).collect();
         for (key, (at, urgency)) in waiting {
+            self.take(&key);
             self.add(&key, moved(at), urgency);
         }
     }
 
-    /// When the first of all waits for its look.
+    /// When the first waits for its look of all for which there is room.
     pub fn earliest(&self) -> Option<Timestamp> {
-        let first = |lane: &BTreeSet<(Timestamp, K)>| lane.first().map(|(at, _)| *at);
-        [first(&self.asked), first(&self.order)].into_iter().flatten().min()
+        if self.is_full() {
+            return None;
+        }
+        let first = |heads: &BTreeSet<(Timestamp, Arc<str>)>| {
+            heads.iter().find(|(_, lane)| self.has_room(lane)).map(|(at, _)| *at)
+        };
+        [first(&self.asked), first(&self.due)].into_iter().flatten().min()
     }
 
     /// How many wait, their time having come or not.
@@ -106,14 +166,34 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
     fn take(&mut self, key: &K) -> Option<(Timestamp, Urgency)> {
         let (at, urgency) = self.waiting.remove(key)?;
-        self.lane(urgency).remove(&(at, key.clone()));
+        self.change(key.lane(), urgency, |waiting| _ = waiting.remove(&(at, key.clone())));
+        self.drop_empty(key.lane());
         Some((at, urgency))
     }
 
-    fn lane(&mut self, urgency: Urgency) -> &mut BTreeSet<(Timestamp, K)> {
-        match urgency {
+    /// Changes what waits in a lane, and keeps its place among the others.
+    fn change(&mut self, name: &str, urgency: Urgency, change: impl FnOnce(&mut BTreeSet<(Timestamp, K)>)) {
+        let name = self.lanes.get_key_value(name).map_or_else(|| Arc::from(name), |(known, _)| known.clone());
+        let waiting = self.lanes.entry(name.clone()).or_default().of(urgency);
+        let before = waiting.first().map(|(at, _)| *at);
+        change(waiting);
+        let after = waiting.first().map(|(at, _)| *at);
+        let heads = match urgency {
             Urgency::Asked => &mut self.asked,
-            Urgency::Due => &mut self.order,
+            Urgency::Due => &mut self.due,
+        };
+        if before != after {
+            if let Some(before) = before {
+                heads.remove(&(before, name.clone()));
+            }
+            heads.extend(after.map(|after| (after, name)));
+        }
+    }
+
+    fn drop_empty(&mut self, name: &str) {
+        let is_empty = |lane: &Lane<K>| lane.running == 0 && lane.asked.is_empty() && lane.due.is_empty();
+        if self.lanes.get(name).is_some_and(is_empty) {
+            self.lanes.remove(name);
         }
     }
 }
@@ -124,9 +204,16 @@ mod tests {
 
     use super::*;
 
+    /// The lane is what stands before the slash.
+    impl InLane for &str {
+        fn lane(&self) -> &str {
+            self.split('/').next().unwrap_or(self)
+        }
+    }
+
     #[test]
     fn the_earliest_counts_and_edits_go_first() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(100);
         queue.add(&"a", at(5), Urgency::Due);
         queue.add(&"a", at(9), Urgency::Due);
         queue.add(&"b", at(1), Urgency::Due);
@@ -141,7 +228,7 @@ mod tests {
 
     #[test]
     fn one_look_at_a_time_and_what_came_meanwhile_afterwards() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(100);
         queue.add(&"a", at(1), Urgency::Due);
         assert!(!queue.is_running(&"a"));
         assert_eq!(queue.next(at(1)), Some("a"));
@@ -158,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_delays_nothing() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(100);
         queue.add(&"running", at(3600), Urgency::Due);
         assert_eq!(queue.next(at(3600)), Some("running"));
         queue.add(&"running", at(3600), Urgency::Asked);
@@ -171,9 +258,50 @@ mod tests {
 
     #[test]
     fn what_is_removed_does_not_come() {
-        let mut queue = Queue::default();
+        let mut queue = Queue::new(100);
         queue.add(&"a", at(1), Urgency::Asked);
         queue.remove(&"a");
         assert_eq!((queue.next(at(9)), queue.earliest()), (None, None));
+    }
+
+    #[test]
+    fn whoever_comes_finds_room_though_all_looks_of_another_hang() {
+        let mut queue = Queue::new(8);
+        let loud: Vec<String> = (0..20).map(|n| format!("loud/{n:02}")).collect();
+        for key in &loud {
+            queue.add(&key.as_str(), at(0), Urgency::Asked);
+        }
+        let mut begun = Vec::new();
+        begun.extend(std::iter::from_fn(|| queue.next(at(9))));
+        assert_eq!(begun.len(), 4, "one alone gets half");
+        assert_eq!(queue.earliest(), None, "nothing of those that wait can begin");
+        queue.add(&"quiet/a", at(5), Urgency::Due);
+        assert_eq!(queue.earliest(), Some(at(5)));
+        assert_eq!((queue.next(at(4)), queue.next(at(5))), (None, Some("quiet/a")));
+        queue.add(&"third/a", at(5), Urgency::Due);
+        assert_eq!(queue.next(at(5)), Some("third/a"));
+        // What ends makes room, for its own lane too.
+        queue.done(&begun[0], None);
+        queue.done(&"quiet/a", None);
+        queue.done(&"third/a", None);
+        assert_eq!((queue.next(at(9)), queue.next(at(9))), (Some("loud/04"), None));
+        for key in begun.into_iter().skip(1).chain(["loud/04"]) {
+            queue.done(&key, None);
+        }
+        assert_eq!(std::iter::from_fn(|| queue.next(at(9))).count(), 4);
+    }
+
+    #[test]
+    fn lanes_that_hold_nothing_leave_nothing() {
+        let mut queue = Queue::new(8);
+        for n in 0..100 {
+            let key: &'static str = Box::leak(format!("ns{n}/a").into_boxed_str());
+            queue.add(&key, at(1), Urgency::Asked);
+            queue.add(&key, at(0), Urgency::Due);
+            assert_eq!(queue.next(at(1)), Some(key));
+            queue.done(&key, Some(at(5)));
+            queue.remove(&key);
+        }
+        assert!(queue.lanes.is_empty() && queue.asked.is_empty() && queue.due.is_empty() && queue.running.is_empty());
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt as _;
+use futures::future::{Abortable, pending};
 use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use keyferry_crds::{Condition, ExternalSecretStatus, SecretStoreStatus};
@@ -101,6 +102,8 @@ struct World {
     looks: HashMap<String, Look>,
     /// What is made to wait at the end of its look.
     held: HashMap<String, Arc<Notify>>,
+    /// What waits for a store that never answers.
+    hanging: HashSet<String>,
     refused: HashMap<String, Refused>,
     /// The Secret that a store logs in with, and its revision.
     logins: HashMap<String, (String, &'static str)>,
@@ -285,6 +288,16 @@ impl Rig {
         self.world().held.insert(name.to_owned(), Arc::default());
     }
 
+    /// Makes the looks at this wait for ever, or no longer; not those that have begun.
+    pub fn hang(&self, name: &str, hangs: bool) {
+        let mut world = self.world();
+        if hangs {
+            world.hanging.insert(name.to_owned());
+        } else {
+            world.hanging.remove(name);
+        }
+    }
+
     /// Lets a look that was made to wait end.
     pub fn release(&self, name: &str) {
         self.world().held.remove(name).expect("it was held").notify_waiters();
@@ -336,6 +349,11 @@ impl Rig {
         std::mem::take(&mut self.world().notes)
     }
 
+    /// Somebody makes a client of a store.
+    pub fn make_client(&self, store: StoreId) {
+        self.world().clients.insert(store);
+    }
+
     /// The stores that clients are held of.
     pub fn clients(&self) -> Vec<String> {
         self.world().clients.iter().map(|store| store.name.clone()).collect()
@@ -375,13 +393,24 @@ impl Drop for Rig {
     }
 }
 
-async fn sync(world: Arc<Mutex<World>>, look: Look) -> Looked {
+async fn sync(world: Arc<Mutex<World>>, mut look: Look) -> Looked {
     let name = look.es.metadata.name.clone().unwrap();
-    let held = {
+    let (held, hangs) = {
         let mut world = world.lock().unwrap();
         world.log.push(format!("look {name}"));
-        world.held.get(&name).cloned()
+        (world.held.get(&name).cloned(), world.hanging.contains(&name))
     };
+    if hangs {
+        let _ = Abortable::new(pending::<()>(), look.cancelled.take().unwrap()).await;
+        let is_stopped = look.budget.steps(1).is_err();
+        world
+            .lock()
+            .unwrap()
+            .log
+            .push(format!("cancelled {name}{}", if is_stopped { "" } else { ", and computes on" }));
+        let memory = look.memory.clone();
+        return Looked { outcome: Outcome::Waiting(None), memory, status: None, next: None };
+    }
     if let Some(held) = held {
         held.notified().await;
     }

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use futures::future::BoxFuture;
+use futures::future::{AbortHandle, AbortRegistration, Abortable, BoxFuture};
 use jiff::Timestamp;
 use keyferry_crds::{ClusterSecretStore, SecretStore, SecretStoreStatus, names};
+use keyferry_limits::REFRESH_RATE;
 use keyferry_provider_core::ErrorKind;
 use keyferry_sync::dependency::{Name, Version};
 use keyferry_sync::ports::{About, Clients, Notices, Refused};
 use keyferry_sync::record::{self, Note, Severity};
+use keyferry_sync::schedule::SHORTEST;
 use keyferry_sync::store::{Readiness, Store, StoreId};
 use keyferry_sync::time::later;
 use kube::core::ApiResource;
@@ -57,6 +59,8 @@ pub struct Stores {
     is_checked: bool,
     /// The failed checks of each in a row.
     failures: HashMap<Name, u32>,
+    /// What cancels the check under way of each.
+    cancel: HashMap<Name, AbortHandle>,
 }
 
 /// What a check came to.
@@ -69,17 +73,25 @@ pub struct Checked {
     status: Option<SecretStoreStatus>,
     /// When to check again.
     next: Timestamp,
+    /// Whether it was cancelled: another check is in the queue.
+    is_cancelled: bool,
 }
 
 impl Stores {
     /// SecretStores. Where they are not checked here, their status is believed.
     pub fn namespaced(checks: Arc<Checks>, is_checked: bool) -> Self {
-        Self { kind: SubjectKind::SecretStore, checks, is_checked, failures: HashMap::new() }
+        Self { kind: SubjectKind::SecretStore, checks, is_checked, failures: HashMap::new(), cancel: HashMap::new() }
     }
 
     /// ClusterSecretStores.
     pub fn of_cluster(checks: Arc<Checks>) -> Self {
-        Self { kind: SubjectKind::ClusterSecretStore, checks, is_checked: true, failures: HashMap::new() }
+        Self {
+            kind: SubjectKind::ClusterSecretStore,
+            checks,
+            is_checked: true,
+            failures: HashMap::new(),
+            cancel: HashMap::new(),
+        }
     }
 
     /// Whether this store is ours to check.
@@ -123,6 +135,10 @@ impl Subject for Stores {
         let failures = self.failures.entry(name.clone()).or_default();
         if is_changed {
             *failures = 0;
+            // What the check under way waits for is not wanted any more.
+            if let Some(check) = self.cancel.remove(name) {
+                check.abort();
+            }
             if checked {
                 shared.wake(&Item::store(&id), Urgency::Asked);
             }
@@ -136,6 +152,9 @@ impl Subject for Stores {
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
         let id = id_of(name);
         self.failures.remove(name);
+        if let Some(check) = self.cancel.remove(name) {
+            check.abort();
+        }
         shared.stores.remove(&id);
         self.checks.clients.keep(&|store| *store != id);
         shared.index.keep_logins(|store| *store != id);
@@ -158,11 +177,17 @@ impl Subject for Stores {
         let (store, _) = shared.stores.get(&id_of(name)).filter(|(store, _)| self.checks(store))?;
         let failures = self.failures.get(name).copied().unwrap_or_default();
         let (checks, store) = (self.checks.clone(), store.clone());
-        Some(async move { checks.run(store, failures).await }.boxed())
+        let (cancel, cancelled) = AbortHandle::new_pair();
+        self.cancel.insert(name.clone(), cancel);
+        Some(async move { checks.run(store, failures, cancelled).await }.boxed())
     }
 
     fn end(&mut self, name: &Name, report: Checked, took: Duration, shared: &mut Shared) -> Next {
-        let Checked { store: checked, readiness, status, next } = report;
+        if report.is_cancelled {
+            return if shared.stores.contains_key(&report.store.id) { Next::OnChange } else { Next::Gone };
+        }
+        self.cancel.remove(name);
+        let Checked { store: checked, readiness, status, next, .. } = report;
         shared.metrics.checked(&checked, &readiness, took);
         let Some((store, before)) = shared.stores.get_mut(&checked.id) else { return Next::Gone };
         if !have_same_spec(store, &checked) {
@@ -223,9 +248,12 @@ impl Verdict {
 
 impl Checks {
     /// Checks a store and writes its status where that changed. `failures` are those in a row before this check.
-    async fn run(&self, store: Arc<Store>, failures: u32) -> Checked {
-        let verdict = self.examine(&store).await;
+    async fn run(&self, store: Arc<Store>, failures: u32, cancelled: AbortRegistration) -> Checked {
+        let examined = Abortable::new(self.examine(&store), cancelled).await;
         let now = (self.now)();
+        let Ok(verdict) = examined else {
+            return Checked { store, readiness: Readiness::Unchecked, status: None, next: now, is_cancelled: true };
+        };
         let mut status = store.status.clone();
         record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
         if let Some(about) = verdict.about.filter(|_| verdict.reason == VALID) {
@@ -233,7 +261,7 @@ impl Checks {
         }
         let mut next = if verdict.ready {
             let own = store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten());
-            later(now, own.unwrap_or(self.every))
+            later(now, own.unwrap_or(self.every).max(SHORTEST))
         } else {
             later(now, Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures)).min(LONGEST))
         };
@@ -252,7 +280,7 @@ impl Checks {
             }
         }
         let readiness = if verdict.ready { Readiness::Ready } else { Readiness::NotReady(verdict.message) };
-        Checked { store, readiness, status: written, next }
+        Checked { store, readiness, status: written, next, is_cancelled: false }
     }
 
     async fn examine(&self, store: &Store) -> Verdict {
@@ -264,7 +292,10 @@ impl Checks {
         }
         let about = self.clients.about(store);
         let good = |message| Verdict { ready: true, reason: VALID, message, about };
-        let validated = "store validated".to_owned();
+        let mut validated = "store validated".to_owned();
+        if store.spec.as_ref().is_ok_and(|spec| matches!(spec.refresh_every(), Ok(Some(own)) if own < SHORTEST)) {
+            validated.push_str(&format!("; spec.refreshInterval: {REFRESH_RATE}"));
+        }
         match self.clients.check(store).await {
             Ok(notes) => good([validated].into_iter().chain(notes).collect::<Vec<_>>().join("; ")),
             // Credentials come from whoever asks: there is nothing to check before somebody does.

@@ -24,6 +24,10 @@ use super::relist::Update;
 use super::sight::Sighting;
 use crate::metrics::Metrics;
 
+/// How many looks are under way at once. Most of them wait for a store, where they fill each other's batches; what they
+/// ask of the API server is bounded apart.
+const LOOKS_AT_ONCE: usize = 10_000;
+
 /// One kind of objects that is looked after.
 pub trait Subject: Send {
     /// An object, as its watch tells of it.
@@ -130,7 +134,7 @@ impl Shared {
             stores: HashMap::new(),
             namespaces: HashMap::new(),
             started: false,
-            queue: Queue::default(),
+            queue: Queue::new(LOOKS_AT_ONCE),
             asks: Vec::new(),
             notices,
         }

@@ -27,8 +27,8 @@ use super::index::SubjectKind;
 use super::relist::{Relist, Update};
 use super::subject::{Own, Told};
 
-/// How many targets are read at once from the list at start.
-const PAGE: u32 = 200;
+/// How many targets are read at once from the list at start: each may hold a MiB, and is there twice while it is decoded.
+const PAGE: u32 = 20;
 
 /// The watches of a cluster.
 pub struct ClusterWatches {

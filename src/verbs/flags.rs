@@ -38,12 +38,21 @@ pub struct Run {
     /// Address of /metrics
     #[arg(long, default_value = ":8080", value_name = "HOST:PORT", value_parser = address)]
     pub metrics_addr: SocketAddr,
-    /// Serve /metrics with TLS only: not built yet, so that it is not served at all
+    /// Serve /metrics with TLS only; without --metrics-cert-dir the certificate is made at start, and signed by nobody
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub metrics_secure: bool,
-    /// Serve /metrics only to those whom the API server knows: not built yet, so that it is not served at all
+    /// Serve /metrics only to those whom the API server knows (TokenReview) and lets GET /metrics (SubjectAccessReview)
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub metrics_auth: bool,
+    /// Folder of the certificate of /metrics and its key; it is read again when it is renewed
+    #[arg(long, default_value = "", value_name = "DIR")]
+    pub metrics_cert_dir: String,
+    /// The certificate's file in that folder
+    #[arg(long, default_value = "tls.crt", value_name = "FILE")]
+    pub metrics_cert_name: String,
+    /// The key's file in that folder
+    #[arg(long, default_value = "tls.key", value_name = "FILE")]
+    pub metrics_key_name: String,
     /// Address of /healthz and /readyz
     #[arg(long, default_value = ":8082", value_name = "HOST:PORT", value_parser = address)]
     pub live_addr: SocketAddr,
@@ -199,15 +208,6 @@ pub struct Accepted {
     /// this store is not built yet
     #[arg(long, value_name = "N")]
     pub mysterybox_connections_cache_size: Option<u64>,
-    /// /metrics is served without TLS, or not at all
-    #[arg(long, value_name = "DIR")]
-    pub metrics_cert_dir: Option<String>,
-    /// /metrics is served without TLS, or not at all
-    #[arg(long, value_name = "FILE")]
-    pub metrics_cert_name: Option<String>,
-    /// /metrics is served without TLS, or not at all
-    #[arg(long, value_name = "FILE")]
-    pub metrics_key_name: Option<String>,
 }
 
 impl Accepted {
@@ -234,9 +234,6 @@ impl Accepted {
             (self.doppler_etag_cache_size.is_some(), "--doppler-etag-cache-size"),
             (self.mysterybox_tokens_cache_size.is_some(), "--mysterybox-tokens-cache-size"),
             (self.mysterybox_connections_cache_size.is_some(), "--mysterybox-connections-cache-size"),
-            (self.metrics_cert_dir.is_some(), "--metrics-cert-dir"),
-            (self.metrics_cert_name.is_some(), "--metrics-cert-name"),
-            (self.metrics_key_name.is_some(), "--metrics-key-name"),
         ];
         all.into_iter().filter(|(given, _)| *given).map(|(_, flag)| flag).collect()
     }

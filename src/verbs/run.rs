@@ -9,7 +9,7 @@ use keyferry_cluster::client::Turns;
 use keyferry_cluster::connection::of_operator;
 use keyferry_cluster::events::Events;
 use keyferry_cluster::journal::ClusterJournal;
-use keyferry_cluster::leader::{self, Election};
+use keyferry_cluster::leader::Election;
 use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
 use keyferry_cluster::target::ClusterTargets;
@@ -18,9 +18,8 @@ use keyferry_provider_core::{Calls, Environment};
 use keyferry_stores::access::LoginPorts;
 use keyferry_stores::pool::Pool;
 use keyferry_stores::registry;
+use keyferry_sync::engine::Engine;
 use keyferry_sync::ports::Ports;
-use keyferry_sync::template::Engine;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -35,6 +34,10 @@ use crate::controller::subject::Shared;
 use crate::controller::unbuilt::{Unbuilt, UnbuiltKind};
 use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
+use crate::server::readers::Readers;
+use crate::server::tls::{Certificate, Files};
+use crate::threads::control::Control;
+use crate::threads::{compute, lease};
 use crate::verbs::flags::{LogFormat, Run};
 use crate::{clock, server};
 
@@ -42,75 +45,33 @@ use crate::{clock, server};
 const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Runs the operator until a signal asks it to stop, or it can't go on; the error is for a person.
-pub async fn run(args: Run) -> Result<(), String> {
+pub async fn run(args: Run, control: Control) -> Result<(), String> {
+    let stopped = control.ends_when_asked();
     log(&args);
     forbid_core_dumps();
     let election = args.enable_leader_election.then(|| election(&args));
     if let Some(election) = &election {
         election.check()?;
     }
-    let client = of_operator(args.kubeconfig.as_deref()).await?;
-    let health = server::bind(args.live_addr, "--live-addr").await?;
-    // Who asks for protection that is not built gets no metrics rather than open ones.
-    let exposition = if args.metrics_secure || args.metrics_auth {
-        None
-    } else {
-        Some(server::bind(args.metrics_addr, "--metrics-addr").await?)
-    };
-    let mut term = signal(SignalKind::terminate()).map_err(|_| "can't listen for SIGTERM".to_owned())?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|_| "can't listen for SIGINT".to_owned())?;
-    let (stop, stopping) = watch::channel(false);
-    tokio::spawn(async move {
-        let name = tokio::select! { _ = term.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
-        tracing::info!(signal = name, "stopping");
-        stop.send_replace(true);
-    });
-    let stopped = {
-        let stopping = stopping.clone();
-        move || {
-            let mut stopping = stopping.clone();
-            async move {
-                let _ = stopping.wait_for(|stop| *stop).await;
-            }
-        }
-    };
-
-    let providers: Vec<&str> = registry::PROVIDERS.iter().map(|provider| provider.name).collect();
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        providers = providers.join(","),
-        class = args.controller_class,
-        "keyferry"
-    );
-    for flag in args.accepted.given() {
-        tracing::info!(flag, "this flag of External Secrets Operator is taken, and has no effect here");
-    }
     let metrics = Arc::new(Metrics::new());
     // Standing by is ready too: a replica that waits for the Lease must not fail a rollout.
     let (ready, readiness) = watch::channel(election.is_some());
-    tokio::spawn(server::health(health, readiness));
-    match exposition {
-        Some(exposition) => {
-            if let Ok(address) = exposition.local_addr() {
-                tracing::info!(%address, "serving metrics");
-            }
-            tokio::spawn(server::metrics(exposition, metrics.clone()));
-        }
-        None => tracing::warn!("metrics are not served: --metrics-secure and --metrics-auth are not built yet"),
-    }
-
-    let mut leadership = match &election {
-        None => None,
-        Some(election) => tokio::select! {
-            leadership = leader::acquire(&client, election) => Some(leadership),
-            () = stopped() => return Ok(()),
-        },
+    let client = tokio::select! {
+        client = begin(&args, &control, metrics.clone(), readiness) => client?,
+        () = stopped() => return Ok(()),
     };
+    let mut held = tokio::select! {
+        held = lease::hold(&control, args.kubeconfig.clone(), election) => held?,
+        () = stopped() => return Ok(()),
+    };
+    let lead = held.lead();
     metrics.leader.set(1);
     ready.send_replace(false);
 
-    let turns = Turns::new(usize::from(args.concurrent));
-    let events = Events::start(client.clone(), clock::now);
+    let compute = compute::Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
+    control.spawn(compute.watch());
+    let turns = Turns::new(usize::from(args.concurrent), lead.clone());
+    let events = Events::start(client.clone(), clock::now, lead.clone());
     let index = Arc::new(Index::default());
     let token_file = PathBuf::from(POD).join("token");
     let objects = Arc::new(ClusterObjects { client: client.clone(), turns: turns.clone(), token_file });
@@ -126,7 +87,7 @@ pub async fn run(args: Run) -> Result<(), String> {
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
-    let notices = Arc::new(ClusterNotices { client: client.clone(), events });
+    let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
     let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
     let checks = Arc::new(Checks {
         clients: pool.clone(),
@@ -145,7 +106,7 @@ pub async fn run(args: Run) -> Result<(), String> {
         started: clock::now(),
         now: clock::now,
     };
-    let work = Arc::new((Ports { stores: pool, objects, journal }, targets, settings));
+    let work = Arc::new((Ports { stores: pool, objects, journal, compute }, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
     let unbuilt = Unbuilt {
         client: client.clone(),
@@ -175,26 +136,64 @@ pub async fn run(args: Run) -> Result<(), String> {
     let news =
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));
     controller.hear(news.boxed());
-    let controller = controller.run(stopped());
-    let controller = async {
-        tokio::select! {
-            () = controller => {}
-            () = unbuilt.run() => {}
-        }
-    };
-    match &mut leadership {
-        None => controller.await,
-        Some(leadership) => tokio::select! {
-            () = controller => {}
-            // Not one write more: dropping the controller cancels what is under way.
-            () = leadership.hold() => return Err("lost the Lease: stopping, so that only its holder works".to_owned()),
-        },
+    tokio::select! {
+        () = controller.run(stopped()) => {}
+        () = unbuilt.run() => {}
+        // Not one write more: dropping the controller cancels what is under way.
+        lost = held.lost() => return Err(lost),
     }
-    if let Some(leadership) = leadership {
-        leadership.release().await;
-    }
+    held.release().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Says who we are, serves health and metrics, and makes the client for all that is not on the control thread.
+async fn begin(
+    args: &Run,
+    control: &Control,
+    metrics: Arc<Metrics>,
+    readiness: watch::Receiver<bool>,
+) -> Result<kube::Client, String> {
+    let client = of_operator(args.kubeconfig.as_deref()).await?;
+    let certificate = certificate(args)?;
+    let (live, exposed, kubeconfig) = (args.live_addr, args.metrics_addr, args.kubeconfig.clone());
+    let asks_who_reads = args.metrics_auth;
+    // What a listener or a client holds lives on the thread that it was made on.
+    let address = control.run(async move {
+        let health = server::bind(live, "--live-addr").await?;
+        let exposition = server::bind(exposed, "--metrics-addr").await?;
+        let address = exposition.local_addr().unwrap_or(exposed);
+        let readers = if asks_who_reads { Some(Readers::new(of_operator(kubeconfig.as_deref()).await?)) } else { None };
+        tokio::spawn(server::health(health, readiness));
+        tokio::spawn(server::metrics(exposition, metrics, certificate, readers));
+        Ok::<_, String>(address)
+    });
+    let address = address.await??;
+    let providers: Vec<&str> = registry::PROVIDERS.iter().map(|provider| provider.name).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        providers = providers.join(","),
+        class = args.controller_class,
+        "keyferry"
+    );
+    for flag in args.accepted.given() {
+        tracing::info!(flag, "this flag of External Secrets Operator is taken, and has no effect here");
+    }
+    tracing::info!(%address, tls = args.metrics_secure, auth = args.metrics_auth, "serving metrics");
+    Ok(client)
+}
+
+/// What `/metrics` is served with, where that is asked for.
+fn certificate(args: &Run) -> Result<Option<Certificate>, String> {
+    if !args.metrics_secure {
+        return Ok(None);
+    }
+    if args.metrics_cert_dir.is_empty() {
+        return Certificate::self_signed().map(Some);
+    }
+    let folder = PathBuf::from(&args.metrics_cert_dir);
+    let (certificate, key) = (folder.join(&args.metrics_cert_name), folder.join(&args.metrics_key_name));
+    Certificate::of(Files { certificate, key }).map(Some)
 }
 
 /// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below. The

@@ -22,7 +22,7 @@ impl Everywhere {
 
 #[async_trait]
 impl Objects for Everywhere {
-    async fn turn(&self) -> Turn {
+    async fn turn(&self, _: &str) -> Turn {
         Box::new(())
     }
 

@@ -10,6 +10,8 @@ use crate::data::{Data, SecretJson, StringMap, zeroize};
 use crate::dependency::{Dependency, Version};
 use crate::hash;
 use crate::path::Path;
+use crate::told;
+use crate::told::Told;
 
 /// What a target is to hold, whatever else is there already.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +33,9 @@ pub struct Content {
 /// A value for a place in an object.
 #[derive(Clone, Debug)]
 pub struct Edit {
-    /// The place.
+    /// Which part of the spec wants it.
+    pub from: Told,
+    /// The place; its keys may have been rendered, and are not told.
     pub path: Path,
     /// What goes there.
     pub value: SecretJson,
@@ -42,8 +46,8 @@ pub struct Edit {
 impl Edit {
     /// Makes it in `object`, whose lists may be filled up with so many more elements; the error says what stands in the
     /// way.
-    pub fn make(&self, object: &mut Value, room: &mut usize) -> Result<(), String> {
-        let at = self.path.walk(object, room)?;
+    pub fn make(&self, object: &mut Value, room: &mut usize) -> Result<(), Told> {
+        let at = self.path.walk(object, room).map_err(|problem| told!("{}: its path {}", self.from, problem))?;
         match (self.merges, at, self.value.get()) {
             (true, Value::Object(present), Value::Object(new)) => {
                 for (key, value) in new {

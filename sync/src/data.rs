@@ -18,6 +18,13 @@ pub type Sources = HashMap<Dependency, Data>;
 /// The labels, annotations, or nothing, of an object.
 pub type StringMap = BTreeMap<String, String>;
 
+/// What taking a JSON object or list apart costs in bytes, about: a copy of it, and a place for each of its entries.
+pub fn json_cost(value: &SecretBytes) -> usize {
+    const ENTRY: usize = 128;
+    let commas = value.expose().iter().filter(|byte| **byte == b',').count();
+    value.len().saturating_add((commas + 1).saturating_mul(ENTRY))
+}
+
 /// JSON that may hold values of stores; its texts are zeroed when it goes.
 #[derive(Clone)]
 pub struct SecretJson(Value);

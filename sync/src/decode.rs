@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::general_purpose::{GeneralPurpose, PAD};
 use keyferry_crds::{ConversionStrategy, DecodingStrategy};
+use keyferry_limits::{Budget, Exceeded};
 use keyferry_provider_core::SecretBytes;
 
 // Padded, and what the last digit holds beyond the last byte is passed over, as Go does.
@@ -14,14 +15,22 @@ const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, PAD.wi
 ///
 /// `Auto` tries standard, then URL-safe base64, then leaves the value alone, so that a text which happens to be
 /// base64 (`test`) is decoded too: External Secrets Operator's rule.
-pub fn decode(value: &SecretBytes, strategy: &DecodingStrategy) -> Option<SecretBytes> {
+pub fn decode(
+    value: &SecretBytes,
+    strategy: &DecodingStrategy,
+    budget: &Budget,
+) -> Result<Option<SecretBytes>, Exceeded> {
+    if !matches!(strategy, DecodingStrategy::None | DecodingStrategy::Unknown(_)) {
+        budget.steps(2 * value.len())?;
+        budget.bytes(2 * value.len())?;
+    }
     let with = |engine: &GeneralPurpose| engine.decode(without_newlines(value)).ok().map(SecretBytes::new);
-    match strategy {
+    Ok(match strategy {
         DecodingStrategy::None | DecodingStrategy::Unknown(_) => Some(value.clone()),
         DecodingStrategy::Base64 => with(&STANDARD),
         DecodingStrategy::Base64URL => with(&URL_SAFE),
         DecodingStrategy::Auto => with(&STANDARD).or_else(|| with(&URL_SAFE)).or_else(|| Some(value.clone())),
-    }
+    })
 }
 
 /// Go's decoder passes over line breaks, so that wrapped base64 decodes; ours must too.
@@ -83,7 +92,7 @@ mod tests {
     use super::*;
 
     fn text(value: &str, strategy: DecodingStrategy) -> Option<Vec<u8>> {
-        decode(&value.into(), &strategy).map(|decoded| decoded.expose().to_vec())
+        decode(&value.into(), &strategy, &Budget::default()).unwrap().map(|decoded| decoded.expose().to_vec())
     }
 
     #[test]

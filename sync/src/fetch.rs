@@ -11,6 +11,8 @@ use crate::ports::{Entered, Planning, Stores};
 use crate::render::Answers;
 use crate::request::{Origin, Request, Wanted};
 use crate::store::{Store, StoreId};
+use crate::told;
+use crate::told::Spec;
 
 /// What is asked of one store: keys, and searches by the place of their request.
 #[derive(Default)]
@@ -96,7 +98,7 @@ fn refuse_own_login(es: &ExternalSecret, store: &StoreId, entered: &dyn Entered)
     if !(writes && entered.logs_in_with(&target)) {
         Ok(())
     } else {
-        let cause = format!("{store} logs in with Secret {:?}: use another target name", target.name);
+        let cause = told!("{} logs in with Secret {}: use another target name", store, Spec(&target.name));
         Err(Failure::new(Headline::Update, cause, Retry::OnChange))
     }
 }

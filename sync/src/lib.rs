@@ -1,17 +1,19 @@
 //! The life of a secret: plan, fetch, render, apply, record, schedule. No client, socket, clock or file: what it needs of
 //! the world are the traits of [`ports`], so that one pipeline serves an operator, a command line and a test.
 //!
-//! Modules, in reading order. The shared words: [`request`] what an ExternalSecret asks for, [`excess`]
-//! what is too much, [`store`] and [`dependency`] what
-//! it refers to by which [`address`], [`data`], [`time`], [`settings`]. What to do: [`form`] and [`spec`] what is wrong, [`usable`] which stores may be used,
+//! Modules, in reading order. The shared words: [`told`] what may be told, [`request`] what an ExternalSecret asks for,
+//! [`excess`] what is too much, [`store`] and [`dependency`] what it refers to, by which [`address`], [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
+//! templates, kept in a `cache`. What to do: [`form`] and [`spec`] what is wrong, [`usable`] which stores may be used,
 //! [`windows`], [`plan`]. What it takes: [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
 //! [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`decode`] and [`rewrite`]),
-//! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] what may be told, and [`mod@resolve`], which
+//! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, [`compute`] where it
+//! is computed, and [`mod@resolve`], which
 //! joins these for all modes. What it came to: [`outcome`], [`record`] status and events, [`schedule`] when to look again,
 //! [`look`] what is remembered. [`mod@run`] joins them all; the steps are in `work`. [`hash`] is External Secrets Operator's.
 
 #![forbid(unsafe_code)]
 
+pub mod told;
 pub mod request;
 pub mod excess;
 pub mod store;
@@ -21,6 +23,8 @@ pub mod data;
 pub mod time;
 pub mod settings;
 
+mod cache;
+pub mod engine;
 pub mod form;
 pub mod spec;
 pub mod usable;
@@ -41,6 +45,7 @@ pub mod template;
 pub mod content;
 pub mod path;
 pub mod redact;
+pub mod compute;
 pub mod resolve;
 
 pub mod outcome;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::future::{AbortHandle, AbortRegistration};
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+use keyferry_limits::Budget;
 
 use crate::data::StringMap;
 use crate::dependency::{Dependency, Version};
@@ -29,6 +31,32 @@ pub struct Look {
     pub sources: BTreeMap<Dependency, Option<Option<Version>>>,
     /// What is remembered.
     pub memory: Memory,
+    /// What it may take.
+    pub budget: Arc<Budget>,
+    /// Ends what it waits for until it begins to write; nothing does where nobody cancels it.
+    pub cancelled: Option<AbortRegistration>,
+}
+
+/// Cancels a look that nobody needs any more: its object has changed, or is gone.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    waiting: AbortHandle,
+    computing: Arc<Budget>,
+}
+
+impl Cancel {
+    /// Of a look that is about to begin, and what that takes along.
+    pub fn new() -> (Self, Arc<Budget>, Option<AbortRegistration>) {
+        let (waiting, registration) = AbortHandle::new_pair();
+        let computing = Arc::<Budget>::default();
+        (Self { waiting, computing: computing.clone() }, computing, Some(registration))
+    }
+
+    /// Ends what it waits for and what it computes. What it has begun to write, it finishes.
+    pub fn cancel(&self) {
+        self.waiting.abort();
+        self.computing.stop();
+    }
 }
 
 /// What the watches know of a target.

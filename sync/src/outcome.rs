@@ -7,6 +7,9 @@ use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret};
 use keyferry_provider_core::ErrorKind;
 
+use crate::told;
+use crate::told::Told;
+
 /// What a sync came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -70,7 +73,7 @@ impl SyncResult {
         match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
             (DeletionPolicy::Delete, CreationPolicy::Owner) => Ok(Some(Self::Deleted)),
             (DeletionPolicy::Delete, policy) => {
-                let cause = format!("deletionPolicy=Delete needs creationPolicy=Owner, not {policy}");
+                let cause = told!("deletionPolicy=Delete needs creationPolicy=Owner, not {}", policy);
                 Err(Failure::new(Headline::Delete, cause, Retry::OnChange))
             }
             (DeletionPolicy::Retain | DeletionPolicy::Unknown(_), _) => Ok(Some(Self::Retained)),
@@ -98,20 +101,22 @@ pub struct Failure {
     /// What could not be done, in the words that External Secrets Operator uses for it.
     pub headline: Headline,
     /// Why. A pure function of the causes: no times, attempts or request ids.
-    pub causes: Vec<String>,
+    pub causes: Vec<Told>,
     /// When to try again.
     pub retry: Retry,
     /// Whether the target is there and it was to be written: External Secrets Operator notes it in the status then too.
     pub bound: bool,
+    /// Whether the target is somebody else's.
+    pub theirs: bool,
 }
 
 /// How many causes a message names before it counts.
-const NAMED_CAUSES: usize = 10;
+pub(crate) const NAMED_CAUSES: usize = 10;
 
 impl Failure {
     /// With one cause.
-    pub fn new(headline: Headline, cause: impl Into<String>, retry: Retry) -> Self {
-        Self { headline, causes: vec![cause.into()], retry, bound: false }
+    pub fn new(headline: Headline, cause: impl Into<Told>, retry: Retry) -> Self {
+        Self { headline, causes: vec![cause.into()], retry, bound: false, theirs: false }
     }
 }
 
@@ -221,7 +226,7 @@ mod tests {
     fn a_message_names_ten_causes_and_counts_the_rest() {
         let mut failure = Failure::new(Headline::Fetch, "c0", Retry::Soon);
         assert_eq!(failure.to_string(), "could not get secret data from provider: c0");
-        failure.causes = (0..12).map(|n| format!("c{n}")).collect();
+        failure.causes = (0..12).map(|n: usize| told!("c{}", n)).collect();
         assert_eq!(
             failure.to_string(),
             "could not get secret data from provider: c0; c1; c2; c3; c4; c5; c6; c7; c8; c9; and 2 more"

@@ -2,6 +2,9 @@
 
 use serde_json::{Map, Value};
 
+use crate::told;
+use crate::told::Told;
+
 /// The largest index.
 const LARGEST_INDEX: usize = 10_000;
 
@@ -76,7 +79,7 @@ impl Path {
 
     /// Where it leads in `object`; what is missing on the way is made, lists are filled with nulls while there is `room`
     /// for more elements. The error says what stands in the way.
-    pub fn walk<'a>(&self, object: &'a mut Value, room: &mut usize) -> Result<&'a mut Value, String> {
+    pub fn walk<'a>(&self, object: &'a mut Value, room: &mut usize) -> Result<&'a mut Value, Told> {
         let mut at = object;
         for step in &self.0 {
             match step {
@@ -84,18 +87,18 @@ impl Path {
                     if at.is_null() {
                         *at = Value::Object(Map::new());
                     }
-                    let map = at.as_object_mut().ok_or_else(|| format!("is no map where it has the key {key:?}"))?;
+                    let map = at.as_object_mut().ok_or("is no map where it has a key")?;
                     at = map.entry(key.as_str()).or_insert(Value::Null);
                 }
                 Step::Index(index) => {
                     if at.is_null() {
                         *at = Value::Array(Vec::new());
                     }
-                    let list = at.as_array_mut().ok_or_else(|| format!("is no list where it has the index {index}"))?;
+                    let list = at.as_array_mut().ok_or("is no list where it has an index")?;
                     if list.len() <= *index {
                         *room = room
                             .checked_sub(index + 1 - list.len())
-                            .ok_or_else(|| format!("would have lists of more than {ROOM} elements"))?;
+                            .ok_or_else(|| told!("would have lists of more than {} elements", ROOM))?;
                         list.resize(index + 1, Value::Null);
                     }
                     at = &mut list[*index];
@@ -124,7 +127,7 @@ mod tests {
         }});
         assert_eq!(object, expected);
         let blocked = Path::parse("spec.kept.x").unwrap().walk(&mut object, &mut room).unwrap_err();
-        assert_eq!(blocked, "is no map where it has the key \"x\"");
+        assert_eq!(blocked.as_str(), "is no map where it has a key");
         assert!(Path::parse("spec.kept[0]").unwrap().walk(&mut object, &mut room).is_err());
     }
 
@@ -150,6 +153,6 @@ mod tests {
         // Lists of lists of lists would take all memory.
         let (mut object, mut room) = (json!({}), ROOM);
         let large = Path::parse("spec.a[9000][9000][9000]").unwrap().walk(&mut object, &mut room).unwrap_err();
-        assert!(large.contains("would have lists"), "{large}");
+        assert!(large.as_str().contains("would have lists"), "{large}");
     }
 }

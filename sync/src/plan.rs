@@ -2,6 +2,8 @@
 //!
 //! [`decide`] is a list of named checks in order; the first that has something to say is the answer.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, RefreshPolicy, StoreKind};
 
@@ -9,6 +11,9 @@ use crate::data::StringMap;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::request::{Request, generates, requests, used_stores};
 use crate::store::KnownStores;
+use crate::time::later;
+use crate::told;
+use crate::told::Told;
 use crate::usable::{Usable, usable};
 use crate::{schedule, spec, windows};
 
@@ -118,12 +123,13 @@ fn deleted(facts: &Facts<'_>) -> Option<Plan> {
 }
 
 fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
-    let refuse = |headline, causes: Vec<String>| {
-        Some(Plan::Refuse(Failure { headline, causes, retry: Retry::OnChange, bound: false }))
+    let refuse = |headline, causes: Vec<Told>| {
+        Some(Plan::Refuse(Failure { headline, causes, retry: Retry::OnChange, bound: false, theirs: false }))
     };
+    let of_spec = |causes: Vec<String>| causes.into_iter().map(Told::without_values).collect();
     match (spec::problems(facts.es), spec::unsupported(facts.es, facts.generators)) {
-        (problems, _) if !problems.is_empty() => refuse(Headline::Spec, problems),
-        (_, features) if !features.is_empty() => refuse(Headline::Unsupported, features),
+        (problems, _) if !problems.is_empty() => refuse(Headline::Spec, of_spec(problems)),
+        (_, features) if !features.is_empty() => refuse(Headline::Unsupported, of_spec(features)),
         _ => match spec::unanswerable(facts.es) {
             problems if problems.is_empty() => None,
             problems => refuse(Headline::Fetch, problems),
@@ -133,10 +139,10 @@ fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
 
 fn forbidden_target(facts: &Facts<'_>) -> Option<Plan> {
     let manifest = facts.es.target_manifest().filter(|_| !facts.generic_targets)?;
-    let cause = format!(
+    let cause = told!(
         "spec.target.manifest asks for a {}, and this operator writes Secrets only: run it with \
          --unsafe-allow-generic-targets (Helm: genericTargets.enabled)",
-        manifest.kind
+        Told::without_values(manifest.kind.clone())
     );
     Some(Plan::Refuse(Failure::new(Headline::ManifestKind, cause, Retry::OnChange)))
 }
@@ -175,7 +181,7 @@ enum Due {
 
 /// Whether a refresh is due by the ExternalSecret's own rules, whatever became of the target.
 fn due(facts: &Facts<'_>) -> Due {
-    let interval = facts.es.spec.refresh_every().ok().flatten();
+    let interval = schedule::interval(facts.es);
     let Some(last) = facts.last else { return Due::Now };
     let changed = last.version != facts.version;
     match (&facts.es.spec.refresh_policy, interval) {
@@ -184,9 +190,9 @@ fn due(facts: &Facts<'_>) -> Due {
         (RefreshPolicy::OnChange, _) => Due::Never,
         // With interval 0 even a changed spec waits for nobody: External Secrets Operator's rule.
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), None) => Due::Never,
-        (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(_))
+        (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(interval))
             // What is generated would be generated anew.
-            if changed || last.at > facts.now || (facts.sources_changed && !generates(facts.es)) =>
+            if changed || is_in_the_future(facts, last.at, interval) || (facts.sources_changed && !generates(facts.es)) =>
         {
             Due::Now
         }
@@ -209,6 +215,14 @@ fn due(facts: &Facts<'_>) -> Due {
     }
 }
 
+/// Whether the last sync is told to be one of times to come: the clock was set back since, and nothing would be due until it
+/// has caught up. What is generated waits for clocks that differ a little, such as that of who led before us: it would be
+/// generated anew.
+fn is_in_the_future(facts: &Facts<'_>, last: Timestamp, interval: Duration) -> bool {
+    let tolerated = if generates(facts.es) { interval } else { Duration::ZERO };
+    last > later(facts.now, tolerated)
+}
+
 /// Whether anybody cares how the target stands between refreshes.
 fn needs_target(es: &ExternalSecret) -> bool {
     !matches!(es.spec.target.creation_policy, CreationPolicy::Orphan | CreationPolicy::None)
@@ -229,7 +243,14 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
         Usable::Yes => None,
         Usable::NotYet => Some(Plan::Hold),
         Usable::No(causes) => {
-            Some(Plan::Refuse(Failure { headline: Headline::Fetch, causes, retry: Retry::Late, bound: false }))
+            let causes = causes.into_iter().map(Told::without_values).collect();
+            Some(Plan::Refuse(Failure {
+                headline: Headline::Fetch,
+                causes,
+                retry: Retry::Late,
+                bound: false,
+                theirs: false,
+            }))
         }
     }
 }

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, SecretStoreStatus};
+use keyferry_limits::Budget;
 use keyferry_provider_core::{Answer, Capabilities, Dialect, Error, Key, Query, SecretBytes, Token};
 use kube_core::ApiResource;
 use serde_json::Value;
@@ -24,7 +25,7 @@ use crate::store::{Store, StoreId};
 /// While it lives, somebody may still ask a store for something: batches that are not full wait a little for company.
 pub type Planning = Box<dyn Send + Sync>;
 
-/// While it lives, there is room for the requests of one more sync.
+/// While it lives, it is somebody's turn: there is room for the requests of one more sync, or to compute.
 pub type Turn = Box<dyn Send + Sync>;
 
 /// The stores and the generators.
@@ -65,8 +66,9 @@ pub trait Entered: Send + Sync {
 /// Objects that an ExternalSecret refers to, and itself, in full.
 #[async_trait]
 pub trait Objects: Send + Sync {
-    /// Waits for a turn: thousands of syncs that all have their data at once must not all have begun their requests.
-    async fn turn(&self) -> Turn;
+    /// Waits for a turn of this namespace: thousands of syncs that all have their data at once must not all have begun
+    /// their requests.
+    async fn turn(&self, namespace: &str) -> Turn;
 
     /// What a ConfigMap or Secret holds that templates are taken from, and its version; `None` where there is none.
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem>;
@@ -83,6 +85,16 @@ pub trait Objects: Send + Sync {
 
     /// When the ExternalSecret was last changed in more than its status, by its managed fields.
     async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem>;
+}
+
+/// Where is computed what may take long.
+#[async_trait]
+pub trait Compute: Send + Sync {
+    /// Waits for a turn of this namespace. Whose turn takes too long has its budget stopped.
+    async fn turn(&self, namespace: &str, budget: &Arc<Budget>) -> Turn;
+
+    /// Runs `work`, once, so that it keeps nobody waiting who needs this thread.
+    fn run(&self, work: &mut dyn FnMut());
 }
 
 /// ServiceAccounts: what stores log in as.
@@ -235,6 +247,8 @@ pub struct Ports {
     pub objects: Arc<dyn Objects>,
     /// Where it is told.
     pub journal: Arc<dyn Journal>,
+    /// Where it is computed.
+    pub compute: Arc<dyn Compute>,
 }
 
 /// The versions at which objects were read; `None` where there was nothing.

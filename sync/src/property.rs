@@ -3,8 +3,10 @@
 //! External Secrets Operator takes gjson paths; how they are looked up differs by store.
 
 use keyferry_gjson as gjson;
+use keyferry_limits::{Budget, Exceeded};
 use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
+use crate::data::json_cost;
 use crate::fields;
 
 /// Why there is no value under a property.
@@ -16,11 +18,28 @@ pub enum NoValue {
     Missing,
     /// The path or the value is nested too deep, or asks for too much work.
     TooComplex,
+    /// The look has nothing left.
+    Exceeded(Exceeded),
+}
+
+impl From<Exceeded> for NoValue {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Exceeded(exceeded)
+    }
 }
 
 /// Takes the value under `property` out of `value`: a string unquoted, an object or array as it stands, `null` as
 /// nothing, a number as gjson prints it.
-pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Result<SecretBytes, NoValue> {
+pub fn lookup(
+    value: &SecretBytes,
+    property: &str,
+    how: PropertyLookup,
+    budget: &Budget,
+) -> Result<SecretBytes, NoValue> {
+    if how != PropertyLookup::Path {
+        budget.bytes(json_cost(value))?;
+        budget.steps(value.len())?;
+    }
     match how {
         PropertyLookup::Path => {}
         PropertyLookup::ExactThenPath => {
@@ -34,21 +53,25 @@ pub fn lookup(value: &SecretBytes, property: &str, how: PropertyLookup) -> Resul
             }
             let (name, path) = property.split_once('.').ok_or(NoValue::Missing)?;
             let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(NoValue::Missing)?;
-            return follow(&field, path);
+            return follow(&field, path, budget);
         }
         PropertyLookup::DottedKeyThenPath => {
             if property.contains('.')
-                && let Ok(found) = follow(value, &property.replace('.', "\\."))
+                && let Ok(found) = follow(value, &property.replace('.', "\\."), budget)
             {
                 return Ok(found);
             }
         }
     }
-    follow(value, property)
+    follow(value, property, budget)
 }
 
-fn follow(value: &SecretBytes, path: &str) -> Result<SecretBytes, NoValue> {
-    let found = gjson::get(value.expose(), path.as_bytes()).map_err(|_| NoValue::TooComplex)?;
+fn follow(value: &SecretBytes, path: &str, budget: &Budget) -> Result<SecretBytes, NoValue> {
+    let found = gjson::get_within(value.expose(), path.as_bytes(), budget).map_err(|refused| match refused {
+        gjson::Refused::TooComplex(_) => NoValue::TooComplex,
+        gjson::Refused::Exceeded(exceeded) => NoValue::Exceeded(exceeded),
+    })?;
+    budget.bytes(found.raw().len())?;
     match found.exists() {
         true => Ok(SecretBytes::new(std::mem::take(&mut *found.text().into_owned()))),
         // It looks into what is not quite JSON too, as gjson does; only where it finds nothing does that matter.
@@ -65,7 +88,7 @@ mod tests {
         "t":true,"nul":null,"list":["a",{"c":"d"}],"dot.ted":"dv","dot":{"ted":"nested"},"empty":"","":"nokey","-1":-3}"#;
 
     fn get(property: &str, how: PropertyLookup) -> Result<String, NoValue> {
-        lookup(&DOC.into(), property, how).map(|value| value.expose_str().unwrap().to_owned())
+        lookup(&DOC.into(), property, how, &Budget::default()).map(|value| value.expose_str().unwrap().to_owned())
     }
 
     #[test]
@@ -114,7 +137,7 @@ mod tests {
     fn a_field_of_any_bytes() {
         // "dk", {"a":{"b":"c"}}, a byte that is no text, and an empty field
         let value = r#"{"dot.key":"ZGs=","dot":"eyJrZXkiOiJuZXN0ZWQiLCJhIjp7ImIiOiJjIn19","bin":"/w==","empty":""}"#;
-        let get = |property| lookup(&value.into(), property, PropertyLookup::Base64Fields);
+        let get = |property| lookup(&value.into(), property, PropertyLookup::Base64Fields, &Budget::default());
         for (property, expected) in
             [("dot.key", &b"dk"[..]), ("dot.a.b", b"c"), ("dot.a", br#"{"b":"c"}"#), ("bin", b"\xff"), ("empty", b"")]
         {
@@ -131,8 +154,9 @@ mod tests {
         for property in ["nope", "user.x", "list.7", "list.x", "nested.deep.x.y", "list.-1"] {
             assert_eq!(get(property, PropertyLookup::Path), Err(NoValue::Missing), "{property}");
         }
-        assert_eq!(lookup(&"plain".into(), "a", PropertyLookup::Path), Err(NoValue::NotJson));
-        assert_eq!(lookup(&"plain".into(), "a", PropertyLookup::ExactThenPath), Err(NoValue::NotJson));
+        let plain = |how| lookup(&"plain".into(), "a", how, &Budget::default());
+        assert_eq!(plain(PropertyLookup::Path), Err(NoValue::NotJson));
+        assert_eq!(plain(PropertyLookup::ExactThenPath), Err(NoValue::NotJson));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keyferry_crds::{Binding, Condition, CreationPolicy, ExternalSecret, ExternalSecretStatus, names};
+use keyferry_limits::REFRESH_RATE;
 
 use crate::outcome::{Outcome, SyncResult, Synced, TargetChange};
 use crate::schedule;
@@ -42,9 +43,17 @@ pub const RESOURCE_DELETED: &str = "ResourceDeleted";
 
 /// The condition that an outcome stands for: its status, reason and message. `None` where it says nothing new.
 pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, String)> {
+    let (ready, reason, message) = judge(es, outcome)?;
+    if ready && schedule::is_slowed_down(es) {
+        return Some((ready, reason, format!("{message}; spec.refreshInterval: {REFRESH_RATE}")));
+    }
+    Some((ready, reason, message))
+}
+
+fn judge(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, String)> {
     match outcome {
         Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
-        Outcome::Settled { .. } => verdict(es, &Outcome::Synced(Synced::unchanged())),
+        Outcome::Settled { .. } => judge(es, &Outcome::Synced(Synced::unchanged())),
         Outcome::Failed(failure) => Some((false, "SecretSyncedError", clip(failure.to_string()))),
         Outcome::Synced(synced) if es.target_manifest().is_some() => {
             let (reason, message) = match synced.result {
@@ -134,10 +143,7 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
         Outcome::Synced(synced) => {
             let mut notes = Vec::new();
             let normal = |reason, message: &str| Note::new(Severity::Normal, reason, message.to_owned());
-            for entry in &synced.missing {
-                notes
-                    .push(normal("MissingProviderSecret", &format!("secret does not exist at provider using {entry}")));
-            }
+            notes.extend(missing(&synced.missing).map(|message| normal("MissingProviderSecret", &message)));
             if let Some(keys) = synced.adopted.as_ref().filter(|keys| !keys.is_empty()) {
                 let kind = es.target_manifest().map_or("Secret", |manifest| manifest.kind.as_str());
                 let message =
@@ -161,6 +167,20 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
             notes
         }
     }
+}
+
+/// What is told of entries that the store does not have: one event for all, however many they are.
+fn missing(entries: &[String]) -> Option<String> {
+    const NAMED: usize = 10;
+    if entries.is_empty() {
+        return None;
+    }
+    let named: Vec<&str> = entries.iter().take(NAMED).map(String::as_str).collect();
+    let more = match entries.len() - named.len() {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    Some(format!("secret does not exist at provider using {}{more}", named.join("; ")))
 }
 
 /// Conditions take 32768 bytes; nobody reads half of that.
@@ -209,6 +229,30 @@ mod tests {
         let after = status(&es, &other, "1-a", at(30)).unwrap();
         assert_eq!(after.conditions[0].last_transition_time, Some(Time(at(10))));
         assert_eq!(notes(&es, &other).len(), 1);
+    }
+
+    #[test]
+    fn entries_that_are_missing_are_one_event() {
+        let missing = |count| (0..count).map(|n| format!("spec.data[{n}]")).collect();
+        let told = |count| {
+            let outcome = Outcome::Synced(Synced { missing: missing(count), ..Synced::unchanged() });
+            notes(&es(json!({})), &outcome).into_iter().map(|note| note.message).collect::<Vec<_>>()
+        };
+        assert_eq!(told(1), ["secret does not exist at provider using spec.data[0]"]);
+        assert_eq!(told(2), ["secret does not exist at provider using spec.data[0]; spec.data[1]"]);
+        let many = told(3000);
+        assert_eq!(many.len(), 1);
+        assert!(many[0].ends_with("spec.data[9]; and 2990 more"), "{many:?}");
+    }
+
+    #[test]
+    fn an_interval_that_is_too_short_is_told_and_no_failure() {
+        let slowed = es(json!({"refreshInterval": "1ns"}));
+        let (ready, reason, message) = verdict(&slowed, &synced(TargetChange::Created)).unwrap();
+        assert_eq!((ready, reason), (true, "SecretSynced"));
+        assert_eq!(message, format!("secret synced; spec.refreshInterval: {REFRESH_RATE}"));
+        let usual = es(json!({"refreshInterval": "1s"}));
+        assert_eq!(verdict(&usual, &synced(TargetChange::Created)).unwrap().2, "secret synced");
     }
 
     #[test]

@@ -1,67 +1,218 @@
 //! Redaction: the last filter before a failure is told.
 
-use keyferry_provider_core::{SecretBytes, json};
+use std::collections::HashSet;
+
+use keyferry_provider_core::{SecretBuf, SecretBytes};
 use zeroize::Zeroizing;
 
-use crate::outcome::Failure;
+use crate::outcome::{Failure, NAMED_CAUSES};
+use crate::told::Told;
 
-/// The last filter: takes every fetched or derived value of four bytes or more out of a failure's causes. They are in
-/// our own words, but a key name can hold a value that somebody put in the wrong field, and is told quoted.
-pub fn blank(mut failure: Failure, values: &[SecretBytes]) -> Failure {
-    let mut parts = values.to_vec();
-    values.iter().for_each(|value| take_apart(value, NESTED, &mut parts));
-    let texts = parts.iter().filter_map(SecretBytes::expose_str).filter(|text| text.len() >= 4);
-    let mut forms: Vec<Zeroizing<String>> = texts
-        .flat_map(|text| {
-            let quoted = Zeroizing::new(format!("{text:?}"));
-            [Zeroizing::new(text.to_owned()), Zeroizing::new(quoted[1..quoted.len() - 1].to_owned())]
-        })
-        .collect();
-    // The longest first: one value may be part of another.
-    forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-    forms.dedup();
-    for cause in &mut failure.causes {
-        for text in forms.iter().filter(|text| !text.is_empty()) {
-            if cause.contains(text.as_str()) {
-                *cause = cause.replace(text.as_str(), "[redacted]");
-            }
-        }
-    }
-    failure
-}
+/// Shorter ones say nothing, and would be found everywhere.
+const SHORTEST: usize = 4;
+
+/// How many bytes of values are looked through, nested ones again: beyond that nothing quoted is told.
+const MOST_BYTES: usize = 16 << 20;
+
+/// How much text of causes is looked at: beyond that only those that a message names are kept.
+const MOST_TEXT: usize = 1 << 20;
+
+/// How many bytes of text are compared, all values together.
+const MOST_COMPARED: usize = 100 << 20;
 
 /// How deep within a value a part of it is still looked for in messages.
 const NESTED: usize = 16;
 
-/// Everything inside a JSON value, however deep.
-fn take_apart(value: &SecretBytes, depth: usize, into: &mut Vec<SecretBytes>) {
-    let object = || json::object(value.expose()).map(|object| object.into_values().collect());
-    let inside: Vec<_> = object().or_else(|| json::array(value.expose())).unwrap_or_default();
-    for part in inside.into_iter().map(json::to_bytes) {
-        if depth > 1 {
-            take_apart(&part, depth - 1, into);
+const REDACTED: &str = "[redacted]";
+
+/// The last filter: takes every fetched or derived value of four bytes or more out of a failure's causes, where it stands
+/// as a whole word. They are in our own words, but a key name can hold a value that somebody put in the wrong field, and is
+/// told quoted. Where there is too much to look through, nothing is told that is quoted: words, positions and limits stay.
+/// Of very many causes only those stay that a message names, and the number of the others.
+pub fn blank(mut failure: Failure, values: &[SecretBytes]) -> Failure {
+    let text: usize = failure.causes.iter().map(|cause| cause.as_str().len()).sum();
+    if text > MOST_TEXT {
+        failure.causes.iter_mut().skip(NAMED_CAUSES).for_each(|cause| *cause = "left out".into());
+    }
+    let mut search = Search::of(&failure.causes);
+    let looked_through = values.iter().all(|value| search.look_through(value.expose(), NESTED));
+    if looked_through && search.forms.len().saturating_mul(text) <= MOST_COMPARED {
+        let mut forms = search.forms;
+        // The longest first: one value may be part of another.
+        forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        forms.dedup();
+        for cause in &mut failure.causes {
+            cause.edit(|text| forms.iter().for_each(|form| blank_words(text, form)));
         }
-        into.push(part);
+    } else {
+        failure.causes.iter_mut().for_each(|cause| cause.edit(blank_quoted));
+    }
+    failure
+}
+
+/// A search for values in causes: most are known not to be there by how they begin.
+struct Search {
+    /// The first bytes of all that stands in the causes.
+    beginnings: HashSet<[u8; SHORTEST]>,
+    /// The longest that can stand there.
+    longest: usize,
+    left: usize,
+    /// What may stand there.
+    forms: Vec<Zeroizing<String>>,
+}
+
+impl Search {
+    fn of(causes: &[Told]) -> Self {
+        let texts = || causes.iter().map(|cause| cause.as_str().as_bytes());
+        let windows = texts().flat_map(|text| text.windows(SHORTEST));
+        let beginnings = windows.filter_map(|window| window.try_into().ok()).collect();
+        let longest = texts().map(<[u8]>::len).max().unwrap_or_default();
+        Self { beginnings, longest, left: MOST_BYTES, forms: Vec::new() }
+    }
+
+    /// Looks for a value and, where it is JSON or nearly so, for all texts and numbers in it, however deep and however often
+    /// JSON stands in a text of JSON. Whether there was room for all.
+    fn look_through(&mut self, value: &[u8], depth: usize) -> bool {
+        self.candidate(value);
+        let begins = value.iter().find(|byte| !byte.is_ascii_whitespace());
+        if depth == 0 || !matches!(begins, Some(b'{' | b'[')) {
+            return true;
+        }
+        let Some(left) = self.left.checked_sub(value.len()) else { return false };
+        self.left = left;
+        let mut rest = value;
+        while let Some((byte, after)) = rest.split_first() {
+            rest = after;
+            match byte {
+                b'"' => {
+                    let (text, after) = text(after);
+                    rest = after;
+                    if text.len() >= SHORTEST && !self.look_through(text.expose(), depth - 1) {
+                        return false;
+                    }
+                }
+                b'-' | b'0'..=b'9' => {
+                    let end =
+                        after.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'));
+                    let end = end.unwrap_or(after.len());
+                    let whole = value.len() - after.len() - 1;
+                    self.candidate(&value[whole..whole + 1 + end]);
+                    rest = &after[end..];
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    fn candidate(&mut self, value: &[u8]) {
+        // Escaped it is longer, and quoted it may begin otherwise.
+        let Some(text) = std::str::from_utf8(value).ok().filter(|text| (SHORTEST..=self.longest).contains(&text.len()))
+        else {
+            return;
+        };
+        let quoted = Zeroizing::new(format!("{text:?}"));
+        for form in [text, &quoted[1..quoted.len() - 1]] {
+            let beginning: Option<[u8; SHORTEST]> = form.as_bytes().get(..SHORTEST).and_then(|b| b.try_into().ok());
+            if beginning.is_some_and(|beginning| self.beginnings.contains(&beginning)) {
+                self.forms.push(Zeroizing::new(form.to_owned()));
+            }
+        }
+    }
+}
+
+/// The text of a JSON string that has just begun, and what comes after it.
+fn text(bytes: &[u8]) -> (SecretBuf, &[u8]) {
+    let mut out = SecretBuf::default();
+    let mut rest = bytes;
+    loop {
+        let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len());
+        out.extend(&rest[..plain]);
+        match &rest[plain..] {
+            [b'\\', escape, after @ ..] => rest = unescape(*escape, after, &mut out),
+            [_, after @ ..] => return (out, after),
+            [] => return (out, &[]),
+        }
+    }
+}
+
+fn unescape<'a>(escape: u8, after: &'a [u8], out: &mut SecretBuf) -> &'a [u8] {
+    let hex = |bytes: &[u8]| {
+        let digits = bytes.get(..4).and_then(|digits| std::str::from_utf8(digits).ok())?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let mut push = |c: char| out.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
+    match escape {
+        b'n' => push('\n'),
+        b't' => push('\t'),
+        b'r' => push('\r'),
+        b'b' => push('\u{8}'),
+        b'f' => push('\u{c}'),
+        b'u' => {
+            let Some(high) = hex(after) else { return after };
+            let low = after.get(4..).and_then(|rest| rest.strip_prefix(b"\\u")).and_then(hex);
+            if let (0xd800..=0xdbff, Some(low @ 0xdc00..=0xdfff)) = (high, low) {
+                push(char::from_u32(0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00)).unwrap_or('\u{fffd}'));
+                return &after[10..];
+            }
+            push(char::from_u32(high).unwrap_or('\u{fffd}'));
+            return &after[4..];
+        }
+        other => push(char::from(other)),
+    }
+    after
+}
+
+/// Blanks `text` wherever it stands alone in `cause`: a value `admin` says nothing of a key `x_admin_username`, and blanked
+/// there it would hide which key is meant.
+fn blank_words(cause: &mut String, text: &str) {
+    let mut from = 0;
+    while let Some(at) = cause[from..].find(text).map(|found| from + found) {
+        let end = at + text.len();
+        if is_part_of_a_name(cause, at, end) {
+            // The next one may begin within this one.
+            from = at + text.chars().next().map_or(1, char::len_utf8);
+        } else {
+            cause.replace_range(at..end, REDACTED);
+            from = at + REDACTED.len();
+        }
+    }
+}
+
+/// Whether a longer name goes on before `at` or after `end`: with a letter, a digit or `_`, or with `-` or `.` and one of
+/// those behind it.
+fn is_part_of_a_name(cause: &str, at: usize, end: usize) -> bool {
+    let word = |c: char| c.is_alphanumeric() || c == '_';
+    let goes_on = |edge: Option<char>, mut beyond: Box<dyn Iterator<Item = char> + '_>| match (edge, beyond.next()) {
+        (Some(edge), Some(next)) if word(edge) => {
+            word(next) || matches!(next, '-' | '.') && beyond.next().is_some_and(word)
+        }
+        _ => false,
+    };
+    let inside = &cause[at..end];
+    goes_on(inside.chars().next(), Box::new(cause[..at].chars().rev()))
+        || goes_on(inside.chars().next_back(), Box::new(cause[end..].chars()))
+}
+
+/// Blanks all that stands in quotes, or in angle brackets as parts of templates do.
+fn blank_quoted(cause: &mut String) {
+    if let Some((from, to)) = cause.find('<').zip(cause.rfind('>')).filter(|(from, to)| from < to) {
+        cause.replace_range(from + 1..to, REDACTED);
+    }
+    let mut from = 0;
+    while let Some(begin) = cause[from..].find('"').map(|at| from + at + 1) {
+        let mut escaped = false;
+        let end = cause[begin..].char_indices().find(|(_, c)| {
+            let ends = *c == '"' && !escaped;
+            escaped = *c == '\\' && !escaped;
+            ends
+        });
+        let end = end.map_or(cause.len(), |(at, _)| begin + at);
+        cause.replace_range(begin..end, REDACTED);
+        from = (begin + REDACTED.len() + 1).min(cause.len());
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::outcome::{Headline, Retry};
-
-    #[test]
-    fn a_value_is_blanked_wherever_it_is_told_and_however_quoted() {
-        let value = r#"{"plain":"correct-horse","odd":"a\"b\\c","deep":[{"x":"battery-staple"}],"pin":123}"#;
-        let said = format!(
-            "no property {:?} in {:?}, nor {:?}, which is a\"b\\c; {:?} stays",
-            "correct-horse", "a\"b\\c", "battery-staple", "123"
-        );
-        let failure = Failure::new(Headline::Fetch, said, Retry::Soon);
-        let blanked = blank(failure, &[SecretBytes::from(value)]);
-        let redacted = r#""[redacted]""#;
-        let expected =
-            format!("no property {redacted} in {redacted}, nor {redacted}, which is [redacted]; \"123\" stays");
-        assert_eq!(blanked.causes, [expected]);
-    }
-}
+#[path = "redact_tests.rs"]
+mod tests;

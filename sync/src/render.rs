@@ -2,19 +2,21 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use jiff::Timestamp;
 use keyferry_crds::{DeletionPolicy, NullBytePolicy, RemoteRef};
+use keyferry_limits::{Budget, Exceeded};
 use keyferry_provider_core::{Dialect, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
 
-use crate::data::Data;
+use crate::data::{Data, json_cost};
 use crate::decode::{check_name, convert_key, decode};
+use crate::engine::{ENTRY, Means};
 use crate::fields;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::property::{self, NoValue};
 use crate::request::{Entry, Origin, Request, Wanted};
 use crate::rewrite::{again, rewrite};
 use crate::store::StoreId;
-use crate::template::Engine;
+use crate::told;
+use crate::told::{Name, Spec, Told};
 
 /// What the stores answered.
 #[derive(Default)]
@@ -53,20 +55,26 @@ pub struct Rendered {
 /// An entry that could not be rendered.
 struct Problematic {
     kind: ErrorKind,
-    cause: String,
+    cause: Told,
     retry: Retry,
 }
 
 impl From<Error> for Problematic {
     fn from(error: Error) -> Self {
         let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
-        Self { kind: error.kind(), cause: error.to_string(), retry }
+        Self { kind: error.kind(), cause: Told::from(&error), retry }
+    }
+}
+
+impl From<Exceeded> for Problematic {
+    fn from(exceeded: Exceeded) -> Self {
+        Self { kind: ErrorKind::Malformed, cause: exceeded.into(), retry: Retry::Late }
     }
 }
 
 impl Problematic {
-    fn new(kind: ErrorKind, cause: impl Into<String>) -> Self {
-        Self::from(Error::new(kind, cause))
+    fn new(kind: ErrorKind, cause: impl Into<Told>) -> Self {
+        Self { kind, cause: cause.into(), retry: Retry::of(kind) }
     }
 }
 
@@ -78,17 +86,16 @@ pub fn render(
     requests: &[Request],
     answers: &Answers,
     deletion: &DeletionPolicy,
-    engine: &Engine,
-    now: Timestamp,
+    means: &Means<'_>,
 ) -> Result<Rendered, Failure> {
     let mut rendered = Rendered { data: Data::new(), missing: Vec::new() };
     let mut causes = Vec::new();
     let mut retry = Retry::OnChange;
     for (place, request) in requests.iter().enumerate() {
         let entry = match &request.origin {
-            Origin::Store(store, Wanted::Key(key)) => one(request, &store.id, key, answers, engine, now),
-            Origin::Store(store, Wanted::Query(_)) => found(request, &store.id, place, answers, engine, now),
-            Origin::Generator(_) => generated(request, place, answers, engine, now),
+            Origin::Store(store, Wanted::Key(key)) => one(request, &store.id, key, answers, means),
+            Origin::Store(store, Wanted::Query(_)) => found(request, &store.id, place, answers, means),
+            Origin::Generator(_) => generated(request, place, answers, means),
         };
         match entry {
             Ok(data) => rendered.data.extend(data),
@@ -101,11 +108,13 @@ pub fn render(
             }
             Err(problem) => {
                 let what = match &request.origin {
-                    Origin::Store(store, Wanted::Key(key)) => format!("key {:?} of {}", key.name, store.id),
-                    Origin::Store(store, Wanted::Query(_)) => format!("search of {}", store.id),
-                    Origin::Generator(generator) => format!("{} {:?}", generator.kind, generator.name),
+                    Origin::Store(store, Wanted::Key(key)) => told!("key {} of {}", Spec(&key.name), store.id),
+                    Origin::Store(store, Wanted::Query(_)) => told!("search of {}", store.id),
+                    Origin::Generator(generator) => {
+                        told!("{} {}", Told::without_values(generator.kind.clone()), Spec(&generator.name))
+                    }
                 };
-                causes.push(format!("error processing {}: {what}: {}", request.entry, problem.cause));
+                causes.push(told!("error processing {}: {}: {}", request.entry, what, problem.cause));
                 retry = retry.max(problem.retry);
             }
         }
@@ -113,7 +122,7 @@ pub fn render(
     if causes.is_empty() {
         Ok(rendered)
     } else {
-        Err(Failure { headline: Headline::Fetch, causes, retry, bound: false })
+        Err(Failure { headline: Headline::Fetch, causes, retry, bound: false, theirs: false })
     }
 }
 
@@ -126,8 +135,7 @@ fn one(
     store: &StoreId,
     key: &Key,
     answers: &Answers,
-    engine: &Engine,
-    now: Timestamp,
+    means: &Means<'_>,
 ) -> Result<Data, Problematic> {
     let at = (store.clone(), key.clone());
     let dialect = answers.dialects.get(&at.0);
@@ -140,23 +148,36 @@ fn one(
     let dialect = dialect.ok_or_else(unanswered)?;
     let is_fields = dialect.property == PropertyLookup::Base64Fields && !key.metadata;
     let value = match (request.remote.property.as_deref(), &request.entry) {
-        (None | Some(""), Entry::Data(..)) if is_fields => fields::whole(value).ok_or_else(no_fields)?,
+        (None | Some(""), Entry::Data(..)) if is_fields => fields_of(value, fields::whole, means.budget)?,
         (None | Some(""), _) if is_fields => {
-            return named(fields::all(value).ok_or_else(no_fields)?, request, engine, now);
+            return named(fields_of(value, fields::all, means.budget)?, request, means);
         }
         (None | Some(""), _) => value.clone(),
-        (Some(property), _) => take_property(value, property, key, dialect)?,
+        (Some(property), _) => take_property(value, property, key, dialect, means.budget)?,
     };
     match &request.entry {
-        Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None)?)].into()),
+        Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None, means.budget)?)].into()),
         Entry::Extract(_) | Entry::Find(_) | Entry::Generator(_) => {
-            named(extract(&value, dialect)?, request, engine, now)
+            named(extract(&value, dialect, means.budget)?, request, means)
         }
     }
 }
 
-fn no_fields() -> Problematic {
-    Problematic::new(ErrorKind::Malformed, "the store answered fields that can't be read")
+/// What is made of a value that is fields of any bytes.
+fn fields_of<T>(
+    value: &SecretBytes,
+    read: impl FnOnce(&SecretBytes) -> Option<T>,
+    budget: &Budget,
+) -> Result<T, Problematic> {
+    take_apart(value, budget)?;
+    let fields = read(value);
+    fields.ok_or_else(|| Problematic::new(ErrorKind::Malformed, "the store answered fields that can't be read"))
+}
+
+/// Pays for taking JSON apart and for copies of its parts.
+fn take_apart(value: &SecretBytes, budget: &Budget) -> Result<(), Exceeded> {
+    budget.bytes(json_cost(value).saturating_add(value.len()))?;
+    budget.steps(value.len())
 }
 
 /// The error of an entry; "not found" is only where the store says that deletionPolicy may act on it.
@@ -177,8 +198,7 @@ fn found(
     store: &StoreId,
     place: usize,
     answers: &Answers,
-    engine: &Engine,
-    now: Timestamp,
+    means: &Means<'_>,
 ) -> Result<Data, Problematic> {
     let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
     let dialect = answers.dialects.get(store).ok_or_else(unanswered)?;
@@ -187,7 +207,9 @@ fn found(
         match answers.values.get(&(store.clone(), key.clone())).ok_or_else(unanswered)? {
             Ok(value) => {
                 let is_fields = dialect.property == PropertyLookup::Base64Fields && !key.metadata;
-                let value = if is_fields { fields::whole(value).ok_or_else(no_fields)? } else { value.clone() };
+                means.budget.steps(1 + key.name.len())?;
+                means.budget.bytes(2 * key.name.len() + ENTRY)?;
+                let value = if is_fields { fields_of(value, fields::whole, means.budget)? } else { value.clone() };
                 let name = if dialect.find_converts_names {
                     convert_key(&key.name, &request.remote.conversion_strategy)
                 } else {
@@ -201,19 +223,13 @@ fn found(
             Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
         }
     }
-    named(values, request, engine, now)
+    named(values, request, means)
 }
 
 /// What a generator made: under its own names or rewritten ones, never converted or decoded.
-fn generated(
-    request: &Request,
-    place: usize,
-    answers: &Answers,
-    engine: &Engine,
-    now: Timestamp,
-) -> Result<Data, Problematic> {
+fn generated(request: &Request, place: usize, answers: &Answers, means: &Means<'_>) -> Result<Data, Problematic> {
     let made = answers.generated.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
-    keys_of(renamed(made.clone(), request, engine, now)?)
+    keys_of(renamed(made.clone(), request, means)?, request)
 }
 
 fn take_property(
@@ -221,36 +237,39 @@ fn take_property(
     property: &str,
     key: &Key,
     dialect: &Dialect,
+    budget: &Budget,
 ) -> Result<SecretBytes, Problematic> {
     // Metadata is plain JSON everywhere.
     let how = match dialect.property {
         PropertyLookup::Base64Fields if key.metadata => PropertyLookup::Path,
         how => how,
     };
-    property::lookup(value, property, how).map_err(|problem| match problem {
+    property::lookup(value, property, how, budget).map_err(|problem| match problem {
         NoValue::NotJson | NoValue::Missing if dialect.missing_property_is_not_found => {
-            Problematic::new(ErrorKind::NotFound, format!("the value has no property {property:?}"))
+            Problematic::new(ErrorKind::NotFound, told!("the value has no property {}", Spec(property)))
         }
         NoValue::NotJson => Problematic::new(
             ErrorKind::Malformed,
-            format!("the value is not JSON, so that it has no property {property:?}"),
+            told!("the value is not JSON, so that it has no property {}", Spec(property)),
         ),
         // Not "not found": that would let deletionPolicy remove a key for a typing error.
         NoValue::Missing => Problematic {
             kind: ErrorKind::Malformed,
-            cause: format!("the value has no property {property:?}"),
+            cause: told!("the value has no property {}", Spec(property)),
             retry: Retry::Late,
         },
+        NoValue::Exceeded(exceeded) => exceeded.into(),
         NoValue::TooComplex => Problematic {
             kind: ErrorKind::Malformed,
-            cause: format!("property {property:?} asks for too much: simplify the path"),
+            cause: told!("property {} asks for too much: simplify the path", Spec(property)),
             retry: Retry::Late,
         },
     })
 }
 
 /// `dataFrom.extract`: each field of a JSON object. To Go `null` is an object without fields.
-fn extract(value: &SecretBytes, dialect: &Dialect) -> Result<Data, Problematic> {
+fn extract(value: &SecretBytes, dialect: &Dialect, budget: &Budget) -> Result<Data, Problematic> {
+    take_apart(value, budget)?;
     let object = json::object_or_null(value.expose())
         .ok_or_else(|| Problematic::new(ErrorKind::Malformed, "extract needs a JSON object, and the value is none"))?;
     let write = if dialect.extract_writes_anew { again } else { json::to_bytes };
@@ -259,22 +278,26 @@ fn extract(value: &SecretBytes, dialect: &Dialect) -> Result<Data, Problematic> 
 
 /// Gives names that may stand in a Secret, rewritten where that is asked for and converted where it is not, and decodes
 /// the values.
-fn named(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
+fn named(values: Data, request: &Request, means: &Means<'_>) -> Result<Data, Problematic> {
     let remote = &request.remote;
     let rewritten = !request.rewrite.is_empty();
     let mut data = Data::new();
-    for (name, value) in renamed(values, request, engine, now)? {
+    for (name, value) in renamed(values, request, means)? {
         let key = if rewritten { name.clone() } else { convert_key(&name, &remote.conversion_strategy) };
-        let value = finish(value, remote, Some(&name))?;
+        let field = Some(told_name(&name, request));
+        // A conversion may write eight characters for one.
+        means.budget.bytes(9 * name.len())?;
+        means.budget.steps(name.len())?;
+        let value = finish(value, remote, field, means.budget)?;
         if data.insert(key.clone(), value).is_some() {
             return Err(collision(&key));
         }
     }
-    keys_of(data)
+    keys_of(data, request)
 }
 
-fn renamed(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> Result<Data, Problematic> {
-    rewrite(values, &request.rewrite, engine, now).map_err(|problem| Problematic {
+fn renamed(values: Data, request: &Request, means: &Means<'_>) -> Result<Data, Problematic> {
+    rewrite(values, &request.rewrite, means).map_err(|problem| Problematic {
         kind: ErrorKind::Malformed,
         cause: problem,
         retry: Retry::Late,
@@ -283,38 +306,49 @@ fn renamed(values: Data, request: &Request, engine: &Engine, now: Timestamp) -> 
 
 /// The data, whose names may stand in a template; an empty one is dropped, as External Secrets Operator does. Whether they
 /// may stand in a Secret counts for those that go there.
-fn keys_of(mut data: Data) -> Result<Data, Problematic> {
+fn keys_of(mut data: Data, request: &Request) -> Result<Data, Problematic> {
     data.remove("");
     match data.keys().find_map(|key| Some((key, check_name(key).err()?))) {
         None => Ok(data),
         Some((key, problem)) => Err(Problematic::new(
             ErrorKind::Malformed,
-            format!("field {key:?} can't be a key of a Secret: it {problem}"),
+            told!("{} can't be a key of a Secret: it {}", told_name(key, request), problem),
         )),
     }
+}
+
+/// The name of a field as it may be told: one that a rewrite made is not.
+fn told_name(name: &str, request: &Request) -> Told {
+    if request.rewrite.is_empty() { told!("field {}", Name(name)) } else { "a name that rewrite made".into() }
 }
 
 fn collision(key: &str) -> Problematic {
     Problematic::new(
         ErrorKind::Malformed,
-        format!(
-            "secret name collision during conversion: {key}: two names become this key; use conversionStrategy Unicode"
+        told!(
+            "secret name collision during conversion: {}: two names become this key; use conversionStrategy Unicode",
+            Told::without_values(key.to_owned())
         ),
     )
 }
 
 /// Decoding, then the check for null bytes.
-fn finish(value: SecretBytes, remote: &RemoteRef, field: Option<&str>) -> Result<SecretBytes, Problematic> {
-    let what = || match field {
-        Some(field) => format!("field {field:?}"),
-        None => "the value".to_owned(),
-    };
-    let decoded = decode(&value, &remote.decoding_strategy).ok_or_else(|| {
+fn finish(
+    value: SecretBytes,
+    remote: &RemoteRef,
+    field: Option<Told>,
+    budget: &Budget,
+) -> Result<SecretBytes, Problematic> {
+    // Each key of a target holds a copy in the end, however often one value is named.
+    budget.bytes(value.len() + ENTRY)?;
+    budget.steps(1 + value.len() / 16)?;
+    let what = field.unwrap_or_else(|| "the value".into());
+    let decoded = decode(&value, &remote.decoding_strategy, budget)?.ok_or_else(|| {
         let strategy = &remote.decoding_strategy;
-        Problematic::new(ErrorKind::Malformed, format!("{} is not {strategy}, which decodingStrategy asks for", what()))
+        Problematic::new(ErrorKind::Malformed, told!("{} is not {}, which decodingStrategy asks for", what, strategy))
     })?;
     if remote.null_byte_policy == NullBytePolicy::Fail && decoded.expose().contains(&0) {
-        return Err(Problematic::new(ErrorKind::Malformed, format!("{} contains null bytes", what())));
+        return Err(Problematic::new(ErrorKind::Malformed, told!("{} contains null bytes", what)));
     }
     Ok(decoded)
 }
@@ -324,13 +358,15 @@ mod tests {
     use std::sync::Arc;
 
     use keyferry_builders::key;
+    use keyferry_limits::Budget;
     use serde_json::{Value as Json, json};
 
     use super::*;
+    use crate::engine::Engine;
 
     /// As every test here renders.
     fn render(requests: &[Request], answers: &Answers, deletion: &DeletionPolicy) -> Result<Rendered, Failure> {
-        super::render(requests, answers, deletion, &Engine::new("", ""), Timestamp::UNIX_EPOCH)
+        super::render(requests, answers, deletion, &Means::of_tests(&Engine::new("", ""), &Budget::default()))
     }
 
     use crate::store::Store;
@@ -386,6 +422,7 @@ mod tests {
         assert_eq!(failure.causes.len(), 4, "{failure}");
         assert!(
             failure.causes[0]
+                .as_str()
                 .contains(r#"error processing spec.data[0] (secretKey "b"): key "denied" of SecretStore "s": denied"#)
         );
         assert_eq!(failure.retry, Retry::Late);

@@ -1,6 +1,9 @@
 //! From requests to what a target is to hold: the seam of all modes. Whoever delivers secrets, and wherever to, begins here.
 
+use std::sync::Arc;
+
 use keyferry_crds::ExternalSecret;
+use keyferry_limits::Budget;
 use keyferry_provider_core::SecretBytes;
 
 use jiff::Timestamp;
@@ -9,13 +12,15 @@ use crate::audit::{self, Workload};
 use crate::content::Content;
 use crate::data::{Data, Sources};
 use crate::dependency::Dependency;
+use crate::engine::{ENTRY, Means};
 use crate::outcome::{Failure, Headline, Retry};
 use crate::ports::{Planning, Ports, Turn, Versions};
 use crate::redact::blank;
 use crate::render::{Answers, render};
 use crate::request::{Request, generates};
 use crate::settings::Settings;
-use crate::{fetch, make, template};
+use crate::told::Told;
+use crate::{compute, fetch, make, template};
 
 /// For whom something is resolved, and when.
 pub struct Asker<'a> {
@@ -29,6 +34,8 @@ pub struct Asker<'a> {
     pub workload: Option<Workload<'a>>,
     /// When it began: the time that templates see.
     pub now: Timestamp,
+    /// What it may take, all stages together. Whoever made it may stop it.
+    pub budget: Arc<Budget>,
 }
 
 /// What was fetched and made, under the names that the target, or its template, knows.
@@ -70,38 +77,64 @@ pub async fn data(
     planning: Planning,
     kept: &mut Kept,
 ) -> Result<Option<Resolved>, Failure> {
-    let Asker { ports, settings, es, now, .. } = asker;
+    let Asker { ports, settings, es, .. } = asker;
     let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await?;
     kept.values.extend(answers.values.values().flatten().cloned());
+    asker.pay(answers.values.values().flatten())?;
     asker.audit(&answers);
-    kept.turn = Some(ports.objects.turn().await);
+    kept.turn = Some(ports.objects.turn(es.metadata.namespace.as_deref().unwrap_or_default()).await);
     if generates(es) {
         let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
         kept.values.extend(generated.values().flatten().flat_map(Data::values).cloned());
+        asker.pay(generated.values().flatten().flat_map(Data::values))?;
         answers.generated = generated;
     }
-    let rendered = render(requests, &answers, &es.spec.target.deletion_policy, &settings.engine, *now)?;
+    let is_small = compute::is_small(requests, &answers);
+    let rendering = || render(requests, &answers, &es.spec.target.deletion_policy, &asker.means());
+    let rendered = asker.compute(is_small, rendering).await?;
     kept.values.extend(rendered.data.values().cloned());
     Ok(Some(Resolved { data: rendered.data, missing: rendered.missing }))
 }
 
 /// The second half: the template over `data`, with the versions of the objects that it was taken from.
 pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(Content, Versions), Failure> {
-    let Asker { settings, es, now, .. } = asker;
     let (sources, versions) = asker.sources().await?;
-    let content = template::content(es, data, &sources, &settings.engine, *now)?;
+    let is_small = compute::is_plain(asker.es, data.values());
+    let templating = || template::content(asker.es, data, &sources, &asker.means());
+    let content = asker.compute(is_small, templating).await?;
     kept.values.extend(content.values());
     Ok((content, versions))
 }
 
 impl Asker<'_> {
+    /// Computes what is small here, and all else when it is our turn.
+    async fn compute<T: Send>(&self, is_small: bool, work: impl FnOnce() -> T + Send) -> T {
+        if is_small {
+            return work();
+        }
+        let namespace = self.es.metadata.namespace.as_deref().unwrap_or_default();
+        compute::in_turn(&*self.ports.compute, namespace, &self.budget, work).await
+    }
+
+    /// What its templates are rendered with.
+    fn means(&self) -> Means<'_> {
+        Means { engine: &self.settings.engine, now: self.now, budget: &self.budget }
+    }
+
+    /// Takes what these values hold off the budget.
+    fn pay<'v>(&self, values: impl Iterator<Item = &'v SecretBytes>) -> Result<(), Failure> {
+        let paid = self.budget.bytes(values.map(|value| value.len() + ENTRY).sum());
+        paid.map_err(|exceeded| Failure::new(Headline::Fetch, exceeded, Retry::Late))
+    }
+
     /// Reads the objects that templates are taken from; answers what they hold, and at which version each was read.
     async fn sources(&self) -> Result<(Sources, Versions), Failure> {
         let (mut sources, mut versions) = (Sources::new(), Versions::new());
         for source in crate::request::sources_of(self.es) {
             let Dependency { kind, name, namespace } = &source;
             let failed = |why: String, retry| {
-                Failure::new(Headline::Update, format!("template source {kind} {name:?}: {why}"), retry)
+                let cause = Told::without_values(format!("template source {kind} {name:?}: {why}"));
+                Failure::new(Headline::Update, cause, retry)
             };
             let found = self.ports.objects.source(&source).await.map_err(|problem| {
                 let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
@@ -109,6 +142,8 @@ impl Asker<'_> {
             })?;
             let (version, data) =
                 found.ok_or_else(|| failed(format!("it does not exist in namespace {namespace:?}"), Retry::Late))?;
+            let bytes = data.values().map(SecretBytes::len).sum();
+            self.budget.bytes(bytes).map_err(|exceeded| failed(exceeded.to_string(), Retry::Late))?;
             versions.insert(source.clone(), version);
             sources.insert(source, data);
         }

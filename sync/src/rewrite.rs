@@ -5,54 +5,95 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
 use keyferry_crds::{MergeConflictPolicy, MergePriorityPolicy, MergeStrategy, Rewrite, RewriteMerge, RewriteRegexp};
 use keyferry_go::{self as go, regexp, strconv};
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::data::Data;
-use crate::template::Engine;
+use crate::data::{Data, json_cost};
+use crate::engine::{Means, Text};
+use crate::told;
+use crate::told::{Name, Spec, Told};
 
 /// No float is written longer without an exponent.
 const LONGEST_NUMBER: usize = 352;
 
+/// So many bytes of a pattern, or of a text that is copied, are walked in the time of a step.
+const WALKED_IN_A_STEP: usize = 1 << 10;
+
 /// Rewrites the keys of `found`. The error says which operation failed, and why.
-pub fn rewrite(mut found: Data, operations: &[Rewrite], engine: &Engine, now: Timestamp) -> Result<Data, String> {
+pub fn rewrite(mut found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result<Data, Told> {
     for (n, operation) in operations.iter().enumerate() {
+        let names = if n == 0 { Names::OfTheStore } else { Names::Made };
         let done = match (&operation.merge, &operation.regexp, &operation.transform) {
-            (Some(operation), None, None) => merge(found, operation),
-            (None, Some(operation), None) => replace(found, operation),
-            (None, None, Some(operation)) => transform(found, &operation.template, engine, now),
-            _ => Err("set exactly one of regexp, transform and merge".to_owned()),
+            (Some(operation), None, None) => merge(found, operation, names, means),
+            (None, Some(operation), None) => replace(found, operation, means),
+            (None, None, Some(operation)) => transform(found, &operation.template, names, means),
+            _ => Err("set exactly one of regexp, transform and merge".into()),
         };
-        found = done.map_err(|problem| format!("rewrite[{n}]: {problem}"))?;
+        found = done.map_err(|problem| told!("rewrite[{}]: {}", n, problem))?;
     }
     Ok(found)
 }
 
-fn replace(found: Data, operation: &RewriteRegexp) -> Result<Data, String> {
-    let source = regexp::compile_with_groups(&operation.source)
-        .map_err(|why| format!("{:?} is not a regular expression: {why}", operation.source))?;
-    let mut replacer = source.replacer(&operation.target);
-    let renamed = found.into_iter().map(|(key, value)| Ok((replacer.replace(&key, |_| Ok::<_, String>(()))?, value)));
-    renamed.collect()
+/// Where the names come from that an operation gets.
+#[derive(Clone, Copy)]
+enum Names {
+    OfTheStore,
+    /// An operation before made them: they are not told.
+    Made,
 }
 
-fn transform(found: Data, template: &str, engine: &Engine, now: Timestamp) -> Result<Data, String> {
-    let renamed = found.into_iter().map(|(key, value)| Ok((engine.rename(template, &key, now)?, value)));
-    renamed.collect()
+impl Names {
+    fn tell(self, key: &str) -> Told {
+        match self {
+            Self::OfTheStore => told!("{}", Name(key)),
+            Self::Made => "a key that an operation before made".into(),
+        }
+    }
+}
+
+fn replace(found: Data, operation: &RewriteRegexp, means: &Means<'_>) -> Result<Data, Told> {
+    let source = regexp::compile_with_groups(&operation.source).map_err(|why| {
+        told!("{} is not a regular expression: {}", Spec(&operation.source), Told::without_values(why))
+    })?;
+    let mut replacer = source.replacer(&operation.target);
+    let mut renamed = Data::new();
+    for (key, value) in found {
+        // Any byte of a name may lead anywhere in the pattern.
+        means.budget.steps(key.len().saturating_add(1).saturating_mul(1 + source.size() / WALKED_IN_A_STEP))?;
+        let new = replacer.replace(&key, |bytes| {
+            means.budget.steps(1 + bytes / WALKED_IN_A_STEP)?;
+            means.budget.bytes(bytes)
+        })?;
+        renamed.insert(new, value);
+    }
+    Ok(renamed)
+}
+
+fn transform(found: Data, template: &str, names: Names, means: &Means<'_>) -> Result<Data, Told> {
+    let template = means.engine.name_template(template, means.budget)?;
+    let mut renamed = Data::new();
+    for (key, value) in found {
+        let dot = means.dot(&[("value".to_owned(), SecretBytes::from(key.as_str()))].into())?;
+        let name = means.render(&template, Text::Open, &dot);
+        let name = name.map_err(|problem| told!("the new name of {}: {}", names.tell(&key), problem))?;
+        let name = name.expose_str().ok_or_else(|| told!("the new name of {} is not text", names.tell(&key)))?;
+        renamed.insert(name.to_owned(), value);
+    }
+    Ok(renamed)
 }
 
 /// One object of several. Those that priority does not name come first, in alphabetical order; then those it names,
 /// in its order; later ones win.
-fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
+fn merge(found: Data, operation: &RewriteMerge, names: Names, means: &Means<'_>) -> Result<Data, Told> {
     if let Some(absent) = operation.priority.iter().find(|key| !found.contains_key(*key))
         && operation.priority_policy == MergePriorityPolicy::Strict
     {
-        return Err(format!(
-            "merge.priority names {absent:?}, which was not found: set priorityPolicy IgnoreNotFound where that is fine"
+        return Err(told!(
+            "merge.priority names {}, which was not found: set priorityPolicy IgnoreNotFound where that is fine",
+            Spec(absent)
         ));
     }
     let named: BTreeSet<&str> = operation.priority.iter().map(String::as_str).collect();
@@ -60,13 +101,18 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
     let order: Vec<&String> = others.chain(operation.priority.iter().filter(|key| found.contains_key(*key))).collect();
     let mut merged: BTreeMap<String, &RawValue> = BTreeMap::new();
     for key in order {
+        // Once to take it apart, and once to write it.
+        let cost = json_cost(&found[key]);
+        means.budget.bytes(2 * cost)?;
+        means.budget.steps(cost)?;
         let fields = json::object_or_null(found[key].expose())
-            .ok_or_else(|| format!("merge needs JSON objects, and the value of {key:?} is none"))?;
+            .ok_or_else(|| told!("merge needs JSON objects, and the value of {} is none", names.tell(key)))?;
         for (field, value) in fields {
             let again = merged.insert(field.clone(), value).is_some();
             if again && operation.conflict_policy == MergeConflictPolicy::Error {
-                return Err(format!(
-                    "merge: more than one value has the field {field:?}: set conflictPolicy Ignore where a later one may win"
+                return Err(told!(
+                    "merge: more than one value has the field {}: set conflictPolicy Ignore where a later one may win",
+                    Name(&field)
                 ));
             }
         }
@@ -76,7 +122,7 @@ fn merge(found: Data, operation: &RewriteMerge) -> Result<Data, String> {
             Ok(merged.into_iter().map(|(field, value)| (field, again(value))).collect())
         }
         MergeStrategy::JSON if operation.into.is_empty() => {
-            Err("merge.strategy JSON needs merge.into: the key for the object".to_owned())
+            Err("merge.strategy JSON needs merge.into: the key for the object".into())
         }
         MergeStrategy::JSON => {
             let object = compact(&merged).ok_or("merge: a value is nested too deep")?;
@@ -136,11 +182,14 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::engine::Engine;
+    use keyferry_limits::Budget;
 
     fn run(found: &[(&str, &str)], operations: Value) -> Result<Vec<(String, String)>, String> {
         let found = found.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::from(*value))).collect();
         let operations: Vec<Rewrite> = serde_json::from_value(operations).unwrap();
-        let rewritten = rewrite(found, &operations, &Engine::new("<<", ">>"), Timestamp::UNIX_EPOCH)?;
+        let rewritten = rewrite(found, &operations, &Means::of_tests(&Engine::new("<<", ">>"), &Budget::default()));
+        let rewritten = rewritten.map_err(|problem| problem.to_string())?;
         Ok(rewritten.into_iter().map(|(key, value)| (key, value.expose_str().unwrap().to_owned())).collect())
     }
 

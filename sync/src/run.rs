@@ -46,6 +46,7 @@ pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look
     };
     let outcome = match done {
         Ok(outcome) => outcome,
+        Err(_) if work.is_cancelled() => Outcome::Waiting(None),
         Err(failure) => Outcome::Failed(work.give_up(failure).await),
     };
     // Holds its turn until the status is written.
@@ -115,7 +116,7 @@ fn tell(es: &ExternalSecret, outcome: &Outcome) {
     match outcome {
         Outcome::Failed(failure) => tracing::warn!(namespace, name, "{failure}"),
         Outcome::Synced(synced) if synced.change != TargetChange::Nothing => {
-            tracing::info!(namespace, name, target = es.target_name(), change = ?synced.change, "synced");
+            tracing::info!(namespace, name, to = es.target_name(), change = ?synced.change, "synced");
         }
         outcome => tracing::debug!(namespace, name, ?outcome, "looked"),
     }

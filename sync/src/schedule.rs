@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, RefreshPolicy, StoreKind};
+use keyferry_limits::REFRESH_RATE;
 
 use crate::outcome::{Failure, Outcome, Retry};
 use crate::request::generates;
@@ -30,8 +31,23 @@ const COARSEST: Duration = Duration::from_secs(60);
 /// The status of a healthy ExternalSecret is rewritten for its time alone at most this often.
 const STATUS_TIMES: Duration = Duration::from_secs(300);
 
+/// The shortest interval: shorter ones act as this one.
+pub const SHORTEST: Duration = Duration::from_millis(1000 / REFRESH_RATE.most);
+
+/// By how much clocks may differ: that of the API server, ours, and that of who led before us.
+const SKEW: Duration = Duration::from_secs(60);
+
 /// The refresh interval where the ExternalSecret refreshes by time.
 pub fn interval(es: &ExternalSecret) -> Option<Duration> {
+    written(es).map(|interval| interval.max(SHORTEST))
+}
+
+/// Whether it refreshes less often than it asks for.
+pub fn is_slowed_down(es: &ExternalSecret) -> bool {
+    written(es).is_some_and(|interval| interval < SHORTEST)
+}
+
+fn written(es: &ExternalSecret) -> Option<Duration> {
     match es.spec.refresh_policy {
         RefreshPolicy::Periodic | RefreshPolicy::Unknown(_) => es.spec.refresh_every().ok().flatten(),
         RefreshPolicy::CreatedOnce | RefreshPolicy::OnChange => None,
@@ -76,6 +92,12 @@ pub fn due(es: &ExternalSecret, at: Timestamp, interval: Duration) -> Timestamp 
     let offset = (grain as f64 * share_of(&[namespace.unwrap_or_default(), &store.name])) as i128;
     let early = (exact.as_nanosecond() - offset).rem_euclid(grain);
     Timestamp::from_nanosecond(exact.as_nanosecond() - early).unwrap_or(exact)
+}
+
+/// The same, earlier by what clocks may differ: what was written since then was written for that refresh.
+pub fn due_by_any_clock(es: &ExternalSecret, at: Timestamp, interval: Duration) -> Timestamp {
+    let due = due(es, at, interval);
+    due.checked_sub(SKEW.min(interval / 2)).unwrap_or(due)
 }
 
 fn grain(interval: Duration) -> Duration {
@@ -167,6 +189,35 @@ mod tests {
         assert_eq!([1, 4, 5, 6].map(|n| seconds(&es("1h"), Retry::Late, n).unwrap()), [15, 15, 16, 32]);
         assert_eq!(seconds(&es("1h"), Retry::After(Duration::from_secs(700)), 1), Some(700));
         assert_eq!(seconds(&es("1h"), Retry::OnChange, 1), None);
+    }
+
+    #[test]
+    fn nothing_refreshes_more_often_than_once_a_second() {
+        for (written, acts_as, is_slowed_down) in [
+            ("1ns", Some(1000), true),
+            ("999ms", Some(1000), true),
+            ("1s", Some(1000), false),
+            ("1500ms", Some(1500), false),
+            ("0", None, false),
+        ] {
+            let es = es(written);
+            assert_eq!(interval(&es), acts_as.map(Duration::from_millis), "{written}");
+            assert_eq!(super::is_slowed_down(&es), is_slowed_down, "{written}");
+            assert_eq!(es.spec.refresh_interval.as_deref(), Some(written), "what users wrote stays");
+        }
+        assert!(after_success(&es("1ns"), at(100)).unwrap() >= at(100) + Duration::from_millis(940));
+        let once = keyferry_builders::es(serde_json::json!({"refreshInterval": "1ns", "refreshPolicy": "CreatedOnce"}));
+        assert!(!super::is_slowed_down(&once), "it does not refresh by time");
+    }
+
+    #[test]
+    fn clocks_that_differ_change_nothing() {
+        let es = es("1h");
+        let (due, least) =
+            (|at| due(&es, at, Duration::from_secs(3600)), |at| due_by_any_clock(&es, at, Duration::from_secs(3600)));
+        assert_eq!(due(at(0)).duration_since(least(at(0))).as_secs(), 60);
+        let short = due_by_any_clock(&es, at(100), Duration::from_secs(2));
+        assert!(short > at(100), "never before the refresh that it follows: {short}");
     }
 
     #[test]

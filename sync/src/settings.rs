@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use jiff::Timestamp;
 
-use crate::template::Engine;
+use crate::engine::Engine;
 
 /// The same for all syncs of a process.
 pub struct Settings {

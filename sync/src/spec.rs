@@ -1,14 +1,20 @@
 //! What is wrong with a spec, or asks for what is not built. Pure.
 
+use std::collections::HashSet;
+use std::fmt;
+
 use keyferry_crds::{
     ConversionStrategy, CreationPolicy, DataFromEntry, DecodingStrategy, DeletionPolicy, ExternalSecret, Manifest,
     MetadataPolicy, NullBytePolicy, RefreshPolicy, RemoteRef, SecretStoreRef, StoreKind,
 };
 use keyferry_go::regexp;
+use keyferry_limits::SEARCHES;
 
 use crate::form;
 use crate::request::{generator, pattern, store_refs};
 use crate::template::Destination;
+use crate::told;
+use crate::told::{Spec, Told};
 
 /// What the API server's rules refuse too, but which objects from before the rules may hold.
 pub fn problems(es: &ExternalSecret) -> Vec<String> {
@@ -19,19 +25,19 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
     if !problems.is_empty() {
         return problems;
     }
-    let mut word = |field: &str, given: &str, known: &[&str]| {
+    let mut word = |field: fmt::Arguments<'_>, given: &str, known: &[&str]| {
         if !known.contains(&given) {
             problems.push(format!("{field} is {given:?}: use one of {}", known.join(", ")));
         }
     };
-    word("spec.refreshPolicy", spec.refresh_policy.as_str(), RefreshPolicy::NAMES);
-    word("spec.target.creationPolicy", target.creation_policy.as_str(), CreationPolicy::NAMES);
-    word("spec.target.deletionPolicy", target.deletion_policy.as_str(), DeletionPolicy::NAMES);
+    word(format_args!("spec.refreshPolicy"), spec.refresh_policy.as_str(), RefreshPolicy::NAMES);
+    word(format_args!("spec.target.creationPolicy"), target.creation_policy.as_str(), CreationPolicy::NAMES);
+    word(format_args!("spec.target.deletionPolicy"), target.deletion_policy.as_str(), DeletionPolicy::NAMES);
     for (at, remote) in remote_refs(es) {
-        word(&format!("{at}.metadataPolicy"), remote.metadata_policy.as_str(), MetadataPolicy::NAMES);
-        word(&format!("{at}.decodingStrategy"), remote.decoding_strategy.as_str(), DecodingStrategy::NAMES);
-        word(&format!("{at}.conversionStrategy"), remote.conversion_strategy.as_str(), ConversionStrategy::NAMES);
-        word(&format!("{at}.nullBytePolicy"), remote.null_byte_policy.as_str(), NullBytePolicy::NAMES);
+        word(format_args!("{at}.metadataPolicy"), remote.metadata_policy.as_str(), MetadataPolicy::NAMES);
+        word(format_args!("{at}.decodingStrategy"), remote.decoding_strategy.as_str(), DecodingStrategy::NAMES);
+        word(format_args!("{at}.conversionStrategy"), remote.conversion_strategy.as_str(), ConversionStrategy::NAMES);
+        word(format_args!("{at}.nullBytePolicy"), remote.null_byte_policy.as_str(), NullBytePolicy::NAMES);
     }
     if let Err(problem) = spec.refresh_every() {
         problems.push(format!("spec.refreshInterval: {problem}"));
@@ -58,9 +64,9 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
     for (n, entry) in spec.data_from.iter().enumerate() {
         problems.extend(data_from_problem(entry).map(|problem| format!("spec.dataFrom[{n}] {problem}")));
     }
+    let mut earlier = HashSet::new();
     for (n, entry) in spec.data.iter().enumerate() {
-        let earlier = spec.data[..n].iter().any(|other| other.secret_key == entry.secret_key);
-        if earlier && target.deletion_policy == DeletionPolicy::Retain {
+        if !earlier.insert(&entry.secret_key) && target.deletion_policy == DeletionPolicy::Retain {
             problems.push(format!("spec.data[{n}].secretKey {:?} is there twice", entry.secret_key));
         }
     }
@@ -79,23 +85,33 @@ fn manifest_problems(manifest: &Manifest) -> Vec<String> {
 }
 
 /// What no store can be asked for: in External Secrets Operator these are failures to get data.
-pub fn unanswerable(es: &ExternalSecret) -> Vec<String> {
+pub fn unanswerable(es: &ExternalSecret) -> Vec<Told> {
     let mut problems = Vec::new();
+    let mut searches = HashSet::new();
     for (n, entry) in es.spec.data_from.iter().enumerate() {
-        if let Some(pattern) = entry.find.as_ref().and_then(pattern)
-            && let Err(why) = regexp::compile(pattern)
-        {
-            problems
-                .push(format!("spec.dataFrom[{n}].find.name.regexp {pattern:?} is not a regular expression: {why}"));
+        let Some(pattern) = entry.find.as_ref().and_then(pattern) else { continue };
+        searches.insert(pattern);
+        if searches.len() > SEARCHES.size() {
+            problems.push(told!("spec.dataFrom[{}].find: {}", n, SEARCHES));
+            break;
+        }
+        if let Err(why) = regexp::compile(pattern) {
+            let (pattern, why) = (Spec(pattern), Told::without_values(why));
+            let problem = "is not a regular expression";
+            problems.push(told!("spec.dataFrom[{}].find.name.regexp {} {}: {}", n, pattern, problem, why));
         }
     }
     for (at, reference) in store_refs(es) {
         match reference {
             Some(SecretStoreRef { kind: StoreKind::Unknown(kind), .. }) => {
-                problems.push(format!("{at} has kind {kind:?}: use SecretStore or ClusterSecretStore"));
+                let at = Told::without_values(at);
+                problems.push(told!("{} has kind {}: use SecretStore or ClusterSecretStore", at, Spec(kind)));
             }
             Some(SecretStoreRef { name, .. }) if !name.is_empty() => {}
-            _ => problems.push(format!("{at} names no store: set spec.secretStoreRef or its own sourceRef.storeRef")),
+            _ => {
+                let at = Told::without_values(at);
+                problems.push(told!("{} names no store: set spec.secretStoreRef or its own sourceRef.storeRef", at));
+            }
         }
     }
     problems
@@ -113,11 +129,25 @@ fn data_from_problem(entry: &DataFromEntry) -> Option<&'static str> {
     }
 }
 
-fn remote_refs(es: &ExternalSecret) -> impl Iterator<Item = (String, &RemoteRef)> {
-    let data =
-        es.spec.data.iter().enumerate().map(|(n, entry)| (format!("spec.data[{n}].remoteRef"), &entry.remote_ref));
+fn remote_refs(es: &ExternalSecret) -> impl Iterator<Item = (At, &RemoteRef)> {
+    let data = es.spec.data.iter().enumerate().map(|(n, entry)| (At::Data(n), &entry.remote_ref));
     let extracts = es.spec.data_from.iter().enumerate();
-    data.chain(extracts.filter_map(|(n, entry)| Some((format!("spec.dataFrom[{n}].extract"), entry.extract.as_ref()?))))
+    data.chain(extracts.filter_map(|(n, entry)| Some((At::Extract(n), entry.extract.as_ref()?))))
+}
+
+/// Where a reference to a secret stands. It is written down where something is wrong there only: each look asks.
+enum At {
+    Data(usize),
+    Extract(usize),
+}
+
+impl fmt::Display for At {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data(n) => write!(f, "spec.data[{n}].remoteRef"),
+            Self::Extract(n) => write!(f, "spec.dataFrom[{n}].extract"),
+        }
+    }
 }
 
 /// Holds a generator of another kind for the whole cluster.

@@ -1,16 +1,12 @@
-//! `spec.target.template`: makes a target's content of what was fetched. Pure, but for the cache of parsed templates.
+//! `spec.target.template`: makes a target's content of what was fetched. Pure, but for what the engine keeps.
 //!
 //! Order and precedence are External Secrets Operator's: fetched data where it stays, `templateFrom` in order,
 //! `template.data` over all, then the values of labels and annotations.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
-
-use jiff::Timestamp;
 use keyferry_crds::{
     DecodingStrategy, ExternalSecret, Manifest, MergePolicy, Template, TemplateFrom, TemplateItem, TemplateScope,
 };
+use keyferry_limits::{Budget, Exceeded};
 use keyferry_provider_core::SecretBytes;
 use keyferry_template as gotmpl;
 use serde_json::Value;
@@ -19,109 +15,16 @@ use crate::content::{Content, Edit};
 use crate::data::{Data, SecretJson, Sources};
 use crate::decode::{check_key, decode};
 use crate::dependency::{Dependency, Kind};
+use crate::engine::{ENTRY, Means, Text};
 use crate::outcome::{Failure, Headline, Retry};
 use crate::path::Path;
-
-/// Parses and renders, keeping parsed templates by their text.
-pub struct Engine {
-    options: gotmpl::Options,
-    parsed: Mutex<HashMap<String, Arc<gotmpl::Template>>>,
-}
-
-/// How many parsed templates are kept. Beyond that all are let go: they are cheap to parse.
-const MOST_PARSED: usize = 2000;
-
-/// Whether a template's text may be kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Keep {
-    /// It stands in the ExternalSecret or in a ConfigMap.
-    Parsed,
-    /// It is the value of a Secret, of which nothing outlives the refresh.
-    Nothing,
-}
-
-impl Engine {
-    /// An engine with these delimiters.
-    pub fn new(left: &str, right: &str) -> Self {
-        let mut options = gotmpl::Options::new(Arc::new(gotmpl::Functions::standard()));
-        options.left_delim = left.to_owned();
-        options.right_delim = right.to_owned();
-        options.missing_key = gotmpl::MissingKey::Error;
-        Self { options, parsed: Mutex::default() }
-    }
-
-    /// Renders `text` over `data`. The error names line, column and part, and holds no data.
-    fn render(&self, name: &str, text: &str, keep: Keep, data: &Data, now: Timestamp) -> Result<SecretBytes, String> {
-        let template = match keep {
-            Keep::Nothing => Arc::new(self.parse(name, text)?),
-            Keep::Parsed => {
-                // Apart from the match: the lock must be let go before the template is put in.
-                let known = self.lock().get(text).cloned();
-                match known {
-                    Some(template) => template,
-                    None => self.keep(text, Arc::new(self.parse(name, text)?)),
-                }
-            }
-        };
-        let strings = data.iter().map(|(key, value)| (key.as_str(), value.expose()));
-        let rendered = with_env(now, |env| template.render_strings(strings, env));
-        let mut rendered = rendered.map_err(|error| format!("{name}: {error}"))?;
-        Ok(SecretBytes::new(std::mem::take(&mut *rendered)))
-    }
-
-    /// Renders a new name for `key`, which the template calls `.value`; here the usual delimiters hold, and a missing
-    /// key is no error.
-    pub fn rename(&self, text: &str, key: &str, now: Timestamp) -> Result<String, String> {
-        let options = gotmpl::Options::new(self.options.functions.clone());
-        let template = gotmpl::Template::parse("template", text, &options).map_err(|error| error.to_string())?;
-        let renamed =
-            with_env(now, |env| template.render_strings([("value", key)], env)).map_err(|error| error.to_string())?;
-        String::from_utf8(renamed.to_vec()).map_err(|_| format!("the new name of {key:?} is not text"))
-    }
-
-    fn parse(&self, name: &str, text: &str) -> Result<gotmpl::Template, String> {
-        gotmpl::Template::parse("template", text, &self.options).map_err(|error| format!("{name}: {error}"))
-    }
-
-    fn keep(&self, text: &str, template: Arc<gotmpl::Template>) -> Arc<gotmpl::Template> {
-        let mut parsed = self.lock();
-        if parsed.len() >= MOST_PARSED {
-            parsed.clear();
-        }
-        parsed.insert(text.to_owned(), template.clone());
-        template
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<gotmpl::Template>>> {
-        self.parsed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn with_env<T>(now: Timestamp, work: impl FnOnce(&mut gotmpl::Env<'_>) -> T) -> T {
-    let clock = Fixed(now);
-    let random = Box::new(gotmpl::SystemRandom);
-    work(&mut gotmpl::Env { random, clock: &clock, limits: gotmpl::Limits::default() })
-}
-
-/// The time of the refresh, for all templates of it.
-struct Fixed(Timestamp);
-
-impl gotmpl::Clock for Fixed {
-    fn now(&self) -> SystemTime {
-        SystemTime::from(self.0)
-    }
-}
+use crate::told;
+use crate::told::{Name, Spec, Told};
 
 /// The content of the target.
-pub fn content(
-    es: &ExternalSecret,
-    fetched: Data,
-    sources: &Sources,
-    engine: &Engine,
-    now: Timestamp,
-) -> Result<Content, Failure> {
+pub fn content(es: &ExternalSecret, fetched: Data, sources: &Sources, means: &Means<'_>) -> Result<Content, Failure> {
     let manifest = es.target_manifest();
-    let failed = |cause| match manifest {
+    let failed = |cause: Told| match manifest {
         Some(_) => Failure::new(Headline::Manifest, cause, Retry::Late),
         None => Failure::new(Headline::Update, cause, Retry::Late),
     };
@@ -129,12 +32,13 @@ pub fn content(
         return match manifest {
             None => check_keys(Content::plain(es, fetched)),
             Some(manifest) => {
-                let edits = vec![all_of(&fetched, manifest).map_err(failed)?];
+                let edits = vec![all_of(&fetched, manifest, means).map_err(failed)?];
                 Ok(Content { edits, ..Content::plain(es, Data::new()) })
             }
         };
     };
-    let work = Templating { es, sources, engine, now, fetched: &fetched, manifest };
+    let dot = means.dot(&fetched).map_err(|exceeded| failed(exceeded.into()))?;
+    let work = Templating { es, sources, means, fetched: &fetched, dot, manifest };
     let content = work.content(template).map_err(failed)?;
     if manifest.is_none() {
         check_type(&content)?;
@@ -147,21 +51,22 @@ fn check_keys(content: Content) -> Result<Content, Failure> {
     match content.data.keys().find_map(|key| Some((key, check_key(key).err()?))) {
         None => Ok(content),
         Some((key, problem)) => {
-            let cause = format!("field {key:?} can't be a key of a Secret: it {problem}");
+            let cause = told!("field {} can't be a key of a Secret: it {}", Name(key), problem);
             Err(Failure::new(Headline::Update, cause, Retry::Late))
         }
     }
 }
 
 /// Everything fetched, where it goes in a target of this kind without a template.
-fn all_of(fetched: &Data, manifest: &Manifest) -> Result<Edit, String> {
+fn all_of(fetched: &Data, manifest: &Manifest, means: &Means<'_>) -> Result<Edit, Told> {
     let mut all = SecretJson::new(Value::Object(serde_json::Map::new()));
     for (key, value) in fetched {
-        let text = value.expose_str().ok_or_else(|| format!("the value for {key:?} is not text"))?;
+        let text = value.expose_str().ok_or_else(|| told!("the value for {} is not text", Name(key)))?;
+        means.budget.bytes(key.len() + text.len() + ENTRY)?;
         all.get_mut()[key] = Value::from(text);
     }
     let path = if manifest.kind == "ConfigMap" { Path::keys(&["data"]) } else { Path::keys(&["spec", "data"]) };
-    Ok(Edit { path, value: all, merges: true })
+    Ok(Edit { from: "what was fetched".into(), path, value: all, merges: true })
 }
 
 /// Types that would make the API server fill in, or trust, credentials of the cluster.
@@ -181,9 +86,10 @@ fn check_type(content: &Content) -> Result<(), Failure> {
 struct Templating<'a> {
     es: &'a ExternalSecret,
     sources: &'a Sources,
-    engine: &'a Engine,
-    now: Timestamp,
+    means: &'a Means<'a>,
     fetched: &'a Data,
+    /// The same as templates see it.
+    dot: gotmpl::Value,
     manifest: Option<&'a Manifest>,
 }
 
@@ -204,20 +110,22 @@ pub enum Destination {
 
 impl Destination {
     /// Reads `templateFrom[].target`, which says more of targets that are not Secrets. The error says what is wrong.
-    pub fn parse(target: Option<&str>, manifest: Option<&Manifest>) -> Result<Self, String> {
+    pub fn parse(target: Option<&str>, manifest: Option<&Manifest>) -> Result<Self, Told> {
         let target = target.unwrap_or_default();
         match (target.to_ascii_lowercase().as_str(), manifest) {
             ("labels", _) => Ok(Self::Labels),
             ("annotations", _) => Ok(Self::Annotations),
             ("" | "data", None) => Ok(Self::Data),
-            (_, None) => Err(format!("is {target:?}: use Data, Labels or Annotations")),
+            (_, None) => Err(told!("is {}: use Data, Labels or Annotations", Spec(target))),
             ("" | "data", Some(_)) => Ok(Self::Field("data")),
             ("spec", Some(_)) => Ok(Self::Field("spec")),
             (_, Some(_)) => {
-                let path = Path::parse(target).map_err(|problem| format!("{target:?} {problem}"))?;
+                let path = Path::parse(target)
+                    .map_err(|problem| told!("{} {}", Spec(target), Told::without_values(problem)))?;
                 match path.first() {
-                    "apiVersion" | "kind" | "metadata" => Err(format!(
-                        "{target:?} would change what the object is: use Labels or Annotations, or a path like spec.x"
+                    "apiVersion" | "kind" | "metadata" => Err(told!(
+                        "{} would change what the object is: use Labels or Annotations, or a path like spec.x",
+                        Spec(target)
                     )),
                     _ => Ok(Self::At(path)),
                 }
@@ -227,7 +135,7 @@ impl Destination {
 }
 
 impl Templating<'_> {
-    fn content(&self, template: &Template) -> Result<Content, String> {
+    fn content(&self, template: &Template) -> Result<Content, Told> {
         let mut content = Content {
             type_: template.type_.clone().filter(|type_| !type_.is_empty()),
             finalizers: template.metadata.finalizers.clone(),
@@ -239,7 +147,7 @@ impl Templating<'_> {
             content.data = self.fetched.clone();
         }
         for (n, from) in template.template_from.iter().enumerate() {
-            self.from(from, &format!("spec.target.template.templateFrom[{n}]"), &mut content)?;
+            self.from(from, &told!("spec.target.template.templateFrom[{}]", n), &mut content)?;
         }
         let data = if self.manifest.is_some() { Destination::Field("data") } else { Destination::Data };
         let mut values = vec![(data, &template.data, "data")];
@@ -256,58 +164,69 @@ impl Templating<'_> {
         }
         for (into, values, at) in values {
             for (key, text) in values {
-                let name = format!("spec.target.template.{at}[{key:?}]");
-                let value = self.engine.render(&name, text, Keep::Parsed, self.fetched, self.now)?;
-                self.put(&mut content, &into, key, value, &name)?;
+                let name = told!("spec.target.template.{}[{}]", at, Spec(key));
+                let value = self.render(&name, text, Text::Open)?;
+                self.put(&mut content, &into, (key, Text::Open), value, &name)?;
             }
         }
         Ok(content)
     }
 
-    fn from(&self, from: &TemplateFrom, at: &str, content: &mut Content) -> Result<(), String> {
+    fn from(&self, from: &TemplateFrom, at: &Told, content: &mut Content) -> Result<(), Told> {
         let into = &Destination::parse(from.target.as_deref(), self.manifest)
-            .map_err(|problem| format!("{at}.target {problem}"))?;
+            .map_err(|problem| told!("{}.target {}", at, problem))?;
         let strategy = &from.values_decoding_strategy;
         for (kind, reference) in [(Kind::ConfigMap, &from.config_map), (Kind::Secret, &from.secret)] {
             let Some(reference) = reference else { continue };
             for item in &reference.items {
                 let text = self.text(&kind, &reference.name, item)?;
-                let keep = if kind == Kind::Secret { Keep::Nothing } else { Keep::Parsed };
-                let name = format!("{at}: {kind} {:?} key {:?}", reference.name, item.key);
-                self.item(text, keep, item, (into, strategy), &name, content)?;
+                let whose = if kind == Kind::Secret { Text::Secret } else { Text::Open };
+                let name = told!("{}: {} {} key {}", at, kind, Spec(&reference.name), Spec(&item.key));
+                self.item((text, whose), item, (into, strategy), &name, content)?;
             }
         }
         if let Some(literal) = &from.literal {
-            let rendered =
-                self.engine.render(&format!("{at}.literal"), literal, Keep::Parsed, self.fetched, self.now)?;
-            self.pairs(&rendered, (into, strategy), &format!("{at}.literal"), content)?;
+            let name = told!("{}.literal", at);
+            let rendered = self.render(&name, literal, Text::Open)?;
+            self.pairs(&rendered, (into, strategy), &name, content)?;
         }
         Ok(())
     }
 
-    fn text(&self, kind: &Kind, name: &str, item: &TemplateItem) -> Result<&str, String> {
+    /// What the template `text` makes of what was fetched.
+    fn render(&self, name: &Told, text: &str, whose: Text) -> Result<SecretBytes, Told> {
+        let template = self.means.engine.template(text, whose, self.means.budget);
+        let rendered = template.and_then(|template| self.means.render(&template, whose, &self.dot));
+        rendered.map_err(|problem| told!("{}: {}", name, problem))
+    }
+
+    fn text(&self, kind: &Kind, name: &str, item: &TemplateItem) -> Result<&str, Told> {
         let namespace = self.es.metadata.namespace.clone().unwrap_or_default();
         let source = self.sources.get(&Dependency { kind: kind.clone(), namespace, name: name.to_owned() });
         let value = source
             .and_then(|data| data.get(&item.key))
-            .ok_or_else(|| format!("{kind} {name:?} has no key {:?}", item.key))?;
-        value.expose_str().ok_or_else(|| format!("{kind} {name:?} key {:?} is not text", item.key))
+            .ok_or_else(|| told!("{} {} has no key {}", kind, Spec(name), Spec(&item.key)))?;
+        value.expose_str().ok_or_else(|| told!("{} {} key {} is not text", kind, Spec(name), Spec(&item.key)))
     }
 
     fn item(
         &self,
-        text: &str,
-        keep: Keep,
+        (text, whose): (&str, Text),
         item: &TemplateItem,
         (into, strategy): (&Destination, &DecodingStrategy),
-        name: &str,
+        name: &Told,
         content: &mut Content,
-    ) -> Result<(), String> {
-        let rendered = self.engine.render(name, text, keep, self.fetched, self.now)?;
+    ) -> Result<(), Told> {
+        let rendered = self.render(name, text, whose)?;
         match &item.template_as {
-            TemplateScope::Values => self.put(content, into, &item.key, decoded(rendered, strategy, name)?, name),
+            TemplateScope::Values => {
+                let value = self.decoded(rendered, strategy, name)?;
+                self.put(content, into, (&item.key, Text::Open), value, name)
+            }
             TemplateScope::KeysAndValues => self.pairs(&rendered, (into, strategy), name, content),
-            TemplateScope::Unknown(word) => Err(format!("{name}: templateAs is {word:?}: use Values or KeysAndValues")),
+            TemplateScope::Unknown(word) => {
+                Err(told!("{}: templateAs is {}: use Values or KeysAndValues", name, Spec(word)))
+            }
         }
     }
 
@@ -316,9 +235,9 @@ impl Templating<'_> {
         &self,
         rendered: &SecretBytes,
         (into, strategy): (&Destination, &DecodingStrategy),
-        name: &str,
+        name: &Told,
         content: &mut Content,
-    ) -> Result<(), String> {
+    ) -> Result<(), Told> {
         let path = match into {
             Destination::At(path) => Some(path.clone()),
             Destination::Field("spec") => Some(Path::keys(&["spec"])),
@@ -326,21 +245,26 @@ impl Templating<'_> {
         };
         if let Some(path) = path {
             if *strategy != DecodingStrategy::None {
-                return Err(format!("{name}: valuesDecodingStrategy works on text, not on what goes to a path"));
+                return Err(told!("{}: valuesDecodingStrategy works on text, not on what goes to a path", name));
             }
-            let value =
-                self.yaml(rendered).map_err(|problem| format!("{name}: what it renders is not YAML: {problem}"))?;
+            let value = self.yaml(rendered).map_err(|problem| match problem {
+                NotYaml::Words(words) => told!("{}: what it renders is not YAML: {}", name, words),
+                NotYaml::Exceeded(exceeded) => told!("{}: {}", name, exceeded),
+            })?;
             let merges = !path.is_one_key();
-            content.edits.push(Edit { path, value, merges });
+            content.edits.push(Edit { from: name.clone(), path, value, merges });
             return Ok(());
         }
-        let pairs = with_env(self.now, |env| gotmpl::eso::string_map(rendered.expose(), env)).map_err(|problem| {
-            format!("{name}: what it renders is not a YAML map of keys and values: {}", problem.message())
+        let pairs = self.means.lend(|env| gotmpl::eso::string_map(rendered.expose(), env));
+        let pairs = pairs.map_err(|problem| match problem.hit() {
+            Some(limit) => told!("{}: {}", name, limit.exceeded()),
+            None => told!("{}: what it renders is not a YAML map of keys and values: {}", name, problem.words()),
         })?;
         for (key, value) in pairs {
-            let key = std::str::from_utf8(&key).map_err(|_| format!("{name}: a key is not text"))?;
-            let value = SecretBytes::new(value.to_vec());
-            self.put(content, into, key, decoded(value, strategy, name)?, name)?;
+            let key = std::str::from_utf8(&key).map_err(|_| told!("{}: a key of what it renders is not text", name))?;
+            self.means.budget.bytes(value.len())?;
+            let value = self.decoded(SecretBytes::new(value.to_vec()), strategy, name)?;
+            self.put(content, into, (key, Text::Secret), value, name)?;
         }
         Ok(())
     }
@@ -349,24 +273,31 @@ impl Templating<'_> {
         &self,
         content: &mut Content,
         into: &Destination,
-        key: &str,
+        (key, whose): (&str, Text),
         value: SecretBytes,
-        name: &str,
-    ) -> Result<(), String> {
+        name: &Told,
+    ) -> Result<(), Told> {
+        self.means.budget.bytes(key.len() + value.len() + ENTRY)?;
+        // A key that was rendered may be a value.
+        let told_key = match whose {
+            Text::Open => told!("the key {}", Spec(key)),
+            Text::Secret => Told::from("a key of what it renders"),
+        };
         let text = || {
-            value.expose_str().map(str::to_owned).ok_or_else(|| format!("{name}: the value for {key:?} is not text"))
+            let text = value.expose_str().map(str::to_owned);
+            text.ok_or_else(|| told!("{}: the value for {} is not text", name, told_key))
         };
         match into {
             Destination::Data => {
                 check_key(key)
-                    .map_err(|problem| format!("{name}: {key:?} can't be a key of a Secret: it {problem}"))?;
+                    .map_err(|problem| told!("{}: {} can't be a key of a Secret: it {}", name, told_key, problem))?;
                 content.data.insert(key.to_owned(), value);
             }
             Destination::Labels => _ = content.labels.insert(key.to_owned(), text()?),
             Destination::Annotations => _ = content.annotations.insert(key.to_owned(), text()?),
             Destination::Field(field) => {
                 let (path, value) = (Path::keys(&[field, key]), SecretJson::new(Value::from(text()?)));
-                content.edits.push(Edit { path, value, merges: false });
+                content.edits.push(Edit { from: name.clone(), path, value, merges: false });
             }
             Destination::At(path) => {
                 // What is not YAML is taken as text.
@@ -374,137 +305,69 @@ impl Templating<'_> {
                     Ok(value) => value,
                     Err(_) => SecretJson::new(Value::from(text()?)),
                 };
-                content.edits.push(Edit { path: path.clone(), value, merges: false });
+                content.edits.push(Edit { from: name.clone(), path: path.clone(), value, merges: false });
             }
         }
         Ok(())
     }
 
-    fn yaml(&self, text: &SecretBytes) -> Result<SecretJson, String> {
-        let value = with_env(self.now, |env| gotmpl::eso::yaml_value(text.expose(), env));
-        let value = value.map_err(|problem| problem.message().to_owned())?;
-        json(&value).map(SecretJson::new).ok_or_else(|| "it holds what JSON can't".to_owned())
+    fn yaml(&self, text: &SecretBytes) -> Result<SecretJson, NotYaml> {
+        let value = self.means.lend(|env| gotmpl::eso::yaml_value(text.expose(), env));
+        let value = value.map_err(|problem| match problem.hit() {
+            Some(limit) => NotYaml::Exceeded(limit.exceeded()),
+            None => NotYaml::Words(problem.words()),
+        })?;
+        let json = json(&value, self.means.budget)?;
+        json.map(SecretJson::new).ok_or(NotYaml::Words("it holds what JSON can't"))
+    }
+
+    fn decoded(&self, value: SecretBytes, strategy: &DecodingStrategy, name: &Told) -> Result<SecretBytes, Told> {
+        let decoded = decode(&value, strategy, self.means.budget)?;
+        decoded.ok_or_else(|| told!("{}: a value is not {}, which valuesDecodingStrategy asks for", name, strategy))
     }
 }
 
-/// What YAML says as JSON.
-fn json(value: &gotmpl::Value) -> Option<Value> {
+/// Why what was rendered can't be taken for YAML.
+enum NotYaml {
+    Words(&'static str),
+    Exceeded(Exceeded),
+}
+
+impl From<Exceeded> for NotYaml {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Exceeded(exceeded)
+    }
+}
+
+/// What YAML says as JSON, if JSON can say it. What an alias stands for is there as often as it is named.
+fn json(value: &gotmpl::Value, budget: &Budget) -> Result<Option<Value>, Exceeded> {
+    budget.steps(1)?;
+    budget.bytes(ENTRY + value.as_bytes().map_or(0, <[u8]>::len))?;
     let text = |text: &gotmpl::Str| std::str::from_utf8(text).map(str::to_owned).ok();
-    Some(match value {
-        gotmpl::Value::Nil | gotmpl::Value::NoValue => Value::Null,
-        gotmpl::Value::Bool(yes) => Value::from(*yes),
-        gotmpl::Value::Int(_, number) => Value::from(*number),
-        gotmpl::Value::Uint(_, number) => Value::from(*number),
-        gotmpl::Value::Float(number) => Value::Number(serde_json::Number::from_f64(*number)?),
-        gotmpl::Value::Str(string) => Value::from(text(string)?),
-        gotmpl::Value::List(items) => Value::Array(items.iter().map(json).collect::<Option<_>>()?),
-        gotmpl::Value::Map(map) => {
-            let entries = map.entries();
-            let entries = entries.iter().map(|(key, value)| Some((text(key)?, json(value)?)));
-            Value::Object(entries.collect::<Option<_>>()?)
+    Ok(match value {
+        gotmpl::Value::Nil | gotmpl::Value::NoValue => Some(Value::Null),
+        gotmpl::Value::Bool(yes) => Some(Value::from(*yes)),
+        gotmpl::Value::Int(_, number) => Some(Value::from(*number)),
+        gotmpl::Value::Uint(_, number) => Some(Value::from(*number)),
+        gotmpl::Value::Float(number) => serde_json::Number::from_f64(*number).map(Value::Number),
+        gotmpl::Value::Str(string) => text(string).map(Value::from),
+        gotmpl::Value::List(items) => {
+            let items: Option<Vec<Value>> = items.iter().map(|item| json(item, budget)).collect::<Result<_, _>>()?;
+            items.map(Value::Array)
         }
-        gotmpl::Value::Complex(..) | gotmpl::Value::Object(_) => return None,
+        gotmpl::Value::Map(map) => {
+            let mut object = serde_json::Map::new();
+            for (key, value) in map.entries() {
+                budget.bytes(key.len())?;
+                let Some((key, value)) = text(&key).zip(json(&value, budget)?) else { return Ok(None) };
+                object.insert(key, value);
+            }
+            Some(Value::Object(object))
+        }
+        gotmpl::Value::Complex(..) | gotmpl::Value::Object(_) => None,
     })
 }
 
-fn decoded(value: SecretBytes, strategy: &DecodingStrategy, name: &str) -> Result<SecretBytes, String> {
-    decode(&value, strategy)
-        .ok_or_else(|| format!("{name}: a value is not {strategy}, which valuesDecodingStrategy asks for"))
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    fn es(template: Value) -> ExternalSecret {
-        let mut es = keyferry_builders::es(json!({"target": {"template": template}}));
-        es.metadata.labels = Some([("team".to_owned(), "x".to_owned())].into());
-        es
-    }
-
-    fn data(entries: &[(&str, &str)]) -> Data {
-        entries.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect()
-    }
-
-    fn made(template: Value) -> Result<Content, String> {
-        let source = |kind, key: &str, text: &str| {
-            let object = Dependency { kind, namespace: "ns".into(), name: "t".into() };
-            (object, [(key.to_owned(), SecretBytes::from(text))].into())
-        };
-        let sources =
-            [source(Kind::ConfigMap, "cfg", "user: {{ .a }}"), source(Kind::Secret, "cfg", "{{ .a }}: 1\nflag: true")];
-        let engine = Engine::new("{{", "}}");
-        let fetched = data(&[("a", "alpha"), ("b", "beta")]);
-        content(&es(template), fetched, &sources.into(), &engine, Timestamp::UNIX_EPOCH)
-            .map_err(|failure| failure.to_string())
-    }
-
-    fn text(content: &Content) -> Vec<(&str, &str)> {
-        content.data.iter().map(|(key, value)| (key.as_str(), value.expose_str().unwrap())).collect()
-    }
-
-    #[test]
-    fn fetched_data_stays_where_the_template_makes_none_or_merges() {
-        assert_eq!(text(&made(json!({})).unwrap()), [("a", "alpha"), ("b", "beta")]);
-        let replaced = made(json!({"data": {"out": "{{ .a | upper }}"}})).unwrap();
-        assert_eq!(text(&replaced), [("out", "ALPHA")]);
-        assert!(replaced.labels.is_empty(), "with a template none of the ExternalSecret's own");
-        let merged = made(json!({"mergePolicy": "Merge", "data": {"a": "new"}})).unwrap();
-        assert_eq!(text(&merged), [("a", "new"), ("b", "beta")]);
-    }
-
-    #[test]
-    fn what_was_fetched_goes_into_a_secret_under_keys_that_it_may_have() {
-        let fetched = || data(&[("é", "1")]);
-        let engine = Engine::new("{{", "}}");
-        let made = |es: &ExternalSecret| content(es, fetched(), &Sources::new(), &engine, Timestamp::UNIX_EPOCH);
-        let templated = made(&es(json!({"data": {"e": "{{ index . \"é\" }}"}}))).unwrap();
-        assert_eq!(text(&templated), [("e", "1")]);
-        for template in [json!(null), json!({}), json!({"mergePolicy": "Merge", "data": {"e": "2"}})] {
-            let failure = made(&es(template)).unwrap_err().to_string();
-            assert!(failure.starts_with("could not update secret: field \"é\" can't be a key"), "{failure}");
-        }
-    }
-
-    #[test]
-    fn template_from_in_order_and_data_over_all() {
-        let values = |target: &str| json!({"configMap": {"name": "t", "items": [{"key": "cfg"}]}, "target": target});
-        let pairs = json!({"secret": {"name": "t", "items": [{"key": "cfg", "templateAs": "KeysAndValues"}]}});
-        let literal = json!({"literal": "cfg: late\nz: \"{{ .b }}\"\nnothing:"});
-        let content = made(json!({"templateFrom": [values("Data"), pairs, literal], "data": {"z": "last"}})).unwrap();
-        assert_eq!(text(&content), [("alpha", "1"), ("cfg", "late"), ("flag", "true"), ("nothing", ""), ("z", "last")]);
-        let content =
-            made(json!({"templateFrom": [values("labels")], "metadata": {"annotations": {"n": "v-{{ .b }}"}}}))
-                .unwrap();
-        assert_eq!(content.labels["cfg"], "user: alpha");
-        assert_eq!(content.annotations["n"], "v-beta");
-    }
-
-    #[test]
-    fn what_is_wrong_is_said_with_its_place_and_without_data() {
-        for (template, says) in [
-            (json!({"data": {"x": "{{ .nope }}"}}), "spec.target.template.data[\"x\"]"),
-            (json!({"data": {"x": "{{ if }}"}}), "spec.target.template.data[\"x\"]"),
-            (json!({"data": {"x": "{{ fail .a }}"}}), "spec.target.template.data[\"x\"]"),
-            (json!({"data": {"x/y": "1"}}), "can't be a key of a Secret"),
-            (
-                json!({"templateFrom": [{"configMap": {"name": "t", "items": [{"key": "gone"}]}}]}),
-                "ConfigMap \"t\" has no key \"gone\"",
-            ),
-            (json!({"templateFrom": [{"literal": "- a"}]}), "is not a YAML map"),
-            (json!({"templateFrom": [{"literal": "a: [{{ .b }}]"}]}), "is not a YAML map"),
-            (json!({"templateFrom": [{"literal": "a: b", "target": "Spec"}]}), "use Data, Labels or Annotations"),
-            (json!({"type": "bootstrap.kubernetes.io/token"}), "lets nodes join"),
-            (
-                json!({"type": "kubernetes.io/service-account-token", "metadata": {"annotations": {"kubernetes.io/service-account.name": "x"}}}),
-                "fills with a ServiceAccount's token",
-            ),
-        ] {
-            let error = made(template.clone()).unwrap_err();
-            assert!(error.starts_with("could not update secret: ") && error.contains(says), "{template}: {error}");
-            assert!(!error.contains("alpha") && !error.contains("beta"), "{error}");
-        }
-    }
-}
+#[path = "template_tests.rs"]
+mod tests;

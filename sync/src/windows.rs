@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::civil::{Date, Weekday};
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp, ToSpan as _};
+use jiff::{Timestamp, ToSpan as _};
 use keyferry_crds::{SyncWindowKind, SyncWindows, duration};
 
 use crate::time::later;
@@ -17,17 +17,19 @@ use crate::time::later;
 /// around in less.
 const YEARS: i16 = 9;
 
-/// So many deny windows that touch each other are followed to find the end of the last.
-const MOST_TOUCHING: usize = 1000;
+/// So often a deny window is looked at to find the end of the last of those that touch each other. Where that is beyond,
+/// all is decided anew when the last is over that was found.
+const MOST_LOOKED_AT: usize = 10_000;
 
 /// When a refresh that is due at `now` may run: at once, later, or (`None`) never.
 pub fn opening(windows: &SyncWindows, now: Timestamp) -> Option<Timestamp> {
     // Schedules that can't be read are passed over, as External Secrets Operator does.
-    let readable: Vec<Window> = windows.windows.iter().filter_map(|window| Window::read(window).ok()).collect();
+    let readable = windows.windows.iter().filter_map(|window| Window::read(window).ok());
+    let readable: Vec<Window> = readable.filter(Window::ever_opens).collect();
     match windows.kind {
         SyncWindowKind::deny => {
             let mut at = now;
-            for _ in 0..MOST_TOUCHING {
+            for _ in 0..=MOST_LOOKED_AT / readable.len().max(10) {
                 match readable.iter().filter_map(|window| window.end(at)).max() {
                     None => return Some(at),
                     Some(end) if end == Timestamp::MAX => return None,
@@ -72,19 +74,18 @@ impl Window {
             // The next firing, counted from just before the window could have opened, is still to come or is not.
             Schedule::Every(every) => (*every <= self.open + Duration::from_secs(1)).then_some(Timestamp::MAX),
             Schedule::Cron(cron) => {
-                let open = SignedDuration::try_from(self.open).unwrap_or(SignedDuration::MAX);
-                let earliest = at.checked_sub(open).unwrap_or(Timestamp::MIN);
-                let just_before = earliest.checked_sub(SignedDuration::from_nanos(1)).unwrap_or(Timestamp::MIN);
-                let mut fired = cron.next(just_before).filter(|fired| *fired <= at)?;
-                // A window that opens again before it closes closes later; a minute apart at least, so that this ends.
-                for _ in 0..MOST_TOUCHING {
-                    match cron.next(fired).filter(|next| *next <= at) {
-                        Some(next) => fired = next,
-                        None => break,
-                    }
-                }
-                Some(later(fired, self.open))
+                // One that opens again before it closes closes later.
+                let end = later(cron.last(at)?, self.open);
+                (end >= at).then_some(end)
             }
+        }
+    }
+
+    /// Whether it fires at all: February 30th never comes, and would be looked for at each look.
+    fn ever_opens(&self) -> bool {
+        match &self.schedule {
+            Schedule::Every(_) => true,
+            Schedule::Cron(cron) => cron.next(Timestamp::UNIX_EPOCH).is_some(),
         }
     }
 
@@ -171,6 +172,25 @@ impl Cron {
         None
     }
 
+    /// The last firing up to `at`.
+    fn last(&self, at: Timestamp) -> Option<Timestamp> {
+        let utc = at.to_zoned(TimeZone::UTC).datetime();
+        let (start, first) = (utc.date(), utc.date().checked_sub(YEARS.years()).unwrap_or(Date::MIN));
+        let mut day = start;
+        while day >= first {
+            if self.is_on(day) {
+                let latest = if day == start { (utc.hour() as u8, utc.minute() as u8) } else { (23, 59) };
+                if let Some((hour, minute)) = self.time_up_to(latest) {
+                    let at = day.at(hour as i8, minute as i8, 0, 0).to_zoned(TimeZone::UTC).ok()?;
+                    return Some(at.timestamp());
+                }
+            }
+            let day_in_question = if bit(self.months, day.month() as u8) { day } else { day.first_of_month() };
+            day = day_in_question.checked_sub(1.day()).ok()?;
+        }
+        None
+    }
+
     fn is_on(&self, day: Date) -> bool {
         let (day_fits, weekday_fits) =
             (bit(self.days, day.day() as u8), bit(self.weekdays, Weekday::to_sunday_zero_offset(day.weekday()) as u8));
@@ -184,6 +204,13 @@ impl Cron {
         let mut times =
             hours.flat_map(|hour| (0..60).filter(|minute| bit(self.minutes, *minute)).map(move |m| (hour, m)));
         times.find(|time| after.is_none_or(|after| *time > after))
+    }
+
+    /// The last time of a day up to this one.
+    fn time_up_to(&self, latest: (u8, u8)) -> Option<(u8, u8)> {
+        let hours = (0..24).rev().filter(|hour| bit(self.hours, *hour));
+        let minutes = |hour| (0..60).rev().filter(|minute| bit(self.minutes, *minute)).map(move |m| (hour, m));
+        hours.flat_map(minutes).find(|time| *time <= latest)
     }
 }
 
@@ -282,6 +309,33 @@ mod tests {
         ] {
             assert!(Schedule::read(schedule).is_err(), "{schedule}");
         }
+    }
+
+    #[test]
+    fn the_last_firing() {
+        for (schedule, at_, expected) in [
+            ("* * * * *", "2026-11-22T21:59:30Z", "2026-11-22T21:59:00Z"),
+            ("30 * * * *", "2026-11-22T21:30:00Z", "2026-11-22T21:30:00Z"),
+            ("59 23 * * *", "2026-11-22T21:59:30Z", "2026-11-21T23:59:00Z"),
+            ("0 0 1 jan *", "2026-11-22T21:59:30Z", "2026-01-01T00:00:00Z"),
+            ("0 0 29 2 *", "2026-11-22T21:59:30Z", "2024-02-29T00:00:00Z"),
+            ("*/15 9-17 * * 1-5", "2026-11-22T21:59:30Z", "2026-11-20T17:45:00Z"),
+        ] {
+            let Schedule::Cron(cron) = Schedule::read(schedule).unwrap() else { panic!("{schedule}") };
+            assert_eq!(cron.last(at(at_)).unwrap(), at(expected), "{schedule}");
+        }
+    }
+
+    #[test]
+    fn windows_that_touch_cost_little_however_many_and_long() {
+        let began = std::time::Instant::now();
+        let many: Vec<(&str, &str)> =
+            (0..5_000).map(|n| (["* * * * *", "0 0 30 2 *", "0 0 29 2 *"][n % 3], "1000h")).collect();
+        let now = "2026-11-22T03:00:00Z";
+        assert_eq!(opens("allow", &many, now), now);
+        assert!(opens("deny", &many, now).as_str() > "2027");
+        assert!(opens("deny", &[("* * * * *", "1000h")], now).as_str() > "2100");
+        assert!(began.elapsed().as_secs() < 20, "{:?}", began.elapsed());
     }
 
     fn opens(kind: &str, windows: &[(&str, &str)], now: &str) -> String {

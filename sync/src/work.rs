@@ -1,5 +1,6 @@
 //! The steps of one look, each with what the ones before it found. [`crate::run`] joins them.
 
+use futures::future::{AbortHandle, AbortRegistration, Abortable};
 use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, ExternalSecret, names};
 
@@ -13,6 +14,7 @@ use crate::redact::blank;
 use crate::request::{Request, generates};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
+use crate::told::Told;
 use crate::{hash, make, record, schedule};
 
 /// A look under way.
@@ -26,6 +28,7 @@ pub(crate) struct Work<'a> {
     /// The target, where it was read.
     read: Option<Observed>,
     kept: Kept,
+    cancel: Option<AbortHandle>,
 }
 
 impl<'a> Work<'a> {
@@ -38,9 +41,10 @@ impl<'a> Work<'a> {
         planning: Planning,
     ) -> Self {
         Self {
-            asker: Asker { ports, settings, es, workload: None, now: look.began },
+            asker: Asker { ports, settings, es, workload: None, now: look.began, budget: look.budget.clone() },
             output,
             version: hash::version_of(es),
+            cancel: look.cancelled.as_ref().map(AbortRegistration::handle),
             look,
             planning: Some(planning),
             read: None,
@@ -91,6 +95,11 @@ impl<'a> Work<'a> {
         Ok(if read.intact { TargetState::Intact } else { TargetState::Drifted })
     }
 
+    /// Whether nobody needs this look any more: what it came to is not told, the next look tells.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancel.as_ref().is_some_and(AbortHandle::is_aborted)
+    }
+
     /// Fetches what is wanted, and makes the target hold it.
     pub async fn refresh(&mut self, requests: &[Request]) -> Result<Outcome, Failure> {
         let es = self.asker.es;
@@ -98,8 +107,12 @@ impl<'a> Work<'a> {
         if generates(es) && Box::pin(self.was_written_before_a_crash()).await? {
             return Ok(Outcome::Synced(Synced::unchanged()));
         }
-        let resolved = resolve::data(&self.asker, requests, planning, &mut self.kept).await?;
-        let Some(Resolved { data, missing }) = resolved else { return Ok(Outcome::Ignored) };
+        // Nothing is written yet. From here on a look is not cancelled: its target and its status belong together.
+        let (_never, registration) = AbortHandle::new_pair();
+        let cancelled = self.look.cancelled.take().unwrap_or(registration);
+        let resolving = resolve::data(&self.asker, requests, planning, &mut self.kept);
+        let Ok(resolved) = Abortable::new(resolving, cancelled).await else { return Ok(Outcome::Waiting(None)) };
+        let Some(Resolved { data, missing }) = resolved? else { return Ok(Outcome::Ignored) };
         let synced = Synced { missing, ..Synced::unchanged() };
         if data.is_empty()
             && let Some(result) = SyncResult::without_data(es)?
@@ -143,11 +156,12 @@ impl<'a> Work<'a> {
         // The watch does not carry managed fields.
         let es = self.asker.es;
         let changed = self.asker.ports.objects.changed_at(es).await.map_err(|problem| {
-            Failure::new(Headline::Update, format!("can't read when it was changed: {problem}"), Retry::Soon)
+            let cause = Told::without_values(format!("can't read when it was changed: {problem}"));
+            Failure::new(Headline::Update, cause, Retry::Soon)
         })?;
         let due = self.look.last().filter(|last| last.version == self.version).map(|last| {
             let interval = schedule::interval(es);
-            interval.map_or(Timestamp::MAX, |interval| schedule::due(es, last.at, interval))
+            interval.map_or(Timestamp::MAX, |interval| schedule::due_by_any_clock(es, last.at, interval))
         });
         Ok(make::is_that_of_now(written, changed, due))
     }
@@ -186,9 +200,9 @@ impl<'a> Work<'a> {
 
     async fn remove_renamed(&mut self) -> Result<(), Failure> {
         let metadata = &self.asker.es.metadata;
-        for target in self.output.remove_renamed().await? {
+        for former in self.output.remove_renamed().await? {
             let (namespace, name) = (metadata.namespace.as_deref(), metadata.name.as_deref());
-            tracing::info!(namespace, name, target, "secret deleted because it was orphaned");
+            tracing::info!(namespace, name, former, "secret deleted because it was orphaned");
         }
         Ok(())
     }
@@ -228,16 +242,18 @@ impl<'a> Work<'a> {
             return Ok(Outcome::Released);
         }
         if delete_target {
-            self.output.remove().await.or_else(|failure| match failure.retry {
-                // It is not ours: nothing to do, and no reason to hold the ExternalSecret.
-                Retry::Late | Retry::OnChange => Ok(false),
-                Retry::Soon | Retry::After(_) => Err(failure),
-            })?;
+            match self.output.remove().await {
+                // It is not ours, or its kind has gone: nothing to do, and no reason to hold the ExternalSecret. Where we are
+                // not allowed to, there is.
+                Err(failure) if failure.theirs || failure.headline == Headline::ManifestKind => {}
+                removed => _ = removed?,
+            }
         }
         let kept: Vec<String> = finalizers.into_iter().filter(|f| f != names::FINALIZER_EXTERNAL_SECRET).collect();
         match self.asker.ports.journal.release(es, &kept).await {
             Err(problem) if !problem.is_not_found => {
-                Err(Failure::new(Headline::Delete, format!("can't remove the finalizer: {problem}"), Retry::Soon))
+                let cause = Told::without_values(format!("can't remove the finalizer: {problem}"));
+                Err(Failure::new(Headline::Delete, cause, Retry::Soon))
             }
             _ => Ok(Outcome::Released),
         }

@@ -2,15 +2,17 @@
 
 mod world;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use keyferry_builders::{at, es};
 use keyferry_crds::{ExternalSecret, names};
+use keyferry_limits::Budget;
 use keyferry_provider_core::{Error, ErrorKind};
 use keyferry_sync::dependency::{Dependency, Kind};
-use keyferry_sync::look::{Looked, Memory, Seen};
+use keyferry_sync::look::{Cancel, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult};
-use keyferry_sync::ports::Problem;
+use keyferry_sync::ports::{Compute, Ports, Problem, Turn};
 use keyferry_sync::store::Readiness;
 use serde_json::{Value, json};
 
@@ -27,7 +29,7 @@ fn fetched(rest: &[&str]) -> Vec<String> {
     calls(&["planned", "enter s ns", "planned", "fetch a", "audit s a 1", "turn"], rest)
 }
 
-fn failed(headline: Headline, cause: &str, retry: Retry) -> Failure {
+fn failed(headline: Headline, cause: &'static str, retry: Retry) -> Failure {
     Failure::new(headline, cause, retry)
 }
 
@@ -253,13 +255,23 @@ async fn what_is_deleted_lets_go_of_the_target_and_of_itself() {
     world.look(&going("Delete"), &Memory::default(), 0).await;
     assert_eq!(world.calls(), ["planned", "remove", "release [\"other\"]"]);
 
-    world.state().failing.insert("remove", failed(Headline::Delete, "not ours", Retry::Late));
+    let theirs = Failure { theirs: true, ..failed(Headline::Delete, "not ours", Retry::Late) };
+    world.state().failing.insert("remove", theirs);
     world.look(&going("Delete"), &Memory::default(), 0).await;
     assert_eq!(world.calls(), ["planned", "remove", "release [\"other\"]"], "what is not ours is no reason to stay");
-    world.state().failing.insert("remove", failed(Headline::Delete, "down", Retry::Soon));
-    let report = world.look(&going("Delete"), &Memory::default(), 0).await;
-    assert_eq!(world.calls()[..2], ["planned", "remove"]);
-    assert!(message(&report).contains("down") && report.next.is_some());
+    world.state().failing.insert("remove", failed(Headline::ManifestKind, "no such kind", Retry::Late));
+    world.look(&going("Delete"), &Memory::default(), 0).await;
+    assert_eq!(world.calls(), ["planned", "remove", "release [\"other\"]"], "with its kind it has gone");
+    for (cause, retry) in [("down", Retry::Soon), ("forbidden", Retry::Late)] {
+        world.state().failing.insert("remove", failed(Headline::Delete, cause, retry));
+        let report = world.look(&going("Delete"), &Memory::default(), 0).await;
+        let calls = world.calls();
+        assert!(
+            calls[..2] == ["planned", "remove"] && !calls.iter().any(|call| call.starts_with("release")),
+            "{calls:?}"
+        );
+        assert!(message(&report).contains(cause) && report.next.is_some());
+    }
 }
 
 #[tokio::test]
@@ -412,9 +424,90 @@ async fn resolve_serves_who_writes_nothing() {
     let es = es(json!({"target": template}));
     let (ports, settings) = (world.ports(), world::settings());
     let stores = world::known(&es);
-    let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0) };
+    let asker =
+        Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget: Arc::default() };
     let (resolved, content) = resolve(&asker, &requests(&es, &stores)).await.unwrap().unwrap();
     assert_eq!(content.data["url"].expose_str(), Some("x://alpha-value"));
     drop(resolved);
     assert_eq!(world.calls(), fetched(&["turn over"]), "no status, no event, no target");
+}
+
+#[tokio::test]
+async fn a_look_that_is_cancelled_ends_its_waiting_and_tells_nothing() {
+    let world = World::new();
+    let es = Arc::new(es(json!({})));
+    let (cancel, _, cancelled) = Cancel::new();
+    {
+        let mut state = world.state();
+        (state.cancelled, state.silent) = (cancelled, true);
+    }
+    let memory = Memory { failures: 2, ..Memory::default() };
+    let look = world.look(&es, &memory, 0);
+    let cancelling = async {
+        tokio::task::yield_now().await;
+        cancel.cancel();
+    };
+    let (report, ()) = tokio::join!(look, cancelling);
+    assert_eq!(report.outcome, Outcome::Waiting(None));
+    assert_eq!((report.memory.failures, report.next, report.status.is_none()), (2, None, true));
+    assert_eq!(world.calls(), ["planned", "enter s ns", "planned", "fetch a"], "nothing is written or told");
+}
+
+#[tokio::test]
+async fn a_look_that_has_begun_to_write_is_finished() {
+    let world = World::new();
+    let es = Arc::new(es(json!({})));
+    let (cancel, _, cancelled) = Cancel::new();
+    {
+        let mut state = world.state();
+        (state.cancelled, state.cancel_at_write) = (cancelled, Some(cancel));
+    }
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert!(matches!(report.outcome, Outcome::Synced(_)), "{}", message(&report));
+    assert_eq!(
+        world.calls(),
+        fetched(&["apply k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"])
+    );
+}
+
+#[tokio::test]
+async fn what_may_take_long_is_computed_in_a_turn_and_what_is_small_is_not() {
+    use keyferry_sync::request::requests;
+    use keyferry_sync::resolve::{Asker, resolve};
+    let (world, turns) = (World::new(), Arc::new(Turns::default()));
+    let ports = Ports { compute: turns.clone(), ..world.ports() };
+    let settings = world::settings();
+    let template = json!({"template": {"data": {"url": "x://{{ .k }}"}}});
+    let rewrite =
+        json!({"dataFrom": [{"extract": {"key": "j"}, "rewrite": [{"regexp": {"source": "a", "target": "b"}}]}]});
+    world.state().secrets.insert("j".into(), Ok(r#"{"a": "1"}"#.into()));
+    for (spec, wanted) in [(json!({}), 0), (json!({"target": template}), 1), (rewrite, 1)] {
+        let es = es(spec);
+        let budget = Arc::default();
+        let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget };
+        let resolved = resolve(&asker, &requests(&es, &world::known(&es))).await;
+        assert!(resolved.is_ok(), "{:?}", resolved.err());
+        assert_eq!(std::mem::take(&mut *turns.0.lock().unwrap()), vec!["ns"; wanted]);
+    }
+    world.state().secrets.insert("a".into(), Ok("x".repeat(100_000)));
+    let (es, budget) = (es(json!({})), Arc::default());
+    let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget };
+    resolve(&asker, &requests(&es, &world::known(&es))).await.unwrap();
+    assert_eq!(turns.0.lock().unwrap().len(), 2, "much is not small: to render, and to make content of");
+}
+
+/// Notes whose turns there were.
+#[derive(Default)]
+struct Turns(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Compute for Turns {
+    async fn turn(&self, namespace: &str, _: &Arc<Budget>) -> Turn {
+        self.0.lock().unwrap().push(namespace.to_owned());
+        Box::new(())
+    }
+
+    fn run(&self, work: &mut dyn FnMut()) {
+        work();
+    }
 }

@@ -4,6 +4,11 @@ use std::time::SystemTime;
 
 use rand::{TryRngCore, rngs::OsRng};
 
+use keyferry_limits::{
+    Budget, TEMPLATE_DEPTH, TEMPLATE_HASH_COST, TEMPLATE_KEY_BITS, TEMPLATE_LIST, TEMPLATE_MEMORY, TEMPLATE_OUTPUT,
+    TEMPLATE_PATTERN, TEMPLATE_STEPS, TEMPLATE_VALUE,
+};
+
 use crate::error::{Failure, Limit};
 
 /// What a template may use at most. Templates are user input.
@@ -32,15 +37,15 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            steps: 2_000_000,
-            template_depth: 100_000,
-            output_bytes: 4 << 20,
-            value_bytes: 4 << 20,
-            memory_bytes: 256 << 20,
-            list_length: 100_000,
-            regex_bytes: 1 << 20,
-            bcrypt_cost: 14,
-            rsa_bits: 8192,
+            steps: TEMPLATE_STEPS.most,
+            template_depth: TEMPLATE_DEPTH.size(),
+            output_bytes: TEMPLATE_OUTPUT.size(),
+            value_bytes: TEMPLATE_VALUE.size(),
+            memory_bytes: TEMPLATE_MEMORY.size(),
+            list_length: TEMPLATE_LIST.size(),
+            regex_bytes: TEMPLATE_PATTERN.size(),
+            bcrypt_cost: TEMPLATE_HASH_COST.most as u32,
+            rsa_bits: TEMPLATE_KEY_BITS.size(),
         }
     }
 }
@@ -83,15 +88,23 @@ pub struct Env<'a> {
     pub random: Box<dyn Random + 'a>,
     /// The clock.
     pub clock: &'a dyn Clock,
-    /// The limits.
+    /// The limits of this rendering.
     pub limits: Limits,
+    /// What is left for this rendering and all others of the same look.
+    pub budget: Option<&'a Budget>,
 }
 
 impl Default for Env<'_> {
     fn default() -> Self {
-        Self { random: Box::new(SystemRandom), clock: &SystemClock, limits: Limits::default() }
+        Self { random: Box::new(SystemRandom), clock: &SystemClock, limits: Limits::default(), budget: None }
     }
 }
+
+/// What an evaluation step is worth in steps of a look.
+const STEP: u64 = 10;
+
+/// What a value takes beside its bytes, about.
+pub(crate) const VALUE: usize = 64;
 
 /// What a function gets besides its arguments.
 pub struct Context<'a, 'e> {
@@ -126,10 +139,21 @@ impl<'a, 'e> Context<'a, 'e> {
     pub fn spend(&mut self, steps: u64) -> Result<(), Failure> {
         self.steps = self.steps.saturating_add(steps);
         if self.steps <= self.env.limits.steps {
-            Ok(())
+            self.work(steps.saturating_mul(STEP))
         } else {
             Err(Failure::limit(Limit::Steps, self.env.limits.steps))
         }
+    }
+
+    /// Pays for work in steps of a look, of which an evaluation step is worth some: for what takes long in itself.
+    pub(crate) fn work(&self, steps: u64) -> Result<(), Failure> {
+        let steps = usize::try_from(steps).unwrap_or(usize::MAX);
+        Ok(self.env.budget.map_or(Ok(()), |budget| budget.steps(steps))?)
+    }
+
+    /// Pays for memory that a function takes beside what it returns.
+    pub(crate) fn made(&self, bytes: usize) -> Result<(), Failure> {
+        Ok(self.env.budget.map_or(Ok(()), |budget| budget.bytes(bytes))?)
     }
 
     /// May a string of so many bytes be made? To be asked before building anything larger than the arguments; what a
@@ -158,6 +182,6 @@ impl<'a, 'e> Context<'a, 'e> {
     pub(crate) fn hold(&mut self, bytes: usize) -> Result<(), Failure> {
         self.fits(bytes)?;
         self.memory = self.memory.saturating_add(bytes);
-        Ok(())
+        self.made(bytes.saturating_add(VALUE))
     }
 }

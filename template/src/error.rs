@@ -4,6 +4,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use keyferry_limits::{self as limits, Exceeded};
+
 use crate::value::Str;
 
 /// What stopped a template.
@@ -42,6 +44,28 @@ pub enum Limit {
     HashCost,
     /// Bits of a generated key.
     KeyBits,
+    /// The budget of the look that renders, which is beyond one template.
+    Look(Exceeded),
+}
+
+impl Limit {
+    /// What it is in the table of all limits; or why the look has nothing left.
+    pub fn exceeded(self) -> Exceeded {
+        Exceeded::Limit(match self {
+            Self::Steps => &limits::TEMPLATE_STEPS,
+            Self::TemplateDepth => &limits::TEMPLATE_DEPTH,
+            Self::Nesting => &limits::TEMPLATE_NESTING,
+            Self::TemplateBytes => &limits::TEMPLATE_TEXT,
+            Self::OutputBytes => &limits::TEMPLATE_OUTPUT,
+            Self::ValueBytes => &limits::TEMPLATE_VALUE,
+            Self::MemoryBytes => &limits::TEMPLATE_MEMORY,
+            Self::ListLength => &limits::TEMPLATE_LIST,
+            Self::RegexSize => &limits::TEMPLATE_PATTERN,
+            Self::HashCost => &limits::TEMPLATE_HASH_COST,
+            Self::KeyBits => &limits::TEMPLATE_KEY_BITS,
+            Self::Look(exceeded) => return exceeded,
+        })
+    }
 }
 
 impl fmt::Display for Limit {
@@ -58,6 +82,7 @@ impl fmt::Display for Limit {
             Self::RegexSize => "regular expression size",
             Self::HashCost => "hash cost",
             Self::KeyBits => "key bits",
+            Self::Look(exceeded) => return exceeded.fmt(out),
         })
     }
 }
@@ -65,7 +90,11 @@ impl fmt::Display for Limit {
 /// Why a function could not answer. The renderer adds where it was called and makes an [`Error`] of it.
 #[derive(Debug, Clone)]
 pub struct Failure {
+    /// Words that stand in the program, and therefore hold nothing of what it works on.
+    words: &'static str,
     message: Cow<'static, str>,
+    /// The function that failed.
+    function: Option<&'static str>,
     detail: Option<Str>,
     limit: Option<Limit>,
 }
@@ -73,22 +102,34 @@ pub struct Failure {
 impl Failure {
     /// A text without data: what went wrong, types, counts the template's author wrote.
     pub fn new(message: impl Into<Cow<'static, str>>) -> Self {
-        Self { message: message.into(), detail: None, limit: None }
+        let message = message.into();
+        let words = match message {
+            Cow::Borrowed(words) => words,
+            Cow::Owned(_) => "it can't be done with what it is given",
+        };
+        Self { words, message, function: None, detail: None, limit: None }
+    }
+
+    /// A text that was put together, and words for it that stand in the program.
+    pub fn about(words: &'static str, message: String) -> Self {
+        Self { words, ..Self::new(message) }
     }
 
     /// A text that comes from elsewhere (the argument of `fail`, the complaint of a decoder) and may hold data. It is
     /// kept apart and shown only by [`Error::with_detail`].
     pub fn foreign(message: impl Into<Cow<'static, str>>, detail: impl Into<Str>) -> Self {
-        Self { message: message.into(), detail: Some(detail.into()), limit: None }
+        Self { detail: Some(detail.into()), ..Self::new(message) }
     }
 
     /// A limit was hit.
     pub fn limit(limit: Limit, allowed: u64) -> Self {
-        Self {
-            message: format!("limit exceeded: {limit} (at most {allowed})").into(),
-            detail: None,
-            limit: Some(limit),
-        }
+        let message = format!("limit exceeded: {limit} (at most {allowed})");
+        Self { limit: Some(limit), ..Self::about("it asks for more than a limit allows", message) }
+    }
+
+    /// The words that stand in the program: unlike [`Self::message`] they can't hold anything that was computed.
+    pub fn words(&self) -> &'static str {
+        self.words
     }
 
     /// The safe text.
@@ -107,9 +148,22 @@ impl Failure {
     }
 
     /// The same failure with words before its safe text.
-    pub(crate) fn prefixed(mut self, words: &str) -> Self {
+    pub(crate) fn prefixed(mut self, words: &'static str) -> Self {
         self.message = format!("{words}{}", self.message).into();
         self
+    }
+
+    /// The same failure as that of a function.
+    pub(crate) fn of(mut self, function: &'static str) -> Self {
+        self.message = format!("error calling {function}: {}", self.message).into();
+        self.function = Some(function);
+        self
+    }
+}
+
+impl From<Exceeded> for Failure {
+    fn from(exceeded: Exceeded) -> Self {
+        Self { limit: Some(Limit::Look(exceeded)), ..Self::new(exceeded.to_string()) }
     }
 }
 
@@ -199,9 +253,24 @@ impl Error {
         self.0.failure.message()
     }
 
+    /// What went wrong in words that stand in the program: nothing of the data, and nothing of the template.
+    pub fn words(&self) -> &'static str {
+        self.0.failure.words
+    }
+
+    /// The function that failed, if one did.
+    pub fn function(&self) -> Option<&'static str> {
+        self.0.failure.function
+    }
+
     /// The limit that was hit, if it was one.
     pub fn hit(&self) -> Option<Limit> {
         self.0.failure.hit()
+    }
+
+    /// That limit as the table of all limits has it.
+    pub fn exceeded(&self) -> Option<Exceeded> {
+        self.hit().map(Limit::exceeded)
     }
 
     /// The whole text, followed by the one that functions such as `fail` brought along. That one may hold data: it is

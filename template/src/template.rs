@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, fmt, sync::Arc};
 
+use keyferry_limits::{TEMPLATE_NESTING, TEMPLATE_TEXT};
 use zeroize::Zeroizing;
 
 use crate::{
@@ -50,23 +51,23 @@ impl Options {
             left_delim: String::new(),
             right_delim: String::new(),
             missing_key: MissingKey::Default,
-            nesting: 100,
-            text_bytes: 1 << 20,
+            nesting: TEMPLATE_NESTING.size(),
+            text_bytes: TEMPLATE_TEXT.size(),
         }
+    }
+
+    /// What opens an action, and what closes it.
+    pub fn delimiters(&self) -> (&str, &str) {
+        let or = |delim, usual| if str::is_empty(delim) { usual } else { delim };
+        (or(&self.left_delim, "{{"), or(&self.right_delim, "}}"))
     }
 
     pub(crate) fn left(&self) -> &[u8] {
-        match self.left_delim.as_str() {
-            "" => b"{{",
-            delim => delim.as_bytes(),
-        }
+        self.delimiters().0.as_bytes()
     }
 
     pub(crate) fn right(&self) -> &[u8] {
-        match self.right_delim.as_str() {
-            "" => b"}}",
-            delim => delim.as_bytes(),
-        }
+        self.delimiters().1.as_bytes()
     }
 }
 

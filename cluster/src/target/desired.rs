@@ -11,6 +11,7 @@ use keyferry_sync::data::Data;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::settings::Adopt;
+use keyferry_sync::told::Told;
 
 /// The most that the API server stores in one Secret: keys and values together.
 const MOST_BYTES: usize = 1024 * 1024;
@@ -85,7 +86,7 @@ pub fn check_touchable(existing: &LiveSecret) -> Result<(), Failure> {
         None => Ok(()),
         Some((_, why)) => {
             let cause = format!("{} is of type {type_:?}: {why}; use another target name", name_of(existing.get()));
-            Err(Failure::new(Headline::Update, cause, Retry::OnChange))
+            Err(Failure::new(Headline::Update, Told::without_values(cause), Retry::OnChange))
         }
     }
 }
@@ -146,7 +147,7 @@ fn check_size(secret: LiveSecret) -> Result<LiveSecret, Failure> {
         let cause = format!(
             "its data would be {bytes} bytes, and Kubernetes stores at most {MOST_BYTES}: split it over several targets"
         );
-        Err(Failure::new(Headline::Update, cause, Retry::Late))
+        Err(Failure::new(Headline::Update, Told::without_values(cause), Retry::Late))
     }
 }
 

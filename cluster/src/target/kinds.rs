@@ -10,6 +10,7 @@ use kube::discovery::{Scope, pinned_kind};
 use crate::client::Turns;
 use keyferry_sync::address::{self, ApiVersion, NoAddress};
 use keyferry_sync::outcome::{Failure, Headline, Retry};
+use keyferry_sync::told::Told;
 
 /// The kinds of targets, as the API server names their resources. Clones share what they know.
 #[derive(Clone, Default)]
@@ -37,7 +38,7 @@ impl Kinds {
             return Ok(known);
         }
         let Manifest { api_version, kind } = manifest;
-        let refuse = |cause, retry| Failure::new(Headline::ManifestKind, cause, retry);
+        let refuse = |cause: String, retry| Failure::new(Headline::ManifestKind, Told::without_values(cause), retry);
         let bad = |problem: NoAddress| refuse(format!("spec.target.manifest: {problem}"), Retry::OnChange);
         let ApiVersion { group, version } = ApiVersion::parse(api_version).map_err(bad)?;
         let named = GroupVersionKind::gvk(group, version, address::kind(kind).map_err(bad)?);

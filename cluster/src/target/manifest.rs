@@ -17,6 +17,8 @@ use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::path::ROOM;
 use keyferry_sync::settings::Adopt;
+use keyferry_sync::told;
+use keyferry_sync::told::Told;
 
 /// Kind and name of the target, for messages.
 pub fn name_of(es: &ExternalSecret, manifest: &Manifest) -> String {
@@ -76,14 +78,15 @@ pub fn desired(
     let mut room = ROOM;
     for edit in &content.edits {
         edit.make(&mut object.data, &mut room).map_err(|problem| {
-            Failure::new(Headline::Manifest, format!("{name} {problem}, which a template wants to set"), Retry::Late)
+            let cause = told!("{} can't be what a template wants: {}", Told::without_values(name.clone()), problem);
+            Failure::new(Headline::Manifest, cause, Retry::Late)
         })?;
     }
     ownership::put_metadata(&mut object.metadata, content, &owned);
     ownership::put_ownership(es, &mut object.metadata, &name)?;
     if !is_shallow(&object.data, DEEPEST) {
         let cause = format!("{name} would be nested more than {DEEPEST} levels deep");
-        return Err(Failure::new(Headline::Manifest, cause, Retry::Late));
+        return Err(Failure::new(Headline::Manifest, Told::without_values(cause), Retry::Late));
     }
     let hash = hash::manifest_hash(&object.data);
     ownership::put_marks(&mut object.metadata, hash);
@@ -142,9 +145,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use keyferry_limits::Budget;
     use keyferry_sync::data::Data;
     use keyferry_sync::data::Sources;
-    use keyferry_sync::template::{Engine, content};
+    use keyferry_sync::engine::{Engine, Means};
+    use keyferry_sync::template::content;
 
     fn es(target: Value) -> ExternalSecret {
         let mut es = keyferry_builders::es(json!({"target": target}));
@@ -169,7 +174,8 @@ mod tests {
         existing: Option<&LiveObject>,
     ) -> Result<Desired<LiveObject>, Failure> {
         let data: Data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
-        let content = content(es, data, &Sources::new(), &Engine::new("{{", "}}"), Timestamp::UNIX_EPOCH)?;
+        let means = Means { engine: &Engine::new("{{", "}}"), now: Timestamp::UNIX_EPOCH, budget: &Budget::default() };
+        let content = content(es, data, &Sources::new(), &means)?;
         desired(es, es.target_manifest().unwrap(), &content, existing, Adopt::Any)
     }
 
@@ -286,18 +292,18 @@ mod tests {
                     {"target": "spec.x", "literal": "{{ .a }}"}, {"target": "spec.x.y", "literal": "1"},
                 ]}}),
                 None,
-                "is no map where it has the key \"y\"",
+                "its path is no map where it has a key",
             ),
         ] {
             let error = decided(&es(self::target("ConfigMap", target)), &DATA, existing).unwrap_err().to_string();
             assert!(error.contains(says) && !error.contains("alpha"), "{error}");
         }
+        let means = Means { engine: &Engine::new("{{", "}}"), now: Timestamp::UNIX_EPOCH, budget: &Budget::default() };
         let bytes = content(
             &es(self::target("ConfigMap", json!({}))),
             [("k".to_owned(), keyferry_provider_core::SecretBytes::new(vec![0xff]))].into(),
             &Sources::new(),
-            &Engine::new("{{", "}}"),
-            Timestamp::UNIX_EPOCH,
+            &means,
         );
         assert!(bytes.unwrap_err().to_string().contains("the value for \"k\" is not text"));
     }

@@ -52,13 +52,17 @@ impl Outputs for ClusterTargets {
 /// The target of `es`, of whichever kind it is.
 pub fn of<'a>(
     client: &'a kube::Client,
-    turns: &'a Turns,
+    turns: &Turns,
     kinds: &'a Kinds,
     es: &'a ExternalSecret,
     adopt: Adopt,
 ) -> Box<dyn Output + 'a> {
+    let turns = &turns.of(es.metadata.namespace.as_deref().unwrap_or_default());
     match es.target_manifest() {
         None => Box::new(Writer::new(es, turns, SecretShape { client, es, adopt })),
-        Some(manifest) => Box::new(Writer::new(es, turns, ObjectShape { client, turns, kinds, es, manifest, adopt })),
+        Some(manifest) => {
+            let shape = ObjectShape { client, turns: turns.clone(), kinds, es, manifest, adopt };
+            Box::new(Writer::new(es, turns, shape))
+        }
     }
 }

@@ -18,7 +18,7 @@ pub struct ObjectShape<'a> {
     /// The API server.
     pub client: &'a kube::Client,
     /// How many requests go to it at once.
-    pub turns: &'a Turns,
+    pub turns: Turns,
     /// The kinds that are known.
     pub kinds: &'a Kinds,
     /// Whose.
@@ -45,7 +45,7 @@ impl Shape for ObjectShape<'_> {
     }
 
     async fn api(&self) -> Result<Api<DynamicObject>, Failure> {
-        let resource = self.kinds.resolve(self.client, self.turns, self.manifest).await?;
+        let resource = self.kinds.resolve(self.client, &self.turns, self.manifest).await?;
         let namespace = self.es.metadata.namespace.as_deref().unwrap_or_default();
         Ok(Api::namespaced_with(self.client.clone(), namespace, &resource))
     }

@@ -13,6 +13,7 @@ use keyferry_sync::data::StringMap;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::settings::Adopt;
+use keyferry_sync::told::Told;
 
 /// What to do with the target.
 #[derive(Debug)]
@@ -85,7 +86,7 @@ pub fn adoption(
     if is_controlled_by(es, metadata) || (is_managed(metadata) && (noted || adopt != Adopt::Any)) {
         return Ok(None);
     }
-    let refuse = |cause: String| Err(Failure::new(Headline::Ownership, cause, Retry::Late));
+    let refuse = |cause: String| Err(Failure::new(Headline::Ownership, Told::without_values(cause), Retry::Late));
     match adopt {
         Adopt::Any => Ok(Some(keys)),
         Adopt::Empty if keys.is_empty() => Ok(Some(keys)),
@@ -136,14 +137,14 @@ pub fn put_ownership(es: &ExternalSecret, metadata: &mut ObjectMeta, target: &st
         let external_secret = owner.kind == "ExternalSecret" && group_of(owner).as_deref() == Some(names::GROUP);
         if external_secret && owner.name != name {
             let cause = format!("{target} belongs to ExternalSecret {:?}: use another target name", owner.name);
-            return Err(Failure::new(Headline::Owned, cause, Retry::Late));
+            return Err(Failure::new(Headline::Owned, Told::without_values(cause), Retry::Late));
         }
         if !external_secret && es.spec.target.creation_policy == CreationPolicy::Owner {
             let cause = format!(
                 "{target} is controlled by {} {:?}: use another target name, or creationPolicy Merge",
                 owner.kind, owner.name
             );
-            return Err(Failure::new(Headline::Ownership, cause, Retry::Late));
+            return Err(Failure::new(Headline::Ownership, Told::without_values(cause), Retry::Late));
         }
     }
     // Ours by name: an ExternalSecret of the same name that was deleted and came back has another UID.

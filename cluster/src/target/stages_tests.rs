@@ -10,6 +10,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntry};
 use keyferry_builders::{es, key, store};
 use keyferry_crds::{ExternalSecret, names};
+use keyferry_limits::Budget;
 use keyferry_provider_core::{Dialect, Error, ErrorKind, SecretBytes};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
@@ -20,12 +21,13 @@ use super::ownership::Desired;
 use crate::client::LiveSecret;
 use keyferry_sync::data::Sources;
 use keyferry_sync::data::StringMap;
+use keyferry_sync::engine::{Engine, Means};
 use keyferry_sync::hash;
 use keyferry_sync::plan::{self, Facts, Plan, TargetState};
 use keyferry_sync::render::{Answers, render};
 use keyferry_sync::settings::Adopt;
 use keyferry_sync::store::{Readiness, Store};
-use keyferry_sync::template::{Engine, content};
+use keyferry_sync::template::content;
 
 /// Keys of targets, and properties: few, so that they meet.
 const KEYS: [&str; 5] = ["a", "b", "c", "d", "e"];
@@ -165,13 +167,14 @@ impl World {
             };
             answers.values.insert((self.store.id.clone(), key), value);
         }
-        let (engine, now) = (Engine::new("{{", "}}"), Timestamp::UNIX_EPOCH);
+        let (engine, budget) = (Engine::new("{{", "}}"), Budget::default());
+        let means = Means { engine: &engine, now: Timestamp::UNIX_EPOCH, budget: &budget };
         let policy = &self.es.spec.target.deletion_policy;
-        let rendered = render(&requests, &answers, policy, &engine, now).map_err(|failure| failure.to_string())?;
+        let rendered = render(&requests, &answers, policy, &means).map_err(|failure| failure.to_string())?;
         if rendered.data.is_empty() && policy.as_str() != "Merge" {
             return Ok(None);
         }
-        let content = content(&self.es, rendered.data, &Sources::new(), &engine, now).unwrap();
+        let content = content(&self.es, rendered.data, &Sources::new(), &means).unwrap();
         match desired(&self.es, &content, existing, Adopt::Any).unwrap() {
             Desired::Create(secret) | Desired::Update { object: secret, .. } => {
                 Ok(Some(stored(&self.es, existing, secret)))

@@ -16,11 +16,12 @@ use keyferry_sync::dependency::version;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
 use keyferry_sync::ports::{Applied, Observed, Output};
+use keyferry_sync::told::Told;
 
 /// Writes the target of one ExternalSecret.
 pub struct Writer<'a, S: Shape> {
     es: &'a ExternalSecret,
-    turns: &'a Turns,
+    turns: Turns,
     shape: S,
     /// As it was last read.
     seen: Option<S::Live>,
@@ -31,8 +32,8 @@ type ApiOf<S> = Api<<<S as Shape>::Live as Live>::Object>;
 
 impl<'a, S: Shape> Writer<'a, S> {
     /// The writer of the target of `es`, which is of this shape.
-    pub fn new(es: &'a ExternalSecret, turns: &'a Turns, shape: S) -> Self {
-        Self { es, turns, shape, seen: None }
+    pub fn new(es: &'a ExternalSecret, turns: &Turns, shape: S) -> Self {
+        Self { es, turns: turns.clone(), shape, seen: None }
     }
 
     fn failure(&self, headline: Headline, problem: &ApiProblem) -> Failure {
@@ -40,7 +41,7 @@ impl<'a, S: Shape> Writer<'a, S> {
             self.shape.was_not_found();
         }
         let retry = if problem.is_temporary() { Retry::Soon } else { Retry::Late };
-        Failure::new(headline, format!("{}: {problem}", self.shape.name()), retry)
+        Failure::new(headline, Told::without_values(format!("{}: {problem}", self.shape.name())), retry)
     }
 
     async fn read(&self, api: &ApiOf<S>, name: &str, headline: Headline) -> Result<Option<S::Live>, Failure> {
@@ -167,10 +168,11 @@ impl<S: Shape> Output for Writer<'_, S> {
         let Removal { find, delete } = S::HEADLINES.remove;
         let api = self.shape.api().await?;
         let Some(object) = self.read(&api, self.es.target_name(), find).await? else { return Ok(false) };
-        S::check_touchable(&object)?;
+        S::check_touchable(&object).map_err(|failure| Failure { theirs: true, ..failure })?;
         if !is_controlled_by(self.es, object.metadata()) {
             let cause = format!("{} is not owned by this ExternalSecret: delete it yourself", self.shape.name());
-            return Err(Failure::new(delete, cause, Retry::Late));
+            let refused = Failure::new(delete, Told::without_values(cause), Retry::Late);
+            return Err(Failure { theirs: true, ..refused });
         }
         self.delete(&api, object.metadata(), delete).await
     }

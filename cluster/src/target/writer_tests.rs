@@ -3,16 +3,19 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use jiff::Timestamp;
+use keyferry_limits::Budget;
 use serde_json::Value;
 
 use super::*;
+use crate::leader::Lead;
 use crate::target::fake_api::{Cluster, FakeApi};
 use crate::target::kinds::Kinds;
 use crate::target::of;
 use keyferry_sync::data::Sources;
 use keyferry_sync::dependency::Version;
+use keyferry_sync::engine::{Engine, Means};
 use keyferry_sync::settings::Adopt;
-use keyferry_sync::template::{Engine, content};
+use keyferry_sync::template::content;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
@@ -69,7 +72,7 @@ impl Rig {
         let mut es = keyferry_builders::es(json!({"target": target}));
         es.metadata.creation_timestamp = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
         let api = FakeApi::default();
-        Self { kind, client: api.client(), api, turns: Turns::new(4), kinds: Kinds::default(), es }
+        Self { kind, client: api.client(), api, turns: Turns::new(4, Lead::always()), kinds: Kinds::default(), es }
     }
 
     /// The output of one look.
@@ -79,7 +82,8 @@ impl Rig {
 
     fn content(&self, value: &str) -> Content {
         let data = [("k".to_owned(), value.into())].into();
-        content(&self.es, data, &Sources::new(), &Engine::new("{{", "}}"), Timestamp::UNIX_EPOCH).unwrap()
+        let means = Means { engine: &Engine::new("{{", "}}"), now: Timestamp::UNIX_EPOCH, budget: &Budget::default() };
+        content(&self.es, data, &Sources::new(), &means).unwrap()
     }
 
     async fn apply(&self, value: &str, presumed_absent: bool) -> Result<Applied, Failure> {
@@ -243,7 +247,7 @@ async fn who_was_overtaken_twice_comes_back_soon() {
         let failure = rig.apply("one", false).await.unwrap_err();
         assert_eq!((failure.headline, failure.retry), (Headline::Update, Retry::Soon));
         let name = format!("{:?} \"e\"", rig.kind);
-        assert_eq!(failure.causes, [format!("{name}: somebody else is changing it at the same time")]);
+        assert_eq!(failure.causes[0].as_str(), format!("{name}: somebody else is changing it at the same time"));
         assert_eq!(rig.value().as_deref(), Some("theirs"));
     }
 }
@@ -293,7 +297,9 @@ async fn only_what_is_controlled_is_removed() {
             let failure = rig.output().remove().await.unwrap_err();
             let headline = if rig.kind == Secret { Headline::Delete } else { Headline::ManifestDelete };
             assert_eq!((failure.headline, failure.retry), (headline, Retry::Late));
-            assert!(failure.causes[0].ends_with("\"e\" is not owned by this ExternalSecret: delete it yourself"));
+            assert!(
+                failure.causes[0].as_str().ends_with("\"e\" is not owned by this ExternalSecret: delete it yourself")
+            );
         }
         rig.lay("e", "ours", ours());
         assert!(rig.output().remove().await.unwrap());
@@ -382,7 +388,8 @@ async fn credentials_of_the_cluster_are_neither_written_nor_marked_nor_removed()
     token["type"] = json!("kubernetes.io/service-account-token");
     rig.api.cluster().put("secrets/e", token);
     let written = rig.apply("one", false).await.unwrap_err();
-    assert_eq!(rig.output().remove().await.unwrap_err(), written);
+    let refused = rig.output().remove().await.unwrap_err();
+    assert_eq!(refused, Failure { theirs: true, ..written.clone() });
     assert_eq!((written.headline, written.retry), (Headline::Update, Retry::OnChange));
     rig.output().mark().await.unwrap();
     assert_eq!(rig.asked(), ["get e"; 3]);
@@ -524,7 +531,7 @@ async fn kinds_that_can_be_no_target_are_refused_before_anything_is_asked_of_the
         let rig = Rig::new(Widget, json!({"manifest": {"apiVersion": api_version, "kind": kind}}));
         let failure = rig.output().observe().await.unwrap_err();
         assert_eq!((failure.headline, failure.retry), (Headline::ManifestKind, retry), "{failure}");
-        assert!(failure.causes[0].contains(says), "{failure}");
+        assert!(failure.causes[0].as_str().contains(says), "{failure}");
         assert_eq!(rig.output().mark().await.unwrap_err(), failure);
         assert_eq!(rig.output().remove().await.unwrap_err(), failure);
         assert!(rig.asked().is_empty());

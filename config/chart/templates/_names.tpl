@@ -1,6 +1,15 @@
-{{/* The first part of names, and the label app.kubernetes.io/name. */}}
+{{/*
+What names are made from. It is what External Secrets Operator's chart makes them from: stores, roles in Vault and roles in
+clouds trust a ServiceAccount by its name and namespace, NetworkPolicies and dashboards find pods by the label. Where
+the release bears this chart's own name, it never was that chart's.
+*/}}
+{{- define "keyferry.base" -}}
+{{- .Values.nameOverride | default (contains .Chart.Name .Release.Name | ternary .Chart.Name "external-secrets") -}}
+{{- end -}}
+
+{{/* The label app.kubernetes.io/name. */}}
 {{- define "keyferry.name" -}}
-{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- include "keyferry.base" . | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
 
 {{/* The name of most objects. 63 bytes are what a label may hold. */}}
@@ -8,7 +17,7 @@
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" -}}
 {{- else -}}
-{{- $name := .Values.nameOverride | default .Chart.Name -}}
+{{- $name := include "keyferry.base" . -}}
 {{- $full := contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name) -}}
 {{- $full | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
@@ -22,7 +31,10 @@
 {{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "keyferry.fullname" .) "default") -}}
 {{- end -}}
 
-{{/* What finds the pods. It must never change: a Deployment keeps its selector for ever. */}}
+{{/*
+What finds the pods. It must never change: a Deployment keeps its selector for ever, and one of External Secrets
+Operator's of the same name has the same, so that its release can be upgraded to this chart.
+*/}}
 {{- define "keyferry.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "keyferry.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}

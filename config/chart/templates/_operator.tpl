@@ -73,12 +73,53 @@
 {{- end }}
 {{- end -}}
 
-{{- define "keyferry.image" -}}
-{{- $repository := .Values.global.repository | default .Values.image.repository -}}
-{{- if hasSuffix "external-secrets/external-secrets" $repository -}}
-{{- fail (printf "image.repository is %s, which is External Secrets Operator's: name keyferry's image there (and its tag in image.tag)" $repository) -}}
+{{/*
+Whether an image is External Secrets Operator's: by its name in whichever registry, or in a mirror that makes one word of
+a path, with a flavour, tag or digest. Not empty means yes.
+*/}}
+{{- define "keyferry.isForeignImage" -}}
+{{- if regexMatch "(^|/)([a-z0-9._-]+[-_.])?external-secrets(-ubi(-boringssl)?)?(:[^/@]*)?(@.*)?$" . -}}true{{- end -}}
 {{- end -}}
-{{- printf "%s:%s" $repository (.Values.image.tag | default .Chart.AppVersion) -}}
+
+{{/* The image that the chart names itself; a test holds that values.yaml has the same. */}}
+{{- define "keyferry.ownRepository" -}}
+localhost/keyferry
+{{- end -}}
+
+{{/*
+Of the images that the values name, those of External Secrets Operator, which are passed over, as a list in JSON. A values
+file that was written for its chart often names one, or a version of it.
+*/}}
+{{- define "keyferry.foreignImages" -}}
+{{- $foreign := list -}}
+{{- range $name, $repository := dict "global.repository" .Values.global.repository "image.repository" .Values.image.repository -}}
+{{- if and $repository (include "keyferry.isForeignImage" $repository) -}}
+{{- $foreign = append $foreign (printf "%s: %s" $name $repository) -}}
+{{- end -}}
+{{- end -}}
+{{- $tag := .Values.image.tag | default "" | toString -}}
+{{- /* A tag alone may be ours. It is theirs where it has their form, and where it stands beside their image only. */ -}}
+{{- $theirForm := regexMatch "^v[0-9]" $tag -}}
+{{- $unnamed := eq (include "keyferry.repository" .) (include "keyferry.ownRepository" .) -}}
+{{- if and $tag (or (and $theirForm (or $foreign $unnamed)) (and $foreign $unnamed)) -}}
+{{- $foreign = append $foreign (printf "image.tag: %s" $tag) -}}
+{{- end -}}
+{{- toJson $foreign -}}
+{{- end -}}
+
+{{/* The first repository that is named and is not External Secrets Operator's. */}}
+{{- define "keyferry.repository" -}}
+{{- $found := include "keyferry.ownRepository" . -}}
+{{- range list .Values.image.repository .Values.global.repository -}}
+{{- if and . (not (include "keyferry.isForeignImage" .)) -}}{{- $found = . -}}{{- end -}}
+{{- end -}}
+{{- $found -}}
+{{- end -}}
+
+{{- define "keyferry.image" -}}
+{{- $foreign := include "keyferry.foreignImages" . -}}
+{{- $tag := contains "image.tag: " $foreign | ternary "" .Values.image.tag -}}
+{{- printf "%s:%s" (include "keyferry.repository" .) ($tag | default .Chart.AppVersion) -}}
 {{- end -}}
 
 {{/* A security context without our own switch `enabled`, and without ids where OpenShift gives them. Takes a list: the root, the context. */}}

@@ -3,7 +3,6 @@
 //! while they are not built: who refers to one is told.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use keyferry_limits as limits;
 use serde_json::{Value, json};
 
 use super::node::*;
@@ -147,8 +146,7 @@ fn password() -> Node {
         .field(
             "secretKeys",
             strings("A password of its own under each of these keys; under password if not set.")
-                .set("minItems", json!(1))
-                .at_most(&limits::PASSWORD_KEYS),
+                .set("minItems", json!(1)),
         )
         .field("prefix", string("Put before each password, once it is encoded."))
         .field("suffix", string("Put after each password, once it is encoded."))

@@ -110,9 +110,14 @@ impl Pattern {
         }
     }
 
+    /// How large it is, compiled.
+    pub fn size(&self) -> usize {
+        self.regex.memory_usage()
+    }
+
     /// What is held while it is kept.
     fn bytes(&self) -> usize {
-        self.regex.memory_usage() + 2 * AUTOMATON
+        self.size() + 2 * AUTOMATON
     }
 }
 

@@ -1,13 +1,13 @@
 //! What would take the CRDs away, or keeps new ones from being installed.
 
-use super::{Finding, Severity, number};
+use super::{Finding, Settings, Severity, number, release};
 use crate::facts::{Backend, Cluster, Crd, Release, Role};
 use crate::kinds;
 
 /// Helm releases that delete the CRDs when they are uninstalled.
-pub fn releases(cluster: &Cluster, findings: &mut Vec<Finding>) {
+pub fn releases(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding>) {
     for release in cluster.releases.iter().filter(|release| is_dangerous(release)) {
-        findings.push(dangerous(release));
+        findings.push(dangerous(release, settings));
     }
     for broken in &cluster.broken {
         let severity = if broken.helm_may_read_it { Severity::Blocks } else { Severity::Attention };
@@ -58,7 +58,7 @@ pub fn is_dangerous(release: &Release) -> bool {
     !release.deletes.is_empty() || release.unclear > 0
 }
 
-fn dangerous(release: &Release) -> Finding {
+fn dangerous(release: &Release, settings: &Settings) -> Finding {
     let Release { name, namespace, revision, chart, version, .. } = release;
     let of = format!("Helm release {namespace}/{name} (revision {revision}, chart {chart} {version})");
     let summary = match (release.deletes.len(), release.unclear) {
@@ -72,17 +72,19 @@ fn dangerous(release: &Release) -> Finding {
         .about(release.deletes.iter().cloned())
         .so("with a CRD go all its objects, and with every ExternalSecret the Secret that it owns; Helm looks for helm.sh/resource-policy: keep in the manifest that the release has stored, so annotating the CRD in the cluster does not help");
     let set = |key: &str| format!(r"--set-string '{key}crds.annotations.helm\.sh/resource-policy=keep'");
-    let upgrade = |chart: &str, set: String| {
-        format!("helm upgrade {name} {chart} --namespace {namespace} --version {version} --reuse-values {set}")
-    };
     match (chart.as_str(), &release.subchart) {
-        ("external-secrets", _) => finding
-            .then("upgrade the release to itself with the annotation on its CRDs, before anything else")
-            .run("helm repo add external-secrets https://charts.external-secrets.io")
-            .run(upgrade("external-secrets/external-secrets", set(""))),
-        (chart, Some(key)) => finding
-            .then(format!("upgrade the release to itself with the annotation on its CRDs; in the chart {chart} it is set below {key:?}; write where the chart is for CHART"))
-            .run(upgrade("CHART", set(&format!("{key}.")))),
+        ("external-secrets", _) => release::upgrade(
+            finding.then("upgrade the release to itself with the annotation on its CRDs, before anything else"),
+            release,
+            &set(""),
+            settings,
+        ),
+        (chart, Some(key)) => release::upgrade(
+            finding.then(format!("upgrade the release to itself with the annotation on its CRDs; in the chart {chart} it is set below {key:?}")),
+            release,
+            &set(&format!("{key}.")),
+            settings,
+        ),
         (chart, None) => finding.then(format!(
             "have the chart {chart} put helm.sh/resource-policy: keep on every CRD (in the chart external-secrets the value is crds.annotations, below the subchart's key where it is part of another), and upgrade the release"
         )),
@@ -146,6 +148,44 @@ pub fn conversions(cluster: &Cluster, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Fields that keyferry's CRDs do not know.
+pub fn lost(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    for ((kind, path), sample) in &cluster.lost {
+        findings.push(
+            Finding::new(
+                "fields-lost",
+                Severity::Attention,
+                format!("{} with the field {path}, which keyferry's CRD does not know", number(sample.count, kind)),
+            )
+            .sample(sample)
+            .so("the field is dropped when the object is stored under that CRD, and clients that check refuse it")
+            .then("look whether it is misspelt or belongs elsewhere, and take it out of the manifest"),
+        );
+    }
+}
+
+/// Objects that are applied in a version that is not served any more.
+pub fn writers(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    let old = keyferry_crds::names::OLD_VERSION;
+    let is_served = |kind: &str| {
+        kinds::find(keyferry_crds::names::GROUP, kind)
+            .is_some_and(|kind| kind.served.iter().any(|served| served == old))
+    };
+    for (kind, sample) in cluster.old_writers.iter().filter(|(kind, _)| !is_served(kind)) {
+        findings.push(
+            Finding::new(
+                "old-manifests",
+                Severity::Attention,
+                format!("{} that somebody applies as {old}", number(sample.count, kind)),
+            )
+            .sample(sample)
+            .so(format!("keyferry's CRD serves no {old}: the next time such a manifest is applied, it is refused, and so is everything that is applied with it"))
+            .then("change the manifests, Kustomize patches and charts on disk before the CRDs are replaced; without --write this lists them")
+            .run("keyferry migrate manifests . --write"),
+        );
+    }
+}
+
 /// Versions that new CRDs do not have.
 pub fn versions(cluster: &Cluster, findings: &mut Vec<Finding>) {
     for crd in &cluster.crds {
@@ -168,7 +208,7 @@ pub fn versions(cluster: &Cluster, findings: &mut Vec<Finding>) {
                 .about([crd.name.clone()])
                 .so(format!("manifests and clients that say {names} stop working once keyferry's CRDs are installed"))
                 .then(format!(
-                    "have every manifest say {}/{} before",
+                    "have every manifest say {}/{} before: in those on disk `keyferry migrate manifests` changes it",
                     crd.group,
                     kind.served.join(" or ")
                 )),

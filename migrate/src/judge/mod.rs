@@ -1,12 +1,14 @@
 //! What the facts mean: findings, each with what follows and what to do. Pure: the same facts give the same findings.
 //!
-//! Modules, in reading order, which is that of what matters most: [`crds`], `webhooks`, [`operators`], `objects`,
-//! [`finalizers`].
+//! Modules, in reading order, which is that of what matters most: [`crds`], [`release`], `webhooks`, [`operators`], `objects`,
+//! [`differences`], [`finalizers`].
 
 pub mod crds;
+pub mod release;
 mod webhooks;
 pub mod operators;
 mod objects;
+pub mod differences;
 pub mod finalizers;
 
 use serde::Serialize;
@@ -47,8 +49,10 @@ pub struct Finding {
 }
 
 /// Every code that a finding may have. Scripts know them: none is taken away or gets another meaning.
-pub const CODES: [&str; 25] = [
+pub const CODES: [&str; 32] = [
     "helm-deletes-crds",
+    "helm-deletes-accounts",
+    "helm-deletes-objects",
     "helm-record-unreadable",
     "helm-record-missing",
     "gitops-prunes-crds",
@@ -64,13 +68,18 @@ pub const CODES: [&str; 25] = [
     "no-credentials",
     "ambient-identity",
     "aws-batches",
+    "behaves-differently",
     "stored-versions",
     "version-served",
+    "old-manifests",
+    "fields-lost",
     "externalsecret-finalizers",
     "store-finalizers",
     "pushsecret-finalizers",
     "generatorstate-finalizers",
     "namespace-finalizers",
+    "image-in-values",
+    "switch",
     "no-crds",
     "unread",
 ];
@@ -125,12 +134,17 @@ pub struct Settings {
     pub class: String,
     /// The providers of this build.
     pub providers: Vec<String>,
+    /// Where keyferry's chart is.
+    pub chart: String,
+    /// Where External Secrets Operator's chart is, or the larger one that it is a part of; `None` for its own repository.
+    pub eso_chart: Option<String>,
 }
 
 /// Judges a cluster. What matters most comes first.
 pub fn judge(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    crds::releases(cluster, &mut findings);
+    crds::releases(cluster, settings, &mut findings);
+    release::objects(cluster, settings, &mut findings);
     crds::pruned(cluster, &mut findings);
     webhooks::judge(cluster, &mut findings);
     crds::conversions(cluster, &mut findings);
@@ -140,9 +154,14 @@ pub fn judge(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
     objects::identities(cluster, settings, &mut findings);
     objects::permissions(cluster, settings, &mut findings);
     objects::external_secrets(cluster, &mut findings);
+    differences::judge(cluster, &mut findings);
     crds::versions(cluster, &mut findings);
+    crds::writers(cluster, &mut findings);
+    crds::lost(cluster, &mut findings);
     finalizers::judge(cluster, &mut findings);
+    release::images(cluster, &mut findings);
     unread(cluster, &mut findings);
+    release::way(cluster, settings, &mut findings);
     findings.sort_by_key(|finding| finding.severity);
     findings
 }

@@ -151,8 +151,8 @@ fn ambient_identity(cluster: &Cluster, ambient: &Sample, findings: &mut Vec<Find
     }
     let summary = match ambient.count {
         0 => "External Secrets Operator's ServiceAccount has an identity in a cloud".to_owned(),
-        1 => "1 store uses the operator's own identity in AWS".to_owned(),
-        count => format!("{count} stores use the operator's own identity in AWS"),
+        1 => "1 store uses the operator's own identity in a cloud".to_owned(),
+        count => format!("{count} stores use the operator's own identity in a cloud"),
     };
     let mut finding = Finding::new("ambient-identity", Severity::Attention, summary)
         .sample(ambient)
@@ -162,17 +162,9 @@ fn ambient_identity(cluster: &Cluster, ambient: &Sample, findings: &mut Vec<Find
     } else {
         let said: Vec<String> = annotations.iter().map(|(key, value)| format!("{key}={value}")).collect();
         finding.next = format!(
-            "put the same on keyferry's ServiceAccount ({}), and have the role trust it: the names of a ServiceAccount and its namespace are part of what a cloud checks",
+            "keyferry's chart keeps name and namespace of the account, which a cloud checks, and is given the same annotations ({}) by the command for its installation; installed in another way, have the role trust it",
             said.join(", ")
         );
-        let flags = annotations.iter().map(|(key, value)| {
-            format!(
-                " --set-string 'serviceAccount.annotations.{}={}'",
-                key.replace('.', r"\."),
-                value.replace(',', r"\,")
-            )
-        });
-        finding.commands.push(format!("helm upgrade --install keyferry ...{}", flags.collect::<String>()));
     }
     findings.push(finding);
 }

@@ -1,12 +1,13 @@
 //! Reads a cluster: the only part, with `apply`, that speaks to the API server.
 //!
-//! Modules, in the order in which they read: [`crds`], [`releases`], [`admission`], [`workloads`], [`objects`].
+//! Modules, in the order in which they read: [`crds`], [`releases`], [`admission`], [`workloads`], [`objects`], [`needs`].
 
 mod crds;
 mod releases;
 mod admission;
 mod workloads;
 mod objects;
+mod needs;
 
 use keyferry_cluster::problem::{ApiProblem, timely};
 use kube::Client;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Namespace;
 use keyferry_cluster::pages;
+use keyferry_cluster::problem::ApiProblem;
 use keyferry_crds::names;
 use kube::api::{Api, ListParams};
 use kube::core::{ApiResource, DynamicObject};
@@ -13,7 +14,10 @@ use super::{Reader, full_name, is_held, list, resource, text};
 use crate::facts::{
     Area, Crd, ExternalSecrets, HeldNamespace, Identity, PushSecret, Sample, Store, StoreName, Unserved,
 };
+use crate::judge::differences;
 use crate::kinds;
+
+use super::needs::need;
 
 impl Reader {
     pub(super) async fn objects(&mut self) {
@@ -29,12 +33,21 @@ impl Reader {
             let read = match (crd.group.as_str(), crd.kind.as_str()) {
                 (names::GROUP, "ExternalSecret") => {
                     let mut all = ExternalSecrets::default();
-                    let read = pages::all(&api, params.clone(), |object| external_secret(&mut all, &object)).await;
+                    let read = pages::all(&api, params.clone(), |object| {
+                        external_secret(&mut all, &object);
+                        self.cluster.told_by(crd, &object);
+                    })
+                    .await;
                     self.cluster.external_secrets = all;
                     read
                 }
                 (names::GROUP, "SecretStore" | "ClusterSecretStore") => {
-                    pages::all(&api, params.clone(), |object| self.cluster.stores.push(store(&object))).await
+                    pages::all(&api, params.clone(), |object| {
+                        self.cluster.stores.push(store(&object));
+                        self.cluster.needs.push(need(&crd.kind, &object));
+                        self.cluster.told_by(crd, &object);
+                    })
+                    .await
                 }
                 (names::GROUP, "PushSecret") => {
                     let mut all = Vec::new();
@@ -48,21 +61,7 @@ impl Reader {
                     self.cluster.cluster_external_secrets = read.is_ok().then_some(all);
                     read
                 }
-                (names::GENERATORS_GROUP, "ClusterGenerator") => {
-                    pages::all(&api, params.clone(), |object| {
-                        let kind = text(&object.data, "/spec/kind").to_owned();
-                        self.cluster.cluster_generators.push((full_name(&object.metadata), kind));
-                    })
-                    .await
-                }
-                (names::GENERATORS_GROUP, "GeneratorState") => {
-                    pages::all_metadata(&api, params.clone(), |metadata| {
-                        if is_held(&metadata, names::FINALIZER_GENERATOR_STATE) {
-                            self.cluster.generator_states.add(|| full_name(&metadata));
-                        }
-                    })
-                    .await
-                }
+                (names::GENERATORS_GROUP, _) => self.generators(crd, &api).await,
                 _ => Ok(()),
             };
             match read {
@@ -72,6 +71,32 @@ impl Reader {
             }
         }
         self.namespaces().await;
+    }
+
+    async fn generators(&mut self, crd: &Crd, api: &Api<DynamicObject>) -> Result<(), ApiProblem> {
+        let params = ListParams::default();
+        match crd.kind.as_str() {
+            "ClusterGenerator" => {
+                pages::all(api, params, |object| {
+                    let kind = text(&object.data, "/spec/kind").to_owned();
+                    self.cluster.cluster_generators.push((full_name(&object.metadata), kind));
+                    self.cluster.needs.push(need(&crd.kind, &object));
+                    self.cluster.told_by(crd, &object);
+                })
+                .await
+            }
+            "GeneratorState" => {
+                pages::all_metadata(api, params, |metadata| {
+                    if is_held(&metadata, names::FINALIZER_GENERATOR_STATE) {
+                        self.cluster.generator_states.add(|| full_name(&metadata));
+                    }
+                })
+                .await
+            }
+            // Those that keyferry has log in nowhere.
+            kind if kinds::is_generated(kind) => Ok(()),
+            kind => pages::all(api, params, |object| self.cluster.needs.push(need(kind, &object))).await,
+        }
     }
 
     async fn unserved(&mut self, crd: &Crd, api: &Api<DynamicObject>) {
@@ -139,6 +164,11 @@ fn external_secret(all: &mut ExternalSecrets, object: &DynamicObject) {
     if !matches!(manifest, ("", "") | ("v1", "Secret")) {
         all.manifests.add(|| full_name(metadata));
     }
+    let spec = data.get("spec").unwrap_or(&Value::Null);
+    for (rule, store) in differences::found(spec) {
+        let store = store.and_then(|reference| store_name(reference, namespace));
+        all.different.entry((rule, store)).or_default().add(|| full_name(metadata));
+    }
 }
 
 fn store(object: &DynamicObject) -> Store {
@@ -152,6 +182,7 @@ fn store(object: &DynamicObject) -> Store {
         identity: set().map(|(name, config)| identity(name, config)).next().unwrap_or(Identity::Own),
         held: is_held(metadata, names::FINALIZER_STORE),
         deleting: metadata.deletion_timestamp.is_some(),
+        prefixed: set().any(|(_, config)| !text(config, "/prefix").is_empty()),
     }
 }
 
@@ -174,6 +205,11 @@ fn identity(provider: &str, config: &Value) -> Identity {
             }
         }
         "aws" if !is_set("/auth/jwt") && !is_set("/auth/secretRef") => Identity::Ambient,
+        "gcpsm" if !is_set("/auth/workloadIdentity") && !is_set("/auth/secretRef") => Identity::Ambient,
+        "azurekv" if text(config, "/authType") == "ManagedIdentity" => Identity::Ambient,
+        "azurekv" if text(config, "/authType") == "WorkloadIdentity" && !is_set("/serviceAccountRef") => {
+            Identity::Ambient
+        }
         _ => Identity::Own,
     }
 }

@@ -53,6 +53,12 @@ fn with_whose_identity_a_store_logs_in() {
         ("aws", json!({"role": "arn"}), Identity::Ambient),
         ("aws", json!({"auth": {"jwt": {"serviceAccountRef": {"name": "a"}}}}), Identity::Own),
         ("aws", json!({"auth": {"secretRef": {}}}), Identity::Own),
+        ("gcpsm", json!({"projectID": "p"}), Identity::Ambient),
+        ("gcpsm", json!({"auth": {"workloadIdentity": {}}}), Identity::Own),
+        ("azurekv", json!({"authType": "ManagedIdentity"}), Identity::Ambient),
+        ("azurekv", json!({"authType": "WorkloadIdentity"}), Identity::Ambient),
+        ("azurekv", json!({"authType": "WorkloadIdentity", "serviceAccountRef": {"name": "a"}}), Identity::Own),
+        ("azurekv", json!({"authSecretRef": {}}), Identity::Own),
         ("fake", json!({}), Identity::Own),
     ] {
         assert_eq!(identity(provider, &config), expected, "{provider} {config}");

@@ -10,6 +10,7 @@ use kube::api::{Api, ListParams};
 
 use super::Reader;
 use crate::facts::{Area, Operator, Role};
+use crate::images::{is_eso, is_keyferry};
 
 /// Prefixes of annotations on ServiceAccounts that give an identity in a cloud.
 const IDENTITIES: [&str; 4] =
@@ -54,15 +55,18 @@ pub(crate) fn operator(deployment: &Deployment) -> Option<Operator> {
     let pod = spec.template.spec.as_ref()?;
     let label = deployment.metadata.labels.as_ref().and_then(|labels| labels.get("app.kubernetes.io/name"));
     let label = label.map(String::as_str).unwrap_or_default();
+    // Our chart takes the names of External Secrets Operator's, this label among them, and says its own here.
+    let chart = deployment.metadata.labels.as_ref().and_then(|labels| labels.get("helm.sh/chart"));
+    let is_our_chart = chart.is_some_and(|chart| chart.starts_with("keyferry-"));
     let runs = |wanted: fn(&str) -> bool| {
-        pod.containers.iter().find(|container| wanted(repository(container.image.as_deref().unwrap_or_default())))
+        pod.containers.iter().find(|container| wanted(container.image.as_deref().unwrap_or_default()))
     };
     // The image tells more than a label, which a chart may let people choose.
     let (role, container) = if let Some(container) = runs(is_keyferry) {
         (Role::Keyferry, container)
     } else if let Some(container) = runs(is_eso) {
         (role(container), container)
-    } else if label == "keyferry" {
+    } else if label == "keyferry" || is_our_chart {
         (Role::Keyferry, pod.containers.first()?)
     } else if label == "external-secrets" {
         (role(pod.containers.first()?), pod.containers.first()?)
@@ -80,27 +84,6 @@ pub(crate) fn operator(deployment: &Deployment) -> Option<Operator> {
         account: pod.service_account_name.clone().unwrap_or_else(|| "default".to_owned()),
         identity: BTreeMap::new(),
     })
-}
-
-/// The image without its tag and digest.
-fn repository(image: &str) -> &str {
-    let image = image.split('@').next().unwrap_or_default();
-    match image.rsplit_once(':') {
-        // What stands before a slash is a port.
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => image,
-    }
-}
-
-fn is_eso(repository: &str) -> bool {
-    // Other flavours have it in the tag; some mirrors put it into the name.
-    let flavourless = ["-ubi-boringssl", "-ubi"].iter().find_map(|flavour| repository.strip_suffix(flavour));
-    let name = flavourless.unwrap_or(repository);
-    name == "external-secrets/external-secrets" || name.ends_with("/external-secrets/external-secrets")
-}
-
-fn is_keyferry(repository: &str) -> bool {
-    repository == "keyferry" || repository.ends_with("/keyferry")
 }
 
 /// Program and arguments, without the program.
@@ -174,5 +157,14 @@ mod tests {
         assert_eq!(deployment("a/keyferry:1", "external-secrets", &[]).unwrap().role, Role::Keyferry);
         assert_eq!(deployment("mirror/eso:1", "external-secrets", &[]).unwrap().role, Role::Controller);
         assert_eq!(deployment("mirror/kf:1", "keyferry", &[]).unwrap().role, Role::Keyferry);
+    }
+
+    #[test]
+    fn our_chart_is_known_whatever_its_names_are() {
+        let object = serde_json::json!({
+            "metadata": {"labels": {"app.kubernetes.io/name": "external-secrets", "helm.sh/chart": "keyferry-0.1.0"}},
+            "spec": {"selector": {}, "template": {"spec": {"containers": [{"name": "c", "image": "mirror/kf:1"}]}}},
+        });
+        assert_eq!(operator(&serde_json::from_value(object).unwrap()).unwrap().role, Role::Keyferry);
     }
 }

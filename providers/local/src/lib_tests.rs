@@ -70,6 +70,10 @@ async fn each_key_has_its_own() {
     let several = made("Password", json!({"secretKeys": ["a", "b"]})).await.unwrap();
     assert_eq!(several.len(), 2);
     assert_ne!(several["a"], several["b"]);
+    let keys: Vec<String> = (0..20_000).map(|n| format!("k{n}")).collect();
+    let symbols: String = ('\u{4e00}'..'\u{8e00}').collect();
+    let many = json!({"secretKeys": keys, "symbolCharacters": symbols});
+    assert_eq!(made("Password", many).await.unwrap().len(), 20_000, "soon");
     let hex = made("Password", json!({"encoding": "hex"})).await.unwrap();
     assert!(hex["password"].len() == 48 && hex["password"].chars().all(|c| c.is_ascii_hexdigit()));
     let spec = json!({"encoding": "hex", "prefix": "<é", "suffix": ">", "length": 10, "secretKeys": ["a", "b"]});
@@ -81,15 +85,16 @@ async fn each_key_has_its_own() {
 
 #[tokio::test]
 async fn what_can_not_be_made_says_why() {
+    let many: Vec<String> = (0..20_000).map(|n| format!("k{n}")).collect();
     for (spec, why) in [
         (json!({"length": 4, "digits": 3, "symbols": 2}), "do not fit"),
         (json!({"length": 20, "digits": 11, "symbols": 0}), "allowRepeat"),
-        (json!({"length": 10_000_000}), "at most"),
+        (json!({"length": 10_000_000}), "limit password-length"),
+        (json!({"length": 60_000, "allowRepeat": true, "secretKeys": many}), "limit password-bytes"),
         (json!({"digits": -1}), "do not fit"),
         (json!({"encoding": "rot13"}), "base64url"),
         (json!({"secretKeys": ["a", "a"]}), "twice"),
         (json!({"secretKeys": ["a", ""]}), "an empty key"),
-        (json!({"secretKeys": vec!["a"; keyferry_limits::PASSWORD_KEYS.size() + 1]}), "(limit password-keys)"),
     ] {
         let error = made("Password", spec.clone()).await.unwrap_err();
         assert!(error.contains(why), "{spec}: {error}");

@@ -1,6 +1,8 @@
 //! Passwords.
 
-use keyferry_limits::PASSWORD_KEYS;
+use std::collections::HashSet;
+
+use keyferry_limits::{PASSWORD_BYTES, PASSWORD_LENGTH};
 use keyferry_provider_core::{Error, SecretBytes};
 use rand::seq::SliceRandom as _;
 use rand::{CryptoRng, Rng as _};
@@ -8,9 +10,6 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{Values, encoding};
-
-/// A password longer than this would not fit beside others into a Secret.
-const LONGEST_PASSWORD: i64 = 65_536;
 
 const LOWER: &str = "abcdefghijklmnopqrstuvwxyz";
 const UPPER: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
@@ -24,8 +23,8 @@ pub fn passwords(spec: &Value, random: &mut dyn CryptoRng) -> Result<Values, Err
 
 fn passwords_or_why(spec: &Value, random: &mut dyn CryptoRng) -> Result<Values, String> {
     let length = spec["length"].as_i64().filter(|length| *length > 0).unwrap_or(24);
-    if length > LONGEST_PASSWORD {
-        return Err(format!("length is {length}: at most {LONGEST_PASSWORD} are made"));
+    if length > PASSWORD_LENGTH.most as i64 {
+        return Err(PASSWORD_LENGTH.to_string());
     }
     let quarter = length / 4;
     let count = |field: &str| spec[field].as_i64().unwrap_or(quarter);
@@ -38,60 +37,79 @@ fn passwords_or_why(spec: &Value, random: &mut dyn CryptoRng) -> Result<Values, 
         _ => LOWER.to_owned() + UPPER,
     };
     let own_symbols = spec["symbolCharacters"].as_str().filter(|own| !own.is_empty());
-    let sets = [
-        ("letters", letters.as_str(), length - digits - symbols),
-        ("digits", DIGITS, digits),
-        ("symbols", own_symbols.unwrap_or(SYMBOLS), symbols),
+    let mut sets = [
+        Set::new("letters", &letters, length - digits - symbols),
+        Set::new("digits", DIGITS, digits),
+        Set::new("symbols", own_symbols.unwrap_or(SYMBOLS), symbols),
     ];
     let may_repeat = spec["allowRepeat"].as_bool().unwrap_or_default();
+    if !may_repeat {
+        sets.iter_mut().try_for_each(Set::without_repetition)?;
+    }
     let encode = encoding::by_name(spec["encoding"].as_str().unwrap_or_default())?;
     let keys = spec["secretKeys"].as_array().filter(|keys| !keys.is_empty());
     let keys = match keys {
         None => vec!["password"],
         Some(keys) => keys.iter().map(|key| key.as_str().unwrap_or_default()).collect(),
     };
-    if keys.len() > PASSWORD_KEYS.size() {
-        return Err(PASSWORD_KEYS.to_string());
-    }
     if keys.iter().any(|key| key.is_empty()) {
         return Err("secretKeys has an empty key".to_owned());
     }
-    if let Some(twice) = keys.iter().enumerate().find_map(|(n, key)| keys[..n].contains(key).then_some(key)) {
+    // Hexadecimal is the longest that they are written in, and a symbol may take four bytes.
+    let bytes = keys.len().saturating_mul(length as usize);
+    if bytes > PASSWORD_BYTES.size() {
+        return Err(PASSWORD_BYTES.to_string());
+    }
+    let mut seen = HashSet::new();
+    if let Some(twice) = keys.iter().find(|key| !seen.insert(**key)) {
         return Err(format!("secretKeys has {twice:?} twice"));
     }
     let text = |field: &str| spec[field].as_str().unwrap_or_default().as_bytes();
-    let one = |key: &str, random: &mut dyn CryptoRng| {
-        let password = password(&sets, may_repeat, random)?;
+    let mut one = |key: &str| {
+        let password = password(&mut sets, may_repeat, random);
         let encoded = Zeroizing::new(encode(password.as_bytes()));
-        Ok((key.to_owned(), SecretBytes::new([text("prefix"), encoded.as_slice(), text("suffix")].concat())))
+        (key.to_owned(), SecretBytes::new([text("prefix"), encoded.as_slice(), text("suffix")].concat()))
     };
-    keys.into_iter().map(|key| one(key, random)).collect()
+    Ok(keys.into_iter().map(&mut one).collect())
 }
 
-/// So many characters of each set, in random order.
-fn password(
-    sets: &[(&str, &str, i64)],
-    may_repeat: bool,
-    random: &mut dyn CryptoRng,
-) -> Result<Zeroizing<String>, String> {
-    let mut drawn: Zeroizing<Vec<char>> = Zeroizing::new(Vec::new());
-    for (what, set, count) in sets {
-        let mut set: Vec<char> = set.chars().collect();
-        let count = usize::try_from(*count).unwrap_or_default();
+/// Characters, of which each password has so many.
+struct Set {
+    what: &'static str,
+    characters: Vec<char>,
+    count: usize,
+}
+
+impl Set {
+    fn new(what: &'static str, characters: &str, count: i64) -> Self {
+        Self { what, characters: characters.chars().collect(), count: usize::try_from(count).unwrap_or_default() }
+    }
+
+    /// Each character once, which must be enough.
+    fn without_repetition(&mut self) -> Result<(), String> {
+        self.characters.sort_unstable();
+        self.characters.dedup();
+        let (what, there) = (self.what, self.characters.len());
+        if self.count <= there {
+            Ok(())
+        } else {
+            Err(format!("there are {there} {what} to choose {} from: set allowRepeat, or ask for fewer", self.count))
+        }
+    }
+}
+
+/// So many characters of each set, in random order. The sets are left in another order, from which as good a choice is
+/// made as from any.
+fn password(sets: &mut [Set], may_repeat: bool, random: &mut dyn CryptoRng) -> Zeroizing<String> {
+    let length = sets.iter().map(|set| set.count).sum();
+    let mut drawn: Zeroizing<Vec<char>> = Zeroizing::new(Vec::with_capacity(length));
+    for Set { characters, count, .. } in sets {
         if may_repeat {
-            drawn.extend((0..count).map(|_| set[random.random_range(0..set.len())]));
-            continue;
+            drawn.extend((0..*count).map(|_| characters[random.random_range(0..characters.len())]));
+        } else {
+            drawn.extend_from_slice(characters.partial_shuffle(random, *count).0);
         }
-        set.sort_unstable();
-        set.dedup();
-        if count > set.len() {
-            return Err(format!(
-                "there are {} {what} to choose {count} from: set allowRepeat, or ask for fewer",
-                set.len()
-            ));
-        }
-        drawn.extend_from_slice(set.partial_shuffle(random, count).0);
     }
     drawn.shuffle(random);
-    Ok(Zeroizing::new(drawn.iter().collect()))
+    Zeroizing::new(drawn.iter().collect())
 }

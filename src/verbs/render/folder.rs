@@ -219,7 +219,7 @@ fn refused(message: &str) -> Problem {
 
 #[async_trait]
 impl Objects for Folder {
-    async fn turn(&self) -> Turn {
+    async fn turn(&self, _: &str) -> Turn {
         Box::new(())
     }
 

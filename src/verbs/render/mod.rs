@@ -20,11 +20,12 @@ use jiff::Timestamp;
 use keyferry_provider_core::Environment;
 use keyferry_stores::access::{ControllerToken, LoginPorts};
 use keyferry_stores::pool::Pool;
+use keyferry_sync::compute::Here;
 use keyferry_sync::data::SecretJson;
+use keyferry_sync::engine::Engine;
 use keyferry_sync::outcome::Failure;
 use keyferry_sync::ports::{Ports, Stores};
 use keyferry_sync::settings::{Adopt, Settings};
-use keyferry_sync::template::Engine;
 
 use self::folder::{Asked, Folder, Given, Nowhere};
 use self::manifests::Place;
@@ -135,7 +136,7 @@ fn told(place: &Place, how: &str, asked: &Asked, what: &str) -> String {
 /// A failure as the condition tells it, but each cause on a line of its own, with the place of the entry that it names.
 fn failures(asked: &Asked, failure: &Failure) -> Vec<String> {
     let lines = failure.causes.iter().map(|cause| {
-        let line = asked.lines.named_in(cause).unwrap_or(asked.place.line);
+        let line = asked.lines.named_in(cause.as_str()).unwrap_or(asked.place.line);
         let place = Place { line, ..asked.place.clone() };
         told(&place, "error", asked, &format!("{}: {cause}", failure.headline.as_str()))
     });
@@ -176,7 +177,7 @@ fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> P
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,
     };
-    Ports { stores, objects: folder, journal: Arc::new(Nowhere) }
+    Ports { stores, objects: folder, journal: Arc::new(Nowhere), compute: Arc::new(Here) }
 }
 
 #[cfg(test)]

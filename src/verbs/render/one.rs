@@ -1,6 +1,7 @@
 //! What one ExternalSecret comes to. As the operator's look at one that is new, but what is written is printed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use keyferry_cluster::client::LiveSecret;
 use keyferry_cluster::target::ownership::Desired;
@@ -16,6 +17,8 @@ use keyferry_sync::redact::blank;
 use keyferry_sync::request::{Request, sources_of};
 use keyferry_sync::resolve::{Asker, Kept, Resolved, content, data};
 use keyferry_sync::settings::{Adopt, Settings};
+use keyferry_sync::told;
+use keyferry_sync::told::Spec;
 use zeroize::Zeroizing;
 
 use super::folder::Folder;
@@ -60,14 +63,15 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
     });
     match plan {
         Plan::Fetch(requests) => {
-            let asker = Asker { ports, settings, es, workload: None, now };
+            let asker = Asker { ports, settings, es, workload: None, now, budget: Arc::default() };
             let mut kept = Kept::default();
             let made = made(folder, &asker, &requests, &mut kept).await;
             made.map_err(|failure| blank(failure, &kept.values))
         }
         Plan::Refuse(failure) => Err(failure),
         Plan::Hold => {
-            let cause = format!("a store asks for the labels of Namespace {namespace:?}: put it beside the manifests");
+            let cause =
+                told!("a store asks for the labels of Namespace {}: put it beside the manifests", Spec(namespace));
             Err(Failure::new(Headline::Fetch, cause, Retry::OnChange))
         }
         Plan::Ignore => Ok(One::nothing("it belongs to another controller class")),

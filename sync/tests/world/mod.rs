@@ -5,15 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
+use futures::future::AbortRegistration;
 use jiff::Timestamp;
 use keyferry_builders::{at, key, store};
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Key, Query, SecretBytes};
 use keyferry_sync::audit;
+use keyferry_sync::compute::Here;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Dependency, Version};
-use keyferry_sync::look::{Look, Looked, Memory, Seen};
+use keyferry_sync::engine::Engine;
+use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
     Applied, Entered, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, Stores, Turn,
@@ -22,7 +25,6 @@ use keyferry_sync::record::Note;
 use keyferry_sync::request::{sources_of, stores_of};
 use keyferry_sync::settings::{Adopt, Settings};
 use keyferry_sync::store::{KnownStores, Readiness, Store};
-use keyferry_sync::template::Engine;
 use serde_json::{Value, json};
 
 /// What the world is made of, and what was asked of it.
@@ -42,6 +44,12 @@ pub struct State {
     pub failing: HashMap<&'static str, Failure>,
     /// Why statuses can't be written.
     pub status_problem: Option<Problem>,
+    /// What cancels the next look.
+    pub cancelled: Option<AbortRegistration>,
+    /// Cancelled when the target is written.
+    pub cancel_at_write: Option<Cancel>,
+    /// Whether the store never answers.
+    pub silent: bool,
     /// How the store is.
     pub readiness: Option<Readiness>,
     calls: Vec<String>,
@@ -108,6 +116,8 @@ impl World {
             seen,
             sources,
             memory: memory.clone(),
+            budget: Arc::default(),
+            cancelled: self.state().cancelled.take(),
         };
         keyferry_sync::run(&self.ports(), self, &settings(), look, Stores::planning(self)).await
     }
@@ -115,7 +125,7 @@ impl World {
     /// The ports that it answers.
     pub fn ports(&self) -> Ports {
         let world = Arc::new(self.clone());
-        Ports { stores: world.clone(), objects: world.clone(), journal: world }
+        Ports { stores: world.clone(), objects: world.clone(), journal: world, compute: Arc::new(Here) }
     }
 }
 
@@ -199,6 +209,9 @@ impl Entered for World {
         drop(planning);
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
         self.called(format!("fetch {}", names.join(" ")));
+        if self.state().silent {
+            std::future::pending::<()>().await;
+        }
         let state = self.state();
         let missing = || Err(Error::new(ErrorKind::NotFound, "the secret does not exist"));
         let answer = |key: &Key| match state.secrets.get(&key.name) {
@@ -218,7 +231,7 @@ impl Entered for World {
 
 #[async_trait]
 impl Objects for World {
-    async fn turn(&self) -> Turn {
+    async fn turn(&self, _: &str) -> Turn {
         self.called("turn");
         Box::new(Guard(self.clone(), "turn over"))
     }
@@ -261,6 +274,9 @@ impl Output for World {
         let how = if presumed_absent { " (presumed absent)" } else { "" };
         self.called(format!("apply {}{how}", data.collect::<Vec<_>>().join(" ")));
         self.failing("apply")?;
+        if let Some(cancel) = self.state().cancel_at_write.take() {
+            cancel.cancel();
+        }
         let mut state = self.state();
         let change = if state.target.is_some() { TargetChange::Updated } else { TargetChange::Created };
         state.target = Some((state.target.map_or(1, |(revision, _)| revision + 1), true));

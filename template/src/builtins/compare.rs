@@ -111,7 +111,10 @@ fn wide(value: &Value) -> Option<i128> {
 }
 
 fn incompatible(left: &Value, right: &Value) -> Failure {
-    Failure::new(format!("incompatible types for comparison: {} and {}", left.type_of(), right.type_of()))
+    Failure::about(
+        "incompatible types for comparison",
+        format!("incompatible types for comparison: {} and {}", left.type_of(), right.type_of()),
+    )
 }
 
 /// The value as one of the basic kinds, if it is.

@@ -31,6 +31,7 @@ pub(super) fn rsa_decrypt(
     context.spend(OPERATION)?;
     let (block, _) = pem::decode(key);
     let block = block.ok_or(Failure::new("failed to decode PEM block"))?;
+    context.work(PrivateKey::work(block.bytes.len()))?;
     let key = PrivateKey::parse(&block.bytes).ok_or(Failure::new("could not parse private key"))?;
     if !key.is_rsa() {
         return Err(Failure::new("could not parse RSA private key"));

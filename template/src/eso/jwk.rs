@@ -66,6 +66,7 @@ enum Kind {
 impl Key {
     fn parse(context: &mut Context<'_, '_>, text: &Str) -> Result<Self, Failure> {
         context.spend(OPERATION + text.len() as u64 / 16)?;
+        context.work(PrivateKey::work(text.len()))?;
         match serde_json::from_slice(text) {
             Ok(Json::Object(fields)) => Ok(Self(fields)),
             _ => Err(Failure::new("not a key in JSON")),

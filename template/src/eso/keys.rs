@@ -74,6 +74,14 @@ impl Rsa {
 }
 
 impl PrivateKey {
+    /// Steps of a look that reading, checking and using a key of so many bytes is worth: a key of usual size some
+    /// milliseconds, and eight times as much for one of twice its size. Nothing else bounds its numbers.
+    pub(crate) fn work(bytes: usize) -> u64 {
+        const KILOBYTE: u64 = 200_000;
+        let size = (bytes as u64).div_ceil(128);
+        size.saturating_pow(3).saturating_mul(KILOBYTE / 512)
+    }
+
     /// Reads PKCS #1, PKCS #8 or SEC 1.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         Self::pkcs1(bytes).or_else(|| Self::pkcs8(bytes)).or_else(|| Self::sec1(bytes, None))

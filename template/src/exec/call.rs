@@ -35,16 +35,13 @@ impl<'t> State<'t, '_, '_> {
         self.args.extend(receiver);
         let result = self.gather(dot, function, &at, args, last).and_then(|()| {
             let called = (function.call)(&mut self.context, &self.args[base..]);
-            let called = called.and_then(|value| self.account(&value, base).map(|()| value));
+            let called = called.and_then(|value| self.account(&value).map(|()| value));
             debug_assert!(
                 called.as_ref().map_or(true, |value| is_result(value, function.signature.result)),
                 "{} returned {called:?}",
                 function.name
             );
-            called.map_err(|failure| {
-                let failure = failure.prefixed(&format!("error calling {}: ", function.name));
-                self.fail(at.0, &at.1, failure)
-            })
+            called.map_err(|failure| self.fail(at.0, &at.1, failure.of(function.name)))
         });
         self.args.truncate(base);
         result
@@ -91,19 +88,15 @@ impl<'t> State<'t, '_, '_> {
         Ok(last.unwrap_or(value))
     }
 
-    /// Counts what a function returned against the limits, unless it is one of its arguments.
-    fn account(&mut self, value: &Value, base: usize) -> Result<(), Failure> {
+    /// Counts what a function returned against the limits, unless it was there before.
+    fn account(&mut self, value: &Value) -> Result<(), Failure> {
         match value {
-            Value::Str(text) => {
-                let old = self.args[base..].iter().any(|arg| match arg {
-                    Value::Str(arg) => std::ptr::eq(arg.as_ptr(), text.as_ptr()),
-                    _ => false,
-                });
-                if old { Ok(()) } else { self.context.hold(text.len()) }
-            }
+            Value::Str(text) if text.is_shared() => Ok(()),
+            Value::Str(text) => self.context.hold(text.len()),
             Value::List(list) => {
                 self.context.fits_list(list.len())?;
-                self.context.hold(list.len().saturating_mul(size_of::<Value>()))
+                let bytes = if list.is_shared() { 0 } else { list.cap().saturating_mul(size_of::<Value>()) };
+                self.context.hold(bytes)
             }
             _ => Ok(()),
         }
@@ -124,12 +117,14 @@ fn is_result(value: &Value, result: Type) -> bool {
 fn check_count(function: &Function, count: usize) -> Result<(), Failure> {
     let (name, fixed) = (function.name, function.signature.params.len());
     match function.signature.variadic {
-        Some(_) if count < fixed => {
-            Err(Failure::new(format!("wrong number of args for {name}: want at least {fixed} got {count}")))
-        }
-        None if count != fixed => {
-            Err(Failure::new(format!("wrong number of args for {name}: want {fixed} got {count}")))
-        }
+        Some(_) if count < fixed => Err(Failure::about(
+            "wrong number of arguments",
+            format!("wrong number of args for {name}: want at least {fixed} got {count}"),
+        )),
+        None if count != fixed => Err(Failure::about(
+            "wrong number of arguments",
+            format!("wrong number of args for {name}: want {fixed} got {count}"),
+        )),
         _ => Ok(()),
     }
 }

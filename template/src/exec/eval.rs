@@ -23,7 +23,7 @@ impl<'t> State<'t, '_, '_> {
             match pipe.assign {
                 false => self.vars.push((*name, value.clone())),
                 true if self.set(*name, value.clone()) => {}
-                true => return Err(self.fail(pipe.pos, pipe, Failure::new(format!("undefined variable: {text}")))),
+                true => return Err(self.fail(pipe.pos, pipe, undefined(text))),
             }
         }
         Ok(value)
@@ -69,7 +69,7 @@ impl<'t> State<'t, '_, '_> {
                 self.context.spend(distance / 64).map_err(|failure| self.fail(at.pos, at, failure))?;
                 Ok(value)
             }
-            None => Err(self.fail(at.pos, at, Failure::new(format!("undefined variable: {text}")))),
+            None => Err(self.fail(at.pos, at, undefined(text))),
         }
     }
 
@@ -157,7 +157,9 @@ impl<'t> State<'t, '_, '_> {
         };
         match found {
             Some(value) => Ok(value),
-            None => Err(self.fail(expr.pos, expr, Failure::new(format!("expected {kind}; found {expr}")))),
+            None => {
+                Err(self.fail(expr.pos, expr, Failure::about(WRONG_TYPE, format!("expected {kind}; found {expr}"))))
+            }
         }
     }
 
@@ -167,7 +169,7 @@ impl<'t> State<'t, '_, '_> {
             (value, Type::Reflect) => Ok(value),
             (Value::NoValue, wanted) => match zero(wanted).filter(|_| wanted.can_be_nil()) {
                 Some(nil) => Ok(nil),
-                None => Err(Failure::new(format!("invalid value; expected {wanted}"))),
+                None => Err(Failure::about(WRONG_TYPE, format!("invalid value; expected {wanted}"))),
             },
             (value, Type::Any) => Ok(value),
             (Value::Nil, wanted) => Err(wrong_type(wanted, Type::Any)),
@@ -178,7 +180,13 @@ impl<'t> State<'t, '_, '_> {
 }
 
 fn wrong_type(wanted: Type, found: Type) -> Failure {
-    Failure::new(format!("wrong type for value; expected {wanted}; got {found}"))
+    Failure::about(WRONG_TYPE, format!("wrong type for value; expected {wanted}; got {found}"))
+}
+
+const WRONG_TYPE: &str = "an argument is of a type that the function does not take";
+
+fn undefined(variable: &str) -> Failure {
+    Failure::about("undefined variable", format!("undefined variable: {variable}"))
 }
 
 /// The zero value of a type; `None` for structs, of which only their author knows it.

@@ -8,6 +8,9 @@ use crate::{
     value::{Map, Object, Value},
 };
 
+/// Why a field has no value.
+const MISSING: &str = "there is no such key";
+
 impl<'t> State<'t, '_, '_> {
     /// `.a.b.c`: arguments go to the last one, which must be a method then.
     pub(super) fn fields(
@@ -41,10 +44,10 @@ impl<'t> State<'t, '_, '_> {
         let has_args = !args.is_empty() || last.is_some();
         let found = match &receiver {
             Value::NoValue if self.template.missing_key == MissingKey::Error => {
-                Err(Failure::new(format!("nil data; no entry for key {name:?}")))
+                Err(Failure::about(MISSING, format!("nil data; no entry for key {name:?}")))
             }
             Value::NoValue => Ok(Value::NoValue),
-            Value::Nil => Err(Failure::new(format!("nil pointer evaluating interface {{}}.{name}"))),
+            Value::Nil => Err(Failure::about(MISSING, format!("nil pointer evaluating interface {{}}.{name}"))),
             Value::Object(object) => match object.methods().iter().find(|method| method.name == name) {
                 Some(method) => {
                     return self.call(dot, method, Some(receiver.clone()), (at.pos, at), args, last);
@@ -53,7 +56,10 @@ impl<'t> State<'t, '_, '_> {
             },
             Value::Map(_) if has_args => Err(Failure::new(format!("{name} is not a method but has arguments"))),
             Value::Map(map) => self.entry(map, name),
-            other => Err(Failure::new(format!("can't evaluate field {name} in type {}", other.type_of()))),
+            other => Err(Failure::about(
+                "it is of a type without fields",
+                format!("can't evaluate field {name} in type {}", other.type_of()),
+            )),
         };
         found.map_err(|failure| self.fail(at.pos, at, failure))
     }
@@ -63,7 +69,7 @@ impl<'t> State<'t, '_, '_> {
             (Some(value), _) => Ok(value),
             (None, MissingKey::Default) => Ok(Value::NoValue),
             (None, MissingKey::Zero) => Ok(zero(*map.elem()).unwrap_or(Value::NoValue)),
-            (None, MissingKey::Error) => Err(Failure::new(format!("map has no entry for key {name:?}"))),
+            (None, MissingKey::Error) => Err(Failure::about(MISSING, format!("map has no entry for key {name:?}"))),
         }
     }
 }

@@ -43,10 +43,11 @@ pub(crate) fn run(template: &Template, data: &Value, env: &mut Env<'_>) -> Resul
         args: Vec::new(),
     };
     state.frame.program = template.programs.get(template.name.as_str());
-    match state.run() {
-        Ok(()) => Ok(std::mem::take(&mut state.out)),
-        Err(error) => Err(error),
-    }
+    state.run()?;
+    // It is bounded by a limit of its own, so that it may be paid for when it is there.
+    let paid = state.context.made(state.out.len());
+    paid.map_err(|failure| state.fail(0, "text", failure))?;
+    Ok(std::mem::take(&mut state.out))
 }
 
 struct State<'t, 'a, 'e> {
@@ -243,7 +244,9 @@ impl<'t> State<'t, '_, '_> {
 
     fn call_template(&mut self, op: &'t Op, name: &'t str, pipe: Option<&'t Pipe>) -> Result<(), Error> {
         let Some(program) = self.template.programs.get(name) else {
-            return Err(self.fail_op(op, Failure::new(format!("template {name:?} not defined"))));
+            return Err(
+                self.fail_op(op, Failure::about("template not defined", format!("template {name:?} not defined")))
+            );
         };
         let most = self.context.limits().template_depth;
         if self.frames.len() >= most {

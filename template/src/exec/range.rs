@@ -16,6 +16,13 @@ pub(super) enum Items {
     Uint(UintKind, std::ops::Range<u64>),
 }
 
+fn not_ranged(value: &Value) -> Failure {
+    Failure::about(
+        "a range can't go over a value of this type",
+        format!("range can't iterate over type {}", value.type_of()),
+    )
+}
+
 impl Items {
     /// Lists, maps in key order, and numbers up to themselves; `vars` is how many variables the range declares.
     pub fn of(value: &Value, vars: usize) -> Result<Self, Failure> {
@@ -30,9 +37,9 @@ impl Items {
             Value::Map(map) => Ok(Self::Map(map.entries().into_iter())),
             Value::Object(object) => match object.underlying() {
                 Some(plain) => Self::of(&plain, vars),
-                None => Err(Failure::new(format!("range can't iterate over type {}", value.type_of()))),
+                None => Err(not_ranged(value)),
             },
-            _ => Err(Failure::new(format!("range can't iterate over type {}", value.type_of()))),
+            _ => Err(not_ranged(value)),
         }
     }
 }

@@ -56,6 +56,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function!("mustDeepCopy", (any => any), deep_copy),
 ];
 
+const NO_LIST: &str = "it wants a list";
+
 /// The list an argument must be; its elements are paid for.
 fn items<'a>(context: &mut Context<'_, '_>, what: &str, value: &'a Value) -> Result<&'a List, Failure> {
     match value {
@@ -63,7 +65,7 @@ fn items<'a>(context: &mut Context<'_, '_>, what: &str, value: &'a Value) -> Res
             context.spend(list.len() as u64)?;
             Ok(list)
         }
-        other => Err(Failure::new(format!("Cannot {what} type {}", other.kind()))),
+        other => Err(Failure::about(NO_LIST, format!("Cannot {what} type {}", other.kind()))),
     }
 }
 
@@ -159,7 +161,9 @@ fn has(context: &mut Context<'_, '_>, wanted: &Value, list: &Value) -> Result<bo
 fn slice(context: &mut Context<'_, '_>, list: &Value, bounds: &[Value]) -> Result<Value, Failure> {
     let list = match list {
         Value::List(list) => list,
-        other => return Err(Failure::new(format!("list should be type of slice or array but {}", other.kind()))),
+        other => {
+            return Err(Failure::about(NO_LIST, format!("list should be type of slice or array but {}", other.kind())));
+        }
     };
     if list.is_empty() {
         return Ok(Value::Nil);

@@ -2,7 +2,7 @@
 
 use super::flow::is_empty;
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::Failure,
     value::{Map, Str, Type, Value},
 };
@@ -53,6 +53,7 @@ fn merge_into(context: &mut Context<'_, '_>, target: &mut Map, source: &Map, ove
     let mut pending = vec![(target.clone(), source.clone())];
     while let Some((target, source)) = pending.pop() {
         context.spend(1 + source.len() as u64)?;
+        context.made(source.len().saturating_mul(2 * VALUE))?;
         for (key, new) in source.entries() {
             let old = target.get(&key);
             merge_entry(&target, &source, key, old, new, overwrite, &mut pending)?;

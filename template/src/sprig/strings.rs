@@ -6,7 +6,7 @@ use super::{
     text::{sprint, strval},
 };
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::Failure,
     function::Function,
     strconv::{
@@ -49,15 +49,15 @@ pub(super) const FUNCTIONS: &[Function] = &[
     function!("toString", (any => string), strval),
     function!("join", (string, any => string), join),
     function!("split", (string, string => string_map), |context: &mut _, separator: &Str, text: &Str| {
-        numbered(context, split(text, separator, -1))
+        let parts = split(context, text, separator, -1)?;
+        numbered(context, parts)
     }),
     function!("splitn", (string, int, string => string_map), |context: &mut _, separator: &Str, most, text: &Str| {
-        numbered(context, split(text, separator, most))
+        let parts = split(context, text, separator, most)?;
+        numbered(context, parts)
     }),
     function!("splitList", (string, string => strings), |context: &mut Context<'_, '_>, separator: &Str, text: &Str| {
-        let parts = split(text, separator, -1);
-        context.fits_list(parts.len())?;
-        Ok(Value::strings(parts))
+        Ok(Value::strings(split(context, text, separator, -1)?))
     }),
 ];
 
@@ -220,13 +220,18 @@ fn join(context: &mut Context<'_, '_>, separator: &Str, value: &Value) -> Result
     Ok(parts.join(&**separator))
 }
 
-/// At most so many parts, the last of which holds the rest; all of them for -1. An empty separator splits into code
+/// Paid for before they are made: at most so many parts, the last of which holds the rest; all of them for -1. An empty separator splits into code
 /// points.
-fn split(text: &Str, separator: &Str, most: i64) -> Vec<Str> {
+fn split(context: &mut Context<'_, '_>, text: &Str, separator: &Str, most: i64) -> Result<Vec<Str>, Failure> {
     let most = match most {
-        0 => return Vec::new(),
+        0 => return Ok(Vec::new()),
         most if most < 0 => usize::MAX,
         most => usize::try_from(most).unwrap_or(usize::MAX),
+    };
+    context.made(text.len())?;
+    let paid = |parts: &Vec<Str>| {
+        context.made(VALUE)?;
+        context.fits_list(parts.len() + 1)
     };
     let mut parts = Vec::new();
     let mut rest: &[u8] = text;
@@ -234,17 +239,19 @@ fn split(text: &Str, separator: &Str, most: i64) -> Vec<Str> {
         while !rest.is_empty() {
             let width = if parts.len() + 1 < most { decode(rest).1 } else { rest.len() };
             let (part, after) = rest.split_at(width);
+            paid(&parts)?;
             parts.push(part.into());
             rest = after;
         }
     } else {
         while let Some(place) = find(rest, separator).filter(|_| parts.len() + 1 < most) {
+            paid(&parts)?;
             parts.push(rest[..place].into());
             rest = &rest[place + separator.len()..];
         }
         parts.push(rest.into());
     }
-    parts
+    Ok(parts)
 }
 
 /// `_0`, `_1` and so on.

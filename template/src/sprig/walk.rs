@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::semver::Version;
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::Failure,
     value::{Map, Object, Str, Type, Value},
 };
@@ -118,6 +118,7 @@ pub(super) fn deep_copy(context: &mut Context<'_, '_>, value: &Value) -> Result<
 
 fn begin(context: &mut Context<'_, '_>, value: &Value) -> Result<Step, Failure> {
     context.spend(1)?;
+    context.made(VALUE)?;
     Ok(match value {
         Value::List(list) if !list.is_nil() => Step::Into(Copying::List {
             items: Vec::from(&**list).into_iter(),

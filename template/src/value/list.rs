@@ -45,6 +45,11 @@ impl List {
         self.0.store.is_none()
     }
 
+    /// Are its elements held elsewhere too? Those of what was just made are not.
+    pub(crate) fn is_shared(&self) -> bool {
+        Rc::strong_count(&self.0) > 1 || self.0.store.as_ref().is_none_or(|store| Rc::strong_count(store) > 1)
+    }
+
     /// How far the slice may be extended by slicing it again.
     pub fn cap(&self) -> usize {
         self.0.cap

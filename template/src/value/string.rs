@@ -14,6 +14,11 @@ impl Str {
         std::str::from_utf8(self).ok()
     }
 
+    /// Is it held elsewhere too? What was just made is not.
+    pub(crate) fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// The bytes, for code that wants them owned.
     pub fn to_zeroizing(&self) -> Zeroizing<Vec<u8>> {
         Zeroizing::new(self.to_vec())

@@ -2,11 +2,12 @@
 //! value of a secret is to be seen anywhere.
 //!
 //! Modules, in reading order: [`cluster`] the testbed and its objects, [`operator`] the program under test,
-//! [`leaks`] where values must not be, [`rig`] all of it for one test.
+//! [`leaks`] where values must not be, [`lines`] how its log reads, [`rig`] all of it for one test.
 
 pub mod cluster;
 pub mod operator;
 pub mod leaks;
+pub mod lines;
 pub mod rig;
 
 pub use cluster::Cluster;

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{self, Cluster, SOON, api_version};
 use crate::leaks::{self, Canaries, Place};
+use crate::lines;
 use crate::operator::{Operator, series};
 
 /// Within this time what is woken is done, on any machine: see [`Rig::let_back_off_grow`].
@@ -143,7 +144,7 @@ impl Rig {
         places
     }
 
-    /// Ends the test: no value may be seen anywhere, and the operator ends well.
+    /// Ends the test: no value may be seen anywhere, no log line is ambiguous, and the operator ends well.
     pub async fn finish(mut self) {
         if self.operator.is_some() {
             // Before the end: what is deleted with the namespace is not seen any more.
@@ -157,6 +158,7 @@ impl Rig {
             }
         }
         self.finished = true;
+        assert_eq!(lines::repeated(&self.log()), Vec::<String>::new(), "a log line has a key twice");
         assert!(found.is_empty(), "secrets are to be seen:\n  {}", found.join("\n  "));
     }
 

@@ -63,6 +63,14 @@ pub fn try_render(values: &Value, more: &[&str]) -> Result<Rendered, String> {
     helm(&args, values).map(|text| Rendered::parse(&text))
 }
 
+/// What `helm template` makes of a release of another name with these values, which the chart must take.
+#[track_caller]
+pub fn template(release: &str, values: &Value) -> String {
+    let chart = folder();
+    let args = ["template", release, chart.to_str().expect("a path of text"), "--namespace", NAMESPACE];
+    helm(&args, values).unwrap_or_else(|error| panic!("{release} {values}: {error}"))
+}
+
 /// `helm template` with these values, which the chart must take.
 #[track_caller]
 pub fn render(values: &Value) -> Rendered {

@@ -1,4 +1,8 @@
 //! A cluster to migrate: what External Secrets Operator leaves in one, laid down, and the command run on it.
+//!
+//! Modules: [`eso`] a chart that is like that operator's, values and names included.
+
+pub mod eso;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -108,9 +112,49 @@ impl Cluster {
             connection: Connection { kubeconfig: Some(kubeconfig), context: None },
             apply,
             controller_class: "default".to_owned(),
+            chart: "config/chart".to_owned(),
+            eso_chart: None,
             output,
         };
         migrate(&args).await
+    }
+
+    /// Runs a line of a shell as an admin would who reads it off the report, in the folder of the repository; it must
+    /// succeed.
+    #[track_caller]
+    pub fn shell(&self, line: &str) -> String {
+        let kubernetes = self.testbed.kubernetes();
+        let tools = tempfile::tempdir().expect("a folder");
+        let helm = keyferry_testkit::install::helm().expect("helm builds");
+        for (name, program) in [("kubectl", &kubernetes.kubectl), ("helm", &helm)] {
+            std::os::unix::fs::symlink(program, tools.path().join(name)).expect("a link");
+        }
+        // As it would be with both in the PATH of the machine.
+        let line = format!("PATH={}:$PATH; {line}", tools.path().display());
+        let home = tools.path().join("home");
+        let ran = std::process::Command::new("bash")
+            .args(["-o", "pipefail", "-c", &line])
+            .current_dir(Testbed::chart().expect("the chart is in the workspace").join("../.."))
+            .env("KUBECONFIG", &kubernetes.kubeconfig)
+            .env("HOME", home)
+            .output()
+            .expect("bash runs");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(ran.status.success(), "{line}\n{}{}", said(&ran.stdout), said(&ran.stderr));
+        said(&ran.stdout)
+    }
+
+    /// Runs the command as somebody who has External Secrets Operator's chart elsewhere, and reads its report.
+    pub async fn report_with(&self, eso_chart: &str, apply: bool) -> Report {
+        let args = Eso {
+            connection: Connection { kubeconfig: Some(self.testbed.kubeconfig()), context: None },
+            apply,
+            controller_class: "default".to_owned(),
+            chart: "config/chart".to_owned(),
+            eso_chart: Some(eso_chart.to_owned()),
+            output: Output::Json,
+        };
+        Report::read(&migrate(&args).await)
     }
 
     /// Runs the command, and reads its report.

@@ -7,6 +7,7 @@ fn every_module_is_part_of_its_crate() {
     for file in files(".").iter().filter(|file| file.ends_with(".rs")) {
         let Some((folder, name)) = file.rsplit_once('/') else { continue };
         let is_root = matches!(name, "main.rs" | "lib.rs" | "build.rs")
+            || folder == "tests"
             || folder.ends_with("/tests")
             || folder.ends_with("/benches")
             || folder.ends_with("/bin")

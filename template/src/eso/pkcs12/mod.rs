@@ -58,6 +58,7 @@ pub(super) fn pack(
     }
     let (block, _) = pem::decode(key);
     let block = block.ok_or(Failure::new("no private key"))?;
+    context.work(PrivateKey::work(block.bytes.len()))?;
     let key = PrivateKey::parse(&block.bytes).ok_or(Failure::new("unable to parse private key type"))?;
     Ok(Value::str(STANDARD.encode(write::key_store(context, &key, &all, password)?)))
 }

@@ -112,13 +112,13 @@ impl Found {
                     let bytes = Reader::only(field, der::OCTET_STRING).ok_or_else(malformed)?;
                     self.certificates.push(Certificate::parse(bytes.rest())?);
                 }
-                KEY_BAG => self.set_key(content)?,
+                KEY_BAG => self.set_key(context, content)?,
                 SHROUDED_KEY_BAG => {
                     let mut info = Reader::only(content, der::SEQUENCE).ok_or_else(malformed)?;
                     let algorithm = info.sequence().ok_or_else(malformed)?;
                     let data = info.take(der::OCTET_STRING).ok_or_else(malformed)?;
                     let key = cipher::decrypt(context, algorithm, password, data)?;
-                    self.set_key(&key)?;
+                    self.set_key(context, &key)?;
                 }
                 _ => {}
             }
@@ -126,7 +126,8 @@ impl Found {
         Ok(())
     }
 
-    fn set_key(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    fn set_key(&mut self, context: &Context<'_, '_>, bytes: &[u8]) -> Result<(), Failure> {
+        context.work(PrivateKey::work(bytes.len()))?;
         if self.key.is_some() {
             return Err(Failure::new("expected exactly one key in the PKCS #12 file"));
         }

@@ -8,7 +8,7 @@ use super::{
     tree::{Document, Node, Place},
 };
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::{Failure, Limit},
     strconv::{float, number, quote, unicode},
     value::{IntKind, Map, Str, UintKind, Value},
@@ -81,7 +81,11 @@ impl Decoder<'_> {
     fn value(&mut self, context: &mut Context<'_, '_>, place: Place) -> Result<Converted, Problem> {
         self.count(context)?;
         match &self.document.nodes[place] {
-            Node::Scalar { value, tag, plain } => match (self.numbers, meaning(value, tag, *plain)?) {
+            // Each alias of it is a copy.
+            Node::Scalar { value, tag, plain } => match {
+                context.made(VALUE + value.len())?;
+                (self.numbers, meaning(value, tag, *plain)?)
+            } {
                 (Numbers::Text, Meaning::Scalar(scalar)) => Ok(Ok(scalar_text(value, scalar))),
                 (Numbers::Whole, Meaning::Scalar(Scalar::Int(value))) => Ok(Ok(Value::Int(IntKind::Int64, value))),
                 (Numbers::Whole, Meaning::Scalar(Scalar::Uint(value))) => Ok(Ok(Value::Uint(UintKind::Uint64, value))),

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{NESTING, layout::Node};
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::{Failure, Limit},
     sprig::own_form,
     strconv::{float, number, unicode},
@@ -34,6 +34,7 @@ pub(super) fn encode(context: &mut Context<'_, '_>, value: &Value) -> Result<Nod
 
 fn node(context: &mut Context<'_, '_>, value: &Value, depth: usize) -> Result<Node, Refusal> {
     context.spend(1)?;
+    context.made(VALUE + value.as_bytes().map_or(0, <[u8]>::len))?;
     if depth > NESTING {
         return Err(Refusal::Limit(Failure::limit(Limit::Nesting, NESTING as u64)));
     }

@@ -29,7 +29,7 @@ const NESTING: usize = 500;
 
 pub(super) fn from_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result<Value, Failure> {
     let [Value::Str(text)] = args else { return Err(Failure::new("wants a string")) };
-    context.spend(text.len() as u64 / 16)?;
+    begin(context, text)?;
     let problem = match tree::parse(context, text) {
         Ok(None) => return Ok(Value::Map(Map::new())),
         Ok(Some(document)) => match decode::decode(context, &document, Numbers::Floats) {
@@ -49,10 +49,17 @@ pub(super) fn from_yaml(context: &mut Context<'_, '_>, args: &[Value]) -> Result
     }
 }
 
+/// Pays for reading a text, and for the characters that it is read into.
+fn begin(context: &mut Context<'_, '_>, text: &[u8]) -> Result<(), Failure> {
+    context.spend(text.len() as u64 / 16)?;
+    context.made(text.len().saturating_mul(size_of::<char>()))
+}
+
 /// Reads a map of strings, as Go reads YAML into a `map[string]string`: numbers and booleans become text, null the
 /// empty string; whatever else stands for a value is an error. Nothing at all is an empty map.
 pub fn string_map(text: &[u8], env: &mut Env<'_>) -> Result<Vec<(Str, Str)>, Failure> {
     let context = &mut Context::new(env);
+    begin(context, text)?;
     let Some(document) = tree::parse(context, text).map_err(refused)? else { return Ok(Vec::new()) };
     let map = match decode::decode(context, &document, Numbers::Text).map_err(refused)? {
         Value::Map(map) => map,
@@ -70,6 +77,7 @@ pub fn string_map(text: &[u8], env: &mut Env<'_>) -> Result<Vec<(Str, Str)>, Fai
 /// Reads any value; whole numbers keep their digits. Nil where there is nothing at all.
 pub fn value(text: &[u8], env: &mut Env<'_>) -> Result<Value, Failure> {
     let context = &mut Context::new(env);
+    begin(context, text)?;
     match tree::parse(context, text).map_err(refused)? {
         Some(document) => decode::decode(context, &document, Numbers::Whole).map_err(refused),
         None => Ok(Value::Nil),

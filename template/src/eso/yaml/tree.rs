@@ -9,7 +9,7 @@ use super::{
     parser::{Event, Parser},
 };
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::{Failure, Limit},
 };
 
@@ -52,6 +52,7 @@ pub(super) fn parse(context: &mut Context<'_, '_>, text: &[u8]) -> Result<Option
     let mut builder = Builder::default();
     loop {
         context.spend(1)?;
+        context.made(VALUE)?;
         match parser.next()? {
             Event::StreamEnd => return Ok(None),
             Event::DocumentStart => {}

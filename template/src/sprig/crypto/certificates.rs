@@ -56,7 +56,7 @@ impl Object for Certificate {
 }
 
 /// Base64 of a certificate and of its key, looked at and handed on.
-pub(super) fn build_custom(_: &mut Context<'_, '_>, cert: &Str, key: &Str) -> Result<Value, Failure> {
+pub(super) fn build_custom(context: &mut Context<'_, '_>, cert: &Str, key: &Str) -> Result<Value, Failure> {
     let cert = from_base64(cert).map_err(|_| Failure::new("unable to decode base64 certificate"))?;
     let key = from_base64(key).map_err(|_| Failure::new("unable to decode base64 private key"))?;
     let block = pem::decode(&cert).0.ok_or(Failure::new("unable to decode certificate"))?;
@@ -64,7 +64,7 @@ pub(super) fn build_custom(_: &mut Context<'_, '_>, cert: &Str, key: &Str) -> Re
         Ok(([], _)) => {}
         _ => return Err(Failure::new("error parsing certificate: decodedCert.Bytes")),
     }
-    keys::parse(&key).map_err(|failure| failure.prefixed("error parsing private key: "))?;
+    keys::parse(context, &key).map_err(|failure| failure.prefixed("error parsing private key: "))?;
     Ok(certificate(Certificate { cert: cert.into(), key: key.into() }))
 }
 
@@ -117,7 +117,7 @@ fn texts(list: &List, complaint: &'static str) -> Result<Vec<Str>, Failure> {
 /// The key that comes as the last argument, or a new one.
 fn given_key(context: &mut Context<'_, '_>, args: &mut Args<'_>) -> Result<Key, Failure> {
     match args.rest() {
-        [Value::Str(text)] => keys::parse(text).map_err(|failure| failure.prefixed("parsing private key: ")),
+        [Value::Str(text)] => keys::parse(context, text).map_err(|failure| failure.prefixed("parsing private key: ")),
         [] => keys::rsa(context, keys::CERTIFICATE_BITS),
         _ => Err(internal()),
     }
@@ -135,18 +135,19 @@ pub(super) fn self_signed(context: &mut Context<'_, '_>, args: &[Value]) -> Resu
 pub(super) fn signed(context: &mut Context<'_, '_>, args: &[Value]) -> Result<Value, Failure> {
     let mut args = Args(args);
     let wanted = wanted(&mut args)?;
-    let issuer = issuer(args.any()?.downcast().ok_or_else(internal)?)?;
+    let issuer = issuer(context, args.any()?.downcast().ok_or_else(internal)?)?;
     let key = given_key(context, &mut args)?;
     make(context, &wanted, &key, Some(issuer))
 }
 
-fn issuer(authority: &Certificate) -> Result<Issuer, Failure> {
+fn issuer(context: &Context<'_, '_>, authority: &Certificate) -> Result<Issuer, Failure> {
     let block = pem::decode(&authority.cert).0.ok_or(Failure::new("unable to decode certificate"))?;
     let parsed = match parse_x509_certificate(&block.bytes) {
         Ok(([], parsed)) => parsed,
         _ => return Err(Failure::new("error parsing certificate: decodedSignerCert.Bytes")),
     };
-    let key = keys::parse(&authority.key).map_err(|failure| failure.prefixed("error parsing private key: "))?;
+    let key =
+        keys::parse(context, &authority.key).map_err(|failure| failure.prefixed("error parsing private key: "))?;
     let signer = key.signer().ok_or_else(unsupported)?;
     if parsed.public_key().subject_public_key.data.as_ref() != signer.public_bits() {
         return Err(Failure::new(

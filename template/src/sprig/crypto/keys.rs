@@ -35,8 +35,19 @@ fn steps(bits: usize) -> u64 {
     }
 }
 
+/// Steps of a look: some 100 ms, and some 400.
+fn work(bits: usize) -> u64 {
+    match bits {
+        CERTIFICATE_BITS => 10_000_000,
+        _ => 40_000_000,
+    }
+}
+
 /// Steps of evaluation that a DSA key is worth.
 const DSA_STEPS: u64 = 300_000;
+
+/// Steps of a look: a second or two.
+const DSA_WORK: u64 = 150_000_000;
 
 /// A private key of a kind sprig can read.
 pub(super) enum Key {
@@ -56,6 +67,7 @@ pub(super) fn rsa(context: &mut Context<'_, '_>, bits: usize) -> Result<Key, Fai
     let failed = || Failure::new("error generating rsa key");
     allowed(context, bits)?;
     context.spend(steps(bits))?;
+    context.work(work(bits))?;
     let size = match bits {
         CERTIFICATE_BITS => KeySize::Rsa2048,
         _ => KeySize::Rsa4096,
@@ -73,6 +85,7 @@ pub(super) fn generate(context: &mut Context<'_, '_>, kind: &Str) -> Result<Str,
         b"dsa" => {
             allowed(context, dsa::BITS)?;
             context.spend(DSA_STEPS)?;
+            context.work(DSA_WORK)?;
             return Ok(pem::text("DSA PRIVATE KEY", &dsa::generate(context)?).into());
         }
         b"ecdsa" => {
@@ -90,8 +103,9 @@ pub(super) fn generate(context: &mut Context<'_, '_>, kind: &Str) -> Result<Str,
 }
 
 /// Reads a private key from PEM.
-pub(super) fn parse(text: &[u8]) -> Result<Key, Failure> {
+pub(super) fn parse(context: &Context<'_, '_>, text: &[u8]) -> Result<Key, Failure> {
     let block = pem::decode(text).0.ok_or(Failure::new("no PEM data in input"))?;
+    context.work(PrivateKey::work(block.bytes.len()))?;
     let (key, complaint) = match block.kind.as_slice() {
         b"PRIVATE KEY" => (PrivateKey::pkcs8(&block.bytes), "decoding PEM as PKCS#8"),
         b"RSA PRIVATE KEY" => (PrivateKey::pkcs1(&block.bytes), "parsing RSA private key from PEM"),

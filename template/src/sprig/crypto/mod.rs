@@ -46,7 +46,8 @@ pub(super) const FUNCTIONS: &[Function] = &[
         certificates::authority(context, name, days, &key)
     }),
     function!("genCAWithKey", (string, int, string => CERTIFICATE), |context: &mut _, name: &Str, days, key: &Str| {
-        certificates::authority(context, name, days, &keys::parse(key)?)
+        let key = keys::parse(context, key)?;
+        certificates::authority(context, name, days, &key)
     }),
     crate::f("genSelfSignedCert", crate::sig!(string, list, list, int => CERTIFICATE), certificates::self_signed),
     crate::f(

@@ -33,6 +33,12 @@ const BCRYPT_STEPS: u64 = 10_000;
 /// The same for a derived password.
 const SCRYPT_STEPS: u64 = 30_000;
 
+/// Steps of a look: some 40 ms.
+const BCRYPT_WORK: u64 = 4_000_000;
+
+/// Steps of a look: some 160 ms.
+const SCRYPT_WORK: u64 = 16_000_000;
+
 const BCRYPT_BASE64: GeneralPurpose = GeneralPurpose::new(&BCRYPT, NO_PAD);
 
 /// The hash of a password, or a text that says why there is none.
@@ -45,6 +51,7 @@ pub(super) fn bcrypt(context: &mut Context<'_, '_>, password: &Str) -> Result<St
         return Ok("failed to encrypt string with bcrypt: bcrypt: password length exceeds 72 bytes".to_owned());
     }
     context.spend(BCRYPT_STEPS)?;
+    context.work(BCRYPT_WORK)?;
     let mut salt = [0; 16];
     context.random().fill(&mut salt)?;
     let mut terminated = password.to_zeroizing();
@@ -138,6 +145,7 @@ pub(super) fn derive_password(context: &mut Context<'_, '_>, args: &[Value]) -> 
         None => return Ok(Value::str([b"cannot find password template ", &**kind].concat())),
     };
     context.spend(SCRYPT_STEPS)?;
+    context.work(SCRYPT_WORK)?;
     let broken = |_| Failure::new("internal error: parameters of scrypt");
     let salt = [SEED, &(user.len() as u32).to_be_bytes(), user].concat();
     let mut key = Zeroizing::new([0; 64]);

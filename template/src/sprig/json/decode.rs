@@ -2,7 +2,7 @@
 
 use super::super::growth::appended;
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::Failure,
     strconv::unicode::{decode as decode_rune, push_rune},
     value::{Map, Str, Type, Value},
@@ -87,6 +87,7 @@ impl Reader<'_> {
                 return Ok(if is_whole { Ok(result) } else { Err("unexpected end of JSON input") });
             };
             context.spend(1)?;
+            context.made(VALUE)?;
             let mut done = None;
             match (byte, expect, open.last_mut()) {
                 (b'}', Expect::KeyOrEnd | Expect::After, Some(Open::Object { map, .. })) => {

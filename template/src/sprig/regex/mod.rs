@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use self::search::Searcher;
 use super::{args::function, growth::appended};
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::{Failure, Limit},
     function::Function,
     strconv::unicode::{decode, is_digit, is_letter, runes},
@@ -51,7 +51,7 @@ impl Pattern {
     fn compile(context: &mut Context<'_, '_>, pattern: &[u8]) -> Result<Self, Failure> {
         context.spend(16 + pattern.len() as u64)?;
         let parsed = regexp::parse(pattern).map_err(|wrong| match wrong {
-            Wrong::Syntax(complaint) => Failure::new(format!("error parsing regexp: {complaint}")),
+            Wrong::Syntax(complaint) => Failure::about(complaint, format!("error parsing regexp: {complaint}")),
             Wrong::TooLarge(_) => Failure::limit(Limit::RegexSize, context.limits().regex_bytes as u64),
         })?;
         Ok(Self { searcher: Searcher::new(context, parsed.hir)?, groups: parsed.groups })
@@ -72,10 +72,11 @@ struct Replaced {
 }
 
 impl<'a> Haystack<'a> {
-    fn new(original: &'a Str) -> Self {
+    fn new(context: &Context<'_, '_>, original: &'a Str) -> Result<Self, Failure> {
         if original.as_utf8().is_some() {
-            return Self { original, replaced: None };
+            return Ok(Self { original, replaced: None });
         }
+        context.made(original.len().saturating_mul(3 + 3 * size_of::<usize>()))?;
         let mut text = Zeroizing::new(Vec::with_capacity(original.len() * 3));
         let mut places = Vec::with_capacity(original.len() * 3 + 1);
         let mut place = 0;
@@ -86,7 +87,7 @@ impl<'a> Haystack<'a> {
             place += bytes.len();
         }
         places.push(place);
-        Self { original, replaced: Some(Replaced { text, places }) }
+        Ok(Self { original, replaced: Some(Replaced { text, places }) })
     }
 
     fn text(&self) -> &[u8] {
@@ -110,12 +111,13 @@ impl<'a> Haystack<'a> {
 
 fn matches(context: &mut Context<'_, '_>, pattern: &Str, text: &Str) -> Result<bool, Failure> {
     let mut pattern = Pattern::compile(context, pattern)?;
-    pattern.searcher.is_match(context, Haystack::new(text).text())
+    let haystack = Haystack::new(context, text)?;
+    pattern.searcher.is_match(context, haystack.text())
 }
 
 fn find(context: &mut Context<'_, '_>, pattern: &Str, text: &Str) -> Result<Str, Failure> {
     let mut pattern = Pattern::compile(context, pattern)?;
-    let haystack = Haystack::new(text);
+    let haystack = Haystack::new(context, text)?;
     let found = pattern.searcher.find(context, haystack.text(), 0)?;
     Ok(found.map_or(&[][..], |(start, end)| haystack.part(start, end)).into())
 }
@@ -139,6 +141,7 @@ fn all_matches(
         last_end = Some(end);
         if !behind_another {
             context.fits_list(found.len() + 1)?;
+            context.made(VALUE + end - start)?;
             found.push((start, end));
         }
     }
@@ -149,7 +152,7 @@ fn find_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64)
     /// Go makes room for so many.
     const ROOM: usize = 10;
     let mut pattern = Pattern::compile(context, pattern)?;
-    let haystack = Haystack::new(text);
+    let haystack = Haystack::new(context, text)?;
     let found = all_matches(context, &mut pattern, &haystack, most)?;
     Ok(if found.is_empty() {
         List::nil(&Type::String)
@@ -167,7 +170,7 @@ fn split(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, most: i64) ->
         _ if has_pattern && text.is_empty() => return Ok(List::typed(&Type::String, vec![Value::str("")])),
         _ => {}
     }
-    let haystack = Haystack::new(text);
+    let haystack = Haystack::new(context, text)?;
     let found = all_matches(context, &mut pattern, &haystack, most)?;
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let mut parts = Vec::new();
@@ -197,7 +200,7 @@ fn replace(
     text: &Str,
     replacement: impl Fn(&Haystack<'_>, &Captures, &mut Vec<u8>),
 ) -> Result<Str, Failure> {
-    let haystack = Haystack::new(text);
+    let haystack = Haystack::new(context, text)?;
     let whole = haystack.text().len();
     let mut captures = searcher.captures();
     let mut out = Vec::new();

@@ -160,7 +160,10 @@ fn compile(context: &Context<'_, '_>, hir: &Hir, reverse: bool) -> Result<NFA, F
     let config = thompson::Config::new().nfa_size_limit(Some(context.limits().regex_bytes)).reverse(reverse);
     let captures = if reverse { WhichCaptures::None } else { WhichCaptures::All };
     let compiled = Compiler::new().configure(config.which_captures(captures)).build_from_hir(hir);
-    compiled.map_err(|_| too_large(context))
+    let compiled = compiled.map_err(|_| too_large(context))?;
+    // It was built byte by byte, at each call.
+    context.work(compiled.memory_usage() as u64)?;
+    Ok(compiled)
 }
 
 impl Walker {

@@ -74,7 +74,11 @@ async fn a_release_of_another_operator_is_upgraded() {
     annotate.push("helm.sh/resource-policy=keep");
     cluster.kubectl(&annotate, "").unwrap();
     let ours = folder();
+    let account =
+        |cluster: &Cluster| cluster.get("instead", "serviceaccount", "external-secrets").expect("it is there");
+    let known = account(&cluster)["metadata"]["uid"].clone();
     cluster.helm(&["upgrade", "external-secrets", ours.to_str().unwrap(), "--namespace", "instead"]).unwrap();
+    assert_eq!(account(&cluster)["metadata"]["uid"], known, "who trusts it by name and namespace goes on to");
     assert_eq!(uids(&cluster.crds()), uids(&before));
     assert_eq!(split(cluster.crds()).1, split(before.clone()).1);
     let mut operator = cluster.operator("external-secrets", "instead").await;
@@ -123,5 +127,27 @@ fn another_operator() -> tempfile::TempDir {
         );
         write(&format!("templates/{singular}.yaml"), &crd);
     }
+    write("templates/operator.yaml", OPERATOR);
     dir
 }
+
+/// Its Deployment and ServiceAccount, with the names and the selector that its chart gives to a release
+/// `external-secrets`.
+const OPERATOR: &str = "
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: external-secrets}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: external-secrets}
+spec:
+  replicas: 0
+  selector:
+    matchLabels: {app.kubernetes.io/name: external-secrets, app.kubernetes.io/instance: external-secrets}
+  template:
+    metadata: {labels: {app.kubernetes.io/name: external-secrets, app.kubernetes.io/instance: external-secrets}}
+    spec:
+      serviceAccountName: external-secrets
+      containers: [{name: external-secrets, image: 'ghcr.io/external-secrets/external-secrets:v2.9.0'}]
+";

@@ -17,7 +17,7 @@ async fn installed_upgraded_and_uninstalled() {
     for values in [
         json!({}),
         json!({"scopedRBAC": true, "scopedNamespace": "life"}),
-        json!({"metrics": {"service": {"enabled": true}}, "podDisruptionBudget": {"enabled": true}, "systemAuthDelegator": true}),
+        json!({"metrics": {"service": {"enabled": true}}, "podDisruptionBudget": {"enabled": true}, "systemAuthDelegator": true, "networkPolicy": {"enabled": true}}),
     ] {
         let objects = render(&values).0;
         let objects = objects.into_iter().map(|mut object| {
@@ -40,7 +40,7 @@ async fn installed_upgraded_and_uninstalled() {
     let chart = keyferry_chart_tests::folder();
     let upgrade = ["upgrade", "ferry", chart.to_str().unwrap(), "--namespace", "life", "--set", "concurrent=8"];
     cluster.helm(&upgrade).unwrap();
-    let deployment = cluster.get("life", "deployment", "ferry-keyferry").unwrap();
+    let deployment = cluster.get("life", "deployment", "ferry-external-secrets").unwrap();
     assert!(deployment.to_string().contains("--concurrent=8"));
     // Also where the release is told not to bring them any more.
     let mut without = upgrade.to_vec();
@@ -53,8 +53,8 @@ async fn installed_upgraded_and_uninstalled() {
     // As the end of its Deployment does, while it has its rights still.
     assert!(operator.terminate(std::time::Duration::from_secs(60)).unwrap().success(), "{:?}", operator.log());
     cluster.helm(&["uninstall", "ferry", "--namespace", "life"]).unwrap();
-    assert_eq!(cluster.get("life", "deployment", "ferry-keyferry"), None);
-    assert_eq!(cluster.get("life", "clusterrole", "ferry-keyferry-controller"), None);
+    assert_eq!(cluster.get("life", "deployment", "ferry-external-secrets"), None);
+    assert_eq!(cluster.get("life", "clusterrole", "ferry-external-secrets-controller"), None);
     assert_eq!(cluster.crds(), crds);
     let uid = |kind| cluster.get("life", kind, "app").map(|o| text(&o, "/metadata/uid").to_owned());
     let after = (uid("externalsecret").unwrap(), uid("secret").unwrap());
@@ -72,7 +72,7 @@ async fn a_scoped_release_works_with_rights_in_its_namespace_only() {
     let more = ["--set", "scopedRBAC=true,scopedNamespace=scoped"];
     cluster.install("ferry", "scoped", &more).unwrap();
     // What was just granted is refused for some moments still.
-    let account = "system:serviceaccount:scoped:ferry-keyferry";
+    let account = "system:serviceaccount:scoped:ferry-external-secrets";
     for (verb, resource) in [
         ("watch", "externalsecrets.external-secrets.io"),
         ("update", "leases.coordination.k8s.io/external-secrets-controller"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use keyferry_chart_tests::{NAMESPACE, Rendered, crds, files, render, text, try_render};
+use keyferry_chart_tests::{NAMESPACE, Rendered, crds, files, render, template, text, try_render};
 use serde_json::{Value, json};
 
 #[test]
@@ -289,9 +289,10 @@ fn what_is_said_of_the_pod_arrives() {
         "extraVolumes": [{"name": "v", "emptyDir": {}}], "extraVolumeMounts": [{"name": "v", "mountPath": "/v"}],
         "extraContainers": [{"name": "side", "image": "side:1"}], "extraInitContainers": [{"name": "init", "image": "i:1"}],
         "nodeSelector": {"disk": "ssd"}, "tolerations": [{"operator": "Exists"}], "priorityClassName": "high",
+        "runtimeClassName": "kata", "schedulerName": "second",
         "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
         "affinity": {"nodeAffinity": {}}, "resources": {"limits": {"memory": "1Gi"}}, "hostUsers": false,
-        "podSpecExtra": {"runtimeClassName": "gvisor"}, "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+        "podSpecExtra": {"shareProcessNamespace": true}, "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
         "strategy": {"type": "Recreate"}, "hostAliases": [{"ip": "10.0.0.1", "hostnames": ["vault"]}],
         "global": {
             "nodeSelector": {"disk": "hdd"}, "podLabels": {"tier": "other", "more": "x"}, "podAnnotations": {"b": "2"},
@@ -328,7 +329,8 @@ fn what_is_said_of_the_pod_arrives() {
     ] {
         assert!(pod.get(field).is_some(), "no {field}");
     }
-    assert_eq!((&pod["runtimeClassName"], &pod["hostUsers"]), (&json!("gvisor"), &json!(false)));
+    assert_eq!((&pod["shareProcessNamespace"], &pod["hostUsers"]), (&json!(true), &json!(false)));
+    assert_eq!((&pod["runtimeClassName"], &pod["schedulerName"]), (&json!("kata"), &json!("second")));
     rendered.get("ConfigMap", "keyferry-extra");
     rendered.get("ConfigMap", "text-secrets");
 }
@@ -354,6 +356,65 @@ fn names_can_be_chosen() {
     assert_eq!(rendered.get("RoleBinding", "-leaderelection")["subjects"], subject);
     let theirs = render(&json!({"serviceAccount": {"create": false}}));
     assert_eq!((theirs.all("ServiceAccount").count(), &theirs.pod()["serviceAccountName"]), (0, &json!("default")));
+}
+
+/// Roles in Vault and in clouds trust a ServiceAccount by name and namespace; NetworkPolicies and dashboards find pods by
+/// their labels. What External Secrets Operator's chart makes of these releases is written down here.
+#[test]
+fn names_are_those_of_external_secrets_operators_chart() {
+    let long = "a-release-with-a-name-of-no-more-than-53-letters-in-it";
+    for (release, values, name, label) in [
+        ("external-secrets", json!({}), "external-secrets", "external-secrets"),
+        ("external-secrets-operator", json!({}), "external-secrets-operator", "external-secrets"),
+        ("eso", json!({}), "eso-external-secrets", "external-secrets"),
+        (&long[..53], json!({}), "a-release-with-a-name-of-no-more-than-53-letters-in-i-external", "external-secrets"),
+        ("eso", json!({"nameOverride": "eso"}), "eso", "eso"),
+        ("prod", json!({"nameOverride": "eso"}), "prod-eso", "eso"),
+        ("eso", json!({"fullnameOverride": "secrets"}), "secrets", "external-secrets"),
+        // No release of that chart was called so.
+        ("keyferry", json!({}), "keyferry", "keyferry"),
+    ] {
+        let rendered = Rendered::parse(&template(release, &values));
+        assert_eq!(text(rendered.get("ServiceAccount", ""), "/metadata/name"), name, "{release} {values}");
+        assert_eq!(rendered.pod()["serviceAccountName"], name);
+        let deployment = rendered.get("Deployment", "");
+        assert_eq!(text(deployment, "/metadata/name"), name);
+        // A Deployment of the same name can only be upgraded where it is found by the same labels.
+        let selector = json!({"app.kubernetes.io/name": label, "app.kubernetes.io/instance": release});
+        assert_eq!(self::selector(&rendered), selector, "{release} {values}");
+    }
+    let chosen =
+        render(&json!({"serviceAccount": {"name": "vault", "annotations": {"eks.amazonaws.com/role-arn": "a"}}}));
+    assert_eq!(chosen.get("ServiceAccount", "vault")["metadata"]["annotations"]["eks.amazonaws.com/role-arn"], "a");
+}
+
+#[test]
+fn the_network_is_closed_where_that_is_asked_for() {
+    assert_eq!(render(&json!({})).all("NetworkPolicy").count(), 0);
+    let spec =
+        |values: Value| render(&json!({"networkPolicy": values})).get("NetworkPolicy", "keyferry")["spec"].clone();
+    let closed = spec(json!({"enabled": true}));
+    assert_eq!(closed["policyTypes"], json!(["Ingress", "Egress"]));
+    assert_eq!(closed["podSelector"]["matchLabels"], selector(&render(&json!({}))));
+    let port = |number: u16, protocol: &str| json!({"port": number, "protocol": protocol});
+    let (metrics, health) = (json!({"ports": [port(8080, "TCP")]}), json!({"ports": [port(8082, "TCP")]}));
+    assert_eq!(closed["ingress"], json!([metrics, health]));
+    let names = json!({"ports": [port(53, "UDP"), port(53, "TCP"), port(5353, "UDP"), port(5353, "TCP")]});
+    assert_eq!(closed["egress"], json!([names, {"ports": [port(443, "TCP"), port(6443, "TCP")]}]));
+
+    let peer = json!([{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]);
+    let vault = json!({"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}], "ports": [port(8200, "TCP")]});
+    let chosen =
+        spec(json!({"enabled": true, "ports": [443], "controller": {"ingressFrom": peer, "egressTo": [vault]}}));
+    assert_eq!(
+        chosen["ingress"],
+        json!([{"ports": [port(8080, "TCP")], "from": peer}, health]),
+        "health is for the kubelet"
+    );
+    assert_eq!(chosen["egress"], json!([names, {"ports": [port(443, "TCP")]}, vault]));
+    assert_eq!(spec(json!({"enabled": true, "ports": []}))["egress"], json!([names]));
+    let own = spec(json!({"enabled": true, "ingress": [metrics], "egress": [vault]}));
+    assert_eq!((&own["ingress"], &own["egress"]), (&json!([metrics]), &json!([vault])));
 }
 
 fn selector(rendered: &Rendered) -> Value {

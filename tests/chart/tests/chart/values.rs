@@ -34,7 +34,7 @@ fn for_external_secrets_operator() -> Value {
         "serviceMonitor": {"enabled": true, "additionalLabels": {"release": "prometheus"}, "renderMode": "alwaysRender"},
         "metrics": {"listen": {"port": 8081, "secure": {"enabled": false}}},
         "grafanaDashboard": {"enabled": true},
-        "networkPolicy": {"enabled": true},
+        "networkPolicy": {"enabled": true, "webhook": {"ingressFrom": []}},
         "webhook": {"create": true, "replicaCount": 3, "certManager": {"enabled": true}, "hostNetwork": true},
         "certController": {"create": true, "requeueInterval": "5m", "resources": {}},
         "bitwarden-sdk-server": {"enabled": false},
@@ -69,7 +69,7 @@ fn what_has_no_effect_is_named() {
         "image.flavour",
         "livenessProbe.spec.httpGet",
         "bitwarden-sdk-server",
-        "networkPolicy",
+        "networkPolicy.webhook",
     ] {
         assert!(said.contains(&format!("\n  {path}: ")), "{path} is not named in:\n{said}");
     }
@@ -117,6 +117,7 @@ fn wrong_types_are_refused() {
         (json!({"nodeSelector": {"gpu": true}}), "nodeSelector"),
         (json!({"serviceMonitor": {"renderMode": "always"}}), "renderMode"),
         (json!({"webhook": true}), "webhook"),
+        (json!({"networkPolicy": {"ports": ["https"]}}), "ports"),
     ] {
         let refusal = try_render(&values, &[]).err().unwrap_or_else(|| panic!("{values} is taken"));
         assert!(refusal.contains(says), "{values}: {refusal}");
@@ -141,15 +142,57 @@ fn a_name_without_a_value_is_the_same_as_none() {
 fn what_can_not_work_is_refused_with_a_reason() {
     for (values, says) in [
         (json!({"scopedRBAC": true}), "scopedRBAC needs scopedNamespace"),
-        (
-            json!({"image": {"repository": "registry.example/external-secrets/external-secrets"}}),
-            "name keyferry's image",
-        ),
         (json!({"serviceMonitor": {"enabled": true, "renderMode": "failIfMissing"}}), "does not know ServiceMonitors"),
     ] {
         let refusal = try_render(&values, &[]).err().unwrap_or_else(|| panic!("{values} is taken"));
         assert!(refusal.contains(says), "{values}: {refusal}");
     }
+}
+
+/// A values file often names the image that it was written for: whose it is shows in its name, whatever the registry.
+#[test]
+fn the_image_of_external_secrets_operator_is_passed_over() {
+    let own = "localhost/keyferry:0.1.0";
+    for (values, expected) in [
+        (json!({"image": {"repository": "ghcr.io/external-secrets/external-secrets"}}), own),
+        (
+            json!({"image": {"repository": "oci.external-secrets.io/external-secrets/external-secrets", "tag": "v2.14.0"}}),
+            own,
+        ),
+        (json!({"image": {"repository": "r.example:5000/a/b/external-secrets/external-secrets", "tag": "mine"}}), own),
+        (json!({"image": {"repository": "r.example/external-secrets", "tag": "v0.9.11@sha256:00"}}), own),
+        (json!({"image": {"repository": "r.example/external-secrets/external-secrets@sha256:00"}}), own),
+        (json!({"image": {"repository": "external-secrets/external-secrets-ubi:v1", "flavour": "ubi"}}), own),
+        (json!({"image": {"repository": "rancher/mirrored-external-secrets-external-secrets"}}), own),
+        (json!({"global": {"repository": "r.example/external-secrets/external-secrets"}}), own),
+        // A version of its, for an image that the file does not name.
+        (json!({"image": {"tag": "v0.9.11"}}), own),
+        (json!({"image": {"tag": "dev"}}), "localhost/keyferry:dev"),
+        (
+            json!({"image": {"repository": "r.example/external-secrets/keyferry", "tag": "v1"}}),
+            "r.example/external-secrets/keyferry:v1",
+        ),
+        (
+            json!({"image": {"repository": "r.example/external-secrets-of-ours", "tag": "1"}}),
+            "r.example/external-secrets-of-ours:1",
+        ),
+        (
+            json!({"global": {"repository": "r.example/keyferry"}, "image": {"repository": "ghcr.io/external-secrets/external-secrets", "tag": "v2.14.0"}}),
+            "r.example/keyferry:0.1.0",
+        ),
+        (
+            json!({"global": {"repository": "r.example/external-secrets/external-secrets"}, "image": {"repository": "r.example/keyferry", "tag": "dev"}}),
+            "r.example/keyferry:dev",
+        ),
+    ] {
+        assert_eq!(render(&values).container()["image"], expected, "{values}");
+    }
+    let said = notes(&json!({"image": {"repository": "ghcr.io/external-secrets/external-secrets", "tag": "v2.14.0"}}));
+    for line in ["image.repository: ghcr.io/external-secrets/external-secrets", "image.tag: v2.14.0", "passed over"] {
+        assert!(said.contains(line), "{line:?} is not in:\n{said}");
+    }
+    assert!(!notes(&json!({"image": {"repository": "r.example/keyferry", "tag": "v1"}})).contains("passed over"));
+    assert_eq!(yaml_file("values.yaml")["image"]["repository"], "localhost/keyferry", "what the chart falls back to");
 }
 
 #[test]

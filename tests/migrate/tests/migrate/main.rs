@@ -2,10 +2,11 @@
 //!
 //! One program, so that its tests share a testbed.
 //!
-//! Modules, in reading order: [`journey`] the whole way, [`versions`] and [`leftovers`] parts of it, [`problems`] where
+//! Modules, in reading order: [`journey`] the whole way, [`words`] the same by what is printed, [`versions`] and [`leftovers`] parts of it, [`problems`] where
 //! it is blocked.
 
 mod journey;
+mod words;
 mod versions;
 mod leftovers;
 mod problems;

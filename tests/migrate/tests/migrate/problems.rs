@@ -78,6 +78,8 @@ async fn no_way_to_the_api_server() {
             connection: Connection { kubeconfig: Some(file), context: None },
             apply: true,
             controller_class: "default".to_owned(),
+            chart: "config/chart".to_owned(),
+            eso_chart: None,
             output: Output::Json,
         }
     };

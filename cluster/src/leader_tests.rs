@@ -1,0 +1,167 @@
+use std::sync::{Mutex, PoisonError};
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// An API server that holds one Lease, and may be slow, or silent, to some.
+#[derive(Clone, Default)]
+struct Server(Arc<Mutex<Held>>);
+
+#[derive(Default)]
+struct Held {
+    lease: Option<Value>,
+    revision: u64,
+    /// How long its answers take that come after what they tell of was done.
+    answers_after: Duration,
+}
+
+impl Server {
+    /// The client of one process; what goes through it while the switch is on never arrives.
+    fn client(&self, cut: &Arc<std::sync::atomic::AtomicBool>) -> kube::Client {
+        let (server, cut) = (self.clone(), cut.clone());
+        let serve = move |request: Request| {
+            let (server, cut) = (server.clone(), cut.clone());
+            async move {
+                if cut.load(Ordering::Relaxed) {
+                    std::future::pending::<()>().await;
+                }
+                server.serve(request).await
+            }
+        };
+        kube::Client::new(Router::new().fallback(serve), "ns")
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn serve(self, request: Request) -> Response {
+        let (parts, body) = request.into_parts();
+        let body: Value = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap_or_default();
+        let (code, answer, after) = {
+            let mut held = self.held();
+            let (code, answer) = held.answer(&parts.method, body);
+            (code, answer, held.answers_after)
+        };
+        sleep(after).await;
+        let json = [(header::CONTENT_TYPE, "application/json")];
+        (StatusCode::from_u16(code).unwrap(), json, answer.to_string()).into_response()
+    }
+}
+
+impl Held {
+    fn answer(&mut self, method: &Method, mut body: Value) -> (u16, Value) {
+        let refused = |code: u16, reason: &str| {
+            (code, json!({"kind": "Status", "status": "Failure", "code": code, "reason": reason, "message": ""}))
+        };
+        if *method == Method::GET {
+            return self.lease.clone().map_or(refused(404, "NotFound"), |lease| (200, lease));
+        }
+        let there = self.lease.as_ref().map(|lease| lease["metadata"]["resourceVersion"].clone());
+        let fits = if *method == Method::POST {
+            there.is_none()
+        } else {
+            there == Some(body["metadata"]["resourceVersion"].clone())
+        };
+        if !fits {
+            return refused(409, "Conflict");
+        }
+        self.revision += 1;
+        body["metadata"]["resourceVersion"] = json!(self.revision.to_string());
+        self.lease = Some(body.clone());
+        (200, body)
+    }
+}
+
+fn election(identity: &str) -> Election {
+    Election {
+        name: "lease".to_owned(),
+        namespace: "ns".to_owned(),
+        identity: identity.to_owned(),
+        lease_duration: Duration::from_secs(15),
+        renew_deadline: Duration::from_secs(10),
+        retry_period: Duration::from_secs(2),
+        clock: || Timestamp::UNIX_EPOCH,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_stands_still_writes_nothing_once_another_may_lead() {
+    let (server, cut, open) = (Server::default(), Arc::default(), Arc::default());
+    let mut first = acquire(&server.client(&cut), &election("first")).await;
+    let lead = first.lead();
+    assert_eq!(lead.check(), Ok(()));
+    // It stands still: nothing renews. Another sees the Lease not move for as long as it lasts.
+    let other = server.client(&open);
+    let its = election("second");
+    let second = acquire(&other, &its);
+    let watching = async {
+        sleep(Duration::from_secs(11)).await;
+        assert_eq!(lead.check(), Err(ApiProblem::NotLeading), "well before anybody may take it");
+    };
+    let (second, ()) = tokio::join!(second, watching);
+    // It wakes, and learns of it before it sends anything.
+    tokio::time::timeout(Duration::from_millis(100), first.hold()).await.expect("it knows by its own clock");
+    assert_eq!(lead.check(), Err(ApiProblem::NotLeading));
+    assert_eq!(second.lead().check(), Ok(()));
+    assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "second");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_lease_begins_when_it_was_asked_for() {
+    let (server, cut) = (Server::default(), Arc::default());
+    server.held().answers_after = Duration::from_secs(4);
+    let mut leadership = acquire(&server.client(&cut), &election("slow")).await;
+    let lead = leadership.lead();
+    // Of ten seconds four went by before the answer came.
+    tokio::time::advance(Duration::from_millis(5900)).await;
+    assert_eq!(lead.check(), Ok(()));
+    tokio::time::advance(Duration::from_millis(200)).await;
+    assert_eq!(lead.check(), Err(ApiProblem::NotLeading));
+    tokio::time::timeout(Duration::from_millis(100), leadership.hold()).await.expect("it is over");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_renewed_and_one_that_is_cut_off_stops_in_time() {
+    let (server, cut) = (Server::default(), Arc::<std::sync::atomic::AtomicBool>::default());
+    let mut leadership = acquire(&server.client(&cut), &election("first")).await;
+    let lead = leadership.lead();
+    let cutting = async {
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(lead.check(), Ok(()));
+        cut.store(true, Ordering::Relaxed);
+        Instant::now()
+    };
+    let holding = async {
+        leadership.hold().await;
+        Instant::now()
+    };
+    let (lost, since) = tokio::join!(holding, cutting);
+    assert!(lost.duration_since(since) <= Duration::from_secs(10));
+    assert_eq!(lead.check(), Err(ApiProblem::NotLeading));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_took_it_is_believed_at_once() {
+    let (server, cut) = (Server::default(), Arc::default());
+    let mut leadership = acquire(&server.client(&cut), &election("first")).await;
+    let lead = leadership.lead();
+    {
+        let mut held = server.held();
+        held.revision += 1;
+        let revision = held.revision.to_string();
+        let lease = held.lease.as_mut().unwrap();
+        lease["spec"]["holderIdentity"] = json!("second");
+        lease["metadata"]["resourceVersion"] = json!(revision);
+    }
+    let before = Instant::now();
+    leadership.hold().await;
+    assert!(before.elapsed() <= Duration::from_secs(3));
+    assert_eq!(lead.check(), Err(ApiProblem::NotLeading), "though its own time is not over");
+}

@@ -1,0 +1,285 @@
+//! What behaves differently here, as the compatibility page has it: one table of rules over specs of ExternalSecrets.
+//!
+//! A rule says which specs it is about, not whether anything will happen: what a store answers is not known. It names the
+//! objects to look at before anybody switches.
+
+use serde_json::Value;
+
+use super::{Finding, Severity, number};
+use crate::facts::{Cluster, Sample, Store};
+
+/// One difference.
+pub struct Rule {
+    /// Its name, for programs and tests.
+    pub name: &'static str,
+    severity: Severity,
+    applies: Applies,
+    /// Where it matters which store is asked: whether it does for this one.
+    store: fn(&Store) -> bool,
+    /// After `3 ExternalSecrets`.
+    what: &'static str,
+    so: &'static str,
+    then: &'static str,
+}
+
+/// What a rule looks at.
+enum Applies {
+    /// The spec.
+    Spec(fn(&Value) -> bool),
+    /// An entry of `dataFrom`, and the store that it asks.
+    Find(fn(&Value) -> bool),
+}
+
+/// All of them.
+pub const RULES: [Rule; 12] = [
+    Rule {
+        name: "find-below-prefix",
+        severity: Severity::Attention,
+        applies: Applies::Find(|entry| entry.get("find").is_some()),
+        store: |store| store.prefixed,
+        what: "that search a store with a prefix",
+        so: "a search looks below the prefix only, and names what it finds without it; External Secrets Operator looks everywhere, in some stores by the whole path",
+        then: "compare what `keyferry render` finds with the Secret that is there; name the whole path in a store without a prefix where it is less",
+    },
+    Rule {
+        name: "find-by-name-and-tags",
+        severity: Severity::Attention,
+        applies: Applies::Find(|entry| {
+            let is_set = |pointer: &str| entry.pointer(pointer).is_some_and(|value| !value.is_null());
+            is_set("/find/name")
+                && entry.pointer("/find/tags").and_then(Value::as_object).is_some_and(|tags| !tags.is_empty())
+        }),
+        store: |_| true,
+        what: "that search by name and by tags at once",
+        so: "both must hold; External Secrets Operator passes one of them over, so that fewer keys are found here, and those that are no longer found leave the Secret",
+        then: "take off the condition that was passed over until now, where the Secret shall stay as it is",
+    },
+    Rule {
+        name: "find-and-delete",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            deletes(spec) && entries(spec, "dataFrom").any(|entry| entry.get("find").is_some())
+        }),
+        store: |_| true,
+        what: "with deletionPolicy Delete that search",
+        so: "a search that finds nothing is a condition here, and deletes no Secret; in External Secrets Operator it does",
+        then: "",
+    },
+    Rule {
+        name: "version-and-delete",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            deletes(spec) && references(spec).any(|reference| !is_empty(reference, "version"))
+        }),
+        store: |_| true,
+        what: "with deletionPolicy Delete that name a version",
+        so: "a version that is not there is a condition here, and deletes no Secret; in External Secrets Operator it may",
+        then: "",
+    },
+    Rule {
+        name: "delete-of-what-is-not-owned",
+        severity: Severity::Attention,
+        applies: Applies::Spec(|spec| deletes(spec) && !["", "Owner"].contains(&text(spec, "/target/creationPolicy"))),
+        store: |_| true,
+        what: "with deletionPolicy Delete that do not own their Secret",
+        so: "keyferry deletes only a Secret that the ExternalSecret controls; others stay when the store has nothing left",
+        then: "set creationPolicy to Owner where the Secret shall go",
+    },
+    Rule {
+        name: "rewrite-of-all-to-one",
+        severity: Severity::Attention,
+        applies: Applies::Spec(|spec| {
+            regexps(spec).any(|(source, target)| {
+                !target.is_empty() && !target.contains('$') && [".*", ".+"].iter().any(|any| source.contains(any))
+            })
+        }),
+        store: |_| true,
+        what: "with a rewrite that may give several keys one name",
+        so: "chance decides in External Secrets Operator which value stays; here it is an error where the values differ",
+        then: "put the part that differs into the target, with a group ($1)",
+    },
+    Rule {
+        name: "rewrite-to-an-unknown-group",
+        severity: Severity::Attention,
+        applies: Applies::Spec(|spec| regexps(spec).any(|(_, target)| names_odd_group(target))),
+        store: |_| true,
+        what: "with a rewrite whose target runs a group and a word together ($1_X)",
+        so: "that is the group 1_X, which is empty: in External Secrets Operator such keys vanish, and with deletionPolicy Delete the Secret; here it is a condition",
+        then: "write ${1}_X",
+    },
+    Rule {
+        name: "property-that-may-be-a-key",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            references(spec).any(|reference| text(reference, "/property").contains(['*', '?', '|', '#', '@', '!']))
+        }),
+        store: |_| true,
+        what: "with a property that is a path, and may be a key as it stands",
+        so: "a key of exactly this name wins over the path here, in every store; in External Secrets Operator in some",
+        then: "",
+    },
+    Rule {
+        name: "function-that-fails-into-the-value",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            templates(spec).any(|text| ["b64dec", "b32dec", "hexdec"].iter().any(|name| text.contains(name)))
+        }),
+        store: |_| true,
+        what: "with b64dec, b32dec or hexdec in a template",
+        so: "where the input can't be decoded, the text of the error becomes the value, as in External Secrets Operator",
+        then: "look whether the Secrets hold what they should",
+    },
+    Rule {
+        name: "short-interval",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| is_below_a_second(text(spec, "/refreshInterval"))),
+        store: |_| true,
+        what: "with a refreshInterval of less than a second",
+        so: "a store is not asked more often than once in a second for one object",
+        then: "",
+    },
+    Rule {
+        name: "target-of-the-cluster",
+        severity: Severity::Attention,
+        applies: Applies::Spec(|spec| {
+            let kind = text(spec, "/target/template/type");
+            ["kubernetes.io/service-account-token", "bootstrap.kubernetes.io/token"].contains(&kind)
+                || kind.starts_with("helm.sh/")
+        }),
+        store: |_| true,
+        what: "whose Secret is a token of the cluster, or a record of Helm",
+        so: "such targets are refused: who may write an ExternalSecret could become anybody with them",
+        then: "make such Secrets in another way",
+    },
+    Rule {
+        name: "fail-in-a-template",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            templates(spec).any(|text| text.contains("fail \"") || text.contains("fail (") || text.contains("| fail"))
+        }),
+        store: |_| true,
+        what: "with the function fail in a template",
+        so: "External Secrets Operator has taken it away with release 2.12",
+        then: "",
+    },
+];
+
+/// The rules that a spec is about, each with the reference to the store that it asks, where that matters.
+pub fn found(spec: &Value) -> Vec<(&'static str, Option<&Value>)> {
+    let mut found = Vec::new();
+    for rule in &RULES {
+        match rule.applies {
+            Applies::Spec(applies) if applies(spec) => found.push((rule.name, None)),
+            Applies::Spec(_) => {}
+            Applies::Find(applies) => {
+                for entry in entries(spec, "dataFrom").filter(|entry| applies(entry)) {
+                    let store = entry.pointer("/sourceRef/storeRef").or(spec.get("secretStoreRef"));
+                    if !found.contains(&(rule.name, store)) {
+                        found.push((rule.name, store));
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Names the objects that each rule is about.
+pub fn judge(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    for rule in &RULES {
+        let mut all = Sample::default();
+        for ((name, store), sample) in &cluster.external_secrets.different {
+            let known = store.as_ref().and_then(|store| cluster.stores.iter().find(|known| known.name == *store));
+            if *name != rule.name || !(store.is_none() || known.is_some_and(rule.store)) {
+                continue;
+            }
+            all.merge(sample);
+        }
+        if all.count > 0 {
+            let summary = format!("{} {}", number(all.count, "ExternalSecret"), rule.what);
+            let finding = Finding::new("behaves-differently", rule.severity, summary).sample(&all).so(rule.so);
+            findings.push(finding.then(rule.then));
+        }
+    }
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn is_empty(value: &Value, key: &str) -> bool {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().is_empty()
+}
+
+fn entries<'a>(value: &'a Value, key: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    value.get(key).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn deletes(spec: &Value) -> bool {
+    text(spec, "/target/deletionPolicy") == "Delete"
+}
+
+/// Everything that names a remote key.
+fn references(spec: &Value) -> impl Iterator<Item = &Value> {
+    let data = entries(spec, "data").filter_map(|entry| entry.get("remoteRef"));
+    data.chain(entries(spec, "dataFrom").filter_map(|entry| entry.get("extract")))
+}
+
+/// Sources and targets of rewrites by regular expressions.
+fn regexps(spec: &Value) -> impl Iterator<Item = (&str, &str)> {
+    let rewrites = entries(spec, "dataFrom").flat_map(|entry| entries(entry, "rewrite"));
+    rewrites
+        .filter_map(|rewrite| rewrite.get("regexp"))
+        .map(|regexp| (text(regexp, "/source"), text(regexp, "/target")))
+}
+
+/// Whether a target has `$1` with a letter or an underscore after it: in Go all of that is the name of the group.
+fn names_odd_group(target: &str) -> bool {
+    target.split('$').skip(1).any(|rest| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        digits > 0 && rest[digits..].starts_with(|letter: char| letter == '_' || letter.is_alphabetic())
+    })
+}
+
+/// Texts of templates that stand in the spec.
+fn templates(spec: &Value) -> impl Iterator<Item = &str> {
+    let template = spec.pointer("/target/template");
+    let in_data = template.and_then(|template| template.get("data")).and_then(Value::as_object);
+    let in_data = in_data.into_iter().flatten().filter_map(|(_, text)| text.as_str());
+    let literal = template.into_iter().flat_map(|template| entries(template, "templateFrom"));
+    let transforms = entries(spec, "dataFrom").flat_map(|entry| entries(entry, "rewrite"));
+    in_data
+        .chain(literal.filter_map(|from| from.get("literal").and_then(Value::as_str)))
+        .chain(transforms.map(|rewrite| text(rewrite, "/transform/template")))
+}
+
+/// Whether a duration in Go's form is less than a second; none at all is another thing.
+fn is_below_a_second(duration: &str) -> bool {
+    seconds(duration).is_some_and(|seconds| seconds > 0.0 && seconds < 1.0)
+}
+
+fn seconds(mut duration: &str) -> Option<f64> {
+    const UNITS: [(&str, f64); 8] = [
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("\u{b5}s", 1e-6),
+        ("\u{3bc}s", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+    ];
+    let mut all = 0.0;
+    while !duration.is_empty() {
+        let digits = duration.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
+        let (number, rest) = duration.split_at(digits);
+        let (rest, unit) = UNITS.iter().find_map(|(name, unit)| Some((rest.strip_prefix(name)?, unit)))?;
+        all += number.parse::<f64>().ok()? * unit;
+        duration = rest;
+    }
+    Some(all)
+}
+
+#[cfg(test)]
+#[path = "differences_tests.rs"]
+mod tests;

@@ -1,0 +1,60 @@
+//! Where what may take long is computed: by turns of namespaces, apart from the threads that serve everybody. What is small
+//! is computed where it stands, since a turn costs more.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyferry_crds::ExternalSecret;
+use keyferry_limits::Budget;
+use keyferry_provider_core::SecretBytes;
+
+use crate::ports::{Compute, Turn};
+use crate::render::Answers;
+use crate::request::{Origin, Request, Wanted};
+
+/// So many entries and bytes take less time than handing them over.
+const FEW: usize = 32;
+const LITTLE: usize = 64 << 10;
+
+/// Computes something in a turn of this namespace, which the budget is stopped for where it takes too long.
+pub async fn in_turn<T: Send>(
+    port: &dyn Compute,
+    namespace: &str,
+    budget: &Arc<Budget>,
+    work: impl FnOnce() -> T + Send,
+) -> T {
+    let _turn = port.turn(namespace, budget).await;
+    let (mut work, mut done) = (Some(work), None);
+    port.run(&mut || done = work.take().map(|work| work()));
+    done.expect("`Compute::run` runs what it is given")
+}
+
+/// Whether rendering the answers is certain to be quick: a few small values, none of which is taken apart by patterns.
+pub fn is_small(requests: &[Request], answers: &Answers) -> bool {
+    let is_plain =
+        |request: &Request| request.rewrite.is_empty() && matches!(&request.origin, Origin::Store(_, Wanted::Key(_)));
+    requests.len() <= FEW && requests.iter().all(is_plain) && are_small(answers.values.values().flatten())
+}
+
+/// Whether making content of these is certain to be quick: there is no template.
+pub fn is_plain<'a>(es: &ExternalSecret, data: impl Iterator<Item = &'a SecretBytes>) -> bool {
+    es.spec.target.template.is_none() && es.target_manifest().is_none() && are_small(data)
+}
+
+fn are_small<'a>(mut values: impl Iterator<Item = &'a SecretBytes>) -> bool {
+    values.try_fold(LITTLE, |left, value| left.checked_sub(value.len())).is_some()
+}
+
+/// Computes where it stands, for who has nobody else to serve.
+pub struct Here;
+
+#[async_trait]
+impl Compute for Here {
+    async fn turn(&self, _: &str, _: &Arc<Budget>) -> Turn {
+        Box::new(())
+    }
+
+    fn run(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+}
