@@ -3,6 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::report::status;
+use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
 use crate::verbs::render;
 
@@ -21,7 +22,7 @@ pub enum Command {
     /// Run the operator until SIGTERM or SIGINT.
     Run(Box<Run>),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
-    Crds,
+    Crds(Crds),
     /// Print the Secrets that manifests come to, without a cluster; values are masked.
     ///
     /// Reads ExternalSecrets, stores, generators, and the Secrets and ConfigMaps that they refer to. A store of kind `fake`

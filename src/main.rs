@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         control.end_at_once();
     }
     let result = match command {
-        Command::Crds => crds().map(|()| ExitCode::SUCCESS),
+        Command::Crds(args) => args.print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => wait_for(keyferry::verbs::run::run(*args, control)).map(|()| ExitCode::SUCCESS),
         Command::Render(args) => wait_for(render(&args)),
         Command::Status(args) => {
@@ -76,12 +76,4 @@ async fn migrate(args: Eso) -> Result<ExitCode, String> {
 fn manifests(args: &Manifests) -> Result<ExitCode, String> {
     let stand = keyferry_migrate::manifests::run(args, &mut std::io::stdout(), &mut std::io::stderr());
     stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
-}
-
-fn crds() -> Result<(), String> {
-    let mut out = std::io::stdout().lock();
-    for crd in keyferry_crds::crds() {
-        write!(out, "---\n{}", keyferry_crds::yaml(&crd)).map_err(|_| "can't write to standard output".to_owned())?;
-    }
-    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::client::timely;
 use crate::events::Events;
 use crate::leader::Lead;
 
-/// Seconds between attempts to tell that an object does not decode.
+/// Seconds between attempts to tell an object why its spec is not read.
 const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
 
 /// Statuses and events of a cluster.
@@ -54,7 +54,7 @@ impl Notices for ClusterNotices {
         self.events.send(store.object_ref(), component, note);
     }
 
-    async fn undecodable(&self, resource: &ApiResource, mut metadata: ObjectMeta, conditions: Vec<Condition>) {
+    async fn set_conditions(&self, resource: &ApiResource, mut metadata: ObjectMeta, conditions: Vec<Condition>) {
         let name = metadata.name.clone().unwrap_or_default();
         // As an object of any form: the answer is the object itself, which is not of the form we know.
         let api: Api<DynamicObject> = match &metadata.namespace {

@@ -10,6 +10,7 @@ use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use keyferry_crds::{ExternalSecret, names};
 use keyferry_provider_core::{SecretBytes, Token};
+use keyferry_sync::address::{self, ApiVersion};
 use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version, version};
 use keyferry_sync::make;
@@ -17,7 +18,7 @@ use keyferry_sync::ports::{Accounts, Objects, Problem, Turn};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::Value;
 
-use crate::client::{self, LiveSecret, Turns, timely};
+use crate::client::{ApiProblem, LiveSecret, Turns, timely};
 
 /// How long tokens of ServiceAccounts live: the shortest that Kubernetes gives.
 const TOKEN_SECONDS: i64 = 600;
@@ -33,28 +34,33 @@ pub struct ClusterObjects {
 }
 
 impl ClusterObjects {
-    async fn secret(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, client::ApiProblem> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), &source.namespace);
-        let Some(secret) = self.turns.of(&source.namespace).run(api.get_opt(&source.name)).await? else {
-            return Ok(None);
-        };
+    async fn secret(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
+        let name = address::name(&source.name)?;
+        let Some(secret) = self.turns.of(&source.namespace).run(api.get_opt(name)).await? else { return Ok(None) };
         let mut secret = LiveSecret::new(secret);
         let keys: Vec<String> = secret.keys().cloned().collect();
         let data = keys.into_iter().filter_map(|key| Some((key.clone(), secret.take(&key)?))).collect();
         Ok(Some((version(&secret.get().metadata), data)))
     }
 
-    async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, client::ApiProblem> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), &source.namespace);
-        let Some(map) = self.turns.of(&source.namespace).run(api.get_opt(&source.name)).await? else { return Ok(None) };
+    async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
+        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
+        let name = address::name(&source.name)?;
+        let Some(map) = self.turns.of(&source.namespace).run(api.get_opt(name)).await? else { return Ok(None) };
         let data = map.data.unwrap_or_default().into_iter();
         let data = data.map(|(key, value)| (key, SecretBytes::new(value.into_bytes()))).collect();
         Ok(Some((version(&map.metadata), data)))
     }
+
+    /// A ServiceAccount: where it is, and its name.
+    fn account<'a>(&self, namespace: &str, name: &'a str) -> Result<(Api<ServiceAccount>, &'a str), ApiProblem> {
+        Ok((Api::namespaced(self.client.clone(), address::namespace(namespace)?), address::name(name)?))
+    }
 }
 
 /// What is not there is no problem here.
-fn found<T>(answer: Result<T, client::ApiProblem>) -> Result<Option<T>, Problem> {
+fn found<T>(answer: Result<T, ApiProblem>) -> Result<Option<T>, Problem> {
     match answer {
         Ok(found) => Ok(Some(found)),
         Err(problem) if problem.is_not_found() => Ok(None),
@@ -85,11 +91,14 @@ impl Objects for ClusterObjects {
         kind: &str,
         name: &str,
     ) -> Result<Option<Value>, Problem> {
+        let ApiVersion { version, .. } = ApiVersion::parse(version).map_err(ApiProblem::from)?;
+        let kind = address::kind(kind).map_err(ApiProblem::from)?;
         let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(names::GENERATORS_GROUP, version, kind));
-        let api: Api<DynamicObject> = match namespace {
+        let api: Api<DynamicObject> = match namespace.map(address::namespace).transpose().map_err(ApiProblem::from)? {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
             None => Api::all_with(self.client.clone(), &resource),
         };
+        let name = address::name(name).map_err(ApiProblem::from)?;
         // The API server does not tell a kind that it lacks from an object that it lacks.
         let object = found(self.turns.of(namespace.unwrap_or_default()).run(api.get(name)).await)?;
         Ok(object.map(|object| object.data.get("spec").cloned().unwrap_or_default()))
@@ -113,7 +122,7 @@ impl Accounts for ClusterObjects {
             ..Default::default()
         };
         let request = TokenRequest { spec: Some(spec), ..Default::default() };
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let (api, name) = self.account(namespace, name)?;
         let answer = found(timely(api.create_token_request(name, &PostParams::default(), &request)).await)?;
         let Some(answer) = answer else { return Ok(None) };
         let (token, end) = answer
@@ -129,7 +138,7 @@ impl Accounts for ClusterObjects {
     }
 
     async fn annotations(&self, namespace: &str, name: &str) -> Result<Option<StringMap>, Problem> {
-        let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), namespace);
+        let (api, name) = self.account(namespace, name)?;
         let account = timely(api.get_metadata_opt(name)).await?;
         Ok(account.map(|account| account.metadata.annotations.unwrap_or_else(BTreeMap::new)))
     }
@@ -138,3 +147,7 @@ impl Accounts for ClusterObjects {
         tokio::fs::read(&self.token_file).await.ok().map(SecretBytes::new)
     }
 }
+
+#[cfg(test)]
+#[path = "objects_tests.rs"]
+mod tests;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use keyferry_sync::address::NoAddress;
 use keyferry_sync::ports;
 
 /// How long one request may take. The API server itself gives up after 60 s.
@@ -40,6 +41,8 @@ pub enum ApiProblem {
     Credentials,
     /// It was not asked: the Lease may be another's.
     NotLeading,
+    /// What is asked for can't be there, and was not asked for: its name is none.
+    NoAddress(NoAddress),
 }
 
 impl ApiProblem {
@@ -63,6 +66,7 @@ impl ApiProblem {
         match self {
             Self::Unreachable | Self::NoAnswer | Self::Malformed | Self::Credentials | Self::NotLeading => true,
             Self::Status { code, .. } => *code >= 500 || *code == 429 || *code == 409,
+            Self::NoAddress(_) => false,
         }
     }
 
@@ -105,6 +109,7 @@ impl fmt::Display for ApiProblem {
             Self::Malformed => f.write_str("the API server's answer is not of its API"),
             Self::Credentials => f.write_str("the credentials of the kubeconfig can't be had"),
             Self::NotLeading => f.write_str("this process does not hold the Lease any more"),
+            Self::NoAddress(problem) => problem.fmt(f),
             Self::Status { causes, .. } if causes.iter().any(|cause| cause == "NamespaceTerminating") => {
                 f.write_str("the namespace is being deleted")
             }
@@ -133,6 +138,12 @@ impl From<ApiProblem> for ports::Problem {
     fn from(problem: ApiProblem) -> Self {
         let (is_temporary, is_not_found) = (problem.is_temporary(), problem.is_not_found());
         Self { message: problem.to_string(), is_temporary, is_not_found }
+    }
+}
+
+impl From<NoAddress> for ApiProblem {
+    fn from(problem: NoAddress) -> Self {
+        Self::NoAddress(problem)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The `external-secrets.io/v1` API: its types for the operator, and its CustomResourceDefinitions for the cluster.
 //!
 //! The two are written apart on purpose. The types read: they take whatever an API server may have stored, however old,
-//! and leave judgement to the operator, which can say in a condition what is wrong. The schema judges what is new.
-//! Neither drops what it doesn't know: the schema preserves unknown fields, and the operator never writes a spec back.
+//! and leave judgement to the operator, which can say in a condition what is wrong. The schema judges what is new, and
+//! drops fields that it doesn't know, but in what we don't look into; [`pruned`] says which. The operator never writes a
+//! spec back.
 //!
 //! Modules, in reading order: [`names`] what users and tools know us by; `lenient` and `resource` what all kinds share,
 //! [`condition`] and [`duration`] parts of several, `external_secret` and `store` the kinds themselves; `schema` and
@@ -20,7 +21,7 @@ mod yaml;
 
 pub use condition::Condition;
 pub use external_secret::*;
-pub use schema::{crds, file_name, provider_keys};
+pub use schema::{crds, file_name, generator_field, is_built, provider_keys, pruned, serve_v1beta1, unbuilt_kinds};
 pub use store::*;
 pub use yaml::{document, yaml};
 

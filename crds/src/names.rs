@@ -2,12 +2,20 @@
 //!
 //! They are wire format: a changed letter here orphans Secrets in a cluster that was taken over.
 
-/// API group of ExternalSecret, SecretStore and ClusterSecretStore.
+/// API group of all kinds but the generators.
 pub const GROUP: &str = "external-secrets.io";
 /// The version of [`GROUP`] that is served and stored.
 pub const VERSION: &str = "v1";
-/// The version of [`GROUP`] that is listed in the CRDs, and neither served nor stored.
+/// The version of [`GROUP`] that is never stored, and served only where that is asked for.
 pub const OLD_VERSION: &str = "v1beta1";
+/// The version of PushSecret and ClusterPushSecret.
+pub const PUSH_VERSION: &str = "v1alpha1";
+/// A kind that writes into stores.
+pub const KIND_PUSH_SECRET: &str = "PushSecret";
+/// A kind that makes ExternalSecrets.
+pub const KIND_CLUSTER_EXTERNAL_SECRET: &str = "ClusterExternalSecret";
+/// A kind that makes PushSecrets.
+pub const KIND_CLUSTER_PUSH_SECRET: &str = "ClusterPushSecret";
 /// API group of the generators and of GeneratorState.
 pub const GENERATORS_GROUP: &str = "generators.external-secrets.io";
 /// Version of the generators that is served and stored.

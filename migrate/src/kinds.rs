@@ -5,17 +5,6 @@ use std::sync::LazyLock;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::JSONSchemaProps;
 use keyferry_crds::names;
 
-/// The kinds that somebody looks after. There may be CRDs of others, so that manifests of them can be applied.
-const BUILT: [(&str, &str); 7] = [
-    (names::GROUP, "ExternalSecret"),
-    (names::GROUP, "SecretStore"),
-    (names::GROUP, "ClusterSecretStore"),
-    (names::GENERATORS_GROUP, "ClusterGenerator"),
-    (names::GENERATORS_GROUP, "Fake"),
-    (names::GENERATORS_GROUP, "Password"),
-    (names::GENERATORS_GROUP, "UUID"),
-];
-
 /// A kind that keyferry has a CRD of.
 #[derive(Debug)]
 pub struct Kind {
@@ -31,7 +20,7 @@ pub struct Kind {
     pub schema: Option<JSONSchemaProps>,
 }
 
-static SERVED: LazyLock<Vec<Kind>> = LazyLock::new(|| {
+static KINDS: LazyLock<Vec<Kind>> = LazyLock::new(|| {
     let crds = keyferry_crds::crds().into_iter().map(|crd| crd.spec);
     let kinds = crds.map(|spec| Kind {
         schema: spec
@@ -49,12 +38,12 @@ static SERVED: LazyLock<Vec<Kind>> = LazyLock::new(|| {
 
 /// The kind, where keyferry has a CRD of it.
 pub fn find(group: &str, kind: &str) -> Option<&'static Kind> {
-    SERVED.iter().find(|served| served.group == group && served.kind == kind)
+    KINDS.iter().find(|known| known.group == group && known.kind == kind)
 }
 
-/// Whether keyferry serves a kind.
+/// Whether keyferry looks after a kind: the CRDs of others only keep what is there.
 pub fn is_served(group: &str, kind: &str) -> bool {
-    BUILT.contains(&(group, kind))
+    keyferry_crds::is_built(group, kind)
 }
 
 /// Whether keyferry can generate values of this kind.

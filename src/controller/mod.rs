@@ -2,7 +2,8 @@
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
 //! what, with [`sight`] how that was last seen; [`queue`] what is next; [`subject`] what all that is looked after has in
-//! common, then its kinds, [`external_secret`] and [`store`]; and the [`objects`] that these depend on. The loop here
+//! common, then its kinds, [`external_secret`] and [`store`]; the [`objects`] that these depend on; and, apart from all
+//! of this, what is [`unbuilt`]. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
 //! A new subject is a file beside `store`, a `SubjectKind`, its watch in [`watch`], and its place in `verbs/run.rs`.
@@ -21,6 +22,8 @@ pub mod external_secret;
 pub mod store;
 
 mod objects;
+
+pub mod unbuilt;
 
 #[cfg(test)]
 mod loop_tests;

@@ -553,7 +553,7 @@ impl Notices for Ports {
         self.world().notes.push(note.reason);
     }
 
-    async fn undecodable(&self, _: &ApiResource, metadata: ObjectMeta, conditions: Vec<Condition>) {
+    async fn set_conditions(&self, _: &ApiResource, metadata: ObjectMeta, conditions: Vec<Condition>) {
         let told = conditions[0].message.clone().unwrap();
         assert!(told.contains("externalsecret.spec"), "{told}");
         self.world().log.push(format!("undecodable {}", metadata.name.unwrap()));

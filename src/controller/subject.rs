@@ -256,7 +256,7 @@ impl<S: Subject> Tended<S> {
         );
         record::set_ready(&mut conditions, false, self.subject.reason_undecodable(), message, (shared.now)());
         let notices = shared.notices.clone();
-        tokio::spawn(async move { notices.undecodable(&resource, metadata, conditions).await });
+        tokio::spawn(async move { notices.set_conditions(&resource, metadata, conditions).await });
     }
 }
 

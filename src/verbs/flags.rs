@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
+use keyferry_crds::names;
 use keyferry_provider_core::address::Network;
 use keyferry_stores::access::{AmbientIdentity, ControllerToken};
 use keyferry_sync::settings::Adopt;
@@ -89,6 +90,15 @@ pub struct Run {
     /// Look after ClusterSecretStores
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_cluster_store_reconciler: bool,
+    /// Say in the conditions of PushSecrets that they are not built yet
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub enable_push_secret_reconciler: bool,
+    /// Say in the conditions of ClusterPushSecrets that they are not built yet
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub enable_cluster_push_secret_reconciler: bool,
+    /// Say in the conditions of ClusterExternalSecrets that they are not built yet
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub enable_cluster_external_secret_reconciler: bool,
     /// How often a healthy store is checked, where its spec does not say
     #[arg(long, default_value = "5m", value_name = "DURATION", value_parser = duration)]
     pub store_requeue_interval: Duration,
@@ -135,6 +145,18 @@ pub struct Run {
     pub accepted: Accepted,
 }
 
+impl Run {
+    /// Whether objects of this kind, which is not built, are told so.
+    pub fn tells(&self, kind: &str) -> bool {
+        match kind {
+            names::KIND_PUSH_SECRET => self.enable_push_secret_reconciler,
+            names::KIND_CLUSTER_PUSH_SECRET => self.enable_cluster_push_secret_reconciler,
+            names::KIND_CLUSTER_EXTERNAL_SECRET => self.enable_cluster_external_secret_reconciler,
+            _ => false,
+        }
+    }
+}
+
 /// Flags of External Secrets Operator that keyferry takes and has no use for, so that a Deployment need not be edited.
 /// Each that is given is named in the log at start.
 #[derive(Args, Debug)]
@@ -173,15 +195,6 @@ pub struct Accepted {
     /// logins are always kept
     #[arg(long, value_name = "N")]
     pub experimental_vault_token_cache_size: Option<u64>,
-    /// this kind is not looked after yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_push_secret_reconciler: Option<bool>,
-    /// this kind is not looked after yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_cluster_push_secret_reconciler: Option<bool>,
-    /// this kind is not looked after yet
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_cluster_external_secret_reconciler: Option<bool>,
     /// no generator that is built keeps state
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_generator_state: Option<bool>,
@@ -226,9 +239,6 @@ impl Accepted {
             (self.vault_token_cache_size.is_some(), "--vault-token-cache-size"),
             (self.experimental_enable_vault_token_cache.is_some(), "--experimental-enable-vault-token-cache"),
             (self.experimental_vault_token_cache_size.is_some(), "--experimental-vault-token-cache-size"),
-            (self.enable_push_secret_reconciler.is_some(), "--enable-push-secret-reconciler"),
-            (self.enable_cluster_push_secret_reconciler.is_some(), "--enable-cluster-push-secret-reconciler"),
-            (self.enable_cluster_external_secret_reconciler.is_some(), "--enable-cluster-external-secret-reconciler"),
             (self.enable_generator_state.is_some(), "--enable-generator-state"),
             (self.generator_gc_grace_period.is_some(), "--generator-gc-grace-period"),
             (self.enable_extended_metric_labels.is_some(), "--enable-extended-metric-labels"),

@@ -32,6 +32,7 @@ use crate::controller::external_secret::ExternalSecrets;
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
+use crate::controller::unbuilt::{Unbuilt, UnbuiltKind};
 use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
 use crate::server::readers::Readers;
@@ -91,6 +92,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
+    let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
     let checks = Arc::new(Checks {
         clients: pool.clone(),
         notices: notices.clone(),
@@ -111,6 +113,13 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     };
     let work = Arc::new((Ports { stores: pool, objects, journal, compute }, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
+    let unbuilt = Unbuilt {
+        client: client.clone(),
+        scope: scope.clone(),
+        kinds: unbuilt,
+        notices: notices.clone(),
+        now: clock::now,
+    };
     let watches = ClusterWatches { client, scope, cluster_stores: args.enable_cluster_store_reconciler, kinds };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
@@ -134,6 +143,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     controller.hear(news.boxed());
     tokio::select! {
         () = controller.run(stopped()) => {}
+        () = unbuilt.run() => {}
         // Not one write more: dropping the controller cancels what is under way.
         lost = held.lost() => return Err(lost),
     }

@@ -1,9 +1,9 @@
 //! The life of a secret: plan, fetch, render, apply, record, schedule. No client, socket, clock or file: what it needs of
 //! the world are the traits of [`ports`], so that one pipeline serves an operator, a command line and a test.
 //!
-//! Modules, in reading order. The shared words: [`told`] what may be told, [`request`] what an ExternalSecret asks for, [`store`] and [`dependency`] what
-//! it refers to, [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
-//! templates, kept in a `cache`. What to do: [`spec`] what is wrong, [`usable`] which stores may be used,
+//! Modules, in reading order. The shared words: [`told`] what may be told, [`request`] what an ExternalSecret asks for,
+//! [`excess`] what is too much, [`store`] and [`dependency`] what it refers to, by which [`address`], [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
+//! templates, kept in a `cache`. What to do: [`form`] and [`spec`] what is wrong, [`usable`] which stores may be used,
 //! [`windows`], [`plan`]. What it takes: [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
 //! [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`decode`] and [`rewrite`]),
 //! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, [`compute`] where it
@@ -15,14 +15,17 @@
 
 pub mod told;
 pub mod request;
+pub mod excess;
 pub mod store;
 pub mod dependency;
+pub mod address;
 pub mod data;
 pub mod time;
 pub mod settings;
 
 mod cache;
 pub mod engine;
+pub mod form;
 pub mod spec;
 pub mod usable;
 pub mod windows;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use keyferry_crds::{ExternalSecret, GeneratorRef, names};
+use keyferry_crds::{ExternalSecret, GeneratorRef, generator_field, names};
 use keyferry_provider_core::{Error, ErrorKind};
 use serde_json::Value;
 
+use crate::address::{ApiVersion, NoAddress};
 use crate::data::Data;
 use crate::ports::Ports;
 use crate::request::{Origin, Request};
@@ -41,13 +42,15 @@ pub async fn make(
 async fn read(ports: &Ports, namespace: &str, generator: &GeneratorRef) -> Result<(String, Value), Error> {
     let version = generator.api_version.as_deref().filter(|version| !version.is_empty());
     let version = version.unwrap_or(names::GENERATORS_API_VERSION);
-    let Some((names::GENERATORS_GROUP, version)) = version.split_once('/') else {
+    let invalid = |problem: NoAddress| Error::invalid(format!("its reference can't be followed: {problem}"));
+    let parsed = ApiVersion::parse(version).map_err(invalid)?;
+    if parsed.group != names::GENERATORS_GROUP {
         let known = names::GENERATORS_API_VERSION;
         return Err(Error::invalid(format!("its apiVersion is {version:?}: use {known}")));
-    };
+    }
     let is_cluster = generator.kind == CLUSTER_GENERATOR;
     let namespace = Some(namespace).filter(|_| !is_cluster);
-    let found = ports.objects.generator(namespace, version, &generator.kind, &generator.name).await;
+    let found = ports.objects.generator(namespace, parsed.version, &generator.kind, &generator.name).await;
     let spec = found.map_err(|problem| {
         let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
         Error::new(kind, format!("can't be read: {problem}"))
@@ -58,17 +61,12 @@ async fn read(ports: &Ports, namespace: &str, generator: &GeneratorRef) -> Resul
     };
     if is_cluster {
         let kind = spec["kind"].as_str().unwrap_or_default();
-        let field = ports.stores.generator_field(kind).map_or_else(|| likely_field(kind), str::to_owned);
+        // Whose class it is counts also where the kind is not built.
+        let field = ports.stores.generator_field(kind).or(generator_field(kind)).unwrap_or_default();
         Ok((kind.to_owned(), spec["generator"][field].clone()))
     } else {
         Ok((generator.kind.clone(), spec))
     }
-}
-
-/// Where the spec of a kind that is not built most likely stands: whose class it is counts all the same.
-fn likely_field(kind: &str) -> String {
-    let mut letters = kind.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect::<String>() + "Spec").unwrap_or_default()
 }
 
 fn is_of_class(spec: &Value, class: &str) -> bool {
@@ -116,11 +114,5 @@ mod tests {
         assert!(!is_that_of_now(at(500), changed_at(&edited), Some(at(4100))), "that was the refresh before");
         let due = at(4100) + Duration::from_millis(300);
         assert!(is_that_of_now(at(4100), changed_at(&edited), Some(due)), "times of writes are cut to seconds");
-    }
-
-    #[test]
-    fn a_kind_that_is_not_built_has_its_spec_where_most_have_it() {
-        assert_eq!(likely_field("VaultDynamicSecret"), "vaultDynamicSecretSpec");
-        assert_eq!((likely_field("é"), likely_field("")), ("éSpec".to_owned(), String::new()));
     }
 }

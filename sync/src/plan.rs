@@ -542,8 +542,14 @@ mod tests {
             ),
             (json!({"target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}}), "asks for a ConfigMap"),
             (json!({"target": {"manifest": {"apiVersion": "v1"}}}), "spec.target.manifest.kind is missing"),
-            (json!({"target": {"manifest": {"apiVersion": "/v1", "kind": "Secret"}}}), "apiVersion is \"/v1\""),
-            (json!({"target": {"manifest": {"apiVersion": "v1?", "kind": "Secret"}}}), "apiVersion is \"v1?\""),
+            (
+                json!({"target": {"manifest": {"apiVersion": "/v1", "kind": "Secret"}}}),
+                "apiVersion \"/v1\" is no group and version",
+            ),
+            (
+                json!({"target": {"manifest": {"apiVersion": "v1?", "kind": "Secret"}}}),
+                "apiVersion \"v1?\" is no group and version",
+            ),
             (
                 json!({"target": {"template": {"templateFrom": [{"target": "spec.x"}]}}}),
                 "templateFrom[0].target is \"spec.x\": use Data",

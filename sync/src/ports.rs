@@ -241,8 +241,9 @@ pub trait Notices: Send + Sync {
     /// An event on a store. Nobody waits for it.
     fn note(&self, store: &Store, note: Note);
 
-    /// Sets conditions of an object that does not decode, unless it has changed since; tries for a while.
-    async fn undecodable(&self, resource: &ApiResource, metadata: ObjectMeta, conditions: Vec<Condition>);
+    /// Sets conditions of an object whose spec is not read: it does not decode, or its kind is not built. Not where it has
+    /// changed since; tries for a while.
+    async fn set_conditions(&self, resource: &ApiResource, metadata: ObjectMeta, conditions: Vec<Condition>);
 }
 
 /// Why something could not be read or written, in our own words.

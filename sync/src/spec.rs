@@ -10,6 +10,7 @@ use keyferry_crds::{
 use keyferry_go::regexp;
 use keyferry_limits::SEARCHES;
 
+use crate::form;
 use crate::request::{generator, pattern, store_refs};
 use crate::template::Destination;
 use crate::told;
@@ -19,7 +20,11 @@ use crate::told::{Spec, Told};
 pub fn problems(es: &ExternalSecret) -> Vec<String> {
     let spec = &es.spec;
     let target = &spec.target;
-    let mut problems = Vec::new();
+    // What is too much is not gone through.
+    let mut problems = form::excesses(es);
+    if !problems.is_empty() {
+        return problems;
+    }
     let mut word = |field: fmt::Arguments<'_>, given: &str, known: &[&str]| {
         if !known.contains(&given) {
             problems.push(format!("{field} is {given:?}: use one of {}", known.join(", ")));
@@ -50,6 +55,7 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
         _ => {}
     }
     problems.extend(target.manifest.iter().flat_map(manifest_problems));
+    problems.extend(form::bad_names(es));
     for (n, from) in target.template.iter().flat_map(|template| &template.template_from).enumerate() {
         if let Err(problem) = Destination::parse(from.target.as_deref(), es.target_manifest()) {
             problems.push(format!("spec.target.template.templateFrom[{n}].target {problem}"));
@@ -67,19 +73,13 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
     problems
 }
 
-/// What is wrong with the kind of a target.
+/// What the kind of a target lacks.
 fn manifest_problems(manifest: &Manifest) -> Vec<String> {
     let mut problems = Vec::new();
     for (field, value) in [("apiVersion", &manifest.api_version), ("kind", &manifest.kind)] {
         if value.is_empty() {
             problems.push(format!("spec.target.manifest.{field} is missing"));
         }
-    }
-    let plain =
-        |part: &str| !part.is_empty() && part.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-'));
-    if !manifest.api_version.is_empty() && !manifest.api_version.splitn(2, '/').all(plain) {
-        problems
-            .push(format!("spec.target.manifest.apiVersion is {:?}: use one like v1 or apps/v1", manifest.api_version));
     }
     problems
 }

@@ -10,6 +10,7 @@ use keyferry_go::regexp;
 use kube_core::{ObjectMeta, Resource};
 
 use crate::data::StringMap;
+use crate::excess;
 
 /// Names a store: a SecretStore has a namespace, a ClusterSecretStore none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -122,8 +123,11 @@ impl Store {
         }
     }
 
-    /// What is wrong with the first namespace pattern that is not a regular expression.
+    /// What is wrong with its conditions: more than the limits allow, or a pattern that is not a regular expression.
     pub fn bad_regex(&self) -> Option<String> {
+        if let Some(excess) = self.spec.as_ref().ok().and_then(excess::of_conditions) {
+            return Some(excess);
+        }
         let (pattern, why) = regexp::first_wrong(self.regexes())?;
         Some(format!("spec.conditions: namespaceRegexes: {pattern:?} is not a regular expression: {why}"))
     }
@@ -139,6 +143,9 @@ impl Store {
         let Ok(spec) = &self.spec else { return false };
         if self.id.namespace.is_some() || spec.conditions.is_empty() {
             return true;
+        }
+        if excess::of_conditions(spec).is_some() {
+            return false;
         }
         // Only here are they compiled: whoever looks at the others first seldom has to.
         let matches = |pattern| regexp::compile(pattern).is_ok_and(|pattern| pattern.is_match(namespace));

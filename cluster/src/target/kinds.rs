@@ -8,6 +8,7 @@ use kube::core::{ApiResource, GroupVersionKind};
 use kube::discovery::{Scope, pinned_kind};
 
 use crate::client::Turns;
+use keyferry_sync::address::{self, ApiVersion, NoAddress};
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::told::Told;
 
@@ -37,8 +38,10 @@ impl Kinds {
             return Ok(known);
         }
         let Manifest { api_version, kind } = manifest;
-        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
-        let named = GroupVersionKind::gvk(group, version, kind);
+        let refuse = |cause: String, retry| Failure::new(Headline::ManifestKind, Told::without_values(cause), retry);
+        let bad = |problem: NoAddress| refuse(format!("spec.target.manifest: {problem}"), Retry::OnChange);
+        let ApiVersion { group, version } = ApiVersion::parse(api_version).map_err(bad)?;
+        let named = GroupVersionKind::gvk(group, version, address::kind(kind).map_err(bad)?);
         let asked = turns.run(async {
             match pinned_kind(client, &named).await {
                 Ok(found) => Ok(Some(found)),
@@ -46,7 +49,6 @@ impl Kinds {
                 Err(error) => Err(error),
             }
         });
-        let refuse = |cause, retry| Failure::new(Headline::ManifestKind, Told::without_values(cause), retry);
         let unknown = || {
             let cause = format!(
                 "the API server knows no {kind:?} of {api_version:?}: correct spec.target.manifest, or install its \

@@ -17,7 +17,7 @@ pub mod manifest;
 pub mod ownership;
 
 #[cfg(test)]
-mod fake_api;
+pub(crate) mod fake_api;
 #[cfg(test)]
 mod stages_tests;
 

@@ -10,6 +10,7 @@ use serde_json::json;
 use super::ownership::{Desired, is_controlled_by, is_managed, written_at};
 use super::shape::{Former, Live, Removal, Shape};
 use crate::client::{ApiProblem, Turns};
+use keyferry_sync::address;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::version;
@@ -45,6 +46,8 @@ impl<'a, S: Shape> Writer<'a, S> {
     }
 
     async fn read(&self, api: &ApiOf<S>, name: &str, headline: Headline) -> Result<Option<S::Live>, Failure> {
+        // No object has a name that is none.
+        let Ok(name) = address::name(name) else { return Ok(None) };
         let found = self.turns.run(api.get_opt(name)).await;
         Ok(found.map_err(|problem| self.failure(headline, &problem))?.map(S::Live::new))
     }

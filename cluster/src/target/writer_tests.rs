@@ -526,7 +526,7 @@ async fn kinds_that_can_be_no_target_are_refused_before_anything_is_asked_of_the
         ("example.org/v1", "Gadget", Retry::Late, "the API server knows no \"Gadget\" of \"example.org/v1\""),
         ("example.com/v1", "Widget", Retry::Late, "the API server knows no \"Widget\" of \"example.com/v1\""),
         ("example.org/v1", "World", Retry::OnChange, "World has no namespace"),
-        ("/v1", "Secret", Retry::OnChange, "a Secret is asked for by apiVersion \"v1\""),
+        ("/v1", "Secret", Retry::OnChange, "\"/v1\" is no group and version"),
     ] {
         let rig = Rig::new(Widget, json!({"manifest": {"apiVersion": api_version, "kind": kind}}));
         let failure = rig.output().observe().await.unwrap_err();

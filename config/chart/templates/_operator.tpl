@@ -10,6 +10,15 @@
 {{- if and .Values.processClusterStore (not (include "keyferry.scoped" .)) -}}true{{- end -}}
 {{- end -}}
 
+{{/* The kinds that are not built, and whose objects are told so: a JSON list. */}}
+{{- define "keyferry.unbuilt" -}}
+{{- $kinds := list -}}
+{{- if .Values.processPushSecret }}{{ $kinds = append $kinds "PushSecret" }}{{ end -}}
+{{- if and .Values.processClusterExternalSecret (not (include "keyferry.scoped" .)) }}{{ $kinds = append $kinds "ClusterExternalSecret" }}{{ end -}}
+{{- if and .Values.processClusterPushSecret (not (include "keyferry.scoped" .)) }}{{ $kinds = append $kinds "ClusterPushSecret" }}{{ end -}}
+{{- toJson $kinds -}}
+{{- end -}}
+
 {{/* The name of the Lease: the Role names it too. */}}
 {{- define "keyferry.lease" -}}
 {{- index (.Values.extraArgs | default dict) "leader-election-id" | default "external-secrets-controller" -}}
@@ -43,6 +52,13 @@
 {{- if .Values.genericTargets.enabled }}{{ $_ := set $flags "unsafe-allow-generic-targets" true }}{{ end -}}
 {{- if not .Values.processSecretStore }}{{ $_ := set $flags "enable-secret-store-reconciler" false }}{{ end -}}
 {{- if not (include "keyferry.clusterStores" .) }}{{ $_ := set $flags "enable-cluster-store-reconciler" false }}{{ end -}}
+{{- range $kind, $flag := dict
+  "ClusterExternalSecret" "enable-cluster-external-secret-reconciler"
+  "ClusterPushSecret" "enable-cluster-push-secret-reconciler"
+  "PushSecret" "enable-push-secret-reconciler"
+}}
+{{- if not (has $kind (include "keyferry.unbuilt" $ | fromJsonArray)) }}{{ $_ := set $flags $flag false }}{{ end -}}
+{{- end -}}
 {{- range $name, $value := .Values.extraArgs }}{{ $_ := set $flags $name $value }}{{ end -}}
 - run
 {{- range $name, $value := $flags }}

@@ -4,14 +4,16 @@
 //! shows for ever. In particular nothing under `remoteRef`, `extract` and `find` has one, and `secretStoreRef.kind`
 //! has none.
 //!
-//! Bounds are as wide as the cost limits of CEL let them be, far beyond what fits into a Secret. They only exist where
-//! a rule runs once an item. What CEL can't see, or can't afford, the operator checks and reports in a condition:
+//! Bounds are those of `limits`, far beyond what fits into a Secret; by the same the operator judges objects from before
+//! them. What CEL can't see, or can't afford, the operator checks and reports in a condition:
 //! - duplicate `data[].secretKey` under deletionPolicy Retain (quadratic in the number of entries);
 //! - durations, cron schedules, regular expressions and templates that don't parse;
 //! - a Secret type that is forbidden only once it has been rendered.
 
+use keyferry_limits as limits;
 use serde_json::json;
 
+use super::generators;
 use super::node::*;
 use super::shared::conditions;
 use crate::external_secret::*;
@@ -28,19 +30,20 @@ pub(super) fn spec() -> Node {
         .field(
             "refreshInterval",
             string("Time between two refreshes, like 1h, 15m or 90s; 0 fetches once.")
+                .within(&limits::WORD_LENGTH)
                 .default(json!(DEFAULT_REFRESH_INTERVAL)),
         )
         .field("secretStoreRef", store_ref("The store of every entry that doesn't name one."))
         .field("target", target())
         .field("syncWindows", sync_windows())
-        .field("data", list("Single values, each under a key of its own.", data_entry()).at_most(20_000))
+        .field("data", list("Single values, each under a key of its own.", data_entry()).at_most(&limits::DATA_ENTRIES))
         .field(
             "dataFrom",
             list(
                 "Whole secrets, searches and generators; a later entry wins over an earlier one, data wins over all.",
                 data_from_entry(),
             )
-            .at_most(5_000),
+            .at_most(&limits::DATA_FROM_ENTRIES),
         )
         .rule(
             "(has(it.data) && size(it.data) > 0) || (has(it.dataFrom) && size(it.dataFrom) > 0)",
@@ -70,8 +73,8 @@ fn target() -> Node {
 
 fn fields_of_target() -> Node {
     let manifest = object("Kind of the object to write, where that is not a Secret (the operator must allow it).")
-        .required("apiVersion", string("Its group and version, like v1 or apps/v1.").set("minLength", json!(1)))
-        .required("kind", string("Its kind, like ConfigMap.").set("minLength", json!(1)));
+        .required("apiVersion", api_version("Its group and version, like v1 or apps/v1.").set("minLength", json!(1)))
+        .required("kind", kind_name("Its kind, like ConfigMap."));
     object("The object to write.")
         .field("name", object_name("Its name; that of the ExternalSecret if not set."))
         .field(
@@ -148,11 +151,14 @@ fn template() -> Node {
     let metadata = object(
         "What to add to the target's metadata; once a template is there, nothing is copied from the ExternalSecret.",
     )
-    .field("annotations", map_of_strings("Annotations; values may be templates."))
-    .field("labels", map_of_strings("Labels; values may be templates."))
-    .field("finalizers", strings("Finalizers; they are added, and never removed."));
+    .field("annotations", map_of_strings("Annotations; values may be templates.").at_most_keys(&limits::TEMPLATE_KEYS))
+    .field("labels", map_of_strings("Labels; values may be templates.").at_most_keys(&limits::TEMPLATE_KEYS))
+    .field(
+        "finalizers",
+        strings("Finalizers; they are added, and never removed.").at_most(&limits::TEMPLATE_FINALIZERS),
+    );
     object("How to shape the target.")
-        .field("type", string("Type of the Secret."))
+        .field("type", string("Type of the Secret.").within(&limits::WORD_LENGTH))
         .field("engineVersion", word("The template language.", EngineVersion::NAMES).default(json!("v2")))
         .field(
             "mergePolicy",
@@ -160,10 +166,14 @@ fn template() -> Node {
                 .default(json!("Replace")),
         )
         .field("metadata", metadata)
-        .field("data", map_of_strings("Templates, by the key that their result goes to."))
+        .field(
+            "data",
+            map_of_strings("Templates, by the key that their result goes to.").at_most_keys(&limits::TEMPLATE_KEYS),
+        )
         .field(
             "templateFrom",
-            list("Templates kept elsewhere, in order; data wins over them.", template_from()).at_most(1_000),
+            list("Templates kept elsewhere, in order; data wins over them.", template_from())
+                .at_most(&limits::TEMPLATE_SOURCES),
         )
 }
 
@@ -175,7 +185,7 @@ fn template_from() -> Node {
         .field(
             "target",
             string("Where the results go: Data, Annotations or Labels; other kinds of object take Spec and paths too.")
-                .set("maxLength", json!(1024))
+                .within(&limits::WORD_LENGTH)
                 .default(json!("Data")),
         )
         .field(
@@ -192,7 +202,7 @@ fn template_ref(description: &str) -> Node {
     );
     object(description)
         .required("name", object_name("Its name."))
-        .required("items", list("Which of its keys to use.", item))
+        .required("items", list("Which of its keys to use.", item).at_most(&limits::TEMPLATE_SOURCES))
 }
 
 fn sync_windows() -> Node {
@@ -201,15 +211,16 @@ fn sync_windows() -> Node {
             "schedule",
             string("When it opens, in UTC: five cron fields, a name like @daily, or @every and a duration.")
                 .set("minLength", json!(1))
+                .within(&limits::WORD_LENGTH)
                 .pattern(r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every \S.*|\S+( \S+){4})$"),
         )
-        .required("duration", string("How long it stays open, like 8h."));
+        .required("duration", string("How long it stays open, like 8h.").within(&limits::WORD_LENGTH));
     object("When periodic refreshes may run; changes of this object are not held back.")
         .required(
             "kind",
             word("allow: refreshes run only inside of the windows; deny: only outside.", SyncWindowKind::NAMES),
         )
-        .required("windows", list("The windows.", window).set("minItems", json!(1)))
+        .required("windows", list("The windows.", window).set("minItems", json!(1)).at_most(&limits::SYNC_WINDOWS))
 }
 
 fn data_entry() -> Node {
@@ -220,13 +231,23 @@ fn data_entry() -> Node {
 }
 
 fn remote_ref(description: &str) -> Node {
-    fetched(object(description).required("key", string("Name of the secret in the store.")))
-        .field("property", string("Field inside of the secret, like user or a.b.0."))
-        .field("version", string("Version of the secret; the current one if not set."))
+    fetched(object(description).required("key", reference("Name of the secret in the store.")))
+        .field("property", reference("Field inside of the secret, like user or a.b.0."))
+        .field("version", reference("Version of the secret; the current one if not set."))
         .field(
             "metadataPolicy",
             word("Fetch: get the tags or labels of the secret, not its value; None if not set.", MetadataPolicy::NAMES),
         )
+}
+
+/// A name in a store.
+fn reference(description: &str) -> Node {
+    string(description).within(&limits::REFERENCE_LENGTH)
+}
+
+/// A regular expression.
+fn pattern(description: &str) -> Node {
+    string(description).within(&limits::PATTERN_LENGTH)
 }
 
 /// What can be said about every fetched value.
@@ -256,7 +277,7 @@ fn data_from_entry() -> Node {
     object("Several values.")
         .field("extract", remote_ref("Every field of one secret."))
         .field("find", find())
-        .field("rewrite", list("Changes to the keys, in order.", rewrite()))
+        .field("rewrite", list("Changes to the keys, in order.", rewrite()).at_most(&limits::REWRITES))
         .field("sourceRef", source_ref("Another store for this entry, or a generator."))
         .plain_rule(
             "!(has(self.extract) && has(self.find))",
@@ -274,17 +295,17 @@ fn data_from_entry() -> Node {
 
 fn find() -> Node {
     let name = object("Names to find.")
-        .field("regexp", string("Regular expression (RE2) that the name must match somewhere."));
+        .field("regexp", pattern("Regular expression (RE2) that the name must match somewhere."));
     fetched(object("Every secret that matches."))
-        .field("path", string("Where to begin."))
+        .field("path", reference("Where to begin."))
         .field("name", name)
-        .field("tags", map_of_strings("Tags that the secret must have."))
+        .field("tags", map_of_strings("Tags that the secret must have.").at_most_keys(&limits::FIND_TAGS))
 }
 
 fn rewrite() -> Node {
     let merge = object("Make one of all values, which must be JSON objects.")
-        .field("into", string("Key of the result, with strategy JSON.").default(json!("")))
-        .field("priority", strings("Keys whose fields win, the last one most."))
+        .field("into", reference("Key of the result, with strategy JSON.").default(json!("")))
+        .field("priority", strings("Keys whose fields win, the last one most.").at_most(&limits::PRIORITIES))
         .field(
             "priorityPolicy",
             word(
@@ -307,10 +328,10 @@ fn rewrite() -> Node {
                 .default(json!("Extract")),
         );
     let regexp = object("Search and replace.")
-        .required("source", string("Regular expression (RE2) to search for."))
-        .required("target", string("Replacement, with $1 for the first group."));
-    let transform =
-        object("Render each key.").required("template", string("Template of the new key; .value is the old one."));
+        .required("source", pattern("Regular expression (RE2) to search for."))
+        .required("target", string("Replacement, with $1 for the first group.").within(&limits::RENAME_LENGTH));
+    let template = string("Template of the new key; .value is the old one.").within(&limits::RENAME_LENGTH);
+    let transform = object("Render each key.").required("template", template);
     object("One change.")
         .field("merge", merge)
         .field("regexp", regexp)
@@ -318,32 +339,10 @@ fn rewrite() -> Node {
         .exactly_one_field()
 }
 
-/// Kinds that a generatorRef may name.
-const GENERATORS: &[&str] = &[
-    "ACRAccessToken",
-    "BeyondtrustWorkloadCredentialsDynamicSecret",
-    "CloudsmithAccessToken",
-    "ClusterGenerator",
-    "ECRAuthorizationToken",
-    "Fake",
-    "GCRAccessToken",
-    "GithubAccessToken",
-    "GitlabDeployToken",
-    "Grafana",
-    "MFA",
-    "Password",
-    "QuayAccessToken",
-    "SSHKey",
-    "STSSessionToken",
-    "UUID",
-    "VaultDynamicSecret",
-    "Webhook",
-];
-
 fn source_ref(description: &str) -> Node {
     let generator = object("A generator.")
-        .field("apiVersion", string("Its group and version.").default(json!(crate::names::GENERATORS_API_VERSION)))
-        .required("kind", word("Its kind.", GENERATORS))
+        .field("apiVersion", api_version("Its group and version.").default(json!(crate::names::GENERATORS_API_VERSION)))
+        .required("kind", word("Its kind.", &generators::kinds()))
         .required("name", object_name("Its name."));
     object(description)
         .field("storeRef", store_ref("A store."))

@@ -1,7 +1,8 @@
 //! The CustomResourceDefinitions.
 //!
 //! Modules, in reading order: [`node`] the vocabulary, [`shared`] what several schemas say, and the schemas:
-//! [`external_secret`], [`store`] with the configuration of each [`provider`], [`generators`].
+//! [`external_secret`], [`store`] with the configuration of each [`provider`], [`generators`], and what is [`unbuilt`];
+//! [`prune`] says what they would not keep of an object.
 
 mod node;
 mod shared;
@@ -9,6 +10,8 @@ mod external_secret;
 mod store;
 mod provider;
 mod generators;
+mod unbuilt;
+mod prune;
 #[cfg(test)]
 mod tests;
 
@@ -16,14 +19,39 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use serde_json::{Value, json};
 
 use crate::names;
-use node::{Node, anything, object, string};
+pub use generators::generator_field;
+use node::{Node, object, string};
 pub use provider::provider_keys;
+pub use prune::pruned;
 
-/// The CRDs of this crate's kinds: ExternalSecret and the stores first, then the generators.
+/// The CRDs of every kind of External Secrets Operator: ExternalSecret and the stores first, then what is not built, then
+/// the generators.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![external_secret(), secret_store(), cluster_secret_store()];
+    crds.extend(unbuilt::crds());
     crds.extend(generators::crds());
     crds
+}
+
+/// Has the CRDs serve v1beta1 too, of the kinds that had it. Its fields are those of v1, so nothing is converted.
+pub fn serve_v1beta1(crds: &mut [CustomResourceDefinition]) {
+    for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+        version.served |= version.name == names::OLD_VERSION;
+    }
+}
+
+/// Whether objects of a kind are looked after: those of others are kept, and told that they are not.
+pub fn is_built(group: &str, kind: &str) -> bool {
+    match group {
+        names::GROUP => matches!(kind, "ExternalSecret" | "SecretStore" | "ClusterSecretStore"),
+        names::GENERATORS_GROUP => generators::is_built(kind),
+        _ => false,
+    }
+}
+
+/// The kinds of [`names::GROUP`] that are not built, each with its version.
+pub fn unbuilt_kinds() -> &'static [(&'static str, &'static str)] {
+    unbuilt::KINDS
 }
 
 /// Name of the file in `crds/yaml` that holds a CRD.
@@ -81,16 +109,19 @@ fn store_columns() -> Value {
 /// unchanged, and that is what lets an object older than the rule get its status, lose its finalizers and go. The one
 /// rule that must stand here (a missing spec has no node) therefore looks at the old object itself.
 fn root(description: &str, spec: Node, status: Node) -> Node {
+    without_rule(description, spec).field("status", status).rule_with_old(
+        "has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",
+        "spec is missing: say what you want in it",
+    )
+}
+
+/// The whole object, where it may be without a spec, and has no status.
+fn without_rule(description: &str, spec: Node) -> Node {
     object(description)
         .field("apiVersion", string("Group and version of this object."))
         .field("kind", string("Kind of this object."))
         .field("metadata", Node::metadata())
         .field("spec", spec)
-        .field("status", status)
-        .rule_with_old(
-            "has(self.spec) || (oldSelf.hasValue() && !has(oldSelf.value().spec))",
-            "spec is missing: say what you want in it",
-        )
 }
 
 struct Names {
@@ -109,16 +140,7 @@ impl Names {
         if !selectable.is_empty() {
             current["selectableFields"] = Value::Array(selectable);
         }
-        // A cluster that ran older releases names this version in `status.storedVersions`, and refuses a CRD without
-        // it.
-        let old = json!({
-            "name": names::OLD_VERSION,
-            "served": false,
-            "storage": false,
-            "deprecated": true,
-            "schema": {"openAPIV3Schema": anything("An older version, no longer served: use v1.").into_json()},
-            "subresources": {"status": {}},
-        });
+        let old = old_version(&current);
         self.of_group(names::GROUP, &[names::CATEGORY], vec![current, old])
     }
 
@@ -149,6 +171,21 @@ impl Names {
         }
         serde_json::from_value(crd).expect("the schema uses only what the type of a CRD knows")
     }
+}
+
+/// The version before `current`, of the same fields. A cluster that ran older releases names it in
+/// `status.storedVersions`, and refuses a CRD without it. Whoever has its objects in manifests only may have it served.
+fn old_version(current: &Value) -> Value {
+    let mut old = current.clone();
+    old["name"] = json!(names::OLD_VERSION);
+    old["served"] = json!(false);
+    old["storage"] = json!(false);
+    old["deprecated"] = json!(true);
+    // Schemas that are all alike the API server takes for one of the whole CRD, which has no fields to select by.
+    old["schema"]["openAPIV3Schema"]["description"] = json!("An older version, of the same fields: use v1.");
+    // Fields to select by are indexed for the version that is stored.
+    old.as_object_mut().map(|old| old.remove("selectableFields"));
+    old
 }
 
 /// The version that is served and stored.

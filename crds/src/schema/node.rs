@@ -1,23 +1,35 @@
 //! A small vocabulary for OpenAPI schemas, so that the schemas read like the manifests they describe.
 //!
-//! What it adds by itself is what every node of ours must have: a description, and on objects that unknown fields are
-//! kept. What it can't say is `nullable`: the API server drops a null that isn't nullable before it applies defaults,
-//! which is what a user who writes `target:` with nothing behind it wants.
+//! What it adds by itself is what every node of ours must have: a description. Objects are closed: a strict client refuses
+//! a field that they don't name, any other loses it. Open are those that we don't look into, see [`anything`]. What it
+//! can't say is `nullable`: the API server drops a null that isn't nullable before it applies defaults, which is what a
+//! user who writes `target:` with nothing behind it wants. In server-side apply it drops only those with a default.
 
+use keyferry_limits::Limit;
 use serde_json::{Map, Value, json};
 
 /// One node of a schema.
 #[derive(Clone)]
 pub(super) struct Node(Map<String, Value>);
 
-/// An object with fields of its own.
+/// An object with fields of its own, and no others.
 pub(super) fn object(description: &str) -> Node {
-    Node::new("object", description).set("x-kubernetes-preserve-unknown-fields", json!(true))
+    Node::new("object", description)
 }
 
-/// An object that we look into elsewhere, or not at all.
+/// An object that we look into elsewhere, or not at all: all of it is kept.
 pub(super) fn anything(description: &str) -> Node {
-    object(description)
+    object(description).open()
+}
+
+/// A value of any form.
+pub(super) fn any_value(description: &str) -> Node {
+    Node(Map::new()).set("description", json!(description)).open()
+}
+
+/// An object whose keys the user chooses, with values of one form.
+pub(super) fn map(description: &str, value: Node) -> Node {
+    Node::new("object", description).set("additionalProperties", Value::Object(value.0))
 }
 
 /// An object whose keys the user chooses.
@@ -69,6 +81,18 @@ pub(super) fn object_name(description: &str) -> Node {
     string(description).length(1, 253).pattern(r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 }
 
+/// The name of a Kubernetes kind.
+pub(super) fn kind_name(description: &str) -> Node {
+    string(description).length(1, 63).pattern("^[A-Z][A-Za-z0-9]*$")
+}
+
+/// A group and version of the Kubernetes API, or nothing.
+pub(super) fn api_version(description: &str) -> Node {
+    string(description)
+        .at_most_long(317)
+        .pattern(r"^(([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?v[0-9]+((alpha|beta)[0-9]+)?)?$")
+}
+
 /// The name of a namespace.
 pub(super) fn namespace_name(description: &str) -> Node {
     string(description).length(1, 63).pattern("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
@@ -82,6 +106,11 @@ pub(super) fn data_key(description: &str) -> Node {
 impl Node {
     fn new(type_: &str, description: &str) -> Self {
         Self(Map::new()).set("type", json!(type_)).set("description", json!(description))
+    }
+
+    /// Keeps fields that it doesn't name.
+    pub(super) fn open(self) -> Self {
+        self.set("x-kubernetes-preserve-unknown-fields", json!(true))
     }
 
     /// `metadata` of the whole object. The API server looks after it, and lets us say nothing about it.
@@ -102,8 +131,7 @@ impl Node {
         self
     }
 
-    /// A field that must be there. For what External Secrets Operator has required ever since: an older object that
-    /// lacks it would be held fast if it has unnamed fields beside, see [`Node::rule`].
+    /// A field that must be there. For what External Secrets Operator has required ever since.
     pub(super) fn required(mut self, name: &str, node: Node) -> Self {
         match self.0.entry("required").or_insert_with(|| json!([])) {
             Value::Array(names) => names.push(json!(name)),
@@ -127,12 +155,27 @@ impl Node {
         self.set("pattern", json!(pattern))
     }
 
-    /// The longest list there may be.
-    pub(super) fn at_most(self, items: u32) -> Self {
-        self.set("maxItems", json!(items))
+    /// The longest text there may be, in characters.
+    pub(super) fn at_most_long(self, characters: u64) -> Self {
+        self.set("maxLength", json!(characters))
     }
 
-    /// Exactly one field, known to us or not.
+    /// The longest text there may be.
+    pub(super) fn within(self, limit: &Limit) -> Self {
+        self.at_most_long(limit.most)
+    }
+
+    /// The longest list there may be.
+    pub(super) fn at_most(self, limit: &Limit) -> Self {
+        self.set("maxItems", json!(limit.most))
+    }
+
+    /// The largest map there may be.
+    pub(super) fn at_most_keys(self, limit: &Limit) -> Self {
+        self.set("maxProperties", json!(limit.most))
+    }
+
+    /// Exactly one field.
     pub(super) fn exactly_one_field(self) -> Self {
         self.set("minProperties", json!(1)).set("maxProperties", json!(1))
     }
@@ -141,7 +184,7 @@ impl Node {
     ///
     /// An object older than the rule must still get its status, lose its finalizers and go. The API server sees to that
     /// by itself where the node that carries the rule is unchanged. But a node that holds a field which the schema
-    /// doesn't name never counts as unchanged (nor as equal in CEL), and ours may hold such fields. So a rule lets
+    /// doesn't name never counts as unchanged (nor as equal in CEL), and open providers hold such fields. So a rule lets
     /// pass what broke it before. It takes two to say so: one for what is new, one for what was there. One alone, with
     /// an optional `oldSelf`, would do, but CEL forgets in it how long a list can be, and then takes the rule for too
     /// costly.
@@ -171,7 +214,7 @@ impl Node {
     }
 
     /// A rule on a leaf, or inside of a list, where the node is called `self` and the API server's own comparison will
-    /// do: a leaf holds no fields, and a list of ours is atomic, so it is compared as a whole, unnamed fields included.
+    /// do: a leaf holds no fields, and a list of ours is atomic, so it is compared as a whole.
     pub(super) fn plain_rule(self, cel: &str, message: &str) -> Self {
         self.validation(json!({"rule": cel, "message": message}))
     }

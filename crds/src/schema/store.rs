@@ -1,6 +1,7 @@
 //! The schema of SecretStore and ClusterSecretStore, which is the same.
 //!
-//! It has no defaults: what is not set stays not set, and the provider crates know what that means.
+//! Its defaults are those of External Secrets Operator: a null there means the default, also in server-side apply. The
+//! provider crates know the same, for objects that were stored without.
 //!
 //! Left to the operator, with a condition:
 //! - a provider that isn't known or not compiled in, and a second one where either isn't known (CEL sees known keys
@@ -9,6 +10,7 @@
 //! - `namespaceRegexes` that don't compile, and durations too long for Go. CEL could try either, but an attempt that
 //!   fails is an error, and errors, unlike refusals, also hit an object that is older than the rule.
 
+use keyferry_limits as limits;
 use serde_json::json;
 
 use super::node::*;
@@ -24,16 +26,17 @@ pub(super) fn spec() -> Node {
         "items",
         json!({"type": "string", "minLength": 1, "maxLength": 63, "pattern": "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"}),
     );
+    let namespaces = namespaces.at_most(&limits::CONDITION_NAMESPACES);
+    let patterns = strings("Namespaces whose name matches one of these regular expressions (RE2) somewhere.")
+        .set("items", json!({"type": "string", "maxLength": limits::PATTERN_LENGTH.most}))
+        .at_most(&limits::CONDITION_PATTERNS);
     let condition = object("Namespaces that any of these lets in.")
         .field("namespaceSelector", label_selector("Namespaces with these labels."))
         .field("namespaces", namespaces)
-        .field(
-            "namespaceRegexes",
-            strings("Namespaces whose name matches one of these regular expressions (RE2) somewhere."),
-        );
+        .field("namespaceRegexes", patterns);
     let retry = object("How often and how fast a failed call is tried again.")
         .field("maxRetries", integer("Tries after the first.").set("format", json!("int32")))
-        .field("retryInterval", string("Time between two tries, like 10s."));
+        .field("retryInterval", string("Time between two tries, like 10s.").within(&limits::WORD_LENGTH));
     object("Where secrets are kept, and how to get in.")
         .field("controller", string("Controller class that serves this store; every class if not set."))
         .field("provider", provider::schema())
@@ -48,7 +51,11 @@ pub(super) fn spec() -> Node {
                 "write seconds (300) or a duration (5m, 1h30m) that is not negative",
             ),
         )
-        .field("conditions", list("Namespaces that may use a ClusterSecretStore; all if none is given.", condition))
+        .field(
+            "conditions",
+            list("Namespaces that may use a ClusterSecretStore; all if none is given.", condition)
+                .at_most(&limits::STORE_CONDITIONS),
+        )
         .rule("has(it.provider)", "no provider: set exactly one")
 }
 

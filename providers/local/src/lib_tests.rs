@@ -76,6 +76,11 @@ async fn each_key_has_its_own() {
     assert_eq!(made("Password", many).await.unwrap().len(), 20_000, "soon");
     let hex = made("Password", json!({"encoding": "hex"})).await.unwrap();
     assert!(hex["password"].len() == 48 && hex["password"].chars().all(|c| c.is_ascii_hexdigit()));
+    let spec = json!({"encoding": "hex", "prefix": "<é", "suffix": ">", "length": 10, "secretKeys": ["a", "b"]});
+    for password in made("Password", spec).await.unwrap().values() {
+        let inner = password.strip_prefix("<é").and_then(|rest| rest.strip_suffix('>')).unwrap();
+        assert!(inner.len() == 20 && inner.chars().all(|c| c.is_ascii_hexdigit()), "{password}");
+    }
 }
 
 #[tokio::test]

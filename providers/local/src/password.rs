@@ -64,9 +64,11 @@ fn passwords_or_why(spec: &Value, random: &mut dyn CryptoRng) -> Result<Values, 
     if let Some(twice) = keys.iter().find(|key| !seen.insert(**key)) {
         return Err(format!("secretKeys has {twice:?} twice"));
     }
+    let text = |field: &str| spec[field].as_str().unwrap_or_default().as_bytes();
     let mut one = |key: &str| {
         let password = password(&mut sets, may_repeat, random);
-        (key.to_owned(), SecretBytes::new(encode(password.as_bytes())))
+        let encoded = Zeroizing::new(encode(password.as_bytes()));
+        (key.to_owned(), SecretBytes::new([text("prefix"), encoded.as_slice(), text("suffix")].concat()))
     };
     Ok(keys.into_iter().map(&mut one).collect())
 }

@@ -222,7 +222,8 @@ fn resource(api_version: &str, kind: &str) -> ApiResource {
 pub fn api_version(kind: &str) -> &'static str {
     match kind {
         "ExternalSecret" | "SecretStore" | "ClusterSecretStore" => "external-secrets.io/v1",
-        "PushSecret" => "external-secrets.io/v1alpha1",
+        "PushSecret" | "ClusterPushSecret" => "external-secrets.io/v1alpha1",
+        "ClusterExternalSecret" => "external-secrets.io/v1",
         "Fake" | "Password" | "UUID" | "ClusterGenerator" => "generators.external-secrets.io/v1alpha1",
         "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "admissionregistration.k8s.io/v1",
         "Widget" | "Latecomer" | "Unseen" => "keyferry.test/v1",

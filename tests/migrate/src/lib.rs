@@ -234,7 +234,7 @@ pub fn chart() -> tempfile::TempDir {
         assert!(!text.contains("{{"), "nothing in it may look like a template");
         write(&format!("templates/{}", keyferry_crds::file_name(&crd)), &text.replace("\nmetadata:\n", keep));
     }
-    for (kind, scope) in [("PushSecret", "Namespaced"), ("ClusterExternalSecret", "Cluster")] {
+    for (kind, scope) in [("Workflow", "Namespaced"), ("ClusterWorkflow", "Cluster")] {
         let crd = other_crd(kind, scope).replace("\nmetadata:\n", keep);
         write(&format!("templates/{kind}.yaml"), &crd);
     }

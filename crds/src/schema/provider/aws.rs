@@ -30,9 +30,10 @@ pub(super) fn schema() -> Node {
         .field(
             "sessionTagsPolicy",
             word(
-                "Simple: tag sessions with namespace and store; Custom: with customSessionTags too; None if not set.",
+                "Simple: tag sessions with namespace and store; Custom: with customSessionTags too; None: not at all.",
                 &["None", "Simple", "Custom"],
-            ),
+            )
+            .default(json!("None")),
         )
         .field("customSessionTags", map_of_strings("Tags for sessionTagsPolicy Custom."))
 }

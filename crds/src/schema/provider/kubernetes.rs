@@ -1,18 +1,20 @@
 //! `kubernetes`: Secrets of another namespace or cluster.
 
+use serde_json::json;
+
 use super::super::node::*;
 use super::super::shared::{ca_bundle, ca_provider, secret_key, service_account};
 
 pub(super) fn schema() -> Node {
     let server = object("The API server.")
-        .field("url", string("Its address; kubernetes.default if not set."))
+        .field("url", string("Its address.").default(json!("kubernetes.default")))
         .field("caBundle", ca_bundle())
         .field("caProvider", ca_provider());
     object("Secrets of a Kubernetes cluster.")
         .field("server", server)
         .field("auth", auth())
         .field("authRef", secret_key("A kubeconfig, in the place of server and auth."))
-        .field("remoteNamespace", namespace_name("Namespace to read from; default if not set."))
+        .field("remoteNamespace", namespace_name("Namespace to read from.").default(json!("default")))
 }
 
 fn auth() -> Node {

@@ -2,7 +2,7 @@
 //!
 //! Every key that External Secrets Operator knows is here, and one that it dropped. Typed are the providers that we
 //! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is
-//! not here is accepted too: the operator says in a condition what it can't serve.
+//! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod aws;
 mod fake;
@@ -79,7 +79,7 @@ pub(super) fn schema() -> Node {
     let set = each(&|key| format!("has(it.{key})"), ", ");
     // Not by `join`: it would cost more than CEL may, since CEL can't tell beforehand how long the list is.
     let names = each(&|key| format!("(has(self.{key}) ? ' {key}' : '')"), " + ");
-    let node = object("The provider: exactly one key.").set("minProperties", json!(1)).rule_that_says(
+    let node = object("The provider: exactly one key.").open().set("minProperties", json!(1)).rule_that_says(
         &format!("[{set}].filter(is_set, is_set).size() <= 1"),
         "keep exactly one provider",
         &format!("'keep exactly one of these providers:' + {names}"),

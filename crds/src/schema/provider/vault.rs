@@ -1,5 +1,7 @@
 //! `vault`: HashiCorp Vault, and OpenBao, which speaks the same language.
 
+use serde_json::json;
+
 use super::super::node::*;
 use super::super::shared::{ca_bundle, ca_provider, secret_key, service_account};
 use super::aws::access_key;
@@ -16,7 +18,7 @@ pub(super) fn schema() -> Node {
             "path",
             string("Path at which the secrets engine is mounted, like secret; left out, keys begin with it."),
         )
-        .field("version", word("Version of the secrets engine; v2 if not set.", &["v1", "v2"]))
+        .field("version", word("Version of the secrets engine.", &["v1", "v2"]).default(json!("v2")))
         .field("namespace", string("Vault namespace to read from."))
         .field("auth", auth())
         .field("caBundle", ca_bundle())
@@ -43,7 +45,7 @@ fn auth() -> Node {
 }
 
 fn mounted_at(default: &str) -> Node {
-    string(&format!("Path at which the login method is mounted; {default} if not set."))
+    string("Path at which the login method is mounted.").default(json!(default))
 }
 
 fn app_role() -> Node {
@@ -76,7 +78,10 @@ fn jwt() -> Node {
     let token = object("Ask Kubernetes for a token.")
         .required("serviceAccountRef", service_account("The ServiceAccount to ask for."))
         .field("audiences", strings("Audiences of the token; vault if not set. Better: serviceAccountRef.audiences."))
-        .field("expirationSeconds", integer("Life of the token in seconds; 600 if not set."));
+        .field(
+            "expirationSeconds",
+            integer("Life of the token in seconds; 600 if not set.").set("format", json!("int64")),
+        );
     object("Log in with a JWT.")
         .field("path", mounted_at("jwt"))
         .field("role", string("Vault role to take."))
@@ -96,7 +101,7 @@ fn iam() -> Node {
     let jwt = object("Get AWS credentials with a token of a ServiceAccount (IRSA).")
         .field("serviceAccountRef", service_account("The ServiceAccount."));
     object("Log in with an AWS identity; the operator's own if neither jwt nor secretRef is set.")
-        .field("path", mounted_at("aws"))
+        .field("path", string("Path at which the login method is mounted; aws if not set."))
         .field("region", string("AWS region."))
         .field("role", string("ARN of an AWS role to assume first."))
         .field("externalID", string("External id to assume that role with."))

@@ -33,12 +33,8 @@ pub async fn install(client: &Client, crds: Vec<CustomResourceDefinition>) {
             Ok(conditions.iter().any(|c| c.type_ == "Established" && c.status == "True"))
         };
         until(served, "the CRD is established").await;
-        let kind = crd.spec.names.kind;
-        if crd.spec.group != "external-secrets.io" {
-            continue;
-        }
-        until(|| async { all(client, &kind).list(&Default::default()).await.map(|_| true) }, "the kind is served")
-            .await;
+        let of_kind = Api::<DynamicObject>::all_with(client.clone(), &stored_as(&crd));
+        until(|| async { of_kind.list(&Default::default()).await.map(|_| true) }, "the kind is served").await;
     }
 }
 
@@ -54,14 +50,31 @@ pub async fn until<F: Future<Output = kube::Result<bool>>>(is_so: impl Fn() -> F
     eventually(Duration::from_secs(120), ask).await;
 }
 
+/// The kind of a CRD, at the version that is stored.
+pub fn stored_as(crd: &CustomResourceDefinition) -> ApiResource {
+    let version = crd.spec.versions.iter().find(|version| version.storage).expect("one is stored");
+    let (group, names) = (&crd.spec.group, &crd.spec.names);
+    ApiResource {
+        group: group.clone(),
+        version: version.name.clone(),
+        api_version: format!("{group}/{}", version.name),
+        kind: names.kind.clone(),
+        plural: names.plural.clone(),
+    }
+}
+
 fn resource(kind: &str) -> ApiResource {
-    let plural = format!("{}s", kind.to_lowercase());
+    at_version(kind, "v1")
+}
+
+/// A kind of ours at a version.
+pub fn at_version(kind: &str, version: &str) -> ApiResource {
     ApiResource {
         group: "external-secrets.io".into(),
-        version: "v1".into(),
-        api_version: "external-secrets.io/v1".into(),
+        version: version.into(),
+        api_version: format!("external-secrets.io/{version}"),
         kind: kind.into(),
-        plural,
+        plural: format!("{}s", kind.to_lowercase()),
     }
 }
 

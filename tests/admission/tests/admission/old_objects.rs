@@ -188,12 +188,11 @@ async fn objects_of_v1beta1_are_there_in_v1() {
     };
     let api = kube::Api::<CustomResourceDefinition>::all(client.clone());
     let owner = PatchParams::apply("eso").force();
-    // Generators never had that version.
-    let external = crds().into_iter().filter(|crd| crd.spec.group == "external-secrets.io");
-    for crd in external.map(old) {
+    // Not every kind had that version.
+    let had = crds().into_iter().filter(|crd| crd.spec.versions.iter().any(|version| version.name == "v1beta1"));
+    for crd in had.map(old) {
         api.patch(&crd.name_any(), &owner, &Patch::Apply(crd)).await.expect("the old CRD");
     }
-    // Without the defaults of v1: nobody adds them to what was stored in another version.
     let old_object = |name: &str, spec: Value| {
         let version = "external-secrets.io/v1beta1";
         from(json!({"apiVersion": version, "kind": "ExternalSecret", "metadata": {"name": name}, "spec": spec}))
@@ -217,9 +216,65 @@ async fn objects_of_v1beta1_are_there_in_v1() {
     install(&client, crds()).await;
     rules_are_on(&client).await;
     let read = crate::cluster::api(&client, "ExternalSecret").get("good").await.expect("it is there in v1");
-    assert_eq!(read.data["spec"], good);
+    // What was stored without defaults is read with those that its version has today.
+    let mut with_defaults = good.clone();
+    with_defaults["refreshInterval"] = json!("1h0m0s");
+    with_defaults["target"]["creationPolicy"] = json!("Owner");
+    with_defaults["target"]["deletionPolicy"] = json!("Retain");
+    assert_eq!(read.data["spec"], with_defaults);
     until(|| async { Ok(old_api.list(&Default::default()).await.is_err()) }, "v1beta1 is no longer served").await;
     for name in ["good", "bad"] {
         can_be_served_and_go(&client, "ExternalSecret", name).await;
     }
+}
+
+/// Manifests that say v1beta1 are taken where that is asked for, with all the rules and defaults of v1.
+#[tokio::test]
+async fn v1beta1_is_served_on_demand() {
+    let testbed = Testbed::private(&[]).expect("a testbed");
+    let client = testbed.kube_client().await;
+    install(&client, crds()).await;
+    let old = |kind: &str| {
+        let resource = crate::cluster::at_version(kind, "v1beta1");
+        if kind.starts_with("Cluster") {
+            kube::Api::<kube::api::DynamicObject>::all_with(client.clone(), &resource)
+        } else {
+            kube::Api::default_namespaced_with(client.clone(), &resource)
+        }
+    };
+    let kinds = ["ExternalSecret", "SecretStore", "ClusterSecretStore", "ClusterExternalSecret"];
+    for kind in kinds {
+        assert!(old(kind).list(&Default::default()).await.is_err(), "{kind} is served in v1beta1 unasked");
+    }
+    let mut served = crds();
+    keyferry_crds::serve_v1beta1(&mut served);
+    install(&client, served).await;
+    for kind in kinds {
+        until(|| async { old(kind).list(&Default::default()).await.map(|_| true) }, "v1beta1 is served").await;
+    }
+    let manifest = |kind: &str, spec: Value| {
+        from(
+            json!({"apiVersion": "external-secrets.io/v1beta1", "kind": kind, "metadata": {"name": "old"}, "spec": spec}),
+        )
+    };
+    let data = json!([{"secretKey": "a", "remoteRef": {"key": "a"}}]);
+    for (kind, spec) in [
+        ("ExternalSecret", json!({"secretStoreRef": {"name": "s"}, "data": data})),
+        ("SecretStore", json!({"provider": {"vault": {"server": "s"}}})),
+        ("ClusterSecretStore", json!({"provider": {"vault": {"server": "s"}}})),
+        ("ClusterExternalSecret", json!({"externalSecretSpec": {"data": data}, "namespaces": ["a"]})),
+    ] {
+        let created = old(kind).create(&Default::default(), &manifest(kind, spec)).await;
+        let created = created.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let read = api(&client, kind).get("old").await.expect("it is there in v1");
+        assert_eq!(read.data["spec"], created.data["spec"], "{kind}");
+        let known = match kind {
+            "ExternalSecret" => read.data["spec"]["refreshInterval"] == "1h0m0s",
+            "ClusterExternalSecret" => read.data["spec"]["namespaces"][0] == "a",
+            _ => read.data["spec"]["provider"]["vault"]["version"] == "v2",
+        };
+        assert!(known, "{kind}: {}", read.data["spec"]);
+    }
+    let bad = old("ExternalSecret").create(&Default::default(), &manifest("ExternalSecret", json!({"data": []}))).await;
+    assert!(refusal(bad.expect_err("it has no data")).contains("nothing to fetch"));
 }

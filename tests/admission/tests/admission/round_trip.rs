@@ -77,46 +77,226 @@ async fn null_is_what_is_not_set() {
 }
 
 #[tokio::test]
-async fn a_store_gets_no_defaults() {
-    for (name, given) in [
-        ("bare-vault", json!({"provider": {"vault": {"server": "https://v", "auth": {"kubernetes": {"role": "r"}}}}})),
-        ("bare-aws", json!({"provider": {"aws": {"service": "SecretsManager", "region": "r"}}, "conditions": [{}]})),
-        ("bare-kubernetes", json!({"provider": {"kubernetes": {"server": {}, "auth": {"token": {}}}}})),
+async fn a_store_gets_the_defaults_of_eso_and_no_others() {
+    for (name, given, more) in [
+        (
+            "bare-vault",
+            json!({"vault": {"server": "https://v", "auth": {"kubernetes": {"role": "r"}}}}),
+            json!({"vault": {"version": "v2", "auth": {"kubernetes": {"mountPath": "kubernetes"}}}}),
+        ),
+        (
+            "bare-aws",
+            json!({"aws": {"service": "SecretsManager", "region": "r"}}),
+            json!({"aws": {"sessionTagsPolicy": "None"}}),
+        ),
+        (
+            "bare-kubernetes",
+            json!({"kubernetes": {"server": {}, "auth": {"token": {}}}}),
+            json!({"kubernetes": {"server": {"url": "kubernetes.default"}, "remoteNamespace": "default"}}),
+        ),
     ] {
-        assert_eq!(stored("SecretStore", name, given.clone()).await, given);
-        assert_eq!(stored("ClusterSecretStore", name, given.clone()).await, given);
+        for kind in ["SecretStore", "ClusterSecretStore"] {
+            let mut want = given.clone();
+            merge(&mut want, &more);
+            assert_eq!(stored(kind, name, json!({"provider": given})).await, json!({"provider": want}));
+        }
+    }
+}
+
+/// Puts the fields of `more` into `target`, all the way down.
+fn merge(target: &mut Value, more: &Value) {
+    match more {
+        Value::Object(fields) if target.is_object() => {
+            for (name, more) in fields {
+                merge(&mut target[name], more);
+            }
+        }
+        other => *target = other.clone(),
+    }
+}
+
+/// Where the defaults of a node's own fields stand in its CRD, with each: `provider.vault.version`.
+fn defaults(path: &[String], node: &Value, found: &mut Vec<(Vec<String>, Value)>) {
+    for (name, field) in node["properties"].as_object().into_iter().flatten() {
+        let path = [path, std::slice::from_ref(name)].concat();
+        if let Some(default) = field.get("default") {
+            found.push((path.clone(), default.clone()));
+        }
+        defaults(&path, field, found);
+    }
+}
+
+/// `server: {url: }`: by every way into the API server, a null where there is a default means the default.
+#[tokio::test]
+async fn null_means_the_default_also_in_server_side_apply() {
+    let client = client().await;
+    // What is required beside, so that each default is reached alone.
+    let required = |path: &[String]| match path.get(1).map(String::as_str) {
+        Some("vault") => match path.get(3).map(String::as_str) {
+            Some("appRole") => {
+                json!({"vault": {"server": "s", "auth": {"appRole": {"secretRef": {"name": "n", "key": "k"}}}}})
+            }
+            Some("kubernetes" | "gcp") => json!({"vault": {"server": "s", "auth": {path[3].clone(): {"role": "r"}}}}),
+            Some("ldap" | "userPass") => {
+                json!({"vault": {"server": "s", "auth": {path[3].clone(): {"username": "u"}}}})
+            }
+            Some(login) => json!({"vault": {"server": "s", "auth": {login: {}}}}),
+            None => json!({"vault": {"server": "s"}}),
+        },
+        Some("aws") => json!({"aws": {"service": "SecretsManager", "region": "r"}}),
+        _ => json!({"kubernetes": {"server": {}}}),
+    };
+    let mut found = Vec::new();
+    let store = serde_json::to_value(&keyferry_crds::crds()[1]).expect("plain data");
+    defaults(&[], &store["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], &mut found);
+    assert!(found.len() >= 11, "{found:?}");
+    for (path, default) in &found {
+        let mut spec = json!({"provider": required(path)});
+        let at = path.iter().fold(&mut spec, |at, name| &mut at[name]);
+        *at = Value::Null;
+        let pointer = format!("/{}", path.join("/"));
+        for kind in ["SecretStore", "ClusterSecretStore"] {
+            let name = path.join("-").to_lowercase();
+            let params = PatchParams::apply("somebody");
+            let applied = api(&client, kind).patch(&name, &params, &Patch::Apply(object(kind, &name, &spec))).await;
+            let applied = applied.unwrap_or_else(|error| panic!("{kind} {spec}: {error}"));
+            assert_eq!(super::cluster::spec(&applied).pointer(&pointer), Some(default), "{kind} {spec}");
+        }
     }
 }
 
 #[tokio::test]
-async fn unknown_fields_survive() {
-    let new = json!({"deep": [{"list": [1, "a", null, {"x": 1.5}]}]});
-    let given = json!({
-        "new": new,
-        "refreshInterval": "1h",
-        "secretStoreRef": {"name": "s", "new": new},
-        "syncWindows": {"kind": "allow", "windows": [{"schedule": "@daily", "duration": "1h", "new": new}], "new": new},
-        "target": {"creationPolicy": "Owner", "deletionPolicy": "Retain", "new": new, "template": {
-            "engineVersion": "v2", "mergePolicy": "Replace", "new": new, "metadata": {"new": new},
-            "templateFrom": [{
-                "target": "Data", "new": new,
-                "secret": {"name": "n", "new": new, "items": [{"key": "k", "templateAs": "Values", "new": new}]},
-            }],
-        }},
-        "data": [{
-            "secretKey": "a", "new": new,
-            "remoteRef": {"key": "a", "new": new},
-            "sourceRef": {"storeRef": {"name": "o"}, "new": new},
-        }],
-        "dataFrom": [{
-            "new": new,
-            "find": {"name": {"regexp": "a", "new": new}, "new": new},
-            "rewrite": [{"transform": {"template": "t", "new": new}}, {"new": new}],
-        }],
-    });
-    assert_eq!(stored("ExternalSecret", "unknown", given.clone()).await, given);
+async fn null_means_the_default_in_an_external_secret_too() {
+    let client = client().await;
+    let data = json!([{"secretKey": "a", "remoteRef": {"key": "a"}}]);
+    let extract = json!([{"extract": {"key": "a"}, "rewrite": [{"merge": {"into": null, "strategy": null, "priorityPolicy": null, "conflictPolicy": null}}]}]);
+    let from = json!([{"target": null, "secret": {"name": "s", "items": [{"key": "k", "templateAs": null}]}}]);
+    let generated = json!([{"sourceRef": {"generatorRef": {"apiVersion": null, "kind": "Fake", "name": "f"}}}]);
+    for (name, spec, pointer, default) in [
+        ("null-interval", json!({"data": data, "refreshInterval": null}), "/refreshInterval", json!("1h0m0s")),
+        ("null-target", json!({"data": data, "target": null}), "/target/creationPolicy", json!("Owner")),
+        (
+            "null-policy",
+            json!({"data": data, "target": {"deletionPolicy": null}}),
+            "/target/deletionPolicy",
+            json!("Retain"),
+        ),
+        (
+            "null-engine",
+            json!({"data": data, "target": {"template": {"engineVersion": null, "mergePolicy": null}}}),
+            "/target/template/engineVersion",
+            json!("v2"),
+        ),
+        (
+            "null-from",
+            json!({"data": data, "target": {"template": {"templateFrom": from}}}),
+            "/target/template/templateFrom/0/secret/items/0/templateAs",
+            json!("Values"),
+        ),
+        ("null-merge", json!({"dataFrom": extract}), "/dataFrom/0/rewrite/0/merge/strategy", json!("Extract")),
+        (
+            "null-generator",
+            json!({"dataFrom": generated}),
+            "/dataFrom/0/sourceRef/generatorRef/apiVersion",
+            json!("generators.external-secrets.io/v1alpha1"),
+        ),
+    ] {
+        let patch = Patch::Apply(object("ExternalSecret", name, &spec));
+        let applied = api(&client, "ExternalSecret").patch(name, &PatchParams::apply("somebody"), &patch).await;
+        let applied = applied.unwrap_or_else(|error| panic!("{spec}: {error}"));
+        assert_eq!(super::cluster::spec(&applied).pointer(pointer), Some(&default), "{spec}");
+    }
+}
 
-    let secret = json!({"name": "n", "key": "k", "new": new});
+/// Takes the fields off that no schema names.
+fn without_new(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            let named = fields.iter().filter(|(name, _)| *name != "new");
+            named.map(|(name, field)| (name.clone(), without_new(field))).collect()
+        }
+        Value::Array(items) => items.iter().map(without_new).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Puts one into every object of a spec.
+fn with_new(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(with_new);
+            fields.insert("new".into(), json!({"deep": [{"list": [1, "a", null, {"x": 1.5}]}]}));
+        }
+        Value::Array(items) => items.iter_mut().for_each(with_new),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn unknown_fields_are_refused_by_strict_clients_and_dropped_for_others() {
+    let known = json!({
+        "refreshInterval": "1h",
+        "secretStoreRef": {"name": "s"},
+        "syncWindows": {"kind": "allow", "windows": [{"schedule": "@daily", "duration": "1h"}]},
+        "target": {"creationPolicy": "Owner", "deletionPolicy": "Retain", "template": {
+            "engineVersion": "v2", "mergePolicy": "Replace",
+            "templateFrom": [{"target": "Data", "secret": {"name": "n", "items": [{"key": "k", "templateAs": "Values"}]}}],
+        }},
+        "data": [{"secretKey": "a", "remoteRef": {"key": "a"}, "sourceRef": {"storeRef": {"name": "o"}}}],
+        "dataFrom": [{"find": {"name": {"regexp": "a"}}, "rewrite": [{"transform": {"template": "t"}}]}],
+    });
+    let secret = json!({"name": "n", "key": "k"});
+    let stores = [
+        json!({"fake": {"data": [{"key": "a", "value": "b"}]}}),
+        json!({"vault": {"server": "s", "version": "v2", "auth": {"appRole": {"path": "p", "secretRef": secret}}}}),
+        json!({"aws": {"service": "ParameterStore", "region": "r", "sessionTagsPolicy": "None", "auth": {"jwt": {}}}}),
+        json!({"kubernetes": {
+            "remoteNamespace": "n", "server": {"url": "u"}, "auth": {"cert": {"clientCert": secret}},
+        }}),
+    ];
+    let stores = stores.into_iter().map(|provider| {
+        json!({"provider": provider, "retrySettings": {"maxRetries": 1}, "conditions": [{"namespaces": ["a"]}]})
+    });
+    let all = stores.flat_map(|spec| ["SecretStore", "ClusterSecretStore"].map(|kind| (kind, spec.clone())));
+    for (n, (kind, spec)) in all.chain([("ExternalSecret", known)]).enumerate() {
+        let mut given = spec.clone();
+        with_new(&mut given);
+        // A provider is open for keys that nobody knows, and this is one.
+        if given["provider"].is_object() {
+            given["provider"].as_object_mut().expect("it is one").remove("new");
+        }
+        let name = format!("unknown-{n}");
+        assert_eq!(stored(kind, &name, given.clone()).await, spec);
+
+        let manifest = object(kind, &format!("{name}-strict"), &given);
+        let mut expected = keyferry_crds::pruned(&serde_json::to_value(&manifest).expect("plain data"));
+        expected.sort();
+        assert_eq!(without_new(&given), spec);
+        let refusal = strictly(&super::cluster::client().await, &manifest).await;
+        let mut named: Vec<_> = refusal.split('"').filter(|part| part.starts_with("spec")).map(str::to_owned).collect();
+        named.sort();
+        assert_eq!(named, expected, "what we say is lost is what the server drops: {refusal}");
+    }
+}
+
+/// What a strict client is told of an object.
+async fn strictly(client: &kube::Client, object: &kube::api::DynamicObject) -> String {
+    let params = kube::api::PostParams { dry_run: true, ..Default::default() };
+    let kind = object.types.as_ref().expect("it names its kind").kind.clone();
+    let api = api(client, &kind);
+    let mut request = kube::core::Request::new(api.resource_url())
+        .create(&params, serde_json::to_vec(object).expect("plain data"))
+        .expect("a request");
+    *request.uri_mut() = format!("{}&fieldValidation=Strict", request.uri()).parse().expect("a URI");
+    match client.request::<Value>(request).await {
+        Err(kube::Error::Api(status)) => status.message,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn providers_that_are_not_built_are_kept_whole() {
+    let new = json!({"deep": [{"list": [1, "a", null, {"x": 1.5}]}]});
     for (name, provider) in [
         ("unknown-key", json!({"brandNew": new})),
         (
@@ -124,27 +304,81 @@ async fn unknown_fields_survive() {
             json!({"azurekv": {"vaultUrl": "u", "authSecretRef": {"clientId": {"name": "n", "key": "k"}}, "new": new}}),
         ),
         ("gone", json!({"alibaba": {"regionID": "r", "new": new}})),
-        ("fake", json!({"fake": {"data": [{"key": "a", "value": "b", "new": new}], "new": new}})),
+    ] {
+        let given = json!({"provider": provider});
+        assert_eq!(stored("SecretStore", name, given.clone()).await, given);
+        assert_eq!(stored("ClusterSecretStore", name, given.clone()).await, given);
+    }
+}
+
+/// Kinds that are not built are taken as External Secrets Operator takes them, and kept whole.
+#[tokio::test]
+async fn kinds_that_are_not_built_are_kept_whole() {
+    let client = client().await;
+    let new = json!({"deep": [{"list": [1, "a", {"x": 1.5}]}], "text": "t"});
+    let mut seen = 0;
+    for crd in keyferry_crds::crds() {
+        let kind = crd.spec.names.kind.clone();
+        if keyferry_crds::is_built(&crd.spec.group, &kind) {
+            continue;
+        }
+        seen += 1;
+        let spec = if kind == "GeneratorState" {
+            json!({"garbageCollectionDeadline": "2026-01-01T00:00:00Z", "resource": new, "state": new})
+        } else {
+            new.clone()
+        };
+        let resource = super::cluster::stored_as(&crd);
+        let api: kube::Api<kube::api::DynamicObject> = if crd.spec.scope == "Cluster" {
+            kube::Api::all_with(client.clone(), &resource)
+        } else {
+            kube::Api::default_namespaced_with(client.clone(), &resource)
+        };
+        let manifest =
+            json!({"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": "whole"}, "spec": spec});
+        let created = api.create(&Default::default(), &super::cluster::from(manifest)).await;
+        let created = created.unwrap_or_else(|error| panic!("{kind}: {error}"));
+        assert_eq!(created.data["spec"], spec, "{kind}");
+    }
+    assert!(seen >= 18, "{seen}");
+}
+
+/// What External Secrets Operator last wrote there: who goes back to it loses nothing.
+#[tokio::test]
+async fn statuses_of_kinds_that_are_not_built_are_kept() {
+    let client = client().await;
+    let condition = json!({"type": "Ready", "status": "False", "reason": "Errored", "message": "m", "lastTransitionTime": "2026-11-22T05:47:51Z"});
+    let bare = json!({"type": "Ready", "status": "False", "message": "m"});
+    let pushed = json!({"SecretStore/s": {"remote/key": {"match": {"secretKey": "k", "remoteRef": {"remoteKey": "remote"}}, "metadata": {"any": [1]}}}});
+    let failed = json!([{"namespace": "a", "reason": "r"}]);
+    for (kind, version, status) in [
         (
-            "vault",
-            json!({"vault": {"server": "s", "new": new, "auth": {"appRole": {"secretRef": secret, "new": new}}}}),
+            "PushSecret",
+            "v1alpha1",
+            json!({"conditions": [condition], "syncedPushSecrets": pushed, "syncedResourceVersion": "1-x", "refreshTime": "2026-11-22T05:47:51Z"}),
         ),
         (
-            "aws",
-            json!({"aws": {"service": "ParameterStore", "region": "r", "auth": {"jwt": {"new": new}, "new": new}}}),
+            "ClusterPushSecret",
+            "v1alpha1",
+            json!({"conditions": [condition], "failedNamespaces": failed, "provisionedNamespaces": ["b"], "pushSecretName": "p"}),
         ),
         (
-            "kubernetes",
-            json!({"kubernetes": {"server": {"new": new}, "auth": {"cert": {"clientCert": secret}}, "new": new}}),
+            "ClusterExternalSecret",
+            "v1",
+            json!({"conditions": [bare], "failedNamespaces": failed, "provisionedNamespaces": ["b"], "externalSecretName": "e"}),
         ),
     ] {
-        let given = json!({
-            "provider": provider, "new": new,
-            "retrySettings": {"maxRetries": 1, "new": new},
-            "conditions": [{"new": new, "namespaceSelector": {"matchLabels": {"a": "b"}, "new": new}}],
-        });
-        assert_eq!(stored("SecretStore", &format!("unknown-{name}"), given.clone()).await, given);
-        assert_eq!(stored("ClusterSecretStore", &format!("unknown-{name}"), given.clone()).await, given);
+        let resource = super::cluster::at_version(kind, version);
+        let api: kube::Api<kube::api::DynamicObject> = if kind == "PushSecret" {
+            kube::Api::default_namespaced_with(client.clone(), &resource)
+        } else {
+            kube::Api::all_with(client.clone(), &resource)
+        };
+        let manifest = json!({"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": "status"}});
+        api.create(&Default::default(), &super::cluster::from(manifest)).await.expect("it needs no spec");
+        let patch = Patch::Merge(json!({"status": status}));
+        let read = api.patch_status("status", &PatchParams::default(), &patch).await.expect("status is taken");
+        assert_eq!(read.data["status"], status, "{kind}");
     }
 }
 
@@ -156,11 +390,11 @@ async fn status_takes_what_eso_writes() {
     let since = "2026-11-22T05:47:51Z";
     let condition =
         json!({"type": "Ready", "status": "False", "reason": "R", "message": "m", "lastTransitionTime": since});
-    let status = json!({"binding": {"name": ""}, "conditions": [condition], "refreshTime": null, "new": 1});
+    let status = json!({"binding": {"name": ""}, "conditions": [condition], "refreshTime": null});
     let patch = Patch::Merge(json!({"status": status}));
     let api = api(&client, "ExternalSecret");
     let read = api.patch_status("status", &PatchParams::default(), &patch).await.expect("status is taken");
-    let want = json!({"binding": {"name": ""}, "conditions": [condition], "new": 1});
+    let want = json!({"binding": {"name": ""}, "conditions": [condition]});
     assert_eq!(read.data["status"], want);
 
     // A full update, as a Go client sends it, has the null on the wire.

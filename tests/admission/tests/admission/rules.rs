@@ -276,3 +276,56 @@ async fn rule_9_the_time_between_two_checks() {
         .await;
     }
 }
+
+/// Whatever goes into a path of the API must not lead elsewhere.
+#[tokio::test]
+async fn names_are_names() {
+    let group = "generators.external-secrets.io";
+    let elsewhere = format!("{group}/v1alpha1/namespaces/other/fakes/theirs?");
+    let entry = json!({"secretKey": "a", "remoteRef": {"key": "a"}});
+    let generator = |field: &str, text: &str| {
+        let mut generator = json!({"kind": "Fake", "name": "f"});
+        generator[field] = json!(text);
+        external_secret(json!({"dataFrom": [{"sourceRef": {"generatorRef": generator}}]}))
+    };
+    let manifest = |field: &str, text: &str| {
+        let mut manifest = json!({"apiVersion": "v1", "kind": "ConfigMap"});
+        manifest[field] = json!(text);
+        external_secret(json!({"target": {"manifest": manifest}}))
+    };
+    let from = |field: &str, text: &str| {
+        let from = json!([{field: {"name": text, "items": []}}]);
+        external_secret(json!({"target": {"template": {"templateFrom": from}}}))
+    };
+    for text in ["../x", "a/b", "a?b", "a%2fb", "..", "a#b", elsewhere.as_str()] {
+        let own = json!([{"secretKey": "a", "remoteRef": {"key": "a"}, "sourceRef": {"storeRef": {"name": text}}}]);
+        refuses(
+            "ExternalSecret",
+            [
+                (generator("apiVersion", text), "generatorRef.apiVersion: "),
+                (generator("kind", text), "generatorRef.kind: "),
+                (generator("name", text), "generatorRef.name: "),
+                (manifest("apiVersion", text), "spec.target.manifest.apiVersion: "),
+                (manifest("kind", text), "spec.target.manifest.kind: "),
+                (from("configMap", text), "configMap.name: "),
+                (from("secret", text), "secret.name: "),
+                (external_secret(json!({"target": {"name": text}})), "spec.target.name: "),
+                (external_secret(json!({"secretStoreRef": {"name": text}})), "spec.secretStoreRef.name: "),
+                (external_secret(json!({"data": own})), "storeRef.name: "),
+            ],
+        )
+        .await;
+    }
+    takes(
+        "ExternalSecret",
+        [
+            generator("apiVersion", ""),
+            generator("apiVersion", "v1alpha1"),
+            generator("apiVersion", &format!("{group}/v1beta1")),
+            manifest("apiVersion", "apps/v1"),
+            manifest("apiVersion", "argoproj.io/v1alpha1"),
+            external_secret(json!({"data": [entry], "target": {"name": "a.b-c"}})),
+        ],
+    )
+    .await;
+}

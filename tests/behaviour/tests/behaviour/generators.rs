@@ -11,6 +11,7 @@ tests![
     they_are_made_once_and_anew_when_asked,
     a_crash_before_the_status_makes_nothing_anew,
     what_is_not_there_or_not_built_is_told,
+    kinds_that_are_not_built_say_so,
     a_closed_window_holds_refreshes_back,
 ];
 
@@ -27,6 +28,31 @@ async fn generated(rig: &Rig, keys: usize) -> Value {
         other => bail!("it has {} keys", other.map_or(0, |texts| texts.len())),
     })
     .await
+}
+
+/// Kinds of External Secrets Operator that are not built: their objects are kept, and a condition says so, once.
+async fn kinds_that_are_not_built_say_so() {
+    let rig = Rig::new("unbuilt").await;
+    let cluster_wide = format!("{}-unbuilt", rig.namespace());
+    let spec = json!({"spec": {"any": {"thing": [1]}}});
+    for (kind, name) in
+        [("PushSecret", "p"), ("ClusterPushSecret", &cluster_wide), ("ClusterExternalSecret", cluster_wide.as_str())]
+    {
+        rig.apply(kind, name, spec.clone()).await;
+        let said = rig
+            .until(format!("{kind} is told"), async |rig: &Rig| {
+                let object = rig.cluster.get(kind, name).await;
+                match object.as_ref().map(|object| object["status"]["conditions"][0].clone()) {
+                    Some(condition) if condition["type"] == "Ready" => Ok(condition),
+                    _ => bail!("it has no condition: {object:?}"),
+                }
+            })
+            .await;
+        assert_eq!(said["status"], "False", "{said}");
+        assert!(said["message"].as_str().unwrap().starts_with(&format!("{kind}s are not built")), "{said}");
+        assert_eq!(rig.cluster.get(kind, name).await.unwrap()["spec"], spec["spec"]);
+        rig.cluster.delete(kind, name).await;
+    }
 }
 
 async fn they_are_made_once_and_anew_when_asked() {

@@ -118,7 +118,7 @@ fn another_operator() -> tempfile::TempDir {
             .replace("- external-secrets\n", "- external-secrets\n    - all-of-them\n");
         write(&format!("templates/{name}"), &text);
     }
-    for (kind, group) in [("PushSecret", "external-secrets.io"), ("MFA", "generators.external-secrets.io")] {
+    for (kind, group) in [("Workflow", "external-secrets.io"), ("OIDC", "generators.external-secrets.io")] {
         let singular = kind.to_lowercase();
         let crd = format!(
             "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition{keep}  name: {singular}s.{group}\nspec:\n  group: {group}\n  \

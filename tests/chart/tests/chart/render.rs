@@ -2,21 +2,21 @@
 
 use std::collections::BTreeSet;
 
-use keyferry_chart_tests::{NAMESPACE, Rendered, render, template, text, try_render};
+use keyferry_chart_tests::{NAMESPACE, Rendered, crds, files, render, template, text, try_render};
 use serde_json::{Value, json};
 
 #[test]
 fn the_defaults() {
     let rendered = render(&json!({}));
+    let crds = files(&crds()).into_iter().map(|(name, _)| {
+        let (group, plural) =
+            name.strip_suffix(".yaml").and_then(|name| name.split_once('_')).expect("group and plural");
+        format!("CustomResourceDefinition/{plural}.{group}")
+    });
+    let crds: Vec<String> = crds.collect();
+    assert_eq!(crds.len(), 25);
     let expected = [
         "ServiceAccount/keyferry",
-        "CustomResourceDefinition/clustersecretstores.external-secrets.io",
-        "CustomResourceDefinition/externalsecrets.external-secrets.io",
-        "CustomResourceDefinition/secretstores.external-secrets.io",
-        "CustomResourceDefinition/clustergenerators.generators.external-secrets.io",
-        "CustomResourceDefinition/fakes.generators.external-secrets.io",
-        "CustomResourceDefinition/passwords.generators.external-secrets.io",
-        "CustomResourceDefinition/uuids.generators.external-secrets.io",
         "ClusterRole/keyferry-view",
         "ClusterRole/keyferry-edit",
         "ClusterRole/keyferry-servicebindings",
@@ -26,7 +26,7 @@ fn the_defaults() {
         "RoleBinding/keyferry-leaderelection",
         "Deployment/keyferry",
     ];
-    assert_eq!(set(rendered.names()), set(expected.map(str::to_owned)));
+    assert_eq!(set(rendered.names()), set(expected.map(str::to_owned).into_iter().chain(crds)));
     assert_eq!(
         rendered.args(),
         [
@@ -42,6 +42,55 @@ fn the_defaults() {
     let crd = rendered.get("CustomResourceDefinition", "externalsecrets.external-secrets.io");
     assert_eq!(crd["metadata"]["annotations"], json!({"helm.sh/resource-policy": "keep"}));
     assert_eq!(text(crd, "/metadata/labels/external-secrets.io~1component"), "controller");
+}
+
+#[test]
+fn kinds_that_are_not_built_have_their_crds_where_they_are_wanted() {
+    let served = |values: &Value| -> BTreeSet<(String, String)> {
+        let rendered = render(values);
+        let versions = rendered.all("CustomResourceDefinition").flat_map(|crd| {
+            let kind = text(crd, "/spec/names/kind").to_owned();
+            let versions = crd["spec"]["versions"].as_array().unwrap().iter();
+            let served = versions.filter(|version| version["served"] == true);
+            served.map(|version| (kind.clone(), text(version, "/name").to_owned())).collect::<Vec<_>>()
+        });
+        versions.collect()
+    };
+    let plain = served(&json!({}));
+    let old = served(&json!({"crds": {"unsafeServeV1Beta1": true}}));
+    let added: Vec<_> = old.difference(&plain).map(|(kind, version)| format!("{kind} {version}")).collect();
+    let kinds = ["ClusterExternalSecret", "ClusterSecretStore", "ExternalSecret", "SecretStore"];
+    assert_eq!(added, kinds.map(|kind| format!("{kind} v1beta1")));
+    let switches =
+        json!({"createClusterExternalSecret": false, "createClusterPushSecret": false, "createPushSecret": false});
+    let without = served(&json!({"crds": switches}));
+    let left_out: Vec<_> = plain.difference(&without).map(|(kind, _)| kind.as_str()).collect();
+    assert_eq!(left_out, ["ClusterExternalSecret", "ClusterPushSecret", "PushSecret"]);
+}
+
+#[test]
+fn who_is_not_told_needs_no_right() {
+    let resources = |values: &Value, role: &str| {
+        let rendered = render(values);
+        let rules =
+            rendered.all(role).find(|role| text(role, "/metadata/name").ends_with("-controller")).unwrap()["rules"]
+                .clone();
+        let resources = rules.as_array().unwrap().iter().flat_map(|rule| rule["resources"].as_array().unwrap().clone());
+        resources.map(|resource| resource.as_str().unwrap().to_owned()).collect::<BTreeSet<_>>()
+    };
+    let all = ["pushsecrets", "clusterpushsecrets", "clusterexternalsecrets"];
+    let has = |resources: &BTreeSet<String>, name: &str| {
+        resources.contains(name) && resources.contains(&format!("{name}/status"))
+    };
+    let plain = resources(&json!({}), "ClusterRole");
+    assert!(all.iter().all(|name| has(&plain, name)), "{plain:?}");
+    let off =
+        json!({"processPushSecret": false, "processClusterPushSecret": false, "processClusterExternalSecret": false});
+    let none = resources(&off, "ClusterRole");
+    assert!(all.iter().all(|name| !none.contains(*name)), "{none:?}");
+    assert!(render(&off).args().contains(&"--enable-push-secret-reconciler=false".to_owned()));
+    let scoped = resources(&json!({"scopedRBAC": true, "scopedNamespace": "team"}), "Role");
+    assert!(has(&scoped, "pushsecrets") && !scoped.contains("clusterpushsecrets"), "{scoped:?}");
 }
 
 #[test]
@@ -193,7 +242,8 @@ fn crds_can_be_left_out() {
     let without = json!({
         "crds": {"createClusterSecretStore": false, "createSecretStore": false, "createClusterGenerator": false},
     });
-    assert_eq!(names(without), set(["ExternalSecret", "Fake", "Password", "UUID"].map(str::to_owned)));
+    let left_out: Vec<_> = names(json!({})).difference(&names(without)).cloned().collect();
+    assert_eq!(left_out, ["ClusterGenerator", "ClusterSecretStore", "SecretStore"]);
 }
 
 #[test]

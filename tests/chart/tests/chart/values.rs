@@ -63,7 +63,7 @@ fn what_has_no_effect_is_named() {
     for path in [
         "webhook",
         "certController",
-        "crds.createPushSecret",
+        "grafanaDashboard",
         "log.timeEncoding",
         "vault",
         "image.flavour",

@@ -1,16 +1,13 @@
 //! What is removed, and what is not.
 
 use keyferry_migrate::Outcome;
-use keyferry_migrate_tests::{Cluster, Report, other_crd, text};
+use keyferry_migrate_tests::{Cluster, Report, text};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn finalizers_that_nobody_needs_go_and_others_stay() {
     let cluster = Cluster::mine("leftovers").await;
     apply_crds(&cluster).await;
-    cluster.create(&other_crd("PushSecret", "Namespaced"));
-    cluster.create(&other_crd("ClusterExternalSecret", "Cluster"));
-    cluster.established().await;
     cluster.create(OBJECTS);
     let report = cluster.report(false).await;
     let named = |code: &str| report.all(code).iter().map(|found| found["objects"].clone()).collect::<Vec<_>>();
@@ -130,7 +127,7 @@ metadata:
   name: held
   finalizers: [externalsecrets.external-secrets.io/ces-gone, externalsecrets.external-secrets.io/ces-there]
 ---
-apiVersion: external-secrets.io/v1alpha1
+apiVersion: external-secrets.io/v1
 kind: ClusterExternalSecret
 metadata: {name: there}
 ---

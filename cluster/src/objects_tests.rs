@@ -1,0 +1,72 @@
+//! No request leaves for what can't be an object, whoever asks.
+
+use keyferry_crds::Manifest;
+use keyferry_sync::outcome::Headline;
+use serde_json::json;
+
+use super::*;
+use crate::target;
+use crate::target::fake_api::FakeApi;
+use crate::target::kinds::Kinds;
+
+const HOSTILE: [&str; 8] = ["../x", "a/b", "a?b", "a%2fb", "..", "a#b", "A", "a/../../other/secrets/b"];
+
+fn objects(api: &FakeApi) -> ClusterObjects {
+    ClusterObjects {
+        client: api.client(),
+        turns: Turns::new(1, crate::leader::Lead::always()),
+        token_file: PathBuf::new(),
+    }
+}
+
+#[tokio::test]
+async fn no_reference_leads_elsewhere() {
+    let api = FakeApi::default();
+    let objects = objects(&api);
+    let says = |problem: Problem| {
+        assert!(problem.message.contains(" is no ") && !problem.is_temporary, "{problem}");
+    };
+    for text in HOSTILE {
+        for (namespace, name) in [("ns", text), (text, "a")] {
+            for kind in [Kind::Secret, Kind::ConfigMap] {
+                let source = Dependency { kind, namespace: namespace.to_owned(), name: name.to_owned() };
+                says(objects.source(&source).await.unwrap_err());
+            }
+            says(objects.token(namespace, name, Vec::new()).await.unwrap_err());
+            says(objects.annotations(namespace, name).await.unwrap_err());
+            says(objects.generator(Some(namespace), "v1alpha1", "Fake", name).await.unwrap_err());
+        }
+        says(objects.generator(Some("ns"), text, "Fake", "a").await.unwrap_err());
+        says(objects.generator(None, "v1alpha1", "ClusterGenerator", text).await.unwrap_err());
+        if text != "A" {
+            says(objects.generator(Some("ns"), "v1alpha1", text, "a").await.unwrap_err());
+        }
+    }
+    let elsewhere = "v1alpha1/namespaces/other/fakes/theirs?";
+    says(objects.generator(Some("ns"), elsewhere, "Fake", "a").await.unwrap_err());
+    assert_eq!(api.cluster().requests, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn no_target_leads_elsewhere() {
+    let api = FakeApi::default();
+    let (client, turns, kinds) = (api.client(), Turns::new(1, crate::leader::Lead::always()), Kinds::default());
+    for text in HOSTILE {
+        let es = keyferry_builders::es(json!({"target": {"name": text}}));
+        let mut output = target::of(&client, &turns, &kinds, &es, keyferry_sync::settings::Adopt::Any);
+        assert!(output.observe().await.unwrap().is_none(), "{text}");
+        assert!(!output.remove().await.unwrap(), "{text}: it may go, as there is nothing to delete");
+        let versions = [Manifest { api_version: text.to_owned(), kind: "Widget".to_owned() }];
+        let kinds_of = [Manifest { api_version: "example.org/v1".to_owned(), kind: text.to_owned() }];
+        for manifest in versions.iter().chain(kinds_of.iter().filter(|manifest| manifest.kind != "A")) {
+            let failure = kinds.resolve(&client, &turns, manifest).await.unwrap_err();
+            assert_eq!(failure.headline, Headline::ManifestKind);
+            assert!(failure.to_string().contains(" is no "), "{failure}");
+        }
+    }
+    assert!(
+        api.cluster().requests.iter().all(|request| !request.starts_with("get") && !request.starts_with("discover")),
+        "{:?}",
+        api.cluster().requests
+    );
+}
