@@ -69,7 +69,12 @@ async fn ask(
     }
     answers.dialects.insert(store.id.clone(), entered.dialect());
     // A search may take long: nobody waits for what it finds. That is fetched like anything else, together with all others.
-    let guard = if questions.searches.is_empty() { guard } else { Box::new(()) };
+    let guard = if questions.searches.is_empty() {
+        guard
+    } else {
+        drop(guard);
+        Box::new(())
+    };
     let searches = questions.searches.into_iter();
     let searches = searches.map(|(place, query)| async move { (place, entered.find(query).await) });
     for (place, found) in futures::future::join_all(searches).await {

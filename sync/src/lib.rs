@@ -23,8 +23,8 @@ pub mod data;
 pub mod time;
 pub mod settings;
 
-mod cache;
 pub mod engine;
+mod cache;
 pub mod form;
 pub mod spec;
 pub mod usable;

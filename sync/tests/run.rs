@@ -422,7 +422,7 @@ async fn what_is_found_is_fetched_together_with_all_else() {
     let find = json!([{"find": {"name": {"regexp": "^b"}}}]);
     let es = Arc::new(es(json!({"dataFrom": find})));
     world.look(&es, &Memory::default(), 0).await;
-    let head = ["planned", "enter s ns", "find", "planned", "fetch a b", "audit s a b 2", "turn"];
+    let head = ["planned", "enter s ns", "planned", "find", "fetch a b", "audit s a b 2", "turn"];
     let rest =
         ["apply b=beta-value k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"];
     assert_eq!(world.calls(), calls(&head, &rest));
