@@ -76,7 +76,7 @@ async fn ask(
         Box::new(())
     };
     let searches = questions.searches.into_iter();
-    let searches = searches.map(|(place, query)| async move { (place, entered.find(query).await) });
+    let searches = searches.map(|(place, query)| async move { (place, entered.find(namespace, query).await) });
     for (place, found) in futures::future::join_all(searches).await {
         keys.extend(found.iter().flatten().cloned());
         answers.found.insert(place, found);

@@ -81,8 +81,9 @@ pub trait Entered: Send + Sync {
     /// Fetches distinct keys for `namespace`; answers each. `planning` is let go as soon as they are asked for.
     async fn fetch(&self, namespace: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer>;
 
-    /// The keys of all that answers `query`. What the store can't search by is passed over or refused.
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error>;
+    /// The keys of all that answers `query`, which `namespace` asks for. What the store can't search by is passed over or
+    /// refused.
+    async fn find(&self, namespace: &str, query: &Query) -> Result<Vec<Key>, Error>;
 }
 
 /// Objects that an ExternalSecret refers to, and itself, in full.

@@ -248,7 +248,7 @@ impl Entered for World {
         keys.iter().map(|key| (key.clone(), answer(key))).collect()
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+    async fn find(&self, _: &str, query: &Query) -> Result<Vec<Key>, Error> {
         self.called("find");
         let state = self.state();
         if let Some(error) = &state.search_fails {

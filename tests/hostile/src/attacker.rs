@@ -105,9 +105,12 @@ impl Attacker {
         match attack.press {
             Press::Wait => {}
             Press::Flap => {
+                let own: Vec<Value> =
+                    objects.iter().filter(|object| object["kind"] == "ExternalSecret").cloned().collect();
                 while Instant::now() < end {
-                    self.delete(objects).await;
-                    self.create(objects).await?;
+                    self.delete(&own).await;
+                    // Some may still be going: they are made in the next round.
+                    let _ = self.create(&own).await;
                 }
             }
             Press::Delete => self.delete(objects).await,

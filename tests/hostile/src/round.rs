@@ -19,7 +19,7 @@ const CHANGE: Duration = Duration::from_secs(10);
 /// After how long he must be served again when the operator has started.
 const RESTART: Duration = Duration::from_secs(30);
 
-/// How long is waited for conditions when the attack's time is over.
+/// How long is waited for conditions, beside the time that an attack lasts.
 const CONDITIONS: Duration = Duration::from_secs(10);
 
 /// How long an operator may take to get well again when an attack is over.
@@ -175,7 +175,8 @@ async fn told_in_time(ground: &Ground, attack: &Attack, objects: &[Value], refus
     loop {
         let told = told(ground, attack, objects, refused).await?;
         let died = ground.probe.as_ref().is_none_or(|probe| probe.readings().died.is_some());
-        if told.found >= told.wanted || died || begun.elapsed() > CONDITIONS {
+        // Its own time counts, where it was given less.
+        if told.found >= told.wanted || died || begun.elapsed() > CONDITIONS + Duration::from_secs(attack.seconds) {
             return Ok(told);
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
