@@ -453,7 +453,7 @@ async fn a_search_that_finds_too_much_changes_nothing_and_says_so() {
     assert!(told.contains("spec.dataFrom[0]") && told.contains(&SEARCH_FOUND.to_string()), "{told}");
     let calls = world.calls();
     assert!(!calls.iter().any(|call| call.starts_with("apply") || call.starts_with("remove")), "{calls:?}");
-    assert_eq!(world.state().held.keys().collect::<Vec<_>>(), ["a"]);
+    assert_eq!(world.state().held.keys().collect::<Vec<_>>(), ["a", "k"]);
 }
 
 #[tokio::test]
