@@ -120,7 +120,8 @@ async fn revisions(rig: &Rig, names: &[String]) -> Vec<Value> {
 async fn a_leader_that_stood_still_writes_nothing_when_it_wakes() {
     let mut rig = elected("stood-still").await;
     let names: Vec<String> = (0..10).map(|n| format!("e{n}")).collect();
-    let every = |interval: &str| json!({"refreshInterval": interval, "data": rig.data("app", &["user"])});
+    let data = rig.data("app", &["user"]);
+    let every = |interval: &str| json!({"refreshInterval": interval, "data": data});
     for name in &names {
         rig.external_secret(name, every("1s")).await;
         rig.until_synced(name).await;
