@@ -96,9 +96,12 @@ async fn a_place_that_is_none_is_an_error_and_an_empty_one_is_not() {
         (|| answer(404, json!({"warnings": ["Invalid path"]})), json!({}), Err("no path of a secret")),
         (|| Reply::Http(404, "", b"<html>".to_vec()), json!({}), Err("does not answer as a Vault")),
     ] {
-        let double = Double::new(move |request| match request.line.contains("/sys/internal/ui/mounts/") {
-            true => answer(200, json!({ "data": mount })),
-            false => listed(),
+        let double = Double::new(move |request| {
+            if request.line.contains("/sys/internal/ui/mounts/") {
+                answer(200, json!({ "data": mount }))
+            } else {
+                listed()
+            }
         })
         .await;
         let found = names(&*double.store(json!({})).await, &by_name("app")).await;
