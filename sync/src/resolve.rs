@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use keyferry_crds::ExternalSecret;
-use keyferry_limits::Budget;
+use keyferry_limits::{Budget, Exceeded};
 use keyferry_provider_core::{Key, SecretBytes};
 
 use jiff::Timestamp;
 
+use crate::asking::Asking;
 use crate::audit::{self, Workload};
 use crate::content::Content;
 use crate::data::{Data, Sources};
@@ -52,6 +53,8 @@ pub struct Resolved {
 pub struct Kept {
     /// What was fetched and made of it, to blank out of messages.
     pub values: Vec<SecretBytes>,
+    /// Who asked, which keeps room for what was answered.
+    pub asking: Option<Arc<Asking>>,
     /// Room for the requests that follow, from when all is fetched.
     pub turn: Option<Turn>,
     /// The stores that log in with the very Secret that is to be written, each with a key that it has just answered.
@@ -81,12 +84,15 @@ pub async fn data(
     kept: &mut Kept,
 ) -> Result<Option<Resolved>, Failure> {
     let Asker { ports, settings, es, .. } = asker;
-    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await;
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let asking = Asking::new(namespace, asker.budget.clone());
+    let asking = &*kept.asking.insert(asking);
+    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning, asking).await;
     kept.values.extend(answers.values.values().flatten().cloned());
-    asker.pay(answers.values.values().flatten())?;
+    asking.within().map_err(too_much)?;
     asker.audit(&answers);
     kept.logins = logins(requests, &answers);
-    kept.turn = Some(ports.objects.turn(es.metadata.namespace.as_deref().unwrap_or_default()).await);
+    kept.turn = Some(ports.objects.turn(namespace).await);
     if generates(es) {
         let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
         kept.values.extend(generated.values().flatten().flat_map(Data::values).cloned());
@@ -108,6 +114,10 @@ pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(
     let content = asker.compute(is_small, templating).await?;
     kept.values.extend(content.values());
     Ok((content, versions))
+}
+
+fn too_much(exceeded: Exceeded) -> Failure {
+    Failure::new(Headline::Fetch, exceeded, Retry::Late)
 }
 
 fn logins(requests: &[Request], answers: &Answers) -> Vec<(Arc<Store>, Option<Key>)> {
@@ -142,7 +152,7 @@ impl Asker<'_> {
     /// Takes what these values hold off the budget.
     fn pay<'v>(&self, values: impl Iterator<Item = &'v SecretBytes>) -> Result<(), Failure> {
         let paid = self.budget.bytes(values.map(|value| value.len() + ENTRY).sum());
-        paid.map_err(|exceeded| Failure::new(Headline::Fetch, exceeded, Retry::Late))
+        paid.map_err(too_much)
     }
 
     /// Reads the objects that templates are taken from; answers what they hold, and at which version each was read.

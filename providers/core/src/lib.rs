@@ -32,7 +32,7 @@ pub use generator::{Generator, Made, State};
 pub use provider::{Answer, Fetched, Key, Page, Provider, Query, filled, one_by_one};
 pub use push::{Origin, Payload, Push, Reach, Remote};
 pub use registration::{
-    BuildContext, BuildFuture, Built, Caller, Calls, Environment, GeneratorRegistration, Registration,
+    BuildContext, BuildFuture, Built, Caller, Calls, Environment, GeneratorRegistration, Registration, Room,
 };
 pub use search::{Search, find_all};
 pub use secret::{SecretBuf, SecretBytes};
