@@ -51,6 +51,7 @@ pub const ALL: &[&Limit] = &[
     &STORE_CONDITIONS,
     &CONDITION_NAMESPACES,
     &CONDITION_PATTERNS,
+    &PROVIDER_ENTRIES,
     &CALLS_AT_ONCE,
     &LARGE_ANSWERS,
     &NAMESPACE_HELD,
@@ -474,6 +475,15 @@ pub const CONDITION_PATTERNS: Limit = Limit {
     unit: Unit::Items,
     of: "patterns in one namespaceRegexes",
     raise: "put several into one, or choose namespaces by a label",
+};
+
+/// Entries of each list and map in a provider's spec: roles, tags, headers. Not of `fake`, whose values stand there.
+pub const PROVIDER_ENTRIES: Limit = Limit {
+    name: "provider-entries",
+    most: 100,
+    unit: Unit::Items,
+    of: "entries of a list or map in spec.provider",
+    raise: "keep fewer",
 };
 
 /// Calls of stores that are under way. A ClusterSecretStore is nobody's alone, and has as many for itself.

@@ -17,6 +17,7 @@ use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::asking::Asking;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::Dependency;
+use keyferry_sync::excess;
 use keyferry_sync::ports::{About, Change, Clients, Entered, Planning, Refused, Stores, Versions};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
@@ -215,6 +216,7 @@ impl Pool {
         let spec = store.spec.as_ref().map_err(|message| Error::invalid(message.clone()))?;
         let (name, config) = spec.the_provider().map_err(|problem| Error::invalid(problem.to_string()))?;
         let registration = registry::find(name).map_err(Error::invalid)?;
+        excess::of_provider(name, config).map_or(Ok(()), |problem| Err(Error::invalid(problem)))?;
         let retries = retries(spec).map_err(Error::invalid)?;
         let context = self.context(requester.clone(), store.id.kind(), &store.id);
         let provider = timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
