@@ -140,13 +140,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_thousands_to_compute_keeps_others_waiting_for_one_of_them() {
+        let pool = Pool::new(2);
+        for _ in 0..5000 {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let _turn = pool.turn("loud", &Arc::default()).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for namespace in ["quiet", "calm", "quiet"] {
+            let asked = Instant::now();
+            drop(pool.turn(namespace, &Arc::default()).await);
+            let waited = asked.elapsed();
+            assert!(waited <= Duration::from_secs(2), "{namespace} waited for {waited:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_computes_too_long_is_stopped_and_nobody_else() {
         let pool = Pool::new(3);
         tokio::spawn(pool.watch());
+        let most = Duration::from_secs(COMPUTE_TIME.most);
         let (long, short, over) = (Arc::<Budget>::default(), Arc::<Budget>::default(), Arc::<Budget>::default());
         drop(pool.turn("a", &over).await);
         let _long = pool.turn("a", &long).await;
-        tokio::time::sleep(Duration::from_secs(8)).await;
+        tokio::time::sleep(most - Duration::from_secs(2)).await;
         let _short = pool.turn("b", &short).await;
         assert!(long.steps(1).is_ok());
         tokio::time::sleep(Duration::from_secs(4)).await;

@@ -409,7 +409,7 @@ mod tests {
         let since = Instant::now();
         let later = |seconds| since + Duration::from_secs(seconds);
         let unwatched = Slot { unwatched_since: Some(since), ..Slot::default() };
-        assert!(!unwatched.is_stale(later(599)) && unwatched.is_stale(later(600)));
+        assert!(!unwatched.is_stale(later(CREDENTIAL_AGE.most - 1)) && unwatched.is_stale(later(CREDENTIAL_AGE.most)));
         assert!(!Slot::default().is_stale(later(86400)));
     }
 

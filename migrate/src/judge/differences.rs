@@ -277,8 +277,9 @@ fn regexps(spec: &Value) -> impl Iterator<Item = (&str, &str)> {
 fn asks_for_nothing(spec: &Value) -> bool {
     let is_set = |entry: &Value, pointer: &str| entry.pointer(pointer).is_some_and(|value| !value.is_null());
     let asks = |entry: &Value| ["/extract", "/find", "/sourceRef/generatorRef"].iter().any(|at| is_set(entry, at));
-    let mut from = entries(spec, "dataFrom").peekable();
-    from.peek().is_some() && entries(spec, "data").next().is_none() && !from.any(asks)
+    let from: Vec<&Value> = entries(spec, "dataFrom").collect();
+    let is_all = from.iter().all(|entry| is_set(entry, "/sourceRef/storeRef") && !asks(entry));
+    is_all && !from.is_empty() && entries(spec, "data").next().is_none()
 }
 
 /// Whether a target refers to a group that the pattern does not have: `$` takes all letters, digits and underscores that
@@ -287,8 +288,9 @@ fn names_unknown_group(source: &str, target: &str) -> bool {
     let groups = groups(source);
     let is_word = |letter: char| letter == '_' || letter.is_alphanumeric();
     let is_known = |name: &str| match name.parse::<usize>() {
-        Ok(number) => number < groups.len(),
-        Err(_) => groups.contains(&name),
+        // With a zero before it, it is a name.
+        Ok(number) if name == "0" || !name.starts_with('0') => number < groups.len(),
+        _ => groups.contains(&name),
     };
     let mut rest = target;
     while let Some((_, after)) = rest.split_once('$') {

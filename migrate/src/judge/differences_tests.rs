@@ -14,15 +14,24 @@ fn with_deletion(spec: Value) -> Value {
     spec
 }
 
+/// A rule, a spec that it is about, and specs that it is not about.
+type Case = (&'static str, Value, Vec<Value>);
+
+fn check<const N: usize>(cases: [Case; N]) {
+    for (rule, spec, others) in cases {
+        assert!(names(spec.clone()).contains(&rule), "{rule}: {spec}");
+        for other in others {
+            assert!(!names(other.clone()).contains(&rule), "{rule}: {other}");
+        }
+    }
+}
+
 #[test]
-fn each_rule_knows_what_it_is_about_and_what_not() {
+fn each_rule_knows_what_is_asked_for() {
     let find = json!({"dataFrom": [{"find": {"name": {"regexp": "a"}}}]});
     let both = json!({"dataFrom": [{"find": {"name": {"regexp": "a"}, "tags": {"a": "b"}}}]});
     let version = json!({"data": [{"secretKey": "a", "remoteRef": {"key": "a", "version": "9"}}]});
-    let rewrite = |source: &str, target: &str| json!({"dataFrom": [{"extract": {"key": "a"}, "rewrite": [{"regexp": {"source": source, "target": target}}]}]});
-    let template = |text: &str| json!({"target": {"template": {"data": {"a": text}}}});
-    let interval = |text: &str| json!({"refreshInterval": text});
-    for (rule, spec, others) in [
+    check([
         ("find-below-prefix", find.clone(), vec![json!({"dataFrom": [{"extract": {"key": "a"}}]})]),
         ("find-by-name-and-tags", both, vec![find.clone(), json!({"dataFrom": [{"find": {"tags": {"a": "b"}}}]})]),
         ("find-and-delete", with_deletion(find.clone()), vec![find.clone()]),
@@ -39,7 +48,7 @@ fn each_rule_knows_what_it_is_about_and_what_not() {
         ),
         (
             "nothing-asked-for",
-            json!({"dataFrom": [{"sourceRef": {"storeRef": {"name": "s"}}}, {"extract": null}]}),
+            json!({"dataFrom": [{"sourceRef": {"storeRef": {"name": "s"}}, "extract": null}]}),
             vec![
                 json!({}),
                 json!({"dataFrom": [{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]}),
@@ -48,6 +57,15 @@ fn each_rule_knows_what_it_is_about_and_what_not() {
             ],
         ),
         ("version-and-delete", with_deletion(version.clone()), vec![version]),
+    ]);
+}
+
+#[test]
+fn each_rule_knows_what_is_made_of_it() {
+    let rewrite = |source: &str, target: &str| json!({"dataFrom": [{"extract": {"key": "a"}, "rewrite": [{"regexp": {"source": source, "target": target}}]}]});
+    let template = |text: &str| json!({"target": {"template": {"data": {"a": text}}}});
+    let interval = |text: &str| json!({"refreshInterval": text});
+    check([
         (
             "delete-of-what-is-not-owned",
             with_deletion(json!({"target": {"creationPolicy": "Orphan"}})),
@@ -84,12 +102,7 @@ fn each_rule_knows_what_it_is_about_and_what_not() {
             vec![json!({"target": {"template": {"type": "kubernetes.io/tls"}}})],
         ),
         ("fail-in-a-template", template("{{ fail \"no\" }}"), vec![template("{{ .failover }}")]),
-    ] {
-        assert!(names(spec.clone()).contains(&rule), "{rule}: {spec}");
-        for other in others {
-            assert!(!names(other.clone()).contains(&rule), "{rule}: {other}");
-        }
-    }
+    ]);
     assert_eq!(names(json!({"data": "odd", "dataFrom": {}, "target": []})), [] as [&str; 0]);
 }
 
@@ -148,6 +161,7 @@ fn groups_that_a_pattern_does_not_have() {
         ("(.*)", "a/$1\u{e9}", true),
         ("(.*)", "${2}", true),
         ("(.*)", "$2", true),
+        ("(.*)", "$01", true),
         (".*", "$1", true),
         ("(?:.*)", "$1", true),
         ("(?i)(.*)", "$1", false),

@@ -161,9 +161,10 @@ mod tests {
         assert!(error.message().contains("search-bytes"), "{error}");
 
         let mut search = Search::default();
-        let last =
-            (0u32..).map_while(|n| search.add(Page::of_names([], [n.to_string()])).err().map_or(Some(n), |_| None));
-        assert_eq!(last.last(), Some(99_999));
+        let mut call = |n: u32| search.add(Page::of_names([], [n.to_string()]));
+        assert!((1..=100_000).all(|n| call(n).is_ok()));
+        let error = call(100_001).unwrap_err();
+        assert!(error.message().contains("(limit search-calls)"), "{error}");
     }
 
     #[test]

@@ -10,6 +10,9 @@ use keyferry_provider_core::{Error, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_testkit::{Fault, MapCredentials, a_search_under_faults};
 use serde_json::{Value, json};
 
+/// How many secrets a search may find.
+const MOST: usize = 10_000;
+
 fn by_name(pattern: &str) -> Query {
     Query { name: Some(pattern.parse().unwrap()), ..Query::default() }
 }
@@ -60,6 +63,27 @@ async fn a_search_is_whole_or_an_error() {
         };
         a_search_under_faults(&Query { tags, ..by_name("app") }, calls, build).await;
     }
+}
+
+#[tokio::test]
+async fn more_than_a_search_may_find_is_an_error() {
+    // In two folders; one secret too many.
+    let many = async |count: usize| {
+        let double = Double::new(move |request| match request.line.as_str() {
+            "GET /v1/secret/metadata/?list=true" => keys(json!(["one/", "two/"])),
+            "GET /v1/secret/metadata/one/?list=true" => keys((0..5000).map(|n| format!("app-{n}")).collect()),
+            "GET /v1/secret/metadata/two/?list=true" => keys((5000..count).map(|n| format!("app-{n}")).collect()),
+            "GET /v1/auth/token/lookup-self" => answer(200, json!({})),
+            line => panic!("{line}"),
+        });
+        double.await.store(json!({})).await
+    };
+    assert_eq!(names(&*many(MOST).await, &by_name("app")).await.unwrap().len(), MOST);
+    let too_many = many(MOST + 1).await;
+    let error = names(&*too_many, &by_name("app")).await.unwrap_err();
+    assert!(error.message().contains("search-found"), "{error}");
+    // What it does not find does not count.
+    assert_eq!(names(&*too_many, &by_name("app-10000$")).await.unwrap(), ["two/app-10000"]);
 }
 
 #[tokio::test]
