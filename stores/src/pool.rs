@@ -392,6 +392,18 @@ fn retries(spec: &SecretStoreSpec) -> Result<Retries, String> {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn searches_that_hold_much_have_turns_in_each_namespace() {
+        let turns = LargeSearches::default();
+        let of_loud = turns.of("loud");
+        let all = of_loud.acquire_many(LARGE_SEARCHES.size() as u32).await.unwrap();
+        assert!(turns.of("loud").try_acquire().is_err());
+        assert!(turns.of("quiet").try_acquire().is_ok());
+        turns.tidy();
+        assert_eq!(turns.0.lock().unwrap().len(), 1, "what nobody uses is forgotten");
+        drop(all);
+    }
+
     #[test]
     fn a_failed_login_is_that_of_all_who_waited_for_it_and_of_nobody_else() {
         let began = Instant::now();
