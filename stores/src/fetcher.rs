@@ -239,7 +239,7 @@ impl Fetcher {
             let lost = |_| Err(Error::new(ErrorKind::Unavailable, "the call was cut off").with_blame(Blame::Keyferry));
             let late = |_| Ok(Some(Err(Error::new(ErrorKind::Timeout, STORE_WAIT.to_string()))));
             let answer = timeout_at(deadline, receiver).await.unwrap_or_else(late);
-            match answer.map_or_else(|gone| Some(lost(gone)), |answer| answer) {
+            match answer.unwrap_or_else(|gone| Some(lost(gone))) {
                 Some(answer) => _ = all.insert(key, answer),
                 None => crowded_out.push(key),
             }
