@@ -129,7 +129,7 @@ async fn send_all(
 async fn send(client: &kube::Client, now: Timestamp, object: ObjectReference, component: &'static str, note: Note) {
     let namespace = object.namespace.clone().unwrap_or_else(|| "default".to_owned());
     let name = object.name.clone().unwrap_or_default();
-    let mut message = note.message;
+    let mut message = note.message.into_string();
     if message.len() > LONGEST_MESSAGE {
         let end = (0..=LONGEST_MESSAGE - 3).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
         message.truncate(end);
@@ -167,7 +167,7 @@ mod tests {
 
     fn told(namespace: &str, message: usize) -> Told {
         let object = ObjectReference { namespace: Some(namespace.to_owned()), ..ObjectReference::default() };
-        (object, "test", Note::new(Severity::Normal, "Told", message.to_string()))
+        (object, "test", Note::new(Severity::Normal, "Told", keyferry_sync::told!("{}", message)))
     }
 
     #[test]

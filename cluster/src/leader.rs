@@ -4,6 +4,7 @@
 //! can't renew for the renew deadline stops, well before the Lease lasts out and another may take it. That time begins
 //! when a renewal was sent, not when its answer came: the others' may have begun then.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -12,9 +13,12 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::api::{Api, ObjectMeta, PostParams};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::problem::{ApiProblem, timely};
+
+/// How long giving the Lease back may take.
+const GIVING_BACK: Duration = Duration::from_secs(5);
 
 /// How the Lease is used.
 #[derive(Clone, Debug)]
@@ -100,20 +104,40 @@ pub struct Leadership {
     lead: Lead,
 }
 
-/// Waits until the Lease is ours.
-pub async fn acquire(client: &kube::Client, election: &Election) -> Leadership {
+/// Waits until the Lease is ours, or until `stop`, whose word is the error. What is under way then may have made it ours
+/// though we never hear of it: that is waited for, and the Lease given back.
+pub async fn acquire<S>(
+    client: &kube::Client,
+    election: &Election,
+    stop: impl Future<Output = S>,
+) -> Result<Leadership, S> {
+    let mut stop = pin!(stop);
     let api: Api<Lease> = Api::namespaced(client.clone(), &election.namespace);
     // The holder's record as we last saw it, and since when it has not moved.
     let mut seen: Option<(Option<String>, Instant)> = None;
     let mut told = None;
+    let leadership = |lease, renewed| {
+        let lead = Lead::until(renewed, election.renew_deadline);
+        Leadership { api: api.clone(), election: election.clone(), lease, renewed, lead }
+    };
     loop {
-        match try_acquire(&api, election, &mut seen).await {
+        let attempt = {
+            let mut attempt = pin!(try_acquire(&api, election, &mut seen));
+            tokio::select! {
+                biased;
+                why = &mut stop => {
+                    if let Ok(Ok(Attempt::Ours(lease, sent))) = timeout(GIVING_BACK, attempt).await {
+                        leadership(*lease, sent).release().await;
+                    }
+                    return Err(why);
+                }
+                attempt = &mut attempt => attempt,
+            }
+        };
+        match attempt {
             // An answer that took so long is worth nothing: the next try renews what it finds of us.
             Ok(Attempt::Ours(_, sent)) if sent.elapsed() >= election.renew_deadline => continue,
-            Ok(Attempt::Ours(lease, sent)) => {
-                let lead = Lead::until(sent, election.renew_deadline);
-                return Leadership { api, election: election.clone(), lease: *lease, renewed: sent, lead };
-            }
+            Ok(Attempt::Ours(lease, sent)) => return Ok(leadership(*lease, sent)),
             Ok(Attempt::Theirs(holder)) => {
                 if told.as_ref() != Some(&holder) {
                     tracing::info!(lease = election.name, holder, "standing by: another process holds the Lease");
@@ -124,7 +148,10 @@ pub async fn acquire(client: &kube::Client, election: &Election) -> Leadership {
                 tracing::warn!(lease = election.name, namespace = election.namespace, %problem, "can't get the Lease; trying again")
             }
         }
-        sleep(election.retry_period).await;
+        tokio::select! {
+            why = &mut stop => return Err(why),
+            () = sleep(election.retry_period) => {}
+        }
     }
 }
 
@@ -212,7 +239,7 @@ impl Leadership {
             // Half of the time at most: a second try goes where a first hangs.
             let patience = self.left().min(self.election.renew_deadline / 2);
             let asked = Instant::now();
-            match tokio::time::timeout(patience, self.renew()).await {
+            match timeout(patience, self.renew()).await {
                 Ok(Ok(true)) => {
                     self.renewed = asked;
                     self.lead.renewed(asked, self.election.renew_deadline);
@@ -253,7 +280,7 @@ impl Leadership {
 
     /// Gives the Lease back, so that another need not wait for its end.
     pub async fn release(mut self) {
-        match tokio::time::timeout(Duration::from_secs(5), self.give_back()).await {
+        match timeout(GIVING_BACK, self.give_back()).await {
             Ok(Ok(())) => tracing::info!(lease = self.election.name, "gave the Lease back"),
             _ => tracing::warn!(lease = self.election.name, "could not give the Lease back; it will last out"),
         }

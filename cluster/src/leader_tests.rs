@@ -91,16 +91,45 @@ fn election(identity: &str) -> Election {
     }
 }
 
+/// Waits until the Lease is ours, however long that takes.
+async fn begin_to_lead(client: &kube::Client, election: &Election) -> Leadership {
+    let never = std::future::pending::<std::convert::Infallible>();
+    acquire(client, election, never).await.unwrap_or_else(|never| match never {})
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_stopped_while_it_gets_the_lease_gives_it_back() {
+    let (server, cut) = (Server::default(), Arc::default());
+    // The Lease is ours on the server, and the answer is still to come.
+    server.held().answers_after = Duration::from_secs(2);
+    let stop = async {
+        // The first question, whether there is one, is answered; the second is what makes it ours.
+        sleep(Duration::from_secs(3)).await;
+        assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "first");
+        "stopped"
+    };
+    let why = acquire(&server.client(&cut), &election("first"), stop).await.err();
+    assert_eq!(why, Some("stopped"));
+    assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "", "it is given back");
+    // Who stands by while another holds it stops at once.
+    server.held().answers_after = Duration::ZERO;
+    let _holder = begin_to_lead(&server.client(&cut), &election("other")).await;
+    let before = Instant::now();
+    let stopped = acquire(&server.client(&cut), &election("first"), sleep(Duration::from_secs(3))).await;
+    assert!(stopped.is_err() && before.elapsed() <= Duration::from_secs(3));
+    assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "other");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_stands_still_writes_nothing_once_another_may_lead() {
     let (server, cut, open) = (Server::default(), Arc::default(), Arc::default());
-    let mut first = acquire(&server.client(&cut), &election("first")).await;
+    let mut first = begin_to_lead(&server.client(&cut), &election("first")).await;
     let lead = first.lead();
     assert_eq!(lead.check(), Ok(()));
     // It stands still: nothing renews. Another sees the Lease not move for as long as it lasts.
     let other = server.client(&open);
     let its = election("second");
-    let second = acquire(&other, &its);
+    let second = begin_to_lead(&other, &its);
     let watching = async {
         sleep(Duration::from_secs(11)).await;
         assert_eq!(lead.check(), Err(ApiProblem::NotLeading), "well before anybody may take it");
@@ -117,7 +146,7 @@ async fn a_leader_that_stands_still_writes_nothing_once_another_may_lead() {
 async fn the_time_of_a_lease_begins_when_it_was_asked_for() {
     let (server, cut) = (Server::default(), Arc::default());
     server.held().answers_after = Duration::from_secs(4);
-    let mut leadership = acquire(&server.client(&cut), &election("slow")).await;
+    let mut leadership = begin_to_lead(&server.client(&cut), &election("slow")).await;
     let lead = leadership.lead();
     // Of ten seconds four went by before the answer came.
     tokio::time::advance(Duration::from_millis(5900)).await;
@@ -130,7 +159,7 @@ async fn the_time_of_a_lease_begins_when_it_was_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_renewed_and_one_that_is_cut_off_stops_in_time() {
     let (server, cut) = (Server::default(), Arc::<std::sync::atomic::AtomicBool>::default());
-    let mut leadership = acquire(&server.client(&cut), &election("first")).await;
+    let mut leadership = begin_to_lead(&server.client(&cut), &election("first")).await;
     let lead = leadership.lead();
     let cutting = async {
         sleep(Duration::from_secs(60)).await;
@@ -150,7 +179,7 @@ async fn a_lease_is_renewed_and_one_that_is_cut_off_stops_in_time() {
 #[tokio::test(start_paused = true)]
 async fn who_took_it_is_believed_at_once() {
     let (server, cut) = (Server::default(), Arc::default());
-    let mut leadership = acquire(&server.client(&cut), &election("first")).await;
+    let mut leadership = begin_to_lead(&server.client(&cut), &election("first")).await;
     let lead = leadership.lead();
     {
         let mut held = server.held();

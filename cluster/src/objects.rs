@@ -123,7 +123,9 @@ impl Accounts for ClusterObjects {
         };
         let request = TokenRequest { spec: Some(spec), ..Default::default() };
         let (api, name) = self.account(namespace, name)?;
-        let answer = found(timely(api.create_token_request(name, &PostParams::default(), &request)).await)?;
+        // A token lets its holder write: who does not lead any more must not have one made.
+        let (turns, parameters) = (self.turns.of(namespace), PostParams::default());
+        let answer = found(turns.run(api.create_token_request(name, &parameters, &request)).await)?;
         let Some(answer) = answer else { return Ok(None) };
         let (token, end) = answer
             .status

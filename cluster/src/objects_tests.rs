@@ -81,6 +81,16 @@ async fn a_token_is_for_ten_minutes_and_for_whoever_is_named() {
 }
 
 #[tokio::test]
+async fn who_does_not_lead_has_no_token_made() {
+    let api = FakeApi::default();
+    let lead = crate::leader::Lead::until(tokio::time::Instant::now(), Duration::ZERO);
+    let objects = ClusterObjects { turns: Turns::new(1, lead), ..objects(&api) };
+    let problem = objects.token("ns", "account", Vec::new()).await.unwrap_err();
+    assert_eq!(problem, ApiProblem::NotLeading.into());
+    assert_eq!(api.cluster().requests, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn no_target_leads_elsewhere() {
     let api = FakeApi::default();
     let (client, turns, kinds) = (api.client(), Turns::new(1, crate::leader::Lead::always()), Kinds::default());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use keyferry_sync::address::NoAddress;
 use keyferry_sync::ports;
+use keyferry_way::Fault;
 
 /// How long one request may take. The API server itself gives up after 60 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(65);
@@ -31,8 +32,8 @@ pub enum ApiProblem {
         /// The names of the causes, such as `NamespaceTerminating`.
         causes: Vec<String>,
     },
-    /// The API server could not be reached.
-    Unreachable,
+    /// The API server could not be reached; why, where that is known.
+    Unreachable(Option<Fault>),
     /// It took the request and never answered.
     NoAnswer,
     /// It answered with something that is not of its API.
@@ -64,7 +65,7 @@ impl ApiProblem {
     /// Whether the same request may succeed in a moment.
     pub fn is_temporary(&self) -> bool {
         match self {
-            Self::Unreachable | Self::NoAnswer | Self::Malformed | Self::Credentials | Self::NotLeading => true,
+            Self::Unreachable(_) | Self::NoAnswer | Self::Malformed | Self::Credentials | Self::NotLeading => true,
             Self::Status { code, .. } => *code >= 500 || *code == 429 || *code == 409,
             Self::NoAddress(_) => false,
         }
@@ -78,7 +79,6 @@ impl ApiProblem {
     /// The same, for a person who asks with a kubeconfig.
     pub fn for_person(&self) -> String {
         match self {
-            Self::Unreachable => "the API server can't be reached, or its certificate is not trusted".to_owned(),
             Self::Status { code: 401, .. } => {
                 "the API server does not accept the credentials of the kubeconfig".to_owned()
             }
@@ -104,7 +104,7 @@ impl ApiProblem {
 impl fmt::Display for ApiProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable => f.write_str("the API server can't be reached"),
+            Self::Unreachable(fault) => f.write_str(unreachable(*fault)),
             Self::NoAnswer => f.write_str("the API server did not answer in time"),
             Self::Malformed => f.write_str("the API server's answer is not of its API"),
             Self::Credentials => f.write_str("the credentials of the kubeconfig can't be had"),
@@ -129,6 +129,34 @@ impl fmt::Display for ApiProblem {
                 if fields.is_empty() { Ok(()) } else { write!(f, "; it finds fault with {}", fields.join(", ")) }
             }
         }
+    }
+}
+
+/// What is said of the way to the API server. The kubeconfig is meant, or what a pod has in its place.
+fn unreachable(fault: Option<Fault>) -> &'static str {
+    match fault {
+        Some(Fault::UnknownAuthority) => {
+            "the API server's certificate is signed by an authority that the kubeconfig does not name: check its \
+             certificate-authority"
+        }
+        Some(Fault::OtherName) => {
+            "the API server's certificate is for another name: check server, or tls-server-name, in the kubeconfig"
+        }
+        Some(Fault::Expired) => "the API server's certificate has expired",
+        Some(Fault::NotYetValid) => "the API server's certificate is not valid yet: check the clocks",
+        Some(Fault::Revoked | Fault::Certificate) => "the API server's certificate can't be accepted",
+        Some(Fault::NoTls) => {
+            "what answers in the API server's place does not speak TLS: check server in the kubeconfig"
+        }
+        Some(Fault::ClientCertificate) => {
+            "the API server does not accept the client certificate of the kubeconfig: renew it"
+        }
+        Some(Fault::NoAgreement | Fault::Handshake) => "the TLS handshake with the API server failed",
+        Some(Fault::NoName) => "the API server can't be reached: its name can't be resolved",
+        Some(Fault::Refused) => "the API server can't be reached: it refuses connections",
+        Some(Fault::NoRoute) => "the API server can't be reached: there is no way to its network",
+        Some(Fault::Timeout) => "the API server can't be reached: no connection in time",
+        None => "the API server can't be reached",
     }
 }
 
@@ -164,7 +192,7 @@ impl From<kube::Error> for ApiProblem {
                 Self::Malformed
             }
             kube::Error::Auth(_) => Self::Credentials,
-            _ => Self::Unreachable,
+            other => Self::Unreachable(Fault::of(&other)),
         }
     }
 }
@@ -183,5 +211,26 @@ pub async fn patiently<T, F: Future<Output = Result<T, ApiProblem>>>(
             }
             result => return result,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_on_the_way_is_told_apart() {
+        let told = |cause: io::Error| ApiProblem::from(kube::Error::Service(Box::new(cause))).for_person();
+        let tls = |error: rustls::CertificateError| told(io::Error::other(rustls::Error::InvalidCertificate(error)));
+        assert!(tls(rustls::CertificateError::UnknownIssuer).contains("check its certificate-authority"));
+        assert!(tls(rustls::CertificateError::NotValidForName).contains("for another name"));
+        assert!(tls(rustls::CertificateError::Expired).contains("has expired"));
+        let of = |kind: io::ErrorKind| told(io::Error::from(kind));
+        assert_eq!(of(io::ErrorKind::ConnectionRefused), "the API server can't be reached: it refuses connections");
+        assert!(of(io::ErrorKind::TimedOut).contains("no connection in time"));
+        assert!(told(io::Error::other("dns error")).contains("its name can't be resolved"));
+        assert_eq!(of(io::ErrorKind::ConnectionReset), "the API server can't be reached");
     }
 }

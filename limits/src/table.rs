@@ -52,6 +52,10 @@ pub const ALL: &[&Limit] = &[
     &CONDITION_NAMESPACES,
     &CONDITION_PATTERNS,
     &LARGE_SEARCHES,
+    &PROVIDER_ENTRIES,
+    &CALLS_AT_ONCE,
+    &LARGE_ANSWERS,
+    &NAMESPACE_HELD,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -481,4 +485,40 @@ pub const LARGE_SEARCHES: Limit = Limit {
     unit: Unit::Items,
     of: "searches of one namespace that hold more than 128 KiB of names, at once",
     raise: "nothing: the others wait for their turn",
+};
+
+/// Entries of each list and map in a provider's spec: roles, tags, headers. Not of `fake`, whose values stand there.
+pub const PROVIDER_ENTRIES: Limit = Limit {
+    name: "provider-entries",
+    most: 100,
+    unit: Unit::Items,
+    of: "entries of a list or map in spec.provider",
+    raise: "keep fewer",
+};
+
+/// Calls of stores that are under way. A ClusterSecretStore is nobody's alone, and has as many for itself.
+pub const CALLS_AT_ONCE: Limit = Limit {
+    name: "calls-at-once",
+    most: 128,
+    unit: Unit::Items,
+    of: "calls to all SecretStores of one namespace, or to one ClusterSecretStore, at once",
+    raise: "nothing: the others wait for their turn",
+};
+
+/// Answers of stores that are larger than most, of all stores together; the stores of a namespace have at most a third.
+pub const LARGE_ANSWERS: Limit = Limit {
+    name: "large-answers",
+    most: 96 << 20,
+    unit: Unit::Bytes,
+    of: "answers of more than 64 KiB that are read at once",
+    raise: "nothing: the others wait for their turn",
+};
+
+/// What stores answered, and the refreshes of one namespace hold until they are done. One of them goes beyond it at a time.
+pub const NAMESPACE_HELD: Limit = Limit {
+    name: "namespace-held",
+    most: 32 << 20,
+    unit: Unit::Bytes,
+    of: "what all refreshes of one namespace hold of answers at once",
+    raise: "nothing: larger ones go one at a time",
 };

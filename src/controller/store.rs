@@ -17,6 +17,8 @@ use keyferry_sync::record::{self, Note, Severity};
 use keyferry_sync::schedule::SHORTEST;
 use keyferry_sync::store::{Readiness, Store, StoreId};
 use keyferry_sync::time::later;
+use keyferry_sync::told;
+use keyferry_sync::told::Told;
 use kube::core::ApiResource;
 
 use super::index::{Item, Role, SubjectKind};
@@ -235,13 +237,13 @@ impl Subject for Stores {
 struct Verdict {
     ready: bool,
     reason: &'static str,
-    message: String,
+    message: Told,
     /// What the spec says of itself, where the store is not bad.
     about: Option<About>,
 }
 
 impl Verdict {
-    fn bad(message: String) -> Self {
+    fn bad(message: Told) -> Self {
         Self { ready: false, reason: INVALID, message, about: None }
     }
 }
@@ -279,34 +281,40 @@ impl Checks {
                 }
             }
         }
-        let readiness = if verdict.ready { Readiness::Ready } else { Readiness::NotReady(verdict.message) };
+        let readiness =
+            if verdict.ready { Readiness::Ready } else { Readiness::NotReady(verdict.message.into_string()) };
         Checked { store, readiness, status: written, next, is_cancelled: false }
     }
 
     async fn examine(&self, store: &Store) -> Verdict {
         if let Some(problem) = store.bad_regex() {
-            return Verdict::bad(format!("unable to validate store: {problem}"));
+            return Verdict::bad(Told::without_values(format!("unable to validate store: {problem}")));
         }
         if let Some(problem) = store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().err()) {
-            return Verdict::bad(format!("unable to validate store: spec.refreshInterval: {problem}"));
+            let problem = Told::without_values(problem.to_string());
+            return Verdict::bad(told!("unable to validate store: spec.refreshInterval: {}", problem));
         }
         let about = self.clients.about(store);
         let good = |message| Verdict { ready: true, reason: VALID, message, about };
-        let mut validated = "store validated".to_owned();
+        let mut validated = Told::from("store validated");
         if store.spec.as_ref().is_ok_and(|spec| matches!(spec.refresh_every(), Ok(Some(own)) if own < SHORTEST)) {
-            validated.push_str(&format!("; spec.refreshInterval: {REFRESH_RATE}"));
+            validated = told!("{}; spec.refreshInterval: {}", validated, REFRESH_RATE);
         }
         match self.clients.check(store).await {
-            Ok(notes) => good([validated].into_iter().chain(notes).collect::<Vec<_>>().join("; ")),
+            // What a store's client says of itself is in words of ours.
+            Ok(notes) => {
+                let notes = notes.into_iter().map(Told::without_values);
+                good(Told::join([validated].into_iter().chain(notes), "; "))
+            }
             // Credentials come from whoever asks: there is nothing to check before somebody does.
             Err(Refused::Client(error)) if error.kind() == ErrorKind::Referent => good(validated),
-            Err(Refused::Client(error)) => Verdict::bad(format!("unable to create client: {error}")),
+            Err(Refused::Client(error)) => Verdict::bad(told!("unable to create client: {}", error)),
             // As in External Secrets Operator, a store that can't tell is given the benefit of the doubt.
             Err(Refused::Validation(error)) if error.kind() == ErrorKind::Unverified => {
-                let message = format!("could not determine validation status: {error}");
+                let message = told!("could not determine validation status: {}", error);
                 Verdict { reason: "ValidationUnknown", ..good(message) }
             }
-            Err(Refused::Validation(error)) => Verdict::bad(format!("unable to validate store: {error}")),
+            Err(Refused::Validation(error)) => Verdict::bad(told!("unable to validate store: {}", error)),
         }
     }
 
@@ -317,7 +325,7 @@ impl Checks {
         let annotations = store.metadata.annotations.as_ref();
         let silenced = annotations.is_some_and(|all| all.contains_key(names::ANNOTATION_IGNORE_MAINTENANCE));
         if verdict.about.is_some_and(|about| !about.maintained) && !silenced {
-            let message = "nobody maintains this provider: it is meant for tests".to_owned();
+            let message = "nobody maintains this provider: it is meant for tests";
             self.notices.note(store, Note::new(Severity::Warning, "StoreUnmaintained", message));
         }
         if verdict.ready {

@@ -36,7 +36,7 @@ async fn with_users() -> Rig {
 /// A store whose condition says this.
 fn told(generation: i64, spec: serde_json::Value, ready: bool) -> Store {
     let mut status = SecretStoreStatus::default();
-    record::set_ready(&mut status.conditions, ready, "Told", "by another".to_owned(), Timestamp::UNIX_EPOCH);
+    record::set_ready(&mut status.conditions, ready, "Told", "by another".into(), Timestamp::UNIX_EPOCH);
     store("s", generation, spec).with_status(status)
 }
 
@@ -265,7 +265,7 @@ async fn one_of_another_class_is_not_checked_and_its_status_counts() {
     rig.answer("e", Answer::Ignored);
     rig.tell(put(es("e", 1, json!({}))));
     rig.expect(["look e"]).await;
-    assert_eq!(readiness(&rig, "e"), Readiness::NotReady("by another".to_owned()));
+    assert_eq!(readiness(&rig, "e"), Readiness::NotReady("by another".into()));
     rig.tell(put_store(told(1, theirs(), true)));
     rig.expect(["look e"]).await;
     assert_eq!(readiness(&rig, "e"), Readiness::Ready);

@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Kind, Name, Version};
 use keyferry_sync::ports::Notices;
-use keyferry_sync::record;
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
+use keyferry_sync::{record, told};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
@@ -249,11 +249,11 @@ impl<S: Subject> Tended<S> {
     fn tell_undecodable(&self, name: &Name, shared: &Shared) {
         let Some(metadata) = self.undecodable.get(name).cloned() else { return };
         let (resource, mut conditions) = (self.subject.resource(), Vec::new());
-        let message = format!(
+        let message = told::Told::without_values(format!(
             "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with \
              `kubectl explain {}.spec`",
             resource.kind.to_lowercase()
-        );
+        ));
         record::set_ready(&mut conditions, false, self.subject.reason_undecodable(), message, (shared.now)());
         let notices = shared.notices.clone();
         tokio::spawn(async move { notices.set_conditions(&resource, metadata, conditions).await });

@@ -21,10 +21,16 @@ pub struct Held {
     release: oneshot::Sender<oneshot::Sender<()>>,
 }
 
-/// Waits until the Lease is ours, with a client of its own; `None` needs none. The error is for a person.
-pub async fn hold(control: &Control, kubeconfig: Option<PathBuf>, election: Option<Election>) -> Result<Held, String> {
+/// Waits until the Lease is ours, with a client of its own; without an election none is needed. `None` where `stop` came
+/// first: then it is not ours. The error is for a person.
+pub async fn hold(
+    control: &Control,
+    kubeconfig: Option<PathBuf>,
+    election: Option<Election>,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<Held>, String> {
     let (losing, lost) = oneshot::channel();
-    let (release, released) = oneshot::channel::<oneshot::Sender<()>>();
+    let (release, mut released) = oneshot::channel::<oneshot::Sender<()>>();
     let lead = match election {
         None => {
             control.spawn(async move {
@@ -37,7 +43,13 @@ pub async fn hold(control: &Control, kubeconfig: Option<PathBuf>, election: Opti
         Some(election) => {
             let acquired = control.run(async move {
                 let client = of_operator(kubeconfig.as_deref()).await?;
-                let mut leadership = leader::acquire(&client, &election).await;
+                let mut leadership = match leader::acquire(&client, &election, &mut released).await {
+                    Ok(leadership) => leadership,
+                    Err(done) => {
+                        let _ = done.map(|done| done.send(()));
+                        return Ok(None);
+                    }
+                };
                 let lead = leadership.lead();
                 tokio::spawn(async move {
                     let done = tokio::select! { () = leadership.hold() => None, done = released => done.ok() };
@@ -53,12 +65,20 @@ pub async fn hold(control: &Control, kubeconfig: Option<PathBuf>, election: Opti
                         }
                     }
                 });
-                Ok::<_, String>(lead)
+                Ok::<_, String>(Some(lead))
             });
-            acquired.await??
+            let acquired = tokio::select! {
+                acquired = acquired => acquired??,
+                () = stop => None,
+            };
+            let Some(lead) = acquired else {
+                give_back(release).await;
+                return Ok(None);
+            };
+            lead
         }
     };
-    Ok(Held { lead, lost, release })
+    Ok(Some(Held { lead, lost, release }))
 }
 
 impl Held {
@@ -75,9 +95,14 @@ impl Held {
 
     /// Gives it back.
     pub async fn release(self) {
-        let (done, given_back) = oneshot::channel();
-        if self.release.send(done).is_ok() {
-            let _ = given_back.await;
-        }
+        give_back(self.release).await;
+    }
+}
+
+/// Has whoever holds the Lease, or is about to, give it back, and waits for that.
+async fn give_back(release: oneshot::Sender<oneshot::Sender<()>>) {
+    let (done, given_back) = oneshot::channel();
+    if release.send(done).is_ok() {
+        let _ = given_back.await;
     }
 }

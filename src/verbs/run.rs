@@ -61,9 +61,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         client = begin(&args, &control, metrics.clone(), readiness) => client?,
         () = stopped() => return Ok(()),
     };
-    let mut held = tokio::select! {
-        held = lease::hold(&control, args.kubeconfig.clone(), election) => held?,
-        () = stopped() => return Ok(()),
+    let Some(mut held) = lease::hold(&control, args.kubeconfig.clone(), election, stopped()).await? else {
+        return Ok(());
     };
     let lead = held.lead();
     metrics.leader.set(1);

@@ -11,11 +11,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use keyferry_limits::STORE_WAIT;
+use keyferry_limits::{NAMESPACE_HELD, STORE_WAIT};
 use keyferry_provider_core::{Answer, Blame, Error, ErrorKind, Key, Provider};
+use keyferry_sync::asking::{Asking, cost};
 use keyferry_sync::ports::Planning;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
+
+use crate::room::{Account, Door, Held, Rooms};
 
 /// How long a request waits for others that are still being planned.
 const PLANNING_PATIENCE: Duration = Duration::from_millis(50);
@@ -91,6 +94,8 @@ impl Drop for PlanningGuard {
 pub struct Fetcher {
     provider: Arc<dyn Provider>,
     planning: Arc<Barrier>,
+    rooms: Arc<Rooms>,
+    door: Arc<Door>,
     /// Told once when the store turns out to refuse its batch call.
     on_singly: Box<dyn Fn() + Send + Sync>,
     state: Mutex<State>,
@@ -98,7 +103,7 @@ pub struct Fetcher {
 
 struct State {
     lanes: Lanes,
-    waiters: HashMap<Key, Vec<oneshot::Sender<Answer>>>,
+    waiters: HashMap<Key, Vec<Waiter>>,
     in_flight: usize,
     /// When the last call ended.
     ended: Option<Instant>,
@@ -113,6 +118,40 @@ struct State {
     alarm: Option<Instant>,
 }
 
+/// A look that waits for the answer of one key.
+struct Waiter {
+    /// Told the answer, or nothing where there is no room for it beside what its namespace holds.
+    sender: oneshot::Sender<Option<Answer>>,
+    asking: Arc<Asking>,
+    account: Arc<Account>,
+    /// Whether it is its turn to hold more than that.
+    is_alone: bool,
+}
+
+impl Waiter {
+    /// Whether it did not give up, nor has more than it can pay for.
+    fn is_there(&self) -> bool {
+        !self.sender.is_closed() && !self.asking.is_over()
+    }
+
+    /// Answers all who wait for one key. Those of one namespace need room for one copy, which they share.
+    fn answer(waiters: Vec<Self>, answer: &Answer) {
+        let mut rooms: Vec<(Arc<Account>, Option<Arc<Held>>)> = Vec::new();
+        for waiter in waiters.into_iter().filter(Self::is_there) {
+            let has_room = waiter.is_alone || answer.is_err() || {
+                let known = rooms.iter().find(|(account, _)| Arc::ptr_eq(account, &waiter.account));
+                let room = known.map_or_else(|| waiter.account.hold(cost(answer)), |(_, room)| room.clone());
+                if known.is_none() {
+                    rooms.push((waiter.account.clone(), room.clone()));
+                }
+                room.map(|room| waiter.asking.keep(Box::new(room))).is_some()
+            };
+            let reply = has_room.then(|| waiter.asking.paid(answer.clone()));
+            let _ = waiter.sender.send(reply); // whoever asked may be gone
+        }
+    }
+}
+
 /// What can be done now.
 enum Next {
     Send(Vec<Key>),
@@ -121,10 +160,11 @@ enum Next {
 }
 
 impl Fetcher {
-    /// A fetcher of `provider`. `on_singly` is told when the store refuses its batch call.
+    /// A fetcher of `provider`, which is called through `door`. `on_singly` is told when the store refuses its batch call.
     pub fn new(
         provider: Arc<dyn Provider>,
         planning: Arc<Barrier>,
+        (rooms, door): (Arc<Rooms>, Arc<Door>),
         on_singly: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Self> {
         let state = State {
@@ -139,44 +179,72 @@ impl Fetcher {
             closed: None,
             alarm: None,
         };
-        Arc::new(Self { provider, planning, on_singly: Box::new(on_singly), state: Mutex::new(state) })
+        Arc::new(Self { provider, planning, rooms, door, on_singly: Box::new(on_singly), state: Mutex::new(state) })
     }
 
-    /// Fetches distinct `keys` for `namespace`; answers each, however long the store takes. `asked` is let go as soon as the
-    /// keys are in the queue.
+    /// Fetches distinct `keys`; answers each, however long the store takes. `asked` is let go as soon as the keys are in the
+    /// queue. What its namespace has no room for is dropped where it arrives, and fetched again when it may hold more.
     pub async fn fetch(
         self: &Arc<Self>,
-        namespace: &str,
+        asking: &Arc<Asking>,
         keys: Vec<Key>,
         asked: Option<Planning>,
     ) -> HashMap<Key, Answer> {
-        let mut answers = Vec::with_capacity(keys.len());
         let deadline = Instant::now() + Duration::from_secs(STORE_WAIT.most);
+        let (mut all, crowded_out) = self.ask(asking, keys, deadline, asked).await;
+        if crowded_out.is_empty() {
+            return all;
+        }
+        let turn = timeout_at(deadline, self.rooms.account(&asking.namespace).alone(asking)).await;
+        if turn.is_ok() {
+            let (rest, _) = self.ask(asking, crowded_out, deadline, None).await;
+            all.extend(rest);
+        } else {
+            let late = Error::new(ErrorKind::Timeout, NAMESPACE_HELD.to_string()).with_blame(Blame::Request);
+            all.extend(crowded_out.into_iter().map(|key| (key, Err(late.clone()))));
+        }
+        all
+    }
+
+    /// Asks for `keys` once. The answers, and the keys whose answers there was no room for.
+    async fn ask(
+        self: &Arc<Self>,
+        asking: &Arc<Asking>,
+        keys: Vec<Key>,
+        deadline: Instant,
+        asked: Option<Planning>,
+    ) -> (HashMap<Key, Answer>, Vec<Key>) {
+        let mut answers = Vec::with_capacity(keys.len());
+        let account = self.rooms.account(&asking.namespace);
+        let is_alone = asking.alone.lock().await.is_some();
         {
             let mut state = self.lock();
             if let Some(error) = state.closed_since() {
-                return keys.into_iter().map(|key| (key, Err(error.clone()))).collect();
+                return (keys.into_iter().map(|key| (key, Err(error.clone()))).collect(), Vec::new());
             }
             for key in keys {
                 let (sender, receiver) = oneshot::channel();
                 let waiters = state.waiters.entry(key.clone()).or_default();
-                waiters.push(sender);
+                waiters.push(Waiter { sender, asking: asking.clone(), account: account.clone(), is_alone });
                 if waiters.len() == 1 {
-                    state.lanes.push(namespace, key.clone());
+                    state.lanes.push(&asking.namespace, key.clone());
                 }
                 answers.push((key, receiver));
             }
         }
         drop(asked);
         self.pump();
-        let mut all = HashMap::with_capacity(answers.len());
+        let (mut all, mut crowded_out) = (HashMap::with_capacity(answers.len()), Vec::new());
         for (key, receiver) in answers {
             let lost = |_| Err(Error::new(ErrorKind::Unavailable, "the call was cut off").with_blame(Blame::Keyferry));
-            let late = |_| Ok(Err(Error::new(ErrorKind::Timeout, STORE_WAIT.to_string())));
+            let late = |_| Ok(Some(Err(Error::new(ErrorKind::Timeout, STORE_WAIT.to_string()))));
             let answer = timeout_at(deadline, receiver).await.unwrap_or_else(late);
-            all.insert(key, answer.unwrap_or_else(lost));
+            match answer.map_or_else(|gone| Some(lost(gone)), |answer| answer) {
+                Some(answer) => _ = all.insert(key, answer),
+                None => crowded_out.push(key),
+            }
         }
-        all
+        (all, crowded_out)
     }
 
     /// Whether the store refuses its batch call, so that it is asked key by key.
@@ -202,7 +270,7 @@ impl Fetcher {
                     let waiters = batch.iter().filter_map(|key| Some((key.clone(), state.waiters.remove(key)?)));
                     let mut waiters: HashMap<_, _> = waiters.collect();
                     // Whoever gave up need not be answered.
-                    waiters.retain(|_, all: &mut Vec<oneshot::Sender<_>>| all.iter().any(|waiter| !waiter.is_closed()));
+                    waiters.retain(|_, all: &mut Vec<Waiter>| all.iter().any(Waiter::is_there));
                     let batch: Vec<Key> = batch.into_iter().filter(|key| waiters.contains_key(key)).collect();
                     if !batch.is_empty() {
                         state.in_flight += 1;
@@ -227,11 +295,14 @@ impl Fetcher {
     }
 
     /// Makes the call, splitting it where it fails as a whole, and answers all who wait for its keys.
-    async fn send(self: Arc<Self>, batch: Vec<Key>, mut waiters: HashMap<Key, Vec<oneshot::Sender<Answer>>>) {
+    async fn send(self: Arc<Self>, batch: Vec<Key>, mut waiters: HashMap<Key, Vec<Waiter>>) {
         let _call = InFlight(&self);
         let mut groups = vec![batch];
         while let Some(group) = groups.pop() {
-            let results = match self.provider.fetch(&group).await {
+            let room = self.door.call().await;
+            let fetched = self.provider.fetch(&group).await;
+            drop(room);
+            let results = match fetched {
                 Ok(results) if results.len() == group.len() => results,
                 Ok(_) => {
                     let error = Error::new(ErrorKind::Malformed, "the provider left keys of the batch unanswered");
@@ -261,9 +332,7 @@ impl Fetcher {
                 if answer.is_ok() {
                     self.lock().culprits.remove(&key);
                 }
-                for waiter in waiters.remove(&key).into_iter().flatten() {
-                    let _ = waiter.send(answer.clone()); // whoever asked may be gone
-                }
+                Waiter::answer(waiters.remove(&key).unwrap_or_default(), &answer);
             }
         }
     }
@@ -329,8 +398,8 @@ impl State {
     fn close(&mut self, until: Instant, error: &Error) {
         self.closed = Some((until, error.clone()));
         self.lanes = Lanes::default();
-        for waiter in self.waiters.drain().flat_map(|(_, waiters)| waiters) {
-            let _ = waiter.send(Err(error.clone()));
+        for (_, waiters) in self.waiters.drain() {
+            Waiter::answer(waiters, &Err(error.clone()));
         }
     }
 
@@ -434,6 +503,7 @@ mod tests {
     use async_trait::async_trait;
     use keyferry_builders::key;
     use keyferry_provider_core::{Capabilities, Dialect, Page, Push, Query, Reach, Remote, SecretBytes};
+    use keyferry_sync::store::StoreId;
     use tokio::time::sleep;
 
     use super::*;
@@ -443,6 +513,8 @@ mod tests {
     struct Double {
         batch: usize,
         takes: Duration,
+        /// How large each value is; 0 is a small one.
+        bytes: usize,
         denies_batches: bool,
         /// How long it asks for, of whoever asks for the key `slow`.
         asks_for: Option<Duration>,
@@ -475,7 +547,11 @@ mod tests {
             if keys.iter().any(|key| key.name.starts_with("poison")) {
                 Err(Error::new(ErrorKind::Malformed, "poisoned"))
             } else {
-                Ok(keys.iter().map(|key| Ok(SecretBytes::from(key.name.as_str()).into())).collect())
+                let value = |key: &Key| match self.bytes {
+                    0 => SecretBytes::from(key.name.as_str()),
+                    bytes => SecretBytes::new(vec![b'v'; bytes]),
+                };
+                Ok(keys.iter().map(|key| Ok(value(key).into())).collect())
             }
         }
 
@@ -512,7 +588,18 @@ mod tests {
 
     fn setup(double: Double) -> Setup {
         let (double, planning) = (Arc::new(double), Arc::new(Barrier::default()));
-        Setup { fetcher: Fetcher::new(double.clone(), planning.clone(), || {}), double, planning }
+        Setup { fetcher: Fetcher::new(double.clone(), planning.clone(), room(), || {}), double, planning }
+    }
+
+    fn room() -> (Arc<Rooms>, Arc<Door>) {
+        let rooms = Arc::new(Rooms::default());
+        let store = StoreId { namespace: Some("ns".to_owned()), name: "s".to_owned() };
+        let door = rooms.of_store(&store);
+        (rooms, door)
+    }
+
+    fn look(namespace: &str) -> Arc<Asking> {
+        Asking::new(namespace, Arc::default())
     }
 
     impl Setup {
@@ -524,7 +611,11 @@ mod tests {
         async fn due(&self, keys: Vec<(String, Key)>) -> Vec<Answer> {
             let looks: Vec<_> = keys.into_iter().map(|look| (look, self.planning.begin())).collect();
             let asked = looks.into_iter().map(|((namespace, key), guard)| async move {
-                self.fetcher.fetch(&namespace, vec![key.clone()], Some(Box::new(guard))).await.remove(&key).unwrap()
+                self.fetcher
+                    .fetch(&look(&namespace), vec![key.clone()], Some(Box::new(guard)))
+                    .await
+                    .remove(&key)
+                    .unwrap()
             });
             futures::future::join_all(asked).await
         }
@@ -543,7 +634,7 @@ mod tests {
     async fn who_finds_the_store_idle_does_not_wait() {
         let setup = setup(Double { batch: 20, takes: Duration::from_millis(100), ..Double::default() });
         let begun = Instant::now();
-        setup.fetcher.fetch("ns", vec![key("a")], None).await;
+        setup.fetcher.fetch(&look("ns"), vec![key("a")], None).await;
         assert_eq!(begun.elapsed(), Duration::from_millis(100));
     }
 
@@ -555,7 +646,7 @@ mod tests {
             async move {
                 sleep(Duration::from_millis(20 * n)).await;
                 let begun = Instant::now();
-                fetcher.fetch("ns", vec![key(format!("k{n}"))], None).await;
+                fetcher.fetch(&look("ns"), vec![key(format!("k{n}"))], None).await;
                 begun.elapsed()
             }
         });
@@ -569,10 +660,10 @@ mod tests {
     async fn a_call_that_hangs_holds_up_no_other() {
         let setup = setup(Double { batch: 20, takes: Duration::from_secs(30), ..Double::default() });
         let fetcher = setup.fetcher.clone();
-        let _hanging = tokio::spawn(async move { fetcher.fetch("ns", vec![key("a")], None).await });
+        let _hanging = tokio::spawn(async move { fetcher.fetch(&look("ns"), vec![key("a")], None).await });
         sleep(Duration::from_millis(1)).await;
         let fetcher = setup.fetcher.clone();
-        let _other = tokio::spawn(async move { fetcher.fetch("ns", vec![key("b")], None).await });
+        let _other = tokio::spawn(async move { fetcher.fetch(&look("ns"), vec![key("b")], None).await });
         sleep(Duration::from_millis(250)).await;
         assert_eq!(setup.calls().len(), 2);
     }
@@ -581,9 +672,9 @@ mod tests {
     async fn a_question_after_the_call_was_sent_is_asked_anew() {
         let setup = setup(Double { batch: 20, takes: Duration::from_millis(100), ..Double::default() });
         let fetcher = setup.fetcher.clone();
-        let first = tokio::spawn(async move { fetcher.fetch("ns", vec![key("a")], None).await });
+        let first = tokio::spawn(async move { fetcher.fetch(&look("ns"), vec![key("a")], None).await });
         sleep(Duration::from_millis(50)).await;
-        setup.fetcher.fetch("ns", vec![key("a")], None).await;
+        setup.fetcher.fetch(&look("ns"), vec![key("a")], None).await;
         first.await.unwrap();
         assert_eq!(setup.calls().len(), 2, "the second must not get what was read before it asked");
     }
@@ -627,7 +718,7 @@ mod tests {
     }
 
     async fn fetch_one(fetcher: &Arc<Fetcher>, name: &str) -> Answer {
-        fetcher.fetch("ns", vec![key(name)], None).await.remove(&key(name)).unwrap()
+        fetcher.fetch(&look("ns"), vec![key(name)], None).await.remove(&key(name)).unwrap()
     }
 
     #[tokio::test(start_paused = true)]
@@ -689,7 +780,7 @@ mod tests {
         let of = |all: &Arc<Barrier>| {
             let double = Arc::new(Double { batch: 20, ..Double::default() });
             let planning = Arc::new(Barrier::of_store(all));
-            (Fetcher::new(double.clone(), planning.clone(), || {}), planning)
+            (Fetcher::new(double.clone(), planning.clone(), room(), || {}), planning)
         };
         let ((slow, asking_slow), (other, _)) = (of(&all), of(&all));
         let _search = asking_slow.begin();
@@ -710,7 +801,77 @@ mod tests {
         let _search = setup.planning.begin();
         let begun = Instant::now();
         let keys = (0..20).map(|n| key(format!("k{n}"))).collect();
-        setup.fetcher.fetch("ns", keys, None).await;
+        setup.fetcher.fetch(&look("ns"), keys, None).await;
         assert_eq!(begun.elapsed(), PLANNING_PATIENCE);
+    }
+
+    const MIB: usize = 1 << 20;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_look_can_not_pay_for_is_dropped_where_it_arrives_and_not_asked_for() {
+        let setup = setup(Double { batch: 1, takes: Duration::from_secs(1), bytes: 15 * MIB, ..Double::default() });
+        let asking = look("ns");
+        let keys = (0..1000).map(|n| key(format!("k{n}"))).collect();
+        let answers = setup.fetcher.fetch(&asking, keys, None).await;
+        assert!(asking.is_over());
+        let held: usize = answers.values().flatten().map(|fetched| fetched.value.len()).sum();
+        assert!(held <= 64 * MIB, "{} MiB", held / MIB);
+        assert!(setup.calls().len() <= 3 * SINGLES_AT_ONCE, "{} calls", setup.calls().len());
+        // Another's budget is another's.
+        let other = look("other");
+        let answers = setup.fetcher.fetch(&other, vec![key("k0")], None).await;
+        assert!(answers.values().all(Result::is_ok));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_of_a_namespace_hold_so_much_together_and_all_are_answered() {
+        let setup = setup(Double { batch: 20, takes: Duration::from_secs(1), bytes: MIB, ..Double::default() });
+        let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let looks = (0..20).map(|look_number| {
+            let (fetcher, held, most) = (&setup.fetcher, &held, &most);
+            async move {
+                let asking = look("ns");
+                let keys = (0..10).map(|n| key(format!("k{look_number}-{n}"))).collect();
+                let answers = fetcher.fetch(&asking, keys, None).await;
+                assert!(answers.len() == 10 && answers.values().all(Result::is_ok));
+                most.fetch_max(held.fetch_add(10, Ordering::SeqCst) + 10, Ordering::SeqCst);
+                sleep(Duration::from_secs(1)).await; // renders and writes
+                held.fetch_sub(10, Ordering::SeqCst);
+            }
+        });
+        futures::future::join_all(looks).await;
+        let most = most.into_inner();
+        assert!(most <= (NAMESPACE_HELD.size() / MIB) + 10, "{most} MiB were held at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_look_at_several_stores_has_one_turn_for_all_of_them() {
+        let double = || Arc::new(Double { batch: 20, bytes: MIB, ..Double::default() });
+        let (rooms, door) = room();
+        let fetcher = || Fetcher::new(double(), Arc::default(), (rooms.clone(), door.clone()), || {});
+        let (one, another, asking) = (fetcher(), fetcher(), look("ns"));
+        let keys = |store: &str| (0..30).map(|n| key(format!("{store}{n}"))).collect();
+        let both = futures::future::join(one.fetch(&asking, keys("a"), None), another.fetch(&asking, keys("b"), None));
+        let (one, another) = both.await;
+        assert!(one.values().chain(another.values()).all(Result::is_ok));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stores_of_a_namespace_are_called_so_often_at_once() {
+        let double = Arc::new(Double { batch: 1, takes: Duration::from_secs(1), ..Double::default() });
+        let room = room();
+        let fetchers: Vec<_> =
+            (0..10).map(|_| Fetcher::new(double.clone(), Arc::default(), room.clone(), || {})).collect();
+        let looks = fetchers.iter().enumerate().map(|(store, fetcher)| async move {
+            fetcher.fetch(&look("ns"), (0..100).map(|n| key(format!("{store}-{n}"))).collect(), None).await
+        });
+        let begun = Instant::now();
+        let calls = async {
+            sleep(Duration::from_millis(500)).await;
+            double.calls.lock().unwrap().len()
+        };
+        let (_, at_once) = futures::future::join(futures::future::join_all(looks), calls).await;
+        assert_eq!(at_once, 128);
+        assert_eq!(begun.elapsed(), Duration::from_secs(8));
     }
 }

@@ -1,13 +1,14 @@
 //! Stores: which there are, what they log in with, and the clients that speak to them. Knows no API server.
 //!
 //! Modules, in reading order: [`registry`] which providers and generators there are, [`access`] what
-//! stores log in with, [`instead`] what that would be, [`pool`] the clients, alive as long as their spec and credentials,
-//! [`fetcher`] how they are shared.
+//! stores log in with, [`instead`] what that would be, [`room`] how much of their answers
+//! there is room for, [`pool`] the clients, alive as long as their spec and credentials, [`fetcher`] how they are shared.
 
 #![forbid(unsafe_code)]
 
 pub mod registry;
 pub mod access;
 pub mod instead;
+pub mod room;
 pub mod pool;
 pub mod fetcher;

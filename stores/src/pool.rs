@@ -14,8 +14,10 @@ use keyferry_provider_core::{
     Answer, BuildContext, Caller, Calls, Dialect, Environment, Error, ErrorKind, Key, Provider, Query,
 };
 use keyferry_provider_guard::{Delay, Guarded, Retries};
+use keyferry_sync::asking::Asking;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::Dependency;
+use keyferry_sync::excess;
 use keyferry_sync::ports::{About, Change, Clients, Entered, Planning, Refused, Stores, Versions};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
@@ -26,6 +28,7 @@ use crate::access::{AmbientIdentity, LoginId, LoginPorts, Requester, Watched};
 use crate::fetcher::{Barrier, Fetcher};
 use crate::instead::Instead;
 use crate::registry;
+use crate::room::{Door, Rooms};
 
 /// How old a client is at least that is made anew since its store refuses it: one that is younger is refused rightly.
 const TOO_YOUNG_TO_DOUBT: Duration = Duration::from_secs(60);
@@ -58,6 +61,7 @@ pub struct StoreClient {
     pub provider: Arc<Guarded>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
+    door: Arc<Door>,
     dependencies: Versions,
     /// Whether the store did not accept what it logged in with.
     is_doubted: AtomicBool,
@@ -100,13 +104,14 @@ impl Entered for StoreClient {
         self.dependencies.contains_key(object)
     }
 
-    async fn fetch(&self, namespace: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer> {
-        let answers = self.fetcher.fetch(namespace, keys, Some(planning)).await;
+    async fn fetch(&self, asking: &Arc<Asking>, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer> {
+        let answers = self.fetcher.fetch(asking, keys, Some(planning)).await;
         answers.values().for_each(|answer| self.note(answer.as_ref().err()));
         answers
     }
 
     async fn find(&self, namespace: &str, query: &Query) -> Result<Vec<Key>, Error> {
+        let _call = self.door.call().await;
         let found = self.provider.find_all(query, &self.large_searches.of(namespace)).await;
         self.note(found.as_ref().err());
         found
@@ -155,6 +160,7 @@ pub struct Pool {
     calls: Arc<dyn Calls>,
     rules: Rules,
     environment: Environment,
+    rooms: Arc<Rooms>,
     /// Who is about to ask, and does not know yet which stores.
     barrier: Arc<Barrier>,
     /// Who is about to ask which store.
@@ -176,8 +182,8 @@ impl Pool {
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let barrier = Arc::new(Barrier::default());
-        let (barriers, large_searches, slots) = Default::default();
-        Self { ports, watched, calls, rules, environment, barrier, barriers, news, large_searches, slots }
+        let (rooms, barriers, large_searches, slots) = Default::default();
+        Self { ports, watched, calls, rules, environment, rooms, barrier, barriers, news, large_searches, slots }
     }
 
     /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
@@ -229,9 +235,9 @@ impl Pool {
         let spec = store.spec.as_ref().map_err(|message| Error::invalid(message.clone()))?;
         let (name, config) = spec.the_provider().map_err(|problem| Error::invalid(problem.to_string()))?;
         let registration = registry::find(name).map_err(Error::invalid)?;
+        excess::of_provider(name, config).map_or(Ok(()), |problem| Err(Error::invalid(problem)))?;
         let retries = retries(spec).map_err(Error::invalid)?;
-        let is_of_cluster = store.id.namespace.is_none();
-        let context = self.context(requester.clone(), store.id.kind(), &store.id.name, is_of_cluster);
+        let context = self.context(requester.clone(), store.id.kind(), &store.id);
         let provider = timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
         let provider = Arc::new(Guarded::new(provider, CALL_TIMEOUT, retries));
@@ -239,21 +245,25 @@ impl Pool {
         let on_singly = move || {
             let _ = news.send(id.clone()); // nobody listens any more when the process ends
         };
-        let fetcher = Fetcher::new(provider.clone(), self.barrier_of(&store.id), on_singly);
+        let door = self.rooms.of_store(&store.id);
+        let room = (self.rooms.clone(), door.clone());
+        let fetcher = Fetcher::new(provider.clone(), self.barrier_of(&store.id), room, on_singly);
         let is_doubted = AtomicBool::new(false);
         let (dependencies, large_searches) = (requester.dependencies(), self.large_searches.clone());
-        Ok(StoreClient { provider, fetcher, dependencies, is_doubted, large_searches })
+        Ok(StoreClient { provider, fetcher, door, dependencies, is_doubted, large_searches })
     }
 
     /// What a provider or generator of this kind and name is built with.
-    fn context(&self, asks: Arc<Requester>, kind: &'static str, name: &str, is_of_cluster: bool) -> BuildContext {
+    fn context(&self, asks: Arc<Requester>, kind: &'static str, id: &StoreId) -> BuildContext {
         let namespace = asks.namespace().map(str::to_owned);
+        let is_of_cluster = id.namespace.is_none();
         BuildContext {
             credentials: asks,
             calls: self.calls.clone(),
+            room: self.rooms.of_store(id),
             addresses: if is_of_cluster { Addresses::anywhere() } else { self.rules.addresses.clone() },
             ambient_identity: self.rules.ambient_identity.is_for(is_of_cluster),
-            caller: Caller { store_kind: kind, store: name.to_owned(), namespace },
+            caller: Caller { store_kind: kind, store: id.name.clone(), namespace },
             environment: self.environment.clone(),
         }
     }
@@ -327,7 +337,8 @@ impl Stores for Pool {
         };
         // What a generator refers to is looked up where the ExternalSecret is, as for a SecretStore there.
         let requester = Requester::for_once(self.ports.clone(), namespace);
-        let context = self.context(Arc::new(requester), registration.kind, name, false);
+        let id = StoreId { namespace: Some(namespace.to_owned()), name: name.to_owned() };
+        let context = self.context(Arc::new(requester), registration.kind, &id);
         let generator = (registration.build)(spec, context)?;
         // Nothing that is registered has a state to keep.
         let made = timeout(CALL_TIMEOUT, generator.make(None)).await;
@@ -357,6 +368,7 @@ impl Clients for Pool {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
         self.barriers.lock().unwrap_or_else(PoisonError::into_inner).retain(|store, _| is_there(store));
         self.large_searches.tidy();
+        self.rooms.tidy();
     }
 }
 

@@ -16,6 +16,9 @@ use crate::request::{Origin, Request, Wanted};
 const FEW: usize = 32;
 const LITTLE: usize = 64 << 10;
 
+/// So many windows are gone through in no time, however often they open.
+const FEW_WINDOWS: usize = 2;
+
 /// Computes something in a turn of this namespace, which the budget is stopped for where it takes too long.
 pub async fn in_turn<T: Send>(
     port: &dyn Compute,
@@ -39,6 +42,20 @@ pub fn is_small(requests: &[Request], answers: &Answers) -> bool {
 /// Whether making content of these is certain to be quick: there is no template.
 pub fn is_plain<'a>(es: &ExternalSecret, data: impl Iterator<Item = &'a SecretBytes>) -> bool {
     es.spec.target.template.is_none() && es.target_manifest().is_none() && are_small(data)
+}
+
+/// Whether it is certain to be quick to find out what is to do: a few entries, none with a pattern, and hardly a window.
+pub fn is_short(es: &ExternalSecret) -> bool {
+    let spec = &es.spec;
+    let windows = spec.sync_windows.as_ref().map_or(0, |windows| windows.windows.len());
+    spec.data.len() + spec.data_from.len() <= FEW
+        && spec.data_from.iter().all(|entry| entry.find.is_none())
+        && windows <= FEW_WINDOWS
+}
+
+/// Whether blanking these out of a few words is certain to be quick.
+pub fn are_few(values: &[SecretBytes]) -> bool {
+    values.len() <= FEW && are_small(values.iter())
 }
 
 fn are_small<'a>(mut values: impl Iterator<Item = &'a SecretBytes>) -> bool {

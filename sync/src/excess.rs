@@ -2,6 +2,7 @@
 
 use keyferry_crds::SecretStoreSpec;
 use keyferry_limits::{self as limits, Limit};
+use serde_json::Value;
 
 /// How many causes are looked for: more than are told.
 pub const MOST: usize = 20;
@@ -25,6 +26,29 @@ pub fn is_longer(text: &str, limit: &Limit) -> bool {
     text.len() > limit.size() && text.chars().count() > limit.size()
 }
 
+/// What the spec of a provider of this name has more of than the limits allow, wherever in it.
+pub fn of_provider(name: &str, spec: &Value) -> Option<String> {
+    // The values of a store in its own spec are as many as there are.
+    let excess = if name == "fake" { None } else { beyond(spec, &limits::PROVIDER_ENTRIES) };
+    excess.map(|at| format!("spec.provider.{name}{at}: {}", limits::PROVIDER_ENTRIES))
+}
+
+/// Where there is a list or map of more entries.
+fn beyond(value: &Value, limit: &Limit) -> Option<String> {
+    match value {
+        Value::Array(items) if items.len() > limit.size() => Some(String::new()),
+        Value::Object(fields) if fields.len() > limit.size() => Some(String::new()),
+        Value::Array(items) => {
+            let mut found = items.iter().enumerate();
+            found.find_map(|(n, item)| beyond(item, limit).map(|at| format!("[{n}]{at}")))
+        }
+        Value::Object(fields) => {
+            fields.iter().find_map(|(field, value)| beyond(value, limit).map(|at| format!(".{field}{at}")))
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,
+    }
+}
+
 /// What the conditions of a store hold more of than the limits allow.
 pub fn of_conditions(spec: &SecretStoreSpec) -> Option<String> {
     let mut found = Vec::new();
@@ -38,4 +62,27 @@ pub fn of_conditions(spec: &SecretStoreSpec) -> Option<String> {
         }
     }
     found.into_iter().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_and_maps_of_providers_have_so_many_entries() {
+        let many = vec!["x"; 101];
+        let map: serde_json::Map<String, Value> = (0..101).map(|n| (format!("h{n}"), json!("x"))).collect();
+        for (name, spec, at) in [
+            ("aws", json!({"additionalRoles": many}), "spec.provider.aws.additionalRoles: "),
+            ("vault", json!({"headers": map}), "spec.provider.vault.headers: "),
+            ("other", json!({"a": [{}, {"b": [many]}]}), "spec.provider.other.a[1].b[0]: "),
+        ] {
+            let problem = of_provider(name, &spec).expect("it is too much");
+            assert!(problem.starts_with(at) && problem.contains("(limit provider-entries)"), "{problem}");
+        }
+        assert_eq!(of_provider("aws", &json!({"additionalRoles": many[1..]})), None);
+        assert_eq!(of_provider("fake", &json!({"data": many})), None);
+    }
 }

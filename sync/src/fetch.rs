@@ -1,10 +1,12 @@
 //! Asks the stores for what the plan wants.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use keyferry_crds::{CreationPolicy, ExternalSecret};
 use keyferry_provider_core::{Answer, Key, Query};
 
+use crate::asking::Asking;
 use crate::dependency::{Dependency, Kind};
 use crate::ports::{Planning, Stores};
 use crate::render::Answers;
@@ -18,8 +20,17 @@ struct Questions<'a> {
     searches: Vec<(usize, &'a Query)>,
 }
 
+/// Searches of one look at one store at once: each holds what it has found so far.
+const SEARCHES_AT_ONCE: usize = 4;
+
 /// Asks all stores at once, each key once. `planning` is let go as soon as it is clear what is asked.
-pub async fn fetch(stores: &dyn Stores, es: &ExternalSecret, requests: &[Request], planning: Planning) -> Answers {
+pub async fn fetch(
+    stores: &dyn Stores,
+    es: &ExternalSecret,
+    requests: &[Request],
+    planning: Planning,
+    asking: &Arc<Asking>,
+) -> Answers {
     let mut wanted: BTreeMap<&StoreId, (&Store, Questions<'_>)> = BTreeMap::new();
     for (place, request) in requests.iter().enumerate() {
         let Origin::Store(store, asked) = &request.origin else { continue };
@@ -32,8 +43,10 @@ pub async fn fetch(stores: &dyn Stores, es: &ExternalSecret, requests: &[Request
     // From here on each store is planned apart: one that is slow to let us in holds up nobody else's batches.
     let guards: Vec<_> = wanted.keys().map(|store| stores.asking(store)).collect();
     drop(planning);
-    let asked =
-        wanted.into_iter().zip(guards).map(|((_, (store, questions)), guard)| ask(stores, es, store, questions, guard));
+    let asked = wanted
+        .into_iter()
+        .zip(guards)
+        .map(|((_, (store, questions)), guard)| ask(stores, es, store, questions, (guard, asking)));
     let mut all = Answers::default();
     for answers in futures::future::join_all(asked).await {
         all.logins.extend(answers.logins);
@@ -49,12 +62,11 @@ async fn ask(
     es: &ExternalSecret,
     store: &Store,
     questions: Questions<'_>,
-    guard: Planning,
+    (guard, asking): (Planning, &Arc<Asking>),
 ) -> Answers {
-    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
     let mut keys: BTreeSet<Key> = questions.keys.into_iter().cloned().collect();
     let mut answers = Answers::default();
-    let entered = match stores.enter(store, namespace).await {
+    let entered = match stores.enter(store, &asking.namespace).await {
         Ok(entered) => entered,
         Err(error) => {
             let error = error.context("unable to create client");
@@ -75,13 +87,16 @@ async fn ask(
         drop(guard);
         Box::new(())
     };
-    let searches = questions.searches.into_iter();
-    let searches = searches.map(|(place, query)| async move { (place, entered.find(namespace, query).await) });
-    for (place, found) in futures::future::join_all(searches).await {
-        keys.extend(found.iter().flatten().cloned());
-        answers.found.insert(place, found);
+    for some in questions.searches.chunks(SEARCHES_AT_ONCE) {
+        let searches =
+            some.iter().map(|(place, query)| async move { (*place, entered.find(&asking.namespace, query).await) });
+        for (place, found) in futures::future::join_all(searches).await {
+            let found = found.and_then(|found| asking.pay_for(&found).map(|()| found));
+            keys.extend(found.iter().flatten().cloned());
+            answers.found.insert(place, found);
+        }
     }
-    let fetched = entered.fetch(namespace, keys.into_iter().collect(), guard).await;
+    let fetched = entered.fetch(asking, keys.into_iter().collect(), guard).await;
     let value = |(key, answer): (Key, Answer)| ((store.id.clone(), key), answer.map(|fetched| fetched.value));
     answers.values.extend(fetched.into_iter().map(value));
     answers

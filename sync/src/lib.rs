@@ -4,7 +4,7 @@
 //! Modules, in reading order. The shared words: [`told`] what may be told, [`request`] what an ExternalSecret asks for,
 //! [`excess`] what is too much, [`store`] and [`dependency`] what it refers to, by which [`address`], [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
 //! templates, kept in a `cache`. What to do: [`form`] and [`spec`] what is wrong, [`usable`] which stores may be used,
-//! [`windows`], [`plan`]. What it takes: [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
+//! [`windows`], [`plan`]. What it takes: [`asking`] for whom stores are asked, [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
 //! [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`decode`] and [`rewrite`]),
 //! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, [`compute`] where it
 //! is computed, and [`mod@resolve`], which
@@ -31,6 +31,7 @@ pub mod usable;
 pub mod windows;
 pub mod plan;
 
+pub mod asking;
 pub mod ports;
 pub mod audit;
 

@@ -6,36 +6,44 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyferry_crds::{ExternalSecret, GeneratorRef, generator_field, names};
+use keyferry_limits::{Budget, Exceeded};
 use keyferry_provider_core::{Error, ErrorKind};
 use serde_json::Value;
 
 use crate::address::{ApiVersion, NoAddress};
 use crate::data::Data;
+use crate::engine::ENTRY;
 use crate::ports::Ports;
 use crate::request::{Origin, Request};
 use crate::spec::CLUSTER_GENERATOR;
 use crate::time::later;
 
-/// Asks the generators of `requests`; the answers are by place. `None` where one of them belongs to another controller
-/// class, and with it the ExternalSecret.
+/// Asks the generators of `requests`, one after the other, as long as `budget` can pay for what they made; the answers are
+/// by place. `None` where one of them belongs to another controller class, and with it the ExternalSecret.
+///
+/// What one of them makes is made where it is asked: limits keep it small ([`PASSWORD_BYTES`](keyferry_limits::PASSWORD_BYTES)),
+/// and between two of them others have their turn, since each is read first.
 pub async fn make(
     ports: &Ports,
     class: &str,
     es: &ExternalSecret,
     requests: &[Request],
-) -> Option<HashMap<usize, Result<Data, Error>>> {
+    budget: &Budget,
+) -> Result<Option<HashMap<usize, Result<Data, Error>>>, Exceeded> {
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
     let mut all = HashMap::new();
     for (place, request) in requests.iter().enumerate() {
         let Origin::Generator(generator) = &request.origin else { continue };
         let made = match read(ports, namespace, generator).await {
-            Ok((_, spec)) if !is_of_class(&spec, class) => return None,
+            Ok((_, spec)) if !is_of_class(&spec, class) => return Ok(None),
             Ok((kind, spec)) => ports.stores.make(namespace, &kind, &generator.name, &spec).await,
             Err(error) => Err(error),
         };
+        let values = made.iter().flat_map(Data::values);
+        budget.bytes(values.map(|value| value.len() + ENTRY).sum())?;
         all.insert(place, made);
     }
-    Some(all)
+    Ok(Some(all))
 }
 
 /// The kind and spec of a generator that an object in `namespace` refers to.

@@ -40,7 +40,7 @@ pub struct Synced {
     /// What was written, for events.
     pub change: TargetChange,
     /// Entries that the store does not have, passed over by deletionPolicy.
-    pub missing: Vec<String>,
+    pub missing: Vec<Told>,
     /// The keys of a Secret that was somebody else's and is now ours.
     pub adopted: Option<Vec<String>>,
     /// Where functions of templates failed, and left a complaint in what was written.
@@ -127,6 +127,11 @@ impl Failure {
     /// With one cause.
     pub fn new(headline: Headline, cause: impl Into<Told>, retry: Retry) -> Self {
         Self { headline, causes: vec![cause.into()], retry, bound: false, theirs: false }
+    }
+
+    /// All of it, for a condition or an event: nothing but its causes and words of ours.
+    pub fn told(&self) -> Told {
+        Told::without_values(self.to_string())
     }
 }
 

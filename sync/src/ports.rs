@@ -14,6 +14,7 @@ use keyferry_provider_core::{Answer, Capabilities, Dialect, Error, Key, Query, S
 use kube_core::ApiResource;
 use serde_json::Value;
 
+use crate::asking::Asking;
 use crate::audit;
 use crate::content::Content;
 use crate::data::{Data, StringMap};
@@ -78,8 +79,9 @@ pub trait Entered: Send + Sync {
     /// Whether this object is among what it logs in with.
     fn logs_in_with(&self, object: &Dependency) -> bool;
 
-    /// Fetches distinct keys for `namespace`; answers each. `planning` is let go as soon as they are asked for.
-    async fn fetch(&self, namespace: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer>;
+    /// Fetches distinct keys; answers each, [paid](Asking::paid) for where it arrives. `planning` is let go as soon as they
+    /// are asked for.
+    async fn fetch(&self, asking: &Arc<Asking>, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer>;
 
     /// The keys of all that answers `query`, which `namespace` asks for. What the store can't search by is passed over or
     /// refused.

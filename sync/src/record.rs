@@ -8,6 +8,7 @@ use keyferry_limits::REFRESH_RATE;
 use crate::outcome::{Outcome, SyncResult, Synced, TargetChange};
 use crate::schedule;
 use crate::time::seconds;
+use crate::told;
 use crate::told::Told;
 
 /// What an event says.
@@ -17,8 +18,8 @@ pub struct Note {
     pub severity: Severity,
     /// The reason, a word.
     pub reason: &'static str,
-    /// The message. Holds no value of a secret.
-    pub message: String,
+    /// The message.
+    pub message: Told,
 }
 
 /// The type of an event.
@@ -32,8 +33,8 @@ pub enum Severity {
 
 impl Note {
     /// An event.
-    pub fn new(severity: Severity, reason: &'static str, message: String) -> Self {
-        Self { severity, reason, message }
+    pub fn new(severity: Severity, reason: &'static str, message: impl Into<Told>) -> Self {
+        Self { severity, reason, message: message.into() }
     }
 }
 
@@ -43,26 +44,26 @@ pub const SECRET_DELETED: &str = "SecretDeleted";
 pub const RESOURCE_DELETED: &str = "ResourceDeleted";
 
 /// The condition that an outcome stands for: its status, reason and message. `None` where it says nothing new.
-pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, String)> {
+pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, Told)> {
     let (ready, reason, message) = judge(es, outcome)?;
     if ready && schedule::is_slowed_down(es) {
-        return Some((ready, reason, format!("{message}; spec.refreshInterval: {REFRESH_RATE}")));
+        return Some((ready, reason, told!("{}; spec.refreshInterval: {}", message, REFRESH_RATE)));
     }
     Some((ready, reason, message))
 }
 
-fn judge(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, String)> {
+fn judge(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, Told)> {
     match outcome {
         Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
         Outcome::Settled { .. } => judge(es, &Outcome::Synced(Synced::unchanged())),
-        Outcome::Failed(failure) => Some((false, "SecretSyncedError", clip(failure.to_string()))),
+        Outcome::Failed(failure) => Some((false, "SecretSyncedError", clip(failure.told()))),
         Outcome::Synced(synced) if es.target_manifest().is_some() => {
             let (reason, message) = match synced.result {
                 SyncResult::Synced | SyncResult::Unwritten => ("ResourceSynced", "resource synced"),
                 SyncResult::Deleted => (RESOURCE_DELETED, "resource deleted due to DeletionPolicy=Delete"),
                 SyncResult::Missing => ("ResourceMissing", "resource will not be created due to CreationPolicy=Merge"),
             };
-            Some((true, reason, message.to_owned()))
+            Some((true, reason, message.into()))
         }
         Outcome::Synced(synced) => {
             let (reason, message) = match synced.result {
@@ -70,7 +71,7 @@ fn judge(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, 
                 SyncResult::Deleted => (SECRET_DELETED, "secret deleted due to DeletionPolicy=Delete"),
                 SyncResult::Missing => ("SecretMissing", "secret will not be created due to CreationPolicy=Merge"),
             };
-            Some((true, reason, message.to_owned()))
+            Some((true, reason, message.into()))
         }
     }
 }
@@ -105,7 +106,7 @@ pub fn status(es: &ExternalSecret, outcome: &Outcome, version: &str, began: Time
 }
 
 /// Sets the Ready condition among others; its time moves only when its status flips.
-pub fn set_ready(conditions: &mut Vec<Condition>, ready: bool, reason: &str, message: String, now: Timestamp) {
+pub fn set_ready(conditions: &mut Vec<Condition>, ready: bool, reason: &str, message: Told, now: Timestamp) {
     let status = if ready { "True" } else { "False" };
     let before = conditions.iter().position(|condition| condition.type_ == names::CONDITION_READY);
     let since = before.map(|n| &conditions[n]).filter(|condition| condition.status == status);
@@ -114,7 +115,7 @@ pub fn set_ready(conditions: &mut Vec<Condition>, ready: bool, reason: &str, mes
         type_: names::CONDITION_READY.to_owned(),
         status: status.to_owned(),
         reason: Some(reason.to_owned()),
-        message: Some(message),
+        message: Some(message.into_string()),
         last_transition_time: Some(since.unwrap_or(Time(seconds(now)))),
     };
     match before {
@@ -132,7 +133,7 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
             Vec::new()
         }
         Outcome::Failed(failure) => {
-            let message = clip(failure.to_string());
+            let message = clip(failure.told());
             if said == Some(message.as_str()) {
                 Vec::new()
             } else {
@@ -141,13 +142,14 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
         }
         Outcome::Synced(synced) => {
             let mut notes = Vec::new();
-            let normal = |reason, message: &str| Note::new(Severity::Normal, reason, message.to_owned());
-            notes.extend(missing(&synced.missing).map(|message| normal("MissingProviderSecret", &message)));
+            let normal = |reason, message: Told| Note::new(Severity::Normal, reason, message);
+            notes.extend(missing(&synced.missing).map(|message| normal("MissingProviderSecret", message)));
             if let Some(keys) = synced.adopted.as_ref().filter(|keys| !keys.is_empty()) {
                 let kind = es.target_manifest().map_or("Secret", |manifest| manifest.kind.as_str());
+                // Names that stood there before us: nothing of them was made of a value of ours.
                 let message =
                     format!("took over {kind} {:?}, which held the keys {}", es.target_name(), keys.join(", "));
-                notes.push(Note::new(Severity::Warning, "Adopted", message));
+                notes.push(Note::new(Severity::Warning, "Adopted", Told::without_values(message)));
             }
             if !synced.complaints.is_empty() {
                 notes.push(Note::new(
@@ -163,8 +165,11 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
                 TargetChange::Nothing => None,
             };
             notes.extend(done.map(|(reason, message)| match es.target_manifest() {
-                None => normal(reason, message),
-                Some(manifest) => normal(reason, &format!("{reason} {} {}", manifest.kind, es.target_name())),
+                None => normal(reason, message.into()),
+                Some(manifest) => {
+                    let message = format!("{reason} {} {}", manifest.kind, es.target_name());
+                    normal(reason, Told::without_values(message))
+                }
             }));
             // The entries that are missing were told when they went: the same status says the same again.
             if synced.change == TargetChange::Nothing && said.is_some() && es.ready().is_some_and(Condition::is_true) {
@@ -176,36 +181,38 @@ pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
 }
 
 /// What is told of entries that the store does not have: one event for all, however many they are.
-fn missing(entries: &[String]) -> Option<String> {
+fn missing(entries: &[Told]) -> Option<Told> {
     const NAMED: usize = 10;
     if entries.is_empty() {
         return None;
     }
-    let named: Vec<&str> = entries.iter().take(NAMED).map(String::as_str).collect();
-    let more = match entries.len() - named.len() {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    Some(format!("secret does not exist at provider using {}{more}", named.join("; ")))
+    let named = Told::join(entries.iter().take(NAMED).cloned(), "; ");
+    Some(match entries.len().saturating_sub(NAMED) {
+        0 => told!("secret does not exist at provider using {}", named),
+        more => told!("secret does not exist at provider using {}; and {} more", named, more),
+    })
 }
 
 /// What is written holds the complaint of a function where its result should be. External Secrets Operator writes it
 /// without a word.
-fn complained(complaints: &[Told]) -> String {
-    format!(
+fn complained(complaints: &[Told]) -> Told {
+    told!(
         "a function failed, and its complaint stands where its result should: {}; correct what it is given, or run the \
          operator with --strict-templates, which makes this an error",
-        complaints.iter().map(Told::as_str).collect::<Vec<_>>().join("; ")
+        Told::join(complaints.iter().cloned(), "; ")
     )
 }
 
 /// Conditions take 32768 bytes; nobody reads half of that.
-fn clip(message: String) -> String {
+fn clip(mut message: Told) -> Told {
     const LONGEST: usize = 4096;
-    match message.char_indices().nth(LONGEST) {
-        None => message,
-        Some((at, _)) => format!("{}…", &message[..at]),
+    if let Some((at, _)) = message.as_str().char_indices().nth(LONGEST) {
+        message.edit(|text| {
+            text.truncate(at);
+            text.push('…');
+        });
     }
+    message
 }
 
 #[cfg(test)]
@@ -249,10 +256,10 @@ mod tests {
 
     #[test]
     fn entries_that_are_missing_are_one_event() {
-        let missing = |count| (0..count).map(|n| format!("spec.data[{n}]")).collect();
+        let missing = |count: usize| (0..count).map(|n| told!("spec.data[{}]", n)).collect();
         let told = |count| {
             let outcome = Outcome::Synced(Synced { missing: missing(count), ..Synced::unchanged() });
-            notes(&es(json!({})), &outcome).into_iter().map(|note| note.message).collect::<Vec<_>>()
+            notes(&es(json!({})), &outcome).into_iter().map(|note| note.message.into_string()).collect::<Vec<_>>()
         };
         assert_eq!(told(1), ["secret does not exist at provider using spec.data[0]"]);
         assert_eq!(told(2), ["secret does not exist at provider using spec.data[0]; spec.data[1]"]);
@@ -266,9 +273,9 @@ mod tests {
         let slowed = es(json!({"refreshInterval": "1ns"}));
         let (ready, reason, message) = verdict(&slowed, &synced(TargetChange::Created)).unwrap();
         assert_eq!((ready, reason), (true, "SecretSynced"));
-        assert_eq!(message, format!("secret synced; spec.refreshInterval: {REFRESH_RATE}"));
+        assert_eq!(message.as_str(), format!("secret synced; spec.refreshInterval: {REFRESH_RATE}"));
         let usual = es(json!({"refreshInterval": "1s"}));
-        assert_eq!(verdict(&usual, &synced(TargetChange::Created)).unwrap().2, "secret synced");
+        assert_eq!(verdict(&usual, &synced(TargetChange::Created)).unwrap().2, "secret synced".into());
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub struct Rendered {
     /// By key. Empty only where the store has none of the secrets that the spec names, and deletionPolicy acts on that.
     pub data: Data,
     /// Entries that do not exist in the store and that deletionPolicy passes over.
-    pub missing: Vec<String>,
+    pub missing: Vec<Told>,
 }
 
 /// An entry that could not be rendered.
@@ -122,11 +122,13 @@ pub fn render(
         match entry.and_then(something) {
             Ok(data) => rendered.data.extend(data),
             Err(problem) if problem.gone && matches!(deletion, DeletionPolicy::Delete | DeletionPolicy::Merge) => {
-                let key = match &request.origin {
-                    Origin::Store(_, Wanted::Key(key)) => format!(" (key={})", key.name),
-                    Origin::Store(_, Wanted::Query(_)) | Origin::Generator(_) => String::new(),
-                };
-                rendered.missing.push(format!("{}{key}", request.entry));
+                rendered.missing.push(match &request.origin {
+                    Origin::Store(_, Wanted::Key(key)) => {
+                        // As it stands in the spec, and as External Secrets Operator writes it.
+                        told!("{} (key={})", request.entry, Told::without_values(key.name.clone()))
+                    }
+                    Origin::Store(_, Wanted::Query(_)) | Origin::Generator(_) => told!("{}", request.entry),
+                });
             }
             Err(problem) => {
                 let what = match &request.origin {
@@ -441,7 +443,7 @@ mod tests {
         let gone = answers(&[("ok", Ok("1")), ("gone", Err(ErrorKind::NotFound))]);
         let rendered = render(&requests, &gone, &DeletionPolicy::Merge).unwrap();
         assert_eq!(text(&rendered), [("a", "1")]);
-        assert_eq!(rendered.missing, [r#"spec.data[0] (secretKey "b") (key=gone)"#]);
+        assert_eq!(rendered.missing, [r#"spec.data[0] (secretKey "b") (key=gone)"#.into()]);
         assert!(render(&requests, &gone, &DeletionPolicy::Retain).is_err());
         let mistyped = [data("a", json!({"key": "ok", "property": "nope"}))];
         assert!(render(&mistyped, &answers(&[("ok", Ok("{}"))]), &DeletionPolicy::Delete).is_err());

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use keyferry_crds::ExternalSecret;
-use keyferry_limits::Budget;
+use keyferry_limits::{Budget, Exceeded};
 use keyferry_provider_core::{Key, SecretBytes};
 
 use jiff::Timestamp;
 
+use crate::asking::Asking;
 use crate::audit::{self, Workload};
 use crate::content::Content;
 use crate::data::{Data, Sources};
 use crate::dependency::Dependency;
-use crate::engine::{ENTRY, Means};
-use crate::outcome::{Failure, Headline, Retry};
+use crate::engine::Means;
+use crate::outcome::{Failure, Headline, NAMED_CAUSES, Retry};
 use crate::ports::{Planning, Ports, Turn, Versions};
 use crate::redact::blank;
 use crate::render::{Answers, render};
@@ -44,7 +45,7 @@ pub struct Resolved {
     /// By key.
     pub data: Data,
     /// Entries that do not exist in the store and that deletionPolicy passes over.
-    pub missing: Vec<String>,
+    pub missing: Vec<Told>,
 }
 
 /// What is kept until all is told, whatever resolving came to.
@@ -52,6 +53,8 @@ pub struct Resolved {
 pub struct Kept {
     /// What was fetched and made of it, to blank out of messages.
     pub values: Vec<SecretBytes>,
+    /// Who asked, which keeps room for what was answered.
+    pub asking: Option<Arc<Asking>>,
     /// Room for the requests that follow, from when all is fetched.
     pub turn: Option<Turn>,
     /// The stores that log in with the very Secret that is to be written, each with a key that it has just answered.
@@ -69,8 +72,10 @@ pub async fn resolve(asker: &Asker<'_>, requests: &[Request]) -> Result<Option<(
         let (content, _) = content(asker, resolved.data.clone(), &mut kept).await?;
         Ok(Some((resolved, content)))
     };
-    let result = resolving.await;
-    result.map_err(|failure| blank(failure, &kept.values))
+    match resolving.await {
+        Ok(resolved) => Ok(resolved),
+        Err(failure) => Err(asker.blank(failure, &kept.values).await),
+    }
 }
 
 /// The first half: fetch, make, render.
@@ -81,16 +86,19 @@ pub async fn data(
     kept: &mut Kept,
 ) -> Result<Option<Resolved>, Failure> {
     let Asker { ports, settings, es, .. } = asker;
-    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning).await;
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let asking = Asking::new(namespace, asker.budget.clone());
+    let asking = &*kept.asking.insert(asking);
+    let mut answers = fetch::fetch(&*ports.stores, es, requests, planning, asking).await;
     kept.values.extend(answers.values.values().flatten().cloned());
-    asker.pay(answers.values.values().flatten())?;
+    asking.within().map_err(too_much)?;
     asker.audit(&answers);
     kept.logins = logins(requests, &answers);
-    kept.turn = Some(ports.objects.turn(es.metadata.namespace.as_deref().unwrap_or_default()).await);
+    kept.turn = Some(ports.objects.turn(namespace).await);
     if generates(es) {
-        let Some(generated) = Box::pin(make::make(ports, &settings.class, es, requests)).await else { return Ok(None) };
+        let making = make::make(ports, &settings.class, es, requests, &asker.budget);
+        let Some(generated) = Box::pin(making).await.map_err(too_much)? else { return Ok(None) };
         kept.values.extend(generated.values().flatten().flat_map(Data::values).cloned());
-        asker.pay(generated.values().flatten().flat_map(Data::values))?;
         answers.generated = generated;
     }
     let is_small = compute::is_small(requests, &answers);
@@ -110,6 +118,10 @@ pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(
     Ok((content, versions))
 }
 
+fn too_much(exceeded: Exceeded) -> Failure {
+    Failure::new(Headline::Fetch, exceeded, Retry::Late)
+}
+
 fn logins(requests: &[Request], answers: &Answers) -> Vec<(Arc<Store>, Option<Key>)> {
     let store = |id: &StoreId| {
         requests.iter().find_map(|request| match &request.origin {
@@ -126,7 +138,7 @@ fn logins(requests: &[Request], answers: &Answers) -> Vec<(Arc<Store>, Option<Ke
 
 impl Asker<'_> {
     /// Computes what is small here, and all else when it is our turn.
-    async fn compute<T: Send>(&self, is_small: bool, work: impl FnOnce() -> T + Send) -> T {
+    pub(crate) async fn compute<T: Send>(&self, is_small: bool, work: impl FnOnce() -> T + Send) -> T {
         if is_small {
             return work();
         }
@@ -139,10 +151,10 @@ impl Asker<'_> {
         Means { engine: &self.settings.engine, now: self.now, budget: &self.budget }
     }
 
-    /// Takes what these values hold off the budget.
-    fn pay<'v>(&self, values: impl Iterator<Item = &'v SecretBytes>) -> Result<(), Failure> {
-        let paid = self.budget.bytes(values.map(|value| value.len() + ENTRY).sum());
-        paid.map_err(|exceeded| Failure::new(Headline::Fetch, exceeded, Retry::Late))
+    /// A failure as it may be told: without the values.
+    pub(crate) async fn blank(&self, failure: Failure, values: &[SecretBytes]) -> Failure {
+        let is_small = compute::are_few(values) && failure.causes.len() <= NAMED_CAUSES;
+        self.compute(is_small, || blank(failure, values)).await
     }
 
     /// Reads the objects that templates are taken from; answers what they hold, and at which version each was read.

@@ -27,7 +27,7 @@ pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look
     let mut target = look.known_target();
     let mut work = Work::new(ports, outputs.of(&es), settings, &es, look, planning);
     let done = loop {
-        break match work.plan(target) {
+        break match work.plan(target).await {
             Plan::Ignore => Ok(Outcome::Ignored),
             Plan::Hold => Ok(Outcome::Holding),
             Plan::Wait(until) => Ok(Outcome::Waiting(until)),

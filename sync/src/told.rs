@@ -65,6 +65,16 @@ impl Told {
         &self.0
     }
 
+    /// The text, to be told.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    /// Several, one after the other.
+    pub fn join(parts: impl IntoIterator<Item = Self>, separator: &'static str) -> Self {
+        Self(parts.into_iter().map(Self::into_string).collect::<Vec<_>>().join(separator))
+    }
+
     /// Takes something out that must not be told after all.
     pub(crate) fn edit(&mut self, edit: impl FnOnce(&mut String)) {
         edit(&mut self.0);

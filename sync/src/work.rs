@@ -10,13 +10,12 @@ use crate::look::{Look, Memory, Remembered, Seen};
 use crate::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
 use crate::plan::{self, Facts, LastSync, Plan, TargetState};
 use crate::ports::{Change, Observed, Output, Planning, Ports, Turn};
-use crate::redact::blank;
 use crate::request::{Request, generates};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
 use crate::told;
 use crate::told::{Spec, Told};
-use crate::{fetch, hash, make, record, schedule};
+use crate::{compute, fetch, hash, make, record, schedule};
 
 /// A look under way.
 pub(crate) struct Work<'a> {
@@ -58,13 +57,26 @@ impl<'a> Work<'a> {
         (self.look.memory, self.asker.now, self.version, self.kept.turn)
     }
 
-    pub fn plan(&mut self, target: TargetState) -> Plan {
+    /// What is to do. Where the spec is long that is found out in a turn, and nobody waits for what it will ask.
+    pub async fn plan(&mut self, target: TargetState) -> Plan {
+        let is_short = compute::is_short(self.asker.es);
+        if !is_short {
+            self.planning = None;
+        }
+        let plan = self.asker.compute(is_short, || self.decide(target)).await;
+        if !matches!(plan, Plan::Observe | Plan::Fetch(_)) {
+            self.planning = None;
+        }
+        plan
+    }
+
+    fn decide(&self, target: TargetState) -> Plan {
         let Asker { es, settings, ports, now, .. } = &self.asker;
         let reason = es.ready().and_then(|ready| ready.reason.as_deref());
         let deleted_on_purpose =
             reason.is_some_and(|reason| [record::SECRET_DELETED, record::RESOURCE_DELETED].contains(&reason));
         let memory = &self.look.memory;
-        let plan = plan::decide(&Facts {
+        plan::decide(&Facts {
             es,
             version: &self.version,
             now: *now,
@@ -82,11 +94,7 @@ impl<'a> Work<'a> {
             sources_changed: self.look.sources_changed(),
             absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
             failed: memory.failures > 0,
-        });
-        if !matches!(plan, Plan::Observe | Plan::Fetch(_)) {
-            self.planning = None;
-        }
-        plan
+        })
     }
 
     pub async fn observe(&mut self) -> Result<TargetState, Failure> {
@@ -279,7 +287,7 @@ impl<'a> Work<'a> {
             // Told by the failure that there is already.
             let _ = self.mark_first().await;
         }
-        blank(failure, &self.kept.values)
+        self.asker.blank(failure, &self.kept.values).await
     }
 
     pub async fn release(&mut self, delete_target: bool) -> Result<Outcome, Failure> {

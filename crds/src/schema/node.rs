@@ -170,6 +170,16 @@ impl Node {
         self.set("maxItems", json!(limit.most))
     }
 
+    /// The same, with no list or map in it larger than this where nothing else bounds it.
+    pub(super) fn bounded(self, limit: &Limit) -> Self {
+        let mut whole = Value::Object(self.0);
+        bound(&mut whole, limit);
+        match whole {
+            Value::Object(node) => Self(node),
+            _ => unreachable!("it was an object"),
+        }
+    }
+
     /// The largest map there may be.
     pub(super) fn at_most_keys(self, limit: &Limit) -> Self {
         self.set("maxProperties", json!(limit.most))
@@ -241,4 +251,24 @@ impl Node {
 fn named(cel: &str, name: &str) -> String {
     // Every mention is followed by a field, and no other word of ours ends in `it`.
     cel.replace("it.", &format!("{name}."))
+}
+
+/// Bounds every list and map of a schema that is not bounded.
+fn bound(schema: &mut Value, limit: &Limit) {
+    let Value::Object(node) = schema else { return };
+    let bound_of = match node.get("type").and_then(Value::as_str) {
+        Some("array") => Some("maxItems"),
+        Some("object") if node.contains_key("additionalProperties") => Some("maxProperties"),
+        _ => None,
+    };
+    if let Some(name) = bound_of {
+        node.entry(name).or_insert(json!(limit.most));
+    }
+    let fields = node.get_mut("properties").and_then(Value::as_object_mut);
+    fields.into_iter().flat_map(Map::values_mut).for_each(|field| bound(field, limit));
+    for part in ["items", "additionalProperties"] {
+        if let Some(inner) = node.get_mut(part) {
+            bound(inner, limit);
+        }
+    }
 }

@@ -247,6 +247,25 @@ fn what_is_gone_through_is_bounded() {
 }
 
 #[test]
+fn every_list_and_map_of_a_provider_is_bounded() {
+    let mut bounds = 0;
+    each_node(|path, node| {
+        let is_fake = path.contains(".provider.fake");
+        if !path.starts_with("SecretStore/v1.spec.provider.") || is_fake {
+            return;
+        }
+        let bound = match node["type"].as_str() {
+            Some("array") => "maxItems",
+            Some("object") if node["additionalProperties"].is_object() => "maxProperties",
+            _ => return,
+        };
+        assert!(node[bound].is_u64(), "{path} has no {bound}");
+        bounds += 1;
+    });
+    assert!(bounds >= 5, "{bounds} were found");
+}
+
+#[test]
 fn every_provider_has_its_key() {
     let store = serde_json::to_value(&crds()[1]).expect("plain data");
     let provider =

@@ -2,14 +2,14 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
-use keyferry_provider_core::{Blame, Error, ErrorKind, causes};
+use keyferry_provider_core::{Blame, Error, ErrorKind};
+use keyferry_way::{Fault, causes};
 
 /// Why a service of AWS did not do what it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -282,16 +282,27 @@ fn lost<E: StdError + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>, 
     if let Some(own) = causes(error).find_map(|cause| cause.downcast_ref::<Error>()) {
         return own.clone();
     }
-    if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-        let problem = match tls {
-            rustls::Error::InvalidCertificate(_) => "shows a certificate that can't be accepted",
-            _ => "and we can't agree on TLS",
-        };
-        return Error::new(ErrorKind::Tls, format!("{service} {problem}: is there a proxy in between?"));
-    }
-    let kind = causes(error).find_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
-    let (of, message) = match (error, kind) {
-        (SdkError::TimeoutError(_), _) => (ErrorKind::Timeout, format!("no answer from {service} in time")),
+    let (of, message) = match (error, Fault::of(error)) {
+        (
+            _,
+            Some(
+                Fault::UnknownAuthority
+                | Fault::OtherName
+                | Fault::Expired
+                | Fault::NotYetValid
+                | Fault::Revoked
+                | Fault::Certificate,
+            ),
+        ) => (
+            ErrorKind::Tls,
+            format!("{service} shows a certificate that can't be accepted: is there a proxy in between?"),
+        ),
+        (_, Some(Fault::NoTls | Fault::ClientCertificate | Fault::NoAgreement | Fault::Handshake)) => {
+            (ErrorKind::Tls, format!("{service} and we can't agree on TLS: is there a proxy in between?"))
+        }
+        (SdkError::TimeoutError(_), _) | (_, Some(Fault::Timeout)) => {
+            (ErrorKind::Timeout, format!("no answer from {service} in time"))
+        }
         (SdkError::DispatchFailure(failure), _) if failure.is_timeout() => {
             (ErrorKind::Timeout, format!("no answer from {service} in time"))
         }
@@ -299,16 +310,14 @@ fn lost<E: StdError + Send + Sync + 'static>(error: &SdkError<E, HttpResponse>, 
             ErrorKind::Invalid,
             format!("a request to {service} can't be made of this spec: check the region and the credentials"),
         ),
-        _ if causes(error).any(|cause| cause.to_string() == "dns error") => {
+        (_, Some(Fault::NoName)) => {
             (ErrorKind::Unavailable, format!("the name of {service} can't be resolved: check spec.provider.aws.region"))
         }
-        (_, Some(io::ErrorKind::ConnectionRefused)) => {
-            (ErrorKind::Unavailable, format!("{service} refuses connections"))
-        }
-        (_, Some(io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable)) => {
+        (_, Some(Fault::Refused)) => (ErrorKind::Unavailable, format!("{service} refuses connections")),
+        (_, Some(Fault::NoRoute)) => {
             (ErrorKind::Unavailable, format!("{service} can't be reached: there is no way to its network"))
         }
-        _ => (ErrorKind::Unavailable, format!("the connection to {service} failed")),
+        (_, None) => (ErrorKind::Unavailable, format!("the connection to {service} failed")),
     };
     let error = Error::new(of, message);
     if of == ErrorKind::Unavailable { error.with_blame(Blame::Way) } else { error }

@@ -1,8 +1,8 @@
 //! The one error of all providers.
 
 use std::error::Error as StdError;
+use std::fmt;
 use std::time::Duration;
-use std::{fmt, io};
 
 use keyferry_limits::{Limit, RETRY_AFTER};
 
@@ -258,19 +258,6 @@ impl fmt::Display for Error {
 }
 
 impl StdError for Error {}
-
-/// A foreign error and everything below it, to be known by their types: their texts go nowhere.
-pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error| below(*error))
-}
-
-/// An [`io::Error`] hides what it wraps from [`StdError::source`].
-fn below<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -27,12 +27,12 @@ pub mod names;
 
 pub use capabilities::{Capabilities, Dialect, Metadata, PropertyLookup};
 pub use credentials::{CaRef, CaSource, Credentials, SecretRef, ServiceAccountRef, Token};
-pub use error::{Blame, Error, ErrorKind, causes};
+pub use error::{Blame, Error, ErrorKind};
 pub use generator::{Generator, Made, State};
 pub use provider::{Answer, Fetched, Key, Page, Provider, Query, filled, one_by_one};
 pub use push::{Origin, Payload, Push, Reach, Remote};
 pub use registration::{
-    BuildContext, BuildFuture, Built, Caller, Calls, Environment, GeneratorRegistration, Registration,
+    BuildContext, BuildFuture, Built, Caller, Calls, Environment, GeneratorRegistration, Registration, Room,
 };
 pub use search::{Gathered, Search, find_all};
 pub use secret::{SecretBuf, SecretBytes};

@@ -5,6 +5,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 use crate::address::Addresses;
 use crate::{Capabilities, Credentials, Error, Generator, Provider};
 
@@ -16,6 +18,22 @@ pub trait Calls: Send + Sync {
 
 impl Calls for () {
     fn record(&self, _: &'static str, _: &'static str, _: bool, _: Duration) {}
+}
+
+/// Where there is room to read large answers: of many at once, some wait.
+#[async_trait]
+pub trait Room: Send + Sync {
+    /// Waits for room to read an answer of up to so many bytes, which there is while the guard lives. Who has some and
+    /// needs more asks for all of it, and keeps what it has.
+    async fn take(&self, bytes: usize) -> Box<dyn Send + Sync>;
+}
+
+/// Room for everything.
+#[async_trait]
+impl Room for () {
+    async fn take(&self, _: usize) -> Box<dyn Send + Sync> {
+        Box::new(())
+    }
 }
 
 /// Whom a provider works for. Some stores tell the server, for its policies and its audit log.
@@ -41,6 +59,8 @@ pub struct BuildContext {
     pub credentials: Arc<dyn Credentials>,
     /// Where to report calls.
     pub calls: Arc<dyn Calls>,
+    /// Where to ask for room before a large answer is read.
+    pub room: Arc<dyn Room>,
     /// Where the store's URLs may lead. The authors of stores of a namespace need not be trusted with what the operator's
     /// own machine may reach.
     pub addresses: Addresses,
@@ -58,6 +78,7 @@ impl BuildContext {
         Self {
             credentials,
             calls,
+            room: Arc::new(()),
             addresses: Addresses::default(),
             ambient_identity: false,
             caller: Caller::default(),

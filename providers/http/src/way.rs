@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keyferry_provider_core::address::Addresses;
-use keyferry_provider_core::{Error, ErrorKind, SecretBuf, SecretBytes};
+use keyferry_provider_core::{Error, ErrorKind, Room, SecretBuf, SecretBytes};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
 
@@ -17,6 +17,11 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The largest answer that is read.
 const MAX_BODY: usize = 16 << 20;
+
+/// Up to which size an answer is read without asking for room, and then room for how much is asked for: what is not said to
+/// be large is seldom larger than a Secret may be.
+const SMALL: usize = 64 << 10;
+const STEPS: [usize; 2] = [1 << 20, MAX_BODY];
 
 /// What messages call the fields of a store's spec that lead to its server. Each is put into a sentence: "check
 /// spec.provider.vault.server".
@@ -106,20 +111,43 @@ impl Way {
         format!("{}:{port}", self.server.host_str().unwrap_or_default())
     }
 
-    /// The body of an answer, which may hold values. The buffer is zeroed when the last holder drops it.
+    /// The body of an answer, which may hold values. The buffer is zeroed when the last holder drops it. One that is not
+    /// small waits for `room`, with what it has so far; the server waits meanwhile, and the client's bound in time holds.
     ///
     /// # Errors
     /// `Malformed` where it is larger than 16 MiB, however it is sent; else those of [`Way::error`].
-    pub async fn read_body(&self, mut response: Response) -> Result<SecretBytes, Error> {
-        let capacity = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        let mut body = SecretBuf::with_capacity(capacity.min(MAX_BODY));
+    pub async fn read_body(&self, mut response: Response, room: &dyn Room) -> Result<SecretBytes, Error> {
+        let said = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut taken = Taken::default();
+        taken.reach(said.min(MAX_BODY), room).await;
+        let mut body = SecretBuf::with_capacity(said.min(MAX_BODY));
         while let Some(chunk) = response.chunk().await.map_err(|error| self.error(&error))? {
             if body.len() + chunk.len() > MAX_BODY {
                 return Err(Error::new(ErrorKind::Malformed, "the server's answer is larger than 16 MiB"));
             }
+            taken.reach(body.len() + chunk.len(), room).await;
             body.extend(&chunk);
         }
         Ok(body.into())
+    }
+}
+
+/// The room that an answer has by now.
+#[derive(Default)]
+struct Taken {
+    bytes: usize,
+    guards: Vec<Box<dyn Send + Sync>>,
+}
+
+impl Taken {
+    /// Sees to it that there is room for so many bytes.
+    async fn reach(&mut self, bytes: usize, room: &dyn Room) {
+        if bytes <= self.bytes.max(SMALL) {
+            return;
+        }
+        let step = STEPS.into_iter().find(|step| bytes <= *step).unwrap_or(MAX_BODY);
+        self.guards.push(room.take(step).await);
+        self.bytes = step;
     }
 }
 
@@ -194,7 +222,7 @@ mod tests {
         .await;
         let response = client.get(way.server.clone()).send().await.unwrap();
         assert_eq!((response.status().as_u16(), retry_after(&response)), (307, Some(Duration::from_secs(7))));
-        assert!(way.read_body(response).await.unwrap().is_empty());
+        assert!(way.read_body(response, &()).await.unwrap().is_empty());
     }
 
     #[tokio::test]
@@ -202,9 +230,41 @@ mod tests {
         let (way, client) = answered("HTTP/1.1 200 x\r\ncontent-length: 1000000000000\r\n\r\ncanary").await;
         let response = client.get(way.server.clone()).send().await.unwrap();
         assert_eq!(retry_after(&response), None);
-        let error = way.read_body(response).await.unwrap_err();
+        let error = way.read_body(response, &()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(error.message().ends_with("does not speak HTTP: check the.server"), "{error}");
+    }
+
+    /// Notes how much is asked for.
+    #[derive(Default)]
+    struct Asked(std::sync::Mutex<Vec<usize>>);
+
+    #[async_trait::async_trait]
+    impl Room for Asked {
+        async fn take(&self, bytes: usize) -> Box<dyn Send + Sync> {
+            self.0.lock().unwrap().push(bytes);
+            Box::new(())
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_not_small_asks_for_room_before_it_is_read() {
+        let chunked = |size: usize| format!("HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n{size:x}\r\n");
+        let whole = |size| chunked(size) + &"v".repeat(size) + "\r\n0\r\n\r\n";
+        for (head, asked) in [
+            (whole(SMALL), &[][..]),
+            (whole(SMALL + 1), &[1 << 20]),
+            (whole(3 << 20), &[1 << 20, MAX_BODY]),
+            // What is announced is asked for before it is there.
+            ("HTTP/1.1 200 x\r\ncontent-length: 70000\r\n\r\n".to_owned() + &"v".repeat(70_000), &[1 << 20]),
+            ("HTTP/1.1 200 x\r\ncontent-length: 1000000000000\r\n\r\n".to_owned(), &[MAX_BODY]),
+        ] {
+            let (way, client) = answered(head.leak()).await;
+            let response = client.get(way.server.clone()).send().await.unwrap();
+            let room = Asked::default();
+            let _ = way.read_body(response, &room).await;
+            assert_eq!(*room.0.lock().unwrap(), asked);
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, SecretBytes};
+use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
 use keyferry_provider_http::path::encode;
 use keyferry_provider_http::{Way, certificates, identity, retry_after};
 use reqwest::Method;
@@ -67,6 +67,7 @@ pub struct Client {
     http: reqwest::Client,
     way: Way,
     calls: Arc<dyn Calls>,
+    room: Arc<dyn Room>,
 }
 
 impl Client {
@@ -83,7 +84,7 @@ impl Client {
             Identity::Token(_) | Identity::ServiceAccount(_) => None,
         };
         let http = way.client(builder, ca, shown)?;
-        Ok(Self { http, way, calls: ctx.calls.clone() })
+        Ok(Self { http, way, calls: ctx.calls.clone(), room: ctx.room.clone() })
     }
 
     /// Makes one call. Every status is an answer; an error is about the way to the server.
@@ -113,7 +114,7 @@ impl Client {
         Ok(Response {
             status: response.status().as_u16(),
             retry_after: retry_after(&response),
-            body: self.way.read_body(response).await?,
+            body: self.way.read_body(response, &*self.room).await?,
         })
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, SecretBytes, json};
+use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes, json};
 use keyferry_provider_http::{Way, retry_after, shared};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderValue};
@@ -39,6 +39,7 @@ pub struct Client {
     http: reqwest::Client,
     way: Way,
     calls: Arc<dyn Calls>,
+    room: Arc<dyn Room>,
 }
 
 impl Client {
@@ -46,7 +47,7 @@ impl Client {
     pub fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
         let way = config.way.clone();
         let http = way.client(way.client_builder(&ctx.addresses)?, None, None)?;
-        Ok(Self { http, way, calls: ctx.calls.clone() })
+        Ok(Self { http, way, calls: ctx.calls.clone(), room: ctx.room.clone() })
     }
 
     /// Makes one call. Every status is an answer; an error is about the way to the server.
@@ -73,7 +74,7 @@ impl Client {
         Ok(Response {
             status: response.status().as_u16(),
             retry_after: retry_after(&response),
-            body: self.way.read_body(response).await?,
+            body: self.way.read_body(response, &*self.room).await?,
         })
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, SecretBytes, json};
+use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Room, SecretBytes, json};
 use keyferry_provider_http::path::encode;
 use keyferry_provider_http::{Fields, Way, certificates, identity, retry_after, shared};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -32,6 +32,7 @@ pub struct Client {
     /// The server's API, up to and with `/v1/`.
     base: String,
     calls: Arc<dyn Calls>,
+    room: Arc<dyn Room>,
 }
 
 /// One call. The token is apart, so that the same call can be made again with another.
@@ -116,7 +117,7 @@ impl Client {
         };
         let http = way.client(builder, ca, shown)?;
         let base = format!("{}/v1/", way.server.as_str().trim_end_matches('/'));
-        Ok(Self { http, way, base, calls: ctx.calls.clone() })
+        Ok(Self { http, way, base, calls: ctx.calls.clone(), room: ctx.room.clone() })
     }
 
     /// Makes one call. Every status is an answer; an error is about the way to the server.
@@ -148,7 +149,7 @@ impl Client {
             status: response.status().as_u16(),
             retry_after: retry_after(&response),
             index: response.headers().get(INDEX).cloned(),
-            body: self.way.read_body(response).await?,
+            body: self.way.read_body(response, &*self.room).await?,
         })
     }
 

@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Secret;
 use keyferry_cluster::client::{LiveObject, LiveSecret};
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, ExternalSecretStatus, Manifest, SecretStore, names};
 use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Fetched, Key, Query, SecretBytes, Token};
+use keyferry_sync::asking::Asking;
 use keyferry_sync::audit;
 use keyferry_sync::data::{Data, SecretJson, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version};
@@ -340,8 +341,8 @@ impl Entered for GivenStore {
         false
     }
 
-    async fn fetch(&self, _: &str, keys: Vec<Key>, _: Planning) -> HashMap<Key, Answer> {
-        keys.into_iter().map(|key| (key.clone(), self.read(&key))).collect()
+    async fn fetch(&self, asking: &Arc<Asking>, keys: Vec<Key>, _: Planning) -> HashMap<Key, Answer> {
+        keys.into_iter().map(|key| (key.clone(), asking.paid(self.read(&key)))).collect()
     }
 
     async fn find(&self, _: &str, query: &Query) -> Result<Vec<Key>, Error> {

@@ -114,7 +114,7 @@ async fn made(folder: &Folder, asker: &Asker<'_>, requests: &[Request], kept: &m
 /// What the condition says of this.
 fn told(es: &ExternalSecret, result: SyncResult) -> String {
     let synced = Synced { result, ..Synced::unchanged() };
-    verdict(es, &Outcome::Synced(synced)).map(|(_, _, message)| message).unwrap_or_default()
+    verdict(es, &Outcome::Synced(synced)).map(|(_, _, message)| message.into_string()).unwrap_or_default()
 }
 
 /// The object that the operator would write, over what the manifests have of it.

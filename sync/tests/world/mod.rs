@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use keyferry_builders::{at, key, store};
 use keyferry_crds::{CreationPolicy, ExternalSecret, ExternalSecretStatus};
 use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Key, Query, SecretBytes};
+use keyferry_sync::asking::Asking;
 use keyferry_sync::audit;
 use keyferry_sync::compute::Here;
 use keyferry_sync::content::Content;
@@ -231,7 +232,7 @@ impl Entered for World {
         object.name == "login"
     }
 
-    async fn fetch(&self, _: &str, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer> {
+    async fn fetch(&self, asking: &Arc<Asking>, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer> {
         drop(planning);
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
         self.called(format!("fetch {}", names.join(" ")));
@@ -245,7 +246,7 @@ impl Entered for World {
             (Some(_), Some(version)) if version != "1" => Err(Error::invalid("the secret has no such version")),
             (Some(answer), _) => answer.clone().map(|value| SecretBytes::from(value.as_str()).into()),
         };
-        keys.iter().map(|key| (key.clone(), answer(key))).collect()
+        keys.iter().map(|key| (key.clone(), asking.paid(answer(key)))).collect()
     }
 
     async fn find(&self, _: &str, query: &Query) -> Result<Vec<Key>, Error> {

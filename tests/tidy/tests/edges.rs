@@ -40,6 +40,7 @@ fn providers_do_not_know_each_other_nor_their_guard() {
             let fine = dep == "keyferry-provider-core"
                 || dep == "keyferry-limits"
                 || dep == "keyferry-go"
+                || dep == "keyferry-way"
                 || dep == "keyferry-provider-testkit"
                 || (shared.contains(&dep.as_str()) && ![&base[..], &shared].concat().contains(&name.as_str()))
                 || (base.contains(&name.as_str()) && base.contains(&dep.as_str()))
@@ -69,6 +70,7 @@ fn the_languages_know_go_and_nothing_else_of_ours() {
     let graph = Graph::load();
     for (name, allowed) in [
         ("keyferry-limits", &[][..]),
+        ("keyferry-way", &[][..]),
         ("keyferry-go", &["keyferry-limits"][..]),
         ("keyferry-gjson", &["keyferry-go", "keyferry-limits"][..]),
         ("keyferry-template", &["keyferry-go", "keyferry-limits"][..]),
@@ -149,6 +151,7 @@ fn stores_and_cluster_never_know_each_other() {
         "keyferry-seed",
         "keyferry-sync",
         "keyferry-template",
+        "keyferry-way",
     ];
     assert!(ours.len() > 2 && ours.iter().all(|name| fine.contains(&name.as_str())), "cluster depends on {ours:?}");
     assert!(!graph.closure("keyferry-stores").contains("keyferry-cluster"), "stores depends on cluster");

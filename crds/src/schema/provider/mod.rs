@@ -9,6 +9,7 @@ mod fake;
 mod kubernetes;
 mod vault;
 
+use keyferry_limits::PROVIDER_ENTRIES;
 use serde_json::json;
 
 use super::node::{Node, anything, object};
@@ -84,6 +85,8 @@ pub(super) fn schema() -> Node {
         "keep exactly one provider",
         &format!("'keep exactly one of these providers:' + {names}"),
     );
-    let node = TYPED.iter().fold(node, |node, (key, schema)| node.field(key, schema()));
+    // The values of a store in its own spec are as many as there are.
+    let bounded = |key, schema: Schema| if key == "fake" { schema() } else { schema().bounded(&PROVIDER_ENTRIES) };
+    let node = TYPED.iter().fold(node, |node, (key, schema)| node.field(key, bounded(*key, *schema)));
     OPEN.iter().fold(node, |node, (key, description)| node.field(key, anything(description)))
 }

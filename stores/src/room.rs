@@ -1,0 +1,229 @@
+//! How much of what stores answer there is room for: read at once, and held until looks are done. Each namespace has room of
+//! its own, so that what it asks for never fails another's, nor waits for it for long.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use keyferry_limits::{CALLS_AT_ONCE, LARGE_ANSWERS, NAMESPACE_HELD};
+use keyferry_provider_core::Room;
+use keyferry_sync::asking::Asking;
+use keyferry_sync::store::StoreId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+
+/// An answer larger than this is a large one, up to what is read at all; below it is a medium one. They have permits apart,
+/// so that of those who have some of one kind and wait for the other none waits for itself.
+const MEDIUM: usize = 1 << 20;
+const LARGEST: usize = 16 << 20;
+
+/// A place has this part of all permits.
+const PARTS: usize = 3;
+
+/// All room of this process.
+#[derive(Default)]
+pub struct Rooms {
+    reading: Arc<Reading>,
+    places: Mutex<HashMap<Place, Arc<Door>>>,
+    accounts: Mutex<HashMap<String, Arc<Account>>>,
+}
+
+/// Whose stores share room: those of a namespace, and each that is nobody's alone.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Place {
+    Namespace(String),
+    Cluster(StoreId),
+}
+
+impl Rooms {
+    /// The room that `store` has to be called and read.
+    pub fn of_store(&self, store: &StoreId) -> Arc<Door> {
+        let place = match &store.namespace {
+            Some(namespace) => Place::Namespace(namespace.clone()),
+            None => Place::Cluster(store.clone()),
+        };
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        places.entry(place).or_insert_with(|| Arc::new(Door::new(self.reading.clone()))).clone()
+    }
+
+    /// The room that the looks of a namespace have to hold what they were answered.
+    pub fn account(&self, namespace: &str) -> Arc<Account> {
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        accounts.entry(namespace.to_owned()).or_default().clone()
+    }
+
+    /// Forgets what nobody uses.
+    pub fn tidy(&self) {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, door| Arc::strong_count(door) > 1);
+        self.accounts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|_, account| Arc::strong_count(account) > 1);
+    }
+}
+
+/// Permits to read answers that are not small.
+struct Reading {
+    medium: Semaphore,
+    large: Semaphore,
+}
+
+impl Reading {
+    /// Half of that many bytes for each kind.
+    fn new(bytes: usize) -> Self {
+        Self { medium: Semaphore::new(bytes / 2 / MEDIUM), large: Semaphore::new(bytes / 2 / LARGEST) }
+    }
+
+    async fn take(self: &Arc<Self>, bytes: usize) -> Permit {
+        let reading = self.clone();
+        let semaphore = if bytes > MEDIUM { &reading.large } else { &reading.medium };
+        // None is ever closed.
+        if let Ok(permit) = semaphore.acquire().await {
+            permit.forget();
+        }
+        Permit { is_large: bytes > MEDIUM, reading }
+    }
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        Self::new(LARGE_ANSWERS.size())
+    }
+}
+
+struct Permit {
+    reading: Arc<Reading>,
+    is_large: bool,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let semaphore = if self.is_large { &self.reading.large } else { &self.reading.medium };
+        semaphore.add_permits(1);
+    }
+}
+
+/// The way into the stores of one place.
+pub struct Door {
+    calls: Semaphore,
+    own: Arc<Reading>,
+    all: Arc<Reading>,
+}
+
+impl Door {
+    fn new(all: Arc<Reading>) -> Self {
+        let own = Arc::new(Reading::new(LARGE_ANSWERS.size() / PARTS));
+        Self { calls: Semaphore::new(CALLS_AT_ONCE.size()), own, all }
+    }
+
+    /// Waits until one more call may be made. It is under way as long as the guard lives.
+    pub async fn call(&self) -> Option<SemaphorePermit<'_>> {
+        self.calls.acquire().await.ok() // never closed
+    }
+}
+
+#[async_trait]
+impl Room for Door {
+    async fn take(&self, bytes: usize) -> Box<dyn Send + Sync> {
+        // The own one first: who waits for it has nothing of what all share.
+        let own = self.own.take(bytes).await;
+        let all = self.all.take(bytes).await;
+        Box::new((own, all))
+    }
+}
+
+/// What the looks of a namespace hold.
+pub struct Account {
+    left: AtomicUsize,
+    alone: Arc<Semaphore>,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self { left: AtomicUsize::new(NAMESPACE_HELD.size()), alone: Arc::new(Semaphore::new(1)) }
+    }
+}
+
+/// Bytes that are held, until this goes.
+pub struct Held {
+    account: Arc<Account>,
+    bytes: usize,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.account.left.fetch_add(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl Account {
+    /// Room for so many bytes; `None` where it is taken.
+    pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Arc<Held>> {
+        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
+        left.ok().map(|_| Arc::new(Held { account: self.clone(), bytes }))
+    }
+
+    /// Waits for the turn of `asking` to hold more than there is room for beside others. It has it until it is over.
+    pub async fn alone(&self, asking: &Asking) {
+        let mut turn = asking.alone.lock().await;
+        if turn.is_none() {
+            let permit: Option<OwnedSemaphorePermit> = self.alone.clone().acquire_owned().await.ok(); // never closed
+            *turn = Some(Box::new(permit));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::timeout;
+
+    use super::*;
+
+    fn store_id(namespace: &str, name: &str) -> StoreId {
+        StoreId { namespace: Some(namespace.to_owned()), name: name.to_owned() }
+    }
+
+    async fn waits(take: impl Future) -> bool {
+        timeout(Duration::from_secs(1), take).await.is_err()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_stores_of_a_namespace_read_so_much_at_once_and_leave_the_others_room() {
+        let rooms = Rooms::default();
+        let [one, another] = ["a", "b"].map(|name| rooms.of_store(&store_id("loud", name)));
+        let quiet = rooms.of_store(&store_id("quiet", "a"));
+        let large = one.take(LARGEST).await;
+        assert!(waits(another.take(LARGEST)).await, "two large answers for one namespace");
+        let mut medium = Vec::new();
+        for _ in 0..16 {
+            medium.push(another.take(MEDIUM).await);
+        }
+        assert!(waits(one.take(MEDIUM)).await);
+        assert!(!waits(quiet.take(LARGEST)).await && !waits(quiet.take(MEDIUM)).await);
+        drop((large, medium));
+        assert!(!waits(another.take(LARGEST)).await && !waits(one.take(MEDIUM)).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_namespaces_together_read_so_much_at_once() {
+        let rooms = Rooms::default();
+        let doors: Vec<_> = (0..10).map(|n| rooms.of_store(&store_id(&format!("ns{n}"), "a"))).collect();
+        let mut taken = Vec::new();
+        for door in &doors {
+            taken.extend(timeout(Duration::from_secs(1), door.take(LARGEST)).await);
+        }
+        assert_eq!(taken.len() * LARGEST, LARGE_ANSWERS.size() / 2);
+    }
+
+    #[test]
+    fn what_nobody_uses_is_forgotten() {
+        let rooms = Rooms::default();
+        let (used, _) = (rooms.of_store(&store_id("a", "a")), rooms.of_store(&store_id("b", "a")));
+        let (account, _) = (rooms.account("a"), rooms.account("b"));
+        rooms.tidy();
+        assert_eq!((rooms.places.lock().unwrap().len(), rooms.accounts.lock().unwrap().len()), (1, 1));
+        drop((used, account));
+    }
+}

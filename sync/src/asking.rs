@@ -1,0 +1,88 @@
+//! For whom stores are asked, and what that look may be given: answers are paid for where they arrive, so that those that
+//! are too much are dropped one by one and never pile up.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use keyferry_limits::{Budget, Exceeded, LOOK_BYTES};
+use keyferry_provider_core::{Answer, Error, Key};
+
+use crate::engine::ENTRY;
+
+/// While it lives, there is room for something.
+pub type Room = Box<dyn Send + Sync>;
+
+/// One look, at however many stores.
+pub struct Asking {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its turn to hold more than there is room for beside others, once it has one.
+    pub alone: futures::lock::Mutex<Option<Room>>,
+    budget: Arc<Budget>,
+    is_over: AtomicBool,
+    room: Mutex<Vec<Room>>,
+}
+
+impl Asking {
+    /// A look in `namespace` that may be given what `budget` has left.
+    pub fn new(namespace: &str, budget: Arc<Budget>) -> Arc<Self> {
+        let (alone, is_over, room) = Default::default();
+        Arc::new(Self { namespace: namespace.to_owned(), alone, budget, is_over, room })
+    }
+
+    /// The answer, paid for; in its place the limit's error where the budget has not so much left.
+    pub fn paid(&self, answer: Answer) -> Answer {
+        let bytes = cost(&answer);
+        match self.pay(bytes) {
+            Ok(()) => answer,
+            Err(_) => Err(Error::limit(&LOOK_BYTES)),
+        }
+    }
+
+    /// Pays for what a search found: the names are held, and asked for.
+    pub fn pay_for(&self, found: &[Key]) -> Result<(), Error> {
+        let paid = self.pay(found.iter().map(|key| 2 * (key.name.len() + ENTRY)).sum());
+        paid.map_err(|_| Error::limit(&LOOK_BYTES))
+    }
+
+    /// Whether something was too much: nothing more is worth asking for.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Relaxed)
+    }
+
+    /// The limit that was met, where one was.
+    pub fn within(&self) -> Result<(), Exceeded> {
+        if self.is_over() { Err(Exceeded::Limit(&LOOK_BYTES)) } else { Ok(()) }
+    }
+
+    /// Keeps room for what it was given, until it is over.
+    pub fn keep(&self, room: Room) {
+        self.room.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+    }
+
+    fn pay(&self, bytes: usize) -> Result<(), Exceeded> {
+        self.budget.bytes(bytes).inspect_err(|_| self.is_over.store(true, Ordering::Relaxed))
+    }
+}
+
+/// What an answer takes of a budget.
+pub fn cost(answer: &Answer) -> usize {
+    answer.as_ref().map_or(0, |fetched| fetched.value.len()) + ENTRY
+}
+
+#[cfg(test)]
+mod tests {
+    use keyferry_provider_core::{Fetched, SecretBytes};
+
+    use super::*;
+
+    #[test]
+    fn what_is_too_much_is_the_limits_error_and_ends_the_asking() {
+        let asking = Asking::new("ns", Arc::new(Budget::new(1000, 0)));
+        let answer = |size| Ok(Fetched::from(SecretBytes::new(vec![0; size])));
+        assert!(asking.paid(answer(500)).is_ok() && asking.within().is_ok());
+        let error = asking.paid(answer(500)).unwrap_err();
+        assert!(error.message().contains("(limit look-bytes)"), "{error}");
+        assert!(asking.is_over() && asking.within().is_err());
+    }
+}
