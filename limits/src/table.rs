@@ -56,6 +56,7 @@ pub const ALL: &[&Limit] = &[
     &CALLS_AT_ONCE,
     &LARGE_ANSWERS,
     &NAMESPACE_HELD,
+    &SECRET_PARTS,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -521,4 +522,13 @@ pub const NAMESPACE_HELD: Limit = Limit {
     unit: Unit::Bytes,
     of: "what all refreshes of one namespace hold of answers at once",
     raise: "nothing: larger ones go one at a time",
+};
+
+/// Each takes many times its text while it is sorted and written anew.
+pub const SECRET_PARTS: Limit = Limit {
+    name: "secret-parts",
+    most: 200_000,
+    unit: Unit::Items,
+    of: "the fields and elements of one secret of a store",
+    raise: "split it into several",
 };

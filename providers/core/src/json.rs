@@ -5,9 +5,10 @@
 
 use std::collections::BTreeMap;
 
+use keyferry_limits::SECRET_PARTS;
 use serde_json::value::RawValue;
 
-use crate::{SecretBuf, SecretBytes};
+use crate::{Error, SecretBuf, SecretBytes};
 
 /// Reads a JSON object, its values as they stand in the text; of a repeated key the last counts. `None` where
 /// `bytes` is anything else.
@@ -63,6 +64,24 @@ pub fn to_bytes(raw: &RawValue) -> SecretBytes {
         Some(b'n') => SecretBytes::default(),
         _ => SecretBytes::new(text.as_bytes().to_vec()),
     }
+}
+
+/// Refuses a value of more fields and elements than we are ready to hold: to be asked before it is written anew.
+///
+/// # Errors
+/// `Invalid`, with the limit.
+pub fn check_parts(raw: &RawValue) -> Result<(), Error> {
+    let (mut parts, mut in_text, mut is_escaped) = (1, false, false);
+    for byte in raw.get().bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b',' if !in_text => parts += 1,
+            _ => {}
+        }
+    }
+    if parts > SECRET_PARTS.size() { Err(Error::limit(&SECRET_PARTS)) } else { Ok(()) }
 }
 
 /// Writes a number that stands so in a text.
@@ -245,6 +264,18 @@ mod tests {
 
     fn bytes(json: &str) -> Vec<u8> {
         to_bytes(value(json.as_bytes()).unwrap()).expose().to_vec()
+    }
+
+    #[test]
+    fn a_value_of_too_many_parts_is_refused() {
+        let check = |json: String| check_parts(value(json.as_bytes()).unwrap());
+        assert!(check(format!("[{}7]", "7,".repeat(199_999))).is_ok());
+        let error = check(format!("[{}7]", "7,".repeat(200_000))).unwrap_err();
+        assert!(error.message().contains("limit secret-parts"), "{error}");
+        let fields: Vec<String> = (0..200_001).map(|n| format!(r#""{n}":"""#)).collect();
+        assert!(check(format!(r#"{{"a":{{{}}}}}"#, fields.join(","))).is_err());
+        // Commas within texts are none of them.
+        assert!(check(format!(r#"["{}\"{}"]"#, ",".repeat(200_000), ",".repeat(200_000))).is_ok());
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub fn fields(answer: &SecretBytes) -> Option<SecretBytes> {
         None => Some("{}".into()),
         Some(data) if data.get() == "null" => Some("{}".into()),
         Some(data) => {
+            json::check_parts(data).ok()?;
             json::object(data.get().as_bytes())?;
             json::canonical(data)
         }

@@ -191,7 +191,9 @@ fn error(client: &Client, place: &Place, path: &str, answer: &Response) -> Error
 }
 
 fn v1_value(answer: &Response, path: &str) -> Result<SecretBytes, Error> {
-    data(answer).filter(|data| is_object(data)).and_then(json::canonical).ok_or_else(|| malformed(path))
+    let data = data(answer).filter(|data| is_object(data)).ok_or_else(|| malformed(path))?;
+    json::check_parts(data)?;
+    json::canonical(data).ok_or_else(|| malformed(path))
 }
 
 fn v2_value(answer: &Response, path: &str, wanted: Option<i64>) -> Result<Reading, Error> {
@@ -199,6 +201,7 @@ fn v2_value(answer: &Response, path: &str, wanted: Option<i64>) -> Result<Readin
     let metadata = data.get("metadata").and_then(|metadata| json::object(metadata.get().as_bytes()));
     match (data.get("data"), &metadata) {
         (Some(value), _) if answer.status == 200 && is_object(value) => {
+            json::check_parts(value)?;
             let value = json::canonical(value).ok_or_else(|| malformed(path))?;
             let version =
                 metadata.as_ref().and_then(|metadata| metadata.get("version")).filter(|version| is_number(version));
