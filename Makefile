@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` checks it.
-.PHONY: help demo test test-fast bench lint deny advisories sbom crds clean
+.PHONY: help demo test test-fast bench hostile lint deny advisories sbom crds clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ test-fast: ## Run the tests that need no server: for each edit
 
 bench: ## Measure calls, requests, time and memory (ARGS="--objects 200 --store vault"; ARGS=--help lists all)
 	@scripts/bench $(ARGS)
+
+hostile: ## Attack the operator as a tenant may, and see whether another notices (ARGS="--attack hang"; ARGS=--list tells which)
+	@scripts/hostile $(ARGS)
 
 lint: ## Formatting, clippy, and the rules of tests/tidy
 	cargo fmt --all --check

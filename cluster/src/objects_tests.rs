@@ -1,5 +1,11 @@
 //! No request leaves for what can't be an object, whoever asks.
 
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::header;
 use keyferry_crds::Manifest;
 use keyferry_sync::outcome::Headline;
 use serde_json::json;
@@ -55,6 +61,33 @@ async fn who_does_not_lead_has_no_token_made() {
     let problem = objects.token("ns", "account", Vec::new()).await.unwrap_err();
     assert_eq!(problem, ApiProblem::NotLeading.into());
     assert_eq!(api.cluster().requests, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_token_is_for_ten_minutes_and_for_whoever_is_named() {
+    let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+    let seen = asked.clone();
+    let server = Router::new().fallback(async move |request: Request| {
+        let (parts, body) = request.into_parts();
+        let body = serde_json::from_slice(&to_bytes(body, usize::MAX).await.unwrap()).unwrap();
+        seen.lock().unwrap().push((format!("{} {}", parts.method, parts.uri.path()), body));
+        // A server may give less than it was asked for, or more.
+        let status = json!({"token": "t", "expirationTimestamp": "1970-01-01T01:00:00Z"});
+        let answer = json!({"metadata": {}, "spec": {"audiences": ["a"]}, "status": status});
+        ([(header::CONTENT_TYPE, "application/json")], answer.to_string())
+    });
+    let objects = ClusterObjects { client: kube::Client::new(server, "ns"), ..objects(&FakeApi::default()) };
+    let token = objects.token("ns", "sa", vec!["a".to_owned()]).await.unwrap().unwrap();
+    assert_eq!(token.expires, SystemTime::UNIX_EPOCH + Duration::from_secs(3600), "what it got counts");
+    objects.token("ns", "sa", Vec::new()).await.unwrap().unwrap();
+    let path = "POST /api/v1/namespaces/ns/serviceaccounts/sa/token".to_owned();
+    let asked = asked.lock().unwrap();
+    assert_eq!(asked.iter().map(|(request, _)| request).collect::<Vec<_>>(), [&path, &path]);
+    let specs = asked.iter().map(|(_, body)| &body["spec"]);
+    for (spec, audiences) in specs.zip([json!(["a"]), Value::Null]) {
+        assert_eq!(spec["expirationSeconds"], json!(600));
+        assert_eq!(spec.get("audiences").unwrap_or(&Value::Null), &audiences);
+    }
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ pub const ALL: &[&Limit] = &[
     &STORE_CONDITIONS,
     &CONDITION_NAMESPACES,
     &CONDITION_PATTERNS,
+    &LARGE_SEARCHES,
     &PROVIDER_ENTRIES,
     &CALLS_AT_ONCE,
     &LARGE_ANSWERS,
@@ -331,7 +332,7 @@ pub const SEARCH_FOUND: Limit = Limit {
 /// What a search may hold of names, found and still to be looked at.
 pub const SEARCH_BYTES: Limit = Limit {
     name: "search-bytes",
-    most: 16 << 20,
+    most: 8 << 20,
     unit: Unit::Bytes,
     of: "the names that one search holds",
     raise: "narrow it: find.path, or a store of its own with a prefix or path",
@@ -475,6 +476,15 @@ pub const CONDITION_PATTERNS: Limit = Limit {
     unit: Unit::Items,
     of: "patterns in one namespaceRegexes",
     raise: "put several into one, or choose namespaces by a label",
+};
+
+/// Searches that hold many names, of one namespace, whatever the store.
+pub const LARGE_SEARCHES: Limit = Limit {
+    name: "large-searches",
+    most: 2,
+    unit: Unit::Items,
+    of: "searches of one namespace that hold more than 128 KiB of names, at once",
+    raise: "nothing: the others wait for their turn",
 };
 
 /// Entries of each list and map in a provider's spec: roles, tags, headers. Not of `fake`, whose values stand there.

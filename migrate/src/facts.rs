@@ -422,6 +422,8 @@ pub struct Store {
     pub deleting: bool,
     /// Whether it bounds what it reads by a prefix of names.
     pub prefixed: bool,
+    /// The hosts that it names which are the operator's own machine, or on its link.
+    pub local: BTreeSet<String>,
 }
 
 /// With whose identity a store logs in.

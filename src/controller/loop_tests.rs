@@ -13,6 +13,7 @@ use super::samples::{
     at, cluster_store, es, gone, gone_object, gone_store, name, put, put_namespace, put_object, put_store,
     put_undecodable, store,
 };
+use super::subject::LOOKS_AT_ONCE;
 use super::*;
 
 const EXTERNAL_SECRETS: List = List::Subject(SubjectKind::ExternalSecret);
@@ -192,6 +193,31 @@ async fn a_check_that_hangs_is_cancelled_when_its_store_changes() {
     rig.release("s");
     rig.tell(put_store(store("s", 1, json!({}))));
     rig.expect(["check s"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_namespace_whose_looks_all_hang_keeps_nobody_waiting() {
+    let mut rig = at_work().await;
+    let of = |namespace: &str, mut es: ExternalSecret| {
+        es.metadata.namespace = Some(namespace.to_owned());
+        put(es)
+    };
+    // More than there are looks at once.
+    let all: Vec<String> = (0..LOOKS_AT_ONCE + 500).map(|n| format!("loud-{n}")).collect();
+    for name in &all {
+        rig.hang(name, true);
+        rig.tell(of("loud", plain(name)));
+    }
+    let begun = rig.done().await.len();
+    assert!((100..all.len()).contains(&begun), "{begun} looks began, and others wait");
+    for namespace in ["quiet", "calm"] {
+        rig.tell(of(namespace, plain(namespace)));
+    }
+    rig.expect(["look quiet", "look calm"]).await;
+    rig.tell(of("quiet", edited("quiet")));
+    rig.expect(["look quiet"]).await;
+    rig.pass(HOUR).await;
+    assert_eq!(rig.done().await, ["look calm", "look quiet"], "by time, too");
 }
 
 #[tokio::test(start_paused = true)]

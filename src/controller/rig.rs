@@ -267,6 +267,19 @@ impl Rig {
         }
     }
 
+    /// All that was done since the last time, where it is too much to list.
+    pub async fn done(&self) -> Vec<String> {
+        let mut done = Vec::new();
+        loop {
+            self.settle().await;
+            let more = std::mem::take(&mut self.world().log);
+            if more.is_empty() {
+                return done;
+            }
+            done.extend(more);
+        }
+    }
+
     /// Lets time pass.
     pub async fn pass(&self, time: Duration) {
         tokio::time::advance(time).await;

@@ -26,7 +26,7 @@ use crate::metrics::Metrics;
 
 /// How many looks are under way at once. Most of them wait for a store, where they fill each other's batches; what they
 /// ask of the API server is bounded apart.
-const LOOKS_AT_ONCE: usize = 10_000;
+pub const LOOKS_AT_ONCE: usize = 10_000;
 
 /// One kind of objects that is looked after.
 pub trait Subject: Send {

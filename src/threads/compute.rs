@@ -23,9 +23,17 @@ pub struct Pool {
     running: Arc<Running>,
 }
 
-/// Who computes, by a number: since when, and what stops it.
+/// Who computes.
 #[derive(Default)]
-struct Running(Mutex<(u64, HashMap<u64, (Instant, Weak<Budget>)>)>);
+struct Running(Mutex<Numbered>);
+
+#[derive(Default)]
+struct Numbered {
+    /// The last number that was given.
+    last: u64,
+    /// By number: since when, and what stops it.
+    all: HashMap<u64, (Instant, Weak<Budget>)>,
+}
 
 /// A turn; over when it is dropped.
 struct Turned {
@@ -53,21 +61,21 @@ impl Pool {
 }
 
 impl Running {
-    fn lock(&self) -> MutexGuard<'_, (u64, HashMap<u64, (Instant, Weak<Budget>)>)> {
+    fn lock(&self) -> MutexGuard<'_, Numbered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn begin(&self, budget: &Arc<Budget>) -> u64 {
         let mut running = self.lock();
-        running.0 += 1;
-        let number = running.0;
-        running.1.insert(number, (Instant::now(), Arc::downgrade(budget)));
+        running.last += 1;
+        let number = running.last;
+        running.all.insert(number, (Instant::now(), Arc::downgrade(budget)));
         number
     }
 
     fn stop_late(&self) {
         let most = Duration::from_secs(COMPUTE_TIME.most);
-        for (began, budget) in self.lock().1.values() {
+        for (began, budget) in self.lock().all.values() {
             if let Some(budget) = budget.upgrade().filter(|_| began.elapsed() > most) {
                 budget.stop();
             }
@@ -91,7 +99,7 @@ impl Compute for Pool {
 
 impl Drop for Turned {
     fn drop(&mut self) {
-        self.running.lock().1.remove(&self.number);
+        self.running.lock().all.remove(&self.number);
     }
 }
 
@@ -132,13 +140,33 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_namespace_with_thousands_to_compute_keeps_others_waiting_for_one_of_them() {
+        let pool = Pool::new(2);
+        for _ in 0..5000 {
+            let pool = pool.clone();
+            tokio::spawn(async move {
+                let _turn = pool.turn("loud", &Arc::default()).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        for namespace in ["quiet", "calm", "quiet"] {
+            let asked = Instant::now();
+            drop(pool.turn(namespace, &Arc::default()).await);
+            let waited = asked.elapsed();
+            assert!(waited <= Duration::from_secs(2), "{namespace} waited for {waited:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn who_computes_too_long_is_stopped_and_nobody_else() {
         let pool = Pool::new(3);
         tokio::spawn(pool.watch());
+        let most = Duration::from_secs(COMPUTE_TIME.most);
         let (long, short, over) = (Arc::<Budget>::default(), Arc::<Budget>::default(), Arc::<Budget>::default());
         drop(pool.turn("a", &over).await);
         let _long = pool.turn("a", &long).await;
-        tokio::time::sleep(Duration::from_secs(8)).await;
+        tokio::time::sleep(most - Duration::from_secs(2)).await;
         let _short = pool.turn("b", &short).await;
         assert!(long.steps(1).is_ok());
         tokio::time::sleep(Duration::from_secs(4)).await;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use keyferry_crds::{SecretStoreSpec, duration};
-use keyferry_limits::CREDENTIAL_AGE;
+use keyferry_limits::{CREDENTIAL_AGE, LARGE_SEARCHES};
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
     Answer, BuildContext, Caller, Calls, Dialect, Environment, Error, ErrorKind, Key, Provider, Query,
@@ -21,7 +21,7 @@ use keyferry_sync::excess;
 use keyferry_sync::ports::{About, Change, Clients, Entered, Planning, Refused, Stores, Versions};
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::access::{AmbientIdentity, LoginId, LoginPorts, Requester, Watched};
@@ -65,6 +65,24 @@ pub struct StoreClient {
     dependencies: Versions,
     /// Whether the store did not accept what it logged in with.
     is_doubted: AtomicBool,
+    large_searches: Arc<LargeSearches>,
+}
+
+/// The turns of searches that hold many names, by the namespace that searches.
+#[derive(Default)]
+struct LargeSearches(Mutex<HashMap<String, Arc<Semaphore>>>);
+
+impl LargeSearches {
+    fn of(&self, namespace: &str) -> Arc<Semaphore> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = || Arc::new(Semaphore::new(LARGE_SEARCHES.size()));
+        all.entry(namespace.to_owned()).or_insert_with(turns).clone()
+    }
+
+    /// Forgets what nobody uses.
+    fn tidy(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, turns| Arc::strong_count(turns) > 1);
+    }
 }
 
 impl StoreClient {
@@ -92,9 +110,9 @@ impl Entered for StoreClient {
         answers
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+    async fn find(&self, namespace: &str, query: &Query) -> Result<Vec<Key>, Error> {
         let _call = self.door.call().await;
-        let found = self.provider.find_all(query).await;
+        let found = self.provider.find_all(query, &self.large_searches.of(namespace)).await;
         self.note(found.as_ref().err());
         found
     }
@@ -148,6 +166,7 @@ pub struct Pool {
     /// Who is about to ask which store.
     barriers: Mutex<HashMap<StoreId, Arc<Barrier>>>,
     news: mpsc::UnboundedSender<StoreId>,
+    large_searches: Arc<LargeSearches>,
     slots: Mutex<HashMap<LoginId, Arc<tokio::sync::Mutex<Slot>>>>,
 }
 
@@ -163,8 +182,8 @@ impl Pool {
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let barrier = Arc::new(Barrier::default());
-        let (rooms, barriers, slots) = Default::default();
-        Self { ports, watched, calls, rules, environment, rooms, barrier, barriers, news, slots }
+        let (rooms, barriers, large_searches, slots) = Default::default();
+        Self { ports, watched, calls, rules, environment, rooms, barrier, barriers, news, large_searches, slots }
     }
 
     /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
@@ -230,7 +249,8 @@ impl Pool {
         let room = (self.rooms.clone(), door.clone());
         let fetcher = Fetcher::new(provider.clone(), self.barrier_of(&store.id), room, on_singly);
         let is_doubted = AtomicBool::new(false);
-        Ok(StoreClient { provider, fetcher, door, dependencies: requester.dependencies(), is_doubted })
+        let (dependencies, large_searches) = (requester.dependencies(), self.large_searches.clone());
+        Ok(StoreClient { provider, fetcher, door, dependencies, is_doubted, large_searches })
     }
 
     /// What a provider or generator of this kind and name is built with.
@@ -348,6 +368,7 @@ impl Clients for Pool {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
         self.barriers.lock().unwrap_or_else(PoisonError::into_inner).retain(|store, _| is_there(store));
         self.rooms.tidy();
+        self.large_searches.tidy();
     }
 }
 
@@ -388,7 +409,7 @@ mod tests {
         let since = Instant::now();
         let later = |seconds| since + Duration::from_secs(seconds);
         let unwatched = Slot { unwatched_since: Some(since), ..Slot::default() };
-        assert!(!unwatched.is_stale(later(599)) && unwatched.is_stale(later(600)));
+        assert!(!unwatched.is_stale(later(CREDENTIAL_AGE.most - 1)) && unwatched.is_stale(later(CREDENTIAL_AGE.most)));
         assert!(!Slot::default().is_stale(later(86400)));
     }
 

@@ -195,3 +195,20 @@ impl<'a> Means<'a> {
         Self { engine, now: Timestamp::UNIX_EPOCH, budget }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates_that_are_kept_take_no_more_than_the_limit() {
+        let (engine, budget) = (Engine::new("{{", "}}"), Budget::new(u64::MAX, u64::MAX));
+        let text = |n: usize| format!("{n}{}", "a".repeat(TEMPLATE_TEXT.size() / 2));
+        for n in 0..200 {
+            engine.template(&text(n), Text::Open, &budget).unwrap();
+        }
+        let is_kept = |n: &usize| engine.parsed.get_or(&text(*n), || Err(())).is_ok();
+        let bytes = (0..200).filter(is_kept).count() * TEMPLATE_TEXT.size() / 2;
+        assert!((1..=TEMPLATES_KEPT.size()).contains(&bytes), "{bytes} bytes of text");
+    }
+}

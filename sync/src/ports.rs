@@ -83,8 +83,9 @@ pub trait Entered: Send + Sync {
     /// are asked for.
     async fn fetch(&self, asking: &Arc<Asking>, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer>;
 
-    /// The keys of all that answers `query`. What the store can't search by is passed over or refused.
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error>;
+    /// The keys of all that answers `query`, which `namespace` asks for. What the store can't search by is passed over or
+    /// refused.
+    async fn find(&self, namespace: &str, query: &Query) -> Result<Vec<Key>, Error>;
 }
 
 /// Objects that an ExternalSecret refers to, and itself, in full.

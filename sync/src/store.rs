@@ -129,6 +129,8 @@ impl Store {
             return Some(excess);
         }
         let (pattern, why) = regexp::first_wrong(self.regexes())?;
+        // Long ones would hide the cause behind them.
+        let pattern: String = pattern.chars().take(300).collect();
         Some(format!("spec.conditions: namespaceRegexes: {pattern:?} is not a regular expression: {why}"))
     }
 

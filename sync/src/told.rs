@@ -133,13 +133,23 @@ tell_as_displayed!(
 
 impl Tell for Spec<'_> {
     fn tell(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.0, f)
+        quote(self.0, f)
     }
 }
 
 impl Tell for Name<'_> {
     fn tell(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.0, f)
+        quote(self.0, f)
+    }
+}
+
+/// How many characters are quoted of one text: the cause stands behind it, and messages are bounded.
+const QUOTED: usize = 300;
+
+fn quote(text: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match text.char_indices().nth(QUOTED) {
+        None => fmt::Debug::fmt(text, f),
+        Some((at, _)) => write!(f, "{:?}...", &text[..at]),
     }
 }
 
@@ -158,5 +168,13 @@ mod tests {
         let place = told!("spec.data[{}]", 3);
         let whole = told!("{}: {} is {}", place, Spec("a\"b"), "no name");
         assert_eq!(whole.as_str(), r#"spec.data[3]: "a\"b" is no name"#);
+    }
+
+    #[test]
+    fn a_long_quotation_does_not_hide_the_cause() {
+        let text = "é".repeat(100_000);
+        for whole in [told!("{}: {}", Spec(&text), "why"), told!("{}: {}", Name(&text), "why")] {
+            assert!(whole.as_str().len() < 1000 && whole.as_str().ends_with("\"...: why"), "{}", whole.as_str().len());
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use keyferry_builders::{es, key, store};
 use keyferry_crds::{DeletionPolicy, ExternalSecret};
-use keyferry_limits::Budget;
+use keyferry_limits::{self as limits, Budget};
 use keyferry_provider_core::{Dialect, PropertyLookup, SecretBytes};
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Sources;
@@ -132,6 +132,28 @@ fn a_look_has_so_many_steps_all_templates_together() {
 }
 
 #[test]
+fn a_template_that_meets_a_limit_of_its_own_is_told_which() {
+    let small = [("small", "1")];
+    for (text, limit) in [
+        ("{{ range 9000000000000000000 }}{{ end }}", &limits::TEMPLATE_STEPS),
+        (r#"{{ define "a" }}{{ template "a" }}{{ end }}{{ template "a" }}"#, &limits::TEMPLATE_DEPTH),
+        (r#"{{ range 90 }}{{ repeat 100000 "a" }}{{ end }}"#, &limits::TEMPLATE_OUTPUT),
+        (r#"{{ repeat 5000000 "a" }}"#, &limits::TEMPLATE_VALUE),
+        (r#"{{ range 1000 }}{{ $x := repeat 1000000 "a" }}{{ end }}"#, &limits::TEMPLATE_MEMORY),
+        ("{{ until 1000000 }}", &limits::TEMPLATE_LIST),
+        (r#"{{ regexMatch "(\\pL{500}){2}" "a" }}"#, &limits::TEMPLATE_PATTERN),
+        (&format!("{{{{ {}1{} }}}}", "(".repeat(101), ")".repeat(101)), &limits::TEMPLATE_NESTING),
+        (&" ".repeat(limits::TEMPLATE_TEXT.size() + 1), &limits::TEMPLATE_TEXT),
+    ] {
+        let template = json!({"template": {"data": {"x": text}}});
+        let spec = json!({"data": entries(1, &json!({"key": "small"})), "target": template});
+        let message = refused(spec, &small, Budget::new(1 << 40, 1 << 40));
+        assert!(message.contains("spec.target.template.data[\"x\"]"), "{limit}: {message}");
+        assert!(message.contains(&limit.to_string()), "{limit}: {message}");
+    }
+}
+
+#[test]
 fn keys_that_are_no_keys_are_not_computed_with() {
     let pem = format!("-----BEGIN RSA PRIVATE KEY-----\n{}\n-----END RSA PRIVATE KEY-----\n", "AAAA".repeat(100_000));
     let template = r#"{{ rsaDecrypt "RSA-OAEP" "SHA256" "x" .k0 }}"#;
@@ -148,6 +170,7 @@ fn what_is_stopped_stops() {
     budget.stop();
     let failure = content(&es, BTreeMap::new(), &Sources::new(), &means).unwrap_err().to_string();
     assert!(failure.contains("spec.target.template.data[\"x\"]: line 1"), "{failure}");
+    assert!(failure.contains(&limits::COMPUTE_TIME.to_string()), "{failure}");
 }
 
 /// Stands in every value, and nowhere else.

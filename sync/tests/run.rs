@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyferry_builders::{at, es};
 use keyferry_crds::{ExternalSecret, names};
-use keyferry_limits::Budget;
+use keyferry_limits::{Budget, SEARCH_FOUND, SEARCHES};
 use keyferry_provider_core::{Error, ErrorKind};
 use keyferry_sync::dependency::{Dependency, Kind};
 use keyferry_sync::look::{Cancel, Looked, Memory, Seen};
@@ -426,6 +426,34 @@ async fn what_is_found_is_fetched_together_with_all_else() {
     let rest =
         ["apply b=beta-value k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"];
     assert_eq!(world.calls(), calls(&head, &rest));
+}
+
+#[tokio::test]
+async fn so_many_searches_and_no_more() {
+    let search = |n: u64| json!({"find": {"name": {"regexp": format!("^a{{{n}}}$")}}});
+    for (count, is_too_many) in [(SEARCHES.most, false), (SEARCHES.most + 1, true)] {
+        let world = World::new();
+        let spec = json!({"dataFrom": (1..=count).map(search).collect::<Vec<_>>()});
+        let report = world.look(&Arc::new(es(spec)), &Memory::default(), 0).await;
+        let told = message(&report);
+        assert_eq!(told.contains(&SEARCHES.to_string()), is_too_many, "{count}: {told}");
+        assert_eq!(world.calls().iter().any(|call| call == "find"), !is_too_many, "{count}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_that_finds_too_much_changes_nothing_and_says_so() {
+    let world = World::new();
+    let target = json!({"deletionPolicy": "Delete"});
+    let spec = json!({"dataFrom": [{"find": {"name": {"regexp": ".*"}}}], "target": target});
+    let (es, memory) = synced(&world, spec).await;
+    world.state().search_fails = Some(Error::limit(&SEARCH_FOUND));
+    let report = world.look(&es, &memory, HOUR).await;
+    let told = message(&report);
+    assert!(told.contains("spec.dataFrom[0]") && told.contains(&SEARCH_FOUND.to_string()), "{told}");
+    let calls = world.calls();
+    assert!(!calls.iter().any(|call| call.starts_with("apply") || call.starts_with("remove")), "{calls:?}");
+    assert_eq!(world.state().held.keys().collect::<Vec<_>>(), ["a", "k"]);
 }
 
 #[tokio::test]

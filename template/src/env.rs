@@ -111,8 +111,14 @@ impl Default for Env<'_> {
 /// What an evaluation step is worth in steps of a look.
 const STEP: u64 = 10;
 
-/// What a value takes beside its bytes, about.
-pub(crate) const VALUE: usize = 64;
+/// What a value takes beside its bytes: its place in a list that has grown, a text's counter and buffer.
+pub(crate) const VALUE: usize = 96;
+
+/// What a map takes before it has a second entry: its tree has room for eleven from the first.
+const MAP: usize = 512;
+
+/// What an entry of a map takes: a key of its own, a value, and room in a tree that is half empty.
+pub(crate) const ENTRY: usize = 2 * VALUE;
 
 /// What a function gets besides its arguments.
 pub struct Context<'a, 'e> {
@@ -169,6 +175,11 @@ impl<'a, 'e> Context<'a, 'e> {
     /// Pays for memory that a function takes beside what it returns.
     pub(crate) fn made(&self, bytes: usize) -> Result<(), Failure> {
         Ok(self.env.budget.map_or(Ok(()), |budget| budget.bytes(bytes))?)
+    }
+
+    /// Pays for a map that is about to be made, with so many entries.
+    pub(crate) fn made_map(&self, entries: usize) -> Result<(), Failure> {
+        self.made(entries.saturating_mul(ENTRY).saturating_add(MAP))
     }
 
     /// May a string of so many bytes be made? To be asked before building anything larger than the arguments; what a

@@ -268,6 +268,8 @@ mod tests {
         let folded = format!("(?i){}", r"\PL".repeat(60));
         let repeated = "(?:a{500}){2}".repeat(100);
         let groups = "(a)".repeat(40);
+        let deep = format!("{}a{}", "(".repeat(300), ")".repeat(300));
+        let repetitions = format!("{}a{}", "(?:".repeat(300), ")*".repeat(300));
         for (pattern, limit) in [
             (letters.as_str(), "pattern-classes"),
             (class.as_str(), "pattern-classes"),
@@ -276,6 +278,8 @@ mod tests {
             (&repeated, "pattern-compiled"),
             (&"a".repeat(40_000), "pattern-length"),
             (&groups, "pattern-groups"),
+            (&deep, "pattern-depth"),
+            (&repetitions, "pattern-depth"),
         ] {
             let problem = compile_with_groups(pattern).unwrap_err();
             assert!(problem.contains(&format!("(limit {limit})")), "{}: {problem}", &pattern[..20]);

@@ -31,7 +31,7 @@ enum Applies {
 }
 
 /// All of them.
-pub const RULES: [Rule; 12] = [
+pub const RULES: [Rule; 16] = [
     Rule {
         name: "find-below-prefix",
         severity: Severity::Attention,
@@ -53,6 +53,46 @@ pub const RULES: [Rule; 12] = [
         what: "that search by name and by tags at once",
         so: "both must hold; External Secrets Operator passes one of them over, so that fewer keys are found here, and those that are no longer found leave the Secret",
         then: "take off the condition that was passed over until now, where the Secret shall stay as it is",
+    },
+    Rule {
+        name: "find-by-path-where-there-is-none",
+        severity: Severity::Attention,
+        applies: Applies::Find(|entry| !text(entry, "/find/path").is_empty()),
+        store: |store| store.providers.iter().any(|provider| ["kubernetes", "fake"].contains(&provider.as_str())),
+        what: "that search below a path in a store that has none",
+        so: "such a search is refused; External Secrets Operator passes the path over, and finds what lies anywhere",
+        then: "take the path off, and put what it was to say into name.regexp",
+    },
+    Rule {
+        name: "find-that-may-find-nothing",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            !deletes(spec) && entries(spec, "dataFrom").any(|entry| entry.get("find").is_some_and(Value::is_object))
+        }),
+        store: |_| true,
+        what: "that search",
+        so: "a search that finds nothing is a condition here, which removes no key; in External Secrets Operator it is called synced",
+        then: "",
+    },
+    Rule {
+        name: "extract-of-what-may-be-empty",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            entries(spec, "dataFrom").any(|entry| entry.get("extract").is_some_and(Value::is_object))
+        }),
+        store: |_| true,
+        what: "that extract all of a secret",
+        so: "where that secret is {} or null it is a condition here, which removes nothing; External Secrets Operator takes it for nothing to write, with deletionPolicy Delete for a reason to delete",
+        then: "",
+    },
+    Rule {
+        name: "nothing-asked-for",
+        severity: Severity::Attention,
+        applies: Applies::Spec(asks_for_nothing),
+        store: |_| true,
+        what: "no entry of which asks for anything",
+        so: "that is a condition here; in External Secrets Operator such an ExternalSecret is synced, and has nothing to write, or to keep",
+        then: "set extract, find or generatorRef beside the storeRef, or delete it",
     },
     Rule {
         name: "find-and-delete",
@@ -101,11 +141,11 @@ pub const RULES: [Rule; 12] = [
     Rule {
         name: "rewrite-to-an-unknown-group",
         severity: Severity::Attention,
-        applies: Applies::Spec(|spec| regexps(spec).any(|(_, target)| names_odd_group(target))),
+        applies: Applies::Spec(|spec| regexps(spec).any(|(source, target)| names_unknown_group(source, target))),
         store: |_| true,
-        what: "with a rewrite whose target runs a group and a word together ($1_X)",
-        so: "that is the group 1_X, which is empty: in External Secrets Operator such keys vanish, and with deletionPolicy Delete the Secret; here it is a condition",
-        then: "write ${1}_X",
+        what: "with a rewrite whose target names a group that its source does not have ($1_X, ${2} of one, $team)",
+        so: "that is nothing: in External Secrets Operator keys that come to no name vanish, and with deletionPolicy Delete the Secret; here it is a condition",
+        then: "write ${1}_X for the first group and _X, and compare the others with the source",
     },
     Rule {
         name: "property-that-may-be-a-key",
@@ -233,12 +273,71 @@ fn regexps(spec: &Value) -> impl Iterator<Item = (&str, &str)> {
         .map(|regexp| (text(regexp, "/source"), text(regexp, "/target")))
 }
 
-/// Whether a target has `$1` with a letter or an underscore after it: in Go all of that is the name of the group.
-fn names_odd_group(target: &str) -> bool {
-    target.split('$').skip(1).any(|rest| {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        digits > 0 && rest[digits..].starts_with(|letter: char| letter == '_' || letter.is_alphabetic())
-    })
+/// Whether all that stands in a spec are entries that name a store and nothing to ask of it.
+fn asks_for_nothing(spec: &Value) -> bool {
+    let is_set = |entry: &Value, pointer: &str| entry.pointer(pointer).is_some_and(|value| !value.is_null());
+    let asks = |entry: &Value| ["/extract", "/find", "/sourceRef/generatorRef"].iter().any(|at| is_set(entry, at));
+    let from: Vec<&Value> = entries(spec, "dataFrom").collect();
+    let is_all = from.iter().all(|entry| is_set(entry, "/sourceRef/storeRef") && !asks(entry));
+    is_all && !from.is_empty() && entries(spec, "data").next().is_none()
+}
+
+/// Whether a target refers to a group that the pattern does not have: `$` takes all letters, digits and underscores that
+/// follow, so that `$1_X` is the group `1_X`.
+fn names_unknown_group(source: &str, target: &str) -> bool {
+    let groups = groups(source);
+    let is_word = |letter: char| letter == '_' || letter.is_alphanumeric();
+    let is_known = |name: &str| match name.parse::<usize>() {
+        // With a zero before it, it is a name.
+        Ok(number) if name == "0" || !name.starts_with('0') => number < groups.len(),
+        _ => groups.contains(&name),
+    };
+    let mut rest = target;
+    while let Some((_, after)) = rest.split_once('$') {
+        // Two of them are one, and one before anything else is itself.
+        if let Some(escaped) = after.strip_prefix('$') {
+            rest = escaped;
+            continue;
+        }
+        let (name, more) = match after.strip_prefix('{').and_then(|braced| braced.split_once('}')) {
+            Some(braced) => braced,
+            None => after.split_at(after.find(|letter| !is_word(letter)).unwrap_or(after.len())),
+        };
+        if !name.is_empty() && name.chars().all(is_word) && !is_known(name) {
+            return true;
+        }
+        rest = more;
+    }
+    false
+}
+
+/// The groups of a pattern, by name where they have one; the first is all of it.
+fn groups(source: &str) -> Vec<&str> {
+    let mut groups = vec![""];
+    let (mut rest, mut in_class) = (source, false);
+    while let Some(at) = rest.find(['\\', '[', ']', '(']) {
+        let (letter, after) = rest[at..].split_at(1);
+        rest = after;
+        match letter {
+            "\\" => rest = rest.get(rest.chars().next().map_or(0, char::len_utf8)..).unwrap_or_default(),
+            // One that stands first in a class is a part of it.
+            "[" if !in_class => {
+                in_class = true;
+                rest = rest.strip_prefix('^').unwrap_or(rest);
+                rest = rest.strip_prefix(']').unwrap_or(rest);
+            }
+            "]" => in_class = false,
+            "(" if !in_class => match rest.strip_prefix('?') {
+                None => groups.push(""),
+                Some(flags) => {
+                    let named = flags.strip_prefix("P<").or(flags.strip_prefix('<'));
+                    groups.extend(named.and_then(|named| named.split_once('>')).map(|(name, _)| name));
+                }
+            },
+            _ => {}
+        }
+    }
+    groups
 }
 
 /// Texts of templates that stand in the spec.

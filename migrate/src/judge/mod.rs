@@ -49,7 +49,7 @@ pub struct Finding {
 }
 
 /// Every code that a finding may have. Scripts know them: none is taken away or gets another meaning.
-pub const CODES: [&str; 32] = [
+pub const CODES: [&str; 33] = [
     "helm-deletes-crds",
     "helm-deletes-accounts",
     "helm-deletes-objects",
@@ -67,6 +67,7 @@ pub const CODES: [&str; 32] = [
     "controller-token",
     "no-credentials",
     "ambient-identity",
+    "local-address",
     "aws-batches",
     "behaves-differently",
     "stored-versions",
@@ -152,6 +153,7 @@ pub fn judge(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
     objects::kinds(cluster, &mut findings);
     objects::stores(cluster, settings, &mut findings);
     objects::identities(cluster, settings, &mut findings);
+    objects::addresses(cluster, settings, &mut findings);
     objects::permissions(cluster, settings, &mut findings);
     objects::external_secrets(cluster, &mut findings);
     differences::judge(cluster, &mut findings);

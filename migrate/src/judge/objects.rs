@@ -1,6 +1,6 @@
 //! What is asked for, and is not built, not allowed, or somebody else's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Settings, Severity, number};
 use crate::facts::{Cluster, Identity, Role, Sample, Store};
@@ -73,6 +73,27 @@ pub fn stores(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding
                 number(users, "ExternalSecret")
             ))
             .then(format!("this build has: {}", settings.providers.join(", "))),
+        );
+    }
+}
+
+/// SecretStores that lead where only the operator's own machine may.
+pub fn addresses(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding>) {
+    let (mut sample, mut hosts) = (Sample::default(), BTreeSet::new());
+    let ours = cluster.stores.iter().filter(|store| is_of_class(store, settings) && !store.local.is_empty());
+    for store in ours.filter(|store| store.name.namespace.is_some()) {
+        sample.add(|| store.name.to_string());
+        // What a name leads to is an address of this machine.
+        hosts.extend(store.local.iter().map(|host| if host.ends_with("localhost") { "127.0.0.1" } else { host }));
+    }
+    if sample.count > 0 {
+        let hosts: Vec<&str> = hosts.into_iter().collect();
+        let summary = format!("{} to the operator's own machine or its link", number(sample.count, "SecretStore"));
+        findings.push(
+            Finding::new("local-address", Severity::Attention, summary)
+                .sample(&sample)
+                .so("keyferry refuses such addresses for SecretStores, and for names that lead to them: whoever may write a store would reach what only the machine may")
+                .then(format!("run keyferry with --allow-store-addresses={}, or use a ClusterSecretStore", hosts.join(","))),
         );
     }
 }

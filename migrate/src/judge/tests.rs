@@ -284,6 +284,7 @@ pub(super) fn store(namespace: Option<&str>, provider: &str, identity: Identity)
         held: false,
         deleting: false,
         prefixed: false,
+        local: Default::default(),
     }
 }
 
@@ -335,6 +336,23 @@ pub(super) fn sample(names: &[&str]) -> Sample {
     let mut sample = Sample::default();
     names.iter().for_each(|name| sample.add(|| (*name).to_owned()));
     sample
+}
+
+#[test]
+fn who_leads_to_the_operators_own_machine() {
+    let with = |namespace: Option<&str>, hosts: &[&str]| {
+        let local = hosts.iter().map(|host| (*host).to_owned()).collect();
+        Cluster { stores: vec![Store { local, ..store(namespace, "vault", Identity::Own) }], ..empty() }
+    };
+    nothing(&with(Some("a"), &[]));
+    nothing(&with(None, &["localhost"]));
+    let finding = one(&with(Some("a"), &["localhost", "127.0.0.1", "169.254.169.254"]));
+    assert_eq!((finding.code, finding.objects), ("local-address", vec!["SecretStore a/it".to_owned()]));
+    assert!(finding.next.contains("--allow-store-addresses=127.0.0.1,169.254.169.254,"), "{}", finding.next);
+    let blue = Settings { class: "blue".to_owned(), ..settings() };
+    let mut others = with(Some("a"), &["localhost"]);
+    others.stores[0].class = "green".to_owned();
+    assert!(judge(&others, &blue).iter().all(|finding| finding.code != "local-address"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Objects of the kinds: what they ask for, and what holds them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use k8s_openapi::api::core::v1::Namespace;
 use keyferry_cluster::pages;
@@ -183,7 +184,37 @@ fn store(object: &DynamicObject) -> Store {
         held: is_held(metadata, names::FINALIZER_STORE),
         deleting: metadata.deletion_timestamp.is_some(),
         prefixed: set().any(|(_, config)| !text(config, "/prefix").is_empty()),
+        // What is in a fake store is values.
+        local: set().filter(|(name, _)| *name != "fake").flat_map(|(_, config)| local_hosts(config)).collect(),
     }
+}
+
+/// The hosts of URLs, wherever they stand, that are the operator's own machine or on its link as they are written. Where a
+/// name leads is not known here.
+fn local_hosts(config: &Value) -> BTreeSet<String> {
+    match config {
+        Value::String(text) => local_host(text).into_iter().collect(),
+        Value::Array(all) => all.iter().flat_map(local_hosts).collect(),
+        Value::Object(all) => all.values().flat_map(local_hosts).collect(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn local_host(text: &str) -> Option<String> {
+    let (scheme, rest) = text.trim().split_once("://")?;
+    let authority = rest.split(['/', '?', '#']).next().filter(|_| scheme.to_ascii_lowercase().starts_with("http"))?;
+    let (_, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+    let host = match host.strip_prefix('[') {
+        Some(v6) => v6.split_once(']')?.0,
+        None => host.split(':').next()?,
+    };
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    let is_local = match host.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(IpAddr::V4(v4)) => v4.is_loopback() || v4.is_unspecified() || v4.is_link_local(),
+        Ok(IpAddr::V6(v6)) => v6.is_loopback() || v6.is_unspecified() || v6.is_unicast_link_local(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    };
+    is_local.then_some(host)
 }
 
 /// With whose identity a provider logs in.

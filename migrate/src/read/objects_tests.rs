@@ -78,6 +78,30 @@ fn a_store() {
 }
 
 #[test]
+fn which_hosts_of_a_store_are_the_operators_own_machine() {
+    for (config, local) in [
+        (json!({"server": "http://127.0.0.1:8200"}), &["127.0.0.1"][..]),
+        (json!({"server": " HTTPS://LocalHost.:8200/v1"}), &["localhost"]),
+        (json!({"server": {"url": "https://[::1]:6443"}}), &["::1"]),
+        (json!({"server": {"url": "https://[::ffff:127.0.0.1]"}}), &["::ffff:127.0.0.1"]),
+        (json!({"a": [{"url": "http://user@169.254.169.254?x"}, "http://0.0.0.0#x"]}), &["0.0.0.0", "169.254.169.254"]),
+        (json!({"url": "https://[fe80::1]"}), &["fe80::1"]),
+        (json!({"server": "https://vault.example:8200", "path": "127.0.0.1", "ca": "localhost"}), &[]),
+        (json!({"server": "https://10.0.0.1", "url": "https://127.0.0.1.example", "port": 127}), &[]),
+        (json!({"server": "redis://localhost", "url": "https://"}), &[]),
+    ] {
+        assert_eq!(Vec::from_iter(local_hosts(&config)), local, "{config}");
+    }
+    let of = |provider: &str| {
+        let provider = json!({provider: {"data": [{"value": "http://localhost"}]}});
+        let store = json!({"apiVersion": "external-secrets.io/v1", "kind": "SecretStore",
+            "metadata": {"name": "it", "namespace": "a"}, "spec": {"provider": provider}});
+        super::store(&object(store)).local.len()
+    };
+    assert_eq!((of("fake"), of("webhook")), (0, 1), "values are no servers");
+}
+
+#[test]
 fn which_stores_a_push_secret_may_need() {
     let read = push_secret(&object(json!({
         "apiVersion": "external-secrets.io/v1alpha1", "kind": "PushSecret",

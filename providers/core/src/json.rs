@@ -25,6 +25,31 @@ pub fn array(bytes: &[u8]) -> Option<Vec<&RawValue>> {
     serde_json::from_slice(bytes).ok()
 }
 
+/// The elements of a JSON array, read one by one: nobody need hold all of them. `None` where it is anything else.
+pub fn elements(array: &RawValue) -> Option<Elements<'_>> {
+    array.get().strip_prefix('[').map(Elements)
+}
+
+/// See [`elements`]. Each is `None` where it can't be read, and then it is the last.
+#[derive(Debug)]
+pub struct Elements<'a>(&'a str);
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = Option<&'a RawValue>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = self.0.trim_start_matches([' ', '\t', '\n', '\r', ',']);
+        // The text is known to be an array, and whole.
+        if rest.starts_with(']') || rest.is_empty() {
+            return None;
+        }
+        let mut values = serde_json::Deserializer::from_str(rest).into_iter();
+        let value = values.next().and_then(Result::ok);
+        self.0 = if value.is_some() { &rest[values.byte_offset()..] } else { "" };
+        Some(value)
+    }
+}
+
 /// Reads any JSON value. `None` where `bytes` is not JSON.
 pub fn value(bytes: &[u8]) -> Option<&RawValue> {
     serde_json::from_slice(bytes).ok()
@@ -220,6 +245,17 @@ mod tests {
 
     fn bytes(json: &str) -> Vec<u8> {
         to_bytes(value(json.as_bytes()).unwrap()).expose().to_vec()
+    }
+
+    #[test]
+    fn elements_come_one_by_one() {
+        for array in ["[]", " [ ]", "[1]", r#"[ 1 ,"a,]" , [2,[3]],{"b":[4]} ,null,-1.5e3,true ]"#] {
+            let raw = value(array.as_bytes()).unwrap();
+            let read: Vec<_> = elements(raw).unwrap().map(|element| element.unwrap().get()).collect();
+            let whole: Vec<_> = super::array(array.as_bytes()).unwrap().into_iter().map(RawValue::get).collect();
+            assert_eq!(read, whole, "{array}");
+        }
+        assert!(elements(value(b"{}").unwrap()).is_none());
     }
 
     #[test]

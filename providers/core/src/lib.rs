@@ -34,5 +34,5 @@ pub use push::{Origin, Payload, Push, Reach, Remote};
 pub use registration::{
     BuildContext, BuildFuture, Built, Caller, Calls, Environment, GeneratorRegistration, Registration, Room,
 };
-pub use search::{Search, find_all};
+pub use search::{Gathered, Search, find_all};
 pub use secret::{SecretBuf, SecretBytes};

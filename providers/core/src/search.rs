@@ -10,11 +10,59 @@ use keyferry_limits::{Limit, SEARCH_BYTES, SEARCH_CALLS, SEARCH_FOUND};
 
 use crate::{Error, ErrorKind, Key, Page, Provider, Query};
 
+/// What a name takes beside its letters, about.
+const NAME: usize = 64;
+
+/// What one call of a search comes to, name by name as they are read, so that no more of them are held than a search may.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    page: Page,
+    length: usize,
+}
+
+impl Gathered {
+    /// A secret of this name was found, in its current version.
+    ///
+    /// # Errors
+    /// `Invalid` where that is more than a search may find or hold.
+    pub fn found(&mut self, name: String) -> Result<(), Error> {
+        self.hold(&name)?;
+        self.page.keys.push(Key { name, version: None, metadata: false });
+        within(&SEARCH_FOUND, self.page.keys.len())
+    }
+
+    /// This is where to go on, after all others.
+    ///
+    /// # Errors
+    /// `Invalid` where that is more than a search may hold.
+    pub fn open(&mut self, next: String) -> Result<(), Error> {
+        self.hold(&next)?;
+        self.page.next.push(next);
+        Ok(())
+    }
+
+    fn hold(&mut self, name: &str) -> Result<(), Error> {
+        self.length = self.length.saturating_add(name.len() + NAME);
+        within(&SEARCH_BYTES, self.length)
+    }
+}
+
+impl From<Gathered> for Page {
+    fn from(gathered: Gathered) -> Self {
+        gathered.page
+    }
+}
+
+/// What these names take.
+fn held<'a>(names: impl IntoIterator<Item = &'a String>) -> usize {
+    names.into_iter().map(|name| name.len() + NAME).sum()
+}
+
 /// A search under way.
 #[derive(Debug, Default)]
 pub struct Search {
     found: BTreeSet<Key>,
-    /// How long all names together are that were found.
+    /// What all names together take that were found.
     length: usize,
     at: Vec<String>,
     calls: u64,
@@ -41,15 +89,19 @@ impl Search {
         self.calls += 1;
         self.at = page.next;
         for key in page.keys {
-            let length = key.name.len();
+            let length = key.name.len() + NAME;
             if self.found.insert(key) {
                 self.length = self.length.saturating_add(length);
             }
         }
-        let open: usize = self.at.iter().map(String::len).sum();
         within(&SEARCH_FOUND, self.found.len())?;
-        within(&SEARCH_BYTES, self.length.saturating_add(open))?;
+        within(&SEARCH_BYTES, self.length.saturating_add(held(&self.at)))?;
         within(&SEARCH_CALLS, usize::try_from(self.calls).unwrap_or(usize::MAX))
+    }
+
+    /// What it holds once it has this page too.
+    pub fn held_with(&self, page: &Page) -> usize {
+        self.length + held(page.keys.iter().map(|key| &key.name)) + held(&page.next)
     }
 
     /// All that was found, sorted.
@@ -105,13 +157,29 @@ mod tests {
         assert!(error.message().contains("search-found") && error.kind() == ErrorKind::Invalid, "{error}");
 
         let mut search = Search::default();
-        let error = search.add(Page::of_names(["x".repeat(16 << 20)], ["y".to_owned()])).unwrap_err();
+        let error = search.add(Page::of_names(["x".repeat(8 << 20)], ["y".to_owned()])).unwrap_err();
         assert!(error.message().contains("search-bytes"), "{error}");
 
         let mut search = Search::default();
-        let last =
-            (0u32..).map_while(|n| search.add(Page::of_names([], [n.to_string()])).err().map_or(Some(n), |_| None));
-        assert_eq!(last.last(), Some(99_999));
+        let mut call = |n: u32| search.add(Page::of_names([], [n.to_string()]));
+        assert!((1..=100_000).all(|n| call(n).is_ok()));
+        let error = call(100_001).unwrap_err();
+        assert!(error.message().contains("(limit search-calls)"), "{error}");
+    }
+
+    #[test]
+    fn a_page_ends_where_a_search_would() {
+        let mut page = Gathered::default();
+        let end = (0..).find_map(|n| page.found(format!("{n}")).err().map(|error| (n, error)));
+        assert!(matches!(end, Some((10_000, error)) if error.message().contains("search-found")));
+        // Short names take more than their letters.
+        let mut page = Gathered::default();
+        let end = (0usize..).find_map(|n| page.open("a/".into()).err().map(|error| (n, error)));
+        let Some((count, error)) = end else { unreachable!() };
+        assert!(count < SEARCH_BYTES.size() / 60 && error.message().contains("search-bytes"), "{count}: {error}");
+        let mut search = Search::default();
+        let error = search.add(Page::of_names([], (0..200_000).map(|_| "a/".to_owned()))).unwrap_err();
+        assert!(error.message().contains("search-bytes"), "{error}");
     }
 
     #[test]

@@ -3,10 +3,13 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use keyferry_provider_core::{BuildContext, Capabilities, Provider};
+use keyferry_provider_core::{BuildContext, Capabilities, Provider, Query, find_all};
 use keyferry_provider_fake::REGISTRATION;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use serde_json::{Value, json};
+
+/// How many secrets a search may find.
+const MOST: usize = 10_000;
 
 /// The store's spec is the backend: each put goes into it, and the provider is built anew.
 #[derive(Default)]
@@ -46,4 +49,20 @@ impl Fixture for Spec {
 #[tokio::test]
 async fn behaves_as_a_store() {
     suite(&Spec::default()).await;
+}
+
+#[tokio::test]
+async fn more_than_a_search_may_find_is_an_error() {
+    let many = Spec::default();
+    let entries = (0..MOST).map(|n| json!({"key": format!("app-{n}"), "value": "v"}));
+    many.0.lock().unwrap().extend(entries);
+    let found = async |pattern: &str| {
+        let query = Query { name: Some(pattern.parse().unwrap()), ..Query::default() };
+        find_all(&*many.provider().await, &query).await
+    };
+    assert_eq!(found("app").await.unwrap().len(), MOST);
+    many.put("app-last", b"v").await;
+    let error = found("app").await.unwrap_err();
+    assert!(error.message().contains("search-found"), "{error}");
+    assert_eq!(found("^app-last$").await.unwrap().len(), 1, "what it does not find does not count");
 }

@@ -9,9 +9,13 @@ use keyferry_limits::{Limit, SEARCH_TIME, STORE_WAIT};
 use keyferry_provider_core::{
     Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Provider, Push, Query, Reach, Remote, Search,
 };
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::{Retries, refuse};
+
+/// What a search may hold of names without waiting for its turn.
+const SMALL_SEARCH: usize = 128 << 10;
 
 /// A store that is asked only for what it can do, again where it failed for now, and never for longer than it may take.
 ///
@@ -37,12 +41,18 @@ impl Guarded {
     }
 
     /// A search as a whole, sorted. Each of its calls is bounded and made again like any other, and all of them together
-    /// are bounded too: a search has as many calls as there is to find.
-    pub async fn find_all(&self, query: &Query) -> Result<Vec<Key>, Error> {
+    /// are bounded too: a search has as many calls as there is to find. One that holds many names takes a turn of `large`.
+    pub async fn find_all(&self, query: &Query, large: &Semaphore) -> Result<Vec<Key>, Error> {
         let gather = async {
-            let mut search = Search::default();
+            let (mut search, mut turn) = (Search::default(), None);
             while let Some(at) = search.at() {
                 let page = self.find(query, at).await?;
+                if turn.is_none() && search.held_with(&page) > SMALL_SEARCH {
+                    // Who waits holds little: the call is made again.
+                    drop(page);
+                    turn = Some(large.acquire().await.ok()); // never closed
+                    continue;
+                }
                 search.add(page)?;
             }
             Ok(search.found())

@@ -165,11 +165,11 @@ fn searchable(answers: impl IntoIterator<Item = Answers>) -> Arc<Script> {
 async fn a_search_that_the_store_can_not_make_does_not_reach_it() {
     let script = Arc::new(Script::echo(Capabilities { find_by_name: true, ..Capabilities::default() }));
     let guarded = guarded(&script, Retries::default());
-    guarded.find_all(&by_name()).await.unwrap();
+    guarded.find_all(&by_name(), &Semaphore::new(1)).await.unwrap();
     assert_eq!(script.asked(), ["find None []"]);
     let by_path = Query { path: Some("p".to_owned()), ..by_name() };
     for query in [Query::default(), by_path] {
-        assert_eq!(guarded.find_all(&query).await.unwrap_err().kind(), ErrorKind::Unsupported);
+        assert_eq!(guarded.find_all(&query, &Semaphore::new(1)).await.unwrap_err().kind(), ErrorKind::Unsupported);
     }
     assert_eq!(script.asked().len(), 1);
 }
@@ -178,7 +178,7 @@ async fn a_search_that_the_store_can_not_make_does_not_reach_it() {
 async fn each_call_of_a_search_is_made_again_and_none_before_it() {
     let page = |name: &str| Ok(vec![Ok(fetched(name))]);
     let script = searchable([page("b"), Err(down()), page("a"), Err(down()), Err(down()), page("c")]);
-    let found = guarded(&script, Retries::default()).find_all(&by_name()).await.unwrap();
+    let found = guarded(&script, Retries::default()).find_all(&by_name(), &Semaphore::new(1)).await.unwrap();
     assert_eq!(found.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     let asked: Vec<_> =
         ["[]", "[\"5\"]", "[\"5\"]", "[\"3\"]", "[\"3\"]", "[\"3\"]"].map(|at| format!("find None {at}")).into();
@@ -186,16 +186,38 @@ async fn each_call_of_a_search_is_made_again_and_none_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_searches_that_hold_much_so_many_are_made_at_once() {
+    let page = |length: usize| Ok(vec![Ok(fetched(&"n".repeat(length)))]);
+    let large = Semaphore::new(0);
+    let small = searchable([page(1), page(2)]);
+    assert_eq!(guarded(&small, Retries::default()).find_all(&by_name(), &large).await.unwrap().len(), 2);
+    // Its second call is made again when it is its turn.
+    let script = searchable([page(1), page(200 << 10), page(200 << 10)]);
+    let guarded = guarded(&script, Retries::default());
+    let query = by_name();
+    let search = guarded.find_all(&query, &large);
+    tokio::pin!(search);
+    assert!(tokio::time::timeout(Duration::from_secs(60), &mut search).await.is_err());
+    assert_eq!(script.asked().len(), 2);
+    large.add_permits(1);
+    assert_eq!(search.await.unwrap().len(), 2);
+    assert_eq!((script.asked().len(), large.available_permits()), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_search_is_whole_or_an_error() {
     let page = || Ok(vec![Ok(fetched("a"))]);
     let broken = searchable([page(), Err(error(ErrorKind::Denied)), page()]);
-    assert_eq!(guarded(&broken, Retries::default()).find_all(&by_name()).await.unwrap_err().kind(), ErrorKind::Denied);
+    assert_eq!(
+        guarded(&broken, Retries::default()).find_all(&by_name(), &Semaphore::new(1)).await.unwrap_err().kind(),
+        ErrorKind::Denied
+    );
     // Each call is fast enough, and there are too many of them.
     let can = Capabilities { find_by_name: true, ..Capabilities::default() };
     let answers = Some(Mutex::new((0..100).map(|_| page()).collect()));
     let slow = Arc::new(Script { answers, takes: Duration::from_secs(10), ..Script::echo(can) });
     let begun = Instant::now();
-    let error = guarded(&slow, Retries::default()).find_all(&by_name()).await.unwrap_err();
+    let error = guarded(&slow, Retries::default()).find_all(&by_name(), &Semaphore::new(1)).await.unwrap_err();
     assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Timeout, Duration::from_secs(300)));
     assert!(error.message().contains("search-time"), "{error}");
 }

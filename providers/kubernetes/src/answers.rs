@@ -77,12 +77,16 @@ pub struct Page {
     pub next: Option<String>,
 }
 
+/// More than this is in no page: a server that does not know pages answers all at once, and few have so many.
+const MOST_NAMES: usize = 10_000;
+
 /// The names in a list.
 pub fn names(answer: &SecretBytes) -> Option<Page> {
     #[derive(Deserialize)]
-    struct List {
+    struct List<'a> {
         metadata: ListMeta,
-        items: Option<Vec<Item>>,
+        #[serde(borrow)]
+        items: Option<&'a RawValue>,
     }
     #[derive(Deserialize)]
     struct ListMeta {
@@ -97,8 +101,16 @@ pub fn names(answer: &SecretBytes) -> Option<Page> {
     struct ItemMeta {
         name: String,
     }
-    let list: List = serde_json::from_slice(answer.expose()).ok()?;
-    let names = list.items.unwrap_or_default().into_iter().map(|item| item.metadata.name).collect();
+    let list: List<'_> = serde_json::from_slice(answer.expose()).ok()?;
+    let mut names = Vec::new();
+    for item in list.items.map_or(Some(None), |items| json::elements(items).map(Some))?.into_iter().flatten() {
+        let item: Item = serde_json::from_str(item?.get()).ok()?;
+        names.push(item.metadata.name);
+        // Nobody asked for so many at once.
+        if names.len() > MOST_NAMES {
+            return None;
+        }
+    }
     Some(Page { names, next: list.metadata.next.filter(|token| !token.is_empty()) })
 }
 
@@ -170,6 +182,19 @@ mod tests {
         let page = names(&r#"{"metadata":{"continue":"t"},"items":[{"metadata":{"name":"a"}}]}"#.into());
         assert_eq!(page, Some(Page { names: vec!["a".into()], next: Some("t".into()) }));
         assert_eq!(names(&r#"{"metadata":{"continue":""}}"#.into()), Some(Page { names: vec![], next: None }));
-        assert_eq!(names(&"{}".into()), None);
+        assert_eq!(names(&r#"{"metadata":{},"items":null}"#.into()), Some(Page { names: vec![], next: None }));
+        for broken in ["{}", r#"{"metadata":{},"items":{}}"#, r#"{"metadata":{},"items":[{}]}"#] {
+            assert_eq!(names(&broken.into()), None);
+        }
+    }
+
+    #[test]
+    fn a_page_larger_than_asked_for_is_not_held() {
+        let page = |count: usize| {
+            let items = vec![r#"{"metadata":{"name":"a"}}"#; count].join(",");
+            names(&format!(r#"{{"metadata":{{}},"items":[{items}]}}"#).as_str().into())
+        };
+        assert_eq!(page(MOST_NAMES).map(|page| page.names.len()), Some(MOST_NAMES));
+        assert_eq!(page(MOST_NAMES + 1), None);
     }
 }

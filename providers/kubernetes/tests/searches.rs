@@ -12,6 +12,9 @@ use tokio::net::TcpListener;
 
 const CANARY: &str = "canary-5b1f30";
 
+/// How many secrets a search may find.
+const MOST: usize = 10_000;
+
 /// A store of a server that answers each path with what `answer` says: whole responses, one for each connection.
 async fn store(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Arc<dyn Provider> {
     // An error means that a TLS library is installed already, which is as good.
@@ -73,6 +76,28 @@ async fn a_search_is_whole_or_an_error() {
     // The moment that a list is of is forgotten after a while.
     let stale = store(|path| if path.contains("continue") { response(410, "{}") } else { list(path) }).await;
     assert_eq!(find_all(&*stale, &query).await.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn more_than_a_search_may_find_is_an_error() {
+    // On pages of a thousand; one Secret too many.
+    let many = async |count: usize| {
+        store(move |path| {
+            let from: usize = path.split("continue=").nth(1).map_or(0, |from| from.parse().unwrap());
+            let to = (from + 1000).min(count);
+            let items: Vec<_> = (from..to).map(|n| json!({"metadata": {"name": format!("app-{n}")}})).collect();
+            let next = if to < count { to.to_string() } else { String::new() };
+            response(200, &json!({"metadata": {"continue": next}, "items": items}).to_string())
+        })
+        .await
+    };
+    let query = |pattern: &str| Query { name: Some(pattern.parse().unwrap()), ..Query::default() };
+    assert_eq!(find_all(&*many(MOST).await, &query("app")).await.unwrap().len(), MOST);
+    let too_many = many(MOST + 1).await;
+    let error = find_all(&*too_many, &query("app")).await.unwrap_err();
+    assert!(error.message().contains("search-found"), "{error}");
+    // What it does not find does not count.
+    assert_eq!(find_all(&*too_many, &query("^app-10000$")).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -102,7 +102,11 @@ pub fn version(client: &Client, place: &Place, version: i64, answer: &Response) 
 
 /// The table for listing a folder: the names in it, folders with a slash at their end; `None` where the engine has nothing
 /// there, be that the folder that the search begins in or one whose last secret went meanwhile.
-pub fn names(client: &Client, folder: &Place, answer: &Response) -> Result<Option<Vec<String>>, Error> {
+pub fn names<'a>(
+    client: &Client,
+    folder: &Place,
+    answer: &'a Response,
+) -> Result<Option<impl Iterator<Item = Result<String, Error>> + use<'a>>, Error> {
     let path = folder.listing();
     match answer.status {
         200 => {}
@@ -115,9 +119,9 @@ pub fn names(client: &Client, folder: &Place, answer: &Response) -> Result<Optio
     }
     let keys =
         data(answer).and_then(|data| json::object(data.get().as_bytes())).and_then(|mut data| data.remove("keys"));
-    let keys = keys.and_then(|keys| json::array(keys.get().as_bytes())).ok_or_else(|| malformed(&path))?;
-    let name = |key| json::to_bytes(key).expose_str().map(str::to_owned).ok_or_else(|| malformed(&path));
-    keys.into_iter().map(name).collect::<Result<_, _>>().map(Some)
+    let keys = keys.and_then(json::elements).ok_or_else(|| malformed(&path))?;
+    let name = |key: &RawValue| json::to_bytes(key).expose_str().map(str::to_owned);
+    Ok(Some(keys.map(move |key| key.and_then(name).ok_or_else(|| malformed(&path)))))
 }
 
 /// The table for what is mounted, asked after "nothing there", since an engine of the other version answers just so.

@@ -5,16 +5,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Key, Metadata, Page, PropertyLookup,
-    Provider, Push, Query, Reach, Remote, json, one_by_one,
+    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Gathered, Key, Metadata, Page,
+    PropertyLookup, Provider, Push, Query, Reach, Remote, json, one_by_one,
 };
 use reqwest::header::HeaderValue;
+use tokio::task::yield_now;
 
 use crate::answers::{self, Reading};
 use crate::client::{Call, Client, Complaint};
 use crate::config::Config;
 use crate::login::{Login, Logins};
 use crate::path::{KvVersion, Place};
+
+/// How many names are held against a pattern at once.
+const NAMES_AT_ONCE: usize = 256;
 
 /// What a store with an engine of this version can do.
 pub fn capabilities(version: KvVersion) -> Capabilities {
@@ -147,17 +151,28 @@ impl Vault {
     /// What is in a folder: secrets that answer `query`, as far as their names tell, and folders, with a slash at their
     /// end. As in External Secrets Operator the path stands before the names as it was written, whatever its slashes; what
     /// is asked of the server is tidy.
-    async fn list(&self, folder: &str, query: &Query) -> Result<Vec<String>, Error> {
+    /// What there is in a folder. Much of it is gone through with pauses: a pattern may take long, and others wait.
+    async fn list(&self, folder: &str, query: &Query, page: &mut Gathered) -> Result<(), Error> {
         let place = Place::folder(self.mount.as_deref(), self.version, folder)?;
         self.check_own(&place).await?;
         let call = self.call("ListSecrets", place.listing(), Some("list=true".to_owned()));
         let answer = self.login.send(&call).await?;
         let Some(names) = answers::names(&self.client, &place, &answer)? else {
-            self.check_mount(&place).await?;
-            return Ok(Vec::new());
+            return self.check_mount(&place).await;
         };
-        let names = names.into_iter().map(|name| format!("{folder}{name}"));
-        Ok(names.filter(|name| is_folder(name) || query.matches(name)).collect())
+        for (n, name) in names.enumerate() {
+            if n % NAMES_AT_ONCE == NAMES_AT_ONCE - 1 {
+                yield_now().await;
+            }
+            let name = format!("{folder}{}", name?);
+            if is_folder(&name) {
+                page.open(name)?;
+            } else if query.matches(&name) {
+                // Tags are elsewhere.
+                if query.tags.is_empty() { page.found(name)? } else { page.open(name)? }
+            }
+        }
+        Ok(())
     }
 
     async fn bears(&self, name: &str, tags: &BTreeMap<String, String>) -> Result<bool, Error> {
@@ -209,15 +224,14 @@ impl Provider for Vault {
             Some(next) => next,
             None => query.path.as_ref().map(|path| format!("{path}/")).unwrap_or_default(),
         };
-        let (mut found, mut open) = (Vec::new(), Vec::new());
+        let mut page = Gathered::default();
+        left.into_iter().try_for_each(|name| page.open(name))?;
         if next.is_empty() || is_folder(&next) {
-            let is_open = |name: &String| is_folder(name) || !query.tags.is_empty();
-            (open, found) = self.list(&next, query).await?.into_iter().partition(is_open);
+            self.list(&next, query, &mut page).await?;
         } else if self.bears(&next, &query.tags).await? {
-            found.push(next);
+            page.found(next)?;
         }
-        left.append(&mut open);
-        Ok(Page::of_names(found, left))
+        Ok(page.into())
     }
 
     async fn push(&self, _: &Push) -> Result<(), Error> {

@@ -10,6 +10,9 @@ use keyferry_provider_core::{Error, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_testkit::{Fault, MapCredentials, a_search_under_faults};
 use serde_json::{Value, json};
 
+/// How many secrets a search may find.
+const MOST: usize = 10_000;
+
 fn by_name(pattern: &str) -> Query {
     Query { name: Some(pattern.parse().unwrap()), ..Query::default() }
 }
@@ -63,6 +66,27 @@ async fn a_search_is_whole_or_an_error() {
 }
 
 #[tokio::test]
+async fn more_than_a_search_may_find_is_an_error() {
+    // In two folders; one secret too many.
+    let many = async |count: usize| {
+        let double = Double::new(move |request| match request.line.as_str() {
+            "GET /v1/secret/metadata/?list=true" => keys(json!(["one/", "two/"])),
+            "GET /v1/secret/metadata/one/?list=true" => keys((0..5000).map(|n| format!("app-{n}")).collect()),
+            "GET /v1/secret/metadata/two/?list=true" => keys((5000..count).map(|n| format!("app-{n}")).collect()),
+            "GET /v1/auth/token/lookup-self" => answer(200, json!({})),
+            line => panic!("{line}"),
+        });
+        double.await.store(json!({})).await
+    };
+    assert_eq!(names(&*many(MOST).await, &by_name("app")).await.unwrap().len(), MOST);
+    let too_many = many(MOST + 1).await;
+    let error = names(&*too_many, &by_name("app")).await.unwrap_err();
+    assert!(error.message().contains("search-found"), "{error}");
+    // What it does not find does not count.
+    assert_eq!(names(&*too_many, &by_name("app-10000$")).await.unwrap(), ["two/app-10000"]);
+}
+
+#[tokio::test]
 async fn a_place_that_is_none_is_an_error_and_an_empty_one_is_not() {
     for (listed, mount, expected) in [
         (nothing as fn() -> Reply, json!({"type": "kv", "options": {"version": "2"}}), Ok(())),
@@ -72,9 +96,12 @@ async fn a_place_that_is_none_is_an_error_and_an_empty_one_is_not() {
         (|| answer(404, json!({"warnings": ["Invalid path"]})), json!({}), Err("no path of a secret")),
         (|| Reply::Http(404, "", b"<html>".to_vec()), json!({}), Err("does not answer as a Vault")),
     ] {
-        let double = Double::new(move |request| match request.line.contains("/sys/internal/ui/mounts/") {
-            true => answer(200, json!({ "data": mount })),
-            false => listed(),
+        let double = Double::new(move |request| {
+            if request.line.contains("/sys/internal/ui/mounts/") {
+                answer(200, json!({ "data": mount }))
+            } else {
+                listed()
+            }
         })
         .await;
         let found = names(&*double.store(json!({})).await, &by_name("app")).await;

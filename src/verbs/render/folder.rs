@@ -345,7 +345,7 @@ impl Entered for GivenStore {
         keys.into_iter().map(|key| (key.clone(), asking.paid(self.read(&key)))).collect()
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+    async fn find(&self, _: &str, query: &Query) -> Result<Vec<Key>, Error> {
         if !query.tags.is_empty() {
             return Err(Error::new(ErrorKind::Unsupported, "values that are given with --values have no tags"));
         }

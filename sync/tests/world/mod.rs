@@ -249,7 +249,7 @@ impl Entered for World {
         keys.iter().map(|key| (key.clone(), asking.paid(answer(key)))).collect()
     }
 
-    async fn find(&self, query: &Query) -> Result<Vec<Key>, Error> {
+    async fn find(&self, _: &str, query: &Query) -> Result<Vec<Key>, Error> {
         self.called("find");
         let state = self.state();
         if let Some(error) = &state.search_fails {

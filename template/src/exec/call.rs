@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::State;
 use crate::{
+    env::VALUE,
     error::{Error, Failure},
     function::{Function, Special},
     parse::node::Expr,
@@ -95,6 +96,7 @@ impl<'t> State<'t, '_, '_> {
             Value::Str(text) => self.context.hold(text.len()),
             Value::List(list) => {
                 self.context.fits_list(list.len())?;
+                self.context.made(VALUE)?;
                 let bytes = if list.is_shared() { 0 } else { list.cap().saturating_mul(size_of::<Value>()) };
                 self.context.hold(bytes)
             }

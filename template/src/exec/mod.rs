@@ -164,7 +164,8 @@ impl<'t> State<'t, '_, '_> {
         let (vars, dot) = (self.vars.len(), self.dot.clone());
         let value = self.pipeline(&dot, pipe)?;
         let items = Items::of(&value, pipe.decl.len()).map_err(|failure| self.fail(pipe.pos, pipe, failure))?;
-        self.context.spend(items.cost()).map_err(|failure| self.fail(pipe.pos, pipe, failure))?;
+        let paid = self.context.spend(items.cost()).and_then(|()| self.context.made(items.held()));
+        paid.map_err(|failure| self.fail(pipe.pos, pipe, failure))?;
         let body = self.frame.pc;
         let range = Range { pipe, body, end, items: Some(items), vars: self.vars.len() };
         self.scopes.push(Scope { vars, dot, range: Some(range) });

@@ -45,6 +45,14 @@ impl Items {
 }
 
 impl Items {
+    /// The bytes that it holds while it goes round.
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Map(entries) => size_of_val(entries.as_slice()),
+            Self::None | Self::List(..) | Self::Int(..) | Self::Uint(..) => 0,
+        }
+    }
+
     /// What it took to get ready.
     pub fn cost(&self) -> u64 {
         match self {

@@ -20,7 +20,10 @@ pub(super) struct Printer {
 /// What is still to be printed, last first.
 enum Task {
     Value(Value),
-    Key(Str),
+    /// A list from this element on, and what closes it. No copy of it: it may hold itself many times over.
+    Items(List, usize, &'static str),
+    /// A map behind this key, and what closes it.
+    Entries(Map, Option<Str>, &'static str),
     Name(&'static str),
     Text(&'static str),
 }
@@ -224,7 +227,8 @@ impl Printer {
             match task {
                 Task::Text(text) => self.write(text.as_bytes()),
                 Task::Name(name) => self.write(name.as_bytes()),
-                Task::Key(key) => self.scalar(&Value::Str(key), verb, None),
+                Task::Items(list, at, close) => self.item(list, at, close, &mut tasks),
+                Task::Entries(map, last, close) => self.entry(map, last, close, verb, &mut tasks),
                 Task::Value(Value::NoValue | Value::Nil) => {
                     if self.writer.flags.sharp_v {
                         self.write(b"interface {}(nil)")
@@ -276,13 +280,16 @@ impl Printer {
             self.write(b"[");
             "]"
         };
-        tasks.push(Task::Text(close));
-        for (at, item) in list.iter().enumerate().rev() {
-            tasks.push(Task::Value(item.clone()));
-            if at > 0 {
-                tasks.push(Task::Text(self.separator()));
-            }
+        tasks.push(Task::Items(list.clone(), 0, close));
+    }
+
+    fn item(&mut self, list: List, at: usize, close: &'static str, tasks: &mut Vec<Task>) {
+        let Some(item) = list.get(at).cloned() else { return self.write(close.as_bytes()) };
+        if at > 0 {
+            self.write(self.separator().as_bytes());
         }
+        tasks.push(Task::Items(list, at + 1, close));
+        tasks.push(Task::Value(item));
     }
 
     fn map(&mut self, map: &Map, tasks: &mut Vec<Task>) {
@@ -297,15 +304,18 @@ impl Printer {
             self.write(b"map[");
             "]"
         };
-        tasks.push(Task::Text(close));
-        for (at, (key, item)) in map.entries().into_iter().enumerate().rev() {
-            tasks.push(Task::Value(item));
-            tasks.push(Task::Text(":"));
-            tasks.push(Task::Key(key));
-            if at > 0 {
-                tasks.push(Task::Text(self.separator()));
-            }
+        tasks.push(Task::Entries(map.clone(), None, close));
+    }
+
+    fn entry(&mut self, map: Map, last: Option<Str>, close: &'static str, verb: char, tasks: &mut Vec<Task>) {
+        let Some((key, item)) = map.next(last.as_deref()) else { return self.write(close.as_bytes()) };
+        if last.is_some() {
+            self.write(self.separator().as_bytes());
         }
+        self.scalar(&Value::Str(key.clone()), verb, None);
+        self.write(b":");
+        tasks.push(Task::Entries(map, Some(key), close));
+        tasks.push(Task::Value(item));
     }
 
     fn object(&mut self, object: &Rc<dyn Object>, verb: char, top: bool, tasks: &mut Vec<Task>) {

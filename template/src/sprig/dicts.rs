@@ -2,7 +2,7 @@
 
 use super::{args::function, growth::appended, merge::merge, text::strval};
 use crate::{
-    env::{Context, VALUE},
+    env::{Context, ENTRY},
     error::Failure,
     function::Function,
     value::{List, Map, Str, Type, Value},
@@ -15,7 +15,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
         Ok(map.get(key).unwrap_or_else(|| Value::str("")))
     }),
     function!("set", (dict, string, any => dict), |context: &mut Context<'_, '_>, map: &Map, key: &Str, value: &Value| {
-        context.made(VALUE + key.len())?;
+        context.made(ENTRY + key.len())?;
         map.insert(key, value.clone())?;
         Ok(map.clone())
     }),
@@ -46,7 +46,7 @@ pub(super) const FUNCTIONS: &[Function] = &[
 
 fn dict(context: &mut Context<'_, '_>, values: &[Value]) -> Result<Map, Failure> {
     let map = Map::new();
-    context.made(values.len().saturating_mul(VALUE))?;
+    context.made_map(values.len().div_ceil(2))?;
     for pair in values.chunks(2) {
         match pair {
             [key, value] => map.insert(strval(context, key)?, value.clone())?,
@@ -85,7 +85,7 @@ fn values(context: &mut Context<'_, '_>, map: &Map) -> Result<List, Failure> {
 fn pick(context: &mut Context<'_, '_>, map: &Map, keys: &[Value]) -> Result<Map, Failure> {
     let picked = Map::new();
     context.spend(keys.len() as u64)?;
-    context.made(keys.len().saturating_mul(2 * VALUE))?;
+    context.made_map(keys.len())?;
     for key in keys.iter().filter_map(Value::as_bytes) {
         if let Some(value) = map.get(key) {
             picked.insert(key, value)?;
@@ -97,7 +97,7 @@ fn pick(context: &mut Context<'_, '_>, map: &Map, keys: &[Value]) -> Result<Map,
 fn omit(context: &mut Context<'_, '_>, map: &Map, keys: &[Value]) -> Result<Map, Failure> {
     let left = Map::new();
     context.spend((map.len() + keys.len()) as u64)?;
-    context.made(map.len().saturating_mul(2 * VALUE))?;
+    context.made_map(map.len())?;
     for (key, value) in map.entries() {
         left.insert(key, value)?;
     }

@@ -9,7 +9,7 @@ use super::{
     walk::{deep_copy, deep_equal},
 };
 use crate::{
-    env::Context,
+    env::{Context, VALUE},
     error::Failure,
     function::Function,
     value::{List, Str, Type, Value},
@@ -194,6 +194,8 @@ fn chunk(context: &mut Context<'_, '_>, size: i64, list: &Value) -> Result<List,
     match size {
         1.. => {
             let size = usize::try_from(size).unwrap_or(usize::MAX);
+            context.made(list.len().div_ceil(size).saturating_mul(2 * VALUE))?;
+            context.made(list.len().saturating_mul(size_of::<Value>()))?;
             let chunks = list.chunks(size).map(|chunk| Value::list(chunk.to_vec())).collect();
             Ok(List::typed(&Type::LIST, chunks))
         }
@@ -211,7 +213,14 @@ pub(super) fn strslice(context: &mut Context<'_, '_>, value: &Value) -> Result<V
         Value::Nil | Value::NoValue => Ok(Vec::new()),
         Value::List(list) => {
             context.spend(list.len() as u64)?;
-            list.iter().filter(|item| !item.is_nil()).map(|item| strval(context, item)).collect()
+            let mut texts = Vec::new();
+            for item in list.iter().filter(|item| !item.is_nil()) {
+                let text = strval(context, item)?;
+                let made = if text.is_shared() { 0 } else { text.len() };
+                context.made(VALUE + made)?;
+                texts.push(text);
+            }
+            Ok(texts)
         }
         other => Ok(vec![strval(context, other)?]),
     }

@@ -2,7 +2,7 @@
 
 use super::flow::is_empty;
 use crate::{
-    env::{Context, VALUE},
+    env::{Context, ENTRY},
     error::Failure,
     value::{Map, Str, Type, Value},
 };
@@ -48,12 +48,13 @@ pub(super) fn merge(
 
 fn merge_into(context: &mut Context<'_, '_>, target: &mut Map, source: &Map, overwrite: bool) -> Result<(), Refusal> {
     if target.is_nil() && !source.is_nil() {
+        context.made_map(0)?;
         *target = Map::new();
     }
     let mut pending = vec![(target.clone(), source.clone())];
     while let Some((target, source)) = pending.pop() {
         context.spend(1 + source.len() as u64)?;
-        context.made(source.len().saturating_mul(2 * VALUE))?;
+        context.made(source.len().saturating_mul(ENTRY))?;
         for (key, new) in source.entries() {
             let old = target.get(&key);
             merge_entry(&target, &source, key, old, new, overwrite, &mut pending)?;

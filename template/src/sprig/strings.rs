@@ -257,6 +257,7 @@ fn split(context: &mut Context<'_, '_>, text: &Str, separator: &Str, most: i64) 
 /// `_0`, `_1` and so on.
 fn numbered(context: &mut Context<'_, '_>, parts: Vec<Str>) -> Result<Map, Failure> {
     context.fits_list(parts.len())?;
+    context.made_map(parts.len())?;
     let entries = parts.into_iter().enumerate().map(|(number, part)| (format!("_{number}").into(), Value::Str(part)));
     Ok(Map::from_entries(&Type::String, entries))
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use keyferry_limits::{Exceeded, TEMPLATE_HASH_COST, TEMPLATE_KEY_BITS};
+
 use crate::{Env, Functions, Limit, Limits, Options, Random, Template};
 
 fn render(text: &str, env: &mut Env<'_>) -> Result<Vec<u8>, crate::Error> {
@@ -64,6 +66,9 @@ fn limits_are_named() {
     assert_eq!(hit(r#"{{ htpasswd "a" "b" }}"#, small()), Some(Limit::HashCost));
     assert_eq!(hit(r#"{{ genPrivateKey "rsa" }}"#, small()), Some(Limit::KeyBits));
     assert_eq!(hit(r#"{{ genCA "a" 1 }}"#, small()), Some(Limit::KeyBits));
+    // No text meets these two with the limits that hold. They are told by their rows all the same.
+    assert_eq!(Limit::HashCost.exceeded(), Exceeded::Limit(&TEMPLATE_HASH_COST));
+    assert_eq!(Limit::KeyBits.exceeded(), Exceeded::Limit(&TEMPLATE_KEY_BITS));
 }
 
 /// Nesting that no stack would hold, and a map within itself.

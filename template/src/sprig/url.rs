@@ -12,7 +12,10 @@ use crate::{
 };
 
 pub(super) const FUNCTIONS: &[Function] = &[
-    function!("urlParse", (string => dict), |_: &mut Context<'_, '_>, text: &Str| {
+    function!("urlParse", (string => dict), |context: &mut Context<'_, '_>, text: &Str| {
+        // The parts overlap: the host is in three of them.
+        context.made(text.len().saturating_mul(3))?;
+        context.made_map(8)?;
         let url = Url::parse(text).map_err(|failure| failure.prefixed("unable to parse url: "))?;
         let parts: [(&str, &[u8]); 8] = [
             ("scheme", &url.scheme),

@@ -22,6 +22,7 @@ pub(super) fn deep_equal(context: &mut Context<'_, '_>, left: &Value, right: &Va
                 let equal = left.elem() == right.elem() && left.is_nil() == right.is_nil() && left.len() == right.len();
                 if equal && !left.same(right) {
                     context.spend(left.len() as u64)?;
+                    context.made(left.len().saturating_mul(2 * size_of::<Value>()))?;
                     pending.extend(left.iter().cloned().zip(right.iter().cloned()));
                 }
                 equal
@@ -31,6 +32,7 @@ pub(super) fn deep_equal(context: &mut Context<'_, '_>, left: &Value, right: &Va
                 let known = left.same(right) || !seen.insert((left.address(), right.address()));
                 if equal && !known {
                     context.spend(left.len() as u64)?;
+                    context.made(left.len().saturating_mul(3 * size_of::<Value>()))?;
                     equal_keys(left, right, &mut pending)
                 } else {
                     equal
@@ -118,7 +120,14 @@ pub(super) fn deep_copy(context: &mut Context<'_, '_>, value: &Value) -> Result<
 
 fn begin(context: &mut Context<'_, '_>, value: &Value) -> Result<Step, Failure> {
     context.spend(1)?;
-    context.made(VALUE)?;
+    match value {
+        // The elements that are still to be copied, and the copies.
+        Value::List(list) => {
+            context.made(2 * VALUE + (list.len() + list.cap()).saturating_mul(size_of::<Value>()))?;
+        }
+        Value::Map(map) => context.made_map(map.len())?,
+        _ => context.made(VALUE)?,
+    }
     Ok(match value {
         Value::List(list) if !list.is_nil() => Step::Into(Copying::List {
             items: Vec::from(&**list).into_iter(),

@@ -4,6 +4,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     mem,
+    ops::Bound,
     rc::{Rc, Weak},
 };
 
@@ -98,6 +99,14 @@ impl Map {
         self.0.entries.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
+    /// The entry behind this key, or the first one. Who walks so holds no copy of the map, however large it is and however
+    /// often it holds itself.
+    pub(crate) fn next(&self, key: Option<&[u8]>) -> Option<(Str, Value)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        let entries = self.0.entries.borrow();
+        entries.range::<[u8], _>((from, Bound::Unbounded)).next().map(|(key, value)| (key.clone(), value.clone()))
+    }
+
     /// Are both the same map, not just equal ones?
     pub fn same(&self, other: &Self) -> bool {
         Rc::ptr_eq(&self.0, &other.0)
@@ -183,6 +192,17 @@ mod tests {
         assert!(weak.upgrade().is_some());
         drop(nursery);
         assert!(weak.upgrade().is_none());
+    }
+
+    #[test]
+    fn a_map_is_walked_in_the_order_of_its_entries() {
+        let map = Map::new();
+        for key in ["b", "", "a"] {
+            map.insert(key, Value::Nil).unwrap();
+        }
+        let walk = std::iter::successors(map.next(None), |(key, _)| map.next(Some(key)));
+        assert!(walk.map(|(key, _)| key).eq(map.entries().into_iter().map(|(key, _)| key)));
+        assert!(map.next(Some(b"b")).is_none());
     }
 
     #[test]

@@ -32,11 +32,24 @@ impl<'de> Deserialize<'de> for Repeated {
     }
 }
 
-/// The lines of a log in which a key stands twice, each with that key. What is no JSON, as where a process was killed, has
-/// none.
-pub fn repeated(log: &str) -> Vec<String> {
-    let lines = log.lines().filter_map(|line| Some((line, serde_json::from_str::<Repeated>(line).ok()?.0)));
-    lines.filter(|(_, repeated)| !repeated.is_empty()).map(|(line, keys)| format!("{keys:?}: {line}")).collect()
+/// The last words of a process that fails: on the other stream, for a person.
+const LAST_WORDS: &str = "keyferry: ";
+
+/// The lines of a log that a parser does not read as they were meant, each with what is wrong: it is no JSON, or a key
+/// stands in it twice. Of a process that was killed a line may be cut: so many may be no JSON.
+pub fn faulty(log: &str, cut: usize) -> Vec<String> {
+    let (mut faulty, mut broken) = (Vec::new(), Vec::new());
+    for line in log.lines().filter(|line| !line.is_empty() && !line.starts_with(LAST_WORDS)) {
+        match serde_json::from_str::<Repeated>(line) {
+            Ok(Repeated(repeated)) if repeated.is_empty() => {}
+            Ok(Repeated(repeated)) => faulty.push(format!("{repeated:?} twice: {line}")),
+            Err(_) => broken.push(format!("no JSON: {line}")),
+        }
+    }
+    if broken.len() > cut {
+        faulty.append(&mut broken);
+    }
+    faulty
 }
 
 #[cfg(test)]
@@ -44,11 +57,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_stands_there_twice_is_found() {
-        let log =
-            "{\"a\":1,\"b\":{\"a\":2}}\n{\"target\":\"x\",\"level\":\"INFO\",\"target\":\"y\"}\nnot JSON\n{\"cut\":";
-        let found = repeated(log);
+    fn a_line_that_would_be_misread_is_found() {
+        let log = "{\"a\":1,\"b\":{\"a\":2}}\n{\"target\":\"x\",\"level\":\"INFO\",\"target\":\"y\"}\n\nkeyferry: it ends\n{\"cut\":";
+        let found = faulty(log, 1);
         assert_eq!(found.len(), 1);
-        assert!(found[0].starts_with("[\"target\"]"), "{found:?}");
+        assert!(found[0].starts_with("[\"target\"] twice: "), "{found:?}");
+        let found = faulty(log, 0);
+        assert_eq!(found.len(), 2);
+        assert!(found[1].starts_with("no JSON: {\"cut"), "{found:?}");
+        for other in ["panicked at src/x.rs:1", "7", "[{}]", "{} {}", "{\"a\":1} x"] {
+            assert_eq!(faulty(other, 0), [format!("no JSON: {other}")]);
+        }
     }
 }

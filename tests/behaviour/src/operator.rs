@@ -45,11 +45,13 @@ impl Operator {
         if let Some((namespace, name)) = lease(args) {
             testbed.allow_lease(namespace, name)?;
         }
+        // The servers of the testbed are on this machine.
+        let own = "--allow-store-addresses=127.0.0.0/8,::1";
+        let says_where = args.iter().any(|arg| arg.starts_with("--allow-store-addresses"));
         let process = Process::builder()
             .arg("run")
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
-            // The servers of the testbed are on this machine.
-            .arg("--allow-store-addresses=127.0.0.0/8,::1")
+            .args((!says_where).then_some(own))
             .arg(format!("--live-addr=127.0.0.1:{live}"))
             .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
             .args(args)

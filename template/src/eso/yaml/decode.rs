@@ -104,6 +104,7 @@ impl Decoder<'_> {
                 Ok(items.into_iter().collect::<Result<_, _>>().map(Value::list))
             }
             Node::Map(children) => {
+                context.made_map(children.len() / 2)?;
                 let mut entries = Entries::default();
                 self.fill(context, children, &mut entries)?;
                 Ok(match entries.refused.into_iter().next() {

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use super::{NESTING, layout::Node};
 use crate::{
-    env::{Context, VALUE},
+    env::{Context, ENTRY, VALUE},
     error::{Failure, Limit},
     sprig::own_form,
     strconv::{float, number, unicode},
@@ -34,7 +34,7 @@ pub(super) fn encode(context: &mut Context<'_, '_>, value: &Value) -> Result<Nod
 
 fn node(context: &mut Context<'_, '_>, value: &Value, depth: usize) -> Result<Node, Refusal> {
     context.spend(1)?;
-    context.made(VALUE + value.as_bytes().map_or(0, <[u8]>::len))?;
+    context.made(2 * VALUE + value.as_bytes().map_or(0, <[u8]>::len))?;
     if depth > NESTING {
         return Err(Refusal::Limit(Failure::limit(Limit::Nesting, NESTING as u64)));
     }
@@ -58,7 +58,10 @@ fn node(context: &mut Context<'_, '_>, value: &Value, depth: usize) -> Result<No
             Node::List(list.iter().map(|item| node(context, item, depth + 1)).collect::<Result<_, _>>()?)
         }
         Value::Map(map) if map.is_nil() => Node::Plain("null".to_owned()),
-        Value::Map(map) => entries(context, map.entries(), depth)?,
+        Value::Map(map) => {
+            context.made(map.len().saturating_mul(ENTRY))?;
+            entries(context, map.entries(), depth)?
+        }
         Value::Object(object) => match (own_form(value), object.underlying()) {
             (Some(text), _) => Node::Text(sound(&text.ok_or(Refusal::Unsupported)?)?),
             (None, Some(plain)) => node(context, &plain, depth + 1)?,
@@ -74,6 +77,7 @@ fn node(context: &mut Context<'_, '_>, value: &Value, depth: usize) -> Result<No
 fn entries(context: &mut Context<'_, '_>, entries: Vec<(Str, Value)>, depth: usize) -> Result<Node, Refusal> {
     let mut nodes: Vec<(Zeroizing<String>, Node)> = Vec::with_capacity(entries.len());
     for (key, value) in entries {
+        context.made(VALUE + key.len())?;
         let key = sound_key(&key)?;
         let value = node(context, &value, depth + 1)?;
         // Keys that were no UTF-8 may have become the same.

@@ -52,7 +52,7 @@ pub(super) fn parse(context: &mut Context<'_, '_>, text: &[u8]) -> Result<Option
     let mut builder = Builder::default();
     loop {
         context.spend(1)?;
-        context.made(VALUE)?;
+        context.made(2 * VALUE)?;
         match parser.next()? {
             Event::StreamEnd => return Ok(None),
             Event::DocumentStart => {}
@@ -61,7 +61,10 @@ pub(super) fn parse(context: &mut Context<'_, '_>, text: &[u8]) -> Result<Option
                 Some(target) => builder.add(None, Node::Alias { name, target }),
                 None => return Err(Problem::yaml(format!("unknown anchor '{name}' referenced"))),
             },
-            Event::Scalar { anchor, tag, value, plain } => builder.add(anchor, Node::Scalar { value, tag, plain }),
+            Event::Scalar { anchor, tag, value, plain } => {
+                context.made(value.len() + tag.len())?;
+                builder.add(anchor, Node::Scalar { value, tag, plain });
+            }
             Event::ListStart { anchor } => builder.begin(anchor, Node::List(Vec::new()))?,
             Event::MapStart { anchor } => builder.begin(anchor, Node::Map(Vec::new()))?,
             Event::ListEnd | Event::MapEnd => {

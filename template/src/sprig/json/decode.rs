@@ -109,7 +109,10 @@ impl Reader<'_> {
                 }
                 (b'"', Expect::Key | Expect::KeyOrEnd, Some(Open::Object { key, .. })) => {
                     match self.text().and_then(|text| self.colon().map(|()| text)) {
-                        Ok(text) => *key = text,
+                        Ok(text) => {
+                            context.made(text.len())?;
+                            *key = text;
+                        }
                         Err(complaint) => return Ok(Err(complaint)),
                     }
                     expect = Expect::Value;
@@ -119,10 +122,17 @@ impl Reader<'_> {
                         return Ok(Err("exceeded max depth"));
                     }
                     self.rest = after;
+                    match byte {
+                        b'[' => context.made(2 * VALUE)?,
+                        _ => context.made_map(0)?,
+                    }
                     expect = begin(*byte, &mut open);
                 }
                 (_, Expect::Value | Expect::ValueOrEnd, _) => match self.scalar() {
-                    Ok(value) => done = Some(value),
+                    Ok(value) => {
+                        context.made(value.as_bytes().map_or(0, <[u8]>::len))?;
+                        done = Some(value);
+                    }
                     Err(complaint) => return Ok(Err(complaint)),
                 },
                 _ => return Ok(Err("invalid character in JSON")),

@@ -4,7 +4,7 @@ use super::super::{dates::Time, encoding::BASE64, semver::Version};
 use crate::{
     env::Context,
     error::Failure,
-    value::{Str, Type, Value},
+    value::{List, Map, Str, Type, Value},
 };
 use base64::Engine;
 use keyferry_go::json;
@@ -36,8 +36,19 @@ impl From<Failure> for Failed {
 
 /// A list or an object that is being written.
 enum Open {
-    List { items: std::vec::IntoIter<Value>, first: bool },
-    Object { entries: std::vec::IntoIter<(Str, Value)>, first: bool, address: Option<usize> },
+    List {
+        items: List,
+        at: usize,
+    },
+    Object {
+        map: Map,
+        last: Option<Str>,
+    },
+    /// What a type of its own has.
+    Fields {
+        fields: std::vec::IntoIter<(&'static str, Value)>,
+        first: bool,
+    },
 }
 
 pub(super) fn encode(context: &mut Context<'_, '_>, value: &Value, style: Style) -> Result<Vec<u8>, Failed> {
@@ -45,9 +56,16 @@ pub(super) fn encode(context: &mut Context<'_, '_>, value: &Value, style: Style)
     writer.begin(context, value)?;
     while let Some(open) = writer.open.last_mut() {
         let next = match open {
-            Open::List { items, first } => items.next().map(|value| (std::mem::replace(first, false), None, value)),
-            Open::Object { entries, first, .. } => {
-                entries.next().map(|(key, value)| (std::mem::replace(first, false), Some(key), value))
+            Open::List { items, at } => items.get(*at).cloned().map(|value| {
+                *at += 1;
+                (*at == 1, None, value)
+            }),
+            Open::Object { map, last } => map.next(last.as_deref()).map(|(key, value)| {
+                let first = last.replace(key.clone()).is_none();
+                (first, Some(key), value)
+            }),
+            Open::Fields { fields, first } => {
+                fields.next().map(|(name, value)| (std::mem::replace(first, false), Some(name.into()), value))
             }
         };
         match next {
@@ -108,10 +126,11 @@ impl Writer {
             Value::List(list) if list.is_empty() => self.out.extend_from_slice(b"[]"),
             Value::List(list) => {
                 self.out.push(b'[');
-                self.open.push(Open::List { items: Vec::from(&**list).into_iter(), first: true });
+                self.open.push(Open::List { items: list.clone(), at: 0 });
             }
             Value::Map(map) if map.is_nil() => self.out.extend_from_slice(b"null"),
-            Value::Map(map) => self.begin_object(map.entries(), Some(map.address()))?,
+            Value::Map(map) if map.is_empty() => self.out.extend_from_slice(b"{}"),
+            Value::Map(map) => self.begin_object(map)?,
             Value::Object(object) => match own_form(value) {
                 Some(Some(text)) => self.text(&text),
                 Some(None) => return Err(Failed::Unsupported("json: year outside of range [0,9999]")),
@@ -119,8 +138,13 @@ impl Writer {
                     Some(plain) => self.begin(context, &plain)?,
                     None => {
                         let public = |name: &&str| name.starts_with(|first: char| first.is_ascii_uppercase());
-                        let fields = object.fields().into_iter().filter(|(name, _)| public(name));
-                        self.begin_object(fields.map(|(name, value)| (name.into(), value)).collect(), None)?;
+                        let fields: Vec<_> = object.fields().into_iter().filter(|(name, _)| public(name)).collect();
+                        if fields.is_empty() {
+                            self.out.extend_from_slice(b"{}");
+                        } else {
+                            self.out.push(b'{');
+                            self.open.push(Open::Fields { fields: fields.into_iter(), first: true });
+                        }
                     }
                 },
             },
@@ -128,20 +152,13 @@ impl Writer {
         Ok(())
     }
 
-    fn begin_object(&mut self, entries: Vec<(Str, Value)>, address: Option<usize>) -> Result<(), Failed> {
-        if entries.is_empty() {
-            self.out.extend_from_slice(b"{}");
-            return Ok(());
-        }
-        let is_open = |open: &Open| match open {
-            Open::Object { address: other, .. } => address.is_some() && *other == address,
-            Open::List { .. } => false,
-        };
+    fn begin_object(&mut self, map: &Map) -> Result<(), Failed> {
+        let is_open = |open: &Open| matches!(open, Open::Object { map: other, .. } if other.same(map));
         if self.open.len() > DEPTH_WITHOUT_CYCLES && self.open.iter().any(is_open) {
             return Err(Failed::Unsupported("json: unsupported value: encountered a cycle"));
         }
         self.out.push(b'{');
-        self.open.push(Open::Object { entries: entries.into_iter(), first: true, address });
+        self.open.push(Open::Object { map: map.clone(), last: None });
         Ok(())
     }
 

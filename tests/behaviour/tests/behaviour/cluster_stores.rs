@@ -9,6 +9,7 @@ tests![
     a_label_opens_it_at_once,
     credentials_of_whoever_asks,
     cluster_stores_can_be_switched_off,
+    names_that_lead_to_this_machine_are_for_cluster_stores,
 ];
 
 async fn rig(prefix: &str) -> (Rig, String) {
@@ -152,5 +153,33 @@ async fn cluster_stores_can_be_switched_off() {
     rig.until_synced("own").await;
     assert_eq!(rig.ready("ExternalSecret", "e").await, None);
     assert_eq!(rig.ready("ClusterSecretStore", rig.namespace()).await, None);
+    rig.finish().await;
+}
+
+async fn names_that_lead_to_this_machine_are_for_cluster_stores() {
+    let mut rig = Rig::idle("where-names-lead").await;
+    rig.start(&["--allow-store-addresses=10.255.0.0/16"]).await;
+    let user = rig.canaries.value("user");
+    rig.put("app", json!({ "user": user })).await;
+    rig.secret("token", json!({"token": rig.vault_token().await})).await;
+    // A name like any other: nobody knows where it leads before it is resolved.
+    let server = rig.testbed.vault_url().replace("127.0.0.1", "localhost");
+    assert!(server.contains("//localhost:"), "{server}");
+    put_store(&rig, json!({"provider": {"vault": {"server": server}}})).await;
+    put_user(&rig, rig.namespace(), "1h").await;
+    rig.until_texts("e", json!({ "user": user })).await;
+    for (name, server, kind) in [
+        ("by-name", server.as_str(), "a loopback address"),
+        ("by-address", "http://169.254.169.254", "169.254.169.254"),
+    ] {
+        let mut vault = rig.vault_spec("token");
+        vault["server"] = json!(server);
+        rig.apply("SecretStore", name, json!({"spec": {"provider": {"vault": vault}}})).await;
+        let told = ["server leads to ", kind, "--allow-store-addresses="];
+        rig.until_ready("SecretStore", name, "False", "InvalidProviderConfig", &told).await;
+        let spec = json!({"secretStoreRef": {"name": name}, "data": rig.data("app", &["user"])});
+        rig.external_secret(name, spec).await;
+        rig.until_failed(name, &["is not ready", kind, "--allow-store-addresses="]).await;
+    }
     rig.finish().await;
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use keyferry_behaviour_tests::Rig;
+use keyferry_behaviour_tests::{Rig, cluster};
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -32,7 +32,11 @@ async fn generated(rig: &Rig, keys: usize) -> Value {
 
 /// Kinds of External Secrets Operator that are not built: their objects are kept, and a condition says so, once.
 async fn kinds_that_are_not_built_say_so() {
-    let rig = Rig::new("unbuilt").await;
+    // Those of the whole cluster are in reach of an operator for all namespaces only.
+    let start = tokio::task::spawn_blocking(|| cluster::private(&[]));
+    let testbed = start.await.expect("it does not panic").expect("a testbed");
+    let mut rig = Rig::on(&testbed, "unbuilt").await;
+    rig.start(&["--namespace="]).await;
     let cluster_wide = format!("{}-unbuilt", rig.namespace());
     let spec = json!({"spec": {"any": {"thing": [1]}}});
     for (kind, name) in
@@ -51,8 +55,8 @@ async fn kinds_that_are_not_built_say_so() {
         assert_eq!(said["status"], "False", "{said}");
         assert!(said["message"].as_str().unwrap().starts_with(&format!("{kind}s are not built")), "{said}");
         assert_eq!(rig.cluster.get(kind, name).await.unwrap()["spec"], spec["spec"]);
-        rig.cluster.delete(kind, name).await;
     }
+    rig.finish().await;
 }
 
 async fn they_are_made_once_and_anew_when_asked() {

@@ -44,9 +44,9 @@ async fn a_planted_value_is_found_everywhere() {
     rig.apply("Event", "planted", event).await;
     found(&rig, "event Planted of ExternalSecret e").await;
     // In the log, as bytes that were printed.
-    let bytes = format!("fetched {:?}\n", value("log").as_bytes());
+    let line = json!({"message": format!("fetched {:?}", value("log").as_bytes())});
     let mut log = std::fs::OpenOptions::new().append(true).open(rig.log_file()).unwrap();
-    std::io::Write::write_all(&mut log, bytes.as_bytes()).unwrap();
+    std::io::Write::write_all(&mut log, format!("{line}\n").as_bytes()).unwrap();
     found(&rig, "the log").await;
     // In a label of a metric: the name of an object is one.
     let name = format!("e-{:016x}", rand::random::<u64>());

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use anyhow::anyhow;
 use keyferry_behaviour_tests::operator::{get, series};
 use keyferry_behaviour_tests::{Operator, Rig};
+use keyferry_testkit::process::Signal;
 use serde_json::{Value, json};
 
 tests![
     sigterm_ends_it_well_and_gives_the_lease_back,
     a_second_one_stands_by_and_takes_over,
     a_crashed_leader_is_replaced_when_its_lease_ends,
+    a_leader_that_stood_still_writes_nothing_when_it_wakes,
     health_and_metrics_answer,
     metrics_have_the_names_that_dashboards_know,
     what_is_gone_has_no_metrics,
@@ -101,6 +103,50 @@ async fn a_crashed_leader_is_replaced_when_its_lease_ends() {
     rig.kill9();
     rig.operator = Some(second);
     works(&rig).await;
+    rig.finish().await;
+}
+
+/// What every write of an operator moves.
+async fn revisions(rig: &Rig, names: &[String]) -> Vec<Value> {
+    let mut revisions = Vec::new();
+    for (kind, name) in ["ExternalSecret", "Secret"].iter().flat_map(|kind| names.iter().map(move |name| (kind, name)))
+    {
+        let object = rig.cluster.get(kind, name).await.unwrap_or_default();
+        revisions.push(object["metadata"]["resourceVersion"].clone());
+    }
+    revisions
+}
+
+async fn a_leader_that_stood_still_writes_nothing_when_it_wakes() {
+    let mut rig = elected("stood-still").await;
+    let names: Vec<String> = (0..10).map(|n| format!("e{n}")).collect();
+    let data = rig.data("app", &["user"]);
+    let every = |interval: &str| json!({"refreshInterval": interval, "data": data});
+    for name in &names {
+        rig.external_secret(name, every("1s")).await;
+        rig.until_synced(name).await;
+    }
+    rig.operator().process().signal(Signal::STOP).unwrap();
+    // Another leads, and is done for an hour.
+    let mut second = another(&rig).await;
+    works(&rig).await;
+    for name in names.iter().map(String::as_str).chain(["e"]) {
+        rig.respec(name, every("1h")).await;
+        rig.until_synced(name).await;
+    }
+    let before = revisions(&rig, &names).await;
+    assert!(before.iter().all(Value::is_string), "{before:?}");
+    let leader = lease(&rig).await["spec"]["holderIdentity"].clone();
+    // What the first would write: to it, all have been due for long.
+    rig.put("app", json!({"user": rig.canaries.value("later")})).await;
+    let mut first = rig.operator.take().expect("it runs");
+    first.process().signal(Signal::CONT).unwrap();
+    let ended = tokio::task::spawn_blocking(move || first.process().wait(Duration::from_secs(60))).await.unwrap();
+    assert_eq!(ended.expect("it ends").code(), Some(1));
+    assert_eq!(revisions(&rig, &names).await, before);
+    assert_eq!(lease(&rig).await["spec"]["holderIdentity"], leader);
+    assert!(second.process().exited().unwrap().is_none());
+    rig.operator = Some(second);
     rig.finish().await;
 }
 

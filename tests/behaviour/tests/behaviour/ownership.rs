@@ -15,6 +15,7 @@ tests![
     what_is_there_is_marked_and_left_alone_until_there_is_data,
     adopt_empty_takes_only_what_is_empty,
     adopt_never_takes_nothing,
+    what_none_and_merge_left_is_taken_by_no_owner,
     labels_and_annotations_follow,
     no_finalizer_where_none_is_needed,
     a_finalizer_of_before_does_not_hold_an_external_secret,
@@ -166,6 +167,32 @@ async fn adopt_never_takes_nothing() {
     rig.force_sync("mine").await;
     rig.until_synced("mine").await;
     rig.holds("mine", &json!({ "user": user })).await.unwrap();
+    rig.finish().await;
+}
+
+async fn what_none_and_merge_left_is_taken_by_no_owner() {
+    let (rig, user) = rig("adopt-later", &["--adopt=never"]).await;
+    let own = rig.canaries.value("own");
+    rig.secret("t", json!({ "own": own })).await;
+    let spec =
+        |policy: &str| json!({"data": rig.data("app", &["user"]), "target": {"name": "t", "creationPolicy": policy}});
+    // None leaves our label, Merge our keys, our hash and our name among the field managers.
+    rig.external_secret("e", spec("None")).await;
+    rig.until_synced("e").await;
+    rig.respec("e", spec("Merge")).await;
+    let both = json!({ "own": own, "user": user });
+    rig.until_texts("t", both.clone()).await;
+    rig.respec("e", spec("Owner")).await;
+    rig.until_failed("e", &["failed to take ownership of target secret", "--adopt=never"]).await;
+    rig.holds("t", &both).await.unwrap();
+    // Another name for it is no way around either.
+    rig.external_secret("f", spec("Orphan")).await;
+    rig.until_failed("f", &["failed to take ownership of target secret", "--adopt=never"]).await;
+    rig.holds("t", &both).await.unwrap();
+    // Whoever has it may give it away.
+    rig.cluster.patch("Secret", "t", &json!({"metadata": {"annotations": {"keyferry.io/adopted-by": "e"}}})).await;
+    rig.force_sync("e").await;
+    rig.until_texts("t", json!({ "user": user })).await;
     rig.finish().await;
 }
 
