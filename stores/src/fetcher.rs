@@ -216,7 +216,8 @@ impl Fetcher {
     ) -> (HashMap<Key, Answer>, Vec<Key>) {
         let mut answers = Vec::with_capacity(keys.len());
         let account = self.rooms.account(&asking.namespace);
-        let is_alone = asking.alone.lock().await.is_some();
+        // Who waits for its turn holds the lock, and has none.
+        let is_alone = asking.alone.try_lock().is_some_and(|turn| turn.is_some());
         {
             let mut state = self.lock();
             if let Some(error) = state.closed_since() {
@@ -513,8 +514,8 @@ mod tests {
     struct Double {
         batch: usize,
         takes: Duration,
-        /// How large each value is; 0 is a small one.
-        bytes: usize,
+        /// The value of every key, where that is not its name.
+        value: Option<SecretBytes>,
         denies_batches: bool,
         /// How long it asks for, of whoever asks for the key `slow`.
         asks_for: Option<Duration>,
@@ -547,10 +548,8 @@ mod tests {
             if keys.iter().any(|key| key.name.starts_with("poison")) {
                 Err(Error::new(ErrorKind::Malformed, "poisoned"))
             } else {
-                let value = |key: &Key| match self.bytes {
-                    0 => SecretBytes::from(key.name.as_str()),
-                    bytes => SecretBytes::new(vec![b'v'; bytes]),
-                };
+                let name = |key: &Key| SecretBytes::from(key.name.as_str());
+                let value = |key| self.value.clone().unwrap_or_else(|| name(key));
                 Ok(keys.iter().map(|key| Ok(value(key).into())).collect())
             }
         }
@@ -807,9 +806,14 @@ mod tests {
 
     const MIB: usize = 1 << 20;
 
+    /// A value of so many MiB, which is there once.
+    fn large(mib: usize) -> Option<SecretBytes> {
+        Some(SecretBytes::new(vec![b'v'; mib * MIB]))
+    }
+
     #[tokio::test(start_paused = true)]
     async fn what_a_look_can_not_pay_for_is_dropped_where_it_arrives_and_not_asked_for() {
-        let setup = setup(Double { batch: 1, takes: Duration::from_secs(1), bytes: 15 * MIB, ..Double::default() });
+        let setup = setup(Double { batch: 1, takes: Duration::from_secs(1), value: large(15), ..Double::default() });
         let asking = look("ns");
         let keys = (0..1000).map(|n| key(format!("k{n}"))).collect();
         let answers = setup.fetcher.fetch(&asking, keys, None).await;
@@ -825,7 +829,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn looks_of_a_namespace_hold_so_much_together_and_all_are_answered() {
-        let setup = setup(Double { batch: 20, takes: Duration::from_secs(1), bytes: MIB, ..Double::default() });
+        let setup = setup(Double { batch: 20, takes: Duration::from_secs(1), value: large(1), ..Double::default() });
         let (held, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let looks = (0..20).map(|look_number| {
             let (fetcher, held, most) = (&setup.fetcher, &held, &most);
@@ -846,7 +850,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_look_at_several_stores_has_one_turn_for_all_of_them() {
-        let double = || Arc::new(Double { batch: 20, bytes: MIB, ..Double::default() });
+        let double = || Arc::new(Double { batch: 20, value: large(1), ..Double::default() });
         let (rooms, door) = room();
         let fetcher = || Fetcher::new(double(), Arc::default(), (rooms.clone(), door.clone()), || {});
         let (one, another, asking) = (fetcher(), fetcher(), look("ns"));
@@ -865,13 +869,11 @@ mod tests {
         let looks = fetchers.iter().enumerate().map(|(store, fetcher)| async move {
             fetcher.fetch(&look("ns"), (0..100).map(|n| key(format!("{store}-{n}"))).collect(), None).await
         });
-        let begun = Instant::now();
         let calls = async {
             sleep(Duration::from_millis(500)).await;
             double.calls.lock().unwrap().len()
         };
         let (_, at_once) = futures::future::join(futures::future::join_all(looks), calls).await;
         assert_eq!(at_once, 128);
-        assert_eq!(begun.elapsed(), Duration::from_secs(8));
     }
 }

@@ -20,9 +20,6 @@ struct Questions<'a> {
     searches: Vec<(usize, &'a Query)>,
 }
 
-/// Searches of one look at one store at once: each holds what it has found so far.
-const SEARCHES_AT_ONCE: usize = 4;
-
 /// Asks all stores at once, each key once. `planning` is let go as soon as it is clear what is asked.
 pub async fn fetch(
     stores: &dyn Stores,
@@ -87,14 +84,12 @@ async fn ask(
         drop(guard);
         Box::new(())
     };
-    for some in questions.searches.chunks(SEARCHES_AT_ONCE) {
-        let searches =
-            some.iter().map(|(place, query)| async move { (*place, entered.find(&asking.namespace, query).await) });
-        for (place, found) in futures::future::join_all(searches).await {
-            let found = found.and_then(|found| asking.pay_for(&found).map(|()| found));
-            keys.extend(found.iter().flatten().cloned());
-            answers.found.insert(place, found);
-        }
+    let searches = questions.searches.into_iter();
+    let searches = searches.map(|(place, query)| async move { (place, entered.find(&asking.namespace, query).await) });
+    for (place, found) in futures::future::join_all(searches).await {
+        let found = found.and_then(|found| asking.pay_for(&found).map(|()| found));
+        keys.extend(found.iter().flatten().cloned());
+        answers.found.insert(place, found);
     }
     let fetched = entered.fetch(asking, keys.into_iter().collect(), guard).await;
     let value = |(key, answer): (Key, Answer)| ((store.id.clone(), key), answer.map(|fetched| fetched.value));
