@@ -18,6 +18,20 @@ async fn digits_and_order_survive() {
 }
 
 #[tokio::test]
+async fn a_secret_of_too_many_fields_is_refused() {
+    let fields: Vec<String> = (0..200_001).map(|n| format!(r#""{n}":"""#)).collect();
+    let fields = fields.join(",");
+    for (version, body) in [
+        ("v1", format!(r#"{{"data":{{{fields}}}}}"#)),
+        ("v2", format!(r#"{{"data":{{"data":{{{fields}}},"metadata":{{}}}}}}"#)),
+    ] {
+        let double = Double::new(move |_| Reply::Http(200, "", body.clone().into())).await;
+        let error = fetch(&*double.store(json!({ "version": version })).await, "app").await.unwrap_err();
+        expect(&error, ErrorKind::Invalid, "limit secret-parts");
+    }
+}
+
+#[tokio::test]
 async fn every_status_has_its_kind_and_a_next_step() {
     const HTML: &str = "<html>canary-96aa1f</html>";
     let errors = |text: &str| json!({"errors": [text, CANARY]}).to_string();
