@@ -21,12 +21,14 @@ enum Open {
 
 impl Open {
     fn put(&mut self, context: &Context<'_, '_>, value: Value) -> Result<(), Failure> {
+        context.made(value.as_bytes().map_or(0, <[u8]>::len))?;
         match self {
             Self::List(items) => {
                 context.fits_list(items.len() + 1)?;
                 items.push(value);
             }
             Self::Object { map, key } => {
+                context.made(key.len())?;
                 map.insert(&*key, value)?;
                 context.fits_list(map.len())?;
             }
@@ -59,13 +61,16 @@ pub(super) fn decode(context: &mut Context<'_, '_>, text: &[u8]) -> Result<(Valu
 }
 
 /// Opens a list or an object, and says what may come in it.
-fn begin(bracket: u8, open: &mut Vec<Open>) -> Expect {
-    let (inner, first) = match bracket {
-        b'[' => (Open::List(Vec::new()), Expect::ValueOrEnd),
-        _ => (Open::Object { map: Map::new(), key: "".into() }, Expect::KeyOrEnd),
+fn begin(context: &Context<'_, '_>, bracket: u8, open: &mut Vec<Open>) -> Result<Expect, Failure> {
+    let (inner, first) = if bracket == b'[' {
+        context.made(2 * VALUE)?;
+        (Open::List(Vec::new()), Expect::ValueOrEnd)
+    } else {
+        context.made_map(0)?;
+        (Open::Object { map: Map::new(), key: "".into() }, Expect::KeyOrEnd)
     };
     open.push(inner);
-    first
+    Ok(first)
 }
 
 struct Reader<'a> {
@@ -109,10 +114,7 @@ impl Reader<'_> {
                 }
                 (b'"', Expect::Key | Expect::KeyOrEnd, Some(Open::Object { key, .. })) => {
                     match self.text().and_then(|text| self.colon().map(|()| text)) {
-                        Ok(text) => {
-                            context.made(text.len())?;
-                            *key = text;
-                        }
+                        Ok(text) => *key = text,
                         Err(complaint) => return Ok(Err(complaint)),
                     }
                     expect = Expect::Value;
@@ -122,17 +124,10 @@ impl Reader<'_> {
                         return Ok(Err("exceeded max depth"));
                     }
                     self.rest = after;
-                    match byte {
-                        b'[' => context.made(2 * VALUE)?,
-                        _ => context.made_map(0)?,
-                    }
-                    expect = begin(*byte, &mut open);
+                    expect = begin(context, *byte, &mut open)?;
                 }
                 (_, Expect::Value | Expect::ValueOrEnd, _) => match self.scalar() {
-                    Ok(value) => {
-                        context.made(value.as_bytes().map_or(0, <[u8]>::len))?;
-                        done = Some(value);
-                    }
+                    Ok(value) => done = Some(value),
                     Err(complaint) => return Ok(Err(complaint)),
                 },
                 _ => return Ok(Err("invalid character in JSON")),
