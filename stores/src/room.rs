@@ -217,6 +217,20 @@ mod tests {
         assert_eq!(taken.len() * LARGEST, LARGE_ANSWERS.size() / 2);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn the_stores_of_a_namespace_are_called_so_often_at_once_and_others_beside() {
+        let rooms = Rooms::default();
+        let door = rooms.of_store(&store_id("loud", "a"));
+        let mut calls = Vec::new();
+        for _ in 0..CALLS_AT_ONCE.most {
+            calls.push(timeout(Duration::from_secs(1), door.call()).await.expect("there is room").expect("it is open"));
+        }
+        assert!(waits(rooms.of_store(&store_id("loud", "b")).call()).await);
+        assert!(!waits(rooms.of_store(&store_id("quiet", "a")).call()).await);
+        calls.pop();
+        assert!(!waits(door.call()).await);
+    }
+
     #[test]
     fn what_nobody_uses_is_forgotten() {
         let rooms = Rooms::default();
