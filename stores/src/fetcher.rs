@@ -512,6 +512,7 @@ impl Lanes {
 mod tests {
     use async_trait::async_trait;
     use keyferry_builders::key;
+    use keyferry_limits::CALLS_AT_ONCE;
     use keyferry_provider_core::{Capabilities, Dialect, Page, Push, Query, Reach, Remote, SecretBytes};
     use keyferry_sync::store::StoreId;
     use tokio::time::sleep;
@@ -883,6 +884,6 @@ mod tests {
             double.calls.lock().unwrap().len()
         };
         let (_, at_once) = futures::future::join(futures::future::join_all(looks), calls).await;
-        assert_eq!(at_once, 128);
+        assert_eq!(at_once, CALLS_AT_ONCE.size());
     }
 }
