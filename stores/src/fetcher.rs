@@ -7,7 +7,7 @@
 //! lane: they are served in turn (fair queueing).
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -124,14 +124,16 @@ struct Waiter {
     sender: oneshot::Sender<Option<Answer>>,
     asking: Arc<Asking>,
     account: Arc<Account>,
+    /// Whether there was no room for something that its look asked for with this: the rest waits for its turn too.
+    is_crowded_out: Arc<AtomicBool>,
     /// Whether it is its turn to hold more than that.
     is_alone: bool,
 }
 
 impl Waiter {
-    /// Whether it did not give up, nor has more than it can pay for.
+    /// Whether it did not give up, nor was given more than there is room for, or than it can pay for.
     fn is_there(&self) -> bool {
-        !self.sender.is_closed() && !self.asking.is_over()
+        !self.sender.is_closed() && !self.asking.is_over() && !self.is_crowded_out.load(Ordering::Relaxed)
     }
 
     /// Answers all who wait for one key. Those of one namespace need room for one copy, which they share.
@@ -146,6 +148,9 @@ impl Waiter {
                 }
                 room.map(|room| waiter.asking.keep(Box::new(room))).is_some()
             };
+            if !has_room {
+                waiter.is_crowded_out.store(true, Ordering::Relaxed);
+            }
             let reply = has_room.then(|| waiter.asking.paid(answer.clone()));
             let _ = waiter.sender.send(reply); // whoever asked may be gone
         }
@@ -216,6 +221,7 @@ impl Fetcher {
     ) -> (HashMap<Key, Answer>, Vec<Key>) {
         let mut answers = Vec::with_capacity(keys.len());
         let account = self.rooms.account(&asking.namespace);
+        let is_crowded_out = Arc::new(AtomicBool::new(false));
         // Who waits for its turn holds the lock, and has none.
         let is_alone = asking.alone.try_lock().is_some_and(|turn| turn.is_some());
         {
@@ -226,7 +232,8 @@ impl Fetcher {
             for key in keys {
                 let (sender, receiver) = oneshot::channel();
                 let waiters = state.waiters.entry(key.clone()).or_default();
-                waiters.push(Waiter { sender, asking: asking.clone(), account: account.clone(), is_alone });
+                let (account, is_crowded_out) = (account.clone(), is_crowded_out.clone());
+                waiters.push(Waiter { sender, asking: asking.clone(), account, is_crowded_out, is_alone });
                 if waiters.len() == 1 {
                     state.lanes.push(&asking.namespace, key.clone());
                 }
@@ -237,12 +244,14 @@ impl Fetcher {
         self.pump();
         let (mut all, mut crowded_out) = (HashMap::with_capacity(answers.len()), Vec::new());
         for (key, receiver) in answers {
-            let lost = |_| Err(Error::new(ErrorKind::Unavailable, "the call was cut off").with_blame(Blame::Keyferry));
+            let lost = || Err(Error::new(ErrorKind::Unavailable, "the call was cut off").with_blame(Blame::Keyferry));
             let late = |_| Ok(Some(Err(Error::new(ErrorKind::Timeout, STORE_WAIT.to_string()))));
             let answer = timeout_at(deadline, receiver).await.unwrap_or_else(late);
-            match answer.unwrap_or_else(|gone| Some(lost(gone))) {
-                Some(answer) => _ = all.insert(key, answer),
-                None => crowded_out.push(key),
+            match answer {
+                Ok(Some(answer)) => _ = all.insert(key, answer),
+                Ok(None) => crowded_out.push(key),
+                Err(_) if is_crowded_out.load(Ordering::Relaxed) => crowded_out.push(key),
+                Err(_) => _ = all.insert(key, lost()),
             }
         }
         (all, crowded_out)
@@ -503,6 +512,7 @@ impl Lanes {
 mod tests {
     use async_trait::async_trait;
     use keyferry_builders::key;
+    use keyferry_limits::CALLS_AT_ONCE;
     use keyferry_provider_core::{Capabilities, Dialect, Page, Push, Query, Reach, Remote, SecretBytes};
     use keyferry_sync::store::StoreId;
     use tokio::time::sleep;
@@ -874,6 +884,6 @@ mod tests {
             double.calls.lock().unwrap().len()
         };
         let (_, at_once) = futures::future::join(futures::future::join_all(looks), calls).await;
-        assert_eq!(at_once, 128);
+        assert_eq!(at_once, CALLS_AT_ONCE.size());
     }
 }

@@ -65,7 +65,7 @@ fn many_causes_and_many_parts_cost_little() {
     assert_eq!(blanked.causes.len(), 20_000);
     assert_eq!(blanked.causes[19_999].as_str(), "\"[redacted]\" of 19999");
     let mut failure = Failure::new(Headline::Fetch, "x", Retry::Soon);
-    failure.causes = (0..20).map(|n: usize| told!("{}{}", n, Spec(&"x".repeat(MOST_TEXT / 10)))).collect();
+    failure.causes = (0..20).map(|n| Told::without_values(format!("{n}{:?}", "x".repeat(MOST_TEXT / 10)))).collect();
     let blanked = blank(failure, &["value".into()]);
     assert!(blanked.causes[9].as_str().starts_with("9\"xx"));
     assert_eq!(blanked.causes[10].as_str(), "left out");
