@@ -10,6 +10,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use keyferry_builders::key;
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_kubernetes::REGISTRATION;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
@@ -218,10 +219,12 @@ async fn a_kubeconfig_and_what_it_must_not_hold() {
         })
     };
     let spec = json!({"authRef": {"name": "k", "key": "config"}, "remoteNamespace": namespace.name()});
-    let build = async |cluster: &Value, user: Value| {
+    let context_of = |cluster: &Value, user: Value| {
         let credentials = MapCredentials::new().with("k/config", kubeconfig(cluster, user).to_string());
-        build(&spec, context(credentials, Arc::new(()))).await
+        context(credentials, Arc::new(()))
     };
+    let build_in = build;
+    let build = async |cluster: &Value, user: Value| build_in(&spec, context_of(cluster, user)).await;
     let admin = || json!({"token": kubernetes.token});
     let provider = build(&known, admin()).await.unwrap();
     provider.validate().await.unwrap();
@@ -237,8 +240,11 @@ async fn a_kubeconfig_and_what_it_must_not_hold() {
     let stranger = build(&json!({"server": kubernetes.url}), admin()).await.unwrap();
     let words = "set or renew certificate-authority-data in the kubeconfig of spec.provider.kubernetes.authRef";
     expect(fetch(&*stranger, &key("a")).await, ErrorKind::Tls, words);
-    let words = "the server in the kubeconfig of spec.provider.kubernetes.authRef leads to a link-local address";
-    let link_local = build(&json!({"server": "https://169.254.169.254"}), admin()).await;
+    let words =
+        "the server in the kubeconfig of spec.provider.kubernetes.authRef leads to 169.254.169.254, a link-local";
+    let server = json!({"server": "https://169.254.169.254"});
+    let of_a_tenant = BuildContext { addresses: Addresses::default(), ..context_of(&server, admin()) };
+    let link_local = build_in(&spec, of_a_tenant).await;
     expect(link_local.map(|_| ()), ErrorKind::Invalid, words);
 }
 
@@ -277,9 +283,9 @@ async fn what_the_server_and_the_way_can_answer() {
         ErrorKind::Invalid,
         "server.caBundle or caProvider holds a certificate",
     );
-    expect(
-        with("/server/url", json!("https://169.254.169.254"), admin()).await.map(|_| ()),
-        ErrorKind::Invalid,
-        "spec.provider.kubernetes.server.url leads to a link-local address",
-    );
+    let mut metadata = good.clone();
+    metadata["server"]["url"] = json!("https://169.254.169.254");
+    let of_a_tenant = BuildContext { addresses: Addresses::default(), ..context(admin(), Arc::new(())) };
+    let words = "spec.provider.kubernetes.server.url leads to 169.254.169.254, a link-local address";
+    expect(build(&metadata, of_a_tenant).await.map(|_| ()), ErrorKind::Invalid, words);
 }

@@ -232,13 +232,13 @@ async fn what_is_gone_and_what_never_was() {
         vault.put(&name, json!({"a": n})).await.unwrap();
     }
     let at = |version: &str| Key { version: Some(version.into()), ..key(&name) };
-    expect(fetch(&*provider, &at("9")).await, ErrorKind::NotFound, "no version 9");
-    expect(fetch(&*provider, &at("one")).await, ErrorKind::Invalid, "is not a number");
-    expect(fetch(&*provider, &at("99999999999999999999")).await, ErrorKind::Invalid, "is not a number");
+    expect(fetch(&*provider, &at("9")).await, ErrorKind::NoVersion, "no version 9");
+    expect(fetch(&*provider, &at("one")).await, ErrorKind::NoVersion, "is not a number");
+    expect(fetch(&*provider, &at("99999999999999999999")).await, ErrorKind::NoVersion, "is not a number");
     assert_eq!(fetch(&*provider, &at("1")).await.unwrap(), r#"{"a":0}"#);
 
     request(&vault, "POST", &format!("secret/destroy/{name}"), json!({"versions": [1]})).await;
-    expect(fetch(&*provider, &at("1")).await, ErrorKind::NotFound, "destroyed");
+    expect(fetch(&*provider, &at("1")).await, ErrorKind::NoVersion, "destroyed");
     assert_eq!(fetch(&*provider, &key(&name)).await.unwrap(), r#"{"a":2}"#);
     request(&vault, "DELETE", &format!("secret/data/{name}"), Value::Null).await;
     expect(fetch(&*provider, &key(&name)).await, ErrorKind::NotFound, "deleted");
