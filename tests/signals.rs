@@ -82,11 +82,16 @@ fn wait(mut child: Child) -> ExitStatus {
 #[test]
 fn the_operator_ends_well_whenever_it_is_asked() {
     let silent = Silent::new();
-    for milliseconds in (0..=50).step_by(2) {
+    // One after the other is asked, so that each begins undisturbed; what they end with is looked at in the end, as each
+    // waits a moment for the Lease that it may be getting.
+    let asked = (0..=50).step_by(2).map(|milliseconds| {
         let child = silent.run();
         wait_until_begun(&child);
         std::thread::sleep(Duration::from_millis(milliseconds));
         signal(&child, if milliseconds % 4 == 0 { Signal::TERM } else { Signal::INT });
+        (milliseconds, child)
+    });
+    for (milliseconds, child) in asked.collect::<Vec<_>>() {
         let status = wait(child);
         assert_eq!((status.signal(), status.code()), (None, Some(0)), "after {milliseconds} ms");
     }
