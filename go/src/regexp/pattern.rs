@@ -104,7 +104,7 @@ impl Pattern {
     pub fn replacer<'a>(&'a self, replacement: &'a str) -> Replacer<'a> {
         Replacer {
             pattern: self,
-            replacement: Replacement::new(replacement, &self.groups),
+            replacement: Replacement::new(replacement.as_bytes(), &self.groups),
             captures: self.regex.create_captures(),
             cache: self.regex.create_cache(),
         }
@@ -136,21 +136,20 @@ impl Replacer<'_> {
     /// That of `takes`.
     pub fn replace<E>(&mut self, text: &str, mut takes: impl FnMut(usize) -> Result<(), E>) -> Result<String, E> {
         let regex = &self.pattern.regex;
-        let mut out = String::new();
+        let mut out = Vec::new();
         let (mut done, mut from) = (0, 0);
         while from <= text.len() {
             let input = Input::new(text).span(from..text.len());
             regex.search_captures_with(&mut self.cache, &input, &mut self.captures);
             let Some(found) = self.captures.get_match() else { break };
-            let group = |group: usize| self.captures.get_group(group).map_or("", |at| &text[at.start..at.end]);
-            let took_part = |group: usize| self.captures.get_group(group).is_some();
+            let group = |group: usize| Some(&text.as_bytes()[self.captures.get_group(group)?.range()]);
             takes(found.start() - done)?;
-            out.push_str(&text[done..found.start()]);
+            out.extend_from_slice(&text.as_bytes()[done..found.start()]);
             // Nothing right behind another match is not replaced once more.
             if found.end() > done || found.start() == 0 {
-                self.replacement.expand(group, took_part, |part| {
+                self.replacement.expand(group, |part| {
                     takes(part.len())?;
-                    out.push_str(part);
+                    out.extend_from_slice(part);
                     Ok(())
                 })?;
             }
@@ -159,8 +158,9 @@ impl Replacer<'_> {
             from = if from + width > found.end() { from + width } else { found.end() };
         }
         takes(text.len() - done)?;
-        out.push_str(&text[done..]);
-        Ok(out)
+        out.extend_from_slice(&text.as_bytes()[done..]);
+        // All of it is whole characters of texts.
+        Ok(String::from_utf8(out).unwrap_or_default())
     }
 }
 

@@ -3,7 +3,7 @@
 //! Both engines descend from RE2 and find the same matches. The syntax differs in details, so patterns are read by
 //! [`keyferry_go::regexp`] and handed over as trees.
 
-use keyferry_go::regexp::{self, Wrong};
+use keyferry_go::regexp::{self, Replacement, Wrong};
 use regex_automata::util::captures::Captures;
 use zeroize::Zeroizing;
 
@@ -13,7 +13,7 @@ use crate::{
     env::{Context, VALUE},
     error::{Failure, Limit},
     function::Function,
-    strconv::unicode::{decode, is_digit, is_letter, runes},
+    strconv::unicode::{decode, runes},
     value::{List, Str, Type, Value},
 };
 
@@ -198,7 +198,7 @@ fn replace(
     context: &mut Context<'_, '_>,
     searcher: &mut Searcher,
     text: &Str,
-    replacement: impl Fn(&Haystack<'_>, &Captures, &mut Vec<u8>),
+    replacement: impl Fn(&mut Context<'_, '_>, &Haystack<'_>, &Captures, &mut Vec<u8>) -> Result<(), Failure>,
 ) -> Result<Str, Failure> {
     let haystack = Haystack::new(context, text)?;
     let whole = haystack.text().len();
@@ -212,7 +212,7 @@ fn replace(
         out.extend_from_slice(haystack.part(done, start));
         // Nothing right behind another match is not replaced once more.
         if end > done || start == 0 {
-            replacement(&haystack, &captures, &mut out);
+            replacement(context, &haystack, &captures, &mut out)?;
         }
         context.fits(out.len())?;
         done = end;
@@ -233,88 +233,26 @@ fn replace(
 
 fn replace_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, by: &Str) -> Result<Str, Failure> {
     let mut pattern = Pattern::compile(context, pattern)?;
-    replace(context, &mut pattern.searcher, text, |_, _, out| out.extend_from_slice(by))
+    replace(context, &mut pattern.searcher, text, |context, _, _, out| {
+        context.fits(out.len() + by.len())?;
+        out.extend_from_slice(by);
+        Ok(())
+    })
 }
 
 fn expand_all(context: &mut Context<'_, '_>, pattern: &Str, text: &Str, by: &Str) -> Result<Str, Failure> {
     let mut pattern = Pattern::compile(context, pattern)?;
-    let parts = template(by, &pattern.groups);
-    context.spend(parts.len() as u64)?;
-    replace(context, &mut pattern.searcher, text, |haystack, captures, out| {
-        for part in &parts {
-            match part {
-                Part::Text(text) => out.extend_from_slice(text),
-                Part::Groups(groups) => {
-                    let group = groups.iter().find_map(|group| captures.get_group(*group));
-                    out.extend_from_slice(group.map_or(&[], |group| haystack.part(group.start, group.end)));
-                }
-            }
-        }
+    let replacement = Replacement::new(by, &pattern.groups);
+    context.spend(replacement.parts() as u64)?;
+    replace(context, &mut pattern.searcher, text, |context, haystack, captures, out| {
+        let group = |group: usize| captures.get_group(group).map(|group| haystack.part(group.start, group.end));
+        // Before it grows: one match may stand in its place very often.
+        replacement.expand(group, |part| {
+            context.fits(out.len() + part.len())?;
+            out.extend_from_slice(part);
+            Ok(())
+        })
     })
-}
-
-/// A part of a replacement.
-enum Part<'a> {
-    Text(&'a [u8]),
-    /// The first of these groups that took part in the match.
-    Groups(Vec<usize>),
-}
-
-/// Takes a replacement apart: `$1`, `${1}`, `$name`, `${name}` and `$$`. What is none of these stands for itself.
-fn template<'a>(text: &'a [u8], groups: &[String]) -> Vec<Part<'a>> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while let Some(dollar) = rest.iter().position(|byte| *byte == b'$') {
-        parts.push(Part::Text(&rest[..dollar]));
-        rest = &rest[dollar + 1..];
-        match (rest.first(), reference(rest)) {
-            (Some(b'$'), _) => {
-                parts.push(Part::Text(b"$"));
-                rest = &rest[1..];
-            }
-            (_, Some((name, after))) => {
-                rest = after;
-                let named = |name: &[u8]| {
-                    let places = groups.iter().enumerate();
-                    places.filter(|(_, group)| group.as_bytes() == name).map(|(place, _)| place).collect()
-                };
-                parts.push(Part::Groups(match number(name) {
-                    Some(group) => vec![group],
-                    None => named(name),
-                }));
-            }
-            (_, None) => parts.push(Part::Text(b"$")),
-        }
-    }
-    parts.push(Part::Text(rest));
-    parts
-}
-
-/// The name after a dollar, and what follows it.
-fn reference(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (brace, text) = match text.strip_prefix(b"{") {
-        Some(text) => (true, text),
-        None => (false, text),
-    };
-    let in_name = |rune: char| is_letter(rune) || is_digit(rune) || rune == '_';
-    let len = runes(text).take_while(|(rune, _)| in_name(*rune)).map(|(_, bytes)| bytes.len()).sum();
-    let (name, rest) = text.split_at(len);
-    match (name, brace) {
-        ([], _) => None,
-        (_, true) => rest.strip_prefix(b"}").map(|rest| (name, rest)),
-        (_, false) => Some((name, rest)),
-    }
-}
-
-/// The number a name is; numbers have no leading zeros.
-fn number(name: &[u8]) -> Option<usize> {
-    match name {
-        [b'0', _, ..] => None,
-        name if name.len() < 10 && name.iter().all(u8::is_ascii_digit) => {
-            Some(name.iter().fold(0, |sum, digit| sum * 10 + usize::from(digit - b'0')))
-        }
-        _ => None,
-    }
 }
 
 fn quote_meta(context: &mut Context<'_, '_>, text: &Str) -> Result<Vec<u8>, Failure> {
@@ -338,6 +276,15 @@ mod tests {
         let mut env = Env::default();
         let text = expand_all(&mut Context::new(&mut env), &pattern.into(), &text.into(), &by.into());
         text.unwrap().to_vec()
+    }
+
+    /// One match, very often: a hundred gigabytes, which are refused before they are there.
+    #[test]
+    fn a_replacement_is_asked_for_before_it_grows() {
+        let mut env = Env::default();
+        let (text, by) = ("a".repeat(1 << 20), "$0".repeat(100_000));
+        let failure = expand_all(&mut Context::new(&mut env), &"a+".into(), &text.as_str().into(), &by.as_str().into());
+        assert!(failure.unwrap_err().hit().is_some());
     }
 
     /// What Go 1.26 makes of them.
