@@ -10,7 +10,7 @@ use futures::future::{AbortHandle, AbortRegistration, Abortable, BoxFuture};
 use jiff::Timestamp;
 use keyferry_crds::{ClusterSecretStore, SecretStore, SecretStoreStatus, names};
 use keyferry_limits::REFRESH_RATE;
-use keyferry_provider_core::ErrorKind;
+use keyferry_provider_core::{Capabilities, ErrorKind};
 use keyferry_sync::dependency::{Name, Version};
 use keyferry_sync::ports::{About, Clients, Notices, Refused};
 use keyferry_sync::record::{self, Note, Severity};
@@ -26,6 +26,9 @@ use super::queue::Urgency;
 use super::sight::Sighting;
 use super::subject::{Ask, Next, Shared, Subject};
 use crate::metrics::Metrics;
+
+/// Whether anything of ours pushes: what a store's status says of it is what users can have.
+const PUSHES: bool = false;
 
 /// The longest wait between two checks of a store that fails.
 const LONGEST: Duration = Duration::from_secs(300);
@@ -259,7 +262,8 @@ impl Checks {
         let mut status = store.status.clone();
         record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
         if let Some(about) = verdict.about.filter(|_| verdict.reason == VALID) {
-            status.capabilities = Some(about.can.access().to_owned().into());
+            let can = Capabilities { push: PUSHES && about.can.push, ..about.can };
+            status.capabilities = Some(can.access().to_owned().into());
         }
         let mut next = if verdict.ready {
             let own = store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten());

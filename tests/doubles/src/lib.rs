@@ -1,0 +1,25 @@
+//! Servers of ours that speak the APIs of stores that have no server to be had.
+//!
+//! Each is written from the vendor's API documents, its logins included, and believed only where the vendor's own client
+//! works against it: `tests/clients`. A double keeps values in memory, lists in pages, and knows nothing of keyferry.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use keyferry_doubles::{Faults, Server};
+//!
+//! let server = Server::start(Router::new().route("/secret", get(async || "canary")));
+//! server.fail(Faults { throttled: 10, broken: 5, reset: 2, ..Faults::default() });
+//! assert_eq!(server.calls().len(), 0);
+//! assert!(server.url().starts_with("http://127.0.0.1:"));
+//! ```
+//!
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server; the
+//! others are one store each.
+
+mod tls;
+mod faults;
+mod server;
+
+pub use faults::Faults;
+pub use server::{Call, ClientCertificate, Server};
+pub use tls::Authority;

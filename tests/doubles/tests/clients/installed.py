@@ -1,0 +1,20 @@
+"""Every vendor's client that is installed can be imported."""
+
+import importlib
+
+for module in (
+    "akeyless",
+    "alibabacloud_kms20160120.client",
+    "azure.identity",
+    "azure.keyvault.certificates",
+    "azure.keyvault.keys",
+    "azure.keyvault.secrets",
+    "bitwarden_sdk",
+    "conjur_api",
+    "gitlab",
+    "google.auth",
+    "google.cloud.secretmanager",
+    "infisical_sdk",
+    "onepasswordconnectsdk",
+):
+    importlib.import_module(module)
