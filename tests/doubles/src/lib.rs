@@ -13,12 +13,15 @@
 //! assert!(server.url().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server; the
-//! others are one store each.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server,
+//! `text` percent signs; the others are one store each.
 
 mod tls;
 mod faults;
 mod server;
+mod text;
+pub mod alibaba;
+pub mod conjur;
 
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};

@@ -4,7 +4,10 @@
 //! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
+mod alibaba;
 mod aws;
+mod barbican;
+mod conjur;
 mod fake;
 mod kubernetes;
 mod vault;
@@ -17,15 +20,12 @@ use super::node::{Node, anything, object};
 /// Providers without a schema of their own: key, and what the key configures.
 const OPEN: &[(&str, &str)] = &[
     ("akeyless", "Akeyless."),
-    ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
     ("azurekv", "Azure Key Vault."),
-    ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
     ("bitwardensecretsmanager", "Bitwarden Secrets Manager."),
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
-    ("conjur", "CyberArk Conjur."),
     ("crd", "Fields of custom resources in a Kubernetes cluster."),
     ("delinea", "Delinea DevOps Secrets Vault."),
     ("doppler", "Doppler."),
@@ -61,8 +61,15 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
-const TYPED: &[(&str, Schema)] =
-    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+const TYPED: &[(&str, Schema)] = &[
+    ("alibaba", alibaba::schema),
+    ("aws", aws::schema),
+    ("barbican", barbican::schema),
+    ("conjur", conjur::schema),
+    ("fake", fake::schema),
+    ("kubernetes", kubernetes::schema),
+    ("vault", vault::schema),
+];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {
