@@ -207,8 +207,8 @@ async fn what_is_told_apart(barbican: &Barbican) {
 }
 
 async fn a_search_goes_through_all_pages(barbican: &Barbican) {
-    for _ in 0..120 {
-        // Names are not unique.
+    // With what was kept before that is more than one page has. Names are not unique.
+    for _ in 0..50 {
         barbican.put("paged", Some(b"v")).await.unwrap();
     }
     let calls = Arc::new(Counter::default());
@@ -217,7 +217,7 @@ async fn a_search_goes_through_all_pages(barbican: &Barbican) {
     let store = (REGISTRATION.build)(&spec, context(credentials(), calls.clone())).await.unwrap();
     let query = Query { name: Some("^paged$".parse().unwrap()), ..Query::default() };
     let found = find_all(&*store, &query).await.unwrap();
-    assert_eq!(found.len(), 120);
+    assert_eq!(found.len(), 50);
     store.fetch(&found[..3]).await.unwrap();
     let calls = calls.take();
     assert_eq!((calls["OpenStack/Barbican Authenticate"], calls["OpenStack/Barbican GetSecretPayload"]), (1, 3));

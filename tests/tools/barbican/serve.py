@@ -26,6 +26,9 @@ key_repository = {home}/fernet
 key_repository = {home}/credential
 [token]
 provider = fernet
+# Logins are many here, and passwords nobody's.
+[identity]
+password_hash_rounds = 4
 """
 
 BARBICAN = """[DEFAULT]
