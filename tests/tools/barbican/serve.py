@@ -34,6 +34,8 @@ password_hash_rounds = 4
 BARBICAN = """[DEFAULT]
 db_auto_create = true
 host_href = http://127.0.0.1:{port}
+max_allowed_secret_in_bytes = 100000
+max_allowed_request_size_in_bytes = 500000
 [database]
 connection = sqlite:///{home}/barbican.db
 [simple_crypto_plugin]
