@@ -20,6 +20,8 @@ mod tls;
 mod faults;
 mod server;
 
+pub mod gcpsm;
+
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};
 pub use tls::Authority;

@@ -6,6 +6,7 @@
 
 mod aws;
 mod fake;
+mod gcpsm;
 mod kubernetes;
 mod vault;
 
@@ -31,7 +32,6 @@ const OPEN: &[(&str, &str)] = &[
     ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
-    ("gcpsm", "Google Cloud Secret Manager."),
     ("github", "GitHub Actions secrets (write only)."),
     ("gitlab", "GitLab CI/CD variables."),
     ("ibm", "IBM Cloud Secrets Manager."),
@@ -61,8 +61,13 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
-const TYPED: &[(&str, Schema)] =
-    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+const TYPED: &[(&str, Schema)] = &[
+    ("aws", aws::schema),
+    ("fake", fake::schema),
+    ("gcpsm", gcpsm::schema),
+    ("kubernetes", kubernetes::schema),
+    ("vault", vault::schema),
+];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {
