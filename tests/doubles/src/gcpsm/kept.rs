@@ -132,11 +132,10 @@ impl Kept {
         let name = format!("{}/secrets/{id}", parent(location));
         let secret = self.secret(location, id)?;
         let mut shown = json!({"name": name, "etag": secret.etag, "createTime": "2026-01-02T03:04:05.678901Z"});
-        let labels = (!secret.labels.is_empty()).then(|| json!(secret.labels)).unwrap_or_default();
-        let annotations = (!secret.annotations.is_empty()).then(|| json!(secret.annotations)).unwrap_or_default();
+        let texts = |texts: &BTreeMap<String, String>| if texts.is_empty() { Value::Null } else { json!(texts) };
         for (name, value) in [
-            ("labels", labels),
-            ("annotations", annotations),
+            ("labels", texts(&secret.labels)),
+            ("annotations", texts(&secret.annotations)),
             ("topics", secret.topics.clone()),
             ("replication", secret.replication.clone()),
             ("customerManagedEncryption", secret.encryption.clone()),

@@ -37,8 +37,8 @@ impl Pair {
     }
 }
 
-/// A question to AWS who somebody is, for `audience`: whether it is signed by who has `secret` under the id that it names.
-/// Gives the id first.
+/// A question to AWS who somebody is, for `audience`: `None` unless it is signed by who has the `secret` of the id that it
+/// names.
 pub(super) fn asked_by(question: &Value, audience: &str, secret: impl Fn(&str) -> Option<String>) -> Option<()> {
     let header = |wanted: &str| {
         let all = question["headers"].as_array()?;
