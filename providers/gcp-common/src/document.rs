@@ -182,13 +182,20 @@ fn plain_url(text: &str) -> Option<Url> {
     (matches!(url.scheme(), "http" | "https") && url.has_host() && is_plain).then_some(url)
 }
 
+/// Headers that are HTTP's own: a document that sets them could only break the request.
+const NOT_THEIRS: [&str; 7] = ["connection", "content-length", "host", "te", "trailer", "transfer-encoding", "upgrade"];
+
 fn headers(wire: BTreeMap<String, String>) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
     let read = |(name, value): (String, String)| {
         let mut value = HeaderValue::from_str(&value).ok()?;
         value.set_sensitive(true);
-        Some((HeaderName::from_bytes(name.as_bytes()).ok()?, value))
+        let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
+        (!NOT_THEIRS.contains(&name.as_str())).then_some((name, value))
     };
-    wire.into_iter().map(read).collect::<Option<_>>().ok_or_else(|| ".headers holds what is no header".to_owned())
+    wire.into_iter()
+        .map(read)
+        .collect::<Option<_>>()
+        .ok_or_else(|| ".headers holds what is no header, or HTTP's own".to_owned())
 }
 
 #[cfg(test)]
@@ -251,6 +258,7 @@ mod tests {
             (source(json!({"url": "https://canary.example.com"})), "externalTokenEndpoint"),
             (source(json!({"url": URL, "format": {"type": "json"}})), "subject_token_field_name"),
             (source(json!({"url": URL, "headers": {"a b": "canary"}})), "headers"),
+            (source(json!({"url": URL, "headers": {"Host": "canary"}})), "headers"),
             (source(json!({})), "names no url"),
             (json!({"credential_source": null}), "names no url"),
             (json!({"audience": ["canary"]}), "is not the JSON"),

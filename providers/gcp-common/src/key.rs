@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Error, SecretBuf, SecretBytes, json};
 
+use crate::spec::is_account;
 use crate::text;
 
 /// How long an assertion is good: as long as Google takes one for.
@@ -54,7 +55,9 @@ impl Key {
         if get("universe_domain").is_some_and(|universe| universe != UNIVERSE) {
             return Err(wrong("the key is of another universe than googleapis.com, and that is not supported"));
         }
-        let email = get("client_email").ok_or_else(|| wrong("the key file has no client_email"))?;
+        // It stands in messages.
+        let email = get("client_email").filter(|email| is_account(email));
+        let email = email.ok_or_else(|| wrong("the key file has no client_email of a service account"))?;
         let pem =
             json::object(file.expose()).and_then(|fields| fields.get("private_key").map(|raw| json::to_bytes(raw)));
         let pem = pem.ok_or_else(|| wrong("the key file has no private_key"))?;
@@ -152,6 +155,7 @@ mod tests {
             (format!("{{\"type\":{CANARY:?}}}"), "the type of the key file"),
             (r#"{"type":"external_account"}"#.to_owned(), "credConfig"),
             (r#"{"type":"service_account"}"#.to_owned(), "no client_email"),
+            (format!("{{\"type\":\"service_account\",\"client_email\":\"{CANARY}\\n\"}}"), "no client_email"),
             (format!("{{\"type\":\"service_account\",\"client_email\":{CANARY:?}}}"), "no private_key"),
             (
                 json!({"type": "service_account", "client_email": CANARY, "private_key": broken}).to_string(),

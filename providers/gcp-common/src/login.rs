@@ -28,6 +28,9 @@ const OPERATORS_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 /// The largest such file that is read.
 const LARGEST_FILE: u64 = 1 << 20;
 
+/// The largest token that somebody else's server may give.
+const LARGEST_TOKEN: usize = 64 << 10;
+
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const OF_AWS: &str = "urn:ietf:params:aws:token-type:aws4_request";
 
@@ -363,7 +366,7 @@ fn shown(body: &SecretBytes, field: Option<&str>) -> Option<SecretBytes> {
         Some(name) => SecretBytes::new(text::field(body, name)?.into_bytes()),
         None => SecretBytes::new(body.expose().trim_ascii().to_vec()),
     };
-    (!token.is_empty()).then_some(token)
+    (1..=LARGEST_TOKEN).contains(&token.len()).then_some(token)
 }
 
 fn no_token(who: &str, field: &str) -> Error {
