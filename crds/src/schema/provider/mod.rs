@@ -5,6 +5,7 @@
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod aws;
+mod azurekv;
 mod fake;
 mod kubernetes;
 mod vault;
@@ -18,7 +19,6 @@ use super::node::{Node, anything, object};
 const OPEN: &[(&str, &str)] = &[
     ("akeyless", "Akeyless."),
     ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
-    ("azurekv", "Azure Key Vault."),
     ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
@@ -61,8 +61,13 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
-const TYPED: &[(&str, Schema)] =
-    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+const TYPED: &[(&str, Schema)] = &[
+    ("aws", aws::schema),
+    ("azurekv", azurekv::schema),
+    ("fake", fake::schema),
+    ("kubernetes", kubernetes::schema),
+    ("vault", vault::schema),
+];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {
