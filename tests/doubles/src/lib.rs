@@ -19,6 +19,7 @@
 mod tls;
 mod faults;
 mod server;
+pub mod azurekv;
 
 pub mod gcpsm;
 

@@ -5,6 +5,7 @@
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod aws;
+mod azurekv;
 mod fake;
 mod gcpsm;
 mod kubernetes;
@@ -19,7 +20,6 @@ use super::node::{Node, anything, object};
 const OPEN: &[(&str, &str)] = &[
     ("akeyless", "Akeyless."),
     ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
-    ("azurekv", "Azure Key Vault."),
     ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
@@ -63,6 +63,7 @@ type Schema = fn() -> Node;
 /// Providers with a schema of their own.
 const TYPED: &[(&str, Schema)] = &[
     ("aws", aws::schema),
+    ("azurekv", azurekv::schema),
     ("fake", fake::schema),
     ("gcpsm", gcpsm::schema),
     ("kubernetes", kubernetes::schema),
