@@ -10,12 +10,16 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_alibaba::REGISTRATION,
     #[cfg(feature = "aws")]
     keyferry_provider_aws::REGISTRATION,
+    #[cfg(feature = "azurekv")]
+    keyferry_provider_azurekv::REGISTRATION,
     #[cfg(feature = "barbican")]
     keyferry_provider_barbican::REGISTRATION,
     #[cfg(feature = "conjur")]
     keyferry_provider_conjur::REGISTRATION,
     #[cfg(feature = "fake")]
     keyferry_provider_fake::REGISTRATION,
+    #[cfg(feature = "gcpsm")]
+    keyferry_provider_gcpsm::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::REGISTRATION,
     #[cfg(feature = "vault")]

@@ -21,7 +21,9 @@ mod faults;
 mod server;
 mod text;
 pub mod alibaba;
+pub mod azurekv;
 pub mod conjur;
+pub mod gcpsm;
 
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};

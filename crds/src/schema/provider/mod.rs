@@ -6,9 +6,11 @@
 
 mod alibaba;
 mod aws;
+mod azurekv;
 mod barbican;
 mod conjur;
 mod fake;
+mod gcpsm;
 mod kubernetes;
 mod vault;
 
@@ -20,7 +22,6 @@ use super::node::{Node, anything, object};
 /// Providers without a schema of their own: key, and what the key configures.
 const OPEN: &[(&str, &str)] = &[
     ("akeyless", "Akeyless."),
-    ("azurekv", "Azure Key Vault."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
     ("bitwardensecretsmanager", "Bitwarden Secrets Manager."),
@@ -31,7 +32,6 @@ const OPEN: &[(&str, &str)] = &[
     ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
-    ("gcpsm", "Google Cloud Secret Manager."),
     ("github", "GitHub Actions secrets (write only)."),
     ("gitlab", "GitLab CI/CD variables."),
     ("ibm", "IBM Cloud Secrets Manager."),
@@ -64,9 +64,11 @@ type Schema = fn() -> Node;
 const TYPED: &[(&str, Schema)] = &[
     ("alibaba", alibaba::schema),
     ("aws", aws::schema),
+    ("azurekv", azurekv::schema),
     ("barbican", barbican::schema),
     ("conjur", conjur::schema),
     ("fake", fake::schema),
+    ("gcpsm", gcpsm::schema),
     ("kubernetes", kubernetes::schema),
     ("vault", vault::schema),
 ];

@@ -2,7 +2,9 @@
 
 mod client;
 mod alibaba;
+mod azurekv;
 mod conjur;
+mod gcpsm;
 
 #[test]
 fn every_client_is_there() {
