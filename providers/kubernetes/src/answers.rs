@@ -65,7 +65,7 @@ pub fn is_missing_secret(answer: &SecretBytes, name: &str) -> bool {
 }
 
 /// Whoever answers 200 with something else is no API server.
-fn is_secret(object: &std::collections::BTreeMap<String, &RawValue>) -> Option<()> {
+pub fn is_secret(object: &std::collections::BTreeMap<String, &RawValue>) -> Option<()> {
     (json::to_bytes(object.get("kind")?).expose_str() == Some("Secret")).then_some(())
 }
 

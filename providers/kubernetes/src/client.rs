@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
+use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
 use keyferry_provider_http::path::encode;
-use keyferry_provider_http::{Way, certificates, identity, retry_after};
+use keyferry_provider_http::{Way, certificates, identity, retry_after, shared};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 
@@ -26,7 +26,8 @@ pub struct Call {
     path: String,
     query: Vec<(&'static str, String)>,
     accept: &'static str,
-    body: Option<String>,
+    method: Method,
+    body: Option<SecretBytes>,
 }
 
 /// What the server answered.
@@ -41,7 +42,7 @@ pub struct Response {
 impl Call {
     /// Reads one object.
     pub fn get(name: &'static str, path: String) -> Self {
-        Self { name, path, query: Vec::new(), accept: PLAIN, body: None }
+        Self { name, path, query: Vec::new(), accept: PLAIN, method: Method::GET, body: None }
     }
 
     /// Reads a page of the Secrets of a namespace.
@@ -52,13 +53,17 @@ impl Call {
         }
         query.extend(next.map(|token| ("continue", token.to_owned())));
         let path = format!("api/v1/namespaces/{namespace}/secrets");
-        Self { name, path, query, accept: METADATA_ONLY, body: None }
+        Self { name, path, query, accept: METADATA_ONLY, method: Method::GET, body: None }
     }
 
     /// Asks for a review.
     pub fn review(name: &'static str, path: &str, body: &serde_json::Value) -> Self {
-        let body = Some(body.to_string());
-        Self { name, path: path.to_owned(), query: Vec::new(), accept: PLAIN, body }
+        Self::write(name, Method::POST, path.to_owned(), SecretBytes::new(body.to_string().into_bytes()))
+    }
+
+    /// Sends an object.
+    pub fn write(name: &'static str, method: Method, path: String, body: SecretBytes) -> Self {
+        Self { name, path, query: Vec::new(), accept: PLAIN, method, body: Some(body) }
     }
 }
 
@@ -87,6 +92,11 @@ impl Client {
         Ok(Self { http, way, calls: ctx.calls.clone(), room: ctx.room.clone() })
     }
 
+    /// The server as `host:port`, for messages.
+    pub fn host(&self) -> String {
+        self.way.host()
+    }
+
     /// Makes one call. Every status is an answer; an error is about the way to the server.
     pub async fn send(&self, call: &Call, token: Option<&HeaderValue>) -> Result<Response, Error> {
         let start = Instant::now();
@@ -102,11 +112,10 @@ impl Client {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
-        let mut request = match &call.body {
-            Some(body) => self.http.request(Method::POST, url).header(CONTENT_TYPE, PLAIN).body(body.clone()),
-            None => self.http.request(Method::GET, url),
-        };
-        request = request.header(ACCEPT, call.accept);
+        let mut request = self.http.request(call.method.clone(), url).header(ACCEPT, call.accept);
+        if let Some(body) = &call.body {
+            request = request.header(CONTENT_TYPE, PLAIN).body(shared(body));
+        }
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.clone());
         }
@@ -142,6 +151,12 @@ impl Client {
                 ),
             ),
             403 => (ErrorKind::Denied, format!("the API server at {host} does not let us {verb}: allow it on {what}")),
+            // The next try looks again.
+            409 => (ErrorKind::Unavailable, format!("somebody else changed the {what} at the same time")),
+            422 => (
+                ErrorKind::Invalid,
+                format!("the API server at {host} does not take the {what} as it would be: is it immutable?"),
+            ),
             429 => (ErrorKind::Throttled, format!("the API server at {host} asks for fewer requests")),
             408 | 504 => (ErrorKind::Timeout, format!("no answer from {host} in time (status {})", answer.status)),
             500..600 => {
@@ -155,7 +170,8 @@ impl Client {
                 ),
             ),
         };
-        Error::new(kind, message).with_retry_after(answer.retry_after)
+        let error = Error::new(kind, message).with_retry_after(answer.retry_after);
+        if answer.status == 422 { error.with_blame(Blame::Request) } else { error }
     }
 
     /// The error for an answer that can't be read.

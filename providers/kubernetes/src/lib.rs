@@ -6,9 +6,10 @@
 //! them. The operator's own identity is never used.
 //!
 //! Modules, in reading order: `config` the spec as plain data, `kubeconfig` a kubeconfig as plain data, `client`
-//! HTTP and what statuses mean, `login` the life of tokens, `answers` what answers mean, `store` the store.
+//! HTTP and what statuses mean, `login` the life of tokens, `answers` what answers mean, `store` the store and reading it,
+//! `object` a Secret to be written anew, `push` writing.
 //!
-//! What is zeroed: bodies of answers as we gather them, values, tokens. What is not ours to zero: the buffers of TLS,
+//! What is zeroed: bodies of answers as we gather them, bodies of requests, values, tokens. What is not ours to zero: the buffers of TLS,
 //! HTTP and the kernel that the bytes pass through, a client key inside the TLS library, and header values.
 
 #![forbid(unsafe_code)]
@@ -19,6 +20,8 @@ mod client;
 mod login;
 mod answers;
 mod store;
+mod object;
+mod push;
 
 use std::sync::Arc;
 
