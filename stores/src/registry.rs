@@ -12,6 +12,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_fake::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::REGISTRATION,
+    #[cfg(feature = "kubernetes")]
+    keyferry_provider_kubernetes::CRD,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
 ];

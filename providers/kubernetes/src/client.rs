@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use crate::answers;
 use crate::config::{Access, Identity};
 
-/// How many Secrets a page of a list has.
+/// How many objects a page of a list has.
 const PAGE: usize = 500;
 
 /// Lists tell names and labels only: no value is read that nobody asked for.
@@ -45,14 +45,13 @@ impl Call {
         Self { name, path, query: Vec::new(), accept: PLAIN, method: Method::GET, body: None }
     }
 
-    /// Reads a page of the Secrets of a namespace.
-    pub fn list(name: &'static str, namespace: &str, selector: &str, next: Option<&str>) -> Self {
+    /// Reads a page of the names below a path.
+    pub fn list(name: &'static str, path: String, selector: &str, next: Option<&str>) -> Self {
         let mut query = vec![("limit", PAGE.to_string())];
         if !selector.is_empty() {
             query.push(("labelSelector", selector.to_owned()));
         }
         query.extend(next.map(|token| ("continue", token.to_owned())));
-        let path = format!("api/v1/namespaces/{namespace}/secrets");
         Self { name, path, query, accept: METADATA_ONLY, method: Method::GET, body: None }
     }
 
@@ -86,7 +85,7 @@ impl Client {
         let ca = access.ca.as_deref().map(|pem| certificates(pem, way.fields.ca)).transpose()?;
         let shown = match &access.identity {
             Identity::Certificate { cert, key } => Some(identity(cert, key, way.fields.identity)?),
-            Identity::Token(_) | Identity::ServiceAccount(_) => None,
+            Identity::Token(_) | Identity::ServiceAccount { .. } => None,
         };
         let http = way.client(builder, ca, shown)?;
         Ok(Self { http, way, calls: ctx.calls.clone(), room: ctx.room.clone() })
@@ -131,7 +130,7 @@ impl Client {
     pub fn refusal_of_secret(&self, answer: &Response, name: &str, what: &str) -> Error {
         // Only an API server's own word about this Secret counts: its 404 for a path that it does not know, and a
         // gateway's for anything, say nothing of it.
-        if answer.status == 404 && answers::is_missing_secret(&answer.body, name) {
+        if answer.status == 404 && answers::is_missing(&answer.body, "secrets", name) {
             Error::new(ErrorKind::NotFound, format!("there is no {what}"))
         } else {
             self.refusal(answer, what, "get secrets")

@@ -35,7 +35,7 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// From the spec, logged in.
     pub async fn new(config: Config, ctx: BuildContext) -> Result<Self, Error> {
-        let access = config.access(&ctx).await?;
+        let access = config.connection.access(&ctx).await?;
         let client = Client::new(&access, &ctx)?;
         let is_of_cluster = ctx.caller.store_kind == "ClusterSecretStore";
         let login = Login::new(client, ctx.credentials, access.identity).await?;
@@ -60,7 +60,8 @@ impl Kubernetes {
 
     /// A page of the Secrets that bear these labels, and of them those whose names match.
     async fn list(&self, query: &Query, next: Option<&str>) -> Result<Page, Error> {
-        let call = Call::list("ListSecrets", &self.namespace, &selector(&query.tags)?, next);
+        let path = format!("api/v1/namespaces/{}/secrets", self.namespace);
+        let call = Call::list("ListSecrets", path, &selector(&query.tags)?, next);
         let answer = self.login.send(&call).await?;
         if answer.status != 200 {
             let what = format!("Secrets in namespace {:?}", self.namespace);

@@ -5,6 +5,7 @@
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod aws;
+mod crd;
 mod fake;
 mod kubernetes;
 mod vault;
@@ -26,7 +27,6 @@ const OPEN: &[(&str, &str)] = &[
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
     ("conjur", "CyberArk Conjur."),
-    ("crd", "Fields of custom resources in a Kubernetes cluster."),
     ("delinea", "Delinea DevOps Secrets Vault."),
     ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
@@ -61,8 +61,13 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
-const TYPED: &[(&str, Schema)] =
-    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+const TYPED: &[(&str, Schema)] = &[
+    ("aws", aws::schema),
+    ("crd", crd::schema),
+    ("fake", fake::schema),
+    ("kubernetes", kubernetes::schema),
+    ("vault", vault::schema),
+];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {
