@@ -150,8 +150,8 @@ impl CertificateManager {
         Ok(kept.map(|kept| {
             let leaf = pem::certificates(&kept.certificate).unwrap_or_default();
             let chain = pem::certificates(kept.certificate_chain.as_deref().unwrap_or_default()).unwrap_or_default();
-            // One without a chain is told to be its own.
-            let is_chain = chain == bundle.chain || (bundle.chain.is_empty() && chain == leaf);
+            // Of one without a chain AWS tells one all the same.
+            let is_chain = bundle.chain.is_empty() || chain == bundle.chain;
             leaf.first() == Some(&bundle.leaf) && leaf.len() == 1 && is_chain
         }))
     }

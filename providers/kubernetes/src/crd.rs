@@ -169,8 +169,8 @@ impl CustomResources {
             return refuse("must be a namespace and a name, with a slash between");
         }
         // Names of objects are lower case but for those of RBAC, which may have colons and more.
-        let is_path = |text: &str| text.is_empty() || text == "." || text == ".." || text.contains(['/', '%']);
-        if namespace.is_some_and(|namespace| !is_label(namespace)) || is_path(name) {
+        let leads_elsewhere = |text: &str| text.is_empty() || text == "." || text == ".." || text.contains(['/', '%']);
+        if namespace.is_some_and(|namespace| !is_label(namespace)) || leads_elsewhere(name) {
             return refuse("can be the name of no object");
         }
         Ok(Place { namespace, name })

@@ -12,7 +12,7 @@ use keyferry_provider_tests::{
 };
 use keyferry_testkit::Testbed;
 use kube::api::{Api, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn random() -> String {
     format!("{:08x}", rand::random::<u32>())

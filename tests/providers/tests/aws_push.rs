@@ -169,7 +169,7 @@ async fn copies_in_other_regions() {
     }
     store.delete(&remote(&name, Value::Null), Reach::Ours).await.unwrap();
     let (status, _) = Moto::SecretsManager.send("DescribeSecret", &json!({ "SecretId": name })).await;
-    assert_eq!(status, 400);
+    assert!(status >= 400, "{status}");
 }
 
 #[tokio::test]
