@@ -7,7 +7,7 @@ use keyferry_provider_core::{
     BuildContext, Caller, Error, ErrorKind, Origin, Payload, Provider, Push, Reach, Remote, SecretBytes,
 };
 use keyferry_provider_tests::{Counter, Moto, acm, aws_context, aws_keys, aws_spec, build_aws};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{CertificateParams, DnType, KeyPair};
 use serde_json::{Value, json};
 
 const SM: &str = "SecretsManager";
@@ -274,7 +274,9 @@ async fn a_whole_secret_as_a_parameter() {
 /// A certificate and its key, PEM.
 fn certificate(name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new([name.to_owned()]).unwrap().self_signed(&key).unwrap();
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let certificate = params.self_signed(&key).unwrap();
     (certificate.pem(), key.serialize_pem())
 }
 
