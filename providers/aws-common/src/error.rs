@@ -221,17 +221,7 @@ impl Cause {
                 ErrorKind::Denied,
                 format!("KMS does not decrypt {what}: allow kms:Decrypt on its key, and check that the key is enabled"),
             ),
-            // The next try looks again.
-            Self::Exists => (ErrorKind::Unavailable, format!("{what} was made in {service} by somebody else just now")),
-            Self::Busy => (ErrorKind::Unavailable, format!("{what} is being changed in {service} by another request")),
-            Self::InUse => (
-                ErrorKind::Invalid,
-                format!("{what} is in use, says {service}: take it off what uses it, or leave it where it is"),
-            ),
-            Self::Quota => (
-                ErrorKind::Invalid,
-                format!("{service} has no room for more of {what}: it is at a quota of the account, or a limit of AWS"),
-            ),
+            Self::Exists | Self::Busy | Self::InUse | Self::Quota => self.of_writing(about),
             Self::Expired => (
                 ErrorKind::Unauthenticated,
                 format!("the session of the credentials has expired, says {service}: renew them"),
@@ -269,6 +259,24 @@ impl Cause {
             }
         };
         self.blamed(Error::new(kind, message))
+    }
+
+    /// What is said of causes that only writing has.
+    fn of_writing(self, about: &About<'_>) -> (ErrorKind, String) {
+        let About { service, what, .. } = about;
+        match self {
+            // The next try looks again.
+            Self::Exists => (ErrorKind::Unavailable, format!("{what} was made in {service} by somebody else just now")),
+            Self::Busy => (ErrorKind::Unavailable, format!("{what} is being changed in {service} by another request")),
+            Self::InUse => (
+                ErrorKind::Invalid,
+                format!("{what} is in use, says {service}: take it off what uses it, or leave it where it is"),
+            ),
+            _ => (
+                ErrorKind::Invalid,
+                format!("{service} has no room for more of {what}: it is at a quota of the account, or a limit of AWS"),
+            ),
+        }
     }
 
     /// The error, where it is somebody else's fault than its kind suggests.
