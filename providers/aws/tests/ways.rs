@@ -107,6 +107,7 @@ async fn each_service_has_an_endpoint_variable_and_the_more_special_counts() {
 
 /// The SDK's chain reads the variables of the process itself, so that a process of its own plays the pod.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "tells the process that plays the pod from the one that starts it")]
 async fn pod_identity_is_the_operators_own() {
     const URL: &str = "KEYFERRY_TEST_POD_URL";
     if let Ok(url) = std::env::var(URL) {
