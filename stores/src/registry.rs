@@ -16,6 +16,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_gcpsm::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::REGISTRATION,
+    #[cfg(feature = "kubernetes")]
+    keyferry_provider_kubernetes::CRD,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
 ];

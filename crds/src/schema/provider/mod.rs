@@ -6,6 +6,7 @@
 
 mod aws;
 mod azurekv;
+mod crd;
 mod fake;
 mod gcpsm;
 mod kubernetes;
@@ -27,7 +28,6 @@ const OPEN: &[(&str, &str)] = &[
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
     ("conjur", "CyberArk Conjur."),
-    ("crd", "Fields of custom resources in a Kubernetes cluster."),
     ("delinea", "Delinea DevOps Secrets Vault."),
     ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
@@ -64,6 +64,7 @@ type Schema = fn() -> Node;
 const TYPED: &[(&str, Schema)] = &[
     ("aws", aws::schema),
     ("azurekv", azurekv::schema),
+    ("crd", crd::schema),
     ("fake", fake::schema),
     ("gcpsm", gcpsm::schema),
     ("kubernetes", kubernetes::schema),
