@@ -14,6 +14,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_kubernetes::REGISTRATION,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::OPEN_BAO,
 ];
 
 /// Every generator of this build.

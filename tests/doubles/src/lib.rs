@@ -20,6 +20,8 @@ mod tls;
 mod faults;
 mod server;
 
+pub mod vault;
+
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};
 pub use tls::Authority;

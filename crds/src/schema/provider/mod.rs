@@ -42,7 +42,6 @@ const OPEN: &[(&str, &str)] = &[
     ("onboardbase", "Onboardbase."),
     ("onepassword", "1Password through a Connect server."),
     ("onepasswordSDK", "1Password with a service account."),
-    ("openBao", "OpenBao."),
     ("oracle", "Oracle Cloud Infrastructure Vault."),
     ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
@@ -61,8 +60,13 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
-const TYPED: &[(&str, Schema)] =
-    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+const TYPED: &[(&str, Schema)] = &[
+    ("aws", aws::schema),
+    ("fake", fake::schema),
+    ("kubernetes", kubernetes::schema),
+    ("openBao", vault::open_bao),
+    ("vault", vault::schema),
+];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {
