@@ -3,6 +3,8 @@
 //!
 //! A login is rare, and gets its AWS credentials anew: none is kept.
 
+use std::time::SystemTime;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -85,7 +87,9 @@ fn domain(region: &str) -> &'static str {
 }
 
 fn now() -> String {
-    Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
+    // A clock of past all counting signs nothing that anybody takes.
+    let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    now.strftime("%Y%m%dT%H%M%SZ").to_string()
 }
 
 fn token_of(keys: &Keys) -> Result<Option<&str>, Error> {

@@ -1012,17 +1012,11 @@ async fn tokens_of_ours_are_revoked_at_the_end() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    let token = vault.create_token(&[&name, "default"]).await.unwrap();
-    let provider = with_token(testbed, &token, json!({"path": "secret"})).await;
-    fetch(&*provider, &key(&name)).await.unwrap();
-    drop(provider);
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    vault
-        .with_token(&token)
-        .send(Method::GET, "auth/token/lookup-self", None)
-        .await
-        .map(|(status, _)| {
-            assert!(status.is_success(), "{status}");
-        })
-        .unwrap();
+    let token = vault.create_token(&[&name]).await.unwrap();
+    for _ in 0..2 {
+        let provider = with_token(testbed, &token, json!({"path": "secret"})).await;
+        fetch(&*provider, &key(&name)).await.unwrap();
+        drop(provider);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -157,6 +157,11 @@ async fn metadata(
         "project/project-id" => "p".to_owned(),
         "instance/attributes/cluster-location" => "l\n".to_owned(),
         "instance/attributes/cluster-name" => "c".to_owned(),
+        "instance/service-accounts/default/" => {
+            let mut answer = reply(StatusCode::OK, &json!({"aliases": ["default"], "email": MACHINE, "scopes": []}));
+            answer.headers_mut().insert("metadata-flavor", axum::http::HeaderValue::from_static("Google"));
+            return answer;
+        }
         "instance/service-accounts/default/identity" if query.contains_key("audience") => {
             let state = lock(&world);
             let Some(account) = state.accounts.get(MACHINE) else { return StatusCode::NOT_FOUND.into_response() };

@@ -73,7 +73,7 @@ boto = boto3.client(
     "sts", region_name="eu-west-1", endpoint_url=f"{URL}/sts/", config=config,
     aws_access_key_id=KEY, aws_secret_access_key=SECRET,
 )
-given = boto.assume_role(RoleArn=ROLE, RoleSessionName="s", ExternalId="of the other account")["Credentials"]
+given = boto.assume_role(RoleArn=ROLE, RoleSessionName="test", ExternalId="of the other account")["Credentials"]
 aws.auth.aws.iam_login(
     given["AccessKeyId"], given["SecretAccessKey"], session_token=given["SessionToken"],
     header_value="vault.example.com", role="assumed", region="us-east-1",
@@ -81,12 +81,12 @@ aws.auth.aws.iam_login(
 reads(aws)
 for wrong in ({"ExternalId": "wrong"}, {}):
     try:
-        boto.assume_role(RoleArn=ROLE, RoleSessionName="s", **wrong)
+        boto.assume_role(RoleArn=ROLE, RoleSessionName="test", **wrong)
     except ClientError as error:
         assert error.response["Error"]["Code"] == "AccessDenied", error
     else:
         raise AssertionError("it was let in")
-of_token = boto.assume_role_with_web_identity(RoleArn=f"{ROLE}-of-token", RoleSessionName="s", WebIdentityToken=SECRET)
+of_token = boto.assume_role_with_web_identity(RoleArn=f"{ROLE}-of-token", RoleSessionName="test", WebIdentityToken=SECRET)
 assert of_token["Credentials"]["SessionToken"]
 
 # Google: a key file signs here, a token of Kubernetes is changed, and the metadata server speaks for the machine.
