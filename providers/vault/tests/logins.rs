@@ -95,12 +95,9 @@ impl Bench {
         calls.filter(|call| !call.ends_with("RevokeSelf")).collect()
     }
 
-    #[track_caller]
-    fn refused(&self, auth: Value, kind: ErrorKind, words: &str) -> impl Future<Output = ()> {
-        async move {
-            let error = self.store(auth).await.err().expect("the login was refused");
-            expect(&error, kind, words);
-        }
+    async fn refused(&self, auth: Value, kind: ErrorKind, words: &str) {
+        let error = self.store(auth).await.err().expect("the login was refused");
+        expect(&error, kind, words);
     }
 }
 
