@@ -19,6 +19,9 @@
 mod tls;
 mod faults;
 mod server;
+pub mod azurekv;
+
+pub mod gcpsm;
 
 pub mod vault;
 

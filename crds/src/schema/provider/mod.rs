@@ -5,7 +5,9 @@
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod aws;
+mod azurekv;
 mod fake;
+mod gcpsm;
 mod kubernetes;
 mod vault;
 
@@ -18,7 +20,6 @@ use super::node::{Node, anything, object};
 const OPEN: &[(&str, &str)] = &[
     ("akeyless", "Akeyless."),
     ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
-    ("azurekv", "Azure Key Vault."),
     ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
@@ -31,7 +32,6 @@ const OPEN: &[(&str, &str)] = &[
     ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
-    ("gcpsm", "Google Cloud Secret Manager."),
     ("github", "GitHub Actions secrets (write only)."),
     ("gitlab", "GitLab CI/CD variables."),
     ("ibm", "IBM Cloud Secrets Manager."),
@@ -62,7 +62,9 @@ type Schema = fn() -> Node;
 /// Providers with a schema of their own.
 const TYPED: &[(&str, Schema)] = &[
     ("aws", aws::schema),
+    ("azurekv", azurekv::schema),
     ("fake", fake::schema),
+    ("gcpsm", gcpsm::schema),
     ("kubernetes", kubernetes::schema),
     ("openBao", vault::open_bao),
     ("vault", vault::schema),

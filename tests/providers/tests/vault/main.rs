@@ -1,4 +1,9 @@
-//! The vault store against a real OpenBao, and its kubernetes login against a real API server.
+//! The vault store against a real OpenBao, and its logins by Kubernetes against a real API server.
+//!
+//! Modules, in reading order: `logins` logins of users, of the cluster and by certificates, `writes` pushes and deletions.
+
+mod logins;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,18 +12,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::ServiceAccount;
 use keyferry_builders::key;
-use keyferry_doubles::Authority;
-use keyferry_provider_core::{
-    Capabilities, Credentials, Error, ErrorKind, Key, Origin, Payload, Provider, Push, Query, Reach, Remote,
-    ServiceAccountRef, find_all,
-};
+use keyferry_provider_core::{Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
-use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
-use keyferry_provider_vault::{OPEN_BAO, REGISTRATION};
+use keyferry_provider_tests::{Counter, Relay, context};
+use keyferry_provider_vault::REGISTRATION;
 use keyferry_testkit::{OpenBao, OpenBaoOptions, Testbed, Vault};
-use kube::api::PostParams;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -615,65 +614,6 @@ async fn a_rate_limit() {
     request(&vault, "DELETE", &quota, Value::Null).await;
 }
 
-#[tokio::test]
-async fn kubernetes_login() {
-    let testbed = Testbed::shared();
-    let (vault, namespace) = (testbed.vault(), testbed.namespace("vault-login").await);
-    let name = readable(&vault).await;
-    let mount = format!("kubernetes-{}", random());
-    vault.enable_kubernetes_auth(&mount, &testbed.kubernetes()).await.unwrap();
-    let role = json!({
-        "bound_service_account_names": ["app"], "bound_service_account_namespaces": [namespace.name()],
-        "token_policies": [name], "audience": "vault",
-    });
-    request(&vault, "POST", &format!("auth/{mount}/role/app"), role).await;
-    for account in ["app", "other"] {
-        let mut object = ServiceAccount::default();
-        object.metadata.name = Some(account.to_owned());
-        namespace.api::<ServiceAccount>().create(&PostParams::default(), &object).await.unwrap();
-    }
-    let url = testbed.vault_url();
-    let spec = |kubernetes: Value| json!({"server": url, "path": "secret", "auth": {"kubernetes": kubernetes}});
-    let credentials = async || Kubernetes {
-        client: testbed.kube_client().await,
-        namespace: namespace.name().to_owned(),
-        map: MapCredentials::new(),
-    };
-    let account = |name: &str, audience: &str| {
-        let account = json!({"name": name, "audiences": [audience]});
-        json!({"mountPath": mount, "role": "app", "serviceAccountRef": account})
-    };
-
-    let provider = build(spec(account("app", "vault")), credentials().await).await.unwrap();
-    assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-    provider.validate().await.unwrap();
-
-    // The same token from a secret, and as the operator's own.
-    let reference = ServiceAccountRef { name: "app".into(), ..ServiceAccountRef::default() };
-    let token = credentials().await.service_account_token(&reference, &["vault"]).await.unwrap().secret;
-    for (more, path) in [(json!({"secretRef": {"name": "sa"}}), "sa/token"), (json!({}), "controller/token")] {
-        let mut kubernetes = json!({"mountPath": mount, "role": "app"});
-        kubernetes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let credentials = credentials().await;
-        credentials.map.set(path, token.expose());
-        let provider = build(spec(kubernetes), credentials).await.unwrap();
-        assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-    }
-
-    let wrong_role = json!({"mountPath": mount, "role": "nobody", "serviceAccountRef": {"name": "app"}});
-    for (kubernetes, words) in [
-        (account("other", "vault"), "is bound to the ServiceAccount \"other\""),
-        (account("app", "elsewhere"), "accepts its token's audience"),
-        (wrong_role, "the role \"nobody\" exists"),
-    ] {
-        let error = build(spec(kubernetes), credentials().await).await.err().unwrap();
-        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
-        assert!(error.message().contains(words), "{error}");
-    }
-    let error = build(spec(account("missing", "vault")), credentials().await).await.err().unwrap();
-    assert!(error.message().starts_with("spec.provider.vault.auth.kubernetes.serviceAccountRef: "), "{error}");
-}
-
 /// A store of a server of its own, at `secret` with the root token.
 async fn store_of(url: &str, server: &OpenBao, ca: Value) -> Arc<dyn Provider> {
     let spec = json!({"server": url, "path": "secret", "caBundle": ca,
@@ -716,264 +656,6 @@ async fn sealed_stopped_and_back() {
     // It comes back empty, and the store finds its way without being built anew.
     server.restart().await.unwrap();
     expect(fetch(&*store, &key("app")).await, ErrorKind::NotFound, "no secret");
-}
-
-fn remote(key: &str, property: Option<&str>) -> Remote {
-    Remote { key: key.to_owned(), property: property.map(str::to_owned), metadata: None }
-}
-
-fn push_of(remote: Remote, value: &str) -> Push {
-    Push { remote, payload: Payload::Value(value.into()), origin: Origin::default(), reach: Reach::Ours }
-}
-
-/// What a push does on the wire: as little as it can.
-#[tokio::test]
-async fn what_a_push_asks_and_writes() {
-    let kv = Kv::new(2).await;
-    let relay = Relay::to(kv.url.trim_start_matches("http://")).await;
-    let spec = json!({"server": relay.url(), "path": kv.mount, "auth": {"tokenSecretRef": {"name": "t", "key": "k"}}});
-    let provider = build(spec, MapCredentials::new().with("t/k", &kv.token)).await.unwrap();
-    let (data, metadata) = (format!("/v1/{}/data/app", kv.mount), format!("/v1/{}/metadata/app", kv.mount));
-    let mount = format!("GET /v1/sys/internal/ui/mounts/{}/data/app", kv.mount);
-    let push = push_of(remote("app", Some("a")), CANARY);
-    provider.push(&push).await.unwrap();
-    let made =
-        [format!("GET {data}"), mount, format!("GET {metadata}"), format!("POST {metadata}"), format!("POST {data}")];
-    assert_eq!(relay.take(), made);
-    provider.push(&push).await.unwrap();
-    assert_eq!(relay.take(), [format!("GET {data}")], "what is equal costs one look");
-    provider.push(&push_of(remote("app", Some("b")), CANARY)).await.unwrap();
-    assert_eq!(relay.take(), [format!("GET {data}"), format!("POST {data}")]);
-    let told = request(&kv.vault, "GET", &format!("{}/metadata/app", kv.mount), Value::Null).await;
-    assert_eq!(told["data"]["custom_metadata"], json!({"managed-by": "external-secrets"}));
-    assert_eq!(told["data"]["current_version"], 2);
-    // BUG in External Secrets Operator: nested values that are equal make it panic.
-    let nested = push_of(remote("nested", None), r#"{"a":{"x":[1,{"y":null}]},"n":9007199254740993}"#);
-    for _ in 0..3 {
-        provider.push(&nested).await.unwrap();
-    }
-    let told = request(&kv.vault, "GET", &format!("{}/metadata/nested", kv.mount), Value::Null).await;
-    assert_eq!(told["data"]["current_version"], 1);
-}
-
-/// BUG in External Secrets Operator: it does not say over which version it writes when it deletes a property, and fails
-/// where the engine wants to be told.
-#[tokio::test]
-async fn an_engine_that_wants_to_be_told_what_is_written_over() {
-    let kv = Kv::new(2).await;
-    request(&kv.vault, "POST", &format!("{}/config", kv.mount), json!({"cas_required": true})).await;
-    let provider = kv.provider().await;
-    for (property, value) in [("a", "1"), ("b", "1"), ("a", "2")] {
-        provider.push(&push_of(remote("app", Some(property)), value)).await.unwrap();
-    }
-    provider.delete(&remote("app", Some("a")), Reach::Ours).await.unwrap();
-    assert_eq!(fetch(&*provider, &key("app")).await.unwrap(), r#"{"b":"1"}"#);
-    // What was deleted in the store's own way still has its versions, over which is written.
-    kv.delete("app").await;
-    assert!(!provider.exists(&remote("app", None)).await.unwrap());
-    provider.push(&push_of(remote("app", Some("c")), "3")).await.unwrap();
-    assert_eq!(fetch(&*provider, &key("app")).await.unwrap(), r#"{"c":"3"}"#);
-}
-
-/// Keys that repeat the mount: the mark is where it belongs, and one that went astray until 2.13 counts.
-#[tokio::test]
-async fn marks_of_keys_that_repeat_the_mount() {
-    let kv = Kv::new(2).await;
-    let provider = kv.provider().await;
-    let long = format!("{}/data/app", kv.mount);
-    provider.push(&push_of(remote(&long, Some("a")), "1")).await.unwrap();
-    let path = format!("{}/metadata/app", kv.mount);
-    let told = request(&kv.vault, "GET", &path, Value::Null).await;
-    assert_eq!(told["data"]["custom_metadata"]["managed-by"], "external-secrets");
-    provider.push(&push_of(remote("app", Some("b")), "2")).await.unwrap();
-
-    let mark = json!({"custom_metadata": {"managed-by": "external-secrets"}});
-    let long = format!("{}/old", kv.mount);
-    kv.put("old", b"theirs").await;
-    request(&kv.vault, "POST", &format!("{}/metadata/{long}", kv.mount), mark).await;
-    let refused = provider.push(&push_of(remote("old", Some("a")), "1")).await.unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Denied, "a short key says nothing of a stray mark");
-    provider.push(&push_of(remote(&long, Some("a")), "1")).await.unwrap();
-    provider.push(&push_of(remote("old", Some("b")), "2")).await.unwrap();
-}
-
-/// Custom metadata of others stay, and those that a PushSecret asks for come.
-#[tokio::test]
-async fn custom_metadata_of_a_push() {
-    let kv = Kv::new(2).await;
-    let provider = kv.provider().await;
-    let path = format!("{}/metadata/app", kv.mount);
-    let of = async || request(&kv.vault, "GET", &path, Value::Null).await["data"]["custom_metadata"].clone();
-    request(&kv.vault, "POST", &path, json!({"custom_metadata": {"owner": "team"}})).await;
-    let with = |spec: Value| {
-        let mut push = push_of(remote("app", Some("a")), "1");
-        push.remote.metadata = Some(json!({"apiVersion": "kubernetes.external-secrets.io/v1alpha1",
-            "kind": "PushSecretMetadata", "spec": spec}));
-        push
-    };
-    provider.push(&with(json!({"customMetadata": {"cost": "low"}}))).await.unwrap();
-    assert_eq!(of().await, json!({"managed-by": "external-secrets", "owner": "team", "cost": "low"}));
-    provider.push(&with(json!({"customMetadata": {"cost": "high"}, "mergePolicy": "Replace"}))).await.unwrap();
-    assert_eq!(of().await, json!({"managed-by": "external-secrets", "cost": "high"}));
-    let error = provider.push(&with(json!({"tags": {}}))).await.unwrap_err();
-    clean(&error);
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-}
-
-/// On version 1 the mark is a field, as External Secrets Operator has it, which is none of the secret's.
-#[tokio::test]
-async fn the_mark_of_version_1_is_no_field() {
-    let kv = Kv::new(1).await;
-    let provider = kv.provider().await;
-    provider.push(&push_of(remote("app", Some("a")), "1")).await.unwrap();
-    assert_eq!(fetch(&*provider, &key("app")).await.unwrap(), r#"{"a":"1"}"#);
-    let stored = request(&kv.vault, "GET", &kv.path("app"), Value::Null).await;
-    assert_eq!(stored["data"], json!({"a": "1", "custom_metadata": {"managed-by": "external-secrets"}}));
-    // A field of that name that says more is one like any other.
-    let more = json!({"a": "1", "custom_metadata": {"managed-by": "external-secrets", "team": "x"}});
-    request(&kv.vault, "POST", &kv.path("more"), more).await;
-    let value = fetch(&*provider, &key("more")).await.unwrap();
-    assert_eq!(value, r#"{"a":"1","custom_metadata":{"managed-by":"external-secrets","team":"x"}}"#);
-    let found = find_all(&*provider, &Query { name: Some("^ap".parse().unwrap()), ..Query::default() }).await.unwrap();
-    assert_eq!(found, [key("app")]);
-}
-
-#[tokio::test]
-async fn a_push_without_the_right_to_it() {
-    let kv = Kv::new(2).await;
-    let name = random();
-    let rules = format!("path \"{}/data/*\" {{ capabilities = [\"read\"] }}", kv.mount);
-    kv.vault.write_policy(&name, rules).await.unwrap();
-    kv.put("app", b"v").await;
-    let token = kv.vault.create_token(&[&name]).await.unwrap();
-    let provider = with_token(Testbed::shared(), &token, json!({"path": kv.mount})).await;
-    let error = provider.push(&push_of(remote("new", Some("a")), CANARY)).await.unwrap_err();
-    clean(&error);
-    let words = format!("must allow read on {}/metadata/new", kv.mount);
-    assert!(error.kind() == ErrorKind::Denied && error.message().contains(&words), "{error}");
-    let all = Push { reach: Reach::All, ..push_of(remote("app", Some("a")), CANARY) };
-    let error = provider.push(&all).await.unwrap_err();
-    let words = format!("must allow create and update on {}/metadata/app", kv.mount);
-    assert!(error.kind() == ErrorKind::Denied && error.message().contains(&words), "{error}");
-    let error = provider.delete(&remote("app", None), Reach::All).await.unwrap_err();
-    let words = format!("must allow delete on {}/metadata/app", kv.mount);
-    assert!(error.kind() == ErrorKind::Denied && error.message().contains(&words), "{error}");
-}
-
-#[tokio::test]
-async fn user_and_password() {
-    let testbed = Testbed::shared();
-    let vault = testbed.vault();
-    let name = readable(&vault).await;
-    let mount = format!("userpass-{}", random());
-    vault.enable_auth(&mount, "userpass").await.unwrap();
-    let user = json!({"password": CANARY, "token_policies": [name]});
-    request(&vault, "POST", &format!("auth/{mount}/users/app"), user).await;
-    let spec = |user: &str| {
-        let login = json!({"path": mount, "username": user, "secretRef": {"name": "p", "key": "k"}});
-        json!({"server": testbed.vault_url(), "path": "secret", "auth": {"userPass": login}})
-    };
-    let provider = build(spec("app"), MapCredentials::new().with("p/k", format!("{CANARY}\n"))).await.unwrap();
-    assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-    provider.validate().await.unwrap();
-    for (user, password) in [("app", format!("{CANARY}-wrong")), ("nobody", CANARY.to_owned())] {
-        let error = build(spec(user), MapCredentials::new().with("p/k", password)).await.err().unwrap();
-        let words = format!("refused the login at auth/{mount}/login/{user}: check the user {user:?} and its password");
-        assert!(error.kind() == ErrorKind::Unauthenticated && error.message().contains(&words), "{error}");
-    }
-    // The same under the key of OpenBao.
-    let mut spec = spec("app");
-    keyferry_testkit::install_crypto_provider();
-    let credentials = MapCredentials::new().with("p/k", CANARY);
-    let provider = (OPEN_BAO.build)(&spec, context(credentials, Arc::new(()))).await.unwrap();
-    assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-    spec["path"] = Value::Null;
-    let credentials = MapCredentials::new().with("p/k", CANARY);
-    let provider = (OPEN_BAO.build)(&spec, context(credentials, Arc::new(()))).await.unwrap();
-    expect(fetch(&*provider, &key(&name)).await, ErrorKind::Denied, &format!("kv/data/{name}"));
-    provider.validate().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_jwt_of_the_cluster() {
-    let testbed = Testbed::shared();
-    let (vault, namespace) = (testbed.vault(), testbed.namespace("vault-jwt").await);
-    let name = readable(&vault).await;
-    let mount = format!("jwt-{}", random());
-    vault.enable_auth(&mount, "jwt").await.unwrap();
-    let public = std::fs::read_to_string(testbed.kubernetes().ca_file.with_file_name("sa.pub")).unwrap();
-    let config = json!({"jwt_validation_pubkeys": [public], "bound_issuer": testbed.kubernetes().url});
-    request(&vault, "POST", &format!("auth/{mount}/config"), config).await;
-    let role = json!({"role_type": "jwt", "user_claim": "sub", "bound_audiences": ["vault"], "token_policies": [name],
-        "bound_subject": format!("system:serviceaccount:{}:app", namespace.name())});
-    request(&vault, "POST", &format!("auth/{mount}/role/app"), role).await;
-    for account in ["app", "other"] {
-        let mut object = ServiceAccount::default();
-        object.metadata.name = Some(account.to_owned());
-        namespace.api::<ServiceAccount>().create(&PostParams::default(), &object).await.unwrap();
-    }
-    let spec = |jwt: Value| {
-        let mut login = json!({"path": mount, "role": "app"});
-        login.as_object_mut().unwrap().extend(jwt.as_object().unwrap().clone());
-        json!({"server": testbed.vault_url(), "path": "secret", "auth": {"jwt": login}})
-    };
-    let credentials = async || Kubernetes {
-        client: testbed.kube_client().await,
-        namespace: namespace.name().to_owned(),
-        map: MapCredentials::new(),
-    };
-    let account = |name: &str, audiences: Value| {
-        let token = json!({"serviceAccountRef": {"name": name}, "audiences": audiences, "expirationSeconds": 600});
-        json!({"kubernetesServiceAccountToken": token})
-    };
-    let provider = build(spec(account("app", Value::Null)), credentials().await).await.unwrap();
-    assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-    provider.validate().await.unwrap();
-
-    let reference = ServiceAccountRef { name: "app".into(), ..ServiceAccountRef::default() };
-    let token = credentials().await.service_account_token(&reference, &["vault"]).await.unwrap().secret;
-    let kept = spec(json!({"secretRef": {"name": "t", "key": "k"}}));
-    let provider = build(kept, MapCredentials::new().with("t/k", token.expose())).await.unwrap();
-    assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-
-    for wrong in [account("other", Value::Null), account("app", json!(["elsewhere"]))] {
-        let error = build(spec(wrong), credentials().await).await.err().unwrap();
-        let words = "check that the role \"app\" exists and is bound to the issuer, subject and audience of the JWT";
-        assert!(error.kind() == ErrorKind::Unauthenticated && error.message().contains(words), "{error}");
-    }
-}
-
-#[tokio::test]
-async fn a_client_certificate() {
-    let options = OpenBaoOptions { tls: true, ..OpenBaoOptions::default() };
-    let server = OpenBao::start(&options).await.unwrap();
-    let vault = server.client().unwrap();
-    let name = readable(&vault).await;
-    vault.enable_auth("cert", "cert").await.unwrap();
-    let (ours, others) = (Authority::new(), Authority::new());
-    let role = json!({"certificate": ours.pem(), "token_policies": [name]});
-    request(&vault, "POST", "auth/cert/certs/app", role).await;
-    let ca = STANDARD.encode(server.ca_pem().unwrap().unwrap());
-    let login = async |authority: &Authority, role: Value| {
-        let (cert, key) = authority.client("app");
-        let secret = |key: &str| json!({"name": "c", "key": key});
-        let login = json!({"vaultRole": role, "clientCert": secret("tls.crt"), "secretRef": secret("tls.key")});
-        let spec = json!({"server": server.url(), "path": "secret", "caBundle": ca, "auth": {"cert": login}});
-        build(spec, MapCredentials::new().with("c/tls.crt", cert).with("c/tls.key", key)).await
-    };
-    for role in [json!("app"), Value::Null] {
-        let provider = login(&ours, role).await.unwrap();
-        assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-        provider.validate().await.unwrap();
-    }
-    for (authority, role, words) in [
-        (&ours, json!("nobody"), "the role \"nobody\" exists and accepts the client certificate"),
-        (&others, json!("app"), "the role \"app\" exists and accepts the client certificate"),
-        (&others, Value::Null, "a role of the method accepts the client certificate"),
-    ] {
-        let error = login(authority, role).await.err().unwrap();
-        assert!(error.kind() == ErrorKind::Unauthenticated && error.message().contains(words), "{error}");
-    }
 }
 
 /// What a login of ours made ends with the store; a token that somebody else keeps does not.
