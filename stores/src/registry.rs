@@ -20,6 +20,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_kubernetes::CRD,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::OPEN_BAO,
 ];
 
 /// Every generator of this build.

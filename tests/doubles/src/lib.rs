@@ -23,6 +23,8 @@ pub mod azurekv;
 
 pub mod gcpsm;
 
+pub mod vault;
+
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};
 pub use tls::Authority;

@@ -42,7 +42,6 @@ const OPEN: &[(&str, &str)] = &[
     ("onboardbase", "Onboardbase."),
     ("onepassword", "1Password through a Connect server."),
     ("onepasswordSDK", "1Password with a service account."),
-    ("openBao", "OpenBao."),
     ("oracle", "Oracle Cloud Infrastructure Vault."),
     ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
@@ -68,6 +67,7 @@ const TYPED: &[(&str, Schema)] = &[
     ("fake", fake::schema),
     ("gcpsm", gcpsm::schema),
     ("kubernetes", kubernetes::schema),
+    ("openBao", vault::open_bao),
     ("vault", vault::schema),
 ];
 

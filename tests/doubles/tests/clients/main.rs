@@ -3,6 +3,7 @@
 mod azurekv;
 mod client;
 mod gcpsm;
+mod vault;
 
 #[test]
 fn every_client_is_there() {
