@@ -13,12 +13,18 @@
 //! assert!(server.url().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server; the
-//! others are one store each.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `asked` requests
+//! of JSON APIs; the others are one store each, and `machine` metadata servers of clouds.
 
 mod tls;
 mod faults;
 mod server;
+mod asked;
+pub mod akeyless;
+pub mod doppler;
+pub mod gitlab;
+pub mod infisical;
+pub mod machine;
 
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};

@@ -1,6 +1,10 @@
 //! Vendors' own clients against our doubles: a double is believed only where its vendor's client works against it.
 
 mod client;
+mod akeyless;
+mod doppler;
+mod gitlab;
+mod infisical;
 
 #[test]
 fn every_client_is_there() {
