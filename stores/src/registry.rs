@@ -12,6 +12,14 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_fake::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::REGISTRATION,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::AKEYLESS,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::DOPPLER,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::GITLAB,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::INFISICAL,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
 ];

@@ -118,7 +118,13 @@ fn page(asked: &Asked, list: &[Value]) -> Response {
     let pages = list.len().div_ceil(size).max(1);
     let shown: Vec<_> = list.iter().skip((at - 1) * size).take(size).collect();
     let next = if at < pages { (at + 1).to_string() } else { String::new() };
+    let (host, path) = (asked.header("host"), asked.path.join("/"));
+    let link = match next.as_str() {
+        "" => String::new(),
+        next => format!("<http://{host}/{path}?page={next}&per_page={size}>; rel=\"next\""),
+    };
     let headers = [
+        ("link", link),
         ("x-page", at.to_string()),
         ("x-per-page", size.to_string()),
         ("x-next-page", next),

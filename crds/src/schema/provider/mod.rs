@@ -4,8 +4,12 @@
 //! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
+mod akeyless;
 mod aws;
+mod doppler;
 mod fake;
+mod gitlab;
+mod infisical;
 mod kubernetes;
 mod vault;
 
@@ -16,7 +20,6 @@ use super::node::{Node, anything, object};
 
 /// Providers without a schema of their own: key, and what the key configures.
 const OPEN: &[(&str, &str)] = &[
-    ("akeyless", "Akeyless."),
     ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
     ("azurekv", "Azure Key Vault."),
     ("barbican", "OpenStack Barbican."),
@@ -28,14 +31,11 @@ const OPEN: &[(&str, &str)] = &[
     ("conjur", "CyberArk Conjur."),
     ("crd", "Fields of custom resources in a Kubernetes cluster."),
     ("delinea", "Delinea DevOps Secrets Vault."),
-    ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
     ("gcpsm", "Google Cloud Secret Manager."),
     ("github", "GitHub Actions secrets (write only)."),
-    ("gitlab", "GitLab CI/CD variables."),
     ("ibm", "IBM Cloud Secrets Manager."),
-    ("infisical", "Infisical."),
     ("keepersecurity", "Keeper Security."),
     ("nebiusmysterybox", "Nebius MysteryBox."),
     ("ngrok", "ngrok vaults (write only)."),
@@ -61,8 +61,16 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
-const TYPED: &[(&str, Schema)] =
-    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+const TYPED: &[(&str, Schema)] = &[
+    ("akeyless", akeyless::schema),
+    ("aws", aws::schema),
+    ("doppler", doppler::schema),
+    ("fake", fake::schema),
+    ("gitlab", gitlab::schema),
+    ("infisical", infisical::schema),
+    ("kubernetes", kubernetes::schema),
+    ("vault", vault::schema),
+];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {

@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 import tempfile
 
+import doppler_cli
+
 URL, TOKEN = os.environ["URL"], os.environ["TOKEN"]
-DOPPLER = os.path.join(os.path.dirname(sys.executable), "doppler")
+DOPPLER = os.path.join(os.path.dirname(doppler_cli.__file__), "bin", "doppler")
 PLACE = ["--project", "auth-api", "--config", "dev"]
 
 

@@ -6,7 +6,7 @@ from infisical_sdk import InfisicalSDKClient
 from infisical_sdk.infisical_requests import APIError
 
 URL = os.environ["URL"]
-client = InfisicalSDKClient(host=URL)
+client = InfisicalSDKClient(host=URL, cache_ttl=None)
 client.auth.universal_auth.login(client_id=os.environ["CLIENT_ID"], client_secret=os.environ["CLIENT_SECRET"])
 place = {"project_slug": "shop", "environment_slug": "dev"}
 secrets = client.secrets
@@ -36,7 +36,7 @@ refused(404, lambda: get("A", "/nowhere"))
 
 listed = secrets.list_secrets(secret_path="/", recursive=True, **place)
 assert sorted(secret.secretKey for secret in listed.secrets) == ["A", "B", "SHARED", "URL"]
-assert [secret.secretKey for found in listed.imports for secret in found.secrets] == ["SHARED"]
+assert [secret["secretKey"] for found in listed.imports for secret in found.secrets] == ["SHARED"]
 
 change = {"project_id": os.environ["PROJECT"], "environment_slug": "dev", "secret_path": "/"}
 secrets.create_secret_by_name(secret_name="NEW", secret_value="v", **change)
