@@ -20,6 +20,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_rest::GITLAB,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::INFISICAL,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::SCALEWAY,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
 ];

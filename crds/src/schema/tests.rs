@@ -60,7 +60,8 @@ fn what_is_open_is_this_and_null_is_never_stored() {
     for store in ["SecretStore", "ClusterSecretStore"] {
         for version in ["v1", "v1beta1"] {
             let provider = format!("{store}/{version}.spec.provider");
-            let typed = ["akeyless", "aws", "doppler", "fake", "gitlab", "infisical", "kubernetes", "vault"];
+            let typed =
+                ["akeyless", "aws", "doppler", "fake", "gitlab", "infisical", "kubernetes", "scaleway", "vault"];
             let keys = crate::provider_keys().into_iter().filter(|key| !typed.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
             let logins = ["aws", "gcpIam", "oci"].map(|cloud| format!("infisical.auth.{cloud}AuthCredentials"));

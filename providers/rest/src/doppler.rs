@@ -8,8 +8,6 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{
     Answer, BuildContext, BuildFuture, Caller, Capabilities, Credentials, Error, ErrorKind, Fetched, Key, Metadata,
     Page, Query, Registration, SecretBuf, SecretBytes, SecretRef, ServiceAccountRef, filled, json,
@@ -149,10 +147,7 @@ fn pass(token: &SecretBytes, field: &str) -> Result<Pass, Error> {
     let mut plain = SecretBuf::with_capacity(token.len() + 1);
     plain.extend(token.expose());
     plain.push(b':');
-    // Without room to grow into, no copy is left behind.
-    let mut encoded = vec![0; plain.len().div_ceil(3) * 4];
-    let _ = STANDARD.encode_slice(plain.expose(), &mut encoded);
-    Pass::header(AUTHORIZATION, "Basic ", &SecretBytes::new(encoded), field)
+    Pass::header(AUTHORIZATION, "Basic ", &object::base64(&plain.into()), field)
 }
 
 /// Whom a token is for: the API, and this store alone, so that it opens no other.

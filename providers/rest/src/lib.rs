@@ -25,8 +25,10 @@ mod doppler;
 mod gitlab;
 mod infisical;
 mod akeyless;
+mod scaleway;
 
 pub use akeyless::REGISTRATION as AKEYLESS;
 pub use doppler::REGISTRATION as DOPPLER;
 pub use gitlab::REGISTRATION as GITLAB;
 pub use infisical::REGISTRATION as INFISICAL;
+pub use scaleway::REGISTRATION as SCALEWAY;

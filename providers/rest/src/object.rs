@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Blame, Error, SecretBuf, SecretBytes, json};
 use serde_json::value::RawValue;
 
@@ -168,6 +170,13 @@ pub fn text(value: &SecretBytes) -> Result<&str, Error> {
     })
 }
 
+/// A secret in base64, without a copy that nobody zeroes.
+pub fn base64(secret: &SecretBytes) -> SecretBytes {
+    let mut encoded = vec![0; secret.len().div_ceil(3) * 4];
+    let _ = STANDARD.encode_slice(secret.expose(), &mut encoded);
+    SecretBytes::new(encoded)
+}
+
 fn fields(there: &[u8]) -> Result<BTreeMap<String, &[u8]>, Error> {
     if there.is_empty() {
         return Ok(BTreeMap::new());
@@ -208,6 +217,7 @@ mod tests {
         );
         assert_eq!(shown(with_text(&Object::new().done(), "token", &"k".into())), r#"{"token":"k"}"#);
         assert_eq!(shown(texts([])), "[]");
+        assert_eq!((shown(base64(&"ab".into())), shown(base64(&"".into()))), ("YWI=".to_owned(), String::new()));
     }
 
     #[test]

@@ -178,3 +178,25 @@ pub fn placed(name: String, place: &str) -> Key {
 pub fn place(key: &Key) -> Option<&str> {
     key.version.as_deref()?.strip_prefix(IN)
 }
+
+/// Whether one of these tags is what a search asks for. Tags are texts at some vendors, where a search has a name and a value:
+/// then it is the value alone, or both.
+pub fn bears(tags: &[String], name: &str, value: &str) -> bool {
+    let both = |between: &str| format!("{name}{between}{value}");
+    tags.iter().any(|tag| tag == value || *tag == both("=") || *tag == both(":"))
+}
+
+/// What the status of a store says whose vendor nobody of us could ask.
+pub const UNPROVEN: &str = "this provider is built from the vendor's documents and unproven: it was never tried against the vendor's own server or client";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_texts() {
+        let tags = ["blue", "tier=db", "k:v"].map(str::to_owned);
+        let asked = [("team", "blue"), ("tier", "db"), ("k", "v"), ("team", "db"), ("tier", "blue2")];
+        assert_eq!(asked.map(|(name, value)| bears(&tags, name, value)), [true, true, true, false, false]);
+    }
+}

@@ -152,11 +152,11 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
         ("GET", ["v1", "projects", "slug", _]) => wrong(404, "NotFound", "Project with slug 'that one' not found"),
         ("GET", ["v3", "secrets", "raw"]) => match place(asked, state) {
             Ok(folder) => list(asked, &folder, state),
-            Err(answer) => answer,
+            Err(answer) => *answer,
         },
         (_, ["v3", "secrets", "raw", name]) => match place(asked, state) {
             Ok(folder) => one(asked, &folder, name, state),
-            Err(answer) => answer,
+            Err(answer) => *answer,
         },
         _ => wrong(404, "Error", "Route not found"),
     }
@@ -184,22 +184,22 @@ fn log_in(asked: &Asked, method: &str, state: &mut State) -> Response {
 }
 
 /// The folder that is asked for, in the project and the environment that there are.
-fn place(asked: &Asked, state: &State) -> Result<String, Response> {
+fn place(asked: &Asked, state: &State) -> Result<String, Box<Response>> {
     let given = |name: &str| match asked.query.get(name) {
         Some(value) => value.clone(),
         None => asked.text(name).to_owned(),
     };
     let (id, slug) = (given("workspaceId"), given("workspaceSlug") + &given("projectSlug"));
     if id != PROJECT && slug != SLUG {
-        return Err(wrong(404, "NotFound", "Project with slug 'that one' not found"));
+        return Err(Box::new(wrong(404, "NotFound", "Project with slug 'that one' not found")));
     }
     if given("environment") != ENVIRONMENT {
-        return Err(wrong(404, "NotFound", "Environment with slug 'that one' not found"));
+        return Err(Box::new(wrong(404, "NotFound", "Environment with slug 'that one' not found")));
     }
     let folder = given("secretPath");
     let folder = if folder.is_empty() { "/".to_owned() } else { folder };
     if !state.folders.contains(&folder) {
-        return Err(wrong(404, "NotFound", &format!("Folder with path '{folder}' not found")));
+        return Err(Box::new(wrong(404, "NotFound", &format!("Folder with path '{folder}' not found"))));
     }
     Ok(folder)
 }

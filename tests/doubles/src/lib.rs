@@ -25,6 +25,7 @@ pub mod doppler;
 pub mod gitlab;
 pub mod infisical;
 pub mod machine;
+pub mod scaleway;
 
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};

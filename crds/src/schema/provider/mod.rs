@@ -11,6 +11,7 @@ mod fake;
 mod gitlab;
 mod infisical;
 mod kubernetes;
+mod scaleway;
 mod vault;
 
 use keyferry_limits::PROVIDER_ENTRIES;
@@ -49,7 +50,6 @@ const OPEN: &[(&str, &str)] = &[
     ("passworddepot", "Password Depot Enterprise Server."),
     ("previder", "Previder Vault."),
     ("pulumi", "Pulumi ESC environments."),
-    ("scaleway", "Scaleway Secret Manager."),
     ("secretserver", "Delinea Secret Server."),
     ("senhasegura", "senhasegura DevOps Secret Manager."),
     ("volcengine", "Volcengine KMS."),

@@ -9,12 +9,12 @@ use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
 
 use super::config::{Auth, Config, Token};
-use super::{VENDOR, base64, life};
+use super::{VENDOR, life};
 use crate::client::{Call, Client};
 use crate::cloud::Machine;
 use crate::config::secret;
 use crate::login::Pass;
-use crate::object::{self, Object, text};
+use crate::object::{self, Object, base64, text};
 
 /// Where the API is: at the URL of the spec, or below it. A gateway is asked, as External Secrets Operator does: where its
 /// API is it complains of a command that it does not know.

@@ -62,10 +62,13 @@ impl Method {
     }
 }
 
+/// The fields of a login, each a text in a secret.
+type Named = BTreeMap<String, Option<SecretRef>>;
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Spec {
-    auth: Option<BTreeMap<String, Option<BTreeMap<String, Option<SecretRef>>>>>,
+    auth: Option<BTreeMap<String, Option<Named>>>,
     secrets_scope: Option<ScopeSpec>,
     #[serde(rename = "hostAPI")]
     host_api: Option<String>,
@@ -116,33 +119,43 @@ impl ScopeSpec {
     }
 }
 
-/// The fields of logins by their names under `auth`, with the path of the login, what metrics call it, and what each field
-/// is called when it is sent.
-const TEXTS: [(&str, &str, &str, &[(&str, &str)]); 3] = [
-    (
-        "universalAuthCredentials",
-        "universal-auth",
-        "MachineIdentityLoginViaUniversalAuth",
-        &[("clientId", "clientId"), ("clientSecret", "clientSecret")],
-    ),
-    (
-        "jwtAuthCredentials",
-        "jwt-auth",
-        "MachineIdentityLoginViaJwtAuth",
-        &[("identityId", "identityId"), ("jwt", "jwt")],
-    ),
-    (
-        "ldapAuthCredentials",
-        "ldap-auth",
-        "MachineIdentityLoginViaLdapAuth",
-        &[("identityId", "identityId"), ("ldapUsername", "username"), ("ldapPassword", "password")],
-    ),
+/// A login by texts.
+struct ByTexts {
+    /// Its name under `auth`.
+    name: &'static str,
+    /// The path of the login.
+    path: &'static str,
+    /// What metrics call it.
+    call: &'static str,
+    /// Its fields, and what each is called when it is sent.
+    fields: &'static [(&'static str, &'static str)],
+}
+
+const BY_TEXTS: [ByTexts; 3] = [
+    ByTexts {
+        name: "universalAuthCredentials",
+        path: "universal-auth",
+        call: "MachineIdentityLoginViaUniversalAuth",
+        fields: &[("clientId", "clientId"), ("clientSecret", "clientSecret")],
+    },
+    ByTexts {
+        name: "jwtAuthCredentials",
+        path: "jwt-auth",
+        call: "MachineIdentityLoginViaJwtAuth",
+        fields: &[("identityId", "identityId"), ("jwt", "jwt")],
+    },
+    ByTexts {
+        name: "ldapAuthCredentials",
+        path: "ldap-auth",
+        call: "MachineIdentityLoginViaLdapAuth",
+        fields: &[("identityId", "identityId"), ("ldapUsername", "username"), ("ldapPassword", "password")],
+    },
 ];
 
 const SUPPORTED: &str = "universalAuthCredentials, tokenAuthCredentials, jwtAuthCredentials, ldapAuthCredentials, \
                          kubernetesAuthCredentials, azureAuthCredentials and gcpIdTokenAuthCredentials";
 
-fn method(mut methods: Vec<(String, BTreeMap<String, Option<SecretRef>>)>) -> Result<Method, Error> {
+fn method(mut methods: Vec<(String, Named)>) -> Result<Method, Error> {
     let auth = VENDOR.login;
     let (name, mut spec) = match (methods.pop(), methods.is_empty()) {
         (Some(method), true) => method,
@@ -176,8 +189,8 @@ fn method(mut methods: Vec<(String, BTreeMap<String, Option<SecretRef>>)>) -> Re
         }
         "azureAuthCredentials" => Ok(Method::Azure(required("identityId")?, taken("resource").0)),
         "gcpIdTokenAuthCredentials" => Ok(Method::Google(required("identityId")?)),
-        other => match TEXTS.iter().find(|(known, ..)| *known == other) {
-            Some((_, path, call, fields)) => {
+        other => match BY_TEXTS.iter().find(|login| login.name == other) {
+            Some(ByTexts { path, call, fields, .. }) => {
                 let mut texts = Vec::with_capacity(fields.len());
                 for (field, sent) in *fields {
                     texts.push((*sent, required(field)?, format!("{auth}.{name}.{field}")));

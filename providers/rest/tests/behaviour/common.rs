@@ -153,3 +153,59 @@ impl<B: Fn(&Query) -> Query + Send + Sync> Provider for Searched<B> {
         self.inner.identity_note()
     }
 }
+
+/// A store whose keys all begin with something that tests of many stores know nothing of.
+pub struct Prefixed {
+    pub inner: Arc<dyn Provider>,
+    pub prefix: &'static str,
+}
+
+impl Prefixed {
+    fn remote(&self, remote: &Remote) -> Remote {
+        Remote { key: format!("{}{}", self.prefix, remote.key), ..remote.clone() }
+    }
+}
+
+#[async_trait]
+impl Provider for Prefixed {
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.inner.dialect()
+    }
+
+    fn joins(&self, batch: &[Key], key: &Key) -> bool {
+        self.inner.joins(batch, key)
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        let prefixed = |key: &Key| Key { name: format!("{}{}", self.prefix, key.name), ..key.clone() };
+        self.inner.fetch(&keys.iter().map(prefixed).collect::<Vec<_>>()).await
+    }
+
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        self.inner.find(query, at).await
+    }
+
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        self.inner.push(&Push { remote: self.remote(&push.remote), ..push.clone() }).await
+    }
+
+    async fn delete(&self, remote: &Remote, reach: Reach) -> Result<(), Error> {
+        self.inner.delete(&self.remote(remote), reach).await
+    }
+
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
+        self.inner.exists(&self.remote(remote)).await
+    }
+
+    async fn validate(&self) -> Result<(), Error> {
+        self.inner.validate().await
+    }
+
+    fn identity_note(&self) -> Option<String> {
+        self.inner.identity_note()
+    }
+}

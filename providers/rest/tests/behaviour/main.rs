@@ -5,3 +5,4 @@ mod doppler;
 mod gitlab;
 mod infisical;
 mod akeyless;
+mod scaleway;
