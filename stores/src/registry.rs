@@ -15,6 +15,8 @@ pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "rest")]
     keyferry_provider_rest::AKEYLESS,
     #[cfg(feature = "rest")]
+    keyferry_provider_rest::DELINEA,
+    #[cfg(feature = "rest")]
     keyferry_provider_rest::DOPPLER,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::GITLAB,

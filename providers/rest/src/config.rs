@@ -50,6 +50,50 @@ pub async fn secret(
     }
 }
 
+/// A text that a spec gives as it is, or names a secret for.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GivenSpec {
+    value: Option<String>,
+    secret_ref: Option<SecretRef>,
+}
+
+/// See [`GivenSpec`]; which of the two is known.
+#[derive(Clone, Deserialize)]
+#[serde(try_from = "GivenSpec")]
+pub enum Given {
+    /// It stands in the spec.
+    Plain(SecretBytes),
+    /// It is in a secret.
+    Kept(SecretRef),
+}
+
+impl TryFrom<GivenSpec> for Given {
+    type Error = &'static str;
+
+    fn try_from(spec: GivenSpec) -> Result<Self, Self::Error> {
+        match (filled(spec.value), spec.secret_ref) {
+            (Some(value), None) => Ok(Self::Plain(value.trim().into())),
+            (None, Some(reference)) => Ok(Self::Kept(reference)),
+            // The reader says in its own words that this is not the form.
+            (Some(_), Some(_)) | (None, None) => Err("one of value and secretRef"),
+        }
+    }
+}
+
+impl Given {
+    /// The text.
+    ///
+    /// # Errors
+    /// Those of [`secret`].
+    pub async fn text(&self, credentials: &dyn Credentials, field: &str) -> Result<SecretBytes, Error> {
+        match self {
+            Self::Plain(text) => Ok(text.clone()),
+            Self::Kept(reference) => secret(credentials, reference, None, field).await,
+        }
+    }
+}
+
 /// The CA certificates that a spec names, as fields of their own in it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -26,8 +26,10 @@ mod gitlab;
 mod infisical;
 mod akeyless;
 mod scaleway;
+mod delinea;
 
 pub use akeyless::REGISTRATION as AKEYLESS;
+pub use delinea::REGISTRATION as DELINEA;
 pub use doppler::REGISTRATION as DOPPLER;
 pub use gitlab::REGISTRATION as GITLAB;
 pub use infisical::REGISTRATION as INFISICAL;

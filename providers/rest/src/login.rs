@@ -79,6 +79,14 @@ impl Access {
         &self.client
     }
 
+    /// Sees to it that there is a login.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub async fn log_in(&self) -> Result<(), Error> {
+        self.session.get().await.map(drop)
+    }
+
     /// Makes a call; where a login seems to have ended early, once more with another. Every status is an answer.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{
     Answer, Blame, BuildContext, BuildFuture, Capabilities, Credentials, Dialect, Error, ErrorKind, Fetched, Key,
-    Metadata, Page, PropertyLookup, Query, Registration, SecretBytes, SecretRef, filled, json, one_by_one,
+    Metadata, Page, PropertyLookup, Query, Registration, SecretBytes, filled, json, one_by_one,
 };
 use keyferry_provider_http::{Fields, server_url};
 use keyferry_provider_session::{Grant, Life, Source};
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::{Call, Client, Response, Said, Vendor, segment};
-use crate::config::{self, Trust, needed, needed_text};
+use crate::config::{self, Given, Trust, needed, needed_text};
 use crate::login::{Access, Pass};
 use crate::object::{self, Object, base64};
 use crate::store::{Found, Rest, Store, UNPROVEN, bears, place, placed};
@@ -65,32 +65,20 @@ struct Spec {
     api_url: Option<String>,
     region: Option<String>,
     project_id: Option<String>,
-    access_key: Option<KeySpec>,
-    secret_key: Option<KeySpec>,
+    access_key: Option<Given>,
+    secret_key: Option<Given>,
 }
 
-/// A text of the spec, or of a secret.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct KeySpec {
-    value: Option<String>,
-    secret_ref: Option<SecretRef>,
-}
-
-/// Where the key is.
-enum ApiKey {
-    /// In the spec, as External Secrets Operator allows it.
-    Plain(SecretBytes),
-    Kept(Arc<dyn Credentials>, SecretRef),
+/// The key that logs in.
+struct ApiKey {
+    credentials: Arc<dyn Credentials>,
+    key: Given,
 }
 
 #[async_trait]
 impl Source<Pass> for ApiKey {
     async fn get(&self) -> Result<Grant<Pass>, Error> {
-        let key = match self {
-            Self::Plain(key) => key.clone(),
-            Self::Kept(credentials, reference) => config::secret(&**credentials, reference, None, VENDOR.login).await?,
-        };
+        let key = self.key.text(&*self.credentials, VENDOR.login).await?;
         Ok(Grant { value: Pass::header(TOKEN, "", &key, VENDOR.login)?, life: Life::ENDLESS })
     }
 }
@@ -115,18 +103,8 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         // The id of the key is never sent; a spec without it is no good in External Secrets Operator either.
         needed(spec.access_key, "spec.provider.scaleway.accessKey")?;
         let key = needed(spec.secret_key, VENDOR.login)?;
-        let key = match (filled(key.value), key.secret_ref) {
-            (Some(_), Some(_)) => {
-                return Err(Error::invalid(format!("{} has both value and secretRef: keep one of them", VENDOR.login)));
-            }
-            (Some(value), None) => ApiKey::Plain(value.trim().into()),
-            (None, reference) => {
-                let reference = needed(reference, "spec.provider.scaleway.secretKey.secretRef")?;
-                ApiKey::Kept(ctx.credentials.clone(), reference)
-            }
-        };
         let client = Arc::new(Client::new(&VENDOR, server, &Trust::default(), &ctx).await?);
-        let access = Access::new(client, key).await?;
+        let access = Access::new(client, ApiKey { credentials: ctx.credentials.clone(), key }).await?;
         let region = format!("secret-manager/v1beta1/regions/{region}");
         Ok(Rest::provider(Scaleway { access, region, project }))
     })

@@ -21,6 +21,7 @@ mod faults;
 mod server;
 mod asked;
 pub mod akeyless;
+pub mod delinea;
 pub mod doppler;
 pub mod gitlab;
 pub mod infisical;

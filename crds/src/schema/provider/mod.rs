@@ -6,6 +6,7 @@
 
 mod akeyless;
 mod aws;
+mod delinea;
 mod doppler;
 mod fake;
 mod gitlab;
@@ -31,7 +32,6 @@ const OPEN: &[(&str, &str)] = &[
     ("cloudrusm", "Cloud.ru Secret Manager."),
     ("conjur", "CyberArk Conjur."),
     ("crd", "Fields of custom resources in a Kubernetes cluster."),
-    ("delinea", "Delinea DevOps Secrets Vault."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
     ("gcpsm", "Google Cloud Secret Manager."),

@@ -6,3 +6,4 @@ mod gitlab;
 mod infisical;
 mod akeyless;
 mod scaleway;
+mod delinea;

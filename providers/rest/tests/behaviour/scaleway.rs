@@ -137,9 +137,9 @@ async fn what_the_spec_gets_wrong_is_named() {
         ("region", json!("../canary"), "spec.provider.scaleway.region"),
         ("projectId", json!(null), "projectId is missing"),
         ("accessKey", json!(null), "accessKey is missing"),
-        ("secretKey", json!({}), "secretRef is missing"),
+        ("secretKey", json!({}), "not of the form"),
         ("apiUrl", json!("canary"), "apiUrl must be a URL"),
-        ("secretKey", json!({"value": "canary", "secretRef": {"name": "n"}}), "keep one of them"),
+        ("secretKey", json!({"value": "canary", "secretRef": {"name": "n"}}), "not of the form"),
     ] {
         let mut spec = good.clone();
         spec[field] = wrong;
