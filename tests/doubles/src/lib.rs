@@ -13,19 +13,19 @@
 //! assert!(server.url().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `asked` requests
-//! of JSON APIs; the others are one store each, and `machine` metadata servers of clouds.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `asked`
+//! requests of JSON APIs, `machine` the metadata servers of clouds; the others are one store each.
 
 mod tls;
 mod faults;
 mod server;
 mod asked;
+pub mod machine;
 pub mod akeyless;
 pub mod delinea;
 pub mod doppler;
 pub mod gitlab;
 pub mod infisical;
-pub mod machine;
 pub mod scaleway;
 
 pub use faults::Faults;

@@ -64,11 +64,13 @@ type Schema = fn() -> Node;
 const TYPED: &[(&str, Schema)] = &[
     ("akeyless", akeyless::schema),
     ("aws", aws::schema),
+    ("delinea", delinea::schema),
     ("doppler", doppler::schema),
     ("fake", fake::schema),
     ("gitlab", gitlab::schema),
     ("infisical", infisical::schema),
     ("kubernetes", kubernetes::schema),
+    ("scaleway", scaleway::schema),
     ("vault", vault::schema),
 ];
 
