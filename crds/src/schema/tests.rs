@@ -60,8 +60,20 @@ fn what_is_open_is_this_and_null_is_never_stored() {
     for store in ["SecretStore", "ClusterSecretStore"] {
         for version in ["v1", "v1beta1"] {
             let provider = format!("{store}/{version}.spec.provider");
-            let typed =
-                ["akeyless", "aws", "doppler", "fake", "gitlab", "infisical", "kubernetes", "scaleway", "vault"];
+            let typed = [
+                "akeyless",
+                "aws",
+                "azurekv",
+                "delinea",
+                "doppler",
+                "fake",
+                "gcpsm",
+                "gitlab",
+                "infisical",
+                "kubernetes",
+                "scaleway",
+                "vault",
+            ];
             let keys = crate::provider_keys().into_iter().filter(|key| !typed.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
             let logins = ["aws", "gcpIam", "oci"].map(|cloud| format!("infisical.auth.{cloud}AuthCredentials"));
@@ -202,6 +214,7 @@ fn defaults_are_these_and_no_others() {
             "infisical.secretsScope.expandSecretReferences = true",
             "infisical.secretsScope.recursive = false",
             "infisical.secretsScope.secretsPath = \"/\"",
+            "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
             "kubernetes.server.url = \"kubernetes.default\"",
             "kubernetes.remoteNamespace = \"default\"",
             "vault.version = \"v2\"",
@@ -281,7 +294,7 @@ fn every_provider_has_its_key() {
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
     assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
-    for typed in ["aws", "fake", "kubernetes", "vault"] {
+    for typed in ["aws", "fake", "gcpsm", "kubernetes", "vault"] {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }
 }

@@ -6,9 +6,11 @@
 
 mod akeyless;
 mod aws;
+mod azurekv;
 mod delinea;
 mod doppler;
 mod fake;
+mod gcpsm;
 mod gitlab;
 mod infisical;
 mod kubernetes;
@@ -23,7 +25,6 @@ use super::node::{Node, anything, object};
 /// Providers without a schema of their own: key, and what the key configures.
 const OPEN: &[(&str, &str)] = &[
     ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
-    ("azurekv", "Azure Key Vault."),
     ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
@@ -34,7 +35,6 @@ const OPEN: &[(&str, &str)] = &[
     ("crd", "Fields of custom resources in a Kubernetes cluster."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
-    ("gcpsm", "Google Cloud Secret Manager."),
     ("github", "GitHub Actions secrets (write only)."),
     ("ibm", "IBM Cloud Secrets Manager."),
     ("keepersecurity", "Keeper Security."),
@@ -64,9 +64,11 @@ type Schema = fn() -> Node;
 const TYPED: &[(&str, Schema)] = &[
     ("akeyless", akeyless::schema),
     ("aws", aws::schema),
+    ("azurekv", azurekv::schema),
     ("delinea", delinea::schema),
     ("doppler", doppler::schema),
     ("fake", fake::schema),
+    ("gcpsm", gcpsm::schema),
     ("gitlab", gitlab::schema),
     ("infisical", infisical::schema),
     ("kubernetes", kubernetes::schema),
