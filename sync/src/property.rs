@@ -4,10 +4,12 @@
 
 use keyferry_gjson as gjson;
 use keyferry_limits::{Budget, Exceeded};
+use keyferry_provider_core::parts::Parts;
 use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
 use crate::data::json_cost;
 use crate::fields;
+use crate::parts;
 
 /// Why there is no value under a property.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +20,10 @@ pub enum NoValue {
     Missing,
     /// The path or the value is nested too deep, or asks for too much work.
     TooComplex,
+    /// So many parts bear the name.
+    Several(usize),
+    /// It is larger than what fits into any Secret.
+    TooLarge,
     /// The look has nothing left.
     Exceeded(Exceeded),
 }
@@ -58,6 +64,9 @@ pub fn lookup(
             let (name, path) = property.split_once('.').ok_or(NoValue::Missing)?;
             let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(NoValue::Missing)?;
             return literal_then_path(&field, path, budget);
+        }
+        PropertyLookup::Parts => {
+            return parts::one(&Parts::read(value).ok_or(NoValue::NotJson)?, property);
         }
         PropertyLookup::DottedKeyThenPath => {
             if property.contains('.') && literal(value, property, budget)?.is_none() {

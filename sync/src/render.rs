@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use keyferry_crds::{DeletionPolicy, NullBytePolicy, RemoteRef};
 use keyferry_limits::{Budget, Exceeded};
+use keyferry_provider_core::parts::Parts;
 use keyferry_provider_core::{Dialect, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
 
 use crate::data::{Data, json_cost};
@@ -11,6 +12,7 @@ use crate::decode::{check_name, convert_key, decode};
 use crate::engine::{ENTRY, Means};
 use crate::fields;
 use crate::outcome::{Failure, Headline, Retry};
+use crate::parts;
 use crate::property::{self, NoValue};
 use crate::request::{Entry, Origin, Request, Wanted};
 use crate::rewrite::{Renamed, again, rewrite};
@@ -177,7 +179,16 @@ fn one(
     };
     let dialect = dialect.ok_or_else(unanswered)?;
     let is_fields = dialect.property == PropertyLookup::Base64Fields && !key.metadata;
+    let is_parts = dialect.property == PropertyLookup::Parts;
     let value = match (request.remote.property.as_deref(), &request.entry) {
+        (property, Entry::Data(..)) if is_parts => {
+            take_property(value, property.unwrap_or_default(), key, dialect, means.budget)?
+        }
+        (property, _) if is_parts => {
+            let parts = fields_of(value, Parts::read, means.budget)?;
+            let all = parts::all(&parts, property.unwrap_or_default());
+            return named(all.map_err(|(name, problem)| no_value(problem, &name))?, request, means);
+        }
         (None | Some(""), Entry::Data(..)) if is_fields => fields_of(value, fields::whole, means.budget)?,
         (None | Some(""), _) if is_fields => {
             return named(fields_of(value, fields::all, means.budget)?, request, means);
@@ -222,6 +233,9 @@ fn found(
 ) -> Result<Data, Problematic> {
     let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
     let dialect = answers.dialects.get(store).ok_or_else(unanswered)?;
+    if dialect.property == PropertyLookup::Parts && !keys.is_empty() {
+        return found_parts(request, store, keys, answers, means);
+    }
     if keys.is_empty() {
         return Err(Problematic::late(
             "it finds nothing, which is no proof that anything is gone: correct find.name, find.path or find.tags, or take \
@@ -255,6 +269,44 @@ fn found(
     named(values, request, means)
 }
 
+/// A search in a store whose secrets are fields and files: all of them whose names match. Of one name in several places
+/// that of the first counts; in one place they must be the same.
+fn found_parts(
+    request: &Request,
+    store: &StoreId,
+    keys: &[Key],
+    answers: &Answers,
+    means: &Means<'_>,
+) -> Result<Data, Problematic> {
+    let Origin::Store(_, Wanted::Query(query)) = &request.origin else { return Err(unanswered()) };
+    let mut secrets = Vec::new();
+    for key in keys {
+        match answers.values.get(&(store.clone(), key.clone())).ok_or_else(unanswered)? {
+            Ok(value) => secrets.push(fields_of(value, Parts::read, means.budget)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
+        }
+    }
+    if secrets.is_empty() {
+        let cause = "all secrets that it finds are deleted in the store".into();
+        return Err(Problematic { gone: true, cause, retry: Retry::Late });
+    }
+    secrets.sort_by_key(|secret| secret.rank);
+    let (mut values, mut ranks) = (Renamed::default(), BTreeMap::new());
+    for secret in &secrets {
+        for (name, part) in secret.fields.iter().chain(&secret.files) {
+            means.budget.steps(1 + name.len())?;
+            means.budget.bytes(2 * name.len() + ENTRY)?;
+            let is_taken = *ranks.entry(name).or_insert(secret.rank) < secret.rank;
+            if !name.is_empty() && query.matches(name) && !is_taken {
+                let value = parts::value(part).map_err(|problem| no_value(problem, name))?;
+                values.put(name.clone(), name, value).map_err(|two| collision(name, &two))?;
+            }
+        }
+    }
+    named(values.into_data(), request, means)
+}
+
 /// What a generator made: under its own names or rewritten ones, never converted or decoded.
 fn generated(request: &Request, place: usize, answers: &Answers, means: &Means<'_>) -> Result<Data, Problematic> {
     let made = answers.generated.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
@@ -273,16 +325,29 @@ fn take_property(
         PropertyLookup::Base64Fields if key.metadata => PropertyLookup::Path,
         how => how,
     };
-    property::lookup(value, property, how, budget).map_err(|problem| match problem {
+    property::lookup(value, property, how, budget).map_err(|problem| no_value(problem, property))
+}
+
+fn no_value(problem: NoValue, property: &str) -> Problematic {
+    match problem {
         NoValue::NotJson => {
             Problematic::malformed(told!("the value is not JSON, so that it has no property {}", Spec(property)))
+        }
+        NoValue::Missing if property.is_empty() => {
+            Problematic::late("it has no field \"password\" and no file that is read without a property: set property")
         }
         NoValue::Missing => Problematic::late(told!("the value has no property {}", Spec(property))),
         NoValue::Exceeded(exceeded) => exceeded.into(),
         NoValue::TooComplex => {
             Problematic::late(told!("property {} asks for too much: simplify the path", Spec(property)))
         }
-    })
+        NoValue::Several(count) => Problematic::malformed(told!(
+            "it has {} fields or files of the name {}: rename all but one",
+            count,
+            Name(property)
+        )),
+        NoValue::TooLarge => Problematic::malformed(told!("{} is larger than what fits into a Secret", Name(property))),
+    }
 }
 
 /// `dataFrom.extract`: each field of a JSON object. To Go `null` is an object without fields.

@@ -60,7 +60,16 @@ fn what_is_open_is_this_and_null_is_never_stored() {
     for store in ["SecretStore", "ClusterSecretStore"] {
         for version in ["v1", "v1beta1"] {
             let provider = format!("{store}/{version}.spec.provider");
-            let typed = ["aws", "fake", "kubernetes", "vault"];
+            let typed = [
+                "aws",
+                "bitwardensecretsmanager",
+                "fake",
+                "kubernetes",
+                "onepassword",
+                "onepasswordSDK",
+                "vault",
+                "webhook",
+            ];
             let keys = crate::provider_keys().into_iter().filter(|key| !typed.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
             want.insert(provider);
@@ -196,6 +205,10 @@ fn defaults_are_these_and_no_others() {
             "aws.sessionTagsPolicy = \"None\"",
             "kubernetes.server.url = \"kubernetes.default\"",
             "kubernetes.remoteNamespace = \"default\"",
+            "onepasswordSDK.cache.maxSize = 100",
+            "onepasswordSDK.cache.ttl = \"5m\"",
+            "onepasswordSDK.integrationInfo.name = \"1Password SDK\"",
+            "onepasswordSDK.integrationInfo.version = \"v1.0.0\"",
             "vault.version = \"v2\"",
             "vault.auth.appRole.path = \"approle\"",
             "vault.auth.cert.path = \"cert\"",
@@ -273,7 +286,7 @@ fn every_provider_has_its_key() {
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
     assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
-    for typed in ["aws", "fake", "kubernetes", "vault"] {
+    for typed in ["aws", "fake", "kubernetes", "onepassword", "vault", "webhook"] {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }
 }

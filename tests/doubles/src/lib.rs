@@ -19,6 +19,7 @@
 mod tls;
 mod faults;
 mod server;
+pub mod onepassword;
 
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};

@@ -5,9 +5,12 @@
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod aws;
+mod bitwarden;
 mod fake;
 mod kubernetes;
+mod onepassword;
 mod vault;
+mod webhook;
 
 use keyferry_limits::PROVIDER_ENTRIES;
 use serde_json::json;
@@ -22,7 +25,6 @@ const OPEN: &[(&str, &str)] = &[
     ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
-    ("bitwardensecretsmanager", "Bitwarden Secrets Manager."),
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
     ("conjur", "CyberArk Conjur."),
@@ -40,8 +42,6 @@ const OPEN: &[(&str, &str)] = &[
     ("nebiusmysterybox", "Nebius MysteryBox."),
     ("ngrok", "ngrok vaults (write only)."),
     ("onboardbase", "Onboardbase."),
-    ("onepassword", "1Password through a Connect server."),
-    ("onepasswordSDK", "1Password with a service account."),
     ("openBao", "OpenBao."),
     ("oracle", "Oracle Cloud Infrastructure Vault."),
     ("ovh", "OVHcloud Key Management Service."),
@@ -53,7 +53,6 @@ const OPEN: &[(&str, &str)] = &[
     ("secretserver", "Delinea Secret Server."),
     ("senhasegura", "senhasegura DevOps Secret Manager."),
     ("volcengine", "Volcengine KMS."),
-    ("webhook", "Any HTTP service, described by templates."),
     ("yandexcertificatemanager", "Yandex Certificate Manager."),
     ("yandexlockbox", "Yandex Lockbox."),
 ];
@@ -61,8 +60,16 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
-const TYPED: &[(&str, Schema)] =
-    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+const TYPED: &[(&str, Schema)] = &[
+    ("aws", aws::schema),
+    ("bitwardensecretsmanager", bitwarden::schema),
+    ("fake", fake::schema),
+    ("kubernetes", kubernetes::schema),
+    ("onepassword", onepassword::schema),
+    ("onepasswordSDK", onepassword::sdk),
+    ("vault", vault::schema),
+    ("webhook", webhook::schema),
+];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {

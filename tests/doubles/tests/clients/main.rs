@@ -1,6 +1,7 @@
 //! Vendors' own clients against our doubles: a double is believed only where its vendor's client works against it.
 
 mod client;
+mod onepassword;
 
 #[test]
 fn every_client_is_there() {
