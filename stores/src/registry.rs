@@ -16,6 +16,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_onepassword::REGISTRATION,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
+    #[cfg(feature = "webhook")]
+    keyferry_provider_webhook::REGISTRATION,
 ];
 
 /// Every generator of this build.

@@ -51,6 +51,7 @@ pub fn lookup(
     }
     match how {
         PropertyLookup::Path => {}
+        PropertyLookup::OfTheStore => return Ok(value.clone()),
         PropertyLookup::ExactThenPath => {
             // Numbers digit for digit, unlike along a path.
             if let Some(exact) = json::object(value.expose()).and_then(|mut all| all.remove(property)) {

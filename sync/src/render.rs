@@ -14,7 +14,7 @@ use crate::fields;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::parts;
 use crate::property::{self, NoValue};
-use crate::request::{Entry, Origin, Request, Wanted};
+use crate::request::{Entry, Origin, Request, Wanted, asked};
 use crate::rewrite::{Renamed, again, rewrite};
 use crate::store::StoreId;
 use crate::told;
@@ -169,8 +169,9 @@ fn one(
     answers: &Answers,
     means: &Means<'_>,
 ) -> Result<Data, Problematic> {
-    let at = (store.clone(), key.clone());
-    let dialect = answers.dialects.get(&at.0);
+    let dialect = answers.dialects.get(store);
+    let property = request.remote.property.as_deref().unwrap_or_default();
+    let at = (store.clone(), dialect.map_or_else(|| key.clone(), |dialect| asked(key, property, dialect)));
     let value = match (answers.values.get(&at).ok_or_else(unanswered)?, dialect) {
         (Ok(value), _) => value,
         (Err(error), Some(dialect)) => return Err(Problematic::of_secret(error, key, &request.entry, dialect)),
@@ -181,12 +182,11 @@ fn one(
     let is_fields = dialect.property == PropertyLookup::Base64Fields && !key.metadata;
     let is_parts = dialect.property == PropertyLookup::Parts;
     let value = match (request.remote.property.as_deref(), &request.entry) {
-        (property, Entry::Data(..)) if is_parts => {
-            take_property(value, property.unwrap_or_default(), key, dialect, means.budget)?
-        }
-        (property, _) if is_parts => {
+        _ if dialect.property == PropertyLookup::OfTheStore => value.clone(),
+        (_, Entry::Data(..)) if is_parts => take_property(value, property, key, dialect, means.budget)?,
+        _ if is_parts => {
             let parts = fields_of(value, Parts::read, means.budget)?;
-            let all = parts::all(&parts, property.unwrap_or_default());
+            let all = parts::all(&parts, property);
             return named(all.map_err(|(name, problem)| no_value(problem, &name))?, request, means);
         }
         (None | Some(""), Entry::Data(..)) if is_fields => fields_of(value, fields::whole, means.budget)?,
@@ -512,6 +512,89 @@ mod tests {
         assert!(render(&requests, &gone, &DeletionPolicy::Retain).is_err());
         let mistyped = [data("a", json!({"key": "ok", "property": "nope"}))];
         assert!(render(&mistyped, &answers(&[("ok", Ok("{}"))]), &DeletionPolicy::Delete).is_err());
+    }
+
+    /// An item by its parts: fields with the same name twice where `twice` says so, and a file.
+    fn parts(rank: usize, fields: &[(&str, &str)]) -> SecretBytes {
+        use keyferry_provider_core::parts::Part;
+        let fields = fields.iter().map(|(name, value)| {
+            let part = if *value == "twice" { Part::Several(2) } else { Part::Value((*value).into()) };
+            ((*name).to_owned(), part)
+        });
+        let files = [("f.txt".to_owned(), Part::Value("file".into()))].into();
+        Parts { rank, fields: fields.collect(), files, first_file: Some("f.txt".into()), ..Parts::default() }.write()
+    }
+
+    fn with_parts(request: Request, found: &[(&str, SecretBytes)]) -> Result<Rendered, Failure> {
+        let mut answers = Answers::default();
+        answers.dialects.insert(store().id.clone(), Dialect { property: PropertyLookup::Parts, ..Dialect::default() });
+        for (name, value) in found {
+            answers.values.insert((store().id.clone(), key(*name)), Ok(value.clone()));
+        }
+        answers.found.insert(0, Ok(found.iter().map(|(name, _)| key(*name)).collect()));
+        render(&[request], &answers, &DeletionPolicy::Retain)
+    }
+
+    #[test]
+    fn parts_are_read_by_exact_names() {
+        let item = || [("i", parts(0, &[("password", "p"), ("a.b", "dotted"), ("b", "twice"), ("", "unnamed")]))];
+        for (remote, expected) in [
+            (json!({"key": "i"}), Ok("p")),
+            (json!({"key": "i", "property": "a.b"}), Ok("dotted")),
+            (json!({"key": "i", "property": "file/f.txt"}), Ok("file")),
+            (json!({"key": "i", "property": "a"}), Err("has no property \"a\"")),
+            (json!({"key": "i", "property": "b"}), Err("2 fields or files of the name \"b\"")),
+        ] {
+            let rendered = with_parts(data("x", remote.clone()), &item());
+            match (rendered, expected) {
+                (Ok(rendered), Ok(expected)) => assert_eq!(text(&rendered), [("x", expected)], "{remote}"),
+                (Err(failure), Err(words)) => assert!(failure.to_string().contains(words), "{remote}: {failure}"),
+                (rendered, _) => panic!("{remote}: {:?}", rendered.map(|rendered| rendered.missing.len())),
+            }
+        }
+        let whole = [("i", parts(0, &[("a", "1"), ("b", "2"), ("", "unnamed")]))];
+        let extract = |remote| with_parts(request(Entry::Extract(0), remote), &whole);
+        assert_eq!(text(&extract(json!({"key": "i"})).unwrap()), [("a", "1"), ("b", "2")]);
+        assert_eq!(text(&extract(json!({"key": "i", "property": "file/"})).unwrap()), [("f.txt", "file")]);
+        assert!(extract(json!({"key": "i", "property": "c"})).is_err(), "what yields no key is no answer");
+    }
+
+    #[test]
+    fn a_search_takes_the_parts_whose_names_match_and_of_each_the_first() {
+        let found = |name: &str, items: &[(&str, SecretBytes)]| {
+            let query = keyferry_provider_core::Query { name: name.parse().ok(), ..Default::default() };
+            let origin = Origin::Store(store(), Wanted::Query(query));
+            let entry = Entry::Find(0);
+            with_parts(Request { entry, origin, remote: RemoteRef::default(), rewrite: Vec::new() }, items)
+        };
+        let items = [
+            ("id-1", parts(1, &[("user", "default"), ("host", "h"), ("other", "twice")])),
+            ("id-2", parts(0, &[("user", "first")])),
+        ];
+        assert_eq!(text(&found("^(user|host)$", &items).unwrap()), [("host", "h"), ("user", "first")]);
+        let failure = found("", &items).unwrap_err().to_string();
+        assert!(failure.contains("2 fields or files of the name \"other\""), "{failure}");
+        let equals = [("a", parts(0, &[("user", "u")])), ("b", parts(0, &[("user", "u")]))];
+        assert_eq!(text(&found("user", &equals).unwrap()), [("user", "u")]);
+        let differ = [("a", parts(0, &[("user", "canary-1")])), ("b", parts(0, &[("user", "canary-2")]))];
+        let failure = found("user", &differ).unwrap_err().to_string();
+        assert!(failure.contains("values differ") && !failure.contains("canary"), "{failure}");
+        assert!(found("nobody", &equals).is_err(), "a search that finds nothing is no answer");
+    }
+
+    #[test]
+    fn a_store_that_looks_up_properties_itself_is_asked_for_each() {
+        let mut answers = Answers::default();
+        let dialect = Dialect { property: PropertyLookup::OfTheStore, ..Dialect::default() };
+        answers.dialects.insert(store().id.clone(), dialect);
+        for property in ["a", "b.c"] {
+            let answer = Ok(format!("value of {property}").as_str().into());
+            answers.values.insert((store().id.clone(), key("k").with_property(property)), answer);
+        }
+        let of = |name: &str, property: &str| data(name, json!({"key": "k", "property": property}));
+        let rendered = render(&[of("x", "a"), of("y", "b.c")], &answers, &DeletionPolicy::Retain).unwrap();
+        assert_eq!(text(&rendered), [("x", "value of a"), ("y", "value of b.c")]);
+        assert!(render(&[of("z", "d")], &answers, &DeletionPolicy::Retain).is_err());
     }
 
     /// A store of one secret with fields of any bytes: `bin` is no text, and `json` holds `{"a":1}`.
