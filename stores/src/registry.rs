@@ -8,6 +8,8 @@ use keyferry_provider_core::{GeneratorRegistration, Registration};
 pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "aws")]
     keyferry_provider_aws::REGISTRATION,
+    #[cfg(feature = "bitwarden")]
+    keyferry_provider_bitwarden::REGISTRATION,
     #[cfg(feature = "fake")]
     keyferry_provider_fake::REGISTRATION,
     #[cfg(feature = "kubernetes")]

@@ -19,6 +19,7 @@
 mod tls;
 mod faults;
 mod server;
+pub mod bitwarden;
 pub mod onepassword;
 
 pub use faults::Faults;
