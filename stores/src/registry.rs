@@ -8,10 +8,14 @@ use keyferry_provider_core::{GeneratorRegistration, Registration};
 pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "aws")]
     keyferry_provider_aws::REGISTRATION,
+    #[cfg(feature = "azurekv")]
+    keyferry_provider_azurekv::REGISTRATION,
     #[cfg(feature = "bitwarden")]
     keyferry_provider_bitwarden::REGISTRATION,
     #[cfg(feature = "fake")]
     keyferry_provider_fake::REGISTRATION,
+    #[cfg(feature = "gcpsm")]
+    keyferry_provider_gcpsm::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::REGISTRATION,
     #[cfg(feature = "onepassword")]

@@ -199,9 +199,29 @@ fn one(
     match &request.entry {
         Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None, means.budget)?)].into()),
         Entry::Extract(_) | Entry::Find(_) | Entry::Generator(_) => {
-            named(extract(&value, dialect, means.budget)?, request, means)
+            let fields = extract(&value, dialect, means.budget)?;
+            let is_tags = key.metadata && dialect.tags_name_the_secret && request.remote.property.is_none();
+            named(if is_tags { tagged(fields, key, means.budget)? } else { fields }, request, means)
         }
     }
+}
+
+/// Tags as External Secrets Operator names them where they are extracted: after the secret, which is what stands behind the
+/// slash of a key, and those that hold texts in JSON field by field.
+fn tagged(tags: Data, key: &Key, budget: &Budget) -> Result<Data, Problematic> {
+    let secret = key.name.rsplit('/').next().unwrap_or_default();
+    let mut named = Data::new();
+    for (tag, value) in tags {
+        budget.bytes(json_cost(&value))?;
+        let texts = json::object(value.expose()).filter(|all| all.values().all(|raw| raw.get().starts_with('"')));
+        match texts {
+            Some(texts) => {
+                named.extend(texts.iter().map(|(field, raw)| (format!("{secret}_{tag}_{field}"), json::to_bytes(raw))));
+            }
+            None => _ = named.insert(format!("{secret}_{tag}"), value),
+        }
+    }
+    Ok(named)
 }
 
 /// What is made of a value that is fields of any bytes.
@@ -325,7 +345,12 @@ fn take_property(
         PropertyLookup::Base64Fields if key.metadata => PropertyLookup::Path,
         how => how,
     };
-    property::lookup(value, property, how, budget).map_err(|problem| no_value(problem, property))
+    let found = if key.metadata && dialect.tags_name_the_secret {
+        property::lookup_tag(value, property, budget)
+    } else {
+        property::lookup(value, property, how, budget)
+    };
+    found.map_err(|problem| no_value(problem, property))
 }
 
 fn no_value(problem: NoValue, property: &str) -> Problematic {
@@ -622,6 +647,21 @@ mod tests {
         let extracted = with_fields(Entry::Extract(0), json!({"key": "k"})).unwrap().data;
         assert_eq!(extracted["bin"].expose(), b"\xff");
         assert_eq!(extracted["json"].expose(), br#"{"a":1}"#);
+    }
+
+    #[test]
+    fn tags_are_extracted_under_the_name_of_their_secret() {
+        let tags = Data::from([
+            ("team".to_owned(), "blue".into()),
+            ("json".to_owned(), r#"{"a":"1","b":"x"}"#.into()),
+            ("mixed".to_owned(), r#"{"a":1}"#.into()),
+            ("attribute.created".to_owned(), "2017-05-04T22:51:29Z".into()),
+        ]);
+        let key = Key { name: "secret/db".into(), version: None, metadata: true };
+        let Ok(named) = tagged(tags, &key, &Budget::default()) else { panic!("within the budget") };
+        let names: Vec<&str> = named.keys().map(String::as_str).collect();
+        assert_eq!(names, ["db_attribute.created", "db_json_a", "db_json_b", "db_mixed", "db_team"]);
+        assert_eq!((named["db_json_b"].expose(), named["db_mixed"].expose()), (&b"x"[..], &br#"{"a":1}"#[..]));
     }
 
     #[test]

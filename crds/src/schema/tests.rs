@@ -62,8 +62,10 @@ fn what_is_open_is_this_and_null_is_never_stored() {
             let provider = format!("{store}/{version}.spec.provider");
             let typed = [
                 "aws",
+                "azurekv",
                 "bitwardensecretsmanager",
                 "fake",
+                "gcpsm",
                 "kubernetes",
                 "onepassword",
                 "onepasswordSDK",
@@ -203,6 +205,7 @@ fn defaults_are_these_and_no_others() {
         let provider = format!("{store}/v1.spec.provider");
         let defaults = [
             "aws.sessionTagsPolicy = \"None\"",
+            "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
             "kubernetes.server.url = \"kubernetes.default\"",
             "kubernetes.remoteNamespace = \"default\"",
             "onepasswordSDK.cache.maxSize = 100",
@@ -286,7 +289,7 @@ fn every_provider_has_its_key() {
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
     assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
-    for typed in ["aws", "fake", "kubernetes", "onepassword", "vault", "webhook"] {
+    for typed in ["aws", "fake", "gcpsm", "kubernetes", "onepassword", "vault", "webhook"] {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }
 }

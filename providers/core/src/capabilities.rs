@@ -83,6 +83,10 @@ pub struct Dialect {
     /// Whether a missing secret is an error like any other for entries of `data`, so that deletionPolicy acts only on
     /// what `dataFrom` misses.
     pub missing_fails_data: bool,
+    /// Whether metadata are tags that may themselves be JSON: a property that is none of them is the tag before the first
+    /// dot and a path into it, and `dataFrom.extract` takes them as `name_tag`, one that is an object of texts as
+    /// `name_tag_field`.
+    pub tags_name_the_secret: bool,
 }
 
 /// How `remoteRef.property` is looked up in a value.

@@ -19,7 +19,9 @@
 mod tls;
 mod faults;
 mod server;
+pub mod azurekv;
 pub mod bitwarden;
+pub mod gcpsm;
 pub mod onepassword;
 
 pub use faults::Faults;

@@ -5,8 +5,10 @@
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod aws;
+mod azurekv;
 mod bitwarden;
 mod fake;
+mod gcpsm;
 mod kubernetes;
 mod onepassword;
 mod vault;
@@ -21,7 +23,6 @@ use super::node::{Node, anything, object};
 const OPEN: &[(&str, &str)] = &[
     ("akeyless", "Akeyless."),
     ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
-    ("azurekv", "Azure Key Vault."),
     ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
@@ -33,7 +34,6 @@ const OPEN: &[(&str, &str)] = &[
     ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
-    ("gcpsm", "Google Cloud Secret Manager."),
     ("github", "GitHub Actions secrets (write only)."),
     ("gitlab", "GitLab CI/CD variables."),
     ("ibm", "IBM Cloud Secrets Manager."),
@@ -62,8 +62,10 @@ type Schema = fn() -> Node;
 /// Providers with a schema of their own.
 const TYPED: &[(&str, Schema)] = &[
     ("aws", aws::schema),
+    ("azurekv", azurekv::schema),
     ("bitwardensecretsmanager", bitwarden::schema),
     ("fake", fake::schema),
+    ("gcpsm", gcpsm::schema),
     ("kubernetes", kubernetes::schema),
     ("onepassword", onepassword::schema),
     ("onepasswordSDK", onepassword::sdk),

@@ -1,6 +1,8 @@
 //! Vendors' own clients against our doubles: a double is believed only where its vendor's client works against it.
 
+mod azurekv;
 mod client;
+mod gcpsm;
 mod onepassword;
 
 #[test]

@@ -1,4 +1,4 @@
-//! Private and public keys, read and written in the forms that Go's `crypto/x509` knows.
+//! Private and public keys, read and written in the forms that Go's `crypto/x509` knows, and in the members of a JWK.
 
 use aws_lc_rs::{
     agreement::{self, Algorithm, ECDH_P256, ECDH_P384, ECDH_P521},
@@ -7,7 +7,7 @@ use aws_lc_rs::{
 use num_bigint::BigUint;
 use zeroize::Zeroizing;
 
-use super::der::{self, Bytes, Reader};
+use crate::der::{self, Bytes, Reader};
 
 const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
@@ -15,7 +15,8 @@ const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 const X25519: &[u8] = &[0x2b, 0x65, 0x6e];
 
 /// An elliptic curve.
-pub(crate) struct Curve {
+pub struct Curve {
+    /// As DER names it.
     pub oid: &'static [u8],
     /// As JWK names it.
     pub name: &'static str,
@@ -24,14 +25,15 @@ pub(crate) struct Curve {
     agreement: &'static Algorithm,
 }
 
-pub(crate) static CURVES: [Curve; 3] = [
+/// The curves that there are.
+pub static CURVES: [Curve; 3] = [
     Curve { oid: &[0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7], name: "P-256", size: 32, agreement: &ECDH_P256 },
     Curve { oid: &[0x2b, 0x81, 4, 0, 0x22], name: "P-384", size: 48, agreement: &ECDH_P384 },
     Curve { oid: &[0x2b, 0x81, 4, 0, 0x23], name: "P-521", size: 66, agreement: &ECDH_P521 },
 ];
 
 /// The numbers of an RSA key.
-pub(crate) struct Rsa {
+pub struct Rsa {
     n: BigUint,
     e: BigUint,
     d: BigUint,
@@ -39,16 +41,28 @@ pub(crate) struct Rsa {
     q: BigUint,
 }
 
-pub(crate) enum PrivateKey {
+/// A private key.
+pub enum PrivateKey {
+    /// RSA.
     Rsa(Box<Rsa>),
-    Ec { curve: &'static Curve, scalar: Bytes, point: Vec<u8> },
+    /// A point on a curve.
+    Ec {
+        /// The curve.
+        curve: &'static Curve,
+        /// The secret number.
+        scalar: Bytes,
+        /// The public point, uncompressed.
+        point: Vec<u8>,
+    },
+    /// The seed of a key for signatures.
     Ed25519(Bytes),
+    /// A key for agreements.
     X25519(Bytes),
 }
 
 impl Rsa {
     /// A key of these numbers, if they fit together.
-    pub(crate) fn new(n: &[u8], e: &[u8], d: &[u8], p: &[u8], q: &[u8]) -> Option<Self> {
+    pub fn new(n: &[u8], e: &[u8], d: &[u8], p: &[u8], q: &[u8]) -> Option<Self> {
         let [n, e, d, p, q] = [n, e, d, p, q].map(BigUint::from_bytes_be);
         let one = BigUint::from(1u8);
         let fits = p > one
@@ -61,12 +75,19 @@ impl Rsa {
         fits.then_some(Self { n, e, d, p, q })
     }
 
-    fn pkcs1(&self) -> Option<Bytes> {
+    /// All its numbers, in the order of PKCS #1, by the names that JWK gives them.
+    fn members(&self) -> Option<Vec<(&'static str, Bytes)>> {
         let one = BigUint::from(1u8);
         let (dp, dq) = (&self.d % (&self.p - &one), &self.d % (&self.q - &one));
         let inverse = self.q.modinv(&self.p)?;
-        let numbers = [&self.n, &self.e, &self.d, &self.p, &self.q, &dp, &dq, &inverse]
-            .map(|number| der::unsigned(&Zeroizing::new(number.to_bytes_be())));
+        let numbers = [&self.n, &self.e, &self.d, &self.p, &self.q, &dp, &dq, &inverse];
+        let names = ["n", "e", "d", "p", "q", "dp", "dq", "qi"];
+        Some(names.into_iter().zip(numbers.map(|number| Zeroizing::new(number.to_bytes_be()))).collect())
+    }
+
+    /// PKCS #1.
+    pub fn to_pkcs1(&self) -> Option<Bytes> {
+        let numbers: Vec<Bytes> = self.members()?.iter().map(|(_, number)| der::unsigned(number)).collect();
         let mut parts: Vec<&[u8]> = vec![&[der::INTEGER, 1, 0]];
         parts.extend(numbers.iter().map(|number| number.as_slice()));
         Some(der::sequence(&parts))
@@ -76,19 +97,19 @@ impl Rsa {
 impl PrivateKey {
     /// Steps of a look that reading, checking and using a key of so many bytes is worth: a key of usual size some
     /// milliseconds, and eight times as much for one of twice its size. Nothing else bounds its numbers.
-    pub(crate) fn work(bytes: usize) -> u64 {
+    pub fn work(bytes: usize) -> u64 {
         const KILOBYTE: u64 = 200_000;
         let size = (bytes as u64).div_ceil(128);
         size.saturating_pow(3).saturating_mul(KILOBYTE / 512)
     }
 
     /// Reads PKCS #1, PKCS #8 or SEC 1.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         Self::pkcs1(bytes).or_else(|| Self::pkcs8(bytes)).or_else(|| Self::sec1(bytes, None))
     }
 
     /// Reads PKCS #1.
-    pub(crate) fn pkcs1(bytes: &[u8]) -> Option<Self> {
+    pub fn pkcs1(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::only(bytes, der::SEQUENCE)?;
         if reader.small()? != 0 {
             return None;
@@ -106,7 +127,7 @@ impl PrivateKey {
     }
 
     /// Reads PKCS #8.
-    pub(crate) fn pkcs8(bytes: &[u8]) -> Option<Self> {
+    pub fn pkcs8(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::only(bytes, der::SEQUENCE)?;
         reader.small()?;
         let mut algorithm = reader.sequence()?;
@@ -131,7 +152,7 @@ impl PrivateKey {
     }
 
     /// Reads SEC 1; the curve is named inside, unless the one who calls knows it.
-    pub(crate) fn sec1(bytes: &[u8], curve: Option<&'static Curve>) -> Option<Self> {
+    pub fn sec1(bytes: &[u8], curve: Option<&'static Curve>) -> Option<Self> {
         let mut reader = Reader::only(bytes, der::SEQUENCE)?;
         if reader.small()? != 1 {
             return None;
@@ -146,7 +167,7 @@ impl PrivateKey {
     }
 
     /// A key on a curve; the point that goes with it is computed.
-    pub(crate) fn ec(curve: &'static Curve, scalar: &[u8]) -> Option<Self> {
+    pub fn ec(curve: &'static Curve, scalar: &[u8]) -> Option<Self> {
         let scalar = padded(scalar, curve.size)?;
         let point = agreement::PrivateKey::from_private_key(curve.agreement, &scalar)
             .and_then(|key| key.compute_public_key().map_err(Into::into))
@@ -155,21 +176,22 @@ impl PrivateKey {
     }
 
     /// A key on a curve, if the point is the one that goes with it.
-    pub(crate) fn ec_with_point(curve: &'static Curve, scalar: &[u8], x: &[u8], y: &[u8]) -> Option<Self> {
+    pub fn ec_with_point(curve: &'static Curve, scalar: &[u8], x: &[u8], y: &[u8]) -> Option<Self> {
         let wanted = point(curve, x, y)?;
         Self::ec(curve, scalar).filter(|key| matches!(key, Self::Ec { point, .. } if *point == wanted))
     }
 
-    pub(crate) fn ed25519(seed: &[u8], public: &[u8]) -> Option<Self> {
+    /// A key for signatures, if the public one is the one that goes with it.
+    pub fn ed25519(seed: &[u8], public: &[u8]) -> Option<Self> {
         let pair = Ed25519KeyPair::from_seed_unchecked(seed).ok()?;
         (pair.public_key().as_ref() == public).then(|| Self::Ed25519(Zeroizing::new(seed.to_vec())))
     }
 
     /// PKCS #8, as Go writes it.
-    pub(crate) fn to_pkcs8(&self) -> Option<Bytes> {
+    pub fn to_pkcs8(&self) -> Option<Bytes> {
         let oid = |oid| der::sequence(&[&der::oid(oid)]);
         let (algorithm, key) = match self {
-            Self::Rsa(key) => (der::sequence(&[&der::oid(RSA_ENCRYPTION), &[der::NULL, 0]]), key.pkcs1()?),
+            Self::Rsa(key) => (der::sequence(&[&der::oid(RSA_ENCRYPTION), &[der::NULL, 0]]), key.to_pkcs1()?),
             Self::Ec { curve, scalar, point } => {
                 let public = der::structure(der::field(1), &[&der::bits(point)]);
                 let key = der::sequence(&[&der::small(1), &der::element(der::OCTET_STRING, scalar), &public]);
@@ -181,27 +203,62 @@ impl PrivateKey {
         Some(der::sequence(&[&der::small(0), &algorithm, &der::element(der::OCTET_STRING, &key)]))
     }
 
+    /// The private key in the members of a JWK; `None` where JWK has no form for it that anybody imports.
+    pub fn to_jwk(&self) -> Option<Jwk> {
+        match self {
+            Self::Rsa(key) => Some(Jwk { kty: "RSA", crv: None, members: key.members()? }),
+            Self::Ec { curve, scalar, point } => {
+                let (x, y) = point.get(1..)?.split_at_checked(curve.size)?;
+                let members = vec![("x", x.to_vec().into()), ("y", y.to_vec().into()), ("d", scalar.clone())];
+                Some(Jwk { kty: "EC", crv: Some(curve.name), members })
+            }
+            Self::Ed25519(_) | Self::X25519(_) => None,
+        }
+    }
+
+    /// The public key, as a certificate holds it; `None` where none is made of such a key.
+    pub fn public_bits(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Rsa(key) => {
+                let [n, e] = [&key.n, &key.e].map(|number| der::unsigned(&number.to_bytes_be()));
+                Some(der::sequence(&[&n, &e]).to_vec())
+            }
+            Self::Ec { point, .. } => Some(point.clone()),
+            Self::Ed25519(_) | Self::X25519(_) => None,
+        }
+    }
+
     /// Is it an RSA key?
-    pub(crate) fn is_rsa(&self) -> bool {
+    pub fn is_rsa(&self) -> bool {
         matches!(self, Self::Rsa(_))
     }
 }
 
+/// A key in the members of a JWK.
+pub struct Jwk {
+    /// The kind: `RSA` or `EC`.
+    pub kty: &'static str,
+    /// The curve.
+    pub crv: Option<&'static str>,
+    /// Its numbers by their names, the private ones among them.
+    pub members: Vec<(&'static str, Bytes)>,
+}
+
 /// A public key in PKIX form.
-pub(crate) fn public_rsa(n: &[u8], e: &[u8]) -> Bytes {
+pub fn public_rsa(n: &[u8], e: &[u8]) -> Bytes {
     let key = der::sequence(&[&der::unsigned(n), &der::unsigned(e)]);
     let algorithm = der::sequence(&[&der::oid(RSA_ENCRYPTION), &[der::NULL, 0]]);
     der::sequence(&[&algorithm, &der::bits(&key)])
 }
 
 /// A public key in PKIX form, if the point is on the curve.
-pub(crate) fn public_ec(curve: &'static Curve, x: &[u8], y: &[u8]) -> Option<Bytes> {
+pub fn public_ec(curve: &'static Curve, x: &[u8], y: &[u8]) -> Option<Bytes> {
     let algorithm = der::sequence(&[&der::oid(EC_PUBLIC_KEY), &der::oid(curve.oid)]);
     Some(der::sequence(&[&algorithm, &der::bits(&point(curve, x, y)?)]))
 }
 
 /// A public key in PKIX form.
-pub(crate) fn public_ed25519(key: &[u8]) -> Bytes {
+pub fn public_ed25519(key: &[u8]) -> Bytes {
     der::sequence(&[&der::sequence(&[&der::oid(ED25519)]), &der::bits(key)])
 }
 

@@ -2,57 +2,68 @@
 
 use zeroize::Zeroizing;
 
-pub(crate) const INTEGER: u8 = 0x02;
-pub(crate) const BIT_STRING: u8 = 0x03;
-pub(crate) const OCTET_STRING: u8 = 0x04;
-pub(crate) const NULL: u8 = 0x05;
-pub(crate) const OID: u8 = 0x06;
-pub(crate) const BMP_STRING: u8 = 0x1e;
-pub(crate) const SEQUENCE: u8 = 0x30;
-pub(crate) const SET: u8 = 0x31;
+/// A whole number.
+pub const INTEGER: u8 = 0x02;
+/// Bits.
+pub const BIT_STRING: u8 = 0x03;
+/// Bytes.
+pub const OCTET_STRING: u8 = 0x04;
+/// Nothing.
+pub const NULL: u8 = 0x05;
+/// The name of an algorithm, a curve, a kind.
+pub const OID: u8 = 0x06;
+/// Text, two bytes for each character.
+pub const BMP_STRING: u8 = 0x1e;
+/// Elements in an order.
+pub const SEQUENCE: u8 = 0x30;
+/// Elements, sorted.
+pub const SET: u8 = 0x31;
 
 /// The tag of a context-specific field: `[number]`, explicit.
-pub(crate) const fn field(number: u8) -> u8 {
+pub const fn field(number: u8) -> u8 {
     0xa0 | number
 }
 
 /// The tag of an implicit field that is no structure.
-pub(crate) const fn plain_field(number: u8) -> u8 {
+pub const fn plain_field(number: u8) -> u8 {
     0x80 | number
 }
 
 /// Elements, one after the other.
-#[derive(Clone, Copy)]
-pub(crate) struct Reader<'d>(&'d [u8]);
+#[derive(Clone, Copy, Debug)]
+pub struct Reader<'d>(&'d [u8]);
 
 impl<'d> Reader<'d> {
-    pub(crate) fn new(bytes: &'d [u8]) -> Self {
+    /// The elements in these bytes.
+    pub fn new(bytes: &'d [u8]) -> Self {
         Self(bytes)
     }
 
     /// The content of a single element that is all there is.
-    pub(crate) fn only(bytes: &'d [u8], tag: u8) -> Option<Self> {
+    pub fn only(bytes: &'d [u8], tag: u8) -> Option<Self> {
         let mut reader = Self(bytes);
         let content = reader.take(tag)?;
         reader.end()?;
         Some(Self(content))
     }
 
-    pub(crate) fn is_empty(self) -> bool {
+    /// Whether no element is left.
+    pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 
     /// Nothing is left.
-    pub(crate) fn end(self) -> Option<()> {
+    pub fn end(self) -> Option<()> {
         self.0.is_empty().then_some(())
     }
 
-    pub(crate) fn rest(self) -> &'d [u8] {
+    /// What is left.
+    pub fn rest(self) -> &'d [u8] {
         self.0
     }
 
     /// The next element's content, if it is of that tag.
-    pub(crate) fn take(&mut self, tag: u8) -> Option<&'d [u8]> {
+    pub fn take(&mut self, tag: u8) -> Option<&'d [u8]> {
         let (found, content, rest) = split(self.0)?;
         (found == tag).then(|| {
             self.0 = rest;
@@ -60,16 +71,18 @@ impl<'d> Reader<'d> {
         })
     }
 
-    pub(crate) fn sequence(&mut self) -> Option<Self> {
+    /// The next element's elements, if it is a sequence.
+    pub fn sequence(&mut self) -> Option<Self> {
         self.take(SEQUENCE).map(Self)
     }
 
-    pub(crate) fn oid(&mut self) -> Option<&'d [u8]> {
+    /// The next element, if it is the name of something.
+    pub fn oid(&mut self) -> Option<&'d [u8]> {
         self.take(OID).filter(|oid| !oid.is_empty())
     }
 
     /// A number that is not negative, without the zero that says so.
-    pub(crate) fn unsigned(&mut self) -> Option<&'d [u8]> {
+    pub fn unsigned(&mut self) -> Option<&'d [u8]> {
         match self.take(INTEGER)? {
             [] => None,
             [0] => Some(&[]),
@@ -79,7 +92,8 @@ impl<'d> Reader<'d> {
         }
     }
 
-    pub(crate) fn small(&mut self) -> Option<u32> {
+    /// A number that is not negative and not large.
+    pub fn small(&mut self) -> Option<u32> {
         let bytes = self.unsigned()?;
         (bytes.len() <= 4).then(|| bytes.iter().fold(0, |value, byte| value << 8 | u32::from(*byte)))
     }
@@ -105,9 +119,11 @@ fn split(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-pub(crate) type Bytes = Zeroizing<Vec<u8>>;
+/// What is written, which may hold a key.
+pub type Bytes = Zeroizing<Vec<u8>>;
 
-pub(crate) fn element(tag: u8, content: &[u8]) -> Bytes {
+/// One element.
+pub fn element(tag: u8, content: &[u8]) -> Bytes {
     let mut out = Zeroizing::new(Vec::with_capacity(content.len() + 6));
     out.push(tag);
     let len = content.len();
@@ -125,16 +141,17 @@ pub(crate) fn element(tag: u8, content: &[u8]) -> Bytes {
 }
 
 /// An element that holds elements.
-pub(crate) fn structure(tag: u8, parts: &[&[u8]]) -> Bytes {
+pub fn structure(tag: u8, parts: &[&[u8]]) -> Bytes {
     element(tag, &Zeroizing::new(parts.concat()))
 }
 
-pub(crate) fn sequence(parts: &[&[u8]]) -> Bytes {
+/// Elements in an order.
+pub fn sequence(parts: &[&[u8]]) -> Bytes {
     structure(SEQUENCE, parts)
 }
 
 /// A number that is not negative.
-pub(crate) fn unsigned(bytes: &[u8]) -> Bytes {
+pub fn unsigned(bytes: &[u8]) -> Bytes {
     let start = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len());
     let digits = &bytes[start..];
     match digits.first() {
@@ -143,16 +160,18 @@ pub(crate) fn unsigned(bytes: &[u8]) -> Bytes {
     }
 }
 
-pub(crate) fn small(value: u32) -> Bytes {
+/// A number that is not negative and not large.
+pub fn small(value: u32) -> Bytes {
     unsigned(&value.to_be_bytes())
 }
 
 /// A bit string of whole bytes.
-pub(crate) fn bits(bytes: &[u8]) -> Bytes {
+pub fn bits(bytes: &[u8]) -> Bytes {
     structure(BIT_STRING, &[&[0], bytes])
 }
 
-pub(crate) fn oid(bytes: &[u8]) -> Bytes {
+/// The name of something.
+pub fn oid(bytes: &[u8]) -> Bytes {
     element(OID, bytes)
 }
 

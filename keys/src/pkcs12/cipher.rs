@@ -8,12 +8,13 @@ use aws_lc_rs::{
     hmac, pbkdf2,
 };
 use des::TdesEde3;
+use keyferry_go::strconv::unicode;
 use rc2::Rc2;
 use rc2::cipher::{BlockDecrypt, BlockEncrypt, KeyInit, generic_array::GenericArray, typenum::Unsigned};
 use zeroize::Zeroizing;
 
-use super::super::der::{self, Bytes, Reader};
-use crate::{env::Context, error::Failure, strconv::unicode};
+use crate::Meter;
+use crate::der::{self, Bytes, Reader};
 
 const PBES2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 13];
 const PBKDF2: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 5, 12];
@@ -34,22 +35,29 @@ const RC2_40: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 1, 6];
 /// Rounds of key derivation in files that are written.
 const ROUNDS: u32 = 2048;
 
+/// Random bytes that go into a key or begin a chain of blocks.
+pub type Salt = [u8; SALT];
+
 const SALT: usize = 16;
 
 /// A password in the two forms that files use.
-pub(super) struct Password {
+pub struct Password {
     /// Two bytes for each character and two zeros; nothing at all for some writers' empty password.
     wide: Bytes,
     plain: Zeroizing<String>,
 }
 
 impl Password {
-    pub(super) fn new(text: &[u8]) -> Result<Self, Failure> {
+    /// A password in Go's text.
+    ///
+    /// # Errors
+    /// Where a character can't be written in two bytes.
+    pub fn new(text: &[u8]) -> Result<Self, &'static str> {
         let mut wide = Zeroizing::new(Vec::with_capacity(text.len() * 2 + 2));
         let mut plain = Zeroizing::new(String::with_capacity(text.len()));
         for (rune, _) in unicode::runes(text) {
             let code = u16::try_from(u32::from(rune))
-                .map_err(|_| Failure::new("the password has characters that cannot be encoded in UCS-2"))?;
+                .map_err(|_| "the password has characters that cannot be encoded in UCS-2")?;
             wide.extend_from_slice(&code.to_be_bytes());
             plain.push(rune);
         }
@@ -57,12 +65,13 @@ impl Password {
         Ok(Self { wide, plain })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    /// Whether it is the empty one.
+    pub fn is_empty(&self) -> bool {
         self.plain.is_empty()
     }
 
     /// The empty password in its other form.
-    pub(super) fn nothing() -> Self {
+    pub fn nothing() -> Self {
         Self { wide: Bytes::default(), plain: Zeroizing::default() }
     }
 }
@@ -105,25 +114,21 @@ impl Hash {
     }
 }
 
-fn unsupported() -> Failure {
-    Failure::new("the PKCS #12 file uses something that is not supported")
-}
+const UNSUPPORTED: &str = "the PKCS #12 file uses something that is not supported";
 
-fn malformed() -> Failure {
-    Failure::new("malformed PKCS #12 file")
-}
+const MALFORMED: &str = "malformed PKCS #12 file";
 
 /// The key derivation of PKCS #12 itself (RFC 7292, appendix B.2); `purpose` is 1 for a key, 2 for an initialization
 /// vector, 3 for a MAC key.
-fn derive(
-    context: &mut Context<'_, '_>,
+fn derive<M: Meter>(
+    meter: &mut M,
     hash: Hash,
     password: &Password,
     salt: &[u8],
     rounds: u32,
     purpose: u8,
     len: usize,
-) -> Result<Bytes, Failure> {
+) -> Result<Bytes, M::Error> {
     let stretch = |bytes: &[u8]| -> Bytes {
         let full = bytes.len().div_ceil(hash.block) * hash.block;
         Zeroizing::new(bytes.iter().copied().cycle().take(if bytes.is_empty() { 0 } else { full }).collect())
@@ -131,7 +136,7 @@ fn derive(
     let mut input = Zeroizing::new([stretch(salt).as_slice(), &stretch(&password.wide)].concat());
     let mut out = Zeroizing::new(Vec::with_capacity(len + hash.block));
     while out.len() < len {
-        context.spend(u64::from(rounds))?;
+        meter.spend(u64::from(rounds))?;
         let mut start = digest::Context::new(hash.digest);
         start.update(&vec![purpose; hash.block]);
         start.update(&input);
@@ -165,24 +170,24 @@ struct Pbkdf2<'d> {
 }
 
 impl<'d> Pbkdf2<'d> {
-    fn read(mut algorithm: Reader<'d>) -> Result<Self, Failure> {
+    fn read(mut algorithm: Reader<'d>) -> Result<Self, &'static str> {
         if algorithm.oid() != Some(PBKDF2) {
-            return Err(unsupported());
+            return Err(UNSUPPORTED);
         }
-        let mut parameters = algorithm.sequence().ok_or_else(malformed)?;
-        let salt = parameters.take(der::OCTET_STRING).ok_or_else(unsupported)?;
-        let rounds = parameters.small().and_then(NonZeroU32::new).ok_or_else(malformed)?;
+        let mut parameters = algorithm.sequence().ok_or(MALFORMED)?;
+        let salt = parameters.take(der::OCTET_STRING).ok_or(UNSUPPORTED)?;
+        let rounds = parameters.small().and_then(NonZeroU32::new).ok_or(MALFORMED)?;
         let len = parameters.small().map(|len| len as usize);
         let hash = match parameters.sequence().and_then(|mut hash| hash.oid()) {
-            Some(oid) => Hash::by_hmac(oid).ok_or_else(unsupported)?,
+            Some(oid) => Hash::by_hmac(oid).ok_or(UNSUPPORTED)?,
             None => SHA1,
         };
         Ok(Self { salt, rounds, len, hash })
     }
 
-    fn derive(&self, context: &mut Context<'_, '_>, password: &Password, len: usize) -> Result<Bytes, Failure> {
+    fn derive<M: Meter>(&self, meter: &mut M, password: &Password, len: usize) -> Result<Bytes, M::Error> {
         let blocks = len.div_ceil(self.hash.digest.output_len()) as u64;
-        context.spend(u64::from(self.rounds.get()).saturating_mul(2 * blocks))?;
+        meter.spend(u64::from(self.rounds.get()).saturating_mul(2 * blocks))?;
         let mut key = Zeroizing::new(vec![0; len]);
         pbkdf2::derive(self.hash.pbkdf2(), self.rounds, self.salt, password.plain.as_bytes(), &mut key);
         Ok(key)
@@ -190,47 +195,50 @@ impl<'d> Pbkdf2<'d> {
 }
 
 /// Decrypts what an algorithm with its parameters says about a password.
-pub(super) fn decrypt(
-    context: &mut Context<'_, '_>,
+///
+/// # Errors
+/// Where the password is another, the algorithm is not known, or it asks for too much.
+pub fn decrypt<M: Meter>(
+    meter: &mut M,
     mut algorithm: Reader<'_>,
     password: &Password,
     data: &[u8],
-) -> Result<Bytes, Failure> {
-    let oid = algorithm.oid().ok_or_else(malformed)?;
-    let mut parameters = algorithm.sequence().ok_or_else(malformed)?;
+) -> Result<Bytes, M::Error> {
+    let oid = algorithm.oid().ok_or(MALFORMED)?;
+    let mut parameters = algorithm.sequence().ok_or(MALFORMED)?;
     if oid == PBES2 {
-        let derivation = Pbkdf2::read(parameters.sequence().ok_or_else(malformed)?)?;
-        let mut scheme = parameters.sequence().ok_or_else(malformed)?;
-        let (name, vector) = (scheme.oid(), scheme.take(der::OCTET_STRING).ok_or_else(malformed)?);
-        let mut key = |len| derivation.derive(context, password, len);
+        let derivation = Pbkdf2::read(parameters.sequence().ok_or(MALFORMED)?)?;
+        let mut scheme = parameters.sequence().ok_or(MALFORMED)?;
+        let (name, vector) = (scheme.oid(), scheme.take(der::OCTET_STRING).ok_or(MALFORMED)?);
+        let mut key = |len| derivation.derive(meter, password, len);
         return match name {
-            Some(AES_128_CBC) => cbc::<Aes128>(&key(16)?, vector, data),
-            Some(AES_192_CBC) => cbc::<Aes192>(&key(24)?, vector, data),
-            Some(AES_256_CBC) => cbc::<Aes256>(&key(32)?, vector, data),
-            _ => Err(unsupported()),
+            Some(AES_128_CBC) => Ok(cbc::<Aes128>(&key(16)?, vector, data)?),
+            Some(AES_192_CBC) => Ok(cbc::<Aes192>(&key(24)?, vector, data)?),
+            Some(AES_256_CBC) => Ok(cbc::<Aes256>(&key(32)?, vector, data)?),
+            _ => Err(UNSUPPORTED.into()),
         };
     }
-    let salt = parameters.take(der::OCTET_STRING).ok_or_else(malformed)?;
-    let rounds = parameters.small().ok_or_else(malformed)?;
-    let mut derived = |purpose, len| derive(context, SHA1, password, salt, rounds, purpose, len);
+    let salt = parameters.take(der::OCTET_STRING).ok_or(MALFORMED)?;
+    let rounds = parameters.small().ok_or(MALFORMED)?;
+    let mut derived = |purpose, len| derive(meter, SHA1, password, salt, rounds, purpose, len);
     match oid {
-        TRIPLE_DES => cbc::<TdesEde3>(&derived(1, 24)?, &derived(2, 8)?, data),
-        RC2_128 => cbc::<Rc2>(&derived(1, 16)?, &derived(2, 8)?, data),
-        RC2_40 => cbc::<Rc2>(&derived(1, 5)?, &derived(2, 8)?, data),
-        _ => Err(unsupported()),
+        TRIPLE_DES => Ok(cbc::<TdesEde3>(&derived(1, 24)?, &derived(2, 8)?, data)?),
+        RC2_128 => Ok(cbc::<Rc2>(&derived(1, 16)?, &derived(2, 8)?, data)?),
+        RC2_40 => Ok(cbc::<Rc2>(&derived(1, 5)?, &derived(2, 8)?, data)?),
+        _ => Err(UNSUPPORTED.into()),
     }
 }
 
 /// Decrypts blocks that are chained, and takes the padding off.
-fn cbc<C: BlockDecrypt + KeyInit>(key: &[u8], vector: &[u8], data: &[u8]) -> Result<Bytes, Failure> {
+fn cbc<C: BlockDecrypt + KeyInit>(key: &[u8], vector: &[u8], data: &[u8]) -> Result<Bytes, &'static str> {
     let size = C::BlockSize::USIZE;
-    let wrong = || Failure::new("decryption error, incorrect padding");
-    let cipher = C::new_from_slice(key).map_err(|_| malformed())?;
+    let wrong = "decryption error, incorrect padding";
+    let cipher = C::new_from_slice(key).map_err(|_| MALFORMED)?;
     if vector.len() != size {
-        return Err(malformed());
+        return Err(MALFORMED);
     }
     if data.is_empty() || !data.len().is_multiple_of(size) {
-        return Err(wrong());
+        return Err(wrong);
     }
     let mut out = Zeroizing::new(data.to_vec());
     let mut before = vector;
@@ -240,28 +248,29 @@ fn cbc<C: BlockDecrypt + KeyInit>(key: &[u8], vector: &[u8], data: &[u8]) -> Res
         before = sealed;
     }
     let padding = usize::from(out.last().copied().unwrap_or(0));
-    let kept = out.len().checked_sub(padding).filter(|_| (1..=size).contains(&padding)).ok_or_else(wrong)?;
+    let kept = out.len().checked_sub(padding).filter(|_| (1..=size).contains(&padding)).ok_or(wrong)?;
     if out[kept..].iter().all(|byte| usize::from(*byte) == padding) {
         out.truncate(kept);
         Ok(out)
     } else {
-        Err(wrong())
+        Err(wrong)
     }
 }
 
 /// Encrypts with AES-256 and PBKDF2: the algorithm with its parameters, and the data.
-pub(super) fn encrypt(
-    context: &mut Context<'_, '_>,
+///
+/// # Errors
+/// Where it asks for too much.
+pub fn encrypt<M: Meter>(
+    meter: &mut M,
     password: &Password,
     data: &[u8],
-) -> Result<(Bytes, Bytes), Failure> {
-    let (mut salt, mut vector) = ([0; SALT], [0; SALT]);
-    context.random().fill(&mut salt)?;
-    context.random().fill(&mut vector)?;
+    [salt, vector]: [Salt; 2],
+) -> Result<(Bytes, Bytes), M::Error> {
     let rounds = NonZeroU32::new(ROUNDS).unwrap_or(NonZeroU32::MIN);
-    let hash = Hash::by_digest(SHA256_OID).ok_or_else(unsupported)?;
-    let key = Pbkdf2 { salt: &salt, rounds, len: None, hash }.derive(context, password, 32)?;
-    let cipher = Aes256::new_from_slice(&key).map_err(|_| unsupported())?;
+    let hash = Hash::by_digest(SHA256_OID).ok_or(UNSUPPORTED)?;
+    let key = Pbkdf2 { salt: &salt, rounds, len: None, hash }.derive(meter, password, 32)?;
+    let cipher = Aes256::new_from_slice(&key).map_err(|_| UNSUPPORTED)?;
     let padding = SALT - data.len() % SALT;
     let mut out = Zeroizing::new([data, &vec![padding as u8; padding]].concat());
     let mut before = vector;
@@ -279,40 +288,39 @@ pub(super) fn encrypt(
 }
 
 /// Does the MAC of a file fit the password?
-pub(super) fn verify(
-    context: &mut Context<'_, '_>,
-    mac: Reader<'_>,
-    password: &Password,
-    data: &[u8],
-) -> Result<bool, Failure> {
+///
+/// # Errors
+/// Where it can't be read or asks for too much.
+pub fn verify<M: Meter>(meter: &mut M, mac: Reader<'_>, password: &Password, data: &[u8]) -> Result<bool, M::Error> {
     let mut mac = mac;
-    let mut info = mac.sequence().ok_or_else(malformed)?;
-    let mut algorithm = info.sequence().ok_or_else(malformed)?;
-    let digest = info.take(der::OCTET_STRING).ok_or_else(malformed)?;
-    let salt = mac.take(der::OCTET_STRING).ok_or_else(malformed)?;
-    let rounds = if mac.is_empty() { 1 } else { mac.small().ok_or_else(malformed)? };
-    let (hash, key) = match algorithm.oid().ok_or_else(malformed)? {
+    let mut info = mac.sequence().ok_or(MALFORMED)?;
+    let mut algorithm = info.sequence().ok_or(MALFORMED)?;
+    let digest = info.take(der::OCTET_STRING).ok_or(MALFORMED)?;
+    let salt = mac.take(der::OCTET_STRING).ok_or(MALFORMED)?;
+    let rounds = if mac.is_empty() { 1 } else { mac.small().ok_or(MALFORMED)? };
+    let (hash, key) = match algorithm.oid().ok_or(MALFORMED)? {
         PBMAC1 => {
-            let mut parameters = algorithm.sequence().ok_or_else(malformed)?;
-            let derivation = Pbkdf2::read(parameters.sequence().ok_or_else(malformed)?)?;
-            let name = parameters.sequence().and_then(|mut name| name.oid()).ok_or_else(malformed)?;
-            let len = derivation.len.filter(|len| (1..=1024).contains(len)).ok_or_else(malformed)?;
-            (Hash::by_hmac(name).ok_or_else(unsupported)?, derivation.derive(context, password, len)?)
+            let mut parameters = algorithm.sequence().ok_or(MALFORMED)?;
+            let derivation = Pbkdf2::read(parameters.sequence().ok_or(MALFORMED)?)?;
+            let name = parameters.sequence().and_then(|mut name| name.oid()).ok_or(MALFORMED)?;
+            let len = derivation.len.filter(|len| (1..=1024).contains(len)).ok_or(MALFORMED)?;
+            (Hash::by_hmac(name).ok_or(UNSUPPORTED)?, derivation.derive(meter, password, len)?)
         }
         oid => {
-            let hash = Hash::by_digest(oid).ok_or_else(unsupported)?;
-            (hash, derive(context, hash, password, salt, rounds, 3, hash.digest.output_len())?)
+            let hash = Hash::by_digest(oid).ok_or(UNSUPPORTED)?;
+            (hash, derive(meter, hash, password, salt, rounds, 3, hash.digest.output_len())?)
         }
     };
     Ok(hmac::verify(&hmac::Key::new(hash.hmac, &key), data, digest).is_ok())
 }
 
 /// The MAC of a file.
-pub(super) fn sign(context: &mut Context<'_, '_>, password: &Password, data: &[u8]) -> Result<Bytes, Failure> {
-    let mut salt = [0; SALT];
-    context.random().fill(&mut salt)?;
-    let hash = Hash::by_digest(SHA256_OID).ok_or_else(unsupported)?;
-    let key = derive(context, hash, password, &salt, ROUNDS, 3, hash.digest.output_len())?;
+///
+/// # Errors
+/// Where it asks for too much.
+pub fn sign<M: Meter>(meter: &mut M, password: &Password, data: &[u8], salt: Salt) -> Result<Bytes, M::Error> {
+    let hash = Hash::by_digest(SHA256_OID).ok_or(UNSUPPORTED)?;
+    let key = derive(meter, hash, password, &salt, ROUNDS, 3, hash.digest.output_len())?;
     let tag = hmac::sign(&hmac::Key::new(hash.hmac, &key), data);
     let algorithm = der::sequence(&[&der::oid(SHA256_OID)]);
     let info = der::sequence(&[&algorithm, &der::element(der::OCTET_STRING, tag.as_ref())]);

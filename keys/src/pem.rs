@@ -9,10 +9,13 @@ use base64::{
 };
 use zeroize::Zeroizing;
 
-pub(crate) struct Block {
+/// What stands between two lines of dashes.
+pub struct Block {
     /// What the first line says it is.
     pub kind: Vec<u8>,
+    /// Lines before the content, with a colon.
     pub headers: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// The content.
     pub bytes: Zeroizing<Vec<u8>>,
 }
 
@@ -41,7 +44,7 @@ fn line(text: &[u8]) -> (&[u8], &[u8], usize) {
 }
 
 /// The first block and what comes after it; without a block all of the text.
-pub(crate) fn decode(text: &[u8]) -> (Option<Block>, &[u8]) {
+pub fn decode(text: &[u8]) -> (Option<Block>, &[u8]) {
     let mut rest = text;
     loop {
         // The first end, and the last beginning before it: beginnings without an end are passed over.
@@ -111,7 +114,8 @@ fn block(text: &[u8], begin: usize, end: usize) -> Found<'_> {
     }
 }
 
-pub(crate) fn encode(out: &mut Vec<u8>, block: &Block) {
+/// Appends a block, as Go writes it.
+pub fn encode(out: &mut Vec<u8>, block: &Block) {
     out.extend_from_slice(BEGIN);
     out.extend_from_slice(&block.kind);
     out.extend_from_slice(b"-----\n");
@@ -137,7 +141,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, block: &Block) {
 }
 
 /// A block without headers, as text.
-pub(crate) fn text(kind: &str, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
+pub fn text(kind: &str, bytes: &[u8]) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(bytes.len() * 3 / 2 + 80));
     let bytes = Zeroizing::new(bytes.to_vec());
     encode(&mut out, &Block { kind: kind.into(), headers: BTreeMap::new(), bytes });
