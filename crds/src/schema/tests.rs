@@ -205,6 +205,9 @@ fn defaults_are_these_and_no_others() {
         let provider = format!("{store}/v1.spec.provider");
         let defaults = [
             "aws.sessionTagsPolicy = \"None\"",
+            "azurekv.authType = \"ServicePrincipal\"",
+            "azurekv.environmentType = \"PublicCloud\"",
+            "azurekv.useAzureSDK = false",
             "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
             "kubernetes.server.url = \"kubernetes.default\"",
             "kubernetes.remoteNamespace = \"default\"",
@@ -323,7 +326,7 @@ fn the_yaml_is_small_enough_for_client_side_apply() {
     for crd in crds() {
         let text = yaml(&crd);
         let applied = serde_json::to_string(&crd).expect("plain data");
-        assert!(text.len() < 200_000, "{}: {} bytes", file_name(&crd), text.len());
+        assert!(text.len() < 400_000, "{}: {} bytes", file_name(&crd), text.len());
         assert!(applied.len() < 262_144 / 4 * 3, "{}: {} bytes", file_name(&crd), applied.len());
     }
 }
