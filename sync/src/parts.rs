@@ -4,10 +4,20 @@ use keyferry_provider_core::SecretBytes;
 use keyferry_provider_core::parts::{Part, Parts};
 
 use crate::data::Data;
-use crate::property::NoValue;
 
 /// The field that is read where none is named.
 const PASSWORD: &str = "password";
+
+/// Why there is no part of a name.
+#[derive(Debug, PartialEq, Eq)]
+pub enum NoPart {
+    /// None has it.
+    Missing,
+    /// So many have it.
+    Several(usize),
+    /// It is larger than what fits into any Secret.
+    TooLarge,
+}
 
 /// The names among which a property is one, and the property without what says so.
 fn among<'a, 'p>(parts: &'a Parts, property: &'p str) -> (&'a std::collections::BTreeMap<String, Part>, &'p str, bool) {
@@ -23,29 +33,29 @@ fn among<'a, 'p>(parts: &'a Parts, property: &'p str) -> (&'a std::collections::
 }
 
 /// The part that a property names; without a name it is the field `password`, or the first file.
-pub fn one(parts: &Parts, property: &str) -> Result<SecretBytes, NoValue> {
+pub fn one(parts: &Parts, property: &str) -> Result<SecretBytes, NoPart> {
     let (all, name, is_file) = among(parts, property);
     let name = match (name, is_file) {
-        ("", true) => parts.first_file.as_deref().ok_or(NoValue::Missing)?,
+        ("", true) => parts.first_file.as_deref().ok_or(NoPart::Missing)?,
         ("", false) => PASSWORD,
         (name, _) => name,
     };
-    value(all.get(name).ok_or(NoValue::Missing)?)
+    value(all.get(name).ok_or(NoPart::Missing)?)
 }
 
 /// All parts that a property names: the one of this name, or all of their kind. A part without a name can be no key.
-pub fn all(parts: &Parts, property: &str) -> Result<Data, (String, NoValue)> {
+pub fn all(parts: &Parts, property: &str) -> Result<Data, (String, NoPart)> {
     let (all, wanted, _) = among(parts, property);
     let named = all.iter().filter(|(name, _)| !name.is_empty() && (wanted.is_empty() || *name == wanted));
     named.map(|(name, part)| Ok((name.clone(), value(part).map_err(|problem| (name.clone(), problem))?))).collect()
 }
 
 /// What a part holds.
-pub fn value(part: &Part) -> Result<SecretBytes, NoValue> {
+pub fn value(part: &Part) -> Result<SecretBytes, NoPart> {
     match part {
         Part::Value(value) => Ok(value.clone()),
-        Part::Several(count) => Err(NoValue::Several(*count)),
-        Part::TooLarge => Err(NoValue::TooLarge),
+        Part::Several(count) => Err(NoPart::Several(*count)),
+        Part::TooLarge => Err(NoPart::TooLarge),
     }
 }
 
@@ -82,16 +92,16 @@ mod tests {
             (false, "password", Ok("p")),
             (false, "user.name", Ok("u")),
             (false, "field/user.name", Ok("u")),
-            (false, "user", Err(NoValue::Missing)),
-            (false, "b", Err(NoValue::Missing)),
+            (false, "user", Err(NoPart::Missing)),
+            (false, "b", Err(NoPart::Missing)),
             (false, "file/b", Ok("bytes")),
             (false, "file/", Ok("bytes")),
-            (false, "file/a", Err(NoValue::TooLarge)),
+            (false, "file/a", Err(NoPart::TooLarge)),
             (false, "field/file/x", Ok("odd")),
-            (false, "twice", Err(NoValue::Several(2))),
+            (false, "twice", Err(NoPart::Several(2))),
             (true, "", Ok("bytes")),
             (true, "b", Ok("bytes")),
-            (true, "password", Err(NoValue::Missing)),
+            (true, "password", Err(NoPart::Missing)),
             (true, "field/password", Ok("p")),
             (true, "field/", Ok("p")),
         ] {
@@ -111,7 +121,7 @@ mod tests {
         assert_eq!(names(false, "password"), "password");
         assert_eq!((names(false, "file/"), names(true, ""), names(true, "field/password")).0, "b");
         assert_eq!(names(false, "no such"), "");
-        assert_eq!(all(&parts(false), "").unwrap_err(), ("twice".to_owned(), NoValue::Several(2)));
-        assert_eq!(all(&parts(true), "").unwrap_err(), ("a".to_owned(), NoValue::TooLarge));
+        assert_eq!(all(&parts(false), "").unwrap_err(), ("twice".to_owned(), NoPart::Several(2)));
+        assert_eq!(all(&parts(true), "").unwrap_err(), ("a".to_owned(), NoPart::TooLarge));
     }
 }

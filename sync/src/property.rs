@@ -9,7 +9,7 @@ use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
 use crate::data::json_cost;
 use crate::fields;
-use crate::parts;
+use crate::parts::{self, NoPart};
 
 /// Why there is no value under a property.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,10 +20,8 @@ pub enum NoValue {
     Missing,
     /// The path or the value is nested too deep, or asks for too much work.
     TooComplex,
-    /// So many parts bear the name.
-    Several(usize),
-    /// It is larger than what fits into any Secret.
-    TooLarge,
+    /// There is no one part of this name that can be read.
+    Part(NoPart),
     /// The look has nothing left.
     Exceeded(Exceeded),
 }
@@ -67,7 +65,8 @@ pub fn lookup(
             return literal_then_path(&field, path, budget);
         }
         PropertyLookup::Parts => {
-            return parts::one(&Parts::read(value).ok_or(NoValue::NotJson)?, property);
+            let parts = Parts::read(value).ok_or(NoValue::NotJson)?;
+            return parts::one(&parts, property).map_err(NoValue::Part);
         }
         PropertyLookup::DottedKeyThenPath => {
             if property.contains('.') && literal(value, property, budget)?.is_none() {

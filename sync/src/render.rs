@@ -12,7 +12,7 @@ use crate::decode::{check_name, convert_key, decode};
 use crate::engine::{ENTRY, Means};
 use crate::fields;
 use crate::outcome::{Failure, Headline, Retry};
-use crate::parts;
+use crate::parts::{self, NoPart};
 use crate::property::{self, NoValue};
 use crate::request::{Entry, Origin, Request, Wanted, asked};
 use crate::rewrite::{Renamed, again, rewrite};
@@ -187,7 +187,7 @@ fn one(
         _ if is_parts => {
             let parts = fields_of(value, Parts::read, means.budget)?;
             let all = parts::all(&parts, property);
-            return named(all.map_err(|(name, problem)| no_value(problem, &name))?, request, means);
+            return named(all.map_err(|(name, problem)| no_part(&problem, &name))?, request, means);
         }
         (None | Some(""), Entry::Data(..)) if is_fields => fields_of(value, fields::whole, means.budget)?,
         (None | Some(""), _) if is_fields => {
@@ -319,7 +319,7 @@ fn found_parts(
             means.budget.bytes(2 * name.len() + ENTRY)?;
             let is_taken = *ranks.entry(name).or_insert(secret.rank) < secret.rank;
             if !name.is_empty() && query.matches(name) && !is_taken {
-                let value = parts::value(part).map_err(|problem| no_value(problem, name))?;
+                let value = parts::value(part).map_err(|problem| no_part(&problem, name))?;
                 values.put(name.clone(), name, value).map_err(|two| collision(name, &two))?;
             }
         }
@@ -358,20 +358,27 @@ fn no_value(problem: NoValue, property: &str) -> Problematic {
         NoValue::NotJson => {
             Problematic::malformed(told!("the value is not JSON, so that it has no property {}", Spec(property)))
         }
-        NoValue::Missing if property.is_empty() => {
-            Problematic::late("it has no field \"password\" and no file that is read without a property: set property")
-        }
         NoValue::Missing => Problematic::late(told!("the value has no property {}", Spec(property))),
         NoValue::Exceeded(exceeded) => exceeded.into(),
         NoValue::TooComplex => {
             Problematic::late(told!("property {} asks for too much: simplify the path", Spec(property)))
         }
-        NoValue::Several(count) => Problematic::malformed(told!(
+        NoValue::Part(problem) => no_part(&problem, property),
+    }
+}
+
+fn no_part(problem: &NoPart, name: &str) -> Problematic {
+    match problem {
+        NoPart::Missing if name.is_empty() => {
+            Problematic::late("it has no field \"password\" and no file that is read without a property: set property")
+        }
+        NoPart::Missing => Problematic::late(told!("the value has no property {}", Spec(name))),
+        NoPart::Several(count) => Problematic::malformed(told!(
             "it has {} fields or files of the name {}: rename all but one",
             count,
-            Name(property)
+            Name(name)
         )),
-        NoValue::TooLarge => Problematic::malformed(told!("{} is larger than what fits into a Secret", Name(property))),
+        NoPart::TooLarge => Problematic::malformed(told!("{} is larger than what fits into a Secret", Name(name))),
     }
 }
 
