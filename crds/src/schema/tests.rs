@@ -184,6 +184,38 @@ fn one_version_is_stored_and_the_old_one_is_served_on_demand_with_the_same_field
     }
 }
 
+/// What providers have for defaults.
+const PROVIDER_DEFAULTS: &[&str] = &[
+    "aws.sessionTagsPolicy = \"None\"",
+    "azurekv.authType = \"ServicePrincipal\"",
+    "azurekv.environmentType = \"PublicCloud\"",
+    "azurekv.useAzureSDK = false",
+    "doppler.auth.oidcConfig.expirationSeconds = 600",
+    "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
+    "infisical.hostAPI = \"https://app.infisical.com/api\"",
+    "infisical.secretsScope.expandSecretReferences = true",
+    "infisical.secretsScope.recursive = false",
+    "infisical.secretsScope.secretsPath = \"/\"",
+    "kubernetes.remoteNamespace = \"default\"",
+    "kubernetes.server.url = \"kubernetes.default\"",
+    "onepasswordSDK.cache.maxSize = 100",
+    "onepasswordSDK.cache.ttl = \"5m\"",
+    "onepasswordSDK.integrationInfo.name = \"1Password SDK\"",
+    "onepasswordSDK.integrationInfo.version = \"v1.0.0\"",
+    "openBao.auth.appRole.path = \"approle\"",
+    "openBao.auth.kubernetes.path = \"kubernetes\"",
+    "openBao.auth.userPass.path = \"userpass\"",
+    "openBao.version = \"v2\"",
+    "vault.auth.appRole.path = \"approle\"",
+    "vault.auth.cert.path = \"cert\"",
+    "vault.auth.gcp.path = \"gcp\"",
+    "vault.auth.jwt.path = \"jwt\"",
+    "vault.auth.kubernetes.mountPath = \"kubernetes\"",
+    "vault.auth.ldap.path = \"ldap\"",
+    "vault.auth.userPass.path = \"userpass\"",
+    "vault.version = \"v2\"",
+];
+
 #[test]
 fn defaults_are_these_and_no_others() {
     let mut found = Vec::new();
@@ -213,30 +245,7 @@ fn defaults_are_these_and_no_others() {
     ];
     for store in ["SecretStore", "ClusterSecretStore"] {
         let provider = format!("{store}/v1.spec.provider");
-        let defaults = [
-            "aws.sessionTagsPolicy = \"None\"",
-            "doppler.auth.oidcConfig.expirationSeconds = 600",
-            "infisical.hostAPI = \"https://app.infisical.com/api\"",
-            "infisical.secretsScope.expandSecretReferences = true",
-            "infisical.secretsScope.recursive = false",
-            "infisical.secretsScope.secretsPath = \"/\"",
-            "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
-            "kubernetes.server.url = \"kubernetes.default\"",
-            "kubernetes.remoteNamespace = \"default\"",
-            "openBao.version = \"v2\"",
-            "openBao.auth.appRole.path = \"approle\"",
-            "openBao.auth.kubernetes.path = \"kubernetes\"",
-            "openBao.auth.userPass.path = \"userpass\"",
-            "vault.version = \"v2\"",
-            "vault.auth.appRole.path = \"approle\"",
-            "vault.auth.cert.path = \"cert\"",
-            "vault.auth.gcp.path = \"gcp\"",
-            "vault.auth.jwt.path = \"jwt\"",
-            "vault.auth.kubernetes.mountPath = \"kubernetes\"",
-            "vault.auth.ldap.path = \"ldap\"",
-            "vault.auth.userPass.path = \"userpass\"",
-        ];
-        want.extend(defaults.map(|default| format!("{provider}.{default}")));
+        want.extend(PROVIDER_DEFAULTS.iter().map(|default| format!("{provider}.{default}")));
     }
     for password in ["Password/v1alpha1.spec", "ClusterGenerator/v1alpha1.spec.generator.passwordSpec"] {
         want.push(format!("{password}.length = 24"));
