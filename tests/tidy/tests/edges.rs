@@ -153,6 +153,7 @@ fn stores_and_cluster_never_know_each_other() {
         "keyferry-crds",
         "keyferry-gjson",
         "keyferry-go",
+        "keyferry-keys",
         "keyferry-limits",
         "keyferry-provider-core",
         "keyferry-seed",
