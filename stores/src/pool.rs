@@ -385,7 +385,9 @@ fn retries(spec: &SecretStoreSpec) -> Result<Retries, String> {
             Delay::Fixed(delay.unwrap_or_default().min(LONGEST_RETRY_DELAY))
         }
     };
-    Ok(Retries { most, delay })
+    // Who asks for tries gets them, however long each takes.
+    let patience = settings.max_retries.map_or(usual.patience, |_| Duration::MAX);
+    Ok(Retries { most, delay, patience })
 }
 
 #[cfg(test)]
@@ -433,13 +435,20 @@ mod tests {
         };
         let usual = Retries::default();
         let fixed = |seconds| Delay::Fixed(Duration::from_secs(seconds));
+        let asked = Retries { patience: Duration::MAX, ..usual };
         for (settings, expected) in [
             (serde_json::json!(null), usual),
             (serde_json::json!({}), usual),
-            (serde_json::json!({"maxRetries": 0}), Retries { most: 0, ..usual }),
-            (serde_json::json!({"maxRetries": 5, "retryInterval": "2s"}), Retries { most: 5, delay: fixed(2) }),
-            (serde_json::json!({"maxRetries": -1}), Retries { most: 0, ..usual }),
-            (serde_json::json!({"maxRetries": 1000, "retryInterval": "24h"}), Retries { most: 10, delay: fixed(30) }),
+            (serde_json::json!({"maxRetries": 0}), Retries { most: 0, ..asked }),
+            (
+                serde_json::json!({"maxRetries": 5, "retryInterval": "2s"}),
+                Retries { most: 5, delay: fixed(2), ..asked },
+            ),
+            (serde_json::json!({"maxRetries": -1}), Retries { most: 0, ..asked }),
+            (
+                serde_json::json!({"maxRetries": 1000, "retryInterval": "24h"}),
+                Retries { most: 10, delay: fixed(30), ..asked },
+            ),
             (serde_json::json!({"retryInterval": "0s"}), Retries { delay: fixed(0), ..usual }),
         ] {
             assert_eq!(retries(settings.clone()), Ok(expected), "{settings}");

@@ -12,6 +12,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_azurekv::REGISTRATION,
     #[cfg(feature = "fake")]
     keyferry_provider_fake::REGISTRATION,
+    #[cfg(feature = "gcpsm")]
+    keyferry_provider_gcpsm::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::REGISTRATION,
     #[cfg(feature = "vault")]

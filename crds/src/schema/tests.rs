@@ -60,7 +60,7 @@ fn what_is_open_is_this_and_null_is_never_stored() {
     for store in ["SecretStore", "ClusterSecretStore"] {
         for version in ["v1", "v1beta1"] {
             let provider = format!("{store}/{version}.spec.provider");
-            let typed = ["aws", "azurekv", "fake", "kubernetes", "vault"];
+            let typed = ["aws", "azurekv", "fake", "gcpsm", "kubernetes", "vault"];
             let keys = crate::provider_keys().into_iter().filter(|key| !typed.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
             want.insert(provider);
@@ -197,6 +197,7 @@ fn defaults_are_these_and_no_others() {
             "azurekv.authType = \"ServicePrincipal\"",
             "azurekv.environmentType = \"PublicCloud\"",
             "azurekv.useAzureSDK = false",
+            "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
             "kubernetes.server.url = \"kubernetes.default\"",
             "kubernetes.remoteNamespace = \"default\"",
             "vault.version = \"v2\"",
@@ -276,7 +277,7 @@ fn every_provider_has_its_key() {
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
     assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
-    for typed in ["aws", "azurekv", "fake", "kubernetes", "vault"] {
+    for typed in ["aws", "azurekv", "fake", "gcpsm", "kubernetes", "vault"] {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }
 }

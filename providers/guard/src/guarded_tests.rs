@@ -2,7 +2,6 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use keyferry_provider_core::{Metadata, Origin, Payload};
-use tokio::time::Instant;
 
 use super::*;
 use crate::Delay;
@@ -227,7 +226,7 @@ async fn all_tries_of_a_call_together_are_bounded() {
     let can = Capabilities::default();
     let script = Arc::new(Script { takes: Duration::from_secs(60), ..Script::echo(can) });
     let begun = Instant::now();
-    let retries = Retries { most: 10, delay: Delay::Fixed(Duration::from_secs(30)) };
+    let retries = Retries { most: 10, delay: Delay::Fixed(Duration::from_secs(30)), patience: Duration::MAX };
     let error = fetch(&script, retries, "a").await.unwrap_err();
     assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Timeout, Duration::from_secs(300)));
     assert!(error.message().contains("store-wait"), "{error}");
@@ -282,12 +281,22 @@ async fn waits_grow_and_are_spread() {
 
 #[tokio::test(start_paused = true)]
 async fn the_settings_of_the_store_win() {
-    let retries = Retries { most: 4, delay: Delay::Fixed(Duration::from_secs(3)) };
+    let delay = Delay::Fixed(Duration::from_secs(3));
+    let retries = Retries { most: 4, delay, patience: Duration::MAX };
     let script = Script::new((0..5).map(|_| Err(down())));
     assert_eq!(fetch(&script, retries, "a").await, Err(down()));
     assert_eq!(script.waits(), [3000; 4]);
     let script = Script::new([Err(down())]);
     assert_eq!(fetch(&script, Retries { most: 0, ..retries }, "a").await, Err(down()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_told_after_one_try_where_nobody_asked_for_more() {
+    let takes = Duration::from_secs(3600);
+    let script = Arc::new(Script { takes, ..Script::echo(Capabilities::default()) });
+    let start = Instant::now();
+    assert_eq!(fetch(&script, Retries::default(), "a").await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!((start.elapsed(), script.asked().len()), (LIMIT, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -356,7 +365,8 @@ async fn each_try_is_bounded_and_a_late_answer_is_a_timeout() {
     let takes = Duration::from_secs(3600);
     let script = Arc::new(Script { takes, ..Script::echo(Capabilities::default()) });
     let once = Retries { most: 0, ..Retries::default() };
-    let twice = Retries { most: 1, delay: Delay::Fixed(Duration::from_secs(1)) };
+    let delay = Delay::Fixed(Duration::from_secs(1));
+    let twice = Retries { most: 1, delay, patience: Duration::MAX };
     let start = Instant::now();
     let fetch = fetch(&script, once, "a").await.unwrap_err();
     let validate = guarded(&script, twice).validate().await.unwrap_err();

@@ -9,6 +9,10 @@ use rand::Rng as _;
 /// and its schedule knows how long to wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// How long after the first try another is begun, where nobody said how often to try. A store that hangs has taken its
+/// time by then: who waits is told, and the schedule tries again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
@@ -16,6 +20,8 @@ pub struct Retries {
     pub most: u32,
     /// The time between two tries.
     pub delay: Delay,
+    /// How long after the beginning of the first try another is begun.
+    pub patience: Duration,
 }
 
 /// The time between two tries.
@@ -31,15 +37,21 @@ pub enum Delay {
 impl Default for Retries {
     /// For hiccups: what lasts longer is the business of the schedule.
     fn default() -> Self {
-        Self { most: 2, delay: Delay::Growing(Duration::from_millis(200)) }
+        Self { most: 2, delay: Delay::Growing(Duration::from_millis(200)), patience: PATIENCE }
     }
 }
 
 impl Retries {
-    /// How long to wait before try number `tried` + 1, given the errors of the last; `None` where none is worth it.
-    pub(crate) fn wait<'a>(&self, tried: u32, errors: impl IntoIterator<Item = &'a Error>) -> Option<Duration> {
+    /// How long to wait before try number `tried` + 1, so long after the beginning of the first, given the errors of the
+    /// last; `None` where none is worth it.
+    pub(crate) fn wait<'a>(
+        &self,
+        tried: u32,
+        elapsed: Duration,
+        errors: impl IntoIterator<Item = &'a Error>,
+    ) -> Option<Duration> {
         let temporary: Vec<&Error> = errors.into_iter().filter(|error| error.is_temporary()).collect();
-        if temporary.is_empty() || tried > self.most {
+        if temporary.is_empty() || tried > self.most || elapsed > self.patience {
             return None;
         }
         let asked = temporary.iter().filter_map(|error| error.retry_after()).max();

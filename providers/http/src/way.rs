@@ -9,7 +9,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
 
 use crate::address::{self, Resolver};
-use crate::error;
+use crate::{error, roots};
 
 /// How long a connection, and a request as a whole, may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -89,9 +89,14 @@ impl Way {
             ),
             (None, None) => format!("there are no system certificates: set {of_ca}"),
         };
-        if let Some(ca) = ca {
-            builder = builder.tls_certs_only(ca);
-        }
+        builder = match ca {
+            Some(ca) => builder.tls_certs_only(ca),
+            None if identity.is_none() => {
+                let tls = roots::config().ok_or_else(|| Error::invalid(problem.clone()))?;
+                builder.tls_backend_preconfigured(tls)
+            }
+            None => builder,
+        };
         if let Some(identity) = identity {
             builder = builder.identity(identity);
         }

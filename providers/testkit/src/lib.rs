@@ -77,6 +77,11 @@ pub trait Fixture: Send + Sync {
         true
     }
 
+    /// What stands between a path and the rest of a name: stores without folders take the beginning of a name for a path.
+    fn separator(&self) -> char {
+        '/'
+    }
+
     /// Whether the backend itself takes secrets of this name.
     fn takes_name(&self, _name: &str) -> bool {
         true

@@ -21,6 +21,8 @@ mod faults;
 mod server;
 pub mod azurekv;
 
+pub mod gcpsm;
+
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};
 pub use tls::Authority;

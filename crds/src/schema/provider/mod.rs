@@ -7,6 +7,7 @@
 mod aws;
 mod azurekv;
 mod fake;
+mod gcpsm;
 mod kubernetes;
 mod vault;
 
@@ -31,7 +32,6 @@ const OPEN: &[(&str, &str)] = &[
     ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
-    ("gcpsm", "Google Cloud Secret Manager."),
     ("github", "GitHub Actions secrets (write only)."),
     ("gitlab", "GitLab CI/CD variables."),
     ("ibm", "IBM Cloud Secrets Manager."),
@@ -65,6 +65,7 @@ const TYPED: &[(&str, Schema)] = &[
     ("aws", aws::schema),
     ("azurekv", azurekv::schema),
     ("fake", fake::schema),
+    ("gcpsm", gcpsm::schema),
     ("kubernetes", kubernetes::schema),
     ("vault", vault::schema),
 ];

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::super::node::*;
 use super::super::shared::{ca_bundle, ca_provider, secret_key, service_account};
 use super::aws::access_key;
+use super::gcpsm;
 
 pub(super) fn schema() -> Node {
     let tls = object("Client certificate for the connection itself (for a login by certificate see auth.cert).")
@@ -112,19 +113,12 @@ fn iam() -> Node {
 }
 
 fn gcp() -> Node {
-    let key =
-        object("Use a service account key.").field("secretAccessKeySecretRef", secret_key("Where the key (JSON) is."));
-    let workload_identity = object("Use GKE workload identity.")
-        .required("serviceAccountRef", service_account("The ServiceAccount."))
-        .field("clusterLocation", string("Location of the cluster; asked of the metadata server if not set."))
-        .field("clusterName", string("Name of the cluster; asked of the metadata server if not set."))
-        .field("clusterProjectID", string("Project of the cluster; that of the login if not set."));
     object("Log in with a Google Cloud identity; the operator's own if none is named.")
         .field("path", mounted_at("gcp"))
         .required("role", string("Vault role to take."))
         .field("projectID", string("Google Cloud project."))
         .field("location", string("Google Cloud location."))
-        .field("secretRef", key)
+        .field("secretRef", gcpsm::key())
         .field("serviceAccountRef", service_account("A ServiceAccount to act as."))
-        .field("workloadIdentity", workload_identity)
+        .field("workloadIdentity", gcpsm::workload_identity())
 }

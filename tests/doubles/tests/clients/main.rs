@@ -2,6 +2,7 @@
 
 mod azurekv;
 mod client;
+mod gcpsm;
 
 #[test]
 fn every_client_is_there() {
