@@ -2,7 +2,13 @@
 
 mod azurekv;
 mod client;
+mod akeyless;
+mod doppler;
+mod gitlab;
+mod infisical;
 mod gcpsm;
+mod vault;
+mod onepassword;
 
 #[test]
 fn every_client_is_there() {
