@@ -2,6 +2,10 @@
 
 mod azurekv;
 mod client;
+mod akeyless;
+mod doppler;
+mod gitlab;
+mod infisical;
 mod gcpsm;
 mod vault;
 
