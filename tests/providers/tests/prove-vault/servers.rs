@@ -147,5 +147,6 @@ pub async fn caller(moto: &str) -> String {
         .unwrap();
     let text = answer.text().await.unwrap();
     let (_, rest) = text.split_once("<Arn>").expect("an ARN");
-    rest.split_once("</Arn>").expect("an ARN").0.to_owned()
+    // Vault speaks of identities by their names in IAM.
+    rest.split_once("</Arn>").expect("an ARN").0.replace(":sts:", ":iam:")
 }
