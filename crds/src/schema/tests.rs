@@ -194,6 +194,7 @@ fn defaults_are_these_and_no_others() {
         let provider = format!("{store}/v1.spec.provider");
         let defaults = [
             "aws.sessionTagsPolicy = \"None\"",
+            "crd.server.url = \"kubernetes.default\"",
             "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
             "kubernetes.server.url = \"kubernetes.default\"",
             "kubernetes.remoteNamespace = \"default\"",
