@@ -18,8 +18,22 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_kubernetes::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::CRD,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::AKEYLESS,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::DELINEA,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::DOPPLER,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::GITLAB,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::INFISICAL,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::SCALEWAY,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::OPEN_BAO,
 ];
 
 /// Every generator of this build.

@@ -13,15 +13,24 @@
 //! assert!(server.url().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server; the
-//! others are one store each.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `asked`
+//! requests of JSON APIs, `machine` the metadata servers of clouds; the others are one store each.
 
 mod tls;
 mod faults;
 mod server;
+mod asked;
+pub mod machine;
+pub mod akeyless;
 pub mod azurekv;
-
+pub mod delinea;
+pub mod doppler;
 pub mod gcpsm;
+pub mod gitlab;
+pub mod infisical;
+pub mod scaleway;
+
+pub mod vault;
 
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};

@@ -4,12 +4,18 @@
 //! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
+mod akeyless;
 mod aws;
 mod azurekv;
 mod crd;
+mod delinea;
+mod doppler;
 mod fake;
 mod gcpsm;
+mod gitlab;
+mod infisical;
 mod kubernetes;
+mod scaleway;
 mod vault;
 
 use keyferry_limits::PROVIDER_ENTRIES;
@@ -19,7 +25,6 @@ use super::node::{Node, anything, object};
 
 /// Providers without a schema of their own: key, and what the key configures.
 const OPEN: &[(&str, &str)] = &[
-    ("akeyless", "Akeyless."),
     ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
     ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
@@ -28,28 +33,22 @@ const OPEN: &[(&str, &str)] = &[
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
     ("conjur", "CyberArk Conjur."),
-    ("delinea", "Delinea DevOps Secrets Vault."),
-    ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
     ("github", "GitHub Actions secrets (write only)."),
-    ("gitlab", "GitLab CI/CD variables."),
     ("ibm", "IBM Cloud Secrets Manager."),
-    ("infisical", "Infisical."),
     ("keepersecurity", "Keeper Security."),
     ("nebiusmysterybox", "Nebius MysteryBox."),
     ("ngrok", "ngrok vaults (write only)."),
     ("onboardbase", "Onboardbase."),
     ("onepassword", "1Password through a Connect server."),
     ("onepasswordSDK", "1Password with a service account."),
-    ("openBao", "OpenBao."),
     ("oracle", "Oracle Cloud Infrastructure Vault."),
     ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
     ("passworddepot", "Password Depot Enterprise Server."),
     ("previder", "Previder Vault."),
     ("pulumi", "Pulumi ESC environments."),
-    ("scaleway", "Scaleway Secret Manager."),
     ("secretserver", "Delinea Secret Server."),
     ("senhasegura", "senhasegura DevOps Secret Manager."),
     ("volcengine", "Volcengine KMS."),
@@ -62,12 +61,19 @@ type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
 const TYPED: &[(&str, Schema)] = &[
+    ("akeyless", akeyless::schema),
     ("aws", aws::schema),
     ("azurekv", azurekv::schema),
     ("crd", crd::schema),
+    ("delinea", delinea::schema),
+    ("doppler", doppler::schema),
     ("fake", fake::schema),
     ("gcpsm", gcpsm::schema),
+    ("gitlab", gitlab::schema),
+    ("infisical", infisical::schema),
     ("kubernetes", kubernetes::schema),
+    ("openBao", vault::open_bao),
+    ("scaleway", scaleway::schema),
     ("vault", vault::schema),
 ];
 

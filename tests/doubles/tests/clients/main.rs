@@ -2,7 +2,12 @@
 
 mod azurekv;
 mod client;
+mod akeyless;
+mod doppler;
+mod gitlab;
+mod infisical;
 mod gcpsm;
+mod vault;
 
 #[test]
 fn every_client_is_there() {
