@@ -64,6 +64,7 @@ fn what_is_open_is_this_and_null_is_never_stored() {
                 "akeyless",
                 "aws",
                 "azurekv",
+                "bitwardensecretsmanager",
                 "crd",
                 "delinea",
                 "doppler",
@@ -72,9 +73,12 @@ fn what_is_open_is_this_and_null_is_never_stored() {
                 "gitlab",
                 "infisical",
                 "kubernetes",
+                "onepassword",
+                "onepasswordSDK",
                 "openBao",
                 "scaleway",
                 "vault",
+                "webhook",
             ];
             let keys = crate::provider_keys().into_iter().filter(|key| !typed.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
@@ -305,6 +309,7 @@ fn every_provider_has_its_key() {
         "akeyless",
         "aws",
         "azurekv",
+        "bitwardensecretsmanager",
         "crd",
         "delinea",
         "doppler",
@@ -313,9 +318,12 @@ fn every_provider_has_its_key() {
         "gitlab",
         "infisical",
         "kubernetes",
+        "onepassword",
+        "onepasswordSDK",
         "openBao",
         "scaleway",
         "vault",
+        "webhook",
     ] {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }
