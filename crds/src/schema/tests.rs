@@ -215,6 +215,9 @@ fn defaults_are_these_and_no_others() {
         let provider = format!("{store}/v1.spec.provider");
         let defaults = [
             "aws.sessionTagsPolicy = \"None\"",
+            "azurekv.authType = \"ServicePrincipal\"",
+            "azurekv.environmentType = \"PublicCloud\"",
+            "azurekv.useAzureSDK = false",
             "crd.server.url = \"kubernetes.default\"",
             "doppler.auth.oidcConfig.expirationSeconds = 600",
             "infisical.hostAPI = \"https://app.infisical.com/api\"",
