@@ -190,6 +190,7 @@ const PROVIDER_DEFAULTS: &[&str] = &[
     "azurekv.authType = \"ServicePrincipal\"",
     "azurekv.environmentType = \"PublicCloud\"",
     "azurekv.useAzureSDK = false",
+    "crd.server.url = \"kubernetes.default\"",
     "doppler.auth.oidcConfig.expirationSeconds = 600",
     "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
     "infisical.hostAPI = \"https://app.infisical.com/api\"",
