@@ -6,12 +6,18 @@ use keyferry_provider_core::{GeneratorRegistration, Registration};
 
 /// Every provider of this build.
 pub const PROVIDERS: &[Registration] = &[
+    #[cfg(feature = "alibaba")]
+    keyferry_provider_alibaba::REGISTRATION,
     #[cfg(feature = "aws")]
     keyferry_provider_aws::REGISTRATION,
     #[cfg(feature = "azurekv")]
     keyferry_provider_azurekv::REGISTRATION,
     #[cfg(feature = "bitwarden")]
     keyferry_provider_bitwarden::REGISTRATION,
+    #[cfg(feature = "barbican")]
+    keyferry_provider_barbican::REGISTRATION,
+    #[cfg(feature = "conjur")]
+    keyferry_provider_conjur::REGISTRATION,
     #[cfg(feature = "fake")]
     keyferry_provider_fake::REGISTRATION,
     #[cfg(feature = "gcpsm")]

@@ -62,9 +62,12 @@ fn what_is_open_is_this_and_null_is_never_stored() {
             let provider = format!("{store}/{version}.spec.provider");
             let typed = [
                 "akeyless",
+                "alibaba",
                 "aws",
                 "azurekv",
+                "barbican",
                 "bitwardensecretsmanager",
+                "conjur",
                 "crd",
                 "delinea",
                 "doppler",
@@ -316,9 +319,12 @@ fn every_provider_has_its_key() {
     assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
     for typed in [
         "akeyless",
+        "alibaba",
         "aws",
         "azurekv",
+        "barbican",
         "bitwardensecretsmanager",
+        "conjur",
         "crd",
         "delinea",
         "doppler",

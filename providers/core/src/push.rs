@@ -115,6 +115,9 @@ impl Payload {
 /// What the source of a push says of itself. Stores that keep such things may take it over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
+    /// The key of the Secret that the one value is of; `None` where all of its values are pushed. Stores without properties
+    /// name by it what they keep the value in.
+    pub key: Option<String>,
     /// The type of the Secret.
     pub secret_type: Option<String>,
     /// Its labels.

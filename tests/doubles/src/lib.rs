@@ -15,6 +15,8 @@
 //!
 //! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `asked`
 //! requests of JSON APIs, `machine` the metadata servers of clouds; the others are one store each.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server,
+//! `text` percent signs; the others are one store each.
 
 mod tls;
 mod faults;
@@ -22,8 +24,10 @@ mod server;
 mod asked;
 pub mod machine;
 pub mod akeyless;
+pub mod alibaba;
 pub mod azurekv;
 pub mod bitwarden;
+pub mod conjur;
 pub mod delinea;
 pub mod doppler;
 pub mod gcpsm;
@@ -32,6 +36,8 @@ pub mod infisical;
 pub mod onepassword;
 pub mod scaleway;
 pub mod vault;
+
+mod text;
 
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};

@@ -5,9 +5,12 @@
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod akeyless;
+mod alibaba;
 mod aws;
 mod azurekv;
+mod barbican;
 mod bitwarden;
+mod conjur;
 mod crd;
 mod delinea;
 mod doppler;
@@ -28,13 +31,10 @@ use super::node::{Node, anything, object};
 
 /// Providers without a schema of their own: key, and what the key configures.
 const OPEN: &[(&str, &str)] = &[
-    ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
-    ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
-    ("conjur", "CyberArk Conjur."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
     ("github", "GitHub Actions secrets (write only)."),
@@ -61,9 +61,12 @@ type Schema = fn() -> Node;
 /// Providers with a schema of their own.
 const TYPED: &[(&str, Schema)] = &[
     ("akeyless", akeyless::schema),
+    ("alibaba", alibaba::schema),
     ("aws", aws::schema),
     ("azurekv", azurekv::schema),
+    ("barbican", barbican::schema),
     ("bitwardensecretsmanager", bitwarden::schema),
+    ("conjur", conjur::schema),
     ("crd", crd::schema),
     ("delinea", delinea::schema),
     ("doppler", doppler::schema),
