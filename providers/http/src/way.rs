@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::body::Body;
-use keyferry_provider_core::{Error, Room, SecretBytes};
+use keyferry_provider_core::{Error, ErrorKind, Room, SecretBytes};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
 
@@ -162,7 +162,6 @@ pub fn retry_after(response: &Response) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
-    use keyferry_provider_core::ErrorKind;
     use keyferry_provider_core::body::{MAX_BODY, SMALL_BODY};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
