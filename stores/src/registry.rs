@@ -16,6 +16,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_gcpsm::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::REGISTRATION,
+    #[cfg(feature = "kubernetes")]
+    keyferry_provider_kubernetes::CRD,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::AKEYLESS,
     #[cfg(feature = "rest")]
@@ -30,6 +32,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_rest::SCALEWAY,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::OPEN_BAO,
 ];
 
 /// Every generator of this build.

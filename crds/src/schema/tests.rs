@@ -64,6 +64,7 @@ fn what_is_open_is_this_and_null_is_never_stored() {
                 "akeyless",
                 "aws",
                 "azurekv",
+                "crd",
                 "delinea",
                 "doppler",
                 "fake",
@@ -71,6 +72,7 @@ fn what_is_open_is_this_and_null_is_never_stored() {
                 "gitlab",
                 "infisical",
                 "kubernetes",
+                "openBao",
                 "scaleway",
                 "vault",
             ];
@@ -217,6 +219,10 @@ fn defaults_are_these_and_no_others() {
             "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
             "kubernetes.server.url = \"kubernetes.default\"",
             "kubernetes.remoteNamespace = \"default\"",
+            "openBao.version = \"v2\"",
+            "openBao.auth.appRole.path = \"approle\"",
+            "openBao.auth.kubernetes.path = \"kubernetes\"",
+            "openBao.auth.userPass.path = \"userpass\"",
             "vault.version = \"v2\"",
             "vault.auth.appRole.path = \"approle\"",
             "vault.auth.cert.path = \"cert\"",
@@ -294,7 +300,22 @@ fn every_provider_has_its_key() {
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
     assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
-    for typed in ["aws", "fake", "gcpsm", "kubernetes", "vault"] {
+    for typed in [
+        "akeyless",
+        "aws",
+        "azurekv",
+        "crd",
+        "delinea",
+        "doppler",
+        "fake",
+        "gcpsm",
+        "gitlab",
+        "infisical",
+        "kubernetes",
+        "openBao",
+        "scaleway",
+        "vault",
+    ] {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }
 }

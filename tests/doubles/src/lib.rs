@@ -30,6 +30,8 @@ pub mod gitlab;
 pub mod infisical;
 pub mod scaleway;
 
+pub mod vault;
+
 pub use faults::Faults;
 pub use server::{Call, ClientCertificate, Server};
 pub use tls::Authority;

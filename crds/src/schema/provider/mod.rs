@@ -7,6 +7,7 @@
 mod akeyless;
 mod aws;
 mod azurekv;
+mod crd;
 mod delinea;
 mod doppler;
 mod fake;
@@ -32,7 +33,6 @@ const OPEN: &[(&str, &str)] = &[
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
     ("conjur", "CyberArk Conjur."),
-    ("crd", "Fields of custom resources in a Kubernetes cluster."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
     ("github", "GitHub Actions secrets (write only)."),
@@ -43,7 +43,6 @@ const OPEN: &[(&str, &str)] = &[
     ("onboardbase", "Onboardbase."),
     ("onepassword", "1Password through a Connect server."),
     ("onepasswordSDK", "1Password with a service account."),
-    ("openBao", "OpenBao."),
     ("oracle", "Oracle Cloud Infrastructure Vault."),
     ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
@@ -65,6 +64,7 @@ const TYPED: &[(&str, Schema)] = &[
     ("akeyless", akeyless::schema),
     ("aws", aws::schema),
     ("azurekv", azurekv::schema),
+    ("crd", crd::schema),
     ("delinea", delinea::schema),
     ("doppler", doppler::schema),
     ("fake", fake::schema),
@@ -72,6 +72,7 @@ const TYPED: &[(&str, Schema)] = &[
     ("gitlab", gitlab::schema),
     ("infisical", infisical::schema),
     ("kubernetes", kubernetes::schema),
+    ("openBao", vault::open_bao),
     ("scaleway", scaleway::schema),
     ("vault", vault::schema),
 ];

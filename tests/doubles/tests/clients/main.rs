@@ -7,6 +7,7 @@ mod doppler;
 mod gitlab;
 mod infisical;
 mod gcpsm;
+mod vault;
 
 #[test]
 fn every_client_is_there() {
