@@ -285,6 +285,8 @@ fn nothing_of_a_value_is_told_whichever_way_it_fails() {
             PropertyLookup::ExactThenPath,
             PropertyLookup::Base64Fields,
             PropertyLookup::DottedKeyThenPath,
+            PropertyLookup::Parts,
+            PropertyLookup::OfTheStore,
         ] {
             let dialect = Dialect { property, ..Dialect::default() };
             check(json!({"data": [{"secretKey": "x", "remoteRef": remote}]}), &Sources::new(), dialect);

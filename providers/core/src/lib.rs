@@ -8,7 +8,8 @@
 //! [`mod@capabilities`] what a store can do and how it is read, [`mod@push`] what is written, [`mod@provider`] the trait, [`mod@search`] searches as a whole,
 //! [`mod@generator`] the trait of generators, [`mod@credentials`] the port, [`mod@registration`] how either presents
 //! itself, [`mod@json`] taking values out of JSON without copies, [`mod@property`] parts of them that are
-//! written, [`mod@body`] answers while they are read, [`mod@address`] where a store must not lead,
+//! written, [`mod@body`] answers while they are read, [`mod@parts`] values of several fields and files,
+//! [`mod@address`] where a store must not lead,
 //! [`mod@names`] what Kubernetes gives for names.
 
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod registration;
 pub mod json;
 pub mod property;
 pub mod body;
+pub mod parts;
 pub mod address;
 pub mod names;
 

@@ -96,6 +96,26 @@ impl Way {
         builder.build().map_err(|_| Error::invalid(problem))
     }
 
+    /// Connects to the server within this time, and says nothing: for a service of which nobody knows a request that does
+    /// nothing.
+    ///
+    /// # Errors
+    /// Those of [`Way::client_builder`] and [`Way::error`].
+    pub async fn knock(&self, addresses: &Addresses, patience: Duration) -> Result<(), Error> {
+        address::check(&self.server, addresses, &self.fields)?;
+        let host = self.server.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = self.server.port_or_known_default().unwrap_or(0);
+        let resolver = Resolver { addresses: addresses.clone(), fields: self.fields };
+        let connecting = async {
+            let found = resolver.resolve_to(host, port).await?;
+            let connected = tokio::net::TcpStream::connect(found.as_slice()).await;
+            connected.map(drop).map_err(|problem| error::of_connecting(&problem, &self.host()))
+        };
+        tokio::time::timeout(patience, connecting).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, format!("no connection to {} within {patience:?}", self.host())))
+        })
+    }
+
     /// The error for a request that brought no answer, or only part of one: `Tls`, `Timeout`, `Unavailable`, or the
     /// provider's own where its redirect policy refused something. In our own words, for causes that are known by
     /// their type: the text of foreign errors goes nowhere.

@@ -218,6 +218,15 @@ mod tests {
             unreachable!("a ServiceAccount logs in")
         }
 
+        async fn labelled_secret(
+            &self,
+            _: &SecretRef,
+            _: &str,
+            _: &str,
+        ) -> Result<BTreeMap<String, SecretBytes>, Error> {
+            unreachable!("a ServiceAccount logs in")
+        }
+
         async fn service_account_annotations(&self, _: &ServiceAccountRef) -> Result<BTreeMap<String, String>, Error> {
             unreachable!("its token is all that counts")
         }

@@ -3,11 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Blame, CaRef, Error, SecretRef, filled};
 use keyferry_provider_http::path::clean;
-use keyferry_provider_http::server_url;
+use keyferry_provider_http::{pem, server_url};
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -183,26 +181,12 @@ fn version(product: Product, text: Option<&str>) -> Result<KvVersion, Error> {
 
 fn ca(product: Product, bundle: Option<String>, provider: Option<CaRef>) -> Result<Option<Ca>, Error> {
     match (filled(bundle), provider) {
-        (Some(bundle), _) => match pem(bundle.into_bytes()) {
+        (Some(bundle), _) => match pem::bundle(bundle.into_bytes()) {
             Some(pem) => Ok(Some(Ca::Pem(pem))),
             None => Err(Error::invalid(format!("{product}.caBundle must hold PEM certificates in base64"))),
         },
         (None, provider) => Ok(provider.map(Ca::Ref)),
     }
-}
-
-/// PEM out of what users put into `caBundle`: base64 of it by the field's type, but base64 of base64 and PEM itself
-/// are common, and External Secrets Operator takes them too.
-fn pem(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    const MARK: &[u8] = b"-----BEGIN ";
-    for _ in 0..3 {
-        if bytes.windows(MARK.len()).any(|window| window == MARK) {
-            return Some(bytes);
-        }
-        bytes.retain(|byte| !byte.is_ascii_whitespace());
-        bytes = STANDARD.decode(&bytes).ok()?;
-    }
-    None
 }
 
 fn identity(product: Product, tls: Option<TlsSpec>) -> Result<Option<(SecretRef, SecretRef)>, Error> {

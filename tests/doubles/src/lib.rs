@@ -23,13 +23,14 @@ mod asked;
 pub mod machine;
 pub mod akeyless;
 pub mod azurekv;
+pub mod bitwarden;
 pub mod delinea;
 pub mod doppler;
 pub mod gcpsm;
 pub mod gitlab;
 pub mod infisical;
+pub mod onepassword;
 pub mod scaleway;
-
 pub mod vault;
 
 pub use faults::Faults;

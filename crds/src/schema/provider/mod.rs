@@ -7,6 +7,7 @@
 mod akeyless;
 mod aws;
 mod azurekv;
+mod bitwarden;
 mod crd;
 mod delinea;
 mod doppler;
@@ -15,8 +16,10 @@ mod gcpsm;
 mod gitlab;
 mod infisical;
 mod kubernetes;
+mod onepassword;
 mod scaleway;
 mod vault;
+mod webhook;
 
 use keyferry_limits::PROVIDER_ENTRIES;
 use serde_json::json;
@@ -29,7 +32,6 @@ const OPEN: &[(&str, &str)] = &[
     ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
-    ("bitwardensecretsmanager", "Bitwarden Secrets Manager."),
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
     ("conjur", "CyberArk Conjur."),
@@ -41,8 +43,6 @@ const OPEN: &[(&str, &str)] = &[
     ("nebiusmysterybox", "Nebius MysteryBox."),
     ("ngrok", "ngrok vaults (write only)."),
     ("onboardbase", "Onboardbase."),
-    ("onepassword", "1Password through a Connect server."),
-    ("onepasswordSDK", "1Password with a service account."),
     ("oracle", "Oracle Cloud Infrastructure Vault."),
     ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
@@ -52,7 +52,6 @@ const OPEN: &[(&str, &str)] = &[
     ("secretserver", "Delinea Secret Server."),
     ("senhasegura", "senhasegura DevOps Secret Manager."),
     ("volcengine", "Volcengine KMS."),
-    ("webhook", "Any HTTP service, described by templates."),
     ("yandexcertificatemanager", "Yandex Certificate Manager."),
     ("yandexlockbox", "Yandex Lockbox."),
 ];
@@ -64,6 +63,7 @@ const TYPED: &[(&str, Schema)] = &[
     ("akeyless", akeyless::schema),
     ("aws", aws::schema),
     ("azurekv", azurekv::schema),
+    ("bitwardensecretsmanager", bitwarden::schema),
     ("crd", crd::schema),
     ("delinea", delinea::schema),
     ("doppler", doppler::schema),
@@ -72,9 +72,12 @@ const TYPED: &[(&str, Schema)] = &[
     ("gitlab", gitlab::schema),
     ("infisical", infisical::schema),
     ("kubernetes", kubernetes::schema),
+    ("onepassword", onepassword::schema),
+    ("onepasswordSDK", onepassword::sdk),
     ("openBao", vault::open_bao),
     ("scaleway", scaleway::schema),
     ("vault", vault::schema),
+    ("webhook", webhook::schema),
 ];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.

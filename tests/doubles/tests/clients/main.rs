@@ -8,6 +8,7 @@ mod gitlab;
 mod infisical;
 mod gcpsm;
 mod vault;
+mod onepassword;
 
 #[test]
 fn every_client_is_there() {
