@@ -4,10 +4,12 @@
 
 use keyferry_gjson as gjson;
 use keyferry_limits::{Budget, Exceeded};
+use keyferry_provider_core::parts::Parts;
 use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
 use crate::data::json_cost;
 use crate::fields;
+use crate::parts::{self, NoPart};
 
 /// Why there is no value under a property.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum NoValue {
     Missing,
     /// The path or the value is nested too deep, or asks for too much work.
     TooComplex,
+    /// There is no one part of this name that can be read.
+    Part(NoPart),
     /// The look has nothing left.
     Exceeded(Exceeded),
 }
@@ -45,6 +49,7 @@ pub fn lookup(
     }
     match how {
         PropertyLookup::Path => {}
+        PropertyLookup::OfTheStore => return Ok(value.clone()),
         PropertyLookup::ExactThenPath => {
             // Numbers digit for digit, unlike along a path.
             if let Some(exact) = json::object(value.expose()).and_then(|mut all| all.remove(property)) {
@@ -58,6 +63,10 @@ pub fn lookup(
             let (name, path) = property.split_once('.').ok_or(NoValue::Missing)?;
             let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(NoValue::Missing)?;
             return literal_then_path(&field, path, budget);
+        }
+        PropertyLookup::Parts => {
+            let parts = Parts::read(value).ok_or(NoValue::NotJson)?;
+            return parts::one(&parts, property).map_err(NoValue::Part);
         }
         PropertyLookup::DottedKeyThenPath => {
             if property.contains('.') && literal(value, property, budget)?.is_none() {

@@ -77,75 +77,44 @@ fn each_way_to_log_in() {
 
 #[test]
 fn tokens_are_for_the_service_that_the_vault_belongs_to() {
-    let custom = |more: Value| {
-        let mut config = json!({"activeDirectoryEndpoint": "https://login.local/"});
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        config
-    };
-    for (cloud, url, config, authority, resource) in [
-        ("PublicCloud", URL, Value::Null, "https://login.microsoftonline.com/", "https://vault.azure.net"),
-        (
-            "PublicCloud",
-            "https://a.managedhsm.azure.net/",
-            Value::Null,
-            "https://login.microsoftonline.com/",
-            "https://managedhsm.azure.net",
-        ),
-        (
-            "PublicCloud",
-            "https://vault.example.com",
-            Value::Null,
-            "https://login.microsoftonline.com/",
-            "https://vault.azure.net",
-        ),
-        (
-            "PublicCloud",
-            "https://xvault.azure.net",
-            Value::Null,
-            "https://login.microsoftonline.com/",
-            "https://vault.azure.net",
-        ),
+    let public = "https://login.microsoftonline.com/";
+    for (cloud, url, authority, resource) in [
+        ("PublicCloud", URL, public, "https://vault.azure.net"),
+        ("PublicCloud", "https://a.managedhsm.azure.net/", public, "https://managedhsm.azure.net"),
+        ("PublicCloud", "https://vault.example.com", public, "https://vault.azure.net"),
+        ("PublicCloud", "https://xvault.azure.net", public, "https://vault.azure.net"),
         (
             "USGovernmentCloud",
             "https://a.vault.usgovcloudapi.net",
-            Value::Null,
             "https://login.microsoftonline.us/",
             "https://vault.usgovcloudapi.net",
         ),
-        (
-            "ChinaCloud",
-            "https://a.vault.azure.cn",
-            Value::Null,
-            "https://login.chinacloudapi.cn/",
-            "https://vault.azure.cn",
-        ),
-        (
-            "AzureStackCloud",
-            "https://a.vault.here.local",
-            custom(json!({})),
-            "https://login.local/",
-            "https://vault.here.local",
-        ),
-        (
-            "AzureStackCloud",
-            "https://a.vault.here.local",
-            custom(json!({"keyVaultDNSSuffix": ".vault.there"})),
-            "https://login.local/",
-            "https://vault.there",
-        ),
-        (
-            "AzureStackCloud",
-            "https://a",
-            custom(json!({"keyVaultEndpoint": "https://vault.there/"})),
-            "https://login.local/",
-            "https://vault.there",
-        ),
-        ("PublicCloud", URL, custom(json!({})), "https://login.local/", "https://vault.azure.net"),
+        ("ChinaCloud", "https://a.vault.azure.cn", "https://login.chinacloudapi.cn/", "https://vault.azure.cn"),
     ] {
-        let config = read(json!({"environmentType": cloud, "vaultUrl": url, "customCloudConfig": config}));
-        let told = (config.audience.authority.server.as_str(), config.audience.resource.as_str());
-        assert_eq!(told, (authority, resource), "{cloud} {url}");
+        let audience = read(json!({"environmentType": cloud, "vaultUrl": url})).audience;
+        assert_eq!((audience.authority.server.as_str(), audience.resource.as_str()), (authority, resource), "{url}");
     }
+}
+
+#[test]
+fn a_cloud_of_ones_own_says_what_tokens_are_for_or_the_vaults_name_does() {
+    for (cloud, url, more, resource) in [
+        ("AzureStackCloud", "https://a.vault.here.local", json!({}), "https://vault.here.local"),
+        ("AzureStackCloud", "https://a.vault.x", json!({"keyVaultDNSSuffix": ".vault.there"}), "https://vault.there"),
+        ("AzureStackCloud", "https://a", json!({"keyVaultEndpoint": "https://vault.there/"}), "https://vault.there"),
+        ("PublicCloud", URL, json!({}), "https://vault.azure.net"),
+    ] {
+        let mut custom = json!({"activeDirectoryEndpoint": "https://login.local/"});
+        custom.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let spec = json!({"environmentType": cloud, "vaultUrl": url, "customCloudConfig": custom});
+        let audience = read(spec).audience;
+        assert_eq!(
+            (audience.authority.server.as_str(), audience.resource.as_str()),
+            ("https://login.local/", resource)
+        );
+    }
+    let nowhere = json!({"environmentType": "AzureStackCloud", "vaultUrl": "https://a", "customCloudConfig": {"activeDirectoryEndpoint": "https://x"}});
+    assert!(Config::new(&spec(nowhere)).unwrap_err().message().contains("keyVaultEndpoint is missing"));
 }
 
 #[test]

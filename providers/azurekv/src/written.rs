@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
-use keyferry_keys::{Bundle, Jwk, PrivateKey, Steps, pem};
+use keyferry_keys::{Bundle, Jwk, Meter as _, PrivateKey, Steps, pem};
 use keyferry_provider_core::{Blame, Error, SecretBuf, SecretBytes, filled, json};
 use serde::Deserialize;
 
@@ -130,6 +130,7 @@ pub fn key(value: &SecretBytes, said: &Said, there: Option<&Found>) -> Result<Op
             if !matches!(block.kind.as_slice(), b"PRIVATE KEY" | b"RSA PRIVATE KEY" | b"EC PRIVATE KEY") {
                 return Err(wrong("its PEM block holds no private key"));
             }
+            Steps(MOST_STEPS).check(block.bytes.len()).map_err(wrong)?;
             let key = PrivateKey::parse(&block.bytes).ok_or_else(|| wrong("its private key can't be read"))?;
             key.to_jwk().ok_or_else(|| wrong("Key Vault takes RSA and elliptic curves"))?
         }

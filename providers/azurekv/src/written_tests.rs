@@ -93,6 +93,8 @@ fn private_keys_become_jwks_and_are_known_by_their_public_half() {
     }
     assert_eq!(parsed(key(&"bytes".into(), &Said::default(), None))["key"], json!({"kty": "oct", "k": "Ynl0ZXM"}));
     let certificate = CertificateParams::default().self_signed(&ec).unwrap().pem();
+    let endless = String::from_utf8(pem::text("RSA PRIVATE KEY", &vec![0x30; 1 << 20]).to_vec()).unwrap();
+    assert!(key(&endless.as_str().into(), &Said::default(), None).unwrap_err().message().contains("too much work"));
     for wrong in [certificate.as_str(), "-----BEGIN PRIVATE KEY-----\nY2FuYXJ5\n-----END PRIVATE KEY-----\n"] {
         let error = key(&wrong.into(), &Said::default(), None).unwrap_err();
         assert!(error.message().contains("no key to import") && !error.message().contains("canary"), "{error}");

@@ -103,6 +103,14 @@ pub enum PropertyLookup {
     Base64Fields,
     /// A property with a dot: as a path whose dots are part of one key first, then as a path.
     DottedKeyThenPath,
+    /// The value is [parts](crate::parts): fields and files by their names. A property is `field/NAME`, `file/NAME` or a
+    /// name: of a file where files come first, else of a field. Without one it is the field `password`, or the first file.
+    /// There are no paths. `extract` takes all fields, or all files where those come first; a search finds all parts
+    /// of what it finds whose names match, and of equal names that of the least rank.
+    Parts,
+    /// The store looks it up itself, from what [goes along in the name](crate::Key::with_property); what it answers is the
+    /// value of the property.
+    OfTheStore,
 }
 
 #[cfg(test)]

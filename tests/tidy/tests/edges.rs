@@ -29,8 +29,8 @@ fn providers_never_see_kubernetes() {
 #[test]
 fn providers_do_not_know_each_other_nor_their_guard() {
     let graph = Graph::load();
-    // One provider, in three crates: the SDK of Parameter Store takes longer to build than all the rest of AWS.
-    let aws = ["keyferry-provider-aws", "keyferry-provider-aws-common", "keyferry-provider-aws-ssm"];
+    // One provider, in four crates: the SDK of Parameter Store takes longer to build than all the rest of AWS.
+    let aws = ["", "-acm", "-common", "-ssm"].map(|part| format!("keyferry-provider-aws{part}"));
     // Logins of Google, for its stores and generators.
     let gcp = ["keyferry-provider-gcpsm", "keyferry-provider-gcp-common"];
     // Logins of Microsoft's clouds, which a generator needs too.
@@ -48,9 +48,11 @@ fn providers_do_not_know_each_other_nor_their_guard() {
                 || dep == "keyferry-way"
                 || dep == "keyferry-doubles"
                 || dep == "keyferry-provider-testkit"
+                // Its users write templates into the store: a language, as Go's words are, and no layer.
+                || (dep == "keyferry-template" && name == "keyferry-provider-webhook")
                 || (shared.contains(&dep.as_str()) && ![&base[..], &shared].concat().contains(&name.as_str()))
                 || (base.contains(&name.as_str()) && base.contains(&dep.as_str()))
-                || (aws.contains(&name.as_str()) && aws.contains(&dep.as_str()))
+                || (aws.contains(&name) && aws.contains(&dep))
                 || (gcp.contains(&name.as_str()) && gcp.contains(&dep.as_str()))
                 || (azure.contains(&name.as_str()) && azure.contains(&dep.as_str()));
             assert!(fine, "{folder} depends on {dep}: a provider knows the contract, and what several stores need");
@@ -156,6 +158,7 @@ fn stores_and_cluster_never_know_each_other() {
         "keyferry-crds",
         "keyferry-gjson",
         "keyferry-go",
+        "keyferry-keys",
         "keyferry-limits",
         "keyferry-provider-core",
         "keyferry-seed",

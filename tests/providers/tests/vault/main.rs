@@ -1,4 +1,9 @@
-//! The vault store against a real OpenBao, and its kubernetes login against a real API server.
+//! The vault store against a real OpenBao, and its logins by Kubernetes against a real API server.
+//!
+//! Modules, in reading order: `logins` logins of users, of the cluster and by certificates, `writes` pushes and deletions.
+
+mod logins;
+mod writes;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,16 +12,12 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use k8s_openapi::api::core::v1::ServiceAccount;
 use keyferry_builders::key;
-use keyferry_provider_core::{
-    Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, ServiceAccountRef, find_all,
-};
+use keyferry_provider_core::{Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
-use keyferry_provider_tests::{Counter, Kubernetes, Relay, context};
+use keyferry_provider_tests::{Counter, Relay, context};
 use keyferry_provider_vault::REGISTRATION;
 use keyferry_testkit::{OpenBao, OpenBaoOptions, Testbed, Vault};
-use kube::api::PostParams;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -142,6 +143,10 @@ impl Fixture for Kv {
 
     async fn delete(&self, name: &str) {
         request(&self.vault, "DELETE", &self.path(name), Value::Null).await;
+    }
+
+    fn property(&self) -> Option<String> {
+        Some("value".to_owned())
     }
 
     fn fetched(&self, value: &[u8]) -> Vec<u8> {
@@ -609,65 +614,6 @@ async fn a_rate_limit() {
     request(&vault, "DELETE", &quota, Value::Null).await;
 }
 
-#[tokio::test]
-async fn kubernetes_login() {
-    let testbed = Testbed::shared();
-    let (vault, namespace) = (testbed.vault(), testbed.namespace("vault-login").await);
-    let name = readable(&vault).await;
-    let mount = format!("kubernetes-{}", random());
-    vault.enable_kubernetes_auth(&mount, &testbed.kubernetes()).await.unwrap();
-    let role = json!({
-        "bound_service_account_names": ["app"], "bound_service_account_namespaces": [namespace.name()],
-        "token_policies": [name], "audience": "vault",
-    });
-    request(&vault, "POST", &format!("auth/{mount}/role/app"), role).await;
-    for account in ["app", "other"] {
-        let mut object = ServiceAccount::default();
-        object.metadata.name = Some(account.to_owned());
-        namespace.api::<ServiceAccount>().create(&PostParams::default(), &object).await.unwrap();
-    }
-    let url = testbed.vault_url();
-    let spec = |kubernetes: Value| json!({"server": url, "path": "secret", "auth": {"kubernetes": kubernetes}});
-    let credentials = async || Kubernetes {
-        client: testbed.kube_client().await,
-        namespace: namespace.name().to_owned(),
-        map: MapCredentials::new(),
-    };
-    let account = |name: &str, audience: &str| {
-        let account = json!({"name": name, "audiences": [audience]});
-        json!({"mountPath": mount, "role": "app", "serviceAccountRef": account})
-    };
-
-    let provider = build(spec(account("app", "vault")), credentials().await).await.unwrap();
-    assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-    provider.validate().await.unwrap();
-
-    // The same token from a secret, and as the operator's own.
-    let reference = ServiceAccountRef { name: "app".into(), ..ServiceAccountRef::default() };
-    let token = credentials().await.service_account_token(&reference, &["vault"]).await.unwrap().secret;
-    for (more, path) in [(json!({"secretRef": {"name": "sa"}}), "sa/token"), (json!({}), "controller/token")] {
-        let mut kubernetes = json!({"mountPath": mount, "role": "app"});
-        kubernetes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let credentials = credentials().await;
-        credentials.map.set(path, token.expose());
-        let provider = build(spec(kubernetes), credentials).await.unwrap();
-        assert!(fetch(&*provider, &key(&name)).await.unwrap().contains(CANARY));
-    }
-
-    let wrong_role = json!({"mountPath": mount, "role": "nobody", "serviceAccountRef": {"name": "app"}});
-    for (kubernetes, words) in [
-        (account("other", "vault"), "is bound to the ServiceAccount \"other\""),
-        (account("app", "elsewhere"), "accepts its token's audience"),
-        (wrong_role, "the role \"nobody\" exists"),
-    ] {
-        let error = build(spec(kubernetes), credentials().await).await.err().unwrap();
-        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
-        assert!(error.message().contains(words), "{error}");
-    }
-    let error = build(spec(account("missing", "vault")), credentials().await).await.err().unwrap();
-    assert!(error.message().starts_with("spec.provider.vault.auth.kubernetes.serviceAccountRef: "), "{error}");
-}
-
 /// A store of a server of its own, at `secret` with the root token.
 async fn store_of(url: &str, server: &OpenBao, ca: Value) -> Arc<dyn Provider> {
     let spec = json!({"server": url, "path": "secret", "caBundle": ca,
@@ -710,4 +656,49 @@ async fn sealed_stopped_and_back() {
     // It comes back empty, and the store finds its way without being built anew.
     server.restart().await.unwrap();
     expect(fetch(&*store, &key("app")).await, ErrorKind::NotFound, "no secret");
+}
+
+/// What a login of ours made ends with the store; a token that somebody else keeps does not.
+#[tokio::test]
+async fn tokens_of_ours_are_revoked_at_the_end() {
+    let testbed = Testbed::shared();
+    let vault = testbed.vault();
+    let name = readable(&vault).await;
+    let accessors = async || {
+        let (status, answer) =
+            vault.send(Method::from_bytes(b"LIST").unwrap(), "auth/token/accessors", None).await.unwrap();
+        assert!(status.is_success(), "{status}");
+        let list = answer.pointer("/data/keys").and_then(Value::as_array).cloned().unwrap_or_default();
+        list.into_iter().map(|accessor| accessor.as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let approle = AppRole::new(&vault, &name, json!({})).await;
+    let of_role = async || {
+        let mut count = 0;
+        for accessor in accessors().await {
+            let body = json!({"accessor": accessor});
+            let (_, told) = vault.send(Method::POST, "auth/token/lookup-accessor", Some(&body)).await.unwrap();
+            let path = told.pointer("/data/path").and_then(Value::as_str).unwrap_or_default();
+            count += usize::from(path == format!("auth/{}/login", approle.mount));
+        }
+        count
+    };
+    let provider = approle.provider(&testbed.vault_url(), Arc::default()).await;
+    fetch(&*provider, &key(&name)).await.unwrap();
+    assert_eq!(of_role().await, 1);
+    drop(provider);
+    for n in 0.. {
+        if of_role().await == 0 {
+            break;
+        }
+        assert!(n < 100, "the token is still there");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+
+    let token = vault.create_token(&[&name]).await.unwrap();
+    for _ in 0..2 {
+        let provider = with_token(testbed, &token, json!({"path": "secret"})).await;
+        fetch(&*provider, &key(&name)).await.unwrap();
+        drop(provider);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
