@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use keyferry_crds::{SecretStoreSpec, duration};
 use keyferry_limits::{CREDENTIAL_AGE, LARGE_SEARCHES};
 use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{
     Answer, BuildContext, Caller, Calls, Dialect, Environment, Error, ErrorKind, Key, Provider, Query,
 };
@@ -47,8 +48,10 @@ const SINGLY: &str = "reading key by key, since the store's batch call is denied
 /// What stores may do beside reading secrets.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Where URLs of SecretStores may lead; those of ClusterSecretStores may lead anywhere.
+    /// Where URLs of SecretStores may lead, and through which proxies; those of ClusterSecretStores may lead anywhere.
     pub addresses: Addresses,
+    /// The proxies of ClusterSecretStores.
+    pub proxies: Proxies,
     /// Which stores may use the operator's own identity in a cloud.
     pub ambient_identity: AmbientIdentity,
     /// The namespace whose objects are watched; all are where there is none.
@@ -261,7 +264,11 @@ impl Pool {
             credentials: asks,
             calls: self.calls.clone(),
             room: self.rooms.of_store(id),
-            addresses: if is_of_cluster { Addresses::anywhere() } else { self.rules.addresses.clone() },
+            addresses: if is_of_cluster {
+                Addresses::anywhere().through(self.rules.proxies.clone())
+            } else {
+                self.rules.addresses.clone()
+            },
             ambient_identity: self.rules.ambient_identity.is_for(is_of_cluster),
             caller: Caller { store_kind: kind, store: id.name.clone(), namespace },
             environment: self.environment.clone(),

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -24,6 +23,7 @@ use keyferry_provider_core::{BuildContext, Calls, Environment, Error};
 
 use crate::config::Config;
 use crate::login::Login;
+use crate::proxy::http_client;
 
 /// How long a connection, and an attempt as a whole, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub struct Connection {
 impl Connection {
     /// Prepares all that a client of `service` needs. Logs in nowhere yet, but reads the keys that the spec names.
     pub async fn new(config: &Config, service: &Service, ctx: &BuildContext) -> Result<Self, Error> {
-        let base = Base::new(config, ctx);
+        let base = Base::new(config, ctx)?;
         let login = Login::new(config, ctx, &base).await?;
         let sdk = base.of(service).into_builder().credentials_provider(login.provider()).build();
         let counter = Counter::new(service, ctx.calls.clone());
@@ -81,7 +81,7 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub fn new(config: &Config, ctx: &BuildContext) -> Self {
+    pub fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
         let is_on = |name| (ctx.environment)(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -92,7 +92,7 @@ impl Base {
             .region(Region::new(config.region.clone()))
             .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
             .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
-            .http_client(http_client())
+            .http_client(http_client(ctx.addresses.proxies())?)
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .time_source(aws_smithy_async::time::SystemTimeSource::new())
             // The guard around all stores does this, and counts it.
@@ -102,7 +102,7 @@ impl Base {
             // `login` does this.
             .identity_cache(aws_smithy_runtime::client::identity::IdentityCache::no_cache())
             .build();
-        Self { sdk, environment: ctx.environment.clone() }
+        Ok(Self { sdk, environment: ctx.environment.clone() })
     }
 
     /// For one service: with its endpoint.
@@ -117,11 +117,6 @@ impl Base {
     pub fn http_client(&self) -> Option<SharedHttpClient> {
         self.sdk.http_client()
     }
-}
-
-/// HTTP of this connection alone. Proxies of the operator's environment are not used.
-fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::AwsLc)).build_https()
 }
 
 /// Reports every attempt on the wire.

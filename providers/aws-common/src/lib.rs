@@ -5,8 +5,8 @@
 //! store that names its credentials; the default chain reads them for one that names none, and can run nothing: the
 //! features for SSO, for `credential_process` and for the console's login are not compiled in.
 //!
-//! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, [`client`] the
-//! SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`found`] searches below a
+//! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, `proxy` HTTP, [`client`]
+//! the SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`found`] searches below a
 //! prefix, [`tags`] what metadata is.
 //!
 //! What is not ours to zero: the SDK's buffers of requests and answers, and its copies of values while it decodes
@@ -16,6 +16,7 @@
 
 pub mod config;
 pub mod login;
+mod proxy;
 pub mod client;
 pub mod error;
 pub mod batch;

@@ -13,13 +13,15 @@
 //! assert!(server.url().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server; the
-//! others are one store each.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server,
+//! `proxy` a proxy on the way; the others are one store each.
 
 mod tls;
 mod faults;
 mod server;
+mod proxy;
 
 pub use faults::Faults;
+pub use proxy::{Passage, Proxy};
 pub use server::{Call, ClientCertificate, Server};
 pub use tls::Authority;
