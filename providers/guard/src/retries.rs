@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyferry_provider_core::Error;
+use keyferry_provider_core::{Error, ErrorKind};
 use rand::Rng as _;
 
 /// The longest that a store may make us wait for the next try. Who asks for more is left alone: the refresh fails,
@@ -14,6 +14,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub struct Retries {
     /// Tries after the first.
     pub most: u32,
+    /// The same where all of them end without an answer: each takes as long as a call may.
+    pub of_timeouts: u32,
     /// The time between two tries.
     pub delay: Delay,
 }
@@ -29,9 +31,10 @@ pub enum Delay {
 }
 
 impl Default for Retries {
-    /// For hiccups: what lasts longer is the business of the schedule.
+    /// For hiccups: what lasts longer is the business of the schedule. Where one call of six fails, of ten thousand one or
+    /// none fails so often.
     fn default() -> Self {
-        Self { most: 2, delay: Delay::Growing(Duration::from_millis(200)) }
+        Self { most: 5, of_timeouts: 2, delay: Delay::Growing(Duration::from_millis(100)) }
     }
 }
 
@@ -39,7 +42,8 @@ impl Retries {
     /// How long to wait before try number `tried` + 1, given the errors of the last; `None` where none is worth it.
     pub(crate) fn wait<'a>(&self, tried: u32, errors: impl IntoIterator<Item = &'a Error>) -> Option<Duration> {
         let temporary: Vec<&Error> = errors.into_iter().filter(|error| error.is_temporary()).collect();
-        if temporary.is_empty() || tried > self.most {
+        let is_silent = temporary.iter().all(|error| error.kind() == ErrorKind::Timeout);
+        if temporary.is_empty() || tried > if is_silent { self.of_timeouts } else { self.most } {
             return None;
         }
         let asked = temporary.iter().filter_map(|error| error.retry_after()).max();
