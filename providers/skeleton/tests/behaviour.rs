@@ -158,3 +158,36 @@ async fn every_status_has_its_meaning() {
         assert!(!error.message().contains("canary"), "{error}");
     }
 }
+
+#[tokio::test]
+async fn a_store_that_can_not_be_used_says_what_is_wrong_and_what_to_do() {
+    let double = Double::start(KEY);
+    let check = async |url: &str, key: &str| match store_at(url, key, Addresses::anywhere()).await {
+        Ok(store) => store.validate().await.err(),
+        Err(error) => Some(error),
+    };
+    assert_eq!(check(&double.url(), KEY).await, None);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let gone = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let tls = double.url().replace("http://", "https://");
+    for (url, key, kind, words) in [
+        (
+            "http://no-such-host.invalid",
+            KEY,
+            ErrorKind::Unavailable,
+            "can't be resolved: check spec.provider.cellar.url",
+        ),
+        (&gone, KEY, ErrorKind::Unavailable, "refuses connections: nothing listens there: start it, or check spec.pro"),
+        (&tls, KEY, ErrorKind::Tls, "does not speak TLS: spec.provider.cellar.url may need http://"),
+        (&double.url(), "canary-of-another", ErrorKind::Unauthenticated, "does not accept the store's key"),
+    ] {
+        let error = check(url, key).await.expect("it can't be used");
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let store = store(&double, KEY).await.unwrap();
+    double.answer_always(403, "");
+    let error = store.validate().await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Denied && error.message().contains("allow it to the key"), "{error}");
+}

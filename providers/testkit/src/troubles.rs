@@ -108,7 +108,8 @@ pub async fn passing(fixture: &dyn Fixture, faults: Faults, kind: ErrorKind) -> 
 pub async fn hanging(fixture: &dyn Fixture) -> Outcome {
     let Some((server, provider)) = at_work(fixture).await else { return Outcome::NotSupported };
     server.fail(Faults { hanging: 100, ..Faults::default() });
-    let impatient = Guarded::new(provider.clone(), PATIENCE, Retries { most: 0, delay: Delay::Fixed(PATIENCE) });
+    let impatient =
+        Guarded::new(provider.clone(), PATIENCE, Retries { most: 0, of_timeouts: 0, delay: Delay::Fixed(PATIENCE) });
     expect_error("a fetch", &ask(&impatient, &key("troubled")).await, ErrorKind::Timeout);
     well_again(fixture, &server, &*provider).await;
     Outcome::Passed
@@ -172,7 +173,7 @@ pub async fn many_faults(fixture: &dyn Fixture) -> Outcome {
     server.fail(Faults::default());
     let (made, least) = (server.take_calls().len(), fetches * least);
     assert!(made * 10 <= least * 13, "{made} calls rather than {least}");
-    Outcome::Told(format!("{:.2} times the least calls", made as f64 / least as f64))
+    Outcome::Passed
 }
 
 /// A thousand keys cost no more calls than the API allows, a login among them.
