@@ -83,7 +83,7 @@ async fn what_is_wrong_with_a_proxy_is_said_of_it() {
         ("https://aws.stores.test", &proxy.url(), "wants a login: put user and password into HTTPS_PROXY"),
     ] {
         let store = store("SecretsManager", endpoint, proxies(url)).await;
-        let error = fetch(&*store, &keys(&["a"])).await.unwrap_err();
+        let error = fetch(&*store, &keys(&["a"])).await.and_then(|mut answers| answers.remove(0)).unwrap_err();
         assert!(error.to_string().contains(words) && error.message().starts_with("the proxy "), "{error}");
         assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Invalid), "{error}");
         assert!(!error.to_string().contains("canary"), "{error}");

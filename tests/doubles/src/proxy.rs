@@ -1,17 +1,22 @@
 //! A proxy on loopback: it writes down what goes through it, and knows names that nobody else does.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use axum::body::Body;
+use axum::http::header::PROXY_AUTHORIZATION;
+use axum::http::{Method, Request, Response, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
-
-/// What is asked of a proxy may not be larger.
-const MAX_HEAD: usize = 64 << 10;
 
 /// What somebody asked the proxy for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,76 +101,65 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Mutex<State>>) {
     let listener = TcpListener::from_std(listener).expect("a socket");
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
+        let _ = stream.set_nodelay(true);
         let shared = shared.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let shared = shared.clone();
+            async move { Ok::<_, Infallible>(answer(request, &shared).await) }
+        });
         // What ends a connection is the affair of those at its ends.
-        tokio::spawn(async move { pass(stream, &shared).await.ok() });
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades());
     }
 }
 
-/// One connection: a tunnel, or one request in the clear, after which it ends.
-async fn pass(mut client: TcpStream, shared: &Mutex<State>) -> std::io::Result<()> {
-    let _ = client.set_nodelay(true);
-    let (head, rest) = read_head(&mut client).await?;
-    let mut lines = head.split("\r\n");
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let headers: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
-    let (host, path) = split(method, target);
+/// A tunnel, or the answer to a request in the clear.
+async fn answer(request: Request<Incoming>, shared: &Mutex<State>) -> Response<Body> {
+    let is_tunnel = request.method() == Method::CONNECT;
+    let host = request.uri().authority().map(ToString::to_string).unwrap_or_default();
+    let host = if host.contains(':') { host } else { format!("{host}:80") };
     let (server, refusal) = {
         let mut state = lock(shared);
-        let header = headers.iter().filter_map(|line| line.split_once(':'));
-        let mut login = header.filter(|(name, _)| name.eq_ignore_ascii_case("proxy-authorization"));
-        let is_known = state.login.is_none() || state.login.as_deref() == login.next().map(|(_, value)| value.trim());
+        let login = request.headers().get(PROXY_AUTHORIZATION).and_then(|login| login.to_str().ok());
+        let is_known = state.login.is_none() || state.login.as_deref() == login;
         let server = state.names.get(&host).cloned().filter(|_| is_known);
-        let passed = server.is_some();
-        state.passages.push(Passage { method: method.to_owned(), target: target.to_owned(), passed });
-        (server, if is_known { "502 Bad Gateway" } else { "407 Proxy Authentication Required" })
+        let (method, target) = (request.method().to_string(), request.uri().to_string());
+        state.passages.push(Passage { method, target, passed: server.is_some() });
+        (server, if is_known { StatusCode::BAD_GATEWAY } else { StatusCode::PROXY_AUTHENTICATION_REQUIRED })
     };
-    let connected = match server {
+    let stream = match server {
         Some(server) => TcpStream::connect(server).await.ok(),
         None => None,
     };
-    let Some(mut server) = connected else {
-        let answer = format!("HTTP/1.1 {refusal}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
-        return client.write_all(answer.as_bytes()).await;
+    let answer = match stream {
+        Some(stream) if is_tunnel => {
+            tokio::spawn(tunnel(request, stream));
+            return Response::new(Body::empty());
+        }
+        Some(stream) => pass_on(request, stream).await.ok(),
+        None => None,
     };
+    answer.unwrap_or_else(|| {
+        let mut answer = Response::new(Body::empty());
+        *answer.status_mut() = refusal;
+        answer
+    })
+}
+
+async fn tunnel(request: Request<Incoming>, mut server: TcpStream) {
     let _ = server.set_nodelay(true);
-    if method == "CONNECT" {
-        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
-    } else {
-        let is_for_us = |line: &&&str| {
-            let name = line.split(':').next().unwrap_or_default().to_ascii_lowercase();
-            name.starts_with("proxy-") || name == "connection"
-        };
-        let kept: Vec<&str> = headers.iter().filter(|line| !is_for_us(line)).copied().collect();
-        let head = format!("{method} {path} HTTP/1.1\r\n{}\r\nconnection: close\r\n\r\n", kept.join("\r\n"));
-        server.write_all(head.as_bytes()).await?;
+    if let Ok(client) = hyper::upgrade::on(request).await {
+        let _ = copy_bidirectional(&mut TokioIo::new(client), &mut server).await;
     }
-    server.write_all(&rest).await?;
-    copy_bidirectional(&mut client, &mut server).await.map(|_| ())
 }
 
-/// The host with its port, and the path of a request in the clear.
-fn split(method: &str, target: &str) -> (String, String) {
-    if method == "CONNECT" {
-        return (target.to_owned(), String::new());
-    }
-    let rest = target.split_once("://").map_or(target, |(_, rest)| rest);
-    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-    let host = if host.contains(':') { host.to_owned() } else { format!("{host}:80") };
-    (host, if path.is_empty() { "/".to_owned() } else { path.to_owned() })
-}
-
-/// The head of a request without the empty line at its end, and what came behind it.
-async fn read_head(client: &mut TcpStream) -> std::io::Result<(String, Vec<u8>)> {
-    let mut read = Vec::new();
-    loop {
-        if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-            let rest = read.split_off(end + 4);
-            return Ok((String::from_utf8_lossy(&read[..end]).into_owned(), rest));
-        }
-        if read.len() > MAX_HEAD || client.read_buf(&mut read).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    }
+/// Asks the server as its client would have asked it without a proxy.
+async fn pass_on(
+    mut request: Request<Incoming>,
+    server: TcpStream,
+) -> Result<Response<Body>, Box<dyn std::error::Error + Send + Sync>> {
+    request.headers_mut().remove(PROXY_AUTHORIZATION);
+    *request.uri_mut() = request.uri().path_and_query().map_or("/", |path| path.as_str()).parse()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(server)).await?;
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?.map(Body::new))
 }
