@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` checks it.
-.PHONY: help demo test test-fast bench hostile prove-stores lint deny advisories sbom crds clean
+.PHONY: help demo test test-fast bench hostile prove-stores prove-vault lint deny advisories sbom crds clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ hostile: ## Attack the operator as a tenant may, and see whether another notices
 
 prove-stores: ## Run a store of each kind at once for ten minutes, while values and credentials change (ARGS="--seconds 60")
 	@scripts/prove-stores $(ARGS)
+
+prove-vault: ## Log in at HashiCorp's own Vault by LDAP and AWS IAM (builds it once; needs Debian's slapd)
+	@scripts/prove-vault $(ARGS)
 
 lint: ## Formatting, clippy, and the rules of tests/tidy
 	cargo fmt --all --check

@@ -84,6 +84,26 @@ impl Objects for ClusterObjects {
         Ok(read?)
     }
 
+    async fn labels(&self, object: &Dependency) -> Result<Option<StringMap>, Problem> {
+        let (namespace, name) = (address::namespace(&object.namespace), address::name(&object.name));
+        let (namespace, name) = (namespace.map_err(ApiProblem::from)?, name.map_err(ApiProblem::from)?);
+        let client = self.client.clone();
+        let turns = self.turns.of(&object.namespace);
+        let read = match &object.kind {
+            Kind::Secret => turns
+                .run(Api::<Secret>::namespaced(client, namespace).get_metadata_opt(name))
+                .await
+                .map(|found| found.map(|found| found.metadata)),
+            Kind::ConfigMap => turns
+                .run(Api::<ConfigMap>::namespaced(client, namespace).get_metadata_opt(name))
+                .await
+                .map(|found| found.map(|found| found.metadata)),
+            // Nothing is taken from one.
+            Kind::Other(_) => return Ok(None),
+        };
+        Ok(read?.map(|metadata| metadata.labels.unwrap_or_default()))
+    }
+
     async fn generator(
         &self,
         namespace: Option<&str>,

@@ -56,6 +56,8 @@ pub const ALL: &[&Limit] = &[
     &CALLS_AT_ONCE,
     &LARGE_ANSWERS,
     &NAMESPACE_HELD,
+    &NAMESPACE_SHARE,
+    &ALL_HELD,
     &SECRET_PARTS,
 ];
 
@@ -521,6 +523,24 @@ pub const NAMESPACE_HELD: Limit = Limit {
     most: 32 << 20,
     unit: Unit::Bytes,
     of: "what all refreshes of one namespace hold of answers at once",
+    raise: "nothing: larger ones go one at a time",
+};
+
+/// What a namespace holds whatever the others do: more than a Secret holds.
+pub const NAMESPACE_SHARE: Limit = Limit {
+    name: "namespace-share",
+    most: 2 << 20,
+    unit: Unit::Bytes,
+    of: "what all refreshes of one namespace hold of answers without regard to other namespaces",
+    raise: "nothing: what is more has its part of all-held",
+};
+
+/// What all namespaces hold beyond their shares. One refresh of all goes beyond it at a time.
+pub const ALL_HELD: Limit = Limit {
+    name: "all-held",
+    most: 64 << 20,
+    unit: Unit::Bytes,
+    of: "what all refreshes of all namespaces hold of answers beyond their shares at once",
     raise: "nothing: larger ones go one at a time",
 };
 

@@ -281,6 +281,30 @@ impl Credentials for Requester {
         self.read_secret(&namespace, &name, &key).await
     }
 
+    async fn labelled_secret(
+        &self,
+        reference: &SecretRef,
+        label: &str,
+        value: &str,
+    ) -> Result<BTreeMap<String, SecretBytes>, Error> {
+        let name =
+            filled(reference.name.clone()).ok_or_else(|| Error::invalid("a reference to a Secret has no name"))?;
+        let namespace = self.resolve("Secret", &name, reference.namespace.as_deref())?;
+        // Followed before its labels are read: a label that is taken away after that makes the login anew.
+        let object = self.follow(Kind::Secret, &namespace, &name);
+        let labels = self.ports.objects.labels(&object).await;
+        let labels = labels.map_err(|problem| unreadable("Secret", &namespace, &name, &problem))?;
+        let labels = labels.ok_or_else(|| absent("Secret", &namespace, &name))?;
+        if labels.get(label).map(String::as_str) != Some(value) {
+            let message = format!(
+                "Secret {name:?} in namespace {namespace:?} does not bear the label {label}: {value}, by which its owner \
+                 lets a store have all of it"
+            );
+            return Err(Error::invalid(message).with_blame(Blame::Credentials));
+        }
+        self.read(Kind::Secret, &namespace, &name).await
+    }
+
     async fn service_account_token(&self, reference: &ServiceAccountRef, audiences: &[&str]) -> Result<Token, Error> {
         let name = &reference.name;
         let namespace = self.resolve("ServiceAccount", name, reference.namespace.as_deref())?;

@@ -38,6 +38,14 @@ impl Objects for Everywhere {
         Ok(Some((version, [("k".to_owned(), value)].into())))
     }
 
+    async fn labels(&self, object: &Dependency) -> Result<Option<BTreeMap<String, String>>, Problem> {
+        self.asked(format!("labels of {} {}/{}", object.kind, object.namespace, object.name));
+        let label = ("external-secrets.io/type".to_owned(), "webhook".to_owned());
+        Ok((object.name != "absent")
+            .then(|| [label].into())
+            .map(|labels| if object.name == "plain" { BTreeMap::new() } else { labels }))
+    }
+
     async fn generator(&self, _: Option<&str>, _: &str, _: &str, _: &str) -> Result<Option<Value>, Problem> {
         Ok(None)
     }
@@ -148,6 +156,28 @@ async fn a_store_reads_its_own_namespace_and_no_other() {
             assert_eq!(asked(whose, what, named).await, expected, "{whose:?} {what} {named:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_secret_is_had_whole_only_where_its_label_says_so_and_by_the_same_rules() {
+    let read = async |whose: For, name: &str, namespace: Option<&str>| {
+        let world = Arc::new(Everywhere::default());
+        let reference = SecretRef { name: Some(name.into()), key: None, namespace: namespace.map(str::to_owned) };
+        let port = requester(world.clone(), whose, ControllerToken::Cluster);
+        let answer = port.labelled_secret(&reference, "external-secrets.io/type", "webhook").await;
+        let asked = world.0.lock().unwrap().clone();
+        (answer.map(|values| values.into_keys().collect::<Vec<_>>()).map_err(|error| error.kind()), asked)
+    };
+    let both = |namespace: &str| vec![format!("labels of Secret {namespace}/o"), format!("Secret {namespace}/o")];
+    let whole = || Ok(vec!["k".to_owned()]);
+    assert_eq!(read(Store, "o", None).await, (whole(), both("team")));
+    assert_eq!(read(Cluster(None), "o", Some("named")).await, (whole(), both("named")));
+    assert_eq!(read(Cluster(Some("asks")), "o", None).await, (whole(), both("asks")));
+    assert_eq!(read(Store, "o", Some("other")).await, (Err(ErrorKind::Invalid), Vec::new()));
+    assert_eq!(read(Cluster(None), "o", None).await, (Err(ErrorKind::Referent), Vec::new()));
+    let (answer, asked) = read(Store, "plain", None).await;
+    assert_eq!((answer, asked), (Err(ErrorKind::Invalid), vec!["labels of Secret team/plain".to_owned()]));
+    assert_eq!(read(Store, "absent", None).await.0, Err(ErrorKind::Invalid));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use keyferry_crds::ExternalSecret;
-use keyferry_sync::data::Data;
+use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::dependency::{Dependency, Version};
 use keyferry_sync::ports::{Change, Objects, Problem, Turn};
 use serde_json::Value;
@@ -32,6 +32,10 @@ impl Objects for Instead {
 
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
         if *source == self.object { Ok(Some((None, self.data.clone()))) } else { self.objects.source(source).await }
+    }
+
+    async fn labels(&self, object: &Dependency) -> Result<Option<StringMap>, Problem> {
+        self.objects.labels(object).await
     }
 
     async fn generator(

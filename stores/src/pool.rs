@@ -462,7 +462,7 @@ impl Clients for Pool {
 fn retries(spec: &SecretStoreSpec) -> Result<Retries, String> {
     let usual = Retries::default();
     let Some(settings) = &spec.retry_settings else { return Ok(usual) };
-    let most = settings.max_retries.map(|most| most.clamp(0, MOST_RETRIES).unsigned_abs());
+    let most = settings.max_retries.map_or(usual.most, |most| most.clamp(0, MOST_RETRIES).unsigned_abs());
     let delay = match settings.retry_interval.as_deref() {
         None | Some("") => usual.delay,
         Some(text) => {
@@ -471,7 +471,9 @@ fn retries(spec: &SecretStoreSpec) -> Result<Retries, String> {
             Delay::Fixed(delay.unwrap_or_default().min(LONGEST_RETRY_DELAY))
         }
     };
-    Ok(Retries { most: most.unwrap_or(usual.most), of_timeouts: most.unwrap_or(usual.of_timeouts), delay })
+    // Who asks for tries gets them, however long each takes.
+    let patience = settings.max_retries.map_or(usual.patience, |_| Duration::MAX);
+    Ok(Retries { most, delay, patience })
 }
 
 #[cfg(test)]
@@ -611,14 +613,20 @@ mod tests {
         };
         let usual = Retries::default();
         let fixed = |seconds| Delay::Fixed(Duration::from_secs(seconds));
-        let often = |most, delay| Retries { most, of_timeouts: most, delay };
+        let asked = Retries { patience: Duration::MAX, ..usual };
         for (settings, expected) in [
             (serde_json::json!(null), usual),
             (serde_json::json!({}), usual),
-            (serde_json::json!({"maxRetries": 0}), often(0, usual.delay)),
-            (serde_json::json!({"maxRetries": 5, "retryInterval": "2s"}), often(5, fixed(2))),
-            (serde_json::json!({"maxRetries": -1}), often(0, usual.delay)),
-            (serde_json::json!({"maxRetries": 1000, "retryInterval": "24h"}), often(10, fixed(30))),
+            (serde_json::json!({"maxRetries": 0}), Retries { most: 0, ..asked }),
+            (
+                serde_json::json!({"maxRetries": 5, "retryInterval": "2s"}),
+                Retries { most: 5, delay: fixed(2), ..asked },
+            ),
+            (serde_json::json!({"maxRetries": -1}), Retries { most: 0, ..asked }),
+            (
+                serde_json::json!({"maxRetries": 1000, "retryInterval": "24h"}),
+                Retries { most: 10, delay: fixed(30), ..asked },
+            ),
             (serde_json::json!({"retryInterval": "0s"}), Retries { delay: fixed(0), ..usual }),
         ] {
             assert_eq!(retries(settings.clone()), Ok(expected), "{settings}");

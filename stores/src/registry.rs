@@ -6,14 +6,48 @@ use keyferry_provider_core::{GeneratorRegistration, Registration};
 
 /// Every provider of this build.
 pub const PROVIDERS: &[Registration] = &[
+    #[cfg(feature = "alibaba")]
+    keyferry_provider_alibaba::REGISTRATION,
     #[cfg(feature = "aws")]
     keyferry_provider_aws::REGISTRATION,
+    #[cfg(feature = "azurekv")]
+    keyferry_provider_azurekv::REGISTRATION,
+    #[cfg(feature = "bitwarden")]
+    keyferry_provider_bitwarden::REGISTRATION,
+    #[cfg(feature = "barbican")]
+    keyferry_provider_barbican::REGISTRATION,
+    #[cfg(feature = "conjur")]
+    keyferry_provider_conjur::REGISTRATION,
     #[cfg(feature = "fake")]
     keyferry_provider_fake::REGISTRATION,
+    #[cfg(feature = "gcpsm")]
+    keyferry_provider_gcpsm::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::REGISTRATION,
+    #[cfg(feature = "kubernetes")]
+    keyferry_provider_kubernetes::CRD,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::AKEYLESS,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::DELINEA,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::DOPPLER,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::GITLAB,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::INFISICAL,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::SCALEWAY,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::OPEN_BAO,
+    #[cfg(feature = "onepassword")]
+    keyferry_provider_onepassword::REGISTRATION,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::REGISTRATION,
+    #[cfg(feature = "webhook")]
+    keyferry_provider_webhook::REGISTRATION,
 ];
 
 /// Every generator of this build.
@@ -35,9 +69,24 @@ pub fn generator(kind: &str) -> Option<&'static GeneratorRegistration> {
     GENERATORS.iter().find(|generator| generator.kind == kind)
 }
 
-/// Finds the provider under this key of `spec.provider`; the error lists what there is.
+/// Providers that speak only with their vendor's own library, which encrypts all that it sends, and the way that works.
+const CLOSED: [(&str, &str); 3] = [
+    ("onepasswordSDK", "use provider onepassword with a 1Password Connect server, which serves the same vaults"),
+    (
+        "keepersecurity",
+        "use provider webhook with a service that speaks Keeper, such as Keeper Commander's service mode",
+    ),
+    ("passbolt", "use provider webhook with a service that speaks Passbolt, such as a Passbolt CLI behind HTTP"),
+];
+
+/// Finds the provider under this key of `spec.provider`; the error says which way works instead, or lists what there is.
 pub fn find(name: &str) -> Result<&'static Registration, String> {
     PROVIDERS.iter().find(|provider| provider.name == name).ok_or_else(|| {
+        if let Some((_, way)) = CLOSED.iter().find(|(closed, _)| *closed == name) {
+            return format!(
+                "provider {name:?} can't be served: only its vendor's own library can decrypt what its server sends; {way}"
+            );
+        }
         let known: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
         format!("provider {name:?} is not part of this build of keyferry; it has: {}", known.join(", "))
     })
@@ -58,6 +107,15 @@ mod tests {
         for name in providers {
             assert!(find(name).is_ok_and(|found| found.name == name) && generator(name).is_none());
         }
+    }
+
+    #[test]
+    fn who_can_not_be_spoken_to_is_told_the_way_that_works() {
+        for (name, way) in [("onepasswordSDK", "onepassword"), ("keepersecurity", "webhook"), ("passbolt", "webhook")] {
+            let told = find(name).err().unwrap_or_default();
+            assert!(told.contains(&format!("use provider {way} ")), "{told}");
+        }
+        assert!(find("no such").is_err_and(|told| told.contains("it has: ")));
     }
 
     #[test]

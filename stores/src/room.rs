@@ -3,10 +3,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use keyferry_limits::{CALLS_AT_ONCE, LARGE_ANSWERS, NAMESPACE_HELD};
+use keyferry_limits::{ALL_HELD, CALLS_AT_ONCE, LARGE_ANSWERS, NAMESPACE_HELD, NAMESPACE_SHARE};
 use keyferry_provider_core::Room;
 use keyferry_sync::asking::Asking;
 use keyferry_sync::store::StoreId;
@@ -26,6 +26,7 @@ pub struct Rooms {
     reading: Arc<Reading>,
     places: Mutex<HashMap<Place, Arc<Door>>>,
     accounts: Mutex<HashMap<String, Arc<Account>>>,
+    common: Arc<Common>,
 }
 
 /// Whose stores share room: those of a namespace, and each that is nobody's alone.
@@ -49,7 +50,7 @@ impl Rooms {
     /// The room that the looks of a namespace have to hold what they were answered.
     pub fn account(&self, namespace: &str) -> Arc<Account> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        accounts.entry(namespace.to_owned()).or_default().clone()
+        accounts.entry(namespace.to_owned()).or_insert_with(|| Arc::new(Account::new(self.common.clone()))).clone()
     }
 
     /// Forgets what nobody uses.
@@ -132,16 +133,26 @@ impl Room for Door {
     }
 }
 
-/// What the looks of a namespace hold.
-pub struct Account {
+/// What the looks of all namespaces hold beyond the shares that each has for sure.
+struct Common {
     left: AtomicUsize,
+    /// One look of all goes beyond what there is room for. Of a namespace one waits for it, so that namespaces have it one
+    /// after the other.
     alone: Arc<Semaphore>,
 }
 
-impl Default for Account {
+impl Default for Common {
     fn default() -> Self {
-        Self { left: AtomicUsize::new(NAMESPACE_HELD.size()), alone: Arc::new(Semaphore::new(1)) }
+        Self { left: AtomicUsize::new(ALL_HELD.size()), alone: Arc::new(Semaphore::new(1)) }
     }
+}
+
+/// What the looks of a namespace hold.
+pub struct Account {
+    /// Bytes, and how many of them are taken of what all have in common.
+    held: Mutex<(usize, usize)>,
+    alone: Arc<Semaphore>,
+    common: Arc<Common>,
 }
 
 /// Bytes that are held, until this goes.
@@ -152,24 +163,49 @@ pub struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.account.left.fetch_add(self.bytes, Ordering::Relaxed);
+        let mut held = self.account.held();
+        held.0 -= self.bytes;
+        // Shares are filled first and emptied last.
+        let common = beyond_share(held.0).min(held.1);
+        self.account.common.left.fetch_add(held.1 - common, Ordering::Relaxed);
+        held.1 = common;
     }
 }
 
+/// What of so many bytes is more than a namespace's share.
+fn beyond_share(bytes: usize) -> usize {
+    bytes.saturating_sub(NAMESPACE_SHARE.size())
+}
+
 impl Account {
+    fn new(common: Arc<Common>) -> Self {
+        Self { held: Mutex::default(), alone: Arc::new(Semaphore::new(1)), common }
+    }
+
     /// Room for so many bytes; `None` where it is taken.
     pub fn hold(self: &Arc<Self>, bytes: usize) -> Option<Arc<Held>> {
-        let left = self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes));
-        left.ok().map(|_| Arc::new(Held { account: self.clone(), bytes }))
+        let mut held = self.held();
+        let all = held.0.checked_add(bytes).filter(|all| *all <= NAMESPACE_HELD.size())?;
+        let more = beyond_share(all) - held.1;
+        let take = |left: usize| left.checked_sub(more);
+        self.common.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).ok()?;
+        *held = (all, held.1 + more);
+        Some(Arc::new(Held { account: self.clone(), bytes }))
     }
 
     /// Waits for the turn of `asking` to hold more than there is room for beside others. It has it until it is over.
     pub async fn alone(&self, asking: &Asking) {
         let mut turn = asking.alone.lock().await;
         if turn.is_none() {
-            let permit: Option<OwnedSemaphorePermit> = self.alone.clone().acquire_owned().await.ok(); // never closed
-            *turn = Some(Box::new(permit));
+            // Neither is ever closed.
+            let own: Option<OwnedSemaphorePermit> = self.alone.clone().acquire_owned().await.ok();
+            let common = self.common.alone.clone().acquire_owned().await.ok();
+            *turn = Some(Box::new((own, common)));
         }
+    }
+
+    fn held(&self) -> MutexGuard<'_, (usize, usize)> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -229,6 +265,44 @@ mod tests {
         assert!(!waits(rooms.of_store(&store_id("quiet", "a")).call()).await);
         calls.pop();
         assert!(!waits(door.call()).await);
+    }
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn a_namespace_holds_its_share_whatever_the_others_hold_and_all_together_so_much() {
+        let rooms = Rooms::default();
+        let loud: Vec<_> = (0..10).map(|n| rooms.account(&format!("loud{n}"))).collect();
+        // Each takes all that it gets: the first two their 32 MiB, the third the rest, the others their shares.
+        let hold_all = |account: &Arc<Account>| (0..100).map_while(|_| account.hold(MIB)).collect::<Vec<_>>();
+        let mut held: Vec<_> = loud.iter().map(hold_all).collect();
+        let counts: Vec<usize> = held.iter().map(Vec::len).collect();
+        assert_eq!(counts, [32, 32, 6, 2, 2, 2, 2, 2, 2, 2]);
+        let quiet = rooms.account("quiet");
+        let own = quiet.hold(NAMESPACE_SHARE.size());
+        assert!(own.is_some() && quiet.hold(1).is_none());
+        // What is given back is there for others, but for what goes on filling a share.
+        held[0].truncate(2);
+        assert!(quiet.hold(30 * MIB).is_some_and(|_| quiet.hold(31 * MIB).is_none()));
+        drop((held, own));
+        assert_eq!(rooms.common.left.load(Ordering::Relaxed), ALL_HELD.size());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_look_of_all_goes_beyond_it_at_a_time_and_namespaces_one_after_the_other() {
+        let rooms = Rooms::default();
+        let asking = |namespace| Asking::new(namespace, Arc::new(keyferry_limits::Budget::new(0, 0)));
+        let (first, second, other) = (asking("loud"), asking("loud"), asking("quiet"));
+        rooms.account("loud").alone(&first).await;
+        let next = tokio::spawn({
+            let account = rooms.account("loud");
+            async move { account.alone(&second).await }
+        });
+        assert!(waits(rooms.account("quiet").alone(&other)).await);
+        drop(first);
+        // The other namespace waits for one look, not for all of the first.
+        assert!(!waits(next).await);
+        assert!(!waits(rooms.account("quiet").alone(&other)).await);
     }
 
     #[test]

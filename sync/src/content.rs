@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use keyferry_crds::{CreationPolicy, ExternalSecret};
 use keyferry_provider_core::SecretBytes;
+use keyferry_provider_core::names::is_mark_of_a_tool;
 use serde_json::Value;
 
 use crate::data::{Data, SecretJson, StringMap, zeroize};
@@ -65,23 +66,6 @@ impl Edit {
         }
         Ok(())
     }
-}
-
-/// Prefixes of labels and annotations by which GitOps tools and kubectl know what they look after.
-const TOOLS: [&str; 6] = [
-    "argocd.argoproj.io/",
-    "config.kubernetes.io/",
-    "helm.toolkit.fluxcd.io/",
-    "kubectl.kubernetes.io/",
-    "kustomize.toolkit.fluxcd.io/",
-    "meta.helm.sh/",
-];
-
-/// The label by which Argo CD knows what is its own, where nobody chose another; and the one that Helm asks for.
-const LABELS_OF_TOOLS: [&str; 2] = ["app.kubernetes.io/instance", "app.kubernetes.io/managed-by"];
-
-fn is_mark_of_a_tool(key: &str) -> bool {
-    TOOLS.iter().any(|prefix| key.starts_with(prefix)) || LABELS_OF_TOOLS.contains(&key)
 }
 
 impl Content {

@@ -10,13 +10,14 @@ use crate::asking::Asking;
 use crate::dependency::{Dependency, Kind};
 use crate::ports::{Planning, Stores};
 use crate::render::Answers;
-use crate::request::{Origin, Request, Wanted};
+use crate::request::{Origin, Request, Wanted, asked};
 use crate::store::{Store, StoreId};
 
-/// What is asked of one store: keys, and searches by the place of their request.
+/// What is asked of one store: keys with the properties that are wanted of them, and searches by the place of their
+/// request.
 #[derive(Default)]
 struct Questions<'a> {
-    keys: BTreeSet<&'a Key>,
+    keys: BTreeSet<(&'a Key, &'a str)>,
     searches: Vec<(usize, &'a Query)>,
 }
 
@@ -33,7 +34,10 @@ pub async fn fetch(
         let Origin::Store(store, asked) = &request.origin else { continue };
         let (_, questions) = wanted.entry(&store.id).or_insert_with(|| (store, Questions::default()));
         match asked {
-            Wanted::Key(key) => _ = questions.keys.insert(key),
+            Wanted::Key(key) => {
+                let property = request.remote.property.as_deref().unwrap_or_default();
+                questions.keys.insert((key, property));
+            }
             Wanted::Query(query) => questions.searches.push((place, query)),
         }
     }
@@ -61,13 +65,13 @@ async fn ask(
     questions: Questions<'_>,
     (guard, asking): (Planning, &Arc<Asking>),
 ) -> Answers {
-    let mut keys: BTreeSet<Key> = questions.keys.into_iter().cloned().collect();
     let mut answers = Answers::default();
     let entered = match stores.enter(store, &asking.namespace).await {
         Ok(entered) => entered,
         Err(error) => {
             let error = error.context("unable to create client");
-            answers.values.extend(keys.into_iter().map(|key| ((store.id.clone(), key), Err(error.clone()))));
+            let keys = questions.keys.into_iter().map(|(key, _)| key.clone());
+            answers.values.extend(keys.map(|key| ((store.id.clone(), key), Err(error.clone()))));
             answers.found.extend(questions.searches.into_iter().map(|(place, _)| (place, Err(error.clone()))));
             return answers;
         }
@@ -76,7 +80,10 @@ async fn ask(
     if own_secret(es).is_some_and(|target| entered.logs_in_with(&target)) {
         answers.logins.push(store.id.clone());
     }
-    answers.dialects.insert(store.id.clone(), entered.dialect());
+    let dialect = entered.dialect();
+    let mut keys: BTreeSet<Key> =
+        questions.keys.into_iter().map(|(key, property)| asked(key, property, &dialect)).collect();
+    answers.dialects.insert(store.id.clone(), dialect);
     // A search may take long: nobody waits for what it finds. That is fetched like anything else, together with all others.
     let guard = if questions.searches.is_empty() {
         guard

@@ -98,6 +98,9 @@ pub trait Objects: Send + Sync {
     /// What a ConfigMap or Secret holds that templates are taken from, and its version; `None` where there is none.
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem>;
 
+    /// The labels of a Secret or ConfigMap; `None` where there is none.
+    async fn labels(&self, object: &Dependency) -> Result<Option<StringMap>, Problem>;
+
     /// The spec of a generator of this kind, at this version of the API; `None` where there is none, or no such kind. Without
     /// a namespace it is one of the whole cluster.
     async fn generator(

@@ -4,10 +4,12 @@
 
 use keyferry_gjson as gjson;
 use keyferry_limits::{Budget, Exceeded};
+use keyferry_provider_core::parts::Parts;
 use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
 use crate::data::json_cost;
 use crate::fields;
+use crate::parts::{self, NoPart};
 
 /// Why there is no value under a property.
 #[derive(Debug, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum NoValue {
     Missing,
     /// The path or the value is nested too deep, or asks for too much work.
     TooComplex,
+    /// There is no one part of this name that can be read.
+    Part(NoPart),
     /// The look has nothing left.
     Exceeded(Exceeded),
 }
@@ -45,6 +49,7 @@ pub fn lookup(
     }
     match how {
         PropertyLookup::Path => {}
+        PropertyLookup::OfTheStore => return Ok(value.clone()),
         PropertyLookup::ExactThenPath => {
             // Numbers digit for digit, unlike along a path.
             if let Some(exact) = json::object(value.expose()).and_then(|mut all| all.remove(property)) {
@@ -59,6 +64,10 @@ pub fn lookup(
             let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(NoValue::Missing)?;
             return literal_then_path(&field, path, budget);
         }
+        PropertyLookup::Parts => {
+            let parts = Parts::read(value).ok_or(NoValue::NotJson)?;
+            return parts::one(&parts, property).map_err(NoValue::Part);
+        }
         PropertyLookup::DottedKeyThenPath => {
             if property.contains('.') && literal(value, property, budget)?.is_none() {
                 let dotted = follow(value, &property.replace('.', "\\."), budget);
@@ -69,6 +78,19 @@ pub fn lookup(
         }
     }
     literal_then_path(value, property, budget)
+}
+
+/// As [`lookup`], in metadata that are tags: where there is no such tag, the one before the first dot may hold JSON.
+pub fn lookup_tag(value: &SecretBytes, property: &str, budget: &Budget) -> Result<SecretBytes, NoValue> {
+    let missing = match lookup(value, property, PropertyLookup::Path, budget) {
+        Err(NoValue::Missing) => NoValue::Missing,
+        found => return found,
+    };
+    let (tag, path) = property.split_once('.').filter(|(_, path)| !path.is_empty()).ok_or(missing)?;
+    budget.bytes(json_cost(value))?;
+    budget.steps(value.len())?;
+    let held = json::object(value.expose()).and_then(|mut all| all.remove(tag)).ok_or(NoValue::Missing)?;
+    literal_then_path(&json::to_bytes(held), path, budget)
 }
 
 fn literal_then_path(value: &SecretBytes, property: &str, budget: &Budget) -> Result<SecretBytes, NoValue> {
@@ -111,6 +133,29 @@ mod tests {
 
     const DOC: &str = r#"{"user":"bob","nested":{"deep":{"x":"y"}},"n":12345678901234567890,"f":1.50,"e":1e5,
         "t":true,"nul":null,"list":["a",{"c":"d"}],"dot.ted":"dv","dot":{"ted":"nested"},"empty":"","":"nokey","-1":-3}"#;
+
+    #[test]
+    fn a_tag_may_hold_json() {
+        let tags = r#"{"plain":"x","dot.ted":"y","json":"{\"a\":{\"b\":1},\"c.d\":\"z\"}"}"#;
+        let get = |property: &str| {
+            lookup_tag(&tags.into(), property, &Budget::default()).map(|found| found.expose_str().unwrap().to_owned())
+        };
+        for (property, expected) in [
+            ("plain", Ok("x")),
+            ("dot.ted", Ok("y")),
+            ("json", Ok(r#"{"a":{"b":1},"c.d":"z"}"#)),
+            ("json.a", Ok(r#"{"b":1}"#)),
+            ("json.a.b", Ok("1")),
+            ("json.c.d", Ok("z")),
+            ("json.x", Err(NoValue::Missing)),
+            ("json.", Err(NoValue::Missing)),
+            ("other", Err(NoValue::Missing)),
+            ("other.a", Err(NoValue::Missing)),
+            ("plain.a", Err(NoValue::NotJson)),
+        ] {
+            assert_eq!(get(property), expected.map(str::to_owned), "{property}");
+        }
+    }
 
     fn get(property: &str, how: PropertyLookup) -> Result<String, NoValue> {
         lookup(&DOC.into(), property, how, &Budget::default()).map(|value| value.expose_str().unwrap().to_owned())

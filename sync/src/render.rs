@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use keyferry_crds::{DeletionPolicy, NullBytePolicy, RemoteRef};
 use keyferry_limits::{Budget, Exceeded};
+use keyferry_provider_core::parts::Parts;
 use keyferry_provider_core::{Dialect, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
 
 use crate::data::{Data, json_cost};
@@ -11,8 +12,9 @@ use crate::decode::{check_name, convert_key, decode};
 use crate::engine::{ENTRY, Means};
 use crate::fields;
 use crate::outcome::{Failure, Headline, Retry};
+use crate::parts::{self, NoPart};
 use crate::property::{self, NoValue};
-use crate::request::{Entry, Origin, Request, Wanted};
+use crate::request::{Entry, Origin, Request, Wanted, asked};
 use crate::rewrite::{Renamed, again, rewrite};
 use crate::store::StoreId;
 use crate::told;
@@ -167,8 +169,9 @@ fn one(
     answers: &Answers,
     means: &Means<'_>,
 ) -> Result<Data, Problematic> {
-    let at = (store.clone(), key.clone());
-    let dialect = answers.dialects.get(&at.0);
+    let dialect = answers.dialects.get(store);
+    let property = request.remote.property.as_deref().unwrap_or_default();
+    let at = (store.clone(), dialect.map_or_else(|| key.clone(), |dialect| asked(key, property, dialect)));
     let value = match (answers.values.get(&at).ok_or_else(unanswered)?, dialect) {
         (Ok(value), _) => value,
         (Err(error), Some(dialect)) => return Err(Problematic::of_secret(error, key, &request.entry, dialect)),
@@ -177,7 +180,15 @@ fn one(
     };
     let dialect = dialect.ok_or_else(unanswered)?;
     let is_fields = dialect.property == PropertyLookup::Base64Fields && !key.metadata;
+    let is_parts = dialect.property == PropertyLookup::Parts;
     let value = match (request.remote.property.as_deref(), &request.entry) {
+        _ if dialect.property == PropertyLookup::OfTheStore => value.clone(),
+        (_, Entry::Data(..)) if is_parts => take_property(value, property, key, dialect, means.budget)?,
+        _ if is_parts => {
+            let parts = fields_of(value, Parts::read, means.budget)?;
+            let all = parts::all(&parts, property);
+            return named(all.map_err(|(name, problem)| no_part(&problem, &name))?, request, means);
+        }
         (None | Some(""), Entry::Data(..)) if is_fields => fields_of(value, fields::whole, means.budget)?,
         (None | Some(""), _) if is_fields => {
             return named(fields_of(value, fields::all, means.budget)?, request, means);
@@ -188,9 +199,29 @@ fn one(
     match &request.entry {
         Entry::Data(_, key) => Ok([(key.clone(), finish(value, &request.remote, None, means.budget)?)].into()),
         Entry::Extract(_) | Entry::Find(_) | Entry::Generator(_) => {
-            named(extract(&value, dialect, means.budget)?, request, means)
+            let fields = extract(&value, dialect, means.budget)?;
+            let is_tags = key.metadata && dialect.tags_name_the_secret && request.remote.property.is_none();
+            named(if is_tags { tagged(fields, key, means.budget)? } else { fields }, request, means)
         }
     }
+}
+
+/// Tags as External Secrets Operator names them where they are extracted: after the secret, which is what stands behind the
+/// slash of a key, and those that hold texts in JSON field by field.
+fn tagged(tags: Data, key: &Key, budget: &Budget) -> Result<Data, Problematic> {
+    let secret = key.name.rsplit('/').next().unwrap_or_default();
+    let mut named = Data::new();
+    for (tag, value) in tags {
+        budget.bytes(json_cost(&value))?;
+        let texts = json::object(value.expose()).filter(|all| all.values().all(|raw| raw.get().starts_with('"')));
+        match texts {
+            Some(texts) => {
+                named.extend(texts.iter().map(|(field, raw)| (format!("{secret}_{tag}_{field}"), json::to_bytes(raw))));
+            }
+            None => _ = named.insert(format!("{secret}_{tag}"), value),
+        }
+    }
+    Ok(named)
 }
 
 /// What is made of a value that is fields of any bytes.
@@ -222,6 +253,9 @@ fn found(
 ) -> Result<Data, Problematic> {
     let keys = answers.found.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
     let dialect = answers.dialects.get(store).ok_or_else(unanswered)?;
+    if dialect.property == PropertyLookup::Parts && !keys.is_empty() {
+        return found_parts(request, store, keys, answers, means);
+    }
     if keys.is_empty() {
         return Err(Problematic::late(
             "it finds nothing, which is no proof that anything is gone: correct find.name, find.path or find.tags, or take \
@@ -255,6 +289,44 @@ fn found(
     named(values, request, means)
 }
 
+/// A search in a store whose secrets are fields and files: all of them whose names match. Of one name in several places
+/// that of the first counts; in one place they must be the same.
+fn found_parts(
+    request: &Request,
+    store: &StoreId,
+    keys: &[Key],
+    answers: &Answers,
+    means: &Means<'_>,
+) -> Result<Data, Problematic> {
+    let Origin::Store(_, Wanted::Query(query)) = &request.origin else { return Err(unanswered()) };
+    let mut secrets = Vec::new();
+    for key in keys {
+        match answers.values.get(&(store.clone(), key.clone())).ok_or_else(unanswered)? {
+            Ok(value) => secrets.push(fields_of(value, Parts::read, means.budget)?),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error.clone().context(format!("key {:?}", key.name)).into()),
+        }
+    }
+    if secrets.is_empty() {
+        let cause = "all secrets that it finds are deleted in the store".into();
+        return Err(Problematic { gone: true, cause, retry: Retry::Late });
+    }
+    secrets.sort_by_key(|secret| secret.rank);
+    let (mut values, mut ranks) = (Renamed::default(), BTreeMap::new());
+    for secret in &secrets {
+        for (name, part) in secret.fields.iter().chain(&secret.files) {
+            means.budget.steps(1 + name.len())?;
+            means.budget.bytes(2 * name.len() + ENTRY)?;
+            let is_taken = *ranks.entry(name).or_insert(secret.rank) < secret.rank;
+            if !name.is_empty() && query.matches(name) && !is_taken {
+                let value = parts::value(part).map_err(|problem| no_part(&problem, name))?;
+                values.put(name.clone(), name, value).map_err(|two| collision(name, &two))?;
+            }
+        }
+    }
+    named(values.into_data(), request, means)
+}
+
 /// What a generator made: under its own names or rewritten ones, never converted or decoded.
 fn generated(request: &Request, place: usize, answers: &Answers, means: &Means<'_>) -> Result<Data, Problematic> {
     let made = answers.generated.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
@@ -273,7 +345,16 @@ fn take_property(
         PropertyLookup::Base64Fields if key.metadata => PropertyLookup::Path,
         how => how,
     };
-    property::lookup(value, property, how, budget).map_err(|problem| match problem {
+    let found = if key.metadata && dialect.tags_name_the_secret {
+        property::lookup_tag(value, property, budget)
+    } else {
+        property::lookup(value, property, how, budget)
+    };
+    found.map_err(|problem| no_value(problem, property))
+}
+
+fn no_value(problem: NoValue, property: &str) -> Problematic {
+    match problem {
         NoValue::NotJson => {
             Problematic::malformed(told!("the value is not JSON, so that it has no property {}", Spec(property)))
         }
@@ -282,7 +363,23 @@ fn take_property(
         NoValue::TooComplex => {
             Problematic::late(told!("property {} asks for too much: simplify the path", Spec(property)))
         }
-    })
+        NoValue::Part(problem) => no_part(&problem, property),
+    }
+}
+
+fn no_part(problem: &NoPart, name: &str) -> Problematic {
+    match problem {
+        NoPart::Missing if name.is_empty() => {
+            Problematic::late("it has no field \"password\" and no file that is read without a property: set property")
+        }
+        NoPart::Missing => Problematic::late(told!("the value has no property {}", Spec(name))),
+        NoPart::Several(count) => Problematic::malformed(told!(
+            "it has {} fields or files of the name {}: rename all but one",
+            count,
+            Name(name)
+        )),
+        NoPart::TooLarge => Problematic::malformed(told!("{} is larger than what fits into a Secret", Name(name))),
+    }
 }
 
 /// `dataFrom.extract`: each field of a JSON object. To Go `null` is an object without fields.
@@ -449,6 +546,89 @@ mod tests {
         assert!(render(&mistyped, &answers(&[("ok", Ok("{}"))]), &DeletionPolicy::Delete).is_err());
     }
 
+    /// An item by its parts: fields with the same name twice where `twice` says so, and a file.
+    fn parts(rank: usize, fields: &[(&str, &str)]) -> SecretBytes {
+        use keyferry_provider_core::parts::Part;
+        let fields = fields.iter().map(|(name, value)| {
+            let part = if *value == "twice" { Part::Several(2) } else { Part::Value((*value).into()) };
+            ((*name).to_owned(), part)
+        });
+        let files = [("f.txt".to_owned(), Part::Value("file".into()))].into();
+        Parts { rank, fields: fields.collect(), files, first_file: Some("f.txt".into()), ..Parts::default() }.write()
+    }
+
+    fn with_parts(request: Request, found: &[(&str, SecretBytes)]) -> Result<Rendered, Failure> {
+        let mut answers = Answers::default();
+        answers.dialects.insert(store().id.clone(), Dialect { property: PropertyLookup::Parts, ..Dialect::default() });
+        for (name, value) in found {
+            answers.values.insert((store().id.clone(), key(*name)), Ok(value.clone()));
+        }
+        answers.found.insert(0, Ok(found.iter().map(|(name, _)| key(*name)).collect()));
+        render(&[request], &answers, &DeletionPolicy::Retain)
+    }
+
+    #[test]
+    fn parts_are_read_by_exact_names() {
+        let item = || [("i", parts(0, &[("password", "p"), ("a.b", "dotted"), ("b", "twice"), ("", "unnamed")]))];
+        for (remote, expected) in [
+            (json!({"key": "i"}), Ok("p")),
+            (json!({"key": "i", "property": "a.b"}), Ok("dotted")),
+            (json!({"key": "i", "property": "file/f.txt"}), Ok("file")),
+            (json!({"key": "i", "property": "a"}), Err("has no property \"a\"")),
+            (json!({"key": "i", "property": "b"}), Err("2 fields or files of the name \"b\"")),
+        ] {
+            let rendered = with_parts(data("x", remote.clone()), &item());
+            match (rendered, expected) {
+                (Ok(rendered), Ok(expected)) => assert_eq!(text(&rendered), [("x", expected)], "{remote}"),
+                (Err(failure), Err(words)) => assert!(failure.to_string().contains(words), "{remote}: {failure}"),
+                (rendered, _) => panic!("{remote}: {:?}", rendered.map(|rendered| rendered.missing.len())),
+            }
+        }
+        let whole = [("i", parts(0, &[("a", "1"), ("b", "2"), ("", "unnamed")]))];
+        let extract = |remote| with_parts(request(Entry::Extract(0), remote), &whole);
+        assert_eq!(text(&extract(json!({"key": "i"})).unwrap()), [("a", "1"), ("b", "2")]);
+        assert_eq!(text(&extract(json!({"key": "i", "property": "file/"})).unwrap()), [("f.txt", "file")]);
+        assert!(extract(json!({"key": "i", "property": "c"})).is_err(), "what yields no key is no answer");
+    }
+
+    #[test]
+    fn a_search_takes_the_parts_whose_names_match_and_of_each_the_first() {
+        let found = |name: &str, items: &[(&str, SecretBytes)]| {
+            let query = keyferry_provider_core::Query { name: name.parse().ok(), ..Default::default() };
+            let origin = Origin::Store(store(), Wanted::Query(query));
+            let entry = Entry::Find(0);
+            with_parts(Request { entry, origin, remote: RemoteRef::default(), rewrite: Vec::new() }, items)
+        };
+        let items = [
+            ("id-1", parts(1, &[("user", "default"), ("host", "h"), ("other", "twice")])),
+            ("id-2", parts(0, &[("user", "first")])),
+        ];
+        assert_eq!(text(&found("^(user|host)$", &items).unwrap()), [("host", "h"), ("user", "first")]);
+        let failure = found("", &items).unwrap_err().to_string();
+        assert!(failure.contains("2 fields or files of the name \"other\""), "{failure}");
+        let equals = [("a", parts(0, &[("user", "u")])), ("b", parts(0, &[("user", "u")]))];
+        assert_eq!(text(&found("user", &equals).unwrap()), [("user", "u")]);
+        let differ = [("a", parts(0, &[("user", "canary-1")])), ("b", parts(0, &[("user", "canary-2")]))];
+        let failure = found("user", &differ).unwrap_err().to_string();
+        assert!(failure.contains("values differ") && !failure.contains("canary"), "{failure}");
+        assert!(found("nobody", &equals).is_err(), "a search that finds nothing is no answer");
+    }
+
+    #[test]
+    fn a_store_that_looks_up_properties_itself_is_asked_for_each() {
+        let mut answers = Answers::default();
+        let dialect = Dialect { property: PropertyLookup::OfTheStore, ..Dialect::default() };
+        answers.dialects.insert(store().id.clone(), dialect);
+        for property in ["a", "b.c"] {
+            let answer = Ok(format!("value of {property}").as_str().into());
+            answers.values.insert((store().id.clone(), key("k").with_property(property)), answer);
+        }
+        let of = |name: &str, property: &str| data(name, json!({"key": "k", "property": property}));
+        let rendered = render(&[of("x", "a"), of("y", "b.c")], &answers, &DeletionPolicy::Retain).unwrap();
+        assert_eq!(text(&rendered), [("x", "value of a"), ("y", "value of b.c")]);
+        assert!(render(&[of("z", "d")], &answers, &DeletionPolicy::Retain).is_err());
+    }
+
     /// A store of one secret with fields of any bytes: `bin` is no text, and `json` holds `{"a":1}`.
     fn with_fields(entry: Entry, remote: Json) -> Result<Rendered, Failure> {
         let request = request(entry, remote);
@@ -474,6 +654,21 @@ mod tests {
         let extracted = with_fields(Entry::Extract(0), json!({"key": "k"})).unwrap().data;
         assert_eq!(extracted["bin"].expose(), b"\xff");
         assert_eq!(extracted["json"].expose(), br#"{"a":1}"#);
+    }
+
+    #[test]
+    fn tags_are_extracted_under_the_name_of_their_secret() {
+        let tags = Data::from([
+            ("team".to_owned(), "blue".into()),
+            ("json".to_owned(), r#"{"a":"1","b":"x"}"#.into()),
+            ("mixed".to_owned(), r#"{"a":1}"#.into()),
+            ("attribute.created".to_owned(), "2017-05-04T22:51:29Z".into()),
+        ]);
+        let key = Key { name: "secret/db".into(), version: None, metadata: true };
+        let Ok(named) = tagged(tags, &key, &Budget::default()) else { panic!("within the budget") };
+        let names: Vec<&str> = named.keys().map(String::as_str).collect();
+        assert_eq!(names, ["db_attribute.created", "db_json_a", "db_json_b", "db_mixed", "db_team"]);
+        assert_eq!((named["db_json_b"].expose(), named["db_mixed"].expose()), (&b"x"[..], &br#"{"a":1}"#[..]));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use keyferry_crds::{
     StoreKind,
 };
 use keyferry_go::regexp;
-use keyferry_provider_core::{Key, Query};
+use keyferry_provider_core::{Dialect, Key, PropertyLookup, Query};
 
 use crate::dependency::{Dependency, Kind};
 use crate::store::{KnownStores, Store, StoreId};
@@ -164,6 +164,11 @@ pub fn requests(es: &ExternalSecret, stores: &KnownStores) -> Vec<Request> {
         request(at, entry.source_ref.as_ref(), key(&entry.remote_ref), entry.remote_ref.clone(), Vec::new())
     });
     data_from.chain(data).collect()
+}
+
+/// The key that a store is asked for: where it looks up properties itself, with the property that is wanted.
+pub fn asked(key: &Key, property: &str, dialect: &Dialect) -> Key {
+    if dialect.property == PropertyLookup::OfTheStore { key.with_property(property) } else { key.clone() }
 }
 
 /// The pattern compiles: the spec was found good.

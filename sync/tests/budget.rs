@@ -231,6 +231,16 @@ fn templates() -> Vec<String> {
     all
 }
 
+/// All ways to look up a property.
+const LOOKUPS: [PropertyLookup; 6] = [
+    PropertyLookup::Path,
+    PropertyLookup::ExactThenPath,
+    PropertyLookup::Base64Fields,
+    PropertyLookup::DottedKeyThenPath,
+    PropertyLookup::Parts,
+    PropertyLookup::OfTheStore,
+];
+
 #[test]
 fn nothing_of_a_value_is_told_whichever_way_it_fails() {
     let object = json!({"k": CANARY, "deep": {"x": [CANARY, 1]}}).to_string();
@@ -280,12 +290,7 @@ fn nothing_of_a_value_is_told_whichever_way_it_fails() {
         json!({"key": "pem", "decodingStrategy": "Base64URL"}),
         json!({"key": "v", "property": "[@this|@valid"}),
     ] {
-        for property in [
-            PropertyLookup::Path,
-            PropertyLookup::ExactThenPath,
-            PropertyLookup::Base64Fields,
-            PropertyLookup::DottedKeyThenPath,
-        ] {
+        for property in LOOKUPS {
             let dialect = Dialect { property, ..Dialect::default() };
             check(json!({"data": [{"secretKey": "x", "remoteRef": remote}]}), &Sources::new(), dialect);
             check(json!({"dataFrom": [{"extract": remote}]}), &Sources::new(), dialect);

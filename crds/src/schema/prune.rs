@@ -116,7 +116,7 @@ mod tests {
         let new = json!({"deep": [{"list": [1]}]});
         let v1 = "external-secrets.io/v1";
         for kind in ["SecretStore", "ClusterSecretStore"] {
-            let kept = json!({"azurekv": new, "brandNew": new, "vault": {"server": "s", "headers": {"any": "v"}}});
+            let kept = json!({"previder": new, "brandNew": new, "vault": {"server": "s", "headers": {"any": "v"}}});
             assert_eq!(of(kind, v1, json!({"provider": kept})), Vec::<String>::new());
             let lost = json!({"vault": {"serverr": "s", "auth": {"kubernetes": {"role": "r", "serviceAccount": "x"}}}});
             let mut pruned = of(kind, v1, json!({"provider": lost, "retries": 1}));

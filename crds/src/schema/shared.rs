@@ -12,6 +12,14 @@ pub(super) fn secret_key(description: &str) -> Node {
         .field("namespace", credential_namespace("Namespace of the Secret"))
 }
 
+/// The same in few words, for providers that have many of them: a CustomResourceDefinition must not grow too large.
+pub(super) fn secret_ref(description: &str) -> Node {
+    object(description)
+        .field("name", object_name("Its name."))
+        .field("key", data_key("Key in it."))
+        .field("namespace", namespace_name("Its namespace."))
+}
+
 /// A ServiceAccount to get a token for.
 pub(super) fn service_account(description: &str) -> Node {
     object(description)

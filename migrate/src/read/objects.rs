@@ -236,7 +236,13 @@ fn identity(provider: &str, config: &Value) -> Identity {
             }
         }
         "aws" if !is_set("/auth/jwt") && !is_set("/auth/secretRef") => Identity::Ambient,
-        "gcpsm" if !is_set("/auth/workloadIdentity") && !is_set("/auth/secretRef") => Identity::Ambient,
+        "gcpsm"
+            if ["/auth/secretRef", "/auth/workloadIdentity", "/auth/workloadIdentityFederation"]
+                .into_iter()
+                .all(|login| !is_set(login)) =>
+        {
+            Identity::Ambient
+        }
         "azurekv" if text(config, "/authType") == "ManagedIdentity" => Identity::Ambient,
         "azurekv" if text(config, "/authType") == "WorkloadIdentity" && !is_set("/serviceAccountRef") => {
             Identity::Ambient

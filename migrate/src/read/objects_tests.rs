@@ -55,6 +55,7 @@ fn with_whose_identity_a_store_logs_in() {
         ("aws", json!({"auth": {"secretRef": {}}}), Identity::Own),
         ("gcpsm", json!({"projectID": "p"}), Identity::Ambient),
         ("gcpsm", json!({"auth": {"workloadIdentity": {}}}), Identity::Own),
+        ("gcpsm", json!({"auth": {"workloadIdentityFederation": {"audience": "a"}}}), Identity::Own),
         ("azurekv", json!({"authType": "ManagedIdentity"}), Identity::Ambient),
         ("azurekv", json!({"authType": "WorkloadIdentity"}), Identity::Ambient),
         ("azurekv", json!({"authType": "WorkloadIdentity", "serviceAccountRef": {"name": "a"}}), Identity::Own),

@@ -24,10 +24,16 @@ use keyferry_provider_core::{BuildContext, Calls, Environment, Error};
 use crate::config::Config;
 use crate::login::Login;
 use crate::proxy::http_client;
+use crate::reading::Reading;
 
 /// How long a connection, and an attempt as a whole, may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How the SDK behaves: as the version that we build with.
+pub(crate) fn behavior() -> BehaviorVersion {
+    BehaviorVersion::latest()
+}
 
 /// A service of AWS.
 #[derive(Clone, Copy)]
@@ -38,7 +44,7 @@ pub struct Service {
     pub metric: &'static str,
     /// The environment variables that name another endpoint, the first that is set counting: External Secrets
     /// Operator's own, then AWS's.
-    pub endpoint: [&'static str; 2],
+    pub endpoint: &'static [&'static str],
     /// The operations that are counted, and what the metric calls them.
     pub operations: &'static [(&'static str, &'static str)],
 }
@@ -47,7 +53,7 @@ pub struct Service {
 pub(crate) const STS: Service = Service {
     name: "STS",
     metric: "AWS/STS",
-    endpoint: ["AWS_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS"],
+    endpoint: &["AWS_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS"],
     operations: &[("AssumeRole", "AssumeRole"), ("AssumeRoleWithWebIdentity", "AssumeRoleWithWebIdentity")],
 };
 
@@ -74,6 +80,15 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// The same for another service, whose endpoint these environment variables may name.
+    pub fn at(&self, names: &[&str], environment: &Environment) -> SdkConfig {
+        let mut builder = self.sdk.to_builder();
+        builder.set_endpoint_url(endpoint(names, environment));
+        builder.build()
+    }
+}
+
 /// What is the same for all services.
 pub(crate) struct Base {
     sdk: SdkConfig,
@@ -88,11 +103,11 @@ impl Base {
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
             .build();
         let sdk = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
+            .behavior_version(behavior())
             .region(Region::new(config.region.clone()))
             .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
             .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
-            .http_client(http_client(ctx.addresses.proxies())?)
+            .http_client(Reading::bounded(http_client(ctx.addresses.proxies())?, ctx.room.clone()))
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .time_source(aws_smithy_async::time::SystemTimeSource::new())
             // The guard around all stores does this, and counts it.
@@ -107,16 +122,24 @@ impl Base {
 
     /// For one service: with its endpoint.
     pub fn of(&self, service: &Service) -> SdkConfig {
-        let names = service.endpoint.iter().chain(["AWS_ENDPOINT_URL"].iter());
-        let endpoint = names.filter_map(|name| (self.environment)(name)).find(|url| !url.is_empty());
         let mut builder = self.sdk.to_builder();
-        builder.set_endpoint_url(endpoint);
+        builder.set_endpoint_url(endpoint(service.endpoint, &self.environment));
         builder.build()
+    }
+
+    /// What is the same for all services.
+    pub fn sdk(&self) -> &SdkConfig {
+        &self.sdk
     }
 
     pub fn http_client(&self) -> Option<SharedHttpClient> {
         self.sdk.http_client()
     }
+}
+
+/// Where the operator is told that a service is, by the first of these that is set, or for all services.
+fn endpoint(names: &[&str], environment: &Environment) -> Option<String> {
+    names.iter().chain(&["AWS_ENDPOINT_URL"]).filter_map(|name| environment(name)).find(|url| !url.is_empty())
 }
 
 /// Reports every attempt on the wire.
@@ -176,5 +199,98 @@ impl Intercept for Counter {
             self.calls.record(self.service.metric, name, ok, begun.elapsed());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use aws_smithy_runtime_api::client::http::{
+        HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+    };
+    use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+    use keyferry_provider_core::{
+        CaRef, Caller, Credentials, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef, Token,
+    };
+    use serde_json::json;
+
+    use super::*;
+
+    /// Nobody has anything.
+    struct Nothing;
+
+    #[async_trait::async_trait]
+    impl Credentials for Nothing {
+        async fn secret(&self, _: &SecretRef, _: Option<&str>) -> Result<SecretBytes, Error> {
+            Err(Error::new(ErrorKind::Invalid, "there is none"))
+        }
+
+        async fn service_account_token(&self, _: &ServiceAccountRef, _: &[&str]) -> Result<Token, Error> {
+            Err(Error::new(ErrorKind::Invalid, "there is none"))
+        }
+
+        async fn service_account_annotations(
+            &self,
+            _: &ServiceAccountRef,
+        ) -> Result<std::collections::BTreeMap<String, String>, Error> {
+            Err(Error::new(ErrorKind::Invalid, "there are none"))
+        }
+
+        async fn controller_token(&self) -> Result<SecretBytes, Error> {
+            Err(Error::new(ErrorKind::Invalid, "there is none"))
+        }
+
+        async fn ca_bundle(&self, _: &CaRef) -> Result<Vec<u8>, Error> {
+            Err(Error::new(ErrorKind::Invalid, "there is none"))
+        }
+    }
+
+    /// Goes nowhere, and tells where it would have gone.
+    #[derive(Clone, Debug, Default)]
+    struct Noted(Arc<Mutex<Vec<String>>>);
+
+    impl HttpConnector for Noted {
+        fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+            self.0.lock().unwrap().push(request.uri().to_owned());
+            HttpConnectorFuture::ready(Err(ConnectorError::user("nowhere".into())))
+        }
+    }
+
+    /// Where STS is asked in this region, in a process with these settings.
+    async fn asked(region: &str, settings: &'static [&'static str]) -> String {
+        let config = Config::new(&json!({"service": "SecretsManager", "region": region}), &Caller::default()).unwrap();
+        let environment: Environment = Arc::new(|name: &str| settings.contains(&name).then(|| "true".to_owned()));
+        let ctx = BuildContext { environment, ..BuildContext::new(Arc::new(Nothing), Arc::new(())) };
+        let noted = Noted::default();
+        let connector = SharedHttpConnector::new(noted.clone());
+        let sdk = Base::new(&config, &ctx).unwrap().of(&STS).into_builder();
+        let sdk = sdk.http_client(http_client_fn(move |_, _| connector.clone())).build();
+        let client = aws_sdk_sts::Client::new(&sdk);
+        client
+            .assume_role_with_web_identity()
+            .role_arn("r")
+            .role_session_name("s")
+            .web_identity_token("t")
+            .send()
+            .await
+            .unwrap_err();
+        noted.0.lock().unwrap().first().cloned().unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn fips_and_dual_stack_are_settings_of_the_process_for_logins_too() {
+        const FIPS: &str = "AWS_USE_FIPS_ENDPOINT";
+        const DUAL: &str = "AWS_USE_DUALSTACK_ENDPOINT";
+        for (region, settings, expected) in [
+            ("eu-west-1", &[][..], "https://sts.eu-west-1.amazonaws.com/"),
+            ("us-east-1", &[FIPS], "https://sts-fips.us-east-1.amazonaws.com/"),
+            ("us-east-1", &[DUAL], "https://sts.us-east-1.api.aws/"),
+            ("us-east-1", &[FIPS, DUAL], "https://sts-fips.us-east-1.api.aws/"),
+            ("cn-north-1", &[], "https://sts.cn-north-1.amazonaws.com.cn/"),
+        ] {
+            assert_eq!(asked(region, settings).await, expected, "{region} {settings:?}");
+        }
     }
 }

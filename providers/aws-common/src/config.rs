@@ -18,6 +18,20 @@ pub struct Config {
     pub identity: Identity,
     /// The roles that we assume one after another.
     pub roles: Vec<Role>,
+    /// What becomes of what is deleted from Secrets Manager.
+    pub deletion: Deletion,
+}
+
+/// What becomes of what is deleted from Secrets Manager.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Deletion {
+    /// It can be restored for as long as AWS thinks, which is thirty days.
+    #[default]
+    Usual,
+    /// It can be restored for so many days.
+    Days(i64),
+    /// It is gone.
+    AtOnce,
 }
 
 /// Whom we are at first.
@@ -66,6 +80,14 @@ struct Spec {
     session_tags_policy: Option<String>,
     custom_session_tags: Option<BTreeMap<String, String>>,
     prefix: Option<String>,
+    secrets_manager: Option<DeletionSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DeletionSpec {
+    force_delete_without_recovery: Option<bool>,
+    recovery_window_in_days: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +131,7 @@ impl Config {
             region: region(spec.region.take())?,
             prefix: spec.prefix.take().unwrap_or_default(),
             identity: identity(spec.auth.take())?,
+            deletion: deletion(spec.secrets_manager.take())?,
             roles: roles(spec, caller)?,
         })
     }
@@ -125,6 +148,23 @@ fn region(region: Option<String>) -> Result<String, Error> {
         Ok(region)
     } else {
         Err(Error::invalid("spec.provider.aws.region is not the name of a region, such as eu-west-1"))
+    }
+}
+
+fn deletion(spec: Option<DeletionSpec>) -> Result<Deletion, Error> {
+    let Some(spec) = spec else { return Ok(Deletion::Usual) };
+    // No days are none, as in External Secrets Operator.
+    let days = spec.recovery_window_in_days.filter(|days| *days != 0);
+    match (spec.force_delete_without_recovery.unwrap_or_default(), days) {
+        (false, None) => Ok(Deletion::Usual),
+        (true, None) => Ok(Deletion::AtOnce),
+        (false, Some(days @ 7..=30)) => Ok(Deletion::Days(days)),
+        (false, Some(_)) => {
+            Err(Error::invalid("spec.provider.aws.secretsManager.recoveryWindowInDays must be from 7 to 30"))
+        }
+        (true, Some(_)) => Err(Error::invalid(
+            "spec.provider.aws.secretsManager sets both forceDeleteWithoutRecovery and recoveryWindowInDays: remove one",
+        )),
     }
 }
 
@@ -238,6 +278,23 @@ mod tests {
         let error = identity(json!({"secretRef": {"accessKeyIDSecretRef": {"name": "a"}}})).unwrap_err();
         assert!(error.message().contains("needs both"), "{error}");
         assert!(identity(json!({"jwt": {}})).unwrap_err().message().contains("no serviceAccountRef"));
+    }
+
+    #[test]
+    fn what_is_deleted_can_be_restored_unless_the_store_says_otherwise() {
+        let deletion = |spec| config(json!({ "secretsManager": spec })).map(|config| config.deletion);
+        assert_eq!(deletion(Value::Null).unwrap(), Deletion::Usual);
+        assert_eq!(deletion(json!({"recoveryWindowInDays": 0})).unwrap(), Deletion::Usual);
+        assert_eq!(deletion(json!({"recoveryWindowInDays": 7})).unwrap(), Deletion::Days(7));
+        assert_eq!(deletion(json!({"forceDeleteWithoutRecovery": true})).unwrap(), Deletion::AtOnce);
+        for (spec, word) in [
+            (json!({"recoveryWindowInDays": 6}), "from 7 to 30"),
+            (json!({"recoveryWindowInDays": 31}), "from 7 to 30"),
+            (json!({"recoveryWindowInDays": 7, "forceDeleteWithoutRecovery": true}), "remove one"),
+        ] {
+            let error = deletion(spec).unwrap_err();
+            assert!(error.kind() == ErrorKind::Invalid && error.message().contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -34,6 +34,14 @@ pub enum Cause {
     Throttled,
     /// AWS has a problem of its own.
     Down,
+    /// There is such a thing already: somebody made it a moment ago.
+    Exists,
+    /// It is being changed by another request.
+    Busy,
+    /// Something uses it.
+    InUse,
+    /// The account, or the thing itself, has as many as it may have.
+    Quota,
     /// The request makes no sense to the service.
     Invalid,
     /// The role can't be assumed with this token.
@@ -68,7 +76,21 @@ const CODES: &[(Cause, &[&str])] = &[
     (Cause::NotFound, &["ResourceNotFoundException", "ParameterNotFound", "InvalidResourceId"]),
     (Cause::NoSuchVersion, &["ParameterVersionNotFound"]),
     (Cause::Denied, &["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "UnauthorizedException"]),
-    (Cause::Decryption, &["DecryptionFailure", "InvalidKeyId"]),
+    (Cause::Decryption, &["DecryptionFailure", "EncryptionFailure", "InvalidKeyId"]),
+    (Cause::Exists, &["ResourceExistsException", "ParameterAlreadyExists"]),
+    (Cause::Busy, &["TooManyUpdates", "RequestInProgressException", "ConflictException"]),
+    (Cause::InUse, &["ResourceInUseException"]),
+    (
+        Cause::Quota,
+        &[
+            "LimitExceededException",
+            "ParameterLimitExceeded",
+            "ParameterMaxVersionLimitExceeded",
+            "PoliciesLimitExceededException",
+            "TooManyTagsException",
+            "TooManyTagsError",
+        ],
+    ),
     (Cause::Expired, &["ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"]),
     (
         Cause::UnknownKeys,
@@ -130,6 +152,20 @@ const CODES: &[(Cause, &[&str])] = &[
             "InvalidRequestException",
             "InvalidParameterValue",
             "PackedPolicyTooLarge",
+            "MalformedPolicyDocumentException",
+            "PublicPolicyException",
+            "PreconditionNotMetException",
+            "InvalidArnException",
+            "InvalidStateException",
+            "InvalidTagException",
+            "TagPolicyException",
+            "HierarchyLevelLimitExceededException",
+            "HierarchyTypeMismatchException",
+            "IncompatiblePolicyException",
+            "InvalidPolicyAttributeException",
+            "InvalidPolicyTypeException",
+            "ParameterPatternMismatchException",
+            "UnsupportedParameterType",
         ],
     ),
     (Cause::IdentityToken, &["InvalidIdentityToken", "IDPRejectedClaim"]),
@@ -185,6 +221,7 @@ impl Cause {
                 ErrorKind::Denied,
                 format!("KMS does not decrypt {what}: allow kms:Decrypt on its key, and check that the key is enabled"),
             ),
+            Self::Exists | Self::Busy | Self::InUse | Self::Quota => self.of_writing(about),
             Self::Expired => (
                 ErrorKind::Unauthenticated,
                 format!("the session of the credentials has expired, says {service}: renew them"),
@@ -224,10 +261,29 @@ impl Cause {
         self.blamed(Error::new(kind, message))
     }
 
+    /// What is said of causes that only writing has.
+    fn of_writing(self, about: &About<'_>) -> (ErrorKind, String) {
+        let About { service, what, .. } = about;
+        match self {
+            // The next try looks again.
+            Self::Exists => (ErrorKind::Unavailable, format!("{what} was made in {service} by somebody else just now")),
+            Self::Busy => (ErrorKind::Unavailable, format!("{what} is being changed in {service} by another request")),
+            Self::InUse => (
+                ErrorKind::Invalid,
+                format!("{what} is in use, says {service}: take it off what uses it, or leave it where it is"),
+            ),
+            _ => (
+                ErrorKind::Invalid,
+                format!("{service} has no room for more of {what}: it is at a quota of the account, or a limit of AWS"),
+            ),
+        }
+    }
+
     /// The error, where it is somebody else's fault than its kind suggests.
     fn blamed(self, error: Error) -> Error {
         match self {
-            Self::Invalid => error.with_blame(Blame::Request),
+            Self::Invalid | Self::InUse => error.with_blame(Blame::Request),
+            Self::Quota => error.with_blame(Blame::Store),
             Self::Strange(403) => error.with_blame(Blame::Way),
             _ => error,
         }
@@ -378,6 +434,12 @@ mod tests {
             ("InternalServiceError", "", 500, Cause::Down),
             ("Whatever", "", 503, Cause::Down),
             ("ValidationException", "", 400, Cause::Invalid),
+            ("ResourceExistsException", "", 400, Cause::Exists),
+            ("ParameterAlreadyExists", "", 400, Cause::Exists),
+            ("TooManyUpdates", "", 400, Cause::Busy),
+            ("ResourceInUseException", "", 400, Cause::InUse),
+            ("LimitExceededException", "", 400, Cause::Quota),
+            ("EncryptionFailure", "", 400, Cause::Decryption),
             ("Whatever", "", 400, Cause::Strange(400)),
         ] {
             assert_eq!(Cause::of(code, message, status), expected, "{code} {message} {status}");

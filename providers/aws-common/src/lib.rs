@@ -5,26 +5,29 @@
 //! store that names its credentials; the default chain reads them for one that names none, and can run nothing: the
 //! features for SSO, for `credential_process` and for the console's login are not compiled in.
 //!
-//! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, `proxy` HTTP, [`client`]
-//! the SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`found`] searches below a
-//! prefix, [`tags`] what metadata is.
+//! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, `proxy` HTTP,
+//! `reading` answers and their bounds, [`client`] the SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`found`]
+//! searches below a prefix, [`tags`] what metadata is and by what we know what we made, [`json`] services without an SDK.
 //!
-//! What is not ours to zero: the SDK's buffers of requests and answers, and its copies of values while it decodes
-//! them. The keys it keeps it zeroes itself.
+//! What is zeroed: bodies of answers. What is not ours to zero: the buffers of TLS and HTTP, the SDK's requests, and its copies
+//! of values while it decodes them. The keys it keeps it zeroes itself.
 
 #![forbid(unsafe_code)]
 
 pub mod config;
 pub mod login;
 mod proxy;
+mod reading;
 pub mod client;
 pub mod error;
 pub mod batch;
 pub mod found;
 pub mod tags;
+pub mod json;
 
 pub use batch::in_batches;
 pub use client::{Connection, Service};
 pub use config::Config;
 pub use error::{Cause, Failure};
+pub use json::{JsonApi, JsonClient};
 pub use tags::tags_json;

@@ -12,7 +12,9 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use aws_types::region::Region;
-use keyferry_provider_core::{BuildContext, Credentials as Port, Error, ErrorKind, SecretRef, ServiceAccountRef};
+use keyferry_provider_core::{
+    Blame, BuildContext, Credentials as Port, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef,
+};
 use keyferry_provider_session::{Grant, Life, Session, Source};
 
 use crate::client::{Base, Counter, STS};
@@ -58,14 +60,13 @@ impl Login {
                      operator's own AWS identity: set spec.provider.aws.auth",
                 ));
             }
-            Identity::Operator => {
-                let provider_config = ProviderConfig::without_region()
-                    .with_region(Some(Region::new(config.region.clone())))
-                    .with_http_client(base.http_client().expect("it was set"));
-                let region = Region::new(config.region.clone());
-                let chain = DefaultCredentialsChain::builder().region(region).configure(provider_config).build().await;
-                Self::first(Chain(chain), true)
-            }
+            Identity::Operator => match PodRole::named(ctx) {
+                Some((role, token_file, session)) => {
+                    let (sts, service) = (sts(base, None, ctx), service(config));
+                    Self::first(PodRole { sts, service, role, token_file, session }, true)
+                }
+                None => Self::first(Chain::new(config, base).await, true),
+            },
         };
         for role in &config.roles {
             let sts = sts(base, Some(login.provider.clone()), ctx);
@@ -159,8 +160,20 @@ fn service(config: &Config) -> String {
     format!("{} in {}", STS.name, config.region)
 }
 
-/// The environment of the operator, its pod, its machine.
+/// The environment of the operator, its pod (by EKS Pod Identity, too), its machine.
 struct Chain(DefaultCredentialsChain);
+
+impl Chain {
+    async fn new(config: &Config, base: &Base) -> Self {
+        let region = Region::new(config.region.clone());
+        let provider_config = ProviderConfig::without_region()
+            .with_region(Some(region.clone()))
+            .with_use_fips(base.sdk().use_fips())
+            .with_use_dual_stack(base.sdk().use_dual_stack())
+            .with_http_client(base.http_client().expect("it was set"));
+        Self(DefaultCredentialsChain::builder().region(region).configure(provider_config).build().await)
+    }
+}
 
 #[async_trait]
 impl Source<Credentials> for Chain {
@@ -216,6 +229,54 @@ impl Source<Credentials> for WebIdentity {
                 },
                 &role,
             )),
+        }
+    }
+}
+
+/// The role of the operator's own ServiceAccount (IRSA): EKS puts its name and a token into the pod. The SDK's chain knows
+/// it, too, but not the endpoint that the operator may be told to log in at.
+struct PodRole {
+    sts: aws_sdk_sts::Client,
+    service: String,
+    role: String,
+    token_file: String,
+    session: String,
+}
+
+impl PodRole {
+    /// The role, the file with the token, and what the session is to be called, where the pod has them; keys in the
+    /// environment go before.
+    fn named(ctx: &BuildContext) -> Option<(String, String, String)> {
+        let set = |name: &str| (ctx.environment)(name).filter(|text| !text.is_empty());
+        let has_keys = set("AWS_ACCESS_KEY_ID").is_some() && set("AWS_SECRET_ACCESS_KEY").is_some();
+        let named = set("AWS_ROLE_ARN").zip(set("AWS_WEB_IDENTITY_TOKEN_FILE")).filter(|_| !has_keys);
+        let session = || set("AWS_ROLE_SESSION_NAME").unwrap_or_else(|| SESSION.to_owned());
+        named.map(|(role, file)| (role, file, session()))
+    }
+}
+
+#[async_trait]
+impl Source<Credentials> for PodRole {
+    async fn get(&self) -> Result<Grant<Credentials>, Error> {
+        // Read each time: it is replaced before its end.
+        let token = tokio::fs::read(&self.token_file).await.map(SecretBytes::new).map_err(|_| {
+            let message = "the operator's own AWS token, which AWS_WEB_IDENTITY_TOKEN_FILE names, can't be read";
+            Error::new(ErrorKind::Unauthenticated, message).with_blame(Blame::Keyferry)
+        })?;
+        let text = token.expose_str().unwrap_or_default().trim();
+        let call = self.sts.assume_role_with_web_identity();
+        let answer = call.role_arn(&self.role).role_session_name(&self.session).web_identity_token(text).send().await;
+        let Self { service, role, .. } = self;
+        match answer {
+            Ok(answer) => given(answer.credentials, service),
+            Err(error) => {
+                let denied = || {
+                    format!(
+                        "{service} does not let the operator's own ServiceAccount be {role}: check the trust policy"
+                    )
+                };
+                Err(refused(Failure::new(&error, service), service, denied, role))
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Reading Parameter Store: values in batches, tags one by one.
+//! Parameter Store, and reading it: values in batches, tags one by one.
 
 use async_trait::async_trait;
 use aws_sdk_ssm::Client;
@@ -19,13 +19,17 @@ use crate::place::{How, Place};
 const SERVICE: Service = Service {
     name: "Parameter Store",
     metric: "AWS/ParameterStore",
-    endpoint: ["AWS_SSM_ENDPOINT", "AWS_ENDPOINT_URL_SSM"],
+    endpoint: &["AWS_SSM_ENDPOINT", "AWS_ENDPOINT_URL_SSM"],
     operations: &[
         ("GetParameter", "GetParameter"),
         ("GetParameters", "GetParameters"),
         ("ListTagsForResource", "ListTagsForResource"),
         ("GetParametersByPath", "GetParametersByPath"),
         ("DescribeParameters", "DescribeParameter"),
+        ("PutParameter", "PutParameter"),
+        ("DeleteParameter", "DeleteParameter"),
+        ("AddTagsToResource", "AddTagsToResource"),
+        ("RemoveTagsFromResource", "RemoveTagsFromResource"),
     ],
 };
 
@@ -40,16 +44,18 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     find_by_name: true,
     find_by_path: true,
     find_by_tags: true,
+    push: true,
+    delete: true,
     ..Capabilities::READ_ONLY
 };
 
 /// The parameters of one account and region, as one login sees them.
 pub struct ParameterStore {
-    client: Client,
+    pub(crate) client: Client,
     login: Login,
     prefix: String,
     /// Where we read, for messages.
-    service: String,
+    pub(crate) service: String,
 }
 
 impl ParameterStore {
@@ -62,6 +68,11 @@ impl ParameterStore {
 
     fn name(&self, key: &Key) -> Name {
         Name::new(&self.prefix, &key.name, key.version.as_deref())
+    }
+
+    /// What AWS calls what users call `key`, where it is written.
+    pub(crate) fn name_of(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
     }
 
     /// Whether two keys may travel in one call: never two selectors of one parameter, which AWS refuses.
@@ -301,16 +312,16 @@ impl Provider for ParameterStore {
         self.login.renewing(|| self.list(from.clone(), query)).await
     }
 
-    async fn push(&self, _: &Push) -> Result<(), Error> {
-        Err(Error::cannot("pushed to"))
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        self.login.renewing(|| self.write(push)).await
     }
 
-    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
-        Err(Error::cannot("deleted from"))
+    async fn delete(&self, remote: &Remote, reach: Reach) -> Result<(), Error> {
+        self.login.renewing(|| self.remove(remote, reach)).await
     }
 
-    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
-        Err(Error::cannot("pushed to"))
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
+        self.login.renewing(|| self.is_there(remote)).await
     }
 
     async fn validate(&self) -> Result<(), Error> {

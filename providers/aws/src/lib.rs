@@ -1,18 +1,23 @@
-//! AWS: Secrets Manager, and Parameter Store by way of `keyferry-provider-aws-ssm`.
+//! AWS: Secrets Manager, and by way of crates beside this one Parameter Store (`keyferry-provider-aws-ssm`) and Certificate
+//! Manager (`keyferry-provider-aws-acm`).
 //!
-//! Modules, in reading order: `ids` which secret an answer is about, `store` Secrets Manager. The spec, logins, the
-//! client and what answers mean are those of both stores, in `keyferry-provider-aws-common`.
+//! Modules, in reading order: `ids` which secret an answer is about, `store` Secrets Manager and reading it, `metadata` what a
+//! push says beside the value, `push` writing. The spec, logins, the client and what answers mean are those of all stores of
+//! AWS, in `keyferry-provider-aws-common`.
 
 #![forbid(unsafe_code)]
 
 mod ids;
 mod store;
+mod metadata;
+mod push;
 
 use std::sync::Arc;
 
+use keyferry_provider_aws_acm::CertificateManager;
 use keyferry_provider_aws_common::Config;
 use keyferry_provider_aws_ssm::ParameterStore;
-use keyferry_provider_core::{BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Provider, Registration};
+use keyferry_provider_core::{BuildContext, BuildFuture, Capabilities, Error, Provider, Registration};
 
 use crate::store::SecretsManager;
 
@@ -22,6 +27,7 @@ pub const REGISTRATION: Registration = Registration { name: "aws", capabilities,
 fn capabilities(spec: &serde_json::Value) -> Capabilities {
     match spec["service"].as_str() {
         Some("ParameterStore") => keyferry_provider_aws_ssm::CAPABILITIES,
+        Some("CertificateManager") => keyferry_provider_aws_acm::CAPABILITIES,
         _ => store::CAPABILITIES,
     }
 }
@@ -32,11 +38,7 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         match config.service.as_str() {
             "SecretsManager" => Ok(Arc::new(SecretsManager::new(&config, &ctx).await?) as Arc<dyn Provider>),
             "ParameterStore" => Ok(Arc::new(ParameterStore::new(&config, &ctx).await?) as Arc<dyn Provider>),
-            "CertificateManager" => Err(Error::new(
-                ErrorKind::Unsupported,
-                "spec.provider.aws.service: this version of keyferry supports SecretsManager and ParameterStore, not \
-                 CertificateManager yet",
-            )),
+            "CertificateManager" => Ok(Arc::new(CertificateManager::new(&config, &ctx).await?) as Arc<dyn Provider>),
             _ => Err(Error::invalid(
                 "spec.provider.aws.service must be SecretsManager, ParameterStore or CertificateManager",
             )),

@@ -1,4 +1,6 @@
-//! Reading Secrets Manager: current values in batches, versions, stages and tags one by one.
+//! Secrets Manager, and reading it: current values in batches, versions, stages and tags one by one.
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_sdk_secretsmanager::Client;
@@ -6,13 +8,14 @@ use aws_sdk_secretsmanager::operation::batch_get_secret_value::BatchGetSecretVal
 use aws_sdk_secretsmanager::types::{ApiErrorType, Filter, FilterNameStringType, SecretValueEntry};
 use aws_smithy_types::Blob;
 use keyferry_provider_aws_common::batch::of_one;
+use keyferry_provider_aws_common::config::Deletion;
 use keyferry_provider_aws_common::error::About;
 use keyferry_provider_aws_common::found::{Found, starts};
 use keyferry_provider_aws_common::login::Login;
 use keyferry_provider_aws_common::{Cause, Config, Connection, Failure, Service, in_batches, tags_json};
 use keyferry_provider_core::{
-    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, PropertyLookup,
-    Provider, Push, Query, Reach, Remote, SecretBytes,
+    Answer, BuildContext, Caller, Capabilities, Credentials, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page,
+    PropertyLookup, Provider, Push, Query, Reach, Remote, SecretBytes,
 };
 
 use crate::ids;
@@ -20,12 +23,22 @@ use crate::ids;
 const SERVICE: Service = Service {
     name: "Secrets Manager",
     metric: "AWS/SecretsManager",
-    endpoint: ["AWS_SECRETSMANAGER_ENDPOINT", "AWS_ENDPOINT_URL_SECRETS_MANAGER"],
+    endpoint: &["AWS_SECRETSMANAGER_ENDPOINT", "AWS_ENDPOINT_URL_SECRETS_MANAGER"],
     operations: &[
         ("GetSecretValue", "GetSecretValue"),
         ("BatchGetSecretValue", "BatchGetSecretValue"),
         ("DescribeSecret", "DescribeSecret"),
         ("ListSecrets", "ListSecrets"),
+        ("CreateSecret", "CreateSecret"),
+        ("PutSecretValue", "PutSecretValue"),
+        ("DeleteSecret", "DeleteSecret"),
+        ("TagResource", "TagResource"),
+        ("UntagResource", "UntagResource"),
+        ("GetResourcePolicy", "GetResourcePolicy"),
+        ("PutResourcePolicy", "PutResourcePolicy"),
+        ("DeleteResourcePolicy", "DeleteResourcePolicy"),
+        ("ReplicateSecretToRegions", "ReplicateSecretToRegions"),
+        ("RemoveRegionsFromReplication", "RemoveRegionsFromReplication"),
     ],
 };
 
@@ -46,16 +59,23 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     find_by_name: true,
     find_by_path: true,
     find_by_tags: true,
+    push: true,
+    delete: true,
     ..Capabilities::READ_ONLY
 };
 
 /// The secrets of one account and region, as one login sees them.
 pub struct SecretsManager {
-    client: Client,
+    pub(crate) client: Client,
     login: Login,
     prefix: String,
     /// Where we read, for messages.
-    service: String,
+    pub(crate) service: String,
+    /// What becomes of what is deleted.
+    pub(crate) deletion: Deletion,
+    /// Where policies that are pushed along are read, and for whom.
+    pub(crate) credentials: Arc<dyn Credentials>,
+    pub(crate) caller: Caller,
 }
 
 impl SecretsManager {
@@ -63,11 +83,24 @@ impl SecretsManager {
     pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
         let Connection { sdk, counter, login, service } = Connection::new(config, &SERVICE, ctx).await?;
         let sdk = aws_sdk_secretsmanager::config::Builder::from(&sdk).interceptor(counter).build();
-        Ok(Self { client: Client::from_conf(sdk), login, prefix: config.prefix.clone(), service })
+        Ok(Self {
+            client: Client::from_conf(sdk),
+            login,
+            prefix: config.prefix.clone(),
+            service,
+            deletion: config.deletion,
+            credentials: ctx.credentials.clone(),
+            caller: ctx.caller.clone(),
+        })
     }
 
     fn id(&self, key: &Key) -> String {
-        format!("{}{}", self.prefix, key.name)
+        self.id_of(&key.name)
+    }
+
+    /// What AWS calls what users call `key`.
+    pub(crate) fn id_of(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
     }
 
     /// Whether two keys may travel in one call.
@@ -84,7 +117,7 @@ impl SecretsManager {
     }
 
     /// Reads one secret; the outer error is about the store as a whole.
-    async fn one(&self, key: &Key) -> Result<Answer, Error> {
+    pub(crate) async fn one(&self, key: &Key) -> Result<Answer, Error> {
         let id = self.id(key);
         if key.metadata {
             let answer = self.client.describe_secret().secret_id(&id).send().await;
@@ -273,7 +306,8 @@ impl SecretsManager {
         Entry { arn: arn.unwrap_or_default(), name, answer }
     }
 
-    fn value(&self, string: Option<String>, binary: Option<Blob>, id: &str) -> Result<SecretBytes, Error> {
+    /// The value of a secret, in either form.
+    pub(crate) fn value(&self, string: Option<String>, binary: Option<Blob>, id: &str) -> Result<SecretBytes, Error> {
         match (string, binary) {
             (Some(string), _) => Ok(SecretBytes::new(string.into_bytes())),
             (None, Some(binary)) => Ok(SecretBytes::new(binary.into_inner())),
@@ -292,7 +326,8 @@ struct Entry {
     answer: Answer,
 }
 
-fn what(id: &str, version: Option<&str>) -> String {
+/// What messages call a secret.
+pub(crate) fn what(id: &str, version: Option<&str>) -> String {
     match version {
         None => format!("secret {id:?}"),
         Some(version) => format!("secret {id:?} with version {version:?}"),
@@ -352,16 +387,16 @@ impl Provider for SecretsManager {
         self.login.renewing(|| self.list(query, at.first().map(String::as_str))).await
     }
 
-    async fn push(&self, _: &Push) -> Result<(), Error> {
-        Err(Error::cannot("pushed to"))
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        self.login.renewing(|| self.write(push)).await
     }
 
-    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
-        Err(Error::cannot("deleted from"))
+    async fn delete(&self, remote: &Remote, reach: Reach) -> Result<(), Error> {
+        self.login.renewing(|| self.remove(remote, reach)).await
     }
 
-    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
-        Err(Error::cannot("pushed to"))
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
+        self.login.renewing(|| self.is_there(remote)).await
     }
 
     async fn validate(&self) -> Result<(), Error> {

@@ -83,6 +83,10 @@ pub struct Dialect {
     /// Whether a missing secret is an error like any other for entries of `data`, so that deletionPolicy acts only on
     /// what `dataFrom` misses.
     pub missing_fails_data: bool,
+    /// Whether metadata are tags that may themselves be JSON: a property that is none of them is the tag before the first
+    /// dot and a path into it, and `dataFrom.extract` takes them as `name_tag`, one that is an object of texts as
+    /// `name_tag_field`.
+    pub tags_name_the_secret: bool,
 }
 
 /// How `remoteRef.property` is looked up in a value.
@@ -99,6 +103,14 @@ pub enum PropertyLookup {
     Base64Fields,
     /// A property with a dot: as a path whose dots are part of one key first, then as a path.
     DottedKeyThenPath,
+    /// The value is [parts](crate::parts): fields and files by their names. A property is `field/NAME`, `file/NAME` or a
+    /// name: of a file where files come first, else of a field. Without one it is the field `password`, or the first file.
+    /// There are no paths. `extract` takes all fields, or all files where those come first; a search finds all parts
+    /// of what it finds whose names match, and of equal names that of the least rank.
+    Parts,
+    /// The store looks it up itself, from what [goes along in the name](crate::Key::with_property); what it answers is the
+    /// value of the property.
+    OfTheStore,
 }
 
 #[cfg(test)]

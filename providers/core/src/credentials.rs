@@ -70,6 +70,15 @@ pub trait Credentials: Send + Sync {
     /// The value under `reference`, whose key is `default_key` where it names none.
     async fn secret(&self, reference: &SecretRef, default_key: Option<&str>) -> Result<SecretBytes, Error>;
 
+    /// All values of a secret that bears this label with this value: its owner says thereby that a store may have it whole.
+    /// The key of the reference means nothing.
+    async fn labelled_secret(
+        &self,
+        reference: &SecretRef,
+        label: &str,
+        value: &str,
+    ) -> Result<BTreeMap<String, SecretBytes>, Error>;
+
     /// A fresh token of a ServiceAccount for `audiences` and those of the reference together (the API server's own
     /// where both are empty).
     async fn service_account_token(&self, reference: &ServiceAccountRef, audiences: &[&str]) -> Result<Token, Error>;

@@ -7,8 +7,10 @@
 //! Modules, in reading order: [`mod@secret`] the type that carries values, [`mod@error`] the one error,
 //! [`mod@capabilities`] what a store can do and how it is read, [`mod@push`] what is written, [`mod@provider`] the trait, [`mod@search`] searches as a whole,
 //! [`mod@generator`] the trait of generators, [`mod@credentials`] the port, [`mod@registration`] how either presents
-//! itself, [`mod@json`] taking values out of JSON without copies, [`mod@network`] ranges of addresses,
-//! [`mod@proxy`] what goes through a proxy, [`mod@address`] where a store must not lead, [`mod@names`] what Kubernetes gives for names.
+//! itself, [`mod@json`] taking values out of JSON without copies, [`mod@property`] parts of them that are
+//! written, [`mod@body`] answers while they are read, [`mod@parts`] values of several fields and files,
+//! [`mod@network`] ranges of addresses, [`mod@proxy`] what goes through a proxy, [`mod@address`] where a store must not lead,
+//! [`mod@names`] what Kubernetes gives for names.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +24,9 @@ pub mod generator;
 pub mod credentials;
 pub mod registration;
 pub mod json;
+pub mod property;
+pub mod body;
+pub mod parts;
 pub mod network;
 pub mod proxy;
 pub mod address;

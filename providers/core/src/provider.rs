@@ -20,6 +20,27 @@ pub struct Key {
     pub metadata: bool,
 }
 
+/// What stands between a name and a property in one name; no name holds it.
+const BEFORE_PROPERTY: char = '\0';
+
+impl Key {
+    /// The same secret, by a property that the store itself looks up
+    /// ([`OfTheStore`](crate::PropertyLookup::OfTheStore)): each property is a key of its own then.
+    pub fn with_property(&self, property: &str) -> Self {
+        let mut key = self.clone();
+        if !property.is_empty() {
+            key.name.push(BEFORE_PROPERTY);
+            key.name.push_str(property);
+        }
+        key
+    }
+
+    /// The name as the user wrote it, and the property that was added to it; empty where there is none.
+    pub fn name_and_property(&self) -> (&str, &str) {
+        self.name.split_once(BEFORE_PROPERTY).unwrap_or((&self.name, ""))
+    }
+}
+
 /// What a store answers for a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
@@ -224,6 +245,14 @@ mod tests {
         let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect();
         assert_eq!(kinds, [None, Some(ErrorKind::NotFound), None]);
         assert_eq!(now(one_by_one(&keys, read)).unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn a_property_goes_along_in_the_name() {
+        let key = Key { name: "a".into(), version: None, metadata: false };
+        assert_eq!(key.with_property("b.c").name_and_property(), ("a", "b.c"));
+        assert_eq!((key.with_property(""), key.name_and_property()), (key.clone(), ("a", "")));
+        assert_ne!(key.with_property("b"), key.with_property("c"));
     }
 
     #[test]

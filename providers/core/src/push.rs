@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::SecretBytes;
+use serde::de::DeserializeOwned;
+
+use crate::{Blame, Error, SecretBuf, SecretBytes, json};
 
 /// A secret of a store, or one property of it, as whoever writes there names it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +15,48 @@ pub struct Remote {
     pub property: Option<String>,
     /// What the user says to this store only (`metadata` of a PushSecret), as it stands: its form is the store's own.
     pub metadata: Option<serde_json::Value>,
+}
+
+/// What `metadata` of a push say that they are; External Secrets Operator's words.
+const METADATA: [(&str, &str); 2] =
+    [("apiVersion", "kubernetes.external-secrets.io/v1alpha1"), ("kind", "PushSecretMetadata")];
+
+impl Remote {
+    /// What the metadata say to a store that takes them in External Secrets Operator's form: their `spec`, which has these
+    /// fields, or the default where there are none.
+    ///
+    /// # Errors
+    /// `Invalid` where they have another form, or other fields.
+    pub fn metadata_spec<T: DeserializeOwned + Default>(&self, fields: &[&str]) -> Result<T, Error> {
+        let refuse = |problem: String| {
+            let message = format!("metadata of the push to {:?}: {problem}", self.key);
+            Err(Error::invalid(message).with_blame(Blame::Request))
+        };
+        let envelope = match &self.metadata {
+            None | Some(serde_json::Value::Null) => return Ok(T::default()),
+            Some(serde_json::Value::Object(envelope)) => envelope,
+            Some(_) => return refuse("they must be an object".to_owned()),
+        };
+        if let Some((field, word)) = METADATA.iter().find(|(field, word)| envelope.get(*field) != Some(&(*word).into()))
+        {
+            return refuse(format!("{field} must be {word}"));
+        }
+        let is_known = |key: &&String| key.as_str() == "spec" || METADATA.iter().any(|(field, _)| key == field);
+        if let Some(unknown) = envelope.keys().find(|key| !is_known(key)) {
+            return refuse(format!("there is no field {unknown:?} beside apiVersion, kind and spec"));
+        }
+        let spec = match envelope.get("spec") {
+            None | Some(serde_json::Value::Null) => return Ok(T::default()),
+            Some(spec) => spec,
+        };
+        let unknown = spec.as_object().and_then(|spec| spec.keys().find(|key| !fields.contains(&key.as_str())));
+        if let Some(unknown) = unknown {
+            return refuse(format!("spec has no field {unknown:?} for this store; it has {}", fields.join(", ")));
+        }
+        // The parser's own error would quote what it stumbles over.
+        T::deserialize(spec)
+            .or_else(|_| refuse("spec does not have the form that this store takes: check the types".to_owned()))
+    }
 }
 
 /// What to write.
@@ -38,9 +82,42 @@ pub enum Payload {
     Fields(BTreeMap<String, SecretBytes>),
 }
 
+impl Payload {
+    /// The one value for a store that keeps one: several are a JSON object of texts.
+    ///
+    /// # Errors
+    /// `Invalid` where one of several is no text, which JSON can't hold.
+    pub fn whole(&self) -> Result<SecretBytes, Error> {
+        let fields = match self {
+            Self::Value(value) => return Ok(value.clone()),
+            Self::Fields(fields) => fields,
+        };
+        let mut out = SecretBuf::default();
+        for (n, (name, value)) in fields.iter().enumerate() {
+            let text = value.expose_str().ok_or_else(|| {
+                let message =
+                    format!("{name:?} holds bytes that are no text, which JSON can't hold: push it by itself");
+                Error::invalid(message).with_blame(Blame::Request)
+            })?;
+            out.push(if n == 0 { b'{' } else { b',' });
+            json::write_plain_string(name, &mut out);
+            out.push(b':');
+            json::write_plain_string(text, &mut out);
+        }
+        if fields.is_empty() {
+            out.push(b'{');
+        }
+        out.push(b'}');
+        Ok(out.into())
+    }
+}
+
 /// What the source of a push says of itself. Stores that keep such things may take it over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Origin {
+    /// The key of the Secret that the one value is of; `None` where all of its values are pushed. Stores without properties
+    /// name by it what they keep the value in.
+    pub key: Option<String>,
     /// The type of the Secret.
     pub secret_type: Option<String>,
     /// Its labels.
@@ -58,4 +135,67 @@ pub enum Reach {
     Ours,
     /// Whatever is there; what is overwritten bears the mark from then on.
     All,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::ErrorKind;
+
+    #[derive(Debug, Default, PartialEq, Eq, serde::Deserialize)]
+    struct Spec {
+        tags: Option<BTreeMap<String, String>>,
+    }
+
+    fn spec_of(metadata: Value) -> Result<Spec, Error> {
+        let remote = Remote { key: "app".into(), property: None, metadata: Some(metadata) };
+        remote.metadata_spec(&["tags"])
+    }
+
+    fn envelope(spec: Value) -> Value {
+        json!({"apiVersion": METADATA[0].1, "kind": METADATA[1].1, "spec": spec})
+    }
+
+    #[test]
+    fn metadata_are_an_envelope_with_a_spec() {
+        assert_eq!(Remote::default().metadata_spec::<Spec>(&[]).unwrap(), Spec::default());
+        assert_eq!(spec_of(Value::Null).unwrap(), Spec::default());
+        assert_eq!(spec_of(envelope(Value::Null)).unwrap(), Spec::default());
+        assert_eq!(spec_of(envelope(json!({"tags": null}))).unwrap(), Spec::default());
+        let tags = Some([("a".to_owned(), "b".to_owned())].into());
+        assert_eq!(spec_of(envelope(json!({"tags": {"a": "b"}}))).unwrap(), Spec { tags });
+        let more = |name: &str| {
+            let mut envelope = envelope(json!({}));
+            envelope[name] = json!("canary");
+            envelope
+        };
+        for (metadata, word) in [
+            (json!("canary"), "must be an object"),
+            (json!({"tags": {"a": "canary"}}), "apiVersion must be"),
+            (more("kind"), "kind must be PushSecretMetadata"),
+            (more("data"), "no field \"data\""),
+            (envelope(json!({"labels": "canary"})), "no field \"labels\" for this store; it has tags"),
+            (envelope(json!({"tags": "canary"})), "check the types"),
+            (envelope(json!("canary")), "check the types"),
+        ] {
+            let error = spec_of(metadata.clone()).unwrap_err();
+            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request), "{metadata}");
+            assert!(error.message().contains(word) && !error.message().contains("canary"), "{metadata}: {error}");
+        }
+    }
+
+    #[test]
+    fn several_values_are_one_object_of_texts() {
+        let fields = |fields: &[(&str, &[u8])]| {
+            let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), SecretBytes::new(value.to_vec())));
+            Payload::Fields(fields.collect()).whole()
+        };
+        assert_eq!(fields(&[("b", b"<1>"), ("a", b"\n")]).unwrap().expose(), br#"{"a":"\n","b":"<1>"}"#);
+        assert_eq!(fields(&[]).unwrap().expose(), b"{}");
+        let error = fields(&[("b", b"\xff")]).unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.message().contains("\"b\""), "{error}");
+        assert_eq!(Payload::Value("\u{0}".into()).whole().unwrap().expose(), b"\0");
+    }
 }

@@ -10,7 +10,7 @@ use keyferry_provider_core::{
     Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Provider, Push, Query, Reach, Remote, Search,
 };
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::{Retries, refuse};
 
@@ -72,9 +72,10 @@ impl Guarded {
     where
         F: Future<Output = Result<T, Error>>,
     {
+        let begun = Instant::now();
         for tried in 1.. {
             match self.within_limit(call()).await {
-                Err(error) => match self.retries.wait(tried, [&error]) {
+                Err(error) => match self.retries.wait(tried, begun.elapsed(), [&error]) {
                     Some(wait) => sleep(wait).await,
                     None => return Err(error),
                 },
@@ -89,11 +90,13 @@ impl Guarded {
         let mut answers: Vec<Option<Answer>> = keys.iter().map(|_| None).collect();
         // Places in `keys` that have no lasting answer yet.
         let mut open: Vec<usize> = (0..keys.len()).collect();
+        let begun = Instant::now();
         for tried in 1.. {
             let asked: Vec<Key> = open.iter().map(|n| keys[*n].clone()).collect();
             let wait = match self.within_limit(self.inner.fetch(&asked)).await {
                 Ok(results) if results.len() == asked.len() => {
-                    let wait = self.retries.wait(tried, results.iter().filter_map(|result| result.as_ref().err()));
+                    let errors = results.iter().filter_map(|result| result.as_ref().err());
+                    let wait = self.retries.wait(tried, begun.elapsed(), errors);
                     for (n, result) in open.iter().zip(results) {
                         answers[*n] = Some(result);
                     }
@@ -102,7 +105,7 @@ impl Guarded {
                 // Whoever asked knows what to make of it.
                 Ok(results) if open.len() == keys.len() => return Ok(results),
                 Ok(_) => None,
-                Err(error) => match self.retries.wait(tried, [&error]) {
+                Err(error) => match self.retries.wait(tried, begun.elapsed(), [&error]) {
                     // All keys still have their chance, be it one by one; but not those that were answered.
                     None if open.len() == keys.len() => return Err(error),
                     None => {

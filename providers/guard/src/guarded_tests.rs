@@ -4,7 +4,6 @@ use std::sync::Mutex;
 use keyferry_provider_core::{Metadata, Origin, Payload};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
-use tokio::time::Instant;
 
 use super::*;
 use crate::Delay;
@@ -98,7 +97,7 @@ impl Provider for Script {
 }
 
 /// Two tries more, after some time.
-const TWICE: Retries = Retries { most: 2, of_timeouts: 2, delay: Delay::Growing(Duration::from_millis(200)) };
+const TWICE: Retries = Retries { most: 2, delay: Delay::Growing(Duration::from_millis(200)), patience: Duration::MAX };
 
 fn key(name: &str) -> Key {
     Key { name: name.into(), version: None, metadata: false }
@@ -232,7 +231,7 @@ async fn all_tries_of_a_call_together_are_bounded() {
     let can = Capabilities::default();
     let script = Arc::new(Script { takes: Duration::from_secs(60), ..Script::echo(can) });
     let begun = Instant::now();
-    let retries = Retries { most: 10, of_timeouts: 10, delay: Delay::Fixed(Duration::from_secs(30)) };
+    let retries = Retries { most: 10, delay: Delay::Fixed(Duration::from_secs(30)), patience: Duration::MAX };
     let error = fetch(&script, retries, "a").await.unwrap_err();
     assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Timeout, Duration::from_secs(300)));
     assert!(error.message().contains("store-wait"), "{error}");
@@ -286,12 +285,12 @@ async fn waits_grow_and_are_spread() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_settings_hiccups_are_bridged_and_silence_is_not_waited_for_as_often() {
+async fn without_settings_hiccups_are_bridged() {
     let of = |kind| Script::new((0..6).map(move |_| Err(error(kind))));
-    for (kind, tries) in [(ErrorKind::Throttled, 6), (ErrorKind::Unavailable, 6), (ErrorKind::Timeout, 3)] {
+    for kind in [ErrorKind::Throttled, ErrorKind::Unavailable] {
         let script = of(kind);
         assert_eq!(fetch(&script, Retries::default(), "a").await, Err(error(kind)));
-        assert_eq!(script.asked().len(), tries, "{kind:?}");
+        assert_eq!(script.asked().len(), 6, "{kind:?}");
         assert!(script.waits().iter().sum::<u128>() < 4000, "{:?}", script.waits());
     }
     // One call in six fails.
@@ -309,12 +308,22 @@ async fn without_settings_hiccups_are_bridged_and_silence_is_not_waited_for_as_o
 
 #[tokio::test(start_paused = true)]
 async fn the_settings_of_the_store_win() {
-    let retries = Retries { most: 4, of_timeouts: 4, delay: Delay::Fixed(Duration::from_secs(3)) };
+    let delay = Delay::Fixed(Duration::from_secs(3));
+    let retries = Retries { most: 4, delay, patience: Duration::MAX };
     let script = Script::new((0..5).map(|_| Err(down())));
     assert_eq!(fetch(&script, retries, "a").await, Err(down()));
     assert_eq!(script.waits(), [3000; 4]);
     let script = Script::new([Err(down())]);
     assert_eq!(fetch(&script, Retries { most: 0, ..retries }, "a").await, Err(down()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_is_told_after_one_try_where_nobody_asked_for_more() {
+    let takes = Duration::from_secs(3600);
+    let script = Arc::new(Script { takes, ..Script::echo(Capabilities::default()) });
+    let start = Instant::now();
+    assert_eq!(fetch(&script, Retries::default(), "a").await.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!((start.elapsed(), script.asked().len()), (LIMIT, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -382,8 +391,9 @@ async fn an_answer_in_time_passes_unchanged() {
 async fn each_try_is_bounded_and_a_late_answer_is_a_timeout() {
     let takes = Duration::from_secs(3600);
     let script = Arc::new(Script { takes, ..Script::echo(Capabilities::default()) });
-    let once = Retries { most: 0, of_timeouts: 0, ..TWICE };
-    let twice = Retries { most: 1, of_timeouts: 1, delay: Delay::Fixed(Duration::from_secs(1)) };
+    let once = Retries { most: 0, ..TWICE };
+    let delay = Delay::Fixed(Duration::from_secs(1));
+    let twice = Retries { most: 1, delay, patience: Duration::MAX };
     let start = Instant::now();
     let fetch = fetch(&script, once, "a").await.unwrap_err();
     let validate = guarded(&script, twice).validate().await.unwrap_err();

@@ -2,22 +2,26 @@
 
 use std::time::Duration;
 
-use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_provider_core::Error;
 use rand::Rng as _;
 
 /// The longest that a store may make us wait for the next try. Who asks for more is left alone: the refresh fails,
 /// and its schedule knows how long to wait.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
+/// How long after the first try another is begun, where nobody said how often to try. A store that hangs has taken its
+/// time by then: who waits is told, and the schedule tries again.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// How often, and how fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retries {
     /// Tries after the first.
     pub most: u32,
-    /// The same where all of them end without an answer: each takes as long as a call may.
-    pub of_timeouts: u32,
     /// The time between two tries.
     pub delay: Delay,
+    /// How long after the beginning of the first try another is begun.
+    pub patience: Duration,
 }
 
 /// The time between two tries.
@@ -34,16 +38,21 @@ impl Default for Retries {
     /// For hiccups: what lasts longer is the business of the schedule. Where one call of six fails, of ten thousand one or
     /// none fails so often.
     fn default() -> Self {
-        Self { most: 5, of_timeouts: 2, delay: Delay::Growing(Duration::from_millis(100)) }
+        Self { most: 5, delay: Delay::Growing(Duration::from_millis(100)), patience: PATIENCE }
     }
 }
 
 impl Retries {
-    /// How long to wait before try number `tried` + 1, given the errors of the last; `None` where none is worth it.
-    pub(crate) fn wait<'a>(&self, tried: u32, errors: impl IntoIterator<Item = &'a Error>) -> Option<Duration> {
+    /// How long to wait before try number `tried` + 1, so long after the beginning of the first, given the errors of the
+    /// last; `None` where none is worth it.
+    pub(crate) fn wait<'a>(
+        &self,
+        tried: u32,
+        elapsed: Duration,
+        errors: impl IntoIterator<Item = &'a Error>,
+    ) -> Option<Duration> {
         let temporary: Vec<&Error> = errors.into_iter().filter(|error| error.is_temporary()).collect();
-        let is_silent = temporary.iter().all(|error| error.kind() == ErrorKind::Timeout);
-        if temporary.is_empty() || tried > if is_silent { self.of_timeouts } else { self.most } {
+        if temporary.is_empty() || tried > self.most || elapsed > self.patience {
             return None;
         }
         let asked = temporary.iter().filter_map(|error| error.retry_after()).max();

@@ -62,6 +62,12 @@ pub(crate) struct Resolver {
 }
 
 impl Resolver {
+    /// The addresses of a host that the store may lead to.
+    pub async fn resolve_to(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Error> {
+        let found = tokio::net::lookup_host((host, port)).await.map_err(|_| unresolved(host, &self.fields))?;
+        self.permitted(host, found.collect())
+    }
+
     fn permitted(&self, host: &str, found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Error> {
         let refuse = |address: &SocketAddr| Some((address.ip(), self.addresses.refuse(address.ip())?));
         // The least of them, so that the order of an answer makes no other message.
@@ -97,12 +103,11 @@ impl Resolve for Resolver {
         let this = self.clone();
         Box::pin(async move {
             let host = name.as_str();
-            let found = lookup_host((host, 0)).await;
+            // The operator's affair.
             if this.proxy.as_ref().is_some_and(|proxy| proxy.name().eq_ignore_ascii_case(host)) {
-                return Ok(Box::new(found?.collect::<Vec<_>>().into_iter()) as Addrs);
+                return Ok(Box::new(lookup_host((host, 0)).await?.collect::<Vec<_>>().into_iter()) as Addrs);
             }
-            let found = found.map_err(|_| unresolved(host, &this.fields))?;
-            Ok(Box::new(this.permitted(host, found.collect())?.into_iter()) as Addrs)
+            Ok(Box::new(this.resolve_to(host, 0).await?.into_iter()) as Addrs)
         })
     }
 }

@@ -45,6 +45,17 @@ fn no_way(fields: &Fields) -> String {
     format!("check {}, and whether a firewall or a NetworkPolicy is in between", fields.server)
 }
 
+/// The error for a connection that could not be made.
+pub(crate) fn of_connecting(error: &std::io::Error, host: &str) -> Error {
+    let message = match Fault::of(error) {
+        Some(Fault::Refused) => format!("{host} refuses connections: nothing listens there"),
+        Some(Fault::NoRoute) => format!("{host} can't be reached: there is no way to its network"),
+        Some(Fault::Timeout) => return Error::new(ErrorKind::Timeout, format!("no connection to {host}")),
+        _ => format!("no connection to {host} could be made"),
+    };
+    Error::new(ErrorKind::Unavailable, message).with_blame(Blame::Way)
+}
+
 /// What is said of TLS; `None` where it is not at fault.
 fn of_tls(fault: Fault, host: &str, fields: &Fields) -> Option<String> {
     let Fields { server, ca, identity } = fields;

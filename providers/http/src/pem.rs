@@ -1,5 +1,7 @@
 //! Certificates and keys in PEM.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Error, SecretBuf, SecretBytes};
 use reqwest::{Certificate, Identity};
 
@@ -12,6 +14,20 @@ pub fn certificates(pem: &[u8], field: &str) -> Result<Vec<Certificate>, Error> 
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(Error::invalid(format!("{field} holds no PEM certificate that can be read"))),
     }
+}
+
+/// PEM out of what users put into `caBundle`: base64 of it by the field's type, but base64 of base64 and PEM itself
+/// are common, and External Secrets Operator takes them too. `None` where it is neither.
+pub fn bundle(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+    const MARK: &[u8] = b"-----BEGIN ";
+    for _ in 0..3 {
+        if bytes.windows(MARK.len()).any(|window| window == MARK) {
+            return Some(bytes);
+        }
+        bytes.retain(|byte| !byte.is_ascii_whitespace());
+        bytes = STANDARD.decode(&bytes).ok()?;
+    }
+    None
 }
 
 /// The identity we show to a server: a certificate, with those between it and its CA, and its key, all in PEM. `field`

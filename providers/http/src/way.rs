@@ -4,24 +4,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use keyferry_provider_core::address::Addresses;
-use keyferry_provider_core::{Error, ErrorKind, Room, SecretBuf, SecretBytes};
+use keyferry_provider_core::body::Body;
+use keyferry_provider_core::{Error, ErrorKind, Room, SecretBytes};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
 
 use crate::address::{self, Resolver};
-use crate::{error, proxy};
+use crate::{error, proxy, roots};
 
 /// How long a connection, and a request as a whole, may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The largest answer that is read.
-const MAX_BODY: usize = 16 << 20;
-
-/// Up to which size an answer is read without asking for room, and then room for how much is asked for: what is not said to
-/// be large is seldom larger than a Secret may be.
-const SMALL: usize = 64 << 10;
-const STEPS: [usize; 2] = [1 << 20, MAX_BODY];
 
 /// What messages call the fields of a store's spec that lead to its server. Each is put into a sentence: "check
 /// spec.provider.vault.server".
@@ -96,13 +89,38 @@ impl Way {
             ),
             (None, None) => format!("there are no system certificates: set {of_ca}"),
         };
-        if let Some(ca) = ca {
-            builder = builder.tls_certs_only(ca);
-        }
+        builder = match ca {
+            Some(ca) => builder.tls_certs_only(ca),
+            None if identity.is_none() => {
+                let tls = roots::config().ok_or_else(|| Error::invalid(problem.clone()))?;
+                builder.tls_backend_preconfigured(tls)
+            }
+            None => builder,
+        };
         if let Some(identity) = identity {
             builder = builder.identity(identity);
         }
         builder.build().map_err(|_| Error::invalid(problem))
+    }
+
+    /// Connects to the server within this time, and says nothing: for a service of which nobody knows a request that does
+    /// nothing.
+    ///
+    /// # Errors
+    /// Those of [`Way::client_builder`] and [`Way::error`].
+    pub async fn knock(&self, addresses: &Addresses, patience: Duration) -> Result<(), Error> {
+        address::check(&self.server, addresses, &self.fields)?;
+        let host = self.server.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+        let port = self.server.port_or_known_default().unwrap_or(0);
+        let resolver = Resolver { addresses: addresses.clone(), fields: self.fields, proxy: None };
+        let connecting = async {
+            let found = resolver.resolve_to(host, port).await?;
+            let connected = tokio::net::TcpStream::connect(found.as_slice()).await;
+            connected.map(drop).map_err(|problem| error::of_connecting(&problem, &self.host()))
+        };
+        tokio::time::timeout(patience, connecting).await.unwrap_or_else(|_| {
+            Err(Error::new(ErrorKind::Timeout, format!("no connection to {} within {patience:?}", self.host())))
+        })
     }
 
     /// The error for a request that brought no answer, or only part of one: `Tls`, `Timeout`, `Unavailable`, or the
@@ -124,37 +142,11 @@ impl Way {
     /// # Errors
     /// `Malformed` where it is larger than 16 MiB, however it is sent; else those of [`Way::error`].
     pub async fn read_body(&self, mut response: Response, room: &dyn Room) -> Result<SecretBytes, Error> {
-        let said = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
-        let mut taken = Taken::default();
-        taken.reach(said.min(MAX_BODY), room).await;
-        let mut body = SecretBuf::with_capacity(said.min(MAX_BODY));
+        let mut body = Body::begin(response.content_length(), room).await;
         while let Some(chunk) = response.chunk().await.map_err(|error| self.error(&error))? {
-            if body.len() + chunk.len() > MAX_BODY {
-                return Err(Error::new(ErrorKind::Malformed, "the server's answer is larger than 16 MiB"));
-            }
-            taken.reach(body.len() + chunk.len(), room).await;
-            body.extend(&chunk);
+            body.push(&chunk).await?;
         }
-        Ok(body.into())
-    }
-}
-
-/// The room that an answer has by now.
-#[derive(Default)]
-struct Taken {
-    bytes: usize,
-    guards: Vec<Box<dyn Send + Sync>>,
-}
-
-impl Taken {
-    /// Sees to it that there is room for so many bytes.
-    async fn reach(&mut self, bytes: usize, room: &dyn Room) {
-        if bytes <= self.bytes.max(SMALL) {
-            return;
-        }
-        let step = STEPS.into_iter().find(|step| bytes <= *step).unwrap_or(MAX_BODY);
-        self.guards.push(room.take(step).await);
-        self.bytes = step;
+        Ok(body.whole())
     }
 }
 
@@ -177,6 +169,7 @@ pub fn retry_after(response: &Response) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use keyferry_provider_core::body::{MAX_BODY, SMALL_BODY};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 
@@ -259,8 +252,8 @@ mod tests {
         let chunked = |size: usize| format!("HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n{size:x}\r\n");
         let whole = |size| chunked(size) + &"v".repeat(size) + "\r\n0\r\n\r\n";
         for (head, asked) in [
-            (whole(SMALL), &[][..]),
-            (whole(SMALL + 1), &[1 << 20]),
+            (whole(SMALL_BODY), &[][..]),
+            (whole(SMALL_BODY + 1), &[1 << 20]),
             (whole(3 << 20), &[1 << 20, MAX_BODY]),
             // What is announced is asked for before it is there.
             ("HTTP/1.1 200 x\r\ncontent-length: 70000\r\n\r\n".to_owned() + &"v".repeat(70_000), &[1 << 20]),

@@ -44,8 +44,8 @@ pub fn version(answer: &SecretBytes) -> Option<String> {
     Some(json::to_bytes(metadata.get("resourceVersion")?).expose_str()?.to_owned())
 }
 
-/// Whether an API server says that there is no Secret of this name.
-pub fn is_missing_secret(answer: &SecretBytes, name: &str) -> bool {
+/// Whether an API server says that there is no object of this kind, by the word for many of them, and of this name.
+pub fn is_missing(answer: &SecretBytes, plural: &str, name: &str) -> bool {
     #[derive(Deserialize)]
     struct Status {
         kind: String,
@@ -59,13 +59,13 @@ pub fn is_missing_secret(answer: &SecretBytes, name: &str) -> bool {
     }
     let status: Result<Status, _> = serde_json::from_slice(answer.expose());
     status.is_ok_and(|Status { kind, reason, details }| {
-        (kind.as_str(), reason.as_str(), details.kind.as_str()) == ("Status", "NotFound", "secrets")
+        (kind.as_str(), reason.as_str(), details.kind.as_str()) == ("Status", "NotFound", plural)
             && details.name == name
     })
 }
 
 /// Whoever answers 200 with something else is no API server.
-fn is_secret(object: &std::collections::BTreeMap<String, &RawValue>) -> Option<()> {
+pub fn is_secret(object: &std::collections::BTreeMap<String, &RawValue>) -> Option<()> {
     (json::to_bytes(object.get("kind")?).expose_str() == Some("Secret")).then_some(())
 }
 
@@ -74,6 +74,8 @@ fn is_secret(object: &std::collections::BTreeMap<String, &RawValue>) -> Option<(
 pub struct Page {
     /// The names.
     pub names: Vec<String>,
+    /// The namespaces that they are in, one for each.
+    pub namespaces: Vec<Option<String>>,
     /// Where the next page begins.
     pub next: Option<String>,
 }
@@ -101,18 +103,20 @@ pub fn names(answer: &SecretBytes) -> Option<Page> {
     #[derive(Deserialize)]
     struct ItemMeta {
         name: String,
+        namespace: Option<String>,
     }
     let list: List<'_> = serde_json::from_slice(answer.expose()).ok()?;
-    let mut names = Vec::new();
+    let (mut names, mut namespaces) = (Vec::new(), Vec::new());
     for item in list.items.map_or(Some(None), |items| json::elements(items).map(Some))?.into_iter().flatten() {
         let item: Item = serde_json::from_str(item?.get()).ok()?;
         names.push(item.metadata.name);
+        namespaces.push(item.metadata.namespace);
         // Nobody asked for so many at once.
         if names.len() > MOST_NAMES {
             return None;
         }
     }
-    Some(Page { names, next: list.metadata.next.filter(|token| !token.is_empty()) })
+    Some(Page { names, namespaces, next: list.metadata.next.filter(|token| !token.is_empty()) })
 }
 
 #[cfg(test)]
@@ -139,7 +143,7 @@ mod tests {
     fn only_the_word_about_the_secret_itself_counts() {
         let status = |kind: &str, reason: &str, details: &str| {
             let text = format!(r#"{{"kind":"{kind}","reason":"{reason}","details":{details},"code":404}}"#);
-            is_missing_secret(&text.as_str().into(), "app")
+            is_missing(&text.as_str().into(), "secrets", "app")
         };
         assert!(status("Status", "NotFound", r#"{"name":"app","kind":"secrets"}"#));
         for details in [
@@ -155,7 +159,7 @@ mod tests {
         assert!(!status("Status", "Expired", r#"{"name":"app","kind":"secrets"}"#));
         assert!(!status("Secret", "NotFound", r#"{"name":"app","kind":"secrets"}"#));
         for other in ["", "404 page not found", "{}", "[]", r#"{"kind":"Status"}"#] {
-            assert!(!is_missing_secret(&other.into(), "app"), "{other}");
+            assert!(!is_missing(&other.into(), "secrets", "app"), "{other}");
         }
     }
 
@@ -181,9 +185,15 @@ mod tests {
     #[test]
     fn pages() {
         let page = names(&r#"{"metadata":{"continue":"t"},"items":[{"metadata":{"name":"a"}}]}"#.into());
-        assert_eq!(page, Some(Page { names: vec!["a".into()], next: Some("t".into()) }));
-        assert_eq!(names(&r#"{"metadata":{"continue":""}}"#.into()), Some(Page { names: vec![], next: None }));
-        assert_eq!(names(&r#"{"metadata":{},"items":null}"#.into()), Some(Page { names: vec![], next: None }));
+        assert_eq!(page, Some(Page { names: vec!["a".into()], namespaces: vec![None], next: Some("t".into()) }));
+        assert_eq!(
+            names(&r#"{"metadata":{"continue":""}}"#.into()),
+            Some(Page { names: vec![], namespaces: vec![], next: None })
+        );
+        assert_eq!(
+            names(&r#"{"metadata":{},"items":null}"#.into()),
+            Some(Page { names: vec![], namespaces: vec![], next: None })
+        );
         for broken in ["{}", r#"{"metadata":{},"items":{}}"#, r#"{"metadata":{},"items":[{}]}"#] {
             assert_eq!(names(&broken.into()), None);
         }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
+use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
 use keyferry_provider_http::path::encode;
-use keyferry_provider_http::{Way, certificates, identity, retry_after};
+use keyferry_provider_http::{Way, certificates, identity, retry_after, shared};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 
 use crate::answers;
 use crate::config::{Access, Identity};
 
-/// How many Secrets a page of a list has.
+/// How many objects a page of a list has.
 const PAGE: usize = 500;
 
 /// Lists tell names and labels only: no value is read that nobody asked for.
@@ -26,7 +26,8 @@ pub struct Call {
     path: String,
     query: Vec<(&'static str, String)>,
     accept: &'static str,
-    body: Option<String>,
+    method: Method,
+    body: Option<SecretBytes>,
 }
 
 /// What the server answered.
@@ -41,24 +42,27 @@ pub struct Response {
 impl Call {
     /// Reads one object.
     pub fn get(name: &'static str, path: String) -> Self {
-        Self { name, path, query: Vec::new(), accept: PLAIN, body: None }
+        Self { name, path, query: Vec::new(), accept: PLAIN, method: Method::GET, body: None }
     }
 
-    /// Reads a page of the Secrets of a namespace.
-    pub fn list(name: &'static str, namespace: &str, selector: &str, next: Option<&str>) -> Self {
+    /// Reads a page of the names below a path.
+    pub fn list(name: &'static str, path: String, selector: &str, next: Option<&str>) -> Self {
         let mut query = vec![("limit", PAGE.to_string())];
         if !selector.is_empty() {
             query.push(("labelSelector", selector.to_owned()));
         }
         query.extend(next.map(|token| ("continue", token.to_owned())));
-        let path = format!("api/v1/namespaces/{namespace}/secrets");
-        Self { name, path, query, accept: METADATA_ONLY, body: None }
+        Self { name, path, query, accept: METADATA_ONLY, method: Method::GET, body: None }
     }
 
     /// Asks for a review.
     pub fn review(name: &'static str, path: &str, body: &serde_json::Value) -> Self {
-        let body = Some(body.to_string());
-        Self { name, path: path.to_owned(), query: Vec::new(), accept: PLAIN, body }
+        Self::write(name, Method::POST, path.to_owned(), SecretBytes::new(body.to_string().into_bytes()))
+    }
+
+    /// Sends an object.
+    pub fn write(name: &'static str, method: Method, path: String, body: SecretBytes) -> Self {
+        Self { name, path, query: Vec::new(), accept: PLAIN, method, body: Some(body) }
     }
 }
 
@@ -81,10 +85,15 @@ impl Client {
         let ca = access.ca.as_deref().map(|pem| certificates(pem, way.fields.ca)).transpose()?;
         let shown = match &access.identity {
             Identity::Certificate { cert, key } => Some(identity(cert, key, way.fields.identity)?),
-            Identity::Token(_) | Identity::ServiceAccount(_) => None,
+            Identity::Token(_) | Identity::ServiceAccount { .. } => None,
         };
         let http = way.client(builder, ca, shown)?;
         Ok(Self { http, way, calls: ctx.calls.clone(), room: ctx.room.clone() })
+    }
+
+    /// The server as `host:port`, for messages.
+    pub fn host(&self) -> String {
+        self.way.host()
     }
 
     /// Makes one call. Every status is an answer; an error is about the way to the server.
@@ -102,11 +111,10 @@ impl Client {
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
-        let mut request = match &call.body {
-            Some(body) => self.http.request(Method::POST, url).header(CONTENT_TYPE, PLAIN).body(body.clone()),
-            None => self.http.request(Method::GET, url),
-        };
-        request = request.header(ACCEPT, call.accept);
+        let mut request = self.http.request(call.method.clone(), url).header(ACCEPT, call.accept);
+        if let Some(body) = &call.body {
+            request = request.header(CONTENT_TYPE, PLAIN).body(shared(body));
+        }
         if let Some(token) = token {
             request = request.header(AUTHORIZATION, token.clone());
         }
@@ -122,7 +130,7 @@ impl Client {
     pub fn refusal_of_secret(&self, answer: &Response, name: &str, what: &str) -> Error {
         // Only an API server's own word about this Secret counts: its 404 for a path that it does not know, and a
         // gateway's for anything, say nothing of it.
-        if answer.status == 404 && answers::is_missing_secret(&answer.body, name) {
+        if answer.status == 404 && answers::is_missing(&answer.body, "secrets", name) {
             Error::new(ErrorKind::NotFound, format!("there is no {what}"))
         } else {
             self.refusal(answer, what, "get secrets")
@@ -142,6 +150,12 @@ impl Client {
                 ),
             ),
             403 => (ErrorKind::Denied, format!("the API server at {host} does not let us {verb}: allow it on {what}")),
+            // The next try looks again.
+            409 => (ErrorKind::Unavailable, format!("somebody else changed the {what} at the same time")),
+            422 => (
+                ErrorKind::Invalid,
+                format!("the API server at {host} does not take the {what} as it would be: is it immutable?"),
+            ),
             429 => (ErrorKind::Throttled, format!("the API server at {host} asks for fewer requests")),
             408 | 504 => (ErrorKind::Timeout, format!("no answer from {host} in time (status {})", answer.status)),
             500..600 => {
@@ -155,7 +169,8 @@ impl Client {
                 ),
             ),
         };
-        Error::new(kind, message).with_retry_after(answer.retry_after)
+        let error = Error::new(kind, message).with_retry_after(answer.retry_after);
+        if answer.status == 422 { error.with_blame(Blame::Request) } else { error }
     }
 
     /// The error for an answer that can't be read.

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Error, SecretBytes};
-use keyferry_provider_http::Way;
+use keyferry_provider_http::{self as http, Way};
 use serde::Deserialize;
 
-use crate::config::{Access, Identity, OF_KUBECONFIG, pem, server};
+use crate::config::{Access, Identity, pem, server};
 
 /// Fields of a cluster and of a user that are refused, and why.
 const REFUSED_OF_CLUSTER: [(&str, &str); 3] = [
@@ -59,12 +59,12 @@ impl Kubeconfig {
     /// Reads YAML or JSON.
     pub fn read(text: &SecretBytes) -> Result<Self, Error> {
         // The parser's own error would quote what it stumbles over.
-        let unreadable = || Error::invalid("the Secret of spec.provider.kubernetes.authRef does not hold a kubeconfig");
+        let unreadable = || Error::invalid("the Secret does not hold a kubeconfig");
         serde_saphyr::from_str(text.expose_str().ok_or_else(unreadable)?).map_err(|_| unreadable())
     }
 
-    /// How to get in by the current context.
-    pub fn access(self) -> Result<Access, Error> {
+    /// How to get in by the current context; what leads there is called so.
+    pub fn access(self, fields: http::Fields) -> Result<Access, Error> {
         if self.current_context.is_empty() {
             return Err(Error::invalid("it has no current-context"));
         }
@@ -109,7 +109,7 @@ impl Kubeconfig {
                 return Err(Error::invalid("the user has only one of client-certificate-data and client-key-data"));
             }
         };
-        let way = Way { server: server(&address, "server")?, fields: OF_KUBECONFIG };
+        let way = Way { server: server(&address, "server")?, fields };
         Ok(Access { way, ca, insecure, identity })
     }
 }
@@ -146,6 +146,7 @@ mod tests {
     use keyferry_provider_core::ErrorKind;
 
     use super::*;
+    use crate::config::KUBERNETES;
 
     const CANARY: &str = "canary-3c1f";
 
@@ -156,7 +157,8 @@ mod tests {
              clusters:\n- name: c\n  cluster: {{server: 'https://k:6443'{cluster}}}\n\
              users:\n- name: u\n  user: {{{user}}}\n- name: unused\n  user: {{exec: {{command: rm}}}}\n"
         );
-        let access = Kubeconfig::read(&text.as_str().into()).and_then(Kubeconfig::access);
+        let access =
+            Kubeconfig::read(&text.as_str().into()).and_then(|kubeconfig| kubeconfig.access(KUBERNETES.kubeconfig));
         if let Err(error) = &access {
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(!error.message().contains(CANARY), "{error}");
@@ -218,7 +220,9 @@ mod tests {
             ("current-context: x".to_owned(), "contexts"),
             ("\"just text\"".to_owned(), "does not hold"),
         ] {
-            let error = Kubeconfig::read(&text.as_str().into()).and_then(Kubeconfig::access).expect_err(word);
+            let error = Kubeconfig::read(&text.as_str().into())
+                .and_then(|kubeconfig| kubeconfig.access(KUBERNETES.kubeconfig))
+                .expect_err(word);
             assert!(error.message().contains(word) && !error.message().contains(CANARY), "{error}");
         }
     }

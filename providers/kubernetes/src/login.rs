@@ -31,6 +31,8 @@ enum Means {
 /// The tokens of a ServiceAccount.
 struct Account {
     account: ServiceAccountRef,
+    /// The field that names it.
+    field: String,
     credentials: Arc<dyn Credentials>,
 }
 
@@ -38,7 +40,7 @@ struct Account {
 impl Source<HeaderValue> for Account {
     async fn get(&self) -> Result<Grant<HeaderValue>, Error> {
         let token = self.credentials.service_account_token(&self.account, &[]).await;
-        let token = token.map_err(|error| error.context("spec.provider.kubernetes.auth.serviceAccount"))?;
+        let token = token.map_err(|error| error.context(&self.field))?;
         Ok(Grant { value: header(&token.secret)?, life: Life::until(token.expires) })
     }
 }
@@ -49,8 +51,8 @@ impl Login {
         let means = match identity {
             Identity::Certificate { .. } => Means::Connection,
             Identity::Token(token) => Means::Token(header(&token)?),
-            Identity::ServiceAccount(account) => {
-                let session = Session::new(Account { account, credentials });
+            Identity::ServiceAccount { account, field } => {
+                let session = Session::new(Account { account, field, credentials });
                 session.get().await?;
                 Means::Account(session)
             }
@@ -89,7 +91,11 @@ impl Login {
         if rules(&answer).ok_or_else(|| self.client.malformed())?.iter().any(Rule::lets_get_secrets) {
             return Ok(true);
         }
-        let attributes = json!({"namespace": namespace, "verb": "get", "resource": "secrets"});
+        self.may(&json!({"namespace": namespace, "verb": "get", "resource": "secrets"})).await
+    }
+
+    /// Whether we may do this.
+    pub async fn may(&self, attributes: &serde_json::Value) -> Result<bool, Error> {
         let body = json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
             "spec": {"resourceAttributes": attributes},
@@ -172,7 +178,7 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::config::{Access, OF_SPEC};
+    use crate::config::{Access, KUBERNETES};
 
     /// Whether a ServiceAccount has a token, and which.
     #[derive(Clone, Copy)]
@@ -212,6 +218,15 @@ mod tests {
             unreachable!("a ServiceAccount logs in")
         }
 
+        async fn labelled_secret(
+            &self,
+            _: &SecretRef,
+            _: &str,
+            _: &str,
+        ) -> Result<BTreeMap<String, SecretBytes>, Error> {
+            unreachable!("a ServiceAccount logs in")
+        }
+
         async fn service_account_annotations(&self, _: &ServiceAccountRef) -> Result<BTreeMap<String, String>, Error> {
             unreachable!("its token is all that counts")
         }
@@ -230,10 +245,13 @@ mod tests {
         _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let account = ServiceAccountRef { name: "sa".into(), namespace: None, audiences: None };
         let access = Access {
-            way: Way { server: server.parse().unwrap(), fields: OF_SPEC },
+            way: Way { server: server.parse().unwrap(), fields: KUBERNETES.spec },
             ca: None,
             insecure: true,
-            identity: Identity::ServiceAccount(account.clone()),
+            identity: Identity::ServiceAccount {
+                account,
+                field: "spec.provider.kubernetes.auth.serviceAccount".into(),
+            },
         };
         let client = Client::new(&access, &BuildContext::new(port.clone(), Arc::new(())).trusted()).unwrap();
         Login::new(client, port, access.identity).await.unwrap()

@@ -1,4 +1,4 @@
-//! Reading Secrets, and searching them.
+//! The Secrets of a namespace: reading and searching them.
 
 use std::collections::BTreeMap;
 
@@ -15,22 +15,31 @@ use crate::config::Config;
 use crate::login::Login;
 
 /// What the store can do.
-pub const CAPABILITIES: Capabilities =
-    Capabilities { metadata: Metadata::Answered, find_by_name: true, find_by_tags: true, ..Capabilities::READ_ONLY };
+pub const CAPABILITIES: Capabilities = Capabilities {
+    metadata: Metadata::Answered,
+    find_by_name: true,
+    find_by_tags: true,
+    push: true,
+    delete: true,
+    ..Capabilities::READ_ONLY
+};
 
 /// The Secrets of one namespace, as one login sees them.
 pub struct Kubernetes {
-    login: Login,
-    namespace: String,
+    pub(crate) login: Login,
+    pub(crate) namespace: String,
+    /// Whether the store is of the whole cluster.
+    pub(crate) is_of_cluster: bool,
 }
 
 impl Kubernetes {
     /// From the spec, logged in.
     pub async fn new(config: Config, ctx: BuildContext) -> Result<Self, Error> {
-        let access = config.access(&ctx).await?;
+        let access = config.connection.access(&ctx).await?;
         let client = Client::new(&access, &ctx)?;
+        let is_of_cluster = ctx.caller.store_kind == "ClusterSecretStore";
         let login = Login::new(client, ctx.credentials, access.identity).await?;
-        Ok(Self { login, namespace: config.namespace })
+        Ok(Self { login, namespace: config.namespace, is_of_cluster })
     }
 
     async fn read(&self, key: &Key) -> Answer {
@@ -51,7 +60,8 @@ impl Kubernetes {
 
     /// A page of the Secrets that bear these labels, and of them those whose names match.
     async fn list(&self, query: &Query, next: Option<&str>) -> Result<Page, Error> {
-        let call = Call::list("ListSecrets", &self.namespace, &selector(&query.tags)?, next);
+        let path = format!("api/v1/namespaces/{}/secrets", self.namespace);
+        let call = Call::list("ListSecrets", path, &selector(&query.tags)?, next);
         let answer = self.login.send(&call).await?;
         if answer.status != 200 {
             let what = format!("Secrets in namespace {:?}", self.namespace);
@@ -113,16 +123,16 @@ impl Provider for Kubernetes {
         self.list(query, at.first().map(String::as_str)).await
     }
 
-    async fn push(&self, _: &Push) -> Result<(), Error> {
-        Err(Error::cannot("pushed to"))
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        self.write(push).await
     }
 
-    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
-        Err(Error::cannot("deleted from"))
+    async fn delete(&self, remote: &Remote, _: Reach) -> Result<(), Error> {
+        self.remove(remote).await
     }
 
-    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
-        Err(Error::cannot("pushed to"))
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
+        self.is_there(remote).await
     }
 
     async fn validate(&self) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use keyferry_provider_core::{CaRef, Credentials, Error, SecretBytes, SecretRef, ServiceAccountRef, Token};
 
 /// Answers `name/key` with what was set, for secrets and CA bundles; ServiceAccounts have the token under
-/// `name/token` and annotations under `name/annotations/`. The namespace of a reference is not looked at.
+/// `name/token` and annotations under `name/annotations/`. A secret bears the labels under `name/labels/`. The namespace of a reference is not looked at.
 #[derive(Default)]
 pub struct MapCredentials(Mutex<HashMap<String, SecretBytes>>);
 
@@ -41,6 +41,21 @@ impl Credentials for MapCredentials {
     async fn secret(&self, reference: &SecretRef, default_key: Option<&str>) -> Result<SecretBytes, Error> {
         let key = reference.key.as_deref().or(default_key).unwrap_or_default();
         self.get(reference.name.as_deref().unwrap_or_default(), key)
+    }
+
+    async fn labelled_secret(
+        &self,
+        reference: &SecretRef,
+        label: &str,
+        value: &str,
+    ) -> Result<BTreeMap<String, SecretBytes>, Error> {
+        let name = reference.name.as_deref().unwrap_or_default();
+        if self.get(name, &format!("labels/{label}"))?.expose() != value.as_bytes() {
+            return Err(Error::invalid(format!("the secret {name:?} does not bear the label {label}: {value}")));
+        }
+        let (prefix, all) = (format!("{name}/"), self.0.lock().expect("no test panics with it"));
+        let own = all.iter().filter_map(|(path, value)| Some((path.strip_prefix(&prefix)?, value.clone())));
+        Ok(own.filter(|(key, _)| !key.contains('/')).map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
     async fn service_account_token(&self, reference: &ServiceAccountRef, _: &[&str]) -> Result<Token, Error> {

@@ -17,9 +17,15 @@ fn query(name: &str, path: Option<&str>, tags: &[(&str, &str)]) -> Query {
 }
 
 /// What a query finds, by the ends of the names: a path may stand before them.
-async fn found(provider: &dyn Provider, query: &Query) -> Vec<String> {
+async fn found(fixture: &dyn Fixture, provider: &dyn Provider, query: &Query) -> Vec<String> {
     let found = find_all(provider, query).await.unwrap_or_else(|error| panic!("{query:?}: {error}"));
-    found.into_iter().map(|key| key.name.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+    let last = |name: &str| name.rsplit(fixture.separator()).next().unwrap_or_default().to_owned();
+    found.into_iter().map(|key| last(&key.name)).collect()
+}
+
+/// A path, or a name with one, as the store has it.
+fn placed(fixture: &dyn Fixture, path: &str) -> String {
+    path.replace('/', &fixture.separator().to_string())
 }
 
 pub async fn what_bears_the_name_is_found(fixture: &dyn Fixture) {
@@ -40,13 +46,13 @@ pub async fn what_bears_the_name_is_found(fixture: &dyn Fixture) {
 pub async fn what_nothing_bears_is_not_found_and_no_error(fixture: &dyn Fixture) {
     fixture.put("not-looked-for", &value("a")).await;
     let provider = provider(fixture).await;
-    assert!(found(&*provider, &query("nobody-is-called-so", None, &[])).await.is_empty());
+    assert!(found(fixture, &*provider, &query("nobody-is-called-so", None, &[])).await.is_empty());
     let can = provider.capabilities();
     if can.find_by_path {
-        assert!(found(&*provider, &query("a", Some("no/such/folder"), &[])).await.is_empty());
+        assert!(found(fixture, &*provider, &query("a", Some("no/such/folder"), &[])).await.is_empty());
     }
     if can.find_by_tags {
-        assert!(found(&*provider, &query("", None, &[("no-such-tag", "x")])).await.is_empty());
+        assert!(found(fixture, &*provider, &query("", None, &[("no-such-tag", "x")])).await.is_empty());
     }
 }
 
@@ -69,13 +75,14 @@ pub async fn a_name_and_tags_must_all_hold(fixture: &dyn Fixture) {
         ("^tagged-", &[("team", "green")], &[]),
         ("^nobody", &[("team", "blue")], &[]),
     ] {
-        assert_eq!(found(&*provider, &query(name, None, tags)).await, expected, "{name} {tags:?}");
+        assert_eq!(found(fixture, &*provider, &query(name, None, tags)).await, expected, "{name} {tags:?}");
     }
     let can = provider.capabilities();
     if can.find_by_path {
-        fixture.put_tagged("below/tagged-f", &value("f"), &[("team", "blue")]).await;
-        fixture.put_tagged("below/tagged-g", &value("g"), &[("team", "red")]).await;
-        let below = async |name| found(&*provider, &query(name, Some("below"), &[("team", "blue")])).await;
+        for (name, team) in [("below/tagged-f", "blue"), ("below/tagged-g", "red")] {
+            fixture.put_tagged(&placed(fixture, name), &value(name), &[("team", team)]).await;
+        }
+        let below = async |name| found(fixture, &*provider, &query(name, Some("below"), &[("team", "blue")])).await;
         assert_eq!(below("").await, ["tagged-f"]);
         assert_eq!(below("tagged-[a-z]$").await, ["tagged-f"]);
         assert!(below("tagged-g$").await.is_empty());
@@ -84,7 +91,7 @@ pub async fn a_name_and_tags_must_all_hold(fixture: &dyn Fixture) {
 
 pub async fn a_name_and_a_path_must_both_hold(fixture: &dyn Fixture) {
     for name in ["folder/in-a", "folder/deeper/in-b", "folder/out-c", "elsewhere/in-d", "in-e"] {
-        fixture.put(name, &value(name)).await;
+        fixture.put(&placed(fixture, name), &value(name)).await;
     }
     let provider = provider(fixture).await;
     for (name, path, expected) in [
@@ -93,7 +100,7 @@ pub async fn a_name_and_a_path_must_both_hold(fixture: &dyn Fixture) {
         ("out-[a-z]$", "folder", &["out-c"]),
         ("out-[a-z]$", "folder/deeper", &[]),
     ] {
-        let mut found = found(&*provider, &query(name, Some(path), &[])).await;
+        let mut found = found(fixture, &*provider, &query(name, Some(&placed(fixture, path)), &[])).await;
         found.sort_unstable();
         assert_eq!(found, expected, "{name} below {path}");
     }
@@ -112,7 +119,7 @@ pub async fn over_several_pages(fixture: &dyn Fixture) -> Outcome {
         return Outcome::NotSupported;
     };
     let many = 2 * page + 1;
-    let between = if can.find_by_path { '/' } else { '-' };
+    let between = if can.find_by_path { fixture.separator() } else { '-' };
     for n in 0..many {
         let name = format!("paged{between}{n}");
         if can.find_by_tags {

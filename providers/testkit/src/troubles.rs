@@ -108,8 +108,7 @@ pub async fn passing(fixture: &dyn Fixture, faults: Faults, kind: ErrorKind) -> 
 pub async fn hanging(fixture: &dyn Fixture) -> Outcome {
     let Some((server, provider)) = at_work(fixture).await else { return Outcome::NotSupported };
     server.fail(Faults { hanging: 100, ..Faults::default() });
-    let impatient =
-        Guarded::new(provider.clone(), PATIENCE, Retries { most: 0, of_timeouts: 0, delay: Delay::Fixed(PATIENCE) });
+    let impatient = Guarded::new(provider.clone(), PATIENCE, Retries { most: 0, ..Retries::default() });
     expect_error("a fetch", &ask(&impatient, &key("troubled")).await, ErrorKind::Timeout);
     well_again(fixture, &server, &*provider).await;
     Outcome::Passed

@@ -5,18 +5,12 @@ use std::time::{Duration, Instant};
 
 use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Room, SecretBytes, json};
 use keyferry_provider_http::path::encode;
-use keyferry_provider_http::{Fields, Way, certificates, identity, retry_after, shared};
+use keyferry_provider_http::{Way, certificates, identity, retry_after, shared};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, Url, redirect};
 
 use crate::config::{Ca, Config, HeaderSource, header_value};
-
-/// Where the spec says how to get to the server.
-const FIELDS: Fields = Fields {
-    server: "spec.provider.vault.server",
-    ca: "spec.provider.vault.caBundle or caProvider",
-    identity: "spec.provider.vault.tls",
-};
+use crate::product::Product;
 
 const MAX_REDIRECTS: usize = 3;
 
@@ -29,6 +23,8 @@ const INDEX: HeaderName = HeaderName::from_static("x-vault-index");
 pub struct Client {
     http: reqwest::Client,
     way: Way,
+    /// Which server it is.
+    pub product: Product,
     /// The server's API, up to and with `/v1/`.
     base: String,
     calls: Arc<dyn Calls>,
@@ -40,7 +36,9 @@ pub struct Client {
 pub struct Call {
     /// The name for metrics.
     pub name: &'static str,
-    /// POST where there is a body, else GET.
+    /// The method.
+    pub method: Method,
+    /// The body, where there is one.
     pub body: Option<SecretBytes>,
     /// The path below `/v1/`, not encoded.
     pub path: String,
@@ -86,6 +84,10 @@ pub enum Complaint {
     Policies,
     /// An engine of version 2 is young, and busy with setting itself up.
     Upgrading,
+    /// The secret has another version than the one that was to be written over.
+    Moved,
+    /// The engine wants to be told which version is to be written over.
+    NoVersionTold,
     /// Something else.
     Other,
     /// There is no list of errors: this is not Vault speaking, or it speaks of something else.
@@ -95,13 +97,14 @@ pub enum Complaint {
 impl Client {
     /// A client for the server of `config`, with CA, client certificate and headers resolved.
     pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
-        let way = Way { server: config.server.clone(), fields: FIELDS };
+        let way = Way { server: config.server.clone(), fields: config.product.fields() };
+        let product = config.product;
         let builder = way
             .client_builder(&ctx.addresses)?
             .default_headers(headers(config, ctx).await?)
-            .redirect(redirect::Policy::custom(follow));
+            .redirect(redirect::Policy::custom(move |attempt| follow(product, attempt)));
         let ca = match &config.ca {
-            Some(ca) => Some(believed(ca, ctx).await?),
+            Some(ca) => Some(believed(ca, config.product, ctx).await?),
             None => None,
         };
         let shown = match &config.identity {
@@ -110,14 +113,14 @@ impl Client {
                     ctx.credentials.secret(cert, Some("tls.crt")),
                     ctx.credentials.secret(key, Some("tls.key")),
                 )
-                .map_err(|error| error.context(FIELDS.identity))?;
-                Some(identity(&cert, &key, FIELDS.identity)?)
+                .map_err(|error| error.context(way.fields.identity))?;
+                Some(identity(&cert, &key, way.fields.identity)?)
             }
             None => None,
         };
         let http = way.client(builder, ca, shown)?;
         let base = format!("{}/v1/", way.server.as_str().trim_end_matches('/'));
-        Ok(Self { http, way, base, calls: ctx.calls.clone(), room: ctx.room.clone() })
+        Ok(Self { http, way, product: config.product, base, calls: ctx.calls.clone(), room: ctx.room.clone() })
     }
 
     /// Makes one call. Every status is an answer; an error is about the way to the server.
@@ -126,7 +129,7 @@ impl Client {
         let answer = self.exchange(call, ticket).await;
         // "Not there" is an answer like any other.
         let ok = answer.as_ref().is_ok_and(|answer| matches!(answer.status, 200..300 | 404));
-        self.calls.record("HashiCorp/Vault", call.name, ok, start.elapsed());
+        self.calls.record(self.product.metric(), call.name, ok, start.elapsed());
         answer
     }
 
@@ -135,10 +138,10 @@ impl Client {
         if let Some(query) = &call.query {
             url.push_str(&format!("?{query}"));
         }
-        let mut request = match &call.body {
-            Some(body) => self.http.request(Method::POST, url).body(shared(body)),
-            None => self.http.request(Method::GET, url),
-        };
+        let mut request = self.http.request(call.method.clone(), url);
+        if let Some(body) = &call.body {
+            request = request.body(shared(body));
+        }
         for (name, value) in [(TOKEN, &ticket.token), (INDEX, &ticket.index), (NAMESPACE, &call.namespace)] {
             if let Some(value) = value {
                 request = request.header(name, value.clone());
@@ -160,12 +163,12 @@ impl Client {
 
     /// The error for an answer whose status means the same wherever it occurs.
     pub fn status_error(&self, answer: &Response) -> Error {
-        let host = self.host();
+        let (host, product, name) = (self.host(), self.product, self.product.name());
         let status = answer.status;
         let (kind, message) = match status {
             429 => (ErrorKind::Throttled, format!("{host} asks us to slow down (status 429)")),
             // A gateway in front of Vault may answer 503 too, but Vault itself only in these two cases.
-            503 => (ErrorKind::Unavailable, format!("the Vault at {host} is sealed or in maintenance (status 503)")),
+            503 => (ErrorKind::Unavailable, format!("the {name} at {host} is sealed or in maintenance (status 503)")),
             // Statuses of Vault's own for clusters that replicate.
             472 => {
                 (ErrorKind::Unavailable, format!("{host} is a disaster recovery secondary, which serves no secrets"))
@@ -180,16 +183,15 @@ impl Client {
             // Vault has no 401: somebody in front of it wants a login of their own.
             401 => (
                 ErrorKind::Unauthenticated,
-                format!("something in front of the Vault at {host} asks for a login (status 401)"),
+                format!("something in front of the {name} at {host} asks for a login (status 401)"),
             ),
             // What Go's TLS listener says to plain http.
-            400 if self.way.server.scheme() == "http" && answer.complaint() == Complaint::NotAList => (
-                ErrorKind::Tls,
-                format!("{host} does not take plain http: spec.provider.vault.server may need https://"),
-            ),
+            400 if self.way.server.scheme() == "http" && answer.complaint() == Complaint::NotAList => {
+                (ErrorKind::Tls, format!("{host} does not take plain http: {product}.server may need https://"))
+            }
             _ => (
                 ErrorKind::Malformed,
-                format!("{host} does not answer as a Vault does (status {status}): check spec.provider.vault.server"),
+                format!("{host} does not answer as a {name} does (status {status}): check {product}.server"),
             ),
         };
         Error::new(kind, message).with_retry_after(answer.retry_after)
@@ -213,6 +215,8 @@ impl Response {
                 Complaint::Policies
             }
             Some(text) if text.contains("from non-versioned to versioned data") => Complaint::Upgrading,
+            Some(text) if text.contains("check-and-set parameter did not match") => Complaint::Moved,
+            Some(text) if text.contains("check-and-set parameter required") => Complaint::NoVersionTold,
             Some(_) => Complaint::Other,
         }
     }
@@ -225,7 +229,7 @@ async fn headers(config: &Config, ctx: &BuildContext) -> Result<HeaderMap, Error
         let value = match source {
             HeaderSource::Plain(value) => value.clone(),
             HeaderSource::Ref(reference) => {
-                let field = format!("spec.provider.vault.headers[{:?}]", name.as_str());
+                let field = format!("{}.headers[{:?}]", config.product, name.as_str());
                 let secret = ctx.credentials.secret(reference, None).await.map_err(|error| error.context(&field))?;
                 header_value(secret.expose(), &field)?
             }
@@ -235,27 +239,27 @@ async fn headers(config: &Config, ctx: &BuildContext) -> Result<HeaderMap, Error
     Ok(headers)
 }
 
-async fn believed(ca: &Ca, ctx: &BuildContext) -> Result<Vec<Certificate>, Error> {
+async fn believed(ca: &Ca, product: Product, ctx: &BuildContext) -> Result<Vec<Certificate>, Error> {
     match ca {
-        Ca::Pem(pem) => certificates(pem, "spec.provider.vault.caBundle"),
+        Ca::Pem(pem) => certificates(pem, &format!("{product}.caBundle")),
         Ca::Ref(reference) => {
-            let field = "spec.provider.vault.caProvider";
-            let pem = ctx.credentials.ca_bundle(reference).await.map_err(|error| error.context(field))?;
-            certificates(&pem, field)
+            let field = format!("{product}.caProvider");
+            let pem = ctx.credentials.ca_bundle(reference).await.map_err(|error| error.context(&field))?;
+            certificates(&pem, &field)
         }
     }
 }
 
 /// At most three redirects, and none to anybody else: the token would go along.
-fn follow(attempt: redirect::Attempt<'_>) -> redirect::Action {
+fn follow(product: Product, attempt: redirect::Attempt<'_>) -> redirect::Action {
     let origin = |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
     let same = attempt.previous().first().is_some_and(|first| origin(first) == origin(attempt.url()));
     let refusal = match attempt.previous().len() {
-        _ if !same => {
+        _ if !same => format!(
             "the server redirects to another address, which is not followed since the token would go along: set \
-             spec.provider.vault.server to the address of the active server"
-        }
-        count if count > MAX_REDIRECTS => "the server redirects in circles: check spec.provider.vault.server",
+             {product}.server to the address of the active server"
+        ),
+        count if count > MAX_REDIRECTS => format!("the server redirects in circles: check {product}.server"),
         _ => return attempt.follow(),
     };
     attempt.error(Error::invalid(refusal))
@@ -277,6 +281,8 @@ mod tests {
             (r#"{"errors":["namespace not found"]}"#, Complaint::NoNamespace),
             (r#"{"errors":["1 error occurred:\n\t* no handler for route 'x'\n\n"]}"#, Complaint::NoRoute),
             (r#"{"errors":["Upgrading from non-versioned to versioned data. Wait."]}"#, Complaint::Upgrading),
+            (r#"{"errors":["check-and-set parameter did not match the current version"]}"#, Complaint::Moved),
+            (r#"{"errors":["check-and-set parameter required for this call"]}"#, Complaint::NoVersionTold),
             (r#"{"errors":["permission denied"]}"#, Complaint::Other),
             (r#"{"errors":["1 error occurred:\n\t* permission denied\n\n"]}"#, Complaint::Policies),
             (r#"{"errors":["2 errors occurred:\n\t* permission denied\n\t* invalid token\n\n"]}"#, Complaint::Other),

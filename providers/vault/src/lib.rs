@@ -1,11 +1,13 @@
-//! HashiCorp Vault and OpenBao: KV engines of version 1 and 2, read over HTTP.
+//! HashiCorp Vault and OpenBao: KV engines of version 1 and 2, over HTTP.
 //!
 //! The client is our own, of a few hundred lines over `reqwest`, rather than `vaultrs`: that one decodes answers
 //! through `serde_json::Value`, which rounds large numbers and leaves copies of values in memory, panics where a token
 //! or namespace holds a control character, and takes CA certificates only as files.
 //!
-//! Modules, in reading order: `config` the spec as plain data, `path` from keys to paths, `client` HTTP and what
-//! statuses mean, `login` logins and tokens, `answers` what answers mean, `store` the store.
+//! Modules, in reading order: `product` the two servers, `path` from keys to paths, `method` ways to log in as the spec
+//! has them, `config` all else of the spec, `client` HTTP and what statuses mean, `cloud` calls to clouds on the way to a
+//! login, `sign` AWS's signature, `aws` and `google` the logins by their word, `proof` what each login shows, `login`
+//! logins and tokens, `answers` what answers mean, `write` what is written, `store` the store.
 //!
 //! What is zeroed: bodies of answers as we gather them, values, tokens, and bodies of logins. What is not ours to
 //! zero: the buffers of TLS, HTTP and the kernel that the bytes pass through, a client key inside the TLS library,
@@ -13,11 +15,19 @@
 
 #![forbid(unsafe_code)]
 
-mod config;
+mod product;
 mod path;
+mod method;
+mod config;
 mod client;
+mod cloud;
+mod sign;
+mod aws;
+mod google;
+mod proof;
 mod login;
 mod answers;
+mod write;
 mod store;
 
 use std::sync::Arc;
@@ -25,16 +35,21 @@ use std::sync::Arc;
 use keyferry_provider_core::{BuildContext, BuildFuture, Provider, Registration};
 
 use crate::config::Config;
+use crate::product::Product;
 use crate::store::{Vault, capabilities};
 
-/// How the registry knows this store.
+/// How the registry knows a store of Vault, or of an OpenBao that is taken for one.
 pub const REGISTRATION: Registration = Registration {
     name: "vault",
     capabilities: |spec| capabilities(config::version_of(spec)),
     maintained: true,
-    build,
+    build: |spec, ctx| build(Product::Vault, spec, ctx),
 };
 
-fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
-    Box::pin(async move { Ok(Arc::new(Vault::new(Config::new(spec)?, ctx).await?) as Arc<dyn Provider>) })
+/// How the registry knows a store of OpenBao under its own key.
+pub const OPEN_BAO: Registration =
+    Registration { name: "openBao", build: |spec, ctx| build(Product::OpenBao, spec, ctx), ..REGISTRATION };
+
+fn build(product: Product, spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
+    Box::pin(async move { Ok(Arc::new(Vault::new(Config::new(product, spec)?, ctx).await?) as Arc<dyn Provider>) })
 }

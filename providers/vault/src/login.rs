@@ -9,14 +9,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{Credentials, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, json};
+use keyferry_provider_core::{BuildContext, Error, ErrorKind, SecretBytes, json};
 use keyferry_provider_http::shared;
 use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
 use crate::client::{Call, Client, Complaint, Response, Ticket};
-use crate::config::{Jwt, Method, RoleId};
+use crate::method::Method;
+use crate::proof::{self, Proof};
 
 /// How long a token that the server was seen to know is taken for good, when calls made with it are denied.
 const SEEN_GOOD_FOR: Duration = Duration::from_secs(5);
@@ -37,8 +38,8 @@ pub struct Login {
 pub struct Logins {
     /// The way to the server.
     pub client: Arc<Client>,
-    /// Where what a login needs is kept.
-    pub credentials: Arc<dyn Credentials>,
+    /// Where what a login needs is to be had.
+    pub ctx: BuildContext,
     /// How.
     pub method: Method,
     /// The namespace of the login.
@@ -54,6 +55,8 @@ struct Token {
     lease: Option<Lease>,
     /// How many calls the token is good for, where the server limits that.
     uses: Option<AtomicI64>,
+    /// Whether a login of ours made it, and it can be revoked: what the server keeps no account of can't.
+    is_ours: bool,
     since: Instant,
     /// The same for a token and what it was prolonged to.
     standing: Arc<Mutex<Standing>>,
@@ -107,12 +110,17 @@ impl Login {
             (403, _) if answer.complaint() == Complaint::Policies => Ok(()), // known, if not free to look
             (403, Method::None) => Err(Error::new(
                 ErrorKind::Unauthenticated,
-                format!("{} wants a token: set spec.provider.vault.auth", self.logins.client.host()),
+                format!("{} wants a token: set {}.auth", self.logins.client.host(), self.logins.client.product),
             )),
             // The new login itself shows that all is well.
             (403, _) => self.replace(&token, &self.judging.lock().await).await.map(|_| ()),
             _ => Err(self.logins.path_error(&answer, "auth/token/lookup-self")),
         }
+    }
+
+    /// Whether it is the operator's own identity in a cloud that logs in, and which cloud's.
+    pub fn cloud_of_operator(&self) -> Option<&'static str> {
+        proof::is_of_operator(&self.logins.method)
     }
 
     /// After a call was refused: the token to make it with again, or `None` where the token is not to blame.
@@ -148,8 +156,10 @@ impl Login {
             // A token from a secret, which is still the same one.
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
-                "the server does not accept the token of spec.provider.vault.auth.tokenSecretRef: it is wrong, has \
-                 expired or was revoked",
+                format!(
+                    "the server does not accept the token of {}.auth.tokenSecretRef: it is wrong, has expired or was revoked",
+                    self.logins.client.product
+                ),
             ));
         }
         if !is_replaced {
@@ -163,7 +173,7 @@ impl Login {
     }
 
     async fn look_up(&self, token: &Held<Token>) -> Result<Response, Error> {
-        let call = self.logins.call("LookupSelf", "auth/token/lookup-self".into(), None);
+        let call = self.logins.call("LookupSelf", "auth/token/lookup-self", None);
         self.send_as(token, &call).await
     }
 
@@ -175,10 +185,27 @@ impl Login {
     }
 }
 
+/// What a login of ours made is of no use to anybody once the store is gone: it is revoked. Nobody waits for that, and what
+/// comes of it changes nothing; a token that stays behind has its end.
+impl Drop for Login {
+    fn drop(&mut self) {
+        let Some(token) = self.session.held().filter(|token| token.is_ours) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let logins = self.logins.clone();
+        runtime.spawn(async move {
+            let call = logins.call("RevokeSelf", "auth/token/revoke-self", Some("{}".into()));
+            _ = logins.client.send(&call, &token.ticket).await;
+        });
+    }
+}
+
 impl Token {
     fn endless(ticket: Ticket) -> Grant<Self> {
         let standing = Arc::default();
-        Grant { value: Self { ticket, lease: None, uses: None, since: Instant::now(), standing }, life: Life::ENDLESS }
+        Grant {
+            value: Self { ticket, lease: None, uses: None, is_ours: false, since: Instant::now(), standing },
+            life: Life::ENDLESS,
+        }
     }
 
     /// Counts a call. Answers whether it is the last that the token is good for.
@@ -203,41 +230,18 @@ impl Token {
 #[async_trait]
 impl Source<Token> for Arc<Logins> {
     async fn get(&self) -> Result<Grant<Token>, Error> {
-        let (path, body) = match &self.method {
+        let Proof { path, body } = match &self.method {
             Method::None => return Ok(Token::endless(Ticket::default())),
             Method::Token(reference) => {
-                let field = "spec.provider.vault.auth.tokenSecretRef";
-                let token = self.secret(reference, None, field).await?;
-                let ticket = Ticket { token: Some(token_header(&token, field)?), index: None };
+                let field = format!("{}.auth.tokenSecretRef", self.client.product);
+                let token = self.ctx.credentials.secret(reference, None).await;
+                let token = token.map_err(|error| error.context(&field))?;
+                let ticket = Ticket { token: Some(token_header(&token, &field)?), index: None };
                 return Ok(Token::endless(ticket));
             }
-            Method::AppRole { mount, role, secret } => {
-                let field = "spec.provider.vault.auth.appRole";
-                let role = match role {
-                    RoleId::Plain(id) => SecretBytes::from(id.as_str()),
-                    RoleId::Ref(reference) => self.secret(reference, None, &format!("{field}.roleRef")).await?,
-                };
-                let secret = self.secret(secret, None, &format!("{field}.secretRef")).await?;
-                (format!("auth/{mount}/login"), body([("role_id", &role), ("secret_id", &secret)], field)?)
-            }
-            Method::Kubernetes { mount, role, jwt } => {
-                let field = "spec.provider.vault.auth.kubernetes";
-                let jwt = match jwt {
-                    Jwt::ServiceAccount(account) => self
-                        .credentials
-                        .service_account_token(account, &[])
-                        .await
-                        .map(|token| token.secret)
-                        .map_err(|error| error.context(format!("{field}.serviceAccountRef"))),
-                    Jwt::Secret(reference) => {
-                        self.secret(reference, Some("token"), &format!("{field}.secretRef")).await
-                    }
-                    Jwt::Controller => self.credentials.controller_token().await.map_err(|error| error.context(field)),
-                }?;
-                (format!("auth/{mount}/login"), body([("role", &role.as_str().into()), ("jwt", &jwt)], field)?)
-            }
+            method => proof::of(self.client.product, method, &self.ctx).await?,
         };
-        let answer = self.client.send(&self.call("Login", path.clone(), Some(body)), &Ticket::default()).await?;
+        let answer = self.client.send(&self.call("Login", &path, Some(body)), &Ticket::default()).await?;
         match answer.status {
             200 => self.granted(&answer, None).ok_or_else(|| self.not_granted(&answer, &path)),
             400 | 403 if answer.complaint() != Complaint::NotAList => {
@@ -247,7 +251,7 @@ impl Source<Token> for Arc<Logins> {
                     403 => "check that the method is mounted there, in the namespace of the login; ",
                     _ => "",
                 };
-                let hint = self.login_hint();
+                let hint = proof::hint(&self.method);
                 let message = format!("the server refused the login at {path}: {mounted}{hint}");
                 Err(Error::new(ErrorKind::Unauthenticated, message))
             }
@@ -260,7 +264,7 @@ impl Source<Token> for Arc<Logins> {
             return Ok(None);
         }
         _ = held.count_call();
-        let call = self.call("RenewSelf", "auth/token/renew-self".into(), Some("{}".into()));
+        let call = self.call("RenewSelf", "auth/token/renew-self", Some("{}".into()));
         let answer = self.client.send(&call, &held.ticket).await?;
         match answer.status {
             200 => Ok(self.granted(&answer, Some(held))),
@@ -284,12 +288,14 @@ impl Logins {
         let first = former.and_then(|former| former.lease).map_or(length, |lease| lease.first);
         let index = answer.index.clone().filter(|_| self.read_your_writes);
         let uses = auth.get("num_uses").and_then(|uses| uses.get().parse().ok()).filter(|uses| *uses > 0);
+        let is_batch = auth.get("token_type").is_some_and(|kind| kind.get() == "\"batch\"");
         // A lease of zero never ends: that is how root tokens look.
         let ends = seconds > 0;
         let value = Token {
             ticket: Ticket { token: Some(token_header(&token, "").ok()?), index },
             lease: ends.then_some(Lease { first, renewable: renewable && length >= first / 2 }),
             uses: uses.map(AtomicI64::new),
+            is_ours: !is_batch,
             since: former.map_or_else(Instant::now, |former| former.since),
             standing: former.map(|former| former.standing.clone()).unwrap_or_default(),
         };
@@ -310,40 +316,22 @@ impl Logins {
         }
     }
 
-    fn login_hint(&self) -> String {
-        match &self.method {
-            Method::None | Method::Token(_) => String::new(), // there is no login to refuse
-            Method::AppRole { .. } => "check the role id and the secret id".into(),
-            Method::Kubernetes { role, jwt, .. } => {
-                let who = match jwt {
-                    Jwt::ServiceAccount(account) => format!("the ServiceAccount {:?}", account.name),
-                    Jwt::Secret(_) => "the ServiceAccount of the token in secretRef".into(),
-                    Jwt::Controller => "the operator's own ServiceAccount".into(),
-                };
-                format!("check that the role {role:?} exists, is bound to {who}, and accepts its token's audience")
-            }
-        }
-    }
-
     /// The error for an answer from a path of our own choice, which is only missing where somebody moved it.
     fn path_error(&self, answer: &Response, path: &str) -> Error {
-        let mount = path.trim_end_matches("/login");
+        let mount = path.split_once("/login").map_or(path, |(mount, _)| mount);
         match (answer.status, answer.complaint()) {
             (404, Complaint::NoRoute) => Error::invalid(format!("no login method is mounted at {mount}")),
-            (404, Complaint::NoNamespace) => Error::invalid(
-                "the namespace of the login does not exist: check spec.provider.vault.auth.namespace and \
-                 spec.provider.vault.namespace",
-            ),
+            (404, Complaint::NoNamespace) => Error::invalid(format!(
+                "the namespace of the login does not exist: check {0}.auth.namespace and {0}.namespace",
+                self.client.product
+            )),
             _ => self.client.status_error(answer),
         }
     }
 
-    fn call(&self, name: &'static str, path: String, body: Option<SecretBytes>) -> Call {
-        Call { name, body, path, query: None, namespace: self.namespace.clone() }
-    }
-
-    async fn secret(&self, reference: &SecretRef, key: Option<&str>, field: &str) -> Result<SecretBytes, Error> {
-        self.credentials.secret(reference, key).await.map_err(|error| error.context(field))
+    fn call(&self, name: &'static str, path: &str, body: Option<SecretBytes>) -> Call {
+        let method = if body.is_some() { reqwest::Method::POST } else { reqwest::Method::GET };
+        Call { name, method, body, path: path.to_owned(), query: None, namespace: self.namespace.clone() }
     }
 }
 
@@ -359,18 +347,4 @@ fn token_header(token: &SecretBytes, field: &str) -> Result<HeaderValue, Error> 
     })?;
     header.set_sensitive(true);
     Ok(header)
-}
-
-/// A JSON object of strings.
-fn body<const N: usize>(fields: [(&str, &SecretBytes); N], field: &str) -> Result<SecretBytes, Error> {
-    let mut out = SecretBuf::with_capacity(64 + fields.iter().map(|(_, value)| value.len()).sum::<usize>());
-    for (n, (name, value)) in fields.into_iter().enumerate() {
-        let text = value.expose_str().ok_or_else(|| Error::invalid(format!("{field}: a credential is not UTF-8")))?;
-        out.push(if n == 0 { b'{' } else { b',' });
-        json::write_string(name, &mut out);
-        out.push(b':');
-        json::write_string(text.trim_ascii(), &mut out);
-    }
-    out.push(b'}');
-    Ok(out.into())
 }

@@ -4,6 +4,8 @@
 use keyferry_provider_core::{Blame, Error};
 use keyferry_provider_http::path::clean;
 
+use crate::product::Product;
+
 /// The version of a KV engine, which decides how its paths are built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KvVersion {
@@ -13,64 +15,96 @@ pub enum KvVersion {
     V2,
 }
 
+/// How a store's keys become paths.
+#[derive(Debug)]
+pub struct Layout {
+    /// Which server it is of.
+    pub product: Product,
+    /// The version of the engine.
+    pub version: KvVersion,
+    /// The mount of the engine, where the store names it.
+    pub mount: Option<Mount>,
+}
+
+/// The mount of an engine, as a store names it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Its path.
+    pub path: String,
+    /// Whether a key may begin with the path, which is then dropped.
+    pub keys_may_repeat_it: bool,
+}
+
 /// Where a secret is: the mount of its engine, as far as we can tell, and the path inside it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
     version: KvVersion,
     mount: String,
     rest: String,
+    /// What the key added to the path inside the mount, and was dropped: the mount, and on version 2 `data/`.
+    repeated: String,
     /// Whether it is the store that names the mount, and not the key.
     is_of_store: bool,
 }
 
-impl Place {
-    /// Where `key` is, given the mount the store names, if it names one.
+impl Layout {
+    /// Where `key` is.
     ///
     /// - With a mount: the key may begin with it, and on version 2 with `data/` after it; both are dropped. TRAP: a
-    ///   secret whose own path begins with the mount's name is out of reach under its short name.
+    ///   secret whose own path begins with the mount's name is out of reach under its short name. Under `openBao` nothing
+    ///   is dropped.
     /// - Without a mount on version 2: the mount is what stands before the first `/data/`, or else the first segment.
     ///   TRAP: a secret with `/data/` inside its own path needs the mount set, or the full API path.
     /// - Without a mount on version 1: the key is the path.
     /// - Without a mount the key never leads to what Vault keeps for itself, such as the store's own token.
-    pub fn of(mount: Option<&str>, version: KvVersion, key: &str) -> Result<Self, Error> {
-        let is_of_store = mount.is_some();
-        let (mount, rest) = match (mount, version) {
-            (Some(mount), version) => (mount, inside(mount, version, key)),
-            (None, version) => {
-                let (mount, rest) = halves(version, key);
+    pub fn place(&self, key: &str) -> Result<Place, Error> {
+        let (mount, rest) = match &self.mount {
+            Some(mount) if mount.keys_may_repeat_it => (&*mount.path, inside(&mount.path, self.version, key)),
+            Some(mount) => (&*mount.path, key),
+            None => {
+                let (mount, rest) = halves(self.version, key);
                 refuse_own(mount)?;
                 (mount, rest)
             }
         };
-        let (mount, rest) = (clean(mount)?, clean(rest)?);
-        match (mount.is_empty(), rest.is_empty()) {
-            (false, false) => Ok(Self { version, mount, rest, is_of_store }),
+        let repeated = self.mount.as_ref().and_then(|_| key.strip_suffix(rest)).unwrap_or_default();
+        let place = self.at(mount, rest, repeated)?;
+        match (place.mount.is_empty(), place.rest.is_empty()) {
+            (false, false) => Ok(place),
             _ => Err(wrong(format!(
-                "the key {key:?} names no secret inside a mount: set spec.provider.vault.path or write MOUNT/PATH"
+                "the key {key:?} names no secret inside a mount: set {}.path or write MOUNT/PATH",
+                self.product
             ))),
         }
     }
 
-    /// Where the folder `path` is, given the mount the store names, if it names one: as in External Secrets Operator it
-    /// is inside that mount as it stands, and else holds the mount by the rules of keys.
-    pub fn folder(mount: Option<&str>, version: KvVersion, path: &str) -> Result<Self, Error> {
-        let is_of_store = mount.is_some();
-        let (mount, rest) = match mount {
-            Some(mount) => (mount, path),
+    /// Where the folder `path` is: as in External Secrets Operator it is inside the mount that the store names as it stands,
+    /// and else holds the mount by the rules of keys.
+    pub fn folder(&self, path: &str) -> Result<Place, Error> {
+        let (mount, rest) = match &self.mount {
+            Some(mount) => (&*mount.path, path),
             None => {
-                let (mount, rest) = halves(version, path);
+                let (mount, rest) = halves(self.version, path);
                 refuse_own(mount)?;
                 (mount, rest)
             }
         };
-        let (mount, rest) = (clean(mount)?, clean(rest)?);
-        if mount.is_empty() {
-            Err(wrong("to find secrets, set spec.provider.vault.path, or begin find.path with a mount".to_owned()))
+        let place = self.at(mount, rest, "")?;
+        if place.mount.is_empty() {
+            let field = self.product;
+            Err(wrong(format!("to find secrets, set {field}.path, or begin find.path with a mount")))
         } else {
-            Ok(Self { version, mount, rest, is_of_store })
+            Ok(place)
         }
     }
 
+    fn at(&self, mount: &str, rest: &str, repeated: &str) -> Result<Place, Error> {
+        let (mount, rest, repeated) = (clean(mount)?, clean(rest)?, clean(repeated)?);
+        Ok(Place { version: self.version, mount, rest, repeated, is_of_store: self.mount.is_some() })
+    }
+}
+
+impl Place {
     /// The path that lists this folder, below `/v1/`.
     pub fn listing(&self) -> String {
         let Self { mount, rest, .. } = self;
@@ -110,6 +144,13 @@ impl Place {
     /// The path of what the engine knows about the secret, below `/v1/`. Only version 2 has one.
     pub fn metadata(&self) -> String {
         format!("{}/metadata/{}", self.mount, self.rest)
+    }
+
+    /// Where External Secrets Operator until 2.13 kept the mark of what it wrote under a key that repeats the mount; `None`
+    /// where that is the same.
+    pub fn stray_metadata(&self) -> Option<String> {
+        let Self { mount, rest, repeated, .. } = self;
+        (!repeated.is_empty()).then(|| format!("{mount}/metadata/{repeated}/{rest}"))
     }
 }
 
@@ -167,6 +208,11 @@ mod tests {
 
     use super::*;
 
+    fn layout(mount: Option<&str>, version: KvVersion) -> Layout {
+        let mount = mount.map(|path| Mount { path: path.to_owned(), keys_may_repeat_it: true });
+        Layout { product: Product::Vault, version, mount }
+    }
+
     #[test]
     fn every_way_to_write_a_key() {
         for (mount, version, key, expected) in [
@@ -202,7 +248,7 @@ mod tests {
             (Some("secret"), V2, "a...b/..c", "secret/data/a...b/..c"),
             (Some("secret"), V2, "päß wörd/x.y", "secret/data/päß wörd/x.y"),
         ] {
-            let place = Place::of(mount, version, key).unwrap();
+            let place = layout(mount, version).place(key).unwrap();
             assert_eq!(place.data(), expected, "{mount:?} {version:?} {key:?}");
         }
     }
@@ -215,9 +261,39 @@ mod tests {
             (Some("secret"), "a/data/b", "secret/metadata/a/data/b"),
             (None, "secret/foo", "secret/metadata/foo"),
             (None, "a/b/data/c/data/d", "a/b/metadata/c/data/d"),
+            (Some("secret"), "secret/foo", "secret/metadata/foo"),
+            (Some("a/b"), "a/b/data/foo", "a/b/metadata/foo"),
         ] {
-            assert_eq!(Place::of(mount, V2, key).unwrap().metadata(), expected, "{mount:?} {key:?}");
+            assert_eq!(layout(mount, V2).place(key).unwrap().metadata(), expected, "{mount:?} {key:?}");
         }
+    }
+
+    /// Until 2.13 External Secrets Operator built paths of metadata without dropping what the key repeats.
+    #[test]
+    fn marks_that_went_astray() {
+        for (mount, key, expected) in [
+            (Some("secret"), "foo", None),
+            (Some("secret"), "secret/foo", Some("secret/metadata/secret/foo")),
+            (Some("secret"), "secret/data/foo", Some("secret/metadata/secret/data/foo")),
+            (Some("a/b"), "a/b/c/d", Some("a/b/metadata/a/b/c/d")),
+            (None, "secret/foo", None),
+            (None, "secret/data/foo", None),
+        ] {
+            assert_eq!(layout(mount, V2).place(key).unwrap().stray_metadata().as_deref(), expected, "{mount:?} {key}");
+        }
+    }
+
+    #[test]
+    fn keys_of_open_bao_are_inside_the_mount_as_they_stand() {
+        let mount = Some(Mount { path: "kv".to_owned(), keys_may_repeat_it: false });
+        let layout = Layout { product: Product::OpenBao, version: V2, mount };
+        for (key, expected) in
+            [("foo", "kv/data/foo"), ("kv/foo", "kv/data/kv/foo"), ("kv/data/x", "kv/data/kv/data/x")]
+        {
+            let place = layout.place(key).unwrap();
+            assert_eq!((place.data().as_str(), place.stray_metadata()), (expected, None), "{key}");
+        }
+        assert!(layout.place("").unwrap_err().message().contains("spec.provider.openBao.path"));
     }
 
     #[test]
@@ -239,7 +315,7 @@ mod tests {
             (Some("secret"), V2, "a\u{85}b"),
             (Some("a\rb"), V2, "c"),
         ] {
-            let error = Place::of(mount, version, key).unwrap_err();
+            let error = layout(mount, version).place(key).unwrap_err();
             assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request), "{key:?}");
             assert!(!error.message().chars().any(char::is_control), "{error}");
         }
@@ -260,12 +336,12 @@ mod tests {
             "././cubbyhole/x",
         ] {
             for version in [V1, V2] {
-                let error = Place::of(None, version, key).unwrap_err();
+                let error = layout(None, version).place(key).unwrap_err();
                 assert!(error.message().contains("there are no secrets below"), "{version:?} {key}: {error}");
-                assert!(Place::folder(None, version, key).is_err(), "{version:?} {key}");
+                assert!(layout(None, version).folder(key).is_err(), "{version:?} {key}");
             }
             // Below a mount that the store names these are names like any others.
-            assert!(Place::of(Some("secret"), V1, key).is_ok_and(|place| !place.may_be_own()), "{key}");
+            assert!(layout(Some("secret"), V1).place(key).is_ok_and(|place| !place.may_be_own()), "{key}");
         }
         for (key, may_be) in [
             ("team/auth/token/lookup-self", true),
@@ -274,7 +350,7 @@ mod tests {
             ("secret/authors", false),
             ("authors/x", false),
         ] {
-            assert_eq!(Place::of(None, V1, key).unwrap().may_be_own(), may_be, "{key}");
+            assert_eq!(layout(None, V1).place(key).unwrap().may_be_own(), may_be, "{key}");
         }
     }
 
@@ -293,10 +369,10 @@ mod tests {
             (None, V2, "mykv/team", "mykv/metadata/team/"),
             (None, V1, "kv/team", "kv/team/"),
         ] {
-            let folder = Place::folder(mount, version, path).unwrap();
+            let folder = layout(mount, version).folder(path).unwrap();
             assert_eq!(folder.listing(), expected, "{mount:?} {version:?} {path:?}");
         }
-        assert!(Place::folder(None, V2, "").unwrap_err().message().contains("spec.provider.vault.path"));
-        assert!(Place::folder(Some("secret"), V2, "../sys").is_err());
+        assert!(layout(None, V2).folder("").unwrap_err().message().contains("spec.provider.vault.path"));
+        assert!(layout(Some("secret"), V2).folder("../sys").is_err());
     }
 }

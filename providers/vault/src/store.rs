@@ -1,4 +1,4 @@
-//! Reading the KV engines, and searching them.
+//! Reading the KV engines, searching them, and writing there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use keyferry_provider_core::{
     Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Gathered, Key, Metadata, Page,
-    PropertyLookup, Provider, Push, Query, Reach, Remote, json, one_by_one,
+    PropertyLookup, Provider, Push, Query, Reach, Remote, SecretBytes, json, one_by_one,
 };
+use reqwest::Method;
 use reqwest::header::HeaderValue;
 use tokio::task::yield_now;
 
-use crate::answers::{self, Reading};
+use crate::answers::{self, Found, Marks, Reading, bears_mark};
 use crate::client::{Call, Client, Complaint};
 use crate::config::Config;
 use crate::login::{Login, Logins};
-use crate::path::{KvVersion, Place};
+use crate::path::{KvVersion, Layout, Place};
+use crate::write::{self, Custom};
 
 /// How many names are held against a pattern at once.
 const NAMES_AT_ONCE: usize = 256;
@@ -30,6 +32,8 @@ pub fn capabilities(version: KvVersion) -> Capabilities {
         find_by_path: true,
         find_by_tags: v2,
         find_all: v2,
+        push: true,
+        delete: true,
         ..Capabilities::READ_ONLY
     }
 }
@@ -38,8 +42,7 @@ pub fn capabilities(version: KvVersion) -> Capabilities {
 pub struct Vault {
     client: Arc<Client>,
     login: Login,
-    mount: Option<String>,
-    version: KvVersion,
+    layout: Layout,
     namespace: Option<HeaderValue>,
     /// The mounts that are known to be what the store says, or whose server does not tell.
     checked_mounts: Mutex<BTreeSet<String>>,
@@ -51,55 +54,49 @@ impl Vault {
         let client = Arc::new(Client::new(&config, &ctx).await?);
         let login = Login::new(Logins {
             client: client.clone(),
-            credentials: ctx.credentials,
+            ctx,
             method: config.method,
             namespace: config.auth_namespace,
             read_your_writes: config.read_your_writes,
         })
         .await?;
-        Ok(Self {
-            client,
-            login,
-            mount: config.mount,
-            version: config.version,
-            namespace: config.namespace,
-            checked_mounts: Mutex::default(),
-        })
+        Ok(Self { client, login, layout: config.layout, namespace: config.namespace, checked_mounts: Mutex::default() })
     }
 
     async fn read(&self, key: &Key) -> Answer {
-        let place = Place::of(self.mount.as_deref(), self.version, &key.name)?;
+        let place = self.layout.place(&key.name)?;
         self.check_own(&place).await?;
-        match (key.metadata, self.version) {
+        match (key.metadata, self.layout.version) {
             (true, KvVersion::V1) => Err(Error::new(ErrorKind::Unsupported, "KV version 1 keeps no metadata")),
             (true, KvVersion::V2) => {
                 let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
                 answers::metadata(&self.client, &place, &answer).map(Into::into)
             }
-            (false, _) => self.read_value(&place, self.wanted_version(key)?).await,
+            (false, _) => match self.read_value(&place, self.wanted_version(key)?).await? {
+                Reading::Value(found) => Ok(found.into()),
+                Reading::Gone(error, _) | Reading::Nothing(error) => Err(error),
+            },
         }
     }
 
-    async fn read_value(&self, place: &Place, version: Option<i64>) -> Answer {
+    /// What an engine has under this path. That it has nothing is what an engine of the version says that the store says.
+    async fn read_value(&self, place: &Place, version: Option<i64>) -> Result<Reading, Error> {
         let query = version.map(|version| format!("version={version}"));
         let answer = self.login.send(&self.call("ReadSecretData", place.data(), query)).await?;
-        match answers::value(&self.client, place, version, &answer)? {
-            Reading::Value(value) => Ok(value),
-            Reading::Gone(error) => Err(error),
-            Reading::Nothing(error) => {
-                if let Some(version) = version {
-                    let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
-                    answers::version(&self.client, place, version, &answer)?;
-                }
-                self.check_mount(place).await?;
-                Err(error)
+        let reading = answers::value(&self.client, place, version, &answer)?;
+        if matches!(reading, Reading::Nothing(_)) {
+            if let Some(version) = version {
+                let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
+                answers::version(&self.client, place, version, &answer)?;
             }
+            self.check_mount(place).await?;
         }
+        Ok(reading)
     }
 
     /// The version that is asked for; the current one where that is none in particular, which 0 stands for too.
     fn wanted_version(&self, key: &Key) -> Result<Option<i64>, Error> {
-        match (key.version.as_deref(), self.version) {
+        match (key.version.as_deref(), self.layout.version) {
             (None | Some(""), _) | (Some(_), KvVersion::V1) => Ok(None),
             (Some(text), KvVersion::V2) => {
                 let version = text.parse().map_err(|_| {
@@ -138,8 +135,9 @@ impl Vault {
             return Ok(());
         }
         let message = format!(
-            "whether {} is a secret the server does not tell: set spec.provider.vault.path to the mount of its engine",
-            place.data()
+            "whether {} is a secret the server does not tell: set {}.path to the mount of its engine",
+            place.data(),
+            self.layout.product
         );
         Err(Error::invalid(message).with_blame(Blame::Spec))
     }
@@ -153,7 +151,7 @@ impl Vault {
     /// is asked of the server is tidy.
     /// What there is in a folder. Much of it is gone through with pauses: a pattern may take long, and others wait.
     async fn list(&self, folder: &str, query: &Query, page: &mut Gathered) -> Result<(), Error> {
-        let place = Place::folder(self.mount.as_deref(), self.version, folder)?;
+        let place = self.layout.folder(folder)?;
         self.check_own(&place).await?;
         let call = self.call("ListSecrets", place.listing(), Some("list=true".to_owned()));
         let answer = self.login.send(&call).await?;
@@ -176,7 +174,7 @@ impl Vault {
     }
 
     async fn bears(&self, name: &str, tags: &BTreeMap<String, String>) -> Result<bool, Error> {
-        let place = Place::of(self.mount.as_deref(), self.version, name)?;
+        let place = self.layout.place(name)?;
         let answer = self.login.send(&self.call("ReadSecretData", place.metadata(), None)).await?;
         // It went since it was listed.
         if answer.status == 404 && answer.complaint() == Complaint::Nothing {
@@ -190,7 +188,116 @@ impl Vault {
     }
 
     fn call(&self, name: &'static str, path: String, query: Option<String>) -> Call {
-        Call { name, body: None, path, query, namespace: self.namespace.clone() }
+        Call { name, method: Method::GET, body: None, path, query, namespace: self.namespace.clone() }
+    }
+
+    /// What is there before it is written or deleted.
+    async fn look_for(&self, remote: &Remote) -> Result<There, Error> {
+        let place = self.layout.place(&remote.key)?;
+        self.check_own(&place).await?;
+        let (found, gone) = match self.read_value(&place, None).await? {
+            Reading::Value(found) => (Some(found), None),
+            Reading::Gone(_, version) => (None, version),
+            Reading::Nothing(_) => (None, None),
+        };
+        Ok(There { place, found, gone })
+    }
+
+    /// What a secret of version 2 is marked with, and the version that it is at. Most servers say both with the value.
+    async fn standing(&self, there: &There) -> Result<Standing, Error> {
+        let There { place, found, gone } = there;
+        let told = found.as_ref().and_then(|found| Some((found.marks.clone()?, found.version.clone()?)));
+        let (marks, version) = match told {
+            Some(told) => told,
+            None => {
+                let none = || (Marks::new(), gone.clone().unwrap_or_else(|| "0".to_owned()));
+                self.marks_at(place, place.metadata()).await?.unwrap_or_else(none)
+            }
+        };
+        let is_ours = match place.stray_metadata() {
+            Some(stray) if found.is_some() && !bears_mark(&marks) => {
+                self.marks_at(place, stray).await?.is_some_and(|(stray, _)| bears_mark(&stray))
+            }
+            _ => bears_mark(&marks),
+        };
+        Ok(Standing { marks, version, is_ours })
+    }
+
+    async fn marks_at(&self, place: &Place, path: String) -> Result<Option<(Marks, String)>, Error> {
+        let answer = self.login.send(&self.call("ReadSecretData", path.clone(), None)).await?;
+        answers::marks(&self.client, place, &path, &answer)
+    }
+
+    async fn write(&self, place: &Place, path: String, body: SecretBytes) -> Result<(), Error> {
+        let call = Call { method: Method::POST, body: Some(body), ..self.call("WriteSecretData", path.clone(), None) };
+        let answer = self.login.send(&call).await?;
+        answers::done(&self.client, place, &path, "create and update", &answer)
+    }
+
+    async fn remove(&self, place: &Place) -> Result<(), Error> {
+        // On version 2 the values go with the metadata: all versions are gone.
+        let path = match self.layout.version {
+            KvVersion::V1 => place.data(),
+            KvVersion::V2 => place.metadata(),
+        };
+        let call = Call { method: Method::DELETE, ..self.call("DeleteSecret", path.clone(), None) };
+        let answer = self.login.send(&call).await?;
+        answers::done(&self.client, place, &path, "delete", &answer)
+    }
+
+    async fn push_v1(&self, push: &Push, there: &There) -> Result<(), Error> {
+        let found = there.found.as_ref();
+        let is_ours = found.is_some_and(Found::is_ours);
+        there.refuse_foreign(is_ours, push.reach)?;
+        let value = write::wanted(push, found.map(|found| &found.value), KvVersion::V1)?;
+        match found {
+            Some(found) if is_ours && write::same(&found.value, &value, KvVersion::V1) => Ok(()),
+            _ => self.write(&there.place, there.place.data(), write::marked(&value)).await,
+        }
+    }
+
+    /// As in External Secrets Operator, the mark is written before the value: what fails in between is ours at the next try.
+    async fn push_v2(&self, push: &Push, custom: &Custom, there: &There) -> Result<(), Error> {
+        let (place, found) = (&there.place, there.found.as_ref());
+        let standing = self.standing(there).await?;
+        there.refuse_foreign(standing.is_ours, push.reach)?;
+        let value = write::wanted(push, found.map(|found| &found.value), KvVersion::V2)?;
+        if let Some(marks) = custom.over(&standing.marks) {
+            self.write(place, place.metadata(), write::of_marks(&marks)).await?;
+        }
+        match found {
+            Some(found) if write::same(&found.value, &value, KvVersion::V2) => Ok(()),
+            _ => self.write(place, place.data(), write::body(&value, &standing.version)).await,
+        }
+    }
+}
+
+/// What is there before it is written or deleted.
+struct There {
+    place: Place,
+    found: Option<Found>,
+    /// The version that went, where the last one is deleted.
+    gone: Option<String>,
+}
+
+/// Whose it is.
+struct Standing {
+    marks: Marks,
+    /// The version to write over; 0 where there is none.
+    version: String,
+    is_ours: bool,
+}
+
+impl There {
+    fn refuse_foreign(&self, is_ours: bool, reach: Reach) -> Result<(), Error> {
+        if self.found.is_none() || is_ours || reach == Reach::All {
+            return Ok(());
+        }
+        let (path, (name, value)) = (self.place.data(), answers::MARK);
+        let message = format!(
+            "the secret at {path} was not made by us, since it is not marked {name}: {value}: push to another key, or mark it so"
+        );
+        Err(Error::new(ErrorKind::Denied, message).with_blame(Blame::Request))
     }
 }
 
@@ -201,7 +308,7 @@ fn is_folder(name: &str) -> bool {
 #[async_trait]
 impl Provider for Vault {
     fn capabilities(&self) -> Capabilities {
-        capabilities(self.version)
+        capabilities(self.layout.version)
     }
 
     fn dialect(&self) -> Dialect {
@@ -234,16 +341,49 @@ impl Provider for Vault {
         Ok(page.into())
     }
 
-    async fn push(&self, _: &Push) -> Result<(), Error> {
-        Err(Error::cannot("pushed to"))
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        let custom = Custom::new(&push.remote, self.layout.version)?;
+        let there = self.look_for(&push.remote).await?;
+        match self.layout.version {
+            KvVersion::V1 => self.push_v1(push, &there).await,
+            KvVersion::V2 => self.push_v2(push, &custom, &there).await,
+        }
     }
 
-    async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
-        Err(Error::cannot("deleted from"))
+    async fn delete(&self, remote: &Remote, reach: Reach) -> Result<(), Error> {
+        let there = self.look_for(remote).await?;
+        let Some(found) = &there.found else { return Ok(()) };
+        let (is_ours, version) = match self.layout.version {
+            KvVersion::V1 => (found.is_ours(), String::new()),
+            KvVersion::V2 => {
+                let standing = self.standing(&there).await?;
+                (standing.is_ours, standing.version)
+            }
+        };
+        if reach == Reach::Ours && !is_ours {
+            return Ok(());
+        }
+        let left = match &remote.property {
+            Some(property) if !write::has(&found.value, property) => return Ok(()),
+            Some(property) => write::left(&found.value, property),
+            None => None,
+        };
+        match (left, self.layout.version) {
+            (None, _) => self.remove(&there.place).await,
+            (Some(left), KvVersion::V1) if is_ours => {
+                self.write(&there.place, there.place.data(), write::marked(&left)).await
+            }
+            (Some(left), KvVersion::V1) => self.write(&there.place, there.place.data(), left).await,
+            (Some(left), KvVersion::V2) => {
+                self.write(&there.place, there.place.data(), write::body(&left, &version)).await
+            }
+        }
     }
 
-    async fn exists(&self, _: &Remote) -> Result<bool, Error> {
-        Err(Error::cannot("pushed to"))
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
+        let there = self.look_for(remote).await?;
+        let has = |found: &Found| remote.property.as_deref().is_none_or(|name| write::has(&found.value, name));
+        Ok(there.found.as_ref().is_some_and(has))
     }
 
     async fn validate(&self) -> Result<(), Error> {
@@ -251,6 +391,8 @@ impl Provider for Vault {
     }
 
     fn identity_note(&self) -> Option<String> {
-        None
+        self.login
+            .cloud_of_operator()
+            .map(|cloud| format!("it is used with the operator's own {cloud} identity, since it names no credentials"))
     }
 }

@@ -228,6 +228,12 @@ impl Objects for Folder {
         Ok(self.data(source).map(|data| (None, data)))
     }
 
+    async fn labels(&self, object: &Dependency) -> Result<Option<StringMap>, Problem> {
+        let named = (object.namespace.clone(), object.name.clone());
+        let secret = self.secrets.get(&named).filter(|_| object.kind == Kind::Secret);
+        Ok(secret.map(|secret| secret.get().metadata.labels.clone().unwrap_or_default()))
+    }
+
     async fn generator(
         &self,
         namespace: Option<&str>,

@@ -273,6 +273,10 @@ impl Objects for World {
         Ok(self.state().sources.get(source).map(|(revision, data)| (version(revision), data.clone())))
     }
 
+    async fn labels(&self, object: &Dependency) -> Result<Option<BTreeMap<String, String>>, Problem> {
+        Ok(self.state().sources.contains_key(object).then(BTreeMap::new))
+    }
+
     async fn generator(&self, _: Option<&str>, _: &str, kind: &str, name: &str) -> Result<Option<Value>, Problem> {
         self.called(format!("generator {kind} {name}"));
         Ok(Some(json!({})))

@@ -1,18 +1,15 @@
 //! The functions that External Secrets Operator adds to sprig's.
 //!
-//! Modules, in reading order: [`mod@yaml`] `toYaml` and `fromYaml`; [`mod@pem`] and [`mod@der`] the encodings of keys
-//! and certificates, [`mod@keys`] and [`mod@certificates`] what they hold, [`mod@pkcs12`], [`mod@jwk`] and
-//! [`mod@decrypt`] the functions over them.
+//! Modules, in reading order: [`mod@yaml`] `toYaml` and `fromYaml`; [`mod@certificates`], [`mod@pkcs12`], [`mod@jwk`] and
+//! [`mod@decrypt`] the functions over keys and certificates, whose encodings are [`keyferry_keys`]'s.
 
 mod yaml;
-pub(crate) mod pem;
-pub(crate) mod der;
-pub(crate) mod keys;
 mod certificates;
 mod pkcs12;
 mod jwk;
 mod decrypt;
 
+pub(crate) use keyferry_keys::{der, pem, private as keys};
 pub use yaml::{string_map, value as yaml_value};
 
 use crate::{

@@ -13,13 +13,31 @@
 //! assert!(server.url().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server,
-//! `proxy` a proxy on the way; the others are one store each.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `proxy` a
+//! proxy on the way, `asked` requests of JSON APIs, `machine` the metadata servers of clouds; the others are one store each,
+//! and `text` percent signs.
 
 mod tls;
 mod faults;
 mod server;
 mod proxy;
+mod asked;
+pub mod machine;
+pub mod akeyless;
+pub mod alibaba;
+pub mod azurekv;
+pub mod bitwarden;
+pub mod conjur;
+pub mod delinea;
+pub mod doppler;
+pub mod gcpsm;
+pub mod gitlab;
+pub mod infisical;
+pub mod onepassword;
+pub mod scaleway;
+pub mod vault;
+
+mod text;
 
 pub use faults::Faults;
 pub use proxy::{Passage, Proxy};

@@ -20,6 +20,8 @@ impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Another name than that of what it signs, which OpenSSL would take for signed by itself.
+        params.distinguished_name.push(rcgen::DnType::CommonName, "A CA of tests");
         let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
         Self { ca }
     }

@@ -27,6 +27,15 @@ impl Credentials for Kubernetes {
         self.map.secret(reference, default_key).await
     }
 
+    async fn labelled_secret(
+        &self,
+        reference: &SecretRef,
+        label: &str,
+        value: &str,
+    ) -> Result<BTreeMap<String, SecretBytes>, Error> {
+        self.map.labelled_secret(reference, label, value).await
+    }
+
     async fn service_account_token(&self, reference: &ServiceAccountRef, audiences: &[&str]) -> Result<Token, Error> {
         let mut audiences: Vec<String> = audiences.iter().map(|audience| audience.to_string()).collect();
         audiences.extend(reference.audiences.clone().unwrap_or_default());

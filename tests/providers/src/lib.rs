@@ -1,5 +1,6 @@
 //! What the tests of stores share: counting what they do, on the wire and as they report it.
 
+mod aws;
 mod kubernetes;
 mod moto;
 
@@ -13,8 +14,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
+pub use aws::{aws_context, aws_keys, aws_spec, build_aws};
 pub use kubernetes::Kubernetes;
-pub use moto::{Moto, REGION};
+pub use moto::{Moto, REGION, acm};
 
 /// What a provider is built with in tests.
 pub fn context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {

@@ -20,6 +20,37 @@ pub enum Moto {
     Ssm,
 }
 
+/// Calls an action of Certificate Manager, which must succeed.
+pub async fn acm(action: &str, params: &Value) -> Value {
+    let (status, answer) = post("acm", &format!("CertificateManager.{action}"), params).await;
+    assert_eq!(status, 200, "{action}: {answer}");
+    answer
+}
+
+async fn post(service: &str, target: &str, params: &Value) -> (u16, Value) {
+    // moto takes any signature, and reads the region and the service from its scope.
+    let scope = format!("AKIAIOSFODNN7EXAMPLE/20260101/{REGION}/{service}/aws4_request");
+    keyferry_testkit::install_crypto_provider();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    // moto's threads share its state without a lock: now and then one stumbles over another and answers 500.
+    for _ in 0..TRIES {
+        let answer = client
+            .post(Testbed::shared().moto_url())
+            .header("Content-Type", "application/x-amz-json-1.1")
+            .header("X-Amz-Target", target)
+            .header("Authorization", format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"))
+            .body(params.to_string())
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status().as_u16();
+        if status < 500 {
+            return (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default());
+        }
+    }
+    panic!("{target}: moto answers with an internal error {TRIES} times");
+}
+
 impl Moto {
     /// Calls an action of the JSON protocol; gives the status and the answer.
     pub async fn send(self, action: &str, params: &Value) -> (u16, Value) {
@@ -27,30 +58,7 @@ impl Moto {
             Self::SecretsManager => ("secretsmanager", "secretsmanager"),
             Self::Ssm => ("ssm", "AmazonSSM"),
         };
-        // moto takes any signature, and reads the region and the service from its scope.
-        let scope = format!("AKIAIOSFODNN7EXAMPLE/20260101/{REGION}/{service}/aws4_request");
-        keyferry_testkit::install_crypto_provider();
-        let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        // moto's threads share its state without a lock: now and then one stumbles over another and answers 500.
-        for _ in 0..TRIES {
-            let answer = client
-                .post(Testbed::shared().moto_url())
-                .header("Content-Type", "application/x-amz-json-1.1")
-                .header("X-Amz-Target", format!("{prefix}.{action}"))
-                .header(
-                    "Authorization",
-                    format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0"),
-                )
-                .body(params.to_string())
-                .send()
-                .await
-                .unwrap();
-            let status = answer.status().as_u16();
-            if status < 500 {
-                return (status, serde_json::from_str(&answer.text().await.unwrap()).unwrap_or_default());
-            }
-        }
-        panic!("{action}: moto answers with an internal error {TRIES} times");
+        post(service, &format!("{prefix}.{action}"), params).await
     }
 
     /// The same, for what must succeed.

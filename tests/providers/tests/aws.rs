@@ -5,44 +5,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use keyferry_builders::key;
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{
-    Answer, BuildContext, Calls, Capabilities, Credentials, ErrorKind, Key, Provider, Query, find_all,
-};
+use keyferry_provider_core::{Answer, Capabilities, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
-use keyferry_provider_tests::{Counter, Kubernetes, Moto, REGION, context};
+use keyferry_provider_tests::{
+    Counter, Kubernetes, Moto, aws_context, aws_keys as keys, aws_spec as spec, build_aws as build,
+};
 use keyferry_testkit::Testbed;
 use kube::api::{Api, PostParams};
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn random() -> String {
     format!("{:08x}", rand::random::<u32>())
-}
-
-fn keys() -> MapCredentials {
-    MapCredentials::new().with("aws/id", "AKIAIOSFODNN7EXAMPLE\n").with("aws/secret", "not-a-real-secret")
-}
-
-fn spec(service: &str, more: Value) -> Value {
-    let mut spec = json!({
-        "service": service, "region": REGION,
-        "auth": {"secretRef": {
-            "accessKeyIDSecretRef": {"name": "aws", "key": "id"},
-            "secretAccessKeySecretRef": {"name": "aws", "key": "secret"},
-        }},
-    });
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    spec
-}
-
-fn aws_context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {
-    keyferry_testkit::install_crypto_provider();
-    let moto = Testbed::shared().moto_url();
-    let environment = move |name: &str| (name == "AWS_ENDPOINT_URL").then(|| moto.clone());
-    BuildContext { environment: Arc::new(environment), ..context(credentials, calls) }
-}
-
-async fn build(spec: Value) -> Arc<dyn Provider> {
-    (REGISTRATION.build)(&spec, aws_context(keys(), Arc::new(()))).await.unwrap()
 }
 
 fn text(result: &Answer) -> &str {

@@ -11,7 +11,10 @@ use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use keyferry_builders::key;
 use keyferry_provider_core::address::Addresses;
-use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Query, find_all};
+use keyferry_provider_core::{
+    BuildContext, Caller, Capabilities, Error, ErrorKind, Key, Origin, Payload, Provider, Push, Query, Reach, Remote,
+    SecretBytes, find_all,
+};
 use keyferry_provider_kubernetes::REGISTRATION;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Kubernetes, context};
@@ -119,6 +122,14 @@ impl Fixture for OneField {
 
     fn takes_binary(&self) -> bool {
         true
+    }
+
+    fn property(&self) -> Option<String> {
+        Some("value".to_owned())
+    }
+
+    fn marks(&self) -> bool {
+        false
     }
 
     fn takes_name(&self, name: &str) -> bool {
@@ -296,4 +307,115 @@ async fn what_the_server_and_the_way_can_answer() {
     let of_a_tenant = BuildContext { addresses: Addresses::default(), ..context(admin(), Arc::new(())) };
     let words = "spec.provider.kubernetes.server.url leads to 169.254.169.254, a link-local address";
     expect(build(&metadata, of_a_tenant).await.map(|_| ()), ErrorKind::Invalid, words);
+}
+
+/// A push of these fields, or of one value into a key.
+fn push_of(name: &str, property: Option<&str>, fields: &[(&str, &str)], spec: Value) -> Push {
+    let metadata = (!spec.is_null()).then(
+        || json!({"apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "PushSecretMetadata", "spec": spec}),
+    );
+    let payload = match (property, fields) {
+        (Some(_), [(_, value)]) => Payload::Value((*value).into()),
+        _ => {
+            Payload::Fields(fields.iter().map(|(key, value)| ((*key).to_owned(), SecretBytes::from(*value))).collect())
+        }
+    };
+    let remote = Remote { key: name.to_owned(), property: property.map(str::to_owned), metadata };
+    Push { remote, payload, origin: Origin::default(), reach: Reach::Ours }
+}
+
+fn bytes_of(secret: &Secret) -> BTreeMap<String, String> {
+    let text = |value: &ByteString| String::from_utf8(value.0.clone()).unwrap();
+    secret.data.iter().flatten().map(|(key, value)| (key.clone(), text(value))).collect()
+}
+
+fn texts(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[tokio::test]
+async fn what_is_pushed_is_a_secret_and_what_is_equal_is_not_written() {
+    let namespace = Testbed::shared().namespace("kube-push").await;
+    let counter = Arc::new(Counter::default());
+    let store = build(&spec(&namespace, token()), context(admin(), counter.clone())).await.unwrap();
+    let read = async || namespace.api::<Secret>().get("app").await.unwrap();
+    let origin = Origin {
+        secret_type: Some("kubernetes.io/basic-auth".to_owned()),
+        labels: texts(&[("team", "a"), ("app.kubernetes.io/instance", "argo")]),
+        annotations: texts(&[("kubectl.kubernetes.io/last-applied-configuration", CANARY), ("note", "n")]),
+    };
+    let whole = |fields: &[(&str, &str)], spec| Push { origin: origin.clone(), ..push_of("app", None, fields, spec) };
+    let fields = [("username", "u"), ("password", "p")];
+    store.push(&whole(&fields, json!({"labels": {"x": "y"}}))).await.unwrap();
+    let made = read().await;
+    assert_eq!(made.type_.as_deref(), Some("kubernetes.io/basic-auth"));
+    assert_eq!(bytes_of(&made), texts(&fields));
+    assert_eq!(made.metadata.labels.clone().unwrap(), texts(&[("team", "a"), ("x", "y")]));
+    assert_eq!(made.metadata.annotations.clone().unwrap(), texts(&[("note", "n")]), "no marks of tools");
+    store.push(&whole(&fields, json!({"labels": {"x": "y"}}))).await.unwrap();
+    assert_eq!(read().await.metadata.resource_version, made.metadata.resource_version);
+    let counted = [("!Kubernetes GetSecret", 1), ("Kubernetes GetSecret", 1), ("Kubernetes CreateSecret", 1)];
+    assert_eq!(counter.take(), counted.map(|(call, count)| (call.to_owned(), count)).into());
+
+    // The whole takes the place of what was there; one key does not; and the rest of the object stays.
+    let patch = Patch::Merge(json!({"metadata": {"labels": {"theirs": "1"}, "finalizers": ["x.y/z"]}}));
+    namespace.api::<Secret>().patch("app", &PatchParams::default(), &patch).await.unwrap();
+    store.push(&whole(&[("username", "v"), ("password", "q")], Value::Null)).await.unwrap();
+    store.push(&push_of("app", Some("extra"), &[("", "e")], json!({"targetMergePolicy": "Ignore"}))).await.unwrap();
+    let there = read().await;
+    assert_eq!(bytes_of(&there), texts(&[("username", "v"), ("password", "q"), ("extra", "e")]));
+    assert_eq!(there.metadata.labels.unwrap(), texts(&[("team", "a"), ("theirs", "1"), ("x", "y")]));
+    assert_eq!(there.metadata.finalizers.unwrap(), ["x.y/z"]);
+    store.push(&whole(&[("username", "v"), ("password", "q")], json!({"targetMergePolicy": "Replace"}))).await.unwrap();
+    let there = read().await;
+    assert_eq!(bytes_of(&there), texts(&[("username", "v"), ("password", "q")]));
+    assert_eq!(there.metadata.labels.unwrap(), texts(&[("team", "a")]));
+    store.push(&push_of("app", Some("all"), &[("a", "1"), ("b", "2")], Value::Null)).await.unwrap();
+    assert_eq!(bytes_of(&read().await)["all"], r#"{"a":"1","b":"2"}"#);
+}
+
+#[tokio::test]
+async fn what_can_not_be_pushed_is_said() {
+    let testbed = Testbed::shared();
+    let (namespace, other) = (testbed.namespace("kube-push-no").await, testbed.namespace("kube-push-other").await);
+    let store = as_admin(&namespace).await;
+    let push = |name: &str, kind: Option<&str>, spec: Value| {
+        let mut push = push_of(name, None, &[("k", CANARY)], spec);
+        push.origin.secret_type = kind.map(str::to_owned);
+        push
+    };
+    write(&namespace, json!({"metadata": {"name": "typed"}, "type": "x/y"})).await;
+    write(&namespace, json!({"metadata": {"name": "fixed"}, "immutable": true})).await;
+    write(&namespace, json!({"metadata": {"name": "release"}, "type": "helm.sh/release.v1"})).await;
+    for (push, kind, words) in [
+        (push("typed", None, Value::Null), ErrorKind::Invalid, "of the type x/y, and can't become Opaque"),
+        (push("fixed", None, Value::Null), ErrorKind::Invalid, "is it immutable?"),
+        (push("release", None, Value::Null), ErrorKind::Denied, "helm.sh/release.v1"),
+        (push("new", Some("kubernetes.io/service-account-token"), Value::Null), ErrorKind::Denied, "never pushed"),
+        (push("../x", None, Value::Null), ErrorKind::Invalid, "no Secret such a name"),
+        (push("new", None, json!({"remoteNamespace": other.name()})), ErrorKind::Invalid, "ClusterSecretStores only"),
+        (push("new", None, json!({"targetMergePolicy": "x"})), ErrorKind::Invalid, "targetMergePolicy"),
+        (push("new", None, json!({"tags": {}})), ErrorKind::Invalid, "tags"),
+    ] {
+        expect(store.push(&push).await, kind, words);
+    }
+    expect(store.delete(&push("release", None, Value::Null).remote, Reach::All).await, ErrorKind::Denied, "never");
+
+    // A ClusterSecretStore may write elsewhere, and finds there what it wrote.
+    let caller = Caller { store_kind: "ClusterSecretStore", store: "s".into(), namespace: None };
+    let ctx = BuildContext { caller, ..context(admin(), Arc::new(())) };
+    let store = build(&spec(&namespace, token()), ctx).await.unwrap();
+    let elsewhere = push("new", None, json!({"remoteNamespace": other.name()}));
+    store.push(&elsewhere).await.unwrap();
+    assert_eq!(bytes_of(&other.api::<Secret>().get("new").await.unwrap()), texts(&[("k", CANARY)]));
+    assert!(store.exists(&elsewhere.remote).await.unwrap());
+    assert!(!store.exists(&push("new", None, Value::Null).remote).await.unwrap());
+    store.delete(&elsewhere.remote, Reach::Ours).await.unwrap();
+    assert!(other.api::<Secret>().get_opt("new").await.unwrap().is_none());
+    let nowhere = push("new", None, json!({"remoteNamespace": "never-was"}));
+    expect(store.push(&nowhere).await, ErrorKind::Invalid, "no namespace \"never-was\"");
+    for name in ["../x", "a/b", "UPPER"] {
+        let nowhere = push("new", None, json!({ "remoteNamespace": name }));
+        expect(store.push(&nowhere).await, ErrorKind::Invalid, "not the name of a namespace");
+    }
 }

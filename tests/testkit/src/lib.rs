@@ -39,7 +39,7 @@ pub use eventually::eventually;
 pub use namespace::Namespace;
 pub use operator::{Operator, OperatorBuilder};
 pub use rights::{OPERATOR_ACCOUNT, OPERATOR_NAMESPACE};
-pub use server::{OpenBao, OpenBaoOptions};
+pub use server::{Barbican, OpenBao, OpenBaoOptions};
 pub use testbed::Testbed;
 pub use vault::Vault;
 

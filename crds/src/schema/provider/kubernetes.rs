@@ -6,18 +6,21 @@ use super::super::node::*;
 use super::super::shared::{ca_bundle, ca_provider, secret_key, service_account};
 
 pub(super) fn schema() -> Node {
-    let server = object("The API server.")
-        .field("url", string("Its address.").default(json!("kubernetes.default")))
-        .field("caBundle", ca_bundle())
-        .field("caProvider", ca_provider());
     object("Secrets of a Kubernetes cluster.")
-        .field("server", server)
+        .field("server", server())
         .field("auth", auth())
         .field("authRef", secret_key("A kubeconfig, in the place of server and auth."))
         .field("remoteNamespace", namespace_name("Namespace to read from.").default(json!("default")))
 }
 
-fn auth() -> Node {
+pub(super) fn server() -> Node {
+    object("The API server.")
+        .field("url", string("Its address.").default(json!("kubernetes.default")))
+        .field("caBundle", ca_bundle())
+        .field("caProvider", ca_provider())
+}
+
+pub(super) fn auth() -> Node {
     let cert = object("Log in with a client certificate.")
         .field("clientCert", secret_key("Where the certificate is."))
         .field("clientKey", secret_key("Where its key is."));

@@ -4,10 +4,25 @@
 //! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
+mod akeyless;
+mod alibaba;
 mod aws;
+mod azurekv;
+mod barbican;
+mod bitwarden;
+mod conjur;
+mod crd;
+mod delinea;
+mod doppler;
 mod fake;
+mod gcpsm;
+mod gitlab;
+mod infisical;
 mod kubernetes;
+mod onepassword;
+mod scaleway;
 mod vault;
+mod webhook;
 
 use keyferry_limits::PROVIDER_ENTRIES;
 use serde_json::json;
@@ -16,44 +31,27 @@ use super::node::{Node, anything, object};
 
 /// Providers without a schema of their own: key, and what the key configures.
 const OPEN: &[(&str, &str)] = &[
-    ("akeyless", "Akeyless."),
-    ("alibaba", "Alibaba Cloud KMS Secrets Manager (External Secrets Operator dropped it in 2.0)."),
-    ("azurekv", "Azure Key Vault."),
-    ("barbican", "OpenStack Barbican."),
     ("beyondtrust", "BeyondTrust Password Safe."),
     ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials."),
-    ("bitwardensecretsmanager", "Bitwarden Secrets Manager."),
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
-    ("conjur", "CyberArk Conjur."),
-    ("crd", "Fields of custom resources in a Kubernetes cluster."),
-    ("delinea", "Delinea DevOps Secrets Vault."),
-    ("doppler", "Doppler."),
     ("dvls", "Devolutions Server."),
     ("fortanix", "Fortanix Data Security Manager."),
-    ("gcpsm", "Google Cloud Secret Manager."),
     ("github", "GitHub Actions secrets (write only)."),
-    ("gitlab", "GitLab CI/CD variables."),
     ("ibm", "IBM Cloud Secrets Manager."),
-    ("infisical", "Infisical."),
     ("keepersecurity", "Keeper Security."),
     ("nebiusmysterybox", "Nebius MysteryBox."),
     ("ngrok", "ngrok vaults (write only)."),
     ("onboardbase", "Onboardbase."),
-    ("onepassword", "1Password through a Connect server."),
-    ("onepasswordSDK", "1Password with a service account."),
-    ("openBao", "OpenBao."),
     ("oracle", "Oracle Cloud Infrastructure Vault."),
     ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
     ("passworddepot", "Password Depot Enterprise Server."),
     ("previder", "Previder Vault."),
     ("pulumi", "Pulumi ESC environments."),
-    ("scaleway", "Scaleway Secret Manager."),
     ("secretserver", "Delinea Secret Server."),
     ("senhasegura", "senhasegura DevOps Secret Manager."),
     ("volcengine", "Volcengine KMS."),
-    ("webhook", "Any HTTP service, described by templates."),
     ("yandexcertificatemanager", "Yandex Certificate Manager."),
     ("yandexlockbox", "Yandex Lockbox."),
 ];
@@ -61,8 +59,29 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
-const TYPED: &[(&str, Schema)] =
-    &[("aws", aws::schema), ("fake", fake::schema), ("kubernetes", kubernetes::schema), ("vault", vault::schema)];
+const TYPED: &[(&str, Schema)] = &[
+    ("akeyless", akeyless::schema),
+    ("alibaba", alibaba::schema),
+    ("aws", aws::schema),
+    ("azurekv", azurekv::schema),
+    ("barbican", barbican::schema),
+    ("bitwardensecretsmanager", bitwarden::schema),
+    ("conjur", conjur::schema),
+    ("crd", crd::schema),
+    ("delinea", delinea::schema),
+    ("doppler", doppler::schema),
+    ("fake", fake::schema),
+    ("gcpsm", gcpsm::schema),
+    ("gitlab", gitlab::schema),
+    ("infisical", infisical::schema),
+    ("kubernetes", kubernetes::schema),
+    ("onepassword", onepassword::schema),
+    ("onepasswordSDK", onepassword::sdk),
+    ("openBao", vault::open_bao),
+    ("scaleway", scaleway::schema),
+    ("vault", vault::schema),
+    ("webhook", webhook::schema),
+];
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {

@@ -1,10 +1,12 @@
-//! `vault`: HashiCorp Vault, and OpenBao, which speaks the same language.
+//! `vault`: HashiCorp Vault, and OpenBao, which speaks the same language; `openBao`: OpenBao under a key of its own, which has
+//! fewer fields.
 
 use serde_json::json;
 
 use super::super::node::*;
 use super::super::shared::{ca_bundle, ca_provider, secret_key, service_account};
 use super::aws::access_key;
+use super::gcpsm;
 
 pub(super) fn schema() -> Node {
     let tls = object("Client certificate for the connection itself (for a login by certificate see auth.cert).")
@@ -28,6 +30,44 @@ pub(super) fn schema() -> Node {
         .field("readYourWrites", boolean("Read from a replica only what is as new as our last write."))
         .field("forwardInconsistent", boolean("With readYourWrites: let replicas that lag hand the request on."))
         .field("checkAndSet", check_and_set)
+}
+
+pub(super) fn open_bao() -> Node {
+    let one = |fields: [&str; 2], count: &str| {
+        format!("[has(it.{}), has(it.{})].filter(is_set, is_set).size() {count}", fields[0], fields[1])
+    };
+    let app_role = object("Log in with an AppRole.")
+        .field("path", mounted_at("approle"))
+        .field("roleId", string("Id of the role; use either this or roleRef.").set("minLength", json!(1)))
+        .field("roleRef", secret_key("Where the id of the role is."))
+        .required("secretRef", secret_key("Where the secret id is."))
+        .rule(&one(["roleId", "roleRef"], "== 1"), "set exactly one of roleId and roleRef");
+    let kubernetes = object("Log in with a token of a ServiceAccount.")
+        .field("path", mounted_at("kubernetes"))
+        .required("role", string("OpenBao role to take.").set("minLength", json!(1)))
+        .field("serviceAccountRef", service_account("The ServiceAccount."))
+        .field("secretRef", secret_key("Where a ServiceAccount's token is; key token if not set."))
+        .rule(&one(["serviceAccountRef", "secretRef"], "== 1"), "set exactly one of serviceAccountRef and secretRef");
+    let auth = object("How to log in: one of these.")
+        .field("namespace", string("OpenBao namespace to log in to; that of the store if not set."))
+        .field("tokenSecretRef", secret_key("Use this token."))
+        .field("appRole", app_role)
+        .field("kubernetes", kubernetes)
+        .field("userPass", password("Log in with a user of OpenBao.", "userpass"))
+        .rule(
+            "[has(it.tokenSecretRef), has(it.appRole), has(it.kubernetes), has(it.userPass)].filter(is_set, is_set).size() \
+             == 1",
+            "set exactly one of tokenSecretRef, appRole, kubernetes and userPass",
+        );
+    object("OpenBao, KV secrets engine.")
+        .required("server", string("Its address, like https://openbao.example.com:8200."))
+        .field("path", string("Path at which the secrets engine is mounted; kv if not set. Keys are inside it."))
+        .field("version", word("Version of the secrets engine.", &["v1", "v2"]).default(json!("v2")))
+        .field("namespace", string("OpenBao namespace to read from."))
+        .field("auth", auth)
+        .field("caBundle", ca_bundle())
+        .field("caProvider", ca_provider())
+        .rule(&one(["caBundle", "caProvider"], "<= 1"), "set at most one of caBundle and caProvider")
 }
 
 fn auth() -> Node {
@@ -112,19 +152,12 @@ fn iam() -> Node {
 }
 
 fn gcp() -> Node {
-    let key =
-        object("Use a service account key.").field("secretAccessKeySecretRef", secret_key("Where the key (JSON) is."));
-    let workload_identity = object("Use GKE workload identity.")
-        .required("serviceAccountRef", service_account("The ServiceAccount."))
-        .field("clusterLocation", string("Location of the cluster; asked of the metadata server if not set."))
-        .field("clusterName", string("Name of the cluster; asked of the metadata server if not set."))
-        .field("clusterProjectID", string("Project of the cluster; that of the login if not set."));
     object("Log in with a Google Cloud identity; the operator's own if none is named.")
         .field("path", mounted_at("gcp"))
         .required("role", string("Vault role to take."))
         .field("projectID", string("Google Cloud project."))
         .field("location", string("Google Cloud location."))
-        .field("secretRef", key)
+        .field("secretRef", gcpsm::key())
         .field("serviceAccountRef", service_account("A ServiceAccount to act as."))
-        .field("workloadIdentity", workload_identity)
+        .field("workloadIdentity", gcpsm::workload_identity())
 }

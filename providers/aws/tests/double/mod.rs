@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{BuildContext, Error, Fetched, Key, Provider};
+use keyferry_provider_core::{BuildContext, Environment, Error, Fetched, Key, Provider, Room};
 use keyferry_provider_testkit::MapCredentials;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -22,6 +22,8 @@ pub struct Request {
     pub operation: String,
     /// Whose signature it bears.
     pub access_key: String,
+    /// The header that has it, as it came.
+    pub authorization: String,
     /// The body: JSON, or the form of the query protocol as an object of strings.
     pub body: Value,
 }
@@ -92,6 +94,26 @@ impl Double {
         std::mem::take(&mut *self.requests.lock().unwrap()).into_iter().map(|request| request.operation).collect()
     }
 
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
+    /// A store with static keys in a process with these settings.
+    pub async fn store_in(&self, service: &str, environment: Environment) -> Result<Arc<dyn Provider>, Error> {
+        let ctx = BuildContext { environment, ..self.context(self.credentials("AKIAONE")) };
+        (REGISTRATION.build)(&spec(service), ctx).await
+    }
+
+    /// A store with static keys that asks there for room.
+    pub async fn store_with_room(&self, service: &str, room: Arc<dyn Room>) -> Arc<dyn Provider> {
+        let ctx = BuildContext { room, ..self.context(self.credentials("AKIAONE")) };
+        (REGISTRATION.build)(&spec(service), ctx).await.unwrap()
+    }
+
+    fn credentials(&self, id: &str) -> MapCredentials {
+        MapCredentials::new().with("aws/id", id).with("aws/secret", format!("{CANARY}-secret"))
+    }
+
     pub fn context(&self, credentials: MapCredentials) -> BuildContext {
         let url = self.url.clone();
         let environment = move |name: &str| (name == "AWS_ENDPOINT_URL").then(|| url.clone());
@@ -107,17 +129,20 @@ impl Double {
     }
 
     pub async fn store_with(&self, service: &str, id: &str, more: Value) -> Result<Arc<dyn Provider>, Error> {
-        let credentials = MapCredentials::new().with("aws/id", id).with("aws/secret", format!("{CANARY}-secret"));
-        let mut spec = json!({
-            "service": service, "region": "eu-west-1",
-            "auth": {"secretRef": {
-                "accessKeyIDSecretRef": {"name": "aws", "key": "id"},
-                "secretAccessKeySecretRef": {"name": "aws", "key": "secret"},
-            }},
-        });
+        let mut spec = spec(service);
         spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        (REGISTRATION.build)(&spec, self.context(credentials)).await.inspect_err(clean)
+        (REGISTRATION.build)(&spec, self.context(self.credentials(id))).await.inspect_err(clean)
     }
+}
+
+fn spec(service: &str) -> Value {
+    json!({
+        "service": service, "region": "eu-west-1",
+        "auth": {"secretRef": {
+            "accessKeyIDSecretRef": {"name": "aws", "key": "id"},
+            "secretAccessKeySecretRef": {"name": "aws", "key": "secret"},
+        }},
+    })
 }
 
 async fn serve(stream: TcpStream, answer: Arc<Answer>, log: Arc<Mutex<Vec<Request>>>) {
@@ -140,6 +165,7 @@ async fn serve(stream: TcpStream, answer: Arc<Answer>, log: Arc<Mutex<Vec<Reques
 
 async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     let (mut operation, mut access_key, mut length) = (String::new(), String::new(), 0);
+    let mut authorization = String::new();
     loop {
         let mut line = String::new();
         if stream.read_line(&mut line).await.ok()? == 0 {
@@ -156,6 +182,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
             "authorization" => {
                 let credential = value.split("Credential=").nth(1).unwrap_or_default();
                 access_key = credential.split('/').next().unwrap_or_default().to_owned();
+                authorization = value;
             }
             _ => {}
         }
@@ -166,7 +193,7 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<Request> {
     if operation.is_empty() {
         operation = body["Action"].as_str().unwrap_or_default().to_owned();
     }
-    Some(Request { operation, access_key, body })
+    Some(Request { operation, access_key, authorization, body })
 }
 
 /// The form of the query protocol. No value of these tests needs more decoding.

@@ -1,14 +1,11 @@
 //! PKCS #12 files, read and written as Go's `go-pkcs12` does.
 //!
-//! No crate does it without a second generation of the crypto crates that are here already, and reading is small.
-//!
-//! Modules, in reading order: [`mod@cipher`] keys from passwords and the ciphers, [`mod@read`] and [`mod@write`].
+//! What files are is [`keyferry_keys::pkcs12`]'s; here is what templates read of them, and `write`.
 
-mod cipher;
-mod read;
 mod write;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use keyferry_keys::{Meter, pkcs12};
 
 use super::{
     certificates::{self, Certificate},
@@ -21,25 +18,41 @@ use crate::{
     value::{Str, Value},
 };
 
-pub(super) const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
-pub(super) const ENCRYPTED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 6];
-const KEY_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 1];
-const SHROUDED_KEY_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 2];
-const CERTIFICATE_BAG: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 12, 10, 1, 3];
-const X509_CERTIFICATE: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 22, 1];
+impl Meter for Context<'_, '_> {
+    type Error = Failure;
+
+    fn spend(&mut self, steps: u64) -> Result<(), Failure> {
+        Self::spend(self, steps)
+    }
+
+    fn check(&mut self, key_bytes: usize) -> Result<(), Failure> {
+        self.work(PrivateKey::work(key_bytes))
+    }
+}
+
+/// What a file holds: a key, and certificates, the first of which belongs to it.
+fn read(
+    context: &mut Context<'_, '_>,
+    file: &[u8],
+    password: &[u8],
+) -> Result<(PrivateKey, Vec<Certificate>), Failure> {
+    let contents = pkcs12::read(context, file, password)?;
+    let certificates = contents.certificates.iter().map(|der| Certificate::parse(der)).collect::<Result<_, _>>()?;
+    Ok((contents.key, certificates))
+}
 
 /// `pkcs12key`, `pkcs12keyPass`
 pub(super) fn key(context: &mut Context<'_, '_>, password: &[u8], file: &Str) -> Result<Value, Failure> {
-    let contents = read::read(context, file, password)?;
-    let key = contents.key.to_pkcs8().ok_or(Failure::new("unsupported private key"))?;
+    let (key, _) = read(context, file, password)?;
+    let key = key.to_pkcs8().ok_or(Failure::new("unsupported private key"))?;
     Ok(Value::str(pem::text("PRIVATE KEY", &key)))
 }
 
 /// `pkcs12cert`, `pkcs12certPass`
 pub(super) fn certificates(context: &mut Context<'_, '_>, password: &[u8], file: &Str) -> Result<Value, Failure> {
-    let contents = read::read(context, file, password)?;
-    let ordered = certificates::order(context, &contents.certificates);
-    Ok(Value::str(certificates::text(ordered.as_ref().unwrap_or(&contents.certificates))))
+    let (_, all) = read(context, file, password)?;
+    let ordered = certificates::order(context, &all);
+    Ok(Value::str(certificates::text(ordered.as_ref().unwrap_or(&all))))
 }
 
 /// `pemToPkcs12`, `fullPemToPkcs12` and those with a password

@@ -2,19 +2,16 @@
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use super::{
-    CERTIFICATE_BAG, DATA, ENCRYPTED_DATA, SHROUDED_KEY_BAG, X509_CERTIFICATE,
-    cipher::{self, Password},
-};
-use crate::{
-    env::Context,
-    error::Failure,
-    eso::{
-        certificates::Certificate,
-        der::{self, Bytes},
-        keys::PrivateKey,
+use keyferry_keys::{
+    PrivateKey,
+    der::{self, Bytes},
+    pkcs12::{
+        CERTIFICATE_BAG, DATA, ENCRYPTED_DATA, SHROUDED_KEY_BAG, X509_CERTIFICATE,
+        cipher::{self, Password, Salt},
     },
 };
+
+use crate::{env::Context, error::Failure, eso::certificates::Certificate};
 
 const FRIENDLY_NAME: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 20];
 const LOCAL_KEY_ID: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 21];
@@ -37,7 +34,8 @@ pub(super) fn key_store(
     bags.extend(certificates.iter().skip(1).map(|other| certificate_bag(other, &[])));
 
     let key = key.to_pkcs8().ok_or(Failure::new("unsupported private key"))?;
-    let (algorithm, data) = cipher::encrypt(context, &password, &key)?;
+    let drawn = [salt(context)?, salt(context)?];
+    let (algorithm, data) = cipher::encrypt(context, &password, &key, drawn)?;
     let shrouded = der::sequence(&[&algorithm, &der::element(der::OCTET_STRING, &data)]);
     let key_bag = bag(SHROUDED_KEY_BAG, &shrouded, &[&id]);
 
@@ -66,6 +64,12 @@ pub(super) fn trust_store(
     }
     let parts = [encrypted(context, &bags, &password)?];
     file(context, &parts, &password)
+}
+
+fn salt(context: &mut Context<'_, '_>) -> Result<Salt, Failure> {
+    let mut salt = Salt::default();
+    context.random().fill(&mut salt)?;
+    Ok(salt)
 }
 
 fn concat(parts: &[Bytes]) -> Bytes {
@@ -100,7 +104,8 @@ fn plain(bags: &[u8]) -> Bytes {
 }
 
 fn encrypted(context: &mut Context<'_, '_>, bags: &[Bytes], password: &Password) -> Result<Bytes, Failure> {
-    let (algorithm, data) = cipher::encrypt(context, password, &concat(bags))?;
+    let drawn = [salt(context)?, salt(context)?];
+    let (algorithm, data) = cipher::encrypt(context, password, &concat(bags), drawn)?;
     let info = der::sequence(&[&der::oid(DATA), &algorithm, &der::element(der::plain_field(0), &data)]);
     let content = der::element(der::field(0), &der::sequence(&[&der::small(0), &info]));
     Ok(der::sequence(&[&der::oid(ENCRYPTED_DATA), &content]))
@@ -108,6 +113,7 @@ fn encrypted(context: &mut Context<'_, '_>, bags: &[Bytes], password: &Password)
 
 fn file(context: &mut Context<'_, '_>, parts: &[Bytes], password: &Password) -> Result<Bytes, Failure> {
     let safe = concat(parts);
-    let mac = cipher::sign(context, password, &safe)?;
+    let salt = salt(context)?;
+    let mac = cipher::sign(context, password, &safe, salt)?;
     Ok(der::sequence(&[&der::small(3), &plain(&safe), &mac]))
 }

@@ -55,14 +55,14 @@ fn bad_objects() -> Vec<(&'static str, String, Value)> {
         ("SecretStore", "rule-8-none", json!({"provider": {}})),
         ("SecretStore", "rule-8-missing", json!({})),
         ("SecretStore", "rule-8-typed", json!({"provider": {"fake": {"data": []}, "vault": {"server": "s"}}})),
-        ("SecretStore", "rule-8-open", json!({"provider": {"fake": {"data": []}, "azurekv": unknown_auth}})),
-        ("SecretStore", "rule-9", json!({"provider": {"azurekv": unknown_auth}, "refreshInterval": "-5m"})),
+        ("SecretStore", "rule-8-open", json!({"provider": {"fake": {"data": []}, "previder": unknown_auth}})),
+        ("SecretStore", "rule-9", json!({"provider": {"previder": unknown_auth}, "refreshInterval": "-5m"})),
         (
             "SecretStore",
             "schema",
             json!({"provider": {"vault": {"server": "s", "version": "v9", "auth": {"iam": 1}}}, "controller": 1}),
         ),
-        ("ClusterSecretStore", "rule-8", json!({"provider": {"gcpsm": {}, "azurekv": unknown_auth}})),
+        ("ClusterSecretStore", "rule-8", json!({"provider": {"onboardbase": {}, "previder": unknown_auth}})),
         ("ClusterSecretStore", "rule-9", json!({"provider": {"fake": {"data": []}}, "refreshInterval": -1})),
     ];
     let twice = objects.into_iter().flat_map(|(kind, name, spec)| {

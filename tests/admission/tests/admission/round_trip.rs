@@ -301,7 +301,7 @@ async fn providers_that_are_not_built_are_kept_whole() {
         ("unknown-key", json!({"brandNew": new})),
         (
             "open",
-            json!({"azurekv": {"vaultUrl": "u", "authSecretRef": {"clientId": {"name": "n", "key": "k"}}, "new": new}}),
+            json!({"previder": {"baseUri": "u", "auth": {"secretRef": {"accessToken": {"name": "n", "key": "k"}}}, "new": new}}),
         ),
         ("gone", json!({"alibaba": {"regionID": "r", "new": new}})),
     ] {

@@ -237,8 +237,8 @@ async fn rule_8_one_provider() {
                 (json!({"provider": {}}), "spec.provider in body should have at least 1 properties"),
                 (store(json!({"provider": {"vault": {"server": "https://v"}}})), several),
                 (
-                    json!({"provider": {"azurekv": {}, "gcpsm": {}, "oracle": {}}}),
-                    "keep exactly one of these providers: azurekv gcpsm oracle",
+                    json!({"provider": {"chef": {}, "dvls": {}, "previder": {}}}),
+                    "keep exactly one of these providers: chef dvls previder",
                 ),
             ],
         )

@@ -1,6 +1,16 @@
 //! Vendors' own clients against our doubles: a double is believed only where its vendor's client works against it.
 
+mod akeyless;
+mod alibaba;
+mod azurekv;
 mod client;
+mod conjur;
+mod doppler;
+mod gcpsm;
+mod gitlab;
+mod infisical;
+mod onepassword;
+mod vault;
 
 #[test]
 fn every_client_is_there() {

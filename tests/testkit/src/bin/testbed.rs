@@ -72,7 +72,10 @@ struct Up {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        Verb::Install => install::ensure().and_then(|_| install::clients()).map(|_| ExitCode::SUCCESS),
+        Verb::Install => {
+            let all = install::ensure().and_then(|_| install::clients()).and_then(|_| install::barbican());
+            all.map(|_| ExitCode::SUCCESS)
+        }
         Verb::Up(up) => run(&up),
     };
     done.unwrap_or_else(|error| {

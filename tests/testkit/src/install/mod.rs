@@ -49,6 +49,11 @@ pub fn clients() -> Result<PathBuf> {
     Ok(python::interpreter(&python::clients().ensure(&cache_dir()?)?))
 }
 
+/// A Python that has Barbican and Keystone.
+pub fn barbican() -> Result<PathBuf> {
+    Ok(python::interpreter(&python::barbican().ensure(&cache_dir()?)?))
+}
+
 /// Installs what is missing and tells where everything is. Takes minutes the first
 /// time (progress goes to stderr) and a few file lookups after that.
 pub fn ensure() -> Result<Tools> {

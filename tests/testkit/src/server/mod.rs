@@ -1,11 +1,13 @@
 //! One server: how it is started, when it is ready, and how it is started again.
 //!
-//! Modules, in reading order: [`pki`] keys and certificates, and the servers: [`control_plane`], [`openbao`], [`moto`].
+//! Modules, in reading order: [`pki`] keys and certificates, and the servers: [`control_plane`], [`openbao`], [`moto`],
+//! [`barbican`].
 
 mod pki;
 mod control_plane;
 mod openbao;
 mod moto;
+mod barbican;
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 
+pub use barbican::Barbican;
 pub(crate) use control_plane::{ControlPlane, ControlPlaneOptions};
 pub(crate) use moto::start as start_moto;
 pub(crate) use openbao::start as start_openbao;

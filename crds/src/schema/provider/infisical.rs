@@ -1,0 +1,49 @@
+//! `infisical`.
+
+use serde_json::json;
+
+use super::super::node::*;
+use super::super::shared::{ca_bundle, ca_provider, secret_ref};
+
+pub(super) fn schema() -> Node {
+    let scope = object("Which secrets are the store's.")
+        .required("projectSlug", string("Slug of the project."))
+        .required("environmentSlug", string("Slug of the environment."))
+        .field("organizationSlug", string("Slug of the organization to log in to."))
+        .field("secretsPath", string("Folder to read from.").default(json!("/")))
+        .field("recursive", boolean("Search the folders below it too.").default(json!(false)))
+        .field("expandSecretReferences", boolean("Expand references to other secrets.").default(json!(true)));
+    object("Infisical.")
+        .required("auth", auth())
+        .required("secretsScope", scope)
+        .field("hostAPI", string("Address of the API.").default(json!("https://app.infisical.com/api")))
+        .field("caBundle", ca_bundle())
+        .field("caProvider", ca_provider())
+}
+
+fn auth() -> Node {
+    let identity = |description| object(description).required("identityId", secret_ref("Where the identity's id is."));
+    let universal = object("Log in with a client id and secret.")
+        .required("clientId", secret_ref("Where the client id is."))
+        .required("clientSecret", secret_ref("Where the client secret is."));
+    let azure = identity("Log in with the operator's own identity in Azure.")
+        .field("resource", secret_ref("Where the resource is that the token is for."));
+    let jwt = identity("Log in with a JWT.").required("jwt", secret_ref("Where the JWT is."));
+    let ldap = identity("Log in with an LDAP user.")
+        .required("ldapUsername", secret_ref("Where the name of the user is."))
+        .required("ldapPassword", secret_ref("Where the password is."));
+    let kubernetes = identity("Log in with the operator's own Kubernetes token.")
+        .field("serviceAccountTokenPath", secret_ref("Not supported: it names a file. Leave it out."));
+    let token = object("Use a token that was made before.").required("accessToken", secret_ref("Where the token is."));
+    object("How to log in: one of these.")
+        .field("universalAuthCredentials", universal)
+        .field("azureAuthCredentials", azure)
+        .field("gcpIdTokenAuthCredentials", identity("Log in with the operator's own identity in Google Cloud."))
+        .field("gcpIamAuthCredentials", anything("Not supported: it names a file."))
+        .field("jwtAuthCredentials", jwt)
+        .field("ldapAuthCredentials", ldap)
+        .field("ociAuthCredentials", anything("Not supported."))
+        .field("kubernetesAuthCredentials", kubernetes)
+        .field("awsAuthCredentials", anything("Not supported."))
+        .field("tokenAuthCredentials", token)
+}

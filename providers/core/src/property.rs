@@ -1,0 +1,261 @@
+//! One property of a JSON object, written into it and taken out of it: what a push into a part of a secret does.
+//!
+//! A property is the key that is spelled so, dots and all; where the object has none such, its dots lead into objects and
+//! lists, as they do where properties are read. A backslash makes the next character part of a key. All that is not
+//! touched stays as it stands, digit for digit.
+
+use std::collections::BTreeMap;
+
+use serde_json::value::RawValue;
+
+use crate::{Blame, Error, SecretBuf, SecretBytes, json};
+
+/// Deeper than this leads no property.
+const MOST_STEPS: usize = 32;
+
+/// What is left of an object without a property.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Left {
+    /// All: there is no such property.
+    All,
+    /// Nothing: it was the last.
+    Nothing,
+    /// This.
+    Rest(SecretBytes),
+}
+
+/// The property, as it is read; `None` where the object, if it is one, has none such.
+pub fn get(object: &[u8], property: &str) -> Option<SecretBytes> {
+    let whole = json::object(object)?;
+    if let Some(raw) = whole.get(property) {
+        return Some(json::to_bytes(raw));
+    }
+    let steps = steps(property)?;
+    let (first, rest) = steps.split_first()?;
+    let mut value: &RawValue = whole.get(first)?;
+    for step in rest {
+        value = match value.get().as_bytes().first() {
+            Some(b'{') => json::object(value.get().as_bytes())?.remove(step)?,
+            Some(b'[') => json::array(value.get().as_bytes())?.into_iter().nth(step.parse().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(json::to_bytes(value))
+}
+
+/// The object with this text as the property: in place of what it was, or beside the others. No bytes are an object without
+/// properties.
+///
+/// # Errors
+/// `Invalid` where that is no object, or the property leads through what is neither object nor list.
+pub fn set(object: &[u8], property: &str, text: &str) -> Result<SecretBytes, Error> {
+    let refuse = |problem: &str| Error::invalid(format!("property {property:?} {problem}")).with_blame(Blame::Request);
+    let object: &[u8] = if object.trim_ascii().is_empty() { b"{}" } else { object };
+    let whole = json::object(object)
+        .ok_or_else(|| refuse("can't be written: what is there is no JSON object, and would be lost"))?;
+    let steps = steps_in(&whole, property).ok_or_else(|| refuse("leads nowhere: it is empty, or too deep"))?;
+    let mut value = SecretBuf::with_capacity(text.len() + 2);
+    json::write_plain_string(text, &mut value);
+    let raw = json::value(object).ok_or_else(|| refuse("leads nowhere"))?;
+    put(raw.get(), &steps, value.expose())
+        .ok_or_else(|| refuse("leads through a value that is neither an object nor a list, and would be lost"))
+}
+
+/// What is left of the object without the property, and without the objects that had nothing else in them.
+pub fn remove(object: &[u8], property: &str) -> Left {
+    let left = || {
+        let whole = json::object(object)?;
+        let steps = steps_in(&whole, property)?;
+        take(json::value(object)?.get(), &steps)
+    };
+    match left() {
+        None => Left::All,
+        Some(None) => Left::Nothing,
+        Some(Some(rest)) => Left::Rest(rest),
+    }
+}
+
+/// The way to the property in this object.
+fn steps_in(whole: &BTreeMap<String, &RawValue>, property: &str) -> Option<Vec<String>> {
+    if whole.contains_key(property) { Some(vec![property.to_owned()]) } else { steps(property) }
+}
+
+fn steps(property: &str) -> Option<Vec<String>> {
+    let (mut all, mut step, mut chars) = (Vec::new(), String::new(), property.chars());
+    while let Some(c) = chars.next() {
+        match c {
+            '.' => all.push(std::mem::take(&mut step)),
+            '\\' => step.extend(chars.next()),
+            c => step.push(c),
+        }
+    }
+    all.push(step);
+    let fine = all.len() <= MOST_STEPS && all.iter().all(|step| !step.is_empty());
+    fine.then_some(all)
+}
+
+/// `raw` with a value at the end of the way; `None` where the way leads through something else.
+fn put(raw: &str, steps: &[String], value: &[u8]) -> Option<SecretBytes> {
+    let Some((step, rest)) = steps.split_first() else { return Some(SecretBytes::new(value.to_vec())) };
+    match raw.as_bytes().first() {
+        Some(b'{') => {
+            let fields = json::object(raw.as_bytes())?;
+            let inner = put(fields.get(step).map_or("null", |raw| raw.get()), rest, value)?;
+            let mut fields: BTreeMap<&str, &[u8]> = bytes_of(&fields);
+            fields.insert(step, inner.expose());
+            Some(object_of(&fields))
+        }
+        Some(b'[') => {
+            let items = json::array(raw.as_bytes())?;
+            let at: usize = step.parse().ok().filter(|at| *at <= items.len())?;
+            let inner = put(items.get(at).map_or("null", |raw| raw.get()), rest, value)?;
+            let mut items: Vec<&[u8]> = items.iter().map(|raw| raw.get().as_bytes()).collect();
+            if at == items.len() {
+                items.push(inner.expose());
+            } else {
+                items[at] = inner.expose();
+            }
+            Some(list_of(&items))
+        }
+        Some(b'n') => put("{}", steps, value),
+        _ => None,
+    }
+}
+
+/// `raw` without what is at the end of the way: nothing, where it had nothing else. `None` where there is no such way.
+fn take(raw: &str, steps: &[String]) -> Option<Option<SecretBytes>> {
+    let Some((step, rest)) = steps.split_first() else { return Some(None) };
+    match raw.as_bytes().first() {
+        Some(b'{') => {
+            let fields = json::object(raw.as_bytes())?;
+            let inner = take(fields.get(step)?.get(), rest)?;
+            let mut fields: BTreeMap<&str, &[u8]> = bytes_of(&fields);
+            match &inner {
+                Some(inner) => fields.insert(step, inner.expose()),
+                None => fields.remove(step.as_str()),
+            };
+            Some((!fields.is_empty()).then(|| object_of(&fields)))
+        }
+        Some(b'[') => {
+            let items = json::array(raw.as_bytes())?;
+            let at: usize = step.parse().ok()?;
+            let inner = take(items.get(at)?.get(), rest)?;
+            let mut items: Vec<&[u8]> = items.iter().map(|raw| raw.get().as_bytes()).collect();
+            match &inner {
+                Some(inner) => items[at] = inner.expose(),
+                None => drop(items.remove(at)),
+            }
+            Some((!items.is_empty()).then(|| list_of(&items)))
+        }
+        _ => None,
+    }
+}
+
+fn bytes_of<'a>(fields: &'a BTreeMap<String, &'a RawValue>) -> BTreeMap<&'a str, &'a [u8]> {
+    fields.iter().map(|(key, raw)| (key.as_str(), raw.get().as_bytes())).collect()
+}
+
+fn object_of(fields: &BTreeMap<&str, &[u8]>) -> SecretBytes {
+    let mut out = SecretBuf::default();
+    for (n, (key, value)) in fields.iter().enumerate() {
+        out.push(if n == 0 { b'{' } else { b',' });
+        json::write_plain_string(key, &mut out);
+        out.push(b':');
+        out.extend(value);
+    }
+    if out.is_empty() {
+        out.push(b'{');
+    }
+    out.push(b'}');
+    out.into()
+}
+
+fn list_of(items: &[&[u8]]) -> SecretBytes {
+    let mut out = SecretBuf::default();
+    for (n, item) in items.iter().enumerate() {
+        out.push(if n == 0 { b'[' } else { b',' });
+        out.extend(item);
+    }
+    out.push(b']');
+    out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorKind;
+
+    fn set_in(object: &str, property: &str, text: &str) -> Option<String> {
+        set(object.as_bytes(), property, text).ok().map(|bytes| bytes.expose_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn a_property_is_written_and_all_else_stays() {
+        for (object, property, expected) in [
+            ("", "a", Some(r#"{"a":"v"}"#)),
+            (" \n", "a", Some(r#"{"a":"v"}"#)),
+            ("{}", "a.b", Some(r#"{"a":{"b":"v"}}"#)),
+            (r#"{"b":1.50,"a":"old"}"#, "a", Some(r#"{"a":"v","b":1.50}"#)),
+            (r#"{"n":12345678901234567890}"#, "a", Some(r#"{"a":"v","n":12345678901234567890}"#)),
+            // A key that is spelled so goes before a way.
+            (r#"{"a.b":"old","a":{"b":"other"}}"#, "a.b", Some(r#"{"a":{"b":"other"},"a.b":"v"}"#)),
+            (r#"{"a":{"c":1}}"#, "a.b", Some(r#"{"a":{"b":"v","c":1}}"#)),
+            (r#"{"a":null}"#, "a.b", Some(r#"{"a":{"b":"v"}}"#)),
+            (r#"{"a":[1,2]}"#, "a.1", Some(r#"{"a":[1,"v"]}"#)),
+            (r#"{"a":[1,2]}"#, "a.2", Some(r#"{"a":[1,2,"v"]}"#)),
+            (r#"{"a":[1,2]}"#, "a.4", None),
+            (r#"{"a":"text"}"#, "a.b", None),
+            (r#"{"a":7}"#, "a.b", None),
+            ("{}", r"file\.txt", Some(r#"{"file.txt":"v"}"#)),
+            ("{}", "a..b", None),
+            ("{}", "", None),
+            ("not JSON", "a", None),
+            ("[1]", "0", None),
+            ("7", "a", None),
+        ] {
+            assert_eq!(set_in(object, property, "v").as_deref(), expected, "{object} {property}");
+        }
+        assert_eq!(set_in("{}", "a", "<\"é\n>").unwrap(), "{\"a\":\"<\\\"é\\n>\"}");
+        assert!(set_in("{}", &vec!["a"; 33].join("."), "v").is_none());
+    }
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        for property in ["a", "a.b", r"a\.b", "list.0"] {
+            let object = set(br#"{"list":["x"],"other":1}"#, property, "v").unwrap();
+            assert_eq!(get(object.expose(), property), Some("v".into()), "{property}");
+            assert_eq!(get(object.expose(), "other"), Some("1".into()));
+        }
+        for (object, property) in [("", "a"), ("[]", "0"), ("{}", "a"), (r#"{"a":"b"}"#, "a.b"), (r#"{"a":[]}"#, "a.0")]
+        {
+            assert_eq!(get(object.as_bytes(), property), None, "{object} {property}");
+        }
+    }
+
+    #[test]
+    fn a_property_takes_along_what_held_nothing_else() {
+        let rest = |text: &str| Left::Rest(text.into());
+        for (object, property, expected) in [
+            (r#"{"a":1,"b":2}"#, "a", rest(r#"{"b":2}"#)),
+            (r#"{"a":1}"#, "a", Left::Nothing),
+            (r#"{"a":{"b":1}}"#, "a.b", Left::Nothing),
+            (r#"{"a":{"b":1},"c":2}"#, "a.b", rest(r#"{"c":2}"#)),
+            (r#"{"a":[1,2]}"#, "a.0", rest(r#"{"a":[2]}"#)),
+            (r#"{"a.b":1,"a":{"b":2}}"#, "a.b", rest(r#"{"a":{"b":2}}"#)),
+            (r#"{"a":1}"#, "b", Left::All),
+            (r#"{"a":1}"#, "a.b", Left::All),
+            ("not JSON", "a", Left::All),
+        ] {
+            assert_eq!(remove(object.as_bytes(), property), expected, "{object} {property}");
+        }
+    }
+
+    #[test]
+    fn no_refusal_holds_a_value() {
+        for (object, property) in [("canary", "a"), (r#"{"a":"canary"}"#, "a.b")] {
+            let error = set(object.as_bytes(), property, "canary").unwrap_err();
+            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request));
+            assert!(!error.message().contains("canary") && error.message().contains(property), "{error}");
+        }
+    }
+}

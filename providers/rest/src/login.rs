@@ -1,0 +1,127 @@
+//! Who we are to a server: what each call carries, held by a session, replaced early, or when the server refuses it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyferry_provider_core::{Credentials, Error, SecretBuf, SecretBytes, SecretRef};
+use keyferry_provider_session::{Grant, Life, Session, Source};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::client::{Call, Client, Response};
+use crate::config;
+use crate::object::with_text;
+
+/// What a call carries.
+pub enum Pass {
+    /// A header.
+    Header(HeaderName, HeaderValue),
+    /// A text in the body, under this name.
+    Field(&'static str, SecretBytes),
+}
+
+impl Pass {
+    /// A header of this prefix and secret.
+    ///
+    /// # Errors
+    /// `Invalid` where the secret holds what no header may; `field` is where it comes from.
+    pub fn header(name: HeaderName, prefix: &str, secret: &SecretBytes, field: &str) -> Result<Self, Error> {
+        let mut whole = SecretBuf::with_capacity(prefix.len() + secret.len());
+        whole.extend(prefix.as_bytes());
+        whole.extend(secret.expose());
+        let mut value = HeaderValue::from_bytes(whole.expose())
+            .map_err(|_| Error::invalid(format!("{field}: the secret holds characters that no token has")))?;
+        value.set_sensitive(true);
+        Ok(Self::Header(name, value))
+    }
+}
+
+/// A token that is kept in a secret, and needs no login.
+pub struct Kept {
+    /// Where it is read from.
+    pub credentials: Arc<dyn Credentials>,
+    /// Which secret it is.
+    pub reference: SecretRef,
+    /// The key where the reference names none.
+    pub default_key: Option<&'static str>,
+    /// What messages call the field that names it.
+    pub field: &'static str,
+    /// How a call carries it.
+    pub pass: fn(&SecretBytes, &str) -> Result<Pass, Error>,
+}
+
+#[async_trait]
+impl Source<Pass> for Kept {
+    async fn get(&self) -> Result<Grant<Pass>, Error> {
+        let secret = config::secret(&*self.credentials, &self.reference, self.default_key, self.field).await?;
+        Ok(Grant { value: (self.pass)(&secret, self.field)?, life: Life::ENDLESS })
+    }
+}
+
+/// A client, logged in.
+pub struct Access {
+    client: Arc<Client>,
+    session: Session<Pass>,
+}
+
+impl Access {
+    /// Logs in: a store whose credentials are wrong says so when it is built, where there is a login at all.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub async fn new(client: Arc<Client>, source: impl Source<Pass> + 'static) -> Result<Self, Error> {
+        let session = Session::new(source);
+        session.get().await?;
+        Ok(Self { client, session })
+    }
+
+    /// The client, for its errors.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sees to it that there is a login.
+    ///
+    /// # Errors
+    /// Those of the source.
+    pub async fn log_in(&self) -> Result<(), Error> {
+        self.session.get().await.map(drop)
+    }
+
+    /// Makes a call; where a login seems to have ended early, once more with another. Every status is an answer.
+    ///
+    /// # Errors
+    /// Those of the login and of the way.
+    pub async fn send(&self, call: &Call) -> Result<Response, Error> {
+        let held = self.session.get().await?;
+        let answer = self.attempt(call, &held).await?;
+        if answer.status == 401 && self.session.refused(Some(held.number())) {
+            let held = self.session.get().await?;
+            self.attempt(call, &held).await
+        } else {
+            Ok(answer)
+        }
+    }
+
+    async fn attempt(&self, call: &Call, pass: &Pass) -> Result<Response, Error> {
+        match pass {
+            Pass::Header(name, value) => {
+                self.client.send(call, &HeaderMap::from_iter([(name.clone(), value.clone())])).await
+            }
+            Pass::Field(name, secret) => {
+                let body = call.body.as_ref().map(|body| with_text(body, name, secret));
+                let Call { name, method, path, query, accept, .. } = call;
+                let (method, path, query) = (method.clone(), path.clone(), query.clone());
+                self.client.send(&Call { name, method, path, query, body, accept }, &HeaderMap::new()).await
+            }
+        }
+    }
+
+    /// Makes a call, and takes its answer for a success or for an error about `what`.
+    ///
+    /// # Errors
+    /// Those of [`send`](Self::send) and [`Client::refusal`].
+    pub async fn ask(&self, call: &Call, what: &str) -> Result<Response, Error> {
+        let answer = self.send(call).await?;
+        if answer.is_good() { Ok(answer) } else { Err(self.client.refusal(&answer, &what)) }
+    }
+}

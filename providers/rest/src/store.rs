@@ -1,0 +1,202 @@
+//! What is the same for all these stores: how something is written into what is there. A store says how one secret is
+//! looked at, written and removed; what becomes of properties and marks is decided here.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyferry_provider_core::{
+    Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Payload, Provider, Push, Query, Reach, Remote,
+    SecretBytes,
+};
+
+use crate::object;
+
+/// A secret as the server has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// What it holds.
+    pub value: SecretBytes,
+    /// Whether it is ours: it bears the mark of what we wrote, or the vendor's secrets can bear none.
+    pub is_ours: bool,
+}
+
+/// One vendor's secrets, as one login sees them: what differs by vendor, and nothing else. What a method must do is said
+/// in [`Provider`], whose names these are.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// See [`Provider::capabilities`].
+    fn capabilities(&self) -> Capabilities;
+
+    /// See [`Provider::dialect`].
+    fn dialect(&self) -> Dialect {
+        Dialect::default()
+    }
+
+    /// See [`Provider::fetch`].
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error>;
+
+    /// See [`Provider::find`].
+    async fn find(&self, _query: &Query, _at: &[String]) -> Result<Page, Error> {
+        Err(Error::cannot("searched"))
+    }
+
+    /// The secret of this name, where the vendor has one.
+    async fn look(&self, _name: &str) -> Result<Option<Found>, Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
+    /// Writes this value as the secret of this name, in place of what is there, and marks it as ours.
+    async fn write(&self, _name: &str, _value: &SecretBytes, _there: Option<&Found>) -> Result<(), Error> {
+        Err(Error::cannot("pushed to"))
+    }
+
+    /// Removes the secret of this name. That there is none is `NotFound`, and taken for done.
+    async fn remove(&self, _name: &str) -> Result<(), Error> {
+        Err(Error::cannot("deleted from"))
+    }
+
+    /// The names by which a property is found in a value, from the outermost: as reads find it.
+    fn path<'a>(&self, property: &'a str) -> Vec<&'a str> {
+        vec![property]
+    }
+
+    /// See [`Provider::validate`].
+    async fn validate(&self) -> Result<(), Error>;
+
+    /// See [`Provider::identity_note`].
+    fn note(&self) -> Option<String> {
+        None
+    }
+}
+
+/// A vendor's store under the contract.
+pub struct Rest<S>(S);
+
+impl<S: Store> Rest<S> {
+    /// The store as a provider.
+    pub fn provider(store: S) -> Arc<dyn Provider> {
+        Arc::new(Self(store))
+    }
+}
+
+#[async_trait]
+impl<S: Store> Provider for Rest<S> {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.0.dialect()
+    }
+
+    fn joins(&self, _: &[Key], _: &Key) -> bool {
+        true
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        self.0.fetch(keys).await
+    }
+
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        // A search is for what is there: that a place of it is not there is nobody's word about a secret.
+        self.0.find(query, at).await.map_err(Error::no_reason_to_delete)
+    }
+
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        let Remote { key, property, .. } = &push.remote;
+        let there = self.0.look(key).await?;
+        if push.reach == Reach::Ours && there.as_ref().is_some_and(|found| !found.is_ours) {
+            let message = format!("secret {key:?} was not made by us: push to another key, or delete it first");
+            return Err(Error::new(ErrorKind::Denied, message));
+        }
+        let value = match &push.payload {
+            Payload::Value(value) => value.clone(),
+            Payload::Fields(fields) => object::of_fields(fields)?,
+        };
+        let value = match property {
+            Some(property) => object::with(there.as_ref().map(|found| &found.value), &self.0.path(property), &value)?,
+            None => value,
+        };
+        match &there {
+            Some(found) if found.is_ours && found.value == value => Ok(()),
+            there => self.0.write(key, &value, there.as_ref()).await,
+        }
+    }
+
+    async fn delete(&self, remote: &Remote, reach: Reach) -> Result<(), Error> {
+        let Some(there) = self.0.look(&remote.key).await? else { return Ok(()) };
+        if reach == Reach::Ours && !there.is_ours {
+            return Ok(());
+        }
+        let left = match &remote.property {
+            Some(property) => {
+                let path = self.0.path(property);
+                if !object::has(&there.value, &path) {
+                    return Ok(());
+                }
+                object::without(&there.value, &path)?
+            }
+            None => None,
+        };
+        let done = match left {
+            Some(left) => self.0.write(&remote.key, &left, Some(&there)).await,
+            None => self.0.remove(&remote.key).await,
+        };
+        match done {
+            // Somebody was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
+        let there = self.0.look(&remote.key).await?;
+        Ok(there.is_some_and(|found| {
+            remote.property.as_deref().is_none_or(|property| object::has(&found.value, &self.0.path(property)))
+        }))
+    }
+
+    async fn validate(&self) -> Result<(), Error> {
+        self.0.validate().await.map_err(Error::no_reason_to_delete)
+    }
+
+    fn identity_note(&self) -> Option<String> {
+        self.0.note()
+    }
+}
+
+/// What [`placed`] puts before a place.
+const IN: &str = "in ";
+
+/// A key that a search found, to be fetched from this place rather than from where the store reads by itself. It travels
+/// where versions do, which these stores have none of.
+pub fn placed(name: String, place: &str) -> Key {
+    Key { name, version: Some(format!("{IN}{place}")), metadata: false }
+}
+
+/// The place of a key that a search found.
+pub fn place(key: &Key) -> Option<&str> {
+    key.version.as_deref()?.strip_prefix(IN)
+}
+
+/// Whether one of these tags is what a search asks for. Tags are texts at some vendors, where a search has a name and a value:
+/// then it is the value alone, or both.
+pub fn bears(tags: &[String], name: &str, value: &str) -> bool {
+    let both = |between: &str| format!("{name}{between}{value}");
+    tags.iter().any(|tag| tag == value || *tag == both("=") || *tag == both(":"))
+}
+
+/// What the status of a store says whose vendor nobody of us could ask.
+pub const UNPROVEN: &str = "this provider is built from the vendor's documents and unproven: it was never tried against the vendor's own server or client";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_are_texts() {
+        let tags = ["blue", "tier=db", "k:v"].map(str::to_owned);
+        let asked = [("team", "blue"), ("tier", "db"), ("k", "v"), ("team", "db"), ("tier", "blue2")];
+        assert_eq!(asked.map(|(name, value)| bears(&tags, name, value)), [true, true, true, false, false]);
+    }
+}

@@ -1,0 +1,9 @@
+//! The behaviour that every store shares, and what is each vendor's own, against servers of ours.
+
+mod common;
+mod doppler;
+mod gitlab;
+mod infisical;
+mod akeyless;
+mod scaleway;
+mod delinea;

@@ -1,0 +1,331 @@
+//! The login by AWS's word: who we are to AWS, and the call to STS that is signed and left to the server to make. It asks
+//! STS who signed it, and believes the answer.
+//!
+//! A login is rare, and gets its AWS credentials anew: none is kept.
+
+use std::time::SystemTime;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use keyferry_provider_core::{
+    BuildContext, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, ServiceAccountRef, json,
+};
+use keyferry_provider_http::shared;
+
+use crate::cloud::{Answer, Service, Shown, form};
+use crate::config::header_value;
+use crate::method::{AwsIdentity, Iam};
+use crate::sign::{Keys, Scope, authorization};
+
+/// What our sessions are called, in CloudTrail and in policies; External Secrets Operator's name.
+const SESSION: &str = "external-secrets-provider-vault";
+
+/// Where a ServiceAccount says which role its tokens stand for, and for which audience they are to be.
+const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
+const AUDIENCE_ANNOTATION: &str = "eks.amazonaws.com/audience";
+const DEFAULT_AUDIENCE: &str = "sts.amazonaws.com";
+
+/// Where AWS tells its pods who they are.
+const TOKEN_FILE: &str = "AWS_WEB_IDENTITY_TOKEN_FILE";
+const TOKEN_ROLE: &str = "AWS_ROLE_ARN";
+const POD_IDENTITY: &str = "AWS_CONTAINER_CREDENTIALS_FULL_URI";
+const POD_TOKEN_FILE: &str = "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE";
+
+const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
+
+/// What is signed for the server to ask.
+const QUESTION: &str = "Action=GetCallerIdentity&Version=2011-06-15";
+
+/// What the server wants to be given: the fields of its login, but for the role.
+pub async fn question(iam: &Iam, shown: &Shown<'_>) -> Result<[(&'static str, SecretBytes); 4], Error> {
+    let region = &iam.region;
+    let keys = keys(iam, shown).await?;
+    // Vault takes the path of the URL, and asks the host that it is set up with.
+    let host = match region.as_str() {
+        "us-east-1" => "sts.amazonaws.com".to_owned(),
+        _ => format!("sts.{region}.{}", domain(region)),
+    };
+    let time = now();
+    let mut headers = vec![("content-type", FORM), ("host", &*host), ("x-amz-date", &*time)];
+    headers.extend(token_of(&keys)?.map(|token| ("x-amz-security-token", token)));
+    headers.extend(iam.server_id.as_deref().map(|id| ("x-vault-aws-iam-server-id", id)));
+    let scope = Scope { time: &time, region, service: "sts" };
+    let signature = authorization(&keys, &scope, &headers, QUESTION.as_bytes());
+    headers.retain(|(name, _)| *name != "host");
+    headers.push(("authorization", &signature));
+    let mut list = SecretBuf::default();
+    for (n, (name, value)) in headers.iter().enumerate() {
+        list.push(if n == 0 { b'{' } else { b',' });
+        json::write_string(&canonical_name(name), &mut list);
+        list.extend(b":[");
+        json::write_string(value, &mut list);
+        list.push(b']');
+    }
+    list.push(b'}');
+    let base64 = |bytes: &[u8]| SecretBytes::new(STANDARD.encode(bytes).into_bytes());
+    Ok([
+        ("iam_http_request_method", "POST".into()),
+        ("iam_request_url", base64(format!("https://{host}/").as_bytes())),
+        ("iam_request_body", base64(QUESTION.as_bytes())),
+        ("iam_request_headers", base64(list.expose())),
+    ])
+}
+
+/// A header's name as Go writes it, which is how the server looks for it.
+fn canonical_name(name: &str) -> String {
+    if name == "x-vault-aws-iam-server-id" {
+        return "X-Vault-AWS-IAM-Server-ID".to_owned();
+    }
+    let word = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
+    name.split('-').map(word).collect::<Vec<_>>().join("-")
+}
+
+/// Where the services of a region are.
+fn domain(region: &str) -> &'static str {
+    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+}
+
+fn now() -> String {
+    // A clock of past all counting signs nothing that anybody takes.
+    let now = Timestamp::try_from(SystemTime::now()).unwrap_or(Timestamp::UNIX_EPOCH);
+    now.strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+fn token_of(keys: &Keys) -> Result<Option<&str>, Error> {
+    match &keys.token {
+        Some(token) => token.expose_str().map(Some).ok_or_else(|| Error::invalid("an AWS session token is no text")),
+        None => Ok(None),
+    }
+}
+
+/// The keys to sign with.
+async fn keys(iam: &Iam, shown: &Shown<'_>) -> Result<Keys, Error> {
+    let sts = sts(&iam.region, shown.ctx)?;
+    let keys = match &iam.identity {
+        AwsIdentity::Keys { id, secret, token } => kept(id, secret, token.as_ref(), shown).await?,
+        AwsIdentity::ServiceAccount(account) => of_service_account(&sts, account, shown).await?,
+        AwsIdentity::Operator => of_operator(&sts, shown).await?,
+    };
+    match &iam.role {
+        Some(role) => assume(&sts, &iam.region, &keys, role, iam.external_id.as_deref()).await,
+        None => Ok(keys),
+    }
+}
+
+async fn kept(id: &SecretRef, secret: &SecretRef, token: Option<&SecretRef>, shown: &Shown<'_>) -> Result<Keys, Error> {
+    let read = async |reference: &SecretRef, field: &str| {
+        let field = format!("secretRef.{field}");
+        let value = shown.secret(reference, None, &field).await?;
+        // Keys have no spaces; files that they were made from often end with a line.
+        let text = value.expose().trim_ascii();
+        if text.iter().all(u8::is_ascii_graphic) && !text.is_empty() {
+            Ok(SecretBytes::new(text.to_vec()))
+        } else {
+            let field = shown.at(&field);
+            Err(Error::invalid(format!("{field} is empty or holds what can't be part of a key")))
+        }
+    };
+    let secret = read(secret, "secretAccessKeySecretRef").await?;
+    let id = read(id, "accessKeyIDSecretRef").await?;
+    let token = match token {
+        Some(token) => Some(read(token, "sessionTokenSecretRef").await?),
+        None => None,
+    };
+    Ok(Keys { id: id.expose_str().unwrap_or_default().to_owned(), secret, token })
+}
+
+async fn of_service_account(sts: &Service<'_>, account: &ServiceAccountRef, shown: &Shown<'_>) -> Result<Keys, Error> {
+    let field = "jwt.serviceAccountRef";
+    let mut annotations = shown.annotations(account, field).await?;
+    let audience = annotations.remove(AUDIENCE_ANNOTATION).unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned());
+    let Some(role) = annotations.remove(ROLE_ANNOTATION) else {
+        return Err(Error::invalid(format!(
+            "{}: an IAM role must be associated with the ServiceAccount {:?}: annotate it with {ROLE_ANNOTATION}",
+            shown.at(field),
+            account.name
+        )));
+    };
+    let token = shown.token(account, &[&audience], field).await?;
+    with_token(sts, &role, &token, &format!("the ServiceAccount {:?}", account.name)).await
+}
+
+/// As AWS's own clients find out whom a pod stands for.
+async fn of_operator(sts: &Service<'_>, shown: &Shown<'_>) -> Result<Keys, Error> {
+    let field = shown.field;
+    if !sts.ctx.ambient_identity {
+        return Err(Error::invalid(format!(
+            "{field} names no credentials, and --ambient-identity keeps this store from using the operator's own AWS identity: \
+             set jwt or secretRef"
+        )));
+    }
+    let variable = |name: &str| (sts.ctx.environment)(name).filter(|text| !text.is_empty());
+    match (variable(TOKEN_FILE), variable(TOKEN_ROLE), variable(POD_IDENTITY)) {
+        (Some(file), Some(role), _) => with_token(sts, &role, &read(&file, TOKEN_FILE).await?, "the operator").await,
+        (_, _, Some(_)) => of_pod(sts.ctx).await,
+        _ => Err(Error::invalid(format!(
+            "{field} names no credentials, and the operator has no AWS identity: set jwt or secretRef, or run the operator with \
+             {TOKEN_FILE} and {TOKEN_ROLE} (IRSA) or {POD_IDENTITY} (EKS Pod Identity)"
+        ))),
+    }
+}
+
+async fn of_pod(ctx: &BuildContext) -> Result<Keys, Error> {
+    let agent = Service::new(("the agent of EKS Pod Identity", "AWS/PodIdentity"), "", &[POD_IDENTITY], ctx)?;
+    let token = match (ctx.environment)(POD_TOKEN_FILE).filter(|file| !file.is_empty()) {
+        Some(file) => Some(header_value(read(&file, POD_TOKEN_FILE).await?.expose().trim_ascii(), POD_TOKEN_FILE)?),
+        None => None,
+    };
+    let answer = agent
+        .ask("GetCredentials", "", |http, url| {
+            let request = http.get(url.trim_end_matches('/'));
+            match token {
+                Some(token) => request.header("authorization", token),
+                None => request,
+            }
+        })
+        .await?;
+    match answer.status {
+        200 => {
+            let body = json::object(answer.body.expose()).unwrap_or_default();
+            let field = |name: &str| body.get(name).map(|raw| json::to_bytes(raw)).filter(|text| !text.is_empty());
+            let (id, secret) = (field("AccessKeyId"), field("SecretAccessKey"));
+            let (Some(id), Some(secret)) = (id, secret) else { return Err(agent.malformed()) };
+            Ok(Keys { id: id.expose_str().unwrap_or_default().to_owned(), secret, token: field("Token") })
+        }
+        400..500 if answer.status != 429 => Err(Error::new(
+            ErrorKind::Unauthenticated,
+            "the agent of EKS Pod Identity gives the operator no credentials: check its association with a role",
+        )),
+        _ => Err(answer.error),
+    }
+}
+
+async fn read(file: &str, variable: &str) -> Result<SecretBytes, Error> {
+    let bytes = tokio::fs::read(file).await.map(SecretBytes::new);
+    bytes.map_err(|_| Error::invalid(format!("the file that {variable} names can't be read")))
+}
+
+/// STS of a region.
+fn sts<'a>(region: &str, ctx: &'a BuildContext) -> Result<Service<'a>, Error> {
+    let is_on = |name| (ctx.environment)(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
+    let name = if is_on("AWS_USE_FIPS_ENDPOINT") { "sts-fips" } else { "sts" };
+    let url = if is_on("AWS_USE_DUALSTACK_ENDPOINT") {
+        format!("https://{name}.{region}.api.aws")
+    } else {
+        format!("https://{name}.{region}.{}", domain(region))
+    };
+    // External Secrets Operator's own variable, then AWS's.
+    let variables = ["AWS_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"];
+    Service::new(("STS", "AWS/STS"), &url, &variables, ctx)
+}
+
+async fn with_token(sts: &Service<'_>, role: &str, token: &SecretBytes, who: &str) -> Result<Keys, Error> {
+    let body = form(&[
+        ("Action", b"AssumeRoleWithWebIdentity"),
+        ("Version", b"2011-06-15"),
+        ("RoleArn", role.as_bytes()),
+        ("RoleSessionName", SESSION.as_bytes()),
+        ("WebIdentityToken", token.expose().trim_ascii()),
+    ]);
+    let answer = sts
+        .ask("AssumeRoleWithWebIdentity", "/", |http, url| {
+            http.post(url).header("content-type", FORM).body(shared(&body))
+        })
+        .await?;
+    given(sts, answer, || format!("STS does not let {who} be {role}: check the trust policy of the role"))
+}
+
+async fn assume(
+    sts: &Service<'_>,
+    region: &str,
+    keys: &Keys,
+    role: &str,
+    external_id: Option<&str>,
+) -> Result<Keys, Error> {
+    let mut fields: Vec<(&str, &[u8])> = vec![
+        ("Action", b"AssumeRole"),
+        ("Version", b"2011-06-15"),
+        ("RoleArn", role.as_bytes()),
+        ("RoleSessionName", SESSION.as_bytes()),
+    ];
+    fields.extend(external_id.map(|id| ("ExternalId", id.as_bytes())));
+    let body = form(&fields);
+    let (host, time) = (sts.host(), now());
+    let mut headers = vec![("content-type", FORM), ("host", &*host), ("x-amz-date", &*time)];
+    headers.extend(token_of(keys)?.map(|token| ("x-amz-security-token", token)));
+    let scope = Scope { time: &time, region, service: "sts" };
+    let signature = authorization(keys, &scope, &headers, body.expose());
+    headers.retain(|(name, _)| *name != "host");
+    headers.push(("authorization", &signature));
+    let value = |(name, value): &(&'static str, &str)| Ok((*name, header_value(value.as_bytes(), name)?));
+    let headers = headers.iter().map(value).collect::<Result<Vec<_>, Error>>()?;
+    let answer = sts
+        .ask("AssumeRole", "/", |http, url| {
+            let request = http.post(url).body(shared(&body));
+            headers.into_iter().fold(request, |request, (name, value)| request.header(name, value))
+        })
+        .await?;
+    given(sts, answer, || {
+        format!(
+            "STS does not let us assume {role}: check the trust policy of the role, the external id and our credentials"
+        )
+    })
+}
+
+/// What STS answered with; `refused` says it where it gives none for what we showed.
+fn given(sts: &Service<'_>, answer: Answer, refused: impl Fn() -> String) -> Result<Keys, Error> {
+    let text = answer.body.expose_str().unwrap_or_default();
+    let code = tag(text, "Code").unwrap_or_default();
+    match (answer.status, code) {
+        (200, _) => {
+            let field = |name| tag(text, name).filter(|text| !text.is_empty());
+            let (id, secret) = (field("AccessKeyId"), field("SecretAccessKey"));
+            let (Some(id), Some(secret)) = (id, secret) else { return Err(sts.malformed()) };
+            Ok(Keys { id: id.to_owned(), secret: secret.into(), token: field("SessionToken").map(Into::into) })
+        }
+        (_, "Throttling" | "ThrottlingException" | "RequestLimitExceeded") => {
+            Err(Error::new(ErrorKind::Throttled, "STS asks us to slow down"))
+        }
+        (_, "IDPCommunicationError") => Err(Error::new(ErrorKind::Unavailable, "STS can't reach who issued our token")),
+        // What we showed, or what the role allows, is wrong; else it is not STS that speaks.
+        (400 | 401 | 403, code) if !code.is_empty() => Err(Error::new(ErrorKind::Unauthenticated, refused())),
+        _ => Err(answer.error),
+    }
+}
+
+/// The text of the first element of this name. What is looked for so holds nothing that XML would escape.
+fn tag<'a>(xml: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = xml.split_once(&format!("<{name}>"))?;
+    rest.split_once(&format!("</{name}>")).map(|(text, _)| text.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn elements_of_xml() {
+        let xml =
+            "<R><Credentials><AccessKeyId>id</AccessKeyId>\n<SessionToken> a+/= </SessionToken></Credentials></R>";
+        assert_eq!((tag(xml, "AccessKeyId"), tag(xml, "SessionToken")), (Some("id"), Some("a+/=")));
+        assert_eq!((tag(xml, "SecretAccessKey"), tag("<Code>x", "Code")), (None, None));
+    }
+
+    #[test]
+    fn names_of_headers() {
+        for (name, expected) in [
+            ("authorization", "Authorization"),
+            ("x-amz-security-token", "X-Amz-Security-Token"),
+            ("x-vault-aws-iam-server-id", "X-Vault-AWS-IAM-Server-ID"),
+        ] {
+            assert_eq!(canonical_name(name), expected);
+        }
+    }
+
+    #[test]
+    fn a_time_as_signatures_want_it() {
+        let time = now();
+        assert_eq!((time.len(), &time[8..9], &time[15..]), (16, "T", "Z"), "{time}");
+    }
+}

@@ -1,0 +1,274 @@
+//! Infisical: one environment of a project, in folders that may import others, and the logins of machine identities.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use serde_json::{Value, json};
+
+use crate::Server;
+use crate::asked::{self, Asked};
+
+/// The id and the secret of a universal login.
+pub const CLIENT: (&str, &str) = ("a1b2-client", "canary-of-the-client-secret");
+/// An identity, and what shows it: a JWT of whoever issued it, or the operator's own of Kubernetes, Azure or Google.
+pub const IDENTITY: (&str, &str) = ("c3d4-identity", "canary-of-the-jwt");
+/// The user and the password of a login by LDAP.
+pub const USER: (&str, &str) = ("machine", "canary-of-the-password");
+/// A token that somebody made.
+pub const TOKEN: &str = "canary-of-a-made-token";
+
+const SLUG: &str = "shop";
+/// The id of the project `shop`.
+pub const PROJECT: &str = "9e51c2d8-project";
+const ENVIRONMENT: &str = "dev";
+
+/// A running double.
+#[derive(Clone)]
+pub struct Double {
+    server: Server,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    folders: BTreeSet<String>,
+    /// By folder and name.
+    secrets: BTreeMap<(String, String), Secret>,
+    /// What folders import, by folder.
+    imports: BTreeMap<String, Vec<String>>,
+    sessions: BTreeMap<String, SystemTime>,
+    logins: Vec<String>,
+    life: Duration,
+    hides_values: bool,
+}
+
+#[derive(Clone)]
+struct Secret {
+    value: String,
+    version: u64,
+}
+
+impl Double {
+    /// One without secrets, but with the root of the environment `dev` of the project `shop`.
+    pub fn start() -> Self {
+        let state = State {
+            folders: ["/".to_owned()].into(),
+            secrets: BTreeMap::new(),
+            imports: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            logins: Vec::new(),
+            life: Duration::from_secs(7200),
+            hides_values: false,
+        };
+        let state = Arc::new(Mutex::new(state));
+        let shared = state.clone();
+        let router = Router::new().fallback(move |request: Request| {
+            let state = shared.clone();
+            async move { answer(&Asked::of(request).await, &mut state.lock().expect("no test panics with it")) }
+        });
+        Self { server: Server::start(router), state }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no test panics with it")
+    }
+
+    /// Writes a secret in a folder, which is made where it is not there.
+    pub fn put(&self, folder: &str, name: &str, value: &str) {
+        let mut state = self.state();
+        state.make(folder);
+        state.write(folder, name, value);
+    }
+
+    /// Removes a secret.
+    pub fn delete(&self, folder: &str, name: &str) {
+        self.state().secrets.remove(&(folder.to_owned(), name.to_owned()));
+    }
+
+    /// Has a folder import another.
+    pub fn import(&self, into: &str, from: &str) {
+        let mut state = self.state();
+        state.make(into);
+        state.make(from);
+        state.imports.entry(into.to_owned()).or_default().push(from.to_owned());
+    }
+
+    /// How long the tokens of logins are good from now on.
+    pub fn logins_last(&self, life: Duration) {
+        self.state().life = life;
+    }
+
+    /// The logins so far, by the path of their method.
+    pub fn logins(&self) -> Vec<String> {
+        self.state().logins.clone()
+    }
+
+    /// Shows values to nobody from now on.
+    pub fn hide_values(&self) {
+        self.state().hides_values = true;
+    }
+}
+
+impl State {
+    fn make(&mut self, folder: &str) {
+        for (at, _) in folder.match_indices('/').filter(|(at, _)| *at > 0) {
+            self.folders.insert(folder[..at].to_owned());
+        }
+        self.folders.insert(folder.to_owned());
+    }
+
+    fn write(&mut self, folder: &str, name: &str, value: &str) {
+        let place = (folder.to_owned(), name.to_owned());
+        let version = self.secrets.get(&place).map_or(0, |secret| secret.version) + 1;
+        self.secrets.insert(place, Secret { value: value.to_owned(), version });
+    }
+}
+
+fn wrong(status: u16, error: &str, message: &str) -> Response {
+    asked::json(status, &json!({"reqId": "req-x", "statusCode": status, "message": message, "error": error}))
+}
+
+fn answer(asked: &Asked, state: &mut State) -> Response {
+    let (method, path) = asked.what();
+    let ["api", rest @ ..] = &path[..] else { return wrong(404, "Error", "Route not found") };
+    if let ("POST", ["v1", "auth", login, "login"]) = (method, rest) {
+        return log_in(asked, login, state);
+    }
+    let token = asked.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
+    let is_session = state.sessions.get(token).is_some_and(|end| *end > SystemTime::now());
+    if token != TOKEN && !is_session {
+        return wrong(401, "Unauthorized", "Token missing or expired");
+    }
+    match (method, rest) {
+        ("GET", ["v1", "projects", "slug", SLUG]) => asked::json(200, &json!({"id": PROJECT, "slug": SLUG})),
+        ("GET", ["v1", "projects", "slug", _]) => wrong(404, "NotFound", "Project with slug 'that one' not found"),
+        ("GET", ["v3", "secrets", "raw"]) => match place(asked, state) {
+            Ok(folder) => list(asked, &folder, state),
+            Err(answer) => *answer,
+        },
+        (_, ["v3", "secrets", "raw", name]) => match place(asked, state) {
+            Ok(folder) => one(asked, &folder, name, state),
+            Err(answer) => *answer,
+        },
+        _ => wrong(404, "Error", "Route not found"),
+    }
+}
+
+fn log_in(asked: &Asked, method: &str, state: &mut State) -> Response {
+    let shown = |names: [&str; 2]| names.map(|name| asked.text(name));
+    let fits = match method {
+        "universal-auth" => shown(["clientId", "clientSecret"]) == [CLIENT.0, CLIENT.1],
+        "jwt-auth" | "kubernetes-auth" | "azure-auth" | "gcp-auth" => {
+            shown(["identityId", "jwt"]) == [IDENTITY.0, IDENTITY.1]
+        }
+        "ldap-auth" => shown(["username", "password"]) == [USER.0, USER.1] && asked.text("identityId") == IDENTITY.0,
+        _ => return wrong(404, "Error", "Route not found"),
+    };
+    if !fits {
+        return wrong(401, "Unauthorized", "Invalid credentials");
+    }
+    state.logins.push(method.to_owned());
+    let token = format!("canary-of-session-{}", state.logins.len());
+    state.sessions.insert(token.clone(), SystemTime::now() + state.life);
+    let seconds = state.life.as_secs();
+    let body = json!({"accessToken": token, "expiresIn": seconds, "accessTokenMaxTTL": seconds, "tokenType": "Bearer"});
+    asked::json(200, &body)
+}
+
+/// The folder that is asked for, in the project and the environment that there are.
+fn place(asked: &Asked, state: &State) -> Result<String, Box<Response>> {
+    let given = |name: &str| match asked.query.get(name) {
+        Some(value) => value.clone(),
+        None => asked.text(name).to_owned(),
+    };
+    let (id, slug) = (given("workspaceId"), given("workspaceSlug") + &given("projectSlug"));
+    if id != PROJECT && slug != SLUG {
+        return Err(Box::new(wrong(404, "NotFound", "Project with slug 'that one' not found")));
+    }
+    if given("environment") != ENVIRONMENT {
+        return Err(Box::new(wrong(404, "NotFound", "Environment with slug 'that one' not found")));
+    }
+    let folder = given("secretPath");
+    let folder = if folder.is_empty() { "/".to_owned() } else { folder };
+    if !state.folders.contains(&folder) {
+        return Err(Box::new(wrong(404, "NotFound", &format!("Folder with path '{folder}' not found"))));
+    }
+    Ok(folder)
+}
+
+fn shown(state: &State, folder: &str, name: &str, secret: &Secret, asked: &Asked) -> Value {
+    let hidden = state.hides_values || asked.query("viewSecretValue") == "false";
+    let expanded = asked.query("expandSecretReferences") != "false";
+    let value = if hidden {
+        "<hidden-by-infisical>".to_owned()
+    } else if expanded {
+        expand(state, folder, &secret.value)
+    } else {
+        secret.value.clone()
+    };
+    json!({
+        "id": format!("id-{name}"), "_id": format!("id-{name}"), "workspace": PROJECT, "environment": ENVIRONMENT,
+        "version": secret.version, "type": "shared", "secretKey": name, "secretValue": value, "secretComment": "",
+        "secretPath": folder, "secretValueHidden": hidden, "createdAt": "2026-01-01T00:00:00.000Z",
+        "updatedAt": "2026-01-01T00:00:00.000Z", "tags": [],
+    })
+}
+
+/// References to secrets of the same folder, `${NAME}`, once.
+fn expand(state: &State, folder: &str, value: &str) -> String {
+    let own = state.secrets.iter().filter(|((of, _), _)| of == folder);
+    own.fold(value.to_owned(), |value, ((_, name), secret)| value.replace(&format!("${{{name}}}"), &secret.value))
+}
+
+fn list(asked: &Asked, folder: &str, state: &State) -> Response {
+    let below = format!("{}/", folder.trim_end_matches('/'));
+    let is_in = |of: &str| of == folder || (asked.query("recursive") == "true" && of.starts_with(&below));
+    let of = |is_in: &dyn Fn(&str) -> bool| {
+        let found = state.secrets.iter().filter(|((of, _), _)| is_in(of));
+        found.map(|((of, name), secret)| shown(state, of, name, secret, asked)).collect::<Vec<_>>()
+    };
+    let mut imports = Vec::new();
+    if asked.query("include_imports") == "true" {
+        for from in state.imports.get(folder).into_iter().flatten() {
+            let secrets = of(&|of: &str| of == from);
+            imports.push(json!({"secretPath": from, "environment": ENVIRONMENT, "folderId": "f", "secrets": secrets}));
+        }
+    }
+    asked::json(200, &json!({"secrets": of(&is_in), "imports": imports}))
+}
+
+fn one(asked: &Asked, folder: &str, name: &str, state: &mut State) -> Response {
+    let missing = || wrong(404, "NotFound", &format!("Secret with name '{name}' not found"));
+    let place = (folder.to_owned(), name.to_owned());
+    let there = state.secrets.get(&place).cloned();
+    match (asked.method.as_str(), there) {
+        ("GET", Some(secret)) => asked::json(200, &json!({"secret": shown(state, folder, name, &secret, asked)})),
+        ("GET", None) if asked.query("include_imports") == "true" => {
+            let imported = state.imports.get(folder).into_iter().flatten();
+            let found = imported.rev().find_map(|from| {
+                let secret = state.secrets.get(&(from.clone(), name.to_owned()))?;
+                Some(shown(state, from, name, secret, asked))
+            });
+            found.map_or_else(missing, |secret| asked::json(200, &json!({"secret": secret})))
+        }
+        ("POST", Some(_)) => wrong(400, "BadRequest", "Secret already exist"),
+        ("POST", None) | ("PATCH", Some(_)) => {
+            state.write(folder, name, asked.text("secretValue"));
+            let secret = state.secrets[&place].clone();
+            asked::json(200, &json!({"secret": shown(state, folder, name, &secret, asked)}))
+        }
+        ("DELETE", Some(secret)) => {
+            state.secrets.remove(&place);
+            asked::json(200, &json!({"secret": shown(state, folder, name, &secret, asked)}))
+        }
+        _ => missing(),
+    }
+}
