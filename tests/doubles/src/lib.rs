@@ -13,14 +13,14 @@
 //! assert!(server.url().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `asked`
-//! requests of JSON APIs, `machine` the metadata servers of clouds; the others are one store each.
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server,
-//! `text` percent signs; the others are one store each.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `proxy` a
+//! proxy on the way, `asked` requests of JSON APIs, `machine` the metadata servers of clouds; the others are one store each,
+//! and `text` percent signs.
 
 mod tls;
 mod faults;
 mod server;
+mod proxy;
 mod asked;
 pub mod machine;
 pub mod akeyless;
@@ -40,5 +40,6 @@ pub mod vault;
 mod text;
 
 pub use faults::Faults;
+pub use proxy::{Passage, Proxy};
 pub use server::{Call, ClientCertificate, Server};
 pub use tls::Authority;

@@ -80,6 +80,14 @@ impl Fixture for OneField {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
+    fn name(&self) -> String {
+        "kubernetes".to_owned()
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        vec![Testbed::shared().kubernetes().token]
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         as_admin(&self.0).await
     }

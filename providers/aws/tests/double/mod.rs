@@ -85,6 +85,10 @@ impl Double {
         Self { url, requests }
     }
 
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
     /// The operations since the last time.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.requests.lock().unwrap()).into_iter().map(|request| request.operation).collect()

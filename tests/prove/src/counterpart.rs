@@ -1,0 +1,27 @@
+//! What a store brings along.
+
+use anyhow::Result;
+use async_trait::async_trait;
+use serde_json::Value;
+
+/// A store of one kind, and the other side of it.
+#[async_trait]
+pub trait Counterpart: Send + Sync {
+    /// What its objects are called: lower-case letters, digits and dashes.
+    fn name(&self) -> &'static str;
+
+    /// `spec.provider` of the store, which logs in with keys of the Secret of this name.
+    fn provider(&self, secret: &str) -> Value;
+
+    /// What the ExternalSecret fetches: a `remoteRef`, whose value is what [`put`](Counterpart::put) wrote.
+    fn remote(&self) -> Value;
+
+    /// Writes a value there.
+    async fn put(&self, value: &str) -> Result<()>;
+
+    /// Makes a new credential, as texts of the Secret; those before stay good.
+    async fn credential(&self) -> Result<Value>;
+
+    /// Ends all credentials but the last.
+    async fn retire(&self) -> Result<()>;
+}
