@@ -227,6 +227,15 @@ mod tests {
             Err(Error::new(ErrorKind::Invalid, "there is none"))
         }
 
+        async fn labelled_secret(
+            &self,
+            _: &SecretRef,
+            _: &str,
+            _: &str,
+        ) -> Result<std::collections::BTreeMap<String, SecretBytes>, Error> {
+            Err(Error::new(ErrorKind::Invalid, "there is none"))
+        }
+
         async fn service_account_token(&self, _: &ServiceAccountRef, _: &[&str]) -> Result<Token, Error> {
             Err(Error::new(ErrorKind::Invalid, "there is none"))
         }

@@ -94,10 +94,6 @@ impl Double {
         std::mem::take(&mut *self.requests.lock().unwrap()).into_iter().map(|request| request.operation).collect()
     }
 
-    pub fn url(&self) -> String {
-        self.url.clone()
-    }
-
     /// A store with static keys in a process with these settings.
     pub async fn store_in(&self, service: &str, environment: Environment) -> Result<Arc<dyn Provider>, Error> {
         let ctx = BuildContext { environment, ..self.context(self.credentials("AKIAONE")) };
