@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `proxy` a
-//! proxy on the way, `asked` requests of JSON APIs, `machine` the metadata servers of clouds; the others are one store each,
-//! and `text` percent signs.
+//! proxy on the way, `asked` requests of JSON APIs, `machine` the metadata servers of clouds, `trusted`
+//! credentials that change; the others are one store each, and `text` percent signs.
 
 mod tls;
 mod faults;
@@ -23,6 +23,7 @@ mod server;
 mod proxy;
 mod asked;
 pub mod machine;
+mod trusted;
 pub mod akeyless;
 pub mod alibaba;
 pub mod azurekv;

@@ -10,6 +10,16 @@ pub trait Counterpart: Send + Sync {
     /// What its objects are called: lower-case letters, digits and dashes.
     fn name(&self) -> &'static str;
 
+    /// `SecretStore`, or what else it must be.
+    fn kind(&self) -> &'static str {
+        "SecretStore"
+    }
+
+    /// Where the operator's environment has to lead this store.
+    fn environment(&self) -> Vec<(&'static str, String)> {
+        Vec::new()
+    }
+
     /// `spec.provider` of the store, which logs in with keys of the Secret of this name.
     fn provider(&self, secret: &str) -> Value;
 
@@ -19,7 +29,7 @@ pub trait Counterpart: Send + Sync {
     /// Writes a value there.
     async fn put(&self, value: &str) -> Result<()>;
 
-    /// Makes a new credential, as texts of the Secret; those before stay good.
+    /// Makes a new credential, as texts of the Secret, which no log may show; those before stay good.
     async fn credential(&self) -> Result<Value>;
 
     /// Ends all credentials but the last.

@@ -1,0 +1,50 @@
+//! Akeyless's double, with a login by key.
+
+use anyhow::Result;
+use async_trait::async_trait;
+use keyferry_doubles::akeyless::{ACCESS, Double};
+use serde_json::{Value, json};
+
+use crate::Counterpart;
+use crate::stores::made;
+
+pub struct Akeyless(Double);
+
+impl Akeyless {
+    pub fn new() -> Self {
+        Self(Double::start())
+    }
+}
+
+#[async_trait]
+impl Counterpart for Akeyless {
+    fn name(&self) -> &'static str {
+        "akeyless"
+    }
+
+    fn provider(&self, secret: &str) -> Value {
+        let of = |key: &str| json!({"name": secret, "key": key});
+        let auth = json!({"accessID": of("id"), "accessType": of("type"), "accessTypeParam": of("key")});
+        json!({"akeyless": {"akeylessGWApiURL": self.0.server().url(), "authSecretRef": {"secretRef": auth}}})
+    }
+
+    fn remote(&self) -> Value {
+        json!({"key": "/proof"})
+    }
+
+    async fn put(&self, value: &str) -> Result<()> {
+        self.0.put("/proof", value, &[]);
+        Ok(())
+    }
+
+    async fn credential(&self) -> Result<Value> {
+        let key = made();
+        self.0.trust(&key);
+        Ok(json!({"id": ACCESS.0, "type": "api_key", "key": key}))
+    }
+
+    async fn retire(&self) -> Result<()> {
+        self.0.retire();
+        Ok(())
+    }
+}
