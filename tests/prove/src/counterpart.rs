@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use serde_json::Value;
 
 /// A store of one kind, and the other side of it.
@@ -18,6 +19,11 @@ pub trait Counterpart: Send + Sync {
     /// Where the operator's environment has to lead this store.
     fn environment(&self) -> Vec<(&'static str, String)> {
         Vec::new()
+    }
+
+    /// The server that it is, where that is ours and has written down how it answered.
+    fn server(&self) -> Option<&Server> {
+        None
     }
 
     /// `spec.provider` of the store, which logs in with keys of the Secret of this name.

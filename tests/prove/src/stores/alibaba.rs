@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use anyhow::Result;
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::alibaba::Double;
 use serde_json::{Value, json};
 
@@ -31,6 +32,10 @@ impl Counterpart for Alibaba {
 
     fn environment(&self) -> Vec<(&'static str, String)> {
         vec![("ALIBABA_CLOUD_KMS_ENDPOINT", self.double.server().url())]
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(self.double.server())
     }
 
     fn provider(&self, secret: &str) -> Value {

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::azurekv::{CLIENT, Double, RESOURCE, TENANT};
 use serde_json::{Value, json};
 
@@ -20,6 +21,10 @@ impl AzureKv {
 impl Counterpart for AzureKv {
     fn name(&self) -> &'static str {
         "azurekv"
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(self.0.server())
     }
 
     fn provider(&self, secret: &str) -> Value {

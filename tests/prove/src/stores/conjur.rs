@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::conjur::{ACCOUNT, Double, HOST};
 use serde_json::{Value, json};
 
@@ -20,6 +21,10 @@ impl Conjur {
 impl Counterpart for Conjur {
     fn name(&self) -> &'static str {
         "conjur"
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(self.0.server())
     }
 
     fn provider(&self, secret: &str) -> Value {

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::doppler::Double;
 use serde_json::{Value, json};
 
@@ -24,6 +25,10 @@ impl Counterpart for Doppler {
 
     fn environment(&self) -> Vec<(&'static str, String)> {
         vec![("DOPPLER_BASE_URL", self.0.server().url())]
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(self.0.server())
     }
 
     fn provider(&self, secret: &str) -> Value {

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use async_trait::async_trait;
 use keyferry_behaviour_tests::Rig;
+use keyferry_doubles::Server;
 use keyferry_doubles::gcpsm::{Double, PROJECT};
 use serde_json::{Value, json};
 
@@ -31,6 +32,10 @@ impl Counterpart for GcpSm {
 
     fn environment(&self) -> Vec<(&'static str, String)> {
         vec![("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER", self.double.server().url())]
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(self.double.server())
     }
 
     fn provider(&self, secret: &str) -> Value {

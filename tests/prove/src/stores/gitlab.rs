@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::gitlab::Double;
 use serde_json::{Value, json};
 
@@ -20,6 +21,10 @@ impl GitLab {
 impl Counterpart for GitLab {
     fn name(&self) -> &'static str {
         "gitlab"
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(self.0.server())
     }
 
     fn provider(&self, secret: &str) -> Value {

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::onepassword::Double;
 use serde_json::{Value, json};
 
@@ -22,6 +23,10 @@ impl OnePassword {
 impl Counterpart for OnePassword {
     fn name(&self) -> &'static str {
         "onepassword"
+    }
+
+    fn server(&self) -> Option<&Server> {
+        Some(self.0.server())
     }
 
     fn provider(&self, secret: &str) -> Value {

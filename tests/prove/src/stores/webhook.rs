@@ -46,6 +46,10 @@ impl Counterpart for Webhook {
         "webhook"
     }
 
+    fn server(&self) -> Option<&Server> {
+        Some(&self.server)
+    }
+
     fn provider(&self, secret: &str) -> Value {
         json!({"webhook": {
             "url": format!("{}/{{{{ .remoteRef.key }}}}", self.server.url()),
