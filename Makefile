@@ -13,7 +13,7 @@ test: ## Run every check and test, against real servers
 test-fast: ## Run the tests that need no server: for each edit
 	@scripts/test --fast
 
-bench: ## Measure calls, requests, time and memory (ARGS="--objects 200 --store vault"; ARGS=--help lists all)
+bench: ## Measure calls, requests, time and memory (ARGS="--objects 200 --store vault"; ARGS=--weigh the program alone; ARGS=--help lists all)
 	@scripts/bench $(ARGS)
 
 hostile: ## Attack the operator as a tenant may, and see whether another notices (ARGS="--attack hang"; ARGS=--list tells which)

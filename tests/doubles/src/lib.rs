@@ -15,7 +15,7 @@
 //!
 //! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `proxy` a
 //! proxy on the way, `asked` requests of JSON APIs, `machine` the metadata servers of clouds, `trusted`
-//! credentials that change; the others are one store each, and `text` percent signs.
+//! credentials that change, `text` percent signs; the others are one store each.
 
 mod tls;
 mod faults;
@@ -24,6 +24,7 @@ mod proxy;
 mod asked;
 pub mod machine;
 mod trusted;
+mod text;
 pub mod akeyless;
 pub mod alibaba;
 pub mod azurekv;
@@ -37,8 +38,6 @@ pub mod infisical;
 pub mod onepassword;
 pub mod scaleway;
 pub mod vault;
-
-mod text;
 
 pub use faults::Faults;
 pub use proxy::{Passage, Proxy};
