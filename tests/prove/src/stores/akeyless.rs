@@ -13,7 +13,7 @@ pub struct Akeyless(Double);
 
 impl Akeyless {
     pub fn new() -> Self {
-        Self(Double::start())
+        Self(Double::start_below_v2())
     }
 }
 
@@ -30,7 +30,9 @@ impl Counterpart for Akeyless {
     fn provider(&self, secret: &str) -> Value {
         let of = |key: &str| json!({"name": secret, "key": key});
         let auth = json!({"accessID": of("id"), "accessType": of("type"), "accessTypeParam": of("key")});
-        json!({"akeyless": {"akeylessGWApiURL": self.0.server().url(), "authSecretRef": {"secretRef": auth}}})
+        // A gateway's URL that ends so needs no call to find out where its API is.
+        let url = format!("{}/v2", self.0.server().url());
+        json!({"akeyless": {"akeylessGWApiURL": url, "authSecretRef": {"secretRef": auth}}})
     }
 
     fn remote(&self) -> Value {
