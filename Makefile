@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` checks it.
-.PHONY: help demo test test-fast bench hostile prove-stores prove-vault lint deny advisories sbom crds clean
+.PHONY: help demo test test-fast bench hostile prove-stores prove-vault alone lint deny advisories sbom crds clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ prove-stores: ## Run a store of each kind at once for ten minutes, while values 
 
 prove-vault: ## Log in at HashiCorp's own Vault by LDAP and AWS IAM (builds it once; needs Debian's slapd)
 	@scripts/prove-vault $(ARGS)
+
+alone: ## Check each crate of a provider by itself
+	@scripts/alone
 
 lint: ## Formatting, clippy, and the rules of tests/tidy
 	cargo fmt --all --check

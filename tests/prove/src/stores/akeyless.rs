@@ -7,13 +7,15 @@ use keyferry_doubles::akeyless::{ACCESS, Double};
 use serde_json::{Value, json};
 
 use crate::Counterpart;
-use crate::stores::made;
+use crate::stores::{SESSION, made};
 
 pub struct Akeyless(Double);
 
 impl Akeyless {
     pub fn new() -> Self {
-        Self(Double::start_below_v2())
+        let double = Double::start_below_v2();
+        double.logins_last(SESSION);
+        Self(double)
     }
 }
 

@@ -7,13 +7,15 @@ use keyferry_doubles::azurekv::{CLIENT, Double, RESOURCE, TENANT};
 use serde_json::{Value, json};
 
 use crate::Counterpart;
-use crate::stores::made;
+use crate::stores::{SESSION, made};
 
 pub struct AzureKv(Double);
 
 impl AzureKv {
     pub fn new() -> Self {
-        Self(Double::start_plain())
+        let double = Double::start_plain();
+        double.live_for(SESSION);
+        Self(double)
     }
 }
 

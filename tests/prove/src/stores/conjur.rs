@@ -7,13 +7,15 @@ use keyferry_doubles::conjur::{ACCOUNT, Double, HOST};
 use serde_json::{Value, json};
 
 use crate::Counterpart;
-use crate::stores::made;
+use crate::stores::{SESSION, made};
 
 pub struct Conjur(Double);
 
 impl Conjur {
     pub fn new() -> Self {
-        Self(Double::start(&made(), &made()))
+        let double = Double::start(&made(), &made());
+        double.set_life(SESSION);
+        Self(double)
     }
 }
 

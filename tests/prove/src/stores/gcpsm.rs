@@ -8,6 +8,7 @@ use keyferry_doubles::gcpsm::{Double, PROJECT};
 use serde_json::{Value, json};
 
 use crate::Counterpart;
+use crate::stores::SESSION;
 
 pub struct GcpSm {
     double: Double,
@@ -16,7 +17,9 @@ pub struct GcpSm {
 
 impl GcpSm {
     pub fn new(rig: &Rig) -> Self {
-        Self { double: Double::start(), namespace: rig.namespace().to_owned() }
+        let double = Double::start();
+        double.tokens_last(SESSION);
+        Self { double, namespace: rig.namespace().to_owned() }
     }
 }
 

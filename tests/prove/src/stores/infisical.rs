@@ -7,13 +7,15 @@ use keyferry_doubles::infisical::{CLIENT, Double};
 use serde_json::{Value, json};
 
 use crate::Counterpart;
-use crate::stores::made;
+use crate::stores::{SESSION, made};
 
 pub struct Infisical(Double);
 
 impl Infisical {
     pub fn new() -> Self {
-        Self(Double::start())
+        let double = Double::start();
+        double.logins_last(SESSION);
+        Self(double)
     }
 }
 

@@ -14,6 +14,8 @@ mod gitlab;
 mod infisical;
 mod akeyless;
 
+use std::time::Duration;
+
 use keyferry_behaviour_tests::Rig;
 
 use crate::Counterpart;
@@ -50,6 +52,9 @@ pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
         Box::new(Akeyless::new()),
     ]
 }
+
+/// How long what a login gives is good, where the server is ours: less than it is between two credentials.
+const SESSION: Duration = Duration::from_secs(20);
 
 /// A credential that nobody had before.
 fn made() -> String {
