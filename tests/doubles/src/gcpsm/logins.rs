@@ -33,6 +33,8 @@ pub(super) struct Logins {
     pub given: String,
     /// Whether the machine has a service account.
     pub is_machine: bool,
+    /// Which of the keys is the account's.
+    key: usize,
     count: u64,
 }
 
@@ -47,13 +49,24 @@ impl Logins {
             accounts: HashSet::new(),
             given: String::new(),
             is_machine: true,
+            key: 0,
             count: 0,
         }
     }
 
+    fn pair(&self) -> &'static Pair {
+        &KEYS[self.key]
+    }
+
+    /// The account has the other key from now on, and what it logged in with the one before has ended.
+    pub fn rotate(&mut self) {
+        self.key = 1 - self.key;
+        self.tokens.clear();
+    }
+
     /// A key file, with the account's key or one that it had.
     pub fn key_file(&self, is_good: bool) -> String {
-        let pair = &KEYS[usize::from(!is_good)];
+        let pair = &KEYS[if is_good { self.key } else { 1 - self.key }];
         json!({
             "type": "service_account",
             "project_id": PROJECT,
@@ -71,7 +84,7 @@ impl Logins {
     pub fn knows(&self, asked: &Asked) -> bool {
         let Some(token) = asked.bearer() else { return false };
         let is_signed = || {
-            let claims = KEYS[0].claims(token).unwrap_or_default();
+            let claims = self.pair().claims(token).unwrap_or_default();
             let is_for_api = claims["aud"] == "https://secretmanager.googleapis.com/" || claims["scope"].is_string();
             is_for_api && claims["sub"] == ACCOUNT && in_time(&claims)
         };
@@ -117,9 +130,12 @@ impl Logins {
                 self.granted()
             }
             "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
-                let Some(claims) = KEYS[0].claims(get("assertion")) else { return refused("Invalid JWT Signature.") };
+                let Some(claims) = self.pair().claims(get("assertion")) else {
+                    return refused("Invalid JWT Signature.");
+                };
                 // Google's own client names Google's place, wherever the key file leads it.
-                let is_place = [format!("{}/token", self.url), "https://oauth2.googleapis.com/token".to_owned()]
+                let host = asked.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+                let is_place = [format!("http://{host}/token"), "https://oauth2.googleapis.com/token".to_owned()]
                     .iter()
                     .any(|place| claims["aud"] == *place);
                 let is_for_us = is_place && claims["iss"] == ACCOUNT;
