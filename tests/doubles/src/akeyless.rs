@@ -1,6 +1,6 @@
 //! Akeyless: items of several kinds, each with versions and tags, and the logins of access ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -22,7 +22,7 @@ pub const MACHINE: (&str, &str) = ("p-machine", "canary-of-the-jwt");
 pub const CONFIGURATION: &str = "the-cluster";
 
 /// How many items are on a page.
-const PAGE: usize = 10;
+pub const PAGE: usize = 10;
 
 /// A running double.
 #[derive(Clone)]
@@ -32,7 +32,9 @@ pub struct Double {
 }
 
 struct State {
+    key: String,
     items: BTreeMap<String, Item>,
+    denied: BTreeSet<String>,
     sessions: BTreeMap<String, SystemTime>,
     logins: usize,
     life: Duration,
@@ -69,7 +71,9 @@ impl Double {
     fn with(base: &'static [&'static str], plain_names: bool) -> Self {
         let life = Duration::from_secs(1800);
         let (items, sessions) = (BTreeMap::new(), BTreeMap::new());
-        let state = Arc::new(Mutex::new(State { items, sessions, logins: 0, life, base, plain_names }));
+        let (key, denied) = (ACCESS.1.to_owned(), BTreeSet::new());
+        let state = State { key, items, denied, sessions, logins: 0, life, base, plain_names };
+        let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
             let state = shared.clone();
@@ -116,6 +120,20 @@ impl Double {
     pub fn tags(&self, name: &str) -> Vec<String> {
         let state = self.state();
         state.items.get(&state.name(name)).map(|item| item.tags.clone()).unwrap_or_default()
+    }
+
+    /// Another key in place of the one that there is; all logins have ended.
+    pub fn set_key(&self, key: &str) {
+        let mut state = self.state();
+        key.clone_into(&mut state.key);
+        state.sessions.clear();
+    }
+
+    /// Lets nobody read this static secret.
+    pub fn deny(&self, name: &str) {
+        let mut state = self.state();
+        let name = state.name(name);
+        state.denied.insert(name);
     }
 
     /// How long the tokens of logins are good from now on.
@@ -175,7 +193,9 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
 fn log_in(asked: &Asked, state: &mut State) -> Response {
     let encoded = STANDARD.encode(MACHINE.1);
     let fits = match asked.text("access-type") {
-        "" | "access_key" | "api_key" => (asked.text("access-id"), asked.text("access-key")) == ACCESS,
+        "" | "access_key" | "api_key" => {
+            (asked.text("access-id"), asked.text("access-key")) == (ACCESS.0, state.key.as_str())
+        }
         "k8s" => {
             let shown =
                 [asked.text("access-id"), asked.text("k8s-service-account-token"), asked.text("k8s-auth-config-name")];
@@ -212,6 +232,9 @@ fn static_value(asked: &Asked, state: &State) -> Response {
     let mut values = serde_json::Map::new();
     for name in asked.body["names"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let Some(item) = state.items.get(&state.name(name)) else { return missing() };
+        if state.denied.contains(&state.name(name)) {
+            return wrong(403, "unauthorized: no permission to read the item");
+        }
         if item.kind != "STATIC_SECRET" {
             return wrong(400, "the item is no static secret");
         }

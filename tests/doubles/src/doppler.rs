@@ -29,6 +29,7 @@ pub struct Double {
 
 #[derive(Default)]
 struct State {
+    token: String,
     secrets: BTreeMap<String, String>,
     restricted: BTreeSet<String>,
     /// Tokens that logins gave, and until when.
@@ -40,7 +41,11 @@ struct State {
 impl Double {
     /// One without secrets but those that every config has.
     pub fn start() -> Self {
-        let state = Arc::new(Mutex::new(State { life: Duration::from_secs(3600), ..State::default() }));
+        let state = Arc::new(Mutex::new(State {
+            token: TOKEN.to_owned(),
+            life: Duration::from_secs(3600),
+            ..State::default()
+        }));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
             let state = shared.clone();
@@ -71,6 +76,11 @@ impl Double {
     /// Shows the value of a secret to nobody from now on.
     pub fn restrict(&self, name: &str) {
         self.state().restricted.insert(name.to_owned());
+    }
+
+    /// Another service token in place of the one that there is.
+    pub fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.state().token);
     }
 
     /// How long the tokens of logins are good from now on.
@@ -105,7 +115,7 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
     }
     let token = token(asked);
     let is_session = state.sessions.get(&token).is_some_and(|end| *end > SystemTime::now());
-    if token != TOKEN && !is_session {
+    if token != state.token && !is_session {
         return wrong(401, "Invalid Auth token");
     }
     let place = |name: &str| asked.query.get(name).map(String::as_str).or(asked.body[name].as_str());

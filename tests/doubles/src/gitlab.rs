@@ -23,6 +23,7 @@ pub struct Double {
 
 #[derive(Default)]
 struct State {
+    token: String,
     /// By `projects/ID` and `groups/ID`.
     owners: BTreeMap<String, Vec<Variable>>,
     /// The groups of projects: paths and ids.
@@ -41,7 +42,7 @@ struct Variable {
 impl Double {
     /// One with the project 1, in no group.
     pub fn start() -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State { token: TOKEN.to_owned(), ..State::default() }));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
             let state = shared.clone();
@@ -86,6 +87,11 @@ impl Double {
         for variable in self.state().owners.entry(owner.to_owned()).or_default() {
             variable.hidden |= variable.key == key;
         }
+    }
+
+    /// Another token in place of the one that there is.
+    pub fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.state().token);
     }
 
     /// Removes a variable, of all environments.
@@ -136,7 +142,7 @@ fn page(asked: &Asked, list: &[Value]) -> Response {
 
 fn answer(asked: &Asked, state: &mut State) -> Response {
     let bearer = asked.header("authorization").strip_prefix("Bearer ");
-    if asked.header("private-token") != TOKEN && bearer != Some(TOKEN) {
+    if asked.header("private-token") != state.token && bearer != Some(state.token.as_str()) {
         return wrong(401, "401 Unauthorized");
     }
     let (method, path) = asked.what();

@@ -43,6 +43,9 @@ struct State {
     logins: Vec<String>,
     life: Duration,
     hides_values: bool,
+    client_secret: String,
+    /// Names of secrets that nobody may read.
+    denied: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -62,6 +65,8 @@ impl Double {
             logins: Vec::new(),
             life: Duration::from_secs(7200),
             hides_values: false,
+            client_secret: CLIENT.1.to_owned(),
+            denied: BTreeSet::new(),
         };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
@@ -109,6 +114,18 @@ impl Double {
     /// The logins so far, by the path of their method.
     pub fn logins(&self) -> Vec<String> {
         self.state().logins.clone()
+    }
+
+    /// Another secret of the client in place of the one that it has; all logins have ended.
+    pub fn set_secret(&self, secret: &str) {
+        let mut state = self.state();
+        secret.clone_into(&mut state.client_secret);
+        state.sessions.clear();
+    }
+
+    /// Lets nobody read secrets of this name.
+    pub fn deny(&self, name: &str) {
+        self.state().denied.insert(name.to_owned());
     }
 
     /// Shows values to nobody from now on.
@@ -165,7 +182,7 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
 fn log_in(asked: &Asked, method: &str, state: &mut State) -> Response {
     let shown = |names: [&str; 2]| names.map(|name| asked.text(name));
     let fits = match method {
-        "universal-auth" => shown(["clientId", "clientSecret"]) == [CLIENT.0, CLIENT.1],
+        "universal-auth" => shown(["clientId", "clientSecret"]) == [CLIENT.0, &state.client_secret],
         "jwt-auth" | "kubernetes-auth" | "azure-auth" | "gcp-auth" => {
             shown(["identityId", "jwt"]) == [IDENTITY.0, IDENTITY.1]
         }
@@ -248,6 +265,9 @@ fn list(asked: &Asked, folder: &str, state: &State) -> Response {
 fn one(asked: &Asked, folder: &str, name: &str, state: &mut State) -> Response {
     let missing = || wrong(404, "NotFound", &format!("Secret with name '{name}' not found"));
     let place = (folder.to_owned(), name.to_owned());
+    if asked.method == "GET" && state.denied.contains(name) {
+        return wrong(403, "PermissionDenied", "You are not allowed to read on secrets");
+    }
     let there = state.secrets.get(&place).cloned();
     match (asked.method.as_str(), there) {
         ("GET", Some(secret)) => asked::json(200, &json!({"secret": shown(state, folder, name, &secret, asked)})),
