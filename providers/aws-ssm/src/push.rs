@@ -153,17 +153,12 @@ fn value_of(push: &Push, options: &Options, kept: Option<&SecretBytes>) -> Resul
         Payload::Fields(fields) if !options.as_texts => in_base64(fields),
         payload => payload.whole()?,
     };
-    let Some(text) = whole.expose_str() else {
+    if whole.expose_str().is_none() {
         let message = "Parameter Store keeps text only, and this value is none";
         return Err(Error::invalid(message).with_blame(Blame::Request));
-    };
-    let Some(name) = &push.remote.property else { return Ok(whole) };
-    let there = kept.cloned().unwrap_or_default();
-    // As it is written by whoever wrote it: order and spaces are no difference.
-    if property::get(there.expose(), name).is_some_and(|value| value == whole) {
-        return Ok(there);
     }
-    property::set(there.expose(), name, text)
+    let Some(name) = &push.remote.property else { return Ok(whole) };
+    property::set(kept.map(SecretBytes::expose).unwrap_or_default(), name, &whole)
 }
 
 /// Several values as External Secrets Operator writes them here.

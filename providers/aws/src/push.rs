@@ -96,16 +96,8 @@ impl SecretsManager {
     fn value_of(&self, push: &Push, id: &str, kept: Option<&Kept>) -> Result<SecretBytes, Error> {
         let whole = push.payload.whole()?;
         let Some(name) = &push.remote.property else { return Ok(whole) };
-        let text = whole.expose_str().ok_or_else(|| {
-            let message = format!("property {name:?} of the {} can only be text", what(id, None));
-            Error::invalid(message).with_blame(Blame::Request)
-        })?;
-        let there = kept.map(|kept| kept.value.clone()).unwrap_or_default();
-        // As it is written by whoever wrote it: order and spaces are no difference.
-        if property::get(there.expose(), name).is_some_and(|value| value == whole) {
-            return Ok(there);
-        }
-        property::set(there.expose(), name, text).map_err(|error| error.context(what(id, None)))
+        let there = kept.map(|kept| kept.value.expose()).unwrap_or_default();
+        property::set(there, name, &whole).map_err(|error| error.context(what(id, None)))
     }
 
     async fn describe(&self, id: &str) -> Result<Option<Described>, Error> {

@@ -44,21 +44,26 @@ pub fn get(object: &[u8], property: &str) -> Option<SecretBytes> {
 }
 
 /// The object with this text as the property: in place of what it was, or beside the others. No bytes are an object without
-/// properties.
+/// properties. One whose property is this already stays as it was written: order and spaces are no difference.
 ///
 /// # Errors
-/// `Invalid` where that is no object, or the property leads through what is neither object nor list.
-pub fn set(object: &[u8], property: &str, text: &str) -> Result<SecretBytes, Error> {
-    let refuse = |problem: &str| Error::invalid(format!("property {property:?} {problem}")).with_blame(Blame::Request);
+/// `Invalid` where that is no object, the value is no text, or the property leads through what is neither object nor list.
+pub fn set(object: &[u8], property: &str, value: &SecretBytes) -> Result<SecretBytes, Error> {
+    let refuse = |problem: &str| Error::invalid(format!("property {property:?} {problem}"));
+    let of_request = |problem: &str| refuse(problem).with_blame(Blame::Request);
+    let of_store = |problem: &str| refuse(problem).with_blame(Blame::Store);
+    let text = value.expose_str().ok_or_else(|| of_request("can only be text"))?;
+    if get(object, property).as_ref() == Some(value) {
+        return Ok(SecretBytes::new(object.to_vec()));
+    }
     let object: &[u8] = if object.trim_ascii().is_empty() { b"{}" } else { object };
     let whole = json::object(object)
-        .ok_or_else(|| refuse("can't be written: what is there is no JSON object, and would be lost"))?;
-    let steps = steps_in(&whole, property).ok_or_else(|| refuse("leads nowhere: it is empty, or too deep"))?;
-    let mut value = SecretBuf::with_capacity(text.len() + 2);
-    json::write_plain_string(text, &mut value);
-    let raw = json::value(object).ok_or_else(|| refuse("leads nowhere"))?;
-    put(raw.get(), &steps, value.expose())
-        .ok_or_else(|| refuse("leads through a value that is neither an object nor a list, and would be lost"))
+        .ok_or_else(|| of_store("can't be written: what is there is no JSON object, and would be lost"))?;
+    let steps = steps_in(&whole, property).ok_or_else(|| of_request("leads nowhere: it is empty, or too deep"))?;
+    let mut quoted = SecretBuf::with_capacity(text.len() + 2);
+    json::write_plain_string(text, &mut quoted);
+    put(json::value(object).map_or("", RawValue::get), &steps, quoted.expose())
+        .ok_or_else(|| of_store("leads through a value that is neither an object nor a list, and would be lost"))
 }
 
 /// What is left of the object without the property, and without the objects that had nothing else in them.
@@ -186,7 +191,7 @@ mod tests {
     use crate::ErrorKind;
 
     fn set_in(object: &str, property: &str, text: &str) -> Option<String> {
-        set(object.as_bytes(), property, text).ok().map(|bytes| bytes.expose_str().unwrap().to_owned())
+        set(object.as_bytes(), property, &text.into()).ok().map(|bytes| bytes.expose_str().unwrap().to_owned())
     }
 
     #[test]
@@ -195,6 +200,8 @@ mod tests {
             ("", "a", Some(r#"{"a":"v"}"#)),
             (" \n", "a", Some(r#"{"a":"v"}"#)),
             ("{}", "a.b", Some(r#"{"a":{"b":"v"}}"#)),
+            ("{}", "a.b.c", Some(r#"{"a":{"b":{"c":"v"}}}"#)),
+            (r#"{"b":1.50,"o":{"z": [1, 2]}}"#, "a", Some(r#"{"a":"v","b":1.50,"o":{"z": [1, 2]}}"#)),
             (r#"{"b":1.50,"a":"old"}"#, "a", Some(r#"{"a":"v","b":1.50}"#)),
             (r#"{"n":12345678901234567890}"#, "a", Some(r#"{"a":"v","n":12345678901234567890}"#)),
             // A key that is spelled so goes before a way.
@@ -204,10 +211,14 @@ mod tests {
             (r#"{"a":[1,2]}"#, "a.1", Some(r#"{"a":[1,"v"]}"#)),
             (r#"{"a":[1,2]}"#, "a.2", Some(r#"{"a":[1,2,"v"]}"#)),
             (r#"{"a":[1,2]}"#, "a.4", None),
+            // What is equal stays as it was written.
+            (r#"{"b": 1, "a": "v"}"#, "a", Some(r#"{"b": 1, "a": "v"}"#)),
             (r#"{"a":"text"}"#, "a.b", None),
             (r#"{"a":7}"#, "a.b", None),
             ("{}", r"file\.txt", Some(r#"{"file.txt":"v"}"#)),
             ("{}", "a..b", None),
+            ("{}", ".a", None),
+            ("{}", "a.", None),
             ("{}", "", None),
             ("not JSON", "a", None),
             ("[1]", "0", None),
@@ -222,7 +233,7 @@ mod tests {
     #[test]
     fn what_is_written_can_be_read() {
         for property in ["a", "a.b", r"a\.b", "list.0"] {
-            let object = set(br#"{"list":["x"],"other":1}"#, property, "v").unwrap();
+            let object = set(br#"{"list":["x"],"other":1}"#, property, &"v".into()).unwrap();
             assert_eq!(get(object.expose(), property), Some("v".into()), "{property}");
             assert_eq!(get(object.expose(), "other"), Some("1".into()));
         }
@@ -232,6 +243,17 @@ mod tests {
         }
     }
 
+    /// BUG of External Secrets Operator, in Google Secret Manager: it reads a key with a dot by its letters and writes it as
+    /// a path, so that every refresh adds a version.
+    #[test]
+    fn a_key_with_a_dot_is_written_where_it_is_read() {
+        let there = br#"{"a.b":"x","a":{"b":"y"}}"#;
+        assert_eq!(get(there, "a.b"), Some("x".into()));
+        let written = set(there, "a.b", &"new".into()).unwrap();
+        assert_eq!(written.expose_str(), Some(r#"{"a":{"b":"y"},"a.b":"new"}"#));
+        assert_eq!(get(written.expose(), "a.b"), Some("new".into()));
+    }
+
     #[test]
     fn a_property_takes_along_what_held_nothing_else() {
         let rest = |text: &str| Left::Rest(text.into());
@@ -239,6 +261,8 @@ mod tests {
             (r#"{"a":1,"b":2}"#, "a", rest(r#"{"b":2}"#)),
             (r#"{"a":1}"#, "a", Left::Nothing),
             (r#"{"a":{"b":1}}"#, "a.b", Left::Nothing),
+            (r#"{"a":{"b":{"c":1}}}"#, "a.b", Left::Nothing),
+            (r#"{"a":{"b":1,"c":2}}"#, "a.b", rest(r#"{"a":{"c":2}}"#)),
             (r#"{"a":{"b":1},"c":2}"#, "a.b", rest(r#"{"c":2}"#)),
             (r#"{"a":[1,2]}"#, "a.0", rest(r#"{"a":[2]}"#)),
             (r#"{"a.b":1,"a":{"b":2}}"#, "a.b", rest(r#"{"a":{"b":2}}"#)),
@@ -252,10 +276,15 @@ mod tests {
 
     #[test]
     fn no_refusal_holds_a_value() {
-        for (object, property) in [("canary", "a"), (r#"{"a":"canary"}"#, "a.b")] {
-            let error = set(object.as_bytes(), property, "canary").unwrap_err();
-            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request));
+        for (object, property) in [("canary", "a"), (r#"["canary"]"#, "a"), (r#"{"a":"canary"}"#, "a.b")] {
+            let error = set(object.as_bytes(), property, &"canary".into()).unwrap_err();
+            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Store));
             assert!(!error.message().contains("canary") && error.message().contains(property), "{error}");
         }
+        for property in ["", "a..b", &vec!["a"; 33].join(".")] {
+            assert_eq!(set(b"{}", property, &"v".into()).unwrap_err().blame(), Blame::Request, "{property}");
+        }
+        let error = set(b"", "a", &SecretBytes::new(b"canary\xff".to_vec())).unwrap_err();
+        assert_eq!((error.message(), error.blame()), ("property \"a\" can only be text", Blame::Request));
     }
 }

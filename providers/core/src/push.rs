@@ -95,8 +95,9 @@ impl Payload {
         let mut out = SecretBuf::default();
         for (n, (name, value)) in fields.iter().enumerate() {
             let text = value.expose_str().ok_or_else(|| {
-                let message =
-                    format!("{name:?} holds bytes that are no text, which JSON can't hold: push it by itself");
+                let message = format!(
+                    "{name:?} holds bytes that are no text, which JSON can't hold: push it by itself, or encode it"
+                );
                 Error::invalid(message).with_blame(Blame::Request)
             })?;
             out.push(if n == 0 { b'{' } else { b',' });

@@ -1,5 +1,6 @@
 //! Writing: what is made bears the mark, and what bears none is not ours.
 
+use keyferry_provider_core::property::{self, Left};
 use keyferry_provider_core::{Blame, Error, ErrorKind, Push, Reach, Remote, SecretBytes};
 
 use crate::client::{Asked, Client};
@@ -18,11 +19,13 @@ pub async fn push(client: &Client, push: &Push) -> Result<(), Error> {
         let message = "metadata can't be given for a property: they are of the secret as a whole";
         return Err(Error::invalid(message).with_blame(Blame::Request));
     }
-    let payload = written::payload(&push.payload)?;
-    match property {
-        Some(property) => written::check(&written::with(None, property, &payload)?)?,
-        None => written::check(&payload)?,
-    }
+    let payload = push.payload.whole()?;
+    let value_over = |before: Option<&SecretBytes>| match property {
+        None => Ok(payload.clone()),
+        Some(property) => property::set(before.map(SecretBytes::expose).unwrap_or_default(), property, &payload)
+            .map_err(|error| error.context(client.named(&place))),
+    };
+    written::check(&value_over(None)?)?;
     let _turn = turn(&place.resource).await;
     let there = client.look_for(&place).await?;
     let change = match &there {
@@ -35,11 +38,7 @@ pub async fn push(client: &Client, push: &Push) -> Result<(), Error> {
         Some(_) => current(client, &place).await?,
         None => None,
     };
-    let value = match (property, &before) {
-        (Some(property), Some(before)) if written::get(before, property).as_ref() == Some(&payload) => before.clone(),
-        (Some(property), _) => written::with(before.as_ref(), property, &payload)?,
-        (None, _) => payload,
-    };
+    let value = value_over(before.as_ref())?;
     written::check(&value)?;
     match change {
         Some((secret, mask)) => client.update(&place, &secret, &mask).await?,
@@ -63,12 +62,10 @@ pub async fn delete(client: &Client, remote: &Remote, reach: Reach) -> Result<()
         return client.delete(&place, &secret.etag).await;
     };
     let Some(before) = current(client, &place).await? else { return Ok(()) };
-    if written::get(&before, property).is_none() {
-        return Ok(());
-    }
-    match written::without(&before, property)? {
-        Some(left) => client.add(&place, written::version(&left)).await,
-        None => client.delete(&place, &secret.etag).await,
+    match property::remove(before.expose(), property) {
+        Left::All => Ok(()),
+        Left::Nothing => client.delete(&place, &secret.etag).await,
+        Left::Rest(rest) => client.add(&place, written::version(&rest)).await,
     }
 }
 
@@ -78,7 +75,7 @@ pub async fn exists(client: &Client, remote: &Remote) -> Result<bool, Error> {
     let Some(version) = client.last_enabled(&place).await? else { return Ok(false) };
     let Some(property) = remote.property.as_deref().filter(|property| !property.is_empty()) else { return Ok(true) };
     match client.access(&place, Some(&version)).await? {
-        Asked::Value(fetched) => Ok(written::get(&fetched.value, property).is_some()),
+        Asked::Value(fetched) => Ok(property::get(fetched.value.expose(), property).is_some()),
         // It went since it was listed.
         Asked::Unreadable | Asked::Nothing => {
             let message = format!("{} was changed by somebody else meanwhile", client.named(&place));
