@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_provider_core::{Blame, Error};
+use keyferry_provider_core::{Blame, Error, Remote, filled};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -21,32 +21,20 @@ pub struct Wanted {
     locations: Vec<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Envelope {
-    api_version: Option<String>,
-    kind: Option<String>,
-    spec: Option<Spec>,
-}
+const FIELDS: [&str; 7] =
+    ["annotations", "labels", "topics", "mergePolicy", "cmekKeyName", "replicationLocation", "replicationLocations"];
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[serde(rename_all = "camelCase")]
 struct Spec {
     annotations: Option<BTreeMap<String, String>>,
     labels: Option<BTreeMap<String, String>>,
     topics: Option<Vec<String>>,
-    merge_policy: Option<MergePolicy>,
+    merge_policy: Option<String>,
     #[serde(rename = "cmekKeyName")]
     key: Option<String>,
     replication_location: Option<String>,
     replication_locations: Option<Vec<String>>,
-}
-
-#[derive(Deserialize, PartialEq, Eq)]
-enum MergePolicy {
-    #[serde(alias = "")]
-    Replace,
-    Merge,
 }
 
 impl Wanted {
@@ -54,29 +42,24 @@ impl Wanted {
     ///
     /// # Errors
     /// `Invalid`, to be blamed on the request.
-    pub fn new(metadata: Option<&Value>) -> Result<Self, Error> {
-        let Some(metadata) = metadata.filter(|metadata| !metadata.is_null()) else { return Ok(Self::default()) };
-        let wrong = |problem: &str| Err(Error::invalid(format!("metadata: {problem}")).with_blame(Blame::Request));
-        let Ok(envelope) = Envelope::deserialize(metadata) else {
-            return wrong(
-                "it is not of the form that Google Secret Manager takes: annotations, labels, topics, mergePolicy, \
-                 cmekKeyName, replicationLocations, and nothing else, in spec",
-            );
+    pub fn new(remote: &Remote) -> Result<Self, Error> {
+        let spec: Spec = remote.metadata_spec(&FIELDS)?;
+        let merges = match spec.merge_policy.as_deref() {
+            None | Some("" | "Replace") => false,
+            Some("Merge") => true,
+            Some(_) => {
+                let message = "metadata: spec.mergePolicy must be Replace or Merge";
+                return Err(Error::invalid(message).with_blame(Blame::Request));
+            }
         };
-        if envelope.api_version.as_deref() != Some("kubernetes.external-secrets.io/v1alpha1")
-            || envelope.kind.as_deref() != Some("PushSecretMetadata")
-        {
-            return wrong("apiVersion must be kubernetes.external-secrets.io/v1alpha1, and kind PushSecretMetadata");
-        }
-        let spec = envelope.spec.unwrap_or_default();
-        let one = spec.replication_location.filter(|location| !location.is_empty());
+        let one = filled(spec.replication_location);
         let several = spec.replication_locations.filter(|locations| !locations.is_empty());
         Ok(Self {
             annotations: spec.annotations.unwrap_or_default(),
             labels: spec.labels.unwrap_or_default(),
             topics: spec.topics,
-            merges: spec.merge_policy == Some(MergePolicy::Merge),
-            key: spec.key.filter(|key| !key.is_empty()),
+            merges,
+            key: filled(spec.key),
             // As in External Secrets Operator, where both are set the several count.
             locations: several.or(one.map(|location| vec![location])).unwrap_or_default(),
         })
@@ -155,9 +138,13 @@ mod tests {
     use super::*;
     use crate::answers::Topic;
 
+    fn of(metadata: Value) -> Result<Wanted, Error> {
+        Wanted::new(&Remote { key: "app".into(), property: None, metadata: Some(metadata) })
+    }
+
     fn wanted(spec: Value) -> Wanted {
-        let envelope = json!({"apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "PushSecretMetadata", "spec": spec});
-        Wanted::new(Some(&envelope)).unwrap()
+        of(json!({"apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "PushSecretMetadata", "spec": spec}))
+            .unwrap()
     }
 
     fn there(labels: &Value, topics: &[&str]) -> Secret {
@@ -174,7 +161,7 @@ mod tests {
     fn what_is_made_bears_the_mark_and_what_was_wanted() {
         let plain = json!({"labels": {"managed-by": "external-secrets"}, "annotations": {},
             "replication": {"automatic": {}}});
-        assert_eq!(Wanted::new(None).unwrap().made(false), plain);
+        assert_eq!(Wanted::new(&Remote::default()).unwrap().made(false), plain);
         assert_eq!(wanted(json!({})).made(false), plain);
         let full = wanted(json!({"labels": {"team": "blue", "managed-by": "me"}, "annotations": {"a": "b"},
             "topics": ["projects/p/topics/t"], "cmekKeyName": "k", "replicationLocation": "eu",
@@ -228,19 +215,19 @@ mod tests {
     #[test]
     fn metadata_of_another_form_is_refused_without_its_values() {
         let envelope = |spec: Value| json!({"apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "PushSecretMetadata", "spec": spec});
-        for metadata in [
-            json!("canary"),
-            json!({"labels": {"canary": "x"}}),
-            json!({"apiVersion": "canary/v1", "kind": "PushSecretMetadata", "spec": {}}),
-            json!({"kind": "PushSecretMetadata", "spec": {}}),
-            envelope(json!({"canary": true})),
-            envelope(json!({"labels": ["canary"]})),
-            envelope(json!({"mergePolicy": "canary"})),
+        for (metadata, words) in [
+            (json!("canary"), "must be an object"),
+            (json!({"labels": {"canary": "x"}}), "apiVersion must be"),
+            (json!({"apiVersion": "canary/v1", "kind": "PushSecretMetadata", "spec": {}}), "apiVersion must be"),
+            (json!({"kind": "PushSecretMetadata", "spec": {}}), "apiVersion must be"),
+            (envelope(json!({"flavour": "canary"})), "no field \"flavour\""),
+            (envelope(json!({"labels": ["canary"]})), "check the types"),
+            (envelope(json!({"mergePolicy": "canary"})), "must be Replace or Merge"),
         ] {
-            let error = Wanted::new(Some(&metadata)).unwrap_err();
+            let error = of(metadata).unwrap_err();
             assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request));
-            assert!(!error.message().contains("canary"), "{error}");
+            assert!(error.message().contains(words) && !error.message().contains("canary"), "{error}");
         }
-        assert!(Wanted::new(Some(&Value::Null)).is_ok());
+        assert!(of(Value::Null).is_ok());
     }
 }

@@ -14,7 +14,7 @@ pub async fn push(client: &Client, push: &Push) -> Result<(), Error> {
     let Remote { key, property, metadata } = &push.remote;
     let place = client.parent.secret(key)?;
     let property = property.as_deref().filter(|property| !property.is_empty());
-    let wanted = Wanted::new(metadata.as_ref())?;
+    let wanted = Wanted::new(&push.remote)?;
     if property.is_some() && metadata.as_ref().is_some_and(|metadata| !metadata.is_null()) {
         let message = "metadata can't be given for a property: they are of the secret as a whole";
         return Err(Error::invalid(message).with_blame(Blame::Request));
