@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`leader`]
 //! which replica works, [`turns`] how many requests go at once, [`client`] objects that zero themselves, [`pages`] lists;
-//! [`objects`] what is referred to, [`target`] what is written, [`events`], [`journal`] and [`notices`] what is told,
+//! [`objects`] what is referred to, [`target`] what is written, [`events`], [`journal`] and [`notices`] what is told, [`push`] what PushSecrets need,
 //! [`reviews`] who may read what we serve.
 
 #![forbid(unsafe_code)]
@@ -18,4 +18,5 @@ pub mod target;
 pub mod events;
 pub mod journal;
 pub mod notices;
+pub mod push;
 pub mod reviews;

@@ -59,6 +59,11 @@ pub const ALL: &[&Limit] = &[
     &NAMESPACE_SHARE,
     &ALL_HELD,
     &SECRET_PARTS,
+    &PUSH_ENTRIES,
+    &PUSH_DATA_TO,
+    &PUSH_STORES,
+    &PUSH_SOURCES,
+    &PUSH_RECORD,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -551,4 +556,49 @@ pub const SECRET_PARTS: Limit = Limit {
     unit: Unit::Items,
     of: "the fields and elements of one secret of a store",
     raise: "split it into several",
+};
+
+/// Each is a call of a store.
+pub const PUSH_ENTRIES: Limit = Limit {
+    name: "push-entries",
+    most: 1_000,
+    unit: Unit::Items,
+    of: "spec.data of a PushSecret",
+    raise: "split it into several PushSecrets",
+};
+
+/// Each goes through all keys of each source.
+pub const PUSH_DATA_TO: Limit = Limit {
+    name: "push-data-to",
+    most: 100,
+    unit: Unit::Items,
+    of: "spec.dataTo of a PushSecret",
+    raise: "split it into several PushSecrets",
+};
+
+/// All is written into each.
+pub const PUSH_STORES: Limit = Limit {
+    name: "push-stores",
+    most: 100,
+    unit: Unit::Items,
+    of: "the stores of one PushSecret, named or selected",
+    raise: "split it into several PushSecrets",
+};
+
+/// Each is read in full.
+pub const PUSH_SOURCES: Limit = Limit {
+    name: "push-sources",
+    most: 1_000,
+    unit: Unit::Items,
+    of: "the Secrets that one PushSecret selects",
+    raise: "narrow spec.selector.secret.selector, or split it into several PushSecrets",
+};
+
+/// All that was written is in the status, which the API server keeps in one piece.
+pub const PUSH_RECORD: Limit = Limit {
+    name: "push-record",
+    most: 512 << 10,
+    unit: Unit::Bytes,
+    of: "what one PushSecret records of what it wrote",
+    raise: "split it into several PushSecrets, or say less in metadata",
 };

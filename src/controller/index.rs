@@ -25,6 +25,8 @@ pub enum SubjectKind {
     SecretStore,
     /// An ExternalSecret.
     ExternalSecret,
+    /// A PushSecret.
+    PushSecret,
 }
 
 /// What is looked at.

@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
 //! what, with [`sight`] how that was last seen; [`queue`] what is next; [`subject`] what all that is looked after has in
-//! common, then its kinds, [`external_secret`] and [`store`]; the [`objects`] that these depend on; and, apart from all
+//! common, then its kinds, [`external_secret`], [`push_secret`] and [`store`]; the [`objects`] that these depend on; and, apart from all
 //! of this, what is [`unbuilt`]. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
@@ -19,6 +19,7 @@ pub mod queue;
 
 pub mod subject;
 pub mod external_secret;
+pub mod push_secret;
 pub mod store;
 
 mod objects;
@@ -205,6 +206,9 @@ impl Controller {
                 Ask::UsersOf(store) => {
                     for user in self.shared.index.users_of(&store) {
                         self.with(user.kind, |subject, shared| subject.help(&user.name, shared));
+                    }
+                    for subject in self.subjects.values_mut() {
+                        subject.chosen(&store, &mut self.shared);
                     }
                 }
                 Ask::Watch(kind) => self.watch_kind(&kind),

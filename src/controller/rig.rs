@@ -181,7 +181,7 @@ impl Rig {
         let sync = move |look| sync(looks.clone(), look).boxed();
         controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
         let clients = Arc::new(ports(None));
-        let checks = Arc::new(Checks { clients, notices, class: "ours".to_owned(), every: DAY, now });
+        let checks = Arc::new(Checks { clients, notices, class: "ours".to_owned(), every: DAY, pushes: true, now });
         controller.tend(SubjectKind::SecretStore, Stores::namespaced(checks.clone(), options.secret_stores));
         if options.cluster_stores {
             controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));

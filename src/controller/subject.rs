@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use keyferry_sync::data::StringMap;
-use keyferry_sync::dependency::{Kind, Name, Version};
+use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
 use keyferry_sync::ports::Notices;
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 use keyferry_sync::{record, told};
@@ -53,6 +53,16 @@ pub trait Subject: Send {
 
     /// A watch told of an object that one of ours depends on. Answers whether, and how urgently, that is to be looked at.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency>;
+
+    /// A watch told of an object that bears these labels. The names of those that had not known of it, and select by such.
+    fn noticed(&mut self, _: &Dependency, _: &StringMap) -> Vec<Name> {
+        Vec::new()
+    }
+
+    /// The names of those that select stores by labels, and this one now where they did not before, or no longer.
+    fn chosen(&self, _: &StoreId, _: &Shared) -> Vec<Name> {
+        Vec::new()
+    }
 
     /// Whether one may wait for a store that it uses, or for its namespace; `is_looked_at` says whether a look is under
     /// way.
@@ -190,6 +200,12 @@ pub trait Tend: Send {
     /// Wakes one that an object concerns of which a watch told.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared);
 
+    /// Wakes those that select an object of which a watch told.
+    fn noticed(&mut self, object: &Dependency, labels: &StringMap, shared: &mut Shared);
+
+    /// Wakes those that select this store now, or no longer.
+    fn chosen(&mut self, store: &StoreId, shared: &mut Shared);
+
     /// Wakes one that may wait for a store.
     fn help(&mut self, name: &Name, shared: &mut Shared);
 
@@ -286,6 +302,18 @@ impl<S: Subject> Tend for Tended<S> {
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) {
         if let Some(urgency) = self.subject.concern(name, role, sighting, shared) {
             shared.wake(&self.item(name), urgency);
+        }
+    }
+
+    fn noticed(&mut self, object: &Dependency, labels: &StringMap, shared: &mut Shared) {
+        for name in self.subject.noticed(object, labels) {
+            shared.wake(&self.item(&name), Urgency::Asked);
+        }
+    }
+
+    fn chosen(&mut self, store: &StoreId, shared: &mut Shared) {
+        for name in self.subject.chosen(store, shared) {
+            shared.wake(&self.item(&name), Urgency::Due);
         }
     }
 

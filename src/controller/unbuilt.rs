@@ -38,7 +38,7 @@ impl UnbuiltKind {
     pub fn all(is_wanted: impl Fn(&str) -> bool, is_cluster_in_reach: bool) -> Vec<Self> {
         let kinds = unbuilt_kinds().iter().filter(|(kind, _)| is_wanted(kind)).map(|(kind, version)| Self {
             resource: ApiResource::from_gvk(&GroupVersionKind::gvk(names::GROUP, version, kind)),
-            is_namespaced: *kind == names::KIND_PUSH_SECRET,
+            is_namespaced: false,
             // Conditions of ClusterExternalSecrets have no place for one.
             reason: (*kind != names::KIND_CLUSTER_EXTERNAL_SECRET).then_some("Errored"),
         });

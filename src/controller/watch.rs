@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::target::desired;
 use keyferry_cluster::target::kinds::Kinds;
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, names};
+use keyferry_crds::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore, names};
+use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
 use keyferry_sync::ports;
 use keyferry_sync::store::Store;
@@ -38,6 +39,8 @@ pub struct ClusterWatches {
     pub scope: Option<String>,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
+    /// Whether PushSecrets are.
+    pub pushes: bool,
     /// What kinds of targets are in the API.
     pub kinds: Kinds,
 }
@@ -49,6 +52,9 @@ impl Watches for ClusterWatches {
             (List::Subject(SubjectKind::ExternalSecret), self.follow(external_secret)),
             (List::Subject(SubjectKind::SecretStore), self.follow(secret_store)),
         ];
+        if self.pushes {
+            all.push((List::Subject(SubjectKind::PushSecret), self.follow(push_secret)));
+        }
         if self.cluster_stores {
             let stores = follow(Api::all(self.client.clone()), watcher::Config::default(), cluster_store);
             all.push((List::Subject(SubjectKind::ClusterSecretStore), stores));
@@ -144,6 +150,14 @@ fn external_secret(update: Update<DeserializeGuard<ExternalSecret>>) -> Change {
     Change::Subject(SubjectKind::ExternalSecret, told.map(Told::pass_on))
 }
 
+fn push_secret(update: Update<DeserializeGuard<PushSecret>>) -> Change {
+    let told = update.map(|DeserializeGuard(ps)| match ps {
+        Ok(ps) => Told { name: name_of(&ps.metadata), object: Ok(ps) },
+        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+    });
+    Change::Subject(SubjectKind::PushSecret, told.map(Told::pass_on))
+}
+
 fn secret_store(update: Update<DeserializeGuard<SecretStore>>) -> Change {
     Change::Subject(SubjectKind::SecretStore, update.map(|guarded| store(guarded, Store::namespaced)))
 }
@@ -207,7 +221,7 @@ fn tell(kind: &str, error: watcher::Error, remedy: &str) {
     }
 }
 
-/// An object of which only name, UID, resourceVersion and generation are kept. Annotations are dropped as they are decoded:
+/// An object of which only name, UID, resourceVersion, generation and labels are told. Annotations are dropped as they are decoded:
 /// kubectl keeps there what it applied, the values of Secrets included.
 pub struct Metadata<K> {
     metadata: ObjectMeta,
@@ -240,10 +254,11 @@ impl<'de, K> Deserialize<'de> for Metadata<K> {
             uid: Option<String>,
             resource_version: Option<String>,
             generation: Option<i64>,
+            labels: Option<StringMap>,
         }
-        let Object { metadata: Kept { name, namespace, uid, resource_version, generation } } =
+        let Object { metadata: Kept { name, namespace, uid, resource_version, generation, labels } } =
             Object::deserialize(input)?;
-        let metadata = ObjectMeta { name, namespace, uid, resource_version, generation, ..ObjectMeta::default() };
+        let metadata = ObjectMeta { name, namespace, uid, resource_version, generation, labels, ..ObjectMeta::default() };
         Ok(Self { metadata, kind: PhantomData })
     }
 }

@@ -90,7 +90,7 @@ pub struct Run {
     /// Look after ClusterSecretStores
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_cluster_store_reconciler: bool,
-    /// Say in the conditions of PushSecrets that they are not built yet
+    /// Look after PushSecrets
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_push_secret_reconciler: bool,
     /// Say in the conditions of ClusterPushSecrets that they are not built yet
@@ -149,7 +149,6 @@ impl Run {
     /// Whether objects of this kind, which is not built, are told so.
     pub fn tells(&self, kind: &str) -> bool {
         match kind {
-            names::KIND_PUSH_SECRET => self.enable_push_secret_reconciler,
             names::KIND_CLUSTER_PUSH_SECRET => self.enable_cluster_push_secret_reconciler,
             names::KIND_CLUSTER_EXTERNAL_SECRET => self.enable_cluster_external_secret_reconciler,
             _ => false,

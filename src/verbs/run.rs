@@ -16,6 +16,8 @@ use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::{Calls, Environment};
+use keyferry_push::look::World;
+use keyferry_push::memory::MacKey;
 use keyferry_stores::access::LoginPorts;
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_stores::registry;
@@ -29,6 +31,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::controller::Controller;
 use crate::controller::change::Change;
 use crate::controller::external_secret::ExternalSecrets;
+use crate::controller::push_secret::PushSecrets;
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
@@ -97,9 +100,10 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         notices: notices.clone(),
         class: args.controller_class.clone(),
         every: args.store_requeue_interval,
+        pushes: args.enable_push_secret_reconciler,
         now: clock::now,
     });
-    let settings = keyferry_sync::settings::Settings {
+    let settings = Arc::new(keyferry_sync::settings::Settings {
         class: args.controller_class,
         flood_gate: args.enable_flood_gate,
         cluster_stores: args.enable_cluster_store_reconciler,
@@ -109,8 +113,13 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
             .strict(args.strict_templates),
         started: clock::now(),
         now: clock::now,
-    };
-    let work = Arc::new((Ports { stores: pool, objects, journal, compute }, targets, settings));
+    });
+    let ports =
+        Ports { stores: pool.clone(), objects: objects.clone(), journal: journal.clone(), compute };
+    let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool, sources: objects, journal };
+    let key = MacKey::new(rand::random());
+    let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });
+    let work = Arc::new((ports, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
     let unbuilt = Unbuilt {
         client: client.clone(),
@@ -119,7 +128,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         notices: notices.clone(),
         now: clock::now,
     };
-    let watches = ClusterWatches { client, scope, cluster_stores: args.enable_cluster_store_reconciler, kinds };
+    let (cluster_stores, pushes) = (args.enable_cluster_store_reconciler, args.enable_push_secret_reconciler);
+    let watches = ClusterWatches { client, scope, cluster_stores, pushes, kinds };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
     let mut controller = Controller::new(shared, Box::new(watches), ready);
@@ -132,6 +142,13 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         .boxed()
     };
     controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
+    if args.enable_push_secret_reconciler {
+        let carry = move |look| {
+            let (world, planning) = (world.clone(), world.ports.sync.stores.planning());
+            async move { keyferry_push::run(&world, look, planning).await }.boxed()
+        };
+        controller.tend(SubjectKind::PushSecret, PushSecrets::new(Box::new(carry)));
+    }
     let secret_stores = Stores::namespaced(checks.clone(), args.enable_secret_store_reconciler);
     controller.tend(SubjectKind::SecretStore, secret_stores);
     if args.enable_cluster_store_reconciler {

@@ -2,7 +2,8 @@
 //!
 //! Modules, in reading order: [`registry`] which providers and generators there are, [`access`] what
 //! stores log in with, [`instead`] what that would be, [`room`] how much of their answers
-//! there is room for, [`pool`] the clients, alive as long as their spec and credentials, [`fetcher`] how they are shared.
+//! there is room for, [`pool`] the clients, alive as long as their spec and credentials, [`pushes`] the same for who
+//! writes, [`fetcher`] how they are shared.
 
 #![forbid(unsafe_code)]
 
@@ -11,4 +12,5 @@ pub mod access;
 pub mod instead;
 pub mod room;
 pub mod pool;
+pub mod pushes;
 pub mod fetcher;

@@ -61,7 +61,7 @@ pub struct StoreClient {
     pub provider: Arc<Guarded>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
-    door: Arc<Door>,
+    pub(crate) door: Arc<Door>,
     dependencies: Versions,
     /// Whether the store did not accept what it logged in with.
     is_doubted: AtomicBool,
@@ -87,7 +87,7 @@ impl LargeSearches {
 
 impl StoreClient {
     /// Takes note of an error that a login made anew may well mend.
-    fn note(&self, error: Option<&Error>) {
+    pub(crate) fn note(&self, error: Option<&Error>) {
         if error.is_some_and(|error| error.kind() == ErrorKind::Unauthenticated) {
             self.is_doubted.store(true, Ordering::Relaxed);
         }

@@ -34,16 +34,28 @@ pub async fn make(
     let mut all = HashMap::new();
     for (place, request) in requests.iter().enumerate() {
         let Origin::Generator(generator) = &request.origin else { continue };
-        let made = match read(ports, namespace, generator).await {
-            Ok((_, spec)) if !is_of_class(&spec, class) => return Ok(None),
-            Ok((kind, spec)) => ports.stores.make(namespace, &kind, &generator.name, &spec).await,
-            Err(error) => Err(error),
-        };
-        let values = made.iter().flat_map(Data::values);
-        budget.bytes(values.map(|value| value.len() + ENTRY).sum())?;
+        let Some(made) = make_one(ports, class, namespace, generator, budget).await? else { return Ok(None) };
         all.insert(place, made);
     }
     Ok(Some(all))
+}
+
+/// Asks one generator for whoever refers to it in `namespace`. `None` where it belongs to another controller class.
+pub async fn make_one(
+    ports: &Ports,
+    class: &str,
+    namespace: &str,
+    generator: &GeneratorRef,
+    budget: &Budget,
+) -> Result<Option<Result<Data, Error>>, Exceeded> {
+    let made = match read(ports, namespace, generator).await {
+        Ok((_, spec)) if !is_of_class(&spec, class) => return Ok(None),
+        Ok((kind, spec)) => ports.stores.make(namespace, &kind, &generator.name, &spec).await,
+        Err(error) => Err(error),
+    };
+    let values = made.iter().flat_map(Data::values);
+    budget.bytes(values.map(|value| value.len() + ENTRY).sum())?;
+    Ok(Some(made))
 }
 
 /// The kind and spec of a generator that an object in `namespace` refers to.

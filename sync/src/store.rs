@@ -177,7 +177,7 @@ impl Store {
 }
 
 /// Whether a label selector matches; one that says nothing matches everything, one with an unknown operator nothing.
-fn selects(selector: &LabelSelector, labels: &StringMap) -> bool {
+pub fn selects(selector: &LabelSelector, labels: &StringMap) -> bool {
     let by_labels =
         selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key).is_some_and(|label| label == value));
     let by_expressions = selector.match_expressions.iter().flatten().all(|expression| {

@@ -131,7 +131,6 @@ mod tests {
     fn kinds_that_are_not_built_are_kept_whole() {
         let new = json!({"deep": [{"list": [1]}]});
         for (kind, version) in [
-            ("PushSecret", "external-secrets.io/v1alpha1"),
             ("ClusterPushSecret", "external-secrets.io/v1alpha1"),
             ("ClusterExternalSecret", "external-secrets.io/v1"),
             ("MFA", "generators.external-secrets.io/v1alpha1"),

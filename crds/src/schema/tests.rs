@@ -69,14 +69,14 @@ fn what_is_open_is_this_and_null_is_never_stored() {
         }
     }
     for kind in [
-        "PushSecret/v1alpha1",
         "ClusterPushSecret/v1alpha1",
         "ClusterExternalSecret/v1",
         "ClusterExternalSecret/v1beta1",
     ] {
         want.insert(format!("{kind}.spec"));
     }
-    want.insert("PushSecret/v1alpha1.status.syncedPushSecrets[][]".to_owned());
+    let metadata = ["spec.data[]", "spec.dataTo[]", "status.syncedPushSecrets[][]"];
+    want.extend(metadata.map(|at| format!("PushSecret/v1alpha1.{at}.metadata")));
     want.extend(["resource", "state"].map(|field| format!("GeneratorState/v1alpha1.spec.{field}")));
     for kind in crate::schema::generators::kinds().into_iter().filter(|kind| !is_built(names::GENERATORS_GROUP, kind)) {
         want.insert(format!("{kind}/v1alpha1.spec"));
@@ -198,6 +198,23 @@ const STORE_DEFAULTS: &[&str] = &[
     "vault.auth.userPass.path = \"userpass\"",
 ];
 
+const PUSH_DEFAULTS: [&str; 14] = [
+    "spec.refreshInterval = \"1h0m0s\"",
+    "spec.secretStoreRefs[].kind = \"SecretStore\"",
+    "spec.updatePolicy = \"Replace\"",
+    "spec.deletionPolicy = \"None\"",
+    "spec.selector.generatorRef.apiVersion = \"generators.external-secrets.io/v1alpha1\"",
+    "spec.data[].conversionStrategy = \"None\"",
+    "spec.dataTo[].conversionStrategy = \"None\"",
+    "spec.dataTo[].storeRef.kind = \"SecretStore\"",
+    "spec.template.engineVersion = \"v2\"",
+    "spec.template.mergePolicy = \"Replace\"",
+    "spec.template.templateFrom[].configMap.items[].templateAs = \"Values\"",
+    "spec.template.templateFrom[].secret.items[].templateAs = \"Values\"",
+    "spec.template.templateFrom[].target = \"Data\"",
+    "status.syncedPushSecrets[][].conversionStrategy = \"None\"",
+];
+
 #[test]
 fn defaults_are_these_and_no_others() {
     let mut found = Vec::new();
@@ -225,6 +242,7 @@ fn defaults_are_these_and_no_others() {
         format!("{spec}.dataFrom[].rewrite[].merge.conflictPolicy = \"Error\""),
         format!("{spec}.dataFrom[].rewrite[].merge.strategy = \"Extract\""),
     ];
+    want.extend(PUSH_DEFAULTS.iter().map(|default| format!("PushSecret/v1alpha1.{default}")));
     for store in ["SecretStore", "ClusterSecretStore"] {
         let provider = format!("{store}/v1.spec.provider");
         want.extend(STORE_DEFAULTS.iter().map(|default| format!("{provider}.{default}")));

@@ -1,4 +1,4 @@
-//! The kinds of `external-secrets.io` that are not built: PushSecret, ClusterExternalSecret, ClusterPushSecret. Their
+//! The kinds of `external-secrets.io` that are not built: ClusterExternalSecret, ClusterPushSecret. Their
 //! specs are open, so that nothing is lost until they are; their status is what External Secrets Operator writes, and
 //! holds the condition that says so.
 
@@ -7,40 +7,21 @@ use serde_json::{Value, json};
 
 use super::node::*;
 use super::shared::conditions;
-use super::{CLUSTER, NAMESPACED, Names, READY_REASON, READY_STATUS, old_version, version, without_rule};
+use super::{CLUSTER, Names, READY_REASON, READY_STATUS, old_version, version, with_columns, without_rule};
 use crate::names;
 
 /// The kinds, and the version of each that is stored.
 pub(super) const KINDS: &[(&str, &str)] = &[
-    (names::KIND_PUSH_SECRET, names::PUSH_VERSION),
     (names::KIND_CLUSTER_EXTERNAL_SECRET, names::VERSION),
     (names::KIND_CLUSTER_PUSH_SECRET, names::PUSH_VERSION),
 ];
 
 pub(super) fn crds() -> Vec<CustomResourceDefinition> {
-    vec![push_secret(), cluster_external_secret(), cluster_push_secret()]
+    vec![cluster_external_secret(), cluster_push_secret()]
 }
 
 fn spec(kind: &str) -> Node {
     anything(&format!("What to do: see External Secrets Operator's {kind}; it is not built here yet."))
-}
-
-fn push_secret() -> CustomResourceDefinition {
-    let kind = names::KIND_PUSH_SECRET;
-    let names = Names { kind, plural: "pushsecrets", short: Some("ps"), scope: NAMESPACED };
-    let pushed = map("By the place that it went to.", anything("The entry of the spec that was pushed."));
-    let status = object("What the operator last saw and did.")
-        .field("refreshTime", time("When it was last pushed."))
-        .field("syncedResourceVersion", string("Which version of this object that was."))
-        .field("syncedPushSecrets", map("What was pushed, by store.", pushed))
-        .field("conditions", conditions(string("What the statement is about.")));
-    let schema = without_rule("Writes what Secrets hold into stores.", spec(kind)).field("status", status);
-    let columns = json!([
-        {"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
-        {"name": "Status", "type": "string", "jsonPath": READY_REASON},
-        {"name": "Last Sync", "type": "date", "jsonPath": ".status.refreshTime"},
-    ]);
-    crd(&names, vec![with_columns(version(names::PUSH_VERSION, schema), columns)])
 }
 
 fn cluster_external_secret() -> CustomResourceDefinition {
@@ -87,11 +68,6 @@ fn namespaces_of(name: &str, made: &str) -> Node {
         .field(name, string(&format!("Name of the {made}.")))
         .field("failedNamespaces", list("Where it failed.", failed))
         .field("provisionedNamespaces", strings(&format!("Where the {made} are.")))
-}
-
-fn with_columns(mut version: Value, columns: Value) -> Value {
-    version["additionalPrinterColumns"] = columns;
-    version
 }
 
 fn crd(names: &Names, versions: Vec<Value>) -> CustomResourceDefinition {
