@@ -24,10 +24,10 @@ use crate::source::Layout;
 /// What deleting came to.
 #[derive(Default)]
 pub struct Deleted {
-    /// What is gone from the record: by store, the places.
-    pub gone: Vec<(String, String)>,
-    /// How many entries were deleted in a store.
-    pub count: usize,
+    /// What is deleted: by store, the places.
+    pub deleted: Vec<(String, String)>,
+    /// What stays there, and is forgotten.
+    pub left: Vec<(String, String)>,
     /// What could not be.
     pub failed: Vec<(Told, Retry)>,
 }
@@ -49,12 +49,15 @@ pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
 
 /// Deletes these in their stores: all that is ours, and nothing else. What one store can't do keeps no other from it.
 pub async fn delete(world: &World, look: &Look, places: Pushed, layout: &Layout) -> Deleted {
-    let tasks = places.into_iter().map(|(store, places)| in_store(world, look, store, places, layout).boxed()).collect::<Vec<_>>();
+    let tasks = places
+        .into_iter()
+        .map(|(store, places)| in_store(world, look, store, places, layout).boxed())
+        .collect::<Vec<_>>();
     let mut all = Deleted::default();
     let done: Vec<Deleted> = stream::iter(tasks).buffer_unordered(AT_ONCE).collect().await;
     for done in done {
-        all.gone.extend(done.gone);
-        all.count += done.count;
+        all.deleted.extend(done.deleted);
+        all.left.extend(done.left);
         all.failed.extend(done.failed);
     }
     all.failed.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
@@ -75,7 +78,7 @@ async fn in_store(
         let moved = known.is_some_and(|store| is_moved(look, store, place, layout));
         let stays = moved || not_ours.contains(place);
         if stays {
-            done.gone.push((key.clone(), place.clone()));
+            done.left.push((key.clone(), place.clone()));
         }
         !stays
     });
@@ -108,10 +111,7 @@ async fn in_store(
     let results: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
     for (place, result) in results.into_iter().flatten() {
         match result {
-            Ok(()) => {
-                done.gone.push((key.clone(), place));
-                done.count += 1;
-            }
+            Ok(()) => done.deleted.push((key.clone(), place)),
             Err(error) => {
                 let cause = told!("{} in {}: {}", Name(&place), Told::without_values(key.clone()), error);
                 done.failed.push((cause, retry_of(&error)));

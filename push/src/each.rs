@@ -38,8 +38,10 @@ pub struct Task<'a> {
     pub held: BTreeMap<String, Held>,
     /// What was pushed, as the status has it.
     pub recorded: BTreeMap<String, PushData>,
-    /// Places where the store has answered something else than before.
-    pub suspects: BTreeSet<String>,
+    /// Places where the store has answered something else than before; `None` where it was not asked.
+    pub suspects: Option<BTreeSet<String>>,
+    /// Whether it is time to find out what is there.
+    pub is_due: bool,
 }
 
 /// What keeps something from being pushed.
@@ -104,7 +106,16 @@ impl Task<'_> {
 
     /// Whether there is nothing to find out.
     fn is_held(&self, place: &str, entry: &Entry) -> bool {
-        !self.suspects.contains(place) && self.held.get(place).is_some_and(|held| held.payload == entry.mac)
+        !self.is_suspect(place) && self.held.get(place).is_some_and(|held| held.payload == entry.mac)
+    }
+
+    fn is_suspect(&self, place: &str) -> bool {
+        self.suspects.as_ref().is_some_and(|suspects| suspects.contains(place))
+    }
+
+    /// Whether what is held is to be taken as it is: nothing is due, or the answer to it is known.
+    fn is_certain(&self, held: &Held, can_read: bool) -> bool {
+        !self.is_due || !can_read || self.suspects.is_some() && held.answer.is_some()
     }
 
     /// Pushes what is not there.
@@ -116,10 +127,10 @@ impl Task<'_> {
         let can_read = opened.capabilities().max_batch > 0;
         for (place, entry) in self.wanted.entries.iter().filter(|(place, _)| !unknown.contains(*place)) {
             let before = self.held.get(place).filter(|held| held.payload == entry.mac);
-            let is_suspect = self.suspects.contains(place);
+            let is_suspect = self.is_suspect(place);
             match before {
                 _ if existing.contains(place) => self.hold(&mut ended, place, entry, &*opened),
-                Some(held) if !is_suspect && (held.answer.is_some() || !can_read) => {
+                Some(held) if !is_suspect && self.is_certain(held, can_read) => {
                     ended.held.insert(place.clone(), held.clone());
                 }
                 // Pushed by this look's predecessor, or by the process before this one: it may well be there.

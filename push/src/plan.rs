@@ -104,6 +104,12 @@ fn by_time(settings: &Settings, look: &Look) -> Plan {
     if is_generated(ps) { Plan::Push } else { Plan::Check }
 }
 
+/// Whether it is time to find out what is in the stores.
+pub fn is_overdue(look: &Look) -> bool {
+    let due = look.last().zip(schedule::interval(&look.ps)).map(|(last, interval)| schedule::due(last.at, interval));
+    due.is_some_and(|due| due <= look.began)
+}
+
 /// Whether a store has come to be selected since, or is not any more.
 fn stores_changed(settings: &Settings, look: &Look) -> bool {
     let recorded = look.ps.status.as_ref().map(|status| &status.synced_push_secrets);

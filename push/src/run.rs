@@ -87,8 +87,7 @@ impl Work<'_> {
     async fn check(&mut self, planning: Planning) -> Result<Outcome, Failure> {
         let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
         let asking = Asking::new(namespace(&self.look.ps), self.look.budget.clone());
-        let guards: Vec<Planning> =
-            stores.iter().map(|store| self.world.ports.sync.stores.asking(&store.id)).collect();
+        let guards: Vec<Planning> = stores.iter().map(|store| self.world.ports.sync.stores.asking(&store.id)).collect();
         drop(planning);
         let checks = stores.iter().zip(guards).map(|(store, guard)| self.check_one(store, &asking, guard).boxed());
         let checked: Vec<Option<BTreeSet<String>>> = join_all(checks).await;
@@ -182,6 +181,7 @@ impl Work<'_> {
     ) -> Result<Vec<Filled>, Failure> {
         let (world, look, ledger) = (self.world, &self.look, &mut self.ledger);
         let asking = Asking::new(namespace(&look.ps), look.budget.clone());
+        let is_due = plan::is_overdue(look);
         let tasks = stores.iter().filter_map(|store| {
             let known = look.memory.stores.get(&store.id).filter(|known| known.version == version(store));
             Some(Task {
@@ -191,7 +191,8 @@ impl Work<'_> {
                 wanted: layout.get(&store.id)?,
                 held: known.map(|known| known.held.clone()).unwrap_or_default(),
                 recorded: ledger.recorded(&store_key(&store.id)),
-                suspects: suspects.get(&store.id).cloned().unwrap_or_default(),
+                suspects: suspects.get(&store.id).cloned(),
+                is_due: is_due || suspects.contains_key(&store.id),
             })
         });
         let tasks: Vec<Task<'_>> = tasks.collect();
@@ -240,9 +241,9 @@ impl Work<'_> {
         }
         let deleted = delete::delete(self.world, &self.look, unwanted.clone(), layout).await;
         self.forget(&deleted);
-        done.deleted += deleted.count;
+        done.deleted += deleted.deleted.len();
         // Two stores may lead to one place: what is wanted there is there again.
-        for (store, place) in &deleted.gone {
+        for (store, place) in &deleted.deleted {
             let remote_key = unwanted.get(store).and_then(|places| places.get(place));
             let Some(remote_key) = remote_key.map(|data| &data.matched.remote_ref.remote_key) else { continue };
             causes.extend(self.mend(layout, store, remote_key).await);
@@ -267,7 +268,7 @@ impl Work<'_> {
     }
 
     fn forget(&mut self, deleted: &Deleted) {
-        for (store, place) in &deleted.gone {
+        for (store, place) in deleted.deleted.iter().chain(&deleted.left) {
             self.ledger.remove(store, place);
         }
     }
@@ -453,3 +454,7 @@ impl Failure {
         Some(Self { headline, causes: causes.into_iter().map(|(cause, _)| cause).collect(), retry })
     }
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

@@ -86,11 +86,8 @@ fn after_failure(ps: &PushSecret, retry: Retry, failures: u32, now: Timestamp) -
 pub fn writes_time(ps: &PushSecret, written: Option<Timestamp>, now: Timestamp) -> bool {
     let Some(written) = written else { return true };
     let interval = interval(ps).unwrap_or_default();
-    let every = if interval < STATUS_TIMES {
-        STATUS_TIMES + interval.mul_f64(share(ps))
-    } else {
-        interval.mul_f64(0.9)
-    };
+    let every =
+        if interval < STATUS_TIMES { STATUS_TIMES + interval.mul_f64(share(ps)) } else { interval.mul_f64(0.9) };
     later(written, every) <= now
 }
 
@@ -98,8 +95,8 @@ pub fn writes_time(ps: &PushSecret, written: Option<Timestamp>, now: Timestamp) 
 fn share(ps: &PushSecret) -> f64 {
     // FNV-1a, as for ExternalSecrets.
     let uid = ps.metadata.uid.as_deref().unwrap_or_default();
-    let hash = uid.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = uid
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     f64::from((hash >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
 }

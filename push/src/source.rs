@@ -15,9 +15,9 @@ use keyferry_sync::outcome::Retry;
 use keyferry_sync::ports::{Problem, Versions};
 use keyferry_sync::request::template_sources;
 use keyferry_sync::store::{Store, StoreId};
+use keyferry_sync::template;
 use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
-use keyferry_sync::template;
 
 use crate::expand::{self, Wanted};
 use crate::look::{Look, World, version_of};

@@ -258,7 +258,8 @@ impl<'de, K> Deserialize<'de> for Metadata<K> {
         }
         let Object { metadata: Kept { name, namespace, uid, resource_version, generation, labels } } =
             Object::deserialize(input)?;
-        let metadata = ObjectMeta { name, namespace, uid, resource_version, generation, labels, ..ObjectMeta::default() };
+        let metadata =
+            ObjectMeta { name, namespace, uid, resource_version, generation, labels, ..ObjectMeta::default() };
         Ok(Self { metadata, kind: PhantomData })
     }
 }

@@ -31,8 +31,8 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::controller::Controller;
 use crate::controller::change::Change;
 use crate::controller::external_secret::ExternalSecrets;
-use crate::controller::push_secret::PushSecrets;
 use crate::controller::index::{Index, Item, SubjectKind};
+use crate::controller::push_secret::PushSecrets;
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
 use crate::controller::unbuilt::{Unbuilt, UnbuiltKind};
@@ -114,8 +114,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         started: clock::now(),
         now: clock::now,
     });
-    let ports =
-        Ports { stores: pool.clone(), objects: objects.clone(), journal: journal.clone(), compute };
+    let ports = Ports { stores: pool.clone(), objects: objects.clone(), journal: journal.clone(), compute };
     let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool, sources: objects, journal };
     let key = MacKey::new(rand::random());
     let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });

@@ -57,8 +57,7 @@ pub fn of_push(
     sources: &Sources,
     means: &Means<'_>,
 ) -> Result<Content, Told> {
-    let work =
-        Templating { at: "spec.template", namespace, sources, means, fetched: source, manifest: None };
+    let work = Templating { at: "spec.template", namespace, sources, means, fetched: source, manifest: None };
     let mut content = work.run(template)?;
     for (key, value) in source {
         content.data.entry(key.clone()).or_insert_with(|| value.clone());

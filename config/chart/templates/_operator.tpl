@@ -13,7 +13,6 @@
 {{/* The kinds that are not built, and whose objects are told so: a JSON list. */}}
 {{- define "keyferry.unbuilt" -}}
 {{- $kinds := list -}}
-{{- if .Values.processPushSecret }}{{ $kinds = append $kinds "PushSecret" }}{{ end -}}
 {{- if and .Values.processClusterExternalSecret (not (include "keyferry.scoped" .)) }}{{ $kinds = append $kinds "ClusterExternalSecret" }}{{ end -}}
 {{- if and .Values.processClusterPushSecret (not (include "keyferry.scoped" .)) }}{{ $kinds = append $kinds "ClusterPushSecret" }}{{ end -}}
 {{- toJson $kinds -}}

@@ -78,8 +78,7 @@ fn external_secret() -> CustomResourceDefinition {
 }
 
 fn push_secret() -> CustomResourceDefinition {
-    let crd =
-        Names { kind: names::KIND_PUSH_SECRET, plural: "pushsecrets", short: Some("ps"), scope: NAMESPACED };
+    let crd = Names { kind: names::KIND_PUSH_SECRET, plural: "pushsecrets", short: Some("ps"), scope: NAMESPACED };
     let schema = root("Writes what Secrets hold into stores.", push_secret::spec(), push_secret::status());
     let columns = json!([
         {"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"},

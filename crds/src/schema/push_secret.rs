@@ -69,11 +69,8 @@ fn selector() -> Node {
 }
 
 fn conversion() -> Node {
-    word(
-        "ReverseUnicode: _U002f_ in a key is / again, and so on; None: keys are as they are.",
-        PushConversion::NAMES,
-    )
-    .default(json!("None"))
+    word("ReverseUnicode: _U002f_ in a key is / again, and so on; None: keys are as they are.", PushConversion::NAMES)
+        .default(json!("None"))
 }
 
 fn metadata() -> Node {
@@ -125,7 +122,10 @@ pub(super) fn status() -> Node {
         .field("syncedPushSecrets", map("What was pushed, or is about to be, by store.", pushed))
         .field(
             "foundPushSecrets",
-            map("What was there before by updatePolicy IfNotExists, and is never deleted, by store.", strings("Places.")),
+            map(
+                "What was there before by updatePolicy IfNotExists, and is never deleted, by store.",
+                strings("Places."),
+            ),
         )
         .field("conditions", conditions(string("What the statement is about.")))
 }

@@ -11,10 +11,8 @@ use super::{CLUSTER, Names, READY_REASON, READY_STATUS, old_version, version, wi
 use crate::names;
 
 /// The kinds, and the version of each that is stored.
-pub(super) const KINDS: &[(&str, &str)] = &[
-    (names::KIND_CLUSTER_EXTERNAL_SECRET, names::VERSION),
-    (names::KIND_CLUSTER_PUSH_SECRET, names::PUSH_VERSION),
-];
+pub(super) const KINDS: &[(&str, &str)] =
+    &[(names::KIND_CLUSTER_EXTERNAL_SECRET, names::VERSION), (names::KIND_CLUSTER_PUSH_SECRET, names::PUSH_VERSION)];
 
 pub(super) fn crds() -> Vec<CustomResourceDefinition> {
     vec![cluster_external_secret(), cluster_push_secret()]

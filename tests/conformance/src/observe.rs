@@ -3,7 +3,7 @@
 use keyferry_behaviour_tests::{Cluster, rig};
 use serde_json::{Map, Value, json};
 
-/// All Secrets, and the status of all ExternalSecrets and stores; `cluster_store` is the case's own, if it has one.
+/// All Secrets, and the status of all ExternalSecrets, PushSecrets and stores; `cluster_store` is the case's own, if it has one.
 pub async fn observe(cluster: &Cluster, cluster_stores: &[String]) -> Value {
     let mut secrets = Map::new();
     for secret in cluster.list("Secret").await {
@@ -13,6 +13,13 @@ pub async fn observe(cluster: &Cluster, cluster_stores: &[String]) -> Value {
     for es in cluster.list("ExternalSecret").await {
         let status = pick(&es["status"], &["conditions", "binding", "syncedResourceVersion"]);
         statuses.insert(name(&es), status);
+    }
+    for push in cluster.list("PushSecret").await {
+        let mut status = pick(&push["status"], &["conditions"]);
+        if let pushed @ Value::Object(_) = &push["status"]["syncedPushSecrets"] {
+            status["synced"] = pushed.clone();
+        }
+        statuses.insert(format!("push/{}", name(&push)), status);
     }
     for store in cluster.list("SecretStore").await {
         statuses.insert(format!("store/{}", name(&store)), describe_store(&store));
