@@ -520,7 +520,10 @@ impl Watches for Ports {
 #[async_trait]
 impl Clients for Ports {
     fn about(&self, _: &Store) -> Option<About> {
-        Some(About { can: Capabilities::default(), maintained: !self.world().unmaintained })
+        Some(About {
+            can: Capabilities { push: true, ..Capabilities::default() },
+            maintained: !self.world().unmaintained,
+        })
     }
 
     async fn check(&self, store: &Store) -> Result<Vec<String>, Refused> {

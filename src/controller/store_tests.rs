@@ -76,7 +76,7 @@ async fn only_what_changed_is_told() {
     assert_eq!(rig.notes(), ["InvalidProviderConfig"]);
     let statuses = rig.statuses("s");
     let can = |n: usize| statuses[n].capabilities.as_ref().map(|can| can.to_string());
-    assert_eq!((statuses.len(), can(0), can(1)), (2, Some("ReadOnly".to_owned()), Some("ReadOnly".to_owned())));
+    assert_eq!((statuses.len(), can(0), can(1)), (2, Some("ReadWrite".to_owned()), Some("ReadWrite".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]

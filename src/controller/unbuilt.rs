@@ -169,7 +169,7 @@ mod tests {
         let metadata = json!({"name": "a", "namespace": "n", "uid": "u", "generation": generation});
         Event::Apply(
             serde_json::from_value(json!({
-                "apiVersion": "external-secrets.io/v1alpha1", "kind": "PushSecret", "metadata": metadata,
+                "apiVersion": "external-secrets.io/v1alpha1", "kind": "ClusterPushSecret", "metadata": metadata,
                 "status": {"conditions": conditions},
             }))
             .unwrap(),
@@ -222,8 +222,7 @@ mod tests {
         let names = |wanted: fn(&str) -> bool, cluster| -> Vec<String> {
             UnbuiltKind::all(wanted, cluster).into_iter().map(|kind| kind.resource.plural).collect()
         };
-        assert_eq!(names(|_| true, true), ["pushsecrets", "clusterexternalsecrets", "clusterpushsecrets"]);
-        assert_eq!(names(|_| true, false), ["pushsecrets"]);
-        assert_eq!(names(|kind| kind != "PushSecret", false), Vec::<String>::new());
+        assert_eq!(names(|_| true, true), ["clusterexternalsecrets", "clusterpushsecrets"]);
+        assert_eq!(names(|_| true, false), Vec::<String>::new());
     }
 }

@@ -426,6 +426,12 @@ fn the_compatibility_page_names_every_field() {
     let page = include_str!("../../../docs/compatibility.md");
     // Behaviour that no field shows has a table of its own.
     let (page, _) = page.split_once("\n## Behaviour").expect("the page has two parts");
+    let (first, page) = page.split_once("\n## PushSecret").expect("it has a part for each kind");
+    names_every_field(first, "ExternalSecret/v1.");
+    names_every_field(page, "PushSecret/v1alpha1.");
+}
+
+fn names_every_field(page: &str, kind: &str) {
     let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let below = |row: &str, path: &str| match row.strip_suffix(".*") {
         Some(parent) => {
@@ -435,7 +441,7 @@ fn the_compatibility_page_names_every_field() {
     };
     let mut fields = Vec::new();
     each_node(|path, node| {
-        if let Some(path) = path.strip_prefix("ExternalSecret/v1.")
+        if let Some(path) = path.strip_prefix(kind)
             && path.starts_with("sp") | path.starts_with("status")
             // What holds fields is said with them.
             && node["properties"].is_null()
