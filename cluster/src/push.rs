@@ -147,7 +147,30 @@ fn is_whole(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use axum::Router;
+    use axum::http::header;
+
     use super::*;
+    use crate::client::Turns;
+
+    #[tokio::test]
+    async fn labels_select_so_many_secrets_and_bytes() {
+        let server = Router::new().fallback(async || {
+            let secret = |n: u32| json!({"metadata": {"name": format!("s{n}"), "uid": "u", "resourceVersion": "1"}, "data": {"a": "YQ=="}});
+            let items: Vec<Value> = (0..PAGE).map(secret).collect();
+            let list = json!({"kind": "SecretList", "apiVersion": "v1", "metadata": {"continue": "more"}, "items": items});
+            ([(header::CONTENT_TYPE, "application/json")], list.to_string())
+        });
+        let client = kube::Client::new(server, "ns");
+        let turns = Turns::new(1, crate::leader::Lead::always());
+        let objects = ClusterObjects { client, turns, token_file: PathBuf::new() };
+        let selector = LabelSelector::default();
+        let told = async |budget: Budget| objects.selected("ns", &selector, &budget).await.unwrap_err().message;
+        assert!(told(Budget::default()).await.contains("(limit push-sources)"));
+        assert!(told(Budget::new(10, 10)).await.contains("(limit look-bytes)"));
+    }
 
     #[test]
     fn a_patch_says_what_goes() {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use keyferry_limits::PUSH_STORES;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::settings::Settings;
 use keyferry_sync::store::{Readiness, Store};
+use keyferry_sync::told;
 use keyferry_sync::told::Told;
 use keyferry_sync::usable::{Usable, usable};
 
@@ -68,6 +70,9 @@ pub fn decide(settings: &Settings, look: &Look) -> Plan {
     let holds_more = ps.status.as_ref().is_some_and(|status| !status.synced_push_secrets.is_empty());
     if !is_missing && !holds_more && active(settings, look).next().is_none() {
         return Plan::Ignore;
+    }
+    if active(settings, look).count() > PUSH_STORES.size() {
+        return Plan::Refuse(Failure::new(Headline::Spec, told!("{}", PUSH_STORES), Retry::Late));
     }
     let is_unchecked = |store: &&Arc<Store>| {
         let readiness = look.stores.get(&store.id).map(|(_, readiness)| readiness);

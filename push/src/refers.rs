@@ -67,8 +67,10 @@ pub fn means(reference: &PushStoreRef, candidate: &Store, namespace: &str) -> bo
         StoreKind::ClusterSecretStore => candidate.id.namespace.is_none(),
         StoreKind::SecretStore | StoreKind::Unknown(_) => candidate.id.namespace.as_deref() == Some(namespace),
     };
-    let labels = candidate.metadata.labels.clone().unwrap_or_default();
-    is_of_kind && reference.label_selector.as_ref().is_some_and(|selector| selects(selector, &labels))
+    is_of_kind && {
+        let labels = candidate.metadata.labels.clone().unwrap_or_default();
+        reference.label_selector.as_ref().is_some_and(|selector| selects(selector, &labels))
+    }
 }
 
 /// Whether it pushes into this store.

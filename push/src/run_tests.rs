@@ -584,3 +584,27 @@ async fn what_has_no_value_is_told_and_not_deleted() {
     assert!(rig.said[0].contains("spec.data[1]: secret key b does not exist"), "{:?}", rig.said);
     assert_eq!(rig.double.held("s", "l").as_deref(), Some("2"));
 }
+
+#[tokio::test]
+async fn what_is_recorded_has_an_end() {
+    let metadata = json!({"apiVersion": "x".repeat(keyferry_limits::PUSH_RECORD.size())});
+    let mut rig = Rig::new(json!({
+        "data": [{"match": {"secretKey": "a", "remoteRef": {"remoteKey": "k"}}, "metadata": metadata}],
+    }));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.look().await;
+    assert!(rig.said[0].contains("(limit push-record)"), "{:?}", rig.said);
+    assert_eq!(rig.double.held("s", "k"), None, "nothing of it is written");
+}
+
+#[tokio::test]
+async fn labels_select_so_many_stores() {
+    let stores = json!([{"labelSelector": {"matchExpressions": [{"key": "no", "operator": "DoesNotExist"}]}}]);
+    let mut rig = Rig::new(json!({"secretStoreRefs": stores, "data": [entry("a", "k")]}));
+    for n in 0..keyferry_limits::PUSH_STORES.size() {
+        rig.put_store(&format!("many-{n}"), json!({"fake": {}}));
+    }
+    rig.double.secret("src", &[("a", "1")]);
+    rig.look().await;
+    assert!(rig.said[0].contains("(limit push-stores)"), "{:?}", rig.said);
+}

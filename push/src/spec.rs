@@ -128,3 +128,53 @@ fn data_to_problem(ps: &PushSecret, entry: &PushDataTo) -> Option<String> {
     let why = regexp::compile(pattern).err()?;
     Some(format!(".match.regexp {pattern:?} is not a regular expression: {why}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn problem(spec: Value) -> String {
+        let mut whole = json!({"secretStoreRefs": [{"name": "s"}], "selector": {"secret": {"name": "a"}}});
+        whole.as_object_mut().unwrap().extend(spec.as_object().cloned().unwrap());
+        let ps = serde_json::from_value(json!({"metadata": {"name": "p", "namespace": "ns"}, "spec": whole})).unwrap();
+        problems(&ps).join("; ")
+    }
+
+    #[test]
+    fn what_is_too_much_is_told_by_its_limit() {
+        let entry = json!({"match": {"secretKey": "a", "remoteRef": {"remoteKey": "k"}}});
+        for (field, item, limit) in [
+            ("data", entry, &limits::PUSH_ENTRIES),
+            ("dataTo", json!({"storeRef": {"name": "s"}}), &limits::PUSH_DATA_TO),
+            ("secretStoreRefs", json!({"name": "s"}), &limits::PUSH_STORES),
+        ] {
+            let many = |count: usize| problem(json!({field: vec![item.clone(); count]}));
+            assert_eq!(many(limit.size()), "", "{field}");
+            let told = many(limit.size() + 1);
+            assert!(told.starts_with(&format!("spec.{field}: ")) && told.contains(limit.name), "{told}");
+        }
+    }
+
+    #[test]
+    fn what_objects_from_before_the_rules_hold_is_told() {
+        let to = |more: Value| {
+            let mut entry = json!({"storeRef": {"name": "s"}});
+            entry.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+            json!({ "dataTo": [entry] })
+        };
+        for (spec, word) in [
+            (json!({"selector": {"secret": {"selector": {}}}}), "is empty, which would push every Secret"),
+            (json!({"selector": {}}), "names no source"),
+            (json!({"secretStoreRefs": [{}]}), "secretStoreRefs[0] names no store"),
+            (json!({"refreshInterval": "soon"}), "spec.refreshInterval"),
+            (json!({"deletionPolicy": "Merge"}), "spec.deletionPolicy is \"Merge\""),
+            (to(json!({"storeRef": {"name": "other"}})), "\"other\" not found in secretStoreRefs"),
+            (to(json!({"match": {"regexp": "("}})), "is not a regular expression"),
+            (to(json!({"remoteKey": "k", "rewrite": [{"transform": {"template": "x"}}]})), "mutually exclusive"),
+        ] {
+            assert!(problem(spec.clone()).contains(word), "{spec}: {}", problem(spec.clone()));
+        }
+    }
+}

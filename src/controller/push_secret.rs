@@ -25,6 +25,10 @@ use super::sight::Sighting;
 use super::subject::{Next, Shared, Subject};
 use crate::metrics::Metrics;
 
+/// How many PushSecrets of one namespace that select Secrets are asked about each of its Secrets that changes. The others
+/// find it at their next check.
+const ASKED: usize = 100;
+
 /// Carries out a look. What it may ask of stores is said when this is called, not only when the future first runs.
 pub type Carry = Box<dyn Fn(Look) -> BoxFuture<'static, Looked> + Send>;
 
@@ -189,7 +193,7 @@ impl Subject for PushSecrets {
             return Vec::new();
         }
         let from = self.selecting.range((object.namespace.clone(), String::new())..);
-        let here: Vec<Name> = from.take_while(|name| name.0 == object.namespace).cloned().collect();
+        let here: Vec<Name> = from.take_while(|name| name.0 == object.namespace).take(ASKED).cloned().collect();
         let mut concerned = Vec::new();
         for name in here {
             let Some(known) = self.all.get_mut(&name) else { continue };

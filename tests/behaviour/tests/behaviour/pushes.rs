@@ -1,9 +1,11 @@
 //! What PushSecrets promise: a change goes out at once, nothing is written twice, and what goes is what was made here.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
+use futures::stream::{self, StreamExt as _};
+use keyferry_behaviour_tests::operator::series;
 use keyferry_behaviour_tests::{Operator, Rig};
 use keyferry_seed::Seed;
 use rand::rngs::StdRng;
@@ -19,6 +21,7 @@ tests![
     a_source_that_goes_takes_along_what_it_made,
     an_empty_selector_is_refused,
     kill_9_at_any_moment_leaves_nothing_unrecorded,
+    a_thousand_pushes_share_what_checking_asks_for,
 ];
 
 /// A SecretStore over the namespace's own folder in OpenBao, with a token that may write there.
@@ -148,11 +151,7 @@ async fn a_store_that_is_down_keeps_no_other_from_it() {
     // Nobody listens there.
     let nowhere = json!({"spec": {"provider": {"vault": {"server": "http://10.255.255.1:9"}}}});
     rig.cluster.patch("SecretStore", "down", &nowhere).await;
-    rig.until("the store is not ready".into(), async |rig: &Rig| match rig.ready("SecretStore", "down").await {
-        Some(ready) if ready.is("False", "InvalidProviderConfig") => Ok(()),
-        found => bail!("{found:?}"),
-    })
-    .await;
+    rig.until_ready("SecretStore", "down", "False", "InvalidProviderConfig", &[]).await;
     let next = rig.canaries.value("next");
     rig.secret("src", json!({"a": next})).await;
     until_held(&rig, "app", Some(json!({"a": next}))).await;
@@ -172,10 +171,10 @@ async fn sources_come_and_go_by_their_labels() {
     let rig = Rig::new("push-labels").await;
     store(&rig, "s").await;
     let (one, two) = (rig.canaries.value("one"), rig.canaries.value("two"));
-    let labelled = |name: &str, value: &str| {
-        let object =
-            json!({"metadata": {"labels": {"push": "yes"}}, "stringData": {name: json!({"v": value}).to_string()}});
-        rig.apply("Secret", &format!("src-{name}"), object)
+    let labelled = async |name: &str, value: &str| {
+        let data = json!({name: json!({"v": value}).to_string()});
+        let object = json!({"metadata": {"labels": {"push": "yes"}}, "stringData": data});
+        rig.apply("Secret", &format!("src-{name}"), object).await;
     };
     labelled("one", &one).await;
     let to = json!([{
@@ -307,4 +306,71 @@ async fn unrecorded(rig: &Rig) {
             assert!(recorded.is_object(), "{name} does not know of {remote}: {}", push["status"]);
         }
     }
+}
+
+/// How many PushSecrets are counted, each of a Secret of its own, and how often they are checked.
+const COUNTED: usize = 1000;
+const EVERY: Duration = Duration::from_secs(60);
+
+/// The calls of AWS so far: all, and those that write.
+async fn calls(rig: &Rig) -> (f64, f64) {
+    let metrics = rig.metrics().await;
+    let of = |call: &str| {
+        let labels = [("provider", "AWS/SecretsManager"), ("call", call)];
+        series(&metrics, "externalsecret_provider_api_calls_count", &labels)
+    };
+    let all = series(&metrics, "externalsecret_provider_api_calls_count", &[("provider", "AWS/SecretsManager")]);
+    (all, of("PutSecretValue") + of("CreateSecret") + of("TagResource") + of("UntagResource"))
+}
+
+async fn a_thousand_pushes_share_what_checking_asks_for() {
+    let rig = Rig::new("push-many").await;
+    rig.secret("aws", json!({"id": "AKIAIOSFODNN7EXAMPLE", "key": "x".repeat(40)})).await;
+    let auth = json!({"secretRef": {
+        "accessKeyIDSecretRef": {"name": "aws", "key": "id"}, "secretAccessKeySecretRef": {"name": "aws", "key": "key"},
+    }});
+    let aws = json!({"service": "SecretsManager", "region": "eu-west-1", "auth": auth});
+    rig.apply("SecretStore", "s", json!({"spec": {"provider": {"aws": aws}}})).await;
+    let every = format!("{}s", EVERY.as_secs());
+    let make = stream::iter(0..COUNTED).for_each_concurrent(16, |n| {
+        let (rig, every) = (&rig, &every);
+        async move {
+            let source = format!("src-{n}");
+            rig.secret(&source, json!({"v": format!("value-{n}")})).await;
+            let entry = json!({"match": {"secretKey": "v", "remoteRef": {"remoteKey": rig.key(&source)}}});
+            let spec = json!({"refreshInterval": every, "selector": {"secret": {"name": source}}, "data": [entry]});
+            push(rig, &format!("p{n}"), spec).await;
+        }
+    });
+    make.await;
+    rig.until("all are pushed".into(), async |rig: &Rig| {
+        let metrics = rig.metrics().await;
+        let labels = [("condition", "Ready"), ("status", "True")];
+        match series(&metrics, "pushsecret_status_condition", &labels) {
+            ready if ready == COUNTED as f64 => Ok(()),
+            ready => bail!("{ready} are"),
+        }
+    })
+    .await;
+    // What a store answers is learnt by the first check.
+    tokio::time::sleep(2 * EVERY).await;
+    let (before, written) = calls(&rig).await;
+    let began = Instant::now();
+    tokio::time::sleep(2 * EVERY).await;
+    let (after, still) = calls(&rig).await;
+    let intervals = began.elapsed().as_secs_f64() / EVERY.as_secs_f64() + 1.0;
+    assert_eq!(written, still, "nothing is written that is equal");
+    let most = intervals * COUNTED as f64 / 4.0;
+    assert!(after > before && after - before <= most, "{} calls in {intervals} intervals", after - before);
+    // One changes: one is written.
+    let one = rig.key("src-7");
+    rig.secret("src-7", json!({"v": "changed"})).await;
+    rig.until(format!("{one} is written"), async |rig: &Rig| match calls(rig).await {
+        (_, now) if now > still => Ok(()),
+        calls => bail!("{calls:?}"),
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(calls(&rig).await.1, still + 1.0);
+    rig.finish().await;
 }
