@@ -146,7 +146,7 @@ impl Task<'_> {
 
     /// Whether it was pushed by a process before this one, and nothing has changed here since that we know of.
     fn may_be_there(&self, place: &str) -> bool {
-        let is_new = self.look.memory.read.is_some() && self.held.get(place).is_some();
+        let is_new = self.look.memory.read.is_some() && self.held.contains_key(place);
         self.recorded.contains_key(place) && !is_new
     }
 
