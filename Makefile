@@ -1,8 +1,8 @@
 # Everything a newcomer needs: `make demo` shows it, `make test` checks it.
-.PHONY: help demo test test-fast bench hostile prove-vault lint deny advisories sbom crds clean
+.PHONY: help demo test test-fast bench hostile prove-stores prove-vault alone lint deny advisories sbom crds clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## Build what is missing, start real servers, and watch secrets arrive (HOLD=1 stays up)
 	@scripts/demo
@@ -13,14 +13,20 @@ test: ## Run every check and test, against real servers
 test-fast: ## Run the tests that need no server: for each edit
 	@scripts/test --fast
 
-bench: ## Measure calls, requests, time and memory (ARGS="--objects 200 --store vault"; ARGS=--help lists all)
+bench: ## Measure calls, requests, time and memory (ARGS="--objects 200 --store vault"; ARGS=--weigh the program alone; ARGS=--help lists all)
 	@scripts/bench $(ARGS)
 
 hostile: ## Attack the operator as a tenant may, and see whether another notices (ARGS="--attack hang"; ARGS=--list tells which)
 	@scripts/hostile $(ARGS)
 
+prove-stores: ## Run a store of each kind at once for ten minutes, while values and credentials change (ARGS="--seconds 60")
+	@scripts/prove-stores $(ARGS)
+
 prove-vault: ## Log in at HashiCorp's own Vault by LDAP and AWS IAM (builds it once; needs Debian's slapd)
 	@scripts/prove-vault $(ARGS)
+
+alone: ## Check each crate of a provider by itself
+	@scripts/alone
 
 lint: ## Formatting, clippy, and the rules of tests/tidy
 	cargo fmt --all --check

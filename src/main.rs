@@ -1,7 +1,9 @@
 //! The `keyferry` command: reads its arguments, sets the TLS library, and runs.
 
 use std::io::Write as _;
-use std::process::ExitCode;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command as Process, ExitCode};
 
 use clap::Parser as _;
 use keyferry::cli::{Cli, Command, Migrate};
@@ -9,7 +11,15 @@ use keyferry::threads::control::Control;
 use keyferry_migrate::manifests::Manifests;
 use keyferry_migrate::{Eso, Outcome};
 
+/// What names certificates of authorities to trust, and the folders that Go reads where no others are named.
+const CERT_FILE: &str = "SSL_CERT_FILE";
+const CERT_DIR: &str = "SSL_CERT_DIR";
+const CERT_DIRS: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
+
 fn main() -> ExitCode {
+    if let Err(message) = trust_usual_folders() {
+        return fail(&message);
+    }
     // Before all else: a signal that comes before its handler kills, or, where this is the first process of a container,
     // gets lost.
     let control = match Control::start() {
@@ -42,6 +52,21 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(message) => fail(&message),
     }
+}
+
+/// Where `SSL_CERT_FILE` names certificates, Go's clients, and so External Secrets Operator's, read the usual folders beside
+/// that file; our TLS library reads the file alone. It asks the environment, which a process can't safely change for
+/// itself: this one begins anew, with the folders named.
+fn trust_usual_folders() -> Result<(), String> {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if !is_set(CERT_FILE) || is_set(CERT_DIR) {
+        return Ok(());
+    }
+    let folders = CERT_DIRS.iter().filter(|folder| Path::new(folder).is_dir()).copied().collect::<Vec<_>>();
+    let own = std::env::current_exe().ok().filter(|_| !folders.is_empty());
+    let Some(own) = own else { return Ok(()) };
+    let problem = Process::new(own).args(std::env::args_os().skip(1)).env(CERT_DIR, folders.join(":")).exec();
+    Err(format!("can't begin anew with {CERT_DIR} set, which {CERT_FILE} alone needs: {}", problem.kind()))
 }
 
 fn fail(message: &str) -> ExitCode {

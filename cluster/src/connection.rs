@@ -52,7 +52,7 @@ impl Connection {
                 Config::infer().await.map_err(|_| "found no way to the API server: give --kubeconfig".to_owned())?
             }
         };
-        Client::try_from(config)
+        Client::try_from(past_proxies(config))
             .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
     }
 }
@@ -75,6 +75,17 @@ pub async fn of_operator(kubeconfig: Option<&Path>) -> Result<Client, String> {
             .await
             .map_err(|_| "found no way to the API server: run in a pod, or give --kubeconfig".to_owned())?,
     };
-    Client::try_from(config)
+    Client::try_from(past_proxies(config))
         .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
+}
+
+/// Without the proxy of the environment, which is for stores: to an API server there leads what its kubeconfig says.
+fn past_proxies(mut config: Config) -> Config {
+    let of_environment = ["HTTPS_PROXY", "https_proxy"].into_iter().filter_map(std::env::var_os);
+    let mut of_environment = of_environment.filter_map(|text| text.into_string().ok());
+    let named = config.proxy_url.as_ref().map(ToString::to_string).unwrap_or_default();
+    if of_environment.any(|text| text.trim_end_matches('/') == named.trim_end_matches('/')) {
+        config.proxy_url = None;
+    }
+    config
 }

@@ -120,3 +120,8 @@ pub fn gone_object(kind: &Kind, name: &str) -> Change {
 pub fn unreachable() -> Refused {
     Refused::Client(Error::new(ErrorKind::Unavailable, "it can't be reached"))
 }
+
+/// A store that does not know what it is logged in to with: nothing that passes.
+pub fn locked_out() -> Refused {
+    Refused::Client(Error::new(ErrorKind::Unauthenticated, "it knows nobody of that name"))
+}

@@ -10,7 +10,7 @@ use futures::future::{AbortHandle, AbortRegistration, Abortable, BoxFuture};
 use jiff::Timestamp;
 use keyferry_crds::{ClusterSecretStore, SecretStore, SecretStoreStatus, names};
 use keyferry_limits::REFRESH_RATE;
-use keyferry_provider_core::{Capabilities, ErrorKind};
+use keyferry_provider_core::{Capabilities, Error, ErrorKind};
 use keyferry_sync::dependency::{Name, Version};
 use keyferry_sync::ports::{About, Clients, Notices, Refused};
 use keyferry_sync::record::{self, Note, Severity};
@@ -29,6 +29,9 @@ use crate::metrics::Metrics;
 
 /// The longest wait between two checks of a store that fails.
 const LONGEST: Duration = Duration::from_secs(300);
+
+/// How many checks in a row must fail for a passing reason before a store that could be used is one that can't.
+const PATIENCE: u32 = 3;
 
 /// When a status that could not be written is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(5);
@@ -61,10 +64,19 @@ pub struct Stores {
     checks: Arc<Checks>,
     /// Whether those of our class are checked here; where not, their status is believed.
     is_checked: bool,
-    /// The failed checks of each in a row.
-    failures: HashMap<Name, u32>,
+    /// What came of the checks of each.
+    history: HashMap<Name, History>,
     /// What cancels the check under way of each.
     cancel: HashMap<Name, AbortHandle>,
+}
+
+/// What came of the checks of a store so far.
+#[derive(Clone, Copy, Default)]
+struct History {
+    /// Those that failed, in a row.
+    failures: u32,
+    /// Whether it could be used before them.
+    was_ready: bool,
 }
 
 /// What a check came to.
@@ -73,6 +85,8 @@ pub struct Checked {
     store: Arc<Store>,
     /// Whether it can be used.
     readiness: Readiness,
+    /// Whether the check failed, be it that the store is still taken for one that can be used.
+    has_failed: bool,
     /// Its status, where that was written.
     status: Option<SecretStoreStatus>,
     /// When to check again.
@@ -84,7 +98,7 @@ pub struct Checked {
 impl Stores {
     /// SecretStores. Where they are not checked here, their status is believed.
     pub fn namespaced(checks: Arc<Checks>, is_checked: bool) -> Self {
-        Self { kind: SubjectKind::SecretStore, checks, is_checked, failures: HashMap::new(), cancel: HashMap::new() }
+        Self { kind: SubjectKind::SecretStore, checks, is_checked, history: HashMap::new(), cancel: HashMap::new() }
     }
 
     /// ClusterSecretStores.
@@ -93,7 +107,7 @@ impl Stores {
             kind: SubjectKind::ClusterSecretStore,
             checks,
             is_checked: true,
-            failures: HashMap::new(),
+            history: HashMap::new(),
             cancel: HashMap::new(),
         }
     }
@@ -117,7 +131,7 @@ impl Subject for Stores {
     type Looked = Checked;
 
     fn names(&self) -> Vec<Name> {
-        self.failures.keys().cloned().collect()
+        self.history.keys().cloned().collect()
     }
 
     /// Labels say who may use a store, not how it is.
@@ -136,10 +150,12 @@ impl Subject for Stores {
         let readiness = if checked { known.clone() } else { store.readiness_told() };
         let is_relabelled = before.as_ref().is_some_and(|(before, _)| before.metadata.labels != store.metadata.labels);
         let is_news = is_changed || readiness != known || is_relabelled;
+        // What another process found before this one began is of the same spec, most likely.
+        let was_ready = before.is_none() && store.readiness_told() == Readiness::Ready;
         shared.stores.insert(id.clone(), (Arc::new(store), readiness));
-        let failures = self.failures.entry(name.clone()).or_default();
+        let history = self.history.entry(name.clone()).or_default();
         if is_changed {
-            *failures = 0;
+            *history = History { failures: 0, was_ready };
             // What the check under way waits for is not wanted any more.
             if let Some(check) = self.cancel.remove(name) {
                 check.abort();
@@ -156,7 +172,7 @@ impl Subject for Stores {
 
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
         let id = id_of(name);
-        self.failures.remove(name);
+        self.history.remove(name);
         if let Some(check) = self.cancel.remove(name) {
             check.abort();
         }
@@ -180,11 +196,11 @@ impl Subject for Stores {
 
     fn look(&mut self, name: &Name, _: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Checked>> {
         let (store, _) = shared.stores.get(&id_of(name)).filter(|(store, _)| self.checks(store))?;
-        let failures = self.failures.get(name).copied().unwrap_or_default();
+        let history = self.history.get(name).copied().unwrap_or_default();
         let (checks, store) = (self.checks.clone(), store.clone());
         let (cancel, cancelled) = AbortHandle::new_pair();
         self.cancel.insert(name.clone(), cancel);
-        Some(async move { checks.run(store, failures, cancelled).await }.boxed())
+        Some(async move { checks.run(store, history, cancelled).await }.boxed())
     }
 
     fn end(&mut self, name: &Name, report: Checked, took: Duration, shared: &mut Shared) -> Next {
@@ -192,15 +208,16 @@ impl Subject for Stores {
             return if shared.stores.contains_key(&report.store.id) { Next::OnChange } else { Next::Gone };
         }
         self.cancel.remove(name);
-        let Checked { store: checked, readiness, status, next, .. } = report;
+        let Checked { store: checked, readiness, has_failed, status, next, .. } = report;
         shared.metrics.checked(&checked, &readiness, took);
         let Some((store, before)) = shared.stores.get_mut(&checked.id) else { return Next::Gone };
         if !have_same_spec(store, &checked) {
             // Another check is in the queue.
             return Next::OnChange;
         }
-        let failures = self.failures.entry(name.clone()).or_default();
-        *failures = if readiness == Readiness::Ready { 0 } else { failures.saturating_add(1) };
+        let history = self.history.entry(name.clone()).or_default();
+        history.failures = if has_failed { history.failures.saturating_add(1) } else { 0 };
+        history.was_ready = readiness == Readiness::Ready;
         let is_news = *before != readiness;
         *before = readiness;
         if let Some(status) = status {
@@ -243,22 +260,36 @@ struct Verdict {
     message: Told,
     /// What the spec says of itself, where the store is not bad.
     about: Option<About>,
+    /// Whether what is wrong may well pass.
+    is_temporary: bool,
 }
 
 impl Verdict {
     fn bad(message: Told) -> Self {
-        Self { ready: false, reason: INVALID, message, about: None }
+        Self { ready: false, reason: INVALID, message, about: None, is_temporary: false }
+    }
+
+    /// The same, for what came of asking the store.
+    fn failed(message: Told, error: &Error) -> Self {
+        Self { is_temporary: error.is_temporary(), ..Self::bad(message) }
     }
 }
 
 impl Checks {
-    /// Checks a store and writes its status where that changed. `failures` are those in a row before this check.
-    async fn run(&self, store: Arc<Store>, failures: u32, cancelled: AbortRegistration) -> Checked {
+    /// Checks a store and writes its status where that changed.
+    async fn run(&self, store: Arc<Store>, history: History, cancelled: AbortRegistration) -> Checked {
         let examined = Abortable::new(self.examine(&store), cancelled).await;
         let now = (self.now)();
-        let Ok(verdict) = examined else {
-            return Checked { store, readiness: Readiness::Unchecked, status: None, next: now, is_cancelled: true };
+        let of = |readiness, has_failed, next, is_cancelled| {
+            let store = store.clone();
+            Checked { store, readiness, has_failed, status: None, next, is_cancelled }
         };
+        let Ok(verdict) = examined else { return of(Readiness::Unchecked, false, now, true) };
+        let again = Duration::from_secs(1).saturating_mul(2u32.saturating_pow(history.failures)).min(LONGEST);
+        if verdict.is_temporary && history.was_ready && history.failures + 1 < PATIENCE {
+            tracing::info!(store = %store.id, namespace = store.id.namespace, "checked again soon: {}", verdict.message);
+            return of(Readiness::Ready, true, later(now, again), false);
+        }
         let mut status = store.status.clone();
         record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
         if let Some(about) = verdict.about.filter(|_| verdict.reason == VALID) {
@@ -269,7 +300,7 @@ impl Checks {
             let own = store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten());
             later(now, own.unwrap_or(self.every).max(SHORTEST))
         } else {
-            later(now, Duration::from_secs(1).saturating_mul(2u32.saturating_pow(failures)).min(LONGEST))
+            later(now, again)
         };
         let mut written = None;
         if status != store.status {
@@ -287,7 +318,7 @@ impl Checks {
         }
         let readiness =
             if verdict.ready { Readiness::Ready } else { Readiness::NotReady(verdict.message.into_string()) };
-        Checked { store, readiness, status: written, next, is_cancelled: false }
+        Checked { status: written, ..of(readiness, !verdict.ready, next, false) }
     }
 
     async fn examine(&self, store: &Store) -> Verdict {
@@ -299,7 +330,7 @@ impl Checks {
             return Verdict::bad(told!("unable to validate store: spec.refreshInterval: {}", problem));
         }
         let about = self.clients.about(store);
-        let good = |message| Verdict { ready: true, reason: VALID, message, about };
+        let good = |message| Verdict { ready: true, reason: VALID, message, about, is_temporary: false };
         let mut validated = Told::from("store validated");
         if store.spec.as_ref().is_ok_and(|spec| matches!(spec.refresh_every(), Ok(Some(own)) if own < SHORTEST)) {
             validated = told!("{}; spec.refreshInterval: {}", validated, REFRESH_RATE);
@@ -312,13 +343,13 @@ impl Checks {
             }
             // Credentials come from whoever asks: there is nothing to check before somebody does.
             Err(Refused::Client(error)) if error.kind() == ErrorKind::Referent => good(validated),
-            Err(Refused::Client(error)) => Verdict::bad(told!("unable to create client: {}", error)),
+            Err(Refused::Client(error)) => Verdict::failed(told!("unable to create client: {}", error), &error),
             // As in External Secrets Operator, a store that can't tell is given the benefit of the doubt.
             Err(Refused::Validation(error)) if error.kind() == ErrorKind::Unverified => {
                 let message = told!("could not determine validation status: {}", error);
                 Verdict { reason: "ValidationUnknown", ..good(message) }
             }
-            Err(Refused::Validation(error)) => Verdict::bad(told!("unable to validate store: {}", error)),
+            Err(Refused::Validation(error)) => Verdict::failed(told!("unable to validate store: {}", error), &error),
         }
     }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::super::rig::{Answer, DAY, Options, Rig};
 use super::super::samples::{
-    cluster_store, es, gone_object, gone_store, put, put_object, put_store, store, unreachable,
+    cluster_store, es, gone_object, gone_store, locked_out, put, put_object, put_store, store, unreachable,
 };
 use super::*;
 
@@ -68,7 +68,7 @@ async fn only_what_changed_is_told() {
     // The watch has not told of the status yet.
     rig.pass(60 * SECOND).await;
     rig.expect(["check s"]).await;
-    rig.refuse("s", Some(unreachable()));
+    rig.refuse("s", Some(locked_out()));
     for _ in 0..2 {
         rig.pass(60 * SECOND).await;
         rig.expect(["check s"]).await;
@@ -111,6 +111,73 @@ async fn one_that_fails_is_checked_ever_more_rarely_until_it_changes() {
     rig.expect(["check s"]).await;
     rig.pass(SECOND).await;
     rig.expect(["check s"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_fine_and_fails_for_now_can_be_used_until_the_third_time_in_a_row() {
+    let mut rig = at_work().await;
+    rig.tell(put_store(store("s", 1, json!({"refreshInterval": 60}))));
+    rig.expect(["check s"]).await;
+    rig.refuse("s", Some(unreachable()));
+    rig.pass(60 * SECOND).await;
+    rig.expect(["check s"]).await;
+    rig.pass(SECOND).await;
+    rig.expect(["check s"]).await;
+    // It works again: what failed before does not count any more.
+    rig.refuse("s", None);
+    rig.pass(2 * SECOND).await;
+    rig.expect(["check s"]).await;
+    rig.refuse("s", Some(unreachable()));
+    for (generation, wait) in [(1, 60 * SECOND), (2, SECOND)] {
+        rig.pass(wait).await;
+        rig.expect(["check s"]).await;
+        rig.tell(put(es("e", generation, json!({}))));
+        rig.expect(["look e"]).await;
+        assert_eq!(readiness(&rig, "e"), Readiness::Ready);
+    }
+    assert_eq!(rig.statuses("s").len(), 1, "nothing changed that is told");
+    rig.pass(2 * SECOND).await;
+    rig.expect(["check s"]).await;
+    rig.tell(put(es("e", 3, json!({}))));
+    rig.expect(["look e"]).await;
+    let why = "unable to create client: it can't be reached";
+    assert_eq!(rig.condition("s"), ("InvalidProviderConfig".to_owned(), why.to_owned()));
+    assert_eq!(readiness(&rig, "e"), Readiness::NotReady(why.to_owned()));
+    // From here on it waits as one does that never could be used.
+    rig.pass(4 * SECOND).await;
+    rig.expect(["check s"]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_fails_for_good_can_not_be_used_at_once_nor_one_whose_spec_is_new() {
+    let mut rig = at_work().await;
+    for (generation, refused) in [(1, locked_out()), (2, unreachable())] {
+        rig.refuse("s", None);
+        rig.tell(gone_store(store("s", 1, json!({}))));
+        rig.tell(put_store(store("s", 1, json!({}))));
+        rig.expect(["check s"]).await;
+        rig.refuse("s", Some(refused));
+        rig.tell(put_store(store("s", generation, json!({}))));
+        if generation == 1 {
+            rig.pass(DAY).await;
+        }
+        rig.expect(["check s"]).await;
+        assert_eq!(rig.condition("s").0, "InvalidProviderConfig", "generation {generation}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_fine_before_a_restart_has_the_same_patience() {
+    let mut rig = at_work().await;
+    rig.refuse("s", Some(unreachable()));
+    rig.tell(put_store(told(1, json!({}), true)));
+    rig.expect(["check s"]).await;
+    rig.pass(SECOND).await;
+    rig.expect(["check s"]).await;
+    assert!(rig.statuses("s").is_empty(), "what was told stands");
+    rig.pass(2 * SECOND).await;
+    rig.expect(["check s"]).await;
+    assert_eq!(rig.condition("s").0, "InvalidProviderConfig");
 }
 
 #[tokio::test(start_paused = true)]
@@ -166,13 +233,13 @@ async fn a_changed_credential_has_it_checked_and_wakes_only_who_failed() {
     rig.log_in_with("s", "login", "6");
     rig.tell(put_object(&Kind::Secret, "login", "6"));
     rig.expect(["check s", "look failed"]).await;
-    rig.refuse("s", Some(unreachable()));
+    rig.refuse("s", Some(locked_out()));
     rig.tell(gone_object(&Kind::Secret, "login"));
     // Once for the Secret, and once for what the check found.
     rig.expect(["check s", "look failed", "look failed"]).await;
     assert_eq!(
         readiness(&rig, "failed"),
-        Readiness::NotReady("unable to create client: it can't be reached".to_owned())
+        Readiness::NotReady("unable to create client: it knows nobody of that name".to_owned())
     );
     // It logs in with another now.
     rig.refuse("s", None);

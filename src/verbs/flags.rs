@@ -139,6 +139,9 @@ pub struct Run {
     /// The same for all link-local addresses, where most clouds keep their metadata services
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub allow_link_local: bool,
+    /// Reach SecretStores, too, through the proxies that HTTP_PROXY, HTTPS_PROXY and NO_PROXY name: the addresses of a server are then judged here, and the proxy resolves its name once more, out of our sight
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub proxy_namespaced_stores: bool,
 
     /// What is taken without effect.
     #[command(flatten)]

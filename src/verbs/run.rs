@@ -15,6 +15,7 @@ use keyferry_cluster::objects::ClusterObjects;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::address::{Addresses, Network};
+use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{Calls, Environment};
 use keyferry_push::look::World;
 use keyferry_push::memory::MacKey;
@@ -88,7 +89,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
-    let pool = Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, rules(&args), environment, told));
+    let rules = rules(&args, Proxies::of(&*environment)?);
+    let pool = Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, rules, environment, told));
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
@@ -235,10 +237,16 @@ fn log(args: &Run) {
 }
 
 /// What stores may do beside reading secrets.
-fn rules(args: &Run) -> Rules {
+fn rules(args: &Run, proxies: Proxies) -> Rules {
+    if !proxies.is_none() {
+        let of_namespaces = args.proxy_namespaced_stores;
+        tracing::info!(?proxies, of_namespaces, "stores are reached through proxies");
+    }
     let link_local = args.allow_link_local.then_some(Network::LINK_LOCAL).into_iter().flatten();
+    let addresses = Addresses::not_local_but(args.allow_store_addresses.iter().copied().chain(link_local));
     Rules {
-        addresses: Addresses::not_local_but(args.allow_store_addresses.iter().copied().chain(link_local)),
+        addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
+        proxies,
         ambient_identity: args.ambient_identity,
         scope: Some(args.namespace.clone()).filter(|namespace| !namespace.is_empty()),
     }

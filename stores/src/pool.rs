@@ -1,7 +1,7 @@
 //! The clients of stores. One lives as long as the spec of its store and every object that it logged in with stay
 //! the same (a cache, keyed by login and invalidated by versions); all ExternalSecrets that may use the store share it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use keyferry_crds::{SecretStoreSpec, duration};
 use keyferry_limits::{CREDENTIAL_AGE, LARGE_SEARCHES};
 use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{
     Answer, BuildContext, Caller, Calls, Dialect, Environment, Error, ErrorKind, Key, Provider, Query,
 };
@@ -47,8 +48,10 @@ const SINGLY: &str = "reading key by key, since the store's batch call is denied
 /// What stores may do beside reading secrets.
 #[derive(Clone, Debug, Default)]
 pub struct Rules {
-    /// Where URLs of SecretStores may lead; those of ClusterSecretStores may lead anywhere.
+    /// Where URLs of SecretStores may lead, and through which proxies; those of ClusterSecretStores may lead anywhere.
     pub addresses: Addresses,
+    /// The proxies of ClusterSecretStores.
+    pub proxies: Proxies,
     /// Which stores may use the operator's own identity in a cloud.
     pub ambient_identity: AmbientIdentity,
     /// The namespace whose objects are watched; all are where there is none.
@@ -65,7 +68,37 @@ pub struct StoreClient {
     dependencies: Versions,
     /// Whether the store did not accept what it logged in with.
     is_doubted: AtomicBool,
+    /// Whether the last that was asked of the store came to something, and that after the last check.
+    has_answered: AtomicBool,
+    trouble: Trouble,
     large_searches: Arc<LargeSearches>,
+}
+
+/// Tells of a store whose last check failed once it is seen to work.
+#[derive(Clone)]
+struct Trouble {
+    store: StoreId,
+    all: Arc<Mutex<HashSet<StoreId>>>,
+    news: mpsc::UnboundedSender<StoreId>,
+}
+
+impl Trouble {
+    /// Takes note of what a check came to.
+    fn checked(&self, failed: bool) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if failed {
+            all.insert(self.store.clone());
+        } else {
+            all.remove(&self.store);
+        }
+    }
+
+    /// It works.
+    fn is_over(&self) {
+        if self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.store) {
+            let _ = self.news.send(self.store.clone()); // nobody listens any more when the process ends
+        }
+    }
 }
 
 /// The turns of searches that hold many names, by the namespace that searches.
@@ -92,6 +125,33 @@ impl StoreClient {
             self.is_doubted.store(true, Ordering::Relaxed);
         }
     }
+
+    /// Takes note of what was asked for: a secret that was read is as good as a check, until something is wrong with the
+    /// store as a whole.
+    fn note_all<'a>(&self, answers: impl IntoIterator<Item = Option<&'a Error>>) {
+        let (mut has_read, mut is_wrong) = (false, false);
+        for error in answers {
+            self.note(error);
+            has_read |= error.is_none();
+            is_wrong |= error.is_some_and(|error| error.kind().concerns_store());
+        }
+        if is_wrong {
+            self.has_answered.store(false, Ordering::Relaxed);
+        } else if has_read {
+            self.has_answered.store(true, Ordering::Relaxed);
+            self.trouble.is_over();
+        }
+    }
+
+    /// Whether the store can be used.
+    async fn check(&self) -> Result<(), Error> {
+        if self.has_answered.swap(false, Ordering::Relaxed) {
+            return Ok(());
+        }
+        let validated = self.provider.validate().await;
+        self.note(validated.as_ref().err());
+        validated
+    }
 }
 
 #[async_trait]
@@ -106,14 +166,14 @@ impl Entered for StoreClient {
 
     async fn fetch(&self, asking: &Arc<Asking>, keys: Vec<Key>, planning: Planning) -> HashMap<Key, Answer> {
         let answers = self.fetcher.fetch(asking, keys, Some(planning)).await;
-        answers.values().for_each(|answer| self.note(answer.as_ref().err()));
+        self.note_all(answers.values().map(|answer| answer.as_ref().err()));
         answers
     }
 
     async fn find(&self, namespace: &str, query: &Query) -> Result<Vec<Key>, Error> {
         let _call = self.door.call().await;
         let found = self.provider.find_all(query, &self.large_searches.of(namespace)).await;
-        self.note(found.as_ref().err());
+        self.note_all([found.as_ref().err()]);
         found
     }
 }
@@ -166,6 +226,8 @@ pub struct Pool {
     /// Who is about to ask which store.
     barriers: Mutex<HashMap<StoreId, Arc<Barrier>>>,
     news: mpsc::UnboundedSender<StoreId>,
+    /// The stores whose last check failed.
+    trouble: Arc<Mutex<HashSet<StoreId>>>,
     large_searches: Arc<LargeSearches>,
     slots: Mutex<HashMap<LoginId, Arc<tokio::sync::Mutex<Slot>>>>,
 }
@@ -182,8 +244,21 @@ impl Pool {
         news: mpsc::UnboundedSender<StoreId>,
     ) -> Self {
         let barrier = Arc::new(Barrier::default());
-        let (rooms, barriers, large_searches, slots) = Default::default();
-        Self { ports, watched, calls, rules, environment, rooms, barrier, barriers, news, large_searches, slots }
+        let (rooms, barriers, trouble, large_searches, slots) = Default::default();
+        Self {
+            ports,
+            watched,
+            calls,
+            rules,
+            environment,
+            rooms,
+            barrier,
+            barriers,
+            news,
+            trouble,
+            large_searches,
+            slots,
+        }
     }
 
     /// The client of `store` for `namespace` (`None`: for checking the store itself), built and logged in where there
@@ -248,9 +323,14 @@ impl Pool {
         let door = self.rooms.of_store(&store.id);
         let room = (self.rooms.clone(), door.clone());
         let fetcher = Fetcher::new(provider.clone(), self.barrier_of(&store.id), room, on_singly);
-        let is_doubted = AtomicBool::new(false);
+        let (is_doubted, has_answered) = Default::default();
+        let trouble = self.trouble_of(&store.id);
         let (dependencies, large_searches) = (requester.dependencies(), self.large_searches.clone());
-        Ok(StoreClient { provider, fetcher, door, dependencies, is_doubted, large_searches })
+        Ok(StoreClient { provider, fetcher, door, dependencies, is_doubted, has_answered, trouble, large_searches })
+    }
+
+    fn trouble_of(&self, store: &StoreId) -> Trouble {
+        Trouble { store: store.clone(), all: self.trouble.clone(), news: self.news.clone() }
     }
 
     /// What a provider or generator of this kind and name is built with.
@@ -261,7 +341,11 @@ impl Pool {
             credentials: asks,
             calls: self.calls.clone(),
             room: self.rooms.of_store(id),
-            addresses: if is_of_cluster { Addresses::anywhere() } else { self.rules.addresses.clone() },
+            addresses: if is_of_cluster {
+                Addresses::anywhere().through(self.rules.proxies.clone())
+            } else {
+                self.rules.addresses.clone()
+            },
             ambient_identity: self.rules.ambient_identity.is_for(is_of_cluster),
             caller: Caller { store_kind: kind, store: id.name.clone(), namespace },
             environment: self.environment.clone(),
@@ -356,10 +440,11 @@ impl Clients for Pool {
     }
 
     async fn check(&self, store: &Store) -> Result<Vec<String>, Refused> {
-        let client = self.client(store, None).await.map_err(Refused::Client)?;
-        let validated = client.provider.validate().await;
-        client.note(validated.as_ref().err());
-        validated.map_err(Refused::Validation)?;
+        let trouble = self.trouble_of(&store.id);
+        let client = self.client(store, None).await.inspect_err(|_| trouble.checked(true)).map_err(Refused::Client)?;
+        let checked = client.check().await;
+        trouble.checked(checked.is_err());
+        checked.map_err(Refused::Validation)?;
         let singly = client.fetcher.is_singly().then(|| SINGLY.to_owned());
         Ok(singly.into_iter().chain(client.provider.identity_note()).collect())
     }
@@ -367,6 +452,7 @@ impl Clients for Pool {
     fn keep(&self, is_there: &dyn Fn(&StoreId) -> bool) {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).retain(|login, _| is_there(&login.store));
         self.barriers.lock().unwrap_or_else(PoisonError::into_inner).retain(|store, _| is_there(store));
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).retain(|store| is_there(store));
         self.large_searches.tidy();
         self.rooms.tidy();
     }
@@ -392,6 +478,8 @@ fn retries(spec: &SecretStoreSpec) -> Result<Retries, String> {
 
 #[cfg(test)]
 mod tests {
+    use keyferry_provider_core::{Capabilities, Page, Push, Reach, Remote};
+
     use super::*;
 
     #[tokio::test]
@@ -404,6 +492,96 @@ mod tests {
         turns.tidy();
         assert_eq!(turns.0.lock().unwrap().len(), 1, "what nobody uses is forgotten");
         drop(all);
+    }
+
+    /// A store that is checked in a way that shows.
+    struct Checked(std::sync::atomic::AtomicUsize);
+
+    #[async_trait]
+    impl Provider for Checked {
+        fn capabilities(&self) -> Capabilities {
+            Capabilities::default()
+        }
+
+        fn dialect(&self) -> Dialect {
+            Dialect::default()
+        }
+
+        fn joins(&self, _: &[Key], _: &Key) -> bool {
+            false
+        }
+
+        async fn fetch(&self, _: &[Key]) -> Result<Vec<Answer>, Error> {
+            Err(Error::cannot("read"))
+        }
+
+        async fn find(&self, _: &Query, _: &[String]) -> Result<Page, Error> {
+            Err(Error::cannot("searched"))
+        }
+
+        async fn push(&self, _: &Push) -> Result<(), Error> {
+            Err(Error::cannot("pushed to"))
+        }
+
+        async fn delete(&self, _: &Remote, _: Reach) -> Result<(), Error> {
+            Err(Error::cannot("deleted from"))
+        }
+
+        async fn exists(&self, _: &Remote) -> Result<bool, Error> {
+            Err(Error::cannot("asked"))
+        }
+
+        async fn validate(&self) -> Result<(), Error> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn identity_note(&self) -> Option<String> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_is_read_is_as_good_as_a_check_and_ends_what_a_check_found() {
+        let store = StoreId { namespace: Some("ns".to_owned()), name: "s".to_owned() };
+        let (news, mut told) = mpsc::unbounded_channel();
+        let trouble = Trouble { store: store.clone(), all: Arc::default(), news };
+        let asked = Arc::new(Checked(0.into()));
+        let provider = Arc::new(Guarded::new(asked.clone(), CALL_TIMEOUT, Retries::default()));
+        let rooms = Arc::new(Rooms::default());
+        let door = rooms.of_store(&store);
+        let client = StoreClient {
+            fetcher: Fetcher::new(provider.clone(), Arc::default(), (rooms, door.clone()), || {}),
+            provider,
+            door,
+            dependencies: Versions::default(),
+            is_doubted: AtomicBool::default(),
+            has_answered: AtomicBool::default(),
+            trouble,
+            large_searches: Arc::default(),
+        };
+        let (down, missing) = (Error::new(ErrorKind::Unavailable, "down"), Error::new(ErrorKind::NotFound, "gone"));
+        let checks = async |answers: &[Option<&Error>]| {
+            client.note_all(answers.iter().copied());
+            let before = asked.0.load(Ordering::Relaxed);
+            client.check().await.unwrap();
+            asked.0.load(Ordering::Relaxed) - before
+        };
+        assert_eq!(checks(&[]).await, 1);
+        assert_eq!(checks(&[None, Some(&missing)]).await, 0, "it has read");
+        assert_eq!(checks(&[]).await, 1, "and once only");
+        assert_eq!(checks(&[Some(&missing)]).await, 1, "that there is none may be anybody's word");
+        assert_eq!(checks(&[None, Some(&down)]).await, 1);
+        client.note_all([None]);
+        assert_eq!(checks(&[Some(&down)]).await, 1, "what was read before says nothing of now");
+        // Who waits for the store need not wait for its next check.
+        client.trouble.checked(true);
+        client.note_all([Some(&down)]);
+        assert!(told.try_recv().is_err());
+        client.note_all([None]);
+        assert_eq!(told.try_recv().ok(), Some(store));
+        client.note_all([None]);
+        assert!(told.try_recv().is_err(), "once");
     }
 
     #[test]

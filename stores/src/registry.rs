@@ -12,10 +12,10 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_aws::REGISTRATION,
     #[cfg(feature = "azurekv")]
     keyferry_provider_azurekv::REGISTRATION,
-    #[cfg(feature = "bitwarden")]
-    keyferry_provider_bitwarden::REGISTRATION,
     #[cfg(feature = "barbican")]
     keyferry_provider_barbican::REGISTRATION,
+    #[cfg(feature = "bitwarden")]
+    keyferry_provider_bitwarden::REGISTRATION,
     #[cfg(feature = "conjur")]
     keyferry_provider_conjur::REGISTRATION,
     #[cfg(feature = "fake")]
@@ -26,6 +26,8 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_kubernetes::REGISTRATION,
     #[cfg(feature = "kubernetes")]
     keyferry_provider_kubernetes::CRD,
+    #[cfg(feature = "onepassword")]
+    keyferry_provider_onepassword::REGISTRATION,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::AKEYLESS,
     #[cfg(feature = "rest")]
@@ -42,10 +44,6 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_vault::REGISTRATION,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::OPEN_BAO,
-    #[cfg(feature = "onepassword")]
-    keyferry_provider_onepassword::REGISTRATION,
-    #[cfg(feature = "vault")]
-    keyferry_provider_vault::REGISTRATION,
     #[cfg(feature = "webhook")]
     keyferry_provider_webhook::REGISTRATION,
 ];

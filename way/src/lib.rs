@@ -94,6 +94,27 @@ impl Fault {
     }
 }
 
+/// Why a proxy made no connection for us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tunnel {
+    /// It wants to know who we are.
+    NoLogin,
+    /// It does not, or can't.
+    Refused,
+}
+
+impl Tunnel {
+    /// The cause that a client's error holds, however deep; `None` where a proxy is not at fault.
+    pub fn of(error: &(dyn StdError + 'static)) -> Option<Self> {
+        // These have no types that anybody could ask for either. What is wrong below them is told apart by `Fault`.
+        causes(error).find_map(|cause| match cause.to_string().as_str() {
+            "tunnel error: proxy authorization required" => Some(Self::NoLogin),
+            "tunnel error: unsuccessful" | "tunnel error: unexpected end of file" => Some(Self::Refused),
+            _ => None,
+        })
+    }
+}
+
 /// A foreign error and everything below it, to be known by their types.
 pub fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error| below(*error))
@@ -135,5 +156,8 @@ mod tests {
         assert_eq!(of(io::ErrorKind::TimedOut), Some(Fault::Timeout));
         assert_eq!(of(io::ErrorKind::ConnectionReset), None);
         assert_eq!(Fault::of(&io::Error::other("dns error")), Some(Fault::NoName));
+        let tunnel = |text: &'static str| Tunnel::of(&io::Error::other(text));
+        assert_eq!(tunnel("tunnel error: proxy authorization required"), Some(Tunnel::NoLogin));
+        assert_eq!((tunnel("tunnel error: unsuccessful"), tunnel("another")), (Some(Tunnel::Refused), None));
     }
 }

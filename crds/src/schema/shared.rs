@@ -44,10 +44,7 @@ pub(super) fn ca_bundle() -> Node {
 }
 
 fn credential_namespace(what: &str) -> Node {
-    namespace_name(&format!(
-        "{what}: needed in a ClusterSecretStore (left out, it is that of the ExternalSecret); \
-         in a SecretStore only its own."
-    ))
+    namespace_name(&format!("{what}; left out in a ClusterSecretStore, that of whoever asks."))
 }
 
 /// The label selector of Kubernetes.

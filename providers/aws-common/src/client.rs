@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::box_error::BoxError;
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
@@ -20,10 +19,11 @@ use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
-use keyferry_provider_core::{BuildContext, Calls, Environment, Error, Room};
+use keyferry_provider_core::{BuildContext, Calls, Environment, Error};
 
 use crate::config::Config;
 use crate::login::Login;
+use crate::proxy::http_client;
 use crate::reading::Reading;
 
 /// How long a connection, and an attempt as a whole, may take.
@@ -72,7 +72,7 @@ pub struct Connection {
 impl Connection {
     /// Prepares all that a client of `service` needs. Logs in nowhere yet, but reads the keys that the spec names.
     pub async fn new(config: &Config, service: &Service, ctx: &BuildContext) -> Result<Self, Error> {
-        let base = Base::new(config, ctx);
+        let base = Base::new(config, ctx)?;
         let login = Login::new(config, ctx, &base).await?;
         let sdk = base.of(service).into_builder().credentials_provider(login.provider()).build();
         let counter = Counter::new(service, ctx.calls.clone());
@@ -96,7 +96,7 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub fn new(config: &Config, ctx: &BuildContext) -> Self {
+    pub fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
         let is_on = |name| (ctx.environment)(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -107,7 +107,7 @@ impl Base {
             .region(Region::new(config.region.clone()))
             .use_fips(is_on("AWS_USE_FIPS_ENDPOINT"))
             .use_dual_stack(is_on("AWS_USE_DUALSTACK_ENDPOINT"))
-            .http_client(http_client(ctx.room.clone()))
+            .http_client(Reading::bounded(http_client(ctx.addresses.proxies())?, ctx.room.clone()))
             .sleep_impl(aws_smithy_async::rt::sleep::TokioSleep::new())
             .time_source(aws_smithy_async::time::SystemTimeSource::new())
             // The guard around all stores does this, and counts it.
@@ -117,7 +117,7 @@ impl Base {
             // `login` does this.
             .identity_cache(aws_smithy_runtime::client::identity::IdentityCache::no_cache())
             .build();
-        Self { sdk, environment: ctx.environment.clone() }
+        Ok(Self { sdk, environment: ctx.environment.clone() })
     }
 
     /// For one service: with its endpoint.
@@ -140,12 +140,6 @@ impl Base {
 /// Where the operator is told that a service is, by the first of these that is set, or for all services.
 fn endpoint(names: &[&str], environment: &Environment) -> Option<String> {
     names.iter().chain(&["AWS_ENDPOINT_URL"]).filter_map(|name| environment(name)).find(|url| !url.is_empty())
-}
-
-/// HTTP of this connection alone, with bounded answers. Proxies of the operator's environment are not used.
-fn http_client(room: Arc<dyn Room>) -> SharedHttpClient {
-    let tls = tls::Provider::Rustls(CryptoMode::AwsLc);
-    Reading::bounded(aws_smithy_http_client::Builder::new().tls_provider(tls).build_https(), room)
 }
 
 /// Reports every attempt on the wire.
@@ -233,6 +227,15 @@ mod tests {
             Err(Error::new(ErrorKind::Invalid, "there is none"))
         }
 
+        async fn labelled_secret(
+            &self,
+            _: &SecretRef,
+            _: &str,
+            _: &str,
+        ) -> Result<std::collections::BTreeMap<String, SecretBytes>, Error> {
+            Err(Error::new(ErrorKind::Invalid, "there is none"))
+        }
+
         async fn service_account_token(&self, _: &ServiceAccountRef, _: &[&str]) -> Result<Token, Error> {
             Err(Error::new(ErrorKind::Invalid, "there is none"))
         }
@@ -271,7 +274,7 @@ mod tests {
         let ctx = BuildContext { environment, ..BuildContext::new(Arc::new(Nothing), Arc::new(())) };
         let noted = Noted::default();
         let connector = SharedHttpConnector::new(noted.clone());
-        let sdk = Base::new(&config, &ctx).of(&STS).into_builder();
+        let sdk = Base::new(&config, &ctx).unwrap().of(&STS).into_builder();
         let sdk = sdk.http_client(http_client_fn(move |_, _| connector.clone())).build();
         let client = aws_sdk_sts::Client::new(&sdk);
         client

@@ -5,8 +5,8 @@
 //! store that names its credentials; the default chain reads them for one that names none, and can run nothing: the
 //! features for SSO, for `credential_process` and for the console's login are not compiled in.
 //!
-//! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, `reading` answers
-//! and their bounds, [`client`] the SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`found`]
+//! Modules, in reading order: [`config`] the spec as plain data, [`login`] from there to credentials, `proxy` HTTP,
+//! `reading` answers and their bounds, [`client`] the SDK's configuration, [`error`] what went wrong, [`batch`] several keys at once, [`found`]
 //! searches below a prefix, [`tags`] what metadata is and by what we know what we made, [`json`] services without an SDK.
 //!
 //! What is zeroed: bodies of answers. What is not ours to zero: the buffers of TLS and HTTP, the SDK's requests, and its copies
@@ -16,6 +16,7 @@
 
 pub mod config;
 pub mod login;
+mod proxy;
 mod reading;
 pub mod client;
 pub mod error;

@@ -9,7 +9,7 @@
 //! [`mod@generator`] the trait of generators, [`mod@credentials`] the port, [`mod@registration`] how either presents
 //! itself, [`mod@json`] taking values out of JSON without copies, [`mod@property`] parts of them that are
 //! written, [`mod@body`] answers while they are read, [`mod@parts`] values of several fields and files,
-//! [`mod@address`] where a store must not lead,
+//! [`mod@network`] ranges of addresses, [`mod@proxy`] what goes through a proxy, [`mod@address`] where a store must not lead,
 //! [`mod@names`] what Kubernetes gives for names.
 
 #![forbid(unsafe_code)]
@@ -27,6 +27,8 @@ pub mod json;
 pub mod property;
 pub mod body;
 pub mod parts;
+pub mod network;
+pub mod proxy;
 pub mod address;
 pub mod names;
 

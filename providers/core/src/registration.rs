@@ -61,8 +61,8 @@ pub struct BuildContext {
     pub calls: Arc<dyn Calls>,
     /// Where to ask for room before a large answer is read.
     pub room: Arc<dyn Room>,
-    /// Where the store's URLs may lead. The authors of stores of a namespace need not be trusted with what the operator's
-    /// own machine may reach.
+    /// Where the store's URLs may lead, and through which proxies. The authors of stores of a namespace need not be
+    /// trusted with what the operator's own machine may reach.
     pub addresses: Addresses,
     /// Whether the identity that a cloud gives the operator itself may be used where the spec names no other.
     pub ambient_identity: bool,
@@ -88,7 +88,8 @@ impl BuildContext {
 
     /// The same for a store whose author is trusted with what the operator itself may reach and be.
     pub fn trusted(self) -> Self {
-        Self { addresses: Addresses::anywhere(), ambient_identity: true, ..self }
+        let addresses = Addresses::anywhere().through(self.addresses.proxies().clone());
+        Self { addresses, ambient_identity: true, ..self }
     }
 }
 

@@ -2,6 +2,8 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use keyferry_provider_core::{Metadata, Origin, Payload};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
 
 use super::*;
 use crate::Delay;
@@ -94,6 +96,9 @@ impl Provider for Script {
     }
 }
 
+/// Two tries more, after some time.
+const TWICE: Retries = Retries { most: 2, delay: Delay::Growing(Duration::from_millis(200)), patience: Duration::MAX };
+
 fn key(name: &str) -> Key {
     Key { name: name.into(), version: None, metadata: false }
 }
@@ -130,7 +135,7 @@ async fn fetch(script: &Arc<Script>, retries: Retries, names: &str) -> Answers {
 
 async fn kinds(can: Capabilities, keys: &[Key]) -> (Vec<Option<ErrorKind>>, usize) {
     let script = Arc::new(Script::echo(can));
-    let answers = guarded(&script, Retries::default()).fetch(keys).await.unwrap();
+    let answers = guarded(&script, TWICE).fetch(keys).await.unwrap();
     for (key, answer) in keys.iter().zip(&answers) {
         assert!(answer.as_ref().map_or(true, |answer| answer.value.expose_str() == Some(&key.name)), "out of order");
     }
@@ -163,7 +168,7 @@ fn searchable(answers: impl IntoIterator<Item = Answers>) -> Arc<Script> {
 #[tokio::test]
 async fn a_search_that_the_store_can_not_make_does_not_reach_it() {
     let script = Arc::new(Script::echo(Capabilities { find_by_name: true, ..Capabilities::default() }));
-    let guarded = guarded(&script, Retries::default());
+    let guarded = guarded(&script, TWICE);
     guarded.find_all(&by_name(), &Semaphore::new(1)).await.unwrap();
     assert_eq!(script.asked(), ["find None []"]);
     let by_path = Query { path: Some("p".to_owned()), ..by_name() };
@@ -177,7 +182,7 @@ async fn a_search_that_the_store_can_not_make_does_not_reach_it() {
 async fn each_call_of_a_search_is_made_again_and_none_before_it() {
     let page = |name: &str| Ok(vec![Ok(fetched(name))]);
     let script = searchable([page("b"), Err(down()), page("a"), Err(down()), Err(down()), page("c")]);
-    let found = guarded(&script, Retries::default()).find_all(&by_name(), &Semaphore::new(1)).await.unwrap();
+    let found = guarded(&script, TWICE).find_all(&by_name(), &Semaphore::new(1)).await.unwrap();
     assert_eq!(found.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
     let asked: Vec<_> =
         ["[]", "[\"5\"]", "[\"5\"]", "[\"3\"]", "[\"3\"]", "[\"3\"]"].map(|at| format!("find None {at}")).into();
@@ -189,10 +194,10 @@ async fn of_searches_that_hold_much_so_many_are_made_at_once() {
     let page = |length: usize| Ok(vec![Ok(fetched(&"n".repeat(length)))]);
     let large = Semaphore::new(0);
     let small = searchable([page(1), page(2)]);
-    assert_eq!(guarded(&small, Retries::default()).find_all(&by_name(), &large).await.unwrap().len(), 2);
+    assert_eq!(guarded(&small, TWICE).find_all(&by_name(), &large).await.unwrap().len(), 2);
     // Its second call is made again when it is its turn.
     let script = searchable([page(1), page(200 << 10), page(200 << 10)]);
-    let guarded = guarded(&script, Retries::default());
+    let guarded = guarded(&script, TWICE);
     let query = by_name();
     let search = guarded.find_all(&query, &large);
     tokio::pin!(search);
@@ -208,7 +213,7 @@ async fn a_search_is_whole_or_an_error() {
     let page = || Ok(vec![Ok(fetched("a"))]);
     let broken = searchable([page(), Err(error(ErrorKind::Denied)), page()]);
     assert_eq!(
-        guarded(&broken, Retries::default()).find_all(&by_name(), &Semaphore::new(1)).await.unwrap_err().kind(),
+        guarded(&broken, TWICE).find_all(&by_name(), &Semaphore::new(1)).await.unwrap_err().kind(),
         ErrorKind::Denied
     );
     // Each call is fast enough, and there are too many of them.
@@ -216,7 +221,7 @@ async fn a_search_is_whole_or_an_error() {
     let answers = Some(Mutex::new((0..100).map(|_| page()).collect()));
     let slow = Arc::new(Script { answers, takes: Duration::from_secs(10), ..Script::echo(can) });
     let begun = Instant::now();
-    let error = guarded(&slow, Retries::default()).find_all(&by_name(), &Semaphore::new(1)).await.unwrap_err();
+    let error = guarded(&slow, TWICE).find_all(&by_name(), &Semaphore::new(1)).await.unwrap_err();
     assert_eq!((error.kind(), begun.elapsed()), (ErrorKind::Timeout, Duration::from_secs(300)));
     assert!(error.message().contains("search-time"), "{error}");
 }
@@ -245,7 +250,7 @@ async fn writing_and_deleting_are_gated_one_by_one() {
     ] {
         let can = Capabilities { push: can_push, delete: can_delete, ..Capabilities::default() };
         let script = Arc::new(Script::echo(can));
-        let guarded = guarded(&script, Retries::default());
+        let guarded = guarded(&script, TWICE);
         let results = [
             (can_push, guarded.push(&push).await),
             (can_push, guarded.exists(&remote).await.map(|there| assert!(there))),
@@ -267,7 +272,7 @@ async fn only_the_keys_that_failed_for_now_are_asked_for_again() {
         Ok(vec![throttled(), value()]),
         Ok(vec![value()]),
     ]);
-    let answers = fetch(&script, Retries::default(), "a b c d").await.unwrap();
+    let answers = fetch(&script, TWICE, "a b c d").await.unwrap();
     assert_eq!(answers, [value(), value(), denied(), value()]);
     assert_eq!(script.asked(), ["a b c d", "b d", "b"]);
 }
@@ -275,8 +280,30 @@ async fn only_the_keys_that_failed_for_now_are_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn waits_grow_and_are_spread() {
     let script = Script::new([Err(down()), Err(down()), Err(down())]);
-    assert_eq!(fetch(&script, Retries::default(), "a b").await, Err(down()));
+    assert_eq!(fetch(&script, TWICE, "a b").await, Err(down()));
     assert!(matches!(script.waits()[..], [150..=251, 300..=501]), "{:?}", script.waits());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_settings_hiccups_are_bridged() {
+    let of = |kind| Script::new((0..6).map(move |_| Err(error(kind))));
+    for kind in [ErrorKind::Throttled, ErrorKind::Unavailable] {
+        let script = of(kind);
+        assert_eq!(fetch(&script, Retries::default(), "a").await, Err(error(kind)));
+        assert_eq!(script.asked().len(), 6, "{kind:?}");
+        assert!(script.waits().iter().sum::<u128>() < 4000, "{:?}", script.waits());
+    }
+    // One call in six fails.
+    let mut random = StdRng::seed_from_u64(1);
+    for n in 0..3000 {
+        let failed = |random: &mut StdRng| random.random_range(0..100) < 17;
+        let mut answers: Vec<Answers> = Vec::new();
+        while failed(&mut random) {
+            answers.push(Err(down()));
+        }
+        answers.push(Ok(vec![Ok(fetched("a"))]));
+        assert!(fetch(&Script::new(answers), Retries::default(), "a").await.is_ok(), "call {n}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -311,7 +338,7 @@ async fn what_lasts_is_not_tried_again() {
         ErrorKind::Tls,
     ] {
         let script = Script::new([Err(error(kind))]);
-        assert_eq!(fetch(&script, Retries::default(), "a").await, Err(error(kind)));
+        assert_eq!(fetch(&script, TWICE, "a").await, Err(error(kind)));
     }
 }
 
@@ -319,17 +346,17 @@ async fn what_lasts_is_not_tried_again() {
 async fn a_store_that_asks_for_time_gets_it_within_bounds() {
     let asks = |seconds| Err(error(ErrorKind::Throttled).with_retry_after(Some(Duration::from_secs(seconds))));
     let script = Script::new([asks(2), Ok(vec![value()])]);
-    assert_eq!(fetch(&script, Retries::default(), "a").await, Ok(vec![value()]));
+    assert_eq!(fetch(&script, TWICE, "a").await, Ok(vec![value()]));
     assert_eq!(script.waits(), [2000]);
     let script = Script::new([asks(60)]);
-    assert_eq!(fetch(&script, Retries::default(), "a").await, asks(60));
+    assert_eq!(fetch(&script, TWICE, "a").await, asks(60));
 }
 
 #[tokio::test(start_paused = true)]
 async fn answers_are_kept_when_a_later_try_fails_as_a_whole() {
     let denied = || error(ErrorKind::BatchDenied);
     let script = Script::new([Ok(vec![value(), Err(down()), Err(down())]), Err(denied())]);
-    let answers = fetch(&script, Retries::default(), "a b c").await.unwrap();
+    let answers = fetch(&script, TWICE, "a b c").await.unwrap();
     assert_eq!(answers, [value(), Err(denied()), Err(denied())]);
 }
 
@@ -341,7 +368,7 @@ async fn every_other_call_is_tried_again_too() {
     let push = Push { remote: remote.clone(), payload, origin: Origin::default(), reach: Reach::All };
     let answers = (0..5).flat_map(|_| [Err(down()), Ok(vec![])]).collect();
     let script = Arc::new(Script { answers: Some(Mutex::new(answers)), ..Script::echo(can) });
-    let guarded = guarded(&script, Retries::default());
+    let guarded = guarded(&script, TWICE);
     guarded.validate().await.unwrap();
     guarded.find(&Query::default(), &[]).await.unwrap();
     guarded.push(&push).await.unwrap();
@@ -354,17 +381,17 @@ async fn every_other_call_is_tried_again_too() {
 async fn an_answer_in_time_passes_unchanged() {
     let takes = Duration::from_secs(29);
     let script = Arc::new(Script { takes, ..Script::echo(Capabilities::default()) });
-    assert_eq!(fetch(&script, Retries::default(), "a").await.unwrap(), [Ok(fetched("a"))]);
+    assert_eq!(fetch(&script, TWICE, "a").await.unwrap(), [Ok(fetched("a"))]);
     let answers = Some(Mutex::new([Err(error(ErrorKind::Denied))].into()));
     let script = Arc::new(Script { takes, answers, ..Script::echo(Capabilities::default()) });
-    assert_eq!(guarded(&script, Retries::default()).validate().await, Err(error(ErrorKind::Denied)));
+    assert_eq!(guarded(&script, TWICE).validate().await, Err(error(ErrorKind::Denied)));
 }
 
 #[tokio::test(start_paused = true)]
 async fn each_try_is_bounded_and_a_late_answer_is_a_timeout() {
     let takes = Duration::from_secs(3600);
     let script = Arc::new(Script { takes, ..Script::echo(Capabilities::default()) });
-    let once = Retries { most: 0, ..Retries::default() };
+    let once = Retries { most: 0, ..TWICE };
     let delay = Delay::Fixed(Duration::from_secs(1));
     let twice = Retries { most: 1, delay, patience: Duration::MAX };
     let start = Instant::now();
@@ -380,7 +407,7 @@ async fn each_try_is_bounded_and_a_late_answer_is_a_timeout() {
 #[tokio::test]
 async fn the_rest_passes_through() {
     let script = Arc::new(Script::echo(Capabilities { max_batch: 7, ..Capabilities::default() }));
-    let guarded = guarded(&script, Retries::default());
+    let guarded = guarded(&script, TWICE);
     assert_eq!(guarded.capabilities().max_batch, 7);
     assert!(guarded.dialect().missing_fails_data);
     assert!(guarded.joins(&[], &key("joins")) && !guarded.joins(&[], &key("other")));

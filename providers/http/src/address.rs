@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 
 use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::proxy::Proxy;
 use keyferry_provider_core::{Blame, Error, ErrorKind};
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::net::lookup_host;
 
 use crate::Fields;
 
@@ -55,6 +57,8 @@ fn refused(address: IpAddr, kind: &str, fields: &Fields) -> Error {
 pub(crate) struct Resolver {
     pub addresses: Addresses,
     pub fields: Fields,
+    /// The proxy on the way, whose name is the operator's affair.
+    pub proxy: Option<Proxy>,
 }
 
 impl Resolver {
@@ -75,6 +79,18 @@ impl Resolver {
             (true, None) => Err(unresolved(host, &self.fields)),
         }
     }
+
+    /// Refuses a host of which any address is one that the store must not lead to: of whoever resolves it again, nobody
+    /// knows which one is taken.
+    pub async fn judge(&self, host: &str) -> Result<(), Error> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let found: Vec<_> = lookup_host((host, 0)).await.map_err(|_| unresolved(host, &self.fields))?.collect();
+        let refuse = |address: &SocketAddr| Some((address.ip(), self.addresses.refuse(address.ip())?));
+        match found.iter().filter_map(refuse).min() {
+            Some((address, kind)) => Err(refused(address, kind, &self.fields)),
+            None => Ok(()),
+        }
+    }
 }
 
 fn unresolved(host: &str, fields: &Fields) -> Error {
@@ -87,6 +103,10 @@ impl Resolve for Resolver {
         let this = self.clone();
         Box::pin(async move {
             let host = name.as_str();
+            // The operator's affair.
+            if this.proxy.as_ref().is_some_and(|proxy| proxy.name().eq_ignore_ascii_case(host)) {
+                return Ok(Box::new(lookup_host((host, 0)).await?.collect::<Vec<_>>().into_iter()) as Addrs);
+            }
             Ok(Box::new(this.resolve_to(host, 0).await?.into_iter()) as Addrs)
         })
     }
@@ -154,7 +174,7 @@ mod tests {
         let [good, bad, worse] =
             ["10.0.0.1:0", "169.254.169.254:0", "127.0.0.1:0"].map(|text| text.parse::<SocketAddr>().unwrap());
         let permitted = |addresses: &Addresses, found| {
-            Resolver { addresses: addresses.clone(), fields: FIELDS }.permitted("name", found)
+            Resolver { addresses: addresses.clone(), fields: FIELDS, proxy: None }.permitted("name", found)
         };
         let (of_namespace, anywhere) = (Addresses::default(), Addresses::anywhere());
         assert_eq!(permitted(&of_namespace, vec![bad, good]).unwrap(), [good]);
@@ -167,7 +187,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_refused_when_it_is_resolved() {
-        let resolver = Resolver { addresses: Addresses::default(), fields: FIELDS };
+        let resolver = Resolver { addresses: Addresses::default(), fields: FIELDS, proxy: None };
         let error = resolver.resolve("localhost".parse().unwrap()).await.err().unwrap();
         let error = error.downcast_ref::<Error>().unwrap();
         assert!(error.message().contains("a loopback address"), "{error}");

@@ -16,23 +16,33 @@ pub(crate) fn of_request(error: &reqwest::Error, host: &str, fields: &Fields) ->
         return Error::new(ErrorKind::Tls, message);
     }
     if error.is_timeout() {
-        let message = if error.is_connect() {
-            format!("no connection to {host} within {CONNECT_TIMEOUT:?}")
+        let (message, hint) = if error.is_connect() {
+            (format!("no connection to {host} within {CONNECT_TIMEOUT:?}"), no_way(fields))
         } else {
-            format!("no answer from {host} within {REQUEST_TIMEOUT:?}")
+            (format!("no answer from {host} within {REQUEST_TIMEOUT:?}"), "see what keeps it busy".to_owned())
         };
-        return Error::new(ErrorKind::Timeout, message);
+        return Error::new(ErrorKind::Timeout, message).with_hint(hint);
     }
-    let message = match fault {
-        Some(Fault::Refused) => format!("{host} refuses connections: nothing listens there"),
-        Some(Fault::NoRoute) => format!("{host} can't be reached: there is no way to its network"),
-        Some(Fault::Timeout) => return Error::new(ErrorKind::Timeout, format!("no connection to {host}")),
-        _ if error.is_connect() => format!("no connection to {host} could be made"),
+    let down = |message| Error::new(ErrorKind::Unavailable, message).with_blame(Blame::Way);
+    match fault {
+        Some(Fault::Refused) => down(format!("{host} refuses connections: nothing listens there"))
+            .with_hint(format!("start it, or check {}", fields.server)),
+        Some(Fault::NoRoute) => {
+            down(format!("{host} can't be reached: there is no way to its network")).with_hint(no_way(fields))
+        }
+        Some(Fault::Timeout) => {
+            Error::new(ErrorKind::Timeout, format!("no connection to {host}")).with_hint(no_way(fields))
+        }
+        _ if error.is_connect() => down(format!("no connection to {host} could be made")).with_hint(no_way(fields)),
         // Reset, closed in the middle of an answer, or not HTTP at all. A plain-http request to a port that speaks TLS
         // may end so too.
-        _ => format!("{host} closed the connection or does not speak HTTP: check {}", fields.server),
-    };
-    Error::new(ErrorKind::Unavailable, message).with_blame(Blame::Way)
+        _ => down(format!("{host} closed the connection or does not speak HTTP: check {}", fields.server)),
+    }
+}
+
+/// What to do where nothing comes through.
+fn no_way(fields: &Fields) -> String {
+    format!("check {}, and whether a firewall or a NetworkPolicy is in between", fields.server)
 }
 
 /// The error for a connection that could not be made.
@@ -54,10 +64,10 @@ fn of_tls(fault: Fault, host: &str, fields: &Fields) -> Option<String> {
             format!("the certificate of {host} is signed by an unknown authority: set or renew {ca}")
         }
         Fault::OtherName => format!("the certificate of {host} is for another name: check {server}"),
-        Fault::Expired => format!("the certificate of {host} has expired"),
-        Fault::NotYetValid => format!("the certificate of {host} is not valid yet"),
-        Fault::Revoked => format!("the certificate of {host} is revoked"),
-        Fault::Certificate => format!("the certificate of {host} can't be accepted"),
+        Fault::Expired => format!("the certificate of {host} has expired: renew it there"),
+        Fault::NotYetValid => format!("the certificate of {host} is not valid yet: check both clocks"),
+        Fault::Revoked => format!("the certificate of {host} is revoked: it needs another there"),
+        Fault::Certificate => format!("the certificate of {host} can't be accepted: it needs another there"),
         Fault::NoTls => format!("{host} does not speak TLS: {server} may need http://"),
         Fault::ClientCertificate => format!("{host} wants another client certificate: check {identity}"),
         Fault::NoAgreement => {

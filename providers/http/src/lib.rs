@@ -5,8 +5,8 @@
 //! provider; what comes of a request without one is said here, in the terms of the provider's spec.
 //!
 //! Modules, in reading order: [`way`] the client and its bounds, `roots` whom it
-//! trusts, [`address`] where the way may lead, [`path`]
-//! paths of what users write, [`pem`] certificates and keys, [`error`] what went wrong.
+//! trusts, [`address`] where the way may lead, `proxy` through
+//! what, [`path`] paths of what users write, [`pem`] certificates and keys, [`error`] what went wrong.
 //!
 //! What is not ours to zero: the buffers of TLS, HTTP and the kernel that bytes pass through, a client key inside the
 //! TLS library, and header values.
@@ -16,6 +16,7 @@
 pub mod way;
 mod roots;
 pub mod address;
+mod proxy;
 pub mod path;
 pub mod pem;
 pub mod error;

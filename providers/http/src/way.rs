@@ -10,7 +10,7 @@ use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
 
 use crate::address::{self, Resolver};
-use crate::{error, roots};
+use crate::{error, proxy, roots};
 
 /// How long a connection, and a request as a whole, may take.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -39,7 +39,8 @@ pub struct Way {
 
 impl Way {
     /// The settings that every client has: bounds in time, no retries (the guard around all stores does that, and
-    /// counts it), no proxy, no redirects, and no way to an address that is not among `addresses`.
+    /// counts it), no redirects, no way to an address that is not among `addresses`, and through a proxy where they name
+    /// one for the server.
     ///
     /// Where a provider sets a redirect policy of its own: it must not lead to an address that is not the server's,
     /// since nobody checks that one.
@@ -48,15 +49,21 @@ impl Way {
     /// `Invalid` where the server's URL holds an address that is not among them.
     pub fn client_builder(&self, addresses: &Addresses) -> Result<ClientBuilder, Error> {
         address::check(&self.server, addresses, &self.fields)?;
-        Ok(Client::builder()
+        let resolver = Resolver {
+            addresses: addresses.clone(),
+            fields: self.fields,
+            proxy: proxy::of_server(&self.server, addresses).cloned(),
+        };
+        let builder = Client::builder()
             .user_agent(concat!("keyferry/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
             .redirect(redirect::Policy::none())
             .referer(false)
             .retry(retry::never())
-            .no_proxy() // the operator's environment is not the store's
-            .dns_resolver(Resolver { addresses: addresses.clone(), fields: self.fields }))
+            .no_proxy() // the library's reading of the environment is not ours
+            .dns_resolver(resolver);
+        Ok(proxy::through(builder, &self.server, addresses, self.fields))
     }
 
     /// The client of `builder`, which believes `ca` only, or whom the system trusts where there is none, and shows
@@ -105,7 +112,7 @@ impl Way {
         address::check(&self.server, addresses, &self.fields)?;
         let host = self.server.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let port = self.server.port_or_known_default().unwrap_or(0);
-        let resolver = Resolver { addresses: addresses.clone(), fields: self.fields };
+        let resolver = Resolver { addresses: addresses.clone(), fields: self.fields, proxy: None };
         let connecting = async {
             let found = resolver.resolve_to(host, port).await?;
             let connected = tokio::net::TcpStream::connect(found.as_slice()).await;

@@ -269,6 +269,7 @@ mod tests {
     #[test]
     fn marks_of_the_source_and_of_the_metadata() {
         let origin = Origin {
+            key: None,
             secret_type: None,
             labels: map(&[("team", "a"), ("app.kubernetes.io/instance", "argo")]),
             annotations: map(&[("note", "n"), ("kubectl.kubernetes.io/last-applied-configuration", "canary")]),

@@ -92,6 +92,7 @@ impl Client {
             (400, Some(_)) => error(ErrorKind::Invalid, format!("{host} takes {what} for nothing that could be there"))
                 .with_blame(Blame::Request),
             (401, _) => error(ErrorKind::Unauthenticated, format!("{host} does not accept the store's key")),
+            (403, Some(Word::Disabled)) => error(ErrorKind::Denied, format!("{what} is disabled: enable it in Cellar")),
             (403, _) => error(ErrorKind::Denied, format!("{host} does not let us use {what}: allow it to the key")),
             // Somebody wrote in between: whoever tries again sees what is there now.
             (409, _) => error(ErrorKind::Unavailable, format!("{what} was changed by somebody else meanwhile")),
@@ -121,6 +122,7 @@ impl Client {
 enum Word {
     NoSecret,
     NoVersion,
+    Disabled,
     Other,
 }
 
@@ -130,6 +132,7 @@ fn word(answer: &Response) -> Option<Word> {
     Some(match text.expose_str()? {
         "no-secret" => Word::NoSecret,
         "no-version" => Word::NoVersion,
+        "disabled" => Word::Disabled,
         _ => Word::Other,
     })
 }

@@ -1,30 +1,67 @@
 //! One behaviour suite for every store: what [`Provider`] promises, checked against a real backend and gated by the
 //! capabilities that the store declares.
 //!
-//! A store gives a [`Fixture`] and calls [`suite`] in a test. A failed check panics with its name; the values that
-//! the suite writes are canaries, and every error message is searched for them.
+//! A store gives a [`Fixture`] and calls [`suite`] in a test. A trial that fails panics; the values that the suite writes
+//! are canaries, and every error, whatever prints itself, and all logs are searched for them and for the fixture's
+//! credentials. What came of each trial is a row of the store's column in the table of all stores (`docs/stores/README.md`),
+//! left in `target/stores` for `scripts/stores`.
 //!
-//! Modules, in reading order: `checks` of reading, `searches` checks of searching, one of them for servers that fail in
-//! between, `writes` checks of writing, `map` credentials out of a map.
+//! What a backend can't do, or a fixture does not say how to, is "not supported" there: everything that a fixture need not
+//! say has a default that says so.
+//!
+//! Modules, in reading order: `trials` how they are run and noted, `watched` a store whose answers are looked at, `logs`
+//! the same for what is logged, `checks` of reading, `searches` checks of searching, one of them for servers that fail in
+//! between, `writes` checks of writing, `troubles` of what goes wrong on the other side, `map` credentials out of a map.
 
 #![forbid(unsafe_code)]
 
+mod trials;
+mod watched;
+mod logs;
 mod checks;
 mod searches;
 mod writes;
+mod troubles;
 mod map;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{Capabilities, Metadata, PropertyLookup, Provider};
+use keyferry_doubles::{Faults, Server};
+use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::{Capabilities, ErrorKind, Metadata, PropertyLookup, Provider};
+
+use crate::trials::Trials;
 
 pub use map::MapCredentials;
 pub use searches::{FAULTS, Fault, a_search_under_faults};
 
+/// Part of every value that the suite writes.
+pub const CANARY: &str = "canary-b7e19c";
+
 /// A real backend that tests may write to, and the provider in front of it.
 #[async_trait]
 pub trait Fixture: Send + Sync {
+    /// What the column of the table is called: the store, and what tells this one from its others.
+    fn name(&self) -> String {
+        trials::name_of_crate()
+    }
+
+    /// Whether a real server, or the vendor's own client, has shown that the backend is what the vendor has.
+    fn is_proven(&self) -> bool {
+        true
+    }
+
+    /// What stands before the backend, or is it: it counts calls, and fails when it is told to.
+    fn server(&self) -> Option<Server> {
+        None
+    }
+
+    /// Credentials and tokens that the store logs in with, as text that must show up nowhere.
+    fn credentials(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// What the store's registration says that a store of this spec can do.
     fn registered(&self) -> Capabilities;
 
@@ -39,6 +76,48 @@ pub trait Fixture: Send + Sync {
         panic!("{name}, of {} bytes, is to bear {tags:?}, and this backend has no tags", value.len());
     }
 
+    /// What the backend holds under this name, as a fetch would give it: for stores that can't be read.
+    async fn held(&self, name: &str) -> Option<Vec<u8>> {
+        panic!("{name} can be read by nobody but the store, which can't")
+    }
+
+    /// Gives a version of a secret a stage, a label or an alias, and what a user writes as the version to read by it.
+    async fn stage(&self, _name: &str, _version: &str) -> Option<String> {
+        None
+    }
+
+    /// Has the backend refuse to show this secret, which is there. Whether it could be done.
+    async fn deny(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// Disables this secret, which stays there. Whether it could be done.
+    async fn disable(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// Has the backend accept another credential in place of the one before; [`provider`](Fixture::provider) logs in with
+    /// that one from now on. Whether it could be done.
+    async fn rotate(&self) -> bool {
+        false
+    }
+
+    /// The same provider, where the server is at this URL, and may be reached so. Whatever else it asks, as for a login, is
+    /// behind that URL too.
+    async fn provider_at(&self, _url: &str, _addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        None
+    }
+
+    /// How many secrets the backend names on one page of a list.
+    fn page(&self) -> Option<usize> {
+        None
+    }
+
+    /// The most calls that so many keys may cost, with all that a login takes.
+    fn calls_for(&self, _keys: usize) -> Option<usize> {
+        None
+    }
+
     /// Removes a secret in the way a user of the store would.
     async fn delete(&self, name: &str);
 
@@ -49,6 +128,11 @@ pub trait Fixture: Send + Sync {
 
     /// Whether the backend keeps any bytes, rather than text only.
     fn takes_binary(&self) -> bool {
+        false
+    }
+
+    /// Whether the backend keeps values without a byte.
+    fn takes_empty(&self) -> bool {
         false
     }
 
@@ -88,47 +172,90 @@ pub trait Fixture: Send + Sync {
     }
 }
 
-/// Runs every check that the store's capabilities ask for. Panics at the first that fails.
+/// Runs every trial that the store's capabilities ask for. Panics where one fails, when all have run.
 pub async fn suite(fixture: &dyn Fixture) {
-    let capabilities = fixture.provider().await.capabilities();
-    assert_eq!(fixture.registered(), capabilities, "the registration and the provider say different things");
-    checks::validates(fixture).await;
-    checks::nothing_asked_nothing_answered(fixture).await;
-    checks::one_result_per_key_in_order(fixture, capabilities.max_batch).await;
-    checks::missing_among_present(fixture, capabilities.max_batch).await;
-    checks::deleted_is_missing(fixture).await;
-    checks::a_new_value_is_read_at_once(fixture).await;
-    checks::values_arrive_as_written(fixture).await;
-    checks::names_of_every_kind(fixture).await;
-    checks::many_at_once(fixture).await;
-    if capabilities.versions {
-        checks::versions(fixture).await
-    } else {
-        checks::versions_are_passed_over(fixture).await
+    let can = watched::provider(fixture).await.capabilities();
+    assert_eq!(fixture.registered(), can, "the registration and the provider say different things");
+    let mut trials = Trials::of(fixture);
+    reading(&mut trials, can).await;
+    searching(&mut trials, can).await;
+    writes::suite(&mut trials, can).await;
+    trouble(&mut trials, can.max_batch > 0).await;
+    trials.run("nothing secret in errors, Debug and logs", true, async { logs::are_clean() }).await;
+    trials.end();
+}
+
+async fn reading(trials: &mut Trials<'_>, can: Capabilities) {
+    const KIB_64: usize = 64 << 10;
+    let fixture = trials.fixture();
+    let (reads, largest) = (can.max_batch > 0, fixture.largest());
+    trials.run("validates", true, checks::validates(fixture)).await;
+    trials.run("text", reads, checks::text(fixture)).await;
+    trials.run("any bytes", reads && fixture.takes_binary(), checks::binary(fixture)).await;
+    trials.run("empty", reads && fixture.takes_empty(), checks::empty(fixture)).await;
+    trials.run("64 KiB", reads && largest >= KIB_64, checks::large(fixture, KIB_64)).await;
+    trials.run("odd names", reads, checks::names_of_every_kind(fixture)).await;
+    trials.run("a new value at once", reads, checks::a_new_value_is_read_at_once(fixture)).await;
+    trials.run("many at once", reads, checks::many_at_once(fixture)).await;
+    trials.run("versions", reads && can.versions, checks::versions(fixture)).await;
+    trials.run("stages, labels, aliases", reads && can.versions, checks::stages(fixture)).await;
+    trials.run("metadata", reads && can.metadata == Metadata::Answered, checks::metadata(fixture)).await;
+    trials.run("missing", reads, checks::deleted_is_missing(fixture)).await;
+    trials.run("denied", reads, troubles::denied(fixture)).await;
+    trials.run("disabled", reads, troubles::disabled(fixture)).await;
+    let among = checks::missing_among_present(fixture, can.max_batch.max(1));
+    trials.run("batches, one entry bad", can.max_batch > 1, among).await;
+    trials.run("1,000 keys", reads, troubles::a_thousand_keys(fixture)).await;
+    trials.run("credentials that change", reads, troubles::credentials_change(fixture)).await;
+    trials.run("through a proxy, logins too", reads, troubles::through_a_proxy(fixture)).await;
+    if reads {
+        silent(trials, can).await;
     }
-    match capabilities.metadata {
-        Metadata::Answered => checks::metadata(fixture).await,
-        Metadata::PassedOver => checks::metadata_is_passed_over(fixture).await,
-        Metadata::Refused => checks::metadata_is_refused(fixture).await,
+}
+
+/// What holds for every store that can be read, and is no row of the table.
+async fn silent(trials: &mut Trials<'_>, can: Capabilities) {
+    let fixture = trials.fixture();
+    trials.hold("nothing asked", checks::nothing_asked_nothing_answered(fixture)).await;
+    trials.hold("the largest value", checks::large(fixture, fixture.largest())).await;
+    trials.hold("one result per key", checks::one_result_per_key_in_order(fixture, can.max_batch)).await;
+    if can.max_batch == 1 {
+        trials.hold("missing among present", checks::missing_among_present(fixture, 1)).await;
     }
+    if !can.versions {
+        trials.hold("versions are passed over", checks::versions_are_passed_over(fixture)).await;
+    }
+    match can.metadata {
+        Metadata::Answered => {}
+        Metadata::PassedOver => trials.hold("metadata are passed over", checks::metadata_is_passed_over(fixture)).await,
+        Metadata::Refused => trials.hold("metadata are refused", checks::metadata_is_refused(fixture)).await,
+    }
+}
+
+async fn searching(trials: &mut Trials<'_>, can: Capabilities) {
+    let fixture = trials.fixture();
     // Where names are those of parts, whoever has the values looks for them.
-    let names_are_of_secrets = fixture.provider().await.dialect().property != PropertyLookup::Parts;
-    if capabilities.find_by_name && names_are_of_secrets {
-        searches::what_bears_the_name_is_found(fixture).await;
-        searches::what_nothing_bears_is_not_found_and_no_error(fixture).await;
-    }
-    if capabilities.find_by_name && capabilities.find_by_tags && names_are_of_secrets {
-        searches::a_name_and_tags_must_all_hold(fixture).await;
-    }
-    if capabilities.find_by_name && capabilities.find_by_path && names_are_of_secrets {
-        searches::a_name_and_a_path_must_both_hold(fixture).await;
-    }
-    if capabilities.push {
-        writes::suite(fixture, capabilities).await;
-    } else {
-        writes::pushes_are_refused(fixture).await;
-    }
-    if !capabilities.delete {
-        writes::deletions_are_refused(fixture).await;
-    }
+    let of_secrets = fixture.provider().await.dialect().property != PropertyLookup::Parts;
+    let name = can.find_by_name && of_secrets;
+    let (path, tags) = (can.find_by_path, can.find_by_tags);
+    trials.run("find by name", name, searches::what_bears_the_name_is_found(fixture)).await;
+    trials.run("find by tags", name && tags, searches::a_name_and_tags_must_all_hold(fixture)).await;
+    trials.run("find by path", name && path, searches::a_name_and_a_path_must_both_hold(fixture)).await;
+    trials.run("find nothing", name, searches::what_nothing_bears_is_not_found_and_no_error(fixture)).await;
+    trials.run("find over several pages", of_secrets, searches::over_several_pages(fixture)).await;
+}
+
+async fn trouble(trials: &mut Trials<'_>, reads: bool) {
+    let fixture = trials.fixture();
+    let none = Faults::default;
+    let throttled = Faults { throttled: 100, told: true, ..none() };
+    trials.run("throttled", reads, troubles::passing(fixture, throttled, ErrorKind::Throttled)).await;
+    let broken = Faults { broken: 100, ..none() };
+    trials.run("broken", reads, troubles::passing(fixture, broken, ErrorKind::Unavailable)).await;
+    let reset = Faults { reset: 100, ..none() };
+    trials.run("resetting", reads, troubles::passing(fixture, reset, ErrorKind::Unavailable)).await;
+    trials.run("hanging", reads, troubles::hanging(fixture)).await;
+    trials.run("garbage", reads, troubles::nonsense(fixture, Faults { garbage: 100, ..none() })).await;
+    trials.run("a huge answer", reads, troubles::nonsense(fixture, Faults { huge: 100, ..none() })).await;
+    trials.run("300 calls, 17 % fail", reads, troubles::many_faults(fixture)).await;
 }

@@ -6,6 +6,8 @@ use keyferry_provider_core::{ErrorKind, Provider, Query, find_all};
 
 use crate::Fixture;
 use crate::checks::{expect, fetch_one, value};
+use crate::trials::Outcome;
+use crate::watched::provider;
 
 /// A query by name, path and tags, each as far as it is given.
 fn query(name: &str, path: Option<&str>, tags: &[(&str, &str)]) -> Query {
@@ -30,7 +32,7 @@ pub async fn what_bears_the_name_is_found(fixture: &dyn Fixture) {
     for name in ["found-b", "found-a", "other-c"] {
         fixture.put(name, &value(name)).await;
     }
-    let provider = fixture.provider().await;
+    let provider = provider(fixture).await;
     let found = find_all(&*provider, &query("found-[a-z]$", None, &[])).await;
     let found = found.unwrap_or_else(|error| panic!("a search by name: {error}"));
     let names: Vec<&str> = found.iter().map(|key| key.name.as_str()).collect();
@@ -43,7 +45,7 @@ pub async fn what_bears_the_name_is_found(fixture: &dyn Fixture) {
 /// A search that finds nothing is an answer like any other: what to make of it is decided once for all stores.
 pub async fn what_nothing_bears_is_not_found_and_no_error(fixture: &dyn Fixture) {
     fixture.put("not-looked-for", &value("a")).await;
-    let provider = fixture.provider().await;
+    let provider = provider(fixture).await;
     assert!(found(fixture, &*provider, &query("nobody-is-called-so", None, &[])).await.is_empty());
     let can = provider.capabilities();
     if can.find_by_path {
@@ -64,7 +66,7 @@ pub async fn a_name_and_tags_must_all_hold(fixture: &dyn Fixture) {
         fixture.put_tagged(name, &value(name), tags).await;
     }
     fixture.put("tagged-without-any", &value("e")).await;
-    let provider = fixture.provider().await;
+    let provider = provider(fixture).await;
     for (name, tags, expected) in [
         ("^tagged-", &[("team", "blue")][..], &["tagged-a", "tagged-b"][..]),
         ("^tagged-", &[("team", "blue"), ("tier", "db")], &["tagged-a"]),
@@ -91,7 +93,7 @@ pub async fn a_name_and_a_path_must_both_hold(fixture: &dyn Fixture) {
     for name in ["folder/in-a", "folder/deeper/in-b", "folder/out-c", "elsewhere/in-d", "in-e"] {
         fixture.put(&placed(fixture, name), &value(name)).await;
     }
-    let provider = fixture.provider().await;
+    let provider = provider(fixture).await;
     for (name, path, expected) in [
         ("in-[a-z]$", "folder", &["in-a", "in-b"][..]),
         ("in-[a-z]$", "folder/deeper", &["in-b"]),
@@ -107,6 +109,42 @@ pub async fn a_name_and_a_path_must_both_hold(fixture: &dyn Fixture) {
         let name = if key.name.ends_with("in-a") { "folder/in-a" } else { "folder/deeper/in-b" };
         expect(fixture, name, &fetch_one(&*provider, &key).await, &value(name));
     }
+}
+
+/// All that answers is found, however many pages it is on, by each criterion that the store can be searched by.
+pub async fn over_several_pages(fixture: &dyn Fixture) -> Outcome {
+    let provider = provider(fixture).await;
+    let can = provider.capabilities();
+    let Some(page) = fixture.page().filter(|_| can.find_by_name || can.find_by_tags) else {
+        return Outcome::NotSupported;
+    };
+    let many = 2 * page + 1;
+    let between = if can.find_by_path { fixture.separator() } else { '-' };
+    for n in 0..many {
+        let name = format!("paged{between}{n}");
+        if can.find_by_tags {
+            fixture.put_tagged(&name, &value(&name), &[("set", "paged")]).await;
+        } else {
+            fixture.put(&name, &value(&name)).await;
+        }
+    }
+    let mut calls = Vec::new();
+    for (is_possible, by, query) in [
+        (can.find_by_name, "name", query("paged.[0-9]+$", None, &[])),
+        (can.find_by_tags, "tags", query("", None, &[("set", "paged")])),
+        (can.find_by_path && can.find_by_name, "path", query("[0-9]$", Some("paged"), &[])),
+    ] {
+        if !is_possible {
+            continue;
+        }
+        if let Some(server) = fixture.server() {
+            server.take_calls();
+        }
+        let found = find_all(&*provider, &query).await.unwrap_or_else(|error| panic!("by {by}: {error}"));
+        assert_eq!(found.len(), many, "by {by}, over pages of {page}");
+        calls.extend(fixture.server().map(|server| format!("{by} {}", server.take_calls().len())));
+    }
+    if calls.is_empty() { Outcome::Passed } else { Outcome::Told(format!("calls: {}", calls.join(", "))) }
 }
 
 /// How a server fails in the middle of a search.

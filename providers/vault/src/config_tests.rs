@@ -1,5 +1,7 @@
 //! What specs come to.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::ErrorKind;
 use serde_json::{Value, json};
 

@@ -21,12 +21,12 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Starts it, appending its output to `log`, and waits until it is ready.
-    pub async fn start(testbed: &Testbed, args: &[String], log: &Path) -> Result<Self> {
+    /// Starts it with this in its environment, appending its output to `log`, and waits until it is ready.
+    pub async fn start(testbed: &Testbed, args: &[String], env: &[(&str, String)], log: &Path) -> Result<Self> {
         let mut last = anyhow!("it was never started");
         // A port that was free may be taken by somebody else before the operator gets to it.
         for _ in 0..3 {
-            let mut operator = Self::spawn(testbed, args, log)?;
+            let mut operator = Self::spawn(testbed, args, env, log)?;
             let url = operator.live_url("/readyz");
             match operator.process.wait_ready(&url, START).await {
                 Ok(()) => return Ok(operator),
@@ -38,7 +38,7 @@ impl Operator {
     }
 
     /// Starts it and waits for nothing.
-    pub fn spawn(testbed: &Testbed, args: &[String], log: &Path) -> Result<Self> {
+    pub fn spawn(testbed: &Testbed, args: &[String], env: &[(&str, String)], log: &Path) -> Result<Self> {
         let (live, metrics) = (Process::free_port()?, Process::free_port()?);
         // With the rights that the chart gives, so that tests find what it forgot.
         let kubeconfig = testbed.operator_kubeconfig()?;
@@ -48,7 +48,8 @@ impl Operator {
         // The servers of the testbed are on this machine.
         let own = "--allow-store-addresses=127.0.0.0/8,::1";
         let says_where = args.iter().any(|arg| arg.starts_with("--allow-store-addresses"));
-        let process = Process::builder()
+        let process = env.iter().fold(Process::builder(), |process, (name, value)| process.env(name, value));
+        let process = process
             .arg("run")
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .args((!says_where).then_some(own))

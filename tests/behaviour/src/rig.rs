@@ -30,6 +30,8 @@ pub struct Rig {
     pub canaries: Canaries,
     /// A client of OpenBao with the root token.
     pub vault: Vault,
+    /// What the operator's environment has besides what the testbed needs.
+    pub env: Vec<(&'static str, String)>,
     /// The operator, while it runs.
     pub operator: Option<Operator>,
     /// What earlier lives of the operator showed.
@@ -65,6 +67,7 @@ impl Rig {
             cluster: Cluster::new(namespace.client(), namespace.name()),
             canaries,
             vault: testbed.vault(),
+            env: Vec::new(),
             operator: None,
             seen: Vec::new(),
             killed: 0,
@@ -108,7 +111,7 @@ impl Rig {
     /// Starts the operator, and waits until it is at work.
     pub async fn start(&mut self, more: &[&str]) {
         assert!(self.operator.is_none(), "the operator runs already");
-        let started = Operator::start(&self.testbed, &self.args(more), &self.log_file()).await;
+        let started = Operator::start(&self.testbed, &self.args(more), &self.env, &self.log_file()).await;
         self.operator = Some(started.unwrap_or_else(|error| panic!("{error:#}")));
     }
 

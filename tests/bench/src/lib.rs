@@ -2,7 +2,8 @@
 //!
 //! Modules, in reading order: [`double`] a store of ours that counts, delays, throttles and fails, [`bed`] the control
 //! plane, [`fleet`] the objects of a run, [`subject`] the operator that is measured, [`watch`] what it has done,
-//! [`api`] and [`usage`] what it needed, [`bare`] what cannot be undercut, [`run`] the phases, [`report`] the table.
+//! [`api`] and [`usage`] what it needed, [`bare`] what cannot be undercut, [`run`] the phases, [`report`] the table, [`weight`]
+//! what the program weighs before it does anything.
 
 pub mod double;
 pub mod bed;
@@ -14,6 +15,7 @@ pub mod usage;
 pub mod bare;
 pub mod run;
 pub mod report;
+pub mod weight;
 
 pub use bed::Bed;
 pub use double::Double;

@@ -41,7 +41,7 @@ impl World {
         }
         let changes = Changes::watch(&Cluster::new(testbed.kube_client().await, "default"));
         let args = ["--controller-class=default", "--loglevel=trace", "--leader-election-id=keyferry-conformance"];
-        let operator = Operator::start(testbed, &args.map(str::to_owned), log).await?;
+        let operator = Operator::start(testbed, &args.map(str::to_owned), &[], log).await?;
         Ok(Self { testbed, operator, changes, canaries, log: log.to_owned() })
     }
 

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::trusted::Trusted;
 
 /// The id and the key that log in.
 pub const ACCESS: (&str, &str) = ("p-access", "canary-of-the-key");
@@ -32,6 +33,8 @@ pub struct Double {
 }
 
 struct State {
+    /// The keys of the access id that logs in with one.
+    keys: Trusted,
     items: BTreeMap<String, Item>,
     sessions: BTreeMap<String, SystemTime>,
     logins: usize,
@@ -68,8 +71,8 @@ impl Double {
 
     fn with(base: &'static [&'static str], plain_names: bool) -> Self {
         let life = Duration::from_secs(1800);
-        let (items, sessions) = (BTreeMap::new(), BTreeMap::new());
-        let state = Arc::new(Mutex::new(State { items, sessions, logins: 0, life, base, plain_names }));
+        let (keys, items, sessions) = (Trusted::one(ACCESS.1), BTreeMap::new(), BTreeMap::new());
+        let state = Arc::new(Mutex::new(State { keys, items, sessions, logins: 0, life, base, plain_names }));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
             let state = shared.clone();
@@ -121,6 +124,16 @@ impl Double {
     /// How long the tokens of logins are good from now on.
     pub fn logins_last(&self, life: Duration) {
         self.state().life = life;
+    }
+
+    /// Lets in whoever has this key, too.
+    pub fn trust(&self, key: &str) {
+        self.state().keys.add(key);
+    }
+
+    /// Lets in nobody any more but with the last key that was trusted.
+    pub fn retire(&self) {
+        self.state().keys.retire();
     }
 
     /// How many logins there were.
@@ -175,7 +188,9 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
 fn log_in(asked: &Asked, state: &mut State) -> Response {
     let encoded = STANDARD.encode(MACHINE.1);
     let fits = match asked.text("access-type") {
-        "" | "access_key" | "api_key" => (asked.text("access-id"), asked.text("access-key")) == ACCESS,
+        "" | "access_key" | "api_key" => {
+            asked.text("access-id") == ACCESS.0 && state.keys.holds(asked.text("access-key"))
+        }
         "k8s" => {
             let shown =
                 [asked.text("access-id"), asked.text("k8s-service-account-token"), asked.text("k8s-auth-config-name")];

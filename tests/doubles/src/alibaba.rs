@@ -127,6 +127,12 @@ impl Double {
         self.lock().may_list = false;
     }
 
+    /// The user has this access key, too.
+    pub fn add_key(&self, id: &str, secret: &str) {
+        let key = Key { secret: secret.to_owned(), token: None, end: None };
+        self.lock().keys.insert(id.to_owned(), key);
+    }
+
     /// Replaces all access keys by this one.
     pub fn set_key(&self, id: &str, secret: &str) {
         let key = Key { secret: secret.to_owned(), token: None, end: None };

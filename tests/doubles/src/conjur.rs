@@ -16,6 +16,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use serde_json::{Value, json};
 
 use crate::text::{decoded, pairs};
+use crate::trusted::Trusted;
 use crate::{ClientCertificate, Server};
 
 /// The one account.
@@ -35,7 +36,7 @@ pub struct Double {
 }
 
 struct Store {
-    key: String,
+    keys: Trusted,
     jwt: String,
     life: Duration,
     tokens: BTreeMap<String, Instant>,
@@ -68,7 +69,7 @@ impl Double {
 
     fn begin(key: &str, jwt: &str, start: impl FnOnce(Router) -> Server) -> Self {
         let shared = Arc::new(Mutex::new(Store {
-            key: key.to_owned(),
+            keys: Trusted::one(key),
             jwt: jwt.to_owned(),
             life: Duration::from_secs(480),
             tokens: BTreeMap::new(),
@@ -133,7 +134,17 @@ impl Double {
 
     /// Rotates the API key.
     pub fn set_key(&self, key: &str) {
-        self.lock().key = key.to_owned();
+        self.lock().keys = Trusted::one(key);
+    }
+
+    /// Lets in whoever has this API key, too.
+    pub fn trust(&self, key: &str) {
+        self.lock().keys.add(key);
+    }
+
+    /// Lets in nobody any more but with the last API key that was trusted.
+    pub fn retire(&self) {
+        self.lock().keys.retire();
     }
 
     /// Tokens are good for so long from now on.
@@ -207,7 +218,7 @@ impl Store {
 
     fn log_in(&mut self, kind: &str, rest: &[&str], body: &[u8], certificate: bool) -> Response {
         let may = match (kind, rest) {
-            ("authn", [ACCOUNT, HOST]) => body == self.key.as_bytes(),
+            ("authn", [ACCOUNT, HOST]) => std::str::from_utf8(body).is_ok_and(|key| self.keys.holds(key)),
             ("authn-jwt", [SERVICE, ACCOUNT] | [SERVICE, ACCOUNT, HOST]) => {
                 body == format!("jwt={}", self.jwt).as_bytes()
             }

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::trusted::Trusted;
 
 /// The service token that logs in.
 pub const TOKEN: &str = "dp.st.dev.canary-of-the-token";
@@ -27,8 +28,8 @@ pub struct Double {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
+    tokens: Trusted,
     secrets: BTreeMap<String, String>,
     restricted: BTreeSet<String>,
     /// Tokens that logins gave, and until when.
@@ -40,7 +41,14 @@ struct State {
 impl Double {
     /// One without secrets but those that every config has.
     pub fn start() -> Self {
-        let state = Arc::new(Mutex::new(State { life: Duration::from_secs(3600), ..State::default() }));
+        let state = Arc::new(Mutex::new(State {
+            tokens: Trusted::one(TOKEN),
+            secrets: BTreeMap::new(),
+            restricted: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            logins: 0,
+            life: Duration::from_secs(3600),
+        }));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
             let state = shared.clone();
@@ -71,6 +79,16 @@ impl Double {
     /// Shows the value of a secret to nobody from now on.
     pub fn restrict(&self, name: &str) {
         self.state().restricted.insert(name.to_owned());
+    }
+
+    /// Lets in whoever has this service token, too.
+    pub fn trust(&self, token: &str) {
+        self.state().tokens.add(token);
+    }
+
+    /// Lets in nobody any more but with the last service token that was trusted.
+    pub fn retire(&self) {
+        self.state().tokens.retire();
     }
 
     /// How long the tokens of logins are good from now on.
@@ -105,7 +123,7 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
     }
     let token = token(asked);
     let is_session = state.sessions.get(&token).is_some_and(|end| *end > SystemTime::now());
-    if token != TOKEN && !is_session {
+    if !state.tokens.holds(&token) && !is_session {
         return wrong(401, "Invalid Auth token");
     }
     let place = |name: &str| asked.query.get(name).map(String::as_str).or(asked.body[name].as_str());

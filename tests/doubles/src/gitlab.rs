@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::trusted::Trusted;
 
 /// The token that logs in.
 pub const TOKEN: &str = "glpat-canary-of-the-token";
@@ -21,8 +22,8 @@ pub struct Double {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
+    tokens: Trusted,
     /// By `projects/ID` and `groups/ID`.
     owners: BTreeMap<String, Vec<Variable>>,
     /// The groups of projects: paths and ids.
@@ -41,7 +42,11 @@ struct Variable {
 impl Double {
     /// One with the project 1, in no group.
     pub fn start() -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+        let state = Arc::new(Mutex::new(State {
+            tokens: Trusted::one(TOKEN),
+            owners: BTreeMap::new(),
+            groups: BTreeMap::new(),
+        }));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
             let state = shared.clone();
@@ -79,6 +84,16 @@ impl Double {
         variables.retain(|variable| variable.key != key || variable.environment != environment);
         let (key, value, environment) = (key.to_owned(), value.to_owned(), environment.to_owned());
         variables.push(Variable { key, value, environment, hidden: false, more: json!({}) });
+    }
+
+    /// Lets in whoever has this token, too.
+    pub fn trust(&self, token: &str) {
+        self.state().tokens.add(token);
+    }
+
+    /// Lets in nobody any more but with the last token that was trusted.
+    pub fn retire(&self) {
+        self.state().tokens.retire();
     }
 
     /// Shows the value of a variable to nobody from now on.
@@ -135,8 +150,8 @@ fn page(asked: &Asked, list: &[Value]) -> Response {
 }
 
 fn answer(asked: &Asked, state: &mut State) -> Response {
-    let bearer = asked.header("authorization").strip_prefix("Bearer ");
-    if asked.header("private-token") != TOKEN && bearer != Some(TOKEN) {
+    let bearer = asked.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
+    if ![asked.header("private-token"), bearer].iter().any(|token| state.tokens.holds(token)) {
         return wrong(401, "401 Unauthorized");
     }
     let (method, path) = asked.what();

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::trusted::Trusted;
 
 /// The id and the secret of a universal login.
 pub const CLIENT: (&str, &str) = ("a1b2-client", "canary-of-the-client-secret");
@@ -34,6 +35,8 @@ pub struct Double {
 }
 
 struct State {
+    /// The secrets of the universal login's client.
+    secrets_of_client: Trusted,
     folders: BTreeSet<String>,
     /// By folder and name.
     secrets: BTreeMap<(String, String), Secret>,
@@ -55,6 +58,7 @@ impl Double {
     /// One without secrets, but with the root of the environment `dev` of the project `shop`.
     pub fn start() -> Self {
         let state = State {
+            secrets_of_client: Trusted::one(CLIENT.1),
             folders: ["/".to_owned()].into(),
             secrets: BTreeMap::new(),
             imports: BTreeMap::new(),
@@ -91,6 +95,16 @@ impl Double {
     /// Removes a secret.
     pub fn delete(&self, folder: &str, name: &str) {
         self.state().secrets.remove(&(folder.to_owned(), name.to_owned()));
+    }
+
+    /// Lets in whoever has this client secret, too.
+    pub fn trust(&self, secret: &str) {
+        self.state().secrets_of_client.add(secret);
+    }
+
+    /// Lets in nobody any more but with the last client secret that was trusted.
+    pub fn retire(&self) {
+        self.state().secrets_of_client.retire();
     }
 
     /// Has a folder import another.
@@ -165,7 +179,9 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
 fn log_in(asked: &Asked, method: &str, state: &mut State) -> Response {
     let shown = |names: [&str; 2]| names.map(|name| asked.text(name));
     let fits = match method {
-        "universal-auth" => shown(["clientId", "clientSecret"]) == [CLIENT.0, CLIENT.1],
+        "universal-auth" => {
+            asked.text("clientId") == CLIENT.0 && state.secrets_of_client.holds(asked.text("clientSecret"))
+        }
         "jwt-auth" | "kubernetes-auth" | "azure-auth" | "gcp-auth" => {
             shown(["identityId", "jwt"]) == [IDENTITY.0, IDENTITY.1]
         }

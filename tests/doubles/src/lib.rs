@@ -13,16 +13,18 @@
 //! assert!(server.url().starts_with("http://127.0.0.1:"));
 //! ```
 //!
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `asked`
-//! requests of JSON APIs, `machine` the metadata servers of clouds; the others are one store each.
-//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server,
-//! `text` percent signs; the others are one store each.
+//! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `proxy` a
+//! proxy on the way, `asked` requests of JSON APIs, `machine` the metadata servers of clouds, `trusted`
+//! credentials that change, `text` percent signs; the others are one store each.
 
 mod tls;
 mod faults;
 mod server;
+mod proxy;
 mod asked;
 pub mod machine;
+mod trusted;
+mod text;
 pub mod akeyless;
 pub mod alibaba;
 pub mod azurekv;
@@ -37,8 +39,7 @@ pub mod onepassword;
 pub mod scaleway;
 pub mod vault;
 
-mod text;
-
 pub use faults::Faults;
+pub use proxy::{Passage, Proxy};
 pub use server::{Call, ClientCertificate, Server};
 pub use tls::Authority;

@@ -12,6 +12,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::Server;
+use crate::trusted::Trusted;
 
 /// A running one; clones are the same.
 #[derive(Clone)]
@@ -20,9 +21,8 @@ pub struct Double {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Default)]
 struct State {
-    token: String,
+    tokens: Trusted,
     vaults: Vec<Vault>,
     made: usize,
     /// Calls that still see what was there before the last write.
@@ -45,7 +45,15 @@ struct Vault {
 impl Double {
     /// A server that lets in whoever has this token.
     pub fn start(token: &str) -> Self {
-        let state = Arc::new(Mutex::new(State { token: token.to_owned(), ..State::default() }));
+        let state = Arc::new(Mutex::new(State {
+            tokens: Trusted::one(token),
+            vaults: Vec::new(),
+            made: 0,
+            lag: 0,
+            behind: None,
+            refused: None,
+            always: None,
+        }));
         let router = Router::new().fallback(handle).with_state(state.clone());
         Self { server: Server::start(router), state }
     }
@@ -158,7 +166,17 @@ impl Double {
 
     /// Lets in whoever has this token, and nobody else.
     pub fn set_token(&self, token: &str) {
-        self.lock().token = token.to_owned();
+        self.lock().tokens = Trusted::one(token);
+    }
+
+    /// Lets in whoever has this token, too.
+    pub fn trust(&self, token: &str) {
+        self.lock().tokens.add(token);
+    }
+
+    /// Lets in nobody any more but with the last token that was trusted.
+    pub fn retire(&self) {
+        self.lock().tokens.retire();
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -203,7 +221,7 @@ impl State {
 
     fn answer(&mut self, method: &str, uri: &Uri, headers: &HeaderMap, body: &[u8]) -> Answer {
         let token = headers.get("authorization").and_then(|value| value.to_str().ok());
-        if token != Some(&format!("Bearer {}", self.token)) {
+        if !token.and_then(|token| token.strip_prefix("Bearer ")).is_some_and(|token| self.tokens.holds(token)) {
             return error(401, "Invalid bearer token");
         }
         if let Some((part, status, times)) = &mut self.refused

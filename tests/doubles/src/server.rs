@@ -7,6 +7,7 @@ use std::time::Instant;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -70,7 +71,7 @@ impl Server {
         Self::begin(router, None)
     }
 
-    /// Serves this by TLS, with a certificate for `127.0.0.1` and `localhost` by a CA of its own.
+    /// Serves this by TLS, with a certificate for `127.0.0.1`, `localhost` and `*.stores.test` by a CA of its own.
     ///
     /// # Panics
     /// Where there is no loopback network.
@@ -114,9 +115,28 @@ impl Server {
         self.authority.as_deref().expect("a server with TLS")
     }
 
+    /// Stands before another server that speaks plain HTTP at this URL: what is asked of this one is passed on to it.
+    ///
+    /// # Panics
+    /// Where there is no loopback network.
+    pub fn before(url: &str) -> Self {
+        let address = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/').to_owned();
+        let pass = move |request: Request| {
+            let address = address.clone();
+            async move { pass_on(&address, request).await.map_err(|_| StatusCode::BAD_GATEWAY) }
+        };
+        Self::start(Router::new().fallback(pass))
+    }
+
     /// Does this wrong from now on.
     pub fn fail(&self, faults: Faults) {
         lock(&self.shared).faults = faults;
+    }
+
+    /// The same, and each time the same calls: those that fail follow from the seed.
+    pub fn fail_seeded(&self, faults: Faults, seed: u64) {
+        let mut state = lock(&self.shared);
+        (state.faults, state.random) = (faults, StdRng::seed_from_u64(seed));
     }
 
     /// The calls so far.
@@ -166,6 +186,13 @@ async fn connection(
     });
     // What ends a connection is the client's affair, or a fault that was asked for.
     let _ = auto::Builder::new(TokioExecutor::new()).http1_only().serve_connection(TokioIo::new(stream), service).await;
+}
+
+async fn pass_on(address: &str, request: Request) -> Result<Response, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = TokioIo::new(tokio::net::TcpStream::connect(address).await?);
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(stream).await?;
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?.map(Body::new))
 }
 
 /// An error ends the connection without an answer.

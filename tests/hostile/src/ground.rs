@@ -59,7 +59,7 @@ impl Ground {
 
     /// Starts the operator, and begins to ask about it.
     pub async fn start_operator(&mut self) -> Result<()> {
-        let mut operator = Operator::start(&self.testbed, &self.args, &self.log_file()).await?;
+        let mut operator = Operator::start(&self.testbed, &self.args, &[], &self.log_file()).await?;
         let id = operator.process().id();
         self.probe = Some(Probe::start(&self.testbed, id, operator.live_url("/healthz")));
         self.operator = Some(operator);

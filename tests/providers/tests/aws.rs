@@ -35,6 +35,10 @@ impl Fixture for Place {
         (REGISTRATION.capabilities)(&spec(self.service, json!({})))
     }
 
+    fn name(&self) -> String {
+        format!("aws ({})", self.service)
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         build(spec(self.service, json!({"prefix": self.prefix}))).await
     }

@@ -80,6 +80,14 @@ impl Fixture for OneField {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
+    fn name(&self) -> String {
+        "kubernetes".to_owned()
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        vec![Testbed::shared().kubernetes().token]
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         as_admin(&self.0).await
     }
@@ -332,6 +340,7 @@ async fn what_is_pushed_is_a_secret_and_what_is_equal_is_not_written() {
     let store = build(&spec(&namespace, token()), context(admin(), counter.clone())).await.unwrap();
     let read = async || namespace.api::<Secret>().get("app").await.unwrap();
     let origin = Origin {
+        key: None,
         secret_type: Some("kubernetes.io/basic-auth".to_owned()),
         labels: texts(&[("team", "a"), ("app.kubernetes.io/instance", "argo")]),
         annotations: texts(&[("kubectl.kubernetes.io/last-applied-configuration", CANARY), ("note", "n")]),

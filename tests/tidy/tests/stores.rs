@@ -74,3 +74,19 @@ fn every_store_has_the_same_files() {
         assert!(registers, "providers/{name}/src/lib.rs registers it");
     }
 }
+
+#[test]
+fn every_page_about_a_store_is_linked_from_the_two_tables() {
+    let pages: Vec<String> = files("docs/stores")
+        .into_iter()
+        .filter_map(|file| Some(file.strip_prefix("docs/stores/")?.strip_suffix(".md")?.to_owned()))
+        .filter(|page| page != "README")
+        .collect();
+    assert!(pages.len() >= 19, "the check found its subjects: {pages:?}");
+    let (readme, list) = (read("README.md"), read("docs/stores/README.md"));
+    for page in pages {
+        let row = format!("| [`{page}`](docs/stores/{page}.md)");
+        assert!(readme.contains(&row), "README.md has no row that begins {row}");
+        assert!(list.contains(&format!("[{page}]({page}.md)")), "docs/stores/README.md has no link to {page}.md");
+    }
+}

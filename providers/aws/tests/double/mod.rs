@@ -85,13 +85,13 @@ impl Double {
         Self { url, requests }
     }
 
+    pub fn url(&self) -> String {
+        self.url.clone()
+    }
+
     /// The operations since the last time.
     pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.requests.lock().unwrap()).into_iter().map(|request| request.operation).collect()
-    }
-
-    pub fn url(&self) -> String {
-        self.url.clone()
     }
 
     /// A store with static keys in a process with these settings.

@@ -8,14 +8,14 @@ use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use keyferry_doubles::Server;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 
 /// Names on one page of a list.
-const PAGE: usize = 10;
+pub const PAGE: usize = 10;
 
 #[derive(Default)]
-struct Server {
+struct Cellar {
     key: String,
     logins: usize,
     /// The logins whose tokens are no good any more.
@@ -26,26 +26,44 @@ struct Server {
     /// After so many pages of lists, what is answered in place of more.
     after_pages: Option<(usize, (u16, String))>,
     pages: usize,
+    /// Who asks for these is told so.
+    refused: BTreeMap<String, &'static str>,
 }
 
 pub struct Double {
-    address: String,
-    server: Arc<Mutex<Server>>,
+    server: Server,
+    cellar: Arc<Mutex<Cellar>>,
 }
 
 impl Double {
     /// A server that lets in whoever has this key.
-    pub async fn start(key: &str) -> Self {
-        let server = Arc::new(Mutex::new(Server { key: key.to_owned(), ..Server::default() }));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let router = Router::new().fallback(handle).with_state(server.clone());
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, server }
+    pub fn start(key: &str) -> Self {
+        let cellar = Arc::new(Mutex::new(Cellar { key: key.to_owned(), ..Cellar::default() }));
+        let server = Server::start(Router::new().fallback(handle).with_state(cellar.clone()));
+        Self { server, cellar }
     }
 
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.server.url()
+    }
+
+    pub fn server(&self) -> Server {
+        self.server.clone()
+    }
+
+    /// The key that it lets in.
+    pub fn key(&self) -> String {
+        self.lock().key.clone()
+    }
+
+    /// Lets in another key from now on, and ends no session.
+    pub fn change_key(&self, key: &str) {
+        self.lock().key = key.to_owned();
+    }
+
+    /// Refuses to show a secret, in this word of the server's.
+    pub fn refuse(&self, name: &str, word: &'static str) {
+        self.lock().refused.insert(name.to_owned(), word);
     }
 
     /// Writes a secret by somebody else's hand. Gives its version.
@@ -82,26 +100,26 @@ impl Double {
         server.pages = 0;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Server> {
-        self.server.lock().unwrap()
+    fn lock(&self) -> MutexGuard<'_, Cellar> {
+        self.cellar.lock().unwrap()
     }
 }
 
-async fn handle(State(server): State<Arc<Mutex<Server>>>, request: Request) -> Response {
+async fn handle(State(cellar): State<Arc<Mutex<Cellar>>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let body = to_bytes(body, 16 << 20).await.unwrap();
     let url = reqwest::Url::parse(&format!("http://x{}", head.uri)).unwrap();
     let query: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
     let token = head.headers.get("authorization").map(|value| value.to_str().unwrap().to_owned());
-    let mut server = server.lock().unwrap();
-    let (status, body) = match server.always.clone() {
+    let mut cellar = cellar.lock().unwrap();
+    let (status, body) = match cellar.always.clone() {
         Some(always) => always,
-        None => server.answer(&head.method, url.path(), &query, token, &body),
+        None => cellar.answer(&head.method, url.path(), &query, token, &body),
     };
     Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::from(body)).unwrap()
 }
 
-impl Server {
+impl Cellar {
     fn answer(
         &mut self,
         method: &Method,
@@ -154,6 +172,9 @@ impl Server {
     }
 
     fn get(&self, name: &str, version: Option<&str>) -> (u16, String) {
+        if let Some(word) = self.refused.get(name) {
+            return (403, json!({"error": word}).to_string());
+        }
         let Some(versions) = self.secrets.get(name) else { return error("no-secret") };
         let number = version.map_or(Some(versions.len()), |version| version.parse().ok());
         let found = number.and_then(|number| Some((number, versions.get(number.checked_sub(1)?)?)));

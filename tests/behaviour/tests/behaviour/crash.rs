@@ -100,7 +100,7 @@ async fn kill_9_at_any_moment_loses_nothing() {
         let worked = || history.lock().unwrap().versions >= FIRST;
         // On a busy machine it must live longer to get anything done at all.
         for n in (0..MOST_KILLS).take_while(|n| *n < KILLS || !worked()) {
-            let mut operator = Operator::spawn(&rig.testbed, &args, &log).expect("it starts");
+            let mut operator = Operator::spawn(&rig.testbed, &args, &[], &log).expect("it starts");
             let life = random.random_range(100..2500 + 500 * u64::from(n.saturating_sub(KILLS)));
             tokio::time::sleep(Duration::from_millis(life)).await;
             operator.process().kill9();

@@ -35,7 +35,7 @@ fn election(rig: &Rig) -> Vec<String> {
 async fn another(rig: &Rig) -> Operator {
     let election = election(rig);
     let args: Vec<&str> = election.iter().map(String::as_str).collect();
-    let started = Operator::start(&rig.testbed, &rig.args(&args), &rig.log_file()).await;
+    let started = Operator::start(&rig.testbed, &rig.args(&args), &[], &rig.log_file()).await;
     started.unwrap_or_else(|error| panic!("{error:#}"))
 }
 

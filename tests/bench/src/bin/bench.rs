@@ -8,6 +8,7 @@ use anyhow::Result;
 use clap::Parser;
 use keyferry_bench::fleet::{Fleet, StoreKind};
 use keyferry_bench::run::{Settings, run};
+use keyferry_bench::weight::weigh;
 
 /// Measures what an operator of ExternalSecrets costs: store calls, API requests, time, processor and memory.
 ///
@@ -42,6 +43,9 @@ struct Cli {
     /// Print JSON instead of the table
     #[arg(long)]
     json: bool,
+    /// Weigh the built keyferry instead: its file, and its memory while it has nothing to do
+    #[arg(long, exclusive = true)]
+    weigh: bool,
 }
 
 #[tokio::main]
@@ -58,6 +62,9 @@ async fn main() -> ExitCode {
 }
 
 async fn bench(cli: Cli) -> Result<String> {
+    if cli.weigh {
+        return weigh().await;
+    }
     let fleet = Fleet {
         store: cli.store,
         objects: cli.objects as usize,

@@ -12,10 +12,11 @@ use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{Asked, CLIENT, RESOURCE, SECRET, TENANT, answer};
+use crate::trusted::Trusted;
 
 /// Who may log in, and who did.
 pub(crate) struct Logins {
-    pub(crate) secret: String,
+    pub(crate) secrets: Trusted,
     /// Public keys by the thumbprints of their certificates.
     certificates: BTreeMap<String, Vec<u8>>,
     pub(crate) tokens_of_others: BTreeSet<String>,
@@ -35,7 +36,7 @@ pub(crate) struct Given {
 impl Default for Logins {
     fn default() -> Self {
         Self {
-            secret: SECRET.to_owned(),
+            secrets: Trusted::one(SECRET),
             certificates: BTreeMap::new(),
             tokens_of_others: BTreeSet::new(),
             life: Duration::from_secs(3600),
@@ -167,7 +168,7 @@ fn token(logins: &mut Logins, asked: &Asked, tenant: &str) -> Response {
             });
             return refused("invalid_client", if is_ours { 700_027 } else { 700_213 });
         }
-    } else if field("client_secret") != logins.secret {
+    } else if !logins.secrets.holds(field("client_secret")) {
         return refused("invalid_client", 7_000_215);
     }
     let (token, life) = logins.give(resource);

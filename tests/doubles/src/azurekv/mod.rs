@@ -20,6 +20,7 @@ use axum::response::Response;
 use serde_json::{Value, json};
 
 use crate::Server;
+use crate::trusted::Trusted;
 use kept::{Kept, Kind};
 use login::Logins;
 
@@ -148,7 +149,17 @@ impl Double {
 
     /// Another secret of the application in place of the one that it has.
     pub fn set_secret(&self, secret: &str) {
-        self.lock().logins.secret = secret.to_owned();
+        self.lock().logins.secrets = Trusted::one(secret);
+    }
+
+    /// Another secret of the application beside those that it has.
+    pub fn trust_secret(&self, secret: &str) {
+        self.lock().logins.secrets.add(secret);
+    }
+
+    /// Takes all secrets from the application but the last.
+    pub fn retire_secrets(&self) {
+        self.lock().logins.secrets.retire();
     }
 
     /// Tokens that are given from now on live so long.

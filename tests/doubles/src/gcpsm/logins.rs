@@ -1,7 +1,7 @@
 //! The servers by which users log in, and the tokens that they gave.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::response::Response;
@@ -15,12 +15,14 @@ const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const OF_AWS: &str = "urn:ietf:params:aws:token-type:aws4_request";
 
 /// The account's key, and one that was taken from it. Keys take their time: all doubles of a program have the same.
-static KEYS: LazyLock<[Pair; 2]> = LazyLock::new(|| [Pair::new(), Pair::new()]);
+static KEYS: LazyLock<[Arc<Pair>; 2]> = LazyLock::new(|| [Pair::new(), Pair::new()].map(Arc::new));
 
 /// Who may log in, and who has.
 pub(super) struct Logins {
     /// Where the double is.
     pub url: String,
+    /// The keys of the account, the newest last.
+    keys: Vec<Arc<Pair>>,
     pub tokens: HashMap<String, Instant>,
     pub length: Duration,
     /// Tokens of others, and whom they are shown for.
@@ -40,6 +42,7 @@ impl Logins {
     pub fn new() -> Self {
         Self {
             url: String::new(),
+            keys: vec![KEYS[0].clone()],
             tokens: HashMap::new(),
             length: Duration::from_secs(3599),
             subjects: HashSet::new(),
@@ -51,9 +54,9 @@ impl Logins {
         }
     }
 
-    /// A key file, with the account's key or one that it had.
+    /// A key file, with the account's newest key or one that it had.
     pub fn key_file(&self, is_good: bool) -> String {
-        let pair = &KEYS[usize::from(!is_good)];
+        let pair = self.keys.last().filter(|_| is_good).unwrap_or(&KEYS[1]);
         json!({
             "type": "service_account",
             "project_id": PROJECT,
@@ -67,11 +70,26 @@ impl Logins {
         .to_string()
     }
 
+    /// Another key of the account.
+    pub fn add_key(&mut self) {
+        self.keys.push(Arc::new(Pair::new()));
+    }
+
+    /// Deletes all keys but the newest.
+    pub fn retire_keys(&mut self) {
+        self.keys.drain(..self.keys.len().saturating_sub(1));
+    }
+
+    /// What an assertion claims, where a key of the account has signed it.
+    fn claims(&self, assertion: &str) -> Option<Value> {
+        self.keys.iter().find_map(|pair| pair.claims(assertion))
+    }
+
     /// Whether a call bears a token that is good, or what the account's key itself has signed for the API.
     pub fn knows(&self, asked: &Asked) -> bool {
         let Some(token) = asked.bearer() else { return false };
         let is_signed = || {
-            let claims = KEYS[0].claims(token).unwrap_or_default();
+            let claims = self.claims(token).unwrap_or_default();
             let is_for_api = claims["aud"] == "https://secretmanager.googleapis.com/" || claims["scope"].is_string();
             is_for_api && claims["sub"] == ACCOUNT && in_time(&claims)
         };
@@ -117,7 +135,7 @@ impl Logins {
                 self.granted()
             }
             "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
-                let Some(claims) = KEYS[0].claims(get("assertion")) else { return refused("Invalid JWT Signature.") };
+                let Some(claims) = self.claims(get("assertion")) else { return refused("Invalid JWT Signature.") };
                 // Google's own client names Google's place, wherever the key file leads it.
                 let is_place = [format!("{}/token", self.url), "https://oauth2.googleapis.com/token".to_owned()]
                     .iter()

@@ -178,6 +178,18 @@ impl Double {
         lock(&self.state).logins.key_file(true)
     }
 
+    /// The same with a new key; those before stay good.
+    pub fn new_key(&self) -> String {
+        let logins = &mut lock(&self.state).logins;
+        logins.add_key();
+        logins.key_file(true)
+    }
+
+    /// Deletes all keys of the account but the newest.
+    pub fn retire_keys(&self) {
+        lock(&self.state).logins.retire_keys();
+    }
+
     /// A key file of the same form, with a key that was taken from the account.
     pub fn deleted_key(&self) -> String {
         lock(&self.state).logins.key_file(false)

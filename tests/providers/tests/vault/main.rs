@@ -13,7 +13,11 @@ use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_builders::key;
-use keyferry_provider_core::{Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, find_all};
+use keyferry_doubles::Server;
+use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::{
+    BuildContext, Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, find_all,
+};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Relay, context};
 use keyferry_provider_vault::REGISTRATION;
@@ -79,6 +83,8 @@ struct Kv {
     token: String,
     mount: String,
     version: u8,
+    /// Before OpenBao: it counts, and fails when it is told to.
+    server: Server,
 }
 
 impl Kv {
@@ -89,7 +95,8 @@ impl Kv {
         if version == 2 {
             wait_for_upgrade(&vault, &mount).await;
         }
-        Self { vault, url: testbed.vault_url(), token: testbed.vault_token(), mount, version }
+        let server = Server::before(&testbed.vault_url());
+        Self { vault, url: server.url(), token: testbed.vault_token(), mount, version, server }
     }
 
     /// The path of a secret's value, encoded by another hand than the provider's.
@@ -119,12 +126,36 @@ impl Fixture for Kv {
         (REGISTRATION.capabilities)(&json!({"version": format!("v{}", self.version)}))
     }
 
+    fn name(&self) -> String {
+        format!("vault (KV {})", self.version)
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.server.clone())
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        vec![self.token.clone()]
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
+        self.provider_at(&self.url, Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        keyferry_testkit::install_crypto_provider();
         let spec = json!({
-            "server": self.url, "path": self.mount, "version": format!("v{}", self.version),
+            "server": url, "path": self.mount, "version": format!("v{}", self.version),
             "auth": {"tokenSecretRef": {"name": "t", "key": "k"}},
         });
-        build(spec, MapCredentials::new().with("t/k", format!("{}\n", self.token))).await.unwrap()
+        let credentials = MapCredentials::new().with("t/k", format!("{}\n", self.token));
+        let context = BuildContext { addresses, ..context(credentials, Arc::new(())) };
+        Some((REGISTRATION.build)(&spec, context).await.unwrap())
+    }
+
+    /// One each; a token needs no login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys)
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {

@@ -1,0 +1,39 @@
+//! Whom the process trusts, as its environment says.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long the process may take to be what it will be.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A `keyferry` that waits for its input, and is told of this file alone.
+fn waiting(file: &str) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
+    command.args(["render", "-f", "-"]).env("SSL_CERT_FILE", file).env_remove("SSL_CERT_DIR");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("keyferry starts")
+}
+
+/// What the environment of a process says of a variable.
+fn variable(child: &Child, name: &str) -> Option<String> {
+    let environment = std::fs::read(format!("/proc/{}/environ", child.id())).unwrap_or_default();
+    let text = String::from_utf8_lossy(&environment).into_owned();
+    text.split('\0').find_map(|pair| Some(pair.strip_prefix(name)?.strip_prefix('=')?.to_owned()))
+}
+
+#[test]
+fn a_file_of_certificates_stands_beside_the_usual_folders() {
+    let usual =
+        ["/etc/ssl/certs", "/etc/pki/tls/certs"].into_iter().filter(|folder| std::path::Path::new(folder).is_dir());
+    let usual = usual.collect::<Vec<_>>().join(":");
+    assert!(!usual.is_empty(), "this machine has no usual folder of certificates");
+    let mut child = waiting("/some/file.pem");
+    let begun = Instant::now();
+    while variable(&child, "SSL_CERT_DIR").is_none() {
+        assert!(begun.elapsed() < LIMIT && child.try_wait().unwrap().is_none(), "it never looks at the folders");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(variable(&child, "SSL_CERT_DIR"), Some(usual));
+    assert_eq!(variable(&child, "SSL_CERT_FILE").as_deref(), Some("/some/file.pem"));
+    drop(child.stdin.take());
+    child.wait().unwrap();
+}

@@ -1,0 +1,62 @@
+//! The stores that take part. A new one is a file and a line.
+
+mod vault;
+mod aws;
+mod kubernetes;
+mod azurekv;
+mod gcpsm;
+mod onepassword;
+mod conjur;
+mod alibaba;
+mod webhook;
+mod doppler;
+mod gitlab;
+mod infisical;
+mod akeyless;
+
+use std::time::Duration;
+
+use keyferry_behaviour_tests::Rig;
+
+use crate::Counterpart;
+use crate::stores::akeyless::Akeyless;
+use crate::stores::alibaba::Alibaba;
+use crate::stores::aws::{Aws, Service};
+use crate::stores::azurekv::AzureKv;
+use crate::stores::conjur::Conjur;
+use crate::stores::doppler::Doppler;
+use crate::stores::gcpsm::GcpSm;
+use crate::stores::gitlab::GitLab;
+use crate::stores::infisical::Infisical;
+use crate::stores::kubernetes::Kubernetes;
+use crate::stores::onepassword::OnePassword;
+use crate::stores::vault::Vault;
+use crate::stores::webhook::Webhook;
+
+/// One of each kind, with its counterpart at work.
+pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
+    vec![
+        Box::new(Vault::new(rig).await),
+        Box::new(Aws::new(rig, Service::SecretsManager)),
+        Box::new(Aws::new(rig, Service::ParameterStore)),
+        Box::new(Kubernetes::new(rig)),
+        Box::new(AzureKv::new()),
+        Box::new(GcpSm::new(rig)),
+        Box::new(OnePassword::new()),
+        Box::new(Conjur::new()),
+        Box::new(Alibaba::new()),
+        Box::new(Webhook::new()),
+        Box::new(Doppler::new()),
+        Box::new(GitLab::new()),
+        Box::new(Infisical::new()),
+        Box::new(Akeyless::new()),
+    ]
+}
+
+/// How long what a login gives is good, where the server is ours: less than it is between two credentials.
+const SESSION: Duration = Duration::from_secs(20);
+
+/// A credential that nobody had before.
+fn made() -> String {
+    format!("made-{:032x}", rand::random::<u128>())
+}

@@ -1,0 +1,1 @@
+//! The samples of the pages about stores: see `tests/samples`. There is nothing here.

@@ -1,0 +1,72 @@
+//! What stands for the user's store.
+
+use std::any::Any;
+
+use keyferry_testkit::Testbed;
+use serde_json::{Value, json};
+
+use crate::{doubles, servers};
+
+/// The store that a sample is about.
+pub struct Counterpart {
+    /// Texts of the sample that are others here: the server, and what the user chooses or is given.
+    pub here: Vec<(&'static str, String)>,
+    /// Where the environment has to lead there.
+    pub env: Vec<(&'static str, String)>,
+    /// Objects that the page says are there already.
+    pub there: Vec<Value>,
+    /// The Secret that comes of it: its name, and its texts.
+    pub secret: (&'static str, Value),
+    /// Whether an operator must do it, since tokens of ServiceAccounts are for nobody else.
+    pub operator: bool,
+    /// What runs as long as it is asked.
+    pub _running: Box<dyn Any + Send + Sync>,
+}
+
+impl Counterpart {
+    /// One of which `password` comes in the Secret `app`.
+    pub fn new(running: impl Any + Send + Sync, here: Vec<(&'static str, String)>) -> Self {
+        Self {
+            here,
+            env: Vec::new(),
+            there: Vec::new(),
+            secret: ("app", json!({"password": VALUE})),
+            operator: false,
+            _running: Box::new(running),
+        }
+    }
+}
+
+/// What the store holds.
+pub const VALUE: &str = "the value that is there";
+
+/// The same as a field of JSON.
+pub fn field() -> String {
+    json!({"user": "app", "password": VALUE}).to_string()
+}
+
+/// The counterpart of a page.
+pub async fn of(store: &str, testbed: &Testbed) -> Counterpart {
+    match store {
+        "akeyless" => doubles::akeyless(),
+        "alibaba" => doubles::alibaba(),
+        "aws" => servers::aws(testbed).await,
+        "azurekv" => doubles::azurekv(),
+        "barbican" => servers::barbican().await,
+        "bitwardensecretsmanager" => doubles::bitwarden(),
+        "conjur" => doubles::conjur(),
+        "crd" => servers::crd(testbed),
+        "delinea" => doubles::delinea(),
+        "doppler" => doubles::doppler(),
+        "fake" => servers::fake(),
+        "gcpsm" => doubles::gcpsm(),
+        "gitlab" => doubles::gitlab(),
+        "infisical" => doubles::infisical(),
+        "kubernetes" => servers::kubernetes(testbed),
+        "onepassword" => doubles::onepassword(),
+        "scaleway" => doubles::scaleway(),
+        "vault" => servers::vault(testbed).await,
+        "webhook" => doubles::webhook(),
+        other => panic!("docs/stores/{other}.md has no counterpart: nobody knows whether its sample works"),
+    }
+}
