@@ -1,11 +1,13 @@
 //! The behaviour that every store shares, and what is Alibaba's own, against a double that Alibaba's own client works with.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::alibaba::{Double, PROVIDER, ROLE};
 use keyferry_provider_alibaba::REGISTRATION;
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Answer, BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
@@ -28,9 +30,13 @@ fn by_role(file: &str, role: &str) -> Value {
 
 /// What a store is built with that is led to the double by the operator's environment.
 fn context(double: &Double, credentials: Arc<MapCredentials>) -> BuildContext {
+    context_at(double.server().url(), credentials)
+}
+
+/// The same where all of Alibaba is at this URL.
+fn context_at(url: String, credentials: Arc<MapCredentials>) -> BuildContext {
     // An error means that a TLS library is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let url = double.server().url();
     let environment = move |name: &str| name.starts_with("ALIBABA_CLOUD_").then(|| url.clone());
     BuildContext { environment: Arc::new(environment), ..BuildContext::new(credentials, Arc::new(())) }
 }
@@ -60,7 +66,11 @@ fn kinds(answers: &[Answer]) -> Vec<Option<ErrorKind>> {
     answers.iter().map(|answer| answer.as_ref().err().map(Error::kind)).collect()
 }
 
-struct Lab(Double);
+/// The access key after a rotation.
+const NEXT: (&str, &str) = ("lab-next", "canary-of-the-next");
+
+/// A double, and the access key of its user.
+struct Lab(Double, Mutex<(&'static str, &'static str)>);
 
 #[async_trait]
 impl Fixture for Lab {
@@ -68,8 +78,50 @@ impl Fixture for Lab {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        [SECRET, NEXT.1].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        store(&self.0).await
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let (id, secret) = *self.1.lock().unwrap();
+        let credentials = MapCredentials::new().with("ali/id", id).with("ali/secret", format!("{secret}\n"));
+        let ctx = BuildContext { addresses, ..context_at(url.to_owned(), Arc::new(credentials)).trusted() };
+        let spec = json!({"regionID": "cn-hangzhou", "auth": by_key()});
+        Some((REGISTRATION.build)(&spec, ctx).await.unwrap())
+    }
+
+    /// What was current is this after the next version.
+    async fn stage(&self, _: &str, _: &str) -> Option<String> {
+        Some("ACSPrevious".to_owned())
+    }
+
+    async fn deny(&self, name: &str) -> bool {
+        self.0.forbid(name);
+        true
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_key(NEXT.0, NEXT.1);
+        true
+    }
+
+    /// What the store asks for, and KMS has at most.
+    fn page(&self) -> Option<usize> {
+        Some(100)
+    }
+
+    /// Twenty at once; keys need no login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys.div_ceil(20))
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -96,7 +148,7 @@ impl Fixture for Lab {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Lab(double())).await;
+    suite(&Lab(double(), Mutex::new(("lab-id", SECRET)))).await;
 }
 
 #[tokio::test]

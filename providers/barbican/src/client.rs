@@ -46,6 +46,14 @@ pub struct Response {
     retry_after: Option<Duration>,
 }
 
+impl Response {
+    /// Whether it says that its body is of this type.
+    pub fn is_of(&self, media_type: &str) -> bool {
+        let told = self.headers.get(CONTENT_TYPE).and_then(|told| told.to_str().ok()).unwrap_or_default();
+        told.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(media_type)
+    }
+}
+
 /// What every client of a store is made with.
 #[derive(Clone)]
 pub struct Means {

@@ -36,9 +36,11 @@ enum Payload {
     Missing(Error),
 }
 
-fn payload(client: &Client, answer: Response, what: &str) -> Result<Payload, Error> {
+fn payload(client: &Client, answer: Response, accept: &str, what: &str) -> Result<Payload, Error> {
     match answer.status {
-        200 => Ok(Payload::Read(answer.body)),
+        // A value is a body of any kind, and so is a page of somebody in between. Barbican's is of the type that was asked for.
+        200 if answer.is_of(accept) => Ok(Payload::Read(answer.body)),
+        200 => Err(client.malformed(&answer)),
         406 => Ok(Payload::OfAnotherType),
         _ => match client.refusal(&answer, &what) {
             error if error.kind() == ErrorKind::NotFound => Ok(Payload::Missing(error)),
@@ -69,7 +71,7 @@ impl Barbican {
         let what = format!("secret {id:?}");
         for accept in TYPES {
             let call = Call { accept, ..Call::get("GetSecretPayload", format!("secrets/{id}/payload")) };
-            match self.login.send(&call, |client, answer| payload(client, answer, &what)).await? {
+            match self.login.send(&call, |client, answer| payload(client, answer, accept, &what)).await? {
                 Payload::Read(value) => return Ok(Fetched::from(value)),
                 Payload::OfAnotherType => {}
                 Payload::Missing(error) => return Err(self.missing(id, error).await?),

@@ -131,7 +131,10 @@ async fn every_status_has_its_meaning() {
         let error = store.find(&Query::default(), &[]).await.unwrap_err();
         assert!(error.kind() != ErrorKind::NotFound && !error.to_string().contains("canary"), "{error}");
     }
+    // A page of somebody in between, which is of no type that was asked for, is no value.
     stub.answer_always(200, "canary");
+    let read = store.fetch(&[key("1")]).await.and_then(|mut answers| answers.remove(0));
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Malformed);
     assert_eq!(store.find(&Query::default(), &[]).await.unwrap_err().kind(), ErrorKind::Malformed);
     assert_eq!(store.validate().await.unwrap_err().kind(), ErrorKind::Malformed);
     assert_eq!((REGISTRATION.capabilities)(&json!({})), Capabilities { ..store.capabilities() });

@@ -11,6 +11,10 @@ use crate::answers::{self, Secret, is_id};
 use crate::client::{Call, Client};
 use crate::config::Config;
 
+/// Said of every store: nobody's client and no server of theirs has shown that it does what we take it to do.
+const UNPROVEN: &str = "this provider is built from the documents of bitwarden-sdk-server and unproven: it was never tried \
+                        against the server itself";
+
 /// What the store can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
     max_batch: 20,
@@ -213,6 +217,6 @@ impl Provider for Bitwarden {
     }
 
     fn identity_note(&self) -> Option<String> {
-        None
+        Some(UNPROVEN.to_owned())
     }
 }

@@ -1,11 +1,13 @@
 //! The behaviour that every store shares, and what is this store's own, against a server of ours that nobody's client has
 //! proven.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::bitwarden::Double;
 use keyferry_provider_bitwarden::REGISTRATION;
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
     BuildContext, Capabilities, Error, ErrorKind, Key, Origin, Payload, Provider, Push, Query, Reach, Remote,
 };
@@ -14,25 +16,34 @@ use serde_json::{Value, json};
 
 const TOKEN: &str = "0.canary-of-the-token";
 
-struct Project(Double);
+/// The token after a rotation.
+const NEXT: &str = "0.canary-of-the-next";
+
+/// A double, and the token that it takes.
+struct Project(Double, Mutex<&'static str>);
 
 impl Project {
     fn start() -> Self {
-        Self(Double::start(TOKEN, "org"))
+        Self(Double::start(TOKEN, "org"), Mutex::new(TOKEN))
     }
 
     async fn store(&self, token: &str) -> Result<Arc<dyn Provider>, Error> {
+        self.store_at(&self.0.server().url(), token, Addresses::anywhere()).await
+    }
+
+    async fn store_at(&self, url: &str, token: &str, addresses: Addresses) -> Result<Arc<dyn Provider>, Error> {
         // An error means that a TLS library is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let spec = json!({
-            "bitwardenServerSDKURL": self.0.server().url(), "organizationID": "org", "projectID": "project",
+            "bitwardenServerSDKURL": url, "organizationID": "org", "projectID": "project",
             "caProvider": {"type": "ConfigMap", "name": "ca", "key": "ca.crt"},
             "auth": {"secretRef": {"credentials": {"name": "bitwarden", "key": "token"}}},
         });
         let credentials = MapCredentials::new()
             .with("bitwarden/token", format!("{token}\n"))
             .with("ca/ca.crt", self.0.server().authority().pem());
-        (REGISTRATION.build)(&spec, BuildContext::new(Arc::new(credentials), Arc::new(())).trusted()).await
+        let ctx = BuildContext { addresses, ..BuildContext::new(Arc::new(credentials), Arc::new(())).trusted() };
+        (REGISTRATION.build)(&spec, ctx).await
     }
 }
 
@@ -42,8 +53,40 @@ impl Fixture for Project {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
+    fn is_proven(&self) -> bool {
+        false
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        [TOKEN, NEXT].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        self.store(TOKEN).await.unwrap()
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let token = *self.1.lock().unwrap();
+        Some(self.store_at(url, token, addresses).await.unwrap())
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_token(NEXT);
+        true
+    }
+
+    /// One each, and one list for twenty.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys + keys.div_ceil(20))
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -83,6 +126,7 @@ async fn behaves_as_a_store() {
 async fn a_name_counts_in_its_project_and_an_id_everywhere() {
     let project = Project::start();
     let store = project.provider().await;
+    assert!(store.identity_note().unwrap().contains("unproven"));
     let elsewhere = project.0.add("another", "shared", "theirs", "");
     assert_eq!(read(&*store, "shared").await.unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(read(&*store, &elsewhere).await.as_deref(), Ok("theirs"));

@@ -192,6 +192,11 @@ impl Conjur {
     }
 }
 
+/// Whether a key can stand in a list of names that commas part.
+fn travels_in_a_list(key: &Key) -> bool {
+    !key.name.contains(',') && named(&key.name).is_ok()
+}
+
 #[async_trait]
 impl Provider for Conjur {
     fn capabilities(&self) -> Capabilities {
@@ -208,15 +213,24 @@ impl Provider for Conjur {
             let encoded = key.name.bytes().map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 });
             self.client().account.len() + 17 + encoded.sum::<usize>()
         };
-        // Names stand in a list that commas part, and none may stand there twice.
-        let fits = |key: &Key| !key.name.contains(',') && named(&key.name).is_ok();
-        fits(key)
-            && batch.iter().all(|other| fits(other) && self.name(&other.name) != self.name(&key.name))
+        // None may stand there twice.
+        travels_in_a_list(key)
+            && batch.iter().all(|other| travels_in_a_list(other) && self.name(&other.name) != self.name(&key.name))
             && batch.iter().chain([key]).map(length).sum::<usize>() <= LONGEST_BATCH
     }
 
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
-        if keys.len() > 1 { self.read_many(keys).await } else { one_by_one(keys, |key| self.read(key)).await }
+        if keys.len() > 1 {
+            return self.read_many(keys).await;
+        }
+        // A value that comes alone is a body of any kind, and so is a page of somebody in between. A batch of one says whose
+        // value it is.
+        if let Some(key) = keys.first().filter(|key| travels_in_a_list(key))
+            && let Batch::Read(read) = self.batch(&[key]).await?
+        {
+            return Ok(read);
+        }
+        one_by_one(keys, |key| self.read(key)).await
     }
 
     async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {

@@ -1,11 +1,13 @@
 //! The behaviour that every store shares, and what is Conjur's own, against a double that Conjur's own client works with.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::conjur::{Double, HOST};
 use keyferry_provider_conjur::REGISTRATION;
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
     Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Key, Origin, Page, Payload, Provider, Push, Query,
     Reach, Remote, find_all,
@@ -98,7 +100,11 @@ impl Provider for Read {
     }
 }
 
-struct Lab(Double);
+/// The API key after a rotation.
+const NEXT: &str = "canary-of-the-next";
+
+/// A double, and the API key of its host.
+struct Lab(Double, Mutex<&'static str>);
 
 #[async_trait]
 impl Fixture for Lab {
@@ -106,8 +112,48 @@ impl Fixture for Lab {
         Capabilities { push: false, ..(REGISTRATION.capabilities)(&json!({})) }
     }
 
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        [KEY, NEXT, "canary-of-a-token"].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        Arc::new(Read(store(&self.0).await))
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        // An error means that a TLS library is installed already, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let key = *self.1.lock().unwrap();
+        let credentials = MapCredentials::new().with("conjur/user", HOST).with("conjur/key", format!("{key}\n"));
+        let ctx = BuildContext { addresses, ..BuildContext::new(Arc::new(credentials), Arc::new(())).trusted() };
+        let spec = json!({"url": url, "auth": by_key()});
+        Some(Arc::new(Read((REGISTRATION.build)(&spec, ctx).await.unwrap())))
+    }
+
+    async fn deny(&self, name: &str) -> bool {
+        self.0.forbid(name);
+        true
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_key(NEXT);
+        self.0.end_sessions();
+        true
+    }
+
+    /// What the store asks for.
+    fn page(&self) -> Option<usize> {
+        Some(100)
+    }
+
+    /// Fifty at once, and one for the login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys.div_ceil(50) + 1)
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -131,7 +177,7 @@ impl Fixture for Lab {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Lab(double())).await;
+    suite(&Lab(double(), Mutex::new(KEY))).await;
 }
 
 #[tokio::test]

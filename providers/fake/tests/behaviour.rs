@@ -41,6 +41,19 @@ impl Fixture for Spec {
         Some(version)
     }
 
+    /// A version is called as the spec calls it.
+    async fn stage(&self, name: &str, version: &str) -> Option<String> {
+        let mut data = self.0.lock().unwrap();
+        let mut staged = data.iter().find(|entry| entry["key"] == name && entry["version"] == version)?.clone();
+        staged["version"] = json!("stable");
+        data.push(staged);
+        Some("stable".to_owned())
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
+    }
+
     async fn delete(&self, name: &str) {
         self.0.lock().unwrap().retain(|entry| entry["key"] != name);
     }

@@ -7,12 +7,16 @@ use std::sync::Arc;
 
 use around::{CANARY, Told, build, context, fetch, key, remote, spec, store, text, version};
 use async_trait::async_trait;
-use keyferry_doubles::Faults;
 use keyferry_doubles::gcpsm::{Double, NUMBER, VersionState};
-use keyferry_provider_core::{Capabilities, ErrorKind, Key, Provider, Query, find_all};
+use keyferry_doubles::{Faults, Server};
+use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::{BuildContext, Capabilities, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_gcpsm::REGISTRATION;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
+
+/// How many secrets the double lists on a page; Google's pages are larger.
+const PAGE: usize = 10;
 
 /// The double, and where its secrets are.
 struct At {
@@ -26,8 +30,64 @@ impl Fixture for At {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
+    fn name(&self) -> String {
+        if self.location.is_some() { "gcpsm, regional".to_owned() } else { "gcpsm".to_owned() }
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.double.server().clone())
+    }
+
+    /// A line of each of the keys, and what tokens begin with.
+    fn credentials(&self) -> Vec<String> {
+        let line = |file: String| {
+            let file: Value = serde_json::from_str(&file).unwrap();
+            file["private_key"].as_str().unwrap().lines().nth(1).unwrap().to_owned()
+        };
+        vec![line(self.double.key()), line(self.double.deleted_key()), "canary-of-a-token".to_owned()]
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
         store(&self.double, &json!({"location": self.location})).await
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let mut file: Value = serde_json::from_str(&self.double.key()).unwrap();
+        file["token_uri"] = json!(format!("{url}/token"));
+        let credentials = MapCredentials::new().with("google/key.json", file.to_string());
+        let ctx = context(&self.double, credentials, Arc::new(()));
+        let ctx = BuildContext { environment: around::environment_at(url.to_owned(), &[]), addresses, ..ctx };
+        Some(build(&spec(&json!({"location": self.location})), ctx).await.unwrap())
+    }
+
+    async fn stage(&self, name: &str, version: &str) -> Option<String> {
+        self.double.alias_in(self.location, name, "stable", version.parse().unwrap());
+        Some("stable".to_owned())
+    }
+
+    async fn deny(&self, name: &str) -> bool {
+        self.double.deny(&format!("secretmanager.versions.access {name}"));
+        true
+    }
+
+    async fn disable(&self, name: &str) -> bool {
+        let version = self.double.put_in(self.location, name, b"disabled", &[]);
+        self.double.set_state_in(self.location, name, version.parse().unwrap(), VersionState::Disabled);
+        true
+    }
+
+    async fn rotate(&self) -> bool {
+        self.double.rotate_key();
+        true
+    }
+
+    fn page(&self) -> Option<usize> {
+        Some(PAGE)
+    }
+
+    /// One each, and one for the login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys + 1)
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -66,7 +126,7 @@ impl Fixture for At {
 async fn behaves_as_a_store() {
     for location in [None, Some("europe-west1")] {
         let double = Double::start();
-        double.pages_of(10);
+        double.pages_of(PAGE);
         suite(&At { double, location }).await;
     }
 }

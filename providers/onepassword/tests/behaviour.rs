@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_doubles::onepassword::Double;
-use keyferry_doubles::{Call, Faults};
+use keyferry_doubles::{Call, Faults, Server};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::parts::{Part, Parts};
 use keyferry_provider_core::{
     BuildContext, Calls, Capabilities, Error, ErrorKind, Key, Origin, Payload, Provider, Push, Query, Reach, Remote,
@@ -19,13 +20,17 @@ use serde_json::{Value, json};
 
 const TOKEN: &str = "canary-of-the-token";
 
-struct Prod(Double);
+/// The token after a rotation.
+const NEXT: &str = "canary-of-the-next";
+
+/// A server with one vault, and the token that it takes.
+struct Prod(Double, Mutex<&'static str>);
 
 impl Prod {
     fn start() -> Self {
         let double = Double::start(TOKEN);
         double.vault("prod");
-        Self(double)
+        Self(double, Mutex::new(TOKEN))
     }
 
     fn calls(&self) -> Vec<Call> {
@@ -38,12 +43,23 @@ impl Prod {
 }
 
 async fn store_with(url: &str, token: &str, vaults: Value, calls: Arc<dyn Calls>) -> Result<Arc<dyn Provider>, Error> {
+    store_at(url, token, vaults, calls, Addresses::anywhere()).await
+}
+
+async fn store_at(
+    url: &str,
+    token: &str,
+    vaults: Value,
+    calls: Arc<dyn Calls>,
+    addresses: Addresses,
+) -> Result<Arc<dyn Provider>, Error> {
     // An error means that a TLS library is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let auth = json!({"secretRef": {"connectTokenSecretRef": {"name": "connect", "key": "token"}}});
     let spec = json!({"connectHost": url, "vaults": vaults, "auth": auth});
     let credentials = MapCredentials::new().with("connect/token", format!("{token}\n"));
-    (REGISTRATION.build)(&spec, BuildContext::new(Arc::new(credentials), calls).trusted()).await
+    let ctx = BuildContext { addresses, ..BuildContext::new(Arc::new(credentials), calls).trusted() };
+    (REGISTRATION.build)(&spec, ctx).await
 }
 
 #[async_trait]
@@ -52,8 +68,36 @@ impl Fixture for Prod {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        [TOKEN, NEXT].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        self.store(json!({"prod": 1})).await
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let token = *self.1.lock().unwrap();
+        Some(store_at(url, token, json!({"prod": 1}), Arc::new(()), addresses).await.unwrap())
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_token(NEXT);
+        true
+    }
+
+    /// The vaults, each item, and one list for each batch of 50.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(1 + keys + keys.div_ceil(50))
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {

@@ -121,7 +121,7 @@ pub async fn over_several_pages(fixture: &dyn Fixture) -> Outcome {
     let many = 2 * page + 1;
     let between = if can.find_by_path { fixture.separator() } else { '-' };
     for n in 0..many {
-        let name = format!("paged{between}{n}");
+        let name = format!("paged{between}paged-{n}");
         if can.find_by_tags {
             fixture.put_tagged(&name, &value(&name), &[("set", "paged")]).await;
         } else {
@@ -130,7 +130,7 @@ pub async fn over_several_pages(fixture: &dyn Fixture) -> Outcome {
     }
     let mut calls = Vec::new();
     for (is_possible, by, query) in [
-        (can.find_by_name, "name", query("paged.[0-9]+$", None, &[])),
+        (can.find_by_name, "name", query("paged-[0-9]+$", None, &[])),
         (can.find_by_tags, "tags", query("", None, &[("set", "paged")])),
         (can.find_by_path && can.find_by_name, "path", query("[0-9]$", Some("paged"), &[])),
     ] {

@@ -25,6 +25,9 @@ const LONG: Duration = Duration::from_secs(60);
 const CALLS: usize = 300;
 const SEED: u64 = 20;
 
+/// Calls that succeed then, of a hundred.
+const GOOD: f64 = 0.83;
+
 /// A wrong answer that is as good as another: what it must not be is that the secret is gone.
 fn says_nothing_of_the_secret(what: &str, error: &Error) {
     let is_gone = matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NoVersion);
@@ -154,6 +157,14 @@ async fn well_again(fixture: &dyn Fixture, server: &Server, provider: &dyn Provi
     expect(fixture, "after the trouble", &in_time(ask(provider, &key("troubled"))).await, &value("troubled"));
 }
 
+/// The most calls for so many fetches of so many calls each, of which 17 of a hundred fail: 1.3 times the least, where a
+/// fetch is one call. Where it is several, a fault has those before it made once more, which nobody can help: the bound is as
+/// much above what is then to be expected.
+fn most_calls(fetches: usize, each: usize) -> f64 {
+    let expected: f64 = (1..=each).map(|n| GOOD.powf(-(n as f64))).sum();
+    1.3 * fetches as f64 * expected * GOOD
+}
+
 /// One call in six fails, and every fetch succeeds with as many tries as stores have where they ask for none, and not many
 /// more calls than there must be.
 pub async fn many_faults(fixture: &dyn Fixture) -> Outcome {
@@ -170,8 +181,8 @@ pub async fn many_faults(fixture: &dyn Fixture) -> Outcome {
         expect(fixture, &format!("fetch {n} of {fetches}"), &answer, &value("troubled"));
     }
     server.fail(Faults::default());
-    let (made, least) = (server.take_calls().len(), fetches * least);
-    assert!(made * 10 <= least * 13, "{made} calls rather than {least}");
+    let (made, most) = (server.take_calls().len(), most_calls(fetches, least));
+    assert!(made as f64 <= most, "{made} calls for {fetches} fetches of {least} each rather than {most:.0}");
     Outcome::Passed
 }
 
@@ -230,4 +241,14 @@ pub async fn through_a_proxy(fixture: &dyn Fixture) -> Outcome {
     assert!(!passed.is_empty() && passed.iter().all(|passage| passage.passed), "{passed:?}");
     assert!(scheme == "https" || passed.len() == made.len(), "past the proxy: {made:?}");
     Outcome::Passed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_is_over_what_is_to_be_expected() {
+        assert_eq!([1, 2, 3].map(|each| most_calls(300 / each, each).round()), [390.0, 430.0, 475.0]);
+    }
 }

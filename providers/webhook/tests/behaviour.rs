@@ -1,6 +1,6 @@
 //! The behaviour that every store shares, and what is this store's own, against a service of ours: any HTTP service is one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -21,6 +21,10 @@ use serde_json::{Value, json};
 #[derive(Default)]
 struct Service {
     values: BTreeMap<String, Vec<u8>>,
+    /// The token that it wants, where it wants one.
+    token: Option<&'static str>,
+    /// Keys that nobody may read.
+    denied: BTreeSet<String>,
     /// What is answered to all, instead.
     always: Option<(u16, String)>,
     /// The last request: method, headers, body.
@@ -45,15 +49,7 @@ impl Double {
     }
 
     fn spec(&self, more: Value) -> Value {
-        let url = format!(
-            "{}/v?key={{{{ .remoteRef.key }}}}&property={{{{ .remoteRef.property }}}}&version={{{{ .remoteRef.version }}}}",
-            self.server.url()
-        );
-        let mut spec = json!({"url": url, "result": {}});
-        for (key, value) in more.as_object().unwrap() {
-            spec[key] = value.clone();
-        }
-        spec
+        spec_at(&self.server.url(), more)
     }
 
     async fn store(&self, more: Value) -> Arc<dyn Provider> {
@@ -61,15 +57,36 @@ impl Double {
     }
 }
 
+fn spec_at(url: &str, more: Value) -> Value {
+    let url = format!(
+        "{url}/v?key={{{{ .remoteRef.key }}}}&property={{{{ .remoteRef.property }}}}&version={{{{ .remoteRef.version }}}}"
+    );
+    let mut spec = json!({"url": url, "result": {}});
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    spec
+}
+
 async fn build(spec: &Value, namespace: Option<&str>) -> Result<Arc<dyn Provider>, Error> {
+    build_with(spec, namespace, "canary-token", Addresses::anywhere()).await
+}
+
+async fn build_with(
+    spec: &Value,
+    namespace: Option<&str>,
+    token: &str,
+    addresses: Addresses,
+) -> Result<Arc<dyn Provider>, Error> {
     // An error means that a TLS library is installed already, which is as good.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let credentials = MapCredentials::new()
-        .with("login/token", "canary-token")
+        .with("login/token", token)
         .with("login/labels/external-secrets.io/type", "webhook")
         .with("plain/token", "canary-plain")
         .with("plain/labels/external-secrets.io/type", "other");
     let mut ctx = BuildContext::new(Arc::new(credentials), Arc::new(())).trusted();
+    ctx.addresses = addresses;
     ctx.caller.namespace = namespace.map(str::to_owned);
     (REGISTRATION.build)(spec, ctx).await
 }
@@ -78,9 +95,12 @@ async fn handle(State(service): State<Shared>, method: Method, uri: Uri, headers
     let url = reqwest::Url::parse(&format!("http://x{uri}")).unwrap();
     let asked: BTreeMap<String, String> = url.query_pairs().into_owned().collect();
     let mut service = service.lock().unwrap();
+    let is_known = service.token.is_none_or(|token| headers["authorization"] == format!("Bearer {token}"));
     service.last = (method.to_string(), headers, body.to_vec());
     let (status, answer) = match &service.always {
         Some((status, answer)) => (*status, answer.clone().into_bytes()),
+        None if !is_known => (401, Vec::new()),
+        None if asked.get("key").is_some_and(|key| service.denied.contains(key)) => (403, Vec::new()),
         None => {
             let of = |name: &str| asked.get(name).cloned().unwrap_or_default();
             let key = match of("property").as_str() {
@@ -100,14 +120,58 @@ async fn handle(State(service): State<Shared>, method: Method, uri: Uri, headers
     Response::builder().status(StatusCode::from_u16(status).unwrap()).body(Body::from(answer)).unwrap()
 }
 
+/// The tokens that a service wants before a rotation and after it.
+const TOKENS: [&str; 2] = ["canary-of-the-token", "canary-of-the-next"];
+
 #[async_trait]
 impl Fixture for Double {
+    fn server(&self) -> Option<Server> {
+        Some(self.server.clone())
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        TOKENS.map(str::to_owned).into()
+    }
+
     fn registered(&self) -> Capabilities {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
     async fn provider(&self) -> Arc<dyn Provider> {
-        self.store(json!({})).await
+        self.provider_at(&self.server.url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let token = self.service.lock().unwrap().token.unwrap_or(TOKENS[0]);
+        let more = json!({
+            "headers": {"Authorization": "Bearer {{ .auth.token }}"},
+            "secrets": [{"name": "auth", "secretRef": {"name": "login"}}],
+        });
+        Some(build_with(&spec_at(url, more), Some("team"), token, addresses).await.unwrap())
+    }
+
+    async fn deny(&self, name: &str) -> bool {
+        self.service.lock().unwrap().denied.insert(name.to_owned());
+        true
+    }
+
+    async fn rotate(&self) -> bool {
+        self.service.lock().unwrap().token = Some(TOKENS[1]);
+        true
+    }
+
+    /// Without a path into it, any body is a value.
+    fn knows_garbage(&self) -> bool {
+        false
+    }
+
+    /// One each.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys)
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -143,7 +207,9 @@ async fn read(store: &dyn Provider, key: &Key) -> Result<String, Error> {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Double::start()).await;
+    let double = Double::start();
+    double.service.lock().unwrap().token = Some(TOKENS[0]);
+    suite(&double).await;
 }
 
 #[tokio::test]

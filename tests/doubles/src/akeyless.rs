@@ -1,6 +1,6 @@
 //! Akeyless: items of several kinds, each with versions and tags, and the logins of access ids.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -23,7 +23,7 @@ pub const MACHINE: (&str, &str) = ("p-machine", "canary-of-the-jwt");
 pub const CONFIGURATION: &str = "the-cluster";
 
 /// How many items are on a page.
-const PAGE: usize = 10;
+pub const PAGE: usize = 10;
 
 /// A running double.
 #[derive(Clone)]
@@ -36,6 +36,7 @@ struct State {
     /// The keys of the access id that logs in with one.
     keys: Trusted,
     items: BTreeMap<String, Item>,
+    denied: BTreeSet<String>,
     sessions: BTreeMap<String, SystemTime>,
     logins: usize,
     life: Duration,
@@ -72,7 +73,9 @@ impl Double {
     fn with(base: &'static [&'static str], plain_names: bool) -> Self {
         let life = Duration::from_secs(1800);
         let (keys, items, sessions) = (Trusted::one(ACCESS.1), BTreeMap::new(), BTreeMap::new());
-        let state = Arc::new(Mutex::new(State { keys, items, sessions, logins: 0, life, base, plain_names }));
+        let denied = BTreeSet::new();
+        let state = State { keys, items, denied, sessions, logins: 0, life, base, plain_names };
+        let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
             let state = shared.clone();
@@ -119,6 +122,20 @@ impl Double {
     pub fn tags(&self, name: &str) -> Vec<String> {
         let state = self.state();
         state.items.get(&state.name(name)).map(|item| item.tags.clone()).unwrap_or_default()
+    }
+
+    /// Another key in place of the one that there is; all logins have ended.
+    pub fn set_key(&self, key: &str) {
+        let mut state = self.state();
+        state.keys = Trusted::one(key);
+        state.sessions.clear();
+    }
+
+    /// Lets nobody read this static secret.
+    pub fn deny(&self, name: &str) {
+        let mut state = self.state();
+        let name = state.name(name);
+        state.denied.insert(name);
     }
 
     /// How long the tokens of logins are good from now on.
@@ -227,6 +244,9 @@ fn static_value(asked: &Asked, state: &State) -> Response {
     let mut values = serde_json::Map::new();
     for name in asked.body["names"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let Some(item) = state.items.get(&state.name(name)) else { return missing() };
+        if state.denied.contains(&state.name(name)) {
+            return wrong(403, "unauthorized: no permission to read the item");
+        }
         if item.kind != "STATIC_SECRET" {
             return wrong(400, "the item is no static secret");
         }

@@ -72,6 +72,11 @@ impl Double {
         self.lock().secrets.iter().filter(|secret| secret["key"] == name).cloned().collect()
     }
 
+    /// Lets in whoever has this token, and nobody else.
+    pub fn set_token(&self, token: &str) {
+        token.clone_into(&mut self.lock().token);
+    }
+
     /// Answers calls whose path ends so with this from now on.
     pub fn answer_always(&self, path: &str, status: u16, body: &str) {
         self.lock().always = Some((path.to_owned(), status, body.to_owned()));

@@ -24,6 +24,7 @@ pub struct Double {
 }
 
 struct State {
+    secret: String,
     secrets: BTreeMap<String, Value>,
     sessions: BTreeMap<String, SystemTime>,
     logins: usize,
@@ -34,7 +35,8 @@ impl Double {
     /// One without secrets.
     pub fn start() -> Self {
         let (secrets, sessions) = (BTreeMap::new(), BTreeMap::new());
-        let state = State { secrets, sessions, logins: 0, life: Duration::from_secs(3600) };
+        let state =
+            State { secret: CLIENT.1.to_owned(), secrets, sessions, logins: 0, life: Duration::from_secs(3600) };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
@@ -63,6 +65,13 @@ impl Double {
         self.state().secrets.remove(path);
     }
 
+    /// Another secret of the client in place of the one that it has; all logins have ended.
+    pub fn set_secret(&self, secret: &str) {
+        let mut state = self.state();
+        secret.clone_into(&mut state.secret);
+        state.sessions.clear();
+    }
+
     /// How long the tokens of logins are good from now on.
     pub fn logins_last(&self, life: Duration) {
         self.state().life = life;
@@ -81,7 +90,7 @@ fn wrong(status: u16, message: &str) -> Response {
 fn answer(asked: &Asked, state: &mut State) -> Response {
     let (method, path) = asked.what();
     if (method, &path[..]) == ("POST", &["tenant", "com", "v1", "token"]) {
-        if [asked.text("client_id"), asked.text("client_secret")] != [CLIENT.0, CLIENT.1] {
+        if [asked.text("client_id"), asked.text("client_secret")] != [CLIENT.0, &state.secret] {
             return wrong(401, "unable to authenticate");
         }
         state.logins += 1;

@@ -46,6 +46,8 @@ struct State {
     logins: Vec<String>,
     life: Duration,
     hides_values: bool,
+    /// Names of secrets that nobody may read.
+    denied: BTreeSet<String>,
 }
 
 #[derive(Clone)]
@@ -66,6 +68,7 @@ impl Double {
             logins: Vec::new(),
             life: Duration::from_secs(7200),
             hides_values: false,
+            denied: BTreeSet::new(),
         };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
@@ -123,6 +126,18 @@ impl Double {
     /// The logins so far, by the path of their method.
     pub fn logins(&self) -> Vec<String> {
         self.state().logins.clone()
+    }
+
+    /// Another secret of the client in place of the one that it has; all logins have ended.
+    pub fn set_secret(&self, secret: &str) {
+        let mut state = self.state();
+        state.secrets_of_client = Trusted::one(secret);
+        state.sessions.clear();
+    }
+
+    /// Lets nobody read secrets of this name.
+    pub fn deny(&self, name: &str) {
+        self.state().denied.insert(name.to_owned());
     }
 
     /// Shows values to nobody from now on.
@@ -264,6 +279,9 @@ fn list(asked: &Asked, folder: &str, state: &State) -> Response {
 fn one(asked: &Asked, folder: &str, name: &str, state: &mut State) -> Response {
     let missing = || wrong(404, "NotFound", &format!("Secret with name '{name}' not found"));
     let place = (folder.to_owned(), name.to_owned());
+    if asked.method == "GET" && state.denied.contains(name) {
+        return wrong(403, "PermissionDenied", "You are not allowed to read on secrets");
+    }
     let there = state.secrets.get(&place).cloned();
     match (asked.method.as_str(), there) {
         ("GET", Some(secret)) => asked::json(200, &json!({"secret": shown(state, folder, name, &secret, asked)})),

@@ -22,6 +22,7 @@ pub const PLACE: (&str, &str) = ("fr-par", "6a1b-project");
 #[derive(Clone)]
 pub struct Double {
     server: Server,
+    key: Arc<Mutex<String>>,
     state: Arc<Mutex<Vec<Secret>>>,
 }
 
@@ -37,13 +38,16 @@ struct Secret {
 impl Double {
     /// One without secrets.
     pub fn start() -> Self {
-        let state = Arc::new(Mutex::new(Vec::new()));
-        let shared = state.clone();
+        let (key, state) = (Arc::new(Mutex::new(KEY.to_owned())), Arc::new(Mutex::new(Vec::new())));
+        let shared = (key.clone(), state.clone());
         let router = Router::new().fallback(move |request: Request| {
-            let state = shared.clone();
-            async move { answer(&Asked::of(request).await, &mut state.lock().expect("no test panics with it")) }
+            let (key, state) = shared.clone();
+            async move {
+                let key = key.lock().expect("no test panics with it").clone();
+                answer(&Asked::of(request).await, &key, &mut state.lock().expect("no test panics with it"))
+            }
         });
-        Self { server: Server::start(router), state }
+        Self { server: Server::start(router), key, state }
     }
 
     /// The server.
@@ -70,6 +74,11 @@ impl Double {
         let state = self.state();
         let found = state.iter().find(|secret| secret.name == name && secret.folder == folder);
         found.map(|secret| secret.id.clone()).unwrap_or_default()
+    }
+
+    /// Another key in place of the one that there is.
+    pub fn set_key(&self, key: &str) {
+        key.clone_into(&mut self.key.lock().expect("no test panics with it"));
     }
 
     /// Disables all versions of a secret.
@@ -102,8 +111,8 @@ fn shown(secret: &Secret) -> Value {
     json!({"id": id, "name": name, "path": folder, "tags": tags, "version_count": versions.len(), "status": "ready"})
 }
 
-fn answer(asked: &Asked, state: &mut Vec<Secret>) -> Response {
-    if asked.header("x-auth-token") != KEY {
+fn answer(asked: &Asked, key: &str, state: &mut Vec<Secret>) -> Response {
+    if asked.header("x-auth-token") != key {
         return asked::json(401, &json!({"type": "denied_authentication", "message": "authentication is denied"}));
     }
     let (method, path) = asked.what();
@@ -135,10 +144,10 @@ fn list(asked: &Asked, state: &[Secret]) -> Response {
     let fits = |secret: &&Secret| {
         given("name").is_none_or(|name| name == secret.name) && given("path").is_none_or(|path| path == secret.folder)
     };
-    let found: Vec<Value> = state.iter().filter(fits).map(shown).collect();
+    let found: Vec<&Secret> = state.iter().filter(fits).collect();
     let number = |name: &str, default: usize| given(name).and_then(|value| value.parse().ok()).unwrap_or(default);
     let (page, size) = (number("page", 1).max(1), number("page_size", 20).clamp(1, 100));
-    let secrets: Vec<_> = found.iter().skip((page - 1) * size).take(size).collect();
+    let secrets: Vec<Value> = found.iter().skip((page - 1) * size).take(size).map(|secret| shown(secret)).collect();
     asked::json(200, &json!({"secrets": secrets, "total_count": found.len()}))
 }
 

@@ -10,9 +10,12 @@ use serde_json::{Value, json};
 
 use crate::{REGION, context};
 
+/// The secret of [`aws_keys`].
+pub const AWS_SECRET: &str = "not-a-real-secret";
+
 /// The keys that [`aws_spec`] names.
 pub fn aws_keys() -> MapCredentials {
-    MapCredentials::new().with("aws/id", "AKIAIOSFODNN7EXAMPLE\n").with("aws/secret", "not-a-real-secret")
+    MapCredentials::new().with("aws/id", "AKIAIOSFODNN7EXAMPLE\n").with("aws/secret", AWS_SECRET)
 }
 
 /// A store of this service that logs in with keys, and these fields besides.
@@ -30,9 +33,14 @@ pub fn aws_spec(service: &str, more: Value) -> Value {
 
 /// What a store is built with that is to ask moto.
 pub fn aws_context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {
+    aws_context_at(&Testbed::shared().moto_url(), credentials, calls)
+}
+
+/// The same where AWS is at this URL.
+pub fn aws_context_at(url: &str, credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {
     keyferry_testkit::install_crypto_provider();
-    let moto = Testbed::shared().moto_url();
-    let environment = move |name: &str| (name == "AWS_ENDPOINT_URL").then(|| moto.clone());
+    let url = url.to_owned();
+    let environment = move |name: &str| (name == "AWS_ENDPOINT_URL").then(|| url.clone());
     BuildContext { environment: Arc::new(environment), ..context(credentials, calls) }
 }
 

@@ -1,6 +1,7 @@
 //! What the tests of stores share: counting what they do, on the wire and as they report it.
 
 mod aws;
+mod front;
 mod kubernetes;
 mod moto;
 
@@ -14,7 +15,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-pub use aws::{aws_context, aws_keys, aws_spec, build_aws};
+pub use aws::{AWS_SECRET, aws_context, aws_context_at, aws_keys, aws_spec, build_aws};
+pub use front::front;
 pub use kubernetes::Kubernetes;
 pub use moto::{Moto, REGION, acm};
 

@@ -1,5 +1,7 @@
 //! What tests say to moto behind the back of a store.
 
+use std::sync::LazyLock;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_testkit::Testbed;
@@ -27,14 +29,18 @@ pub async fn acm(action: &str, params: &Value) -> Value {
     answer
 }
 
+/// One for all: making one takes longer than a call. No connection outlives its test's runtime.
+static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
+    keyferry_testkit::install_crypto_provider();
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build().unwrap()
+});
+
 async fn post(service: &str, target: &str, params: &Value) -> (u16, Value) {
     // moto takes any signature, and reads the region and the service from its scope.
     let scope = format!("AKIAIOSFODNN7EXAMPLE/20260101/{REGION}/{service}/aws4_request");
-    keyferry_testkit::install_crypto_provider();
-    let client = reqwest::Client::builder().no_proxy().build().unwrap();
     // moto's threads share its state without a lock: now and then one stumbles over another and answers 500.
     for _ in 0..TRIES {
-        let answer = client
+        let answer = CLIENT
             .post(Testbed::shared().moto_url())
             .header("Content-Type", "application/x-amz-json-1.1")
             .header("X-Amz-Target", target)

@@ -4,11 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_builders::key;
+use keyferry_doubles::Server;
 use keyferry_provider_aws::REGISTRATION;
-use keyferry_provider_core::{Answer, Capabilities, ErrorKind, Key, Provider, Query, find_all};
+use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::{Answer, BuildContext, Capabilities, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{
-    Counter, Kubernetes, Moto, aws_context, aws_keys as keys, aws_spec as spec, build_aws as build,
+    AWS_SECRET, Counter, Kubernetes, Moto, aws_context, aws_context_at, aws_keys as keys, aws_spec as spec,
+    build_aws as build,
 };
 use keyferry_testkit::Testbed;
 use kube::api::{Api, PostParams};
@@ -27,6 +30,14 @@ struct Place {
     moto: Moto,
     service: &'static str,
     prefix: String,
+    /// Before moto: it counts, and fails when it is told to.
+    server: Server,
+}
+
+impl Place {
+    fn new(moto: Moto, service: &'static str, prefix: String) -> Self {
+        Self { moto, service, prefix, server: Server::before(&Testbed::shared().moto_url()) }
+    }
 }
 
 #[async_trait]
@@ -39,8 +50,52 @@ impl Fixture for Place {
         format!("aws ({})", self.service)
     }
 
+    fn server(&self) -> Option<Server> {
+        Some(self.server.clone())
+    }
+
+    /// The secret, and what a signature is made with first.
+    fn credentials(&self) -> Vec<String> {
+        [AWS_SECRET.to_owned(), format!("AWS4{AWS_SECRET}")].into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        build(spec(self.service, json!({"prefix": self.prefix}))).await
+        self.provider_at(&self.server.url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let ctx = BuildContext { addresses, ..aws_context_at(url, keys(), Arc::new(())) };
+        Some((REGISTRATION.build)(&spec(self.service, json!({"prefix": self.prefix})), ctx).await.unwrap())
+    }
+
+    async fn stage(&self, name: &str, version: &str) -> Option<String> {
+        let name = format!("{}{name}", self.prefix);
+        match self.moto {
+            // moto forgets stages of one's own when another version comes. What was current is this then.
+            Moto::SecretsManager => Some("AWSPREVIOUS".to_owned()),
+            Moto::Ssm => {
+                let number: u64 = version.parse().unwrap();
+                let body = json!({"Name": name, "ParameterVersion": number, "Labels": ["stable"]});
+                self.moto.call("LabelParameterVersion", &body).await;
+                Some("stable".to_owned())
+            }
+        }
+    }
+
+    /// What AWS shows at most at once.
+    fn page(&self) -> Option<usize> {
+        match self.moto {
+            Moto::SecretsManager => Some(100),
+            Moto::Ssm => Some(50),
+        }
+    }
+
+    /// As many at once as each API takes; keys need no login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        match self.moto {
+            Moto::SecretsManager => Some(keys.div_ceil(20)),
+            Moto::Ssm => Some(keys.div_ceil(10)),
+        }
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -86,13 +141,13 @@ impl Fixture for Place {
 #[tokio::test]
 async fn secrets_manager_behaves_as_a_store() {
     let prefix = format!("suite-{}/", random());
-    suite(&Place { moto: Moto::SecretsManager, service: "SecretsManager", prefix }).await;
+    suite(&Place::new(Moto::SecretsManager, "SecretsManager", prefix)).await;
 }
 
 #[tokio::test]
 async fn parameter_store_behaves_as_a_store() {
     let prefix = format!("/suite-{}/", random());
-    suite(&Place { moto: Moto::Ssm, service: "ParameterStore", prefix }).await;
+    suite(&Place::new(Moto::Ssm, "ParameterStore", prefix)).await;
 }
 
 #[tokio::test]

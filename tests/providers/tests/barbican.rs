@@ -5,12 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use keyferry_builders::key;
+use keyferry_doubles::Server;
 use keyferry_provider_barbican::REGISTRATION;
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
-    Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Provider, Push, Query, Reach, Remote, find_all,
+    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Key, Page, Provider, Push, Query, Reach, Remote,
+    find_all,
 };
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
-use keyferry_provider_tests::{Counter, context};
+use keyferry_provider_tests::{Counter, context, front};
 use keyferry_testkit::Barbican;
 use serde_json::{Value, json};
 
@@ -105,6 +108,25 @@ impl Provider for Named {
 struct Lab<'a> {
     barbican: &'a Barbican,
     ids: Arc<Mutex<BTreeMap<String, String>>>,
+    /// Before Keystone and Barbican: it counts, and fails when it is told to.
+    server: Server,
+    /// The id of the application credential that it logs in with, and its secret.
+    application: Mutex<(String, &'static str)>,
+}
+
+/// Secrets of application credentials, before a rotation and after it.
+const APPLICATIONS: [&str; 2] = ["canary-of-the-first-application", "canary-of-the-next-application"];
+
+impl<'a> Lab<'a> {
+    async fn new(barbican: &'a Barbican) -> Self {
+        keyferry_testkit::install_crypto_provider();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let (keystone, url) = (barbican.auth_url().trim_end_matches("/v3").to_owned(), barbican.url().to_owned());
+        let to = move |path: &str| if path.starts_with("/v3/") { keystone.clone() } else { url.clone() };
+        let application = barbican.application_credential(APPLICATIONS[0]).await.unwrap();
+        let application = Mutex::new((application, APPLICATIONS[0]));
+        Self { barbican, ids: Arc::default(), server: front(http, to, barbican.url()), application }
+    }
 }
 
 #[async_trait]
@@ -113,8 +135,48 @@ impl Fixture for Lab<'_> {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
+    fn name(&self) -> String {
+        "barbican".to_owned()
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.server.clone())
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        APPLICATIONS.map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        Arc::new(Named { ids: self.ids.clone(), inner: store(self.barbican).await })
+        self.provider_at(&self.server.url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        keyferry_testkit::install_crypto_provider();
+        let (id, secret) = self.application.lock().unwrap().clone();
+        let auth = json!({"authType": "applicationCredential", "applicationCredentialID": {"value": id},
+            "applicationCredentialSecret": {"secretRef": {"name": "barbican", "key": "application"}}});
+        let spec = json!({"authURL": format!("{url}/v3"), "auth": auth});
+        let credentials = MapCredentials::new().with("barbican/application", secret);
+        let ctx = BuildContext { addresses, ..context(credentials, Arc::new(())) };
+        Some(Arc::new(Named { ids: self.ids.clone(), inner: (REGISTRATION.build)(&spec, ctx).await.unwrap() }))
+    }
+
+    async fn rotate(&self) -> bool {
+        let next = self.barbican.application_credential(APPLICATIONS[1]).await.unwrap();
+        let (before, _) = std::mem::replace(&mut *self.application.lock().unwrap(), (next, APPLICATIONS[1]));
+        self.barbican.delete_application_credential(&before).await.unwrap();
+        true
+    }
+
+    /// What the store asks for, and Barbican has at most.
+    fn page(&self) -> Option<usize> {
+        Some(100)
+    }
+
+    /// One each, and one for the login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys + 1)
     }
 
     /// What has a value keeps it: another is another secret.
@@ -146,7 +208,7 @@ impl Fixture for Lab<'_> {
 #[tokio::test]
 async fn barbican_behaves_as_a_store() {
     let barbican = Barbican::start().await.unwrap();
-    suite(&Lab { barbican: &barbican, ids: Arc::default() }).await;
+    suite(&Lab::new(&barbican).await).await;
     logins(&barbican).await;
     what_is_told_apart(&barbican).await;
     a_search_goes_through_all_pages(&barbican).await;

@@ -10,6 +10,7 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use keyferry_builders::key;
+use keyferry_doubles::Server;
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
     BuildContext, Caller, Capabilities, Error, ErrorKind, Key, Origin, Payload, Provider, Push, Query, Reach, Remote,
@@ -17,7 +18,7 @@ use keyferry_provider_core::{
 };
 use keyferry_provider_kubernetes::REGISTRATION;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
-use keyferry_provider_tests::{Counter, Kubernetes, context};
+use keyferry_provider_tests::{Counter, Kubernetes, context, front};
 use keyferry_testkit::{Namespace, Testbed};
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -71,8 +72,19 @@ async fn write(namespace: &Namespace, secret: Value) {
     namespace.api::<Secret>().create(&PostParams::default(), &secret).await.unwrap();
 }
 
-/// Secrets with one field, in a namespace.
-struct OneField(Namespace);
+/// Secrets with one field, in a namespace, and what stands before the API server: it counts, and fails when it is told to.
+struct OneField(Namespace, Server);
+
+impl OneField {
+    async fn new() -> Self {
+        let kubernetes = Testbed::shared().kubernetes();
+        let namespace = Testbed::shared().namespace("kube-suite").await;
+        keyferry_testkit::install_crypto_provider();
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(&kubernetes.ca_file).unwrap()).unwrap();
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
+        Self(namespace, front(http, move |_| kubernetes.url.clone(), ""))
+    }
+}
 
 #[async_trait]
 impl Fixture for OneField {
@@ -88,8 +100,32 @@ impl Fixture for OneField {
         vec![Testbed::shared().kubernetes().token]
     }
 
+    fn server(&self) -> Option<Server> {
+        Some(self.1.clone())
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        as_admin(&self.0).await
+        self.provider_at(&self.1.url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let mut spec = spec(&self.0, token());
+        spec["server"] = json!({ "url": url });
+        Some(build(&spec, BuildContext { addresses, ..context(admin(), Arc::new(())) }).await.unwrap())
+    }
+
+    /// What the store asks for.
+    fn page(&self) -> Option<usize> {
+        Some(500)
+    }
+
+    /// One each; a token needs no login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys)
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -139,7 +175,7 @@ impl Fixture for OneField {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&OneField(Testbed::shared().namespace("kube-suite").await)).await;
+    suite(&OneField::new().await).await;
 }
 
 #[tokio::test]

@@ -17,12 +17,17 @@ use serde_json::{Value, json};
 
 /// A spec for the vault at this URL, whose logins are at the double.
 pub fn spec(url: &str, double: &Double) -> Value {
+    spec_at(url, &double.server().url())
+}
+
+/// The same whose logins are at that one.
+pub fn spec_at(url: &str, logins: &str) -> Value {
     json!({
         "vaultUrl": url,
         "tenantId": TENANT,
         "environmentType": "AzureStackCloud",
         "useAzureSDK": true,
-        "customCloudConfig": {"activeDirectoryEndpoint": double.server().url(), "keyVaultEndpoint": RESOURCE},
+        "customCloudConfig": {"activeDirectoryEndpoint": logins, "keyVaultEndpoint": RESOURCE},
         "authSecretRef": {
             "clientId": {"name": "azure", "key": "id"},
             "clientSecret": {"name": "azure", "key": "secret"},
@@ -32,7 +37,12 @@ pub fn spec(url: &str, double: &Double) -> Value {
 
 /// What it logs in with; files end with a line.
 pub fn credentials() -> MapCredentials {
-    MapCredentials::new().with("azure/id", format!("{CLIENT}\n")).with("azure/secret", format!("{SECRET}\n"))
+    with_secret(SECRET)
+}
+
+/// The same with another secret.
+pub fn with_secret(secret: &str) -> MapCredentials {
+    MapCredentials::new().with("azure/id", format!("{CLIENT}\n")).with("azure/secret", format!("{secret}\n"))
 }
 
 pub fn context(credentials: MapCredentials) -> BuildContext {

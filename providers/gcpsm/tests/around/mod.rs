@@ -38,7 +38,11 @@ impl Told {
 
 /// The environment of an operator whose Google is the double, with more in it.
 pub fn environment(double: &Double, more: &[(&str, &str)]) -> Environment {
-    let url = double.server().url();
+    environment_at(double.server().url(), more)
+}
+
+/// The same where Google is at this URL.
+pub fn environment_at(url: String, more: &[(&str, &str)]) -> Environment {
     let more: Vec<(String, String)> = more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     Arc::new(move |name| match name {
         "GCE_METADATA_HOST" => Some(url.trim_start_matches("http://").to_owned()),

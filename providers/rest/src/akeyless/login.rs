@@ -29,6 +29,11 @@ pub async fn api_of(config: &Config, ctx: &BuildContext) -> Result<Url, Error> {
     let client = Client::new(&VENDOR, gateway.clone(), &config.trust, ctx).await?;
     let call = Call::send("Probe", Method::POST, "", Object::new().done());
     let answer = client.send(&call, &HeaderMap::new()).await?;
+    // Who can't answer now has not said where its API is.
+    let refusal = client.refusal(&answer, &"the gateway");
+    if refusal.is_temporary() {
+        return Err(refusal);
+    }
     let mut api = gateway.clone();
     if !answer.body.expose_str().is_some_and(|body| body.contains("unknown command")) {
         api.set_path(&format!("{path}/v2"));

@@ -1,11 +1,12 @@
 //! Akeyless.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keyferry_doubles::akeyless::{ACCESS, CONFIGURATION, Double, MACHINE};
-use keyferry_doubles::machine;
+use keyferry_doubles::akeyless::{ACCESS, CONFIGURATION, Double, MACHINE, PAGE};
+use keyferry_doubles::{Faults, Server, machine};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Key, Provider, Query, Reach, find_all};
 use keyferry_provider_rest::AKEYLESS;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
@@ -52,17 +53,63 @@ async fn store(double: &Double) -> Arc<dyn Provider> {
     store_of(&spec(&double.server().url())).await.unwrap()
 }
 
+/// What logs in after a rotation.
+const NEXT: &str = "canary-of-the-next";
+
 /// The double as a backend that the suite writes to.
-struct Backend(Double);
+struct Backend(Double, Mutex<&'static str>);
 
 #[async_trait]
 impl Fixture for Backend {
+    fn name(&self) -> String {
+        "akeyless".to_owned()
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
     fn registered(&self) -> Capabilities {
         (AKEYLESS.capabilities)(&json!({}))
     }
 
+    fn credentials(&self) -> Vec<String> {
+        [ACCESS.1, NEXT, "t-canary."].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        store(&self.0).await
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let text = *self.1.lock().unwrap();
+        let credentials = MapCredentials::new().with("akeyless/id", ACCESS.0).with("akeyless/type", "api_key");
+        let ctx = BuildContext { addresses, ..context(credentials.with("akeyless/key", text), &[]) };
+        Some(build(&AKEYLESS, &spec(url), ctx).await.unwrap())
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_key(NEXT);
+        true
+    }
+
+    async fn deny(&self, name: &str) -> bool {
+        self.0.deny(name);
+        true
+    }
+
+    fn page(&self) -> Option<usize> {
+        Some(PAGE)
+    }
+
+    /// One each, one for the login, and one that finds where the API of the gateway is.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys + 2)
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -86,7 +133,7 @@ impl Fixture for Backend {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Backend(Double::start_with_plain_names())).await;
+    suite(&Backend(Double::start_with_plain_names(), Mutex::new(ACCESS.1))).await;
 }
 
 #[tokio::test]
@@ -216,6 +263,19 @@ async fn a_gateway_is_asked_where_its_api_is_and_a_token_is_replaced_when_it_end
         tokio::time::sleep(Duration::from_millis(2100)).await;
         assert_eq!(value(&*store, "a").await.unwrap(), "v", "{path}");
         assert!(double.logins() >= 2);
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_can_not_answer_has_not_said_where_its_api_is() {
+    let double = Double::start();
+    for (faults, expected) in [
+        (Faults { throttled: 100, ..Faults::default() }, ErrorKind::Throttled),
+        (Faults { broken: 100, ..Faults::default() }, ErrorKind::Unavailable),
+    ] {
+        double.server().fail(faults);
+        assert_eq!(kind(store_of(&spec(&double.server().url())).await), expected);
+        assert_eq!(double.server().take_calls().len(), 1, "nobody logs in somewhere else");
     }
 }
 

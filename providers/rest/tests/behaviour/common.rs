@@ -10,6 +10,7 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use keyferry_doubles::{Faults, Server};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
     Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Page, Payload, Provider, Push, Query,
     Reach, Registration, Remote,
@@ -28,6 +29,12 @@ pub fn context(credentials: MapCredentials, settings: &[(&str, &str)]) -> BuildC
     ctx.caller.store_kind = "ClusterSecretStore";
     ctx.caller.store = "store".to_owned();
     ctx
+}
+
+/// The same with nothing but this text, where servers are reached so.
+pub fn context_at(of: &str, text: &str, settings: &[(&str, &str)], addresses: Addresses) -> BuildContext {
+    let credentials = MapCredentials::new().with(of, format!("{text}\n"));
+    BuildContext { addresses, ..context(credentials, settings) }
 }
 
 pub async fn build(of: &Registration, spec: &Value, ctx: BuildContext) -> Result<Arc<dyn Provider>, Error> {

@@ -1,16 +1,18 @@
 //! Delinea DevOps Secrets Vault.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::delinea::{CLIENT, Double};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Capabilities, Error, ErrorKind, Provider};
 use keyferry_provider_rest::DELINEA;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use serde_json::{Value, json};
 
-use crate::common::{build, context, fetched, kind, refusing, value};
+use crate::common::{build, context, context_at, fetched, kind, refusing, value};
 
 fn spec(url: &str) -> Value {
     json!({
@@ -27,17 +29,56 @@ async fn store(double: &Double) -> Arc<dyn Provider> {
     store_of(&spec(&double.server().url()), &format!("{}\n", CLIENT.1)).await.unwrap()
 }
 
+/// What logs in after a rotation.
+const NEXT: &str = "canary-of-the-next";
+
 /// The double as a backend that the suite writes to: each value is a field of its own.
-struct Backend(Double);
+struct Backend(Double, Mutex<&'static str>);
 
 #[async_trait]
 impl Fixture for Backend {
+    fn name(&self) -> String {
+        "delinea".to_owned()
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
     fn registered(&self) -> Capabilities {
         (DELINEA.capabilities)(&json!({}))
     }
 
+    fn is_proven(&self) -> bool {
+        false
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        [CLIENT.1, NEXT, "canary-of-session"].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        store(&self.0).await
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let text = *self.1.lock().unwrap();
+        Some(build(&DELINEA, &spec(url), context_at("delinea/secret", text, &[], addresses)).await.unwrap())
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_secret(NEXT);
+        true
+    }
+
+    /// One each, and one for the login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys + 1)
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -60,7 +101,7 @@ impl Fixture for Backend {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Backend(Double::start())).await;
+    suite(&Backend(Double::start(), Mutex::new(CLIENT.1))).await;
 }
 
 #[tokio::test]

@@ -1,17 +1,18 @@
 //! Doppler.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use keyferry_doubles::Faults;
 use keyferry_doubles::doppler::{Double, IDENTITY, TOKEN};
+use keyferry_doubles::{Faults, Server};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Capabilities, Error, ErrorKind, Provider, Query, find_all};
 use keyferry_provider_rest::DOPPLER;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use serde_json::{Value, json};
 
-use crate::common::{build, context, fetched, key, kind, push, refusing, value};
+use crate::common::{build, context, context_at, fetched, key, kind, push, refusing, value};
 
 fn spec() -> Value {
     json!({"auth": {"secretRef": {"dopplerToken": {"name": "doppler"}}}})
@@ -26,17 +27,58 @@ async fn store(double: &Double, spec: &Value) -> Arc<dyn Provider> {
     store_of(&double.server().url(), spec, &format!("{TOKEN}\n")).await.unwrap()
 }
 
-/// The double as a backend that the suite writes to.
-struct Backend(Double);
+/// What logs in after a rotation.
+const NEXT: &str = "dp.st.dev.canary-of-the-next";
+
+/// The double as a backend that the suite writes to, and what logs in.
+struct Backend(Double, Mutex<&'static str>);
 
 #[async_trait]
 impl Fixture for Backend {
+    fn name(&self) -> String {
+        "doppler".to_owned()
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
     fn registered(&self) -> Capabilities {
         (DOPPLER.capabilities)(&json!({}))
     }
 
+    fn credentials(&self) -> Vec<String> {
+        [TOKEN, NEXT].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        store(&self.0, &spec()).await
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let text = *self.1.lock().unwrap();
+        let ctx = context_at("doppler/dopplerToken", text, &[("DOPPLER_BASE_URL", url)], addresses);
+        Some(build(&DOPPLER, &spec(), ctx).await.unwrap())
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_token(NEXT);
+        true
+    }
+
+    async fn deny(&self, name: &str) -> bool {
+        self.0.restrict(name);
+        true
+    }
+
+    /// A config is read whole.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys.div_ceil(1000))
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -59,7 +101,7 @@ impl Fixture for Backend {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Backend(Double::start())).await;
+    suite(&Backend(Double::start(), Mutex::new(TOKEN))).await;
 }
 
 #[tokio::test]

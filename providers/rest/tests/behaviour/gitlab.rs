@@ -1,15 +1,17 @@
 //! GitLab.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::gitlab::{Double, TOKEN};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Capabilities, Error, ErrorKind, Provider, Query, find_all};
 use keyferry_provider_rest::GITLAB;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
 
-use crate::common::{Searched, build, context, failing_at, fetched, kind, refusing, value};
+use crate::common::{Searched, build, context, context_at, failing_at, fetched, kind, refusing, value};
 
 fn spec(url: &str) -> Value {
     json!({"url": url, "auth": {"SecretRef": {"accessToken": {"name": "gitlab", "key": "token"}}}, "projectID": "1"})
@@ -27,22 +29,62 @@ async fn store(double: &Double, more: Value) -> Arc<dyn Provider> {
     store_of(&spec, &format!("{TOKEN}\n")).await.unwrap()
 }
 
+/// What logs in after a rotation.
+const NEXT: &str = "glpat-canary-of-the-next";
+
 /// The double for tests that know nothing of GitLab: what they call `a-b` is `a_b` there.
-struct Dashed(Double);
+struct Dashed(Double, Mutex<&'static str>);
 
 #[async_trait]
 impl Fixture for Dashed {
+    fn name(&self) -> String {
+        "gitlab".to_owned()
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
     fn registered(&self) -> Capabilities {
         Capabilities { find_by_tags: false, ..(GITLAB.capabilities)(&json!({})) }
     }
 
+    fn credentials(&self) -> Vec<String> {
+        [TOKEN, NEXT].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         // Patterns are of names with dashes, so that they are tried on what is found.
         let before = |query: &Query| Query { name: None, ..query.clone() };
         // The only tag that variables have is none that a test chooses.
         let can = self.registered();
-        let inner = store(&self.0, json!({})).await;
-        Arc::new(Searched { inner, can, before, after: |name| name.replace('_', "-") })
+        let text = *self.1.lock().unwrap();
+        let inner = build(&GITLAB, &spec(url), context_at("gitlab/token", text, &[], addresses)).await.unwrap();
+        Some(Arc::new(Searched { inner, can, before, after: |name| name.replace('_', "-") }))
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_token(NEXT);
+        true
+    }
+
+    /// What the store asks for, and GitLab has at most.
+    fn page(&self) -> Option<usize> {
+        Some(100)
+    }
+
+    /// One each.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys)
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -61,7 +103,7 @@ impl Fixture for Dashed {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Dashed(Double::start())).await;
+    suite(&Dashed(Double::start(), Mutex::new(TOKEN))).await;
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 //! Infisical.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_doubles::infisical::{CLIENT, Double, IDENTITY, TOKEN, USER};
-use keyferry_doubles::machine;
+use keyferry_doubles::{Server, machine};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{BuildContext, Capabilities, Error, ErrorKind, Provider, Query, Reach, find_all};
 use keyferry_provider_rest::INFISICAL;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
@@ -56,17 +57,59 @@ fn address(key: &str) -> (String, &str) {
     (format!("/{folder}"), name)
 }
 
+/// What logs in after a rotation.
+const NEXT: &str = "canary-of-the-next";
+
 /// The double as a backend that the suite writes to.
-struct Backend(Double);
+struct Backend(Double, Mutex<&'static str>);
 
 #[async_trait]
 impl Fixture for Backend {
+    fn name(&self) -> String {
+        "infisical".to_owned()
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
     fn registered(&self) -> Capabilities {
         (INFISICAL.capabilities)(&json!({}))
     }
 
+    fn credentials(&self) -> Vec<String> {
+        [CLIENT.1, NEXT, "canary-of-session"].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        store(&self.0).await
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let text = *self.1.lock().unwrap();
+        let credentials = MapCredentials::new().with("infisical/id", CLIENT.0).with("infisical/secret", text);
+        let ctx = BuildContext { addresses, ..context(credentials, &[]) };
+        Some(build(&INFISICAL, &spec(url), ctx).await.unwrap())
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_secret(NEXT);
+        true
+    }
+
+    async fn deny(&self, name: &str) -> bool {
+        self.0.deny(name);
+        true
+    }
+
+    /// One each, and one for the login.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys + 1)
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -87,7 +130,7 @@ impl Fixture for Backend {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Backend(Double::start())).await;
+    suite(&Backend(Double::start(), Mutex::new(CLIENT.1))).await;
 }
 
 #[tokio::test]

@@ -1,15 +1,17 @@
 //! Scaleway.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use keyferry_doubles::Server;
 use keyferry_doubles::scaleway::{Double, KEY, PLACE};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, Provider, Query};
 use keyferry_provider_rest::SCALEWAY;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
 
-use crate::common::{Prefixed, build, context, failing_at, fetched, key, kind, push, refusing, value};
+use crate::common::{Prefixed, build, context, context_at, failing_at, fetched, key, kind, push, refusing, value};
 
 fn spec(url: &str) -> Value {
     json!({
@@ -26,8 +28,11 @@ async fn store(double: &Double) -> Arc<dyn Provider> {
     store_of(&spec(&double.server().url()), &format!("{KEY}\n")).await.unwrap()
 }
 
+/// What logs in after a rotation.
+const NEXT: &str = "canary-of-the-next";
+
 /// The double for tests that know nothing of `path:`.
-struct Backend(Double);
+struct Backend(Double, Mutex<&'static str>);
 
 fn address(name: &str) -> (String, &str) {
     let (folder, name) = name.rsplit_once('/').unwrap_or(("", name));
@@ -36,12 +41,55 @@ fn address(name: &str) -> (String, &str) {
 
 #[async_trait]
 impl Fixture for Backend {
+    fn name(&self) -> String {
+        "scaleway".to_owned()
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.0.server().clone())
+    }
+
     fn registered(&self) -> Capabilities {
         (SCALEWAY.capabilities)(&json!({}))
     }
 
+    fn is_proven(&self) -> bool {
+        false
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        [KEY, NEXT].map(str::to_owned).into()
+    }
+
     async fn provider(&self) -> Arc<dyn Provider> {
-        Arc::new(Prefixed { inner: store(&self.0).await, prefix: "path:/" })
+        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let text = *self.1.lock().unwrap();
+        let inner = build(&SCALEWAY, &spec(url), context_at("scaleway/secret", text, &[], addresses)).await.unwrap();
+        Some(Arc::new(Prefixed { inner, prefix: "path:/" }))
+    }
+
+    async fn rotate(&self) -> bool {
+        *self.1.lock().unwrap() = NEXT;
+        self.0.set_key(NEXT);
+        true
+    }
+
+    async fn disable(&self, name: &str) -> bool {
+        self.0.disable(name);
+        true
+    }
+
+    /// What the store asks for.
+    fn page(&self) -> Option<usize> {
+        Some(50)
+    }
+
+    /// What a path leads to, and its value.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(2 * keys)
     }
 
     async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
@@ -75,7 +123,7 @@ impl Fixture for Backend {
 
 #[tokio::test]
 async fn behaves_as_a_store() {
-    suite(&Backend(Double::start())).await;
+    suite(&Backend(Double::start(), Mutex::new(KEY))).await;
 }
 
 #[tokio::test]

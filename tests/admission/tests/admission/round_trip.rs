@@ -127,31 +127,49 @@ fn defaults(path: &[String], node: &Value, found: &mut Vec<(Vec<String>, Value)>
 }
 
 /// `server: {url: }`: by every way into the API server, a null where there is a default means the default.
+/// What a provider requires beside a default, so that each is reached alone: those of a login below that one.
+fn required(provider: &str, login: Option<&str>) -> Value {
+    let secret = json!({"name": "n", "key": "k"});
+    let logins = match login {
+        Some("appRole") => json!({"appRole": {"roleId": "r", "secretRef": secret}}),
+        Some("kubernetes") if provider == "openBao" => json!({"kubernetes": {"role": "r", "secretRef": secret}}),
+        Some(login @ ("kubernetes" | "gcp")) => json!({login: {"role": "r"}}),
+        Some(login @ ("ldap" | "userPass")) => json!({login: {"username": "u", "secretRef": secret}}),
+        Some(login) => json!({login: {}}),
+        None => json!({"tokenSecretRef": secret}),
+    };
+    match provider {
+        "aws" => json!({"service": "SecretsManager", "region": "r"}),
+        "azurekv" => json!({"vaultUrl": "https://v"}),
+        "barbican" => {
+            json!({"authURL": "https://k", "auth": {"username": {"value": "u"}, "password": {"secretRef": secret}}})
+        }
+        "crd" => json!({"resource": {"group": "g", "version": "v1", "kind": "K"}, "server": {},
+            "auth": {"token": {"bearerToken": secret}}}),
+        "doppler" => {
+            json!({"auth": {"oidcConfig": {"identity": "i", "serviceAccountRef": {"name": "n"}}}})
+        }
+        "infisical" => json!({"auth": {"tokenAuthCredentials": {"accessToken": secret}},
+            "secretsScope": {"projectSlug": "p", "environmentSlug": "e"}}),
+        "kubernetes" => json!({"server": {}}),
+        "onepasswordSDK" => {
+            json!({"vault": "v", "auth": {"serviceAccountSecretRef": secret}, "cache": {}, "integrationInfo": {}})
+        }
+        "openBao" | "vault" => json!({"server": "https://s", "auth": logins}),
+        _ => json!({}),
+    }
+}
+
 #[tokio::test]
 async fn null_means_the_default_also_in_server_side_apply() {
     let client = client().await;
-    // What is required beside, so that each default is reached alone.
-    let required = |path: &[String]| match path.get(1).map(String::as_str) {
-        Some("vault") => match path.get(3).map(String::as_str) {
-            Some("appRole") => {
-                json!({"vault": {"server": "s", "auth": {"appRole": {"secretRef": {"name": "n", "key": "k"}}}}})
-            }
-            Some("kubernetes" | "gcp") => json!({"vault": {"server": "s", "auth": {path[3].clone(): {"role": "r"}}}}),
-            Some("ldap" | "userPass") => {
-                json!({"vault": {"server": "s", "auth": {path[3].clone(): {"username": "u"}}}})
-            }
-            Some(login) => json!({"vault": {"server": "s", "auth": {login: {}}}}),
-            None => json!({"vault": {"server": "s"}}),
-        },
-        Some("aws") => json!({"aws": {"service": "SecretsManager", "region": "r"}}),
-        _ => json!({"kubernetes": {"server": {}}}),
-    };
     let mut found = Vec::new();
     let store = serde_json::to_value(&keyferry_crds::crds()[1]).expect("plain data");
     defaults(&[], &store["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], &mut found);
     assert!(found.len() >= 11, "{found:?}");
     for (path, default) in &found {
-        let mut spec = json!({"provider": required(path)});
+        let provider = &path[1];
+        let mut spec = json!({"provider": {provider: required(provider, path.get(3).map(String::as_str))}});
         let at = path.iter().fold(&mut spec, |at, name| &mut at[name]);
         *at = Value::Null;
         let pointer = format!("/{}", path.join("/"));
@@ -303,7 +321,7 @@ async fn providers_that_are_not_built_are_kept_whole() {
             "open",
             json!({"previder": {"baseUri": "u", "auth": {"secretRef": {"accessToken": {"name": "n", "key": "k"}}}, "new": new}}),
         ),
-        ("gone", json!({"alibaba": {"regionID": "r", "new": new}})),
+        ("gone", json!({"device42": {"host": "h", "new": new}})),
     ] {
         let given = json!({"provider": provider});
         assert_eq!(stored("SecretStore", name, given.clone()).await, given);

@@ -248,7 +248,7 @@ async fn rule_8_one_provider() {
             kind,
             [
                 store(json!({})),
-                json!({"provider": {"alibaba": {"regionID": "r"}}}),
+                json!({"provider": {"device42": {"host": "h"}}}),
                 json!({"provider": {"brandNew": {}}}),
                 json!({"provider": {"brandNew": {}, "fake": {"data": []}}}),
             ],

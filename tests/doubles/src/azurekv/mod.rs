@@ -122,7 +122,7 @@ impl Double {
         self.lock().kept.versions(name)
     }
 
-    /// Takes a right from everybody, as in `secrets/list`.
+    /// Takes a right from everybody, as in `secrets/list`, or that to one object, as in `secrets/get/NAME`.
     pub fn deny(&self, right: &str) {
         self.lock().denied.insert(right.to_owned());
     }

@@ -69,7 +69,9 @@ fn refuse(state: &State, asked: &Asked) -> Option<Response> {
         _ => "set",
     };
     let right = format!("{collection}/{right}");
-    state.denied.contains(&right).then(|| error(403, "Forbidden", Some("ForbiddenByRbac")))
+    let of_one = format!("{right}/{}", asked.segments.get(1).map_or("", String::as_str));
+    let is_denied = [right, of_one].iter().any(|right| state.denied.contains(right));
+    is_denied.then(|| error(403, "Forbidden", Some("ForbiddenByRbac")))
 }
 
 fn is_let_in(logins: &Logins, asked: &Asked) -> bool {

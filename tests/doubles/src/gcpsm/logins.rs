@@ -54,6 +54,13 @@ impl Logins {
         }
     }
 
+    /// The account has another key from now on, and what it logged in with the one before has ended.
+    pub fn rotate(&mut self) {
+        self.add_key();
+        self.retire_keys();
+        self.tokens.clear();
+    }
+
     /// A key file, with the account's newest key or one that it had.
     pub fn key_file(&self, is_good: bool) -> String {
         let pair = self.keys.last().filter(|_| is_good).unwrap_or(&KEYS[1]);
@@ -137,7 +144,8 @@ impl Logins {
             "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
                 let Some(claims) = self.claims(get("assertion")) else { return refused("Invalid JWT Signature.") };
                 // Google's own client names Google's place, wherever the key file leads it.
-                let is_place = [format!("{}/token", self.url), "https://oauth2.googleapis.com/token".to_owned()]
+                let host = asked.headers.get("host").and_then(|host| host.to_str().ok()).unwrap_or_default();
+                let is_place = [format!("http://{host}/token"), "https://oauth2.googleapis.com/token".to_owned()]
                     .iter()
                     .any(|place| claims["aud"] == *place);
                 let is_for_us = is_place && claims["iss"] == ACCOUNT;

@@ -100,12 +100,17 @@ impl Double {
     /// # Panics
     /// Where there is no such secret.
     pub fn alias(&self, id: &str, alias: &str, version: u64) {
-        lock(&self.state)
-            .kept
-            .secret(None, id)
-            .expect("there is such a secret")
-            .aliases
-            .insert(alias.to_owned(), version);
+        self.alias_in(None, id, alias, version);
+    }
+
+    /// The same in one location or everywhere.
+    ///
+    /// # Panics
+    /// Where there is no such secret.
+    pub fn alias_in(&self, location: Option<&str>, id: &str, alias: &str, version: u64) {
+        let mut all = lock(&self.state);
+        let secret = all.kept.secret(location, id).expect("there is such a secret");
+        secret.aliases.insert(alias.to_owned(), version);
     }
 
     /// Enables, disables or destroys a version.
@@ -113,8 +118,16 @@ impl Double {
     /// # Panics
     /// Where there is none.
     pub fn set_state(&self, id: &str, version: u64, state: VersionState) {
+        self.set_state_in(None, id, version, state);
+    }
+
+    /// The same in one location or everywhere.
+    ///
+    /// # Panics
+    /// Where there is none.
+    pub fn set_state_in(&self, location: Option<&str>, id: &str, version: u64, state: VersionState) {
         let mut all = lock(&self.state);
-        let secret = all.kept.secret(None, id).expect("there is such a secret");
+        let secret = all.kept.secret(location, id).expect("there is such a secret");
         secret.version(version).expect("there is such a version").state = state;
     }
 
@@ -153,7 +166,8 @@ impl Double {
         lock(&self.state).kept.page = count;
     }
 
-    /// Denies everybody a permission, such as `secretmanager.secrets.get`.
+    /// Denies everybody a permission, such as `secretmanager.secrets.get`, or that to one secret, as in
+    /// `secretmanager.versions.access NAME`.
     pub fn deny(&self, permission: &str) {
         lock(&self.state).kept.denied.insert(permission.to_owned());
     }
@@ -193,6 +207,11 @@ impl Double {
     /// A key file of the same form, with a key that was taken from the account.
     pub fn deleted_key(&self) -> String {
         lock(&self.state).logins.key_file(false)
+    }
+
+    /// Makes another key of the account, and deletes the one that it had.
+    pub fn rotate_key(&self) {
+        lock(&self.state).logins.rotate();
     }
 
     /// Lets this token of somebody else's stand for somebody, where it is shown for `audience`.

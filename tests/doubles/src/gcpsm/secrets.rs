@@ -52,7 +52,9 @@ impl Kept {
             _ => return error(404, "NOT_FOUND", "The requested URL was not found on this server."),
         };
         let full = format!("secretmanager.{permission}");
-        if ![PROJECT, NUMBER].contains(&project.as_str()) || self.denied.contains(&full) {
+        let of_one = format!("{full} {}", segments.first().unwrap_or(&""));
+        let is_denied = self.denied.contains(&full) || self.denied.contains(&of_one);
+        if ![PROJECT, NUMBER].contains(&project.as_str()) || is_denied {
             let message = format!("Permission '{full}' denied for resource (or it may not exist).");
             return error(403, "PERMISSION_DENIED", &message);
         }

@@ -6,7 +6,7 @@ mod logins;
 mod writes;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -81,6 +81,8 @@ struct Kv {
     vault: Vault,
     url: String,
     token: String,
+    /// What it logs in with, the last one; those before are not good any more.
+    tokens: Mutex<Vec<String>>,
     mount: String,
     version: u8,
     /// Before OpenBao: it counts, and fails when it is told to.
@@ -96,7 +98,24 @@ impl Kv {
             wait_for_upgrade(&vault, &mount).await;
         }
         let server = Server::before(&testbed.vault_url());
-        Self { vault, url: server.url(), token: testbed.vault_token(), mount, version, server }
+        let (url, token) = (server.url(), testbed.vault_token());
+        let tokens = Mutex::new(vec![token.clone()]);
+        Self { vault, url, token, tokens, mount, version, server }
+    }
+
+    /// Logs in with a token of its own from now on, which may do everything but these.
+    async fn take_token(&self, denied: &[String]) {
+        let denied: String =
+            denied.iter().map(|path| format!("path \"{path}\" {{ capabilities = [\"deny\"] }}\n")).collect();
+        let all = r#"path "*" { capabilities = ["create", "read", "update", "patch", "delete", "list", "sudo"] }"#;
+        let policy = format!("suite-{}", random());
+        self.vault.write_policy(&policy, format!("{all}\n{denied}")).await.unwrap();
+        let token = self.vault.create_token(&[policy.as_str()]).await.unwrap();
+        self.tokens.lock().unwrap().push(token);
+    }
+
+    fn last_token(&self) -> String {
+        self.tokens.lock().unwrap().last().expect("it began with one").clone()
     }
 
     /// The path of a secret's value, encoded by another hand than the provider's.
@@ -135,7 +154,7 @@ impl Fixture for Kv {
     }
 
     fn credentials(&self) -> Vec<String> {
-        vec![self.token.clone()]
+        self.tokens.lock().unwrap().clone()
     }
 
     async fn provider(&self) -> Arc<dyn Provider> {
@@ -148,9 +167,26 @@ impl Fixture for Kv {
             "server": url, "path": self.mount, "version": format!("v{}", self.version),
             "auth": {"tokenSecretRef": {"name": "t", "key": "k"}},
         });
-        let credentials = MapCredentials::new().with("t/k", format!("{}\n", self.token));
+        let credentials = MapCredentials::new().with("t/k", format!("{}\n", self.last_token()));
         let context = BuildContext { addresses, ..context(credentials, Arc::new(())) };
         Some((REGISTRATION.build)(&spec, context).await.unwrap())
+    }
+
+    async fn deny(&self, name: &str) -> bool {
+        self.take_token(&[self.path(name)]).await;
+        true
+    }
+
+    async fn rotate(&self) -> bool {
+        let before = self.last_token();
+        assert_ne!(before, self.token, "the testbed's own token stays");
+        self.take_token(&[]).await;
+        request(&self.vault, "POST", "auth/token/revoke", json!({ "token": before })).await;
+        true
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
     }
 
     /// One each; a token needs no login.

@@ -67,6 +67,11 @@ impl Barbican {
         &self.keystone
     }
 
+    /// Where Barbican is, as Keystone says.
+    pub fn url(&self) -> &str {
+        &self.barbican
+    }
+
     /// The project, its users and the way to Barbican.
     async fn set_up(&mut self) -> Result<()> {
         self.token = self.log_in("admin", ADMIN, "admin").await?;
@@ -154,8 +159,15 @@ impl Barbican {
 
     /// Makes an application credential of the user's with this secret; gives its id.
     pub async fn application_credential(&self, secret: &str) -> Result<String> {
-        let body = json!({"application_credential": {"name": "keyferry", "secret": secret}});
+        // One user has no two of one name.
+        let body = json!({"application_credential": {"name": secret, "secret": secret}});
         self.make(&format!("users/{}/application_credentials", self.user), body).await
+    }
+
+    /// Deletes one of those.
+    pub async fn delete_application_credential(&self, id: &str) -> Result<()> {
+        let url = format!("{}/users/{}/application_credentials/{id}", self.keystone, self.user);
+        self.ask(Method::DELETE, &url, Value::Null).await.map(|_| ())
     }
 }
 
