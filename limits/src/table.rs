@@ -59,6 +59,7 @@ pub const ALL: &[&Limit] = &[
     &NAMESPACE_SHARE,
     &ALL_HELD,
     &SECRET_PARTS,
+    &GENERATOR_STATES,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -551,4 +552,13 @@ pub const SECRET_PARTS: Limit = Limit {
     unit: Unit::Items,
     of: "the fields and elements of one secret of a store",
     raise: "split it into several",
+};
+
+/// What generators made and nobody has revoked: some servers refuse that for ever.
+pub const GENERATOR_STATES: Limit = Limit {
+    name: "generator-states",
+    most: 256,
+    unit: Unit::Items,
+    of: "GeneratorStates of one ExternalSecret",
+    raise: "refresh less often, and see why they are not revoked",
 };

@@ -25,6 +25,8 @@ pub enum SubjectKind {
     SecretStore,
     /// An ExternalSecret.
     ExternalSecret,
+    /// A GeneratorState.
+    GeneratorState,
 }
 
 /// What is looked at.

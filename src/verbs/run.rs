@@ -12,6 +12,7 @@ use keyferry_cluster::journal::ClusterJournal;
 use keyferry_cluster::leader::Election;
 use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
+use keyferry_cluster::states::ClusterStates;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::address::{Addresses, Network};
@@ -30,6 +31,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::controller::Controller;
 use crate::controller::change::Change;
 use crate::controller::external_secret::ExternalSecrets;
+use crate::controller::generator_state::{GeneratorStates, Revocations};
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
@@ -91,6 +93,12 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let states = Arc::new(ClusterStates {
+        client: client.clone(),
+        turns: turns.clone(),
+        events: events.clone(),
+        now: clock::now,
+    });
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
     let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
@@ -107,12 +115,17 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         adopt: args.adopt,
         generic_targets: args.unsafe_allow_generic_targets,
+        generator_grace: args.enable_generator_state.then_some(args.generator_gc_grace_period),
         engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
             .strict(args.strict_templates),
         started: clock::now(),
         now: clock::now,
     };
-    let work = Arc::new((Ports { stores: pool, objects, journal, compute }, targets, settings));
+    let work = Arc::new((
+        Ports { stores: pool.clone(), objects, journal, compute, states: states.clone() },
+        targets,
+        settings,
+    ));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
     let unbuilt = Unbuilt {
         client: client.clone(),
@@ -121,7 +134,13 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         notices: notices.clone(),
         now: clock::now,
     };
-    let watches = ClusterWatches { client, scope, cluster_stores: args.enable_cluster_store_reconciler, kinds };
+    let watches = ClusterWatches {
+        client,
+        scope,
+        cluster_stores: args.enable_cluster_store_reconciler,
+        generator_states: args.enable_generator_state,
+        kinds,
+    };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
     let mut controller = Controller::new(shared, Box::new(watches), ready);
@@ -138,6 +157,10 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     controller.tend(SubjectKind::SecretStore, secret_stores);
     if args.enable_cluster_store_reconciler {
         controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
+    }
+    if args.enable_generator_state {
+        let revocations = Arc::new(Revocations { stores: pool, states, now: clock::now });
+        controller.tend(SubjectKind::GeneratorState, GeneratorStates::new(revocations));
     }
     let news =
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));

@@ -5,7 +5,7 @@
 //! [`excess`] what is too much, [`store`] and [`dependency`] what it refers to, by which [`address`], [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
 //! templates, kept in a `cache`. What to do: [`form`] and [`spec`] what is wrong, [`usable`] which stores may be used,
 //! [`windows`], [`plan`]. What it takes: [`asking`] for whom stores are asked, [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
-//! [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`parts`], [`decode`] and [`rewrite`]),
+//! [`make`] asking generators, whose [`states`] are written down, [`render`] from answers to data (with [`property`], [`fields`], [`parts`], [`decode`] and [`rewrite`]),
 //! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, [`compute`] where it
 //! is computed, and [`mod@resolve`], which
 //! joins these for all modes. What it came to: [`outcome`], [`record`] status and events, [`schedule`] when to look again,
@@ -34,6 +34,7 @@ pub mod plan;
 pub mod asking;
 pub mod ports;
 pub mod audit;
+pub mod states;
 
 pub mod fetch;
 pub mod make;

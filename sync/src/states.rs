@@ -1,0 +1,240 @@
+//! States of generators (GeneratorStates): which of them stand for what a target holds, and which are to be revoked. Pure,
+//! but for [`Keeper`], which has them written down while something is made.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use keyferry_crds::{ExternalSecret, GeneratorState, names};
+use keyferry_provider_core::{Blame, Error, ErrorKind, Keep, State, Term};
+use serde_json::Value;
+
+use crate::dependency::is_earlier;
+use crate::hash;
+use crate::ports::States;
+use crate::request::generator;
+use crate::time::later;
+
+/// A GeneratorState, as the watch sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownState {
+    /// Its name.
+    pub name: String,
+    /// The UID of the object that it was made for.
+    pub owner: String,
+    /// Which entry of that it was made for: [`hash::owner_key`].
+    pub key: String,
+    /// When it was made, to the second, and which resourceVersion it has.
+    pub made: (Option<Timestamp>, String),
+    /// When it is revoked, where that is known.
+    pub deadline: Option<Timestamp>,
+    /// By when what it stands for is to be replaced.
+    pub refresh_by: Option<Timestamp>,
+}
+
+impl KnownState {
+    /// What is known of one; `None` where it is nobody's.
+    pub fn of(state: &GeneratorState) -> Option<(String, Self)> {
+        let metadata = &state.metadata;
+        let owner = metadata.owner_references.iter().flatten().find(|owner| owner.kind == OWNER)?;
+        let known = Self {
+            name: metadata.name.clone()?,
+            owner: owner.uid.clone(),
+            key: metadata.labels.as_ref()?.get(names::LABEL_GENERATOR_OWNER)?.clone(),
+            made: (
+                metadata.creation_timestamp.as_ref().map(|time| time.0),
+                metadata.resource_version.clone().unwrap_or_default(),
+            ),
+            deadline: deadline(state),
+            refresh_by: annotated(state, names::ANNOTATION_REFRESH_BY),
+        };
+        Some((owner.name.clone(), known))
+    }
+
+    fn is_older(&self, other: &Self) -> bool {
+        match self.made.0.cmp(&other.made.0) {
+            Ordering::Less => true,
+            Ordering::Equal => is_earlier(&self.made.1, &other.made.1),
+            Ordering::Greater => false,
+        }
+    }
+}
+
+/// The kind of the objects that states are made for here.
+pub const OWNER: &str = "ExternalSecret";
+
+/// When a state is to be revoked, where that is known: it is being deleted, or its deadline.
+pub fn deadline(state: &GeneratorState) -> Option<Timestamp> {
+    let spec = state.spec.garbage_collection_deadline.as_ref().map(|time| time.0);
+    let deleted = state.metadata.deletion_timestamp.as_ref().map(|time| time.0);
+    [spec, deleted].into_iter().flatten().min()
+}
+
+/// A time that an annotation of ours tells.
+pub fn annotated(state: &GeneratorState, name: &str) -> Option<Timestamp> {
+    state.metadata.annotations.as_ref()?.get(name)?.parse().ok()
+}
+
+/// By owner key, the names of the states that were made for what a target holds.
+pub type MadeFor = BTreeMap<String, String>;
+
+/// The owner keys of the generators that an ExternalSecret names, by their place in `dataFrom`.
+pub fn keys(es: &ExternalSecret) -> BTreeMap<usize, String> {
+    let entries = es.spec.data_from.iter().enumerate().filter(|(_, entry)| generator(entry).is_some());
+    entries.map(|(n, _)| (n, key(es, n))).collect()
+}
+
+/// The owner key of an entry of `dataFrom`.
+pub fn key(es: &ExternalSecret, entry: usize) -> String {
+    let (namespace, name) = (es.metadata.namespace.as_deref(), es.metadata.name.as_deref());
+    hash::owner_key(OWNER, namespace.unwrap_or_default(), name.unwrap_or_default(), &entry.to_string())
+}
+
+/// The states that stand for what the target holds, as far as the watch tells: of each entry the last.
+fn current<'a>(es: &ExternalSecret, states: &'a [KnownState]) -> BTreeMap<&'a str, &'a KnownState> {
+    let keys: BTreeSet<String> = keys(es).into_values().collect();
+    let mut newest: BTreeMap<&str, &KnownState> = BTreeMap::new();
+    for state in states.iter().filter(|state| state.deadline.is_none() && keys.contains(&state.key)) {
+        let known = newest.entry(&state.key).or_insert(state);
+        if known.is_older(state) {
+            *known = state;
+        }
+    }
+    newest
+}
+
+/// By when the first of what the target holds is to be replaced, since it ends soon after. `made` are the states of the last
+/// refresh, where this process made it: while the watch has not told of them, nothing is known.
+pub fn refresh_by(es: &ExternalSecret, states: &[KnownState], made: &MadeFor) -> Option<Timestamp> {
+    let is_told = |name: &String| states.iter().any(|state| state.name == *name);
+    if !made.values().all(is_told) {
+        return None;
+    }
+    current(es, states).into_values().filter_map(|state| state.refresh_by).min()
+}
+
+/// The states that stand for nothing that the target holds, and are not to be revoked yet. `made` are those of a refresh
+/// that has just been carried out; where it is that of somebody before us, the last of each entry are.
+pub fn outdated<'a>(es: &ExternalSecret, states: &'a [KnownState], made: Option<&MadeFor>) -> Vec<&'a KnownState> {
+    let kept: BTreeSet<&str> = match made {
+        Some(made) => made.values().map(String::as_str).collect(),
+        None => current(es, states).into_values().map(|state| state.name.as_str()).collect(),
+    };
+    states.iter().filter(|state| state.deadline.is_none() && !kept.contains(state.name.as_str())).collect()
+}
+
+/// What annotations tell of how long something works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// By when it is to be replaced.
+    pub refresh_by: Option<Timestamp>,
+    /// When it is to be prolonged.
+    pub renew_at: Option<Timestamp>,
+}
+
+impl Marks {
+    /// Of something that works for this term: it is prolonged when two thirds are over, and replaced when a sixth is left.
+    pub fn of(term: Option<Term>, now: Timestamp) -> Self {
+        let Some(Term { end, renews }) = term else { return Self::default() };
+        let end = Timestamp::try_from(end).unwrap_or(Timestamp::MAX);
+        let length = Duration::try_from(end.duration_since(now)).unwrap_or_default();
+        Self {
+            refresh_by: Some(later(now, length.mul_f64(5.0 / 6.0))),
+            renew_at: renews.then(|| later(now, length.mul_f64(2.0 / 3.0))),
+        }
+    }
+}
+
+/// A state that is to be written down.
+#[derive(Clone, Debug)]
+pub struct NewState {
+    /// The namespace, name and UID of the ExternalSecret.
+    pub owner: (String, String, String),
+    /// Which entry of it: [`key`].
+    pub key: String,
+    /// The generator, as it is now.
+    pub resource: Value,
+    /// What its name begins with.
+    pub prefix: String,
+}
+
+impl NewState {
+    /// For an entry of `es`, by a generator of this kind, name and spec.
+    pub fn new(es: &ExternalSecret, entry: usize, kind: &str, name: &str, spec: &Value) -> Self {
+        let part = |text: &Option<String>| text.clone().unwrap_or_default();
+        let metadata = &es.metadata;
+        let api_version = names::GENERATORS_API_VERSION;
+        let place = serde_json::json!({"name": name, "namespace": metadata.namespace});
+        Self {
+            owner: (part(&metadata.namespace), part(&metadata.name), part(&metadata.uid)),
+            key: key(es, entry),
+            resource: serde_json::json!({"apiVersion": api_version, "kind": kind, "metadata": place, "spec": spec}),
+            // The API server adds five letters to at most 253.
+            prefix: format!("gen-{}-{name}", kind.to_lowercase()).chars().take(240).chain(['-']).collect(),
+        }
+    }
+}
+
+/// Has the state of one making written down.
+pub struct Keeper {
+    states: Arc<dyn States>,
+    new: NewState,
+    now: fn() -> Timestamp,
+    /// Its name, once it has one, and when what it stands for is to be replaced.
+    written: Mutex<Option<(String, Marks)>>,
+}
+
+impl Keeper {
+    /// Nothing is written down yet.
+    pub fn new(states: Arc<dyn States>, new: NewState, now: fn() -> Timestamp) -> Self {
+        Self { states, new, now, written: Mutex::default() }
+    }
+
+    /// The owner key.
+    pub fn key(&self) -> &str {
+        &self.new.key
+    }
+
+    /// The name of what was written down, and what its annotations tell.
+    pub fn written(&self) -> Option<(String, Marks)> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// There is nothing to revoke after all.
+    pub async fn forget(&self) {
+        let Some((name, _)) = self.written() else { return };
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let namespace = &self.new.owner.0;
+        if let Err(problem) = self.states.forget(namespace, &name).await {
+            tracing::warn!(namespace, name, %problem, "could not delete a GeneratorState that stands for nothing");
+        }
+    }
+}
+
+#[async_trait]
+impl Keep for Keeper {
+    async fn keep(&self, state: &State, term: Option<Term>) -> Result<(), Error> {
+        let marks = Marks::of(term, (self.now)());
+        let name = match self.written() {
+            None => self.states.begin(&self.new, state, &marks).await,
+            Some((name, _)) => {
+                let amended = self.states.amend(&self.new.owner.0, &name, state, &marks).await;
+                amended.map(|()| name)
+            }
+        };
+        let name = name.map_err(|problem| {
+            let kind = if problem.is_temporary { ErrorKind::Unavailable } else { ErrorKind::Denied };
+            let message = format!("its state can't be written down, by which it would be revoked: {problem}");
+            Error::new(kind, message).with_blame(Blame::Keyferry)
+        })?;
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner) = Some((name, marks));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "states_tests.rs"]
+mod tests;
