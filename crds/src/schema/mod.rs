@@ -1,7 +1,7 @@
 //! The CustomResourceDefinitions.
 //!
 //! Modules, in reading order: [`node`] the vocabulary, [`shared`] what several schemas say, and the schemas:
-//! [`external_secret`], [`store`] with the configuration of each [`provider`], [`generators`], and what is [`unbuilt`];
+//! [`external_secret`], [`store`] with the configuration of each [`provider`], [`generators`] with the [`specs`] of most, and what is [`unbuilt`];
 //! [`prune`] says what they would not keep of an object.
 
 mod node;
@@ -9,6 +9,7 @@ mod shared;
 mod external_secret;
 mod store;
 mod provider;
+mod specs;
 mod generators;
 mod unbuilt;
 mod prune;

@@ -6,7 +6,7 @@
 
 mod akeyless;
 mod alibaba;
-mod aws;
+pub(super) mod aws;
 mod azurekv;
 mod barbican;
 mod bitwarden;
@@ -15,13 +15,13 @@ mod crd;
 mod delinea;
 mod doppler;
 mod fake;
-mod gcpsm;
+pub(super) mod gcpsm;
 mod gitlab;
 mod infisical;
 mod kubernetes;
 mod onepassword;
 mod scaleway;
-mod vault;
+pub(super) mod vault;
 mod webhook;
 
 use keyferry_limits::PROVIDER_ENTRIES;
