@@ -27,6 +27,7 @@ mod policies;
 mod ownership;
 mod bad_input;
 mod generators;
+mod leases;
 mod manifests;
 mod credentials;
 mod cluster_stores;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         ("ownership", ownership::TESTS),
         ("bad_input", bad_input::TESTS),
         ("generators", generators::TESTS),
+        ("leases", leases::TESTS),
         ("manifests", manifests::TESTS),
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
