@@ -14,11 +14,12 @@ use serde_json::Value;
 use crate::address::{ApiVersion, NoAddress};
 use crate::data::Data;
 use crate::engine::ENTRY;
+use crate::keep::Keeper;
 use crate::ports::{Generator, Ports};
 use crate::request::{Entry, Origin, Request};
 use crate::settings::Settings;
 use crate::spec::CLUSTER_GENERATOR;
-use crate::states::{Keeper, MadeFor, NewState};
+use crate::states::{MadeFor, NewState};
 use crate::time::later;
 
 /// Asks the generators of `requests`, one after the other, as long as the budget can pay for what they made; the answers are

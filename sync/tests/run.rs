@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyferry_builders::{at, es};
 use keyferry_crds::{ExternalSecret, names};
-use keyferry_limits::{Budget, SEARCH_FOUND, SEARCHES};
+use keyferry_limits::{Budget, GENERATOR_STATES, SEARCH_FOUND, SEARCHES};
 use keyferry_provider_core::{Error, ErrorKind, Term};
 use keyferry_sync::dependency::{Dependency, Kind};
 use keyferry_sync::look::{Cancel, Looked, Memory, Seen};
@@ -425,9 +425,9 @@ async fn nothing_is_made_for_a_refresh_that_fails_or_beyond_the_limit() {
     assert!(!world.calls().iter().any(|call| call.starts_with("make")));
 
     let es = Arc::new(es(kept()));
-    world.state().states = (0..256).map(|n| known_state(&es, &format!("s{n}"), n)).collect();
+    world.state().states = (0..GENERATOR_STATES.most as i64).map(|n| known_state(&es, &format!("s{n}"), n)).collect();
     let report = world.look(&es, &Memory::default(), 0).await;
-    assert!(message(&report).contains("GeneratorStates of one ExternalSecret"), "{}", message(&report));
+    assert!(message(&report).contains(&GENERATOR_STATES.to_string()), "{}", message(&report));
     assert!(!world.calls().iter().any(|call| call.starts_with("make")));
 }
 

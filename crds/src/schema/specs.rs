@@ -4,7 +4,7 @@ use keyferry_limits::PROVIDER_ENTRIES;
 use serde_json::json;
 
 use super::node::*;
-use super::provider::{aws, gcpsm, vault as store};
+use super::provider::{aws_auth, gcp_auth, vault_store};
 use super::shared::{ca_bundle, ca_provider, secret_key, service_account};
 
 pub(super) fn acr() -> Node {
@@ -47,14 +47,14 @@ pub(super) fn cloudsmith() -> Node {
 pub(super) fn ecr() -> Node {
     object("Which registry, and who asks.")
         .required("region", string("Region of the registry, like eu-west-1."))
-        .field("auth", aws::auth())
+        .field("auth", aws_auth())
         .field("role", string("ARN of a role to assume."))
         .field("scope", string("private, which is so if not set, or public."))
 }
 
 pub(super) fn gcr() -> Node {
     object("Who asks.")
-        .required("auth", gcpsm::auth())
+        .required("auth", gcp_auth())
         .required("projectID", string("The project that a cluster of workloadIdentity is in, where that does not say."))
 }
 
@@ -152,7 +152,7 @@ pub(super) fn sts() -> Node {
         .field("tokenCode", string("The code that the device shows."));
     object("Who asks, and for what.")
         .required("region", string("Region of STS, like eu-west-1."))
-        .field("auth", aws::auth())
+        .field("auth", aws_auth())
         .field("role", string("ARN of a role to assume."))
         .field("requestParameters", parameters)
 }
@@ -174,7 +174,7 @@ pub(super) fn vault() -> Node {
         )
         .field("allowEmptyResponse", boolean("Take an empty answer for no values.").default(json!(false)))
         .field("retrySettings", retries)
-        .required("provider", store::schema().bounded(&PROVIDER_ENTRIES))
+        .required("provider", vault_store().bounded(&PROVIDER_ENTRIES))
 }
 
 pub(super) fn webhook() -> Node {

@@ -6,7 +6,7 @@
 
 mod akeyless;
 mod alibaba;
-pub(super) mod aws;
+mod aws;
 mod azurekv;
 mod barbican;
 mod bitwarden;
@@ -15,17 +15,20 @@ mod crd;
 mod delinea;
 mod doppler;
 mod fake;
-pub(super) mod gcpsm;
+mod gcpsm;
 mod gitlab;
 mod infisical;
 mod kubernetes;
 mod onepassword;
 mod scaleway;
-pub(super) mod vault;
+mod vault;
 mod webhook;
 
+pub(super) use aws::auth as aws_auth;
+pub(super) use gcpsm::auth as gcp_auth;
 use keyferry_limits::PROVIDER_ENTRIES;
 use serde_json::json;
+pub(super) use vault::schema as vault_store;
 
 use super::node::{Node, anything, object};
 

@@ -2,7 +2,8 @@
 //!
 //! What stands elsewhere until somebody revokes it has a state (GitLab, Grafana); what ends by itself has none.
 //!
-//! Modules, in reading order: `proof` what requests carry and tokens tell; then one module a vendor.
+//! Modules, in reading order: `proof` what requests carry and tokens tell, and the vendors: `github`, `gitlab`, `grafana`,
+//! `quay` and `cloudsmith`.
 
 mod proof;
 mod github;
