@@ -22,6 +22,8 @@ pub const GENERATORS_GROUP: &str = "generators.external-secrets.io";
 pub const GENERATORS_VERSION: &str = "v1alpha1";
 /// `apiVersion` of every generator.
 pub const GENERATORS_API_VERSION: &str = "generators.external-secrets.io/v1alpha1";
+/// The kind that says how to revoke what a generator made.
+pub const KIND_GENERATOR_STATE: &str = "GeneratorState";
 /// kubectl category that all kinds share.
 pub const CATEGORY: &str = "external-secrets";
 /// Category in which kubectl lists the generators.
@@ -50,6 +52,10 @@ pub const ANNOTATION_DATA_HASH: &str = "reconcile.external-secrets.io/data-hash"
 pub const ANNOTATION_FORCE_SYNC: &str = "external-secrets.io/force-sync";
 /// Annotation by which whoever has an object gives it to the ExternalSecret that it names, where `--adopt` would not.
 pub const ANNOTATION_ADOPTED_BY: &str = "keyferry.io/adopted-by";
+/// Annotation on a GeneratorState: by when what was made is to be replaced, since it ends soon after.
+pub const ANNOTATION_REFRESH_BY: &str = "keyferry.io/refresh-by";
+/// Annotation on a GeneratorState: when what was made is to be prolonged.
+pub const ANNOTATION_RENEW_AT: &str = "keyferry.io/renew-at";
 /// Annotation on a store that silences the warnings about unmaintained and deprecated providers.
 pub const ANNOTATION_IGNORE_MAINTENANCE: &str = "external-secrets.io/ignore-maintenance-checks";
 
@@ -74,6 +80,8 @@ pub const FIELD_MANAGER_PREFIX: &str = "externalsecrets.external-secrets.io/";
 pub const EVENTS_EXTERNAL_SECRET: &str = "external-secrets";
 /// `source.component` of events about PushSecrets.
 pub const EVENTS_PUSH_SECRET: &str = "pushsecret";
+/// `source.component` of events about GeneratorStates.
+pub const EVENTS_GENERATOR_STATE: &str = "generator-state";
 /// `source.component` of events about SecretStores.
 pub const EVENTS_SECRET_STORE: &str = "secret-store";
 /// `source.component` of events about ClusterSecretStores.

@@ -64,6 +64,7 @@ pub const ALL: &[&Limit] = &[
     &PUSH_STORES,
     &PUSH_SOURCES,
     &PUSH_RECORD,
+    &GENERATOR_STATES,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -601,4 +602,13 @@ pub const PUSH_RECORD: Limit = Limit {
     unit: Unit::Bytes,
     of: "what one PushSecret records of what it wrote",
     raise: "split it into several PushSecrets, or say less in metadata",
+};
+
+/// What generators made and nobody has revoked: some servers refuse that for ever.
+pub const GENERATOR_STATES: Limit = Limit {
+    name: "generator-states",
+    most: 256,
+    unit: Unit::Items,
+    of: "GeneratorStates of one ExternalSecret or PushSecret",
+    raise: "refresh less often, and see why they are not revoked",
 };

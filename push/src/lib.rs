@@ -3,7 +3,7 @@
 //!
 //! Modules, in reading order: [`refers`] what a PushSecret refers to, [`spec`] what is wrong with one, [`ports`] what it
 //! takes, [`outcome`] what a look comes to, [`memory`] what is remembered, [`look`] one look. What goes where: [`convert`] the keys of
-//! a source, [`expand`] its entries by store. What is there: [`compare`]. What to do: [`schedule`] when, [`plan`] what. What was done: [`record`].
+//! a source, [`expand`] its entries by store. What is there: [`compare`]. What to do: [`schedule`] when, [`generated`] with what was made, [`plan`] what. What was done: [`record`].
 //! How it is done: [`source`] what is pushed, [`each`] what is done in one store, [`delete`] what is undone, [`ledger`] what is
 //! written down of it, and when, and [`mod@run`], which joins them all.
 
@@ -21,6 +21,7 @@ pub mod expand;
 pub mod compare;
 
 pub mod schedule;
+pub mod generated;
 pub mod plan;
 pub mod record;
 

@@ -11,6 +11,7 @@ use keyferry_sync::dependency::{Dependency, Version};
 use keyferry_sync::hash::synced_resource_version;
 use keyferry_sync::plan::LastSync;
 use keyferry_sync::settings::Settings;
+use keyferry_sync::states::KnownState;
 use keyferry_sync::store::KnownStores;
 
 use crate::memory::{MacKey, Memory};
@@ -41,6 +42,8 @@ pub struct Look {
     pub seen: BTreeMap<Dependency, Option<Option<Version>>>,
     /// Whether a Secret that it has not read has come to bear the labels that it selects by.
     pub has_new_source: bool,
+    /// The states of what generators made for it, as the watch sees them.
+    pub states: Vec<KnownState>,
     /// What is remembered.
     pub memory: Memory,
     /// What it may take.

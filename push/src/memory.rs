@@ -118,6 +118,8 @@ pub struct Memory {
     pub stores: BTreeMap<StoreId, InStore>,
     /// What was generated and is not everywhere yet, and the version of the PushSecret that it was made for.
     pub generated: Option<(String, Data)>,
+    /// The state of what was generated last, where it has one: its name.
+    pub made: Option<String>,
     /// A success whose status could not be written: when it began.
     pub untold: Option<Timestamp>,
 }

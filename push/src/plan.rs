@@ -11,6 +11,7 @@ use keyferry_sync::told;
 use keyferry_sync::told::Told;
 use keyferry_sync::usable::{Usable, usable};
 
+use crate::generated::refresh_by;
 use crate::look::{Look, version_of};
 use crate::outcome::{Failure, Headline};
 use crate::refers::{is_generated, named_stores, store_key, wants};
@@ -98,6 +99,7 @@ fn by_time(settings: &Settings, look: &Look) -> Plan {
         return Plan::Push;
     }
     let due = schedule::due(last.at, interval);
+    let due = refresh_by(look).map_or(due, |by| by.min(due));
     if look.memory.read.is_none() && !is_generated(ps) {
         // The process before this one pushed; what has changed since then nobody has told.
         let first = schedule::first_check(ps, settings.started);

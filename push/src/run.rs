@@ -13,6 +13,7 @@ use keyferry_crds::{PushDeletionPolicy, PushSecret, PushUpdatePolicy, names};
 use keyferry_provider_core::SecretBytes;
 use keyferry_sync::asking::Asking;
 use keyferry_sync::compute::{are_few, in_turn};
+use keyferry_sync::make::UnderWay;
 use keyferry_sync::outcome as sync;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::plan::LastSync;
@@ -32,7 +33,7 @@ use crate::outcome::{Done, Failure, Headline, Outcome, retry_of, sooner};
 use crate::plan::{self, Plan, active, unusable};
 use crate::refers::{named_stores, namespace, store_key};
 use crate::source::{self, Found, Layout};
-use crate::{expand, record, schedule};
+use crate::{expand, generated, record, schedule};
 
 /// When a status that could not be written is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(5);
@@ -43,7 +44,8 @@ pub fn run(world: &World, look: Look, planning: Planning) -> BoxFuture<'_, Looke
 }
 
 async fn carry_out(world: &World, look: Look, planning: Planning) -> Looked {
-    let mut work = Work { world, ledger: Ledger::of(&look.ps), look, values: Vec::new() };
+    let under_way = UnderWay { states: look.states.len(), ..UnderWay::default() };
+    let mut work = Work { world, ledger: Ledger::of(&look.ps), look, values: Vec::new(), under_way };
     let done = match plan::decide(&world.settings, &work.look) {
         Plan::Ignore => Ok(Outcome::Ignored),
         Plan::Hold => Ok(Outcome::Holding),
@@ -60,6 +62,7 @@ async fn carry_out(world: &World, look: Look, planning: Planning) -> Looked {
         Ok(outcome) => outcome,
         Err(failure) => Outcome::Failed(work.blank(failure).await),
     };
+    Box::pin(generated::settle(world, &mut work.look, &work.under_way, &outcome)).await;
     Box::pin(work.end(outcome)).await
 }
 
@@ -75,6 +78,8 @@ struct Work<'a> {
     ledger: Ledger,
     /// What must not be told.
     values: Vec<SecretBytes>,
+    /// What a generator makes.
+    under_way: UnderWay,
 }
 
 /// The UID and generation of a store.
@@ -137,7 +142,7 @@ impl Work<'_> {
     async fn push(&mut self, suspects: Suspects) -> Result<Outcome, Failure> {
         self.hold().await?;
         let mut versions = Versions::new();
-        let sources = match source::read(self.world, &mut self.look, &mut versions).await? {
+        let sources = match source::read(self.world, &mut self.look, &mut versions, &mut self.under_way).await? {
             Found::Theirs => return Ok(Outcome::Ignored),
             Found::Gone => {
                 self.look.memory.read = Some(versions);
@@ -362,6 +367,8 @@ impl Work<'_> {
         }
         let now = (world.settings.now)();
         let mut next = schedule::next(&ps, &outcome, look.memory.failures, began, now);
+        let replaced_by = generated::replaced_by(look, &self.under_way, &outcome);
+        next = [next, replaced_by].into_iter().flatten().min();
         let (before, after) = (self.ledger.stored.as_ref(), self.ledger.status.clone());
         if outcome != Outcome::Released
             && let Some(after) = record::status(&ps, before, after, &outcome, &version, began)

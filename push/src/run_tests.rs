@@ -5,22 +5,28 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_builders::at;
-use keyferry_crds::{ExternalSecret, ExternalSecretStatus, PushSecretStatus};
+use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, GeneratorState, PushSecretStatus};
 use keyferry_limits::Budget;
-use keyferry_provider_core::{Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Push, Reach, Remote};
+use keyferry_provider_core::{
+    Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Keep, Key, Made, Push, Reach, Remote, Term,
+};
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::dependency::{Dependency, Version};
 use keyferry_sync::engine::Engine;
-use keyferry_sync::ports::{self as sync_ports, Change, Entered, Turn};
+use keyferry_sync::ports::{self as sync_ports, Change, Entered, Generator, Turn};
 use keyferry_sync::record::Note;
 use keyferry_sync::settings::{Adopt, Settings};
+use keyferry_sync::states::{KnownState, Marks, NewState};
 use keyferry_sync::store::{KnownStores, Readiness, selects};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::memory::{MacKey, Memory};
 use crate::ports::{self, Opened, Ports, Source};
+
+/// How long what is replaced works on.
+const GRACE: Duration = Duration::from_secs(120);
 
 /// All that there is, and what was done.
 #[derive(Default)]
@@ -34,6 +40,10 @@ struct State {
     /// What fails, by store and key.
     failing: BTreeMap<(String, String), ErrorKind>,
     made: u32,
+    /// How long what is made works, and whether making it fails once it is written down.
+    term: Option<Term>,
+    breaks: bool,
+    states: Vec<KnownState>,
     log: Vec<String>,
 }
 
@@ -218,12 +228,87 @@ impl sync_ports::Stores for Double {
         None
     }
 
-    async fn make(&self, _: &str, _: &str, _: &str, _: &Value) -> Result<Data, Error> {
-        let n = self.with(|state| {
+    fn has_state(&self, kind: &str) -> bool {
+        kind == "Kept"
+    }
+
+    async fn make(&self, generator: &Generator<'_>, keep: Arc<dyn Keep>) -> Result<Made, Error> {
+        let (n, term) = self.with(|state| {
             state.made += 1;
-            state.made
+            (state.made, state.term)
         });
-        Ok([("uuid".to_owned(), SecretBytes::from(format!("made-{n}").as_str()))].into())
+        let values = [("uuid".to_owned(), SecretBytes::from(format!("made-{n}").as_str()))].into();
+        if !self.has_state(generator.kind) {
+            return Ok(Made { values, ..Made::default() });
+        }
+        let state = json!({"id": n});
+        keep.keep(&state, term).await?;
+        if self.with(|state| state.breaks) {
+            return Err(Error::new(ErrorKind::Unavailable, "it breaks off"));
+        }
+        Ok(Made { values, state: Some(state), term })
+    }
+
+    async fn revoke(&self, _: &Generator<'_>, _: &Value) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn renew(&self, _: &Generator<'_>, _: &Value) -> Result<Option<(Value, Term)>, Error> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl sync_ports::States for Double {
+    async fn begin(&self, new: &NewState, state: &Value, marks: &Marks) -> Result<String, Problem> {
+        let name = format!("{}{}", new.prefix, state["id"]);
+        let known = KnownState {
+            name: name.clone(),
+            owner: new.owner.2.clone(),
+            key: new.key.clone(),
+            made: (None, state["id"].to_string()),
+            deadline: None,
+            refresh_by: marks.refresh_by,
+        };
+        self.with(|state| state.states.push(known));
+        Ok(name)
+    }
+
+    async fn amend(&self, _: &str, _: &str, _: &Value, _: &Marks) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn flag(&self, _: &str, name: &str, deadline: Timestamp) -> Result<(), Problem> {
+        self.with(|state| {
+            let known = state.states.iter_mut().find(|known| known.name == name);
+            known.expect("what is flagged is there").deadline = Some(deadline);
+        });
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str, name: &str) -> Result<(), Problem> {
+        self.with(|state| state.states.retain(|known| known.name != name));
+        Ok(())
+    }
+
+    async fn hold(&self, _: &GeneratorState) -> Result<(), Problem> {
+        unreachable!("a push holds nothing")
+    }
+
+    async fn delete(&self, _: &GeneratorState) -> Result<(), Problem> {
+        unreachable!("a push deletes no state")
+    }
+
+    async fn release(&self, _: &GeneratorState) -> Result<(), Problem> {
+        unreachable!("a push lets no state go")
+    }
+
+    async fn tell(&self, _: &GeneratorState, _: &[Condition]) -> Result<(), Problem> {
+        unreachable!("a push tells nothing of states")
+    }
+
+    fn note(&self, _: &GeneratorState, _: Note) {
+        unreachable!("a push tells nothing of states")
     }
 }
 
@@ -274,6 +359,7 @@ struct Rig {
     memory: Memory,
     now: i64,
     said: Vec<String>,
+    next: Option<Timestamp>,
 }
 
 fn store(name: &str, provider: Value) -> Store {
@@ -289,7 +375,8 @@ impl Rig {
     fn new(spec: Value) -> Self {
         let double = Double::default();
         let arc = || Arc::new(double.clone());
-        let sync = sync_ports::Ports { stores: arc(), objects: arc(), journal: arc(), compute: Arc::new(Here) };
+        let sync =
+            sync_ports::Ports { stores: arc(), objects: arc(), journal: arc(), compute: Arc::new(Here), states: arc() };
         let ports = Ports { sync, stores: arc(), sources: arc(), journal: arc() };
         let settings = Settings {
             class: "ours".into(),
@@ -297,6 +384,7 @@ impl Rig {
             cluster_stores: true,
             adopt: Adopt::Any,
             generic_targets: false,
+            generator_grace: Some(GRACE),
             engine: Engine::new("{{", "}}"),
             started: at(0),
             now: || at(0),
@@ -314,6 +402,7 @@ impl Rig {
             memory: Memory::default(),
             now: 100_000,
             said: Vec::new(),
+            next: None,
         };
         rig.put_store("s", json!({"fake": {"a": 1}}));
         rig.put_store("t", json!({"fake": {"b": 1}}));
@@ -346,11 +435,13 @@ impl Rig {
             namespace_labels: Some(StringMap::new()),
             seen: seen.collect(),
             has_new_source: false,
+            states: self.double.with(|state| state.states.clone()),
             memory: std::mem::take(&mut self.memory),
             budget: Arc::default(),
         };
         let looked = run(&self.world, look, Box::new(())).await;
         self.memory = looked.memory;
+        self.next = looked.next;
         if let Some((status, _)) = looked.status {
             self.ps.status = Some(status);
         }
@@ -526,6 +617,60 @@ async fn a_value_is_made_when_it_is_due_and_not_for_another_try() {
     assert_eq!(rig.look().await, [""; 0], "a restart makes nothing");
     rig.next_check().await;
     assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-2"));
+}
+
+fn generated(more: Value) -> Rig {
+    let mut spec = json!({"selector": {"generatorRef": {"kind": "Kept", "name": "g"}}, "data": [entry("uuid", "k")]});
+    spec.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
+    Rig::new(spec)
+}
+
+/// The seconds at which what was made is revoked.
+fn deadlines(rig: &Rig) -> Vec<Option<i64>> {
+    rig.double.with(|state| state.states.iter().map(|known| Some(known.deadline?.as_second())).collect())
+}
+
+#[tokio::test]
+async fn what_is_replaced_is_revoked_after_the_grace_and_what_nobody_uses_at_once() {
+    let mut rig = generated(json!({}));
+    rig.double.fail("s", "k", Some(ErrorKind::Unavailable));
+    rig.look().await;
+    rig.double.fail("s", "k", None);
+    rig.look().await;
+    assert_eq!(deadlines(&rig), [None], "the next try pushes it");
+    rig.memory = Memory::default();
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!(deadlines(&rig), [None], "a restart revokes nothing");
+    rig.next_check().await;
+    assert_eq!(deadlines(&rig), [Some(120), None]);
+    rig.double.with(|state| state.breaks = true);
+    rig.next_check().await;
+    assert_eq!(deadlines(&rig), [Some(120), None, Some(0)]);
+    rig.double.secret("src", &[("uuid", "1")]);
+    rig.ps.spec.selector.generator_ref = None;
+    rig.respec(json!({"selector": {"secret": {"name": "src"}}}));
+    rig.look().await;
+    assert_eq!(deadlines(&rig), [Some(120), Some(120), Some(0)], "nothing that was generated is pushed any more");
+}
+
+#[tokio::test]
+async fn what_was_there_before_stays_and_so_does_what_stands_for_it() {
+    let mut rig = generated(json!({"updatePolicy": "IfNotExists"}));
+    rig.look().await;
+    rig.next_check().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-1"));
+    assert_eq!(deadlines(&rig)[0], None);
+    assert!(deadlines(&rig)[1..].iter().all(Option::is_some), "{:?}", deadlines(&rig));
+}
+
+#[tokio::test]
+async fn what_ends_before_the_next_check_is_replaced_before_that() {
+    let mut rig = generated(json!({"refreshInterval": "1h"}));
+    let end = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1200);
+    rig.double.with(|state| state.term = Some(Term { end, renews: false }));
+    rig.look().await;
+    assert_eq!(rig.next, Some(at(1000)), "five sixths, by the clock that stands at 0");
 }
 
 #[tokio::test]

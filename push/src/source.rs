@@ -10,7 +10,7 @@ use keyferry_sync::compute::{are_few, in_turn};
 use keyferry_sync::data::{Data, Sources};
 use keyferry_sync::dependency::Dependency;
 use keyferry_sync::engine::Means;
-use keyferry_sync::make::make_one;
+use keyferry_sync::make::{UnderWay, make_one};
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::ports::{Problem, Versions};
 use keyferry_sync::request::template_sources;
@@ -41,8 +41,13 @@ fn unreadable(problem: &Problem, what: String) -> Failure {
     Failure::new(Headline::Source, Told::without_values(format!("{what}: {problem}")), retry)
 }
 
-/// Reads the source, and notes at which versions.
-pub async fn read(world: &World, look: &mut Look, versions: &mut Versions) -> Result<Found, Failure> {
+/// Reads the source, and notes at which versions. `under_way` takes what a generator has written down.
+pub async fn read(
+    world: &World,
+    look: &mut Look,
+    versions: &mut Versions,
+    under_way: &mut UnderWay,
+) -> Result<Found, Failure> {
     let ps = look.ps.clone();
     if let Some(name) = named_source(&ps) {
         let read = world.ports.sources.secret(namespace(&ps), name).await;
@@ -54,7 +59,7 @@ pub async fn read(world: &World, look: &mut Look, versions: &mut Versions) -> Re
         paid.map_err(|exceeded| Failure::new(Headline::Source, exceeded, Retry::Late))?;
         return Ok(Found::Sources(vec![source]));
     }
-    let Some(selector) = source_selector(&ps) else { return generate(world, look).await };
+    let Some(selector) = source_selector(&ps) else { return generate(world, look, under_way).await };
     let read = world.ports.sources.selected(namespace(&ps), selector, &look.budget).await;
     let sources = read.map_err(|problem| unreadable(&problem, "spec.selector.secret.selector".to_owned()))?;
     versions.extend(sources.iter().map(|source| (secret(&ps, &source.name), source.version.clone())));
@@ -62,7 +67,7 @@ pub async fn read(world: &World, look: &mut Look, versions: &mut Versions) -> Re
 }
 
 /// Makes a value where that is due. What was made and is not everywhere yet is not made anew.
-async fn generate(world: &World, look: &mut Look) -> Result<Found, Failure> {
+async fn generate(world: &World, look: &mut Look, under_way: &mut UnderWay) -> Result<Found, Failure> {
     let (ps, version) = (look.ps.clone(), version_of(&look.ps));
     let source = |data: Data| Found::Sources(vec![Source { data, ..Source::default() }]);
     if let Some((of, data)) = &look.memory.generated
@@ -71,8 +76,8 @@ async fn generate(world: &World, look: &mut Look) -> Result<Found, Failure> {
         return Ok(source(data.clone()));
     }
     let Some(generator) = &ps.spec.selector.generator_ref else { return Ok(Found::Gone) };
-    let class = &world.settings.class;
-    let making = make_one(&world.ports.sync, class, namespace(&ps), generator, &look.budget);
+    let (ports, settings) = (&world.ports.sync, &world.settings);
+    let making = make_one(ports, settings, &ps.metadata, generator, &look.budget, under_way);
     let made = making.await.map_err(|exceeded| Failure::new(Headline::Source, exceeded, Retry::Late))?;
     let Some(made) = made else { return Ok(Found::Theirs) };
     let data = made.map_err(|error| {
@@ -81,6 +86,7 @@ async fn generate(world: &World, look: &mut Look) -> Result<Found, Failure> {
         Failure::new(Headline::Source, cause, retry_of(&error))
     })?;
     look.memory.generated = Some((version, data.clone()));
+    look.memory.made = under_way.made().into_values().next();
     Ok(source(data))
 }
 

@@ -147,6 +147,7 @@ impl ExternalSecrets {
             seen: target.map_or(Seen::Unknown, |target| shared.index.now(&target)),
             sources: sources.collect(),
             memory: known.memory.clone(),
+            states: shared.generated.of(name, known.es.metadata.uid.as_deref()),
             budget,
             cancelled,
         })

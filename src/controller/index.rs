@@ -27,6 +27,8 @@ pub enum SubjectKind {
     ExternalSecret,
     /// A PushSecret.
     PushSecret,
+    /// A GeneratorState.
+    GeneratorState,
 }
 
 /// What is looked at.

@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
 //! what, with [`sight`] how that was last seen; [`queue`] what is next; [`subject`] what all that is looked after has in
-//! common, then its kinds, [`external_secret`], [`push_secret`] and [`store`]; the [`objects`] that these depend on; and, apart from all
+//! common (with what is [`generated`]), then its kinds, [`external_secret`], [`push_secret`], [`store`] and [`generator_state`]; the [`objects`] that these depend on; and, apart from all
 //! of this, what is [`unbuilt`]. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
@@ -17,10 +17,12 @@ pub mod sight;
 
 pub mod queue;
 
+pub mod generated;
 pub mod subject;
 pub mod external_secret;
 pub mod push_secret;
 pub mod store;
+pub mod generator_state;
 
 mod objects;
 

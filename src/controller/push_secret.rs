@@ -238,6 +238,7 @@ impl Subject for PushSecrets {
             namespace_labels: shared.namespaces.get(&name.0).cloned(),
             seen: seen.collect(),
             has_new_source: std::mem::take(&mut known.has_new_source),
+            states: shared.generated.of(name, known.ps.metadata.uid.as_deref()),
             memory: std::mem::take(&mut known.memory),
             budget: Arc::default(),
         };

@@ -18,6 +18,7 @@ use keyferry_sync::{record, told};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
+use super::generated::Generated;
 use super::index::{Index, Item, Role, SubjectKind};
 use super::queue::{Queue, Urgency};
 use super::relist::Update;
@@ -124,6 +125,8 @@ pub struct Shared {
     pub now: fn() -> Timestamp,
     /// The stores, and how far each is.
     pub stores: HashMap<StoreId, (Arc<Store>, Readiness)>,
+    /// What generators made.
+    pub generated: Generated,
     /// The labels of each namespace.
     pub namespaces: HashMap<String, StringMap>,
     /// Set once everything was listed and targets were examined: before, nothing is looked at.
@@ -142,6 +145,7 @@ impl Shared {
             metrics,
             now,
             stores: HashMap::new(),
+            generated: Generated::default(),
             namespaces: HashMap::new(),
             started: false,
             queue: Queue::new(LOOKS_AT_ONCE),

@@ -1,5 +1,6 @@
 //! The watches of a cluster: one per kind.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::future::ready;
 use std::marker::PhantomData;
@@ -10,7 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::target::desired;
 use keyferry_cluster::target::kinds::Kinds;
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore, names};
+use keyferry_crds::{ClusterSecretStore, ExternalSecret, GeneratorState, PushSecret, SecretStore, names};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
 use keyferry_sync::ports;
@@ -41,6 +42,8 @@ pub struct ClusterWatches {
     pub cluster_stores: bool,
     /// Whether PushSecrets are.
     pub pushes: bool,
+    /// Whether GeneratorStates are looked after.
+    pub generator_states: bool,
     /// What kinds of targets are in the API.
     pub kinds: Kinds,
 }
@@ -54,6 +57,11 @@ impl Watches for ClusterWatches {
         ];
         if self.pushes {
             all.push((List::Subject(SubjectKind::PushSecret), self.follow(push_secret)));
+        }
+        if self.generator_states {
+            // Clusters without this kind have nothing to revoke: nobody waits for its list.
+            let states = follow_where_there(self.api(), generator_state);
+            all.push((List::Subject(SubjectKind::GeneratorState), states));
         }
         if self.cluster_stores {
             let stores = follow(Api::all(self.client.clone()), watcher::Config::default(), cluster_store);
@@ -166,6 +174,14 @@ fn cluster_store(update: Update<DeserializeGuard<ClusterSecretStore>>) -> Change
     Change::Subject(SubjectKind::ClusterSecretStore, update.map(|guarded| store(guarded, Store::cluster)))
 }
 
+fn generator_state(update: Update<DeserializeGuard<GeneratorState>>) -> Change {
+    let told = update.map(|DeserializeGuard(state)| match state {
+        Ok(state) => Told { name: name_of(&state.metadata), object: Ok(state) },
+        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+    });
+    Change::Subject(SubjectKind::GeneratorState, told.map(Told::pass_on))
+}
+
 /// A store that does not decode is one that can't be used: that says its condition, and those of its users.
 fn store<K>(DeserializeGuard(store): DeserializeGuard<K>, of: fn(K) -> Store) -> Told<Own> {
     let store = store.map_or_else(|invalid| Store::undecodable(invalid.metadata), of);
@@ -197,6 +213,25 @@ where
             Err(error) => {
                 tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
                 None
+            }
+        })
+    });
+    changes.boxed()
+}
+
+/// The same for a kind that need not be there, nor be ours to read: what can't be listed is taken for none.
+fn follow_where_there<K>(api: Api<K>, change: fn(Update<K>) -> Change) -> Changes
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut relist = Relist::default();
+    let changes = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+        ready(match event {
+            Ok(event) => relist.take(event.modify(trim)).map(change),
+            Err(error) => {
+                let is_there = !matches!(error, watcher::Error::InitialListFailed(_));
+                tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
+                (!is_there).then(|| change(Update::Listed(HashSet::new())))
             }
         })
     });

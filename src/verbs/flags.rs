@@ -106,6 +106,13 @@ pub struct Run {
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_flood_gate: bool,
 
+    /// Write down in GeneratorStates what generators made, and revoke it when nobody needs it any more
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub enable_generator_state: bool,
+    /// How long what a generator made works on after it was replaced
+    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = duration)]
+    pub generator_gc_grace_period: Duration,
+
     /// Let spec.target.manifest name other kinds than Secret: their values are as readable as those kinds are, and the operator needs the rights to write them
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub unsafe_allow_generic_targets: bool,
@@ -197,12 +204,6 @@ pub struct Accepted {
     /// logins are always kept
     #[arg(long, value_name = "N")]
     pub experimental_vault_token_cache_size: Option<u64>,
-    /// no generator that is built keeps state
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_generator_state: Option<bool>,
-    /// no generator that is built keeps state
-    #[arg(long, value_name = "DURATION")]
-    pub generator_gc_grace_period: Option<String>,
     /// metrics have no labels of the object's labels yet
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_extended_metric_labels: Option<bool>,
@@ -241,8 +242,6 @@ impl Accepted {
             (self.vault_token_cache_size.is_some(), "--vault-token-cache-size"),
             (self.experimental_enable_vault_token_cache.is_some(), "--experimental-enable-vault-token-cache"),
             (self.experimental_vault_token_cache_size.is_some(), "--experimental-vault-token-cache-size"),
-            (self.enable_generator_state.is_some(), "--enable-generator-state"),
-            (self.generator_gc_grace_period.is_some(), "--generator-gc-grace-period"),
             (self.enable_extended_metric_labels.is_some(), "--enable-extended-metric-labels"),
             (self.enable_http2.is_some(), "--enable-http2"),
             (self.experimental_enable_doppler_oidc_cache.is_some(), "--experimental-enable-doppler-oidc-cache"),

@@ -12,6 +12,7 @@ use keyferry_cluster::journal::ClusterJournal;
 use keyferry_cluster::leader::Election;
 use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
+use keyferry_cluster::states::ClusterStates;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::address::{Addresses, Network};
@@ -32,6 +33,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::controller::Controller;
 use crate::controller::change::Change;
 use crate::controller::external_secret::ExternalSecrets;
+use crate::controller::generator_state::{GeneratorStates, Revocations};
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::push_secret::PushSecrets;
 use crate::controller::store::{Checks, Stores};
@@ -94,6 +96,12 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let states = Arc::new(ClusterStates {
+        client: client.clone(),
+        turns: turns.clone(),
+        events: events.clone(),
+        now: clock::now,
+    });
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
     let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
@@ -111,13 +119,20 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         adopt: args.adopt,
         generic_targets: args.unsafe_allow_generic_targets,
+        generator_grace: args.enable_generator_state.then_some(args.generator_gc_grace_period),
         engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
             .strict(args.strict_templates),
         started: clock::now(),
         now: clock::now,
     });
-    let ports = Ports { stores: pool.clone(), objects: objects.clone(), journal: journal.clone(), compute };
-    let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool, sources: objects, journal };
+    let ports = Ports {
+        stores: pool.clone(),
+        objects: objects.clone(),
+        journal: journal.clone(),
+        compute,
+        states: states.clone(),
+    };
+    let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool.clone(), sources: objects, journal };
     let key = MacKey::new(rand::random());
     let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });
     let work = Arc::new((ports, targets, settings));
@@ -129,8 +144,14 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         notices: notices.clone(),
         now: clock::now,
     };
-    let (cluster_stores, pushes) = (args.enable_cluster_store_reconciler, args.enable_push_secret_reconciler);
-    let watches = ClusterWatches { client, scope, cluster_stores, pushes, kinds };
+    let watches = ClusterWatches {
+        client,
+        scope,
+        cluster_stores: args.enable_cluster_store_reconciler,
+        pushes: args.enable_push_secret_reconciler,
+        generator_states: args.enable_generator_state,
+        kinds,
+    };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
     let mut controller = Controller::new(shared, Box::new(watches), ready);
@@ -154,6 +175,10 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     controller.tend(SubjectKind::SecretStore, secret_stores);
     if args.enable_cluster_store_reconciler {
         controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
+    }
+    if args.enable_generator_state {
+        let revocations = Arc::new(Revocations { stores: pool, states, now: clock::now });
+        controller.tend(SubjectKind::GeneratorState, GeneratorStates::new(revocations));
     }
     let news =
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));

@@ -1,7 +1,7 @@
 //! The CustomResourceDefinitions.
 //!
 //! Modules, in reading order: [`node`] the vocabulary, [`shared`] what several schemas say, and the schemas:
-//! [`external_secret`], [`push_secret`], [`store`] with the configuration of each [`provider`], [`generators`], and what is [`unbuilt`];
+//! [`external_secret`], [`push_secret`], [`store`] with the configuration of each [`provider`], the [`specs`] of [`generators`], and what is [`unbuilt`];
 //! [`prune`] says what they would not keep of an object.
 
 mod node;
@@ -10,6 +10,7 @@ mod external_secret;
 mod push_secret;
 mod store;
 mod provider;
+mod specs;
 mod generators;
 mod unbuilt;
 mod prune;

@@ -133,7 +133,7 @@ mod tests {
         for (kind, version) in [
             ("ClusterPushSecret", "external-secrets.io/v1alpha1"),
             ("ClusterExternalSecret", "external-secrets.io/v1"),
-            ("MFA", "generators.external-secrets.io/v1alpha1"),
+            ("BeyondtrustWorkloadCredentialsDynamicSecret", "generators.external-secrets.io/v1alpha1"),
             ("Unknown", "external-secrets.io/v1"),
             ("ExternalSecret", "external-secrets.io/v7"),
             ("ConfigMap", "v1"),
@@ -144,7 +144,7 @@ mod tests {
         let state = json!({"resource": new, "state": new, "new": 1});
         assert_eq!(of("GeneratorState", generators, state), ["spec.new"]);
         assert_eq!(of("Password", generators, json!({"length": 1, "prefix": "a", "lenght": 1})), ["spec.lenght"]);
-        let held = json!({"kind": "MFA", "generator": {"mfaSpec": new, "passwordSpec": {"lenght": 1}}});
+        let held = json!({"kind": "BeyondtrustWorkloadCredentialsDynamicSecret", "generator": {"beyondtrustWorkloadCredentialsDynamicSecretSpec": new, "passwordSpec": {"lenght": 1}}});
         assert_eq!(of("ClusterGenerator", generators, held), ["spec.generator.passwordSpec.lenght"]);
     }
 }

@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn what_is_not_is_named_once() {
-        let mfa = json!({"kind": "MFA", "apiVersion": "generators.external-secrets.io/v1alpha1"});
+        let mfa = json!({"kind": "BeyondtrustWorkloadCredentialsDynamicSecret", "apiVersion": "generators.external-secrets.io/v1alpha1"});
         assert_eq!(missing(&case(mfa)).len(), 1);
         assert!(missing(&case(json!({"kind": "PushSecret"}))).is_empty());
         assert_eq!(missing(&case(json!({"kind": "ClusterPushSecret"}))), ["ClusterPushSecrets"]);

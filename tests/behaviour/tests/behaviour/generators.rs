@@ -146,8 +146,9 @@ async fn what_is_not_there_or_not_built_is_told() {
     let rig = Rig::new("no-generator").await;
     rig.external_secret("e", json!({"dataFrom": [from("Password", "nowhere")]})).await;
     rig.until_failed("e", &["spec.dataFrom[0].sourceRef.generatorRef", "Password \"nowhere\"", "create it"]).await;
-    rig.external_secret("m", json!({"dataFrom": [from("MFA", "m")]})).await;
-    rig.until_failed("m", &["spec.dataFrom[0].sourceRef.generatorRef.kind", "\"MFA\"", "Password"]).await;
+    let unbuilt = "BeyondtrustWorkloadCredentialsDynamicSecret";
+    rig.external_secret("m", json!({"dataFrom": [from(unbuilt, "m")]})).await;
+    rig.until_failed("m", &["spec.dataFrom[0].sourceRef.generatorRef.kind", unbuilt, "Password"]).await;
     rig.apply("Password", "p", json!({"spec": {"length": 3, "digits": 4}})).await;
     rig.external_secret("p", json!({"dataFrom": [from("Password", "p")]})).await;
     rig.until_failed("p", &["4 digits", "do not fit into a length of 3"]).await;

@@ -28,6 +28,7 @@ mod ownership;
 mod bad_input;
 mod generators;
 mod pushes;
+mod leases;
 mod manifests;
 mod credentials;
 mod cluster_stores;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         ("bad_input", bad_input::TESTS),
         ("generators", generators::TESTS),
         ("pushes", pushes::TESTS),
+        ("leases", leases::TESTS),
         ("manifests", manifests::TESTS),
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
