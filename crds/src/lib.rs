@@ -6,7 +6,7 @@
 //! spec back.
 //!
 //! Modules, in reading order: [`names`] what users and tools know us by; `lenient` and `resource` what all kinds share,
-//! [`condition`] and [`duration`] parts of several, `external_secret` and `store` the kinds themselves; `schema` and
+//! [`condition`] and [`duration`] parts of several, `external_secret`, `store` and `copier` the kinds themselves; `schema` and
 //! `yaml` their CustomResourceDefinitions.
 
 pub mod names;
@@ -16,10 +16,12 @@ pub mod condition;
 pub mod duration;
 mod external_secret;
 mod store;
+mod copier;
 mod schema;
 mod yaml;
 
 pub use condition::Condition;
+pub use copier::*;
 pub use external_secret::*;
 pub use schema::{crds, file_name, generator_field, is_built, provider_keys, pruned, serve_v1beta1, unbuilt_kinds};
 pub use store::*;

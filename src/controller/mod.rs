@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
 //! what, with [`sight`] how that was last seen; [`queue`] what is next; [`subject`] what all that is looked after has in
-//! common, then its kinds, [`external_secret`] and [`store`]; the [`objects`] that these depend on; and, apart from all
+//! common, then its kinds, [`external_secret`], [`store`] and [`copier`] (over [`copies`]); the [`objects`] that these depend on; and, apart from all
 //! of this, what is [`unbuilt`]. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
@@ -15,11 +15,13 @@ pub mod watch;
 pub mod index;
 pub mod sight;
 
+pub mod copies;
 pub mod queue;
 
 pub mod subject;
 pub mod external_secret;
 pub mod store;
+pub mod copier;
 
 mod objects;
 
@@ -40,7 +42,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{SelectAll, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use keyferry_sync::dependency::name_of;
+use keyferry_sync::copies::{CopierKind, Seen};
+use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::time::later;
 use kube::api::ObjectMeta;
 use tokio::sync::watch as signal;
@@ -48,6 +51,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::change::{Change, Changes, List, Watches};
+use self::copier::Copiers;
 use self::index::{Item, SubjectKind};
 use self::objects::Watched;
 use self::queue::Urgency;
@@ -113,6 +117,12 @@ impl Controller {
     /// Looks after these, too.
     pub fn tend(&mut self, kind: SubjectKind, subject: impl Subject + 'static) {
         self.subjects.insert(kind, Box::new(Tended::new(kind, subject)));
+    }
+
+    /// Looks after these, too, and keeps what they are concerned by.
+    pub fn tend_copiers(&mut self, copiers: Copiers) {
+        self.shared.copies.look_after(copiers.kind());
+        self.tend(copiers.subject_kind(), copiers);
     }
 
     /// Takes changes that are no watch's, too.
@@ -195,6 +205,7 @@ impl Controller {
         for subject in self.subjects.values_mut() {
             subject.prune(&self.shared);
         }
+        self.shared.copies.prune();
         self.unwatch_kinds();
     }
 
@@ -271,6 +282,7 @@ impl Controller {
                 self.with(kind, |subject, shared| subject.take(update, shared));
             }
             Change::Namespace(update) => self.take_namespace(update),
+            Change::PushSecret(update) => self.take_push_secret(update),
             Change::Object(kind, update) => self.take_object(kind, update),
             Change::Failed(kind, is_listed) => self.watch_failed(&kind, is_listed),
             Change::Asked(item) => self.shared.wake(&item, Urgency::Asked),
@@ -278,21 +290,48 @@ impl Controller {
     }
 
     fn take_namespace(&mut self, update: Update<ObjectMeta>) {
-        let namespaces = &mut self.shared.namespaces;
         match update {
             Update::Put(metadata) => {
+                let concerned = self.shared.copies.put_namespace(&metadata);
+                self.shared.wake_copiers(concerned);
                 let (_, name) = name_of(&metadata);
                 let labels = metadata.labels.unwrap_or_default();
-                if namespaces.insert(name.clone(), labels.clone()).is_none_or(|before| before != labels) {
+                let before = self.shared.namespaces.insert(name.clone(), labels.clone());
+                if before.is_none_or(|before| before != labels) {
                     for subject in self.subjects.values_mut() {
                         subject.help_in(&name, &mut self.shared);
                     }
                 }
             }
-            Update::Gone(metadata) => _ = namespaces.remove(&name_of(&metadata).1),
+            Update::Gone(metadata) => self.remove_namespace(&name_of(&metadata).1),
             Update::Listed(listed) => {
-                namespaces.retain(|name, _| listed.contains(&(String::new(), name.clone())));
+                let names = self.shared.namespaces.keys().cloned();
+                let gone: Vec<String> = names.filter(|name| !listed.contains(&(String::new(), name.clone()))).collect();
+                for name in gone {
+                    self.remove_namespace(&name);
+                }
                 self.awaited.remove(&List::Namespaces);
+            }
+        }
+    }
+
+    fn remove_namespace(&mut self, name: &str) {
+        self.shared.namespaces.remove(name);
+        let concerned = self.shared.copies.remove_namespace(name);
+        self.shared.wake_copiers(concerned);
+    }
+
+    /// Nobody looks after PushSecrets here; some are copies.
+    fn take_push_secret(&mut self, update: Update<(Name, Seen)>) {
+        const KIND: CopierKind = CopierKind::ClusterPushSecret;
+        match update {
+            Update::Put((name, seen)) => self.shared.saw_copy(KIND, &name, || seen),
+            Update::Gone((name, _)) => self.shared.copy_gone(KIND, &name),
+            Update::Listed(listed) => {
+                for name in self.shared.copies.not_in(KIND, &listed) {
+                    self.shared.copy_gone(KIND, &name);
+                }
+                self.awaited.remove(&List::PushSecrets);
             }
         }
     }

@@ -13,9 +13,11 @@ use futures::FutureExt as _;
 use futures::future::{Abortable, pending};
 use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use keyferry_crds::{Condition, ExternalSecretStatus, SecretStoreStatus};
+use keyferry_crds::{Condition, CopierStatus, ExternalSecretStatus, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
 use keyferry_stores::access::{LoginId, Watched as _};
+use keyferry_sync::copies::ports::{Copies, Made};
+use keyferry_sync::copies::{Copier, CopierKind, Owner, Seen};
 use keyferry_sync::dependency::{Dependency, Kind, Name, name_of};
 use keyferry_sync::look::{Look, Looked, Remembered};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
@@ -31,6 +33,7 @@ use tokio::time::Instant;
 
 use super::Controller;
 use super::change::{Change, Changes, List, Target, Watches};
+use super::copier::Copiers;
 use super::external_secret::ExternalSecrets;
 use super::index::{Index, SubjectKind};
 use super::relist::Update;
@@ -126,6 +129,14 @@ pub struct Options {
     pub secret_stores: bool,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
+    /// Whether ClusterExternalSecrets and ClusterPushSecrets are.
+    pub copiers: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { secret_stores: true, cluster_stores: true, copiers: false }
+    }
 }
 
 /// A running controller.
@@ -148,6 +159,7 @@ struct Ports {
     index: Arc<Index>,
     changes: Mutex<Option<mpsc::UnboundedReceiver<Change>>>,
     cluster_stores: bool,
+    copiers: bool,
 }
 
 impl Ports {
@@ -159,7 +171,7 @@ impl Ports {
 impl Rig {
     /// A controller that has been told nothing yet.
     pub fn new() -> Self {
-        Self::with(Options { secret_stores: true, cluster_stores: true })
+        Self::with(Options::default())
     }
 
     /// The same with other options.
@@ -172,6 +184,7 @@ impl Rig {
             index: index.clone(),
             changes: Mutex::new(told),
             cluster_stores: options.cluster_stores,
+            copiers: options.copiers,
         };
         let (ready, is_ready) = watch::channel(false);
         let notices: Arc<dyn Notices> = Arc::new(ports(None));
@@ -185,6 +198,12 @@ impl Rig {
         controller.tend(SubjectKind::SecretStore, Stores::namespaced(checks.clone(), options.secret_stores));
         if options.cluster_stores {
             controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
+        }
+        if options.copiers {
+            let copies: Arc<dyn Copies> = Arc::new(ports(None));
+            for kind in [CopierKind::ClusterExternalSecret, CopierKind::ClusterPushSecret] {
+                controller.tend_copiers(Copiers::new(kind, copies.clone(), now));
+            }
         }
         let (stop, stopped) = oneshot::channel();
         let controller = tokio::spawn(controller.run(async { _ = stopped.await }));
@@ -200,10 +219,14 @@ impl Rig {
         let put = match &change {
             Change::Subject(kind, Update::Put(told)) => Some((List::Subject(*kind), told.name.clone())),
             Change::Namespace(Update::Put(metadata)) => Some((List::Namespaces, name_of(metadata))),
+            Change::PushSecret(Update::Put((name, _))) => Some((List::PushSecrets, name.clone())),
             Change::Object(kind, Update::Put(metadata)) => Some((List::Objects(kind.clone()), name_of(metadata))),
-            Change::Subject(..) | Change::Namespace(_) | Change::Object(..) | Change::Failed(..) | Change::Asked(_) => {
-                None
-            }
+            Change::Subject(..)
+            | Change::Namespace(_)
+            | Change::PushSecret(_)
+            | Change::Object(..)
+            | Change::Failed(..)
+            | Change::Asked(_) => None,
         };
         if let Some((list, name)) = put {
             self.there.entry(list).or_default().insert(name);
@@ -220,6 +243,7 @@ impl Rig {
         self.tell(match list {
             List::Subject(kind) => Change::Subject(*kind, Update::Listed(names)),
             List::Namespaces => Change::Namespace(Update::Listed(names)),
+            List::PushSecrets => Change::PushSecret(Update::Listed(names)),
             List::Objects(kind) => Change::Object(kind.clone(), Update::Listed(names)),
         });
     }
@@ -237,6 +261,11 @@ impl Rig {
         if self.options.cluster_stores {
             self.list(&List::Subject(SubjectKind::ClusterSecretStore), None);
             self.list(&List::Namespaces, None);
+        }
+        if self.options.copiers {
+            self.list(&List::Subject(SubjectKind::ClusterExternalSecret), None);
+            self.list(&List::Subject(SubjectKind::ClusterPushSecret), None);
+            self.list(&List::PushSecrets, None);
         }
         self.settle().await;
         self.list(&List::Objects(Kind::Secret), None);
@@ -488,6 +517,11 @@ impl Watches for Ports {
             lists.push((List::Subject(SubjectKind::ClusterSecretStore), silent()));
             lists.push((List::Namespaces, silent()));
         }
+        if self.copiers {
+            lists.push((List::Subject(SubjectKind::ClusterExternalSecret), silent()));
+            lists.push((List::Subject(SubjectKind::ClusterPushSecret), silent()));
+            lists.push((List::PushSecrets, silent()));
+        }
         lists
     }
 
@@ -573,9 +607,72 @@ impl Notices for Ports {
     }
 }
 
+impl Ports {
+    /// Notes a write of a copy; waits where the test makes it wait.
+    async fn copy(&self, what: String, namespace: &str) {
+        let held = {
+            let mut world = self.world();
+            world.log.push(what);
+            world.held.get(namespace).cloned()
+        };
+        if let Some(held) = held {
+            held.notified().await;
+        }
+    }
+}
+
+/// Where copies are written: what comes of it is for the test to tell.
+#[async_trait]
+impl Copies for Ports {
+    async fn create(&self, copier: &Copier, namespace: &str) -> Result<Made, Problem> {
+        self.copy(format!("create {namespace}/{}", copier.copy_name), namespace).await;
+        Ok(Made::Copy(copy_of(copier)))
+    }
+
+    async fn change(&self, copier: &Copier, namespace: &str) -> Result<Made, Problem> {
+        self.copy(format!("change {namespace}/{}", copier.copy_name), namespace).await;
+        Ok(Made::Copy(copy_of(copier)))
+    }
+
+    async fn delete(&self, _: &Copier, name: &Name, _: &str) -> Result<(), Problem> {
+        self.copy(format!("delete {}/{}", name.0, name.1), &name.0).await;
+        Ok(())
+    }
+
+    async fn free(&self, copier: &Copier, namespace: &str, _: &[String]) -> Result<(), Problem> {
+        self.copy(format!("free {namespace} of {}", copier.id.name), namespace).await;
+        Ok(())
+    }
+
+    async fn release(&self, copier: &Copier) -> Result<(), Problem> {
+        self.copy(format!("release {}", copier.id.name), "").await;
+        Ok(())
+    }
+
+    async fn status(&self, copier: &Copier, status: &CopierStatus) -> Result<(), Problem> {
+        let mut world = self.world();
+        if let Some(problem) = &world.unwritable {
+            return Err(problem.clone());
+        }
+        let told = format!("{} is in {}", copier.id.name, status.provisioned_namespaces.join(" "));
+        world.log.push(told.trim_end().to_owned());
+        Ok(())
+    }
+
+    fn note(&self, _: &Copier, note: Note) {
+        self.world().notes.push(note.reason);
+    }
+}
+
+/// The copy that this one makes, as it should be.
+pub fn copy_of(copier: &Copier) -> Seen {
+    let owner = Some(Owner { id: copier.id.clone(), uid: copier.uid().to_owned() });
+    Seen { uid: "copy".to_owned(), version: "1".to_owned(), owner, print: copier.print, is_going: false }
+}
+
 /// What subjects share, of a controller that does not run.
 pub fn shared() -> Shared {
     let (index, changes) = (Arc::<Index>::default(), Mutex::new(None));
-    let ports = Ports { world: Arc::default(), index: index.clone(), changes, cluster_stores: true };
+    let ports = Ports { world: Arc::default(), index: index.clone(), changes, cluster_stores: true, copiers: false };
     Shared::new(index, Arc::new(Metrics::new()), Arc::new(ports), now)
 }

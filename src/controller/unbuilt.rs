@@ -39,8 +39,7 @@ impl UnbuiltKind {
         let kinds = unbuilt_kinds().iter().filter(|(kind, _)| is_wanted(kind)).map(|(kind, version)| Self {
             resource: ApiResource::from_gvk(&GroupVersionKind::gvk(names::GROUP, version, kind)),
             is_namespaced: *kind == names::KIND_PUSH_SECRET,
-            // Conditions of ClusterExternalSecrets have no place for one.
-            reason: (*kind != names::KIND_CLUSTER_EXTERNAL_SECRET).then_some("Errored"),
+            reason: Some("Errored"),
         });
         kinds.filter(|kind| kind.is_namespaced || is_cluster_in_reach).collect()
     }

@@ -10,7 +10,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::target::desired;
 use keyferry_cluster::target::kinds::Kinds;
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, names};
+use keyferry_crds::{
+    ClusterExternalSecret, ClusterPushSecret, ClusterSecretStore, ExternalSecret, PushSecret, SecretStore, names,
+};
+use keyferry_sync::copies::{self, Copier, CopierKind};
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
 use keyferry_sync::ports;
 use keyferry_sync::store::Store;
@@ -38,6 +41,8 @@ pub struct ClusterWatches {
     pub scope: Option<String>,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
+    /// The kinds that make copies and are looked after.
+    pub copiers: Vec<CopierKind>,
     /// What kinds of targets are in the API.
     pub kinds: Kinds,
 }
@@ -52,6 +57,11 @@ impl Watches for ClusterWatches {
         if self.cluster_stores {
             let stores = follow(Api::all(self.client.clone()), watcher::Config::default(), cluster_store);
             all.push((List::Subject(SubjectKind::ClusterSecretStore), stores));
+        }
+        for kind in &self.copiers {
+            all.extend(self.copiers(*kind));
+        }
+        if self.cluster_stores || !self.copiers.is_empty() {
             let mut config = watcher::Config::default();
             if let Some(namespace) = &self.scope {
                 config = config.fields(&format!("metadata.name={namespace}"));
@@ -115,6 +125,22 @@ impl Watches for ClusterWatches {
 }
 
 impl ClusterWatches {
+    /// Copiers of a kind, and their copies, where nobody else watches these.
+    fn copiers(&self, kind: CopierKind) -> Vec<(List, Changes)> {
+        let (client, config) = (self.client.clone(), watcher::Config::default());
+        match kind {
+            CopierKind::ClusterExternalSecret => {
+                let copiers = follow(Api::all(client), config, cluster_external_secret);
+                vec![(List::Subject(SubjectKind::ClusterExternalSecret), copiers)]
+            }
+            CopierKind::ClusterPushSecret => {
+                let copiers = follow(Api::all(client.clone()), config.clone(), cluster_push_secret);
+                let copies = follow(Api::<PushSecret>::all(client), config, push_secret);
+                vec![(List::Subject(SubjectKind::ClusterPushSecret), copiers), (List::PushSecrets, copies)]
+            }
+        }
+    }
+
     fn follow<K>(&self, change: fn(Update<K>) -> Change) -> Changes
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -156,6 +182,29 @@ fn cluster_store(update: Update<DeserializeGuard<ClusterSecretStore>>) -> Change
 fn store<K>(DeserializeGuard(store): DeserializeGuard<K>, of: fn(K) -> Store) -> Told<Own> {
     let store = store.map_or_else(|invalid| Store::undecodable(invalid.metadata), of);
     Told { name: name_of(&store.metadata), object: Ok(store) }.pass_on()
+}
+
+fn cluster_external_secret(update: Update<DeserializeGuard<ClusterExternalSecret>>) -> Change {
+    Change::Subject(SubjectKind::ClusterExternalSecret, update.map(copier))
+}
+
+fn cluster_push_secret(update: Update<DeserializeGuard<ClusterPushSecret>>) -> Change {
+    Change::Subject(SubjectKind::ClusterPushSecret, update.map(copier))
+}
+
+fn copier<K: Into<Copier>>(DeserializeGuard(object): DeserializeGuard<K>) -> Told<Own> {
+    let told = match object.map(K::into) {
+        Ok(copier) => Told { name: name_of(&copier.metadata), object: Ok(copier) },
+        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+    };
+    told.pass_on()
+}
+
+fn push_secret(update: Update<PushSecret>) -> Change {
+    let seen = |copy: PushSecret| {
+        (name_of(&copy.metadata), copies::Seen::object(CopierKind::ClusterPushSecret, &copy.metadata, &copy.spec))
+    };
+    Change::PushSecret(update.map(seen))
 }
 
 fn namespace(update: Update<PartialObjectMeta<Namespace>>) -> Change {

@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
 use keyferry_cluster::client::Turns;
 use keyferry_cluster::connection::of_operator;
+use keyferry_cluster::copies::ClusterCopies;
 use keyferry_cluster::events::Events;
 use keyferry_cluster::journal::ClusterJournal;
 use keyferry_cluster::leader::Election;
@@ -28,6 +29,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::controller::Controller;
 use crate::controller::change::Change;
+use crate::controller::copier::Copiers;
 use crate::controller::external_secret::ExternalSecrets;
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::store::{Checks, Stores};
@@ -89,7 +91,9 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let (copiers, copy_turns) = (args.copiers(), turns.clone());
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
+    let copies = Arc::new(ClusterCopies { client: client.clone(), turns: copy_turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
     let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
     let checks = Arc::new(Checks {
@@ -119,7 +123,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         notices: notices.clone(),
         now: clock::now,
     };
-    let watches = ClusterWatches { client, scope, cluster_stores: args.enable_cluster_store_reconciler, kinds };
+    let cluster_stores = args.enable_cluster_store_reconciler;
+    let watches = ClusterWatches { client, scope, cluster_stores, copiers: copiers.clone(), kinds };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
     let mut controller = Controller::new(shared, Box::new(watches), ready);
@@ -136,6 +141,9 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     controller.tend(SubjectKind::SecretStore, secret_stores);
     if args.enable_cluster_store_reconciler {
         controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
+    }
+    for kind in copiers {
+        controller.tend_copiers(Copiers::new(kind, copies.clone(), clock::now));
     }
     let news =
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));

@@ -1,7 +1,8 @@
 //! The CustomResourceDefinitions.
 //!
 //! Modules, in reading order: [`node`] the vocabulary, [`shared`] what several schemas say, and the schemas:
-//! [`external_secret`], [`store`] with the configuration of each [`provider`], [`generators`], and what is [`unbuilt`];
+//! [`external_secret`], [`store`] with the configuration of each [`provider`], [`copier`] the kinds that make
+//! copies, [`generators`], and what is [`unbuilt`];
 //! [`prune`] says what they would not keep of an object.
 
 mod node;
@@ -9,6 +10,7 @@ mod shared;
 mod external_secret;
 mod store;
 mod provider;
+mod copier;
 mod generators;
 mod unbuilt;
 mod prune;
@@ -24,10 +26,11 @@ use node::{Node, object, string};
 pub use provider::provider_keys;
 pub use prune::pruned;
 
-/// The CRDs of every kind of External Secrets Operator: ExternalSecret and the stores first, then what is not built, then
-/// the generators.
+/// The CRDs of every kind of External Secrets Operator: ExternalSecret and the stores first, then what makes copies and
+/// what is not built, then the generators.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![external_secret(), secret_store(), cluster_secret_store()];
+    crds.extend(copier::crds());
     crds.extend(unbuilt::crds());
     crds.extend(generators::crds());
     crds
@@ -43,7 +46,14 @@ pub fn serve_v1beta1(crds: &mut [CustomResourceDefinition]) {
 /// Whether objects of a kind are looked after: those of others are kept, and told that they are not.
 pub fn is_built(group: &str, kind: &str) -> bool {
     match group {
-        names::GROUP => matches!(kind, "ExternalSecret" | "SecretStore" | "ClusterSecretStore"),
+        names::GROUP => matches!(
+            kind,
+            "ExternalSecret"
+                | "SecretStore"
+                | "ClusterSecretStore"
+                | names::KIND_CLUSTER_EXTERNAL_SECRET
+                | names::KIND_CLUSTER_PUSH_SECRET
+        ),
         names::GENERATORS_GROUP => generators::is_built(kind),
         _ => false,
     }

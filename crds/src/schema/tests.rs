@@ -60,7 +60,29 @@ fn what_is_open_is_this_and_null_is_never_stored() {
     for store in ["SecretStore", "ClusterSecretStore"] {
         for version in ["v1", "v1beta1"] {
             let provider = format!("{store}/{version}.spec.provider");
-            let typed = ["akeyless", "alibaba", "aws", "azurekv", "barbican", "bitwardensecretsmanager", "conjur", "crd", "delinea", "doppler", "fake", "gcpsm", "gitlab", "infisical", "kubernetes", "onepassword", "onepasswordSDK", "openBao", "scaleway", "vault", "webhook"];
+            let typed = [
+                "akeyless",
+                "alibaba",
+                "aws",
+                "azurekv",
+                "barbican",
+                "bitwardensecretsmanager",
+                "conjur",
+                "crd",
+                "delinea",
+                "doppler",
+                "fake",
+                "gcpsm",
+                "gitlab",
+                "infisical",
+                "kubernetes",
+                "onepassword",
+                "onepasswordSDK",
+                "openBao",
+                "scaleway",
+                "vault",
+                "webhook",
+            ];
             let keys = crate::provider_keys().into_iter().filter(|key| !typed.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
             let logins = ["aws", "gcpIam", "oci"].map(|cloud| format!("infisical.auth.{cloud}AuthCredentials"));
@@ -295,7 +317,29 @@ fn every_provider_has_its_key() {
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
     assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
-    for typed in ["akeyless", "alibaba", "aws", "azurekv", "barbican", "bitwardensecretsmanager", "conjur", "crd", "delinea", "doppler", "fake", "gcpsm", "gitlab", "infisical", "kubernetes", "onepassword", "onepasswordSDK", "openBao", "scaleway", "vault", "webhook"] {
+    for typed in [
+        "akeyless",
+        "alibaba",
+        "aws",
+        "azurekv",
+        "barbican",
+        "bitwardensecretsmanager",
+        "conjur",
+        "crd",
+        "delinea",
+        "doppler",
+        "fake",
+        "gcpsm",
+        "gitlab",
+        "infisical",
+        "kubernetes",
+        "onepassword",
+        "onepasswordSDK",
+        "openBao",
+        "scaleway",
+        "vault",
+        "webhook",
+    ] {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }
 }
