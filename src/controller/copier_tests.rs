@@ -80,7 +80,7 @@ async fn a_copy_that_is_edited_or_deleted_comes_back() {
     rig.tell(put(edited));
     rig.expect(["change a1/c"]).await;
     rig.tell(gone(copied(&c, "a2", "1")));
-    rig.expect(["create a2/c", "c is in a1 a2"]).await;
+    rig.expect(["create a2/c"]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -92,7 +92,8 @@ async fn an_edit_ends_what_is_under_way_and_begins_anew() {
     rig.tell(put_copier(copier("c", 3, json!({}))));
     rig.expect([]).await;
     rig.release("a1");
-    rig.expect(["change a1/c", "change a2/c"]).await;
+    // The watch told it without a status.
+    rig.expect(["change a1/c", "change a2/c", "c is in a1 a2"]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,7 +137,7 @@ async fn what_was_left_while_nobody_ran_is_found_at_start() {
     rig.tell(put(copied(&c, "b1", "1")));
     rig.tell(put_copier(c));
     rig.start().await;
-    rig.expect(["delete b1/c", "look c", "look c", "c is in a1"]).await;
+    rig.expect(["delete b1/c", "c is in a1", "look c", "look c"]).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -159,5 +160,5 @@ async fn copies_of_push_secrets_are_told_by_a_watch_of_their_own() {
     rig.tell(Change::PushSecret(Update::Put((at("a1"), Seen { print: 0, version: "2".into(), ..seen }))));
     rig.expect(["change a1/p"]).await;
     rig.tell(Change::PushSecret(Update::Listed([at("a1")].into())));
-    rig.expect(["create a2/p", "p is in a1 a2"]).await;
+    rig.expect(["create a2/p"]).await;
 }

@@ -27,21 +27,18 @@ const AT_ONCE: usize = 8;
 #[derive(Clone, Debug)]
 pub struct UnbuiltKind {
     resource: ApiResource,
-    /// Whether its objects are in namespaces.
-    is_namespaced: bool,
-    /// The reason in conditions, where the kind's have one.
-    reason: Option<&'static str>,
+    /// The reason in conditions.
+    reason: &'static str,
 }
 
 impl UnbuiltKind {
-    /// The kinds of these names; of the whole cluster only where that is in reach.
-    pub fn all(is_wanted: impl Fn(&str) -> bool, is_cluster_in_reach: bool) -> Vec<Self> {
+    /// The kinds of these names.
+    pub fn all(is_wanted: impl Fn(&str) -> bool) -> Vec<Self> {
         let kinds = unbuilt_kinds().iter().filter(|(kind, _)| is_wanted(kind)).map(|(kind, version)| Self {
             resource: ApiResource::from_gvk(&GroupVersionKind::gvk(names::GROUP, version, kind)),
-            is_namespaced: *kind == names::KIND_PUSH_SECRET,
-            reason: Some("Errored"),
+            reason: "Errored",
         });
-        kinds.filter(|kind| kind.is_namespaced || is_cluster_in_reach).collect()
+        kinds.collect()
     }
 
     fn message(&self) -> String {
@@ -56,9 +53,9 @@ impl UnbuiltKind {
         Condition {
             type_: names::CONDITION_READY.to_owned(),
             status: "False".to_owned(),
-            reason: self.reason.map(str::to_owned),
+            reason: Some(self.reason.to_owned()),
             message: Some(self.message()),
-            last_transition_time: self.reason.map(|_| Time(now)),
+            last_transition_time: Some(Time(now)),
         }
     }
 }
@@ -129,7 +126,7 @@ impl Unbuilt {
     }
 
     fn follow(&self, n: usize, kind: &UnbuiltKind) -> BoxStream<'static, (usize, Event<DynamicObject>)> {
-        let api: Api<DynamicObject> = match self.scope.as_deref().filter(|_| kind.is_namespaced) {
+        let api: Api<DynamicObject> = match self.scope.as_deref() {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &kind.resource),
             None => Api::all_with(self.client.clone(), &kind.resource),
         };
@@ -161,7 +158,7 @@ mod tests {
     use super::*;
 
     fn kinds() -> Vec<UnbuiltKind> {
-        UnbuiltKind::all(|_| true, true)
+        UnbuiltKind::all(|_| true)
     }
 
     fn object(generation: i64, conditions: Value) -> Event<DynamicObject> {
@@ -181,8 +178,7 @@ mod tests {
         let synced = json!([{"type": "Ready", "status": "True", "message": "PushSecret synced successfully"}]);
         assert!(told.take(0, &kinds[0], object(1, json!([]))).is_some());
         assert!(told.take(0, &kinds[0], object(1, synced.clone())).is_none(), "another operator looks after it");
-        assert!(told.take(0, &kinds[0], object(2, synced.clone())).is_some());
-        assert!(told.take(1, &kinds[1], object(2, synced)).is_some(), "another kind");
+        assert!(told.take(0, &kinds[0], object(2, synced)).is_some());
         let Event::Apply(gone) = object(2, json!([])) else { unreachable!("it is one") };
         assert!(told.take(0, &kinds[0], Event::Delete(gone)).is_none());
         assert!(told.take(0, &kinds[0], object(2, json!([]))).is_some(), "another object of the same name");
@@ -208,21 +204,18 @@ mod tests {
         for kind in kinds() {
             let name = kind.resource.kind.as_str();
             let mut expected = json!({"type": "Ready", "status": "False", "message": message(name)});
-            if name != "ClusterExternalSecret" {
-                expected["reason"] = json!("Errored");
-                expected["lastTransitionTime"] = json!("1970-01-01T00:00:00Z");
-            }
+            expected["reason"] = json!("Errored");
+            expected["lastTransitionTime"] = json!("1970-01-01T00:00:00Z");
             assert_eq!(told(&kind), expected);
         }
     }
 
     #[test]
-    fn kinds_of_the_cluster_need_the_cluster() {
-        let names = |wanted: fn(&str) -> bool, cluster| -> Vec<String> {
-            UnbuiltKind::all(wanted, cluster).into_iter().map(|kind| kind.resource.plural).collect()
+    fn who_is_not_wanted_is_not_told() {
+        let names = |wanted: fn(&str) -> bool| -> Vec<String> {
+            UnbuiltKind::all(wanted).into_iter().map(|kind| kind.resource.plural).collect()
         };
-        assert_eq!(names(|_| true, true), ["pushsecrets", "clusterexternalsecrets", "clusterpushsecrets"]);
-        assert_eq!(names(|_| true, false), ["pushsecrets"]);
-        assert_eq!(names(|kind| kind != "PushSecret", false), Vec::<String>::new());
+        assert_eq!(names(|_| true), ["pushsecrets"]);
+        assert_eq!(names(|kind| kind != "PushSecret"), Vec::<String>::new());
     }
 }

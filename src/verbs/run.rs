@@ -95,7 +95,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
     let copies = Arc::new(ClusterCopies { client: client.clone(), turns: copy_turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
-    let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
+    let unbuilt = UnbuiltKind::all(|kind| args.tells(kind));
     let checks = Arc::new(Checks {
         clients: pool.clone(),
         notices: notices.clone(),

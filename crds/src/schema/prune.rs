@@ -132,8 +132,6 @@ mod tests {
         let new = json!({"deep": [{"list": [1]}]});
         for (kind, version) in [
             ("PushSecret", "external-secrets.io/v1alpha1"),
-            ("ClusterPushSecret", "external-secrets.io/v1alpha1"),
-            ("ClusterExternalSecret", "external-secrets.io/v1"),
             ("MFA", "generators.external-secrets.io/v1alpha1"),
             ("Unknown", "external-secrets.io/v1"),
             ("ExternalSecret", "external-secrets.io/v7"),
