@@ -14,8 +14,16 @@
 {{- define "keyferry.unbuilt" -}}
 {{- $kinds := list -}}
 {{- if .Values.processPushSecret }}{{ $kinds = append $kinds "PushSecret" }}{{ end -}}
-{{- if and .Values.processClusterExternalSecret (not (include "keyferry.scoped" .)) }}{{ $kinds = append $kinds "ClusterExternalSecret" }}{{ end -}}
-{{- if and .Values.processClusterPushSecret (not (include "keyferry.scoped" .)) }}{{ $kinds = append $kinds "ClusterPushSecret" }}{{ end -}}
+{{- toJson $kinds -}}
+{{- end -}}
+
+{{/* The kinds that make copies in namespaces, and are looked after: a JSON list. They are of the whole cluster. */}}
+{{- define "keyferry.copiers" -}}
+{{- $kinds := list -}}
+{{- if not (or (include "keyferry.scoped" .) .Values.scopedNamespace) -}}
+{{- if .Values.processClusterExternalSecret }}{{ $kinds = append $kinds "ClusterExternalSecret" }}{{ end -}}
+{{- if .Values.processClusterPushSecret }}{{ $kinds = append $kinds "ClusterPushSecret" }}{{ end -}}
+{{- end -}}
 {{- toJson $kinds -}}
 {{- end -}}
 
@@ -57,7 +65,7 @@
   "ClusterPushSecret" "enable-cluster-push-secret-reconciler"
   "PushSecret" "enable-push-secret-reconciler"
 }}
-{{- if not (has $kind (include "keyferry.unbuilt" $ | fromJsonArray)) }}{{ $_ := set $flags $flag false }}{{ end -}}
+{{- if not (has $kind (concat (include "keyferry.unbuilt" $ | fromJsonArray) (include "keyferry.copiers" $ | fromJsonArray))) }}{{ $_ := set $flags $flag false }}{{ end -}}
 {{- end -}}
 {{- range $name, $value := .Values.extraArgs }}{{ $_ := set $flags $name $value }}{{ end -}}
 - run

@@ -20,8 +20,6 @@ const NOT_BUILT_YET: &[Feature] = &[
         },
     },
     Feature { name: "PushSecrets", used_by: |object| object["kind"] == "PushSecret" },
-    Feature { name: "ClusterPushSecrets", used_by: |object| object["kind"] == "ClusterPushSecret" },
-    Feature { name: "ClusterExternalSecrets", used_by: |object| object["kind"] == "ClusterExternalSecret" },
 ];
 
 const GENERATORS: &str = "generators.external-secrets.io";

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use keyferry_behaviour_tests::{Rig, cluster};
+use keyferry_behaviour_tests::Rig;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -32,16 +32,9 @@ async fn generated(rig: &Rig, keys: usize) -> Value {
 
 /// Kinds of External Secrets Operator that are not built: their objects are kept, and a condition says so, once.
 async fn kinds_that_are_not_built_say_so() {
-    // Those of the whole cluster are in reach of an operator for all namespaces only.
-    let start = tokio::task::spawn_blocking(|| cluster::private(&[]));
-    let testbed = start.await.expect("it does not panic").expect("a testbed");
-    let mut rig = Rig::on(&testbed, "unbuilt").await;
-    rig.start(&["--namespace="]).await;
-    let cluster_wide = format!("{}-unbuilt", rig.namespace());
+    let rig = Rig::new("unbuilt").await;
     let spec = json!({"spec": {"any": {"thing": [1]}}});
-    for (kind, name) in
-        [("PushSecret", "p"), ("ClusterPushSecret", &cluster_wide), ("ClusterExternalSecret", cluster_wide.as_str())]
-    {
+    for (kind, name) in [("PushSecret", "p")] {
         rig.apply(kind, name, spec.clone()).await;
         let said = rig
             .until(format!("{kind} is told"), async |rig: &Rig| {

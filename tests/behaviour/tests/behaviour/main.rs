@@ -30,6 +30,7 @@ mod generators;
 mod manifests;
 mod credentials;
 mod cluster_stores;
+mod copies;
 mod crash;
 mod outage;
 mod lifecycle;
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
         ("manifests", manifests::TESTS),
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
+        ("copies", copies::TESTS),
         ("crash", crash::TESTS),
         ("outage", outage::TESTS),
         ("lifecycle", lifecycle::TESTS),
