@@ -153,14 +153,15 @@ async fn what_is_in_the_way_is_left_alone_and_told() {
 async fn deleted_it_leaves_nothing_and_no_finalizer() {
     let rig = rig("deletion").await;
     let long = "c".repeat(60);
-    let [whole, _] = keyferry_crds::names::namespace_finalizers("c");
-    let [_, cut] = keyferry_crds::names::namespace_finalizers(&long);
+    let whole = "externalsecrets.external-secrets.io/ces-c";
+    // Too long for a finalizer: cut, with the beginning of its SHA-256.
+    let cut = format!("externalsecrets.external-secrets.io/ces-{}-6b15af55", &long[..50]);
     let others = "externalsecrets.external-secrets.io/ces-other";
     namespace(&rig, "a1", "a").await;
     // As External Secrets Operator leaves it: finalizers on the namespace, and on the ClusterExternalSecret itself.
     rig.cluster.patch("Namespace", "a1", &json!({"metadata": {"finalizers": [whole, cut, others]}})).await;
     let mut left = spec(json!({}));
-    left["metadata"]["finalizers"] = json!([keyferry_crds::names::FINALIZER_CLUSTER_EXTERNAL_SECRET]);
+    left["metadata"]["finalizers"] = json!(["externalsecrets.external-secrets.io/clusterexternalsecret-cleanup"]);
     rig.apply("ClusterExternalSecret", "c", left).await;
     rig.apply("ClusterExternalSecret", &long, spec(json!({}))).await;
     for name in ["c", long.as_str()] {
