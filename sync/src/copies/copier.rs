@@ -12,7 +12,7 @@ use keyferry_limits::{COPY_NAMESPACES, COPY_SELECTORS};
 use kube_core::{ObjectMeta, Resource};
 use serde_json::Value;
 
-use super::copy::print;
+use super::print::print;
 use crate::data::StringMap;
 use crate::selection;
 use crate::told;

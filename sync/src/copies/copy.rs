@@ -1,13 +1,11 @@
 //! What stands in a namespace where a copy is or should be. Pure.
 
-use std::hash::{BuildHasher as _, Hash as _, Hasher, RandomState};
-use std::sync::LazyLock;
-
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyferry_crds::ExternalSecret;
 use serde_json::Value;
 
 use super::copier::{Copier, CopierId, CopierKind, comparable};
+use super::print::print;
 use crate::data::StringMap;
 use crate::dependency::is_earlier;
 
@@ -96,36 +94,4 @@ pub enum Place {
     Taken(Seen),
     /// An object of this UID stood there, and has gone.
     Left(String),
-}
-
-/// A number that is the same for what is the same, within this process. Null is what is not there.
-pub(super) fn print(labels: &StringMap, annotations: &StringMap, spec: &Value) -> u64 {
-    // By a key that nobody knows: who could make two specs of one print could change a copy unseen.
-    static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
-    let mut hasher = KEY.build_hasher();
-    (labels, annotations).hash(&mut hasher);
-    hash(spec, &mut hasher);
-    hasher.finish()
-}
-
-fn hash(value: &Value, into: &mut impl Hasher) {
-    match value {
-        Value::Object(fields) => {
-            let mut fields: Vec<_> = fields.iter().filter(|(_, value)| !value.is_null()).collect();
-            fields.sort_by_key(|(name, _)| *name);
-            (0u8, fields.len()).hash(into);
-            for (name, value) in fields {
-                name.hash(into);
-                hash(value, into);
-            }
-        }
-        Value::Array(items) => {
-            (1u8, items.len()).hash(into);
-            items.iter().for_each(|item| hash(item, into));
-        }
-        Value::String(text) => (2u8, text).hash(into),
-        Value::Number(number) => (3u8, number.to_string()).hash(into),
-        Value::Bool(is) => (4u8, is).hash(into),
-        Value::Null => 5u8.hash(into),
-    }
 }
