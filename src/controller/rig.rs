@@ -13,11 +13,11 @@ use futures::FutureExt as _;
 use futures::future::{Abortable, pending};
 use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use keyferry_crds::{Condition, CopierStatus, ExternalSecretStatus, SecretStoreStatus};
+use keyferry_crds::{Condition, ExternalSecretStatus, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
 use keyferry_stores::access::{LoginId, Watched as _};
-use keyferry_sync::copies::ports::{Copies, Made};
-use keyferry_sync::copies::{Copier, CopierKind, Owner, Seen};
+use keyferry_sync::copies::CopierKind;
+use keyferry_sync::copies::ports::Copies;
 use keyferry_sync::dependency::{Dependency, Kind, Name, name_of};
 use keyferry_sync::look::{Look, Looked, Remembered};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
@@ -41,6 +41,11 @@ use super::samples::at;
 use super::store::{Checks, Stores};
 use super::subject::Shared;
 use crate::metrics::Metrics;
+
+#[path = "rig_copies.rs"]
+mod rig_copies;
+
+pub use rig_copies::copy_of;
 
 thread_local! {
     /// When the paused clock began, and by how much the wall clock was set since.
@@ -605,69 +610,6 @@ impl Notices for Ports {
         assert!(told.contains("externalsecret.spec"), "{told}");
         self.world().log.push(format!("undecodable {}", metadata.name.unwrap()));
     }
-}
-
-impl Ports {
-    /// Notes a write of a copy; waits where the test makes it wait.
-    async fn copy(&self, what: String, namespace: &str) {
-        let held = {
-            let mut world = self.world();
-            world.log.push(what);
-            world.held.get(namespace).cloned()
-        };
-        if let Some(held) = held {
-            held.notified().await;
-        }
-    }
-}
-
-/// Where copies are written: what comes of it is for the test to tell.
-#[async_trait]
-impl Copies for Ports {
-    async fn create(&self, copier: &Copier, namespace: &str) -> Result<Made, Problem> {
-        self.copy(format!("create {namespace}/{}", copier.copy_name), namespace).await;
-        Ok(Made::Copy(copy_of(copier)))
-    }
-
-    async fn change(&self, copier: &Copier, namespace: &str) -> Result<Made, Problem> {
-        self.copy(format!("change {namespace}/{}", copier.copy_name), namespace).await;
-        Ok(Made::Copy(copy_of(copier)))
-    }
-
-    async fn delete(&self, _: &Copier, name: &Name, _: &str) -> Result<(), Problem> {
-        self.copy(format!("delete {}/{}", name.0, name.1), &name.0).await;
-        Ok(())
-    }
-
-    async fn free(&self, copier: &Copier, namespace: &str, _: &[String]) -> Result<(), Problem> {
-        self.copy(format!("free {namespace} of {}", copier.id.name), namespace).await;
-        Ok(())
-    }
-
-    async fn release(&self, copier: &Copier) -> Result<(), Problem> {
-        self.copy(format!("release {}", copier.id.name), "").await;
-        Ok(())
-    }
-
-    async fn status(&self, copier: &Copier, status: &CopierStatus) -> Result<(), Problem> {
-        let mut world = self.world();
-        if let Some(problem) = &world.unwritable {
-            return Err(problem.clone());
-        }
-        let told = format!("{} is in {}", copier.id.name, status.provisioned_namespaces.join(" "));
-        world.log.push(told.trim_end().to_owned());
-        Ok(())
-    }
-
-    fn note(&self, _: &Copier, note: Note) {
-        self.world().notes.push(note.reason);
-    }
-}
-
-/// The copy that this one makes, as it should be.
-pub fn copy_of(copier: &Copier) -> Seen {
-    let owner = Some(Owner { id: copier.id.clone(), uid: copier.uid().to_owned() });
-    Seen { uid: "copy".to_owned(), version: "1".to_owned(), owner, print: copier.print, is_going: false }
 }
 
 /// What subjects share, of a controller that does not run.

@@ -13,8 +13,8 @@ use kube_core::{ObjectMeta, Resource};
 use serde_json::Value;
 
 use super::print::print;
+use super::selectors;
 use crate::data::StringMap;
-use crate::selection;
 use crate::told;
 use crate::told::{Spec, Told};
 
@@ -213,7 +213,7 @@ impl Copier {
         if self.selectors.len() - self.named > COPY_SELECTORS.size() {
             return Some(told!("spec.namespaceSelectors: {}", COPY_SELECTORS));
         }
-        let wrong = self.selectors.iter().find_map(selection::fault);
+        let wrong = self.selectors.iter().find_map(selectors::fault);
         wrong.map(|wrong| told!("spec.namespaceSelectors: {}", wrong))
     }
 

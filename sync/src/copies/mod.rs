@@ -1,10 +1,11 @@
 //! ClusterExternalSecrets and ClusterPushSecrets (copiers): which namespaces get a copy of which object, and what becomes
 //! of it. Apart from the life of a secret, which begins where a copy arrives.
 //!
-//! Modules, in reading order: `print` what is compared, [`copier`] what is asked for, [`copy`] what stands in a namespace, [`plan`] what to do,
+//! Modules, in reading order: `print` what is compared, `selectors` what is wrong with one, [`copier`] what is asked for, [`copy`] what stands in a namespace, [`plan`] what to do,
 //! [`ports`] what it takes, [`record`] status and events, [`mod@run`] the join.
 
 mod print;
+mod selectors;
 pub mod copier;
 pub mod copy;
 pub mod plan;
