@@ -151,7 +151,7 @@ async fn copies_of_push_secrets_are_told_by_a_watch_of_their_own() {
     let (kind, name) = (super::SubjectKind::ClusterPushSecret, (String::new(), "p".to_owned()));
     rig.tell(Change::Subject(kind, Update::Put(Told { name, object: Ok(p.clone()) }.pass_on())));
     rig.expect(["create a1/p", "create a2/p", "p is in a1 a2"]).await;
-    let seen = super::super::rig::copy_of(&p);
+    let seen = super::super::rig_copies::copy_of(&p);
     let at = |namespace: &str| (namespace.to_owned(), "p".to_owned());
     for namespace in ["a1", "a2"] {
         rig.tell(Change::PushSecret(Update::Put((at(namespace), seen.clone()))));

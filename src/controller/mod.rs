@@ -1,9 +1,9 @@
 //! The controller: takes what the watches tell, keeps the queue, and runs one look (a reconcile) at a time per object.
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
-//! what, with [`sight`] how that was last seen; [`queue`] what is next; [`subject`] what all that is looked after has in
-//! common, then its kinds, [`external_secret`], [`store`] and [`copier`] (over [`copies`]); the [`objects`] that these depend on; and, apart from all
-//! of this, what is [`unbuilt`]. The loop here
+//! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next;
+//! [`subject`] what all that is looked after has in common, then its kinds, [`external_secret`], [`store`] and [`copier`];
+//! the [`objects`] that these depend on; and, apart from all of this, what is [`unbuilt`]. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
 //! A new subject is a file beside `store`, a `SubjectKind`, its watch in [`watch`], and its place in `verbs/run.rs`.
@@ -31,6 +31,8 @@ pub mod unbuilt;
 mod loop_tests;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod rig_copies;
 #[cfg(test)]
 mod samples;
 

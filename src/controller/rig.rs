@@ -42,11 +42,6 @@ use super::store::{Checks, Stores};
 use super::subject::Shared;
 use crate::metrics::Metrics;
 
-#[path = "rig_copies.rs"]
-mod rig_copies;
-
-pub use rig_copies::copy_of;
-
 thread_local! {
     /// When the paused clock began, and by how much the wall clock was set since.
     static CLOCK: Cell<Option<(Instant, SignedDuration)>> = const { Cell::new(None) };
@@ -159,7 +154,7 @@ pub struct Rig {
 }
 
 /// The ports of a rig.
-struct Ports {
+pub(super) struct Ports {
     world: Arc<Mutex<World>>,
     index: Arc<Index>,
     changes: Mutex<Option<mpsc::UnboundedReceiver<Change>>>,
@@ -168,6 +163,23 @@ struct Ports {
 }
 
 impl Ports {
+    /// Notes what is done; gives what it is to wait for, where the test holds what has this name.
+    pub(super) fn log(&self, what: String, name: &str) -> Option<Arc<Notify>> {
+        let mut world = self.world();
+        world.log.push(what);
+        world.held.get(name).cloned()
+    }
+
+    /// Why statuses can't be written, where a test says so.
+    pub(super) fn unwritable(&self) -> Option<Problem> {
+        self.world().unwritable.clone()
+    }
+
+    /// Notes an event.
+    pub(super) fn noted(&self, reason: &'static str) {
+        self.world().notes.push(reason);
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }

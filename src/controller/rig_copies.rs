@@ -8,16 +8,12 @@ use keyferry_sync::dependency::Name;
 use keyferry_sync::ports::Problem;
 use keyferry_sync::record::Note;
 
-use super::Ports;
+use super::rig::Ports;
 
 impl Ports {
     /// Notes a write of a copy; waits where the test makes it wait.
     async fn copy(&self, what: String, namespace: &str) {
-        let held = {
-            let mut world = self.world();
-            world.log.push(what);
-            world.held.get(namespace).cloned()
-        };
+        let held = self.log(what, namespace);
         if let Some(held) = held {
             held.notified().await;
         }
@@ -53,17 +49,16 @@ impl Copies for Ports {
     }
 
     async fn status(&self, copier: &Copier, status: &CopierStatus) -> Result<(), Problem> {
-        let mut world = self.world();
-        if let Some(problem) = &world.unwritable {
-            return Err(problem.clone());
+        if let Some(problem) = self.unwritable() {
+            return Err(problem);
         }
         let told = format!("{} is in {}", copier.id.name, status.provisioned_namespaces.join(" "));
-        world.log.push(told.trim_end().to_owned());
+        self.log(told.trim_end().to_owned(), "");
         Ok(())
     }
 
     fn note(&self, _: &Copier, note: Note) {
-        self.world().notes.push(note.reason);
+        self.noted(note.reason);
     }
 }
 

@@ -12,7 +12,7 @@ const NAMESPACES: usize = 500;
 
 const INTERVAL: u64 = 20;
 
-pub async fn test() {
+pub async fn copies_of_one_key_are_one_call() {
     let mut stage = Stage::new(StoreKind::Aws, 1, INTERVAL, &["a"]).await;
     let names: Vec<String> = (0..NAMESPACES).map(|n| format!("copy-{n}")).collect();
     let namespaces = names.iter().map(|name| {
