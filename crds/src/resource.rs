@@ -3,7 +3,7 @@
 //! Written by hand, not derived: two kinds share one spec, which the derive can't express, and our schema is not
 //! derived either.
 
-/// Defines one kind of [`crate::names::GROUP`].
+/// Defines one kind of [`crate::names::GROUP`], of [`crate::names::VERSION`] where no other is given.
 macro_rules! kind {
     ($(#[$meta:meta])* $kind:ident, $plural:literal, $scope:ty, $spec:ty, $status:ty) => {
         crate::resource::kind! { $(#[$meta])* $kind, $plural, $scope, $spec, $status, crate::names::VERSION }

@@ -65,6 +65,10 @@ pub const ALL: &[&Limit] = &[
     &PUSH_SOURCES,
     &PUSH_RECORD,
     &GENERATOR_STATES,
+    &COPY_SELECTORS,
+    &COPY_NAMESPACES,
+    &COPIES_AT_ONCE,
+    &FAILED_NAMESPACES,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
@@ -611,4 +615,40 @@ pub const GENERATOR_STATES: Limit = Limit {
     unit: Unit::Items,
     of: "GeneratorStates of one ExternalSecret or PushSecret",
     raise: "refresh less often, and see why they are not revoked",
+};
+
+/// Each is tried for each namespace that changes its labels.
+pub const COPY_SELECTORS: Limit = Limit {
+    name: "copy-selectors",
+    most: 100,
+    unit: Unit::Items,
+    of: "selectors of namespaces in one ClusterExternalSecret or ClusterPushSecret",
+    raise: "select by a label that all of them have",
+};
+
+/// Whoever names more should give them a label.
+pub const COPY_NAMESPACES: Limit = Limit {
+    name: "copy-namespaces",
+    most: 5000,
+    unit: Unit::Items,
+    of: "names in spec.namespaces of one ClusterExternalSecret",
+    raise: "give them a label, and select by that",
+};
+
+/// What is asked for meanwhile is seen in between, and others have their turns.
+pub const COPIES_AT_ONCE: Limit = Limit {
+    name: "copies-at-once",
+    most: 100,
+    unit: Unit::Items,
+    of: "copies that one look at a ClusterExternalSecret or ClusterPushSecret makes, changes and deletes",
+    raise: "nothing: the next look follows at once",
+};
+
+/// The status of an object must fit into it.
+pub const FAILED_NAMESPACES: Limit = Limit {
+    name: "failed-namespaces",
+    most: 1000,
+    unit: Unit::Items,
+    of: "namespaces that one status names as failed",
+    raise: "nothing: the message says how many failed",
 };

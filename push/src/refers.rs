@@ -6,7 +6,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::{PushSecret, PushStoreRef, StoreKind};
 use keyferry_sync::dependency::{Dependency, Kind};
 use keyferry_sync::request::template_sources;
-use keyferry_sync::store::{Store, StoreId, selects};
+use keyferry_sync::selection::selects;
+use keyferry_sync::store::{Store, StoreId};
 
 /// The namespace of a PushSecret.
 pub fn namespace(ps: &PushSecret) -> &str {

@@ -16,9 +16,10 @@ use keyferry_sync::dependency::{Dependency, Version};
 use keyferry_sync::engine::Engine;
 use keyferry_sync::ports::{self as sync_ports, Change, Entered, Generator, Turn};
 use keyferry_sync::record::Note;
+use keyferry_sync::selection::selects;
 use keyferry_sync::settings::{Adopt, Settings};
 use keyferry_sync::states::{KnownState, Marks, NewState};
-use keyferry_sync::store::{KnownStores, Readiness, selects};
+use keyferry_sync::store::{KnownStores, Readiness};
 use serde_json::{Value, json};
 
 use super::*;

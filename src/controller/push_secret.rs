@@ -12,10 +12,12 @@ use keyferry_push::look::{Look, Looked};
 use keyferry_push::memory::Memory;
 use keyferry_push::outcome::Outcome;
 use keyferry_push::refers;
+use keyferry_sync::copies::{self, CopierKind};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, Name, Version, is_earlier};
 use keyferry_sync::look::Seen;
-use keyferry_sync::store::{StoreId, selects};
+use keyferry_sync::selection::selects;
+use keyferry_sync::store::StoreId;
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
@@ -156,6 +158,7 @@ impl Subject for PushSecrets {
                 set.remove(name);
             }
         }
+        shared.saw_copy(CopierKind::ClusterPushSecret, name, || copies::Seen::push_secret(&ps));
         let is_new = !self.all.contains_key(name);
         let is_changed = match self.all.get_mut(name) {
             Some(known) if known.ps.metadata.uid == ps.metadata.uid => known.put(ps),
@@ -179,6 +182,7 @@ impl Subject for PushSecrets {
         if let Some(known) = self.all.remove(name) {
             shared.index.refer(&item(name), &known.references, &References::default());
         }
+        shared.copy_gone(CopierKind::ClusterPushSecret, name);
     }
 
     /// They write no targets.

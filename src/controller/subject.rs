@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use keyferry_sync::copies::{CopierId, CopierKind, Seen};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
 use keyferry_sync::ports::Notices;
@@ -18,6 +19,7 @@ use keyferry_sync::{record, told};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
+use super::copies::Copies;
 use super::generated::Generated;
 use super::index::{Index, Item, Role, SubjectKind};
 use super::queue::{Queue, Urgency};
@@ -129,6 +131,8 @@ pub struct Shared {
     pub generated: Generated,
     /// The labels of each namespace.
     pub namespaces: HashMap<String, StringMap>,
+    /// Which namespaces get copies of what, and which copies there are.
+    pub copies: Copies,
     /// Set once everything was listed and targets were examined: before, nothing is looked at.
     pub started: bool,
     /// What is next.
@@ -147,6 +151,7 @@ impl Shared {
             stores: HashMap::new(),
             generated: Generated::default(),
             namespaces: HashMap::new(),
+            copies: Copies::default(),
             started: false,
             queue: Queue::new(LOOKS_AT_ONCE),
             asks: Vec::new(),
@@ -157,6 +162,25 @@ impl Shared {
     /// Has an object looked at now.
     pub fn wake(&mut self, item: &Item, urgency: Urgency) {
         self.queue.add(item, (self.now)(), urgency);
+    }
+
+    /// An object of a kind that is copied is there, as `of` describes it: wakes those that this concerns.
+    pub fn saw_copy(&mut self, kind: CopierKind, name: &Name, of: impl FnOnce() -> Seen) {
+        let concerned = self.copies.saw(kind, name, of);
+        self.wake_copiers(concerned);
+    }
+
+    /// An object of a kind that is copied has gone: wakes those that this concerns.
+    pub fn copy_gone(&mut self, kind: CopierKind, name: &Name) {
+        let concerned = self.copies.gone(kind, name);
+        self.wake_copiers(concerned);
+    }
+
+    /// Has these looked at now: something they select or made has changed.
+    pub fn wake_copiers(&mut self, concerned: BTreeSet<CopierId>) {
+        for id in concerned {
+            self.wake(&Item::copier(&id), Urgency::Asked);
+        }
     }
 
     /// Asks something of the loop, which does it next.

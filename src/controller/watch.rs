@@ -11,7 +11,11 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::target::desired;
 use keyferry_cluster::target::kinds::Kinds;
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, GeneratorState, PushSecret, SecretStore, names};
+use keyferry_crds::{
+    ClusterExternalSecret, ClusterPushSecret, ClusterSecretStore, ExternalSecret, GeneratorState, PushSecret,
+    SecretStore, names,
+};
+use keyferry_sync::copies::{Copier, CopierKind, Seen};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
 use keyferry_sync::ports;
@@ -44,6 +48,8 @@ pub struct ClusterWatches {
     pub pushes: bool,
     /// Whether GeneratorStates are looked after.
     pub generator_states: bool,
+    /// The kinds that make copies and are looked after.
+    pub copiers: Vec<CopierKind>,
     /// What kinds of targets are in the API.
     pub kinds: Kinds,
 }
@@ -66,6 +72,11 @@ impl Watches for ClusterWatches {
         if self.cluster_stores {
             let stores = follow(Api::all(self.client.clone()), watcher::Config::default(), cluster_store);
             all.push((List::Subject(SubjectKind::ClusterSecretStore), stores));
+        }
+        for kind in &self.copiers {
+            all.extend(self.copiers(*kind));
+        }
+        if self.cluster_stores || !self.copiers.is_empty() {
             let mut config = watcher::Config::default();
             if let Some(namespace) = &self.scope {
                 config = config.fields(&format!("metadata.name={namespace}"));
@@ -129,6 +140,25 @@ impl Watches for ClusterWatches {
 }
 
 impl ClusterWatches {
+    /// Copiers of a kind, and their copies, where nobody else watches these.
+    fn copiers(&self, kind: CopierKind) -> Vec<(List, Changes)> {
+        let (client, config) = (self.client.clone(), watcher::Config::default());
+        match kind {
+            CopierKind::ClusterExternalSecret => {
+                let copiers = follow(Api::all(client), config, cluster_external_secret);
+                vec![(List::Subject(SubjectKind::ClusterExternalSecret), copiers)]
+            }
+            CopierKind::ClusterPushSecret => {
+                let copiers = follow(Api::all(client.clone()), config.clone(), cluster_push_secret);
+                let mut all = vec![(List::Subject(SubjectKind::ClusterPushSecret), copiers)];
+                if !self.pushes {
+                    all.push((List::PushSecrets, follow(Api::all(client), config, push_copy)));
+                }
+                all
+            }
+        }
+    }
+
     fn follow<K>(&self, change: fn(Update<K>) -> Change) -> Changes
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -186,6 +216,33 @@ fn generator_state(update: Update<DeserializeGuard<GeneratorState>>) -> Change {
 fn store<K>(DeserializeGuard(store): DeserializeGuard<K>, of: fn(K) -> Store) -> Told<Own> {
     let store = store.map_or_else(|invalid| Store::undecodable(invalid.metadata), of);
     Told { name: name_of(&store.metadata), object: Ok(store) }.pass_on()
+}
+
+fn cluster_external_secret(update: Update<DeserializeGuard<ClusterExternalSecret>>) -> Change {
+    Change::Subject(SubjectKind::ClusterExternalSecret, update.map(copier))
+}
+
+fn cluster_push_secret(update: Update<DeserializeGuard<ClusterPushSecret>>) -> Change {
+    Change::Subject(SubjectKind::ClusterPushSecret, update.map(copier))
+}
+
+fn copier<K: Into<Copier>>(DeserializeGuard(object): DeserializeGuard<K>) -> Told<Own> {
+    let told = match object.map(K::into) {
+        Ok(copier) => Told { name: name_of(&copier.metadata), object: Ok(copier) },
+        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+    };
+    told.pass_on()
+}
+
+/// A PushSecret where nobody looks after it, as one that may be a copy.
+fn push_copy(update: Update<DeserializeGuard<PushSecret>>) -> Change {
+    let seen = |DeserializeGuard(copy): DeserializeGuard<PushSecret>| match copy {
+        Ok(copy) => (name_of(&copy.metadata), Seen::push_secret(&copy)),
+        Err(invalid) => {
+            (name_of(&invalid.metadata), Seen::undecodable(CopierKind::ClusterPushSecret, &invalid.metadata))
+        }
+    };
+    Change::PushSecret(update.map(seen))
 }
 
 fn namespace(update: Update<PartialObjectMeta<Namespace>>) -> Change {

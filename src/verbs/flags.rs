@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
-use keyferry_crds::names;
 use keyferry_provider_core::address::Network;
 use keyferry_stores::access::{AmbientIdentity, ControllerToken};
+use keyferry_sync::copies::CopierKind;
 use keyferry_sync::settings::Adopt;
 
 /// How log lines are written.
@@ -93,10 +93,10 @@ pub struct Run {
     /// Look after PushSecrets
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_push_secret_reconciler: bool,
-    /// Say in the conditions of ClusterPushSecrets that they are not built yet
+    /// Look after ClusterPushSecrets
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_cluster_push_secret_reconciler: bool,
-    /// Say in the conditions of ClusterExternalSecrets that they are not built yet
+    /// Look after ClusterExternalSecrets
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_cluster_external_secret_reconciler: bool,
     /// How often a healthy store is checked, where its spec does not say
@@ -156,13 +156,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether objects of this kind, which is not built, are told so.
-    pub fn tells(&self, kind: &str) -> bool {
-        match kind {
-            names::KIND_CLUSTER_PUSH_SECRET => self.enable_cluster_push_secret_reconciler,
-            names::KIND_CLUSTER_EXTERNAL_SECRET => self.enable_cluster_external_secret_reconciler,
-            _ => false,
-        }
+    /// The kinds that make copies and are looked after: for whoever looks after the whole cluster.
+    pub fn copiers(&self) -> Vec<CopierKind> {
+        let kinds = [
+            (CopierKind::ClusterExternalSecret, self.enable_cluster_external_secret_reconciler),
+            (CopierKind::ClusterPushSecret, self.enable_cluster_push_secret_reconciler),
+        ];
+        let wanted = kinds.into_iter().filter(|(_, is_wanted)| *is_wanted && self.namespace.is_empty());
+        wanted.map(|(kind, _)| kind).collect()
     }
 }
 

@@ -7,6 +7,7 @@ use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
 use keyferry_cluster::client::Turns;
 use keyferry_cluster::connection::of_operator;
+use keyferry_cluster::copies::ClusterCopies;
 use keyferry_cluster::events::Events;
 use keyferry_cluster::journal::ClusterJournal;
 use keyferry_cluster::leader::Election;
@@ -32,13 +33,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::controller::Controller;
 use crate::controller::change::Change;
+use crate::controller::copier::Copiers;
 use crate::controller::external_secret::ExternalSecrets;
 use crate::controller::generator_state::{GeneratorStates, Revocations};
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::push_secret::PushSecrets;
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
-use crate::controller::unbuilt::{Unbuilt, UnbuiltKind};
 use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
 use crate::server::readers::Readers;
@@ -102,9 +103,10 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         events: events.clone(),
         now: clock::now,
     });
+    let (copiers, copy_turns) = (args.copiers(), turns.clone());
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
+    let copies = Arc::new(ClusterCopies { client: client.clone(), turns: copy_turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
-    let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
     let checks = Arc::new(Checks {
         clients: pool.clone(),
         notices: notices.clone(),
@@ -137,19 +139,13 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });
     let work = Arc::new((ports, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
-    let unbuilt = Unbuilt {
-        client: client.clone(),
-        scope: scope.clone(),
-        kinds: unbuilt,
-        notices: notices.clone(),
-        now: clock::now,
-    };
     let watches = ClusterWatches {
         client,
         scope,
         cluster_stores: args.enable_cluster_store_reconciler,
         pushes: args.enable_push_secret_reconciler,
         generator_states: args.enable_generator_state,
+        copiers: copiers.clone(),
         kinds,
     };
 
@@ -180,12 +176,14 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         let revocations = Arc::new(Revocations { stores: pool, states, now: clock::now });
         controller.tend(SubjectKind::GeneratorState, GeneratorStates::new(revocations));
     }
+    for kind in copiers {
+        controller.tend_copiers(Copiers::new(kind, copies.clone(), clock::now));
+    }
     let news =
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));
     controller.hear(news.boxed());
     tokio::select! {
         () = controller.run(stopped()) => {}
-        () = unbuilt.run() => {}
         // Not one write more: dropping the controller cancels what is under way.
         lost = held.lost() => return Err(lost),
     }

@@ -1,7 +1,8 @@
 //! The CustomResourceDefinitions.
 //!
 //! Modules, in reading order: [`node`] the vocabulary, [`shared`] what several schemas say, and the schemas:
-//! [`external_secret`], [`push_secret`], [`store`] with the configuration of each [`provider`], the [`specs`] of [`generators`], and what is [`unbuilt`];
+//! [`external_secret`], [`push_secret`], [`store`] with the configuration of each [`provider`], [`copier`] the kinds that make
+//! copies, and the [`specs`] of [`generators`];
 //! [`prune`] says what they would not keep of an object.
 
 mod node;
@@ -10,9 +11,9 @@ mod external_secret;
 mod push_secret;
 mod store;
 mod provider;
+mod copier;
 mod specs;
 mod generators;
-mod unbuilt;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -26,11 +27,11 @@ use node::{Node, object, string};
 pub use provider::provider_keys;
 pub use prune::pruned;
 
-/// The CRDs of every kind of External Secrets Operator: ExternalSecret, PushSecret and the stores first, then what is not built, then
-/// the generators.
+/// The CRDs of every kind of External Secrets Operator: ExternalSecret, PushSecret and the stores first, then what makes
+/// copies, then the generators.
 pub fn crds() -> Vec<CustomResourceDefinition> {
     let mut crds = vec![external_secret(), push_secret(), secret_store(), cluster_secret_store()];
-    crds.extend(unbuilt::crds());
+    crds.extend(copier::crds());
     crds.extend(generators::crds());
     crds
 }
@@ -45,15 +46,18 @@ pub fn serve_v1beta1(crds: &mut [CustomResourceDefinition]) {
 /// Whether objects of a kind are looked after: those of others are kept, and told that they are not.
 pub fn is_built(group: &str, kind: &str) -> bool {
     match group {
-        names::GROUP => matches!(kind, "ExternalSecret" | "PushSecret" | "SecretStore" | "ClusterSecretStore"),
+        names::GROUP => matches!(
+            kind,
+            "ExternalSecret"
+                | names::KIND_PUSH_SECRET
+                | "SecretStore"
+                | "ClusterSecretStore"
+                | names::KIND_CLUSTER_EXTERNAL_SECRET
+                | names::KIND_CLUSTER_PUSH_SECRET
+        ),
         names::GENERATORS_GROUP => generators::is_built(kind),
         _ => false,
     }
-}
-
-/// The kinds of [`names::GROUP`] that are not built, each with its version.
-pub fn unbuilt_kinds() -> &'static [(&'static str, &'static str)] {
-    unbuilt::KINDS
 }
 
 /// Name of the file in `crds/yaml` that holds a CRD.

@@ -131,8 +131,6 @@ mod tests {
     fn kinds_that_are_not_built_are_kept_whole() {
         let new = json!({"deep": [{"list": [1]}]});
         for (kind, version) in [
-            ("ClusterPushSecret", "external-secrets.io/v1alpha1"),
-            ("ClusterExternalSecret", "external-secrets.io/v1"),
             ("BeyondtrustWorkloadCredentialsDynamicSecret", "generators.external-secrets.io/v1alpha1"),
             ("Unknown", "external-secrets.io/v1"),
             ("ExternalSecret", "external-secrets.io/v7"),

@@ -96,11 +96,10 @@ fn what_is_open_is_this_and_null_is_never_stored() {
             want.insert(provider);
         }
     }
-    for kind in ["ClusterPushSecret/v1alpha1", "ClusterExternalSecret/v1", "ClusterExternalSecret/v1beta1"] {
-        want.insert(format!("{kind}.spec"));
-    }
-    let metadata = ["spec.data[]", "spec.dataTo[]", "status.syncedPushSecrets[][]"];
-    want.extend(metadata.map(|at| format!("PushSecret/v1alpha1.{at}.metadata")));
+    let metadata = ["PushSecret/v1alpha1.spec", "ClusterPushSecret/v1alpha1.spec.pushSecretSpec"];
+    let metadata = metadata.iter().flat_map(|spec| ["data", "dataTo"].map(|list| format!("{spec}.{list}[].metadata")));
+    want.extend(metadata);
+    want.insert("PushSecret/v1alpha1.status.syncedPushSecrets[][].metadata".to_owned());
     want.extend(PARAMETERS.map(str::to_owned));
     want.extend(["resource", "state"].map(|field| format!("GeneratorState/v1alpha1.spec.{field}")));
     for kind in crate::schema::generators::kinds().into_iter().filter(|kind| !is_built(names::GENERATORS_GROUP, kind)) {
@@ -159,7 +158,7 @@ fn every_kind_is_there() {
         .filter(|crd| is_built(&crd.spec.group, &crd.spec.names.kind))
         .map(|crd| crd.spec.names.kind)
         .collect();
-    let unbuilt = ["ClusterPushSecret", "ClusterExternalSecret", "BeyondtrustWorkloadCredentialsDynamicSecret"];
+    let unbuilt = ["BeyondtrustWorkloadCredentialsDynamicSecret"];
     let all = crds().into_iter().map(|crd| crd.spec.names.kind);
     assert_eq!(built, all.filter(|kind| !unbuilt.contains(&kind.as_str())).collect::<Vec<_>>());
 }
@@ -248,26 +247,32 @@ fn defaults_are_these_and_no_others() {
             found.push(format!("{path} = {default}"));
         }
     });
-    let spec = "ExternalSecret/v1.spec";
     let generator = "generatorRef.apiVersion = \"generators.external-secrets.io/v1alpha1\"";
-    let mut want = vec![
-        format!("{spec}.refreshInterval = \"1h0m0s\""),
-        format!("{spec}.target = {}", json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"})),
-        format!("{spec}.target.creationPolicy = \"Owner\""),
-        format!("{spec}.target.deletionPolicy = \"Retain\""),
-        format!("{spec}.target.template.engineVersion = \"v2\""),
-        format!("{spec}.target.template.mergePolicy = \"Replace\""),
-        format!("{spec}.target.template.templateFrom[].configMap.items[].templateAs = \"Values\""),
-        format!("{spec}.target.template.templateFrom[].secret.items[].templateAs = \"Values\""),
-        format!("{spec}.target.template.templateFrom[].target = \"Data\""),
-        format!("{spec}.data[].sourceRef.{generator}"),
-        format!("{spec}.dataFrom[].sourceRef.{generator}"),
-        format!("{spec}.dataFrom[].rewrite[].merge.into = \"\""),
-        format!("{spec}.dataFrom[].rewrite[].merge.priorityPolicy = \"Strict\""),
-        format!("{spec}.dataFrom[].rewrite[].merge.conflictPolicy = \"Error\""),
-        format!("{spec}.dataFrom[].rewrite[].merge.strategy = \"Extract\""),
-    ];
-    want.extend(PUSH_DEFAULTS.iter().map(|default| format!("PushSecret/v1alpha1.{default}")));
+    let of_external_secret = |spec: &str| {
+        vec![
+            format!("{spec}.refreshInterval = \"1h0m0s\""),
+            format!("{spec}.target = {}", json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"})),
+            format!("{spec}.target.creationPolicy = \"Owner\""),
+            format!("{spec}.target.deletionPolicy = \"Retain\""),
+            format!("{spec}.target.template.engineVersion = \"v2\""),
+            format!("{spec}.target.template.mergePolicy = \"Replace\""),
+            format!("{spec}.target.template.templateFrom[].configMap.items[].templateAs = \"Values\""),
+            format!("{spec}.target.template.templateFrom[].secret.items[].templateAs = \"Values\""),
+            format!("{spec}.target.template.templateFrom[].target = \"Data\""),
+            format!("{spec}.data[].sourceRef.{generator}"),
+            format!("{spec}.dataFrom[].sourceRef.{generator}"),
+            format!("{spec}.dataFrom[].rewrite[].merge.into = \"\""),
+            format!("{spec}.dataFrom[].rewrite[].merge.priorityPolicy = \"Strict\""),
+            format!("{spec}.dataFrom[].rewrite[].merge.conflictPolicy = \"Error\""),
+            format!("{spec}.dataFrom[].rewrite[].merge.strategy = \"Extract\""),
+        ]
+    };
+    let mut want = of_external_secret("ExternalSecret/v1.spec");
+    want.extend(of_external_secret("ClusterExternalSecret/v1.spec.externalSecretSpec"));
+    for spec in ["PushSecret/v1alpha1.spec", "ClusterPushSecret/v1alpha1.spec.pushSecretSpec"] {
+        let of = |default: &&str| default.replacen("spec", spec, 1);
+        want.extend(PUSH_DEFAULTS.iter().map(of));
+    }
     for store in ["SecretStore", "ClusterSecretStore"] {
         let provider = format!("{store}/v1.spec.provider");
         want.extend(STORE_DEFAULTS.iter().map(|default| format!("{provider}.{default}")));
@@ -436,18 +441,40 @@ fn the_committed_yaml_is_up_to_date() {
     assert_eq!(found, want, "{hint}");
 }
 
-/// The fields of the table in `docs/compatibility.md` are those of the schema.
+/// The fields of the tables in `docs/compatibility.md` are those of the schemas: that of ExternalSecrets stands first, that
+/// of another kind below its name.
 #[test]
 fn the_compatibility_page_names_every_field() {
     let page = include_str!("../../../docs/compatibility.md");
     // Behaviour that no field shows has a table of its own.
     let (page, _) = page.split_once("\n## Behaviour").expect("the page has two parts");
-    let (first, page) = page.split_once("\n## PushSecret").expect("it has a part for each kind");
-    names_every_field(first, "ExternalSecret/v1.");
-    names_every_field(page, "PushSecret/v1alpha1.");
+    let (first, others) = page.split_once("\n## ").expect("it has sections");
+    let version_of = |kind: &str| format!("{kind}/{}.", if kind == "ClusterPushSecret" { "v1alpha1" } else { "v1" });
+    let fields = fields_of(&version_of("ExternalSecret"));
+    names_all(first, &fields);
+    for kind in ["ClusterExternalSecret", "ClusterPushSecret"] {
+        let section = others.split("\n## ").find(|section| section.lines().next() == Some(kind));
+        let section = section.unwrap_or_else(|| panic!("docs/compatibility.md has no section {kind}"));
+        names_all(section, &fields_of(&version_of(kind)));
+    }
 }
 
-fn names_every_field(page: &str, kind: &str) {
+/// The fields of a kind that hold no others, which are said with them.
+fn fields_of(kind: &str) -> Vec<String> {
+    let mut fields = Vec::new();
+    each_node(|path, node| {
+        if let Some(path) = path.strip_prefix(kind)
+            && (path.starts_with("sp") || path.starts_with("status"))
+            && node["properties"].is_null()
+            && !path.ends_with("[]")
+        {
+            fields.push(path.to_owned());
+        }
+    });
+    fields
+}
+
+fn names_all(page: &str, fields: &[String]) {
     let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let below = |row: &str, path: &str| match row.strip_suffix(".*") {
         Some(parent) => {
@@ -455,18 +482,7 @@ fn names_every_field(page: &str, kind: &str) {
         }
         None => path == row,
     };
-    let mut fields = Vec::new();
-    each_node(|path, node| {
-        if let Some(path) = path.strip_prefix(kind)
-            && path.starts_with("sp") | path.starts_with("status")
-            // What holds fields is said with them.
-            && node["properties"].is_null()
-            && !path.ends_with("[]")
-        {
-            fields.push(path.to_owned());
-        }
-    });
-    for field in &fields {
+    for field in fields {
         let holds = rows.iter().any(|row| row.trim_end_matches(".*").starts_with(&format!("{field}[")));
         assert!(holds || rows.iter().any(|row| below(row, field)), "docs/compatibility.md has no row for {field}");
     }

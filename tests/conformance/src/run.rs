@@ -196,6 +196,7 @@ impl<'a> Run<'a> {
         for store in &self.cluster_stores {
             self.cluster.delete("ClusterSecretStore", store).await;
         }
+        self.cluster.delete("ClusterExternalSecret", self.cluster.namespace()).await;
         self.cluster.delete("Namespace", self.cluster.namespace()).await;
         places
     }

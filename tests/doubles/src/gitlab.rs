@@ -29,7 +29,7 @@ struct State {
     /// The groups of projects: paths and ids.
     groups: BTreeMap<String, Vec<(String, u64)>>,
     /// Owners and ids of deploy tokens.
-    tokens: Vec<(String, u64)>,
+    deploy_tokens: Vec<(String, u64)>,
     last_token: u64,
 }
 
@@ -49,6 +49,8 @@ impl Double {
             tokens: Trusted::one(TOKEN),
             owners: BTreeMap::new(),
             groups: BTreeMap::new(),
+            deploy_tokens: Vec::new(),
+            last_token: 0,
         }));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
@@ -82,7 +84,7 @@ impl Double {
 
     /// How many deploy tokens an owner has.
     pub fn deploy_tokens(&self, owner: &str) -> usize {
-        self.state().tokens.iter().filter(|(of, _)| of == owner).count()
+        self.state().deploy_tokens.iter().filter(|(of, _)| of == owner).count()
     }
 
     /// Writes a variable of an owner (`projects/1`, `groups/2`), for an environment.
@@ -190,7 +192,7 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
             }
             state.last_token += 1;
             let id = state.last_token;
-            state.tokens.push((owner, id));
+            state.deploy_tokens.push((owner, id));
             let username = match asked.text("username") {
                 "" => format!("gitlab+deploy-token-{id}"),
                 username => username.to_owned(),
@@ -203,13 +205,13 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
             )
         }
         ("GET", ["deploy_tokens"]) => {
-            let tokens = state.tokens.iter().filter(|(of, _)| *of == owner);
+            let tokens = state.deploy_tokens.iter().filter(|(of, _)| *of == owner);
             page(asked, &tokens.map(|(_, id)| json!({"id": id})).collect::<Vec<_>>())
         }
         ("DELETE", ["deploy_tokens", id]) => {
-            let before = state.tokens.len();
-            state.tokens.retain(|(of, known)| *of != owner || known.to_string() != **id);
-            if state.tokens.len() < before {
+            let before = state.deploy_tokens.len();
+            state.deploy_tokens.retain(|(of, known)| *of != owner || known.to_string() != **id);
+            if state.deploy_tokens.len() < before {
                 asked::with(204, "application/json", String::new(), &[])
             } else {
                 wrong(404, "404 Deploy Token Not Found")

@@ -133,7 +133,7 @@ async fn what_ends_soon_is_prolonged() {
     rig.until_synced("e").await;
     let first = json!(rig.texts("e").await.expect("it is there"));
     rig.canaries.add("a token that was made", first["client_token"].as_str().unwrap());
-    rig.stays("it is prolonged".into(), Duration::from_secs(14), async |rig: &Rig| rig.holds("e", &first).await).await;
+    rig.stays("it is prolonged", Duration::from_secs(14), async |rig: &Rig| rig.holds("e", &first).await).await;
     assert!(has_token(&rig, &first["accessor"]).await, "without that it would have ended");
     rig.finish().await;
 }

@@ -32,6 +32,7 @@ mod leases;
 mod manifests;
 mod credentials;
 mod cluster_stores;
+mod copies;
 mod crash;
 mod outage;
 mod lifecycle;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
         ("manifests", manifests::TESTS),
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
+        ("copies", copies::TESTS),
         ("crash", crash::TESTS),
         ("outage", outage::TESTS),
         ("lifecycle", lifecycle::TESTS),

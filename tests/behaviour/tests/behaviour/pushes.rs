@@ -256,7 +256,7 @@ async fn kill_9_at_any_moment_leaves_nothing_unrecorded() {
     let (args, log) = (rig.args(&[]), rig.log_file());
     let kill = async {
         for _ in 0..KILLS {
-            let mut operator = Operator::spawn(&rig.testbed, &args, &log).expect("it starts");
+            let mut operator = Operator::spawn(&rig.testbed, &args, &[], &log).expect("it starts");
             tokio::time::sleep(Duration::from_millis(random.random_range(300..4000))).await;
             operator.process().kill9();
             unrecorded(&rig).await;
@@ -267,7 +267,7 @@ async fn kill_9_at_any_moment_leaves_nothing_unrecorded() {
         for turn in 0.. {
             rig.secret("src", json!({"a": rig.canaries.value("value")})).await;
             tokio::time::sleep(Duration::from_millis(400)).await;
-            if turn >= 8 && turn < 8 + GOING {
+            if (8..8 + GOING).contains(&turn) {
                 rig.cluster.delete("PushSecret", &format!("p{}", turn - 8)).await;
             }
             if over.load(Ordering::Relaxed) && turn >= 8 + GOING {
