@@ -138,6 +138,9 @@ impl World {
             Some(Version { uid: source.name.clone(), revision: revision.clone() })
         };
         let sources = sources_of(es).into_iter().map(|source| (source.clone(), Some(revision(&source)))).collect();
+        // One after the other: what a literal borrows is held until it is whole.
+        let states = self.state().states.clone();
+        let cancelled = self.state().cancelled.take();
         let look = Look {
             es: es.clone(),
             stores,
@@ -146,9 +149,9 @@ impl World {
             seen,
             sources,
             memory: memory.clone(),
-            states: self.state().states.clone(),
+            states,
             budget: Arc::default(),
-            cancelled: self.state().cancelled.take(),
+            cancelled,
         };
         keyferry_sync::run(&self.ports(), self, &settings(), look, Stores::planning(self)).await
     }
