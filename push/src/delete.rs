@@ -47,6 +47,25 @@ pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
     unwanted
 }
 
+/// Takes out of what is recorded what nobody can delete any more, since its store is not there: by store, the places.
+/// ClusterSecretStores that are not looked after may be there all the same.
+pub fn stranded(world: &World, look: &Look, recorded: &mut Pushed) -> BTreeMap<String, Vec<String>> {
+    let mut stranded = BTreeMap::new();
+    recorded.retain(|key, places| {
+        let id = store_of(key, namespace(&look.ps));
+        let is_unseen = id.as_ref().is_some_and(|id| id.namespace.is_none()) && !world.settings.cluster_stores;
+        let stays = is_unseen || id.is_some_and(|id| look.stores.contains_key(&id));
+        if !stays {
+            let not_ours = found_in(look.ps.status.as_ref(), key);
+            let ours = places.keys().filter(|place| !not_ours.contains(place));
+            stranded.insert(key.clone(), ours.cloned().collect());
+        }
+        stays
+    });
+    stranded.retain(|_, places: &mut Vec<String>| !places.is_empty());
+    stranded
+}
+
 /// Deletes these in their stores: all that is ours, and nothing else. What one store can't do keeps no other from it.
 pub async fn delete(world: &World, look: &Look, places: Pushed, layout: &Layout) -> Deleted {
     let tasks = places
@@ -132,7 +151,7 @@ async fn open(
     let Some(store) = store else {
         let cause = told!(
             "could not get secrets client for store {}: it does not exist, so that {} of what was pushed there can't be \
-             deleted: create it again, or take the finalizer off to leave them",
+             deleted: create it again, or delete the PushSecret to leave them",
             Spec(key),
             count
         );

@@ -5,9 +5,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keyferry_crds::{PushSecret, PushSecretStatus, PushUpdatePolicy};
 use keyferry_sync::record::{Note, Severity, set_ready};
 use keyferry_sync::time::seconds;
-use keyferry_sync::told::Told;
+use keyferry_sync::told;
+use keyferry_sync::told::{Name, Told};
 
-use crate::outcome::{Done, Outcome};
+use crate::outcome::{Done, NAMED_CAUSES, Outcome};
 use crate::schedule;
 
 const SYNCED: &str = "Synced";
@@ -53,6 +54,19 @@ pub fn status(
         after.refresh_time = Some(Time(seconds(began)));
     }
     (is_changed || is_stale).then_some(after)
+}
+
+/// The event that tells what stays in a store that is gone, since the PushSecret goes.
+pub fn left_behind(store: &str, places: &[String]) -> Note {
+    let named = places.iter().take(NAMED_CAUSES).map(|place| told!("{}", Name(place)));
+    let named = Told::join(named, ", ");
+    let more = match places.len().checked_sub(NAMED_CAUSES) {
+        None | Some(0) => Told::from(""),
+        Some(more) => told!(", and {} more", more),
+    };
+    let store = Told::without_values(store.to_owned());
+    let message = told!("{} does not exist: what was pushed there stays, delete it yourself: {}{}", store, named, more);
+    Note::new(Severity::Warning, ERRORED, message)
 }
 
 /// The events that tell of an outcome. What was so already is not told again.

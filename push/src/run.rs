@@ -306,12 +306,25 @@ impl Work<'_> {
         }
         if ps.spec.deletion_policy == PushDeletionPolicy::Delete {
             let nothing = Layout::new();
-            let recorded = self.ledger.status.synced_push_secrets.clone();
+            let mut recorded = self.ledger.status.synced_push_secrets.clone();
+            // A namespace that ends takes its stores along, and would never end for what was pushed into them.
+            let stranded = delete::stranded(self.world, &self.look, &mut recorded);
             let deleted = delete::delete(self.world, &self.look, recorded, &nothing).await;
             self.forget(&deleted);
             self.ledger.tidy(&nothing);
             if let Some(failure) = Failure::of(Headline::Delete, deleted.failed) {
                 return Err(failure);
+            }
+            for (store, places) in stranded {
+                let (namespace, name) = (ps.metadata.namespace.as_deref(), ps.metadata.name.as_deref());
+                tracing::warn!(
+                    namespace,
+                    name,
+                    store,
+                    ?places,
+                    "the store does not exist: what was pushed there stays"
+                );
+                self.world.ports.journal.note(&ps, record::left_behind(&store, &places));
             }
         }
         self.finalizers(false).await?;

@@ -46,6 +46,7 @@ struct State {
     breaks: bool,
     states: Vec<KnownState>,
     log: Vec<String>,
+    notes: Vec<String>,
 }
 
 #[derive(Clone, Default)]
@@ -199,7 +200,10 @@ impl ports::Journal for Double {
     }
 
     fn note(&self, _: &PushSecret, note: Note) {
-        self.with(|state| state.log.push(format!("event {}", note.reason)));
+        self.with(|state| {
+            state.log.push(format!("event {}", note.reason));
+            state.notes.push(note.message.as_str().to_owned());
+        });
     }
 }
 
@@ -372,6 +376,20 @@ fn entry(key: &str, remote: &str) -> Value {
     json!({"match": {"secretKey": key, "remoteRef": {"remoteKey": remote}}})
 }
 
+fn settings() -> Settings {
+    Settings {
+        class: "ours".into(),
+        flood_gate: true,
+        cluster_stores: true,
+        adopt: Adopt::Any,
+        generic_targets: false,
+        generator_grace: Some(GRACE),
+        engine: Engine::new("{{", "}}"),
+        started: at(0),
+        now: || at(0),
+    }
+}
+
 impl Rig {
     fn new(spec: Value) -> Self {
         let double = Double::default();
@@ -379,17 +397,7 @@ impl Rig {
         let sync =
             sync_ports::Ports { stores: arc(), objects: arc(), journal: arc(), compute: Arc::new(Here), states: arc() };
         let ports = Ports { sync, stores: arc(), sources: arc(), journal: arc() };
-        let settings = Settings {
-            class: "ours".into(),
-            flood_gate: true,
-            cluster_stores: true,
-            adopt: Adopt::Any,
-            generic_targets: false,
-            generator_grace: Some(GRACE),
-            engine: Engine::new("{{", "}}"),
-            started: at(0),
-            now: || at(0),
-        };
+        let settings = settings();
         let world = World { ports, settings: Arc::new(settings), key: MacKey::new([7; 32]) };
         let metadata = json!({"name": "p", "namespace": "ns", "uid": "u", "generation": 1});
         let mut whole = json!({"secretStoreRefs": [{"name": "s"}], "selector": {"secret": {"name": "src"}}});
@@ -585,6 +593,48 @@ async fn what_was_there_before_is_not_ours_to_delete() {
     rig.memory = Memory::default();
     rig.look().await;
     assert_eq!((rig.double.held("s", "k").as_deref(), rig.double.held("s", "l")), (Some("theirs"), None));
+}
+
+/// One that has pushed into two stores, and is being deleted while the first is not there any more.
+async fn going(refs: Value) -> Rig {
+    let mut rig = Rig::new(json!({"secretStoreRefs": refs, "deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+    let cluster =
+        json!({"metadata": {"name": "s", "uid": "c", "generation": 1}, "spec": {"provider": {"fake": {"c": 1}}}});
+    let cluster = Store::cluster(serde_json::from_value(cluster).unwrap());
+    rig.stores.insert(cluster.id.clone(), (Arc::new(cluster), Readiness::Ready));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.look().await;
+    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+    rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+    rig.double.with(|state| state.notes.clear());
+    rig
+}
+
+#[tokio::test]
+async fn who_goes_does_not_wait_for_a_store_that_is_gone_and_tells_what_stays() {
+    let mut rig = going(json!([{"name": "s"}, {"name": "t"}])).await;
+    rig.stores.retain(|id, _| id.name != "s");
+    rig.double.fail("t", "k", Some(ErrorKind::Unavailable));
+    let done = rig.look().await;
+    assert!(!done.iter().any(|what| what.starts_with("finalizers")), "{done:?}");
+    assert_eq!(rig.recorded("SecretStore/s"), ["k"], "nothing is forgotten before it is told");
+    rig.double.fail("t", "k", None);
+    rig.double.with(|state| state.notes.clear());
+    assert_eq!(rig.look().await, ["delete t/k", "event Errored", "finalizers 0"]);
+    let notes = rig.double.with(|state| state.notes.clone());
+    assert_eq!(notes, ["SecretStore/s does not exist: what was pushed there stays, delete it yourself: \"k\""]);
+}
+
+#[tokio::test]
+async fn a_cluster_store_that_nobody_looks_after_may_be_there() {
+    let mut rig = going(json!([{"name": "s", "kind": "ClusterSecretStore"}])).await;
+    rig.stores.clear();
+    let cluster_stores = |is_seen| Settings { cluster_stores: is_seen, ..settings() };
+    rig.world.settings = Arc::new(cluster_stores(false));
+    let done = rig.look().await;
+    assert!(!done.iter().any(|what| what.starts_with("finalizers")), "{done:?}");
+    rig.world.settings = Arc::new(cluster_stores(true));
+    assert!(rig.look().await.contains(&"finalizers 0".to_owned()));
 }
 
 #[tokio::test]
