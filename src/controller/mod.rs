@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
 //! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next;
-//! [`subject`] what all that is looked after has in common (with what is [`generated`]), then its kinds,
+//! [`generated`] what generators made; [`subject`] what all that is looked after has in common, then its kinds,
 //! [`external_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; and the [`objects`] that these depend
 //! on. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.

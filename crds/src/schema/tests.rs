@@ -238,6 +238,36 @@ const PUSH_DEFAULTS: [&str; 13] = [
     "spec.template.templateFrom[].target = \"Data\"",
 ];
 
+/// The defaults of generators, by themselves and in a ClusterGenerator.
+fn generator_defaults() -> Vec<String> {
+    let mut want = Vec::new();
+    for password in ["Password/v1alpha1.spec", "ClusterGenerator/v1alpha1.spec.generator.passwordSpec"] {
+        want.push(format!("{password}.length = 24"));
+        want.push(format!("{password}.noUpper = false"));
+        want.push(format!("{password}.allowRepeat = false"));
+        want.push(format!("{password}.encoding = \"raw\""));
+    }
+    for (kind, field) in [
+        ("ACRAccessToken", "acrAccessTokenSpec"),
+        ("SSHKey", "sshKeySpec"),
+        ("VaultDynamicSecret", "vaultDynamicSecretSpec"),
+    ] {
+        let defaults: Vec<String> = match kind {
+            "ACRAccessToken" => vec!["environmentType = \"PublicCloud\"".into()],
+            "SSHKey" => vec!["keyType = \"rsa\"".into()],
+            _ => {
+                let of_store = STORE_DEFAULTS.iter().filter_map(|default| default.strip_prefix("vault."));
+                let of_store = of_store.map(|default| format!("provider.{default}"));
+                of_store.chain(["resultType = \"Data\"".into(), "allowEmptyResponse = false".into()]).collect()
+            }
+        };
+        for base in [format!("{kind}/v1alpha1.spec"), format!("ClusterGenerator/v1alpha1.spec.generator.{field}")] {
+            want.extend(defaults.iter().map(|default| format!("{base}.{default}")));
+        }
+    }
+    want
+}
+
 #[test]
 fn defaults_are_these_and_no_others() {
     let mut found = Vec::new();
@@ -277,30 +307,7 @@ fn defaults_are_these_and_no_others() {
         let provider = format!("{store}/v1.spec.provider");
         want.extend(STORE_DEFAULTS.iter().map(|default| format!("{provider}.{default}")));
     }
-    for password in ["Password/v1alpha1.spec", "ClusterGenerator/v1alpha1.spec.generator.passwordSpec"] {
-        want.push(format!("{password}.length = 24"));
-        want.push(format!("{password}.noUpper = false"));
-        want.push(format!("{password}.allowRepeat = false"));
-        want.push(format!("{password}.encoding = \"raw\""));
-    }
-    for (kind, field) in [
-        ("ACRAccessToken", "acrAccessTokenSpec"),
-        ("SSHKey", "sshKeySpec"),
-        ("VaultDynamicSecret", "vaultDynamicSecretSpec"),
-    ] {
-        let defaults: Vec<String> = match kind {
-            "ACRAccessToken" => vec!["environmentType = \"PublicCloud\"".into()],
-            "SSHKey" => vec!["keyType = \"rsa\"".into()],
-            _ => {
-                let of_store = STORE_DEFAULTS.iter().filter_map(|default| default.strip_prefix("vault."));
-                let of_store = of_store.map(|default| format!("provider.{default}"));
-                of_store.chain(["resultType = \"Data\"".into(), "allowEmptyResponse = false".into()]).collect()
-            }
-        };
-        for base in [format!("{kind}/v1alpha1.spec"), format!("ClusterGenerator/v1alpha1.spec.generator.{field}")] {
-            want.extend(defaults.iter().map(|default| format!("{base}.{default}")));
-        }
-    }
+    want.extend(generator_defaults());
     want.sort();
     found.sort();
     assert_eq!(found, want);

@@ -8,7 +8,9 @@
 //!
 //! Modules, in reading order: `config` what specs share, `object` JSON that is sent and kept, `client` HTTP and what answers
 //! mean, `login` what calls carry, `store` what a vendor says, `cloud` who the operator is to its cloud; then one module a
-//! vendor, and [`generate`] what makes tokens rather than keep them.
+//! vendor.
+//!
+//! Apart from these, [`generate`]: what makes tokens rather than keep them.
 //!
 //! What is zeroed: bodies of requests and answers, values, tokens. What is not ours to zero: the buffers of TLS, HTTP and
 //! the kernel that the bytes pass through, and header values.
