@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use keyferry_crds::{Condition, ExternalSecret, names};
+use keyferry_crds::{Condition, ExternalSecret, PushSecret, names};
 use keyferry_provider_core::Calls;
+use keyferry_sync::copies::{Copier, CopierId, CopierKind};
 use keyferry_sync::dependency::Name;
 use keyferry_sync::look::Looked;
 use keyferry_sync::outcome::Outcome;
@@ -30,6 +31,10 @@ pub struct Metrics {
     provider_calls: IntCounterVec,
     store_condition: [IntGaugeVec; 2],
     store_duration: [GaugeVec; 2],
+    push_condition: IntGaugeVec,
+    push_duration: GaugeVec,
+    copier_condition: [IntGaugeVec; 2],
+    copier_duration: [GaugeVec; 2],
     sync_seconds: HistogramVec,
     provider_seconds: HistogramVec,
     attempts: IntGaugeVec,
@@ -104,6 +109,16 @@ impl Metrics {
                 nanoseconds("secretstore_reconcile_duration"),
                 nanoseconds("clustersecretstore_reconcile_duration"),
             ],
+            push_condition: gauges("pushsecret_status_condition", condition_help, &CONDITION),
+            push_duration: nanoseconds("pushsecret_reconcile_duration"),
+            copier_condition: [
+                gauges("clusterexternalsecret_status_condition", condition_help, &CONDITION),
+                gauges("clusterpushsecret_status_condition", condition_help, &CONDITION),
+            ],
+            copier_duration: [
+                nanoseconds("clusterexternalsecret_reconcile_duration"),
+                nanoseconds("clusterpushsecret_reconcile_duration"),
+            ],
             sync_seconds: seconds(
                 "keyferry_sync_duration_seconds",
                 "How long looks at ExternalSecrets take, by outcome",
@@ -160,6 +175,27 @@ impl Metrics {
         set_condition(&self.store_condition[kind], labels, Some(*readiness == Readiness::Ready));
     }
 
+    /// A look at a PushSecret has ended.
+    pub fn pushed(&self, ps: &PushSecret, report: &keyferry_push::look::Looked, elapsed: Duration) {
+        if report.outcome == keyferry_push::outcome::Outcome::Released {
+            return;
+        }
+        let object = [ps.name_any(), ps.namespace().unwrap_or_default()];
+        let labels = [object[0].as_str(), object[1].as_str()];
+        self.push_duration.with_label_values(&labels).set(elapsed.as_nanos() as f64);
+        let status = report.status.as_ref().map(|(status, _)| status).or(ps.status.as_ref());
+        let ready =
+            status.and_then(|status| keyferry_crds::condition::find(&status.conditions, names::CONDITION_READY));
+        set_condition(&self.push_condition, labels, ready.map(Condition::is_true));
+    }
+
+    /// A PushSecret is gone: so are its series.
+    pub fn forget_push_secret(&self, (namespace, name): &Name) {
+        let labels = [name.as_str(), namespace.as_str()];
+        let _ = self.push_duration.remove_label_values(&labels);
+        remove_condition(&self.push_condition, labels);
+    }
+
     /// An ExternalSecret is gone: so are its series.
     pub fn forget_external_secret(&self, (namespace, name): &Name) {
         let labels = [name.as_str(), namespace.as_str()];
@@ -178,6 +214,21 @@ impl Metrics {
         remove_condition(&self.store_condition[kind], labels_of(store));
     }
 
+    /// A look at one that makes copies has ended, and left it so.
+    pub fn copied(&self, copier: &Copier, elapsed: Duration) {
+        let (kind, labels) = (number_of(&copier.id), [copier.id.name.as_str(), ""]);
+        self.copier_duration[kind].with_label_values(&labels).set(elapsed.as_nanos() as f64);
+        let ready = keyferry_crds::condition::find(&copier.status.conditions, names::CONDITION_READY);
+        set_condition(&self.copier_condition[kind], labels, ready.map(Condition::is_true));
+    }
+
+    /// One that makes copies is gone: so are its series.
+    pub fn forget_copier(&self, id: &CopierId) {
+        let (kind, labels) = (number_of(id), [id.name.as_str(), ""]);
+        let _ = self.copier_duration[kind].remove_label_values(&labels);
+        remove_condition(&self.copier_condition[kind], labels);
+    }
+
     /// The exposition text.
     pub fn text(&self) -> Vec<u8> {
         let mut text = Vec::new();
@@ -185,6 +236,13 @@ impl Metrics {
             Ok(()) => text,
             Err(_) => Vec::new(),
         }
+    }
+}
+
+fn number_of(id: &CopierId) -> usize {
+    match id.kind {
+        CopierKind::ClusterExternalSecret => 0,
+        CopierKind::ClusterPushSecret => 1,
     }
 }
 

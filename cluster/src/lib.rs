@@ -2,7 +2,8 @@
 //!
 //! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`leader`]
 //! which replica works, [`turns`] how many requests go at once, [`client`] objects that zero themselves, [`pages`] lists;
-//! [`objects`] what is referred to, [`target`] what is written, [`events`], [`journal`] and [`notices`] what is told,
+//! [`objects`] what is referred to, [`target`] what is written, [`copies`] what is
+//! written for ClusterExternalSecrets and ClusterPushSecrets, [`events`], [`states`] of generators, [`journal`] and [`notices`] what is told, [`push`] what PushSecrets need,
 //! [`reviews`] who may read what we serve.
 
 #![forbid(unsafe_code)]
@@ -15,7 +16,10 @@ pub mod client;
 pub mod pages;
 pub mod objects;
 pub mod target;
+pub mod copies;
 pub mod events;
+pub mod states;
 pub mod journal;
 pub mod notices;
+pub mod push;
 pub mod reviews;

@@ -6,7 +6,7 @@
 //! spec back.
 //!
 //! Modules, in reading order: [`names`] what users and tools know us by; `lenient` and `resource` what all kinds share,
-//! [`condition`] and [`duration`] parts of several, `external_secret` and `store` the kinds themselves; `schema` and
+//! [`condition`] and [`duration`] parts of several, `external_secret`, `push_secret`, `store`, `generator_state` and `copier` the kinds themselves; `schema` and
 //! `yaml` their CustomResourceDefinitions.
 
 pub mod names;
@@ -15,13 +15,19 @@ mod resource;
 pub mod condition;
 pub mod duration;
 mod external_secret;
+mod push_secret;
 mod store;
+mod generator_state;
+mod copier;
 mod schema;
 mod yaml;
 
 pub use condition::Condition;
+pub use copier::*;
 pub use external_secret::*;
-pub use schema::{crds, file_name, generator_field, is_built, provider_keys, pruned, serve_v1beta1, unbuilt_kinds};
+pub use generator_state::{GeneratorState, GeneratorStateSpec, GeneratorStateStatus};
+pub use push_secret::*;
+pub use schema::{crds, file_name, generator_field, is_built, provider_keys, pruned, serve_v1beta1};
 pub use store::*;
 pub use yaml::{document, yaml};
 

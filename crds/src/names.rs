@@ -2,6 +2,8 @@
 //!
 //! They are wire format: a changed letter here orphans Secrets in a cluster that was taken over.
 
+use sha2::{Digest as _, Sha256};
+
 /// API group of all kinds but the generators.
 pub const GROUP: &str = "external-secrets.io";
 /// The version of [`GROUP`] that is served and stored.
@@ -22,6 +24,8 @@ pub const GENERATORS_GROUP: &str = "generators.external-secrets.io";
 pub const GENERATORS_VERSION: &str = "v1alpha1";
 /// `apiVersion` of every generator.
 pub const GENERATORS_API_VERSION: &str = "generators.external-secrets.io/v1alpha1";
+/// The kind that says how to revoke what a generator made.
+pub const KIND_GENERATOR_STATE: &str = "GeneratorState";
 /// kubectl category that all kinds share.
 pub const CATEGORY: &str = "external-secrets";
 /// Category in which kubectl lists the generators.
@@ -50,6 +54,10 @@ pub const ANNOTATION_DATA_HASH: &str = "reconcile.external-secrets.io/data-hash"
 pub const ANNOTATION_FORCE_SYNC: &str = "external-secrets.io/force-sync";
 /// Annotation by which whoever has an object gives it to the ExternalSecret that it names, where `--adopt` would not.
 pub const ANNOTATION_ADOPTED_BY: &str = "keyferry.io/adopted-by";
+/// Annotation on a GeneratorState: by when what was made is to be replaced, since it ends soon after.
+pub const ANNOTATION_REFRESH_BY: &str = "keyferry.io/refresh-by";
+/// Annotation on a GeneratorState: when what was made is to be prolonged.
+pub const ANNOTATION_RENEW_AT: &str = "keyferry.io/renew-at";
 /// Annotation on a store that silences the warnings about unmaintained and deprecated providers.
 pub const ANNOTATION_IGNORE_MAINTENANCE: &str = "external-secrets.io/ignore-maintenance-checks";
 
@@ -57,7 +65,8 @@ pub const ANNOTATION_IGNORE_MAINTENANCE: &str = "external-secrets.io/ignore-main
 pub const FINALIZER_EXTERNAL_SECRET: &str = "externalsecrets.external-secrets.io/externalsecret-cleanup";
 /// Finalizer of a ClusterExternalSecret.
 pub const FINALIZER_CLUSTER_EXTERNAL_SECRET: &str = "externalsecrets.external-secrets.io/clusterexternalsecret-cleanup";
-/// Finalizer that a ClusterExternalSecret puts on a namespace: this, then its own name.
+/// Finalizer that External Secrets Operator puts on namespaces for a ClusterExternalSecret: this, then its name; see
+/// [`namespace_finalizers`].
 pub const FINALIZER_NAMESPACE_PREFIX: &str = "externalsecrets.external-secrets.io/ces-";
 /// Finalizer of a PushSecret with deletionPolicy Delete.
 pub const FINALIZER_PUSH_SECRET: &str = "pushsecret.externalsecrets.io/finalizer";
@@ -74,6 +83,12 @@ pub const FIELD_MANAGER_PREFIX: &str = "externalsecrets.external-secrets.io/";
 pub const EVENTS_EXTERNAL_SECRET: &str = "external-secrets";
 /// `source.component` of events about PushSecrets.
 pub const EVENTS_PUSH_SECRET: &str = "pushsecret";
+/// `source.component` of events about GeneratorStates.
+pub const EVENTS_GENERATOR_STATE: &str = "generator-state";
+/// `source.component` of events about ClusterExternalSecrets.
+pub const EVENTS_CLUSTER_EXTERNAL_SECRET: &str = "cluster-external-secret";
+/// `source.component` of events about ClusterPushSecrets.
+pub const EVENTS_CLUSTER_PUSH_SECRET: &str = "cluster-push-secret";
 /// `source.component` of events about SecretStores.
 pub const EVENTS_SECRET_STORE: &str = "secret-store";
 /// `source.component` of events about ClusterSecretStores.
@@ -83,3 +98,33 @@ pub const EVENTS_CLUSTER_SECRET_STORE: &str = "cluster-secret-store";
 pub const CONDITION_READY: &str = "Ready";
 /// The condition that exists for metrics of deleted objects only.
 pub const CONDITION_DELETED: &str = "Deleted";
+/// Label that every namespace has; its value is the namespace's name.
+pub const LABEL_NAMESPACE: &str = "kubernetes.io/metadata.name";
+
+/// The finalizers that External Secrets Operator may have put on namespaces for the ClusterExternalSecret of this name:
+/// with the whole name; and, since 2.14 and for names that are too long for that, with its beginning and a hash.
+pub fn namespace_finalizers(name: &str) -> [String; 2] {
+    const BEGINNING: usize = 50;
+    let hash = Sha256::digest(name.as_bytes());
+    let hash: String = hash.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    // Names of objects are ASCII.
+    let beginning = name.get(..BEGINNING).unwrap_or(name);
+    [format!("{FINALIZER_NAMESPACE_PREFIX}{name}"), format!("{FINALIZER_NAMESPACE_PREFIX}{beginning}-{hash}")]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_name_is_cut_and_told_apart_by_its_hash() {
+        let long = "a".repeat(60);
+        let [whole, cut] = namespace_finalizers(&long);
+        assert_eq!(whole, format!("externalsecrets.external-secrets.io/ces-{long}"));
+        // The part behind the slash is what Kubernetes bounds.
+        let (_, part) = cut.split_once('/').expect("it has a domain");
+        assert_eq!(part, format!("ces-{}-11ee3912", "a".repeat(50)));
+        assert_eq!(part.len(), 63);
+        assert_ne!(cut, namespace_finalizers(&"a".repeat(61))[1]);
+    }
+}

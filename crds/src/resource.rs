@@ -3,9 +3,12 @@
 //! Written by hand, not derived: two kinds share one spec, which the derive can't express, and our schema is not
 //! derived either.
 
-/// Defines one kind of [`crate::names::GROUP`].
+/// Defines one kind of [`crate::names::GROUP`], of [`crate::names::VERSION`] where no other is given.
 macro_rules! kind {
     ($(#[$meta:meta])* $kind:ident, $plural:literal, $scope:ty, $spec:ty, $status:ty) => {
+        crate::resource::kind! { $(#[$meta])* $kind, $plural, $scope, $spec, $status, crate::names::VERSION }
+    };
+    ($(#[$meta:meta])* $kind:ident, $plural:literal, $scope:ty, $spec:ty, $status:ty, $version:expr) => {
         $(#[$meta])*
         #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
         pub struct $kind {
@@ -55,7 +58,7 @@ macro_rules! kind {
                 crate::names::GROUP.into()
             }
             fn version((): &()) -> std::borrow::Cow<'_, str> {
-                crate::names::VERSION.into()
+                $version.into()
             }
             fn plural((): &()) -> std::borrow::Cow<'_, str> {
                 $plural.into()

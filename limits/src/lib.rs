@@ -4,8 +4,10 @@
 //! can differ from what holds.
 
 mod budget;
+mod beyond;
 mod table;
 
+pub use beyond::*;
 pub use budget::{Budget, Exceeded};
 pub use table::*;
 

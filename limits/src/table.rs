@@ -1,5 +1,6 @@
 //! The limits, in the order in which a look meets them.
 
+use crate::beyond::*;
 use crate::{Limit, Unit};
 
 /// Every limit.
@@ -59,6 +60,16 @@ pub const ALL: &[&Limit] = &[
     &NAMESPACE_SHARE,
     &ALL_HELD,
     &SECRET_PARTS,
+    &PUSH_ENTRIES,
+    &PUSH_DATA_TO,
+    &PUSH_STORES,
+    &PUSH_SOURCES,
+    &PUSH_RECORD,
+    &GENERATOR_STATES,
+    &COPY_SELECTORS,
+    &COPY_NAMESPACES,
+    &COPIES_AT_ONCE,
+    &FAILED_NAMESPACES,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use keyferry_sync::dependency::{Dependency, Kind, Version};
+use keyferry_sync::copies::Seen;
+use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
 use keyferry_sync::ports::Problem;
 use kube::api::ObjectMeta;
 
@@ -16,6 +17,8 @@ pub enum Change {
     Subject(SubjectKind, Update<Told<Own>>),
     /// A namespace.
     Namespace(Update<ObjectMeta>),
+    /// A PushSecret, as one that may be a copy.
+    PushSecret(Update<(Name, Seen)>),
     /// Any object of a kind that somebody depends on.
     Object(Kind, Update<ObjectMeta>),
     /// The watch of a kind that is not watched from the start failed; whether it has listed what there is.
@@ -31,6 +34,8 @@ pub enum List {
     Subject(SubjectKind),
     /// Namespaces.
     Namespaces,
+    /// PushSecrets, as what may be copies.
+    PushSecrets,
     /// Objects that somebody depends on.
     Objects(Kind),
 }

@@ -8,6 +8,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+use keyferry_sync::copies::{self, CopierKind};
 use keyferry_sync::dependency::{Dependency, Name, Version, is_earlier};
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Remembered, Seen};
 use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
@@ -147,6 +148,7 @@ impl ExternalSecrets {
             seen: target.map_or(Seen::Unknown, |target| shared.index.now(&target)),
             sources: sources.collect(),
             memory: known.memory.clone(),
+            states: shared.generated.of(name, known.es.metadata.uid.as_deref()),
             budget,
             cancelled,
         })
@@ -198,6 +200,7 @@ impl Subject for ExternalSecrets {
         let is_new = before.is_none();
         let referred = before.as_ref().map(|before| references(&before.es)).unwrap_or_default();
         shared.index.refer(&item(name), &referred, &references(&es));
+        shared.saw_copy(CopierKind::ClusterExternalSecret, name, || copies::Seen::external_secret(&es));
         let is_changed = match before.filter(|before| before.es.metadata.uid == es.metadata.uid) {
             Some(known) => known.put(es),
             None => {
@@ -219,6 +222,7 @@ impl Subject for ExternalSecrets {
             known.cancel();
             shared.index.refer(&item(name), &references(&known.es), &References::default());
         }
+        shared.copy_gone(CopierKind::ClusterExternalSecret, name);
     }
 
     fn examined(&mut self, name: &Name, version: &Version, is_intact: bool) {

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use keyferry_stores::access::{LoginId, Watched};
+use keyferry_sync::copies::{CopierId, CopierKind};
 use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
 use keyferry_sync::look::Seen;
 use keyferry_sync::ports::Versions;
@@ -23,8 +24,16 @@ pub enum SubjectKind {
     ClusterSecretStore,
     /// A SecretStore.
     SecretStore,
+    /// A ClusterExternalSecret.
+    ClusterExternalSecret,
+    /// A ClusterPushSecret.
+    ClusterPushSecret,
     /// An ExternalSecret.
     ExternalSecret,
+    /// A PushSecret.
+    PushSecret,
+    /// A GeneratorState.
+    GeneratorState,
 }
 
 /// What is looked at.
@@ -46,6 +55,15 @@ impl Item {
     pub fn store(id: &StoreId) -> Self {
         let kind = if id.namespace.is_some() { SubjectKind::SecretStore } else { SubjectKind::ClusterSecretStore };
         Self::new(kind, (id.namespace.clone().unwrap_or_default(), id.name.clone()))
+    }
+
+    /// One that makes copies.
+    pub fn copier(id: &CopierId) -> Self {
+        let kind = match id.kind {
+            CopierKind::ClusterExternalSecret => SubjectKind::ClusterExternalSecret,
+            CopierKind::ClusterPushSecret => SubjectKind::ClusterPushSecret,
+        };
+        Self::new(kind, (String::new(), id.name.clone()))
     }
 }
 

@@ -87,7 +87,7 @@ async fn nothing_is_looked_at_before_all_is_listed() {
 
 #[tokio::test(start_paused = true)]
 async fn without_cluster_stores_their_list_is_not_awaited() {
-    let mut rig = Rig::with(Options { secret_stores: true, cluster_stores: false });
+    let mut rig = Rig::with(Options { cluster_stores: false, ..Options::default() });
     rig.tell(put(plain("e")));
     rig.start().await;
     rig.expect(["look e"]).await;

@@ -1,9 +1,10 @@
 //! The controller: takes what the watches tell, keeps the queue, and runs one look (a reconcile) at a time per object.
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
-//! what, with [`sight`] how that was last seen; [`queue`] what is next; [`subject`] what all that is looked after has in
-//! common, then its kinds, [`external_secret`] and [`store`]; the [`objects`] that these depend on; and, apart from all
-//! of this, what is [`unbuilt`]. The loop here
+//! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next;
+//! [`generated`] what generators made; [`subject`] what all that is looked after has in common, then its kinds,
+//! [`external_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; and the [`objects`] that these depend
+//! on. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
 //! A new subject is a file beside `store`, a `SubjectKind`, its watch in [`watch`], and its place in `verbs/run.rs`.
@@ -15,20 +16,25 @@ pub mod watch;
 pub mod index;
 pub mod sight;
 
+pub mod copies;
 pub mod queue;
 
+pub mod generated;
 pub mod subject;
 pub mod external_secret;
+pub mod push_secret;
 pub mod store;
+pub mod generator_state;
+pub mod copier;
 
 mod objects;
-
-pub mod unbuilt;
 
 #[cfg(test)]
 mod loop_tests;
 #[cfg(test)]
 mod rig;
+#[cfg(test)]
+mod rig_copies;
 #[cfg(test)]
 mod samples;
 
@@ -40,7 +46,8 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use futures::stream::{SelectAll, StreamExt as _};
 use jiff::{SignedDuration, Timestamp};
-use keyferry_sync::dependency::name_of;
+use keyferry_sync::copies::{CopierKind, Seen};
+use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::time::later;
 use kube::api::ObjectMeta;
 use tokio::sync::watch as signal;
@@ -48,6 +55,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::change::{Change, Changes, List, Watches};
+use self::copier::Copiers;
 use self::index::{Item, SubjectKind};
 use self::objects::Watched;
 use self::queue::Urgency;
@@ -113,6 +121,12 @@ impl Controller {
     /// Looks after these, too.
     pub fn tend(&mut self, kind: SubjectKind, subject: impl Subject + 'static) {
         self.subjects.insert(kind, Box::new(Tended::new(kind, subject)));
+    }
+
+    /// Looks after these, too, and keeps what they are concerned by.
+    pub fn tend_copiers(&mut self, copiers: Copiers) {
+        self.shared.copies.look_after(copiers.kind());
+        self.tend(copiers.subject_kind(), copiers);
     }
 
     /// Takes changes that are no watch's, too.
@@ -195,6 +209,7 @@ impl Controller {
         for subject in self.subjects.values_mut() {
             subject.prune(&self.shared);
         }
+        self.shared.copies.prune();
         self.unwatch_kinds();
     }
 
@@ -205,6 +220,9 @@ impl Controller {
                 Ask::UsersOf(store) => {
                     for user in self.shared.index.users_of(&store) {
                         self.with(user.kind, |subject, shared| subject.help(&user.name, shared));
+                    }
+                    for subject in self.subjects.values_mut() {
+                        subject.chosen(&store, &mut self.shared);
                     }
                 }
                 Ask::Watch(kind) => self.watch_kind(&kind),
@@ -271,6 +289,7 @@ impl Controller {
                 self.with(kind, |subject, shared| subject.take(update, shared));
             }
             Change::Namespace(update) => self.take_namespace(update),
+            Change::PushSecret(update) => self.take_push_secret(update),
             Change::Object(kind, update) => self.take_object(kind, update),
             Change::Failed(kind, is_listed) => self.watch_failed(&kind, is_listed),
             Change::Asked(item) => self.shared.wake(&item, Urgency::Asked),
@@ -278,21 +297,48 @@ impl Controller {
     }
 
     fn take_namespace(&mut self, update: Update<ObjectMeta>) {
-        let namespaces = &mut self.shared.namespaces;
         match update {
             Update::Put(metadata) => {
+                let concerned = self.shared.copies.put_namespace(&metadata);
+                self.shared.wake_copiers(concerned);
                 let (_, name) = name_of(&metadata);
                 let labels = metadata.labels.unwrap_or_default();
-                if namespaces.insert(name.clone(), labels.clone()).is_none_or(|before| before != labels) {
+                let before = self.shared.namespaces.insert(name.clone(), labels.clone());
+                if before.is_none_or(|before| before != labels) {
                     for subject in self.subjects.values_mut() {
                         subject.help_in(&name, &mut self.shared);
                     }
                 }
             }
-            Update::Gone(metadata) => _ = namespaces.remove(&name_of(&metadata).1),
+            Update::Gone(metadata) => self.remove_namespace(&name_of(&metadata).1),
             Update::Listed(listed) => {
-                namespaces.retain(|name, _| listed.contains(&(String::new(), name.clone())));
+                let names = self.shared.namespaces.keys().cloned();
+                let gone: Vec<String> = names.filter(|name| !listed.contains(&(String::new(), name.clone()))).collect();
+                for name in gone {
+                    self.remove_namespace(&name);
+                }
                 self.awaited.remove(&List::Namespaces);
+            }
+        }
+    }
+
+    fn remove_namespace(&mut self, name: &str) {
+        self.shared.namespaces.remove(name);
+        let concerned = self.shared.copies.remove_namespace(name);
+        self.shared.wake_copiers(concerned);
+    }
+
+    /// Nobody looks after PushSecrets here; some are copies.
+    fn take_push_secret(&mut self, update: Update<(Name, Seen)>) {
+        const KIND: CopierKind = CopierKind::ClusterPushSecret;
+        match update {
+            Update::Put((name, seen)) => self.shared.saw_copy(KIND, &name, || seen),
+            Update::Gone((name, _)) => self.shared.copy_gone(KIND, &name),
+            Update::Listed(listed) => {
+                for name in self.shared.copies.not_in(KIND, &listed) {
+                    self.shared.copy_gone(KIND, &name);
+                }
+                self.awaited.remove(&List::PushSecrets);
             }
         }
     }

@@ -24,8 +24,14 @@ impl Controller {
         }
         match update {
             Update::Put(metadata) => {
+                let object = Dependency::new(kind, name_of(&metadata));
                 if let Some(version) = version(&metadata) {
-                    self.saw(&Dependency::new(kind, name_of(&metadata)), &Sighting::There(version));
+                    self.saw(&object, &Sighting::There(version));
+                }
+                if let Some(labels) = metadata.labels.filter(|_| self.shared.started) {
+                    for subject in self.subjects.values_mut() {
+                        subject.noticed(&object, &labels, &mut self.shared);
+                    }
                 }
             }
             Update::Gone(metadata) => {

@@ -16,6 +16,8 @@ use jiff::{SignedDuration, Timestamp};
 use keyferry_crds::{Condition, ExternalSecretStatus, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
 use keyferry_stores::access::{LoginId, Watched as _};
+use keyferry_sync::copies::CopierKind;
+use keyferry_sync::copies::ports::Copies;
 use keyferry_sync::dependency::{Dependency, Kind, Name, name_of};
 use keyferry_sync::look::{Look, Looked, Remembered};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
@@ -31,6 +33,7 @@ use tokio::time::Instant;
 
 use super::Controller;
 use super::change::{Change, Changes, List, Target, Watches};
+use super::copier::Copiers;
 use super::external_secret::ExternalSecrets;
 use super::index::{Index, SubjectKind};
 use super::relist::Update;
@@ -126,6 +129,14 @@ pub struct Options {
     pub secret_stores: bool,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
+    /// Whether ClusterExternalSecrets and ClusterPushSecrets are.
+    pub copiers: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { secret_stores: true, cluster_stores: true, copiers: false }
+    }
 }
 
 /// A running controller.
@@ -143,14 +154,32 @@ pub struct Rig {
 }
 
 /// The ports of a rig.
-struct Ports {
+pub(super) struct Ports {
     world: Arc<Mutex<World>>,
     index: Arc<Index>,
     changes: Mutex<Option<mpsc::UnboundedReceiver<Change>>>,
     cluster_stores: bool,
+    copiers: bool,
 }
 
 impl Ports {
+    /// Notes what is done; gives what it is to wait for, where the test holds what has this name.
+    pub(super) fn log(&self, what: String, name: &str) -> Option<Arc<Notify>> {
+        let mut world = self.world();
+        world.log.push(what);
+        world.held.get(name).cloned()
+    }
+
+    /// Why statuses can't be written, where a test says so.
+    pub(super) fn unwritable(&self) -> Option<Problem> {
+        self.world().unwritable.clone()
+    }
+
+    /// Notes an event.
+    pub(super) fn noted(&self, reason: &'static str) {
+        self.world().notes.push(reason);
+    }
+
     fn world(&self) -> MutexGuard<'_, World> {
         self.world.lock().unwrap()
     }
@@ -159,7 +188,7 @@ impl Ports {
 impl Rig {
     /// A controller that has been told nothing yet.
     pub fn new() -> Self {
-        Self::with(Options { secret_stores: true, cluster_stores: true })
+        Self::with(Options::default())
     }
 
     /// The same with other options.
@@ -172,6 +201,7 @@ impl Rig {
             index: index.clone(),
             changes: Mutex::new(told),
             cluster_stores: options.cluster_stores,
+            copiers: options.copiers,
         };
         let (ready, is_ready) = watch::channel(false);
         let notices: Arc<dyn Notices> = Arc::new(ports(None));
@@ -181,10 +211,16 @@ impl Rig {
         let sync = move |look| sync(looks.clone(), look).boxed();
         controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
         let clients = Arc::new(ports(None));
-        let checks = Arc::new(Checks { clients, notices, class: "ours".to_owned(), every: DAY, now });
+        let checks = Arc::new(Checks { clients, notices, class: "ours".to_owned(), every: DAY, pushes: true, now });
         controller.tend(SubjectKind::SecretStore, Stores::namespaced(checks.clone(), options.secret_stores));
         if options.cluster_stores {
             controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
+        }
+        if options.copiers {
+            let copies: Arc<dyn Copies> = Arc::new(ports(None));
+            for kind in [CopierKind::ClusterExternalSecret, CopierKind::ClusterPushSecret] {
+                controller.tend_copiers(Copiers::new(kind, copies.clone(), now));
+            }
         }
         let (stop, stopped) = oneshot::channel();
         let controller = tokio::spawn(controller.run(async { _ = stopped.await }));
@@ -200,10 +236,14 @@ impl Rig {
         let put = match &change {
             Change::Subject(kind, Update::Put(told)) => Some((List::Subject(*kind), told.name.clone())),
             Change::Namespace(Update::Put(metadata)) => Some((List::Namespaces, name_of(metadata))),
+            Change::PushSecret(Update::Put((name, _))) => Some((List::PushSecrets, name.clone())),
             Change::Object(kind, Update::Put(metadata)) => Some((List::Objects(kind.clone()), name_of(metadata))),
-            Change::Subject(..) | Change::Namespace(_) | Change::Object(..) | Change::Failed(..) | Change::Asked(_) => {
-                None
-            }
+            Change::Subject(..)
+            | Change::Namespace(_)
+            | Change::PushSecret(_)
+            | Change::Object(..)
+            | Change::Failed(..)
+            | Change::Asked(_) => None,
         };
         if let Some((list, name)) = put {
             self.there.entry(list).or_default().insert(name);
@@ -220,6 +260,7 @@ impl Rig {
         self.tell(match list {
             List::Subject(kind) => Change::Subject(*kind, Update::Listed(names)),
             List::Namespaces => Change::Namespace(Update::Listed(names)),
+            List::PushSecrets => Change::PushSecret(Update::Listed(names)),
             List::Objects(kind) => Change::Object(kind.clone(), Update::Listed(names)),
         });
     }
@@ -237,6 +278,11 @@ impl Rig {
         if self.options.cluster_stores {
             self.list(&List::Subject(SubjectKind::ClusterSecretStore), None);
             self.list(&List::Namespaces, None);
+        }
+        if self.options.copiers {
+            self.list(&List::Subject(SubjectKind::ClusterExternalSecret), None);
+            self.list(&List::Subject(SubjectKind::ClusterPushSecret), None);
+            self.list(&List::PushSecrets, None);
         }
         self.settle().await;
         self.list(&List::Objects(Kind::Secret), None);
@@ -488,6 +534,11 @@ impl Watches for Ports {
             lists.push((List::Subject(SubjectKind::ClusterSecretStore), silent()));
             lists.push((List::Namespaces, silent()));
         }
+        if self.copiers {
+            lists.push((List::Subject(SubjectKind::ClusterExternalSecret), silent()));
+            lists.push((List::Subject(SubjectKind::ClusterPushSecret), silent()));
+            lists.push((List::PushSecrets, silent()));
+        }
         lists
     }
 
@@ -520,7 +571,10 @@ impl Watches for Ports {
 #[async_trait]
 impl Clients for Ports {
     fn about(&self, _: &Store) -> Option<About> {
-        Some(About { can: Capabilities::default(), maintained: !self.world().unmaintained })
+        Some(About {
+            can: Capabilities { push: true, ..Capabilities::default() },
+            maintained: !self.world().unmaintained,
+        })
     }
 
     async fn check(&self, store: &Store) -> Result<Vec<String>, Refused> {
@@ -576,6 +630,6 @@ impl Notices for Ports {
 /// What subjects share, of a controller that does not run.
 pub fn shared() -> Shared {
     let (index, changes) = (Arc::<Index>::default(), Mutex::new(None));
-    let ports = Ports { world: Arc::default(), index: index.clone(), changes, cluster_stores: true };
+    let ports = Ports { world: Arc::default(), index: index.clone(), changes, cluster_stores: true, copiers: false };
     Shared::new(index, Arc::new(Metrics::new()), Arc::new(ports), now)
 }

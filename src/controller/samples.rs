@@ -1,7 +1,8 @@
 //! Objects for tests of the controller, and what a watch tells of them. All are in the namespace `ns`.
 
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore};
+use keyferry_crds::{ClusterExternalSecret, ClusterSecretStore, ExternalSecret, SecretStore};
 use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_sync::copies::Copier;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Kind, Name, Version, name_of};
 use keyferry_sync::ports::Refused;
@@ -100,6 +101,43 @@ pub fn put_namespace(name: &str, labels: &[(&str, &str)]) -> Change {
     let labels: StringMap = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
     let metadata = ObjectMeta { name: Some(name.to_owned()), labels: Some(labels), ..ObjectMeta::default() };
     Change::Namespace(Update::Put(metadata))
+}
+
+/// A ClusterExternalSecret for the namespaces of this team, of this generation; with `more` in its spec.
+pub fn copier(name: &str, generation: i64, more: Value) -> ClusterExternalSecret {
+    let data = json!([{"secretKey": "a", "remoteRef": {"key": format!("key {generation}")}}]);
+    let mut spec =
+        json!({"externalSecretSpec": {"data": data}, "namespaceSelectors": [{"matchLabels": {"team": "a"}}]});
+    spec.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+    let metadata = json!({"name": name, "uid": format!("{name}-uid"), "generation": generation});
+    serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+}
+
+/// A ClusterExternalSecret is there.
+pub fn put_copier(object: ClusterExternalSecret) -> Change {
+    let told = Told { name: name_of(&object.metadata), object: Ok(Copier::from(object)) };
+    Change::Subject(SubjectKind::ClusterExternalSecret, Update::Put(told.pass_on()))
+}
+
+/// A ClusterExternalSecret has gone.
+pub fn gone_copier(object: ClusterExternalSecret) -> Change {
+    let told = Told { name: name_of(&object.metadata), object: Ok(Copier::from(object)) };
+    Change::Subject(SubjectKind::ClusterExternalSecret, Update::Gone(told.pass_on()))
+}
+
+/// The copy that a ClusterExternalSecret makes in this namespace, at this revision.
+pub fn copied(object: &ClusterExternalSecret, namespace: &str, revision: &str) -> ExternalSecret {
+    let copier = Copier::from(object.clone());
+    let metadata = ObjectMeta {
+        namespace: Some(namespace.to_owned()),
+        name: Some(copier.copy_name.clone()),
+        uid: Some("copy".to_owned()),
+        resource_version: Some(revision.to_owned()),
+        owner_references: Some(vec![copier.owner_reference()]),
+        generation: Some(1),
+        ..ObjectMeta::default()
+    };
+    ExternalSecret { metadata, spec: serde_json::from_value(copier.spec).unwrap(), status: None }
 }
 
 fn object(name: &str, revision: &str) -> ObjectMeta {

@@ -27,9 +27,6 @@ use super::sight::Sighting;
 use super::subject::{Ask, Next, Shared, Subject};
 use crate::metrics::Metrics;
 
-/// Whether anything of ours pushes: what a store's status says of it is what users can have.
-const PUSHES: bool = false;
-
 /// The longest wait between two checks of a store that fails.
 const LONGEST: Duration = Duration::from_secs(300);
 
@@ -55,6 +52,8 @@ pub struct Checks {
     pub class: String,
     /// How often a healthy store is checked.
     pub every: Duration,
+    /// Whether PushSecrets are looked after: what a store's status says of it is what users can have.
+    pub pushes: bool,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
@@ -149,7 +148,8 @@ impl Subject for Stores {
         let checked = self.checks(&store);
         // Where another process checks stores, its word counts.
         let readiness = if checked { known.clone() } else { store.readiness_told() };
-        let is_news = is_changed || readiness != known;
+        let is_relabelled = before.as_ref().is_some_and(|(before, _)| before.metadata.labels != store.metadata.labels);
+        let is_news = is_changed || readiness != known || is_relabelled;
         // What another process found before this one began is of the same spec, most likely.
         let was_ready = before.is_none() && store.readiness_told() == Readiness::Ready;
         shared.stores.insert(id.clone(), (Arc::new(store), readiness));
@@ -293,7 +293,7 @@ impl Checks {
         let mut status = store.status.clone();
         record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
         if let Some(about) = verdict.about.filter(|_| verdict.reason == VALID) {
-            let can = Capabilities { push: PUSHES && about.can.push, ..about.can };
+            let can = Capabilities { push: self.pushes && about.can.push, ..about.can };
             status.capabilities = Some(can.access().to_owned().into());
         }
         let mut next = if verdict.ready {

@@ -76,7 +76,7 @@ async fn only_what_changed_is_told() {
     assert_eq!(rig.notes(), ["InvalidProviderConfig"]);
     let statuses = rig.statuses("s");
     let can = |n: usize| statuses[n].capabilities.as_ref().map(|can| can.to_string());
-    assert_eq!((statuses.len(), can(0), can(1)), (2, Some("ReadOnly".to_owned()), Some("ReadOnly".to_owned())));
+    assert_eq!((statuses.len(), can(0), can(1)), (2, Some("ReadWrite".to_owned()), Some("ReadWrite".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]
@@ -349,7 +349,7 @@ async fn one_of_another_class_is_not_checked_and_its_status_counts() {
 
 #[tokio::test(start_paused = true)]
 async fn where_secret_stores_are_not_checked_their_status_counts() {
-    let mut rig = Rig::with(Options { secret_stores: false, cluster_stores: true });
+    let mut rig = Rig::with(Options { secret_stores: false, ..Options::default() });
     rig.start().await;
     rig.tell(put_store(told(1, json!({}), true)));
     rig.tell(put_store(cluster_store("c", 1, json!({}))));

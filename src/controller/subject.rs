@@ -10,14 +10,17 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use keyferry_sync::copies::{CopierId, CopierKind, Seen};
 use keyferry_sync::data::StringMap;
-use keyferry_sync::dependency::{Kind, Name, Version};
+use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
 use keyferry_sync::ports::Notices;
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 use keyferry_sync::{record, told};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
+use super::copies::Copies;
+use super::generated::Generated;
 use super::index::{Index, Item, Role, SubjectKind};
 use super::queue::{Queue, Urgency};
 use super::relist::Update;
@@ -53,6 +56,16 @@ pub trait Subject: Send {
 
     /// A watch told of an object that one of ours depends on. Answers whether, and how urgently, that is to be looked at.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency>;
+
+    /// A watch told of an object that bears these labels. The names of those that had not known of it, and select by such.
+    fn noticed(&mut self, _: &Dependency, _: &StringMap) -> Vec<Name> {
+        Vec::new()
+    }
+
+    /// The names of those that select stores by labels, and this one now where they did not before, or no longer.
+    fn chosen(&self, _: &StoreId, _: &Shared) -> Vec<Name> {
+        Vec::new()
+    }
 
     /// Whether one may wait for a store that it uses, or for its namespace; `is_looked_at` says whether a look is under
     /// way.
@@ -114,8 +127,12 @@ pub struct Shared {
     pub now: fn() -> Timestamp,
     /// The stores, and how far each is.
     pub stores: HashMap<StoreId, (Arc<Store>, Readiness)>,
+    /// What generators made.
+    pub generated: Generated,
     /// The labels of each namespace.
     pub namespaces: HashMap<String, StringMap>,
+    /// Which namespaces get copies of what, and which copies there are.
+    pub copies: Copies,
     /// Set once everything was listed and targets were examined: before, nothing is looked at.
     pub started: bool,
     /// What is next.
@@ -132,7 +149,9 @@ impl Shared {
             metrics,
             now,
             stores: HashMap::new(),
+            generated: Generated::default(),
             namespaces: HashMap::new(),
+            copies: Copies::default(),
             started: false,
             queue: Queue::new(LOOKS_AT_ONCE),
             asks: Vec::new(),
@@ -143,6 +162,25 @@ impl Shared {
     /// Has an object looked at now.
     pub fn wake(&mut self, item: &Item, urgency: Urgency) {
         self.queue.add(item, (self.now)(), urgency);
+    }
+
+    /// An object of a kind that is copied is there, as `of` describes it: wakes those that this concerns.
+    pub fn saw_copy(&mut self, kind: CopierKind, name: &Name, of: impl FnOnce() -> Seen) {
+        let concerned = self.copies.saw(kind, name, of);
+        self.wake_copiers(concerned);
+    }
+
+    /// An object of a kind that is copied has gone: wakes those that this concerns.
+    pub fn copy_gone(&mut self, kind: CopierKind, name: &Name) {
+        let concerned = self.copies.gone(kind, name);
+        self.wake_copiers(concerned);
+    }
+
+    /// Has these looked at now: something they select or made has changed.
+    pub fn wake_copiers(&mut self, concerned: BTreeSet<CopierId>) {
+        for id in concerned {
+            self.wake(&Item::copier(&id), Urgency::Asked);
+        }
     }
 
     /// Asks something of the loop, which does it next.
@@ -189,6 +227,12 @@ pub trait Tend: Send {
 
     /// Wakes one that an object concerns of which a watch told.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared);
+
+    /// Wakes those that select an object of which a watch told.
+    fn noticed(&mut self, object: &Dependency, labels: &StringMap, shared: &mut Shared);
+
+    /// Wakes those that select this store now, or no longer.
+    fn chosen(&mut self, store: &StoreId, shared: &mut Shared);
 
     /// Wakes one that may wait for a store.
     fn help(&mut self, name: &Name, shared: &mut Shared);
@@ -286,6 +330,18 @@ impl<S: Subject> Tend for Tended<S> {
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) {
         if let Some(urgency) = self.subject.concern(name, role, sighting, shared) {
             shared.wake(&self.item(name), urgency);
+        }
+    }
+
+    fn noticed(&mut self, object: &Dependency, labels: &StringMap, shared: &mut Shared) {
+        for name in self.subject.noticed(object, labels) {
+            shared.wake(&self.item(&name), Urgency::Asked);
+        }
+    }
+
+    fn chosen(&mut self, store: &StoreId, shared: &mut Shared) {
+        for name in self.subject.chosen(store, shared) {
+            shared.wake(&self.item(&name), Urgency::Due);
         }
     }
 

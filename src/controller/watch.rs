@@ -1,5 +1,6 @@
 //! The watches of a cluster: one per kind.
 
+use std::collections::HashSet;
 use std::fmt::Debug;
 use std::future::ready;
 use std::marker::PhantomData;
@@ -10,7 +11,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::target::desired;
 use keyferry_cluster::target::kinds::Kinds;
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, names};
+use keyferry_crds::{
+    ClusterExternalSecret, ClusterPushSecret, ClusterSecretStore, ExternalSecret, GeneratorState, PushSecret,
+    SecretStore, names,
+};
+use keyferry_sync::copies::{Copier, CopierKind, Seen};
+use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
 use keyferry_sync::ports;
 use keyferry_sync::store::Store;
@@ -38,6 +44,12 @@ pub struct ClusterWatches {
     pub scope: Option<String>,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
+    /// Whether PushSecrets are.
+    pub pushes: bool,
+    /// Whether GeneratorStates are looked after.
+    pub generator_states: bool,
+    /// The kinds that make copies and are looked after.
+    pub copiers: Vec<CopierKind>,
     /// What kinds of targets are in the API.
     pub kinds: Kinds,
 }
@@ -49,9 +61,22 @@ impl Watches for ClusterWatches {
             (List::Subject(SubjectKind::ExternalSecret), self.follow(external_secret)),
             (List::Subject(SubjectKind::SecretStore), self.follow(secret_store)),
         ];
+        if self.pushes {
+            all.push((List::Subject(SubjectKind::PushSecret), self.follow(push_secret)));
+        }
+        if self.generator_states {
+            // Clusters without this kind have nothing to revoke: nobody waits for its list.
+            let states = follow_where_there(self.api(), generator_state);
+            all.push((List::Subject(SubjectKind::GeneratorState), states));
+        }
         if self.cluster_stores {
             let stores = follow(Api::all(self.client.clone()), watcher::Config::default(), cluster_store);
             all.push((List::Subject(SubjectKind::ClusterSecretStore), stores));
+        }
+        for kind in &self.copiers {
+            all.extend(self.copiers(*kind));
+        }
+        if self.cluster_stores || !self.copiers.is_empty() {
             let mut config = watcher::Config::default();
             if let Some(namespace) = &self.scope {
                 config = config.fields(&format!("metadata.name={namespace}"));
@@ -115,6 +140,25 @@ impl Watches for ClusterWatches {
 }
 
 impl ClusterWatches {
+    /// Copiers of a kind, and their copies, where nobody else watches these.
+    fn copiers(&self, kind: CopierKind) -> Vec<(List, Changes)> {
+        let (client, config) = (self.client.clone(), watcher::Config::default());
+        match kind {
+            CopierKind::ClusterExternalSecret => {
+                let copiers = follow(Api::all(client), config, cluster_external_secret);
+                vec![(List::Subject(SubjectKind::ClusterExternalSecret), copiers)]
+            }
+            CopierKind::ClusterPushSecret => {
+                let copiers = follow(Api::all(client.clone()), config.clone(), cluster_push_secret);
+                let mut all = vec![(List::Subject(SubjectKind::ClusterPushSecret), copiers)];
+                if !self.pushes {
+                    all.push((List::PushSecrets, follow(Api::all(client), config, push_copy)));
+                }
+                all
+            }
+        }
+    }
+
     fn follow<K>(&self, change: fn(Update<K>) -> Change) -> Changes
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
@@ -144,6 +188,14 @@ fn external_secret(update: Update<DeserializeGuard<ExternalSecret>>) -> Change {
     Change::Subject(SubjectKind::ExternalSecret, told.map(Told::pass_on))
 }
 
+fn push_secret(update: Update<DeserializeGuard<PushSecret>>) -> Change {
+    let told = update.map(|DeserializeGuard(ps)| match ps {
+        Ok(ps) => Told { name: name_of(&ps.metadata), object: Ok(ps) },
+        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+    });
+    Change::Subject(SubjectKind::PushSecret, told.map(Told::pass_on))
+}
+
 fn secret_store(update: Update<DeserializeGuard<SecretStore>>) -> Change {
     Change::Subject(SubjectKind::SecretStore, update.map(|guarded| store(guarded, Store::namespaced)))
 }
@@ -152,10 +204,45 @@ fn cluster_store(update: Update<DeserializeGuard<ClusterSecretStore>>) -> Change
     Change::Subject(SubjectKind::ClusterSecretStore, update.map(|guarded| store(guarded, Store::cluster)))
 }
 
+fn generator_state(update: Update<DeserializeGuard<GeneratorState>>) -> Change {
+    let told = update.map(|DeserializeGuard(state)| match state {
+        Ok(state) => Told { name: name_of(&state.metadata), object: Ok(state) },
+        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+    });
+    Change::Subject(SubjectKind::GeneratorState, told.map(Told::pass_on))
+}
+
 /// A store that does not decode is one that can't be used: that says its condition, and those of its users.
 fn store<K>(DeserializeGuard(store): DeserializeGuard<K>, of: fn(K) -> Store) -> Told<Own> {
     let store = store.map_or_else(|invalid| Store::undecodable(invalid.metadata), of);
     Told { name: name_of(&store.metadata), object: Ok(store) }.pass_on()
+}
+
+fn cluster_external_secret(update: Update<DeserializeGuard<ClusterExternalSecret>>) -> Change {
+    Change::Subject(SubjectKind::ClusterExternalSecret, update.map(copier))
+}
+
+fn cluster_push_secret(update: Update<DeserializeGuard<ClusterPushSecret>>) -> Change {
+    Change::Subject(SubjectKind::ClusterPushSecret, update.map(copier))
+}
+
+fn copier<K: Into<Copier>>(DeserializeGuard(object): DeserializeGuard<K>) -> Told<Own> {
+    let told = match object.map(K::into) {
+        Ok(copier) => Told { name: name_of(&copier.metadata), object: Ok(copier) },
+        Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
+    };
+    told.pass_on()
+}
+
+/// A PushSecret where nobody looks after it, as one that may be a copy.
+fn push_copy(update: Update<DeserializeGuard<PushSecret>>) -> Change {
+    let seen = |DeserializeGuard(copy): DeserializeGuard<PushSecret>| match copy {
+        Ok(copy) => (name_of(&copy.metadata), Seen::push_secret(&copy)),
+        Err(invalid) => {
+            (name_of(&invalid.metadata), Seen::undecodable(CopierKind::ClusterPushSecret, &invalid.metadata))
+        }
+    };
+    Change::PushSecret(update.map(seen))
 }
 
 fn namespace(update: Update<PartialObjectMeta<Namespace>>) -> Change {
@@ -189,6 +276,25 @@ where
     changes.boxed()
 }
 
+/// The same for a kind that need not be there, nor be ours to read: what can't be listed is taken for none.
+fn follow_where_there<K>(api: Api<K>, change: fn(Update<K>) -> Change) -> Changes
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let mut relist = Relist::default();
+    let changes = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+        ready(match event {
+            Ok(event) => relist.take(event.modify(trim)).map(change),
+            Err(error) => {
+                let is_there = !matches!(error, watcher::Error::InitialListFailed(_));
+                tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
+                (!is_there).then(|| change(Update::Listed(HashSet::new())))
+            }
+        })
+    });
+    changes.boxed()
+}
+
 fn tell(kind: &str, error: watcher::Error, remedy: &str) {
     let problem = match error {
         watcher::Error::InitialListFailed(error)
@@ -207,7 +313,7 @@ fn tell(kind: &str, error: watcher::Error, remedy: &str) {
     }
 }
 
-/// An object of which only name, UID, resourceVersion and generation are kept. Annotations are dropped as they are decoded:
+/// An object of which only name, UID, resourceVersion, generation and labels are told. Annotations are dropped as they are decoded:
 /// kubectl keeps there what it applied, the values of Secrets included.
 pub struct Metadata<K> {
     metadata: ObjectMeta,
@@ -240,10 +346,12 @@ impl<'de, K> Deserialize<'de> for Metadata<K> {
             uid: Option<String>,
             resource_version: Option<String>,
             generation: Option<i64>,
+            labels: Option<StringMap>,
         }
-        let Object { metadata: Kept { name, namespace, uid, resource_version, generation } } =
+        let Object { metadata: Kept { name, namespace, uid, resource_version, generation, labels } } =
             Object::deserialize(input)?;
-        let metadata = ObjectMeta { name, namespace, uid, resource_version, generation, ..ObjectMeta::default() };
+        let metadata =
+            ObjectMeta { name, namespace, uid, resource_version, generation, labels, ..ObjectMeta::default() };
         Ok(Self { metadata, kind: PhantomData })
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
-use keyferry_crds::names;
 use keyferry_provider_core::address::Network;
 use keyferry_stores::access::{AmbientIdentity, ControllerToken};
+use keyferry_sync::copies::CopierKind;
 use keyferry_sync::settings::Adopt;
 
 /// How log lines are written.
@@ -90,13 +90,13 @@ pub struct Run {
     /// Look after ClusterSecretStores
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_cluster_store_reconciler: bool,
-    /// Say in the conditions of PushSecrets that they are not built yet
+    /// Look after PushSecrets
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_push_secret_reconciler: bool,
-    /// Say in the conditions of ClusterPushSecrets that they are not built yet
+    /// Look after ClusterPushSecrets
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_cluster_push_secret_reconciler: bool,
-    /// Say in the conditions of ClusterExternalSecrets that they are not built yet
+    /// Look after ClusterExternalSecrets
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_cluster_external_secret_reconciler: bool,
     /// How often a healthy store is checked, where its spec does not say
@@ -105,6 +105,13 @@ pub struct Run {
     /// Ask a store only while its condition is Ready
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_flood_gate: bool,
+
+    /// Write down in GeneratorStates what generators made, and revoke it when nobody needs it any more
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub enable_generator_state: bool,
+    /// How long what a generator made works on after it was replaced
+    #[arg(long, default_value = "2m", value_name = "DURATION", value_parser = duration)]
+    pub generator_gc_grace_period: Duration,
 
     /// Let spec.target.manifest name other kinds than Secret: their values are as readable as those kinds are, and the operator needs the rights to write them
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
@@ -149,14 +156,14 @@ pub struct Run {
 }
 
 impl Run {
-    /// Whether objects of this kind, which is not built, are told so.
-    pub fn tells(&self, kind: &str) -> bool {
-        match kind {
-            names::KIND_PUSH_SECRET => self.enable_push_secret_reconciler,
-            names::KIND_CLUSTER_PUSH_SECRET => self.enable_cluster_push_secret_reconciler,
-            names::KIND_CLUSTER_EXTERNAL_SECRET => self.enable_cluster_external_secret_reconciler,
-            _ => false,
-        }
+    /// The kinds that make copies and are looked after: for whoever looks after the whole cluster.
+    pub fn copiers(&self) -> Vec<CopierKind> {
+        let kinds = [
+            (CopierKind::ClusterExternalSecret, self.enable_cluster_external_secret_reconciler),
+            (CopierKind::ClusterPushSecret, self.enable_cluster_push_secret_reconciler),
+        ];
+        let wanted = kinds.into_iter().filter(|(_, is_wanted)| *is_wanted && self.namespace.is_empty());
+        wanted.map(|(kind, _)| kind).collect()
     }
 }
 
@@ -198,12 +205,6 @@ pub struct Accepted {
     /// logins are always kept
     #[arg(long, value_name = "N")]
     pub experimental_vault_token_cache_size: Option<u64>,
-    /// no generator that is built keeps state
-    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
-    pub enable_generator_state: Option<bool>,
-    /// no generator that is built keeps state
-    #[arg(long, value_name = "DURATION")]
-    pub generator_gc_grace_period: Option<String>,
     /// metrics have no labels of the object's labels yet
     #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_extended_metric_labels: Option<bool>,
@@ -242,8 +243,6 @@ impl Accepted {
             (self.vault_token_cache_size.is_some(), "--vault-token-cache-size"),
             (self.experimental_enable_vault_token_cache.is_some(), "--experimental-enable-vault-token-cache"),
             (self.experimental_vault_token_cache_size.is_some(), "--experimental-vault-token-cache-size"),
-            (self.enable_generator_state.is_some(), "--enable-generator-state"),
-            (self.generator_gc_grace_period.is_some(), "--generator-gc-grace-period"),
             (self.enable_extended_metric_labels.is_some(), "--enable-extended-metric-labels"),
             (self.enable_http2.is_some(), "--enable-http2"),
             (self.experimental_enable_doppler_oidc_cache.is_some(), "--experimental-enable-doppler-oidc-cache"),

@@ -7,16 +7,20 @@ use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
 use keyferry_cluster::client::Turns;
 use keyferry_cluster::connection::of_operator;
+use keyferry_cluster::copies::ClusterCopies;
 use keyferry_cluster::events::Events;
 use keyferry_cluster::journal::ClusterJournal;
 use keyferry_cluster::leader::Election;
 use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
+use keyferry_cluster::states::ClusterStates;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{Calls, Environment};
+use keyferry_push::look::World;
+use keyferry_push::memory::MacKey;
 use keyferry_stores::access::LoginPorts;
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_stores::registry;
@@ -29,11 +33,13 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::controller::Controller;
 use crate::controller::change::Change;
+use crate::controller::copier::Copiers;
 use crate::controller::external_secret::ExternalSecrets;
+use crate::controller::generator_state::{GeneratorStates, Revocations};
 use crate::controller::index::{Index, Item, SubjectKind};
+use crate::controller::push_secret::PushSecrets;
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
-use crate::controller::unbuilt::{Unbuilt, UnbuiltKind};
 use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
 use crate::server::readers::Readers;
@@ -91,37 +97,57 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let states = Arc::new(ClusterStates {
+        client: client.clone(),
+        turns: turns.clone(),
+        events: events.clone(),
+        now: clock::now,
+    });
+    let (copiers, copy_turns) = (args.copiers(), turns.clone());
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
+    let copies = Arc::new(ClusterCopies { client: client.clone(), turns: copy_turns, events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
-    let unbuilt = UnbuiltKind::all(|kind| args.tells(kind), args.namespace.is_empty());
     let checks = Arc::new(Checks {
         clients: pool.clone(),
         notices: notices.clone(),
         class: args.controller_class.clone(),
         every: args.store_requeue_interval,
+        pushes: args.enable_push_secret_reconciler,
         now: clock::now,
     });
-    let settings = keyferry_sync::settings::Settings {
+    let settings = Arc::new(keyferry_sync::settings::Settings {
         class: args.controller_class,
         flood_gate: args.enable_flood_gate,
         cluster_stores: args.enable_cluster_store_reconciler,
         adopt: args.adopt,
         generic_targets: args.unsafe_allow_generic_targets,
+        generator_grace: args.enable_generator_state.then_some(args.generator_gc_grace_period),
         engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
             .strict(args.strict_templates),
         started: clock::now(),
         now: clock::now,
+    });
+    let ports = Ports {
+        stores: pool.clone(),
+        objects: objects.clone(),
+        journal: journal.clone(),
+        compute,
+        states: states.clone(),
     };
-    let work = Arc::new((Ports { stores: pool, objects, journal, compute }, targets, settings));
+    let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool.clone(), sources: objects, journal };
+    let key = MacKey::new(rand::random());
+    let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });
+    let work = Arc::new((ports, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
-    let unbuilt = Unbuilt {
-        client: client.clone(),
-        scope: scope.clone(),
-        kinds: unbuilt,
-        notices: notices.clone(),
-        now: clock::now,
+    let watches = ClusterWatches {
+        client,
+        scope,
+        cluster_stores: args.enable_cluster_store_reconciler,
+        pushes: args.enable_push_secret_reconciler,
+        generator_states: args.enable_generator_state,
+        copiers: copiers.clone(),
+        kinds,
     };
-    let watches = ClusterWatches { client, scope, cluster_stores: args.enable_cluster_store_reconciler, kinds };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
     let mut controller = Controller::new(shared, Box::new(watches), ready);
@@ -134,17 +160,30 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         .boxed()
     };
     controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
+    if args.enable_push_secret_reconciler {
+        let carry = move |look| {
+            let (world, planning) = (world.clone(), world.ports.sync.stores.planning());
+            async move { keyferry_push::run(&world, look, planning).await }.boxed()
+        };
+        controller.tend(SubjectKind::PushSecret, PushSecrets::new(Box::new(carry)));
+    }
     let secret_stores = Stores::namespaced(checks.clone(), args.enable_secret_store_reconciler);
     controller.tend(SubjectKind::SecretStore, secret_stores);
     if args.enable_cluster_store_reconciler {
         controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
+    }
+    if args.enable_generator_state {
+        let revocations = Arc::new(Revocations { stores: pool, states, now: clock::now });
+        controller.tend(SubjectKind::GeneratorState, GeneratorStates::new(revocations));
+    }
+    for kind in copiers {
+        controller.tend_copiers(Copiers::new(kind, copies.clone(), clock::now));
     }
     let news =
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));
     controller.hear(news.boxed());
     tokio::select! {
         () = controller.run(stopped()) => {}
-        () = unbuilt.run() => {}
         // Not one write more: dropping the controller cancels what is under way.
         lost = held.lost() => return Err(lost),
     }

@@ -2,7 +2,8 @@
 //!
 //! Modules, in reading order: [`registry`] which providers and generators there are, [`access`] what
 //! stores log in with, [`instead`] what that would be, [`room`] how much of their answers
-//! there is room for, [`pool`] the clients, alive as long as their spec and credentials, [`fetcher`] how they are shared.
+//! there is room for, [`generators`] making what must be revoked, [`pool`] the clients, alive as long as their spec and credentials, [`pushes`] the same for who
+//! writes, [`fetcher`] how they are shared.
 
 #![forbid(unsafe_code)]
 
@@ -10,5 +11,7 @@ pub mod registry;
 pub mod access;
 pub mod instead;
 pub mod room;
+pub mod generators;
 pub mod pool;
+pub mod pushes;
 pub mod fetcher;

@@ -12,30 +12,27 @@ use keyferry_limits::{CREDENTIAL_AGE, LARGE_SEARCHES};
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{
-    Answer, BuildContext, Caller, Calls, Dialect, Environment, Error, ErrorKind, Key, Provider, Query,
+    Answer, BuildContext, Built, Caller, Calls, Dialect, Environment, Error, ErrorKind, Keep, Key, Made, Provider,
+    Query, State, Term,
 };
 use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::asking::Asking;
-use keyferry_sync::data::Data;
 use keyferry_sync::dependency::Dependency;
 use keyferry_sync::excess;
-use keyferry_sync::ports::{About, Change, Clients, Entered, Planning, Refused, Stores, Versions};
+use keyferry_sync::ports::{About, Change, Clients, Entered, Generator, Planning, Refused, Stores, Versions};
 use keyferry_sync::store::{Store, StoreId};
-use serde_json::Value;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 
 use crate::access::{AmbientIdentity, LoginId, LoginPorts, Requester, Watched};
 use crate::fetcher::{Barrier, Fetcher};
+use crate::generators::{self, CALL_TIMEOUT, bounded};
 use crate::instead::Instead;
 use crate::registry;
 use crate::room::{Door, Rooms};
 
 /// How old a client is at least that is made anew since its store refuses it: one that is younger is refused rightly.
 const TOO_YOUNG_TO_DOUBT: Duration = Duration::from_secs(60);
-
-/// How long one call of a provider may take, reading and checking alike.
-const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The most that a store may ask for in `retrySettings`: one refresh must end before long.
 const MOST_RETRIES: i32 = 10;
@@ -64,7 +61,7 @@ pub struct StoreClient {
     pub provider: Arc<Guarded>,
     /// How its secrets are fetched.
     pub fetcher: Arc<Fetcher>,
-    door: Arc<Door>,
+    pub(crate) door: Arc<Door>,
     dependencies: Versions,
     /// Whether the store did not accept what it logged in with.
     is_doubted: AtomicBool,
@@ -120,7 +117,7 @@ impl LargeSearches {
 
 impl StoreClient {
     /// Takes note of an error that a login made anew may well mend.
-    fn note(&self, error: Option<&Error>) {
+    pub(crate) fn note(&self, error: Option<&Error>) {
         if error.is_some_and(|error| error.kind() == ErrorKind::Unauthenticated) {
             self.is_doubted.store(true, Ordering::Relaxed);
         }
@@ -352,6 +349,18 @@ impl Pool {
         }
     }
 
+    /// Builds a generator. What it refers to is looked up where the ExternalSecret is, as for a SecretStore there.
+    fn generator(&self, generator: &Generator<'_>) -> Built {
+        let Generator { namespace, kind, name, spec } = generator;
+        let Some(registration) = registry::generator(kind) else {
+            let message = format!("the kind {kind:?} is not supported by this version of keyferry");
+            return Err(Error::new(ErrorKind::Unsupported, message));
+        };
+        let requester = Requester::for_once(self.ports.clone(), namespace);
+        let id = StoreId { namespace: Some((*namespace).to_owned()), name: (*name).to_owned() };
+        (registration.build)(spec, self.context(Arc::new(requester), registration.kind, &id))
+    }
+
     fn barrier_of(&self, store: &StoreId) -> Arc<Barrier> {
         let mut barriers = self.barriers.lock().unwrap_or_else(PoisonError::into_inner);
         barriers.entry(store.clone()).or_insert_with(|| Arc::new(Barrier::of_store(&self.barrier))).clone()
@@ -414,20 +423,26 @@ impl Stores for Pool {
         registry::generator(kind).map(|generator| generator.field)
     }
 
-    async fn make(&self, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<Data, Error> {
-        let Some(registration) = registry::generator(kind) else {
-            let message = format!("the kind {kind:?} is not supported by this version of keyferry");
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        };
-        // What a generator refers to is looked up where the ExternalSecret is, as for a SecretStore there.
-        let requester = Requester::for_once(self.ports.clone(), namespace);
-        let id = StoreId { namespace: Some(namespace.to_owned()), name: name.to_owned() };
-        let context = self.context(Arc::new(requester), registration.kind, &id);
-        let generator = (registration.build)(spec, context)?;
-        // Nothing that is registered has a state to keep.
-        let made = timeout(CALL_TIMEOUT, generator.make(None)).await;
-        let made = made.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the generator took too long")))?;
-        Ok(made.values)
+    fn has_state(&self, kind: &str) -> bool {
+        registry::generator(kind).is_some_and(|generator| generator.has_state)
+    }
+
+    async fn make(&self, generator: &Generator<'_>, keep: Arc<dyn Keep>) -> Result<Made, Error> {
+        let built = self.generator(generator)?;
+        if !self.has_state(generator.kind) {
+            return bounded(built.make(&*keep)).await;
+        }
+        // Who asks may stop waiting. What is being made must be written down all the same.
+        let making = tokio::spawn(generators::make(built, generators::Named::of(generator), keep));
+        making.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the generator was broken off")))
+    }
+
+    async fn revoke(&self, generator: &Generator<'_>, state: &State) -> Result<(), Error> {
+        bounded(self.generator(generator)?.revoke(state)).await
+    }
+
+    async fn renew(&self, generator: &Generator<'_>, state: &State) -> Result<Option<(State, Term)>, Error> {
+        bounded(self.generator(generator)?.renew(state)).await
     }
 }
 

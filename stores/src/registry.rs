@@ -50,12 +50,38 @@ pub const PROVIDERS: &[Registration] = &[
 
 /// Every generator of this build.
 pub const GENERATORS: &[GeneratorRegistration] = &[
+    #[cfg(feature = "azurekv")]
+    keyferry_provider_azurekv::ACR,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::generate::CLOUDSMITH,
+    #[cfg(feature = "aws")]
+    keyferry_provider_aws::ECR,
     #[cfg(feature = "local")]
     keyferry_provider_local::FAKE,
+    #[cfg(feature = "gcpsm")]
+    keyferry_provider_gcpsm::GCR,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::generate::GITHUB,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::generate::GITLAB,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::generate::GRAFANA,
+    #[cfg(feature = "local")]
+    keyferry_provider_local::MFA,
     #[cfg(feature = "local")]
     keyferry_provider_local::PASSWORD,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::generate::QUAY,
+    #[cfg(feature = "local")]
+    keyferry_provider_local::SSH_KEY,
+    #[cfg(feature = "aws")]
+    keyferry_provider_aws::STS,
     #[cfg(feature = "local")]
     keyferry_provider_local::UUID,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::DYNAMIC,
+    #[cfg(feature = "webhook")]
+    keyferry_provider_webhook::GENERATOR,
 ];
 
 /// Their kinds.

@@ -128,6 +128,12 @@ pub fn created_by(namespace: &str, name: &str) -> String {
     text_hash(&format!("{namespace}/{name}"))
 }
 
+/// The owner key of a GeneratorState: which entry of which object it was made for. The entries of an ExternalSecret go by
+/// their index in `dataFrom`.
+pub fn owner_key(kind: &str, namespace: &str, name: &str, entry: &str) -> String {
+    text_hash(&format!("{kind}-{namespace}-{name}-{entry}"))
+}
+
 /// The field manager under which the ExternalSecret `name` writes its target: by what it owns there, keys that are
 /// no longer produced are found. Kubernetes allows 128 bytes; External Secrets Operator hashes beyond 63.
 pub fn field_manager(name: &str) -> String {
@@ -206,6 +212,10 @@ mod tests {
 
     #[test]
     fn names_vectors() {
+        assert_eq!(
+            owner_key("ExternalSecret", "default", "my-es", "0"),
+            "9915f96d753b27b8e9efddd3a0d8653f0950199e3e1da6e83e967b73"
+        );
         assert_eq!(created_by("default", "my-es"), "b8464376b5fe3535e690594280bfe59b60be2603cb6cbb6d6c8bcbb4");
         assert_eq!(field_manager("e"), "externalsecrets.external-secrets.io/e");
         assert_eq!(field_manager(&"n".repeat(27)).len(), 63);

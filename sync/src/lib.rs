@@ -2,20 +2,22 @@
 //! the world are the traits of [`ports`], so that one pipeline serves an operator, a command line and a test.
 //!
 //! Modules, in reading order. The shared words: [`told`] what may be told, [`request`] what an ExternalSecret asks for,
-//! [`excess`] what is too much, [`store`] and [`dependency`] what it refers to, by which [`address`], [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
+//! [`excess`] what is too much, [`selection`] by labels, [`store`] and [`dependency`] what it refers to, by which [`address`], [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
 //! templates, kept in a `cache`. What to do: [`form`] and [`spec`] what is wrong, [`usable`] which stores may be used,
-//! [`windows`], [`plan`]. What it takes: [`asking`] for whom stores are asked, [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
-//! [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`parts`], [`decode`] and [`rewrite`]),
+//! [`windows`], [`plan`]. What it takes: [`asking`] for whom stores are asked, [`states`] of what is generated, [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
+//! [`keep`] and [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`parts`], [`decode`] and [`rewrite`]),
 //! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, [`compute`] where it
 //! is computed, and [`mod@resolve`], which
 //! joins these for all modes. What it came to: [`outcome`], [`record`] status and events, [`schedule`] when to look again,
-//! [`look`] what is remembered. [`mod@run`] joins them all; the steps are in `work`. [`hash`] is External Secrets Operator's.
+//! [`look`] what is remembered. [`mod@run`] joins them all; the steps are in `work`. Apart from
+//! this, [`copies`]: which namespaces get a copy of which object. [`hash`] is External Secrets Operator's.
 
 #![forbid(unsafe_code)]
 
 pub mod told;
 pub mod request;
 pub mod excess;
+pub mod selection;
 pub mod store;
 pub mod dependency;
 pub mod address;
@@ -32,10 +34,12 @@ pub mod windows;
 pub mod plan;
 
 pub mod asking;
+pub mod states;
 pub mod ports;
 pub mod audit;
 
 pub mod fetch;
+pub mod keep;
 pub mod make;
 pub mod render;
 pub mod property;
@@ -56,6 +60,8 @@ pub mod schedule;
 pub mod look;
 pub mod run;
 mod work;
+
+pub mod copies;
 
 pub mod hash;
 

@@ -13,6 +13,7 @@ use crate::dependency::{Dependency, Version};
 use crate::outcome::{Outcome, SyncResult, Synced};
 use crate::plan::{LastSync, TargetState};
 use crate::ports::{Observed, Versions};
+use crate::states::{KnownState, MadeFor};
 use crate::store::KnownStores;
 
 /// One look at one ExternalSecret: everything known when it began.
@@ -31,6 +32,8 @@ pub struct Look {
     pub sources: BTreeMap<Dependency, Option<Option<Version>>>,
     /// What is remembered.
     pub memory: Memory,
+    /// The states of what generators made for it, as the watch sees them.
+    pub states: Vec<KnownState>,
     /// What it may take.
     pub budget: Arc<Budget>,
     /// Ends what it waits for until it begins to write; nothing does where nobody cancels it.
@@ -83,6 +86,8 @@ pub struct Memory {
     pub absence_is_fine: bool,
     /// The objects that templates were taken from, as they were then.
     pub sources: Versions,
+    /// The states of what generators made for the last sync, where that was ours.
+    pub made: MadeFor,
     /// A sync whose status could not be written: what it came to, of which version, and when it began.
     pub untold: Option<(Synced, String, Timestamp)>,
 }

@@ -1,49 +1,156 @@
 //! Asks the generators: values that are made up at each refresh, or written down beside it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyferry_crds::{ExternalSecret, GeneratorRef, generator_field, names};
-use keyferry_limits::{Budget, Exceeded};
+use keyferry_limits::{Budget, Exceeded, GENERATOR_STATES};
 use keyferry_provider_core::{Error, ErrorKind};
 use serde_json::Value;
 
 use crate::address::{ApiVersion, NoAddress};
 use crate::data::Data;
 use crate::engine::ENTRY;
-use crate::ports::Ports;
-use crate::request::{Origin, Request};
+use crate::keep::Keeper;
+use crate::ports::{Generator, Ports};
+use crate::request::{Entry, Origin, Request};
+use crate::settings::Settings;
 use crate::spec::CLUSTER_GENERATOR;
+use crate::states::{MadeFor, NewState};
 use crate::time::later;
 
-/// Asks the generators of `requests`, one after the other, as long as `budget` can pay for what they made; the answers are
-/// by place. `None` where one of them belongs to another controller class, and with it the ExternalSecret.
+/// Asks the generators of `requests`, one after the other, as long as the budget can pay for what they made; the answers are
+/// by place. `None` where one of them belongs to another controller class, and with it the ExternalSecret. `has_failed` says
+/// whether another entry failed already; `under_way` takes what is written down, whoever stops waiting.
 ///
 /// What one of them makes is made where it is asked: limits keep it small ([`PASSWORD_BYTES`](keyferry_limits::PASSWORD_BYTES)),
 /// and between two of them others have their turn, since each is read first.
 pub async fn make(
     ports: &Ports,
-    class: &str,
+    settings: &Settings,
     es: &ExternalSecret,
     requests: &[Request],
     budget: &Budget,
+    mut has_failed: bool,
+    under_way: &mut UnderWay,
 ) -> Result<Option<HashMap<usize, Result<Data, Error>>>, Exceeded> {
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
     let mut all = HashMap::new();
     for (place, request) in requests.iter().enumerate() {
         let Origin::Generator(generator) = &request.origin else { continue };
         let made = match read(ports, namespace, generator).await {
-            Ok((_, spec)) if !is_of_class(&spec, class) => return Ok(None),
-            Ok((kind, spec)) => ports.stores.make(namespace, &kind, &generator.name, &spec).await,
+            Ok((_, spec)) if !is_of_class(&spec, &settings.class) => return Ok(None),
+            Ok((kind, spec)) => {
+                let generator = Generator { namespace, kind: &kind, name: &generator.name, spec: &spec };
+                one(ports, settings, es, &generator, request, has_failed, under_way).await
+            }
             Err(error) => Err(error),
         };
+        has_failed |= made.is_err();
         let values = made.iter().flat_map(Data::values);
         budget.bytes(values.map(|value| value.len() + ENTRY).sum())?;
         all.insert(place, made);
     }
     Ok(Some(all))
+}
+
+/// What is made while an ExternalSecret is refreshed, and its states.
+#[derive(Default)]
+pub struct UnderWay {
+    /// What is, or was, made in this look.
+    pub keepers: Vec<Arc<Keeper>>,
+    /// How many states there are of it already.
+    pub states: usize,
+}
+
+impl UnderWay {
+    /// By owner key, the names of the states that were written down.
+    pub fn made(&self) -> MadeFor {
+        self.keepers.iter().filter_map(|keeper| Some((keeper.key().to_owned(), keeper.written()?.0))).collect()
+    }
+
+    /// By when the first of what was made is to be replaced.
+    pub fn refresh_by(&self) -> Option<Timestamp> {
+        self.keepers.iter().filter_map(|keeper| keeper.written()?.1.refresh_by).min()
+    }
+}
+
+/// Asks one generator. One whose values somebody must revoke is not asked in vain: not where the refresh fails anyway.
+async fn one(
+    ports: &Ports,
+    settings: &Settings,
+    es: &ExternalSecret,
+    generator: &Generator<'_>,
+    request: &Request,
+    has_failed: bool,
+    under_way: &mut UnderWay,
+) -> Result<Data, Error> {
+    let entry = match request.entry {
+        Entry::Generator(entry) if ports.stores.has_state(generator.kind) => entry,
+        _ => return Ok(ports.stores.make(generator, Arc::new(())).await?.values),
+    };
+    if has_failed {
+        let message = "it is not asked while another entry fails, since nobody would use what it makes";
+        return Err(Error::new(ErrorKind::Unverified, message));
+    }
+    let new = NewState::new(es, entry, generator.kind, generator.name, generator.spec);
+    kept(ports, settings, new, generator, under_way).await
+}
+
+/// Asks one generator for a PushSecret, `pusher`. `None` where it belongs to another controller class. `under_way` takes what
+/// is written down.
+pub async fn make_one(
+    ports: &Ports,
+    settings: &Settings,
+    pusher: &ObjectMeta,
+    generator: &GeneratorRef,
+    budget: &Budget,
+    under_way: &mut UnderWay,
+) -> Result<Option<Result<Data, Error>>, Exceeded> {
+    let namespace = pusher.namespace.as_deref().unwrap_or_default();
+    let made = match read(ports, namespace, generator).await {
+        Ok((_, spec)) if !is_of_class(&spec, &settings.class) => return Ok(None),
+        Ok((kind, spec)) => {
+            let generator = Generator { namespace, kind: &kind, name: &generator.name, spec: &spec };
+            if ports.stores.has_state(&kind) {
+                let new = NewState::of_push(pusher, &kind, generator.name, &spec);
+                kept(ports, settings, new, &generator, under_way).await
+            } else {
+                ports.stores.make(&generator, Arc::new(())).await.map(|made| made.values)
+            }
+        }
+        Err(error) => Err(error),
+    };
+    let values = made.iter().flat_map(Data::values);
+    budget.bytes(values.map(|value| value.len() + ENTRY).sum())?;
+    Ok(Some(made))
+}
+
+/// Asks a generator whose values somebody must revoke, and has that written down.
+async fn kept(
+    ports: &Ports,
+    settings: &Settings,
+    new: NewState,
+    generator: &Generator<'_>,
+    under_way: &mut UnderWay,
+) -> Result<Data, Error> {
+    if settings.generator_grace.is_none() {
+        return Ok(ports.stores.make(generator, Arc::new(())).await?.values);
+    }
+    if under_way.states >= GENERATOR_STATES.size() {
+        let hint = "what it made before waits to be revoked: see the conditions of its GeneratorStates";
+        return Err(Error::limit(&GENERATOR_STATES).with_hint(hint));
+    }
+    let keeper = Arc::new(Keeper::new(ports.states.clone(), new, settings.now));
+    under_way.keepers.push(keeper.clone());
+    let made = ports.stores.make(generator, keeper.clone()).await?;
+    if made.state.is_none() {
+        keeper.forget().await;
+    }
+    Ok(made.values)
 }
 
 /// The kind and spec of a generator that an object in `namespace` refers to.

@@ -95,6 +95,8 @@ pub struct Facts<'a> {
     pub last: Option<&'a LastSync>,
     /// Whether an object that its templates are taken from changed since the last sync.
     pub sources_changed: bool,
+    /// By when what generators made is to be replaced, since it ends.
+    pub refresh_by: Option<Timestamp>,
     /// Whether the last sync left no target on purpose (deleted with the data, or nothing to merge into).
     pub absence_is_fine: bool,
     /// Whether this process tried since, and failed.
@@ -198,6 +200,7 @@ fn due(facts: &Facts<'_>) -> Due {
         }
         (RefreshPolicy::Periodic | RefreshPolicy::Unknown(_), Some(interval)) => {
             let at = schedule::due(facts.es, last.at, interval);
+            let at = facts.refresh_by.map_or(at, |end| at.min(end));
             // A start that is yet to come is that of a clock which was set back since.
             let overdue = at < facts.started && facts.started <= facts.now;
             let at = if overdue { at.max(facts.overdue_until) } else { at };
@@ -285,6 +288,7 @@ mod tests {
         namespace_labels: Option<StringMap>,
         started: Timestamp,
         sources_changed: bool,
+        refresh_by: Option<Timestamp>,
         absence_is_fine: bool,
         failed: bool,
     }
@@ -300,6 +304,7 @@ mod tests {
                 namespace_labels: Some(StringMap::new()),
                 started: at(0),
                 sources_changed: false,
+                refresh_by: None,
                 absence_is_fine: false,
                 failed: false,
             }
@@ -333,6 +338,7 @@ mod tests {
                 target: self.target,
                 last: self.last.as_ref(),
                 sources_changed: self.sources_changed,
+                refresh_by: self.refresh_by,
                 absence_is_fine: self.absence_is_fine,
                 failed: self.failed,
             })
@@ -570,6 +576,25 @@ mod tests {
         let nothing = json!({"dataFrom": [{"sourceRef": {"storeRef": {"name": "s"}}}]});
         assert_eq!(Case::new(json!({"data": [entry("..a")]})).word(), "fetch 1", "a template may rename it");
         assert_eq!(Case::new(nothing).word(), "fetch 1", "an entry that asks for nothing gets nothing");
+    }
+
+    #[test]
+    fn what_ends_is_replaced_before_that_unless_it_is_made_once() {
+        let mut case = Case::new(generated("1h")).synced(60, "now");
+        case.refresh_by = Some(at(10 * DAY + 5));
+        assert!(matches!(case.decide(), Plan::Wait(Some(time)) if time == at(10 * DAY + 5)));
+        case.refresh_by = Some(at(10 * DAY));
+        assert_eq!(case.word(), "fetch 2");
+        for interval in ["0", "0s"] {
+            case.es = es(generated(interval));
+            assert_eq!(case.word(), "wait", "{interval}: it never refreshes by time");
+        }
+        case.es = es(json!({"refreshPolicy": "CreatedOnce", "dataFrom": generated("1h")["dataFrom"]}));
+        assert_eq!(case.word(), "wait");
+    }
+
+    fn generated(interval: &str) -> Value {
+        json!({"refreshInterval": interval, "dataFrom": [{"sourceRef": {"generatorRef": {"kind": "UUID", "name": "u"}}}]})
     }
 
     #[test]

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, SecretStoreStatus};
+use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, GeneratorState, SecretStoreStatus};
 use keyferry_limits::Budget;
-use keyferry_provider_core::{Answer, Capabilities, Dialect, Error, Key, Query, SecretBytes, Token};
+use keyferry_provider_core::{
+    Answer, Capabilities, Dialect, Error, Keep, Key, Made, Query, SecretBytes, State, Term, Token,
+};
 use kube_core::ApiResource;
 use serde_json::Value;
 
@@ -21,6 +23,7 @@ use crate::data::{Data, StringMap};
 use crate::dependency::{Dependency, Version};
 use crate::outcome::{Failure, TargetChange};
 use crate::record::Note;
+use crate::states::{Marks, NewState};
 use crate::store::{Store, StoreId};
 
 /// While it lives, somebody may still ask a store for something: batches that are not full wait a little for company.
@@ -57,8 +60,30 @@ pub trait Stores: Send + Sync {
     /// The field in which a ClusterGenerator holds the spec of a generator of this kind; `None` where there is no such kind.
     fn generator_field(&self, kind: &str) -> Option<&'static str>;
 
-    /// What a generator of this kind, name and spec makes now for somebody in `namespace`.
-    async fn make(&self, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<Data, Error>;
+    /// Whether generators of this kind have a state, by which what they made is revoked.
+    fn has_state(&self, kind: &str) -> bool;
+
+    /// What a generator makes now. What it makes is written down with `keep`, whoever stops waiting for it.
+    async fn make(&self, generator: &Generator<'_>, keep: Arc<dyn Keep>) -> Result<Made, Error>;
+
+    /// Revokes what was made with this state.
+    async fn revoke(&self, generator: &Generator<'_>, state: &State) -> Result<(), Error>;
+
+    /// Prolongs what was made with this state; answers its state and term since, where that could be done.
+    async fn renew(&self, generator: &Generator<'_>, state: &State) -> Result<Option<(State, Term)>, Error>;
+}
+
+/// A generator, for somebody in `namespace`.
+#[derive(Clone, Copy, Debug)]
+pub struct Generator<'a> {
+    /// The namespace of who asks; what the generator refers to is looked up there.
+    pub namespace: &'a str,
+    /// Its kind; of a ClusterGenerator the kind that it holds.
+    pub kind: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Its spec.
+    pub spec: &'a Value,
 }
 
 /// What an object would hold.
@@ -113,6 +138,37 @@ pub trait Objects: Send + Sync {
 
     /// When the ExternalSecret was last changed in more than its status, by its managed fields.
     async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem>;
+}
+
+/// Where states of generators are written down: GeneratorStates.
+#[async_trait]
+pub trait States: Send + Sync {
+    /// Writes down a new one. Answers its name.
+    async fn begin(&self, new: &NewState, state: &State, marks: &Marks) -> Result<String, Problem>;
+
+    /// Writes down what it is now.
+    async fn amend(&self, namespace: &str, name: &str, state: &State, marks: &Marks) -> Result<(), Problem>;
+
+    /// Says when what it stands for is to be revoked.
+    async fn flag(&self, namespace: &str, name: &str, deadline: Timestamp) -> Result<(), Problem>;
+
+    /// Deletes one that stands for nothing.
+    async fn forget(&self, namespace: &str, name: &str) -> Result<(), Problem>;
+
+    /// Sees to it that one does not go before what it stands for is revoked.
+    async fn hold(&self, state: &GeneratorState) -> Result<(), Problem>;
+
+    /// Deletes one, as far as it may go.
+    async fn delete(&self, state: &GeneratorState) -> Result<(), Problem>;
+
+    /// Lets one go.
+    async fn release(&self, state: &GeneratorState) -> Result<(), Problem>;
+
+    /// Writes down how its revocation goes.
+    async fn tell(&self, state: &GeneratorState, conditions: &[Condition]) -> Result<(), Problem>;
+
+    /// An event on one. Nobody waits for it.
+    fn note(&self, state: &GeneratorState, note: Note);
 }
 
 /// Where is computed what may take long.
@@ -280,6 +336,8 @@ pub struct Ports {
     pub journal: Arc<dyn Journal>,
     /// Where it is computed.
     pub compute: Arc<dyn Compute>,
+    /// Where states of generators are written down.
+    pub states: Arc<dyn States>,
 }
 
 /// The versions at which objects were read; `None` where there was nothing.

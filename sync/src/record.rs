@@ -11,6 +11,9 @@ use crate::time::seconds;
 use crate::told;
 use crate::told::Told;
 
+/// The reason in the condition of a GeneratorState that can be revoked: External Secrets Operator's.
+pub const READY_STATE: &str = "Created";
+
 /// What an event says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {

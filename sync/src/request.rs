@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use keyferry_crds::{
     DataFromEntry, ExternalSecret, Find, GeneratorRef, MetadataPolicy, RemoteRef, Rewrite, SecretStoreRef, SourceRef,
-    StoreKind,
+    StoreKind, Template,
 };
 use keyferry_go::regexp;
 use keyferry_provider_core::{Dialect, Key, PropertyLookup, Query};
@@ -77,8 +77,12 @@ pub fn stores_of(es: &ExternalSecret) -> BTreeSet<StoreId> {
 
 /// The objects that the templates of an ExternalSecret are taken from.
 pub fn sources_of(es: &ExternalSecret) -> BTreeSet<Dependency> {
-    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
-    let from = es.spec.target.template.iter().flat_map(|template| &template.template_from);
+    template_sources(es.spec.target.template.as_ref(), es.metadata.namespace.as_deref().unwrap_or_default())
+}
+
+/// The objects that a template in `namespace` is taken from.
+pub fn template_sources(template: Option<&Template>, namespace: &str) -> BTreeSet<Dependency> {
+    let from = template.into_iter().flat_map(|template| &template.template_from);
     let named = from.flat_map(|from| {
         let config_map = from.config_map.as_ref().map(|reference| (Kind::ConfigMap, &reference.name));
         let secret = from.secret.as_ref().map(|reference| (Kind::Secret, &reference.name));

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use keyferry_crds::ExternalSecret;
+use keyferry_crds::{DeletionPolicy, ExternalSecret};
 use keyferry_limits::{Budget, Exceeded};
-use keyferry_provider_core::{Key, SecretBytes};
+use keyferry_provider_core::{Error, ErrorKind, Key, SecretBytes};
 
 use jiff::Timestamp;
 
@@ -14,6 +14,7 @@ use crate::content::Content;
 use crate::data::{Data, Sources};
 use crate::dependency::Dependency;
 use crate::engine::Means;
+use crate::make::UnderWay;
 use crate::outcome::{Failure, Headline, NAMED_CAUSES, Retry};
 use crate::ports::{Planning, Ports, Turn, Versions};
 use crate::redact::blank;
@@ -57,6 +58,8 @@ pub struct Kept {
     pub asking: Option<Arc<Asking>>,
     /// Room for the requests that follow, from when all is fetched.
     pub turn: Option<Turn>,
+    /// What generators make.
+    pub under_way: UnderWay,
     /// The stores that log in with the very Secret that is to be written, each with a key that it has just answered.
     pub logins: Vec<(Arc<Store>, Option<Key>)>,
 }
@@ -96,7 +99,10 @@ pub async fn data(
     kept.logins = logins(requests, &answers);
     kept.turn = Some(ports.objects.turn(namespace).await);
     if generates(es) {
-        let making = make::make(ports, &settings.class, es, requests, &asker.budget);
+        let tolerates = es.spec.target.deletion_policy != DeletionPolicy::Retain;
+        let is_failure = |error: &Error| !(tolerates && error.kind() == ErrorKind::NotFound);
+        let has_failed = answers.values.values().any(|answer| answer.as_ref().is_err_and(is_failure));
+        let making = make::make(ports, settings, es, requests, &asker.budget, has_failed, &mut kept.under_way);
         let Some(generated) = Box::pin(making).await.map_err(too_much)? else { return Ok(None) };
         kept.values.extend(generated.values().flatten().flat_map(Data::values).cloned());
         answers.generated = generated;

@@ -44,15 +44,20 @@ pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look
             },
         };
     };
+    Box::pin(work.settle_states(&done)).await;
     let outcome = match done {
         Ok(outcome) => outcome,
         Err(_) if work.is_cancelled() => Outcome::Waiting(None),
         Err(failure) => Outcome::Failed(work.give_up(failure).await),
     };
+    let refresh_by = work.refresh_by();
     // Holds its turn until the status is written.
     let (mut memory, began, version, _turn) = work.end();
     memory.came_to(&outcome, &version, began);
     let mut next = schedule::next(&es, &outcome, memory.failures, began, (settings.now)());
+    if let (Outcome::Synced(_), Some(end)) = (&outcome, refresh_by) {
+        next = Some(next.map_or(end, |next| next.min(end)));
+    }
     let telling = Telling::new(&outcome, version, began, memory.untold.take());
     let status = match record::status(&es, &telling.outcome, &telling.version, telling.began) {
         Some(status) => Box::pin(telling.write(ports, &es, status, &mut memory, &mut next, settings.now)).await,

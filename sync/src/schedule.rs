@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use keyferry_crds::names::KIND_CLUSTER_EXTERNAL_SECRET;
 use keyferry_crds::{ExternalSecret, RefreshPolicy, StoreKind};
 use keyferry_limits::REFRESH_RATE;
 
@@ -79,9 +80,12 @@ pub fn after_success(es: &ExternalSecret, at: Timestamp) -> Option<Timestamp> {
 }
 
 /// When a refresh is due after one at `at`: the last point before `interval` is over of the grid on which all
-/// ExternalSecrets of one store and interval are. Different stores have different grids.
+/// ExternalSecrets of one store and interval are. Different stores have different grids. That of copies is as coarse as
+/// the interval: made one after the other, they refresh together from their first refresh on, and all of one key in one
+/// call.
 pub fn due(es: &ExternalSecret, at: Timestamp, interval: Duration) -> Timestamp {
-    let (exact, grain) = (later(at, interval), grain(interval).as_nanos());
+    let grain = if is_copy(es) { interval } else { grain(interval) };
+    let (exact, grain) = (later(at, interval), grain.as_nanos());
     // Years that nanoseconds can't tell are those of intervals that never end.
     let Ok(grain) = i128::try_from(grain) else { return exact };
     if grain == 0 {
@@ -98,6 +102,14 @@ pub fn due(es: &ExternalSecret, at: Timestamp, interval: Duration) -> Timestamp 
 pub fn due_by_any_clock(es: &ExternalSecret, at: Timestamp, interval: Duration) -> Timestamp {
     let due = due(es, at, interval);
     due.checked_sub(SKEW.min(interval / 2)).unwrap_or(due)
+}
+
+/// Whether a ClusterExternalSecret made it, and all of its copies ask one store.
+fn is_copy(es: &ExternalSecret) -> bool {
+    let store = es.spec.secret_store_ref.as_ref();
+    let is_shared = store.is_some_and(|store| store.kind == StoreKind::ClusterSecretStore);
+    let mut owners = es.metadata.owner_references.iter().flatten();
+    is_shared && owners.any(|owner| owner.controller == Some(true) && owner.kind == KIND_CLUSTER_EXTERNAL_SECRET)
 }
 
 fn grain(interval: Duration) -> Duration {
@@ -189,6 +201,29 @@ mod tests {
         assert_eq!([1, 4, 5, 6].map(|n| seconds(&es("1h"), Retry::Late, n).unwrap()), [15, 15, 16, 32]);
         assert_eq!(seconds(&es("1h"), Retry::After(Duration::from_secs(700)), 1), Some(700));
         assert_eq!(seconds(&es("1h"), Retry::OnChange, 1), None);
+    }
+
+    #[test]
+    fn copies_that_were_made_one_after_the_other_refresh_together() {
+        let copy = |kind: &str| {
+            let store = serde_json::json!({"name": "s", "kind": kind});
+            let mut copy = keyferry_builders::es(serde_json::json!({"refreshInterval": "1h", "secretStoreRef": store}));
+            copy.metadata.owner_references = serde_json::from_value(serde_json::json!([{
+                "apiVersion": "external-secrets.io/v1", "kind": "ClusterExternalSecret", "name": "c", "uid": "u",
+                "controller": true,
+            }]))
+            .unwrap();
+            copy
+        };
+        let (hour, copy, apart) = (Duration::from_secs(3600), copy("ClusterSecretStore"), copy("SecretStore"));
+        let first = due(&copy, at(0), hour);
+        // Whenever in the hour before it is synced, it is due then, and an hour later again.
+        let back = |seconds: i64| first.checked_sub(jiff::SignedDuration::from_secs(seconds)).unwrap();
+        for seconds in [1, 600, 3599] {
+            assert_eq!(due(&copy, back(seconds), hour), first, "{seconds}");
+        }
+        assert_eq!(due(&copy, first, hour), later(first, hour));
+        assert!(due(&apart, back(3599), hour) >= later(back(3599), hour - COARSEST), "it shares nothing with others");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How syncs are carried out: the flags of a mode, as plain data.
 
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -18,6 +19,9 @@ pub struct Settings {
     pub adopt: Adopt,
     /// Whether targets may be other than Secrets.
     pub generic_targets: bool,
+    /// How long what a generator made works on after it was replaced; `None` where no states are written down, so that
+    /// nothing is ever revoked.
+    pub generator_grace: Option<Duration>,
     /// What renders templates.
     pub engine: Engine,
     /// When this process began to work.

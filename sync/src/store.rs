@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::{ClusterSecretStore, Condition, SecretStore, SecretStoreSpec, SecretStoreStatus, names};
 use keyferry_go::regexp;
 use kube_core::{ObjectMeta, Resource};
 
 use crate::data::StringMap;
 use crate::excess;
+use crate::selection::selects;
 
 /// Names a store: a SecretStore has a namespace, a ClusterSecretStore none.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -174,24 +174,6 @@ impl Store {
         reference.resource_version = None;
         reference
     }
-}
-
-/// Whether a label selector matches; one that says nothing matches everything, one with an unknown operator nothing.
-fn selects(selector: &LabelSelector, labels: &StringMap) -> bool {
-    let by_labels =
-        selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key).is_some_and(|label| label == value));
-    let by_expressions = selector.match_expressions.iter().flatten().all(|expression| {
-        let label = labels.get(&expression.key);
-        let listed = || label.is_some_and(|label| expression.values.iter().flatten().any(|value| value == label));
-        match expression.operator.as_str() {
-            "In" => listed(),
-            "NotIn" => !listed(),
-            "Exists" => label.is_some(),
-            "DoesNotExist" => label.is_none(),
-            _ => false,
-        }
-    });
-    by_labels && by_expressions
 }
 
 #[cfg(test)]

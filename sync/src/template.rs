@@ -39,15 +39,30 @@ pub fn content(es: &ExternalSecret, fetched: Data, sources: &Sources, means: &Me
             }
         };
     };
-    let dot = means.dot(&fetched).map_err(|exceeded| failed(exceeded.into()))?;
-    let complaints = RefCell::default();
-    let work = Templating { es, sources, means, fetched: &fetched, dot, manifest, complaints };
-    let content = work.content(template).map_err(failed)?;
-    let content = Content { complaints: work.complaints.into_inner(), ..content };
+    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+    let at = "spec.target.template";
+    let work = Templating { at, namespace, sources, means, fetched: &fetched, manifest };
+    let content = work.run(template).map_err(failed)?;
     if manifest.is_none() {
         check_type(&content)?;
     }
     check_keys(content)
+}
+
+/// What the template of a PushSecret in `namespace` makes of what its source holds: that stays beside what is rendered.
+pub fn of_push(
+    template: &Template,
+    namespace: &str,
+    source: &Data,
+    sources: &Sources,
+    means: &Means<'_>,
+) -> Result<Content, Told> {
+    let work = Templating { at: "spec.template", namespace, sources, means, fetched: source, manifest: None };
+    let mut content = work.run(template)?;
+    for (key, value) in source {
+        content.data.entry(key.clone()).or_insert_with(|| value.clone());
+    }
+    Ok(content)
 }
 
 /// What goes into a Secret as it was fetched has the names that it had in the store.
@@ -88,14 +103,30 @@ fn check_type(content: &Content) -> Result<(), Failure> {
     Err(Failure::new(Headline::Update, cause, Retry::OnChange))
 }
 
+/// A template, and what it is rendered with.
 struct Templating<'a> {
-    es: &'a ExternalSecret,
+    /// Where in the spec the template stands.
+    at: &'static str,
+    namespace: &'a str,
     sources: &'a Sources,
     means: &'a Means<'a>,
     fetched: &'a Data,
-    /// The same as templates see it.
-    dot: gotmpl::Value,
     manifest: Option<&'a Manifest>,
+}
+
+impl Templating<'_> {
+    fn run(self, template: &Template) -> Result<Content, Told> {
+        let work = Rendering { dot: self.means.dot(self.fetched)?, of: self, complaints: RefCell::default() };
+        let content = work.content(template)?;
+        Ok(Content { complaints: work.complaints.into_inner(), ..content })
+    }
+}
+
+/// The same while it is rendered.
+struct Rendering<'a> {
+    of: Templating<'a>,
+    /// What was fetched, as templates see it.
+    dot: gotmpl::Value,
     complaints: RefCell<Vec<Told>>,
 }
 
@@ -140,7 +171,7 @@ impl Destination {
     }
 }
 
-impl Templating<'_> {
+impl Rendering<'_> {
     fn content(&self, template: &Template) -> Result<Content, Told> {
         let mut content = Content {
             type_: template.type_.clone().filter(|type_| !type_.is_empty()),
@@ -149,15 +180,15 @@ impl Templating<'_> {
         };
         let makes_nothing = template.data.is_empty() && template.template_from.is_empty();
         // Other objects hold what was fetched where there is no template at all: External Secrets Operator's rule.
-        if self.manifest.is_none() && (template.merge_policy == MergePolicy::Merge || makes_nothing) {
-            content.data = self.fetched.clone();
+        if self.of.manifest.is_none() && (template.merge_policy == MergePolicy::Merge || makes_nothing) {
+            content.data = self.of.fetched.clone();
         }
         for (n, from) in template.template_from.iter().enumerate() {
-            self.from(from, &told!("spec.target.template.templateFrom[{}]", n), &mut content)?;
+            self.from(from, &told!("{}.templateFrom[{}]", self.of.at, n), &mut content)?;
         }
-        let data = if self.manifest.is_some() { Destination::Field("data") } else { Destination::Data };
+        let data = if self.of.manifest.is_some() { Destination::Field("data") } else { Destination::Data };
         let mut values = vec![(data, &template.data, "data")];
-        match self.manifest {
+        match self.of.manifest {
             None => {
                 values.push((Destination::Labels, &template.metadata.labels, "metadata.labels"));
                 values.push((Destination::Annotations, &template.metadata.annotations, "metadata.annotations"));
@@ -170,7 +201,7 @@ impl Templating<'_> {
         }
         for (into, values, at) in values {
             for (key, text) in values {
-                let name = told!("spec.target.template.{}[{}]", at, Spec(key));
+                let name = told!("{}.{}[{}]", self.of.at, at, Spec(key));
                 let value = self.render(&name, text, Text::Open)?;
                 self.put(&mut content, &into, (key, Text::Open), value, &name)?;
             }
@@ -179,7 +210,7 @@ impl Templating<'_> {
     }
 
     fn from(&self, from: &TemplateFrom, at: &Told, content: &mut Content) -> Result<(), Told> {
-        let into = &Destination::parse(from.target.as_deref(), self.manifest)
+        let into = &Destination::parse(from.target.as_deref(), self.of.manifest)
             .map_err(|problem| told!("{}.target {}", at, problem))?;
         let strategy = &from.values_decoding_strategy;
         for (kind, reference) in [(Kind::ConfigMap, &from.config_map), (Kind::Secret, &from.secret)] {
@@ -202,11 +233,11 @@ impl Templating<'_> {
     /// What the template `text` makes of what was fetched. Where a function failed whose complaint Go takes for its result,
     /// that is noted, or an error, as the flags have it.
     fn render(&self, name: &Told, text: &str, whose: Text) -> Result<SecretBytes, Told> {
-        let template = self.means.engine.template(text, whose, self.means.budget);
-        let rendered = template.and_then(|template| self.means.render(&template, whose, &self.dot));
+        let template = self.of.means.engine.template(text, whose, self.of.means.budget);
+        let rendered = template.and_then(|template| self.of.means.render(&template, whose, &self.dot));
         let (rendered, complained) = rendered.map_err(|problem| told!("{}: {}", name, problem))?;
         match complained.first() {
-            Some(function) if self.means.engine.is_strict() => {
+            Some(function) if self.of.means.engine.is_strict() => {
                 Err(told!("{}: {} can't work on what it is given", name, function))
             }
             _ => {
@@ -218,8 +249,8 @@ impl Templating<'_> {
     }
 
     fn text(&self, kind: &Kind, name: &str, item: &TemplateItem) -> Result<&str, Told> {
-        let namespace = self.es.metadata.namespace.clone().unwrap_or_default();
-        let source = self.sources.get(&Dependency { kind: kind.clone(), namespace, name: name.to_owned() });
+        let namespace = self.of.namespace.to_owned();
+        let source = self.of.sources.get(&Dependency { kind: kind.clone(), namespace, name: name.to_owned() });
         let value = source
             .and_then(|data| data.get(&item.key))
             .ok_or_else(|| told!("{} {} has no key {}", kind, Spec(name), Spec(&item.key)))?;
@@ -272,14 +303,14 @@ impl Templating<'_> {
             content.edits.push(Edit { from: name.clone(), path, value, merges });
             return Ok(());
         }
-        let pairs = self.means.lend(|env| gotmpl::eso::string_map(rendered.expose(), env));
+        let pairs = self.of.means.lend(|env| gotmpl::eso::string_map(rendered.expose(), env));
         let pairs = pairs.map_err(|problem| match problem.hit() {
             Some(limit) => told!("{}: {}", name, limit.exceeded()),
             None => told!("{}: what it renders is not a YAML map of keys and values: {}", name, problem.words()),
         })?;
         for (key, value) in pairs {
             let key = std::str::from_utf8(&key).map_err(|_| told!("{}: a key of what it renders is not text", name))?;
-            self.means.budget.bytes(value.len())?;
+            self.of.means.budget.bytes(value.len())?;
             let value = self.decoded(SecretBytes::new(value.to_vec()), strategy, name)?;
             self.put(content, into, (key, Text::Secret), value, name)?;
         }
@@ -294,7 +325,7 @@ impl Templating<'_> {
         value: SecretBytes,
         name: &Told,
     ) -> Result<(), Told> {
-        self.means.budget.bytes(key.len() + value.len() + ENTRY)?;
+        self.of.means.budget.bytes(key.len() + value.len() + ENTRY)?;
         // A key that was rendered may be a value.
         let told_key = match whose {
             Text::Open => told!("the key {}", Spec(key)),
@@ -329,17 +360,17 @@ impl Templating<'_> {
     }
 
     fn yaml(&self, text: &SecretBytes) -> Result<SecretJson, NotYaml> {
-        let value = self.means.lend(|env| gotmpl::eso::yaml_value(text.expose(), env));
+        let value = self.of.means.lend(|env| gotmpl::eso::yaml_value(text.expose(), env));
         let value = value.map_err(|problem| match problem.hit() {
             Some(limit) => NotYaml::Exceeded(limit.exceeded()),
             None => NotYaml::Words(problem.words()),
         })?;
-        let json = json(&value, self.means.budget)?;
+        let json = json(&value, self.of.means.budget)?;
         json.map(SecretJson::new).ok_or(NotYaml::Words("it holds what JSON can't"))
     }
 
     fn decoded(&self, value: SecretBytes, strategy: &DecodingStrategy, name: &Told) -> Result<SecretBytes, Told> {
-        let decoded = decode(&value, strategy, self.means.budget)?;
+        let decoded = decode(&value, strategy, self.of.means.budget)?;
         decoded.ok_or_else(|| told!("{}: a value is not {}, which valuesDecodingStrategy asks for", name, strategy))
     }
 }

@@ -13,9 +13,10 @@ use crate::ports::{Change, Observed, Output, Planning, Ports, Turn};
 use crate::request::{Request, generates};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
+use crate::time::later;
 use crate::told;
 use crate::told::{Spec, Told};
-use crate::{compute, fetch, hash, make, record, schedule};
+use crate::{compute, fetch, hash, make, record, schedule, states};
 
 /// A look under way.
 pub(crate) struct Work<'a> {
@@ -29,6 +30,8 @@ pub(crate) struct Work<'a> {
     read: Option<Observed>,
     kept: Kept,
     cancel: Option<AbortHandle>,
+    /// Whether all that it asks for was fetched and made, in this look.
+    is_made: bool,
 }
 
 impl<'a> Work<'a> {
@@ -40,6 +43,7 @@ impl<'a> Work<'a> {
         look: Look,
         planning: Planning,
     ) -> Self {
+        let under_way = make::UnderWay { states: look.states.len(), ..make::UnderWay::default() };
         Self {
             asker: Asker { ports, settings, es, workload: None, now: look.began, budget: look.budget.clone() },
             output,
@@ -48,7 +52,8 @@ impl<'a> Work<'a> {
             look,
             planning: Some(planning),
             read: None,
-            kept: Kept::default(),
+            kept: Kept { under_way, ..Kept::default() },
+            is_made: false,
         }
     }
 
@@ -92,6 +97,7 @@ impl<'a> Work<'a> {
             target,
             last: self.look.last().as_ref(),
             sources_changed: self.look.sources_changed(),
+            refresh_by: states::refresh_by(es, &self.look.states, &memory.made),
             absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
             failed: memory.failures > 0,
         })
@@ -114,6 +120,7 @@ impl<'a> Work<'a> {
         let es = self.asker.es;
         let planning = self.planning.take().unwrap_or_else(|| Box::new(()));
         if generates(es) && Box::pin(self.was_written_before_a_crash()).await? {
+            self.look.memory.made.clear();
             return Ok(Outcome::Synced(Synced::unchanged()));
         }
         // Nothing is written yet. From here on a look is not cancelled: its target and its status belong together.
@@ -122,6 +129,7 @@ impl<'a> Work<'a> {
         let resolving = resolve::data(&self.asker, requests, planning, &mut self.kept);
         let Ok(resolved) = Abortable::new(resolving, cancelled).await else { return Ok(Outcome::Waiting(None)) };
         let Some(Resolved { data, missing }) = resolved? else { return Ok(Outcome::Ignored) };
+        self.is_made = true;
         let synced = Synced { missing, ..Synced::unchanged() };
         if data.is_empty()
             && let Some(result) = SyncResult::without_data(es)?
@@ -135,6 +143,45 @@ impl<'a> Work<'a> {
         let bound = self.read.is_some() || matches!(self.look.seen, Seen::At(_));
         let applied = Box::pin(self.apply(data, synced)).await;
         applied.map(Outcome::Synced).map_err(|failure| Failure { bound, ..failure })
+    }
+
+    /// Sees to what generators made, now that it is known what came of the look: what the target held before is revoked
+    /// after the grace, and what nobody uses is at once.
+    pub async fn settle_states(&mut self, done: &Result<Outcome, Failure>) {
+        let Some(grace) = self.asker.settings.generator_grace else { return };
+        let (es, now) = (self.asker.es, (self.asker.settings.now)());
+        let made = self.kept.under_way.made();
+        match done {
+            Ok(Outcome::Synced(_)) => {
+                let made = self.is_made.then_some(made);
+                let outdated = states::outdated(es, &self.look.states, made.as_ref()).into_iter();
+                let outdated: Vec<String> = outdated.map(|state| state.name.clone()).collect();
+                self.look.memory.made = made.unwrap_or_default();
+                self.flag(&outdated, later(now, grace)).await;
+            }
+            // Whoever could not be told that it was written may have written it all the same.
+            Err(failure) if failure.headline != Headline::Fetch => {
+                self.flag(made.values(), later(now, grace)).await;
+            }
+            Ok(_) | Err(_) => self.flag(made.values(), now).await,
+        }
+    }
+
+    async fn flag<'s>(&self, names: impl IntoIterator<Item = &'s String>, deadline: Timestamp) {
+        let namespace = self.asker.es.metadata.namespace.as_deref().unwrap_or_default();
+        for name in names {
+            // The next refresh that succeeds tries again.
+            if let Err(problem) = self.asker.ports.states.flag(namespace, name, deadline).await
+                && !problem.is_not_found
+            {
+                tracing::warn!(namespace, name, %problem, "could not say when a GeneratorState is to be revoked");
+            }
+        }
+    }
+
+    /// By when what generators have just made is to be replaced.
+    pub fn refresh_by(&self) -> Option<Timestamp> {
+        schedule::interval(self.asker.es).and_then(|_| self.kept.under_way.refresh_by())
     }
 
     /// The store has nothing of what the spec names, and deletionPolicy lets the target go with it.

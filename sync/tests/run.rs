@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use keyferry_builders::{at, es};
 use keyferry_crds::{ExternalSecret, names};
-use keyferry_limits::{Budget, SEARCH_FOUND, SEARCHES};
-use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_limits::{Budget, GENERATOR_STATES, SEARCH_FOUND, SEARCHES};
+use keyferry_provider_core::{Error, ErrorKind, Term};
 use keyferry_sync::dependency::{Dependency, Kind};
 use keyferry_sync::look::{Cancel, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult};
 use keyferry_sync::ports::{Compute, Ports, Problem, Turn};
+use keyferry_sync::states::{self, KnownState};
 use keyferry_sync::store::Readiness;
 use serde_json::{Value, json};
 
@@ -346,6 +347,101 @@ async fn what_was_generated_before_a_crash_is_not_generated_anew() {
         [calls(&["observe"], &made), calls(&rest, &[])].concat(),
         "somebody else's is taken over"
     );
+}
+
+fn kept() -> Value {
+    json!({"data": [], "dataFrom": [{"sourceRef": {"generatorRef": {"kind": "Kept", "name": "g"}}}]})
+}
+
+fn known_state(es: &ExternalSecret, name: &str, second: i64) -> KnownState {
+    KnownState {
+        name: name.into(),
+        owner: "uid".into(),
+        key: states::key(es, 0),
+        made: (Some(at(second)), second.to_string()),
+        deadline: None,
+        refresh_by: None,
+    }
+}
+
+#[tokio::test]
+async fn what_must_be_revoked_is_written_down_first_and_the_one_before_it_has_a_grace() {
+    let world = World::new();
+    world.state().generated.insert("pw".into(), "made-1".into());
+    let es = Arc::new(es(kept()));
+    world.state().states = vec![known_state(&es, "old", 1), known_state(&es, "older", 0)];
+    world.state().term = Some(Term { end: at(600).into(), renews: true });
+    let report = world.look(&es, &Memory::default(), 0).await;
+    let made = ["planned", "turn", "generator Kept g", "make Kept ns/g", "begin gen-kept-g-1 {\"id\":0}"];
+    let rest = [
+        "amend gen-kept-g-1 {\"id\":1} by 500",
+        "apply pw=made-1 (presumed absent)",
+        "flag old 120",
+        "flag older 120",
+        "status True SecretSynced",
+        "note Created",
+        "turn over",
+    ];
+    assert_eq!(world.calls(), calls(&made, &rest));
+    assert_eq!(report.memory.made.values().collect::<Vec<_>>(), ["gen-kept-g-1"]);
+    assert_eq!(report.next, Some(at(500)), "it ends before the next refresh");
+}
+
+#[tokio::test]
+async fn what_nobody_came_to_use_is_revoked() {
+    for (stage, deadline) in [("make", 0), ("apply", 120)] {
+        let world = World::new();
+        world.state().generated.insert("pw".into(), "made-1".into());
+        if stage == "make" {
+            world.state().making_fails = Some(Error::new(ErrorKind::Unavailable, "down"));
+        } else {
+            world.state().failing.insert("apply", failed(Headline::Update, "no", Retry::Soon));
+        }
+        let report = world.look(&Arc::new(es(kept())), &Memory::default(), 0).await;
+        assert!(matches!(report.outcome, Outcome::Failed(_)), "{}", message(&report));
+        let flag = format!("flag gen-kept-g-1 {deadline}");
+        assert!(world.calls().contains(&flag), "{stage}");
+        assert!(report.memory.made.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn what_has_no_state_after_all_leaves_none() {
+    let world = World::new();
+    world.state().generated.insert("pw".into(), "made-1".into());
+    world.state().stateless = true;
+    let report = world.look(&Arc::new(es(kept())), &Memory::default(), 0).await;
+    assert!(world.calls().contains(&"forget gen-kept-g-1".to_owned()));
+    assert!(report.memory.made.is_empty());
+}
+
+#[tokio::test]
+async fn nothing_is_made_for_a_refresh_that_fails_or_beyond_the_limit() {
+    let world = World::new();
+    let mut spec = kept();
+    spec["data"] = json!([{"secretKey": "k", "remoteRef": {"key": "nowhere"}}]);
+    let report = world.look(&Arc::new(es(spec)), &Memory::default(), 0).await;
+    assert!(message(&report).contains("while another entry fails"), "{}", message(&report));
+    assert!(!world.calls().iter().any(|call| call.starts_with("make")));
+
+    let es = Arc::new(es(kept()));
+    world.state().states = (0..GENERATOR_STATES.most as i64).map(|n| known_state(&es, &format!("s{n}"), n)).collect();
+    let report = world.look(&es, &Memory::default(), 0).await;
+    assert!(message(&report).contains(&GENERATOR_STATES.to_string()), "{}", message(&report));
+    assert!(!world.calls().iter().any(|call| call.starts_with("make")));
+}
+
+#[tokio::test]
+async fn what_somebody_before_us_made_is_kept_and_its_forerunners_go() {
+    let world = World::new();
+    world.state().generated.insert("pw".into(), "made-1".into());
+    let es = Arc::new(es(kept()));
+    world.look(&es, &Memory::default(), 0).await;
+    world.calls();
+    world.state().written_at = Some(at(0));
+    world.state().states = vec![known_state(&es, "old", 1), known_state(&es, "last", 2)];
+    world.look(&es, &Memory::default(), 5).await;
+    assert_eq!(world.calls(), ["observe", "changed_at", "planned", "flag old 120", "status True SecretSynced"]);
 }
 
 #[tokio::test]

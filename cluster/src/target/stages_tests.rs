@@ -153,6 +153,7 @@ impl World {
             target: TargetState::Unknown,
             last: None,
             sources_changed: false,
+            refresh_by: None,
             absence_is_fine: false,
             failed: false,
         });

@@ -10,12 +10,13 @@
 {{- if and .Values.processClusterStore (not (include "keyferry.scoped" .)) -}}true{{- end -}}
 {{- end -}}
 
-{{/* The kinds that are not built, and whose objects are told so: a JSON list. */}}
-{{- define "keyferry.unbuilt" -}}
+{{/* The kinds that make copies in namespaces, and are looked after: a JSON list. They are of the whole cluster. */}}
+{{- define "keyferry.copiers" -}}
 {{- $kinds := list -}}
-{{- if .Values.processPushSecret }}{{ $kinds = append $kinds "PushSecret" }}{{ end -}}
-{{- if and .Values.processClusterExternalSecret (not (include "keyferry.scoped" .)) }}{{ $kinds = append $kinds "ClusterExternalSecret" }}{{ end -}}
-{{- if and .Values.processClusterPushSecret (not (include "keyferry.scoped" .)) }}{{ $kinds = append $kinds "ClusterPushSecret" }}{{ end -}}
+{{- if not (or (include "keyferry.scoped" .) .Values.scopedNamespace) -}}
+{{- if .Values.processClusterExternalSecret }}{{ $kinds = append $kinds "ClusterExternalSecret" }}{{ end -}}
+{{- if .Values.processClusterPushSecret }}{{ $kinds = append $kinds "ClusterPushSecret" }}{{ end -}}
+{{- end -}}
 {{- toJson $kinds -}}
 {{- end -}}
 
@@ -51,13 +52,13 @@
 {{- with .Values.storeRequeueInterval }}{{ $_ := set $flags "store-requeue-interval" . }}{{ end -}}
 {{- if .Values.genericTargets.enabled }}{{ $_ := set $flags "unsafe-allow-generic-targets" true }}{{ end -}}
 {{- if not .Values.processSecretStore }}{{ $_ := set $flags "enable-secret-store-reconciler" false }}{{ end -}}
+{{- if not .Values.processPushSecret }}{{ $_ := set $flags "enable-push-secret-reconciler" false }}{{ end -}}
 {{- if not (include "keyferry.clusterStores" .) }}{{ $_ := set $flags "enable-cluster-store-reconciler" false }}{{ end -}}
 {{- range $kind, $flag := dict
   "ClusterExternalSecret" "enable-cluster-external-secret-reconciler"
   "ClusterPushSecret" "enable-cluster-push-secret-reconciler"
-  "PushSecret" "enable-push-secret-reconciler"
 }}
-{{- if not (has $kind (include "keyferry.unbuilt" $ | fromJsonArray)) }}{{ $_ := set $flags $flag false }}{{ end -}}
+{{- if not (has $kind (include "keyferry.copiers" $ | fromJsonArray)) }}{{ $_ := set $flags $flag false }}{{ end -}}
 {{- end -}}
 {{- range $name, $value := .Values.extraArgs }}{{ $_ := set $flags $name $value }}{{ end -}}
 - run

@@ -147,7 +147,7 @@ fn rules_of_templates(target: Node) -> Node {
         )
 }
 
-fn template() -> Node {
+pub(super) fn template() -> Node {
     let metadata = object(
         "What to add to the target's metadata; once a template is there, nothing is copied from the ExternalSecret.",
     )
@@ -241,12 +241,12 @@ fn remote_ref(description: &str) -> Node {
 }
 
 /// A name in a store.
-fn reference(description: &str) -> Node {
+pub(super) fn reference(description: &str) -> Node {
     string(description).within(&limits::REFERENCE_LENGTH)
 }
 
 /// A regular expression.
-fn pattern(description: &str) -> Node {
+pub(super) fn pattern(description: &str) -> Node {
     string(description).within(&limits::PATTERN_LENGTH)
 }
 
@@ -327,26 +327,30 @@ fn rewrite() -> Node {
             word("Extract: a key for each field; JSON: one key that holds all.", MergeStrategy::NAMES)
                 .default(json!("Extract")),
         );
+    renaming().field("merge", merge).exactly_one_field()
+}
+
+/// One change to keys, by search or by template.
+pub(super) fn renaming() -> Node {
     let regexp = object("Search and replace.")
         .required("source", pattern("Regular expression (RE2) to search for."))
         .required("target", string("Replacement, with $1 for the first group.").within(&limits::RENAME_LENGTH));
     let template = string("Template of the new key; .value is the old one.").within(&limits::RENAME_LENGTH);
     let transform = object("Render each key.").required("template", template);
-    object("One change.")
-        .field("merge", merge)
-        .field("regexp", regexp)
-        .field("transform", transform)
-        .exactly_one_field()
+    object("One change.").field("regexp", regexp).field("transform", transform)
+}
+
+pub(super) fn generator_ref() -> Node {
+    object("A generator.")
+        .field("apiVersion", api_version("Its group and version.").default(json!(crate::names::GENERATORS_API_VERSION)))
+        .required("kind", word("Its kind.", &generators::kinds()))
+        .required("name", object_name("Its name."))
 }
 
 fn source_ref(description: &str) -> Node {
-    let generator = object("A generator.")
-        .field("apiVersion", api_version("Its group and version.").default(json!(crate::names::GENERATORS_API_VERSION)))
-        .required("kind", word("Its kind.", &generators::kinds()))
-        .required("name", object_name("Its name."));
     object(description)
         .field("storeRef", store_ref("A store."))
-        .field("generatorRef", generator)
+        .field("generatorRef", generator_ref())
         .plain_rule("has(self.storeRef) || has(self.generatorRef)", "name a storeRef or a generatorRef")
         .plain_rule("!(has(self.storeRef) && has(self.generatorRef))", "keep one of storeRef and generatorRef")
 }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::node::*;
 use super::shared::conditions;
+use super::specs;
 use super::{CLUSTER, NAMESPACED, Names, version, without_rule};
 use crate::names;
 
@@ -23,43 +24,76 @@ struct Generator {
 
 /// The kinds, in alphabetical order, but for ClusterGenerator, which holds one of them.
 const ALL: &[Generator] = &[
-    unbuilt("ACRAccessToken", "acraccesstokens", "acrAccessTokenSpec", "Gets tokens of Azure Container Registry."),
+    built(
+        "ACRAccessToken",
+        "acraccesstokens",
+        "acrAccessTokenSpec",
+        "Gets tokens of Azure Container Registry.",
+        specs::acr,
+    ),
     unbuilt(
         "BeyondtrustWorkloadCredentialsDynamicSecret",
         "beyondtrustworkloadcredentialsdynamicsecrets",
         "beyondtrustWorkloadCredentialsDynamicSecretSpec",
         "Gets temporary credentials of BeyondTrust Workload Credentials.",
     ),
-    unbuilt(
+    built(
         "CloudsmithAccessToken",
         "cloudsmithaccesstokens",
         "cloudsmithAccessTokenSpec",
         "Gets tokens of Cloudsmith.",
+        specs::cloudsmith,
     ),
-    unbuilt(
+    built(
         "ECRAuthorizationToken",
         "ecrauthorizationtokens",
         "ecrAuthorizationTokenSpec",
         "Gets tokens of Amazon's container registry.",
+        specs::ecr,
     ),
     built("Fake", "fakes", "fakeSpec", "Gives the values that are written down in it.", fake),
-    unbuilt("GCRAccessToken", "gcraccesstokens", "gcrAccessTokenSpec", "Gets tokens of Google's container registry."),
-    unbuilt("GithubAccessToken", "githubaccesstokens", "githubAccessTokenSpec", "Gets tokens of a GitHub App."),
-    unbuilt("GitlabDeployToken", "gitlabdeploytokens", "gitlabDeployTokenSpec", "Makes deploy tokens in GitLab."),
-    unbuilt("Grafana", "grafanas", "grafanaSpec", "Makes tokens of a service account in Grafana."),
-    unbuilt("MFA", "mfas", "mfaSpec", "Makes one-time passwords."),
+    built(
+        "GCRAccessToken",
+        "gcraccesstokens",
+        "gcrAccessTokenSpec",
+        "Gets tokens of Google's container registry.",
+        specs::gcr,
+    ),
+    built(
+        "GithubAccessToken",
+        "githubaccesstokens",
+        "githubAccessTokenSpec",
+        "Gets tokens of a GitHub App.",
+        specs::github,
+    ),
+    built(
+        "GitlabDeployToken",
+        "gitlabdeploytokens",
+        "gitlabDeployTokenSpec",
+        "Makes deploy tokens in GitLab, and revokes them.",
+        specs::gitlab,
+    ),
+    built(
+        "Grafana",
+        "grafanas",
+        "grafanaSpec",
+        "Makes tokens of a service account in Grafana, and revokes them.",
+        specs::grafana,
+    ),
+    built("MFA", "mfas", "mfaSpec", "Makes one-time passwords.", specs::mfa),
     built("Password", "passwords", "passwordSpec", "Makes random passwords.", password),
-    unbuilt("QuayAccessToken", "quayaccesstokens", "quayAccessTokenSpec", "Gets tokens of Quay."),
-    unbuilt("SSHKey", "sshkeys", "sshKeySpec", "Makes pairs of SSH keys."),
-    unbuilt("STSSessionToken", "stssessiontokens", "stsSessionTokenSpec", "Gets session tokens of AWS."),
+    built("QuayAccessToken", "quayaccesstokens", "quayAccessTokenSpec", "Gets tokens of Quay.", specs::quay),
+    built("SSHKey", "sshkeys", "sshKeySpec", "Makes pairs of SSH keys.", specs::ssh),
+    built("STSSessionToken", "stssessiontokens", "stsSessionTokenSpec", "Gets session tokens of AWS.", specs::sts),
     built("UUID", "uuids", "uuidSpec", "Makes a random UUID.", uuid),
-    unbuilt(
+    built(
         "VaultDynamicSecret",
         "vaultdynamicsecrets",
         "vaultDynamicSecretSpec",
-        "Gets what an engine of Vault makes up at each request.",
+        "Gets what an engine of Vault makes up at each request; leases are prolonged, and revoked.",
+        specs::vault,
     ),
-    unbuilt("Webhook", "webhooks", "webhookSpec", "Gets values of any HTTP service."),
+    built("Webhook", "webhooks", "webhookSpec", "Gets values of any HTTP service.", specs::webhook),
 ];
 
 const fn built(
@@ -99,7 +133,8 @@ pub(super) fn kinds() -> Vec<&'static str> {
 
 /// Whether a kind of the generators' group is built.
 pub(super) fn is_built(kind: &str) -> bool {
-    kind == CLUSTER_GENERATOR || ALL.iter().any(|generator| generator.kind == kind && generator.spec.is_some())
+    [CLUSTER_GENERATOR, names::KIND_GENERATOR_STATE].contains(&kind)
+        || ALL.iter().any(|generator| generator.kind == kind && generator.spec.is_some())
 }
 
 /// The field of `spec.generator` in which a ClusterGenerator holds the spec of a generator of this kind; `None` where
@@ -174,7 +209,7 @@ fn cluster() -> Node {
         .required("generator", generator)
 }
 
-/// What a generator of External Secrets Operator leaves, so that it can be revoked. Nothing here makes any yet.
+/// What a generator leaves, so that it can be revoked.
 fn state() -> CustomResourceDefinition {
     let spec = object("What was generated.")
         .field("garbageCollectionDeadline", time("When to revoke it."))

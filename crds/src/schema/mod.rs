@@ -1,16 +1,19 @@
 //! The CustomResourceDefinitions.
 //!
 //! Modules, in reading order: [`node`] the vocabulary, [`shared`] what several schemas say, and the schemas:
-//! [`external_secret`], [`store`] with the configuration of each [`provider`], [`generators`], and what is [`unbuilt`];
+//! [`external_secret`], [`push_secret`], [`store`] with the configuration of each [`provider`], [`copier`] the kinds that make
+//! copies, and the [`specs`] of [`generators`];
 //! [`prune`] says what they would not keep of an object.
 
 mod node;
 mod shared;
 mod external_secret;
+mod push_secret;
 mod store;
 mod provider;
+mod copier;
+mod specs;
 mod generators;
-mod unbuilt;
 mod prune;
 #[cfg(test)]
 mod tests;
@@ -24,11 +27,11 @@ use node::{Node, object, string};
 pub use provider::provider_keys;
 pub use prune::pruned;
 
-/// The CRDs of every kind of External Secrets Operator: ExternalSecret and the stores first, then what is not built, then
-/// the generators.
+/// The CRDs of every kind of External Secrets Operator: ExternalSecret, PushSecret and the stores first, then what makes
+/// copies, then the generators.
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    let mut crds = vec![external_secret(), secret_store(), cluster_secret_store()];
-    crds.extend(unbuilt::crds());
+    let mut crds = vec![external_secret(), push_secret(), secret_store(), cluster_secret_store()];
+    crds.extend(copier::crds());
     crds.extend(generators::crds());
     crds
 }
@@ -43,15 +46,18 @@ pub fn serve_v1beta1(crds: &mut [CustomResourceDefinition]) {
 /// Whether objects of a kind are looked after: those of others are kept, and told that they are not.
 pub fn is_built(group: &str, kind: &str) -> bool {
     match group {
-        names::GROUP => matches!(kind, "ExternalSecret" | "SecretStore" | "ClusterSecretStore"),
+        names::GROUP => matches!(
+            kind,
+            "ExternalSecret"
+                | names::KIND_PUSH_SECRET
+                | "SecretStore"
+                | "ClusterSecretStore"
+                | names::KIND_CLUSTER_EXTERNAL_SECRET
+                | names::KIND_CLUSTER_PUSH_SECRET
+        ),
         names::GENERATORS_GROUP => generators::is_built(kind),
         _ => false,
     }
-}
-
-/// The kinds of [`names::GROUP`] that are not built, each with its version.
-pub fn unbuilt_kinds() -> &'static [(&'static str, &'static str)] {
-    unbuilt::KINDS
 }
 
 /// Name of the file in `crds/yaml` that holds a CRD.
@@ -74,6 +80,18 @@ fn external_secret() -> CustomResourceDefinition {
     let description = "Fetches values from a store, and keeps a Secret (or another object) equal to them.";
     let schema = root(description, external_secret::spec(), external_secret::status());
     names.crd(schema, columns, &selectable)
+}
+
+fn push_secret() -> CustomResourceDefinition {
+    let crd = Names { kind: names::KIND_PUSH_SECRET, plural: "pushsecrets", short: Some("ps"), scope: NAMESPACED };
+    let schema = root("Writes what Secrets hold into stores.", push_secret::spec(), push_secret::status());
+    let columns = json!([
+        {"name": "AGE", "type": "date", "jsonPath": ".metadata.creationTimestamp"},
+        {"name": "Status", "type": "string", "jsonPath": READY_REASON},
+        {"name": "Last Sync", "type": "date", "jsonPath": ".status.refreshTime"},
+    ]);
+    let current = with_columns(version(names::PUSH_VERSION, schema), columns);
+    crd.of_group(names::GROUP, &[names::CATEGORY], vec![current])
 }
 
 fn secret_store() -> CustomResourceDefinition {
@@ -186,6 +204,11 @@ fn old_version(current: &Value) -> Value {
     // Fields to select by are indexed for the version that is stored.
     old.as_object_mut().map(|old| old.remove("selectableFields"));
     old
+}
+
+fn with_columns(mut version: Value, columns: Value) -> Value {
+    version["additionalPrinterColumns"] = columns;
+    version
 }
 
 /// The version that is served and stored.

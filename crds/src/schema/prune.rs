@@ -131,10 +131,7 @@ mod tests {
     fn kinds_that_are_not_built_are_kept_whole() {
         let new = json!({"deep": [{"list": [1]}]});
         for (kind, version) in [
-            ("PushSecret", "external-secrets.io/v1alpha1"),
-            ("ClusterPushSecret", "external-secrets.io/v1alpha1"),
-            ("ClusterExternalSecret", "external-secrets.io/v1"),
-            ("MFA", "generators.external-secrets.io/v1alpha1"),
+            ("BeyondtrustWorkloadCredentialsDynamicSecret", "generators.external-secrets.io/v1alpha1"),
             ("Unknown", "external-secrets.io/v1"),
             ("ExternalSecret", "external-secrets.io/v7"),
             ("ConfigMap", "v1"),
@@ -145,7 +142,7 @@ mod tests {
         let state = json!({"resource": new, "state": new, "new": 1});
         assert_eq!(of("GeneratorState", generators, state), ["spec.new"]);
         assert_eq!(of("Password", generators, json!({"length": 1, "prefix": "a", "lenght": 1})), ["spec.lenght"]);
-        let held = json!({"kind": "MFA", "generator": {"mfaSpec": new, "passwordSpec": {"lenght": 1}}});
+        let held = json!({"kind": "BeyondtrustWorkloadCredentialsDynamicSecret", "generator": {"beyondtrustWorkloadCredentialsDynamicSecretSpec": new, "passwordSpec": {"lenght": 1}}});
         assert_eq!(of("ClusterGenerator", generators, held), ["spec.generator.passwordSpec.lenght"]);
     }
 }

@@ -46,6 +46,12 @@ fn every_field_is_described_in_one_line() {
     });
 }
 
+/// What a request to Vault says.
+const PARAMETERS: [&str; 2] = [
+    "VaultDynamicSecret/v1alpha1.spec.parameters",
+    "ClusterGenerator/v1alpha1.spec.generator.vaultDynamicSecretSpec.parameters",
+];
+
 /// Open are the providers that are not built, and what has no schema of ours; all else drops what it doesn't name.
 #[test]
 fn what_is_open_is_this_and_null_is_never_stored() {
@@ -90,15 +96,11 @@ fn what_is_open_is_this_and_null_is_never_stored() {
             want.insert(provider);
         }
     }
-    for kind in [
-        "PushSecret/v1alpha1",
-        "ClusterPushSecret/v1alpha1",
-        "ClusterExternalSecret/v1",
-        "ClusterExternalSecret/v1beta1",
-    ] {
-        want.insert(format!("{kind}.spec"));
-    }
-    want.insert("PushSecret/v1alpha1.status.syncedPushSecrets[][]".to_owned());
+    let metadata = ["PushSecret/v1alpha1.spec", "ClusterPushSecret/v1alpha1.spec.pushSecretSpec"];
+    let metadata = metadata.iter().flat_map(|spec| ["data", "dataTo"].map(|list| format!("{spec}.{list}[].metadata")));
+    want.extend(metadata);
+    want.insert("PushSecret/v1alpha1.status.syncedPushSecrets[][].metadata".to_owned());
+    want.extend(PARAMETERS.map(str::to_owned));
     want.extend(["resource", "state"].map(|field| format!("GeneratorState/v1alpha1.spec.{field}")));
     for kind in crate::schema::generators::kinds().into_iter().filter(|kind| !is_built(names::GENERATORS_GROUP, kind)) {
         want.insert(format!("{kind}/v1alpha1.spec"));
@@ -156,10 +158,9 @@ fn every_kind_is_there() {
         .filter(|crd| is_built(&crd.spec.group, &crd.spec.names.kind))
         .map(|crd| crd.spec.names.kind)
         .collect();
-    assert_eq!(
-        built,
-        ["ExternalSecret", "SecretStore", "ClusterSecretStore", "Fake", "Password", "UUID", "ClusterGenerator"]
-    );
+    let unbuilt = ["BeyondtrustWorkloadCredentialsDynamicSecret"];
+    let all = crds().into_iter().map(|crd| crd.spec.names.kind);
+    assert_eq!(built, all.filter(|kind| !unbuilt.contains(&kind.as_str())).collect::<Vec<_>>());
 }
 
 #[test]
@@ -221,6 +222,52 @@ const STORE_DEFAULTS: &[&str] = &[
     "vault.auth.userPass.path = \"userpass\"",
 ];
 
+const PUSH_DEFAULTS: [&str; 13] = [
+    "spec.refreshInterval = \"1h0m0s\"",
+    "spec.secretStoreRefs[].kind = \"SecretStore\"",
+    "spec.updatePolicy = \"Replace\"",
+    "spec.deletionPolicy = \"None\"",
+    "spec.selector.generatorRef.apiVersion = \"generators.external-secrets.io/v1alpha1\"",
+    "spec.data[].conversionStrategy = \"None\"",
+    "spec.dataTo[].conversionStrategy = \"None\"",
+    "spec.dataTo[].storeRef.kind = \"SecretStore\"",
+    "spec.template.engineVersion = \"v2\"",
+    "spec.template.mergePolicy = \"Replace\"",
+    "spec.template.templateFrom[].configMap.items[].templateAs = \"Values\"",
+    "spec.template.templateFrom[].secret.items[].templateAs = \"Values\"",
+    "spec.template.templateFrom[].target = \"Data\"",
+];
+
+/// The defaults of generators, by themselves and in a ClusterGenerator.
+fn generator_defaults() -> Vec<String> {
+    let mut want = Vec::new();
+    for password in ["Password/v1alpha1.spec", "ClusterGenerator/v1alpha1.spec.generator.passwordSpec"] {
+        want.push(format!("{password}.length = 24"));
+        want.push(format!("{password}.noUpper = false"));
+        want.push(format!("{password}.allowRepeat = false"));
+        want.push(format!("{password}.encoding = \"raw\""));
+    }
+    for (kind, field) in [
+        ("ACRAccessToken", "acrAccessTokenSpec"),
+        ("SSHKey", "sshKeySpec"),
+        ("VaultDynamicSecret", "vaultDynamicSecretSpec"),
+    ] {
+        let defaults: Vec<String> = match kind {
+            "ACRAccessToken" => vec!["environmentType = \"PublicCloud\"".into()],
+            "SSHKey" => vec!["keyType = \"rsa\"".into()],
+            _ => {
+                let of_store = STORE_DEFAULTS.iter().filter_map(|default| default.strip_prefix("vault."));
+                let of_store = of_store.map(|default| format!("provider.{default}"));
+                of_store.chain(["resultType = \"Data\"".into(), "allowEmptyResponse = false".into()]).collect()
+            }
+        };
+        for base in [format!("{kind}/v1alpha1.spec"), format!("ClusterGenerator/v1alpha1.spec.generator.{field}")] {
+            want.extend(defaults.iter().map(|default| format!("{base}.{default}")));
+        }
+    }
+    want
+}
+
 #[test]
 fn defaults_are_these_and_no_others() {
     let mut found = Vec::new();
@@ -229,35 +276,38 @@ fn defaults_are_these_and_no_others() {
             found.push(format!("{path} = {default}"));
         }
     });
-    let spec = "ExternalSecret/v1.spec";
     let generator = "generatorRef.apiVersion = \"generators.external-secrets.io/v1alpha1\"";
-    let mut want = vec![
-        format!("{spec}.refreshInterval = \"1h0m0s\""),
-        format!("{spec}.target = {}", json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"})),
-        format!("{spec}.target.creationPolicy = \"Owner\""),
-        format!("{spec}.target.deletionPolicy = \"Retain\""),
-        format!("{spec}.target.template.engineVersion = \"v2\""),
-        format!("{spec}.target.template.mergePolicy = \"Replace\""),
-        format!("{spec}.target.template.templateFrom[].configMap.items[].templateAs = \"Values\""),
-        format!("{spec}.target.template.templateFrom[].secret.items[].templateAs = \"Values\""),
-        format!("{spec}.target.template.templateFrom[].target = \"Data\""),
-        format!("{spec}.data[].sourceRef.{generator}"),
-        format!("{spec}.dataFrom[].sourceRef.{generator}"),
-        format!("{spec}.dataFrom[].rewrite[].merge.into = \"\""),
-        format!("{spec}.dataFrom[].rewrite[].merge.priorityPolicy = \"Strict\""),
-        format!("{spec}.dataFrom[].rewrite[].merge.conflictPolicy = \"Error\""),
-        format!("{spec}.dataFrom[].rewrite[].merge.strategy = \"Extract\""),
-    ];
+    let of_external_secret = |spec: &str| {
+        vec![
+            format!("{spec}.refreshInterval = \"1h0m0s\""),
+            format!("{spec}.target = {}", json!({"creationPolicy": "Owner", "deletionPolicy": "Retain"})),
+            format!("{spec}.target.creationPolicy = \"Owner\""),
+            format!("{spec}.target.deletionPolicy = \"Retain\""),
+            format!("{spec}.target.template.engineVersion = \"v2\""),
+            format!("{spec}.target.template.mergePolicy = \"Replace\""),
+            format!("{spec}.target.template.templateFrom[].configMap.items[].templateAs = \"Values\""),
+            format!("{spec}.target.template.templateFrom[].secret.items[].templateAs = \"Values\""),
+            format!("{spec}.target.template.templateFrom[].target = \"Data\""),
+            format!("{spec}.data[].sourceRef.{generator}"),
+            format!("{spec}.dataFrom[].sourceRef.{generator}"),
+            format!("{spec}.dataFrom[].rewrite[].merge.into = \"\""),
+            format!("{spec}.dataFrom[].rewrite[].merge.priorityPolicy = \"Strict\""),
+            format!("{spec}.dataFrom[].rewrite[].merge.conflictPolicy = \"Error\""),
+            format!("{spec}.dataFrom[].rewrite[].merge.strategy = \"Extract\""),
+        ]
+    };
+    let mut want = of_external_secret("ExternalSecret/v1.spec");
+    want.extend(of_external_secret("ClusterExternalSecret/v1.spec.externalSecretSpec"));
+    want.push("PushSecret/v1alpha1.status.syncedPushSecrets[][].conversionStrategy = \"None\"".to_owned());
+    for spec in ["PushSecret/v1alpha1.spec", "ClusterPushSecret/v1alpha1.spec.pushSecretSpec"] {
+        let of = |default: &&str| default.replacen("spec", spec, 1);
+        want.extend(PUSH_DEFAULTS.iter().map(of));
+    }
     for store in ["SecretStore", "ClusterSecretStore"] {
         let provider = format!("{store}/v1.spec.provider");
         want.extend(STORE_DEFAULTS.iter().map(|default| format!("{provider}.{default}")));
     }
-    for password in ["Password/v1alpha1.spec", "ClusterGenerator/v1alpha1.spec.generator.passwordSpec"] {
-        want.push(format!("{password}.length = 24"));
-        want.push(format!("{password}.noUpper = false"));
-        want.push(format!("{password}.allowRepeat = false"));
-        want.push(format!("{password}.encoding = \"raw\""));
-    }
+    want.extend(generator_defaults());
     want.sort();
     found.sort();
     assert_eq!(found, want);
@@ -312,7 +362,8 @@ fn every_list_and_map_of_a_provider_is_bounded() {
 
 #[test]
 fn every_provider_has_its_key() {
-    let store = serde_json::to_value(&crds()[1]).expect("plain data");
+    let store = crds().into_iter().find(|crd| crd.spec.names.kind == "SecretStore");
+    let store = serde_json::to_value(store).expect("plain data");
     let provider =
         &store["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["provider"];
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
@@ -398,12 +449,40 @@ fn the_committed_yaml_is_up_to_date() {
     assert_eq!(found, want, "{hint}");
 }
 
-/// The fields of the table in `docs/compatibility.md` are those of the schema.
+/// The fields of the tables in `docs/compatibility.md` are those of the schemas: that of ExternalSecrets stands first, that
+/// of another kind below its name.
 #[test]
 fn the_compatibility_page_names_every_field() {
     let page = include_str!("../../../docs/compatibility.md");
     // Behaviour that no field shows has a table of its own.
     let (page, _) = page.split_once("\n## Behaviour").expect("the page has two parts");
+    let (first, others) = page.split_once("\n## ").expect("it has sections");
+    let version_of = |kind: &str| format!("{kind}/{}.", if kind == "ClusterPushSecret" { "v1alpha1" } else { "v1" });
+    let fields = fields_of(&version_of("ExternalSecret"));
+    names_all(first, &fields);
+    for kind in ["ClusterExternalSecret", "ClusterPushSecret"] {
+        let section = others.split("\n## ").find(|section| section.lines().next() == Some(kind));
+        let section = section.unwrap_or_else(|| panic!("docs/compatibility.md has no section {kind}"));
+        names_all(section, &fields_of(&version_of(kind)));
+    }
+}
+
+/// The fields of a kind that hold no others, which are said with them.
+fn fields_of(kind: &str) -> Vec<String> {
+    let mut fields = Vec::new();
+    each_node(|path, node| {
+        if let Some(path) = path.strip_prefix(kind)
+            && (path.starts_with("sp") || path.starts_with("status"))
+            && node["properties"].is_null()
+            && !path.ends_with("[]")
+        {
+            fields.push(path.to_owned());
+        }
+    });
+    fields
+}
+
+fn names_all(page: &str, fields: &[String]) {
     let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let below = |row: &str, path: &str| match row.strip_suffix(".*") {
         Some(parent) => {
@@ -411,18 +490,7 @@ fn the_compatibility_page_names_every_field() {
         }
         None => path == row,
     };
-    let mut fields = Vec::new();
-    each_node(|path, node| {
-        if let Some(path) = path.strip_prefix("ExternalSecret/v1.")
-            && path.starts_with("sp") | path.starts_with("status")
-            // What holds fields is said with them.
-            && node["properties"].is_null()
-            && !path.ends_with("[]")
-        {
-            fields.push(path.to_owned());
-        }
-    });
-    for field in &fields {
+    for field in fields {
         let holds = rows.iter().any(|row| row.trim_end_matches(".*").starts_with(&format!("{field}[")));
         assert!(holds || rows.iter().any(|row| below(row, field)), "docs/compatibility.md has no row for {field}");
     }

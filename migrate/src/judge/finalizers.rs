@@ -31,12 +31,16 @@ pub fn judge(cluster: &Cluster, findings: &mut Vec<Finding>) {
         ("pushsecret-finalizers", "PushSecret", names::FINALIZER_PUSH_SECRET),
         "what they pushed would stay in the stores",
     );
-    left(
-        findings,
-        &cluster.generator_states,
-        ("generatorstate-finalizers", "GeneratorState", names::FINALIZER_GENERATOR_STATE),
-        "what was generated elsewhere, such as tokens, would stay there",
-    );
+    let states = &cluster.generator_states;
+    if states.count > 0 {
+        let finalizer = names::FINALIZER_GENERATOR_STATE;
+        let summary = format!("{} with the finalizer {finalizer}", number(states.count, "GeneratorState"));
+        findings.push(
+            Finding::new("generatorstate-finalizers", Severity::Note, summary)
+                .sample(states)
+                .so("one that is deleted while neither operator runs stays until keyferry does, which revokes what it stands for"),
+        );
+    }
     namespaces(cluster, findings);
 }
 
@@ -89,7 +93,11 @@ fn stores(cluster: &Cluster, findings: &mut Vec<Finding>) {
 pub fn free_namespaces(cluster: &Cluster) -> Option<BTreeSet<(&str, &str)>> {
     let there = cluster.cluster_external_secrets.as_ref()?;
     let all = cluster.namespaces.iter().flat_map(|held| held.by.iter().map(|by| (held.name.as_str(), by.as_str())));
-    Some(all.filter(|(_, by)| !there.contains(*by)).collect())
+    // A name that is too long for a finalizer stands in it cut, with a hash.
+    let of = |name: &String| names::namespace_finalizers(name);
+    let held_by: BTreeSet<String> = there.iter().flat_map(of).collect();
+    let is_there = |by: &str| held_by.contains(&format!("{}{by}", names::FINALIZER_NAMESPACE_PREFIX));
+    Some(all.filter(|(_, by)| !is_there(by)).collect())
 }
 
 fn namespaces(cluster: &Cluster, findings: &mut Vec<Finding>) {
@@ -115,7 +123,7 @@ fn namespaces(cluster: &Cluster, findings: &mut Vec<Finding>) {
     }
     if needed.count > 0 {
         findings.push(finding(&needed).then(match free {
-            Some(_) => "keyferry does not serve ClusterExternalSecrets yet: delete those that are not needed while External Secrets Operator still runs",
+            Some(_) => "keyferry takes them off, and puts none there",
             None => "whether there are such ClusterExternalSecrets is not known: run this again as somebody who may read them",
         }));
     }

@@ -372,10 +372,10 @@ fn what_is_not_built() {
         cluster
     };
     nothing(&generator("Password"));
-    assert_eq!(one(&generator("ECRAuthorizationToken")).code, "generator-not-served");
+    assert_eq!(one(&generator("BeyondtrustWorkloadCredentialsDynamicSecret")).code, "generator-not-served");
     let cluster = |kind: &str| Cluster { cluster_generators: vec![("it".to_owned(), kind.to_owned())], ..empty() };
     nothing(&cluster("UUID"));
-    assert_eq!(one(&cluster("MFA")).code, "generator-not-served");
+    assert_eq!(one(&cluster("BeyondtrustWorkloadCredentialsDynamicSecret")).code, "generator-not-served");
 
     let mut manifests = empty();
     manifests.external_secrets.manifests = sample(&["a/b"]);

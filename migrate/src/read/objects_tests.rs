@@ -20,8 +20,8 @@ fn what_an_external_secret_asks_for() {
                 {"secretKey": "y", "remoteRef": {"key": "y"}, "sourceRef": {"storeRef": {"name": "one", "kind": "ClusterSecretStore"}}},
             ],
             "dataFrom": [
-                {"sourceRef": {"generatorRef": {"kind": "MFA", "name": "g"}}},
-                {"sourceRef": {"generatorRef": {"kind": "MFA", "name": "h"}}},
+                {"sourceRef": {"generatorRef": {"kind": "BeyondtrustWorkloadCredentialsDynamicSecret", "name": "g"}}},
+                {"sourceRef": {"generatorRef": {"kind": "BeyondtrustWorkloadCredentialsDynamicSecret", "name": "h"}}},
             ],
         },
     });
@@ -33,8 +33,8 @@ fn what_an_external_secret_asks_for() {
     let stores: Vec<(String, usize)> = all.by_store.iter().map(|(store, count)| (store.to_string(), *count)).collect();
     // One that names a store twice counts once.
     assert_eq!(stores, [("ClusterSecretStore one".to_owned(), 1), ("SecretStore a/one".to_owned(), 1)]);
-    assert_eq!(all.by_generator["MFA"].names, ["a/app"]);
-    assert_eq!(all.by_generator["MFA"].count, 1);
+    assert_eq!(all.by_generator["BeyondtrustWorkloadCredentialsDynamicSecret"].names, ["a/app"]);
+    assert_eq!(all.by_generator["BeyondtrustWorkloadCredentialsDynamicSecret"].count, 1);
 }
 
 #[test]

@@ -38,11 +38,11 @@ const SERVICE: Service = Service {
     ],
 };
 
-const ACM: JsonApi = JsonApi { host: "acm", target: "CertificateManager", is_fips_in_gov: true };
+const ACM: JsonApi = JsonApi { host: "acm", signs_as: None, target: "CertificateManager", is_fips_in_gov: true };
 
 /// Where certificates are found by their tags.
 const TAGGING: JsonApi =
-    JsonApi { host: "tagging", target: "ResourceGroupsTaggingAPI_20170126", is_fips_in_gov: false };
+    JsonApi { host: "tagging", signs_as: None, target: "ResourceGroupsTaggingAPI_20170126", is_fips_in_gov: false };
 const TAGGING_ENDPOINT: &[&str] = &["AWS_ENDPOINT_URL_RESOURCE_GROUPS_TAGGING_API"];
 
 /// What the store can do.

@@ -30,6 +30,8 @@ use crate::reading::lent;
 pub struct JsonApi {
     /// What its hosts begin with, and what requests are signed for.
     pub host: &'static str,
+    /// What requests are signed for, where that is another.
+    pub signs_as: Option<&'static str>,
     /// What operations are called in the header that names them, up to the dot.
     pub target: &'static str,
     /// Whether it has no hosts of its own in the FIPS way in regions of the US government, where all are.
@@ -97,7 +99,7 @@ impl JsonClient {
         config.store_put(AuthSchemeOptionResolverParams::new(()));
         config.store_put(SigV4OperationSigningConfig {
             region: self.sdk.region().cloned().map(SigningRegion::from),
-            name: Some(SigningName::from_static(self.api.host)),
+            name: Some(SigningName::from_static(self.api.signs_as.unwrap_or(self.api.host))),
             ..SigV4OperationSigningConfig::default()
         });
         let components = RuntimeComponentsBuilder::new("signing")
@@ -186,8 +188,8 @@ mod tests {
 
     #[test]
     fn where_a_service_is() {
-        let acm = JsonApi { host: "acm", target: "CertificateManager", is_fips_in_gov: true };
-        let tagging = JsonApi { host: "tagging", target: "x", is_fips_in_gov: false };
+        let acm = JsonApi { host: "acm", signs_as: None, target: "CertificateManager", is_fips_in_gov: true };
+        let tagging = JsonApi { host: "tagging", signs_as: None, target: "x", is_fips_in_gov: false };
         for (api, region, fips, dual, expected) in [
             (acm, "eu-west-1", false, false, "https://acm.eu-west-1.amazonaws.com"),
             (acm, "us-east-1", true, false, "https://acm-fips.us-east-1.amazonaws.com"),

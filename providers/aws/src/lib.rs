@@ -2,7 +2,7 @@
 //! Manager (`keyferry-provider-aws-acm`).
 //!
 //! Modules, in reading order: `ids` which secret an answer is about, `store` Secrets Manager and reading it, `metadata` what a
-//! push says beside the value, `push` writing. The spec, logins, the client and what answers mean are those of all stores of
+//! push says beside the value, `push` writing, `generate` tokens and sessions. The spec, logins, the client and what answers mean are those of all stores of
 //! AWS, in `keyferry-provider-aws-common`.
 
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@ mod ids;
 mod store;
 mod metadata;
 mod push;
+mod generate;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use keyferry_provider_aws_ssm::ParameterStore;
 use keyferry_provider_core::{BuildContext, BuildFuture, Capabilities, Error, Provider, Registration};
 
 use crate::store::SecretsManager;
+pub use generate::{ECR, STS};
 
 /// How the registry knows these stores.
 pub const REGISTRATION: Registration = Registration { name: "aws", capabilities, maintained: true, build };

@@ -62,7 +62,9 @@ impl Machine {
         let mut url = server.clone();
         url.query_pairs_mut().append_pair("api-version", version).append_pair("resource", resource);
         if let Some(client) = client {
-            url.query_pairs_mut().append_pair("client_id", client);
+            // One that somebody made goes by the id of its application, or by its place in Azure.
+            let name = if client.contains('/') { "msi_res_id" } else { "client_id" };
+            url.query_pairs_mut().append_pair(name, client);
         }
         // The operator's own matter, and not the spec's: no rule about where a spec may lead holds for it.
         let endpoint = Endpoint::new(Way { server, fields: FIELDS }, &Addresses::anywhere(), ctx, provider)?;

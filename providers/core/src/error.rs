@@ -205,6 +205,14 @@ impl Error {
         self
     }
 
+    /// The same error where what it names stands elsewhere in the spec: a generator holds what a store does, under another
+    /// path.
+    pub fn at(mut self, path: &str, elsewhere: &str) -> Self {
+        self.message = self.message.replace(path, elsewhere);
+        self.hint = self.hint.map(|hint| hint.replace(path, elsewhere));
+        self
+    }
+
     /// The same error where deletionPolicy must not act on it: External Secrets Operator removes nothing for metadata
     /// that are not there, and nor do we.
     pub fn no_reason_to_delete(mut self) -> Self {
@@ -314,6 +322,12 @@ mod tests {
         for absurd in [Duration::from_secs(365 * 86400), Duration::from_secs(u64::MAX), Duration::MAX] {
             assert_eq!(asked(absurd), Some(Duration::from_secs(RETRY_AFTER.most)));
         }
+    }
+
+    #[test]
+    fn an_error_names_where_it_stands() {
+        let error = Error::invalid("spec.provider.x.url is empty").with_hint("set spec.provider.x.url");
+        assert_eq!(error.at("spec.provider.x", "spec").to_string(), "spec.url is empty: set spec.url");
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub mod names;
 pub use capabilities::{Capabilities, Dialect, Metadata, PropertyLookup};
 pub use credentials::{CaRef, CaSource, Credentials, SecretRef, ServiceAccountRef, Token};
 pub use error::{Blame, Error, ErrorKind};
-pub use generator::{Generator, Made, State};
+pub use generator::{Generator, Keep, Made, State, Term};
 pub use provider::{Answer, Fetched, Key, Page, Provider, Query, filled, one_by_one};
 pub use push::{Origin, Payload, Push, Reach, Remote};
 pub use registration::{

@@ -120,6 +120,8 @@ pub struct GeneratorRegistration {
     pub kind: &'static str,
     /// The field of a ClusterGenerator's `spec.generator` that holds the spec of this kind.
     pub field: &'static str,
+    /// Whether what it makes may have a state, by which it is revoked.
+    pub has_state: bool,
     /// Builds the generator from its spec. Nothing is asked of anybody before it makes something.
     pub build: fn(&serde_json::Value, BuildContext) -> Built,
 }

@@ -1,35 +1,47 @@
 //! Generators that need nobody: values that are made up at each refresh, or written down in the generator's own spec.
 //!
-//! Modules, in reading order: `password` passwords of every kind, `encoding` how they are written. What is made here
+//! Modules, in reading order: `password` passwords of every kind, `encoding` how they are written,
+//! `mfa` codes of the moment, `ssh` pairs of keys. What is made here
 //! has no state and no end, so there is nothing to revoke.
 
 #![forbid(unsafe_code)]
 
 mod password;
 mod encoding;
+mod mfa;
+mod ssh;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{Built, Error, Generator, GeneratorRegistration, Made, SecretBytes, State};
+use keyferry_provider_core::{Built, Error, Generator, GeneratorRegistration, Keep, Made, SecretBytes, State, Term};
 use rand::{CryptoRng, Rng as _};
 use serde_json::Value;
 
 /// What stands in its spec, for tests and demonstrations.
 pub const FAKE: GeneratorRegistration =
-    GeneratorRegistration { kind: "Fake", field: "fakeSpec", build: |spec, _| build(fake, spec) };
+    GeneratorRegistration { kind: "Fake", field: "fakeSpec", has_state: false, build: |spec, _| build(fake, spec) };
+
+/// One-time passwords.
+pub const MFA: GeneratorRegistration =
+    GeneratorRegistration { kind: "MFA", field: "mfaSpec", has_state: false, build: mfa::build };
+
+/// Pairs of SSH keys.
+pub const SSH_KEY: GeneratorRegistration =
+    GeneratorRegistration { kind: "SSHKey", field: "sshKeySpec", has_state: false, build: ssh::build };
 
 /// Passwords.
 pub const PASSWORD: GeneratorRegistration = GeneratorRegistration {
     kind: "Password",
     field: "passwordSpec",
+    has_state: false,
     build: |spec, _| build(password::passwords, spec),
 };
 
 /// UUIDs.
 pub const UUID: GeneratorRegistration =
-    GeneratorRegistration { kind: "UUID", field: "uuidSpec", build: |spec, _| build(uuid, spec) };
+    GeneratorRegistration { kind: "UUID", field: "uuidSpec", has_state: false, build: |spec, _| build(uuid, spec) };
 
 /// Values by key.
 type Values = BTreeMap<String, SecretBytes>;
@@ -50,12 +62,16 @@ fn build(draw: Draw, spec: &Value) -> Built {
 
 #[async_trait]
 impl Generator for Local {
-    async fn make(&self, _: Option<&State>) -> Result<Made, Error> {
+    async fn make(&self, _: &dyn Keep) -> Result<Made, Error> {
         (self.draw)(&self.spec, &mut *(self.random)()).map(Made::from)
     }
 
     async fn revoke(&self, _: &State) -> Result<(), Error> {
         Ok(())
+    }
+
+    async fn renew(&self, _: &State) -> Result<Option<(State, Term)>, Error> {
+        Ok(None)
     }
 }
 

@@ -12,8 +12,8 @@ async fn made(kind: &str, spec: Value) -> Result<BTreeMap<String, String>, Strin
         _ => uuid,
     };
     let local = Local { draw, spec, random: || Box::new(StdRng::seed_from_u64(7)) };
-    let made = local.make(None).await.map_err(|error| error.message().to_owned())?;
-    assert_eq!((made.state, made.expires), (None, None));
+    let made = local.make(&()).await.map_err(|error| error.message().to_owned())?;
+    assert_eq!((made.state, made.term), (None, None));
     Ok(made.values.iter().map(|(key, value)| (key.clone(), value.expose_str().unwrap().to_owned())).collect())
 }
 
@@ -107,7 +107,7 @@ async fn every_registration_makes_anew_and_revokes_what_is_not_there() {
     let ctx = keyferry_provider_core::BuildContext::new(nobody, Arc::new(()));
     for (registration, keys) in [(FAKE, vec!["k"]), (PASSWORD, vec!["password"]), (UUID, vec!["uuid"])] {
         let generator = (registration.build)(&json!({"data": {"k": "v"}}), ctx.clone()).unwrap();
-        let (one, other) = (generator.make(None).await.unwrap(), generator.make(Some(&json!({}))).await.unwrap());
+        let (one, other) = (generator.make(&()).await.unwrap(), generator.make(&()).await.unwrap());
         assert_eq!(one.values.keys().collect::<Vec<_>>(), keys);
         assert_eq!(one.values == other.values, registration.kind == "Fake", "{}", registration.kind);
         generator.revoke(&json!({})).await.unwrap();

@@ -10,6 +10,8 @@
 //! mean, `login` what calls carry, `store` what a vendor says, `cloud` who the operator is to its cloud; then one module a
 //! vendor.
 //!
+//! Apart from these, [`generate`]: what makes tokens rather than keep them.
+//!
 //! What is zeroed: bodies of requests and answers, values, tokens. What is not ours to zero: the buffers of TLS, HTTP and
 //! the kernel that the bytes pass through, and header values.
 
@@ -27,6 +29,7 @@ mod infisical;
 mod akeyless;
 mod scaleway;
 mod delinea;
+pub mod generate;
 
 pub use akeyless::REGISTRATION as AKEYLESS;
 pub use delinea::REGISTRATION as DELINEA;

@@ -86,6 +86,8 @@ pub enum Complaint {
     Upgrading,
     /// The secret has another version than the one that was to be written over.
     Moved,
+    /// The server knows no token of this accessor.
+    NoAccessor,
     /// The engine wants to be told which version is to be written over.
     NoVersionTold,
     /// Something else.
@@ -216,6 +218,7 @@ impl Response {
             }
             Some(text) if text.contains("from non-versioned to versioned data") => Complaint::Upgrading,
             Some(text) if text.contains("check-and-set parameter did not match") => Complaint::Moved,
+            Some(text) if text.contains("invalid accessor") => Complaint::NoAccessor,
             Some(text) if text.contains("check-and-set parameter required") => Complaint::NoVersionTold,
             Some(_) => Complaint::Other,
         }

@@ -7,7 +7,8 @@
 //! Modules, in reading order: `product` the two servers, `path` from keys to paths, `method` ways to log in as the spec
 //! has them, `config` all else of the spec, `client` HTTP and what statuses mean, `cloud` calls to clouds on the way to a
 //! login, `sign` AWS's signature, `aws` and `google` the logins by their word, `proof` what each login shows, `login`
-//! logins and tokens, `answers` what answers mean, `write` what is written, `store` the store.
+//! logins and tokens, `answers` what answers mean, `write` what is written, `store` the store,
+//! `dynamic` the generator, over any engine.
 //!
 //! What is zeroed: bodies of answers as we gather them, values, tokens, and bodies of logins. What is not ours to
 //! zero: the buffers of TLS, HTTP and the kernel that the bytes pass through, a client key inside the TLS library,
@@ -29,10 +30,11 @@ mod login;
 mod answers;
 mod write;
 mod store;
+mod dynamic;
 
 use std::sync::Arc;
 
-use keyferry_provider_core::{BuildContext, BuildFuture, Provider, Registration};
+use keyferry_provider_core::{BuildContext, BuildFuture, GeneratorRegistration, Provider, Registration};
 
 use crate::config::Config;
 use crate::product::Product;
@@ -49,6 +51,14 @@ pub const REGISTRATION: Registration = Registration {
 /// How the registry knows a store of OpenBao under its own key.
 pub const OPEN_BAO: Registration =
     Registration { name: "openBao", build: |spec, ctx| build(Product::OpenBao, spec, ctx), ..REGISTRATION };
+
+/// How the registry knows the generator.
+pub const DYNAMIC: GeneratorRegistration = GeneratorRegistration {
+    kind: "VaultDynamicSecret",
+    field: "vaultDynamicSecretSpec",
+    has_state: true,
+    build: dynamic::build,
+};
 
 fn build(product: Product, spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
     Box::pin(async move { Ok(Arc::new(Vault::new(Config::new(product, spec)?, ctx).await?) as Arc<dyn Provider>) })

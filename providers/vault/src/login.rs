@@ -49,8 +49,11 @@ pub struct Logins {
 }
 
 /// A token and what is known about it.
-struct Token {
-    ticket: Ticket,
+pub(crate) struct Token {
+    /// What calls are made with.
+    pub ticket: Ticket,
+    /// By what it can be revoked without it.
+    pub accessor: Option<String>,
     /// `None` where it never ends.
     lease: Option<Lease>,
     /// How many calls the token is good for, where the server limits that.
@@ -203,9 +206,22 @@ impl Token {
     fn endless(ticket: Ticket) -> Grant<Self> {
         let standing = Arc::default();
         Grant {
-            value: Self { ticket, lease: None, uses: None, is_ours: false, since: Instant::now(), standing },
+            value: Self {
+                ticket,
+                accessor: None,
+                lease: None,
+                uses: None,
+                is_ours: false,
+                since: Instant::now(),
+                standing,
+            },
             life: Life::ENDLESS,
         }
+    }
+
+    /// How long it lives from when it was given; `None` where it never ends.
+    pub fn length(&self) -> Option<Duration> {
+        self.lease.map(|lease| lease.first)
     }
 
     /// Counts a call. Answers whether it is the last that the token is good for.
@@ -278,7 +294,7 @@ impl Source<Token> for Arc<Logins> {
 
 impl Logins {
     /// The token that an answer grants, which is a new one or the `former` one prolonged.
-    fn granted(&self, answer: &Response, former: Option<&Token>) -> Option<Grant<Token>> {
+    pub(crate) fn granted(&self, answer: &Response, former: Option<&Token>) -> Option<Grant<Token>> {
         let body = json::object(answer.body.expose())?;
         let auth = json::object(body.get("auth")?.get().as_bytes())?;
         let token = json::to_bytes(auth.get("client_token")?);
@@ -293,6 +309,10 @@ impl Logins {
         let ends = seconds > 0;
         let value = Token {
             ticket: Ticket { token: Some(token_header(&token, "").ok()?), index },
+            accessor: auth
+                .get("accessor")
+                .map(|accessor| json::to_bytes(accessor))
+                .and_then(|accessor| accessor.expose_str().filter(|accessor| !accessor.is_empty()).map(str::to_owned)),
             lease: ends.then_some(Lease { first, renewable: renewable && length >= first / 2 }),
             uses: uses.map(AtomicI64::new),
             is_ours: !is_batch,
@@ -329,7 +349,7 @@ impl Logins {
         }
     }
 
-    fn call(&self, name: &'static str, path: &str, body: Option<SecretBytes>) -> Call {
+    pub(crate) fn call(&self, name: &'static str, path: &str, body: Option<SecretBytes>) -> Call {
         let method = if body.is_some() { reqwest::Method::POST } else { reqwest::Method::GET };
         Call { name, method, body, path: path.to_owned(), query: None, namespace: self.namespace.clone() }
     }

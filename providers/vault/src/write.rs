@@ -89,7 +89,11 @@ pub fn wanted(push: &Push, there: Option<&SecretBytes>, version: KvVersion) -> R
         Some(property) => with(there, property, &payload)?,
     };
     let raw = json::value(whole.expose()).filter(|raw| raw.get().starts_with('{')).ok_or_else(|| {
-        wrong("a secret of a KV engine is a JSON object, and what is pushed is none: name a property to push it as")
+        // External Secrets Operator's words first: conditions tell them.
+        wrong(
+            "error unmarshalling vault secret: invalid JSON format: a secret of a KV engine is a JSON object, and what is \
+             pushed is none: name a property to push it as",
+        )
     })?;
     json::check_parts(raw)?;
     if version == KvVersion::V1 && has(&whole, MARKS) {

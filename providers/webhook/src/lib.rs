@@ -7,7 +7,7 @@
 //! Redirects are not followed: headers with secrets would go along.
 //!
 //! Modules, in reading order: `config` the spec as plain data, `templates` rendering, `jsonpath` values out of answers,
-//! `client` HTTP and what statuses mean, `store` the store.
+//! `client` HTTP and what statuses mean, `store` the store, `generate` the generator.
 //!
 //! What is zeroed: bodies of requests and answers, values, what templates make. What is not ours to zero: the buffers of
 //! TLS, HTTP and the kernel, URLs, and header values while a request is on its way.
@@ -19,6 +19,7 @@ mod templates;
 mod jsonpath;
 mod client;
 mod store;
+mod generate;
 
 use std::sync::Arc;
 
@@ -26,6 +27,7 @@ use keyferry_provider_core::{BuildContext, BuildFuture, Provider, Registration};
 
 use crate::config::Config;
 use crate::store::{CAPABILITIES, Webhook};
+pub use generate::GENERATOR;
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =

@@ -113,6 +113,22 @@ impl Webhook {
         if path.is_empty() { Ok(answer.body) } else { out_of(&answer.body, &path) }
     }
 
+    /// What a generator makes of an answer: the fields of the object that the path leads to.
+    pub async fn fields(&self) -> Result<BTreeMap<String, SecretBytes>, Error> {
+        let answer = self.send(self.method.clone().unwrap_or(Method::GET), &[], None).await?;
+        if !(200..300).contains(&answer.status) {
+            return Err(answer.refusal("what the generator asks for"));
+        }
+        let path = self.json_path.render(&self.seen(&[], false)).await?;
+        let found = if path.is_empty() { answer.body } else { out_of(&answer.body, &path)? };
+        let fields = json::object(found.expose()).ok_or_else(|| {
+            let message = "spec.provider.webhook.result.jsonPath: the answer has no JSON object there, whose fields would be \
+                           the values";
+            Error::new(ErrorKind::Malformed, message)
+        })?;
+        Ok(fields.into_iter().map(|(name, raw)| (name, json::to_bytes(raw))).collect())
+    }
+
     async fn read(&self, key: &Key) -> Answer {
         self.ask(key).await.map(Fetched::from)
     }

@@ -349,3 +349,30 @@ async fn a_check_says_whether_somebody_is_there_at_the_port_of_the_scheme() {
     let error = double.store(json!({"url": url})).await.validate().await.unwrap_err();
     assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("refuses connections"), "{error}");
 }
+
+/// What a generator of this spec makes in front of `double`.
+async fn generated(double: &Double, more: Value) -> Result<BTreeMap<String, String>, Error> {
+    _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut spec = json!({"url": format!("{}/v?key=k", double.server.url()), "result": {}});
+    for (key, value) in more.as_object().unwrap() {
+        spec[key] = value.clone();
+    }
+    let ctx = BuildContext::new(Arc::new(MapCredentials::new()), Arc::new(())).trusted();
+    let made = (keyferry_provider_webhook::GENERATOR.build)(&spec, ctx).unwrap().make(&()).await?;
+    Ok(made.values.into_iter().map(|(key, value)| (key, value.expose_str().unwrap().to_owned())).collect())
+}
+
+#[tokio::test]
+async fn the_generator_takes_the_fields_of_an_object() {
+    let double = Double::start();
+    double.set("k", r#"{"user":"u","n":1.50,"data":{"inner":"x"}}"#);
+    let all = generated(&double, json!({})).await.unwrap();
+    assert_eq!(all["user"], "u");
+    assert_eq!(all["n"], "1.50");
+    let inner = generated(&double, json!({"result": {"jsonPath": "$.data"}})).await.unwrap();
+    assert_eq!(inner, [("inner".to_owned(), "x".to_owned())].into());
+    let error = generated(&double, json!({"result": {"jsonPath": "$.user"}})).await.unwrap_err();
+    assert!(error.message().starts_with("spec.result.jsonPath"), "{error}");
+    let error = generated(&double, json!({"url": ""})).await.unwrap_err();
+    assert_eq!(error.message(), "spec.url is missing");
+}

@@ -10,15 +10,22 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_cluster::client::{LiveObject, LiveSecret};
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, ExternalSecretStatus, Manifest, SecretStore, names};
-use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Fetched, Key, Query, SecretBytes, Token};
+use keyferry_crds::{
+    ClusterSecretStore, Condition, ExternalSecret, ExternalSecretStatus, GeneratorState, Manifest, SecretStore, names,
+};
+use keyferry_provider_core::{
+    Answer, Dialect, Error, ErrorKind, Fetched, Keep, Key, Made, Query, SecretBytes, State, Term, Token,
+};
 use keyferry_sync::asking::Asking;
 use keyferry_sync::audit;
 use keyferry_sync::data::{Data, SecretJson, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version};
-use keyferry_sync::ports::{Accounts, Change, Entered, Journal, Objects, Planning, Problem, Stores, Turn};
+use keyferry_sync::ports::{
+    Accounts, Change, Entered, Generator, Journal, Objects, Planning, Problem, States, Stores, Turn,
+};
 use keyferry_sync::record::Note;
 use keyferry_sync::request::used_stores;
+use keyferry_sync::states::{Marks, NewState};
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 use serde_json::{Value, json};
 
@@ -283,6 +290,45 @@ impl Journal for Nowhere {
     fn audit(&self, _: audit::Record<'_>) {}
 }
 
+/// Nothing can be written down, so that nothing is made that somebody would have to revoke.
+#[async_trait]
+impl States for Nowhere {
+    async fn begin(&self, _: &NewState, _: &State, _: &Marks) -> Result<String, Problem> {
+        let message = "what it makes lives on elsewhere, and rendering makes no such thing".to_owned();
+        Err(Problem { message, is_temporary: false, is_not_found: false })
+    }
+
+    async fn amend(&self, _: &str, _: &str, _: &State, _: &Marks) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn flag(&self, _: &str, _: &str, _: Timestamp) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str, _: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn hold(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn delete(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn release(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn tell(&self, _: &GeneratorState, _: &[Condition]) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn note(&self, _: &GeneratorState, _: Note) {}
+}
+
 /// Stores whose values are given, so that none is asked; generators are those of `inner`.
 pub struct Given {
     /// The values by key.
@@ -317,8 +363,20 @@ impl Stores for Given {
         self.inner.generator_field(kind)
     }
 
-    async fn make(&self, namespace: &str, kind: &str, name: &str, spec: &Value) -> Result<Data, Error> {
-        self.inner.make(namespace, kind, name, spec).await
+    fn has_state(&self, kind: &str) -> bool {
+        self.inner.has_state(kind)
+    }
+
+    async fn make(&self, generator: &Generator<'_>, keep: Arc<dyn Keep>) -> Result<Made, Error> {
+        self.inner.make(generator, keep).await
+    }
+
+    async fn revoke(&self, generator: &Generator<'_>, state: &State) -> Result<(), Error> {
+        self.inner.revoke(generator, state).await
+    }
+
+    async fn renew(&self, generator: &Generator<'_>, state: &State) -> Result<Option<(State, Term)>, Error> {
+        self.inner.renew(generator, state).await
     }
 }
 

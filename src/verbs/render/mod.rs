@@ -14,6 +14,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp;
@@ -163,6 +164,7 @@ fn settings(args: &Render) -> Settings {
         cluster_stores: true,
         adopt: Adopt::Any,
         generic_targets: true,
+        generator_grace: Some(Duration::ZERO),
         engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
             .strict(args.strict_templates),
         started: Timestamp::UNIX_EPOCH,
@@ -187,7 +189,7 @@ fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> P
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,
     };
-    Ports { stores, objects: folder, journal: Arc::new(Nowhere), compute: Arc::new(Here) }
+    Ports { stores, objects: folder, journal: Arc::new(Nowhere), compute: Arc::new(Here), states: Arc::new(Nowhere) }
 }
 
 #[cfg(test)]

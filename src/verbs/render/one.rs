@@ -58,6 +58,7 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
         target: TargetState::Absent,
         last: None,
         sources_changed: false,
+        refresh_by: None,
         absence_is_fine: false,
         failed: false,
     });

@@ -3,13 +3,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::future::AbortRegistration;
 use jiff::Timestamp;
 use keyferry_builders::{at, key, store};
-use keyferry_crds::{CreationPolicy, ExternalSecret, ExternalSecretStatus};
-use keyferry_provider_core::{Answer, Dialect, Error, ErrorKind, Key, Query, SecretBytes};
+use keyferry_crds::{Condition, CreationPolicy, ExternalSecret, ExternalSecretStatus, GeneratorState};
+use keyferry_provider_core::{
+    Answer, Dialect, Error, ErrorKind, Keep, Key, Made, Query, SecretBytes, State as Kept, Term,
+};
 use keyferry_sync::asking::Asking;
 use keyferry_sync::audit;
 use keyferry_sync::compute::Here;
@@ -20,11 +23,13 @@ use keyferry_sync::engine::Engine;
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
-    Applied, Change, Entered, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, Stores, Turn,
+    Applied, Change, Entered, Generator, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, States,
+    Stores, Turn,
 };
 use keyferry_sync::record::Note;
 use keyferry_sync::request::{sources_of, stores_of};
 use keyferry_sync::settings::{Adopt, Settings};
+use keyferry_sync::states::{KnownState, Marks, NewState};
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 use serde_json::{Value, json};
 
@@ -37,6 +42,16 @@ pub struct State {
     pub sources: HashMap<Dependency, (String, Data)>,
     /// The values of the one generator.
     pub generated: BTreeMap<String, String>,
+    /// What comes of making, once it is written down.
+    pub making_fails: Option<Error>,
+    /// Whether there is nothing to revoke after all.
+    pub stateless: bool,
+    /// How long what is made works.
+    pub term: Option<Term>,
+    /// The states of generators that the watch tells of.
+    pub states: Vec<KnownState>,
+    /// How many states were written down.
+    pub begun: usize,
     /// How it is read.
     pub dialect: Dialect,
     /// What comes of every search but its answer.
@@ -123,6 +138,9 @@ impl World {
             Some(Version { uid: source.name.clone(), revision: revision.clone() })
         };
         let sources = sources_of(es).into_iter().map(|source| (source.clone(), Some(revision(&source)))).collect();
+        // One after the other: what a literal borrows is held until it is whole.
+        let states = self.state().states.clone();
+        let cancelled = self.state().cancelled.take();
         let look = Look {
             es: es.clone(),
             stores,
@@ -131,8 +149,9 @@ impl World {
             seen,
             sources,
             memory: memory.clone(),
+            states,
             budget: Arc::default(),
-            cancelled: self.state().cancelled.take(),
+            cancelled,
         };
         keyferry_sync::run(&self.ports(), self, &settings(), look, Stores::planning(self)).await
     }
@@ -140,7 +159,13 @@ impl World {
     /// The ports that it answers.
     pub fn ports(&self) -> Ports {
         let world = Arc::new(self.clone());
-        Ports { stores: world.clone(), objects: world.clone(), journal: world, compute: Arc::new(Here) }
+        Ports {
+            stores: world.clone(),
+            objects: world.clone(),
+            journal: world.clone(),
+            compute: Arc::new(Here),
+            states: world,
+        }
     }
 }
 
@@ -159,6 +184,7 @@ pub fn settings() -> Settings {
         cluster_stores: true,
         adopt: Adopt::Any,
         generic_targets: false,
+        generator_grace: Some(Duration::from_secs(120)),
         engine: Engine::new("{{", "}}"),
         started: at(0),
         now: || at(0),
@@ -208,17 +234,43 @@ impl Stores for World {
     }
 
     fn generators(&self) -> &[&'static str] {
-        &["Made"]
+        &["Made", "Kept"]
     }
 
     fn generator_field(&self, _: &str) -> Option<&'static str> {
         None
     }
 
-    async fn make(&self, namespace: &str, kind: &str, name: &str, _: &Value) -> Result<Data, Error> {
+    fn has_state(&self, kind: &str) -> bool {
+        kind == "Kept"
+    }
+
+    async fn make(&self, generator: &Generator<'_>, keep: Arc<dyn Keep>) -> Result<Made, Error> {
+        let Generator { namespace, kind, name, .. } = generator;
         self.called(format!("make {kind} {namespace}/{name}"));
+        let mut made = Made::default();
+        if self.has_state(kind) {
+            keep.keep(&json!({"id": 0}), None).await?;
+            let term = self.state().term;
+            made.state = Some(json!({"id": 1})).filter(|_| !self.state().stateless);
+            if let Some(state) = &made.state {
+                keep.keep(state, term).await?;
+            }
+        }
+        if let Some(error) = self.state().making_fails.clone() {
+            return Err(error);
+        }
         let state = self.state();
-        Ok(state.generated.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect())
+        made.values = state.generated.iter().map(|(key, value)| (key.clone(), value.as_str().into())).collect();
+        Ok(made)
+    }
+
+    async fn revoke(&self, _: &Generator<'_>, _: &Kept) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn renew(&self, _: &Generator<'_>, _: &Kept) -> Result<Option<(Kept, Term)>, Error> {
+        Ok(None)
     }
 }
 
@@ -380,5 +432,54 @@ impl Journal for World {
     fn audit(&self, record: audit::Record<'_>) {
         let keys: Vec<&str> = record.keys.iter().map(|key| key.name.as_str()).collect();
         self.called(format!("audit {} {} {}", record.store.name, keys.join(" "), record.answered));
+    }
+}
+
+#[async_trait]
+impl States for World {
+    async fn begin(&self, new: &NewState, state: &Kept, _: &Marks) -> Result<String, Problem> {
+        let name = {
+            let mut state = self.state();
+            state.begun += 1;
+            format!("{}{}", new.prefix, state.begun)
+        };
+        self.called(format!("begin {name} {state}"));
+        Ok(name)
+    }
+
+    async fn amend(&self, _: &str, name: &str, state: &Kept, marks: &Marks) -> Result<(), Problem> {
+        let by = marks.refresh_by.map(|by| format!(" by {}", by.as_second())).unwrap_or_default();
+        self.called(format!("amend {name} {state}{by}"));
+        Ok(())
+    }
+
+    async fn flag(&self, _: &str, name: &str, deadline: Timestamp) -> Result<(), Problem> {
+        self.called(format!("flag {name} {}", deadline.as_second()));
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str, name: &str) -> Result<(), Problem> {
+        self.called(format!("forget {name}"));
+        Ok(())
+    }
+
+    async fn hold(&self, _: &GeneratorState) -> Result<(), Problem> {
+        unreachable!("a sync holds nothing")
+    }
+
+    async fn delete(&self, _: &GeneratorState) -> Result<(), Problem> {
+        unreachable!("a sync deletes no state")
+    }
+
+    async fn release(&self, _: &GeneratorState) -> Result<(), Problem> {
+        unreachable!("a sync lets no state go")
+    }
+
+    async fn tell(&self, _: &GeneratorState, _: &[Condition]) -> Result<(), Problem> {
+        unreachable!("a sync tells nothing of states")
+    }
+
+    fn note(&self, _: &GeneratorState, note: Note) {
+        self.called(format!("note {}", note.reason));
     }
 }

@@ -112,7 +112,9 @@ pub async fn create(client: Client, object: &Value) -> Result<()> {
 /// The objects of a kind that runs use.
 pub fn api(client: Client, kind: &str, namespace: Option<&str>) -> Api<DynamicObject> {
     let (group, version) = match kind {
-        "ExternalSecret" | "SecretStore" | "ClusterSecretStore" => ("external-secrets.io", "v1"),
+        "ExternalSecret" | "SecretStore" | "ClusterSecretStore" | "ClusterExternalSecret" => {
+            ("external-secrets.io", "v1")
+        }
         _ => ("", "v1"),
     };
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));

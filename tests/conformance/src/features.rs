@@ -12,26 +12,10 @@ struct Feature {
     used_by: fn(&Value) -> bool,
 }
 
-const NOT_BUILT_YET: &[Feature] = &[
-    Feature {
-        name: "generators other than Fake, Password, UUID and ClusterGenerator",
-        used_by: |object| {
-            api_group(object) == GENERATORS && !GENERATOR_KINDS.iter().any(|kind| object["kind"] == **kind)
-        },
-    },
-    Feature { name: "PushSecrets", used_by: |object| object["kind"] == "PushSecret" },
-    Feature { name: "ClusterPushSecrets", used_by: |object| object["kind"] == "ClusterPushSecret" },
-    Feature { name: "ClusterExternalSecrets", used_by: |object| object["kind"] == "ClusterExternalSecret" },
-];
+const NOT_BUILT_YET: &[Feature] =
+    &[Feature { name: "BeyondTrust's generator", used_by: |object| object["kind"] == BEYOND_TRUST }];
 
-const GENERATORS: &str = "generators.external-secrets.io";
-const GENERATOR_KINDS: &[&str] = &["Fake", "Password", "UUID", "ClusterGenerator"];
-
-/// Whether a field of a status is told otherwise than External Secrets Operator tells it, since a feature is not built yet.
-/// It says what its clients can do; we say what can be done today, and nothing can be pushed.
-pub fn is_told_truly(path: &str, expected: &str, got: &str) -> bool {
-    path.ends_with(".capabilities") && (expected, got) == ("ReadWrite", "ReadOnly")
-}
+const BEYOND_TRUST: &str = "BeyondtrustWorkloadCredentialsDynamicSecret";
 
 /// The features of a case that are not built yet; empty where it can be run.
 pub fn missing(case: &Case) -> Vec<&'static str> {
@@ -42,11 +26,6 @@ pub fn missing(case: &Case) -> Vec<&'static str> {
         }
     }
     missing
-}
-
-fn api_group(object: &Value) -> &str {
-    let version = object["apiVersion"].as_str().unwrap_or_default();
-    version.split_once('/').map_or("", |(group, _)| group)
 }
 
 #[cfg(test)]
@@ -68,8 +47,9 @@ mod tests {
 
     #[test]
     fn what_is_not_is_named_once() {
-        let mfa = json!({"kind": "MFA", "apiVersion": "generators.external-secrets.io/v1alpha1"});
-        assert_eq!(missing(&case(mfa)).len(), 1);
-        assert_eq!(missing(&case(json!({"kind": "PushSecret"}))), ["PushSecrets"]);
+        assert_eq!(missing(&case(json!({"kind": BEYOND_TRUST}))).len(), 1);
+        for kind in ["PushSecret", "ClusterPushSecret", "ClusterExternalSecret", "VaultDynamicSecret"] {
+            assert!(missing(&case(json!({"kind": kind}))).is_empty(), "{kind}");
+        }
     }
 }

@@ -3,7 +3,8 @@
 use keyferry_behaviour_tests::{Cluster, rig};
 use serde_json::{Map, Value, json};
 
-/// All Secrets, and the status of all ExternalSecrets and stores; `cluster_store` is the case's own, if it has one.
+/// All Secrets, and the status of all ExternalSecrets, PushSecrets and stores; `cluster_stores` are the case's own, and so is
+/// the ClusterExternalSecret of the namespace's name, if it has them.
 pub async fn observe(cluster: &Cluster, cluster_stores: &[String]) -> Value {
     let mut secrets = Map::new();
     for secret in cluster.list("Secret").await {
@@ -11,8 +12,20 @@ pub async fn observe(cluster: &Cluster, cluster_stores: &[String]) -> Value {
     }
     let mut statuses = Map::new();
     for es in cluster.list("ExternalSecret").await {
-        let status = pick(&es["status"], &["conditions", "binding", "syncedResourceVersion"]);
+        let mut status = pick(&es["status"], &["conditions", "binding", "syncedResourceVersion"]);
+        let owners = es["metadata"]["ownerReferences"].as_array().into_iter().flatten();
+        let owners: Vec<Value> = owners.map(|owner| owner["kind"].clone()).collect();
+        if !owners.is_empty() {
+            status["owners"] = Value::Array(owners);
+        }
         statuses.insert(name(&es), status);
+    }
+    for push in cluster.list("PushSecret").await {
+        let mut status = pick(&push["status"], &["conditions"]);
+        if let pushed @ Value::Object(_) = &push["status"]["syncedPushSecrets"] {
+            status["synced"] = pushed.clone();
+        }
+        statuses.insert(format!("push/{}", name(&push)), status);
     }
     for store in cluster.list("SecretStore").await {
         statuses.insert(format!("store/{}", name(&store)), describe_store(&store));
@@ -23,6 +36,8 @@ pub async fn observe(cluster: &Cluster, cluster_stores: &[String]) -> Value {
             if store == cluster.namespace() { "clusterstore".to_owned() } else { format!("clusterstore/{store}") };
         statuses.extend(found.map(|store| (key, describe_store(&store))));
     }
+    let copier = cluster.get("ClusterExternalSecret", cluster.namespace()).await;
+    statuses.extend(copier.map(|copier| ("ces".to_owned(), describe_copier(&copier))));
     json!({"secrets": secrets, "status": statuses})
 }
 
@@ -49,6 +64,19 @@ pub fn describe_secret(secret: &Value) -> Value {
 
 fn owner(reference: &Value) -> Value {
     pick(reference, &["kind", "name"])
+}
+
+/// A case tells its status in words of its own.
+fn describe_copier(copier: &Value) -> Value {
+    let mut described = pick(&copier["status"], &["conditions"]);
+    for (field, word) in
+        [("externalSecretName", "name"), ("provisionedNamespaces", "provisioned"), ("failedNamespaces", "failed")]
+    {
+        if !copier["status"][field].is_null() {
+            described[word] = copier["status"][field].clone();
+        }
+    }
+    described
 }
 
 fn describe_store(store: &Value) -> Value {

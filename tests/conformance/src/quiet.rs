@@ -26,7 +26,7 @@ impl Changes {
     /// Begins to watch the whole cluster; never ends.
     pub fn watch(cluster: &Cluster) -> Self {
         let changes = Self::default();
-        for kind in ["Secret", "ExternalSecret", "SecretStore", "ClusterSecretStore"] {
+        for kind in ["Secret", "ExternalSecret", "SecretStore", "ClusterSecretStore", "ClusterExternalSecret"] {
             let all = cluster.everywhere(kind);
             let changes = changes.clone();
             tokio::spawn(async move {

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::case::{Case, Step};
 use crate::compare::differences;
 use crate::observe::observe;
+use crate::probes;
 use crate::quiet::Changes;
 use crate::setup;
 
@@ -101,6 +102,7 @@ impl<'a> Run<'a> {
         remove_namespace(&cluster).await;
         let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": case.namespace}});
         cluster.apply(&namespace).await;
+        probes::forget(world.testbed, case).await?;
         setup::run(world.testbed, &case.setup).await?;
         Ok(Self { world, cluster, cluster_stores: Vec::new() })
     }
@@ -124,6 +126,7 @@ impl<'a> Run<'a> {
             self.world.changes.quiet(self.cluster.namespace()).await.map_err(|error| anyhow!(error))?;
             let mut got = observe(&self.cluster, &self.cluster_stores).await;
             got["accepted"] = Value::Object(answers.accepted.clone());
+            probes::ask(self.world.testbed, &step.expect, &mut got).await?;
             let mut found = differences(&step.expect, &got);
             // It may be quiet because the operator has not come to it yet.
             if found.is_empty() || began.elapsed() > LATEST {
@@ -139,7 +142,7 @@ impl<'a> Run<'a> {
         let mut answers = Answers::default();
         match (&step.patch, &step.delete) {
             (None, None) => {
-                let is_last = |object: &&Value| object["kind"] == "ExternalSecret";
+                let is_last = |object: &&Value| object["kind"] == "ExternalSecret" || object["kind"] == "PushSecret";
                 let (last, first): (Vec<&Value>, Vec<&Value>) = step.apply.iter().partition(is_last);
                 for object in first.into_iter().chain(last) {
                     self.apply(object, &mut answers).await?;
@@ -193,6 +196,7 @@ impl<'a> Run<'a> {
         for store in &self.cluster_stores {
             self.cluster.delete("ClusterSecretStore", store).await;
         }
+        self.cluster.delete("ClusterExternalSecret", self.cluster.namespace()).await;
         self.cluster.delete("Namespace", self.cluster.namespace()).await;
         places
     }

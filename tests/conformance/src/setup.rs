@@ -69,7 +69,7 @@ async fn aws(testbed: &Testbed, request: &Value) -> Result<()> {
     }
 }
 
-async fn send_aws(testbed: &Testbed, service: &str, action: &str, params: &Value) -> Result<(u16, String)> {
+pub(crate) async fn send_aws(testbed: &Testbed, service: &str, action: &str, params: &Value) -> Result<(u16, String)> {
     let prefix = match service {
         "secretsmanager" => "secretsmanager",
         "ssm" => "AmazonSSM",

@@ -28,6 +28,9 @@ struct State {
     owners: BTreeMap<String, Vec<Variable>>,
     /// The groups of projects: paths and ids.
     groups: BTreeMap<String, Vec<(String, u64)>>,
+    /// Owners and ids of deploy tokens.
+    deploy_tokens: Vec<(String, u64)>,
+    last_token: u64,
 }
 
 struct Variable {
@@ -46,6 +49,8 @@ impl Double {
             tokens: Trusted::one(TOKEN),
             owners: BTreeMap::new(),
             groups: BTreeMap::new(),
+            deploy_tokens: Vec::new(),
+            last_token: 0,
         }));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
@@ -75,6 +80,11 @@ impl Double {
         }
         let groups = groups.iter().map(|(path, id)| ((*path).to_owned(), *id)).collect();
         state.groups.insert(id.to_owned(), groups);
+    }
+
+    /// How many deploy tokens an owner has.
+    pub fn deploy_tokens(&self, owner: &str) -> usize {
+        self.state().deploy_tokens.iter().filter(|(of, _)| of == owner).count()
     }
 
     /// Writes a variable of an owner (`projects/1`, `groups/2`), for an environment.
@@ -176,6 +186,37 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
             page(asked, &groups)
         }
         ("GET", ["variables"]) => page(asked, &state.owners[&owner].iter().map(shown).collect::<Vec<_>>()),
+        ("POST", ["deploy_tokens"]) => {
+            if asked.text("name").is_empty() || asked.body["scopes"].as_array().is_none_or(Vec::is_empty) {
+                return asked::json(400, &json!({"error": "name is missing, scopes is missing"}));
+            }
+            state.last_token += 1;
+            let id = state.last_token;
+            state.deploy_tokens.push((owner, id));
+            let username = match asked.text("username") {
+                "" => format!("gitlab+deploy-token-{id}"),
+                username => username.to_owned(),
+            };
+            asked::json(
+                201,
+                &json!({"id": id, "name": asked.text("name"), "username": username,
+                "expires_at": asked.body["expires_at"], "token": format!("gldt-canary-{id}"), "revoked": false,
+                "expired": false, "scopes": asked.body["scopes"]}),
+            )
+        }
+        ("GET", ["deploy_tokens"]) => {
+            let tokens = state.deploy_tokens.iter().filter(|(of, _)| *of == owner);
+            page(asked, &tokens.map(|(_, id)| json!({"id": id})).collect::<Vec<_>>())
+        }
+        ("DELETE", ["deploy_tokens", id]) => {
+            let before = state.deploy_tokens.len();
+            state.deploy_tokens.retain(|(of, known)| *of != owner || known.to_string() != **id);
+            if state.deploy_tokens.len() < before {
+                asked::with(204, "application/json", String::new(), &[])
+            } else {
+                wrong(404, "404 Deploy Token Not Found")
+            }
+        }
         ("POST", ["variables"]) => create(asked, state.owners.entry(owner).or_default()),
         (_, ["variables", key]) => one(asked, state.owners.entry(owner).or_default(), key, kind),
         _ => asked::json(404, &json!({"error": "404 Not Found"})),

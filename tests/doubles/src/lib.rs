@@ -33,9 +33,12 @@ pub mod conjur;
 pub mod delinea;
 pub mod doppler;
 pub mod gcpsm;
+pub mod github;
 pub mod gitlab;
+pub mod grafana;
 pub mod infisical;
 pub mod onepassword;
+pub mod robots;
 pub mod scaleway;
 pub mod vault;
 

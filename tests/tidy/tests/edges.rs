@@ -146,6 +146,16 @@ fn the_life_of_a_secret_has_no_client_and_no_runtime() {
 }
 
 #[test]
+fn the_other_direction_stands_on_the_same_ports() {
+    let graph = Graph::load();
+    let closure = graph.closure_without_tests("keyferry-push");
+    assert!(closure.contains("keyferry-sync"), "the check found its subject");
+    let found: Vec<_> = closure.iter().filter(|name| is_edge(name)).collect();
+    assert!(found.is_empty(), "push depends on {found:?}: what it needs of the world are its ports");
+    assert!(!graph.closure_without_tests("keyferry-sync").contains("keyferry-push"), "sync depends on push");
+}
+
+#[test]
 fn stores_and_cluster_never_know_each_other() {
     let graph = Graph::load();
     let stores = graph.direct("keyferry-stores");
@@ -161,6 +171,7 @@ fn stores_and_cluster_never_know_each_other() {
         "keyferry-keys",
         "keyferry-limits",
         "keyferry-provider-core",
+        "keyferry-push",
         "keyferry-seed",
         "keyferry-sync",
         "keyferry-template",

@@ -38,7 +38,7 @@ pub(super) fn schema() -> Node {
         .field("customSessionTags", map_of_strings("Tags for sessionTagsPolicy Custom."))
 }
 
-fn auth() -> Node {
+pub(in crate::schema) fn auth() -> Node {
     let jwt = object("Log in with a token of a ServiceAccount that names a role (IRSA).")
         .field("serviceAccountRef", service_account("The ServiceAccount."));
     object("How to log in: secretRef or jwt; the operator's own identity if neither is set.")

@@ -23,7 +23,7 @@ pub(super) fn schema() -> Node {
         .field("auth", auth())
 }
 
-fn auth() -> Node {
+pub(in crate::schema) fn auth() -> Node {
     object("How to log in: the first of these counts; the operator's own identity if none is set.")
         .field("secretRef", key())
         .field("workloadIdentity", workload_identity())

@@ -24,8 +24,11 @@ mod scaleway;
 mod vault;
 mod webhook;
 
+pub(super) use aws::auth as aws_auth;
+pub(super) use gcpsm::auth as gcp_auth;
 use keyferry_limits::PROVIDER_ENTRIES;
 use serde_json::json;
+pub(super) use vault::schema as vault_store;
 
 use super::node::{Node, anything, object};
 

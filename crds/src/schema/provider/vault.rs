@@ -8,7 +8,7 @@ use super::super::shared::{ca_bundle, ca_provider, secret_key, service_account};
 use super::aws::access_key;
 use super::gcpsm;
 
-pub(super) fn schema() -> Node {
+pub(in crate::schema) fn schema() -> Node {
     let tls = object("Client certificate for the connection itself (for a login by certificate see auth.cert).")
         .field("certSecretRef", secret_key("Where the certificate is; key tls.crt if not set."))
         .field("keySecretRef", secret_key("Where its key is; key tls.key if not set."));

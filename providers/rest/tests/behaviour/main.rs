@@ -7,3 +7,4 @@ mod infisical;
 mod akeyless;
 mod scaleway;
 mod delinea;
+mod generate;

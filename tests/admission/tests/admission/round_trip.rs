@@ -164,7 +164,8 @@ fn required(provider: &str, login: Option<&str>) -> Value {
 async fn null_means_the_default_also_in_server_side_apply() {
     let client = client().await;
     let mut found = Vec::new();
-    let store = serde_json::to_value(&keyferry_crds::crds()[1]).expect("plain data");
+    let store = keyferry_crds::crds().into_iter().find(|crd| crd.spec.names.kind == "SecretStore");
+    let store = serde_json::to_value(store).expect("plain data");
     defaults(&[], &store["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"], &mut found);
     assert!(found.len() >= 11, "{found:?}");
     for (path, default) in &found {

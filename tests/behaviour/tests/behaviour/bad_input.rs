@@ -359,9 +359,17 @@ async fn a_store_that_does_not_exist() {
 async fn what_is_not_built_yet_says_so() {
     let rig = rig("unsupported").await;
     rig.put("app", json!({"user": rig.canaries.value("user")})).await;
-    let oracle = json!({"sourceRef": {"generatorRef": {"kind": "Grafana", "name": "g"}}});
+    let oracle =
+        json!({"sourceRef": {"generatorRef": {"kind": "BeyondtrustWorkloadCredentialsDynamicSecret", "name": "g"}}});
     rig.external_secret("e", json!({"data": rig.data("app", &["user"]), "dataFrom": [oracle]})).await;
-    rig.until_failed("e", &["not supported by this version of keyferry", "generatorRef.kind \"Grafana\""]).await;
+    rig.until_failed(
+        "e",
+        &[
+            "not supported by this version of keyferry",
+            "generatorRef.kind \"BeyondtrustWorkloadCredentialsDynamicSecret\"",
+        ],
+    )
+    .await;
     assert!(rig.cluster.get("Secret", "e").await.is_none(), "half of it would be another Secret");
     finish(rig).await;
 }

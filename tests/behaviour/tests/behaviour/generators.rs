@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::bail;
-use keyferry_behaviour_tests::{Rig, cluster};
+use keyferry_behaviour_tests::Rig;
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
 
@@ -11,7 +11,6 @@ tests![
     they_are_made_once_and_anew_when_asked,
     a_crash_before_the_status_makes_nothing_anew,
     what_is_not_there_or_not_built_is_told,
-    kinds_that_are_not_built_say_so,
     a_closed_window_holds_refreshes_back,
 ];
 
@@ -28,35 +27,6 @@ async fn generated(rig: &Rig, keys: usize) -> Value {
         other => bail!("it has {} keys", other.map_or(0, |texts| texts.len())),
     })
     .await
-}
-
-/// Kinds of External Secrets Operator that are not built: their objects are kept, and a condition says so, once.
-async fn kinds_that_are_not_built_say_so() {
-    // Those of the whole cluster are in reach of an operator for all namespaces only.
-    let start = tokio::task::spawn_blocking(|| cluster::private(&[]));
-    let testbed = start.await.expect("it does not panic").expect("a testbed");
-    let mut rig = Rig::on(&testbed, "unbuilt").await;
-    rig.start(&["--namespace="]).await;
-    let cluster_wide = format!("{}-unbuilt", rig.namespace());
-    let spec = json!({"spec": {"any": {"thing": [1]}}});
-    for (kind, name) in
-        [("PushSecret", "p"), ("ClusterPushSecret", &cluster_wide), ("ClusterExternalSecret", cluster_wide.as_str())]
-    {
-        rig.apply(kind, name, spec.clone()).await;
-        let said = rig
-            .until(format!("{kind} is told"), async |rig: &Rig| {
-                let object = rig.cluster.get(kind, name).await;
-                match object.as_ref().map(|object| object["status"]["conditions"][0].clone()) {
-                    Some(condition) if condition["type"] == "Ready" => Ok(condition),
-                    _ => bail!("it has no condition: {object:?}"),
-                }
-            })
-            .await;
-        assert_eq!(said["status"], "False", "{said}");
-        assert!(said["message"].as_str().unwrap().starts_with(&format!("{kind}s are not built")), "{said}");
-        assert_eq!(rig.cluster.get(kind, name).await.unwrap()["spec"], spec["spec"]);
-    }
-    rig.finish().await;
 }
 
 async fn they_are_made_once_and_anew_when_asked() {
@@ -148,8 +118,9 @@ async fn what_is_not_there_or_not_built_is_told() {
     let rig = Rig::new("no-generator").await;
     rig.external_secret("e", json!({"dataFrom": [from("Password", "nowhere")]})).await;
     rig.until_failed("e", &["spec.dataFrom[0].sourceRef.generatorRef", "Password \"nowhere\"", "create it"]).await;
-    rig.external_secret("m", json!({"dataFrom": [from("MFA", "m")]})).await;
-    rig.until_failed("m", &["spec.dataFrom[0].sourceRef.generatorRef.kind", "\"MFA\"", "Password"]).await;
+    let unbuilt = "BeyondtrustWorkloadCredentialsDynamicSecret";
+    rig.external_secret("m", json!({"dataFrom": [from(unbuilt, "m")]})).await;
+    rig.until_failed("m", &["spec.dataFrom[0].sourceRef.generatorRef.kind", unbuilt, "Password"]).await;
     rig.apply("Password", "p", json!({"spec": {"length": 3, "digits": 4}})).await;
     rig.external_secret("p", json!({"dataFrom": [from("Password", "p")]})).await;
     rig.until_failed("p", &["4 digits", "do not fit into a length of 3"]).await;

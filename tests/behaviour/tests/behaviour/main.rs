@@ -27,9 +27,12 @@ mod policies;
 mod ownership;
 mod bad_input;
 mod generators;
+mod pushes;
+mod leases;
 mod manifests;
 mod credentials;
 mod cluster_stores;
+mod copies;
 mod crash;
 mod outage;
 mod lifecycle;
@@ -55,9 +58,12 @@ fn main() -> ExitCode {
         ("ownership", ownership::TESTS),
         ("bad_input", bad_input::TESTS),
         ("generators", generators::TESTS),
+        ("pushes", pushes::TESTS),
+        ("leases", leases::TESTS),
         ("manifests", manifests::TESTS),
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
+        ("copies", copies::TESTS),
         ("crash", crash::TESTS),
         ("outage", outage::TESTS),
         ("lifecycle", lifecycle::TESTS),

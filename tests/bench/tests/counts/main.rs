@@ -12,6 +12,7 @@ use libtest_mimic::{Arguments, Trial};
 mod stage;
 
 mod economy;
+mod copies;
 mod pace;
 mod trust;
 mod freshness;
@@ -25,6 +26,7 @@ type Test = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
 const TESTS: &[Test] = &[
     ("economy::refreshes_share_calls_and_idle_ones_leave_secrets_alone", || Box::pin(economy::aws())),
     ("economy::parameters_travel_by_ten", || Box::pin(economy::ssm())),
+    ("copies::copies_of_one_key_are_one_call", || Box::pin(copies::copies_of_one_key_are_one_call())),
     ("pace::what_is_applied_at_fifty_a_second_shares_calls_and_waits_little", || Box::pin(pace::test())),
     ("trust::who_logs_in_as_itself_never_sees_the_others_value", || Box::pin(trust::test())),
     ("freshness::a_forced_sync_reads_what_was_just_written", || Box::pin(freshness::test())),

@@ -203,9 +203,15 @@ fn switches_take_rights_away_with_what_needs_them() {
         without(json!({"rbac": {"serviceAccountTokenCreate": false}})),
         ["serviceaccounts", "serviceaccounts/token"]
     );
-    assert_eq!(without(json!({"openshiftFinalizers": false})), ["externalsecrets/finalizers"]);
+    assert_eq!(
+        without(json!({"openshiftFinalizers": false})),
+        ["clusterexternalsecrets/finalizers", "clusterpushsecrets/finalizers", "externalsecrets/finalizers"]
+    );
     let stores = json!({"processClusterStore": false});
-    assert_eq!(without(stores.clone()), ["clustersecretstores", "clustersecretstores/status", "namespaces"]);
+    assert_eq!(without(stores.clone()), ["clustersecretstores", "clustersecretstores/status"]);
+    let none =
+        json!({"processClusterStore": false, "processClusterExternalSecret": false, "processClusterPushSecret": false});
+    assert!(without(none).contains(&"namespaces".to_owned()), "whoever chooses by labels needs them");
     assert!(resources(stores).1.contains("--enable-cluster-store-reconciler=false"));
     assert!(resources(json!({"processSecretStore": false})).1.contains("--enable-secret-store-reconciler=false"));
     let alone = render(&json!({"leaderElect": false}));

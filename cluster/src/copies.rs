@@ -1,0 +1,225 @@
+//! The port for copies, over the API server. Their requests are in the lane of who makes them: one that has thousands to
+//! write waits for its turn like a namespace that has.
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Namespace;
+use keyferry_crds::{ClusterExternalSecret, ClusterPushSecret, CopierStatus, names};
+use keyferry_sync::address;
+use keyferry_sync::copies::ports::{Copies, Made};
+use keyferry_sync::copies::{Copier, CopierKind, Seen};
+use keyferry_sync::dependency::Name;
+use keyferry_sync::ports::Problem;
+use keyferry_sync::record::Note;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ObjectMeta, Patch, PatchParams, PostParams,
+    Preconditions,
+};
+use serde_json::{Value, json};
+
+use crate::client::{ApiProblem, Turns};
+use crate::events::Events;
+
+/// How often something is read and decided anew that somebody else changes at the same time.
+const TRIES: usize = 5;
+
+/// Copies in a cluster.
+pub struct ClusterCopies {
+    /// The client.
+    pub client: kube::Client,
+    /// How many requests go out at once.
+    pub turns: Turns,
+    /// Where events go.
+    pub events: Events,
+}
+
+impl ClusterCopies {
+    fn turns(&self, copier: &Copier) -> Turns {
+        // No namespace is called so.
+        self.turns.of(&format!("{}/{}", copier.id.kind.as_str(), copier.id.name))
+    }
+
+    fn copies(&self, copier: &Copier, namespace: &str) -> Result<Api<DynamicObject>, ApiProblem> {
+        let kind = copier.id.kind;
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(names::GROUP, kind.version(), kind.copied()));
+        Ok(Api::namespaced_with(self.client.clone(), address::namespace(namespace)?, &resource))
+    }
+
+    async fn try_create(&self, copier: &Copier, namespace: &str) -> Result<Seen, ApiProblem> {
+        let api = self.copies(copier, namespace)?;
+        let object = new_copy(copier);
+        let made = self.turns(copier).run(api.create(&PostParams::default(), &object)).await?;
+        Ok(seen(copier, &made))
+    }
+
+    /// Reads what is there, and changes it where it is a copy; `None` where there is nothing.
+    async fn try_change(&self, copier: &Copier, namespace: &str) -> Result<Option<Made>, ApiProblem> {
+        let (api, turns) = (self.copies(copier, namespace)?, self.turns(copier));
+        let name = address::name(&copier.copy_name)?;
+        let Some(mut object) = turns.run(api.get_opt(name)).await? else { return Ok(None) };
+        let before = seen(copier, &object);
+        if !before.is_copy_of(copier) {
+            return Ok(Some(Made::Other(before)));
+        }
+        if before.is_going || (before.is_controlled_by(copier) && before.print == copier.print) {
+            return Ok(Some(Made::Copy(before)));
+        }
+        make_as_wanted(copier, &mut object);
+        let made = turns.run(api.replace(name, &PostParams::default(), &object)).await?;
+        Ok(Some(Made::Copy(seen(copier, &made))))
+    }
+
+    async fn put(&self, copier: &Copier, namespace: &str, mut creates: bool) -> Result<Made, Problem> {
+        for _ in 0..TRIES {
+            if creates {
+                match self.try_create(copier, namespace).await {
+                    Ok(seen) => return Ok(Made::Copy(seen)),
+                    Err(problem) if problem.is_conflict() => creates = false,
+                    Err(problem) => return Err(problem.into()),
+                }
+            } else {
+                match self.try_change(copier, namespace).await {
+                    Ok(Some(made)) => return Ok(made),
+                    Ok(None) => creates = true,
+                    Err(problem) if problem.is_not_found() => creates = true,
+                    Err(problem) if problem.is_conflict() => {}
+                    Err(problem) => return Err(problem.into()),
+                }
+            }
+        }
+        Err(ApiProblem::conflict().into())
+    }
+
+    async fn try_delete(&self, copier: &Copier, name: &Name, uid: &str) -> Result<(), ApiProblem> {
+        let (api, turns) = (self.copies(copier, &name.0)?, self.turns(copier));
+        let name = address::name(&name.1)?;
+        // It may have been given away since it was last seen.
+        let Some(object) = turns.run(api.get_metadata_opt(name)).await? else { return Ok(()) };
+        let found = Seen::object(copier.id.kind, &object.metadata, &Value::Null);
+        if found.uid != uid || !found.is_controlled_by(copier) || found.is_going {
+            return Ok(());
+        }
+        let preconditions = Preconditions { uid: Some(found.uid), resource_version: Some(found.version) };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        turns.run(api.delete(name, &params)).await?;
+        Ok(())
+    }
+
+    async fn try_free(&self, copier: &Copier, namespace: &str, finalizers: &[String]) -> Result<(), ApiProblem> {
+        let api: Api<Namespace> = Api::all(self.client.clone());
+        let (name, turns) = (address::namespace(namespace)?, self.turns(copier));
+        let Some(found) = turns.run(api.get_metadata_opt(name)).await? else { return Ok(()) };
+        let held = found.metadata.finalizers.unwrap_or_default();
+        let kept: Vec<&String> = held.iter().filter(|held| !finalizers.contains(held)).collect();
+        if kept.len() == held.len() {
+            return Ok(());
+        }
+        // At the version that was read: another finalizer that comes meanwhile must not get lost.
+        let version = found.metadata.resource_version;
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": kept, "resourceVersion": version}}));
+        turns.run(api.patch_metadata(name, &PatchParams::default(), &patch)).await?;
+        Ok(())
+    }
+
+    /// Patches a copier itself, or its status.
+    async fn patch(&self, copier: &Copier, patch: Value, is_status: bool) -> Result<(), Problem> {
+        let resource = match copier.id.kind {
+            CopierKind::ClusterExternalSecret => ApiResource::erase::<ClusterExternalSecret>(&()),
+            CopierKind::ClusterPushSecret => ApiResource::erase::<ClusterPushSecret>(&()),
+        };
+        // As an object of any form: the answer is the object itself, which may not be of the form we know.
+        let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &resource);
+        let (name, params, patch) = (&copier.id.name, PatchParams::default(), Patch::Merge(patch));
+        let turns = self.turns(copier);
+        if is_status {
+            turns.run(api.patch_status(name, &params, &patch)).await?;
+        } else {
+            turns.run(api.patch(name, &params, &patch)).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Does something that is decided anew on a conflict.
+async fn again<F: Future<Output = Result<(), ApiProblem>>>(mut attempt: impl FnMut() -> F) -> Result<(), Problem> {
+    for _ in 0..TRIES {
+        match attempt().await {
+            Err(problem) if problem.is_conflict() => {}
+            Err(problem) if problem.is_not_found() => return Ok(()),
+            done => return Ok(done?),
+        }
+    }
+    Err(ApiProblem::conflict().into())
+}
+
+fn new_copy(copier: &Copier) -> DynamicObject {
+    let kind = copier.id.kind;
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(names::GROUP, kind.version(), kind.copied()));
+    let mut object = DynamicObject::new(&copier.copy_name, &resource);
+    make_as_wanted(copier, &mut object);
+    object
+}
+
+/// Its labels, annotations and spec are those that its copier gives it, and no others; other owners and finalizers stay.
+fn make_as_wanted(copier: &Copier, object: &mut DynamicObject) {
+    let metadata = &mut object.metadata;
+    metadata.labels = Some(copier.labels.clone()).filter(|labels| !labels.is_empty());
+    metadata.annotations = Some(copier.annotations.clone()).filter(|annotations| !annotations.is_empty());
+    own(copier, metadata);
+    object.data["spec"] = copier.spec.clone();
+}
+
+fn own(copier: &Copier, metadata: &mut ObjectMeta) {
+    let owners = metadata.owner_references.get_or_insert_default();
+    // Also one of the same name before it, which has another UID.
+    owners.retain(|owner| owner.controller != Some(true));
+    owners.push(copier.owner_reference());
+}
+
+fn seen(copier: &Copier, object: &DynamicObject) -> Seen {
+    Seen::object(copier.id.kind, &object.metadata, &object.data["spec"])
+}
+
+#[async_trait]
+impl Copies for ClusterCopies {
+    async fn create(&self, copier: &Copier, namespace: &str) -> Result<Made, Problem> {
+        self.put(copier, namespace, true).await
+    }
+
+    async fn change(&self, copier: &Copier, namespace: &str) -> Result<Made, Problem> {
+        self.put(copier, namespace, false).await
+    }
+
+    async fn delete(&self, copier: &Copier, name: &Name, uid: &str) -> Result<(), Problem> {
+        again(|| self.try_delete(copier, name, uid)).await
+    }
+
+    async fn free(&self, copier: &Copier, namespace: &str, finalizers: &[String]) -> Result<(), Problem> {
+        again(|| self.try_free(copier, namespace, finalizers)).await
+    }
+
+    async fn release(&self, copier: &Copier) -> Result<(), Problem> {
+        let finalizers = copier.metadata.finalizers.iter().flatten();
+        let kept: Vec<&String> = finalizers.filter(|held| *held != names::FINALIZER_CLUSTER_EXTERNAL_SECRET).collect();
+        let version = &copier.metadata.resource_version;
+        let metadata = json!({"uid": copier.uid(), "resourceVersion": version, "finalizers": kept});
+        self.patch(copier, json!({ "metadata": metadata }), false).await
+    }
+
+    async fn status(&self, copier: &Copier, status: &CopierStatus) -> Result<(), Problem> {
+        // What is empty is taken out: a merge keeps what it does not name.
+        let mut patch = json!({"failedNamespaces": null, "provisionedNamespaces": null});
+        if let (Some(patch), Ok(Value::Object(status))) = (patch.as_object_mut(), serde_json::to_value(status)) {
+            patch.extend(status);
+        }
+        // With the UID, so that an object which took the place of this one is not told what is not so.
+        self.patch(copier, json!({"metadata": {"uid": copier.uid()}, "status": patch}), true).await
+    }
+
+    fn note(&self, copier: &Copier, note: Note) {
+        let component = match copier.id.kind {
+            CopierKind::ClusterExternalSecret => names::EVENTS_CLUSTER_EXTERNAL_SECRET,
+            CopierKind::ClusterPushSecret => names::EVENTS_CLUSTER_PUSH_SECRET,
+        };
+        self.events.send(copier.object_ref(), component, note);
+    }
+}

@@ -1,0 +1,93 @@
+//! Limits of what is written beyond one Secret: into stores, by generators, and as copies in many namespaces.
+
+use crate::{Limit, Unit};
+
+/// Each is a call of a store.
+pub const PUSH_ENTRIES: Limit = Limit {
+    name: "push-entries",
+    most: 1_000,
+    unit: Unit::Items,
+    of: "spec.data of a PushSecret",
+    raise: "split it into several PushSecrets",
+};
+
+/// Each goes through all keys of each source.
+pub const PUSH_DATA_TO: Limit = Limit {
+    name: "push-data-to",
+    most: 100,
+    unit: Unit::Items,
+    of: "spec.dataTo of a PushSecret",
+    raise: "split it into several PushSecrets",
+};
+
+/// All is written into each.
+pub const PUSH_STORES: Limit = Limit {
+    name: "push-stores",
+    most: 100,
+    unit: Unit::Items,
+    of: "the stores of one PushSecret, named or selected",
+    raise: "split it into several PushSecrets",
+};
+
+/// Each is read in full.
+pub const PUSH_SOURCES: Limit = Limit {
+    name: "push-sources",
+    most: 1_000,
+    unit: Unit::Items,
+    of: "the Secrets that one PushSecret selects",
+    raise: "narrow spec.selector.secret.selector, or split it into several PushSecrets",
+};
+
+/// All that was written is in the status, which the API server keeps in one piece.
+pub const PUSH_RECORD: Limit = Limit {
+    name: "push-record",
+    most: 512 << 10,
+    unit: Unit::Bytes,
+    of: "what one PushSecret records of what it wrote",
+    raise: "split it into several PushSecrets, or say less in metadata",
+};
+
+/// What generators made and nobody has revoked: some servers refuse that for ever.
+pub const GENERATOR_STATES: Limit = Limit {
+    name: "generator-states",
+    most: 256,
+    unit: Unit::Items,
+    of: "GeneratorStates of one ExternalSecret or PushSecret",
+    raise: "refresh less often, and see why they are not revoked",
+};
+
+/// Each is tried for each namespace that changes its labels.
+pub const COPY_SELECTORS: Limit = Limit {
+    name: "copy-selectors",
+    most: 100,
+    unit: Unit::Items,
+    of: "selectors of namespaces in one ClusterExternalSecret or ClusterPushSecret",
+    raise: "select by a label that all of them have",
+};
+
+/// Whoever names more should give them a label.
+pub const COPY_NAMESPACES: Limit = Limit {
+    name: "copy-namespaces",
+    most: 5000,
+    unit: Unit::Items,
+    of: "names in spec.namespaces of one ClusterExternalSecret",
+    raise: "give them a label, and select by that",
+};
+
+/// What is asked for meanwhile is seen in between, and others have their turns.
+pub const COPIES_AT_ONCE: Limit = Limit {
+    name: "copies-at-once",
+    most: 100,
+    unit: Unit::Items,
+    of: "copies that one look at a ClusterExternalSecret or ClusterPushSecret makes, changes and deletes",
+    raise: "nothing: the next look follows at once",
+};
+
+/// The status of an object must fit into it.
+pub const FAILED_NAMESPACES: Limit = Limit {
+    name: "failed-namespaces",
+    most: 1000,
+    unit: Unit::Items,
+    of: "namespaces that one status names as failed",
+    raise: "nothing: the message says how many failed",
+};

@@ -1,0 +1,112 @@
+//! What requests carry, and what tokens tell of themselves.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, SystemTime};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use keyferry_provider_core::{Error, SecretBuf, SecretBytes, json};
+use keyferry_provider_http::server_url;
+use reqwest::Url;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use serde::Deserialize;
+
+use crate::login::Pass;
+use crate::object::at;
+
+/// Reads a generator's spec. Nulls are taken as absent, as the API server leaves them.
+pub fn read<'a, T: Deserialize<'a>>(spec: &'a serde_json::Value, kind: &str) -> Result<T, Error> {
+    // The parser's own error would quote what it stumbles over.
+    T::deserialize(spec).map_err(|_| Error::invalid(format!("spec is not of the form that a {kind} has")))
+}
+
+/// The server that credentials are sent to: with TLS, but for one on this machine.
+pub fn server(text: &str, field: &str, example: &str) -> Result<Url, Error> {
+    let url = server_url(text, field, example)?;
+    let host = url.host_str().unwrap_or_default();
+    let is_near = matches!(host, "localhost" | "[::1]") || host.parse().is_ok_and(|host: Ipv4Addr| host.is_loopback());
+    if url.scheme() == "https" || is_near {
+        Ok(url)
+    } else {
+        Err(Error::invalid(format!("{field} must begin with https://: credentials are sent there")))
+    }
+}
+
+/// A header of this prefix and secret; `field` is where the secret comes from.
+pub fn header(name: HeaderName, prefix: &str, secret: &SecretBytes, field: &str) -> Result<HeaderMap, Error> {
+    match Pass::header(name, prefix, secret, field)? {
+        Pass::Header(name, value) => Ok(HeaderMap::from_iter([(name, value)])),
+        Pass::Field(..) => Ok(HeaderMap::new()),
+    }
+}
+
+/// A user and password, as HTTP has them.
+pub fn basic(user: &str, password: &SecretBytes, field: &str) -> Result<HeaderMap, Error> {
+    header(AUTHORIZATION, "Basic ", &pair(user, password), field)
+}
+
+/// A user and password in base64, with a colon between.
+pub fn pair(user: &str, password: &SecretBytes) -> SecretBytes {
+    let mut plain = SecretBuf::with_capacity(user.len() + password.len() + 1);
+    plain.extend(user.as_bytes());
+    plain.push(b':');
+    plain.extend(password.expose());
+    let mut encoded = vec![0; plain.len().div_ceil(3) * 4];
+    // It fits, by the line above.
+    let _ = STANDARD.encode_slice(plain.expose(), &mut encoded);
+    SecretBytes::new(encoded)
+}
+
+/// A text of an answer that is a secret.
+pub fn secret_at(body: &SecretBytes, name: &str) -> Option<SecretBytes> {
+    Some(json::to_bytes(at(body.expose(), &[name])?)).filter(|text| !text.is_empty())
+}
+
+/// A number of an answer.
+pub fn number_at(body: &[u8], name: &str) -> Option<i64> {
+    at(body, &[name])?.get().parse().ok()
+}
+
+/// When a JWT ends, by its own word: as a time, and as the number that it has.
+pub fn end_of(token: &SecretBytes) -> Option<(SystemTime, u64)> {
+    let claims = token.expose_str()?.split('.').nth(1)?;
+    let claims = SecretBytes::new(URL_SAFE_NO_PAD.decode(claims.trim_end_matches('=')).ok()?);
+    let end = u64::try_from(number_at(claims.expose(), "exp")?).ok()?;
+    Some((SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))?, end))
+}
+
+/// Values by key.
+pub fn values<const N: usize>(values: [(&str, SecretBytes); N]) -> BTreeMap<String, SecretBytes> {
+    values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jwt_says_when_it_ends() {
+        let token = |claims: &str| SecretBytes::from(format!("h.{}.s", URL_SAFE_NO_PAD.encode(claims)).as_str());
+        let end = end_of(&token(r#"{"exp":1700000000,"x":1}"#)).unwrap();
+        assert_eq!(end, (SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000), 1_700_000_000));
+        for claims in ["{}", r#"{"exp":"soon"}"#, r#"{"exp":-1}"#, "no JSON"] {
+            assert_eq!(end_of(&token(claims)), None, "{claims}");
+        }
+        assert_eq!(end_of(&"no token".into()), None);
+    }
+
+    #[test]
+    fn credentials_go_over_tls_but_on_this_machine() {
+        for (text, is_fine) in [
+            ("https://vendor.example.com", true),
+            ("http://127.0.0.1:80", true),
+            ("http://localhost", true),
+            ("http://vendor.example.com", false),
+            ("http://10.0.0.1", false),
+        ] {
+            assert_eq!(server(text, "spec.url", "https://example.com").is_ok(), is_fine, "{text}");
+        }
+        assert_eq!(pair("u", &"p:é".into()).expose(), STANDARD.encode("u:p:é").as_bytes());
+    }
+}

@@ -1,0 +1,180 @@
+//! What is undone: entries that were pushed and are not wanted any more.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::stream::{self, StreamExt as _};
+use keyferry_crds::{PushData, PushSecretStatus, Pushed};
+use keyferry_provider_core::Reach;
+use keyferry_sync::outcome::Retry;
+use keyferry_sync::store::{Store, StoreId};
+use keyferry_sync::told;
+use keyferry_sync::told::{Name, Spec, Told};
+
+use crate::each::AT_ONCE;
+use crate::expand::remote;
+use crate::look::{Look, World};
+use crate::outcome::retry_of;
+use crate::plan::unusable;
+use crate::ports::Opened;
+use crate::refers::{namespace, store_of};
+use crate::source::Layout;
+
+/// What deleting came to.
+#[derive(Default)]
+pub struct Deleted {
+    /// What is deleted: by store, the places.
+    pub deleted: Vec<(String, String)>,
+    /// What stays there, and is forgotten.
+    pub left: Vec<(String, String)>,
+    /// What could not be.
+    pub failed: Vec<(Told, Retry)>,
+}
+
+/// What is recorded and not wanted. Where it is not known what is wanted in a store, nothing of it is among them.
+pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
+    let mut unwanted = Pushed::new();
+    let is_known = layout.values().all(|wanted| wanted.unknown.is_empty());
+    for (store, places) in recorded.iter().filter(|_| is_known) {
+        let wanted = store_of(store, namespace).and_then(|id| layout.get(&id));
+        let places = places.iter().filter(|(place, _)| !wanted.is_some_and(|wanted| wanted.is_wanted(place)));
+        let places: BTreeMap<String, PushData> = places.map(|(place, data)| (place.clone(), data.clone())).collect();
+        if !places.is_empty() {
+            unwanted.insert(store.clone(), places);
+        }
+    }
+    unwanted
+}
+
+/// Takes out of what is recorded what nobody can delete any more, since its store is not there: by store, the places.
+/// ClusterSecretStores that are not looked after may be there all the same.
+pub fn stranded(world: &World, look: &Look, recorded: &mut Pushed) -> BTreeMap<String, Vec<String>> {
+    let mut stranded = BTreeMap::new();
+    recorded.retain(|key, places| {
+        let id = store_of(key, namespace(&look.ps));
+        let is_unseen = id.as_ref().is_some_and(|id| id.namespace.is_none()) && !world.settings.cluster_stores;
+        let stays = is_unseen || id.is_some_and(|id| look.stores.contains_key(&id));
+        if !stays {
+            let not_ours = found_in(look.ps.status.as_ref(), key);
+            let ours = places.keys().filter(|place| !not_ours.contains(place));
+            stranded.insert(key.clone(), ours.cloned().collect());
+        }
+        stays
+    });
+    stranded.retain(|_, places: &mut Vec<String>| !places.is_empty());
+    stranded
+}
+
+/// Deletes these in their stores: all that is ours, and nothing else. What one store can't do keeps no other from it.
+pub async fn delete(world: &World, look: &Look, places: Pushed, layout: &Layout) -> Deleted {
+    let tasks = places
+        .into_iter()
+        .map(|(store, places)| in_store(world, look, store, places, layout).boxed())
+        .collect::<Vec<_>>();
+    let mut all = Deleted::default();
+    let done: Vec<Deleted> = stream::iter(tasks).buffer_unordered(AT_ONCE).collect().await;
+    for done in done {
+        all.deleted.extend(done.deleted);
+        all.left.extend(done.left);
+        all.failed.extend(done.failed);
+    }
+    all.failed.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
+    all
+}
+
+async fn in_store(
+    world: &World,
+    look: &Look,
+    key: String,
+    mut places: BTreeMap<String, PushData>,
+    layout: &Layout,
+) -> Deleted {
+    let mut done = Deleted::default();
+    let not_ours = found_in(look.ps.status.as_ref(), &key);
+    let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
+    places.retain(|place, _| {
+        let moved = known.is_some_and(|store| is_moved(look, store, place, layout));
+        let stays = moved || not_ours.contains(place);
+        if stays {
+            done.left.push((key.clone(), place.clone()));
+        }
+        !stays
+    });
+    if places.is_empty() {
+        return done;
+    }
+    let opened = match open(world, look, &key, known, places.len()).await {
+        Ok(opened) => opened,
+        Err(failed) => {
+            done.failed.push(failed);
+            return done;
+        }
+    };
+    let mut secrets: BTreeMap<String, Vec<(String, PushData)>> = BTreeMap::new();
+    for (place, data) in places {
+        secrets.entry(data.matched.remote_ref.remote_key.clone()).or_default().push((place, data));
+    }
+    let deletions = secrets.into_values().map(|entries| {
+        let opened = &opened;
+        async move {
+            let mut results = Vec::with_capacity(entries.len());
+            for (place, data) in entries {
+                results.push((place, opened.delete(&remote(&data), Reach::Ours).await));
+            }
+            results
+        }
+        .boxed()
+    });
+    let deletions: Vec<_> = deletions.collect();
+    let results: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
+    for (place, result) in results.into_iter().flatten() {
+        match result {
+            Ok(()) => done.deleted.push((key.clone(), place)),
+            Err(error) => {
+                let cause = told!("{} in {}: {}", Name(&place), Told::without_values(key.clone()), error);
+                done.failed.push((cause, retry_of(&error)));
+            }
+        }
+    }
+    done
+}
+
+/// Opens the store to delete in; why that can't be done.
+async fn open(
+    world: &World,
+    look: &Look,
+    key: &str,
+    store: Option<&Arc<Store>>,
+    count: usize,
+) -> Result<Arc<dyn Opened>, (Told, Retry)> {
+    let Some(store) = store else {
+        let cause = told!(
+            "could not get secrets client for store {}: it does not exist, so that {} of what was pushed there can't be \
+             deleted: create it again, or delete the PushSecret to leave them",
+            Spec(key),
+            count
+        );
+        return Err((cause, Retry::Late));
+    };
+    let failed = |cause: Told| told!("could not get secrets client for store {}: {}", Spec(&store.id.name), cause);
+    if let Some(cause) = unusable(&world.settings, look, store) {
+        return Err((failed(cause), Retry::Soon));
+    }
+    let opened = world.ports.stores.open(store, namespace(&look.ps)).await;
+    opened.map_err(|error| (failed(Told::from(&error)), retry_of(&error)))
+}
+
+/// Whether the same place is wanted through another store that leads to the same: nothing goes then but the record.
+fn is_moved(look: &Look, from: &Store, place: &str, layout: &Layout) -> bool {
+    let same = |id: &StoreId| {
+        let other = look.stores.get(id).and_then(|(store, _)| store.spec.as_ref().ok());
+        other.zip(from.spec.as_ref().ok()).is_some_and(|(a, b)| a.provider == b.provider)
+    };
+    layout.iter().any(|(id, wanted)| *id != from.id && wanted.is_wanted(place) && same(id))
+}
+
+/// The places in a store that were there before us.
+pub fn found_in<'a>(status: Option<&'a PushSecretStatus>, store: &str) -> &'a [String] {
+    status.and_then(|status| status.found_push_secrets.get(store)).map(Vec::as_slice).unwrap_or_default()
+}

@@ -1,0 +1,249 @@
+//! What is done in one store: find out what is there, and push what is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::stream::{self, StreamExt as _};
+use keyferry_crds::{PushData, PushUpdatePolicy};
+use keyferry_provider_core::{Error, ErrorKind, Key};
+use keyferry_sync::asking::Asking;
+use keyferry_sync::outcome::Retry;
+use keyferry_sync::store::Store;
+use keyferry_sync::told;
+use keyferry_sync::told::{Name, Told};
+
+use crate::compare::{holds, key_of};
+use crate::expand::{Entry, Wanted, tell_key};
+use crate::look::{Look, World};
+use crate::memory::{Held, OPAQUE};
+use crate::outcome::retry_of;
+use crate::ports::Opened;
+use crate::refers::namespace;
+
+/// How many secrets of one store are written at once for one PushSecret.
+pub const AT_ONCE: usize = 8;
+
+/// One store, and what is known of it.
+pub struct Task<'a> {
+    /// What is asked.
+    pub world: &'a World,
+    /// For whom.
+    pub look: &'a Look,
+    /// The store.
+    pub store: Arc<Store>,
+    /// What goes into it.
+    pub wanted: &'a Wanted,
+    /// What is held there, as remembered.
+    pub held: BTreeMap<String, Held>,
+    /// What was pushed, as the status has it.
+    pub recorded: BTreeMap<String, PushData>,
+    /// Places where the store has answered something else than before; `None` where it was not asked.
+    pub suspects: Option<BTreeSet<String>>,
+    /// Whether it is time to find out what is there.
+    pub is_due: bool,
+}
+
+/// What keeps something from being pushed.
+#[derive(Debug)]
+pub struct Problem {
+    /// The place.
+    pub place: String,
+    /// Why.
+    pub cause: Told,
+    /// When to try again.
+    pub retry: Retry,
+    /// Whether nothing was written for certain.
+    pub is_certain: bool,
+}
+
+/// A store that let us in.
+pub struct Prepared {
+    opened: Arc<dyn Opened>,
+    /// Places where something is that stays.
+    pub existing: BTreeSet<String>,
+    /// What could not be found out.
+    pub problems: Vec<Problem>,
+}
+
+/// What it came to.
+#[derive(Default)]
+pub struct Ended {
+    /// What is held now.
+    pub held: BTreeMap<String, Held>,
+    /// What is not.
+    pub problems: Vec<Problem>,
+    /// How many entries were handed over to be written.
+    pub pushed: usize,
+}
+
+impl Task<'_> {
+    /// Logs in, and finds out what is there where that is to stay.
+    pub async fn prepare(&self) -> Result<Prepared, Error> {
+        let opened = self.world.ports.stores.open(&self.store, namespace(&self.look.ps)).await?;
+        let mut prepared = Prepared { opened, existing: BTreeSet::new(), problems: Vec::new() };
+        if self.look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists {
+            return Ok(prepared);
+        }
+        // Gathered before any is asked: what lies in wait must not borrow who gathers.
+        let mut asked = Vec::new();
+        for (place, entry) in &self.wanted.entries {
+            if !self.is_held(place, entry) {
+                let opened = &prepared.opened;
+                asked.push(async move { (place, entry, opened.exists(&entry.push.remote).await) }.boxed());
+            }
+        }
+        let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+        for (place, entry, exists) in answers {
+            match exists {
+                Ok(true) => _ = prepared.existing.insert(place.clone()),
+                Ok(false) => {}
+                Err(error) => prepared.problems.push(self.problem(place, entry, &error)),
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Whether there is nothing to find out.
+    fn is_held(&self, place: &str, entry: &Entry) -> bool {
+        !self.is_suspect(place) && self.held.get(place).is_some_and(|held| held.payload == entry.mac)
+    }
+
+    fn is_suspect(&self, place: &str) -> bool {
+        self.suspects.as_ref().is_some_and(|suspects| suspects.contains(place))
+    }
+
+    /// Whether what is held is to be taken as it is: nothing is due, or the answer to it is known.
+    fn is_certain(&self, held: &Held, can_read: bool) -> bool {
+        !self.is_due || !can_read || self.suspects.is_some() && held.answer.is_some()
+    }
+
+    /// Pushes what is not there.
+    pub async fn carry_out(&self, prepared: Prepared, asking: &Arc<Asking>) -> Ended {
+        let Prepared { opened, existing, problems } = prepared;
+        let unknown: BTreeSet<String> = problems.iter().map(|problem| problem.place.clone()).collect();
+        let mut ended = Ended { problems, ..Ended::default() };
+        let (mut ask, mut push) = (Vec::new(), Vec::new());
+        let can_read = opened.capabilities().max_batch > 0;
+        for (place, entry) in self.wanted.entries.iter().filter(|(place, _)| !unknown.contains(*place)) {
+            let before = self.held.get(place).filter(|held| held.payload == entry.mac);
+            let is_suspect = self.is_suspect(place);
+            match before {
+                _ if existing.contains(place) => self.hold(&mut ended, place, entry, &*opened),
+                Some(held) if !is_suspect && self.is_certain(held, can_read) => {
+                    ended.held.insert(place.clone(), held.clone());
+                }
+                // Pushed by this look's predecessor, or by the process before this one: it may well be there.
+                Some(held) if !is_suspect && held.surprises < OPAQUE => ask.push((place, entry)),
+                None if self.may_be_there(place) && can_read => ask.push((place, entry)),
+                _ => push.push((place, entry)),
+            }
+        }
+        push.extend(self.ask(&*opened, asking, ask, &mut ended).await);
+        self.push(&*opened, push, &mut ended).await;
+        ended
+    }
+
+    /// Whether it was pushed by a process before this one, and nothing has changed here since that we know of.
+    fn may_be_there(&self, place: &str) -> bool {
+        let is_new = self.look.memory.read.is_some() && self.held.contains_key(place);
+        self.recorded.contains_key(place) && !is_new
+    }
+
+    fn hold(&self, ended: &mut Ended, place: &str, entry: &Entry, opened: &dyn Opened) {
+        let key = key_of(&entry.push.remote, &opened.dialect());
+        ended.held.insert(place.to_owned(), Held { payload: entry.mac, answer: None, key, surprises: 0 });
+    }
+
+    /// Asks the store what is at these places, in as few calls as it can be asked in. Answers those that are to be pushed.
+    async fn ask<'e>(
+        &self,
+        opened: &dyn Opened,
+        asking: &Arc<Asking>,
+        places: Vec<(&'e String, &'e Entry)>,
+        ended: &mut Ended,
+    ) -> Vec<(&'e String, &'e Entry)> {
+        if places.is_empty() {
+            return places;
+        }
+        let dialect = opened.dialect();
+        let keys: BTreeSet<Key> = places.iter().map(|(_, entry)| key_of(&entry.push.remote, &dialect)).collect();
+        let planning = self.world.ports.sync.stores.asking(&self.store.id);
+        let answers = opened.fetch(asking, keys.into_iter().collect(), planning).await;
+        let mut rest = Vec::new();
+        for (place, entry) in places {
+            let key = key_of(&entry.push.remote, &dialect);
+            match answers.get(&key) {
+                Some(Ok(found)) if holds(&found.value, &entry.push, &dialect, &self.look.budget) => {
+                    let answer = Some(self.world.key.of_answer(&found.value));
+                    let held = Held { payload: entry.mac, answer, key, surprises: 0 };
+                    ended.held.insert(place.clone(), held);
+                }
+                Some(Err(error)) if error.is_temporary() => ended.problems.push(self.problem(place, entry, error)),
+                _ => rest.push((place, entry)),
+            }
+        }
+        rest
+    }
+
+    async fn push(&self, opened: &dyn Opened, places: Vec<(&String, &Entry)>, ended: &mut Ended) {
+        // Properties of one secret are written one after the other: each write keeps the others.
+        let mut secrets: BTreeMap<&str, Vec<(&String, &Entry)>> = BTreeMap::new();
+        for (place, entry) in places {
+            secrets.entry(&entry.push.remote.key).or_default().push((place, entry));
+        }
+        let pushes: Vec<_> = secrets.into_values().map(|entries| push_in_turn(opened, entries).boxed()).collect();
+        let pushed: Vec<_> = stream::iter(pushes).buffer_unordered(AT_ONCE).collect().await;
+        for (place, entry, result) in pushed.into_iter().flatten() {
+            match result {
+                Ok(()) => {
+                    ended.pushed += 1;
+                    let before = self.held.get(place).filter(|held| held.payload == entry.mac);
+                    let surprises = before.map_or(0, |held| held.surprises.saturating_add(1).min(OPAQUE));
+                    let key = key_of(&entry.push.remote, &opened.dialect());
+                    ended.held.insert(place.clone(), Held { payload: entry.mac, answer: None, key, surprises });
+                }
+                Err(error) => ended.problems.push(self.problem(place, entry, &error)),
+            }
+        }
+    }
+
+    fn problem(&self, place: &str, entry: &Entry, error: &Error) -> Problem {
+        let key = tell_key(entry.data.secret_key());
+        let store = Told::without_values(self.store.id.name.clone());
+        let cause =
+            told!("could not write remote ref {} to target secretstore {}: {} (to {})", key, store, error, Name(place));
+        Problem { place: place.to_owned(), cause, retry: retry_of(error), is_certain: is_certain(error) }
+    }
+}
+
+async fn push_in_turn<'e>(
+    opened: &dyn Opened,
+    entries: Vec<(&'e String, &'e Entry)>,
+) -> Vec<(&'e String, &'e Entry, Result<(), Error>)> {
+    let mut done = Vec::with_capacity(entries.len());
+    for (place, entry) in entries {
+        done.push((place, entry, opened.push(&entry.push).await));
+    }
+    done
+}
+
+/// Whether a push that failed so has written nothing for certain.
+fn is_certain(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Invalid
+        | ErrorKind::Denied
+        | ErrorKind::Unauthenticated
+        | ErrorKind::NotFound
+        | ErrorKind::NoVersion
+        | ErrorKind::Unsupported
+        | ErrorKind::Referent => true,
+        ErrorKind::Throttled
+        | ErrorKind::Unavailable
+        | ErrorKind::Timeout
+        | ErrorKind::Tls
+        | ErrorKind::Malformed
+        | ErrorKind::BatchDenied
+        | ErrorKind::Unverified => false,
+    }
+}

@@ -1,0 +1,205 @@
+//! The entries of a source, by the place in a store that they go to. Pure.
+
+use std::collections::btree_map::Entry as Slot;
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyferry_crds::{PushData, PushDataTo, PushMatch, PushRemoteRef, PushSecret, Rewrite};
+use keyferry_go::regexp;
+use keyferry_provider_core::{Origin, Payload, Push, Reach, Remote, SecretBytes};
+use keyferry_sync::data::Data;
+use keyferry_sync::engine::{ENTRY, Means};
+use keyferry_sync::rewrite::rewrite;
+use keyferry_sync::store::Store;
+use keyferry_sync::told;
+use keyferry_sync::told::{Name, Spec, Told};
+
+use crate::memory::{Mac, MacKey};
+use crate::ports::Source;
+use crate::refers::{means as meant, namespace};
+use crate::{convert, spec};
+
+/// One entry.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// As the status has it.
+    pub data: PushData,
+    /// What to write.
+    pub push: Push,
+    /// Its hash.
+    pub mac: Mac,
+    /// The name of the Secret that it is of.
+    pub from: String,
+}
+
+/// What goes into one store.
+#[derive(Default)]
+pub struct Wanted {
+    /// By place.
+    pub entries: BTreeMap<String, Entry>,
+    /// Places that are wanted, and what keeps us from knowing what to write there.
+    pub failed: BTreeMap<String, Told>,
+    /// Why it is not known what is wanted: nothing may be taken for unwanted then.
+    pub unknown: Vec<Told>,
+}
+
+impl Wanted {
+    /// Whether anything is wanted at this place.
+    pub fn is_wanted(&self, place: &str) -> bool {
+        self.entries.contains_key(place) || self.failed.contains_key(place)
+    }
+
+    /// Takes what goes into the same store from another source. One place can hold one value.
+    pub fn add(&mut self, other: Self) {
+        self.failed.extend(other.failed);
+        self.unknown.extend(other.unknown);
+        for (place, entry) in other.entries {
+            match self.entries.entry(place) {
+                Slot::Vacant(free) => _ = free.insert(entry),
+                Slot::Occupied(taken) if taken.get().push.payload == entry.push.payload => {}
+                Slot::Occupied(taken) => {
+                    let (place, first) = taken.remove_entry();
+                    let cause = told!(
+                        "Secrets {} and {} both go to {}: give each a place of its own",
+                        Spec(&first.from),
+                        Spec(&entry.from),
+                        Name(&place)
+                    );
+                    self.failed.insert(place, cause);
+                }
+            }
+        }
+        self.entries.retain(|place, _| !self.failed.contains_key(place));
+    }
+}
+
+/// A key as External Secrets Operator tells it, where it is one of a Secret.
+pub fn tell_key(key: &str) -> Told {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if key.bytes().all(is_plain) { Told::without_values(key.to_owned()) } else { told!("{}", Name(key)) }
+}
+
+/// All that goes from `source` into `store`.
+pub fn entries(ps: &PushSecret, source: &Source, store: &Store, key: &MacKey, means: &Means<'_>) -> Wanted {
+    let mut work = Expansion { source, key, means, wanted: Wanted::default() };
+    let explicit: BTreeSet<&str> = ps.spec.data.iter().map(PushData::secret_key).collect();
+    for (n, many) in ps.spec.data_to.iter().enumerate() {
+        if many.store_ref.as_ref().is_some_and(|reference| meant(reference, store, namespace(ps)))
+            && let Err(problem) = work.many(many, &explicit)
+        {
+            work.wanted.unknown.push(told!("spec.dataTo[{}]: {}", n, problem));
+        }
+    }
+    for (n, data) in ps.spec.data.iter().enumerate() {
+        if let Err(problem) = work.one(data) {
+            work.wanted.entries.remove(&data.status_key());
+            work.wanted.failed.insert(data.status_key(), told!("spec.data[{}]: {}", n, problem));
+        }
+    }
+    work.wanted
+}
+
+struct Expansion<'a> {
+    source: &'a Source,
+    key: &'a MacKey,
+    means: &'a Means<'a>,
+    wanted: Wanted,
+}
+
+impl Expansion<'_> {
+    fn one(&mut self, data: &PushData) -> Result<(), Told> {
+        let converted = convert::keys(&self.source.data, &data.conversion_strategy)?;
+        let payload = match data.secret_key() {
+            "" => Payload::Fields(converted),
+            key => {
+                let value = converted.get(key).cloned();
+                Payload::Value(value.ok_or_else(|| told!("secret key {} does not exist", tell_key(key)))?)
+            }
+        };
+        self.put(data.clone(), payload)
+    }
+
+    fn many(&mut self, many: &PushDataTo, explicit: &BTreeSet<&str>) -> Result<(), Told> {
+        let mut matched = convert::keys(&self.source.data, &many.conversion_strategy)?;
+        if let Some(pattern) = spec::pattern(many) {
+            let pattern = regexp::compile(pattern).map_err(Told::without_values)?;
+            for key in matched.keys() {
+                self.means.budget.steps(key.len() + 1)?;
+            }
+            matched.retain(|key, _| pattern.is_match(key));
+        }
+        if matched.is_empty() {
+            return Ok(());
+        }
+        let data = |key: Option<&str>, remote_key: &str| PushData {
+            matched: PushMatch {
+                secret_key: key.map(str::to_owned),
+                remote_ref: PushRemoteRef { remote_key: remote_key.to_owned(), property: None },
+            },
+            metadata: many.metadata.clone(),
+            conversion_strategy: many.conversion_strategy.clone(),
+        };
+        if let Some(bundle) = many.bundle() {
+            return self.put(data(None, bundle), Payload::Fields(matched));
+        }
+        for (remote_key, key) in self.renamed(many, &matched)? {
+            if !explicit.contains(key.as_str()) {
+                let value = matched.remove(&key).unwrap_or_default();
+                self.put(data(Some(&key), &remote_key), Payload::Value(value))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The keys by their names in the store.
+    fn renamed(&self, many: &PushDataTo, matched: &Data) -> Result<Vec<(String, String)>, Told> {
+        // Keys stand for values, so that no two become one.
+        let keys: Data = matched.keys().map(|key| (key.clone(), SecretBytes::from(key.as_str()))).collect();
+        let changes = many.rewrite.iter().map(|change| Rewrite {
+            merge: None,
+            regexp: change.regexp.clone(),
+            transform: change.transform.clone(),
+        });
+        let renamed = rewrite(keys, &changes.collect::<Vec<_>>(), self.means)?;
+        let pairs = renamed.into_iter().map(|(name, key)| (name, key.expose_str().unwrap_or_default().to_owned()));
+        Ok(pairs.collect())
+    }
+
+    fn put(&mut self, data: PushData, payload: Payload) -> Result<(), Told> {
+        let bytes = match &payload {
+            Payload::Value(value) => value.len(),
+            Payload::Fields(fields) => fields.iter().map(|(key, value)| key.len() + value.len() + ENTRY).sum(),
+        };
+        self.means.budget.bytes(bytes + ENTRY)?;
+        self.means.budget.steps(bytes)?;
+        let remote = remote(&data);
+        let source = self.source;
+        let origin = Origin {
+            key: Some(data.secret_key().to_owned()).filter(|key| !key.is_empty()),
+            secret_type: source.type_.clone(),
+            labels: source.labels.clone(),
+            annotations: source.annotations.clone(),
+        };
+        let push = Push { remote, payload, origin, reach: Reach::Ours };
+        let (place, mac) = (data.status_key(), self.key.of_push(&push));
+        match self.wanted.entries.entry(place) {
+            Slot::Vacant(free) => {
+                free.insert(Entry { data, push, mac, from: source.name.clone() });
+                Ok(())
+            }
+            Slot::Occupied(taken) => {
+                let first = tell_key(taken.get().data.secret_key());
+                let second = tell_key(data.secret_key());
+                Err(told!("duplicate remote key {}: source keys {} and {}", Name(taken.key()), first, second))
+            }
+        }
+    }
+}
+
+/// The place in the store.
+pub fn remote(data: &PushData) -> Remote {
+    Remote {
+        key: data.matched.remote_ref.remote_key.clone(),
+        property: data.property().map(str::to_owned),
+        metadata: data.metadata.clone(),
+    }
+}

@@ -1,0 +1,125 @@
+//! What is remembered of a PushSecret between looks, beside what its status says: of values no more than keyed hashes,
+//! which are of no use to anybody without the key, which never leaves the process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use keyferry_provider_core::{Key, Payload, Push, SecretBytes};
+use keyferry_sync::data::Data;
+use keyferry_sync::plan::LastSync;
+use keyferry_sync::ports::Versions;
+use keyferry_sync::store::StoreId;
+use sha3::{Digest as _, Sha3_256};
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+/// The key of the hashes: random, one for each process.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct MacKey([u8; 32]);
+
+/// A keyed hash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Mac([u8; 32]);
+
+impl fmt::Debug for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+impl MacKey {
+    /// Takes random bytes.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// Of all that is pushed: the value, where to, and what goes along.
+    pub fn of_push(&self, push: &Push) -> Mac {
+        let mut hash = self.begin(b"push");
+        part(&mut hash, push.remote.key.as_bytes());
+        part(&mut hash, push.remote.property.as_deref().unwrap_or_default().as_bytes());
+        let metadata = push.remote.metadata.as_ref().map(serde_json::Value::to_string).unwrap_or_default();
+        part(&mut hash, metadata.as_bytes());
+        match &push.payload {
+            Payload::Value(value) => part(&mut hash, value.expose()),
+            Payload::Fields(fields) => {
+                for (name, value) in fields {
+                    part(&mut hash, name.as_bytes());
+                    part(&mut hash, value.expose());
+                }
+            }
+        }
+        let origin = &push.origin;
+        part(&mut hash, origin.key.as_deref().unwrap_or("\0").as_bytes());
+        part(&mut hash, origin.secret_type.as_deref().unwrap_or_default().as_bytes());
+        for (name, value) in origin.labels.iter().chain(&origin.annotations) {
+            part(&mut hash, name.as_bytes());
+            part(&mut hash, value.as_bytes());
+        }
+        Mac(hash.finalize().into())
+    }
+
+    /// Of what a store answered.
+    pub fn of_answer(&self, value: &SecretBytes) -> Mac {
+        let mut hash = self.begin(b"answer");
+        part(&mut hash, value.expose());
+        Mac(hash.finalize().into())
+    }
+
+    fn begin(&self, what: &[u8]) -> Sha3_256 {
+        // Nobody can go on from one SHA-3 to another, so that a key in front is enough.
+        let mut hash = Sha3_256::new_with_prefix(self.0);
+        part(&mut hash, what);
+        hash
+    }
+}
+
+/// With its length, so that two parts are never taken for two others.
+fn part(hash: &mut Sha3_256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_le_bytes());
+    hash.update(bytes);
+}
+
+/// An entry that is in its store.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// What was pushed.
+    pub payload: Mac,
+    /// What the store answers while it holds that; `None` where it was not asked since.
+    pub answer: Option<Mac>,
+    /// What to ask it for.
+    pub key: Key,
+    /// How often in a row it answered something else, and the push that followed found nothing to mend or mended it.
+    pub surprises: u8,
+}
+
+/// So often in a row, and what a store answers can't be compared: it is left to the store's own comparison.
+pub const OPAQUE: u8 = 2;
+
+/// All that is held in one store.
+#[derive(Clone, Debug, Default)]
+pub struct InStore {
+    /// The UID and generation of the store that it is held in.
+    pub version: (String, i64),
+    /// By place.
+    pub held: BTreeMap<String, Held>,
+}
+
+/// What is remembered.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// The last time that all was as it should be. The status may tell of an earlier one.
+    pub last: Option<LastSync>,
+    /// Failures since.
+    pub failures: u32,
+    /// The objects that were read, as they were then; `None` before they were.
+    pub read: Option<Versions>,
+    /// What is where.
+    pub stores: BTreeMap<StoreId, InStore>,
+    /// What was generated and is not everywhere yet, and the version of the PushSecret that it was made for.
+    pub generated: Option<(String, Data)>,
+    /// The state of what was generated last, where it has one: its name.
+    pub made: Option<String>,
+    /// A success whose status could not be written: when it began.
+    pub untold: Option<Timestamp>,
+}

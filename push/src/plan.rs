@@ -1,0 +1,126 @@
+//! What to do now, by all that is known without asking anybody. Pure.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keyferry_limits::PUSH_STORES;
+use keyferry_sync::outcome::Retry;
+use keyferry_sync::settings::Settings;
+use keyferry_sync::store::{Readiness, Store};
+use keyferry_sync::told;
+use keyferry_sync::told::Told;
+use keyferry_sync::usable::{Usable, usable};
+
+use crate::generated::refresh_by;
+use crate::look::{Look, version_of};
+use crate::outcome::{Failure, Headline};
+use crate::refers::{is_generated, named_stores, store_key, wants};
+use crate::{schedule, spec};
+
+/// What to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Nothing: other controllers look after its stores.
+    Ignore,
+    /// Nothing, until the check of a store wakes us.
+    Hold,
+    /// Nothing, until then.
+    Wait(Option<Timestamp>),
+    /// Nothing can be done.
+    Refuse(Failure),
+    /// The PushSecret is going.
+    Release,
+    /// Find out whether the stores still hold what was pushed.
+    Check,
+    /// Read the source, and push what is not there.
+    Push,
+}
+
+/// The stores that are pushed into: selected, of our class, and not about to go.
+pub fn active<'a>(settings: &'a Settings, look: &'a Look) -> impl Iterator<Item = &'a Arc<Store>> {
+    let stores = look.stores.values().map(|(store, _)| store);
+    stores.filter(|store| {
+        wants(&look.ps, store) && store.is_of_class(&settings.class) && store.metadata.deletion_timestamp.is_none()
+    })
+}
+
+/// Why a store can't be used now; `None` where it can.
+pub fn unusable(settings: &Settings, look: &Look, store: &Store) -> Option<Told> {
+    let namespace = look.ps.metadata.namespace.as_deref().unwrap_or_default();
+    let ids = [store.id.clone()].into();
+    match usable(&ids, &look.stores, namespace, look.namespace_labels.as_ref(), settings.flood_gate) {
+        Usable::Yes => None,
+        Usable::NotYet => Some("it is still being checked".into()),
+        // Words of ours about the store.
+        Usable::No(causes) => Some(Told::without_values(causes.join("; "))),
+    }
+}
+
+/// Decides.
+pub fn decide(settings: &Settings, look: &Look) -> Plan {
+    let ps = &look.ps;
+    if ps.metadata.deletion_timestamp.is_some() {
+        return Plan::Release;
+    }
+    let problems = spec::problems(ps);
+    if !problems.is_empty() {
+        let causes = problems.into_iter().map(Told::without_values).collect();
+        return Plan::Refuse(Failure { headline: Headline::Spec, causes, retry: Retry::OnChange });
+    }
+    let is_missing = named_stores(ps).iter().any(|id| !look.stores.contains_key(id));
+    let holds_more = ps.status.as_ref().is_some_and(|status| !status.synced_push_secrets.is_empty());
+    if !is_missing && !holds_more && active(settings, look).next().is_none() {
+        return Plan::Ignore;
+    }
+    if active(settings, look).count() > PUSH_STORES.size() {
+        return Plan::Refuse(Failure::new(Headline::Spec, told!("{}", PUSH_STORES), Retry::Late));
+    }
+    let is_unchecked = |store: &&Arc<Store>| {
+        let readiness = look.stores.get(&store.id).map(|(_, readiness)| readiness);
+        let awaits_namespace = store.asks_for_labels() && look.namespace_labels.is_none();
+        awaits_namespace || settings.flood_gate && readiness == Some(&Readiness::Unchecked)
+    };
+    if active(settings, look).any(|store| is_unchecked(&store)) {
+        return Plan::Hold;
+    }
+    by_time(settings, look)
+}
+
+fn by_time(settings: &Settings, look: &Look) -> Plan {
+    let (ps, now) = (&look.ps, look.began);
+    let last = look.last().filter(|last| last.version == version_of(ps) && last.at <= now);
+    let Some(last) = last else { return Plan::Push };
+    if look.memory.failures > 0 {
+        return Plan::Push;
+    }
+    // Zero pushes once.
+    let Some(interval) = schedule::interval(ps) else { return Plan::Wait(None) };
+    if look.sources_changed() || stores_changed(settings, look) {
+        return Plan::Push;
+    }
+    let due = schedule::due(last.at, interval);
+    let due = refresh_by(look).map_or(due, |by| by.min(due));
+    if look.memory.read.is_none() && !is_generated(ps) {
+        // The process before this one pushed; what has changed since then nobody has told.
+        let first = schedule::first_check(ps, settings.started);
+        return if first <= now { Plan::Push } else { Plan::Wait(Some(first.min(due))) };
+    }
+    if due > now {
+        return Plan::Wait(Some(due));
+    }
+    if is_generated(ps) { Plan::Push } else { Plan::Check }
+}
+
+/// Whether it is time to find out what is in the stores.
+pub fn is_overdue(look: &Look) -> bool {
+    let due = look.last().zip(schedule::interval(&look.ps)).map(|(last, interval)| schedule::due(last.at, interval));
+    due.is_some_and(|due| due <= look.began)
+}
+
+/// Whether a store has come to be selected since, or is not any more.
+fn stores_changed(settings: &Settings, look: &Look) -> bool {
+    let recorded = look.ps.status.as_ref().map(|status| &status.synced_push_secrets);
+    let is_recorded = |store: &Arc<Store>| recorded.is_some_and(|all| all.contains_key(&store_key(&store.id)));
+    let count = active(settings, look).count();
+    !active(settings, look).all(is_recorded) || recorded.is_some_and(|all| all.len() != count)
+}

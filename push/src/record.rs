@@ -1,0 +1,81 @@
+//! From an outcome to the status, with its conditions, and the events that tell of it. Pure.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use keyferry_crds::{PushSecret, PushSecretStatus, PushUpdatePolicy};
+use keyferry_sync::record::{Note, Severity, set_ready};
+use keyferry_sync::time::seconds;
+use keyferry_sync::told;
+use keyferry_sync::told::{Name, Told};
+
+use crate::outcome::{Done, NAMED_CAUSES, Outcome};
+use crate::schedule;
+
+const SYNCED: &str = "Synced";
+const ERRORED: &str = "Errored";
+const SOURCE_DELETED: &str = "SourceDeleted";
+
+/// The condition that an outcome stands for: its status, reason and message. `None` where it says nothing new.
+fn verdict(ps: &PushSecret, outcome: &Outcome) -> Option<(bool, &'static str, Told)> {
+    match outcome {
+        Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
+        Outcome::Done(_) if ps.spec.update_policy == PushUpdatePolicy::IfNotExists => {
+            Some((true, SYNCED, "PushSecret synced successfully. Existing secrets in providers unchanged.".into()))
+        }
+        Outcome::Done(_) => Some((true, SYNCED, "PushSecret synced successfully".into())),
+        Outcome::SourceGone => {
+            Some((false, SOURCE_DELETED, "source secret deleted; provider secrets cleaned up".into()))
+        }
+        Outcome::Failed(failure) => Some((false, ERRORED, failure.told())),
+    }
+}
+
+/// The status after `outcome` of a look that began at `began`, where it has to be written: `before` is what is stored,
+/// `after` the same with what is in the stores now.
+pub fn status(
+    ps: &PushSecret,
+    before: Option<&PushSecretStatus>,
+    mut after: PushSecretStatus,
+    outcome: &Outcome,
+    version: &str,
+    began: Timestamp,
+) -> Option<PushSecretStatus> {
+    if let Some((ready, reason, message)) = verdict(ps, outcome) {
+        set_ready(&mut after.conditions, ready, reason, message, began);
+    }
+    let written = after.refresh_time.as_ref().map(|time| time.0);
+    let mut is_stale = false;
+    if let Outcome::Done(done) = outcome {
+        is_stale = *done != Done::default() || schedule::writes_time(ps, written, began);
+        after.synced_resource_version = Some(version.to_owned());
+    }
+    let is_changed = before.map_or(after != PushSecretStatus::default(), |before| *before != after);
+    if matches!(outcome, Outcome::Done(_)) {
+        after.refresh_time = Some(Time(seconds(began)));
+    }
+    (is_changed || is_stale).then_some(after)
+}
+
+/// The event that tells what stays in a store that is gone, since the PushSecret goes.
+pub fn left_behind(store: &str, places: &[String]) -> Note {
+    let named = places.iter().take(NAMED_CAUSES).map(|place| told!("{}", Name(place)));
+    let named = Told::join(named, ", ");
+    let more = match places.len().checked_sub(NAMED_CAUSES) {
+        None | Some(0) => Told::from(""),
+        Some(more) => told!(", and {} more", more),
+    };
+    let store = Told::without_values(store.to_owned());
+    let message = told!("{} does not exist: what was pushed there stays, delete it yourself: {}{}", store, named, more);
+    Note::new(Severity::Warning, ERRORED, message)
+}
+
+/// The events that tell of an outcome. What was so already is not told again.
+pub fn notes(ps: &PushSecret, outcome: &Outcome) -> Vec<Note> {
+    let Some((ready, reason, message)) = verdict(ps, outcome) else { return Vec::new() };
+    let is_said = ps.ready().and_then(|condition| condition.message.as_deref()) == Some(message.as_str());
+    let is_news = matches!(outcome, Outcome::Done(done) if *done != Done::default());
+    if is_said && !is_news {
+        return Vec::new();
+    }
+    vec![Note::new(if ready { Severity::Normal } else { Severity::Warning }, reason, message)]
+}

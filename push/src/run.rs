@@ -1,0 +1,480 @@
+//! Joins the life of a push, which is one look.
+//!
+//! What is about to be pushed is written into the status first, and what is deleted leaves it last: whenever the process
+//! ends, nothing is in a store of which no status tells.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, join_all};
+use keyferry_crds::{PushDeletionPolicy, PushSecret, PushUpdatePolicy, names};
+use keyferry_provider_core::SecretBytes;
+use keyferry_sync::asking::Asking;
+use keyferry_sync::compute::{are_few, in_turn};
+use keyferry_sync::make::UnderWay;
+use keyferry_sync::outcome as sync;
+use keyferry_sync::outcome::Retry;
+use keyferry_sync::plan::LastSync;
+use keyferry_sync::ports::{Planning, Problem, Versions};
+use keyferry_sync::redact::blank;
+use keyferry_sync::store::{Store, StoreId};
+use keyferry_sync::time::later;
+use keyferry_sync::told;
+use keyferry_sync::told::{Spec, Told};
+
+use crate::delete::{self, Deleted};
+use crate::each::{Ended, Prepared, Task};
+use crate::ledger::Ledger;
+use crate::look::{Look, Looked, World, version_of};
+use crate::memory::{Held, InStore};
+use crate::outcome::{Done, Failure, Headline, Outcome, retry_of, sooner};
+use crate::plan::{self, Plan, active, unusable};
+use crate::refers::{named_stores, namespace, store_key};
+use crate::source::{self, Found, Layout};
+use crate::{expand, generated, record, schedule};
+
+/// When a status that could not be written is tried again.
+const STATUS_RETRY: Duration = Duration::from_secs(5);
+
+/// Looks at a PushSecret and does what is due. `planning` is let go once it is clear what is asked.
+pub fn run(world: &World, look: Look, planning: Planning) -> BoxFuture<'_, Looked> {
+    carry_out(world, look, planning).boxed()
+}
+
+async fn carry_out(world: &World, look: Look, planning: Planning) -> Looked {
+    let under_way = UnderWay { states: look.states.len(), ..UnderWay::default() };
+    let mut work = Work { world, ledger: Ledger::of(&look.ps), look, values: Vec::new(), under_way };
+    let done = match plan::decide(&world.settings, &work.look) {
+        Plan::Ignore => Ok(Outcome::Ignored),
+        Plan::Hold => Ok(Outcome::Holding),
+        Plan::Wait(until) => Ok(Outcome::Waiting(until)),
+        Plan::Refuse(failure) => Err(failure),
+        Plan::Release => Box::pin(work.release()).await,
+        Plan::Check => Box::pin(work.check(planning)).await,
+        Plan::Push => {
+            drop(planning);
+            Box::pin(work.push(Suspects::new())).await
+        }
+    };
+    let outcome = match done {
+        Ok(outcome) => outcome,
+        Err(failure) => Outcome::Failed(work.blank(failure).await),
+    };
+    Box::pin(generated::settle(world, &mut work.look, &work.under_way, &outcome)).await;
+    Box::pin(work.end(outcome)).await
+}
+
+/// Places where a store has answered something else than before.
+type Suspects = BTreeMap<StoreId, BTreeSet<String>>;
+
+/// What keeps a push from being complete.
+type Causes = Vec<(Told, Retry)>;
+
+struct Work<'a> {
+    world: &'a World,
+    look: Look,
+    ledger: Ledger,
+    /// What must not be told.
+    values: Vec<SecretBytes>,
+    /// What a generator makes.
+    under_way: UnderWay,
+}
+
+/// The UID and generation of a store.
+fn version(store: &Store) -> (String, i64) {
+    (store.uid().to_owned(), store.generation())
+}
+
+impl Work<'_> {
+    /// Whether all stores still answer what they answered: then nothing else is read, and nothing is written.
+    async fn check(&mut self, planning: Planning) -> Result<Outcome, Failure> {
+        let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
+        let asking = Asking::new(namespace(&self.look.ps), self.look.budget.clone());
+        let guards: Vec<Planning> = stores.iter().map(|store| self.world.ports.sync.stores.asking(&store.id)).collect();
+        drop(planning);
+        let checks = stores.iter().zip(guards).map(|(store, guard)| self.check_one(store, &asking, guard).boxed());
+        let checked: Vec<Option<BTreeSet<String>>> = join_all(checks).await;
+        let is_well = |found: &Option<BTreeSet<String>>| found.as_ref().is_some_and(BTreeSet::is_empty);
+        if checked.iter().all(is_well) && named_stores(&self.look.ps).len() <= stores.len() {
+            return Ok(Outcome::Done(Done::default()));
+        }
+        let suspects = stores.iter().zip(checked).filter_map(|(store, found)| Some((store.id.clone(), found?)));
+        let suspects = suspects.collect();
+        self.push(suspects).await
+    }
+
+    /// The places of one store where something else is than before; `None` where that takes the source to tell.
+    async fn check_one(&self, store: &Store, asking: &Arc<Asking>, planning: Planning) -> Option<BTreeSet<String>> {
+        let known = self.look.memory.stores.get(&store.id)?;
+        if known.version != version(store) || unusable(&self.world.settings, &self.look, store).is_some() {
+            return None;
+        }
+        let opened = self.world.ports.stores.open(store, namespace(&self.look.ps)).await.ok()?;
+        if self.look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists {
+            let recorded = self.ledger.recorded(&store_key(&store.id));
+            let asked = recorded.iter().map(|(place, data)| {
+                let opened = &opened;
+                async move { (place, opened.exists(&expand::remote(data)).await) }.boxed()
+            });
+            let answers = join_all(asked).await;
+            let gone = answers.into_iter().filter(|(_, exists)| !matches!(exists, Ok(true)));
+            return Some(gone.map(|(place, _)| place.clone()).collect());
+        }
+        if opened.capabilities().max_batch == 0 {
+            return Some(BTreeSet::new());
+        }
+        if known.held.values().any(|held| held.answer.is_none()) {
+            return None;
+        }
+        let keys: BTreeSet<_> = known.held.values().map(|held| held.key.clone()).collect();
+        let answers = opened.fetch(asking, keys.into_iter().collect(), planning).await;
+        let is_other = |held: &Held| match answers.get(&held.key) {
+            Some(Ok(found)) => held.answer != Some(self.world.key.of_answer(&found.value)),
+            _ => true,
+        };
+        let others = known.held.iter().filter(|(_, held)| is_other(held));
+        Some(others.map(|(place, _)| place.clone()).collect())
+    }
+
+    /// Reads the source, makes all stores hold it, and nothing that is not wanted any more.
+    async fn push(&mut self, suspects: Suspects) -> Result<Outcome, Failure> {
+        self.hold().await?;
+        let mut versions = Versions::new();
+        let sources = match source::read(self.world, &mut self.look, &mut versions, &mut self.under_way).await? {
+            Found::Theirs => return Ok(Outcome::Ignored),
+            Found::Gone => {
+                self.look.memory.read = Some(versions);
+                return self.source_gone().await;
+            }
+            Found::Sources(sources) => sources,
+        };
+        self.values = sources.iter().flat_map(|source| source.data.values().cloned()).collect();
+        let templates = source::templates(self.world, &self.look, &mut versions).await?;
+        let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
+        let layout = source::lay_out(self.world, &self.look, sources, &templates, &stores).await?;
+        let (mut causes, mut done) = (not_there(&self.look, &layout), Done::default());
+        let filled = self.fill(&stores, &layout, &suspects).await?;
+        for (store, result) in filled {
+            match result {
+                Ok(ended) => {
+                    done.pushed += ended.pushed;
+                    self.take(&store, ended, &mut causes);
+                }
+                Err(cause) => causes.push(cause),
+            }
+        }
+        self.look.memory.read = Some(versions);
+        let deleted = self.undo(&layout, &mut done, &mut causes).await;
+        self.ledger.tidy(&layout);
+        match Failure::of(Headline::Set, causes).or(Failure::of(Headline::Delete, deleted)) {
+            Some(failure) => Err(failure),
+            None => {
+                self.look.memory.generated = None;
+                Ok(Outcome::Done(done))
+            }
+        }
+    }
+
+    /// Pushes into all stores, none of which waits for another.
+    async fn fill(
+        &mut self,
+        stores: &[Arc<Store>],
+        layout: &Layout,
+        suspects: &Suspects,
+    ) -> Result<Vec<Filled>, Failure> {
+        let (world, look, ledger) = (self.world, &self.look, &mut self.ledger);
+        let asking = Asking::new(namespace(&look.ps), look.budget.clone());
+        let is_due = plan::is_overdue(look);
+        let tasks = stores.iter().filter_map(|store| {
+            let known = look.memory.stores.get(&store.id).filter(|known| known.version == version(store));
+            Some(Task {
+                world,
+                look,
+                store: store.clone(),
+                wanted: layout.get(&store.id)?,
+                held: known.map(|known| known.held.clone()).unwrap_or_default(),
+                recorded: ledger.recorded(&store_key(&store.id)),
+                suspects: suspects.get(&store.id).cloned(),
+                is_due: is_due || suspects.contains_key(&store.id),
+            })
+        });
+        let tasks: Vec<Task<'_>> = tasks.collect();
+        let prepared = join_all(tasks.iter().map(|task| prepare(world, look, task).boxed())).await;
+        for (task, prepared) in tasks.iter().zip(&prepared) {
+            if let Ok(prepared) = prepared {
+                ledger.intend(&store_key(&task.store.id), prepared, task.wanted);
+            }
+        }
+        let is_news = ledger.stored.as_ref().map(|stored| &stored.synced_push_secrets)
+            != Some(&ledger.status.synced_push_secrets);
+        if is_news {
+            ledger.write(world, &look.ps).await.map_err(|problem| own(&problem, "what is about to be pushed"))?;
+        }
+        let carried = tasks.iter().zip(prepared).map(|(task, prepared)| fill_one(task, prepared, &asking).boxed());
+        Ok(join_all(carried).await)
+    }
+
+    /// Takes what pushing into one store came to.
+    fn take(&mut self, store: &Store, ended: Ended, causes: &mut Causes) {
+        let key = store_key(&store.id);
+        let before = self.look.ps.status.as_ref().and_then(|status| status.synced_push_secrets.get(&key));
+        for problem in ended.problems {
+            let is_known = before.is_some_and(|before| before.contains_key(&problem.place));
+            if problem.is_certain && !is_known {
+                self.ledger.remove(&key, &problem.place);
+            }
+            causes.push((problem.cause, problem.retry));
+        }
+        let held = InStore { version: version(store), held: ended.held };
+        self.look.memory.stores.insert(store.id.clone(), held);
+    }
+
+    /// Deletes what is not wanted any more, where that is asked for; else it is only forgotten.
+    async fn undo(&mut self, layout: &Layout, done: &mut Done, causes: &mut Causes) -> Causes {
+        let unwanted = delete::unwanted(&self.ledger.status.synced_push_secrets, layout, namespace(&self.look.ps));
+        self.look.memory.stores.retain(|id, _| layout.contains_key(id));
+        if unwanted.is_empty() {
+            return Causes::new();
+        }
+        if self.look.ps.spec.deletion_policy != PushDeletionPolicy::Delete {
+            for (store, places) in &unwanted {
+                places.keys().for_each(|place| self.ledger.remove(store, place));
+            }
+            return Causes::new();
+        }
+        let deleted = delete::delete(self.world, &self.look, unwanted.clone(), layout).await;
+        self.forget(&deleted);
+        done.deleted += deleted.deleted.len();
+        // Two stores may lead to one place: what is wanted there is there again.
+        for (store, place) in &deleted.deleted {
+            let remote_key = unwanted.get(store).and_then(|places| places.get(place));
+            let Some(remote_key) = remote_key.map(|data| &data.matched.remote_ref.remote_key) else { continue };
+            causes.extend(self.mend(layout, store, remote_key).await);
+        }
+        deleted.failed
+    }
+
+    async fn mend(&self, layout: &Layout, from: &str, remote_key: &str) -> Causes {
+        let mut causes = Causes::new();
+        for (id, wanted) in layout.iter().filter(|(id, _)| store_key(id) != from) {
+            let Some((store, _)) = self.look.stores.get(id) else { continue };
+            for entry in wanted.entries.values().filter(|entry| entry.push.remote.key == remote_key) {
+                let opened = self.world.ports.stores.open(store, namespace(&self.look.ps)).await;
+                let pushed = match opened {
+                    Ok(opened) => opened.push(&entry.push).await,
+                    Err(error) => Err(error),
+                };
+                causes.extend(pushed.err().map(|error| (told!("{}: {}", id, error), retry_of(&error))));
+            }
+        }
+        causes
+    }
+
+    fn forget(&mut self, deleted: &Deleted) {
+        for (store, place) in deleted.deleted.iter().chain(&deleted.left) {
+            self.ledger.remove(store, place);
+        }
+    }
+
+    /// There is nothing to push any more: with deletionPolicy Delete, what was pushed goes.
+    async fn source_gone(&mut self) -> Result<Outcome, Failure> {
+        let ps = self.look.ps.clone();
+        let recorded = self.ledger.status.synced_push_secrets.clone();
+        let deletes = ps.spec.deletion_policy == PushDeletionPolicy::Delete;
+        let was_gone = ps.ready().and_then(|ready| ready.reason.as_deref()) == Some("SourceDeleted");
+        if !deletes || recorded.values().all(BTreeMap::is_empty) && !was_gone {
+            let Some(name) = crate::refers::named_source(&ps) else { return Ok(Outcome::Done(Done::default())) };
+            let (name, of) = (Spec(name), Spec(namespace(&ps)));
+            let cause = told!("Secret {} does not exist in namespace {}: create it, or correct the name", name, of);
+            return Err(Failure::new(Headline::Source, cause, Retry::Late));
+        }
+        let nothing = Layout::new();
+        let deleted = delete::delete(self.world, &self.look, recorded, &nothing).await;
+        self.forget(&deleted);
+        self.ledger.tidy(&nothing);
+        self.look.memory.stores.clear();
+        Failure::of(Headline::Delete, deleted.failed).map_or(Ok(Outcome::SourceGone), Err)
+    }
+
+    /// The PushSecret is going, and what it pushed goes first where that is asked for.
+    async fn release(&mut self) -> Result<Outcome, Failure> {
+        let ps = self.look.ps.clone();
+        if !has_finalizer(&ps) {
+            return Ok(Outcome::Released);
+        }
+        if ps.spec.deletion_policy == PushDeletionPolicy::Delete {
+            let nothing = Layout::new();
+            let mut recorded = self.ledger.status.synced_push_secrets.clone();
+            // A namespace that ends takes its stores along, and would never end for what was pushed into them.
+            let stranded = delete::stranded(self.world, &self.look, &mut recorded);
+            let deleted = delete::delete(self.world, &self.look, recorded, &nothing).await;
+            self.forget(&deleted);
+            self.ledger.tidy(&nothing);
+            if let Some(failure) = Failure::of(Headline::Delete, deleted.failed) {
+                return Err(failure);
+            }
+            for (store, places) in stranded {
+                let (namespace, name) = (ps.metadata.namespace.as_deref(), ps.metadata.name.as_deref());
+                tracing::warn!(
+                    namespace,
+                    name,
+                    store,
+                    ?places,
+                    "the store does not exist: what was pushed there stays"
+                );
+                self.world.ports.journal.note(&ps, record::left_behind(&store, &places));
+            }
+        }
+        self.finalizers(false).await?;
+        Ok(Outcome::Released)
+    }
+
+    /// Puts on the finalizer that deletionPolicy Delete needs before there is anything to delete, or takes it off.
+    async fn hold(&self) -> Result<(), Failure> {
+        let is_needed = self.look.ps.spec.deletion_policy == PushDeletionPolicy::Delete;
+        if is_needed == has_finalizer(&self.look.ps) {
+            return Ok(());
+        }
+        self.finalizers(is_needed).await
+    }
+
+    async fn finalizers(&self, is_held: bool) -> Result<(), Failure> {
+        let ps = &self.look.ps;
+        let mut finalizers = ps.metadata.finalizers.clone().unwrap_or_default();
+        finalizers.retain(|finalizer| finalizer != names::FINALIZER_PUSH_SECRET);
+        finalizers.extend(is_held.then(|| names::FINALIZER_PUSH_SECRET.to_owned()));
+        match self.world.ports.journal.finalizers(ps, &finalizers).await {
+            Err(problem) if !problem.is_not_found => Err(own(&problem, "its finalizer")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A failure as it may be told: without the values.
+    async fn blank(&self, failure: Failure) -> Failure {
+        let Failure { headline, causes, retry } = failure;
+        let told = sync::Failure { causes, ..sync::Failure::new(sync::Headline::Fetch, "", Retry::Soon) };
+        let values = &self.values;
+        let is_small = are_few(values) && told.causes.len() <= crate::outcome::NAMED_CAUSES;
+        let told = if is_small {
+            blank(told, values)
+        } else {
+            let (compute, namespace) = (&*self.world.ports.sync.compute, namespace(&self.look.ps));
+            in_turn(compute, namespace, &self.look.budget, || blank(told, values)).await
+        };
+        Failure { headline, causes: told.causes, retry }
+    }
+
+    /// Writes down and tells what it came to, and when to look again.
+    async fn end(mut self, outcome: Outcome) -> Looked {
+        let (world, look) = (self.world, &mut self.look);
+        let (ps, began, version) = (look.ps.clone(), look.began, version_of(&look.ps));
+        match &outcome {
+            Outcome::Done(_) | Outcome::SourceGone => {
+                look.memory.failures = 0;
+                look.memory.last = Some(LastSync { at: began, version: version.clone() });
+            }
+            Outcome::Failed(_) => look.memory.failures = look.memory.failures.saturating_add(1),
+            Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => {}
+        }
+        let now = (world.settings.now)();
+        let mut next = schedule::next(&ps, &outcome, look.memory.failures, began, now);
+        let replaced_by = generated::replaced_by(look, &self.under_way, &outcome);
+        next = [next, replaced_by].into_iter().flatten().min();
+        let (before, after) = (self.ledger.stored.as_ref(), self.ledger.status.clone());
+        if outcome != Outcome::Released
+            && let Some(after) = record::status(&ps, before, after, &outcome, &version, began)
+        {
+            self.ledger.status = after;
+            if let Err(problem) = self.ledger.write(world, &ps).await {
+                let (namespace, name) = (ps.metadata.namespace.as_deref(), ps.metadata.name.as_deref());
+                tracing::warn!(namespace, name, %problem, "could not write the status");
+                if !problem.is_not_found {
+                    let again = later(now, STATUS_RETRY);
+                    next = Some(next.map_or(again, |next| next.min(again)));
+                    // The next look writes it.
+                    look.memory.failures = look.memory.failures.max(1);
+                }
+            }
+        }
+        for note in record::notes(&ps, &outcome) {
+            world.ports.journal.note(&ps, note);
+        }
+        tell(&ps, &outcome);
+        let stored = self.ledger.stored.unwrap_or_default();
+        let status = self.ledger.written.map(|revision| (stored, revision));
+        Looked { outcome, memory: self.look.memory, status, next }
+    }
+}
+
+fn tell(ps: &PushSecret, outcome: &Outcome) {
+    let (namespace, name) = (ps.metadata.namespace.as_deref(), ps.metadata.name.as_deref());
+    match outcome {
+        Outcome::Failed(failure) => tracing::warn!(namespace, name, "{failure}"),
+        Outcome::Done(done) if *done != Done::default() => {
+            tracing::info!(namespace, name, pushed = done.pushed, deleted = done.deleted, "pushed");
+        }
+        outcome => tracing::debug!(namespace, name, ?outcome, "looked"),
+    }
+}
+
+fn own(problem: &Problem, what: &str) -> Failure {
+    Failure::new(Headline::Own, Told::without_values(format!("can't write {what}: {problem}")), Retry::Soon)
+}
+
+fn has_finalizer(ps: &PushSecret) -> bool {
+    ps.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == names::FINALIZER_PUSH_SECRET)
+}
+
+/// Logs in to one store, where that can be used.
+async fn prepare(world: &World, look: &Look, task: &Task<'_>) -> Result<Prepared, (Told, Retry)> {
+    match unusable(&world.settings, look, &task.store) {
+        Some(cause) => Err((cause, Retry::Soon)),
+        None => task.prepare().await.map_err(|error| (Told::from(&error), retry_of(&error))),
+    }
+}
+
+/// A store, and what pushing into it came to.
+type Filled = (Arc<Store>, Result<Ended, (Told, Retry)>);
+
+async fn fill_one(task: &Task<'_>, prepared: Result<Prepared, (Told, Retry)>, asking: &Arc<Asking>) -> Filled {
+    let ended = match prepared {
+        Ok(prepared) => Ok(task.carry_out(prepared, asking).await),
+        Err((cause, retry)) => {
+            let name = Spec(&task.store.id.name);
+            Err((told!("could not get secrets client for store {}: {}", name, cause), retry))
+        }
+    };
+    (task.store.clone(), ended)
+}
+
+/// What is known to fail before any store is asked: stores that are not there, and entries that have no value.
+fn not_there(look: &Look, layout: &Layout) -> Causes {
+    let mut causes = Causes::new();
+    for id in named_stores(&look.ps).into_iter().filter(|id| !look.stores.contains_key(id)) {
+        let (kind, name) = (Told::from(id.kind()), Spec(&id.name));
+        causes.push((told!("could not get {} {}: it does not exist: create it", kind, name), Retry::Late));
+    }
+    let mut said = BTreeSet::new();
+    for wanted in layout.values() {
+        for cause in wanted.failed.values().chain(&wanted.unknown) {
+            if said.insert(cause.as_str().to_owned()) {
+                causes.push((cause.clone(), Retry::Late));
+            }
+        }
+    }
+    causes
+}
+
+impl Failure {
+    /// The failure of these causes, where there are any.
+    fn of(headline: Headline, causes: Causes) -> Option<Self> {
+        let retry = causes.iter().map(|(_, retry)| *retry).reduce(sooner)?;
+        Some(Self { headline, causes: causes.into_iter().map(|(cause, _)| cause).collect(), retry })
+    }
+}
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

@@ -1,0 +1,184 @@
+//! What is pushed: read from the cluster or generated, shaped by the template, and laid out by store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use keyferry_crds::PushSecret;
+use keyferry_limits::PUSH_RECORD;
+use keyferry_provider_core::SecretBytes;
+use keyferry_sync::compute::{are_few, in_turn};
+use keyferry_sync::data::{Data, Sources};
+use keyferry_sync::dependency::Dependency;
+use keyferry_sync::engine::Means;
+use keyferry_sync::make::{UnderWay, make_one};
+use keyferry_sync::outcome::Retry;
+use keyferry_sync::ports::{Problem, Versions};
+use keyferry_sync::request::template_sources;
+use keyferry_sync::store::{Store, StoreId};
+use keyferry_sync::template;
+use keyferry_sync::told;
+use keyferry_sync::told::{Spec, Told};
+
+use crate::expand::{self, Wanted};
+use crate::look::{Look, World, version_of};
+use crate::memory::MacKey;
+use crate::outcome::{Failure, Headline, retry_of};
+use crate::ports::Source;
+use crate::refers::{named_source, namespace, secret, source_selector};
+
+/// What was found.
+pub enum Found {
+    /// These.
+    Sources(Vec<Source>),
+    /// The Secret is not there, or none is that bears the labels.
+    Gone,
+    /// A generator that another controller looks after.
+    Theirs,
+}
+
+fn unreadable(problem: &Problem, what: String) -> Failure {
+    let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
+    Failure::new(Headline::Source, Told::without_values(format!("{what}: {problem}")), retry)
+}
+
+/// Reads the source, and notes at which versions. `under_way` takes what a generator has written down.
+pub async fn read(
+    world: &World,
+    look: &mut Look,
+    versions: &mut Versions,
+    under_way: &mut UnderWay,
+) -> Result<Found, Failure> {
+    let ps = look.ps.clone();
+    if let Some(name) = named_source(&ps) {
+        let read = world.ports.sources.secret(namespace(&ps), name).await;
+        let found = read.map_err(|problem| unreadable(&problem, format!("Secret {name:?}")))?;
+        versions.insert(secret(&ps, name), found.as_ref().and_then(|source| source.version.clone()));
+        let Some(source) = found else { return Ok(Found::Gone) };
+        let bytes = source.data.values().map(SecretBytes::len).sum();
+        let paid = look.budget.bytes(bytes);
+        paid.map_err(|exceeded| Failure::new(Headline::Source, exceeded, Retry::Late))?;
+        return Ok(Found::Sources(vec![source]));
+    }
+    let Some(selector) = source_selector(&ps) else { return generate(world, look, under_way).await };
+    let read = world.ports.sources.selected(namespace(&ps), selector, &look.budget).await;
+    let sources = read.map_err(|problem| unreadable(&problem, "spec.selector.secret.selector".to_owned()))?;
+    versions.extend(sources.iter().map(|source| (secret(&ps, &source.name), source.version.clone())));
+    Ok(if sources.is_empty() { Found::Gone } else { Found::Sources(sources) })
+}
+
+/// Makes a value where that is due. What was made and is not everywhere yet is not made anew.
+async fn generate(world: &World, look: &mut Look, under_way: &mut UnderWay) -> Result<Found, Failure> {
+    let (ps, version) = (look.ps.clone(), version_of(&look.ps));
+    let source = |data: Data| Found::Sources(vec![Source { data, ..Source::default() }]);
+    if let Some((of, data)) = &look.memory.generated
+        && *of == version
+    {
+        return Ok(source(data.clone()));
+    }
+    let Some(generator) = &ps.spec.selector.generator_ref else { return Ok(Found::Gone) };
+    let (ports, settings) = (&world.ports.sync, &world.settings);
+    let making = make_one(ports, settings, &ps.metadata, generator, &look.budget, under_way);
+    let made = making.await.map_err(|exceeded| Failure::new(Headline::Source, exceeded, Retry::Late))?;
+    let Some(made) = made else { return Ok(Found::Theirs) };
+    let data = made.map_err(|error| {
+        let (kind, name) = (Spec(&generator.kind), Spec(&generator.name));
+        let cause = told!("spec.selector.generatorRef: {} {}: {}", kind, name, error);
+        Failure::new(Headline::Source, cause, retry_of(&error))
+    })?;
+    look.memory.generated = Some((version, data.clone()));
+    look.memory.made = under_way.made().into_values().next();
+    Ok(source(data))
+}
+
+/// Reads the objects that the template is taken from.
+pub async fn templates(world: &World, look: &Look, versions: &mut Versions) -> Result<Sources, Failure> {
+    let mut sources = Sources::new();
+    for object in template_sources(look.ps.spec.template.as_ref(), namespace(&look.ps)) {
+        let Dependency { kind, name, namespace } = &object;
+        let failed = |why: String, retry| {
+            let cause = Told::without_values(format!("template source {kind} {name:?}: {why}"));
+            Failure::new(Headline::Template, cause, retry)
+        };
+        let found = world.ports.sync.objects.source(&object).await.map_err(|problem| {
+            let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
+            failed(format!("can't be read: {problem}"), retry)
+        })?;
+        versions.insert(object.clone(), found.as_ref().and_then(|(version, _)| version.clone()));
+        let (_, data) =
+            found.ok_or_else(|| failed(format!("it does not exist in namespace {namespace:?}"), Retry::Late))?;
+        let bytes = data.values().map(SecretBytes::len).sum();
+        look.budget.bytes(bytes).map_err(|exceeded| failed(exceeded.to_string(), Retry::Late))?;
+        sources.insert(object, data);
+    }
+    Ok(sources)
+}
+
+/// All that is wanted, by store.
+pub type Layout = BTreeMap<StoreId, Wanted>;
+
+/// Lays out what goes where.
+pub async fn lay_out(
+    world: &World,
+    look: &Look,
+    sources: Vec<Source>,
+    templates: &Sources,
+    stores: &[Arc<Store>],
+) -> Result<Layout, Failure> {
+    let means = Means { engine: &world.settings.engine, now: look.began, budget: &look.budget };
+    let spec = &look.ps.spec;
+    let values: Vec<SecretBytes> = sources.iter().flat_map(|source| source.data.values().cloned()).collect();
+    let is_small = spec.template.is_none() && spec.data_to.is_empty() && spec.data.len() <= 32 && are_few(&values);
+    let work = || layout(&look.ps, sources, templates, stores, &world.key, &means);
+    let layout = if is_small {
+        work()
+    } else {
+        in_turn(&*world.ports.sync.compute, namespace(&look.ps), &look.budget, work).await
+    };
+    let entries = layout.iter().flat_map(|(id, wanted)| wanted.entries.iter().map(move |entry| (id, entry)));
+    let size = |entry: &expand::Entry| serde_json::to_vec(&entry.data).map_or(0, |bytes| bytes.len());
+    let bytes: usize = entries.map(|(_, (place, entry))| place.len() + size(entry)).sum();
+    if bytes > PUSH_RECORD.size() {
+        return Err(Failure::new(Headline::Set, told!("{}", PUSH_RECORD), Retry::Late));
+    }
+    Ok(layout)
+}
+
+fn layout(
+    ps: &PushSecret,
+    sources: Vec<Source>,
+    templates: &Sources,
+    stores: &[Arc<Store>],
+    key: &MacKey,
+    means: &Means<'_>,
+) -> Layout {
+    let mut all: Layout = stores.iter().map(|store| (store.id.clone(), Wanted::default())).collect();
+    for source in sources {
+        let name = source.name.clone();
+        match shaped(ps, source, templates, means) {
+            Ok(source) => {
+                for store in stores {
+                    let more = expand::entries(ps, &source, store, key, means);
+                    if let Some(wanted) = all.get_mut(&store.id) {
+                        wanted.add(more);
+                    }
+                }
+            }
+            Err(problem) => {
+                let whose = if name.is_empty() { "what was generated".into() } else { told!("Secret {}", Spec(&name)) };
+                let problem = told!("{}: {}", whose, problem);
+                all.values_mut().for_each(|wanted| wanted.unknown.push(problem.clone()));
+            }
+        }
+    }
+    all
+}
+
+/// What the template makes of a source.
+fn shaped(ps: &PushSecret, source: Source, templates: &Sources, means: &Means<'_>) -> Result<Source, Told> {
+    let Some(shape) = &ps.spec.template else { return Ok(source) };
+    let content = template::of_push(shape, namespace(ps), &source.data, templates, means)?;
+    let (mut labels, mut annotations) = (source.labels, source.annotations);
+    labels.extend(content.labels);
+    annotations.extend(content.annotations);
+    Ok(Source { data: content.data, type_: content.type_, labels, annotations, ..source })
+}

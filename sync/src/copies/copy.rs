@@ -1,0 +1,107 @@
+//! What stands in a namespace where a copy is or should be. Pure.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use keyferry_crds::{ExternalSecret, PushSecret};
+use serde_json::Value;
+
+use super::copier::{Copier, CopierId, CopierKind, comparable};
+use super::print::print;
+use crate::data::StringMap;
+use crate::dependency::is_earlier;
+
+/// An object of a kind that is copied, as it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Its UID.
+    pub uid: String,
+    /// Its resourceVersion.
+    pub version: String,
+    /// Whose copy it is; `None` where it is none.
+    pub owner: Option<Owner>,
+    /// What tells whether it is as it should be; means nothing where it is no copy.
+    pub print: u64,
+    /// Whether it is being deleted.
+    pub is_going: bool,
+}
+
+/// The copier that an object names as its controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Which it is.
+    pub id: CopierId,
+    /// Its UID: one of the same name may have taken its place.
+    pub uid: String,
+}
+
+impl Seen {
+    /// An ExternalSecret.
+    pub fn external_secret(es: &ExternalSecret) -> Self {
+        Self::of(&es.metadata, || serde_json::to_value(&es.spec).unwrap_or_default())
+    }
+
+    /// A PushSecret.
+    pub fn push_secret(ps: &PushSecret) -> Self {
+        Self::of(&ps.metadata, || serde_json::to_value(&ps.spec).unwrap_or_default())
+    }
+
+    /// An object of the kind that `kind` copies, with a spec that is not of its form.
+    pub fn undecodable(kind: CopierKind, metadata: &ObjectMeta) -> Self {
+        Self::object(kind, metadata, &Value::Null)
+    }
+
+    /// An object of the kind that `kind` copies, with this spec.
+    pub fn object(kind: CopierKind, metadata: &ObjectMeta, spec: &Value) -> Self {
+        Self::of(metadata, || comparable(kind, spec))
+    }
+
+    fn of(metadata: &ObjectMeta, spec: impl FnOnce() -> Value) -> Self {
+        let owners = metadata.owner_references.iter().flatten();
+        let controller = owners.into_iter().find(|owner| owner.controller == Some(true));
+        let owner = controller.and_then(|owner| {
+            let id = CopierId { kind: CopierKind::of_owner(owner)?, name: owner.name.clone() };
+            Some(Owner { id, uid: owner.uid.clone() })
+        });
+        let none = StringMap::new();
+        let (labels, annotations) = (metadata.labels.as_ref(), metadata.annotations.as_ref());
+        let print = match &owner {
+            Some(_) => print(labels.unwrap_or(&none), annotations.unwrap_or(&none), &spec()),
+            None => 0,
+        };
+        Self {
+            uid: metadata.uid.clone().unwrap_or_default(),
+            version: metadata.resource_version.clone().unwrap_or_default(),
+            owner,
+            print,
+            is_going: metadata.deletion_timestamp.is_some(),
+        }
+    }
+
+    /// Whether it is a copy of this one, or of one of its name before it.
+    pub fn is_copy_of(&self, copier: &Copier) -> bool {
+        self.owner.as_ref().is_some_and(|owner| owner.id == copier.id)
+    }
+
+    /// Whether this one itself is its controller.
+    pub fn is_controlled_by(&self, copier: &Copier) -> bool {
+        self.is_copy_of(copier) && self.owner.as_ref().is_some_and(|owner| owner.uid == copier.uid())
+    }
+
+    /// Whether nothing that matters here is different.
+    pub fn is_same_but_for_version(&self, other: &Self) -> bool {
+        *self == Self { version: self.version.clone(), ..other.clone() }
+    }
+
+    /// Whether this is an earlier state of the same object.
+    pub fn is_older(&self, other: &Self) -> bool {
+        self.uid == other.uid && is_earlier(&self.version, &other.version)
+    }
+}
+
+/// What is known of a place where a copy may stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// This stands there.
+    Taken(Seen),
+    /// An object of this UID stood there, and has gone.
+    Left(String),
+}
