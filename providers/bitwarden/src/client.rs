@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
-use keyferry_provider_http::{Way, certificates, retry_after, shared};
+use keyferry_provider_http::{Way, retry_after, shared};
 use reqwest::Method;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 
-use crate::config::{Ca, Config, TOKEN};
+use crate::config::{Config, TOKEN};
 
 /// A request.
 pub struct Call {
@@ -44,14 +44,7 @@ impl Client {
     /// Prepares all that a call needs. Connects nowhere yet.
     pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
         let way = config.way.clone();
-        let ca = match &config.ca {
-            None => None,
-            Some(Ca::Pem(pem)) => Some(certificates(pem, way.fields.ca)?),
-            Some(Ca::Ref(reference)) => {
-                let pem = ctx.credentials.ca_bundle(reference).await.map_err(|error| error.context(way.fields.ca))?;
-                Some(certificates(&pem, way.fields.ca)?)
-            }
-        };
+        let ca = config.ca.certificates(&*ctx.credentials).await?;
         let http = way.client(way.client_builder(&ctx.addresses)?, ca, None)?;
         let token = ctx.credentials.secret(&config.token, None).await.map_err(|error| error.context(TOKEN))?;
         let mut headers = HeaderMap::new();

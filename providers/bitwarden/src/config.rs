@@ -1,7 +1,7 @@
 //! From `spec.provider.bitwardensecretsmanager` to plain data that is known to make sense.
 
 use keyferry_provider_core::{CaRef, Error, SecretRef, filled};
-use keyferry_provider_http::{Fields, Way, pem, server_url};
+use keyferry_provider_http::{Ca, Fields, Way, server_url};
 use reqwest::header::HeaderValue;
 use serde::Deserialize;
 
@@ -29,16 +29,7 @@ pub struct Config {
     /// The project that names are looked up in.
     pub project: String,
     /// Whom to believe that the server is who it says.
-    pub ca: Option<Ca>,
-}
-
-/// Where CA certificates come from.
-#[derive(Debug)]
-pub enum Ca {
-    /// They stand in the spec.
-    Pem(Vec<u8>),
-    /// They are kept elsewhere.
-    Ref(CaRef),
+    pub ca: Ca,
 }
 
 /// `spec.provider.bitwardensecretsmanager`. Nulls are taken as absent, as the API server leaves them.
@@ -86,13 +77,7 @@ impl Config {
             filled(url).map(header).transpose().map_err(|_| wrong(field, "must be a URL"))
         };
         let token = spec.auth.and_then(|auth| auth.secret_ref).and_then(|refs| refs.credentials);
-        let ca = match filled(spec.ca_bundle) {
-            Some(bundle) => Some(Ca::Pem(
-                pem::bundle(bundle.into_bytes())
-                    .ok_or_else(|| wrong(".caBundle", "must hold PEM certificates, as they are or in base64"))?,
-            )),
-            None => spec.ca_provider.map(Ca::Ref),
-        };
+        let ca = Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.bitwardensecretsmanager")?;
         Ok(Self {
             way: Way { server, fields: FIELDS },
             addresses: [address(spec.api_url, ".apiURL")?, address(spec.identity_url, ".identityURL")?],

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
 use keyferry_provider_http::path::{clean, encode};
-use keyferry_provider_http::{Way, certificates, retry_after, shared};
+use keyferry_provider_http::{Way, retry_after, shared};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Identity, Method};
 
 use crate::answers::{self, Word};
-use crate::config::{Ca, Config};
+use crate::config::Config;
 
 /// A request.
 pub struct Call {
@@ -67,15 +67,7 @@ impl Client {
     /// Prepares all that a call needs. Connects nowhere yet.
     pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
         let way = config.way.clone();
-        let ca = match &config.ca {
-            Some(Ca::Pem(pem)) => Some(certificates(pem, "spec.provider.conjur.caBundle")?),
-            Some(Ca::Ref(reference)) => {
-                let field = "spec.provider.conjur.caProvider";
-                let pem = ctx.credentials.ca_bundle(reference).await.map_err(|error| error.context(field))?;
-                Some(certificates(&pem, field)?)
-            }
-            None => None,
-        };
+        let ca = config.ca.certificates(&*ctx.credentials).await?;
         Ok(Self {
             http: way.client(way.client_builder(&ctx.addresses)?, ca.clone(), None)?,
             way,

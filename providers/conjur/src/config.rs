@@ -1,9 +1,7 @@
 //! From `spec.provider.conjur` to plain data that is known to make sense.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{CaRef, Error, SecretRef, ServiceAccountRef, filled};
-use keyferry_provider_http::{Fields, Way, server_url};
+use keyferry_provider_http::{Ca, Fields, Way, server_url};
 use serde::Deserialize;
 
 /// What messages call the fields that lead to the server.
@@ -19,7 +17,7 @@ pub struct Config {
     /// The way to the server.
     pub way: Way,
     /// Whom to believe that the server is who it says.
-    pub ca: Option<Ca>,
+    pub ca: Ca,
     /// The account, which is the first part of every name in Conjur.
     pub account: String,
     /// How to log in.
@@ -65,15 +63,6 @@ pub enum Jwt {
     ServiceAccount(ServiceAccountRef),
     /// One that is kept in a secret.
     Secret(SecretRef),
-}
-
-/// Where the CA certificates are.
-#[derive(Debug)]
-pub enum Ca {
-    /// In the spec: PEM.
-    Pem(Vec<u8>),
-    /// In an object.
-    Ref(CaRef),
 }
 
 /// `spec.provider.conjur`. Nulls are taken as absent, as the API server leaves them.
@@ -132,7 +121,7 @@ impl Config {
         let url = filled(spec.url).ok_or_else(|| missing("url"))?;
         let server = server_url(&url, FIELDS.server, "https://conjur.example.com")?;
         let (account, method) = method(spec.auth.unwrap_or_default())?;
-        let ca = ca(spec.ca_bundle, spec.ca_provider)?;
+        let ca = Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.conjur")?;
         Ok(Self { way: Way { server, fields: FIELDS }, ca, account, method })
     }
 }
@@ -172,29 +161,6 @@ fn method(auth: AuthSpec) -> Result<(String, Method), Error> {
         }
         _ => Err(Error::invalid("spec.provider.conjur.auth must hold one of apikey, jwt and cert")),
     }
-}
-
-fn ca(bundle: Option<String>, provider: Option<CaRef>) -> Result<Option<Ca>, Error> {
-    match (filled(bundle), provider) {
-        (Some(bundle), _) => match pem(bundle.into_bytes()) {
-            Some(pem) => Ok(Some(Ca::Pem(pem))),
-            None => Err(Error::invalid("spec.provider.conjur.caBundle must hold PEM certificates, or base64 of them")),
-        },
-        (None, provider) => Ok(provider.map(Ca::Ref)),
-    }
-}
-
-/// PEM out of what users put into `caBundle`: PEM itself, or base64 of it.
-fn pem(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
-    const MARK: &[u8] = b"-----BEGIN ";
-    for _ in 0..2 {
-        if bytes.windows(MARK.len()).any(|window| window == MARK) {
-            return Some(bytes);
-        }
-        bytes.retain(|byte| !byte.is_ascii_whitespace());
-        bytes = STANDARD.decode(&bytes).ok()?;
-    }
-    bytes.windows(MARK.len()).any(|window| window == MARK).then_some(bytes)
 }
 
 #[cfg(test)]
@@ -258,7 +224,7 @@ mod tests {
             "serviceAccountRef": {"name": "app"}}, "apikey": null});
         let spec = json!({"url": "https://x", "auth": jwt, "caBundle": "", "caProvider": null});
         let config = Config::new(&spec).unwrap();
-        assert!(config.ca.is_none());
+        assert_eq!(config.ca, Ca::System);
         assert!(matches!(config.method, Method::Jwt { host: None, token: Jwt::ServiceAccount(_), .. }));
     }
 
@@ -269,16 +235,6 @@ mod tests {
                 "clientCertRef": {"name": "c"}, "clientKeyRef": {"name": "c"}}});
             let Method::Cert { host: Some(read), .. } = Config::new(&of(cert)).unwrap().method else { panic!("cert") };
             assert_eq!(read, host);
-        }
-    }
-
-    #[test]
-    fn a_ca_bundle_is_pem_or_base64_of_it() {
-        let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
-        for bundle in [pem.to_owned(), STANDARD.encode(pem)] {
-            let spec = json!({"url": "https://x", "auth": apikey(), "caBundle": bundle});
-            let Some(Ca::Pem(read)) = Config::new(&spec).unwrap().ca else { panic!("no CA") };
-            assert_eq!(read, pem.as_bytes());
         }
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! Modules, in reading order: [`way`] the client and its bounds, `roots` whom it
 //! trusts, [`address`] where the way may lead, `proxy` through
-//! what, [`path`] paths of what users write, [`pem`] certificates and keys, [`error`] what went wrong.
+//! what, [`path`] paths of what users write, [`pem`] certificates and keys, [`trust`] whom a spec has us believe, [`error`] what
+//! went wrong.
 //!
 //! What is not ours to zero: the buffers of TLS, HTTP and the kernel that bytes pass through, a client key inside the
 //! TLS library, and header values.
@@ -19,10 +20,12 @@ pub mod address;
 mod proxy;
 pub mod path;
 pub mod pem;
+pub mod trust;
 pub mod error;
 
 pub use address::server_url;
 pub use pem::{certificates, identity};
+pub use trust::Ca;
 pub use way::{Fields, Way, retry_after, shared};
 
 /// Fields as tests name them.

@@ -6,11 +6,9 @@ use std::time::{Duration, Instant};
 
 use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes, json};
 use keyferry_provider_http::path::{clean, encode};
-use keyferry_provider_http::{Fields, Way, retry_after, shared};
+use keyferry_provider_http::{Ca, Fields, Way, retry_after, shared};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Url};
-
-use crate::config::Trust;
 
 /// What is to be known of a vendor to speak with it.
 pub struct Vendor {
@@ -125,10 +123,10 @@ impl Client {
     ///
     /// # Errors
     /// `Invalid` where the server or its certificates can't be used, and those of the port.
-    pub async fn new(vendor: &'static Vendor, server: Url, trust: &Trust, ctx: &BuildContext) -> Result<Self, Error> {
+    pub async fn new(vendor: &'static Vendor, server: Url, ca: &Ca, ctx: &BuildContext) -> Result<Self, Error> {
         let way = Way { server, fields: vendor.fields };
         let builder = way.client_builder(&ctx.addresses)?;
-        let ca = trust.certificates(&*ctx.credentials, &vendor.fields).await?;
+        let ca = ca.certificates(&*ctx.credentials).await?;
         let http = way.client(builder, ca, None)?;
         Ok(Self { vendor, http, way, calls: ctx.calls.clone(), room: ctx.room.clone() })
     }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{BuildContext, Error, ErrorKind, SecretBytes, filled, json};
-use keyferry_provider_http::{Fields, server_url};
+use keyferry_provider_http::{Ca, Fields, server_url};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::client::{Call, Client, Said, Vendor};
-use crate::config::Trust;
 use crate::object;
 
 /// Azure's instance metadata service.
@@ -71,7 +70,7 @@ impl Machine {
         let server = server_url(&host, vendor.fields.server, default)?;
         // The metadata server is where no store leads; it is asked by us, and for nothing that a store names.
         let own = BuildContext { addresses: Addresses::anywhere(), ..ctx.clone() };
-        Ok(Arc::new(Self { client: Client::new(vendor, server, &Trust::default(), &own).await? }))
+        Ok(Arc::new(Self { client: Client::new(vendor, server, &Ca::System, &own).await? }))
     }
 
     /// An access token of a managed identity for `resource`; of the one with this object id, where one is given.

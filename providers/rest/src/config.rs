@@ -1,10 +1,6 @@
-//! What the specs of these stores share: how they are read, whom their servers are believed by, and what logs in.
+//! What the specs of these stores share: how they are read, and what logs in.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use keyferry_provider_core::{CaRef, Credentials, Error, SecretBytes, SecretRef, filled};
-use keyferry_provider_http::{Fields, certificates};
-use reqwest::Certificate;
+use keyferry_provider_core::{Credentials, Error, SecretBytes, SecretRef, filled};
 use serde::Deserialize;
 
 /// Reads what stands under `spec.provider.KEY`. Nulls are taken as absent, as the API server leaves them.
@@ -94,70 +90,16 @@ impl Given {
     }
 }
 
-/// The CA certificates that a spec names, as fields of their own in it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Trust {
-    ca_bundle: Option<String>,
-    ca_provider: Option<CaRef>,
-}
-
-impl Trust {
-    /// The certificates; `None` where the system's are to be believed. Where both fields are set the bundle counts.
-    ///
-    /// # Errors
-    /// `Invalid` where there are none that can be read, and those of the port.
-    pub async fn certificates(
-        &self,
-        credentials: &dyn Credentials,
-        fields: &Fields,
-    ) -> Result<Option<Vec<Certificate>>, Error> {
-        match (filled(self.ca_bundle.clone()), &self.ca_provider) {
-            (Some(bundle), _) => certificates(&pem(bundle.into_bytes()), fields.ca).map(Some),
-            (None, Some(reference)) => {
-                let pem = credentials.ca_bundle(reference).await.map_err(|error| error.context(fields.ca))?;
-                certificates(&pem, fields.ca).map(Some)
-            }
-            (None, None) => Ok(None),
-        }
-    }
-}
-
-/// PEM out of what users put into `caBundle`: base64 of it by the field's type, but base64 of base64 and PEM itself are
-/// common, and External Secrets Operator takes them too. Nothing where it is none of these.
-fn pem(mut bytes: Vec<u8>) -> Vec<u8> {
-    const MARK: &[u8] = b"-----BEGIN ";
-    for _ in 0..3 {
-        if bytes.windows(MARK.len()).any(|window| window == MARK) {
-            return bytes;
-        }
-        bytes.retain(|byte| !byte.is_ascii_whitespace());
-        bytes = STANDARD.decode(&bytes).unwrap_or_default();
-    }
-    Vec::new()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_bundle_may_be_encoded_once_more_than_it_should() {
-        let plain = b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n".to_vec();
-        let once = STANDARD.encode(&plain);
-        let twice = STANDARD.encode(&once);
-        for bundle in [plain.clone(), once.into_bytes(), twice.into_bytes()] {
-            assert_eq!(pem(bundle), plain);
-        }
-        assert_eq!((pem(b"canary".to_vec()), pem(Vec::new())), (Vec::new(), Vec::new()));
-    }
 
     #[test]
     fn what_is_missing_is_named() {
         let words = |result: Result<String, Error>| result.unwrap_err().message().to_owned();
         assert_eq!(words(needed_text(None, "the.field")), "the.field is missing");
         assert_eq!(words(needed_text(Some(String::new()), "the.field")), "the.field is missing");
-        let form = read::<Trust>(&serde_json::json!({"caBundle": ["canary"]}), "x").unwrap_err();
+        let form = read::<GivenSpec>(&serde_json::json!({"value": ["canary"]}), "x").map(drop).unwrap_err();
         assert_eq!(form.message(), "spec.provider.x is not of the form that the documentation gives");
     }
 }

@@ -11,14 +11,14 @@ use keyferry_provider_core::{
     SecretBytes, filled, json, one_by_one,
 };
 use keyferry_provider_http::path::{clean, encode};
-use keyferry_provider_http::{Fields, server_url};
+use keyferry_provider_http::{Ca, Fields, server_url};
 use keyferry_provider_session::{Grant, Life, Source};
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::client::{Call, Client, Response, Said, Vendor};
-use crate::config::{self, Given, Trust, needed, needed_text};
+use crate::config::{self, Given, needed, needed_text};
 use crate::login::{Access, Pass};
 use crate::object::{self, Object};
 use crate::store::{Rest, Store, UNPROVEN};
@@ -66,7 +66,7 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         let tld = filled(spec.tld).unwrap_or_else(|| "com".to_owned());
         let template = filled(spec.url_template).unwrap_or_else(|| TEMPLATE.to_owned());
         let server = server(&template, &tenant, &tld)?;
-        let client = Arc::new(Client::new(&VENDOR, server, &Trust::default(), &ctx).await?);
+        let client = Arc::new(Client::new(&VENDOR, server, &Ca::System, &ctx).await?);
         let login = Login {
             client: client.clone(),
             credentials: ctx.credentials.clone(),

@@ -12,14 +12,14 @@ use keyferry_provider_core::{
     Answer, BuildContext, BuildFuture, Caller, Capabilities, Credentials, Error, ErrorKind, Fetched, Key, Metadata,
     Page, Query, Registration, SecretBuf, SecretBytes, SecretRef, ServiceAccountRef, filled, json,
 };
-use keyferry_provider_http::{Fields, server_url};
+use keyferry_provider_http::{Ca, Fields, server_url};
 use keyferry_provider_session::{Grant, Life, Source};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde::Deserialize;
 
 use crate::client::{Call, Client, Response, Said, Vendor};
-use crate::config::{self, Trust, needed, needed_text};
+use crate::config::{self, needed, needed_text};
 use crate::login::{Access, Kept, Pass};
 use crate::object::{self, Object};
 use crate::store::{Found, Rest, Store};
@@ -120,7 +120,7 @@ async fn access(auth: AuthSpec, ctx: &BuildContext) -> Result<Access, Error> {
     let base = filled((ctx.environment)("DOPPLER_BASE_URL")).unwrap_or_else(|| "api.doppler.com".to_owned());
     let base = if base.contains("://") { base } else { format!("https://{base}") };
     let server = server_url(&base, VENDOR.fields.server, "https://api.doppler.com")?;
-    let client = Arc::new(Client::new(&VENDOR, server, &Trust::default(), ctx).await?);
+    let client = Arc::new(Client::new(&VENDOR, server, &Ca::System, ctx).await?);
     let credentials = ctx.credentials.clone();
     match (auth.secret_ref, auth.oidc_config) {
         (Some(token), None) => {

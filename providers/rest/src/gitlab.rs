@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{
-    Answer, Blame, BuildContext, BuildFuture, Capabilities, Error, ErrorKind, Fetched, Key, Metadata, Page, Query,
-    Registration, SecretBytes, SecretRef, filled, json, one_by_one,
+    Answer, Blame, BuildContext, BuildFuture, CaRef, Capabilities, Error, ErrorKind, Fetched, Key, Metadata, Page,
+    Query, Registration, SecretBytes, SecretRef, filled, json, one_by_one,
 };
-use keyferry_provider_http::{Fields, server_url};
+use keyferry_provider_http::{Ca, Fields, server_url};
 use keyferry_provider_session::{Grant, Life, Session, Source};
 use reqwest::header::HeaderName;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::{Call, Client, Response, Said, Vendor, segment};
-use crate::config::{self, Trust, needed};
+use crate::config::{self, needed};
 use crate::login::{Access, Kept, Pass};
 use crate::store::{Rest, Store, place, placed};
 
@@ -64,8 +64,8 @@ struct Spec {
     #[serde(rename = "groupIDs")]
     group_ids: Option<Vec<String>>,
     environment: Option<String>,
-    #[serde(flatten)]
-    trust: Trust,
+    ca_bundle: Option<String>,
+    ca_provider: Option<CaRef>,
 }
 
 #[derive(Deserialize)]
@@ -146,7 +146,8 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         // The vendor's clients take the URL with and without the path of the API.
         let path = server.path().trim_end_matches('/').trim_end_matches("/api/v4").to_owned();
         server.set_path(&path);
-        let client = Arc::new(Client::new(&VENDOR, server, &spec.trust, &ctx).await?);
+        let ca = Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.gitlab")?;
+        let client = Arc::new(Client::new(&VENDOR, server, &ca, &ctx).await?);
         let token = spec.auth.and_then(|auth| auth.secret_ref).and_then(|auth| auth.access_token);
         let (credentials, field) = (ctx.credentials.clone(), VENDOR.login);
         let reference = needed(token, field)?;

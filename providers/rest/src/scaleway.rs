@@ -11,7 +11,7 @@ use keyferry_provider_core::{
     Answer, Blame, BuildContext, BuildFuture, Capabilities, Credentials, Dialect, Error, ErrorKind, Fetched, Key,
     Metadata, Page, PropertyLookup, Query, Registration, SecretBytes, filled, json, one_by_one,
 };
-use keyferry_provider_http::{Fields, server_url};
+use keyferry_provider_http::{Ca, Fields, server_url};
 use keyferry_provider_session::{Grant, Life, Source};
 use reqwest::Method;
 use reqwest::header::HeaderName;
@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::{Call, Client, Response, Said, Vendor, segment};
-use crate::config::{self, Given, Trust, needed, needed_text};
+use crate::config::{self, Given, needed, needed_text};
 use crate::login::{Access, Pass};
 use crate::object::{self, Object, base64};
 use crate::store::{Found, Rest, Store, UNPROVEN, bears, place, placed};
@@ -103,7 +103,7 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         // The id of the key is never sent; a spec without it is no good in External Secrets Operator either.
         needed(spec.access_key, "spec.provider.scaleway.accessKey")?;
         let key = needed(spec.secret_key, VENDOR.login)?;
-        let client = Arc::new(Client::new(&VENDOR, server, &Trust::default(), &ctx).await?);
+        let client = Arc::new(Client::new(&VENDOR, server, &Ca::System, &ctx).await?);
         let access = Access::new(client, ApiKey { credentials: ctx.credentials.clone(), key }).await?;
         let region = format!("secret-manager/v1beta1/regions/{region}");
         Ok(Rest::provider(Scaleway { access, region, project }))

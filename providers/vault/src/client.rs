@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Room, SecretBytes, json};
 use keyferry_provider_http::path::encode;
-use keyferry_provider_http::{Way, certificates, identity, retry_after, shared};
+use keyferry_provider_http::{Way, identity, retry_after, shared};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Certificate, Method, Url, redirect};
+use reqwest::{Method, Url, redirect};
 
-use crate::config::{Ca, Config, HeaderSource, header_value};
+use crate::config::{Config, HeaderSource, header_value};
 use crate::product::Product;
 
 const MAX_REDIRECTS: usize = 3;
@@ -105,10 +105,7 @@ impl Client {
             .client_builder(&ctx.addresses)?
             .default_headers(headers(config, ctx).await?)
             .redirect(redirect::Policy::custom(move |attempt| follow(product, attempt)));
-        let ca = match &config.ca {
-            Some(ca) => Some(believed(ca, config.product, ctx).await?),
-            None => None,
-        };
+        let ca = config.ca.certificates(&*ctx.credentials).await?;
         let shown = match &config.identity {
             Some((cert, key)) => {
                 let (cert, key) = tokio::try_join!(
@@ -240,17 +237,6 @@ async fn headers(config: &Config, ctx: &BuildContext) -> Result<HeaderMap, Error
         headers.insert(name.clone(), value);
     }
     Ok(headers)
-}
-
-async fn believed(ca: &Ca, product: Product, ctx: &BuildContext) -> Result<Vec<Certificate>, Error> {
-    match ca {
-        Ca::Pem(pem) => certificates(pem, &format!("{product}.caBundle")),
-        Ca::Ref(reference) => {
-            let field = format!("{product}.caProvider");
-            let pem = ctx.credentials.ca_bundle(reference).await.map_err(|error| error.context(&field))?;
-            certificates(&pem, &field)
-        }
-    }
 }
 
 /// At most three redirects, and none to anybody else: the token would go along.

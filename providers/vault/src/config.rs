@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use keyferry_provider_core::{Blame, CaRef, Error, SecretRef, filled};
 use keyferry_provider_http::path::clean;
-use keyferry_provider_http::{pem, server_url};
+use keyferry_provider_http::{Ca, server_url};
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -30,22 +30,13 @@ pub struct Config {
     /// How to get a token.
     pub method: Method,
     /// Whom to believe that the server is who it says.
-    pub ca: Option<Ca>,
+    pub ca: Ca,
     /// The certificate and key we show to the server.
     pub identity: Option<(SecretRef, SecretRef)>,
     /// Headers of every request.
     pub headers: Vec<(HeaderName, HeaderSource)>,
     /// Whether a server that is behind must have seen our login before it answers.
     pub read_your_writes: bool,
-}
-
-/// Where the CA certificates are.
-#[derive(Debug)]
-pub enum Ca {
-    /// In the spec: PEM.
-    Pem(Vec<u8>),
-    /// In an object.
-    Ref(CaRef),
 }
 
 /// Where the value of a header stands.
@@ -143,7 +134,7 @@ impl Config {
             auth_namespace: auth_namespace.or_else(|| namespace.clone()),
             namespace,
             method,
-            ca: ca(product, spec.ca_bundle, spec.ca_provider)?,
+            ca: Ca::new(spec.ca_bundle, spec.ca_provider, &product.to_string())?,
             identity,
             headers: headers(product, spec.headers.unwrap_or_default(), read_your_writes && forward)?,
             read_your_writes: read_your_writes || forward,
@@ -176,16 +167,6 @@ fn version(product: Product, text: Option<&str>) -> Result<KvVersion, Error> {
         None | Some("" | "v2") => Ok(KvVersion::V2),
         Some("v1") => Ok(KvVersion::V1),
         Some(_) => Err(Error::invalid(format!("{product}.version must be v1 or v2"))),
-    }
-}
-
-fn ca(product: Product, bundle: Option<String>, provider: Option<CaRef>) -> Result<Option<Ca>, Error> {
-    match (filled(bundle), provider) {
-        (Some(bundle), _) => match pem::bundle(bundle.into_bytes()) {
-            Some(pem) => Ok(Some(Ca::Pem(pem))),
-            None => Err(Error::invalid(format!("{product}.caBundle must hold PEM certificates in base64"))),
-        },
-        (None, provider) => Ok(provider.map(Ca::Ref)),
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
-use keyferry_provider_http::{Fields, Way, certificates, retry_after, shared};
+use keyferry_provider_http::{Fields, Way, retry_after, shared};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Certificate, Method, Url};
 
-use crate::config::{Ca, Config};
+use crate::config::Config;
 
 /// What messages call the fields that lead to the server.
 pub const FIELDS: Fields = Fields {
@@ -54,15 +54,7 @@ pub struct Client {
 impl Client {
     /// Prepares all that a call needs. Connects nowhere yet.
     pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
-        let ca = match &config.ca {
-            None => None,
-            Some(Ca::Pem(pem)) => Some(certificates(pem, "spec.provider.webhook.caBundle")?),
-            Some(Ca::Ref(reference)) => {
-                let field = "spec.provider.webhook.caProvider";
-                let pem = ctx.credentials.ca_bundle(reference).await.map_err(|error| error.context(field))?;
-                Some(certificates(&pem, field)?)
-            }
-        };
+        let ca = config.ca.certificates(&*ctx.credentials).await?;
         Ok(Self {
             addresses: ctx.addresses.clone(),
             ca,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyferry_go::duration;
 use keyferry_provider_core::{CaRef, Error, ErrorKind, SecretRef, filled};
-use keyferry_provider_http::pem;
+use keyferry_provider_http::Ca;
 use reqwest::Method;
 use reqwest::header::HeaderName;
 use serde::Deserialize;
@@ -31,16 +31,7 @@ pub struct Config {
     /// Secrets for the templates, by the name that these call them.
     pub secrets: Vec<(String, SecretRef)>,
     /// Whom to believe that the server is who it says.
-    pub ca: Option<Ca>,
-}
-
-/// Where CA certificates come from.
-#[derive(Debug)]
-pub enum Ca {
-    /// They stand in the spec.
-    Pem(Vec<u8>),
-    /// They are kept elsewhere.
-    Ref(CaRef),
+    pub ca: Ca,
 }
 
 /// `spec.provider.webhook`. Nulls are taken as absent, as the API server leaves them.
@@ -116,7 +107,7 @@ impl Config {
             timeout,
             json_path: spec.result.and_then(|result| result.json_path).unwrap_or_default(),
             secrets,
-            ca: ca(spec.ca_bundle, spec.ca_provider)?,
+            ca: Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.webhook")?,
         })
     }
 
@@ -132,16 +123,6 @@ impl Config {
 fn names_namespace(text: &str) -> bool {
     let takes_all = text.match_indices("remoteRef").any(|(at, word)| !text[at + word.len()..].starts_with('.'));
     text.contains("{{") && (text.contains("namespace") || takes_all)
-}
-
-fn ca(bundle: Option<String>, provider: Option<CaRef>) -> Result<Option<Ca>, Error> {
-    match filled(bundle) {
-        Some(bundle) => match pem::bundle(bundle.into_bytes()) {
-            Some(pem) => Ok(Some(Ca::Pem(pem))),
-            None => Err(Error::invalid("spec.provider.webhook.caBundle must hold PEM certificates in base64")),
-        },
-        None => Ok(provider.map(Ca::Ref)),
-    }
 }
 
 #[cfg(test)]

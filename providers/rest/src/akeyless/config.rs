@@ -1,19 +1,19 @@
 //! From `spec.provider.akeyless` to plain data that is known to make sense.
 
-use keyferry_provider_core::{Error, ErrorKind, SecretRef, ServiceAccountRef, filled};
-use keyferry_provider_http::server_url;
+use keyferry_provider_core::{CaRef, Error, ErrorKind, SecretRef, ServiceAccountRef, filled};
+use keyferry_provider_http::{Ca, server_url};
 use reqwest::Url;
 use serde::Deserialize;
 
 use super::VENDOR;
-use crate::config::{Trust, needed, needed_text, read};
+use crate::config::{needed, needed_text, read};
 
 /// What a store's spec comes to.
 pub struct Config {
     /// The server as the spec has it; `None` is the vendor's own.
     pub gateway: Option<Url>,
     /// Whom to believe that the server is who it says.
-    pub trust: Trust,
+    pub ca: Ca,
     /// Who logs in.
     pub auth: Auth,
     /// Whether a gateway is to ask for values anew.
@@ -61,8 +61,8 @@ struct Spec {
     gateway: Option<String>,
     auth_secret_ref: Option<AuthSpec>,
     ignore_cache: Option<bool>,
-    #[serde(flatten)]
-    trust: Trust,
+    ca_bundle: Option<String>,
+    ca_provider: Option<CaRef>,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +99,7 @@ impl Config {
         let url = |url: String| server_url(&url, VENDOR.fields.server, "https://api.akeyless.io");
         Ok(Self {
             gateway: filled(spec.gateway).map(url).transpose()?,
-            trust: spec.trust,
+            ca: Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.akeyless")?,
             auth: auth(needed(spec.auth_secret_ref, VENDOR.login)?)?,
             ignores_cache: spec.ignore_cache.unwrap_or(false),
         })

@@ -26,7 +26,7 @@ pub async fn api_of(config: &Config, ctx: &BuildContext) -> Result<Url, Error> {
     if path.ends_with("/v2") || gateway.host_str() == Some("api.akeyless.io") {
         return Ok(gateway.clone());
     }
-    let client = Client::new(&VENDOR, gateway.clone(), &config.trust, ctx).await?;
+    let client = Client::new(&VENDOR, gateway.clone(), &config.ca, ctx).await?;
     let call = Call::send("Probe", Method::POST, "", Object::new().done());
     let answer = client.send(&call, &HeaderMap::new()).await?;
     // Who can't answer now has not said where its API is.

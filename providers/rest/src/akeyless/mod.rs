@@ -75,7 +75,7 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
     Box::pin(async move {
         let config = config::Config::new(spec)?;
         let server = login::api_of(&config, &ctx).await?;
-        let client = Arc::new(Client::new(&VENDOR, server, &config.trust, &ctx).await?);
+        let client = Arc::new(Client::new(&VENDOR, server, &config.ca, &ctx).await?);
         let source = login::Login::new(client.clone(), config.auth, &ctx);
         let note = source.is_operators_own().await?.then(|| {
             "logs in as the operator itself, with the identity of the machine or pod that it runs on".to_owned()

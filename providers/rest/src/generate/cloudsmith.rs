@@ -7,14 +7,14 @@ use keyferry_provider_core::{
     BuildContext, Built, Error, ErrorKind, Generator, GeneratorRegistration, Keep, Made, ServiceAccountRef, State,
     Term, filled,
 };
-use keyferry_provider_http::Fields;
+use keyferry_provider_http::{Ca, Fields};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
 use super::proof::{end_of, pair, read, secret_at, server, values};
 use crate::client::{Call, Client, Said, Vendor, segment};
-use crate::config::{Trust, needed, needed_text};
+use crate::config::{needed, needed_text};
 use crate::object::{Object, with_text};
 
 /// How the registry knows it.
@@ -62,7 +62,7 @@ impl Generator for Cloudsmith {
         let url = server(&url, "spec.apiUrl", "https://api.cloudsmith.io")?;
         let shown = self.ctx.credentials.service_account_token(account, &[]).await;
         let shown = shown.map_err(|error| error.context(field))?;
-        let client = Client::new(&CLOUDSMITH, url, &Trust::default(), &self.ctx).await?;
+        let client = Client::new(&CLOUDSMITH, url, &Ca::System, &self.ctx).await?;
         let body = with_text(&Object::new().text("service_slug", &service).done(), "oidc_token", &shown.secret);
         let path = format!("openid/{}/", segment(&organisation)?);
         let call = Call::send("ExchangeToken", Method::POST, path, body);

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use keyferry_provider_core::{
     BuildContext, Built, Error, Generator, GeneratorRegistration, Keep, Made, SecretRef, State, Term, filled,
 };
-use keyferry_provider_http::Fields;
+use keyferry_provider_http::{Ca, Fields};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde::Deserialize;
@@ -16,7 +16,7 @@ use serde_json::json;
 
 use super::proof::{header, number_at, read, secret_at, server, values};
 use crate::client::{Call, Client, Said, Vendor, segment};
-use crate::config::{Trust, needed, needed_text, secret};
+use crate::config::{needed, needed_text, secret};
 use crate::object::{Object, texts};
 
 /// How the registry knows it.
@@ -115,7 +115,7 @@ impl Gitlab {
         let reference = needed(auth.and_then(|token| token.secret_ref.as_ref()), GITLAB.login)?;
         let token = secret(&*self.ctx.credentials, reference, None, GITLAB.login).await?;
         let url = server(&place.url, "spec.url", "https://gitlab.example.com")?;
-        let client = Client::new(&GITLAB, url, &Trust::default(), &self.ctx).await?;
+        let client = Client::new(&GITLAB, url, &Ca::System, &self.ctx).await?;
         Ok((client, header(TOKEN, "", &token, GITLAB.login)?))
     }
 

@@ -9,7 +9,7 @@ use keyferry_provider_core::{
     BuildContext, Built, Error, Generator, GeneratorRegistration, Keep, Made, SecretBytes, SecretRef, State, Term,
     filled, json,
 };
-use keyferry_provider_http::Fields;
+use keyferry_provider_http::{Ca, Fields};
 use rand::Rng as _;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use super::proof::{basic, header, number_at, read, secret_at, server, values};
 use crate::client::{Call, Client, Response, Vendor};
-use crate::config::{Trust, needed, needed_text, secret};
+use crate::config::{needed, needed_text, secret};
 use crate::object::{Object, at, text_at};
 
 /// How the registry knows it.
@@ -101,7 +101,7 @@ impl Grafana {
         };
         let url = needed_text(self.spec.url.clone(), "spec.url")?;
         let url = server(&url, "spec.url", "https://grafana.example.com")?;
-        Ok(Access { client: Client::new(&GRAFANA, url, &Trust::default(), &self.ctx).await?, headers })
+        Ok(Access { client: Client::new(&GRAFANA, url, &Ca::System, &self.ctx).await?, headers })
     }
 
     /// The id and login of the service account.

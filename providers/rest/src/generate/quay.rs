@@ -7,12 +7,12 @@ use keyferry_provider_core::{
     BuildContext, Built, Error, ErrorKind, Generator, GeneratorRegistration, Keep, Made, ServiceAccountRef, State,
     Term, filled,
 };
-use keyferry_provider_http::Fields;
+use keyferry_provider_http::{Ca, Fields};
 use serde::Deserialize;
 
 use super::proof::{basic, end_of, pair, read, secret_at, server, values};
 use crate::client::{Call, Client, Vendor};
-use crate::config::{Trust, needed, needed_text};
+use crate::config::{needed, needed_text};
 
 /// How the registry knows it.
 pub const REGISTRATION: GeneratorRegistration =
@@ -55,7 +55,7 @@ impl Generator for Quay {
         let url = if has_scheme { registry.clone() } else { format!("https://{registry}") };
         let shown = self.ctx.credentials.service_account_token(account, &[]).await;
         let shown = shown.map_err(|error| error.context(field))?;
-        let client = Client::new(&QUAY, server(&url, "spec.url", "quay.io")?, &Trust::default(), &self.ctx).await?;
+        let client = Client::new(&QUAY, server(&url, "spec.url", "quay.io")?, &Ca::System, &self.ctx).await?;
         let call = Call::get("ExchangeToken", "oauth2/federation/robot/token");
         let answer = client.send(&call, &basic(&robot, &shown.secret, field)?).await?;
         if !answer.is_good() {

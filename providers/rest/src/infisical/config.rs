@@ -2,21 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_provider_core::{Error, ErrorKind, SecretRef, filled};
+use keyferry_provider_core::{CaRef, Error, ErrorKind, SecretRef, filled};
 use keyferry_provider_http::path::clean;
-use keyferry_provider_http::server_url;
+use keyferry_provider_http::{Ca, server_url};
 use reqwest::Url;
 use serde::Deserialize;
 
 use super::VENDOR;
-use crate::config::{Trust, needed, needed_text, read};
+use crate::config::{needed, needed_text, read};
 
 /// What a store's spec comes to.
 pub struct Config {
     /// The server, below which `v1/` and `v3/` are.
     pub server: Url,
     /// Whom to believe that the server is who it says.
-    pub trust: Trust,
+    pub ca: Ca,
     /// How to log in.
     pub method: Method,
     /// Which secrets are the store's.
@@ -72,8 +72,8 @@ struct Spec {
     secrets_scope: Option<ScopeSpec>,
     #[serde(rename = "hostAPI")]
     host_api: Option<String>,
-    #[serde(flatten)]
-    trust: Trust,
+    ca_bundle: Option<String>,
+    ca_provider: Option<CaRef>,
 }
 
 #[derive(Deserialize)]
@@ -101,7 +101,12 @@ impl Config {
         let scope = needed(spec.secrets_scope, "spec.provider.infisical.secretsScope")?;
         let auth = spec.auth.unwrap_or_default();
         let methods: Vec<_> = auth.into_iter().filter_map(|(name, spec)| Some((name, spec?))).collect();
-        Ok(Self { server, trust: spec.trust, method: method(methods)?, scope: scope.checked()? })
+        Ok(Self {
+            server,
+            ca: Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.infisical")?,
+            method: method(methods)?,
+            scope: scope.checked()?,
+        })
     }
 }
 

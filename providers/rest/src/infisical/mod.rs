@@ -48,7 +48,7 @@ const VENDOR: Vendor = Vendor {
 fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
     Box::pin(async move {
         let config = config::Config::new(spec)?;
-        let client = Arc::new(Client::new(&VENDOR, config.server, &config.trust, &ctx).await?);
+        let client = Arc::new(Client::new(&VENDOR, config.server, &config.ca, &ctx).await?);
         let note = config.method.is_operators_own().then(|| {
             "logs in as the operator itself, with the identity of the machine or pod that it runs on".to_owned()
         });
