@@ -164,8 +164,8 @@ impl Provider for OnePassword {
     }
 
     async fn push(&self, push: &Push) -> Result<(), Error> {
-        let Remote { key, property, metadata } = &push.remote;
-        let metadata = Metadata::new(metadata.as_ref())?;
+        let Remote { key, property, .. } = &push.remote;
+        let metadata = Metadata::new(&push.remote)?;
         let fields = written::fields_of(&push.payload, property.as_deref())?;
         let _alone = self.writing.lock().await;
         let Some(place) = self.look_for(key).await? else { return self.make(key, &fields, &metadata).await };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_provider_core::{Blame, Error, ErrorKind, Payload, SecretBuf, SecretBytes, json};
+use keyferry_provider_core::{Blame, Error, ErrorKind, Payload, Remote, SecretBuf, SecretBytes, json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -16,7 +16,7 @@ pub type Fields = BTreeMap<String, SecretBytes>;
 
 /// What a PushSecret says to this store.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 pub struct Metadata {
     /// The tags that the item is to have.
     pub tags: Option<Vec<String>>,
@@ -27,32 +27,16 @@ pub struct Metadata {
     field_type: Option<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Envelope {
-    api_version: Option<String>,
-    kind: Option<String>,
-    spec: Option<Metadata>,
-}
-
 impl Metadata {
-    /// Reads the envelope that External Secrets Operator gives it.
-    pub fn new(metadata: Option<&serde_json::Value>) -> Result<Self, Error> {
-        let Some(metadata) = metadata.filter(|metadata| !metadata.is_null()) else { return Ok(Self::default()) };
-        let wrong = |problem: &str| Error::invalid(format!("metadata {problem}")).with_blame(Blame::Request);
-        let Ok(envelope) = Envelope::deserialize(metadata) else {
-            return Err(wrong("must have apiVersion, kind, and a spec with tags, vault or fieldType and nothing else"));
-        };
-        if envelope.api_version.as_deref() != Some("kubernetes.external-secrets.io/v1alpha1")
-            || envelope.kind.as_deref() != Some("PushSecretMetadata")
-        {
-            return Err(wrong("must be of kind PushSecretMetadata in kubernetes.external-secrets.io/v1alpha1"));
-        }
-        let spec = envelope.spec.unwrap_or_default();
+    /// Reads what a push says.
+    pub fn new(remote: &Remote) -> Result<Self, Error> {
+        let spec: Self = remote.metadata_spec(&["tags", "vault", "fieldType"])?;
         match spec.type_of_fields() {
             Some(_) => Ok(spec),
             None => {
-                Err(wrong("has a spec.fieldType that is none of text, concealed, url, email, phone, date, monthYear"))
+                let message =
+                    "metadata: spec.fieldType must be one of text, concealed, url, email, phone, date and monthYear";
+                Err(Error::invalid(message).with_blame(Blame::Request))
             }
         }
     }

@@ -13,16 +13,20 @@ fn one(label: &str, value: &str) -> BTreeMap<String, SecretBytes> {
     [(label.to_owned(), value.into())].into()
 }
 
+fn said(metadata: serde_json::Value) -> Result<Metadata, Error> {
+    Metadata::new(&Remote { key: "app".into(), property: None, metadata: Some(metadata) })
+}
+
 fn metadata(spec: serde_json::Value) -> Result<Metadata, Error> {
-    Metadata::new(Some(&json!({
+    said(json!({
         "apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "PushSecretMetadata", "spec": spec
-    })))
+    }))
 }
 
 #[test]
 fn metadata_is_read_whole_or_refused() {
-    assert_eq!(Metadata::new(None).unwrap(), Metadata::default());
-    assert_eq!(Metadata::new(Some(&json!(null))).unwrap(), Metadata::default());
+    assert_eq!(Metadata::new(&Remote::default()).unwrap(), Metadata::default());
+    assert_eq!(said(json!(null)).unwrap(), Metadata::default());
     let read = metadata(json!({"tags": ["a"], "vault": "v", "fieldType": "Text"})).unwrap();
     assert_eq!((read.tags.as_deref(), read.vault.as_deref()), (Some(&["a".to_owned()][..]), Some("v")));
     assert_eq!(read.type_of_fields(), Some("STRING"));
@@ -31,7 +35,7 @@ fn metadata_is_read_whole_or_refused() {
         assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request));
         assert!(!error.message().contains("canary"), "{error}");
     }
-    assert!(Metadata::new(Some(&json!({"spec": {"tags": []}}))).is_err(), "of no kind");
+    assert!(said(json!({"spec": {"tags": []}})).is_err(), "of no kind");
 }
 
 #[test]

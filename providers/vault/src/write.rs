@@ -18,16 +18,8 @@ pub struct Custom {
     replaces: bool,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Envelope {
-    api_version: String,
-    kind: String,
-    spec: Option<CustomSpec>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct CustomSpec {
     custom_metadata: Option<BTreeMap<String, String>>,
     merge_policy: Option<String>,
@@ -39,20 +31,7 @@ impl Custom {
     /// # Errors
     /// `Invalid` where they are of another form.
     pub fn new(remote: &Remote, version: KvVersion) -> Result<Self, Error> {
-        let Some(metadata) = remote.metadata.as_ref().filter(|metadata| !metadata.is_null()) else {
-            return Ok(Self::default());
-        };
-        // The parser's own error would quote what it stumbles over.
-        let read = Envelope::deserialize(metadata).ok().filter(|envelope| {
-            envelope.kind == "PushSecretMetadata" && envelope.api_version == "kubernetes.external-secrets.io/v1alpha1"
-        });
-        let Some(Envelope { spec, .. }) = read else {
-            return Err(wrong(
-                "metadata must be a PushSecretMetadata of kubernetes.external-secrets.io/v1alpha1, whose spec may hold \
-                 customMetadata and mergePolicy and nothing else",
-            ));
-        };
-        let Some(CustomSpec { custom_metadata, merge_policy }) = spec else { return Ok(Self::default()) };
+        let CustomSpec { custom_metadata, merge_policy } = remote.metadata_spec(&["customMetadata", "mergePolicy"])?;
         let replaces = match merge_policy.as_deref() {
             None | Some("" | "Merge") => false,
             Some("Replace") => true,

@@ -142,15 +142,18 @@ fn marks_stay_are_set_and_go() {
 
 #[test]
 fn metadata_of_another_form_are_refused() {
-    for metadata in [
-        value!("canary-70aa"),
-        value!({"customMetadata": {}}),
-        envelope(value!({"canary-70aa": 1})),
-        envelope(value!({"customMetadata": {"a": 1}})),
-        value!({"apiVersion": "v2", "kind": "PushSecretMetadata", "spec": {}}),
-        value!({"apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "Canary", "spec": {}}),
+    for (metadata, words) in [
+        (value!("canary-70aa"), "must be an object"),
+        (value!({"customMetadata": {}}), "apiVersion must be"),
+        (envelope(value!({"colour": "canary-70aa"})), "no field \"colour\""),
+        (envelope(value!({"customMetadata": {"a": 1}})), "check the types"),
+        (value!({"apiVersion": "v2", "kind": "PushSecretMetadata", "spec": {}}), "apiVersion must be"),
+        (
+            value!({"apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "Canary", "spec": {}}),
+            "kind must be PushSecretMetadata",
+        ),
     ] {
-        refused(custom(metadata, V2), "must be a PushSecretMetadata");
+        refused(custom(metadata, V2), words);
     }
     refused(custom(envelope(value!({"mergePolicy": "canary-70aa"})), V2), "must be Merge or Replace");
     refused(custom(envelope(value!({"customMetadata": {"a": "b"}})), V1), "KV version 1 keeps no metadata");
