@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_provider_core::{Blame, Error, Payload, SecretBuf, SecretBytes, json};
+use keyferry_provider_core::{Blame, Error, Payload, SecretBuf, SecretBytes, json, property};
 use serde_json::value::RawValue;
 
 /// A secret.
@@ -99,25 +99,10 @@ pub fn pushed(payload: &Payload, property: Option<&str>, there: Option<&SecretBy
             written(&fields.collect::<Result<_, Error>>()?)
         }
     };
-    let Some(property) = property.filter(|property| !property.is_empty()) else {
-        as_text(&value)?;
-        return Ok(value);
-    };
-    let mut fields = fields(there)?;
-    fields.insert(property.to_owned(), quoted(&value)?);
-    Ok(written(&fields))
-}
-
-/// A value without a property; `None` where none is left.
-pub fn without(value: &SecretBytes, property: &str) -> Result<Option<SecretBytes>, Error> {
-    let mut fields = fields(Some(value))?;
-    fields.remove(property);
-    Ok((!fields.is_empty()).then(|| written(&fields)))
-}
-
-/// Whether a value has this property.
-pub fn has(value: &SecretBytes, property: &str) -> bool {
-    json::object(value.expose()).is_some_and(|fields| fields.contains_key(property))
+    match property.filter(|property| !property.is_empty()) {
+        Some(property) => property::set_at(there.map(SecretBytes::expose).unwrap_or_default(), &[property], &value),
+        None => as_text(&value).map(|_| value.clone()),
+    }
 }
 
 /// What was said as `metadata`: a note, and nothing else.
@@ -144,16 +129,6 @@ fn quoted(value: &SecretBytes) -> Result<SecretBytes, Error> {
     let mut out = SecretBuf::default();
     json::write_string(as_text(value)?, &mut out);
     Ok(out.into())
-}
-
-fn fields(value: Option<&SecretBytes>) -> Result<BTreeMap<String, SecretBytes>, Error> {
-    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(BTreeMap::new()) };
-    let fields = json::object(value.expose()).ok_or_else(|| {
-        let message =
-            "what is there is no JSON object, so it has no properties: push to another key, or without property";
-        Error::invalid(message).with_blame(Blame::Store)
-    })?;
-    Ok(fields.into_iter().map(|(name, raw)| (name, SecretBytes::new(raw.get().as_bytes().to_vec()))).collect())
 }
 
 fn written(fields: &BTreeMap<String, SecretBytes>) -> SecretBytes {
@@ -200,12 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn one_property_is_set_or_taken_away_and_the_others_stay_digit_for_digit() {
+    fn one_property_is_set_and_the_others_stay_digit_for_digit() {
         let there = SecretBytes::from(r#"{"n":1.50,"a":"x"}"#);
         let set = pushed(&Payload::Value("<".into()), Some("b"), Some(&there)).unwrap();
-        assert_eq!(set.expose_str(), Some(r#"{"a":"x","b":"\u003c","n":1.50}"#));
-        assert_eq!(without(&there, "a").unwrap().unwrap().expose_str(), Some(r#"{"n":1.50}"#));
-        assert_eq!(without(&r#"{"a":"x"}"#.into(), "a").unwrap(), None);
+        assert_eq!(set.expose_str(), Some(r#"{"a":"x","b":"<","n":1.50}"#));
         let error = pushed(&Payload::Value("x".into()), Some("a"), Some(&"canary".into())).unwrap_err();
         assert!(error.blame() == Blame::Store && !error.message().contains("canary"), "{error}");
         assert!(pushed(&Payload::Value(SecretBytes::new(vec![255])), None, None).is_err());

@@ -1,6 +1,7 @@
 //! Reading, searching and writing.
 
 use async_trait::async_trait;
+use keyferry_provider_core::property::{self, Left};
 use keyferry_provider_core::{
     Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, Provider, Push,
     Query, Reach, Remote, SecretBytes,
@@ -195,21 +196,19 @@ impl Provider for Bitwarden {
     async fn delete(&self, remote: &Remote, _: Reach) -> Result<(), Error> {
         let _alone = self.writing.lock().await;
         let Some(there) = self.look_for(&remote.key).await? else { return Ok(()) };
-        let left = match remote.property.as_deref().filter(|property| !property.is_empty()) {
-            Some(property) if !answers::has(&there.value, property) => return Ok(()),
-            Some(property) => answers::without(&there.value, property)?,
-            None => None,
-        };
-        match left {
-            Some(left) => self.write(&there.name, &left, &there.note, Some(&there)).await,
-            None => self.remove(&there).await,
+        let property = remote.property.as_deref().filter(|property| !property.is_empty());
+        match property.map(|property| property::remove_at(there.value.expose(), &[property])) {
+            Some(Left::All) => Ok(()),
+            Some(Left::Rest(rest)) => self.write(&there.name, &rest, &there.note, Some(&there)).await,
+            Some(Left::Nothing) | None => self.remove(&there).await,
         }
     }
 
     async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
         let there = self.look_for(&remote.key).await?;
         let property = remote.property.as_deref().filter(|property| !property.is_empty());
-        Ok(there.is_some_and(|there| property.is_none_or(|property| answers::has(&there.value, property))))
+        let has = |found: Secret, property: &str| property::get_at(found.value.expose(), &[property]).is_some();
+        Ok(there.is_some_and(|found| property.is_none_or(|property| has(found, property))))
     }
 
     async fn validate(&self) -> Result<(), Error> {

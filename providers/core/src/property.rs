@@ -26,21 +26,7 @@ pub enum Left {
 
 /// The property, as it is read; `None` where the object, if it is one, has none such.
 pub fn get(object: &[u8], property: &str) -> Option<SecretBytes> {
-    let whole = json::object(object)?;
-    if let Some(raw) = whole.get(property) {
-        return Some(json::to_bytes(raw));
-    }
-    let steps = steps(property)?;
-    let (first, rest) = steps.split_first()?;
-    let mut value: &RawValue = whole.get(first)?;
-    for step in rest {
-        value = match value.get().as_bytes().first() {
-            Some(b'{') => json::object(value.get().as_bytes())?.remove(step)?,
-            Some(b'[') => json::array(value.get().as_bytes())?.into_iter().nth(step.parse().ok()?)?,
-            _ => return None,
-        };
-    }
-    Some(json::to_bytes(value))
+    get_at(object, &steps_in(object, property)?)
 }
 
 /// The object with this text as the property: in place of what it was, or beside the others. No bytes are an object without
@@ -49,29 +35,41 @@ pub fn get(object: &[u8], property: &str) -> Option<SecretBytes> {
 /// # Errors
 /// `Invalid` where that is no object, the value is no text, or the property leads through what is neither object nor list.
 pub fn set(object: &[u8], property: &str, value: &SecretBytes) -> Result<SecretBytes, Error> {
-    let refuse = |problem: &str| Error::invalid(format!("property {property:?} {problem}"));
-    let of_request = |problem: &str| refuse(problem).with_blame(Blame::Request);
-    let of_store = |problem: &str| refuse(problem).with_blame(Blame::Store);
-    let text = value.expose_str().ok_or_else(|| of_request("can only be text"))?;
-    if get(object, property).as_ref() == Some(value) {
-        return Ok(SecretBytes::new(object.to_vec()));
-    }
-    let object: &[u8] = if object.trim_ascii().is_empty() { b"{}" } else { object };
-    let whole = json::object(object)
-        .ok_or_else(|| of_store("can't be written: what is there is no JSON object, and would be lost"))?;
-    let steps = steps_in(&whole, property).ok_or_else(|| of_request("leads nowhere: it is empty, or too deep"))?;
-    let mut quoted = SecretBuf::with_capacity(text.len() + 2);
-    json::write_plain_string(text, &mut quoted);
-    put(json::value(object).map_or("", RawValue::get), &steps, quoted.expose())
-        .ok_or_else(|| of_store("leads through a value that is neither an object nor a list, and would be lost"))
+    put_at(object, &steps_in(object, property).unwrap_or_default(), property, value)
 }
 
 /// What is left of the object without the property, and without the objects that had nothing else in them.
 pub fn remove(object: &[u8], property: &str) -> Left {
+    remove_at(object, &steps_in(object, property).unwrap_or_default())
+}
+
+/// [`get`], for a store that knows the way to the property step by step.
+pub fn get_at(object: &[u8], way: &[impl AsRef<str>]) -> Option<SecretBytes> {
+    let (first, rest) = way.split_first()?;
+    let mut value: &RawValue = json::object(object)?.get(first.as_ref())?;
+    for step in rest {
+        value = match value.get().as_bytes().first() {
+            Some(b'{') => json::object(value.get().as_bytes())?.remove(step.as_ref())?,
+            Some(b'[') => json::array(value.get().as_bytes())?.into_iter().nth(step.as_ref().parse().ok()?)?,
+            _ => return None,
+        };
+    }
+    Some(json::to_bytes(value))
+}
+
+/// [`set`], for a store that knows the way to the property step by step.
+///
+/// # Errors
+/// Those of [`set`].
+pub fn set_at(object: &[u8], way: &[&str], value: &SecretBytes) -> Result<SecretBytes, Error> {
+    put_at(object, way, &way.join("."), value)
+}
+
+/// [`remove`], for a store that knows the way to the property step by step.
+pub fn remove_at(object: &[u8], way: &[impl AsRef<str>]) -> Left {
     let left = || {
-        let whole = json::object(object)?;
-        let steps = steps_in(&whole, property)?;
-        take(json::value(object)?.get(), &steps)
+        way.first()?; // which would else lead to the object as a whole
+        take(json::object(object).and(json::value(object))?.get(), way)
     };
     match left() {
         None => Left::All,
@@ -80,9 +78,33 @@ pub fn remove(object: &[u8], property: &str) -> Left {
     }
 }
 
-/// The way to the property in this object.
-fn steps_in(whole: &BTreeMap<String, &RawValue>, property: &str) -> Option<Vec<String>> {
-    if whole.contains_key(property) { Some(vec![property.to_owned()]) } else { steps(property) }
+fn put_at(object: &[u8], way: &[impl AsRef<str>], property: &str, value: &SecretBytes) -> Result<SecretBytes, Error> {
+    let refuse = |problem: &str| Error::invalid(format!("property {property:?} {problem}"));
+    let of_request = |problem: &str| refuse(problem).with_blame(Blame::Request);
+    let of_store = |problem: &str| {
+        let way_out = "and would be lost: push to another key, or without property";
+        refuse(&format!("can't be written: {problem}, {way_out}")).with_blame(Blame::Store)
+    };
+    let text = value.expose_str().ok_or_else(|| of_request("can only be text"))?;
+    if way.is_empty() || way.len() > MOST_STEPS {
+        return Err(of_request("leads nowhere: it is empty, or too deep"));
+    }
+    if get_at(object, way).as_ref() == Some(value) {
+        return Ok(SecretBytes::new(object.to_vec()));
+    }
+    let object: &[u8] = if object.trim_ascii().is_empty() { b"{}" } else { object };
+    let whole = json::object(object).and(json::value(object));
+    let whole = whole.ok_or_else(|| of_store("what is there is no JSON object"))?;
+    let mut quoted = SecretBuf::with_capacity(text.len() + 2);
+    json::write_plain_string(text, &mut quoted);
+    put(whole.get(), way, quoted.expose())
+        .ok_or_else(|| of_store("it leads through a value that is neither an object nor a list"))
+}
+
+/// The way to the property in this object; `None` where there can be none.
+fn steps_in(object: &[u8], property: &str) -> Option<Vec<String>> {
+    let is_key = json::object(object).is_some_and(|whole| whole.contains_key(property));
+    if is_key { Some(vec![property.to_owned()]) } else { steps(property) }
 }
 
 fn steps(property: &str) -> Option<Vec<String>> {
@@ -100,8 +122,9 @@ fn steps(property: &str) -> Option<Vec<String>> {
 }
 
 /// `raw` with a value at the end of the way; `None` where the way leads through something else.
-fn put(raw: &str, steps: &[String], value: &[u8]) -> Option<SecretBytes> {
+fn put(raw: &str, steps: &[impl AsRef<str>], value: &[u8]) -> Option<SecretBytes> {
     let Some((step, rest)) = steps.split_first() else { return Some(SecretBytes::new(value.to_vec())) };
+    let step = step.as_ref();
     match raw.as_bytes().first() {
         Some(b'{') => {
             let fields = json::object(raw.as_bytes())?;
@@ -128,8 +151,9 @@ fn put(raw: &str, steps: &[String], value: &[u8]) -> Option<SecretBytes> {
 }
 
 /// `raw` without what is at the end of the way: nothing, where it had nothing else. `None` where there is no such way.
-fn take(raw: &str, steps: &[String]) -> Option<Option<SecretBytes>> {
+fn take(raw: &str, steps: &[impl AsRef<str>]) -> Option<Option<SecretBytes>> {
     let Some((step, rest)) = steps.split_first() else { return Some(None) };
+    let step = step.as_ref();
     match raw.as_bytes().first() {
         Some(b'{') => {
             let fields = json::object(raw.as_bytes())?;
@@ -137,7 +161,7 @@ fn take(raw: &str, steps: &[String]) -> Option<Option<SecretBytes>> {
             let mut fields: BTreeMap<&str, &[u8]> = bytes_of(&fields);
             match &inner {
                 Some(inner) => fields.insert(step, inner.expose()),
-                None => fields.remove(step.as_str()),
+                None => fields.remove(step),
             };
             Some((!fields.is_empty()).then(|| object_of(&fields)))
         }
@@ -272,6 +296,22 @@ mod tests {
         ] {
             assert_eq!(remove(object.as_bytes(), property), expected, "{object} {property}");
         }
+    }
+
+    #[test]
+    fn a_way_is_taken_step_by_step() {
+        let there = br#"{"a":{"b":"x","n":2},"a.b":1}"#;
+        let set = |way: &[&str]| set_at(there, way, &"v".into()).map(|all| all.expose_str().unwrap().to_owned());
+        assert_eq!(set(&["a", "b"]).unwrap(), r#"{"a":{"b":"v","n":2},"a.b":1}"#);
+        assert_eq!(set(&["a", "d", "e"]).unwrap(), r#"{"a":{"b":"x","d":{"e":"v"},"n":2},"a.b":1}"#);
+        assert_eq!(set(&["a.b"]).unwrap(), r#"{"a":{"b":"x","n":2},"a.b":"v"}"#);
+        assert_eq!(set(&["c.d"]).unwrap(), r#"{"a":{"b":"x","n":2},"a.b":1,"c.d":"v"}"#);
+        assert_eq!(set(&[]).unwrap_err().blame(), Blame::Request);
+        assert_eq!((get_at(there, &["a", "b"]), get_at(there, &["a.b"])), (Some("x".into()), Some("1".into())));
+        assert_eq!((get_at(there, &["x", "b"]), get_at(b"text", &["a"])), (None, None));
+        assert_eq!(remove_at(there, &["a", "b"]), Left::Rest(r#"{"a":{"n":2},"a.b":1}"#.into()));
+        assert_eq!(remove_at(there, &["x", "b"]), Left::All);
+        assert_eq!(remove_at(there, &[] as &[&str]), Left::All);
     }
 
     #[test]

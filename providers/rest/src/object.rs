@@ -1,5 +1,4 @@
-//! JSON objects: those that are sent, and one property of those that are kept. No value is copied where nobody zeroes it,
-//! and no number loses a digit.
+//! JSON objects: those that are sent, and texts of those that are answered. No value is copied where nobody zeroes it.
 
 use std::collections::BTreeMap;
 
@@ -98,56 +97,6 @@ pub fn at<'a>(body: &'a [u8], path: &[&str]) -> Option<&'a RawValue> {
     at(found.get().as_bytes(), rest)
 }
 
-/// Whether a value has what is under this path.
-pub fn has(value: &SecretBytes, path: &[&str]) -> bool {
-    at(value.expose(), path).is_some()
-}
-
-/// The value with a text under this path, all else as it stands; what is not there, or empty, begins as an object without
-/// fields.
-///
-/// # Errors
-/// `Invalid` where what is there is no object, or the text is none.
-pub fn with(value: Option<&SecretBytes>, path: &[&str], new: &SecretBytes) -> Result<SecretBytes, Error> {
-    let mut quoted = SecretBuf::default();
-    json::write_string(text(new)?, &mut quoted);
-    let there = value.map_or(&b""[..], SecretBytes::expose);
-    put(there, path, quoted.expose())
-}
-
-fn put(there: &[u8], path: &[&str], new: &[u8]) -> Result<SecretBytes, Error> {
-    let Some((name, rest)) = path.split_first() else { return Ok(SecretBytes::new(new.to_vec())) };
-    let mut fields = fields(there)?;
-    let inner = put(fields.get(*name).copied().unwrap_or_default(), rest, new)?;
-    fields.insert((*name).to_owned(), inner.expose());
-    Ok(written(&fields))
-}
-
-/// The value without what is under this path; `None` where nothing is left.
-///
-/// # Errors
-/// `Invalid` where what is there is no object.
-pub fn without(value: &SecretBytes, path: &[&str]) -> Result<Option<SecretBytes>, Error> {
-    let left = take(value.expose(), path)?;
-    Ok(json::object(left.expose()).is_some_and(|fields| !fields.is_empty()).then_some(left))
-}
-
-fn take(there: &[u8], path: &[&str]) -> Result<SecretBytes, Error> {
-    let mut fields = fields(there)?;
-    let inner;
-    match path {
-        [name] => {
-            fields.remove(*name);
-        }
-        [name, rest @ ..] if fields.contains_key(*name) => {
-            inner = take(fields[*name], rest)?;
-            fields.insert((*name).to_owned(), inner.expose());
-        }
-        _ => {}
-    }
-    Ok(written(&fields))
-}
-
 /// Several values as one object of texts.
 ///
 /// # Errors
@@ -177,27 +126,6 @@ pub fn base64(secret: &SecretBytes) -> SecretBytes {
     SecretBytes::new(encoded)
 }
 
-fn fields(there: &[u8]) -> Result<BTreeMap<String, &[u8]>, Error> {
-    if there.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let fields = json::object(there).ok_or_else(|| {
-        let message =
-            "what is there is no JSON object, so it has no properties: push to another key, or without property";
-        Error::invalid(message).with_blame(Blame::Store)
-    })?;
-    Ok(fields.into_iter().map(|(name, raw)| (name, raw.get().as_bytes())).collect())
-}
-
-fn written(fields: &BTreeMap<String, &[u8]>) -> SecretBytes {
-    let mut out = Object::new();
-    for (name, value) in fields {
-        out.name(name);
-        out.0.extend(value);
-    }
-    out.done()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,27 +149,15 @@ mod tests {
     }
 
     #[test]
-    fn one_property_is_set_or_taken_away_and_the_others_stay_digit_for_digit() {
-        let there = SecretBytes::from(r#"{"n":1.50,"a":"x"}"#);
-        assert_eq!(shown(with(Some(&there), &["b"], &"<\"".into()).unwrap()), r#"{"a":"x","b":"\u003c\"","n":1.50}"#);
-        assert_eq!(shown(without(&there, &["a"]).unwrap().unwrap()), r#"{"n":1.50}"#);
-        assert_eq!(without(&r#"{"a":"x"}"#.into(), &["a"]).unwrap(), None);
-        assert_eq!(shown(with(None, &["a"], &"x".into()).unwrap()), r#"{"a":"x"}"#);
-        assert!(has(&there, &["n"]) && !has(&there, &["b"]) && !has(&"text".into(), &["b"]));
-        assert_eq!(with(Some(&"text".into()), &["a"], &"x".into()).unwrap_err().blame(), Blame::Store);
+    fn several_values_are_one_object_of_texts() {
         assert_eq!(shown(of_fields(&BTreeMap::new()).unwrap()), "{}");
+        let two = [("b".to_owned(), "<1>".into()), ("a".to_owned(), "2".into())].into();
+        assert_eq!(shown(of_fields(&two).unwrap()), r#"{"a":"2","b":"\u003c1\u003e"}"#);
     }
 
     #[test]
-    fn a_property_may_lie_deeper() {
-        let there = SecretBytes::from(r#"{"a":{"b":"x","n":2},"c":1}"#);
-        assert_eq!(
-            shown(with(Some(&there), &["a", "d", "e"], &"y".into()).unwrap()),
-            r#"{"a":{"b":"x","d":{"e":"y"},"n":2},"c":1}"#
-        );
-        assert_eq!(shown(without(&there, &["a", "b"]).unwrap().unwrap()), r#"{"a":{"n":2},"c":1}"#);
-        assert_eq!(shown(without(&there, &["x", "b"]).unwrap().unwrap()), r#"{"a":{"b":"x","n":2},"c":1}"#);
-        assert!(has(&there, &["a", "b"]) && !has(&there, &["a", "c"]) && !has(&there, &["c", "b"]));
+    fn texts_of_an_answer_are_found_by_their_names() {
+        let there = SecretBytes::from(r#"{"a":{"b":"x"}}"#);
         assert_eq!(text_at(&there, &["a", "b"]).as_deref(), Some("x"));
         assert_eq!(text_at(&there, &["a", "x"]), None);
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use keyferry_provider_core::property::{self, Left};
 use keyferry_provider_core::{
     Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Payload, Provider, Push, Query, Reach, Remote,
     SecretBytes,
@@ -114,7 +115,10 @@ impl<S: Store> Provider for Rest<S> {
             Payload::Fields(fields) => object::of_fields(fields)?,
         };
         let value = match property {
-            Some(property) => object::with(there.as_ref().map(|found| &found.value), &self.0.path(property), &value)?,
+            Some(property) => {
+                let before = there.as_ref().map(|found| found.value.expose()).unwrap_or_default();
+                property::set_at(before, &self.0.path(property), &value)?
+            }
             None => value,
         };
         match &there {
@@ -128,19 +132,11 @@ impl<S: Store> Provider for Rest<S> {
         if reach == Reach::Ours && !there.is_ours {
             return Ok(());
         }
-        let left = match &remote.property {
-            Some(property) => {
-                let path = self.0.path(property);
-                if !object::has(&there.value, &path) {
-                    return Ok(());
-                }
-                object::without(&there.value, &path)?
-            }
-            None => None,
-        };
-        let done = match left {
-            Some(left) => self.0.write(&remote.key, &left, Some(&there)).await,
-            None => self.0.remove(&remote.key).await,
+        let property = remote.property.as_deref();
+        let done = match property.map(|property| property::remove_at(there.value.expose(), &self.0.path(property))) {
+            Some(Left::All) => Ok(()),
+            Some(Left::Rest(rest)) => self.0.write(&remote.key, &rest, Some(&there)).await,
+            Some(Left::Nothing) | None => self.0.remove(&remote.key).await,
         };
         match done {
             // Somebody was faster.
@@ -152,7 +148,8 @@ impl<S: Store> Provider for Rest<S> {
     async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
         let there = self.0.look(&remote.key).await?;
         Ok(there.is_some_and(|found| {
-            remote.property.as_deref().is_none_or(|property| object::has(&found.value, &self.0.path(property)))
+            let has = |property: &str| property::get_at(found.value.expose(), &self.0.path(property)).is_some();
+            remote.property.as_deref().is_none_or(has)
         }))
     }
 

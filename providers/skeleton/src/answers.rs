@@ -1,6 +1,4 @@
-//! What answers mean, and what is written. Pure; it decides what a value is, and what becomes of one property of it.
-
-use std::collections::BTreeMap;
+//! What answers mean, and what is written. Pure; it decides what a value is.
 
 use keyferry_provider_core::{Blame, Error, SecretBuf, SecretBytes, json};
 
@@ -49,84 +47,15 @@ pub fn written(value: &SecretBytes, was: &str) -> Result<SecretBytes, Error> {
     Ok(out.into())
 }
 
-/// Whether a value has this property.
-pub fn has(value: &SecretBytes, property: &str) -> bool {
-    json::object(value.expose()).is_some_and(|fields| fields.contains_key(property))
-}
-
-/// The value with a property set, the others as they stand; what is not there, or empty, begins as an object without any.
-pub fn with(value: Option<&SecretBytes>, property: &str, new: &SecretBytes) -> Result<SecretBytes, Error> {
-    let mut fields = fields(value)?;
-    let mut quoted = SecretBuf::default();
-    json::write_string(text(new)?, &mut quoted);
-    fields.insert(property.to_owned(), quoted.expose());
-    Ok(object(&fields))
-}
-
-/// The value without a property; `None` where none is left.
-pub fn without(value: &SecretBytes, property: &str) -> Result<Option<SecretBytes>, Error> {
-    let mut fields = fields(Some(value))?;
-    fields.remove(property);
-    Ok((!fields.is_empty()).then(|| object(&fields)))
-}
-
-/// Several values as one object of texts.
-pub fn of_fields(all: &BTreeMap<String, SecretBytes>) -> Result<SecretBytes, Error> {
-    let mut whole = SecretBytes::from("{}");
-    for (name, value) in all {
-        whole = with(Some(&whole), name, value)?;
-    }
-    Ok(whole)
-}
-
 fn text(value: &SecretBytes) -> Result<&str, Error> {
     value.expose_str().ok_or_else(|| {
         Error::invalid("the value is not text, which is all that Cellar keeps").with_blame(Blame::Request)
     })
 }
 
-fn fields(value: Option<&SecretBytes>) -> Result<BTreeMap<String, &[u8]>, Error> {
-    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(BTreeMap::new()) };
-    let fields = json::object(value.expose()).ok_or_else(|| {
-        Error::invalid(
-            "what is there is no JSON object, so it has no properties: push to another key, or without property",
-        )
-        .with_blame(Blame::Store)
-    })?;
-    Ok(fields.into_iter().map(|(name, raw)| (name, raw.get().as_bytes())).collect())
-}
-
-fn object(fields: &BTreeMap<String, &[u8]>) -> SecretBytes {
-    let mut out = SecretBuf::default();
-    for (n, (name, value)) in fields.iter().enumerate() {
-        out.push(if n == 0 { b'{' } else { b',' });
-        json::write_string(name, &mut out);
-        out.push(b':');
-        out.extend(value);
-    }
-    if fields.is_empty() {
-        out.push(b'{');
-    }
-    out.push(b'}');
-    out.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn one_property_is_set_or_taken_away_and_the_others_stay_digit_for_digit() {
-        let there = SecretBytes::from(r#"{"n":1.50,"a":"x"}"#);
-        let set = with(Some(&there), "b", &"<\"".into()).unwrap();
-        assert_eq!(set.expose_str(), Some(r#"{"a":"x","b":"\u003c\"","n":1.50}"#));
-        assert_eq!(without(&there, "a").unwrap().unwrap().expose_str(), Some(r#"{"n":1.50}"#));
-        assert_eq!(without(&r#"{"a":"x"}"#.into(), "a").unwrap(), None);
-        assert_eq!(with(None, "a", &"x".into()).unwrap().expose_str(), Some(r#"{"a":"x"}"#));
-        assert!(has(&there, "n") && !has(&there, "b") && !has(&"text".into(), "b"));
-        assert_eq!(with(Some(&"text".into()), "a", &"x".into()).unwrap_err().blame(), Blame::Store);
-        assert_eq!(of_fields(&BTreeMap::new()).unwrap().expose_str(), Some("{}"));
-    }
 
     #[test]
     fn what_is_no_answer_of_the_server_is_none() {

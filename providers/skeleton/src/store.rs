@@ -1,9 +1,10 @@
 //! Reading, searching and writing.
 
 use async_trait::async_trait;
+use keyferry_provider_core::property::{self, Left};
 use keyferry_provider_core::{
-    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, Payload, Provider,
-    Push, Query, Reach, Remote, SecretBytes, one_by_one,
+    Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, Provider, Push, Query,
+    Reach, Remote, SecretBytes, one_by_one,
 };
 use reqwest::Method;
 
@@ -121,13 +122,13 @@ impl Provider for Cellar {
             let message = format!("secret {key:?} was not made by us: push to another key, or delete it first");
             return Err(Error::new(ErrorKind::Denied, message));
         }
-        let value = match &push.payload {
-            Payload::Value(value) => value.clone(),
-            Payload::Fields(fields) => answers::of_fields(fields)?,
-        };
+        let whole = push.payload.whole()?;
         let value = match property {
-            Some(property) => answers::with(there.as_ref().map(|found| &found.value), property, &value)?,
-            None => value,
+            Some(property) => {
+                let before = there.as_ref().map(|found| found.value.expose()).unwrap_or_default();
+                property::set(before, property, &whole)?
+            }
+            None => whole,
         };
         match &there {
             Some(found) if found.is_ours && found.value == value => Ok(()),
@@ -140,21 +141,18 @@ impl Provider for Cellar {
         if reach == Reach::Ours && !there.is_ours {
             return Ok(());
         }
-        let left = match &remote.property {
-            Some(property) if !answers::has(&there.value, property) => return Ok(()),
-            Some(property) => answers::without(&there.value, property)?,
-            None => None,
-        };
+        let left = remote.property.as_ref().map(|property| property::remove(there.value.expose(), property));
         match left {
-            Some(left) => self.write(&remote.key, &left, Some(&there)).await,
-            None => self.remove(&remote.key).await,
+            Some(Left::All) => Ok(()),
+            Some(Left::Rest(rest)) => self.write(&remote.key, &rest, Some(&there)).await,
+            Some(Left::Nothing) | None => self.remove(&remote.key).await,
         }
     }
 
     async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
         let there = self.look_for(&remote.key).await?;
         Ok(there.is_some_and(|found| {
-            remote.property.as_deref().is_none_or(|property| answers::has(&found.value, property))
+            remote.property.as_deref().is_none_or(|property| property::get(found.value.expose(), property).is_some())
         }))
     }
 
