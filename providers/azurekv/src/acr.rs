@@ -275,6 +275,8 @@ mod tests {
 
     #[test]
     fn the_operators_own_identity_is_shown_to_azures_registries_only() {
+        // An error means that a TLS library is installed already, which is as good.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let ctx = BuildContext::new(Arc::new(keyferry_provider_testkit::MapCredentials::new()), Arc::new(()));
         let own = Identity::Machine { client: None };
         let refused = |name: &str| Registry::new(name.to_owned(), &own, &ctx).is_err();
