@@ -177,11 +177,6 @@ fn tags(raw: &RawValue) -> BTreeMap<String, String> {
     all.into_iter().filter_map(|(name, raw)| Some((name, text(raw)?))).collect()
 }
 
-/// Whether a value is a JSON object with this property.
-pub fn has(value: &SecretBytes, property: &str) -> bool {
-    json::object(value.expose()).is_some_and(|fields| fields.contains_key(property))
-}
-
 #[cfg(test)]
 mod tests {
     use keyferry_provider_core::ErrorKind;

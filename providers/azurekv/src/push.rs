@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use keyferry_provider_core::property::{self, Left};
 use keyferry_provider_core::{Blame, Error, ErrorKind, Payload, Push, Reach, Remote, SecretBytes};
 use reqwest::Method;
 use tokio::task::spawn_blocking;
@@ -18,9 +19,9 @@ const RECOVERY: Duration = Duration::from_secs(5);
 impl KeyVault {
     /// Writes a secret or one property of it, or imports a key or a certificate.
     pub(crate) async fn write(&self, push: &Push) -> Result<(), Error> {
-        let Remote { key, property, metadata } = &push.remote;
+        let Remote { key, property, .. } = &push.remote;
         let object = Object::new(key)?;
-        let said = Said::new(metadata.as_ref())?;
+        let said = Said::new(&push.remote)?;
         let value = value(&object, property.as_deref(), &push.payload)?;
         let there = self.look_for(&object).await?;
         if push.reach == Reach::Ours && there.as_ref().is_some_and(|found| !found.is_ours()) {
@@ -29,7 +30,10 @@ impl KeyVault {
         let body = match object.kind {
             Kind::Secret => {
                 let value = match property {
-                    Some(property) => written::with(there.as_ref().map(|found| &found.value), property, &value)?,
+                    Some(property) => {
+                        let before = there.as_ref().map(|found| found.value.expose()).unwrap_or_default();
+                        property::set_at(before, &[property], &value)?
+                    }
                     None => value,
                 };
                 written::secret(&value, &said, there.as_ref())?
@@ -98,13 +102,10 @@ impl KeyVault {
             return Ok(());
         }
         let property = remote.property.as_deref().filter(|_| object.kind == Kind::Secret);
-        let left = match property {
-            Some(property) if !answers::has(&there.value, property) => return Ok(()),
-            Some(property) => written::without(&there.value, property)?,
-            None => None,
-        };
-        if let Some(left) = left {
-            return self.set_left(&object, &left, &there).await;
+        match property.map(|property| property::remove_at(there.value.expose(), &[property])) {
+            Some(Left::All) => return Ok(()),
+            Some(Left::Rest(rest)) => return self.set_left(&object, &rest, &there).await,
+            Some(Left::Nothing) | None => {}
         }
         let name = match object.kind {
             Kind::Secret => "DeleteSecret",
@@ -144,8 +145,7 @@ fn value(object: &Object, property: Option<&str>, payload: &Payload) -> Result<S
         (Kind::Key | Kind::Certificate, Payload::Fields(_)) => {
             wrong("is made of one value: say in match.secretKey which")
         }
-        (_, Payload::Value(value)) => Ok(value.clone()),
-        (Kind::Secret, Payload::Fields(fields)) => written::of_fields(fields),
+        (_, payload) => payload.whole(),
     }
 }
 

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use keyferry_provider_core::{
     Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Gathered, Key, Metadata, Page, Provider,
-    Push, Query, Reach, Remote, one_by_one,
+    Push, Query, Reach, Remote, one_by_one, property,
 };
 
 use crate::answers::{self, Found};
@@ -167,7 +167,8 @@ impl Provider for KeyVault {
         }
         let there = self.look_for(&object).await?;
         let property = remote.property.as_deref();
-        Ok(there.is_some_and(|found| property.is_none_or(|property| answers::has(&found.value, property))))
+        let has = |found: Found, property: &str| property::get_at(found.value.expose(), &[property]).is_some();
+        Ok(there.is_some_and(|found| property.is_none_or(|property| has(found, property))))
     }
 
     /// The vault is asked for a list of one, which whoever may read secrets need not be allowed: what counts is that it

@@ -1,4 +1,4 @@
-//! What is written: bodies of requests, and what becomes of one property of a secret. Pure.
+//! What is written: bodies of requests, and what a push says of them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use keyferry_keys::{Bundle, Jwk, Meter as _, PrivateKey, Steps, pem};
-use keyferry_provider_core::{Blame, Error, SecretBuf, SecretBytes, filled, json};
+use keyferry_provider_core::{Blame, Error, Remote, SecretBuf, SecretBytes, filled, json};
 use serde::Deserialize;
 
 use crate::answers::{Found, MARK};
@@ -25,16 +25,11 @@ pub struct Said {
     pub tags: BTreeMap<String, String>,
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Envelope {
-    api_version: Option<String>,
-    kind: Option<String>,
-    spec: Option<SaidSpec>,
-}
+/// What metadata may say.
+const SAID: [&str; 3] = ["expirationDate", "contentType", "tags"];
 
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct SaidSpec {
     expiration_date: Option<String>,
     content_type: Option<String>,
@@ -46,17 +41,9 @@ impl Said {
     ///
     /// # Errors
     /// `Invalid` where it is of another form.
-    pub fn new(metadata: Option<&serde_json::Value>) -> Result<Self, Error> {
+    pub fn new(remote: &Remote) -> Result<Self, Error> {
+        let spec: SaidSpec = remote.metadata_spec(&SAID)?;
         let wrong = |problem: &str| Error::invalid(format!("the metadata {problem}")).with_blame(Blame::Request);
-        let Some(metadata) = metadata.filter(|metadata| !metadata.is_null()) else { return Ok(Self::default()) };
-        let envelope = Envelope::deserialize(metadata).map_err(|_| {
-            wrong("must be a PushSecretMetadata whose spec has expirationDate, contentType and tags only")
-        })?;
-        let kind = (envelope.api_version.as_deref(), envelope.kind.as_deref());
-        if kind != (Some("kubernetes.external-secrets.io/v1alpha1"), Some("PushSecretMetadata")) {
-            return Err(wrong("must be a PushSecretMetadata of kubernetes.external-secrets.io/v1alpha1"));
-        }
-        let spec = envelope.spec.unwrap_or_default();
         let date = |text: String| {
             let time = text.parse::<Timestamp>();
             time.map_err(|_| wrong("has an expirationDate that is no time like 2030-12-31T20:00:00Z"))
@@ -196,69 +183,11 @@ pub fn certificate(value: &SecretBytes, said: &Said, there: Option<&Found>) -> R
     Ok(Some(out.into()))
 }
 
-/// Several values as one JSON object of texts, written as Go does that is told not to escape HTML.
-pub fn of_fields(all: &BTreeMap<String, SecretBytes>) -> Result<SecretBytes, Error> {
-    let mut out = SecretBuf::default();
-    out.push(b'{');
-    for (n, (name, value)) in all.iter().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        json::write_plain_string(name, &mut out);
-        out.push(b':');
-        json::write_plain_string(text(value)?, &mut out);
-    }
-    out.push(b'}');
-    Ok(out.into())
-}
-
-/// The value of a secret with a property set, the others as they stand; what is not there, or empty, begins as an object
-/// without any.
-pub fn with(value: Option<&SecretBytes>, property: &str, new: &SecretBytes) -> Result<SecretBytes, Error> {
-    let mut fields = fields(value)?;
-    let mut quoted = SecretBuf::default();
-    json::write_plain_string(text(new)?, &mut quoted);
-    fields.insert(property.to_owned(), quoted.expose());
-    Ok(object(&fields))
-}
-
-/// The value without a property; `None` where none is left.
-pub fn without(value: &SecretBytes, property: &str) -> Result<Option<SecretBytes>, Error> {
-    let mut fields = fields(Some(value))?;
-    fields.remove(property);
-    Ok((!fields.is_empty()).then(|| object(&fields)))
-}
-
 fn text(value: &SecretBytes) -> Result<&str, Error> {
     value.expose_str().ok_or_else(|| {
         Error::invalid("the value is not text, which is all that a secret of Key Vault holds: push it as base64")
             .with_blame(Blame::Request)
     })
-}
-
-fn fields(value: Option<&SecretBytes>) -> Result<BTreeMap<String, &[u8]>, Error> {
-    let Some(value) = value.filter(|value| !value.is_empty()) else { return Ok(BTreeMap::new()) };
-    let fields = json::object(value.expose()).ok_or_else(|| {
-        let problem =
-            "what is there is no JSON object, so it has no properties: push to another key, or without property";
-        Error::invalid(problem).with_blame(Blame::Store)
-    })?;
-    Ok(fields.into_iter().map(|(name, raw)| (name, raw.get().as_bytes())).collect())
-}
-
-fn object(fields: &BTreeMap<String, &[u8]>) -> SecretBytes {
-    let mut out = SecretBuf::default();
-    out.push(b'{');
-    for (n, (name, value)) in fields.iter().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        json::write_plain_string(name, &mut out);
-        out.push(b':');
-        out.extend(value);
-    }
-    out.push(b'}');
-    out.into()
 }
 
 #[cfg(test)]

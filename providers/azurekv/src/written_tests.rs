@@ -5,6 +5,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::object::Kind;
 
+fn said(metadata: Value) -> Result<Said, Error> {
+    Said::new(&Remote { key: "app".into(), property: None, metadata: Some(metadata) })
+}
+
 fn metadata(spec: Value) -> Value {
     json!({"apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "PushSecretMetadata", "spec": spec})
 }
@@ -22,26 +26,26 @@ fn there(value: &str, more: Value) -> Found {
 
 #[test]
 fn what_a_push_says_is_read_whole_or_refused() {
-    assert_eq!(Said::new(None), Ok(Said::default()));
-    assert_eq!(Said::new(Some(&Value::Null)), Ok(Said::default()));
+    assert_eq!(Said::new(&Remote::default()), Ok(Said::default()));
+    assert_eq!(said(Value::Null), Ok(Said::default()));
     let all = metadata(json!({"expirationDate": "2024-12-31T21:00:00+01:00", "contentType": "t", "tags": {"a": "b"}}));
-    let said = Said::new(Some(&all)).unwrap();
-    assert_eq!((said.expires, said.content_type.as_deref(), said.tags.len()), (Some(1_735_675_200), Some("t"), 1));
-    assert_eq!(Said::new(Some(&metadata(json!({"expirationDate": "", "contentType": ""})))), Ok(Said::default()));
+    let read = said(all).unwrap();
+    assert_eq!((read.expires, read.content_type.as_deref(), read.tags.len()), (Some(1_735_675_200), Some("t"), 1));
+    assert_eq!(said(metadata(json!({"expirationDate": "", "contentType": ""}))), Ok(Said::default()));
     for (wrong, words) in [
-        (json!("canary"), "must be a PushSecretMetadata whose"),
-        (json!({"tags": {"canary": "x"}}), "must be a PushSecretMetadata whose"),
-        (metadata(json!({"canary": 1})), "must be a PushSecretMetadata whose"),
-        (metadata(json!({"tags": {"a": 1}})), "must be a PushSecretMetadata whose"),
+        (json!("canary"), "must be an object"),
+        (json!({"tags": {"canary": "x"}}), "apiVersion must be"),
+        (metadata(json!({"colour": "canary"})), "no field \"colour\""),
+        (metadata(json!({"tags": {"a": 1}})), "check the types"),
         (
             json!({"apiVersion": "v1", "kind": "PushSecretMetadata", "spec": {}}),
-            "of kubernetes.external-secrets.io/v1alpha1",
+            "apiVersion must be kubernetes.external-secrets.io/v1alpha1",
         ),
         (metadata(json!({"expirationDate": "canary"})), "no time like"),
         (metadata(json!({"expirationDate": "2024-12-31"})), "no time like"),
         (metadata(json!({"tags": {"managed-by": "canary"}})), "managed-by"),
     ] {
-        let error = Said::new(Some(&wrong)).unwrap_err();
+        let error = said(wrong).unwrap_err();
         assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request));
         assert!(error.message().contains(words) && !error.message().contains("canary"), "{error}");
     }
@@ -122,18 +126,4 @@ fn a_certificate_goes_with_its_key_and_only_where_it_is_another() {
         let error = certificate(&wrong.into(), &Said::default(), None).unwrap_err();
         assert!(error.message().contains(words) && !error.message().contains("canary"), "{error}");
     }
-}
-
-#[test]
-fn one_property_is_set_or_taken_away_and_the_others_stay_digit_for_digit() {
-    let there = SecretBytes::from(r#"{"n":1.50,"a":"x"}"#);
-    let set = with(Some(&there), "b", &"<\"".into()).unwrap();
-    assert_eq!(set.expose_str(), Some(r#"{"a":"x","b":"<\"","n":1.50}"#));
-    assert_eq!(without(&there, "a").unwrap().unwrap().expose_str(), Some(r#"{"n":1.50}"#));
-    assert_eq!(without(&r#"{"a":"x"}"#.into(), "a").unwrap(), None);
-    assert_eq!(with(None, "a", &"x".into()).unwrap().expose_str(), Some(r#"{"a":"x"}"#));
-    assert_eq!(with(Some(&"text".into()), "a", &"x".into()).unwrap_err().blame(), Blame::Store);
-    assert_eq!(of_fields(&BTreeMap::new()).unwrap().expose_str(), Some("{}"));
-    let two = [("b".to_owned(), "<1>".into()), ("a".to_owned(), "2".into())].into();
-    assert_eq!(of_fields(&two).unwrap().expose_str(), Some(r#"{"a":"2","b":"<1>"}"#));
 }
