@@ -145,16 +145,9 @@ impl Login {
 
     /// Makes a call; where the key seems to have been replaced, once more with what there is then.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        let key = self.session.get().await?;
-        let answer = self.client.send(call, Some(&key)).await?;
-        let is_refused = answer.status >= 400
-            && self.client.refusal(&answer, &"").kind() == ErrorKind::Unauthenticated
-            && self.session.refused(Some(key.number()));
-        if is_refused {
-            let key = self.session.get().await?;
-            self.client.send(call, Some(&key)).await
-        } else {
-            Ok(answer)
-        }
+        let is_refused = |answer: &Response| {
+            answer.status >= 400 && self.client.refusal(answer, &"").kind() == ErrorKind::Unauthenticated
+        };
+        self.session.call(async |key| self.client.send(call, Some(&key)).await, is_refused).await
     }
 }

@@ -9,7 +9,7 @@ use keyferry_provider_core::{
     BuildContext, Credentials, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, filled, json,
 };
 use keyferry_provider_http::{Fields, Way, server_url};
-use keyferry_provider_session::{Grant, Life, Session, Source};
+use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::HeaderValue;
 
 use crate::answers::{self, Told};
@@ -165,12 +165,11 @@ impl Login {
         call: &Call,
         read: impl FnOnce(&Client, Response) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut entry = self.session.get().await?;
-        let mut answer = entry.client.send(call, Some(&entry.token)).await?;
-        if answer.status == 401 && self.session.refused(Some(entry.number())) {
-            entry = self.session.get().await?;
-            answer = entry.client.send(call, Some(&entry.token)).await?;
-        }
+        let make = async |entry: Held<Entry>| {
+            let answer = entry.client.send(call, Some(&entry.token)).await?;
+            Ok((entry, answer))
+        };
+        let (entry, answer) = self.session.call(make, |(_, answer)| answer.status == 401).await?;
         read(&entry.client, answer)
     }
 }

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Credentials, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef};
 use keyferry_provider_http::identity;
-use keyferry_provider_session::{Grant, Life, Session, Source};
+use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::HeaderValue;
 
 use crate::answers;
@@ -146,13 +146,7 @@ impl Login {
 
     /// Makes a call; where a token seems to have ended early, once more with another.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        let token = self.session.get().await?;
-        let answer = self.client.send(call, Some(&token)).await?;
-        if answer.status == 401 && self.session.refused(Some(token.number())) {
-            let token = self.session.get().await?;
-            self.client.send(call, Some(&token)).await
-        } else {
-            Ok(answer)
-        }
+        let make = async |token: Held<HeaderValue>| self.client.send(call, Some(&token)).await;
+        self.session.call(make, |answer| answer.status == 401).await
     }
 }

@@ -82,14 +82,8 @@ impl Login {
     /// # Errors
     /// Where there is no token, or no way.
     pub async fn send(&self, host: &Host, call: &Call) -> Result<Response, Error> {
-        let access = self.session.get().await?;
-        let answer = host.send(call, Some(&access.header)).await?;
-        if answer.status == 401 && self.session.refused(Some(access.number())) {
-            let access = self.session.get().await?;
-            host.send(call, Some(&access.header)).await
-        } else {
-            Ok(answer)
-        }
+        let make = async |access: Held<Access>| host.send(call, Some(&access.header)).await;
+        self.session.call(make, |answer| answer.status == 401).await
     }
 
     /// What a store's status should say about whom it is used as.

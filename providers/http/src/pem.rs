@@ -18,7 +18,7 @@ pub fn certificates(pem: &[u8], field: &str) -> Result<Vec<Certificate>, Error> 
 
 /// PEM out of what users put into `caBundle`: base64 of it by the field's type, but base64 of base64 and PEM itself
 /// are common, and External Secrets Operator takes them too. `None` where it is neither.
-pub fn bundle(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+pub(crate) fn bundle(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     const MARK: &[u8] = b"-----BEGIN ";
     for _ in 0..3 {
         if bytes.windows(MARK.len()).any(|window| window == MARK) {

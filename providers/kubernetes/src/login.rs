@@ -72,14 +72,7 @@ impl Login {
             Means::Token(token) => return self.client.send(call, Some(token)).await,
             Means::Account(session) => session,
         };
-        let token = session.get().await?;
-        let answer = self.client.send(call, Some(&token)).await?;
-        if answer.status == 401 && session.refused(Some(token.number())) {
-            let token = session.get().await?;
-            self.client.send(call, Some(&token)).await
-        } else {
-            Ok(answer)
-        }
+        session.call(async |token| self.client.send(call, Some(&token)).await, |answer| answer.status == 401).await
     }
 
     /// Whether we may get Secrets of this namespace; asked as External Secrets Operator does.

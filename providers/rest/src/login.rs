@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{Credentials, Error, SecretBuf, SecretBytes, SecretRef};
-use keyferry_provider_session::{Grant, Life, Session, Source};
+use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::client::{Call, Client, Response};
@@ -92,14 +92,8 @@ impl Access {
     /// # Errors
     /// Those of the login and of the way.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        let held = self.session.get().await?;
-        let answer = self.attempt(call, &held).await?;
-        if answer.status == 401 && self.session.refused(Some(held.number())) {
-            let held = self.session.get().await?;
-            self.attempt(call, &held).await
-        } else {
-            Ok(answer)
-        }
+        let make = async |pass: Held<Pass>| self.attempt(call, &pass).await;
+        self.session.call(make, |answer| answer.status == 401).await
     }
 
     async fn attempt(&self, call: &Call, pass: &Pass) -> Result<Response, Error> {

@@ -91,6 +91,24 @@ impl<T: Send + Sync + 'static> Session<T> {
         }
     }
 
+    /// Makes a call with what is held; where the store refuses it as one from somebody who has not logged in, once more
+    /// with another, if [`refused`](Self::refused) says that it is worth it.
+    ///
+    /// # Errors
+    /// Those of the source and of the call.
+    pub async fn call<A, F>(&self, make: impl Fn(Held<T>) -> F, is_refused: impl FnOnce(&A) -> bool) -> Result<A, Error>
+    where
+        F: Future<Output = Result<A, Error>>,
+    {
+        let held = self.get().await?;
+        let answer = make(held.clone()).await?;
+        if is_refused(&answer) && self.refused(Some(held.number())) {
+            make(self.get().await?).await
+        } else {
+            Ok(answer)
+        }
+    }
+
     /// What is held and good, without waiting for anything.
     pub fn held(&self) -> Option<Held<T>> {
         self.shared.lock().good().map(|current| current.held.clone())

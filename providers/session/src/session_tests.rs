@@ -298,6 +298,34 @@ async fn what_is_young_is_not_taken_for_ended() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_call_that_is_refused_is_made_once_more_where_that_may_help() {
+    let (source, session) = Double::new(Life::ENDLESS);
+    let made = Mutex::new(Vec::new());
+    let call = async |refused: &str| {
+        made.lock().unwrap().clear();
+        let make = async |held: Held<String>| {
+            made.lock().unwrap().push(held.to_string());
+            Ok(held.to_string())
+        };
+        let answer = session.call(make, |answer| refused == "all" || answer == refused).await;
+        (answer, made.lock().unwrap().clone())
+    };
+    let one = |login: &str| (Ok(login.to_owned()), vec![login.to_owned()]);
+    assert_eq!(call("none").await, one("login 1"));
+    assert_eq!(call("all").await, one("login 1"), "what is young is wrong, and not ended");
+    advance(TOO_YOUNG_TO_END).await;
+    let both = vec!["login 1".to_owned(), "login 2".to_owned()];
+    assert_eq!(call("login 1").await, (Ok("login 2".to_owned()), both));
+    advance(TOO_YOUNG_TO_END).await;
+    assert_eq!(call("all").await.1.len(), 2, "once more, and no oftener");
+    source.login(Mood::Fails);
+    advance(TOO_YOUNG_TO_END).await;
+    let (answer, made) = call("all").await;
+    assert!(answer.is_err() && made.len() == 1, "there is no other");
+    assert!(call("none").await.1.is_empty(), "nothing is called without a login");
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_that_met_the_same_end_are_all_made_again_after_one_login() {
     let (source, session) = Double::of_an_hour();
     get(&session).await.unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{Credentials, Error, SecretBuf, SecretRef, json};
-use keyferry_provider_session::{Grant, Life, Session, Source};
+use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 
@@ -72,13 +72,7 @@ impl Login {
 
     /// Makes a call; where a token seems to have ended early, once more with another.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        let token = self.session.get().await?;
-        let answer = self.client.send(call, Some(&token)).await?;
-        if answer.status == 401 && self.session.refused(Some(token.number())) {
-            let token = self.session.get().await?;
-            self.client.send(call, Some(&token)).await
-        } else {
-            Ok(answer)
-        }
+        let make = async |token: Held<HeaderValue>| self.client.send(call, Some(&token)).await;
+        self.session.call(make, |answer| answer.status == 401).await
     }
 }
