@@ -1,10 +1,9 @@
 //! From `spec.provider.azurekv` to plain data that is known to make sense.
 
-use keyferry_provider_azure_common::cloud::secure_url;
 use keyferry_provider_azure_common::identity::Id;
 use keyferry_provider_azure_common::{Audience, Authority, Cloud, Federation, Identity, Named, Proof};
 use keyferry_provider_core::{Caller, Error, SecretRef, ServiceAccountRef, filled};
-use keyferry_provider_http::{Fields, Way};
+use keyferry_provider_http::{Fields, Way, secure_url};
 use reqwest::Url;
 use serde::Deserialize;
 

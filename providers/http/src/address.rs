@@ -1,6 +1,6 @@
 //! Where the way may lead: URLs of servers, and no addresses that a store of a namespace must not reach.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::proxy::Proxy;
@@ -30,6 +30,21 @@ pub fn server_url(text: &str, field: &str, example: &str) -> Result<Url, Error> 
         }
         ("http" | "https", true) => Ok(url),
         _ => refuse("must begin with https:// or http://"),
+    }
+}
+
+/// Reads the URL of a server that credentials and tokens are sent to: with TLS, but for one on this machine.
+///
+/// # Errors
+/// Those of [`server_url`], and `Invalid` where they would go out without TLS.
+pub fn secure_url(text: &str, field: &str, example: &str) -> Result<Url, Error> {
+    let url = server_url(text, field, example)?;
+    let host = url.host_str().unwrap_or_default();
+    let is_near = matches!(host, "localhost" | "[::1]") || host.parse().is_ok_and(|host: Ipv4Addr| host.is_loopback());
+    if url.scheme() == "https" || is_near {
+        Ok(url)
+    } else {
+        Err(Error::invalid(format!("{field} must begin with https://: credentials are sent there")))
     }
 }
 
@@ -116,6 +131,19 @@ impl Resolve for Resolver {
 mod tests {
     use super::*;
     use crate::FIELDS;
+
+    #[test]
+    fn tokens_go_out_under_tls_but_to_this_machine() {
+        let read = |text| secure_url(text, "the.url", "https://x");
+        for good in ["https://vault", "http://127.0.0.1:8080", "http://127.0.0.1", "http://localhost", "http://[::1]:1"]
+        {
+            assert!(read(good).is_ok(), "{good}");
+        }
+        for bad in ["http://vault", "http://10.0.0.1", "http://127.example.com", "http://localhost.example.com"] {
+            assert!(read(bad).is_err(), "{bad}");
+        }
+        assert!(read("http://vault").unwrap_err().message().contains("the.url must begin with https://"));
+    }
 
     #[test]
     fn urls_of_servers() {

@@ -23,7 +23,7 @@ pub mod pem;
 pub mod trust;
 pub mod error;
 
-pub use address::server_url;
+pub use address::{secure_url, server_url};
 pub use pem::{certificates, identity};
 pub use trust::Ca;
 pub use way::{Fields, Way, retry_after, shared};

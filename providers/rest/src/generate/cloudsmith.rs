@@ -7,12 +7,12 @@ use keyferry_provider_core::{
     BuildContext, Built, Error, ErrorKind, Generator, GeneratorRegistration, Keep, Made, ServiceAccountRef, State,
     Term, filled,
 };
-use keyferry_provider_http::{Ca, Fields};
+use keyferry_provider_http::{Ca, Fields, secure_url};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
-use super::proof::{end_of, pair, read, secret_at, server, values};
+use super::proof::{end_of, pair, read, secret_at, values};
 use crate::client::{Call, Client, Said, Vendor, segment};
 use crate::config::{needed, needed_text};
 use crate::object::{Object, with_text};
@@ -59,7 +59,7 @@ impl Generator for Cloudsmith {
         let organisation = needed_text(self.spec.org_slug.clone(), "spec.orgSlug")?;
         let service = needed_text(self.spec.service_slug.clone(), "spec.serviceSlug")?;
         let url = filled(self.spec.api_url.clone()).unwrap_or_else(|| "https://api.cloudsmith.io".to_owned());
-        let url = server(&url, "spec.apiUrl", "https://api.cloudsmith.io")?;
+        let url = secure_url(&url, "spec.apiUrl", "https://api.cloudsmith.io")?;
         let shown = self.ctx.credentials.service_account_token(account, &[]).await;
         let shown = shown.map_err(|error| error.context(field))?;
         let client = Client::new(&CLOUDSMITH, url, &Ca::System, &self.ctx).await?;

@@ -17,12 +17,12 @@ use keyferry_provider_core::{
     BuildContext, Built, Error, Generator, GeneratorRegistration, Keep, Made, SecretBytes, SecretRef, State, Term,
     filled,
 };
-use keyferry_provider_http::{Ca, Fields};
+use keyferry_provider_http::{Ca, Fields, secure_url};
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
 
-use super::proof::{header, read, secret_at, server, values};
+use super::proof::{header, read, secret_at, values};
 use crate::client::{Call, Client, Said, Vendor, segment};
 use crate::config::{needed, secret};
 use crate::object::{Object, texts};
@@ -146,7 +146,7 @@ impl Generator for Github {
         let key = secret(&*self.ctx.credentials, &self.spec.key, None, KEY).await?;
         let proof = signed(&key, &app, SystemTime::now())
             .ok_or_else(|| Error::invalid(format!("{KEY}: it is no RSA key in PEM, as GitHub gives it to an App")))?;
-        let url = server(&self.spec.server, "spec.url", "https://api.github.com")?;
+        let url = secure_url(&self.spec.server, "spec.url", "https://api.github.com")?;
         let client = Client::new(&GITHUB, url, &Ca::System, &self.ctx).await?;
         let path = format!("app/installations/{}/access_tokens", segment(&install)?);
         let mut call = Call::send("CreateInstallationToken", Method::POST, path, self.body());

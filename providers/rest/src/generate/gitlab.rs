@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use keyferry_provider_core::{
     BuildContext, Built, Error, Generator, GeneratorRegistration, Keep, Made, SecretRef, State, Term, filled,
 };
-use keyferry_provider_http::{Ca, Fields};
+use keyferry_provider_http::{Ca, Fields, secure_url};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::proof::{header, number_at, read, secret_at, server, values};
+use super::proof::{header, number_at, read, secret_at, values};
 use crate::client::{Call, Client, Said, Vendor, segment};
 use crate::config::{needed, needed_text, secret};
 use crate::object::{Object, texts};
@@ -114,7 +114,7 @@ impl Gitlab {
         let auth = self.spec.auth.as_ref().and_then(|auth| auth.token.as_ref());
         let reference = needed(auth.and_then(|token| token.secret_ref.as_ref()), GITLAB.login)?;
         let token = secret(&*self.ctx.credentials, reference, None, GITLAB.login).await?;
-        let url = server(&place.url, "spec.url", "https://gitlab.example.com")?;
+        let url = secure_url(&place.url, "spec.url", "https://gitlab.example.com")?;
         let client = Client::new(&GITLAB, url, &Ca::System, &self.ctx).await?;
         Ok((client, header(TOKEN, "", &token, GITLAB.login)?))
     }

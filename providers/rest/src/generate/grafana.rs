@@ -9,13 +9,13 @@ use keyferry_provider_core::{
     BuildContext, Built, Error, Generator, GeneratorRegistration, Keep, Made, SecretBytes, SecretRef, State, Term,
     filled, json,
 };
-use keyferry_provider_http::{Ca, Fields};
+use keyferry_provider_http::{Ca, Fields, secure_url};
 use rand::Rng as _;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, HeaderMap};
 use serde::Deserialize;
 
-use super::proof::{basic, header, number_at, read, secret_at, server, values};
+use super::proof::{basic, header, number_at, read, secret_at, values};
 use crate::client::{Call, Client, Response, Vendor};
 use crate::config::{needed, needed_text, secret};
 use crate::object::{Object, at, text_at};
@@ -100,7 +100,7 @@ impl Grafana {
             (None, None) => return Err(Error::invalid("spec.auth needs token or basic")),
         };
         let url = needed_text(self.spec.url.clone(), "spec.url")?;
-        let url = server(&url, "spec.url", "https://grafana.example.com")?;
+        let url = secure_url(&url, "spec.url", "https://grafana.example.com")?;
         Ok(Access { client: Client::new(&GRAFANA, url, &Ca::System, &self.ctx).await?, headers })
     }
 

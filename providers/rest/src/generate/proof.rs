@@ -1,14 +1,11 @@
 //! What requests carry, and what tokens tell of themselves.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use keyferry_provider_core::{Error, SecretBuf, SecretBytes, json};
-use keyferry_provider_http::server_url;
-use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use serde::Deserialize;
 
@@ -19,18 +16,6 @@ use crate::object::at;
 pub fn read<'a, T: Deserialize<'a>>(spec: &'a serde_json::Value, kind: &str) -> Result<T, Error> {
     // The parser's own error would quote what it stumbles over.
     T::deserialize(spec).map_err(|_| Error::invalid(format!("spec is not of the form that a {kind} has")))
-}
-
-/// The server that credentials are sent to: with TLS, but for one on this machine.
-pub fn server(text: &str, field: &str, example: &str) -> Result<Url, Error> {
-    let url = server_url(text, field, example)?;
-    let host = url.host_str().unwrap_or_default();
-    let is_near = matches!(host, "localhost" | "[::1]") || host.parse().is_ok_and(|host: Ipv4Addr| host.is_loopback());
-    if url.scheme() == "https" || is_near {
-        Ok(url)
-    } else {
-        Err(Error::invalid(format!("{field} must begin with https://: credentials are sent there")))
-    }
 }
 
 /// A header of this prefix and secret; `field` is where the secret comes from.
@@ -97,16 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn credentials_go_over_tls_but_on_this_machine() {
-        for (text, is_fine) in [
-            ("https://vendor.example.com", true),
-            ("http://127.0.0.1:80", true),
-            ("http://localhost", true),
-            ("http://vendor.example.com", false),
-            ("http://10.0.0.1", false),
-        ] {
-            assert_eq!(server(text, "spec.url", "https://example.com").is_ok(), is_fine, "{text}");
-        }
+    fn a_user_and_password_are_one_in_base64() {
         assert_eq!(pair("u", &"p:é".into()).expose(), STANDARD.encode("u:p:é").as_bytes());
     }
 }

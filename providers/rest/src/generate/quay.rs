@@ -7,10 +7,10 @@ use keyferry_provider_core::{
     BuildContext, Built, Error, ErrorKind, Generator, GeneratorRegistration, Keep, Made, ServiceAccountRef, State,
     Term, filled,
 };
-use keyferry_provider_http::{Ca, Fields};
+use keyferry_provider_http::{Ca, Fields, secure_url};
 use serde::Deserialize;
 
-use super::proof::{basic, end_of, pair, read, secret_at, server, values};
+use super::proof::{basic, end_of, pair, read, secret_at, values};
 use crate::client::{Call, Client, Vendor};
 use crate::config::{needed, needed_text};
 
@@ -55,7 +55,7 @@ impl Generator for Quay {
         let url = if has_scheme { registry.clone() } else { format!("https://{registry}") };
         let shown = self.ctx.credentials.service_account_token(account, &[]).await;
         let shown = shown.map_err(|error| error.context(field))?;
-        let client = Client::new(&QUAY, server(&url, "spec.url", "quay.io")?, &Ca::System, &self.ctx).await?;
+        let client = Client::new(&QUAY, secure_url(&url, "spec.url", "quay.io")?, &Ca::System, &self.ctx).await?;
         let call = Call::get("ExchangeToken", "oauth2/federation/robot/token");
         let answer = client.send(&call, &basic(&robot, &shown.secret, field)?).await?;
         if !answer.is_good() {
