@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use keyferry_provider_core::{Blame, Credentials, Error, ErrorKind, SecretBuf, SecretBytes, ServiceAccountRef, json};
-use keyferry_provider_http::shared;
+use keyferry_provider_core::{Blame, Credentials, Error, ErrorKind, SecretBytes, ServiceAccountRef, json};
+use keyferry_provider_http::{form, shared};
 use keyferry_provider_session::{Grant, Source};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
@@ -62,14 +62,13 @@ impl Entra {
     }
 
     async fn form(&self, url: &str) -> Result<SecretBytes, Error> {
-        let mut form = SecretBuf::with_capacity(4096);
-        field("grant_type", b"client_credentials", &mut form);
-        field("client_id", self.application.client.value.as_bytes(), &mut form);
-        field("scope", self.scope.as_bytes(), &mut form);
+        let (id, scope) = (self.application.client.value.as_bytes(), self.scope.as_bytes());
+        let mut fields: Vec<(&str, &[u8])> =
+            vec![("grant_type", b"client_credentials"), ("client_id", id), ("scope", scope)];
         let assertion = match &self.credential.value {
             Credential::Secret(secret) => {
-                field("client_secret", secret.expose(), &mut form);
-                return Ok(form.into());
+                fields.push(("client_secret", secret.expose()));
+                return Ok(form(&fields));
             }
             Credential::Certificate(signer) => signer.sign(url, &self.application.client.value, SystemTime::now())?,
             Credential::Account { port, account, audience } => {
@@ -82,9 +81,9 @@ impl Entra {
                     .with_blame(Blame::Keyferry)
             })?),
         };
-        field("client_assertion_type", JWT.as_bytes(), &mut form);
-        field("client_assertion", assertion.expose().trim_ascii(), &mut form);
-        Ok(form.into())
+        fields.push(("client_assertion_type", JWT.as_bytes()));
+        fields.push(("client_assertion", assertion.expose().trim_ascii()));
+        Ok(form(&fields))
     }
 
     /// The error for a login that was refused. Entra ID has a number for each cause.
@@ -177,33 +176,9 @@ fn number(answer: &Answer) -> Option<u64> {
     codes.first()?.get().parse().ok()
 }
 
-/// Appends a field to a form.
-fn field(name: &str, value: &[u8], form: &mut SecretBuf) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    if !form.is_empty() {
-        form.push(b'&');
-    }
-    form.extend(name.as_bytes());
-    form.push(b'=');
-    for &byte in value {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => form.push(byte),
-            _ => form.extend(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_form_holds_any_bytes() {
-        let mut form = SecretBuf::default();
-        field("a", b"x~y", &mut form);
-        field("b", "p&=+ %ü\n".as_bytes(), &mut form);
-        assert_eq!(form.expose(), b"a=x~y&b=p%26%3D%2B%20%25%C3%BC%0A");
-    }
 
     #[test]
     fn what_is_wrong_is_known_by_words_and_numbers() {

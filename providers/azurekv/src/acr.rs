@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use keyferry_provider_azure_common::identity::Id;
 use keyferry_provider_azure_common::{Audience, Cloud, Federation, Identity, Login, Named, Proof};
 use keyferry_provider_core::{
-    BuildContext, Built, Error, ErrorKind, Generator, GeneratorRegistration, Keep, Made, SecretBuf, SecretBytes,
-    SecretRef, ServiceAccountRef, State, Term, filled, json,
+    BuildContext, Built, Error, ErrorKind, Generator, GeneratorRegistration, Keep, Made, SecretBytes, SecretRef,
+    ServiceAccountRef, State, Term, filled, json,
 };
-use keyferry_provider_http::{Fields, Way, retry_after, server_url, shared};
+use keyferry_provider_http::{Fields, Way, form, retry_after, server_url, shared};
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
@@ -167,13 +167,11 @@ impl Registry {
 
     /// Buys a token with a form at this place.
     async fn buy(&self, path: &str, fields: &[(&str, &[u8])], wanted: &str) -> Result<SecretBytes, Error> {
-        let mut form = SecretBuf::with_capacity(4096);
-        fields.iter().for_each(|(name, value)| field(name, value, &mut form));
         let mut url = self.way.server.clone();
         url.set_path(path);
         let start = Instant::now();
         let request = self.http.post(url).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
-        let sent = request.body(shared(&form.into())).send().await.map_err(|error| self.way.error(&error));
+        let sent = request.body(shared(&form(fields))).send().await.map_err(|error| self.way.error(&error));
         self.ctx.calls.record(
             PROVIDER,
             "GetToken",
@@ -206,21 +204,6 @@ impl Registry {
                 ErrorKind::Malformed,
                 format!("{host} does not answer as a registry of Azure does (status {status}): check spec.registry"),
             ),
-        }
-    }
-}
-
-/// Appends a field to a form.
-fn field(name: &str, value: &[u8], form: &mut SecretBuf) {
-    if !form.is_empty() {
-        form.push(b'&');
-    }
-    form.extend(name.as_bytes());
-    form.push(b'=');
-    for &byte in value {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => form.push(byte),
-            _ => form.extend(format!("%{byte:02X}").as_bytes()),
         }
     }
 }

@@ -7,8 +7,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
 use jiff::Timestamp;
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
-
-use crate::text;
+use keyferry_provider_http::form::escape;
 
 /// Keys of AWS.
 pub struct Keys {
@@ -68,7 +67,7 @@ fn question(host: &str, headers: &[(&str, SecretBytes)]) -> Option<SecretBytes> 
     }
     plain.extend(format!("],\"method\":\"POST\",\"url\":\"https://{host}?{QUERY}\"}}").as_bytes());
     let mut out = SecretBuf::with_capacity(3 * plain.len());
-    text::encoded(plain.expose(), &mut out);
+    escape(plain.expose(), &mut out);
     Some(out.into())
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use keyferry_provider_core::{Error, ErrorKind, SecretBytes, json};
+use keyferry_provider_http::form;
 use keyferry_provider_session::{Grant, Life};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
@@ -90,7 +91,7 @@ pub struct Shown<'a> {
 /// # Errors
 /// As [`granted`].
 pub async fn exchange(host: &Host, shown: &Shown<'_>, hint: &str) -> Result<Grant<Access>, Error> {
-    let form = text::form(&[
+    let form = form(&[
         ("grant_type", b"urn:ietf:params:oauth:grant-type:token-exchange"),
         ("audience", shown.audience.as_bytes()),
         ("scope", SCOPE.as_bytes()),

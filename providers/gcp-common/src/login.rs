@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{BuildContext, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef};
-use keyferry_provider_http::Fields;
+use keyferry_provider_http::{Fields, form};
 use keyferry_provider_session::{Grant, Held, Session, Source};
 use reqwest::Url;
 
@@ -129,10 +129,8 @@ impl Tokens {
         let assertion = key
             .assertion(SCOPE, SystemTime::now())
             .ok_or_else(|| Error::invalid(format!("{field}: nothing can be signed with the key")))?;
-        let form = text::form(&[
-            ("grant_type", b"urn:ietf:params:oauth:grant-type:jwt-bearer"),
-            ("assertion", assertion.expose()),
-        ]);
+        let form =
+            form(&[("grant_type", b"urn:ietf:params:oauth:grant-type:jwt-bearer"), ("assertion", assertion.expose())]);
         let hint = format!(
             "{field}: the key of {} is deleted or disabled, its service account is, or the clock here is off",
             key.email
@@ -289,7 +287,7 @@ impl Tokens {
                 .ok_or_else(|| Error::invalid(format!("{OPERATORS_FILE}: the file has no {name}")))
         };
         let (id, secret, token) = (get("client_id")?, get("client_secret")?, get("refresh_token")?);
-        let form = text::form(&[
+        let form = form(&[
             ("grant_type", b"refresh_token"),
             ("client_id", id.expose()),
             ("client_secret", secret.expose()),

@@ -1,4 +1,4 @@
-//! Bodies of logins, and what is read out of answers: without copies that nobody zeroes.
+//! Parts of logins, and what is read out of answers: without copies that nobody zeroes.
 
 use std::time::Duration;
 
@@ -6,33 +6,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyferry_provider_core::{SecretBuf, SecretBytes, json};
 use reqwest::header::HeaderValue;
-
-/// Percent-encodes all but letters, digits and `-._~`.
-pub fn encoded(bytes: &[u8], out: &mut SecretBuf) {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            out.push(byte);
-        } else {
-            out.extend(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
-    }
-}
-
-/// A form of these fields.
-pub fn form(fields: &[(&str, &[u8])]) -> SecretBytes {
-    // What is encoded is at most three times as long: no copy is left behind by growing.
-    let mut out = SecretBuf::with_capacity(fields.iter().map(|(name, value)| name.len() + 2 + 3 * value.len()).sum());
-    for (n, (name, value)) in fields.iter().enumerate() {
-        if n > 0 {
-            out.push(b'&');
-        }
-        out.extend(name.as_bytes());
-        out.push(b'=');
-        encoded(value, &mut out);
-    }
-    out.into()
-}
 
 /// Writes `bytes` as the parts of a JSON web token are written.
 pub fn web_base64(bytes: &[u8], out: &mut SecretBuf) {
@@ -69,12 +42,6 @@ pub fn field(body: &SecretBytes, name: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn forms_carry_any_bytes() {
-        let body = form(&[("a", b"x y&z=%"), ("b", "é".as_bytes()), ("c", b"")]);
-        assert_eq!(body.expose_str(), Some("a=x%20y%26z%3D%25&b=%C3%A9&c="));
-    }
 
     #[test]
     fn what_is_no_grant_is_none() {

@@ -6,7 +6,7 @@
 //!
 //! Modules, in reading order: [`way`] the client and its bounds, `roots` whom it
 //! trusts, [`address`] where the way may lead, `proxy` through
-//! what, [`path`] paths of what users write, [`pem`] certificates and keys, [`trust`] whom a spec has us believe, [`error`] what
+//! what, [`path`] paths of what users write, [`form`](mod@form) bodies of forms, [`pem`] certificates and keys, [`trust`] whom a spec has us believe, [`error`] what
 //! went wrong.
 //!
 //! What is not ours to zero: the buffers of TLS, HTTP and the kernel that bytes pass through, a client key inside the
@@ -19,11 +19,13 @@ mod roots;
 pub mod address;
 mod proxy;
 pub mod path;
+pub mod form;
 pub mod pem;
 pub mod trust;
 pub mod error;
 
 pub use address::{secure_url, server_url};
+pub use form::form;
 pub use pem::{certificates, identity};
 pub use trust::Ca;
 pub use way::{Fields, Way, retry_after, shared};

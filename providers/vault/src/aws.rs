@@ -11,9 +11,9 @@ use jiff::Timestamp;
 use keyferry_provider_core::{
     BuildContext, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, ServiceAccountRef, json,
 };
-use keyferry_provider_http::shared;
+use keyferry_provider_http::{form, shared};
 
-use crate::cloud::{Answer, Service, Shown, form};
+use crate::cloud::{Answer, Service, Shown};
 use crate::config::header_value;
 use crate::method::{AwsIdentity, Iam};
 use crate::sign::{Keys, Scope, authorization};

@@ -159,26 +159,6 @@ impl<'a> Service<'a> {
     }
 }
 
-/// The body of a form.
-pub fn form(fields: &[(&str, &[u8])]) -> SecretBytes {
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let mut out = SecretBuf::with_capacity(64 + 2 * fields.iter().map(|(_, value)| value.len()).sum::<usize>());
-    for (n, (name, value)) in fields.iter().enumerate() {
-        if n > 0 {
-            out.push(b'&');
-        }
-        out.extend(name.as_bytes());
-        out.push(b'=');
-        for byte in *value {
-            match byte {
-                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(*byte),
-                _ => out.extend(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
-            }
-        }
-    }
-    out.into()
-}
-
 /// A JSON object of strings.
 pub fn object(fields: &[(&str, &str)]) -> SecretBytes {
     let mut out = SecretBuf::with_capacity(64 + fields.iter().map(|(_, value)| value.len()).sum::<usize>());
@@ -193,15 +173,4 @@ pub fn object(fields: &[(&str, &str)]) -> SecretBytes {
     }
     out.push(b'}');
     out.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn forms() {
-        let body = form(&[("Action", b"Do"), ("Token", b"a b/\xc3\xbc&=+"), ("Empty", b"")]);
-        assert_eq!(body.expose_str(), Some("Action=Do&Token=a%20b%2F%C3%BC%26%3D%2B&Empty="));
-    }
 }

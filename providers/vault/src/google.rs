@@ -11,9 +11,9 @@ use keyferry_provider_core::{
     BuildContext, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, ServiceAccountRef, json,
 };
 use keyferry_provider_http::path::encode;
-use keyferry_provider_http::shared;
+use keyferry_provider_http::{form, shared};
 
-use crate::cloud::{Answer, Service, Shown, form, object};
+use crate::cloud::{Answer, Service, Shown, object};
 use crate::config::header_value;
 use crate::method::{Gcp, GoogleIdentity};
 

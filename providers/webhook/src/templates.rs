@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyferry_provider_core::{Blame, Error, SecretBytes};
+use keyferry_provider_http::form::escape;
 use keyferry_template as gotmpl;
 
 /// What a template may take: requests are short.
@@ -87,9 +88,8 @@ pub fn query_escaped(text: &[u8]) -> SecretBytes {
     let mut out = keyferry_provider_core::SecretBuf::with_capacity(text.len());
     for byte in text {
         match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(*byte),
             b' ' => out.push(b'+'),
-            _ => out.extend(format!("%{byte:02X}").as_bytes()),
+            byte => escape(&[*byte], &mut out),
         }
     }
     out.into()
