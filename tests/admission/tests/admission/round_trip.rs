@@ -368,7 +368,7 @@ async fn statuses_of_pushes_and_copiers_are_kept() {
     let client = client().await;
     let condition = json!({"type": "Ready", "status": "False", "reason": "Errored", "message": "m", "lastTransitionTime": "2026-11-22T05:47:51Z"});
     let bare = json!({"type": "Ready", "status": "False", "message": "m"});
-    let pushed = json!({"SecretStore/s": {"remote/key": {"match": {"secretKey": "k", "remoteRef": {"remoteKey": "remote"}}, "metadata": {"any": [1]}}}});
+    let pushed = json!({"SecretStore/s": {"remote/key": {"conversionStrategy": "None", "match": {"secretKey": "k", "remoteRef": {"remoteKey": "remote"}}, "metadata": {"any": [1]}}}});
     let failed = json!([{"namespace": "a", "reason": "r"}]);
     let push = json!({"secretStoreRefs": [{"name": "s"}], "selector": {"secret": {"name": "n"}}});
     let pull = json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "a", "remoteRef": {"key": "a"}}]});

@@ -21,7 +21,7 @@ async fn finalizers_that_nobody_needs_go_and_others_stay() {
     );
     assert_eq!(named("pushsecret-finalizers"), [json!(["leftovers/push"])]);
     assert_eq!(report.one("externalsecret-finalizers")["count"], 1);
-    assert_eq!(named("kind-not-served"), [json!(["there"]), json!(["leftovers/push"])]);
+    assert_eq!(named("kind-not-served"), [json!(["leftovers/dynamic"])]);
     assert_eq!(report.outcome, Outcome::Clear, "{:#}", report.json);
 
     let report = cluster.report(true).await;
@@ -150,6 +150,11 @@ apiVersion: external-secrets.io/v1alpha1
 kind: PushSecret
 metadata: {name: push, namespace: leftovers, finalizers: [pushsecret.externalsecrets.io/finalizer]}
 spec: {deletionPolicy: Delete, secretStoreRefs: [{name: used}], selector: {secret: {name: app}}}
+---
+apiVersion: generators.external-secrets.io/v1alpha1
+kind: BeyondtrustWorkloadCredentialsDynamicSecret
+metadata: {name: dynamic, namespace: leftovers}
+spec: {controller: default}
 ---
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
