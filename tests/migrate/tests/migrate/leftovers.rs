@@ -21,7 +21,7 @@ async fn finalizers_that_nobody_needs_go_and_others_stay() {
     );
     assert_eq!(named("pushsecret-finalizers"), [json!(["leftovers/push"])]);
     assert_eq!(report.one("externalsecret-finalizers")["count"], 1);
-    assert_eq!(named("kind-not-served"), [json!(["there"]), json!(["leftovers/push"])]);
+    assert_eq!(named("kind-not-served"), [json!(["leftovers/dynamic"])]);
     assert_eq!(report.outcome, Outcome::Clear, "{:#}", report.json);
 
     let report = cluster.report(true).await;
@@ -149,7 +149,12 @@ spec: {provider: {fake: {data: [{key: a, value: b}]}}}
 apiVersion: external-secrets.io/v1alpha1
 kind: PushSecret
 metadata: {name: push, namespace: leftovers, finalizers: [pushsecret.externalsecrets.io/finalizer]}
-spec: {deletionPolicy: Delete, secretStoreRefs: [{name: used}]}
+spec: {deletionPolicy: Delete, secretStoreRefs: [{name: used}], selector: {secret: {name: app}}}
+---
+apiVersion: generators.external-secrets.io/v1alpha1
+kind: BeyondtrustWorkloadCredentialsDynamicSecret
+metadata: {name: dynamic, namespace: leftovers}
+spec: {controller: default}
 ---
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
