@@ -20,8 +20,11 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::room::{Account, Door, Held, Rooms};
 
-/// How long a request waits for others that are still being planned.
+/// How long a request waits for others that are still being planned, while none of them comes to its end.
 const PLANNING_PATIENCE: Duration = Duration::from_millis(50);
+
+/// How long it waits while they do, one after the other, as on a busy machine.
+const LONGEST_PLANNING: Duration = Duration::from_millis(500);
 
 /// How long after a call's end a batch that is not full waits for company. Who finds the store idle does not wait.
 const LINGER: Duration = Duration::from_millis(45);
@@ -48,6 +51,8 @@ const MOST_CULPRITS: usize = 10_000;
 pub struct Barrier {
     looks: AtomicUsize,
     settled: Notify,
+    /// When the last look ended.
+    moved: Mutex<Option<Instant>>,
     /// That of all stores, where this is one store's.
     all: Option<Arc<Barrier>>,
 }
@@ -68,6 +73,21 @@ impl Barrier {
         self.looks.load(Ordering::SeqCst) == 0 && self.all.as_ref().is_none_or(|all| all.is_settled())
     }
 
+    /// When the last look ended; `None` where none did.
+    fn moved(&self) -> Option<Instant> {
+        let here = *self.moved.lock().unwrap_or_else(PoisonError::into_inner);
+        here.max(self.all.as_ref().and_then(|all| all.moved()))
+    }
+
+    /// Until when who has waited since `oldest` waits for those who may still ask; `None` where there are none.
+    fn patience(&self, oldest: Instant) -> Option<Instant> {
+        if self.is_settled() {
+            return None;
+        }
+        let moved = self.moved().map_or(oldest, |moved| moved.max(oldest));
+        Some((moved + PLANNING_PATIENCE).min(oldest + LONGEST_PLANNING))
+    }
+
     /// Waits until nobody is left who may still ask.
     async fn settle(&self) {
         for barrier in [Some(self), self.all.as_deref()].into_iter().flatten() {
@@ -84,6 +104,7 @@ pub struct PlanningGuard(Arc<Barrier>);
 
 impl Drop for PlanningGuard {
     fn drop(&mut self) {
+        *self.0.moved.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         if self.0.looks.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.settled.notify_waiters();
         }
@@ -267,7 +288,7 @@ impl Fetcher {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            match state.next(&*self.provider, self.planning.is_settled(), now) {
+            match state.next(&*self.provider, |oldest| self.planning.patience(oldest), now) {
                 Next::Nothing => return,
                 Next::Wait(until) => {
                     if state.alarm.is_none_or(|alarm| until < alarm) {
@@ -420,7 +441,7 @@ impl State {
         self.culprits.insert(key.clone());
     }
 
-    fn next(&mut self, provider: &dyn Provider, settled: bool, now: Instant) -> Next {
+    fn next(&mut self, provider: &dyn Provider, patience: impl Fn(Instant) -> Option<Instant>, now: Instant) -> Next {
         let Some(oldest) = self.lanes.oldest() else { return Next::Nothing };
         if let Some(until) = self.paused_until.filter(|until| now < *until) {
             return Next::Wait(until);
@@ -431,9 +452,10 @@ impl State {
         if self.in_flight >= room {
             return Next::Nothing;
         }
+        // Another look may ask for the same key, or fill the batch.
+        let planned = patience(oldest).filter(|until| now < *until);
         let until = match (size, self.in_flight, self.ended) {
-            // Another look may ask for the same key, or fill the batch.
-            _ if !settled && now < oldest + PLANNING_PATIENCE => Some(oldest + PLANNING_PATIENCE),
+            _ if planned.is_some() => planned,
             (1, _, _) => None,
             _ if self.lanes.len() >= size => None,
             // Not a full batch: worth waiting for company.
@@ -802,6 +824,30 @@ mod tests {
         let _look = all.begin();
         fetch_one(&other, "a").await.unwrap();
         assert!(begun.elapsed() > PLANNING_PATIENCE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_plan_one_after_the_other_are_waited_for_and_not_for_ever() {
+        let setup = setup(Double { batch: 20, ..Double::default() });
+        let plan = async |looks: u64| {
+            // The first begins before anybody waits; each ends after the next began.
+            let mut look = setup.planning.begin();
+            for _ in 0..looks {
+                tokio::time::sleep(PLANNING_PATIENCE / 2).await;
+                look = setup.planning.begin();
+            }
+            drop(look);
+        };
+        for (looks, expected) in [(6, 6 * PLANNING_PATIENCE / 2), (60, LONGEST_PLANNING)] {
+            let begun = Instant::now();
+            let waited = async {
+                tokio::task::yield_now().await;
+                fetch_one(&setup.fetcher, "a").await.unwrap();
+                begun.elapsed()
+            };
+            let ((), waited) = tokio::join!(plan(looks), waited);
+            assert_eq!(waited, expected, "{looks} looks");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -129,11 +129,8 @@ impl Provider for Fake {
         match property.as_deref() {
             None | Some("") => self.pushed.put(key, value),
             Some(property) => {
-                let text = value.expose_str().ok_or_else(|| {
-                    Error::invalid(format!("property {property:?} can only be text")).with_blame(Blame::Request)
-                })?;
                 let there = self.pushed.get(key).unwrap_or_default();
-                self.pushed.put(key, property::set(there.expose(), property, text)?)
+                self.pushed.put(key, property::set(there.expose(), property, &value)?)
             }
         }
     }

@@ -41,7 +41,7 @@ async fn a_cluster_store_serves_namespaces() {
     put_store(&rig, json!({})).await;
     rig.until_ready("ClusterSecretStore", rig.namespace(), "True", "Valid", &["store validated"]).await;
     let store = rig.cluster.get("ClusterSecretStore", rig.namespace()).await.unwrap();
-    assert_eq!(store["status"]["capabilities"], "ReadOnly");
+    assert_eq!(store["status"]["capabilities"], "ReadWrite");
     put_user(&rig, rig.namespace(), "1s").await;
     rig.until_texts("e", json!({ "user": user })).await;
     let user = rig.canaries.value("rotated");
@@ -109,7 +109,7 @@ async fn credentials_of_whoever_asks() {
     // There is nothing to check before somebody asks.
     ours.until_ready("ClusterSecretStore", &store, "True", "Valid", &["store validated"]).await;
     let shown = ours.cluster.get("ClusterSecretStore", &store).await.unwrap();
-    assert_eq!(shown["status"]["capabilities"], "ReadOnly");
+    assert_eq!(shown["status"]["capabilities"], "ReadWrite");
     let mut held = Vec::new();
     for rig in [&ours, &theirs] {
         let user = rig.canaries.value("user");
