@@ -21,8 +21,8 @@ use keyferry_sync::told;
 use keyferry_sync::told::Spec;
 use zeroize::Zeroizing;
 
-use super::folder::Folder;
 use super::print::Rendered;
+use crate::verbs::manifests::folder::Folder;
 
 /// What became of it.
 pub struct One {

@@ -1,0 +1,48 @@
+//! Manifests in place of a cluster: what `render` and `sync` share.
+//!
+//! Modules, in reading order: [`lines`] where the parts of a document stand, [`read`] objects out of files, [`folder`] the
+//! ports over them.
+
+pub mod lines;
+pub mod read;
+pub mod folder;
+
+use std::sync::Arc;
+
+use keyferry_provider_core::Environment;
+use keyferry_provider_core::address::Addresses;
+use keyferry_stores::access::{ControllerToken, LoginPorts};
+use keyferry_stores::pool::{Pool, Rules};
+use keyferry_sync::outcome::Failure;
+use keyferry_sync::ports::{Accounts, Objects};
+
+use self::folder::Asked;
+use self::read::Place;
+
+/// The stores, for whoever runs this by hand. What they log in with is in `objects`.
+pub fn stores(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>) -> Arc<Pool> {
+    let login_ports =
+        LoginPorts { objects, accounts, controller_token: ControllerToken::Never, refuse_api_audiences: false };
+    #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
+    let environment: Environment = Arc::new(|name| std::env::var(name).ok());
+    let (news, _) = tokio::sync::mpsc::unbounded_channel();
+    // Whoever has the manifests could ask these stores by hand as well.
+    let rules = Rules { addresses: Addresses::anywhere(), ..Rules::default() };
+    Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news))
+}
+
+/// Something about an ExternalSecret, with its place; for a person.
+pub fn told(place: &Place, how: &str, asked: &Asked, what: &str) -> String {
+    let (namespace, name) = (asked.es.metadata.namespace.as_deref(), asked.es.metadata.name.as_deref());
+    format!("{place}: {how}: ExternalSecret {}/{}: {what}", namespace.unwrap_or_default(), name.unwrap_or_default())
+}
+
+/// A failure as the condition tells it, but each cause on a line of its own, with the place of the entry that it names.
+pub fn failures(asked: &Asked, failure: &Failure) -> Vec<String> {
+    let lines = failure.causes.iter().map(|cause| {
+        let line = asked.lines.named_in(cause.as_str()).unwrap_or(asked.place.line);
+        let place = Place { line, ..asked.place.clone() };
+        told(&place, "error", asked, &format!("{}: {cause}", failure.headline.as_str()))
+    });
+    lines.collect()
+}
