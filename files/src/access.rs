@@ -44,7 +44,8 @@ pub fn parse_owner(text: &str, users: &str, groups: &str) -> Result<(Option<u32>
         }
         let by_name = || known.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')?.split(':').nth(1));
         let id = name.parse().ok().or_else(|| by_name()?.parse().ok());
-        id.map(Some).ok_or_else(|| format!("there is no {what} {name:?}: give its number, or a name that is known here"))
+        id.map(Some)
+            .ok_or_else(|| format!("there is no {what} {name:?}: give its number, or a name that is known here"))
     };
     match (find(user, "user", users)?, find(group, "group", groups)?) {
         (None, None) => Err("name a user, a group, or both: app, app:web, :web, 1000:1000".to_owned()),

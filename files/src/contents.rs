@@ -26,7 +26,11 @@ impl Contents {
     pub fn folder(data: Data) -> Result<Self, Problem> {
         let is_file_name = |name: &str| {
             let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(fine) && name != "." && !name.starts_with("..")
+            !name.is_empty()
+                && name.len() <= LONGEST_NAME
+                && name.bytes().all(fine)
+                && name != "."
+                && !name.starts_with("..")
         };
         if data.keys().all(|name| is_file_name(name)) {
             Ok(Self::Folder(data))

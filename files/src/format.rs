@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn what_a_variable_can_not_be_is_refused_and_not_told() {
-        for (name, value) in [("db-password", &b"x"[..]), ("1A", b"x"), ("", b"x"), ("canary\n", b"x"), ("A", b"a\0b")] {
+        for (name, value) in [("db-password", &b"x"[..]), ("1A", b"x"), ("", b"x"), ("canary\n", b"x"), ("A", b"a\0b")]
+        {
             let problem = env(&data(&[(name, value)])).unwrap_err().to_string();
             assert!(!problem.contains("canary") && !problem.contains("db-password"), "{problem}");
         }

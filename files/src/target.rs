@@ -76,8 +76,14 @@ impl Target<'_> {
         self.found(&around).map_err(|error| Problem::of("read", &self.path(), error))
     }
 
-    /// Has it hold this, where it does not. It `is_known` to be ours where that is written down.
-    pub fn write(&self, wanted: &Contents, is_known: bool) -> Result<Change, Problem> {
+    /// Has it hold this, where it does not. It `is_known` to be ours where that is written down; `claim` is called before
+    /// it is written, to do that.
+    pub fn write(
+        &self,
+        wanted: &Contents,
+        is_known: bool,
+        claim: impl FnOnce() -> Result<(), Problem>,
+    ) -> Result<Change, Problem> {
         let found = self.read()?;
         let step = decide(found.as_ref(), wanted, is_known);
         if step == Step::Refuse {
@@ -89,11 +95,11 @@ impl Target<'_> {
         if step == Step::Nothing {
             return Ok(Change::Nothing);
         }
-        let written = self.around(true)?.ok_or(Errno::NOENT).map_or_else(
-            |error| Err(Problem::of("write", &self.path(), error)),
-            |around| self.put(&around, wanted, step).map_err(|error| Problem::of("write", &self.path(), error)),
-        );
-        written?;
+        if step == Step::Write {
+            claim()?;
+        }
+        let written = self.around(true)?.ok_or(Errno::NOENT).and_then(|around| self.put(&around, wanted, step));
+        written.map_err(|error| Problem::of("write", &self.path(), error))?;
         Ok(match (step, found) {
             (Step::Write, None) => Change::Created,
             (Step::Write, Some(_)) => Change::Updated,

@@ -25,7 +25,7 @@ fn root(folder: &Path) -> Root {
 }
 
 fn write(root: &Root, name: &str, wanted: &Contents, is_known: bool) -> Result<Change, Problem> {
-    Target { root, place: &place(name), access: Access::default() }.write(wanted, is_known)
+    Target { root, place: &place(name), access: Access::default() }.write(wanted, is_known, || Ok(()))
 }
 
 /// What whoever opens files by their names sees; names that lead nowhere are not there.
@@ -75,16 +75,20 @@ fn modes_are_those_asked_for_whatever_the_umask() {
         [(Access::default(), 0o600, 0o700), (Access { mode: 0o640, ..Access::default() }, 0o640, 0o750)]
     {
         let target = Target { root: &root, place: &app, access };
-        target.write(&files(&[("a", "1")]), false).unwrap();
+        target.write(&files(&[("a", "1")]), false, || Ok(())).unwrap();
         let version = fs::read_link(folder.path().join("app/..data")).unwrap();
         let version = format!("app/{}", version.display());
         assert_eq!((mode(&format!("{version}/a")), mode(&version), mode("app")), (file, around, around));
-        Target { place: &one, ..target }.write(&Contents::File(SecretBytes::from("{}")), true).unwrap();
+        Target { place: &one, ..target }.write(&Contents::File(SecretBytes::from("{}")), true, || Ok(())).unwrap();
         assert_eq!(mode("one.json"), file);
     }
     assert_eq!(mode(".keyferry"), 0o700);
     let target = Target { root: &root, place: &app, access: Access::default() };
-    assert_eq!(target.write(&files(&[("a", "1")]), false).unwrap(), Change::Nothing, "modes alone change nothing");
+    assert_eq!(
+        target.write(&files(&[("a", "1")]), false, || Ok(())).unwrap(),
+        Change::Nothing,
+        "modes alone change nothing"
+    );
     assert_eq!(mode("app"), 0o700);
 }
 
@@ -199,7 +203,7 @@ fn places_are_known_by_their_marks() {
     assert_eq!(marks.iter().map(|mark| Place::of_mark(mark)).collect::<Vec<_>>(), [place.clone()]);
     assert_eq!(root.mark(&place.mark()).unwrap().as_deref(), Some(&b"{}"[..]));
     let target = Target { root: &root, place: &place, access: Access::default() };
-    target.write(&Contents::File(SecretBytes::from("A=1")), true).unwrap();
+    target.write(&Contents::File(SecretBytes::from("A=1")), true, || Ok(())).unwrap();
     assert_eq!(fs::read_to_string(folder.path().join("team/app.env")).unwrap(), "A=1");
     root.forget(&place.mark()).unwrap();
     assert!(root.marks().unwrap().is_empty());

@@ -140,8 +140,8 @@ fn clear(folder: BorrowedFd<'_>, files: &Data) -> Result<()> {
         at::remove(folder, name)?;
     }
     for name in now.left_over {
-        let is_folder = at::stat(folder, &name)?
-            .is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
+        let is_folder =
+            at::stat(folder, &name)?.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory);
         if is_folder {
             at::remove_folder(folder, &name)?;
         } else {

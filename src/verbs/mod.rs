@@ -6,3 +6,4 @@ pub mod flags;
 pub mod crds;
 pub mod manifests;
 pub mod render;
+pub mod sync;

@@ -12,21 +12,16 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::SecretJson;
-use keyferry_sync::engine::Engine;
 use keyferry_sync::ports::{Ports, Stores};
-use keyferry_sync::settings::{Adopt, Settings};
 
 use self::given::Given;
 use self::print::Mask;
 use super::manifests::folder::{Folder, Nowhere};
-use super::manifests::{failures, read, stores, told};
-use crate::clock;
+use super::manifests::{Pipeline, failures, read, stores, told};
 
 /// Flags of `keyferry render`.
 #[derive(Args, Debug)]
@@ -49,18 +44,9 @@ pub struct Render {
     /// The namespace of what names none
     #[arg(long, short, default_value = "default", value_name = "NAMESPACE")]
     pub namespace: String,
-    /// Render what belongs to this controller class
-    #[arg(long, default_value = "default", value_name = "CLASS")]
-    pub controller_class: String,
-    /// What opens an action in templates
-    #[arg(long, default_value = "{{", value_name = "TEXT")]
-    pub template_left_delimiter: String,
-    /// What closes an action in templates
-    #[arg(long, default_value = "}}", value_name = "TEXT")]
-    pub template_right_delimiter: String,
-    /// Fail where a template's function fails whose complaint Go takes for its result
-    #[arg(long)]
-    pub strict_templates: bool,
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: Pipeline,
 }
 
 /// How to print.
@@ -99,7 +85,7 @@ pub async fn run(
         let made_up = folder.make_up_stores();
         made_up.iter().for_each(|store| tell(&format!("note: {store} is not among the manifests; --values stands in")));
     }
-    let (folder, settings) = (Arc::new(folder), settings(args));
+    let (folder, settings) = (Arc::new(folder), args.pipeline.settings());
     let ports = ports(folder.clone(), values);
     let came = folder.external_secrets.iter().map(|asked| one::one(&folder, &ports, &settings, &asked.es));
     let came = futures::future::join_all(came).await;
@@ -134,21 +120,6 @@ fn summary(folder: &Folder, rendered: usize, failed: usize) -> String {
         text += &format!("; passed over: {}", others.join(", "));
     }
     text
-}
-
-fn settings(args: &Render) -> Settings {
-    Settings {
-        class: args.controller_class.clone(),
-        flood_gate: true,
-        cluster_stores: true,
-        adopt: Adopt::Any,
-        generic_targets: true,
-        generator_grace: Some(Duration::ZERO),
-        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
-            .strict(args.strict_templates),
-        started: Timestamp::UNIX_EPOCH,
-        now: clock::now,
-    }
 }
 
 fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> Ports {
