@@ -113,6 +113,10 @@ pub fn link(at: BorrowedFd<'_>, name: &str) -> Result<Option<String>> {
 
 /// Has a name lead there, whatever it was before: at once.
 pub fn set_link(at: BorrowedFd<'_>, name: &str, to: &str, by_way_of: &str) -> Result<()> {
+    match rustix::fs::symlinkat(to, at, name) {
+        Err(Errno::EXIST) => {}
+        made => return made,
+    }
     remove(at, by_way_of)?;
     rustix::fs::symlinkat(to, at, by_way_of)?;
     rename((at, by_way_of), (at, name))

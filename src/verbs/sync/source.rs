@@ -1,6 +1,6 @@
 //! What is asked for, with all that it takes: from manifests, or from an API server.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -243,13 +243,23 @@ where
     }
 }
 
-/// What an ExternalSecret depends on, as it is now.
-pub fn cause(es: &ExternalSecret, stores: &KnownStores, rest: &Digest) -> Digest {
+/// What changes whenever a store does.
+pub fn digests(stores: &KnownStores) -> BTreeMap<StoreId, Digest> {
+    let digest = |(id, (store, _)): (&StoreId, &(Arc<Store>, Readiness))| {
+        let mut hash = Hasher::default();
+        hash.feed(&(store.spec.as_ref().ok(), &store.metadata.labels));
+        (id.clone(), hash.end())
+    };
+    stores.iter().map(digest).collect()
+}
+
+/// What changes whenever something does that an ExternalSecret depends on; `stores` are the [`digests`] of all stores.
+pub fn cause(es: &ExternalSecret, stores: &BTreeMap<StoreId, Digest>, rest: &Digest) -> Digest {
     let mut hash = Hasher::default();
     hash.feed(&(keyferry_sync::hash::version_of(es), rest));
     for id in stores_of(es) {
-        let store = stores.get(&id).map(|(store, _)| (&store.spec, &store.metadata.labels));
-        hash.feed(&(id.namespace, id.name, store.map(|(spec, labels)| (spec.as_ref().ok(), labels))));
+        let store = stores.get(&id);
+        hash.feed(&(id.namespace, id.name, store));
     }
     hash.end()
 }

@@ -12,7 +12,7 @@ use keyferry_sync::plan::LastSync;
 use keyferry_sync::request::used_stores;
 
 use super::marks::outlives_a_restart;
-use super::source::{Digest, Loaded, Wanted, cause};
+use super::source::{Digest, Loaded, Wanted, cause, digests};
 
 /// One of them.
 pub struct Subject {
@@ -38,9 +38,10 @@ impl Subjects {
     /// tells of the last sync of that.
     pub fn take(&mut self, loaded: &Loaded, remembered: impl Fn(&ExternalSecret) -> Option<LastSync>, now: Timestamp) {
         let mut before = std::mem::take(&mut self.0);
+        let stores = digests(&loaded.stores);
         for wanted in &loaded.wanted {
             let name = name_of(&wanted.es.metadata);
-            let cause = cause(&wanted.es, &loaded.stores, &loaded.rest);
+            let cause = cause(&wanted.es, &stores, &loaded.rest);
             let subject = match before.remove(&name) {
                 Some(known) => known.again(wanted.clone(), cause, now),
                 None => Subject::new(wanted.clone(), cause, remembered(&wanted.es), now),

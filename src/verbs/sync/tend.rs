@@ -99,7 +99,8 @@ pub struct Tending<'a> {
     /// When an API server is asked again.
     ask_at: Timestamp,
     reading: Option<JoinHandle<Loaded>>,
-    /// What could not be removed.
+    /// Whether what nobody asks for has been removed, and how much of it could not be.
+    is_pruned: bool,
     unpruned: usize,
     changed: usize,
     told: Option<Count>,
@@ -134,6 +135,7 @@ impl<'a> Tending<'a> {
             stamps: (stamp.clone(), stamp),
             ask_at: clock::now(),
             reading: None,
+            is_pruned: true,
             unpruned: 0,
             changed: 0,
             told: None,
@@ -155,6 +157,7 @@ impl<'a> Tending<'a> {
         let is_stopped = loop {
             self.begin();
             if self.looks.is_empty() {
+                self.prune();
                 self.summarize();
             }
             self.run_command();
@@ -204,13 +207,15 @@ impl<'a> Tending<'a> {
             mark.synced.filter(|_| marks::outlives_a_restart(es)).map(LastSync::from)
         };
         self.subjects.take(&self.loaded, remembered, now);
-        if self.orders.prunes && self.loaded.problems.is_empty() {
-            self.prune(now);
-        }
+        self.is_pruned = !self.orders.prunes || !self.loaded.problems.is_empty();
     }
 
-    /// Removes what was written before and nobody asks for.
-    fn prune(&mut self, now: Timestamp) {
+    /// Removes what was written before and nobody asks for, once what takes its place is there.
+    fn prune(&mut self) {
+        if std::mem::replace(&mut self.is_pruned, true) {
+            return;
+        }
+        let now = clock::now();
         self.unpruned = 0;
         let wanted: Vec<&Place> = self.targets.places.values().flatten().collect();
         let all = marks::all(&self.targets.root);
@@ -220,6 +225,9 @@ impl<'a> Tending<'a> {
             let path = self.targets.at(&place).path();
             let (namespace, name) = mark.external_secret.split_once('/').unwrap_or_default();
             let name = (namespace.to_owned(), name.to_owned());
+            if self.subjects.get_mut(&name).is_some_and(|subject| subject.trouble.is_some()) {
+                continue;
+            }
             match output::remove(&self.targets, &place) {
                 Ok(_) => {
                     let removed = Event::Target {
