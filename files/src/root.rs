@@ -71,13 +71,13 @@ impl Root {
         self.folder.as_fd()
     }
 
-    pub(crate) fn new(&self) -> BorrowedFd<'_> {
+    pub(crate) fn unfinished(&self) -> BorrowedFd<'_> {
         self.new.as_fd()
     }
 
     fn tidy(&self) -> Result<(), Errno> {
-        for name in at::names(self.new())? {
-            at::remove(self.new(), &name)?;
+        for name in at::names(self.unfinished())? {
+            at::remove(self.unfinished(), &name)?;
         }
         Ok(())
     }
@@ -96,7 +96,7 @@ impl Root {
         if self.mark(name)?.as_deref() == Some(text) {
             return Ok(());
         }
-        let new = self.new();
+        let new = self.unfinished();
         let written = at::remove(new, name)
             .and_then(|_| at::make_file(new, name, text, Access::default()))
             .and_then(|()| at::rename((new, name), (self.marks.as_fd(), name)));

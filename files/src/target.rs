@@ -173,7 +173,7 @@ impl Target<'_> {
                 at::grant(at::file(around, name)?.as_fd(), self.access.mode, self.access)
             }
             (Contents::File(bytes), _) => {
-                let (new, mark) = (self.root.new(), self.place.mark());
+                let (new, mark) = (self.root.unfinished(), self.place.mark());
                 at::remove(new, &mark)?;
                 at::make_file(new, &mark, bytes.expose(), self.access)?;
                 at::rename((new, &mark), (around, name))

@@ -28,12 +28,15 @@ use self::folder::Asked;
 use self::read::Place;
 use crate::clock;
 
+/// The class of an operator that is given none.
+const CLASS: &str = "default";
+
 /// Flags of the pipeline, where there is no operator.
 #[derive(Args, Clone, Debug)]
 pub struct Pipeline {
-    /// Take what belongs to this controller class
-    #[arg(long, default_value = "default", value_name = "CLASS")]
-    pub controller_class: String,
+    /// Take what belongs to this controller class, and no other
+    #[arg(long, value_name = "CLASS")]
+    pub controller_class: Option<String>,
     /// What opens an action in templates
     #[arg(long, default_value = "{{", value_name = "TEXT")]
     pub template_left_delimiter: String,
@@ -49,7 +52,7 @@ impl Pipeline {
     /// What they come to.
     pub fn settings(&self) -> Settings {
         Settings {
-            class: self.controller_class.clone(),
+            class: self.controller_class.clone().unwrap_or_else(|| CLASS.to_owned()),
             flood_gate: true,
             cluster_stores: true,
             adopt: Adopt::Any,

@@ -63,6 +63,7 @@ pub async fn run(
     let without = args.credential_env.iter().map(|named| named.variable.clone()).collect();
     let orders = Orders {
         watches: args.watch,
+        takes_any_class: args.pipeline.controller_class.is_none(),
         prunes: args.prune,
         form,
         on_change: args.on_change.clone().map(|command| OnChange { command, without }),

@@ -10,7 +10,9 @@ use k8s_openapi::api::core::v1::Namespace;
 use keyferry_cluster::client::{Turns, timely};
 use keyferry_cluster::leader::Lead;
 use keyferry_cluster::objects::ClusterObjects;
-use keyferry_crds::{ClusterSecretStore, CreationPolicy, ExternalSecret, ExternalSecretStatus, SecretStore};
+use keyferry_crds::{
+    ClusterSecretStore, CreationPolicy, ExternalSecret, ExternalSecretStatus, SecretStore, SecretStoreSpec,
+};
 use keyferry_sync::audit;
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::StringMap;
@@ -240,6 +242,15 @@ where
         Ok(Some(found)) => Ok(found),
         Ok(None) => Err(format!("error: {what} does not exist{place}")),
         Err(problem) => Err(format!("error: {what}{place} can't be read: {}", Problem::from(problem))),
+    }
+}
+
+/// Has stores be of no controller class, which is to say of any.
+pub fn take_any_class(stores: &mut KnownStores) {
+    for (store, _) in stores.values_mut() {
+        let Store { id, metadata, spec, status } = &**store;
+        let spec = spec.clone().map(|spec| SecretStoreSpec { controller: None, ..spec });
+        *store = Arc::new(Store { id: id.clone(), metadata: metadata.clone(), spec, status: status.clone() });
     }
 }
 

@@ -22,7 +22,7 @@ use super::command::OnChange;
 use super::marks::{self, Synced};
 use super::output::{self, FileTargets, Form, places};
 use super::report::{Count, Event, Reporter, Result as Came};
-use super::source::{Loaded, Source};
+use super::source::{self, Loaded, Source};
 use super::stamp::Stamp;
 use super::subjects::Subjects;
 use super::verdict::{Verdict, verdict};
@@ -52,6 +52,8 @@ const LAST: Duration = Duration::from_secs(20);
 pub struct Orders {
     /// Whether to stay.
     pub watches: bool,
+    /// Whether stores of all controller classes are asked: operators share a cluster by these, and here is none.
+    pub takes_any_class: bool,
     /// Whether targets are removed that nobody asks for.
     pub prunes: bool,
     /// How targets are written.
@@ -193,6 +195,9 @@ impl<'a> Tending<'a> {
         let now = clock::now();
         for line in self.loaded.notes.iter().chain(&self.loaded.problems) {
             self.reporter.tell(&Event::Line(line), now);
+        }
+        if self.orders.takes_any_class {
+            source::take_any_class(&mut self.loaded.stores);
         }
         let all: Vec<&ExternalSecret> = self.loaded.wanted.iter().map(|wanted| &*wanted.es).collect();
         self.targets = Arc::new(FileTargets {
