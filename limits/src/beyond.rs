@@ -47,6 +47,15 @@ pub const PUSH_RECORD: Limit = Limit {
     raise: "split it into several PushSecrets, or say less in metadata",
 };
 
+/// It is in the operator's own memory.
+pub const FAKE_PUSHED: Limit = Limit {
+    name: "fake-pushed",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "what is pushed into stores of the kind `fake` of one namespace",
+    raise: "push into a store that keeps it",
+};
+
 /// What generators made and nobody has revoked: some servers refuse that for ever.
 pub const GENERATOR_STATES: Limit = Limit {
     name: "generator-states",

@@ -65,6 +65,7 @@ pub const ALL: &[&Limit] = &[
     &PUSH_STORES,
     &PUSH_SOURCES,
     &PUSH_RECORD,
+    &FAKE_PUSHED,
     &GENERATOR_STATES,
     &COPY_SELECTORS,
     &COPY_NAMESPACES,

@@ -2,13 +2,14 @@
 //!
 //! The rules are External Secrets Operator's: a secret is found by its key followed by its version, of two entries
 //! with the same such name the later one counts, and an entry found that way must be of the version that was asked
-//! for; `metadataPolicy` is passed over. Pushing is not there yet.
+//! for; `metadataPolicy` is passed over. What is pushed is kept in memory.
 //!
-//! Modules, in reading order: `config` the spec as plain data, `store` what it answers.
+//! Modules, in reading order: `config` the spec as plain data, `pushed` what was pushed, `store` what it answers.
 
 #![forbid(unsafe_code)]
 
 mod config;
+mod pushed;
 mod store;
 
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::store::{CAPABILITIES, Fake};
 pub const REGISTRATION: Registration =
     Registration { name: "fake", capabilities: |_| CAPABILITIES, maintained: false, build };
 
-fn build(spec: &serde_json::Value, _: BuildContext) -> BuildFuture<'_> {
-    Box::pin(async move { Ok(Arc::new(Fake::new(Config::new(spec)?)) as Arc<dyn Provider>) })
+fn build(spec: &serde_json::Value, context: BuildContext) -> BuildFuture<'_> {
+    let namespace = context.caller.namespace.unwrap_or_default();
+    Box::pin(async move { Ok(Arc::new(Fake::new(Config::new(spec)?, &namespace)) as Arc<dyn Provider>) })
 }

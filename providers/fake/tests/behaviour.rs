@@ -54,6 +54,11 @@ impl Fixture for Spec {
         true
     }
 
+    /// What stands in the spec is nobody's to overwrite; all else was pushed.
+    fn marks(&self) -> bool {
+        false
+    }
+
     async fn delete(&self, name: &str) {
         self.0.lock().unwrap().retain(|entry| entry["key"] != name);
     }

@@ -142,9 +142,9 @@ impl<'a> Run<'a> {
         let mut answers = Answers::default();
         match (&step.patch, &step.delete) {
             (None, None) => {
-                let is_last = |object: &&Value| object["kind"] == "ExternalSecret" || object["kind"] == "PushSecret";
-                let (last, first): (Vec<&Value>, Vec<&Value>) = step.apply.iter().partition(is_last);
-                for object in first.into_iter().chain(last) {
+                let mut objects: Vec<&Value> = step.apply.iter().collect();
+                objects.sort_by_key(|object| turn(object["kind"].as_str().unwrap_or_default()));
+                for object in objects {
                     self.apply(object, &mut answers).await?;
                 }
             }
@@ -199,6 +199,15 @@ impl<'a> Run<'a> {
         self.cluster.delete("ClusterExternalSecret", self.cluster.namespace()).await;
         self.cluster.delete("Namespace", self.cluster.namespace()).await;
         places
+    }
+}
+
+/// When objects of a kind are applied: what others refer to comes before them, and what makes copies after what it may meet.
+fn turn(kind: &str) -> u8 {
+    match kind {
+        "ExternalSecret" | "PushSecret" => 1,
+        "ClusterExternalSecret" | "ClusterPushSecret" => 2,
+        _ => 0,
     }
 }
 

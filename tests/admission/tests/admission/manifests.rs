@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore};
+use keyferry_crds::{ClusterExternalSecret, ClusterSecretStore, ExternalSecret, SecretStore};
 use kube::api::DynamicObject;
 use serde_json::Value;
 
@@ -49,6 +49,7 @@ async fn take(file: &str, manifest: &Value) -> DynamicObject {
         "ExternalSecret" => drop(decode::<ExternalSecret>(&taken)),
         "SecretStore" => drop(decode::<SecretStore>(&taken)),
         "ClusterSecretStore" => drop(decode::<ClusterSecretStore>(&taken)),
+        "ClusterExternalSecret" => drop(decode::<ClusterExternalSecret>(&taken)),
         other => panic!("{file}: a {other}?"),
     }
     taken

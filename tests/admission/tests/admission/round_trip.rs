@@ -359,31 +359,37 @@ async fn kinds_that_are_not_built_are_kept_whole() {
         let created = created.unwrap_or_else(|error| panic!("{kind}: {error}"));
         assert_eq!(created.data["spec"], spec, "{kind}");
     }
-    assert!(seen >= 18, "{seen}");
+    assert!(seen >= 1, "{seen}");
 }
 
 /// What External Secrets Operator last wrote there: who goes back to it loses nothing.
 #[tokio::test]
-async fn statuses_of_kinds_that_are_not_built_are_kept() {
+async fn statuses_of_pushes_and_copiers_are_kept() {
     let client = client().await;
     let condition = json!({"type": "Ready", "status": "False", "reason": "Errored", "message": "m", "lastTransitionTime": "2026-11-22T05:47:51Z"});
     let bare = json!({"type": "Ready", "status": "False", "message": "m"});
     let pushed = json!({"SecretStore/s": {"remote/key": {"match": {"secretKey": "k", "remoteRef": {"remoteKey": "remote"}}, "metadata": {"any": [1]}}}});
     let failed = json!([{"namespace": "a", "reason": "r"}]);
-    for (kind, version, status) in [
+    let push = json!({"secretStoreRefs": [{"name": "s"}], "selector": {"secret": {"name": "n"}}});
+    let pull = json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "a", "remoteRef": {"key": "a"}}]});
+    let namespaces = json!([{"matchLabels": {"a": "b"}}]);
+    for (kind, version, spec, status) in [
         (
             "PushSecret",
             "v1alpha1",
+            push.clone(),
             json!({"conditions": [condition], "syncedPushSecrets": pushed, "syncedResourceVersion": "1-x", "refreshTime": "2026-11-22T05:47:51Z"}),
         ),
         (
             "ClusterPushSecret",
             "v1alpha1",
+            json!({"namespaceSelectors": namespaces, "pushSecretSpec": push}),
             json!({"conditions": [condition], "failedNamespaces": failed, "provisionedNamespaces": ["b"], "pushSecretName": "p"}),
         ),
         (
             "ClusterExternalSecret",
             "v1",
+            json!({"namespaceSelectors": namespaces, "externalSecretSpec": pull}),
             json!({"conditions": [bare], "failedNamespaces": failed, "provisionedNamespaces": ["b"], "externalSecretName": "e"}),
         ),
     ] {
@@ -393,8 +399,9 @@ async fn statuses_of_kinds_that_are_not_built_are_kept() {
         } else {
             kube::Api::all_with(client.clone(), &resource)
         };
-        let manifest = json!({"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": "status"}});
-        api.create(&Default::default(), &super::cluster::from(manifest)).await.expect("it needs no spec");
+        let manifest =
+            json!({"apiVersion": resource.api_version, "kind": kind, "metadata": {"name": "status"}, "spec": spec});
+        api.create(&Default::default(), &super::cluster::from(manifest)).await.expect("it is taken");
         let patch = Patch::Merge(json!({"status": status}));
         let read = api.patch_status("status", &PatchParams::default(), &patch).await.expect("status is taken");
         assert_eq!(read.data["status"], status, "{kind}");

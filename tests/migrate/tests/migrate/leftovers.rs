@@ -149,7 +149,7 @@ spec: {provider: {fake: {data: [{key: a, value: b}]}}}
 apiVersion: external-secrets.io/v1alpha1
 kind: PushSecret
 metadata: {name: push, namespace: leftovers, finalizers: [pushsecret.externalsecrets.io/finalizer]}
-spec: {deletionPolicy: Delete, secretStoreRefs: [{name: used}]}
+spec: {deletionPolicy: Delete, secretStoreRefs: [{name: used}], selector: {secret: {name: app}}}
 ---
 apiVersion: external-secrets.io/v1
 kind: ExternalSecret
