@@ -200,7 +200,7 @@ fn places_are_known_by_their_marks() {
     let place = Place { folder: Some("team".into()), name: "app.env".into() };
     root.set_mark(&place.mark(), b"{}").unwrap();
     let marks = root.marks().unwrap();
-    assert_eq!(marks.iter().map(|mark| Place::of_mark(mark)).collect::<Vec<_>>(), [place.clone()]);
+    assert_eq!(marks.iter().map(|mark| Place::of_mark(mark)).collect::<Vec<_>>(), std::slice::from_ref(&place));
     assert_eq!(root.mark(&place.mark()).unwrap().as_deref(), Some(&b"{}"[..]));
     let target = Target { root: &root, place: &place, access: Access::default() };
     target.write(&Contents::File(SecretBytes::from("A=1")), true, || Ok(())).unwrap();

@@ -120,7 +120,3 @@ async fn source(args: Sync) -> Result<Source, String> {
     let namespace = args.namespace.or_else(pod_namespace).unwrap_or_else(|| NAMESPACE.to_owned());
     Ok(Source::Cluster { client, namespace, names: args.from_cluster })
 }
-
-#[cfg(test)]
-#[path = "mod_tests.rs"]
-mod tests;

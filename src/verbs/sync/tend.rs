@@ -81,8 +81,14 @@ struct News {
     since: Option<Timestamp>,
     /// Not before then.
     after: Option<Timestamp>,
-    running: Option<(JoinHandle<Result<(), String>>, BTreeMap<Place, PathBuf>)>,
+    running: Option<Run>,
     has_failed: bool,
+}
+
+/// The command while it runs, and what it hears of.
+struct Run {
+    task: JoinHandle<Result<(), String>>,
+    told: BTreeMap<Place, PathBuf>,
 }
 
 /// The loop.
@@ -180,8 +186,8 @@ impl<'a> Tending<'a> {
         };
         // What waits is dropped; what is being written is written to its end.
         self.looks.shutdown().await;
-        if let Some((running, _)) = &mut self.news.running {
-            let _ = tokio::time::timeout(LAST, running).await;
+        if let Some(run) = &mut self.news.running {
+            let _ = tokio::time::timeout(LAST, &mut run.task).await;
         }
         End {
             is_unreadable: !self.loaded.problems.is_empty(),
@@ -343,12 +349,12 @@ impl<'a> Tending<'a> {
         let told = std::mem::take(&mut news.waiting);
         news.since = None;
         let paths: Vec<PathBuf> = told.values().cloned().collect();
-        news.running = Some((tokio::spawn(async move { on_change.run(&paths).await }), told));
+        news.running = Some(Run { task: tokio::spawn(async move { on_change.run(&paths).await }), told });
     }
 
     fn command_ended(&mut self, done: Result<(), String>) {
         let (now, root) = (clock::now(), self.targets.root.clone());
-        let Some((_, told)) = self.news.running.take() else { return };
+        let Some(Run { told, .. }) = self.news.running.take() else { return };
         let result = done.as_ref().map(|()| told.len()).map_err(String::as_str);
         self.reporter.tell(&Event::Command(result), now);
         self.news.has_failed = done.is_err();
@@ -428,13 +434,10 @@ impl<'a> Tending<'a> {
 }
 
 /// Waits for the command to end, where it runs.
-async fn command(
-    running: &mut Option<(JoinHandle<Result<(), String>>, BTreeMap<Place, PathBuf>)>,
-) -> Result<(), String> {
+async fn command(running: &mut Option<Run>) -> Result<(), String> {
+    let bug = |_| Err("a bug of keyferry while it ran the command; please report it".to_owned());
     match running {
-        Some((running, _)) => running
-            .await
-            .unwrap_or_else(|_| Err("a bug of keyferry while it ran the command; please report it".to_owned())),
+        Some(run) => (&mut run.task).await.unwrap_or_else(bug),
         None => std::future::pending().await,
     }
 }
