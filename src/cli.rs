@@ -6,6 +6,7 @@ use crate::report::status;
 use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
 use crate::verbs::render;
+use crate::verbs::sync;
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -34,6 +35,19 @@ pub enum Command {
     /// Exits with 0 where every ExternalSecret came to what it asks for, with 1 where one failed, and with 2 where
     /// something can't be read: the rest is rendered all the same.
     Render(render::Render),
+    /// Write the Secrets that manifests come to as files, without a cluster.
+    ///
+    /// Reads manifests as `render` does, asks the stores, and writes a target for each ExternalSecret into --to: a folder of
+    /// files, an .env, JSON or YAML file. Each is swapped at once and written only when it changes, for its owner alone where
+    /// --mode says nothing else. What stores log in with is taken from --credential-env, from --credentials, and from Secrets
+    /// among the manifests, in this order. A target that is there and was not written by keyferry is left as it is.
+    ///
+    /// With --watch it stays: refresh intervals are followed, and so are changes of the manifests and of all that lies beside
+    /// them; SIGTERM and SIGINT end it well.
+    ///
+    /// Exits with 0 where all is well, with 1 where an ExternalSecret or the command of --on-change failed, and with 2 where
+    /// something can't be read: the rest is written all the same.
+    Sync(Box<sync::args::Sync>),
     /// Tell how the ExternalSecrets of a cluster stand.
     Status(status::Status),
     /// Come from another operator.

@@ -34,14 +34,15 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
     let command = Cli::parse().command;
-    // The operator ends by itself; all others have nothing to finish, and may be waiting for input.
-    if !matches!(command, Command::Run(_)) {
+    // These end by themselves; all others have nothing to finish, and may be waiting for input.
+    if !matches!(command, Command::Run(_) | Command::Sync(_)) {
         control.end_at_once();
     }
     let result = match command {
         Command::Crds(args) => args.print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => wait_for(keyferry::verbs::run::run(*args, control)).map(|()| ExitCode::SUCCESS),
         Command::Render(args) => wait_for(render(&args)),
+        Command::Sync(args) => wait_for(sync(*args, &control)),
         Command::Status(args) => {
             wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
@@ -87,6 +88,12 @@ fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
 async fn render(args: &keyferry::verbs::render::Render) -> Result<ExitCode, String> {
     let (mut input, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     keyferry::verbs::render::run(args, &mut input, &mut out, &mut err).await
+}
+
+async fn sync(args: keyferry::verbs::sync::args::Sync, control: &Control) -> Result<ExitCode, String> {
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let (mut input, mut out) = (std::io::stdin(), std::io::stdout());
+    keyferry::verbs::sync::run(args, control.ends_when_asked(), &mut input, &mut out, is_terminal).await
 }
 
 async fn migrate(args: Eso) -> Result<ExitCode, String> {

@@ -50,7 +50,7 @@ use crate::verbs::flags::{LogFormat, Run};
 use crate::{clock, server};
 
 /// Where a pod finds its own token and namespace.
-const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+pub const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 /// Runs the operator until a signal asks it to stop, or it can't go on; the error is for a person.
 pub async fn run(args: Run, control: Control) -> Result<(), String> {
@@ -276,7 +276,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
 }
 
 /// A core dump would hold every value in flight.
-fn forbid_core_dumps() {
+pub fn forbid_core_dumps() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     if setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).is_err() {
         tracing::warn!("can't switch core dumps off");

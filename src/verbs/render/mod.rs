@@ -1,11 +1,9 @@
 //! `keyferry render`: what manifests come to, without a cluster. The pipeline is the operator's; here it runs over files.
 //!
-//! Modules, in reading order: [`lines`] where the parts of a document stand, [`manifests`] objects out of files, [`folder`]
-//! the ports over them, [`mod@one`] what one ExternalSecret comes to, [`print`] what is shown.
+//! Modules, in reading order: [`given`] values in place of stores, [`mod@one`] what one ExternalSecret comes to, [`print`]
+//! what is shown.
 
-pub mod lines;
-pub mod manifests;
-pub mod folder;
+pub mod given;
 pub mod one;
 pub mod print;
 
@@ -14,25 +12,16 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use jiff::Timestamp;
-use keyferry_provider_core::Environment;
-use keyferry_provider_core::address::Addresses;
-use keyferry_stores::access::{ControllerToken, LoginPorts};
-use keyferry_stores::pool::{Pool, Rules};
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::SecretJson;
-use keyferry_sync::engine::Engine;
-use keyferry_sync::outcome::Failure;
 use keyferry_sync::ports::{Ports, Stores};
-use keyferry_sync::settings::{Adopt, Settings};
 
-use self::folder::{Asked, Folder, Given, Nowhere};
-use self::manifests::Place;
+use self::given::Given;
 use self::print::Mask;
-use crate::clock;
+use super::manifests::folder::{Folder, Nowhere};
+use super::manifests::{Pipeline, failures, read, stores, told};
 
 /// Flags of `keyferry render`.
 #[derive(Args, Debug)]
@@ -55,18 +44,9 @@ pub struct Render {
     /// The namespace of what names none
     #[arg(long, short, default_value = "default", value_name = "NAMESPACE")]
     pub namespace: String,
-    /// Render what belongs to this controller class
-    #[arg(long, default_value = "default", value_name = "CLASS")]
-    pub controller_class: String,
-    /// What opens an action in templates
-    #[arg(long, default_value = "{{", value_name = "TEXT")]
-    pub template_left_delimiter: String,
-    /// What closes an action in templates
-    #[arg(long, default_value = "}}", value_name = "TEXT")]
-    pub template_right_delimiter: String,
-    /// Fail where a template's function fails whose complaint Go takes for its result
-    #[arg(long)]
-    pub strict_templates: bool,
+    /// The pipeline.
+    #[command(flatten)]
+    pub pipeline: Pipeline,
 }
 
 /// How to print.
@@ -89,11 +69,11 @@ pub async fn run(
     err: &mut dyn Write,
 ) -> Result<ExitCode, String> {
     let mut tell = |line: &str| _ = writeln!(err, "{line}");
-    let manifests = manifests::read(&args.filename, args.recursive, input);
+    let manifests = read::read(&args.filename, args.recursive, input);
     let (mut folder, mut problems) = Folder::new(&manifests.documents, &args.namespace);
     problems.splice(..0, manifests.problems);
     manifests.notes.iter().for_each(|note| tell(note));
-    let values = match args.values.as_deref().map(manifests::values).transpose() {
+    let values = match args.values.as_deref().map(read::values).transpose() {
         Ok(values) => values,
         Err(problem) => {
             problems.iter().chain([&problem]).for_each(|problem| tell(problem));
@@ -105,7 +85,7 @@ pub async fn run(
         let made_up = folder.make_up_stores();
         made_up.iter().for_each(|store| tell(&format!("note: {store} is not among the manifests; --values stands in")));
     }
-    let (folder, settings) = (Arc::new(folder), settings(args));
+    let (folder, settings) = (Arc::new(folder), args.pipeline.settings());
     let ports = ports(folder.clone(), values);
     let came = folder.external_secrets.iter().map(|asked| one::one(&folder, &ports, &settings, &asked.es));
     let came = futures::future::join_all(came).await;
@@ -133,21 +113,6 @@ pub async fn run(
     })
 }
 
-fn told(place: &Place, how: &str, asked: &Asked, what: &str) -> String {
-    let (namespace, name) = (asked.es.metadata.namespace.as_deref(), asked.es.metadata.name.as_deref());
-    format!("{place}: {how}: ExternalSecret {}/{}: {what}", namespace.unwrap_or_default(), name.unwrap_or_default())
-}
-
-/// A failure as the condition tells it, but each cause on a line of its own, with the place of the entry that it names.
-fn failures(asked: &Asked, failure: &Failure) -> Vec<String> {
-    let lines = failure.causes.iter().map(|cause| {
-        let line = asked.lines.named_in(cause.as_str()).unwrap_or(asked.place.line);
-        let place = Place { line, ..asked.place.clone() };
-        told(&place, "error", asked, &format!("{}: {cause}", failure.headline.as_str()))
-    });
-    lines.collect()
-}
-
 fn summary(folder: &Folder, rendered: usize, failed: usize) -> String {
     let mut text = format!("{rendered} of {} rendered, {failed} failed", folder.external_secrets.len());
     if !folder.others.is_empty() {
@@ -157,34 +122,8 @@ fn summary(folder: &Folder, rendered: usize, failed: usize) -> String {
     text
 }
 
-fn settings(args: &Render) -> Settings {
-    Settings {
-        class: args.controller_class.clone(),
-        flood_gate: true,
-        cluster_stores: true,
-        adopt: Adopt::Any,
-        generic_targets: true,
-        generator_grace: Some(Duration::ZERO),
-        engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
-            .strict(args.strict_templates),
-        started: Timestamp::UNIX_EPOCH,
-        now: clock::now,
-    }
-}
-
 fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> Ports {
-    let login_ports = LoginPorts {
-        objects: folder.clone(),
-        accounts: folder.clone(),
-        controller_token: ControllerToken::Never,
-        refuse_api_audiences: false,
-    };
-    #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
-    let environment: Environment = Arc::new(|name| std::env::var(name).ok());
-    let (news, _) = tokio::sync::mpsc::unbounded_channel();
-    // Whoever renders manifests could ask these stores by hand as well.
-    let rules = Rules { addresses: Addresses::anywhere(), ..Rules::default() };
-    let pool = Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news));
+    let pool = stores(folder.clone(), folder.clone());
     let stores: Arc<dyn Stores> = match values {
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,

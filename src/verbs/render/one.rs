@@ -3,26 +3,22 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use keyferry_cluster::client::LiveSecret;
-use keyferry_cluster::target::ownership::Desired;
-use keyferry_cluster::target::{desired, manifest};
 use keyferry_crds::{CreationPolicy, ExternalSecret};
-use keyferry_sync::content::Content;
 use keyferry_sync::hash;
-use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced};
+use keyferry_sync::outcome::{Failure, Outcome, SyncResult, Synced};
 use keyferry_sync::plan::{Facts, Plan, TargetState, decide};
 use keyferry_sync::ports::Ports;
 use keyferry_sync::record::verdict;
 use keyferry_sync::redact::blank;
 use keyferry_sync::request::{Request, sources_of};
 use keyferry_sync::resolve::{Asker, Kept, Resolved, content, data};
-use keyferry_sync::settings::{Adopt, Settings};
-use keyferry_sync::told;
-use keyferry_sync::told::Spec;
+use keyferry_sync::settings::Settings;
 use zeroize::Zeroizing;
 
-use super::folder::Folder;
 use super::print::Rendered;
+use crate::verbs::manifests::folder::Folder;
+use crate::verbs::manifests::no_labels;
+use crate::verbs::manifests::target::target;
 
 /// What became of it.
 pub struct One {
@@ -70,11 +66,7 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
             made.map_err(|failure| blank(failure, &kept.values))
         }
         Plan::Refuse(failure) => Err(failure),
-        Plan::Hold => {
-            let cause =
-                told!("a store asks for the labels of Namespace {}: put it beside the manifests", Spec(namespace));
-            Err(Failure::new(Headline::Fetch, cause, Retry::OnChange))
-        }
+        Plan::Hold => Err(no_labels(namespace)),
         Plan::Ignore => Ok(One::nothing("it belongs to another controller class")),
         Plan::Release { .. } => Ok(One::nothing("it is being deleted")),
         Plan::Observe | Plan::Settle | Plan::Wait(_) => Ok(One::nothing("nothing is due now")),
@@ -100,7 +92,7 @@ async fn made(folder: &Folder, asker: &Asker<'_>, requests: &[Request], kept: &m
         let names: BTreeSet<String> = data.keys().cloned().collect();
         let (content, _) = content(asker, data, kept).await?;
         notes.extend(content.complaints.iter().map(|at| format!("{at} fails, and its complaint is written")));
-        let written = written(folder, es, &content)?;
+        let written = target(folder, es, &content)?.map(|object| Rendered::new(es, &object));
         if written.is_none() {
             notes.push(told(es, SyncResult::Missing));
         }
@@ -116,25 +108,6 @@ async fn made(folder: &Folder, asker: &Asker<'_>, requests: &[Request], kept: &m
 fn told(es: &ExternalSecret, result: SyncResult) -> String {
     let synced = Synced { result, ..Synced::unchanged() };
     verdict(es, &Outcome::Synced(synced)).map(|(_, _, message)| message.into_string()).unwrap_or_default()
-}
-
-/// The object that the operator would write, over what the manifests have of it.
-fn written(folder: &Folder, es: &ExternalSecret, content: &Content) -> Result<Option<Rendered>, Failure> {
-    let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
-    if let Some(kind) = es.target_manifest() {
-        let existing = folder.object(kind, namespace, es.target_name());
-        return Ok(match manifest::desired(es, kind, content, existing.as_ref(), Adopt::Any)? {
-            Desired::Create(object) | Desired::Update { object, .. } => Some(Rendered::of_object(es, &object)),
-            Desired::Keep => existing.map(|existing| Rendered::of_object(es, &existing)),
-            Desired::Missing => None,
-        });
-    }
-    let existing: Option<&LiveSecret> = folder.secret(namespace, es.target_name());
-    Ok(match desired::desired(es, content, existing, Adopt::Any)? {
-        Desired::Create(object) | Desired::Update { object, .. } => Some(Rendered::of_secret(es, &object)),
-        Desired::Keep => existing.map(|existing| Rendered::of_secret(es, existing)),
-        Desired::Missing => None,
-    })
 }
 
 /// All that authors wrote: the ExternalSecret, what its templates are taken from, and the target where it is there.

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keyferry_cluster::client::{LiveObject, LiveSecret};
 use keyferry_crds::{ExternalSecret, names};
 use keyferry_sync::data::{SecretJson, StringMap, zeroize};
 use serde_json::{Map, Value, json};
@@ -13,6 +12,7 @@ use sha3::{Digest as _, Sha3_256};
 use zeroize::Zeroizing;
 
 use super::Format;
+use crate::verbs::manifests::target::Object;
 
 /// An object to print: JSON whose values are in the clear, and what of it may be seen.
 pub struct Rendered {
@@ -26,39 +26,10 @@ pub struct Rendered {
 }
 
 impl Rendered {
-    /// A Secret.
-    pub fn of_secret(es: &ExternalSecret, secret: &LiveSecret) -> Self {
-        let inner = secret.get();
-        let (mut texts, mut bytes) = (Map::new(), Map::new());
-        for (key, value) in secret.data() {
-            match std::str::from_utf8(value) {
-                Ok(text) => _ = texts.insert(key.to_owned(), json!(text)),
-                Err(_) => _ = bytes.insert(key.to_owned(), json!(STANDARD.encode(value))),
-            }
-        }
-        let mut object = json!({"apiVersion": "v1", "kind": "Secret", "metadata": metadata(&inner.metadata),
-            "type": inner.type_.as_deref().unwrap_or("Opaque")});
-        for (field, map) in [("stringData", texts), ("data", bytes)] {
-            if !map.is_empty() {
-                object[field] = Value::Object(map);
-            }
-        }
-        if inner.immutable == Some(true) {
-            object["immutable"] = json!(true);
-        }
-        Self { object: SecretJson::new(object), open: open(es), made_keys: BTreeSet::new(), is_secret: true }
-    }
-
-    /// An object of another kind.
-    pub fn of_object(es: &ExternalSecret, live: &LiveObject) -> Self {
-        let inner = live.get();
-        let mut object = inner.data.clone();
-        if let Some(types) = &inner.types {
-            object["apiVersion"] = json!(types.api_version);
-            object["kind"] = json!(types.kind);
-        }
-        object["metadata"] = metadata(&inner.metadata);
-        Self { object: SecretJson::new(object), open: open(es), made_keys: BTreeSet::new(), is_secret: false }
+    /// What an ExternalSecret came to.
+    pub fn new(es: &ExternalSecret, object: &Object) -> Self {
+        let is_secret = matches!(object, Object::Secret(_));
+        Self { object: object.json(), open: open(es), made_keys: BTreeSet::new(), is_secret }
     }
 
     /// With keys of its maps covered like values, unless they were `fetched` so or stand in one of `texts`.
@@ -117,20 +88,6 @@ fn keys(value: &Value, into: &mut BTreeSet<String>) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
-}
-
-/// Without owners and the like, which an API server has to know.
-fn metadata(of: &kube::core::ObjectMeta) -> Value {
-    let mut metadata = json!({"name": of.name, "namespace": of.namespace});
-    for (field, map) in [("labels", &of.labels), ("annotations", &of.annotations)] {
-        if let Some(map) = map.as_ref().filter(|map| !map.is_empty()) {
-            metadata[field] = json!(map);
-        }
-    }
-    if let Some(finalizers) = of.finalizers.as_ref().filter(|finalizers| !finalizers.is_empty()) {
-        metadata["finalizers"] = json!(finalizers);
-    }
-    metadata
 }
 
 /// What of a target's labels and annotations no template has touched.

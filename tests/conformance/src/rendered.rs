@@ -1,4 +1,5 @@
-//! Runs a case through `keyferry render`, as a user does: manifests go in, Secrets and errors come out.
+//! Runs a case through `keyferry render` and `keyferry sync`, as a user does: manifests go in, Secrets, files and errors come
+//! out.
 
 use std::process::Stdio;
 
@@ -43,6 +44,7 @@ pub async fn run(file: &std::path::Path) -> Result<()> {
     }
     let canaries = Canaries::default();
     case.values().iter().for_each(|value| canaries.add("a value of the case", value));
+    found.extend(written(&case, &env, &input).await?.into_iter().map(|differs| format!("as files: {differs}")));
     let places = [("what is told", shown.err), ("what is told without values", masked.err), ("the masks", masked.out)];
     found.extend(canaries.find(&places.map(|(name, text)| Place::new(name, text))));
     if found.is_empty() { Ok(()) } else { Err(anyhow!("rendered it differs:\n  {}", found.join("\n  "))) }
@@ -57,18 +59,59 @@ fn manifests(case: &Case) -> String {
 }
 
 async fn render(case: &Case, flags: &[&str], env: &[(&str, String)], input: &str) -> Result<Said> {
+    let args = ["render", "-f", "-", "-n", &case.namespace];
+    ask(&[&args, flags].concat(), env, input).await
+}
+
+/// What differs between the files that are written and what the case expects of Secrets. What is not a target is no file.
+async fn written(case: &Case, env: &[(&str, String)], input: &str) -> Result<Vec<String>> {
+    let folder = tempfile::tempdir()?;
+    let to = folder.path().join("out");
+    let to = to.to_str().ok_or_else(|| anyhow!("a folder whose name is no text"))?;
+    let args = ["sync", "-f", "-", "-n", &case.namespace, "--to", to, "--format", "yaml", "-o", "text"];
+    let said = ask(&args, env, input).await?;
+    let expect = &case.steps[0].expect;
+    let (mut expected, mut found) = (Map::new(), Map::new());
+    for (name, secret) in expect["secrets"].as_object().into_iter().flatten() {
+        let file = std::path::Path::new(to).join(format!("{name}.yaml"));
+        if file.exists() {
+            found.insert(name.clone(), describe_secret(&without_string_data(&cluster::read_yaml(&file))));
+        } else if case.objects().any(|object| object["kind"] == "Secret" && object["metadata"]["name"] == **name) {
+            continue;
+        }
+        let mut secret = secret.clone();
+        secret.as_object_mut().map(|secret| secret.remove("owners"));
+        expected.insert(name.clone(), secret);
+    }
+    let mut differs = differences(&Value::Object(expected), &Value::Object(found));
+    let code = if failures(expect).as_object().is_none_or(Map::is_empty) { 0 } else { 1 };
+    if said.code != Some(code) {
+        differs.push(format!("exit code: expected {code}, got {:?}; it told: {} {}", said.code, said.out, said.err));
+    }
+    let failed: Vec<String> = failures(expect).as_object().into_iter().flat_map(Map::values).map(first_words).collect();
+    differs
+        .extend(failed.iter().filter(|words| !said.out.contains(*words)).map(|words| format!("it told no {words:?}")));
+    Ok(differs)
+}
+
+/// The words of a condition before those of its causes, each of which has a line of its own.
+fn first_words(failure: &Value) -> String {
+    let message = failure["message"].as_str().unwrap_or_default();
+    message.split("; ").next().unwrap_or_default().to_owned()
+}
+
+async fn ask(args: &[&str], env: &[(&str, String)], input: &str) -> Result<Said> {
     let mut child = Command::new(Operator::program()?)
-        .args(["render", "-f", "-", "-n", &case.namespace])
-        .args(flags)
+        .args(args)
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
-        .context("can't start keyferry render")?;
+        .context("can't start keyferry")?;
     // It reads all before it writes anything.
-    let mut stdin = child.stdin.take().ok_or_else(|| anyhow!("keyferry render has no standard input"))?;
+    let mut stdin = child.stdin.take().ok_or_else(|| anyhow!("keyferry has no standard input"))?;
     stdin.write_all(input.as_bytes()).await?;
     drop(stdin);
     let output = child.wait_with_output().await?;

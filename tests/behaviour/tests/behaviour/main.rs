@@ -39,6 +39,7 @@ mod lifecycle;
 mod events;
 mod economy;
 mod leaks;
+mod sync;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
 fn at_once() -> usize {
@@ -70,6 +71,7 @@ fn main() -> ExitCode {
         ("events", events::TESTS),
         ("economy", economy::TESTS),
         ("leaks", leaks::TESTS),
+        ("sync", sync::TESTS),
     ];
     let mut trials = Vec::new();
     for (module, tests) in modules {

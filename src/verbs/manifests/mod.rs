@@ -1,0 +1,101 @@
+//! Manifests in place of a cluster: what `render` and `sync` share.
+//!
+//! Modules, in reading order: [`lines`] where the parts of a document stand, [`read`] objects out of files, [`folder`] the
+//! ports over them, [`mod@target`] what is made of content.
+
+pub mod lines;
+pub mod read;
+pub mod folder;
+pub mod target;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+use keyferry_provider_core::Environment;
+use keyferry_provider_core::address::Addresses;
+use keyferry_stores::access::{ControllerToken, LoginPorts};
+use keyferry_stores::pool::{Pool, Rules};
+use keyferry_sync::engine::Engine;
+use keyferry_sync::outcome::{Failure, Headline, Retry};
+use keyferry_sync::ports::{Accounts, Objects};
+use keyferry_sync::settings::{Adopt, Settings};
+use keyferry_sync::told;
+use keyferry_sync::told::Spec;
+
+use self::folder::Asked;
+use self::read::Place;
+use crate::clock;
+
+/// The class of an operator that is given none.
+const CLASS: &str = "default";
+
+/// Flags of the pipeline, where there is no operator.
+#[derive(Args, Clone, Debug)]
+pub struct Pipeline {
+    /// Take what belongs to this controller class, and no other
+    #[arg(long, value_name = "CLASS")]
+    pub controller_class: Option<String>,
+    /// What opens an action in templates
+    #[arg(long, default_value = "{{", value_name = "TEXT")]
+    pub template_left_delimiter: String,
+    /// What closes an action in templates
+    #[arg(long, default_value = "}}", value_name = "TEXT")]
+    pub template_right_delimiter: String,
+    /// Fail where a template's function fails whose complaint Go takes for its result
+    #[arg(long)]
+    pub strict_templates: bool,
+}
+
+impl Pipeline {
+    /// What they come to.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            class: self.controller_class.clone().unwrap_or_else(|| CLASS.to_owned()),
+            flood_gate: true,
+            cluster_stores: true,
+            adopt: Adopt::Any,
+            generic_targets: true,
+            generator_grace: Some(Duration::ZERO),
+            engine: Engine::new(&self.template_left_delimiter, &self.template_right_delimiter)
+                .strict(self.strict_templates),
+            started: Timestamp::UNIX_EPOCH,
+            now: clock::now,
+        }
+    }
+}
+
+/// That a store chooses namespaces by labels which nobody knows.
+pub fn no_labels(namespace: &str) -> Failure {
+    let cause = told!("a store asks for the labels of Namespace {}: put it beside the manifests", Spec(namespace));
+    Failure::new(Headline::Fetch, cause, Retry::OnChange)
+}
+
+/// The stores, for whoever runs this by hand. What they log in with is in `objects`.
+pub fn stores(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>) -> Arc<Pool> {
+    let login_ports =
+        LoginPorts { objects, accounts, controller_token: ControllerToken::Never, refuse_api_audiences: false };
+    #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
+    let environment: Environment = Arc::new(|name| std::env::var(name).ok());
+    let (news, _) = tokio::sync::mpsc::unbounded_channel();
+    // Whoever has the manifests could ask these stores by hand as well.
+    let rules = Rules { addresses: Addresses::anywhere(), ..Rules::default() };
+    Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news))
+}
+
+/// Something about an ExternalSecret, with its place; for a person.
+pub fn told(place: &Place, how: &str, asked: &Asked, what: &str) -> String {
+    let (namespace, name) = (asked.es.metadata.namespace.as_deref(), asked.es.metadata.name.as_deref());
+    format!("{place}: {how}: ExternalSecret {}/{}: {what}", namespace.unwrap_or_default(), name.unwrap_or_default())
+}
+
+/// A failure as the condition tells it, but each cause on a line of its own, with the place of the entry that it names.
+pub fn failures(asked: &Asked, failure: &Failure) -> Vec<String> {
+    let lines = failure.causes.iter().map(|cause| {
+        let line = asked.lines.named_in(cause.as_str()).unwrap_or(asked.place.line);
+        let place = Place { line, ..asked.place.clone() };
+        told(&place, "error", asked, &format!("{}: {cause}", failure.headline.as_str()))
+    });
+    lines.collect()
+}

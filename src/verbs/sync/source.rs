@@ -1,0 +1,308 @@
+//! What is asked for, with all that it takes: from manifests, or from an API server.
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::Namespace;
+use keyferry_cluster::client::{Turns, timely};
+use keyferry_cluster::leader::Lead;
+use keyferry_cluster::objects::ClusterObjects;
+use keyferry_crds::{
+    ClusterSecretStore, CreationPolicy, ExternalSecret, ExternalSecretStatus, SecretStore, SecretStoreSpec,
+};
+use keyferry_sync::audit;
+use keyferry_sync::compute::Here;
+use keyferry_sync::data::StringMap;
+use keyferry_sync::ports::{Accounts, Journal, Objects, Ports, Problem};
+use keyferry_sync::record::Note;
+use keyferry_sync::request::stores_of;
+use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
+use kube::Api;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha3::{Digest as _, Sha3_256};
+
+use super::credentials::{Credentials, Local};
+use super::stamp::Stamp;
+use crate::verbs::manifests::folder::{Asked, Folder, Nowhere};
+use crate::verbs::manifests::{read, stores};
+use crate::verbs::run::POD;
+
+/// A hash of what something depends on.
+pub type Digest = [u8; 32];
+
+/// How many requests to the API server are under way at once.
+const REQUESTS: usize = 8;
+
+/// What is asked for now.
+pub struct Loaded {
+    /// The ExternalSecrets.
+    pub wanted: Vec<Wanted>,
+    /// Their stores, which count as ready.
+    pub stores: KnownStores,
+    /// The labels of namespaces.
+    pub namespaces: HashMap<String, StringMap>,
+    /// The manifests, whose Secrets count as there.
+    pub folder: Arc<Folder>,
+    /// What it takes to resolve them.
+    pub ports: Ports,
+    /// Of all that any of them may depend on besides.
+    pub rest: Digest,
+    /// What can't be read, and why; for a person.
+    pub problems: Vec<String>,
+    /// What else there is to say.
+    pub notes: Vec<String>,
+}
+
+/// One of them.
+#[derive(Clone)]
+pub struct Wanted {
+    /// The ExternalSecret.
+    pub es: Arc<ExternalSecret>,
+    /// Where it stands, where it is in a file.
+    pub asked: Option<Arc<Asked>>,
+}
+
+/// Where ExternalSecrets come from.
+pub enum Source {
+    /// Manifests.
+    Files {
+        /// Files and folders.
+        paths: Vec<PathBuf>,
+        /// Whether folders within are read.
+        recursive: bool,
+        /// The namespace of what names none.
+        namespace: String,
+        /// What stores log in with.
+        credentials: Credentials,
+    },
+    /// An API server.
+    Cluster {
+        /// Its client.
+        client: kube::Client,
+        /// The namespace.
+        namespace: String,
+        /// The names.
+        names: Vec<String>,
+    },
+}
+
+impl Source {
+    /// The states of the files that it reads; an API server has none.
+    pub fn stamp(&self) -> Stamp {
+        match self {
+            Self::Files { paths, recursive, credentials, .. } => {
+                let mut stamp = Stamp::of(paths, *recursive);
+                stamp.extend(Stamp::of(&credentials.folder, true));
+                stamp
+            }
+            Self::Cluster { .. } => Stamp::default(),
+        }
+    }
+
+    /// Reads it.
+    pub async fn load(&self, input: &mut (dyn Read + Send)) -> Loaded {
+        match self {
+            Self::Files { paths, recursive, namespace, credentials } => {
+                let read = read::read(paths, *recursive, input);
+                let (mut folder, mut problems) = Folder::new(&read.documents, namespace);
+                problems.splice(..0, read.problems);
+                let kinds = ["ExternalSecret", "SecretStore", "ClusterSecretStore"];
+                let others = read.documents.iter().filter(|document| !kinds.contains(&document.text("/kind")));
+                let mut rest = Hasher::default();
+                others.for_each(|document| rest.feed(document.object.get()));
+                let manifests: Vec<&Path> = read.documents.iter().map(|found| found.place.file.as_path()).collect();
+                rest.feed(&format!("{:?}", self.stamp().without(&manifests)));
+                let wanted = std::mem::take(&mut folder.external_secrets)
+                    .into_iter()
+                    .map(|asked| Wanted { es: Arc::new(delivered(asked.es.clone())), asked: Some(Arc::new(asked)) });
+                let wanted = wanted.collect();
+                let (known, namespaces) = (std::mem::take(&mut folder.stores), std::mem::take(&mut folder.namespaces));
+                let folder = Arc::new(folder);
+                let local = Arc::new(Local { folder: folder.clone(), credentials: credentials.clone() });
+                Loaded {
+                    wanted,
+                    stores: known,
+                    namespaces,
+                    folder,
+                    ports: ports(local.clone(), local),
+                    rest: rest.end(),
+                    problems,
+                    notes: read.notes,
+                }
+            }
+            Self::Cluster { client, namespace, names } => from_cluster(client, namespace, names).await,
+        }
+    }
+}
+
+/// As it is delivered here: what says that no Secret is made of it says nothing of files. Its generation is made of its spec,
+/// which no API server counts.
+fn delivered(mut es: ExternalSecret) -> ExternalSecret {
+    if es.spec.target.creation_policy == CreationPolicy::None {
+        es.spec.target.creation_policy = CreationPolicy::Owner;
+    }
+    let mut hash = Hasher::default();
+    hash.feed(&es.spec);
+    let hash = hash.end();
+    let number = hash.iter().take(8).fold(0_i64, |number, byte| number << 8 | i64::from(*byte));
+    es.metadata.generation = Some(number & i64::MAX);
+    es.metadata.uid = Some(format!(
+        "{}/{}",
+        es.metadata.namespace.as_deref().unwrap_or_default(),
+        es.metadata.name.as_deref().unwrap_or_default()
+    ));
+    es.status = None;
+    es
+}
+
+fn ports(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>) -> Ports {
+    Ports {
+        stores: stores(objects.clone(), accounts),
+        objects,
+        journal: Arc::new(Untold),
+        compute: Arc::new(Here),
+        states: Arc::new(Nowhere),
+    }
+}
+
+/// All that is told is what each look came to.
+struct Untold;
+
+#[async_trait]
+impl Journal for Untold {
+    async fn status(&self, _: &ExternalSecret, _: &ExternalSecretStatus) -> Result<Option<String>, Problem> {
+        Ok(None)
+    }
+
+    async fn finalizers(&self, _: &ExternalSecret, _: &[String]) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn note(&self, _: &ExternalSecret, _: Note) {}
+
+    fn audit(&self, _: audit::Record<'_>) {}
+}
+
+async fn from_cluster(client: &kube::Client, namespace: &str, wanted: &[String]) -> Loaded {
+    let (mut found, mut problems) = (Vec::new(), Vec::new());
+    for name in wanted {
+        match get::<ExternalSecret>(Api::namespaced(client.clone(), namespace), namespace, name).await {
+            Ok(es) => found.push(es),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let (mut known, mut namespaces) = (KnownStores::new(), HashMap::new());
+    let named: std::collections::BTreeSet<StoreId> = found.iter().flat_map(stores_of).collect();
+    for id in named {
+        let store = match &id.namespace {
+            Some(of) => get(Api::namespaced(client.clone(), of), of, &id.name).await.map(|mut store: SecretStore| {
+                store.metadata.namespace = Some(of.clone());
+                Store::namespaced(store)
+            }),
+            None => get(Api::<ClusterSecretStore>::all(client.clone()), "", &id.name).await.map(Store::cluster),
+        };
+        match store {
+            Ok(store) => _ = known.insert(id, (Arc::new(store), Readiness::Ready)),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if known.values().any(|(store, _)| store.asks_for_labels()) {
+        match get::<Namespace>(Api::all(client.clone()), "", namespace).await {
+            Ok(read) => _ = namespaces.insert(namespace.to_owned(), read.metadata.labels.unwrap_or_default()),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    let turns = Turns::new(REQUESTS, Lead::always());
+    let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
+    let wanted = found.into_iter().map(|es| Wanted { es: Arc::new(delivered(es)), asked: None }).collect();
+    Loaded {
+        wanted,
+        stores: known,
+        namespaces,
+        folder: Arc::default(),
+        ports: ports(objects.clone(), objects),
+        rest: Digest::default(),
+        problems,
+        notes: Vec::new(),
+    }
+}
+
+/// An object of the API server; the error is for a person.
+async fn get<K>(api: Api<K>, namespace: &str, name: &str) -> Result<K, String>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+{
+    let what = format!("{} {name:?}", K::kind(&()));
+    let place = if namespace.is_empty() { String::new() } else { format!(" in namespace {namespace:?}") };
+    match timely(api.get_opt(name)).await {
+        Ok(Some(found)) => Ok(found),
+        Ok(None) => Err(format!("error: {what} does not exist{place}")),
+        Err(problem) => Err(format!("error: {what}{place} can't be read: {}", Problem::from(problem))),
+    }
+}
+
+/// Has stores be of no controller class, which is to say of any.
+pub fn take_any_class(stores: &mut KnownStores) {
+    for (store, _) in stores.values_mut() {
+        let Store { id, metadata, spec, status } = &**store;
+        let spec = spec.clone().map(|spec| SecretStoreSpec { controller: None, ..spec });
+        *store = Arc::new(Store { id: id.clone(), metadata: metadata.clone(), spec, status: status.clone() });
+    }
+}
+
+/// What changes whenever a store does.
+pub fn digests(stores: &KnownStores) -> BTreeMap<StoreId, Digest> {
+    let digest = |(id, (store, _)): (&StoreId, &(Arc<Store>, Readiness))| {
+        let mut hash = Hasher::default();
+        hash.feed(&(store.spec.as_ref().ok(), &store.metadata.labels));
+        (id.clone(), hash.end())
+    };
+    stores.iter().map(digest).collect()
+}
+
+/// What changes whenever something does that an ExternalSecret depends on; `stores` are the [`digests`] of all stores.
+pub fn cause(es: &ExternalSecret, stores: &BTreeMap<StoreId, Digest>, rest: &Digest) -> Digest {
+    let mut hash = Hasher::default();
+    hash.feed(&(keyferry_sync::hash::version_of(es), rest));
+    for id in stores_of(es) {
+        let store = stores.get(&id);
+        hash.feed(&(id.namespace, id.name, store));
+    }
+    hash.end()
+}
+
+#[derive(Default)]
+struct Hasher(Sha3_256);
+
+impl Hasher {
+    fn feed(&mut self, value: &impl Serialize) {
+        // Nothing that writes here fails, and what is no JSON is a bug that a test meets.
+        let _ = serde_json::to_writer(&mut *self, value);
+        self.0.update([0]);
+    }
+
+    fn end(self) -> Digest {
+        self.0.finalize().into()
+    }
+}
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The namespace of the pod that this runs in; `None` outside of one.
+pub fn pod_namespace() -> Option<String> {
+    let text = std::fs::read_to_string(Path::new(POD).join("namespace")).ok()?;
+    Some(text.trim().to_owned()).filter(|namespace| !namespace.is_empty())
+}

@@ -1,0 +1,146 @@
+//! What is known of each ExternalSecret, and which is due. Pure.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use keyferry_crds::ExternalSecret;
+use keyferry_limits::Budget;
+use keyferry_sync::dependency::{Name, name_of};
+use keyferry_sync::look::{Look, Looked, Memory, Seen};
+use keyferry_sync::plan::LastSync;
+use keyferry_sync::request::used_stores;
+
+use super::marks::outlives_a_restart;
+use super::source::{Digest, Loaded, Wanted, cause, digests};
+
+/// One of them.
+pub struct Subject {
+    /// As it is asked for now.
+    pub wanted: Wanted,
+    /// What failed last, where it did, as it was told.
+    pub trouble: Option<String>,
+    /// Whether it was looked at.
+    pub is_known: bool,
+    memory: Memory,
+    due: Option<Timestamp>,
+    cause: Digest,
+    /// What the look under way is at.
+    looking: Option<Digest>,
+}
+
+/// All of them.
+#[derive(Default)]
+pub struct Subjects(BTreeMap<Name, Subject>);
+
+impl Subjects {
+    /// Takes what is asked for now. What depends on something that has changed is due, and so is what is new; `remembered`
+    /// tells of the last sync of that.
+    pub fn take(&mut self, loaded: &Loaded, remembered: impl Fn(&ExternalSecret) -> Option<LastSync>, now: Timestamp) {
+        let mut before = std::mem::take(&mut self.0);
+        let stores = digests(&loaded.stores);
+        for wanted in &loaded.wanted {
+            let name = name_of(&wanted.es.metadata);
+            let cause = cause(&wanted.es, &stores, &loaded.rest);
+            let subject = match before.remove(&name) {
+                Some(known) => known.again(wanted.clone(), cause, now),
+                None => Subject::new(wanted.clone(), cause, remembered(&wanted.es), now),
+            };
+            self.0.insert(name, subject);
+        }
+    }
+
+    /// One of them.
+    pub fn get_mut(&mut self, name: &Name) -> Option<&mut Subject> {
+        self.0.get_mut(name)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Name, &Subject)> {
+        self.0.iter()
+    }
+
+    /// Begins looks at all that is due.
+    pub fn begin(&mut self, loaded: &Loaded, now: Timestamp) -> Vec<Look> {
+        let due = self.0.values_mut().filter(|subject| subject.is_due(now));
+        due.map(|subject| subject.look(loaded, now)).collect()
+    }
+}
+
+impl Subject {
+    fn new(wanted: Wanted, cause: Digest, last: Option<LastSync>, now: Timestamp) -> Self {
+        let memory = Memory { last, ..Memory::default() };
+        Self { wanted, trouble: None, is_known: false, memory, due: Some(now), cause, looking: None }
+    }
+
+    fn again(mut self, wanted: Wanted, cause: Digest, now: Timestamp) -> Self {
+        let status = self.wanted.es.status.clone();
+        self.wanted = Wanted { es: Arc::new(ExternalSecret { status, ..(*wanted.es).clone() }), ..wanted };
+        if self.cause != cause {
+            self.cause = cause;
+            self.freshen(now);
+        }
+        self
+    }
+
+    /// Has it looked at soon, and read anew, unless its values are made or read once.
+    fn freshen(&mut self, now: Timestamp) {
+        self.due = Some(now);
+        if !outlives_a_restart(&self.wanted.es) {
+            self.memory.last = None;
+            if let Some(status) = &mut Arc::make_mut(&mut self.wanted.es).status {
+                status.refresh_time = None;
+            }
+        }
+    }
+
+    fn is_due(&self, now: Timestamp) -> bool {
+        self.looking.is_none() && self.due.is_some_and(|due| due <= now)
+    }
+
+    fn look(&mut self, loaded: &Loaded, now: Timestamp) -> Look {
+        self.looking = Some(self.cause);
+        let es = self.wanted.es.clone();
+        let stores = used_stores(&es).into_iter().filter_map(|id| Some((id.clone(), loaded.stores.get(&id)?.clone())));
+        let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
+        Look {
+            stores: stores.collect(),
+            began: now,
+            namespace_labels: loaded.namespaces.get(namespace).cloned(),
+            // Files have nobody who tells of them: they are read where they count.
+            seen: Seen::Unknown,
+            sources: BTreeMap::new(),
+            memory: self.memory.clone(),
+            states: Vec::new(),
+            budget: Arc::<Budget>::default(),
+            cancelled: None,
+            es,
+        }
+    }
+
+    /// Takes what a look came to.
+    pub fn looked(&mut self, looked: &Looked, now: Timestamp) {
+        let is_overtaken = self.looking.take() != Some(self.cause);
+        self.is_known = true;
+        self.memory = looked.memory.clone();
+        self.due = looked.next;
+        if let Some((status, _)) = &looked.status {
+            Arc::make_mut(&mut self.wanted.es).status = Some(status.clone());
+        }
+        if is_overtaken {
+            self.freshen(now);
+        }
+    }
+
+    /// A look ended before its end: the next is due then.
+    pub fn ended_by_a_bug(&mut self, next: Timestamp) {
+        self.looking = None;
+        self.is_known = true;
+        self.due = Some(next);
+    }
+
+    /// The last sync, where that counts after a restart.
+    pub fn to_be_remembered(&self) -> Option<&LastSync> {
+        self.memory.last.as_ref().filter(|_| outlives_a_restart(&self.wanted.es))
+    }
+}
