@@ -268,6 +268,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
     let link_local = args.allow_link_local.then_some(Network::LINK_LOCAL).into_iter().flatten();
     let addresses = Addresses::not_local_but(args.allow_store_addresses.iter().copied().chain(link_local));
     Rules {
+        files: None,
         addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
         proxies,
         ambient_identity: args.ambient_identity,
@@ -276,7 +277,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
 }
 
 /// A core dump would hold every value in flight.
-fn forbid_core_dumps() {
+pub fn forbid_core_dumps() {
     use rustix::process::{Resource, Rlimit, setrlimit};
     if setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }).is_err() {
         tracing::warn!("can't switch core dumps off");

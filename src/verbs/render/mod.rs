@@ -11,7 +11,7 @@ pub mod print;
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +21,7 @@ use jiff::Timestamp;
 use keyferry_provider_core::Environment;
 use keyferry_provider_core::address::Addresses;
 use keyferry_stores::access::{ControllerToken, LoginPorts};
+use keyferry_stores::files::Beside;
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::SecretJson;
@@ -106,7 +107,7 @@ pub async fn run(
         made_up.iter().for_each(|store| tell(&format!("note: {store} is not among the manifests; --values stands in")));
     }
     let (folder, settings) = (Arc::new(folder), settings(args));
-    let ports = ports(folder.clone(), values);
+    let ports = ports(folder.clone(), values, files(&args.filename));
     let came = folder.external_secrets.iter().map(|asked| one::one(&folder, &ports, &settings, &asked.es));
     let came = futures::future::join_all(came).await;
     let (mut rendered, mut failed) = (Vec::new(), 0);
@@ -172,7 +173,18 @@ fn settings(args: &Render) -> Settings {
     }
 }
 
-fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> Ports {
+/// The files that stores may read: those beside the manifests, or here where they come from standard input.
+fn files(manifests: &[PathBuf]) -> Beside {
+    let folder = |path: &PathBuf| match path.parent() {
+        _ if path.as_os_str() == "-" => PathBuf::from("."),
+        _ if path.is_dir() => path.clone(),
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    Beside::new(manifests.iter().map(folder))
+}
+
+fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>, files: Beside) -> Ports {
     let login_ports = LoginPorts {
         objects: folder.clone(),
         accounts: folder.clone(),
@@ -183,7 +195,7 @@ fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> P
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (news, _) = tokio::sync::mpsc::unbounded_channel();
     // Whoever renders manifests could ask these stores by hand as well.
-    let rules = Rules { addresses: Addresses::anywhere(), ..Rules::default() };
+    let rules = Rules { addresses: Addresses::anywhere(), files: Some(Arc::new(files)), ..Rules::default() };
     let pool = Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news));
     let stores: Arc<dyn Stores> = match values {
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
