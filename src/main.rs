@@ -1,6 +1,6 @@
 //! The `keyferry` command: reads its arguments, sets the TLS library, and runs.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command as Process, ExitCode};
@@ -34,14 +34,26 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
     let command = Cli::parse().command;
-    // The operator ends by itself; all others have nothing to finish, and may be waiting for input.
+    // The operator ends by itself; most others have nothing to finish, and may be waiting for input.
     if !matches!(command, Command::Run(_)) {
-        control.end_at_once();
+        // It does that itself, once it can say so.
+        keyferry::verbs::run::forbid_core_dumps();
+    }
+    match &command {
+        Command::Run(_) => {}
+        // The editor has the terminal, and what it works on is to be put away.
+        Command::Edit(_) => control.leave_interrupts_to_the_child(),
+        _ => control.end_at_once(),
     }
     let result = match command {
         Command::Crds(args) => args.print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => wait_for(keyferry::verbs::run::run(*args, control)).map(|()| ExitCode::SUCCESS),
         Command::Render(args) => wait_for(render(&args)),
+        Command::Init(args) => args.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Command::Edit(args) => wait_for(edit(&args, &control)).map(|()| ExitCode::SUCCESS),
+        Command::Seal(args) => {
+            args.run(&mut std::io::stdin().lock(), &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Status(args) => {
             wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
@@ -87,6 +99,13 @@ fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
 async fn render(args: &keyferry::verbs::render::Render) -> Result<ExitCode, String> {
     let (mut input, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     keyferry::verbs::render::run(args, &mut input, &mut out, &mut err).await
+}
+
+async fn edit(args: &keyferry::verbs::edit::Edit, control: &Control) -> Result<(), String> {
+    let mut input = std::io::BufReader::new(std::io::stdin());
+    let asks = std::io::stdin().is_terminal();
+    let input = asks.then_some(&mut input as &mut (dyn std::io::BufRead + Send));
+    args.run(input, &mut std::io::stderr(), control.ends_when_asked()()).await
 }
 
 async fn migrate(args: Eso) -> Result<ExitCode, String> {
