@@ -8,6 +8,7 @@ use keyferry_provider_core::{BuildContext, Error, ErrorKind, KeyService, SecretB
 
 use crate::config::{Config, Kind};
 use crate::source::Source;
+use crate::turns::Turns;
 
 /// All that a store opens documents with.
 pub struct Keys {
@@ -61,14 +62,14 @@ impl Keys {
     }
 
     /// Opens a file of SOPS as far as keys go: who has a key of a group has its part. Nobody is asked for more than is needed.
-    pub async fn data_key(&self, document: &Encrypted, identities: Arc<Identities>) -> Result<SecretBytes, Error> {
+    pub async fn data_key(&self, document: &Encrypted, mut opener: Opener<'_>) -> Result<SecretBytes, Error> {
         let (groups, needed) = (document.groups().len(), document.threshold());
-        let (mut parts, mut why, mut tries) = (Vec::new(), Vec::new(), Tries::default());
+        let (mut parts, mut why) = (Vec::new(), Vec::new());
         for group in document.groups() {
             if parts.len() == needed {
                 break;
             }
-            match self.part(group, &identities, &mut tries).await {
+            match self.part(group, &mut opener).await {
                 Ok(part) => parts.push(part),
                 Err(errors) => why.extend(errors),
             }
@@ -77,10 +78,10 @@ impl Keys {
     }
 
     /// The part of a group: by any of its keys.
-    async fn part(&self, group: &[Key], identities: &Identities, tries: &mut Tries) -> Result<SecretBytes, Vec<Error>> {
+    async fn part(&self, group: &[Key], opener: &mut Opener<'_>) -> Result<SecretBytes, Vec<Error>> {
         let mut why = Vec::new();
         for key in group {
-            match self.unwrap(key, identities, tries).await {
+            match self.unwrap(key, opener).await {
                 Ok(part) => return Ok(part),
                 Err(error) => why.push(error),
             }
@@ -91,12 +92,12 @@ impl Keys {
         Err(why)
     }
 
-    async fn unwrap(&self, key: &Key, identities: &Identities, tries: &mut Tries) -> Result<SecretBytes, Error> {
+    async fn unwrap(&self, key: &Key, opener: &mut Opener<'_>) -> Result<SecretBytes, Error> {
         match key.service {
-            Service::Age if identities.is_empty() => {
+            Service::Age if opener.identities.is_empty() => {
                 Err(Error::new(ErrorKind::Denied, format!("recipient {}: set {}.identities", key.name, self.kind)))
             }
-            Service::Age => open(key.wrapped.as_bytes(), identities, tries).map_err(|error| {
+            Service::Age => opener.open(key).await.map_err(|error| {
                 let what = if error.kind() == ErrorKind::Denied {
                     "no identity of the store belongs to it".to_owned()
                 } else {
@@ -121,6 +122,28 @@ impl Keys {
                 service.unwrap(&wrapped).await
             }
         }
+    }
+}
+
+/// What opens the keys of one document that are of age.
+pub struct Opener<'a> {
+    identities: Arc<Identities>,
+    turns: &'a Turns,
+    tries: Tries,
+}
+
+impl<'a> Opener<'a> {
+    /// With these identities, in these turns.
+    pub fn new(identities: Arc<Identities>, turns: &'a Turns) -> Self {
+        Self { identities, turns, tries: Tries::default() }
+    }
+
+    async fn open(&mut self, key: &Key) -> Result<SecretBytes, Error> {
+        let (identities, sealed, mut tries) = (self.identities.clone(), key.bytes(), std::mem::take(&mut self.tries));
+        let opened = self.turns.compute(move || Ok((open(sealed.expose(), &identities, &mut tries), tries)));
+        let (opened, tries) = opened.await?;
+        self.tries = tries;
+        opened
     }
 }
 

@@ -4,7 +4,7 @@
 //! the store is built, so that whoever changes a Secret or ConfigMap is noticed as with any credential; a file is read at each
 //! fetch. What is decrypted lives as long as the answer: nothing of it is kept.
 //!
-//! Modules, in reading order: `config` the spec as plain data, `source` documents from where they lie, `keys` what opens them, `turns` when, `store` what it answers.
+//! Modules, in reading order: `config` the spec as plain data, `source` documents from where they lie, `turns` when they are opened, `keys` by what, `store` what it answers.
 //!
 //! What is zeroed: identities, data keys and values. What is not ours to zero is what `keyferry-documents` says.
 
@@ -12,8 +12,8 @@
 
 mod config;
 mod source;
-mod keys;
 mod turns;
+mod keys;
 mod store;
 
 use std::sync::Arc;

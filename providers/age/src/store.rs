@@ -13,7 +13,7 @@ use keyferry_provider_core::{
 use keyferry_provider_core::{BuildContext, Room};
 
 use crate::config::{Config, Kind};
-use crate::keys::{Keys, open_of_age};
+use crate::keys::{Keys, Opener, open_of_age};
 use crate::source::Source;
 use crate::turns::Turns;
 
@@ -71,7 +71,7 @@ impl Store {
             Kind::Age => self.turns.compute(move || open_of_age(&bytes, format, &identities)).await,
             Kind::Sops => {
                 let encrypted = self.turns.compute(move || Encrypted::read(bytes.expose(), format)).await?;
-                let key = self.keys.data_key(&encrypted, identities).await?;
+                let key = self.keys.data_key(&encrypted, Opener::new(identities, &self.turns)).await?;
                 self.turns.compute(move || encrypted.open(&key)).await
             }
         }
