@@ -5,8 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::report::status;
 use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
-use crate::verbs::render;
-use crate::verbs::sync;
+use crate::verbs::{edit, init, render, seal, sync};
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -48,6 +47,17 @@ pub enum Command {
     /// Exits with 0 where all is well, with 1 where an ExternalSecret or the command of --on-change failed, and with 2 where
     /// something can't be read: the rest is written all the same.
     Sync(Box<sync::args::Sync>),
+    /// Make a key, and a sample of what it seals: documents that can lie in git.
+    ///
+    /// Makes age.key, which stays out of git, .age-recipients, secrets.env and app.yaml, and nothing where one of them is there already.
+    Init(init::Init),
+    /// Edit a sealed document: what is opened for the editor is sealed again when it ends.
+    ///
+    /// Values that did not change keep their ciphertext. What goes wrong writes nothing; what the editor worked on is removed, whatever
+    /// happens.
+    Edit(edit::Edit),
+    /// Seal a value from standard input for git: paste what is printed into a YAML, JSON or dotenv document.
+    Seal(seal::Seal),
     /// Tell how the ExternalSecrets of a cluster stand.
     Status(status::Status),
     /// Come from another operator.

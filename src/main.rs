@@ -1,6 +1,6 @@
 //! The `keyferry` command: reads its arguments, sets the TLS library, and runs.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command as Process, ExitCode};
@@ -34,15 +34,27 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
     let command = Cli::parse().command;
-    // These end by themselves; all others have nothing to finish, and may be waiting for input.
+    // These end by themselves; most others have nothing to finish, and may be waiting for input.
     if !matches!(command, Command::Run(_) | Command::Sync(_)) {
-        control.end_at_once();
+        // They do that themselves, once they can say so.
+        keyferry::verbs::run::forbid_core_dumps();
+    }
+    match &command {
+        Command::Run(_) | Command::Sync(_) => {}
+        // The editor has the terminal, and what it works on is to be put away.
+        Command::Edit(_) => control.leave_interrupts_to_the_child(),
+        _ => control.end_at_once(),
     }
     let result = match command {
         Command::Crds(args) => args.print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => wait_for(keyferry::verbs::run::run(*args, control)).map(|()| ExitCode::SUCCESS),
         Command::Render(args) => wait_for(render(&args)),
         Command::Sync(args) => wait_for(sync(*args, &control)),
+        Command::Init(args) => args.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
+        Command::Edit(args) => wait_for(edit(&args, &control)).map(|()| ExitCode::SUCCESS),
+        Command::Seal(args) => {
+            args.run(&mut std::io::stdin().lock(), &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
+        }
         Command::Status(args) => {
             wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
@@ -94,6 +106,13 @@ async fn sync(args: keyferry::verbs::sync::args::Sync, control: &Control) -> Res
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
     let (mut input, mut out) = (std::io::stdin(), std::io::stdout());
     keyferry::verbs::sync::run(args, control.ends_when_asked(), &mut input, &mut out, is_terminal).await
+}
+
+async fn edit(args: &keyferry::verbs::edit::Edit, control: &Control) -> Result<(), String> {
+    let mut input = std::io::BufReader::new(std::io::stdin());
+    let asks = std::io::stdin().is_terminal();
+    let input = asks.then_some(&mut input as &mut (dyn std::io::BufRead + Send));
+    args.run(input, &mut std::io::stderr(), control.ends_when_asked()()).await
 }
 
 async fn migrate(args: Eso) -> Result<ExitCode, String> {

@@ -100,3 +100,30 @@ pub const FAILED_NAMESPACES: Limit = Limit {
     of: "namespaces that one status names as failed",
     raise: "nothing: the message says how many failed",
 };
+
+/// What a ConfigMap or Secret can hold, so that a document can lie in either.
+pub const DOCUMENT_SIZE: Limit = Limit {
+    name: "document-size",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "one encrypted document",
+    raise: "split it into several",
+};
+
+/// Each costs a call, or the time of a computation.
+pub const DOCUMENT_KEYS: Limit = Limit {
+    name: "document-keys",
+    most: 100,
+    unit: Unit::Items,
+    of: "the keys that one document is encrypted for, or that are held against it",
+    raise: "encrypt it for fewer, or name fewer identities",
+};
+
+/// Each takes some fifty microseconds of a processor.
+pub const UNSEAL_TRIES: Limit = Limit {
+    name: "unseal-tries",
+    most: 5000,
+    unit: Unit::Items,
+    of: "tries of an identity at what one document has encrypted",
+    raise: "encrypt the document as a whole, or split it, or name fewer identities",
+};

@@ -71,6 +71,9 @@ pub const ALL: &[&Limit] = &[
     &COPY_NAMESPACES,
     &COPIES_AT_ONCE,
     &FAILED_NAMESPACES,
+    &DOCUMENT_SIZE,
+    &DOCUMENT_KEYS,
+    &UNSEAL_TRIES,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds

@@ -1,6 +1,8 @@
 //! A thread of its own for what must never wait: signals, the Lease, health and metrics. All else may be busy computing,
 //! on every other thread there is; here nothing computes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
@@ -19,6 +21,8 @@ pub struct Control {
     handle: Handle,
     /// The exit code of a stop by the signal that came, once one has.
     signalled: watch::Receiver<Option<i32>>,
+    /// Whether SIGINT is somebody else's.
+    interrupts: Arc<AtomicBool>,
 }
 
 impl Control {
@@ -36,12 +40,14 @@ impl Control {
             ]
         };
         let (told, signalled) = watch::channel(None);
+        let interrupts = Arc::new(AtomicBool::new(false));
+        let left = interrupts.clone();
         let handle = runtime.handle().clone();
         let spawned = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            runtime.block_on(listen(signals, told));
+            runtime.block_on(listen(signals, told, &left));
         });
         spawned.map_err(|_| failed("start threads"))?;
-        Ok(Self { handle, signalled })
+        Ok(Self { handle, signalled, interrupts })
     }
 
     /// Runs something here, and waits for what it comes to. What lives on, a client's connections say, stays here.
@@ -63,6 +69,11 @@ impl Control {
                 std::process::exit(code.unwrap_or(BY_SIGNAL));
             }
         });
+    }
+
+    /// SIGINT ends nothing from now on: who presses Ctrl-C in an editor means the editor. SIGTERM is as ever.
+    pub fn leave_interrupts_to_the_child(&self) {
+        self.interrupts.store(true, Ordering::Relaxed);
     }
 
     /// A signal asks for an end; the answer waits for it, and can be asked again. Whoever was asked and does not end in
@@ -93,10 +104,13 @@ impl Control {
 pub type BoxedEnd = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Listens for ever. The second signal of those who were asked to end is for the impatient.
-async fn listen(signals: [(Signal, SignalKind); 2], told: watch::Sender<Option<i32>>) {
+async fn listen(signals: [(Signal, SignalKind); 2], told: watch::Sender<Option<i32>>, left: &AtomicBool) {
     let [(mut term, terminate), (mut int, interrupt)] = signals;
     loop {
         let kind = tokio::select! { _ = term.recv() => terminate, _ = int.recv() => interrupt };
+        if kind == interrupt && left.load(Ordering::Relaxed) {
+            continue;
+        }
         let code = BY_SIGNAL + kind.as_raw_value();
         if told.borrow().is_some() {
             std::process::exit(code);

@@ -1,5 +1,6 @@
 //! What people ask for, a file or folder each: [`mod@run`] the operator, with its [`flags`]; [`crds`] the CustomResourceDefinitions; [`manifests`]
-//! in place of a cluster, of which [`render`] shows what they come to, and [`sync`] makes files.
+//! in place of a cluster, of which [`render`] shows what they come to, and [`sync`] makes files; [`keyring`] whose keys
+//! seal and open, [`init`] makes them, [`seal`] seals a value, [`mod@edit`] edits a sealed document.
 
 pub mod run;
 pub mod flags;
@@ -7,3 +8,7 @@ pub mod crds;
 pub mod manifests;
 pub mod render;
 pub mod sync;
+pub mod keyring;
+pub mod init;
+pub mod seal;
+pub mod edit;

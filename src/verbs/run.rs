@@ -268,6 +268,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
     let link_local = args.allow_link_local.then_some(Network::LINK_LOCAL).into_iter().flatten();
     let addresses = Addresses::not_local_but(args.allow_store_addresses.iter().copied().chain(link_local));
     Rules {
+        files: None,
         addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
         proxies,
         ambient_identity: args.ambient_identity,

@@ -253,6 +253,14 @@ impl Requester {
             Error::invalid(message).with_blame(Blame::Credentials)
         })
     }
+
+    async fn read_config_map(&self, namespace: &str, name: &str, key: &str) -> Result<SecretBytes, Error> {
+        let mut data = self.read(Kind::ConfigMap, namespace, name).await?;
+        data.remove(key).ok_or_else(|| {
+            let message = format!("ConfigMap {name:?} in namespace {namespace:?} has no key {key:?}");
+            Error::invalid(message).with_blame(Blame::Credentials)
+        })
+    }
 }
 
 fn absent(kind: &str, namespace: &str, name: &str) -> Error {
@@ -355,6 +363,15 @@ impl Credentials for Requester {
         })
     }
 
+    async fn config_map(&self, reference: &SecretRef) -> Result<SecretBytes, Error> {
+        let name =
+            filled(reference.name.clone()).ok_or_else(|| Error::invalid("a reference to a ConfigMap has no name"))?;
+        let key = filled(reference.key.clone())
+            .ok_or_else(|| Error::invalid(format!("the reference to ConfigMap {name:?} has no key")))?;
+        let namespace = self.resolve("ConfigMap", &name, reference.namespace.as_deref())?;
+        self.read_config_map(&namespace, &name, &key).await
+    }
+
     async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
         let name = &reference.name;
         if self.store_namespace.is_none() && reference.namespace.as_deref().unwrap_or_default().is_empty() {
@@ -365,13 +382,7 @@ impl Credentials for Requester {
             filled(reference.key.clone()).ok_or_else(|| Error::invalid(format!("caProvider {name:?} has no key")))?;
         match reference.source {
             CaSource::Secret => Ok(self.read_secret(&namespace, name, &key).await?.expose().to_vec()),
-            CaSource::ConfigMap => {
-                let mut data = self.read(Kind::ConfigMap, &namespace, name).await?;
-                data.remove(&key).map(|value| value.expose().to_vec()).ok_or_else(|| {
-                    Error::invalid(format!("ConfigMap {name:?} in namespace {namespace:?} has no key {key:?}"))
-                        .with_blame(Blame::Credentials)
-                })
-            }
+            CaSource::ConfigMap => Ok(self.read_config_map(&namespace, name, &key).await?.expose().to_vec()),
         }
     }
 }

@@ -12,8 +12,8 @@ use keyferry_limits::{CREDENTIAL_AGE, LARGE_SEARCHES};
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{
-    Answer, BuildContext, Built, Caller, Calls, Dialect, Environment, Error, ErrorKind, Keep, Key, Made, Provider,
-    Query, State, Term,
+    Answer, BuildContext, Built, Caller, Calls, Dialect, Environment, Error, ErrorKind, Files, Keep, Key, Made,
+    Provider, Query, State, Term,
 };
 use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::asking::Asking;
@@ -53,6 +53,8 @@ pub struct Rules {
     pub ambient_identity: AmbientIdentity,
     /// The namespace whose objects are watched; all are where there is none.
     pub scope: Option<String>,
+    /// The files that stores may read; an operator's may read none.
+    pub files: Option<Arc<dyn Files>>,
 }
 
 /// A client, and what it was made from.
@@ -346,6 +348,8 @@ impl Pool {
             ambient_identity: self.rules.ambient_identity.is_for(is_of_cluster),
             caller: Caller { store_kind: kind, store: id.name.clone(), namespace },
             environment: self.environment.clone(),
+            files: self.rules.files.clone(),
+            key_services: registry::key_service,
         }
     }
 

@@ -2,10 +2,14 @@
 
 use std::sync::LazyLock;
 
-use keyferry_provider_core::{GeneratorRegistration, Registration};
+use keyferry_provider_core::{GeneratorRegistration, KeyServiceRegistration, Registration};
 
 /// Every provider of this build.
 pub const PROVIDERS: &[Registration] = &[
+    #[cfg(feature = "age")]
+    keyferry_provider_age::REGISTRATION,
+    #[cfg(feature = "age")]
+    keyferry_provider_age::SOPS,
     #[cfg(feature = "alibaba")]
     keyferry_provider_alibaba::REGISTRATION,
     #[cfg(feature = "aws")]
@@ -91,6 +95,19 @@ pub static GENERATOR_KINDS: LazyLock<Vec<&str>> =
 /// Finds the generator of this kind.
 pub fn generator(kind: &str) -> Option<&'static GeneratorRegistration> {
     GENERATORS.iter().find(|generator| generator.kind == kind)
+}
+
+/// Every service of this build that keeps keys.
+pub const KEY_SERVICES: &[KeyServiceRegistration] = &[
+    #[cfg(feature = "aws")]
+    keyferry_provider_aws::KMS,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::TRANSIT,
+];
+
+/// Finds the service of this name.
+pub fn key_service(name: &str) -> Option<&'static KeyServiceRegistration> {
+    KEY_SERVICES.iter().find(|service| service.name == name)
 }
 
 /// Providers that speak only with their vendor's own library, which encrypts all that it sends, and the way that works.

@@ -53,7 +53,8 @@ const PARAMETERS: [&str; 2] = [
 ];
 
 /// Stores whose spec has a schema of its own.
-const TYPED: [&str; 21] = [
+const TYPED: [&str; 23] = [
+    "age",
     "akeyless",
     "alibaba",
     "aws",
@@ -73,6 +74,7 @@ const TYPED: [&str; 21] = [
     "onepasswordSDK",
     "openBao",
     "scaleway",
+    "sops",
     "vault",
     "webhook",
 ];
@@ -95,6 +97,7 @@ fn what_is_open_is_this_and_null_is_never_stored() {
             want.extend(keys.map(|key| format!("{provider}.{key}")));
             let logins = ["aws", "gcpIam", "oci"].map(|cloud| format!("infisical.auth.{cloud}AuthCredentials"));
             want.extend(logins.map(|login| format!("{provider}.{login}")));
+            want.extend(["aws", "vault"].map(|service| format!("{provider}.sops.{service}")));
             want.insert(provider);
         }
     }
@@ -370,7 +373,7 @@ fn every_provider_has_its_key() {
         &store["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["provider"];
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
-    assert_eq!(keys.len(), 44, "43 of External Secrets Operator 2.9, and alibaba: {keys:?}");
+    assert_eq!(keys.len(), 46, "43 of External Secrets Operator 2.9, alibaba, and age and sops of our own: {keys:?}");
     for typed in TYPED {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }

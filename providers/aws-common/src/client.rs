@@ -251,6 +251,10 @@ mod tests {
             Err(Error::new(ErrorKind::Invalid, "there is none"))
         }
 
+        async fn config_map(&self, _: &SecretRef) -> Result<SecretBytes, Error> {
+            Err(Error::new(ErrorKind::Invalid, "there is none"))
+        }
+
         async fn ca_bundle(&self, _: &CaRef) -> Result<Vec<u8>, Error> {
             Err(Error::new(ErrorKind::Invalid, "there is none"))
         }

@@ -76,7 +76,20 @@ const CODES: &[(Cause, &[&str])] = &[
     (Cause::NotFound, &["ResourceNotFoundException", "ParameterNotFound", "InvalidResourceId"]),
     (Cause::NoSuchVersion, &["ParameterVersionNotFound"]),
     (Cause::Denied, &["AccessDeniedException", "AccessDenied", "UnauthorizedOperation", "UnauthorizedException"]),
-    (Cause::Decryption, &["DecryptionFailure", "EncryptionFailure", "InvalidKeyId"]),
+    (
+        Cause::Decryption,
+        &[
+            "DecryptionFailure",
+            "EncryptionFailure",
+            "InvalidKeyId",
+            // KMS itself.
+            "NotFoundException",
+            "DisabledException",
+            "IncorrectKeyException",
+            "InvalidCiphertextException",
+            "KMSInvalidStateException",
+        ],
+    ),
     (Cause::Exists, &["ResourceExistsException", "ParameterAlreadyExists"]),
     (Cause::Busy, &["TooManyUpdates", "RequestInProgressException", "ConflictException"]),
     (Cause::InUse, &["ResourceInUseException"]),

@@ -2,7 +2,7 @@
 //! Manager (`keyferry-provider-aws-acm`).
 //!
 //! Modules, in reading order: `ids` which secret an answer is about, `store` Secrets Manager and reading it, `metadata` what a
-//! push says beside the value, `push` writing, `generate` tokens and sessions. The spec, logins, the client and what answers mean are those of all stores of
+//! push says beside the value, `push` writing, `generate` tokens and sessions, `kms` keys that others' documents are encrypted with. The spec, logins, the client and what answers mean are those of all stores of
 //! AWS, in `keyferry-provider-aws-common`.
 
 #![forbid(unsafe_code)]
@@ -12,6 +12,7 @@ mod store;
 mod metadata;
 mod push;
 mod generate;
+mod kms;
 
 use std::sync::Arc;
 
@@ -22,6 +23,7 @@ use keyferry_provider_core::{BuildContext, BuildFuture, Capabilities, Error, Pro
 
 use crate::store::SecretsManager;
 pub use generate::{ECR, STS};
+pub use kms::KMS;
 
 /// How the registry knows these stores.
 pub const REGISTRATION: Registration = Registration { name: "aws", capabilities, maintained: true, build };

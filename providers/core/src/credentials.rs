@@ -92,6 +92,9 @@ pub trait Credentials: Send + Sync {
     /// The operator's own Kubernetes token. Refused to stores of a namespace, whose server could be anybody's.
     async fn controller_token(&self) -> Result<SecretBytes, Error>;
 
+    /// The value under `reference` of a config map.
+    async fn config_map(&self, reference: &SecretRef) -> Result<SecretBytes, Error>;
+
     /// A CA bundle, PEM.
     async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error>;
 }

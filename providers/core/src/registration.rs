@@ -1,5 +1,6 @@
 //! How providers and generators present themselves, and what they are built with.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::address::Addresses;
-use crate::{Capabilities, Credentials, Error, Generator, Provider};
+use crate::{Capabilities, Credentials, Error, Generator, KeyServices, Provider, SecretBytes};
 
 /// Where a provider reports the calls it makes, for metrics. Called once per attempt on the wire.
 pub trait Calls: Send + Sync {
@@ -34,6 +35,15 @@ impl Room for () {
     async fn take(&self, _: usize) -> Box<dyn Send + Sync> {
         Box::new(())
     }
+}
+
+/// Files that stores may read: those of who runs keyferry on a machine of their own. An operator has none.
+pub trait Files: fmt::Debug + Send + Sync {
+    /// Reads a file of up to `most` bytes; `path` is relative, and leads nowhere outside.
+    ///
+    /// # Errors
+    /// `Invalid`, which names the path.
+    fn read(&self, path: &str, most: usize) -> Result<SecretBytes, Error>;
 }
 
 /// Whom a provider works for. Some stores tell the server, for its policies and its audit log.
@@ -70,6 +80,10 @@ pub struct BuildContext {
     pub caller: Caller,
     /// Settings of the process: what External Secrets Operator takes from its environment, such as endpoints.
     pub environment: Environment,
+    /// The files that the spec may name; `None` where it may name none.
+    pub files: Option<Arc<dyn Files>>,
+    /// Services that keep keys.
+    pub key_services: KeyServices,
 }
 
 impl BuildContext {
@@ -83,6 +97,8 @@ impl BuildContext {
             ambient_identity: false,
             caller: Caller::default(),
             environment: Arc::new(|_| None),
+            files: None,
+            key_services: |_| None,
         }
     }
 

@@ -228,6 +228,10 @@ mod tests {
             unreachable!("a ServiceAccount logs in")
         }
 
+        async fn config_map(&self, _: &SecretRef) -> Result<SecretBytes, Error> {
+            unreachable!("a ServiceAccount logs in")
+        }
+
         async fn ca_bundle(&self, _: &CaRef) -> Result<Vec<u8>, Error> {
             unreachable!("the connection is plain")
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use keyferry_provider_core::{CaRef, Credentials, Error, SecretBytes, SecretRef, ServiceAccountRef, Token};
 
-/// Answers `name/key` with what was set, for secrets and CA bundles; ServiceAccounts have the token under
+/// Answers `name/key` with what was set, for secrets, config maps and CA bundles; ServiceAccounts have the token under
 /// `name/token` and annotations under `name/annotations/`. A secret bears the labels under `name/labels/`. The namespace of a reference is not looked at.
 #[derive(Default)]
 pub struct MapCredentials(Mutex<HashMap<String, SecretBytes>>);
@@ -75,6 +75,10 @@ impl Credentials for MapCredentials {
 
     async fn controller_token(&self) -> Result<SecretBytes, Error> {
         self.get("controller", "token")
+    }
+
+    async fn config_map(&self, reference: &SecretRef) -> Result<SecretBytes, Error> {
+        self.secret(reference, None).await
     }
 
     async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {

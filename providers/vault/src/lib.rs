@@ -8,7 +8,7 @@
 //! has them, `config` all else of the spec, `client` HTTP and what statuses mean, `cloud` calls to clouds on the way to a
 //! login, `sign` AWS's signature, `aws` and `google` the logins by their word, `proof` what each login shows, `login`
 //! logins and tokens, `answers` what answers mean, `write` what is written, `store` the store,
-//! `dynamic` the generator, over any engine.
+//! `dynamic` the generator, over any engine, `transit` keys that others' documents are encrypted with.
 //!
 //! What is zeroed: bodies of answers as we gather them, values, tokens, and bodies of logins. What is not ours to
 //! zero: the buffers of TLS, HTTP and the kernel that the bytes pass through, a client key inside the TLS library,
@@ -31,10 +31,12 @@ mod answers;
 mod write;
 mod store;
 mod dynamic;
+mod transit;
 
 use std::sync::Arc;
 
 use keyferry_provider_core::{BuildContext, BuildFuture, GeneratorRegistration, Provider, Registration};
+pub use transit::TRANSIT;
 
 use crate::config::Config;
 use crate::product::Product;

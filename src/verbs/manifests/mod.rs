@@ -8,14 +8,16 @@ pub mod read;
 pub mod folder;
 pub mod target;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
-use keyferry_provider_core::Environment;
 use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::{Environment, Files};
 use keyferry_stores::access::{ControllerToken, LoginPorts};
+use keyferry_stores::files::Beside;
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_sync::engine::Engine;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
@@ -72,15 +74,33 @@ pub fn no_labels(namespace: &str) -> Failure {
     Failure::new(Headline::Fetch, cause, Retry::OnChange)
 }
 
-/// The stores, for whoever runs this by hand. What they log in with is in `objects`.
-pub fn stores(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>) -> Arc<Pool> {
+/// The folders of manifests: those given, and those of the files that are given; the working directory for standard input.
+pub fn folders(manifests: &[PathBuf]) -> Vec<PathBuf> {
+    let folder = |path: &PathBuf| match path.parent() {
+        _ if path.as_os_str() == "-" => PathBuf::from("."),
+        _ if path.is_dir() => path.clone(),
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    manifests.iter().map(folder).collect()
+}
+
+/// The files that stores may read: those beside the manifests.
+pub fn beside(manifests: &[PathBuf]) -> Beside {
+    Beside::new(folders(manifests))
+}
+
+/// The stores, for whoever runs this by hand. What they log in with is in `objects`, the documents that they may read in
+/// `files`.
+pub fn stores(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>, files: Option<Beside>) -> Arc<Pool> {
     let login_ports =
         LoginPorts { objects, accounts, controller_token: ControllerToken::Never, refuse_api_audiences: false };
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (news, _) = tokio::sync::mpsc::unbounded_channel();
     // Whoever has the manifests could ask these stores by hand as well.
-    let rules = Rules { addresses: Addresses::anywhere(), ..Rules::default() };
+    let files = files.map(|files| Arc::new(files) as Arc<dyn Files>);
+    let rules = Rules { addresses: Addresses::anywhere(), files, ..Rules::default() };
     Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news))
 }
 

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use keyferry_stores::files::Beside;
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::SecretJson;
 use keyferry_sync::ports::{Ports, Stores};
@@ -21,7 +22,7 @@ use keyferry_sync::ports::{Ports, Stores};
 use self::given::Given;
 use self::print::Mask;
 use super::manifests::folder::{Folder, Nowhere};
-use super::manifests::{Pipeline, failures, read, stores, told};
+use super::manifests::{Pipeline, beside, failures, read, stores, told};
 
 /// Flags of `keyferry render`.
 #[derive(Args, Debug)]
@@ -86,7 +87,7 @@ pub async fn run(
         made_up.iter().for_each(|store| tell(&format!("note: {store} is not among the manifests; --values stands in")));
     }
     let (folder, settings) = (Arc::new(folder), args.pipeline.settings());
-    let ports = ports(folder.clone(), values);
+    let ports = ports(folder.clone(), values, beside(&args.filename));
     let came = folder.external_secrets.iter().map(|asked| one::one(&folder, &ports, &settings, &asked.es));
     let came = futures::future::join_all(came).await;
     let (mut rendered, mut failed) = (Vec::new(), 0);
@@ -122,8 +123,8 @@ fn summary(folder: &Folder, rendered: usize, failed: usize) -> String {
     text
 }
 
-fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>) -> Ports {
-    let pool = stores(folder.clone(), folder.clone());
+fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>, files: Beside) -> Ports {
+    let pool = stores(folder.clone(), folder.clone(), Some(files));
     let stores: Arc<dyn Stores> = match values {
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,

@@ -13,6 +13,7 @@ use keyferry_cluster::objects::ClusterObjects;
 use keyferry_crds::{
     ClusterSecretStore, CreationPolicy, ExternalSecret, ExternalSecretStatus, SecretStore, SecretStoreSpec,
 };
+use keyferry_stores::files::Beside;
 use keyferry_sync::audit;
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::StringMap;
@@ -28,7 +29,7 @@ use sha3::{Digest as _, Sha3_256};
 use super::credentials::{Credentials, Local};
 use super::stamp::Stamp;
 use crate::verbs::manifests::folder::{Asked, Folder, Nowhere};
-use crate::verbs::manifests::{read, stores};
+use crate::verbs::manifests::{beside, folders, read, stores};
 use crate::verbs::run::POD;
 
 /// A hash of what something depends on.
@@ -96,6 +97,8 @@ impl Source {
         match self {
             Self::Files { paths, recursive, credentials, .. } => {
                 let mut stamp = Stamp::of(paths, *recursive);
+                // Documents that stores read lie beside the manifests.
+                stamp.extend(Stamp::of(&folders(paths), false));
                 stamp.extend(Stamp::of(&credentials.folder, true));
                 stamp
             }
@@ -128,7 +131,7 @@ impl Source {
                     stores: known,
                     namespaces,
                     folder,
-                    ports: ports(local.clone(), local),
+                    ports: ports(local.clone(), local, Some(beside(paths))),
                     rest: rest.end(),
                     problems,
                     notes: read.notes,
@@ -159,9 +162,9 @@ fn delivered(mut es: ExternalSecret) -> ExternalSecret {
     es
 }
 
-fn ports(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>) -> Ports {
+fn ports(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>, files: Option<Beside>) -> Ports {
     Ports {
-        stores: stores(objects.clone(), accounts),
+        stores: stores(objects.clone(), accounts, files),
         objects,
         journal: Arc::new(Untold),
         compute: Arc::new(Here),
@@ -224,7 +227,7 @@ async fn from_cluster(client: &kube::Client, namespace: &str, wanted: &[String])
         stores: known,
         namespaces,
         folder: Arc::default(),
-        ports: ports(objects.clone(), objects),
+        ports: ports(objects.clone(), objects, None),
         rest: Digest::default(),
         problems,
         notes: Vec::new(),

@@ -74,6 +74,10 @@ impl Credentials for Kubernetes {
         self.map.controller_token().await
     }
 
+    async fn config_map(&self, reference: &SecretRef) -> Result<SecretBytes, Error> {
+        self.map.config_map(reference).await
+    }
+
     async fn ca_bundle(&self, reference: &CaRef) -> Result<Vec<u8>, Error> {
         self.map.ca_bundle(reference).await
     }

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 pub use aws::{AWS_SECRET, aws_context, aws_context_at, aws_keys, aws_spec, build_aws};
 pub use front::front;
 pub use kubernetes::Kubernetes;
-pub use moto::{Moto, REGION, acm};
+pub use moto::{Moto, REGION, acm, kms};
 
 /// What a provider is built with in tests.
 pub fn context(credentials: impl Credentials + 'static, calls: Arc<dyn Calls>) -> BuildContext {

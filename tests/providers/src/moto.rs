@@ -29,6 +29,13 @@ pub async fn acm(action: &str, params: &Value) -> Value {
     answer
 }
 
+/// Calls an action of KMS, which must succeed.
+pub async fn kms(action: &str, params: &Value) -> Value {
+    let (status, answer) = post("kms", &format!("TrentService.{action}"), params).await;
+    assert_eq!(status, 200, "{action}: {answer}");
+    answer
+}
+
 /// One for all: making one takes longer than a call. No connection outlives its test's runtime.
 static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(|| {
     keyferry_testkit::install_crypto_provider();

@@ -4,6 +4,7 @@
 //! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
+mod age;
 mod akeyless;
 mod alibaba;
 mod aws;
@@ -63,6 +64,7 @@ type Schema = fn() -> Node;
 
 /// Providers with a schema of their own.
 const TYPED: &[(&str, Schema)] = &[
+    ("age", age::schema),
     ("akeyless", akeyless::schema),
     ("alibaba", alibaba::schema),
     ("aws", aws::schema),
@@ -82,6 +84,7 @@ const TYPED: &[(&str, Schema)] = &[
     ("onepasswordSDK", onepassword::sdk),
     ("openBao", vault::open_bao),
     ("scaleway", scaleway::schema),
+    ("sops", age::sops),
     ("vault", vault::schema),
     ("webhook", webhook::schema),
 ];

@@ -73,7 +73,11 @@ struct Up {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Verb::Install => {
-            let all = install::ensure().and_then(|_| install::clients()).and_then(|_| install::barbican());
+            let all = install::ensure()
+                .and_then(|_| install::clients())
+                .and_then(|_| install::barbican())
+                .and_then(|_| install::age())
+                .and_then(|_| install::sops());
             all.map(|_| ExitCode::SUCCESS)
         }
         Verb::Up(up) => run(&up),

@@ -1,4 +1,4 @@
-//! What Go builds: the control plane, and helm. Versions are pinned by the `go.mod` and
+//! What Go builds: the control plane, helm, and the tools that encrypt documents. Versions are pinned by the `go.mod` and
 //! `go.sum` files of `tests/tools`, which are compiled in, so that a program that
 //! lies elsewhere still builds the same.
 
@@ -8,12 +8,40 @@ use std::time::Duration;
 
 use super::cache::Artifact;
 
+const AGE_MOD: &str = include_str!("../../../tools/age/go.mod");
+const AGE_SUM: &str = include_str!("../../../tools/age/go.sum");
 const ETCD_MOD: &str = include_str!("../../../tools/etcd/go.mod");
 const ETCD_SUM: &str = include_str!("../../../tools/etcd/go.sum");
 const HELM_MOD: &str = include_str!("../../../tools/helm/go.mod");
 const HELM_SUM: &str = include_str!("../../../tools/helm/go.sum");
 const KUBERNETES_MOD: &str = include_str!("../../../tools/kubernetes/go.mod");
 const KUBERNETES_SUM: &str = include_str!("../../../tools/kubernetes/go.sum");
+const SOPS_MOD: &str = include_str!("../../../tools/sops/go.mod");
+const SOPS_SUM: &str = include_str!("../../../tools/sops/go.sum");
+
+pub(super) fn age() -> Artifact {
+    let version = pinned(AGE_MOD, "filippo.io/age");
+    Module {
+        title: format!("age {version}"),
+        go_mod: AGE_MOD,
+        go_sum: AGE_SUM,
+        ldflags: "-s -w".into(),
+        programs: vec![("age", "filippo.io/age/cmd/age")],
+    }
+    .artifact()
+}
+
+pub(super) fn sops() -> Artifact {
+    let version = pinned(SOPS_MOD, "github.com/getsops/sops/v3");
+    Module {
+        title: format!("sops {version}"),
+        go_mod: SOPS_MOD,
+        go_sum: SOPS_SUM,
+        ldflags: "-s -w".into(),
+        programs: vec![("sops", "github.com/getsops/sops/v3/cmd/sops")],
+    }
+    .artifact()
+}
 
 pub(super) fn etcd() -> Artifact {
     let version = pinned(ETCD_MOD, "go.etcd.io/etcd/server/v3");

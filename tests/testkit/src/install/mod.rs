@@ -44,6 +44,16 @@ pub fn helm() -> Result<PathBuf> {
     Ok(go::helm().ensure(&cache_dir()?)?.join("helm"))
 }
 
+/// `age`, by which files of ours are believed.
+pub fn age() -> Result<PathBuf> {
+    Ok(go::age().ensure(&cache_dir()?)?.join("age"))
+}
+
+/// `sops`, by whose files ours are believed. Takes minutes to build the first time.
+pub fn sops() -> Result<PathBuf> {
+    Ok(go::sops().ensure(&cache_dir()?)?.join("sops"))
+}
+
 /// A Python that has the clients of vendors, by which doubles of their servers are believed.
 pub fn clients() -> Result<PathBuf> {
     Ok(python::interpreter(&python::clients().ensure(&cache_dir()?)?))

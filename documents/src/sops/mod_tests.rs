@@ -1,0 +1,129 @@
+//! Against files that `sops` 3.13.3 made.
+
+use super::*;
+use crate::envelope::Tries;
+use crate::keys::Identities;
+
+const CANARY: &str = "canary-7f3a";
+
+fn data(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/testdata/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+fn identities(names: &[&str]) -> Identities {
+    let mut all = Identities::default();
+    names.iter().for_each(|name| all.add(&SecretBytes::new(data(name))).unwrap());
+    all
+}
+
+/// Opens with keys of age alone.
+fn open_bytes(bytes: &[u8], format: Format, keys: &[&str]) -> Result<SecretBytes, Error> {
+    let (document, identities, mut tries) = (Encrypted::read(bytes, format)?, identities(keys), Tries::default());
+    let (mut parts, mut why) = (Vec::new(), Vec::new());
+    for group in document.groups() {
+        let opened = group.iter().map(|key| crate::open(key.wrapped.as_bytes(), &identities, &mut tries));
+        match opened.reduce(|before, next| before.or(next)).unwrap() {
+            Ok(part) => parts.push(part),
+            Err(error) => why.push(error),
+        }
+    }
+    let (groups, threshold) = (document.groups().len(), document.threshold());
+    if parts.len() < threshold {
+        return Err(too_few(parts.len(), threshold, groups, &why));
+    }
+    let key = data_key(&parts, groups)?;
+    document.open(&key)
+}
+
+fn open(name: &str, keys: &[&str]) -> Result<String, Error> {
+    let format = Format::of_name(name);
+    open_bytes(&data(name), format, keys).map(|json| json.expose_str().unwrap().to_owned())
+}
+
+const YAML: &str = concat!(
+    r#"{"db":{"big":1000000000000000000000,"empty":"","list":["one","canary-two"],"none":null,"password":"canary-7f3a","#,
+    r#""port":5432,"ratio":1.5,"since":"2001-12-14T00:00:00Z","tls":true,"user":"app"},"#,
+    r#""plain_unencrypted":{"b":true,"f":2.5,"n":15,"yes":"no"}}"#
+);
+
+#[test]
+fn files_of_sops_open() {
+    let json = r#"{"db":{"big":12345678901234567000,"password":"canary-7f3a","port":5432,"tls":false},"plain_unencrypted":{"i":9007199254740993,"n":1.5,"t":"x"}}"#;
+    let env = r#"{"LINES":"two\nlines","PASSWORD":"canary-7f3a","Q":"\"quoted\"","USER":"app"}"#;
+    let ini = r#"{"DEFAULT":{"root":"top"},"db":{"password":"canary-7f3a","user":"app"},"other":{"key":"x y"}}"#;
+    for (name, expected) in
+        [("plain.yaml", YAML), ("plain.json", json), ("plain.env", env), ("plain.ini", ini), ("groups.env", env)]
+    {
+        let keys: &[&str] = if name == "groups.env" { &["one.key", "two.key"] } else { &["one.key"] };
+        assert_eq!(open(name, keys).as_deref(), Ok(expected), "{name}");
+    }
+    let bytes = open_bytes(&data("plain.bin"), Format::Binary, &["one.key"]).unwrap();
+    assert!(bytes.expose() == [&[0xff; 100][..], b"canary-7f3a\n"].concat());
+}
+
+#[test]
+fn rules_of_what_is_encrypted_hold() {
+    // What is not encrypted stands as SOPS wrote it.
+    for name in ["regex.yaml", "only.yaml", "comment.yaml"] {
+        let opened = open(name, &["one.key"]).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert!(opened.contains(CANARY) && opened.contains(r#""port":5432"#), "{name}");
+        assert_eq!(opened, YAML, "{name}");
+    }
+}
+
+#[test]
+fn as_many_groups_as_must_open() {
+    assert_eq!(open("groups.yaml", &["one.key", "two.key"]).as_deref(), Ok(YAML));
+    let error = open("groups.yaml", &["one.key"]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.message().starts_with("1 of its 2 key groups open, and 2 must: "), "{error}");
+    assert_eq!(open("regex.yaml", &["two.key"]).map(|json| json.contains(CANARY)), Ok(true));
+    let error = open("plain.yaml", &["two.key"]).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.message().starts_with("none of its keys opens it: "), "{error}");
+}
+
+#[test]
+fn a_file_that_was_changed_gives_nothing() {
+    let text = |name: &str| String::from_utf8(data(name)).unwrap();
+    let changed = |name: &str, from: &str, to: &str| {
+        let text = text(name);
+        assert!(text.contains(from), "{name} has {from}");
+        let error = open_bytes(text.replacen(from, to, 1).as_bytes(), Format::of_name(name), &["one.key"]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Malformed, "{error}");
+        assert!(!error.to_string().contains(CANARY), "{error}");
+        error.message().to_owned()
+    };
+    let mac = "message authentication code does not match";
+    assert!(changed("plain.yaml", "f: 2.5", "f: 2.6").contains(mac));
+    assert!(changed("plain.yaml", "b: true\n", "b: true\n    more: x\n").contains(mac));
+    assert!(changed("plain.json", "\"t\": \"x\"", "\"t\": \"y\"").contains(mac));
+    assert!(changed("regex.yaml", "user: app", "user: root").contains(mac));
+    assert!(changed("plain.yaml", "lastmodified: \"2", "lastmodified: \"1").contains(mac));
+    assert!(changed("plain.yaml", "password:", "passwort:").contains("value \"db.passwort\" does not open"));
+    assert!(changed("plain.env", "USER=", "NAME=").contains("value \"NAME\" does not open"));
+    assert!(changed("plain.yaml", "type:int", "type:bool").contains("not of the type"));
+    assert!(changed("plain.yaml", "    mac: ", "    nomac: ").contains("has no mac"));
+    assert!(changed("plain.yaml", "\nsops:", "\nother:").contains("not encrypted by SOPS"));
+}
+
+#[test]
+fn a_file_that_was_cut_off_gives_nothing() {
+    for name in ["plain.yaml", "plain.json", "plain.env", "plain.ini", "plain.bin"] {
+        let whole = data(name);
+        for cut in (0..whole.len() - 60).step_by(97) {
+            let error = open_bytes(&whole[..cut], Format::of_name(name), &["one.key"]).err();
+            assert!(error.is_some_and(|error| !error.to_string().contains(CANARY)), "{name} at {cut}");
+        }
+    }
+}
+
+#[test]
+fn whoever_wrote_it_makes_nobody_work() {
+    let many = "    - recipient: x\n      enc: y\n".repeat(keyferry_limits::DOCUMENT_KEYS.size() + 1);
+    let text = format!("a: b\nsops:\n  age:\n{many}  mac: x\n  lastmodified: y\n");
+    let error = Encrypted::read(text.as_bytes(), Format::Yaml).unwrap_err();
+    assert!(error.message().contains("limit document-keys"), "{error}");
+    let text = "sops_age__list_4000000000__map_enc=x\nsops_mac=x\nsops_lastmodified=y\n";
+    assert!(Encrypted::read(text.as_bytes(), Format::Dotenv).unwrap().groups()[0].is_empty());
+}

@@ -1,0 +1,173 @@
+//! What opens documents: identities, and services that keep keys.
+
+use std::sync::Arc;
+
+use keyferry_documents::sops::{Encrypted, Key, Service, data_key, too_few};
+use keyferry_documents::{Format, Identities, Tries, envelope, open, values};
+use keyferry_provider_core::{BuildContext, Error, ErrorKind, KeyService, SecretBytes, Wrapped};
+
+use crate::config::{Config, Kind};
+use crate::source::Source;
+use crate::turns::Turns;
+
+/// All that a store opens documents with.
+pub struct Keys {
+    kind: Kind,
+    identities: Vec<(String, Source)>,
+    services: Vec<(&'static str, Arc<dyn KeyService>)>,
+}
+
+/// Which service keeps such keys, by its key in the spec.
+const SERVICES: [(Service, &str); 2] = [(Service::Aws, "aws"), (Service::Vault, "vault")];
+
+impl Keys {
+    /// From the spec, logged in where a service needs it.
+    pub async fn new(config: &Config, ctx: &BuildContext) -> Result<Self, Error> {
+        let mut identities = Vec::new();
+        for (field, place) in &config.identities {
+            identities.push((field.clone(), Source::new(place, field, ctx).await?));
+        }
+        let mut services = Vec::new();
+        for (name, spec) in &config.services {
+            let at = format!("{}.{name}", config.kind);
+            let service = (ctx.key_services)(name)
+                .ok_or_else(|| Error::invalid(format!("{at}: this build of keyferry has no provider {name:?}")))?;
+            let built = (service.build)(spec, ctx.clone()).await;
+            services.push((*name, built.map_err(|error| error.at(&format!("spec.provider.{name}"), &at))?));
+        }
+        Ok(Self { kind: config.kind, identities, services })
+    }
+
+    /// The identities as they are now.
+    pub fn identities(&self) -> Result<Identities, Error> {
+        let mut all = Identities::default();
+        for (field, source) in &self.identities {
+            let file = source.read()?;
+            all.add(&file).map_err(|error| error.context(field))?;
+        }
+        Ok(all)
+    }
+
+    /// Checks that the services know us.
+    pub async fn check(&self) -> Result<(), Error> {
+        for (_, service) in &self.services {
+            service.check().await?;
+        }
+        Ok(())
+    }
+
+    /// What services say of whom they take us for.
+    pub fn identity_note(&self) -> Option<String> {
+        self.services.iter().find_map(|(_, service)| service.identity_note())
+    }
+
+    /// Opens a file of SOPS as far as keys go: who has a key of a group has its part. Nobody is asked for more than is needed.
+    pub async fn data_key(&self, document: &Encrypted, mut opener: Opener<'_>) -> Result<SecretBytes, Error> {
+        let (groups, needed) = (document.groups().len(), document.threshold());
+        let (mut parts, mut why) = (Vec::new(), Vec::new());
+        for group in document.groups() {
+            if parts.len() == needed {
+                break;
+            }
+            match self.part(group, &mut opener).await {
+                Ok(part) => parts.push(part),
+                Err(errors) => why.extend(errors),
+            }
+        }
+        if parts.len() < needed { Err(too_few(parts.len(), needed, groups, &why)) } else { data_key(&parts, groups) }
+    }
+
+    /// The part of a group: by any of its keys.
+    async fn part(&self, group: &[Key], opener: &mut Opener<'_>) -> Result<SecretBytes, Vec<Error>> {
+        let mut why = Vec::new();
+        for key in group {
+            match self.unwrap(key, opener).await {
+                Ok(part) => return Ok(part),
+                Err(error) => why.push(error),
+            }
+        }
+        if why.is_empty() {
+            why.push(Error::invalid("a key group without keys"));
+        }
+        Err(why)
+    }
+
+    async fn unwrap(&self, key: &Key, opener: &mut Opener<'_>) -> Result<SecretBytes, Error> {
+        match key.service {
+            Service::Age if opener.identities.is_empty() => {
+                Err(Error::new(ErrorKind::Denied, format!("recipient {}: set {}.identities", key.name, self.kind)))
+            }
+            Service::Age => opener.open(key).await.map_err(|error| {
+                let what = if error.kind() == ErrorKind::Denied {
+                    "no identity of the store belongs to it".to_owned()
+                } else {
+                    error.to_string()
+                };
+                Error::new(error.kind(), format!("recipient {}: {what}", key.name))
+            }),
+            Service::Other(name) => Err(Error::new(
+                ErrorKind::Denied,
+                format!(
+                    "{name} key {:?}: keys of {name} are not built yet; add a recipient of age with `sops updatekeys`",
+                    key.name
+                ),
+            )),
+            service @ (Service::Aws | Service::Vault) => {
+                let named = SERVICES.iter().find(|(known, _)| *known == service).map_or("", |(_, name)| name);
+                let Some((_, service)) = self.services.iter().find(|(name, _)| *name == named) else {
+                    let message = format!("{named} key {:?}: set {}.{named}", key.name, self.kind);
+                    return Err(Error::new(ErrorKind::Denied, message));
+                };
+                let wrapped = Wrapped { key: key.name.clone(), ciphertext: key.bytes(), context: key.context.clone() };
+                service.unwrap(&wrapped).await
+            }
+        }
+    }
+}
+
+/// What opens the keys of one document that are of age.
+pub struct Opener<'a> {
+    identities: Arc<Identities>,
+    turns: &'a Turns,
+    tries: Tries,
+}
+
+impl<'a> Opener<'a> {
+    /// With these identities, in these turns.
+    pub fn new(identities: Arc<Identities>, turns: &'a Turns) -> Self {
+        Self { identities, turns, tries: Tries::default() }
+    }
+
+    async fn open(&mut self, key: &Key) -> Result<SecretBytes, Error> {
+        let (identities, sealed, mut tries) = (self.identities.clone(), key.bytes(), std::mem::take(&mut self.tries));
+        let opened = self.turns.compute(move || Ok((open(sealed.expose(), &identities, &mut tries), tries)));
+        let (opened, tries) = opened.await?;
+        self.tries = tries;
+        opened
+    }
+}
+
+/// Opens a document of age: as a whole, or its sealed values.
+pub fn open_of_age(bytes: &SecretBytes, format: Format, identities: &Identities) -> Result<SecretBytes, Error> {
+    let mut tries = Tries::default();
+    if envelope::is_sealed(bytes.expose()) {
+        let plain = open(bytes.expose(), identities, &mut tries)?;
+        return if format == Format::Binary { Ok(plain) } else { Ok(format.read(plain.expose())?.to_json()) };
+    }
+    if format == Format::Binary {
+        return Err(nothing_sealed());
+    }
+    let mut document = format.read(bytes.expose())?;
+    match values::open_all(&mut document, identities, &mut tries)? {
+        0 => Err(nothing_sealed()),
+        _ => Ok(document.to_json()),
+    }
+}
+
+/// What nobody encrypted is not answered: it was forgotten, or is no document at all.
+fn nothing_sealed() -> Error {
+    Error::new(
+        ErrorKind::Malformed,
+        "nothing in it is encrypted by age: seal what is secret with `keyferry seal`, or `keyferry edit` it",
+    )
+}

@@ -1,0 +1,55 @@
+//! Documents and identities from where they lie.
+
+use std::sync::Arc;
+
+use keyferry_limits::DOCUMENT_SIZE;
+use keyferry_provider_core::{Blame, BuildContext, Error, ErrorKind, Files, SecretBytes};
+
+use crate::config::Place;
+
+/// What a place holds, or where it is read at each fetch.
+pub enum Source {
+    /// What it held when the store was built, or why that could not be told.
+    Held(Result<SecretBytes, Error>),
+    /// A file, which nobody watches.
+    File(Arc<dyn Files>, String),
+}
+
+impl Source {
+    /// Looks a place up. `field` is where the spec names it.
+    ///
+    /// # Errors
+    /// What passes by itself, and what is to be asked for by whoever uses the store; all else is told when the document is asked for, so
+    /// that one that is missing leaves the others readable.
+    pub async fn new(place: &Place, field: &str, ctx: &BuildContext) -> Result<Self, Error> {
+        let found = match place {
+            Place::Inline(text) => Ok(text.clone()),
+            Place::ConfigMap(reference) => ctx.credentials.config_map(reference).await,
+            Place::Secret(reference) => ctx.credentials.secret(reference, None).await,
+            Place::File(path) => match &ctx.files {
+                Some(files) => return Ok(Self::File(files.clone(), path.clone())),
+                None => Err(Error::invalid(format!(
+                    "{field}.file can't be read by an operator, whose files belong to nobody who writes stores: keep it in a \
+                     ConfigMap or Secret"
+                ))),
+            },
+        };
+        match found.map_err(|error| error.context(field)) {
+            Err(error) if error.is_temporary() || error.kind() == ErrorKind::Referent => Err(error),
+            found => Ok(Self::Held(found.and_then(bounded))),
+        }
+    }
+
+    /// What it holds now.
+    pub fn read(&self) -> Result<SecretBytes, Error> {
+        match self {
+            Self::Held(found) => found.clone(),
+            Self::File(files, path) => files.read(path, DOCUMENT_SIZE.size()).and_then(bounded),
+        }
+    }
+}
+
+fn bounded(bytes: SecretBytes) -> Result<SecretBytes, Error> {
+    let is_too_much = bytes.len() > DOCUMENT_SIZE.size();
+    if is_too_much { Err(Error::limit(&DOCUMENT_SIZE).with_blame(Blame::Store)) } else { Ok(bytes) }
+}

@@ -1,0 +1,173 @@
+//! A newcomer's way with documents that lie in git, by the program itself: what each step says, and that nothing secret is left anywhere.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+const CANARY: &str = "canary-7f3a";
+
+struct Desk(tempfile::TempDir);
+
+impl Desk {
+    /// A folder in which `keyferry init` was.
+    fn new() -> Self {
+        let desk = Self(tempfile::tempdir().unwrap());
+        assert!(desk.run(&["init"], "").status.success());
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
+        command.args(args).current_dir(self.0.path()).env_remove("KEYFERRY_AGE_KEY_FILE");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, args: &[&str], input: &str) -> Output {
+        let mut child = self.command(args).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Edits by a command of sed.
+    fn edit(&self, file: &str, sed: &str) -> Output {
+        self.run(&["edit", file, "--editor", &format!("sed -i '{sed}'")], "")
+    }
+
+    fn render(&self, more: &[&str]) -> (Option<i32>, String, String) {
+        let output = self.run(&[&["render", "-f", "."], more].concat(), "");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    }
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn from_nothing_to_a_secret() {
+    let desk = Desk::new();
+    let (code, shown, says) = desk.render(&["--show-values"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(shown.contains("PASSWORD: not-a-real-one") && shown.contains("USERNAME: app"), "{shown}");
+    let edited = desk.edit("secrets.env", &format!("s/>not-a-real-one</>{CANARY}</"));
+    assert!(edited.status.success(), "{}", told(&edited));
+    let sealed = desk.run(&["seal"], &format!("{CANARY}-2\n"));
+    let line = String::from_utf8(sealed.stdout).unwrap();
+    let document = fs::read_to_string(desk.path("secrets.env")).unwrap() + "SECOND=" + &line;
+    assert!(!document.contains(CANARY) && document.matches("=age:").count() == 2, "{document}");
+    fs::write(desk.path("secrets.env"), document).unwrap();
+    let (code, shown, says) = desk.render(&["--show-values"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(
+        shown.contains(&format!("PASSWORD: {CANARY}\n")) && shown.contains(&format!("SECOND: {CANARY}-2\n")),
+        "{shown}"
+    );
+    let (_, masked, says) = desk.render(&[]);
+    assert!(!masked.contains(CANARY) && !says.contains(CANARY));
+}
+
+#[test]
+fn three_mistakes_are_answered_with_what_to_do() {
+    // The key of somebody else.
+    let (desk, other) = (Desk::new(), Desk::new());
+    fs::copy(other.path("age.key"), desk.path("age.key")).unwrap();
+    let (code, _, says) = desk.render(&[]);
+    assert_eq!(code, Some(1));
+    for part in [
+        "app.yaml:22: error: ExternalSecret default/app",
+        "document \"secrets.env\"",
+        "value \"PASSWORD\"",
+        "add the identity",
+    ] {
+        assert!(says.contains(part), "{part}: {says}");
+    }
+    // A property that is not there.
+    let desk = Desk::new();
+    let manifest = fs::read_to_string(desk.path("app.yaml")).unwrap();
+    let misspelled = manifest.replace(
+        "  dataFrom:\n    - extract: { key: secrets.env }\n",
+        "  data:\n    - secretKey: password\n      remoteRef: { key: secrets.env, property: PASWORD }\n",
+    );
+    assert_ne!(misspelled, manifest);
+    fs::write(desk.path("app.yaml"), misspelled).unwrap();
+    let (code, _, says) = desk.render(&[]);
+    assert!(code == Some(1) && says.contains("PASWORD"), "{says}");
+    // A document that is not there.
+    fs::write(desk.path("app.yaml"), manifest.replace("file: secrets.env", "file: secret.env")).unwrap();
+    let (code, _, says) = desk.render(&[]);
+    assert!(code == Some(1) && says.contains("spec.provider.age.documents names no such document"), "{says}");
+    fs::write(desk.path("app.yaml"), manifest).unwrap();
+    fs::remove_file(desk.path("secrets.env")).unwrap();
+    let (code, _, says) = desk.render(&[]);
+    assert!(
+        code == Some(1) && says.contains("file \"secrets.env\" is not there: it is looked for beside the manifests"),
+        "{says}"
+    );
+}
+
+/// Folders that an editor works in.
+fn desks() -> Vec<PathBuf> {
+    let all = fs::read_dir("/dev/shm").into_iter().flatten().flatten().map(|entry| entry.path());
+    all.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("keyferry-edit-")))
+        .collect()
+}
+
+fn wait_for(child: &mut Child) -> Option<i32> {
+    let began = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code();
+        }
+        assert!(began.elapsed() < Duration::from_secs(30), "it does not end");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_kill_while_the_editor_is_open_leaves_nothing() {
+    let desk = Desk::new();
+    let before = fs::read(desk.path("secrets.env")).unwrap();
+    let (note, go) = (desk.path("note"), desk.path("go"));
+    let editor = format!("f() {{ echo \"$1\" > {}; mv {0} {}; exec sleep 60; }}; f", note.display(), go.display());
+    let mut child = desk.command(&["edit", "secrets.env", "--editor", &editor]).spawn().unwrap();
+    let began = Instant::now();
+    while !go.exists() {
+        assert!(began.elapsed() < Duration::from_secs(30), "the editor does not start");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let opened = PathBuf::from(fs::read_to_string(&go).unwrap().trim());
+    assert!(fs::read_to_string(&opened).unwrap().contains("not-a-real-one"));
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap();
+    // Ctrl-C is the editor's.
+    kill_process(pid, Signal::INT).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(child.try_wait().unwrap().is_none() && opened.exists());
+    // Neither the command line nor the environment of the editor says what is in it.
+    for process in children(child.id()) {
+        for name in ["cmdline", "environ"] {
+            let told = fs::read(Path::new("/proc").join(process.to_string()).join(name)).unwrap_or_default();
+            assert!(!String::from_utf8_lossy(&told).contains("not-a-real-one"));
+        }
+    }
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(wait_for(&mut child), Some(1));
+    assert!(!opened.exists() && !desks().contains(&opened.parent().unwrap().to_owned()));
+    assert_eq!(fs::read(desk.path("secrets.env")).unwrap(), before);
+}
+
+/// The processes that this one started.
+fn children(of: u32) -> Vec<u32> {
+    let all = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
+    all.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}

@@ -1,0 +1,299 @@
+//! Encrypted documents against the tools that made them what they are: `age` and `sops`, with keys of age and SSH, of moto's KMS and of
+//! OpenBao's transit engine.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Arc, LazyLock};
+
+use keyferry_documents::{Recipients, keys, seal, values};
+use keyferry_provider_age::{REGISTRATION, SOPS};
+use keyferry_provider_core::{BuildContext, Error, ErrorKind, Key, KeyServiceRegistration, Provider};
+use keyferry_provider_tests::{AWS_SECRET, Counter, REGION, aws_context, aws_keys, aws_spec, kms};
+use keyferry_testkit::{Testbed, install};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+const CANARY: &str = "canary-e03d77";
+
+static AGE: LazyLock<PathBuf> = LazyLock::new(|| install::age().expect("age builds"));
+static TOOL: LazyLock<PathBuf> = LazyLock::new(|| install::sops().expect("sops builds"));
+
+/// A folder with keys, documents and what encrypts them.
+struct Desk {
+    folder: TempDir,
+    /// The recipients of one.key and two.key.
+    recipients: [String; 2],
+}
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let recipients = ["one.key", "two.key"].map(|name| {
+            let (key, recipient) = keys::generate();
+            std::fs::write(folder.path().join(name), key.expose()).unwrap();
+            recipient
+        });
+        Self { folder, recipients }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        std::fs::write(self.path(name), text).unwrap();
+        self.path(name)
+    }
+
+    fn run<I: AsRef<OsStr>>(&self, program: &Path, args: impl IntoIterator<Item = I>) -> Vec<u8> {
+        let testbed = Testbed::shared();
+        let output = Command::new(program)
+            .args(args)
+            .current_dir(self.folder.path())
+            .envs([("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"), ("AWS_SECRET_ACCESS_KEY", AWS_SECRET)])
+            .envs([("AWS_ENDPOINT_URL", testbed.moto_url()), ("AWS_REGION", REGION.to_owned())])
+            .envs([("VAULT_ADDR", testbed.vault_url()), ("VAULT_TOKEN", testbed.vault_token())])
+            .env("SOPS_AGE_KEY_FILE", self.path("one.key"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
+    }
+
+    /// Encrypts a file by these rules of `.sops.yaml`.
+    fn sops(&self, name: &str, rule: &str) -> String {
+        self.write(".sops.yaml", format!("creation_rules:\n  - {rule}\n"));
+        String::from_utf8(self.run(&TOOL, ["encrypt", name])).unwrap()
+    }
+
+    fn key(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+}
+
+/// Where the keys of services are, as the registry of a whole build says.
+fn services(name: &str) -> Option<&'static KeyServiceRegistration> {
+    match name {
+        "aws" => Some(&keyferry_provider_aws::KMS),
+        "vault" => Some(&keyferry_provider_vault::TRANSIT),
+        _ => None,
+    }
+}
+
+/// A store of these documents, with the keys of `desk` that are named.
+async fn store(desk: &Desk, held: &[&str], mut spec: Value, counter: &Arc<Counter>) -> Arc<dyn Provider> {
+    let testbed = Testbed::shared();
+    let credentials = held.iter().fold(aws_keys(), |all, name| all.with(&format!("keys/{name}"), desk.key(name)));
+    let credentials = credentials.with("vault/token", testbed.vault_token());
+    spec["identities"] = held.iter().map(|name| json!({"secretRef": {"name": "keys", "key": name}})).collect();
+    let is_sops = spec["kind"] == "sops";
+    spec.as_object_mut().unwrap().remove("kind");
+    let ctx = BuildContext { key_services: services, ..aws_context(credentials, counter.clone()) };
+    let build = if is_sops { SOPS.build } else { REGISTRATION.build };
+    build(&spec, ctx).await.unwrap()
+}
+
+async fn read(store: &dyn Provider, name: &str) -> Result<String, Error> {
+    let key = Key { name: name.into(), version: None, metadata: false };
+    let answer = store.fetch(&[key]).await?.remove(0);
+    let answer = answer.inspect_err(|error| assert!(!error.to_string().contains(CANARY), "{error}"))?;
+    Ok(String::from_utf8_lossy(answer.value.expose()).into_owned())
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_age_open_here_and_ours_open_there() {
+    let desk = Desk::new();
+    let plain = desk.write("plain.yaml", format!("password: {CANARY}\n"));
+    let plain = plain.to_str().unwrap();
+    let status = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(desk.path("ssh.key"))
+        .stdin(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let one = desk.recipients[0].clone();
+    let ssh = std::fs::read_to_string(desk.path("ssh.key.pub")).unwrap();
+    let for_one = text(desk.run(&AGE, ["-a", "-r", &one, plain]));
+    let for_ssh = text(desk.run(&AGE, ["-a", "-r", ssh.trim(), plain]));
+    let for_both = text(desk.run(&AGE, ["-a", "-r", &desk.recipients[1], "-r", &one, plain]));
+    let spec = json!({"documents": [
+        {"name": "one.yaml", "inline": for_one},
+        {"name": "ssh.yaml", "inline": for_ssh},
+        {"name": "both.yaml", "inline": for_both},
+    ]});
+    let store = store(&desk, &["one.key", "ssh.key"], spec, &Arc::default()).await;
+    for name in ["one.yaml", "ssh.yaml", "both.yaml"] {
+        assert_eq!(read(&*store, name).await, Ok(format!(r#"{{"password":"{CANARY}"}}"#)), "{name}");
+    }
+    for (recipient, key) in [(one.as_str(), "one.key"), (&ssh, "ssh.key")] {
+        let mut recipients = Recipients::default();
+        recipients.add(recipient).unwrap();
+        for armored in [false, true] {
+            let ours = desk.write("ours.age", seal(&CANARY.into(), &recipients, armored).unwrap());
+            let opened = desk.run(&AGE, ["-d", "-i", desk.path(key).to_str().unwrap(), ours.to_str().unwrap()]);
+            assert!(opened == CANARY.as_bytes(), "{key}");
+        }
+        // A value of one line is a file of age in base64.
+        let line = values::seal_value(&CANARY.into(), &recipients).unwrap();
+        let encoded = desk.write("line", line.strip_prefix("age:").unwrap());
+        let script = format!("base64 -d {} | {} -d -i {}", encoded.display(), AGE.display(), desk.path(key).display());
+        assert!(desk.run(Path::new("sh"), ["-c", &script]) == CANARY.as_bytes());
+    }
+}
+
+const YAML: &str = "# why\ndb:\n  user: app # who\n  password: canary-e03d77\n  port: 5432\n  ratio: 2.50\n  list:\n    # in\n    - a\n    - true\n  none: null\nplain_unencrypted: 017\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_sops_open_with_keys_of_age() {
+    let desk = Desk::new();
+    let rule = format!("age: {}", desk.recipients[0]);
+    let yaml = r#"{"db":{"list":["a",true],"none":null,"password":"canary-e03d77","port":5432,"ratio":2.5,"user":"app"},"plain_unencrypted":15}"#;
+    let cases = [
+        ("a.yaml", YAML, yaml),
+        (
+            "a.json",
+            r#"{"b": {"c": "canary-e03d77", "d": 1.50, "e": 7}, "a": [null, false]}"#,
+            r#"{"a":[null,false],"b":{"c":"canary-e03d77","d":1.5,"e":7}}"#,
+        ),
+        (
+            "a.env",
+            "# why\nUSER=app\nPASSWORD=canary-e03d77\nLINES=a\\nb\n",
+            r#"{"LINES":"a\nb","PASSWORD":"canary-e03d77","USER":"app"}"#,
+        ),
+        (
+            "a.ini",
+            "[db]\nuser = app\npassword = canary-e03d77\n",
+            r#"{"db":{"password":"canary-e03d77","user":"app"}}"#,
+        ),
+        ("a.pem", "canary-e03d77\n", "canary-e03d77\n"),
+    ];
+    let mut documents = Vec::new();
+    for (name, plain, _) in &cases {
+        desk.write(name, plain);
+        documents.push(json!({"name": name, "inline": desk.sops(name, &rule)}));
+    }
+    desk.write("rule.yaml", YAML);
+    let rule = format!("{rule}\n    encrypted_regex: ^(password|list)$\n    mac_only_encrypted: true");
+    documents.push(json!({"name": "rule.yaml", "inline": desk.sops("rule.yaml", &rule)}));
+    let store = store(&desk, &["one.key"], json!({"kind": "sops", "documents": documents}), &Arc::default()).await;
+    store.validate().await.unwrap();
+    for (name, _, expected) in cases.iter().chain([&("rule.yaml", YAML, yaml)]) {
+        assert_eq!(read(&*store, name).await.as_deref(), Ok(*expected), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn key_groups_open_when_as_many_as_must_do() {
+    let desk = Desk::new();
+    desk.write("a.yaml", YAML);
+    let [one, two] = &desk.recipients;
+    let groups = format!("shamir_threshold: 2\n    key_groups:\n      - age: [{one}]\n      - age: [{two}]");
+    let spec = json!({"kind": "sops", "documents": [{"name": "a.yaml", "inline": desk.sops("a.yaml", &groups)}]});
+    let both = store(&desk, &["one.key", "two.key"], spec.clone(), &Arc::default()).await;
+    assert!(read(&*both, "a.yaml").await.unwrap().contains(CANARY));
+    let short = store(&desk, &["two.key"], spec, &Arc::default()).await;
+    let error = read(&*short, "a.yaml").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    let says = format!(
+        "document \"a.yaml\": 1 of its 2 key groups open, and 2 must: recipient {one}: no identity of the store belongs to it"
+    );
+    assert_eq!(error.message(), says);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_sops_open_with_a_key_of_kms() {
+    let (desk, counter) = (Desk::new(), Arc::new(Counter::default()));
+    let arn = kms("CreateKey", &json!({})).await["KeyMetadata"]["Arn"].as_str().unwrap().to_owned();
+    desk.write("a.yaml", YAML);
+    let document = desk.sops("a.yaml", &format!("kms: {arn}\n    aws_encryption_context: {{}}"));
+    let mut aws = aws_spec("", json!({}));
+    aws.as_object_mut().unwrap().remove("service");
+    let gone = document.replace(&arn, &format!("arn:aws:kms:{REGION}:123456789012:key/none"));
+    let strange = document.replace(&arn, "arn:aws:kms:x.evil.example/:1:key/none");
+    let spec = json!({"kind": "sops", "aws": aws, "documents": [
+        {"name": "a.yaml", "inline": document},
+        {"name": "gone.yaml", "inline": gone},
+        {"name": "strange.yaml", "inline": strange},
+    ]});
+    let with = store(&desk, &[], spec.clone(), &counter).await;
+    assert!(read(&*with, "a.yaml").await.unwrap().contains(CANARY));
+    assert_eq!(counter.take(), [("AWS/KMS Decrypt".to_owned(), 1)].into());
+    let error = read(&*with, "gone.yaml").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.message().contains("does not decrypt with"), "{error}");
+    counter.take();
+    let error = read(&*with, "strange.yaml").await.unwrap_err();
+    assert!(error.message().contains("is not the ARN of a key of KMS"), "{error}");
+    assert!(counter.take().is_empty(), "nobody was asked");
+    let without = json!({"kind": "sops", "documents": spec["documents"]});
+    let without = store(&desk, &["one.key"], without, &counter).await;
+    let error = read(&*without, "a.yaml").await.unwrap_err();
+    assert!(error.message().contains("set spec.provider.sops.aws"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_sops_open_with_a_key_of_a_transit_engine() {
+    let (desk, testbed, counter) = (Desk::new(), Testbed::shared(), Arc::new(Counter::default()));
+    let (vault, engine) = (testbed.vault(), format!("documents-{:08x}", rand::random::<u32>()));
+    vault.mount(&engine, "transit", json!({})).await.unwrap();
+    vault.request(reqwest::Method::POST, &format!("{engine}/keys/sops"), Some(&json!({}))).await.unwrap();
+    desk.write("a.yaml", YAML);
+    let uri = format!("{}/v1/{engine}/keys/sops", testbed.vault_url());
+    let document = desk.sops("a.yaml", &format!("hc_vault_transit_uri: {uri}"));
+    let other = document.replace(&format!("engine_path: {engine}"), "engine_path: secret/data");
+    let spec = |path: &str| {
+        let vault = json!({"server": testbed.vault_url(), "path": path,
+            "auth": {"tokenSecretRef": {"name": "vault", "key": "token"}}});
+        json!({"kind": "sops", "vault": vault, "documents": [
+            {"name": "a.yaml", "inline": document}, {"name": "other.yaml", "inline": other},
+            {"name": "none.yaml", "inline": document.replace("key_name: sops", "key_name: none")},
+        ]})
+    };
+    let with = store(&desk, &[], spec(&engine), &counter).await;
+    counter.take();
+    assert!(read(&*with, "a.yaml").await.unwrap().contains(CANARY));
+    assert_eq!(counter.take().values().sum::<usize>(), 1);
+    let error = read(&*with, "other.yaml").await.unwrap_err();
+    assert!(error.message().contains("of another engine") && counter.take().is_empty(), "{error}");
+    let error = read(&*with, "none.yaml").await.unwrap_err();
+    assert!(error.message().contains("does not decrypt with"), "{error}");
+    // A policy that does not allow it.
+    let token = vault.create_token(&["default"]).await.unwrap();
+    let credentials = aws_keys().with("vault/token", token);
+    let ctx = BuildContext { key_services: services, ..aws_context(credentials, counter) };
+    let mut spec = spec(&engine);
+    spec.as_object_mut().unwrap().remove("kind");
+    let denied = (SOPS.build)(&spec, ctx).await.unwrap();
+    let error = read(&*denied, "a.yaml").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
+    assert!(error.message().contains(&format!("does not let us use {engine}/decrypt/sops")), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_sops_that_was_changed_or_cut_off_gives_nothing() {
+    let desk = Desk::new();
+    desk.write("a.yaml", YAML);
+    let document = desk.sops("a.yaml", &format!("age: {}", desk.recipients[0]));
+    let changed = document.replace("plain_unencrypted: 15", "plain_unencrypted: 16");
+    assert_ne!(changed, document);
+    let spec = json!({"kind": "sops", "documents": [
+        {"name": "changed.yaml", "inline": changed},
+        {"name": "cut.yaml", "inline": &document[..document.len() / 2]},
+        {"name": "plain.yaml", "inline": YAML},
+    ]});
+    let store = store(&desk, &["one.key"], spec, &Arc::default()).await;
+    for (name, says) in [
+        ("changed.yaml", "its message authentication code does not match"),
+        ("cut.yaml", "document \"cut.yaml\": it"),
+        ("plain.yaml", "it is not encrypted by SOPS"),
+    ] {
+        let error = read(&*store, name).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Malformed && error.message().contains(says), "{name}: {error}");
+    }
+}
