@@ -16,8 +16,13 @@ const CERT_FILE: &str = "SSL_CERT_FILE";
 const CERT_DIR: &str = "SSL_CERT_DIR";
 const CERT_DIRS: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
+/// From which size on the C library gives memory back to the system as soon as it is freed. Left to itself it takes the
+/// largest block that was ever freed for this, 32 MiB say, and then each of many threads keeps so much: one large answer, and
+/// the process has several times of what it needs for good.
+const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "262144");
+
 fn main() -> ExitCode {
-    if let Err(message) = trust_usual_folders() {
+    if let Err(message) = with_environment() {
         return fail(&message);
     }
     // Before all else: a signal that comes before its handler kills, or, where this is the first process of a container,
@@ -67,23 +72,40 @@ fn main() -> ExitCode {
     }
 }
 
-/// Where `SSL_CERT_FILE` names certificates, Go's clients, and so External Secrets Operator's, read the usual folders beside
-/// that file; our TLS library reads the file alone. It asks the environment, which a process can't safely change for
-/// itself: this one begins anew, with the folders named.
-fn trust_usual_folders() -> Result<(), String> {
+/// Begins anew, once, where the environment lacks something that it is to hold from the beginning: a process can't safely
+/// change its own.
+fn with_environment() -> Result<(), String> {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if !is_set(CERT_FILE) || is_set(CERT_DIR) {
-        return Ok(());
-    }
+    // Where SSL_CERT_FILE names certificates, Go's clients, and so External Secrets Operator's, read the usual folders
+    // beside that file; our TLS library reads the file alone.
     let folders = CERT_DIRS.iter().filter(|folder| Path::new(folder).is_dir()).copied().collect::<Vec<_>>();
-    let own = std::env::current_exe().ok().filter(|_| !folders.is_empty());
-    let Some(own) = own else { return Ok(()) };
-    let problem = Process::new(own).args(std::env::args_os().skip(1)).env(CERT_DIR, folders.join(":")).exec();
-    Err(format!("can't begin anew with {CERT_DIR} set, which {CERT_FILE} alone needs: {}", problem.kind()))
+    let lacks_folders = is_set(CERT_FILE) && !is_set(CERT_DIR) && !folders.is_empty();
+    let lacks_threshold = cfg!(target_env = "gnu") && !is_set(MMAP_THRESHOLD.0);
+    let Some(own) = std::env::current_exe().ok().filter(|_| lacks_folders || lacks_threshold) else { return Ok(()) };
+    let mut anew = Process::new(own);
+    anew.args(std::env::args_os().skip(1));
+    if lacks_folders {
+        anew.env(CERT_DIR, folders.join(":"));
+    }
+    if lacks_threshold {
+        anew.env(MMAP_THRESHOLD.0, MMAP_THRESHOLD.1);
+    }
+    let problem = anew.exec();
+    if lacks_folders {
+        Err(format!("can't begin anew with {CERT_DIR} set, which {CERT_FILE} alone needs: {}", problem.kind()))
+    } else {
+        // It needs more memory so, and does all that it does.
+        Ok(())
+    }
 }
 
 fn fail(message: &str) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "keyferry: {message}");
+    // Who logs says its last words there too: whoever reads a log reads no other lines.
+    if tracing::dispatcher::has_been_set() {
+        tracing::error!("{message}");
+    } else {
+        let _ = writeln!(std::io::stderr(), "keyferry: {message}");
+    }
     ExitCode::FAILURE
 }
 

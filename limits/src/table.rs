@@ -528,7 +528,7 @@ pub const LARGE_ANSWERS: Limit = Limit {
     name: "large-answers",
     most: 96 << 20,
     unit: Unit::Bytes,
-    of: "answers of more than 64 KiB that are read at once",
+    of: "answers of more than 64 KiB that are read at once, with what is taken out of them",
     raise: "nothing: the others wait for their turn",
 };
 

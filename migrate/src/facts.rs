@@ -17,6 +17,8 @@ pub struct Cluster {
     pub webhooks: Vec<WebhookConfiguration>,
     /// The Deployments of External Secrets Operator and of keyferry.
     pub operators: Vec<Operator>,
+    /// The ServiceAccounts beside them that a GitOps tool deletes once they are gone from its source.
+    pub accounts: Vec<Pruned>,
     /// How many objects there are of each kind that keyferry does not serve.
     pub unserved: Vec<Unserved>,
     /// ClusterGenerators: name and the kind that is generated.
@@ -160,6 +162,15 @@ impl Held {
     pub fn is_namespaced(&self) -> bool {
         !(self.kind.starts_with("Cluster") || self.kind == "Namespace")
     }
+}
+
+/// An object that a GitOps tool deletes once it is gone from its source.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// The object.
+    pub object: Held,
+    /// Who deletes it.
+    pub by: Vec<String>,
 }
 
 impl std::fmt::Display for Held {

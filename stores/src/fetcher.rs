@@ -43,6 +43,10 @@ const SINGLY_FOR: Duration = Duration::from_secs(3600);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
+/// A look that was given more than this makes still more of it, which nobody knows yet: those go one at a time. A Secret
+/// holds no more, so that few others are that large.
+const LARGE_LOOK: usize = 1 << 20;
+
 /// How many keys on which whole calls failed are remembered.
 const MOST_CULPRITS: usize = 10_000;
 
@@ -209,7 +213,8 @@ impl Fetcher {
     }
 
     /// Fetches distinct `keys`; answers each, however long the store takes. `asked` is let go as soon as the keys are in the
-    /// queue. What its namespace has no room for is dropped where it arrives, and fetched again when it may hold more.
+    /// queue. What its namespace has no room for is dropped where it arrives, and fetched again when it may hold more. Who is
+    /// given much goes on when nobody else does who was.
     pub async fn fetch(
         self: &Arc<Self>,
         asking: &Arc<Asking>,
@@ -218,18 +223,19 @@ impl Fetcher {
     ) -> HashMap<Key, Answer> {
         let deadline = Instant::now() + Duration::from_secs(STORE_WAIT.most);
         let (mut all, crowded_out) = self.ask(asking, keys, deadline, asked).await;
-        if crowded_out.is_empty() {
+        let is_large = all.values().map(cost).sum::<usize>() > LARGE_LOOK;
+        if crowded_out.is_empty() && !is_large {
             return all;
         }
         let turn = timeout_at(deadline, self.rooms.account(&asking.namespace).alone(asking)).await;
         if turn.is_ok() {
-            let (rest, _) = self.ask(asking, crowded_out, deadline, None).await;
-            all.extend(rest);
-        } else {
-            let late = Error::new(ErrorKind::Timeout, NAMESPACE_HELD.to_string()).with_blame(Blame::Request);
-            all.extend(crowded_out.into_iter().map(|key| (key, Err(late.clone()))));
+            if !crowded_out.is_empty() {
+                all.extend(self.ask(asking, crowded_out, deadline, None).await.0);
+            }
+            return all;
         }
-        all
+        let late = Error::new(ErrorKind::Timeout, NAMESPACE_HELD.to_string()).with_blame(Blame::Request);
+        all.into_keys().chain(crowded_out).map(|key| (key, Err(late.clone()))).collect()
     }
 
     /// Asks for `keys` once. The answers, and the keys whose answers there was no room for.
@@ -877,6 +883,7 @@ mod tests {
         let held: usize = answers.values().flatten().map(|fetched| fetched.value.len()).sum();
         assert!(held <= 64 * MIB, "{} MiB", held / MIB);
         assert!(setup.calls().len() <= 3 * SINGLES_AT_ONCE, "{} calls", setup.calls().len());
+        drop((asking, answers));
         // Another's budget is another's.
         let other = look("other");
         let answers = setup.fetcher.fetch(&other, vec![key("k0")], None).await;
@@ -902,6 +909,22 @@ mod tests {
         futures::future::join_all(looks).await;
         let most = most.into_inner();
         assert!(most <= (NAMESPACE_HELD.size() / MIB) + 10, "{most} MiB were held at once");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn looks_that_share_a_large_answer_go_on_one_at_a_time() {
+        let setup = setup(Double { batch: 20, takes: Duration::from_secs(1), value: large(2), ..Double::default() });
+        let (going, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let looks = (0..20).map(|_| async {
+            let asking = look("ns");
+            assert!(setup.fetcher.fetch(&asking, vec![key("k")], None).await.values().all(Result::is_ok));
+            most.fetch_max(going.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            sleep(Duration::from_secs(1)).await; // makes something of it
+            going.fetch_sub(1, Ordering::SeqCst);
+        });
+        futures::future::join_all(looks).await;
+        // The first did not wait for the others.
+        assert_eq!((setup.calls().len(), most.into_inner()), (2, 1));
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use keyferry_provider_core::body::attempt;
 use keyferry_provider_core::{Error, ErrorKind, Keep, Made};
 use keyferry_sync::ports::Generator;
 use tokio::time::timeout;
@@ -28,7 +29,7 @@ impl Named {
 /// Waits for a generator as long as anybody may.
 pub async fn bounded<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let too_long = || Error::new(ErrorKind::Timeout, "the generator took too long");
-    timeout(CALL_TIMEOUT, work).await.unwrap_or_else(|_| Err(too_long())).map_err(Error::no_reason_to_delete)
+    timeout(CALL_TIMEOUT, attempt(work)).await.unwrap_or_else(|_| Err(too_long())).map_err(Error::no_reason_to_delete)
 }
 
 /// Makes something, and writes down its state.

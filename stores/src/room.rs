@@ -12,12 +12,18 @@ use keyferry_sync::asking::Asking;
 use keyferry_sync::store::StoreId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
-/// An answer larger than this is a large one, up to what is read at all; below it is a medium one. They have permits apart,
-/// so that of those who have some of one kind and wait for the other none waits for itself.
+/// An answer larger than this is a large one; below it is a medium one. They have permits apart, so that of those who have
+/// some of one kind and wait for the other none waits for itself.
 const MEDIUM: usize = 1 << 20;
-const LARGEST: usize = 16 << 20;
 
-/// A place has this part of all permits.
+/// For so many bytes there is a permit.
+const UNIT: usize = 64 << 10;
+
+/// What is read is there twice for a moment: as it came, and as what it says.
+const COPIES: usize = 2;
+
+/// Medium answers have this part of all permits, and those of one place this part of them. A place has half of those for
+/// large ones, since the largest answer needs a third of all.
 const PARTS: usize = 3;
 
 /// All room of this process.
@@ -65,55 +71,42 @@ impl Rooms {
 
 /// Permits to read answers that are not small.
 struct Reading {
-    medium: Semaphore,
-    large: Semaphore,
+    medium: Arc<Semaphore>,
+    large: Arc<Semaphore>,
 }
 
 impl Reading {
-    /// Half of that many bytes for each kind.
-    fn new(bytes: usize) -> Self {
-        Self { medium: Semaphore::new(bytes / 2 / MEDIUM), large: Semaphore::new(bytes / 2 / LARGEST) }
+    /// Permits for so many bytes of each kind.
+    fn new(medium: usize, large: usize) -> Self {
+        let permits = |bytes: usize| Arc::new(Semaphore::new(bytes / UNIT));
+        Self { medium: permits(medium), large: permits(large) }
     }
 
-    async fn take(self: &Arc<Self>, bytes: usize) -> Permit {
-        let reading = self.clone();
-        let semaphore = if bytes > MEDIUM { &reading.large } else { &reading.medium };
-        // None is ever closed.
-        if let Ok(permit) = semaphore.acquire().await {
-            permit.forget();
-        }
-        Permit { is_large: bytes > MEDIUM, reading }
+    async fn take(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let semaphore = if bytes > MEDIUM { &self.large } else { &self.medium };
+        let permits = u32::try_from((COPIES * bytes).div_ceil(UNIT)).ok()?;
+        semaphore.clone().acquire_many_owned(permits).await.ok() // never closed
     }
 }
 
 impl Default for Reading {
     fn default() -> Self {
-        Self::new(LARGE_ANSWERS.size())
-    }
-}
-
-struct Permit {
-    reading: Arc<Reading>,
-    is_large: bool,
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let semaphore = if self.is_large { &self.reading.large } else { &self.reading.medium };
-        semaphore.add_permits(1);
+        let all = LARGE_ANSWERS.size();
+        Self::new(all / PARTS, all - all / PARTS)
     }
 }
 
 /// The way into the stores of one place.
 pub struct Door {
     calls: Semaphore,
-    own: Arc<Reading>,
+    own: Reading,
     all: Arc<Reading>,
 }
 
 impl Door {
     fn new(all: Arc<Reading>) -> Self {
-        let own = Arc::new(Reading::new(LARGE_ANSWERS.size() / PARTS));
+        let bytes = LARGE_ANSWERS.size();
+        let own = Reading::new(bytes / PARTS / PARTS, (bytes - bytes / PARTS) / 2);
         Self { calls: Semaphore::new(CALLS_AT_ONCE.size()), own, all }
     }
 
@@ -213,6 +206,7 @@ impl Account {
 mod tests {
     use std::time::Duration;
 
+    use keyferry_provider_core::body::MAX_BODY;
     use tokio::time::timeout;
 
     use super::*;
@@ -225,32 +219,42 @@ mod tests {
         timeout(Duration::from_secs(1), take).await.is_err()
     }
 
+    const MIB: usize = 1 << 20;
+
     #[tokio::test(start_paused = true)]
     async fn all_stores_of_a_namespace_read_so_much_at_once_and_leave_the_others_room() {
         let rooms = Rooms::default();
         let [one, another] = ["a", "b"].map(|name| rooms.of_store(&store_id("loud", name)));
         let quiet = rooms.of_store(&store_id("quiet", "a"));
-        let large = one.take(LARGEST).await;
-        assert!(waits(another.take(LARGEST)).await, "two large answers for one namespace");
+        let large = one.take(MAX_BODY).await;
+        assert!(waits(another.take(2 * MIB)).await, "two large answers for one namespace");
         let mut medium = Vec::new();
-        for _ in 0..16 {
+        for _ in 0..5 {
             medium.push(another.take(MEDIUM).await);
         }
         assert!(waits(one.take(MEDIUM)).await);
-        assert!(!waits(quiet.take(LARGEST)).await && !waits(quiet.take(MEDIUM)).await);
+        assert!(!waits(quiet.take(MAX_BODY)).await && !waits(quiet.take(MEDIUM)).await);
         drop((large, medium));
-        assert!(!waits(another.take(LARGEST)).await && !waits(one.take(MEDIUM)).await);
+        assert!(!waits(another.take(MAX_BODY)).await && !waits(one.take(MEDIUM)).await);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn all_namespaces_together_read_so_much_at_once() {
+    async fn all_namespaces_together_read_so_much_at_once_and_each_answer_counts_twice() {
         let rooms = Rooms::default();
         let doors: Vec<_> = (0..10).map(|n| rooms.of_store(&store_id(&format!("ns{n}"), "a"))).collect();
-        let mut taken = Vec::new();
-        for door in &doors {
-            taken.extend(timeout(Duration::from_secs(1), door.take(LARGEST)).await);
+        for (size, bytes) in [(MAX_BODY, 64 * MIB), (4 * MIB, 64 * MIB), (MEDIUM, 32 * MIB), (MEDIUM / 8, 32 * MIB)] {
+            let mut taken = Vec::new();
+            'all: loop {
+                let before = taken.len();
+                for door in &doors {
+                    taken.extend(timeout(Duration::from_secs(1), door.take(size)).await);
+                }
+                if taken.len() == before {
+                    break 'all;
+                }
+            }
+            assert_eq!(taken.len() * size * 2, bytes, "{size}");
         }
-        assert_eq!(taken.len() * LARGEST, LARGE_ANSWERS.size() / 2);
     }
 
     #[tokio::test(start_paused = true)]
@@ -266,8 +270,6 @@ mod tests {
         calls.pop();
         assert!(!waits(door.call()).await);
     }
-
-    const MIB: usize = 1 << 20;
 
     #[test]
     fn a_namespace_holds_its_share_whatever_the_others_hold_and_all_together_so_much() {

@@ -44,6 +44,11 @@ pub fn is_plain<'a>(es: &ExternalSecret, data: impl Iterator<Item = &'a SecretBy
     es.spec.target.template.is_none() && es.target_manifest().is_none() && are_small(data)
 }
 
+/// Whether going through the bytes of these, once or twice, is certain to be quick.
+pub fn is_little<'a>(data: impl Iterator<Item = &'a SecretBytes>) -> bool {
+    are_small(data)
+}
+
 /// Whether it is certain to be quick to find out what is to do: a few entries, none with a pattern, and hardly a window.
 pub fn is_short(es: &ExternalSecret) -> bool {
     let spec = &es.spec;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use keyferry_provider_core::{SecretBuf, SecretBytes};
+use keyferry_provider_core::{SecretBuf, SecretBytes, json};
 use zeroize::Zeroizing;
 
 use crate::outcome::{Failure, NAMED_CAUSES};
@@ -89,7 +89,7 @@ impl Search {
                     rest = after;
                     // The name of a field is told where it is at fault, as the key of a secret is.
                     let is_name = after.trim_ascii_start().starts_with(b":");
-                    if !is_name && text.len() >= SHORTEST && !self.look_through(text.expose(), depth - 1) {
+                    if !is_name && text.expose().len() >= SHORTEST && !self.look_through(text.expose(), depth - 1) {
                         return false;
                     }
                 }
@@ -123,18 +123,43 @@ impl Search {
     }
 }
 
-/// The text of a JSON string that has just begun, and what comes after it.
-fn text(bytes: &[u8]) -> (SecretBuf, &[u8]) {
+/// A text in JSON.
+enum Text<'a> {
+    Standing(&'a [u8]),
+    Made(SecretBuf),
+}
+
+impl Text<'_> {
+    fn expose(&self) -> &[u8] {
+        match self {
+            Self::Standing(text) => text,
+            Self::Made(text) => text.expose(),
+        }
+    }
+}
+
+/// The text of a JSON string that has just begun, and what comes after it. Without escapes it is read where it stands: it
+/// may be large.
+fn text(bytes: &[u8]) -> (Text<'_>, &[u8]) {
     let mut out = SecretBuf::default();
     let mut rest = bytes;
     loop {
-        let plain = rest.iter().position(|byte| matches!(byte, b'"' | b'\\')).unwrap_or(rest.len());
-        out.extend(&rest[..plain]);
-        match &rest[plain..] {
-            [b'\\', escape, after @ ..] => rest = unescape(*escape, after, &mut out),
-            [_, after @ ..] => return (out, after),
-            [] => return (out, &[]),
+        let plain = json::first(rest, |byte| (byte == b'"') | (byte == b'\\')).unwrap_or(rest.len());
+        let (plain, end) = rest.split_at(plain);
+        let after = match end {
+            [b'\\', escape, after @ ..] => {
+                out.extend(plain);
+                rest = unescape(*escape, after, &mut out);
+                continue;
+            }
+            [_, after @ ..] => after,
+            [] => &[],
+        };
+        if out.is_empty() {
+            return (Text::Standing(plain), after);
         }
+        out.extend(plain);
+        return (Text::Made(out), after);
     }
 }
 

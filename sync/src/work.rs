@@ -226,11 +226,13 @@ impl<'a> Work<'a> {
         let es = self.asker.es;
         self.hold().await?;
         let renamed = is_renamed(es);
-        if !renamed && self.look.is_made_from(|sources| fingerprint(es, &data, sources)) {
+        let is_little = compute::is_little(data.values());
+        let Self { asker, look, .. } = &*self;
+        let is_known = || look.is_made_from(|sources| fingerprint(es, &data, sources));
+        if !renamed && asker.compute(is_little, is_known).await {
             return Ok(synced);
         }
         let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
-        let made_from = fingerprint(es, &data, &sources);
         let presumed_absent = match &self.look.seen {
             // Most likely there is none, and the API server will say where there is.
             Seen::Absent => true,
@@ -239,6 +241,7 @@ impl<'a> Work<'a> {
         };
         self.try_login(&content).await?;
         let applied = self.output.apply(&content, presumed_absent).await?;
+        let made_from = self.asker.compute(is_little, || fingerprint(es, &data, &sources)).await;
         // Not earlier: what could not be written would never be written again.
         self.look.memory.sources = sources;
         if applied.version.is_none() {

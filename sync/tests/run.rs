@@ -681,6 +681,33 @@ async fn what_may_take_long_is_computed_in_a_turn_and_what_is_small_is_not() {
     assert_eq!(turns.0.lock().unwrap().len(), 2, "much is not small: to render, and to make content of");
 }
 
+#[tokio::test]
+async fn a_long_spec_is_planned_in_a_turn_and_much_is_blanked_in_one() {
+    let (world, turns) = (World::new(), Arc::new(Turns::default()));
+    world.state().compute = Some(turns.clone());
+    let taken = || std::mem::take(&mut *turns.0.lock().unwrap()).len();
+    let entries = |count: usize| {
+        let entry = |n| json!({"secretKey": format!("k{n}"), "remoteRef": {"key": "a"}});
+        json!({"data": (0..count).map(entry).collect::<Vec<_>>()})
+    };
+    // Not due yet: all that is computed is what is to do.
+    for (count, wanted) in [(32, 0), (33, 1)] {
+        let (es, memory) = synced(&world, entries(count)).await;
+        taken();
+        let report = world.look(&es, &memory, 60).await;
+        assert!(matches!(report.outcome, Outcome::Waiting(_)), "{}", message(&report));
+        assert_eq!(taken(), wanted, "{count} entries");
+    }
+    // A value that is no object: it is rendered, which fails, and then looked for in what is told.
+    let es = Arc::new(es(json!({"dataFrom": [{"extract": {"key": "a"}}]})));
+    for (size, wanted) in [(100, 0), (100_000, 2)] {
+        world.state().secrets.insert("a".into(), Ok("x".repeat(size)));
+        let report = world.look(&es, &Memory::default(), 0).await;
+        assert!(message(&report).contains("extract needs a JSON object"), "{}", message(&report));
+        assert_eq!(taken(), wanted, "{size} bytes");
+    }
+}
+
 /// Notes whose turns there were.
 #[derive(Default)]
 struct Turns(Mutex<Vec<String>>);

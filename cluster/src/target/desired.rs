@@ -46,6 +46,8 @@ pub fn desired(
     }
     // As in External Secrets Operator a Secret that is there is frozen as it is.
     if !(existing.is_some() && es.spec.target.immutable) {
+        // Before it is copied and hashed: it may be much more.
+        check_size(content.data.iter().map(|(key, value)| key.len() + value.len()).sum())?;
         let kept: Vec<String> = if merges {
             secret.data.iter().flatten().map(|(key, _)| key.clone()).filter(|key| !owned.data.contains(key)).collect()
         } else {
@@ -61,7 +63,7 @@ pub fn desired(
     ownership::put_ownership(es, &mut secret.metadata, &name)?;
     put_marks(es, secret);
 
-    let Some(existing) = existing else { return check_size(next).map(Desired::Create) };
+    let Some(existing) = existing else { return Ok(Desired::Create(next)) };
     if same(existing.get(), next.get()) {
         return Ok(Desired::Keep);
     }
@@ -78,7 +80,8 @@ pub fn desired(
         let ours = owned.type_ || !keys.is_empty() && keys.iter().all(|key| owned.data.contains(key));
         ownership::adoption(es, &existing.get().metadata, &name, keys, ours, adopt)?
     };
-    Ok(Desired::Update { object: check_size(next)?, adopted })
+    check_size(next.data().map(|(key, value)| key.len() + value.len()).sum())?;
+    Ok(Desired::Update { object: next, adopted })
 }
 
 /// Whether the Secret is one that no ExternalSecret may touch.
@@ -141,10 +144,9 @@ fn put_marks(es: &ExternalSecret, secret: &mut Secret) {
     }
 }
 
-fn check_size(secret: LiveSecret) -> Result<LiveSecret, Failure> {
-    let bytes: usize = secret.data().map(|(key, value)| key.len() + value.len()).sum();
+fn check_size(bytes: usize) -> Result<(), Failure> {
     if bytes <= MOST_BYTES {
-        Ok(secret)
+        Ok(())
     } else {
         let cause = format!(
             "its data would be {bytes} bytes, and Kubernetes stores at most {MOST_BYTES}: split it over several targets"

@@ -140,3 +140,9 @@ file that was written for its chart often names one, or a version of it.
 {{- $spec := omit (index . 0).spec "address" "port" "httpGet" -}}
 {{- merge (dict "httpGet" (dict "path" (index . 1) "port" "live")) $spec | toYaml -}}
 {{- end -}}
+
+{{/* Whether a switch is on among extraArgs, where it may be given by its name alone: a list of all values and its name. Not empty means yes. */}}
+{{- define "keyferry.isOn" -}}
+{{- $args := (index . 0).extraArgs | default dict -}}
+{{- if and (hasKey $args (index . 1)) (ne (toString (index $args (index . 1))) "false") -}}true{{- end -}}
+{{- end -}}

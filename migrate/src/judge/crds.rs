@@ -91,6 +91,9 @@ fn dangerous(release: &Release, settings: &Settings) -> Finding {
     }
 }
 
+/// How GitOps tools are told to leave what is gone from their source.
+pub const MARK: &str = "mark them in the source before anything is taken out of it: annotation argocd.argoproj.io/sync-options: Prune=false,Delete=false (Argo CD), kustomize.toolkit.fluxcd.io/prune: disabled (a Kustomization)";
+
 /// CRDs that a GitOps tool deletes once they are gone from its source.
 pub fn pruned(cluster: &Cluster, findings: &mut Vec<Finding>) {
     let mut tools: Vec<(String, Vec<String>)> = Vec::new();
@@ -112,7 +115,7 @@ pub fn pruned(cluster: &Cluster, findings: &mut Vec<Finding>) {
             Finding::new("gitops-prunes-crds", Severity::Attention, format!("{tool} manages {}", number(crds.len(), "CRD")))
                 .about(crds)
                 .so("when they leave its source, or it is deleted, it may delete them, and with them every ExternalSecret and its Secret")
-                .then("mark them in the source before anything is taken out of it: annotation argocd.argoproj.io/sync-options: Prune=false,Delete=false (Argo CD), kustomize.toolkit.fluxcd.io/prune: disabled (a Kustomization), or helm.sh/resource-policy: keep through the chart's value crds.annotations (a HelmRelease)"),
+                .then(format!("{MARK}, or helm.sh/resource-policy: keep through the chart's value crds.annotations (a HelmRelease)")),
         );
     }
 }

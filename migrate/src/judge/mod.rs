@@ -49,13 +49,14 @@ pub struct Finding {
 }
 
 /// Every code that a finding may have. Scripts know them: none is taken away or gets another meaning.
-pub const CODES: [&str; 33] = [
+pub const CODES: [&str; 34] = [
     "helm-deletes-crds",
     "helm-deletes-accounts",
     "helm-deletes-objects",
     "helm-record-unreadable",
     "helm-record-missing",
     "gitops-prunes-crds",
+    "gitops-prunes-accounts",
     "webhook",
     "conversion-webhook",
     "eso-runs",
@@ -147,6 +148,7 @@ pub fn judge(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
     crds::releases(cluster, settings, &mut findings);
     release::objects(cluster, settings, &mut findings);
     crds::pruned(cluster, &mut findings);
+    release::pruned(cluster, &mut findings);
     webhooks::judge(cluster, &mut findings);
     crds::conversions(cluster, &mut findings);
     operators::judge(cluster, settings, &mut findings);

@@ -1,9 +1,9 @@
 //! External Secrets Operator's release: what goes with it although others need it, and the way from it to keyferry's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Finding, Settings, Severity, crds, number};
-use crate::facts::{Area, Cluster, Held, Identity, Operator, Release, Role, is_ours};
+use crate::facts::{Area, Cluster, Held, Identity, Operator, Pruned, Release, Role, is_ours};
 use crate::images;
 
 /// What Helm deletes with the release, and others need.
@@ -26,6 +26,27 @@ pub fn objects(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Findin
         if !others.is_empty() {
             findings.push(rest(release, &others, settings));
         }
+    }
+}
+
+/// ServiceAccounts that a GitOps tool deletes once they are gone from its source, and others need.
+pub fn pruned(cluster: &Cluster, findings: &mut Vec<Finding>) {
+    let mut tools: BTreeMap<&str, Vec<(&Held, BTreeSet<String>)>> = BTreeMap::new();
+    for Pruned { object, by } in &cluster.accounts {
+        let users = users(cluster, object);
+        for tool in by.iter().filter(|_| !users.is_empty()) {
+            tools.entry(tool).or_default().push((object, users.clone()));
+        }
+    }
+    for (tool, needed) in tools {
+        let summary =
+            format!("{tool} manages {}, which {} in as", number(needed.len(), "ServiceAccount"), log(&needed));
+        findings.push(
+            Finding::new("gitops-prunes-accounts", Severity::Attention, summary)
+                .about(needed.iter().map(told))
+                .so("when they leave its source, or it is deleted, it may delete them; such a store can log in no more then, unless keyferry's chart makes an account of the same name in the same namespace")
+                .then(crds::MARK),
+        );
     }
 }
 
@@ -69,22 +90,27 @@ fn of(release: &Release) -> String {
     format!("Helm release {namespace}/{name} (revision {revision}, chart {chart} {version})")
 }
 
+/// How many log in as these.
+fn log(needed: &[(&Held, BTreeSet<String>)]) -> String {
+    let by: BTreeSet<&String> = needed.iter().flat_map(|(_, users)| users).collect();
+    if by.len() == 1 {
+        "1 store or generator logs".to_owned()
+    } else {
+        format!("{} stores and generators log", by.len())
+    }
+}
+
 fn accounts(
     cluster: &Cluster,
     release: &Release,
     needed: &[(&Held, BTreeSet<String>)],
     settings: &Settings,
 ) -> Finding {
-    let by: BTreeSet<&String> = needed.iter().flat_map(|(_, users)| users).collect();
     let summary = format!(
         "{} deletes {} when it is uninstalled, which {} in as",
         of(release),
         number(needed.len(), "ServiceAccount"),
-        if by.len() == 1 {
-            "1 store or generator logs".to_owned()
-        } else {
-            format!("{} stores and generators log", by.len())
-        },
+        log(needed),
     );
     let finding = Finding::new("helm-deletes-accounts", Severity::Blocks, summary)
         .about(needed.iter().map(told))

@@ -1,6 +1,6 @@
 use super::super::tests::{controller, empty, found, release, settings, store};
 use super::*;
-use crate::facts::{Named, Need};
+use crate::facts::{Named, Need, Pruned};
 use crate::judge::judge;
 
 fn held(kind: &str, name: &str, template: &str) -> Held {
@@ -22,6 +22,26 @@ fn with(objects: Vec<Held>) -> Cluster {
 fn need(by: &str, namespace: Option<&str>, name: &str) -> Need {
     let named = Named { namespace: namespace.map(str::to_owned), name: name.to_owned() };
     Need { by: by.to_owned(), accounts: [named.clone()].into(), names: [named].into() }
+}
+
+#[test]
+fn an_account_that_no_record_of_helm_holds_and_a_gitops_tool_deletes() {
+    let by = ["Argo CD's Application eso".to_owned()].to_vec();
+    let accounts = vec![Pruned { object: account(), by }];
+    let needs = vec![
+        need("ClusterSecretStore vault", Some("eso"), "external-secrets"),
+        need("ClusterSecretStore other", Some("eso"), "other"),
+    ];
+    let cluster = Cluster { accounts, needs, ..empty() };
+    let finding = of_code(&cluster, "gitops-prunes-accounts").unwrap();
+    assert_eq!(finding.severity, Severity::Attention);
+    assert_eq!(
+        finding.summary,
+        "Argo CD's Application eso manages 1 ServiceAccount, which 1 store or generator logs in as"
+    );
+    assert_eq!(finding.objects, ["ServiceAccount eso/external-secrets (for ClusterSecretStore vault)"]);
+    assert!(finding.next.contains("Prune=false,Delete=false"), "{}", finding.next);
+    assert_eq!(of_code(&Cluster { needs: Vec::new(), ..cluster }, "gitops-prunes-accounts"), None, "nobody needs it");
 }
 
 fn account() -> Held {

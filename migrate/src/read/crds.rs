@@ -71,8 +71,8 @@ fn facts(object: &DynamicObject) -> Crd {
     }
 }
 
-/// Who would delete the CRD once it is no longer in a repository, and was not told to leave it.
-fn pruned_by(object: &DynamicObject) -> Vec<String> {
+/// Who would delete an object once it is no longer in a repository, and was not told to leave it.
+pub fn pruned_by(object: &DynamicObject) -> Vec<String> {
     let mut by = Vec::new();
     let options = annotation(object, "argocd.argoproj.io/sync-options");
     let is_told = |option: &str| options.split(',').any(|told| told.trim() == option);

@@ -1,15 +1,17 @@
 //! Deployments of operators, and what clouds know their ServiceAccounts by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, ServiceAccount};
 use keyferry_cluster::pages;
 use keyferry_cluster::problem::timely;
 use kube::api::{Api, ListParams};
+use kube::core::{ApiResource, DynamicObject};
 
 use super::Reader;
-use crate::facts::{Area, Operator, Role};
+use super::crds::pruned_by;
+use crate::facts::{Area, Held, Operator, Pruned, Role};
 use crate::images::{is_eso, is_keyferry};
 
 /// Prefixes of annotations on ServiceAccounts that give an identity in a cloud.
@@ -30,6 +32,23 @@ impl Reader {
             }
             self.cluster.operators.push(operator);
         }
+        self.accounts().await;
+    }
+
+    /// Of a release's ServiceAccounts its record tells; what a GitOps tool made has none.
+    async fn accounts(&mut self) {
+        let operators = self.cluster.operators.iter().filter(|operator| operator.role != Role::Keyferry);
+        let namespaces: BTreeSet<String> = operators.map(|operator| operator.namespace.clone()).collect();
+        let resource = ApiResource::erase::<ServiceAccount>(&());
+        for namespace in namespaces {
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &resource);
+            let mut found = Vec::new();
+            let listed = pages::all(&api, ListParams::default(), |account| found.extend(pruned(&account)));
+            if let Err(problem) = listed.await {
+                self.unread(Area::Objects, format!("ServiceAccounts in {namespace}"), &problem);
+            }
+            self.cluster.accounts.append(&mut found);
+        }
     }
 
     async fn identity(&mut self, operator: &Operator) -> BTreeMap<String, String> {
@@ -47,6 +66,17 @@ impl Reader {
             }
         }
     }
+}
+
+/// A ServiceAccount that somebody would delete.
+fn pruned(account: &DynamicObject) -> Option<Pruned> {
+    let object = Held {
+        kind: "ServiceAccount".to_owned(),
+        namespace: account.metadata.namespace.clone().unwrap_or_default(),
+        name: account.metadata.name.clone().unwrap_or_default(),
+        ..Held::default()
+    };
+    Some(Pruned { object, by: pruned_by(account) }).filter(|pruned| !pruned.by.is_empty())
 }
 
 /// What a Deployment runs; `None` where that is nothing of interest.

@@ -150,7 +150,7 @@ async fn answers_wait_for_room_and_have_a_bound() {
         }))
     })
     .await;
-    for (size, asked, fails) in [(1000, &[][..], false), (100_000, &[1 << 20], false), (17 << 20, &[16 << 20], true)] {
+    for (size, asked, fails) in [(1000, &[][..], false), (100_000, &[1 << 17], false), (17 << 20, &[16 << 20], true)] {
         let room = Arc::new(Asked::default());
         let store = double.store_with_room("SecretsManager", room.clone()).await;
         let answer = fetch(&*store, &keys(&[&size.to_string()])).await;

@@ -1,29 +1,47 @@
 //! An answer while it is read: no larger than what we are ready to hold, zeroed, and in its turn where it is not small.
 
+use std::cell::RefCell;
+
 use crate::{Error, ErrorKind, Room, SecretBuf, SecretBytes};
 
 /// The largest answer that is read.
 pub const MAX_BODY: usize = 16 << 20;
 
-/// Up to which size an answer is read without asking for room, and then room for how much is asked for: what is not said to
-/// be large is seldom larger than a Secret may be.
+/// Up to which size an answer is read without asking for room, and then room for how much is asked for where nobody says how
+/// large it is: seldom larger than a Secret may be.
 pub const SMALL_BODY: usize = 64 << 10;
 const STEPS: [usize; 2] = [1 << 20, MAX_BODY];
 
-/// What was read of an answer so far. Its room is given back when it is whole.
+/// Room that was taken; there is some while it lives.
+type Guard = Box<dyn Send + Sync>;
+
+tokio::task_local! {
+    /// The room of the answer that a try of a call read last.
+    static LAST: RefCell<Vec<Guard>>;
+}
+
+/// Makes one try of a call. The answer that it reads last keeps its room until the try is over: what the answer says is
+/// taken out of it meanwhile, beside it. Where it reads the next one, it is done with the one before.
+pub async fn attempt<T>(call: impl Future<Output = T>) -> T {
+    LAST.scope(RefCell::default(), call).await
+}
+
+/// What was read of an answer so far. Its room is given back when it is whole, or with the [`attempt`] that read it.
 pub struct Body<'a> {
     room: &'a dyn Room,
     has_room_for: usize,
-    guards: Vec<Box<dyn Send + Sync>>,
+    guards: Vec<Guard>,
     bytes: SecretBuf,
 }
 
 impl<'a> Body<'a> {
     /// An answer that is said to be so long. One that is not small waits for `room`.
     pub async fn begin(said: Option<u64>, room: &'a dyn Room) -> Self {
+        // Whoever waits with room for one and needs room for another may wait for itself.
+        drop(LAST.try_with(RefCell::take));
         let said = said.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(MAX_BODY);
         let mut body = Self { room, has_room_for: 0, guards: Vec::new(), bytes: SecretBuf::default() };
-        body.reach(said).await;
+        body.reach(said, said.next_power_of_two()).await;
         body.bytes = SecretBuf::with_capacity(said);
         body
     }
@@ -37,23 +55,95 @@ impl<'a> Body<'a> {
         if length > MAX_BODY {
             return Err(Error::new(ErrorKind::Malformed, "the server's answer is larger than 16 MiB"));
         }
-        self.reach(length).await;
+        let step = STEPS.into_iter().find(|step| length <= *step).unwrap_or(MAX_BODY);
+        self.reach(length, step).await;
         self.bytes.extend(chunk);
         Ok(())
     }
 
     /// The whole answer. The buffer is zeroed when its last holder drops it.
     pub fn whole(self) -> SecretBytes {
+        let guards = self.guards;
+        // Where nobody tells when a try is over, they go here.
+        drop(LAST.try_with(|last| last.replace(guards)));
         self.bytes.into()
     }
 
-    /// Sees to it that there is room for so many bytes.
-    async fn reach(&mut self, bytes: usize) {
+    /// Sees to it that there is room for so many bytes, up to the next step.
+    async fn reach(&mut self, bytes: usize, step: usize) {
         if bytes <= self.has_room_for.max(SMALL_BODY) {
             return;
         }
-        let step = STEPS.into_iter().find(|step| bytes <= *step).unwrap_or(MAX_BODY);
         self.guards.push(self.room.take(step).await);
         self.has_room_for = step;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Counts the bytes that there is room for.
+    #[derive(Default)]
+    struct Taken(Arc<AtomicUsize>);
+
+    struct Part(Arc<AtomicUsize>, usize);
+
+    impl Drop for Part {
+        fn drop(&mut self) {
+            self.0.fetch_sub(self.1, Ordering::SeqCst);
+        }
+    }
+
+    #[async_trait::async_trait]
+    impl Room for Taken {
+        async fn take(&self, bytes: usize) -> Box<dyn Send + Sync> {
+            self.0.fetch_add(bytes, Ordering::SeqCst);
+            Box::new(Part(self.0.clone(), bytes))
+        }
+    }
+
+    async fn read(said: Option<u64>, room: &Taken, bytes: usize) -> Result<SecretBytes, Error> {
+        let mut body = Body::begin(said, room).await;
+        for chunk in vec![b'v'; bytes].chunks(40_000) {
+            body.push(chunk).await?;
+        }
+        Ok(body.whole())
+    }
+
+    #[tokio::test]
+    async fn an_answer_keeps_its_room_until_the_try_that_read_it_is_over_or_reads_another() {
+        let room = Taken::default();
+        let taken = || room.0.load(Ordering::SeqCst);
+        attempt(async {
+            let whole = read(None, &room, 3 << 20).await.unwrap();
+            assert_eq!(taken(), (1 << 20) + MAX_BODY);
+            // Whatever becomes of the bytes, others may have been made of them.
+            drop(whole);
+            assert_eq!(taken(), (1 << 20) + MAX_BODY);
+            read(Some(70_000), &room, 70_000).await.unwrap();
+            assert_eq!(taken(), 128 << 10);
+            read(None, &room, 100).await.unwrap();
+            assert_eq!(taken(), 0);
+            read(Some(3 << 20), &room, 3 << 20).await.unwrap();
+            assert_eq!(taken(), 4 << 20);
+        })
+        .await;
+        assert_eq!(taken(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_fails_or_is_read_outside_of_a_try_keeps_nothing() {
+        let room = Taken::default();
+        attempt(async {
+            assert!(read(None, &room, MAX_BODY + 1).await.is_err());
+            assert_eq!(room.0.load(Ordering::SeqCst), 0);
+        })
+        .await;
+        read(None, &room, 3 << 20).await.unwrap();
+        assert_eq!(room.0.load(Ordering::SeqCst), 0);
     }
 }

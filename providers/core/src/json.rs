@@ -71,17 +71,35 @@ pub fn to_bytes(raw: &RawValue) -> SecretBytes {
 /// # Errors
 /// `Invalid`, with the limit.
 pub fn check_parts(raw: &RawValue) -> Result<(), Error> {
-    let (mut parts, mut in_text, mut is_escaped) = (1, false, false);
-    for byte in raw.get().bytes() {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' => is_escaped = true,
+    let (mut parts, mut in_text, mut rest) = (1, false, raw.get().as_bytes());
+    while let Some(at) = first(rest, |byte| (byte == b'\\') | (byte == b'"') | (byte == b',')) {
+        match rest[at] {
             b'"' => in_text = !in_text,
             b',' if !in_text => parts += 1,
             _ => {}
         }
+        // What is escaped has no meaning here.
+        rest = rest.get(at + 1 + usize::from(rest[at] == b'\\')..).unwrap_or_default();
+        if parts > SECRET_PARTS.size() {
+            break;
+        }
     }
     if parts > SECRET_PARTS.size() { Err(Error::limit(&SECRET_PARTS)) } else { Ok(()) }
+}
+
+/// Where the first byte is that `is_it` holds for. Of many bytes so many at once are looked at that it is quick: values may
+/// be large, and hardly any byte of them is one.
+pub fn first(bytes: &[u8], is_it: impl Fn(u8) -> bool) -> Option<usize> {
+    const AT_ONCE: usize = 64;
+    let mut passed = 0;
+    for some in bytes.chunks(AT_ONCE) {
+        // Without a branch for each byte, so that the compiler takes many in one step.
+        if some.iter().fold(false, |found, byte| found | is_it(*byte)) {
+            return some.iter().position(|byte| is_it(*byte)).map(|at| passed + at);
+        }
+        passed += some.len();
+    }
+    None
 }
 
 /// Writes a number that stands so in a text.
@@ -169,7 +187,11 @@ fn write_canonical(text: &str, depth: usize, style: Style, out: &mut SecretBuf) 
             }
             out.push(b']');
         }
-        Some(b'"') => quote(unquote(text).expose(), style.escapes, out),
+        Some(b'"') => {
+            out.push(b'"');
+            unescape(text, |piece| escape(piece, style.escapes, out));
+            out.push(b'"');
+        }
         Some(b'-' | b'0'..=b'9') => (style.numbers)(text, out),
         _ => out.extend(text.as_bytes()),
     }
@@ -177,11 +199,25 @@ fn write_canonical(text: &str, depth: usize, style: Style, out: &mut SecretBuf) 
 }
 
 fn quote(text: &[u8], escapes: Escapes, out: &mut SecretBuf) {
+    out.push(b'"');
+    escape(text, escapes, out);
+    out.push(b'"');
+}
+
+/// Writes whole characters as they stand within a JSON string. What needs no escape goes in one piece: a value may be
+/// large.
+fn escape(text: &[u8], escapes: Escapes, out: &mut SecretBuf) {
     let html = escapes == Escapes::Html;
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    out.push(b'"');
+    let may_need_one = |byte: u8| {
+        let of_html = (byte == b'<') | (byte == b'>') | (byte == b'&');
+        (byte < 0x20) | (byte == b'"') | (byte == b'\\') | (byte == 0xe2) | (html & of_html)
+    };
     let mut rest = text;
-    while let Some((&byte, tail)) = rest.split_first() {
+    while let Some(plain) = first(rest, may_need_one) {
+        out.extend(&rest[..plain]);
+        let (byte, tail) = (rest[plain], &rest[plain + 1..]);
+        rest = tail;
         match byte {
             b'"' | b'\\' => out.extend(&[b'\\', byte]),
             b'\n' => out.extend(b"\\n"),
@@ -189,52 +225,48 @@ fn quote(text: &[u8], escapes: Escapes, out: &mut SecretBuf) {
             b'\t' => out.extend(b"\\t"),
             0x08 => out.extend(b"\\b"),
             0x0c => out.extend(b"\\f"),
-            b'<' | b'>' | b'&' if !html => out.push(byte),
-            0..0x20 | b'<' | b'>' | b'&' => {
-                out.extend(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-            }
             // U+2028 and U+2029 are E2 80 A8 and E2 80 A9.
             0xe2 if matches!(tail, [0x80, 0xa8 | 0xa9, ..]) => {
                 out.extend(if tail[1] == 0xa8 { b"\\u2028" } else { b"\\u2029" });
                 rest = &tail[2..];
-                continue;
             }
-            _ => out.push(byte),
+            0xe2 => out.push(byte),
+            _ => out.extend(&[b'\\', b'u', b'0', b'0', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]),
         }
-        rest = tail;
     }
-    out.push(b'"');
+    out.extend(rest);
 }
 
-/// Takes the quotes and escapes off a JSON string that a parser has accepted. Half a surrogate pair becomes U+FFFD,
-/// as in Go.
+/// Takes the quotes and escapes off a JSON string that a parser has accepted.
 fn unquote(text: &str) -> SecretBuf {
-    let inner = &text.as_bytes()[1..text.len() - 1];
-    let mut out = SecretBuf::with_capacity(inner.len());
-    let mut rest = inner;
-    while let Some((&byte, tail)) = rest.split_first() {
-        rest = tail;
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        let Some((&escape, tail)) = rest.split_first() else { break };
+    let mut out = SecretBuf::with_capacity(text.len());
+    unescape(text, |piece| out.extend(piece));
+    out
+}
+
+/// What a JSON string that a parser has accepted says, in pieces of whole characters: nobody need hold it twice. Half a
+/// surrogate pair becomes U+FFFD, as in Go.
+fn unescape(text: &str, mut take: impl FnMut(&[u8])) {
+    let mut rest = &text.as_bytes()[1..text.len() - 1];
+    while let Some(plain) = first(rest, |byte| byte == b'\\') {
+        take(&rest[..plain]);
+        let Some((escape, tail)) = rest[plain + 1..].split_first() else { return };
         rest = tail;
         match escape {
-            b'n' => out.push(b'\n'),
-            b'r' => out.push(b'\r'),
-            b't' => out.push(b'\t'),
-            b'b' => out.push(0x08),
-            b'f' => out.push(0x0c),
+            b'n' => take(b"\n"),
+            b'r' => take(b"\r"),
+            b't' => take(b"\t"),
+            b'b' => take(b"\x08"),
+            b'f' => take(b"\x0c"),
             b'u' => {
                 let (c, tail) = unescape_unicode(rest);
                 rest = tail;
-                out.extend(c.encode_utf8(&mut [0; 4]).as_bytes());
+                take(c.encode_utf8(&mut [0; 4]).as_bytes());
             }
-            other => out.push(other),
+            other => take(&[*other]),
         }
     }
-    out
+    take(rest);
 }
 
 /// Reads the four digits after `\u`, and the second half of a surrogate pair where there is one.
@@ -276,6 +308,16 @@ mod tests {
         assert!(check(format!(r#"{{"a":{{{}}}}}"#, fields.join(","))).is_err());
         // Commas within texts are none of them.
         assert!(check(format!(r#"["{}\"{}"]"#, ",".repeat(200_000), ",".repeat(200_000))).is_ok());
+    }
+
+    #[test]
+    fn the_first_byte_is_found_wherever_it_is() {
+        let mut bytes = vec![b'v'; 200];
+        assert_eq!((first(&bytes, |byte| byte == b'x'), first(b"", |_| true)), (None, None));
+        for at in (0..200).rev() {
+            bytes[at] = b'x';
+            assert_eq!(first(&bytes, |byte| byte == b'x'), Some(at));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_limits::{Limit, SEARCH_TIME, STORE_WAIT};
+use keyferry_provider_core::body::attempt;
 use keyferry_provider_core::{
     Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Provider, Push, Query, Reach, Remote, Search,
 };
@@ -35,7 +36,7 @@ impl Guarded {
 
     /// One try.
     async fn within_limit<T>(&self, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        timeout(self.limit, call).await.unwrap_or_else(|_| {
+        timeout(self.limit, attempt(call)).await.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Timeout, format!("the store did not answer within {:?}", self.limit)))
         })
     }

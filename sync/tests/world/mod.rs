@@ -23,8 +23,8 @@ use keyferry_sync::engine::Engine;
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
-    Applied, Change, Entered, Generator, Journal, Objects, Observed, Output, Outputs, Planning, Ports, Problem, States,
-    Stores, Turn,
+    Applied, Change, Compute, Entered, Generator, Journal, Objects, Observed, Output, Outputs, Planning, Ports,
+    Problem, States, Stores, Turn,
 };
 use keyferry_sync::record::Note;
 use keyferry_sync::request::{sources_of, stores_of};
@@ -82,6 +82,8 @@ pub struct State {
     pub login_problem: Option<Error>,
     /// How the store is.
     pub readiness: Option<Readiness>,
+    /// Where what takes long is computed, if not here.
+    pub compute: Option<Arc<dyn Compute>>,
     calls: Vec<String>,
 }
 
@@ -163,7 +165,7 @@ impl World {
             stores: world.clone(),
             objects: world.clone(),
             journal: world.clone(),
-            compute: Arc::new(Here),
+            compute: self.state().compute.clone().unwrap_or_else(|| Arc::new(Here)),
             states: world,
         }
     }

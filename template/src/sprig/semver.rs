@@ -23,7 +23,7 @@ const BYTES: Type = Type::Slice(&Type::BYTE);
 pub(super) const FUNCTIONS: &[Function] = &[
     function!("semver", (string => VERSION), |_: &mut _, text: &Str| Ok(Value::object(Version::parse(text)?))),
     function!("semverCompare", (string, string => bool), |context: &mut Context<'_, '_>, constraint: &Str, text: &Str| {
-        context.spend((constraint.len() + text.len()) as u64 / 16)?;
+        context.spend((constraint.len() + text.len()) as u64 / 16 + Constraint::cost(constraint))?;
         let constraint = Constraint::parse(constraint)?;
         Ok(constraint.admits(&Version::parse(text)?))
     }),
@@ -357,6 +357,13 @@ struct Condition {
 }
 
 impl Constraint {
+    /// What its conditions cost in steps, whatever they are: each is matched, and held with what it names in some 300 bytes.
+    fn cost(text: &[u8]) -> u64 {
+        const CONDITION: usize = 64;
+        let between = text.iter().filter(|byte| matches!(byte, b'|' | b',' | b'\t' | b'\n' | 0x0c | b'\r' | b' '));
+        (CONDITION * between.count()) as u64
+    }
+
     fn parse(text: &[u8]) -> Result<Self, Failure> {
         let text = spell_out_ranges(text)?;
         let mut alternatives = Vec::new();

@@ -57,6 +57,9 @@ fn limits_are_named() {
         (r#"{{ regexReplaceAll "a.*b|a" (repeat 100000 "a") "x" }}"#, Limit::Steps),
         (r#"{{ regexReplaceAll "((a|ab|b){1,9}){1,9}c|a" (repeat 2000 "ab") "x" }}"#, Limit::Steps),
         (r#"{{ range until 1000 }}{{ bcrypt "a" }}{{ end }}"#, Limit::Steps),
+        (r#"{{ semverCompare (print (repeat 100 "1.2.3 || ") "1") "9.9.9" }}"#, Limit::Steps),
+        (r#"{{ semverCompare (print (repeat 100 "1, ") "1") "9.9.9" }}"#, Limit::Steps),
+        (r#"{{ semverCompare (print (repeat 100 "1 - 2 ") "1") "9.9.9" }}"#, Limit::Steps),
     ] {
         let limits = Limits { steps: if limit == Limit::Steps { 9_000 } else { 2_000_000 }, ..Limits::default() };
         assert_eq!(hit(text, limits), Some(limit), "{text}");
@@ -66,6 +69,7 @@ fn limits_are_named() {
     assert_eq!(hit(r#"{{ htpasswd "a" "b" }}"#, small()), Some(Limit::HashCost));
     assert_eq!(hit(r#"{{ genPrivateKey "rsa" }}"#, small()), Some(Limit::KeyBits));
     assert_eq!(hit(r#"{{ genCA "a" 1 }}"#, small()), Some(Limit::KeyBits));
+    assert_eq!(hit(r#"{{ semverCompare (print (repeat 20 "1.2.3 || ") "9.x") "9.9.9" }}"#, small()), None);
     // No text meets these two with the limits that hold. They are told by their rows all the same.
     assert_eq!(Limit::HashCost.exceeded(), Exceeded::Limit(&TEMPLATE_HASH_COST));
     assert_eq!(Limit::KeyBits.exceeded(), Exceeded::Limit(&TEMPLATE_KEY_BITS));

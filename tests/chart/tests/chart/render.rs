@@ -253,6 +253,30 @@ fn crds_can_be_left_out() {
 }
 
 #[test]
+fn a_service_monitor_reads_metrics_as_they_are_served() {
+    let endpoint = |monitor: Value, args: Value| {
+        let mut values = json!({"serviceMonitor": monitor, "extraArgs": args});
+        values["serviceMonitor"]["enabled"] = true.into();
+        values["serviceMonitor"]["renderMode"] = "alwaysRender".into();
+        render(&values).get("ServiceMonitor", "keyferry-metrics")["spec"]["endpoints"][0].clone()
+    };
+    for args in [json!({}), json!({"metrics-secure": false, "metrics-auth": "false"})] {
+        let plain = endpoint(json!({"tlsConfig": {"serverName": "x"}}), args);
+        assert!(["scheme", "tlsConfig", "bearerTokenFile"].iter().all(|field| plain[field].is_null()), "{plain}");
+    }
+    for on in [json!(true), json!(null), json!("true")] {
+        let secure = endpoint(json!({}), json!({ "metrics-secure": on }));
+        assert_eq!((&secure["scheme"], &secure["bearerTokenFile"]), (&json!("https"), &json!(null)));
+        assert_eq!(secure["tlsConfig"], json!({"insecureSkipVerify": true}));
+    }
+    let config = json!({"ca": {"secret": {"name": "metrics", "key": "ca.crt"}}, "serverName": "keyferry-metrics"});
+    let args = json!({"metrics-secure": true, "metrics-auth": true});
+    let checked = endpoint(json!({ "tlsConfig": config }), args);
+    assert_eq!(checked["tlsConfig"], config);
+    assert_eq!(checked["bearerTokenFile"], "/var/run/secrets/kubernetes.io/serviceaccount/token");
+}
+
+#[test]
 fn metrics_can_be_scraped() {
     let service = json!({"metrics": {"service": {"enabled": true, "port": 9000, "annotations": {"a": "b"}}}});
     let rendered = render(&service);

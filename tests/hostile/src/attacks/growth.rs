@@ -52,6 +52,18 @@ pub const ATTACKS: &[Attack] = &[
     })
     .seconds(15)
     .each(TOO_LARGE),
+    Attack::new("big-body-of-all", "the same 15 MiB for 100 ExternalSecrets", |s| {
+        let secrets = many(100, |n| s.es(n, json!({"dataFrom": [{"extract": {"key": "k"}}]})));
+        with(s.vault("big"), secrets)
+    })
+    .seconds(15)
+    .each(TOO_LARGE),
+    Attack::new("value-of-all", "the same 900 KiB for 200 ExternalSecrets, ten times each", |s| {
+        let data = many(10, |n| entry(n, "k"));
+        with([s.fake(&"v".repeat(900_000))], many(200, |n| s.es(n, json!({ "data": data }))))
+    })
+    .seconds(15)
+    .each(TOO_LARGE),
     Attack::new("million-keys", "a secret of a million keys", |s| {
         with(s.vault("million-keys"), many(10, |n| s.es(n, json!({"dataFrom": [{"extract": {"key": "k"}}]}))))
     })
@@ -84,6 +96,12 @@ pub const ATTACKS: &[Attack] = &[
         let one = r#"{{ repeat 1000000 "x" }}"#;
         vec![s.fake("v"), s.templates(0, keys(1000, one))]
     })
+    .each(TOO_LARGE),
+    Attack::new("template-repeats-of-many", "15 templates that repeat a letter four million times, of 100 ExternalSecrets", |s| {
+        let one = r#"{{ repeat 4000000 "x" }}"#;
+        with([s.fake("v")], many(100, |n| s.templates(n, keys(15, one))))
+    })
+    .seconds(15)
     .each(TOO_LARGE),
     Attack::new("template-growers", "functions that make much of little", |s| s.each_template(GROWERS)).each(TOO_LARGE),
     Attack::new("json-bomb", "values that hold themselves twice, over and over, written as JSON", |s| {

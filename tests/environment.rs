@@ -1,4 +1,4 @@
-//! Whom the process trusts, as its environment says.
+//! What the process adds to its environment: whom it trusts, and when it gives memory back.
 
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,4 +36,25 @@ fn a_file_of_certificates_stands_beside_the_usual_folders() {
     assert_eq!(variable(&child, "SSL_CERT_FILE").as_deref(), Some("/some/file.pem"));
     drop(child.stdin.take());
     child.wait().unwrap();
+}
+
+/// The size from which on a block of memory is given back at once.
+const THRESHOLD: &str = "MALLOC_MMAP_THRESHOLD_";
+
+#[test]
+fn large_blocks_of_memory_go_back_to_the_system_unless_somebody_said_when() {
+    for (said, holds) in [(None, "262144"), (Some("1048576"), "1048576")] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
+        command.args(["render", "-f", "-"]).env_remove(THRESHOLD).envs(said.map(|said| (THRESHOLD, said)));
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("keyferry starts");
+        let begun = Instant::now();
+        while variable(&child, THRESHOLD).is_none() {
+            assert!(begun.elapsed() < LIMIT && child.try_wait().unwrap().is_none(), "it never says when");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(variable(&child, THRESHOLD).as_deref(), Some(holds));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
 }
