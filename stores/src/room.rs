@@ -242,7 +242,9 @@ mod tests {
     async fn all_namespaces_together_read_so_much_at_once_and_each_answer_counts_twice() {
         let rooms = Rooms::default();
         let doors: Vec<_> = (0..10).map(|n| rooms.of_store(&store_id(&format!("ns{n}"), "a"))).collect();
-        for (size, bytes) in [(MAX_BODY, 64 * MIB), (4 * MIB, 64 * MIB), (MEDIUM, 32 * MIB), (MEDIUM / 8, 32 * MIB)] {
+        let (large, medium) = (64 * MIB, 32 * MIB);
+        assert_eq!(large + medium, LARGE_ANSWERS.size());
+        for (size, bytes) in [(MAX_BODY, large), (4 * MIB, large), (MEDIUM, medium), (MEDIUM / 8, medium)] {
             let mut taken = Vec::new();
             'all: loop {
                 let before = taken.len();

@@ -1,6 +1,8 @@
 //! An answer while it is read: no larger than what we are ready to hold, zeroed, and in its turn where it is not small.
 
 use std::cell::RefCell;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use crate::{Error, ErrorKind, Room, SecretBuf, SecretBytes};
 
@@ -15,15 +17,57 @@ const STEPS: [usize; 2] = [1 << 20, MAX_BODY];
 /// Room that was taken; there is some while it lives.
 type Guard = Box<dyn Send + Sync>;
 
-tokio::task_local! {
-    /// The room of the answer that a try of a call read last.
-    static LAST: RefCell<Vec<Guard>>;
+thread_local! {
+    /// The room of the answer that the try of a call which runs here read last; `None` outside of a try.
+    static LAST: RefCell<Option<Vec<Guard>>> = const { RefCell::new(None) };
 }
 
 /// Makes one try of a call. The answer that it reads last keeps its room until the try is over: what the answer says is
 /// taken out of it meanwhile, beside it. Where it reads the next one, it is done with the one before.
-pub async fn attempt<T>(call: impl Future<Output = T>) -> T {
-    LAST.scope(RefCell::default(), call).await
+pub fn attempt<T>(call: impl Future<Output = T>) -> impl Future<Output = T> {
+    Attempt { call: Box::pin(call), last: Some(Vec::new()) }
+}
+
+/// A call, and what it read last: that is in [`LAST`] while the call runs, on whatever thread. Runtimes have such things,
+/// and the contract has no runtime.
+struct Attempt<F> {
+    call: Pin<Box<F>>,
+    last: Option<Vec<Guard>>,
+}
+
+impl<F: Future> Future for Attempt<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let Self { call, last } = &mut *self;
+        let _entered = Entered::new(last);
+        call.as_mut().poll(context)
+    }
+}
+
+/// The try that runs here; whatever ended it, the one around it is back afterwards.
+struct Entered<'a>(&'a mut Option<Vec<Guard>>);
+
+impl<'a> Entered<'a> {
+    fn new(last: &'a mut Option<Vec<Guard>>) -> Self {
+        LAST.with_borrow_mut(|here| std::mem::swap(here, last));
+        Self(last)
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        LAST.with_borrow_mut(|here| std::mem::swap(here, self.0));
+    }
+}
+
+/// Keeps this as what was read last, and gives back what is kept no more.
+fn keep(guards: Vec<Guard>) -> Vec<Guard> {
+    LAST.with_borrow_mut(|last| match last {
+        Some(last) => std::mem::replace(last, guards),
+        // Where nobody tells when a try is over, they go at once.
+        None => guards,
+    })
 }
 
 /// What was read of an answer so far. Its room is given back when it is whole, or with the [`attempt`] that read it.
@@ -38,7 +82,7 @@ impl<'a> Body<'a> {
     /// An answer that is said to be so long. One that is not small waits for `room`.
     pub async fn begin(said: Option<u64>, room: &'a dyn Room) -> Self {
         // Whoever waits with room for one and needs room for another may wait for itself.
-        drop(LAST.try_with(RefCell::take));
+        drop(keep(Vec::new()));
         let said = said.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(MAX_BODY);
         let mut body = Self { room, has_room_for: 0, guards: Vec::new(), bytes: SecretBuf::default() };
         body.reach(said, said.next_power_of_two()).await;
@@ -63,9 +107,7 @@ impl<'a> Body<'a> {
 
     /// The whole answer. The buffer is zeroed when its last holder drops it.
     pub fn whole(self) -> SecretBytes {
-        let guards = self.guards;
-        // Where nobody tells when a try is over, they go here.
-        drop(LAST.try_with(|last| last.replace(guards)));
+        drop(keep(self.guards));
         self.bytes.into()
     }
 
@@ -81,8 +123,11 @@ impl<'a> Body<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Waker;
 
     use super::*;
 
@@ -106,6 +151,14 @@ mod tests {
         }
     }
 
+    /// What comes of something that waits for nothing.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(out) => out,
+            Poll::Pending => panic!("it waits"),
+        }
+    }
+
     async fn read(said: Option<u64>, room: &Taken, bytes: usize) -> Result<SecretBytes, Error> {
         let mut body = Body::begin(said, room).await;
         for chunk in vec![b'v'; bytes].chunks(40_000) {
@@ -114,11 +167,11 @@ mod tests {
         Ok(body.whole())
     }
 
-    #[tokio::test]
-    async fn an_answer_keeps_its_room_until_the_try_that_read_it_is_over_or_reads_another() {
+    #[test]
+    fn an_answer_keeps_its_room_until_the_try_that_read_it_is_over_or_reads_another() {
         let room = Taken::default();
         let taken = || room.0.load(Ordering::SeqCst);
-        attempt(async {
+        now(attempt(async {
             let whole = read(None, &room, 3 << 20).await.unwrap();
             assert_eq!(taken(), (1 << 20) + MAX_BODY);
             // Whatever becomes of the bytes, others may have been made of them.
@@ -130,20 +183,38 @@ mod tests {
             assert_eq!(taken(), 0);
             read(Some(3 << 20), &room, 3 << 20).await.unwrap();
             assert_eq!(taken(), 4 << 20);
-        })
-        .await;
+        }));
         assert_eq!(taken(), 0);
     }
 
-    #[tokio::test]
-    async fn what_fails_or_is_read_outside_of_a_try_keeps_nothing() {
+    #[test]
+    fn tries_that_run_at_once_keep_their_own() {
         let room = Taken::default();
-        attempt(async {
+        let taken = || room.0.load(Ordering::SeqCst);
+        let mut one = pin!(attempt(async {
+            read(Some(3 << 20), &room, 3 << 20).await.unwrap();
+            let mut is_back = false;
+            poll_fn(|_| if std::mem::replace(&mut is_back, true) { Poll::Ready(()) } else { Poll::Pending }).await;
+            assert_eq!(taken(), 4 << 20, "the other is over, this one is not");
+        }));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(one.as_mut().poll(&mut context).is_pending());
+        now(attempt(async {
+            read(Some(1 << 20), &room, 1 << 20).await.unwrap();
+            assert_eq!(taken(), 5 << 20);
+        }));
+        assert!(one.as_mut().poll(&mut context).is_ready());
+        assert_eq!(taken(), 0);
+    }
+
+    #[test]
+    fn what_fails_or_is_read_outside_of_a_try_keeps_nothing() {
+        let room = Taken::default();
+        now(attempt(async {
             assert!(read(None, &room, MAX_BODY + 1).await.is_err());
             assert_eq!(room.0.load(Ordering::SeqCst), 0);
-        })
-        .await;
-        read(None, &room, 3 << 20).await.unwrap();
+        }));
+        now(read(None, &room, 3 << 20)).unwrap();
         assert_eq!(room.0.load(Ordering::SeqCst), 0);
     }
 }

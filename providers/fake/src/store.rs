@@ -296,13 +296,13 @@ mod tests {
         let fake = fake(json!({"data": [{"key": "app", "value": "v", "version": "1"}]}));
         push(&fake, remote("text", None), CANARY).await.unwrap();
         let metadata = Remote { metadata: Some(json!({"any": CANARY})), ..remote("new", None) };
-        for (to, words) in [
-            (remote("app", None), "stands in the store's own spec"),
-            (remote("text", Some("a")), "no JSON object"),
-            (metadata, "this store keeps none"),
+        for (to, blame, words) in [
+            (remote("app", None), Blame::Request, "stands in the store's own spec"),
+            (remote("text", Some("a")), Blame::Store, "no JSON object"),
+            (metadata, Blame::Request, "this store keeps none"),
         ] {
             let error = push(&fake, to, CANARY).await.unwrap_err();
-            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request));
+            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, blame));
             assert!(error.message().contains(words) && !error.message().contains(CANARY), "{error}");
         }
     }
