@@ -40,8 +40,13 @@ impl<F: Future> Future for Attempt<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let Self { call, last } = &mut *self;
-        let _entered = Entered::new(last);
-        call.as_mut().poll(context)
+        let entered = Entered::new(last);
+        let polled = call.as_mut().poll(context);
+        drop(entered);
+        if polled.is_ready() {
+            *last = None;
+        }
+        polled
     }
 }
 
