@@ -1,8 +1,11 @@
-# Everything a newcomer needs: `make demo` shows it, `make test` checks it.
-.PHONY: help demo test test-fast bench hostile prove-stores prove-vault alone lint deny advisories sbom crds clean
+# Everything a newcomer needs: `make quickstart` and `make demo` show it, `make test` checks it.
+.PHONY: help quickstart demo test test-fast bench hostile prove-stores prove-vault alone lint deny advisories sbom crds clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+quickstart: ## Build keyferry, and watch an encrypted file become an application's files: no server, no cluster
+	@scripts/quickstart
 
 demo: ## Build what is missing, start real servers, and watch secrets arrive (HOLD=1 stays up)
 	@scripts/demo

@@ -171,3 +171,15 @@ fn children(of: u32) -> Vec<u32> {
     let all = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap_or_default();
     all.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
+
+/// `make quickstart` shows what it says: it ends with an error where anything does not come.
+#[test]
+fn the_quickstart_shows_what_it_says() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/quickstart");
+    let out = Command::new(script).env("KEYFERRY_BIN", env!("CARGO_BIN_EXE_keyferry")).output().unwrap();
+    let (said, trouble) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(out.status.success(), "{said}{trouble}");
+    for shown in ["PASSWORD=age:", "not-a-real-one", "a-new-one", "app.yaml:22: error: ExternalSecret default/app"] {
+        assert!(said.contains(shown), "{shown}: {said}");
+    }
+}
