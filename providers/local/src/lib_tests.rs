@@ -91,6 +91,7 @@ async fn what_can_not_be_made_says_why() {
         (json!({"length": 20, "digits": 11, "symbols": 0}), "allowRepeat"),
         (json!({"length": 10_000_000}), "limit password-length"),
         (json!({"length": 60_000, "allowRepeat": true, "secretKeys": many}), "limit password-bytes"),
+        (json!({"prefix": "p".repeat(1 << 20)}), "limit password-bytes"),
         (json!({"digits": -1}), "do not fit"),
         (json!({"encoding": "rot13"}), "base64url"),
         (json!({"secretKeys": ["a", "a"]}), "twice"),

@@ -56,7 +56,9 @@ fn passwords_or_why(spec: &Value, random: &mut dyn CryptoRng) -> Result<Values, 
         return Err("secretKeys has an empty key".to_owned());
     }
     // Hexadecimal is the longest that they are written in, and a symbol may take four bytes.
-    let bytes = keys.len().saturating_mul(length as usize);
+    let text = |field: &str| spec[field].as_str().unwrap_or_default().as_bytes();
+    let around = text("prefix").len().saturating_add(text("suffix").len());
+    let bytes = keys.len().saturating_mul(around.saturating_add(length as usize));
     if bytes > PASSWORD_BYTES.size() {
         return Err(PASSWORD_BYTES.to_string());
     }
@@ -64,7 +66,6 @@ fn passwords_or_why(spec: &Value, random: &mut dyn CryptoRng) -> Result<Values, 
     if let Some(twice) = keys.iter().find(|key| !seen.insert(**key)) {
         return Err(format!("secretKeys has {twice:?} twice"));
     }
-    let text = |field: &str| spec[field].as_str().unwrap_or_default().as_bytes();
     let mut one = |key: &str| {
         let password = password(&mut sets, may_repeat, random);
         let encoded = Zeroizing::new(encode(password.as_bytes()));
