@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::print::print;
 use super::selectors;
 use crate::data::StringMap;
+use crate::schedule::SHORTEST;
 use crate::told;
 use crate::told::{Spec, Told};
 
@@ -198,7 +199,8 @@ impl Copier {
     /// How often all is looked through; `None` is never.
     pub fn every(&self) -> Option<Duration> {
         let written = self.refresh_time.as_deref().filter(|written| !written.is_empty());
-        written.map_or(Some(EVERY), |written| duration::interval(written).unwrap_or(Some(EVERY)))
+        let every = written.map_or(Some(EVERY), |written| duration::interval(written).unwrap_or(Some(EVERY)));
+        every.map(|every| every.max(SHORTEST))
     }
 
     /// What is wrong with its spec, so that nothing is done by it.
