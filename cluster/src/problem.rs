@@ -101,6 +101,9 @@ impl ApiProblem {
     }
 }
 
+/// What is said where nothing can be made in a namespace any more.
+pub const NAMESPACE_ENDS: &str = "the namespace is being deleted";
+
 impl fmt::Display for ApiProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -111,7 +114,7 @@ impl fmt::Display for ApiProblem {
             Self::NotLeading => f.write_str("this process does not hold the Lease any more"),
             Self::NoAddress(problem) => problem.fmt(f),
             Self::Status { causes, .. } if causes.iter().any(|cause| cause == "NamespaceTerminating") => {
-                f.write_str("the namespace is being deleted")
+                f.write_str(NAMESPACE_ENDS)
             }
             Self::Status { code: 403, .. } => {
                 f.write_str("the API server forbids it: check keyferry's RBAC, quotas, and admission policies")

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
+use keyferry_cluster::problem::NAMESPACE_ENDS;
 use keyferry_crds::{GeneratorState, generator_field, names};
 use keyferry_provider_core::{Error, ErrorKind};
 use keyferry_sync::dependency::{Name, Version};
@@ -204,8 +205,13 @@ fn conditions(state: &GeneratorState) -> &[keyferry_crds::Condition] {
 /// Whether nobody will ever be able to revoke it, and it holds up what is being deleted.
 fn is_held_in_vain(state: &GeneratorState, error: &Error, now: Timestamp) -> bool {
     let deleted = state.metadata.deletion_timestamp.as_ref();
-    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Unsupported)
-        && deleted.is_some_and(|since| now.duration_since(since.0) >= HELD_IN_VAIN)
+    let is_in_vain = match error.kind() {
+        ErrorKind::Invalid | ErrorKind::Unsupported => true,
+        // A namespace that ends lets nobody have a token of its ServiceAccounts.
+        ErrorKind::Denied => error.to_string().contains(NAMESPACE_ENDS),
+        _ => false,
+    };
+    is_in_vain && deleted.is_some_and(|since| now.duration_since(since.0) >= HELD_IN_VAIN)
 }
 
 fn of_cluster(problem: Problem) -> Error {

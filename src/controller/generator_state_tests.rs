@@ -220,6 +220,11 @@ async fn what_nobody_can_ever_revoke_does_not_hold_up_a_namespace_for_ever() {
     assert_eq!(log[2], "release");
     assert!(log[1].starts_with("note let go without being revoked"), "{log:?}");
     assert!(!looked.has_failed);
+    for (cause, is_let_go) in [(NAMESPACE_ENDS, true), ("the API server forbids it", false)] {
+        let error = Error::new(ErrorKind::Denied, format!("can't get a token: {cause}"));
+        let (log, _) = look(World { error: Some(error), ..World::default() }, deleted(400), 0).await;
+        assert_eq!(log.contains(&"release".to_owned()), is_let_go, "{log:?}");
+    }
 }
 
 #[tokio::test]
