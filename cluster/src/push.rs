@@ -1,11 +1,14 @@
 //! The ports of pushes, over the API server: the Secrets that are pushed, and statuses, finalizers and events of PushSecrets.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::{PushSecret, PushSecretStatus, names};
 use keyferry_limits::{Budget, PUSH_SOURCES};
 use keyferry_provider_core::SecretBytes;
+use keyferry_provider_core::names::is_mark_of_a_tool;
 use keyferry_push::ports::{Journal, Source, Sources};
 use keyferry_sync::address;
 use keyferry_sync::dependency::version;
@@ -27,13 +30,18 @@ fn source(mut secret: LiveSecret) -> Source {
     let keys: Vec<String> = secret.keys().cloned().collect();
     let data = keys.into_iter().filter_map(|key| Some((key.clone(), secret.take(&key)?))).collect();
     let metadata = &secret.get().metadata;
+    // What tools note for themselves goes nowhere, and what kubectl notes holds the values.
+    let marks = |all: &Option<BTreeMap<String, String>>| {
+        let own = all.iter().flatten().filter(|(key, _)| !is_mark_of_a_tool(key));
+        own.map(|(key, value)| (key.clone(), value.clone())).collect()
+    };
     Source {
         name: metadata.name.clone().unwrap_or_default(),
         version: version(metadata),
         data,
         type_: secret.get().type_.clone(),
         labels: metadata.labels.clone().unwrap_or_default(),
-        annotations: metadata.annotations.clone().unwrap_or_default(),
+        annotations: marks(&metadata.annotations),
     }
 }
 
@@ -170,6 +178,14 @@ mod tests {
         let told = async |budget: Budget| objects.selected("ns", &selector, &budget).await.unwrap_err().message;
         assert!(told(Budget::default()).await.contains("(limit push-sources)"));
         assert!(told(Budget::new(10, 10)).await.contains("(limit look-bytes)"));
+    }
+
+    #[test]
+    fn what_tools_note_for_themselves_goes_nowhere() {
+        let annotations = json!({"note": "n", "kubectl.kubernetes.io/last-applied-configuration": "canary"});
+        let secret = json!({"metadata": {"name": "s", "annotations": annotations}});
+        let source = source(LiveSecret::new(serde_json::from_value(secret).unwrap()));
+        assert_eq!(source.annotations, BTreeMap::from([("note".to_owned(), "n".to_owned())]));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
-use keyferry_crds::{PushData, PushSecretStatus, Pushed};
+use keyferry_crds::{PushData, PushSecret, PushSecretStatus, Pushed};
 use keyferry_provider_core::Reach;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::{Store, StoreId};
@@ -13,11 +13,13 @@ use keyferry_sync::told;
 use keyferry_sync::told::{Name, Spec, Told};
 
 use crate::each::AT_ONCE;
-use crate::expand::remote;
+use crate::expand::{Entry, Wanted, remote};
+use crate::ledger::Ledger;
 use crate::look::{Look, World};
 use crate::outcome::retry_of;
 use crate::plan::unusable;
 use crate::ports::Opened;
+use crate::record;
 use crate::refers::{namespace, store_of};
 use crate::source::Layout;
 
@@ -45,6 +47,46 @@ pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
         }
     }
     unwanted
+}
+
+/// The wanted place in the same store that an unwanted one is a part of, or that is a part of it: the whole secret, or a
+/// property around or inside of the other. To delete the one would take from the other.
+pub fn overlapping<'a>(unwanted: &PushData, wanted: &'a Wanted) -> Option<&'a str> {
+    let key = &unwanted.matched.remote_ref.remote_key;
+    let is_same = |entry: &Entry| entry.push.remote.key == *key;
+    let at = |place: &str| {
+        let found = wanted.entries.get_key_value(place).filter(|(_, entry)| is_same(entry));
+        found.map(|(place, _)| place.as_str())
+    };
+    let below = |start: String| {
+        let mut from = wanted.entries.range(start.clone()..).take_while(|(place, _)| place.starts_with(&start));
+        let found = from.find(|(_, entry)| is_same(entry));
+        found.map(|(place, _)| place.as_str())
+    };
+    let Some(property) = unwanted.property() else { return below(format!("{key}/")) };
+    let around = || property.match_indices('.').find_map(|(end, _)| at(&format!("{key}/{}", &property[..end])));
+    at(key).or_else(around).or_else(|| below(format!("{key}/{property}.")))
+}
+
+/// Takes out of what is unwanted what can't be deleted without taking from what is wanted. It is forgotten where what is
+/// wanted is there instead, and ours to delete one day.
+pub fn keep_overlapping(world: &World, ps: &PushSecret, ledger: &mut Ledger, unwanted: &mut Pushed, layout: &Layout) {
+    unwanted.retain(|store, places| {
+        let Some(wanted) = store_of(store, namespace(ps)).and_then(|id| layout.get(&id)) else { return true };
+        let found = found_in(Some(&ledger.status), store).to_vec();
+        places.retain(|place, data| {
+            let Some(by) = overlapping(data, wanted) else { return true };
+            let recorded = ledger.status.synced_push_secrets.get(store);
+            if recorded.is_some_and(|recorded| recorded.contains_key(by)) && !found.iter().any(|theirs| theirs == by) {
+                ledger.remove(store, place);
+                if data.property().is_none() && !found.contains(place) {
+                    world.ports.journal.note(ps, record::left_whole(store, place));
+                }
+            }
+            false
+        });
+        !places.is_empty()
+    });
 }
 
 /// Takes out of what is recorded what nobody can delete any more, since its store is not there: by store, the places.

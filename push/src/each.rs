@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
-use keyferry_crds::{PushData, PushUpdatePolicy};
-use keyferry_provider_core::{Error, ErrorKind, Key};
+use keyferry_crds::{PushData, PushDeletionPolicy, PushUpdatePolicy};
+use keyferry_provider_core::{Error, ErrorKind, Key, Reach};
 use keyferry_sync::asking::Asking;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::Store;
@@ -14,12 +14,13 @@ use keyferry_sync::told;
 use keyferry_sync::told::{Name, Told};
 
 use crate::compare::{holds, key_of};
-use crate::expand::{Entry, Wanted, tell_key};
+use crate::delete::{found_in, overlapping};
+use crate::expand::{Entry, Wanted, elsewhere, is_same_place, remote, tell_key};
 use crate::look::{Look, World};
 use crate::memory::{Held, OPAQUE};
 use crate::outcome::retry_of;
 use crate::ports::Opened;
-use crate::refers::namespace;
+use crate::refers::{namespace, store_key};
 
 /// How many secrets of one store are written at once for one PushSecret.
 pub const AT_ONCE: usize = 8;
@@ -82,13 +83,15 @@ impl Task<'_> {
     pub async fn prepare(&self) -> Result<Prepared, Error> {
         let opened = self.world.ports.stores.open(&self.store, namespace(&self.look.ps)).await?;
         let mut prepared = Prepared { opened, existing: BTreeSet::new(), problems: Vec::new() };
+        self.leave(&mut prepared).await;
         if self.look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists {
             return Ok(prepared);
         }
         // Gathered before any is asked: what lies in wait must not borrow who gathers.
         let mut asked = Vec::new();
         for (place, entry) in &self.wanted.entries {
-            if !self.is_held(place, entry) {
+            let is_stuck = prepared.problems.iter().any(|problem| problem.place == *place);
+            if !is_stuck && !self.is_held(place, entry) {
                 let opened = &prepared.opened;
                 asked.push(async move { (place, entry, opened.exists(&entry.push.remote).await) }.boxed());
             }
@@ -102,6 +105,25 @@ impl Task<'_> {
             }
         }
         Ok(prepared)
+    }
+
+    /// Deletes what was pushed to another place that the status calls by the same name: once the new one is written down,
+    /// nothing tells of the old one. Where that can't be deleted now, the new one waits.
+    async fn leave(&self, prepared: &mut Prepared) {
+        let deletes = self.look.ps.spec.deletion_policy == PushDeletionPolicy::Delete;
+        if !deletes || !prepared.opened.capabilities().delete {
+            return;
+        }
+        let not_ours = found_in(self.look.ps.status.as_ref(), &store_key(&self.store.id));
+        for (place, entry) in &self.wanted.entries {
+            let Some(old) = self.recorded.get(place).filter(|old| !is_same_place(old, &entry.data)) else { continue };
+            if not_ours.contains(place) || overlapping(old, self.wanted).is_some() {
+                continue;
+            }
+            if let Err(error) = prepared.opened.delete(&remote(old), Reach::Ours).await {
+                prepared.problems.push(self.problem(place, entry, &error));
+            }
+        }
     }
 
     /// Whether there is nothing to find out.
@@ -134,8 +156,10 @@ impl Task<'_> {
                     ended.held.insert(place.clone(), held.clone());
                 }
                 // Pushed by this look's predecessor, or by the process before this one: it may well be there.
+                // What is elsewhere is not read here: the store's own push compares it.
+                _ if elsewhere(&entry.data).is_some() => push.push((place, entry)),
                 Some(held) if !is_suspect && held.surprises < OPAQUE => ask.push((place, entry)),
-                None if self.may_be_there(place) && can_read => ask.push((place, entry)),
+                None if self.may_be_there(place, entry) && can_read => ask.push((place, entry)),
                 _ => push.push((place, entry)),
             }
         }
@@ -144,10 +168,11 @@ impl Task<'_> {
         ended
     }
 
-    /// Whether it was pushed by a process before this one, and nothing has changed here since that we know of.
-    fn may_be_there(&self, place: &str) -> bool {
+    /// Whether it was pushed by a process before this one, and nothing has changed here since that we know of. A read
+    /// tells of the value alone: what is said of it beside that must be as it was.
+    fn may_be_there(&self, place: &str, entry: &Entry) -> bool {
         let is_new = self.look.memory.read.is_some() && self.held.contains_key(place);
-        self.recorded.contains_key(place) && !is_new
+        self.recorded.get(place).is_some_and(|recorded| *recorded == entry.data) && !is_new
     }
 
     fn hold(&self, ended: &mut Ended, place: &str, entry: &Entry, opened: &dyn Opened) {

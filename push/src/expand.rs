@@ -2,11 +2,15 @@
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::mem::take;
+use std::sync::Arc;
 
 use keyferry_crds::{PushData, PushDataTo, PushMatch, PushRemoteRef, PushSecret, Rewrite};
 use keyferry_go::regexp;
+use keyferry_limits::PUSH_RECORD;
 use keyferry_provider_core::{Origin, Payload, Push, Reach, Remote, SecretBytes};
-use keyferry_sync::data::Data;
+use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::engine::{ENTRY, Means};
 use keyferry_sync::rewrite::rewrite;
 use keyferry_sync::store::Store;
@@ -18,8 +22,24 @@ use crate::ports::Source;
 use crate::refers::{means as meant, namespace};
 use crate::{convert, spec};
 
+/// What a source bears. All of its entries share it.
+pub struct Marks {
+    labels: Arc<StringMap>,
+    annotations: Arc<StringMap>,
+    mac: Mac,
+}
+
+impl Marks {
+    /// Takes them from the source.
+    pub fn take(source: &mut Source, key: &MacKey) -> Self {
+        let (labels, annotations) = (take(&mut source.labels), take(&mut source.annotations));
+        let mac = key.of_marks(&labels, &annotations);
+        Self { labels: Arc::new(labels), annotations: Arc::new(annotations), mac }
+    }
+}
+
 /// One entry.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Entry {
     /// As the status has it.
     pub data: PushData,
@@ -29,6 +49,14 @@ pub struct Entry {
     pub mac: Mac,
     /// The name of the Secret that it is of.
     pub from: String,
+    /// How many bytes of the status it takes.
+    pub recorded: usize,
+}
+
+impl fmt::Debug for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entry").field("data", &self.data).field("from", &self.from).finish_non_exhaustive()
+    }
 }
 
 /// What goes into one store.
@@ -46,6 +74,11 @@ impl Wanted {
     /// Whether anything is wanted at this place.
     pub fn is_wanted(&self, place: &str) -> bool {
         self.entries.contains_key(place) || self.failed.contains_key(place)
+    }
+
+    /// How many bytes of the status it takes.
+    pub fn recorded(&self) -> usize {
+        self.entries.values().map(|entry| entry.recorded).sum()
     }
 
     /// Takes what goes into the same store from another source. One place can hold one value.
@@ -78,9 +111,16 @@ pub fn tell_key(key: &str) -> Told {
     if key.bytes().all(is_plain) { Told::without_values(key.to_owned()) } else { told!("{}", Name(key)) }
 }
 
-/// All that goes from `source` into `store`.
-pub fn entries(ps: &PushSecret, source: &Source, store: &Store, key: &MacKey, means: &Means<'_>) -> Wanted {
-    let mut work = Expansion { source, key, means, wanted: Wanted::default() };
+/// All that goes from `source` into `store`; `None` where it is more than can be recorded.
+pub fn entries(
+    ps: &PushSecret,
+    source: &Source,
+    marks: &Marks,
+    store: &Store,
+    key: &MacKey,
+    means: &Means<'_>,
+) -> Option<Wanted> {
+    let mut work = Expansion { source, marks, key, means, wanted: Wanted::default(), recorded: 0 };
     let explicit: BTreeSet<&str> = ps.spec.data.iter().map(PushData::secret_key).collect();
     for (n, many) in ps.spec.data_to.iter().enumerate() {
         if many.store_ref.as_ref().is_some_and(|reference| meant(reference, store, namespace(ps)))
@@ -90,22 +130,32 @@ pub fn entries(ps: &PushSecret, source: &Source, store: &Store, key: &MacKey, me
         }
     }
     for (n, data) in ps.spec.data.iter().enumerate() {
+        if work.is_full() {
+            return None;
+        }
         if let Err(problem) = work.one(data) {
             work.wanted.entries.remove(&data.status_key());
             work.wanted.failed.insert(data.status_key(), told!("spec.data[{}]: {}", n, problem));
         }
     }
-    work.wanted
+    (!work.is_full()).then_some(work.wanted)
 }
 
 struct Expansion<'a> {
     source: &'a Source,
+    marks: &'a Marks,
     key: &'a MacKey,
     means: &'a Means<'a>,
     wanted: Wanted,
+    /// How many bytes of the status it takes so far.
+    recorded: usize,
 }
 
 impl Expansion<'_> {
+    fn is_full(&self) -> bool {
+        self.recorded > PUSH_RECORD.size()
+    }
+
     fn one(&mut self, data: &PushData) -> Result<(), Told> {
         let converted = convert::keys(&self.source.data, &data.conversion_strategy)?;
         let payload = match data.secret_key() {
@@ -169,21 +219,28 @@ impl Expansion<'_> {
             Payload::Value(value) => value.len(),
             Payload::Fields(fields) => fields.iter().map(|(key, value)| key.len() + value.len() + ENTRY).sum(),
         };
-        self.means.budget.bytes(bytes + ENTRY)?;
-        self.means.budget.steps(bytes)?;
+        let place = data.status_key();
+        let recorded = place.len() + serde_json::to_vec(&data).map_or(0, |bytes| bytes.len());
+        self.recorded += recorded;
+        if self.is_full() {
+            return Err(told!("{}", PUSH_RECORD));
+        }
+        // Where it goes to and what is said of it stands there twice.
+        self.means.budget.bytes(bytes + 2 * recorded + ENTRY)?;
+        self.means.budget.steps(bytes + recorded)?;
         let remote = remote(&data);
         let source = self.source;
         let origin = Origin {
             key: Some(data.secret_key().to_owned()).filter(|key| !key.is_empty()),
             secret_type: source.type_.clone(),
-            labels: source.labels.clone(),
-            annotations: source.annotations.clone(),
+            labels: self.marks.labels.clone(),
+            annotations: self.marks.annotations.clone(),
         };
         let push = Push { remote, payload, origin, reach: Reach::Ours };
-        let (place, mac) = (data.status_key(), self.key.of_push(&push));
+        let mac = self.key.of_push(&push, &self.marks.mac);
         match self.wanted.entries.entry(place) {
             Slot::Vacant(free) => {
-                free.insert(Entry { data, push, mac, from: source.name.clone() });
+                free.insert(Entry { data, push, mac, from: source.name.clone(), recorded });
                 Ok(())
             }
             Slot::Occupied(taken) => {
@@ -193,6 +250,18 @@ impl Expansion<'_> {
             }
         }
     }
+}
+
+/// The place that metadata name beside the store's own, where they do: a namespace of another cluster.
+pub fn elsewhere(data: &PushData) -> Option<&str> {
+    let place = data.metadata.as_ref()?.get("spec")?.get("remoteNamespace")?.as_str()?;
+    (!place.is_empty()).then_some(place)
+}
+
+/// Whether both lead to the same place. The status may call two places by one name.
+pub fn is_same_place(a: &PushData, b: &PushData) -> bool {
+    let place = |data: &PushData| (data.matched.remote_ref.remote_key.clone(), data.property().map(str::to_owned));
+    place(a) == place(b) && elsewhere(a) == elsewhere(b)
 }
 
 /// The place in the store.

@@ -6,6 +6,7 @@ use keyferry_crds::{PushData, PushSecret, PushSecretStatus};
 use keyferry_sync::ports::Problem;
 
 use crate::each::Prepared;
+use crate::expand::is_same_place;
 use crate::look::World;
 use crate::source::Layout;
 
@@ -36,9 +37,13 @@ impl Ledger {
         let recorded = self.status.synced_push_secrets.entry(store.to_owned()).or_default();
         let unknown = |place: &str| prepared.problems.iter().any(|problem| problem.place == place);
         for (place, entry) in layout.entries.iter().filter(|(place, _)| !unknown(place)) {
-            let is_new = recorded.insert(place.clone(), entry.data.clone()).is_none();
+            let before = recorded.insert(place.clone(), entry.data.clone());
+            let is_new = before.is_none_or(|before| !is_same_place(&before, &entry.data));
             if is_new && prepared.existing.contains(place) {
-                self.status.found_push_secrets.entry(store.to_owned()).or_default().push(place.clone());
+                let found = self.status.found_push_secrets.entry(store.to_owned()).or_default();
+                if !found.contains(place) {
+                    found.push(place.clone());
+                }
             }
         }
     }

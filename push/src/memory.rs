@@ -6,7 +6,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use keyferry_provider_core::{Key, Payload, Push, SecretBytes};
-use keyferry_sync::data::Data;
+use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::plan::LastSync;
 use keyferry_sync::ports::Versions;
 use keyferry_sync::store::StoreId;
@@ -34,7 +34,8 @@ impl MacKey {
     }
 
     /// Of all that is pushed: the value, where to, and what goes along.
-    pub fn of_push(&self, push: &Push) -> Mac {
+    /// `marks` is the hash of what its source bears.
+    pub fn of_push(&self, push: &Push, marks: &Mac) -> Mac {
         let mut hash = self.begin(b"push");
         part(&mut hash, push.remote.key.as_bytes());
         part(&mut hash, push.remote.property.as_deref().unwrap_or_default().as_bytes());
@@ -52,9 +53,19 @@ impl MacKey {
         let origin = &push.origin;
         part(&mut hash, origin.key.as_deref().unwrap_or("\0").as_bytes());
         part(&mut hash, origin.secret_type.as_deref().unwrap_or_default().as_bytes());
-        for (name, value) in origin.labels.iter().chain(&origin.annotations) {
-            part(&mut hash, name.as_bytes());
-            part(&mut hash, value.as_bytes());
+        part(&mut hash, &marks.0);
+        Mac(hash.finalize().into())
+    }
+
+    /// Of what a source bears.
+    pub fn of_marks(&self, labels: &StringMap, annotations: &StringMap) -> Mac {
+        let mut hash = self.begin(b"marks");
+        for marks in [labels, annotations] {
+            part(&mut hash, &(marks.len() as u64).to_le_bytes());
+            for (name, value) in marks {
+                part(&mut hash, name.as_bytes());
+                part(&mut hash, value.as_bytes());
+            }
         }
         Mac(hash.finalize().into())
     }
@@ -120,6 +131,8 @@ pub struct Memory {
     pub generated: Option<(String, Data)>,
     /// The state of what was generated last, where it has one: its name.
     pub made: Option<String>,
+    /// Since when the source is missing, where that was seen by every look since.
+    pub gone_since: Option<Timestamp>,
     /// A success whose status could not be written: when it began.
     pub untold: Option<Timestamp>,
 }

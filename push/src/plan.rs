@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use keyferry_crds::Pushed;
 use keyferry_limits::PUSH_STORES;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::settings::Settings;
@@ -14,7 +15,7 @@ use keyferry_sync::usable::{Usable, usable};
 use crate::generated::refresh_by;
 use crate::look::{Look, version_of};
 use crate::outcome::{Failure, Headline};
-use crate::refers::{is_generated, named_stores, store_key, wants};
+use crate::refers::{is_generated, named_stores, namespace, source_selector, store_key, store_of, wants};
 use crate::{schedule, spec};
 
 /// What to do.
@@ -44,6 +45,21 @@ pub fn active<'a>(settings: &'a Settings, look: &'a Look) -> impl Iterator<Item 
     })
 }
 
+/// Whether a store, as the status calls it, is left to another controller: it is of another class.
+pub fn is_theirs(settings: &Settings, look: &Look, key: &str) -> bool {
+    let known = store_of(key, namespace(&look.ps)).and_then(|id| look.stores.get(&id));
+    known.is_some_and(|(store, _)| !store.is_of_class(&settings.class))
+}
+
+/// Whether what was pushed into a store, as the status calls it, may be taken for unwanted. What goes into a store of
+/// another class is for another controller to say, and a store that is about to go may come back: while the spec wants
+/// it, so is what is in it.
+pub fn may_undo(settings: &Settings, look: &Look, key: &str) -> bool {
+    let known = store_of(key, namespace(&look.ps)).and_then(|id| look.stores.get(&id));
+    let is_going = |store: &Store| wants(&look.ps, store) && store.metadata.deletion_timestamp.is_some();
+    !is_theirs(settings, look, key) && !known.is_some_and(|(store, _)| is_going(store))
+}
+
 /// Why a store can't be used now; `None` where it can.
 pub fn unusable(settings: &Settings, look: &Look, store: &Store) -> Option<Told> {
     let namespace = look.ps.metadata.namespace.as_deref().unwrap_or_default();
@@ -68,7 +84,8 @@ pub fn decide(settings: &Settings, look: &Look) -> Plan {
         return Plan::Refuse(Failure { headline: Headline::Spec, causes, retry: Retry::OnChange });
     }
     let is_missing = named_stores(ps).iter().any(|id| !look.stores.contains_key(id));
-    let holds_more = ps.status.as_ref().is_some_and(|status| !status.synced_push_secrets.is_empty());
+    let mut recorded = ps.status.iter().flat_map(|status| status.synced_push_secrets.keys());
+    let holds_more = recorded.any(|key| may_undo(settings, look, key));
     if !is_missing && !holds_more && active(settings, look).next().is_none() {
         return Plan::Ignore;
     }
@@ -108,7 +125,8 @@ fn by_time(settings: &Settings, look: &Look) -> Plan {
     if due > now {
         return Plan::Wait(Some(due));
     }
-    if is_generated(ps) { Plan::Push } else { Plan::Check }
+    // Which Secrets bear the labels now, nobody may have told: they are selected anew.
+    if is_generated(ps) || source_selector(ps).is_some() { Plan::Push } else { Plan::Check }
 }
 
 /// Whether it is time to find out what is in the stores.
@@ -122,5 +140,6 @@ fn stores_changed(settings: &Settings, look: &Look) -> bool {
     let recorded = look.ps.status.as_ref().map(|status| &status.synced_push_secrets);
     let is_recorded = |store: &Arc<Store>| recorded.is_some_and(|all| all.contains_key(&store_key(&store.id)));
     let count = active(settings, look).count();
-    !active(settings, look).all(is_recorded) || recorded.is_some_and(|all| all.len() != count)
+    let touchable = |all: &Pushed| all.keys().filter(|key| may_undo(settings, look, key)).count();
+    !active(settings, look).all(is_recorded) || recorded.is_some_and(|all| touchable(all) != count)
 }

@@ -2,6 +2,7 @@
 //! real stores; tests with maps.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -46,7 +47,7 @@ pub trait Opened: Send + Sync {
 }
 
 /// A Secret that is pushed, or what stands for one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Source {
     /// Its name; empty where it was generated.
     pub name: String,
@@ -60,6 +61,13 @@ pub struct Source {
     pub labels: StringMap,
     /// Its annotations.
     pub annotations: StringMap,
+}
+
+/// Without annotations, which may hold values: kubectl writes the whole Secret into one.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("name", &self.name).field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 /// The Secrets that are pushed.

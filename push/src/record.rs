@@ -69,6 +69,18 @@ pub fn left_behind(store: &str, places: &[String]) -> Note {
     Note::new(Severity::Warning, ERRORED, message)
 }
 
+/// The event that tells that a secret which was pushed as a whole stays, since a property of it is wanted now.
+pub fn left_whole(store: &str, place: &str) -> Note {
+    let (place, store) = (Name(place), Told::without_values(store.to_owned()));
+    let message = told!(
+        "{} in {} was pushed as a whole, and only properties of it are wanted now: what else it holds stays, delete that \
+         yourself",
+        place,
+        store
+    );
+    Note::new(Severity::Warning, ERRORED, message)
+}
+
 /// The events that tell of an outcome. What was so already is not told again.
 pub fn notes(ps: &PushSecret, outcome: &Outcome) -> Vec<Note> {
     let Some((ready, reason, message)) = verdict(ps, outcome) else { return Vec::new() };

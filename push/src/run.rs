@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
+use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushDeletionPolicy, PushSecret, PushUpdatePolicy, names};
 use keyferry_provider_core::SecretBytes;
 use keyferry_sync::asking::Asking;
@@ -25,7 +26,7 @@ use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
 
 use crate::delete::{self, Deleted};
-use crate::each::{Ended, Prepared, Task};
+use crate::each::{AT_ONCE, Ended, Prepared, Task};
 use crate::ledger::Ledger;
 use crate::look::{Look, Looked, World, version_of};
 use crate::memory::{Held, InStore};
@@ -37,6 +38,9 @@ use crate::{expand, generated, record, schedule};
 
 /// When a status that could not be written is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(5);
+
+/// How long a source is missing before what was pushed of it is deleted.
+const GONE_FOR_GOOD: Duration = Duration::from_secs(60);
 
 /// Looks at a PushSecret and does what is due. `planning` is let go once it is clear what is asked.
 pub fn run(world: &World, look: Look, planning: Planning) -> BoxFuture<'_, Looked> {
@@ -118,7 +122,9 @@ impl Work<'_> {
                 let opened = &opened;
                 async move { (place, opened.exists(&expand::remote(data)).await) }.boxed()
             });
-            let answers = join_all(asked).await;
+            // Gathered before any is asked: what lies in wait must not borrow who gathers.
+            let asked: Vec<_> = asked.collect();
+            let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
             let gone = answers.into_iter().filter(|(_, exists)| !matches!(exists, Ok(true)));
             return Some(gone.map(|(place, _)| place.clone()).collect());
         }
@@ -150,6 +156,7 @@ impl Work<'_> {
             }
             Found::Sources(sources) => sources,
         };
+        self.look.memory.gone_since = None;
         self.values = sources.iter().flat_map(|source| source.data.values().cloned()).collect();
         let templates = source::templates(self.world, &self.look, &mut versions).await?;
         let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
@@ -233,7 +240,7 @@ impl Work<'_> {
 
     /// Deletes what is not wanted any more, where that is asked for; else it is only forgotten.
     async fn undo(&mut self, layout: &Layout, done: &mut Done, causes: &mut Causes) -> Causes {
-        let unwanted = delete::unwanted(&self.ledger.status.synced_push_secrets, layout, namespace(&self.look.ps));
+        let mut unwanted = delete::unwanted(&self.ledger.status.synced_push_secrets, layout, namespace(&self.look.ps));
         self.look.memory.stores.retain(|id, _| layout.contains_key(id));
         if unwanted.is_empty() {
             return Causes::new();
@@ -244,6 +251,8 @@ impl Work<'_> {
             }
             return Causes::new();
         }
+        unwanted.retain(|store, _| plan::may_undo(&self.world.settings, &self.look, store));
+        delete::keep_overlapping(self.world, &self.look.ps, &mut self.ledger, &mut unwanted, layout);
         let deleted = delete::delete(self.world, &self.look, unwanted.clone(), layout).await;
         self.forget(&deleted);
         done.deleted += deleted.deleted.len();
@@ -281,14 +290,24 @@ impl Work<'_> {
     /// There is nothing to push any more: with deletionPolicy Delete, what was pushed goes.
     async fn source_gone(&mut self) -> Result<Outcome, Failure> {
         let ps = self.look.ps.clone();
-        let recorded = self.ledger.status.synced_push_secrets.clone();
+        let mut recorded = self.ledger.status.synced_push_secrets.clone();
+        recorded.retain(|store, _| !plan::is_theirs(&self.world.settings, &self.look, store));
         let deletes = ps.spec.deletion_policy == PushDeletionPolicy::Delete;
         let was_gone = ps.ready().and_then(|ready| ready.reason.as_deref()) == Some("SourceDeleted");
         if !deletes || recorded.values().all(BTreeMap::is_empty) && !was_gone {
-            let Some(name) = crate::refers::named_source(&ps) else { return Ok(Outcome::Done(Done::default())) };
-            let (name, of) = (Spec(name), Spec(namespace(&ps)));
-            let cause = told!("Secret {} does not exist in namespace {}: create it, or correct the name", name, of);
+            let Some(cause) = source::missing(&ps) else { return Ok(Outcome::Done(Done::default())) };
             return Err(Failure::new(Headline::Source, cause, Retry::Late));
+        }
+        // Who replaces a Secret deletes it first: it may be there again in a moment.
+        let since = *self.look.memory.gone_since.get_or_insert(self.look.began);
+        let left = later(since, GONE_FOR_GOOD).duration_since(self.look.began);
+        if let Ok(left) = Duration::try_from(left)
+            && !left.is_zero()
+            && !was_gone
+        {
+            let cause = source::missing(&ps).unwrap_or_else(|| "no Secret bears the labels of spec.selector".into());
+            let cause = told!("{}; what was pushed is deleted where that stays so for a minute", cause);
+            return Err(Failure::new(Headline::Source, cause, Retry::After(left)));
         }
         let nothing = Layout::new();
         let deleted = delete::delete(self.world, &self.look, recorded, &nothing).await;
@@ -307,6 +326,7 @@ impl Work<'_> {
         if ps.spec.deletion_policy == PushDeletionPolicy::Delete {
             let nothing = Layout::new();
             let mut recorded = self.ledger.status.synced_push_secrets.clone();
+            recorded.retain(|store, _| !plan::is_theirs(&self.world.settings, &self.look, store));
             // A namespace that ends takes its stores along, and would never end for what was pushed into them.
             let stranded = delete::stranded(self.world, &self.look, &mut recorded);
             let deleted = delete::delete(self.world, &self.look, recorded, &nothing).await;

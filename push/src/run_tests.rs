@@ -26,6 +26,9 @@ use super::*;
 use crate::memory::{MacKey, Memory};
 use crate::ports::{self, Opened, Ports, Source};
 
+#[path = "run_tests/undo_tests.rs"]
+mod undo_tests;
+
 /// How long what is replaced works on.
 const GRACE: Duration = Duration::from_secs(120);
 
@@ -106,6 +109,11 @@ struct InStoreDouble {
 }
 
 impl InStoreDouble {
+    /// What a secret holds, where it is an object.
+    fn fields(&self, key: &str) -> serde_json::Map<String, Value> {
+        self.of.held(&self.store, key).and_then(|held| serde_json::from_str(&held).ok()).unwrap_or_default()
+    }
+
     fn call(&self, what: &str, key: &str) -> Result<(), Error> {
         self.of.with(|state| {
             state.log.push(format!("{what} {}/{key}", self.store));
@@ -139,17 +147,27 @@ impl Opened for InStoreDouble {
 
     async fn push(&self, push: &Push) -> Result<(), Error> {
         self.call("push", &push.remote.key)?;
-        let value = push.payload.whole()?.expose_str().unwrap_or_default().to_owned();
+        let mut value = push.payload.whole()?.expose_str().unwrap_or_default().to_owned();
+        if let Some(property) = &push.remote.property {
+            let mut fields = self.fields(&push.remote.key);
+            fields.insert(property.clone(), value.into());
+            value = Value::Object(fields).to_string();
+        }
         self.of.with(|state| _ = state.held.insert((self.store.clone(), push.remote.key.clone()), value));
         Ok(())
     }
 
     async fn delete(&self, remote: &Remote, _: Reach) -> Result<(), Error> {
         self.call("delete", &remote.key)?;
+        let mut fields = self.fields(&remote.key);
+        fields.retain(|field, _| remote.property.as_ref().is_some_and(|property| property != field));
         self.of.with(|state| {
             let at = (self.store.clone(), remote.key.clone());
             if !state.theirs.contains(&at) {
                 state.held.remove(&at);
+                if !fields.is_empty() {
+                    state.held.insert(at, Value::Object(fields).to_string());
+                }
             }
         });
         Ok(())
@@ -574,6 +592,10 @@ async fn a_source_that_goes_takes_its_own_along_and_no_other() {
     assert!(rig.said[0].contains("both go to \"b\""), "{:?}", rig.said);
     assert_eq!(rig.double.held("s", "b").as_deref(), Some("2"));
     rig.double.with(|state| state.secrets.clear());
+    rig.look().await;
+    assert!(rig.said[0].contains("for a minute"), "{:?}", rig.said);
+    assert_eq!(rig.double.held("s", "b").as_deref(), Some("2"), "it may be there again in a moment");
+    rig.now += 60;
     rig.look().await;
     assert_eq!((rig.said[0].as_str(), rig.double.held("s", "b")), ("SourceGone", None));
 }

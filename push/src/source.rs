@@ -19,7 +19,7 @@ use keyferry_sync::template;
 use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
 
-use crate::expand::{self, Wanted};
+use crate::expand::{self, Marks, Wanted};
 use crate::look::{Look, World, version_of};
 use crate::memory::MacKey;
 use crate::outcome::{Failure, Headline, retry_of};
@@ -39,6 +39,12 @@ pub enum Found {
 fn unreadable(problem: &Problem, what: String) -> Failure {
     let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
     Failure::new(Headline::Source, Told::without_values(format!("{what}: {problem}")), retry)
+}
+
+/// That the Secret which it names does not exist; `None` where it names none.
+pub fn missing(ps: &PushSecret) -> Option<Told> {
+    let (name, of) = (Spec(named_source(ps)?), Spec(namespace(ps)));
+    Some(told!("Secret {} does not exist in namespace {}: create it, or correct the name", name, of))
 }
 
 /// Reads the source, and notes at which versions. `under_way` takes what a generator has written down.
@@ -134,15 +140,10 @@ pub async fn lay_out(
     } else {
         in_turn(&*world.ports.sync.compute, namespace(&look.ps), &look.budget, work).await
     };
-    let entries = layout.iter().flat_map(|(id, wanted)| wanted.entries.iter().map(move |entry| (id, entry)));
-    let size = |entry: &expand::Entry| serde_json::to_vec(&entry.data).map_or(0, |bytes| bytes.len());
-    let bytes: usize = entries.map(|(_, (place, entry))| place.len() + size(entry)).sum();
-    if bytes > PUSH_RECORD.size() {
-        return Err(Failure::new(Headline::Set, told!("{}", PUSH_RECORD), Retry::Late));
-    }
-    Ok(layout)
+    layout.ok_or_else(|| Failure::new(Headline::Set, told!("{}", PUSH_RECORD), Retry::Late))
 }
 
+/// `None` where there is more of it than can be recorded: then the rest is not laid out.
 fn layout(
     ps: &PushSecret,
     sources: Vec<Source>,
@@ -150,16 +151,23 @@ fn layout(
     stores: &[Arc<Store>],
     key: &MacKey,
     means: &Means<'_>,
-) -> Layout {
+) -> Option<Layout> {
     let mut all: Layout = stores.iter().map(|store| (store.id.clone(), Wanted::default())).collect();
+    let mut recorded = 0;
     for source in sources {
         let name = source.name.clone();
         match shaped(ps, source, templates, means) {
-            Ok(source) => {
+            Ok(mut source) => {
+                let marks = Marks::take(&mut source, key);
                 for store in stores {
-                    let more = expand::entries(ps, &source, store, key, means);
+                    let more = expand::entries(ps, &source, &marks, store, key, means)?;
                     if let Some(wanted) = all.get_mut(&store.id) {
+                        recorded -= wanted.recorded();
                         wanted.add(more);
+                        recorded += wanted.recorded();
+                    }
+                    if recorded > PUSH_RECORD.size() {
+                        return None;
                     }
                 }
             }
@@ -170,7 +178,7 @@ fn layout(
             }
         }
     }
-    all
+    Some(all)
 }
 
 /// What the template makes of a source.

@@ -28,7 +28,7 @@ use super::subject::{Next, Shared, Subject};
 use crate::metrics::Metrics;
 
 /// How many PushSecrets of one namespace that select Secrets are asked about each of its Secrets that changes. The others
-/// find it at their next check.
+/// find it at their next check, which selects anew.
 const ASKED: usize = 100;
 
 /// Carries out a look. What it may ask of stores is said when this is called, not only when the future first runs.

@@ -1,6 +1,8 @@
 //! What is written into a store, and where.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
@@ -114,17 +116,28 @@ impl Payload {
 }
 
 /// What the source of a push says of itself. Stores that keep such things may take it over.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Origin {
     /// The key of the Secret that the one value is of; `None` where all of its values are pushed. Stores without properties
     /// name by it what they keep the value in.
     pub key: Option<String>,
     /// The type of the Secret.
     pub secret_type: Option<String>,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// Its labels. Many pushes of one Secret share them.
+    pub labels: Arc<BTreeMap<String, String>>,
     /// Its annotations.
-    pub annotations: BTreeMap<String, String>,
+    pub annotations: Arc<BTreeMap<String, String>>,
+}
+
+/// Without annotations, which may hold values: kubectl writes the whole Secret into one.
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin")
+            .field("key", &self.key)
+            .field("secret_type", &self.secret_type)
+            .field("labels", &self.labels)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a write may touch, in stores that can mark what was written by us. Where a store can't, everything is ours, as

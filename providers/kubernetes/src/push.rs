@@ -271,8 +271,8 @@ mod tests {
         let origin = Origin {
             key: None,
             secret_type: None,
-            labels: map(&[("team", "a"), ("app.kubernetes.io/instance", "argo")]),
-            annotations: map(&[("note", "n"), ("kubectl.kubernetes.io/last-applied-configuration", "canary")]),
+            labels: map(&[("team", "a"), ("app.kubernetes.io/instance", "argo")]).into(),
+            annotations: map(&[("note", "n"), ("kubectl.kubernetes.io/last-applied-configuration", "canary")]).into(),
         };
         let over = |source: &str, target: &str| {
             let spec = Spec {

@@ -378,8 +378,8 @@ async fn what_is_pushed_is_a_secret_and_what_is_equal_is_not_written() {
     let origin = Origin {
         key: None,
         secret_type: Some("kubernetes.io/basic-auth".to_owned()),
-        labels: texts(&[("team", "a"), ("app.kubernetes.io/instance", "argo")]),
-        annotations: texts(&[("kubectl.kubernetes.io/last-applied-configuration", CANARY), ("note", "n")]),
+        labels: texts(&[("team", "a"), ("app.kubernetes.io/instance", "argo")]).into(),
+        annotations: texts(&[("kubectl.kubernetes.io/last-applied-configuration", CANARY), ("note", "n")]).into(),
     };
     let whole = |fields: &[(&str, &str)], spec| Push { origin: origin.clone(), ..push_of("app", None, fields, spec) };
     let fields = [("username", "u"), ("password", "p")];

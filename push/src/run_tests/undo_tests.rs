@@ -1,0 +1,156 @@
+//! What is undone, what is not, and what that leaves: sources and stores that go, and places that overlap or move.
+
+use super::*;
+
+#[tokio::test]
+async fn a_source_that_is_replaced_takes_nothing_along() {
+    let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.look().await;
+    for _ in 0..2 {
+        rig.double.with(|state| state.secrets.clear());
+        rig.now += 59;
+        let done = rig.look().await;
+        assert!(!done.contains(&"delete s/k".to_owned()), "{done:?}");
+        assert!(
+            rig.said[0].starts_with("could not get source secret: Secret \"src\" does not exist"),
+            "{:?}",
+            rig.said
+        );
+        rig.double.secret("src", &[("a", "1")]);
+        rig.look().await;
+    }
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("1"));
+}
+
+#[tokio::test]
+async fn who_comes_to_be_selected_is_found_by_a_check() {
+    let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
+    let mut rig = Rig::new(json!({"selector": selector, "dataTo": [{"storeRef": {"name": "s"}}]}));
+    rig.double.secret("one", &[("a", "1")]);
+    rig.look().await;
+    rig.double.secret("two", &[("b", "2")]);
+    rig.next_check().await;
+    assert_eq!(rig.double.held("s", "b").as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn what_is_in_a_store_that_goes_or_is_given_away_stays() {
+    for (is_going, others) in [(false, false), (false, true), (true, false), (true, true)] {
+        let refs = if others { json!([{"name": "s"}, {"name": "t"}]) } else { json!([{"name": "s"}]) };
+        let mut rig = Rig::new(json!({"secretStoreRefs": refs, "deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+        rig.double.secret("src", &[("a", "1")]);
+        rig.look().await;
+        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+        let mut changed = json!({
+            "metadata": {"name": "s", "namespace": "ns", "uid": "s", "generation": 2},
+            "spec": {"provider": {"fake": {"a": 1}}},
+        });
+        if is_going {
+            changed["metadata"]["deletionTimestamp"] = json!(at(1).to_string());
+        } else {
+            changed["spec"]["controller"] = json!("theirs");
+        }
+        let changed = Store::namespaced(serde_json::from_value(changed).unwrap());
+        rig.stores.insert(changed.id.clone(), (Arc::new(changed), Readiness::Ready));
+        let done = rig.next_check().await;
+        assert!(!done.contains(&"delete s/k".to_owned()), "{done:?}");
+        assert!(others || done.is_empty(), "{done:?}");
+        assert_eq!((rig.recorded("SecretStore/s"), rig.double.held("s", "k")), (vec!["k".into()], Some("1".into())));
+        // Who goes takes along what is in stores of ours.
+        rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+        let done = rig.look().await;
+        assert!(done.contains(&"finalizers 0".to_owned()), "{done:?}");
+        assert_eq!((rig.double.held("s", "k").is_some(), rig.double.held("t", "k")), (!is_going, None));
+    }
+}
+
+fn property(remote: &str, property: &str) -> Value {
+    json!({"match": {"secretKey": "a", "remoteRef": {"remoteKey": remote, "property": property}}})
+}
+
+#[tokio::test]
+async fn what_overlaps_with_what_is_wanted_is_forgotten_and_not_deleted() {
+    for (before, after, place, deletes, tells) in [
+        (property("k", "p"), entry("a", "k"), "k", false, false),
+        (entry("a", "k"), property("k", "p"), "k/p", false, true),
+        (property("k", "p.q"), property("k", "p"), "k/p", false, false),
+        (property("k", "p"), property("k", "p.q"), "k/p.q", false, false),
+        (property("k", "pq"), property("k", "p"), "k/p", true, false),
+        (entry("a", "k"), entry("a", "k/p"), "k/p", true, false),
+    ] {
+        let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [before]}));
+        rig.double.secret("src", &[("a", r#"{"x":"1"}"#)]);
+        rig.look().await;
+        rig.double.with(|state| state.notes.clear());
+        rig.respec(json!({"data": [after]}));
+        let done = rig.look().await;
+        assert_eq!(done.contains(&"delete s/k".to_owned()), deletes, "{place}: {done:?}");
+        assert_eq!(rig.recorded("SecretStore/s"), [place]);
+        let notes = rig.double.with(|state| state.notes.clone());
+        let stays = notes.iter().any(|note| note.starts_with("\"k\" in SecretStore/s was pushed as a whole"));
+        assert_eq!(stays, tells, "{notes:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_overlaps_stays_recorded_until_the_other_is_there() {
+    let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [property("k", "p")]}));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.look().await;
+    rig.double.fail("s", "k", Some(ErrorKind::Denied));
+    rig.respec(json!({"data": [entry("a", "k")]}));
+    let done = rig.look().await;
+    assert!(!done.contains(&"delete s/k".to_owned()), "{done:?}");
+    assert_eq!(rig.recorded("SecretStore/s"), ["k/p"]);
+}
+
+#[tokio::test]
+async fn what_moves_under_one_name_is_deleted_where_it_was_first() {
+    let into = |namespace: &str| {
+        let mut whole = entry("a", "k");
+        whole["metadata"] = json!({"spec": {"remoteNamespace": namespace}});
+        json!({"deletionPolicy": "Delete", "data": [whole]})
+    };
+    let mut rig = Rig::new(into("one"));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.look().await;
+    rig.double.fail("s", "k", Some(ErrorKind::Unavailable));
+    rig.respec(into("two"));
+    let done = rig.look().await;
+    assert!(done.contains(&"delete s/k".to_owned()) && !done.contains(&"push s/k".to_owned()), "{done:?}");
+    rig.double.fail("s", "k", None);
+    let done = rig.look().await;
+    let at = |what: &str| done.iter().position(|done| done == what);
+    assert!(at("delete s/k").is_some() && at("delete s/k") < at("push s/k"), "{done:?}");
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("1"));
+    // What is elsewhere is not read in the store's own place.
+    rig.memory = Memory::default();
+    rig.now += 1;
+    let done = rig.look().await;
+    assert!(done.contains(&"push s/k".to_owned()) && !done.contains(&"fetch s/k".to_owned()), "{done:?}");
+}
+
+#[tokio::test]
+async fn metadata_that_changed_while_nobody_looked_are_pushed() {
+    let with = |tag: &str| {
+        let mut whole = entry("a", "k");
+        whole["metadata"] = json!({"spec": {"tag": tag}});
+        json!({"data": [whole]})
+    };
+    let mut rig = Rig::new(with("one"));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.look().await;
+    rig.memory = Memory::default();
+    rig.respec(with("two"));
+    let done = rig.look().await;
+    assert!(done.contains(&"push s/k".to_owned()), "{done:?}");
+}
+
+#[test]
+fn what_annotations_hold_is_not_shown() {
+    let annotations: StringMap = [("note".to_owned(), "canary".to_owned())].into();
+    let origin = keyferry_provider_core::Origin { annotations: annotations.clone().into(), ..Default::default() };
+    let shown = format!("{:?} {origin:?}", Source { annotations, ..Source::default() });
+    assert!(!shown.contains("canary"), "{shown}");
+}
