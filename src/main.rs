@@ -44,6 +44,10 @@ fn main() -> ExitCode {
         // They do that themselves, once they can say so.
         keyferry::verbs::run::forbid_core_dumps();
     }
+    // These work on values in the clear at somebody's desk; an operator's process may have to be looked into.
+    if matches!(command, Command::Init(_) | Command::Edit(_) | Command::Seal(_)) {
+        keyferry::verbs::run::forbid_looking_in();
+    }
     match &command {
         Command::Run(_) | Command::Sync(_) => {}
         // The editor has the terminal, and what it works on is to be put away.

@@ -339,6 +339,8 @@ fn mistakes_are_answered_with_what_to_do() {
         (&["--to", "out", "--mode", "0200"], 2, "is not a mode such as 0600"),
         (&["--to", "out", "--owner", "nobody-of-that-name"], 2, "there is no user"),
         (&["--to", "out", "--watch", "-f", "-"], 1, "standard input"),
+        (&["--to", "out", "--credentials", "none"], 1, "--credentials none is no folder"),
+        (&["--to", "out", "--credentials", "file"], 1, "--credentials file is no folder"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
         command.args(["sync", "-o", "text", "-f", "m"]).args(flags).current_dir(&rig.folder).stdin(Stdio::null());
@@ -347,6 +349,13 @@ fn mistakes_are_answered_with_what_to_do() {
         assert_eq!(output.status.code(), Some(code), "{flags:?}: {text}");
         assert!(text.contains(says) && !text.contains("canary"), "{flags:?}: {text}");
     }
+    rig.put(&(store(&[("all", object)]) + &extract("app", "all") + &extract("app", "all")));
+    let output = rig.run(&["-o", "text"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text.contains("ExternalSecret default/app: it is there already, at m/all.yaml:"), "{text}");
+    assert_eq!(rig.read("app/user"), "bob", "the first counts");
+    rig.put(&(store(&[("all", object)]) + &extract("app", "all")));
     fs::write(rig.path("m/broken.yaml"), "a: [canary\n").unwrap();
     let output = rig.run(&["-o", "text"]);
     let text = String::from_utf8(output.stdout).unwrap();

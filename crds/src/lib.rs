@@ -29,7 +29,7 @@ pub use generator_state::{GeneratorState, GeneratorStateSpec, GeneratorStateStat
 pub use push_secret::*;
 pub use schema::{crds, file_name, generator_field, is_built, provider_keys, pruned, serve_v1beta1};
 pub use store::*;
-pub use yaml::{document, yaml};
+pub use yaml::{document, write_document, yaml};
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,10 @@ use crate::access::Access;
 
 const OPEN: OFlags = OFlags::NOFOLLOW.union(OFlags::CLOEXEC);
 
+/// More is read of no file: what a Secret holds is at most 1 MiB, which JSON's escapes make six times as long, and YAML's base64
+/// and what is around it less than that.
+pub const LARGEST: usize = 16 << 20;
+
 /// Opens a folder.
 pub fn folder(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
     rustix::fs::openat(at, name, OPEN | OFlags::DIRECTORY | OFlags::RDONLY, Mode::empty())
@@ -49,9 +53,16 @@ pub fn make_file(at: BorrowedFd<'_>, name: &str, bytes: &[u8], access: Access) -
     grant(file.as_fd(), access.mode, access)
 }
 
-/// Opens a file that is there, to set its mode and owner.
+/// Opens a file that is there, to set its mode and owner: it must be a file, and have no other name, since that could be
+/// somebody else's.
 pub fn file(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
-    rustix::fs::openat(at, name, OPEN | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())
+    let opened = rustix::fs::openat(at, name, OPEN | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?;
+    let stat = rustix::fs::fstat(&opened)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_nlink == 1 {
+        Ok(opened)
+    } else {
+        Err(Errno::MLINK)
+    }
 }
 
 /// Gives an open file or folder this mode and the owner that is asked for. The owner comes first: a mode for a group must not
@@ -70,7 +81,7 @@ pub fn is_granted(stat: &Stat, mode: u32, access: Access) -> bool {
         && access.gid.is_none_or(|gid| stat.st_gid == gid)
 }
 
-/// What a file holds, and its mode and owner; `None` where it is no file.
+/// What a file holds, and its mode and owner; `None` where it is no file, or larger than any of ours.
 pub fn read(at: BorrowedFd<'_>, name: &str) -> Result<Option<(SecretBytes, Stat)>> {
     // A pipe that somebody put there must not keep us waiting.
     let opened = match rustix::fs::openat(at, name, OPEN | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
@@ -81,12 +92,15 @@ pub fn read(at: BorrowedFd<'_>, name: &str) -> Result<Option<(SecretBytes, Stat)
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(None);
     }
-    let mut bytes = SecretBuf::with_capacity(usize::try_from(stat.st_size).unwrap_or_default());
+    let Some(size) = usize::try_from(stat.st_size).ok().filter(|size| *size <= LARGEST) else { return Ok(None) };
+    let mut bytes = SecretBuf::with_capacity(size);
     let mut chunk = Zeroizing::new([0; 8192]);
     let mut file = File::from(opened);
     loop {
         match file.read(&mut *chunk) {
             Ok(0) => return Ok(Some((bytes.into(), stat))),
+            // It grows while it is read.
+            Ok(read) if bytes.len() + read > LARGEST => return Ok(None),
             Ok(read) => bytes.extend(&chunk[..read]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),

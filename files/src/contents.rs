@@ -22,6 +22,15 @@ pub enum Contents {
 const LONGEST_NAME: usize = 253;
 
 impl Contents {
+    /// How large its files are.
+    pub fn sizes(&self) -> impl Iterator<Item = usize> {
+        let (files, file) = match self {
+            Self::Folder(files) => (Some(files), None),
+            Self::File(bytes) => (None, Some(bytes)),
+        };
+        files.into_iter().flat_map(Data::values).chain(file).map(SecretBytes::len)
+    }
+
     /// Files by key. Keys of Secrets are names of files; others are refused, and not told: a template may have made them.
     pub fn folder(data: Data) -> Result<Self, Problem> {
         let is_file_name = |name: &str| {

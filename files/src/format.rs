@@ -1,12 +1,13 @@
 //! Data as one text: `.env` and JSON. Pure.
 
+use keyferry_provider_core::json::write_plain_string;
 use keyferry_provider_core::{SecretBuf, SecretBytes};
-use zeroize::Zeroizing;
 
 use crate::contents::Data;
 use crate::problem::Problem;
 
-/// A line for each key, as a POSIX shell reads it; docker compose and systemd read the same.
+/// A line for each key, as a POSIX shell reads it; docker compose and systemd read the same. What they would not read alike is
+/// refused.
 pub fn env(data: &Data) -> Result<SecretBytes, Problem> {
     let mut text = SecretBuf::default();
     for (name, value) in data {
@@ -21,7 +22,7 @@ pub fn env(data: &Data) -> Result<SecretBytes, Problem> {
         }
         text.extend(name.as_bytes());
         text.push(b'=');
-        quote(value.expose(), &mut text);
+        quote(value.expose(), &mut text)?;
         text.push(b'\n');
     }
     Ok(text.into())
@@ -36,17 +37,12 @@ pub fn json(data: &Data) -> Result<SecretBytes, Problem> {
             Problem::new("one of its values is no text in UTF-8, which JSON can't hold: use another format")
         })?;
         text.extend(if n == 0 { b"\n  " } else { b",\n  " });
-        push_json(name, &mut text);
+        write_plain_string(name, &mut text);
         text.extend(b": ");
-        push_json(value, &mut text);
+        write_plain_string(value, &mut text);
     }
     text.extend(if data.is_empty() { b"}\n" } else { b"\n}\n" });
     Ok(text.into())
-}
-
-fn push_json(value: &str, text: &mut SecretBuf) {
-    let quoted = Zeroizing::new(serde_json::Value::from(value).to_string());
-    text.extend(quoted.as_bytes());
 }
 
 fn is_variable(name: &str) -> bool {
@@ -55,24 +51,36 @@ fn is_variable(name: &str) -> bool {
 }
 
 /// Bare where nothing in it means anything, else between single quotes, else between double quotes.
-fn quote(value: &[u8], text: &mut SecretBuf) {
+fn quote(value: &[u8], text: &mut SecretBuf) -> Result<(), Problem> {
     let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_./:@%+,=".contains(byte);
     if value.iter().all(is_plain) {
         text.extend(value);
-    } else if !value.contains(&b'\'') {
+    } else if std::str::from_utf8(value).is_err() {
+        return Err(Problem::new(
+            "one of its values is no text in UTF-8, which not all readers of variables take: use --format files or yaml",
+        ));
+    } else if !value.contains(&b'\'') && !value.ends_with(b"\\") {
+        // docker compose takes a quote behind a backslash for one of the value, between single quotes too.
         text.push(b'\'');
         text.extend(value);
         text.push(b'\'');
+    } else if value.contains(&b'`') {
+        // A shell must be kept from it by a backslash, which docker compose would leave there.
+        return Err(Problem::new(
+            "one of its values has a backtick, and also a single quote or a backslash at its end, which not all readers of \
+             variables read alike: use --format files, json or yaml",
+        ));
     } else {
         text.push(b'"');
         for byte in value {
-            if b"\"\\$`".contains(byte) {
+            if b"\"\\$".contains(byte) {
                 text.push(b'\\');
             }
             text.push(*byte);
         }
         text.push(b'"');
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -95,19 +103,21 @@ mod tests {
 
     #[test]
     fn a_shell_reads_what_was_written() {
-        let values: [&[u8]; 12] = [
+        let values: [&[u8]; 14] = [
             b"",
             b"plain-1.2/3",
             b"two words",
             b"a$HOME`id`\\n\"",
             b"it's",
-            b"it's $HOME `id` \\ \"q\" \\\\",
+            b"it's $HOME \\ \"q\" \\\\",
+            b"ends so \\",
+            b"$HOME's \\\\\"",
             b"line 1\nline 2\n'quoted'",
             b"#no comment",
             b"a=b=c==",
             b"~root",
             b"tab\there",
-            &[0xff, 0xfe, b'a'],
+            "\u{e4} \u{2028}".as_bytes(),
         ];
         for value in values {
             let env = env(&data(&[("A", b"x"), ("K_1", value), ("Z", b"y")])).unwrap();
@@ -118,10 +128,32 @@ mod tests {
 
     #[test]
     fn what_a_variable_can_not_be_is_refused_and_not_told() {
-        for (name, value) in [("db-password", &b"x"[..]), ("1A", b"x"), ("", b"x"), ("canary\n", b"x"), ("A", b"a\0b")]
-        {
+        for (name, value) in [
+            ("db-password", &b"x"[..]),
+            ("1A", b"x"),
+            ("", b"x"),
+            ("canary\n", b"x"),
+            ("A", b"a\0b"),
+            ("A", b"\xff\xfecanary"),
+            ("A", b"canary's `id`"),
+            ("A", b"`canary` \\"),
+        ] {
             let problem = env(&data(&[(name, value)])).unwrap_err().to_string();
             assert!(!problem.contains("canary") && !problem.contains("db-password"), "{problem}");
+            assert!(problem.contains("use"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn quotes_are_such_as_all_readers_know() {
+        for (value, line) in [
+            (&b"two words"[..], "A='two words'\n"),
+            (b"`id`", "A='`id`'\n"),
+            (b"a\\b c", "A='a\\b c'\n"),
+            (b"ends so \\", "A=\"ends so \\\\\"\n"),
+            (b"it's $1", "A=\"it's \\$1\"\n"),
+        ] {
+            assert_eq!(env(&data(&[("A", value)])).unwrap().expose_str(), Some(line));
         }
     }
 

@@ -29,15 +29,17 @@ pub enum Step {
 /// Decides for a target that was `found` and is to hold `wanted`. It `is_known` to be ours where that is written down.
 pub fn decide(found: Option<&Found>, wanted: &Contents, is_known: bool) -> Step {
     let Some(found) = found else { return Step::Write };
+    // Also where it holds the same: it would be written from then on, and its mode and owner are its owner's to choose.
+    if !is_known && !found.is_ours {
+        return Step::Refuse;
+    }
     let is_equal = found.contents.as_ref() == Some(wanted);
     if is_equal && found.is_tidy {
         Step::Nothing
     } else if is_equal {
         Step::Tidy
-    } else if is_known || found.is_ours {
-        Step::Write
     } else {
-        Step::Refuse
+        Step::Write
     }
 }
 
@@ -54,8 +56,11 @@ mod tests {
         let wanted = file("new");
         for (found, is_known, step) in [
             (None, false, Step::Write),
-            (Some(found("new", false, true)), false, Step::Nothing),
-            (Some(found("new", false, false)), false, Step::Tidy),
+            (Some(found("new", false, true)), true, Step::Nothing),
+            (Some(found("new", false, false)), true, Step::Tidy),
+            (Some(found("new", true, true)), false, Step::Nothing),
+            (Some(found("new", false, true)), false, Step::Refuse),
+            (Some(found("new", false, false)), false, Step::Refuse),
             (Some(found("old", false, true)), true, Step::Write),
             (Some(found("old", true, true)), false, Step::Write),
             (Some(found("old", false, true)), false, Step::Refuse),

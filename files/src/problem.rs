@@ -27,6 +27,7 @@ impl Problem {
             Errno::NOSPC | Errno::DQUOT => "no space is left",
             Errno::NOTDIR | Errno::LOOP => "it is no folder, or a symbolic link",
             Errno::ISDIR => "it is a folder",
+            Errno::MLINK => "it is no file, or a file with other names (hard links): remove it, and it is written anew",
             Errno::NAMETOOLONG => "the name is too long",
             Errno::NOENT => "it does not exist",
             Errno::NOTEMPTY | Errno::EXIST => "something is there already",

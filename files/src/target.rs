@@ -84,6 +84,13 @@ impl Target<'_> {
         is_known: bool,
         claim: impl FnOnce() -> Result<(), Problem>,
     ) -> Result<Change, Problem> {
+        if wanted.sizes().any(|size| size > at::LARGEST) {
+            return Err(Problem::new(format!(
+                "{} would be larger than {} MiB, which no Secret is: give it less data",
+                self.path().display(),
+                at::LARGEST >> 20
+            )));
+        }
         let found = self.read()?;
         let step = decide(found.as_ref(), wanted, is_known);
         if step == Step::Refuse {

@@ -111,7 +111,35 @@ fn what_somebody_else_put_there_is_left_as_it_is() {
     let file = Contents::File(SecretBytes::from("new"));
     assert!(write(&root, "file", &file, false).is_err());
     assert_eq!(write(&root, "file", &file, true).unwrap(), Change::Updated, "it is known to be ours");
-    assert_eq!(write(&root, "file", &file, false).unwrap(), Change::Nothing, "it holds that already");
+    assert_eq!(write(&root, "file", &file, true).unwrap(), Change::Nothing, "it holds that already");
+    assert!(write(&root, "file", &file, false).is_err(), "the same in it does not make it ours");
+}
+
+#[test]
+fn a_file_with_another_name_is_not_opened_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = root(folder.path());
+    let (file, one) = (Contents::File(SecretBytes::from("A=1")), place("one.env"));
+    write(&root, "one.env", &file, false).unwrap();
+    fs::hard_link(folder.path().join("one.env"), folder.path().join("other")).unwrap();
+    let open = Target { root: &root, place: &one, access: Access { mode: 0o644, ..Access::default() } };
+    let problem = open.write(&file, true, || Ok(())).unwrap_err().to_string();
+    assert!(problem.contains("hard links"), "{problem}");
+    assert_eq!(fs::metadata(folder.path().join("other")).unwrap().permissions().mode() & 0o7777, 0o600);
+}
+
+#[test]
+fn what_is_larger_than_any_of_ours_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = root(folder.path());
+    // Only its size is large: the disk holds nothing of it.
+    fs::File::create(folder.path().join("one.env")).unwrap().set_len(1 << 40).unwrap();
+    let file = Contents::File(SecretBytes::from("A=1"));
+    assert!(write(&root, "one.env", &file, false).is_err());
+    assert_eq!(write(&root, "one.env", &file, true).unwrap(), Change::Updated);
+    let large = Contents::File(SecretBytes::new(vec![b'a'; at::LARGEST + 1]));
+    let problem = write(&root, "one.env", &large, true).unwrap_err().to_string();
+    assert!(problem.contains("larger than 16 MiB"), "{problem}");
 }
 
 #[test]

@@ -284,6 +284,17 @@ pub fn forbid_core_dumps() {
     }
 }
 
+/// Nor may a core dump go to another program, for which its size counts nothing, and no other process of this user looks into
+/// this one.
+pub fn forbid_looking_in() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        // Only a value that the kernel does not know is refused.
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+}
+
 fn election(args: &Run) -> Election {
     let namespace = args
         .leader_election_namespace

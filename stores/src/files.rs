@@ -1,18 +1,29 @@
 //! Files that stores may read, beside the manifests that name them.
 
+use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keyferry_provider_core::{Error, Files, SecretBuf, SecretBytes};
 
-/// The files within some folders; the first that has one counts.
+/// The files that were asked for, each as it was the first time; `None` where it was not there.
+pub type Asked = Arc<Mutex<BTreeMap<PathBuf, Option<Metadata>>>>;
+
+/// The files within some folders; the first that has one counts. It tells which were asked for.
 #[derive(Debug)]
-pub struct Beside(Vec<PathBuf>);
+pub struct Beside(Vec<PathBuf>, Asked);
 
 impl Beside {
     /// Within these folders. A folder that is not there has no files.
     pub fn new(folders: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self(folders.into_iter().filter_map(|folder| folder.canonicalize().ok()).collect())
+        Self(folders.into_iter().filter_map(|folder| folder.canonicalize().ok()).collect(), Asked::default())
+    }
+
+    /// Writes down there what it is asked for.
+    pub fn telling(self, asked: Asked) -> Self {
+        Self(self.0, asked)
     }
 
     /// Where the file is. A link may lead to another file of the same folder, as those of mounted volumes do, and not out of it.
@@ -22,6 +33,10 @@ impl Beside {
             return Err(Error::invalid(format!("file {path:?} must be named relative to the manifests, without ..")));
         }
         for folder in &self.0 {
+            let mut asked = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+            let named = folder.join(relative);
+            asked.entry(named).or_insert_with_key(|named| std::fs::metadata(named).ok());
+            drop(asked);
             match folder.join(relative).canonicalize() {
                 Ok(found) if found.starts_with(folder) => return Ok(found),
                 Ok(_) => {

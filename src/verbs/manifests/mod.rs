@@ -100,7 +100,8 @@ pub fn stores(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>, files: Opt
     let (news, _) = tokio::sync::mpsc::unbounded_channel();
     // Whoever has the manifests could ask these stores by hand as well.
     let files = files.map(|files| Arc::new(files) as Arc<dyn Files>);
-    let rules = Rules { addresses: Addresses::anywhere(), files, ..Rules::default() };
+    // No namespace is watched: what was logged in with may change and nobody tells, so that each login has a greatest age.
+    let rules = Rules { addresses: Addresses::anywhere(), scope: Some(String::new()), files, ..Rules::default() };
     Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news))
 }
 

@@ -1,8 +1,9 @@
 //! Manifests out of files and standard input: each object with where it stands. Pure, but for [`read`] and [`values`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use keyferry_sync::data::SecretJson;
@@ -76,20 +77,32 @@ pub struct Manifests {
     pub notes: Vec<String>,
 }
 
+/// The folders that were looked into, by what they are and not by their names: links may lead back to them.
+#[derive(Default)]
+pub struct Visited(HashSet<(u64, u64)>);
+
+impl Visited {
+    /// Takes note of a folder; whether it was not looked into before. What can't be looked at is not held back here: whoever
+    /// reads it finds out why.
+    pub fn is_new(&mut self, folder: &Path) -> bool {
+        std::fs::metadata(folder).ok().is_none_or(|stat| self.0.insert((stat.dev(), stat.ino())))
+    }
+}
+
 /// Standard input, as kubectl names it.
 const STDIN: &str = "-";
 
 /// Reads files, folders and, where it is named `-`, `input`. As kubectl does: of a folder the files that end in .yaml,
-/// .yml or .json, in the order of their names, and those of folders within where it is `recursive`; what can't be read
-/// stops nothing else.
+/// .yml or .json, in the order of their names, and those of folders within where it is `recursive`, each folder once, wherever
+/// links lead; what can't be read stops nothing else.
 pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read) -> Manifests {
-    let mut all = Manifests::default();
+    let (mut all, mut visited) = (Manifests::default(), Visited::default());
     for path in paths {
         let mut files = Vec::new();
         if path.as_os_str() == STDIN {
             all.take(Path::new("stdin"), input);
         } else if path.is_dir() {
-            all.collect(path, recursive, &mut files);
+            all.collect(path, recursive, &mut visited, &mut files);
         } else {
             files.push(path.clone());
         }
@@ -118,7 +131,10 @@ fn unreadable(path: &Path, error: &std::io::Error) -> String {
 
 impl Manifests {
     /// The files of a folder that are manifests.
-    fn collect(&mut self, folder: &Path, recursive: bool, into: &mut Vec<PathBuf>) {
+    fn collect(&mut self, folder: &Path, recursive: bool, visited: &mut Visited, into: &mut Vec<PathBuf>) {
+        if !visited.is_new(folder) {
+            return;
+        }
         let entries = std::fs::read_dir(folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
         let mut entries: Vec<PathBuf> = match entries {
             Ok(entries) => entries.into_iter().map(|entry| entry.path()).collect(),
@@ -133,7 +149,7 @@ impl Manifests {
             }
             if entry.is_dir() {
                 if recursive {
-                    self.collect(&entry, recursive, into);
+                    self.collect(&entry, recursive, visited, into);
                 }
             } else if ["kustomization.yaml", "kustomization.yml"].contains(&name.as_ref()) {
                 self.notes.push(format!(
@@ -278,6 +294,16 @@ mod tests {
         assert_eq!(parsed(list).0, ["a.yaml:4 A", "a.yaml:5 B"]);
         assert_eq!(parsed("{\n\t\"kind\": \"A\",\n\t\"apiVersion\": \"v1\"\n}\n").0, ["a.yaml:1 A"]);
         assert_eq!(parsed(""), parsed("# nothing\n---\n\n---\n"));
+    }
+
+    #[test]
+    fn links_in_a_loop_end() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("in")).unwrap();
+        std::fs::write(folder.path().join("in/a.yaml"), "kind: A\napiVersion: v1\n").unwrap();
+        std::os::unix::fs::symlink("..", folder.path().join("in/loop")).unwrap();
+        let all = read(&[folder.path().to_owned()], true, &mut std::io::empty());
+        assert_eq!((all.documents.len(), all.problems.len()), (1, 0), "{:?}", all.problems);
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! The object that the operator would write, over what the manifests have of it.
 
+use std::io;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_cluster::client::{LiveObject, LiveSecret};
 use keyferry_cluster::target::ownership::Desired;
 use keyferry_cluster::target::{desired, manifest};
 use keyferry_crds::ExternalSecret;
-use keyferry_provider_core::SecretBytes;
+use keyferry_provider_core::{SecretBuf, SecretBytes};
 use keyferry_sync::content::Content;
 use keyferry_sync::data::{Data, SecretJson};
 use keyferry_sync::outcome::Failure;
@@ -49,6 +51,14 @@ impl Object {
         Some(secret.data().map(|(key, value)| (key.to_owned(), SecretBytes::new(value.to_vec()))).collect())
     }
 
+    /// The object as a YAML document, its values in the clear.
+    pub fn yaml(&self) -> SecretBytes {
+        let mut sink = Sink::default();
+        // Nothing that writes there fails.
+        let _ = keyferry_crds::write_document(&mut sink, self.json().get());
+        sink.0.into()
+    }
+
     /// The object as JSON, its values in the clear: texts of a Secret stand in `stringData`. Without owners and the like,
     /// which an API server has to know.
     pub fn json(&self) -> SecretJson {
@@ -65,6 +75,21 @@ impl Object {
                 object
             }
         })
+    }
+}
+
+/// A buffer for values that is written to.
+#[derive(Default)]
+struct Sink(SecretBuf);
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

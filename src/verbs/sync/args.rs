@@ -47,10 +47,10 @@ pub struct Sync {
     #[arg(long, value_name = "COMMAND")]
     pub on_change: Option<String>,
     /// Secrets that stores log in with, as files DIR/NAMESPACE/NAME/KEY; they go before those among the manifests
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "from_cluster")]
     pub credentials: Option<PathBuf>,
     /// A key of such a Secret that is in a variable of the environment; it goes before files; may be repeated
-    #[arg(long, value_name = "NAMESPACE/NAME/KEY=VARIABLE")]
+    #[arg(long, value_name = "NAMESPACE/NAME/KEY=VARIABLE", conflicts_with = "from_cluster")]
     pub credential_env: Vec<InEnvironment>,
     /// Remove targets that were written before and that no ExternalSecret asks for now
     #[arg(long)]

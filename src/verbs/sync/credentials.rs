@@ -1,7 +1,8 @@
 //! What stores log in with, where there is no cluster: a Secret's keys out of the environment, out of files, and out of the
 //! manifests, of which the first that has a key is taken.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -33,19 +34,11 @@ impl Credentials {
         // Both become parts of a path.
         if let Some(folder) = self.folder.as_ref().filter(|_| is_label(&source.namespace) && is_name(&source.name)) {
             let folder = folder.join(&source.namespace).join(&source.name);
-            if folder.is_dir() {
-                let unreadable =
-                    |error: std::io::Error| format!("{} can't be read: {}", folder.display(), error.kind());
-                for entry in std::fs::read_dir(&folder).map_err(unreadable)? {
-                    let entry = entry.map_err(unreadable)?;
-                    let Ok(key) = entry.file_name().into_string() else { continue };
-                    // Volumes of Secrets have folders and links beside the keys.
-                    if key.starts_with("..") || !entry.path().is_file() {
-                        continue;
-                    }
-                    let value = std::fs::read(entry.path()).map_err(unreadable)?;
-                    data.get_or_insert_default().insert(key, SecretBytes::new(value));
-                }
+            let files = files(&folder).map_err(|(path, error)| {
+                format!("{} can't be read: {}: check its mode and owner", path.display(), error.kind())
+            })?;
+            for (key, value) in files.into_iter().flatten() {
+                data.get_or_insert_default().insert(key, value);
             }
         }
         let is_meant = |named: &&InEnvironment| (&named.secret.0, &named.secret.1) == (&source.namespace, &source.name);
@@ -58,6 +51,42 @@ impl Credentials {
         }
         Ok(())
     }
+}
+
+/// What could not be read, and why.
+type Unreadable = (PathBuf, io::Error);
+
+/// The files of a folder, by name; `None` where there is no such folder. What is there and can't be read is an error: it must
+/// not look as if there were none.
+fn files(folder: &Path) -> Result<Option<Data>, Unreadable> {
+    let of = |path: &Path| {
+        let path = path.to_owned();
+        move |error: io::Error| (path, error)
+    };
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries.map_err(of(folder))?,
+    };
+    let mut files = Data::new();
+    for entry in entries {
+        let entry = entry.map_err(of(folder))?;
+        let path = entry.path();
+        let Ok(key) = entry.file_name().into_string() else { continue };
+        // Volumes of Secrets have folders and links beside the keys.
+        if key.starts_with("..") {
+            continue;
+        }
+        let stat = match std::fs::metadata(&path) {
+            // A link that leads nowhere.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            stat => stat.map_err(of(&path))?,
+        };
+        if stat.is_file() {
+            let value = std::fs::read(&path).map_err(of(&path))?;
+            files.insert(key, SecretBytes::new(value));
+        }
+    }
+    Ok(Some(files))
 }
 
 /// The manifests, and what is beside them.
@@ -151,6 +180,10 @@ mod tests {
         credentials.put(&secret("team", "other"), &mut none).unwrap();
         credentials.put(&secret("..", "team"), &mut none).unwrap();
         assert!(none.is_none());
+        // What is there and can't be read is not as if it were not there.
+        std::fs::write(folder.path().join("team/file"), "").unwrap();
+        let problem = credentials.put(&secret("team", "file"), &mut none).unwrap_err();
+        assert!(problem.contains("team/file can't be read"), "{problem}");
     }
 
     #[test]

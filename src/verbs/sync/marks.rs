@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub struct Mark {
     /// Whose it is: NAMESPACE/NAME of an ExternalSecret.
     pub external_secret: String,
-    /// The hash of what it holds.
+    /// The hash of what it holds; empty where it was removed.
     pub hash: String,
     /// When it was last written.
     pub written: Option<Timestamp>,
@@ -27,6 +27,13 @@ pub struct Mark {
     /// Whether the command that is run on changes is still to hear of it.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub untold: bool,
+}
+
+impl Mark {
+    /// Whether it was removed, which the command is still to hear of: what is there now is not ours.
+    pub fn is_removed(&self) -> bool {
+        self.hash.is_empty()
+    }
 }
 
 /// A sync.

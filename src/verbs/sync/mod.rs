@@ -24,6 +24,7 @@ use std::process::ExitCode;
 
 use keyferry_cluster::connection::of_operator;
 use keyferry_files::root::Root;
+use keyferry_stores::files::Asked;
 
 use self::args::{Output, Sync};
 use self::command::OnChange;
@@ -33,7 +34,7 @@ use self::report::Reporter;
 use self::source::{Source, pod_namespace};
 use self::tend::{End, Orders, Tending};
 use crate::threads::control::BoxedEnd;
-use crate::verbs::run::forbid_core_dumps;
+use crate::verbs::run::{forbid_core_dumps, forbid_looking_in};
 
 /// The namespace of what names none.
 const NAMESPACE: &str = "default";
@@ -50,6 +51,7 @@ pub async fn run(
     is_terminal: bool,
 ) -> Result<ExitCode, String> {
     forbid_core_dumps();
+    forbid_looking_in();
     check(&args)?;
     let by_default = if is_terminal { Output::Text } else { Output::Json };
     let reporter = Reporter::new(out, args.output.unwrap_or(by_default), is_terminal);
@@ -93,6 +95,12 @@ fn check(args: &Sync) -> Result<(), String> {
     if args.watch && args.filename.iter().any(is_stdin) {
         return Err("--watch reads manifests again when they change, which standard input can't: name files".to_owned());
     }
+    if let Some(folder) = args.credentials.as_ref().filter(|folder| !folder.is_dir()) {
+        return Err(format!(
+            "--credentials {} is no folder that can be read: make it, or name another",
+            folder.display()
+        ));
+    }
     let absolute = |path: &Path| std::fs::canonicalize(path).or_else(|_| std::path::absolute(path)).unwrap_or_default();
     let to = absolute(&args.to);
     for folder in args.filename.iter().filter(|path| path.is_dir()) {
@@ -113,10 +121,16 @@ async fn source(args: Sync) -> Result<Source, String> {
     if args.from_cluster.is_empty() {
         let credentials = Credentials { folder: args.credentials, environment: args.credential_env };
         let namespace = args.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
-        return Ok(Source::Files { paths: args.filename, recursive: args.recursive, namespace, credentials });
+        return Ok(Source::Files {
+            paths: args.filename,
+            recursive: args.recursive,
+            namespace,
+            credentials,
+            asked: Asked::default(),
+        });
     }
     let is_named = args.connection.kubeconfig.is_some() || args.connection.context.is_some();
     let client = if is_named { args.connection.client().await? } else { of_operator(None).await? };
     let namespace = args.namespace.or_else(pod_namespace).unwrap_or_else(|| NAMESPACE.to_owned());
-    Ok(Source::Cluster { client, namespace, names: args.from_cluster })
+    Ok(Source::cluster(client, namespace, args.from_cluster))
 }

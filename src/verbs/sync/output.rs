@@ -11,7 +11,6 @@ use keyferry_files::format;
 use keyferry_files::problem::Problem;
 use keyferry_files::root::Root;
 use keyferry_files::target::{Change, Place, Target};
-use keyferry_provider_core::SecretBytes;
 use keyferry_provider_core::names::{is_label, is_name};
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
@@ -20,7 +19,6 @@ use keyferry_sync::hash::data_hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
 use keyferry_sync::ports::{Applied, Observed, Output, Outputs};
 use keyferry_sync::told::Told;
-use zeroize::Zeroizing;
 
 use super::args::Format;
 use super::marks::{self, Mark};
@@ -137,15 +135,13 @@ impl<'a> FileOutput<'a> {
             Format::Files => Contents::folder(data()?).map_err(unwritable),
             Format::Env => format::env(&data()?).map(Contents::File).map_err(unwritable),
             Format::Json => format::json(&data()?).map(Contents::File).map_err(unwritable),
-            Format::Yaml => {
-                let text = Zeroizing::new(keyferry_crds::document(object.json().get()));
-                Ok(Contents::File(SecretBytes::from(text.as_str())))
-            }
+            Format::Yaml => Ok(Contents::File(object.yaml())),
         }
     }
 
     fn known(&self, place: &Place) -> Result<Option<Mark>, Failure> {
-        marks::read(&self.all.root, place).map_err(unwritable)
+        let mark = marks::read(&self.all.root, place).map_err(unwritable)?;
+        Ok(mark.filter(|mark| !mark.is_removed()))
     }
 
     fn note(&self, place: &Place, mark: &Mark) -> Result<(), Problem> {
@@ -229,10 +225,30 @@ impl Output for FileOutput<'_> {
     }
 }
 
-/// Removes a target, and what is written down about it. Answers whether it was there.
+/// Removes a target, and what is written down about it; where somebody is to be told of it, that stays until this is done.
+/// Answers whether it was there.
 pub fn remove(all: &FileTargets, place: &Place) -> Result<bool, Problem> {
+    let mark = marks::read(&all.root, place)?.unwrap_or_default();
+    if mark.is_removed() && mark.untold {
+        // It is gone already, and what is there now is not ours.
+        if !all.form.tells {
+            all.root.forget(&place.mark())?;
+        }
+        return Ok(false);
+    }
+    let was_untold = mark.untold;
+    let mut mark = Mark { untold: true, ..mark };
+    if all.form.tells && !mark.is_removed() {
+        // First: whoever is killed in between is told all the same.
+        marks::write(&all.root, place, &mark)?;
+    }
     let removed = all.at(place).remove()?;
-    all.root.forget(&place.mark())?;
+    if all.form.tells && (removed || was_untold) {
+        mark = Mark { hash: String::new(), synced: None, ..mark };
+        marks::write(&all.root, place, &mark)?;
+    } else {
+        all.root.forget(&place.mark())?;
+    }
     Ok(removed)
 }
 

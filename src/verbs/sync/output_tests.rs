@@ -1,4 +1,5 @@
 use keyferry_builders::es;
+use keyferry_provider_core::SecretBytes;
 use serde_json::json;
 
 use super::*;
@@ -31,5 +32,26 @@ fn names_that_lead_elsewhere_are_refused() {
     {
         let told = told(true, Format::Files, &[named(namespace, "e", target)]);
         assert!(told[0].starts_with("Kubernetes gives no such names"), "{namespace} {target}: {told:?}");
+    }
+}
+
+#[test]
+fn what_is_removed_stays_written_down_until_that_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Arc::new(Root::open(folder.path(), Access::default()).unwrap());
+    let place = Place { folder: None, name: "app.env".to_owned() };
+    let contents = Contents::File(SecretBytes::from("A=1"));
+    for tells in [false, true] {
+        let form = Form { format: Format::Env, by_namespace: false, access: Access::default(), tells };
+        let all = FileTargets { root: root.clone(), form, folder: Arc::default(), places: BTreeMap::new() };
+        marks::write(&root, &place, &Mark { hash: hash(&contents), ..Mark::default() }).unwrap();
+        all.at(&place).write(&contents, true, || Ok(())).unwrap();
+        assert!(remove(&all, &place).unwrap());
+        let mark = marks::read(&root, &place).unwrap();
+        assert_eq!(mark.map(|mark| (mark.untold, mark.is_removed())), tells.then_some((true, true)));
+        if tells {
+            std::fs::write(folder.path().join("app.env"), "own").unwrap();
+            assert!(!remove(&all, &place).unwrap() && folder.path().join("app.env").exists(), "it is somebody else's");
+        }
     }
 }

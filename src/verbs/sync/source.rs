@@ -1,24 +1,20 @@
 //! What is asked for, with all that it takes: from manifests, or from an API server.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
-use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Namespace;
 use keyferry_cluster::client::{Turns, timely};
 use keyferry_cluster::leader::Lead;
 use keyferry_cluster::objects::ClusterObjects;
-use keyferry_crds::{
-    ClusterSecretStore, CreationPolicy, ExternalSecret, ExternalSecretStatus, SecretStore, SecretStoreSpec,
-};
-use keyferry_stores::files::Beside;
-use keyferry_sync::audit;
+use keyferry_crds::{ClusterSecretStore, CreationPolicy, ExternalSecret, SecretStore, SecretStoreSpec};
+use keyferry_stores::files::{self, Beside};
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::StringMap;
-use keyferry_sync::ports::{Accounts, Journal, Objects, Ports, Problem};
-use keyferry_sync::record::Note;
+use keyferry_sync::dependency::{Name, name_of};
+use keyferry_sync::ports::{Accounts, Objects, Ports, Problem};
 use keyferry_sync::request::stores_of;
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 use kube::Api;
@@ -29,7 +25,8 @@ use sha3::{Digest as _, Sha3_256};
 use super::credentials::{Credentials, Local};
 use super::stamp::Stamp;
 use crate::verbs::manifests::folder::{Asked, Folder, Nowhere};
-use crate::verbs::manifests::{beside, folders, read, stores};
+use crate::verbs::manifests::read::Place;
+use crate::verbs::manifests::{beside, read, stores, told};
 use crate::verbs::run::POD;
 
 /// A hash of what something depends on.
@@ -79,6 +76,8 @@ pub enum Source {
         namespace: String,
         /// What stores log in with.
         credentials: Credentials,
+        /// The files that stores asked for, beside the manifests.
+        asked: files::Asked,
     },
     /// An API server.
     Cluster {
@@ -87,19 +86,39 @@ pub enum Source {
         /// The namespace.
         namespace: String,
         /// The names.
-        names: Vec<String>,
+        names: BTreeSet<String>,
+        /// What it takes to resolve them: whoever has logged in stays so.
+        ports: Ports,
     },
 }
 
 impl Source {
+    /// An API server, and these ExternalSecrets of a namespace.
+    pub fn cluster(client: kube::Client, namespace: String, names: impl IntoIterator<Item = String>) -> Self {
+        let turns = Turns::new(REQUESTS, Lead::always());
+        let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
+        let ports = ports(objects.clone(), objects, None);
+        Self::Cluster { client, namespace, names: names.into_iter().collect(), ports }
+    }
+
     /// The states of the files that it reads; an API server has none.
     pub fn stamp(&self) -> Stamp {
         match self {
-            Self::Files { paths, recursive, credentials, .. } => {
+            Self::Files { paths, recursive, .. } => {
                 let mut stamp = Stamp::of(paths, *recursive);
-                // Documents that stores read lie beside the manifests.
-                stamp.extend(Stamp::of(&folders(paths), false));
-                stamp.extend(Stamp::of(&credentials.folder, true));
+                stamp.extend(self.stamp_beside());
+                stamp
+            }
+            Self::Cluster { .. } => Stamp::default(),
+        }
+    }
+
+    /// The states of the files that it reads beside the manifests.
+    fn stamp_beside(&self) -> Stamp {
+        match self {
+            Self::Files { credentials, asked, .. } => {
+                let mut stamp = Stamp::of(&credentials.folder, true);
+                stamp.extend(Stamp::of_changed(&asked.lock().unwrap_or_else(PoisonError::into_inner)));
                 stamp
             }
             Self::Cluster { .. } => Stamp::default(),
@@ -109,7 +128,9 @@ impl Source {
     /// Reads it.
     pub async fn load(&self, input: &mut (dyn Read + Send)) -> Loaded {
         match self {
-            Self::Files { paths, recursive, namespace, credentials } => {
+            Self::Files { paths, recursive, namespace, credentials, asked } => {
+                // Before anything is read: what changes meanwhile is another state.
+                let beside_them = self.stamp_beside();
                 let read = read::read(paths, *recursive, input);
                 let (mut folder, mut problems) = Folder::new(&read.documents, namespace);
                 problems.splice(..0, read.problems);
@@ -117,12 +138,9 @@ impl Source {
                 let others = read.documents.iter().filter(|document| !kinds.contains(&document.text("/kind")));
                 let mut rest = Hasher::default();
                 others.for_each(|document| rest.feed(document.object.get()));
-                let manifests: Vec<&Path> = read.documents.iter().map(|found| found.place.file.as_path()).collect();
-                rest.feed(&format!("{:?}", self.stamp().without(&manifests)));
-                let wanted = std::mem::take(&mut folder.external_secrets)
-                    .into_iter()
-                    .map(|asked| Wanted { es: Arc::new(delivered(asked.es.clone())), asked: Some(Arc::new(asked)) });
-                let wanted = wanted.collect();
+                rest.feed(&format!("{beside_them:?}"));
+                let (wanted, doubled) = each_once(std::mem::take(&mut folder.external_secrets));
+                problems.extend(doubled);
                 let (known, namespaces) = (std::mem::take(&mut folder.stores), std::mem::take(&mut folder.namespaces));
                 let folder = Arc::new(folder);
                 let local = Arc::new(Local { folder: folder.clone(), credentials: credentials.clone() });
@@ -131,20 +149,57 @@ impl Source {
                     stores: known,
                     namespaces,
                     folder,
-                    ports: ports(local.clone(), local, Some(beside(paths))),
+                    ports: ports(local.clone(), local, Some(beside(paths).telling(asked.clone()))),
                     rest: rest.end(),
                     problems,
                     notes: read.notes,
                 }
             }
-            Self::Cluster { client, namespace, names } => from_cluster(client, namespace, names).await,
+            Self::Cluster { client, namespace, names, ports } => {
+                from_cluster(client, namespace, names, ports.clone()).await
+            }
         }
     }
 }
 
-/// As it is delivered here: what says that no Secret is made of it says nothing of files. Its generation is made of its spec,
-/// which no API server counts.
+impl Loaded {
+    /// Takes along what was there before and could not be read now, or is gone: it removes nothing, and holds back nothing that
+    /// could be read.
+    pub fn carry_over(&mut self, before: Self) {
+        let name = |wanted: &Wanted| name_of(&wanted.es.metadata);
+        let read: BTreeSet<Name> = self.wanted.iter().map(name).collect();
+        self.wanted.extend(before.wanted.into_iter().filter(|wanted| !read.contains(&name(wanted))));
+        // So they are read, too: of two that go to one place the first has it.
+        self.wanted.sort_by_key(name);
+        for (id, store) in before.stores {
+            self.stores.entry(id).or_insert(store);
+        }
+        for (namespace, labels) in before.namespaces {
+            self.namespaces.entry(namespace).or_insert(labels);
+        }
+    }
+}
+
+/// All of them as they are delivered; of one that is there twice the first counts, and the others are problems, for a person.
+fn each_once(all: Vec<Asked>) -> (Vec<Wanted>, Vec<String>) {
+    let (mut places, mut wanted, mut problems) = (HashMap::<Name, Place>::new(), Vec::new(), Vec::new());
+    for asked in all {
+        let name = name_of(&asked.es.metadata);
+        if let Some(first) = places.get(&name) {
+            let what = format!("it is there already, at {first}: remove one of them, or give it another name");
+            problems.push(told(&asked.place, "error", &asked, &what));
+            continue;
+        }
+        places.insert(name, asked.place.clone());
+        wanted.push(Wanted { es: Arc::new(delivered(asked.es.clone())), asked: Some(Arc::new(asked)) });
+    }
+    (wanted, problems)
+}
+
+/// As it is delivered here: what says that no Secret is made of it says nothing of files, nor does that it is being deleted
+/// while somebody's finalizer holds it. Its generation is made of its spec, which no API server counts.
 fn delivered(mut es: ExternalSecret) -> ExternalSecret {
+    (es.metadata.deletion_timestamp, es.metadata.finalizers) = (None, None);
     if es.spec.target.creation_policy == CreationPolicy::None {
         es.spec.target.creation_policy = CreationPolicy::Owner;
     }
@@ -166,31 +221,13 @@ fn ports(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>, files: Option<B
     Ports {
         stores: stores(objects.clone(), accounts, files),
         objects,
-        journal: Arc::new(Untold),
+        journal: Arc::new(Nowhere),
         compute: Arc::new(Here),
         states: Arc::new(Nowhere),
     }
 }
 
-/// All that is told is what each look came to.
-struct Untold;
-
-#[async_trait]
-impl Journal for Untold {
-    async fn status(&self, _: &ExternalSecret, _: &ExternalSecretStatus) -> Result<Option<String>, Problem> {
-        Ok(None)
-    }
-
-    async fn finalizers(&self, _: &ExternalSecret, _: &[String]) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    fn note(&self, _: &ExternalSecret, _: Note) {}
-
-    fn audit(&self, _: audit::Record<'_>) {}
-}
-
-async fn from_cluster(client: &kube::Client, namespace: &str, wanted: &[String]) -> Loaded {
+async fn from_cluster(client: &kube::Client, namespace: &str, wanted: &BTreeSet<String>, ports: Ports) -> Loaded {
     let (mut found, mut problems) = (Vec::new(), Vec::new());
     for name in wanted {
         match get::<ExternalSecret>(Api::namespaced(client.clone(), namespace), namespace, name).await {
@@ -199,7 +236,7 @@ async fn from_cluster(client: &kube::Client, namespace: &str, wanted: &[String])
         }
     }
     let (mut known, mut namespaces) = (KnownStores::new(), HashMap::new());
-    let named: std::collections::BTreeSet<StoreId> = found.iter().flat_map(stores_of).collect();
+    let named: BTreeSet<StoreId> = found.iter().flat_map(stores_of).collect();
     for id in named {
         let store = match &id.namespace {
             Some(of) => get(Api::namespaced(client.clone(), of), of, &id.name).await.map(|mut store: SecretStore| {
@@ -219,15 +256,13 @@ async fn from_cluster(client: &kube::Client, namespace: &str, wanted: &[String])
             Err(problem) => problems.push(problem),
         }
     }
-    let turns = Turns::new(REQUESTS, Lead::always());
-    let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
     let wanted = found.into_iter().map(|es| Wanted { es: Arc::new(delivered(es)), asked: None }).collect();
     Loaded {
         wanted,
         stores: known,
         namespaces,
         folder: Arc::default(),
-        ports: ports(objects.clone(), objects, None),
+        ports,
         rest: Digest::default(),
         problems,
         notes: Vec::new(),

@@ -1,8 +1,11 @@
 //! Whether files have changed since they were last looked at: by their metadata alone, on any file system.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use crate::verbs::manifests::read::Visited;
 
 /// What tells one state of a file from another.
 type State = (u64, u64, u64, i64, i64);
@@ -12,12 +15,12 @@ type State = (u64, u64, u64, i64, i64);
 pub struct Stamp(BTreeMap<PathBuf, Option<State>>);
 
 impl Stamp {
-    /// Of files, and of all files in folders.
+    /// Of files, and of all files in folders; each folder counts once, wherever links lead.
     pub fn of<'a>(paths: impl IntoIterator<Item = &'a PathBuf>, recursive: bool) -> Self {
-        let mut stamp = Self::default();
+        let (mut stamp, mut visited) = (Self::default(), Visited::default());
         for path in paths {
             if path.is_dir() {
-                stamp.take_folder(path, recursive);
+                stamp.take_folder(path, recursive, &mut visited);
             } else {
                 stamp.take(path);
             }
@@ -25,7 +28,17 @@ impl Stamp {
         stamp
     }
 
-    fn take_folder(&mut self, folder: &Path, recursive: bool) {
+    /// Of those files that are not as they were.
+    pub fn of_changed(files: &BTreeMap<PathBuf, Option<Metadata>>) -> Self {
+        let now = files.iter().map(|(path, first)| (path, std::fs::metadata(path).ok().as_ref().map(state), first));
+        let changed = now.filter(|(_, now, first)| *now != first.as_ref().map(state));
+        Self(changed.map(|(path, now, _)| (path.clone(), now)).collect())
+    }
+
+    fn take_folder(&mut self, folder: &Path, recursive: bool, visited: &mut Visited) {
+        if !visited.is_new(folder) {
+            return;
+        }
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         // Links count as where they lead to; in a volume of a ConfigMap that is what changes.
         for path in entries.map(|entry| entry.path()) {
@@ -36,27 +49,23 @@ impl Stamp {
             if !path.is_dir() {
                 self.take(&path);
             } else if recursive {
-                self.take_folder(&path, recursive);
+                self.take_folder(&path, recursive, visited);
             }
         }
     }
 
     fn take(&mut self, file: &Path) {
-        let state = std::fs::metadata(file).ok();
-        let state = state.map(|stat| (stat.dev(), stat.ino(), stat.size(), stat.mtime(), stat.mtime_nsec()));
-        self.0.insert(file.to_owned(), state);
+        self.0.insert(file.to_owned(), std::fs::metadata(file).ok().as_ref().map(state));
     }
 
     /// Takes others along.
     pub fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
+}
 
-    /// Those of all files but these.
-    pub fn without(mut self, files: &[&Path]) -> Self {
-        self.0.retain(|path, _| !files.contains(&path.as_path()));
-        self
-    }
+fn state(stat: &Metadata) -> State {
+    (stat.dev(), stat.ino(), stat.size(), stat.mtime(), stat.mtime_nsec())
 }
 
 #[cfg(test)]
@@ -87,7 +96,21 @@ mod tests {
         std::fs::write(folder.path().join("in/c.yaml"), "c").unwrap();
         assert_eq!(&stamp(), seen.last().unwrap(), "folders within are not read");
         assert_ne!(&Stamp::of(&paths, true), seen.last().unwrap());
-        let rest = |stamp: Stamp| stamp.without(&[&file]);
-        assert_eq!(rest(stamp()), Stamp::default());
+        std::os::unix::fs::symlink("..", folder.path().join("in/loop")).unwrap();
+        assert_eq!(Stamp::of(&paths, true).0.len(), 2, "links in a loop end");
+    }
+
+    #[test]
+    fn only_what_is_not_as_it_was_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+        std::fs::write(&a, "a").unwrap();
+        let files = [&a, &b].map(|path| (path.clone(), std::fs::metadata(path).ok())).into();
+        assert_eq!(Stamp::of_changed(&files), Stamp::default());
+        std::fs::write(&b, "b").unwrap();
+        let arrived = Stamp::of_changed(&files);
+        assert_eq!(arrived.0.keys().collect::<Vec<_>>(), [&b]);
+        std::fs::write(&a, "ab").unwrap();
+        assert_ne!(Stamp::of_changed(&files), arrived);
     }
 }

@@ -60,9 +60,9 @@ impl Subjects {
         self.0.iter()
     }
 
-    /// Begins looks at all that is due.
-    pub fn begin(&mut self, loaded: &Loaded, now: Timestamp) -> Vec<Look> {
-        let due = self.0.values_mut().filter(|subject| subject.is_due(now));
+    /// Begins looks at all that is due; where they are `only_new`, at nothing a second time.
+    pub fn begin(&mut self, loaded: &Loaded, only_new: bool, now: Timestamp) -> Vec<Look> {
+        let due = self.0.values_mut().filter(|subject| subject.is_due(now) && !(only_new && subject.is_known));
         due.map(|subject| subject.look(loaded, now)).collect()
     }
 }

@@ -153,6 +153,7 @@ impl<'a> Tending<'a> {
                 tending.hear_of(place);
             }
         }
+        tending.tell_of_reading();
         tending.take();
         Ok(tending)
     }
@@ -196,12 +197,17 @@ impl<'a> Tending<'a> {
         }
     }
 
-    /// Takes what was read last.
-    fn take(&mut self) {
+    /// Tells what there is to say of what was read last.
+    fn tell_of_reading(&mut self) {
         let now = clock::now();
         for line in self.loaded.notes.iter().chain(&self.loaded.problems) {
             self.reporter.tell(&Event::Line(line), now);
         }
+    }
+
+    /// Takes what was read last.
+    fn take(&mut self) {
+        let now = clock::now();
         if self.orders.takes_any_class {
             source::take_any_class(&mut self.loaded.stores);
         }
@@ -240,7 +246,9 @@ impl<'a> Tending<'a> {
                 continue;
             }
             match output::remove(&self.targets, &place) {
-                Ok(_) => {
+                // It was gone: what stays written down of it is for the command.
+                Ok(false) => {}
+                Ok(true) => {
                     let removed = Event::Target {
                         name: &name,
                         path: Some(&path),
@@ -262,7 +270,8 @@ impl<'a> Tending<'a> {
 
     /// Begins looks at all that is due.
     fn begin(&mut self) {
-        let looks = self.subjects.begin(&self.loaded, clock::now());
+        // Where nobody watches each is read once, also while others take long.
+        let looks = self.subjects.begin(&self.loaded, !self.orders.watches, clock::now());
         // All of them are planned before the first is asked for: what they ask of one store goes together.
         let looks: Vec<(Look, _)> = looks.into_iter().map(|look| (look, self.loaded.ports.stores.planning())).collect();
         for (look, planning) in looks {
@@ -369,9 +378,11 @@ impl<'a> Tending<'a> {
         self.news.after = None;
         for place in told.keys().filter(|place| !self.news.waiting.contains_key(*place)) {
             // What stays untold is told once more after a restart.
-            if let Ok(Some(mark)) = marks::read(&root, place) {
-                let _ = marks::write(&root, place, &marks::Mark { untold: false, ..mark });
-            }
+            let _ = match marks::read(&root, place) {
+                Ok(Some(mark)) if mark.is_removed() => root.forget(&place.mark()),
+                Ok(Some(mark)) => marks::write(&root, place, &marks::Mark { untold: false, ..mark }),
+                Ok(None) | Err(_) => Ok(()),
+            };
         }
     }
 
@@ -400,19 +411,20 @@ impl<'a> Tending<'a> {
     fn reloaded(&mut self, loaded: Option<Loaded>) {
         self.reading = None;
         let now = clock::now();
-        let Some(loaded) = loaded else { return };
+        let Some(mut loaded) = loaded else { return };
         let is_whole = loaded.problems.is_empty();
         self.ask_at = later(now, if is_whole { ASK } else { ASK_AGAIN });
-        // Of an API server that can't be asked now nothing new is known.
-        if matches!(*self.source, Source::Cluster { .. }) && !is_whole && !self.loaded.wanted.is_empty() {
-            let is_news = self.loaded.problems != loaded.problems;
-            for line in loaded.problems.iter().filter(|_| is_news) {
-                self.reporter.tell(&Event::Line(line), now);
-            }
-            self.loaded.problems = loaded.problems;
-            return;
+        std::mem::swap(&mut self.loaded, &mut loaded);
+        let before = loaded;
+        // An API server is asked again and again: what can't be read is told once.
+        let is_news = matches!(*self.source, Source::Files { .. }) || before.problems != self.loaded.problems;
+        if is_news {
+            self.tell_of_reading();
         }
-        self.loaded = loaded;
+        // What an API server does not answer now is as it was.
+        if matches!(*self.source, Source::Cluster { .. }) && !is_whole {
+            self.loaded.carry_over(before);
+        }
         self.take();
     }
 
