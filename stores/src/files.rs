@@ -1,9 +1,12 @@
 //! Files that stores may read, beside the manifests that name them.
 
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use keyferry_provider_core::{Error, Files, SecretBuf, SecretBytes};
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
 
 /// The files within some folders; the first that has one counts.
 #[derive(Debug)]
@@ -38,16 +41,19 @@ impl Files for Beside {
     fn read(&self, path: &str, most: usize) -> Result<SecretBytes, Error> {
         let found = self.find(path)?;
         let unreadable = |_| Error::invalid(format!("file {path:?} can't be read: check its mode and owner"));
-        let file = std::fs::File::open(found).map_err(unreadable)?;
+        // A pipe is not waited for.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(found).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(Error::invalid(format!("file {path:?} is not a file")));
         }
         // With a byte more, so that whoever asked sees that it is longer.
-        let (mut out, mut part) = (SecretBuf::with_capacity(metadata.len() as usize), [0; 4096]);
+        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX).min(most + 1);
+        let (mut out, mut part) = (SecretBuf::with_capacity(length), Zeroizing::new([0; 4096]));
         let mut file = file.take(most as u64 + 1);
         loop {
-            match file.read(&mut part).map_err(unreadable)? {
+            match file.read(&mut *part).map_err(unreadable)? {
                 0 => return Ok(out.into()),
                 length => out.extend(&part[..length]),
             }
