@@ -110,10 +110,10 @@ fn above(folder: &Path, name: &str) -> Result<Option<(PathBuf, Where)>, String> 
 
 /// Whether it is there, and it and what it leads to are ours or the administrator's.
 fn is_own(file: &Path) -> bool {
-    let is_own = |uid| uid == 0 || uid == rustix::process::geteuid().as_raw();
+    let is_known = |owner: u32| owner == 0 || owner == rustix::process::geteuid().as_raw();
     [file.symlink_metadata(), file.metadata()]
         .into_iter()
-        .all(|metadata| metadata.is_ok_and(|metadata| is_own(metadata.uid())))
+        .all(|metadata| metadata.is_ok_and(|metadata| is_known(metadata.uid())))
 }
 
 /// The folder that a file lies in.

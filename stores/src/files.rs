@@ -75,6 +75,8 @@ mod tests {
         symlink("own", inside.path().join("link")).unwrap();
         symlink(outside.path().join("secret"), inside.path().join("out")).unwrap();
         let files = Beside::new([inside.path().to_owned()]);
+        let pipe = inside.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
         let absolute = outside.path().join("secret");
         let up = format!("../{}/secret", outside.path().file_name().unwrap().to_str().unwrap());
         for (path, says) in [
@@ -83,6 +85,7 @@ mod tests {
             ("out", "leads out"),
             ("none", "is not there"),
             (".", "is not a file"),
+            ("pipe", "is not a file"),
         ] {
             let error = files.read(path, 10).unwrap_err();
             assert!(error.message().contains(says), "{path}: {error}");

@@ -212,3 +212,46 @@ fn nothing_sealed() -> Error {
         "nothing in it is encrypted by age: seal what is secret with `keyferry seal`, or `keyferry edit` it",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// Counts how often it is asked, and refuses.
+    #[derive(Default)]
+    struct Refuses(AtomicUsize);
+
+    #[async_trait]
+    impl KeyService for Refuses {
+        async fn unwrap(&self, _: &Wrapped) -> Result<SecretBytes, Error> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(Error::new(ErrorKind::Denied, "no"))
+        }
+
+        async fn check(&self) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn identity_note(&self) -> Option<String> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_of_many_keys_asks_no_service_for_all_of_them() {
+        let many = "    - arn: x\n      enc: y\n".repeat(50);
+        let text = format!("a: b\nsops:\n  kms:\n{many}  mac: x\n  lastmodified: y\n");
+        let document = Encrypted::read(text.as_bytes(), Format::Yaml).unwrap();
+        let service = Arc::new(Refuses::default());
+        let asked: Arc<dyn KeyService> = service.clone();
+        let keys = Keys { kind: Kind::Sops, identities: Vec::new(), services: vec![("aws", asked)] };
+        let turns = Turns::of(None);
+        let error = keys.data_key(&document, Opener::new(Arc::default(), &turns)).await.unwrap_err();
+        assert_eq!((service.0.load(Ordering::Relaxed), error.kind()), (CALLS, ErrorKind::Denied));
+        assert_eq!(error.message().matches("asked 10 times").count(), 1, "{error}");
+    }
+}

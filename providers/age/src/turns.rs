@@ -70,7 +70,7 @@ mod tests {
         let order = order.lock().unwrap();
         assert_eq!(order.len(), 11);
         assert!(order.iter().position(|who| *who == "one").unwrap() <= 1, "{order:?}");
-        assert!(LANES.lock().unwrap().len() <= 3);
+        assert!(LANES.lock().unwrap().len() <= 4, "of all tests of this crate");
     }
 
     #[tokio::test]
