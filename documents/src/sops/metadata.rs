@@ -187,7 +187,6 @@ fn unflatten(all: Vec<(String, Node)>) -> Result<Node, Error> {
     Ok(root.into_node())
 }
 
-#[derive(Clone, Copy)]
 enum Step<'a> {
     Field(&'a str),
     Element(&'a str),

@@ -19,7 +19,7 @@ pub struct Keys {
 
 /// The identities that could be read.
 pub struct Held {
-    /// They.
+    /// Those.
     pub identities: Arc<Identities>,
     /// Why the first of those that could not be read could not.
     unread: Option<Error>,

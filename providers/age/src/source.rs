@@ -19,8 +19,8 @@ impl Source {
     /// Looks a place up. `field` is where the spec names it.
     ///
     /// # Errors
-    /// What passes by itself, what we may not read yet, and what is to be asked for by whoever uses the store; all else is told when the document is asked for, so
-    /// that one that is missing leaves the others readable.
+    /// What passes by itself, what we may not read yet, and what is to be asked for by whoever uses the store; all else is told
+    /// when the document is asked for, so that one that is missing leaves the others readable.
     pub async fn new(place: &Place, field: &str, ctx: &BuildContext) -> Result<Self, Error> {
         let found = match place {
             Place::Inline(text) => Ok(text.clone()),
