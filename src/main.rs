@@ -135,9 +135,8 @@ async fn sync(args: keyferry::verbs::sync::args::Sync, control: &Control) -> Res
 }
 
 async fn edit(args: &keyferry::verbs::edit::Edit, control: &Control) -> Result<(), String> {
-    let mut input = std::io::BufReader::new(std::io::stdin());
     let asks = std::io::stdin().is_terminal();
-    let input = asks.then_some(&mut input as &mut (dyn std::io::BufRead + Send));
+    let input = asks.then(|| Box::new(std::io::BufReader::new(std::io::stdin())) as Box<dyn std::io::BufRead + Send>);
     args.run(input, &mut std::io::stderr(), control.ends_when_asked()()).await
 }
 

@@ -135,6 +135,12 @@ fn wait_for(child: &mut Child) -> Option<i32> {
 
 #[test]
 fn a_kill_while_the_editor_is_open_leaves_nothing() {
+    killed_by(Signal::TERM);
+    // The terminal was closed.
+    killed_by(Signal::HUP);
+}
+
+fn killed_by(signal: Signal) {
     let desk = Desk::new();
     let before = fs::read(desk.path("secrets.env")).unwrap();
     let (note, go) = (desk.path("note"), desk.path("go"));
@@ -160,7 +166,7 @@ fn a_kill_while_the_editor_is_open_leaves_nothing() {
             assert!(!String::from_utf8_lossy(&told).contains("not-a-real-one"));
         }
     }
-    kill_process(pid, Signal::TERM).unwrap();
+    kill_process(pid, signal).unwrap();
     assert_eq!(wait_for(&mut child), Some(1));
     assert!(!opened.exists() && !desks().contains(&opened.parent().unwrap().to_owned()));
     assert_eq!(fs::read(desk.path("secrets.env")).unwrap(), before);

@@ -48,8 +48,9 @@ impl ClusterObjects {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
         let name = address::name(&source.name)?;
         let Some(map) = self.turns.of(&source.namespace).run(api.get_opt(name)).await? else { return Ok(None) };
-        let data = map.data.unwrap_or_default().into_iter();
-        let data = data.map(|(key, value)| (key, SecretBytes::new(value.into_bytes()))).collect();
+        let texts = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
+        let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
+        let data = texts.chain(bytes).map(|(key, value)| (key, SecretBytes::new(value))).collect();
         Ok(Some((version(&map.metadata), data)))
     }
 

@@ -73,6 +73,12 @@ impl Opened {
             let number = values.len() + 1;
             let plain = open_value(sealed, identities, &mut tries).unwrap_or_else(|| Ok(SecretBytes::default()));
             let plain = plain.map_err(|error| error.context(format_args!("sealed value {number}")))?;
+            if plain.expose().windows(CLOSE.len()).any(|part| part == CLOSE.as_bytes()) {
+                return Err(Error::invalid(format!(
+                    "sealed value {number} holds {CLOSE}, which would end it too early here: seal what is to stand in \
+                     its place with `keyferry seal`"
+                )));
+            }
             shown.extend(format!("{OPEN} {number}>").as_bytes());
             shown.extend(plain.expose());
             shown.extend(CLOSE.as_bytes());
@@ -83,10 +89,18 @@ impl Opened {
         Ok(Self { text: shown.into(), how: How::Values { format, values } })
     }
 
+    /// How many values were sealed; nothing, where the document is sealed as a whole.
+    pub fn values(&self) -> Option<usize> {
+        match &self.how {
+            How::Whole { .. } => None,
+            How::Values { values, .. } => Some(values.len()),
+        }
+    }
+
     /// Seals what the editor left. Of a document of values, all between `<age>` and `</age>`.
     ///
     /// # Errors
-    /// Where it could not be read again: nothing is to be written then.
+    /// Where it could not be read again, or nothing in it is sealed: nothing is to be written then.
     pub fn seal(&self, edited: &SecretBytes, recipients: &Recipients) -> Result<Vec<u8>, Error> {
         match &self.how {
             How::Whole { armored, format } => {
@@ -98,6 +112,11 @@ impl Opened {
             How::Values { format, values } => {
                 let text = edited.expose_str().ok_or_else(|| Error::invalid("it is no text"))?;
                 let sealed = seal_marked(text, values, recipients)?;
+                if sealed_values(sealed.as_bytes()) == 0 && !sealed.contains(ARMOR) {
+                    return Err(Error::invalid(format!(
+                        "nothing is marked to be sealed: put {OPEN}>...{CLOSE} around what is secret"
+                    )));
+                }
                 format.read(sealed.as_bytes())?;
                 Ok(sealed.into_bytes())
             }
@@ -105,28 +124,49 @@ impl Opened {
     }
 }
 
+/// How many values of one line are sealed in a document.
+pub fn sealed_values(document: &[u8]) -> usize {
+    let start = format!("{PREFIX}{BEGIN}");
+    document.windows(start.len()).filter(|part| *part == start.as_bytes()).count()
+}
+
+/// Takes a text apart at its next mark, `<age>` or `<age 1>`: what stands before it, its number, and what follows. Another
+/// word that begins so is none.
+fn at_mark(text: &str) -> Option<(&str, &str, &str)> {
+    text.match_indices(OPEN).find_map(|(at, _)| {
+        let after = &text[at + OPEN.len()..];
+        let (number, after) = after.split_at(after.find(|c: char| c != ' ' && !c.is_ascii_digit())?);
+        let is_number = |digits: &str| !digits.is_empty() && !digits.contains(' ');
+        let is_mark = number.is_empty() || number.strip_prefix(' ').is_some_and(is_number);
+        let after = after.strip_prefix('>').filter(|_| is_mark)?;
+        Some((&text[..at], number.trim(), after))
+    })
+}
+
 /// Replaces all that is marked by what it is sealed to.
 fn seal_marked(text: &str, values: &[(String, SecretBytes)], recipients: &Recipients) -> Result<String, Error> {
     let (mut out, mut rest) = (String::with_capacity(text.len()), text);
-    while let Some(at) = rest.find(OPEN) {
-        let (before, marked) = rest.split_at(at);
-        let line = || text.len() - rest.len() + at;
-        let line = || text[..line()].matches('\n').count() + 1;
+    // `rest` is the end of the text from somewhere on.
+    let line = |rest: &str| text[..text.len() - rest.len()].matches('\n').count() + 1;
+    let unmarked = |part: &str, from: &str| match part.find(CLOSE) {
+        // What stands before it was meant to be sealed.
+        Some(at) => Err(Error::invalid(format!("line {}: {CLOSE} has no {OPEN}> before it", line(&from[at..])))),
+        None => Ok(()),
+    };
+    while let Some((before, number, marked)) = at_mark(rest) {
+        unmarked(before, rest)?;
         out.push_str(before);
-        let (number, after) = marked[OPEN.len()..]
-            .split_once('>')
-            .filter(|(number, _)| number.trim().bytes().all(|byte| byte.is_ascii_digit()))
-            .ok_or_else(|| Error::invalid(format!("line {}: {OPEN} has no >", line())))?;
-        let (plain, after) = after
+        let (plain, after) = marked
             .split_once(CLOSE)
-            .ok_or_else(|| Error::invalid(format!("line {}: {OPEN}> has no {CLOSE}", line())))?;
-        let known = number.trim().parse::<usize>().ok().and_then(|number| values.get(number.wrapping_sub(1)));
+            .ok_or_else(|| Error::invalid(format!("line {}: {OPEN}> has no {CLOSE}", line(marked))))?;
+        let known = number.parse::<usize>().ok().and_then(|number| values.get(number.wrapping_sub(1)));
         match known.filter(|(_, before)| before.expose() == plain.as_bytes()) {
             Some((sealed, _)) => out.push_str(sealed),
             None => out.push_str(&seal_value(&plain.into(), recipients)?),
         }
         rest = after;
     }
+    unmarked(rest, rest)?;
     out.push_str(rest);
     Ok(out)
 }
@@ -167,6 +207,22 @@ mod tests {
     }
 
     #[test]
+    fn other_words_are_no_marks_and_a_value_that_ends_its_mark_is_not_shown() {
+        let (identities, recipients) = pair();
+        let text = "# an <agent>, <age group> or <age>\u{e9}</age>\na: <age 12>one</age>\n";
+        let sealed = Opened::new("a.yaml").seal(&text.into(), &recipients).unwrap();
+        assert_eq!(sealed_values(&sealed), 2);
+        let opened = Opened::read("a.yaml", &sealed, &identities).unwrap();
+        assert_eq!(opened.values(), Some(2));
+        let shown = "# an <agent>, <age group> or <age 1>\u{e9}</age>\na: <age 2>one</age>\n";
+        assert_eq!(opened.text.expose_str(), Some(shown));
+        let line = seal_value(&format!("x</age>{CANARY}").as_str().into(), &recipients).unwrap();
+        let error = Opened::read("a.yaml", format!("a: {line}\n").as_bytes(), &identities).unwrap_err();
+        assert!(error.message().contains("sealed value 1 holds </age>"), "{error}");
+        assert!(!error.message().contains(CANARY), "{error}");
+    }
+
+    #[test]
     fn a_whole_document_stays_one() {
         let (identities, recipients) = pair();
         let sealed = Opened::new("a.json.age").seal(&r#"{"a": 1}"#.into(), &recipients).unwrap();
@@ -183,7 +239,10 @@ mod tests {
         let new = Opened::new("secrets.yaml");
         for (text, says) in [
             (format!("a: b\nc: <age>{CANARY}"), "line 2: <age> has no </age>"),
-            (format!("a: <age {CANARY}"), "line 1: <age has no >"),
+            (format!("a: <age {CANARY}"), "nothing is marked to be sealed"),
+            (format!("a: {CANARY}\n"), "nothing is marked to be sealed"),
+            (format!("a: b\nc: <age 1{CANARY}</age>"), "line 2: </age> has no <age> before it"),
+            (format!("a: <age>x</age>\nb: <age>x</age>{CANARY}</age>"), "line 2: </age> has no <age> before it"),
             (format!("a: [<age>{CANARY}</age>"), "it is not YAML"),
         ] {
             let error = new.seal(&text.as_str().into(), &recipients).unwrap_err();

@@ -1,6 +1,6 @@
 //! How documents are written, and reading them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
 use keyferry_limits::DOCUMENT_SIZE;
@@ -56,7 +56,7 @@ impl Format {
         match self {
             Self::Yaml => yaml(text),
             Self::Json => json(text),
-            Self::Dotenv => dotenv(text, unquoted),
+            Self::Dotenv => Ok(Node::Map(without_export(dotenv(text, unquoted)?))),
             Self::Ini => ini(text),
             Self::Binary => Ok(Node::Text(SecretBytes::new(bytes.to_vec()))),
         }
@@ -71,7 +71,8 @@ impl Format {
         match self {
             Self::Yaml => yaml(text),
             Self::Json | Self::Binary => json(text),
-            Self::Dotenv => dotenv(text, with_newlines),
+            // SOPS binds a value to all that stands before it, `export` too.
+            Self::Dotenv => Ok(Node::Map(dotenv(text, with_newlines)?)),
             Self::Ini => ini(text),
         }
     }
@@ -110,15 +111,31 @@ pub(crate) fn malformed(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Malformed, message)
 }
 
+/// How many values YAML may have, with what aliases repeat.
+const YAML_NODES: usize = 100_000;
+
 /// As SOPS's parser reads YAML: `yes` is a text, `017` is fifteen.
 fn yaml(text: &str) -> Result<Node, Error> {
-    let options = serde_saphyr::options! { strict_booleans: true, legacy_octal_numbers: true };
+    // Aliases repeat what stands there once: what they come to is bounded as the text is.
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        legacy_octal_numbers: true,
+        budget: serde_saphyr::budget! {
+            max_total_scalar_bytes: DOCUMENT_SIZE.size(),
+            max_recorded_anchor_bytes: DOCUMENT_SIZE.size(),
+            max_nodes: YAML_NODES,
+        },
+    };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().map(|location| location.line() as usize);
         match error.without_snippet() {
             serde_saphyr::Error::MultipleDocuments { .. } => {
                 malformed("it has several YAML documents: keep each in a document of its own")
             }
+            serde_saphyr::Error::Budget { .. } => malformed(
+                "it is more than is read of YAML: it has too many values, lies too deep, or its aliases make it too long; \
+                 split it into several",
+            ),
             _ => Format::Yaml.unreadable(line),
         }
     })
@@ -179,27 +196,41 @@ fn node(raw: &RawValue, depth: usize) -> Option<Node> {
     })
 }
 
-fn dotenv(text: &str, value: fn(&str) -> SecretBytes) -> Result<Node, Error> {
-    // Of a repeated name the last counts, as in a shell.
-    let mut all: Vec<(String, Node)> = Vec::new();
-    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+fn dotenv(text: &str, value: fn(&str) -> SecretBytes) -> Result<Vec<(String, Node)>, Error> {
+    let mut all = Vec::new();
     for (n, line) in text.split('\n').enumerate() {
         let line = line.strip_suffix('\r').unwrap_or(line);
         if line.trim().is_empty() || line.starts_with('#') {
             continue;
         }
         let (name, written) = line.split_once('=').ok_or_else(|| Format::Dotenv.unreadable(Some(n + 1)))?;
-        let name = name.strip_prefix("export ").unwrap_or(name).to_owned();
-        let one = Node::Text(value(written));
+        all.push((name.to_owned(), Node::Text(value(written))));
+    }
+    Ok(last_of_each(all))
+}
+
+/// Of a repeated name the last counts, as in a shell.
+fn last_of_each(all: impl IntoIterator<Item = (String, Node)>) -> Vec<(String, Node)> {
+    let mut last: Vec<(String, Node)> = Vec::new();
+    let mut places: BTreeMap<String, usize> = BTreeMap::new();
+    for (name, one) in all {
         match places.get(&name) {
-            Some(place) => all[*place].1 = one,
+            Some(place) => last[*place].1 = one,
             None => {
-                places.insert(name.clone(), all.len());
-                all.push((name, one));
+                places.insert(name.clone(), last.len());
+                last.push((name, one));
             }
         }
     }
-    Ok(Node::Map(all))
+    last
+}
+
+/// Names as a shell knows them: `export` before one is none of it.
+pub(crate) fn without_export(all: Vec<(String, Node)>) -> Vec<(String, Node)> {
+    last_of_each(all.into_iter().map(|(name, one)| match name.strip_prefix("export ") {
+        Some(plain) => (plain.to_owned(), one),
+        None => (name, one),
+    }))
 }
 
 /// As SOPS writes values into a line.
@@ -239,27 +270,23 @@ fn unquoted(written: &str) -> SecretBytes {
 /// What stands before the first section is in the section `DEFAULT`, as SOPS has it.
 fn ini(text: &str) -> Result<Node, Error> {
     let mut sections: Vec<(String, Vec<(String, Node)>)> = vec![("DEFAULT".into(), Vec::new())];
+    let mut places: HashMap<String, usize> = HashMap::from([("DEFAULT".into(), 0)]);
+    // The section that is written to.
+    let mut place = 0;
     for (n, line) in text.lines().enumerate() {
         let line = line.trim();
         if line.is_empty() || line.starts_with(['#', ';']) {
             continue;
         }
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            let name = name.trim();
-            if !sections.iter().any(|(known, _)| known == name) {
-                sections.push((name.to_owned(), Vec::new()));
-            }
-            // The section that is written to is the last.
-            if let Some(at) = sections.iter().position(|(known, _)| known == name) {
-                let section = sections.remove(at);
-                sections.push(section);
-            }
+            place = *places.entry(name.trim().to_owned()).or_insert_with(|| {
+                sections.push((name.trim().to_owned(), Vec::new()));
+                sections.len() - 1
+            });
             continue;
         }
         let (name, value) = line.split_once('=').ok_or_else(|| Format::Ini.unreadable(Some(n + 1)))?;
-        if let Some((_, keys)) = sections.last_mut() {
-            keys.push((name.trim().to_owned(), Node::Text(of_ini(value.trim()))));
-        }
+        sections[place].1.push((name.trim().to_owned(), Node::Text(of_ini(value.trim()))));
     }
     sections.retain(|(_, keys)| !keys.is_empty());
     Ok(Node::Map(sections.into_iter().map(|(name, keys)| (name, Node::Map(keys))).collect()))
@@ -310,6 +337,19 @@ mod tests {
         assert_eq!(read(Format::Dotenv, lines), r#"{"a":"z","b":"p\\nq","c":"r\\ns"}"#);
         let of_sops = Format::Dotenv.read_encrypted(b"a=\"x\\ny\"").unwrap();
         assert_eq!(of_sops.to_json().expose_str(), Some(r#"{"a":"\"x\ny\""}"#.replace('\n', "\\n").as_str()));
+        let of_sops = Format::Dotenv.read_encrypted(b"export a=x").unwrap();
+        assert_eq!(of_sops.to_json().expose_str(), Some(r#"{"export a":"x"}"#), "its value is bound to that");
+        assert_eq!(read(Format::Dotenv, "export a=x\na=y"), r#"{"a":"y"}"#);
+    }
+
+    #[test]
+    fn a_section_that_is_begun_twice_is_one() {
+        assert_eq!(
+            read(Format::Ini, "x=0\n[a]\nx=1\n[b]\nx=2\n[a]\ny=3"),
+            r#"{"DEFAULT":{"x":"0"},"a":{"x":"1","y":"3"},"b":{"x":"2"}}"#
+        );
+        let many: String = (0..100_000).map(|n| format!("[{n}]\n")).collect();
+        assert_eq!(read(Format::Ini, &many), "{}");
     }
 
     #[test]
@@ -318,6 +358,7 @@ mod tests {
             (Format::Yaml, format!("a: b\nc: [{CANARY}"), "it is not YAML"),
             (Format::Yaml, format!("a: {CANARY}\na: b"), "it is not YAML"),
             (Format::Yaml, format!("a: {CANARY}\n---\nb: c"), "several YAML documents"),
+            (Format::Yaml, format!("a: &a {}\nb: [{}]", CANARY.repeat(10_000), "*a, ".repeat(20)), "aliases"),
             (Format::Json, format!("{{\n\"{CANARY}\"}}"), "it is not JSON, from line 2 on"),
             (Format::Json, format!("{{\"a\":1,\"a\":\"{CANARY}\"}}"), "it is not JSON"),
             (Format::Json, "[".repeat(200) + &"]".repeat(200), "it is not JSON"),

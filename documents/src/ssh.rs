@@ -11,6 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
 use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
 use curve25519_dalek::montgomery::MontgomeryPoint;
+use keyferry_provider_core::SecretBuf;
 use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::Zeroizing;
 
@@ -57,9 +58,11 @@ impl Identity {
     /// From the file of `ssh-keygen`.
     pub fn read(text: &str) -> Result<Self, &'static str> {
         const BROKEN: &str = "the private key of SSH in it is not whole";
-        let lines = text.trim().lines().map(str::trim);
-        let encoded: Zeroizing<String> = Zeroizing::new(lines.filter(|line| !line.starts_with("-----")).collect());
-        let bytes = Zeroizing::new(STANDARD.decode(encoded.as_bytes()).map_err(|_| BROKEN)?);
+        let mut encoded = SecretBuf::with_capacity(text.len());
+        for line in text.trim().lines().map(str::trim).filter(|line| !line.starts_with("-----")) {
+            encoded.extend(line.as_bytes());
+        }
+        let bytes = Zeroizing::new(STANDARD.decode(encoded.expose()).map_err(|_| BROKEN)?);
         let mut parts = Parts(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(BROKEN)?);
         let mut next = || parts.next().ok_or(BROKEN);
         let (cipher, _kdf, _options) = (next()?, next()?, next()?);

@@ -21,6 +21,8 @@ pub struct Control {
     handle: Handle,
     /// The exit code of a stop by the signal that came, once one has.
     signalled: watch::Receiver<Option<i32>>,
+    /// Where it is told.
+    told: watch::Sender<Option<i32>>,
     /// Whether SIGINT is somebody else's.
     interrupts: Arc<AtomicBool>,
 }
@@ -42,12 +44,13 @@ impl Control {
         let (told, signalled) = watch::channel(None);
         let interrupts = Arc::new(AtomicBool::new(false));
         let left = interrupts.clone();
+        let tells = told.clone();
         let handle = runtime.handle().clone();
         let spawned = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
-            runtime.block_on(listen(signals, told, &left));
+            runtime.block_on(listen(signals, tells, &left));
         });
         spawned.map_err(|_| failed("start threads"))?;
-        Ok(Self { handle, signalled, interrupts })
+        Ok(Self { handle, signalled, told, interrupts })
     }
 
     /// Runs something here, and waits for what it comes to. What lives on, a client's connections say, stays here.
@@ -71,9 +74,21 @@ impl Control {
         });
     }
 
-    /// SIGINT ends nothing from now on: who presses Ctrl-C in an editor means the editor. SIGTERM is as ever.
+    /// SIGINT ends nothing from now on: who presses Ctrl-C in an editor means the editor. SIGTERM is as ever, and SIGHUP as
+    /// the first SIGTERM: a terminal that closes sends it more than once.
     pub fn leave_interrupts_to_the_child(&self) {
         self.interrupts.store(true, Ordering::Relaxed);
+        let told = self.told.clone();
+        let _in_runtime = self.handle.enter();
+        let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+        self.handle.spawn(async move {
+            hangups.recv().await;
+            told.send_if_modified(|code| {
+                let is_first = code.is_none();
+                *code = code.or(Some(BY_SIGNAL + SignalKind::hangup().as_raw_value()));
+                is_first
+            });
+        });
     }
 
     /// A signal asks for an end; the answer waits for it, and can be asked again. Whoever was asked and does not end in

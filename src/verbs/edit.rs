@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use keyferry_documents::edit::Opened;
+use keyferry_documents::edit::{Opened, sealed_values};
 use keyferry_documents::{Identities, Recipients};
 use keyferry_provider_core::SecretBytes;
 use tokio::process::Command;
@@ -36,18 +36,24 @@ impl Edit {
     /// Opens, waits for the editor, seals and writes. `asked` is whether to try again after a mistake; `end` when to give up.
     pub async fn run(
         &self,
-        input: Option<&mut (dyn BufRead + Send)>,
+        input: Option<Box<dyn BufRead + Send>>,
         err: &mut (dyn Write + Send),
         end: impl Future<Output = ()> + Send,
     ) -> Result<(), String> {
         let folder = folder_of(&self.file);
         let recipients = self.recipients.recipients(folder)?;
-        let opened = self.open(folder)?;
+        let (opened, before) = self.open(folder)?;
         let desk = Desk::new(&self.file, &opened.text)?;
         let edited = self.edited(&opened, &recipients, &desk, input, err);
         tokio::select! {
             edited = edited => match edited? {
-                Some(sealed) => replace(&self.file, &sealed),
+                Some(sealed) => {
+                    replace(&self.file, &sealed, before.as_ref())?;
+                    if let Some(values) = opened.values() {
+                        let _ = writeln!(err, "{}", told(sealed_values(&sealed), values));
+                    }
+                    Ok(())
+                }
                 None => {
                     let _ = writeln!(err, "nothing was changed");
                     Ok(())
@@ -57,19 +63,21 @@ impl Edit {
         }
     }
 
-    fn open(&self, folder: &Path) -> Result<Opened, String> {
+    /// The document, and what its file holds, where there is one.
+    fn open(&self, folder: &Path) -> Result<(Opened, Option<SecretBytes>), String> {
         let name = self.file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         match self.file.symlink_metadata() {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Opened::new(name)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok((Opened::new(name), None)),
             _ => {
                 let bytes = read(&self.file)?;
                 let told = |error: keyferry_provider_core::Error| format!("{}: {error}", self.file.display());
                 // What is not sealed yet needs nobody to open it.
                 let plain = Opened::read(name, bytes.expose(), &Identities::default());
-                match self.identities.identities(folder) {
+                let opened = match self.identities.identities(folder) {
                     Ok(identities) => Opened::read(name, bytes.expose(), &identities).map_err(told),
                     Err(problem) => plain.map_err(|_| problem),
-                }
+                };
+                Ok((opened?, Some(bytes)))
             }
         }
     }
@@ -80,7 +88,7 @@ impl Edit {
         opened: &Opened,
         recipients: &Recipients,
         desk: &Desk,
-        mut input: Option<&mut (dyn BufRead + Send)>,
+        mut input: Option<Box<dyn BufRead + Send>>,
         err: &mut (dyn Write + Send),
     ) -> Result<Option<Vec<u8>>, String> {
         loop {
@@ -98,12 +106,18 @@ impl Edit {
                 Ok(sealed) => return Ok(Some(sealed)),
                 Err(problem) => format!("{}: {problem}", self.file.display()),
             };
-            let Some(input) = &mut input else { return Err(format!("{problem}: nothing was written")) };
+            let Some(mut asked) = input.take() else { return Err(format!("{problem}: nothing was written")) };
             let _ = write!(err, "{problem}\nEnter to edit it again, q to give it up: ");
             let _ = err.flush();
-            let mut answer = String::new();
-            if input.read_line(&mut answer).unwrap_or(0) == 0 || answer.trim().eq_ignore_ascii_case("q") {
-                return Err("given up: nothing was written".to_owned());
+            // Who is asked may take long, and whoever asks for the end is heard meanwhile.
+            let answered = tokio::task::spawn_blocking(move || {
+                let mut answer = String::new();
+                let length = asked.read_line(&mut answer).unwrap_or(0);
+                (asked, length > 0 && !answer.trim().eq_ignore_ascii_case("q"))
+            });
+            match answered.await {
+                Ok((asked, true)) => input = Some(asked),
+                _ => return Err("given up: nothing was written".to_owned()),
             }
         }
     }
@@ -147,8 +161,18 @@ impl Drop for Desk {
     }
 }
 
-/// Puts a file in place of another at once: whoever reads it reads the old one or the new one.
-fn replace(file: &Path, bytes: &[u8]) -> Result<(), String> {
+/// How many values are sealed now, and how many fewer than before.
+fn told(now: usize, before: usize) -> String {
+    let fewer = match before.saturating_sub(now) {
+        0 => String::new(),
+        fewer => format!(", {fewer} fewer than before"),
+    };
+    format!("values that are sealed: {now}{fewer}")
+}
+
+/// Puts a file in place of another at once: whoever reads it reads the old one or the new one. What is no longer as it was
+/// `before` is left alone.
+fn replace(file: &Path, bytes: &[u8], before: Option<&SecretBytes>) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("can't write {}: {}", file.display(), error.kind());
     // A link stays one: what it leads to is replaced.
     let file = &file.canonicalize().unwrap_or_else(|_| file.to_owned());
@@ -158,12 +182,18 @@ fn replace(file: &Path, bytes: &[u8]) -> Result<(), String> {
     let written = || {
         let mut new = OpenOptions::new().write(true).create_new(true).mode(mode).open(&next)?;
         new.write_all(bytes)?;
-        new.sync_all()?;
-        std::fs::rename(&next, file)
+        new.sync_all()
     };
-    written().map_err(|error| {
+    let unchanged = || match (before, file.symlink_metadata()) {
+        (None, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        (Some(before), Ok(_)) if read(file)? == *before => Ok(()),
+        _ => {
+            Err(format!("{} was changed by somebody else meanwhile: nothing was written, edit it anew", file.display()))
+        }
+    };
+    let renamed = || std::fs::rename(&next, file).map_err(wrong);
+    written().map_err(wrong).and_then(|()| unchanged()).and_then(|()| renamed()).inspect_err(|_| {
         let _ = std::fs::remove_file(&next);
-        wrong(error)
     })
 }
 

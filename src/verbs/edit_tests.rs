@@ -40,8 +40,8 @@ fn writes(text: &str, note: &Path) -> String {
 async fn a_document_is_made_edited_and_nothing_is_left_behind() {
     let folder = folder();
     let (file, note) = (folder.path().join("secrets.yaml"), folder.path().join("note"));
-    let (came, _) = run(&edit(file.clone(), &writes(&format!("a: <age>{CANARY}</age>\n"), &note))).await;
-    assert_eq!(came, Ok(()));
+    let (came, says) = run(&edit(file.clone(), &writes(&format!("a: <age>{CANARY}</age>\n"), &note))).await;
+    assert_eq!((came, says.as_str()), (Ok(()), "values that are sealed: 1\n"));
     let sealed = std::fs::read_to_string(&file).unwrap();
     assert!(sealed.starts_with("a: age:") && !sealed.contains(CANARY));
     let told = std::fs::read_to_string(&note).unwrap();
@@ -65,6 +65,7 @@ async fn what_goes_wrong_writes_nothing_and_shows_nothing() {
     for (editor, says) in [
         (writes(&format!("a: [<age>{CANARY}</age>"), &note), "it is not YAML"),
         (writes(&format!("a: <age>{CANARY}"), &note), "has no </age>"),
+        (writes(&format!("a: {CANARY}"), &note), "nothing is marked to be sealed"),
         ("false".to_owned(), "false failed"),
         ("no-such-editor".to_owned(), "no-such-editor failed"),
     ] {
@@ -87,6 +88,25 @@ async fn what_goes_wrong_writes_nothing_and_shows_nothing() {
 }
 
 #[tokio::test]
+async fn what_somebody_else_wrote_meanwhile_stays_and_fewer_seals_are_told() {
+    let folder = folder();
+    let (file, note) = (folder.path().join("secrets.yaml"), folder.path().join("note"));
+    run(&edit(file.clone(), &writes("a: <age>one</age>\nb: <age>two</age>\n", &note))).await.0.unwrap();
+    let (came, says) = run(&edit(file.clone(), &writes("a: <age>one</age>\nb: two\n", &note))).await;
+    assert_eq!((came, says.as_str()), (Ok(()), "values that are sealed: 1, 1 fewer than before\n"));
+    for other in ["secrets.yaml", "new.yaml"] {
+        let file = folder.path().join(other);
+        let meanwhile = format!("f() {{ echo theirs > {}; echo 'a: <age>mine</age>' > \"$1\"; }}; f", file.display());
+        let error = run(&edit(file.clone(), &meanwhile)).await.0.unwrap_err();
+        assert!(error.contains("was changed by somebody else"), "{error}");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "theirs\n");
+    }
+    let left = std::fs::read_dir(folder.path()).unwrap().flatten();
+    let left: Vec<_> = left.filter(|entry| entry.file_name().to_string_lossy().contains(".keyferry-")).collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
 async fn a_mistake_can_be_mended_and_an_end_is_one() {
     let folder = folder();
     let (file, count) = (folder.path().join("secrets.yaml"), folder.path().join("count"));
@@ -95,12 +115,14 @@ async fn a_mistake_can_be_mended_and_an_end_is_one() {
         count.display()
     );
     let mut err = Vec::new();
-    edit(file.clone(), &editor).run(Some(&mut "\n".as_bytes()), &mut err, pending()).await.unwrap();
+    edit(file.clone(), &editor).run(Some(Box::new("\n".as_bytes())), &mut err, pending()).await.unwrap();
     assert!(String::from_utf8(err).unwrap().contains("Enter to edit it again"));
     assert!(std::fs::read_to_string(&file).unwrap().starts_with("a: age:"));
     std::fs::remove_file(&count).unwrap();
-    let error =
-        edit(file.clone(), &editor).run(Some(&mut "q\n".as_bytes()), &mut Vec::new(), pending()).await.unwrap_err();
+    let error = edit(file.clone(), &editor)
+        .run(Some(Box::new("q\n".as_bytes())), &mut Vec::new(), pending())
+        .await
+        .unwrap_err();
     assert!(error.starts_with("given up"), "{error}");
     let note = folder.path().join("place");
     let sleeps = format!("f() {{ dirname \"$1\" > {}; exec sleep 60; }}; f", note.display());

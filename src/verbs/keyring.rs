@@ -1,5 +1,7 @@
 //! Where the keys of sealed documents lie on somebody's machine: beside what they seal, or in a folder above it in the same repository.
 
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -33,7 +35,11 @@ impl For {
         }
         let mut files = self.recipients_file.clone();
         if self.recipient.is_empty() && files.is_empty() {
-            files.extend(above(folder, RECIPIENTS_FILE));
+            let found = above(folder, RECIPIENTS_FILE)?;
+            if let Some((file, Where::Above)) = &found {
+                let _ = writeln!(std::io::stderr(), "sealing for the recipients in {}", file.display());
+            }
+            files.extend(found.map(|(file, _)| file));
         }
         for file in files {
             let text = read(&file)?;
@@ -63,7 +69,7 @@ impl With {
     pub fn identities(&self, folder: &Path) -> Result<Identities, String> {
         let mut files = self.identity.clone();
         if files.is_empty() {
-            files.extend(above(folder, KEY_FILE));
+            files.extend(above(folder, KEY_FILE)?.map(|(file, _)| file));
         }
         if files.is_empty() {
             return Err(format!(
@@ -78,12 +84,36 @@ impl With {
     }
 }
 
+/// Where a file was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Where {
+    Beside,
+    Above,
+}
+
 /// A file of this name in the folder, or, within a git repository, in the nearest one above it. Not beyond: in a folder that
-/// others may write to, somebody else would say for whom is sealed.
-fn above(folder: &Path, name: &str) -> Option<PathBuf> {
-    let folder = folder.canonicalize().ok()?;
-    let top = folder.ancestors().position(|folder| folder.join(".git").exists()).unwrap_or(0);
-    folder.ancestors().take(top + 1).map(|folder| folder.join(name)).find(|file| file.is_file())
+/// others may write to, somebody else would say for whom is sealed. For the same reason what others own is not taken.
+fn above(folder: &Path, name: &str) -> Result<Option<(PathBuf, Where)>, String> {
+    let Ok(folder) = folder.canonicalize() else { return Ok(None) };
+    let top = folder.ancestors().position(|folder| is_own(&folder.join(".git"))).unwrap_or(0);
+    let folders = folder.ancestors().take(top + 1).enumerate();
+    let mut files = folders.map(|(n, folder)| (folder.join(name), if n == 0 { Where::Beside } else { Where::Above }));
+    let Some((file, found)) = files.find(|(file, _)| file.is_file()) else { return Ok(None) };
+    if !is_own(&file) {
+        return Err(format!(
+            "{} belongs to another user, so it is not taken unasked: name it by a flag if it is the right one",
+            file.display()
+        ));
+    }
+    Ok(Some((file, found)))
+}
+
+/// Whether it is there, and it and what it leads to are ours or the administrator's.
+fn is_own(file: &Path) -> bool {
+    let is_known = |owner: u32| owner == 0 || owner == rustix::process::geteuid().as_raw();
+    [file.symlink_metadata(), file.metadata()]
+        .into_iter()
+        .all(|metadata| metadata.is_ok_and(|metadata| is_known(metadata.uid())))
 }
 
 /// The folder that a file lies in.
@@ -112,13 +142,32 @@ mod tests {
         let (top, inner) = (outside.path().join("top"), outside.path().join("top/a/b"));
         std::fs::create_dir_all(&inner).unwrap();
         std::fs::write(outside.path().join(RECIPIENTS_FILE), "a stranger's").unwrap();
-        assert_eq!(above(&inner, RECIPIENTS_FILE), None, "without a repository only the folder itself counts");
+        assert_eq!(above(&inner, RECIPIENTS_FILE), Ok(None), "without a repository only the folder itself counts");
         std::fs::create_dir(top.join(".git")).unwrap();
-        assert_eq!(above(&inner, RECIPIENTS_FILE), None);
+        assert_eq!(above(&inner, RECIPIENTS_FILE), Ok(None));
         std::fs::write(top.join(RECIPIENTS_FILE), "ours").unwrap();
-        assert_eq!(above(&inner, RECIPIENTS_FILE), Some(top.canonicalize().unwrap().join(RECIPIENTS_FILE)));
+        assert_eq!(
+            above(&inner, RECIPIENTS_FILE),
+            Ok(Some((top.canonicalize().unwrap().join(RECIPIENTS_FILE), Where::Above)))
+        );
         std::fs::write(inner.join(RECIPIENTS_FILE), "nearer").unwrap();
-        assert_eq!(above(&inner, RECIPIENTS_FILE), Some(inner.canonicalize().unwrap().join(RECIPIENTS_FILE)));
+        assert_eq!(
+            above(&inner, RECIPIENTS_FILE),
+            Ok(Some((inner.canonicalize().unwrap().join(RECIPIENTS_FILE), Where::Beside)))
+        );
+    }
+
+    #[test]
+    fn what_others_own_is_not_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(RECIPIENTS_FILE);
+        std::fs::write(&file, "a stranger's").unwrap();
+        assert!(is_own(&file) && !is_own(&folder.path().join("none")));
+        // Only root may give a file away.
+        if std::os::unix::fs::chown(&file, Some(12345), None).is_ok() {
+            let error = above(folder.path(), RECIPIENTS_FILE).unwrap_err();
+            assert!(error.contains("belongs to another user"), "{error}");
+        }
     }
 
     #[test]

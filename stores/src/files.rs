@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use keyferry_provider_core::{Error, Files, SecretBuf, SecretBytes};
+use rustix::fs::OFlags;
+use zeroize::Zeroizing;
 
 /// The files that were asked for, each as it was the first time; `None` where it was not there.
 pub type Asked = Arc<Mutex<BTreeMap<PathBuf, Option<Metadata>>>>;
@@ -53,16 +56,19 @@ impl Files for Beside {
     fn read(&self, path: &str, most: usize) -> Result<SecretBytes, Error> {
         let found = self.find(path)?;
         let unreadable = |_| Error::invalid(format!("file {path:?} can't be read: check its mode and owner"));
-        let file = std::fs::File::open(found).map_err(unreadable)?;
+        // A pipe is not waited for.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = std::fs::OpenOptions::new().read(true).custom_flags(flags).open(found).map_err(unreadable)?;
         let metadata = file.metadata().map_err(unreadable)?;
         if !metadata.is_file() {
             return Err(Error::invalid(format!("file {path:?} is not a file")));
         }
         // With a byte more, so that whoever asked sees that it is longer.
-        let (mut out, mut part) = (SecretBuf::with_capacity(metadata.len() as usize), [0; 4096]);
+        let length = usize::try_from(metadata.len()).unwrap_or(usize::MAX).min(most + 1);
+        let (mut out, mut part) = (SecretBuf::with_capacity(length), Zeroizing::new([0; 4096]));
         let mut file = file.take(most as u64 + 1);
         loop {
-            match file.read(&mut part).map_err(unreadable)? {
+            match file.read(&mut *part).map_err(unreadable)? {
                 0 => return Ok(out.into()),
                 length => out.extend(&part[..length]),
             }
@@ -84,6 +90,8 @@ mod tests {
         symlink("own", inside.path().join("link")).unwrap();
         symlink(outside.path().join("secret"), inside.path().join("out")).unwrap();
         let files = Beside::new([inside.path().to_owned()]);
+        let pipe = inside.path().join("pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
         let absolute = outside.path().join("secret");
         let up = format!("../{}/secret", outside.path().file_name().unwrap().to_str().unwrap());
         for (path, says) in [
@@ -92,6 +100,7 @@ mod tests {
             ("out", "leads out"),
             ("none", "is not there"),
             (".", "is not a file"),
+            ("pipe", "is not a file"),
         ] {
             let error = files.read(path, 10).unwrap_err();
             assert!(error.message().contains(says), "{path}: {error}");

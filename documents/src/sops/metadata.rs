@@ -71,13 +71,13 @@ pub fn split(tree: Node, format: Format) -> Result<(Node, Metadata), Error> {
         Format::Dotenv => {
             let (of_sops, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| key.starts_with("sops_"));
             let named = of_sops.into_iter().map(|(key, one)| (key["sops_".len()..].to_owned(), one)).collect();
-            (unflatten(named), rest)
+            (unflatten(named)?, rest)
         }
         Format::Yaml | Format::Json | Format::Ini | Format::Binary => {
             let (of_sops, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|(key, _)| key == "sops");
             let metadata = of_sops.into_iter().next().ok_or_else(none)?.1;
             match metadata {
-                Node::Map(all) if format == Format::Ini => (unflatten(all), rest),
+                Node::Map(all) if format == Format::Ini => (unflatten(all)?, rest),
                 metadata => (metadata, rest),
             }
         }
@@ -115,7 +115,8 @@ fn read(metadata: &Node) -> Result<Metadata, Error> {
         Some(Node::List(groups)) if !groups.is_empty() => groups.iter().map(keys).collect::<Result<_, _>>()?,
         _ => vec![keys(metadata)?],
     };
-    if groups.iter().map(Vec::len).sum::<usize>() > DOCUMENT_KEYS.size() {
+    // A group without keys is one that must be looked at, too.
+    if groups.iter().map(|group| group.len().max(1)).sum::<usize>() > DOCUMENT_KEYS.size() {
         return Err(Error::limit(&DOCUMENT_KEYS).with_blame(Blame::Store));
     }
     let threshold = number(metadata, "shamir_threshold").filter(|least| *least > 0).unwrap_or(groups.len());
@@ -149,64 +150,97 @@ fn keys(group: &Node) -> Result<Vec<Key>, Error> {
     Ok(all)
 }
 
+/// How deep the names of metadata lead at most: those of SOPS take six steps.
+const STEPS: usize = 8;
+
+/// How many parts metadata has at most: as many keys as there may be, each with a context, take fewer.
+const PARTS: usize = 4096;
+
 /// Puts metadata together that dotenv and INI hold line by line: `age__list_0__map_enc` is `enc` of the first of `age`.
-fn unflatten(all: Vec<(String, Node)>) -> Node {
-    let mut root = Node::Map(Vec::new());
+fn unflatten(all: Vec<(String, Node)>) -> Result<Node, Error> {
+    let (mut root, mut left) = (Part::Map(BTreeMap::new()), PARTS);
     for (path, value) in all {
         let value = match value {
             Node::Text(text) => Node::Text(text.expose_str().unwrap_or_default().replace("\\n", "\n").as_str().into()),
             other => other,
         };
-        let mut parts = Vec::new();
-        for (n, part) in path.split("__map_").enumerate() {
-            for (m, part) in part.split("__list_").enumerate() {
-                parts.push(if m > 0 { Step::Element(part) } else { Step::Field(part, n) });
+        let mut steps = Vec::new();
+        for (n, field) in path.split("__map_").enumerate() {
+            for (m, part) in field.split("__list_").enumerate() {
+                match (n, m, part) {
+                    (_, 1.., number) => steps.push(Step::Element(number)),
+                    // The split by `__map_` leaves an empty field before an element that follows at once.
+                    (1.., 0, "") => {}
+                    (_, 0, name) => steps.push(Step::Field(name)),
+                }
+                if steps.len() > STEPS {
+                    return Err(malformed("a name in its metadata leads deeper than any of SOPS: it was changed"));
+                }
             }
         }
-        // The split by `__map_` leaves an empty field before an element that follows at once.
-        parts.retain(|part| !matches!(part, Step::Field("", n) if *n > 0));
-        place(&mut root, &parts, value);
+        let mut part = &mut root;
+        for step in steps {
+            part = part.at(step, &mut left)?;
+        }
+        *part = Part::Leaf(value);
     }
-    root
+    Ok(root.into_node())
 }
 
-#[derive(Clone, Copy)]
 enum Step<'a> {
-    Field(&'a str, usize),
+    Field(&'a str),
     Element(&'a str),
 }
 
-fn place(node: &mut Node, path: &[Step<'_>], value: Node) {
-    let Some((step, rest)) = path.split_first() else {
-        *node = value;
-        return;
-    };
-    match step {
-        Step::Field(name, _) => {
-            if !matches!(node, Node::Map(_)) {
-                *node = Node::Map(Vec::new());
+/// Metadata while it is put together.
+enum Part {
+    Leaf(Node),
+    Map(BTreeMap<String, Part>),
+    List(Vec<Part>),
+}
+
+impl Part {
+    /// What is one step further, which is made where it is not there; `left` is how many may still be made.
+    fn at(&mut self, step: Step<'_>, left: &mut usize) -> Result<&mut Self, Error> {
+        let mut spend = |parts: usize| {
+            *left = left.checked_sub(parts).ok_or_else(|| malformed("its metadata has more parts than SOPS writes"))?;
+            Ok::<_, Error>(())
+        };
+        match step {
+            Step::Field(name) => {
+                if !matches!(self, Self::Map(_)) {
+                    *self = Self::Map(BTreeMap::new());
+                }
+                let Self::Map(all) = self else { return Err(malformed("its metadata is not whole")) };
+                if !all.contains_key(name) {
+                    spend(1)?;
+                }
+                Ok(all.entry(name.to_owned()).or_insert(Self::Leaf(Node::Null)))
             }
-            let Node::Map(all) = node else { return };
-            if !all.iter().any(|(key, _)| key == name) {
-                all.push(((*name).to_owned(), Node::Null));
-            }
-            if let Some((_, one)) = all.iter_mut().find(|(key, _)| key == name) {
-                place(one, rest, value);
+            Step::Element(number) => {
+                let number: usize =
+                    number.parse().map_err(|_| malformed("a list in its metadata has an element without a number"))?;
+                // Nobody has so many keys; a number alone must not make a list of its size.
+                if number > DOCUMENT_KEYS.size() {
+                    return Err(Error::limit(&DOCUMENT_KEYS).with_blame(Blame::Store));
+                }
+                if !matches!(self, Self::List(_)) {
+                    *self = Self::List(Vec::new());
+                }
+                let Self::List(all) = self else { return Err(malformed("its metadata is not whole")) };
+                let absent = (number + 1).saturating_sub(all.len());
+                spend(absent)?;
+                all.extend((0..absent).map(|_| Self::Leaf(Node::Null)));
+                Ok(&mut all[number])
             }
         }
-        Step::Element(number) => {
-            if !matches!(node, Node::List(_)) {
-                *node = Node::List(Vec::new());
-            }
-            let Node::List(all) = node else { return };
-            // Nobody has so many keys; a number alone must not make a list of its size.
-            let Some(number) = number.parse::<usize>().ok().filter(|number| *number <= DOCUMENT_KEYS.size()) else {
-                return;
-            };
-            while all.len() <= number {
-                all.push(Node::Null);
-            }
-            place(&mut all[number], rest, value);
+    }
+
+    fn into_node(self) -> Node {
+        match self {
+            Self::Leaf(node) => node,
+            Self::Map(all) => Node::Map(all.into_iter().map(|(name, part)| (name, part.into_node())).collect()),
+            Self::List(all) => Node::List(all.into_iter().map(Self::into_node).collect()),
         }
     }
 }

@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha512};
 
 pub use metadata::{Key, Service};
 
-use crate::format::{Format, malformed};
+use crate::format::{Format, malformed, without_export};
 use crate::sops::cipher::{Kind, decrypt};
 use crate::sops::metadata::Metadata;
 use crate::tree::{Node, float};
@@ -50,6 +50,11 @@ impl Encrypted {
         Ok(Self { format, tree, metadata })
     }
 
+    /// What it says of its keys, without its values: for whoever waits for a key.
+    pub fn without_values(self) -> Self {
+        Self { tree: Node::Null, ..self }
+    }
+
     /// Its key groups: any key of a group opens the group's part.
     pub fn groups(&self) -> &[Vec<Key>] {
         &self.metadata.groups
@@ -76,10 +81,9 @@ impl Encrypted {
         if told.expose() != expected.as_bytes() {
             return Err(changed());
         }
-        if self.format != Format::Binary {
-            return Ok(self.tree.to_json());
-        }
         match self.tree {
+            Node::Map(all) if self.format == Format::Dotenv => return Ok(Node::Map(without_export(all)).to_json()),
+            tree if self.format != Format::Binary => return Ok(tree.to_json()),
             Node::Map(all) => all.into_iter().find_map(|(key, one)| match one {
                 Node::Text(text) if key == "data" => Some(text),
                 _ => None,

@@ -125,5 +125,21 @@ fn whoever_wrote_it_makes_nobody_work() {
     let error = Encrypted::read(text.as_bytes(), Format::Yaml).unwrap_err();
     assert!(error.message().contains("limit document-keys"), "{error}");
     let text = "sops_age__list_4000000000__map_enc=x\nsops_mac=x\nsops_lastmodified=y\n";
-    assert!(Encrypted::read(text.as_bytes(), Format::Dotenv).unwrap().groups()[0].is_empty());
+    let error = Encrypted::read(text.as_bytes(), Format::Dotenv).unwrap_err();
+    assert!(error.message().contains("limit document-keys"), "{error}");
+    let groups = "  - age: []\n".repeat(keyferry_limits::DOCUMENT_KEYS.size() + 1);
+    let text = format!("a: b\nsops:\n  key_groups:\n{groups}  mac: x\n  lastmodified: y\n");
+    let error = Encrypted::read(text.as_bytes(), Format::Yaml).unwrap_err();
+    assert!(error.message().contains("limit document-keys"), "{error}");
+    let end = "sops_mac=x\nsops_lastmodified=y\n";
+    for (lines, says) in [
+        (format!("sops_a{}=x\n", "__list_0".repeat(100_000)), "leads deeper"),
+        (format!("sops_a{}=x\n", "__map_b".repeat(8)), "leads deeper"),
+        ((0..50_000).map(|n| format!("sops_{n}=\n")).collect(), "more parts"),
+        ((0..10_000).map(|n| format!("sops_{n}__list_100=\n")).collect(), "more parts"),
+        ("sops_age__list_x__map_enc=x\n".to_owned(), "without a number"),
+    ] {
+        let error = Encrypted::read(format!("{lines}{end}").as_bytes(), Format::Dotenv).unwrap_err();
+        assert!(error.message().contains(says), "{error}");
+    }
 }

@@ -17,6 +17,29 @@ pub struct Keys {
     services: Vec<(&'static str, Arc<dyn KeyService>)>,
 }
 
+/// The identities that could be read.
+pub struct Held {
+    /// Those.
+    pub identities: Arc<Identities>,
+    /// Why the first of those that could not be read could not.
+    unread: Option<Error>,
+}
+
+impl Held {
+    /// Why a document did not open: it may be for an identity that was passed over.
+    pub fn why(&self, error: Error) -> Error {
+        match &self.unread {
+            Some(unread) if error.kind() == ErrorKind::Denied => {
+                Error::new(error.kind(), format!("{error}; and an identity could not be read: {unread}"))
+            }
+            _ => error,
+        }
+    }
+}
+
+/// How often services are asked for the keys of one document: whoever wrote it may have named as many as they like.
+const CALLS: usize = 10;
+
 /// Which service keeps such keys, by its key in the spec.
 const SERVICES: [(Service, &str); 2] = [(Service::Aws, "aws"), (Service::Vault, "vault")];
 
@@ -38,14 +61,17 @@ impl Keys {
         Ok(Self { kind: config.kind, identities, services })
     }
 
-    /// The identities as they are now.
-    pub fn identities(&self) -> Result<Identities, Error> {
-        let mut all = Identities::default();
+    /// The identities as they are now. One that can't be read is passed over where anything else may open.
+    pub fn identities(&self) -> Result<Held, Error> {
+        let (mut all, mut unread) = (Identities::default(), None);
         for (field, source) in &self.identities {
-            let file = source.read()?;
-            all.add(&file).map_err(|error| error.context(field))?;
+            let added = source.read().and_then(|file| all.add(&file).map_err(|error| error.context(field)));
+            unread = unread.or(added.err());
         }
-        Ok(all)
+        match unread {
+            Some(error) if all.is_empty() && self.services.is_empty() => Err(error),
+            unread => Ok(Held { identities: Arc::new(all), unread }),
+        }
     }
 
     /// Checks that the services know us.
@@ -74,6 +100,8 @@ impl Keys {
                 Err(errors) => why.extend(errors),
             }
         }
+        // Of all that were one too many it is told once.
+        why.dedup();
         if parts.len() < needed { Err(too_few(parts.len(), needed, groups, &why)) } else { data_key(&parts, groups) }
     }
 
@@ -118,6 +146,7 @@ impl Keys {
                     let message = format!("{named} key {:?}: set {}.{named}", key.name, self.kind);
                     return Err(Error::new(ErrorKind::Denied, message));
                 };
+                opener.spend_call()?;
                 let wrapped = Wrapped { key: key.name.clone(), ciphertext: key.bytes(), context: key.context.clone() };
                 service.unwrap(&wrapped).await
             }
@@ -130,12 +159,24 @@ pub struct Opener<'a> {
     identities: Arc<Identities>,
     turns: &'a Turns,
     tries: Tries,
+    /// How often services may still be asked.
+    calls: usize,
 }
 
 impl<'a> Opener<'a> {
     /// With these identities, in these turns.
     pub fn new(identities: Arc<Identities>, turns: &'a Turns) -> Self {
-        Self { identities, turns, tries: Tries::default() }
+        Self { identities, turns, tries: Tries::default(), calls: CALLS }
+    }
+
+    fn spend_call(&mut self) -> Result<(), Error> {
+        self.calls = self.calls.checked_sub(1).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Denied,
+                format!("services are asked {CALLS} times for one document, and it has more keys of them: encrypt it for fewer"),
+            )
+        })?;
+        Ok(())
     }
 
     async fn open(&mut self, key: &Key) -> Result<SecretBytes, Error> {
@@ -170,4 +211,47 @@ fn nothing_sealed() -> Error {
         ErrorKind::Malformed,
         "nothing in it is encrypted by age: seal what is secret with `keyferry seal`, or `keyferry edit` it",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+
+    use super::*;
+
+    /// Counts how often it is asked, and refuses.
+    #[derive(Default)]
+    struct Refuses(AtomicUsize);
+
+    #[async_trait]
+    impl KeyService for Refuses {
+        async fn unwrap(&self, _: &Wrapped) -> Result<SecretBytes, Error> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Err(Error::new(ErrorKind::Denied, "no"))
+        }
+
+        async fn check(&self) -> Result<(), Error> {
+            Ok(())
+        }
+
+        fn identity_note(&self) -> Option<String> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn a_document_of_many_keys_asks_no_service_for_all_of_them() {
+        let many = "    - arn: x\n      enc: y\n".repeat(50);
+        let text = format!("a: b\nsops:\n  kms:\n{many}  mac: x\n  lastmodified: y\n");
+        let document = Encrypted::read(text.as_bytes(), Format::Yaml).unwrap();
+        let service = Arc::new(Refuses::default());
+        let asked: Arc<dyn KeyService> = service.clone();
+        let keys = Keys { kind: Kind::Sops, identities: Vec::new(), services: vec![("aws", asked)] };
+        let turns = Turns::of(None);
+        let error = keys.data_key(&document, Opener::new(Arc::default(), &turns)).await.unwrap_err();
+        assert_eq!((service.0.load(Ordering::Relaxed), error.kind()), (CALLS, ErrorKind::Denied));
+        assert_eq!(error.message().matches("asked 10 times").count(), 1, "{error}");
+    }
 }

@@ -19,8 +19,8 @@ impl Source {
     /// Looks a place up. `field` is where the spec names it.
     ///
     /// # Errors
-    /// What passes by itself, and what is to be asked for by whoever uses the store; all else is told when the document is asked for, so
-    /// that one that is missing leaves the others readable.
+    /// What passes by itself, what we may not read yet, and what is to be asked for by whoever uses the store; all else is told
+    /// when the document is asked for, so that one that is missing leaves the others readable.
     pub async fn new(place: &Place, field: &str, ctx: &BuildContext) -> Result<Self, Error> {
         let found = match place {
             Place::Inline(text) => Ok(text.clone()),
@@ -35,7 +35,10 @@ impl Source {
             },
         };
         match found.map_err(|error| error.context(field)) {
-            Err(error) if error.is_temporary() || error.kind() == ErrorKind::Referent => Err(error),
+            // No change of the object tells that we may read it now: the store is built again.
+            Err(error) if error.is_temporary() || matches!(error.kind(), ErrorKind::Referent | ErrorKind::Denied) => {
+                Err(error)
+            }
             found => Ok(Self::Held(found.and_then(bounded))),
         }
     }

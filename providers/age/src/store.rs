@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
+use keyferry_documents::Format;
 use keyferry_documents::sops::Encrypted;
-use keyferry_documents::{Format, Identities};
+use keyferry_limits::LOOK_BYTES;
 use keyferry_provider_core::{
     Answer, Capabilities, Dialect, Error, ErrorKind, Key, Metadata, Page, PropertyLookup, Provider, Push, Query, Reach,
     Remote, SecretBytes,
@@ -13,7 +14,7 @@ use keyferry_provider_core::{
 use keyferry_provider_core::{BuildContext, Room};
 
 use crate::config::{Config, Kind};
-use crate::keys::{Keys, Opener, open_of_age};
+use crate::keys::{Held, Keys, Opener, open_of_age};
 use crate::source::Source;
 use crate::turns::Turns;
 
@@ -25,6 +26,9 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     find_all: true,
     ..Capabilities::READ_ONLY
 };
+
+/// How many documents are opened at once: each may wait for a service, and all are held until they are answered.
+const AT_ONCE: usize = 4;
 
 /// The documents that a store's spec names.
 pub struct Store {
@@ -53,26 +57,29 @@ impl Store {
         Ok(Self { kind: config.kind, documents, keys, room: ctx.room, turns })
     }
 
-    async fn answer(&self, key: &Key, identities: &Result<Arc<Identities>, Error>) -> Answer {
+    async fn answer(&self, key: &Key, held: &Result<Held, Error>) -> Answer {
         let Some(document) = self.documents.iter().find(|document| document.name == key.name) else {
             return Err(Error::new(ErrorKind::NotFound, format!("{}.documents names no such document", self.kind)));
         };
-        let identities = identities.clone()?;
-        let opened = self.open(document, identities).await;
+        let held = held.as_ref().map_err(Clone::clone)?;
+        let opened = self.open(document, held).await.map_err(|error| held.why(error));
         opened.map(Into::into).map_err(|error| error.context(format_args!("document {:?}", document.name)))
     }
 
-    async fn open(&self, document: &Document, identities: Arc<Identities>) -> Result<SecretBytes, Error> {
+    async fn open(&self, document: &Document, held: &Held) -> Result<SecretBytes, Error> {
         let bytes = document.source.read()?;
         // What is decrypted is about as long as what it is decrypted from, and is there twice for a moment.
         let _room = self.room.take(2 * bytes.len()).await;
-        let format = document.format;
+        let (format, identities) = (document.format, held.identities.clone());
         match self.kind {
             Kind::Age => self.turns.compute(move || open_of_age(&bytes, format, &identities)).await,
             Kind::Sops => {
-                let encrypted = self.turns.compute(move || Encrypted::read(bytes.expose(), format)).await?;
-                let key = self.keys.data_key(&encrypted, Opener::new(identities, &self.turns)).await?;
-                self.turns.compute(move || encrypted.open(&key)).await
+                // While a service is asked nothing is held but what the document says of its keys.
+                let sealed = bytes.clone();
+                let keys = move || Encrypted::read(sealed.expose(), format).map(Encrypted::without_values);
+                let keys = self.turns.compute(keys).await?;
+                let key = self.keys.data_key(&keys, Opener::new(identities, &self.turns)).await?;
+                self.turns.compute(move || Encrypted::read(bytes.expose(), format)?.open(&key)).await
             }
         }
     }
@@ -94,8 +101,18 @@ impl Provider for Store {
 
     /// One document that does not open says nothing of the others.
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
-        let identities = self.keys.identities().map(Arc::new);
-        Ok(join_all(keys.iter().map(|key| self.answer(key, &identities))).await)
+        let held = self.keys.identities();
+        let opening: Vec<_> = keys.iter().map(|key| self.answer(key, &held)).collect();
+        let mut opening = std::pin::pin!(stream::iter(opening).buffered(AT_ONCE));
+        let (mut answers, mut bytes) = (Vec::with_capacity(keys.len()), 0);
+        while let Some(answer) = opening.next().await {
+            bytes += answer.as_ref().map_or(0, |found| found.value.len());
+            if bytes > LOOK_BYTES.size() {
+                return Err(Error::limit(&LOOK_BYTES));
+            }
+            answers.push(answer);
+        }
+        Ok(answers)
     }
 
     async fn find(&self, query: &Query, _: &[String]) -> Result<Page, Error> {
@@ -118,11 +135,11 @@ impl Provider for Store {
     /// Whether there is any document that opens: one that does not is told to who asks for it.
     async fn validate(&self) -> Result<(), Error> {
         self.keys.check().await?;
-        let identities = Ok(Arc::new(self.keys.identities()?));
+        let held = Ok(self.keys.identities()?);
         let mut first = None;
         for document in &self.documents {
             let key = Key { name: document.name.clone(), version: None, metadata: false };
-            match self.answer(&key, &identities).await {
+            match self.answer(&key, &held).await {
                 Ok(_) => return Ok(()),
                 Err(error) => first = first.or(Some(error)),
             }

@@ -7,7 +7,7 @@ use keyferry_provider_core::{Error, ErrorKind};
 use tokio::sync::Semaphore;
 
 /// Of all at once.
-static ALL: LazyLock<Semaphore> = LazyLock::new(|| Semaphore::new(1));
+static ALL: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(1)));
 
 /// Of each namespace: who waits in front of all has one place there.
 static LANES: LazyLock<Mutex<HashMap<String, Weak<Semaphore>>>> = LazyLock::new(Mutex::default);
@@ -32,9 +32,14 @@ impl Turns {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
-        let _own = self.0.acquire().await;
-        let _turn = ALL.acquire().await;
-        let done = tokio::task::spawn_blocking(work).await;
+        let own = self.0.clone().acquire_owned().await;
+        let turn = ALL.clone().acquire_owned().await;
+        // Whoever waits may give up; the work goes on all the same, and the turn is over when it is.
+        let done = tokio::task::spawn_blocking(move || {
+            let _held = (own, turn);
+            work()
+        });
+        let done = done.await;
         done.unwrap_or_else(|_| {
             Err(Error::new(ErrorKind::Malformed, "it could not be opened, which is a fault of keyferry"))
         })
@@ -65,6 +70,33 @@ mod tests {
         let order = order.lock().unwrap();
         assert_eq!(order.len(), 11);
         assert!(order.iter().position(|who| *who == "one").unwrap() <= 1, "{order:?}");
-        assert!(LANES.lock().unwrap().len() <= 2);
+        assert!(LANES.lock().unwrap().len() <= 4, "of all tests of this crate");
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_over_when_the_work_is_and_not_when_nobody_waits_for_it() {
+        let turns = Turns::of(Some("given up"));
+        let order = Arc::new(Mutex::new(Vec::new()));
+        let (begun, begins) = tokio::sync::oneshot::channel();
+        let first = order.clone();
+        let work = turns.compute(move || {
+            let _ = begun.send(());
+            std::thread::sleep(Duration::from_millis(50));
+            first.lock().unwrap().push("first");
+            Ok(())
+        });
+        tokio::select! {
+            _ = work => panic!("it is given up before it is done"),
+            began = begins => began.unwrap(),
+        }
+        let second = order.clone();
+        turns
+            .compute(move || {
+                second.lock().unwrap().push("second");
+                Ok(())
+            })
+            .await
+            .unwrap();
+        assert_eq!(*order.lock().unwrap(), ["first", "second"]);
     }
 }

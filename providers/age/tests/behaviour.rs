@@ -204,6 +204,20 @@ async fn what_opens_must_be_there() {
     assert!(error.contains("spec.provider.sops.vault: this build of keyferry has no provider"), "{error}");
 }
 
+#[tokio::test]
+async fn an_identity_that_can_not_be_read_leaves_the_others_to_open() {
+    let (pair, other) = (Pair::new(), Pair::new());
+    let identities = json!([
+        {"secretRef": {"name": "gone", "key": "age.key"}},
+        {"secretRef": {"name": "keys", "key": "age.key"}},
+    ]);
+    let documents = json!([{"name": "a", "inline": pair.seal(CANARY)}, {"name": "b", "inline": other.seal(CANARY)}]);
+    let store = build(json!({"documents": documents, "identities": identities}), pair.credentials()).await.unwrap();
+    assert_eq!(read(&*store, "a").await.as_deref(), Ok(CANARY));
+    let error = told(read(&*store, "b").await.unwrap_err());
+    assert!(error.contains("does not open it") && error.contains("spec.provider.age.identities[0]"), "{error}");
+}
+
 #[derive(Debug)]
 struct Disk(Mutex<String>);
 

@@ -82,7 +82,13 @@ impl Folder {
                 return Ok(());
             }
             ("", "ConfigMap") => {
-                let data = texts(document.object.get(), "/data");
+                let mut data = texts(document.object.get(), "/data");
+                for (key, text) in texts(document.object.get(), "/binaryData") {
+                    let bytes = STANDARD.decode(text.expose()).map_err(|_| {
+                        document.problem(&format!("binaryData[{key:?}] of this ConfigMap is not base64"))
+                    })?;
+                    data.insert(key, SecretBytes::new(bytes));
+                }
                 self.config_maps.insert((namespace.clone(), name.clone()), data);
             }
             ("", "Namespace") => _ = self.namespaces.insert(name.clone(), strings(document, "/metadata/labels")),
