@@ -132,7 +132,10 @@ fn yaml(text: &str) -> Result<Node, Error> {
             serde_saphyr::Error::MultipleDocuments { .. } => {
                 malformed("it has several YAML documents: keep each in a document of its own")
             }
-            serde_saphyr::Error::Budget { .. } => malformed(
+            serde_saphyr::Error::Budget { .. }
+            | serde_saphyr::Error::AliasReplayLimitExceeded { .. }
+            | serde_saphyr::Error::AliasExpansionLimitExceeded { .. }
+            | serde_saphyr::Error::AliasReplayStackDepthExceeded { .. } => malformed(
                 "it is more than is read of YAML: it has too many values, lies too deep, or its aliases make it too long; \
                  split it into several",
             ),

@@ -12,7 +12,6 @@ use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Spec, Told};
 
-use crate::each::AT_ONCE;
 use crate::expand::{Entry, Wanted, remote};
 use crate::ledger::Ledger;
 use crate::look::{Look, World};
@@ -22,6 +21,9 @@ use crate::ports::Opened;
 use crate::record;
 use crate::refers::{namespace, store_of};
 use crate::source::Layout;
+
+/// How many secrets of one store are written or deleted at once for one PushSecret.
+pub const AT_ONCE: usize = 8;
 
 /// What deleting came to.
 #[derive(Default)]
