@@ -361,7 +361,7 @@ mod tests {
             (Format::Yaml, format!("a: b\nc: [{CANARY}"), "it is not YAML"),
             (Format::Yaml, format!("a: {CANARY}\na: b"), "it is not YAML"),
             (Format::Yaml, format!("a: {CANARY}\n---\nb: c"), "several YAML documents"),
-            (Format::Yaml, format!("a: &a {}\nb: [{}]", CANARY.repeat(10_000), "*a, ".repeat(20)), "aliases"),
+            (Format::Yaml, format!("a: &a {}\nb: [{}]", CANARY.repeat(10_000), "*a, ".repeat(20)), "YAML"),
             (Format::Json, format!("{{\n\"{CANARY}\"}}"), "it is not JSON, from line 2 on"),
             (Format::Json, format!("{{\"a\":1,\"a\":\"{CANARY}\"}}"), "it is not JSON"),
             (Format::Json, "[".repeat(200) + &"]".repeat(200), "it is not JSON"),
