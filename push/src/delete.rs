@@ -5,25 +5,23 @@ use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
-use keyferry_crds::{PushData, PushSecret, PushSecretStatus, Pushed};
+use keyferry_crds::{PushData, PushSecret, Pushed};
 use keyferry_provider_core::Reach;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Spec, Told};
 
-use crate::expand::{Entry, Wanted, remote};
+use crate::each::AT_ONCE;
+use crate::expand::{overlapping, remote};
 use crate::ledger::Ledger;
 use crate::look::{Look, World};
 use crate::outcome::retry_of;
 use crate::plan::unusable;
 use crate::ports::Opened;
 use crate::record;
-use crate::refers::{namespace, store_of};
+use crate::refers::{found_in, namespace, store_of};
 use crate::source::Layout;
-
-/// How many secrets of one store are written or deleted at once for one PushSecret.
-pub const AT_ONCE: usize = 8;
 
 /// What deleting came to.
 #[derive(Default)]
@@ -49,25 +47,6 @@ pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
         }
     }
     unwanted
-}
-
-/// The wanted place in the same store that an unwanted one is a part of, or that is a part of it: the whole secret, or a
-/// property around or inside of the other. To delete the one would take from the other.
-pub fn overlapping<'a>(unwanted: &PushData, wanted: &'a Wanted) -> Option<&'a str> {
-    let key = &unwanted.matched.remote_ref.remote_key;
-    let is_same = |entry: &Entry| entry.push.remote.key == *key;
-    let at = |place: &str| {
-        let found = wanted.entries.get_key_value(place).filter(|(_, entry)| is_same(entry));
-        found.map(|(place, _)| place.as_str())
-    };
-    let below = |start: String| {
-        let mut from = wanted.entries.range(start.clone()..).take_while(|(place, _)| place.starts_with(&start));
-        let found = from.find(|(_, entry)| is_same(entry));
-        found.map(|(place, _)| place.as_str())
-    };
-    let Some(property) = unwanted.property() else { return below(format!("{key}/")) };
-    let around = || property.match_indices('.').find_map(|(end, _)| at(&format!("{key}/{}", &property[..end])));
-    at(key).or_else(around).or_else(|| below(format!("{key}/{property}.")))
 }
 
 /// Takes out of what is unwanted what can't be deleted without taking from what is wanted. It is forgotten where what is
@@ -216,9 +195,4 @@ fn is_moved(look: &Look, from: &Store, place: &str, layout: &Layout) -> bool {
         other.zip(from.spec.as_ref().ok()).is_some_and(|(a, b)| a.provider == b.provider)
     };
     layout.iter().any(|(id, wanted)| *id != from.id && wanted.is_wanted(place) && same(id))
-}
-
-/// The places in a store that were there before us.
-pub fn found_in<'a>(status: Option<&'a PushSecretStatus>, store: &str) -> &'a [String] {
-    status.and_then(|status| status.found_push_secrets.get(store)).map(Vec::as_slice).unwrap_or_default()
 }

@@ -14,13 +14,15 @@ use keyferry_sync::told;
 use keyferry_sync::told::{Name, Told};
 
 use crate::compare::{holds, key_of};
-use crate::delete::{AT_ONCE, found_in, overlapping};
-use crate::expand::{Entry, Wanted, elsewhere, is_same_place, remote, tell_key};
+use crate::expand::{Entry, Wanted, elsewhere, is_same_place, overlapping, remote, tell_key};
 use crate::look::{Look, World};
 use crate::memory::{Held, OPAQUE};
 use crate::outcome::retry_of;
 use crate::ports::Opened;
-use crate::refers::{namespace, store_key};
+use crate::refers::{found_in, namespace, store_key};
+
+/// How many secrets of one store are written or deleted at once for one PushSecret.
+pub const AT_ONCE: usize = 8;
 
 /// One store, and what is known of it.
 pub struct Task<'a> {

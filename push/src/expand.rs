@@ -272,3 +272,22 @@ pub fn remote(data: &PushData) -> Remote {
         metadata: data.metadata.clone(),
     }
 }
+
+/// The wanted place in the same store that an unwanted one is a part of, or that is a part of it: the whole secret, or a
+/// property around or inside of the other. To delete the one would take from the other.
+pub fn overlapping<'a>(unwanted: &PushData, wanted: &'a Wanted) -> Option<&'a str> {
+    let key = &unwanted.matched.remote_ref.remote_key;
+    let is_same = |entry: &Entry| entry.push.remote.key == *key;
+    let at = |place: &str| {
+        let found = wanted.entries.get_key_value(place).filter(|(_, entry)| is_same(entry));
+        found.map(|(place, _)| place.as_str())
+    };
+    let below = |start: String| {
+        let mut from = wanted.entries.range(start.clone()..).take_while(|(place, _)| place.starts_with(&start));
+        let found = from.find(|(_, entry)| is_same(entry));
+        found.map(|(place, _)| place.as_str())
+    };
+    let Some(property) = unwanted.property() else { return below(format!("{key}/")) };
+    let around = || property.match_indices('.').find_map(|(end, _)| at(&format!("{key}/{}", &property[..end])));
+    at(key).or_else(around).or_else(|| below(format!("{key}/{property}.")))
+}

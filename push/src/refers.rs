@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use keyferry_crds::{PushSecret, PushStoreRef, StoreKind};
+use keyferry_crds::{PushSecret, PushSecretStatus, PushStoreRef, StoreKind};
 use keyferry_sync::dependency::{Dependency, Kind};
 use keyferry_sync::request::template_sources;
 use keyferry_sync::selection::selects;
@@ -97,4 +97,9 @@ pub fn store_of(key: &str, namespace: &str) -> Option<StoreId> {
 pub fn recorded_stores(ps: &PushSecret) -> BTreeSet<StoreId> {
     let recorded = ps.status.iter().flat_map(|status| status.synced_push_secrets.keys());
     recorded.filter_map(|key| store_of(key, namespace(ps))).collect()
+}
+
+/// The places in a store that were there before us.
+pub fn found_in<'a>(status: Option<&'a PushSecretStatus>, store: &str) -> &'a [String] {
+    status.and_then(|status| status.found_push_secrets.get(store)).map(Vec::as_slice).unwrap_or_default()
 }

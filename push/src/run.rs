@@ -25,8 +25,8 @@ use keyferry_sync::time::later;
 use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
 
-use crate::delete::{self, AT_ONCE, Deleted};
-use crate::each::{Ended, Prepared, Task};
+use crate::delete::{self, Deleted};
+use crate::each::{AT_ONCE, Ended, Prepared, Task};
 use crate::ledger::Ledger;
 use crate::look::{Look, Looked, World, version_of};
 use crate::memory::{Held, InStore};
