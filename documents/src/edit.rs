@@ -174,18 +174,10 @@ fn seal_marked(text: &str, values: &[(String, SecretBytes)], recipients: &Recipi
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::generate;
+    use crate::keys::pair;
     use crate::values::open_all;
 
     const CANARY: &str = "canary-7f3a";
-
-    fn pair() -> (Identities, Recipients) {
-        let (file, recipient) = generate();
-        let (mut identities, mut recipients) = (Identities::default(), Recipients::default());
-        identities.add(&file).unwrap();
-        recipients.add(&recipient).unwrap();
-        (identities, recipients)
-    }
 
     #[test]
     fn a_change_of_one_value_is_a_change_of_one_line() {

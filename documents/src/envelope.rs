@@ -124,17 +124,9 @@ pub fn seal(plain: &SecretBytes, recipients: &Recipients, armored: bool) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::generate;
+    use crate::keys::pair;
 
     const CANARY: &str = "canary-7f3a";
-
-    fn pair() -> (Identities, Recipients) {
-        let (file, recipient) = generate();
-        let (mut identities, mut recipients) = (Identities::default(), Recipients::default());
-        identities.add(&file).unwrap();
-        recipients.add(&recipient).unwrap();
-        (identities, recipients)
-    }
 
     #[test]
     fn what_is_sealed_is_opened_by_its_identity_and_by_no_other() {

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
-use keyferry_limits::DOCUMENT_SIZE;
+use keyferry_limits::{DOCUMENT_SIZE, DOCUMENT_VALUES};
 use keyferry_provider_core::{Blame, Error, ErrorKind, SecretBuf, SecretBytes};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+use serde_saphyr::budget::BudgetBreach;
 
 use crate::tree::Node;
 
@@ -111,9 +112,6 @@ pub(crate) fn malformed(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Malformed, message)
 }
 
-/// How many values YAML may have, with what aliases repeat.
-const YAML_NODES: usize = 100_000;
-
 /// As SOPS's parser reads YAML: `yes` is a text, `017` is fifteen.
 fn yaml(text: &str) -> Result<Node, Error> {
     // Aliases repeat what stands there once: what they come to is bounded as the text is.
@@ -123,25 +121,37 @@ fn yaml(text: &str) -> Result<Node, Error> {
         budget: serde_saphyr::budget! {
             max_total_scalar_bytes: DOCUMENT_SIZE.size(),
             max_recorded_anchor_bytes: DOCUMENT_SIZE.size(),
-            max_nodes: YAML_NODES,
+            max_nodes: DOCUMENT_VALUES.size(),
         },
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().map(|location| location.line() as usize);
-        match error.without_snippet() {
+        match cause(&error) {
             serde_saphyr::Error::MultipleDocuments { .. } => {
                 malformed("it has several YAML documents: keep each in a document of its own")
+            }
+            serde_saphyr::Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
+                Error::limit(&DOCUMENT_VALUES).with_blame(Blame::Store)
             }
             serde_saphyr::Error::Budget { .. }
             | serde_saphyr::Error::AliasReplayLimitExceeded { .. }
             | serde_saphyr::Error::AliasExpansionLimitExceeded { .. }
             | serde_saphyr::Error::AliasReplayStackDepthExceeded { .. } => malformed(
-                "it is more than is read of YAML: it has too many values, lies too deep, or its aliases make it too long; \
-                 split it into several",
+                "it is more than is read of YAML: it lies too deep, or its aliases make it too long; split it",
             ),
             _ => Format::Yaml.unreadable(line),
         }
     })
+}
+
+/// What is wrong, without where an alias or a piece of the text led to it.
+fn cause(mut error: &serde_saphyr::Error) -> &serde_saphyr::Error {
+    while let serde_saphyr::Error::AliasError { error: inner, .. }
+    | serde_saphyr::Error::WithSnippet { error: inner, .. } = error
+    {
+        error = inner;
+    }
+    error
 }
 
 fn json(text: &str) -> Result<Node, Error> {
@@ -361,7 +371,7 @@ mod tests {
             (Format::Yaml, format!("a: b\nc: [{CANARY}"), "it is not YAML"),
             (Format::Yaml, format!("a: {CANARY}\na: b"), "it is not YAML"),
             (Format::Yaml, format!("a: {CANARY}\n---\nb: c"), "several YAML documents"),
-            (Format::Yaml, format!("a: &a {}\nb: [{}]", CANARY.repeat(10_000), "*a, ".repeat(20)), "YAML"),
+            (Format::Yaml, format!("a: &a {}\nb: [{}]", CANARY.repeat(10_000), "*a, ".repeat(20)), "aliases"),
             (Format::Json, format!("{{\n\"{CANARY}\"}}"), "it is not JSON, from line 2 on"),
             (Format::Json, format!("{{\"a\":1,\"a\":\"{CANARY}\"}}"), "it is not JSON"),
             (Format::Json, "[".repeat(200) + &"]".repeat(200), "it is not JSON"),
@@ -379,6 +389,8 @@ mod tests {
         let long = vec![b'#'; DOCUMENT_SIZE.size() + 1];
         assert!(Format::Dotenv.read(&long).unwrap_err().message().contains("limit document-size"));
         assert!(Format::Dotenv.read(&long[1..]).is_ok());
+        let many = format!("a: [{}]", "1,".repeat(DOCUMENT_VALUES.size()));
+        assert!(Format::Yaml.read(many.as_bytes()).unwrap_err().message().contains("limit document-values"));
     }
 
     #[test]

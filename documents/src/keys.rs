@@ -158,6 +158,16 @@ impl Recipients {
     }
 }
 
+/// A new identity, and the recipient that belongs to it.
+#[cfg(test)]
+pub(crate) fn pair() -> (Identities, Recipients) {
+    let (file, recipient) = generate();
+    let (mut identities, mut recipients) = (Identities::default(), Recipients::default());
+    identities.add(&file).unwrap();
+    recipients.add(&recipient).unwrap();
+    (identities, recipients)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -79,15 +79,7 @@ mod tests {
 
     use super::*;
     use crate::format::Format;
-    use crate::keys::generate;
-
-    fn pair() -> (Identities, Recipients) {
-        let (file, recipient) = generate();
-        let (mut identities, mut recipients) = (Identities::default(), Recipients::default());
-        identities.add(&file).unwrap();
-        recipients.add(&recipient).unwrap();
-        (identities, recipients)
-    }
+    use crate::keys::pair;
 
     #[test]
     fn sealed_values_are_opened_where_they_stand_and_others_stay() {

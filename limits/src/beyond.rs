@@ -119,6 +119,24 @@ pub const DOCUMENT_KEYS: Limit = Limit {
     raise: "encrypt it for fewer, or name fewer identities",
 };
 
+/// Each is a node in memory, and aliases repeat what stands there once.
+pub const DOCUMENT_VALUES: Limit = Limit {
+    name: "document-values",
+    most: 100_000,
+    unit: Unit::Items,
+    of: "values of one YAML document, with what its aliases repeat",
+    raise: "split it into several",
+};
+
+/// Whoever wrote it may have named as many keys as they like.
+pub const DOCUMENT_CALLS: Limit = Limit {
+    name: "document-calls",
+    most: 10,
+    unit: Unit::Items,
+    of: "calls of key services for one document",
+    raise: "encrypt it for fewer of their keys",
+};
+
 /// Each takes some fifty microseconds of a processor.
 pub const UNSEAL_TRIES: Limit = Limit {
     name: "unseal-tries",

@@ -73,6 +73,8 @@ pub const ALL: &[&Limit] = &[
     &FAILED_NAMESPACES,
     &DOCUMENT_SIZE,
     &DOCUMENT_KEYS,
+    &DOCUMENT_VALUES,
+    &DOCUMENT_CALLS,
     &UNSEAL_TRIES,
 ];
 

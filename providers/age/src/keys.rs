@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use keyferry_documents::sops::{Encrypted, Key, Service, data_key, too_few};
 use keyferry_documents::{Format, Identities, Tries, envelope, open, values};
+use keyferry_limits::DOCUMENT_CALLS;
 use keyferry_provider_core::{BuildContext, Error, ErrorKind, KeyService, SecretBytes, Wrapped};
 
 use crate::config::{Config, Kind};
@@ -36,9 +37,6 @@ impl Held {
         }
     }
 }
-
-/// How often services are asked for the keys of one document: whoever wrote it may have named as many as they like.
-const CALLS: usize = 10;
 
 /// Which service keeps such keys, by its key in the spec.
 const SERVICES: [(Service, &str); 2] = [(Service::Aws, "aws"), (Service::Vault, "vault")];
@@ -166,16 +164,12 @@ pub struct Opener<'a> {
 impl<'a> Opener<'a> {
     /// With these identities, in these turns.
     pub fn new(identities: Arc<Identities>, turns: &'a Turns) -> Self {
-        Self { identities, turns, tries: Tries::default(), calls: CALLS }
+        Self { identities, turns, tries: Tries::default(), calls: DOCUMENT_CALLS.size() }
     }
 
     fn spend_call(&mut self) -> Result<(), Error> {
-        self.calls = self.calls.checked_sub(1).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Denied,
-                format!("services are asked {CALLS} times for one document, and it has more keys of them: encrypt it for fewer"),
-            )
-        })?;
+        self.calls =
+            self.calls.checked_sub(1).ok_or_else(|| Error::new(ErrorKind::Denied, DOCUMENT_CALLS.to_string()))?;
         Ok(())
     }
 
@@ -251,7 +245,7 @@ mod tests {
         let keys = Keys { kind: Kind::Sops, identities: Vec::new(), services: vec![("aws", asked)] };
         let turns = Turns::of(None);
         let error = keys.data_key(&document, Opener::new(Arc::default(), &turns)).await.unwrap_err();
-        assert_eq!((service.0.load(Ordering::Relaxed), error.kind()), (CALLS, ErrorKind::Denied));
-        assert_eq!(error.message().matches("asked 10 times").count(), 1, "{error}");
+        assert_eq!((service.0.load(Ordering::Relaxed), error.kind()), (DOCUMENT_CALLS.size(), ErrorKind::Denied));
+        assert_eq!(error.message().matches("limit document-calls").count(), 1, "{error}");
     }
 }
