@@ -39,16 +39,16 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
     let command = Cli::parse().command;
-    // These end by themselves; most others have nothing to finish, and may be waiting for input.
+    // These two do that themselves, once they can say that it failed.
     if !matches!(command, Command::Run(_) | Command::Sync(_)) {
-        // They do that themselves, once they can say so.
         keyferry::verbs::run::forbid_core_dumps();
     }
     // These work on values in the clear at somebody's desk; an operator's process may have to be looked into.
-    if matches!(command, Command::Init(_) | Command::Edit(_) | Command::Seal(_)) {
+    if matches!(command, Command::Init(_) | Command::Edit(_) | Command::Seal(_) | Command::Render(_)) {
         keyferry::verbs::run::forbid_looking_in();
     }
     match &command {
+        // These end by themselves; most others have nothing to finish, and may be waiting for input.
         Command::Run(_) | Command::Sync(_) => {}
         // The editor has the terminal, and what it works on is to be put away.
         Command::Edit(_) => control.leave_interrupts_to_the_child(),
@@ -129,7 +129,7 @@ async fn render(args: &keyferry::verbs::render::Render) -> Result<ExitCode, Stri
 }
 
 async fn sync(args: keyferry::verbs::sync::args::Sync, control: &Control) -> Result<ExitCode, String> {
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let is_terminal = std::io::stdout().is_terminal();
     let (mut input, mut out) = (std::io::stdin(), std::io::stdout());
     keyferry::verbs::sync::run(args, control.ends_when_asked(), &mut input, &mut out, is_terminal).await
 }

@@ -14,7 +14,7 @@ use keyferry_sync::told;
 use keyferry_sync::told::{Name, Told};
 
 use crate::compare::{holds, key_of};
-use crate::expand::{Entry, Wanted, elsewhere, is_same_place, overlapping, remote, tell_key};
+use crate::expand::{Entry, Wanted, elsewhere, is_same_entry, is_same_place, overlapping, remote, tell_key};
 use crate::look::{Look, World};
 use crate::memory::{Held, OPAQUE};
 use crate::outcome::retry_of;
@@ -107,19 +107,26 @@ impl Task<'_> {
     }
 
     /// Deletes what was pushed to another place that the status calls by the same name: once the new one is written down,
-    /// nothing tells of the old one. Where that can't be deleted now, the new one waits.
+    /// nothing tells of the old one. Where that can't be deleted now, the new one waits; and nothing is deleted where the new
+    /// place can't be asked after, since nothing may be pushed there either.
     async fn leave(&self, prepared: &mut Prepared) {
         let deletes = self.look.ps.spec.deletion_policy == PushDeletionPolicy::Delete;
-        if !deletes || !prepared.opened.capabilities().delete {
+        let can = prepared.opened.capabilities();
+        if !deletes || !can.delete {
             return;
         }
+        let stays = if can.writes_elsewhere { is_same_place } else { is_same_entry };
         let not_ours = found_in(self.look.ps.status.as_ref(), &store_key(&self.store.id));
         for (place, entry) in &self.wanted.entries {
-            let Some(old) = self.recorded.get(place).filter(|old| !is_same_place(old, &entry.data)) else { continue };
+            let Some(old) = self.recorded.get(place).filter(|old| !stays(old, &entry.data)) else { continue };
             if not_ours.contains(place) || overlapping(old, self.wanted).is_some() {
                 continue;
             }
-            if let Err(error) = prepared.opened.delete(&remote(old), Reach::Ours).await {
+            let left = match prepared.opened.exists(&entry.push.remote).await {
+                Ok(_) => prepared.opened.delete(&remote(old), Reach::Ours).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = left {
                 prepared.problems.push(self.problem(place, entry, &error));
             }
         }
@@ -156,7 +163,9 @@ impl Task<'_> {
                 }
                 // Pushed by this look's predecessor, or by the process before this one: it may well be there.
                 // What is elsewhere is not read here: the store's own push compares it.
-                _ if elsewhere(&entry.data).is_some() => push.push((place, entry)),
+                _ if opened.capabilities().writes_elsewhere && elsewhere(&entry.data).is_some() => {
+                    push.push((place, entry))
+                }
                 Some(held) if !is_suspect && held.surprises < OPAQUE => ask.push((place, entry)),
                 None if self.may_be_there(place, entry) && can_read => ask.push((place, entry)),
                 _ => push.push((place, entry)),

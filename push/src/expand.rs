@@ -258,10 +258,14 @@ pub fn elsewhere(data: &PushData) -> Option<&str> {
     (!place.is_empty()).then_some(place)
 }
 
-/// Whether both lead to the same place. The status may call two places by one name.
+/// Whether both lead to the same place in the store's own. The status may call two such places by one name.
+pub fn is_same_entry(a: &PushData, b: &PushData) -> bool {
+    a.matched.remote_ref.remote_key == b.matched.remote_ref.remote_key && a.property() == b.property()
+}
+
+/// Whether both lead to the same place, wherever that is.
 pub fn is_same_place(a: &PushData, b: &PushData) -> bool {
-    let place = |data: &PushData| (data.matched.remote_ref.remote_key.clone(), data.property().map(str::to_owned));
-    place(a) == place(b) && elsewhere(a) == elsewhere(b)
+    is_same_entry(a, b) && elsewhere(a) == elsewhere(b)
 }
 
 /// The place in the store.
@@ -277,15 +281,18 @@ pub fn remote(data: &PushData) -> Remote {
 /// property around or inside of the other. To delete the one would take from the other.
 pub fn overlapping<'a>(unwanted: &PushData, wanted: &'a Wanted) -> Option<&'a str> {
     let key = &unwanted.matched.remote_ref.remote_key;
-    let is_same = |entry: &Entry| entry.push.remote.key == *key;
+    let is_same = |entry: &Entry| entry.push.remote.key == *key && elsewhere(&entry.data) == elsewhere(unwanted);
     let at = |place: &str| {
         let found = wanted.entries.get_key_value(place).filter(|(_, entry)| is_same(entry));
-        found.map(|(place, _)| place.as_str())
+        let failed = || wanted.failed.get_key_value(place).map(|(place, _)| place.as_str());
+        found.map(|(place, _)| place.as_str()).or_else(failed)
     };
     let below = |start: String| {
         let mut from = wanted.entries.range(start.clone()..).take_while(|(place, _)| place.starts_with(&start));
         let found = from.find(|(_, entry)| is_same(entry));
-        found.map(|(place, _)| place.as_str())
+        // Of what can't be made now no more is known than what it is called.
+        let failed = || wanted.failed.range(start.clone()..).next().map(|(place, _)| place.as_str());
+        found.map(|(place, _)| place.as_str()).or_else(|| failed().filter(|place| place.starts_with(&start)))
     };
     let Some(property) = unwanted.property() else { return below(format!("{key}/")) };
     let around = || property.match_indices('.').find_map(|(end, _)| at(&format!("{key}/{}", &property[..end])));

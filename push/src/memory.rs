@@ -131,8 +131,8 @@ pub struct Memory {
     pub generated: Option<(String, Data)>,
     /// The state of what was generated last, where it has one: its name.
     pub made: Option<String>,
-    /// Since when the source is missing, where that was seen by every look since.
-    pub gone_since: Option<Timestamp>,
+    /// The version of the PushSecret whose source is missing, and since when, where that was seen by every look since.
+    pub gone_since: Option<(String, Timestamp)>,
     /// A success whose status could not be written: when it began.
     pub untold: Option<Timestamp>,
 }

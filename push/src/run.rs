@@ -148,7 +148,11 @@ impl Work<'_> {
     async fn push(&mut self, suspects: Suspects) -> Result<Outcome, Failure> {
         self.hold().await?;
         let mut versions = Versions::new();
-        let sources = match source::read(self.world, &mut self.look, &mut versions, &mut self.under_way).await? {
+        let read = source::read(self.world, &mut self.look, &mut versions, &mut self.under_way).await;
+        if !matches!(read, Ok(Found::Gone)) {
+            self.look.memory.gone_since = None;
+        }
+        let sources = match read? {
             Found::Theirs => return Ok(Outcome::Ignored),
             Found::Gone => {
                 self.look.memory.read = Some(versions);
@@ -156,7 +160,6 @@ impl Work<'_> {
             }
             Found::Sources(sources) => sources,
         };
-        self.look.memory.gone_since = None;
         self.values = sources.iter().flat_map(|source| source.data.values().cloned()).collect();
         let templates = source::templates(self.world, &self.look, &mut versions).await?;
         let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
@@ -299,8 +302,10 @@ impl Work<'_> {
             return Err(Failure::new(Headline::Source, cause, Retry::Late));
         }
         // Who replaces a Secret deletes it first: it may be there again in a moment.
-        let since = *self.look.memory.gone_since.get_or_insert(self.look.began);
-        let left = later(since, GONE_FOR_GOOD).duration_since(self.look.began);
+        let version = version_of(&ps);
+        let known = self.look.memory.gone_since.take().filter(|(of, _)| *of == version);
+        let (_, since) = self.look.memory.gone_since.insert(known.unwrap_or((version, self.look.began)));
+        let left = later(*since, GONE_FOR_GOOD).duration_since(self.look.began);
         if let Ok(left) = Duration::try_from(left)
             && !left.is_zero()
             && !was_gone

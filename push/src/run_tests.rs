@@ -128,7 +128,13 @@ impl InStoreDouble {
 #[async_trait]
 impl Opened for InStoreDouble {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { push: true, delete: true, max_batch: 20, ..Capabilities::default() }
+        Capabilities {
+            push: true,
+            delete: true,
+            writes_elsewhere: self.store == "s",
+            max_batch: 20,
+            ..Capabilities::default()
+        }
     }
 
     fn dialect(&self) -> Dialect {

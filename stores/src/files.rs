@@ -12,21 +12,21 @@ use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
 /// The files that were asked for, each as it was the first time; `None` where it was not there.
-pub type Asked = Arc<Mutex<BTreeMap<PathBuf, Option<Metadata>>>>;
+pub type Sought = Arc<Mutex<BTreeMap<PathBuf, Option<Metadata>>>>;
 
 /// The files within some folders; the first that has one counts. It tells which were asked for.
 #[derive(Debug)]
-pub struct Beside(Vec<PathBuf>, Asked);
+pub struct Beside(Vec<PathBuf>, Sought);
 
 impl Beside {
     /// Within these folders. A folder that is not there has no files.
     pub fn new(folders: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self(folders.into_iter().filter_map(|folder| folder.canonicalize().ok()).collect(), Asked::default())
+        Self(folders.into_iter().filter_map(|folder| folder.canonicalize().ok()).collect(), Sought::default())
     }
 
     /// Writes down there what it is asked for.
-    pub fn telling(self, asked: Asked) -> Self {
-        Self(self.0, asked)
+    pub fn telling(self, sought: Sought) -> Self {
+        Self(self.0, sought)
     }
 
     /// Where the file is. A link may lead to another file of the same folder, as those of mounted volumes do, and not out of it.
@@ -36,10 +36,10 @@ impl Beside {
             return Err(Error::invalid(format!("file {path:?} must be named relative to the manifests, without ..")));
         }
         for folder in &self.0 {
-            let mut asked = self.1.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sought = self.1.lock().unwrap_or_else(PoisonError::into_inner);
             let named = folder.join(relative);
-            asked.entry(named).or_insert_with_key(|named| std::fs::metadata(named).ok());
-            drop(asked);
+            sought.entry(named).or_insert_with_key(|named| std::fs::metadata(named).ok());
+            drop(sought);
             match folder.join(relative).canonicalize() {
                 Ok(found) if found.starts_with(folder) => return Ok(found),
                 Ok(_) => {

@@ -69,17 +69,26 @@ impl Store {
     async fn open(&self, document: &Document, held: &Held) -> Result<SecretBytes, Error> {
         let bytes = document.source.read()?;
         // What is decrypted is about as long as what it is decrypted from, and is there twice for a moment.
-        let _room = self.room.take(2 * bytes.len()).await;
+        let room = || self.room.take(2 * bytes.len());
         let (format, identities) = (document.format, held.identities.clone());
         match self.kind {
-            Kind::Age => self.turns.compute(move || open_of_age(&bytes, format, &identities)).await,
-            Kind::Sops => {
-                // While a service is asked nothing is held but what the document says of its keys.
+            Kind::Age => {
+                let _room = room().await;
                 let sealed = bytes.clone();
-                let keys = move || Encrypted::read(sealed.expose(), format).map(Encrypted::without_values);
-                let keys = self.turns.compute(keys).await?;
+                self.turns.compute(move || open_of_age(&sealed, format, &identities)).await
+            }
+            Kind::Sops => {
+                let keys = {
+                    let _room = room().await;
+                    let sealed = bytes.clone();
+                    let keys = move || Encrypted::read(sealed.expose(), format).map(Encrypted::without_values);
+                    self.turns.compute(keys).await?
+                };
+                // While a service is asked nothing is held but what the document says of its keys, and no room.
                 let key = self.keys.data_key(&keys, Opener::new(identities, &self.turns)).await?;
-                self.turns.compute(move || Encrypted::read(bytes.expose(), format)?.open(&key)).await
+                let _room = room().await;
+                let sealed = bytes.clone();
+                self.turns.compute(move || Encrypted::read(sealed.expose(), format)?.open(&key)).await
             }
         }
     }

@@ -11,7 +11,7 @@ use keyferry_provider_core::{
     BuildContext, Built, Error, ErrorKind, Generator, GeneratorRegistration, Keep, Made, SecretBytes, SecretRef,
     ServiceAccountRef, State, Term, filled, json,
 };
-use keyferry_provider_http::{Fields, Way, form, retry_after, server_url, shared};
+use keyferry_provider_http::{Fields, Way, form, retry_after, secure_url, shared};
 use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 
@@ -145,21 +145,19 @@ struct Registry {
 
 impl Registry {
     fn new(name: String, identity: &Identity, ctx: &BuildContext) -> Result<Self, Error> {
-        let is_azures = REGISTRIES.iter().any(|end| name.ends_with(end)) && !name.contains(['/', ':', '@']);
+        let url = if name.contains("://") { name.clone() } else { format!("https://{name}") };
+        let server = secure_url(&url, FIELDS.server, "https://example.azurecr.io")?;
+        // What the URL leads to counts, and not how it is written: a backslash ends a host as a slash does.
+        let host = server.host_str().unwrap_or_default();
+        let is_azures =
+            server.scheme() == "https" && server.port().is_none() && REGISTRIES.iter().any(|end| host.ends_with(end));
         if identity.is_operator() && !is_azures {
             return Err(Error::invalid(
                 "spec.registry is none of Azure's own, so that the operator's own identity is not shown to it: give \
                  spec.auth credentials of its own",
             ));
         }
-        let url = if name.contains("://") { name.clone() } else { format!("https://{name}") };
-        let way = Way { server: server_url(&url, FIELDS.server, "https://example.azurecr.io")?, fields: FIELDS };
-        let is_near = way.server.host_str() == Some("127.0.0.1");
-        if way.server.scheme() != "https" && !is_near {
-            return Err(Error::invalid(
-                "spec.registry must be a name such as example.azurecr.io: tokens are sent there",
-            ));
-        }
+        let way = Way { server, fields: FIELDS };
         let http = way.client(way.client_builder(&ctx.addresses)?, None, None)?;
         let name = name.split_once("://").map_or(name.clone(), |(_, name)| name.to_owned());
         Ok(Self { http, way, name, ctx: ctx.clone() })
@@ -264,9 +262,14 @@ mod tests {
         let own = Identity::Machine { client: None };
         let refused = |name: &str| Registry::new(name.to_owned(), &own, &ctx).is_err();
         assert!(!refused("example.azurecr.io"));
-        for name in
-            ["registry.example.com", "evil.com/x.azurecr.io", "x@evil.com:443#.azurecr.io", "http://a.azurecr.io"]
-        {
+        for name in [
+            "registry.example.com",
+            "evil.com/x.azurecr.io",
+            r"evil.com\x.azurecr.io",
+            "x@evil.com:443#.azurecr.io",
+            "http://a.azurecr.io",
+            "a.azurecr.io:8443",
+        ] {
             assert!(refused(name), "{name}");
         }
     }

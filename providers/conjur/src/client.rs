@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes};
-use keyferry_provider_http::path::{clean, encode};
+use keyferry_provider_http::path::{clean, segment};
 use keyferry_provider_http::{Way, retry_after, shared};
 use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Certificate, Identity, Method};
@@ -171,11 +171,6 @@ impl Client {
 
 /// The parameter that names the variables of a batch.
 pub const BATCH: &str = "variable_ids";
-
-/// One segment of a path.
-pub fn segment(text: &str) -> String {
-    encode(text).replace('/', "%2F")
-}
 
 /// The same of what users write: what a server on the way could take for a path that leads elsewhere is refused.
 pub fn named(text: &str) -> Result<String, Error> {

@@ -8,11 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{Credentials, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef};
 use keyferry_provider_http::identity;
+use keyferry_provider_http::path::segment;
 use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::HeaderValue;
 
 use crate::answers;
-use crate::client::{Call, Client, Response, segment};
+use crate::client::{Call, Client, Response};
 use crate::config::{Jwt, Method};
 
 const FORM: &str = "application/x-www-form-urlencoded";

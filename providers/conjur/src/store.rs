@@ -7,9 +7,10 @@ use keyferry_provider_core::{
     Answer, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, Provider, Push, Query,
     Reach, Remote, SecretBytes, one_by_one,
 };
+use keyferry_provider_http::path::segment;
 
 use crate::answers::{self, Resource};
-use crate::client::{BATCH, Call, Client, named, segment};
+use crate::client::{BATCH, Call, Client, named};
 use crate::config::Config;
 use crate::login::Login;
 use crate::policy::{self, Place};

@@ -23,7 +23,8 @@ thread_local! {
 }
 
 /// Makes one try of a call. The answer that it reads last keeps its room until the try is over: what the answer says is
-/// taken out of it meanwhile, beside it. Where it reads the next one, it is done with the one before.
+/// taken out of it meanwhile, beside it. Where it reads the next one, it is done with the one before: what reads several at
+/// once makes a try of each.
 pub fn attempt<T>(call: impl Future<Output = T>) -> impl Future<Output = T> {
     Attempt { call: Box::pin(call), last: Some(Vec::new()) }
 }

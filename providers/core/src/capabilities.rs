@@ -25,6 +25,9 @@ pub struct Capabilities {
     pub push: bool,
     /// Whether secrets can be deleted.
     pub delete: bool,
+    /// Whether the metadata of a push may name another place than the store's own, in `spec.remoteNamespace`: what is
+    /// there is not what is read by its key.
+    pub writes_elsewhere: bool,
 }
 
 impl Default for Capabilities {
@@ -45,6 +48,7 @@ impl Capabilities {
         find_all: false,
         push: false,
         delete: false,
+        writes_elsewhere: false,
     };
 
     /// The word for it in `status.capabilities`.

@@ -34,6 +34,11 @@ pub fn encode(path: &str) -> String {
     out
 }
 
+/// The same as one segment, its slashes included.
+pub fn segment(text: &str) -> String {
+    encode(text).replace('/', "%2F")
+}
+
 #[cfg(test)]
 mod tests {
     use keyferry_provider_core::ErrorKind;

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use futures::{StreamExt as _, stream};
+use keyferry_provider_core::body::{MAX_BODY, attempt};
 use keyferry_provider_core::{
     Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata as Known, Page,
     PropertyLookup, Provider, Push, Query, Reach, Remote, SecretBytes,
@@ -51,12 +52,18 @@ impl OnePassword {
 
     async fn read(&self, name: &str, place: &Place) -> Answer {
         let item = self.items.read(place, name).await?;
-        let mut contents = Vec::new();
+        let (mut contents, mut left) = (Vec::new(), MAX_BODY);
         for file in item.files.iter().filter(|file| file.is_read()) {
             let path = ["vaults", &place.vault, "items", &place.item, "files", &file.id, "content"];
             let call = Call::get("GetFileContent", path);
             let what = format!("file {:?} of item {name:?}", file.name);
-            contents.push(self.items.client.success(&call, &what).await?.body);
+            let body = self.items.client.success(&call, &what).await?.body;
+            // There is room for one answer, and all of them are there at once.
+            left = left.checked_sub(body.len()).ok_or_else(|| {
+                let message = format!("the files of item {name:?} are larger than 16 MiB together: split the item");
+                Error::invalid(message).with_blame(Blame::Request)
+            })?;
+            contents.push(body);
         }
         let version = item.version.map(|version| version.to_string());
         Ok(Fetched::from(answers::parts(&item, contents, place.rank).write()).of_version(version))
@@ -142,7 +149,9 @@ impl Provider for OnePassword {
     async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
         let places = self.items.locate(&names).await?;
-        let reads = keys.iter().zip(places).map(|(key, place)| async move { self.read(&key.name, &place?).await });
+        // Each keeps room for its own answer.
+        let reads = keys.iter().zip(places);
+        let reads = reads.map(|(key, place)| attempt(async move { self.read(&key.name, &place?).await }));
         let reads: Vec<_> = reads.collect();
         let answers: Vec<Answer> = stream::iter(reads).buffered(AT_ONCE).collect().await;
         let whole = |error: &Error| error.kind().concerns_store() && !error.is_temporary();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room, SecretBytes, json};
-use keyferry_provider_http::path::{clean, encode};
+use keyferry_provider_http::path::{self, clean};
 use keyferry_provider_http::{Ca, Fields, Way, retry_after, shared};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, Url};
@@ -78,7 +78,7 @@ pub fn segment(text: &str) -> Result<String, Error> {
     if clean(text)?.is_empty() {
         return Err(Error::invalid("the key is empty").with_blame(Blame::Request));
     }
-    Ok(encode(text).replace('/', "%2F"))
+    Ok(path::segment(text))
 }
 
 /// What the server answered.
@@ -95,6 +95,11 @@ impl Response {
     /// Whether it is a success.
     pub fn is_good(&self) -> bool {
         matches!(self.status, 200..300)
+    }
+
+    /// Whether the service itself says that it is not there: the 404 of a gateway on the way has another form.
+    pub fn says_gone(&self) -> bool {
+        self.status == 404 && json::object(self.body.expose()).is_some()
     }
 
     /// A header of it, where it is text.

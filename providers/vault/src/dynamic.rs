@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use keyferry_provider_core::{
     BuildContext, Built, Error, ErrorKind, Generator, Keep, Made, SecretBytes, State, Term, filled, json,
 };
-use keyferry_provider_http::path::clean;
+use keyferry_provider_http::path::{clean, segment};
 use keyferry_provider_session::Source as _;
 use reqwest::Method as Verb;
 use reqwest::header::HeaderValue;
@@ -237,7 +237,7 @@ impl Dynamic {
                 let all = self.spec.get_parameters.iter().flatten();
                 let pairs = all.flat_map(|(name, values)| values.iter().map(move |value| (name, value)));
                 let pairs: Vec<String> =
-                    pairs.map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
+                    pairs.map(|(name, value)| format!("{}={}", segment(name), segment(value))).collect();
                 Call { query: filled(Some(pairs.join("&"))), ..call(Verb::GET) }
             }
             Some("LIST") => Call { query: Some("list=true".to_owned()), ..call(Verb::GET) },
@@ -290,11 +290,6 @@ impl Dynamic {
             )),
         }
     }
-}
-
-/// A text in a query.
-fn escaped(text: &str) -> String {
-    keyferry_provider_http::path::encode(text).replace('/', "%2F")
 }
 
 #[async_trait]

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use keyferry_provider_core::{
     BuildContext, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, ServiceAccountRef, json,
 };
-use keyferry_provider_http::path::encode;
+use keyferry_provider_http::path::segment;
 use keyferry_provider_http::{form, shared};
 
 use crate::cloud::{Answer, Service, Shown, object};
@@ -237,7 +237,7 @@ async fn metadata(
     let url = format!("http://{}", host.as_deref().unwrap_or("metadata.google.internal"));
     let mut server = Service::new(("the metadata server", "GCP/Metadata"), &url, &[], ctx)?;
     server.is_of_operator = true;
-    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={}", segment(value))).collect();
     let path = format!("/computeMetadata/v1/{path}?{}", query.join("&"));
     let path = path.trim_end_matches('?');
     let answer = server.ask(call, path, |http, url| http.get(url).header("metadata-flavor", "Google")).await?;
@@ -249,8 +249,4 @@ async fn metadata(
         )),
         _ => Err(answer.error),
     }
-}
-
-fn encoded(text: &str) -> String {
-    encode(text).replace('/', "%2F")
 }

@@ -173,17 +173,16 @@ pub fn print(rendered: &[Rendered], mask: Option<&Mask>, format: Format, out: &m
     match format {
         Format::Yaml => {
             for object in rendered {
-                let shown = object.shown(mask);
-                let text = Zeroizing::new(keyferry_crds::document(shown.get()));
-                write!(out, "---\n{}", text.as_str())?;
+                writeln!(out, "---")?;
+                keyferry_crds::write_document(out, object.shown(mask).get())?;
             }
         }
         Format::Json => {
             let items: Vec<SecretJson> = rendered.iter().map(|object| object.shown(mask)).collect();
             let items: Vec<&Value> = items.iter().map(SecretJson::get).collect();
             let list = SecretJson::new(json!({"apiVersion": "v1", "kind": "List", "items": items}));
-            let text = Zeroizing::new(serde_json::to_string_pretty(list.get())?);
-            writeln!(out, "{}", text.as_str())?;
+            serde_json::to_writer_pretty(&mut *out, list.get())?;
+            writeln!(out)?;
         }
     }
     out.flush()

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 
 use keyferry_cluster::connection::of_operator;
 use keyferry_files::root::Root;
-use keyferry_stores::files::Asked;
+use keyferry_stores::files::Sought;
 
 use self::args::{Output, Sync};
 use self::command::OnChange;
@@ -126,7 +126,7 @@ async fn source(args: Sync) -> Result<Source, String> {
             recursive: args.recursive,
             namespace,
             credentials,
-            asked: Asked::default(),
+            sought: Sought::default(),
         });
     }
     let is_named = args.connection.kubeconfig.is_some() || args.connection.context.is_some();

@@ -77,7 +77,7 @@ pub enum Source {
         /// What stores log in with.
         credentials: Credentials,
         /// The files that stores asked for, beside the manifests.
-        asked: files::Asked,
+        sought: files::Sought,
     },
     /// An API server.
     Cluster {
@@ -116,9 +116,9 @@ impl Source {
     /// The states of the files that it reads beside the manifests.
     fn stamp_beside(&self) -> Stamp {
         match self {
-            Self::Files { credentials, asked, .. } => {
+            Self::Files { credentials, sought, .. } => {
                 let mut stamp = Stamp::of(&credentials.folder, true);
-                stamp.extend(Stamp::of_changed(&asked.lock().unwrap_or_else(PoisonError::into_inner)));
+                stamp.extend(Stamp::of_changed(&sought.lock().unwrap_or_else(PoisonError::into_inner)));
                 stamp
             }
             Self::Cluster { .. } => Stamp::default(),
@@ -128,7 +128,7 @@ impl Source {
     /// Reads it.
     pub async fn load(&self, input: &mut (dyn Read + Send)) -> Loaded {
         match self {
-            Self::Files { paths, recursive, namespace, credentials, asked } => {
+            Self::Files { paths, recursive, namespace, credentials, sought } => {
                 // Before anything is read: what changes meanwhile is another state.
                 let beside_them = self.stamp_beside();
                 let read = read::read(paths, *recursive, input);
@@ -149,7 +149,7 @@ impl Source {
                     stores: known,
                     namespaces,
                     folder,
-                    ports: ports(local.clone(), local, Some(beside(paths).telling(asked.clone()))),
+                    ports: ports(local.clone(), local, Some(beside(paths).telling(sought.clone()))),
                     rest: rest.end(),
                     problems,
                     notes: read.notes,

@@ -151,6 +151,10 @@ impl Generator for Gitlab {
         keep.keep(&self.state(0), None).await?;
         let answer = client.send(&Call::send("CreateDeployToken", Method::POST, path, body.done()), &headers).await?;
         if !answer.is_good() {
+            if answer.status < 500 {
+                // Refused: none was made, and none is to be looked for. What can't be written down now is looked for in vain.
+                let _ = keep.keep(&json!({}), None).await;
+            }
             return Err(client.refusal(&answer, &"deploy tokens"));
         }
         let read = || Some((number_at(answer.body.expose(), "id")?, secret_at(&answer.body, "token")?));
@@ -161,6 +165,9 @@ impl Generator for Gitlab {
     }
 
     async fn revoke(&self, state: &State) -> Result<(), Error> {
+        if state.get("tokenID").is_none() {
+            return Ok(());
+        }
         let place = Place::of_state(state);
         let Some(id) = state["tokenID"].as_u64().filter(|id| *id > 0) else {
             // Another of the same name may be somebody's, so that none is looked for.
@@ -177,11 +184,7 @@ impl Generator for Gitlab {
         let path = format!("{}/{id}", place.path()?);
         let call = Call { method: Method::DELETE, ..Call::get("DeleteDeployToken", path) };
         let answer = client.send(&call, &headers).await?;
-        if answer.is_good() || answer.status == 404 {
-            Ok(())
-        } else {
-            Err(client.refusal(&answer, &"the deploy token"))
-        }
+        if answer.is_good() || answer.says_gone() { Ok(()) } else { Err(client.refusal(&answer, &"the deploy token")) }
     }
 
     async fn renew(&self, _: &State) -> Result<Option<(State, Term)>, Error> {

@@ -132,7 +132,7 @@ impl Grafana {
         let call = Call::get("ListTokens", format!("api/serviceaccounts/{account}/tokens"));
         let answer = access.client.send(&call, &access.headers).await?;
         match answer.status {
-            404 if json::object(answer.body.expose()).is_some() => Ok(None),
+            _ if answer.says_gone() => Ok(None),
             _ if !answer.is_good() => Err(access.client.refusal(&answer, &"tokens")),
             _ => {
                 let all = json::array(answer.body.expose()).ok_or_else(|| access.client.malformed(&answer))?;
@@ -185,9 +185,7 @@ impl Generator for Grafana {
         let path = format!("api/serviceaccounts/{id}/tokens/{token}");
         let call = Call { method: Method::DELETE, ..Call::get("DeleteToken", path) };
         let answer = access.client.send(&call, &access.headers).await?;
-        // Grafana's own word: a gateway's 404 has another form.
-        let is_gone = answer.status == 404 && json::object(answer.body.expose()).is_some();
-        if answer.is_good() || is_gone { Ok(()) } else { Err(access.client.refusal(&answer, &"the token")) }
+        if answer.is_good() || answer.says_gone() { Ok(()) } else { Err(access.client.refusal(&answer, &"the token")) }
     }
 
     async fn renew(&self, _: &State) -> Result<Option<(State, Term)>, Error> {
