@@ -86,7 +86,10 @@ async fn tokens_of_gitlab_stand_until_they_are_revoked() {
     assert!(generator.make(&Kept(Mutex::default(), true)).await.is_err());
     assert_eq!(double.deploy_tokens("projects/1"), 0);
     let wrong = build(&GITLAB, spec, MapCredentials::new().with("t/k", "other"));
-    assert_eq!(wrong.make(&()).await.unwrap_err().kind(), ErrorKind::Unauthenticated);
+    let refused = Kept::default();
+    assert_eq!(wrong.make(&refused).await.unwrap_err().kind(), ErrorKind::Unauthenticated);
+    assert_eq!(refused.0.lock().unwrap().last(), Some(&json!({})), "what GitLab refused was not made");
+    generator.revoke(&json!({})).await.expect("there is nothing");
     assert_eq!(wrong.revoke(&state).await.unwrap_err().kind(), ErrorKind::Unauthenticated);
 }
 

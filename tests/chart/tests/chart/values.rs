@@ -143,6 +143,10 @@ fn what_can_not_work_is_refused_with_a_reason() {
     for (values, says) in [
         (json!({"scopedRBAC": true}), "scopedRBAC needs scopedNamespace"),
         (json!({"serviceMonitor": {"enabled": true, "renderMode": "failIfMissing"}}), "does not know ServiceMonitors"),
+        (
+            json!({"serviceMonitor": {"enabled": true, "renderMode": "alwaysRender"}, "extraArgs": {"metrics-auth": true}}),
+            "set extraArgs.metrics-secure too",
+        ),
     ] {
         let refusal = try_render(&values, &[]).err().unwrap_or_else(|| panic!("{values} is taken"));
         assert!(refusal.contains(says), "{values}: {refusal}");
