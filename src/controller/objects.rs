@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use futures::stream::{AbortHandle, StreamExt as _, abortable};
+use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
 use keyferry_sync::ports::Problem;
 use kube::api::ObjectMeta;
@@ -28,14 +29,12 @@ impl Controller {
                 if let Some(version) = version(&metadata) {
                     self.saw(&object, &Sighting::There(version));
                 }
-                if let Some(labels) = metadata.labels.filter(|_| self.shared.started) {
-                    for subject in self.subjects.values_mut() {
-                        subject.noticed(&object, &labels, &mut self.shared);
-                    }
-                }
+                self.noticed(&object, Some(&metadata.labels.unwrap_or_default()));
             }
             Update::Gone(metadata) => {
-                self.saw(&Dependency::new(kind, name_of(&metadata)), &Sighting::Gone(metadata.uid));
+                let object = Dependency::new(kind, name_of(&metadata));
+                self.saw(&object, &Sighting::Gone(metadata.uid));
+                self.noticed(&object, None);
             }
             Update::Listed(listed) => {
                 for object in self.shared.index.not_in(&kind, &listed) {
@@ -55,6 +54,14 @@ impl Controller {
         }
         for (item, role) in concerned {
             self.with(item.kind, |subject, shared| subject.concern(&item.name, role, sighting, shared));
+        }
+    }
+
+    fn noticed(&mut self, object: &Dependency, labels: Option<&StringMap>) {
+        if self.shared.started {
+            for subject in self.subjects.values_mut() {
+                subject.noticed(object, labels, &mut self.shared);
+            }
         }
     }
 

@@ -44,8 +44,12 @@ struct Known {
     references: References,
     /// Whether it may wait for a store: it failed, or is held.
     waits: bool,
-    /// Whether a Secret has come to be selected since it was last looked at.
+    /// Whether a Secret that it selects has come, or one that it read has changed, since it was last looked at, which
+    /// what it has read can't tell.
     has_new_source: bool,
+    /// While a look is under way: the Secrets of which watches told meanwhile, and that it has not read before. It may
+    /// be about to read them.
+    meanwhile: Option<BTreeSet<Dependency>>,
 }
 
 /// All PushSecrets; those of a namespace stand together.
@@ -69,6 +73,10 @@ impl PushSecrets {
         let Some(known) = self.all.get_mut(name) else { return };
         let mut sources = refers::sources(&known.ps);
         sources.extend(known.memory.read.iter().flat_map(BTreeMap::keys).cloned());
+        if known.meanwhile.is_some() {
+            // A look under way has what is remembered: what it read before counts on.
+            sources.extend(known.references.sources.iter().cloned());
+        }
         let mut stores = refers::named_stores(&known.ps);
         stores.extend(refers::recorded_stores(&known.ps));
         if refers::selects_stores(&known.ps) {
@@ -106,6 +114,7 @@ impl Known {
             references: References::default(),
             waits: false,
             has_new_source: false,
+            meanwhile: None,
         }
     }
 
@@ -192,7 +201,7 @@ impl Subject for PushSecrets {
         self.all.contains_key(name).then_some(Urgency::Asked)
     }
 
-    fn noticed(&mut self, object: &Dependency, labels: &StringMap) -> Vec<Name> {
+    fn noticed(&mut self, object: &Dependency, labels: Option<&StringMap>) -> Vec<Name> {
         if object.kind != Kind::Secret {
             return Vec::new();
         }
@@ -201,8 +210,14 @@ impl Subject for PushSecrets {
         let mut concerned = Vec::new();
         for name in here {
             let Some(known) = self.all.get_mut(&name) else { continue };
-            let is_selected = refers::source_selector(&known.ps).is_some_and(|selector| selects(selector, labels));
-            if is_selected && !known.references.sources.contains(object) {
+            if known.references.sources.contains(object) {
+                continue;
+            }
+            if let Some(meanwhile) = &mut known.meanwhile {
+                meanwhile.insert(object.clone());
+            }
+            let selector = labels.and_then(|labels| Some((refers::source_selector(&known.ps)?, labels)));
+            if selector.is_some_and(|(selector, labels)| selects(selector, labels)) {
                 known.has_new_source = true;
                 concerned.push(name);
             }
@@ -246,6 +261,7 @@ impl Subject for PushSecrets {
             memory: std::mem::take(&mut known.memory),
             budget: Arc::default(),
         };
+        known.meanwhile = Some(BTreeSet::new());
         let ps = look.ps.clone();
         Some((self.carry)(look).map(|report| (ps, report)).boxed())
     }
@@ -261,6 +277,12 @@ impl Subject for PushSecrets {
             Outcome::Released | Outcome::Done(_) | Outcome::SourceGone => false,
         };
         known.memory = report.memory;
+        // A watch told of what it read before that was known to be read.
+        let meanwhile = known.meanwhile.take().unwrap_or_default();
+        if known.memory.read.iter().flat_map(BTreeMap::keys).any(|source| meanwhile.contains(source)) {
+            known.has_new_source = true;
+            shared.wake(&item(name), Urgency::Asked);
+        }
         for (source, version) in known.memory.read.iter().flatten() {
             shared.index.found(source, version.as_ref());
         }
@@ -285,3 +307,7 @@ impl Subject for PushSecrets {
         "Errored"
     }
 }
+
+#[cfg(test)]
+#[path = "push_secret_tests.rs"]
+mod tests;

@@ -57,8 +57,9 @@ pub trait Subject: Send {
     /// A watch told of an object that one of ours depends on. Answers whether, and how urgently, that is to be looked at.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency>;
 
-    /// A watch told of an object that bears these labels. The names of those that had not known of it, and select by such.
-    fn noticed(&mut self, _: &Dependency, _: &StringMap) -> Vec<Name> {
+    /// A watch told of an object that bears these labels, or that has gone. The names of those that had not known of it,
+    /// and select by such.
+    fn noticed(&mut self, _: &Dependency, _: Option<&StringMap>) -> Vec<Name> {
         Vec::new()
     }
 
@@ -228,8 +229,8 @@ pub trait Tend: Send {
     /// Wakes one that an object concerns of which a watch told.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared);
 
-    /// Wakes those that select an object of which a watch told.
-    fn noticed(&mut self, object: &Dependency, labels: &StringMap, shared: &mut Shared);
+    /// Wakes those that select an object of which a watch told: it bears these labels, or has gone.
+    fn noticed(&mut self, object: &Dependency, labels: Option<&StringMap>, shared: &mut Shared);
 
     /// Wakes those that select this store now, or no longer.
     fn chosen(&mut self, store: &StoreId, shared: &mut Shared);
@@ -333,7 +334,7 @@ impl<S: Subject> Tend for Tended<S> {
         }
     }
 
-    fn noticed(&mut self, object: &Dependency, labels: &StringMap, shared: &mut Shared) {
+    fn noticed(&mut self, object: &Dependency, labels: Option<&StringMap>, shared: &mut Shared) {
         for name in self.subject.noticed(object, labels) {
             shared.wake(&self.item(&name), Urgency::Asked);
         }
