@@ -269,6 +269,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
     let addresses = Addresses::not_local_but(args.allow_store_addresses.iter().copied().chain(link_local));
     Rules {
         files: None,
+        unseal: None,
         addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
         proxies,
         ambient_identity: args.ambient_identity,

@@ -55,6 +55,8 @@ pub struct Rules {
     pub scope: Option<String>,
     /// The files that stores may read; an operator's may read none.
     pub files: Option<Arc<dyn Files>>,
+    /// Who opens what was sealed, where somebody does.
+    pub unseal: Option<Arc<dyn Unseal>>,
 }
 
 /// A client, and what it was made from.
@@ -350,6 +352,7 @@ impl Pool {
             environment: self.environment.clone(),
             files: self.rules.files.clone(),
             key_services: registry::key_service,
+            unseal: self.rules.unseal.clone(),
         }
     }
 

@@ -44,6 +44,10 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_rest::INFISICAL,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::SCALEWAY,
+    #[cfg(feature = "sealed")]
+    keyferry_provider_sealed::REGISTRATION,
+    #[cfg(feature = "sealed")]
+    keyferry_provider_sealed::SEALED_SECRETS,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
     #[cfg(feature = "vault")]
