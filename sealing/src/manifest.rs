@@ -96,14 +96,19 @@ impl SealedSecret {
 
     /// All SealedSecrets of a file: YAML of several documents, or JSON; lists too. What else stands there is passed over.
     pub fn of_file(text: &[u8]) -> Result<Vec<Self>, Error> {
+        Self::manifests(text)?.iter().map(Self::new).collect()
+    }
+
+    /// The same, as they stand there.
+    pub fn manifests(text: &[u8]) -> Result<Vec<Value>, Error> {
         let Ok(text) = std::str::from_utf8(text) else {
             return Err(Error::new(ErrorKind::Malformed, "it is no text: it must be manifests of SealedSecrets"));
         };
         let mut all = Vec::new();
         for document in documents(text) {
             let node = Format::Yaml.read(document.as_bytes())?;
-            let value = serde_json::from_slice(node.to_json().expose()).unwrap_or_default();
-            collect(&value, &mut all)?;
+            let value: Value = serde_json::from_slice(node.to_json().expose()).unwrap_or_default();
+            collect(value, &mut all);
         }
         Ok(all)
     }
@@ -199,16 +204,17 @@ fn documents(text: &str) -> Vec<String> {
     all
 }
 
-fn collect(value: &Value, all: &mut Vec<SealedSecret>) -> Result<(), Error> {
+fn collect(mut value: Value, all: &mut Vec<Value>) {
     let group = value["apiVersion"].as_str().and_then(|version| version.split_once('/')).map(|(group, _)| group);
     if group == Some(GROUP) && value["kind"] == KIND {
-        all.push(SealedSecret::new(value)?);
-    } else if value["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) {
-        for item in value["items"].as_array().into_iter().flatten() {
-            collect(item, all)?;
+        all.push(value);
+    } else if value["kind"].as_str().is_some_and(|kind| kind.ends_with("List"))
+        && let Value::Array(items) = value["items"].take()
+    {
+        for item in items {
+            collect(item, all);
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -68,7 +68,8 @@ pub trait Unseal: fmt::Debug + Send + Sync {
     ///
     /// - What does not open is [`Denied`](crate::ErrorKind::Denied) or [`Malformed`](crate::ErrorKind::Malformed), and never
     ///   [`NotFound`](crate::ErrorKind::NotFound).
-    /// - The outer error is for all of them.
+    /// - The outer error is for all of them; that of an operator where it is for a [ServiceAccount](Scope::ServiceAccount),
+    ///   which is not whom it works for.
     async fn unseal(
         &self,
         namespace: &str,

@@ -107,17 +107,10 @@ impl Store {
     async fn value(&self, text: &str) -> Answer {
         let sealed: Sealed = text.parse()?;
         let scope = &sealed.scope;
-        match scope {
-            Scope::Namespace(namespace) if *namespace == self.namespace => {}
-            _ => {
-                let message = format!("it is sealed for {scope}, and asked for from namespace {:?}", self.namespace);
-                return Err(Error::new(ErrorKind::Denied, message).with_blame(Blame::Request).with_hint(match scope {
-                    Scope::ServiceAccount(..) => {
-                        "only a pod that runs as this ServiceAccount has it: use `keyferry sync` there"
-                    }
-                    _ => "seal it anew with `keyferry seal --for`",
-                }));
-            }
+        if scope.namespace() != Some(&self.namespace) {
+            let message = format!("it is sealed for {scope}, and asked for from namespace {:?}", self.namespace);
+            let error = Error::new(ErrorKind::Denied, message).with_blame(Blame::Request);
+            return Err(error.with_hint("seal it anew with `keyferry seal --for`"));
         }
         let opened = self.opener.open(&self.turns, &self.namespace, scope, vec![sealed.bytes]).await?;
         Ok(opened.into_iter().next().ok_or_else(|| Error::invalid("nothing was answered"))??.into())

@@ -38,6 +38,9 @@ impl Unseal for Operator {
         sealed: Vec<Vec<u8>>,
     ) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
         assert_eq!(namespace, NAMESPACE);
+        if matches!(scope, Scope::ServiceAccount(..)) {
+            return Err(Error::new(ErrorKind::Denied, "not for an operator"));
+        }
         let mut tries = Tries::default();
         Ok(sealed.iter().map(|one| open(&self.0, scope, one, &mut tries)).collect())
     }
@@ -200,7 +203,7 @@ async fn values_open_for_their_namespace_only() {
     assert!(read(&*store, "ours").await == Ok(CANARY.to_owned()));
     for (name, kind, says) in [
         ("theirs", ErrorKind::Denied, "sealed for namespace \"team-b\", and asked for from namespace \"team-a\""),
-        ("account", ErrorKind::Denied, "only a pod that runs as this ServiceAccount"),
+        ("account", ErrorKind::Denied, "not for an operator"),
         ("stolen", ErrorKind::Denied, "none of the 2 sealing keys opens it for namespace \"team-a\""),
         ("cut", ErrorKind::Malformed, "changed or cut off"),
         ("plain", ErrorKind::Malformed, "keyferry seal --for"),
