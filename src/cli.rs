@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::report::status;
 use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
-use crate::verbs::{edit, init, render, seal, sync};
+use crate::verbs::{edit, init, render, reseal, seal, sync};
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -57,7 +57,14 @@ pub enum Command {
     /// happens.
     Edit(edit::Edit),
     /// Seal a value from standard input for git: paste what is printed into a YAML, JSON or dotenv document.
-    Seal(seal::Seal),
+    ///
+    /// With --for, what is printed opens in a cluster only: paste it into a store of the kind sealed.
+    Seal(Box<seal::Seal>),
+    /// Have values that `seal --for` sealed sealed with the cluster's latest key, in place.
+    ///
+    /// The operator opens and seals; nobody here sees a value. Nothing else of a file changes. Exits with 0 where all is sealed with
+    /// the latest key now, and with 1 where something is not.
+    Reseal(Box<reseal::Reseal>),
     /// Tell how the ExternalSecrets of a cluster stand.
     Status(status::Status),
     /// Come from another operator.

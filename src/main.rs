@@ -61,9 +61,8 @@ fn main() -> ExitCode {
         Command::Sync(args) => wait_for(sync(*args, &control)),
         Command::Init(args) => args.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Edit(args) => wait_for(edit(&args, &control)).map(|()| ExitCode::SUCCESS),
-        Command::Seal(args) => {
-            args.run(&mut std::io::stdin().lock(), &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Seal(args) => wait_for(seal(&args)).map(|()| ExitCode::SUCCESS),
+        Command::Reseal(args) => wait_for(async { args.run(&mut std::io::stdout()).await }),
         Command::Status(args) => {
             wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
@@ -132,6 +131,10 @@ async fn sync(args: keyferry::verbs::sync::args::Sync, control: &Control) -> Res
     let is_terminal = std::io::stdout().is_terminal();
     let (mut input, mut out) = (std::io::stdin(), std::io::stdout());
     keyferry::verbs::sync::run(args, control.ends_when_asked(), &mut input, &mut out, is_terminal).await
+}
+
+async fn seal(args: &keyferry::verbs::seal::Seal) -> Result<(), String> {
+    args.run(&mut std::io::stdin(), &mut std::io::stdout()).await
 }
 
 async fn edit(args: &keyferry::verbs::edit::Edit, control: &Control) -> Result<(), String> {

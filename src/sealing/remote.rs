@@ -15,7 +15,7 @@ use kube::{Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
-use super::serve::{Asked, Came, MOST_VALUES};
+use super::serve::{Asked, Came, MOST_VALUES, Refused};
 
 /// How long a request may take: the other side lets one compute at a time.
 const TIME: Duration = Duration::from_secs(60);
@@ -65,7 +65,8 @@ impl Remote {
             let token = token.to_str().ok_or("the path of the token is no text")?;
             config.auth_info = AuthInfo { token_file: Some(token.to_owned()), ..AuthInfo::default() };
         }
-        let client = Client::try_from(config).map_err(|_| format!("no client can be made for {url}: check the token's file"))?;
+        let client =
+            Client::try_from(config).map_err(|_| format!("no client can be made for {url}: check the token's file"))?;
         Ok(Self { client, base: String::new(), name: url.to_owned() })
     }
 
@@ -85,7 +86,8 @@ impl Remote {
     /// The same values, sealed with the latest key.
     pub async fn reseal(&self, sealed: Vec<String>) -> Result<Vec<Result<String, String>>, String> {
         let came = self.values("/v1/reseal", sealed).await.map_err(|problem| problem.message)?;
-        came.into_iter().map(|mut one| one.value.take().ok_or_else(|| one.error.take().unwrap_or_default())).map(Ok).collect()
+        let one = |mut one: Came| one.value.take().ok_or_else(|| why(&one).to_string());
+        Ok(came.into_iter().map(one).collect())
     }
 
     async fn values(&self, path: &str, sealed: Vec<String>) -> Result<Vec<Came>, Unanswered> {
@@ -112,15 +114,25 @@ impl Remote {
         let answer = answer.map_err(|_| unanswered(ErrorKind::Timeout, "did not answer in time"))?;
         answer.map_err(|error| match error {
             kube::Error::Api(status) => match status.code {
-                401 => unanswered(ErrorKind::Unauthenticated, "does not know the token: it must be the pod's own, of the audience keyferry"),
+                401 => unanswered(
+                    ErrorKind::Unauthenticated,
+                    "does not know the token: it must be the pod's own, of the audience keyferry",
+                ),
                 403 => unanswered(ErrorKind::Denied, "may not be reached: the API server forbids it"),
-                404 => unanswered(ErrorKind::Invalid, "has nothing there: is the operator run with --sealing-keys and --seal-listen?"),
+                404 => unanswered(
+                    ErrorKind::Invalid,
+                    "has nothing there: is the operator run with --sealing-keys and --seal-listen?",
+                ),
                 429 | 500..=599 => unanswered(ErrorKind::Unavailable, "can't answer now"),
                 code => unanswered(ErrorKind::Invalid, &format!("refused the request with status {code}")),
             },
             _ => unanswered(ErrorKind::Unavailable, "can't be reached: check the URL, the network and the certificate"),
         })
     }
+}
+
+fn why(one: &Came) -> Refused {
+    one.refused.unwrap_or(Refused::Failed)
 }
 
 #[async_trait]
@@ -143,8 +155,7 @@ impl Unseal for Remote {
                 .decode(&*text)
                 .map(SecretBytes::new)
                 .map_err(|_| Error::new(ErrorKind::Malformed, format!("{} answered no value", self.name))),
-            // Words of ours: whoever answers has the keys, and could say the value.
-            None => Err(Error::new(ErrorKind::Denied, one.error.take().unwrap_or_default()).with_blame(Blame::Request)),
+            None => Err(Error::new(ErrorKind::Denied, why(&one).to_string()).with_blame(Blame::Request)),
         };
         Ok(came.into_iter().map(value).collect())
     }

@@ -77,7 +77,9 @@ impl Ring {
         for pair in self.keep.all().await? {
             match SealingKey::of_pem(pair.certificate.expose(), pair.private.expose(), Some(pair.since)) {
                 Ok(key) => all.push(key),
-                Err(error) => tracing::warn!(secret = pair.name, %error, "a Secret with the label of sealing keys is none"),
+                Err(error) => {
+                    tracing::warn!(secret = pair.name, %error, "a Secret with the label of sealing keys is none")
+                }
             }
         }
         let wrong = |error: Error| Problem { message: error.to_string(), is_temporary: false, is_not_found: false };
@@ -130,7 +132,8 @@ impl Ring {
     /// Opens what was sealed for `scope`, whoever that is; answers each, in their order.
     pub async fn open(&self, namespace: &str, scope: &Scope, sealed: &[Vec<u8>]) -> Vec<Result<SecretBytes, Error>> {
         let opened = self.try_keys(namespace, scope, sealed).await;
-        let is_denied = |one: &Result<SecretBytes, Error>| one.as_ref().is_err_and(|error| error.kind() == ErrorKind::Denied);
+        let is_denied =
+            |one: &Result<SecretBytes, Error>| one.as_ref().is_err_and(|error| error.kind() == ErrorKind::Denied);
         if opened.iter().any(is_denied) && matches!(self.read(READ_AGAIN).await, Ok(true)) {
             return self.try_keys(namespace, scope, sealed).await;
         }

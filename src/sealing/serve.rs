@@ -4,6 +4,7 @@
 //! Whoever reaches a listener may send what they like: bodies are bounded in size and time, one at a time is computed, and that
 //! for a part of the time only.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_cluster::reviews;
 use keyferry_limits::DOCUMENT_SIZE;
-use keyferry_provider_core::{Error, Scope, SecretBytes};
+use keyferry_provider_core::{Error, ErrorKind, Scope, SecretBytes};
 use keyferry_sealing::manifest::{SealedSecret, latest};
 use keyferry_sealing::{Sealed, seal};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,9 @@ const BODY_TIME: Duration = Duration::from_secs(10);
 
 /// For each second that is computed others compute for so many.
 const REST: u32 = 3;
+
+/// Why a request is not answered.
+type Refusal = (StatusCode, String);
 
 /// What the handlers share.
 struct Desk {
@@ -66,7 +70,34 @@ pub struct Came {
     pub value: Option<String>,
     /// Why it came to nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
+    pub refused: Option<Refused>,
+}
+
+/// Why a value came to nothing: a word, so that nobody's text is passed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refused {
+    /// It is for somebody else than the token is of.
+    NotYours,
+    /// No key opens it for whom it says it is.
+    NoKey,
+    /// It was changed, cut off, or is of another form.
+    Damaged,
+    /// Something else: it is to be asked for again.
+    Failed,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotYours => "it is sealed for somebody else than the pod's own ServiceAccount and namespace",
+            Self::NoKey => {
+                "no key of the operator opens it for whom it says it is: seal it anew with `keyferry seal --for`"
+            }
+            Self::Damaged => "it was changed or cut off, or is not what `keyferry seal --for` prints",
+            Self::Failed => "the operator could not open it now",
+        })
+    }
 }
 
 impl Drop for Came {
@@ -78,8 +109,16 @@ impl Drop for Came {
 impl Came {
     fn of(result: Result<String, Error>) -> Self {
         match result {
-            Ok(value) => Self { value: Some(value), error: None },
-            Err(error) => Self { value: None, error: Some(error.to_string()) },
+            Ok(value) => Self { value: Some(value), refused: None },
+            Err(error) => Self {
+                value: None,
+                refused: Some(match error.kind() {
+                    ErrorKind::Unauthenticated => Refused::NotYours,
+                    ErrorKind::Denied => Refused::NoKey,
+                    ErrorKind::Malformed => Refused::Damaged,
+                    _ => Refused::Failed,
+                }),
+            },
         }
     }
 }
@@ -105,11 +144,13 @@ fn desk(ring: Arc<Ring>, client: kube::Client) -> Arc<Desk> {
 }
 
 impl Desk {
-    async fn body(&self, body: Body) -> Result<Zeroizing<Vec<u8>>, Response> {
+    async fn body(&self, body: Body) -> Result<Zeroizing<Vec<u8>>, Refusal> {
         let _one = self.bodies.acquire().await;
         match timeout(BODY_TIME, to_bytes(body, 2 * DOCUMENT_SIZE.size())).await {
             Ok(Ok(bytes)) => Ok(Zeroizing::new(bytes.to_vec())),
-            Ok(Err(_)) => Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long, or was not read to its end")),
+            Ok(Err(_)) => {
+                Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "the request is too long, or was not read to its end"))
+            }
             Err(_) => Err(refuse(StatusCode::REQUEST_TIMEOUT, "the request took too long")),
         }
     }
@@ -132,7 +173,7 @@ impl Desk {
     }
 
     /// The one SealedSecret of a body, as it stands there and as it is read.
-    async fn manifest(&self, body: Body) -> Result<(Value, SealedSecret), Response> {
+    async fn manifest(&self, body: Body) -> Result<(Value, SealedSecret), Refusal> {
         let wrong = |error: Error| refuse(StatusCode::BAD_REQUEST, &error.to_string());
         let text = self.body(body).await?;
         let first = SealedSecret::manifests(&text).map_err(wrong)?.into_iter().next();
@@ -151,8 +192,8 @@ impl Desk {
     }
 }
 
-fn refuse(status: StatusCode, why: &str) -> Response {
-    (status, format!("{why}\n")).into_response()
+fn refuse(status: StatusCode, why: &str) -> Refusal {
+    (status, format!("{why}\n"))
 }
 
 async fn certificate(State(desk): State<Arc<Desk>>) -> Response {
@@ -160,18 +201,18 @@ async fn certificate(State(desk): State<Arc<Desk>>) -> Response {
         Some(latest) => {
             ([(header::CONTENT_TYPE, "application/x-pem-file")], latest.certificate().to_owned()).into_response()
         }
-        None => refuse(StatusCode::SERVICE_UNAVAILABLE, "there is no sealing key yet"),
+        None => refuse(StatusCode::SERVICE_UNAVAILABLE, "there is no sealing key yet").into_response(),
     }
 }
 
 async fn verify(State(desk): State<Arc<Desk>>, body: Body) -> Response {
     let (_, read) = match desk.manifest(body).await {
         Ok(manifest) => manifest,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     match desk.in_turn(desk.open(&read)).await {
         Ok(_) => StatusCode::OK.into_response(),
-        Err(error) => refuse(StatusCode::CONFLICT, &error.to_string()),
+        Err(error) => refuse(StatusCode::CONFLICT, &error.to_string()).into_response(),
     }
 }
 
@@ -179,7 +220,7 @@ async fn verify(State(desk): State<Arc<Desk>>, body: Body) -> Response {
 async fn rotate(State(desk): State<Arc<Desk>>, body: Body) -> Response {
     let (mut manifest, read) = match desk.manifest(body).await {
         Ok(manifest) => manifest,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let keys = desk.ring.keys();
     let anew = desk.in_turn(async {
@@ -192,7 +233,7 @@ async fn rotate(State(desk): State<Arc<Desk>>, body: Body) -> Response {
     });
     match anew.await {
         Ok(anew) => json_of(&anew),
-        Err(error) => refuse(StatusCode::CONFLICT, &error.to_string()),
+        Err(error) => refuse(StatusCode::CONFLICT, &error.to_string()).into_response(),
     }
 }
 
@@ -202,7 +243,7 @@ fn json_of(value: &impl Serialize) -> Response {
 }
 
 /// The values of a request. Not the parser's error, which quotes.
-fn asked(body: &[u8]) -> Result<Vec<String>, Response> {
+fn asked(body: &[u8]) -> Result<Vec<String>, Refusal> {
     let asked: Asked = serde_json::from_slice(body)
         .map_err(|_| refuse(StatusCode::BAD_REQUEST, r#"the request must be {"sealed": ["sealed:..."]}"#))?;
     if asked.sealed.len() > MOST_VALUES {
@@ -215,7 +256,7 @@ fn asked(body: &[u8]) -> Result<Vec<String>, Response> {
 async fn reseal(State(desk): State<Arc<Desk>>, body: Body) -> Response {
     let all = match desk.body(body).await.and_then(|body| asked(&body)) {
         Ok(all) => all,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let keys = desk.ring.keys();
     let anew = desk.in_turn(async {
@@ -243,19 +284,23 @@ async fn reseal_one(
 /// What is sealed for the ServiceAccount that a token is of, or for its namespace.
 async fn unseal(State(desk): State<Arc<Desk>>, headers: HeaderMap, body: Body) -> Response {
     let Some(token) = bearer(&headers) else {
-        return refuse(StatusCode::UNAUTHORIZED, "show the pod's token of the audience keyferry");
+        return refuse(StatusCode::UNAUTHORIZED, "show the pod's token of the audience keyferry").into_response();
     };
     let account = match desk.in_turn(reviews::account(&desk.client, token, AUDIENCE)).await {
         Ok(Some(account)) => account,
-        Ok(None) => return refuse(StatusCode::UNAUTHORIZED, "the token is not that of a pod for the audience keyferry"),
+        Ok(None) => {
+            return refuse(StatusCode::UNAUTHORIZED, "the token is not that of a pod for the audience keyferry")
+                .into_response();
+        }
         Err(problem) => {
             tracing::warn!(%problem, "can't ask the API server whose token it is");
-            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the API server does not tell whose token it is");
+            return refuse(StatusCode::SERVICE_UNAVAILABLE, "the API server does not tell whose token it is")
+                .into_response();
         }
     };
     let all = match desk.body(body).await.and_then(|body| asked(&body)) {
         Ok(all) => all,
-        Err(refused) => return refused,
+        Err(refused) => return refused.into_response(),
     };
     let mut came = Vec::with_capacity(all.len());
     for text in &all {
@@ -273,10 +318,7 @@ async fn unseal_one(desk: &Desk, (namespace, name): &(String, String), text: &st
         Scope::Secret(..) | Scope::Secrets(_) | Scope::AnySecret => false,
     };
     if !is_theirs {
-        return Err(Error::invalid(format!(
-            "it is sealed for {}, and the token is that of ServiceAccount {name:?} in namespace {namespace:?}",
-            sealed.scope
-        )));
+        return Err(Error::new(ErrorKind::Unauthenticated, "it is for somebody else"));
     }
     let opened = desk.ring.open(namespace, &sealed.scope, std::slice::from_ref(&sealed.bytes)).await;
     let opened = opened.into_iter().next().unwrap_or_else(|| Err(Error::invalid("nothing was opened")))?;

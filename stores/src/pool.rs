@@ -13,7 +13,7 @@ use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{
     Answer, BuildContext, Built, Caller, Calls, Dialect, Environment, Error, ErrorKind, Files, Keep, Key, Made,
-    Provider, Query, State, Term,
+    Provider, Query, State, Term, Unseal,
 };
 use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::asking::Asking;
