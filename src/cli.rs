@@ -86,6 +86,11 @@ pub enum Migrate {
     ///
     /// Exits with 0 where no old version is left, with 1 where some are, and with 2 where something can't be read or written.
     Manifests(keyferry_migrate::manifests::Manifests),
+    /// Make ExternalSecrets and stores of what kubernetes-external-secrets left behind (kubernetes-client.io/v1).
+    ///
+    /// Prints the new manifests, and on standard error what is to do and what could not be carried over, by file and line. Changes
+    /// nothing. Exits with 0 where all was carried over, with 1 where something is left, and with 2 where something can't be read.
+    Kes(Box<keyferry_migrate::kes::Kes>),
 }
 
 #[cfg(test)]

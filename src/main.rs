@@ -68,6 +68,7 @@ fn main() -> ExitCode {
         }
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
+        Command::Migrate(Migrate::Kes(args)) => kes(&args),
     };
     match result {
         Ok(code) => code,
@@ -154,5 +155,10 @@ async fn migrate(args: Eso) -> Result<ExitCode, String> {
 
 fn manifests(args: &Manifests) -> Result<ExitCode, String> {
     let stand = keyferry_migrate::manifests::run(args, &mut std::io::stdout(), &mut std::io::stderr());
+    stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
+}
+
+fn kes(args: &keyferry_migrate::kes::Kes) -> Result<ExitCode, String> {
+    let stand = keyferry_migrate::kes::run(args, &mut std::io::stdout(), &mut std::io::stderr());
     stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
 }

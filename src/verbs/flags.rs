@@ -168,7 +168,7 @@ pub struct Sealing {
     pub sealing_keys: Option<String>,
     /// How old the latest sealing key gets before another one is made; 0 makes none. Older ones go on opening
     #[arg(long, default_value = "720h", value_name = "DURATION", value_parser = period)]
-    pub key_renew_period: Option<Duration>,
+    pub key_renew_period: Duration,
     /// Unseal SealedSecrets (bitnami.com/v1alpha1) to Secrets, in place of Sealed Secrets' own controller
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub enable_sealed_secrets: bool,
@@ -292,9 +292,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     full.parse().map_err(|_| format!("{text:?} is not an address: write it like :8080 or 127.0.0.1:8080"))
 }
 
-/// A duration as Go writes it; none where it is zero.
-fn period(text: &str) -> Result<Option<Duration>, String> {
-    if text == "0" { Ok(None) } else { keyferry_crds::duration::interval(text).map_err(|problem| problem.to_string()) }
+/// A duration as Go writes it; zero is none.
+fn period(text: &str) -> Result<Duration, String> {
+    let period = if text == "0" { Ok(None) } else { keyferry_crds::duration::interval(text) };
+    period.map(Option::unwrap_or_default).map_err(|problem| problem.to_string())
 }
 
 /// A duration as Go writes it, above zero.

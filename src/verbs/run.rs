@@ -103,7 +103,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let unseal = sealing.as_ref().map(|(ring, _)| ring.clone() as Arc<dyn Unseal>);
     let rules = Rules { unseal, ..rules(&args, Proxies::of(&*environment)?) };
     if let Some((ring, pairs)) = sealing {
-        tokio::spawn(ring.renew(pairs, turns.clone(), args.sealing.key_renew_period, clock::now));
+        let period = Some(args.sealing.key_renew_period).filter(|period| !period.is_zero());
+        tokio::spawn(ring.renew(pairs, turns.clone(), period, clock::now));
     }
     let pool = Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, rules, environment, told));
     let kinds = Kinds::default();
