@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::report::status;
 use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
-use crate::verbs::{edit, init, render, reseal, seal, sync};
+use crate::verbs::{edit, init, kubesec, render, reseal, seal, sync};
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -91,6 +91,11 @@ pub enum Migrate {
     /// Prints the new manifests, and on standard error what is to do and what could not be carried over, by file and line. Changes
     /// nothing. Exits with 0 where all was carried over, with 1 where something is left, and with 2 where something can't be read.
     Kes(Box<keyferry_migrate::kes::Kes>),
+    /// Seal anew what kubesec encrypted, with a store and an ExternalSecret for each Secret.
+    ///
+    /// Keys are taken from the gpg on the PATH, and from AWS's KMS by the machine's own login. Prints the new manifests, and never a value
+    /// in the clear. Exits with 2 where a file does not open: the others are converted all the same.
+    Kubesec(Box<kubesec::Kubesec>),
 }
 
 #[cfg(test)]

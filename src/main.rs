@@ -44,7 +44,14 @@ fn main() -> ExitCode {
         keyferry::verbs::run::forbid_core_dumps();
     }
     // These work on values in the clear at somebody's desk; an operator's process may have to be looked into.
-    if matches!(command, Command::Init(_) | Command::Edit(_) | Command::Seal(_) | Command::Render(_)) {
+    if matches!(
+        command,
+        Command::Init(_)
+            | Command::Edit(_)
+            | Command::Seal(_)
+            | Command::Render(_)
+            | Command::Migrate(Migrate::Kubesec(_))
+    ) {
         keyferry::verbs::run::forbid_looking_in();
     }
     match &command {
@@ -69,6 +76,9 @@ fn main() -> ExitCode {
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
         Command::Migrate(Migrate::Kes(args)) => kes(&args),
+        Command::Migrate(Migrate::Kubesec(args)) => {
+            wait_for(async { args.run(&mut std::io::stdout(), &mut std::io::stderr()).await })
+        }
     };
     match result {
         Ok(code) => code,
