@@ -22,6 +22,7 @@ mod infisical;
 mod kubernetes;
 mod onepassword;
 mod scaleway;
+mod sealed;
 mod vault;
 mod webhook;
 
@@ -84,6 +85,8 @@ const TYPED: &[(&str, Schema)] = &[
     ("onepasswordSDK", onepassword::sdk),
     ("openBao", vault::open_bao),
     ("scaleway", scaleway::schema),
+    ("sealed", sealed::schema),
+    ("sealedsecrets", sealed::sealed_secrets),
     ("sops", age::sops),
     ("vault", vault::schema),
     ("webhook", webhook::schema),

@@ -58,20 +58,30 @@ fn own_address() -> IpAddr {
     socket.local_addr().expect("an address").ip()
 }
 
-/// The Service that kubeseal looks for, which leads to the operator.
+/// The Service that kubeseal looks for, which leads to the operator. The API server follows one to pods only: here is one that
+/// nobody runs, and whose address is ours.
 fn serve(rig: &Rig, port: u16) {
     let metadata = json!({"name": SERVICE, "namespace": rig.namespace()});
     let port = json!({"name": "http", "port": port, "protocol": "TCP"});
+    let container = json!({"name": "none", "image": "localhost/none"});
+    let pod = json!({"containers": [container], "automountServiceAccountToken": false});
+    let target = json!({"kind": "Pod", "name": SERVICE, "namespace": rig.namespace()});
     let labels = json!({"kubernetes.io/service-name": SERVICE});
     let slice = json!({"name": SERVICE, "namespace": rig.namespace(), "labels": labels});
-    let endpoint = json!({"addresses": [own_address()], "conditions": {"ready": true}});
+    let endpoint = json!({"addresses": [own_address()], "conditions": {"ready": true}, "targetRef": target});
+    let subset = json!({"addresses": [{"ip": own_address(), "targetRef": target}], "ports": [port]});
     let items = json!([
+        {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod},
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"ports": [port], "clusterIP": "None"}},
-        {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": [{"addresses": [{"ip": own_address()}], "ports": [port]}]},
+        {"apiVersion": "v1", "kind": "Endpoints", "metadata": metadata, "subsets": [subset]},
         {"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "metadata": slice, "addressType": "IPv4", "ports": [port], "endpoints": [endpoint]},
     ]);
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string();
     rig.testbed.kubectl(&["apply", "--filename=-"], &list).expect("kubectl");
+    let address = own_address();
+    let status = json!({"status": {"podIP": address, "podIPs": [{"ip": address}], "phase": "Running"}}).to_string();
+    let patch = ["patch", "pod", SERVICE, "-n", rig.namespace(), "--subresource=status", "--type=merge", "-p", &status];
+    rig.testbed.kubectl(&patch, "").expect("kubectl");
 }
 
 fn output(mut command: Command, input: &str) -> Output {
