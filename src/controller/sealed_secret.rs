@@ -12,7 +12,7 @@ use keyferry_crds::{ExternalSecret, SecretStore};
 use keyferry_sync::dependency::{Name, Version};
 use keyferry_sync::look::{Look, Looked};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry};
-use keyferry_sync::ports::{Planning, Ports};
+use keyferry_sync::ports::{Clients, Planning, Ports};
 use keyferry_sync::settings::Settings;
 use keyferry_sync::store::{KnownStores, Readiness, Store};
 use keyferry_sync::time::later;
@@ -47,8 +47,21 @@ impl SealedSecrets {
     }
 }
 
+/// What looks at SealedSecrets work with.
+pub struct Unsealing {
+    /// The ports; the stores among them are those that SealedSecrets come to, and no others.
+    pub ports: Ports,
+    /// The clients of these.
+    pub clients: Arc<dyn Clients>,
+    /// The API server.
+    pub cluster: Cluster,
+    /// Settings.
+    pub settings: Arc<Settings>,
+}
+
 /// A look at one: reads it, and has the pipeline do what it comes to.
-pub async fn run(ports: &Ports, cluster: &Cluster, settings: &Settings, look: Look, planning: Planning) -> Looked {
+pub async fn run(world: &Unsealing, look: Look, planning: Planning) -> Looked {
+    let Unsealing { ports, clients, cluster, settings } = world;
     let failed = |look: Look, why: String, retry: Retry| {
         let failure = Failure::new(Headline::Fetch, Told::without_values(why), retry);
         Looked {
@@ -67,9 +80,13 @@ pub async fn run(ports: &Ports, cluster: &Cluster, settings: &Settings, look: Lo
         return failed(look, "the SealedSecret is not of its form".to_owned(), Retry::OnChange);
     };
     es.status.clone_from(&look.es.status);
-    let stores = KnownStores::from([(store.id.clone(), (Arc::new(store), Readiness::Ready))]);
+    let id = store.id.clone();
+    let stores = KnownStores::from([(id.clone(), (Arc::new(store), Readiness::Ready))]);
     let look = Look { es: Arc::new(es), stores, ..look };
-    keyferry_sync::run(ports, cluster, settings, look, planning).await
+    let looked = keyferry_sync::run(ports, cluster, settings, look, planning).await;
+    // What it holds is not kept: it is looked at again when it changes.
+    clients.keep(&|known| *known != id);
+    looked
 }
 
 /// What is kept of one.
@@ -91,8 +108,8 @@ fn comes_to(sealed: &SealedSecret) -> Option<(ExternalSecret, Store)> {
     let read = keyferry_sealing::SealedSecret::new(&json!({"spec": sealed.spec})).ok()?;
     let es = known(sealed.metadata.clone());
     let name = es.metadata.name.clone()?;
-    // No store has such a name: none is taken for this one.
-    let store_name = format!("SealedSecret/{name}");
+    // Others of this name are in another pool.
+    let store_name = name.clone();
     let template = read.spec.template.unwrap_or_default();
     let metadata = template.metadata.unwrap_or_default();
     let plain = |all: Option<BTreeMap<String, String>>| -> BTreeMap<String, String> {
@@ -221,7 +238,7 @@ mod tests {
         assert_eq!(template.type_.as_deref(), Some("kubernetes.io/tls"));
         assert_eq!(template.metadata.labels["l"], "{{ \"{{\" }} x }}", "no template there, as in Sealed Secrets");
         assert_eq!(template.data["t"], "{{ .k }}");
-        assert_eq!(store.id.name, "SealedSecret/app");
+        assert_eq!(store.id.name, "app");
         let mut other = sealed.clone();
         other.metadata.annotations = None;
         assert_ne!(comes_to(&other).unwrap().1.generation(), store.generation(), "another scope is another store");

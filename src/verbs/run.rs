@@ -42,7 +42,7 @@ use crate::controller::external_secret::ExternalSecrets;
 use crate::controller::generator_state::{GeneratorStates, Revocations};
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::push_secret::PushSecrets;
-use crate::controller::sealed_secret;
+use crate::controller::sealed_secret::{self, Unsealing};
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
 use crate::controller::watch::ClusterWatches;
@@ -106,7 +106,12 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         let period = Some(args.sealing.key_renew_period).filter(|period| !period.is_zero());
         tokio::spawn(ring.renew(pairs, turns.clone(), period, clock::now));
     }
-    let pool = Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, rules, environment, told));
+    let login_ports = Arc::new(login_ports);
+    // SealedSecrets come to stores of their own, which nobody else can name.
+    let nobody = tokio::sync::mpsc::unbounded_channel().0;
+    let (counted, limits, settled) = (calls.clone(), rules.clone(), environment.clone());
+    let unsealed = Arc::new(Pool::new(login_ports.clone(), Arc::new(()), counted, limits, settled, nobody));
+    let pool = Arc::new(Pool::new(login_ports, index.clone(), calls, rules, environment, told));
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
@@ -151,8 +156,12 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool.clone(), sources: objects, journal };
     let key = MacKey::new(rand::random());
     let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });
-    let unsealing = Ports { journal: Arc::new(sealed_secrets.clone()), ..ports.clone() };
-    let unsealing = Arc::new((unsealing, sealed_secrets, settings.clone()));
+    let unsealing = Arc::new(Unsealing {
+        ports: Ports { stores: unsealed.clone(), journal: Arc::new(sealed_secrets.clone()), ..ports.clone() },
+        clients: unsealed,
+        cluster: sealed_secrets,
+        settings: settings.clone(),
+    });
     let work = Arc::new((ports, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
     let watches = ClusterWatches {
@@ -179,8 +188,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
     if args.sealing.enable_sealed_secrets {
         let unseal = move |look| {
-            let (work, planning) = (unsealing.clone(), unsealing.0.stores.planning());
-            async move { sealed_secret::run(&work.0, &work.1, &work.2, look, planning).await }.boxed()
+            let (work, planning) = (unsealing.clone(), unsealing.ports.stores.planning());
+            async move { sealed_secret::run(&work, look, planning).await }.boxed()
         };
         controller.tend(SubjectKind::SealedSecret, sealed_secret::SealedSecrets::new(Box::new(unseal)));
     }

@@ -74,6 +74,8 @@ const TYPED: [&str; 23] = [
     "onepasswordSDK",
     "openBao",
     "scaleway",
+    "sealed",
+    "sealedsecrets",
     "sops",
     "vault",
     "webhook",
@@ -373,7 +375,11 @@ fn every_provider_has_its_key() {
         &store["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["provider"];
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
-    assert_eq!(keys.len(), 46, "43 of External Secrets Operator 2.9, alibaba, and age and sops of our own: {keys:?}");
+    assert_eq!(
+        keys.len(),
+        48,
+        "43 of External Secrets Operator 2.9, alibaba, and age, sops, sealed and sealedsecrets of our own: {keys:?}"
+    );
     for typed in TYPED {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }
