@@ -215,7 +215,7 @@ async fn sealed_secrets_are_unsealed_and_kubeseal_goes_on_working() {
     rig.testbed.kubectl(&["delete", "sealedsecret", "app", "-n", rig.namespace()], "").expect("kubectl");
     rig.until_gone("Secret", "app").await;
     // Somebody's own Secret stays until its owner says otherwise.
-    rig.secret("app", json!({"own": "x"})).await;
+    rig.apply("Secret", "app", json!({"type": "example.com/own", "stringData": {"own": "x"}})).await;
     rig.testbed.kubectl(&["apply", "--filename=-"], &anew).expect("kubectl");
     until_told(&rig, "app", "False", "is not this SealedSecret's").await;
     rig.until_texts("app", json!({"own": "x"})).await;
