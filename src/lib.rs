@@ -8,8 +8,9 @@ pub mod report;
 
 pub mod controller;
 
+pub mod sealing;
+
 pub mod clock;
 pub mod metrics;
-pub mod sealing;
 pub mod threads;
 pub mod server;

@@ -76,32 +76,8 @@ pub fn store(spec: &Spec, mount: &str, place: &Place) -> Result<Store, String> {
             made.provider = json!({"gcpsm": {"projectID": project}});
             made.ambient("spec.provider.gcpsm.auth");
         }
-        "alicloudSecretsManager" => {
-            let region = place.alibaba_region.as_deref();
-            let region = made.filled(region, "spec.provider.alibaba.regionID: set it, or give --alibaba-region");
-            made.named("alibaba", [Some(region.clone())]);
-            made.provider = json!({"alibaba": {"regionID": region, "auth": {"secretRef": {
-                "accessKeyIDSecretRef": {"name": "alicloud", "key": "accessKeyId"},
-                "accessKeySecretSecretRef": {"name": "alicloud", "key": "accessKeySecret"},
-            }}}});
-            made.to_do.push(
-                "spec.provider.alibaba.auth: the old operator logged in by ALICLOUD_* of its environment: make the Secret \"alicloud\" of it"
-                    .to_owned(),
-            );
-        }
-        "akeyless" => {
-            made.named("akeyless", []);
-            made.provider = json!({"akeyless": {"akeylessGWApiURL": "https://api.akeyless.io", "authSecretRef": {"secretRef": {
-                "accessID": {"name": "akeyless", "key": "accessId"},
-                "accessType": {"name": "akeyless", "key": "accessType"},
-                "accessTypeParam": {"name": "akeyless", "key": "accessTypeParam"},
-            }}}});
-            made.to_do.push(
-                "spec.provider.akeyless.authSecretRef: the old operator logged in by AKEYLESS_* of its environment: make the Secret \
-                 \"akeyless\" of it"
-                    .to_owned(),
-            );
-        }
+        "alicloudSecretsManager" => alibaba(&mut made, place),
+        "akeyless" => akeyless(&mut made),
         "ibmcloudSecretsManager" => {
             made.named("ibm", []);
             let url = place.ibm_endpoint.clone().unwrap_or_else(|| format!("https://{FILL_IN}"));
@@ -159,6 +135,34 @@ fn aws(made: &mut Store, service: &str, spec: &Spec, place: &Place) {
         );
     }
     made.ambient("spec.provider.aws.auth");
+}
+
+fn alibaba(made: &mut Store, place: &Place) {
+    let region = place.alibaba_region.as_deref();
+    let region = made.filled(region, "spec.provider.alibaba.regionID: set it, or give --alibaba-region");
+    made.named("alibaba", [Some(region.clone())]);
+    made.provider = json!({"alibaba": {"regionID": region, "auth": {"secretRef": {
+        "accessKeyIDSecretRef": {"name": "alicloud", "key": "accessKeyId"},
+        "accessKeySecretSecretRef": {"name": "alicloud", "key": "accessKeySecret"},
+    }}}});
+    made.to_do.push(
+        "spec.provider.alibaba.auth: the old operator logged in by ALICLOUD_* of its environment: make the Secret \"alicloud\" of it"
+            .to_owned(),
+    );
+}
+
+fn akeyless(made: &mut Store) {
+    made.named("akeyless", []);
+    made.provider = json!({"akeyless": {"akeylessGWApiURL": "https://api.akeyless.io", "authSecretRef": {"secretRef": {
+        "accessID": {"name": "akeyless", "key": "accessId"},
+        "accessType": {"name": "akeyless", "key": "accessType"},
+        "accessTypeParam": {"name": "akeyless", "key": "accessTypeParam"},
+    }}}});
+    made.to_do.push(
+        "spec.provider.akeyless.authSecretRef: the old operator logged in by AKEYLESS_* of its environment: make the Secret \
+         \"akeyless\" of it"
+            .to_owned(),
+    );
 }
 
 fn vault(made: &mut Store, spec: &Spec, mount: &str, place: &Place) {

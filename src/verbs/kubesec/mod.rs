@@ -130,6 +130,20 @@ fn manifests(secret: &Value, values: &Values, seal: &Seal) -> Result<[Value; 2],
         Seal::Cluster(_) => json!({"sealed": {"values": sealed}}),
     };
     let store = json!({"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": named, "spec": {"provider": provider}});
+    let es = json!({
+        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": named,
+        "spec": {
+            "refreshInterval": "1h",
+            "secretStoreRef": {"name": name, "kind": "SecretStore"},
+            "target": {"template": template(secret)},
+            "data": data,
+        },
+    });
+    Ok([store, es])
+}
+
+/// What the Secret is beside its data.
+fn template(secret: &Value) -> Value {
     let mut template = json!({"engineVersion": "v2", "mergePolicy": "Merge"});
     if let Some(kind) = secret.get("type").filter(|kind| kind.is_string()) {
         template["type"] = kind.clone();
@@ -139,16 +153,7 @@ fn manifests(secret: &Value, values: &Values, seal: &Seal) -> Result<[Value; 2],
             template["metadata"][part] = marks.clone();
         }
     }
-    let es = json!({
-        "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": named,
-        "spec": {
-            "refreshInterval": "1h",
-            "secretStoreRef": {"name": name, "kind": "SecretStore"},
-            "target": {"template": template},
-            "data": data,
-        },
-    });
-    Ok([store, es])
+    template
 }
 
 fn in_base64(value: &SecretBytes) -> SecretBytes {

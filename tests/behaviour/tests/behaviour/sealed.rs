@@ -118,6 +118,19 @@ async fn until_certificate(rig: &Rig, url: &str) -> String {
     .await
 }
 
+/// A key that is later than the operator's own.
+async fn another_key(rig: &Rig) {
+    let newer = Generated::new(Timestamp::from_second(1_750_000_000).expect("a time"), 2048).expect("a key");
+    let private = newer.private.expose_str().expect("PEM");
+    rig.canaries.add("the private key", private.lines().nth(3).expect("a line"));
+    let label = json!({"sealedsecrets.bitnami.com/sealed-secrets-key": "active"});
+    let pair = json!({"tls.crt": newer.certificate, "tls.key": private});
+    // Secrets tell the second in which they were made.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let rest = json!({"metadata": {"labels": label}, "type": "kubernetes.io/tls", "stringData": pair});
+    rig.apply("Secret", "another-key", rest).await;
+}
+
 /// Waits until a SealedSecret is told to be synced, or not, for a reason that holds this.
 async fn until_told(rig: &Rig, name: &str, status: &str, says: &str) {
     rig.until(format!("{name} is synced: {status}"), async |rig: &Rig| {
@@ -177,17 +190,7 @@ async fn sealed_secrets_are_unsealed_and_kubeseal_goes_on_working() {
     rig.cluster.patch("Secret", "app", &json!({"stringData": {"password": "edited"}})).await;
     rig.until_texts("app", whole.clone()).await;
     // Another key: what was sealed with the one before still opens, and kubeseal seals anew what lies in git.
-    let newer = Generated::new(Timestamp::now(), 4096).expect("a key");
-    let label = json!({"sealedsecrets.bitnami.com/sealed-secrets-key": "active"});
-    let pair = json!({"tls.crt": newer.certificate, "tls.key": newer.private.expose_str().expect("PEM")});
-    rig.canaries.add("the private key", newer.private.expose_str().expect("PEM").lines().nth(3).expect("a line"));
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    rig.apply(
-        "Secret",
-        "another-key",
-        json!({"metadata": {"labels": label}, "type": "kubernetes.io/tls", "stringData": pair}),
-    )
-    .await;
+    another_key(&rig).await;
     rig.stop().await;
     rig.start(&flags).await;
     assert_ne!(until_certificate(&rig, &url).await, first);
@@ -203,27 +206,32 @@ async fn sealed_secrets_are_unsealed_and_kubeseal_goes_on_working() {
         rig.testbed.kubectl(&["apply", "--filename=-"], sealed).expect("kubectl");
         rig.until_texts("app", json!({"password": value})).await;
     }
+    what_does_not_open_writes_nothing(&rig, &anew, &value).await;
+    rig.finish().await;
+}
+
+async fn what_does_not_open_writes_nothing(rig: &Rig, anew: &str, value: &str) {
+    let read: Value = serde_json::from_str(anew).expect("JSON");
     // What does not open writes nothing, and says why.
     let broken = anew.replace("\"name\": \"app\"", "\"name\": \"other\"");
-    assert!(!kubeseal(&rig, &["--validate"], &broken).status.success(), "another name");
-    let mut cut = read.clone();
+    assert!(!kubeseal(rig, &["--validate"], &broken).status.success(), "another name");
+    let mut cut = read;
     let old = cut["spec"]["encryptedData"]["password"].as_str().expect("text").to_owned();
     cut["spec"]["encryptedData"]["password"] = json!(old[..old.len() - 8]);
     rig.testbed.kubectl(&["apply", "--filename=-"], &cut.to_string()).expect("kubectl");
-    until_told(&rig, "app", "False", "spec.encryptedData \"password\": what is sealed was changed or cut off").await;
+    until_told(rig, "app", "False", "spec.encryptedData \"password\": what is sealed was changed or cut off").await;
     rig.until_texts("app", json!({"password": value})).await;
     rig.testbed.kubectl(&["delete", "sealedsecret", "app", "-n", rig.namespace()], "").expect("kubectl");
     rig.until_gone("Secret", "app").await;
     // Somebody's own Secret stays until its owner says otherwise.
     rig.apply("Secret", "app", json!({"type": "example.com/own", "stringData": {"own": "x"}})).await;
-    rig.testbed.kubectl(&["apply", "--filename=-"], &anew).expect("kubectl");
-    until_told(&rig, "app", "False", "is not this SealedSecret's").await;
+    rig.testbed.kubectl(&["apply", "--filename=-"], anew).expect("kubectl");
+    until_told(rig, "app", "False", "is not this SealedSecret's").await;
     rig.until_texts("app", json!({"own": "x"})).await;
     rig.cluster
         .patch("Secret", "app", &json!({"metadata": {"annotations": {"sealedsecrets.bitnami.com/managed": "true"}}}))
         .await;
     rig.until_texts("app", json!({"password": value})).await;
-    rig.finish().await;
 }
 
 /// A certificate for an address of this machine, and its key, in a folder; the authority beside it.
@@ -237,6 +245,23 @@ fn certificate(folder: &Path) {
     std::fs::write(folder.join("ca.pem"), root.pem()).expect("a file");
     std::fs::write(folder.join("tls.crt"), leaf.expect("a certificate").pem()).expect("a file");
     std::fs::write(folder.join("tls.key"), own.serialize_pem()).expect("a file");
+}
+
+/// Tokens of pods, and manifests, as files.
+async fn lay_down(rig: &Rig, folder: &Path, values: &Value) {
+    let namespace = rig.namespace();
+    // A pod that runs as the account has what is for it, and no other has.
+    for name in ["app", "other"] {
+        rig.apply("ServiceAccount", name, json!({})).await;
+        let token = rig.testbed.kubectl(&["create", "token", name, "--audience=keyferry", "-n", namespace], "");
+        std::fs::write(folder.join(name), token.expect("a token").trim()).expect("a file");
+    }
+    let api = rig.testbed.kubectl(&["create", "token", "app", "-n", namespace], "").expect("a token");
+    std::fs::write(folder.join("api"), api.trim()).expect("a file");
+    let store = json!({"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "s"}, "spec": {"provider": {"sealed": {"values": values}}}});
+    let asks = json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "account", "remoteRef": {"key": "account"}}, {"secretKey": "ours", "remoteRef": {"key": "ours"}}]});
+    let es = json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "e"}, "spec": asks});
+    std::fs::write(folder.join("m.yaml"), format!("{store}\n---\n{es}\n")).expect("a file");
 }
 
 async fn values_are_sealed_for_a_namespace_or_for_a_service_account() {
@@ -273,18 +298,7 @@ async fn values_are_sealed_for_a_namespace_or_for_a_service_account() {
     rig.until_texts("ours", json!({"k": value})).await;
     rig.until_failed("theirs", &["it is sealed for namespace \"elsewhere\""]).await;
     rig.until_failed("account", &["not for an operator to make a Secret of"]).await;
-    // A pod that runs as the account has what is for it, and no other has.
-    for name in ["app", "other"] {
-        rig.apply("ServiceAccount", name, json!({})).await;
-        let token = rig.testbed.kubectl(&["create", "token", name, "--audience=keyferry", "-n", &namespace], "");
-        std::fs::write(folder.path().join(name), token.expect("a token").trim()).expect("a file");
-    }
-    let api = rig.testbed.kubectl(&["create", "token", "app", "-n", &namespace], "").expect("a token");
-    std::fs::write(folder.path().join("api"), api.trim()).expect("a file");
-    let store = json!({"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "s"}, "spec": {"provider": {"sealed": {"values": values}}}});
-    let asks = json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "account", "remoteRef": {"key": "account"}}, {"secretKey": "ours", "remoteRef": {"key": "ours"}}]});
-    let es = json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "e"}, "spec": asks});
-    std::fs::write(folder.path().join("m.yaml"), format!("{store}\n---\n{es}\n")).expect("a file");
+    lay_down(&rig, folder.path(), &values).await;
     let unseal = format!("https://localhost:{tls}");
     let sync = |token: &str, to: &str| {
         let flags = ["--unseal-from", &unseal, "--unseal-authority", "ca.pem", "--unseal-token", token];
@@ -302,16 +316,7 @@ async fn values_are_sealed_for_a_namespace_or_for_a_service_account() {
         assert!(!folder.path().join("none/e").exists(), "nothing is written");
     }
     // Another key: what lies in git is sealed anew in place, and opens.
-    let newer = Generated::new(Timestamp::now(), 2048).expect("a key");
-    let label = json!({"sealedsecrets.bitnami.com/sealed-secrets-key": "active"});
-    let pair = json!({"tls.crt": newer.certificate, "tls.key": newer.private.expose_str().expect("PEM")});
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    rig.apply(
-        "Secret",
-        "another-key",
-        json!({"metadata": {"labels": label}, "type": "kubernetes.io/tls", "stringData": pair}),
-    )
-    .await;
+    another_key(&rig).await;
     rig.stop().await;
     rig.start(&flags).await;
     until_certificate(&rig, &url).await;
