@@ -53,7 +53,7 @@ const PARAMETERS: [&str; 2] = [
 ];
 
 /// Stores whose spec has a schema of its own.
-const TYPED: [&str; 23] = [
+const TYPED: [&str; 25] = [
     "age",
     "akeyless",
     "alibaba",

@@ -247,6 +247,17 @@ fn certificate(folder: &Path) {
     std::fs::write(folder.join("tls.key"), own.serialize_pem()).expect("a file");
 }
 
+async fn an_operator_opens_what_is_for_its_namespace(rig: &Rig, values: &Value, value: &str) {
+    rig.apply("SecretStore", "s", json!({"spec": {"provider": {"sealed": {"values": values}}}})).await;
+    let entry = |key: &str| json!({"data": [{"secretKey": "k", "remoteRef": {"key": key}}]});
+    for key in ["ours", "theirs", "account"] {
+        rig.external_secret(key, entry(key)).await;
+    }
+    rig.until_texts("ours", json!({"k": value})).await;
+    rig.until_failed("theirs", &["it is sealed for namespace \"elsewhere\""]).await;
+    rig.until_failed("account", &["not for an operator to make a Secret of"]).await;
+}
+
 /// Tokens of pods, and manifests, as files.
 async fn lay_down(rig: &Rig, folder: &Path, values: &Value) {
     let namespace = rig.namespace();
@@ -290,14 +301,7 @@ async fn values_are_sealed_for_a_namespace_or_for_a_service_account() {
     let (ours, theirs) = (seal(&namespace, &value), seal("elsewhere", &value));
     let of_app = seal(&format!("{namespace}/app"), &account);
     let values = json!({"ours": ours, "theirs": theirs, "account": of_app});
-    rig.apply("SecretStore", "s", json!({"spec": {"provider": {"sealed": {"values": values}}}})).await;
-    let entry = |key: &str| json!({"data": [{"secretKey": "k", "remoteRef": {"key": key}}]});
-    for key in ["ours", "theirs", "account"] {
-        rig.external_secret(key, entry(key)).await;
-    }
-    rig.until_texts("ours", json!({"k": value})).await;
-    rig.until_failed("theirs", &["it is sealed for namespace \"elsewhere\""]).await;
-    rig.until_failed("account", &["not for an operator to make a Secret of"]).await;
+    an_operator_opens_what_is_for_its_namespace(&rig, &values, &value).await;
     lay_down(&rig, folder.path(), &values).await;
     let unseal = format!("https://localhost:{tls}");
     let sync = |token: &str, to: &str| {
