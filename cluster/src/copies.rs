@@ -159,11 +159,15 @@ fn new_copy(copier: &Copier) -> DynamicObject {
     object
 }
 
-/// Its labels, annotations and spec are those that its copier gives it, and no others; other owners and finalizers stay.
+/// Its labels, annotations and spec are those that its copier gives it, and no others; other owners and finalizers stay,
+/// and so does what is noted of a generated value.
 fn make_as_wanted(copier: &Copier, object: &mut DynamicObject) {
     let metadata = &mut object.metadata;
     metadata.labels = Some(copier.labels.clone()).filter(|labels| !labels.is_empty());
-    metadata.annotations = Some(copier.annotations.clone()).filter(|annotations| !annotations.is_empty());
+    let noted = metadata.annotations.take().and_then(|mut all| all.remove_entry(names::ANNOTATION_GENERATED));
+    let mut annotations = copier.annotations.clone();
+    annotations.extend(noted);
+    metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
     own(copier, metadata);
     object.data["spec"] = copier.spec.clone();
 }

@@ -50,6 +50,8 @@ struct State {
     states: Vec<KnownState>,
     log: Vec<String>,
     notes: Vec<String>,
+    /// What is noted on the PushSecret of a generated value.
+    noted: Option<String>,
 }
 
 #[derive(Clone, Default)]
@@ -220,6 +222,14 @@ impl ports::Journal for Double {
 
     async fn finalizers(&self, _: &PushSecret, finalizers: &[String]) -> Result<(), Problem> {
         self.with(|state| state.log.push(format!("finalizers {}", finalizers.len())));
+        Ok(())
+    }
+
+    async fn generated(&self, _: &PushSecret, note: &str) -> Result<(), Problem> {
+        self.with(|state| {
+            state.log.push("noted".to_owned());
+            state.noted = Some(note.to_owned());
+        });
         Ok(())
     }
 
@@ -478,6 +488,10 @@ impl Rig {
         if let Some((status, _)) = looked.status {
             self.ps.status = Some(status);
         }
+        if let Some(note) = self.double.with(|state| state.noted.take()) {
+            let annotations = self.ps.metadata.annotations.get_or_insert_default();
+            annotations.insert(names::ANNOTATION_GENERATED.to_owned(), note);
+        }
         self.said = vec![match &looked.outcome {
             Outcome::Failed(failure) => failure.to_string(),
             outcome => format!("{outcome:?}"),
@@ -590,7 +604,12 @@ async fn a_source_that_goes_takes_its_own_along_and_no_other() {
     rig.double.with(|state| state.secrets.remove("one"));
     rig.now += 1;
     rig.look().await;
+    assert_eq!(rig.double.held("s", "a").as_deref(), Some("1"), "it may be there again in a moment");
+    assert_eq!((rig.said[0].as_str(), rig.next), ("Done(Done { pushed: 0, deleted: 0 })", Some(at(rig.now + 60))));
+    rig.now += 60;
+    rig.look().await;
     assert_eq!((rig.double.held("s", "a"), rig.double.held("s", "b")), (None, Some("2".into())));
+    assert_eq!((rig.recorded("SecretStore/s"), rig.memory.parting.len()), (vec!["b".to_owned()], 0));
     // Two that go to one place are an error, and neither wins.
     rig.double.secret("three", &[("b", "3")]);
     rig.respec(json!({}));
@@ -696,6 +715,127 @@ async fn a_value_is_made_when_it_is_due_and_not_for_another_try() {
     assert_eq!(rig.look().await, [""; 0], "a restart makes nothing");
     rig.next_check().await;
     assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-2"));
+}
+
+/// What may happen to a PushSecret that asks for no other value.
+fn labelled(rig: &mut Rig) {
+    let labels = rig.ps.metadata.labels.get_or_insert_default();
+    labels.insert("label".to_owned(), rig.now.to_string());
+}
+
+fn loses_its_status(rig: &mut Rig) {
+    rig.ps.status = None;
+}
+
+fn restarts(rig: &mut Rig) {
+    rig.memory = Memory::default();
+}
+
+#[tokio::test]
+async fn a_value_stays_whatever_else_happens_than_that_another_is_asked_for() {
+    let events: [&[fn(&mut Rig)]; 7] = [
+        &[restarts],
+        &[labelled],
+        &[loses_its_status],
+        &[labelled, restarts],
+        &[loses_its_status, restarts],
+        &[labelled, loses_its_status],
+        &[labelled, loses_its_status, restarts],
+    ];
+    for (kind, interval) in [("UUID", "1h"), ("Kept", "1h"), ("UUID", "0")] {
+        for (n, events) in events.iter().enumerate() {
+            let selector = json!({"generatorRef": {"kind": kind, "name": "u"}});
+            let spec = json!({"selector": selector, "refreshInterval": interval, "data": [entry("uuid", "k")]});
+            let mut rig = Rig::new(spec);
+            rig.look().await;
+            rig.now += 60;
+            events.iter().for_each(|event| event(&mut rig));
+            let done = rig.look().await;
+            assert!(!done.contains(&"push s/k".to_owned()), "{kind} {n}: {done:?}");
+            assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-1"), "{kind} {n}");
+            assert_eq!(rig.recorded("SecretStore/s"), ["k"], "{kind} {n}");
+            assert!(deadlines(&rig).iter().all(Option::is_none), "{kind} {n}: what is in use is not revoked");
+            let told = rig.ps.status.as_ref().and_then(|status| status.synced_resource_version.clone());
+            assert_eq!(told, Some(crate::look::version_of(&rig.ps)), "{kind} {n}");
+            // None of it moves when the next one is due.
+            assert_eq!(rig.look().await, [""; 0], "{kind} {n}");
+            assert_eq!(rig.next.is_some(), interval == "1h");
+            rig.now += 3600 - 60;
+            rig.look().await;
+            let next = if interval == "1h" { "made-2" } else { "made-1" };
+            assert_eq!(rig.double.held("s", "k").as_deref(), Some(next), "{kind} {n}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_value_is_made_anew_for_whoever_asks_for_another() {
+    let forced = |rig: &mut Rig| {
+        let annotations = rig.ps.metadata.annotations.get_or_insert_default();
+        _ = annotations.insert(names::ANNOTATION_FORCE_SYNC.to_owned(), "now".to_owned());
+    };
+    let respecified = |rig: &mut Rig| rig.respec(json!({"data": [entry("uuid", "k"), entry("uuid", "l")]}));
+    let has_another_store = |rig: &mut Rig| rig.respec(json!({"secretStoreRefs": [{"name": "s"}, {"name": "t"}]}));
+    let was_made_anew = |rig: &mut Rig| {
+        rig.ps.metadata.uid = Some("another".to_owned());
+        restarts(rig);
+        loses_its_status(rig);
+    };
+    // What dataTo made is known by the value alone, and has to be deleted one day.
+    let can_not_be_recorded = |rig: &mut Rig| {
+        rig.respec(json!({"deletionPolicy": "Delete", "data": [], "dataTo": [{"storeRef": {"name": "s"}}]}));
+        loses_its_status(rig);
+    };
+    let events: [fn(&mut Rig); 5] = [forced, respecified, has_another_store, was_made_anew, can_not_be_recorded];
+    for (n, event) in events.iter().enumerate() {
+        let selector = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
+        let mut rig = Rig::new(json!({"selector": selector, "data": [entry("uuid", "k")]}));
+        rig.look().await;
+        rig.now += 60;
+        event(&mut rig);
+        rig.look().await;
+        assert_eq!(rig.double.with(|state| state.made), 2, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_for_a_moment_makes_nothing_anew() {
+    let selector = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
+    let stores = json!([{"name": "s"}, {"name": "t"}]);
+    let mut rig = Rig::new(json!({"selector": selector, "secretStoreRefs": stores, "data": [entry("uuid", "k")]}));
+    rig.look().await;
+    let all = rig.stores.clone();
+    rig.stores.retain(|id, _| id.name != "t");
+    rig.now += 1;
+    rig.look().await;
+    assert!(rig.said[0].contains("could not get SecretStore \"t\""), "{:?}", rig.said);
+    rig.stores = all;
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!(
+        (rig.said[0].as_str(), rig.double.with(|state| state.made)),
+        ("Done(Done { pushed: 0, deleted: 0 })", 1)
+    );
+}
+
+#[tokio::test]
+async fn a_store_that_joins_gets_its_value_although_a_crash_comes_between() {
+    let selector = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
+    let stores = json!([{"labelSelector": {"matchExpressions": [{"key": "no", "operator": "DoesNotExist"}]}}]);
+    let mut rig = Rig::new(json!({"selector": selector, "secretStoreRefs": stores, "data": [entry("uuid", "k")]}));
+    let all = rig.stores.clone();
+    rig.stores.retain(|id, _| id.name == "s");
+    rig.look().await;
+    rig.stores = all;
+    rig.double.fail("t", "k", Some(ErrorKind::Timeout));
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!(rig.recorded("SecretStore/t"), ["k"], "it may have been written");
+    restarts(&mut rig);
+    rig.double.fail("t", "k", None);
+    rig.now += 1;
+    rig.look().await;
+    assert!(rig.double.held("t", "k").is_some() && rig.double.held("t", "k") == rig.double.held("s", "k"));
 }
 
 fn generated(more: Value) -> Rig {
