@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_crds::{PushData, PushSecret, PushSecretStatus};
+use keyferry_crds::{PushData, PushSecret, PushSecretStatus, PushUpdatePolicy};
 use keyferry_sync::ports::Problem;
 
 use crate::each::Prepared;
@@ -45,6 +45,19 @@ impl Ledger {
                     found.push(place.clone());
                 }
             }
+        }
+    }
+
+    /// Notes what a store holds where the record of it was lost. What `IfNotExists` found, and what it made, nobody knows then:
+    /// it counts as found.
+    pub fn make_up(&mut self, store: &str, ps: &PushSecret) {
+        let recorded = self.status.synced_push_secrets.entry(store.to_owned()).or_default();
+        if !recorded.is_empty() {
+            return;
+        }
+        recorded.extend(ps.spec.data.iter().map(|data| (data.status_key(), data.clone())));
+        if ps.spec.update_policy == PushUpdatePolicy::IfNotExists && !recorded.is_empty() {
+            self.status.found_push_secrets.insert(store.to_owned(), recorded.keys().cloned().collect());
         }
     }
 

@@ -101,12 +101,12 @@ fn by_time(settings: &Settings, look: &Look) -> Plan {
     }
     let last = look.last().filter(|last| last.version == version_of(ps) && last.at <= now);
     let Some(last) = last else { return Plan::Push };
-    if look.memory.failures > 0 {
+    if look.memory.failures > 0 || parting::is_due(look) {
         return Plan::Push;
     }
     // Zero pushes once.
     let Some(interval) = schedule::interval(ps) else { return Plan::Wait(None) };
-    if look.sources_changed() || stores_changed(settings, look) || parting::is_due(look) {
+    if look.sources_changed() || stores_changed(settings, look) {
         return Plan::Push;
     }
     let due = schedule::due(last.at, interval);

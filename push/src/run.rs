@@ -150,12 +150,8 @@ impl Work<'_> {
 
     /// The stores hold what was generated: that is told, and recorded where the record was lost.
     fn keep(&mut self) -> Result<Outcome, Failure> {
-        let ps = &self.look.ps;
         for store in active(&self.world.settings, &self.look) {
-            let recorded = self.ledger.status.synced_push_secrets.entry(store_key(&store.id)).or_default();
-            if recorded.is_empty() {
-                recorded.extend(ps.spec.data.iter().map(|data| (data.status_key(), data.clone())));
-            }
+            self.ledger.make_up(&store_key(&store.id), &self.look.ps);
         }
         let missing = not_there(&self.look, &Layout::new());
         Failure::of(Headline::Set, missing).map_or(Ok(Outcome::Done(Done::default())), Err)

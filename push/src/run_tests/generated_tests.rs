@@ -100,6 +100,25 @@ async fn a_value_is_made_anew_for_whoever_asks_for_another() {
 }
 
 #[tokio::test]
+async fn what_may_have_been_there_before_is_not_deleted_after_a_status_was_lost() {
+    let selector = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
+    let mut rig = Rig::new(json!({
+        "selector": selector, "updatePolicy": "IfNotExists", "deletionPolicy": "Delete", "data": [entry("uuid", "k")],
+    }));
+    rig.double.with(|state| _ = state.held.insert(("s".into(), "k".into()), "theirs".into()));
+    rig.look().await;
+    restarts(&mut rig);
+    loses_its_status(&mut rig);
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!((rig.recorded("SecretStore/s"), rig.double.with(|state| state.made)), (vec!["k".to_owned()], 1));
+    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+    rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+    rig.look().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("theirs"));
+}
+
+#[tokio::test]
 async fn a_store_that_is_gone_for_a_moment_makes_nothing_anew() {
     let selector = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
     let stores = json!([{"name": "s"}, {"name": "t"}]);

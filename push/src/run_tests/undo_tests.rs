@@ -26,8 +26,8 @@ async fn a_source_that_is_replaced_takes_nothing_along() {
 #[tokio::test]
 async fn one_of_several_sources_that_is_replaced_takes_nothing_along() {
     let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
-    for restarts in [false, true] {
-        let spec = json!({"selector": selector, "deletionPolicy": "Delete", "dataTo": [{"storeRef": {"name": "s"}}]});
+    for (restarts, interval) in [(false, "1h"), (true, "1h"), (false, "0")] {
+        let spec = json!({"refreshInterval": interval, "selector": selector, "deletionPolicy": "Delete", "dataTo": [{"storeRef": {"name": "s"}}]});
         let mut rig = Rig::new(spec);
         rig.double.secret("one", &[("a", "1")]);
         rig.double.secret("two", &[("b", "2"), ("c", "3")]);
@@ -37,9 +37,12 @@ async fn one_of_several_sources_that_is_replaced_takes_nothing_along() {
             if restarts {
                 rig.memory = Memory::default();
             }
-            rig.now += 59;
-            let done = rig.look().await;
-            assert!(!done.contains(&"delete s/a".to_owned()), "{done:?}");
+            rig.respec(json!({}));
+            for wait in [0, 59] {
+                rig.now += wait;
+                let done = rig.look().await;
+                assert!(!done.contains(&"delete s/a".to_owned()), "{done:?}");
+            }
             rig.double.secret("one", &[("a", "1")]);
             // Nobody tells a rig that a new one has come.
             rig.respec(json!({}));
@@ -50,6 +53,7 @@ async fn one_of_several_sources_that_is_replaced_takes_nothing_along() {
         // A key that its own Secret has no more goes at once, and is tried again like any.
         rig.double.secret("two", &[("b", "2")]);
         rig.double.fail("s", "c", Some(ErrorKind::Unavailable));
+        rig.respec(json!({}));
         rig.now += 1;
         rig.look().await;
         assert!(rig.said[0].starts_with("Failed to Delete Secrets from Provider: \"c\""), "{:?}", rig.said);
@@ -57,6 +61,13 @@ async fn one_of_several_sources_that_is_replaced_takes_nothing_along() {
         rig.now += 1;
         rig.look().await;
         assert_eq!((rig.double.held("s", "c"), rig.recorded("SecretStore/s")), (None, vec!["a".into(), "b".into()]));
+        rig.double.with(|state| state.secrets.remove("one"));
+        rig.respec(json!({}));
+        rig.look().await;
+        rig.now += 60;
+        assert!(rig.next.is_some_and(|next| next <= at(rig.now)), "{:?}", rig.next);
+        rig.look().await;
+        assert_eq!((rig.double.held("s", "a"), rig.recorded("SecretStore/s")), (None, vec!["b".to_owned()]));
     }
 }
 
