@@ -227,3 +227,25 @@ impl Copies for ClusterCopies {
         self.events.send(copier.object_ref(), component, note);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keyferry_crds::ClusterPushSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_keeps_what_is_noted_of_its_generated_value_and_nothing_else() {
+        let pushed = json!({"metadata": {"name": "c", "uid": "u"}, "spec": {
+            "pushSecretSpec": {}, "pushSecretMetadata": {"annotations": {"a": "1"}},
+        }});
+        let copier = Copier::from(serde_json::from_value::<ClusterPushSecret>(pushed).unwrap());
+        let mut copy = new_copy(&copier);
+        let annotations = |copy: &DynamicObject| copy.metadata.annotations.clone().unwrap_or_default();
+        assert_eq!(annotations(&copy).keys().collect::<Vec<_>>(), ["a"]);
+        let noted = [(names::ANNOTATION_GENERATED.to_owned(), "n".to_owned()), ("other".to_owned(), "o".to_owned())];
+        copy.metadata.annotations.get_or_insert_default().extend(noted);
+        make_as_wanted(&copier, &mut copy);
+        assert_eq!(annotations(&copy).keys().collect::<Vec<_>>(), ["a", names::ANNOTATION_GENERATED]);
+    }
+}
