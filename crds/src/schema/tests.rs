@@ -1,6 +1,6 @@
 //! What must hold for every schema, and what an API server isn't needed for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinitionVersion;
@@ -432,22 +432,30 @@ fn the_committed_yaml_is_up_to_date() {
     assert_eq!(found, want, "{hint}");
 }
 
-/// The fields of the tables in `docs/compatibility.md` are those of the schemas: that of ExternalSecrets stands first, that
-/// of another kind below its name.
+/// The fields of the tables in `docs/compatibility.md` are those of the schemas, kind by kind: each has a section, under a
+/// heading of its name alone.
 #[test]
 fn the_compatibility_page_names_every_field() {
     let page = include_str!("../../../docs/compatibility.md");
-    // Behaviour that no field shows has a table of its own.
-    let (page, _) = page.split_once("\n## Behaviour").expect("the page has two parts");
-    let (first, others) = page.split_once("\n## ").expect("it has sections");
-    let version_of = |kind: &str| format!("{kind}/{}.", if kind == "ClusterPushSecret" { "v1alpha1" } else { "v1" });
-    let fields = fields_of(&version_of("ExternalSecret"));
-    names_all(first, &fields);
-    for kind in ["ClusterExternalSecret", "ClusterPushSecret"] {
-        let section = others.split("\n## ").find(|section| section.lines().next() == Some(kind));
-        let section = section.unwrap_or_else(|| panic!("docs/compatibility.md has no section {kind}"));
-        names_all(section, &fields_of(&version_of(kind)));
+    let sections: BTreeMap<&str, &str> = page.split("\n#").filter_map(section).collect();
+    let mut held = BTreeSet::new();
+    for crd in crds() {
+        let kind = crd.spec.names.kind.as_str();
+        let stored = crd.spec.versions.iter().find(|version| version.storage).expect("a version is stored");
+        let section = sections.get(kind).unwrap_or_else(|| panic!("docs/compatibility.md has no section {kind}"));
+        names_all(kind, section, &fields_of(&format!("{kind}/{}.", stored.name)));
+        held.insert(kind.to_owned());
     }
+    let has_rows = |text: &&str| text.lines().any(|line| line.starts_with("| `s"));
+    let unheld =
+        sections.iter().filter(|(title, text)| has_rows(text) && !held.contains(**title)).map(|(title, _)| title);
+    assert_eq!(unheld.collect::<Vec<_>>(), Vec::<&&str>::new(), "sections of kinds that do not exist");
+}
+
+/// The title and the text of a section, whichever level it is of.
+fn section(text: &str) -> Option<(&str, &str)> {
+    let (title, text) = text.split_once('\n')?;
+    Some((title.trim_start_matches('#').trim(), text))
 }
 
 /// The fields of a kind that hold no others, which are said with them.
@@ -465,7 +473,7 @@ fn fields_of(kind: &str) -> Vec<String> {
     fields
 }
 
-fn names_all(page: &str, fields: &[String]) {
+fn names_all(kind: &str, page: &str, fields: &[String]) {
     let rows: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     let below = |row: &str, path: &str| match row.strip_suffix(".*") {
         Some(parent) => {
@@ -475,9 +483,13 @@ fn names_all(page: &str, fields: &[String]) {
     };
     for field in fields {
         let holds = rows.iter().any(|row| row.trim_end_matches(".*").starts_with(&format!("{field}[")));
-        assert!(holds || rows.iter().any(|row| below(row, field)), "docs/compatibility.md has no row for {field}");
+        assert!(
+            holds || rows.iter().any(|row| below(row, field)),
+            "docs/compatibility.md: {kind} has no row for {field}"
+        );
     }
     for row in rows {
-        assert!(fields.iter().any(|field| below(row, field)), "docs/compatibility.md: there is no field {row}");
+        assert!(row != "spec.*", "docs/compatibility.md: {kind}: that says nothing of any field");
+        assert!(fields.iter().any(|field| below(row, field)), "docs/compatibility.md: {kind} has no field {row}");
     }
 }
