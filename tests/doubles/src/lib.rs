@@ -32,6 +32,7 @@ pub mod bitwarden;
 pub mod conjur;
 pub mod delinea;
 pub mod doppler;
+pub mod fortanix;
 pub mod gcpsm;
 pub mod github;
 pub mod gitlab;
@@ -40,6 +41,7 @@ pub mod infisical;
 pub mod onepassword;
 pub mod robots;
 pub mod scaleway;
+pub mod secretserver;
 pub mod vault;
 
 pub use faults::Faults;

@@ -7,4 +7,6 @@ mod infisical;
 mod akeyless;
 mod scaleway;
 mod delinea;
+mod fortanix;
+mod secretserver;
 mod generate;

@@ -6,10 +6,12 @@ mod azurekv;
 mod client;
 mod conjur;
 mod doppler;
+mod fortanix;
 mod gcpsm;
 mod gitlab;
 mod infisical;
 mod onepassword;
+mod secretserver;
 mod vault;
 
 #[test]

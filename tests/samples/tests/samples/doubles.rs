@@ -6,8 +6,8 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use keyferry_doubles::{
-    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, gcpsm, gitlab, infisical, onepassword,
-    scaleway,
+    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab, infisical,
+    onepassword, scaleway, secretserver,
 };
 use serde_json::json;
 
@@ -93,6 +93,13 @@ pub fn doppler() -> Counterpart {
     Counterpart { env, ..Counterpart::new(double, Vec::new()) }
 }
 
+pub fn fortanix() -> Counterpart {
+    let double = fortanix::Double::start();
+    double.put("app/db", "SECRET", field().as_bytes());
+    let here = vec![("https://eu.smartkey.io", double.server().url()), ("xxxx", fortanix::KEY.to_owned())];
+    Counterpart::new(double, here)
+}
+
 pub fn gcpsm() -> Counterpart {
     let double = gcpsm::Double::start();
     double.put("app", field().as_bytes());
@@ -150,6 +157,16 @@ pub fn scaleway() -> Counterpart {
         ("region: fr-par", format!("region: fr-par\n      apiUrl: {}", double.server().url())),
         ("11111111-1111-1111-1111-111111111111", scaleway::KEY.to_owned()),
         ("22222222-2222-2222-2222-222222222222", scaleway::PLACE.1.to_owned()),
+    ];
+    Counterpart::new(double, here)
+}
+
+pub fn secretserver() -> Counterpart {
+    let double = secretserver::Double::start();
+    double.put("db", ["not JSON", VALUE, ""]);
+    let here = vec![
+        ("https://example.secretservercloud.com", double.server().url()),
+        ("xxxx", secretserver::USER.1.to_owned()),
     ];
     Counterpart::new(double, here)
 }
