@@ -45,6 +45,8 @@ pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "rest")]
     keyferry_provider_rest::INFISICAL,
     #[cfg(feature = "rest")]
+    keyferry_provider_rest::NGROK,
+    #[cfg(feature = "rest")]
     keyferry_provider_rest::SCALEWAY,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::SECRET_SERVER,

@@ -53,7 +53,7 @@ const PARAMETERS: [&str; 2] = [
 ];
 
 /// Stores whose spec has a schema of its own.
-const TYPED: [&str; 26] = [
+const TYPED: [&str; 27] = [
     "age",
     "akeyless",
     "alibaba",
@@ -72,6 +72,7 @@ const TYPED: [&str; 26] = [
     "ibm",
     "infisical",
     "kubernetes",
+    "ngrok",
     "onepassword",
     "onepasswordSDK",
     "openBao",
@@ -217,6 +218,7 @@ const STORE_DEFAULTS: &[&str] = &[
     "infisical.secretsScope.secretsPath = \"/\"",
     "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
     "kubernetes.server.url = \"kubernetes.default\"",
+    "ngrok.apiUrl = \"https://api.ngrok.com\"",
     "kubernetes.remoteNamespace = \"default\"",
     "onepasswordSDK.cache.maxSize = 100",
     "onepasswordSDK.cache.ttl = \"5m\"",

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::client::{Call, Client, Response, Said, Vendor};
 use crate::config::{self, needed};
-use crate::login::{Access, Pass};
+use crate::login::{Access, Pass, header};
 use crate::object::{self, Object};
 use crate::store::{Rest, Store};
 
@@ -95,11 +95,9 @@ struct Login {
 impl Source<Pass> for Login {
     async fn get(&self) -> Result<Grant<Pass>, Error> {
         let key = config::secret(&*self.credentials, &self.reference, None, VENDOR.login).await?;
-        let Pass::Header(name, value) = Pass::header(AUTHORIZATION, "Basic ", &key, VENDOR.login)? else {
-            unreachable!("a header was asked for")
-        };
+        let key = (AUTHORIZATION, header("Basic ", &key, VENDOR.login)?);
         let call = Call { method: Method::POST, ..Call::get("Auth", "sys/v1/session/auth") };
-        let answer = self.client.send(&call, &HeaderMap::from_iter([(name, value)])).await?;
+        let answer = self.client.send(&call, &HeaderMap::from_iter([key])).await?;
         if !answer.is_good() {
             return Err(self.refusal(&answer));
         }

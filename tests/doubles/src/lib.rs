@@ -38,6 +38,7 @@ pub mod github;
 pub mod gitlab;
 pub mod grafana;
 pub mod infisical;
+pub mod ngrok;
 pub mod onepassword;
 pub mod robots;
 pub mod scaleway;

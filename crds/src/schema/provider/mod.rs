@@ -23,6 +23,7 @@ mod gitlab;
 mod ibm;
 mod infisical;
 mod kubernetes;
+mod ngrok;
 mod onepassword;
 mod scaleway;
 mod secretserver;
@@ -47,7 +48,6 @@ const OPEN: &[(&str, &str)] = &[
     ("dvls", "Devolutions Server."),
     ("keepersecurity", "Keeper Security."),
     ("nebiusmysterybox", "Nebius MysteryBox."),
-    ("ngrok", "ngrok vaults (write only)."),
     ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
     ("passworddepot", "Password Depot Enterprise Server."),
@@ -88,6 +88,7 @@ const TYPED: &[(&str, Schema)] = &[
     ("ibm", ibm::schema),
     ("infisical", infisical::schema),
     ("kubernetes", kubernetes::schema),
+    ("ngrok", ngrok::schema),
     ("onepassword", onepassword::schema),
     ("onepasswordSDK", onepassword::sdk),
     ("openBao", vault::open_bao),

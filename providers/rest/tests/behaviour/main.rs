@@ -9,4 +9,5 @@ mod scaleway;
 mod delinea;
 mod fortanix;
 mod secretserver;
+mod ngrok;
 mod generate;

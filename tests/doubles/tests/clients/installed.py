@@ -16,6 +16,7 @@ for module in (
     "google.auth",
     "google.cloud.secretmanager",
     "infisical_sdk",
+    "ngrok",
     "onepasswordconnectsdk",
     "sdkms.v1",
 ):

@@ -10,6 +10,7 @@ mod fortanix;
 mod gcpsm;
 mod gitlab;
 mod infisical;
+mod ngrok;
 mod onepassword;
 mod secretserver;
 mod vault;

@@ -1,12 +1,14 @@
 //! Counterparts that are doubles of ours. What a double insists on stands in the sample's place; where it takes what it
 //! is told, the sample's own words do.
 
+use std::any::Any;
+
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use keyferry_doubles::{
-    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab, infisical,
+    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab, infisical, ngrok,
     onepassword, scaleway, secretserver,
 };
 use serde_json::json;
@@ -136,6 +138,19 @@ pub fn infisical() -> Counterpart {
         ("3f2a", infisical::CLIENT.0.to_owned()),
     ];
     Counterpart::new(double, here)
+}
+
+/// Nobody reads from it: what the sample pushes is a Secret that is there.
+pub fn ngrok() -> Counterpart {
+    let double = ngrok::Double::start();
+    let here = vec![("https://api.ngrok.com", double.server().url()), ("xxxx", ngrok::KEY.to_owned())];
+    let source =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"}, "stringData": {"password": VALUE}});
+    let is_there = |running: &(dyn Any + Send + Sync)| {
+        let double = running.downcast_ref::<ngrok::Double>().expect("it runs");
+        double.held("app-password").is_some_and(|(value, ..)| value == VALUE)
+    };
+    Counterpart { there: vec![source], pushed: Some(is_there), operator: true, ..Counterpart::new(double, here) }
 }
 
 pub fn onepassword() -> Counterpart {
