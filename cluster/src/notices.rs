@@ -10,9 +10,8 @@ use keyferry_sync::store::Store;
 use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams};
 use serde_json::json;
 
-use crate::client::timely;
+use crate::client::Turns;
 use crate::events::Events;
-use crate::leader::Lead;
 
 /// Seconds between attempts to tell an object why its spec is not read.
 const TELLING: [u64; 5] = [1, 4, 15, 60, 60];
@@ -23,24 +22,30 @@ pub struct ClusterNotices {
     pub client: kube::Client,
     /// Where events go.
     pub events: Events,
-    /// Until when we may write.
-    pub lead: Lead,
+    /// How many requests go out at once: all stores are checked when we start.
+    pub turns: Turns,
+}
+
+impl ClusterNotices {
+    fn turns(&self, namespace: Option<&String>) -> Turns {
+        self.turns.of(namespace.map_or("", String::as_str))
+    }
 }
 
 #[async_trait]
 impl Notices for ClusterNotices {
     async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
         let patch = Patch::Merge(json!({"metadata": {"uid": store.uid()}, "status": status}));
-        self.lead.check()?;
         let (client, name, params) = (self.client.clone(), &store.id.name, PatchParams::default());
+        let turns = self.turns(store.id.namespace.as_ref());
         match &store.id.namespace {
             Some(namespace) => {
                 let api: Api<SecretStore> = Api::namespaced(client, namespace);
-                timely(api.patch_status(name, &params, &patch)).await?;
+                turns.run(api.patch_status(name, &params, &patch)).await?;
             }
             None => {
                 let api: Api<ClusterSecretStore> = Api::all(client);
-                timely(api.patch_status(name, &params, &patch)).await?;
+                turns.run(api.patch_status(name, &params, &patch)).await?;
             }
         }
         Ok(())
@@ -61,21 +66,19 @@ impl Notices for ClusterNotices {
             Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, resource),
             None => Api::all_with(self.client.clone(), resource),
         };
+        let turns = self.turns(metadata.namespace.as_ref());
         for wait in TELLING {
             // By its resourceVersion: the object may have been mended since, and synced.
             let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
             let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
-            let told = match self.lead.check() {
-                Ok(()) => timely(api.patch_status(&name, &PatchParams::default(), &patch)).await,
-                Err(problem) => Err(problem),
-            };
+            let told = turns.run(api.patch_status(&name, &PatchParams::default(), &patch)).await;
             let Err(problem) = told else { return };
             tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");
             if problem.is_not_found() {
                 return;
             }
             tokio::time::sleep(Duration::from_secs(wait)).await;
-            match timely(api.get_metadata_opt(&name)).await {
+            match turns.run(api.get_metadata_opt(&name)).await {
                 Ok(Some(now)) if now.metadata.uid == metadata.uid && now.metadata.generation == metadata.generation => {
                     metadata = now.metadata;
                 }
@@ -83,5 +86,65 @@ impl Notices for ClusterNotices {
                 Err(_) => {}
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::http::StatusCode;
+    use futures::future::join_all;
+    use kube::core::ApiResource;
+
+    use super::*;
+    use crate::leader::Lead;
+
+    /// An API server that takes a moment, and knows how many requests it had at once at most.
+    #[derive(Default)]
+    struct Busy {
+        now: AtomicUsize,
+        most: AtomicUsize,
+        all: AtomicUsize,
+    }
+
+    impl Busy {
+        async fn serve(self: Arc<Self>) -> StatusCode {
+            let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            self.all.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            self.now.fetch_sub(1, Ordering::SeqCst);
+            StatusCode::NOT_FOUND
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn thousands_of_stores_are_told_a_few_at_a_time() {
+        let busy = Arc::new(Busy::default());
+        let server = busy.clone();
+        let client = kube::Client::new(Router::new().fallback(move |_: Request| server.clone().serve()), "ns");
+        let notices = ClusterNotices {
+            events: Events::start(client.clone(), jiff::Timestamp::now, Lead::always()),
+            turns: Turns::new(3, Lead::always()),
+            client,
+        };
+        let store = |n: usize| {
+            let mut store = SecretStore::new(&format!("s{n}"), keyferry_crds::SecretStoreSpec::default());
+            store.metadata.namespace = Some("ns".to_owned());
+            Store::namespaced(store)
+        };
+        let stores: Vec<Store> = (0..50).map(store).collect();
+        let status = SecretStoreStatus::default();
+        let told = join_all(stores.iter().map(|store| notices.status(store, &status))).await;
+        assert!(told.iter().all(Result::is_err));
+        assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (50, 3));
+        let kind = ApiResource::erase::<SecretStore>(&());
+        let undecodable = stores.iter().map(|store| notices.set_conditions(&kind, store.metadata.clone(), Vec::new()));
+        join_all(undecodable).await;
+        assert_eq!((busy.all.load(Ordering::SeqCst), busy.most.load(Ordering::SeqCst)), (100, 3));
     }
 }

@@ -18,7 +18,7 @@ use keyferry_sync::ports::{Accounts, Objects, Problem, Turn};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use serde_json::Value;
 
-use crate::client::{ApiProblem, LiveSecret, Turns, timely};
+use crate::client::{ApiProblem, LiveSecret, Turns};
 
 /// How long tokens of ServiceAccounts live: the shortest that Kubernetes gives.
 const TOKEN_SECONDS: i64 = 600;
@@ -162,7 +162,7 @@ impl Accounts for ClusterObjects {
 
     async fn annotations(&self, namespace: &str, name: &str) -> Result<Option<StringMap>, Problem> {
         let (api, name) = self.account(namespace, name)?;
-        let account = timely(api.get_metadata_opt(name)).await?;
+        let account = self.turns.of(namespace).run(api.get_metadata_opt(name)).await?;
         Ok(account.map(|account| account.metadata.annotations.unwrap_or_else(BTreeMap::new)))
     }
 

@@ -103,10 +103,10 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         events: events.clone(),
         now: clock::now,
     });
-    let (copiers, copy_turns) = (args.copiers(), turns.clone());
-    let journal = Arc::new(ClusterJournal { client: client.clone(), turns, events: events.clone() });
-    let copies = Arc::new(ClusterCopies { client: client.clone(), turns: copy_turns, events: events.clone() });
-    let notices = Arc::new(ClusterNotices { client: client.clone(), events, lead });
+    let copiers = args.copiers();
+    let journal = Arc::new(ClusterJournal { client: client.clone(), turns: turns.clone(), events: events.clone() });
+    let copies = Arc::new(ClusterCopies { client: client.clone(), turns: turns.clone(), events: events.clone() });
+    let notices = Arc::new(ClusterNotices { client: client.clone(), events, turns });
     let checks = Arc::new(Checks {
         clients: pool.clone(),
         notices: notices.clone(),
