@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::trusted::Trusted;
 
 /// The API key that logs in: the id of an app and its secret, in base64.
 pub const KEY: &str = "YXBwLTE6Y2FuYXJ5LW9mLXRoZS1hcHA=";
@@ -26,9 +27,10 @@ pub struct Double {
 }
 
 struct State {
-    key: String,
+    keys: Trusted,
     objects: BTreeMap<String, Sobject>,
-    sessions: BTreeMap<String, SystemTime>,
+    /// Tokens, each with its end and the key that it was given for.
+    sessions: BTreeMap<String, (SystemTime, String)>,
     logins: usize,
     life: Duration,
 }
@@ -44,7 +46,7 @@ impl Double {
     /// One without objects.
     pub fn start() -> Self {
         let (objects, sessions) = (BTreeMap::new(), BTreeMap::new());
-        let state = State { key: KEY.to_owned(), objects, sessions, logins: 0, life: Duration::from_secs(600) };
+        let state = State { keys: Trusted::one(KEY), objects, sessions, logins: 0, life: Duration::from_secs(600) };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
         let router = Router::new().fallback(move |request: Request| {
@@ -85,8 +87,21 @@ impl Double {
     /// Another API key in place of the one that there is; all logins have ended.
     pub fn set_key(&self, key: &str) {
         let mut state = self.state();
-        key.clone_into(&mut state.key);
+        state.keys = Trusted::one(key);
         state.sessions.clear();
+    }
+
+    /// Another API key beside those that there are.
+    pub fn trust(&self, key: &str) {
+        self.state().keys.add(key);
+    }
+
+    /// Takes no key any more but the newest, nor what was given for another.
+    pub fn retire(&self) {
+        let mut state = self.state();
+        let State { keys, sessions, .. } = &mut *state;
+        keys.retire();
+        sessions.retain(|_, (_, key)| keys.holds(key));
     }
 
     /// How long the tokens of logins are good from now on.
@@ -108,12 +123,12 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
     let (method, path) = asked.what();
     let sent = asked.header("authorization");
     if (method, &path[..]) == ("POST", &["sys", "v1", "session", "auth"]) {
-        if sent.strip_prefix("Basic ") != Some(&state.key) {
+        let Some(key) = sent.strip_prefix("Basic ").filter(|key| state.keys.holds(key)) else {
             return wrong(401, "Authentication failed");
-        }
+        };
         state.logins += 1;
         let token = format!("canary-of-session-{}", state.logins);
-        state.sessions.insert(token.clone(), SystemTime::now() + state.life);
+        state.sessions.insert(token.clone(), (SystemTime::now() + state.life, key.to_owned()));
         let seconds = state.life.as_secs();
         return asked::json(
             200,
@@ -121,7 +136,7 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
         );
     }
     let token = sent.strip_prefix("Bearer ").unwrap_or_default();
-    if state.sessions.get(token).is_none_or(|end| *end <= SystemTime::now()) {
+    if state.sessions.get(token).is_none_or(|(end, _)| *end <= SystemTime::now()) {
         return wrong(401, "Session has expired");
     }
     match (method, &path[..]) {
