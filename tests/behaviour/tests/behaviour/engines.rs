@@ -15,11 +15,6 @@ tests![
     keys_that_leave_nothing_behind_have_no_state,
 ];
 
-/// Whether there is all that a test needs.
-pub fn can_run(test: &str) -> bool {
-    test != "users_of_a_database_are_let_in_while_their_values_are_in_use" || Postgres::programs().is_some()
-}
-
 /// A rig whose OpenBao has an engine of this kind at the namespace's name.
 async fn with_engine(prefix: &str, kind: &str, rules: &str) -> Rig {
     let mut rig = Rig::idle(prefix).await;
@@ -47,7 +42,7 @@ async fn ask(rig: &Rig, name: &str, path: &str, more: Value) -> Value {
 async fn users_of_a_database_are_let_in_while_their_values_are_in_use() {
     let rig = with_engine("database", "database", r#"path "ENGINE/creds/*" { capabilities = ["read"] }"#).await;
     let password = rig.canaries.value("password");
-    let database = Postgres::start(&password).await.expect("PostgreSQL");
+    let database = Postgres::start(&password).await.expect("PostgreSQL: Debian's package `postgresql` has it");
     let config = json!({
         "plugin_name": "postgresql-database-plugin", "allowed_roles": "r", "connection_url": database.url(),
         "username": postgres::ADMIN, "password": password,
