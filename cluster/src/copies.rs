@@ -159,11 +159,15 @@ fn new_copy(copier: &Copier) -> DynamicObject {
     object
 }
 
-/// Its labels, annotations and spec are those that its copier gives it, and no others; other owners and finalizers stay.
+/// Its labels, annotations and spec are those that its copier gives it, and no others; other owners and finalizers stay,
+/// and so does what is noted of a generated value.
 fn make_as_wanted(copier: &Copier, object: &mut DynamicObject) {
     let metadata = &mut object.metadata;
     metadata.labels = Some(copier.labels.clone()).filter(|labels| !labels.is_empty());
-    metadata.annotations = Some(copier.annotations.clone()).filter(|annotations| !annotations.is_empty());
+    let noted = metadata.annotations.take().and_then(|mut all| all.remove_entry(names::ANNOTATION_GENERATED));
+    let mut annotations = copier.annotations.clone();
+    annotations.extend(noted);
+    metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
     own(copier, metadata);
     object.data["spec"] = copier.spec.clone();
 }
@@ -221,5 +225,27 @@ impl Copies for ClusterCopies {
             CopierKind::ClusterPushSecret => names::EVENTS_CLUSTER_PUSH_SECRET,
         };
         self.events.send(copier.object_ref(), component, note);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyferry_crds::ClusterPushSecret;
+
+    use super::*;
+
+    #[test]
+    fn a_copy_keeps_what_is_noted_of_its_generated_value_and_nothing_else() {
+        let pushed = json!({"metadata": {"name": "c", "uid": "u"}, "spec": {
+            "pushSecretSpec": {}, "pushSecretMetadata": {"annotations": {"a": "1"}},
+        }});
+        let copier = Copier::from(serde_json::from_value::<ClusterPushSecret>(pushed).unwrap());
+        let mut copy = new_copy(&copier);
+        let annotations = |copy: &DynamicObject| copy.metadata.annotations.clone().unwrap_or_default();
+        assert_eq!(annotations(&copy).keys().collect::<Vec<_>>(), ["a"]);
+        let noted = [(names::ANNOTATION_GENERATED.to_owned(), "n".to_owned()), ("other".to_owned(), "o".to_owned())];
+        copy.metadata.annotations.get_or_insert_default().extend(noted);
+        make_as_wanted(&copier, &mut copy);
+        assert_eq!(annotations(&copy).keys().collect::<Vec<_>>(), ["a", names::ANNOTATION_GENERATED]);
     }
 }

@@ -128,7 +128,7 @@ mod tests {
         let server = busy.clone();
         let client = kube::Client::new(Router::new().fallback(move |_: Request| server.clone().serve()), "ns");
         let notices = ClusterNotices {
-            events: Events::start(client.clone(), jiff::Timestamp::now, Lead::always()),
+            events: Events::start(client.clone(), || jiff::Timestamp::UNIX_EPOCH, Lead::always()),
             turns: Turns::new(3, Lead::always()),
             client,
         };

@@ -128,6 +128,15 @@ impl Journal for ClusterJournal {
         Ok(())
     }
 
+    async fn generated(&self, ps: &PushSecret, note: &str) -> Result<(), Problem> {
+        let metadata = json!({"uid": ps.metadata.uid, "annotations": {names::ANNOTATION_GENERATED: note}});
+        let patch = Patch::Merge(json!({"metadata": metadata}));
+        let name = ps.metadata.name.as_deref().unwrap_or_default();
+        let turns = self.turns.of(ps.metadata.namespace.as_deref().unwrap_or_default());
+        turns.run(self.pushes(ps).patch_metadata(name, &PatchParams::default(), &patch)).await?;
+        Ok(())
+    }
+
     fn note(&self, ps: &PushSecret, note: Note) {
         let mut reference = ps.object_ref(&());
         reference.resource_version = None;

@@ -56,6 +56,8 @@ pub const ANNOTATION_FORCE_SYNC: &str = "external-secrets.io/force-sync";
 pub const ANNOTATION_ADOPTED_BY: &str = "keyferry.io/adopted-by";
 /// Annotation on a GeneratorState: by when what was made is to be replaced, since it ends soon after.
 pub const ANNOTATION_REFRESH_BY: &str = "keyferry.io/refresh-by";
+/// Annotation on a PushSecret: when the generated value was made that its stores hold, and for what.
+pub const ANNOTATION_GENERATED: &str = "keyferry.io/generated";
 /// Annotation on a GeneratorState: when what was made is to be prolonged.
 pub const ANNOTATION_RENEW_AT: &str = "keyferry.io/renew-at";
 /// Annotation on a store that silences the warnings about unmaintained and deprecated providers.

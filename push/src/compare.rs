@@ -4,7 +4,7 @@
 use keyferry_limits::Budget;
 use keyferry_provider_core::{Dialect, Key, Payload, PropertyLookup, Push, Remote, SecretBytes, json};
 use keyferry_sync::property::lookup;
-use keyferry_sync::{data, fields};
+use keyferry_sync::{data, fields, items};
 
 /// What to ask a store for, to see what is at a place.
 pub fn key_of(remote: &Remote, dialect: &Dialect) -> Key {
@@ -32,6 +32,9 @@ pub fn holds(answer: &SecretBytes, push: &Push, dialect: &Dialect, budget: &Budg
             fields::one(answer, name).is_some_and(|field| field == *value)
         }
         (None, Payload::Fields(all)) if base64 => fields::all(answer).is_some_and(|found| found == *all),
+        (None, _) if dialect.property == PropertyLookup::Items => {
+            items::first(answer).is_some_and(|first| are_equal(&first, &whole))
+        }
         (None, _) => are_equal(answer, &whole),
     }
 }
@@ -81,5 +84,17 @@ mod tests {
         assert!(holds(r#"{"a":"MQ==","b":"Mg=="}"#, Payload::Value("1".into())));
         assert!(!holds(r#"{"a":"Mg=="}"#, Payload::Value("1".into())));
         assert!(holds(r#"{"a":"MQ=="}"#, Payload::Fields([("a".to_owned(), "1".into())].into())));
+    }
+
+    #[test]
+    fn of_items_the_first_is_the_whole() {
+        let dialect = Dialect { property: PropertyLookup::Items, ..Dialect::default() };
+        let answer = r#"{"Items":[{"Slug":"data","ItemValue":"v"},{"Slug":"pass","ItemValue":"p"}]}"#;
+        for (property, value, expected) in
+            [(None, "v", true), (None, "p", false), (Some("pass"), "p", true), (Some("pass"), "v", false)]
+        {
+            let push = push(property, Payload::Value(value.into()));
+            assert_eq!(holds(&answer.into(), &push, &dialect, &Budget::default()), expected, "{property:?} {value}");
+        }
     }
 }

@@ -12,6 +12,7 @@ use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Spec, Told};
 
+use crate::chosen::is_theirs;
 use crate::each::AT_ONCE;
 use crate::expand::{overlapping, remote};
 use crate::ledger::Ledger;
@@ -33,6 +34,9 @@ pub struct Deleted {
     /// What could not be.
     pub failed: Vec<(Told, Retry)>,
 }
+
+/// What stays in stores: by store, the places.
+pub type Left = BTreeMap<String, Vec<String>>;
 
 /// What is recorded and not wanted. Where it is not known what is wanted in a store, nothing of it is among them.
 pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
@@ -72,21 +76,58 @@ pub fn keep_overlapping(world: &World, ps: &PushSecret, ledger: &mut Ledger, unw
 
 /// Takes out of what is recorded what nobody can delete any more, since its store is not there: by store, the places.
 /// ClusterSecretStores that are not looked after may be there all the same.
-pub fn stranded(world: &World, look: &Look, recorded: &mut Pushed) -> BTreeMap<String, Vec<String>> {
-    let mut stranded = BTreeMap::new();
+pub fn stranded(world: &World, look: &Look, recorded: &mut Pushed) -> Left {
+    let mut stranded = Left::new();
     recorded.retain(|key, places| {
         let id = store_of(key, namespace(&look.ps));
         let is_unseen = id.as_ref().is_some_and(|id| id.namespace.is_none()) && !world.settings.cluster_stores;
         let stays = is_unseen || id.is_some_and(|id| look.stores.contains_key(&id));
         if !stays {
-            let not_ours = found_in(look.ps.status.as_ref(), key);
-            let ours = places.keys().filter(|place| !not_ours.contains(place));
-            stranded.insert(key.clone(), ours.cloned().collect());
+            stranded.insert(key.clone(), ours(look, key, places));
         }
         stays
     });
     stranded.retain(|_, places: &mut Vec<String>| !places.is_empty());
     stranded
+}
+
+/// Takes out of what is recorded what is in stores of other controllers: by store, the places.
+pub fn of_others(world: &World, look: &Look, recorded: &mut Pushed) -> Left {
+    let mut theirs = Left::new();
+    recorded.retain(|key, places| {
+        let is_theirs = is_theirs(&world.settings, look, key);
+        if is_theirs {
+            theirs.insert(key.clone(), ours(look, key, places));
+        }
+        !is_theirs
+    });
+    theirs.retain(|_, places| !places.is_empty());
+    theirs
+}
+
+/// The places of a store that did not hold anything before us.
+fn ours(look: &Look, store: &str, places: &BTreeMap<String, PushData>) -> Vec<String> {
+    let not_ours = found_in(look.ps.status.as_ref(), store);
+    places.keys().filter(|place| !not_ours.contains(place)).cloned().collect()
+}
+
+/// Tells what stays when a PushSecret goes: in stores that do not exist, and in those of other controllers.
+pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left) {
+    let (namespace, name) = (ps.metadata.namespace.as_deref(), ps.metadata.name.as_deref());
+    for (store, places) in stranded {
+        tracing::warn!(namespace, name, store, ?places, "the store does not exist: what was pushed there stays");
+        world.ports.journal.note(ps, record::left_behind(store, places));
+    }
+    for (store, places) in theirs {
+        tracing::warn!(
+            namespace,
+            name,
+            store,
+            ?places,
+            "the store is of another controller class: what was pushed there stays"
+        );
+        world.ports.journal.note(ps, record::left_to_others(store, places));
+    }
 }
 
 /// Deletes these in their stores: all that is ours, and nothing else. What one store can't do keeps no other from it.

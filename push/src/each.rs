@@ -115,7 +115,10 @@ impl Task<'_> {
         if !deletes || !can.delete {
             return;
         }
-        let stays = if can.writes_elsewhere { is_same_place } else { is_same_entry };
+        let own = self.wanted.own.as_deref();
+        let stays = |old: &PushData, new: &PushData| {
+            if can.writes_elsewhere { is_same_place(old, new, own) } else { is_same_entry(old, new) }
+        };
         let not_ours = found_in(self.look.ps.status.as_ref(), &store_key(&self.store.id));
         for (place, entry) in &self.wanted.entries {
             let Some(old) = self.recorded.get(place).filter(|old| !stays(old, &entry.data)) else { continue };
@@ -163,7 +166,9 @@ impl Task<'_> {
                 }
                 // Pushed by this look's predecessor, or by the process before this one: it may well be there.
                 // What is elsewhere is not read here: the store's own push compares it.
-                _ if opened.capabilities().writes_elsewhere && elsewhere(&entry.data).is_some() => {
+                _ if opened.capabilities().writes_elsewhere
+                    && elsewhere(&entry.data, self.wanted.own.as_deref()).is_some() =>
+                {
                     push.push((place, entry))
                 }
                 Some(held) if !is_suspect && held.surprises < OPAQUE => ask.push((place, entry)),
@@ -185,7 +190,10 @@ impl Task<'_> {
 
     fn hold(&self, ended: &mut Ended, place: &str, entry: &Entry, opened: &dyn Opened) {
         let key = key_of(&entry.push.remote, &opened.dialect());
-        ended.held.insert(place.to_owned(), Held { payload: entry.mac, answer: None, key, surprises: 0 });
+        ended.held.insert(
+            place.to_owned(),
+            Held { payload: entry.mac, answer: None, key, surprises: 0, from: entry.from.clone() },
+        );
     }
 
     /// Asks the store what is at these places, in as few calls as it can be asked in. Answers those that are to be pushed.
@@ -209,7 +217,8 @@ impl Task<'_> {
             match answers.get(&key) {
                 Some(Ok(found)) if holds(&found.value, &entry.push, &dialect, &self.look.budget) => {
                     let answer = Some(self.world.key.of_answer(&found.value));
-                    let held = Held { payload: entry.mac, answer, key, surprises: 0 };
+                    let from = entry.from.clone();
+                    let held = Held { payload: entry.mac, answer, key, surprises: 0, from };
                     ended.held.insert(place.clone(), held);
                 }
                 Some(Err(error)) if error.is_temporary() => ended.problems.push(self.problem(place, entry, error)),
@@ -234,7 +243,8 @@ impl Task<'_> {
                     let before = self.held.get(place).filter(|held| held.payload == entry.mac);
                     let surprises = before.map_or(0, |held| held.surprises.saturating_add(1).min(OPAQUE));
                     let key = key_of(&entry.push.remote, &opened.dialect());
-                    ended.held.insert(place.clone(), Held { payload: entry.mac, answer: None, key, surprises });
+                    let held = Held { payload: entry.mac, answer: None, key, surprises, from: entry.from.clone() };
+                    ended.held.insert(place.clone(), held);
                 }
                 Err(error) => ended.problems.push(self.problem(place, entry, &error)),
             }

@@ -62,6 +62,8 @@ impl fmt::Debug for Entry {
 /// What goes into one store.
 #[derive(Default)]
 pub struct Wanted {
+    /// Where that is, as metadata would name it.
+    pub own: Option<String>,
     /// By place.
     pub entries: BTreeMap<String, Entry>,
     /// Places that are wanted, and what keeps us from knowing what to write there.
@@ -71,6 +73,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Nothing yet, for this store.
+    pub fn of(store: &Store) -> Self {
+        Self { own: own_place(store), ..Self::default() }
+    }
+
     /// Whether anything is wanted at this place.
     pub fn is_wanted(&self, place: &str) -> bool {
         self.entries.contains_key(place) || self.failed.contains_key(place)
@@ -252,10 +259,17 @@ impl Expansion<'_> {
     }
 }
 
-/// The place that metadata name beside the store's own, where they do: a namespace of another cluster.
-pub fn elsewhere(data: &PushData) -> Option<&str> {
+/// A store's own place, where metadata may name others: a namespace.
+fn own_place(store: &Store) -> Option<String> {
+    let (provider, config) = store.spec.as_ref().ok()?.the_provider().ok()?;
+    let given = config.get("remoteNamespace").and_then(serde_json::Value::as_str).filter(|given| !given.is_empty());
+    given.or((provider == "kubernetes").then_some("default")).map(str::to_owned)
+}
+
+/// The place that metadata name beside the store's `own`, where they do: a namespace of another cluster.
+pub fn elsewhere<'a>(data: &'a PushData, own: Option<&str>) -> Option<&'a str> {
     let place = data.metadata.as_ref()?.get("spec")?.get("remoteNamespace")?.as_str()?;
-    (!place.is_empty()).then_some(place)
+    (!place.is_empty() && Some(place) != own).then_some(place)
 }
 
 /// Whether both lead to the same place in the store's own. The status may call two such places by one name.
@@ -263,9 +277,9 @@ pub fn is_same_entry(a: &PushData, b: &PushData) -> bool {
     a.matched.remote_ref.remote_key == b.matched.remote_ref.remote_key && a.property() == b.property()
 }
 
-/// Whether both lead to the same place, wherever that is.
-pub fn is_same_place(a: &PushData, b: &PushData) -> bool {
-    is_same_entry(a, b) && elsewhere(a) == elsewhere(b)
+/// Whether both lead to the same place, wherever that is, in a store whose own place this is.
+pub fn is_same_place(a: &PushData, b: &PushData, own: Option<&str>) -> bool {
+    is_same_entry(a, b) && elsewhere(a, own) == elsewhere(b, own)
 }
 
 /// The place in the store.
@@ -281,7 +295,9 @@ pub fn remote(data: &PushData) -> Remote {
 /// property around or inside of the other. To delete the one would take from the other.
 pub fn overlapping<'a>(unwanted: &PushData, wanted: &'a Wanted) -> Option<&'a str> {
     let key = &unwanted.matched.remote_ref.remote_key;
-    let is_same = |entry: &Entry| entry.push.remote.key == *key && elsewhere(&entry.data) == elsewhere(unwanted);
+    let own = wanted.own.as_deref();
+    let is_same =
+        |entry: &Entry| entry.push.remote.key == *key && elsewhere(&entry.data, own) == elsewhere(unwanted, own);
     let at = |place: &str| {
         let found = wanted.entries.get_key_value(place).filter(|(_, entry)| is_same(entry));
         let failed = || wanted.failed.get_key_value(place).map(|(place, _)| place.as_str());

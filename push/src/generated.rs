@@ -1,20 +1,58 @@
-//! The states of what a generator made for a push: which is in use, by when that is to be replaced, and which are to be
-//! revoked.
+//! What a generator made for a push: which value the stores hold, since when, by when that is to be replaced, and which states
+//! are to be revoked.
 
 use jiff::Timestamp;
-use keyferry_crds::PushUpdatePolicy;
+use keyferry_crds::{PushDeletionPolicy, PushUpdatePolicy, names};
+use keyferry_sync::data::StringMap;
+use keyferry_sync::hash::synced_resource_version;
 use keyferry_sync::make::UnderWay;
+use keyferry_sync::settings::Settings;
 use keyferry_sync::states;
 use keyferry_sync::time::later;
 
-use crate::look::{Look, World};
+use crate::chosen::{active, all_are_recorded, stores_changed};
+use crate::look::{Look, World, version_of};
+use crate::memory::Kept;
 use crate::outcome::Outcome;
-use crate::refers::{is_generated, namespace};
+use crate::refers::{is_generated, named_stores, namespace, store_key};
 use crate::schedule;
 
+/// What a value is made for: the spec of a PushSecret, the stores that it goes into, and whoever asked for another one. Labels
+/// and other annotations are none of it, nor is whether a store that is named is there now. One that was made anew, of the
+/// same name, is another.
+pub fn asked_for(settings: &Settings, look: &Look) -> String {
+    let metadata = &look.ps.metadata;
+    let forced = metadata.annotations.iter().flatten().filter(|(key, _)| *key == names::ANNOTATION_FORCE_SYNC);
+    let mut parts: StringMap = forced.map(|(key, value)| (key.clone(), value.clone())).collect();
+    parts.insert("uid".to_owned(), metadata.uid.clone().unwrap_or_default());
+    let stores = active(settings, look).map(|store| store.id.clone()).chain(named_stores(&look.ps));
+    parts.extend(stores.map(|id| (store_key(&id), String::new())));
+    synced_resource_version(metadata.generation.unwrap_or_default(), Some(&parts), None)
+}
+
+/// The value that all stores hold, where that is known and it was made for what is asked for now.
+pub fn kept(settings: &Settings, look: &Look) -> Option<Kept> {
+    let (ps, asked_for) = (&look.ps, asked_for(settings, look));
+    let note = ps.metadata.annotations.as_ref().and_then(|all| all.get(names::ANNOTATION_GENERATED));
+    let noted = note.and_then(|note| Kept::parse(note));
+    let is_good = |kept: &Kept| kept.asked_for == asked_for && kept.at <= look.began;
+    if let Some(kept) = look.memory.kept.clone().filter(is_good).or(noted.filter(is_good)) {
+        let is_lost = ps.status.as_ref().is_none_or(|status| status.synced_push_secrets.is_empty());
+        // What is not recorded is not deleted one day; of entries of dataTo only the value tells what they are.
+        let can_record = ps.spec.data_to.is_empty() || ps.spec.deletion_policy != PushDeletionPolicy::Delete;
+        return Some(kept).filter(|_| if is_lost { can_record } else { all_are_recorded(settings, look) });
+    }
+    if note.is_some() {
+        return None;
+    }
+    // Whoever was here before notes nothing.
+    let last = look.last().filter(|last| last.version == version_of(ps) && last.at <= look.began)?;
+    (!stores_changed(settings, look)).then_some(Kept { at: last.at, asked_for })
+}
+
 /// By when what the stores hold is to be replaced, since it ends soon after. Where nothing is replaced, never.
-pub fn refresh_by(look: &Look) -> Option<Timestamp> {
-    if !is_generated(&look.ps) || look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists {
+fn refresh_by(look: &Look) -> Option<Timestamp> {
+    if look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists {
         return None;
     }
     match &look.memory.made {
@@ -24,11 +62,34 @@ pub fn refresh_by(look: &Look) -> Option<Timestamp> {
     }
 }
 
-/// By when what was made in this look is to be replaced.
+/// When the next value is due, where one ever is: by the interval, or since this one ends.
+pub fn due(look: &Look, kept: &Kept) -> Option<Timestamp> {
+    let due = schedule::due(kept.at, schedule::interval(&look.ps)?);
+    Some(refresh_by(look).map_or(due, |by| by.min(due)))
+}
+
+/// By when the value that the stores hold after this look is to be replaced.
 pub fn replaced_by(look: &Look, under_way: &UnderWay, outcome: &Outcome) -> Option<Timestamp> {
-    let is_replaced =
-        look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists && schedule::interval(&look.ps).is_some();
-    if is_replaced && matches!(outcome, Outcome::Done(_)) { under_way.refresh_by() } else { None }
+    if !is_generated(&look.ps) || !matches!(outcome, Outcome::Done(_)) {
+        return None;
+    }
+    let interval = schedule::interval(&look.ps)?;
+    let made = under_way.refresh_by().filter(|_| look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists);
+    let due = look.memory.kept.as_ref().map(|kept| schedule::due(kept.at, interval));
+    let known = [due, refresh_by(look)].into_iter().flatten().filter(|at| *at > look.began);
+    known.chain(made).min()
+}
+
+/// Notes which value the stores hold, which this look has made.
+pub async fn note(world: &World, look: &mut Look) {
+    let kept = Kept { at: look.began, asked_for: asked_for(&world.settings, look) };
+    let (namespace, name) = (namespace(&look.ps), look.ps.metadata.name.as_deref());
+    if let Err(problem) = world.ports.journal.generated(&look.ps, &kept.to_string()).await
+        && !problem.is_not_found
+    {
+        tracing::warn!(namespace, name, %problem, "could not note which generated value the stores hold");
+    }
+    look.memory.kept = Some(kept);
 }
 
 /// Sees to what the generator made, now that it is known what came of the look: what the stores held before is revoked

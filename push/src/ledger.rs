@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_crds::{PushData, PushSecret, PushSecretStatus};
+use keyferry_crds::{PushData, PushSecret, PushSecretStatus, PushUpdatePolicy};
 use keyferry_sync::ports::Problem;
 
 use crate::each::Prepared;
@@ -38,13 +38,26 @@ impl Ledger {
         let unknown = |place: &str| prepared.problems.iter().any(|problem| problem.place == place);
         for (place, entry) in layout.entries.iter().filter(|(place, _)| !unknown(place)) {
             let before = recorded.insert(place.clone(), entry.data.clone());
-            let is_new = before.is_none_or(|before| !is_same_place(&before, &entry.data));
+            let is_new = before.is_none_or(|before| !is_same_place(&before, &entry.data, layout.own.as_deref()));
             if is_new && prepared.existing.contains(place) {
                 let found = self.status.found_push_secrets.entry(store.to_owned()).or_default();
                 if !found.contains(place) {
                     found.push(place.clone());
                 }
             }
+        }
+    }
+
+    /// Notes what a store holds where the record of it was lost. What `IfNotExists` found, and what it made, nobody knows then:
+    /// it counts as found.
+    pub fn make_up(&mut self, store: &str, ps: &PushSecret) {
+        let recorded = self.status.synced_push_secrets.entry(store.to_owned()).or_default();
+        if !recorded.is_empty() {
+            return;
+        }
+        recorded.extend(ps.spec.data.iter().map(|data| (data.status_key(), data.clone())));
+        if ps.spec.update_policy == PushUpdatePolicy::IfNotExists && !recorded.is_empty() {
+            self.status.found_push_secrets.insert(store.to_owned(), recorded.keys().cloned().collect());
         }
     }
 

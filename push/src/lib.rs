@@ -2,9 +2,10 @@
 //! client, socket, clock or file: what it needs of the world are the traits of [`ports`], beside those of `sync`.
 //!
 //! Modules, in reading order: [`refers`] what a PushSecret refers to, [`spec`] what is wrong with one, [`ports`] what it
-//! takes, [`outcome`] what a look comes to, [`memory`] what is remembered, [`look`] one look. What goes where: [`convert`] the keys of
+//! takes, [`outcome`] what a look comes to, [`memory`] what is remembered, [`look`] one look, [`chosen`] which stores it is about. What goes where: [`convert`] the keys of
 //! a source, [`expand`] its entries by store. What is there: [`compare`]. What to do: [`schedule`] when, [`generated`] with what was made, [`plan`] what. What was done: [`record`].
-//! How it is done: [`source`] what is pushed, [`each`] what is done in one store, [`delete`] what is undone, [`ledger`] what is
+//! How it is done: [`source`] what is pushed, [`each`] what is done in one store, [`parting`] what of it has lost its Secret,
+//! [`delete`] what is undone, [`ledger`] what is
 //! written down of it, and when, and [`mod@run`], which joins them all.
 
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod ports;
 pub mod outcome;
 pub mod memory;
 pub mod look;
+pub mod chosen;
 
 pub mod convert;
 pub mod expand;
@@ -27,6 +29,7 @@ pub mod record;
 
 pub mod source;
 pub mod each;
+pub mod parting;
 pub mod delete;
 pub mod ledger;
 pub mod run;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keyferry_crds::{PushSecret, PushSecretStatus};
+use keyferry_crds::{PushSecret, PushSecretStatus, names};
 use keyferry_limits::Budget;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Version};
@@ -62,11 +62,19 @@ pub struct Looked {
     pub next: Option<Timestamp>,
 }
 
-/// The version of a PushSecret that `status.syncedResourceVersion` would name now.
+/// The version of a PushSecret that `status.syncedResourceVersion` would name now. What we note on it ourselves is no part
+/// of that.
 pub fn version_of(ps: &PushSecret) -> String {
     let metadata = &ps.metadata;
     let generation = metadata.generation.unwrap_or_default();
-    synced_resource_version(generation, metadata.annotations.as_ref(), metadata.labels.as_ref())
+    let annotations = metadata.annotations.as_ref();
+    if annotations.is_some_and(|all| all.contains_key(names::ANNOTATION_GENERATED)) {
+        let mut annotations = annotations.cloned().unwrap_or_default();
+        annotations.remove(names::ANNOTATION_GENERATED);
+        let annotations = Some(annotations).filter(|left| !left.is_empty());
+        return synced_resource_version(generation, annotations.as_ref(), metadata.labels.as_ref());
+    }
+    synced_resource_version(generation, annotations, metadata.labels.as_ref())
 }
 
 impl Look {

@@ -102,6 +102,8 @@ pub struct Held {
     pub key: Key,
     /// How often in a row it answered something else, and the push that followed found nothing to mend or mended it.
     pub surprises: u8,
+    /// The name of the Secret that it is of.
+    pub from: String,
 }
 
 /// So often in a row, and what a store answers can't be compared: it is left to the store's own comparison.
@@ -116,6 +118,30 @@ pub struct InStore {
     pub held: BTreeMap<String, Held>,
 }
 
+/// A generated value that all stores hold. It is remembered, and noted on the PushSecret, where neither a restart nor a
+/// status that is lost takes it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// When it was made.
+    pub at: Timestamp,
+    /// For what: [`asked_for`](crate::generated::asked_for).
+    pub asked_for: String,
+}
+
+impl Kept {
+    /// As it was noted; `None` where that is not of this form.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (at, asked_for) = text.split_once(' ')?;
+        Some(Self { at: at.parse().ok()?, asked_for: asked_for.to_owned() })
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at, self.asked_for)
+    }
+}
+
 /// What is remembered.
 #[derive(Debug, Default)]
 pub struct Memory {
@@ -127,12 +153,16 @@ pub struct Memory {
     pub read: Option<Versions>,
     /// What is where.
     pub stores: BTreeMap<StoreId, InStore>,
-    /// What was generated and is not everywhere yet, and the version of the PushSecret that it was made for.
+    /// What was generated and is not everywhere yet, and what of the PushSecret it was made for.
     pub generated: Option<(String, Data)>,
+    /// The generated value that is everywhere.
+    pub kept: Option<Kept>,
     /// The state of what was generated last, where it has one: its name.
     pub made: Option<String>,
     /// The version of the PushSecret whose source is missing, and since when, where that was seen by every look since.
     pub gone_since: Option<(String, Timestamp)>,
+    /// Places, by store, whose Secret is not among those that are selected any more, and since when.
+    pub parting: BTreeMap<(String, String), Timestamp>,
     /// A success whose status could not be written: when it began.
     pub untold: Option<Timestamp>,
 }

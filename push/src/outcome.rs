@@ -77,6 +77,9 @@ impl Headline {
     }
 }
 
+/// What keeps a push from being complete.
+pub type Causes = Vec<(Told, Retry)>;
+
 /// How many causes a message names before it counts.
 pub const NAMED_CAUSES: usize = 10;
 
@@ -84,6 +87,12 @@ impl Failure {
     /// With one cause.
     pub fn new(headline: Headline, cause: impl Into<Told>, retry: Retry) -> Self {
         Self { headline, causes: vec![cause.into()], retry }
+    }
+
+    /// The failure of these causes, where there are any.
+    pub fn of(headline: Headline, causes: Causes) -> Option<Self> {
+        let retry = causes.iter().map(|(_, retry)| *retry).reduce(sooner)?;
+        Some(Self { headline, causes: causes.into_iter().map(|(cause, _)| cause).collect(), retry })
     }
 
     /// All of it, for a condition or an event: nothing but its causes and words of ours.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keyferry_crds::Pushed;
 use keyferry_limits::PUSH_STORES;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::settings::Settings;
@@ -12,11 +11,12 @@ use keyferry_sync::told;
 use keyferry_sync::told::Told;
 use keyferry_sync::usable::{Usable, usable};
 
-use crate::generated::refresh_by;
+use crate::chosen::{active, may_undo, stores_changed};
+use crate::generated;
 use crate::look::{Look, version_of};
 use crate::outcome::{Failure, Headline};
-use crate::refers::{is_generated, named_stores, namespace, source_selector, store_key, store_of, wants};
-use crate::{schedule, spec};
+use crate::refers::{is_generated, named_stores, source_selector};
+use crate::{parting, schedule, spec};
 
 /// What to do.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,29 +35,8 @@ pub enum Plan {
     Check,
     /// Read the source, and push what is not there.
     Push,
-}
-
-/// The stores that are pushed into: selected, of our class, and not about to go.
-pub fn active<'a>(settings: &'a Settings, look: &'a Look) -> impl Iterator<Item = &'a Arc<Store>> {
-    let stores = look.stores.values().map(|(store, _)| store);
-    stores.filter(|store| {
-        wants(&look.ps, store) && store.is_of_class(&settings.class) && store.metadata.deletion_timestamp.is_none()
-    })
-}
-
-/// Whether a store, as the status calls it, is left to another controller: it is of another class.
-pub fn is_theirs(settings: &Settings, look: &Look, key: &str) -> bool {
-    let known = store_of(key, namespace(&look.ps)).and_then(|id| look.stores.get(&id));
-    known.is_some_and(|(store, _)| !store.is_of_class(&settings.class))
-}
-
-/// Whether what was pushed into a store, as the status calls it, may be taken for unwanted. What goes into a store of
-/// another class is for another controller to say, and a store that is about to go may come back: while the spec wants
-/// it, so is what is in it.
-pub fn may_undo(settings: &Settings, look: &Look, key: &str) -> bool {
-    let known = store_of(key, namespace(&look.ps)).and_then(|id| look.stores.get(&id));
-    let is_going = |store: &Store| wants(&look.ps, store) && store.metadata.deletion_timestamp.is_some();
-    !is_theirs(settings, look, key) && !known.is_some_and(|(store, _)| is_going(store))
+    /// Say that all is well: the stores hold what was generated, and nothing is due.
+    Keep,
 }
 
 /// Why a store can't be used now; `None` where it can.
@@ -103,11 +82,26 @@ pub fn decide(settings: &Settings, look: &Look) -> Plan {
     by_time(settings, look)
 }
 
+/// The same where values are generated: one is made when it is due, and for what is asked for now, and not for anything else.
+fn of_generator(settings: &Settings, look: &Look) -> Plan {
+    let Some(kept) = generated::kept(settings, look) else { return Plan::Push };
+    let due = generated::due(look, &kept);
+    // One that is not everywhere yet is pushed first.
+    if look.memory.generated.is_some() || due.is_some_and(|due| due <= look.began) {
+        return Plan::Push;
+    }
+    let is_told = look.last().is_some_and(|last| last.version == version_of(&look.ps));
+    if is_told && look.memory.failures == 0 && !stores_changed(settings, look) { Plan::Wait(due) } else { Plan::Keep }
+}
+
 fn by_time(settings: &Settings, look: &Look) -> Plan {
     let (ps, now) = (&look.ps, look.began);
+    if is_generated(ps) {
+        return of_generator(settings, look);
+    }
     let last = look.last().filter(|last| last.version == version_of(ps) && last.at <= now);
     let Some(last) = last else { return Plan::Push };
-    if look.memory.failures > 0 {
+    if look.memory.failures > 0 || parting::is_due(look) {
         return Plan::Push;
     }
     // Zero pushes once.
@@ -116,30 +110,20 @@ fn by_time(settings: &Settings, look: &Look) -> Plan {
         return Plan::Push;
     }
     let due = schedule::due(last.at, interval);
-    let due = refresh_by(look).map_or(due, |by| by.min(due));
-    if look.memory.read.is_none() && !is_generated(ps) {
+    if look.memory.read.is_none() {
         // The process before this one pushed; what has changed since then nobody has told.
         let first = schedule::first_check(ps, settings.started);
         return if first <= now { Plan::Push } else { Plan::Wait(Some(first.min(due))) };
     }
     if due > now {
-        return Plan::Wait(Some(due));
+        return Plan::Wait(parting::next(look).into_iter().chain([due]).min());
     }
     // Which Secrets bear the labels now, nobody may have told: they are selected anew.
-    if is_generated(ps) || source_selector(ps).is_some() { Plan::Push } else { Plan::Check }
+    if source_selector(ps).is_some() { Plan::Push } else { Plan::Check }
 }
 
 /// Whether it is time to find out what is in the stores.
 pub fn is_overdue(look: &Look) -> bool {
     let due = look.last().zip(schedule::interval(&look.ps)).map(|(last, interval)| schedule::due(last.at, interval));
     due.is_some_and(|due| due <= look.began)
-}
-
-/// Whether a store has come to be selected since, or is not any more.
-fn stores_changed(settings: &Settings, look: &Look) -> bool {
-    let recorded = look.ps.status.as_ref().map(|status| &status.synced_push_secrets);
-    let is_recorded = |store: &Arc<Store>| recorded.is_some_and(|all| all.contains_key(&store_key(&store.id)));
-    let count = active(settings, look).count();
-    let touchable = |all: &Pushed| all.keys().filter(|key| may_undo(settings, look, key)).count();
-    !active(settings, look).all(is_recorded) || recorded.is_some_and(|all| touchable(all) != count)
 }

@@ -100,6 +100,9 @@ pub trait Journal: Send + Sync {
     /// Leaves a PushSecret these finalizers and no other, unless it has changed since.
     async fn finalizers(&self, ps: &PushSecret, finalizers: &[String]) -> Result<(), Problem>;
 
+    /// Notes on a PushSecret of which generated value its stores hold.
+    async fn generated(&self, ps: &PushSecret, note: &str) -> Result<(), Problem>;
+
     /// An event on the PushSecret. Nobody waits for it.
     fn note(&self, ps: &PushSecret, note: Note);
 }

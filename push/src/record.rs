@@ -58,15 +58,33 @@ pub fn status(
 
 /// The event that tells what stays in a store that is gone, since the PushSecret goes.
 pub fn left_behind(store: &str, places: &[String]) -> Note {
+    let store = Told::without_values(store.to_owned());
+    let places = named(places);
+    let message = told!("{} does not exist: what was pushed there stays, delete it yourself: {}", store, places);
+    Note::new(Severity::Warning, ERRORED, message)
+}
+
+/// The event that tells what stays in a store of another controller class, since the PushSecret goes.
+pub fn left_to_others(store: &str, places: &[String]) -> Note {
+    let store = Told::without_values(store.to_owned());
+    let message = told!(
+        "{} is of another controller class: what was pushed there stays, where the controller of that class does not delete \
+         it: {}",
+        store,
+        named(places)
+    );
+    Note::new(Severity::Warning, ERRORED, message)
+}
+
+/// The first of these places, and how many more there are.
+fn named(places: &[String]) -> Told {
     let named = places.iter().take(NAMED_CAUSES).map(|place| told!("{}", Name(place)));
     let named = Told::join(named, ", ");
     let more = match places.len().checked_sub(NAMED_CAUSES) {
         None | Some(0) => Told::from(""),
         Some(more) => told!(", and {} more", more),
     };
-    let store = Told::without_values(store.to_owned());
-    let message = told!("{} does not exist: what was pushed there stays, delete it yourself: {}{}", store, named, more);
-    Note::new(Severity::Warning, ERRORED, message)
+    told!("{}{}", named, more)
 }
 
 /// The event that tells that a secret which was pushed as a whole stays, since a property of it is wanted now.

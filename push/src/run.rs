@@ -25,22 +25,21 @@ use keyferry_sync::time::later;
 use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
 
+use crate::chosen::{self, active};
 use crate::delete::{self, Deleted};
 use crate::each::{AT_ONCE, Ended, Prepared, Task};
 use crate::ledger::Ledger;
 use crate::look::{Look, Looked, World, version_of};
 use crate::memory::{Held, InStore};
-use crate::outcome::{Done, Failure, Headline, Outcome, retry_of, sooner};
-use crate::plan::{self, Plan, active, unusable};
-use crate::refers::{named_stores, namespace, store_key};
-use crate::source::{self, Found, Layout};
-use crate::{expand, generated, record, schedule};
+use crate::outcome::{Causes, Done, Failure, Headline, Outcome, retry_of};
+use crate::parting::GONE_FOR_GOOD;
+use crate::plan::{self, Plan, unusable};
+use crate::refers::{is_generated, named_stores, namespace, store_key};
+use crate::source::{self, Found, Layout, not_there};
+use crate::{expand, generated, parting, record, schedule};
 
 /// When a status that could not be written is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(5);
-
-/// How long a source is missing before what was pushed of it is deleted.
-const GONE_FOR_GOOD: Duration = Duration::from_secs(60);
 
 /// Looks at a PushSecret and does what is due. `planning` is let go once it is clear what is asked.
 pub fn run(world: &World, look: Look, planning: Planning) -> BoxFuture<'_, Looked> {
@@ -50,7 +49,12 @@ pub fn run(world: &World, look: Look, planning: Planning) -> BoxFuture<'_, Looke
 async fn carry_out(world: &World, look: Look, planning: Planning) -> Looked {
     let under_way = UnderWay { states: look.states.len(), ..UnderWay::default() };
     let mut work = Work { world, ledger: Ledger::of(&look.ps), look, values: Vec::new(), under_way };
-    let done = match plan::decide(&world.settings, &work.look) {
+    if is_generated(&work.look.ps) {
+        work.look.memory.kept = generated::kept(&world.settings, &work.look);
+    }
+    let plan = plan::decide(&world.settings, &work.look);
+    let keeps = plan == Plan::Keep;
+    let done = match plan {
         Plan::Ignore => Ok(Outcome::Ignored),
         Plan::Hold => Ok(Outcome::Holding),
         Plan::Wait(until) => Ok(Outcome::Waiting(until)),
@@ -61,20 +65,20 @@ async fn carry_out(world: &World, look: Look, planning: Planning) -> Looked {
             drop(planning);
             Box::pin(work.push(Suspects::new())).await
         }
+        Plan::Keep => work.keep(),
     };
     let outcome = match done {
         Ok(outcome) => outcome,
         Err(failure) => Outcome::Failed(work.blank(failure).await),
     };
-    Box::pin(generated::settle(world, &mut work.look, &work.under_way, &outcome)).await;
+    if !keeps {
+        Box::pin(generated::settle(world, &mut work.look, &work.under_way, &outcome)).await;
+    }
     Box::pin(work.end(outcome)).await
 }
 
 /// Places where a store has answered something else than before.
 type Suspects = BTreeMap<StoreId, BTreeSet<String>>;
-
-/// What keeps a push from being complete.
-type Causes = Vec<(Told, Retry)>;
 
 struct Work<'a> {
     world: &'a World,
@@ -144,6 +148,15 @@ impl Work<'_> {
         Some(others.map(|(place, _)| place.clone()).collect())
     }
 
+    /// The stores hold what was generated: that is told, and recorded where the record was lost.
+    fn keep(&mut self) -> Result<Outcome, Failure> {
+        for store in active(&self.world.settings, &self.look) {
+            self.ledger.make_up(&store_key(&store.id), &self.look.ps);
+        }
+        let missing = not_there(&self.look, &Layout::new());
+        Failure::of(Headline::Set, missing).map_or(Ok(Outcome::Done(Done::default())), Err)
+    }
+
     /// Reads the source, makes all stores hold it, and nothing that is not wanted any more.
     async fn push(&mut self, suspects: Suspects) -> Result<Outcome, Failure> {
         self.hold().await?;
@@ -160,10 +173,13 @@ impl Work<'_> {
             }
             Found::Sources(sources) => sources,
         };
+        let names: BTreeSet<String> = sources.iter().map(|source| source.name.clone()).collect();
         self.values = sources.iter().flat_map(|source| source.data.values().cloned()).collect();
         let templates = source::templates(self.world, &self.look, &mut versions).await?;
         let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
         let layout = source::lay_out(self.world, &self.look, sources, &templates, &stores).await?;
+        let unwanted = delete::unwanted(&self.ledger.status.synced_push_secrets, &layout, namespace(&self.look.ps));
+        parting::note(&mut self.look, &unwanted, &names);
         let (mut causes, mut done) = (not_there(&self.look, &layout), Done::default());
         let filled = self.fill(&stores, &layout, &suspects).await?;
         for (store, result) in filled {
@@ -182,6 +198,9 @@ impl Work<'_> {
             Some(failure) => Err(failure),
             None => {
                 self.look.memory.generated = None;
+                if is_generated(&self.look.ps) {
+                    generated::note(self.world, &mut self.look).await;
+                }
                 Ok(Outcome::Done(done))
             }
         }
@@ -254,10 +273,14 @@ impl Work<'_> {
             }
             return Causes::new();
         }
-        unwanted.retain(|store, _| plan::may_undo(&self.world.settings, &self.look, store));
+        unwanted.retain(|store, _| chosen::may_undo(&self.world.settings, &self.look, store));
+        parting::keep(&self.look, &mut unwanted);
         delete::keep_overlapping(self.world, &self.look.ps, &mut self.ledger, &mut unwanted, layout);
         let deleted = delete::delete(self.world, &self.look, unwanted.clone(), layout).await;
         self.forget(&deleted);
+        let recorded = &self.ledger.status.synced_push_secrets;
+        let stays = |store: &str, place: &str| recorded.get(store).is_some_and(|places| places.contains_key(place));
+        self.look.memory.parting.retain(|(store, place), _| stays(store, place));
         done.deleted += deleted.deleted.len();
         // Two stores may lead to one place: what is wanted there is there again.
         for (store, place) in &deleted.deleted {
@@ -294,7 +317,7 @@ impl Work<'_> {
     async fn source_gone(&mut self) -> Result<Outcome, Failure> {
         let ps = self.look.ps.clone();
         let mut recorded = self.ledger.status.synced_push_secrets.clone();
-        recorded.retain(|store, _| !plan::is_theirs(&self.world.settings, &self.look, store));
+        recorded.retain(|store, _| !chosen::is_theirs(&self.world.settings, &self.look, store));
         let deletes = ps.spec.deletion_policy == PushDeletionPolicy::Delete;
         let was_gone = ps.ready().and_then(|ready| ready.reason.as_deref()) == Some("SourceDeleted");
         if !deletes || recorded.values().all(BTreeMap::is_empty) && !was_gone {
@@ -331,7 +354,7 @@ impl Work<'_> {
         if ps.spec.deletion_policy == PushDeletionPolicy::Delete {
             let nothing = Layout::new();
             let mut recorded = self.ledger.status.synced_push_secrets.clone();
-            recorded.retain(|store, _| !plan::is_theirs(&self.world.settings, &self.look, store));
+            let theirs = delete::of_others(self.world, &self.look, &mut recorded);
             // A namespace that ends takes its stores along, and would never end for what was pushed into them.
             let stranded = delete::stranded(self.world, &self.look, &mut recorded);
             let deleted = delete::delete(self.world, &self.look, recorded, &nothing).await;
@@ -340,17 +363,7 @@ impl Work<'_> {
             if let Some(failure) = Failure::of(Headline::Delete, deleted.failed) {
                 return Err(failure);
             }
-            for (store, places) in stranded {
-                let (namespace, name) = (ps.metadata.namespace.as_deref(), ps.metadata.name.as_deref());
-                tracing::warn!(
-                    namespace,
-                    name,
-                    store,
-                    ?places,
-                    "the store does not exist: what was pushed there stays"
-                );
-                self.world.ports.journal.note(&ps, record::left_behind(&store, &places));
-            }
+            delete::tell_left(self.world, &ps, &stranded, &theirs);
         }
         self.finalizers(false).await?;
         Ok(Outcome::Released)
@@ -406,7 +419,7 @@ impl Work<'_> {
         let now = (world.settings.now)();
         let mut next = schedule::next(&ps, &outcome, look.memory.failures, began, now);
         let replaced_by = generated::replaced_by(look, &self.under_way, &outcome);
-        next = [next, replaced_by].into_iter().flatten().min();
+        next = [next, replaced_by, parting::next(look)].into_iter().flatten().min();
         let (before, after) = (self.ledger.stored.as_ref(), self.ledger.status.clone());
         if outcome != Outcome::Released
             && let Some(after) = record::status(&ps, before, after, &outcome, &version, began)
@@ -472,32 +485,6 @@ async fn fill_one(task: &Task<'_>, prepared: Result<Prepared, (Told, Retry)>, as
         }
     };
     (task.store.clone(), ended)
-}
-
-/// What is known to fail before any store is asked: stores that are not there, and entries that have no value.
-fn not_there(look: &Look, layout: &Layout) -> Causes {
-    let mut causes = Causes::new();
-    for id in named_stores(&look.ps).into_iter().filter(|id| !look.stores.contains_key(id)) {
-        let (kind, name) = (Told::from(id.kind()), Spec(&id.name));
-        causes.push((told!("could not get {} {}: it does not exist: create it", kind, name), Retry::Late));
-    }
-    let mut said = BTreeSet::new();
-    for wanted in layout.values() {
-        for cause in wanted.failed.values().chain(&wanted.unknown) {
-            if said.insert(cause.as_str().to_owned()) {
-                causes.push((cause.clone(), Retry::Late));
-            }
-        }
-    }
-    causes
-}
-
-impl Failure {
-    /// The failure of these causes, where there are any.
-    fn of(headline: Headline, causes: Causes) -> Option<Self> {
-        let retry = causes.iter().map(|(_, retry)| *retry).reduce(sooner)?;
-        Some(Self { headline, causes: causes.into_iter().map(|(cause, _)| cause).collect(), retry })
-    }
 }
 
 #[cfg(test)]

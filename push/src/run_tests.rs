@@ -26,6 +26,8 @@ use super::*;
 use crate::memory::{MacKey, Memory};
 use crate::ports::{self, Opened, Ports, Source};
 
+#[path = "run_tests/generated_tests.rs"]
+mod generated_tests;
 #[path = "run_tests/undo_tests.rs"]
 mod undo_tests;
 
@@ -50,6 +52,8 @@ struct State {
     states: Vec<KnownState>,
     log: Vec<String>,
     notes: Vec<String>,
+    /// What is noted on the PushSecret of a generated value.
+    noted: Option<String>,
 }
 
 #[derive(Clone, Default)]
@@ -220,6 +224,14 @@ impl ports::Journal for Double {
 
     async fn finalizers(&self, _: &PushSecret, finalizers: &[String]) -> Result<(), Problem> {
         self.with(|state| state.log.push(format!("finalizers {}", finalizers.len())));
+        Ok(())
+    }
+
+    async fn generated(&self, _: &PushSecret, note: &str) -> Result<(), Problem> {
+        self.with(|state| {
+            state.log.push("noted".to_owned());
+            state.noted = Some(note.to_owned());
+        });
         Ok(())
     }
 
@@ -478,6 +490,10 @@ impl Rig {
         if let Some((status, _)) = looked.status {
             self.ps.status = Some(status);
         }
+        if let Some(note) = self.double.with(|state| state.noted.take()) {
+            let annotations = self.ps.metadata.annotations.get_or_insert_default();
+            annotations.insert(names::ANNOTATION_GENERATED.to_owned(), note);
+        }
         self.said = vec![match &looked.outcome {
             Outcome::Failed(failure) => failure.to_string(),
             outcome => format!("{outcome:?}"),
@@ -590,7 +606,12 @@ async fn a_source_that_goes_takes_its_own_along_and_no_other() {
     rig.double.with(|state| state.secrets.remove("one"));
     rig.now += 1;
     rig.look().await;
+    assert_eq!(rig.double.held("s", "a").as_deref(), Some("1"), "it may be there again in a moment");
+    assert_eq!((rig.said[0].as_str(), rig.next), ("Done(Done { pushed: 0, deleted: 0 })", Some(at(rig.now + 60))));
+    rig.now += 60;
+    rig.look().await;
     assert_eq!((rig.double.held("s", "a"), rig.double.held("s", "b")), (None, Some("2".into())));
+    assert_eq!((rig.recorded("SecretStore/s"), rig.memory.parting.len()), (vec!["b".to_owned()], 0));
     // Two that go to one place are an error, and neither wins.
     rig.double.secret("three", &[("b", "3")]);
     rig.respec(json!({}));
@@ -680,76 +701,6 @@ async fn another_store_that_leads_to_the_same_place_takes_over_what_was_pushed()
         assert_eq!(done.iter().filter(|what| *what == "push t/k").count(), 1 + usize::from(deleted), "{done:?}");
         assert_eq!((rig.recorded("SecretStore/t"), rig.recorded("SecretStore/s").len()), (vec!["k".to_owned()], 0));
     }
-}
-
-#[tokio::test]
-async fn a_value_is_made_when_it_is_due_and_not_for_another_try() {
-    let generator = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
-    let mut rig = Rig::new(json!({"selector": generator, "data": [entry("uuid", "k")]}));
-    rig.double.fail("s", "k", Some(ErrorKind::Unavailable));
-    rig.look().await;
-    rig.double.fail("s", "k", None);
-    rig.look().await;
-    assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-1"));
-    rig.memory = Memory::default();
-    rig.now += 1;
-    assert_eq!(rig.look().await, [""; 0], "a restart makes nothing");
-    rig.next_check().await;
-    assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-2"));
-}
-
-fn generated(more: Value) -> Rig {
-    let mut spec = json!({"selector": {"generatorRef": {"kind": "Kept", "name": "g"}}, "data": [entry("uuid", "k")]});
-    spec.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
-    Rig::new(spec)
-}
-
-/// The seconds at which what was made is revoked.
-fn deadlines(rig: &Rig) -> Vec<Option<i64>> {
-    rig.double.with(|state| state.states.iter().map(|known| Some(known.deadline?.as_second())).collect())
-}
-
-#[tokio::test]
-async fn what_is_replaced_is_revoked_after_the_grace_and_what_nobody_uses_at_once() {
-    let mut rig = generated(json!({}));
-    rig.double.fail("s", "k", Some(ErrorKind::Unavailable));
-    rig.look().await;
-    rig.double.fail("s", "k", None);
-    rig.look().await;
-    assert_eq!(deadlines(&rig), [None], "the next try pushes it");
-    rig.memory = Memory::default();
-    rig.now += 1;
-    rig.look().await;
-    assert_eq!(deadlines(&rig), [None], "a restart revokes nothing");
-    rig.next_check().await;
-    assert_eq!(deadlines(&rig), [Some(120), None]);
-    rig.double.with(|state| state.breaks = true);
-    rig.next_check().await;
-    assert_eq!(deadlines(&rig), [Some(120), None, Some(0)]);
-    rig.double.secret("src", &[("uuid", "1")]);
-    rig.ps.spec.selector.generator_ref = None;
-    rig.respec(json!({"selector": {"secret": {"name": "src"}}}));
-    rig.look().await;
-    assert_eq!(deadlines(&rig), [Some(120), Some(120), Some(0)], "nothing that was generated is pushed any more");
-}
-
-#[tokio::test]
-async fn what_was_there_before_stays_and_so_does_what_stands_for_it() {
-    let mut rig = generated(json!({"updatePolicy": "IfNotExists"}));
-    rig.look().await;
-    rig.next_check().await;
-    assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-1"));
-    assert_eq!(deadlines(&rig)[0], None);
-    assert!(deadlines(&rig)[1..].iter().all(Option::is_some), "{:?}", deadlines(&rig));
-}
-
-#[tokio::test]
-async fn what_ends_before_the_next_check_is_replaced_before_that() {
-    let mut rig = generated(json!({"refreshInterval": "1h"}));
-    let end = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1200);
-    rig.double.with(|state| state.term = Some(Term { end, renews: false }));
-    rig.look().await;
-    assert_eq!(rig.next, Some(at(1000)), "five sixths, by the clock that stands at 0");
 }
 
 #[tokio::test]

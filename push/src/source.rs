@@ -1,6 +1,6 @@
 //! What is pushed: read from the cluster or generated, shaped by the template, and laid out by store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyferry_crds::PushSecret;
@@ -20,11 +20,12 @@ use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
 
 use crate::expand::{self, Marks, Wanted};
-use crate::look::{Look, World, version_of};
+use crate::generated::asked_for;
+use crate::look::{Look, World};
 use crate::memory::MacKey;
-use crate::outcome::{Failure, Headline, retry_of};
+use crate::outcome::{Causes, Failure, Headline, retry_of};
 use crate::ports::Source;
-use crate::refers::{named_source, namespace, secret, source_selector};
+use crate::refers::{named_source, named_stores, namespace, secret, source_selector};
 
 /// What was found.
 pub enum Found {
@@ -74,10 +75,10 @@ pub async fn read(
 
 /// Makes a value where that is due. What was made and is not everywhere yet is not made anew.
 async fn generate(world: &World, look: &mut Look, under_way: &mut UnderWay) -> Result<Found, Failure> {
-    let (ps, version) = (look.ps.clone(), version_of(&look.ps));
+    let (ps, asked_for) = (look.ps.clone(), asked_for(&world.settings, look));
     let source = |data: Data| Found::Sources(vec![Source { data, ..Source::default() }]);
     if let Some((of, data)) = &look.memory.generated
-        && *of == version
+        && *of == asked_for
     {
         return Ok(source(data.clone()));
     }
@@ -91,7 +92,7 @@ async fn generate(world: &World, look: &mut Look, under_way: &mut UnderWay) -> R
         let cause = told!("spec.selector.generatorRef: {} {}: {}", kind, name, error);
         Failure::new(Headline::Source, cause, retry_of(&error))
     })?;
-    look.memory.generated = Some((version, data.clone()));
+    look.memory.generated = Some((asked_for, data.clone()));
     look.memory.made = under_way.made().into_values().next();
     Ok(source(data))
 }
@@ -152,7 +153,7 @@ fn layout(
     key: &MacKey,
     means: &Means<'_>,
 ) -> Option<Layout> {
-    let mut all: Layout = stores.iter().map(|store| (store.id.clone(), Wanted::default())).collect();
+    let mut all: Layout = stores.iter().map(|store| (store.id.clone(), Wanted::of(store))).collect();
     let mut recorded = 0;
     for source in sources {
         let name = source.name.clone();
@@ -189,4 +190,22 @@ fn shaped(ps: &PushSecret, source: Source, templates: &Sources, means: &Means<'_
     labels.extend(content.labels);
     annotations.extend(content.annotations);
     Ok(Source { data: content.data, type_: content.type_, labels, annotations, ..source })
+}
+
+/// What is known to fail before any store is asked: stores that are not there, and entries that have no value.
+pub fn not_there(look: &Look, layout: &Layout) -> Causes {
+    let mut causes = Causes::new();
+    for id in named_stores(&look.ps).into_iter().filter(|id| !look.stores.contains_key(id)) {
+        let (kind, name) = (Told::from(id.kind()), Spec(&id.name));
+        causes.push((told!("could not get {} {}: it does not exist: create it", kind, name), Retry::Late));
+    }
+    let mut said = BTreeSet::new();
+    for wanted in layout.values() {
+        for cause in wanted.failed.values().chain(&wanted.unknown) {
+            if said.insert(cause.as_str().to_owned()) {
+                causes.push((cause.clone(), Retry::Late));
+            }
+        }
+    }
+    causes
 }

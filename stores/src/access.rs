@@ -162,7 +162,8 @@ impl Requester {
         Self { ports, login: Some((login, watched)), store_namespace, namespace, read: Mutex::default() }
     }
 
-    /// The port for what stands in `namespace` and is used once: nobody need know what that reads.
+    /// The port for a generator that is asked for in `namespace`, and used once: nobody need know what that reads. It reads there,
+    /// whatever namespace a reference names, as in External Secrets Operator.
     pub fn for_once(ports: Arc<LoginPorts>, namespace: &str) -> Self {
         let store_namespace = Some(namespace.to_owned());
         Self { ports, login: None, store_namespace, namespace: None, read: Mutex::default() }
@@ -187,7 +188,7 @@ impl Requester {
             return Err(Error::invalid(message));
         }
         match (&self.store_namespace, named) {
-            (Some(own), Some(other)) if own != other => Err(Error::invalid(format!(
+            (Some(own), Some(other)) if own != other && self.login.is_some() => Err(Error::invalid(format!(
                 "{what} {name:?}: a SecretStore may refer to its own namespace only, not to {other:?}; use a ClusterSecretStore"
             ))),
             (Some(own), _) => Ok(own.clone()),

@@ -275,6 +275,25 @@ fn what_a_token_is_for() {
 }
 
 #[tokio::test]
+async fn what_a_generator_refers_to_is_where_it_is_asked_whatever_namespace_is_named() {
+    let world = Arc::new(Everywhere::default());
+    let ports = LoginPorts {
+        objects: world.clone(),
+        accounts: world.clone(),
+        controller_token: ControllerToken::Cluster,
+        refuse_api_audiences: false,
+    };
+    let port = Requester::for_once(Arc::new(ports), "team");
+    for named in [None, Some("team"), Some("other"), Some("")] {
+        let (name, key) = (Some("o".to_owned()), Some("k".to_owned()));
+        let reference = SecretRef { name, key, namespace: named.map(str::to_owned) };
+        let read = port.secret(&reference, None).await.expect("it is there");
+        assert_eq!(read.expose_str(), Some("Secret team/o"), "{named:?}");
+    }
+    assert_eq!(*world.0.lock().unwrap(), ["Secret team/o"; 4]);
+}
+
+#[tokio::test]
 async fn tokens_that_the_api_server_accepts_are_kept_where_that_is_asked_for() {
     let world = Arc::new(Everywhere::default());
     *world.1.lock().unwrap() = Some(token_for(r#"["https://issuer.example"]"#));

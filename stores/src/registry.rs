@@ -39,15 +39,21 @@ pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "rest")]
     keyferry_provider_rest::DOPPLER,
     #[cfg(feature = "rest")]
+    keyferry_provider_rest::FORTANIX,
+    #[cfg(feature = "rest")]
     keyferry_provider_rest::GITLAB,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::INFISICAL,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::NGROK,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::SCALEWAY,
     #[cfg(feature = "sealed")]
     keyferry_provider_sealed::REGISTRATION,
     #[cfg(feature = "sealed")]
     keyferry_provider_sealed::SEALED_SECRETS,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::SECRET_SERVER,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::REGISTRATION,
     #[cfg(feature = "vault")]

@@ -9,6 +9,7 @@ use keyferry_provider_core::{PropertyLookup, SecretBytes, json};
 
 use crate::data::json_cost;
 use crate::fields;
+use crate::items;
 use crate::parts::{self, NoPart};
 
 /// Why there is no value under a property.
@@ -63,6 +64,13 @@ pub fn lookup(
             let (name, path) = property.split_once('.').ok_or(NoValue::Missing)?;
             let field = fields::one(value, name).filter(|_| !path.is_empty()).ok_or(NoValue::Missing)?;
             return literal_then_path(&field, path, budget);
+        }
+        PropertyLookup::Items => {
+            let first = items::first(value).ok_or(NoValue::NotJson)?;
+            return match literal_then_path(&first, property, budget) {
+                Err(NoValue::Missing | NoValue::NotJson) => items::one(value, property).ok_or(NoValue::Missing),
+                found => found,
+            };
         }
         PropertyLookup::Parts => {
             let parts = Parts::read(value).ok_or(NoValue::NotJson)?;
@@ -217,6 +225,18 @@ mod tests {
             assert_eq!(get(property), Err(NoValue::Missing), "{property}");
         }
         assert_eq!(get("bin.a"), Err(NoValue::NotJson));
+    }
+
+    #[test]
+    fn an_item_or_a_path_into_the_first() {
+        let value = r#"{"Items":[{"FieldName":"Data","Slug":"data","ItemValue":"{\"a\":{\"b\":1}}"},
+            {"FieldName":"Pass word","Slug":"pass","ItemValue":"p"}]}"#;
+        let get = |value: &str, property| lookup(&value.into(), property, PropertyLookup::Items, &Budget::default());
+        for (property, expected) in [("a.b", "1"), ("pass", "p"), ("Pass word", "p"), ("data", r#"{"a":{"b":1}}"#)] {
+            assert_eq!(get(value, property).unwrap().expose_str(), Some(expected), "{property}");
+        }
+        assert_eq!(get(value, "nope"), Err(NoValue::Missing));
+        assert_eq!(get("{}", "a"), Err(NoValue::NotJson));
     }
 
     #[test]

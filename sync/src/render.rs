@@ -11,6 +11,7 @@ use crate::data::{Data, json_cost};
 use crate::decode::{check_name, convert_key, decode};
 use crate::engine::{ENTRY, Means};
 use crate::fields;
+use crate::items;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::parts::{self, NoPart};
 use crate::property::{self, NoValue};
@@ -192,6 +193,9 @@ fn one(
         (None | Some(""), Entry::Data(..)) if is_fields => fields_of(value, fields::whole, means.budget)?,
         (None | Some(""), _) if is_fields => {
             return named(fields_of(value, fields::all, means.budget)?, request, means);
+        }
+        (None | Some(""), Entry::Extract(_)) if dialect.property == PropertyLookup::Items => {
+            fields_of(value, items::first, means.budget)?
         }
         (None | Some(""), _) => value.clone(),
         (Some(property), _) => take_property(value, property, key, dialect, means.budget)?,
@@ -627,6 +631,26 @@ mod tests {
         let rendered = render(&[of("x", "a"), of("y", "b.c")], &answers, &DeletionPolicy::Retain).unwrap();
         assert_eq!(text(&rendered), [("x", "value of a"), ("y", "value of b.c")]);
         assert!(render(&[of("z", "d")], &answers, &DeletionPolicy::Retain).is_err());
+    }
+
+    #[test]
+    fn items_are_shown_taken_and_extracted() {
+        let whole = r#"{"Name":"n","Items":[{"FieldName":"Data","Slug":"data","ItemValue":"{\"a\":1}"}]}"#;
+        let mut answers = Answers::default();
+        let dialect = Dialect { property: PropertyLookup::Items, ..Dialect::default() };
+        answers.dialects.insert(store().id.clone(), dialect);
+        answers.values.insert((store().id.clone(), key("k")), Ok(whole.into()));
+        let of = |name: &str, remote: Json| data(name, remote);
+        let requests = [
+            of("whole", json!({"key": "k"})),
+            of("a", json!({"key": "k", "property": "a"})),
+            of("data", json!({"key": "k", "property": "Data"})),
+        ];
+        let rendered = render(&requests, &answers, &DeletionPolicy::Retain).unwrap();
+        assert_eq!(text(&rendered), [("a", "1"), ("data", r#"{"a":1}"#), ("whole", whole)]);
+        let extracted = request(Entry::Extract(0), json!({"key": "k"}));
+        let rendered = render(&[extracted], &answers, &DeletionPolicy::Retain).unwrap();
+        assert_eq!(text(&rendered), [("a", "1")]);
     }
 
     /// A store of one secret with fields of any bytes: `bin` is no text, and `json` holds `{"a":1}`.

@@ -232,12 +232,13 @@ fn templates() -> Vec<String> {
 }
 
 /// All ways to look up a property.
-const LOOKUPS: [PropertyLookup; 6] = [
+const LOOKUPS: [PropertyLookup; 7] = [
     PropertyLookup::Path,
     PropertyLookup::ExactThenPath,
     PropertyLookup::Base64Fields,
     PropertyLookup::DottedKeyThenPath,
     PropertyLookup::Parts,
+    PropertyLookup::Items,
     PropertyLookup::OfTheStore,
 ];
 

@@ -199,11 +199,25 @@ fn old_version(current: &Value) -> Value {
     old["served"] = json!(false);
     old["storage"] = json!(false);
     old["deprecated"] = json!(true);
+    // Whoever asks what a field means asks v1, and client-side apply takes a CRD of so many bytes and no more.
+    undescribe(&mut old["schema"]["openAPIV3Schema"]);
     // Schemas that are all alike the API server takes for one of the whole CRD, which has no fields to select by.
     old["schema"]["openAPIV3Schema"]["description"] = json!("An older version, of the same fields: use v1.");
     // Fields to select by are indexed for the version that is stored.
     old.as_object_mut().map(|old| old.remove("selectableFields"));
     old
+}
+
+/// Takes the descriptions out of a schema. A field may have this name, and is an object then.
+fn undescribe(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.retain(|name, field| name != "description" || !field.is_string());
+            fields.values_mut().for_each(undescribe);
+        }
+        Value::Array(items) => items.iter_mut().for_each(undescribe),
+        _ => {}
+    }
 }
 
 fn with_columns(mut version: Value, columns: Value) -> Value {

@@ -32,9 +32,9 @@ pub(super) fn service_account(description: &str) -> Node {
 pub(super) fn ca_provider() -> Node {
     object("Where the certificates to trust are kept; use either this or caBundle.")
         .required("type", word("Kind of the object that holds them.", &["Secret", "ConfigMap"]))
-        .required("name", object_name("Name of the object."))
-        .field("key", data_key("Key in the object."))
-        .field("namespace", credential_namespace("Namespace of the object"))
+        .required("name", object_name("Its name."))
+        .field("key", data_key("Key in it."))
+        .field("namespace", namespace_name("Its namespace."))
 }
 
 /// Certificates to trust, written down in the store.

@@ -112,6 +112,9 @@ pub enum PropertyLookup {
     /// There are no paths. `extract` takes all fields, or all files where those come first; a search finds all parts
     /// of what it finds whose names match, and of equal names that of the least rank.
     Parts,
+    /// The value is an object with `Items`, each with `FieldName`, `Slug` and `ItemValue`. A property is a path into what the
+    /// first item holds, where that is JSON, else an item of this name or slug. `extract` takes what the first item holds.
+    Items,
     /// The store looks it up itself, from what [goes along in the name](crate::Key::with_property); what it answers is the
     /// value of the property.
     OfTheStore,

@@ -45,7 +45,7 @@ pub struct Call {
     pub path: String,
     /// The query, not encoded.
     pub query: Vec<(&'static str, String)>,
-    /// The body: JSON, which may hold values.
+    /// The body, which may hold values: JSON, unless a header says otherwise.
     pub body: Option<SecretBytes>,
     /// What form of answer is asked for.
     pub accept: &'static str,
@@ -158,7 +158,10 @@ impl Client {
         let mut request =
             self.http.request(call.method.clone(), url).headers(headers.clone()).header(ACCEPT, call.accept);
         if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(shared(body));
+            if !headers.contains_key(CONTENT_TYPE) {
+                request = request.header(CONTENT_TYPE, "application/json");
+            }
+            request = request.body(shared(body));
         }
         let response = request.send().await.map_err(|error| self.way.error(&error))?;
         Ok(Response {

@@ -29,11 +29,17 @@ mod infisical;
 mod akeyless;
 mod scaleway;
 mod delinea;
+mod fortanix;
+mod secretserver;
+mod ngrok;
 pub mod generate;
 
 pub use akeyless::REGISTRATION as AKEYLESS;
 pub use delinea::REGISTRATION as DELINEA;
 pub use doppler::REGISTRATION as DOPPLER;
+pub use fortanix::REGISTRATION as FORTANIX;
 pub use gitlab::REGISTRATION as GITLAB;
 pub use infisical::REGISTRATION as INFISICAL;
+pub use ngrok::REGISTRATION as NGROK;
 pub use scaleway::REGISTRATION as SCALEWAY;
+pub use secretserver::REGISTRATION as SECRET_SERVER;

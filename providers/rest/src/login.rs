@@ -15,6 +15,8 @@ use crate::object::with_text;
 pub enum Pass {
     /// A header.
     Header(HeaderName, HeaderValue),
+    /// Several headers.
+    Headers(HeaderMap),
     /// A text in the body, under this name.
     Field(&'static str, SecretBytes),
 }
@@ -25,14 +27,22 @@ impl Pass {
     /// # Errors
     /// `Invalid` where the secret holds what no header may; `field` is where it comes from.
     pub fn header(name: HeaderName, prefix: &str, secret: &SecretBytes, field: &str) -> Result<Self, Error> {
-        let mut whole = SecretBuf::with_capacity(prefix.len() + secret.len());
-        whole.extend(prefix.as_bytes());
-        whole.extend(secret.expose());
-        let mut value = HeaderValue::from_bytes(whole.expose())
-            .map_err(|_| Error::invalid(format!("{field}: the secret holds characters that no token has")))?;
-        value.set_sensitive(true);
-        Ok(Self::Header(name, value))
+        Ok(Self::Header(name, header(prefix, secret, field)?))
     }
+}
+
+/// The value of a header of this prefix and secret.
+///
+/// # Errors
+/// `Invalid` where the secret holds what no header may; `field` is where it comes from.
+pub fn header(prefix: &str, secret: &SecretBytes, field: &str) -> Result<HeaderValue, Error> {
+    let mut whole = SecretBuf::with_capacity(prefix.len() + secret.len());
+    whole.extend(prefix.as_bytes());
+    whole.extend(secret.expose());
+    let mut value = HeaderValue::from_bytes(whole.expose())
+        .map_err(|_| Error::invalid(format!("{field}: the secret holds characters that no token has")))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// A token that is kept in a secret, and needs no login.
@@ -101,6 +111,7 @@ impl Access {
             Pass::Header(name, value) => {
                 self.client.send(call, &HeaderMap::from_iter([(name.clone(), value.clone())])).await
             }
+            Pass::Headers(headers) => self.client.send(call, headers).await,
             Pass::Field(name, secret) => {
                 let body = call.body.as_ref().map(|body| with_text(body, name, secret));
                 let Call { name, method, path, query, accept, .. } = call;

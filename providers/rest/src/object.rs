@@ -62,6 +62,20 @@ impl Object {
     }
 }
 
+/// A list of objects of ours.
+pub fn list<'a>(objects: impl IntoIterator<Item = &'a SecretBytes>) -> SecretBytes {
+    let mut out = SecretBuf::default();
+    for object in objects {
+        out.push(if out.is_empty() { b'[' } else { b',' });
+        out.extend(object.expose());
+    }
+    if out.is_empty() {
+        out.push(b'[');
+    }
+    out.push(b']');
+    out.into()
+}
+
 /// A list of texts.
 pub fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> SecretBytes {
     let mut out = SecretBuf::default();
@@ -144,7 +158,10 @@ mod tests {
             r#"{"t":"\u003cx\u003e","n":1,"l":["a","b\""],"token":"k"}"#
         );
         assert_eq!(shown(with_text(&Object::new().done(), "token", &"k".into())), r#"{"token":"k"}"#);
-        assert_eq!(shown(texts([])), "[]");
+        assert_eq!((shown(texts([])), shown(list([])), shown(list([&whole, &nested]))), {
+            let (whole, nested) = (shown(whole.clone()), shown(nested.clone()));
+            ("[]".to_owned(), "[]".to_owned(), format!("[{whole},{nested}]"))
+        });
         assert_eq!((shown(base64(&"ab".into())), shown(base64(&"".into()))), ("YWI=".to_owned(), String::new()));
     }
 

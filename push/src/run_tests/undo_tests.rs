@@ -24,6 +24,54 @@ async fn a_source_that_is_replaced_takes_nothing_along() {
 }
 
 #[tokio::test]
+async fn one_of_several_sources_that_is_replaced_takes_nothing_along() {
+    let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
+    for (restarts, interval) in [(false, "1h"), (true, "1h"), (false, "0")] {
+        let spec = json!({"refreshInterval": interval, "selector": selector, "deletionPolicy": "Delete", "dataTo": [{"storeRef": {"name": "s"}}]});
+        let mut rig = Rig::new(spec);
+        rig.double.secret("one", &[("a", "1")]);
+        rig.double.secret("two", &[("b", "2"), ("c", "3")]);
+        rig.look().await;
+        for _ in 0..2 {
+            rig.double.with(|state| state.secrets.remove("one"));
+            if restarts {
+                rig.memory = Memory::default();
+            }
+            rig.respec(json!({}));
+            for wait in [0, 59] {
+                rig.now += wait;
+                let done = rig.look().await;
+                assert!(!done.contains(&"delete s/a".to_owned()), "{done:?}");
+            }
+            rig.double.secret("one", &[("a", "1")]);
+            // Nobody tells a rig that a new one has come.
+            rig.respec(json!({}));
+            rig.look().await;
+        }
+        assert_eq!(rig.double.held("s", "a").as_deref(), Some("1"));
+        assert!(rig.memory.parting.is_empty(), "it has come back");
+        // A key that its own Secret has no more goes at once, and is tried again like any.
+        rig.double.secret("two", &[("b", "2")]);
+        rig.double.fail("s", "c", Some(ErrorKind::Unavailable));
+        rig.respec(json!({}));
+        rig.now += 1;
+        rig.look().await;
+        assert!(rig.said[0].starts_with("Failed to Delete Secrets from Provider: \"c\""), "{:?}", rig.said);
+        rig.double.fail("s", "c", None);
+        rig.now += 1;
+        rig.look().await;
+        assert_eq!((rig.double.held("s", "c"), rig.recorded("SecretStore/s")), (None, vec!["a".into(), "b".into()]));
+        rig.double.with(|state| state.secrets.remove("one"));
+        rig.respec(json!({}));
+        rig.look().await;
+        rig.now += 60;
+        assert!(rig.next.is_some_and(|next| next <= at(rig.now)), "{:?}", rig.next);
+        rig.look().await;
+        assert_eq!((rig.double.held("s", "a"), rig.recorded("SecretStore/s")), (None, vec!["b".to_owned()]));
+    }
+}
+
+#[tokio::test]
 async fn who_comes_to_be_selected_is_found_by_a_check() {
     let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
     let mut rig = Rig::new(json!({"selector": selector, "dataTo": [{"storeRef": {"name": "s"}}]}));
@@ -57,11 +105,15 @@ async fn what_is_in_a_store_that_goes_or_is_given_away_stays() {
         assert!(!done.contains(&"delete s/k".to_owned()), "{done:?}");
         assert!(others || done.is_empty(), "{done:?}");
         assert_eq!((rig.recorded("SecretStore/s"), rig.double.held("s", "k")), (vec!["k".into()], Some("1".into())));
-        // Who goes takes along what is in stores of ours.
+        rig.double.with(|state| state.notes.clear());
+        // Who goes takes along what is in stores of ours, and tells what stays with others.
         rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
         let done = rig.look().await;
         assert!(done.contains(&"finalizers 0".to_owned()), "{done:?}");
         assert_eq!((rig.double.held("s", "k").is_some(), rig.double.held("t", "k")), (!is_going, None));
+        let notes = rig.double.with(|state| state.notes.clone());
+        let told = notes.iter().any(|note| note.starts_with("SecretStore/s is of another controller class"));
+        assert_eq!(told, !is_going, "{notes:?}");
     }
 }
 
@@ -143,6 +195,29 @@ async fn what_moves_under_one_name_is_deleted_where_it_was_first() {
     rig.now += 1;
     let done = rig.look().await;
     assert!(done.contains(&"push s/k".to_owned()) && !done.contains(&"fetch s/k".to_owned()), "{done:?}");
+}
+
+#[tokio::test]
+async fn the_stores_own_place_is_the_same_whether_it_is_written_out_or_not() {
+    for (config, own) in [(json!({}), "default"), (json!({"remoteNamespace": "team"}), "team")] {
+        let mut written = entry("a", "k");
+        written["metadata"] = json!({"spec": {"remoteNamespace": own}});
+        let forms = [entry("a", "k"), written];
+        for (before, after) in [(0, 1), (1, 0)] {
+            let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [forms[before]]}));
+            rig.put_store("s", json!({ "kubernetes": config }));
+            rig.double.secret("src", &[("a", "1")]);
+            rig.look().await;
+            rig.respec(json!({"data": [forms[after]]}));
+            let done = rig.look().await;
+            assert!(!done.contains(&"delete s/k".to_owned()), "{own}: {done:?}");
+            let mut other = entry("a", "k");
+            other["metadata"] = json!({"spec": {"remoteNamespace": "other"}});
+            rig.respec(json!({"data": [other]}));
+            let done = rig.look().await;
+            assert!(done.contains(&"delete s/k".to_owned()), "{own}: {done:?}");
+        }
+    }
 }
 
 #[tokio::test]

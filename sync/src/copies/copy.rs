@@ -1,7 +1,7 @@
 //! What stands in a namespace where a copy is or should be. Pure.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use keyferry_crds::{ExternalSecret, PushSecret};
+use keyferry_crds::{ExternalSecret, PushSecret, names};
 use serde_json::Value;
 
 use super::copier::{Copier, CopierId, CopierKind, comparable};
@@ -62,9 +62,12 @@ impl Seen {
             Some(Owner { id, uid: owner.uid.clone() })
         });
         let none = StringMap::new();
-        let (labels, annotations) = (metadata.labels.as_ref(), metadata.annotations.as_ref());
+        let labels = metadata.labels.as_ref();
+        let mut annotations = metadata.annotations.clone().unwrap_or_default();
+        // A note of ours, which is no edit.
+        annotations.remove(names::ANNOTATION_GENERATED);
         let print = match &owner {
-            Some(_) => print(labels.unwrap_or(&none), annotations.unwrap_or(&none), &spec()),
+            Some(_) => print(labels.unwrap_or(&none), &annotations, &spec()),
             None => 0,
         };
         Self {

@@ -464,6 +464,10 @@ fn what_the_api_server_adds_by_default_is_no_difference() {
     assert!(seen.is_controlled_by(&copier) && seen.print == copier.print);
     assert_ne!(Seen::external_secret(&object(stored, json!({"more": "x"}))).print, copier.print);
     assert_ne!(Seen::external_secret(&object(spec("b"), json!({}))).print, copier.print);
+    // What is noted on it is no edit.
+    let mut noted = object(spec("a"), json!({}));
+    noted.metadata.annotations = Some([(names::ANNOTATION_GENERATED.to_owned(), "n".to_owned())].into());
+    assert_eq!(Seen::external_secret(&noted).print, copier.print);
     // Owners that are no controllers, and those of other kinds, are none.
     let mut other = object(spec("a"), json!({}));
     other.metadata.owner_references.as_mut().unwrap()[0].controller = None;

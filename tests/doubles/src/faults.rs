@@ -8,7 +8,8 @@ use axum::response::Response;
 use rand::Rng as _;
 use rand::rngs::StdRng;
 
-/// How many calls of a hundred fail, and in which way. Of those that fail none reaches the store behind.
+/// How many calls of a hundred fail, and in which way. Of those that fail none reaches the store behind, but for those that are
+/// `unheard`.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// 429, with `Retry-After: 0` where `told`.
@@ -19,6 +20,8 @@ pub struct Faults {
     pub reset: u32,
     /// Never an answer.
     pub hanging: u32,
+    /// The store does what is asked, and its answer never comes.
+    pub unheard: u32,
     /// 200, and a page of HTML that holds the canary `canary-of-garbage`.
     pub garbage: u32,
     /// 200, and JSON without an end.
@@ -36,6 +39,7 @@ pub(crate) enum Fault {
     Answer(Response),
     Reset,
     Hang,
+    Unheard,
 }
 
 impl Faults {
@@ -62,6 +66,8 @@ impl Faults {
             Some(Fault::Reset)
         } else if falls(self.hanging) {
             Some(Fault::Hang)
+        } else if falls(self.unheard) {
+            Some(Fault::Unheard)
         } else if falls(self.garbage) {
             Some(Fault::Answer(answer(StatusCode::OK, Body::from("<html>canary-of-garbage"))))
         } else if falls(self.huge) {

@@ -62,6 +62,11 @@ impl Double {
         self.state().tokens.len()
     }
 
+    /// The names of all tokens.
+    pub fn token_names(&self) -> Vec<String> {
+        self.state().tokens.iter().map(|(_, _, name, _)| name.clone()).collect()
+    }
+
     /// Makes a token of the first account behind everybody's back, under this name.
     pub fn token(&self, name: &str) {
         let mut state = self.state();

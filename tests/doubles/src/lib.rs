@@ -32,14 +32,17 @@ pub mod bitwarden;
 pub mod conjur;
 pub mod delinea;
 pub mod doppler;
+pub mod fortanix;
 pub mod gcpsm;
 pub mod github;
 pub mod gitlab;
 pub mod grafana;
 pub mod infisical;
+pub mod ngrok;
 pub mod onepassword;
 pub mod robots;
 pub mod scaleway;
+pub mod secretserver;
 pub mod vault;
 
 pub use faults::Faults;

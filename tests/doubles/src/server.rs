@@ -210,8 +210,9 @@ async fn answer(request: Request, router: Router, shared: Arc<Mutex<State>>) -> 
         (faults.draw(&call.path, random), faults.delay)
     };
     tokio::time::sleep(delay).await;
+    let is_unheard = matches!(fault, Some(Fault::Unheard));
     let answer = match fault {
-        None => hyper::service::Service::call(&TowerToHyperService::new(router), request)
+        None | Some(Fault::Unheard) => hyper::service::Service::call(&TowerToHyperService::new(router), request)
             .await
             .map_err(|never| match never {}),
         Some(Fault::Answer(answer)) => Ok(answer),
@@ -221,6 +222,10 @@ async fn answer(request: Request, router: Router, shared: Arc<Mutex<State>>) -> 
             return std::future::pending().await;
         }
     };
+    if is_unheard {
+        lock(&shared).calls.push(call);
+        return std::future::pending().await;
+    }
     call.status = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
     lock(&shared).calls.push(call);
     answer

@@ -1,7 +1,8 @@
 //! `spec.provider`: one key, and under it the configuration of that provider.
 //!
 //! Every key that External Secrets Operator knows is here, and one that it dropped. Typed are the providers that we
-//! serve or will serve next; the others are open, so that nothing is lost while we don't look into them. A key that is
+//! serve or will serve next; the others are open, so that nothing is lost while we don't look into them, and some of
+//! those are checked for what their own API refuses. A key that is
 //! not here is accepted too, whole: the operator says in a condition what it can't serve.
 
 mod age;
@@ -16,13 +17,18 @@ mod crd;
 mod delinea;
 mod doppler;
 mod fake;
+mod fortanix;
 mod gcpsm;
 mod gitlab;
+mod ibm;
 mod infisical;
 mod kubernetes;
+mod ngrok;
 mod onepassword;
 mod scaleway;
 mod sealed;
+mod secretserver;
+mod unserved;
 mod vault;
 mod webhook;
 
@@ -41,20 +47,12 @@ const OPEN: &[(&str, &str)] = &[
     ("chef", "Chef Infra Server data bags."),
     ("cloudrusm", "Cloud.ru Secret Manager."),
     ("dvls", "Devolutions Server."),
-    ("fortanix", "Fortanix Data Security Manager."),
-    ("github", "GitHub Actions secrets (write only)."),
-    ("ibm", "IBM Cloud Secrets Manager."),
     ("keepersecurity", "Keeper Security."),
     ("nebiusmysterybox", "Nebius MysteryBox."),
-    ("ngrok", "ngrok vaults (write only)."),
-    ("onboardbase", "Onboardbase."),
-    ("oracle", "Oracle Cloud Infrastructure Vault."),
     ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
     ("passworddepot", "Password Depot Enterprise Server."),
     ("previder", "Previder Vault."),
-    ("pulumi", "Pulumi ESC environments."),
-    ("secretserver", "Delinea Secret Server."),
     ("senhasegura", "senhasegura DevOps Secret Manager."),
     ("volcengine", "Volcengine KMS."),
     ("yandexcertificatemanager", "Yandex Certificate Manager."),
@@ -62,6 +60,14 @@ const OPEN: &[(&str, &str)] = &[
 ];
 
 type Schema = fn() -> Node;
+
+/// Providers that are open too, but for what their own API refuses.
+const CHECKED: &[(&str, Schema)] = &[
+    ("github", unserved::github),
+    ("onboardbase", unserved::onboardbase),
+    ("oracle", unserved::oracle),
+    ("pulumi", unserved::pulumi),
+];
 
 /// Providers with a schema of their own.
 const TYPED: &[(&str, Schema)] = &[
@@ -77,16 +83,20 @@ const TYPED: &[(&str, Schema)] = &[
     ("delinea", delinea::schema),
     ("doppler", doppler::schema),
     ("fake", fake::schema),
+    ("fortanix", fortanix::schema),
     ("gcpsm", gcpsm::schema),
     ("gitlab", gitlab::schema),
+    ("ibm", ibm::schema),
     ("infisical", infisical::schema),
     ("kubernetes", kubernetes::schema),
+    ("ngrok", ngrok::schema),
     ("onepassword", onepassword::schema),
     ("onepasswordSDK", onepassword::sdk),
     ("openBao", vault::open_bao),
     ("scaleway", scaleway::schema),
     ("sealed", sealed::schema),
     ("sealedsecrets", sealed::sealed_secrets),
+    ("secretserver", secretserver::schema),
     ("sops", age::sops),
     ("vault", vault::schema),
     ("webhook", webhook::schema),
@@ -94,7 +104,8 @@ const TYPED: &[(&str, Schema)] = &[
 
 /// The provider keys that the API knows, whether this operator serves them or not, in alphabetical order.
 pub fn provider_keys() -> Vec<&'static str> {
-    let mut keys: Vec<_> = TYPED.iter().map(|(key, _)| *key).chain(OPEN.iter().map(|(key, _)| *key)).collect();
+    let with_schema = TYPED.iter().chain(CHECKED).map(|(key, _)| *key);
+    let mut keys: Vec<_> = with_schema.chain(OPEN.iter().map(|(key, _)| *key)).collect();
     keys.sort_unstable();
     keys
 }
@@ -115,6 +126,6 @@ pub(super) fn schema() -> Node {
     );
     // The values of a store in its own spec are as many as there are.
     let bounded = |key, schema: Schema| if key == "fake" { schema() } else { schema().bounded(&PROVIDER_ENTRIES) };
-    let node = TYPED.iter().fold(node, |node, (key, schema)| node.field(key, bounded(*key, *schema)));
+    let node = TYPED.iter().chain(CHECKED).fold(node, |node, (key, schema)| node.field(key, bounded(*key, *schema)));
     OPEN.iter().fold(node, |node, (key, description)| node.field(key, anything(description)))
 }

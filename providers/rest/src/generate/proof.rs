@@ -9,7 +9,7 @@ use keyferry_provider_core::{Error, SecretBuf, SecretBytes, json};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use serde::Deserialize;
 
-use crate::login::Pass;
+use crate::login;
 use crate::object::{at, base64};
 
 /// Reads a generator's spec. Nulls are taken as absent, as the API server leaves them.
@@ -20,10 +20,7 @@ pub fn read<'a, T: Deserialize<'a>>(spec: &'a serde_json::Value, kind: &str) -> 
 
 /// A header of this prefix and secret; `field` is where the secret comes from.
 pub fn header(name: HeaderName, prefix: &str, secret: &SecretBytes, field: &str) -> Result<HeaderMap, Error> {
-    match Pass::header(name, prefix, secret, field)? {
-        Pass::Header(name, value) => Ok(HeaderMap::from_iter([(name, value)])),
-        Pass::Field(..) => Ok(HeaderMap::new()),
-    }
+    Ok(HeaderMap::from_iter([(name, login::header(prefix, secret, field)?)]))
 }
 
 /// A user and password, as HTTP has them.

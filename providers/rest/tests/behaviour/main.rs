@@ -7,4 +7,7 @@ mod infisical;
 mod akeyless;
 mod scaleway;
 mod delinea;
+mod fortanix;
+mod secretserver;
+mod ngrok;
 mod generate;

@@ -4,7 +4,7 @@
 //!
 //! Modules, in reading order: [`cluster`] what the others share, [`rules`] what is refused, [`round_trip`] what is
 //! kept, [`old_objects`] what the rules must let pass, [`bounds`] how large it may be, [`manifests`] all that we have,
-//! [`kubectl`] what users see.
+//! [`documented`] what others' documentation has, [`kubectl`] what users see.
 
 mod cluster;
 mod rules;
@@ -12,4 +12,5 @@ mod round_trip;
 mod old_objects;
 mod bounds;
 mod manifests;
+mod documented;
 mod kubectl;

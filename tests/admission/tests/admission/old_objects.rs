@@ -62,7 +62,7 @@ fn bad_objects() -> Vec<(&'static str, String, Value)> {
             "schema",
             json!({"provider": {"vault": {"server": "s", "version": "v9", "auth": {"iam": 1}}}, "controller": 1}),
         ),
-        ("ClusterSecretStore", "rule-8", json!({"provider": {"onboardbase": {}, "previder": unknown_auth}})),
+        ("ClusterSecretStore", "rule-8", json!({"provider": {"chef": {}, "previder": unknown_auth}})),
         ("ClusterSecretStore", "rule-9", json!({"provider": {"fake": {"data": []}}, "refreshInterval": -1})),
     ];
     let twice = objects.into_iter().flat_map(|(kind, name, spec)| {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
 use futures::stream::{self, StreamExt as _};
+use keyferry_behaviour_tests::operator::series;
 use keyferry_behaviour_tests::{Rig, cluster};
 use kube::Api;
 use kube::api::{DynamicObject, ListParams, PostParams};
@@ -17,6 +18,7 @@ tests![
     a_hundred_namespaces_get_theirs_and_edits_reach_all,
     a_spec_that_no_namespace_would_take_is_refused,
     push_secrets_are_copied_too,
+    metrics_of_the_cluster_kinds_have_the_names_that_dashboards_know,
 ];
 
 /// An operator of a whole cluster, which is this test's alone, with a store for all namespaces.
@@ -299,5 +301,48 @@ async fn push_secrets_are_copied_too() {
     until(&rig, "PushSecret", "a2", "p", false).await;
     rig.cluster.delete("ClusterPushSecret", "p").await;
     until(&rig, "PushSecret", "a1", "p", false).await;
+    rig.finish().await;
+}
+
+async fn metrics_of_the_cluster_kinds_have_the_names_that_dashboards_know() {
+    let rig = rig("copier-metrics").await;
+    namespace(&rig, "a1", "a").await;
+    rig.apply("ClusterExternalSecret", "c", spec(json!({}))).await;
+    let pushed = json!({
+        "secretStoreRefs": [{"name": "s", "kind": "ClusterSecretStore"}], "selector": {"secret": {"name": "source"}},
+        "data": [{"match": {"secretKey": "a", "remoteRef": {"remoteKey": "r"}}}],
+    });
+    let push = json!({"pushSecretSpec": pushed, "namespaceSelectors": [{"matchLabels": {"team": "a"}}]});
+    rig.apply("ClusterPushSecret", "p", json!({ "spec": push })).await;
+    until_told(&rig, "ClusterExternalSecret", "c", &["a1"], &[]).await;
+    until_told(&rig, "ClusterPushSecret", "p", &["a1"], &[]).await;
+    let kinds = [("clustersecretstore", "s"), ("clusterexternalsecret", "c"), ("clusterpushsecret", "p")];
+    rig.until("all are told of".to_owned(), async |rig: &Rig| {
+        let metrics = rig.metrics().await;
+        for (kind, name) in kinds {
+            // They are in no namespace, and the label is there all the same.
+            let of = [("name", name), ("namespace", ""), ("condition", "Ready")];
+            let with = |status| [&of[..], &[("status", status)]].concat();
+            let condition = format!("{kind}_status_condition");
+            let shown = ["True", "False"].map(|status| series(&metrics, &condition, &with(status)));
+            let took = series(&metrics, &format!("{kind}_reconcile_duration"), &of[..2]);
+            // In nanoseconds, as there.
+            if shown != [1.0, 0.0] || took < 1000.0 {
+                return Err(anyhow!("{kind}: {shown:?}, {took}"));
+            }
+        }
+        Ok(())
+    })
+    .await;
+    rig.cluster.delete("ClusterExternalSecret", "c").await;
+    rig.cluster.delete("ClusterPushSecret", "p").await;
+    rig.until("none of what is gone is".to_owned(), async |rig: &Rig| {
+        let metrics = rig.metrics().await;
+        let of = |kind: &str| metrics.lines().any(|line| line.starts_with(kind) && line.contains("name=\""));
+        let left: Vec<&str> =
+            ["clusterexternalsecret_", "clusterpushsecret_"].into_iter().filter(|kind| of(kind)).collect();
+        if left.is_empty() { Ok(()) } else { Err(anyhow!("{left:?}")) }
+    })
+    .await;
     rig.finish().await;
 }

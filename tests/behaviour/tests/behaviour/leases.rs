@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::bail;
 use keyferry_behaviour_tests::Rig;
+use keyferry_behaviour_tests::dynamic::{self, GRACE, REVOKES, current, has_lease, has_token};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -14,7 +15,6 @@ tests![
     a_revocation_that_is_denied_is_told_and_tried_until_it_is_allowed,
 ];
 
-const GRACE: &str = "--generator-gc-grace-period=3s";
 const A_WHILE: Duration = Duration::from_millis(2500);
 
 /// A rig whose OpenBao gives one-time passwords for SSH, each with a lease, to whoever has this policy besides.
@@ -24,65 +24,29 @@ async fn with_engine(prefix: &str, more: &str) -> Rig {
     rig.vault.mount(&engine, "ssh", json!({})).await.expect("OpenBao mounts an engine");
     let role = json!({"key_type": "otp", "default_user": "u", "cidr_list": "0.0.0.0/0"});
     rig.vault.request(Method::POST, &format!("{engine}/roles/r"), Some(&role)).await.expect("a role");
-    let rules = format!(
-        "path \"{engine}/creds/r\" {{ capabilities = [\"create\", \"update\"] }}
-         path \"auth/token/create\" {{ capabilities = [\"create\", \"update\"] }}
-         {more}"
-    );
-    rig.vault.write_policy(&engine, rules).await.expect("a policy");
-    let token = rig.vault.create_token(&[&engine]).await.expect("a token");
-    rig.canaries.add("the token of OpenBao", &token);
-    rig.secret("login", json!({ "token": token })).await;
+    dynamic::login(&rig, &rules(&rig, more)).await;
     rig.start(&[GRACE]).await;
     rig
 }
 
-const REVOKES: &str = "path \"auth/token/revoke-accessor\" { capabilities = [\"update\"] }
-    path \"auth/token/renew-accessor\" { capabilities = [\"update\"] }";
+fn rules(rig: &Rig, more: &str) -> String {
+    format!("path \"{}/creds/r\" {{ capabilities = [\"create\", \"update\"] }} {more}", rig.namespace())
+}
 
-fn dynamic(rig: &Rig, path: &str, more: Value) -> Value {
-    let mut spec = json!({
-        "path": path, "method": "POST",
-        "provider": {"server": rig.vault.url(), "auth": {"tokenSecretRef": {"name": "login", "key": "token"}}},
-    });
-    keyferry_behaviour_tests::rig::merge(&mut spec, &more);
-    json!({ "spec": spec })
+fn secret(rig: &Rig, path: &str, more: Value) -> Value {
+    dynamic::secret(rig.vault.url(), path, more)
 }
 
 fn otp(rig: &Rig) -> Value {
-    dynamic(rig, &format!("{}/creds/r", rig.namespace()), json!({"parameters": {"ip": "10.0.0.1"}}))
+    secret(rig, &format!("{}/creds/r", rig.namespace()), json!({"parameters": {"ip": "10.0.0.1"}}))
 }
 
 async fn asks(rig: &Rig) {
-    let data_from = json!([{"sourceRef": {"generatorRef": {"kind": "VaultDynamicSecret", "name": "g"}}}]);
-    rig.external_secret("e", json!({"refreshInterval": "1h", "dataFrom": data_from})).await;
+    dynamic::ask(rig, "e", "VaultDynamicSecret", "g", "1h").await;
 }
 
 async fn states(rig: &Rig) -> Vec<Value> {
     rig.cluster.list("GeneratorState").await
-}
-
-/// The one state that is not to be revoked.
-async fn current(rig: &Rig) -> Result<Value> {
-    let all: Vec<Value> =
-        states(rig).await.into_iter().filter(|s| s["spec"]["garbageCollectionDeadline"].is_null()).collect();
-    match &all[..] {
-        [one] => Ok(one.clone()),
-        all => bail!("{} states are current", all.len()),
-    }
-}
-
-/// Whether OpenBao knows this lease.
-async fn has_lease(rig: &Rig, state: &Value) -> bool {
-    let lease = json!({"lease_id": state["spec"]["state"]["leaseID"]});
-    assert!(lease["lease_id"].is_string(), "{state}");
-    rig.vault.send(Method::POST, "sys/leases/lookup", Some(&lease)).await.expect("an answer").0.is_success()
-}
-
-/// Whether OpenBao knows the token of this accessor.
-async fn has_token(rig: &Rig, accessor: &Value) -> bool {
-    let accessor = json!({ "accessor": accessor });
-    rig.vault.send(Method::POST, "auth/token/lookup-accessor", Some(&accessor)).await.expect("an answer").0.is_success()
 }
 
 async fn a_lease_lives_as_long_as_its_value_and_no_longer() {
@@ -128,7 +92,7 @@ async fn a_lease_lives_as_long_as_its_value_and_no_longer() {
 async fn what_ends_soon_is_prolonged() {
     let rig = with_engine("prolonged", REVOKES).await;
     let more = json!({"parameters": {"ttl": "6s", "renewable": true}, "resultType": "Auth"});
-    rig.apply("VaultDynamicSecret", "g", dynamic(&rig, "auth/token/create", more)).await;
+    rig.apply("VaultDynamicSecret", "g", secret(&rig, "auth/token/create", more)).await;
     asks(&rig).await;
     rig.until_synced("e").await;
     let first = json!(rig.texts("e").await.expect("it is there"));
@@ -140,7 +104,7 @@ async fn what_ends_soon_is_prolonged() {
 
 async fn what_came_of_nothing_is_revoked() {
     let rig = with_engine("nothing", REVOKES).await;
-    rig.apply("VaultDynamicSecret", "g", dynamic(&rig, &format!("{}/creds/other", rig.namespace()), json!({}))).await;
+    rig.apply("VaultDynamicSecret", "g", secret(&rig, &format!("{}/creds/other", rig.namespace()), json!({}))).await;
     asks(&rig).await;
     rig.until_failed("e", &["spec.dataFrom[0].sourceRef.generatorRef", "does not let us use"]).await;
     rig.until("no state is left".into(), async |rig: &Rig| match states(rig).await.len() {
@@ -169,11 +133,7 @@ async fn a_revocation_that_is_denied_is_told_and_tried_until_it_is_allowed() {
     })
     .await;
     assert!(has_lease(&rig, &old).await);
-    let engine = rig.namespace().to_owned();
-    let rules = format!(
-        "path \"{engine}/creds/r\" {{ capabilities = [\"update\"] }} path \"auth/token/create\" {{ capabilities = [\"update\"] }} {REVOKES}"
-    );
-    rig.vault.write_policy(&engine, rules).await.expect("a policy");
+    dynamic::allow(&rig, &rules(&rig, REVOKES)).await;
     rig.until("it is revoked".into(), async |rig: &Rig| {
         if has_lease(rig, &old).await || rig.cluster.get("GeneratorState", &name).await.is_some() {
             bail!("it is there still")

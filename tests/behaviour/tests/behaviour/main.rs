@@ -29,11 +29,14 @@ mod bad_input;
 mod generators;
 mod pushes;
 mod leases;
+mod engines;
 mod manifests;
 mod credentials;
 mod cluster_stores;
 mod copies;
 mod crash;
+mod generator_crash;
+mod revocation;
 mod outage;
 mod lifecycle;
 mod events;
@@ -62,11 +65,14 @@ fn main() -> ExitCode {
         ("generators", generators::TESTS),
         ("pushes", pushes::TESTS),
         ("leases", leases::TESTS),
+        ("engines", engines::TESTS),
         ("manifests", manifests::TESTS),
         ("credentials", credentials::TESTS),
         ("cluster_stores", cluster_stores::TESTS),
         ("copies", copies::TESTS),
         ("crash", crash::TESTS),
+        ("generator_crash", generator_crash::TESTS),
+        ("revocation", revocation::TESTS),
         ("outage", outage::TESTS),
         ("lifecycle", lifecycle::TESTS),
         ("events", events::TESTS),
@@ -79,10 +85,11 @@ fn main() -> ExitCode {
     for (module, tests) in modules {
         for (name, test) in tests {
             let runtime = runtime.clone();
-            trials.push(Trial::test(format!("{module}::{name}"), move || {
+            let trial = Trial::test(format!("{module}::{name}"), move || {
                 runtime.block_on(test());
                 Ok(())
-            }));
+            });
+            trials.push(trial);
         }
     }
     libtest_mimic::run(&arguments, trials).exit_code()

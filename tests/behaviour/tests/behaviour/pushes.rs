@@ -8,6 +8,7 @@ use futures::stream::{self, StreamExt as _};
 use keyferry_behaviour_tests::operator::series;
 use keyferry_behaviour_tests::{Operator, Rig};
 use keyferry_seed::Seed;
+use kube::api::{Patch, PatchParams};
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
@@ -20,6 +21,7 @@ tests![
     sources_come_and_go_by_their_labels,
     a_source_that_goes_takes_along_what_it_made,
     an_empty_selector_is_refused,
+    a_generated_value_outlives_labels_restarts_and_a_lost_status,
     kill_9_at_any_moment_leaves_nothing_unrecorded,
     many_pushes_share_what_checking_asks_for,
 ];
@@ -189,9 +191,16 @@ async fn sources_come_and_go_by_their_labels() {
     labelled("two", &two).await;
     until_held(&rig, "two", Some(json!({"v": two}))).await;
     assert_eq!(held(&rig, "one").await, Some(json!({"v": one})), "each source keeps what is its own");
+    // One that is replaced takes nothing along.
+    rig.cluster.delete("Secret", "src-one").await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(held(&rig, "one").await, Some(json!({"v": one})));
+    labelled("one", &one).await;
+    until_synced(&rig, "p").await;
     rig.cluster.delete("Secret", "src-one").await;
     until_held(&rig, "one", None).await;
     assert_eq!(held(&rig, "two").await, Some(json!({"v": two})));
+    assert_eq!(version(&rig, "two").await, 1, "nothing is written that is equal");
     rig.finish().await;
 }
 
@@ -233,6 +242,56 @@ async fn an_empty_selector_is_refused() {
         assert!(refused.contains(why), "{refused}");
     }
     rig.finish().await;
+}
+
+async fn a_generated_value_outlives_labels_restarts_and_a_lost_status() {
+    let mut rig = Rig::new("push-generated").await;
+    store(&rig, "s").await;
+    rig.apply("UUID", "u", json!({"spec": {}})).await;
+    let selector = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
+    push(&rig, "p", json!({"selector": selector, "deletionPolicy": "Delete", "data": data(&rig, "app", &["uuid"])}))
+        .await;
+    until_synced(&rig, "p").await;
+    let first = held(&rig, "app").await.expect("it is there");
+    rig.cluster.patch("PushSecret", "p", &json!({"metadata": {"labels": {"team": "a"}}})).await;
+    until_recorded(&rig).await;
+    rig.kill9();
+    let pushes = rig.cluster.api("PushSecret");
+    let lost = Patch::Merge(json!({"status": null}));
+    pushes.patch_status("p", &PatchParams::default(), &lost).await.expect("a status is lost");
+    rig.cluster.patch("PushSecret", "p", &json!({"metadata": {"labels": {"team": "b"}}})).await;
+    rig.start(&[]).await;
+    until_synced(&rig, "p").await;
+    until_recorded(&rig).await;
+    rig.stays("it stays", Duration::from_secs(3), async |rig: &Rig| match held(rig, "app").await {
+        now if now.as_ref() == Some(&first) && version(rig, "app").await == 1 => Ok(()),
+        _ => bail!("it is another"),
+    })
+    .await;
+    // Who asks for another gets it, and what was made goes with its PushSecret.
+    rig.cluster
+        .patch("PushSecret", "p", &json!({"metadata": {"annotations": {"external-secrets.io/force-sync": "now"}}}))
+        .await;
+    rig.until("anew".into(), async |rig: &Rig| match held(rig, "app").await {
+        now if now.as_ref() == Some(&first) => bail!("still the same"),
+        _ => Ok(()),
+    })
+    .await;
+    rig.cluster.delete("PushSecret", "p").await;
+    rig.until_gone("PushSecret", "p").await;
+    assert_eq!(held(&rig, "app").await, None);
+    rig.finish().await;
+}
+
+/// Waits until the status of `p` tells of what is in the store, and of the labels that it has now.
+async fn until_recorded(rig: &Rig) {
+    rig.until("it is recorded".into(), async |rig: &Rig| {
+        let push = rig.cluster.get("PushSecret", "p").await.ok_or_else(|| anyhow!("there is none"))?;
+        let status = &push["status"];
+        let places = status["syncedPushSecrets"]["SecretStore/s"].as_object().map_or(0, |places| places.len());
+        if places == 1 && status["refreshTime"].is_string() { Ok(()) } else { Err(anyhow!("{status}")) }
+    })
+    .await;
 }
 
 /// How often the operator is killed.

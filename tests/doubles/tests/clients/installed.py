@@ -11,10 +11,13 @@ for module in (
     "azure.keyvault.secrets",
     "bitwarden_sdk",
     "conjur_api",
+    "delinea.secrets.server",
     "gitlab",
     "google.auth",
     "google.cloud.secretmanager",
     "infisical_sdk",
+    "ngrok",
     "onepasswordconnectsdk",
+    "sdkms.v1",
 ):
     importlib.import_module(module)

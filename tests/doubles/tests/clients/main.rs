@@ -6,10 +6,13 @@ mod azurekv;
 mod client;
 mod conjur;
 mod doppler;
+mod fortanix;
 mod gcpsm;
 mod gitlab;
 mod infisical;
+mod ngrok;
 mod onepassword;
+mod secretserver;
 mod vault;
 
 #[test]

@@ -13,6 +13,7 @@ mod doppler;
 mod gitlab;
 mod infisical;
 mod akeyless;
+mod fortanix;
 
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::stores::aws::{Aws, Service};
 use crate::stores::azurekv::AzureKv;
 use crate::stores::conjur::Conjur;
 use crate::stores::doppler::Doppler;
+use crate::stores::fortanix::Fortanix;
 use crate::stores::gcpsm::GcpSm;
 use crate::stores::gitlab::GitLab;
 use crate::stores::infisical::Infisical;
@@ -50,6 +52,7 @@ pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
         Box::new(GitLab::new()),
         Box::new(Infisical::new()),
         Box::new(Akeyless::new()),
+        Box::new(Fortanix::new()),
     ]
 }
 

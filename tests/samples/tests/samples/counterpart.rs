@@ -17,10 +17,12 @@ pub struct Counterpart {
     pub there: Vec<Value>,
     /// The Secret that comes of it: its name, and its texts.
     pub secret: (&'static str, Value),
+    /// What must come to be so at the store, where the sample pushes into it; else nothing.
+    pub pushed: Option<fn(&(dyn Any + Send + Sync)) -> bool>,
     /// Whether an operator must do it, since tokens of ServiceAccounts are for nobody else.
     pub operator: bool,
     /// What runs as long as it is asked.
-    pub _running: Box<dyn Any + Send + Sync>,
+    pub running: Box<dyn Any + Send + Sync>,
 }
 
 impl Counterpart {
@@ -31,8 +33,9 @@ impl Counterpart {
             env: Vec::new(),
             there: Vec::new(),
             secret: ("app", json!({"password": VALUE})),
+            pushed: None,
             operator: false,
-            _running: Box::new(running),
+            running: Box::new(running),
         }
     }
 }
@@ -60,12 +63,15 @@ pub async fn of(store: &str, testbed: &Testbed) -> Counterpart {
         "delinea" => doubles::delinea(),
         "doppler" => doubles::doppler(),
         "fake" => servers::fake(),
+        "fortanix" => doubles::fortanix(),
         "gcpsm" => doubles::gcpsm(),
         "gitlab" => doubles::gitlab(),
         "infisical" => doubles::infisical(),
         "kubernetes" => servers::kubernetes(testbed),
+        "ngrok" => doubles::ngrok(),
         "onepassword" => doubles::onepassword(),
         "scaleway" => doubles::scaleway(),
+        "secretserver" => doubles::secretserver(),
         "vault" => servers::vault(testbed).await,
         "webhook" => doubles::webhook(),
         other => panic!("docs/stores/{other}.md has no counterpart: nobody knows whether its sample works"),

@@ -1,13 +1,15 @@
 //! Counterparts that are doubles of ours. What a double insists on stands in the sample's place; where it takes what it
 //! is told, the sample's own words do.
 
+use std::any::Any;
+
 use axum::Router;
 use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use keyferry_doubles::{
-    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, gcpsm, gitlab, infisical, onepassword,
-    scaleway,
+    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab, infisical, ngrok,
+    onepassword, scaleway, secretserver,
 };
 use serde_json::json;
 
@@ -93,6 +95,13 @@ pub fn doppler() -> Counterpart {
     Counterpart { env, ..Counterpart::new(double, Vec::new()) }
 }
 
+pub fn fortanix() -> Counterpart {
+    let double = fortanix::Double::start();
+    double.put("app/db", "SECRET", field().as_bytes());
+    let here = vec![("https://eu.smartkey.io", double.server().url()), ("xxxx", fortanix::KEY.to_owned())];
+    Counterpart::new(double, here)
+}
+
 pub fn gcpsm() -> Counterpart {
     let double = gcpsm::Double::start();
     double.put("app", field().as_bytes());
@@ -131,6 +140,19 @@ pub fn infisical() -> Counterpart {
     Counterpart::new(double, here)
 }
 
+/// Nobody reads from it: what the sample pushes is a Secret that is there.
+pub fn ngrok() -> Counterpart {
+    let double = ngrok::Double::start();
+    let here = vec![("https://api.ngrok.com", double.server().url()), ("xxxx", ngrok::KEY.to_owned())];
+    let source =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"}, "stringData": {"password": VALUE}});
+    let is_there = |running: &(dyn Any + Send + Sync)| {
+        let double = running.downcast_ref::<ngrok::Double>().expect("it runs");
+        double.held("app-password").is_some_and(|(value, ..)| value == VALUE)
+    };
+    Counterpart { there: vec![source], pushed: Some(is_there), operator: true, ..Counterpart::new(double, here) }
+}
+
 pub fn onepassword() -> Counterpart {
     let double = onepassword::Double::start("the-token-that-1Password-showed-once");
     double.vault("production");
@@ -150,6 +172,16 @@ pub fn scaleway() -> Counterpart {
         ("region: fr-par", format!("region: fr-par\n      apiUrl: {}", double.server().url())),
         ("11111111-1111-1111-1111-111111111111", scaleway::KEY.to_owned()),
         ("22222222-2222-2222-2222-222222222222", scaleway::PLACE.1.to_owned()),
+    ];
+    Counterpart::new(double, here)
+}
+
+pub fn secretserver() -> Counterpart {
+    let double = secretserver::Double::start();
+    double.put("db", ["not JSON", VALUE, ""]);
+    let here = vec![
+        ("https://example.secretservercloud.com", double.server().url()),
+        ("xxxx", secretserver::USER.1.to_owned()),
     ];
     Counterpart::new(double, here)
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_behaviour_tests::Rig;
-use keyferry_testkit::{Operator, Testbed};
+use keyferry_testkit::{Operator, Testbed, eventually};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
@@ -76,7 +77,15 @@ pub async fn operated(page: &Page, counterpart: &Counterpart, testbed: &Testbed)
         cluster.try_apply(&object).await?;
     }
     rig.start(&[]).await;
-    rig.until_texts(counterpart.secret.0, counterpart.secret.1.clone()).await;
+    match counterpart.pushed {
+        Some(is_there) => {
+            let ask = || async {
+                if is_there(&*counterpart.running) { Ok(()) } else { Err("nothing was pushed".to_owned()) }
+            };
+            eventually(Duration::from_secs(60), ask).await;
+        }
+        None => rig.until_texts(counterpart.secret.0, counterpart.secret.1.clone()).await,
+    }
     rig.finish().await;
     Ok(())
 }

@@ -1,0 +1,282 @@
+//! Delinea Secret Server: secrets of several fields, by number, by path or by name.
+//!
+//! Reading was tried with the vendor's client for Python against our double; pushing is built from the vendor's library for
+//! Go and unproven.
+//!
+//! Modules, in reading order: `secret` what a secret is and how it is shown, `login` who we are, `write` what is pushed.
+
+mod secret;
+mod login;
+mod write;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use keyferry_provider_core::{
+    Answer, Blame, BuildContext, BuildFuture, CaRef, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata,
+    Page, PropertyLookup, Provider, Push, Query, Reach, Registration, Remote, json, one_by_one,
+};
+use keyferry_provider_http::{Ca, Fields, server_url};
+use serde::Deserialize;
+
+use self::login::{Login, Who};
+use self::secret::Secret;
+use crate::client::{Call, Client, Response, Said, Vendor};
+use crate::config::{self, Given, needed, needed_text};
+use crate::login::Access;
+use crate::object;
+
+/// How the registry knows this store.
+pub const REGISTRATION: Registration =
+    Registration { name: "secretserver", capabilities: |_| CAPABILITIES, maintained: true, build };
+
+const CAPABILITIES: Capabilities =
+    Capabilities { metadata: Metadata::PassedOver, push: true, delete: true, ..Capabilities::READ_ONLY };
+
+const VENDOR: Vendor = Vendor {
+    name: "Delinea Secret Server",
+    metric: "Delinea/SecretServer",
+    fields: Fields {
+        server: "spec.provider.secretserver.serverURL",
+        ca: "spec.provider.secretserver.caBundle or caProvider",
+        identity: "spec.provider.secretserver",
+    },
+    login: "spec.provider.secretserver.username and password, or token",
+    says,
+};
+
+/// How many secrets of one name are looked through.
+const SAME_NAME: usize = 100;
+
+/// How many files of one secret are fetched.
+const FILES: usize = 20;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Spec {
+    #[serde(rename = "serverURL")]
+    server_url: Option<String>,
+    username: Option<Given>,
+    password: Option<Given>,
+    domain: Option<String>,
+    token: Option<Given>,
+    site_id: Option<u32>,
+    #[serde(rename = "disableSiteIDValidation", default)]
+    disable_site_id_validation: bool,
+    ca_bundle: Option<String>,
+    ca_provider: Option<CaRef>,
+}
+
+/// The secrets that one user sees.
+struct SecretServer {
+    access: Access,
+    /// The site of secrets that are made.
+    site: u32,
+}
+
+fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
+    Box::pin(async move {
+        let spec: Spec = config::read(spec, "secretserver")?;
+        let url = needed_text(spec.server_url, VENDOR.fields.server)?;
+        let server = server_url(&url, VENDOR.fields.server, "https://example.secretservercloud.com")?;
+        let who = match spec.token {
+            Some(token) => Who::Token(token),
+            None => Who::User {
+                name: needed(spec.username, "spec.provider.secretserver.username")?,
+                password: needed(spec.password, "spec.provider.secretserver.password")?,
+                domain: spec.domain,
+            },
+        };
+        let ca = Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.secretserver")?;
+        let client = Arc::new(Client::new(&VENDOR, server, &ca, &ctx).await?);
+        let login = Login { client: client.clone(), credentials: ctx.credentials.clone(), who };
+        let site = spec.site_id.unwrap_or(if spec.disable_site_id_validation { 0 } else { 1 });
+        let store: Arc<dyn Provider> = Arc::new(SecretServer { access: Access::new(client, login).await?, site });
+        Ok(store)
+    })
+}
+
+/// `{"message": "...", "errorCode": "..."}`. A number that is nobody's is denied there as one that is not for us.
+fn says(answer: &Response) -> Option<Said> {
+    match (answer.status, answer.word(&["errorCode"]).as_deref()) {
+        (400 | 403 | 404, Some("API_AccessDenied")) => Some(Said::Other(
+            ErrorKind::Denied,
+            "it is not there, or not for the user who logs in: check how it is called, and what the user may view",
+        )),
+        (404, _) => answer.word(&["message"]).map(|_| Said::NoSecret),
+        _ => None,
+    }
+}
+
+/// What a key names.
+#[derive(Debug, PartialEq, Eq)]
+enum Named<'a> {
+    Path(&'a str),
+    Id(u64),
+    Name(&'a str),
+}
+
+impl<'a> Named<'a> {
+    fn of(key: &'a str) -> Result<Self, Error> {
+        match (key, key.parse()) {
+            ("", _) => Err(Error::invalid("the key is empty").with_blame(Blame::Request)),
+            (_, Ok(id)) => Ok(Self::Id(id)),
+            (path, Err(_)) if path.starts_with('/') => Ok(Self::Path(path)),
+            (name, Err(_)) => Ok(Self::Name(name)),
+        }
+    }
+}
+
+impl SecretServer {
+    /// The secret that a key names; of several of one name the first, or the one of `folder`.
+    async fn secret(&self, key: &str, folder: Option<u64>) -> Result<Secret, Error> {
+        let what = format!("secret {key:?}");
+        let call = match Named::of(key)? {
+            Named::Path(path) => Call::get("GetSecret", "api/v1/secrets/0").with([("secretPath", path.to_owned())]),
+            Named::Id(id) => Call::get("GetSecret", format!("api/v1/secrets/{id}")),
+            Named::Name(name) => {
+                let id = self.id_of(name, folder).await?.ok_or_else(|| {
+                    Error::new(ErrorKind::NotFound, format!("there is no {what} that the user who logs in may view"))
+                })?;
+                Call::get("GetSecret", format!("api/v1/secrets/{id}"))
+            }
+        };
+        let answer = self.access.ask(&call, &what).await?;
+        Secret::read(&answer.body).ok_or_else(|| self.access.client().malformed(&answer))
+    }
+
+    /// The number of the secret of a name, where there is one.
+    async fn id_of(&self, name: &str, folder: Option<u64>) -> Result<Option<u64>, Error> {
+        let query = [
+            ("paging.filter.searchText", name.to_owned()),
+            ("paging.filter.searchField", "Name".to_owned()),
+            ("paging.filter.isExactMatch", "true".to_owned()),
+            ("paging.filter.doNotCalculateTotal", "true".to_owned()),
+            ("paging.take", SAME_NAME.to_string()),
+            ("paging.skip", "0".to_owned()),
+        ];
+        let answer = self.access.ask(&Call::get("SearchSecrets", "api/v1/secrets").with(query), "the search").await?;
+        let records = records(&answer).ok_or_else(|| self.access.client().malformed(&answer))?;
+        let is_there = |record: &&Record| folder.is_none_or(|folder| record.folder == Some(folder));
+        // Exactly so before what differs in small and capital letters, which the server takes for the same.
+        let same = records.iter().filter(|record| record.name.eq_ignore_ascii_case(name)).filter(is_there);
+        let found = same.clone().find(|record| record.name == name).or_else(|| same.clone().next());
+        match found {
+            None if records.len() >= SAME_NAME => {
+                let message = format!("there are too many secrets that are called {name:?}: name it by number or path");
+                Err(Error::invalid(message).with_blame(Blame::Request))
+            }
+            found => Ok(found.map(|record| record.id)),
+        }
+    }
+
+    async fn read(&self, key: &Key) -> Answer {
+        let mut secret = self.secret(&key.name, None).await?;
+        let files = secret.items.iter().filter(|item| item.has_file).count();
+        if files > FILES {
+            let message = format!("secret {:?} has {files} files, and at most {FILES} are read", key.name);
+            return Err(Error::invalid(message).with_blame(Blame::Request));
+        }
+        for item in secret.items.iter_mut().filter(|item| item.has_file) {
+            let slug = crate::client::segment(&item.slug)?;
+            let path = format!("api/v1/secrets/{}/fields/{slug}", secret.id);
+            let call = Call { accept: "*/*", ..Call::get("GetField", path) };
+            item.value = self.access.ask(&call, &format!("the files of secret {:?}", key.name)).await?.body;
+        }
+        Ok(Fetched::from(secret.whole()))
+    }
+}
+
+/// What a search tells of a secret.
+struct Record {
+    id: u64,
+    name: String,
+    folder: Option<u64>,
+}
+
+/// Reads `{"records": [{"id": 1, "name": "...", "folderId": 2}]}`.
+fn records(answer: &Response) -> Option<Vec<Record>> {
+    let records = json::array(object::at(answer.body.expose(), &["records"])?.get().as_bytes())?;
+    let read = |raw: &serde_json::value::RawValue| {
+        let fields = json::object(raw.get().as_bytes())?;
+        Some(Record {
+            id: fields.get("id")?.get().parse().ok()?,
+            name: json::to_bytes(fields.get("name")?).expose_str()?.to_owned(),
+            folder: fields.get("folderId").and_then(|folder| folder.get().parse().ok()),
+        })
+    };
+    records.into_iter().map(read).collect()
+}
+
+#[async_trait]
+impl Provider for SecretServer {
+    fn capabilities(&self) -> Capabilities {
+        CAPABILITIES
+    }
+
+    fn dialect(&self) -> Dialect {
+        Dialect { property: PropertyLookup::Items, ..Dialect::default() }
+    }
+
+    fn joins(&self, _: &[Key], _: &Key) -> bool {
+        true
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        one_by_one(keys, |key| self.read(key)).await
+    }
+
+    async fn find(&self, _: &Query, _: &[String]) -> Result<Page, Error> {
+        Err(Error::cannot("searched"))
+    }
+
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        self.write(push).await
+    }
+
+    async fn delete(&self, remote: &Remote, _: Reach) -> Result<(), Error> {
+        match self.remove(remote).await {
+            // Nothing was there, or somebody was faster.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
+        match self.secret(&remote.key, None).await {
+            Ok(secret) => {
+                let holds = |name: &str| secret.item(name).is_some_and(|item| item.has_file || !item.value.is_empty());
+                Ok(remote.property.as_deref().is_none_or(holds))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The login was made when the store was built; which secrets a user sees, nobody need know.
+    async fn validate(&self) -> Result<(), Error> {
+        self.access.log_in().await
+    }
+
+    fn identity_note(&self) -> Option<String> {
+        Some("pushing to this provider is built from the vendor's library and unproven: it was never tried against the vendor's own server".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_a_number_a_path_or_a_name() {
+        for (key, expected) in [
+            ("52", Named::Id(52)),
+            ("/a/b c", Named::Path("/a/b c")),
+            ("a/b", Named::Name("a/b")),
+            ("-1", Named::Name("-1")),
+        ] {
+            assert_eq!(Named::of(key).unwrap(), expected);
+        }
+        assert_eq!(Named::of("").unwrap_err().blame(), Blame::Request);
+    }
+}
