@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use keyferry_crds::{CreationPolicy, ExternalSecret, ExternalSecretStatus, names};
 use keyferry_sync::audit;
 use keyferry_sync::content::Content;
+use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::ports::{Journal, Output, Outputs, Problem};
 use keyferry_sync::record::Note;
@@ -21,8 +22,8 @@ use serde_json::{Value, json};
 
 use crate::client::{LiveSecret, Turns};
 use crate::events::Events;
-use crate::target::desired::{self, desired};
-use crate::target::ownership::Desired;
+use crate::target::desired::{self, desired_as};
+use crate::target::ownership::{Desired, OwnedFields};
 use crate::target::secret::SecretShape;
 use crate::target::shape::{Former, Headlines, Rehearsed, Shape};
 use crate::target::writer::Writer;
@@ -172,6 +173,10 @@ impl Shape for SealedShape<'_> {
     const HEADLINES: Headlines = <SecretShape<'static> as Shape>::HEADLINES;
     const REHEARSED: Option<Rehearsed<LiveSecret>> = None;
 
+    fn manager(es: &ExternalSecret) -> String {
+        manager(es)
+    }
+
     fn name(&self) -> String {
         self.0.name()
     }
@@ -199,7 +204,7 @@ impl Shape for SealedShape<'_> {
         } else {
             es
         };
-        Ok(match desired(es, content, translated.as_ref(), adopt)? {
+        Ok(match desired_as(&manager(es), es, content, translated.as_ref(), adopt)? {
             Desired::Create(object) => Desired::Create(back(object)),
             Desired::Update { object, .. } => Desired::Update { object: back(object), adopted: None },
             Desired::Keep => Desired::Keep,
@@ -222,6 +227,11 @@ impl Shape for SealedShape<'_> {
     fn former(es: &ExternalSecret) -> Former {
         SecretShape::former(es)
     }
+}
+
+/// The field manager of a SealedSecret: not that of an ExternalSecret of its name, whose Secret would pass for ours.
+fn manager(es: &ExternalSecret) -> String {
+    hash::field_manager_of("sealedsecrets.bitnami.com/", es.metadata.name.as_deref().unwrap_or_default())
 }
 
 /// How the owner is named where ours are decided.
@@ -253,8 +263,9 @@ fn leave(es: &ExternalSecret, existing: &LiveSecret) -> Result<(Adopt, bool), Fa
     let mut owners = metadata.owner_references.iter().flatten();
     let is_ours = owners.any(|owner| owner.kind == KIND && Some(&owner.uid) == es.metadata.uid.as_ref());
     let owns_none = es.spec.target.creation_policy == CreationPolicy::Orphan;
-    let is_marked = desired::is_intact(existing);
-    if says(MANAGED) || is_ours || (owns_none && is_marked) {
+    // Neither a label nor a hash tells whose it is: who wrote it does.
+    let is_written = || desired::is_written_by(&OwnedFields::of(metadata, &manager(es)), existing);
+    if says(MANAGED) || is_ours || (owns_none && is_written()) {
         return Ok((Adopt::Any, false));
     }
     let name = es.target_name();
@@ -264,3 +275,7 @@ fn leave(es: &ExternalSecret, existing: &LiveSecret) -> Result<(Adopt, bool), Fa
     );
     Err(Failure::new(Headline::Ownership, Told::without_values(cause), Retry::Late))
 }
+
+#[cfg(test)]
+#[path = "sealed_secrets_tests.rs"]
+mod tests;

@@ -137,10 +137,14 @@ pub fn owner_key(kind: &str, namespace: &str, name: &str, entry: &str) -> String
 /// The field manager under which the ExternalSecret `name` writes its target: by what it owns there, keys that are
 /// no longer produced are found. Kubernetes allows 128 bytes; External Secrets Operator hashes beyond 63.
 pub fn field_manager(name: &str) -> String {
-    const PREFIX: &str = "externalsecrets.external-secrets.io/";
-    match PREFIX.len() + name.len() {
-        ..=63 => format!("{PREFIX}{name}"),
-        _ => format!("{PREFIX}sha3/{}", text_hash(name)),
+    field_manager_of("externalsecrets.external-secrets.io/", name)
+}
+
+/// The same of another kind, whose managers begin with `prefix`: of one name, they are two writers.
+pub fn field_manager_of(prefix: &str, name: &str) -> String {
+    match prefix.len() + name.len() {
+        ..=63 => format!("{prefix}{name}"),
+        _ => format!("{prefix}sha3/{}", text_hash(name)),
     }
 }
 

@@ -32,11 +32,22 @@ pub fn desired(
     existing: Option<&LiveSecret>,
     adopt: Adopt,
 ) -> Result<Desired<LiveSecret>, Failure> {
+    desired_as(&ownership::manager(es), es, content, existing, adopt)
+}
+
+/// The same where it is written under another field manager.
+pub fn desired_as(
+    manager: &str,
+    es: &ExternalSecret,
+    content: &Content,
+    existing: Option<&LiveSecret>,
+    adopt: Adopt,
+) -> Result<Desired<LiveSecret>, Failure> {
     let Some(merges) = ownership::merges(es, existing.is_some()) else { return Ok(Desired::Missing) };
     if let Some(existing) = existing {
         check_touchable(existing)?;
     }
-    let owned = existing.map(|existing| OwnedFields::of(&existing.get().metadata, es)).unwrap_or_default();
+    let owned = existing.map(|existing| OwnedFields::of(&existing.get().metadata, manager)).unwrap_or_default();
     let mut next = existing.cloned().unwrap_or_else(|| LiveSecret::new(empty(es)));
     let secret = next.get_mut();
 
@@ -76,12 +87,18 @@ pub fn desired(
         None
     } else {
         let keys: Vec<String> = existing.keys().cloned().collect();
-        // What was made by us and edited since is ours; of what somebody else made, all that it holds must be.
-        let ours = owned.type_ || !keys.is_empty() && keys.iter().all(|key| owned.data.contains(key));
+        let ours = is_written_by(&owned, existing);
         ownership::adoption(es, &existing.get().metadata, &name, keys, ours, adopt)?
     };
     check_size(next.data().map(|(key, value)| key.len() + value.len()).sum())?;
     Ok(Desired::Update { object: next, adopted })
+}
+
+/// Whether a Secret is that of whoever owns these fields of it. What was made by us and edited since is ours; of what somebody
+/// else made, all that it holds must be.
+pub fn is_written_by(owned: &OwnedFields, secret: &LiveSecret) -> bool {
+    let mut keys = secret.keys().peekable();
+    owned.type_ || keys.peek().is_some() && keys.all(|key| owned.data.contains(key))
 }
 
 /// Whether the Secret is one that no ExternalSecret may touch.

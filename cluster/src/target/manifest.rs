@@ -61,7 +61,8 @@ pub fn desired(
 ) -> Result<Desired<LiveObject>, Failure> {
     let Some(merges) = ownership::merges(es, existing.is_some()) else { return Ok(Desired::Missing) };
     let name = name_of(es, manifest);
-    let owned = existing.map(|object| OwnedFields::of(&object.get().metadata, es)).unwrap_or_default();
+    let owned =
+        existing.map(|object| OwnedFields::of(&object.get().metadata, &ownership::manager(es))).unwrap_or_default();
     let mut next = match existing {
         Some(object) => object.clone(),
         None => LiveObject::new(empty(es, manifest)),

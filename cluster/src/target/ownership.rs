@@ -61,14 +61,13 @@ pub fn is_intact(metadata: &ObjectMeta, hash: &str) -> bool {
     is_managed(metadata) && noted.is_some_and(|noted| noted == hash)
 }
 
-/// When the ExternalSecret last wrote this object, to the second; `None` where it never did.
-pub fn written_at(es: &ExternalSecret, metadata: &ObjectMeta) -> Option<Timestamp> {
-    let manager = hash::field_manager(es.metadata.name.as_deref().unwrap_or_default());
+/// When the ExternalSecret, as this field manager, last wrote this object, to the second; `None` where it never did.
+pub fn written_at(es: &ExternalSecret, manager: &str, metadata: &ObjectMeta) -> Option<Timestamp> {
     // One of the same name that is gone wrote under the same manager.
     let born = es.metadata.creation_timestamp.as_ref().map(|born| born.0)?;
     let entries = metadata.managed_fields.iter().flatten();
     let written =
-        entries.filter(|entry| entry.manager.as_ref() == Some(&manager)).filter_map(|entry| entry.time.as_ref());
+        entries.filter(|entry| entry.manager.as_deref() == Some(manager)).filter_map(|entry| entry.time.as_ref());
     written.map(|time| time.0).max().filter(|written| *written >= born)
 }
 
@@ -194,6 +193,11 @@ pub fn same_metadata(a: &ObjectMeta, b: &ObjectMeta) -> bool {
         && a.finalizers == b.finalizers
 }
 
+/// The field manager under which an ExternalSecret writes.
+pub fn manager(es: &ExternalSecret) -> String {
+    hash::field_manager(es.metadata.name.as_deref().unwrap_or_default())
+}
+
 /// What an ExternalSecret owns of an object by plain updates, read from the managed fields.
 #[derive(Default)]
 pub struct OwnedFields {
@@ -210,13 +214,12 @@ pub struct OwnedFields {
 }
 
 impl OwnedFields {
-    /// What `es` owns.
-    pub fn of(metadata: &ObjectMeta, es: &ExternalSecret) -> Self {
-        let manager = hash::field_manager(es.metadata.name.as_deref().unwrap_or_default());
+    /// What this field manager owns.
+    pub fn of(metadata: &ObjectMeta, manager: &str) -> Self {
         let mut owned = Self::default();
         let entries = metadata.managed_fields.iter().flatten();
         let ours = entries
-            .filter(|entry| entry.manager.as_ref() == Some(&manager) && entry.operation.as_deref() == Some("Update"));
+            .filter(|entry| entry.manager.as_deref() == Some(manager) && entry.operation.as_deref() == Some("Update"));
         for fields in ours.filter_map(|entry| entry.fields_v1.as_ref()) {
             collect(&fields.0, &["f:data"], &mut owned.data);
             collect(&fields.0, &["f:spec", "f:data"], &mut owned.spec_data);

@@ -9,7 +9,7 @@ use kube::core::{DynamicObject, ObjectMeta};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ownership::Desired;
+use super::ownership::{self, Desired};
 use crate::client::{LiveObject, LiveSecret};
 use keyferry_provider_core::SecretBytes;
 use keyferry_sync::content::Content;
@@ -26,6 +26,11 @@ pub trait Shape: Send + Sync {
 
     /// What a rehearsal of a write teaches, where the API server fills in more than we know of.
     const REHEARSED: Option<Rehearsed<Self::Live>>;
+
+    /// The field manager under which it is written.
+    fn manager(es: &ExternalSecret) -> String {
+        ownership::manager(es)
+    }
 
     /// Kind and name of the target, for messages.
     fn name(&self) -> String;

@@ -14,7 +14,6 @@ use keyferry_sync::address;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::version;
-use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
 use keyferry_sync::ports::{Applied, Observed, Output};
 use keyferry_sync::told::Told;
@@ -64,8 +63,7 @@ impl<'a, S: Shape> Writer<'a, S> {
         exists: Option<&S::Live>,
     ) -> Result<Option<S::Live>, ApiProblem> {
         // By its own field manager the ExternalSecret knows its fields again.
-        let manager = hash::field_manager(self.es.metadata.name.as_deref().unwrap_or_default());
-        let params = PostParams { field_manager: Some(manager), ..PostParams::default() };
+        let params = PostParams { field_manager: Some(S::manager(self.es)), ..PostParams::default() };
         if let Some(rehearsed) = S::REHEARSED {
             let rehearsal = PostParams { dry_run: true, ..params.clone() };
             match self.send(api, &rehearsal, &object, exists).await {
@@ -132,7 +130,7 @@ impl<S: Shape> Output for Writer<'_, S> {
         Ok(self.seen.as_ref().map(|object| Observed {
             version: version(object.metadata()),
             intact: S::is_intact(object),
-            written_at: written_at(self.es, object.metadata()),
+            written_at: written_at(self.es, &S::manager(self.es), object.metadata()),
         }))
     }
 

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use keyferry_limits::Budget;
 use serde_json::Value;
 
+use keyferry_sync::hash;
+
 use super::*;
 use crate::leader::Lead;
 use crate::target::fake_api::{Cluster, FakeApi};
