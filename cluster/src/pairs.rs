@@ -13,8 +13,8 @@ use crate::client::{LiveSecret, Turns, timely};
 /// The keys of such a Secret: the certificate, and the private key.
 const PARTS: (&str, &str) = ("tls.crt", "tls.key");
 
-/// The most that are read; more would not be tried.
-const MOST: u32 = 100;
+/// How many are read at once.
+const PAGE: u32 = 100;
 
 /// A pair, as it is kept.
 #[derive(Clone, Debug)]
@@ -48,8 +48,6 @@ impl Pairs {
     /// All that there are. What lacks a part is none.
     pub async fn all(&self) -> Result<Vec<Pair>, Problem> {
         let (label, value) = self.label;
-        let params = ListParams::default().labels(&format!("{label}={value}")).limit(MOST);
-        let list = timely(self.api().list(&params)).await?;
         let read = |secret: Secret| {
             let mut secret = LiveSecret::new(secret);
             let metadata = secret.get().metadata.clone();
@@ -57,7 +55,16 @@ impl Pairs {
             let (certificate, private) = (secret.take(PARTS.0)?, secret.take(PARTS.1)?);
             Some(Pair { name: metadata.name.unwrap_or_default(), since, certificate, private })
         };
-        Ok(list.items.into_iter().filter_map(read).collect())
+        let (params, mut found) = (ListParams::default().labels(&format!("{label}={value}")), Vec::new());
+        let mut params = params.limit(PAGE);
+        loop {
+            let list = timely(self.api().list(&params)).await?;
+            found.extend(list.items.into_iter().filter_map(read));
+            params.continue_token = list.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Keeps another one, as Sealed Secrets' own controller would: whoever goes back to that finds it.

@@ -14,11 +14,41 @@ use crate::keys::{PublicKey, SealingKeys};
 /// Bytes of the key of a value.
 const SESSION: usize = 32;
 
+/// For how many tries one with a key of so many bytes counts: with one of twice the length it takes eight times as long.
+fn weight(size: usize) -> usize {
+    (size / 512).pow(3).max(1)
+}
+
 /// How often private keys were used for one who asks, and which fitted last: that one is tried first.
 #[derive(Clone, Debug, Default)]
 pub struct Tries {
     made: usize,
     fitted: usize,
+    /// How many keys did not fit the value that is being opened.
+    passed: usize,
+}
+
+impl Tries {
+    /// The key of this name is tried first, where it is among them.
+    pub fn begin_with(&mut self, keys: &SealingKeys, id: &str) {
+        if let Some(n) = keys.all().iter().position(|key| key.public().id() == id) {
+            self.fitted = n;
+        }
+    }
+
+    /// Which key is the next.
+    fn next(&self) -> usize {
+        match self.passed {
+            0 => self.fitted,
+            passed if passed <= self.fitted => passed - 1,
+            passed => passed,
+        }
+    }
+
+    fn end<T>(&mut self, done: T) -> Option<T> {
+        self.passed = 0;
+        Some(done)
+    }
 }
 
 /// Seals a value for `scope`.
@@ -47,32 +77,49 @@ pub fn seal(key: &PublicKey, scope: &Scope, plain: &[u8]) -> Result<Vec<u8>, Err
 /// # Errors
 /// `Malformed` where it was changed or cut off, `Denied` where no key fits it and this scope.
 pub fn open(keys: &SealingKeys, scope: &Scope, sealed: &[u8], tries: &mut Tries) -> Result<SecretBytes, Error> {
+    // All the tries that there are come to an answer.
+    let mut left = usize::MAX;
+    open_within(keys, scope, sealed, tries, &mut left).unwrap_or_else(|| Err(damaged()))
+}
+
+/// The same with about as many tries as are `left`; `None` where they are used up: it is to be called with the same value again.
+pub fn open_within(
+    keys: &SealingKeys,
+    scope: &Scope,
+    sealed: &[u8],
+    tries: &mut Tries,
+    left: &mut usize,
+) -> Option<Result<SecretBytes, Error>> {
     let (label, all) = (scope.label(), keys.all());
-    let order = std::iter::once(tries.fitted).chain((0..all.len()).filter(|n| *n != tries.fitted));
-    for n in order.collect::<Vec<_>>() {
-        let Some(key) = all.get(n) else { continue };
-        if tries.made >= PRIVATE_KEY_TRIES.size() {
-            return Err(Error::limit(&PRIVATE_KEY_TRIES).with_blame(Blame::Store));
-        }
-        tries.made += 1;
-        match open_with(&key.private, sealed, &label) {
-            Ok(value) => {
-                tries.fitted = n;
-                return Ok(value);
+    let Some((first, _)) = split(sealed) else { return tries.end(Err(damaged())) };
+    if tries.fitted >= all.len() {
+        tries.fitted = 0;
+    }
+    while let Some((n, key)) = Some(tries.next()).and_then(|n| Some((n, all.get(n)?))) {
+        let size = key.private.key_size_bytes();
+        if first.len() == size {
+            if tries.made >= PRIVATE_KEY_TRIES.size() {
+                return tries.end(Err(Error::limit(&PRIVATE_KEY_TRIES).with_blame(Blame::Store)));
             }
-            Err(Misfit::Key) => {}
-            Err(Misfit::Value) => return Err(damaged()),
+            if *left == 0 {
+                return None;
+            }
+            tries.made += weight(size);
+            *left = left.saturating_sub(weight(size));
+            match open_with(&key.private, sealed, &label) {
+                Ok(value) => {
+                    tries.fitted = n;
+                    return tries.end(Ok(value));
+                }
+                Err(Misfit::Key) => {}
+                Err(Misfit::Value) => return tries.end(Err(damaged())),
+            }
         }
+        tries.passed += 1;
     }
-    if split(sealed).is_none() {
-        return Err(damaged());
-    }
-    Err(Error::new(
-        ErrorKind::Denied,
-        format!("none of the {} sealing keys opens it for {scope}", all.len()),
-    )
-    .with_blame(Blame::Store)
-    .with_hint("it was sealed for another name, namespace or scope, or with a key that is not here: seal it anew with the current certificate"))
+    let message = format!("none of the {} sealing keys opens it for {scope}", all.len());
+    let hint = "it was sealed for another name, namespace or scope, or with a key that is not here: seal it anew with the current certificate";
+    tries.end(Err(Error::new(ErrorKind::Denied, message).with_blame(Blame::Store).with_hint(hint)))
 }
 
 fn damaged() -> Error {

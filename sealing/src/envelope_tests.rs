@@ -7,8 +7,8 @@ const CANARY: &str = "canary-5b1d";
 
 /// A pair, as it is read from PEM.
 pub(crate) fn pair(since: i64) -> SealingKey {
-    let made = Generated::new(Timestamp::from_second(1_700_000_000).unwrap(), 2048).unwrap();
-    SealingKey::of_pem(made.certificate.as_bytes(), made.private.expose(), Some(since)).unwrap()
+    let made = Generated::new(Timestamp::from_second(since).unwrap(), 2048).unwrap();
+    SealingKey::of_pem(made.certificate.as_bytes(), made.private.expose(), None).unwrap()
 }
 
 #[test]
@@ -61,4 +61,43 @@ fn a_key_that_is_not_that_of_its_certificate_is_refused() {
     assert!(pair.err().unwrap().to_string().contains("not that of the certificate"));
     assert!(SealingKey::of_pem(b"x", one.private.expose(), None).is_err());
     assert!(SealingKey::of_pem(one.certificate.as_bytes(), b"x", None).is_err());
+}
+
+#[test]
+fn a_turn_ends_after_so_many_tries_and_goes_on_where_it_was() {
+    let keys = SealingKeys::new(vec![pair(1), pair(2), pair(3), pair(4)]).unwrap();
+    let scope = Scope::AnySecret;
+    let sealed = seal(keys.all()[3].public(), &scope, b"x").unwrap();
+    let mut tries = Tries::default();
+    for made in [2, 4] {
+        let opened = open_within(&keys, &scope, &sealed, &mut tries, &mut 2);
+        assert_eq!((opened.is_some(), tries.made), (made == 4, made));
+    }
+    tries = Tries::default();
+    tries.begin_with(&keys, keys.all()[3].public().id());
+    let mut left = 5;
+    assert!(open_within(&keys, &scope, &sealed, &mut tries, &mut left).unwrap().is_ok());
+    assert_eq!(left, 4, "the key that is named is the first");
+    let other = seal(keys.all()[1].public(), &scope, b"y").unwrap();
+    assert!(open(&keys, &scope, &other, &mut tries).unwrap().expose() == b"y");
+    assert_eq!(tries.made, 1 + 3);
+}
+
+#[test]
+fn a_long_key_counts_for_several_tries() {
+    assert_eq!([256, 384, 512, 1024].map(weight), [1, 1, 1, 8]);
+}
+
+#[test]
+fn of_several_keys_that_seals_whose_certificate_is_the_latest() {
+    let made = |second: i64, kept| {
+        let made = Generated::new(Timestamp::from_second(second).unwrap(), 2048).unwrap();
+        SealingKey::of_pem(made.certificate.as_bytes(), made.private.expose(), Some(kept)).unwrap()
+    };
+    let day = 1_700_000_000;
+    let keys = SealingKeys::new(vec![made(day, 9), made(day + 1, 5), made(day + 1, 6)]).unwrap();
+    assert_eq!(
+        keys.all().iter().map(|key| (key.since(), key.kept())).collect::<Vec<_>>(),
+        [(day + 1, 6), (day + 1, 5), (day, 9)]
+    );
 }

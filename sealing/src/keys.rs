@@ -12,7 +12,10 @@ use keyferry_keys::private::PrivateKey;
 use keyferry_limits::DOCUMENT_KEYS;
 use keyferry_provider_core::{Error, SecretBytes};
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, PKCS_RSA_SHA256, date_time_ymd};
+use std::sync::Arc;
+use std::time::Duration;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
+use zeroize::Zeroize as _;
 
 /// The label of Secrets that hold a pair, as Sealed Secrets has it.
 pub const LABEL: &str = "sealedsecrets.bitnami.com/sealed-secrets-key";
@@ -75,15 +78,17 @@ pub struct SealingKey {
     public: PublicKey,
     certificate: String,
     since: i64,
+    kept: i64,
 }
 
 impl SealingKey {
-    /// From PEM. Of several pairs the one that is there `since` last seals; where nobody says since when, its certificate does.
+    /// From PEM. Of several pairs the one whose certificate is the latest seals, as in Sealed Secrets; of two of one second the one
+    /// that was `kept` last.
     ///
     /// # Errors
     /// `Invalid`, where either is not of its form, or they don't belong together.
-    pub fn of_pem(certificate: &[u8], private: &[u8], since: Option<i64>) -> Result<Self, Error> {
-        let (public, not_before) = certified(certificate)?;
+    pub fn of_pem(certificate: &[u8], private: &[u8], kept: Option<i64>) -> Result<Self, Error> {
+        let (public, since) = certified(certificate)?;
         let wrong = || Error::invalid("the private key is none: it must be PEM, an RSA key of 2048 to 8192 bits");
         let (block, _) = pem::decode(private);
         let block = block.ok_or_else(wrong)?;
@@ -94,7 +99,7 @@ impl SealingKey {
         let private = OaepPrivateDecryptingKey::new(key).map_err(|_| wrong())?;
         let certificate =
             String::from_utf8(certificate.to_vec()).map_err(|_| Error::invalid("the certificate is not PEM"))?;
-        let key = Self { private, public, certificate, since: since.unwrap_or(not_before) };
+        let key = Self { private, public, certificate, since, kept: kept.unwrap_or_default() };
         key.check()?;
         Ok(key)
     }
@@ -117,7 +122,12 @@ impl SealingKey {
         &self.certificate
     }
 
-    /// Since when it is there, in seconds.
+    /// When it was kept, in seconds; zero where nobody knows.
+    pub fn kept(&self) -> i64 {
+        self.kept
+    }
+
+    /// Since when its certificate is good, in seconds.
     pub fn since(&self) -> i64 {
         self.since
     }
@@ -140,18 +150,24 @@ impl Generated {
         let key = PrivateDecryptingKey::generate(*size).map_err(|_| failed())?;
         let der: Pkcs8V1Der<'static> = key.as_der().map_err(|_| failed())?;
         let der = zeroize::Zeroizing::new(der.as_ref().to_vec());
-        let pair =
+        let mut pair =
             KeyPair::from_pkcs8_der_and_sign_algo(&der.as_slice().into(), &PKCS_RSA_SHA256).map_err(|_| failed())?;
         let mut params = CertificateParams::default();
         params.distinguished_name = DistinguishedName::new();
-        let today = now.to_zoned(TimeZone::UTC).date();
+        let now = now.to_zoned(TimeZone::UTC);
+        let (today, time) = (now.date(), now.time());
+        // To the second: the latest of two that are made on one day is known by it.
+        let seconds = 3600 * i64::from(time.hour()) + 60 * i64::from(time.minute()) + i64::from(time.second());
+        let since_midnight = Duration::from_secs(seconds.unsigned_abs());
         let at = |year: i16| {
             let (month, day) = (today.month().unsigned_abs(), today.day().unsigned_abs());
             // There is such a day in each year.
-            date_time_ymd(i32::from(year), month, if (month, day) == (2, 29) { 28 } else { day })
+            date_time_ymd(i32::from(year), month, if (month, day) == (2, 29) { 28 } else { day }) + since_midnight
         };
         (params.not_before, params.not_after) = (at(today.year()), at(today.year() + YEARS));
-        let certificate = params.self_signed(&pair).map_err(|_| failed())?.pem();
+        let certificate = params.self_signed(&pair).map(|certificate| certificate.pem());
+        pair.zeroize();
+        let certificate = certificate.map_err(|_| failed())?;
         let private = SecretBytes::new(pem::text("PRIVATE KEY", &der).to_vec());
         Ok(Self { certificate, private })
     }
@@ -159,25 +175,32 @@ impl Generated {
 
 /// All pairs that open, the latest first: that one seals.
 #[derive(Default)]
-pub struct SealingKeys(Vec<SealingKey>);
+pub struct SealingKeys(Vec<Arc<SealingKey>>);
 
 impl SealingKeys {
     /// These, in any order.
-    pub fn new(mut all: Vec<SealingKey>) -> Result<Self, Error> {
-        if all.len() > DOCUMENT_KEYS.size() {
-            return Err(Error::limit(&DOCUMENT_KEYS));
-        }
-        all.sort_by(|one, other| (other.since, &other.public.id).cmp(&(one.since, &one.public.id)));
-        Ok(Self(all))
+    pub fn new(all: Vec<impl Into<Arc<SealingKey>>>) -> Result<Self, Error> {
+        let count = all.len();
+        let keys = Self::latest_of(all);
+        if keys.0.len() < count { Err(Error::limit(&DOCUMENT_KEYS)) } else { Ok(keys) }
+    }
+
+    /// The latest of these: as many as may be tried.
+    pub fn latest_of(all: Vec<impl Into<Arc<SealingKey>>>) -> Self {
+        let mut all: Vec<Arc<SealingKey>> = all.into_iter().map(Into::into).collect();
+        let order = |key: &SealingKey| (key.since, key.kept, key.public.id.clone());
+        all.sort_by_cached_key(|key| std::cmp::Reverse(order(key)));
+        all.truncate(DOCUMENT_KEYS.size());
+        Self(all)
     }
 
     /// The one that seals.
     pub fn latest(&self) -> Option<&SealingKey> {
-        self.0.first()
+        self.0.first().map(Arc::as_ref)
     }
 
     /// All of them, the latest first.
-    pub fn all(&self) -> &[SealingKey] {
+    pub fn all(&self) -> &[Arc<SealingKey>] {
         &self.0
     }
 }

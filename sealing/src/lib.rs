@@ -16,7 +16,7 @@ pub mod envelope;
 pub mod manifest;
 pub mod text;
 
-pub use envelope::{Tries, open, seal};
+pub use envelope::{Tries, open, open_within, seal};
 pub use keys::{Generated, PublicKey, SealingKey, SealingKeys};
 pub use manifest::SealedSecret;
 pub use text::Sealed;

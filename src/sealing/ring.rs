@@ -1,7 +1,9 @@
 //! The sealing keys of a cluster, as they are now. Private keys leave here by no way.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +12,7 @@ use keyferry_cluster::client::Turns;
 use keyferry_cluster::pairs::{Pair, Pairs};
 use keyferry_limits::Budget;
 use keyferry_provider_core::{Blame, Error, ErrorKind, Scope, SecretBytes, Unseal};
-use keyferry_sealing::{Generated, SealingKey, SealingKeys, Tries, open};
+use keyferry_sealing::{Generated, SealingKey, SealingKeys, Tries, open_within};
 use keyferry_sync::ports::{Compute, Problem};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -21,8 +23,11 @@ const READ_EVERY: Duration = Duration::from_secs(60);
 /// The same where something did not open: it may be sealed with a key that has just come.
 const READ_AGAIN: Duration = Duration::from_secs(10);
 
-/// How many values are opened in one turn: others wait so long.
-const AT_ONCE: usize = 100;
+/// How many tries of keys are made in one turn: others wait so long. Some tens of milliseconds.
+const AT_ONCE: usize = 10;
+
+/// How many pairs are read at most; more than are tried, so that it is known which are the latest.
+const MOST_READ: usize = 1000;
 
 /// The bits of keys that are made.
 const BITS: u16 = 4096;
@@ -45,9 +50,22 @@ impl Keep for Pairs {
 pub struct Ring {
     keep: Box<dyn Keep>,
     compute: Arc<dyn Compute>,
-    held: Mutex<(Arc<SealingKeys>, Option<Instant>)>,
+    held: Mutex<Held>,
     reading: Semaphore,
 }
+
+/// The keys as they were read.
+#[derive(Default)]
+struct Held {
+    keys: Arc<SealingKeys>,
+    parsed: Arc<Parsed>,
+    /// Whether there are more than are tried.
+    are_more: bool,
+    read: Option<Instant>,
+}
+
+/// What Secrets with the label came to, by name and certificate: parsing takes longer than reading.
+type Parsed = HashMap<(String, Vec<u8>), Arc<SealingKey>>;
 
 impl fmt::Debug for Ring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,28 +81,36 @@ impl Ring {
 
     /// The keys as they were last read.
     pub fn keys(&self) -> Arc<SealingKeys> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner).0.clone()
+        self.held().keys.clone()
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads them, where they were not read within `age`. Answers whether they were.
     pub async fn read(&self, age: Duration) -> Result<bool, Problem> {
         let _one = self.reading.acquire().await;
-        let read = self.held.lock().unwrap_or_else(PoisonError::into_inner).1;
+        let (read, known) = {
+            let held = self.held();
+            (held.read, held.parsed.clone())
+        };
         if read.is_some_and(|read| read.elapsed() < age) {
             return Ok(false);
         }
-        let mut all = Vec::new();
-        for pair in self.keep.all().await? {
-            match SealingKey::of_pem(pair.certificate.expose(), pair.private.expose(), Some(pair.since)) {
-                Ok(key) => all.push(key),
-                Err(error) => {
-                    tracing::warn!(secret = pair.name, %error, "a Secret with the label of sealing keys is none")
-                }
-            }
+        let pairs = self.keep.all().await?;
+        let (keys, parsed) = tokio::task::spawn_blocking(move || parse(pairs, &known))
+            .await
+            .map_err(|_| failed("they could not be read"))?;
+        let are_more = parsed.len() > keys.all().len();
+        if are_more {
+            let most = keys.all().len();
+            tracing::warn!(
+                most,
+                "there are more sealing keys than are tried: the oldest are passed over, and none is made; take the label off those that sealed nothing that is still there"
+            );
         }
-        let wrong = |error: Error| Problem { message: error.to_string(), is_temporary: false, is_not_found: false };
-        let keys = Arc::new(SealingKeys::new(all).map_err(wrong)?);
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = (keys, Some(Instant::now()));
+        *self.held() = Held { keys: Arc::new(keys), parsed: Arc::new(parsed), are_more, read: Some(Instant::now()) };
         Ok(true)
     }
 
@@ -116,39 +142,85 @@ impl Ring {
         now: Timestamp,
     ) -> Result<(), Problem> {
         self.read(Duration::ZERO).await?;
-        if !is_due(self.keys().latest().map(SealingKey::since), period, now) {
+        if self.held().are_more || !is_due(self.keys().latest().map(SealingKey::since), period, now) {
             return Ok(());
         }
         let made = tokio::task::spawn_blocking(move || Generated::new(now, BITS)).await;
-        let failed = |message: String| Problem { message, is_temporary: true, is_not_found: false };
-        let made = made.map_err(|_| failed("it could not be made".to_owned()))?;
-        let made = made.map_err(|error| failed(error.to_string()))?;
+        let made = made.map_err(|_| failed("it could not be made"))?;
+        let made = made.map_err(|error| failed(&error.to_string()))?;
         pairs.add(turns, &made.certificate, &made.private).await?;
         self.read(Duration::ZERO).await?;
         tracing::info!(key = self.keys().latest().map(|key| key.public().id()), "a sealing key is made");
         Ok(())
     }
 
-    /// Opens what was sealed for `scope`, whoever that is; answers each, in their order.
-    pub async fn open(&self, namespace: &str, scope: &Scope, sealed: &[Vec<u8>]) -> Vec<Result<SecretBytes, Error>> {
-        let opened = self.try_keys(namespace, scope, sealed).await;
+    /// Opens what was sealed for `scope`, whoever that is, in turns of `lane`; answers each, in their order.
+    pub async fn open(
+        &self,
+        lane: &str,
+        scope: &Scope,
+        sealed: &[Vec<u8>],
+        tries: &mut Tries,
+    ) -> Vec<Result<SecretBytes, Error>> {
+        let mut opened = self.try_keys(lane, scope, &sealed.iter().collect::<Vec<_>>(), tries).await;
         let is_denied =
             |one: &Result<SecretBytes, Error>| one.as_ref().is_err_and(|error| error.kind() == ErrorKind::Denied);
         if opened.iter().any(is_denied) && matches!(self.read(READ_AGAIN).await, Ok(true)) {
-            return self.try_keys(namespace, scope, sealed).await;
+            let again: Vec<usize> = (0..opened.len()).filter(|n| is_denied(&opened[*n])).collect();
+            let denied: Vec<&Vec<u8>> = again.iter().map(|n| &sealed[*n]).collect();
+            let anew = self.try_keys(lane, scope, &denied, tries).await;
+            for (n, one) in again.into_iter().zip(anew) {
+                opened[n] = one;
+            }
         }
         opened
     }
 
-    async fn try_keys(&self, namespace: &str, scope: &Scope, sealed: &[Vec<u8>]) -> Vec<Result<SecretBytes, Error>> {
-        let (keys, mut tries, mut all) = (self.keys(), Tries::default(), Vec::with_capacity(sealed.len()));
-        for part in sealed.chunks(AT_ONCE) {
+    async fn try_keys(
+        &self,
+        lane: &str,
+        scope: &Scope,
+        sealed: &[&Vec<u8>],
+        tries: &mut Tries,
+    ) -> Vec<Result<SecretBytes, Error>> {
+        let (keys, mut all) = (self.keys(), Vec::with_capacity(sealed.len()));
+        while all.len() < sealed.len() {
             let budget = Arc::new(Budget::default());
-            let _turn = self.compute.turn(namespace, &budget).await;
-            self.compute.run(&mut || all.extend(part.iter().map(|one| open(&keys, scope, one, &mut tries))));
+            let _turn = self.compute.turn(lane, &budget).await;
+            self.compute.run(&mut || {
+                let mut left = AT_ONCE;
+                for one in &sealed[all.len()..] {
+                    let Some(done) = open_within(&keys, scope, one, tries, &mut left) else { break };
+                    all.push(done);
+                }
+            });
         }
         all
     }
+}
+
+fn failed(message: &str) -> Problem {
+    Problem { message: message.to_owned(), is_temporary: true, is_not_found: false }
+}
+
+/// The keys that pairs come to, and all that is one. Those that are known are not parsed again.
+fn parse(mut pairs: Vec<Pair>, known: &Parsed) -> (SealingKeys, Parsed) {
+    pairs.sort_by_key(|pair| Reverse(pair.since));
+    let mut parsed = Parsed::new();
+    for pair in pairs.into_iter().take(MOST_READ) {
+        let name = (pair.name, pair.certificate.expose().to_vec());
+        let key = known
+            .get(&name)
+            .cloned()
+            .map_or_else(|| SealingKey::of_pem(&name.1, pair.private.expose(), Some(pair.since)).map(Arc::new), Ok);
+        match key {
+            Ok(key) => {
+                parsed.insert(name, key);
+            }
+            Err(error) => tracing::warn!(secret = name.0, %error, "a Secret with the label of sealing keys is none"),
+        }
+    }
+    (SealingKeys::latest_of(parsed.values().cloned().collect()), parsed)
 }
 
 fn is_due(latest: Option<i64>, period: Option<Duration>, now: Timestamp) -> bool {
@@ -174,10 +246,10 @@ impl Unseal for Ring {
             let error = Error::new(ErrorKind::Denied, message).with_blame(Blame::Request);
             return Err(error.with_hint("a pod that runs so has it by `keyferry sync --unseal-from`"));
         }
-        Ok(self.open(namespace, scope, &sealed).await)
+        Ok(self.open(namespace, scope, &sealed, &mut Tries::default()).await)
     }
 }
 
 #[cfg(test)]
 #[path = "ring_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,5 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use keyferry_limits::DOCUMENT_KEYS;
 use keyferry_sealing::seal;
 use keyferry_sync::compute::Here;
 
@@ -7,7 +8,7 @@ use super::*;
 
 /// What is kept, which grows, and how often it was read.
 #[derive(Clone, Default)]
-struct Kept(Arc<(Mutex<Vec<Pair>>, AtomicUsize)>);
+pub(crate) struct Kept(pub(crate) Arc<(Mutex<Vec<Pair>>, AtomicUsize)>);
 
 #[async_trait]
 impl Keep for Kept {
@@ -17,7 +18,7 @@ impl Keep for Kept {
     }
 }
 
-fn pair(since: i64) -> Pair {
+pub(crate) fn pair(since: i64) -> Pair {
     let made = Generated::new(Timestamp::from_second(1_700_000_000).unwrap(), 2048).unwrap();
     let certificate = SecretBytes::from(made.certificate.as_str());
     Pair { name: format!("pair-{since}"), since, certificate, private: made.private }
@@ -58,4 +59,53 @@ fn a_key_is_made_where_there_is_none_and_when_the_latest_is_old() {
     assert!(is_due(Some(1_000_000 - 86_400), day, now));
     assert!(!is_due(Some(1_000_000 - 86_399), day, now));
     assert!(!is_due(Some(2_000_000), day, now), "made by a clock that was ahead");
+}
+
+/// Counts turns.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+#[async_trait]
+impl Compute for Counted {
+    async fn turn(&self, _: &str, _: &Arc<Budget>) -> keyferry_sync::ports::Turn {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Box::new(())
+    }
+
+    fn run(&self, work: &mut dyn FnMut()) {
+        work();
+    }
+}
+
+#[tokio::test]
+async fn a_turn_is_a_few_tries_however_much_is_asked_at_once() {
+    let (kept, turns) = (Kept::default(), Arc::new(Counted::default()));
+    kept.0.0.lock().unwrap().push(pair(1));
+    let ring = Ring::new(kept, turns.clone());
+    ring.read(READ_EVERY).await.unwrap();
+    let keys = ring.keys();
+    let sealed = seal(keys.latest().unwrap().public(), &Scope::AnySecret, b"x").unwrap();
+    let opened = ring.open("a", &Scope::AnySecret, &vec![sealed; 2 * AT_ONCE + 1], &mut Tries::default()).await;
+    assert!(opened.len() == 2 * AT_ONCE + 1 && opened.iter().all(Result::is_ok));
+    assert_eq!(turns.0.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn what_is_known_is_not_parsed_again_and_too_many_are_the_latest() {
+    let (kept, one) = (Kept::default(), pair(1));
+    kept.0.0.lock().unwrap().push(one.clone());
+    let ring = Ring::new(kept.clone(), Arc::new(Here));
+    ring.read(Duration::ZERO).await.unwrap();
+    let before = ring.keys();
+    ring.read(Duration::ZERO).await.unwrap();
+    assert!(Arc::ptr_eq(&before.all()[0], &ring.keys().all()[0]));
+    let many = (2..=DOCUMENT_KEYS.most).map(|n| Pair { name: n.to_string(), since: 2, ..one.clone() });
+    kept.0.0.lock().unwrap().extend(many);
+    ring.read(Duration::ZERO).await.unwrap();
+    assert!(!ring.held().are_more);
+    kept.0.0.lock().unwrap().push(Pair { name: "last".into(), since: 3, ..one });
+    ring.read(Duration::ZERO).await.unwrap();
+    let keys = ring.keys();
+    let (latest, oldest) = (keys.latest().unwrap().kept(), keys.all().last().unwrap().kept());
+    assert_eq!((keys.all().len(), latest, oldest, ring.held().are_more), (DOCUMENT_KEYS.size(), 3, 2, true));
 }

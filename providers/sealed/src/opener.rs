@@ -1,16 +1,17 @@
 //! By whom is opened: by the operator, who holds the cluster's keys, or by keys of the store's own.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use keyferry_provider_core::{Blame, BuildContext, Error, Scope, SecretBytes, SecretRef, Unseal};
 use keyferry_provider_session::turns::Turns;
 use keyferry_sealing::keys::{CERTIFICATE, PRIVATE};
-use keyferry_sealing::{SealingKey, SealingKeys, Tries, open};
+use keyferry_sealing::{SealingKey, SealingKeys, Tries, open_within};
 
 use crate::config::Kind;
 
-/// How many values are opened in one turn: others wait so long.
-const AT_ONCE: usize = 100;
+/// How many tries of keys are made in one turn: others wait so long. Some tens of milliseconds.
+const AT_ONCE: usize = 10;
 
 /// Who opens.
 pub enum Opener {
@@ -22,7 +23,12 @@ pub enum Opener {
 
 impl Opener {
     /// By the keys that the store names, or else by the operator.
-    pub async fn new(kind: Kind, named: &[(String, SecretRef)], ctx: &BuildContext) -> Result<Self, Error> {
+    pub async fn new(
+        kind: Kind,
+        named: &[(String, SecretRef)],
+        ctx: &BuildContext,
+        turns: &Turns,
+    ) -> Result<Self, Error> {
         if named.is_empty() {
             let nobody = || {
                 let keys = if kind == Kind::SealedSecrets {
@@ -37,14 +43,18 @@ impl Opener {
             };
             return ctx.unseal.clone().map(Self::Operator).ok_or_else(nobody);
         }
-        let mut all = Vec::new();
+        let (mut all, mut certificates) = (Vec::new(), HashSet::new());
         for (field, reference) in named {
             let part = async |key: &str| {
                 let reference = SecretRef { key: Some(key.to_owned()), ..reference.clone() };
                 ctx.credentials.secret(&reference, None).await.map_err(|error| error.context(field))
             };
             let (certificate, private) = (part(CERTIFICATE).await?, part(PRIVATE).await?);
-            let key = SealingKey::of_pem(certificate.expose(), private.expose(), None);
+            // Named twice it would be tried twice.
+            if !certificates.insert(certificate.expose().to_vec()) {
+                continue;
+            }
+            let key = turns.compute(move || SealingKey::of_pem(certificate.expose(), private.expose(), None)).await;
             all.push(key.map_err(|error| error.context(field).with_blame(Blame::Credentials))?);
         }
         Ok(Self::Own(Arc::new(SealingKeys::new(all)?)))
@@ -62,14 +72,18 @@ impl Opener {
             Self::Operator(unseal) => return unseal.unseal(namespace, scope, sealed).await,
             Self::Own(keys) => keys,
         };
-        let (mut all, mut tries, mut left) = (Vec::with_capacity(sealed.len()), Tries::default(), sealed);
-        while !left.is_empty() {
-            let rest = left.split_off(left.len().min(AT_ONCE));
-            let (part, keys, scope) = (std::mem::replace(&mut left, rest), keys.clone(), scope.clone());
+        let (sealed, scope) = (Arc::new(sealed), scope.clone());
+        let (mut all, mut tries) = (Vec::with_capacity(sealed.len()), Tries::default());
+        while all.len() < sealed.len() {
+            let (keys, sealed, scope, from) = (keys.clone(), sealed.clone(), scope.clone(), all.len());
             let opened;
             (opened, tries) = turns
                 .compute(move || {
-                    let opened: Vec<_> = part.iter().map(|one| open(&keys, &scope, one, &mut tries)).collect();
+                    let (mut opened, mut left) = (Vec::new(), AT_ONCE);
+                    for one in &sealed[from..] {
+                        let Some(done) = open_within(&keys, &scope, one, &mut tries, &mut left) else { break };
+                        opened.push(done);
+                    }
                     Ok((opened, tries))
                 })
                 .await?;

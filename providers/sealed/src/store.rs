@@ -66,8 +66,8 @@ impl Store {
                 format!("{kind} is opened for the namespace of the ExternalSecret, and is known from there only");
             return Err(Error::new(ErrorKind::Referent, message));
         };
-        let opener = Opener::new(kind, &keys, &ctx).await?;
         let turns = Turns::of(Some(&namespace));
+        let opener = Opener::new(kind, &keys, &ctx, &turns).await?;
         Ok(Self { kind, namespace, held, opener, room: ctx.room, turns })
     }
 
@@ -104,16 +104,44 @@ impl Store {
         said.is_empty() || said == self.namespace || one.scope(&self.namespace) == Scope::AnySecret
     }
 
-    async fn value(&self, text: &str) -> Answer {
-        let sealed: Sealed = text.parse()?;
-        let scope = &sealed.scope;
-        if scope.namespace() != Some(&self.namespace) {
-            let message = format!("it is sealed for {scope}, and asked for from namespace {:?}", self.namespace);
-            let error = Error::new(ErrorKind::Denied, message).with_blame(Blame::Request);
-            return Err(error.with_hint("seal it anew with `keyferry seal --for`"));
+    /// The values of these texts, each for whom it says: all of one scope are opened together.
+    async fn values(&self, texts: &[Option<&String>]) -> Vec<Answer> {
+        let mut answers: Vec<Answer> = Vec::with_capacity(texts.len());
+        let mut sealed: BTreeMap<Vec<u8>, (Scope, Vec<(usize, Vec<u8>)>)> = BTreeMap::new();
+        for (n, text) in texts.iter().enumerate() {
+            answers.push(Err(self.missing("values names no such value")));
+            match text.map(|text| self.sealed(text)) {
+                None => {}
+                Some(Ok(one)) => {
+                    let of_scope = sealed.entry(one.scope.label()).or_insert_with(|| (one.scope, Vec::new()));
+                    of_scope.1.push((n, one.bytes));
+                }
+                Some(Err(error)) => answers[n] = Err(error),
+            }
         }
-        let opened = self.opener.open(&self.turns, &self.namespace, scope, vec![sealed.bytes]).await?;
-        Ok(opened.into_iter().next().ok_or_else(|| Error::invalid("nothing was answered"))??.into())
+        for (scope, all) in sealed.into_values() {
+            let (numbers, bytes): (Vec<usize>, Vec<Vec<u8>>) = all.into_iter().unzip();
+            match self.opener.open(&self.turns, &self.namespace, &scope, bytes).await {
+                Ok(opened) => {
+                    for (n, one) in numbers.into_iter().zip(opened) {
+                        answers[n] = one.map(Into::into);
+                    }
+                }
+                Err(error) => numbers.into_iter().for_each(|n| answers[n] = Err(error.clone())),
+            }
+        }
+        answers
+    }
+
+    /// A text that is for the namespace that asks.
+    fn sealed(&self, text: &str) -> Result<Sealed, Error> {
+        let sealed: Sealed = text.parse()?;
+        if sealed.scope.namespace() == Some(&self.namespace) {
+            return Ok(sealed);
+        }
+        let message = format!("it is sealed for {}, and asked for from namespace {:?}", sealed.scope, self.namespace);
+        let error = Error::new(ErrorKind::Denied, message).with_blame(Blame::Request);
+        Err(error.with_hint("seal it anew with `keyferry seal --for`"))
     }
 
     /// All values of a SealedSecret, as a JSON object of base64 texts.
@@ -151,14 +179,10 @@ impl Store {
         let mut answers = Vec::with_capacity(keys.len());
         match &self.held {
             Held::Values(values) => {
-                for key in keys {
-                    answers.push(match values.get(&key.name) {
-                        Some(text) => self
-                            .value(text)
-                            .await
-                            .map_err(|error| error.context(format_args!("{}.values {:?}", self.kind, key.name))),
-                        None => Err(self.missing("values names no such value")),
-                    });
+                let texts: Vec<Option<&String>> = keys.iter().map(|key| values.get(&key.name)).collect();
+                for ((key, text), answer) in keys.iter().zip(&texts).zip(self.values(&texts).await) {
+                    let at = || format!("{}.values {:?}", self.kind, key.name);
+                    answers.push(if text.is_some() { answer.map_err(|error| error.context(at())) } else { answer });
                 }
             }
             Held::Manifests(sources) => {

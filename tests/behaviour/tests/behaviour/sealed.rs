@@ -120,13 +120,13 @@ async fn until_certificate(rig: &Rig, url: &str) -> String {
 
 /// A key that is later than the operator's own.
 async fn another_key(rig: &Rig) {
-    let newer = Generated::new(Timestamp::from_second(1_750_000_000).expect("a time"), 2048).expect("a key");
+    // Certificates tell the second since which they are good.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let newer = Generated::new(Timestamp::now(), 2048).expect("a key");
     let private = newer.private.expose_str().expect("PEM");
     rig.canaries.add("the private key", private.lines().nth(3).expect("a line"));
     let label = json!({"sealedsecrets.bitnami.com/sealed-secrets-key": "active"});
     let pair = json!({"tls.crt": newer.certificate, "tls.key": private});
-    // Secrets tell the second in which they were made.
-    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     let rest = json!({"metadata": {"labels": label}, "type": "kubernetes.io/tls", "stringData": pair});
     rig.apply("Secret", "another-key", rest).await;
 }
@@ -178,6 +178,11 @@ async fn sealed_secrets_are_unsealed_and_kubeseal_goes_on_working() {
     })
     .await;
     assert!(kubeseal(&rig, &["--validate"], &sealed).status.success());
+    // As kubeseal, by the Service's named port.
+    let (kubeconfig, namespace) = (rig.testbed.kubeconfig(), rig.namespace());
+    let mut through = Command::new(Operator::program().expect("the program"));
+    through.args(["seal", "--for", namespace, "--controller-namespace", namespace, "--kubeconfig"]).arg(kubeconfig);
+    assert!(text(output(through, &value)).starts_with("sealed:"));
     let mut template: Value = serde_json::from_str(&sealed).expect("JSON");
     template["spec"]["template"]["data"] = json!({"url": "https://{{ .password | trunc 2 }}"});
     rig.testbed.kubectl(&["apply", "--filename=-"], &template.to_string()).expect("kubectl");
@@ -221,6 +226,9 @@ async fn what_does_not_open_writes_nothing(rig: &Rig, anew: &str, value: &str) {
     rig.testbed.kubectl(&["apply", "--filename=-"], &cut.to_string()).expect("kubectl");
     until_told(rig, "app", "False", "spec.encryptedData \"password\": what is sealed was changed or cut off").await;
     rig.until_texts("app", json!({"password": value})).await;
+    cut["spec"]["encryptedData"] = json!(1);
+    rig.testbed.kubectl(&["apply", "--filename=-"], &cut.to_string()).expect("kubectl");
+    until_told(rig, "app", "False", "not of the form of a SealedSecret").await;
     rig.testbed.kubectl(&["delete", "sealedsecret", "app", "-n", rig.namespace()], "").expect("kubectl");
     rig.until_gone("Secret", "app").await;
     // Somebody's own Secret stays until its owner says otherwise.
