@@ -8,12 +8,13 @@ pub mod tls;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -34,7 +35,7 @@ const HEADERS: Duration = Duration::from_secs(10);
 const CONNECTION: Duration = Duration::from_secs(60);
 
 /// How many connections a listener has. Who comes then takes the place of the oldest, so that nobody who holds them all
-/// keeps the kubelet out.
+/// keeps the kubelet out; not that of one who is known.
 const CONNECTIONS: usize = 64;
 
 /// Headers of one request.
@@ -96,27 +97,53 @@ async fn exposition(metrics: Arc<Metrics>, writing: &Semaphore) -> Response {
     }
 }
 
+/// A connection, for whoever answers on it: while it is held, it is not given up for another one.
+#[derive(Clone, Default)]
+pub(crate) struct Connection(Arc<AtomicBool>);
+
+/// Holds a connection; ends when it is dropped.
+pub(crate) struct Hold(Connection);
+
+impl Connection {
+    /// Holds it: who asks is known.
+    pub(crate) fn hold(&self) -> Hold {
+        self.0.store(true, Ordering::Relaxed);
+        Hold(self.clone())
+    }
+
+    fn is_held(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Relaxed);
+    }
+}
+
 /// Serves whatever `router` answers.
 pub async fn serve(listener: TcpListener, router: Router, certificate: Option<Certificate>) {
     let certificate = certificate.map(Arc::new);
-    let mut connections: VecDeque<AbortHandle> = VecDeque::new();
+    let mut connections: VecDeque<(AbortHandle, Connection)> = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };
-        connections.retain(|connection| !connection.is_finished());
-        if connections.len() >= CONNECTIONS
-            && let Some(oldest) = connections.pop_front()
-        {
+        connections.retain(|(connection, _)| !connection.is_finished());
+        if connections.len() >= CONNECTIONS {
+            let oldest = connections.iter().position(|(_, connection)| !connection.is_held());
+            let Some((oldest, _)) = oldest.and_then(|n| connections.remove(n)) else { continue };
             oldest.abort();
         }
-        let (router, certificate) = (router.clone(), certificate.clone());
+        let known = Connection::default();
+        let (router, certificate) = (router.clone().layer(Extension(known.clone())), certificate.clone());
         let connection = tokio::spawn(async move {
             // What goes wrong with a connection is the client's to know.
             let _ = timeout(CONNECTION, converse(stream, router, certificate)).await;
         });
-        connections.push_back(connection.abort_handle());
+        connections.push_back((connection.abort_handle(), known));
     }
 }
 

@@ -87,6 +87,43 @@ fn whoever_holds_all_connections_keeps_nobody_out() {
     assert!(!ended.as_ref().is_err_and(waits), "the oldest is still waited for");
 }
 
+#[test]
+fn who_is_known_keeps_its_connection() {
+    let control = Control::start().unwrap();
+    let ((told, bound), (holds, held)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let (go, gate) = watch::channel(false);
+    control.spawn(async move {
+        let listener = bind(([127, 0, 0, 1], 0).into(), "--live-addr").await.unwrap();
+        told.send(listener.local_addr().unwrap()).unwrap();
+        let known = move |Extension(connection): Extension<Connection>| {
+            let (mut gate, holds) = (gate.clone(), holds.clone());
+            async move {
+                let _hold = connection.hold();
+                holds.send(()).unwrap();
+                gate.wait_for(|go| *go).await.unwrap();
+                "done"
+            }
+        };
+        serve(listener, Router::new().route("/known", axum::routing::get(known)), None).await;
+    });
+    let address = bound.recv().unwrap();
+    let mut client = connect(address);
+    write!(client, "GET /known HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n").unwrap();
+    held.recv().unwrap();
+    let mut slow: Vec<Client> = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let mut client = connect(address);
+        write!(client, "GET /healthz HTTP/1.1\r\nHost: ").unwrap();
+        slow.push(client);
+    }
+    // Another one is served, so that all before it were seen.
+    assert!(get(address, "/else").starts_with("HTTP/1.1 404"));
+    go.send(true).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn headers_that_never_end_are_not_waited_for() {
     let (mut client, server) = tokio::io::duplex(1024);

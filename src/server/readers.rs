@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use keyferry_cluster::client::ApiProblem;
 use keyferry_cluster::reviews::{self, Reader};
 use sha3::{Digest as _, Sha3_256};
 use tokio::sync::Semaphore;
@@ -24,59 +25,88 @@ const LONGEST_TOKEN: usize = 8 << 10;
 /// How many are asked about at once: whoever reaches us may send tokens that nobody knows.
 const ASKED_AT_ONCE: usize = 4;
 
+/// What the API server says of tokens, for a moment.
+pub(crate) struct Answers<T> {
+    /// By the digest of the token.
+    known: Mutex<HashMap<[u8; 32], (Instant, T)>>,
+    asking: Semaphore,
+}
+
+impl<T: Clone> Answers<T> {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self { known: Mutex::default(), asking: Semaphore::new(ASKED_AT_ONCE) }
+    }
+
+    /// What is known of a token, or else what `ask` comes to: of one that nobody knows nothing, which is not kept.
+    pub(crate) async fn of<E>(
+        &self,
+        token: &str,
+        ask: impl Future<Output = Result<Option<T>, E>>,
+    ) -> Result<Option<T>, E> {
+        let digest: [u8; 32] = Sha3_256::digest(token).into();
+        if let Some(known) = self.known(&digest) {
+            return Ok(Some(known));
+        }
+        let _turn = self.asking.acquire().await;
+        // Another request may have asked meanwhile.
+        if let Some(known) = self.known(&digest) {
+            return Ok(Some(known));
+        }
+        let answer = ask.await?;
+        if let Some(answer) = &answer {
+            self.keep(digest, answer.clone());
+        }
+        Ok(answer)
+    }
+
+    fn known(&self, digest: &[u8; 32]) -> Option<T> {
+        let known = self.lock();
+        known.get(digest).filter(|(since, _)| since.elapsed() < KEPT).map(|(_, answer)| answer.clone())
+    }
+
+    fn keep(&self, digest: [u8; 32], answer: T) {
+        let mut known = self.lock();
+        known.retain(|_, (since, _)| since.elapsed() < KEPT);
+        // Those who are known are those who come again.
+        if known.len() < MOST {
+            known.insert(digest, (Instant::now(), answer));
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Instant, T)>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Knows who may read.
 pub struct Readers {
     client: kube::Client,
-    /// By the digest of their token.
-    known: Mutex<HashMap<[u8; 32], (Instant, Reader)>>,
-    asking: Semaphore,
+    answers: Answers<Reader>,
 }
 
 impl Readers {
     /// Asks this API server.
     pub fn new(client: kube::Client) -> Self {
-        Self { client, known: Mutex::default(), asking: Semaphore::new(ASKED_AT_ONCE) }
+        Self { client, answers: Answers::new() }
     }
 
     /// Nothing where the request may be answered, or what to answer instead.
     pub async fn admit(&self, headers: &HeaderMap) -> Result<(), Response> {
         let Some(token) = bearer(headers) else { return Err(refuse(StatusCode::UNAUTHORIZED)) };
-        let digest: [u8; 32] = Sha3_256::digest(token).into();
-        let reader = match self.known(&digest) {
-            Some(known) => known,
-            None => {
-                let _turn = self.asking.acquire().await;
-                let answer = reviews::may_get(&self.client, token, "/metrics").await.map_err(|problem| {
-                    tracing::warn!(%problem, "can't ask the API server who reads /metrics");
-                    refuse(StatusCode::INTERNAL_SERVER_ERROR)
-                })?;
-                self.keep(digest, answer);
-                answer
-            }
+        let ask = async {
+            let reader = reviews::may_get(&self.client, token, "/metrics").await?;
+            Ok(Some(reader).filter(|reader| *reader != Reader::Unknown))
         };
+        let reader = self.answers.of(token, ask).await.map_err(|problem: ApiProblem| {
+            tracing::warn!(%problem, "can't ask the API server who reads /metrics");
+            refuse(StatusCode::INTERNAL_SERVER_ERROR)
+        })?;
         match reader {
-            Reader::Allowed => Ok(()),
-            Reader::Forbidden => Err(refuse(StatusCode::FORBIDDEN)),
-            Reader::Unknown => Err(refuse(StatusCode::UNAUTHORIZED)),
+            Some(Reader::Allowed) => Ok(()),
+            Some(Reader::Forbidden) => Err(refuse(StatusCode::FORBIDDEN)),
+            Some(Reader::Unknown) | None => Err(refuse(StatusCode::UNAUTHORIZED)),
         }
-    }
-
-    fn known(&self, digest: &[u8; 32]) -> Option<Reader> {
-        let known = self.lock();
-        known.get(digest).filter(|(since, _)| since.elapsed() < KEPT).map(|(_, reader)| *reader)
-    }
-
-    fn keep(&self, digest: [u8; 32], reader: Reader) {
-        let mut known = self.lock();
-        known.retain(|_, (since, _)| since.elapsed() < KEPT);
-        // Those who are let in are those who come again.
-        if known.len() < MOST && reader != Reader::Unknown {
-            known.insert(digest, (Instant::now(), reader));
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 32], (Instant, Reader)>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
