@@ -5,15 +5,21 @@ use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use axum::http::{Method, Request, Uri};
+use axum::body::Body;
+use axum::http::{Method, Request, Response, Uri, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use keyferry_provider_core::{Blame, Error, ErrorKind, Scope, SecretBytes, Unseal};
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Service;
+use keyferry_limits::DOCUMENT_SIZE;
+use keyferry_provider_core::{Blame, Error, ErrorKind, Scope, SecretBuf, SecretBytes, Unseal};
 use keyferry_sealing::{PublicKey, Sealed};
 use kube::config::AuthInfo;
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use tokio::time::timeout;
+use zeroize::Zeroize as _;
 
 use super::serve::{Asked, Came, MOST_VALUES, Refused};
 
@@ -70,32 +76,44 @@ impl Remote {
         Ok(Self { client, base: String::new(), name: url.to_owned() })
     }
 
-    /// Behind a Service, through the API server, as `kubeseal` reaches it.
-    pub fn behind(client: Client, namespace: &str, service: &str) -> Self {
-        let base = format!("/api/v1/namespaces/{namespace}/services/http:{service}:/proxy");
+    /// Behind a Service, through the API server, as `kubeseal` reaches it: by the first of its ports.
+    pub async fn behind(client: Client, namespace: &str, service: &str) -> Self {
+        let services = Api::<Service>::namespaced(client.clone(), namespace);
+        // Who may not read it may reach it where its port has no name.
+        let found = timeout(TIME, services.get(service)).await.ok().and_then(Result::ok);
+        let port = found.and_then(|found| found.spec?.ports?.into_iter().next()?.name).unwrap_or_default();
+        let base = format!("/api/v1/namespaces/{namespace}/services/http:{service}:{port}/proxy");
         Self { client, base, name: format!("Service {service:?} in namespace {namespace:?}") }
     }
 
     /// The certificate that seals: PEM.
     pub async fn certificate(&self) -> Result<String, String> {
         let text = self.ask(Method::GET, "/v1/cert.pem", Vec::new()).await.map_err(|problem| problem.message)?;
-        PublicKey::of_certificate(text.as_bytes()).map_err(|error| format!("{}: {error}", self.name))?;
-        Ok(text)
+        PublicKey::of_certificate(text.expose()).map_err(|error| format!("{}: {error}", self.name))?;
+        Ok(text.expose_str().unwrap_or_default().to_owned())
     }
 
-    /// The same values, sealed with the latest key.
-    pub async fn reseal(&self, sealed: Vec<String>) -> Result<Vec<Result<String, String>>, String> {
-        let came = self.values("/v1/reseal", sealed).await.map_err(|problem| problem.message)?;
-        let one = |mut one: Came| one.value.take().ok_or_else(|| why(&one).to_string());
-        Ok(came.into_iter().map(one).collect())
+    /// The same values, sealed with the `latest` key, each for whom it was; what is answered is for nothing else than that.
+    pub async fn reseal(&self, sealed: Vec<String>, latest: &str) -> Result<Vec<Result<String, String>>, String> {
+        let came = self.values("/v1/reseal", sealed.clone()).await.map_err(|problem| problem.message)?;
+        let one = |(mut one, before): (Came, String)| {
+            let text = one.value.take().ok_or_else(|| why(&one).to_string())?;
+            anew(&before, &text, latest).ok_or_else(|| {
+                format!(
+                    "{} answered something else than the value, sealed for whom it was with its latest key",
+                    self.name
+                )
+            })
+        };
+        Ok(came.into_iter().zip(sealed).map(one).collect())
     }
 
     async fn values(&self, path: &str, sealed: Vec<String>) -> Result<Vec<Came>, Unanswered> {
         let mut all = Vec::new();
         for part in sealed.chunks(MOST_VALUES) {
             let body = serde_json::to_vec(&Asked { sealed: part.to_vec() }).unwrap_or_default();
-            let text = zeroize::Zeroizing::new(self.ask(Method::POST, path, body).await?);
-            let came: Vec<Came> = serde_json::from_str(&text).unwrap_or_default();
+            let text = self.ask(Method::POST, path, body).await?;
+            let came: Vec<Came> = serde_json::from_slice(text.expose()).unwrap_or_default();
             if came.len() != part.len() {
                 let message = format!("{} answered something else than what became of each value", self.name);
                 return Err(Unanswered { message, kind: ErrorKind::Malformed });
@@ -105,30 +123,57 @@ impl Remote {
         Ok(all)
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<String, Unanswered> {
+    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<SecretBytes, Unanswered> {
         let unanswered = |kind, why: &str| Unanswered { message: format!("{} {why}", self.name), kind };
         let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
-        let request = request.header("content-type", "application/json").body(body);
+        let request = request.header(header::CONTENT_TYPE, "application/json").body(body.into());
         let request = request.map_err(|_| unanswered(ErrorKind::Invalid, "is not of the form of a URL"))?;
-        let answer = tokio::time::timeout(TIME, self.client.request_text(request)).await;
-        let answer = answer.map_err(|_| unanswered(ErrorKind::Timeout, "did not answer in time"))?;
-        answer.map_err(|error| match error {
-            kube::Error::Api(status) => match status.code {
-                401 => unanswered(
+        let unreached =
+            || unanswered(ErrorKind::Unavailable, "can't be reached: check the URL, the network and the certificate");
+        let asked = async {
+            let answer = self.client.send(request).await.map_err(|_| unreached())?;
+            match answer.status().as_u16() {
+                200..=299 => read(answer).await.ok_or_else(unreached),
+                401 => Err(unanswered(
                     ErrorKind::Unauthenticated,
                     "does not know the token: it must be the pod's own, of the audience keyferry",
-                ),
-                403 => unanswered(ErrorKind::Denied, "may not be reached: the API server forbids it"),
-                404 => unanswered(
+                )),
+                403 => Err(unanswered(ErrorKind::Denied, "may not be reached: the API server forbids it")),
+                404 => Err(unanswered(
                     ErrorKind::Invalid,
                     "has nothing there: is the operator run with --sealing-keys and --seal-listen?",
-                ),
-                429 | 500..=599 => unanswered(ErrorKind::Unavailable, "can't answer now"),
-                code => unanswered(ErrorKind::Invalid, &format!("refused the request with status {code}")),
-            },
-            _ => unanswered(ErrorKind::Unavailable, "can't be reached: check the URL, the network and the certificate"),
-        })
+                )),
+                429 | 500..=599 => Err(unanswered(ErrorKind::Unavailable, "can't answer now")),
+                code => Err(unanswered(ErrorKind::Invalid, &format!("refused the request with status {code}"))),
+            }
+        };
+        timeout(TIME, asked).await.map_err(|_| unanswered(ErrorKind::Timeout, "did not answer in time"))?
     }
+}
+
+/// A whole answer; `None` where it breaks off, or is longer than any.
+async fn read(answer: Response<kube::client::Body>) -> Option<SecretBytes> {
+    let said = answer.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let most = 4 * DOCUMENT_SIZE.size();
+    let mut all = SecretBuf::with_capacity(said.unwrap_or(0).min(most));
+    let mut parts = Body::new(answer.into_body()).into_data_stream();
+    while let Some(part) = parts.next().await {
+        let part = part.ok()?;
+        if all.len() + part.len() > most {
+            return None;
+        }
+        all.extend(&part);
+        if let Ok(mut part) = part.try_into_mut() {
+            part.zeroize();
+        }
+    }
+    Some(all.into())
+}
+
+/// A value that was sealed anew, as it is written: for whom it was before, and with that key.
+fn anew(before: &str, text: &str, latest: &str) -> Option<String> {
+    let (before, text): (Sealed, Sealed) = (before.parse().ok()?, text.parse().ok()?);
+    (text.scope == before.scope && text.key == latest).then(|| text.to_string())
 }
 
 fn why(one: &Came) -> Refused {
@@ -155,8 +200,15 @@ impl Unseal for Remote {
                 .decode(&*text)
                 .map(SecretBytes::new)
                 .map_err(|_| Error::new(ErrorKind::Malformed, format!("{} answered no value", self.name))),
-            None => Err(Error::new(ErrorKind::Denied, why(&one).to_string()).with_blame(Blame::Request)),
+            None => match why(&one) {
+                Refused::Failed => Err(Error::new(ErrorKind::Unavailable, Refused::Failed.to_string())),
+                why => Err(Error::new(ErrorKind::Denied, why.to_string()).with_blame(Blame::Request)),
+            },
         };
         Ok(came.into_iter().map(value).collect())
     }
 }
+
+#[cfg(test)]
+#[path = "remote_tests.rs"]
+mod tests;

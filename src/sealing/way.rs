@@ -36,7 +36,7 @@ impl Way {
             Some(_) => Err("--cert names a file, and only the operator can do this: name its URL".to_owned()),
             None => {
                 let client = self.connection.client().await?;
-                Ok(Remote::behind(client, &self.controller_namespace, &self.controller_name))
+                Ok(Remote::behind(client, &self.controller_namespace, &self.controller_name).await)
             }
         }
     }

@@ -62,7 +62,7 @@ impl Reseal {
                 is_well &= old.is_empty();
                 continue;
             }
-            let answers = operator.reseal(old.iter().map(|one| one.sealed.clone()).collect()).await?;
+            let answers = operator.reseal(old.iter().map(|one| one.sealed.clone()).collect(), latest.id()).await?;
             let mut changed = before.expose_str().unwrap_or_default().to_owned();
             for (one, answer) in old.iter().zip(&answers).rev() {
                 match answer {
