@@ -13,6 +13,7 @@ use keyferry_sync::dependency::{Name, Version};
 use keyferry_sync::look::{Look, Looked};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry};
 use keyferry_sync::ports::{Clients, Planning, Ports};
+use keyferry_sync::record;
 use keyferry_sync::settings::Settings;
 use keyferry_sync::store::{KnownStores, Readiness, Store};
 use keyferry_sync::time::later;
@@ -62,22 +63,16 @@ pub struct Unsealing {
 /// A look at one: reads it, and has the pipeline do what it comes to.
 pub async fn run(world: &Unsealing, look: Look, planning: Planning) -> Looked {
     let Unsealing { ports, clients, cluster, settings } = world;
-    let failed = |look: Look, why: String, retry: Retry| {
-        let failure = Failure::new(Headline::Fetch, Told::without_values(why), retry);
-        Looked {
-            outcome: Outcome::Failed(failure),
-            memory: look.memory,
-            status: None,
-            next: Some(later((settings.now)(), READ_RETRY)),
-        }
-    };
     let sealed = match cluster.read(&look.es).await {
         Ok(Some(sealed)) => sealed,
         Ok(None) => return Looked { outcome: Outcome::Ignored, memory: look.memory, status: None, next: None },
-        Err(problem) => return failed(look, format!("can't read the SealedSecret: {problem}"), Retry::Soon),
+        Err(problem) => {
+            return failed(world, look, format!("can't read the SealedSecret: {problem}"), Retry::Soon).await;
+        }
     };
     let Some((mut es, store)) = comes_to(&sealed) else {
-        return failed(look, "the SealedSecret is not of its form".to_owned(), Retry::OnChange);
+        let why = "it is not of the form of a SealedSecret: check spec.encryptedData and spec.template".to_owned();
+        return failed(world, look, why, Retry::OnChange).await;
     };
     es.status.clone_from(&look.es.status);
     let id = store.id.clone();
@@ -87,6 +82,31 @@ pub async fn run(world: &Unsealing, look: Look, planning: Planning) -> Looked {
     // What it holds is not kept: it is looked at again when it changes.
     clients.keep(&|known| *known != id);
     looked
+}
+
+/// Tells why there is nothing to do anything with.
+async fn failed(Unsealing { ports, settings, .. }: &Unsealing, look: Look, why: String, retry: Retry) -> Looked {
+    let now = (settings.now)();
+    let is_final = retry == Retry::OnChange;
+    let failure = Failure::new(Headline::Fetch, Told::without_values(why), retry);
+    let (namespace, name) = (look.es.metadata.namespace.as_deref(), look.es.metadata.name.as_deref());
+    tracing::warn!(namespace, name, "{failure}");
+    let outcome = Outcome::Failed(failure);
+    let (mut status, mut is_told) = (None, true);
+    if let Some(new) = record::status(&look.es, &outcome, "", now) {
+        match ports.journal.status(&look.es, &new).await {
+            Ok(version) => status = Some((new, version)),
+            Err(problem) => {
+                tracing::warn!(namespace, name, %problem, "could not write the status");
+                is_told = false;
+            }
+        }
+    }
+    for note in record::notes(&look.es, &outcome) {
+        ports.journal.note(&look.es, note);
+    }
+    let next = if is_final && is_told { None } else { Some(later(now, READ_RETRY)) };
+    Looked { outcome, memory: look.memory, status, next }
 }
 
 /// What is kept of one.
