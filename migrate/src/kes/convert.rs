@@ -39,7 +39,7 @@ pub enum Weight {
 }
 
 /// Annotations that are about the old object.
-const LEFT_BEHIND: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
+pub const LEFT_BEHIND: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
 
 /// Converts them all. Of several that ask the same there is one store.
 pub fn convert(old: &[Old], args: &Kes) -> Converted {
@@ -301,28 +301,32 @@ fn templated(old: &Map<String, Value>, said: &mut Said<'_>) -> Option<Value> {
     let mut new = json!({"engineVersion": "v2", "mergePolicy": "Merge"});
     for (field, value) in old {
         match field.as_str() {
+            "type" if value.as_str().is_some_and(is_lodash) => said.say(Weight::Lost, lodash("type")),
             "type" => new["type"] = value.clone(),
             "metadata" => {
                 for (part, value) in value.as_object().into_iter().flatten() {
-                    if ["labels", "annotations", "finalizers"].contains(&part.as_str()) {
-                        new["metadata"][part] = value.clone();
-                    } else {
-                        said.say(Weight::Lost, format!("template.metadata.{part} can't be said of a target"));
+                    match part.as_str() {
+                        "finalizers" => new["metadata"][part] = value.clone(),
+                        "labels" | "annotations" => marks(part, value, &mut new, said),
+                        _ => said.say(Weight::Lost, format!("template.metadata.{part} can't be said of a target")),
                     }
                 }
             }
             "data" | "stringData" => {
                 for (key, value) in value.as_object().into_iter().flatten() {
                     let text = value.as_str().unwrap_or_default();
-                    if text.contains("<%") {
-                        said.say(Weight::Lost, format!("template.{field}.{key} is a template of lodash: write it in Go's language under target.template.data"));
+                    if is_lodash(text) {
+                        said.say(
+                            Weight::Lost,
+                            format!("{} under target.template.data", lodash(&format!("{field}.{key}"))),
+                        );
                     } else if field == "data" {
                         said.say(
                             Weight::Lost,
                             format!("template.data.{key} is a value in base64: put it where secrets are kept"),
                         );
                     } else {
-                        new["data"][key] = json!(text.replace("{{", "{{ \"{{\" }}"));
+                        new["data"][key] = json!(escaped(text));
                     }
                 }
             }
@@ -335,6 +339,31 @@ fn templated(old: &Map<String, Value>, said: &mut Said<'_>) -> Option<Value> {
     }
     let is_empty = new.as_object().is_some_and(|fields| fields.len() == 2);
     (!is_empty).then_some(new)
+}
+
+/// Labels or annotations: what is no template of lodash stays as it is.
+fn marks(part: &str, all: &Value, new: &mut Value, said: &mut Said<'_>) {
+    for (name, value) in all.as_object().into_iter().flatten() {
+        let text = value.as_str().unwrap_or_default();
+        if is_lodash(text) {
+            said.say(Weight::Lost, lodash(&format!("metadata.{part}.{name}")));
+        } else if !LEFT_BEHIND.contains(&name.as_str()) {
+            new["metadata"][part][name] = json!(escaped(text));
+        }
+    }
+}
+
+/// A text that a template of ours comes to as it is.
+pub fn escaped(text: &str) -> String {
+    text.replace("{{", "{{ \"{{\" }}")
+}
+
+fn is_lodash(text: &str) -> bool {
+    text.contains("<%")
+}
+
+fn lodash(field: &str) -> String {
+    format!("template.{field} is a template of lodash: write it in Go's language")
 }
 
 fn left(spec: &Spec, said: &mut Said<'_>) {

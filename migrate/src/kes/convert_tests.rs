@@ -31,7 +31,9 @@ fn secrets_manager_with_all_that_an_entry_may_say() {
         ],
         "dataFrom": ["all"],
         "dataFromWithOptions": [{"key": "old", "versionStage": "AWSPREVIOUS"}],
-        "template": {"type": "kubernetes.io/tls", "metadata": {"labels": {"l": "v"}}, "stringData": {"f": "{{ x }}", "g": "<%= data %>"}},
+        "template": {"type": "kubernetes.io/tls", "metadata": {
+            "labels": {"l": "v", "m": "<%= x %>"}, "annotations": {"a": "{{ x }}", "kubectl.kubernetes.io/last-applied-configuration": "{}"},
+        }, "stringData": {"f": "{{ x }}", "g": "<%= data %>"}},
     }));
     let converted = convert(&[old], &args());
     let [store, secret] = converted.manifests.as_slice() else { panic!("a store and an ExternalSecret") };
@@ -45,7 +47,8 @@ fn secrets_manager_with_all_that_an_entry_may_say() {
         "refreshInterval": "1m",
         "secretStoreRef": {"name": "secretsmanager-reader", "kind": "SecretStore"},
         "target": {"creationPolicy": "Owner", "template": {
-            "engineVersion": "v2", "mergePolicy": "Merge", "type": "kubernetes.io/tls", "metadata": {"labels": {"l": "v"}},
+            "engineVersion": "v2", "mergePolicy": "Merge", "type": "kubernetes.io/tls",
+            "metadata": {"labels": {"l": "v"}, "annotations": {"a": "{{ \"{{\" }} x }}"}},
             "data": {"f": "{{ \"{{\" }} x }}"},
         }},
         "data": [
@@ -61,7 +64,9 @@ fn secrets_manager_with_all_that_an_entry_may_say() {
     });
     assert_eq!(secret["spec"], expected);
     let lost = texts(&converted, Weight::Lost);
-    assert!(lost.len() == 1 && lost[0].starts_with("template.stringData.g is a template of lodash"), "{lost:?}");
+    let lodash =
+        |field: &str| lost.iter().any(|text| text.starts_with(&format!("template.{field} is a template of lodash")));
+    assert!(lost.len() == 2 && lodash("stringData.g") && lodash("metadata.labels.m"), "{lost:?}");
 }
 
 #[test]

@@ -85,7 +85,7 @@ pub fn store(spec: &Spec, mount: &str, place: &Place) -> Result<Store, String> {
                 "secretApiKeySecretRef": {"name": "ibm", "key": "apiKey"},
             }}}});
             made.to_do.push(
-                "spec.provider.ibm: keyferry has no such provider yet; External Secrets Operator has. Move its secrets, or leave it to that"
+                "spec.provider.ibm: keyferry keeps such a store and does not serve it yet; External Secrets Operator does. Move its secrets, or leave it to that"
                     .to_owned(),
             );
         }

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::Args;
 use keyferry_crds::document;
 use keyferry_documents::{Recipients, values};
+use keyferry_migrate::kes::convert::{LEFT_BEHIND, escaped};
 use keyferry_provider_core::{Scope, SecretBytes};
 use keyferry_sealing::{PublicKey, Sealed};
 use serde_json::{Map, Value, json};
@@ -149,8 +150,10 @@ fn template(secret: &Value) -> Value {
         template["type"] = kind.clone();
     }
     for part in ["labels", "annotations"] {
-        if let Some(marks) = secret["metadata"].get(part).filter(|marks| marks.is_object()) {
-            template["metadata"][part] = marks.clone();
+        for (name, text) in secret["metadata"].get(part).and_then(Value::as_object).into_iter().flatten() {
+            if !LEFT_BEHIND.contains(&name.as_str()) {
+                template["metadata"][part][name] = json!(escaped(text.as_str().unwrap_or_default()));
+            }
         }
     }
     template

@@ -80,11 +80,15 @@ fn for_a_cluster_it_is_sealed_for_its_namespace() {
     let public = PublicKey::of_certificate(made.certificate.as_bytes()).unwrap();
     let values = Values::from([("a".to_owned(), SecretBytes::from(CANARY))]);
     let seal = Seal::Cluster(public);
-    let secret = json!({"metadata": {"name": "app", "namespace": "n", "labels": {"l": "v"}}});
+    let secret = json!({"metadata": {"name": "app", "namespace": "n", "labels": {"l": "v"}, "annotations": {
+        "a": "{{ x }}", "kubectl.kubernetes.io/last-applied-configuration": "{}",
+    }}});
     let [store, es] = manifests(&secret, &values, &seal).unwrap();
     assert!(store["spec"]["provider"]["sealed"]["values"]["a"].as_str().unwrap().contains(":n:"));
     assert_eq!(es["spec"]["data"], json!([{"secretKey": "a", "remoteRef": {"key": "a"}}]));
     assert_eq!(es["spec"]["target"]["template"]["metadata"]["labels"], json!({"l": "v"}));
+    let annotations = &es["spec"]["target"]["template"]["metadata"]["annotations"];
+    assert_eq!(*annotations, json!({"a": "{{ \"{{\" }} x }}"}), "no template there");
     let error = manifests(&json!({"metadata": {"name": "app"}}), &values, &seal).unwrap_err();
     assert!(error.contains("metadata.namespace"), "{error}");
 }
