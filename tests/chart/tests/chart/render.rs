@@ -207,6 +207,11 @@ fn switches_take_rights_away_with_what_needs_them() {
         without(json!({"openshiftFinalizers": false})),
         ["clusterexternalsecrets/finalizers", "clusterpushsecrets/finalizers", "externalsecrets/finalizers"]
     );
+    let sealed = |finalizers: bool| {
+        let values = json!({"extraArgs": {"enable-sealed-secrets": true}, "openshiftFinalizers": finalizers});
+        resources(values).0.contains("sealedsecrets/finalizers")
+    };
+    assert!(sealed(true) && !sealed(false) && !all.contains("sealedsecrets/finalizers"));
     let stores = json!({"processClusterStore": false});
     assert_eq!(without(stores.clone()), ["clustersecretstores", "clustersecretstores/status"]);
     let none =
