@@ -9,7 +9,7 @@ fn es() -> ExternalSecret {
 
 fn secret(manager: &str, annotations: Value) -> LiveSecret {
     let data: [(&str, &[u8]); 1] = [("k", b"theirs")];
-    let hash = hash::data_hash(data.into_iter());
+    let hash = hash::data_hash(data);
     let mut metadata = json!({
         "name": "e", "namespace": "ns", "uid": "u", "resourceVersion": "1",
         "labels": {(names::LABEL_MANAGED): names::MANAGED},

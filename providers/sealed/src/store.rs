@@ -107,20 +107,18 @@ impl Store {
     /// The values of these texts, each for whom it says: all of one scope are opened together.
     async fn values(&self, texts: &[Option<&String>]) -> Vec<Answer> {
         let mut answers: Vec<Answer> = Vec::with_capacity(texts.len());
-        let mut sealed: BTreeMap<Vec<u8>, (Scope, Vec<(usize, Vec<u8>)>)> = BTreeMap::new();
+        let mut sealed: BTreeMap<Vec<u8>, Vec<(usize, Sealed)>> = BTreeMap::new();
         for (n, text) in texts.iter().enumerate() {
             answers.push(Err(self.missing("values names no such value")));
             match text.map(|text| self.sealed(text)) {
                 None => {}
-                Some(Ok(one)) => {
-                    let of_scope = sealed.entry(one.scope.label()).or_insert_with(|| (one.scope, Vec::new()));
-                    of_scope.1.push((n, one.bytes));
-                }
+                Some(Ok(one)) => sealed.entry(one.scope.label()).or_default().push((n, one)),
                 Some(Err(error)) => answers[n] = Err(error),
             }
         }
-        for (scope, all) in sealed.into_values() {
-            let (numbers, bytes): (Vec<usize>, Vec<Vec<u8>>) = all.into_iter().unzip();
+        for all in sealed.into_values() {
+            let Some(scope) = all.first().map(|(_, one)| one.scope.clone()) else { continue };
+            let (numbers, bytes): (Vec<usize>, Vec<Vec<u8>>) = all.into_iter().map(|(n, one)| (n, one.bytes)).unzip();
             match self.opener.open(&self.turns, &self.namespace, &scope, bytes).await {
                 Ok(opened) => {
                     for (n, one) in numbers.into_iter().zip(opened) {

@@ -1,6 +1,7 @@
 //! The behaviour that every store shares, and what is of these stores alone.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 use async_trait::async_trait;
@@ -153,7 +154,8 @@ async fn sealed_secrets_open_for_their_namespace_by_the_operators_keys_or_by_nam
     };
     let credentials = pem(0, pem(1, MapCredentials::new()));
     let documents = json!([{"inline": manifests().to_string()}]);
-    let keys = json!([{"secretRef": {"name": "pair-0"}}, {"secretRef": {"name": "pair-1"}}]);
+    // What is named twice is tried once.
+    let keys = json!(["pair-0", "pair-1", "pair-0"].map(|name| json!({"secretRef": {"name": name}})));
     let own = build(json!({"documents": documents, "keys": keys}), context(credentials, false)).await.unwrap();
     let operators = build(json!({"documents": documents}), context(MapCredentials::new(), true)).await.unwrap();
     for store in [own, operators] {
@@ -212,6 +214,44 @@ async fn values_open_for_their_namespace_only() {
         let error = read(&*store, name).await.unwrap_err();
         assert!(error.kind() == kind && error.to_string().contains(says), "{name}: {error}");
     }
+}
+
+/// Counts what it is asked.
+#[derive(Debug)]
+struct Counted(Operator, AtomicUsize);
+
+#[async_trait]
+impl Unseal for Counted {
+    async fn unseal(
+        &self,
+        namespace: &str,
+        scope: &Scope,
+        sealed: Vec<Vec<u8>>,
+    ) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        self.0.unseal(namespace, scope, sealed).await
+    }
+}
+
+#[tokio::test]
+async fn all_values_for_one_are_opened_together_and_each_has_its_own() {
+    let operator = Arc::new(Counted(Operator(SealingKeys::new(vec![key(1)]).unwrap()), AtomicUsize::new(0)));
+    let mut values = BTreeMap::from([("bad".to_owned(), "sealed:".to_owned())]);
+    values.extend((0..9).map(|n| (n.to_string(), sealed(NAMESPACE, n.to_string().as_bytes()))));
+    let ctx = BuildContext { unseal: Some(operator.clone()), ..context(MapCredentials::new(), false) };
+    let store = (REGISTRATION.build)(&json!({"values": values}), ctx).await.unwrap();
+    let names = ["0", "bad", "none", "8", "3"];
+    let keys = names.map(|name| Key { name: name.into(), version: None, metadata: false });
+    let answers = store.fetch(&keys).await.unwrap();
+    let told: Vec<_> = answers
+        .iter()
+        .map(|answer| match answer {
+            Ok(found) => found.value.expose_str().unwrap().to_owned(),
+            Err(error) => format!("{:?}", error.kind()),
+        })
+        .collect();
+    assert_eq!(told, ["0", "Malformed", "NotFound", "8", "3"]);
+    assert_eq!(operator.1.load(Ordering::Relaxed), 1);
 }
 
 #[tokio::test]
