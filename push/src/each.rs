@@ -162,7 +162,8 @@ impl Task<'_> {
             match before {
                 _ if existing.contains(place) => self.hold(&mut ended, place, entry, &*opened),
                 Some(held) if !is_suspect && self.is_certain(held, can_read) => {
-                    ended.held.insert(place.clone(), held.clone());
+                    // It may have come to be of another Secret.
+                    ended.held.insert(place.clone(), Held { from: entry.from.clone(), ..held.clone() });
                 }
                 // Pushed by this look's predecessor, or by the process before this one: it may well be there.
                 // What is elsewhere is not read here: the store's own push compares it.

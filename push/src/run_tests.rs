@@ -359,8 +359,9 @@ impl sync_ports::Objects for Double {
         Box::new(())
     }
 
-    async fn source(&self, _: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
-        Ok(None)
+    async fn source(&self, object: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
+        let data = self.source(&object.name).map(|source| source.data);
+        Ok(data.map(|data| (self.version(&object.name), data)))
     }
 
     async fn labels(&self, _: &Dependency) -> Result<Option<StringMap>, Problem> {
