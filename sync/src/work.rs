@@ -181,9 +181,14 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// By when what generators have just made is to be replaced.
+    /// By when what generators have just made, or had made before a crash, is to be replaced.
     pub fn refresh_by(&self) -> Option<Timestamp> {
-        schedule::interval(self.asker.es).and_then(|_| self.kept.under_way.refresh_by())
+        let es = self.asker.es;
+        schedule::interval(es)?;
+        if self.is_made {
+            return self.kept.under_way.refresh_by();
+        }
+        states::refresh_by(es, &self.look.states, &self.look.memory.made)
     }
 
     /// The store has nothing of what the spec names, and deletionPolicy lets the target go with it.

@@ -464,6 +464,7 @@ async fn what_ends_is_replaced_although_a_refresh_was_broken_off() {
         assert!(calls.contains(&"flag held 120".to_owned()), "{calls:?}");
         let known = if is_made { "gen-kept-g-2" } else { "left" };
         assert_eq!(report.memory.made.values().collect::<Vec<_>>(), [known]);
+        assert!(is_made || report.next == Some(at(110)), "it ends before the next refresh: {:?}", report.next);
     }
 }
 
