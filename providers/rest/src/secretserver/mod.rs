@@ -147,7 +147,7 @@ fn in_folder(key: &str) -> Option<Named<'_>> {
 }
 
 /// Which secret is meant where several bear one name.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Which {
     /// The first, to be read.
     First,
