@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::report::status;
 use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
-use crate::verbs::{edit, init, render, seal, sync};
+use crate::verbs::{edit, init, kubesec, render, reseal, seal, sync};
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -57,7 +57,14 @@ pub enum Command {
     /// happens.
     Edit(edit::Edit),
     /// Seal a value from standard input for git: paste what is printed into a YAML, JSON or dotenv document.
-    Seal(seal::Seal),
+    ///
+    /// With --for, what is printed opens in a cluster only: paste it into a store of the kind sealed.
+    Seal(Box<seal::Seal>),
+    /// Have values that `seal --for` sealed sealed with the cluster's latest key, in place.
+    ///
+    /// The operator opens and seals; nobody here sees a value. Nothing else of a file changes. Exits with 0 where all is sealed with
+    /// the latest key now, and with 1 where something is not.
+    Reseal(Box<reseal::Reseal>),
     /// Tell how the ExternalSecrets of a cluster stand.
     Status(status::Status),
     /// Come from another operator.
@@ -79,6 +86,16 @@ pub enum Migrate {
     ///
     /// Exits with 0 where no old version is left, with 1 where some are, and with 2 where something can't be read or written.
     Manifests(keyferry_migrate::manifests::Manifests),
+    /// Make ExternalSecrets and stores of what kubernetes-external-secrets left behind (kubernetes-client.io/v1).
+    ///
+    /// Prints the new manifests, and on standard error what is to do and what could not be carried over, by file and line. Changes
+    /// nothing. Exits with 0 where all was carried over, with 1 where something is left, and with 2 where something can't be read.
+    Kes(Box<keyferry_migrate::kes::Kes>),
+    /// Seal anew what kubesec encrypted, with a store and an ExternalSecret for each Secret.
+    ///
+    /// Keys are taken from the gpg on the PATH, and from AWS's KMS by the machine's own login. Prints the new manifests, and never a value
+    /// in the clear. Exits with 2 where a file does not open: the others are converted all the same.
+    Kubesec(Box<kubesec::Kubesec>),
 }
 
 #[cfg(test)]

@@ -44,7 +44,14 @@ fn main() -> ExitCode {
         keyferry::verbs::run::forbid_core_dumps();
     }
     // These work on values in the clear at somebody's desk; an operator's process may have to be looked into.
-    if matches!(command, Command::Init(_) | Command::Edit(_) | Command::Seal(_) | Command::Render(_)) {
+    if matches!(
+        command,
+        Command::Init(_)
+            | Command::Edit(_)
+            | Command::Seal(_)
+            | Command::Render(_)
+            | Command::Migrate(Migrate::Kubesec(_))
+    ) {
         keyferry::verbs::run::forbid_looking_in();
     }
     match &command {
@@ -61,14 +68,17 @@ fn main() -> ExitCode {
         Command::Sync(args) => wait_for(sync(*args, &control)),
         Command::Init(args) => args.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Edit(args) => wait_for(edit(&args, &control)).map(|()| ExitCode::SUCCESS),
-        Command::Seal(args) => {
-            args.run(&mut std::io::stdin().lock(), &mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Seal(args) => wait_for(seal(&args)).map(|()| ExitCode::SUCCESS),
+        Command::Reseal(args) => wait_for(async { args.run(&mut std::io::stdout()).await }),
         Command::Status(args) => {
             wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
         }
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
+        Command::Migrate(Migrate::Kes(args)) => kes(&args),
+        Command::Migrate(Migrate::Kubesec(args)) => {
+            wait_for(async { args.run(&mut std::io::stdout(), &mut std::io::stderr()).await })
+        }
     };
     match result {
         Ok(code) => code,
@@ -134,6 +144,10 @@ async fn sync(args: keyferry::verbs::sync::args::Sync, control: &Control) -> Res
     keyferry::verbs::sync::run(args, control.ends_when_asked(), &mut input, &mut out, is_terminal).await
 }
 
+async fn seal(args: &keyferry::verbs::seal::Seal) -> Result<(), String> {
+    args.run(&mut std::io::stdin(), &mut std::io::stdout()).await
+}
+
 async fn edit(args: &keyferry::verbs::edit::Edit, control: &Control) -> Result<(), String> {
     let asks = std::io::stdin().is_terminal();
     let input = asks.then(|| Box::new(std::io::BufReader::new(std::io::stdin())) as Box<dyn std::io::BufRead + Send>);
@@ -151,5 +165,10 @@ async fn migrate(args: Eso) -> Result<ExitCode, String> {
 
 fn manifests(args: &Manifests) -> Result<ExitCode, String> {
     let stand = keyferry_migrate::manifests::run(args, &mut std::io::stdout(), &mut std::io::stderr());
+    stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
+}
+
+fn kes(args: &keyferry_migrate::kes::Kes) -> Result<ExitCode, String> {
+    let stand = keyferry_migrate::kes::run(args, &mut std::io::stdout(), &mut std::io::stderr());
     stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
 }

@@ -4,7 +4,7 @@
 //! which replica works, [`turns`] how many requests go at once, [`client`] objects that zero themselves, [`pages`] lists;
 //! [`objects`] what is referred to, [`target`] what is written, [`copies`] what is
 //! written for ClusterExternalSecrets and ClusterPushSecrets, [`events`], [`states`] of generators, [`journal`] and [`notices`] what is told, [`push`] what PushSecrets need,
-//! [`reviews`] who may read what we serve.
+//! [`reviews`] who may read what we serve, [`pairs`] of sealing keys, [`sealed_secrets`] what is written and told of SealedSecrets.
 
 #![forbid(unsafe_code)]
 
@@ -23,3 +23,5 @@ pub mod journal;
 pub mod notices;
 pub mod push;
 pub mod reviews;
+pub mod pairs;
+pub mod sealed_secrets;

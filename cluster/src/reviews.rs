@@ -39,8 +39,28 @@ pub async fn may_get(client: &kube::Client, token: &str, path: &str) -> Result<R
     Ok(if is_allowed { Reader::Allowed } else { Reader::Forbidden })
 }
 
+/// Namespace and name of the ServiceAccount that `token` is of, where it was made for `audience`.
+pub async fn account(
+    client: &kube::Client,
+    token: &str,
+    audience: &str,
+) -> Result<Option<(String, String)>, ApiProblem> {
+    let user = reviewed(client, token, Some(vec![audience.to_owned()])).await?;
+    let name = user.and_then(|user| user.username).unwrap_or_default();
+    let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    Ok(account.map(|(namespace, name)| (namespace.to_owned(), name.to_owned())))
+}
+
 async fn owner(client: &kube::Client, token: &str) -> Result<Option<UserInfo>, ApiProblem> {
-    let spec = TokenReviewSpec { token: token.to_owned(), ..TokenReviewSpec::default() };
+    reviewed(client, token, None).await
+}
+
+async fn reviewed(
+    client: &kube::Client,
+    token: &str,
+    audiences: Option<Vec<String>>,
+) -> Result<Option<UserInfo>, ApiProblem> {
+    let spec = TokenReviewSpec { token: token.to_owned(), audiences: audiences.clone() };
     let mut review = TokenReview { spec, ..TokenReview::default() };
     let api: Api<TokenReview> = Api::all(client.clone());
     let answer = timely(api.create(&PostParams::default(), &review)).await;
@@ -48,6 +68,10 @@ async fn owner(client: &kube::Client, token: &str) -> Result<Option<UserInfo>, A
     let mut answer = answer?;
     // It comes back with the answer.
     answer.spec.token.zeroize();
-    let status = answer.status.filter(|status| status.authenticated == Some(true));
+    // An API server that knows nothing of audiences answers none, and has not looked at them.
+    let is_for = |known: &Option<Vec<String>>| {
+        audiences.iter().flatten().all(|audience| known.as_ref().is_some_and(|known| known.contains(audience)))
+    };
+    let status = answer.status.filter(|status| status.authenticated == Some(true) && is_for(&status.audiences));
     Ok(status.and_then(|status| status.user))
 }

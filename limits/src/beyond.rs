@@ -145,3 +145,12 @@ pub const UNSEAL_TRIES: Limit = Limit {
     of: "tries of an identity at what one document has encrypted",
     raise: "encrypt the document as a whole, or split it, or name fewer identities",
 };
+
+/// Each takes a processor two milliseconds.
+pub const PRIVATE_KEY_TRIES: Limit = Limit {
+    name: "private-key-tries",
+    most: 2000,
+    unit: Unit::Items,
+    of: "tries of sealing keys at what one SealedSecret or store holds",
+    raise: "seal its values anew with the latest certificate, or split it into several",
+};

@@ -25,6 +25,7 @@ mod apply;
 mod rewrite;
 pub mod print;
 pub mod manifests;
+pub mod kes;
 
 use judge::{Settings, judge};
 use print::{Applied, Report};

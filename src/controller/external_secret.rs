@@ -114,6 +114,7 @@ impl Known {
 
 /// All ExternalSecrets; those of a namespace stand together.
 pub struct ExternalSecrets {
+    kind: SubjectKind,
     all: BTreeMap<Name, Known>,
     sync: Sync,
 }
@@ -121,7 +122,21 @@ pub struct ExternalSecrets {
 impl ExternalSecrets {
     /// None yet. `sync` carries out looks.
     pub fn new(sync: Sync) -> Self {
-        Self { all: BTreeMap::new(), sync }
+        Self::of_kind(SubjectKind::ExternalSecret, sync)
+    }
+
+    /// None yet, of objects of another kind that come to such.
+    pub(super) fn of_kind(kind: SubjectKind, sync: Sync) -> Self {
+        Self { kind, all: BTreeMap::new(), sync }
+    }
+
+    fn item(&self, name: &Name) -> Item {
+        Item::new(self.kind, name.clone())
+    }
+
+    /// Whether they are ExternalSecrets, of which others have copies made, and metrics tell.
+    fn are_themselves(&self) -> bool {
+        self.kind == SubjectKind::ExternalSecret
     }
 
     /// All that is known of one, for a look that begins now.
@@ -178,10 +193,6 @@ fn is_earlier_version(a: &Option<String>, b: &Option<String>) -> bool {
     a.as_ref().zip(b.as_ref()).is_some_and(|(a, b)| is_earlier(a, b))
 }
 
-fn item(name: &Name) -> Item {
-    Item::new(SubjectKind::ExternalSecret, name.clone())
-}
-
 impl Subject for ExternalSecrets {
     type Object = ExternalSecret;
     type Looked = (Arc<ExternalSecret>, Looked);
@@ -196,11 +207,14 @@ impl Subject for ExternalSecrets {
     }
 
     fn put(&mut self, name: &Name, es: ExternalSecret, shared: &mut Shared) {
+        let item = self.item(name);
+        if self.are_themselves() {
+            shared.saw_copy(CopierKind::ClusterExternalSecret, name, || copies::Seen::external_secret(&es));
+        }
         let before = self.all.get_mut(name);
         let is_new = before.is_none();
         let referred = before.as_ref().map(|before| references(&before.es)).unwrap_or_default();
-        shared.index.refer(&item(name), &referred, &references(&es));
-        shared.saw_copy(CopierKind::ClusterExternalSecret, name, || copies::Seen::external_secret(&es));
+        shared.index.refer(&item, &referred, &references(&es));
         let is_changed = match before.filter(|before| before.es.metadata.uid == es.metadata.uid) {
             Some(known) => known.put(es),
             None => {
@@ -213,16 +227,18 @@ impl Subject for ExternalSecrets {
         if is_changed {
             // What is on the list at start is due, not asked for.
             let urgency = if is_new && !shared.started { Urgency::Due } else { Urgency::Asked };
-            shared.wake(&item(name), urgency);
+            shared.wake(&item, urgency);
         }
     }
 
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
         if let Some(mut known) = self.all.remove(name) {
             known.cancel();
-            shared.index.refer(&item(name), &references(&known.es), &References::default());
+            shared.index.refer(&self.item(name), &references(&known.es), &References::default());
         }
-        shared.copy_gone(CopierKind::ClusterExternalSecret, name);
+        if self.are_themselves() {
+            shared.copy_gone(CopierKind::ClusterExternalSecret, name);
+        }
     }
 
     fn examined(&mut self, name: &Name, version: &Version, is_intact: bool) {
@@ -233,6 +249,7 @@ impl Subject for ExternalSecrets {
     }
 
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency> {
+        let item = self.item(name);
         let known = self.all.get_mut(name)?;
         if role != Role::Writer {
             return Some(Urgency::Due);
@@ -243,7 +260,7 @@ impl Subject for ExternalSecrets {
             }
             Sighting::Gone(_) => known.memory.absence_is_fine,
             Sighting::LeftOut => {
-                known.overtaken |= shared.is_looked_at(&item(name));
+                known.overtaken |= shared.is_looked_at(&item);
                 false
             }
         };
@@ -262,7 +279,9 @@ impl Subject for ExternalSecrets {
     }
 
     fn end(&mut self, name: &Name, (es, report): Self::Looked, took: Duration, shared: &mut Shared) -> Next {
-        shared.metrics.synced(&es, &report, took);
+        if self.are_themselves() {
+            shared.metrics.synced(&es, &report, took);
+        }
         let same = |known: &&mut Known| known.es.metadata.uid == es.metadata.uid;
         let Some(known) = self.all.get_mut(name).filter(same) else { return Next::Gone };
         known.cancel = None;

@@ -7,6 +7,10 @@ use super::super::rig::shared;
 use super::super::samples::{at, name};
 use super::*;
 
+fn item(name: &Name) -> Item {
+    Item::new(SubjectKind::ExternalSecret, name.clone())
+}
+
 fn es(target: &str, store: &str) -> ExternalSecret {
     let spec = json!({"secretStoreRef": {"name": store}, "target": {"name": target}});
     let mut es = ExternalSecret::new("e", serde_json::from_value(spec).unwrap());

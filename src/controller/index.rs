@@ -30,6 +30,8 @@ pub enum SubjectKind {
     ClusterPushSecret,
     /// An ExternalSecret.
     ExternalSecret,
+    /// A SealedSecret.
+    SealedSecret,
     /// A PushSecret.
     PushSecret,
     /// A GeneratorState.

@@ -3,7 +3,7 @@
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
 //! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next;
 //! [`generated`] what generators made; [`subject`] what all that is looked after has in common, then its kinds,
-//! [`external_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; and the [`objects`] that these depend
+//! [`external_secret`], [`sealed_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; and the [`objects`] that these depend
 //! on. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
 //!
@@ -22,6 +22,7 @@ pub mod queue;
 pub mod generated;
 pub mod subject;
 pub mod external_secret;
+pub mod sealed_secret;
 pub mod push_secret;
 pub mod store;
 pub mod generator_state;

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use futures::stream::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
+use keyferry_cluster::sealed_secrets::SealedSecret;
 use keyferry_cluster::target::desired;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_crds::{
@@ -48,6 +49,8 @@ pub struct ClusterWatches {
     pub pushes: bool,
     /// Whether GeneratorStates are looked after.
     pub generator_states: bool,
+    /// Whether SealedSecrets are unsealed.
+    pub sealed_secrets: bool,
     /// The kinds that make copies and are looked after.
     pub copiers: Vec<CopierKind>,
     /// What kinds of targets are in the API.
@@ -68,6 +71,10 @@ impl Watches for ClusterWatches {
             // Clusters without this kind have nothing to revoke: nobody waits for its list.
             let states = follow_where_there(self.api(), generator_state);
             all.push((List::Subject(SubjectKind::GeneratorState), states));
+        }
+        if self.sealed_secrets {
+            let sealed = self.api::<PartialObjectMeta<SealedSecret>>();
+            all.push((List::Subject(SubjectKind::SealedSecret), follow_where_there(sealed, sealed_secret)));
         }
         if self.cluster_stores {
             let stores = follow(Api::all(self.client.clone()), watcher::Config::default(), cluster_store);
@@ -210,6 +217,11 @@ fn generator_state(update: Update<DeserializeGuard<GeneratorState>>) -> Change {
         Err(invalid) => Told { name: name_of(&invalid.metadata), object: Err(invalid.metadata) },
     });
     Change::Subject(SubjectKind::GeneratorState, told.map(Told::pass_on))
+}
+
+fn sealed_secret(update: Update<PartialObjectMeta<SealedSecret>>) -> Change {
+    let told = update.map(|sealed| Told { name: name_of(&sealed.metadata), object: Ok(sealed.metadata) });
+    Change::Subject(SubjectKind::SealedSecret, told.map(Told::pass_on))
 }
 
 /// A store that does not decode is one that can't be used: that says its condition, and those of its users.

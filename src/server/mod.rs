@@ -1,5 +1,5 @@
 //! `/healthz`, `/readyz` and `/metrics`: plain HTTP, or TLS. Whoever asks is bounded: how long its headers may take, how
-//! long a connection lasts, and how many there are. Bodies are not read. [`readers`] says who may read metrics, [`tls`] with
+//! long a connection lasts, and how many there are. Bodies are read by nobody here: [`crate::sealing::serve`] bounds its own. [`readers`] says who may read metrics, [`tls`] with
 //! which certificate.
 
 pub mod readers;
@@ -96,7 +96,8 @@ async fn exposition(metrics: Arc<Metrics>, writing: &Semaphore) -> Response {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, certificate: Option<Certificate>) {
+/// Serves whatever `router` answers.
+pub async fn serve(listener: TcpListener, router: Router, certificate: Option<Certificate>) {
     let certificate = certificate.map(Arc::new);
     let mut connections: VecDeque<AbortHandle> = VecDeque::new();
     loop {

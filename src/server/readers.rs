@@ -80,7 +80,8 @@ impl Readers {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
     let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     let token = Some(token.trim()).filter(|token| !token.is_empty() && token.len() <= LONGEST_TOKEN);
     token.filter(|_| scheme.eq_ignore_ascii_case("bearer"))

@@ -172,7 +172,7 @@ fn told(now: usize, before: usize) -> String {
 
 /// Puts a file in place of another at once: whoever reads it reads the old one or the new one. What is no longer as it was
 /// `before` is left alone.
-fn replace(file: &Path, bytes: &[u8], before: Option<&SecretBytes>) -> Result<(), String> {
+pub(super) fn replace(file: &Path, bytes: &[u8], before: Option<&SecretBytes>) -> Result<(), String> {
     let wrong = |error: std::io::Error| format!("can't write {}: {}", file.display(), error.kind());
     // A link stays one: what it leads to is replaced.
     let file = &file.canonicalize().unwrap_or_else(|_| file.to_owned());

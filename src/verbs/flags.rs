@@ -150,9 +150,37 @@ pub struct Run {
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub proxy_namespaced_stores: bool,
 
+    /// Values that anybody may seal.
+    #[command(flatten)]
+    pub sealing: Sealing,
+
     /// What is taken without effect.
     #[command(flatten)]
     pub accepted: Accepted,
+}
+
+/// Flags of `keyferry run` for values that anybody may seal.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Sealed values")]
+pub struct Sealing {
+    /// Hold the sealing keys of this namespace, Sealed Secrets' own among them, and make one where there is none: for stores of the kinds sealed and sealedsecrets
+    #[arg(long, value_name = "NAMESPACE")]
+    pub sealing_keys: Option<String>,
+    /// How old the latest sealing key gets before another one is made; 0 makes none. Older ones go on opening
+    #[arg(long, default_value = "720h", value_name = "DURATION", value_parser = period)]
+    pub key_renew_period: Duration,
+    /// Unseal SealedSecrets (bitnami.com/v1alpha1) to Secrets, in place of Sealed Secrets' own controller
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub enable_sealed_secrets: bool,
+    /// Serve here what kubeseal and `keyferry seal --for` ask for: the certificate, whether something opens, and the same sealed with the latest key; never a value
+    #[arg(long, requires = "sealing_keys", value_name = "HOST:PORT", value_parser = address)]
+    pub seal_listen: Option<SocketAddr>,
+    /// Serve here, by TLS, to pods what is sealed for them: they show a token of their own of the audience keyferry
+    #[arg(long, requires = "sealing_keys", requires = "unseal_cert_dir", value_name = "HOST:PORT", value_parser = address)]
+    pub unseal_listen: Option<SocketAddr>,
+    /// Folder of tls.crt and tls.key of --unseal-listen; it is read again when it is renewed
+    #[arg(long, value_name = "DIR")]
+    pub unseal_cert_dir: Option<PathBuf>,
 }
 
 impl Run {
@@ -262,6 +290,12 @@ fn address(text: &str) -> Result<SocketAddr, String> {
         None => text.replacen("localhost:", "127.0.0.1:", 1),
     };
     full.parse().map_err(|_| format!("{text:?} is not an address: write it like :8080 or 127.0.0.1:8080"))
+}
+
+/// A duration as Go writes it; zero is none.
+fn period(text: &str) -> Result<Duration, String> {
+    let period = if text == "0" { Ok(None) } else { keyferry_crds::duration::interval(text) };
+    period.map(Option::unwrap_or_default).map_err(|problem| problem.to_string())
 }
 
 /// A duration as Go writes it, above zero.

@@ -1,6 +1,6 @@
 //! What people ask for, a file or folder each: [`mod@run`] the operator, with its [`flags`]; [`crds`] the CustomResourceDefinitions; [`manifests`]
 //! in place of a cluster, of which [`render`] shows what they come to, and [`sync`] makes files; [`keyring`] whose keys
-//! seal and open, [`init`] makes them, [`seal`] seals a value, [`mod@edit`] edits a sealed document.
+//! seal and open, [`init`] makes them, [`seal`] seals a value, [`mod@edit`] edits a sealed document, [`reseal`] has values sealed with the latest key, [`kubesec`] takes over what kubesec encrypted.
 
 pub mod run;
 pub mod flags;
@@ -12,3 +12,5 @@ pub mod keyring;
 pub mod init;
 pub mod seal;
 pub mod edit;
+pub mod reseal;
+pub mod kubesec;

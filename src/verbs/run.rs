@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
@@ -13,14 +14,17 @@ use keyferry_cluster::journal::ClusterJournal;
 use keyferry_cluster::leader::Election;
 use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
+use keyferry_cluster::pairs::Pairs;
+use keyferry_cluster::sealed_secrets::SealedSecrets;
 use keyferry_cluster::states::ClusterStates;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::proxy::Proxies;
-use keyferry_provider_core::{Calls, Environment};
+use keyferry_provider_core::{Calls, Environment, Unseal};
 use keyferry_push::look::World;
 use keyferry_push::memory::MacKey;
+use keyferry_sealing::keys;
 use keyferry_stores::access::LoginPorts;
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_stores::registry;
@@ -38,15 +42,18 @@ use crate::controller::external_secret::ExternalSecrets;
 use crate::controller::generator_state::{GeneratorStates, Revocations};
 use crate::controller::index::{Index, Item, SubjectKind};
 use crate::controller::push_secret::PushSecrets;
+use crate::controller::sealed_secret::{self, Unsealing};
 use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
 use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
+use crate::sealing::ring::Ring;
+use crate::sealing::serve;
 use crate::server::readers::Readers;
 use crate::server::tls::{Certificate, Files};
 use crate::threads::control::Control;
 use crate::threads::{compute, lease};
-use crate::verbs::flags::{LogFormat, Run};
+use crate::verbs::flags::{LogFormat, Run, Sealing};
 use crate::{clock, server};
 
 /// Where a pod finds its own token and namespace.
@@ -68,6 +75,9 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         client = begin(&args, &control, metrics.clone(), readiness) => client?,
         () = stopped() => return Ok(()),
     };
+    let compute = compute::Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
+    control.spawn(compute.watch());
+    let sealing = sealing(&args.sealing, &client, compute.clone()).await?;
     let Some(mut held) = lease::hold(&control, args.kubeconfig.clone(), election, stopped()).await? else {
         return Ok(());
     };
@@ -75,8 +85,6 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     metrics.leader.set(1);
     ready.send_replace(false);
 
-    let compute = compute::Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
-    control.spawn(compute.watch());
     let turns = Turns::new(usize::from(args.concurrent), lead.clone());
     let events = Events::start(client.clone(), clock::now, lead.clone());
     let index = Arc::new(Index::default());
@@ -92,8 +100,18 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
-    let rules = rules(&args, Proxies::of(&*environment)?);
-    let pool = Arc::new(Pool::new(Arc::new(login_ports), index.clone(), calls, rules, environment, told));
+    let unseal = sealing.as_ref().map(|(ring, _)| ring.clone() as Arc<dyn Unseal>);
+    let rules = Rules { unseal, ..rules(&args, Proxies::of(&*environment)?) };
+    if let Some((ring, pairs)) = sealing {
+        let period = Some(args.sealing.key_renew_period).filter(|period| !period.is_zero());
+        tokio::spawn(ring.renew(pairs, turns.clone(), period, clock::now));
+    }
+    let login_ports = Arc::new(login_ports);
+    // SealedSecrets come to stores of their own, which nobody else can name.
+    let nobody = tokio::sync::mpsc::unbounded_channel().0;
+    let (counted, limits, settled) = (calls.clone(), rules.clone(), environment.clone());
+    let unsealed = Arc::new(Pool::new(login_ports.clone(), Arc::new(()), counted, limits, settled, nobody));
+    let pool = Arc::new(Pool::new(login_ports, index.clone(), calls, rules, environment, told));
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
@@ -104,6 +122,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         now: clock::now,
     });
     let copiers = args.copiers();
+    let sealed_secrets = SealedSecrets { client: client.clone(), turns: turns.clone(), events: events.clone() };
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let copies = Arc::new(ClusterCopies { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, turns });
@@ -137,6 +156,12 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool.clone(), sources: objects, journal };
     let key = MacKey::new(rand::random());
     let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });
+    let unsealing = Arc::new(Unsealing {
+        ports: Ports { stores: unsealed.clone(), journal: Arc::new(sealed_secrets.clone()), ..ports.clone() },
+        clients: unsealed,
+        cluster: sealed_secrets,
+        settings: settings.clone(),
+    });
     let work = Arc::new((ports, targets, settings));
     let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
     let watches = ClusterWatches {
@@ -145,6 +170,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         pushes: args.enable_push_secret_reconciler,
         generator_states: args.enable_generator_state,
+        sealed_secrets: args.sealing.enable_sealed_secrets,
         copiers: copiers.clone(),
         kinds,
     };
@@ -160,6 +186,13 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         .boxed()
     };
     controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
+    if args.sealing.enable_sealed_secrets {
+        let unseal = move |look| {
+            let (work, planning) = (unsealing.clone(), unsealing.ports.stores.planning());
+            async move { sealed_secret::run(&work, look, planning).await }.boxed()
+        };
+        controller.tend(SubjectKind::SealedSecret, sealed_secret::SealedSecrets::new(Box::new(unseal)));
+    }
     if args.enable_push_secret_reconciler {
         let carry = move |look| {
             let (world, planning) = (world.clone(), world.ports.sync.stores.planning());
@@ -228,6 +261,32 @@ async fn begin(
     Ok(client)
 }
 
+/// The sealing keys, and what is served of them: by replicas that stand by, too.
+async fn sealing(
+    args: &Sealing,
+    client: &kube::Client,
+    compute: Arc<compute::Pool>,
+) -> Result<Option<(Arc<Ring>, Pairs)>, String> {
+    let Some(namespace) = args.sealing_keys.clone() else { return Ok(None) };
+    let pairs = Pairs { client: client.clone(), namespace, label: (keys::LABEL, keys::ACTIVE) };
+    let ring = Ring::new(pairs.clone(), compute);
+    if let Err(problem) = ring.read(Duration::ZERO).await {
+        tracing::warn!(%problem, "can't read the sealing keys; trying again");
+    }
+    if let Some(address) = args.seal_listen {
+        let listener = server::bind(address, "--seal-listen").await?;
+        tokio::spawn(server::serve(listener, serve::for_anybody(ring.clone(), client.clone()), None));
+    }
+    if let (Some(address), Some(folder)) = (args.unseal_listen, &args.unseal_cert_dir) {
+        let files = Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
+        let certificate = Certificate::of(files)?;
+        let listener = server::bind(address, "--unseal-listen").await?;
+        tokio::spawn(server::serve(listener, serve::for_pods(ring.clone(), client.clone()), Some(certificate)));
+    }
+    tokio::spawn(ring.clone().follow());
+    Ok(Some((ring, pairs)))
+}
+
 /// What `/metrics` is served with, where that is asked for.
 fn certificate(args: &Run) -> Result<Option<Certificate>, String> {
     if !args.metrics_secure {
@@ -269,6 +328,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
     let addresses = Addresses::not_local_but(args.allow_store_addresses.iter().copied().chain(link_local));
     Rules {
         files: None,
+        unseal: None,
         addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
         proxies,
         ambient_identity: args.ambient_identity,

@@ -7,7 +7,9 @@ use clap::Args;
 use keyferry_documents::{seal, values};
 use keyferry_limits::DOCUMENT_SIZE;
 use keyferry_provider_core::{SecretBuf, SecretBytes};
+use keyferry_sealing::{Sealed, text};
 
+use crate::sealing::way::Way;
 use crate::verbs::keyring::{For, read};
 
 /// Flags of `keyferry seal`.
@@ -15,6 +17,12 @@ use crate::verbs::keyring::{For, read};
 pub struct Seal {
     #[command(flatten)]
     recipients: For,
+    /// Seal for whoever uses stores in this namespace, or for the pods of it that run as this ServiceAccount: only the operator of
+    /// the cluster opens it, in a store of the kind sealed
+    #[arg(long = "for", value_name = "NAMESPACE[/SERVICEACCOUNT]", conflicts_with_all = ["recipient", "recipients_file", "armor"])]
+    pub whom: Option<String>,
+    #[command(flatten)]
+    way: Way,
     /// Seal the bytes of this file, rather than what comes from standard input
     #[arg(long, short = 'f', value_name = "FILE")]
     pub filename: Option<PathBuf>,
@@ -28,19 +36,37 @@ pub struct Seal {
 
 impl Seal {
     /// Prints the sealed value.
-    pub fn run(&self, input: &mut impl Read, out: &mut impl Write) -> Result<(), String> {
-        let recipients = self.recipients.recipients(Path::new("."))?;
-        let plain = match &self.filename {
-            Some(file) => read(file)?,
-            None => self.given(input)?,
+    pub async fn run(&self, input: &mut impl Read, out: &mut impl Write) -> Result<(), String> {
+        let sealed = match &self.whom {
+            Some(whom) => self.for_cluster(whom, input).await?,
+            None => self.for_recipients(input)?,
         };
+        out.write_all(&sealed).map_err(|_| "can't write to standard output".to_owned())
+    }
+
+    async fn for_cluster(&self, whom: &str, input: &mut impl Read) -> Result<Vec<u8>, String> {
+        let scope = text::scope(whom).map_err(|problem| format!("--for: {problem}"))?;
+        let key = self.way.public_key().await?;
+        let sealed = Sealed::new(&key, scope, self.plain(input)?.expose()).map_err(|error| error.to_string())?;
+        Ok(format!("{sealed}\n").into_bytes())
+    }
+
+    fn plain(&self, input: &mut impl Read) -> Result<SecretBytes, String> {
+        match &self.filename {
+            Some(file) => read(file),
+            None => self.given(input),
+        }
+    }
+
+    fn for_recipients(&self, input: &mut impl Read) -> Result<Vec<u8>, String> {
+        let recipients = self.recipients.recipients(Path::new("."))?;
+        let plain = self.plain(input)?;
         let sealed = if self.armor {
             seal(&plain, &recipients, true)
         } else {
             values::seal_value(&plain, &recipients).map(|line| format!("{line}\n").into_bytes())
         };
-        let sealed = sealed.map_err(|error| error.to_string())?;
-        out.write_all(&sealed).map_err(|_| "can't write to standard output".to_owned())
+        sealed.map_err(|error| error.to_string())
     }
 
     fn given(&self, input: &mut impl Read) -> Result<SecretBytes, String> {
@@ -77,8 +103,8 @@ mod tests {
         let sealed = |given: &str, armor, keep_newline| {
             let recipients = For { recipient: vec![recipient.clone()], ..For::default() };
             let mut out = Vec::new();
-            let seal = Seal { recipients, filename: None, armor, keep_newline };
-            seal.run(&mut given.as_bytes(), &mut out).unwrap();
+            let seal = Seal { recipients, whom: None, way: Way::default(), filename: None, armor, keep_newline };
+            out.extend(seal.for_recipients(&mut given.as_bytes()).unwrap());
             let text = String::from_utf8(out).unwrap();
             let opened = match values::open_value(text.trim(), &identities, &mut Tries::default()) {
                 Some(opened) => opened,
@@ -95,11 +121,13 @@ mod tests {
         assert_eq!(sealed("a", false, false).0.lines().count(), 1);
         let nobody = Seal {
             recipients: For { recipient: vec!["x".into()], ..For::default() },
+            whom: None,
+            way: Way::default(),
             filename: None,
             armor: false,
             keep_newline: false,
         };
-        let error = nobody.run(&mut "a".as_bytes(), &mut Vec::new()).unwrap_err();
+        let error = nobody.for_recipients(&mut "a".as_bytes()).unwrap_err();
         assert!(error.starts_with("--recipient: a recipient is neither"), "{error}");
     }
 }

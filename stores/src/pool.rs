@@ -13,7 +13,7 @@ use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{
     Answer, BuildContext, Built, Caller, Calls, Dialect, Environment, Error, ErrorKind, Files, Keep, Key, Made,
-    Provider, Query, State, Term,
+    Provider, Query, State, Term, Unseal,
 };
 use keyferry_provider_guard::{Delay, Guarded, Retries};
 use keyferry_sync::asking::Asking;
@@ -55,6 +55,8 @@ pub struct Rules {
     pub scope: Option<String>,
     /// The files that stores may read; an operator's may read none.
     pub files: Option<Arc<dyn Files>>,
+    /// Who opens what was sealed, where somebody does.
+    pub unseal: Option<Arc<dyn Unseal>>,
 }
 
 /// A client, and what it was made from.
@@ -350,6 +352,7 @@ impl Pool {
             environment: self.environment.clone(),
             files: self.rules.files.clone(),
             key_services: registry::key_service,
+            unseal: self.rules.unseal.clone(),
         }
     }
 

@@ -48,6 +48,10 @@ pub const PROVIDERS: &[Registration] = &[
     keyferry_provider_rest::NGROK,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::SCALEWAY,
+    #[cfg(feature = "sealed")]
+    keyferry_provider_sealed::REGISTRATION,
+    #[cfg(feature = "sealed")]
+    keyferry_provider_sealed::SEALED_SECRETS,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::SECRET_SERVER,
     #[cfg(feature = "vault")]

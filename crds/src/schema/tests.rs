@@ -53,7 +53,7 @@ const PARAMETERS: [&str; 2] = [
 ];
 
 /// Stores whose spec has a schema of its own.
-const TYPED: [&str; 27] = [
+const TYPED: [&str; 29] = [
     "age",
     "akeyless",
     "alibaba",
@@ -77,6 +77,8 @@ const TYPED: [&str; 27] = [
     "onepasswordSDK",
     "openBao",
     "scaleway",
+    "sealed",
+    "sealedsecrets",
     "secretserver",
     "sops",
     "vault",
@@ -384,7 +386,11 @@ fn every_provider_has_its_key() {
         &store["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["provider"];
     let keys: Vec<&str> = provider["properties"].as_object().expect("providers").keys().map(String::as_str).collect();
     assert_eq!(keys, crate::provider_keys());
-    assert_eq!(keys.len(), 46, "43 of External Secrets Operator 2.9, alibaba, and age and sops of our own: {keys:?}");
+    assert_eq!(
+        keys.len(),
+        48,
+        "43 of External Secrets Operator 2.9, alibaba, and age, sops, sealed and sealedsecrets of our own: {keys:?}"
+    );
     for typed in TYPED {
         assert!(provider["properties"][typed]["properties"].is_object(), "{typed}");
     }

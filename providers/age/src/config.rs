@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use keyferry_documents::Format;
+use keyferry_documents::place::Place;
 use keyferry_limits::{DOCUMENT_KEYS, PROVIDER_ENTRIES};
-use keyferry_provider_core::{Error, SecretBytes, SecretRef, filled};
+use keyferry_provider_core::{Error, SecretRef, filled};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -52,19 +53,6 @@ pub struct Document {
     pub place: Place,
     /// Its field.
     pub field: String,
-}
-
-/// Where something is kept.
-#[derive(Debug)]
-pub enum Place {
-    /// In the spec itself.
-    Inline(SecretBytes),
-    /// In a ConfigMap.
-    ConfigMap(SecretRef),
-    /// In a Secret.
-    Secret(SecretRef),
-    /// In a file beside the manifests.
-    File(String),
 }
 
 /// The spec. Nulls are taken as absent.
@@ -140,19 +128,8 @@ impl Config {
 }
 
 fn document(field: String, spec: DocumentSpec) -> Result<Document, Error> {
-    let inline = spec.inline.map(|text| Place::Inline(SecretBytes::new(text.into_bytes())));
-    let config_map = spec.config_map_ref.map(Place::ConfigMap);
-    let secret = spec.secret_ref.map(Place::Secret);
-    let file = filled(spec.file).map(Place::File);
-    let mut places = [inline, config_map, secret, file].into_iter().flatten();
-    let (Some(place), None) = (places.next(), places.next()) else {
-        return Err(Error::invalid(format!("{field} must have one of inline, configMapRef, secretRef and file")));
-    };
-    let of_place = match &place {
-        Place::Inline(_) => None,
-        Place::ConfigMap(reference) | Place::Secret(reference) => reference.key.clone(),
-        Place::File(path) => path.rsplit('/').next().map(str::to_owned),
-    };
+    let place = Place::one_of(&field, spec.inline, spec.config_map_ref, spec.secret_ref, spec.file)?;
+    let of_place = place.name().map(str::to_owned);
     let name = filled(spec.name)
         .or_else(|| filled(of_place.clone()))
         .ok_or_else(|| Error::invalid(format!("{field}.name is missing: it is the key of what the document holds")))?;

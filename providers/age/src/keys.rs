@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
+use keyferry_documents::place::Source;
 use keyferry_documents::sops::{Encrypted, Key, Service, data_key, too_few};
 use keyferry_documents::{Format, Identities, Tries, envelope, open, values};
 use keyferry_limits::DOCUMENT_CALLS;
 use keyferry_provider_core::{BuildContext, Error, ErrorKind, KeyService, SecretBytes, Wrapped};
+use keyferry_provider_session::turns::Turns;
 
 use crate::config::{Config, Kind};
-use crate::source::Source;
-use crate::turns::Turns;
 
 /// All that a store opens documents with.
 pub struct Keys {

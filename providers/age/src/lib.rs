@@ -4,15 +4,13 @@
 //! the store is built, so that whoever changes a Secret or ConfigMap is noticed as with any credential; a file is read at each
 //! fetch. What is decrypted lives as long as the answer: nothing of it is kept.
 //!
-//! Modules, in reading order: `config` the spec as plain data, `source` documents from where they lie, `turns` when they are opened, `keys` by what, `store` what it answers.
+//! Modules, in reading order: `config` the spec as plain data, `keys` by what, `store` what it answers.
 //!
 //! What is zeroed: identities, data keys and values. What is not ours to zero is what `keyferry-documents` says.
 
 #![forbid(unsafe_code)]
 
 mod config;
-mod source;
-mod turns;
 mod keys;
 mod store;
 

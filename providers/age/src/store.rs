@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::{self, StreamExt as _};
 use keyferry_documents::Format;
+use keyferry_documents::place::Source;
 use keyferry_documents::sops::Encrypted;
 use keyferry_limits::LOOK_BYTES;
 use keyferry_provider_core::{
@@ -12,11 +13,10 @@ use keyferry_provider_core::{
     Remote, SecretBytes,
 };
 use keyferry_provider_core::{BuildContext, Room};
+use keyferry_provider_session::turns::Turns;
 
 use crate::config::{Config, Kind};
 use crate::keys::{Held, Keys, Opener, open_of_age};
-use crate::source::Source;
-use crate::turns::Turns;
 
 /// What the store can do.
 pub const CAPABILITIES: Capabilities = Capabilities {

@@ -7,7 +7,7 @@
 //! Modules, in reading order: [`mod@secret`] the type that carries values, [`mod@error`] the one error,
 //! [`mod@capabilities`] what a store can do and how it is read, [`mod@push`] what is written, [`mod@provider`] the trait, [`mod@search`] searches as a whole,
 //! [`mod@generator`] the trait of generators, [`mod@credentials`] the port, [`mod@registration`] how either presents
-//! itself, [`mod@key_service`] keys that stay where they are, [`mod@json`] taking values out of JSON without copies, [`mod@property`] parts of them that are
+//! itself, [`mod@key_service`] keys that stay where they are, [`mod@unseal`] what was sealed for them, [`mod@json`] taking values out of JSON without copies, [`mod@property`] parts of them that are
 //! written, [`mod@body`] answers while they are read, [`mod@parts`] values of several fields and files,
 //! [`mod@network`] ranges of addresses, [`mod@proxy`] what goes through a proxy, [`mod@address`] where a store must not lead,
 //! [`mod@names`] what Kubernetes gives for names.
@@ -24,6 +24,7 @@ pub mod generator;
 pub mod credentials;
 pub mod registration;
 pub mod key_service;
+pub mod unseal;
 pub mod json;
 pub mod property;
 pub mod body;
@@ -45,3 +46,4 @@ pub use registration::{
 };
 pub use search::{Gathered, Search, find_all};
 pub use secret::{SecretBuf, SecretBytes};
+pub use unseal::{Scope, Unseal};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::address::Addresses;
-use crate::{Capabilities, Credentials, Error, Generator, KeyServices, Provider, SecretBytes};
+use crate::{Capabilities, Credentials, Error, Generator, KeyServices, Provider, SecretBytes, Unseal};
 
 /// Where a provider reports the calls it makes, for metrics. Called once per attempt on the wire.
 pub trait Calls: Send + Sync {
@@ -84,6 +84,8 @@ pub struct BuildContext {
     pub files: Option<Arc<dyn Files>>,
     /// Services that keep keys.
     pub key_services: KeyServices,
+    /// Who opens what was sealed; `None` where nobody does.
+    pub unseal: Option<Arc<dyn Unseal>>,
 }
 
 impl BuildContext {
@@ -99,6 +101,7 @@ impl BuildContext {
             environment: Arc::new(|_| None),
             files: None,
             key_services: |_| None,
+            unseal: None,
         }
     }
 

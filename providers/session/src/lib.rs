@@ -19,13 +19,14 @@
 //! dropped lives on in the store until its own end.
 //!
 //! Modules, in reading order: [`life`] how long something is good, [`source`] where it comes from, [`session`] the
-//! machine.
+//! machine; and apart from these [`turns`], in which is computed what takes a processor.
 
 #![forbid(unsafe_code)]
 
 pub mod life;
 pub mod source;
 pub mod session;
+pub mod turns;
 
 pub use life::Life;
 pub use session::{Held, Session, TOO_YOUNG_TO_END};

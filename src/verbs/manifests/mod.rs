@@ -15,7 +15,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use keyferry_provider_core::address::Addresses;
-use keyferry_provider_core::{Environment, Files};
+use keyferry_provider_core::{Environment, Files, Unseal};
 use keyferry_stores::access::{ControllerToken, LoginPorts};
 use keyferry_stores::files::Beside;
 use keyferry_stores::pool::{Pool, Rules};
@@ -91,8 +91,13 @@ pub fn beside(manifests: &[PathBuf]) -> Beside {
 }
 
 /// The stores, for whoever runs this by hand. What they log in with is in `objects`, the documents that they may read in
-/// `files`.
-pub fn stores(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>, files: Option<Beside>) -> Arc<Pool> {
+/// `files`; `unseal` opens what is sealed for who runs this.
+pub fn stores(
+    objects: Arc<dyn Objects>,
+    accounts: Arc<dyn Accounts>,
+    files: Option<Beside>,
+    unseal: Option<Arc<dyn Unseal>>,
+) -> Arc<Pool> {
     let login_ports =
         LoginPorts { objects, accounts, controller_token: ControllerToken::Never, refuse_api_audiences: false };
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
@@ -101,7 +106,8 @@ pub fn stores(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>, files: Opt
     // Whoever has the manifests could ask these stores by hand as well.
     let files = files.map(|files| Arc::new(files) as Arc<dyn Files>);
     // No namespace is watched: what was logged in with may change and nobody tells, so that each login has a greatest age.
-    let rules = Rules { addresses: Addresses::anywhere(), scope: Some(String::new()), files, ..Rules::default() };
+    let rules =
+        Rules { addresses: Addresses::anywhere(), scope: Some(String::new()), files, unseal, ..Rules::default() };
     Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news))
 }
 

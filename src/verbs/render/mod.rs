@@ -124,7 +124,7 @@ fn summary(folder: &Folder, rendered: usize, failed: usize) -> String {
 }
 
 fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>, files: Beside) -> Ports {
-    let pool = stores(folder.clone(), folder.clone(), Some(files));
+    let pool = stores(folder.clone(), folder.clone(), Some(files), None);
     let stores: Arc<dyn Stores> = match values {
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use keyferry_cluster::connection::Connection;
 use keyferry_files::access::{Access, parse_mode, parse_owner};
+use keyferry_provider_core::Unseal;
 
+use crate::sealing::remote::Remote;
 use crate::verbs::manifests::Pipeline;
 
 /// Flags of `keyferry sync`.
@@ -64,9 +67,35 @@ pub struct Sync {
     /// The cluster of --from-cluster.
     #[command(flatten)]
     pub connection: Connection,
+    /// What is sealed for the pod.
+    #[command(flatten)]
+    pub unseal: UnsealFrom,
     /// The pipeline.
     #[command(flatten)]
     pub pipeline: Pipeline,
+}
+
+/// The operator that holds the sealing keys.
+#[derive(Args, Debug, Default)]
+pub struct UnsealFrom {
+    /// Have stores of the kind sealed opened by the operator at this URL (https://... of --unseal-listen)
+    #[arg(long, value_name = "URL")]
+    pub unseal_from: Option<String>,
+    /// Authorities to trust of that, in PEM
+    #[arg(long, value_name = "FILE", requires = "unseal_from")]
+    pub unseal_authority: Option<PathBuf>,
+    /// The pod's token of the audience keyferry, as a projected volume has it
+    #[arg(long, default_value = "/var/run/secrets/keyferry.io/serviceaccount/token", value_name = "FILE")]
+    pub unseal_token: PathBuf,
+}
+
+impl UnsealFrom {
+    /// Who opens.
+    pub fn remote(&self) -> Result<Option<Arc<dyn Unseal>>, String> {
+        let Some(url) = &self.unseal_from else { return Ok(None) };
+        let remote = Remote::at(url, self.unseal_authority.as_deref(), Some(&self.unseal_token));
+        Ok(Some(Arc::new(remote.map_err(|problem| format!("--unseal-from: {problem}"))?)))
+    }
 }
 
 /// What a target is.

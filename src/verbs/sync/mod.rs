@@ -118,6 +118,7 @@ fn check(args: &Sync) -> Result<(), String> {
 }
 
 async fn source(args: Sync) -> Result<Source, String> {
+    let unseal = args.unseal.remote()?;
     if args.from_cluster.is_empty() {
         let credentials = Credentials { folder: args.credentials, environment: args.credential_env };
         let namespace = args.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
@@ -127,10 +128,11 @@ async fn source(args: Sync) -> Result<Source, String> {
             namespace,
             credentials,
             sought: Sought::default(),
+            unseal,
         });
     }
     let is_named = args.connection.kubeconfig.is_some() || args.connection.context.is_some();
     let client = if is_named { args.connection.client().await? } else { of_operator(None).await? };
     let namespace = args.namespace.or_else(pod_namespace).unwrap_or_else(|| NAMESPACE.to_owned());
-    Ok(Source::cluster(client, namespace, args.from_cluster))
+    Ok(Source::cluster(client, namespace, args.from_cluster, unseal))
 }

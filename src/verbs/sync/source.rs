@@ -10,6 +10,7 @@ use keyferry_cluster::client::{Turns, timely};
 use keyferry_cluster::leader::Lead;
 use keyferry_cluster::objects::ClusterObjects;
 use keyferry_crds::{ClusterSecretStore, CreationPolicy, ExternalSecret, SecretStore, SecretStoreSpec};
+use keyferry_provider_core::Unseal;
 use keyferry_stores::files::{self, Beside};
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::StringMap;
@@ -78,6 +79,8 @@ pub enum Source {
         credentials: Credentials,
         /// The files that stores asked for, beside the manifests.
         sought: files::Sought,
+        /// Who opens what is sealed for us.
+        unseal: Option<Arc<dyn Unseal>>,
     },
     /// An API server.
     Cluster {
@@ -94,10 +97,15 @@ pub enum Source {
 
 impl Source {
     /// An API server, and these ExternalSecrets of a namespace.
-    pub fn cluster(client: kube::Client, namespace: String, names: impl IntoIterator<Item = String>) -> Self {
+    pub fn cluster(
+        client: kube::Client,
+        namespace: String,
+        names: impl IntoIterator<Item = String>,
+        unseal: Option<Arc<dyn Unseal>>,
+    ) -> Self {
         let turns = Turns::new(REQUESTS, Lead::always());
         let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
-        let ports = ports(objects.clone(), objects, None);
+        let ports = ports(objects.clone(), objects, None, unseal);
         Self::Cluster { client, namespace, names: names.into_iter().collect(), ports }
     }
 
@@ -128,7 +136,7 @@ impl Source {
     /// Reads it.
     pub async fn load(&self, input: &mut (dyn Read + Send)) -> Loaded {
         match self {
-            Self::Files { paths, recursive, namespace, credentials, sought } => {
+            Self::Files { paths, recursive, namespace, credentials, sought, unseal } => {
                 // Before anything is read: what changes meanwhile is another state.
                 let beside_them = self.stamp_beside();
                 let read = read::read(paths, *recursive, input);
@@ -149,7 +157,7 @@ impl Source {
                     stores: known,
                     namespaces,
                     folder,
-                    ports: ports(local.clone(), local, Some(beside(paths).telling(sought.clone()))),
+                    ports: ports(local.clone(), local, Some(beside(paths).telling(sought.clone())), unseal.clone()),
                     rest: rest.end(),
                     problems,
                     notes: read.notes,
@@ -217,9 +225,14 @@ fn delivered(mut es: ExternalSecret) -> ExternalSecret {
     es
 }
 
-fn ports(objects: Arc<dyn Objects>, accounts: Arc<dyn Accounts>, files: Option<Beside>) -> Ports {
+fn ports(
+    objects: Arc<dyn Objects>,
+    accounts: Arc<dyn Accounts>,
+    files: Option<Beside>,
+    unseal: Option<Arc<dyn Unseal>>,
+) -> Ports {
     Ports {
-        stores: stores(objects.clone(), accounts, files),
+        stores: stores(objects.clone(), accounts, files, unseal),
         objects,
         journal: Arc::new(Nowhere),
         compute: Arc::new(Here),

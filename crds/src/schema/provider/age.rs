@@ -33,7 +33,7 @@ fn documents(description: &str) -> Node {
         .field("identities", list("Identities of age, or keys of SSH.", identity))
 }
 
-fn place(description: &str) -> Node {
+pub(super) fn place(description: &str) -> Node {
     object(description)
         .field("name", string("Its name."))
         .field("key", string("Key in it."))

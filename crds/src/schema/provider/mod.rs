@@ -26,6 +26,7 @@ mod kubernetes;
 mod ngrok;
 mod onepassword;
 mod scaleway;
+mod sealed;
 mod secretserver;
 mod unserved;
 mod vault;
@@ -93,6 +94,8 @@ const TYPED: &[(&str, Schema)] = &[
     ("onepasswordSDK", onepassword::sdk),
     ("openBao", vault::open_bao),
     ("scaleway", scaleway::schema),
+    ("sealed", sealed::schema),
+    ("sealedsecrets", sealed::sealed_secrets),
     ("secretserver", secretserver::schema),
     ("sops", age::sops),
     ("vault", vault::schema),

@@ -43,6 +43,7 @@ mod events;
 mod economy;
 mod leaks;
 mod sync;
+mod sealed;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
 fn at_once() -> usize {
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         ("economy", economy::TESTS),
         ("leaks", leaks::TESTS),
         ("sync", sync::TESTS),
+        ("sealed", sealed::TESTS),
     ];
     let mut trials = Vec::new();
     for (module, tests) in modules {

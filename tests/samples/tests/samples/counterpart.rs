@@ -51,7 +51,7 @@ pub fn field() -> String {
 /// The counterpart of a page.
 pub async fn of(store: &str, testbed: &Testbed) -> Counterpart {
     match store {
-        "age" | "sops" => Counterpart::new((), Vec::new()),
+        "age" | "sealedsecrets" | "sops" => Counterpart::new((), Vec::new()),
         "akeyless" => doubles::akeyless(),
         "alibaba" => doubles::alibaba(),
         "aws" => servers::aws(testbed).await,

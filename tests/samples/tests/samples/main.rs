@@ -53,7 +53,9 @@ async fn try_create(client: &Client, namespace: &str, object: &Value) -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_comes_to_its_secret() {
     let testbed = cluster::shared().await;
-    let came = Page::all().into_iter().map(async |page| {
+    // What is sealed is for one cluster: the operator's own test seals it.
+    let pages = Page::all().into_iter().filter(|page| page.store != "sealed");
+    let came = pages.map(async |page| {
         let counterpart = counterpart::of(&page.store, testbed).await;
         let came = if counterpart.operator {
             outcome::operated(&page, &counterpart, testbed).await

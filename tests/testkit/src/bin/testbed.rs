@@ -77,7 +77,8 @@ fn main() -> ExitCode {
                 .and_then(|_| install::clients())
                 .and_then(|_| install::barbican())
                 .and_then(|_| install::age())
-                .and_then(|_| install::sops());
+                .and_then(|_| install::sops())
+                .and_then(|_| install::kubeseal());
             all.map(|_| ExitCode::SUCCESS)
         }
         Verb::Up(up) => run(&up),

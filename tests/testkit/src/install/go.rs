@@ -14,6 +14,8 @@ const ETCD_MOD: &str = include_str!("../../../tools/etcd/go.mod");
 const ETCD_SUM: &str = include_str!("../../../tools/etcd/go.sum");
 const HELM_MOD: &str = include_str!("../../../tools/helm/go.mod");
 const HELM_SUM: &str = include_str!("../../../tools/helm/go.sum");
+const KUBESEAL_MOD: &str = include_str!("../../../tools/kubeseal/go.mod");
+const KUBESEAL_SUM: &str = include_str!("../../../tools/kubeseal/go.sum");
 const KUBERNETES_MOD: &str = include_str!("../../../tools/kubernetes/go.mod");
 const KUBERNETES_SUM: &str = include_str!("../../../tools/kubernetes/go.sum");
 const SOPS_MOD: &str = include_str!("../../../tools/sops/go.mod");
@@ -39,6 +41,18 @@ pub(super) fn sops() -> Artifact {
         go_sum: SOPS_SUM,
         ldflags: "-s -w".into(),
         programs: vec![("sops", "github.com/getsops/sops/v3/cmd/sops")],
+    }
+    .artifact()
+}
+
+pub(super) fn kubeseal() -> Artifact {
+    let version = pinned(KUBESEAL_MOD, "github.com/bitnami-labs/sealed-secrets");
+    Module {
+        title: format!("kubeseal {version}"),
+        go_mod: KUBESEAL_MOD,
+        go_sum: KUBESEAL_SUM,
+        ldflags: format!("-s -w -X main.VERSION={version}"),
+        programs: vec![("kubeseal", "github.com/bitnami-labs/sealed-secrets/cmd/kubeseal")],
     }
     .artifact()
 }

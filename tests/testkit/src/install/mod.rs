@@ -54,6 +54,11 @@ pub fn sops() -> Result<PathBuf> {
     Ok(go::sops().ensure(&cache_dir()?)?.join("sops"))
 }
 
+/// `kubeseal`, by whose SealedSecrets ours are believed.
+pub fn kubeseal() -> Result<PathBuf> {
+    Ok(go::kubeseal().ensure(&cache_dir()?)?.join("kubeseal"))
+}
+
 /// A Python that has the clients of vendors, by which doubles of their servers are believed.
 pub fn clients() -> Result<PathBuf> {
     Ok(python::interpreter(&python::clients().ensure(&cache_dir()?)?))

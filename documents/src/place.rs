@@ -1,11 +1,50 @@
-//! Documents and identities from where they lie.
+//! Documents, and what opens them, from where they lie.
 
 use std::sync::Arc;
 
 use keyferry_limits::DOCUMENT_SIZE;
-use keyferry_provider_core::{Blame, BuildContext, Error, ErrorKind, Files, SecretBytes};
+use keyferry_provider_core::{Blame, BuildContext, Error, ErrorKind, Files, SecretBytes, SecretRef, filled};
 
-use crate::config::Place;
+/// Where something is kept.
+#[derive(Debug)]
+pub enum Place {
+    /// In the spec itself.
+    Inline(SecretBytes),
+    /// In a ConfigMap.
+    ConfigMap(SecretRef),
+    /// In a Secret.
+    Secret(SecretRef),
+    /// In a file beside the manifests.
+    File(String),
+}
+
+impl Place {
+    /// The one place that a document's spec names; `field` is where that stands.
+    pub fn one_of(
+        field: &str,
+        inline: Option<String>,
+        config_map: Option<SecretRef>,
+        secret: Option<SecretRef>,
+        file: Option<String>,
+    ) -> Result<Self, Error> {
+        let inline = inline.map(|text| Self::Inline(SecretBytes::new(text.into_bytes())));
+        let (config_map, secret) = (config_map.map(Self::ConfigMap), secret.map(Self::Secret));
+        let mut places = [inline, config_map, secret, filled(file).map(Self::File)].into_iter().flatten();
+        match (places.next(), places.next()) {
+            (Some(place), None) => Ok(place),
+            _ => Err(Error::invalid(format!("{field} must have one of inline, configMapRef, secretRef and file"))),
+        }
+    }
+
+    /// What it is called there.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Inline(_) => None,
+            Self::ConfigMap(reference) | Self::Secret(reference) => reference.key.as_deref(),
+            Self::File(path) => path.rsplit('/').next(),
+        }
+    }
+}
 
 /// What a place holds, or where it is read at each fetch.
 pub enum Source {

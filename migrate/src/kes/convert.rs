@@ -1,0 +1,357 @@
+//! What old manifests come to, and what could not be carried over. Pure.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::entry::{Entry, Spec};
+use super::store::store;
+use super::{Kes, Old};
+
+/// What they come to.
+#[derive(Default)]
+pub struct Converted {
+    /// Stores, then ExternalSecrets.
+    pub manifests: Vec<Value>,
+    /// What is to be said.
+    pub notes: Vec<Note>,
+}
+
+/// Something to be said.
+pub struct Note {
+    /// Of which manifest.
+    pub place: String,
+    /// How much it weighs.
+    pub weight: Weight,
+    /// What.
+    pub text: String,
+}
+
+/// How much something weighs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It could not be carried over.
+    Lost,
+    /// Somebody has to do it before it works.
+    ToDo,
+    /// It is good to know.
+    Note,
+}
+
+/// Annotations that are about the old object.
+const LEFT_BEHIND: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
+
+/// Converts them all. Of several that ask the same there is one store.
+pub fn convert(old: &[Old], args: &Kes) -> Converted {
+    let (mut stores, mut secrets, mut notes) = (Stores::default(), Vec::new(), Vec::new());
+    for one in old {
+        let name = one.manifest["metadata"]["name"].as_str().unwrap_or_default();
+        let namespace = one.manifest["metadata"]["namespace"].as_str().unwrap_or_default();
+        let place = format!("{}: ExternalSecret {namespace}/{name}", one.place);
+        let mut said = Said { place, notes: &mut notes };
+        match Spec::of(&one.manifest) {
+            Some(spec) => secrets.extend(external_secret(one, &spec, args, &mut stores, &mut said)),
+            None => said.say(Weight::Lost, "its spec is not of the form of kubernetes-external-secrets"),
+        }
+    }
+    let manifests = stores.manifests.into_iter().chain(secrets).collect();
+    Converted { manifests, notes }
+}
+
+struct Said<'a> {
+    place: String,
+    notes: &'a mut Vec<Note>,
+}
+
+impl Said<'_> {
+    fn say(&mut self, weight: Weight, text: impl Into<String>) {
+        self.notes.push(Note { place: self.place.clone(), weight, text: text.into() });
+    }
+}
+
+/// The stores so far: of equal ones there is one, and of equal names each has a number.
+#[derive(Default)]
+struct Stores {
+    manifests: Vec<Value>,
+    /// Names by namespace and provider.
+    known: BTreeMap<(String, String), String>,
+}
+
+impl Stores {
+    /// The name of the store of this provider; whether it is new.
+    fn put(&mut self, namespace: &str, kind: &str, name: &str, provider: &Value) -> (String, bool) {
+        let key = (namespace.to_owned(), provider.to_string());
+        if let Some(known) = self.known.get(&key) {
+            return (known.clone(), false);
+        }
+        let is_taken = |name: &str| self.known.iter().any(|((of, _), known)| of == namespace && known == name);
+        let mut named = name.to_owned();
+        let mut n = 2;
+        while is_taken(&named) {
+            named = format!("{name}-{n}");
+            n += 1;
+        }
+        let mut metadata = json!({"name": named});
+        if !namespace.is_empty() {
+            metadata["namespace"] = json!(namespace);
+        }
+        self.manifests.push(json!({
+            "apiVersion": "external-secrets.io/v1", "kind": kind, "metadata": metadata, "spec": {"provider": provider},
+        }));
+        self.known.insert(key, named.clone());
+        (named, true)
+    }
+}
+
+fn external_secret(one: &Old, spec: &Spec, args: &Kes, stores: &mut Stores, said: &mut Said<'_>) -> Option<Value> {
+    let keys = || spec.data.iter().chain(&spec.data_from_with_options).filter_map(|entry| entry.key.as_deref());
+    let mounts = if spec.backend_type == "vault" {
+        mounts(spec, keys().chain(spec.data_from.iter().map(String::as_str)))
+    } else {
+        vec![String::new()]
+    };
+    let [mount] = mounts.as_slice() else {
+        said.say(
+            Weight::Lost,
+            format!("its keys are of several engines of Vault ({}): split it, and run this again", mounts.join(", ")),
+        );
+        return None;
+    };
+    let made = match store(spec, mount, &args.place) {
+        Ok(made) => made,
+        Err(why) => {
+            said.say(Weight::Lost, why);
+            return None;
+        }
+    };
+    let kind = if args.cluster_stores { "ClusterSecretStore" } else { "SecretStore" };
+    let namespace = one.manifest["metadata"]["namespace"].as_str().unwrap_or_default();
+    let (store_name, is_new) =
+        stores.put(if args.cluster_stores { "" } else { namespace }, kind, &made.name, &made.provider);
+    if is_new {
+        let told = made
+            .to_do
+            .iter()
+            .map(|text| (Weight::ToDo, text))
+            .chain(made.notes.iter().map(|text| (Weight::Note, text)));
+        for (weight, text) in told {
+            said.say(weight, format!("{kind} {store_name:?}: {text}"));
+        }
+    }
+    let (data, mut data_from) = entries(spec, mount, said);
+    data_from.splice(0..0, whole(spec, mount));
+    if data.is_empty() && data_from.is_empty() {
+        said.say(Weight::Lost, "it asks for nothing");
+        return None;
+    }
+    left(spec, said);
+    let mut target = json!({"creationPolicy": "Owner"});
+    if let Some(template) = spec.template.as_ref().and_then(|template| templated(template, said)) {
+        target["template"] = template;
+    }
+    let mut new = json!({
+        "refreshInterval": args.refresh_interval,
+        "secretStoreRef": {"name": store_name, "kind": kind},
+        "target": target,
+    });
+    for (field, all) in [("data", data), ("dataFrom", data_from)] {
+        if !all.is_empty() {
+            new[field] = Value::Array(all);
+        }
+    }
+    Some(
+        json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": metadata(&one.manifest), "spec": new}),
+    )
+}
+
+/// Names, labels and annotations; what the API server put there stays behind.
+fn metadata(old: &Value) -> Value {
+    let mut metadata = Map::new();
+    for field in ["name", "namespace", "labels", "annotations"] {
+        if let Some(value) = old["metadata"].get(field).filter(|value| !value.is_null()) {
+            metadata.insert(field.to_owned(), value.clone());
+        }
+    }
+    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.retain(|name, _| !LEFT_BEHIND.contains(&name.as_str()));
+        if annotations.is_empty() {
+            metadata.remove("annotations");
+        }
+    }
+    Value::Object(metadata)
+}
+
+/// The engines of Vault that keys are in: what stands before `/data/`, or of the first version the first part.
+fn mounts<'a>(spec: &Spec, keys: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut all: Vec<String> = keys.map(|key| split(spec, key).0).collect();
+    all.sort();
+    all.dedup();
+    if all.is_empty() { vec!["secret".to_owned()] } else { all }
+}
+
+fn split(spec: &Spec, key: &str) -> (String, String) {
+    let key = key.trim_matches('/');
+    let parts = if spec.kv_version == Some(1) { key.split_once('/') } else { key.split_once("/data/") };
+    let (mount, path) = parts.or_else(|| key.split_once('/')).unwrap_or(("secret", key));
+    (mount.to_owned(), path.to_owned())
+}
+
+/// A key as the store has it.
+fn remote(spec: &Spec, key: &str) -> String {
+    match spec.backend_type.as_str() {
+        "vault" => split(spec, key).1,
+        // A whole name says project and version besides.
+        "gcpSecretsManager" => key.split('/').skip_while(|part| *part != "secrets").nth(1).unwrap_or(key).to_owned(),
+        _ => key.to_owned(),
+    }
+}
+
+fn version(spec: &Spec, entry: &Entry) -> Option<String> {
+    let of_key =
+        entry.key.as_deref().and_then(|key| key.split_once("/versions/")).map(|(_, version)| version.to_owned());
+    let plain =
+        entry.version.as_ref().map(|version| version.as_str().map_or_else(|| version.to_string(), str::to_owned));
+    let id = entry
+        .version_id
+        .as_ref()
+        .map(|id| if spec.backend_type == "secretsManager" { format!("uuid/{id}") } else { id.clone() });
+    id.or_else(|| entry.version_stage.clone()).or(plain).or(of_key).filter(|version| !version.is_empty())
+}
+
+fn reference(spec: &Spec, entry: &Entry, key: &str) -> Value {
+    let mut reference = json!({"key": remote(spec, key)});
+    if let Some(version) = version(spec, entry) {
+        reference["version"] = json!(version);
+    }
+    if entry.is_binary == Some(true) {
+        reference["decodingStrategy"] = json!("Base64");
+    }
+    reference
+}
+
+/// `data` and what of it is a whole secret or a search.
+fn entries(spec: &Spec, mount: &str, said: &mut Said<'_>) -> (Vec<Value>, Vec<Value>) {
+    let (mut data, mut data_from) = (Vec::new(), Vec::new());
+    for (n, entry) in spec.data.iter().enumerate() {
+        match (&entry.path, &entry.key, &entry.name) {
+            (Some(path), _, _) => {
+                data_from.push(search(path, entry.recursive == Some(true)));
+                said.say(Weight::Note, format!("data[{n}].path: values are called by the last part of their names; where two are equal, one is taken"));
+            }
+            (None, Some(key), Some(name)) => {
+                let mut remote = reference(spec, entry, key);
+                if let Some(property) = entry.property.as_ref().filter(|property| !property.is_empty()) {
+                    remote["property"] = json!(property);
+                    if property.contains(['*', '?', '#', '|', '@', '!', '[', '{', '\\']) {
+                        said.say(Weight::ToDo, format!("data[{n}].property {property:?} has characters that mean something in gjson's paths: check it"));
+                    }
+                } else if spec.backend_type == "vault" {
+                    said.say(Weight::Note, format!("data[{n}]: without a property it is all of {mount}/{key} as JSON"));
+                }
+                data.push(json!({"secretKey": name, "remoteRef": remote}));
+            }
+            (None, Some(key), None) => data_from.push(json!({"extract": reference(spec, entry, key)})),
+            (None, None, _) => said.say(Weight::Lost, format!("data[{n}] has neither key nor path")),
+        }
+        if entry.is_binary == Some(true) && spec.backend_type == "secretsManager" {
+            said.say(Weight::Note, format!("data[{n}].isBinary: it is decoded from base64; take decodingStrategy off where AWS keeps it as SecretBinary"));
+        }
+        if let Some(kind) = &entry.secret_type {
+            said.say(
+                Weight::Note,
+                format!("data[{n}].secretType {kind:?}: External Secrets Operator writes the key as {kind}/KEY"),
+            );
+        }
+        for field in entry.unknown.keys() {
+            said.say(Weight::Lost, format!("data[{n}].{field} is not known"));
+        }
+    }
+    (data, data_from)
+}
+
+/// All parameters below a path, each by the last part of its name.
+fn search(path: &str, is_recursive: bool) -> Value {
+    let path = path.trim_end_matches('/');
+    let quoted: String = path
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "/_-".contains(c) { c.to_string() } else { format!("\\{c}") })
+        .collect();
+    let rest = if is_recursive { ".+" } else { "[^/]+" };
+    json!({
+        "find": {"path": path, "name": {"regexp": format!("^{quoted}/{rest}$")}},
+        "rewrite": [{"regexp": {"source": "^.*/", "target": ""}}],
+    })
+}
+
+/// `dataFrom`.
+fn whole(spec: &Spec, _: &str) -> Vec<Value> {
+    let plain = spec
+        .data_from
+        .iter()
+        .map(|key| json!({"extract": reference(spec, &Entry { key: Some(key.clone()), ..Entry::default() }, key)}));
+    let with_options = spec
+        .data_from_with_options
+        .iter()
+        .filter_map(|entry| Some(json!({"extract": reference(spec, entry, entry.key.as_deref()?)})));
+    plain.chain(with_options).collect()
+}
+
+/// What of the template is a template of ours.
+fn templated(old: &Map<String, Value>, said: &mut Said<'_>) -> Option<Value> {
+    let mut new = json!({"engineVersion": "v2", "mergePolicy": "Merge"});
+    for (field, value) in old {
+        match field.as_str() {
+            "type" => new["type"] = value.clone(),
+            "metadata" => {
+                for (part, value) in value.as_object().into_iter().flatten() {
+                    if ["labels", "annotations", "finalizers"].contains(&part.as_str()) {
+                        new["metadata"][part] = value.clone();
+                    } else {
+                        said.say(Weight::Lost, format!("template.metadata.{part} can't be said of a target"));
+                    }
+                }
+            }
+            "data" | "stringData" => {
+                for (key, value) in value.as_object().into_iter().flatten() {
+                    let text = value.as_str().unwrap_or_default();
+                    if text.contains("<%") {
+                        said.say(Weight::Lost, format!("template.{field}.{key} is a template of lodash: write it in Go's language under target.template.data"));
+                    } else if field == "data" {
+                        said.say(
+                            Weight::Lost,
+                            format!("template.data.{key} is a value in base64: put it where secrets are kept"),
+                        );
+                    } else {
+                        new["data"][key] = json!(text.replace("{{", "{{ \"{{\" }}"));
+                    }
+                }
+            }
+            "immutable" => said.say(
+                Weight::ToDo,
+                "template.immutable: set spec.target.immutable, and know that its values never change then",
+            ),
+            other => said.say(Weight::Lost, format!("template.{other} can't be said of a target")),
+        }
+    }
+    let is_empty = new.as_object().is_some_and(|fields| fields.len() == 2);
+    (!is_empty).then_some(new)
+}
+
+fn left(spec: &Spec, said: &mut Said<'_>) {
+    if let Some(id) = &spec.controller_id {
+        said.say(
+            Weight::Note,
+            format!("controllerId {id:?}: set spec.controller of its store where several operators run"),
+        );
+    }
+    if spec.key_by_name == Some(true) {
+        said.say(Weight::Note, "keyByName: External Secrets Operator takes names and ids alike");
+    }
+    for field in spec.unknown.keys() {
+        said.say(Weight::Lost, format!("spec.{field} is not known"));
+    }
+}
+
+#[cfg(test)]
+#[path = "convert_tests.rs"]
+mod tests;

@@ -1,0 +1,248 @@
+//! SealedSecrets, unsealed to Secrets by the pipeline of ExternalSecrets: each stands there as the ExternalSecret that it comes to, whose
+//! store holds it alone. Of one that nobody looks at only metadata is kept: it may be large.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use keyferry_cluster::sealed_secrets::{SealedSecret, SealedSecrets as Cluster};
+use keyferry_crds::{ExternalSecret, SecretStore};
+use keyferry_sync::dependency::{Name, Version};
+use keyferry_sync::look::{Look, Looked};
+use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry};
+use keyferry_sync::ports::{Clients, Planning, Ports};
+use keyferry_sync::settings::Settings;
+use keyferry_sync::store::{KnownStores, Readiness, Store};
+use keyferry_sync::time::later;
+use keyferry_sync::told::Told;
+use kube::api::ObjectMeta;
+use kube::core::ApiResource;
+use serde_json::{Value, json};
+
+use super::external_secret::{ExternalSecrets, Sync};
+use super::index::{Role, SubjectKind};
+use super::queue::Urgency;
+use super::sight::Sighting;
+use super::subject::{Next, Shared, Subject};
+use crate::metrics::Metrics;
+
+/// Annotations that say for whom one is sealed.
+const SCOPES: [&str; 2] = ["sealedsecrets.bitnami.com/namespace-wide", "sealedsecrets.bitnami.com/cluster-wide"];
+
+/// By this annotation of the template the Secret outlives the SealedSecret.
+const NO_OWNER: &str = "sealedsecrets.bitnami.com/skip-set-owner-references";
+
+/// When one that could not be read is looked at again.
+const READ_RETRY: Duration = Duration::from_secs(30);
+
+/// All SealedSecrets.
+pub struct SealedSecrets(ExternalSecrets);
+
+impl SealedSecrets {
+    /// None yet. `sync` carries out looks.
+    pub fn new(sync: Sync) -> Self {
+        Self(ExternalSecrets::of_kind(SubjectKind::SealedSecret, sync))
+    }
+}
+
+/// What looks at SealedSecrets work with.
+pub struct Unsealing {
+    /// The ports; the stores among them are those that SealedSecrets come to, and no others.
+    pub ports: Ports,
+    /// The clients of these.
+    pub clients: Arc<dyn Clients>,
+    /// The API server.
+    pub cluster: Cluster,
+    /// Settings.
+    pub settings: Arc<Settings>,
+}
+
+/// A look at one: reads it, and has the pipeline do what it comes to.
+pub async fn run(world: &Unsealing, look: Look, planning: Planning) -> Looked {
+    let Unsealing { ports, clients, cluster, settings } = world;
+    let failed = |look: Look, why: String, retry: Retry| {
+        let failure = Failure::new(Headline::Fetch, Told::without_values(why), retry);
+        Looked {
+            outcome: Outcome::Failed(failure),
+            memory: look.memory,
+            status: None,
+            next: Some(later((settings.now)(), READ_RETRY)),
+        }
+    };
+    let sealed = match cluster.read(&look.es).await {
+        Ok(Some(sealed)) => sealed,
+        Ok(None) => return Looked { outcome: Outcome::Ignored, memory: look.memory, status: None, next: None },
+        Err(problem) => return failed(look, format!("can't read the SealedSecret: {problem}"), Retry::Soon),
+    };
+    let Some((mut es, store)) = comes_to(&sealed) else {
+        return failed(look, "the SealedSecret is not of its form".to_owned(), Retry::OnChange);
+    };
+    es.status.clone_from(&look.es.status);
+    let id = store.id.clone();
+    let stores = KnownStores::from([(id.clone(), (Arc::new(store), Readiness::Ready))]);
+    let look = Look { es: Arc::new(es), stores, ..look };
+    let looked = keyferry_sync::run(ports, cluster, settings, look, planning).await;
+    // What it holds is not kept: it is looked at again when it changes.
+    clients.keep(&|known| *known != id);
+    looked
+}
+
+/// What is kept of one.
+fn known(metadata: ObjectMeta) -> ExternalSecret {
+    let mut annotations = metadata.annotations.unwrap_or_default();
+    annotations.retain(|name, _| SCOPES.contains(&name.as_str()));
+    let metadata = ObjectMeta {
+        annotations: Some(annotations).filter(|all| !all.is_empty()),
+        labels: None,
+        managed_fields: None,
+        owner_references: None,
+        ..metadata
+    };
+    ExternalSecret { metadata, ..ExternalSecret::default() }
+}
+
+/// The ExternalSecret that it comes to, and the store that this asks; `None` where it is not of its form.
+fn comes_to(sealed: &SealedSecret) -> Option<(ExternalSecret, Store)> {
+    let read = keyferry_sealing::SealedSecret::new(&json!({"spec": sealed.spec})).ok()?;
+    let es = known(sealed.metadata.clone());
+    let name = es.metadata.name.clone()?;
+    // Others of this name are in another pool.
+    let store_name = name.clone();
+    let template = read.spec.template.unwrap_or_default();
+    let metadata = template.metadata.unwrap_or_default();
+    let plain = |all: Option<BTreeMap<String, String>>| -> BTreeMap<String, String> {
+        all.unwrap_or_default().into_iter().map(|(name, text)| (name, text.replace("{{", "{{ \"{{\" }}"))).collect()
+    };
+    let owns = metadata.annotations.as_ref().and_then(|all| all.get(NO_OWNER)).is_none_or(|value| value != "true");
+    let spec = json!({
+        "refreshPolicy": "OnChange",
+        "secretStoreRef": {"name": store_name, "kind": "SecretStore"},
+        "target": {
+            "creationPolicy": if owns { "Owner" } else { "Orphan" },
+            "immutable": template.immutable.unwrap_or_default(),
+            "template": {
+                "type": template.kind,
+                "mergePolicy": "Merge",
+                "metadata": {"labels": plain(metadata.labels), "annotations": plain(metadata.annotations)},
+                "data": template.data,
+            },
+        },
+        "dataFrom": [{"extract": {"key": name}}],
+    });
+    let spec = serde_json::from_value(spec).ok()?;
+    let document = json!({
+        "apiVersion": "bitnami.com/v1alpha1",
+        "kind": "SealedSecret",
+        "metadata": {"name": name, "annotations": es.metadata.annotations},
+        "spec": {"encryptedData": sealed.spec.get("encryptedData"), "data": sealed.spec.get("data")},
+    });
+    let provider = json!({"sealedsecrets": {"documents": [{"inline": document.to_string()}]}});
+    let store: SecretStore = serde_json::from_value(json!({
+        "apiVersion": "external-secrets.io/v1",
+        "kind": "SecretStore",
+        "metadata": {
+            "name": store_name,
+            "namespace": es.metadata.namespace,
+            "uid": es.metadata.uid,
+            "generation": state(&document),
+        },
+        "spec": {"provider": provider},
+    }))
+    .ok()?;
+    Some((ExternalSecret { spec, ..es }, Store::namespaced(store)))
+}
+
+/// A number that another document does not have: annotations move no generation.
+fn state(document: &Value) -> i64 {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+    let mut hasher = DefaultHasher::new();
+    document.to_string().hash(&mut hasher);
+    i64::try_from(hasher.finish() >> 1).unwrap_or_default()
+}
+
+impl Subject for SealedSecrets {
+    type Object = ObjectMeta;
+    type Looked = (Arc<ExternalSecret>, Looked);
+
+    fn names(&self) -> Vec<Name> {
+        self.0.names()
+    }
+
+    fn concerned_by(&self, _: &str) -> Vec<Name> {
+        Vec::new()
+    }
+
+    fn put(&mut self, name: &Name, metadata: ObjectMeta, shared: &mut Shared) {
+        self.0.put(name, known(metadata), shared);
+    }
+
+    fn remove(&mut self, name: &Name, shared: &mut Shared) {
+        self.0.remove(name, shared);
+    }
+
+    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool) {
+        self.0.examined(name, version, is_intact);
+    }
+
+    fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency> {
+        self.0.concern(name, role, sighting, shared)
+    }
+
+    fn may_wait(&self, _: &Name, _: bool) -> bool {
+        false
+    }
+
+    fn look(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Self::Looked>> {
+        self.0.look(name, now, shared)
+    }
+
+    fn end(&mut self, name: &Name, report: Self::Looked, took: Duration, shared: &mut Shared) -> Next {
+        self.0.end(name, report, took, shared)
+    }
+
+    fn prune(&mut self, _: &Shared) {}
+
+    fn forget(&self, _: &Name, _: &Metrics) {}
+
+    fn resource(&self) -> ApiResource {
+        ApiResource::erase::<SealedSecret>(&())
+    }
+
+    fn reason_undecodable(&self) -> &'static str {
+        "Failed"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_comes_to_an_external_secret_whose_store_holds_it_alone() {
+        let sealed: SealedSecret = serde_json::from_value(json!({
+            "metadata": {"name": "app", "namespace": "n", "uid": "u", "generation": 2, "labels": {"a": "b"}, "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "long",
+                "sealedsecrets.bitnami.com/namespace-wide": "true",
+            }},
+            "spec": {
+                "encryptedData": {"k": "AAAA"},
+                "template": {"type": "kubernetes.io/tls", "metadata": {"labels": {"l": "{{ x }}"}}, "data": {"t": "{{ .k }}"}},
+            },
+        }))
+        .unwrap();
+        let (es, store) = comes_to(&sealed).unwrap();
+        assert_eq!(es.metadata.annotations.as_ref().unwrap().len(), 1, "what is large is not kept");
+        let template = es.spec.target.template.unwrap();
+        assert_eq!(template.type_.as_deref(), Some("kubernetes.io/tls"));
+        assert_eq!(template.metadata.labels["l"], "{{ \"{{\" }} x }}", "no template there, as in Sealed Secrets");
+        assert_eq!(template.data["t"], "{{ .k }}");
+        assert_eq!(store.id.name, "app");
+        let mut other = sealed.clone();
+        other.metadata.annotations = None;
+        assert_ne!(comes_to(&other).unwrap().1.generation(), store.generation(), "another scope is another store");
+        other.spec = json!({"encryptedData": 1});
+        assert!(comes_to(&other).is_none());
+    }
+}

@@ -1,0 +1,162 @@
+//! The operator's side of sealing, asked from elsewhere: the certificate, values sealed anew, and in a pod what is sealed for it.
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::http::{Method, Request, Uri};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use keyferry_provider_core::{Blame, Error, ErrorKind, Scope, SecretBytes, Unseal};
+use keyferry_sealing::{PublicKey, Sealed};
+use kube::config::AuthInfo;
+use kube::{Client, Config};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+
+use super::serve::{Asked, Came, MOST_VALUES, Refused};
+
+/// How long a request may take: the other side lets one compute at a time.
+const TIME: Duration = Duration::from_secs(60);
+
+/// The operator, and how it is reached.
+pub struct Remote {
+    client: Client,
+    /// What stands before the path.
+    base: String,
+    /// For messages.
+    name: String,
+}
+
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Remote").field(&self.name).finish()
+    }
+}
+
+/// Why it did not answer.
+#[derive(Debug)]
+pub struct Unanswered {
+    /// In words of ours.
+    pub message: String,
+    kind: ErrorKind,
+}
+
+impl Remote {
+    /// At this URL. `ca` holds authorities to trust besides none, `token` what is shown.
+    pub fn at(url: &str, ca: Option<&Path>, token: Option<&Path>) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|_| format!("{url:?} is not a URL"))?;
+        if uri.host().is_none() || !matches!(uri.scheme_str(), Some("http" | "https")) {
+            return Err(format!("{url:?} is not a URL of http or https"));
+        }
+        if token.is_some() && uri.scheme_str() != Some("https") {
+            return Err(format!("{url:?}: a token is shown over https only"));
+        }
+        let mut config = Config::new(uri);
+        (config.connect_timeout, config.read_timeout) = (Some(TIME), Some(TIME));
+        config.proxy_url = None;
+        if let Some(ca) = ca {
+            let all = CertificateDer::pem_file_iter(ca).and_then(|all| all.collect::<Result<Vec<_>, _>>());
+            let all = all.map_err(|_| format!("can't read certificates from {}", ca.display()))?;
+            config.root_cert = Some(all.into_iter().map(|one| one.to_vec()).collect());
+        }
+        if let Some(token) = token {
+            let token = token.to_str().ok_or("the path of the token is no text")?;
+            config.auth_info = AuthInfo { token_file: Some(token.to_owned()), ..AuthInfo::default() };
+        }
+        let client =
+            Client::try_from(config).map_err(|_| format!("no client can be made for {url}: check the token's file"))?;
+        Ok(Self { client, base: String::new(), name: url.to_owned() })
+    }
+
+    /// Behind a Service, through the API server, as `kubeseal` reaches it.
+    pub fn behind(client: Client, namespace: &str, service: &str) -> Self {
+        let base = format!("/api/v1/namespaces/{namespace}/services/http:{service}:/proxy");
+        Self { client, base, name: format!("Service {service:?} in namespace {namespace:?}") }
+    }
+
+    /// The certificate that seals: PEM.
+    pub async fn certificate(&self) -> Result<String, String> {
+        let text = self.ask(Method::GET, "/v1/cert.pem", Vec::new()).await.map_err(|problem| problem.message)?;
+        PublicKey::of_certificate(text.as_bytes()).map_err(|error| format!("{}: {error}", self.name))?;
+        Ok(text)
+    }
+
+    /// The same values, sealed with the latest key.
+    pub async fn reseal(&self, sealed: Vec<String>) -> Result<Vec<Result<String, String>>, String> {
+        let came = self.values("/v1/reseal", sealed).await.map_err(|problem| problem.message)?;
+        let one = |mut one: Came| one.value.take().ok_or_else(|| why(&one).to_string());
+        Ok(came.into_iter().map(one).collect())
+    }
+
+    async fn values(&self, path: &str, sealed: Vec<String>) -> Result<Vec<Came>, Unanswered> {
+        let mut all = Vec::new();
+        for part in sealed.chunks(MOST_VALUES) {
+            let body = serde_json::to_vec(&Asked { sealed: part.to_vec() }).unwrap_or_default();
+            let text = zeroize::Zeroizing::new(self.ask(Method::POST, path, body).await?);
+            let came: Vec<Came> = serde_json::from_str(&text).unwrap_or_default();
+            if came.len() != part.len() {
+                let message = format!("{} answered something else than what became of each value", self.name);
+                return Err(Unanswered { message, kind: ErrorKind::Malformed });
+            }
+            all.extend(came);
+        }
+        Ok(all)
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<String, Unanswered> {
+        let unanswered = |kind, why: &str| Unanswered { message: format!("{} {why}", self.name), kind };
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let request = request.header("content-type", "application/json").body(body);
+        let request = request.map_err(|_| unanswered(ErrorKind::Invalid, "is not of the form of a URL"))?;
+        let answer = tokio::time::timeout(TIME, self.client.request_text(request)).await;
+        let answer = answer.map_err(|_| unanswered(ErrorKind::Timeout, "did not answer in time"))?;
+        answer.map_err(|error| match error {
+            kube::Error::Api(status) => match status.code {
+                401 => unanswered(
+                    ErrorKind::Unauthenticated,
+                    "does not know the token: it must be the pod's own, of the audience keyferry",
+                ),
+                403 => unanswered(ErrorKind::Denied, "may not be reached: the API server forbids it"),
+                404 => unanswered(
+                    ErrorKind::Invalid,
+                    "has nothing there: is the operator run with --sealing-keys and --seal-listen?",
+                ),
+                429 | 500..=599 => unanswered(ErrorKind::Unavailable, "can't answer now"),
+                code => unanswered(ErrorKind::Invalid, &format!("refused the request with status {code}")),
+            },
+            _ => unanswered(ErrorKind::Unavailable, "can't be reached: check the URL, the network and the certificate"),
+        })
+    }
+}
+
+fn why(one: &Came) -> Refused {
+    one.refused.unwrap_or(Refused::Failed)
+}
+
+#[async_trait]
+impl Unseal for Remote {
+    async fn unseal(
+        &self,
+        _: &str,
+        scope: &Scope,
+        sealed: Vec<Vec<u8>>,
+    ) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
+        if !matches!(scope, Scope::Namespace(_) | Scope::ServiceAccount(..)) {
+            return Err(Error::invalid("SealedSecrets are opened by the operator, or by keys that the store names"));
+        }
+        // Which key it was means nothing to who opens.
+        let text = |bytes| Sealed { key: "00000000".to_owned(), scope: scope.clone(), bytes }.to_string();
+        let came = self.values("/v1/unseal", sealed.into_iter().map(text).collect()).await;
+        let came = came.map_err(|problem| Error::new(problem.kind, problem.message))?;
+        let value = |mut one: Came| match one.value.take().map(zeroize::Zeroizing::new) {
+            Some(text) => STANDARD
+                .decode(&*text)
+                .map(SecretBytes::new)
+                .map_err(|_| Error::new(ErrorKind::Malformed, format!("{} answered no value", self.name))),
+            None => Err(Error::new(ErrorKind::Denied, why(&one).to_string()).with_blame(Blame::Request)),
+        };
+        Ok(came.into_iter().map(value).collect())
+    }
+}
