@@ -120,7 +120,8 @@ impl Work<'_> {
             return None;
         }
         let opened = self.world.ports.stores.open(store, namespace(&self.look.ps)).await.ok()?;
-        if self.look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists {
+        // What can't be read can be asked whether it is there.
+        if self.look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists || opened.capabilities().max_batch == 0 {
             let recorded = self.ledger.recorded(&store_key(&store.id));
             let asked = recorded.iter().map(|(place, data)| {
                 let opened = &opened;
@@ -131,9 +132,6 @@ impl Work<'_> {
             let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
             let gone = answers.into_iter().filter(|(_, exists)| !matches!(exists, Ok(true)));
             return Some(gone.map(|(place, _)| place.clone()).collect());
-        }
-        if opened.capabilities().max_batch == 0 {
-            return Some(BTreeSet::new());
         }
         if known.held.values().any(|held| held.answer.is_none()) {
             return None;
