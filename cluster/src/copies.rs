@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Namespace;
 use keyferry_crds::{ClusterExternalSecret, ClusterPushSecret, CopierStatus, names};
 use keyferry_sync::address;
 use keyferry_sync::copies::ports::{Copies, Made};
-use keyferry_sync::copies::{Copier, CopierKind, Seen};
+use keyferry_sync::copies::{Copier, CopierKind, Seen, kept_note};
 use keyferry_sync::dependency::Name;
 use keyferry_sync::ports::Problem;
 use keyferry_sync::record::Note;
@@ -164,7 +164,7 @@ fn new_copy(copier: &Copier) -> DynamicObject {
 fn make_as_wanted(copier: &Copier, object: &mut DynamicObject) {
     let metadata = &mut object.metadata;
     metadata.labels = Some(copier.labels.clone()).filter(|labels| !labels.is_empty());
-    let noted = metadata.annotations.take().and_then(|mut all| all.remove_entry(names::ANNOTATION_GENERATED));
+    let noted = kept_note(copier.id.kind, metadata).cloned().map(|note| (names::ANNOTATION_GENERATED.to_owned(), note));
     let mut annotations = copier.annotations.clone();
     annotations.extend(noted);
     metadata.annotations = Some(annotations).filter(|annotations| !annotations.is_empty());
@@ -235,17 +235,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_copy_keeps_what_is_noted_of_its_generated_value_and_nothing_else() {
+    fn a_copy_that_pushes_keeps_what_is_noted_of_its_generated_value_and_nothing_else() {
         let pushed = json!({"metadata": {"name": "c", "uid": "u"}, "spec": {
             "pushSecretSpec": {}, "pushSecretMetadata": {"annotations": {"a": "1"}},
         }});
-        let copier = Copier::from(serde_json::from_value::<ClusterPushSecret>(pushed).unwrap());
-        let mut copy = new_copy(&copier);
-        let annotations = |copy: &DynamicObject| copy.metadata.annotations.clone().unwrap_or_default();
-        assert_eq!(annotations(&copy).keys().collect::<Vec<_>>(), ["a"]);
-        let noted = [(names::ANNOTATION_GENERATED.to_owned(), "n".to_owned()), ("other".to_owned(), "o".to_owned())];
-        copy.metadata.annotations.get_or_insert_default().extend(noted);
-        make_as_wanted(&copier, &mut copy);
-        assert_eq!(annotations(&copy).keys().collect::<Vec<_>>(), ["a", names::ANNOTATION_GENERATED]);
+        let fetched = json!({"metadata": {"name": "c", "uid": "u"}, "spec": {
+            "externalSecretSpec": {}, "externalSecretMetadata": {"annotations": {"a": "1"}},
+        }});
+        let pushes = Copier::from(serde_json::from_value::<ClusterPushSecret>(pushed).unwrap());
+        let fetches = Copier::from(serde_json::from_value::<ClusterExternalSecret>(fetched).unwrap());
+        let long = format!("2026-01-01T00:00:00Z {}", "x".repeat(600));
+        let good = "2026-01-01T00:00:00Z 1-a gen-grafana-g-b";
+        for (copier, note, is_kept) in [
+            (&pushes, good, true),
+            (&pushes, "2026-01-01T00:00:00Z 1-a", true),
+            (&pushes, "any", false),
+            (&pushes, "never 1-a", false),
+            (&pushes, &long, false),
+            (&fetches, good, false),
+        ] {
+            let mut copy = new_copy(copier);
+            let annotations = |copy: &DynamicObject| copy.metadata.annotations.clone().unwrap_or_default();
+            assert_eq!(annotations(&copy).keys().collect::<Vec<_>>(), ["a"]);
+            let noted =
+                [(names::ANNOTATION_GENERATED.to_owned(), note.to_owned()), ("other".to_owned(), "o".to_owned())];
+            copy.metadata.annotations.get_or_insert_default().extend(noted);
+            make_as_wanted(copier, &mut copy);
+            let kept = annotations(&copy).get(names::ANNOTATION_GENERATED).map(String::as_str) == Some(note);
+            assert_eq!((annotations(&copy).len(), kept), (1 + usize::from(is_kept), is_kept), "{note}");
+        }
     }
 }

@@ -146,7 +146,7 @@ impl Task<'_> {
 
     /// Whether what is held is to be taken as it is: nothing is due, or the answer to it is known.
     fn is_certain(&self, held: &Held, can_read: bool) -> bool {
-        !self.is_due || !can_read || self.suspects.is_some() && held.answer.is_some()
+        !self.is_due || self.suspects.is_some() && (held.answer.is_some() || !can_read)
     }
 
     /// Pushes what is not there.
@@ -162,7 +162,8 @@ impl Task<'_> {
             match before {
                 _ if existing.contains(place) => self.hold(&mut ended, place, entry, &*opened),
                 Some(held) if !is_suspect && self.is_certain(held, can_read) => {
-                    ended.held.insert(place.clone(), held.clone());
+                    // It may have come to be of another Secret.
+                    ended.held.insert(place.clone(), Held { from: entry.from.clone(), ..held.clone() });
                 }
                 // Pushed by this look's predecessor, or by the process before this one: it may well be there.
                 // What is elsewhere is not read here: the store's own push compares it.
@@ -171,12 +172,16 @@ impl Task<'_> {
                 {
                     push.push((place, entry))
                 }
-                Some(held) if !is_suspect && held.surprises < OPAQUE => ask.push((place, entry)),
+                Some(held) if !is_suspect && (held.surprises < OPAQUE || !can_read) => ask.push((place, entry)),
                 None if self.may_be_there(place, entry) && can_read => ask.push((place, entry)),
                 _ => push.push((place, entry)),
             }
         }
-        push.extend(self.ask(&*opened, asking, ask, &mut ended).await);
+        push.extend(if can_read {
+            self.ask(&*opened, asking, ask, &mut ended).await
+        } else {
+            self.ask_whether_there(&*opened, ask, &mut ended).await
+        });
         self.push(&*opened, push, &mut ended).await;
         ended
     }
@@ -223,6 +228,30 @@ impl Task<'_> {
                 }
                 Some(Err(error)) if error.is_temporary() => ended.problems.push(self.problem(place, entry, error)),
                 _ => rest.push((place, entry)),
+            }
+        }
+        rest
+    }
+
+    /// The same of a store that shows nothing: what is there is taken for what was pushed.
+    async fn ask_whether_there<'e>(
+        &self,
+        opened: &dyn Opened,
+        places: Vec<(&'e String, &'e Entry)>,
+        ended: &mut Ended,
+    ) -> Vec<(&'e String, &'e Entry)> {
+        let asked = places
+            .into_iter()
+            .map(|(place, entry)| async move { (place, entry, opened.exists(&entry.push.remote).await) }.boxed());
+        // Gathered before any is asked: what lies in wait must not borrow who gathers.
+        let asked: Vec<_> = asked.collect();
+        let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+        let mut rest = Vec::new();
+        for (place, entry, exists) in answers {
+            match exists {
+                Ok(true) => self.hold(ended, place, entry, opened),
+                Err(error) if error.is_temporary() => ended.problems.push(self.problem(place, entry, &error)),
+                Ok(false) | Err(_) => rest.push((place, entry)),
             }
         }
         rest

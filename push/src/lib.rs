@@ -2,7 +2,7 @@
 //! client, socket, clock or file: what it needs of the world are the traits of [`ports`], beside those of `sync`.
 //!
 //! Modules, in reading order: [`refers`] what a PushSecret refers to, [`spec`] what is wrong with one, [`ports`] what it
-//! takes, [`outcome`] what a look comes to, [`memory`] what is remembered, [`look`] one look, [`chosen`] which stores it is about. What goes where: [`convert`] the keys of
+//! takes, [`outcome`] what a look comes to, [`halfway`] which of the values that were replaced are in use, [`memory`] what is remembered, [`look`] one look, [`chosen`] which stores it is about. What goes where: [`convert`] the keys of
 //! a source, [`expand`] its entries by store. What is there: [`compare`]. What to do: [`schedule`] when, [`generated`] with what was made, [`plan`] what. What was done: [`record`].
 //! How it is done: [`source`] what is pushed, [`each`] what is done in one store, [`parting`] what of it has lost its Secret,
 //! [`delete`] what is undone, [`ledger`] what is
@@ -14,6 +14,7 @@ pub mod refers;
 pub mod spec;
 pub mod ports;
 pub mod outcome;
+pub mod halfway;
 pub mod memory;
 pub mod look;
 pub mod chosen;

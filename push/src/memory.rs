@@ -9,9 +9,12 @@ use keyferry_provider_core::{Key, Payload, Push, SecretBytes};
 use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::plan::LastSync;
 use keyferry_sync::ports::Versions;
+use keyferry_sync::states::Kept;
 use keyferry_sync::store::StoreId;
 use sha3::{Digest as _, Sha3_256};
 use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::halfway::Halfway;
 
 /// The key of the hashes: random, one for each process.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -118,28 +121,17 @@ pub struct InStore {
     pub held: BTreeMap<String, Held>,
 }
 
-/// A generated value that all stores hold. It is remembered, and noted on the PushSecret, where neither a restart nor a
-/// status that is lost takes it away.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+/// A generated value that is not everywhere yet.
+#[derive(Clone, Debug)]
+pub struct Generated {
     /// When it was made.
     pub at: Timestamp,
     /// For what: [`asked_for`](crate::generated::asked_for).
     pub asked_for: String,
-}
-
-impl Kept {
-    /// As it was noted; `None` where that is not of this form.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (at, asked_for) = text.split_once(' ')?;
-        Some(Self { at: at.parse().ok()?, asked_for: asked_for.to_owned() })
-    }
-}
-
-impl fmt::Display for Kept {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.at, self.asked_for)
-    }
+    /// By when it is to be replaced, as far as that was known then.
+    pub refresh_by: Option<Timestamp>,
+    /// What it is.
+    pub data: Data,
 }
 
 /// What is remembered.
@@ -153,8 +145,10 @@ pub struct Memory {
     pub read: Option<Versions>,
     /// What is where.
     pub stores: BTreeMap<StoreId, InStore>,
-    /// What was generated and is not everywhere yet, and what of the PushSecret it was made for.
-    pub generated: Option<(String, Data)>,
+    /// What was generated and is not everywhere yet.
+    pub generated: Option<Generated>,
+    /// What was replaced before it was everywhere.
+    pub halfway: Halfway,
     /// The generated value that is everywhere.
     pub kept: Option<Kept>,
     /// The state of what was generated last, where it has one: its name.

@@ -82,9 +82,13 @@ pub fn decide(settings: &Settings, look: &Look) -> Plan {
     by_time(settings, look)
 }
 
-/// The same where values are generated: one is made when it is due, and for what is asked for now, and not for anything else.
+/// The same where values are generated: one is made when it is due, for what is asked for now, and where what its template is
+/// taken from has changed, since only a value can be rendered anew; and not for anything else.
 fn of_generator(settings: &Settings, look: &Look) -> Plan {
     let Some(kept) = generated::kept(settings, look) else { return Plan::Push };
+    if look.sources_changed() {
+        return Plan::Push;
+    }
     let due = generated::due(look, &kept);
     // One that is not everywhere yet is pushed first.
     if look.memory.generated.is_some() || due.is_some_and(|due| due <= look.began) {

@@ -31,7 +31,7 @@ fn verdict(ps: &PushSecret, outcome: &Outcome) -> Option<(bool, &'static str, To
 }
 
 /// The status after `outcome` of a look that began at `began`, where it has to be written: `before` is what is stored,
-/// `after` the same with what is in the stores now.
+/// `after` the same with what is in the stores now, which where all is well is so since `refreshed`.
 pub fn status(
     ps: &PushSecret,
     before: Option<&PushSecretStatus>,
@@ -39,6 +39,7 @@ pub fn status(
     outcome: &Outcome,
     version: &str,
     began: Timestamp,
+    refreshed: Timestamp,
 ) -> Option<PushSecretStatus> {
     if let Some((ready, reason, message)) = verdict(ps, outcome) {
         set_ready(&mut after.conditions, ready, reason, message, began);
@@ -51,7 +52,7 @@ pub fn status(
     }
     let is_changed = before.map_or(after != PushSecretStatus::default(), |before| *before != after);
     if matches!(outcome, Outcome::Done(_)) {
-        after.refresh_time = Some(Time(seconds(began)));
+        after.refresh_time = Some(Time(seconds(refreshed)));
     }
     (is_changed || is_stale).then_some(after)
 }

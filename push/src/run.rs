@@ -74,7 +74,7 @@ async fn carry_out(world: &World, look: Look, planning: Planning) -> Looked {
     if !keeps {
         Box::pin(generated::settle(world, &mut work.look, &work.under_way, &outcome)).await;
     }
-    Box::pin(work.end(outcome)).await
+    Box::pin(work.end(outcome, keeps)).await
 }
 
 /// Places where a store has answered something else than before.
@@ -120,7 +120,8 @@ impl Work<'_> {
             return None;
         }
         let opened = self.world.ports.stores.open(store, namespace(&self.look.ps)).await.ok()?;
-        if self.look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists {
+        // What can't be read can be asked whether it is there.
+        if self.look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists || opened.capabilities().max_batch == 0 {
             let recorded = self.ledger.recorded(&store_key(&store.id));
             let asked = recorded.iter().map(|(place, data)| {
                 let opened = &opened;
@@ -131,9 +132,6 @@ impl Work<'_> {
             let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
             let gone = answers.into_iter().filter(|(_, exists)| !matches!(exists, Ok(true)));
             return Some(gone.map(|(place, _)| place.clone()).collect());
-        }
-        if opened.capabilities().max_batch == 0 {
-            return Some(BTreeSet::new());
         }
         if known.held.values().any(|held| held.answer.is_none()) {
             return None;
@@ -197,9 +195,9 @@ impl Work<'_> {
         match Failure::of(Headline::Set, causes).or(Failure::of(Headline::Delete, deleted)) {
             Some(failure) => Err(failure),
             None => {
-                self.look.memory.generated = None;
-                if is_generated(&self.look.ps) {
-                    generated::note(self.world, &mut self.look).await;
+                let made = self.look.memory.generated.take().filter(|_| is_generated(&self.look.ps));
+                if let Some(made) = made {
+                    generated::note(self.world, &mut self.look, made).await;
                 }
                 Ok(Outcome::Done(done))
             }
@@ -247,6 +245,7 @@ impl Work<'_> {
 
     /// Takes what pushing into one store came to.
     fn take(&mut self, store: &Store, ended: Ended, causes: &mut Causes) {
+        generated::placed(&mut self.look, &store.id, &ended);
         let key = store_key(&store.id);
         let before = self.look.ps.status.as_ref().and_then(|status| status.synced_push_secrets.get(&key));
         for problem in ended.problems {
@@ -274,6 +273,7 @@ impl Work<'_> {
             return Causes::new();
         }
         unwanted.retain(|store, _| chosen::may_undo(&self.world.settings, &self.look, store));
+        self.look.memory.parting.retain(|(store, _), _| unwanted.contains_key(store));
         parting::keep(&self.look, &mut unwanted);
         delete::keep_overlapping(self.world, &self.look.ps, &mut self.ledger, &mut unwanted, layout);
         let deleted = delete::delete(self.world, &self.look, unwanted.clone(), layout).await;
@@ -342,6 +342,7 @@ impl Work<'_> {
         self.forget(&deleted);
         self.ledger.tidy(&nothing);
         self.look.memory.stores.clear();
+        self.look.memory.parting.clear();
         Failure::of(Headline::Delete, deleted.failed).map_or(Ok(Outcome::SourceGone), Err)
     }
 
@@ -404,8 +405,8 @@ impl Work<'_> {
         Failure { headline, causes: told.causes, retry }
     }
 
-    /// Writes down and tells what it came to, and when to look again.
-    async fn end(mut self, outcome: Outcome) -> Looked {
+    /// Writes down and tells what it came to, and when to look again. `keeps` says that nothing was done but to find that out.
+    async fn end(mut self, outcome: Outcome, keeps: bool) -> Looked {
         let (world, look) = (self.world, &mut self.look);
         let (ps, began, version) = (look.ps.clone(), look.began, version_of(&look.ps));
         match &outcome {
@@ -421,8 +422,9 @@ impl Work<'_> {
         let replaced_by = generated::replaced_by(look, &self.under_way, &outcome);
         next = [next, replaced_by, parting::next(look)].into_iter().flatten().min();
         let (before, after) = (self.ledger.stored.as_ref(), self.ledger.status.clone());
+        let refreshed = if keeps { generated::refreshed(look) } else { began };
         if outcome != Outcome::Released
-            && let Some(after) = record::status(&ps, before, after, &outcome, &version, began)
+            && let Some(after) = record::status(&ps, before, after, &outcome, &version, began, refreshed)
         {
             self.ledger.status = after;
             if let Err(problem) = self.ledger.write(world, &ps).await {

@@ -50,6 +50,8 @@ struct State {
     term: Option<Term>,
     breaks: bool,
     states: Vec<KnownState>,
+    /// Whether stores show nothing of what they hold.
+    is_write_only: bool,
     log: Vec<String>,
     notes: Vec<String>,
     /// What is noted on the PushSecret of a generated value.
@@ -136,7 +138,7 @@ impl Opened for InStoreDouble {
             push: true,
             delete: true,
             writes_elsewhere: self.store == "s",
-            max_batch: 20,
+            max_batch: if self.of.with(|state| state.is_write_only) { 0 } else { 20 },
             ..Capabilities::default()
         }
     }
@@ -359,8 +361,9 @@ impl sync_ports::Objects for Double {
         Box::new(())
     }
 
-    async fn source(&self, _: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
-        Ok(None)
+    async fn source(&self, object: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
+        let data = self.source(&object.name).map(|source| source.data);
+        Ok(data.map(|data| (self.version(&object.name), data)))
     }
 
     async fn labels(&self, _: &Dependency) -> Result<Option<StringMap>, Problem> {
@@ -541,6 +544,32 @@ async fn a_change_is_one_push_and_drift_is_mended() {
     let done = rig.next_check().await;
     assert_eq!(done[..3], ["fetch s/k,l", "read src", "push s/l"], "{done:?}");
     assert_eq!(rig.double.held("s", "l").as_deref(), Some("2"));
+}
+
+#[tokio::test]
+async fn what_a_store_shows_to_nobody_is_written_again_where_it_went() {
+    let labels = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
+    for (selector, reads) in [(json!({"secret": {"name": "src"}}), 0), (labels, 1)] {
+        let mut rig = Rig::new(json!({"selector": selector, "data": [entry("a", "k"), entry("b", "l")]}));
+        rig.double.with(|state| state.is_write_only = true);
+        rig.double.secret("src", &[("a", "1"), ("b", "2")]);
+        rig.look().await;
+        for _ in 0..4 {
+            let mut done = rig.next_check().await;
+            assert_eq!(done.drain(..reads).filter(|what| what == "read src").count(), reads);
+            assert_eq!(done[..2], ["exists s/k", "exists s/l"], "{done:?}");
+            assert!(done[2..].iter().all(|what| what.starts_with("status")), "{done:?}");
+            rig.double.with(|state| _ = state.held.remove(&("s".into(), "l".into())));
+            let done = rig.next_check().await;
+            let pushed: Vec<&str> = done.iter().map(String::as_str).filter(|what| what.starts_with("push")).collect();
+            assert_eq!((pushed, rig.double.held("s", "l").as_deref()), (vec!["push s/l"], Some("2")), "{done:?}");
+        }
+        // That it could not be asked is told.
+        rig.double.fail("s", "k", Some(ErrorKind::Unavailable));
+        let done = rig.next_check().await;
+        assert!(rig.said[0].contains("it is set to fail"), "{:?} {done:?}", rig.said);
+        rig.double.fail("s", "k", None);
+    }
 }
 
 #[tokio::test]

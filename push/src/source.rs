@@ -20,9 +20,9 @@ use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
 
 use crate::expand::{self, Marks, Wanted};
-use crate::generated::asked_for;
+use crate::generated::{self, asked_for};
 use crate::look::{Look, World};
-use crate::memory::MacKey;
+use crate::memory::{Generated, MacKey};
 use crate::outcome::{Causes, Failure, Headline, retry_of};
 use crate::ports::Source;
 use crate::refers::{named_source, named_stores, namespace, secret, source_selector};
@@ -73,14 +73,15 @@ pub async fn read(
     Ok(if sources.is_empty() { Found::Gone } else { Found::Sources(sources) })
 }
 
-/// Makes a value where that is due. What was made and is not everywhere yet is not made anew.
+/// Makes a value where that is due. What was made and is not everywhere yet is not made anew while it is good.
 async fn generate(world: &World, look: &mut Look, under_way: &mut UnderWay) -> Result<Found, Failure> {
     let (ps, asked_for) = (look.ps.clone(), asked_for(&world.settings, look));
     let source = |data: Data| Found::Sources(vec![Source { data, ..Source::default() }]);
-    if let Some((of, data)) = &look.memory.generated
-        && *of == asked_for
+    if let Some(made) = &look.memory.generated
+        && made.asked_for == asked_for
+        && generated::is_good(look, made)
     {
-        return Ok(source(data.clone()));
+        return Ok(source(made.data.clone()));
     }
     let Some(generator) = &ps.spec.selector.generator_ref else { return Ok(Found::Gone) };
     let (ports, settings) = (&world.ports.sync, &world.settings);
@@ -92,8 +93,12 @@ async fn generate(world: &World, look: &mut Look, under_way: &mut UnderWay) -> R
         let cause = told!("spec.selector.generatorRef: {} {}: {}", kind, name, error);
         Failure::new(Headline::Source, cause, retry_of(&error))
     })?;
-    look.memory.generated = Some((asked_for, data.clone()));
-    look.memory.made = under_way.made().into_values().next();
+    let made = Generated { at: look.began, asked_for, refresh_by: under_way.refresh_by(), data: data.clone() };
+    let state = under_way.made().into_values().next();
+    let before = (look.memory.generated.replace(made), std::mem::replace(&mut look.memory.made, state));
+    if let (Some(before), Some(state)) = before {
+        look.memory.halfway.replace(before.at, state);
+    }
     Ok(source(data))
 }
 

@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -53,7 +54,7 @@ impl KnownState {
     }
 
     /// Whether it was made before another.
-    fn is_older(&self, other: &Self) -> bool {
+    pub fn is_older(&self, other: &Self) -> bool {
         match self.made.0.cmp(&other.made.0) {
             Ordering::Less => true,
             Ordering::Equal => is_earlier(&self.made.1, &other.made.1),
@@ -103,11 +104,16 @@ pub fn key(es: &ExternalSecret, entry: usize) -> String {
     hash::owner_key(OWNER, namespace.unwrap_or_default(), name.unwrap_or_default(), &entry.to_string())
 }
 
-/// The states that stand for what the target holds, as far as the watch tells: of each entry the last.
-fn current<'a>(es: &ExternalSecret, states: &'a [KnownState]) -> BTreeMap<&'a str, &'a KnownState> {
+/// The states of the entries of `es` that are not to be revoked.
+fn standing<'a>(es: &ExternalSecret, states: &'a [KnownState]) -> impl Iterator<Item = &'a KnownState> {
     let keys: BTreeSet<String> = keys(es).into_values().collect();
+    states.iter().filter(move |state| state.deadline.is_none() && keys.contains(&state.key))
+}
+
+/// The states that stand for what the target holds, where that was written after all of them: of each entry the last.
+fn current<'a>(es: &ExternalSecret, states: &'a [KnownState]) -> BTreeMap<&'a str, &'a KnownState> {
     let mut newest: BTreeMap<&str, &KnownState> = BTreeMap::new();
-    for state in states.iter().filter(|state| state.deadline.is_none() && keys.contains(&state.key)) {
+    for state in standing(es, states) {
         let known = newest.entry(&state.key).or_insert(state);
         if known.is_older(state) {
             *known = state;
@@ -116,14 +122,21 @@ fn current<'a>(es: &ExternalSecret, states: &'a [KnownState]) -> BTreeMap<&'a st
     newest
 }
 
+/// The states that a target stands for which was written after all that was made for it.
+pub fn written_last(es: &ExternalSecret, states: &[KnownState]) -> MadeFor {
+    current(es, states).into_iter().map(|(key, state)| (key.to_owned(), state.name.clone())).collect()
+}
+
 /// By when the first of what the target holds is to be replaced, since it ends soon after. `made` are the states of the last
-/// refresh, where this process made it: while the watch has not told of them, nothing is known.
+/// refresh, where that is known: while the watch has not told of them, nothing is. Where it is not known, the target may
+/// hold any that stands: a refresh that was broken off has left its own beside what the target holds.
 pub fn refresh_by(es: &ExternalSecret, states: &[KnownState], made: &MadeFor) -> Option<Timestamp> {
     let is_told = |name: &String| states.iter().any(|state| state.name == *name);
     if !made.values().all(is_told) {
         return None;
     }
-    current(es, states).into_values().filter_map(|state| state.refresh_by).min()
+    let is_held = |state: &&KnownState| made.is_empty() || made.get(&state.key) == Some(&state.name);
+    standing(es, states).filter(is_held).filter_map(|state| state.refresh_by).min()
 }
 
 /// The states that stand for nothing that the target holds, and are not to be revoked yet. `made` are those of a refresh
@@ -134,6 +147,46 @@ pub fn outdated<'a>(es: &ExternalSecret, states: &'a [KnownState], made: Option<
         None => current(es, states).into_values().map(|state| state.name.as_str()).collect(),
     };
     states.iter().filter(|state| state.deadline.is_none() && !kept.contains(state.name.as_str())).collect()
+}
+
+/// A generated value that all stores of a PushSecret hold. It is noted on that, where neither a restart nor a status that is
+/// lost takes it away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// When it was made.
+    pub at: Timestamp,
+    /// For what: a hash of all that asks for it.
+    pub asked_for: String,
+    /// The name of its state, where it has one and that is known.
+    pub made: Option<String>,
+}
+
+/// No note is longer, in bytes: a time, a hash, and the name of an object.
+const NOTE: usize = 512;
+
+impl Kept {
+    /// As it was noted; `None` where that is not of this form.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > NOTE {
+            return None;
+        }
+        let mut parts = text.split(' ').map(|part| Some(part).filter(|part| is_word(part)));
+        let (at, asked_for, made) = (parts.next()??, parts.next()??, parts.next());
+        let made = made.map_or(Some(None), |made| made.map(|made| Some(made.to_owned())))?;
+        let kept = Self { at: at.parse().ok()?, asked_for: asked_for.to_owned(), made };
+        parts.next().is_none().then_some(kept)
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at, self.asked_for)?;
+        self.made.iter().try_for_each(|made| write!(f, " {made}"))
+    }
 }
 
 /// What annotations tell of how long something works.

@@ -45,6 +45,40 @@ fn of_what_somebody_before_us_made_the_last_of_each_entry_is_kept() {
     let states = [state("a", 0, 3, "9"), state("b", 0, 3, "10"), state("c", 0, 2, "11"), state("d", 2, 1, "1")];
     assert_eq!(names(outdated(&es(), &states, None)), ["a", "c"]);
     assert_eq!(refresh_by(&es(), &states, &MadeFor::new()), Some(at(1001)));
+    assert_eq!(written_last(&es(), &states), made(&[(0, "b"), (2, "d")]));
+}
+
+#[test]
+fn what_a_refresh_that_was_broken_off_left_hides_nothing_that_ends() {
+    let held = state("held", 0, 1, "1");
+    for refresh_by_then in [None, Some(at(9000))] {
+        let left = KnownState { refresh_by: refresh_by_then, ..state("left", 0, 2, "2") };
+        let states = [held.clone(), left];
+        assert_eq!(refresh_by(&es(), &states, &MadeFor::new()), Some(at(1001)), "it may be what the target holds");
+        assert_eq!(refresh_by(&es(), &states, &made(&[(0, "left")])), refresh_by_then, "it is known not to be");
+    }
+}
+
+#[test]
+fn a_note_is_of_one_form_and_short() {
+    let kept = |made: Option<&str>| Kept { at: at(5), asked_for: "1-a".into(), made: made.map(str::to_owned) };
+    for kept in [kept(None), kept(Some("gen-a-b"))] {
+        assert_eq!(Kept::parse(&kept.to_string()), Some(kept));
+    }
+    let note = kept(Some("gen-a-b")).to_string();
+    let long = format!("{note}{}", "x".repeat(NOTE));
+    for other in [
+        "",
+        "1970-01-01T00:00:05Z",
+        "1970-01-01T00:00:05Z ",
+        "soon 1-a",
+        &format!("{note} c"),
+        &format!("{note} "),
+        &format!("{note}\n"),
+        &long,
+    ] {
+        assert_eq!(Kept::parse(other), None, "{other:?}");
+    }
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl<'a> Work<'a> {
         let es = self.asker.es;
         let planning = self.planning.take().unwrap_or_else(|| Box::new(()));
         if generates(es) && Box::pin(self.was_written_before_a_crash()).await? {
-            self.look.memory.made.clear();
+            self.look.memory.made = states::written_last(es, &self.look.states);
             return Ok(Outcome::Synced(Synced::unchanged()));
         }
         // Nothing is written yet. From here on a look is not cancelled: its target and its status belong together.
@@ -156,7 +156,9 @@ impl<'a> Work<'a> {
                 let made = self.is_made.then_some(made);
                 let outdated = states::outdated(es, &self.look.states, made.as_ref()).into_iter();
                 let outdated: Vec<String> = outdated.map(|state| state.name.clone()).collect();
-                self.look.memory.made = made.unwrap_or_default();
+                if let Some(made) = made {
+                    self.look.memory.made = made;
+                }
                 self.flag(&outdated, later(now, grace)).await;
             }
             // Whoever could not be told that it was written may have written it all the same.
@@ -179,9 +181,14 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// By when what generators have just made is to be replaced.
+    /// By when what generators have just made, or had made before a crash, is to be replaced.
     pub fn refresh_by(&self) -> Option<Timestamp> {
-        schedule::interval(self.asker.es).and_then(|_| self.kept.under_way.refresh_by())
+        let es = self.asker.es;
+        schedule::interval(es)?;
+        if self.is_made {
+            return self.kept.under_way.refresh_by();
+        }
+        states::refresh_by(es, &self.look.states, &self.look.memory.made)
     }
 
     /// The store has nothing of what the spec names, and deletionPolicy lets the target go with it.
@@ -215,9 +222,11 @@ impl<'a> Work<'a> {
             let cause = Told::without_values(format!("can't read when it was changed: {problem}"));
             Failure::new(Headline::Update, cause, Retry::Soon)
         })?;
+        let ends = states::refresh_by(es, &self.look.states, &self.look.memory.made);
         let due = self.look.last().filter(|last| last.version == self.version).map(|last| {
             let interval = schedule::interval(es);
-            interval.map_or(Timestamp::MAX, |interval| schedule::due_by_any_clock(es, last.at, interval))
+            let due = interval.map(|interval| schedule::due_by_any_clock(es, last.at, interval));
+            due.map_or(Timestamp::MAX, |due| ends.map_or(due, |ends| ends.min(due)))
         });
         Ok(make::is_that_of_now(written, changed, due))
     }

@@ -445,6 +445,30 @@ async fn what_somebody_before_us_made_is_kept_and_its_forerunners_go() {
 }
 
 #[tokio::test]
+async fn what_ends_is_replaced_although_a_refresh_was_broken_off() {
+    // Nobody knows of the refresh that made `left`: it was broken off before the target was written, at 0, or after, at 60.
+    for (written, is_made) in [(0, true), (60, false)] {
+        let world = World::new();
+        world.state().generated.insert("pw".into(), "made-1".into());
+        let es = Arc::new(es(kept()));
+        let report = world.look(&es, &Memory::default(), 0).await;
+        let es = told(&es, &report);
+        world.calls();
+        world.state().written_at = Some(at(written));
+        let ends = |refresh_by, state| KnownState { refresh_by: Some(refresh_by), ..state };
+        let (held, left) = (known_state(&es, "held", 1), known_state(&es, "left", 50));
+        world.state().states = vec![ends(at(50), held), ends(at(110), left)];
+        let report = world.look(&es, &Memory::default(), 100).await;
+        let calls = world.calls();
+        assert_eq!(calls.iter().any(|call| call.starts_with("make")), is_made, "{calls:?}");
+        assert!(calls.contains(&"flag held 120".to_owned()), "{calls:?}");
+        let known = if is_made { "gen-kept-g-2" } else { "left" };
+        assert_eq!(report.memory.made.values().collect::<Vec<_>>(), [known]);
+        assert!(is_made || report.next == Some(at(110)), "it ends before the next refresh: {:?}", report.next);
+    }
+}
+
+#[tokio::test]
 async fn a_renamed_target_goes_when_the_new_one_is_written() {
     let world = World::new();
     let (es, memory) = synced(&world, json!({})).await;

@@ -199,9 +199,24 @@ impl Scaleway {
         if let Named::Id(id) = named {
             return Ok(Some((*id).to_owned()));
         }
-        let first = [("page", "1".to_owned()), ("page_size", "1".to_owned())];
+        Ok(self.bearing(named, 1).await?.into_iter().next())
+    }
+
+    /// The same of what is to be changed, which must be no other's: the only one of its name.
+    async fn only(&self, key: &str) -> Result<Option<String>, Error> {
+        let mut found = self.bearing(&writable(key)?, 2).await?;
+        if found.len() > 1 {
+            let message = format!("several folders have a secret {key:?}: name the one that is meant by path:");
+            return Err(Error::invalid(message).with_blame(Blame::Request));
+        }
+        Ok(found.pop())
+    }
+
+    /// The ids of the first secrets that are named so, at most so many.
+    async fn bearing(&self, named: &Named<'_>, most: usize) -> Result<Vec<String>, Error> {
+        let first = [("page", "1".to_owned()), ("page_size", most.to_string())];
         let (secrets, _) = self.list(named.query().into_iter().chain(first).collect()).await?;
-        Ok(secrets.into_iter().next().map(|secret| secret.id))
+        Ok(secrets.into_iter().map(|secret| secret.id).collect())
     }
 
     async fn read(&self, key: &Key) -> Answer {
@@ -290,7 +305,7 @@ impl Store for Scaleway {
     }
 
     async fn look(&self, name: &str) -> Result<Option<Found>, Error> {
-        let Some(id) = self.id(&writable(name)?).await? else { return Ok(None) };
+        let Some(id) = self.only(name).await? else { return Ok(None) };
         let value = match self.read_id(&id, None, &format!("secret {name:?}")).await {
             // It was made, and its first version is still to come.
             Err(error) if error.kind() == ErrorKind::NoVersion => SecretBytes::default(),
@@ -302,7 +317,7 @@ impl Store for Scaleway {
 
     async fn write(&self, key: &str, value: &SecretBytes, _: Option<&Found>) -> Result<(), Error> {
         let (named, what) = (writable(key)?, format!("secret {key:?}"));
-        let id = match self.id(&named).await? {
+        let id = match self.only(key).await? {
             Some(id) => id,
             None => {
                 let (folder, name) = match named {
@@ -323,7 +338,7 @@ impl Store for Scaleway {
 
     async fn remove(&self, key: &str) -> Result<(), Error> {
         let what = format!("secret {key:?}");
-        let id = self.id(&writable(key)?).await?.ok_or_else(|| no_secret(&what))?;
+        let id = self.only(key).await?.ok_or_else(|| no_secret(&what))?;
         let path = format!("{}/secrets/{}", self.region, segment(&id)?);
         let call = Call { method: Method::DELETE, ..Call::get("DeleteSecret", path) };
         self.access.ask(&call, &what).await.map(drop)

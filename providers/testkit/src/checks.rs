@@ -88,7 +88,7 @@ pub async fn missing_among_present(fixture: &dyn Fixture, max_batch: usize) {
         for (key, result) in batch.iter().zip(fetch(&*provider, batch).await) {
             match key.name.as_str() {
                 "missing-a" | "missing-c" => expect(fixture, &key.name, &result, &value(&key.name)),
-                _ => expect_error(&key.name, &result, ErrorKind::NotFound),
+                _ => expect_error(&key.name, &result, fixture.missing()),
             }
         }
     }
@@ -99,7 +99,7 @@ pub async fn deleted_is_missing(fixture: &dyn Fixture) {
     expect(fixture, "deleted", &fetch_one(&*provider(fixture).await, &key("deleted")).await, &value("deleted"));
     fixture.delete("deleted").await;
     let result = fetch_one(&*provider(fixture).await, &key("deleted")).await;
-    expect_error("a deleted secret", &result, ErrorKind::NotFound);
+    expect_error("a deleted secret", &result, fixture.missing());
 }
 
 pub async fn a_new_value_is_read_at_once(fixture: &dyn Fixture) {
@@ -162,7 +162,7 @@ pub async fn names_of_every_kind(fixture: &dyn Fixture) {
     for name in names.into_iter().filter(|name| fixture.takes_name(name)) {
         expect(fixture, name, &fetch_one(&*provider, &key(name)).await, &value(name));
         let missing = format!("{name}-missing");
-        expect_error(&missing, &fetch_one(&*provider, &key(&missing)).await, ErrorKind::NotFound);
+        expect_error(&missing, &fetch_one(&*provider, &key(&missing)).await, fixture.missing());
     }
 }
 

@@ -121,6 +121,12 @@ pub trait Fixture: Send + Sync {
     /// Removes a secret in the way a user of the store would.
     async fn delete(&self, name: &str);
 
+    /// What is answered for a secret that is not there. `Denied` where the backend does not tell that from one that is not
+    /// for us.
+    fn missing(&self) -> ErrorKind {
+        ErrorKind::NotFound
+    }
+
     /// What a fetch gives for a secret that was written so. Stores that keep several fields write one and give JSON.
     fn fetched(&self, value: &[u8]) -> Vec<u8> {
         value.to_vec()

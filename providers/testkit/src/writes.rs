@@ -139,7 +139,7 @@ async fn what_was_pushed_can_be_deleted(fixture: &dyn Fixture) {
     pushed(&*provider, "a push", &push).await;
     for when in ["a deletion", "a deletion of what is not there"] {
         provider.delete(&push.remote, Reach::Ours).await.unwrap_or_else(|error| panic!("{when}: {error}"));
-        expect_error(when, &held(fixture, &*provider, "short-lived").await, ErrorKind::NotFound);
+        expect_error(when, &held(fixture, &*provider, "short-lived").await, fixture.missing());
         assert!(!exists(&*provider, &push.remote).await, "{when}");
     }
 }
@@ -153,7 +153,7 @@ async fn the_last_property_takes_the_secret_along(fixture: &dyn Fixture) {
     provider.delete(&remote("emptied", Some("a")), Reach::Ours).await.expect("a property can be deleted");
     assert_eq!(fields_of(fixture, &*provider, "emptied").await, ["b"]);
     provider.delete(&remote("emptied", Some("b")), Reach::Ours).await.expect("the last property can be deleted");
-    expect_error("a secret without properties", &held(fixture, &*provider, "emptied").await, ErrorKind::NotFound);
+    expect_error("a secret without properties", &held(fixture, &*provider, "emptied").await, fixture.missing());
 }
 
 async fn what_others_made_is_not_deleted(fixture: &dyn Fixture) {
@@ -162,7 +162,7 @@ async fn what_others_made_is_not_deleted(fixture: &dyn Fixture) {
     provider.delete(&remote("not-ours", None), Reach::Ours).await.expect("what others made is passed over");
     expect(fixture, "what others made", &held(fixture, &*provider, "not-ours").await, &value("theirs"));
     provider.delete(&remote("not-ours", None), Reach::All).await.expect("all can be deleted, where that is asked");
-    expect_error("what was theirs", &held(fixture, &*provider, "not-ours").await, ErrorKind::NotFound);
+    expect_error("what was theirs", &held(fixture, &*provider, "not-ours").await, fixture.missing());
 }
 
 /// What is there under this name: fetched, where the store can be read.
@@ -171,7 +171,7 @@ async fn held(fixture: &dyn Fixture, provider: &dyn Provider, name: &str) -> Ans
         return fetch_one(provider, &key(name)).await;
     }
     let found = fixture.held(name).await.map(|value| SecretBytes::new(value).into());
-    found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the backend holds no such secret"))
+    found.ok_or_else(|| Error::new(fixture.missing(), "the backend holds no such secret"))
 }
 
 /// The names of a secret's fields.

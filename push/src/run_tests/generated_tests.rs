@@ -1,5 +1,7 @@
 //! Values that a generator makes: when, for whom, and what is revoked.
 
+use keyferry_sync::states::Kept;
+
 use super::*;
 
 #[tokio::test]
@@ -210,4 +212,146 @@ async fn what_ends_before_the_next_check_is_replaced_before_that() {
     rig.double.with(|state| state.term = Some(Term { end, renews: false }));
     rig.look().await;
     assert_eq!(rig.next, Some(at(1000)), "five sixths, by the clock that stands at 0");
+}
+
+fn of_two_stores(interval: &str) -> Rig {
+    generated(json!({"secretStoreRefs": [{"name": "s"}, {"name": "t"}], "refreshInterval": interval}))
+}
+
+#[tokio::test]
+async fn one_store_that_stays_broken_keeps_no_other_on_a_value_that_is_over() {
+    // The one by its interval, the other since it ends: at 100600.
+    for (interval, ends, wait) in [("1h", None, 3600), ("24h", Some(120_720), 600)] {
+        let mut rig = of_two_stores(interval);
+        let end = |end| std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(end);
+        rig.double.with(|state| state.term = ends.map(|at| Term { end: end(at), renews: false }));
+        rig.double.fail("t", "k", Some(ErrorKind::Denied));
+        rig.look().await;
+        rig.now += wait - 61;
+        rig.look().await;
+        assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-1"), "{interval}: it is good");
+        assert!(rig.next.is_some_and(|next| next <= at(100_000 + wait)), "{interval}: {:?}", rig.next);
+        rig.double.with(|state| state.term = None);
+        rig.now = 100_000 + wait;
+        rig.look().await;
+        assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-2"), "{interval}");
+        assert_eq!(deadlines(&rig), [Some(120), None], "{interval}: no store holds it any more");
+        rig.double.fail("t", "k", None);
+        rig.now += 60;
+        rig.look().await;
+        assert_eq!(rig.double.held("t", "k").as_deref(), Some("made-2"), "{interval}");
+        assert_eq!(deadlines(&rig), [Some(120), None], "{interval}");
+        // Its interval began when it was made.
+        rig.now += 3600 - 60;
+        rig.look().await;
+        assert_eq!(rig.double.held("s", "k").as_deref() == Some("made-3"), interval == "1h");
+    }
+}
+
+#[tokio::test]
+async fn what_a_store_may_still_hold_is_not_revoked() {
+    let mut rig = of_two_stores("1h");
+    rig.double.fail("t", "k", Some(ErrorKind::Timeout));
+    rig.look().await;
+    rig.next_check().await;
+    assert_eq!(deadlines(&rig), [None, None], "the second may hold the first");
+    rig.double.fail("t", "k", None);
+    rig.double.fail("s", "k", Some(ErrorKind::Denied));
+    rig.next_check().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-2"));
+    assert_eq!(deadlines(&rig), [Some(120), None, None], "the first store holds the second");
+    rig.double.fail("s", "k", None);
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!(deadlines(&rig), [Some(120), Some(120), None]);
+}
+
+#[tokio::test]
+async fn what_stays_in_a_store_is_not_revoked_although_others_wait_for_theirs() {
+    let mut rig = of_two_stores("1h");
+    rig.respec(json!({"updatePolicy": "IfNotExists"}));
+    rig.double.fail("t", "k", Some(ErrorKind::Denied));
+    for _ in 0..3 {
+        rig.next_check().await;
+    }
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-1"));
+    assert_eq!(deadlines(&rig), [None, Some(120), None], "what was pushed nowhere goes");
+    rig.double.fail("t", "k", None);
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!((rig.double.held("s", "k"), rig.double.held("t", "k")), (Some("made-1".into()), Some("made-3".into())));
+    assert_eq!(deadlines(&rig), [None, Some(120), None]);
+}
+
+#[tokio::test]
+async fn a_generation_that_was_broken_off_hides_no_value_that_ends() {
+    let mut rig = generated(json!({"refreshInterval": "24h"}));
+    let end = std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(120_720);
+    rig.double.with(|state| state.term = Some(Term { end, renews: false }));
+    rig.look().await;
+    restarts(&mut rig);
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!((rig.next, rig.double.with(|state| state.made)), (Some(at(100_600)), 1), "it ends then");
+    // Killed once the next one was written down.
+    restarts(&mut rig);
+    rig.double.with(|state| {
+        let held = state.states[0].clone();
+        state.states.push(KnownState { name: "left".into(), made: (None, "2".into()), refresh_by: None, ..held });
+        state.made = 2;
+    });
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-3"), "some stores may hold what was left");
+    assert_eq!(deadlines(&rig), [Some(120), Some(120), None]);
+    rig.now += 1;
+    assert_eq!(rig.look().await, [""; 0], "once");
+}
+
+fn noted(rig: &mut Rig, by: impl FnOnce(Kept) -> Kept) {
+    let annotations = rig.ps.metadata.annotations.get_or_insert_default();
+    let note = annotations.get_mut(names::ANNOTATION_GENERATED).unwrap();
+    *note = by(Kept::parse(note).unwrap()).to_string();
+}
+
+#[tokio::test]
+async fn a_note_that_is_forged_puts_off_no_value() {
+    for (later, is_made) in [(599, false), (601, true), (3600, true), (7200, true)] {
+        let mut rig = generated(json!({"refreshInterval": "1h"}));
+        rig.look().await;
+        // Whoever edits a label has it told that all is well, but not that anything was made.
+        for _ in 0..2 {
+            rig.now += 1800;
+            labelled(&mut rig);
+            restarts(&mut rig);
+            let told = rig.ps.status.as_ref().and_then(|status| status.refresh_time.clone()).unwrap().0;
+            noted(&mut rig, |kept| Kept { at: told + Duration::from_secs(later), ..kept });
+            rig.look().await;
+        }
+        assert_eq!(rig.double.with(|state| state.made) > 1, is_made, "{later}");
+        rig.now += 600;
+        rig.look().await;
+        assert!(rig.double.with(|state| state.made) > 1, "{later}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_template_is_taken_from_makes_a_value_anew() {
+    let template = json!({"templateFrom": [{"secret": {"name": "c", "items": [{"key": "k"}]}}]});
+    let mut rig = generated(json!({"template": template, "data": [entry("k", "k")]}));
+    rig.double.secret("c", &[("k", "one: {{ .uuid }}")]);
+    rig.look().await;
+    assert_eq!(
+        (rig.said[0].as_str(), rig.double.with(|state| state.made)),
+        ("Done(Done { pushed: 1, deleted: 0 })", 1)
+    );
+    rig.now += 1;
+    assert_eq!(rig.look().await, [""; 0]);
+    rig.double.secret("c", &[("k", "two: {{ .uuid }}")]);
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("two: made-2"));
+    assert_eq!(deadlines(&rig), [Some(120), None]);
+    rig.now += 1;
+    assert_eq!(rig.look().await, [""; 0], "once");
 }

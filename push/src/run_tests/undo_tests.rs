@@ -72,6 +72,70 @@ async fn one_of_several_sources_that_is_replaced_takes_nothing_along() {
 }
 
 #[tokio::test]
+async fn what_comes_to_be_of_another_secret_stays_while_that_is_replaced() {
+    let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
+    let mut rig = Rig::new(json!({
+        "selector": selector, "deletionPolicy": "Delete", "dataTo": [{"storeRef": {"name": "s"}}],
+    }));
+    rig.double.secret("one", &[("a", "1"), ("b", "2")]);
+    rig.look().await;
+    rig.double.secret("one", &[("b", "2")]);
+    rig.double.secret("two", &[("a", "1")]);
+    rig.now += 1;
+    let done = rig.look().await;
+    assert!(!done.contains(&"push s/a".to_owned()), "it is there: {done:?}");
+    rig.double.with(|state| state.secrets.remove("two"));
+    rig.now += 1;
+    let done = rig.look().await;
+    assert!(!done.contains(&"delete s/a".to_owned()), "it may be there again in a moment: {done:?}");
+}
+
+#[tokio::test]
+async fn nothing_is_parting_where_nothing_is_left_to_be_undone() {
+    let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
+    let refs = json!([{"name": "s"}, {"name": "t"}]);
+    let data_to = json!([{"storeRef": {"name": "s"}}, {"storeRef": {"name": "t"}}]);
+    let spec = json!({
+        "selector": selector, "secretStoreRefs": refs, "deletionPolicy": "Delete", "dataTo": data_to,
+    });
+    let mut rig = Rig::new(spec.clone());
+    rig.double.secret("one", &[("a", "1")]);
+    rig.double.secret("two", &[("b", "2")]);
+    rig.look().await;
+    rig.double.with(|state| state.secrets.remove("one"));
+    rig.now += 1;
+    rig.look().await;
+    assert_eq!(rig.memory.parting.len(), 2);
+    rig.double.with(|state| state.secrets.clear());
+    rig.respec(json!({}));
+    for wait in [1, 60] {
+        rig.now += wait;
+        rig.look().await;
+    }
+    assert_eq!((rig.said[0].as_str(), rig.memory.parting.len()), ("SourceGone", 0));
+
+    // A store that another controller looks after: what it holds is for that to delete.
+    let mut rig = Rig::new(spec);
+    rig.double.secret("one", &[("a", "1")]);
+    rig.double.secret("two", &[("b", "2")]);
+    rig.look().await;
+    let theirs = json!({
+        "metadata": {"name": "s", "namespace": "ns", "uid": "s", "generation": 2},
+        "spec": {"provider": {"fake": {"a": 1}}, "controller": "theirs"},
+    });
+    let theirs = Store::namespaced(serde_json::from_value(theirs).unwrap());
+    rig.stores.insert(theirs.id.clone(), (Arc::new(theirs), Readiness::Ready));
+    rig.double.with(|state| state.secrets.remove("one"));
+    for wait in [1, 60] {
+        rig.now += wait;
+        rig.look().await;
+    }
+    assert_eq!((rig.recorded("SecretStore/s"), rig.memory.parting.len()), (vec!["a".into(), "b".into()], 0));
+    rig.now += 1;
+    assert_eq!(rig.look().await, [""; 0], "nothing is due");
+}
+
+#[tokio::test]
 async fn who_comes_to_be_selected_is_found_by_a_check() {
     let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
     let mut rig = Rig::new(json!({"selector": selector, "dataTo": [{"storeRef": {"name": "s"}}]}));

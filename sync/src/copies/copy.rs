@@ -8,6 +8,7 @@ use super::copier::{Copier, CopierId, CopierKind, comparable};
 use super::print::print;
 use crate::data::StringMap;
 use crate::dependency::is_earlier;
+use crate::states::Kept;
 
 /// An object of a kind that is copied, as it was last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,12 +37,12 @@ pub struct Owner {
 impl Seen {
     /// An ExternalSecret.
     pub fn external_secret(es: &ExternalSecret) -> Self {
-        Self::of(&es.metadata, || serde_json::to_value(&es.spec).unwrap_or_default())
+        Self::of(CopierKind::ClusterExternalSecret, &es.metadata, || serde_json::to_value(&es.spec).unwrap_or_default())
     }
 
     /// A PushSecret.
     pub fn push_secret(ps: &PushSecret) -> Self {
-        Self::of(&ps.metadata, || serde_json::to_value(&ps.spec).unwrap_or_default())
+        Self::of(CopierKind::ClusterPushSecret, &ps.metadata, || serde_json::to_value(&ps.spec).unwrap_or_default())
     }
 
     /// An object of the kind that `kind` copies, with a spec that is not of its form.
@@ -51,10 +52,10 @@ impl Seen {
 
     /// An object of the kind that `kind` copies, with this spec.
     pub fn object(kind: CopierKind, metadata: &ObjectMeta, spec: &Value) -> Self {
-        Self::of(metadata, || comparable(kind, spec))
+        Self::of(kind, metadata, || comparable(kind, spec))
     }
 
-    fn of(metadata: &ObjectMeta, spec: impl FnOnce() -> Value) -> Self {
+    fn of(kind: CopierKind, metadata: &ObjectMeta, spec: impl FnOnce() -> Value) -> Self {
         let owners = metadata.owner_references.iter().flatten();
         let controller = owners.into_iter().find(|owner| owner.controller == Some(true));
         let owner = controller.and_then(|owner| {
@@ -64,8 +65,10 @@ impl Seen {
         let none = StringMap::new();
         let labels = metadata.labels.as_ref();
         let mut annotations = metadata.annotations.clone().unwrap_or_default();
-        // A note of ours, which is no edit.
-        annotations.remove(names::ANNOTATION_GENERATED);
+        // Which is no edit.
+        if kept_note(kind, metadata).is_some() {
+            annotations.remove(names::ANNOTATION_GENERATED);
+        }
         let print = match &owner {
             Some(_) => print(labels.unwrap_or(&none), &annotations, &spec()),
             None => 0,
@@ -97,6 +100,16 @@ impl Seen {
     /// Whether this is an earlier state of the same object.
     pub fn is_older(&self, other: &Self) -> bool {
         self.uid == other.uid && is_earlier(&self.version, &other.version)
+    }
+}
+
+/// What is noted on a copy, an object of the kind that `kind` copies, of the generated value that its stores hold: it stays
+/// with it. Of any other form it is an edit like any.
+pub fn kept_note(kind: CopierKind, metadata: &ObjectMeta) -> Option<&String> {
+    let note = metadata.annotations.as_ref()?.get(names::ANNOTATION_GENERATED)?;
+    match kind {
+        CopierKind::ClusterPushSecret => Kept::parse(note).map(|_| note),
+        CopierKind::ClusterExternalSecret => None,
     }
 }
 

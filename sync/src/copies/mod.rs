@@ -14,7 +14,7 @@ pub mod record;
 pub mod run;
 
 pub use copier::{Copier, CopierId, CopierKind};
-pub use copy::{Owner, Place, Seen};
+pub use copy::{Owner, Place, Seen, kept_note};
 pub use plan::{Memory, Plan, Step, Surroundings, plan};
 pub use run::{Looked, run};
 

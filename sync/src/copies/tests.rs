@@ -464,14 +464,27 @@ fn what_the_api_server_adds_by_default_is_no_difference() {
     assert!(seen.is_controlled_by(&copier) && seen.print == copier.print);
     assert_ne!(Seen::external_secret(&object(stored, json!({"more": "x"}))).print, copier.print);
     assert_ne!(Seen::external_secret(&object(spec("b"), json!({}))).print, copier.print);
-    // What is noted on it is no edit.
-    let mut noted = object(spec("a"), json!({}));
-    noted.metadata.annotations = Some([(names::ANNOTATION_GENERATED.to_owned(), "n".to_owned())].into());
-    assert_eq!(Seen::external_secret(&noted).print, copier.print);
     // Owners that are no controllers, and those of other kinds, are none.
     let mut other = object(spec("a"), json!({}));
     other.metadata.owner_references.as_mut().unwrap()[0].controller = None;
     assert_eq!(Seen::external_secret(&other).owner, None);
+}
+
+#[test]
+fn what_is_noted_of_a_generated_value_is_no_edit_and_anything_else_in_its_place_is() {
+    let annotated = |kind, note: Option<&str>| {
+        let annotations = note.map(|note| json!({ names::ANNOTATION_GENERATED: note }));
+        let owner = json!({"apiVersion": "external-secrets.io/v1alpha1", "kind": "ClusterPushSecret", "name": "c", "uid": "u", "controller": true});
+        let metadata = json!({"name": "c", "ownerReferences": [owner], "annotations": annotations});
+        Seen::object(kind, &serde_json::from_value(metadata).unwrap(), &json!({})).print
+    };
+    let good = "2026-01-01T00:00:00Z 1-a gen-grafana-g-b";
+    let (pushes, fetches) = (CopierKind::ClusterPushSecret, CopierKind::ClusterExternalSecret);
+    assert_eq!(annotated(pushes, Some(good)), annotated(pushes, None));
+    assert_ne!(annotated(fetches, Some(good)), annotated(fetches, None), "nothing is generated for its stores");
+    for forged in ["n", "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z 1-a b c", &format!("{good}{}", "x".repeat(600))] {
+        assert_ne!(annotated(pushes, Some(forged)), annotated(pushes, None), "{forged}");
+    }
 }
 
 #[test]

@@ -21,8 +21,10 @@ pub const USER: (&str, &str) = ("reader", "canary-of-the-password");
 pub const DOMAIN: &str = "corp";
 /// The one template that there is, by its number, and the slugs of its fields; the last is a file.
 pub const TEMPLATE: (u64, [&str; 3]) = (60, ["data", "password", "file"]);
-/// The one folder that there is, by its number, and its name.
+/// The folder that secrets are in where nothing else is said, by its number, and its name; and the other that there is.
 pub const FOLDER: (u64, &str) = (73, "app");
+/// See [`FOLDER`].
+pub const OTHER: (u64, &str) = (74, "team");
 
 /// A running double.
 #[derive(Clone)]
@@ -85,13 +87,19 @@ impl Double {
         self.state.lock().expect("no test panics with it")
     }
 
-    /// Writes a secret of the template into the folder. Gives its number.
+    /// Writes a secret of the template into [`FOLDER`]. Gives its number.
     pub fn put(&self, name: &str, values: [&str; 3]) -> u64 {
+        self.put_in(FOLDER.0, name, values)
+    }
+
+    /// The same in this folder.
+    pub fn put_in(&self, folder: u64, name: &str, values: [&str; 3]) -> u64 {
         let mut state = self.state();
-        let there = state.secrets.iter().find(|(_, secret)| secret.name == name).map(|(id, _)| *id);
+        let is_it = |secret: &Secret| secret.name == name && secret.folder == folder;
+        let there = state.secrets.iter().find(|(_, secret)| is_it(secret)).map(|(id, _)| *id);
         let id = there.unwrap_or(state.last + 1);
         state.last = state.last.max(id);
-        let secret = Secret { name: name.to_owned(), folder: FOLDER.0, site: 1, values: values.map(str::to_owned) };
+        let secret = Secret { name: name.to_owned(), folder, site: 1, values: values.map(str::to_owned) };
         state.secrets.insert(id, secret);
         id
     }
@@ -103,7 +111,19 @@ impl Double {
         Some((found.values.clone(), found.folder, found.site))
     }
 
-    /// Shows a secret to nobody, but for its name.
+    /// What a secret of this folder holds.
+    pub fn held_in(&self, folder: u64, name: &str) -> Option<[String; 3]> {
+        let state = self.state();
+        let found = state.secrets.values().find(|secret| secret.name == name && secret.folder == folder)?;
+        Some(found.values.clone())
+    }
+
+    /// How many secrets there are.
+    pub fn count(&self) -> usize {
+        self.state().secrets.len()
+    }
+
+    /// Shows a secret to nobody; a search passes over it.
     pub fn deny(&self, name: &str) {
         self.state().denied.push(name.to_owned());
     }
@@ -153,7 +173,8 @@ fn answer(asked: &Asked, sent: &BTreeMap<String, String>, state: &mut State) -> 
         (_, ["api", "v1", "secrets", id, more @ ..]) => {
             // A path is written with either slash.
             let asked_for = asked.query("secretPath").replace('\\', "/");
-            let by_path = |secret: &Secret| format!("/{}/{}", FOLDER.1, secret.name) == asked_for;
+            let folder = |id: u64| if id == OTHER.0 { OTHER.1 } else { FOLDER.1 };
+            let by_path = |secret: &Secret| format!("/{}/{}", folder(secret.folder), secret.name) == asked_for;
             let found = match *id {
                 "0" => state.secrets.iter().find(|(_, secret)| by_path(secret)).map(|(id, _)| *id),
                 id => id.parse().ok().filter(|id| state.secrets.contains_key(id)),
@@ -217,6 +238,9 @@ fn search(asked: &Asked, state: &State) -> Response {
     let wanted = query("filter.searchText").to_lowercase();
     let fits = |secret: &Secret| {
         let name = secret.name.to_lowercase();
+        if state.denied.contains(&secret.name) {
+            return false;
+        }
         if query("filter.isExactMatch") == "true" { name == wanted } else { name.contains(&wanted) }
     };
     let number = |name: &str, default: usize| query(name).parse().unwrap_or(default);
@@ -228,8 +252,9 @@ fn search(asked: &Asked, state: &State) -> Response {
 }
 
 fn make(body: &Value, state: &mut State) -> Response {
-    let is_right = body["folderId"] == FOLDER.0 && body["secretTemplateId"] == TEMPLATE.0;
-    let Some(items) = body["items"].as_array().filter(|_| is_right) else { return wrong(400, "API_InvalidField") };
+    let folder = [FOLDER.0, OTHER.0].into_iter().find(|folder| body["folderId"] == *folder);
+    let folder = folder.filter(|_| body["secretTemplateId"] == TEMPLATE.0);
+    let (Some(folder), Some(items)) = (folder, body["items"].as_array()) else { return wrong(400, "API_InvalidField") };
     let mut values: [String; 3] = Default::default();
     for item in items {
         let at = item["fieldId"].as_u64().unwrap_or_default() as usize;
@@ -237,7 +262,7 @@ fn make(body: &Value, state: &mut State) -> Response {
     }
     state.last += 1;
     let name = body["name"].as_str().unwrap_or_default().to_owned();
-    let secret = Secret { name, folder: FOLDER.0, site: body["siteId"].as_u64().unwrap_or_default(), values };
+    let secret = Secret { name, folder, site: body["siteId"].as_u64().unwrap_or_default(), values };
     let answer = asked::json(200, &shown(state.last, &secret));
     state.secrets.insert(state.last, secret);
     answer

@@ -9,7 +9,7 @@ pub(super) fn schema() -> Node {
     let given = |description| {
         object(description).field("value", string("It, as it is.")).field("secretRef", secret_ref("Where it is."))
     };
-    object("Delinea Secret Server, and Delinea Platform.")
+    object("Delinea Secret Server.")
         .required("serverURL", string("Address of the server."))
         .field("username", given("Name of the user who logs in."))
         .field("password", given("Password of the user."))

@@ -20,7 +20,7 @@ use keyferry_provider_http::{Ca, Fields, server_url};
 use serde::Deserialize;
 
 use self::login::{Login, Who};
-use self::secret::Secret;
+use self::secret::{Item, Secret};
 use crate::client::{Call, Client, Response, Said, Vendor};
 use crate::config::{self, Given, needed, needed_text};
 use crate::login::Access;
@@ -47,6 +47,13 @@ const VENDOR: Vendor = Vendor {
 
 /// How many secrets of one name are looked through.
 const SAME_NAME: usize = 100;
+
+/// Under this end of a name Delinea Platform is found.
+const PLATFORM: &str = "delinea.app";
+
+/// What is said of a secret that is not shown: nobody tells whether it is there.
+const NOT_SHOWN: &str =
+    "it is not there, or not for the user who logs in: check how it is called, and what the user may view";
 
 /// How many files of one secret are fetched.
 const FILES: usize = 20;
@@ -79,6 +86,13 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         let spec: Spec = config::read(spec, "secretserver")?;
         let url = needed_text(spec.server_url, VENDOR.fields.server)?;
         let server = server_url(&url, VENDOR.fields.server, "https://example.secretservercloud.com")?;
+        let host = server.host_str().unwrap_or_default().trim_end_matches('.');
+        if host.strip_suffix(PLATFORM).is_some_and(|before| before.is_empty() || before.ends_with('.')) {
+            let field = VENDOR.fields.server;
+            return Err(Error::invalid(format!(
+                "{field} is the address of Delinea Platform, which only leads to the vault and is not supported: name the vault's own"
+            )));
+        }
         let who = match spec.token {
             Some(token) => Who::Token(token),
             None => Who::User {
@@ -99,10 +113,7 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
 /// `{"message": "...", "errorCode": "..."}`. A number that is nobody's is denied there as one that is not for us.
 fn says(answer: &Response) -> Option<Said> {
     match (answer.status, answer.word(&["errorCode"]).as_deref()) {
-        (400 | 403 | 404, Some("API_AccessDenied")) => Some(Said::Other(
-            ErrorKind::Denied,
-            "it is not there, or not for the user who logs in: check how it is called, and what the user may view",
-        )),
+        (400 | 403 | 404, Some("API_AccessDenied")) => Some(Said::Other(ErrorKind::Denied, NOT_SHOWN)),
         (404, _) => answer.word(&["message"]).map(|_| Said::NoSecret),
         _ => None,
     }
@@ -113,7 +124,8 @@ fn says(answer: &Response) -> Option<Said> {
 enum Named<'a> {
     Path(&'a str),
     Id(u64),
-    Name(&'a str),
+    /// A name, in this folder where the key says which.
+    Name(&'a str, Option<u64>),
 }
 
 impl<'a> Named<'a> {
@@ -122,22 +134,44 @@ impl<'a> Named<'a> {
             ("", _) => Err(Error::invalid("the key is empty").with_blame(Blame::Request)),
             (_, Ok(id)) => Ok(Self::Id(id)),
             (path, Err(_)) if path.starts_with('/') => Ok(Self::Path(path)),
-            (name, Err(_)) => Ok(Self::Name(name)),
+            (key, Err(_)) => Ok(in_folder(key).unwrap_or(Self::Name(key, None))),
         }
     }
 }
 
+/// Reads `folderId:NUMBER/NAME`; what is not of this form is a name.
+fn in_folder(key: &str) -> Option<Named<'_>> {
+    let (folder, name) = key.strip_prefix("folderId:")?.split_once('/')?;
+    let folder = folder.parse().ok().filter(|id| *id > 0)?;
+    (!name.is_empty()).then_some(Named::Name(name, Some(folder)))
+}
+
+/// Which secret is meant where several bear one name.
+#[derive(Clone, Copy)]
+enum Which {
+    /// The first, to be read.
+    First,
+    /// The only one, in this folder or in any: what is changed must be no other's.
+    Only(Option<u64>),
+}
+
 impl SecretServer {
-    /// The secret that a key names; of several of one name the first, or the one of `folder`.
-    async fn secret(&self, key: &str, folder: Option<u64>) -> Result<Secret, Error> {
+    /// The secret that a key names. `NotFound` is for who writes: to who reads it is denied, since a search passes over what
+    /// is not for us, and nothing must be deleted for a right that was lost.
+    async fn secret(&self, key: &str, which: Which) -> Result<Secret, Error> {
         let what = format!("secret {key:?}");
         let call = match Named::of(key)? {
             Named::Path(path) => Call::get("GetSecret", "api/v1/secrets/0").with([("secretPath", path.to_owned())]),
             Named::Id(id) => Call::get("GetSecret", format!("api/v1/secrets/{id}")),
-            Named::Name(name) => {
-                let id = self.id_of(name, folder).await?.ok_or_else(|| {
-                    Error::new(ErrorKind::NotFound, format!("there is no {what} that the user who logs in may view"))
-                })?;
+            Named::Name(name, folder) => {
+                let missing = || match which {
+                    Which::First => Error::new(ErrorKind::Denied, format!("{what}: {NOT_SHOWN}")),
+                    Which::Only(_) => {
+                        let message = format!("there is no {what} that the user who logs in may view");
+                        Error::new(ErrorKind::NotFound, message)
+                    }
+                };
+                let id = self.id_of(name, folder, which).await?.ok_or_else(missing)?;
                 Call::get("GetSecret", format!("api/v1/secrets/{id}"))
             }
         };
@@ -145,8 +179,8 @@ impl SecretServer {
         Secret::read(&answer.body).ok_or_else(|| self.access.client().malformed(&answer))
     }
 
-    /// The number of the secret of a name, where there is one.
-    async fn id_of(&self, name: &str, folder: Option<u64>) -> Result<Option<u64>, Error> {
+    /// The number of the secret of a name, where there is one. The folder that the key names is before that of the metadata.
+    async fn id_of(&self, name: &str, folder: Option<u64>, which: Which) -> Result<Option<u64>, Error> {
         let query = [
             ("paging.filter.searchText", name.to_owned()),
             ("paging.filter.searchField", "Name".to_owned()),
@@ -157,21 +191,31 @@ impl SecretServer {
         ];
         let answer = self.access.ask(&Call::get("SearchSecrets", "api/v1/secrets").with(query), "the search").await?;
         let records = records(&answer).ok_or_else(|| self.access.client().malformed(&answer))?;
+        let folder = match which {
+            Which::First => folder,
+            Which::Only(of_metadata) => folder.or(of_metadata),
+        };
         let is_there = |record: &&Record| folder.is_none_or(|folder| record.folder == Some(folder));
-        // Exactly so before what differs in small and capital letters, which the server takes for the same.
         let same = records.iter().filter(|record| record.name.eq_ignore_ascii_case(name)).filter(is_there);
-        let found = same.clone().find(|record| record.name == name).or_else(|| same.clone().next());
-        match found {
-            None if records.len() >= SAME_NAME => {
-                let message = format!("there are too many secrets that are called {name:?}: name it by number or path");
+        let mut found: Vec<&Record> = same.collect();
+        // Exactly so before what differs in small and capital letters, which the server takes for the same.
+        if found.iter().any(|record| record.name == name) {
+            found.retain(|record| record.name == name);
+        }
+        let are_all = records.len() < SAME_NAME;
+        match (which, &found[..]) {
+            (Which::First, [first, ..]) => Ok(Some(first.id)),
+            (Which::Only(_), [only]) if are_all => Ok(Some(only.id)),
+            (_, []) if are_all => Ok(None),
+            _ => {
+                let message = format!("there are several secrets that are called {name:?}: name it by number or path");
                 Err(Error::invalid(message).with_blame(Blame::Request))
             }
-            found => Ok(found.map(|record| record.id)),
         }
     }
 
     async fn read(&self, key: &Key) -> Answer {
-        let mut secret = self.secret(&key.name, None).await?;
+        let mut secret = self.secret(&key.name, Which::First).await?;
         let files = secret.items.iter().filter(|item| item.has_file).count();
         if files > FILES {
             let message = format!("secret {:?} has {files} files, and at most {FILES} are read", key.name);
@@ -243,11 +287,8 @@ impl Provider for SecretServer {
     }
 
     async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
-        match self.secret(&remote.key, None).await {
-            Ok(secret) => {
-                let holds = |name: &str| secret.item(name).is_some_and(|item| item.has_file || !item.value.is_empty());
-                Ok(remote.property.as_deref().is_none_or(holds))
-            }
+        match self.to_change(remote).await {
+            Ok(secret) => Ok(secret.named(remote.property.as_deref()).is_some_and(Item::holds)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
@@ -268,12 +309,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_a_number_a_path_or_a_name() {
+    fn a_key_is_a_number_a_path_or_a_name_with_or_without_its_folder() {
         for (key, expected) in [
             ("52", Named::Id(52)),
             ("/a/b c", Named::Path("/a/b c")),
-            ("a/b", Named::Name("a/b")),
-            ("-1", Named::Name("-1")),
+            ("a/b", Named::Name("a/b", None)),
+            ("-1", Named::Name("-1", None)),
+            ("folderId:73/db", Named::Name("db", Some(73))),
+            ("folderId:0/db", Named::Name("folderId:0/db", None)),
+            ("folderId:x/db", Named::Name("folderId:x/db", None)),
+            ("folderId:73/", Named::Name("folderId:73/", None)),
+            ("folderId:73", Named::Name("folderId:73", None)),
         ] {
             assert_eq!(Named::of(key).unwrap(), expected);
         }

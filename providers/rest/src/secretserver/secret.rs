@@ -95,6 +95,11 @@ impl Secret {
         Some(Self { id, items, said: said(&fields, &OF_SECRET) })
     }
 
+    /// The field that a push is for: the one that it names, or the first.
+    pub fn named(&self, property: Option<&str>) -> Option<&Item> {
+        property.map_or_else(|| self.items.first(), |name| self.item(name))
+    }
+
     /// The field of this name or slug.
     pub fn item(&self, name: &str) -> Option<&Item> {
         self.items.iter().find(|item| item.slug == name || item.name == name)
@@ -118,6 +123,11 @@ impl Secret {
 }
 
 impl Item {
+    /// Whether there is anything in it.
+    pub fn holds(&self) -> bool {
+        self.has_file || (!self.is_file && !self.value.is_empty())
+    }
+
     fn read(raw: &RawValue) -> Option<Self> {
         let fields = json::object(raw.get().as_bytes())?;
         let said = said(&fields, &OF_ITEM);

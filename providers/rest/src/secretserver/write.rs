@@ -5,11 +5,11 @@ use reqwest::Method;
 use serde::Deserialize;
 
 use super::secret::{Item, Secret};
-use super::{Named, SecretServer};
+use super::{Named, SecretServer, Which};
 use crate::client::{Call, Response};
 use crate::object::{self, Object};
 
-/// Where a secret is made: `metadata.spec` of a push.
+/// Where a secret is, or is made: `metadata.spec` of a push.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Place {
@@ -18,32 +18,39 @@ struct Place {
     site_id: Option<u32>,
 }
 
+impl Place {
+    fn of(remote: &Remote) -> Result<Self, Error> {
+        let place: Self = remote.metadata_spec(&["folderId", "secretTemplateId", "siteId"])?;
+        Ok(Self { folder_id: place.folder_id.filter(|id| *id > 0), ..place })
+    }
+}
+
 fn refuse<T>(message: String) -> Result<T, Error> {
     Err(Error::invalid(message).with_blame(Blame::Request))
 }
 
 /// The field that a push is for: the first, where it names none.
 fn field<'a>(secret: &'a Secret, key: &str, property: Option<&str>) -> Result<&'a Item, Error> {
-    let (item, what) = match property {
-        Some(name) => (secret.item(name), format!("secret {key:?} has no field {name:?}")),
-        None => (secret.items.first(), format!("secret {key:?} has no fields")),
-    };
-    match item {
-        Some(item) if item.is_file => refuse(format!("field {:?} of secret {key:?} is a file", item.name)),
-        Some(item) => Ok(item),
-        None => refuse(format!("{what}: name one of its template's")),
+    match (secret.named(property), property) {
+        (Some(item), _) if item.is_file => refuse(format!("field {:?} of secret {key:?} is a file", item.name)),
+        (Some(item), _) => Ok(item),
+        (None, Some(name)) => refuse(format!("secret {key:?} has no field {name:?}: name one of its template's")),
+        (None, None) => refuse(format!("secret {key:?} has no fields")),
     }
 }
 
 impl SecretServer {
+    /// The secret that is there for a push, as it is found for all that changes it: in the folder that its metadata name.
+    pub(super) async fn to_change(&self, remote: &Remote) -> Result<Secret, Error> {
+        self.secret(&remote.key, Which::Only(Place::of(remote)?.folder_id)).await
+    }
+
     /// Writes the value of a push.
     pub(super) async fn write(&self, push: &Push) -> Result<(), Error> {
         let Remote { key, property, .. } = &push.remote;
-        let place: Place = push.remote.metadata_spec(&["folderId", "secretTemplateId", "siteId"])?;
         let value = push.payload.whole()?;
         object::text(&value)?;
-        let folder = place.folder_id.filter(|id| *id > 0);
-        match self.secret(key, folder).await {
+        match self.to_change(&push.remote).await {
             Ok(secret) => {
                 let item = field(&secret, key, property.as_deref())?;
                 if item.value == value {
@@ -52,22 +59,24 @@ impl SecretServer {
                 self.put(secret.id, &item.slug, &value, key).await
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                self.make(key, property.as_deref(), &value, &place).await
+                self.make(key, property.as_deref(), &value, &Place::of(&push.remote)?).await
+            }
+            // Nobody tells whether it is there.
+            Err(error) if error.kind() == ErrorKind::Denied && !matches!(Named::of(key)?, Named::Name(..)) => {
+                Err(error.with_hint("to have a secret made, push to its name"))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Empties a field, or removes the secret where it was the last that held anything.
+    /// Empties the field that a push wrote, or removes the secret where it was the last that held anything. No push writes a
+    /// file.
     pub(super) async fn remove(&self, remote: &Remote) -> Result<(), Error> {
-        let secret = self.secret(&remote.key, None).await?;
-        if let Some(name) = remote.property.as_deref() {
-            let Some(item) = secret.item(name) else { return Ok(()) };
-            let is_other = |other: &&Item| other.slug != item.slug;
-            let holds = |other: &Item| other.has_file || (!other.is_file && !other.value.is_empty());
-            if secret.items.iter().filter(is_other).any(holds) {
-                return self.put(secret.id, &item.slug, &SecretBytes::default(), &remote.key).await;
-            }
+        let secret = self.to_change(remote).await?;
+        let item = secret.named(remote.property.as_deref());
+        let Some(item) = item.filter(|item| !item.is_file) else { return Ok(()) };
+        if secret.items.iter().filter(|other| other.slug != item.slug).any(Item::holds) {
+            return self.put(secret.id, &item.slug, &SecretBytes::default(), &remote.key).await;
         }
         let call =
             Call { method: Method::DELETE, ..Call::get("DeleteSecret", format!("api/v1/secrets/{}", secret.id)) };
@@ -83,21 +92,27 @@ impl SecretServer {
         self.access.ask(&call, &format!("secret {key:?}")).await.map(drop)
     }
 
+    /// Makes a secret of a template. It must be one that the next push finds by the same key, or each makes another: so that
+    /// none is made by path, whose folder need not be the one of the metadata.
     async fn make(&self, key: &str, property: Option<&str>, value: &SecretBytes, place: &Place) -> Result<(), Error> {
-        let name = match Named::of(key)? {
-            Named::Id(id) => {
-                return refuse(format!("there is no secret {id}, and none can be made by number: push to a name"));
+        let (name, folder) = match Named::of(key)? {
+            Named::Id(_) | Named::Path(_) => {
+                return refuse(format!(
+                    "there is no secret {key:?}, and none is made by number or path: push to its name, with folderId and secretTemplateId in metadata"
+                ));
             }
-            Named::Path(name) | Named::Name(name) => name.rsplit('/').next().unwrap_or_default(),
+            Named::Name(name, _) if name.contains('/') => {
+                return refuse(format!(
+                    "there is no secret {key:?}, and no name has a slash: begin it with a slash for a path, or push to the name alone"
+                ));
+            }
+            Named::Name(name, folder) => (name, folder.or(place.folder_id)),
         };
-        let (Some(folder), Some(template)) = (place.folder_id, place.secret_template_id) else {
+        let (Some(folder), Some(template)) = (folder, place.secret_template_id) else {
             return refuse(format!(
                 "there is no secret {key:?}: set folderId and secretTemplateId in metadata to create a secret"
             ));
         };
-        if name.is_empty() {
-            return refuse(format!("the key {key:?} ends with a slash, and names no secret"));
-        }
         let what = format!("template {template} for secret {key:?}");
         let answer =
             self.access.ask(&Call::get("GetTemplate", format!("api/v1/secret-templates/{template}")), &what).await;

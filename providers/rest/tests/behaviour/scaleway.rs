@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use keyferry_doubles::Server;
 use keyferry_doubles::scaleway::{Double, KEY, PLACE};
 use keyferry_provider_core::address::Addresses;
-use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, Provider, Query};
+use keyferry_provider_core::{Capabilities, Error, ErrorKind, Key, Provider, Query, Reach};
 use keyferry_provider_rest::SCALEWAY;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
@@ -163,6 +163,30 @@ async fn a_key_is_an_id_a_name_or_a_path() {
     assert_eq!(kind(fetched(&*store, "a").await), ErrorKind::Invalid);
     assert_eq!(kind(store.push(&push("id:x", None, "v")).await), ErrorKind::Invalid);
     assert!(store.identity_note().unwrap().contains("unproven"));
+}
+
+#[tokio::test]
+async fn a_name_that_several_folders_have_is_not_changed() {
+    let double = Double::start();
+    double.put("/theirs", "a", b"theirs", &[]);
+    double.put("/app", "a", b"ours", &[]);
+    let store = store(&double).await;
+    let unclear = push("name:a", None, "v");
+    let done = [
+        store.push(&unclear).await.err(),
+        store.exists(&unclear.remote).await.err(),
+        store.delete(&unclear.remote, Reach::Ours).await.err(),
+    ];
+    for error in done {
+        let error = error.expect("a name that several bear");
+        assert!(error.message().contains("name the one that is meant by path:"), "{error}");
+    }
+    store.push(&push("path:/app/a", None, "new")).await.unwrap();
+    store.delete(&push("path:/app/a", None, "").remote, Reach::Ours).await.unwrap();
+    assert_eq!(value(&*store, "path:/theirs/a").await.unwrap(), "theirs");
+    // Now it is the only one.
+    store.push(&push("name:a", None, "v")).await.unwrap();
+    assert_eq!(value(&*store, "path:/theirs/a").await.unwrap(), "v");
 }
 
 #[tokio::test]

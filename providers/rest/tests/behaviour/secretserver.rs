@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_doubles::Server;
-use keyferry_doubles::secretserver::{DOMAIN, Double, FOLDER, TEMPLATE, USER};
+use keyferry_doubles::secretserver::{DOMAIN, Double, FOLDER, OTHER, TEMPLATE, USER};
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
-    Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Provider, Push, Query, Reach, Remote, SecretBytes,
-    json as body,
+    Answer, Blame, Capabilities, Dialect, Error, ErrorKind, Key, Page, Provider, Push, Query, Reach, Remote,
+    SecretBytes, json as body,
 };
 use keyferry_provider_rest::SECRET_SERVER;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
@@ -36,10 +36,20 @@ async fn store(double: &Double) -> Arc<dyn Provider> {
 const NEXT: &str = "canary-of-the-next";
 
 fn place() -> Value {
+    place_in(FOLDER.0)
+}
+
+fn place_in(folder: u64) -> Value {
     json!({
         "apiVersion": "kubernetes.external-secrets.io/v1alpha1", "kind": "PushSecretMetadata",
-        "spec": {"folderId": FOLDER.0, "secretTemplateId": TEMPLATE.0},
+        "spec": {"folderId": folder, "secretTemplateId": TEMPLATE.0},
     })
+}
+
+/// A push with these metadata.
+fn push_at(key: &str, property: Option<&str>, metadata: Value) -> Push {
+    let push = push(key, property, "made");
+    Push { remote: Remote { metadata: Some(metadata), ..push.remote }, ..push }
 }
 
 /// A store that shows no more than the first field, and makes secrets in the one folder: tests of many stores know nothing of
@@ -144,6 +154,11 @@ impl Fixture for Backend {
         true
     }
 
+    /// A search passes over what the user may not view.
+    fn missing(&self) -> ErrorKind {
+        ErrorKind::Denied
+    }
+
     /// What a name leads to, and the secret, and one for the login.
     fn calls_for(&self, keys: usize) -> Option<usize> {
         Some(2 * keys + 1)
@@ -196,9 +211,8 @@ async fn a_key_is_a_number_a_path_or_a_name() {
     assert_eq!((&shown["ID"], &shown["Name"], &shown["FolderID"]), (&json!(1), &json!("db"), &json!(73)));
     let held: Vec<_> = (0..3).map(|n| shown["Items"][n]["ItemValue"].as_str().unwrap()).collect();
     assert_eq!(held, [r#"{"user":"u"}"#, "p", "the file"]);
-    assert_eq!(kind(fetched(&*store, "missing").await), ErrorKind::NotFound);
     // Nobody but the server knows whether they are not there, or not for us; it does not say.
-    for key in ["99", "/app/missing"] {
+    for key in ["99", "/app/missing", "missing", "folderId:74/db"] {
         assert_eq!(kind(fetched(&*store, key).await), ErrorKind::Denied, "{key}");
     }
     assert_eq!(kind(fetched(&*store, "").await), ErrorKind::Invalid);
@@ -228,24 +242,115 @@ async fn a_push_writes_one_field_and_leaves_the_others() {
 async fn a_secret_is_made_where_metadata_say() {
     let double = Double::start();
     let store = store(&double).await;
-    let at = |key: &str, property: Option<&str>, metadata: Value| {
-        let push = push(key, property, "made");
-        Push { remote: Remote { metadata: Some(metadata), ..push.remote }, ..push }
-    };
-    store.push(&at("new", Some("password"), place())).await.unwrap();
+    store.push(&push_at("new", Some("password"), place())).await.unwrap();
     assert_eq!(double.held("new").unwrap(), (["", "made", ""].map(str::to_owned), FOLDER.0, 1));
     let mut elsewhere = place();
     elsewhere["spec"]["siteId"] = json!(4);
-    store.push(&at("folder/second", None, elsewhere)).await.unwrap();
+    store.push(&push_at("second", None, elsewhere)).await.unwrap();
     assert_eq!(double.held("second").unwrap(), (["made", "", ""].map(str::to_owned), FOLDER.0, 4));
     let error = store.push(&push("third", None, "v")).await.unwrap_err();
     assert!(error.message().contains("set folderId and secretTemplateId in metadata to create a secret"), "{error}");
-    for (key, property) in [("third", Some("nothing")), ("third/", None)] {
-        assert_eq!(kind(store.push(&at(key, property, place())).await), ErrorKind::Invalid, "{key}");
-    }
+    let error = store.push(&push_at("third", Some("nothing"), place())).await.unwrap_err();
+    assert!(error.message().contains("no such field"), "{error}");
     let mut unknown = place();
     unknown["spec"]["canary"] = json!(1);
-    assert!(store.push(&at("third", None, unknown)).await.is_err());
+    assert!(store.push(&push_at("third", None, unknown)).await.is_err());
+}
+
+#[tokio::test]
+async fn what_no_push_would_find_again_is_not_made() {
+    let double = Double::start();
+    let store = store(&double).await;
+    for key in ["folder/second", "second/", "folderId:73/folder/second"] {
+        for _ in 0..2 {
+            let error = store.push(&push_at(key, None, place())).await.unwrap_err();
+            assert_eq!((error.kind(), error.blame()), (ErrorKind::Invalid, Blame::Request), "{key}");
+            assert!(error.message().contains("begin it with a slash for a path, or push to the name alone"), "{error}");
+        }
+    }
+    for key in ["99", "/app/second"] {
+        let error = store.push(&push_at(key, None, place())).await.unwrap_err();
+        assert_eq!(error.hint(), Some("to have a secret made, push to its name"), "{error}");
+    }
+    assert_eq!(double.count(), 0);
+    // A server that says that there is none is not asked to make it either.
+    let passes = |path: &str| path.ends_with("/token").then_some(r#"{"access_token":"t","expires_in":60}"#);
+    let server = refusing(404, r#"{"message":"canary"}"#, passes).await;
+    let without = store_of(&spec(&server.url()), USER.1).await.unwrap();
+    for key in ["99", "/app/second"] {
+        let error = without.push(&push_at(key, None, place())).await.unwrap_err();
+        assert!(error.message().contains("none is made by number or path"), "{error}");
+    }
+    // One that is there is written, whatever it is called.
+    double.put("odd/name", ["", "", ""]);
+    for key in ["odd/name", "/app/odd/name", "1"] {
+        store.push(&push(key, None, key)).await.unwrap();
+        assert_eq!(double.held("odd/name").unwrap().0[0], key);
+    }
+}
+
+#[tokio::test]
+async fn what_is_changed_is_the_one_of_the_folder_and_no_other() {
+    let double = Double::start();
+    // The first that a search finds is somebody else's.
+    double.put_in(OTHER.0, "db", ["theirs", "", ""]);
+    let store = store(&double).await;
+    let ours = push_at("db", None, place());
+    assert!(!store.exists(&ours.remote).await.unwrap());
+    store.push(&ours).await.unwrap();
+    assert_eq!(double.held_in(FOLDER.0, "db").unwrap()[0], "made");
+    assert!(store.exists(&ours.remote).await.unwrap());
+    // Which of the two is meant nobody says.
+    let unclear = push("db", None, "v");
+    let done = [
+        store.push(&unclear).await.err(),
+        store.exists(&unclear.remote).await.err(),
+        store.delete(&unclear.remote, Reach::Ours).await.err(),
+    ];
+    for error in done {
+        let error = error.expect("a name that several bear");
+        assert!(error.message().contains("name it by number or path"), "{error}");
+    }
+    store.delete(&ours.remote, Reach::Ours).await.unwrap();
+    assert!(double.held_in(FOLDER.0, "db").is_none());
+    for _ in 0..2 {
+        store.delete(&ours.remote, Reach::Ours).await.unwrap();
+        assert_eq!(double.held_in(OTHER.0, "db").unwrap()[0], "theirs");
+    }
+    // One folder may have several of a name.
+    double.put("twice", ["v", "", ""]);
+    double.put("TWICE", ["v", "", ""]);
+    for remote in ["twice", "TWICE"].map(|key| push_at(key, None, place()).remote) {
+        assert!(store.exists(&remote).await.unwrap());
+    }
+    assert_eq!(kind(store.delete(&push_at("Twice", None, place()).remote, Reach::Ours).await), ErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_key_may_say_in_which_folder_a_name_is() {
+    let double = Double::start();
+    double.put("db", ["of app", "", ""]);
+    let store = store(&double).await;
+    // The key is before the metadata.
+    let push = push_at("folderId:74/db", None, place());
+    store.push(&push).await.unwrap();
+    assert_eq!(double.held_in(OTHER.0, "db").unwrap()[0], "made");
+    assert!(value(&*store, "folderId:74/db").await.unwrap().contains("\"made\""));
+    assert!(value(&*store, "folderId:73/db").await.unwrap().contains("\"of app\""));
+    store.delete(&Remote { metadata: None, ..push.remote }, Reach::Ours).await.unwrap();
+    assert!(double.held_in(OTHER.0, "db").is_none() && double.held_in(FOLDER.0, "db").is_some());
+}
+
+#[tokio::test]
+async fn a_right_that_was_lost_deletes_nothing() {
+    let double = Double::start();
+    double.put("db", ["v", "", ""]);
+    let store = store(&double).await;
+    value(&*store, "db").await.unwrap();
+    double.deny("db");
+    for key in ["db", "1", "/app/db"] {
+        assert_eq!(kind(fetched(&*store, key).await), ErrorKind::Denied, "{key}");
+    }
 }
 
 #[tokio::test]
@@ -261,6 +366,27 @@ async fn a_field_is_emptied_and_the_last_takes_the_secret_along() {
     store.delete(&remote("data"), Reach::Ours).await.unwrap();
     assert!(double.held("db").is_none());
     store.delete(&remote("data"), Reach::Ours).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_deletion_takes_no_more_than_a_push_writes() {
+    let double = Double::start();
+    double.put("db", ["data", "p", "the file"]);
+    let store = store(&double).await;
+    let remote = |property: Option<&str>| push("db", property, "").remote;
+    // A push without a property writes the first field.
+    store.delete(&remote(None), Reach::Ours).await.unwrap();
+    assert_eq!(double.held("db").unwrap().0, ["", "p", "the file"]);
+    assert!(!store.exists(&remote(None)).await.unwrap() && store.exists(&remote(Some("password"))).await.unwrap());
+    // None writes a file.
+    store.delete(&remote(Some("file")), Reach::Ours).await.unwrap();
+    store.delete(&remote(Some("password")), Reach::Ours).await.unwrap();
+    assert_eq!(double.held("db").unwrap().0, ["", "", "the file"]);
+    store.delete(&remote(Some("file")), Reach::Ours).await.unwrap();
+    assert_eq!(double.held("db").unwrap().0, ["", "", "the file"]);
+    double.put("alone", ["data", "", ""]);
+    store.delete(&push("alone", None, "").remote, Reach::Ours).await.unwrap();
+    assert!(double.held("alone").is_none());
 }
 
 #[tokio::test]
@@ -304,6 +430,8 @@ async fn what_the_spec_gets_wrong_is_named() {
     for (field, wrong, words) in [
         ("serverURL", json!(""), "serverURL is missing"),
         ("serverURL", json!("canary"), "serverURL must be a URL"),
+        ("serverURL", json!("https://canary.delinea.app/"), "is the address of Delinea Platform"),
+        ("serverURL", json!("https://DELINEA.app."), "is not supported: name the vault's own"),
         ("username", json!(null), "username is missing"),
         ("password", json!(null), "password is missing"),
         ("password", json!({"value": "canary", "secretRef": {"name": "n"}}), "not of the form"),

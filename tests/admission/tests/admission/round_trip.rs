@@ -152,6 +152,7 @@ fn required(provider: &str, login: Option<&str>) -> Value {
         "infisical" => json!({"auth": {"tokenAuthCredentials": {"accessToken": secret}},
             "secretsScope": {"projectSlug": "p", "environmentSlug": "e"}}),
         "kubernetes" => json!({"server": {}}),
+        "ngrok" => json!({"auth": {"apiKey": {"secretRef": secret}}, "vault": {"name": "v"}}),
         "onepasswordSDK" => {
             json!({"vault": "v", "auth": {"serviceAccountSecretRef": secret}, "cache": {}, "integrationInfo": {}})
         }
