@@ -190,10 +190,19 @@ impl Shape for SealedShape<'_> {
     fn desired(&self, content: &Content, existing: Option<&LiveSecret>) -> Result<Desired<LiveSecret>, Failure> {
         let es = self.0.es;
         let translated = existing.map(|existing| translated(es, existing, (KIND, API_VERSION), external_secret()));
-        let back = |object: LiveSecret| translated_back(es, object);
+        let of_it = es;
         let (adopt, merges) = match existing.map(|existing| leave(es, existing)).transpose()? {
             None => (Adopt::Never, false),
             Some(leave) => leave,
+        };
+        let owners = existing.and_then(|existing| existing.get().metadata.owner_references.clone());
+        let back = |object: LiveSecret| {
+            let mut object = translated_back(of_it, object);
+            if merges {
+                // What is added to stays whose it is.
+                object.get_mut().metadata.owner_references.clone_from(&owners);
+            }
+            object
         };
         let merged;
         let es = if merges {

@@ -53,3 +53,31 @@ async fn what_a_sealed_secret_holds_no_more_goes_by_its_own_field_manager() {
     let theirs = secret(&hash::field_manager(es.metadata.name.as_deref().unwrap()), json!({}));
     assert!(shape.desired(&content, Some(&theirs)).is_err());
 }
+
+#[tokio::test]
+async fn what_is_added_to_stays_whose_it_is() {
+    let mut es = keyferry_builders::es(json!({}));
+    es.metadata.uid = Some("uid-of-it".to_owned());
+    let client = kube::Client::new(axum::Router::new(), "ns");
+    let shape = SealedShape(SecretShape { client: &client, es: &es, adopt: Adopt::Never });
+    let content = Content::plain(&es, Data::from([("new".to_owned(), "x".into())]));
+    let name = es.metadata.name.clone().unwrap();
+    for (kind, version, uid) in
+        [(KIND, API_VERSION, "uid-of-it"), ("ExternalSecret", "external-secrets.io/v1", "another")]
+    {
+        let owner = OwnerReference {
+            kind: kind.to_owned(),
+            api_version: version.to_owned(),
+            name: name.clone(),
+            uid: uid.to_owned(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        };
+        let mut before = secret(&manager(&es), json!({PATCHED: "true", MANAGED: "true"}));
+        before.get_mut().metadata.owner_references = Some(vec![owner.clone()]);
+        let Desired::Update { object, .. } = shape.desired(&content, Some(&before)).unwrap() else {
+            panic!("it is written")
+        };
+        assert_eq!(object.get().metadata.owner_references, Some(vec![owner]), "{kind}");
+    }
+}

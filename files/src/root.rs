@@ -26,7 +26,17 @@ pub struct Root {
     folder: OwnedFd,
     marks: OwnedFd,
     new: OwnedFd,
-    _lock: OwnedFd,
+    _lock: Lock,
+}
+
+/// What keeps others out until it is dropped. That says so: a child that is just being started has the file, too, until its
+/// program runs.
+struct Lock(OwnedFd);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl Root {
@@ -57,7 +67,7 @@ impl Root {
             error => Problem::of("lock the folder", path, error),
         })?;
         let part = |name| at::folder_or_new(own.as_fd(), name).map_err(failed("write to the folder"));
-        let root = Self { path: path.to_owned(), marks: part(MARKS)?.0, new: part(NEW)?.0, folder, _lock: lock };
+        let root = Self { path: path.to_owned(), marks: part(MARKS)?.0, new: part(NEW)?.0, folder, _lock: Lock(lock) };
         root.tidy().map_err(failed("remove what was left in the folder"))?;
         Ok(root)
     }
@@ -129,4 +139,24 @@ fn make(path: &Path) -> Result<(), Errno> {
         std::fs::DirBuilder::new().mode(0o700).create(path)
     };
     made().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_ended_keeps_nobody_out_though_a_child_of_his_has_the_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let take = || {
+            let lock = Lock(file.reopen().unwrap().into());
+            flock(&lock.0, FlockOperation::NonBlockingLockExclusive).map(|()| lock)
+        };
+        let lock = take().unwrap();
+        let inherited = lock.0.try_clone().unwrap();
+        assert!(take().is_err());
+        drop(lock);
+        assert!(take().is_ok());
+        drop(inherited);
+    }
 }

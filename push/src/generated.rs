@@ -85,7 +85,10 @@ fn ends(look: &Look, made: &Generated) -> Option<Timestamp> {
     let state = look.memory.made.as_ref().and_then(|name| look.states.iter().find(|state| state.name == *name));
     // It may have been prolonged since.
     let refresh_by = state.and_then(|state| state.refresh_by).or(made.refresh_by);
-    let due = schedule::interval(&look.ps).map(|interval| schedule::due(made.at, interval));
+    // With `IfNotExists` a store that has it keeps it: the others are to get the same, however late.
+    let replaces = look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists;
+    let interval = schedule::interval(&look.ps).filter(|_| replaces);
+    let due = interval.map(|interval| schedule::due(made.at, interval));
     [refresh_by, due, state.and_then(|state| state.deadline)].into_iter().flatten().min()
 }
 

@@ -11,7 +11,7 @@ use futures::FutureExt as _;
 use futures::future::{BoxFuture, join_all};
 use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushDeletionPolicy, PushSecret, PushUpdatePolicy, names};
-use keyferry_provider_core::SecretBytes;
+use keyferry_provider_core::{Error, SecretBytes};
 use keyferry_sync::asking::Asking;
 use keyferry_sync::compute::{are_few, in_turn};
 use keyferry_sync::make::UnderWay;
@@ -130,6 +130,10 @@ impl Work<'_> {
             // Gathered before any is asked: what lies in wait must not borrow who gathers.
             let asked: Vec<_> = asked.collect();
             let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+            let is_passing = |(_, exists): &(_, Result<bool, Error>)| exists.as_ref().is_err_and(Error::is_temporary);
+            if opened.capabilities().max_batch == 0 && answers.iter().any(is_passing) {
+                return None;
+            }
             let gone = answers.into_iter().filter(|(_, exists)| !matches!(exists, Ok(true)));
             return Some(gone.map(|(place, _)| place.clone()).collect());
         }

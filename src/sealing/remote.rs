@@ -143,7 +143,7 @@ impl Remote {
                     ErrorKind::Invalid,
                     "has nothing there: is the operator run with --sealing-keys and --seal-listen?",
                 )),
-                429 | 500..=599 => Err(unanswered(ErrorKind::Unavailable, "can't answer now")),
+                408 | 429 | 500..=599 => Err(unanswered(ErrorKind::Unavailable, "can't answer now")),
                 code => Err(unanswered(ErrorKind::Invalid, &format!("refused the request with status {code}"))),
             }
         };

@@ -46,14 +46,19 @@ pub const MOST_VALUES: usize = 100;
 const PLACES: usize = 4;
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How many of them one namespace's pods may have, with those that wait; less than there are connections.
-const CROWD: usize = 16;
+/// How many of them pods may have, with those that wait; less than there are connections. One namespace's get no more than are
+/// left then: half of them where it is alone.
+const CROWD: usize = 32;
 
 /// What stands around a value in an answer is shorter.
 const ENTRY: usize = 64;
 
 /// For each second that is computed others compute for so many.
 const REST: u32 = 3;
+
+/// But no longer than this: some of the time was waiting, for the API server, say, and the next has less patience than
+/// [`PATIENCE`] left.
+const LONGEST_REST: Duration = Duration::from_secs(8);
 
 /// The lane of those of whom nobody knows who they are.
 const ANYBODY: &str = "";
@@ -89,11 +94,12 @@ impl Crowd {
     /// `None` where there are too many already: nobody's pods may hold all connections.
     fn enter(self: &Arc<Self>, namespace: &str) -> Option<Present> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = all.entry(namespace.to_owned()).or_default();
-        (*count < CROWD).then(|| {
-            *count += 1;
-            Present { crowd: self.clone(), namespace: namespace.to_owned() }
-        })
+        let free = CROWD.saturating_sub(all.values().sum());
+        if all.get(namespace).copied().unwrap_or_default() >= free {
+            return None;
+        }
+        *all.entry(namespace.to_owned()).or_default() += 1;
+        Some(Present { crowd: self.clone(), namespace: namespace.to_owned() })
     }
 }
 
@@ -118,7 +124,7 @@ struct Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        let (rest, permit) = (self.began.elapsed() * REST, self.permit.take());
+        let (rest, permit) = ((self.began.elapsed() * REST).min(LONGEST_REST), self.permit.take());
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
                 sleep(rest).await;

@@ -122,7 +122,9 @@ async fn until_certificate(rig: &Rig, url: &str) -> String {
 async fn another_key(rig: &Rig) {
     // Certificates tell the second since which they are good.
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-    let newer = Generated::new(Timestamp::now(), 2048).expect("a key");
+    #[expect(clippy::disallowed_methods, reason = "the clock of the test is that of the operator")]
+    let now = Timestamp::now();
+    let newer = Generated::new(now, 2048).expect("a key");
     let private = newer.private.expose_str().expect("PEM");
     rig.canaries.add("the private key", private.lines().nth(3).expect("a line"));
     let label = json!({"sealedsecrets.bitnami.com/sealed-secrets-key": "active"});
