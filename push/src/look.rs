@@ -40,7 +40,7 @@ pub struct Look {
     pub namespace_labels: Option<StringMap>,
     /// The objects that it names or has read, as the watches see them; `None` where they have not yet.
     pub seen: BTreeMap<Dependency, Option<Option<Version>>>,
-    /// Whether a Secret that it has not read has come to bear the labels that it selects by.
+    /// Whether a Secret has come that it selects, or one has changed while it was read, which `seen` can't tell.
     pub has_new_source: bool,
     /// The states of what generators made for it, as the watch sees them.
     pub states: Vec<KnownState>,

@@ -126,7 +126,6 @@ fn defaults(path: &[String], node: &Value, found: &mut Vec<(Vec<String>, Value)>
     }
 }
 
-/// `server: {url: }`: by every way into the API server, a null where there is a default means the default.
 /// What a provider requires beside a default, so that each is reached alone: those of a login below that one.
 fn required(provider: &str, login: Option<&str>) -> Value {
     let secret = json!({"name": "n", "key": "k"});
@@ -161,6 +160,7 @@ fn required(provider: &str, login: Option<&str>) -> Value {
     }
 }
 
+// `server: {url: }`: by every way into the API server.
 #[tokio::test]
 async fn null_means_the_default_also_in_server_side_apply() {
     let client = client().await;
