@@ -86,10 +86,6 @@ impl Fixture for Lab {
         [SECRET, NEXT.1].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let (id, secret) = *self.1.lock().unwrap();
         let credentials = MapCredentials::new().with("ali/id", id).with("ali/secret", format!("{secret}\n"));

@@ -65,10 +65,6 @@ impl Fixture for Project {
         [TOKEN, NEXT].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let token = *self.1.lock().unwrap();
         Some(self.store_at(url, token, addresses).await.unwrap())

@@ -120,10 +120,6 @@ impl Fixture for Lab {
         [KEY, NEXT, "canary-of-a-token"].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         // An error means that a TLS library is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -76,10 +76,6 @@ impl Fixture for Prod {
         [TOKEN, NEXT].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let token = *self.1.lock().unwrap();
         Some(store_at(url, token, json!({"prod": 1}), Arc::new(()), addresses).await.unwrap())

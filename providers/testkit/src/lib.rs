@@ -65,8 +65,11 @@ pub trait Fixture: Send + Sync {
     /// What the store's registration says that a store of this spec can do.
     fn registered(&self) -> Capabilities;
 
-    /// A provider that sees all that was put before.
-    async fn provider(&self) -> Arc<dyn Provider>;
+    /// A provider that sees all that was put before: the one at the server, where there is one.
+    async fn provider(&self) -> Arc<dyn Provider> {
+        let server = self.server().expect("who has no server says what its provider is");
+        self.provider_at(&server.url(), Addresses::anywhere()).await.expect("it can be at any server")
+    }
 
     /// Writes a secret, as a new version where there was one. Gives the name of the version where the store has any.
     async fn put(&self, name: &str, value: &[u8]) -> Option<String>;

@@ -137,10 +137,6 @@ impl Fixture for Double {
         (REGISTRATION.capabilities)(&json!({}))
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.server.url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let token = self.service.lock().unwrap().token.unwrap_or(TOKENS[0]);
         let more = json!({

@@ -59,10 +59,6 @@ impl Fixture for Place {
         [AWS_SECRET.to_owned(), format!("AWS4{AWS_SECRET}")].into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.server.url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let ctx = BuildContext { addresses, ..aws_context_at(url, keys(), Arc::new(())) };
         Some((REGISTRATION.build)(&spec(self.service, json!({"prefix": self.prefix})), ctx).await.unwrap())

@@ -147,10 +147,6 @@ impl Fixture for Lab<'_> {
         APPLICATIONS.map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.server.url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         keyferry_testkit::install_crypto_provider();
         let (id, secret) = self.application.lock().unwrap().clone();

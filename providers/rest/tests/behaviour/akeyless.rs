@@ -77,10 +77,6 @@ impl Fixture for Backend {
         [ACCESS.1, NEXT, "t-canary."].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let text = *self.1.lock().unwrap();
         let credentials = MapCredentials::new().with("akeyless/id", ACCESS.0).with("akeyless/type", "api_key");

@@ -57,10 +57,6 @@ impl Fixture for Backend {
         [CLIENT.1, NEXT, "canary-of-session"].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let text = *self.1.lock().unwrap();
         Some(build(&DELINEA, &spec(url), context_at("delinea/secret", text, &[], addresses)).await.unwrap())

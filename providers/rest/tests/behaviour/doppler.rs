@@ -51,10 +51,6 @@ impl Fixture for Backend {
         [TOKEN, NEXT].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let text = *self.1.lock().unwrap();
         let ctx = context_at("doppler/dopplerToken", text, &[("DOPPLER_BASE_URL", url)], addresses);

@@ -53,10 +53,6 @@ impl Fixture for Dashed {
         [TOKEN, NEXT].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         // Patterns are of names with dashes, so that they are tried on what is found.
         let before = |query: &Query| Query { name: None, ..query.clone() };

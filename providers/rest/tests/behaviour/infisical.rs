@@ -81,10 +81,6 @@ impl Fixture for Backend {
         [CLIENT.1, NEXT, "canary-of-session"].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let text = *self.1.lock().unwrap();
         let credentials = MapCredentials::new().with("infisical/id", CLIENT.0).with("infisical/secret", text);

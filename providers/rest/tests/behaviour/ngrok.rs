@@ -50,10 +50,6 @@ impl Fixture for Backend {
         [KEY, NEXT].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let text = *self.1.lock().unwrap();
         Some(build(&NGROK, &spec(url), context_at("ngrok/key", text, &[], addresses)).await.unwrap())

@@ -61,10 +61,6 @@ impl Fixture for Backend {
         [KEY, NEXT].map(str::to_owned).into()
     }
 
-    async fn provider(&self) -> Arc<dyn Provider> {
-        self.provider_at(&self.0.server().url(), Addresses::anywhere()).await.unwrap()
-    }
-
     async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
         let text = *self.1.lock().unwrap();
         let inner = build(&SCALEWAY, &spec(url), context_at("scaleway/secret", text, &[], addresses)).await.unwrap();
