@@ -35,7 +35,8 @@ impl Way {
             Some(url) if is_url(url) => Remote::at(url, self.cert_authority.as_deref(), None),
             Some(_) => Err("--cert names a file, and only the operator can do this: name its URL".to_owned()),
             None => {
-                let client = self.connection.client().await?;
+                let other = |problem| format!("{problem}; or say by --cert where the operator's certificate is");
+                let client = self.connection.client().await.map_err(other)?;
                 Ok(Remote::behind(client, &self.controller_namespace, &self.controller_name).await)
             }
         }
