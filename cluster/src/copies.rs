@@ -47,7 +47,7 @@ impl ClusterCopies {
     async fn try_create(&self, copier: &Copier, namespace: &str) -> Result<Seen, ApiProblem> {
         let api = self.copies(copier, namespace)?;
         let object = new_copy(copier);
-        let made = self.turns(copier).run(api.create(&PostParams::default(), &object)).await?;
+        let made = self.turns(copier).run(async || api.create(&PostParams::default(), &object).await).await?;
         Ok(seen(copier, &made))
     }
 
@@ -55,7 +55,7 @@ impl ClusterCopies {
     async fn try_change(&self, copier: &Copier, namespace: &str) -> Result<Option<Made>, ApiProblem> {
         let (api, turns) = (self.copies(copier, namespace)?, self.turns(copier));
         let name = address::name(&copier.copy_name)?;
-        let Some(mut object) = turns.run(api.get_opt(name)).await? else { return Ok(None) };
+        let Some(mut object) = turns.run(async || api.get_opt(name).await).await? else { return Ok(None) };
         let before = seen(copier, &object);
         if !before.is_copy_of(copier) {
             return Ok(Some(Made::Other(before)));
@@ -64,7 +64,7 @@ impl ClusterCopies {
             return Ok(Some(Made::Copy(before)));
         }
         make_as_wanted(copier, &mut object);
-        let made = turns.run(api.replace(name, &PostParams::default(), &object)).await?;
+        let made = turns.run(async || api.replace(name, &PostParams::default(), &object).await).await?;
         Ok(Some(Made::Copy(seen(copier, &made))))
     }
 
@@ -93,21 +93,21 @@ impl ClusterCopies {
         let (api, turns) = (self.copies(copier, &name.0)?, self.turns(copier));
         let name = address::name(&name.1)?;
         // It may have been given away since it was last seen.
-        let Some(object) = turns.run(api.get_metadata_opt(name)).await? else { return Ok(()) };
+        let Some(object) = turns.run(async || api.get_metadata_opt(name).await).await? else { return Ok(()) };
         let found = Seen::object(copier.id.kind, &object.metadata, &Value::Null);
         if found.uid != uid || !found.is_controlled_by(copier) || found.is_going {
             return Ok(());
         }
         let preconditions = Preconditions { uid: Some(found.uid), resource_version: Some(found.version) };
         let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-        turns.run(api.delete(name, &params)).await?;
+        turns.run(async || api.delete(name, &params).await).await?;
         Ok(())
     }
 
     async fn try_free(&self, copier: &Copier, namespace: &str, finalizers: &[String]) -> Result<(), ApiProblem> {
         let api: Api<Namespace> = Api::all(self.client.clone());
         let (name, turns) = (address::namespace(namespace)?, self.turns(copier));
-        let Some(found) = turns.run(api.get_metadata_opt(name)).await? else { return Ok(()) };
+        let Some(found) = turns.run(async || api.get_metadata_opt(name).await).await? else { return Ok(()) };
         let held = found.metadata.finalizers.unwrap_or_default();
         let kept: Vec<&String> = held.iter().filter(|held| !finalizers.contains(held)).collect();
         if kept.len() == held.len() {
@@ -116,7 +116,7 @@ impl ClusterCopies {
         // At the version that was read: another finalizer that comes meanwhile must not get lost.
         let version = found.metadata.resource_version;
         let patch = Patch::Merge(json!({"metadata": {"finalizers": kept, "resourceVersion": version}}));
-        turns.run(api.patch_metadata(name, &PatchParams::default(), &patch)).await?;
+        turns.run(async || api.patch_metadata(name, &PatchParams::default(), &patch).await).await?;
         Ok(())
     }
 
@@ -131,9 +131,9 @@ impl ClusterCopies {
         let (name, params, patch) = (&copier.id.name, PatchParams::default(), Patch::Merge(patch));
         let turns = self.turns(copier);
         if is_status {
-            turns.run(api.patch_status(name, &params, &patch)).await?;
+            turns.run(async || api.patch_status(name, &params, &patch).await).await?;
         } else {
-            turns.run(api.patch(name, &params, &patch)).await?;
+            turns.run(async || api.patch(name, &params, &patch).await).await?;
         }
         Ok(())
     }

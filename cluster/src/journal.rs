@@ -38,7 +38,8 @@ impl Journal for ClusterJournal {
         // With the UID, so that an object which took the place of this one is not told what is not so.
         let patch = Patch::Merge(json!({"metadata": {"uid": es.metadata.uid}, "status": status}));
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let written = self.turns(es).run(self.api(es).patch_status(name, &PatchParams::default(), &patch)).await?;
+        let written =
+            self.turns(es).run(async || self.api(es).patch_status(name, &PatchParams::default(), &patch).await).await?;
         Ok(written.metadata.resource_version)
     }
 
@@ -47,7 +48,7 @@ impl Journal for ClusterJournal {
             json!({"uid": es.metadata.uid, "resourceVersion": es.metadata.resource_version, "finalizers": finalizers});
         let patch = Patch::Merge(json!({"metadata": metadata}));
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        self.turns(es).run(self.api(es).patch_metadata(name, &PatchParams::default(), &patch)).await?;
+        self.turns(es).run(async || self.api(es).patch_metadata(name, &PatchParams::default(), &patch).await).await?;
         Ok(())
     }
 

@@ -30,25 +30,28 @@ impl ClusterNotices {
     fn turns(&self, namespace: Option<&String>) -> Turns {
         self.turns.of(namespace.map_or("", String::as_str))
     }
+
+    async fn patch_status(&self, store: &Store, status: &SecretStoreStatus) -> kube::Result<()> {
+        let patch = Patch::Merge(json!({"metadata": {"uid": store.uid()}, "status": status}));
+        let (client, name, params) = (self.client.clone(), &store.id.name, PatchParams::default());
+        match &store.id.namespace {
+            Some(namespace) => {
+                let api: Api<SecretStore> = Api::namespaced(client, namespace);
+                api.patch_status(name, &params, &patch).await.map(drop)
+            }
+            None => {
+                let api: Api<ClusterSecretStore> = Api::all(client);
+                api.patch_status(name, &params, &patch).await.map(drop)
+            }
+        }
+    }
 }
 
 #[async_trait]
 impl Notices for ClusterNotices {
     async fn status(&self, store: &Store, status: &SecretStoreStatus) -> Result<(), Problem> {
-        let patch = Patch::Merge(json!({"metadata": {"uid": store.uid()}, "status": status}));
-        let (client, name, params) = (self.client.clone(), &store.id.name, PatchParams::default());
         let turns = self.turns(store.id.namespace.as_ref());
-        match &store.id.namespace {
-            Some(namespace) => {
-                let api: Api<SecretStore> = Api::namespaced(client, namespace);
-                turns.run(api.patch_status(name, &params, &patch)).await?;
-            }
-            None => {
-                let api: Api<ClusterSecretStore> = Api::all(client);
-                turns.run(api.patch_status(name, &params, &patch)).await?;
-            }
-        }
-        Ok(())
+        Ok(turns.run(async || self.patch_status(store, status).await).await?)
     }
 
     fn note(&self, store: &Store, note: Note) {
@@ -68,17 +71,19 @@ impl Notices for ClusterNotices {
         };
         let turns = self.turns(metadata.namespace.as_ref());
         for wait in TELLING {
-            // By its resourceVersion: the object may have been mended since, and synced.
-            let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
-            let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
-            let told = turns.run(api.patch_status(&name, &PatchParams::default(), &patch)).await;
-            let Err(problem) = told else { return };
+            let told = turns.run(async || {
+                // By its resourceVersion: the object may have been mended since, and synced.
+                let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version});
+                let patch = Patch::Merge(json!({"metadata": seen, "status": {"conditions": conditions}}));
+                api.patch_status(&name, &PatchParams::default(), &patch).await
+            });
+            let Err(problem) = told.await else { return };
             tracing::warn!(namespace = metadata.namespace, name, %problem, "could not write the status");
             if problem.is_not_found() {
                 return;
             }
             tokio::time::sleep(Duration::from_secs(wait)).await;
-            match turns.run(api.get_metadata_opt(&name)).await {
+            match turns.run(async || api.get_metadata_opt(&name).await).await {
                 Ok(Some(now)) if now.metadata.uid == metadata.uid && now.metadata.generation == metadata.generation => {
                     metadata = now.metadata;
                 }

@@ -37,7 +37,9 @@ impl ClusterObjects {
     async fn secret(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
         let name = address::name(&source.name)?;
-        let Some(secret) = self.turns.of(&source.namespace).run(api.get_opt(name)).await? else { return Ok(None) };
+        let Some(secret) = self.turns.of(&source.namespace).run(async || api.get_opt(name).await).await? else {
+            return Ok(None);
+        };
         let mut secret = LiveSecret::new(secret);
         let keys: Vec<String> = secret.keys().cloned().collect();
         let data = keys.into_iter().filter_map(|key| Some((key.clone(), secret.take(&key)?))).collect();
@@ -47,7 +49,9 @@ impl ClusterObjects {
     async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
         let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
         let name = address::name(&source.name)?;
-        let Some(map) = self.turns.of(&source.namespace).run(api.get_opt(name)).await? else { return Ok(None) };
+        let Some(map) = self.turns.of(&source.namespace).run(async || api.get_opt(name).await).await? else {
+            return Ok(None);
+        };
         let texts = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
         let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
         let data = texts.chain(bytes).map(|(key, value)| (key, SecretBytes::new(value))).collect();
@@ -92,11 +96,11 @@ impl Objects for ClusterObjects {
         let turns = self.turns.of(&object.namespace);
         let read = match &object.kind {
             Kind::Secret => turns
-                .run(Api::<Secret>::namespaced(client, namespace).get_metadata_opt(name))
+                .run(async || Api::<Secret>::namespaced(client, namespace).get_metadata_opt(name).await)
                 .await
                 .map(|found| found.map(|found| found.metadata)),
             Kind::ConfigMap => turns
-                .run(Api::<ConfigMap>::namespaced(client, namespace).get_metadata_opt(name))
+                .run(async || Api::<ConfigMap>::namespaced(client, namespace).get_metadata_opt(name).await)
                 .await
                 .map(|found| found.map(|found| found.metadata)),
             // Nothing is taken from one.
@@ -121,7 +125,7 @@ impl Objects for ClusterObjects {
         };
         let name = address::name(name).map_err(ApiProblem::from)?;
         // The API server does not tell a kind that it lacks from an object that it lacks.
-        let object = found(self.turns.of(namespace.unwrap_or_default()).run(api.get(name)).await)?;
+        let object = found(self.turns.of(namespace.unwrap_or_default()).run(async || api.get(name).await).await)?;
         Ok(object.map(|object| object.data.get("spec").cloned().unwrap_or_default()))
     }
 
@@ -129,7 +133,7 @@ impl Objects for ClusterObjects {
         let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
         let api: Api<ExternalSecret> = Api::namespaced(self.client.clone(), namespace);
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let read = self.turns.of(namespace).run(api.get_metadata(name)).await?;
+        let read = self.turns.of(namespace).run(async || api.get_metadata(name).await).await?;
         Ok(make::changed_at(&read.metadata))
     }
 }
@@ -146,7 +150,7 @@ impl Accounts for ClusterObjects {
         let (api, name) = self.account(namespace, name)?;
         // A token lets its holder write: who does not lead any more must not have one made.
         let (turns, parameters) = (self.turns.of(namespace), PostParams::default());
-        let answer = found(turns.run(api.create_token_request(name, &parameters, &request)).await)?;
+        let answer = found(turns.run(async || api.create_token_request(name, &parameters, &request).await).await)?;
         let Some(answer) = answer else { return Ok(None) };
         let (token, end) = answer
             .status
@@ -162,7 +166,7 @@ impl Accounts for ClusterObjects {
 
     async fn annotations(&self, namespace: &str, name: &str) -> Result<Option<StringMap>, Problem> {
         let (api, name) = self.account(namespace, name)?;
-        let account = self.turns.of(namespace).run(api.get_metadata_opt(name)).await?;
+        let account = self.turns.of(namespace).run(async || api.get_metadata_opt(name).await).await?;
         Ok(account.map(|account| account.metadata.annotations.unwrap_or_else(BTreeMap::new)))
     }
 

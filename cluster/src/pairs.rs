@@ -82,7 +82,7 @@ impl Pairs {
             ..Secret::default()
         };
         let secret = LiveSecret::new(secret);
-        let made = turns.run(self.api().create(&PostParams::default(), secret.get())).await?;
+        let made = turns.run(async || self.api().create(&PostParams::default(), secret.get()).await).await?;
         drop(LiveSecret::new(made));
         Ok(())
     }

@@ -55,7 +55,7 @@ impl Sources for ClusterObjects {
         let of = address::namespace(namespace).map_err(ApiProblem::from)?;
         let api: Api<Secret> = Api::namespaced(self.client.clone(), of);
         let name = address::name(name).map_err(ApiProblem::from)?;
-        let secret = self.turns.of(namespace).run(api.get_opt(name)).await?;
+        let secret = self.turns.of(namespace).run(async || api.get_opt(name).await).await?;
         Ok(secret.map(|secret| source(LiveSecret::new(secret))))
     }
 
@@ -73,7 +73,7 @@ impl Sources for ClusterObjects {
         loop {
             let params = ListParams::default().labels_from(&selector).limit(PAGE);
             let params = ListParams { continue_token: page, ..params };
-            let list = self.turns.of(namespace).run(api.list(&params)).await?;
+            let list = self.turns.of(namespace).run(async || api.list(&params).await).await?;
             for secret in list.items {
                 let source = source(LiveSecret::new(secret));
                 let bytes = source.data.values().map(SecretBytes::len).sum();
@@ -114,7 +114,8 @@ impl Journal for ClusterJournal {
         let patch = Patch::Merge(json!({"metadata": {"uid": ps.metadata.uid}, "status": status}));
         let name = ps.metadata.name.as_deref().unwrap_or_default();
         let turns = self.turns.of(ps.metadata.namespace.as_deref().unwrap_or_default());
-        let written = turns.run(self.pushes(ps).patch_status(name, &PatchParams::default(), &patch)).await?;
+        let written =
+            turns.run(async || self.pushes(ps).patch_status(name, &PatchParams::default(), &patch).await).await?;
         Ok(written.metadata.resource_version)
     }
 
@@ -124,7 +125,7 @@ impl Journal for ClusterJournal {
         let patch = Patch::Merge(json!({"metadata": metadata}));
         let name = ps.metadata.name.as_deref().unwrap_or_default();
         let turns = self.turns.of(ps.metadata.namespace.as_deref().unwrap_or_default());
-        turns.run(self.pushes(ps).patch_metadata(name, &PatchParams::default(), &patch)).await?;
+        turns.run(async || self.pushes(ps).patch_metadata(name, &PatchParams::default(), &patch).await).await?;
         Ok(())
     }
 
@@ -133,7 +134,7 @@ impl Journal for ClusterJournal {
         let patch = Patch::Merge(json!({"metadata": metadata}));
         let name = ps.metadata.name.as_deref().unwrap_or_default();
         let turns = self.turns.of(ps.metadata.namespace.as_deref().unwrap_or_default());
-        turns.run(self.pushes(ps).patch_metadata(name, &PatchParams::default(), &patch)).await?;
+        turns.run(async || self.pushes(ps).patch_metadata(name, &PatchParams::default(), &patch).await).await?;
         Ok(())
     }
 

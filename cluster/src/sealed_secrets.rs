@@ -100,7 +100,7 @@ impl SealedSecrets {
     pub async fn read(&self, es: &ExternalSecret) -> Result<Option<SealedSecret>, Problem> {
         let (api, turns) = self.of(es);
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let found = turns.run(api.get_opt(name)).await?;
+        let found = turns.run(async || api.get_opt(name).await).await?;
         Ok(found.filter(|found| found.metadata.uid == es.metadata.uid))
     }
 }
@@ -115,7 +115,7 @@ impl Journal for SealedSecrets {
         });
         let patch = Patch::Merge(json!({"metadata": {"uid": es.metadata.uid}, "status": told}));
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let written = turns.run(api.patch_status(name, &PatchParams::default(), &patch)).await?;
+        let written = turns.run(async || api.patch_status(name, &PatchParams::default(), &patch).await).await?;
         Ok(written.metadata.resource_version)
     }
 

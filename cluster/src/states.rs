@@ -39,7 +39,7 @@ impl ClusterStates {
     async fn patch(&self, namespace: &str, name: &str, patch: Value) -> Result<(), Problem> {
         let api = self.api(namespace);
         let (params, patch) = (PatchParams::default(), Patch::Merge(patch));
-        self.turns.of(namespace).run(api.patch(name, &params, &patch)).await?;
+        self.turns.of(namespace).run(async || api.patch(name, &params, &patch).await).await?;
         Ok(())
     }
 }
@@ -91,7 +91,7 @@ impl States for ClusterStates {
         }))
         .map_err(|_| ApiProblem::Malformed)?;
         let api = self.api(namespace);
-        let made = self.turns.of(namespace).run(api.create(&PostParams::default(), &object)).await?;
+        let made = self.turns.of(namespace).run(async || api.create(&PostParams::default(), &object).await).await?;
         Ok(made.metadata.name.unwrap_or_default())
     }
 
@@ -107,7 +107,7 @@ impl States for ClusterStates {
     async fn forget(&self, namespace: &str, name: &str) -> Result<(), Problem> {
         unless_gone(self.patch(namespace, name, json!({"metadata": {"finalizers": null}})).await)?;
         let api = self.api(namespace);
-        let deleted = self.turns.of(namespace).run(api.delete(name, &DeleteParams::default())).await;
+        let deleted = self.turns.of(namespace).run(async || api.delete(name, &DeleteParams::default()).await).await;
         unless_gone(deleted.map(drop).map_err(Problem::from))
     }
 
@@ -122,7 +122,7 @@ impl States for ClusterStates {
         let uid = state.metadata.uid.clone();
         let params = DeleteParams::default().preconditions(Preconditions { uid, resource_version: None });
         let api = self.api(namespace);
-        let deleted = self.turns.of(namespace).run(api.delete(name, &params)).await;
+        let deleted = self.turns.of(namespace).run(async || api.delete(name, &params).await).await;
         unless_gone(deleted.map(drop).map_err(Problem::from))
     }
 

@@ -173,12 +173,16 @@ impl Turns {
         self.syncs.acquire(&self.lane).await
     }
 
-    /// Runs one request when there is room for it, and while we lead.
-    pub async fn run<T>(&self, request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiProblem> {
+    /// Makes one request and sends it when there is room for it, and while we lead.
+    pub async fn run<T, R>(&self, request: impl FnOnce() -> R) -> Result<T, ApiProblem>
+    where
+        R: Future<Output = Result<T, kube::Error>>,
+    {
         let _turn = self.requests.acquire(&self.lane).await;
         // Not before: whoever waited for its turn may have been asleep since.
         self.lead.check()?;
-        timely(request).await
+        // Nor is there room for it before, in a box: thousands may wait, and each is kilobytes.
+        Box::pin(timely(request())).await
     }
 }
 
@@ -253,12 +257,12 @@ mod tests {
             Ok(())
         };
         let turns = turns.of("ns");
-        assert_eq!(turns.run(send()).await, Ok(()));
+        assert_eq!(turns.run(send).await, Ok(()));
         // As where the whole process stood still, and another took over.
         tokio::time::advance(Duration::from_secs(11)).await;
-        assert_eq!(turns.run(send()).await, Err(ApiProblem::NotLeading));
+        assert_eq!(turns.run(send).await, Err(ApiProblem::NotLeading));
         assert_eq!(sent.get(), 1);
         lead.renewed(tokio::time::Instant::now(), Duration::from_secs(10));
-        assert_eq!(turns.run(send()).await, Ok(()));
+        assert_eq!(turns.run(send).await, Ok(()));
     }
 }

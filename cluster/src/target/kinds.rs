@@ -42,12 +42,10 @@ impl Kinds {
         let bad = |problem: NoAddress| refuse(format!("spec.target.manifest: {problem}"), Retry::OnChange);
         let ApiVersion { group, version } = ApiVersion::parse(api_version).map_err(bad)?;
         let named = GroupVersionKind::gvk(group, version, address::kind(kind).map_err(bad)?);
-        let asked = turns.run(async {
-            match pinned_kind(client, &named).await {
-                Ok(found) => Ok(Some(found)),
-                Err(kube::Error::Discovery(_)) => Ok(None),
-                Err(error) => Err(error),
-            }
+        let asked = turns.run(async || match pinned_kind(client, &named).await {
+            Ok(found) => Ok(Some(found)),
+            Err(kube::Error::Discovery(_)) => Ok(None),
+            Err(error) => Err(error),
         });
         let unknown = || {
             let cause = format!(

@@ -47,7 +47,7 @@ impl<'a, S: Shape> Writer<'a, S> {
     async fn read(&self, api: &ApiOf<S>, name: &str, headline: Headline) -> Result<Option<S::Live>, Failure> {
         // No object has a name that is none.
         let Ok(name) = address::name(name) else { return Ok(None) };
-        let found = self.turns.run(api.get_opt(name)).await;
+        let found = self.turns.run(async || api.get_opt(name).await).await;
         Ok(found.map_err(|problem| self.failure(headline, &problem))?.map(S::Live::new))
     }
 
@@ -90,8 +90,8 @@ impl<'a, S: Shape> Writer<'a, S> {
         exists: Option<&S::Live>,
     ) -> Result<S::Live, ApiProblem> {
         let written = match exists {
-            None => self.turns.run(api.create(params, object.get())).await,
-            Some(_) => self.turns.run(api.replace(self.es.target_name(), params, object.get())).await,
+            None => self.turns.run(async || api.create(params, object.get()).await).await,
+            Some(_) => self.turns.run(async || api.replace(self.es.target_name(), params, object.get()).await).await,
         };
         written.map(S::Live::new)
     }
@@ -100,7 +100,8 @@ impl<'a, S: Shape> Writer<'a, S> {
     async fn delete(&self, api: &ApiOf<S>, seen: &ObjectMeta, headline: Headline) -> Result<bool, Failure> {
         let name = seen.name.as_deref().unwrap_or_default();
         let only_this = DeleteParams { preconditions: Some(S::preconditions(seen)), ..DeleteParams::default() };
-        match self.turns.run(api.delete(name, &only_this)).await.map(|gone| gone.map_left(S::Live::new)) {
+        match self.turns.run(async || api.delete(name, &only_this).await).await.map(|gone| gone.map_left(S::Live::new))
+        {
             Ok(_) => Ok(true),
             Err(problem) if problem.is_not_found() => Ok(false),
             Err(problem) => Err(self.failure(headline, &problem)),
@@ -111,7 +112,8 @@ impl<'a, S: Shape> Writer<'a, S> {
     async fn find_former(&self, api: &ApiOf<S>, headline: Headline) -> Result<Vec<ObjectMeta>, Failure> {
         match S::former(self.es) {
             Former::Labelled(labels) => {
-                let found = self.turns.run(api.list_metadata(&ListParams::default().labels(&labels))).await;
+                let found =
+                    self.turns.run(async || api.list_metadata(&ListParams::default().labels(&labels)).await).await;
                 let found = found.map_err(|problem| self.failure(headline, &problem))?;
                 Ok(found.items.into_iter().map(|object| object.metadata).collect())
             }
@@ -207,7 +209,10 @@ impl<S: Shape> Output for Writer<'_, S> {
         // With the UID, so that an object which took the place of this one is left alone.
         let labels = json!({names::LABEL_MANAGED: names::MANAGED});
         let patch = Patch::Merge(json!({"metadata": {"uid": found.metadata().uid, "labels": labels}}));
-        let marked = self.turns.run(api.patch_metadata(self.es.target_name(), &PatchParams::default(), &patch)).await;
+        let marked = self
+            .turns
+            .run(async || api.patch_metadata(self.es.target_name(), &PatchParams::default(), &patch).await)
+            .await;
         marked.map(|_| ()).map_err(|problem| self.failure(Headline::Update, &problem))
     }
 }
