@@ -5,7 +5,8 @@ use std::fmt;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::condition::{self, Condition};
@@ -62,15 +63,14 @@ pub struct SecretStoreSpec {
 impl SecretStoreSpec {
     /// The one provider: its key, and its configuration for its crate to decode. A key that is null counts as not
     /// there.
-    pub fn the_provider(&self) -> Result<(&str, &Value), ProviderProblem> {
-        let mut set = self.provider.0.iter().filter(|(_, config)| !config.is_null());
-        match (set.next(), set.next()) {
-            (None, _) => Err(ProviderProblem::None),
-            (Some((name, config)), None) => Ok((name, config)),
-            (Some((first, _)), Some((second, _))) => {
-                let rest = set.map(|(name, _)| name.clone());
-                Err(ProviderProblem::Several([first.clone(), second.clone()].into_iter().chain(rest).collect()))
+    pub fn the_provider(&self) -> Result<(&str, Value), ProviderProblem> {
+        match self.provider.0.as_slice() {
+            [] => Err(ProviderProblem::None),
+            [(name, config)] => {
+                let config = serde_json::from_str(config);
+                Ok((name, config.map_err(|_| ProviderProblem::TooDeep(name.to_string()))?))
             }
+            several => Err(ProviderProblem::Several(several.iter().map(|(name, _)| name.to_string()).collect())),
         }
     }
 
@@ -90,15 +90,33 @@ impl SecretStoreSpec {
     }
 }
 
-/// Configurations by provider key. It should hold one; see [`SecretStoreSpec::the_provider`].
+/// Configurations by provider key, sorted, without those that are null. It should hold one; see
+/// [`SecretStoreSpec::the_provider`].
 ///
-/// `Debug` shows the keys only: the configuration of a `fake` store holds values.
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Provider(pub BTreeMap<String, Value>);
+/// Each is kept as its JSON text: decoded, a map of two fields takes more than half a KiB, and there may be thousands of
+/// stores. `Debug` shows the keys only: the configuration of a `fake` store holds values.
+#[derive(Clone, Default, PartialEq)]
+pub struct Provider(Vec<(Box<str>, Box<str>)>);
 
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Serialize for Provider {
+    fn serialize<S: Serializer>(&self, output: S) -> Result<S::Ok, S::Error> {
+        let decoded = |text: &str| serde_json::from_str::<Value>(text).map_err(S::Error::custom);
+        let all = self.0.iter().map(|(name, text)| Ok((name, decoded(text)?)));
+        output.collect_map(all.collect::<Result<Vec<_>, S::Error>>()?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Provider {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let all = BTreeMap::<Box<str>, Value>::deserialize(input)?;
+        let set = all.into_iter().filter(|(_, config)| !config.is_null());
+        Ok(Self(set.map(|(name, config)| (name, config.to_string().into_boxed_str())).collect()))
     }
 }
 
@@ -109,6 +127,8 @@ pub enum ProviderProblem {
     None,
     /// These keys are set, in alphabetical order.
     Several(Vec<String>),
+    /// What stands under this key is nested deeper than JSON is read.
+    TooDeep(String),
 }
 
 impl fmt::Display for ProviderProblem {
@@ -116,6 +136,7 @@ impl fmt::Display for ProviderProblem {
         match self {
             Self::None => f.write_str("spec.provider names no provider: set exactly one"),
             Self::Several(names) => write!(f, "spec.provider names {}: keep exactly one", names.join(" and ")),
+            Self::TooDeep(name) => write!(f, "spec.provider.{name} is nested too deeply"),
         }
     }
 }

@@ -109,13 +109,16 @@ fn root_objects_carry_their_kind() {
 #[test]
 fn one_provider_and_no_other_count() {
     let fake = json!({"data": []});
-    assert_eq!(store(json!({"provider": {"fake": fake, "aws": null}})).the_provider(), Ok(("fake", &fake)));
+    assert_eq!(store(json!({"provider": {"fake": fake, "aws": null}})).the_provider(), Ok(("fake", fake)));
     for none in [json!({}), json!({"provider": null}), json!({"provider": {}}), json!({"provider": {"aws": null}})] {
         assert_eq!(store(none).the_provider(), Err(ProviderProblem::None));
     }
     let several = store(json!({"provider": {"vault": {}, "fake": {}, "brandNew": {}}}));
     let problem = several.the_provider().unwrap_err();
     assert_eq!(problem.to_string(), "spec.provider names brandNew and fake and vault: keep exactly one");
+    let deep = (0..200).fold(json!({}), |inner, _| json!([inner]));
+    let problem = store(json!({"provider": {"fake": deep}})).the_provider().unwrap_err().to_string();
+    assert_eq!(problem, "spec.provider.fake is nested too deeply");
 }
 
 #[test]

@@ -311,10 +311,10 @@ impl Pool {
         let spec = store.spec.as_ref().map_err(|message| Error::invalid(message.clone()))?;
         let (name, config) = spec.the_provider().map_err(|problem| Error::invalid(problem.to_string()))?;
         let registration = registry::find(name).map_err(Error::invalid)?;
-        excess::of_provider(name, config).map_or(Ok(()), |problem| Err(Error::invalid(problem)))?;
+        excess::of_provider(name, &config).map_or(Ok(()), |problem| Err(Error::invalid(problem)))?;
         let retries = retries(spec).map_err(Error::invalid)?;
         let context = self.context(requester.clone(), store.id.kind(), &store.id);
-        let provider = timeout(CALL_TIMEOUT, (registration.build)(config, context)).await;
+        let provider = timeout(CALL_TIMEOUT, (registration.build)(&config, context)).await;
         let provider = provider.unwrap_or_else(|_| Err(Error::new(ErrorKind::Timeout, "the login took too long")))?;
         let provider = Arc::new(Guarded::new(provider, CALL_TIMEOUT, retries));
         let (news, id) = (self.news.clone(), store.id.clone());
@@ -458,7 +458,7 @@ impl Clients for Pool {
     fn about(&self, store: &Store) -> Option<About> {
         let (name, config) = store.spec.as_ref().ok()?.the_provider().ok()?;
         let registration = registry::find(name).ok()?;
-        Some(About { can: (registration.capabilities)(config), maintained: registration.maintained })
+        Some(About { can: (registration.capabilities)(&config), maintained: registration.maintained })
     }
 
     async fn check(&self, store: &Store) -> Result<Vec<String>, Refused> {
