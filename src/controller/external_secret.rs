@@ -115,7 +115,8 @@ impl Known {
 /// All ExternalSecrets; those of a namespace stand together.
 pub struct ExternalSecrets {
     kind: SubjectKind,
-    all: BTreeMap<Name, Known>,
+    /// In boxes: a map that is filled in order is half empty, and what is known of one takes half a KiB.
+    all: BTreeMap<Name, Box<Known>>,
     sync: Sync,
 }
 
@@ -218,7 +219,7 @@ impl Subject for ExternalSecrets {
         let is_changed = match before.filter(|before| before.es.metadata.uid == es.metadata.uid) {
             Some(known) => known.put(es),
             None => {
-                if let Some(mut former) = self.all.insert(name.clone(), Known::new(es)) {
+                if let Some(mut former) = self.all.insert(name.clone(), Box::new(Known::new(es))) {
                     former.cancel();
                 }
                 true
@@ -282,7 +283,7 @@ impl Subject for ExternalSecrets {
         if self.are_themselves() {
             shared.metrics.synced(&es, &report, took);
         }
-        let same = |known: &&mut Known| known.es.metadata.uid == es.metadata.uid;
+        let same = |known: &&mut Box<Known>| known.es.metadata.uid == es.metadata.uid;
         let Some(known) = self.all.get_mut(name).filter(same) else { return Next::Gone };
         known.cancel = None;
         let target = Dependency::target_of(&es);
