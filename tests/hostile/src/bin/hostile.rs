@@ -29,6 +29,9 @@ struct Cli {
     /// All attacks at once instead of one after the other
     #[arg(long)]
     together: bool,
+    /// Only the restart with all attacks' objects there
+    #[arg(long, conflicts_with = "together")]
+    restart: bool,
     /// Print the table as Markdown, with what the attacker was told
     #[arg(long)]
     markdown: bool,
@@ -74,7 +77,8 @@ async fn run(cli: &Cli) -> Result<(String, bool)> {
     let mut ground = Ground::start().await?;
     let mut report = Report::default();
     let size = if cli.together { attacks.len() } else { 1 };
-    for (n, some) in attacks.chunks(size).enumerate() {
+    let made: &[&Attack] = if cli.restart { &[] } else { &attacks };
+    for (n, some) in made.chunks(size).enumerate() {
         let names: Vec<&str> = some.iter().map(|attack| attack.name).collect();
         progress(&format!("{}/{} {}: {}", n + 1, attacks.len().div_ceil(size), names.join(", "), some[0].about));
         let rows = round::attack(&mut ground, some, bounds).await?;
