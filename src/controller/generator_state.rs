@@ -162,7 +162,12 @@ impl Revocations {
         let (namespace, name) = (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref());
         let name = name.unwrap_or_default();
         let (new, marks) = match renewed {
-            Some((new, term)) => (new, Marks::of(Some(term), (self.now)())),
+            Some((new, term)) => {
+                let now = (self.now)();
+                let Marks { refresh_by, renew_at } = Marks::of(Some(term), now);
+                // What could not be prolonged beyond now is replaced at once.
+                (new, Marks { refresh_by: refresh_by.or(Some(now)), renew_at })
+            }
             // It works until its end, as was known before.
             None => {
                 let refresh_by = annotated(state, names::ANNOTATION_REFRESH_BY);
