@@ -35,6 +35,7 @@ mod credentials;
 mod cluster_stores;
 mod copies;
 mod crash;
+mod push_crash;
 mod generator_crash;
 mod revocation;
 mod outage;
@@ -71,6 +72,7 @@ fn main() -> ExitCode {
         ("cluster_stores", cluster_stores::TESTS),
         ("copies", copies::TESTS),
         ("crash", crash::TESTS),
+        ("push_crash", push_crash::TESTS),
         ("generator_crash", generator_crash::TESTS),
         ("revocation", revocation::TESTS),
         ("outage", outage::TESTS),
