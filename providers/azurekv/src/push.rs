@@ -156,7 +156,7 @@ async fn computed<T: Send + 'static>(compute: impl FnOnce() -> Result<T, Error> 
 
 fn foreign(object: &Object) -> Error {
     // External Secrets Operator's words first.
-    let kind = object.kind.as_str();
+    let kind = object.kind.word();
     let message = format!(
         "{kind} not managed by external-secrets: the {object} is not ours: push to another key, or delete and purge it first"
     );

@@ -28,7 +28,7 @@ tests![
 
 /// A SecretStore over the namespace's own folder in OpenBao, with a token that may write there.
 async fn store(rig: &Rig, name: &str) {
-    store_at(rig, name, rig.testbed.vault_url()).await;
+    store_at(rig, name, &rig.testbed.vault_url()).await;
 }
 
 /// The same, where OpenBao answers at another URL.
@@ -164,10 +164,10 @@ async fn a_store_that_is_down_keeps_no_other_from_it() {
     let next = rig.canaries.value("next");
     rig.secret("src", json!({"a": next})).await;
     until_held(&rig, "app", Some(json!({"a": next}))).await;
-    rig.until_ready("PushSecret", "p", "False", "Errored", &["set secret failed", "store \"down\""]).await;
+    rig.until_ready("PushSecret", "p", "False", "Errored", &["set secret failed", "client for store down: "]).await;
     // What can't be deleted is told, and deleted once it can be.
     rig.cluster.delete("PushSecret", "p").await;
-    let told = ["Failed to Delete Secrets from Provider", "store \"down\""];
+    let told = ["Failed to Delete Secrets from Provider", "client for store SecretStore/down: "];
     rig.until_ready("PushSecret", "p", "False", "Errored", &told).await;
     let mended = json!({"spec": {"provider": {"vault": {"server": rig.testbed.vault_url()}}}});
     rig.cluster.patch("SecretStore", "down", &mended).await;
