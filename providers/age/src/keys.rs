@@ -39,7 +39,8 @@ impl Held {
 }
 
 /// Which service keeps such keys, by its key in the spec.
-const SERVICES: [(Service, &str); 2] = [(Service::Aws, "aws"), (Service::Vault, "vault")];
+const SERVICES: [(Service, &str); 4] =
+    [(Service::Aws, "aws"), (Service::Azure, "azurekv"), (Service::Google, "gcpsm"), (Service::Vault, "vault")];
 
 impl Keys {
     /// From the spec, logged in where a service needs it.
@@ -131,6 +132,7 @@ impl Keys {
                 };
                 Error::new(error.kind(), format!("recipient {}: {what}", key.name))
             }),
+            Service::Pgp => Err(Error::new(ErrorKind::Denied, "PGP")),
             Service::Other(name) => Err(Error::new(
                 ErrorKind::Denied,
                 format!(
@@ -138,7 +140,7 @@ impl Keys {
                     key.name
                 ),
             )),
-            service @ (Service::Aws | Service::Vault) => {
+            service @ (Service::Aws | Service::Azure | Service::Google | Service::Vault) => {
                 let named = SERVICES.iter().find(|(known, _)| *known == service).map_or("", |(_, name)| name);
                 let Some((_, service)) = self.services.iter().find(|(name, _)| *name == named) else {
                     let message = format!("{named} key {:?}: set {}.{named}", key.name, self.kind);
