@@ -121,8 +121,11 @@ impl Keys {
 
     async fn unwrap(&self, key: &Key, opener: &mut Opener<'_>) -> Result<SecretBytes, Error> {
         match key.service {
-            Service::Age if opener.identities.is_empty() => {
-                Err(Error::new(ErrorKind::Denied, format!("recipient {}: set {}.identities", key.name, self.kind)))
+            Service::Age | Service::Pgp if opener.identities.is_empty() => {
+                Err(Error::new(ErrorKind::Denied, format!("{}: set {}.identities", named(key), self.kind)))
+            }
+            Service::Pgp => {
+                opener.open(key).await.map_err(|error| Error::new(error.kind(), format!("{}: {error}", named(key))))
             }
             Service::Age => opener.open(key).await.map_err(|error| {
                 let what = if error.kind() == ErrorKind::Denied {
@@ -130,9 +133,8 @@ impl Keys {
                 } else {
                     error.to_string()
                 };
-                Error::new(error.kind(), format!("recipient {}: {what}", key.name))
+                Error::new(error.kind(), format!("{}: {what}", named(key)))
             }),
-            Service::Pgp => Err(Error::new(ErrorKind::Denied, "PGP")),
             Service::Other(name) => Err(Error::new(
                 ErrorKind::Denied,
                 format!(
@@ -154,7 +156,13 @@ impl Keys {
     }
 }
 
-/// What opens the keys of one document that are of age.
+/// A key that we may have ourselves, for messages.
+fn named(key: &Key) -> String {
+    let kind = if key.service == Service::Pgp { "PGP key" } else { "recipient" };
+    format!("{kind} {}", key.name)
+}
+
+/// What opens the keys of one document that are of age or PGP.
 pub struct Opener<'a> {
     identities: Arc<Identities>,
     turns: &'a Turns,
@@ -177,7 +185,13 @@ impl<'a> Opener<'a> {
 
     async fn open(&mut self, key: &Key) -> Result<SecretBytes, Error> {
         let (identities, sealed, mut tries) = (self.identities.clone(), key.bytes(), std::mem::take(&mut self.tries));
-        let opened = self.turns.compute(move || Ok((open(sealed.expose(), &identities, &mut tries), tries)));
+        let is_of_pgp = key.service == Service::Pgp;
+        let opened = self.turns.compute(move || {
+            let sealed = sealed.expose();
+            let opened =
+                if is_of_pgp { identities.open_pgp(sealed, &mut tries) } else { open(sealed, &identities, &mut tries) };
+            Ok((opened, tries))
+        });
         let (opened, tries) = opened.await?;
         self.tries = tries;
         opened

@@ -140,19 +140,28 @@ async fn files_of_age_open_here_and_ours_open_there() {
     assert!(status.unwrap().success());
     let one = desk.recipients[0].clone();
     let ssh = std::fs::read_to_string(desk.path("ssh.key.pub")).unwrap();
+    let status = Command::new("ssh-keygen")
+        .args(["-q", "-t", "rsa", "-b", "3072", "-N", "", "-f"])
+        .arg(desk.path("rsa.key"))
+        .stdin(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let rsa = std::fs::read_to_string(desk.path("rsa.key.pub")).unwrap();
+    let for_rsa = text(desk.run(&AGE, ["-a", "-r", rsa.trim(), plain]));
     let for_one = text(desk.run(&AGE, ["-a", "-r", &one, plain]));
     let for_ssh = text(desk.run(&AGE, ["-a", "-r", ssh.trim(), plain]));
     let for_both = text(desk.run(&AGE, ["-a", "-r", &desk.recipients[1], "-r", &one, plain]));
     let spec = json!({"documents": [
         {"name": "one.yaml", "inline": for_one},
         {"name": "ssh.yaml", "inline": for_ssh},
+        {"name": "rsa.yaml", "inline": for_rsa},
         {"name": "both.yaml", "inline": for_both},
     ]});
-    let store = store(&desk, &["one.key", "ssh.key"], spec, &Arc::default()).await;
-    for name in ["one.yaml", "ssh.yaml", "both.yaml"] {
+    let store = store(&desk, &["one.key", "ssh.key", "rsa.key"], spec, &Arc::default()).await;
+    for name in ["one.yaml", "ssh.yaml", "rsa.yaml", "both.yaml"] {
         assert_eq!(read(&*store, name).await, Ok(format!(r#"{{"password":"{CANARY}"}}"#)), "{name}");
     }
-    for (recipient, key) in [(one.as_str(), "one.key"), (&ssh, "ssh.key")] {
+    for (recipient, key) in [(one.as_str(), "one.key"), (&ssh, "ssh.key"), (&rsa, "rsa.key")] {
         let mut recipients = Recipients::default();
         recipients.add(recipient).unwrap();
         for armored in [false, true] {
@@ -416,6 +425,53 @@ async fn files_of_sops_open_with_a_key_of_azure() {
     plain.deny("keys/decrypt");
     let error = read(&*with, "a.yaml").await.unwrap_err();
     assert!(error.message().contains("Key Vault Crypto User"), "{error}");
+}
+
+/// By `gpg`: the tool has it encrypt. Run with the feature that the default leaves out.
+#[cfg(feature = "pgp")]
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_sops_open_with_a_key_of_pgp() {
+    let desk = Desk::new();
+    let home = desk.path("gnupg");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let environment = [("GNUPGHOME", home.to_str().unwrap())];
+    let gpg = |args: &[&str]| {
+        let all = [&["--quiet", "--batch", "--pinentry-mode", "loopback", "--passphrase", ""], args].concat();
+        text(desk.run_in(&environment, Path::new("gpg"), all))
+    };
+    for (name, kind) in [("modern", "future-default"), ("usual", "default")] {
+        gpg(&["--quick-generate-key", name, kind, "default", "never"]);
+        let listed = gpg(&["--list-keys", "--with-colons", name]);
+        let fingerprint = listed.lines().find_map(|line| line.strip_prefix("fpr:::::::::")?.split(':').next()).unwrap();
+        desk.write("sops.asc", gpg(&["--armor", "--export-secret-keys", name]));
+        desk.write("a.yaml", YAML);
+        let document = desk.sops_in(&environment, "a.yaml", &format!("pgp: {fingerprint}"));
+        let spec = json!({"kind": "sops", "documents": [{"name": "a.yaml", "inline": document}]});
+        let with = store(&desk, &["sops.asc"], spec.clone(), &Arc::default()).await;
+        assert!(read(&*with, "a.yaml").await.unwrap().contains(CANARY), "{name}");
+        let other = store(&desk, &["one.key"], spec, &Arc::default()).await;
+        let error = read(&*other, "a.yaml").await.unwrap_err();
+        assert!(error.message().contains(&format!("PGP key {fingerprint}: no key of PGP of the store")), "{error}");
+    }
+    desk.run_in(&environment, Path::new("gpgconf"), ["--kill", "all"]);
+}
+
+/// What a build without the feature says.
+#[cfg(not(feature = "pgp"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_sops_for_a_key_of_pgp_names_the_feature() {
+    let desk = Desk::new();
+    desk.write("a.yaml", YAML);
+    let document = desk.sops("a.yaml", &format!("age: {}", desk.recipients[0]));
+    let begin = document.find("    age:\n").unwrap();
+    let end = document[begin..].find("    lastmodified:").unwrap() + begin;
+    let of_pgp = "    pgp:\n        - fp: FBC7B9E2A4F9289AC0C1D4843D16CEE4A27381B4\n          enc: |\n            x\n";
+    let document = [&document[..begin], of_pgp, &document[end..]].concat();
+    let spec = json!({"kind": "sops", "documents": [{"name": "a.yaml", "inline": document}]});
+    let error = read(&*store(&desk, &["one.key"], spec, &Arc::default()).await, "a.yaml").await.unwrap_err();
+    let says = "PGP key FBC7B9E2A4F9289AC0C1D4843D16CEE4A27381B4: this build of keyferry takes no keys of PGP";
+    assert!(error.message().contains(says) && error.message().contains("cargo feature pgp"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
