@@ -131,7 +131,11 @@ fn run(up: &Up) -> Result<ExitCode> {
 
 async fn serve(up: &Up, ready: &Cell<bool>) -> Result<ExitCode> {
     let with_node = up.node;
-    let install = move || Ok::<_, Error>((install::ensure()?, with_node.then(install::node).transpose()?));
+    // Of a node first: a machine that allows none need not build anything.
+    let install = move || {
+        let node = with_node.then(install::node).transpose()?;
+        Ok::<_, Error>((install::ensure()?, node))
+    };
     let (tools, node) = tokio::task::spawn_blocking(install).await??;
     let options = Options {
         keep: up.keep,
