@@ -117,15 +117,14 @@ impl Image {
             "mediaType": media_type("index.v1+json"),
             "manifests": [described],
         });
+        // The same for engines that know no OCI archives.
+        let docker = json!([{"Config": config.path(), "RepoTags": [self.name], "Layers": [layer.path()]}]);
         let mut archive = Archive::default();
         archive.add("oci-layout", 0o644, Kind::File(br#"{"imageLayoutVersion":"1.0.0"}"#))?;
         archive.add("index.json", 0o644, Kind::File(index.to_string().as_bytes()))?;
+        archive.add("manifest.json", 0o644, Kind::File(docker.to_string().as_bytes()))?;
         for blob in [manifest, config, layer] {
-            archive.add(
-                &format!("blobs/sha256/{}", blob.digest.trim_start_matches("sha256:")),
-                0o644,
-                Kind::File(&blob.bytes),
-            )?;
+            archive.add(&blob.path(), 0o644, Kind::File(&blob.bytes))?;
         }
         Ok(archive.finish())
     }
@@ -190,6 +189,11 @@ impl Blob {
     fn new(kind: &str, bytes: Vec<u8>) -> Self {
         let hex: String = digest(&SHA256, &bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
         Self { media_type: media_type(kind), digest: format!("sha256:{hex}"), bytes }
+    }
+
+    /// Where it is in an archive.
+    fn path(&self) -> String {
+        format!("blobs/{}", self.digest.replace(':', "/"))
     }
 
     fn descriptor(&self) -> Value {
