@@ -10,9 +10,12 @@ use axum::Router;
 use axum::routing::get;
 use clap::Args;
 use futures::FutureExt as _;
+use k8s_openapi::api::core::v1::Pod;
+use keyferry_cluster::client::timely;
 use keyferry_cluster::connection::{Bearers, of_operator};
 use keyferry_cluster::events::Events;
 use keyferry_cluster::leader::Lead;
+use keyferry_node::DRIVER;
 use keyferry_node::identity::{Identities, MakeStores};
 use keyferry_node::life::{Node, Volumes};
 use keyferry_node::marks::Marks;
@@ -26,18 +29,28 @@ use keyferry_stores::pool::{Pool, Rules};
 use keyferry_sync::engine::Engine;
 use keyferry_sync::settings::{Adopt, Settings};
 
+use kube::ResourceExt as _;
+use kube::api::{Api, ListParams};
+
 use super::flags::{LogFormat, address};
 use super::run::{forbid_core_dumps, forbid_looking_in, log};
 use crate::threads::compute;
 use crate::threads::control::Control;
 use crate::{clock, server};
 
+/// How many pods are asked for at once, and how many are named.
+const PAGE: u32 = 500;
+const NAMED: usize = 10;
+
 /// Flags of `keyferry node`.
 #[derive(Args, Debug)]
 pub struct NodeArgs {
     /// Name of the node
-    #[arg(long, value_name = "NAME")]
-    pub node_name: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "check_unused")]
+    pub node_name: Option<String>,
+    /// Run nothing: end with 1, and name them, where pods of the cluster mount; for before an uninstall
+    #[arg(long)]
+    pub check_unused: bool,
     /// The kubelet's folder, which must be mounted at the same path, with Bidirectional propagation
     #[arg(long, default_value = "/var/lib/kubelet", value_name = "DIR")]
     pub kubelet_dir: PathBuf,
@@ -75,6 +88,9 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     log(args.loglevel, args.log_format);
     forbid_core_dumps();
     forbid_looking_in();
+    if args.check_unused {
+        return check_unused(of_operator(args.kubeconfig.as_deref()).await?).await;
+    }
     let mut paths = Paths::below(&args.kubelet_dir);
     if let Some(folder) = args.state_dir.clone() {
         paths.state = folder;
@@ -103,9 +119,44 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     });
     node.begin();
     let stopped = control.ends_when_asked();
-    serve(node, args.node_name, &paths, move || stopped().boxed()).await?;
+    serve(node, args.node_name.unwrap_or_default(), &paths, move || stopped().boxed()).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Refuses where pods mount, and names some of them.
+async fn check_unused(client: kube::Client) -> Result<(), String> {
+    let mut mounting: Vec<String> = Vec::new();
+    let mut page = ListParams::default().limit(PAGE);
+    loop {
+        let pods = timely(Api::<Pod>::all(client.clone()).list(&page)).await;
+        let pods = pods.map_err(|problem| format!("can't list the cluster's pods: {}", problem.for_person()))?;
+        mounting.extend(
+            pods.items
+                .iter()
+                .filter(|pod| mounts(pod))
+                .map(|pod| format!("{}/{}", pod.metadata.namespace.as_deref().unwrap_or_default(), pod.name_any())),
+        );
+        let Some(next) = pods.metadata.continue_.filter(|next| !next.is_empty()) else { break };
+        page = page.continue_token(&next);
+    }
+    if mounting.is_empty() {
+        return Ok(());
+    }
+    let named = mounting.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+    Err(format!(
+        "{} pods mount of {DRIVER}, and could neither be refreshed nor end without it: {named}; delete them first, or set \
+         node.forceUninstall",
+        mounting.len()
+    ))
+}
+
+/// Whether a pod that has not ended mounts.
+fn mounts(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+    let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+    let mut drivers = volumes.filter_map(|volume| volume.csi.as_ref()).map(|csi| csi.driver.as_str());
+    !["Succeeded", "Failed"].contains(&phase) && drivers.any(|driver| driver == DRIVER)
 }
 
 fn settings(args: &NodeArgs) -> Settings {
