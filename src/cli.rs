@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::report::status;
 use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
-use crate::verbs::{edit, init, kubesec, render, reseal, seal, sync};
+use crate::verbs::{edit, grant, init, kubesec, node, render, reseal, seal, sync};
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -21,6 +21,13 @@ pub struct Cli {
 pub enum Command {
     /// Run the operator until SIGTERM or SIGINT.
     Run(Box<Run>),
+    /// Run the CSI driver csi.keyferry.io on a node, until SIGTERM or SIGINT: pods mount secrets that never become a Secret.
+    ///
+    /// The kubelet asks for each volume with the pod's own tokens, by which all is read and stores are logged in to. Must run as root
+    /// and privileged; the chart's DaemonSet does (node.enabled). One JSON line on standard output for each delivery.
+    Node(Box<node::NodeArgs>),
+    /// Print the Role and the RoleBinding that let a ServiceAccount's pods mount an ExternalSecret, for `kubectl apply -f -`.
+    Grant(grant::Grant),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crds(Crds),
     /// Print the Secrets that manifests come to, without a cluster; values are masked.

@@ -39,8 +39,8 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
     let command = Cli::parse().command;
-    // These two do that themselves, once they can say that it failed.
-    if !matches!(command, Command::Run(_) | Command::Sync(_)) {
+    // These do that themselves, once they can say that it failed.
+    if !matches!(command, Command::Run(_) | Command::Node(_) | Command::Sync(_)) {
         keyferry::verbs::run::forbid_core_dumps();
     }
     // These work on values in the clear at somebody's desk; an operator's process may have to be looked into.
@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     }
     match &command {
         // These end by themselves; most others have nothing to finish, and may be waiting for input.
-        Command::Run(_) | Command::Sync(_) => {}
+        Command::Run(_) | Command::Node(_) | Command::Sync(_) => {}
         // The editor has the terminal, and what it works on is to be put away.
         Command::Edit(_) => control.leave_interrupts_to_the_child(),
         _ => control.end_at_once(),
@@ -64,6 +64,8 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Crds(args) => args.print(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Run(args) => wait_for(keyferry::verbs::run::run(*args, control)).map(|()| ExitCode::SUCCESS),
+        Command::Node(args) => wait_for(keyferry::verbs::node::run(*args, control)).map(|()| ExitCode::SUCCESS),
+        Command::Grant(args) => wait_for(async { args.run(&mut std::io::stdout()).await }).map(|()| ExitCode::SUCCESS),
         Command::Render(args) => wait_for(render(&args)),
         Command::Sync(args) => wait_for(sync(*args, &control)),
         Command::Init(args) => args.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),

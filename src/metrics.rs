@@ -144,7 +144,7 @@ impl Metrics {
         let labels = [object[0].as_str(), object[1].as_str()];
         let outcome = match &report.outcome {
             Outcome::Released => return,
-            Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored => "waiting",
+            Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::MountOnly => "waiting",
             Outcome::Synced(_) | Outcome::Settled { .. } => "synced",
             Outcome::Failed(_) => "failed",
         };
@@ -172,7 +172,11 @@ impl Metrics {
         let kind = usize::from(store.id.namespace.is_none());
         let labels = labels_of(&store.id);
         self.store_duration[kind].with_label_values(&labels).set(elapsed.as_nanos() as f64);
-        set_condition(&self.store_condition[kind], labels, Some(*readiness == Readiness::Ready));
+        set_condition(
+            &self.store_condition[kind],
+            labels,
+            Some(*readiness == Readiness::Ready).filter(|_| !store.is_for_mounts()),
+        );
     }
 
     /// A look at a PushSecret has ended.

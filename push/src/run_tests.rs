@@ -424,6 +424,7 @@ fn settings() -> Settings {
         cluster_stores: true,
         adopt: Adopt::Any,
         generic_targets: false,
+        mounts: false,
         generator_grace: Some(GRACE),
         engine: Engine::new("{{", "}}"),
         started: at(0),

@@ -31,6 +31,7 @@ use keyferry_stores::registry;
 use keyferry_sync::engine::Engine;
 use keyferry_sync::ports::Ports;
 use tokio::sync::watch;
+use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -62,7 +63,7 @@ pub const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Runs the operator until a signal asks it to stop, or it can't go on; the error is for a person.
 pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let stopped = control.ends_when_asked();
-    log(&args);
+    log(args.loglevel, args.log_format);
     forbid_core_dumps();
     let election = args.enable_leader_election.then(|| election(&args));
     if let Some(election) = &election {
@@ -140,6 +141,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         adopt: args.adopt,
         generic_targets: args.unsafe_allow_generic_targets,
+        mounts: false,
         generator_grace: args.enable_generator_state.then_some(args.generator_gc_grace_period),
         engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
             .strict(args.strict_templates),
@@ -302,17 +304,16 @@ fn certificate(args: &Run) -> Result<Option<Certificate>, String> {
 
 /// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below. The
 /// client of the API server shows whole answers that it can't read even in its warnings; of those we tell ourselves.
-fn log(args: &Run) {
-    let level = args.loglevel;
+pub fn log(level: Level, log_format: LogFormat) {
     let filter = Targets::new()
-        .with_default(level.min(tracing::Level::INFO))
+        .with_default(level.min(Level::INFO))
         .with_target("kube_client", LevelFilter::OFF)
         .with_target("keyferry", level);
     let registry = tracing_subscriber::registry().with(filter);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     // A second call, as in tests, keeps the first.
-    let _ = match args.log_format {
+    let _ = match log_format {
         LogFormat::Json => registry.with(format.json().flatten_event(true)).try_init(),
         LogFormat::Text => registry.with(format).try_init(),
     };

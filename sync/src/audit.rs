@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use keyferry_crds::ExternalSecret;
 use keyferry_provider_core::Key;
+use serde_json::{Value, json};
 
 use crate::store::StoreId;
 
@@ -21,6 +22,29 @@ pub struct Record<'a> {
     pub keys: &'a [Key],
     /// How many of them the store answered with a value.
     pub answered: usize,
+}
+
+impl Record<'_> {
+    /// As one line of JSON.
+    pub fn json(&self) -> Value {
+        let metadata = &self.external_secret.metadata;
+        let key = |key: &Key| {
+            let (name, property) = key.name_and_property();
+            json!({"name": name, "property": property, "version": key.version})
+        };
+        let keys: Vec<Value> = self.keys.iter().map(key).collect();
+        json!({
+            "audit": "delivery",
+            "time": self.at.to_string(),
+            "namespace": metadata.namespace,
+            "externalSecret": metadata.name,
+            "pod": self.workload.map(|workload| workload.pod),
+            "serviceAccount": self.workload.map(|workload| workload.service_account),
+            "store": {"kind": self.store.kind(), "name": self.store.name},
+            "keys": keys,
+            "answered": self.answered,
+        })
+    }
 }
 
 /// A pod that secrets are delivered to, in the namespace of the ExternalSecret.

@@ -92,6 +92,7 @@ impl<'a> Work<'a> {
             cluster_stores: settings.cluster_stores,
             generators: ports.stores.generators(),
             generic_targets: settings.generic_targets,
+            mounts: settings.mounts,
             stores: &self.look.stores,
             namespace_labels: self.look.namespace_labels.as_ref(),
             target,

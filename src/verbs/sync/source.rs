@@ -9,12 +9,13 @@ use k8s_openapi::api::core::v1::Namespace;
 use keyferry_cluster::client::{Turns, timely};
 use keyferry_cluster::leader::Lead;
 use keyferry_cluster::objects::ClusterObjects;
-use keyferry_crds::{ClusterSecretStore, CreationPolicy, ExternalSecret, SecretStore, SecretStoreSpec};
+use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, SecretStoreSpec};
 use keyferry_provider_core::Unseal;
 use keyferry_stores::files::{self, Beside};
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Name, name_of};
+use keyferry_sync::look::as_files;
 use keyferry_sync::ports::{Accounts, Objects, Ports, Problem};
 use keyferry_sync::request::stores_of;
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
@@ -204,13 +205,9 @@ fn each_once(all: Vec<Asked>) -> (Vec<Wanted>, Vec<String>) {
     (wanted, problems)
 }
 
-/// As it is delivered here: what says that no Secret is made of it says nothing of files, nor does that it is being deleted
-/// while somebody's finalizer holds it. Its generation is made of its spec, which no API server counts.
-fn delivered(mut es: ExternalSecret) -> ExternalSecret {
-    (es.metadata.deletion_timestamp, es.metadata.finalizers) = (None, None);
-    if es.spec.target.creation_policy == CreationPolicy::None {
-        es.spec.target.creation_policy = CreationPolicy::Owner;
-    }
+/// As it is delivered here. Its generation is made of its spec, which no API server counts.
+fn delivered(es: ExternalSecret) -> ExternalSecret {
+    let mut es = as_files(es);
     let mut hash = Hasher::default();
     hash.feed(&es.spec);
     let hash = hash.end();
@@ -221,7 +218,6 @@ fn delivered(mut es: ExternalSecret) -> ExternalSecret {
         es.metadata.namespace.as_deref().unwrap_or_default(),
         es.metadata.name.as_deref().unwrap_or_default()
     ));
-    es.status = None;
     es
 }
 

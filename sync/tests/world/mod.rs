@@ -186,6 +186,7 @@ pub fn settings() -> Settings {
         cluster_stores: true,
         adopt: Adopt::Any,
         generic_targets: false,
+        mounts: false,
         generator_grace: Some(Duration::from_secs(120)),
         engine: Engine::new("{{", "}}"),
         started: at(0),
