@@ -154,3 +154,12 @@ pub const PRIVATE_KEY_TRIES: Limit = Limit {
     of: "tries of sealing keys at what one SealedSecret or store holds",
     raise: "seal its values anew with the latest certificate, or split it into several",
 };
+
+/// What is written is faster than what is delivered, but where a disk hangs.
+pub const AUDIT_QUEUE: Limit = Limit {
+    name: "audit-queue",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "lines that wait to be written to the audit log",
+    raise: "write it where it is written faster: what finds no room is not in it, and is counted",
+};

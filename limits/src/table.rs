@@ -77,6 +77,7 @@ pub const ALL: &[&Limit] = &[
     &DOCUMENT_CALLS,
     &UNSEAL_TRIES,
     &PRIVATE_KEY_TRIES,
+    &AUDIT_QUEUE,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds
