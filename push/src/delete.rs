@@ -7,12 +7,14 @@ use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushSecret, Pushed};
 use keyferry_provider_core::Reach;
+use keyferry_sync::audit::Action;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Spec, Told};
 use serde_json::Value;
 
+use crate::audited;
 use crate::chosen::is_theirs;
 use crate::each::AT_ONCE;
 use crate::expand::{overlapping, remote};
@@ -185,7 +187,8 @@ async fn in_store(
         async move {
             let mut results = Vec::with_capacity(entries.len());
             for (place, data) in entries {
-                results.push((place, opened.delete(&remote(&data), Reach::Ours).await));
+                let deleted = opened.delete(&remote(&data), Reach::Ours).await;
+                results.push((place, data, deleted));
             }
             results
         }
@@ -193,7 +196,9 @@ async fn in_store(
     });
     let deletions: Vec<_> = deletions.collect();
     let results: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
-    for (place, result) in results.into_iter().flatten() {
+    for (place, data, result) in results.into_iter().flatten() {
+        let (remote, object) = (&data.matched.remote_ref, audited::store(&key, namespace(&look.ps)));
+        audited::tell(world, &look.ps, Action::Unpushed, object, remote, &result);
         match result {
             Ok(()) => done.deleted.push((key.clone(), place)),
             Err(error) => {

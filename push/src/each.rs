@@ -8,11 +8,13 @@ use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushDeletionPolicy, PushUpdatePolicy};
 use keyferry_provider_core::{Error, ErrorKind, Key, Reach};
 use keyferry_sync::asking::Asking;
+use keyferry_sync::audit::{Action, Object};
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::Store;
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Told};
 
+use crate::audited;
 use crate::compare::{holds, key_of};
 use crate::expand::{Entry, Wanted, elsewhere, is_same_entry, is_same_place, overlapping, remote, tell_key};
 use crate::look::{Look, World};
@@ -296,6 +298,8 @@ impl Task<'_> {
         let pushes: Vec<_> = secrets.into_values().map(|entries| push_in_turn(opened, entries).boxed()).collect();
         let pushed: Vec<_> = stream::iter(pushes).buffer_unordered(AT_ONCE).collect().await;
         for (place, entry, result) in pushed.into_iter().flatten() {
+            let remote = &entry.data.matched.remote_ref;
+            audited::tell(self.world, &self.look.ps, Action::Pushed, Object::store(&self.store.id), remote, &result);
             match result {
                 Ok(()) => {
                     ended.pushed += 1;

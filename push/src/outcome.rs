@@ -66,6 +66,9 @@ pub enum Headline {
 }
 
 impl Headline {
+    /// Every headline.
+    pub const ALL: [Self; 6] = [Self::Spec, Self::Source, Self::Template, Self::Set, Self::Delete, Self::Own];
+
     /// The words of the condition.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -392,8 +392,6 @@ impl sync_ports::Journal for Double {
     }
 
     fn note(&self, _: &ExternalSecret, _: Note) {}
-
-    fn audit(&self, _: keyferry_sync::audit::Record<'_>) {}
 }
 
 /// A PushSecret, and all around it.
@@ -436,8 +434,14 @@ impl Rig {
     fn new(spec: Value) -> Self {
         let double = Double::default();
         let arc = || Arc::new(double.clone());
-        let sync =
-            sync_ports::Ports { stores: arc(), objects: arc(), journal: arc(), compute: Arc::new(Here), states: arc() };
+        let sync = sync_ports::Ports {
+            stores: arc(),
+            objects: arc(),
+            journal: arc(),
+            compute: Arc::new(Here),
+            states: arc(),
+            audit: Arc::new(()),
+        };
         let ports = Ports { sync, stores: arc(), sources: arc(), journal: arc() };
         let settings = settings();
         let world = World { ports, settings: Arc::new(settings), key: MacKey::new([7; 32]) };

@@ -45,6 +45,7 @@ mod economy;
 mod leaks;
 mod sync;
 mod sealed;
+mod desk;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
 fn at_once() -> usize {
@@ -82,6 +83,7 @@ fn main() -> ExitCode {
         ("leaks", leaks::TESTS),
         ("sync", sync::TESTS),
         ("sealed", sealed::TESTS),
+        ("desk", desk::TESTS),
     ];
     let mut trials = Vec::new();
     for (module, tests) in modules {
