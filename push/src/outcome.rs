@@ -67,7 +67,8 @@ pub enum Headline {
 
 impl Headline {
     /// Every headline.
-    pub const ALL: [Self; 6] = [Self::Spec, Self::Source, Self::Template, Self::Set, Self::Delete, Self::Own];
+    pub const ALL: [Self; 7] =
+        [Self::Spec, Self::Stores, Self::Source, Self::Template, Self::Set, Self::Delete, Self::Own];
 
     /// The words of the condition.
     pub fn as_str(self) -> &'static str {

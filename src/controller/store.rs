@@ -43,7 +43,7 @@ pub const VALID: &str = "Valid";
 pub const UNKNOWN: &str = "ValidationUnknown";
 
 /// The reason of one that nobody logs in to but who mounts of it.
-const LOGIN_BY_MOUNT: &str = "LoginByMount";
+pub const LOGIN_BY_MOUNT: &str = "LoginByMount";
 
 /// The reason of one that can't.
 pub const INVALID: &str = "InvalidProviderConfig";

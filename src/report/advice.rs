@@ -4,10 +4,10 @@ use keyferry_crds::names;
 use keyferry_push::outcome::Headline as PushHeadline;
 use keyferry_push::record as push;
 use keyferry_sync::outcome::Headline;
-use keyferry_sync::record::{READY_STATE, RESOURCE_DELETED, SECRET_DELETED};
+use keyferry_sync::record::{MOUNT_ONLY, READY_STATE, RESOURCE_DELETED, SECRET_DELETED};
 
 use super::standing::Standing;
-use crate::controller::store::{INVALID, UNKNOWN, VALID};
+use crate::controller::store::{INVALID, LOGIN_BY_MOUNT, UNKNOWN, VALID};
 
 /// What to do about an object that stands so; `None` where its reason is none of ours.
 pub fn of(standing: &Standing) -> Option<&'static str> {
@@ -18,6 +18,7 @@ pub fn of(standing: &Standing) -> Option<&'static str> {
         ),
         ("ExternalSecret", "SecretSyncedError") => Some(failed(message)),
         ("ExternalSecret", "SecretSynced" | "ResourceSynced") => Some("nothing: it is well"),
+        ("ExternalSecret", MOUNT_ONLY) => Some("nothing: whoever mounts it is told in events of its pod"),
         ("ExternalSecret", SECRET_DELETED | RESOURCE_DELETED) => Some(
             "put the secret back into the store where it should be there: the target was deleted with it, as deletionPolicy asks",
         ),
@@ -30,6 +31,9 @@ pub fn of(standing: &Standing) -> Option<&'static str> {
         }
         (names::KIND_PUSH_SECRET, push::ERRORED) => Some(not_pushed(message)),
         ("SecretStore" | "ClusterSecretStore", VALID) => Some("nothing: it lets us in"),
+        ("SecretStore" | "ClusterSecretStore", LOGIN_BY_MOUNT) => {
+            Some("nothing: pods that mount log in as themselves, and are told in their events where they can't")
+        }
         ("SecretStore" | "ClusterSecretStore", UNKNOWN) => {
             Some("nothing: this store can't be asked whether it lets us in, the first read tells")
         }
@@ -95,9 +99,15 @@ fn failed(message: &str) -> &'static str {
 }
 
 fn not_pushed(message: &str) -> &'static str {
-    let begins = |headline: &&PushHeadline| message.starts_with(headline.as_str());
+    let begins = |headline: &&PushHeadline| !headline.as_str().is_empty() && message.starts_with(headline.as_str());
     match PushHeadline::ALL.iter().find(begins) {
-        Some(PushHeadline::Spec) => "correct the spec as the message says: it is looked at again when it changes",
+        // These two are told by their cause alone.
+        None | Some(PushHeadline::Spec | PushHeadline::Stores) if message.starts_with("could not get ") => {
+            "create the store that it names, or correct the reference: it is pushed when the store is there"
+        }
+        None | Some(PushHeadline::Spec | PushHeadline::Stores) => {
+            "correct the spec as the message says: it is looked at again when it changes"
+        }
         Some(PushHeadline::Source) => {
             "make the source, or correct spec.selector: it is pushed when the Secret is there"
         }
@@ -109,7 +119,6 @@ fn not_pushed(message: &str) -> &'static str {
             "let the store's login delete there, or set deletionPolicy to None to leave what was pushed"
         }
         Some(PushHeadline::Own) => "let the operator write PushSecrets and their status",
-        None => "correct what the message names",
     }
 }
 
