@@ -12,7 +12,7 @@ use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::look::Looked;
 use keyferry_sync::outcome::Outcome;
 use keyferry_sync::store::{Readiness, Store, StoreId};
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use self::objects::{Column, Objects, Row};
 
@@ -35,6 +35,10 @@ pub struct Metrics {
     pub queue: IntGauge,
     /// Whether this process holds the Lease.
     pub leader: IntGauge,
+    /// Lines of the audit log.
+    pub audit_written: IntCounter,
+    /// Deliveries that have no line there.
+    pub audit_dropped: IntCounter,
 }
 
 /// What is told of every object: how long the last look took, and whether it is Ready.
@@ -102,6 +106,11 @@ impl Metrics {
             registry.register(Box::new(metric.clone())).expect("registered once");
             metric
         };
+        let total = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help).expect("a good name");
+            registry.register(Box::new(metric.clone())).expect("registered once");
+            metric
+        };
         let objects = |duration, condition| Objects::new(columns(duration, condition));
         Self {
             secrets: Objects::new(columns_of_secrets()),
@@ -131,6 +140,8 @@ impl Metrics {
             ),
             queue: gauge("keyferry_queue_length", "Objects that wait for their next look, due or not"),
             leader: gauge("keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
+            audit_written: total("keyferry_audit_records_total", "Lines of the audit log"),
+            audit_dropped: total("keyferry_audit_dropped_total", "Deliveries that have no line in the audit log"),
             registry,
         }
     }
@@ -139,7 +150,7 @@ impl Metrics {
     pub fn synced(&self, es: &ExternalSecret, report: &Looked, elapsed: Duration) {
         let outcome = match &report.outcome {
             Outcome::Released => return,
-            Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored => "waiting",
+            Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::MountOnly => "waiting",
             Outcome::Synced(_) | Outcome::Settled { .. } => "synced",
             Outcome::Failed(_) => "failed",
         };
@@ -163,7 +174,7 @@ impl Metrics {
 
     /// The check of a store has ended, which found it so.
     pub fn checked(&self, store: &Store, readiness: &Readiness, elapsed: Duration) {
-        let ready = Some(*readiness == Readiness::Ready);
+        let ready = Some(*readiness == Readiness::Ready).filter(|_| !store.is_for_mounts());
         self.stores_like(&store.id).tell(name_of_store(&store.id), |row| looked(row, elapsed, ready));
     }
 

@@ -58,6 +58,19 @@ pub struct SecretStoreSpec {
     /// The namespaces that may use a ClusterSecretStore; none given lets all in.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::null")]
     pub conditions: Vec<NamespaceCondition>,
+    /// Who logs in, where that is not the store's own word; External Secrets Operator does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_by: Option<LoginBy>,
+}
+
+words! {
+    /// Who logs in to a store.
+    LoginBy {
+        /// Whoever the store names, for all that use it.
+        default Store,
+        /// Whoever mounts, as itself: nothing is fetched for anybody else.
+        Mount,
+    }
 }
 
 impl SecretStoreSpec {
@@ -98,9 +111,16 @@ impl SecretStoreSpec {
 #[derive(Clone, Default, PartialEq)]
 pub struct Provider(Vec<(Box<str>, Box<str>)>);
 
+impl Provider {
+    /// The keys.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| &**name)
+    }
+}
+
 impl fmt::Debug for Provider {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+        f.debug_set().entries(self.names()).finish()
     }
 }
 
