@@ -47,6 +47,10 @@ pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "rest")]
     keyferry_provider_rest::NGROK,
     #[cfg(feature = "rest")]
+    keyferry_provider_rest::ORACLE,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::OVH,
+    #[cfg(feature = "rest")]
     keyferry_provider_rest::SCALEWAY,
     #[cfg(feature = "sealed")]
     keyferry_provider_sealed::REGISTRATION,

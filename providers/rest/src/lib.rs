@@ -32,6 +32,8 @@ mod delinea;
 mod fortanix;
 mod secretserver;
 mod ngrok;
+mod oracle;
+mod ovh;
 pub mod generate;
 
 pub use akeyless::REGISTRATION as AKEYLESS;
@@ -41,5 +43,7 @@ pub use fortanix::REGISTRATION as FORTANIX;
 pub use gitlab::REGISTRATION as GITLAB;
 pub use infisical::REGISTRATION as INFISICAL;
 pub use ngrok::REGISTRATION as NGROK;
+pub use oracle::REGISTRATION as ORACLE;
+pub use ovh::REGISTRATION as OVH;
 pub use scaleway::REGISTRATION as SCALEWAY;
 pub use secretserver::REGISTRATION as SECRET_SERVER;

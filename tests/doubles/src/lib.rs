@@ -42,6 +42,8 @@ pub mod grafana;
 pub mod infisical;
 pub mod ngrok;
 pub mod onepassword;
+pub mod oracle;
+pub mod ovh;
 pub mod robots;
 pub mod scaleway;
 pub mod secretserver;

@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::super::node::*;
-use super::super::shared::{secret_ref, service_account};
+use super::super::shared::secret_ref;
 
 pub(super) fn github() -> Node {
     anything("GitHub Actions secrets (write only).")
@@ -16,22 +16,6 @@ pub(super) fn github() -> Node {
             "auth",
             anything("How to log in.").required("privateKey", secret_ref("Where the private key of the App is.")),
         )
-}
-
-pub(super) fn oracle() -> Node {
-    let secrets = anything("Where the key is.")
-        .required("privatekey", secret_ref("Where the private key is."))
-        .required("fingerprint", secret_ref("Where its fingerprint is."));
-    let auth = anything("The user who logs in.")
-        .required("tenancy", string("Id of the tenancy."))
-        .required("user", string("Id of the user."))
-        .required("secretRef", secrets);
-    anything("Oracle Cloud Infrastructure Vault.")
-        .required("region", string("The region."))
-        .required("vault", string("Id of the vault."))
-        .field("principalType", word("Who logs in.", &["", "UserPrincipal", "InstancePrincipal", "Workload"]))
-        .field("auth", auth)
-        .field("serviceAccountRef", service_account("The ServiceAccount of a workload."))
 }
 
 pub(super) fn onboardbase() -> Node {

@@ -10,4 +10,6 @@ mod delinea;
 mod fortanix;
 mod secretserver;
 mod ngrok;
+mod oracle;
+mod ovh;
 mod generate;

@@ -14,6 +14,8 @@ mod gitlab;
 mod infisical;
 mod akeyless;
 mod fortanix;
+mod oracle;
+mod ovh;
 
 use std::time::Duration;
 
@@ -32,6 +34,8 @@ use crate::stores::gitlab::GitLab;
 use crate::stores::infisical::Infisical;
 use crate::stores::kubernetes::Kubernetes;
 use crate::stores::onepassword::OnePassword;
+use crate::stores::oracle::Oracle;
+use crate::stores::ovh::Ovh;
 use crate::stores::vault::Vault;
 use crate::stores::webhook::Webhook;
 
@@ -53,6 +57,8 @@ pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
         Box::new(Infisical::new()),
         Box::new(Akeyless::new()),
         Box::new(Fortanix::new()),
+        Box::new(Oracle::new()),
+        Box::new(Ovh::new()),
     ]
 }
 

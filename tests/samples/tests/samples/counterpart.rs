@@ -70,6 +70,8 @@ pub async fn of(store: &str, testbed: &Testbed) -> Counterpart {
         "kubernetes" => servers::kubernetes(testbed),
         "ngrok" => doubles::ngrok(),
         "onepassword" => doubles::onepassword(),
+        "oracle" => doubles::oracle(),
+        "ovh" => doubles::ovh(),
         "scaleway" => doubles::scaleway(),
         "secretserver" => doubles::secretserver(),
         "vault" => servers::vault(testbed).await,

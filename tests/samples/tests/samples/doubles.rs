@@ -8,8 +8,8 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use keyferry_doubles::{
-    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab, infisical, ngrok,
-    onepassword, scaleway, secretserver,
+    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab,
+    infisical, ngrok, onepassword, oracle, ovh, scaleway, secretserver,
 };
 use serde_json::json;
 
@@ -163,6 +163,32 @@ pub fn onepassword() -> Counterpart {
     let here = vec![("http://onepassword-connect.onepassword:8080", double.server().url())];
     let secret = ("database", json!({"password": VALUE, "user": "app", "ca.crt": "a certificate"}));
     Counterpart { secret, ..Counterpart::new(double, here) }
+}
+
+pub fn oracle() -> Counterpart {
+    let double = oracle::Double::start();
+    double.put("db", field().as_bytes(), &[]);
+    let env = vec![("OCI_VAULT_ENDPOINT", double.server().url())];
+    let here = vec![
+        ("20:3b:97:13:55:1c:5b:0d:d3:37:d8:50:4e:c5:3a:34", oracle::FINGERPRINT.to_owned()),
+        ("(the private key of the user, as PEM)", double.user().private_key().replace('\n', "\n    ")),
+        ("ocid1.vault.oc1.eu-frankfurt-1.xxxx", oracle::PLACE[0].to_owned()),
+        ("ocid1.compartment.oc1..xxxx", oracle::PLACE[1].to_owned()),
+        ("ocid1.tenancy.oc1..xxxx", oracle::USER.0.to_owned()),
+        ("ocid1.user.oc1..xxxx", oracle::USER.1.to_owned()),
+    ];
+    Counterpart { env, ..Counterpart::new(double, here) }
+}
+
+pub fn ovh() -> Counterpart {
+    let double = ovh::Double::start();
+    double.put("app/db", json!({"password": VALUE}));
+    let here = vec![
+        ("https://eu-west-rbx.okms.ovh.net", double.server().url()),
+        ("11111111-1111-1111-1111-111111111111", ovh::DOMAIN.to_owned()),
+        ("xxxx", ovh::TOKEN.to_owned()),
+    ];
+    Counterpart::new(double, here)
 }
 
 pub fn scaleway() -> Counterpart {
