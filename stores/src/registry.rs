@@ -41,7 +41,11 @@ pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "rest")]
     keyferry_provider_rest::FORTANIX,
     #[cfg(feature = "rest")]
+    keyferry_provider_rest::GITHUB,
+    #[cfg(feature = "rest")]
     keyferry_provider_rest::GITLAB,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::IBM,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::INFISICAL,
     #[cfg(feature = "rest")]

@@ -68,6 +68,7 @@ const TYPED: [&str; 29] = [
     "fake",
     "fortanix",
     "gcpsm",
+    "github",
     "gitlab",
     "ibm",
     "infisical",
@@ -104,7 +105,7 @@ fn what_is_open_is_this_and_null_is_never_stored() {
             let keys = crate::provider_keys().into_iter().filter(|key| !TYPED.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
             want.extend(["aws", "vault"].map(|service| format!("{provider}.sops.{service}")));
-            let checked = ["github.auth", "ovh.auth", "pulumi.accessToken"];
+            let checked = ["ovh.auth", "pulumi.accessToken"];
             want.extend(checked.map(|part| format!("{provider}.{part}")));
             want.insert(provider);
         }
@@ -218,6 +219,7 @@ const STORE_DEFAULTS: &[&str] = &[
     "infisical.secretsScope.expandSecretReferences = true",
     "infisical.secretsScope.recursive = false",
     "infisical.secretsScope.secretsPath = \"/\"",
+    "github.url = \"https://github.com/\"",
     "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
     "kubernetes.server.url = \"kubernetes.default\"",
     "ngrok.apiUrl = \"https://api.ngrok.com\"",

@@ -14,6 +14,7 @@ mod gitlab;
 mod infisical;
 mod akeyless;
 mod fortanix;
+mod ibm;
 mod oracle;
 mod ovh;
 
@@ -31,6 +32,7 @@ use crate::stores::doppler::Doppler;
 use crate::stores::fortanix::Fortanix;
 use crate::stores::gcpsm::GcpSm;
 use crate::stores::gitlab::GitLab;
+use crate::stores::ibm::Ibm;
 use crate::stores::infisical::Infisical;
 use crate::stores::kubernetes::Kubernetes;
 use crate::stores::onepassword::OnePassword;
@@ -57,6 +59,7 @@ pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
         Box::new(Infisical::new()),
         Box::new(Akeyless::new()),
         Box::new(Fortanix::new()),
+        Box::new(Ibm::new()),
         Box::new(Oracle::new()),
         Box::new(Ovh::new()),
     ]

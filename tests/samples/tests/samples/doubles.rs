@@ -8,7 +8,7 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use keyferry_doubles::{
-    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab,
+    Server, actions, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab, ibm,
     infisical, ngrok, onepassword, oracle, ovh, scaleway, secretserver,
 };
 use serde_json::json;
@@ -119,6 +119,24 @@ pub fn gcpsm() -> Counterpart {
     Counterpart { env, ..Counterpart::new(double, here) }
 }
 
+pub fn github() -> Counterpart {
+    let double = actions::Double::start();
+    let url = double.server().url();
+    let here = vec![
+        ("appID: 123456", format!("url: {url}\n      appID: {}", keyferry_doubles::github::APP)),
+        ("87654321", keyferry_doubles::github::INSTALLATION.to_owned()),
+        ("(the private key of the App, as PEM)", double.key().replace('\n', "\n    ")),
+    ];
+    let pushed = |running: &(dyn Any + Send + Sync)| {
+        let double: Option<&actions::Double> = running.downcast_ref();
+        let held = double.and_then(|double| double.held("repos/shop/app/actions", "APP_PASSWORD"));
+        held.is_some_and(|(value, ..)| value == VALUE.as_bytes())
+    };
+    let source =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"}, "stringData": {"password": VALUE}});
+    Counterpart { there: vec![source], pushed: Some(pushed), operator: true, ..Counterpart::new(double, here) }
+}
+
 pub fn gitlab() -> Counterpart {
     let double = gitlab::Double::start();
     double.project("42", &[("shop", 7)]);
@@ -126,6 +144,21 @@ pub fn gitlab() -> Counterpart {
     double.put("projects/42", "DB_PASSWORD", "another", "review");
     double.trust("glpat-xxxx");
     let here = vec![("https://gitlab.example.com", double.server().url())];
+    Counterpart::new(double, here)
+}
+
+pub fn ibm() -> Counterpart {
+    let double = ibm::Double::start();
+    double.put("default", "kv", "db", json!({"data": {"password": VALUE}}));
+    let url = double.server().url();
+    let here = vec![
+        ("https://11111111-1111-1111-1111-111111111111.eu-de.secrets-manager.appdomain.cloud", url.clone()),
+        (
+            "secretRef:\n          secretApiKeySecretRef:",
+            format!("secretRef:\n          iamEndpoint: {url}\n          secretApiKeySecretRef:"),
+        ),
+        ("xxxx", ibm::KEY.to_owned()),
+    ];
     Counterpart::new(double, here)
 }
 
