@@ -23,6 +23,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     find_by_name: true,
     find_by_tags: true,
     push: true,
+    marks: true,
     ..Capabilities::READ_ONLY
 };
 

@@ -209,3 +209,17 @@ fn the_operator_knows_no_store_but_in_the_registry() {
         assert!(other.is_empty(), "{file}: only stores/src/registry.rs names a provider");
     }
 }
+
+#[test]
+fn the_driver_knows_no_store() {
+    let graph = Graph::load();
+    let closure = graph.closure_without_tests("keyferry-node");
+    let ours: Vec<_> = graph.direct("keyferry-node").into_iter().filter(|name| name.starts_with("keyferry")).collect();
+    assert!(ours.iter().any(|name| name == "keyferry-sync"), "the check found its subject");
+    let stores: Vec<_> = closure
+        .iter()
+        .filter(|name| name.starts_with("keyferry-provider-") && *name != "keyferry-provider-core")
+        .chain(closure.get("keyferry-stores"))
+        .collect();
+    assert!(stores.is_empty(), "node depends on {stores:?}: stores come through the ports");
+}
