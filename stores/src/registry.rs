@@ -41,11 +41,19 @@ pub const PROVIDERS: &[Registration] = &[
     #[cfg(feature = "rest")]
     keyferry_provider_rest::FORTANIX,
     #[cfg(feature = "rest")]
+    keyferry_provider_rest::GITHUB,
+    #[cfg(feature = "rest")]
     keyferry_provider_rest::GITLAB,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::IBM,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::INFISICAL,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::NGROK,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::ORACLE,
+    #[cfg(feature = "rest")]
+    keyferry_provider_rest::OVH,
     #[cfg(feature = "rest")]
     keyferry_provider_rest::SCALEWAY,
     #[cfg(feature = "sealed")]

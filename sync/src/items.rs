@@ -1,5 +1,6 @@
-//! Values of stores whose secrets are a list of items, of which the first may hold JSON: an object with `Items`, each with
-//! `FieldName`, `Slug` and `ItemValue`. Pure.
+//! Values of stores whose secrets have parts of several kinds: a list of items, of which the first may hold JSON (an object
+//! with `Items`, each with `FieldName`, `Slug` and `ItemValue`), or a value and fields (an object with `value`, `fields` and
+//! `others`). Pure.
 
 use keyferry_provider_core::{SecretBytes, json};
 
@@ -18,6 +19,24 @@ pub fn one(value: &SecretBytes, name: &str) -> Option<SecretBytes> {
         let item = json::object(item.get().as_bytes())?;
         (is_it(item.get("FieldName")) || is_it(item.get("Slug"))).then(|| held(&item)).flatten()
     })
+}
+
+/// What is read without a property; `Some(None)` where there is only something under names.
+pub fn value(shown: &SecretBytes) -> Option<Option<SecretBytes>> {
+    Some(json::object(shown.expose())?.get("value").map(|raw| json::to_bytes(raw)))
+}
+
+/// The fields that are extracted, as an object.
+pub fn fields(shown: &SecretBytes) -> Option<SecretBytes> {
+    let all = json::object(shown.expose())?;
+    Some(SecretBytes::new(all.get("fields")?.get().as_bytes().to_vec()))
+}
+
+/// The field of this name, an extracted one first.
+pub fn field(shown: &SecretBytes, name: &str) -> Option<SecretBytes> {
+    let all = json::object(shown.expose())?;
+    let of = |part: &str| json::object(all.get(part)?.get().as_bytes())?.remove(name).map(json::to_bytes);
+    of("fields").or_else(|| of("others"))
 }
 
 type Item<'a> = std::collections::BTreeMap<String, &'a serde_json::value::RawValue>;
@@ -50,6 +69,20 @@ mod tests {
         assert_eq!(text(one(&value, "password")).as_deref(), Some("p"));
         assert_eq!(text(one(&value, "Password")).as_deref(), Some("q"));
         assert_eq!(one(&value, "nothing"), None);
+    }
+
+    #[test]
+    fn a_value_and_its_fields() {
+        let shown =
+            SecretBytes::from(r#"{"fields":{"user":"u","n":1.50},"others":{"user":"x","id":"i"},"value":"{}"}"#);
+        assert_eq!(text(value(&shown).unwrap()).as_deref(), Some("{}"));
+        assert_eq!(text(fields(&shown)).as_deref(), Some(r#"{"user":"u","n":1.50}"#));
+        let found = ["user", "n", "id", "other"].map(|name| text(field(&shown, name)));
+        assert_eq!(found.each_ref().map(Option::as_deref), [Some("u"), Some("1.50"), Some("i"), None]);
+        assert_eq!(value(&r#"{"fields":{}}"#.into()), Some(None));
+        for other in ["", "[]", "x"] {
+            assert_eq!((value(&other.into()), fields(&other.into()), field(&other.into(), "a")), (None, None, None));
+        }
     }
 
     #[test]

@@ -72,6 +72,13 @@ pub fn lookup(
                 found => found,
             };
         }
+        PropertyLookup::ValueAndFields => {
+            if let Some(field) = items::field(value, property) {
+                return Ok(field);
+            }
+            let whole = items::value(value).ok_or(NoValue::NotJson)?.ok_or(NoValue::Missing)?;
+            return lookup(&whole, property, PropertyLookup::DottedKeyThenPath, budget);
+        }
         PropertyLookup::Parts => {
             let parts = Parts::read(value).ok_or(NoValue::NotJson)?;
             return parts::one(&parts, property).map_err(NoValue::Part);
@@ -237,6 +244,20 @@ mod tests {
         }
         assert_eq!(get(value, "nope"), Err(NoValue::Missing));
         assert_eq!(get("{}", "a"), Err(NoValue::NotJson));
+    }
+
+    #[test]
+    fn a_field_or_a_path_into_the_value() {
+        let shown = r#"{"fields":{"user":"u"},"value":"{\"a.b\":1,\"a\":{\"c\":2}}"}"#;
+        let get =
+            |shown: &str, property| lookup(&shown.into(), property, PropertyLookup::ValueAndFields, &Budget::default());
+        for (property, expected) in [("user", "u"), ("a.b", "1"), ("a.c", "2")] {
+            assert_eq!(get(shown, property).unwrap().expose_str(), Some(expected), "{property}");
+        }
+        assert_eq!(get(shown, "nope"), Err(NoValue::Missing));
+        assert_eq!(get(r#"{"fields":{"user":"u"}}"#, "nope"), Err(NoValue::Missing));
+        assert_eq!(get(r#"{"value":"plain"}"#, "a"), Err(NoValue::NotJson));
+        assert_eq!(get("[]", "a"), Err(NoValue::NotJson));
     }
 
     #[test]

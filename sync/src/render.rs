@@ -202,6 +202,14 @@ fn one(
         (None | Some(""), Entry::Extract(_)) if dialect.property == PropertyLookup::Items => {
             fields_of(value, items::first, means.budget)?
         }
+        (None | Some(""), Entry::Extract(_)) if dialect.property == PropertyLookup::ValueAndFields => {
+            fields_of(value, items::fields, means.budget)?
+        }
+        (None | Some(""), _) if dialect.property == PropertyLookup::ValueAndFields => {
+            fields_of(value, items::value, means.budget)?.ok_or_else(|| {
+                Problematic::late("it holds several fields, and no value of its own: name one of them in property")
+            })?
+        }
         (None | Some(""), _) => value.clone(),
         (Some(property), _) => take_property(value, property, key, dialect, means.budget)?,
     };

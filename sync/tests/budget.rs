@@ -232,13 +232,14 @@ fn templates() -> Vec<String> {
 }
 
 /// All ways to look up a property.
-const LOOKUPS: [PropertyLookup; 7] = [
+const LOOKUPS: [PropertyLookup; 8] = [
     PropertyLookup::Path,
     PropertyLookup::ExactThenPath,
     PropertyLookup::Base64Fields,
     PropertyLookup::DottedKeyThenPath,
     PropertyLookup::Parts,
     PropertyLookup::Items,
+    PropertyLookup::ValueAndFields,
     PropertyLookup::OfTheStore,
 ];
 

@@ -68,6 +68,7 @@ const TYPED: [&str; 29] = [
     "fake",
     "fortanix",
     "gcpsm",
+    "github",
     "gitlab",
     "ibm",
     "infisical",
@@ -76,6 +77,8 @@ const TYPED: [&str; 29] = [
     "onepassword",
     "onepasswordSDK",
     "openBao",
+    "oracle",
+    "ovh",
     "scaleway",
     "sealed",
     "sealedsecrets",
@@ -101,10 +104,8 @@ fn what_is_open_is_this_and_null_is_never_stored() {
             let provider = format!("{store}/{version}.spec.provider");
             let keys = crate::provider_keys().into_iter().filter(|key| !TYPED.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
-            let logins = ["aws", "gcpIam", "oci"].map(|cloud| format!("infisical.auth.{cloud}AuthCredentials"));
-            want.extend(logins.map(|login| format!("{provider}.{login}")));
             want.extend(["aws", "vault"].map(|service| format!("{provider}.sops.{service}")));
-            let checked = ["github.auth", "oracle.auth", "oracle.auth.secretRef", "pulumi.accessToken"];
+            let checked = ["ovh.auth", "pulumi.accessToken"];
             want.extend(checked.map(|part| format!("{provider}.{part}")));
             want.insert(provider);
         }
@@ -218,6 +219,7 @@ const STORE_DEFAULTS: &[&str] = &[
     "infisical.secretsScope.expandSecretReferences = true",
     "infisical.secretsScope.recursive = false",
     "infisical.secretsScope.secretsPath = \"/\"",
+    "github.url = \"https://github.com/\"",
     "gcpsm.secretVersionSelectionPolicy = \"LatestOrFail\"",
     "kubernetes.server.url = \"kubernetes.default\"",
     "ngrok.apiUrl = \"https://api.ngrok.com\"",
@@ -227,6 +229,7 @@ const STORE_DEFAULTS: &[&str] = &[
     "onepasswordSDK.integrationInfo.name = \"1Password SDK\"",
     "onepasswordSDK.integrationInfo.version = \"v1.0.0\"",
     "openBao.version = \"v2\"",
+    "ovh.okmsTimeout = 30",
     "openBao.auth.appRole.path = \"approle\"",
     "openBao.auth.kubernetes.path = \"kubernetes\"",
     "openBao.auth.userPass.path = \"userpass\"",

@@ -118,6 +118,10 @@ pub enum PropertyLookup {
     /// The value is an object with `Items`, each with `FieldName`, `Slug` and `ItemValue`. A property is a path into what the
     /// first item holds, where that is JSON, else an item of this name or slug. `extract` takes what the first item holds.
     Items,
+    /// The value is an object of `value`, a text that is read without a property, of `fields`, an object that `extract`
+    /// takes, and of `others`, an object of texts that only a property names; each may be left out. A property is the name
+    /// of one of these fields, else a path into what `value` holds.
+    ValueAndFields,
     /// The store looks it up itself, from what [goes along in the name](crate::Key::with_property); what it answers is the
     /// value of the property.
     OfTheStore,

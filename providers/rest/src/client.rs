@@ -8,7 +8,7 @@ use keyferry_provider_core::{Blame, BuildContext, Calls, Error, ErrorKind, Room,
 use keyferry_provider_http::path::{self, clean};
 use keyferry_provider_http::{Ca, Fields, Way, retry_after, shared};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
-use reqwest::{Method, Url};
+use reqwest::{Identity, Method, Url};
 
 /// What is to be known of a vendor to speak with it.
 pub struct Vendor {
@@ -129,10 +129,24 @@ impl Client {
     /// # Errors
     /// `Invalid` where the server or its certificates can't be used, and those of the port.
     pub async fn new(vendor: &'static Vendor, server: Url, ca: &Ca, ctx: &BuildContext) -> Result<Self, Error> {
+        Self::showing(vendor, server, ca, None, ctx).await
+    }
+
+    /// The same that shows this certificate to the server, where there is one.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and `Invalid` where the certificate and its key do not belong together.
+    pub async fn showing(
+        vendor: &'static Vendor,
+        server: Url,
+        ca: &Ca,
+        identity: Option<Identity>,
+        ctx: &BuildContext,
+    ) -> Result<Self, Error> {
         let way = Way { server, fields: vendor.fields };
         let builder = way.client_builder(&ctx.addresses)?;
         let ca = ca.certificates(&*ctx.credentials).await?;
-        let http = way.client(builder, ca, None)?;
+        let http = way.client(builder, ca, identity)?;
         Ok(Self { vendor, http, way, calls: ctx.calls.clone(), room: ctx.room.clone() })
     }
 
@@ -149,14 +163,19 @@ impl Client {
         answer
     }
 
-    async fn exchange(&self, call: &Call, headers: &HeaderMap) -> Result<Response, Error> {
+    /// Where a call goes.
+    pub fn url(&self, call: &Call) -> Url {
         let mut url = self.way.server.clone();
         url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), call.path));
         if !call.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&call.query);
         }
+        url
+    }
+
+    async fn exchange(&self, call: &Call, headers: &HeaderMap) -> Result<Response, Error> {
         let mut request =
-            self.http.request(call.method.clone(), url).headers(headers.clone()).header(ACCEPT, call.accept);
+            self.http.request(call.method.clone(), self.url(call)).headers(headers.clone()).header(ACCEPT, call.accept);
         if let Some(body) = &call.body {
             if !headers.contains_key(CONTENT_TYPE) {
                 request = request.header(CONTENT_TYPE, "application/json");

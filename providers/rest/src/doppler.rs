@@ -311,7 +311,7 @@ impl Store for Doppler {
 
     async fn look(&self, name: &str) -> Result<Option<Found>, Error> {
         match self.secrets(None).await?.remove(name) {
-            Some(Some(value)) => Ok(Some(Found { value, is_ours: true })),
+            Some(Some(value)) => Ok(Some(Found::unmarked(value))),
             Some(None) => Err(restricted(name)),
             None => match self.missing(name).await {
                 error if error.kind() == ErrorKind::NotFound => Ok(None),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{Credentials, Error, SecretBuf, SecretBytes, SecretRef};
+use keyferry_provider_identity::oracle;
 use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -19,6 +20,8 @@ pub enum Pass {
     Headers(HeaderMap),
     /// A text in the body, under this name.
     Field(&'static str, SecretBytes),
+    /// Oracle's signature of the call.
+    Signed(oracle::Signer),
 }
 
 impl Pass {
@@ -67,6 +70,20 @@ impl Source<Pass> for Kept {
     }
 }
 
+/// The headers of a call that is signed.
+fn signed(signer: &oracle::Signer, client: &Client, call: &Call) -> Result<HeaderMap, Error> {
+    let url = client.url(call);
+    let host = url.host_str().unwrap_or_default();
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let target = url.query().map_or_else(|| url.path().to_owned(), |query| format!("{}?{query}", url.path()));
+    let body = call.body.as_ref().map(|body| ("application/json", body.expose()));
+    let request = oracle::Request { method: call.method.as_str(), host: &host, target: &target, body };
+    let value = |(name, value): (&'static str, String)| {
+        Ok((HeaderName::from_static(name), header("", &value.as_str().into(), client.vendor.login)?))
+    };
+    signer.headers(request)?.into_iter().map(value).collect()
+}
+
 /// A client, logged in.
 pub struct Access {
     client: Arc<Client>,
@@ -112,6 +129,7 @@ impl Access {
                 self.client.send(call, &HeaderMap::from_iter([(name.clone(), value.clone())])).await
             }
             Pass::Headers(headers) => self.client.send(call, headers).await,
+            Pass::Signed(signer) => self.client.send(call, &signed(signer, &self.client, call)?).await,
             Pass::Field(name, secret) => {
                 let body = call.body.as_ref().map(|body| with_text(body, name, secret));
                 let Call { name, method, path, query, accept, .. } = call;

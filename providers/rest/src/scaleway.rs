@@ -319,7 +319,7 @@ impl Store for Scaleway {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             fetched => fetched?.value,
         };
-        Ok(Some(Found { value, is_ours: true }))
+        Ok(Some(Found::unmarked(value)))
     }
 
     async fn write(&self, key: &str, value: &SecretBytes, _: Option<&Found>) -> Result<(), Error> {

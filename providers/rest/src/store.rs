@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use keyferry_provider_core::property::{self, Left};
 use keyferry_provider_core::{
-    Answer, Capabilities, Dialect, Error, ErrorKind, Key, Page, Payload, Provider, Push, Query, Reach, Remote,
+    Answer, Capabilities, Dialect, Error, ErrorKind, Key, Origin, Page, Payload, Provider, Push, Query, Reach, Remote,
     SecretBytes,
 };
 
@@ -19,6 +19,15 @@ pub struct Found {
     pub value: SecretBytes,
     /// Whether it is ours: it bears the mark of what we wrote, or the vendor's secrets can bear none.
     pub is_ours: bool,
+    /// Which version it is, where a write may have to say so.
+    pub version: Option<String>,
+}
+
+impl Found {
+    /// Where the vendor's secrets bear no marks, and writes name no version.
+    pub fn unmarked(value: SecretBytes) -> Self {
+        Self { value, is_ours: true, version: None }
+    }
 }
 
 /// One vendor's secrets, as one login sees them: what differs by vendor, and nothing else. What a method must do is said
@@ -54,6 +63,14 @@ pub trait Store: Send + Sync + 'static {
     /// Removes the secret of this name. That there is none is `NotFound`, and taken for done.
     async fn remove(&self, _name: &str) -> Result<(), Error> {
         Err(Error::cannot("deleted from"))
+    }
+
+    /// What is kept of what is pushed without a property.
+    fn whole(&self, payload: &Payload, _origin: &Origin) -> Result<SecretBytes, Error> {
+        match payload {
+            Payload::Value(value) => Ok(value.clone()),
+            Payload::Fields(fields) => object::of_fields(fields),
+        }
     }
 
     /// The names by which a property is found in a value, from the outermost: as reads find it.
@@ -110,16 +127,16 @@ impl<S: Store> Provider for Rest<S> {
             let message = format!("secret {key:?} was not made by us: push to another key, or delete it first");
             return Err(Error::new(ErrorKind::Denied, message));
         }
-        let value = match &push.payload {
-            Payload::Value(value) => value.clone(),
-            Payload::Fields(fields) => object::of_fields(fields)?,
-        };
-        let value = match property {
-            Some(property) => {
+        let value = match (property, &push.payload) {
+            (Some(property), payload) => {
+                let value = match payload {
+                    Payload::Value(value) => value.clone(),
+                    Payload::Fields(fields) => object::of_fields(fields)?,
+                };
                 let before = there.as_ref().map(|found| found.value.expose()).unwrap_or_default();
                 property::set_at(before, &self.0.path(property), &value)?
             }
-            None => value,
+            (None, payload) => self.0.whole(payload, &push.origin)?,
         };
         match &there {
             Some(found) if found.is_ours && found.value == value => Ok(()),

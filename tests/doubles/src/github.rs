@@ -51,7 +51,7 @@ impl Double {
 }
 
 /// The claims of a JWT that the App's key signed, as GitHub takes them: by RS256, and good for at most ten minutes.
-fn claims(asked: &Asked, public: &[u8]) -> Option<Value> {
+pub(crate) fn claims(asked: &Asked, public: &[u8]) -> Option<Value> {
     let token = asked.header("authorization").strip_prefix("Bearer ")?;
     let (signed, signature) = token.rsplit_once('.')?;
     let (header, claims) = signed.split_once('.')?;

@@ -19,12 +19,15 @@ mod doppler;
 mod fake;
 mod fortanix;
 mod gcpsm;
+mod github;
 mod gitlab;
 mod ibm;
 mod infisical;
 mod kubernetes;
 mod ngrok;
 mod onepassword;
+mod oracle;
+mod ovh;
 mod scaleway;
 mod sealed;
 mod secretserver;
@@ -49,7 +52,6 @@ const OPEN: &[(&str, &str)] = &[
     ("dvls", "Devolutions Server."),
     ("keepersecurity", "Keeper Security."),
     ("nebiusmysterybox", "Nebius MysteryBox."),
-    ("ovh", "OVHcloud Key Management Service."),
     ("passbolt", "Passbolt."),
     ("passworddepot", "Password Depot Enterprise Server."),
     ("previder", "Previder Vault."),
@@ -62,12 +64,7 @@ const OPEN: &[(&str, &str)] = &[
 type Schema = fn() -> Node;
 
 /// Providers that are open too, but for what their own API refuses.
-const CHECKED: &[(&str, Schema)] = &[
-    ("github", unserved::github),
-    ("onboardbase", unserved::onboardbase),
-    ("oracle", unserved::oracle),
-    ("pulumi", unserved::pulumi),
-];
+const CHECKED: &[(&str, Schema)] = &[("onboardbase", unserved::onboardbase), ("pulumi", unserved::pulumi)];
 
 /// Providers with a schema of their own.
 const TYPED: &[(&str, Schema)] = &[
@@ -85,6 +82,7 @@ const TYPED: &[(&str, Schema)] = &[
     ("fake", fake::schema),
     ("fortanix", fortanix::schema),
     ("gcpsm", gcpsm::schema),
+    ("github", github::schema),
     ("gitlab", gitlab::schema),
     ("ibm", ibm::schema),
     ("infisical", infisical::schema),
@@ -93,6 +91,8 @@ const TYPED: &[(&str, Schema)] = &[
     ("onepassword", onepassword::schema),
     ("onepasswordSDK", onepassword::sdk),
     ("openBao", vault::open_bao),
+    ("oracle", oracle::schema),
+    ("ovh", ovh::schema),
     ("scaleway", scaleway::schema),
     ("sealed", sealed::schema),
     ("sealedsecrets", sealed::sealed_secrets),

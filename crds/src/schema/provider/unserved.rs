@@ -2,37 +2,8 @@
 //! documentation is full of places to fill in, and one that was forgotten is told at once. They stay open: what they don't
 //! name is kept.
 
-use serde_json::json;
-
 use super::super::node::*;
-use super::super::shared::{secret_ref, service_account};
-
-pub(super) fn github() -> Node {
-    anything("GitHub Actions secrets (write only).")
-        .required("appID", number("Id of the GitHub App."))
-        .required("installationID", number("Id of its installation."))
-        .required("organization", string("The organization."))
-        .required(
-            "auth",
-            anything("How to log in.").required("privateKey", secret_ref("Where the private key of the App is.")),
-        )
-}
-
-pub(super) fn oracle() -> Node {
-    let secrets = anything("Where the key is.")
-        .required("privatekey", secret_ref("Where the private key is."))
-        .required("fingerprint", secret_ref("Where its fingerprint is."));
-    let auth = anything("The user who logs in.")
-        .required("tenancy", string("Id of the tenancy."))
-        .required("user", string("Id of the user."))
-        .required("secretRef", secrets);
-    anything("Oracle Cloud Infrastructure Vault.")
-        .required("region", string("The region."))
-        .required("vault", string("Id of the vault."))
-        .field("principalType", word("Who logs in.", &["", "UserPrincipal", "InstancePrincipal", "Workload"]))
-        .field("auth", auth)
-        .field("serviceAccountRef", service_account("The ServiceAccount of a workload."))
-}
+use super::super::shared::secret_ref;
 
 pub(super) fn onboardbase() -> Node {
     // Closed, as it is there: a login of another form is none.
@@ -49,9 +20,4 @@ pub(super) fn pulumi() -> Node {
         .required("project", string("The project."))
         .required("environment", string("The environment."))
         .field("accessToken", token)
-}
-
-/// A number that says who somebody is.
-fn number(description: &str) -> Node {
-    integer(description).set("format", json!("int64"))
 }

@@ -293,7 +293,7 @@ impl Store for Akeyless {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             fetched => fetched?.value,
         };
-        Ok(Some(Found { value, is_ours: item.tags.iter().any(|tag| tag == OURS) }))
+        Ok(Some(Found { is_ours: item.tags.iter().any(|tag| tag == OURS), ..Found::unmarked(value) }))
     }
 
     async fn write(&self, name: &str, value: &SecretBytes, there: Option<&Found>) -> Result<(), Error> {

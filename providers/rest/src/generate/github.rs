@@ -171,7 +171,7 @@ impl Generator for Github {
 }
 
 /// What shows GitHub that we are the App: a JWT that its key signs.
-fn signed(key: &SecretBytes, app: &str, now: SystemTime) -> Option<SecretBytes> {
+pub fn signed(key: &SecretBytes, app: &str, now: SystemTime) -> Option<SecretBytes> {
     let block = pem::decode(key.expose()).0?;
     let key = KeyPair::from_der(&block.bytes).or_else(|_| KeyPair::from_pkcs8(&block.bytes)).ok()?;
     let seconds = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since| since.as_secs());

@@ -6,7 +6,7 @@
 //! `quay` and `cloudsmith`.
 
 mod proof;
-mod github;
+pub(crate) mod github;
 mod gitlab;
 mod grafana;
 mod quay;

@@ -179,17 +179,23 @@ const SUPPORTED: &str = "universalAuthCredentials, tokenAuthCredentials, jwtAuth
                          kubernetesAuthCredentials, azureAuthCredentials, gcpIdTokenAuthCredentials, \
                          gcpIamAuthCredentials, awsAuthCredentials and ociAuthCredentials";
 
-fn method(mut methods: Vec<(String, Named)>) -> Result<Method, Error> {
+/// The one method that is set.
+fn only(mut methods: Vec<(String, Named)>) -> Result<(String, Named), Error> {
     let auth = VENDOR.login;
-    let (name, mut spec) = match (methods.pop(), methods.is_empty()) {
-        (Some(method), true) => method,
-        (None, _) => return Err(Error::invalid(format!("{auth} sets no login method: set one of {SUPPORTED}"))),
+    match (methods.pop(), methods.is_empty()) {
+        (Some(method), true) => Ok(method),
+        (None, _) => Err(Error::invalid(format!("{auth} sets no login method: set one of {SUPPORTED}"))),
         (Some((last, _)), false) => {
             let names: Vec<String> = methods.into_iter().map(|(name, _)| name).chain([last]).collect();
             let names = names.join(", ");
-            return Err(Error::invalid(format!("{auth} sets more than one login method: keep one of {names}")));
+            Err(Error::invalid(format!("{auth} sets more than one login method: keep one of {names}")))
         }
-    };
+    }
+}
+
+fn method(methods: Vec<(String, Named)>) -> Result<Method, Error> {
+    let auth = VENDOR.login;
+    let (name, mut spec) = only(methods)?;
     // A reference without a name is as good as none: the type of the field has no other way to be left out.
     let mut taken = |field: &str| {
         let found = spec.remove(field).flatten().filter(|found| found.name.as_deref().is_some_and(|n| !n.is_empty()));

@@ -218,7 +218,7 @@ impl Store for Infisical {
 
     async fn look(&self, name: &str) -> Result<Option<Found>, Error> {
         match self.get(&Address::of(name, &self.scope.folder)?, false).await {
-            Ok(value) => Ok(Some(Found { value, is_ours: true })),
+            Ok(value) => Ok(Some(Found::unmarked(value))),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }

@@ -142,30 +142,10 @@ async fn a_search_is_whole_or_an_error() {
     a_search_under_faults(&query, 1, build).await;
 }
 
-#[tokio::test]
-async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() {
-    let double = Double::start();
-    double.put("/", "A", "a");
-    let metadata = machine::start(IDENTITY.1);
-    let host = metadata.url();
-    let agent = format!("{host}/pod-identity");
-    let settings = [
-        ("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()),
-        ("GCE_METADATA_HOST", &host[7..]),
-        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent),
-        ("AWS_REGION", "eu-central-1"),
-    ];
-    let (google, oracle) = (double.google(), double.oracle());
-    let credentials = || {
-        let oracle = [("user", oracle.id()), ("tenancy", "ocid1.tenancy.x"), ("region", "eu-frankfurt-1")];
-        let all = oracle.into_iter().fold(credentials(), |all, (key, text)| all.with(&format!("oracle/{key}"), text));
-        all.with("oracle/fingerprint", "aa:bb")
-            .with("oracle/key", double.oracle().private_key())
-            .with("infisical/file", google.key_file())
-            .with("infisical/path", "/etc/canary.json")
-    };
+/// Every login method: what it needs, and which part of that may be wrong.
+fn methods() -> Vec<(&'static str, Value, Option<&'static str>)> {
     let of_oracle = |key: &str| json!({"name": "oracle", "key": key});
-    for (method, good, bad) in [
+    vec![
         (
             "universalAuthCredentials",
             json!({"clientId": named("id"), "clientSecret": named("secret")}),
@@ -200,7 +180,32 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
             Some("fingerprint"),
         ),
         ("tokenAuthCredentials", json!({"accessToken": named("token")}), None),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() {
+    let double = Double::start();
+    double.put("/", "A", "a");
+    let metadata = machine::start(IDENTITY.1);
+    let host = metadata.url();
+    let agent = format!("{host}/pod-identity");
+    let settings = [
+        ("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()),
+        ("GCE_METADATA_HOST", &host[7..]),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent),
+        ("AWS_REGION", "eu-central-1"),
+    ];
+    let (google, oracle) = (double.google(), double.oracle());
+    let credentials = || {
+        let oracle = [("user", oracle.id()), ("tenancy", "ocid1.tenancy.x"), ("region", "eu-frankfurt-1")];
+        let all = oracle.into_iter().fold(credentials(), |all, (key, text)| all.with(&format!("oracle/{key}"), text));
+        all.with("oracle/fingerprint", "aa:bb")
+            .with("oracle/key", double.oracle().private_key())
+            .with("infisical/file", google.key_file())
+            .with("infisical/path", "/etc/canary.json")
+    };
+    for (method, good, bad) in methods() {
         let mut spec = spec(&double.server().url());
         spec["auth"] = json!({method: good});
         let store = build(&INFISICAL, &spec, context(credentials(), &settings)).await.unwrap();

@@ -10,4 +10,8 @@ mod delinea;
 mod fortanix;
 mod secretserver;
 mod ngrok;
+mod github;
+mod ibm;
+mod oracle;
+mod ovh;
 mod generate;

@@ -14,6 +14,9 @@ mod gitlab;
 mod infisical;
 mod akeyless;
 mod fortanix;
+mod ibm;
+mod oracle;
+mod ovh;
 
 use std::time::Duration;
 
@@ -29,9 +32,12 @@ use crate::stores::doppler::Doppler;
 use crate::stores::fortanix::Fortanix;
 use crate::stores::gcpsm::GcpSm;
 use crate::stores::gitlab::GitLab;
+use crate::stores::ibm::Ibm;
 use crate::stores::infisical::Infisical;
 use crate::stores::kubernetes::Kubernetes;
 use crate::stores::onepassword::OnePassword;
+use crate::stores::oracle::Oracle;
+use crate::stores::ovh::Ovh;
 use crate::stores::vault::Vault;
 use crate::stores::webhook::Webhook;
 
@@ -53,6 +59,9 @@ pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
         Box::new(Infisical::new()),
         Box::new(Akeyless::new()),
         Box::new(Fortanix::new()),
+        Box::new(Ibm::new()),
+        Box::new(Oracle::new()),
+        Box::new(Ovh::new()),
     ]
 }
 

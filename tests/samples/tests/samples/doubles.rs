@@ -8,8 +8,8 @@ use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::get;
 use keyferry_doubles::{
-    Server, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab, infisical, ngrok,
-    onepassword, scaleway, secretserver,
+    Server, actions, akeyless, alibaba, azurekv, bitwarden, conjur, delinea, doppler, fortanix, gcpsm, gitlab, ibm,
+    infisical, ngrok, onepassword, oracle, ovh, scaleway, secretserver,
 };
 use serde_json::json;
 
@@ -119,6 +119,24 @@ pub fn gcpsm() -> Counterpart {
     Counterpart { env, ..Counterpart::new(double, here) }
 }
 
+pub fn github() -> Counterpart {
+    let double = actions::Double::start();
+    let url = double.server().url();
+    let here = vec![
+        ("appID: 123456", format!("url: {url}\n      appID: {}", keyferry_doubles::github::APP)),
+        ("87654321", keyferry_doubles::github::INSTALLATION.to_owned()),
+        ("(the private key of the App, as PEM)", double.key().replace('\n', "\n    ")),
+    ];
+    let pushed = |running: &(dyn Any + Send + Sync)| {
+        let double: Option<&actions::Double> = running.downcast_ref();
+        let held = double.and_then(|double| double.held("repos/shop/app/actions", "APP_PASSWORD"));
+        held.is_some_and(|(value, ..)| value == VALUE.as_bytes())
+    };
+    let source =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "app"}, "stringData": {"password": VALUE}});
+    Counterpart { there: vec![source], pushed: Some(pushed), operator: true, ..Counterpart::new(double, here) }
+}
+
 pub fn gitlab() -> Counterpart {
     let double = gitlab::Double::start();
     double.project("42", &[("shop", 7)]);
@@ -126,6 +144,21 @@ pub fn gitlab() -> Counterpart {
     double.put("projects/42", "DB_PASSWORD", "another", "review");
     double.trust("glpat-xxxx");
     let here = vec![("https://gitlab.example.com", double.server().url())];
+    Counterpart::new(double, here)
+}
+
+pub fn ibm() -> Counterpart {
+    let double = ibm::Double::start();
+    double.put("default", "kv", "db", json!({"data": {"password": VALUE}}));
+    let url = double.server().url();
+    let here = vec![
+        ("https://11111111-1111-1111-1111-111111111111.eu-de.secrets-manager.appdomain.cloud", url.clone()),
+        (
+            "secretRef:\n          secretApiKeySecretRef:",
+            format!("secretRef:\n          iamEndpoint: {url}\n          secretApiKeySecretRef:"),
+        ),
+        ("xxxx", ibm::KEY.to_owned()),
+    ];
     Counterpart::new(double, here)
 }
 
@@ -163,6 +196,32 @@ pub fn onepassword() -> Counterpart {
     let here = vec![("http://onepassword-connect.onepassword:8080", double.server().url())];
     let secret = ("database", json!({"password": VALUE, "user": "app", "ca.crt": "a certificate"}));
     Counterpart { secret, ..Counterpart::new(double, here) }
+}
+
+pub fn oracle() -> Counterpart {
+    let double = oracle::Double::start();
+    double.put("db", field().as_bytes(), &[]);
+    let env = vec![("OCI_VAULT_ENDPOINT", double.server().url())];
+    let here = vec![
+        ("20:3b:97:13:55:1c:5b:0d:d3:37:d8:50:4e:c5:3a:34", oracle::FINGERPRINT.to_owned()),
+        ("(the private key of the user, as PEM)", double.user().private_key().replace('\n', "\n    ")),
+        ("ocid1.vault.oc1.eu-frankfurt-1.xxxx", oracle::PLACE[0].to_owned()),
+        ("ocid1.compartment.oc1..xxxx", oracle::PLACE[1].to_owned()),
+        ("ocid1.tenancy.oc1..xxxx", oracle::USER.0.to_owned()),
+        ("ocid1.user.oc1..xxxx", oracle::USER.1.to_owned()),
+    ];
+    Counterpart { env, ..Counterpart::new(double, here) }
+}
+
+pub fn ovh() -> Counterpart {
+    let double = ovh::Double::start();
+    double.put("app/db", json!({"password": VALUE}));
+    let here = vec![
+        ("https://eu-west-rbx.okms.ovh.net", double.server().url()),
+        ("11111111-1111-1111-1111-111111111111", ovh::DOMAIN.to_owned()),
+        ("xxxx", ovh::TOKEN.to_owned()),
+    ];
+    Counterpart::new(double, here)
 }
 
 pub fn scaleway() -> Counterpart {
