@@ -127,6 +127,7 @@ async fn source(args: Sync) -> Result<Source, String> {
             recursive: args.recursive,
             namespace,
             credentials,
+            identities: args.identities,
             sought: Sought::default(),
             unseal,
         });
