@@ -189,3 +189,137 @@ fn the_quickstart_shows_what_it_says() {
         assert!(said.contains(shown), "{shown}: {said}");
     }
 }
+
+/// A Secret whose store has its credentials from a Secret, which is encrypted in git.
+#[test]
+fn secrets_among_the_manifests_may_be_encrypted() {
+    let desk = Desk::new();
+    fs::create_dir(desk.path("m")).unwrap();
+    let seal = |text: &str| {
+        let sealed = desk.run(&["seal"], text);
+        assert!(sealed.status.success(), "{}", told(&sealed));
+        String::from_utf8(sealed.stdout).unwrap().trim().to_owned()
+    };
+    let key = fs::read_to_string(desk.path("age.key")).unwrap();
+    let inner = seal(CANARY);
+    let (sealed, encoded) = (seal(&key), seal("Y2FuYXJ5LTdmM2E="));
+    fs::write(desk.path("m/secret.yaml"), format!("apiVersion: v1\nkind: Secret\nmetadata: {{name: age}}\nstringData:\n  age.key: {sealed}\ndata:\n  other: {encoded}\n")).unwrap();
+    let manifests = format!(
+        "apiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {{name: s}}\nspec: {{provider: {{age: {{documents: [{{name: d.yaml, \
+         inline: 'password: {inner}'}}], identities: [{{secretRef: {{name: age, key: age.key}}}}]}}}}}}\n---\n\
+         apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {{name: app}}\nspec:\n  secretStoreRef: {{name: s}}\n  \
+         data: [{{secretKey: password, remoteRef: {{key: d.yaml, property: password}}}}]\n"
+    );
+    fs::write(desk.path("m/app.yaml"), manifests).unwrap();
+    // What is no manifest is told as what it is, and is no error.
+    fs::write(desk.path("m/values.yaml"), format!("password: {inner}\n")).unwrap();
+    fs::write(desk.path("m/sops.yaml"), "password: ENC[AES256_GCM,data:x]\nsops: {mac: x, lastmodified: y}\n").unwrap();
+    let render = |more: &[&str]| {
+        let output = desk.run(&[&["render", "-f", "m", "--show-values"], more].concat(), "");
+        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    // Without an identity the Secret does not open, which is said with its place; the store is then without its key.
+    let (code, _, says) = render(&[]);
+    assert!(
+        code == Some(2) && says.contains("m/secret.yaml:1: error: this Secret does not open: there is no identity"),
+        "{says}"
+    );
+    let (code, shown, says) = render(&["--identity", "age.key"]);
+    assert_eq!(code, Some(0), "{says}");
+    assert!(shown.contains(&format!("password: {CANARY}")), "{shown}");
+    assert!(says.contains("m/values.yaml: note: age encrypted it, and it is no manifest"), "{says}");
+    assert!(says.contains("m/sops.yaml: note: SOPS encrypted it, and it is no manifest"), "{says}");
+    // The key beside them is found unasked; sync does the same.
+    fs::rename(desk.path("age.key"), desk.path("m/age.key")).unwrap();
+    let output = desk.run(&["sync", "-f", "m", "--to", "out", "-o", "text"], "");
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_to_string(desk.path("out/app/password")).unwrap(), CANARY);
+    // One that is for somebody else.
+    let other = Desk::new();
+    fs::copy(other.path("age.key"), desk.path("m/age.key")).unwrap();
+    let (code, _, says) = render(&[]);
+    assert!(
+        code == Some(2)
+            && says.contains("this Secret does not open: data[\"other\"]: the identity does not open it")
+            && !says.contains(CANARY),
+        "{says}"
+    );
+}
+
+#[test]
+fn documents_in_folders_within_are_followed() {
+    let desk = Desk::new();
+    fs::create_dir_all(desk.path("m/env/.hidden")).unwrap();
+    let seal = |text: &str| String::from_utf8(desk.run(&["seal"], text).stdout).unwrap();
+    let put = |name: &str, value: &str| {
+        fs::write(desk.path("new"), format!("password: {}", seal(value))).unwrap();
+        fs::rename(desk.path("new"), desk.path(name)).unwrap();
+    };
+    let manifests = "apiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: s}\nspec: {provider: {age: {documents: [{name: one, format: yaml, file: env/one.yaml}, \
+                     {name: two, format: yaml, file: env/.hidden/two.yaml}], identities: [{file: age.key}]}}}\n---\n\
+                     apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: app}\nspec:\n  refreshInterval: 24h\n  secretStoreRef: {name: s}\n  \
+                     data: [{secretKey: one, remoteRef: {key: one, property: password}}, {secretKey: two, remoteRef: {key: two, property: password}}]\n";
+    fs::write(desk.path("m/app.yaml"), manifests).unwrap();
+    fs::copy(desk.path("age.key"), desk.path("m/age.key")).unwrap();
+    put("m/env/one.yaml", "first");
+    let mut child = desk.command(&["sync", "-f", "m", "--to", "out", "--watch"]);
+    let child = child.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let running = Ended(child);
+    let wait = |key: &str, expected: &str| {
+        let began = Instant::now();
+        while fs::read_to_string(desk.path("out/app").join(key)).unwrap_or_default() != expected {
+            assert!(began.elapsed() < Duration::from_secs(60), "{key} is not {expected:?} within a minute");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    // One that was sought in vain arrives, and each that changes is read again.
+    std::thread::sleep(Duration::from_millis(500));
+    assert!(!desk.path("out/app/one").exists(), "one document is missing");
+    put("m/env/.hidden/two.yaml", "second");
+    wait("one", "first");
+    wait("two", "second");
+    put("m/env/one.yaml", "changed");
+    wait("one", "changed");
+    put("m/env/.hidden/two.yaml", "changed too");
+    wait("two", "changed too");
+    drop(running);
+}
+
+/// A process that is ended with the test.
+struct Ended(Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Whoever begins, or is in the wrong folder, is told what to do.
+#[test]
+fn nothing_at_all_is_told_with_what_to_do() {
+    let desk = Desk::new();
+    fs::create_dir_all(desk.path("empty/in")).unwrap();
+    fs::write(desk.path("empty/in/map.yaml"), "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n").unwrap();
+    for (args, code, says) in [
+        (
+            &["render", "-f", "empty"][..],
+            2,
+            "empty: error: there are no manifests; --recursive looks into folders within folders; `keyferry init` makes a sample",
+        ),
+        (&["sync", "-f", "empty", "--to", "out"], 2, "there are no manifests; --recursive"),
+        (
+            &["render", "-R", "-f", "empty"],
+            0,
+            "there is no ExternalSecret among the manifests, so that there is nothing to do",
+        ),
+        (&["sync", "-R", "-f", "empty", "--to", "out"], 0, "there is no ExternalSecret among the manifests"),
+        (&["render", "-f", "gone"], 2, "gone: error: there is no such file or folder"),
+        (&["migrate", "kes", "gone"], 2, "gone: error: there is no such file or folder: name the folder that"),
+        (&["migrate", "manifests", "gone"], 2, "gone: error: there is no such file or folder: name the folder that"),
+    ] {
+        let output = desk.run(args, "");
+        let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        assert!(output.status.code() == Some(code) && text.contains(says), "{args:?}: {:?} {text}", output.status);
+    }
+}

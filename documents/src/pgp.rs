@@ -122,7 +122,7 @@ mod with {
     }
 }
 
-pub use with::Keys;
+pub(crate) use with::Keys;
 
 #[cfg(test)]
 mod tests {

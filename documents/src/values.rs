@@ -23,6 +23,12 @@ pub fn seal_value(plain: &SecretBytes, recipients: &Recipients) -> Result<String
     Ok(format!("{PREFIX}{}", STANDARD.encode(seal(plain, recipients, false)?)))
 }
 
+/// Whether a text is a sealed value.
+pub fn is_sealed(text: &str) -> bool {
+    let in_one_line = || text.trim().strip_prefix(PREFIX).is_some_and(|encoded| encoded.starts_with(BEGIN));
+    text.trim_start().starts_with(ARMOR) || in_one_line()
+}
+
 /// Opens one value; nothing, where it is none that is sealed.
 ///
 /// # Errors

@@ -20,6 +20,13 @@ pub fn env(data: &Data) -> Result<SecretBytes, Problem> {
         if value.expose().contains(&0) {
             return Err(Problem::new("one of its values holds a null byte, which no variable can: use another format"));
         }
+        // docker compose takes it for the end of a line, between quotes too.
+        if value.expose().windows(2).any(|pair| pair == b"\r\n") {
+            return Err(Problem::new(
+                "one of its values has line ends of Windows (\\r\\n), which not all readers of variables keep: write them as \\n, \
+                 or use --format files, json or yaml",
+            ));
+        }
         text.extend(name.as_bytes());
         text.push(b'=');
         quote(value.expose(), &mut text)?;
@@ -103,7 +110,9 @@ mod tests {
 
     #[test]
     fn a_shell_reads_what_was_written() {
-        let values: [&[u8]; 14] = [
+        let values: [&[u8]; 16] = [
+            b"carriage\rreturn\r",
+            b"\n\r",
             b"",
             b"plain-1.2/3",
             b"two words",
@@ -137,6 +146,8 @@ mod tests {
             ("A", b"\xff\xfecanary"),
             ("A", b"canary's `id`"),
             ("A", b"`canary` \\"),
+            ("A", b"canary\r\n"),
+            ("A", b"'one'\r\ncanary"),
         ] {
             let problem = env(&data(&[(name, value)])).unwrap_err().to_string();
             assert!(!problem.contains("canary") && !problem.contains("db-password"), "{problem}");

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use keyferry_documents::Format;
-use keyferry_provider_core::{Error, ErrorKind, Scope, SecretBytes};
+use keyferry_provider_core::{Error, ErrorKind, Scope, SecretBytes, json};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::envelope::{Tries, open, seal};
 use crate::keys::{PublicKey, SealingKeys};
@@ -132,13 +132,16 @@ impl SealedSecret {
         }
     }
 
-    /// What it holds, sealed, by the Secret's keys.
+    /// What it holds, sealed, by the Secret's keys; under [`WHOLE`] what was sealed in one.
     pub fn values(&self) -> Result<Vec<(&str, Vec<u8>)>, Error> {
-        let values = self.spec.encrypted_data.iter().flatten();
-        if self.spec.data.is_some() {
-            return Err(Error::invalid(
-                "spec.data is the form of the first versions of Sealed Secrets, which is not read: seal it anew with kubeseal",
-            ));
+        let mut values = self.spec.encrypted_data.iter().flatten().peekable();
+        if let Some(text) = &self.spec.data {
+            if values.peek().is_some() {
+                return Err(Error::invalid("spec.data and spec.encryptedData are both set: keep one"));
+            }
+            let sealed = STANDARD.decode(text.trim());
+            let sealed = sealed.map_err(|_| Error::new(ErrorKind::Malformed, "spec.data is no base64"))?;
+            return Ok(vec![(WHOLE, sealed)]);
         }
         let decode = |(key, text): (&'_ String, &Option<String>)| {
             STANDARD
@@ -158,13 +161,43 @@ impl SealedSecret {
             let value = open(keys, &scope, &sealed, &mut tries).map_err(|error| at(key, error))?;
             Ok((key.to_owned(), value))
         };
-        self.values()?.into_iter().map(open).collect()
+        plain(self.values()?.into_iter().map(open).collect::<Result<_, Error>>()?)
     }
 }
 
+/// What was sealed in one stands under no key.
+pub const WHOLE: &str = "";
+
 /// The same error, of the value under this key.
 pub fn at(key: &str, error: Error) -> Error {
-    error.context(format_args!("spec.encryptedData {key:?}"))
+    if key == WHOLE { error.context("spec.data") } else { error.context(format_args!("spec.encryptedData {key:?}")) }
+}
+
+/// The values of a Secret of what was opened: of one that was sealed in one, those that stand in it.
+///
+/// # Errors
+/// `Malformed` where that is no Secret.
+pub fn plain(mut opened: BTreeMap<String, SecretBytes>) -> Result<BTreeMap<String, SecretBytes>, Error> {
+    let Some(whole) = opened.remove(WHOLE) else { return Ok(opened) };
+    let read = || {
+        let secret = json::object(whole.expose())?;
+        let Some(data) = secret.get("data") else { return Some(BTreeMap::new()) };
+        // A Secret without values says null.
+        let data =
+            if data.get() == "null" { return Some(BTreeMap::new()) } else { json::object(data.get().as_bytes())? };
+        let value = |(key, text): (_, &serde_json::value::RawValue)| {
+            let value = STANDARD.decode(json::to_bytes(text).expose()).ok()?;
+            Some((String::from(key), SecretBytes::new(value)))
+        };
+        data.into_iter().map(value).collect()
+    };
+    read().ok_or_else(|| Error::new(ErrorKind::Malformed, "spec.data: what was sealed is no Secret"))
+}
+
+/// Puts a value into a manifest that was sealed anew.
+pub fn put(manifest: &mut Value, key: &str, sealed: &[u8]) {
+    let place = if key == WHOLE { &mut manifest["spec"]["data"] } else { &mut manifest["spec"]["encryptedData"][key] };
+    *place = Value::String(STANDARD.encode(sealed));
 }
 
 /// The same manifest with all values sealed anew: nothing else of it changes.
@@ -172,10 +205,10 @@ pub fn reseal(manifest: &Value, keys: &SealingKeys) -> Result<Value, Error> {
     let read = SealedSecret::new(manifest)?;
     let namespace = read.metadata.namespace.clone().unwrap_or_default();
     let latest = latest(keys)?;
-    let (scope, opened) = (read.scope(&namespace), read.unseal(keys, &namespace)?);
-    let mut anew = manifest.clone();
-    for (key, value) in opened {
-        anew["spec"]["encryptedData"][key] = json!(STANDARD.encode(seal(latest, &scope, value.expose())?));
+    let (scope, mut tries, mut anew) = (read.scope(&namespace), Tries::default(), manifest.clone());
+    for (key, sealed) in read.values()? {
+        let value = open(keys, &scope, &sealed, &mut tries).map_err(|error| at(key, error))?;
+        put(&mut anew, key, &seal(latest, &scope, value.expose())?);
     }
     Ok(anew)
 }

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
@@ -22,10 +23,10 @@ use keyferry_cluster::turns::{Lanes, Permit};
 use keyferry_limits::DOCUMENT_SIZE;
 use keyferry_provider_core::names::{is_label, is_name};
 use keyferry_provider_core::{Error, ErrorKind, Scope, SecretBytes};
-use keyferry_sealing::manifest::{SealedSecret, latest};
+use keyferry_sealing::manifest::{SealedSecret, latest, put};
 use keyferry_sealing::{Sealed, SealingKeys, Tries, seal};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
@@ -33,6 +34,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::Zeroizing;
 
 use super::ring::Ring;
+use crate::metrics::Metrics;
 use crate::server::Connection;
 use crate::server::readers::{Answers, bearer};
 
@@ -65,6 +67,9 @@ const ANYBODY: &str = "";
 
 /// Why a request is not answered.
 type Refusal = (StatusCode, String);
+
+/// What may be asked for.
+const PATHS: [&str; 6] = ["/healthz", "/v1/cert.pem", "/v1/verify", "/v1/rotate", "/v1/reseal", "/v1/unseal"];
 
 /// What the handlers share.
 struct Desk {
@@ -229,6 +234,20 @@ pub fn for_pods(ring: Arc<Ring>, client: kube::Client) -> Router {
     Router::new().route("/v1/unseal", post(unseal)).with_state(desk(ring, client))
 }
 
+/// Has each answer told. What is no path or method of ours is told as one of others, or a stranger could make series of them.
+pub fn counted(router: Router, metrics: Arc<Metrics>) -> Router {
+    router.layer(middleware::from_fn(move |request: Request, next: Next| {
+        let metrics = metrics.clone();
+        async move {
+            let path = PATHS.into_iter().find(|path| *path == request.uri().path()).unwrap_or("other");
+            let method = ["GET", "POST"].into_iter().find(|method| *method == request.method().as_str());
+            let answer = next.run(request).await;
+            metrics.served(path, method.unwrap_or("other"), answer.status().as_u16());
+            answer
+        }
+    }))
+}
+
 fn desk(ring: Arc<Ring>, client: kube::Client) -> Arc<Desk> {
     let (places, lanes, turns) = (Arc::new(Semaphore::new(PLACES)), Lanes::with_reserve(PLACES), Lanes::new(1));
     Arc::new(Desk { ring, client, accounts: Answers::new(), places, crowd: Arc::default(), lanes, turns })
@@ -315,7 +334,7 @@ impl Manifest {
     fn anew(mut self, keys: &SealingKeys, values: &[SecretBytes]) -> Result<String, Error> {
         for (name, value) in self.names.iter().zip(values) {
             let sealed = seal(latest(keys)?, &self.scope, value.expose())?;
-            self.text["spec"]["encryptedData"][name] = json!(STANDARD.encode(sealed));
+            put(&mut self.text, name, &sealed);
         }
         Ok(self.text.to_string())
     }

@@ -1,9 +1,9 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::extract::Request;
 use axum::http::HeaderValue;
 use keyferry_sealing::text;
 use keyferry_sync::compute::Here;
+use serde_json::json;
 
 use super::*;
 use crate::sealing::ring::tests::{Kept, pair};
@@ -105,4 +105,25 @@ fn what_is_no_name_of_kubernetes_is_refused() {
     for (namespace, name) in [("n/a", "b"), ("n", "a/b"), ("N", "a"), ("n.m", "a")] {
         assert_eq!(read(namespace, name).unwrap_err().0, StatusCode::BAD_REQUEST, "{namespace} {name}");
     }
+}
+
+#[tokio::test]
+async fn answers_are_counted_and_strangers_make_no_series() {
+    use tower_service::Service as _;
+
+    let (kept, (client, _), metrics) = (Kept::default(), api(), Arc::new(Metrics::new()));
+    kept.0.0.lock().unwrap().push(pair(1));
+    let ring = Ring::new(kept, Arc::new(Here));
+    ring.read(Duration::ZERO).await.unwrap();
+    let mut served = counted(for_anybody(ring, client), metrics.clone());
+    for (method, path) in [("GET", "/v1/cert.pem"), ("PATCH", "/canary-1"), ("BREW", "/v1/verify"), ("GET", "/v1/x")] {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        served.call(request).await.unwrap();
+    }
+    let text = String::from_utf8(metrics.text()).unwrap();
+    let all: Vec<&str> =
+        text.lines().filter(|line| line.starts_with("sealed_secrets_controller_http_requests_total{")).collect();
+    assert_eq!(all.len(), 4, "{all:?}");
+    assert!(!text.contains("canary") && !text.contains("BREW"), "{text}");
+    assert!(all.iter().any(|line| line.contains(r#"code="200",method="GET",path="/v1/cert.pem""#)), "{all:?}");
 }

@@ -80,7 +80,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     };
     let compute = compute::Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
     control.spawn(compute.watch());
-    let sealing = sealing(&args.sealing, &client, compute.clone()).await?;
+    let sealing = sealing(&args.sealing, &client, compute.clone(), &metrics).await?;
     let Some(mut held) = lease::hold(&control, args.kubeconfig.clone(), election, stopped()).await? else {
         return Ok(());
     };
@@ -289,6 +289,7 @@ async fn sealing(
     args: &Sealing,
     client: &kube::Client,
     compute: Arc<compute::Pool>,
+    metrics: &Arc<Metrics>,
 ) -> Result<Option<(Arc<Ring>, Pairs)>, String> {
     let Some(namespace) = args.sealing_keys.clone() else { return Ok(None) };
     let pairs = Pairs { client: client.clone(), namespace, label: (keys::LABEL, keys::ACTIVE) };
@@ -298,13 +299,15 @@ async fn sealing(
     }
     if let Some(address) = args.seal_listen {
         let listener = server::bind(address, "--seal-listen").await?;
-        tokio::spawn(server::serve(listener, serve::for_anybody(ring.clone(), client.clone()), None));
+        let served = serve::counted(serve::for_anybody(ring.clone(), client.clone()), metrics.clone());
+        tokio::spawn(server::serve(listener, served, None));
     }
     if let (Some(address), Some(folder)) = (args.unseal_listen, &args.unseal_cert_dir) {
         let files = Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
         let certificate = Certificate::of(files)?;
         let listener = server::bind(address, "--unseal-listen").await?;
-        tokio::spawn(server::serve(listener, serve::for_pods(ring.clone(), client.clone()), Some(certificate)));
+        let served = serve::counted(serve::for_pods(ring.clone(), client.clone()), metrics.clone());
+        tokio::spawn(server::serve(listener, served, Some(certificate)));
     }
     tokio::spawn(ring.clone().follow());
     Ok(Some((ring, pairs)))

@@ -36,6 +36,25 @@
 {{- has $level (list "dpanic" "panic" "fatal") | ternary "error" $level -}}
 {{- end -}}
 
+{{/* Whether SealedSecrets are unsealed: by the values, or by a flag among extraArgs, which wins. Not empty means yes. */}}
+{{- define "keyferry.unsealsKind" -}}
+{{- if hasKey (.Values.extraArgs | default dict) "enable-sealed-secrets" -}}
+{{- include "keyferry.isOn" (list .Values "enable-sealed-secrets") -}}
+{{- else if and .Values.sealing.keys .Values.sealing.sealedSecrets -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether the values have --seal-listen served. */}}
+{{- define "keyferry.servesSeal" -}}
+{{- if and .Values.sealing.keys .Values.sealing.seal.enabled -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether the values have --unseal-listen served. */}}
+{{- define "keyferry.servesUnseal" -}}
+{{- if and .Values.sealing.keys .Values.sealing.unseal.enabled -}}
+{{- required "sealing.unseal.enabled needs sealing.unseal.certSecret: a Secret of the release's namespace with tls.crt and tls.key" .Values.sealing.unseal.certSecret -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The flags. Each is given once, as a second one would be refused; extraArgs win. */}}
 {{- define "keyferry.args" -}}
 {{- $liveness := .Values.livenessProbe.spec | default dict -}}
@@ -59,6 +78,13 @@
   "ClusterPushSecret" "enable-cluster-push-secret-reconciler"
 }}
 {{- if not (has $kind (include "keyferry.copiers" $ | fromJsonArray)) }}{{ $_ := set $flags $flag false }}{{ end -}}
+{{- end -}}
+{{- with .Values.sealing.keys }}{{ $_ := set $flags "sealing-keys" . }}{{ end -}}
+{{- if include "keyferry.unsealsKind" . }}{{ $_ := set $flags "enable-sealed-secrets" true }}{{ end -}}
+{{- if include "keyferry.servesSeal" . }}{{ $_ := set $flags "seal-listen" (printf ":%d" (.Values.sealing.seal.port | int)) }}{{ end -}}
+{{- if include "keyferry.servesUnseal" . }}
+{{- $_ := set $flags "unseal-listen" (printf ":%d" (.Values.sealing.unseal.port | int)) -}}
+{{- $_ := set $flags "unseal-cert-dir" "/etc/keyferry/unseal" -}}
 {{- end -}}
 {{- range $name, $value := .Values.extraArgs }}{{ $_ := set $flags $name $value }}{{ end -}}
 - run

@@ -18,6 +18,8 @@ use serde_json::Value;
 use convert::{Converted, Weight, convert};
 use store::Place;
 
+use crate::manifests::unreadable;
+
 /// The group of the old manifests.
 pub const GROUP: &str = "kubernetes-client.io";
 
@@ -61,7 +63,7 @@ pub fn run(args: &Kes, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<S
     for path in &args.paths {
         if let Err((path, error)) = collect(path, true, &mut files) {
             has_failed = true;
-            writeln!(err, "{}: {}", path.display(), error.kind())?;
+            writeln!(err, "{}", unreadable(&path, &error))?;
         }
     }
     for file in files {
@@ -74,7 +76,7 @@ pub fn run(args: &Kes, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<S
             }
             Err(error) if error.kind() != io::ErrorKind::InvalidData => {
                 has_failed = true;
-                writeln!(err, "{}: {}", file.display(), error.kind())?;
+                writeln!(err, "{}", unreadable(&file, &error))?;
             }
             _ => {}
         }

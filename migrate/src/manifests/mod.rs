@@ -80,7 +80,19 @@ pub fn run(args: &Manifests, out: &mut dyn Write, err: &mut dyn Write) -> io::Re
 
 fn failed(path: &Path, error: &io::Error, tally: &mut Tally, err: &mut dyn Write) -> io::Result<()> {
     tally.failed += 1;
-    writeln!(err, "{}: {}", path.display(), error.kind())
+    writeln!(err, "{}", unreadable(path, error))
+}
+
+/// What can't be read, and what to do; for a person.
+pub(crate) fn unreadable(path: &Path, error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => {
+            "there is no such file or folder: name the folder that your manifests are in, or a file of them".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "it can't be read: run this as who may read it".to_owned(),
+        kind => format!("it can't be read: {kind}"),
+    };
+    format!("{}: error: {why}", path.display())
 }
 
 /// The files below a path, in order. Links are not followed, so that no file is seen twice or outside of what was named;

@@ -15,12 +15,15 @@ use keyferry_provider_core::{
 };
 use keyferry_provider_core::{Blame, Scope};
 use keyferry_provider_session::turns::Turns;
-use keyferry_sealing::manifest::at;
+use keyferry_sealing::manifest::{at, plain};
 use keyferry_sealing::{Sealed, SealedSecret};
 use serde_json::Value;
 
 use crate::config::{Config, Kind};
 use crate::opener::Opener;
+
+/// How many are asked for together where any will do.
+const TOGETHER: usize = 10;
 
 /// What the store can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
@@ -155,13 +158,14 @@ impl Store {
         let opened = self.opener.open(&self.turns, &self.namespace, &one.scope(&self.namespace), sealed).await?;
         let mut fields = BTreeMap::new();
         for (name, value) in names.into_iter().zip(opened) {
-            fields.insert(name, value.map_err(|error| at(name, error))?);
+            fields.insert(name.to_owned(), value.map_err(|error| at(name, error))?);
         }
+        let fields = plain(fields)?;
         let mut out =
             SecretBuf::with_capacity(fields.iter().map(|(name, value)| 2 * (name.len() + value.len()) + 8).sum());
         for (n, (name, value)) in fields.into_iter().enumerate() {
             out.extend(if n == 0 { b"{" } else { b"," });
-            write_plain_string(name, &mut out);
+            write_plain_string(&name, &mut out);
             out.extend(b":\"");
             let mut text = vec![0; value.len().div_ceil(3) * 4];
             let length = STANDARD.encode_slice(value.expose(), &mut text).unwrap_or_default();
@@ -273,10 +277,13 @@ impl Provider for Store {
     async fn validate(&self) -> Result<(), Error> {
         let page = self.find(&Query::default(), &[]).await?;
         let mut first = None;
-        for key in page.keys {
-            match self.answers(&[key]).await.remove(0) {
-                Ok(_) => return Ok(()),
-                Err(error) => first = first.or(Some(error)),
+        // Manifests are read once for all that are asked together, and what is opened of them is there at once.
+        for keys in page.keys.chunks(TOGETHER) {
+            for answer in self.answers(keys).await {
+                match answer {
+                    Ok(_) => return Ok(()),
+                    Err(error) => first = first.or(Some(error)),
+                }
             }
         }
         first.map_or(Ok(()), Err)
@@ -284,5 +291,50 @@ impl Provider for Store {
 
     fn identity_note(&self) -> Option<String> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use keyferry_provider_core::Caller;
+    use keyferry_provider_testkit::MapCredentials;
+    use serde_json::json;
+
+    use super::*;
+    use crate::SEALED_SECRETS;
+
+    /// Counts how often room is asked for, as who reads manifests does.
+    #[derive(Default)]
+    struct Counted(AtomicUsize);
+
+    #[async_trait]
+    impl Room for Counted {
+        async fn take(&self, _: usize) -> Box<dyn Send + Sync> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Box::new(())
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_reads_manifests_once_for_several_names() {
+        let made = keyferry_sealing::Generated::new(jiff::Timestamp::UNIX_EPOCH, 2048).unwrap();
+        let credentials = MapCredentials::new()
+            .with("key/tls.crt", made.certificate.as_bytes())
+            .with("key/tls.key", made.private.expose());
+        let one = |n| {
+            json!({"apiVersion": "bitnami.com/v1alpha1", "kind": "SealedSecret", "metadata": {"name": format!("a{n}")},
+                "spec": {"encryptedData": {"k": "AAAA"}}})
+        };
+        let list = json!({"kind": "List", "items": (0..25).map(one).collect::<Vec<_>>()});
+        let spec = json!({"documents": [{"inline": list.to_string()}], "keys": [{"secretRef": {"name": "key"}}]});
+        let room = Arc::new(Counted::default());
+        let caller = Caller { store_kind: "SecretStore", store: "s".to_owned(), namespace: Some("n".to_owned()) };
+        let ctx = BuildContext::new(Arc::new(credentials), Arc::new(()));
+        let store = (SEALED_SECRETS.build)(&spec, BuildContext { caller, room: room.clone(), ..ctx }).await.unwrap();
+        assert!(store.validate().await.is_err());
+        // Once for the names, once for each ten; and each that is opened has room of its own.
+        assert_eq!(room.0.load(Ordering::Relaxed), 1 + 3 + 25);
     }
 }

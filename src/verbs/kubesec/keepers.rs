@@ -1,14 +1,16 @@
-//! Who has the data key of a file: `gpg` on the PATH, or AWS's KMS by the machine's own login.
+//! Who has the data key of a file: `gpg` on the PATH, or the KMS of AWS or of Google by the machine's own login.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyferry_provider_core::{BuildContext, Caller, Environment, SecretBytes, Wrapped as Sealed};
 use keyferry_stores::access::{ControllerToken, LoginPorts, Requester};
 use keyferry_stores::registry;
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::file::{File, Keeper, Wrapped};
@@ -28,9 +30,7 @@ impl Keepers {
             let given = match key.keeper {
                 Keeper::Gpg => gpg(&self.gpg, key),
                 Keeper::Aws => aws(key).await,
-                Keeper::Google => {
-                    Err("Google's KMS is not asked: add a key of gpg to it by `kubesec encrypt --key`".to_owned())
-                }
+                Keeper::Google => service("gcpsm", &json!({}), key).await,
             };
             match given {
                 Ok(key) => return Ok(key),
@@ -68,7 +68,13 @@ fn gpg(program: &Path, key: &Wrapped) -> Result<SecretBytes, String> {
 
 async fn aws(key: &Wrapped) -> Result<SecretBytes, String> {
     let region = key.id.split(':').nth(3).filter(|region| !region.is_empty()).ok_or("it is not the ARN of a key")?;
-    let service = registry::key_service("aws").ok_or("this build of keyferry has no provider \"aws\"")?;
+    service("aws", &json!({"service": "SecretsManager", "region": region}), key).await
+}
+
+/// Has a service decrypt it, with the login that this machine has for it.
+async fn service(name: &str, spec: &Value, key: &Wrapped) -> Result<SecretBytes, String> {
+    let service =
+        registry::key_service(name).ok_or_else(|| format!("this build of keyferry has no provider {name:?}"))?;
     let nothing = Arc::new(Folder::default());
     let ports = LoginPorts {
         objects: nothing.clone(),
@@ -76,14 +82,26 @@ async fn aws(key: &Wrapped) -> Result<SecretBytes, String> {
         controller_token: ControllerToken::Never,
         refuse_api_audiences: false,
     };
-    #[expect(clippy::disallowed_methods, reason = "AWS's own settings, as its tools take them")]
-    let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let credentials = Requester::for_once(Arc::new(ports), "default");
     let caller =
         Caller { store_kind: "SecretStore", store: "kubesec".to_owned(), namespace: Some("default".to_owned()) };
     let context = BuildContext::new(Arc::new(credentials), Arc::new(())).trusted();
-    let spec = json!({"service": "SecretsManager", "region": region});
-    let built = (service.build)(&spec, BuildContext { caller, environment, ..context }).await;
-    let wrapped = Sealed { key: key.id.clone(), ciphertext: SecretBytes::new(key.bytes.clone()), ..Sealed::default() };
+    let built = (service.build)(spec, BuildContext { caller, environment: environment(), ..context }).await;
+    // Both take it as text.
+    let ciphertext = SecretBytes::new(STANDARD.encode(&key.bytes).into_bytes());
+    let wrapped = Sealed { key: key.id.clone(), ciphertext, ..Sealed::default() };
     built.map_err(|error| error.to_string())?.unwrap(&wrapped).await.map_err(|error| error.to_string())
+}
+
+/// Names the file that says who somebody is to Google.
+const OF_GOOGLE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+
+/// The clouds' own settings, as their tools take them: what `gcloud auth application-default login` left behind is one.
+#[expect(clippy::disallowed_methods, reason = "whoever runs this logs in as with the clouds' own tools")]
+fn environment() -> Environment {
+    let variable = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty());
+    let folder = variable("CLOUDSDK_CONFIG").or_else(|| Some(format!("{}/.config/gcloud", variable("HOME")?)));
+    let left = folder.map(|folder| format!("{folder}/application_default_credentials.json"));
+    let left = left.filter(|file| Path::new(file).is_file());
+    Arc::new(move |name| variable(name).or_else(|| left.clone().filter(|_| name == OF_GOOGLE)))
 }

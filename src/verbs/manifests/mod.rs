@@ -1,9 +1,10 @@
 //! Manifests in place of a cluster: what `render` and `sync` share.
 //!
-//! Modules, in reading order: [`lines`] where the parts of a document stand, [`read`] objects out of files, [`folder`] the
+//! Modules, in reading order: [`lines`] where the parts of a document stand, [`sealed`] those that are encrypted, [`read`] objects out of files, [`folder`] the
 //! ports over them, [`mod@target`] what is made of content.
 
 pub mod lines;
+pub mod sealed;
 pub mod read;
 pub mod folder;
 pub mod target;

@@ -12,6 +12,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::lines::Lines;
+use super::sealed::{self, By, Opener, passed_over};
+use crate::verbs::keyring::With;
 
 /// Where something stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -95,12 +97,14 @@ const STDIN: &str = "-";
 /// Reads files, folders and, where it is named `-`, `input`. As kubectl does: of a folder the files that end in .yaml,
 /// .yml or .json, in the order of their names, and those of folders within where it is `recursive`, each folder once, wherever
 /// links lead; what can't be read stops nothing else.
-pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read) -> Manifests {
-    let (mut all, mut visited) = (Manifests::default(), Visited::default());
+///
+/// `with` opens Secrets that are encrypted.
+pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read, with: &With) -> Manifests {
+    let (mut all, mut visited, mut opener) = (Manifests::default(), Visited::default(), Opener::new(with));
     for path in paths {
         let mut files = Vec::new();
         if path.as_os_str() == STDIN {
-            all.take(Path::new("stdin"), input);
+            all.take(Path::new("stdin"), input, &mut opener);
         } else if path.is_dir() {
             all.collect(path, recursive, &mut visited, &mut files);
         } else {
@@ -108,7 +112,7 @@ pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read) -> Manifes
         }
         for file in files {
             match std::fs::File::open(&file) {
-                Ok(mut opened) => all.take(&file, &mut opened),
+                Ok(mut opened) => all.take(&file, &mut opened, &mut opener),
                 Err(error) => all.problems.push(unreadable(&file, &error)),
             }
         }
@@ -116,7 +120,16 @@ pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read) -> Manifes
     if all.documents.is_empty() && all.problems.is_empty() {
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let hint = if recursive { "" } else { "; --recursive looks into folders within folders" };
-        all.problems.push(format!("{}: error: there are no manifests{hint}", names.join(", ")));
+        let names = names.join(", ");
+        all.problems.push(format!("{names}: error: there are no manifests{hint}; `keyferry init` makes a sample"));
+    } else if all.problems.is_empty()
+        && !all.documents.iter().any(|document| document.text("/kind") == "ExternalSecret")
+    {
+        all.notes.push(
+            "note: there is no ExternalSecret among the manifests, so that there is nothing to do: `keyferry init` makes a sample, and \
+             `keyferry migrate` knows what others left behind"
+                .to_owned(),
+        );
     }
     all
 }
@@ -163,19 +176,29 @@ impl Manifests {
         }
     }
 
-    fn take(&mut self, file: &Path, from: &mut dyn Read) {
+    fn take(&mut self, file: &Path, from: &mut dyn Read, opener: &mut Opener<'_>) {
         let mut bytes = Zeroizing::new(Vec::new());
         if let Err(error) = from.read_to_end(&mut bytes) {
             return self.problems.push(unreadable(file, &error));
         }
+        if sealed::is_whole(&bytes) {
+            // What does not open may be for others, and a store's.
+            return match opener.whole(file, &bytes) {
+                Ok(plain) if plain.expose_str().is_some_and(|text| text.contains("apiVersion")) => {
+                    self.parse(file, plain.expose_str().unwrap_or_default(), opener);
+                }
+                Ok(_) => self.notes.push(passed_over(file, By::Age)),
+                Err(why) => self.notes.push(format!("{}; it does not open here: {why}", passed_over(file, By::Age))),
+            };
+        }
         match std::str::from_utf8(&bytes) {
-            Ok(text) => self.parse(file, text),
+            Ok(text) => self.parse(file, text, opener),
             Err(_) => self.problems.push(format!("{}: error: it is not text in UTF-8", file.display())),
         }
     }
 
     /// Takes the documents of one file, and says what is wrong with each that is none.
-    fn parse(&mut self, file: &Path, text: &str) {
+    fn parse(&mut self, file: &Path, text: &str, opener: &mut Opener<'_>) {
         for (above, text) in split(text.strip_prefix('\u{feff}').unwrap_or(text)) {
             let begins = above + 1 + text.lines().take_while(|line| is_blank(line)).count() as u64;
             let place = |line| Place { file: file.to_owned(), line };
@@ -188,6 +211,21 @@ impl Manifests {
                     continue;
                 }
             };
+            if sealed::is_of_sops(&object) {
+                if object.get("apiVersion").is_none() {
+                    self.notes.push(passed_over(file, By::Sops));
+                    continue;
+                }
+                match opener.of_sops(file, text) {
+                    Ok(opened) => object = opened,
+                    Err(why) => {
+                        let place = place(begins);
+                        self.problems
+                            .push(format!("{place}: error: SOPS encrypted this manifest, and it does not open: {why}"));
+                        continue;
+                    }
+                }
+            }
             let mut lines = Lines::of(text, above);
             let items = object.get_mut("items").filter(|items| items.is_array()).map(Value::take);
             match items {
@@ -195,22 +233,31 @@ impl Manifests {
                     let mut item_lines = lines.take_list("items").into_iter();
                     for item in items {
                         let lines = item_lines.next().unwrap_or_default();
-                        self.put(place(lines.line().unwrap_or(begins)), lines, item);
+                        self.put(place(lines.line().unwrap_or(begins)), lines, item, opener);
                     }
                 }
                 items => {
                     if let Some(items) = items {
                         object["items"] = items;
                     }
-                    self.put(place(begins), lines, object);
+                    self.put(place(begins), lines, object, opener);
                 }
             }
         }
     }
 
-    fn put(&mut self, place: Place, lines: Lines, object: Value) {
+    fn put(&mut self, place: Place, lines: Lines, mut object: Value, opener: &mut Opener<'_>) {
+        if object["kind"] == "Secret"
+            && sealed::has_sealed(&object)
+            && let Err(why) = opener.values(&place.file, &mut object)
+        {
+            return self.problems.push(format!("{place}: error: this Secret does not open: {why}"));
+        }
         let document = Document { place, lines, object: SecretJson::new(object) };
         if document.text("/apiVersion").is_empty() || document.text("/kind").is_empty() {
+            if sealed::has_sealed(document.object.get()) {
+                return self.notes.push(passed_over(&document.place.file, By::Age));
+            }
             self.problems.push(document.problem("an object has apiVersion and kind, and this has not"));
         } else {
             self.documents.push(document);
@@ -277,7 +324,7 @@ mod tests {
 
     fn parsed(text: &str) -> (Vec<String>, Vec<String>) {
         let mut all = Manifests::default();
-        all.parse(Path::new("a.yaml"), text);
+        all.parse(Path::new("a.yaml"), text, &mut Opener::new(&With::default()));
         let documents = all.documents.iter().map(|document| format!("{} {}", document.place, document.text("/kind")));
         (documents.collect(), all.problems)
     }
@@ -302,7 +349,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("in")).unwrap();
         std::fs::write(folder.path().join("in/a.yaml"), "kind: A\napiVersion: v1\n").unwrap();
         std::os::unix::fs::symlink("..", folder.path().join("in/loop")).unwrap();
-        let all = read(&[folder.path().to_owned()], true, &mut std::io::empty());
+        let all = read(&[folder.path().to_owned()], true, &mut std::io::empty(), &With::default());
         assert_eq!((all.documents.len(), all.problems.len()), (1, 0), "{:?}", all.problems);
     }
 

@@ -21,6 +21,7 @@ use keyferry_sync::ports::{Ports, Stores};
 
 use self::given::Given;
 use self::print::Mask;
+use super::keyring::With;
 use super::manifests::folder::{Folder, Nowhere};
 use super::manifests::{Pipeline, beside, failures, read, stores, told};
 
@@ -45,6 +46,9 @@ pub struct Render {
     /// The namespace of what names none
     #[arg(long, short, default_value = "default", value_name = "NAMESPACE")]
     pub namespace: String,
+    /// What opens encrypted Secrets among the manifests.
+    #[command(flatten)]
+    pub identities: With,
     /// The pipeline.
     #[command(flatten)]
     pub pipeline: Pipeline,
@@ -70,7 +74,7 @@ pub async fn run(
     err: &mut dyn Write,
 ) -> Result<ExitCode, String> {
     let mut tell = |line: &str| _ = writeln!(err, "{line}");
-    let manifests = read::read(&args.filename, args.recursive, input);
+    let manifests = read::read(&args.filename, args.recursive, input, &args.identities);
     let (mut folder, mut problems) = Folder::new(&manifests.documents, &args.namespace);
     problems.splice(..0, manifests.problems);
     manifests.notes.iter().for_each(|note| tell(note));

@@ -10,6 +10,7 @@ use keyferry_files::access::{Access, parse_mode, parse_owner};
 use keyferry_provider_core::Unseal;
 
 use crate::sealing::remote::Remote;
+use crate::verbs::keyring::With;
 use crate::verbs::manifests::Pipeline;
 
 /// Flags of `keyferry sync`.
@@ -70,6 +71,9 @@ pub struct Sync {
     /// The cluster of --from-cluster.
     #[command(flatten)]
     pub connection: Connection,
+    /// What opens encrypted Secrets among the manifests.
+    #[command(flatten)]
+    pub identities: With,
     /// What is sealed for the pod.
     #[command(flatten)]
     pub unseal: UnsealFrom,

@@ -144,6 +144,7 @@ async fn source(args: Sync, log: Option<Arc<Log>>) -> Result<Source, String> {
             recursive: args.recursive,
             namespace,
             credentials,
+            identities: args.identities,
             sought: Sought::default(),
             unseal,
             audit,

@@ -27,6 +27,7 @@ use sha3::{Digest as _, Sha3_256};
 
 use super::credentials::{Credentials, Local};
 use super::stamp::Stamp;
+use crate::verbs::keyring::With;
 use crate::verbs::manifests::folder::{Asked, Folder, Nowhere};
 use crate::verbs::manifests::read::Place;
 use crate::verbs::manifests::{beside, read, stores, told};
@@ -79,6 +80,8 @@ pub enum Source {
         namespace: String,
         /// What stores log in with.
         credentials: Credentials,
+        /// What opens encrypted Secrets among them.
+        identities: With,
         /// The files that stores asked for, beside the manifests.
         sought: files::Sought,
         /// Who opens what is sealed for us.
@@ -129,8 +132,9 @@ impl Source {
     /// The states of the files that it reads beside the manifests.
     fn stamp_beside(&self) -> Stamp {
         match self {
-            Self::Files { credentials, sought, .. } => {
+            Self::Files { credentials, identities, sought, .. } => {
                 let mut stamp = Stamp::of(&credentials.folder, true);
+                stamp.extend(Stamp::of(&identities.identity, false));
                 stamp.extend(Stamp::of_changed(&sought.lock().unwrap_or_else(PoisonError::into_inner)));
                 stamp
             }
@@ -141,10 +145,10 @@ impl Source {
     /// Reads it.
     pub async fn load(&self, input: &mut (dyn Read + Send)) -> Loaded {
         match self {
-            Self::Files { paths, recursive, namespace, credentials, sought, unseal, audit } => {
+            Self::Files { paths, recursive, namespace, credentials, identities, sought, unseal, audit } => {
                 // Before anything is read: what changes meanwhile is another state.
                 let beside_them = self.stamp_beside();
-                let read = read::read(paths, *recursive, input);
+                let read = read::read(paths, *recursive, input, identities);
                 let (mut folder, mut problems) = Folder::new(&read.documents, namespace);
                 problems.splice(..0, read.problems);
                 let kinds = ["ExternalSecret", "SecretStore", "ClusterSecretStore"];
@@ -362,4 +366,56 @@ impl Write for Hasher {
 pub fn pod_namespace() -> Option<String> {
     let text = std::fs::read_to_string(Path::new(POD).join("namespace")).ok()?;
     Some(text.trim().to_owned()).filter(|namespace| !namespace.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::http::StatusCode;
+    use serde_json::json;
+
+    use super::*;
+
+    /// An API server that has one ExternalSecret, whose store may not be read.
+    fn api() -> kube::Client {
+        let serve = async |request: Request| {
+            let path = request.uri().path();
+            let (status, body) = match path.rsplit('/').next() {
+                Some("app") => {
+                    let spec = json!({"secretStoreRef": {"name": "s"}, "target": {"creationPolicy": "None"},
+                        "data": [{"secretKey": "k", "remoteRef": {"key": "k"}}]});
+                    (
+                        200,
+                        json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+                        "metadata": {"name": "app", "namespace": "n", "resourceVersion": "7"}, "spec": spec}),
+                    )
+                }
+                Some("s") => (403, json!({"kind": "Status", "status": "Failure", "reason": "Forbidden", "code": 403})),
+                _ => (404, json!({"kind": "Status", "status": "Failure", "reason": "NotFound", "code": 404})),
+            };
+            (StatusCode::from_u16(status).unwrap(), [("content-type", "application/json")], body.to_string())
+        };
+        kube::Client::new(Router::new().fallback(serve), "n")
+    }
+
+    #[tokio::test]
+    async fn an_api_server_is_asked_with_the_same_ports_each_time_and_one_object_holds_back_no_other() {
+        let names = ["app", "gone"].map(str::to_owned);
+        let source = Source::cluster(api(), "n".to_owned(), names, None);
+        let first = source.load(&mut io::empty()).await;
+        assert_eq!(first.wanted.len(), 1, "{:?}", first.problems);
+        let says = first.problems.join("\n");
+        assert!(says.contains("ExternalSecret \"gone\" does not exist in namespace \"n\""), "{says}");
+        assert!(says.contains("SecretStore \"s\" in namespace \"n\" can't be read"), "{says}");
+        // Whoever has logged in stays so: the pool of stores is the same one.
+        let again = source.load(&mut io::empty()).await;
+        assert!(Arc::ptr_eq(&first.ports.stores, &again.ports.stores));
+        assert!(Arc::ptr_eq(&first.ports.objects, &again.ports.objects));
+        assert_eq!(source.stamp(), Stamp::default(), "no file is looked at");
+        // What is gone or can't be read now is carried over.
+        let mut none = Source::cluster(api(), "n".to_owned(), ["gone".to_owned()], None).load(&mut io::empty()).await;
+        none.carry_over(first);
+        assert_eq!(none.wanted.len(), 1);
+    }
 }

@@ -144,3 +144,66 @@ impl Subject {
         self.memory.last.as_ref().filter(|_| outlives_a_restart(&self.wanted.es))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use keyferry_stores::files::Sought;
+    use keyferry_sync::outcome::{Outcome, Synced};
+
+    use super::*;
+    use crate::verbs::keyring::With;
+    use crate::verbs::sync::credentials::Credentials;
+    use crate::verbs::sync::source::Source;
+
+    const MANIFESTS: &str = "apiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: s}\n\
+        spec: {provider: {fake: {data: [{key: k, value: VALUE}]}}}\n---\n\
+        apiVersion: external-secrets.io/v1\nkind: ExternalSecret\nmetadata: {name: app}\n\
+        spec: {secretStoreRef: {name: s}, refreshInterval: 1m, data: [{secretKey: k, remoteRef: {key: k}}]}\n";
+
+    async fn loaded(value: &str) -> Loaded {
+        let source = Source::Files {
+            paths: vec![PathBuf::from("-")],
+            recursive: false,
+            namespace: "default".to_owned(),
+            credentials: Credentials::default(),
+            identities: With::default(),
+            sought: Sought::default(),
+            unseal: None,
+        };
+        source.load(&mut MANIFESTS.replace("VALUE", value).as_bytes()).await
+    }
+
+    fn synced(next: Timestamp) -> Looked {
+        let outcome = Outcome::Synced(Synced::unchanged());
+        Looked { outcome, memory: Memory::default(), status: None, next: Some(next) }
+    }
+
+    #[tokio::test]
+    async fn what_is_looked_at_is_not_begun_again_and_what_changed_meanwhile_is() {
+        let (now, mut subjects) = (Timestamp::from_second(1_000_000).unwrap(), Subjects::default());
+        let (first, later) = (loaded("one").await, now + Duration::from_secs(60));
+        let take = |subjects: &mut Subjects, loaded: &Loaded| subjects.take(loaded, |_| None, now);
+        let looked = |subjects: &mut Subjects| {
+            let name = ("default".to_owned(), "app".to_owned());
+            subjects.get_mut(&name).unwrap().looked(&synced(later), now);
+        };
+        take(&mut subjects, &first);
+        assert_eq!(subjects.begin(&first, false, now).len(), 1);
+        assert_eq!(subjects.begin(&first, false, later).len(), 0, "it is being looked at");
+        // The same once more is no change; another value is one, and is looked at when the look under way has ended.
+        take(&mut subjects, &loaded("one").await);
+        let changed = loaded("two").await;
+        take(&mut subjects, &changed);
+        assert_eq!(subjects.begin(&changed, false, now).len(), 0);
+        looked(&mut subjects);
+        assert_eq!(subjects.begin(&changed, false, now).len(), 1, "what it was looked at with is over");
+        looked(&mut subjects);
+        assert_eq!(subjects.begin(&changed, false, now).len(), 0, "it is due in a minute");
+        // Who runs once looks at nothing twice, however long it takes.
+        assert_eq!(subjects.begin(&changed, true, later).len(), 0);
+        assert_eq!(subjects.begin(&changed, false, later).len(), 1);
+    }
+}

@@ -224,6 +224,58 @@ fn switches_take_rights_away_with_what_needs_them() {
     assert_eq!(render(&json!({"rbac": {"create": false}})).all("ClusterRole").count(), 0);
 }
 
+/// kubeseal looks for this name, and asks by the name of the first port.
+#[test]
+fn sealing_brings_its_flags_ports_services_and_rights() {
+    let values = json!({"networkPolicy": {"enabled": true}, "sealing": {
+        "keys": "kube-system", "sealedSecrets": true,
+        "seal": {"enabled": true}, "unseal": {"enabled": true, "certSecret": "unseal-tls"},
+    }});
+    let rendered = render(&values);
+    let args = rendered.args();
+    for flag in [
+        "--sealing-keys=kube-system",
+        "--enable-sealed-secrets=true",
+        "--seal-listen=:8083",
+        "--unseal-listen=:8084",
+        "--unseal-cert-dir=/etc/keyferry/unseal",
+    ] {
+        assert!(args.iter().any(|arg| arg == flag), "{flag}: {args:?}");
+    }
+    let service = rendered.get("Service", "sealed-secrets-controller");
+    assert_eq!(
+        service["spec"]["ports"][0],
+        json!({"name": "http", "port": 8080, "targetPort": "seal", "protocol": "TCP"})
+    );
+    let unseal = rendered.get("Service", "-unseal");
+    assert_eq!(
+        (&unseal["spec"]["ports"][0]["port"], &unseal["spec"]["ports"][0]["targetPort"]),
+        (&json!(443), &json!("unseal"))
+    );
+    let ports = rendered.container()["ports"].as_array().unwrap().clone();
+    let of = |name: &str| ports.iter().find(|port| port["name"] == name).map(|port| port["containerPort"].clone());
+    assert_eq!((of("seal"), of("unseal")), (Some(json!(8083)), Some(json!(8084))));
+    assert_eq!(rendered.container()["volumeMounts"][0]["mountPath"], "/etc/keyferry/unseal");
+    let all = serde_json::to_string(&rendered.0).unwrap();
+    assert!(
+        all.contains(r#""secretName":"unseal-tls""#)
+            && all.contains("sealedsecrets/status")
+            && all.contains("auth-delegator")
+    );
+    let policy = serde_json::to_string(&rendered.all("NetworkPolicy").next().unwrap()["spec"]["ingress"]).unwrap();
+    assert!(policy.contains("8083") && policy.contains("8084"), "{policy}");
+    // Without keys nothing of it is on; a flag of one's own wins.
+    let off = render(&json!({"sealing": {"sealedSecrets": true, "seal": {"enabled": true}}}));
+    assert!(!off.args().iter().any(|arg| arg.contains("seal")) && off.all("Service").next().is_none());
+    let own = render(
+        &json!({"sealing": {"keys": "k", "sealedSecrets": true}, "extraArgs": {"enable-sealed-secrets": false}}),
+    );
+    assert!(own.args().contains(&"--enable-sealed-secrets=false".to_owned()));
+    assert!(!serde_json::to_string(&own.0).unwrap().contains("sealedsecrets/status"));
+    let refusal = try_render(&json!({"sealing": {"keys": "k", "unseal": {"enabled": true}}}), &[]).err().unwrap();
+    assert!(refusal.contains("needs sealing.unseal.certSecret"), "{refusal}");
+}
+
 #[test]
 fn scoped_means_nothing_in_the_whole_cluster() {
     let rendered = render(&json!({"scopedNamespace": "team", "scopedRBAC": true, "installCRDs": false}));

@@ -68,10 +68,11 @@ fn refuse(state: &State, asked: &Asked) -> Option<Response> {
         "GET" if is_list => "list",
         "GET" => "get",
         "DELETE" => "delete",
-        "POST" => match asked.segments.last().map(String::as_str) {
-            Some(verb @ ("recover" | "encrypt" | "decrypt")) => verb,
-            _ => "set",
-        },
+        "POST" => {
+            let verbs = ["recover", "encrypt", "decrypt"];
+            let last = asked.segments.last().and_then(|last| verbs.into_iter().find(|verb| verb == last));
+            last.unwrap_or("set")
+        }
         _ => "set",
     };
     let right = format!("{collection}/{right}");

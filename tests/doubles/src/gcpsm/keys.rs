@@ -25,6 +25,11 @@ impl Keys {
         self.all.insert(name.to_owned(), LessSafeKey::new(key));
     }
 
+    /// What a key makes of this.
+    pub fn encrypt(&self, name: &str, plain: &[u8]) -> Option<Vec<u8>> {
+        Some(encrypt(self.all.get(name)?, plain.to_vec(), Vec::new()))
+    }
+
     /// Answers what is asked of a key; `None` where something else is asked.
     pub fn answer(&self, asked: &Asked) -> Option<Said> {
         let (name, verb) = asked.path.strip_prefix("/v1/")?.rsplit_once(':')?;
@@ -45,12 +50,7 @@ impl Keys {
         let bytes = |field: &str| STANDARD.decode(body[field].as_str().unwrap_or_default()).unwrap_or_default();
         Some(match verb {
             "encrypt" => {
-                let nonce: [u8; NONCE_LEN] = rand::random();
-                let mut sealed = bytes("plaintext");
-                let along = Aad::from(bytes("additionalAuthenticatedData"));
-                key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), along, &mut sealed)
-                    .expect("it seals");
-                let ciphertext = [nonce.to_vec(), sealed].concat();
+                let ciphertext = encrypt(key, bytes("plaintext"), bytes("additionalAuthenticatedData"));
                 let version = format!("{name}/cryptoKeyVersions/1");
                 let sum = crc32c(&ciphertext).to_string();
                 (200, json!({"name": version, "ciphertext": STANDARD.encode(ciphertext), "ciphertextCrc32c": sum}))
@@ -79,4 +79,11 @@ impl Keys {
             _ => error(404, "NOT_FOUND", "The requested URL was not found on this server."),
         })
     }
+}
+
+fn encrypt(key: &LessSafeKey, mut plain: Vec<u8>, along: Vec<u8>) -> Vec<u8> {
+    let nonce: [u8; NONCE_LEN] = rand::random();
+    let once = Nonce::assume_unique_for_key(nonce);
+    key.seal_in_place_append_tag(once, Aad::from(along), &mut plain).expect("it seals");
+    [nonce.to_vec(), plain].concat()
 }

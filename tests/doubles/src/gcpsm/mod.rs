@@ -195,6 +195,14 @@ impl Double {
         lock(&self.state).keys.make(name);
     }
 
+    /// What a key of KMS makes of this.
+    ///
+    /// # Panics
+    /// Where there is no such key.
+    pub fn encrypt(&self, name: &str, plain: &[u8]) -> Vec<u8> {
+        lock(&self.state).keys.encrypt(name, plain).expect("there is such a key")
+    }
+
     /// Denies everybody what keys of KMS do, `encrypt` or `decrypt`.
     pub fn deny_keys(&self, verb: &str) {
         lock(&self.state).keys.denied.insert(verb.to_owned());
