@@ -196,7 +196,6 @@ async fn starts_fast(release: &Release) {
         let conditions = status["conditions"].as_array().unwrap();
         let ready = conditions.iter().find(|condition| condition["type"] == "Ready").unwrap();
         let ready = ready["lastTransitionTime"].as_str().map(seconds).unwrap();
-        println!("ready {} s after its start", ready - started);
         assert!(ready - started <= 5, "ready after {} s", ready - started);
     }
 }
@@ -249,7 +248,6 @@ async fn rolls_without_a_gap(release: &Release, user: &User) {
         release.rolled_out().await;
     });
     let restarted = gap.await;
-    println!("longest gap {upgraded:?} in the upgrade, {restarted:?} in the rollout");
     assert!(upgraded.max(restarted) < Duration::from_secs(5), "{upgraded:?}, {restarted:?}");
 }
 
