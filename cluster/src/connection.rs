@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use kube::config::{KubeConfigOptions, Kubeconfig, KubeconfigError};
+use keyferry_provider_core::SecretBytes;
+use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig, KubeconfigError};
 use kube::{Client, Config};
 
 /// The flags that say which cluster.
@@ -52,15 +53,44 @@ impl Connection {
                 Config::infer().await.map_err(|_| "found no way to the API server: give --kubeconfig".to_owned())?
             }
         };
-        Client::try_from(past_proxies(config))
-            .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
+        client(config)
     }
 }
 
 /// A client for the operator: by this kubeconfig, or else by what a pod, or the environment, gives. The error is for a
 /// person.
 pub async fn of_operator(kubeconfig: Option<&Path>) -> Result<Client, String> {
-    let config = match kubeconfig {
+    config_of_operator(kubeconfig).await.and_then(client)
+}
+
+/// Makes clients of one API server, each with the token of somebody else.
+#[derive(Clone)]
+pub struct Bearers(Config);
+
+impl Bearers {
+    /// The API server that the operator has; of its credentials nothing is taken over.
+    pub async fn of_operator(kubeconfig: Option<&Path>) -> Result<Self, String> {
+        let mut config = config_of_operator(kubeconfig).await?;
+        config.auth_info = AuthInfo::default();
+        Ok(Self(past_proxies(config)))
+    }
+
+    /// A client with this token. The error is for a person.
+    pub fn bearing(&self, token: &SecretBytes) -> Result<Client, String> {
+        let text = token.expose_str().ok_or("a token of the pod is no text")?;
+        let mut config = self.0.clone();
+        config.auth_info.token = Some(text.to_owned().into());
+        client(config)
+    }
+}
+
+fn client(config: Config) -> Result<Client, String> {
+    Client::try_from(past_proxies(config))
+        .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
+}
+
+async fn config_of_operator(kubeconfig: Option<&Path>) -> Result<Config, String> {
+    Ok(match kubeconfig {
         Some(path) => {
             let read =
                 Kubeconfig::read_from(path).map_err(|_| format!("can't read the kubeconfig {}", path.display()))?;
@@ -74,9 +104,7 @@ pub async fn of_operator(kubeconfig: Option<&Path>) -> Result<Client, String> {
         None => Config::infer()
             .await
             .map_err(|_| "found no way to the API server: run in a pod, or give --kubeconfig".to_owned())?,
-    };
-    Client::try_from(past_proxies(config))
-        .map_err(|_| "can't make a client from the kubeconfig: check its certificates and credentials".to_owned())
+    })
 }
 
 /// Without the proxy of the environment, which is for stores: to an API server there leads what its kubeconfig says.

@@ -57,6 +57,19 @@ pub struct SecretStoreSpec {
     /// The namespaces that may use a ClusterSecretStore; none given lets all in.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::null")]
     pub conditions: Vec<NamespaceCondition>,
+    /// Who logs in, where that is not the store's own word; External Secrets Operator does not know it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login_by: Option<LoginBy>,
+}
+
+words! {
+    /// Who logs in to a store.
+    LoginBy {
+        /// Whoever the store names, for all that use it.
+        default Store,
+        /// Whoever mounts, as itself: nothing is fetched for anybody else.
+        Mount,
+    }
 }
 
 impl SecretStoreSpec {

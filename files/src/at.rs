@@ -151,11 +151,22 @@ pub fn remove_empty(at: BorrowedFd<'_>, name: &str) -> Result<bool> {
     gone(rustix::fs::unlinkat(at, name, AtFlags::REMOVEDIR))
 }
 
-/// Removes a folder of files.
+/// How deep folders are that are removed with all that is in them.
+const DEEPEST: u32 = 32;
+
+/// Removes a folder with all that is in it.
 pub fn remove_folder(at: BorrowedFd<'_>, name: &str) -> Result<()> {
+    remove_to(at, name, DEEPEST)
+}
+
+fn remove_to(at: BorrowedFd<'_>, name: &str, depth: u32) -> Result<()> {
+    let Some(depth) = depth.checked_sub(1) else { return Err(Errno::LOOP) };
     let inside = folder(at, name)?;
     for file in names(inside.as_fd())? {
-        remove(inside.as_fd(), &file)?;
+        match remove(inside.as_fd(), &file) {
+            Err(Errno::ISDIR) => remove_to(inside.as_fd(), &file, depth)?,
+            removed => _ = removed?,
+        }
     }
     remove_empty(at, name).map(|_| ())
 }

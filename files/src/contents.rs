@@ -33,14 +33,6 @@ impl Contents {
 
     /// Files by key. Keys of Secrets are names of files; others are refused, and not told: a template may have made them.
     pub fn folder(data: Data) -> Result<Self, Problem> {
-        let is_file_name = |name: &str| {
-            let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
-            !name.is_empty()
-                && name.len() <= LONGEST_NAME
-                && name.bytes().all(fine)
-                && name != "."
-                && !name.starts_with("..")
-        };
         if data.keys().all(|name| is_file_name(name)) {
             Ok(Self::Folder(data))
         } else {
@@ -49,6 +41,12 @@ impl Contents {
             ))
         }
     }
+}
+
+/// Whether a key, or a part of a path, is the name of a file that we write.
+pub fn is_file_name(name: &str) -> bool {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(fine) && name != "." && !name.starts_with("..")
 }
 
 #[cfg(test)]

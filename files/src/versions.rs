@@ -3,7 +3,7 @@
 //! container that has the folder mounted sees each change. Unlike there, links of new keys are made before the swap: they lead
 //! nowhere until then, so that whoever opens files sees all of the old or all of the new.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{FileType, fstat};
@@ -26,9 +26,9 @@ fn through_data(name: &str) -> String {
 }
 
 /// All that is in a folder, by what it is.
-struct Listing {
+pub(crate) struct Listing {
     /// The version that is shown.
-    version: Option<String>,
+    pub version: Option<String>,
     /// Versions and links that nobody sees.
     left_over: Vec<String>,
     /// Names that lead through `..data`.
@@ -37,7 +37,16 @@ struct Listing {
     others: usize,
 }
 
-fn list(folder: BorrowedFd<'_>) -> Result<Listing> {
+impl Listing {
+    /// A name that no version has had lately.
+    pub fn next(&self) -> String {
+        let versions = self.version.iter().chain(&self.left_over);
+        let numbers = versions.filter_map(|name| name.strip_prefix(VERSION)?.parse::<u64>().ok());
+        format!("{VERSION}{}", numbers.max().unwrap_or_default().wrapping_add(1))
+    }
+}
+
+pub(crate) fn list(folder: BorrowedFd<'_>) -> Result<Listing> {
     let version = at::link(folder, DATA)?.filter(|to| to.starts_with(VERSION) && !to.contains('/'));
     let mut listing = Listing { version, left_over: Vec::new(), links: BTreeSet::new(), others: 0 };
     for name in at::names(folder)? {
@@ -87,15 +96,20 @@ pub fn read(folder: BorrowedFd<'_>, access: Access) -> Result<Found> {
 pub fn write(folder: BorrowedFd<'_>, files: &Data, access: Access) -> Result<()> {
     at::grant(folder, access.folder_mode(), access)?;
     let before = list(folder)?;
-    let version = next(before.version.iter().chain(&before.left_over));
+    let version = before.next();
     let into = at::make_folder(folder, &version)?;
     for (name, value) in files {
         at::make_file(into.as_fd(), name, value.expose(), access)?;
     }
     at::grant(into.as_fd(), access.folder_mode(), access)?;
-    set_links(folder, files.keys(), &before.links)?;
-    at::set_link(folder, DATA, &version, LINK)?;
-    clear(folder, files)
+    show(folder, &version, &before, &files.keys().cloned().collect())
+}
+
+/// Has a version that is whole be what the folder shows, by these names, and removes what was there before.
+pub(crate) fn show(folder: BorrowedFd<'_>, version: &str, before: &Listing, names: &BTreeSet<String>) -> Result<()> {
+    set_links(folder, names.iter(), &before.links)?;
+    at::set_link(folder, DATA, version, LINK)?;
+    clear(folder, names)
 }
 
 /// Has everything around the files be as [`write`] leaves it.
@@ -113,13 +127,13 @@ pub fn tidy(folder: BorrowedFd<'_>, files: &Data, access: Access) -> Result<()> 
         at::grant(version.as_fd(), access.folder_mode(), access)?;
     }
     set_links(folder, files.keys(), &listing.links)?;
-    clear(folder, files)
+    clear(folder, &files.keys().cloned().collect())
 }
 
 /// Removes all that is ours from the folder. The files go at once, by the link to them.
 pub fn remove(folder: BorrowedFd<'_>) -> Result<()> {
     at::remove(folder, DATA)?;
-    clear(folder, &BTreeMap::new())
+    clear(folder, &BTreeSet::new())
 }
 
 fn set_links<'a>(
@@ -134,9 +148,9 @@ fn set_links<'a>(
 }
 
 /// Removes links that lead nowhere now, and versions that nobody sees.
-fn clear(folder: BorrowedFd<'_>, files: &Data) -> Result<()> {
+fn clear(folder: BorrowedFd<'_>, names: &BTreeSet<String>) -> Result<()> {
     let now = list(folder)?;
-    for name in now.links.iter().filter(|name| !files.contains_key(*name)) {
+    for name in now.links.iter().filter(|name| !names.contains(*name)) {
         at::remove(folder, name)?;
     }
     for name in now.left_over {
@@ -149,10 +163,4 @@ fn clear(folder: BorrowedFd<'_>, files: &Data) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// A name that no version has had lately.
-fn next<'a>(versions: impl Iterator<Item = &'a String>) -> String {
-    let numbers = versions.filter_map(|name| name.strip_prefix(VERSION)?.parse::<u64>().ok());
-    format!("{VERSION}{}", numbers.max().unwrap_or_default().wrapping_add(1))
 }

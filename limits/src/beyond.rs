@@ -154,3 +154,57 @@ pub const PRIVATE_KEY_TRIES: Limit = Limit {
     of: "tries of sealing keys at what one SealedSecret or store holds",
     raise: "seal its values anew with the latest certificate, or split it into several",
 };
+
+/// Each is a line of a pod.
+pub const MOUNT_ITEMS: Limit = Limit {
+    name: "mount-items",
+    most: 256,
+    unit: Unit::Items,
+    of: "items of one mounted volume",
+    raise: "leave items out to have all keys, or mount a second volume",
+};
+
+/// Each takes a page of memory at least, twice while they are swapped.
+pub const MOUNT_FILES: Limit = Limit {
+    name: "mount-files",
+    most: 1000,
+    unit: Unit::Items,
+    of: "files of one mounted volume",
+    raise: "name those that are needed with items, or split the ExternalSecret",
+};
+
+/// What a Secret can hold.
+pub const MOUNT_BYTES: Limit = Limit {
+    name: "mount-bytes",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "the values of one mounted volume",
+    raise: "name those that are needed with items, or split the ExternalSecret",
+};
+
+/// Room for both versions while they are swapped, of as many files as there may be.
+pub const MOUNT_MEMORY: Limit = Limit {
+    name: "mount-memory",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "the memory of one mounted volume",
+    raise: "nothing: what may be mounted finds room in it",
+};
+
+/// Whoever has thousands of pods start at once waits for them in turn.
+pub const MOUNTS_AT_ONCE: Limit = Limit {
+    name: "mounts-at-once",
+    most: 32,
+    unit: Unit::Items,
+    of: "volumes of one node that are asked for at once",
+    raise: "nothing: they have turns",
+};
+
+/// What is written is faster than what is delivered, but where a disk hangs.
+pub const AUDIT_QUEUE: Limit = Limit {
+    name: "audit-queue",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "lines that wait to be written to the audit log",
+    raise: "write it where it is written faster: what finds no room is not in it, and is counted",
+};

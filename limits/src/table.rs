@@ -77,6 +77,12 @@ pub const ALL: &[&Limit] = &[
     &DOCUMENT_CALLS,
     &UNSEAL_TRIES,
     &PRIVATE_KEY_TRIES,
+    &MOUNT_ITEMS,
+    &MOUNT_FILES,
+    &MOUNT_BYTES,
+    &MOUNT_MEMORY,
+    &MOUNTS_AT_ONCE,
+    &AUDIT_QUEUE,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds

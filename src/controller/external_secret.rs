@@ -103,8 +103,8 @@ impl Known {
 
     fn stand(&mut self, outcome: &Outcome) {
         self.standing = match outcome {
-            // Whose class it is may change with its store.
-            Outcome::Holding | Outcome::Ignored => Standing::Held,
+            // Whose class it is, and who logs in, may change with its store.
+            Outcome::Holding | Outcome::Ignored | Outcome::MountOnly => Standing::Held,
             Outcome::Failed(_) => Standing::Failed,
             Outcome::Waiting(_) if self.standing == Standing::Failed => Standing::Failed,
             Outcome::Waiting(_) | Outcome::Released | Outcome::Synced(_) | Outcome::Settled { .. } => Standing::Well,

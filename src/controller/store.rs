@@ -37,10 +37,16 @@ const PATIENCE: u32 = 3;
 const STATUS_RETRY: Duration = Duration::from_secs(5);
 
 /// The reason of a store that can be used.
-const VALID: &str = "Valid";
+pub const VALID: &str = "Valid";
+
+/// The reason of one of which it can't be told.
+pub const UNKNOWN: &str = "ValidationUnknown";
+
+/// The reason of one that nobody logs in to but who mounts of it.
+pub const LOGIN_BY_MOUNT: &str = "LoginByMount";
 
 /// The reason of one that can't.
-const INVALID: &str = "InvalidProviderConfig";
+pub const INVALID: &str = "InvalidProviderConfig";
 
 /// How stores are checked.
 pub struct Checks {
@@ -269,6 +275,11 @@ impl Verdict {
         Self { ready: false, reason: INVALID, message, about: None, is_temporary: false }
     }
 
+    /// Whether nobody here can tell.
+    fn is_unknown(&self) -> bool {
+        self.reason == LOGIN_BY_MOUNT
+    }
+
     /// The same, for what came of asking the store.
     fn failed(message: Told, error: &Error) -> Self {
         Self { is_temporary: error.is_temporary(), ..Self::bad(message) }
@@ -291,18 +302,22 @@ impl Checks {
             return of(Readiness::Ready, true, later(now, again), false);
         }
         let mut status = store.status.clone();
-        record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
+        if verdict.is_unknown() {
+            record::set_unknown(&mut status.conditions, verdict.reason, verdict.message.clone(), now);
+        } else {
+            record::set_ready(&mut status.conditions, verdict.ready, verdict.reason, verdict.message.clone(), now);
+        }
         if let Some(about) = verdict.about.filter(|_| verdict.reason == VALID) {
             let can = Capabilities { push: self.pushes && about.can.push, ..about.can };
             status.capabilities = Some(can.access().to_owned().into());
         }
-        let mut next = if verdict.ready {
+        let mut next = if verdict.ready || verdict.is_unknown() {
             let own = store.spec.as_ref().ok().and_then(|spec| spec.refresh_every().ok().flatten());
             later(now, own.unwrap_or(self.every).max(SHORTEST))
         } else {
             later(now, again)
         };
-        let mut written = None;
+        let (mut written, has_failed) = (None, !verdict.ready && !verdict.is_unknown());
         if status != store.status {
             match self.notices.status(&store, &status).await {
                 Ok(()) => {
@@ -318,7 +333,7 @@ impl Checks {
         }
         let readiness =
             if verdict.ready { Readiness::Ready } else { Readiness::NotReady(verdict.message.into_string()) };
-        Checked { status: written, ..of(readiness, !verdict.ready, next, false) }
+        Checked { status: written, ..of(readiness, has_failed, next, false) }
     }
 
     async fn examine(&self, store: &Store) -> Verdict {
@@ -330,6 +345,10 @@ impl Checks {
             return Verdict::bad(told!("unable to validate store: spec.refreshInterval: {}", problem));
         }
         let about = self.clients.about(store);
+        if store.is_for_mounts() {
+            let message = "spec.loginBy: Mount: pods that mount of it log in as themselves; nobody logs in here";
+            return Verdict { reason: LOGIN_BY_MOUNT, about, ..Verdict::bad(message.into()) };
+        }
         let good = |message| Verdict { ready: true, reason: VALID, message, about, is_temporary: false };
         let mut validated = Told::from("store validated");
         if store.spec.as_ref().is_ok_and(|spec| matches!(spec.refresh_every(), Ok(Some(own)) if own < SHORTEST)) {
@@ -347,7 +366,7 @@ impl Checks {
             // As in External Secrets Operator, a store that can't tell is given the benefit of the doubt.
             Err(Refused::Validation(error)) if error.kind() == ErrorKind::Unverified => {
                 let message = told!("could not determine validation status: {}", error);
-                Verdict { reason: "ValidationUnknown", ..good(message) }
+                Verdict { reason: UNKNOWN, ..good(message) }
             }
             Err(Refused::Validation(error)) => Verdict::failed(told!("unable to validate store: {}", error), &error),
         }
@@ -355,7 +374,8 @@ impl Checks {
 
     /// Only what changed is told: that a store is still fine would bury everything else.
     fn tell(&self, store: &Store, verdict: &Verdict) {
-        let severity = if verdict.ready { Severity::Normal } else { Severity::Warning };
+        let is_well = verdict.ready || verdict.is_unknown();
+        let severity = if is_well { Severity::Normal } else { Severity::Warning };
         self.notices.note(store, Note::new(severity, verdict.reason, verdict.message.clone()));
         let annotations = store.metadata.annotations.as_ref();
         let silenced = annotations.is_some_and(|all| all.contains_key(names::ANNOTATION_IGNORE_MAINTENANCE));
@@ -363,8 +383,8 @@ impl Checks {
             let message = "nobody maintains this provider: it is meant for tests";
             self.notices.note(store, Note::new(Severity::Warning, "StoreUnmaintained", message));
         }
-        if verdict.ready {
-            tracing::info!(store = %store.id, namespace = store.id.namespace, "store validated");
+        if is_well {
+            tracing::info!(store = %store.id, namespace = store.id.namespace, "{}", verdict.message);
         } else {
             tracing::warn!(store = %store.id, namespace = store.id.namespace, "{}", verdict.message);
         }

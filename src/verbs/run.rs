@@ -28,13 +28,16 @@ use keyferry_sealing::keys;
 use keyferry_stores::access::LoginPorts;
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_stores::registry;
+use keyferry_sync::audit::Audit;
 use keyferry_sync::engine::Engine;
 use keyferry_sync::ports::Ports;
 use tokio::sync::watch;
+use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::audit::{self, Counts, Log, OfKind};
 use crate::controller::Controller;
 use crate::controller::change::Change;
 use crate::controller::copier::Copiers;
@@ -62,7 +65,7 @@ pub const POD: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// Runs the operator until a signal asks it to stop, or it can't go on; the error is for a person.
 pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let stopped = control.ends_when_asked();
-    log(&args);
+    log(args.loglevel, args.log_format);
     forbid_core_dumps();
     let election = args.enable_leader_election.then(|| election(&args));
     if let Some(election) = &election {
@@ -123,6 +126,11 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     });
     let copiers = args.copiers();
     let sealed_secrets = SealedSecrets { client: client.clone(), turns: turns.clone(), events: events.clone() };
+    let log = audit_log(&args.audit_log, &metrics)?;
+    let audit: Arc<dyn Audit> = match &log {
+        Some(log) => log.clone(),
+        None => Arc::new(()),
+    };
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let copies = Arc::new(ClusterCopies { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, turns });
@@ -140,6 +148,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         cluster_stores: args.enable_cluster_store_reconciler,
         adopt: args.adopt,
         generic_targets: args.unsafe_allow_generic_targets,
+        mounts: false,
         generator_grace: args.enable_generator_state.then_some(args.generator_gc_grace_period),
         engine: Engine::new(&args.template_left_delimiter, &args.template_right_delimiter)
             .strict(args.strict_templates),
@@ -152,12 +161,18 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         journal: journal.clone(),
         compute,
         states: states.clone(),
+        audit: audit.clone(),
     };
     let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool.clone(), sources: objects, journal };
     let key = MacKey::new(rand::random());
     let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });
     let unsealing = Arc::new(Unsealing {
-        ports: Ports { stores: unsealed.clone(), journal: Arc::new(sealed_secrets.clone()), ..ports.clone() },
+        ports: Ports {
+            stores: unsealed.clone(),
+            journal: Arc::new(sealed_secrets.clone()),
+            audit: Arc::new(OfKind("SealedSecret", audit.clone())),
+            ..ports.clone()
+        },
         clients: unsealed,
         cluster: sealed_secrets,
         settings: settings.clone(),
@@ -206,7 +221,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
     }
     if args.enable_generator_state {
-        let revocations = Arc::new(Revocations { stores: pool, states, now: clock::now });
+        let revocations = Arc::new(Revocations { stores: pool, states, audit, now: clock::now });
         controller.tend(SubjectKind::GeneratorState, GeneratorStates::new(revocations));
     }
     for kind in copiers {
@@ -215,12 +230,20 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let news =
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));
     controller.hear(news.boxed());
-    tokio::select! {
-        () = controller.run(stopped()) => {}
+    let lost = tokio::select! {
+        () = controller.run(stopped()) => None,
         // Not one write more: dropping the controller cancels what is under way.
-        lost = held.lost() => return Err(lost),
+        lost = held.lost() => Some(lost),
+    };
+    if lost.is_none() {
+        held.release().await;
     }
-    held.release().await;
+    if let Some(Err(problem)) = log.map(|log| log.close()) {
+        tracing::error!("{problem}");
+    }
+    if let Some(lost) = lost {
+        return Err(lost);
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -300,19 +323,24 @@ fn certificate(args: &Run) -> Result<Option<Certificate>, String> {
     Certificate::of(Files { certificate, key }).map(Some)
 }
 
+/// The audit log, where one is asked for. The error is for a person.
+fn audit_log(target: &Option<String>, metrics: &Metrics) -> Result<Option<Arc<Log>>, String> {
+    let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
+    target.as_deref().map(|target| audit::open(target, "run", counts)).transpose()
+}
+
 /// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below. The
 /// client of the API server shows whole answers that it can't read even in its warnings; of those we tell ourselves.
-fn log(args: &Run) {
-    let level = args.loglevel;
+pub fn log(level: Level, log_format: LogFormat) {
     let filter = Targets::new()
-        .with_default(level.min(tracing::Level::INFO))
+        .with_default(level.min(Level::INFO))
         .with_target("kube_client", LevelFilter::OFF)
         .with_target("keyferry", level);
     let registry = tracing_subscriber::registry().with(filter);
     let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let format = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(colours);
     // A second call, as in tests, keeps the first.
-    let _ = match args.log_format {
+    let _ = match log_format {
         LogFormat::Json => registry.with(format.json().flatten_event(true)).try_init(),
         LogFormat::Text => registry.with(format).try_init(),
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::{AbortHandle, AbortRegistration};
 use jiff::Timestamp;
-use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
+use keyferry_crds::{CreationPolicy, ExternalSecret, ExternalSecretStatus};
 use keyferry_limits::Budget;
 
 use crate::data::StringMap;
@@ -38,6 +38,17 @@ pub struct Look {
     pub budget: Arc<Budget>,
     /// Ends what it waits for until it begins to write; nothing does where nobody cancels it.
     pub cancelled: Option<AbortRegistration>,
+}
+
+/// An ExternalSecret as it is looked at where files are made of it: what says that no Secret is made of it says nothing of files,
+/// nor does that it is being deleted while somebody's finalizer holds it. Its status tells of Secrets.
+pub fn as_files(mut es: ExternalSecret) -> ExternalSecret {
+    (es.metadata.deletion_timestamp, es.metadata.finalizers) = (None, None);
+    if es.spec.target.creation_policy == CreationPolicy::None {
+        es.spec.target.creation_policy = CreationPolicy::Owner;
+    }
+    es.status = None;
+    es
 }
 
 /// Cancels a look that nobody needs any more: its object has changed, or is gone.
@@ -188,6 +199,8 @@ impl Memory {
                 self.absence_is_fine = false;
             }
             Outcome::Failed(_) => self.failures = self.failures.saturating_add(1),
+            // A failure from before is not one of who mounts.
+            Outcome::MountOnly => self.failures = 0,
             Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => {}
         }
     }

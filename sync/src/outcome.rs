@@ -19,6 +19,8 @@ pub enum Outcome {
     Holding,
     /// Another controller class looks after this ExternalSecret.
     Ignored,
+    /// Whoever mounts it logs in to its stores, and has it resolved: nobody else does.
+    MountOnly,
     /// The ExternalSecret is going, and we have done our part.
     Released,
     /// Data was fetched and the target is as it should be.
@@ -79,6 +81,8 @@ impl SyncResult {
     pub fn without_data(es: &ExternalSecret) -> Result<Option<Self>, Failure> {
         match (&es.spec.target.deletion_policy, &es.spec.target.creation_policy) {
             (DeletionPolicy::Delete, CreationPolicy::Owner) => Ok(Some(Self::Deleted)),
+            // It speaks of files, of those who mount: there is no Secret to go.
+            (DeletionPolicy::Delete, CreationPolicy::None) => Ok(Some(Self::Unwritten)),
             (DeletionPolicy::Delete, policy) => {
                 let cause = told!("deletionPolicy=Delete needs creationPolicy=Owner, not {}", policy);
                 Err(Failure::new(Headline::Delete, cause, Retry::OnChange))
@@ -118,6 +122,8 @@ pub struct Failure {
     pub bound: bool,
     /// Whether the target is somebody else's.
     pub theirs: bool,
+    /// Whether a store denied who asked a secret.
+    pub denied: bool,
 }
 
 /// How many causes a message names before it counts.
@@ -126,7 +132,7 @@ pub(crate) const NAMED_CAUSES: usize = 10;
 impl Failure {
     /// With one cause.
     pub fn new(headline: Headline, cause: impl Into<Told>, retry: Retry) -> Self {
-        Self { headline, causes: vec![cause.into()], retry, bound: false, theirs: false }
+        Self { headline, causes: vec![cause.into()], retry, bound: false, theirs: false, denied: false }
     }
 
     /// All of it, for a condition or an event: nothing but its causes and words of ours.
@@ -213,6 +219,23 @@ pub enum Headline {
 }
 
 impl Headline {
+    /// Every headline.
+    pub const ALL: [Self; 13] = [
+        Self::Fetch,
+        Self::Update,
+        Self::Immutable,
+        Self::Delete,
+        Self::Orphans,
+        Self::Ownership,
+        Self::Owned,
+        Self::ManifestKind,
+        Self::ManifestGet,
+        Self::Manifest,
+        Self::ManifestDelete,
+        Self::Spec,
+        Self::Unsupported,
+    ];
+
     /// The words of the condition.
     pub fn as_str(self) -> &'static str {
         match self {

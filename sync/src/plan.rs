@@ -22,6 +22,8 @@ use crate::{schedule, spec, windows};
 pub enum Plan {
     /// Nothing: another controller class looks after it.
     Ignore,
+    /// Nothing: whoever mounts it has it resolved.
+    LeaveToMounts,
     /// It is being deleted: delete the target where we own it and are asked to, then let go.
     Release {
         /// Whether deletionPolicy asks for the target's end.
@@ -85,6 +87,8 @@ pub struct Facts<'a> {
     pub generators: &'a [&'static str],
     /// Whether targets may be other than Secrets.
     pub generic_targets: bool,
+    /// Whether who asks is a pod that mounts, and logs in as itself.
+    pub mounts: bool,
     /// The stores that the spec names, where they exist.
     pub stores: &'a KnownStores,
     /// The labels of its namespace, where that has been seen.
@@ -105,11 +109,29 @@ pub struct Facts<'a> {
 
 /// The first check that has something to say decides; where none has, all that the spec asks for is fetched.
 pub fn decide(facts: &Facts<'_>) -> Plan {
-    let checks = [deleted, foreign_class, bad_spec, forbidden_target, not_due, stores_not_usable];
-    match checks.iter().find_map(|check| check(facts)) {
+    match CHECKS.iter().find_map(|(_, check)| check(facts)) {
         Some(plan) => plan,
         None => Plan::Fetch(requests(facts.es, facts.stores)),
     }
+}
+
+type Check = fn(&Facts<'_>) -> Option<Plan>;
+
+/// The checks, in order, each by what holds where it has nothing to say.
+const CHECKS: [(&str, Check); 7] = [
+    ("it is not being deleted", deleted),
+    ("it is of this operator's controller class", foreign_class),
+    ("its spec can be carried out", bad_spec),
+    ("its target may be of this kind", forbidden_target),
+    ("its stores are logged in to by whoever asks now", by_mount),
+    ("a refresh is due", not_due),
+    ("its stores can be used", stores_not_usable),
+];
+
+/// What each check says, for a person: what holds where it has nothing to say, and what it says where it has. The first that
+/// says something decides.
+pub fn verdicts(facts: &Facts<'_>) -> Vec<(&'static str, Option<Plan>)> {
+    CHECKS.iter().map(|(holds, check)| (*holds, check(facts))).collect()
 }
 
 fn foreign_class(facts: &Facts<'_>) -> Option<Plan> {
@@ -126,7 +148,14 @@ fn deleted(facts: &Facts<'_>) -> Option<Plan> {
 
 fn bad_spec(facts: &Facts<'_>) -> Option<Plan> {
     let refuse = |headline, causes: Vec<Told>| {
-        Some(Plan::Refuse(Failure { headline, causes, retry: Retry::OnChange, bound: false, theirs: false }))
+        Some(Plan::Refuse(Failure {
+            headline,
+            causes,
+            retry: Retry::OnChange,
+            bound: false,
+            theirs: false,
+            denied: false,
+        }))
     };
     let of_spec = |causes: Vec<String>| causes.into_iter().map(Told::without_values).collect();
     match (spec::problems(facts.es), spec::unsupported(facts.es, facts.generators)) {
@@ -147,6 +176,22 @@ fn forbidden_target(facts: &Facts<'_>) -> Option<Plan> {
         Told::without_values(manifest.kind.clone())
     );
     Some(Plan::Refuse(Failure::new(Headline::ManifestKind, cause, Retry::OnChange)))
+}
+
+/// Stores that whoever mounts logs in to are asked by nobody else.
+fn by_mount(facts: &Facts<'_>) -> Option<Plan> {
+    let used = used_stores(facts.es);
+    let mut stores = used.iter().filter_map(|id| facts.stores.get(id)).map(|(store, _)| store);
+    let store = stores.find(|store| store.is_for_mounts()).filter(|_| !facts.mounts)?;
+    if facts.es.spec.target.creation_policy == CreationPolicy::None {
+        return Some(Plan::LeaveToMounts);
+    }
+    let cause = told!(
+        "{} has spec.loginBy: Mount, so that the pod that mounts logs in as itself, and nobody can fetch a Secret for it: set \
+         spec.target.creationPolicy: None and mount it (driver csi.keyferry.io), or take spec.loginBy out of the store",
+        store.id
+    );
+    Some(Plan::Refuse(Failure::new(Headline::Fetch, cause, Retry::OnChange)))
 }
 
 fn not_due(facts: &Facts<'_>) -> Option<Plan> {
@@ -253,6 +298,7 @@ fn stores_not_usable(facts: &Facts<'_>) -> Option<Plan> {
                 retry: Retry::Late,
                 bound: false,
                 theirs: false,
+                denied: false,
             }))
         }
     }
@@ -333,6 +379,7 @@ mod tests {
                 generators: &["Fake", "Password", "UUID"],
                 cluster_stores: true,
                 generic_targets: false,
+                mounts: false,
                 stores: &stores.collect(),
                 namespace_labels: self.namespace_labels.as_ref(),
                 target: self.target,
@@ -348,6 +395,7 @@ mod tests {
         fn word(&self) -> String {
             match self.decide() {
                 Plan::Ignore => "ignore".into(),
+                Plan::LeaveToMounts => "leave to mounts".into(),
                 Plan::Release { delete_target } => format!("release {delete_target}"),
                 Plan::Refuse(failure) => format!("refuse {failure}"),
                 Plan::Hold => "hold".into(),

@@ -46,6 +46,11 @@ pub const SECRET_DELETED: &str = "SecretDeleted";
 /// The same of a target that is not a Secret.
 pub const RESOURCE_DELETED: &str = "ResourceDeleted";
 
+/// The reason of what nobody fetches but who mounts it, and what is told of it.
+pub const MOUNT_ONLY: &str = "MountOnly";
+const MOUNTED: &str = "pods that mount it log in as themselves (spec.loginBy of its store): nothing is fetched here, and no Secret \
+                       is made";
+
 /// The condition that an outcome stands for: its status, reason and message. `None` where it says nothing new.
 pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, Told)> {
     let (ready, reason, message) = judge(es, outcome)?;
@@ -58,6 +63,7 @@ pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static
 fn judge(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, Told)> {
     match outcome {
         Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
+        Outcome::MountOnly => Some((true, MOUNT_ONLY, MOUNTED.into())),
         Outcome::Settled { .. } => judge(es, &Outcome::Synced(Synced::unchanged())),
         Outcome::Failed(failure) => Some((false, "SecretSyncedError", clip(failure.told()))),
         Outcome::Synced(synced) if es.target_manifest().is_some() => {
@@ -110,7 +116,15 @@ pub fn status(es: &ExternalSecret, outcome: &Outcome, version: &str, began: Time
 
 /// Sets the Ready condition among others; its time moves only when its status flips.
 pub fn set_ready(conditions: &mut Vec<Condition>, ready: bool, reason: &str, message: Told, now: Timestamp) {
-    let status = if ready { "True" } else { "False" };
+    set_ready_to(conditions, if ready { "True" } else { "False" }, reason, message, now);
+}
+
+/// The same where nobody can tell.
+pub fn set_unknown(conditions: &mut Vec<Condition>, reason: &str, message: Told, now: Timestamp) {
+    set_ready_to(conditions, "Unknown", reason, message, now);
+}
+
+fn set_ready_to(conditions: &mut Vec<Condition>, status: &str, reason: &str, message: Told, now: Timestamp) {
     let before = conditions.iter().position(|condition| condition.type_ == names::CONDITION_READY);
     let since = before.map(|n| &conditions[n]).filter(|condition| condition.status == status);
     let since = since.and_then(|condition| condition.last_transition_time.clone());
@@ -132,9 +146,12 @@ pub fn set_ready(conditions: &mut Vec<Condition>, ready: bool, reason: &str, mes
 pub fn notes(es: &ExternalSecret, outcome: &Outcome) -> Vec<Note> {
     let said = es.ready().and_then(|condition| condition.message.as_deref());
     match outcome {
-        Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released | Outcome::Settled { .. } => {
-            Vec::new()
-        }
+        Outcome::Waiting(_)
+        | Outcome::Holding
+        | Outcome::Ignored
+        | Outcome::MountOnly
+        | Outcome::Released
+        | Outcome::Settled { .. } => Vec::new(),
         Outcome::Failed(failure) => {
             let message = clip(failure.told());
             if said == Some(message.as_str()) {

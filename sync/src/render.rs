@@ -26,6 +26,8 @@ use crate::told::{Name, Spec, Told};
 pub struct Answers {
     /// By store and key.
     pub values: HashMap<(StoreId, Key), Result<SecretBytes, Error>>,
+    /// The stores' own names of the versions that they answered with, where they have any.
+    pub versions: HashMap<(StoreId, Key), String>,
     /// What searches found, by the place of their request.
     pub found: HashMap<usize, Result<Vec<Key>, Error>>,
     /// How each store is read.
@@ -61,6 +63,8 @@ pub struct Rendered {
 struct Problematic {
     /// Whether the store itself said that the secret is not there: all that deletionPolicy acts on.
     gone: bool,
+    /// Whether the store denied it to who asked.
+    denied: bool,
     cause: Told,
     retry: Retry,
 }
@@ -68,7 +72,7 @@ struct Problematic {
 impl From<Error> for Problematic {
     fn from(error: Error) -> Self {
         let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
-        Self { gone: false, cause: Told::from(&error), retry }
+        Self { gone: false, denied: error.kind() == ErrorKind::Denied, cause: Told::from(&error), retry }
     }
 }
 
@@ -81,12 +85,12 @@ impl From<Exceeded> for Problematic {
 impl Problematic {
     /// What a store answered is not of the form that was asked for.
     fn malformed(cause: impl Into<Told>) -> Self {
-        Self { gone: false, cause: cause.into(), retry: Retry::of(ErrorKind::Malformed) }
+        Self { gone: false, denied: false, cause: cause.into(), retry: Retry::of(ErrorKind::Malformed) }
     }
 
     /// What the spec asks for is not there, though the store said nothing of the kind: most likely a slip.
     fn late(cause: impl Into<Told>) -> Self {
-        Self { gone: false, cause: cause.into(), retry: Retry::Late }
+        Self { gone: false, denied: false, cause: cause.into(), retry: Retry::Late }
     }
 
     /// The error of a secret that was asked for. Here, and in [`found`] for all that a search found, it is decided what is
@@ -111,7 +115,7 @@ pub fn render(
 ) -> Result<Rendered, Failure> {
     let mut rendered = Rendered { data: Data::new(), missing: Vec::new() };
     let mut causes = Vec::new();
-    let mut retry = Retry::OnChange;
+    let (mut retry, mut denied) = (Retry::OnChange, false);
     if requests.is_empty() {
         let cause = "no entry asks for anything: set extract, find or sourceRef.generatorRef in spec.dataFrom";
         return Err(Failure::new(Headline::Fetch, cause, Retry::OnChange));
@@ -143,13 +147,14 @@ pub fn render(
                 };
                 causes.push(told!("error processing {}: {}: {}", request.entry, what, problem.cause));
                 retry = retry.max(problem.retry);
+                denied |= problem.denied;
             }
         }
     }
     if causes.is_empty() {
         Ok(rendered)
     } else {
-        Err(Failure { headline: Headline::Fetch, causes, retry, bound: false, theirs: false })
+        Err(Failure { headline: Headline::Fetch, causes, retry, bound: false, theirs: false, denied })
     }
 }
 
@@ -288,7 +293,7 @@ fn found(
     let values = values.into_data();
     if values.is_empty() {
         let cause = "all secrets that it finds are deleted in the store".into();
-        return Err(Problematic { gone: true, cause, retry: Retry::Late });
+        return Err(Problematic { gone: true, denied: false, cause, retry: Retry::Late });
     }
     named(values, request, means)
 }
@@ -313,7 +318,7 @@ fn found_parts(
     }
     if secrets.is_empty() {
         let cause = "all secrets that it finds are deleted in the store".into();
-        return Err(Problematic { gone: true, cause, retry: Retry::Late });
+        return Err(Problematic { gone: true, denied: false, cause, retry: Retry::Late });
     }
     secrets.sort_by_key(|secret| secret.rank);
     let (mut values, mut ranks) = (Renamed::default(), BTreeMap::new());

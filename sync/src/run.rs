@@ -29,6 +29,7 @@ pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look
     let done = loop {
         break match work.plan(target).await {
             Plan::Ignore => Ok(Outcome::Ignored),
+            Plan::LeaveToMounts => Ok(Outcome::MountOnly),
             Plan::Hold => Ok(Outcome::Holding),
             Plan::Wait(until) => Ok(Outcome::Waiting(until)),
             Plan::Refuse(failure) => Err(failure),

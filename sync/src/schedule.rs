@@ -67,7 +67,7 @@ pub fn next(
         Outcome::Waiting(until) => *until,
         // No watch tells when a generator comes into our class.
         Outcome::Ignored if generates(es) => after_success(es, began),
-        Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
+        Outcome::Holding | Outcome::Ignored | Outcome::MountOnly | Outcome::Released => None,
         Outcome::Synced(_) => after_success(es, began),
         Outcome::Settled { at } => after_success(es, *at),
         Outcome::Failed(failure) => after_failure(es, failure, failures, now),

@@ -19,6 +19,8 @@ pub struct Settings {
     pub adopt: Adopt,
     /// Whether targets may be other than Secrets.
     pub generic_targets: bool,
+    /// Whether who asks is a pod that mounts, and logs in as itself.
+    pub mounts: bool,
     /// How long what a generator made works on after it was replaced; `None` where no states are written down, so that
     /// nothing is ever revoked.
     pub generator_grace: Option<Duration>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use keyferry_crds::{ClusterSecretStore, Condition, SecretStore, SecretStoreSpec, SecretStoreStatus, names};
+use keyferry_crds::{ClusterSecretStore, Condition, LoginBy, SecretStore, SecretStoreSpec, SecretStoreStatus, names};
 use keyferry_go::regexp;
 use kube_core::{ObjectMeta, Resource};
 
@@ -107,6 +107,16 @@ impl Store {
     pub fn is_of_class(&self, class: &str) -> bool {
         let own = self.spec.as_ref().ok().and_then(|spec| spec.controller.as_deref()).unwrap_or_default();
         own.is_empty() || own == class
+    }
+
+    /// Who logs in, where it says so.
+    pub fn login_by(&self) -> Option<&LoginBy> {
+        self.spec.as_ref().ok().and_then(|spec| spec.login_by.as_ref())
+    }
+
+    /// Whether nobody but who mounts logs in, so that nothing is fetched for anybody else.
+    pub fn is_for_mounts(&self) -> bool {
+        self.login_by() == Some(&LoginBy::Mount)
     }
 
     /// The Ready condition as stored.

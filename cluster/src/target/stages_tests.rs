@@ -148,6 +148,7 @@ impl World {
             cluster_stores: true,
             generators: &["Fake", "Password", "UUID"],
             generic_targets: false,
+            mounts: false,
             stores: &stores,
             namespace_labels: Some(&StringMap::new()),
             target: TargetState::Unknown,

@@ -106,7 +106,7 @@ fn rules_of_policies(target: Node) -> Node {
         .rule_at(
             ".deletionPolicy",
             "!(it.?deletionPolicy.orValue('') == 'Delete' \
-             && it.?creationPolicy.orValue('') in ['Merge', 'CreateOrMerge', 'None'])",
+             && it.?creationPolicy.orValue('') in ['Merge', 'CreateOrMerge'])",
             "deletionPolicy Delete would delete an object that this creationPolicy does not own: \
              use creationPolicy Owner, or deletionPolicy Merge or Retain",
         )

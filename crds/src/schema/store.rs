@@ -16,7 +16,7 @@ use serde_json::json;
 use super::node::*;
 use super::provider;
 use super::shared::{conditions, label_selector};
-use crate::store::Capabilities;
+use crate::store::{Capabilities, LoginBy};
 
 /// A Go duration that isn't negative; kept in step with [`crate::duration`] by a test.
 pub(crate) const DURATION: &str = r"^\\+?(0|(([0-9]+(\\.[0-9]*)?|\\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$";
@@ -55,6 +55,14 @@ pub(super) fn spec() -> Node {
             "conditions",
             list("Namespaces that may use a ClusterSecretStore; all if none is given.", condition)
                 .at_most(&limits::STORE_CONDITIONS),
+        )
+        .field(
+            "loginBy",
+            word(
+                "Who logs in: Store whoever the store names, for all that use it; Mount the pod that mounts, as itself, so that \
+                 nothing is fetched for anybody else.",
+                LoginBy::NAMES,
+            ),
         )
         .rule("has(it.provider)", "no provider: set exactly one")
 }

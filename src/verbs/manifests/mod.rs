@@ -59,6 +59,7 @@ impl Pipeline {
             cluster_stores: true,
             adopt: Adopt::Any,
             generic_targets: true,
+            mounts: true,
             generator_grace: Some(Duration::ZERO),
             engine: Engine::new(&self.template_left_delimiter, &self.template_right_delimiter)
                 .strict(self.strict_templates),

@@ -49,6 +49,7 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
         cluster_stores: settings.cluster_stores,
         generators: ports.stores.generators(),
         generic_targets: settings.generic_targets,
+        mounts: settings.mounts,
         stores: &folder.stores,
         namespace_labels: folder.namespaces.get(namespace),
         target: TargetState::Absent,
@@ -68,6 +69,7 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
         Plan::Refuse(failure) => Err(failure),
         Plan::Hold => Err(no_labels(namespace)),
         Plan::Ignore => Ok(One::nothing("it belongs to another controller class")),
+        Plan::LeaveToMounts => Ok(One::nothing("only pods that mount it log in to its store (spec.loginBy: Mount)")),
         Plan::Release { .. } => Ok(One::nothing("it is being deleted")),
         Plan::Observe | Plan::Settle | Plan::Wait(_) => Ok(One::nothing("nothing is due now")),
     }
@@ -77,7 +79,7 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
 async fn made(folder: &Folder, asker: &Asker<'_>, requests: &[Request], kept: &mut Kept) -> Result<One, Failure> {
     let Asker { ports, es, .. } = asker;
     let resolved = data(asker, requests, ports.stores.planning(), kept).await?;
-    let Some(Resolved { data, missing }) = resolved else {
+    let Some(Resolved { data, missing, .. }) = resolved else {
         return Ok(One::nothing("its generator belongs to another controller class"));
     };
     let mut notes: Vec<String> = missing.iter().map(|entry| format!("the store does not have {entry}")).collect();

@@ -9,12 +9,14 @@ use k8s_openapi::api::core::v1::Namespace;
 use keyferry_cluster::client::{Turns, timely};
 use keyferry_cluster::leader::Lead;
 use keyferry_cluster::objects::ClusterObjects;
-use keyferry_crds::{ClusterSecretStore, CreationPolicy, ExternalSecret, SecretStore, SecretStoreSpec};
+use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, SecretStoreSpec};
 use keyferry_provider_core::Unseal;
 use keyferry_stores::files::{self, Beside};
+use keyferry_sync::audit::Audit;
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Name, name_of};
+use keyferry_sync::look::as_files;
 use keyferry_sync::ports::{Accounts, Objects, Ports, Problem};
 use keyferry_sync::request::stores_of;
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
@@ -81,6 +83,8 @@ pub enum Source {
         sought: files::Sought,
         /// Who opens what is sealed for us.
         unseal: Option<Arc<dyn Unseal>>,
+        /// Where it is written down who was given what.
+        audit: Arc<dyn Audit>,
     },
     /// An API server.
     Cluster {
@@ -102,10 +106,11 @@ impl Source {
         namespace: String,
         names: impl IntoIterator<Item = String>,
         unseal: Option<Arc<dyn Unseal>>,
+        audit: Arc<dyn Audit>,
     ) -> Self {
         let turns = Turns::new(REQUESTS, Lead::always());
         let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
-        let ports = ports(objects.clone(), objects, None, unseal);
+        let ports = ports((objects.clone(), objects), None, unseal, audit);
         Self::Cluster { client, namespace, names: names.into_iter().collect(), ports }
     }
 
@@ -136,7 +141,7 @@ impl Source {
     /// Reads it.
     pub async fn load(&self, input: &mut (dyn Read + Send)) -> Loaded {
         match self {
-            Self::Files { paths, recursive, namespace, credentials, sought, unseal } => {
+            Self::Files { paths, recursive, namespace, credentials, sought, unseal, audit } => {
                 // Before anything is read: what changes meanwhile is another state.
                 let beside_them = self.stamp_beside();
                 let read = read::read(paths, *recursive, input);
@@ -157,7 +162,12 @@ impl Source {
                     stores: known,
                     namespaces,
                     folder,
-                    ports: ports(local.clone(), local, Some(beside(paths).telling(sought.clone())), unseal.clone()),
+                    ports: ports(
+                        (local.clone(), local),
+                        Some(beside(paths).telling(sought.clone())),
+                        unseal.clone(),
+                        audit.clone(),
+                    ),
                     rest: rest.end(),
                     problems,
                     notes: read.notes,
@@ -204,13 +214,9 @@ fn each_once(all: Vec<Asked>) -> (Vec<Wanted>, Vec<String>) {
     (wanted, problems)
 }
 
-/// As it is delivered here: what says that no Secret is made of it says nothing of files, nor does that it is being deleted
-/// while somebody's finalizer holds it. Its generation is made of its spec, which no API server counts.
-fn delivered(mut es: ExternalSecret) -> ExternalSecret {
-    (es.metadata.deletion_timestamp, es.metadata.finalizers) = (None, None);
-    if es.spec.target.creation_policy == CreationPolicy::None {
-        es.spec.target.creation_policy = CreationPolicy::Owner;
-    }
+/// As it is delivered here. Its generation is made of its spec, which no API server counts.
+fn delivered(es: ExternalSecret) -> ExternalSecret {
+    let mut es = as_files(es);
     let mut hash = Hasher::default();
     hash.feed(&es.spec);
     let hash = hash.end();
@@ -221,15 +227,14 @@ fn delivered(mut es: ExternalSecret) -> ExternalSecret {
         es.metadata.namespace.as_deref().unwrap_or_default(),
         es.metadata.name.as_deref().unwrap_or_default()
     ));
-    es.status = None;
     es
 }
 
 fn ports(
-    objects: Arc<dyn Objects>,
-    accounts: Arc<dyn Accounts>,
+    (objects, accounts): (Arc<dyn Objects>, Arc<dyn Accounts>),
     files: Option<Beside>,
     unseal: Option<Arc<dyn Unseal>>,
+    audit: Arc<dyn Audit>,
 ) -> Ports {
     Ports {
         stores: stores(objects.clone(), accounts, files, unseal),
@@ -237,6 +242,7 @@ fn ports(
         journal: Arc::new(Nowhere),
         compute: Arc::new(Here),
         states: Arc::new(Nowhere),
+        audit,
     }
 }
 

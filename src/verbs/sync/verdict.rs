@@ -51,6 +51,9 @@ pub fn verdict(es: &ExternalSecret, outcome: &Outcome) -> Verdict {
         Outcome::Failed(failure) => Verdict::failed(failure.clone()),
         Outcome::Holding => Verdict::failed(no_labels(es.metadata.namespace.as_deref().unwrap_or_default())),
         Outcome::Ignored => Verdict::of(Came::Nothing, Some("it belongs to another controller class".to_owned())),
+        Outcome::MountOnly => {
+            Verdict::of(Came::Nothing, Some("its store has spec.loginBy: Mount: only who mounts it logs in".to_owned()))
+        }
         Outcome::Released => Verdict::of(Came::Nothing, Some("it is being deleted".to_owned())),
         Outcome::Waiting(_) | Outcome::Settled { .. } => Verdict::of(Came::Unchanged, None),
         Outcome::Synced(synced) => match (synced.result, synced.change) {

@@ -1,0 +1,206 @@
+//! The ports for whoever mounts: the API server and the stores as the pod's ServiceAccount may use them. All pods of one
+//! ServiceAccount share a login to a store; each reads its ExternalSecret with a token of its own.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use keyferry_cluster::leader::Lead;
+use keyferry_cluster::objects::ClusterObjects;
+use keyferry_cluster::turns::Turns;
+use keyferry_crds::ExternalSecret;
+use keyferry_provider_core::{SecretBytes, Token};
+use keyferry_sync::data::{Data, StringMap};
+use keyferry_sync::dependency::{Dependency, Kind, Version};
+use keyferry_sync::ports::{Accounts, Objects, Problem, Stores, Turn};
+use serde_json::Value;
+
+use crate::refusal::Refusal;
+use crate::tokens::Tokens;
+use crate::wanted::Pod;
+
+/// How many requests to the API server are under way at once, for all pods of a ServiceAccount.
+const REQUESTS: usize = 8;
+
+/// After so long without a mount its logins are let go.
+const IDLE: Duration = Duration::from_secs(900);
+
+/// Makes a client of the API server that bears this token; the error is for a person.
+pub type Connect = Arc<dyn Fn(&SecretBytes) -> Result<kube::Client, String> + Send + Sync>;
+
+/// Makes the stores for who logs in through these ports.
+pub type MakeStores = Arc<dyn Fn(Arc<dyn Objects>, Arc<dyn Accounts>) -> Arc<dyn Stores> + Send + Sync>;
+
+/// As whom stores are logged in to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// As whoever mounts.
+    ByMount,
+    /// As the store says, with the pod's rights; only where an admin allows it.
+    AsWritten,
+}
+
+/// What is the pod's now.
+struct Current {
+    tokens: Tokens,
+    objects: Arc<ClusterObjects>,
+}
+
+/// A ServiceAccount whose pods mount.
+pub struct Identity {
+    current: Arc<RwLock<Current>>,
+    by_mount: Arc<dyn Stores>,
+    as_written: Arc<dyn Stores>,
+    objects: Arc<dyn Objects>,
+}
+
+impl Identity {
+    /// The stores, for this way to log in.
+    pub fn stores(&self, login: Login) -> Arc<dyn Stores> {
+        match login {
+            Login::ByMount => self.by_mount.clone(),
+            Login::AsWritten => self.as_written.clone(),
+        }
+    }
+
+    /// What is referred to, with the pod's rights.
+    pub fn objects(&self) -> Arc<dyn Objects> {
+        self.objects.clone()
+    }
+}
+
+/// All of them.
+pub struct Identities {
+    connect: Connect,
+    make: MakeStores,
+    all: Mutex<HashMap<(String, String), (Arc<Identity>, Instant)>>,
+}
+
+impl Identities {
+    /// None yet.
+    pub fn new(connect: Connect, make: MakeStores) -> Self {
+        Self { connect, make, all: Mutex::default() }
+    }
+
+    /// That of a pod, which has these tokens now; and a client that bears the pod's own. Those that nobody has used for long are
+    /// let go.
+    pub fn of(&self, pod: &Pod, tokens: Tokens) -> Result<(Arc<Identity>, kube::Client), Refusal> {
+        let client = (self.connect)(tokens.for_api_server()?).map_err(Refusal::of_node)?;
+        let turns = Turns::new(REQUESTS, Lead::always());
+        let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
+        let current = Current { tokens, objects };
+        let now = Instant::now();
+        let name = (pod.namespace.clone(), pod.service_account.clone());
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
+        if let Some((identity, used)) = all.get_mut(&name) {
+            *used = now;
+            *identity.current.write().unwrap_or_else(PoisonError::into_inner) = current;
+            return Ok((identity.clone(), client));
+        }
+        let identity = Arc::new(self.make(pod, current));
+        all.insert(name, (identity.clone(), now));
+        Ok((identity, client))
+    }
+
+    fn make(&self, pod: &Pod, current: Current) -> Identity {
+        let current = Arc::new(RwLock::new(current));
+        let account = pod.service_account.clone();
+        let port = |login| Arc::new(AsPod { current: current.clone(), account: account.clone(), login });
+        let (by_mount, as_written) = (port(Login::ByMount), port(Login::AsWritten));
+        Identity {
+            by_mount: (self.make)(by_mount.clone(), by_mount),
+            as_written: (self.make)(as_written.clone(), as_written.clone()),
+            objects: as_written,
+            current,
+        }
+    }
+}
+
+/// The ports, as the pod's ServiceAccount.
+struct AsPod {
+    current: Arc<RwLock<Current>>,
+    account: String,
+    login: Login,
+}
+
+fn refused(message: String) -> Problem {
+    Problem { message, is_temporary: false, is_not_found: false }
+}
+
+impl AsPod {
+    fn objects(&self) -> Arc<ClusterObjects> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).objects.clone()
+    }
+}
+
+#[async_trait]
+impl Objects for AsPod {
+    async fn turn(&self, namespace: &str) -> Turn {
+        self.objects().turn(namespace).await
+    }
+
+    async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
+        if self.login == Login::ByMount && source.kind == Kind::Secret {
+            return Err(refused(
+                "spec.loginBy: Mount has whoever mounts log in as itself, and nothing out of a Secret: take the reference out \
+                 of the store"
+                    .to_owned(),
+            ));
+        }
+        self.objects().source(source).await
+    }
+
+    async fn labels(&self, object: &Dependency) -> Result<Option<StringMap>, Problem> {
+        self.objects().labels(object).await
+    }
+
+    async fn generator(
+        &self,
+        namespace: Option<&str>,
+        version: &str,
+        kind: &str,
+        name: &str,
+    ) -> Result<Option<Value>, Problem> {
+        self.objects().generator(namespace, version, kind, name).await
+    }
+
+    async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem> {
+        self.objects().changed_at(es).await
+    }
+}
+
+#[async_trait]
+impl Accounts for AsPod {
+    /// Of the pod's own account, whatever name the store has for it where it says that the login is by mount.
+    async fn token(&self, _: &str, name: &str, audiences: Vec<String>) -> Result<Option<Token>, Problem> {
+        if self.login == Login::AsWritten && name != self.account {
+            return Err(refused(format!(
+                "the store logs in as ServiceAccount {name:?}, and the pod that mounts runs as {:?}: set spec.loginBy: Mount in \
+                 the store, or run the pod as that",
+                self.account
+            )));
+        }
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(token) = current.tokens.of(&audiences) {
+            return Ok(Some(token.clone()));
+        }
+        Err(refused(format!(
+            "the store wants a token of the audience {}, and the driver asks the kubelet for none: add it to tokenRequests of \
+             the CSIDriver object csi.keyferry.io (Helm: node.audiences)",
+            audiences.iter().map(|audience| format!("{audience:?}")).collect::<Vec<_>>().join(" or ")
+        )))
+    }
+
+    async fn annotations(&self, namespace: &str, _: &str) -> Result<Option<StringMap>, Problem> {
+        self.objects().annotations(namespace, &self.account).await
+    }
+
+    /// Nobody's: neither the pod's for a store that names no login, nor ours for a pod.
+    async fn own_token(&self) -> Option<SecretBytes> {
+        None
+    }
+}

@@ -1,0 +1,437 @@
+//! The life of a volume: it comes to be, is asked for again and again, and goes. The first mount fails with its cause. From then
+//! on the volume stands: whatever happens it is answered for, never mounted or unmounted, and told of by an event on the pod.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyferry_cluster::events::Events;
+use keyferry_files::volume::Volume;
+use keyferry_limits::MOUNTS_AT_ONCE;
+use keyferry_sync::audit::Audit;
+use keyferry_sync::hash::version_of;
+use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
+use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
+use keyferry_sync::ports::{Compute, Ports};
+use keyferry_sync::record::{Note, Severity};
+use keyferry_sync::settings::Settings;
+use keyferry_sync::told::Told;
+use tokio::sync::Semaphore;
+
+use crate::identity::{Identities, Identity};
+use crate::marks::{Mark, Marks};
+use crate::metrics::Metrics;
+use crate::mounts::{self, Mounted};
+use crate::place;
+use crate::reading::{Read, Reader, Unread};
+use crate::refusal::{Kind, Refusal};
+use crate::rpc::csi::NodePublishVolumeRequest;
+use crate::rpc::csi::volume_capability::AccessType;
+use crate::target::Target;
+use crate::telling::{NoStates, OfPod, event};
+use crate::tokens::Tokens;
+use crate::wanted::{Pod, Wanted};
+
+/// How long a store may take: the kubelet gives up after two minutes.
+const LONGEST: Duration = Duration::from_secs(80);
+
+/// For so long the API server must refuse a pod before its files go: what is granted anew is known some moments later.
+const REFUSED_FOR: Duration = Duration::from_secs(60);
+
+/// What a node does, and with what.
+pub struct Node {
+    /// How is resolved: the flags.
+    pub settings: Arc<Settings>,
+    /// The kubelet's folder.
+    pub kubelet: PathBuf,
+    /// Whether what is mounted may go to swap.
+    pub may_swap: bool,
+    /// Whether stores may be logged in to as they say.
+    pub allows_static_logins: bool,
+    /// What is written down.
+    pub marks: Marks,
+    /// As whom all is read.
+    pub identities: Identities,
+    /// A client with the node's own rights.
+    pub own: kube::Client,
+    /// Where events go.
+    pub events: Events,
+    /// Where records of deliveries go.
+    pub audit: Arc<dyn Audit>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Where is computed what may take long.
+    pub compute: Arc<dyn Compute>,
+    /// The volumes of this process.
+    pub volumes: Volumes,
+}
+
+/// What is remembered of volumes.
+pub struct Volumes {
+    all: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Remembered>>>>,
+    turns: Semaphore,
+}
+
+impl Default for Volumes {
+    fn default() -> Self {
+        Self { all: Mutex::default(), turns: Semaphore::new(MOUNTS_AT_ONCE.size()) }
+    }
+}
+
+impl Volumes {
+    fn of(&self, place: &Path) -> Arc<tokio::sync::Mutex<Remembered>> {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.entry(place.to_owned()).or_default().clone()
+    }
+
+    fn forget(&self, place: &Path) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(place);
+    }
+}
+
+/// What is remembered of one.
+#[derive(Default)]
+struct Remembered {
+    memory: Memory,
+    /// What it held when it was written last, as a hash.
+    shown: Option<String>,
+    /// When it is tried again after a failure, and the version that failed.
+    again: Option<(Timestamp, String)>,
+    /// What was told last that is wrong.
+    told: Option<String>,
+}
+
+/// What a call came to.
+enum Came {
+    /// All is read anew, and this was done.
+    Read(TargetChange),
+    /// Nothing was due.
+    Nothing,
+    /// There is nothing to deliver any more: files go, for this reason.
+    Gone(&'static str, Told),
+}
+
+/// A volume that is asked for.
+struct Call<'a> {
+    place: &'a Path,
+    wanted: &'a Wanted,
+    identity: &'a Identity,
+    client: &'a kube::Client,
+}
+
+impl Node {
+    fn now(&self) -> Timestamp {
+        (self.settings.now)()
+    }
+
+    /// Takes note of the volumes that a process before this one left.
+    pub fn begin(&self) {
+        let standing = mounts::below(&self.kubelet.join("pods"));
+        for mark in self.marks.all() {
+            if standing.contains(&mark.target) {
+                self.metrics.stands(&mark);
+            }
+        }
+        self.metrics.mounts.set(i64::try_from(standing.len()).unwrap_or(i64::MAX));
+    }
+
+    /// Has a volume be there, and as it should be now.
+    pub async fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
+        let place = place::target(&request.target_path, &self.kubelet)?;
+        let volume = self.volumes.of(&place);
+        let mut volume = volume.lock().await;
+        let mark = self.marks.read(&place);
+        let stands = self.stands(&place, mark.as_ref())?;
+        let pod = Wanted::of(&request.volume_context, "").ok().map(|wanted| wanted.pod);
+        let came = self.look(&place, &mut volume, request, mark, stands).await;
+        let result = if came.is_ok() {
+            "ok"
+        } else if stands {
+            "kept"
+        } else {
+            "failed"
+        };
+        self.metrics.publishes.with_label_values(&[result]).inc();
+        let Err(refusal) = came else {
+            // What is gone from the store stays so until it is asked for again.
+            if !volume.memory.absence_is_fine && volume.told.take().is_some() {
+                let words = "what is mounted is as it should be again";
+                self.tell(pod.as_ref(), Severity::Normal, "MountRefreshed", words.into());
+            }
+            return Ok(());
+        };
+        if !stands {
+            tracing::warn!(place = %place.display(), "can't mount: {}", refusal.message);
+            self.clear_away(&place);
+            return Err(refusal);
+        }
+        if volume.told.as_deref() != Some(refusal.message.as_str()) {
+            volume.told = Some(refusal.message.as_str().to_owned());
+            tracing::warn!(place = %place.display(), "can't refresh what is mounted: {}", refusal.message);
+            self.tell(pod.as_ref(), Severity::Warning, "MountNotRefreshed", refusal.message);
+        }
+        Ok(())
+    }
+
+    /// Has a volume be gone.
+    pub async fn unpublish(&self, target: &str) -> Result<(), Refusal> {
+        let place = place::target(target, &self.kubelet)?;
+        let volume = self.volumes.of(&place);
+        let _alone = volume.lock().await;
+        let was_there = mounts::at(&place)? == Mounted::Ours;
+        mounts::unmount(&place)?;
+        if let Some(mark) = self.marks.read(&place) {
+            self.metrics.forget(&mark);
+        }
+        if was_there {
+            self.metrics.mounts.dec();
+        }
+        self.marks.remove(&place)?;
+        self.volumes.forget(&place);
+        Ok(())
+    }
+
+    /// Whether files were there once. What was mounted when a process was killed, and never shown, does not stand.
+    fn stands(&self, place: &Path, mark: Option<&Mark>) -> Result<bool, Refusal> {
+        if mounts::at(place)? != Mounted::Ours {
+            return Ok(false);
+        }
+        let shows = || Volume::open(place).is_ok_and(|volume| volume.read().is_ok_and(|files| files.is_some()));
+        Ok(mark.is_some_and(|mark| mark.is_delivered) || shows())
+    }
+
+    /// Leaves nothing of a mount that failed.
+    fn clear_away(&self, place: &Path) {
+        let was_there = mounts::at(place).is_ok_and(|mounted| mounted == Mounted::Ours);
+        if was_there || place.exists() {
+            // The kubelet asks for it again, or for its end.
+            let _ = mounts::unmount(place).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
+        }
+        let _ = self.marks.remove(place).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
+        self.volumes.forget(place);
+    }
+
+    fn tell(&self, pod: Option<&Pod>, severity: Severity, reason: &'static str, message: Told) {
+        if let Some(pod) = pod {
+            event(&self.events, pod, Note::new(severity, reason, message));
+        }
+    }
+
+    /// Reads what is asked for and does what is due; an error is why it could not be done.
+    async fn look(
+        &self,
+        place: &Path,
+        volume: &mut Remembered,
+        mut request: NodePublishVolumeRequest,
+        mark: Option<Mark>,
+        stands: bool,
+    ) -> Result<(), Refusal> {
+        let tokens = Tokens::take(&mut request.secrets, &mut request.volume_context)?;
+        let wanted = Wanted::of(&request.volume_context, group(&request)?)?;
+        // Each has its turn before it holds anything.
+        let _turn = self.turn().await?;
+        let (identity, client) = self.identities.of(&wanted.pod, tokens)?;
+        let call = Call { place, wanted: &wanted, identity: &identity, client: &client };
+        if !stands {
+            *volume = Remembered::default();
+        }
+        // What is known of one that stood before the node began anew is of no use.
+        let mut mark = mark.filter(|_| stands).unwrap_or_else(|| Mark {
+            target: place.to_owned(),
+            namespace: wanted.pod.namespace.clone(),
+            pod: wanted.pod.name.clone(),
+            service_account: wanted.pod.service_account.clone(),
+            external_secret: wanted.external_secret.clone(),
+            is_delivered: false,
+            synced: None,
+            refused_since: None,
+        });
+        let came = match self.read(&call, &mut mark).await? {
+            Ok(read) => self.deliver(&call, read, volume, &mut mark).await?,
+            Err(came) => came,
+        };
+        match came {
+            Came::Gone(_, why) if !stands => Err(Refusal::new(Kind::Absent, why)),
+            Came::Gone(reason, why) => self.empty(&call, volume, mark, reason, why),
+            Came::Nothing => self.marks.write(&mark),
+            Came::Read(change) => self.delivered(&call, mark, change, stands),
+        }
+    }
+
+    /// One of a few that are under way at once, over all pods.
+    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Refusal> {
+        let turn = tokio::time::timeout(LONGEST, self.volumes.turns.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| Refusal::new(Kind::Late, "too many volumes are asked for at once"))
+    }
+
+    /// Reads the objects. What goes for want of them is told apart from what can't be read now.
+    async fn read(&self, call: &Call<'_>, mark: &mut Mark) -> Result<Result<Read, Came>, Refusal> {
+        let reader = Reader {
+            client: call.client,
+            own: &self.own,
+            pod: &call.wanted.pod,
+            allows_static_logins: self.allows_static_logins,
+        };
+        match reader.read(&call.wanted.external_secret).await {
+            Ok(read) => {
+                mark.refused_since = None;
+                Ok(Ok(read))
+            }
+            Err(Unread::Gone(why)) => Ok(Err(Came::Gone("deleted", why))),
+            Err(Unread::Other(refusal)) => Err(refusal),
+            Err(Unread::Refused(refusal)) => {
+                let since = *mark.refused_since.get_or_insert(self.now());
+                if mark.is_delivered {
+                    self.marks.write(mark)?;
+                }
+                let for_long = self.now().duration_since(since).unsigned_abs() >= REFUSED_FOR;
+                if for_long { Ok(Err(Came::Gone("refused", refusal.message))) } else { Err(refusal) }
+            }
+        }
+    }
+
+    /// Resolves what is due into the volume.
+    async fn deliver(
+        &self,
+        call: &Call<'_>,
+        read: Read,
+        volume: &mut Remembered,
+        mark: &mut Mark,
+    ) -> Result<Came, Refusal> {
+        let (es, version, goes_on_denial) = (read.es.clone(), version_of(&read.es), read.goes_on_denial);
+        let waits = volume.again.as_ref().is_some_and(|(again, failed)| *again > self.now() && *failed == version);
+        if waits {
+            return volume
+                .told
+                .clone()
+                .map_or(Ok(Came::Nothing), |told| Err(Refusal::new(Kind::Temporary, Told::without_values(told))));
+        }
+        // Before it is mounted: whoever is killed in between has it known.
+        self.marks.write(mark)?;
+        let known = Mutex::new(volume.shown.take());
+        let target = Target { wanted: call.wanted, place: call.place, may_swap: self.may_swap, known };
+        let mut memory = volume.memory.clone();
+        memory.last = memory.last.or_else(|| mark.synced.clone().map(Into::into));
+        let looked = self.run(call, read, memory, &target).await;
+        volume.shown = target.known.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Looked { outcome, memory, next, .. } = looked?;
+        volume.memory = memory;
+        mark.synced = volume.memory.last.clone().map(Into::into);
+        volume.again = match outcome {
+            Outcome::Failed(_) => next.map(|next| (next, version)),
+            _ => None,
+        };
+        let name = es.metadata.name.as_deref().unwrap_or_default();
+        match outcome {
+            Outcome::Synced(synced) if synced.result == SyncResult::Deleted => {
+                if synced.change == TargetChange::Deleted {
+                    self.metrics.emptied.with_label_values(&["missing"]).inc();
+                }
+                let why =
+                    format!("the store says that nothing of ExternalSecret {name:?} is there (deletionPolicy: Delete)");
+                Ok(Came::Gone("missing", Told::without_values(why)))
+            }
+            Outcome::Synced(synced) => Ok(Came::Read(synced.change)),
+            Outcome::Settled { .. } => Ok(Came::Read(TargetChange::Nothing)),
+            Outcome::Waiting(_) => Ok(Came::Nothing),
+            Outcome::Failed(failure) if failure.denied && goes_on_denial => Ok(Came::Gone("denied", failure.told())),
+            Outcome::Failed(failure) => Err(failure.into()),
+            Outcome::Ignored => Err(Refusal::new(
+                Kind::Condition,
+                "a store of the ExternalSecret belongs to another controller class (--controller-class)",
+            )),
+            Outcome::Holding | Outcome::Released | Outcome::MountOnly => {
+                Err(Refusal::new(Kind::Temporary, "the ExternalSecret is being changed"))
+            }
+        }
+    }
+
+    /// One look at it, which is given up where it takes too long: not while it writes.
+    async fn run(&self, call: &Call<'_>, read: Read, memory: Memory, target: &Target<'_>) -> Result<Looked, Refusal> {
+        let (cancel, budget, cancelled) = Cancel::new();
+        let of_pod = Arc::new(OfPod { pod: call.wanted.pod.clone(), audit: self.audit.clone() });
+        let ports = Ports {
+            stores: call.identity.stores(read.login),
+            objects: call.identity.objects(),
+            journal: of_pod.clone(),
+            audit: of_pod,
+            compute: self.compute.clone(),
+            states: Arc::new(NoStates),
+        };
+        let look = Look {
+            es: read.es,
+            stores: read.stores,
+            began: self.now(),
+            namespace_labels: read.labels,
+            seen: Seen::Unknown,
+            sources: Default::default(),
+            memory,
+            states: Vec::new(),
+            budget,
+            cancelled,
+        };
+        let planning = ports.stores.planning();
+        let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, look, planning));
+        if let Ok(looked) = tokio::time::timeout(LONGEST, &mut looking).await {
+            return Ok(looked);
+        }
+        cancel.cancel();
+        looking.await;
+        Err(Refusal::new(Kind::Late, "its stores did not answer in time"))
+    }
+
+    fn delivered(&self, call: &Call<'_>, mut mark: Mark, change: TargetChange, stands: bool) -> Result<(), Refusal> {
+        mark.is_delivered = true;
+        self.marks.write(&mark)?;
+        self.metrics.stands(&mark);
+        if !stands {
+            self.metrics.mounts.inc();
+        }
+        let word = match change {
+            TargetChange::Created => "created",
+            TargetChange::Updated => "updated",
+            TargetChange::Deleted | TargetChange::Nothing => return Ok(()),
+        };
+        self.metrics.deliveries.with_label_values(&[word]).inc();
+        let Pod { namespace, name: pod, .. } = &call.wanted.pod;
+        tracing::info!(namespace, pod, external_secret = call.wanted.external_secret, word, "delivered");
+        Ok(())
+    }
+
+    /// Takes the files away; the volume stands. They come back with what was there before.
+    fn empty(
+        &self,
+        call: &Call<'_>,
+        volume: &mut Remembered,
+        mark: Mark,
+        reason: &'static str,
+        why: Told,
+    ) -> Result<(), Refusal> {
+        let cleared = Volume::open(call.place).and_then(|opened| {
+            let had_files = opened.read().is_ok_and(|files| files.is_some());
+            opened.clear().map(|()| had_files)
+        });
+        let had_files = cleared.map_err(Refusal::of_node)?;
+        // What the store says is gone is asked for again when that is due; all else at once when it is back.
+        if reason != "missing" {
+            (volume.memory, volume.shown) = (Memory::default(), None);
+        }
+        let synced = mark.synced.clone().filter(|_| reason == "missing");
+        self.marks.write(&Mark { is_delivered: true, synced, ..mark })?;
+        if had_files {
+            self.metrics.emptied.with_label_values(&[reason]).inc();
+        }
+        Err(Refusal::new(Kind::Absent, keyferry_sync::told!("the files were taken away: {}", why)))
+    }
+}
+
+/// The group that the kubelet names, where the volume is of files.
+fn group(request: &NodePublishVolumeRequest) -> Result<&str, Refusal> {
+    match request.volume_capability.as_ref().and_then(|capability| capability.access_type.as_ref()) {
+        Some(AccessType::Mount(mount)) => Ok(&mount.volume_mount_group),
+        Some(AccessType::Block(_)) => Err(Refusal::invalid("csi.keyferry.io has files and no devices".to_owned())),
+        None => Err(Refusal::invalid("the kubelet did not say what the volume is used for".to_owned())),
+    }
+}

@@ -1,0 +1,88 @@
+//! The sockets: the driver's, and the one by which the kubelet learns of it. Nobody but root may use either, from their first moment
+//! on, and each is there only when somebody answers.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::Server;
+
+use crate::DRIVER;
+use crate::driver::{Driver, Registrar};
+use crate::life::Node;
+use crate::rpc::csi::identity_server::IdentityServer;
+use crate::rpc::csi::node_server::NodeServer;
+use crate::rpc::registration::registration_server::RegistrationServer;
+
+/// The largest request that is read: the pod's tokens and the volume's attributes.
+const LARGEST: usize = 4 << 20;
+
+/// Where sockets and marks are, below the kubelet's folder.
+#[derive(Clone, Debug)]
+pub struct Paths {
+    /// The driver's socket.
+    pub socket: PathBuf,
+    /// What the kubelet watches for sockets of plugins.
+    pub registration: PathBuf,
+    /// What is written down.
+    pub state: PathBuf,
+}
+
+impl Paths {
+    /// The usual ones.
+    pub fn below(kubelet: &Path) -> Self {
+        let own = kubelet.join("plugins").join(DRIVER);
+        Self {
+            socket: own.join("csi.sock"),
+            registration: kubelet.join("plugins_registry").join(format!("{DRIVER}-reg.sock")),
+            state: own.join("volumes"),
+        }
+    }
+}
+
+/// Listens at a path, in the place of whoever did before.
+fn listen(path: &Path) -> Result<UnixListener, String> {
+    let failed = |error: io::Error| format!("can't listen at {}: {}", path.display(), error.kind());
+    let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(format!("{} is no path of a socket", path.display()));
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(folder).map_err(failed)?;
+    // The kubelet passes over names that begin so: it is seen once its mode is set.
+    let new = folder.join(format!(".{name}"));
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(&new).map_err(failed)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    fs::rename(&new, path).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Serves until `stopped`; what is under way then is ended. The sockets stay: the kubelet waits there for the next process.
+pub async fn serve(
+    node: Arc<Node>,
+    name: String,
+    paths: &Paths,
+    stopped: impl Fn() -> futures::future::BoxFuture<'static, ()>,
+) -> Result<(), String> {
+    let driver = Driver { node, name };
+    let listener = listen(&paths.socket)?;
+    let services = Server::builder()
+        .add_service(IdentityServer::new(driver.clone()))
+        .add_service(NodeServer::new(driver).max_decoding_message_size(LARGEST))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped());
+    // The driver answers before the kubelet hears of it.
+    let registrar = Registrar { endpoint: paths.socket.display().to_string() };
+    let listener = listen(&paths.registration)?;
+    let registration = Server::builder()
+        .add_service(RegistrationServer::new(registrar))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped());
+    tracing::info!(socket = %paths.socket.display(), "serving the kubelet");
+    let (services, registration) = futures::future::join(services, registration).await;
+    services.and(registration).map_err(|_| "the sockets can't be served any more".to_owned())
+}

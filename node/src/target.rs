@@ -1,0 +1,151 @@
+//! The port for targets, over one volume.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use keyferry_crds::ExternalSecret;
+use keyferry_files::problem::Problem;
+use keyferry_files::volume::{Files, Volume};
+use keyferry_limits::{MOUNT_BYTES, MOUNT_FILES};
+use keyferry_sync::content::Content;
+use keyferry_sync::data::Data;
+use keyferry_sync::dependency::Version;
+use keyferry_sync::hash::data_hash;
+use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
+use keyferry_sync::ports::{Applied, Observed, Output, Outputs};
+use keyferry_sync::told;
+use keyferry_sync::told::Told;
+
+use crate::mounts::{self, Mounted};
+use crate::wanted::Wanted;
+
+/// A volume that is delivered to.
+pub struct Target<'a> {
+    /// What it asks for.
+    pub wanted: &'a Wanted,
+    /// Where it is.
+    pub place: &'a Path,
+    /// Whether what is mounted may go to swap.
+    pub may_swap: bool,
+    /// What it held when it was written last, as a hash: in memory and nowhere else.
+    pub known: Mutex<Option<String>>,
+}
+
+impl Outputs for Target<'_> {
+    fn of<'a>(&'a self, _: &'a ExternalSecret) -> Box<dyn Output + 'a> {
+        Box::new(VolumeOutput(self))
+    }
+}
+
+struct VolumeOutput<'a>(&'a Target<'a>);
+
+fn unwritable(problem: &Problem) -> Failure {
+    let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
+    Failure::new(Headline::Update, Told::without_values(problem.to_string()), retry)
+}
+
+/// A hash of all that files are.
+fn digest(files: &Files) -> String {
+    let named: Vec<(String, &[u8])> =
+        files.iter().map(|(path, file)| (format!("{path} {:o}", file.mode), file.value.expose())).collect();
+    data_hash(named.iter().map(|(name, value)| (name.as_str(), *value)))
+}
+
+fn version(digest: &str) -> Version {
+    Version { uid: String::new(), revision: digest.to_owned() }
+}
+
+impl Target<'_> {
+    /// The volume, where it is mounted.
+    pub fn volume(&self) -> Result<Option<Volume>, Failure> {
+        let failed = |refusal: crate::refusal::Refusal| Failure::new(Headline::Update, refusal.message, Retry::Soon);
+        match mounts::at(self.place).map_err(failed)? {
+            Mounted::Nothing => Ok(None),
+            Mounted::Others => {
+                Err(Failure::new(Headline::Update, "what is mounted there is not of keyferry", Retry::Late))
+            }
+            Mounted::Ours => Volume::open(self.place).map(Some).map_err(|problem| unwritable(&problem)),
+        }
+    }
+
+    /// The same, mounted where it is not.
+    fn mounted(&self) -> Result<Volume, Failure> {
+        if let Some(volume) = self.volume()? {
+            return Ok(volume);
+        }
+        let mounted = mounts::mount(self.place, self.may_swap);
+        mounted.map_err(|refusal| Failure::new(Headline::Update, refusal.message, Retry::Soon))?;
+        Volume::open(self.place).map_err(|problem| unwritable(&problem))
+    }
+
+    fn files(&self, content: &Content) -> Result<Files, Failure> {
+        let files = self.wanted.files(&content.data);
+        let files = files.map_err(|why| Failure::new(Headline::Update, Told::without_values(why), Retry::Late))?;
+        let bytes: usize = files.values().map(|file| file.value.len()).sum();
+        let refused = |limit| Err(Failure::new(Headline::Update, told!("{}", limit), Retry::OnChange));
+        if files.len() > MOUNT_FILES.size() {
+            refused(MOUNT_FILES)
+        } else if bytes > MOUNT_BYTES.size() {
+            refused(MOUNT_BYTES)
+        } else {
+            Ok(files)
+        }
+    }
+
+    fn know(&self, digest: Option<String>) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = digest;
+    }
+}
+
+#[async_trait]
+impl Output for VolumeOutput<'_> {
+    async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
+        let Some(volume) = self.0.volume()? else { return Ok(None) };
+        let Some(files) = volume.read().map_err(|problem| unwritable(&problem))? else { return Ok(None) };
+        let found = digest(&files);
+        // A process that has just begun knows of no other state than this.
+        let known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let intact = known.is_none_or(|known| known == found);
+        Ok(Some(Observed { version: Some(version(&found)), intact, written_at: None }))
+    }
+
+    async fn apply(&mut self, content: &Content, _: bool) -> Result<Applied, Failure> {
+        let target = self.0;
+        let files = target.files(content)?;
+        let volume = target.mounted()?;
+        let before = volume.read().unwrap_or_default();
+        let wanted = digest(&files);
+        let change = match before.as_ref().map(digest) {
+            Some(found) if found == wanted => TargetChange::Nothing,
+            Some(_) => TargetChange::Updated,
+            None => TargetChange::Created,
+        };
+        if change != TargetChange::Nothing {
+            volume.write(&files, target.wanted.folders()).map_err(|problem| unwritable(&problem))?;
+        }
+        target.know(Some(wanted.clone()));
+        Ok(Applied { change, version: Some(version(&wanted)), adopted: None })
+    }
+
+    async fn foresee(&mut self, _: &Content) -> Result<Option<Data>, Failure> {
+        // No store logs in with files of a pod.
+        Ok(None)
+    }
+
+    async fn remove(&mut self) -> Result<bool, Failure> {
+        let Some(volume) = self.0.volume()? else { return Ok(false) };
+        let was_there = volume.read().is_ok_and(|files| files.is_some());
+        volume.clear().map_err(|problem| unwritable(&problem))?;
+        self.0.know(None);
+        Ok(was_there)
+    }
+
+    async fn remove_renamed(&mut self) -> Result<Vec<String>, Failure> {
+        Ok(Vec::new())
+    }
+
+    async fn mark(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+}

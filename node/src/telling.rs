@@ -1,0 +1,104 @@
+//! Where it is told what became of a mount: events on the pod, a record of each delivery, and the log.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use k8s_openapi::api::core::v1::ObjectReference;
+use keyferry_cluster::events::Events;
+use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, GeneratorState};
+use keyferry_provider_core::State;
+use keyferry_sync::audit::{Action, Audit, Delivery, Workload};
+use keyferry_sync::ports::{Journal, Problem, States};
+use keyferry_sync::record::Note;
+use keyferry_sync::states::{Marks, NewState};
+
+use crate::wanted::Pod;
+
+/// In whose name events are.
+const COMPONENT: &str = "keyferry-node";
+
+/// An event on a pod.
+pub fn event(events: &Events, pod: &Pod, note: Note) {
+    let about = ObjectReference {
+        api_version: Some("v1".to_owned()),
+        kind: Some("Pod".to_owned()),
+        namespace: Some(pod.namespace.clone()),
+        name: Some(pod.name.clone()),
+        uid: Some(pod.uid.clone()),
+        ..ObjectReference::default()
+    };
+    events.send(about, COMPONENT, note);
+}
+
+/// The port for what is told of a look that is for one pod.
+pub struct OfPod {
+    /// The pod.
+    pub pod: Pod,
+    /// Where records go.
+    pub audit: Arc<dyn Audit>,
+}
+
+/// An ExternalSecret is never written by a node.
+#[async_trait]
+impl Journal for OfPod {
+    async fn status(&self, _: &ExternalSecret, _: &ExternalSecretStatus) -> Result<Option<String>, Problem> {
+        Ok(None)
+    }
+
+    async fn finalizers(&self, _: &ExternalSecret, _: &[String]) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn note(&self, _: &ExternalSecret, _: Note) {}
+}
+
+/// What is written for a pod is mounted for it.
+impl Audit for OfPod {
+    fn take(&self, delivery: Delivery) {
+        let (pod, service_account) = (self.pod.name.clone(), self.pod.service_account.clone());
+        let action = if delivery.action == Action::Written { Action::Mounted } else { delivery.action };
+        self.audit.take(Delivery { action, workload: Some(Workload { pod, service_account }), ..delivery });
+    }
+}
+
+/// Nothing can be written down, so that nothing is made that somebody would have to revoke.
+pub struct NoStates;
+
+#[async_trait]
+impl States for NoStates {
+    async fn begin(&self, _: &NewState, _: &State, _: &Marks) -> Result<String, Problem> {
+        let message =
+            "what it makes must be revoked one day, and a mount writes down nothing of that: deliver it by a Secret";
+        Err(Problem { message: message.to_owned(), is_temporary: false, is_not_found: false })
+    }
+
+    async fn amend(&self, _: &str, _: &str, _: &State, _: &Marks) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn flag(&self, _: &str, _: &str, _: jiff::Timestamp) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str, _: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn hold(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn delete(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn release(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn tell(&self, _: &GeneratorState, _: &[Condition]) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn note(&self, _: &GeneratorState, _: Note) {}
+}

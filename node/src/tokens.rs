@@ -1,0 +1,113 @@
+//! The tokens of the pod that mounts, as the kubelet gives them: among what is secret where the driver object says so, else among
+//! the volume's attributes. Neither is ever told.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use keyferry_provider_core::{SecretBytes, Token};
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use crate::refusal::Refusal;
+
+/// Under this name they are.
+pub const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+
+/// That of the API server has no audience of its own.
+const API_SERVER: &str = "";
+
+/// By audience.
+pub struct Tokens(BTreeMap<String, Token>);
+
+#[derive(Deserialize)]
+struct Written {
+    token: String,
+    #[serde(rename = "expirationTimestamp")]
+    expires: Timestamp,
+}
+
+impl Tokens {
+    /// Takes them out of what the kubelet sent; nothing of them is left there.
+    pub fn take(secrets: &mut HashMap<String, String>, context: &mut HashMap<String, String>) -> Result<Self, Refusal> {
+        let attribute = context.remove(TOKENS).map(Zeroizing::new);
+        let secret = secrets.remove(TOKENS).map(Zeroizing::new);
+        let missing = || {
+            Refusal::invalid(
+                "the kubelet gave no tokens of the pod: the CSIDriver object csi.keyferry.io must have tokenRequests; the \
+                 chart's has (node.enabled)"
+                    .to_owned(),
+            )
+        };
+        let text = secret.or(attribute).filter(|text| !text.is_empty()).ok_or_else(missing)?;
+        // The parser's own words may quote what it choked on.
+        let written: BTreeMap<String, Written> = serde_json::from_str(&text)
+            .map_err(|_| Refusal::invalid("the kubelet's tokens of the pod are not of their form".to_owned()))?;
+        let token = |written: Written| {
+            let until = Duration::from_secs(u64::try_from(written.expires.as_second()).unwrap_or_default());
+            Token { secret: SecretBytes::new(written.token.into_bytes()), expires: SystemTime::UNIX_EPOCH + until }
+        };
+        Ok(Self(written.into_iter().map(|(audience, written)| (audience, token(written))).collect()))
+    }
+
+    /// The one that the API server takes.
+    pub fn for_api_server(&self) -> Result<&SecretBytes, Refusal> {
+        let token = self.0.get(API_SERVER).map(|token| &token.secret);
+        token.ok_or_else(|| {
+            Refusal::invalid(
+                "the kubelet gave no token of the pod for the API server: tokenRequests of the CSIDriver object \
+                 csi.keyferry.io must have one of audience \"\""
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// One of these audiences, the first that there is; the API server's own where none is asked for.
+    pub fn of(&self, audiences: &[String]) -> Option<&Token> {
+        if audiences.is_empty() {
+            return self.0.get(API_SERVER);
+        }
+        audiences.iter().find_map(|audience| self.0.get(audience))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(all: &[(&str, &str)]) -> HashMap<String, String> {
+        all.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    const TEXT: &str = r#"{"": {"token": "own", "expirationTimestamp": "2030-01-01T00:00:00Z"},
+        "vault": {"token": "other", "expirationTimestamp": "2030-01-01T00:00:00Z"}}"#;
+
+    #[test]
+    fn they_are_taken_from_where_they_are_and_nothing_is_left() {
+        for secret in [true, false] {
+            let (mut secrets, mut context) = (map(&[]), map(&[("a", "b")]));
+            (if secret { &mut secrets } else { &mut context }).insert(TOKENS.to_owned(), TEXT.to_owned());
+            let tokens = Tokens::take(&mut secrets, &mut context).ok().unwrap();
+            assert!(secrets.is_empty() && context.len() == 1);
+            assert_eq!(tokens.for_api_server().ok().unwrap().expose(), b"own");
+            let of = |audiences: &[&str]| {
+                let audiences: Vec<String> = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+                tokens.of(&audiences).map(|token| token.secret.expose().to_vec())
+            };
+            assert_eq!(of(&[]), Some(b"own".to_vec()));
+            assert_eq!(of(&["sts.amazonaws.com", "vault"]), Some(b"other".to_vec()));
+            assert_eq!(of(&["sts.amazonaws.com"]), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_refused_and_not_quoted() {
+        let refusal = |text: &str| {
+            let mut context = map(&[(TOKENS, text)]);
+            Tokens::take(&mut map(&[]), &mut context).err().unwrap().message.into_string()
+        };
+        assert!(refusal("").contains("tokenRequests"));
+        let told = refusal(r#"{"": {"token": "hidden", "expirationTimestamp": "canary"}}"#);
+        assert!(!told.contains("hidden") && !told.contains("canary"), "{told}");
+    }
+}

@@ -1,0 +1,50 @@
+//! Volumes as the kubelet asks for them: `cargo test -p keyferry-node-driver-tests [-- NAME]`. The API server, its tokens and OpenBao
+//! are real, and so is the memory that is mounted: it takes root. One program, so that all tests share one testbed.
+
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A test, ready to run.
+type Test = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
+
+/// The tests of a module. One that is not named here is dead code, which does not compile without a warning.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub const TESTS: &[crate::Test] = &[$((stringify!($name), || Box::pin($name()))),*];
+    };
+}
+
+// In reading order: a volume's life, what changes meanwhile, how it ends.
+mod mount;
+mod refresh;
+mod gone;
+mod crash;
+mod operator;
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(4);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    let runtime = Arc::new(runtime);
+    let modules = [
+        ("mount", mount::TESTS),
+        ("refresh", refresh::TESTS),
+        ("gone", gone::TESTS),
+        ("crash", crash::TESTS),
+        ("operator", operator::TESTS),
+    ];
+    let trials = modules.into_iter().flat_map(|(module, tests)| {
+        let runtime = runtime.clone();
+        tests.iter().map(move |(name, test)| {
+            let runtime = runtime.clone();
+            Trial::test(format!("{module}::{name}"), move || {
+                runtime.block_on(test());
+                Ok(())
+            })
+        })
+    });
+    libtest_mimic::run(&arguments, trials.collect()).exit_code()
+}
