@@ -25,6 +25,8 @@ fn the_defaults() {
         "Role/keyferry-leaderelection",
         "RoleBinding/keyferry-leaderelection",
         "Deployment/keyferry",
+        // For `helm test`.
+        "Pod/keyferry-status",
     ];
     assert_eq!(set(rendered.names()), set(expected.map(str::to_owned).into_iter().chain(crds)));
     assert_eq!(
@@ -112,6 +114,22 @@ fn targets_of_other_kinds_need_to_be_named() {
     assert!(!off.args().iter().any(|arg| arg.contains("generic")));
     let nameless = try_render(&json!({"genericTargets": {"enabled": true, "resources": [{"apiGroup": "x"}]}}), &[]);
     assert!(nameless.is_err_and(|refusal| refusal.contains("each needs resources")));
+}
+
+/// Helm runs it when asked to, and nobody takes it for the operator.
+#[test]
+fn the_pod_of_helm_test_is_as_harmless_and_no_replica() {
+    let rendered = render(&json!({"scopedNamespace": "team"}));
+    let test = rendered.get("Pod", "keyferry-status");
+    assert_eq!(test["metadata"]["annotations"]["helm.sh/hook"], "test");
+    assert_eq!(test["spec"]["containers"][0]["args"], json!(["status", "--namespace=team"]));
+    assert_eq!(test["spec"]["containers"][0]["securityContext"], rendered.container()["securityContext"]);
+    assert_eq!(test["spec"]["serviceAccountName"], rendered.pod()["serviceAccountName"]);
+    let selected = &rendered.get("Deployment", "")["spec"]["selector"]["matchLabels"];
+    for (label, value) in selected.as_object().unwrap() {
+        assert_ne!(&test["metadata"]["labels"][label], value, "{label}");
+    }
+    assert!(!render(&json!({"createOperator": false})).names().iter().any(|name| name.starts_with("Pod/")));
 }
 
 #[test]

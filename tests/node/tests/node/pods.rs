@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener};
 
 use keyferry_testkit::Testbed;
+use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pod_says_hello() {
@@ -37,4 +38,38 @@ async fn commands_run_in_pods_and_servers_of_tests_are_reached_from_there() {
     let host = url.trim_start_matches("http://").trim_end_matches('/').replace(':', " ");
     assert_eq!(pod.exec(&["sh", "-c", &format!("echo ping | nc {host}")]).unwrap(), "ping");
     pod.delete().await;
+}
+
+/// What drivers of volumes stand on: a process of the node mounts for pods, and a privileged pod for the node.
+#[tokio::test(flavor = "multi_thread")]
+async fn mounts_pass_between_the_node_and_its_pods() {
+    let testbed = Testbed::with_node();
+    let (namespace, node) = (testbed.namespace("mounts").await, testbed.node());
+    let folder = format!("/run/keyferry/{}", namespace.name());
+    let container = |name: &str, propagation: &str, privileged: bool| {
+        json!({
+            "name": name, "image": node.busybox().unwrap(), "command": ["sleep", "600"],
+            "volumeMounts": [{"name": "shared", "mountPath": "/shared", "mountPropagation": propagation}],
+            "securityContext": {"privileged": privileged},
+        })
+    };
+    let volume = json!({"name": "shared", "hostPath": {"path": folder, "type": "DirectoryOrCreate"}});
+    let spec = |container| json!({"containers": [container], "volumes": [volume]});
+    let reader = namespace.run_pod("reader", spec(container("reader", "HostToContainer", false))).await;
+    let driver = namespace.run_pod("driver", spec(container("driver", "Bidirectional", true))).await;
+    reader.until_ready().await;
+    driver.until_ready().await;
+
+    let mine = format!("{folder}/mine");
+    node.run("mkdir", &[&mine]).unwrap();
+    node.run("mount", &["-t", "tmpfs", "-o", "size=1m", "tmpfs", &mine]).unwrap();
+    std::fs::write(node.path(format!("{mine}/word")), "from the node").unwrap();
+    assert_eq!(reader.exec(&["cat", "/shared/mine/word"]).unwrap(), "from the node");
+
+    let script = "mkdir /shared/its && mount -t tmpfs tmpfs /shared/its && printf 'from a pod' > /shared/its/word";
+    driver.exec(&["sh", "-c", script]).unwrap();
+    assert_eq!(reader.exec(&["cat", "/shared/its/word"]).unwrap(), "from a pod");
+    assert_eq!(std::fs::read_to_string(node.path(format!("{folder}/its/word"))).unwrap(), "from a pod");
+    assert!(!std::path::Path::new(&folder).exists(), "the machine sees nothing of it");
+    node.run("umount", &[&mine, &format!("{folder}/its")]).unwrap();
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use keyferry_testkit::supervisor::{Options, Supervisor};
-use keyferry_testkit::{Error, Result, install};
+use keyferry_testkit::{Error, Result, install, node};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
@@ -95,7 +95,7 @@ fn main() -> ExitCode {
             all.map(|_| ExitCode::SUCCESS)
         }
         Verb::Up(up) => run(&up),
-        Verb::NodeInit { ready } => keyferry_testkit::node::init::run(&ready).map(|never| match never {}),
+        Verb::NodeInit { ready } => node::init::run(&ready).map(|never| match never {}),
     };
     done.unwrap_or_else(|error| {
         // A closed stderr leaves nobody to tell.
@@ -104,12 +104,15 @@ fn main() -> ExitCode {
     })
 }
 
-/// Those who leave out what needs a node need not have it.
-fn for_nodes() -> Result<PathBuf> {
+/// Those who leave out what needs a node need not have it. Where there can be none, the tests that need one say so.
+fn for_nodes() -> Result<()> {
     if std::env::var_os(WITHOUT_NODE).is_some_and(|value| !value.is_empty()) {
-        return Ok(PathBuf::new());
+        return Ok(());
     }
-    install::node().and_then(|_| install::csi_sanity())
+    match node::check() {
+        Ok(()) => install::node().and_then(|_| install::csi_sanity()).map(|_| ()),
+        Err(missing) => Ok(writeln!(std::io::stderr(), "testbed: {missing:#}")?),
+    }
 }
 
 fn run(up: &Up) -> Result<ExitCode> {

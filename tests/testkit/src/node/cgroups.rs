@@ -62,11 +62,13 @@ impl Drop for Cgroups {
     }
 }
 
-/// Removes what killed supervisors left, by the names of their data folders.
+/// Removes what killed supervisors left, by the names of their data folders. A node that lives has its first process in
+/// each of its groups.
 pub(crate) fn remove_leftovers(is_left: impl Fn(&str) -> bool) {
     for hierarchy in HIERARCHIES {
         for entry in fs::read_dir(Path::new(ROOT).join(hierarchy)).into_iter().flatten().flatten() {
-            if let Some(name) = entry.file_name().to_str().filter(|name| is_left(name)) {
+            let lives = || fs::read(entry.path().join("cgroup.procs")).is_ok_and(|processes| !processes.is_empty());
+            if let Some(name) = entry.file_name().to_str().filter(|name| is_left(name) && !lives()) {
                 remove(name);
             }
         }
@@ -79,7 +81,9 @@ fn folders(name: &str) -> Vec<PathBuf> {
 
 /// Whether all of them are gone now.
 fn remove(name: &str) -> bool {
-    folders(name).iter().fold(true, |gone, folder| remove_tree(folder) && gone)
+    // Each is tried, whatever becomes of the others.
+    let left = folders(name).iter().filter(|folder| !remove_tree(folder)).count();
+    left == 0
 }
 
 /// Only empty groups can be removed, so from the leaves up. What is in a group's folder beside groups goes with it.

@@ -14,8 +14,8 @@ const PROGRAMS: [(&str, &str); 4] =
 /// Administrators' programs are not on everybody's PATH.
 const FOLDERS: [&str; 4] = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/bin"];
 
-/// An error that names all that is missing.
-pub(crate) fn check() -> Result<()> {
+/// Whether a node can be had here. The error names all that is missing.
+pub fn check() -> Result<()> {
     let mut missing = Vec::new();
     if !geteuid().is_root() {
         missing.push("root: a node mounts, and makes namespaces and cgroups".to_owned());

@@ -17,7 +17,8 @@ mod house;
 pub(crate) use cgroups::remove_leftovers;
 pub(crate) use house::{House, proxy_socket};
 pub(crate) use inside::Inside;
-pub(crate) use machine::{check, find};
+pub use machine::check;
+pub(crate) use machine::find;
 
 use std::path::Path;
 use std::process::Command;
