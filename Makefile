@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make quickstart` and `make demo` show it, `make test` checks it.
-.PHONY: help quickstart demo test test-fast bench hostile prove-stores prove-vault alone lint deny advisories sbom crds clean
+.PHONY: help quickstart demo test test-fast bench hostile prove-stores prove-vault alone lint deny advisories image sbom crds clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ deny: ## Licences, duplicates and sources of dependencies
 
 advisories: ## Known vulnerabilities of dependencies (fetches the database of RustSec)
 	@scripts/deny --advisories
+
+image: ## Make the container image without an engine: target/keyferry-image.tar (ARGS="--name NAME:TAG"; ARGS=--help lists all)
+	@scripts/image $(ARGS)
 
 sbom: ## Write what the program is made of: target/keyferry.cdx.json (CycloneDX)
 	@scripts/sbom

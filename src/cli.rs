@@ -1,11 +1,12 @@
 //! The command line: which verbs there are. Each has its flags beside it.
 
-use clap::{Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::report::status;
 use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
-use crate::verbs::{edit, grant, init, kubesec, node, render, reseal, seal, sync};
+use crate::verbs::{
+    diff, doctor, edit, explain, grant, init, kubesec, node, refresh, render, reseal, seal, status, sync, validate, who,
+};
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
 #[derive(Debug, Parser)]
@@ -24,12 +25,21 @@ pub enum Command {
     /// Run the CSI driver csi.keyferry.io on a node, until SIGTERM or SIGINT: pods mount secrets that never become a Secret.
     ///
     /// The kubelet asks for each volume with the pod's own tokens, by which all is read and stores are logged in to. Must run as root
-    /// and privileged; the chart's DaemonSet does (node.enabled). One JSON line on standard output for each delivery.
+    /// and privileged; the chart's DaemonSet does (node.enabled). One JSON line (--audit-log) for each delivery.
     Node(Box<node::NodeArgs>),
     /// Print the Role and the RoleBinding that let a ServiceAccount's pods mount an ExternalSecret, for `kubectl apply -f -`.
     Grant(grant::Grant),
     /// Print the CustomResourceDefinitions as YAML, for `kubectl apply -f -`.
     Crds(Crds),
+    /// Say what is wrong with manifests, without a cluster: for the CI of a repository.
+    ///
+    /// Looks at the objects of the groups external-secrets.io and generators.external-secrets.io: at their schemas and admission rules
+    /// as an API server does, with the fields that it would drop; at what the operator would refuse; at templates and patterns; and
+    /// at names that nothing among the manifests bears where another one nearly does. Each finding has its file and line.
+    ///
+    /// Exits with 0 where nothing is wrong or there are warnings only, with 1 where something is (with --strict, also a warning),
+    /// and with 2 where something can't be read.
+    Validate(validate::Validate),
     /// Print the Secrets that manifests come to, without a cluster; values are masked.
     ///
     /// Reads ExternalSecrets, stores, generators, and the Secrets and ConfigMaps that they refer to. A store of kind `fake`
@@ -72,11 +82,69 @@ pub enum Command {
     /// The operator opens and seals; nobody here sees a value. Nothing else of a file changes. Exits with 0 where all is sealed with
     /// the latest key now, and with 1 where something is not.
     Reseal(Box<reseal::Reseal>),
-    /// Tell how the ExternalSecrets of a cluster stand.
+    /// Tell how the ExternalSecrets, PushSecrets and stores of a cluster stand.
+    ///
+    /// Tries and next tries stand in the operator's metrics, which are read through the API server: that takes the right to get
+    /// the operator's Lease, its pod, and pods/proxy. With --watch each change is a line, as JSON an object on a line.
     Status(status::Status),
+    /// Tell why one of them stands as it does, what each of its keys comes from, what the plan says of it, and what to do.
+    Explain(explain::Explain),
+    /// Have ExternalSecrets or PushSecrets looked at now.
+    ///
+    /// Sets the annotation external-secrets.io/force-sync. Exits with 1 where, with --wait, one failed or was not refreshed in time.
+    Refresh(refresh::Refresh),
+    /// Tell which keys of its Secret a refresh of an ExternalSecret would add, remove and change; never a value.
+    ///
+    /// Asks the stores with the rights of whoever runs it, who must be able to read the Secrets that the stores log in with.
+    ///
+    /// Exits with 0 where nothing would change, with 1 where something would, and with 2 where that can't be told.
+    Diff(diff::Diff),
+    /// Tell who reaches a Secret: who uses it, who can read it, and who can come to read it.
+    Who(who::Who),
+    /// Look for what is wrong with a cluster as a whole.
+    ///
+    /// Exits with 1 where something wants attention. What can't be seen is told to be unknown.
+    Doctor(doctor::Doctor),
+    /// Print the completion script of a shell.
+    Completion(Completion),
     /// Come from another operator.
     #[command(subcommand)]
     Migrate(Migrate),
+}
+
+/// Flags of `keyferry completion`.
+#[derive(Args, Debug)]
+pub struct Completion {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// The name that kubectl runs it by, as a plugin of its own.
+const PLUGIN: &str = "kubectl-keyferry";
+
+impl Cli {
+    /// The arguments of this process, under the name that it was called by. Ends the process where they are wrong.
+    pub fn of_process() -> Self {
+        let called = std::env::args_os().next().map(std::path::PathBuf::from).unwrap_or_default();
+        let is_plugin = called.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PLUGIN));
+        let matches = Self::command_called(is_plugin).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command, as messages name it.
+    pub fn command_called(is_plugin: bool) -> clap::Command {
+        if is_plugin { Self::command().name("kubectl keyferry").bin_name("kubectl keyferry") } else { Self::command() }
+    }
+}
+
+impl Completion {
+    /// Prints it.
+    pub fn print(&self, out: &mut dyn std::io::Write) -> Result<(), String> {
+        let mut script = Vec::new();
+        clap_complete::generate(self.shell, &mut Cli::command(), "keyferry", &mut script);
+        out.write_all(&script).map_err(|_| "can't write to standard output".to_owned())
+    }
 }
 
 /// The ways from another operator: its cluster, and manifests that were written for it.
@@ -149,6 +217,24 @@ mod tests {
         assert!(secured.metrics_secure && secured.metrics_auth);
         assert_eq!((secured.metrics_cert_name.as_str(), secured.metrics_key_name.as_str()), ("tls.crt", "tls.key"));
         assert_eq!(run.store_requeue_interval, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_plugin_bears_the_name_that_it_is_called_by() {
+        let help = |is_plugin: bool| Cli::command_called(is_plugin).render_help().to_string();
+        assert!(help(true).contains("Usage: kubectl keyferry <COMMAND>"), "{}", help(true));
+        assert!(help(false).contains("Usage: keyferry <COMMAND>"), "{}", help(false));
+    }
+
+    #[test]
+    fn every_shell_has_a_completion_that_knows_the_verbs() {
+        use clap::ValueEnum as _;
+        for shell in clap_complete::Shell::value_variants() {
+            let mut script = Vec::new();
+            Completion { shell: *shell }.print(&mut script).unwrap();
+            let script = String::from_utf8(script).unwrap();
+            assert!(["status", "explain", "validate"].iter().all(|verb| script.contains(verb)), "{shell}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod controller;
 pub mod sealing;
 
 pub mod clock;
+pub mod audit;
 pub mod metrics;
 pub mod threads;
 pub mod server;

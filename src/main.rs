@@ -5,9 +5,9 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command as Process, ExitCode};
 
-use clap::Parser as _;
 use keyferry::cli::{Cli, Command, Migrate};
 use keyferry::threads::control::Control;
+use keyferry::verbs;
 use keyferry_migrate::manifests::Manifests;
 use keyferry_migrate::{Eso, Outcome};
 
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(std::io::stderr(), "keyferry: panic at {place}");
     }));
-    let command = Cli::parse().command;
+    let command = Cli::of_process().command;
     // These do that themselves, once they can say that it failed.
     if !matches!(command, Command::Run(_) | Command::Node(_) | Command::Sync(_)) {
         keyferry::verbs::run::forbid_core_dumps();
@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             | Command::Edit(_)
             | Command::Seal(_)
             | Command::Render(_)
+            | Command::Diff(_)
             | Command::Migrate(Migrate::Kubesec(_))
     ) {
         keyferry::verbs::run::forbid_looking_in();
@@ -66,15 +67,20 @@ fn main() -> ExitCode {
         Command::Run(args) => wait_for(keyferry::verbs::run::run(*args, control)).map(|()| ExitCode::SUCCESS),
         Command::Node(args) => wait_for(keyferry::verbs::node::run(*args, control)).map(|()| ExitCode::SUCCESS),
         Command::Grant(args) => wait_for(async { args.run(&mut std::io::stdout()).await }).map(|()| ExitCode::SUCCESS),
+        Command::Validate(args) => validate(&args),
         Command::Render(args) => wait_for(render(&args)),
         Command::Sync(args) => wait_for(sync(*args, &control)),
         Command::Init(args) => args.run(&mut std::io::stdout().lock()).map(|()| ExitCode::SUCCESS),
         Command::Edit(args) => wait_for(edit(&args, &control)).map(|()| ExitCode::SUCCESS),
         Command::Seal(args) => wait_for(seal(&args)).map(|()| ExitCode::SUCCESS),
         Command::Reseal(args) => wait_for(async { args.run(&mut std::io::stdout()).await }),
-        Command::Status(args) => {
-            wait_for(keyferry::report::status::run(&args, &mut std::io::stdout())).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Status(_)
+        | Command::Explain(_)
+        | Command::Refresh(_)
+        | Command::Diff(_)
+        | Command::Who(_)
+        | Command::Doctor(_) => wait_for(about_a_cluster(command)),
+        Command::Completion(args) => args.print(&mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
         Command::Migrate(Migrate::Kes(args)) => kes(&args),
@@ -133,6 +139,25 @@ fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
     // Nobody waits for threads that are still at something: it is over.
     runtime.shutdown_background();
     done
+}
+
+/// What is told of a cluster to whoever asks.
+async fn about_a_cluster(command: Command) -> Result<ExitCode, String> {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let well = |()| ExitCode::SUCCESS;
+    match command {
+        Command::Status(args) => verbs::status::run(&args, &mut out, &mut err).await.map(well),
+        Command::Explain(args) => verbs::explain::run(&args, &mut out, &mut err).await.map(well),
+        Command::Refresh(args) => verbs::refresh::run(&args, &mut out).await,
+        Command::Diff(args) => verbs::diff::run(&args, &mut out, &mut err).await,
+        Command::Who(args) => verbs::who::run(&args, &mut out, &mut err).await.map(well),
+        Command::Doctor(args) => verbs::doctor::run(&args, &mut out, &mut err).await,
+        _ => Ok(ExitCode::FAILURE),
+    }
+}
+
+fn validate(args: &keyferry::verbs::validate::Validate) -> Result<ExitCode, String> {
+    keyferry::verbs::validate::run(args, &mut std::io::stdin(), &mut std::io::stdout(), &mut std::io::stderr())
 }
 
 async fn render(args: &keyferry::verbs::render::Render) -> Result<ExitCode, String> {

@@ -12,8 +12,8 @@ use keyferry_sync::outcome::Outcome;
 use keyferry_sync::store::{Readiness, Store, StoreId};
 use kube::ResourceExt as _;
 use prometheus::{
-    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-    TextEncoder,
+    Encoder as _, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 /// The metric of how often syncs failed since the last success.
@@ -43,6 +43,10 @@ pub struct Metrics {
     pub queue: IntGauge,
     /// Whether this process holds the Lease.
     pub leader: IntGauge,
+    /// Lines of the audit log.
+    pub audit_written: IntCounter,
+    /// Deliveries that have no line there.
+    pub audit_dropped: IntCounter,
 }
 
 const OBJECT: [&str; 2] = ["name", "namespace"];
@@ -90,6 +94,11 @@ impl Metrics {
             registry.register(Box::new(metric.clone())).expect("registered once");
             metric
         };
+        let total = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help).expect("a good name");
+            registry.register(Box::new(metric.clone())).expect("registered once");
+            metric
+        };
         let condition_help = "Whether the condition has this status (1) or not (0)";
         Self {
             sync_calls: counter("externalsecret_sync_calls_total", "Looks at an ExternalSecret", &OBJECT),
@@ -133,6 +142,8 @@ impl Metrics {
             next_try: gauges(NEXT_TRY, "When a failed sync is tried again, in seconds of Unix time", &OBJECT),
             queue: gauge("keyferry_queue_length", "Objects that wait for their next look, due or not"),
             leader: gauge("keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
+            audit_written: total("keyferry_audit_records_total", "Lines of the audit log"),
+            audit_dropped: total("keyferry_audit_dropped_total", "Deliveries that have no line in the audit log"),
             registry,
         }
     }

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus, names};
-use keyferry_sync::audit;
 use keyferry_sync::ports::{Journal, Problem};
 use keyferry_sync::record::Note;
 use kube::Resource as _;
@@ -55,17 +54,5 @@ impl Journal for ClusterJournal {
         let mut reference = es.object_ref(&());
         reference.resource_version = None;
         self.events.send(reference, names::EVENTS_EXTERNAL_SECRET, note);
-    }
-
-    fn audit(&self, record: audit::Record<'_>) {
-        let metadata = &record.external_secret.metadata;
-        tracing::debug!(
-            namespace = metadata.namespace,
-            name = metadata.name,
-            store = %record.store,
-            keys = record.keys.len(),
-            answered = record.answered,
-            "asked a store"
-        );
     }
 }

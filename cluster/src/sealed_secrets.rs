@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use keyferry_crds::{CreationPolicy, ExternalSecret, ExternalSecretStatus, names};
-use keyferry_sync::audit;
 use keyferry_sync::content::Content;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
@@ -136,8 +135,6 @@ impl Journal for SealedSecrets {
         };
         self.events.send(stands_for.object_ref(&()), COMPONENT, note);
     }
-
-    fn audit(&self, _: audit::Record<'_>) {}
 }
 
 /// As Sealed Secrets' own controller tells it: whether it is synced, and why not.

@@ -33,7 +33,7 @@ impl Default for Tries {
 }
 
 impl Tries {
-    fn spend(&mut self, tries: u64) -> Result<(), Error> {
+    pub(crate) fn spend(&mut self, tries: u64) -> Result<(), Error> {
         self.0 = self.0.checked_sub(tries).ok_or_else(|| Error::limit(&UNSEAL_TRIES).with_blame(Blame::Store))?;
         Ok(())
     }
@@ -49,10 +49,10 @@ pub fn open(sealed: &[u8], identities: &Identities, tries: &mut Tries) -> Result
     let read = ArmoredReader::new(sealed.trim_ascii_start()).take(most).read_to_end(&mut bytes);
     read.map_err(|_| damaged())?;
     let keys = stanzas(&bytes)?;
-    if keys > DOCUMENT_KEYS.size() {
+    if keys.all > DOCUMENT_KEYS.size() {
         return Err(Error::limit(&DOCUMENT_KEYS).with_blame(Blame::Store));
     }
-    tries.spend((keys * identities.len()) as u64)?;
+    tries.spend((keys.all * identities.len() + keys.of_rsa * COST_OF_RSA) as u64)?;
     let opened = age::Decryptor::new_buffered(&*bytes).and_then(|file| file.decrypt(identities.each()));
     let mut opened = opened.map_err(|error| refusal(&error, identities))?;
     let mut out = SecretBuf::with_capacity(bytes.len());
@@ -66,12 +66,22 @@ pub fn open(sealed: &[u8], identities: &Identities, tries: &mut Tries) -> Result
     }
 }
 
-/// How many keys its header names.
-fn stanzas(file: &[u8]) -> Result<usize, Error> {
+/// What a lock of RSA costs, in tries of other keys: it is tried with the one key that it names.
+const COST_OF_RSA: usize = 40;
+
+/// How many keys a header names.
+#[derive(Default)]
+struct Stanzas {
+    all: usize,
+    of_rsa: usize,
+}
+
+/// Those of a file.
+fn stanzas(file: &[u8]) -> Result<Stanzas, Error> {
     if !file.starts_with(MAGIC) {
         return Err(damaged());
     }
-    let mut keys = 0;
+    let mut keys = Stanzas::default();
     for line in file.split(|byte| *byte == b'\n') {
         if line.starts_with(b"---") {
             return Ok(keys);
@@ -81,7 +91,8 @@ fn stanzas(file: &[u8]) -> Result<usize, Error> {
                 "it is encrypted with a passphrase: encrypt it for a recipient instead, since nobody types one here";
             return Err(malformed(message));
         }
-        keys += usize::from(line.starts_with(b"-> "));
+        keys.all += usize::from(line.starts_with(b"-> "));
+        keys.of_rsa += usize::from(line.starts_with(b"-> ssh-rsa "));
     }
     Err(damaged())
 }

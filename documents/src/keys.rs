@@ -7,15 +7,19 @@ use age::secrecy::ExposeSecret as _;
 use keyferry_limits::DOCUMENT_KEYS;
 use keyferry_provider_core::{Blame, Error, SecretBytes};
 
-use crate::ssh;
+use crate::envelope::Tries;
+use crate::{pgp, ssh};
 
-/// Private keys, each of age or of SSH.
+/// Private keys, each of age, of SSH or of PGP.
 #[derive(Default)]
-pub struct Identities(Vec<Box<dyn age::Identity + Send + Sync>>);
+pub struct Identities {
+    of_age: Vec<Box<dyn age::Identity + Send + Sync>>,
+    of_pgp: pgp::Keys,
+}
 
 impl fmt::Debug for Identities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} identities", self.0.len())
+        write!(f, "{} identities", self.len())
     }
 }
 
@@ -36,15 +40,17 @@ const OTHER_KEYS: [(&str, &str); 4] = [
 ];
 
 impl Identities {
-    /// Adds those of a file of `age-keygen`, or a private key of SSH.
+    /// Adds those of a file of `age-keygen`, a private key of SSH, or those that `gpg --export-secret-keys --armor` writes.
     ///
     /// # Errors
     /// `Invalid`, by the number of the line.
     pub fn add(&mut self, file: &SecretBytes) -> Result<(), Error> {
         let text = file.expose_str().ok_or_else(|| wrong("it is not text".to_owned()))?;
-        let before = self.0.len();
+        let before = self.len();
         if text.trim_start().starts_with(SSH_BEGIN) {
-            self.0.push(Box::new(ssh::Identity::read(text).map_err(|problem| wrong(problem.to_owned()))?));
+            self.of_age.push(ssh::identity(text).map_err(|problem| wrong(problem.to_owned()))?);
+        } else if text.trim_start().starts_with(pgp::BEGIN) {
+            self.of_pgp.add(text).map_err(wrong)?;
         } else {
             for (n, line) in text.lines().enumerate() {
                 let line = line.trim();
@@ -56,33 +62,41 @@ impl Identities {
                 }
                 let identity = age::x25519::Identity::from_str(line);
                 let identity = identity.map_err(|_| wrong(format!("line {} is no identity of age", n + 1)))?;
-                self.0.push(Box::new(identity));
+                self.of_age.push(Box::new(identity));
                 self.check()?;
             }
         }
-        if self.0.len() == before {
+        if self.len() == before {
             return Err(wrong("there is no identity in it".to_owned()));
         }
         self.check()
     }
 
     fn check(&self) -> Result<(), Error> {
-        let is_too_much = self.0.len() > DOCUMENT_KEYS.size();
+        let is_too_much = self.len() > DOCUMENT_KEYS.size();
         if is_too_much { Err(Error::limit(&DOCUMENT_KEYS).with_blame(Blame::Credentials)) } else { Ok(()) }
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.of_age.len() + self.of_pgp.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
+    }
+
+    /// Opens a message of PGP, which holds a key.
+    ///
+    /// # Errors
+    /// `Denied` where none of them opens it, `Malformed` where it is damaged, cut off or changed.
+    pub fn open_pgp(&self, armored: &[u8], tries: &mut Tries) -> Result<SecretBytes, Error> {
+        self.of_pgp.open(armored, tries)
     }
 
     pub(crate) fn each(&self) -> impl Iterator<Item = &dyn age::Identity> {
-        self.0.iter().map(|one| &**one as &dyn age::Identity)
+        self.of_age.iter().map(|one| &**one as &dyn age::Identity)
     }
 }
 
@@ -123,7 +137,7 @@ impl Recipients {
                 "recipients age1pq1... are post-quantum keys of age, which are not supported yet: use one of `age-keygen` without -pq",
             ));
         } else if word.starts_with("ssh-") {
-            Box::new(ssh::Recipient::read(word).map_err(Error::invalid)?)
+            ssh::recipient(word).map_err(Error::invalid)?
         } else {
             // A private key given by mistake must not be shown.
             let known = age::x25519::Recipient::from_str(word);

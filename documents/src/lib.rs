@@ -5,7 +5,7 @@
 //! never a value, and what goes wrong is told before anything is given.
 //!
 //! Modules, in reading order: [`tree`] a document that is read, [`format`](mod@format) how it is written, [`keys`] who may open it, `ssh` keys of
-//! SSH among them, [`envelope`] age's file format, [`values`] single values, [`edit`] a document in somebody's editor, [`sops`] SOPS; and [`place`] where a store's documents lie.
+//! SSH among them (`rsa` those of that kind), [`pgp`] and of PGP, [`envelope`] age's file format, [`values`] single values, [`edit`] a document in somebody's editor, [`sops`] SOPS; and [`place`] where a store's documents lie.
 //!
 //! What is zeroed: keys, and values from when they are decrypted. What is not ours to zero are the copies of the YAML
 //! parser, which sees values where a whole document was encrypted, and of the age library while it decrypts.
@@ -16,6 +16,8 @@ pub mod tree;
 pub mod format;
 pub mod keys;
 mod ssh;
+mod rsa;
+pub mod pgp;
 pub mod envelope;
 pub mod values;
 pub mod edit;

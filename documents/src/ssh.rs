@@ -1,5 +1,4 @@
-//! Ed25519 keys of SSH, as age uses them: written after its specification of SSH recipients, since the feature of its library brings RSA
-//! along, whose timing tells too much.
+//! Keys of SSH, as age uses them: written after its specification of SSH recipients. Those of Ed25519 are here, those of RSA beside it.
 
 use std::collections::HashSet;
 
@@ -15,10 +14,11 @@ use keyferry_provider_core::SecretBuf;
 use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::Zeroizing;
 
+use crate::rsa;
+
 const LABEL: &[u8] = b"age-encryption.org/v1/ssh-ed25519";
 const TAG: &str = "ssh-ed25519";
-const RSA: &str = "RSA keys of SSH are not taken, since deciphering with them tells too much by its timing: use a key of \
-                   `ssh-keygen -t ed25519`, or of `age-keygen`";
+const BROKEN_PUBLIC: &str = "a public key of SSH is not whole";
 
 /// A private key.
 pub struct Identity {
@@ -35,9 +35,14 @@ pub struct Recipient {
 }
 
 /// The parts of a text that SSH wrote, each after its length.
-struct Parts<'a>(&'a [u8]);
+pub struct Parts<'a>(&'a [u8]);
 
 impl<'a> Parts<'a> {
+    /// Those of this.
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
     fn take(&mut self, length: usize) -> Option<&'a [u8]> {
         let (part, rest) = self.0.split_at_checked(length)?;
         self.0 = rest;
@@ -48,73 +53,77 @@ impl<'a> Parts<'a> {
         Some(u32::from_be_bytes(self.take(4)?.try_into().ok()?))
     }
 
-    fn next(&mut self) -> Option<&'a [u8]> {
+    /// The next.
+    pub fn next(&mut self) -> Option<&'a [u8]> {
         let length = self.number()? as usize;
         self.take(length)
     }
 }
 
-impl Identity {
-    /// From the file of `ssh-keygen`.
-    pub fn read(text: &str) -> Result<Self, &'static str> {
-        const BROKEN: &str = "the private key of SSH in it is not whole";
-        let mut encoded = SecretBuf::with_capacity(text.len());
-        for line in text.trim().lines().map(str::trim).filter(|line| !line.starts_with("-----")) {
-            encoded.extend(line.as_bytes());
-        }
-        let bytes = Zeroizing::new(STANDARD.decode(encoded.expose()).map_err(|_| BROKEN)?);
-        let mut parts = Parts(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(BROKEN)?);
-        let mut next = || parts.next().ok_or(BROKEN);
-        let (cipher, _kdf, _options) = (next()?, next()?, next()?);
-        if parts.number() != Some(1) {
-            return Err(BROKEN);
-        }
-        let public = parts.next().ok_or(BROKEN)?;
-        if cipher != b"none" {
-            return Err(
-                "the private key of SSH in it has a passphrase: take it off (ssh-keygen -p) in the copy that is kept here",
-            );
-        }
-        check_kind(public)?;
-        let mut private = Parts(parts.next().ok_or(BROKEN)?);
-        // The same number twice, the kind and the public key once more, and the seed before the public key.
-        private.take(8).ok_or(BROKEN)?;
-        let _kind = private.next().ok_or(BROKEN)?;
-        let _public = private.next().ok_or(BROKEN)?;
-        let seed = private.next().filter(|key| key.len() == 64).ok_or(BROKEN)?;
-        let mut scalar = Zeroizing::new([0; 32]);
-        let digest = Zeroizing::new(<[u8; 64]>::from(Sha512::digest(&seed[..32])));
-        scalar.copy_from_slice(&digest[..32]);
-        Ok(Self { public: public.to_vec(), scalar })
+/// A private key from the file of `ssh-keygen`.
+pub fn identity(text: &str) -> Result<Box<dyn age::Identity + Send + Sync>, &'static str> {
+    const BROKEN: &str = "the private key of SSH in it is not whole";
+    let mut encoded = SecretBuf::with_capacity(text.len());
+    for line in text.trim().lines().map(str::trim).filter(|line| !line.starts_with("-----")) {
+        encoded.extend(line.as_bytes());
     }
+    let bytes = Zeroizing::new(STANDARD.decode(encoded.expose()).map_err(|_| BROKEN)?);
+    let mut parts = Parts(bytes.strip_prefix(b"openssh-key-v1\0").ok_or(BROKEN)?);
+    let mut next = || parts.next().ok_or(BROKEN);
+    let (cipher, _kdf, _options) = (next()?, next()?, next()?);
+    if parts.number() != Some(1) {
+        return Err(BROKEN);
+    }
+    let public = parts.next().ok_or(BROKEN)?;
+    if cipher != b"none" {
+        return Err(
+            "the private key of SSH in it has a passphrase: take it off (ssh-keygen -p) in the copy that is kept here",
+        );
+    }
+    let kind = kind_of(public)?;
+    let mut private = Parts(parts.next().ok_or(BROKEN)?);
+    // The same number twice, the kind and the public key once more, and the seed before the public key.
+    private.take(8).ok_or(BROKEN)?;
+    let _kind = private.next().ok_or(BROKEN)?;
+    if kind == Kind::Rsa {
+        return Ok(Box::new(rsa::Identity::read(public, &mut private)?));
+    }
+    let _public = private.next().ok_or(BROKEN)?;
+    let seed = private.next().filter(|key| key.len() == 64).ok_or(BROKEN)?;
+    let mut scalar = Zeroizing::new([0; 32]);
+    let digest = Zeroizing::new(<[u8; 64]>::from(Sha512::digest(&seed[..32])));
+    scalar.copy_from_slice(&digest[..32]);
+    Ok(Box::new(Identity { public: public.to_vec(), scalar }))
 }
 
-impl Recipient {
-    /// From a line of `id_ed25519.pub`.
-    pub fn read(line: &str) -> Result<Self, &'static str> {
-        const BROKEN: &str = "a public key of SSH is not whole";
-        if line.starts_with("ssh-rsa ") {
-            return Err(RSA);
-        }
-        let encoded = line.split_whitespace().nth(1).ok_or(BROKEN)?;
-        let public = STANDARD.decode(encoded).map_err(|_| BROKEN)?;
-        let point = check_kind(&public)?;
-        let point = CompressedEdwardsY(point).decompress().ok_or(BROKEN)?.to_montgomery();
-        Ok(Self { public, point })
-    }
+/// A public key from a line of `id_ed25519.pub`, `id_rsa.pub` or `authorized_keys`.
+pub fn recipient(line: &str) -> Result<Box<dyn age::Recipient + Send + Sync>, &'static str> {
+    let encoded = line.split_whitespace().nth(1).ok_or(BROKEN_PUBLIC)?;
+    let public = STANDARD.decode(encoded).map_err(|_| BROKEN_PUBLIC)?;
+    let Kind::Ed25519(point) = kind_of(&public)? else { return Ok(Box::new(rsa::Recipient::read(&public)?)) };
+    let point = CompressedEdwardsY(point).decompress().ok_or(BROKEN_PUBLIC)?.to_montgomery();
+    Ok(Box::new(Recipient { public, point }))
 }
 
-/// The key itself of a public key, where it is of the one kind that we take.
-fn check_kind(public: &[u8]) -> Result<[u8; 32], &'static str> {
+/// The kinds of keys that age takes.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    /// With the key itself.
+    Ed25519([u8; 32]),
+    Rsa,
+}
+
+fn kind_of(public: &[u8]) -> Result<Kind, &'static str> {
     let mut parts = Parts(public);
     match (parts.next(), parts.next()) {
-        (Some(b"ssh-ed25519"), Some(key)) => key.try_into().map_err(|_| "a public key of SSH is not whole"),
-        (Some(b"ssh-rsa"), _) => Err(RSA),
+        (Some(b"ssh-ed25519"), Some(key)) => key.try_into().map(Kind::Ed25519).map_err(|_| BROKEN_PUBLIC),
+        (Some(b"ssh-rsa"), Some(_)) => Ok(Kind::Rsa),
         _ => Err("a key of SSH is not of a kind that age takes: use one of `ssh-keygen -t ed25519`"),
     }
 }
 
-fn tag_of(public: &[u8]) -> String {
+/// How a stanza names a public key.
+pub fn tag_of(public: &[u8]) -> String {
     STANDARD_NO_PAD.encode(&Sha256::digest(public)[..4])
 }
 
@@ -180,6 +189,27 @@ mod tests {
         assert_eq!(opened(include_bytes!("../testdata/ssh.age")).as_deref(), Ok("canary-7f3a"));
         let sealed = seal(&SecretBytes::from("ours"), &recipients, true).unwrap();
         assert_eq!(opened(&sealed).as_deref(), Ok("ours"));
+    }
+
+    #[test]
+    fn files_of_age_for_a_key_of_rsa_open_and_ours_do() {
+        let (mut identities, mut recipients) = (Identities::default(), Recipients::default());
+        let key = include_str!("../testdata/rsa.key");
+        identities.add(&key.into()).unwrap();
+        recipients.add(include_str!("../testdata/rsa.key.pub")).unwrap();
+        let open = |sealed: &[u8]| open(sealed, &identities, &mut Tries::default());
+        let theirs = include_bytes!("../testdata/rsa.age");
+        assert_eq!(open(theirs).unwrap().expose_str(), Some("canary-7f3a"));
+        let sealed = seal(&SecretBytes::from("ours"), &recipients, true).unwrap();
+        assert_eq!(open(&sealed).unwrap().expose_str(), Some("ours"));
+        // A lock that was changed, and a key that was: neither is taken for another's.
+        let at = theirs.windows(4).position(|part| part == b"\n---").unwrap() - 10;
+        let mut changed = theirs.to_vec();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        assert!(open(&changed).is_err());
+        let lines: Vec<&str> = key.lines().collect();
+        let cut = [&lines[..10], &lines[lines.len() - 1..]].concat().join("\n");
+        assert!(Identities::default().add(&cut.as_str().into()).is_err());
     }
 
     #[test]

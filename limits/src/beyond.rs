@@ -199,3 +199,12 @@ pub const MOUNTS_AT_ONCE: Limit = Limit {
     of: "volumes of one node that are asked for at once",
     raise: "nothing: they have turns",
 };
+
+/// What is written is faster than what is delivered, but where a disk hangs.
+pub const AUDIT_QUEUE: Limit = Limit {
+    name: "audit-queue",
+    most: 16 << 20,
+    unit: Unit::Bytes,
+    of: "lines that wait to be written to the audit log",
+    raise: "write it where it is written faster: what finds no room is not in it, and is counted",
+};

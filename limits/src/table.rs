@@ -82,6 +82,7 @@ pub const ALL: &[&Limit] = &[
     &MOUNT_BYTES,
     &MOUNT_MEMORY,
     &MOUNTS_AT_ONCE,
+    &AUDIT_QUEUE,
 ];
 
 /// What a look may hold at once and in sum: all that is fetched, decoded, rewritten, rendered and made. A Secret holds

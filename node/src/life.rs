@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use keyferry_cluster::events::Events;
 use keyferry_files::volume::Volume;
 use keyferry_limits::MOUNTS_AT_ONCE;
+use keyferry_sync::audit::Audit;
 use keyferry_sync::hash::version_of;
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
@@ -29,7 +30,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::rpc::csi::NodePublishVolumeRequest;
 use crate::rpc::csi::volume_capability::AccessType;
 use crate::target::Target;
-use crate::telling::{Audit, NoStates, OfPod, event};
+use crate::telling::{NoStates, OfPod, event};
 use crate::tokens::Tokens;
 use crate::wanted::{Pod, Wanted};
 
@@ -58,7 +59,7 @@ pub struct Node {
     /// Where events go.
     pub events: Events,
     /// Where records of deliveries go.
-    pub audit: Audit,
+    pub audit: Arc<dyn Audit>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Where is computed what may take long.
@@ -350,10 +351,12 @@ impl Node {
     /// One look at it, which is given up where it takes too long: not while it writes.
     async fn run(&self, call: &Call<'_>, read: Read, memory: Memory, target: &Target<'_>) -> Result<Looked, Refusal> {
         let (cancel, budget, cancelled) = Cancel::new();
+        let of_pod = Arc::new(OfPod { pod: call.wanted.pod.clone(), audit: self.audit.clone() });
         let ports = Ports {
             stores: call.identity.stores(read.login),
             objects: call.identity.objects(),
-            journal: Arc::new(OfPod { pod: call.wanted.pod.clone(), audit: self.audit.clone() }),
+            journal: of_pod.clone(),
+            audit: of_pod,
             compute: self.compute.clone(),
             states: Arc::new(NoStates),
         };

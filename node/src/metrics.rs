@@ -1,6 +1,6 @@
 //! What is counted of mounts.
 
-use prometheus::{Encoder as _, GaugeVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder as _, GaugeVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::marks::Mark;
 
@@ -15,6 +15,10 @@ pub struct Metrics {
     pub emptied: IntCounterVec,
     /// Volumes that stand.
     pub mounts: IntGauge,
+    /// Lines of the audit log.
+    pub audit_written: IntCounter,
+    /// Deliveries that have no line there.
+    pub audit_dropped: IntCounter,
     read_at: GaugeVec,
 }
 
@@ -52,8 +56,18 @@ impl Metrics {
                 &VOLUME,
             )
             .expect("a good name"),
+            // As the operator calls them.
+            audit_written: IntCounter::new("keyferry_audit_records_total", "Lines of the audit log")
+                .expect("a good name"),
+            audit_dropped: IntCounter::new(
+                "keyferry_audit_dropped_total",
+                "Deliveries that have no line in the audit log",
+            )
+            .expect("a good name"),
         };
-        let all: [Box<dyn prometheus::core::Collector>; 5] = [
+        let all: [Box<dyn prometheus::core::Collector>; 7] = [
+            Box::new(metrics.audit_written.clone()),
+            Box::new(metrics.audit_dropped.clone()),
             Box::new(metrics.publishes.clone()),
             Box::new(metrics.deliveries.clone()),
             Box::new(metrics.emptied.clone()),

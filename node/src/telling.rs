@@ -1,4 +1,4 @@
-//! Where it is told what became of a mount: events on the pod, one record for each store that was asked, and the log.
+//! Where it is told what became of a mount: events on the pod, a record of each delivery, and the log.
 
 use std::sync::Arc;
 
@@ -7,19 +7,15 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use keyferry_cluster::events::Events;
 use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, GeneratorState};
 use keyferry_provider_core::State;
-use keyferry_sync::audit::{self, Workload};
+use keyferry_sync::audit::{Action, Audit, Delivery, Workload};
 use keyferry_sync::ports::{Journal, Problem, States};
 use keyferry_sync::record::Note;
 use keyferry_sync::states::{Marks, NewState};
-use serde_json::Value;
 
 use crate::wanted::Pod;
 
 /// In whose name events are.
 const COMPONENT: &str = "keyferry-node";
-
-/// Where records of deliveries go.
-pub type Audit = Arc<dyn Fn(&Value) + Send + Sync>;
 
 /// An event on a pod.
 pub fn event(events: &Events, pod: &Pod, note: Note) {
@@ -39,7 +35,7 @@ pub struct OfPod {
     /// The pod.
     pub pod: Pod,
     /// Where records go.
-    pub audit: Audit,
+    pub audit: Arc<dyn Audit>,
 }
 
 /// An ExternalSecret is never written by a node.
@@ -54,10 +50,14 @@ impl Journal for OfPod {
     }
 
     fn note(&self, _: &ExternalSecret, _: Note) {}
+}
 
-    fn audit(&self, record: audit::Record<'_>) {
-        let workload = Workload { pod: &self.pod.name, service_account: &self.pod.service_account };
-        (self.audit)(&audit::Record { workload: Some(workload), ..record }.json());
+/// What is written for a pod is mounted for it.
+impl Audit for OfPod {
+    fn take(&self, delivery: Delivery) {
+        let (pod, service_account) = (self.pod.name.clone(), self.pod.service_account.clone());
+        let action = if delivery.action == Action::Written { Action::Mounted } else { delivery.action };
+        self.audit.take(Delivery { action, workload: Some(Workload { pod, service_account }), ..delivery });
     }
 }
 

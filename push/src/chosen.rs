@@ -8,7 +8,7 @@ use keyferry_sync::settings::Settings;
 use keyferry_sync::store::Store;
 
 use crate::look::Look;
-use crate::refers::{namespace, store_key, store_of, wants};
+use crate::refers::{named_stores, namespace, store_key, store_of, wants};
 
 /// The stores that are pushed into: selected, of our class, and not about to go.
 pub fn active<'a>(settings: &'a Settings, look: &'a Look) -> impl Iterator<Item = &'a Arc<Store>> {
@@ -22,6 +22,17 @@ pub fn active<'a>(settings: &'a Settings, look: &'a Look) -> impl Iterator<Item 
 pub fn is_theirs(settings: &Settings, look: &Look, key: &str) -> bool {
     let known = store_of(key, namespace(&look.ps)).and_then(|id| look.stores.get(&id));
     known.is_some_and(|(store, _)| !store.is_of_class(&settings.class))
+}
+
+/// Whether all stores that it wants, and all that are recorded, are left to other controllers, and there are some.
+pub fn all_is_theirs(settings: &Settings, look: &Look) -> bool {
+    let named = named_stores(&look.ps).iter().all(|id| look.stores.contains_key(id));
+    let mut wanted = look.stores.values().map(|(store, _)| store).filter(|store| wants(&look.ps, store)).peekable();
+    let mut recorded = look.ps.status.iter().flat_map(|status| status.synced_push_secrets.keys());
+    named
+        && wanted.peek().is_some()
+        && wanted.all(|store| !store.is_of_class(&settings.class))
+        && recorded.all(|key| is_theirs(settings, look, key))
 }
 
 /// Whether what was pushed into a store, as the status calls it, may be taken for unwanted. What goes into a store of

@@ -31,7 +31,10 @@ pub fn holds(answer: &SecretBytes, push: &Push, dialect: &Dialect, budget: &Budg
             let name = push.origin.key.as_deref().unwrap_or_default();
             fields::one(answer, name).is_some_and(|field| field == *value)
         }
-        (None, Payload::Fields(all)) if base64 => fields::all(answer).is_some_and(|found| found == *all),
+        // What else is there may be somebody else's, and is not pushed over.
+        (None, Payload::Fields(all)) if base64 => {
+            fields::all(answer).is_some_and(|found| all.iter().all(|(key, value)| found.get(key) == Some(value)))
+        }
         (None, _) if dialect.property == PropertyLookup::Items => {
             items::first(answer).is_some_and(|first| are_equal(&first, &whole))
         }
@@ -83,7 +86,10 @@ mod tests {
         let holds = |answer: &str, payload| holds(&answer.into(), &push(None, payload), &dialect, &Budget::default());
         assert!(holds(r#"{"a":"MQ==","b":"Mg=="}"#, Payload::Value("1".into())));
         assert!(!holds(r#"{"a":"Mg=="}"#, Payload::Value("1".into())));
-        assert!(holds(r#"{"a":"MQ=="}"#, Payload::Fields([("a".to_owned(), "1".into())].into())));
+        let fields = || Payload::Fields([("a".to_owned(), "1".into())].into());
+        assert!(holds(r#"{"a":"MQ=="}"#, fields()));
+        assert!(holds(r#"{"a":"MQ==","theirs":"Mg=="}"#, fields()), "what else is there is not ours");
+        assert!(!holds(r#"{"a":"Mg=="}"#, fields()) && !holds(r#"{"theirs":"Mg=="}"#, fields()));
     }
 
     #[test]

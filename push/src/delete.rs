@@ -7,11 +7,14 @@ use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushSecret, Pushed};
 use keyferry_provider_core::Reach;
+use keyferry_sync::audit::Action;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Spec, Told};
+use serde_json::Value;
 
+use crate::audited;
 use crate::chosen::is_theirs;
 use crate::each::AT_ONCE;
 use crate::expand::{overlapping, remote};
@@ -184,7 +187,8 @@ async fn in_store(
         async move {
             let mut results = Vec::with_capacity(entries.len());
             for (place, data) in entries {
-                results.push((place, opened.delete(&remote(&data), Reach::Ours).await));
+                let deleted = opened.delete(&remote(&data), Reach::Ours).await;
+                results.push((place, data, deleted));
             }
             results
         }
@@ -192,7 +196,9 @@ async fn in_store(
     });
     let deletions: Vec<_> = deletions.collect();
     let results: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
-    for (place, result) in results.into_iter().flatten() {
+    for (place, data, result) in results.into_iter().flatten() {
+        let (remote, object) = (&data.matched.remote_ref, audited::store(&key, namespace(&look.ps)));
+        audited::tell(world, &look.ps, Action::Unpushed, object, remote, &result);
         match result {
             Ok(()) => done.deleted.push((key.clone(), place)),
             Err(error) => {
@@ -221,7 +227,9 @@ async fn open(
         );
         return Err((cause, Retry::Late));
     };
-    let failed = |cause: Told| told!("could not get secrets client for store {}: {}", Spec(&store.id.name), cause);
+    let failed = |cause: Told| {
+        told!("could not get secrets client for store {}: {}", Told::without_values(key.to_owned()), cause)
+    };
     if let Some(cause) = unusable(&world.settings, look, store) {
         return Err((failed(cause), Retry::Soon));
     }
@@ -233,7 +241,31 @@ async fn open(
 fn is_moved(look: &Look, from: &Store, place: &str, layout: &Layout) -> bool {
     let same = |id: &StoreId| {
         let other = look.stores.get(id).and_then(|(store, _)| store.spec.as_ref().ok());
-        other.zip(from.spec.as_ref().ok()).is_some_and(|(a, b)| a.provider == b.provider)
+        other.zip(from.spec.as_ref().ok()).is_some_and(|(a, b)| {
+            let places = || a.the_provider().ok().zip(b.the_provider().ok());
+            a.provider == b.provider || places().is_some_and(|(a, b)| is_one_place(a, b))
+        })
     };
     layout.iter().any(|(id, wanted)| *id != from.id && wanted.is_wanted(place) && same(id))
+}
+
+/// By store, the fields of its spec that say where it is. Who logs in, and how, says nothing of that.
+const WHERE: [(&str, &[&str]); 5] = [
+    ("vault", &["server", "path", "namespace", "version"]),
+    ("openBao", &["server", "path", "namespace", "version"]),
+    ("azurekv", &["vaultUrl", "environmentType"]),
+    ("gcpsm", &["projectID", "location"]),
+    ("onepassword", &["connectHost", "vaults"]),
+];
+
+/// Whether two stores of one kind lead to the same place for certain.
+fn is_one_place((kind, a): (&str, &Value), (other, b): (&str, &Value)) -> bool {
+    let place = |known: &[&str], config: &Value| -> Vec<Option<Value>> {
+        known.iter().map(|field| config.get(field).cloned()).collect()
+    };
+    let fields = WHERE.iter().find(|(known, _)| *known == kind && kind == other);
+    fields.is_some_and(|(_, fields)| {
+        let (a, b) = (place(fields, a), place(fields, b));
+        a == b && a.iter().any(Option::is_some)
+    })
 }

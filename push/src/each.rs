@@ -8,11 +8,13 @@ use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushDeletionPolicy, PushUpdatePolicy};
 use keyferry_provider_core::{Error, ErrorKind, Key, Reach};
 use keyferry_sync::asking::Asking;
+use keyferry_sync::audit::{Action, Object};
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::Store;
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Told};
 
+use crate::audited;
 use crate::compare::{holds, key_of};
 use crate::expand::{Entry, Wanted, elsewhere, is_same_entry, is_same_place, overlapping, remote, tell_key};
 use crate::look::{Look, World};
@@ -62,6 +64,8 @@ pub struct Prepared {
     opened: Arc<dyn Opened>,
     /// Places where something is that stays.
     pub existing: BTreeSet<String>,
+    /// Places where something may be that we did not make, and that is ours once it is written over.
+    pub doubtful: BTreeSet<String>,
     /// What could not be found out.
     pub problems: Vec<Problem>,
 }
@@ -81,29 +85,57 @@ impl Task<'_> {
     /// Logs in, and finds out what is there where that is to stay.
     pub async fn prepare(&self) -> Result<Prepared, Error> {
         let opened = self.world.ports.stores.open(&self.store, namespace(&self.look.ps)).await?;
-        let mut prepared = Prepared { opened, existing: BTreeSet::new(), problems: Vec::new() };
+        let mut prepared =
+            Prepared { opened, existing: BTreeSet::new(), doubtful: BTreeSet::new(), problems: Vec::new() };
         self.leave(&mut prepared).await;
         if self.look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists {
+            self.doubt(&mut prepared).await;
             return Ok(prepared);
         }
+        let is_asked = |place: &String, entry: &Entry| !self.is_held(place, entry);
+        for (place, entry, exists) in self.whether_there(&prepared, is_asked).await {
+            match exists {
+                Ok(true) => _ = prepared.existing.insert(place.clone()),
+                Ok(false) => {}
+                Err(error) => prepared.problems.push(self.unverified(place, entry, &error)),
+            }
+        }
+        Ok(prepared)
+    }
+
+    /// Whether anything is at these places, but at those that nothing is pushed to now.
+    async fn whether_there(
+        &self,
+        prepared: &Prepared,
+        is_asked: impl Fn(&String, &Entry) -> bool,
+    ) -> Vec<(&String, &Entry, Result<bool, Error>)> {
         // Gathered before any is asked: what lies in wait must not borrow who gathers.
         let mut asked = Vec::new();
         for (place, entry) in &self.wanted.entries {
             let is_stuck = prepared.problems.iter().any(|problem| problem.place == *place);
-            if !is_stuck && !self.is_held(place, entry) {
+            if !is_stuck && is_asked(place, entry) {
                 let opened = &prepared.opened;
                 asked.push(async move { (place, entry, opened.exists(&entry.push.remote).await) }.boxed());
             }
         }
-        let answers: Vec<_> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
-        for (place, entry, exists) in answers {
-            match exists {
-                Ok(true) => _ = prepared.existing.insert(place.clone()),
-                Ok(false) => {}
-                Err(error) => prepared.problems.push(self.problem(place, entry, &error)),
-            }
+        stream::iter(asked).buffer_unordered(AT_ONCE).collect().await
+    }
+
+    /// Finds out what is at places that nothing was pushed to yet, where the store bears no mark of who wrote what: until
+    /// that is written over for certain, it is not ours to delete. What can't be found out counts as there.
+    async fn doubt(&self, prepared: &mut Prepared) {
+        let deletes = self.look.ps.spec.deletion_policy == PushDeletionPolicy::Delete;
+        if !deletes || prepared.opened.capabilities().marks {
+            return;
         }
-        Ok(prepared)
+        let own = self.wanted.own.as_deref();
+        let is_new = |place: &String, entry: &Entry| {
+            self.recorded.get(place).is_none_or(|recorded| !is_same_place(recorded, &entry.data, own))
+        };
+        let answers = self.whether_there(prepared, is_new).await;
+        let there = answers.into_iter().filter(|(_, _, exists)| !matches!(exists, Ok(false)));
+        let there: BTreeSet<String> = there.map(|(place, _, _)| place.clone()).collect();
+        prepared.doubtful = there;
     }
 
     /// Deletes what was pushed to another place that the status calls by the same name: once the new one is written down,
@@ -151,7 +183,7 @@ impl Task<'_> {
 
     /// Pushes what is not there.
     pub async fn carry_out(&self, prepared: Prepared, asking: &Arc<Asking>) -> Ended {
-        let Prepared { opened, existing, problems } = prepared;
+        let Prepared { opened, existing, problems, .. } = prepared;
         let unknown: BTreeSet<String> = problems.iter().map(|problem| problem.place.clone()).collect();
         let mut ended = Ended { problems, ..Ended::default() };
         let (mut ask, mut push) = (Vec::new(), Vec::new());
@@ -266,6 +298,8 @@ impl Task<'_> {
         let pushes: Vec<_> = secrets.into_values().map(|entries| push_in_turn(opened, entries).boxed()).collect();
         let pushed: Vec<_> = stream::iter(pushes).buffer_unordered(AT_ONCE).collect().await;
         for (place, entry, result) in pushed.into_iter().flatten() {
+            let remote = &entry.data.matched.remote_ref;
+            audited::tell(self.world, &self.look.ps, Action::Pushed, Object::store(&self.store.id), remote, &result);
             match result {
                 Ok(()) => {
                     ended.pushed += 1;
@@ -278,6 +312,14 @@ impl Task<'_> {
                 Err(error) => ended.problems.push(self.problem(place, entry, &error)),
             }
         }
+    }
+
+    /// That it can't be told whether something is there which is to stay. The words before the cause are External Secrets
+    /// Operator's.
+    fn unverified(&self, place: &str, entry: &Entry, error: &Error) -> Problem {
+        let store = Told::without_values(self.store.id.name.clone());
+        let cause = told!("could not verify if secret exists in store: {} ({} in {})", error, Name(place), store);
+        Problem { cause, ..self.problem(place, entry, error) }
     }
 
     fn problem(&self, place: &str, entry: &Entry, error: &Error) -> Problem {

@@ -133,7 +133,8 @@ pub fn entries(
         if many.store_ref.as_ref().is_some_and(|reference| meant(reference, store, namespace(ps)))
             && let Err(problem) = work.many(many, &explicit)
         {
-            work.wanted.unknown.push(told!("spec.dataTo[{}]: {}", n, problem));
+            // The words before the place are External Secrets Operator's.
+            work.wanted.unknown.push(told!("failed to expand dataTo: dataTo[{}]: {}", n, problem));
         }
     }
     for (n, data) in ps.spec.data.iter().enumerate() {
@@ -142,7 +143,7 @@ pub fn entries(
         }
         if let Err(problem) = work.one(data) {
             work.wanted.entries.remove(&data.status_key());
-            work.wanted.failed.insert(data.status_key(), told!("spec.data[{}]: {}", n, problem));
+            work.wanted.failed.insert(data.status_key(), told!("{} (spec.data[{}])", problem, n));
         }
     }
     (!work.is_full()).then_some(work.wanted)
@@ -164,7 +165,8 @@ impl Expansion<'_> {
     }
 
     fn one(&mut self, data: &PushData) -> Result<(), Told> {
-        let converted = convert::keys(&self.source.data, &data.conversion_strategy)?;
+        let converted = convert::keys(&self.source.data, &data.conversion_strategy)
+            .map_err(|problem| told!("could not apply conversion strategy to keys: {}", problem))?;
         let payload = match data.secret_key() {
             "" => Payload::Fields(converted),
             key => {
@@ -178,7 +180,10 @@ impl Expansion<'_> {
     fn many(&mut self, many: &PushDataTo, explicit: &BTreeSet<&str>) -> Result<(), Told> {
         let mut matched = convert::keys(&self.source.data, &many.conversion_strategy)?;
         if let Some(pattern) = spec::pattern(many) {
-            let pattern = regexp::compile(pattern).map_err(Told::without_values)?;
+            let pattern = regexp::compile(pattern).map_err(|why| {
+                let why = Told::without_values(why.to_string());
+                told!("match failed: failed to compile regexp pattern {}: {}", Spec(pattern), why)
+            })?;
             for key in matched.keys() {
                 self.means.budget.steps(key.len() + 1)?;
             }

@@ -39,7 +39,7 @@ impl Ledger {
         for (place, entry) in layout.entries.iter().filter(|(place, _)| !unknown(place)) {
             let before = recorded.insert(place.clone(), entry.data.clone());
             let is_new = before.is_none_or(|before| !is_same_place(&before, &entry.data, layout.own.as_deref()));
-            if is_new && prepared.existing.contains(place) {
+            if is_new && (prepared.existing.contains(place) || prepared.doubtful.contains(place)) {
                 let found = self.status.found_push_secrets.entry(store.to_owned()).or_default();
                 if !found.contains(place) {
                     found.push(place.clone());
@@ -61,14 +61,19 @@ impl Ledger {
         }
     }
 
+    /// Notes that what is at a place is ours from now on.
+    pub fn own(&mut self, store: &str, place: &str) {
+        if let Some(found) = self.status.found_push_secrets.get_mut(store) {
+            found.retain(|known| known != place);
+        }
+    }
+
     /// Takes a place out.
     pub fn remove(&mut self, store: &str, place: &str) {
         if let Some(places) = self.status.synced_push_secrets.get_mut(store) {
             places.remove(place);
         }
-        if let Some(found) = self.status.found_push_secrets.get_mut(store) {
-            found.retain(|known| known != place);
-        }
+        self.own(store, place);
     }
 
     /// Leaves no store without places but those of `layout`, as External Secrets Operator does.

@@ -4,7 +4,7 @@
 //! Modules, in reading order: [`refers`] what a PushSecret refers to, [`spec`] what is wrong with one, [`ports`] what it
 //! takes, [`outcome`] what a look comes to, [`halfway`] which of the values that were replaced are in use, [`memory`] what is remembered, [`look`] one look, [`chosen`] which stores it is about. What goes where: [`convert`] the keys of
 //! a source, [`expand`] its entries by store. What is there: [`compare`]. What to do: [`schedule`] when, [`generated`] with what was made, [`plan`] what. What was done: [`record`].
-//! How it is done: [`source`] what is pushed, [`each`] what is done in one store, [`parting`] what of it has lost its Secret,
+//! How it is done: [`audited`] who was given what, [`source`] what is pushed, [`each`] what is done in one store, [`parting`] what of it has lost its Secret,
 //! [`delete`] what is undone, [`ledger`] what is
 //! written down of it, and when, and [`mod@run`], which joins them all.
 
@@ -28,6 +28,7 @@ pub mod generated;
 pub mod plan;
 pub mod record;
 
+pub mod audited;
 pub mod source;
 pub mod each;
 pub mod parting;

@@ -1,7 +1,7 @@
 //! What is remembered of a PushSecret between looks, beside what its status says: of values no more than keyed hashes,
 //! which are of no use to anybody without the key, which never leaves the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
@@ -153,6 +153,9 @@ pub struct Memory {
     pub kept: Option<Kept>,
     /// The state of what was generated last, where it has one: its name.
     pub made: Option<String>,
+    /// Places where something may be that we did not make: it is written over, and nobody knows for certain whether that was
+    /// done.
+    pub doubtful: BTreeSet<(StoreId, String)>,
     /// The version of the PushSecret whose source is missing, and since when, where that was seen by every look since.
     pub gone_since: Option<(String, Timestamp)>,
     /// Places, by store, whose Secret is not among those that are selected any more, and since when.

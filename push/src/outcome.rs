@@ -51,6 +51,8 @@ pub struct Failure {
 pub enum Headline {
     /// The spec can't be carried out.
     Spec,
+    /// A store that it names is not there.
+    Stores,
     /// The source can't be read.
     Source,
     /// The template can't be rendered.
@@ -64,10 +66,14 @@ pub enum Headline {
 }
 
 impl Headline {
+    /// Every headline.
+    pub const ALL: [Self; 6] = [Self::Spec, Self::Source, Self::Template, Self::Set, Self::Delete, Self::Own];
+
     /// The words of the condition.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Spec => "invalid spec",
+            // The cause says all.
+            Self::Spec | Self::Stores => "",
             Self::Source => "could not get source secret",
             Self::Template => "could not execute template",
             Self::Set => "set secret failed",
@@ -104,7 +110,8 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.headline.as_str())?;
-        let separators = [": "].into_iter().chain(std::iter::repeat("; "));
+        let first = if self.headline.as_str().is_empty() { "" } else { ": " };
+        let separators = [first].into_iter().chain(std::iter::repeat("; "));
         for (separator, cause) in separators.zip(self.causes.iter().take(NAMED_CAUSES)) {
             write!(f, "{separator}{cause}")?;
         }

@@ -11,7 +11,7 @@ use keyferry_sync::told;
 use keyferry_sync::told::Told;
 use keyferry_sync::usable::{Usable, usable};
 
-use crate::chosen::{active, may_undo, stores_changed};
+use crate::chosen::{active, all_is_theirs, may_undo, stores_changed};
 use crate::generated;
 use crate::look::{Look, version_of};
 use crate::outcome::{Failure, Headline};
@@ -55,7 +55,8 @@ pub fn unusable(settings: &Settings, look: &Look, store: &Store) -> Option<Told>
 pub fn decide(settings: &Settings, look: &Look) -> Plan {
     let ps = &look.ps;
     if ps.metadata.deletion_timestamp.is_some() {
-        return Plan::Release;
+        // Whoever pushed it deletes it, and would not find a PushSecret without its finalizer.
+        return if all_is_theirs(settings, look) { Plan::Ignore } else { Plan::Release };
     }
     let problems = spec::problems(ps);
     if !problems.is_empty() {

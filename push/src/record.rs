@@ -11,9 +11,12 @@ use keyferry_sync::told::{Name, Told};
 use crate::outcome::{Done, NAMED_CAUSES, Outcome};
 use crate::schedule;
 
-const SYNCED: &str = "Synced";
-const ERRORED: &str = "Errored";
-const SOURCE_DELETED: &str = "SourceDeleted";
+/// The reason of one that is in its stores.
+pub const SYNCED: &str = "Synced";
+/// The reason of one that is not, or not whole.
+pub const ERRORED: &str = "Errored";
+/// The reason of one whose source has gone.
+pub const SOURCE_DELETED: &str = "SourceDeleted";
 
 /// The condition that an outcome stands for: its status, reason and message. `None` where it says nothing new.
 fn verdict(ps: &PushSecret, outcome: &Outcome) -> Option<(bool, &'static str, Told)> {

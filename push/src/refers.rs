@@ -50,20 +50,27 @@ fn store(kind: &StoreKind, name: &str, namespace: &str) -> StoreId {
 
 /// The stores that it names.
 pub fn named_stores(ps: &PushSecret) -> BTreeSet<StoreId> {
-    let named = ps.spec.secret_store_refs.iter().filter_map(|reference| Some((&reference.kind, reference.name()?)));
+    // Labels go before a name, as External Secrets Operator has it.
+    let by_name = ps.spec.secret_store_refs.iter().filter(|reference| reference.label_selector.is_none());
+    let named = by_name.filter_map(|reference| Some((&reference.kind, reference.name()?)));
     named.map(|(kind, name)| store(kind, name, namespace(ps))).collect()
 }
 
 /// Whether it selects any store by labels.
 pub fn selects_stores(ps: &PushSecret) -> bool {
-    ps.spec.secret_store_refs.iter().any(|reference| reference.name().is_none())
+    ps.spec.secret_store_refs.iter().any(|reference| reference.label_selector.is_some())
 }
 
-/// Whether a reference in `namespace` means this store.
+/// Whether a reference in `namespace` that a name goes before labels in means this store: one of `dataTo`.
 pub fn means(reference: &PushStoreRef, candidate: &Store, namespace: &str) -> bool {
-    if let Some(name) = reference.name() {
-        return store(&reference.kind, name, namespace) == candidate.id;
+    match reference.name() {
+        Some(name) => store(&reference.kind, name, namespace) == candidate.id,
+        None => selects_it(reference, candidate, namespace),
     }
+}
+
+/// Whether the labels of a reference in `namespace` select this store.
+fn selects_it(reference: &PushStoreRef, candidate: &Store, namespace: &str) -> bool {
     let is_of_kind = match reference.kind {
         StoreKind::ClusterSecretStore => candidate.id.namespace.is_none(),
         StoreKind::SecretStore | StoreKind::Unknown(_) => candidate.id.namespace.as_deref() == Some(namespace),
@@ -76,7 +83,11 @@ pub fn means(reference: &PushStoreRef, candidate: &Store, namespace: &str) -> bo
 
 /// Whether it pushes into this store.
 pub fn wants(ps: &PushSecret, store: &Store) -> bool {
-    ps.spec.secret_store_refs.iter().any(|reference| means(reference, store, namespace(ps)))
+    let wants = |reference: &PushStoreRef| match reference.label_selector {
+        Some(_) => selects_it(reference, store, namespace(ps)),
+        None => means(reference, store, namespace(ps)),
+    };
+    ps.spec.secret_store_refs.iter().any(wants)
 }
 
 /// What the status calls a store.

@@ -23,7 +23,7 @@ use keyferry_sync::redact::blank;
 use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::time::later;
 use keyferry_sync::told;
-use keyferry_sync::told::{Spec, Told};
+use keyferry_sync::told::Told;
 
 use crate::chosen::{self, active};
 use crate::delete::{self, Deleted};
@@ -35,7 +35,7 @@ use crate::outcome::{Causes, Done, Failure, Headline, Outcome, retry_of};
 use crate::parting::GONE_FOR_GOOD;
 use crate::plan::{self, Plan, unusable};
 use crate::refers::{is_generated, named_stores, namespace, store_key};
-use crate::source::{self, Found, Layout, not_there};
+use crate::source::{self, Found, Layout, is_any_missing, not_there};
 use crate::{expand, generated, parting, record, schedule};
 
 /// When a status that could not be written is tried again.
@@ -156,7 +156,7 @@ impl Work<'_> {
             self.ledger.make_up(&store_key(&store.id), &self.look.ps);
         }
         let missing = not_there(&self.look, &Layout::new());
-        Failure::of(Headline::Set, missing).map_or(Ok(Outcome::Done(Done::default())), Err)
+        Failure::of(Headline::Stores, missing).map_or(Ok(Outcome::Done(Done::default())), Err)
     }
 
     /// Reads the source, makes all stores hold it, and nothing that is not wanted any more.
@@ -183,6 +183,8 @@ impl Work<'_> {
         let unwanted = delete::unwanted(&self.ledger.status.synced_push_secrets, &layout, namespace(&self.look.ps));
         parting::note(&mut self.look, &unwanted, &names);
         let (mut causes, mut done) = (not_there(&self.look, &layout), Done::default());
+        // That goes first, and before anything was set.
+        let is_told_missing = is_any_missing(&self.look);
         let filled = self.fill(&stores, &layout, &suspects).await?;
         for (store, result) in filled {
             match result {
@@ -196,7 +198,8 @@ impl Work<'_> {
         self.look.memory.read = Some(versions);
         let deleted = self.undo(&layout, &mut done, &mut causes).await;
         self.ledger.tidy(&layout);
-        match Failure::of(Headline::Set, causes).or(Failure::of(Headline::Delete, deleted)) {
+        let headline = if is_told_missing { Headline::Stores } else { Headline::Set };
+        match Failure::of(headline, causes).or(Failure::of(Headline::Delete, deleted)) {
             Some(failure) => Err(failure),
             None => {
                 let made = self.look.memory.generated.take().filter(|_| is_generated(&self.look.ps));
@@ -216,6 +219,7 @@ impl Work<'_> {
         suspects: &Suspects,
     ) -> Result<Vec<Filled>, Failure> {
         let (world, look, ledger) = (self.world, &self.look, &mut self.ledger);
+        let mut doubtful = BTreeSet::new();
         let asking = Asking::new(namespace(&look.ps), look.budget.clone());
         let is_due = plan::is_overdue(look);
         let tasks = stores.iter().filter_map(|store| {
@@ -236,6 +240,7 @@ impl Work<'_> {
         for (task, prepared) in tasks.iter().zip(&prepared) {
             if let Ok(prepared) = prepared {
                 ledger.intend(&store_key(&task.store.id), prepared, task.wanted);
+                doubtful.extend(prepared.doubtful.iter().map(|place| (task.store.id.clone(), place.clone())));
             }
         }
         let is_news = ledger.stored.as_ref().map(|stored| &stored.synced_push_secrets)
@@ -244,13 +249,20 @@ impl Work<'_> {
             ledger.write(world, &look.ps).await.map_err(|problem| own(&problem, "what is about to be pushed"))?;
         }
         let carried = tasks.iter().zip(prepared).map(|(task, prepared)| fill_one(task, prepared, &asking).boxed());
-        Ok(join_all(carried).await)
+        let filled = join_all(carried).await;
+        self.look.memory.doubtful.extend(doubtful);
+        Ok(filled)
     }
 
     /// Takes what pushing into one store came to.
     fn take(&mut self, store: &Store, ended: Ended, causes: &mut Causes) {
         generated::placed(&mut self.look, &store.id, &ended);
         let key = store_key(&store.id);
+        for place in ended.held.keys() {
+            if self.look.memory.doubtful.remove(&(store.id.clone(), place.clone())) {
+                self.ledger.own(&key, place);
+            }
+        }
         let before = self.look.ps.status.as_ref().and_then(|status| status.synced_push_secrets.get(&key));
         for problem in ended.problems {
             let is_known = before.is_some_and(|before| before.contains_key(&problem.place));
@@ -486,7 +498,7 @@ async fn fill_one(task: &Task<'_>, prepared: Result<Prepared, (Told, Retry)>, as
     let ended = match prepared {
         Ok(prepared) => Ok(task.carry_out(prepared, asking).await),
         Err((cause, retry)) => {
-            let name = Spec(&task.store.id.name);
+            let name = Told::without_values(task.store.id.name.clone());
             Err((told!("could not get secrets client for store {}: {}", name, cause), retry))
         }
     };

@@ -52,6 +52,7 @@ struct State {
     states: Vec<KnownState>,
     /// Whether stores show nothing of what they hold.
     is_write_only: bool,
+    has_no_marks: bool,
     log: Vec<String>,
     notes: Vec<String>,
     /// What is noted on the PushSecret of a generated value.
@@ -137,6 +138,7 @@ impl Opened for InStoreDouble {
         Capabilities {
             push: true,
             delete: true,
+            marks: !self.of.with(|state| state.has_no_marks),
             writes_elsewhere: self.store == "s",
             max_batch: if self.of.with(|state| state.is_write_only) { 0 } else { 20 },
             ..Capabilities::default()
@@ -390,8 +392,6 @@ impl sync_ports::Journal for Double {
     }
 
     fn note(&self, _: &ExternalSecret, _: Note) {}
-
-    fn audit(&self, _: keyferry_sync::audit::Record<'_>) {}
 }
 
 /// A PushSecret, and all around it.
@@ -434,8 +434,14 @@ impl Rig {
     fn new(spec: Value) -> Self {
         let double = Double::default();
         let arc = || Arc::new(double.clone());
-        let sync =
-            sync_ports::Ports { stores: arc(), objects: arc(), journal: arc(), compute: Arc::new(Here), states: arc() };
+        let sync = sync_ports::Ports {
+            stores: arc(),
+            objects: arc(),
+            journal: arc(),
+            compute: Arc::new(Here),
+            states: arc(),
+            audit: Arc::new(()),
+        };
         let ports = Ports { sync, stores: arc(), sources: arc(), journal: arc() };
         let settings = settings();
         let world = World { ports, settings: Arc::new(settings), key: MacKey::new([7; 32]) };
@@ -674,6 +680,45 @@ async fn what_was_there_before_is_not_ours_to_delete() {
     assert_eq!((rig.double.held("s", "k").as_deref(), rig.double.held("s", "l")), (Some("theirs"), None));
 }
 
+#[tokio::test]
+async fn what_is_there_is_not_ours_before_it_is_written_over() {
+    for (fails, stays) in [(Some(ErrorKind::Timeout), true), (None, false)] {
+        let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+        rig.double.secret("src", &[("a", "1")]);
+        rig.double.with(|state| {
+            state.has_no_marks = true;
+            state.held.insert(("s".into(), "k".into()), "theirs".into());
+        });
+        rig.double.fail("s", "k", fails);
+        rig.look().await;
+        assert_eq!(rig.recorded("SecretStore/s"), ["k"], "what may have been written is recorded");
+        rig.double.fail("s", "k", None);
+        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+        rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+        rig.memory = Memory::default();
+        rig.look().await;
+        assert_eq!(rig.double.held("s", "k").is_some(), stays, "{fails:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_over_at_the_second_try_is_ours() {
+    let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.double.with(|state| {
+        state.has_no_marks = true;
+        state.held.insert(("s".into(), "k".into()), "theirs".into());
+    });
+    rig.double.fail("s", "k", Some(ErrorKind::Timeout));
+    rig.look().await;
+    assert!(!crate::refers::found_in(rig.ps.status.as_ref(), "SecretStore/s").is_empty());
+    rig.double.fail("s", "k", None);
+    rig.now += 60;
+    rig.look().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("1"));
+    assert!(crate::refers::found_in(rig.ps.status.as_ref(), "SecretStore/s").is_empty());
+}
+
 /// One that has pushed into two stores, and is being deleted while the first is not there any more.
 async fn going(refs: Value) -> Rig {
     let mut rig = Rig::new(json!({"secretStoreRefs": refs, "deletionPolicy": "Delete", "data": [entry("a", "k")]}));
@@ -718,9 +763,18 @@ async fn a_cluster_store_that_nobody_looks_after_may_be_there() {
 
 #[tokio::test]
 async fn another_store_that_leads_to_the_same_place_takes_over_what_was_pushed() {
-    for (provider, deleted) in [(json!({"fake": {"a": 1}}), false), (json!({"fake": {"other": 1}}), true)] {
+    let vault =
+        |path: &str, role: &str| json!({"vault": {"server": "https://v", "path": path, "auth": {"role": role}}});
+    for (from, to, deleted) in [
+        (json!({"fake": {"a": 1}}), json!({"fake": {"a": 1}}), false),
+        (json!({"fake": {"a": 1}}), json!({"fake": {"other": 1}}), true),
+        // Who logs in, and how, says nothing of where that is.
+        (vault("kv", "old"), vault("kv", "new"), false),
+        (vault("kv", "old"), vault("other", "old"), true),
+    ] {
         let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
-        rig.put_store("t", provider);
+        rig.put_store("s", from);
+        rig.put_store("t", to);
         rig.double.secret("src", &[("a", "1")]);
         rig.look().await;
         rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
@@ -744,9 +798,14 @@ async fn one_store_that_is_down_keeps_no_other_from_it() {
     rig.look().await;
     assert_eq!((rig.double.held("s", "k"), rig.double.held("t", "k").as_deref()), (None, Some("1")));
     assert_eq!(rig.recorded("SecretStore/s"), [""; 0]);
-    for part in ["store \"s\": SecretStore \"s\" is not ready: nobody answers", "could not get SecretStore \"gone\""] {
-        assert!(rig.said[0].contains(part), "{:?}", rig.said);
-    }
+    assert!(
+        rig.said[0].contains("could not get SecretStore \"gone\", SecretStore.external-secrets.io \"gone\" not found")
+    );
+    assert!(
+        rig.said[0].contains("client for store s: SecretStore \"s\" is not ready: nobody answers"),
+        "{:?}",
+        rig.said
+    );
 }
 
 #[tokio::test]
@@ -779,6 +838,50 @@ async fn a_template_is_over_what_the_source_holds_which_stays() {
 }
 
 #[tokio::test]
+async fn what_is_rendered_later_sees_what_was_rendered_before() {
+    let literal = r#"first: "{{ .user }}-1""#;
+    let template = json!({
+        "templateFrom": [{"literal": literal}],
+        "data": {"second": "{{ .first }}-2"},
+    });
+    let mut rig = Rig::new(json!({"template": template, "data": [entry("second", "k")]}));
+    rig.double.secret("src", &[("user", "u")]);
+    rig.look().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("u-1-2"), "{:?}", rig.said);
+}
+
+#[tokio::test]
+async fn messages_begin_with_the_words_of_external_secrets_operator() {
+    let transform = json!({"data": [], "dataTo": [{"storeRef": {"name": "s"}, "match": {"regexp": "("}}]});
+    for (spec, words) in [
+        (json!({"data": [entry("b", "k")]}), "set secret failed: secret key b does not exist"),
+        (
+            transform,
+            "set secret failed: failed to expand dataTo: dataTo[0]: match failed: failed to compile regexp pattern",
+        ),
+        (
+            json!({"data": [entry("a", "k")], "secretStoreRefs": [{"name": "gone"}]}),
+            "could not get SecretStore \"gone\", SecretStore.external-secrets.io \"gone\" not found",
+        ),
+        (
+            json!({"data": [], "dataTo": [{"storeRef": {"name": "x"}}]}),
+            "dataTo[0]: storeRef \"x\" not found in secretStoreRefs",
+        ),
+        (
+            json!({"data": [{
+                "match": {"secretKey": "a", "remoteRef": {"remoteKey": "k"}}, "conversionStrategy": "ReverseUnicode",
+            }]}),
+            "set secret failed: could not apply conversion strategy to keys: ",
+        ),
+    ] {
+        let mut rig = Rig::new(spec);
+        rig.double.secret("src", &[("a", "1"), ("_U0061_", "2")]);
+        rig.look().await;
+        assert!(rig.said.first().is_some_and(|said| said.starts_with(words)), "{words}: {:?}", rig.said);
+    }
+}
+
+#[tokio::test]
 async fn what_has_no_value_is_told_and_not_deleted() {
     let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k"), entry("b", "l")]}));
     rig.double.secret("src", &[("a", "1"), ("b", "2")]);
@@ -786,7 +889,7 @@ async fn what_has_no_value_is_told_and_not_deleted() {
     rig.double.secret("src", &[("a", "1")]);
     rig.now += 1;
     rig.look().await;
-    assert!(rig.said[0].contains("spec.data[1]: secret key b does not exist"), "{:?}", rig.said);
+    assert!(rig.said[0].contains("set secret failed: secret key b does not exist (spec.data[1])"), "{:?}", rig.said);
     assert_eq!(rig.double.held("s", "l").as_deref(), Some("2"));
 }
 

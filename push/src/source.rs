@@ -197,12 +197,25 @@ fn shaped(ps: &PushSecret, source: Source, templates: &Sources, means: &Means<'_
     Ok(Source { data: content.data, type_: content.type_, labels, annotations, ..source })
 }
 
+/// Whether a store that it names is not there.
+pub fn is_any_missing(look: &Look) -> bool {
+    named_stores(&look.ps).iter().any(|id| !look.stores.contains_key(id))
+}
+
 /// What is known to fail before any store is asked: stores that are not there, and entries that have no value.
 pub fn not_there(look: &Look, layout: &Layout) -> Causes {
     let mut causes = Causes::new();
     for id in named_stores(&look.ps).into_iter().filter(|id| !look.stores.contains_key(id)) {
-        let (kind, name) = (Told::from(id.kind()), Spec(&id.name));
-        causes.push((told!("could not get {} {}: it does not exist: create it", kind, name), Retry::Late));
+        let (kind, name) = (|| Told::from(id.kind()), || Spec(&id.name));
+        // External Secrets Operator's words first.
+        let cause = told!(
+            "could not get {} {}, {}.external-secrets.io {} not found: create it",
+            kind(),
+            name(),
+            kind(),
+            name()
+        );
+        causes.push((cause, Retry::Late));
     }
     let mut said = BTreeSet::new();
     for wanted in layout.values() {

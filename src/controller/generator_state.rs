@@ -11,6 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use keyferry_cluster::problem::NAMESPACE_ENDS;
 use keyferry_crds::{GeneratorState, generator_field, names};
 use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_sync::audit::{Action, Audit, Delivery, Object, Source};
 use keyferry_sync::dependency::{Name, Version};
 use keyferry_sync::ports::{Generator, Problem, States, Stores};
 use keyferry_sync::record::{self, Note, READY_STATE, Severity};
@@ -44,6 +45,8 @@ pub struct Revocations {
     pub stores: Arc<dyn Stores>,
     /// Where they are written.
     pub states: Arc<dyn States>,
+    /// Where it is written down what was revoked.
+    pub audit: Arc<dyn Audit>,
     /// The clock.
     pub now: fn() -> Timestamp,
 }
@@ -134,6 +137,7 @@ impl Revocations {
             Some(generator) => self.stores.revoke(&generator, &state.spec.state).await,
             None => Err(Error::invalid("spec.resource is not the manifest of a generator")),
         };
+        self.audit(state, &revoked);
         match revoked {
             Err(error) if is_held_in_vain(state, &error, now) => {
                 let message = told!("let go without being revoked: {}", error);
@@ -153,6 +157,22 @@ impl Revocations {
         self.states.release(state).await.map_err(of_cluster)
     }
 
+    fn audit(&self, state: &GeneratorState, revoked: &Result<(), Error>) {
+        let object = Object::new("GeneratorState", &state.metadata);
+        let maker = generator(state).map(|generator| Object {
+            kind: generator.kind.to_owned(),
+            namespace: generator.namespace.to_owned(),
+            name: generator.name.to_owned(),
+            uid: None,
+        });
+        let sources = maker.into_iter().map(|object| Source { object, keys: Vec::new() }).collect();
+        let delivery = Delivery { sources, ..Delivery::new((self.now)(), Action::Revoked, object) };
+        self.audit.take(match revoked {
+            Ok(()) => delivery,
+            Err(error) => delivery.failed(&Told::from(error)),
+        });
+    }
+
     async fn renew(&self, state: &GeneratorState) -> Result<(), Error> {
         let generator = generator(state);
         let generator = generator.ok_or_else(|| Error::invalid("spec.resource is not the manifest of a generator"))?;
@@ -162,7 +182,12 @@ impl Revocations {
         let (namespace, name) = (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref());
         let name = name.unwrap_or_default();
         let (new, marks) = match renewed {
-            Some((new, term)) => (new, Marks::of(Some(term), (self.now)())),
+            Some((new, term)) => {
+                let now = (self.now)();
+                let Marks { refresh_by, renew_at } = Marks::of(Some(term), now);
+                // What could not be prolonged beyond now is replaced at once.
+                (new, Marks { refresh_by: refresh_by.or(Some(now)), renew_at })
+            }
             // It works until its end, as was known before.
             None => {
                 let refresh_by = annotated(state, names::ANNOTATION_REFRESH_BY);

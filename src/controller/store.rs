@@ -37,13 +37,16 @@ const PATIENCE: u32 = 3;
 const STATUS_RETRY: Duration = Duration::from_secs(5);
 
 /// The reason of a store that can be used.
-const VALID: &str = "Valid";
+pub const VALID: &str = "Valid";
+
+/// The reason of one of which it can't be told.
+pub const UNKNOWN: &str = "ValidationUnknown";
 
 /// The reason of one that nobody logs in to but who mounts of it.
 const LOGIN_BY_MOUNT: &str = "LoginByMount";
 
 /// The reason of one that can't.
-const INVALID: &str = "InvalidProviderConfig";
+pub const INVALID: &str = "InvalidProviderConfig";
 
 /// How stores are checked.
 pub struct Checks {
@@ -363,7 +366,7 @@ impl Checks {
             // As in External Secrets Operator, a store that can't tell is given the benefit of the doubt.
             Err(Refused::Validation(error)) if error.kind() == ErrorKind::Unverified => {
                 let message = told!("could not determine validation status: {}", error);
-                Verdict { reason: "ValidationUnknown", ..good(message) }
+                Verdict { reason: UNKNOWN, ..good(message) }
             }
             Err(Refused::Validation(error)) => Verdict::failed(told!("unable to validate store: {}", error), &error),
         }

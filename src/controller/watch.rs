@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt::Debug;
 use std::future::ready;
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::StreamExt as _;
@@ -24,6 +25,7 @@ use keyferry_sync::store::Store;
 use kube::api::{Api, ListParams, ObjectMeta, PartialObjectMeta};
 use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt as _;
+use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
@@ -276,7 +278,7 @@ where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
     let mut relist = Relist::default();
-    let changes = watcher(api, config).default_backoff().filter_map(move |event| {
+    let changes = watcher(api, config).backoff(Patience::default()).filter_map(move |event| {
         ready(match event {
             Ok(event) => relist.take(event.modify(trim)).map(change),
             Err(error) => {
@@ -305,6 +307,34 @@ where
         })
     });
     changes.boxed()
+}
+
+/// How long a watch of what must be there waits after failures. The first pass fast: kinds that were installed together
+/// with the operator are served some moments later, and it is not ready before.
+struct Patience {
+    first: std::array::IntoIter<Duration, 3>,
+    then: watcher::DefaultBackoff,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { first: [200, 300, 500].map(Duration::from_millis).into_iter(), then: watcher::DefaultBackoff::default() }
+    }
+}
+
+impl Iterator for Patience {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        self.first.next().or_else(|| self.then.next())
+    }
+}
+
+impl Backoff for Patience {
+    /// The first of a watch's life, and not of each success: an API server that fails now and then is not asked more often.
+    fn reset(&mut self) {
+        self.then.reset();
+    }
 }
 
 fn tell(kind: &str, error: watcher::Error, remedy: &str) {

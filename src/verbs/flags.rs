@@ -64,6 +64,9 @@ pub struct Run {
     /// Log format
     #[arg(long, default_value = "json", value_enum)]
     pub log_format: LogFormat,
+    /// Write a JSON line for each delivery (what was written, pushed, generated, revoked, and for whom), never with a value: into this file, or to standard error where it is -
+    #[arg(long, value_name = "FILE|-")]
+    pub audit_log: Option<String>,
 
     /// Work only while holding the Lease, so that several replicas can stand by
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]

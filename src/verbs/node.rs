@@ -1,6 +1,5 @@
 //! `keyferry node`: the wiring of the CSI driver.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -34,6 +33,7 @@ use kube::api::{Api, ListParams};
 
 use super::flags::{LogFormat, address};
 use super::run::{forbid_core_dumps, forbid_looking_in, log};
+use crate::audit::{self, Counts};
 use crate::threads::compute;
 use crate::threads::control::Control;
 use crate::{clock, server};
@@ -75,6 +75,9 @@ pub struct NodeArgs {
     /// Address of /metrics and /healthz
     #[arg(long, default_value = ":8080", value_name = "HOST:PORT", value_parser = address)]
     pub metrics_addr: SocketAddr,
+    /// Write a JSON line for each delivery, never with a value: into this file, or to standard error where it is -
+    #[arg(long, default_value = "-", value_name = "FILE|-")]
+    pub audit_log: String,
     /// Log level: error, warn, info, debug or trace. Libraries log at info at most, whatever is said here
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     pub loglevel: tracing::Level,
@@ -103,6 +106,8 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     let metrics = Arc::new(Metrics::new());
     let listener = server::bind(args.metrics_addr, "--metrics-addr").await?;
     tokio::spawn(server::serve(listener, exposition(metrics.clone()), None));
+    let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
+    let audit = audit::open(&args.audit_log, "node", counts)?;
     let node = Arc::new(Node {
         settings: Arc::new(settings(&args)),
         kubelet: args.kubelet_dir.clone(),
@@ -112,7 +117,7 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
         identities: Identities::new(connect, stores(&args)?),
         events: Events::start(own.clone(), clock::now, Lead::always()),
         own,
-        audit: Arc::new(audit),
+        audit: audit.clone(),
         metrics,
         compute,
         volumes: Volumes::default(),
@@ -120,6 +125,7 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     node.begin();
     let stopped = control.ends_when_asked();
     serve(node, args.node_name.unwrap_or_default(), &paths, move || stopped().boxed()).await?;
+    audit.close()?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -194,13 +200,6 @@ fn stores(args: &NodeArgs) -> Result<MakeStores, String> {
         };
         Arc::new(Pool::new(Arc::new(ports), Arc::new(()), Arc::new(()), rules, environment.clone(), news))
     }))
-}
-
-/// Records of deliveries go to standard output, a line each; all else is told on standard error.
-fn audit(record: &serde_json::Value) {
-    if writeln!(std::io::stdout().lock(), "{record}").is_err() {
-        tracing::error!("a record of a delivery can't be written to standard output");
-    }
 }
 
 fn exposition(metrics: Arc<Metrics>) -> Router {

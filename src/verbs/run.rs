@@ -28,6 +28,7 @@ use keyferry_sealing::keys;
 use keyferry_stores::access::LoginPorts;
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_stores::registry;
+use keyferry_sync::audit::Audit;
 use keyferry_sync::engine::Engine;
 use keyferry_sync::ports::Ports;
 use tokio::sync::watch;
@@ -36,6 +37,7 @@ use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::audit::{self, Counts, Log, OfKind};
 use crate::controller::Controller;
 use crate::controller::change::Change;
 use crate::controller::copier::Copiers;
@@ -124,6 +126,11 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     });
     let copiers = args.copiers();
     let sealed_secrets = SealedSecrets { client: client.clone(), turns: turns.clone(), events: events.clone() };
+    let log = audit_log(&args.audit_log, &metrics)?;
+    let audit: Arc<dyn Audit> = match &log {
+        Some(log) => log.clone(),
+        None => Arc::new(()),
+    };
     let journal = Arc::new(ClusterJournal { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let copies = Arc::new(ClusterCopies { client: client.clone(), turns: turns.clone(), events: events.clone() });
     let notices = Arc::new(ClusterNotices { client: client.clone(), events, turns });
@@ -154,12 +161,18 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         journal: journal.clone(),
         compute,
         states: states.clone(),
+        audit: audit.clone(),
     };
     let pushes = keyferry_push::ports::Ports { sync: ports.clone(), stores: pool.clone(), sources: objects, journal };
     let key = MacKey::new(rand::random());
     let world = Arc::new(World { ports: pushes, settings: settings.clone(), key });
     let unsealing = Arc::new(Unsealing {
-        ports: Ports { stores: unsealed.clone(), journal: Arc::new(sealed_secrets.clone()), ..ports.clone() },
+        ports: Ports {
+            stores: unsealed.clone(),
+            journal: Arc::new(sealed_secrets.clone()),
+            audit: Arc::new(OfKind("SealedSecret", audit.clone())),
+            ..ports.clone()
+        },
         clients: unsealed,
         cluster: sealed_secrets,
         settings: settings.clone(),
@@ -208,7 +221,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         controller.tend(SubjectKind::ClusterSecretStore, Stores::of_cluster(checks));
     }
     if args.enable_generator_state {
-        let revocations = Arc::new(Revocations { stores: pool, states, now: clock::now });
+        let revocations = Arc::new(Revocations { stores: pool, states, audit, now: clock::now });
         controller.tend(SubjectKind::GeneratorState, GeneratorStates::new(revocations));
     }
     for kind in copiers {
@@ -217,12 +230,20 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let news =
         futures::stream::unfold(news, async |mut news| Some((Change::Asked(Item::store(&news.recv().await?)), news)));
     controller.hear(news.boxed());
-    tokio::select! {
-        () = controller.run(stopped()) => {}
+    let lost = tokio::select! {
+        () = controller.run(stopped()) => None,
         // Not one write more: dropping the controller cancels what is under way.
-        lost = held.lost() => return Err(lost),
+        lost = held.lost() => Some(lost),
+    };
+    if lost.is_none() {
+        held.release().await;
     }
-    held.release().await;
+    if let Some(Err(problem)) = log.map(|log| log.close()) {
+        tracing::error!("{problem}");
+    }
+    if let Some(lost) = lost {
+        return Err(lost);
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -300,6 +321,12 @@ fn certificate(args: &Run) -> Result<Option<Certificate>, String> {
     let folder = PathBuf::from(&args.metrics_cert_dir);
     let (certificate, key) = (folder.join(&args.metrics_cert_name), folder.join(&args.metrics_key_name));
     Certificate::of(Files { certificate, key }).map(Some)
+}
+
+/// The audit log, where one is asked for. The error is for a person.
+fn audit_log(target: &Option<String>, metrics: &Metrics) -> Result<Option<Arc<Log>>, String> {
+    let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
+    target.as_deref().map(|target| audit::open(target, "run", counts)).transpose()
 }
 
 /// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below. The

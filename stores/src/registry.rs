@@ -111,6 +111,10 @@ pub fn generator(kind: &str) -> Option<&'static GeneratorRegistration> {
 pub const KEY_SERVICES: &[KeyServiceRegistration] = &[
     #[cfg(feature = "aws")]
     keyferry_provider_aws::KMS,
+    #[cfg(feature = "azurekv")]
+    keyferry_provider_azurekv::KEYS,
+    #[cfg(feature = "gcpsm")]
+    keyferry_provider_gcpsm::KMS,
     #[cfg(feature = "vault")]
     keyferry_provider_vault::TRANSIT,
 ];

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyferry_crds::{CreationPolicy, ExternalSecret};
-use keyferry_provider_core::{Answer, Key, Query};
+use keyferry_provider_core::{Key, Query};
 
 use crate::asking::Asking;
 use crate::dependency::{Dependency, Kind};
@@ -52,6 +52,7 @@ pub async fn fetch(
     for answers in futures::future::join_all(asked).await {
         all.logins.extend(answers.logins);
         all.values.extend(answers.values);
+        all.versions.extend(answers.versions);
         all.found.extend(answers.found);
         all.dialects.extend(answers.dialects);
     }
@@ -99,8 +100,13 @@ async fn ask(
         answers.found.insert(place, found);
     }
     let fetched = entered.fetch(asking, keys.into_iter().collect(), guard).await;
-    let value = |(key, answer): (Key, Answer)| ((store.id.clone(), key), answer.map(|fetched| fetched.value));
-    answers.values.extend(fetched.into_iter().map(value));
+    for (key, answer) in fetched {
+        let at = (store.id.clone(), key);
+        if let Ok(Some(version)) = answer.as_ref().map(|fetched| fetched.version.clone()) {
+            answers.versions.insert(at.clone(), version);
+        }
+        answers.values.insert(at, answer.map(|fetched| fetched.value));
+    }
     answers
 }
 

@@ -12,6 +12,7 @@ use keyferry_provider_core::{Error, ErrorKind};
 use serde_json::Value;
 
 use crate::address::{ApiVersion, NoAddress};
+use crate::audit::{Action, Delivery, Object, Source};
 use crate::data::Data;
 use crate::engine::ENTRY;
 use crate::keep::Keeper;
@@ -45,7 +46,11 @@ pub async fn make(
             Ok((_, spec)) if !is_of_class(&spec, &settings.class) => return Ok(None),
             Ok((kind, spec)) => {
                 let generator = Generator { namespace, kind: &kind, name: &generator.name, spec: &spec };
-                one(ports, settings, es, &generator, request, has_failed, under_way).await
+                let made = one(ports, settings, es, &generator, request, has_failed, under_way).await;
+                if made.is_ok() {
+                    audit(ports, settings, Object::new("ExternalSecret", &es.metadata), &generator);
+                }
+                made
             }
             Err(error) => Err(error),
         };
@@ -115,18 +120,29 @@ pub async fn make_one(
         Ok((_, spec)) if !is_of_class(&spec, &settings.class) => return Ok(None),
         Ok((kind, spec)) => {
             let generator = Generator { namespace, kind: &kind, name: &generator.name, spec: &spec };
-            if ports.stores.has_state(&kind) {
+            let made = if ports.stores.has_state(&kind) {
                 let new = NewState::of_push(pusher, &kind, generator.name, &spec);
                 kept(ports, settings, new, &generator, under_way).await
             } else {
                 ports.stores.make(&generator, Arc::new(())).await.map(|made| made.values)
+            };
+            if made.is_ok() {
+                audit(ports, settings, Object::new(names::KIND_PUSH_SECRET, pusher), &generator);
             }
+            made
         }
         Err(error) => Err(error),
     };
     let values = made.iter().flat_map(Data::values);
     budget.bytes(values.map(|value| value.len() + ENTRY).sum())?;
     Ok(Some(made))
+}
+
+/// Writes down that a generator made something for this object.
+fn audit(ports: &Ports, settings: &Settings, object: Object, generator: &Generator<'_>) {
+    let maker = Object { kind: generator.kind.to_owned(), name: generator.name.to_owned(), ..Object::default() };
+    let sources = vec![Source { object: maker, keys: Vec::new() }];
+    ports.audit.take(Delivery { sources, ..Delivery::new((settings.now)(), Action::Generated, object) });
 }
 
 /// Asks a generator whose values somebody must revoke, and has that written down.

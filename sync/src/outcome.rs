@@ -219,6 +219,23 @@ pub enum Headline {
 }
 
 impl Headline {
+    /// Every headline.
+    pub const ALL: [Self; 13] = [
+        Self::Fetch,
+        Self::Update,
+        Self::Immutable,
+        Self::Delete,
+        Self::Orphans,
+        Self::Ownership,
+        Self::Owned,
+        Self::ManifestKind,
+        Self::ManifestGet,
+        Self::Manifest,
+        Self::ManifestDelete,
+        Self::Spec,
+        Self::Unsupported,
+    ];
+
     /// The words of the condition.
     pub fn as_str(self) -> &'static str {
         match self {

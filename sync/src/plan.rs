@@ -109,11 +109,29 @@ pub struct Facts<'a> {
 
 /// The first check that has something to say decides; where none has, all that the spec asks for is fetched.
 pub fn decide(facts: &Facts<'_>) -> Plan {
-    let checks = [deleted, foreign_class, bad_spec, forbidden_target, by_mount, not_due, stores_not_usable];
-    match checks.iter().find_map(|check| check(facts)) {
+    match CHECKS.iter().find_map(|(_, check)| check(facts)) {
         Some(plan) => plan,
         None => Plan::Fetch(requests(facts.es, facts.stores)),
     }
+}
+
+type Check = fn(&Facts<'_>) -> Option<Plan>;
+
+/// The checks, in order, each by what holds where it has nothing to say.
+const CHECKS: [(&str, Check); 7] = [
+    ("it is not being deleted", deleted),
+    ("it is of this operator's controller class", foreign_class),
+    ("its spec can be carried out", bad_spec),
+    ("its target may be of this kind", forbidden_target),
+    ("its stores are logged in to by whoever asks now", by_mount),
+    ("a refresh is due", not_due),
+    ("its stores can be used", stores_not_usable),
+];
+
+/// What each check says, for a person: what holds where it has nothing to say, and what it says where it has. The first that
+/// says something decides.
+pub fn verdicts(facts: &Facts<'_>) -> Vec<(&'static str, Option<Plan>)> {
+    CHECKS.iter().map(|(holds, check)| (*holds, check(facts))).collect()
 }
 
 fn foreign_class(facts: &Facts<'_>) -> Option<Plan> {

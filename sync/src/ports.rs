@@ -17,7 +17,7 @@ use kube_core::ApiResource;
 use serde_json::Value;
 
 use crate::asking::Asking;
-use crate::audit;
+use crate::audit::{Audit, Object};
 use crate::content::Content;
 use crate::data::{Data, StringMap};
 use crate::dependency::{Dependency, Version};
@@ -204,6 +204,11 @@ pub trait Outputs: Send + Sync {
 /// The target of one ExternalSecret. It keeps what it read for the write that follows.
 #[async_trait]
 pub trait Output: Send + Sync {
+    /// The target, as it is written down for whom.
+    fn named(&self, es: &ExternalSecret) -> Object {
+        Object::target(es)
+    }
+
     /// Reads the target; `None` where there is none.
     async fn observe(&mut self) -> Result<Option<Observed>, Failure>;
 
@@ -258,9 +263,6 @@ pub trait Journal: Send + Sync {
 
     /// An event on the ExternalSecret. Nobody waits for it.
     fn note(&self, es: &ExternalSecret, note: Note);
-
-    /// Who had which keys of which store. Nobody waits for it.
-    fn audit(&self, record: audit::Record<'_>);
 }
 
 /// The clients of stores, for whoever looks after the stores themselves.
@@ -338,6 +340,8 @@ pub struct Ports {
     pub compute: Arc<dyn Compute>,
     /// Where states of generators are written down.
     pub states: Arc<dyn States>,
+    /// Where it is written down who was given what.
+    pub audit: Arc<dyn Audit>,
 }
 
 /// The versions at which objects were read; `None` where there was nothing.

@@ -26,6 +26,8 @@ use crate::told::{Name, Spec, Told};
 pub struct Answers {
     /// By store and key.
     pub values: HashMap<(StoreId, Key), Result<SecretBytes, Error>>,
+    /// The stores' own names of the versions that they answered with, where they have any.
+    pub versions: HashMap<(StoreId, Key), String>,
     /// What searches found, by the place of their request.
     pub found: HashMap<usize, Result<Vec<Key>, Error>>,
     /// How each store is read.

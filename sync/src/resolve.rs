@@ -34,7 +34,7 @@ pub struct Asker<'a> {
     /// The ExternalSecret that says what.
     pub es: &'a ExternalSecret,
     /// The pod that gets it, where it is for one.
-    pub workload: Option<Workload<'a>>,
+    pub workload: Option<&'a Workload>,
     /// When it began: the time that templates see.
     pub now: Timestamp,
     /// What it may take, all stages together. Whoever made it may stop it.
@@ -47,6 +47,8 @@ pub struct Resolved {
     pub data: Data,
     /// Entries that do not exist in the store and that deletionPolicy passes over.
     pub missing: Vec<Told>,
+    /// Of which stores and generators it is, and which secrets these are.
+    pub sources: Vec<audit::Source>,
 }
 
 /// What is kept until all is told, whatever resolving came to.
@@ -95,7 +97,6 @@ pub async fn data(
     let mut answers = fetch::fetch(&*ports.stores, es, requests, planning, asking).await;
     kept.values.extend(answers.values.values().flatten().cloned());
     asking.within().map_err(too_much)?;
-    asker.audit(&answers);
     kept.logins = logins(requests, &answers);
     kept.turn = Some(ports.objects.turn(namespace).await);
     if generates(es) {
@@ -111,7 +112,7 @@ pub async fn data(
     let rendering = || render(requests, &answers, &es.spec.target.deletion_policy, &asker.means());
     let rendered = asker.compute(is_small, rendering).await?;
     kept.values.extend(rendered.data.values().cloned());
-    Ok(Some(Resolved { data: rendered.data, missing: rendered.missing }))
+    Ok(Some(Resolved { data: rendered.data, missing: rendered.missing, sources: sources(requests, &answers) }))
 }
 
 /// The second half: the template over `data`, with the versions of the objects that it was taken from.
@@ -122,6 +123,28 @@ pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(
     let content = asker.compute(is_small, templating).await?;
     kept.values.extend(content.values());
     Ok((content, versions))
+}
+
+/// What was answered and made, by where it is from.
+fn sources(requests: &[Request], answers: &Answers) -> Vec<audit::Source> {
+    let stores = answers.asked().into_iter().filter_map(|(store, keys)| {
+        let at = |key: &Key| (store.clone(), key.clone());
+        let answered = keys.iter().filter(|key| answers.values.get(&at(key)).is_some_and(Result::is_ok));
+        let keys = answered.map(|key| audit::Secret::answered(key, answers.versions.get(&at(key)))).collect::<Vec<_>>();
+        (!keys.is_empty()).then(|| audit::Source { object: audit::Object::store(store), keys })
+    });
+    let generators = requests.iter().filter_map(|request| match &request.origin {
+        Origin::Store(..) => None,
+        Origin::Generator(generator) => Some(audit::Source {
+            object: audit::Object {
+                kind: generator.kind.clone(),
+                name: generator.name.clone(),
+                ..audit::Object::default()
+            },
+            keys: Vec::new(),
+        }),
+    });
+    stores.chain(generators).collect()
 }
 
 fn too_much(exceeded: Exceeded) -> Failure {
@@ -184,21 +207,5 @@ impl Asker<'_> {
             sources.insert(source, data);
         }
         Ok((sources, versions))
-    }
-
-    /// One record for each store that was asked.
-    fn audit(&self, answers: &Answers) {
-        for (store, keys) in answers.asked() {
-            let has_value = |key| answers.values.get(&(store.clone(), key)).is_some_and(Result::is_ok);
-            let answered = keys.iter().filter(|key| has_value((*key).clone())).count();
-            self.ports.journal.audit(audit::Record {
-                at: self.now,
-                external_secret: self.es,
-                workload: self.workload,
-                store,
-                keys: &keys,
-                answered,
-            });
-        }
     }
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 use crate::dependency::is_earlier;
 use crate::hash;
 use crate::request::generator;
+use crate::schedule::SHORTEST;
 use crate::time::later;
 
 /// A GeneratorState, as the watch sees it.
@@ -199,15 +200,18 @@ pub struct Marks {
 }
 
 impl Marks {
-    /// Of something that works for this term: it is prolonged when two thirds are over, and replaced when a sixth is left.
+    /// Of something that works for this term: it is prolonged when two thirds are over, and replaced when a sixth is left. What
+    /// has ended when it is made is replaced when the interval is over, and nothing more often than any interval may be: a
+    /// term is an answer of whoever makes it.
     pub fn of(term: Option<Term>, now: Timestamp) -> Self {
         let Some(Term { end, renews }) = term else { return Self::default() };
         let end = Timestamp::try_from(end).unwrap_or(Timestamp::MAX);
         let length = Duration::try_from(end.duration_since(now)).unwrap_or_default();
-        Self {
-            refresh_by: Some(later(now, length.mul_f64(5.0 / 6.0))),
-            renew_at: renews.then(|| later(now, length.mul_f64(2.0 / 3.0))),
+        if length.is_zero() {
+            return Self::default();
         }
+        let at = |share: f64| later(now, length.mul_f64(share).max(SHORTEST));
+        Self { refresh_by: Some(at(5.0 / 6.0)), renew_at: renews.then(|| at(2.0 / 3.0)) }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use keyferry_builders::at;
 use serde_json::json;
 
@@ -97,7 +99,15 @@ fn what_ends_is_prolonged_and_replaced_before_that() {
     assert_eq!(marks(true), Marks { refresh_by: Some(at(1500)), renew_at: Some(at(1400)) });
     assert_eq!(marks(false), Marks { refresh_by: Some(at(1500)), renew_at: None });
     assert_eq!(Marks::of(None, at(0)), Marks::default());
-    assert_eq!(Marks::of(term(true), at(9000)).refresh_by, Some(at(9000)), "it is over already");
+    assert_eq!(
+        Marks::of(term(true), at(9000)),
+        Marks::default(),
+        "it was over when it was made, as the next one would be"
+    );
+    let short =
+        Marks::of(Some(Term { end: at(1000).into(), renews: true }), later(at(999), Duration::from_millis(900)));
+    let soonest = later(at(1000), Duration::from_millis(900));
+    assert_eq!(short, Marks { refresh_by: Some(soonest), renew_at: Some(soonest) }, "no more often than any interval");
 }
 
 #[test]

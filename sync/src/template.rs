@@ -41,7 +41,7 @@ pub fn content(es: &ExternalSecret, fetched: Data, sources: &Sources, means: &Me
     };
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
     let at = "spec.target.template";
-    let work = Templating { at, namespace, sources, means, fetched: &fetched, manifest };
+    let work = Templating { at, namespace, sources, means, fetched: &fetched, manifest, sees_rendered: false };
     let content = work.run(template).map_err(failed)?;
     if manifest.is_none() {
         check_type(&content)?;
@@ -49,7 +49,8 @@ pub fn content(es: &ExternalSecret, fetched: Data, sources: &Sources, means: &Me
     check_keys(content)
 }
 
-/// What the template of a PushSecret in `namespace` makes of what its source holds: that stays beside what is rendered.
+/// What the template of a PushSecret in `namespace` makes of what its source holds: that stays beside what is rendered. What is
+/// rendered later sees what was before, as in External Secrets Operator.
 pub fn of_push(
     template: &Template,
     namespace: &str,
@@ -57,7 +58,8 @@ pub fn of_push(
     sources: &Sources,
     means: &Means<'_>,
 ) -> Result<Content, Told> {
-    let work = Templating { at: "spec.template", namespace, sources, means, fetched: source, manifest: None };
+    let at = "spec.template";
+    let work = Templating { at, namespace, sources, means, fetched: source, manifest: None, sees_rendered: true };
     let mut content = work.run(template)?;
     for (key, value) in source {
         content.data.entry(key.clone()).or_insert_with(|| value.clone());
@@ -112,11 +114,13 @@ struct Templating<'a> {
     means: &'a Means<'a>,
     fetched: &'a Data,
     manifest: Option<&'a Manifest>,
+    /// Whether what is rendered later sees what was rendered before.
+    sees_rendered: bool,
 }
 
 impl Templating<'_> {
     fn run(self, template: &Template) -> Result<Content, Told> {
-        let work = Rendering { dot: self.means.dot(self.fetched)?, of: self, complaints: RefCell::default() };
+        let mut work = Rendering { dot: self.means.dot(self.fetched)?, of: self, complaints: RefCell::default() };
         let content = work.content(template)?;
         Ok(Content { complaints: work.complaints.into_inner(), ..content })
     }
@@ -172,7 +176,7 @@ impl Destination {
 }
 
 impl Rendering<'_> {
-    fn content(&self, template: &Template) -> Result<Content, Told> {
+    fn content(&mut self, template: &Template) -> Result<Content, Told> {
         let mut content = Content {
             type_: template.type_.clone().filter(|type_| !type_.is_empty()),
             finalizers: template.metadata.finalizers.clone(),
@@ -185,6 +189,7 @@ impl Rendering<'_> {
         }
         for (n, from) in template.template_from.iter().enumerate() {
             self.from(from, &told!("{}.templateFrom[{}]", self.of.at, n), &mut content)?;
+            self.see(&content)?;
         }
         let data = if self.of.manifest.is_some() { Destination::Field("data") } else { Destination::Data };
         let mut values = vec![(data, &template.data, "data")];
@@ -205,8 +210,21 @@ impl Rendering<'_> {
                 let value = self.render(&name, text, Text::Open)?;
                 self.put(&mut content, &into, (key, Text::Open), value, &name)?;
             }
+            if into == Destination::Data && !values.is_empty() {
+                self.see(&content)?;
+            }
         }
         Ok(content)
+    }
+
+    /// Shows what has been rendered so far to what is rendered next, where that may see it.
+    fn see(&mut self, content: &Content) -> Result<(), Told> {
+        if self.of.sees_rendered {
+            let mut all = self.of.fetched.clone();
+            all.extend(content.data.clone());
+            self.dot = self.of.means.dot(&all)?;
+        }
+        Ok(())
     }
 
     fn from(&self, from: &TemplateFrom, at: &Told, content: &mut Content) -> Result<(), Told> {

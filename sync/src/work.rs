@@ -4,12 +4,13 @@ use futures::future::{AbortHandle, AbortRegistration, Abortable};
 use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
 
+use crate::audit::{self, Action};
 use crate::content::{Content, fingerprint};
 use crate::data::Data;
 use crate::look::{Look, Memory, Remembered, Seen};
 use crate::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
 use crate::plan::{self, Facts, LastSync, Plan, TargetState};
-use crate::ports::{Change, Observed, Output, Planning, Ports, Turn};
+use crate::ports::{Applied, Change, Observed, Output, Planning, Ports, Turn};
 use crate::request::{Request, generates};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
@@ -32,6 +33,8 @@ pub(crate) struct Work<'a> {
     cancel: Option<AbortHandle>,
     /// Whether all that it asks for was fetched and made, in this look.
     is_made: bool,
+    /// Of which stores and generators what was fetched and made is.
+    sources: Vec<audit::Source>,
 }
 
 impl<'a> Work<'a> {
@@ -54,6 +57,7 @@ impl<'a> Work<'a> {
             read: None,
             kept: Kept { under_way, ..Kept::default() },
             is_made: false,
+            sources: Vec::new(),
         }
     }
 
@@ -129,8 +133,9 @@ impl<'a> Work<'a> {
         let cancelled = self.look.cancelled.take().unwrap_or(registration);
         let resolving = resolve::data(&self.asker, requests, planning, &mut self.kept);
         let Ok(resolved) = Abortable::new(resolving, cancelled).await else { return Ok(Outcome::Waiting(None)) };
-        let Some(Resolved { data, missing }) = resolved? else { return Ok(Outcome::Ignored) };
+        let Some(Resolved { data, missing, sources }) = resolved? else { return Ok(Outcome::Ignored) };
         self.is_made = true;
+        self.sources = sources;
         let synced = Synced { missing, ..Synced::unchanged() };
         if data.is_empty()
             && let Some(result) = SyncResult::without_data(es)?
@@ -200,6 +205,7 @@ impl<'a> Work<'a> {
         }
         if self.output.remove().await? {
             synced.change = TargetChange::Deleted;
+            self.audit(Action::Deleted, None);
         }
         self.look.memory.target = None;
         Ok(Outcome::Synced(synced))
@@ -250,7 +256,16 @@ impl<'a> Work<'a> {
             Seen::At(_) => false,
         };
         self.try_login(&content).await?;
-        let applied = self.output.apply(&content, presumed_absent).await?;
+        let applied = self.output.apply(&content, presumed_absent).await;
+        match &applied {
+            Ok(Applied { change: TargetChange::Nothing, .. }) => {}
+            Ok(_) => self.audit(Action::Written, None),
+            Err(failure) => {
+                let why = self.asker.blank(failure.clone(), &self.kept.values).await.told();
+                self.audit(Action::Written, Some(&why));
+            }
+        }
+        let applied = applied?;
         let made_from = self.asker.compute(is_little, || fingerprint(es, &data, &sources)).await;
         // Not earlier: what could not be written would never be written again.
         self.look.memory.sources = sources;
@@ -270,6 +285,21 @@ impl<'a> Work<'a> {
             self.remove_renamed().await?;
         }
         Ok(synced)
+    }
+
+    /// Writes down what was done to the target, or why it could not be done.
+    fn audit(&self, action: Action, why: Option<&Told>) {
+        let Asker { ports, settings, es, .. } = &self.asker;
+        let object = audit::Object::new("ExternalSecret", &es.metadata);
+        let delivery = audit::Delivery {
+            target: Some(self.output.named(es)),
+            sources: self.sources.clone(),
+            ..audit::Delivery::new((settings.now)(), action, object)
+        };
+        ports.audit.take(match why {
+            Some(why) => delivery.failed(why),
+            None => delivery,
+        });
     }
 
     /// Where a store logs in with the target, it must be let in with what that is to hold: else nobody could mend it.
@@ -361,7 +391,11 @@ impl<'a> Work<'a> {
                 // It is not ours, or its kind has gone: nothing to do, and no reason to hold the ExternalSecret. Where we are
                 // not allowed to, there is.
                 Err(failure) if failure.theirs || failure.headline == Headline::ManifestKind => {}
-                removed => _ = removed?,
+                removed => {
+                    if removed? {
+                        self.audit(Action::Deleted, None);
+                    }
+                }
             }
         }
         let kept: Vec<String> = finalizers.into_iter().filter(|f| f != names::FINALIZER_EXTERNAL_SECRET).collect();

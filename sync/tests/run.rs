@@ -28,7 +28,7 @@ fn calls(head: &[&str], rest: &[&str]) -> Vec<String> {
 
 /// The order in which the two guards of a fetch go is that of the pipeline: its own, then the store's.
 fn fetched(rest: &[&str]) -> Vec<String> {
-    calls(&["planned", "enter s ns", "planned", "fetch a", "audit s a 1", "turn"], rest)
+    calls(&["planned", "enter s ns", "planned", "fetch a", "turn"], rest)
 }
 
 fn failed(headline: Headline, cause: &'static str, retry: Retry) -> Failure {
@@ -135,7 +135,7 @@ async fn a_failed_fetch_leaves_the_target_alone_and_is_told_once() {
     let down = Error::new(ErrorKind::Unavailable, "the store is down");
     world.state().secrets.insert("a".into(), Err(down));
     let report = world.look(&es, &memory, HOUR).await;
-    let fetch = ["planned", "enter s ns", "planned", "fetch a", "audit s a 0", "turn"];
+    let fetch = ["planned", "enter s ns", "planned", "fetch a", "turn"];
     let expected = calls(&fetch, &["status False SecretSyncedError", "note UpdateFailed", "turn over"]);
     assert_eq!(world.calls(), expected);
     assert!(message(&report).ends_with("key \"a\" of SecretStore \"s\": the store is down"), "{}", message(&report));
@@ -148,20 +148,47 @@ async fn a_failed_fetch_leaves_the_target_alone_and_is_told_once() {
 }
 
 #[tokio::test]
+async fn each_delivery_is_written_down_and_nothing_else() {
+    let world = World::new();
+    world.state().secrets.insert("b".into(), Ok("beta-value".into()));
+    let audited = || std::mem::take(&mut world.state().audited);
+    let data = json!([{"secretKey": "k", "remoteRef": {"key": "a"}}, {"secretKey": "l", "remoteRef": {"key": "b"}}]);
+    let (es, memory) = synced(&world, json!({"data": data, "target": {"deletionPolicy": "Delete"}})).await;
+    assert_eq!(audited(), ["Written Done s a b"]);
+    let report = world.look(&es, &memory, HOUR).await;
+    assert_eq!(audited(), [""; 0], "nothing changed");
+    world.state().secrets.insert("a".into(), Ok("rotated-value".into()));
+    world.state().secrets.insert("b".into(), Err(Error::new(ErrorKind::NotFound, "gone")));
+    let report = world.look(&told(&es, &report), &report.memory, 2 * HOUR).await;
+    assert_eq!(audited(), ["Written Done s a"], "what the store does not have is not delivered");
+    world.state().secrets.clear();
+    world.look(&told(&es, &report), &report.memory, 3 * HOUR).await;
+    assert_eq!(audited(), ["Deleted Done"]);
+}
+
+#[tokio::test]
+async fn a_delivery_that_fails_is_written_down_with_its_cause() {
+    let world = World::new();
+    world.state().failing.insert("apply", failed(Headline::Update, "the API server forbids it", Retry::Late));
+    world.look(&Arc::new(es(json!({}))), &Memory::default(), 0).await;
+    assert_eq!(world.state().audited, ["Written Failed s a"]);
+}
+
+#[tokio::test]
 async fn a_target_that_is_there_is_marked_when_the_first_fetch_fails() {
     let world = World::new();
     world.state().secrets.clear();
     world.state().target = Some((1, false));
     let es = Arc::new(es(json!({})));
     world.look(&es, &Memory::default(), 0).await;
-    let fetch = ["planned", "enter s ns", "planned", "fetch a", "audit s a 0", "turn"];
+    let fetch = ["planned", "enter s ns", "planned", "fetch a", "turn"];
     let expected = calls(&fetch, &["mark", "status False SecretSyncedError", "note UpdateFailed", "turn over"]);
     assert_eq!(world.calls(), expected);
 }
 
 #[tokio::test]
 async fn what_the_store_does_not_have_goes_as_the_deletion_policy_says() {
-    let fetch = ["planned", "enter s ns", "planned", "fetch a", "audit s a 0", "turn"];
+    let fetch = ["planned", "enter s ns", "planned", "fetch a", "turn"];
     for (policy, result, rest) in [
         (
             "Delete",
@@ -530,7 +557,7 @@ async fn every_key_is_asked_for_once_and_every_fault_is_named() {
     let world = World::new();
     let es = Arc::new(es(json!({"data": data})));
     let report = world.look(&es, &Memory::default(), 0).await;
-    assert_eq!(world.calls()[3..5], ["fetch a gone lost", "audit s a gone lost 1"]);
+    assert_eq!(world.calls()[3..4], ["fetch a gone lost"]);
     let message = message(&report);
     assert!(message.contains("spec.data[2] (secretKey \"z\")") && message.contains("spec.data[3]"), "{message}");
 }
@@ -542,7 +569,7 @@ async fn what_is_found_is_fetched_together_with_all_else() {
     let find = json!([{"find": {"name": {"regexp": "^b"}}}]);
     let es = Arc::new(es(json!({"dataFrom": find})));
     world.look(&es, &Memory::default(), 0).await;
-    let head = ["planned", "enter s ns", "planned", "find", "fetch a b", "audit s a b 2", "turn"];
+    let head = ["planned", "enter s ns", "planned", "find", "fetch a b", "turn"];
     let rest =
         ["apply b=beta-value k=alpha-value (presumed absent)", "status True SecretSynced", "note Created", "turn over"];
     assert_eq!(world.calls(), calls(&head, &rest));

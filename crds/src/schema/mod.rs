@@ -25,7 +25,7 @@ use crate::names;
 pub use generators::generator_field;
 use node::{Node, object, string};
 pub use provider::provider_keys;
-pub use prune::pruned;
+pub use prune::{kinds, pruned, schema};
 
 /// The CRDs of every kind of External Secrets Operator: ExternalSecret, PushSecret and the stores first, then what makes
 /// copies, then the generators.

@@ -19,6 +19,16 @@ static SCHEMAS: LazyLock<BTreeMap<(String, String, String), Value>> = LazyLock::
     versions.collect()
 });
 
+/// The schema of the objects of a kind, as a CRD has it; `None` where none has.
+pub fn schema(group: &str, kind: &str, version: &str) -> Option<&'static Value> {
+    SCHEMAS.get(&(group.to_owned(), kind.to_owned(), version.to_owned()))
+}
+
+/// The kinds and versions of a group that there are schemas of.
+pub fn kinds(group: &str) -> impl Iterator<Item = (&'static str, &'static str)> {
+    SCHEMAS.keys().filter(move |(of, ..)| of == group).map(|(_, kind, version)| (kind.as_str(), version.as_str()))
+}
+
 /// The paths of the fields of an object that its CRD would not keep, such as `spec.data[0].remoteRef.propery`, in
 /// order. Metadata is the API server's own. An object of another kind, or of a version that no CRD has, has none.
 pub fn pruned(object: &Value) -> Vec<String> {

@@ -31,9 +31,11 @@ pub struct Metadata {
 pub struct Key {
     /// Where the key is kept.
     pub service: Service,
-    /// What it is called there: for age the recipient, for AWS the ARN, for Vault `engine/key`.
+    /// What it is called there: for age the recipient, for AWS the ARN, for Vault `engine/key`, for Google the name of the
+    /// resource, for Azure the URL with the version, for PGP the fingerprint.
     pub name: String,
-    /// What it holds, as that service takes it: a file of age, base64 for AWS, `vault:v1:...` for Vault.
+    /// What it holds, as that service takes it: a file of age, base64 for AWS and Google, base64 of URLs for Azure,
+    /// `vault:v1:...` for Vault, an armored message for PGP.
     pub wrapped: String,
     /// What AWS wants to be told along.
     pub context: BTreeMap<String, String>,
@@ -48,6 +50,12 @@ pub enum Service {
     Aws,
     /// The transit engine of Vault or OpenBao.
     Vault,
+    /// Cloud KMS of Google.
+    Google,
+    /// Azure Key Vault.
+    Azure,
+    /// With us: PGP.
+    Pgp,
     /// Another, by what SOPS calls it.
     Other(&'static str),
 }
@@ -57,10 +65,10 @@ const LISTS: [(&str, Service, &[&str]); 7] = [
     ("age", Service::Age, &["recipient"]),
     ("kms", Service::Aws, &["arn"]),
     ("hc_vault", Service::Vault, &["engine_path", "key_name"]),
-    ("gcp_kms", Service::Other("Google Cloud KMS"), &["resource_id"]),
-    ("azure_kv", Service::Other("Azure Key Vault"), &["vault_url", "name"]),
+    ("gcp_kms", Service::Google, &["resource_id"]),
+    ("azure_kv", Service::Azure, &["vault_url", "name"]),
     ("hckms", Service::Other("Huawei Cloud KMS"), &["key_id"]),
-    ("pgp", Service::Other("PGP"), &["fp"]),
+    ("pgp", Service::Pgp, &["fp"]),
 ];
 
 /// Takes a document apart: what is encrypted, and what it says of itself.
@@ -138,16 +146,24 @@ fn keys(group: &Node) -> Result<Vec<Key>, Error> {
         for entry in entries {
             let whole = || malformed(format!("a key under {list} in its metadata is not whole"));
             let name = names.iter().map(|name| text(entry, name)).collect::<Option<Vec<_>>>().ok_or_else(whole)?;
+            let name = if service == Service::Azure { url(&name, entry) } else { name.join("/") };
             let context = match entry.get("context") {
                 Some(Node::Map(all)) => {
                     all.iter().filter_map(|(key, one)| Some((key.clone(), one.text()?.to_owned()))).collect()
                 }
                 _ => BTreeMap::new(),
             };
-            all.push(Key { service, name: name.join("/"), wrapped: text(entry, "enc").ok_or_else(whole)?, context });
+            all.push(Key { service, name, wrapped: text(entry, "enc").ok_or_else(whole)?, context });
         }
     }
     Ok(all)
+}
+
+/// A key of Azure as its vault calls it. Without a version it is the current one.
+fn url(vault_and_name: &[String], entry: &Node) -> String {
+    let [vault, name] = vault_and_name else { return vault_and_name.join("/") };
+    let version = text(entry, "version").unwrap_or_default();
+    format!("{}/keys/{name}/{version}", vault.trim_end_matches('/')).trim_end_matches('/').to_owned()
 }
 
 /// How deep the names of metadata lead at most: those of SOPS take six steps.

@@ -62,6 +62,8 @@ struct Spec {
     documents: Option<Vec<DocumentSpec>>,
     identities: Option<Vec<IdentitySpec>>,
     aws: Option<Value>,
+    azurekv: Option<Value>,
+    gcpsm: Option<Value>,
     vault: Option<Value>,
 }
 
@@ -114,13 +116,13 @@ impl Config {
         let identities = identities.into_iter().enumerate();
         let identities: Vec<_> =
             identities.map(|(n, one)| identity(format!("{kind}.identities[{n}]"), one)).collect::<Result<_, _>>()?;
-        let services = [("aws", spec.aws), ("vault", spec.vault)];
+        let services = [("aws", spec.aws), ("azurekv", spec.azurekv), ("gcpsm", spec.gcpsm), ("vault", spec.vault)];
         let services: Vec<_> = services.into_iter().filter_map(|(name, spec)| Some((name, spec?))).collect();
         if kind == Kind::Age && !services.is_empty() {
             return Err(Error::invalid(format!("{kind}.{} is for spec.provider.sops only", services[0].0)));
         }
         if identities.is_empty() && services.is_empty() {
-            let more = if kind == Kind::Sops { ", aws or vault" } else { "" };
+            let more = if kind == Kind::Sops { ", aws, azurekv, gcpsm or vault" } else { "" };
             return Err(Error::invalid(format!("{kind} has nothing that opens documents: set identities{more}")));
         }
         Ok(Self { kind, documents, identities, services })
@@ -175,7 +177,7 @@ mod tests {
         for (kind, spec, expected) in [
             (Kind::Age, json!({"documents": CANARY}), "spec.provider.age must hold lists"),
             (Kind::Age, json!({}), "spec.provider.age.documents is empty"),
-            (Kind::Sops, json!({"documents": one}), "set identities, aws or vault"),
+            (Kind::Sops, json!({"documents": one}), "set identities, aws, azurekv, gcpsm or vault"),
             (Kind::Age, json!({"documents": one}), "set identities"),
             (
                 Kind::Age,

@@ -39,7 +39,8 @@ impl Held {
 }
 
 /// Which service keeps such keys, by its key in the spec.
-const SERVICES: [(Service, &str); 2] = [(Service::Aws, "aws"), (Service::Vault, "vault")];
+const SERVICES: [(Service, &str); 4] =
+    [(Service::Aws, "aws"), (Service::Azure, "azurekv"), (Service::Google, "gcpsm"), (Service::Vault, "vault")];
 
 impl Keys {
     /// From the spec, logged in where a service needs it.
@@ -120,8 +121,11 @@ impl Keys {
 
     async fn unwrap(&self, key: &Key, opener: &mut Opener<'_>) -> Result<SecretBytes, Error> {
         match key.service {
-            Service::Age if opener.identities.is_empty() => {
-                Err(Error::new(ErrorKind::Denied, format!("recipient {}: set {}.identities", key.name, self.kind)))
+            Service::Age | Service::Pgp if opener.identities.is_empty() => {
+                Err(Error::new(ErrorKind::Denied, format!("{}: set {}.identities", named(key), self.kind)))
+            }
+            Service::Pgp => {
+                opener.open(key).await.map_err(|error| Error::new(error.kind(), format!("{}: {error}", named(key))))
             }
             Service::Age => opener.open(key).await.map_err(|error| {
                 let what = if error.kind() == ErrorKind::Denied {
@@ -129,7 +133,7 @@ impl Keys {
                 } else {
                     error.to_string()
                 };
-                Error::new(error.kind(), format!("recipient {}: {what}", key.name))
+                Error::new(error.kind(), format!("{}: {what}", named(key)))
             }),
             Service::Other(name) => Err(Error::new(
                 ErrorKind::Denied,
@@ -138,7 +142,7 @@ impl Keys {
                     key.name
                 ),
             )),
-            service @ (Service::Aws | Service::Vault) => {
+            service @ (Service::Aws | Service::Azure | Service::Google | Service::Vault) => {
                 let named = SERVICES.iter().find(|(known, _)| *known == service).map_or("", |(_, name)| name);
                 let Some((_, service)) = self.services.iter().find(|(name, _)| *name == named) else {
                     let message = format!("{named} key {:?}: set {}.{named}", key.name, self.kind);
@@ -152,7 +156,13 @@ impl Keys {
     }
 }
 
-/// What opens the keys of one document that are of age.
+/// A key that we may have ourselves, for messages.
+fn named(key: &Key) -> String {
+    let kind = if key.service == Service::Pgp { "PGP key" } else { "recipient" };
+    format!("{kind} {}", key.name)
+}
+
+/// What opens the keys of one document that are of age or PGP.
 pub struct Opener<'a> {
     identities: Arc<Identities>,
     turns: &'a Turns,
@@ -175,7 +185,13 @@ impl<'a> Opener<'a> {
 
     async fn open(&mut self, key: &Key) -> Result<SecretBytes, Error> {
         let (identities, sealed, mut tries) = (self.identities.clone(), key.bytes(), std::mem::take(&mut self.tries));
-        let opened = self.turns.compute(move || Ok((open(sealed.expose(), &identities, &mut tries), tries)));
+        let is_of_pgp = key.service == Service::Pgp;
+        let opened = self.turns.compute(move || {
+            let sealed = sealed.expose();
+            let opened =
+                if is_of_pgp { identities.open_pgp(sealed, &mut tries) } else { open(sealed, &identities, &mut tries) };
+            Ok((opened, tries))
+        });
         let (opened, tries) = opened.await?;
         self.tries = tries;
         opened

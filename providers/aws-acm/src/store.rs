@@ -47,7 +47,7 @@ const TAGGING_ENDPOINT: &[&str] = &["AWS_ENDPOINT_URL_RESOURCE_GROUPS_TAGGING_AP
 
 /// What the store can do.
 pub const CAPABILITIES: Capabilities =
-    Capabilities { metadata: Metadata::PassedOver, push: true, delete: true, ..Capabilities::READ_ONLY };
+    Capabilities { metadata: Metadata::PassedOver, push: true, delete: true, marks: true, ..Capabilities::READ_ONLY };
 
 /// The certificates of one account and region, as one login sees them.
 pub struct CertificateManager {

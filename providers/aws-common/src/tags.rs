@@ -38,7 +38,8 @@ pub fn is_ours(tags: &Tags) -> bool {
 pub fn check_reach(tags: &Tags, reach: Reach, service: &str, what: &str) -> Result<(), Error> {
     match reach {
         Reach::Ours if !is_ours(tags) => {
-            let message = format!("{service}: {what} is not managed by External Secrets, and is left as it is");
+            // External Secrets Operator's words first.
+            let message = format!("secret not managed by external-secrets: {service}: {what} is left as it is");
             let hint = format!("push to another, or give it the tag {} with the value {}", MARK.0, MARK.1);
             Err(Error::new(ErrorKind::Denied, message).with_blame(Blame::Request).with_hint(hint))
         }

@@ -98,6 +98,21 @@ impl Client {
         self.login.note()
     }
 
+    /// The vault, for messages.
+    pub fn host(&self) -> String {
+        self.way.host()
+    }
+
+    /// The field that names it.
+    pub fn field(&self) -> &'static str {
+        self.way.fields.server
+    }
+
+    /// Checks that the login is good.
+    pub async fn check(&self) -> Result<(), Error> {
+        self.login.get().await.map(drop)
+    }
+
     /// Makes a call; where a token seems to have ended early, once more with another. Every status is an answer.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
         let token = self.login.get().await?;
@@ -139,13 +154,19 @@ impl Client {
         })
     }
 
+    /// Whether this leads to the vault.
+    pub fn is_here(&self, url: &Url) -> bool {
+        let place =
+            |url: &Url| (url.scheme().to_owned(), url.host_str().map(str::to_owned), url.port_or_known_default());
+        place(url) == place(&self.way.server)
+    }
+
     /// The query of the link that leads to the next piece of a list. Whatever it says besides, it leads to this vault:
     /// a token goes with it.
     pub fn next(&self, link: &str) -> Result<String, Error> {
         let wrong = || Error::new(ErrorKind::Malformed, format!("{} leads elsewhere for more", self.way.host()));
         let url = Url::parse(link).map_err(|_| wrong())?;
-        let place = |url: &Url| (url.host_str().map(str::to_owned), url.port_or_known_default());
-        let query = url.query().filter(|_| place(&url) == place(&self.way.server));
+        let query = url.query().filter(|_| self.is_here(&url));
         query.map(str::to_owned).ok_or_else(wrong)
     }
 

@@ -7,7 +7,7 @@
 //!
 //! Modules, in reading order: `object` from keys to what a vault keeps, `config` the spec as plain data, `client` HTTP and
 //! what statuses mean, `answers` what answers mean, `written` what is written, `store` reading and searching, `push`
-//! writing, `acr` tokens of registries. Logins are those of all that Microsoft's clouds have, in a crate of their own.
+//! writing, `acr` tokens of registries, `decrypt` with keys that stay in the vault. Logins are those of all that Microsoft's clouds have, in a crate of their own.
 //!
 //! What is zeroed: bodies of requests and answers, values, keys. What is not ours to zero: the buffers of TLS, HTTP and the
 //! kernel that the bytes pass through, and the header with the token.
@@ -22,6 +22,7 @@ mod written;
 mod store;
 mod push;
 mod acr;
+mod decrypt;
 
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use keyferry_provider_core::{BuildContext, BuildFuture, Provider, Registration};
 use crate::config::Config;
 use crate::store::{CAPABILITIES, KeyVault};
 pub use acr::ACR;
+pub use decrypt::KEYS;
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =

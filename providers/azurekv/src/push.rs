@@ -155,7 +155,11 @@ async fn computed<T: Send + 'static>(compute: impl FnOnce() -> Result<T, Error> 
 }
 
 fn foreign(object: &Object) -> Error {
-    let message = format!("the {object} was not made by us: push to another key, or delete and purge it first");
+    // External Secrets Operator's words first.
+    let kind = object.kind.word();
+    let message = format!(
+        "{kind} not managed by external-secrets: the {object} is not ours: push to another key, or delete and purge it first"
+    );
     Error::new(ErrorKind::Denied, message)
 }
 

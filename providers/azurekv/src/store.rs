@@ -20,6 +20,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     find_all: true,
     push: true,
     delete: true,
+    marks: true,
     ..Capabilities::READ_ONLY
 };
 

@@ -406,6 +406,9 @@ async fn what_is_not_ours_to_say_is_not_said() {
     double.put("a", "canary");
     let store = store(&double).await.unwrap();
     let error: Error = store.push(&push("a", "x")).await.unwrap_err();
-    assert!(error.kind() == ErrorKind::Denied && error.message().contains("not made by us"), "{error}");
+    assert!(
+        error.kind() == ErrorKind::Denied && error.message().contains("secret not managed by external-secrets"),
+        "{error}"
+    );
     assert_eq!(store.identity_note(), None);
 }

@@ -16,6 +16,9 @@ use crate::config::Config;
 const UNPROVEN: &str = "this provider is built from the documents of bitwarden-sdk-server and unproven: it was never tried \
                         against the server itself";
 
+/// What is said of a secret that is not shown.
+const NOT_SHOWN: &str = "or the machine account may not see it, which Bitwarden does not tell apart: check its name, and the account's access";
+
 /// What the store can do.
 pub const CAPABILITIES: Capabilities = Capabilities {
     max_batch: 20,
@@ -62,7 +65,8 @@ impl Bitwarden {
         answers::secret(&answer).ok_or_else(|| self.client.malformed(200))
     }
 
-    /// The secret of this id or name. A name counts in the store's project only, an id everywhere.
+    /// The secret of this id or name. A name counts in the store's project only, an id everywhere. `NotFound` is what the
+    /// account does not see, which is enough for who writes.
     async fn look(&self, key: &str, names: &Names) -> Result<Secret, Error> {
         if is_id(key) {
             return self.get(key).await;
@@ -97,8 +101,13 @@ impl Bitwarden {
         }
     }
 
+    /// Bitwarden shows an account what that may see and answers for all else as if it were not there, so that its "not
+    /// found" says nothing of a secret: a right that was taken away must delete nothing.
     async fn read(&self, key: &Key, names: &Names) -> Answer {
-        let secret = self.look(&key.name, names).await?;
+        let secret = self.look(&key.name, names).await.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(ErrorKind::Denied, format!("{}: {NOT_SHOWN}", error.message())),
+            _ => error,
+        })?;
         Ok(Fetched::from(secret.value).of_version(secret.revision))
     }
 
@@ -168,10 +177,21 @@ impl Provider for Bitwarden {
         keyferry_provider_core::one_by_one(keys, |key| self.read(key, &names)).await
     }
 
-    /// Which project a secret is in only reading it tells: those of other projects are not there when they are fetched.
+    /// Which project a secret is in only reading it tells.
     async fn find(&self, query: &Query, _: &[String]) -> Result<Page, Error> {
-        let names = self.names().await?;
-        Ok(Page::of_names(names.into_iter().map(|(_, name)| name).filter(|name| query.matches(name)), None))
+        let mut found = Vec::new();
+        for (id, name) in self.names().await?.into_iter().filter(|(_, name)| query.matches(name)) {
+            let secret = self.get(&id).await.map_err(|error| match error.kind() {
+                ErrorKind::NotFound => {
+                    Error::new(ErrorKind::Unavailable, "the secrets were changed while they were searched")
+                }
+                _ => error,
+            })?;
+            if secret.project.as_deref() == Some(&self.project) {
+                found.push(name);
+            }
+        }
+        Ok(Page::of_names(found, None))
     }
 
     async fn push(&self, push: &Push) -> Result<(), Error> {

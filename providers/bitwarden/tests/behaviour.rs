@@ -9,7 +9,7 @@ use keyferry_doubles::bitwarden::Double;
 use keyferry_provider_bitwarden::REGISTRATION;
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
-    BuildContext, Capabilities, Error, ErrorKind, Key, Origin, Payload, Provider, Push, Query, Reach, Remote,
+    BuildContext, Capabilities, Error, ErrorKind, Key, Origin, Payload, Provider, Push, Query, Reach, Remote, find_all,
 };
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
@@ -81,6 +81,11 @@ impl Fixture for Project {
         Some(keys + keys.div_ceil(20))
     }
 
+    /// Bitwarden shows only what the account may see.
+    fn missing(&self) -> ErrorKind {
+        ErrorKind::Denied
+    }
+
     fn takes_empty(&self) -> bool {
         true
     }
@@ -124,7 +129,8 @@ async fn a_name_counts_in_its_project_and_an_id_everywhere() {
     let store = project.provider().await;
     assert!(store.identity_note().unwrap().contains("unproven"));
     let elsewhere = project.0.add("another", "shared", "theirs", "");
-    assert_eq!(read(&*store, "shared").await.unwrap_err().kind(), ErrorKind::NotFound);
+    // Whether it is not there or not for us Bitwarden does not say, and nothing must be deleted for a right that was lost.
+    assert_eq!(read(&*store, "shared").await.unwrap_err().kind(), ErrorKind::Denied);
     assert_eq!(read(&*store, &elsewhere).await.as_deref(), Ok("theirs"));
     project.0.add("project", "shared", "ours", "");
     assert_eq!(read(&*store, "shared").await.as_deref(), Ok("ours"));
@@ -132,7 +138,8 @@ async fn a_name_counts_in_its_project_and_an_id_everywhere() {
     let error = read(&*store, "shared").await.unwrap_err();
     assert!(error.kind() == ErrorKind::Invalid && error.message().contains("several secrets \"shared\""), "{error}");
     let absent = "00000000-0000-4000-8000-999999999999";
-    assert_eq!(read(&*store, absent).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let error = read(&*store, absent).await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Denied && error.message().contains("may not see it"), "{error}");
 }
 
 #[tokio::test]
@@ -145,6 +152,20 @@ async fn names_that_are_fetched_together_are_listed_once() {
     let keys: Vec<Key> = (0..20).map(|n| key(&format!("s{n}"))).collect();
     assert!(store.fetch(&keys).await.unwrap().iter().all(Result::is_ok));
     assert_eq!(project.0.server().take_calls().len(), 21);
+}
+
+#[tokio::test]
+async fn a_search_finds_what_is_in_the_project_and_nothing_of_others() {
+    let project = Project::start();
+    for (of, name) in [("project", "db-a"), ("another", "db-b"), ("project", "db-c"), ("project", "other")] {
+        project.0.add(of, name, "v", "");
+    }
+    let store = project.provider().await;
+    project.0.server().take_calls();
+    let query = Query { name: Some("^db-".parse().unwrap()), ..Query::default() };
+    let found = find_all(&*store, &query).await.unwrap();
+    assert_eq!(found.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["db-a", "db-c"]);
+    assert_eq!(project.0.server().take_calls().len(), 4, "one list, and one for each that bears a name");
 }
 
 #[tokio::test]
@@ -197,7 +218,7 @@ async fn every_answer_has_its_meaning() {
     assert_eq!(wrong.validate().await.unwrap_err().kind(), ErrorKind::Unauthenticated);
     let said = |status: &str| format!("failed: Received error message from server: [{status}] canary");
     for (status, body, expected) in [
-        (400, said("404 Not Found"), ErrorKind::NotFound),
+        (400, said("404 Not Found"), ErrorKind::Denied),
         (400, said("403 Forbidden"), ErrorKind::Denied),
         (400, said("429 Too Many Requests"), ErrorKind::Throttled),
         (500, said("502 Bad Gateway"), ErrorKind::Unavailable),

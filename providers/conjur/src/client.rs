@@ -137,7 +137,7 @@ impl Client {
     }
 
     /// The error for an answer that is no success, to a request about `what`. Only the server's own word makes it "not
-    /// found": deletionPolicy acts on that, and a gateway's 404 says nothing of the variable.
+    /// found", which a gateway's 404 is not. What may not be seen is not found either, so that no fetch ends with that.
     pub fn refusal(&self, answer: &Response, what: &dyn fmt::Display) -> Error {
         let host = self.way.host();
         let error = Error::new;

@@ -23,6 +23,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     find_by_name: true,
     find_by_tags: true,
     push: true,
+    marks: true,
     ..Capabilities::READ_ONLY
 };
 
@@ -81,9 +82,12 @@ impl Conjur {
                     ErrorKind::NoVersion,
                     format!("variable {name:?} is there and has no value yet: give it one in Conjur"),
                 )),
+                // It says the same of both, so that nothing must be deleted by it.
                 None => Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("there is no variable {name:?}, or the login may not see it"),
+                    ErrorKind::Denied,
+                    format!(
+                        "there is no variable {name:?}, or the login may not see it: check the id, and what it is permitted"
+                    ),
                 )),
             },
         }

@@ -25,6 +25,8 @@ pub struct Capabilities {
     pub push: bool,
     /// Whether secrets can be deleted.
     pub delete: bool,
+    /// Whether what was written is marked as ours there. Elsewhere nothing tells it from what others wrote.
+    pub marks: bool,
     /// Whether the metadata of a push may name another place than the store's own, in `spec.remoteNamespace`: what is
     /// there is not what is read by its key.
     pub writes_elsewhere: bool,
@@ -48,6 +50,7 @@ impl Capabilities {
         find_all: false,
         push: false,
         delete: false,
+        marks: false,
         writes_elsewhere: false,
     };
 

@@ -20,6 +20,8 @@ pub enum Api {
     Tokens,
     /// The API that gives tokens of service accounts.
     IamCredentials,
+    /// Cloud KMS.
+    Keys,
 }
 
 impl Api {
@@ -33,6 +35,7 @@ impl Api {
             Self::IamCredentials => {
                 ("https://iamcredentials.googleapis.com", "CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS")
             }
+            Self::Keys => ("https://cloudkms.googleapis.com", "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS"),
         }
     }
 }

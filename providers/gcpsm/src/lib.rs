@@ -10,7 +10,7 @@
 //!
 //! Modules, in reading order: `config` the spec as plain data, `place` from keys to names of resources, `checksum` CRC32C,
 //! `answers` what answers mean, `metadata` what a push says beside the value, `written` what is written, `turns` one writer
-//! at a time, `client` the calls, `store` reading and searching, `push` writing, `registry` tokens for registries.
+//! at a time, `client` the calls, `store` reading and searching, `push` writing, `registry` tokens for registries, `kms` decrypting with keys of Cloud KMS.
 //!
 //! What is zeroed: bodies of requests and answers, values, tokens. What is not ours to zero: the buffers of TLS, HTTP and
 //! the kernel that the bytes pass through, and header values, while a request is on its way.
@@ -28,6 +28,7 @@ mod client;
 mod store;
 mod push;
 mod registry;
+mod kms;
 
 use std::sync::Arc;
 
@@ -35,6 +36,7 @@ use keyferry_provider_core::{BuildContext, BuildFuture, Provider, Registration};
 
 use crate::config::Config;
 use crate::store::{CAPABILITIES, SecretManager};
+pub use kms::KMS;
 pub use registry::GCR;
 
 /// How the registry knows this store.

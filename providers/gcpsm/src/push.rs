@@ -102,7 +102,7 @@ async fn current(client: &Client, place: &Place) -> Result<Option<SecretBytes>, 
 
 fn foreign(client: &Client, place: &Place) -> Error {
     let message = format!(
-        "{} was not made by us: push to another key, delete it first, or label it managed-by=external-secrets",
+        "{} is not managed by external secrets: push to another key, delete it first, or label it managed-by=external-secrets",
         client.named(place)
     );
     Error::new(ErrorKind::Denied, message)

@@ -21,6 +21,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     find_by_tags: true,
     push: true,
     delete: true,
+    marks: true,
     ..Capabilities::READ_ONLY
 };
 

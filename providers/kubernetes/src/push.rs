@@ -84,9 +84,10 @@ impl Kubernetes {
         check_kind(&there.kind, &place)?;
         let mut content = marks.over(there.content.clone());
         match push.remote.property {
+            // Secrets bear no mark of who made them: what else is there may be somebody else's, and stays.
             Some(_) => content.data.extend(data),
-            // The Secret is to be what was pushed. Its type can't be changed.
-            None if there.kind == kind => content.data = data,
+            None if there.kind == kind => content.data.extend(data),
+            // The type of a Secret can't be changed.
             None => {
                 let message =
                     format!("{} is of the type {}, and can't become {kind}: delete it first", place.what(), there.kind);
@@ -199,8 +200,9 @@ fn data_of(push: &Push) -> Result<BTreeMap<String, SecretBytes>, Error> {
         (payload, Some(property)) => [(property.clone(), payload.whole()?)].into(),
         (Payload::Value(_), None) => {
             return refuse(
-                "a value is pushed into a key of a Secret: set property in remoteRef to the key, or remove secretKey \
-                 to push all"
+                // External Secrets Operator's words first.
+                "requires property in RemoteRef to push secret value if secret key is defined: set property to the key of \
+                 the Secret that the value is to go into, or remove secretKey to push all"
                     .to_owned(),
             );
         }

@@ -1,11 +1,12 @@
-//! Who the operator itself is to the cloud that it runs in: a token of the cloud's metadata server, for vendors that take
-//! one in place of a secret. Only for stores that may use the operator's own identity.
+//! Who the operator itself is to the cloud that it runs in: a token of the cloud's metadata server, or its identity in AWS,
+//! for vendors that take one in place of a secret. Only for stores that may use the operator's own identity.
 
 use std::sync::Arc;
 
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{BuildContext, Error, ErrorKind, SecretBytes, filled, json};
 use keyferry_provider_http::{Ca, Fields, server_url};
+use keyferry_provider_identity::aws::{Aws, AwsIdentity};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::client::{Call, Client, Said, Vendor};
@@ -31,6 +32,30 @@ const GOOGLE: Vendor = Vendor {
     fields: Fields { server: "the environment variable GCE_METADATA_HOST", ..AZURE.fields },
     ..AZURE
 };
+
+/// Whether a store may log in as the operator itself.
+///
+/// # Errors
+/// `Denied` where it may not; `field` is where the spec asks for it.
+pub fn may_be_operator(ctx: &BuildContext, field: &str) -> Result<(), Error> {
+    if ctx.ambient_identity {
+        return Ok(());
+    }
+    let message = format!("{field} logs in as the operator itself, which this store may not");
+    Err(Error::new(ErrorKind::Denied, message).with_hint("use another login, or a ClusterSecretStore"))
+}
+
+/// The operator itself at AWS, whose word is asked for in this region.
+pub fn operator_at_aws(region: &str) -> Aws {
+    Aws {
+        region: region.to_owned(),
+        role: None,
+        external_id: None,
+        session: "keyferry",
+        instead: "use another login",
+        identity: AwsIdentity::Operator,
+    }
+}
 
 /// The metadata server of a cloud.
 pub struct Machine {
@@ -61,10 +86,7 @@ impl Machine {
         variable: &str,
         default: &str,
     ) -> Result<Arc<Self>, Error> {
-        if !ctx.ambient_identity {
-            let message = format!("{field} logs in as the operator itself, which this store may not");
-            return Err(Error::new(ErrorKind::Denied, message).with_hint("use another login, or a ClusterSecretStore"));
-        }
+        may_be_operator(ctx, field)?;
         let host = filled((ctx.environment)(variable)).unwrap_or_else(|| default.to_owned());
         let host = if host.contains("://") { host } else { format!("http://{host}") };
         let server = server_url(&host, vendor.fields.server, default)?;

@@ -40,6 +40,9 @@ const VENDOR: Vendor = Vendor {
     says,
 };
 
+/// What is said of an object that is not shown.
+const NOT_SHOWN: &str = "it is not there, or in no group of the app: check its name, and the app's groups";
+
 const DEFAULT_URL: &str = "https://sdkms.fortanix.com";
 
 #[derive(Deserialize)]
@@ -76,7 +79,8 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
 fn says(answer: &Response) -> Option<Said> {
     let text = answer.body.expose_str()?.to_ascii_lowercase();
     match answer.status {
-        404 if text.contains("sobject does not exist") => Some(Said::NoSecret),
+        // An app is shown the objects of its groups; that the vendor says anything else of others', nobody documents.
+        404 if text.contains("sobject does not exist") => Some(Said::Other(ErrorKind::Denied, NOT_SHOWN)),
         400 if text.contains("not exportable") => {
             Some(Said::Other(ErrorKind::Denied, "it may not be exported: allow Export for it and for the app"))
         }

@@ -186,6 +186,13 @@ fn no_secret(what: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("there is no {what}"))
 }
 
+/// What is read by its name and not in the list: that shows what the key may see, and does not say that it is all.
+fn not_listed(what: &str) -> Error {
+    let message =
+        format!("there is no {what}, or the API key may not see it: check its name, and what the key is allowed");
+    Error::new(ErrorKind::Denied, message)
+}
+
 impl Scaleway {
     async fn list(&self, query: Vec<(&'static str, String)>) -> Result<(Vec<Listed>, usize), Error> {
         let call = Call::get("ListSecrets", format!("{}/secrets", self.region)).with(query);
@@ -224,7 +231,7 @@ impl Scaleway {
         let (id, version) = match place(key) {
             Some(id) => (id.to_owned(), None),
             None => {
-                let id = self.id(&Named::of(&key.name)?).await?.ok_or_else(|| no_secret(&what))?;
+                let id = self.id(&Named::of(&key.name)?).await?.ok_or_else(|| not_listed(&what))?;
                 (id, key.version.as_deref().filter(|version| !version.is_empty()))
             }
         };

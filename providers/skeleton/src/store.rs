@@ -20,6 +20,7 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     find_by_name: true,
     push: true,
     delete: true,
+    marks: true,
     ..Capabilities::READ_ONLY
 };
 

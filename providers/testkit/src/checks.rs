@@ -209,14 +209,14 @@ pub async fn versions(fixture: &dyn Fixture) {
         expect_error("a version that never was", &fetch_one(&*provider, &key).await, ErrorKind::NoVersion);
     }
     let absent = Key { version: Some("1".into()), ..key("never-was") };
-    expect_error("a version of what never was", &fetch_one(&*provider, &absent).await, ErrorKind::NotFound);
+    expect_error("a version of what never was", &fetch_one(&*provider, &absent).await, fixture.missing());
     let keys = [unknown, absent, key("versioned")];
     let kinds: Vec<Option<ErrorKind>> =
         provider.fetch(&keys[..keys.len().min(provider.capabilities().max_batch)]).await.map_or_else(
             |error| vec![Some(error.kind())],
             |answers| answers.iter().map(|answer| answer.as_ref().err().map(|error| error.kind())).collect(),
         );
-    let wanted = [Some(ErrorKind::NoVersion), Some(ErrorKind::NotFound), None];
+    let wanted = [Some(ErrorKind::NoVersion), Some(fixture.missing()), None];
     assert_eq!(kinds, wanted[..kinds.len()], "absent versions beside what is there");
 }
 

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Room, SecretBytes, json};
 use keyferry_provider_http::path::encode;
 use keyferry_provider_http::{Way, identity, retry_after, shared};
+use keyferry_provider_identity::cloud::header_value;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url, redirect};
 
-use crate::config::{Config, HeaderSource, header_value};
+use crate::config::{Config, HeaderSource};
 use crate::product::Product;
 
 const MAX_REDIRECTS: usize = 3;

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use keyferry_provider_core::{Blame, CaRef, Error, SecretRef, filled};
 use keyferry_provider_http::path::clean;
 use keyferry_provider_http::{Ca, server_url};
+use keyferry_provider_identity::cloud::header_value;
 use reqwest::Url;
 use reqwest::header::{HeaderName, HeaderValue};
 use serde::Deserialize;
@@ -206,14 +207,6 @@ fn headers(
         headers.push((HeaderName::from_static("x-vault-inconsistent"), value));
     }
     Ok(headers)
-}
-
-/// A header's value, never shown in debug output: what users put into headers may be a credential.
-pub fn header_value(bytes: &[u8], field: &str) -> Result<HeaderValue, Error> {
-    let mut value = HeaderValue::from_bytes(bytes)
-        .map_err(|_| Error::invalid(format!("{field} holds control characters, which a request can't carry")))?;
-    value.set_sensitive(true);
-    Ok(value)
 }
 
 #[cfg(test)]

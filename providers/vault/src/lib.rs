@@ -5,8 +5,7 @@
 //! or namespace holds a control character, and takes CA certificates only as files.
 //!
 //! Modules, in reading order: `product` the two servers, `path` from keys to paths, `method` ways to log in as the spec
-//! has them, `config` all else of the spec, `client` HTTP and what statuses mean, `cloud` calls to clouds on the way to a
-//! login, `sign` AWS's signature, `aws` and `google` the logins by their word, `proof` what each login shows, `login`
+//! has them, `config` all else of the spec, `client` HTTP and what statuses mean, `proof` what each login shows, `login`
 //! logins and tokens, `answers` what answers mean, `write` what is written, `store` the store,
 //! `dynamic` the generator, over any engine, `transit` keys that others' documents are encrypted with.
 //!
@@ -21,10 +20,6 @@ mod path;
 mod method;
 mod config;
 mod client;
-mod cloud;
-mod sign;
-mod aws;
-mod google;
 mod proof;
 mod login;
 mod answers;

@@ -3,9 +3,14 @@
 use keyferry_provider_core::names::is_label;
 use keyferry_provider_core::{Blame, Error, SecretRef, ServiceAccountRef, filled};
 use keyferry_provider_http::path::clean;
+use keyferry_provider_identity::aws::{Aws, AwsIdentity};
+use keyferry_provider_identity::google::GoogleIdentity;
 use serde::Deserialize;
 
 use crate::product::Product;
+
+/// What our sessions are called at AWS, in CloudTrail and in policies; External Secrets Operator's name.
+const SESSION: &str = "external-secrets-provider-vault";
 
 /// How to get a token.
 #[derive(Debug)]
@@ -101,34 +106,10 @@ pub struct Iam {
     pub mount: String,
     /// The role to log in as.
     pub vault_role: String,
-    /// The region whose STS is to say who signed: a label of a host name and nothing else.
-    pub region: String,
-    /// The AWS role to assume first, by its ARN.
-    pub role: Option<String>,
-    /// What the owner of that role wants to hear.
-    pub external_id: Option<String>,
     /// What the server wants to find signed, so that no other server can use the call.
     pub server_id: Option<String>,
-    /// Whom we are at first.
-    pub identity: AwsIdentity,
-}
-
-/// Whom we are to AWS at first.
-#[derive(Debug)]
-pub enum AwsIdentity {
-    /// Who has these keys.
-    Keys {
-        /// The access key id.
-        id: SecretRef,
-        /// The secret access key.
-        secret: SecretRef,
-        /// The session token of temporary keys.
-        token: Option<SecretRef>,
-    },
-    /// The role that a ServiceAccount is annotated with.
-    ServiceAccount(ServiceAccountRef),
-    /// Whom AWS takes the operator itself for.
-    Operator,
+    /// Whom we are to AWS.
+    pub aws: Aws,
 }
 
 /// A login by Google's word.
@@ -140,22 +121,6 @@ pub struct Gcp {
     pub role: String,
     /// Who signs.
     pub identity: GoogleIdentity,
-}
-
-/// Whose word Google gives.
-#[derive(Debug)]
-pub enum GoogleIdentity {
-    /// That of the service account whose key file this is.
-    Key(SecretRef),
-    /// That of the service account that a Kubernetes ServiceAccount may act for.
-    Workload {
-        /// The Kubernetes ServiceAccount.
-        account: ServiceAccountRef,
-        /// The cluster, as far as the spec names it: project, location and name. The metadata server knows the rest.
-        cluster: [Option<String>; 3],
-    },
-    /// That of the operator's machine or pod.
-    Operator,
 }
 
 /// `auth`.
@@ -389,11 +354,15 @@ fn iam(spec: IamSpec) -> Result<Method, Error> {
     Ok(Method::Iam(Iam {
         mount: mounted(spec.path, "aws", "path")?,
         vault_role: named(spec.vault_role, "vaultRole")?,
-        region,
-        role: trimmed(spec.role),
-        external_id: filled(spec.external_id),
         server_id: trimmed(spec.server_id),
-        identity,
+        aws: Aws {
+            region,
+            role: trimmed(spec.role),
+            external_id: filled(spec.external_id),
+            session: SESSION,
+            instead: "set jwt or secretRef",
+            identity,
+        },
     }))
 }
 

@@ -162,14 +162,16 @@ fn clouds() {
     let Method::Iam(iam) = method(json!({"iam": {"vaultRole": "r", "secretRef": keys, "jwt": account}})) else {
         panic!()
     };
-    assert!(matches!(iam.identity, AwsIdentity::ServiceAccount(_)), "where both are set this one counts");
-    assert_eq!((iam.region.as_str(), iam.role, iam.external_id, iam.server_id), ("us-east-1", None, None, None));
+    assert!(matches!(iam.aws.identity, AwsIdentity::ServiceAccount(_)), "where both are set this one counts");
+    let Aws { region, role, external_id, .. } = iam.aws;
+    assert_eq!((region.as_str(), role, external_id, iam.server_id), ("us-east-1", None, None, None));
     let more = json!({"vaultRole": "r", "secretRef": keys, "region": "eu-west-1", "role": "arn", "externalID": "e",
         "vaultAwsIamServerID": "s"});
     let Method::Iam(iam) = method(json!({ "iam": more })) else { panic!() };
-    assert!(matches!(iam.identity, AwsIdentity::Keys { token: None, .. }));
-    let text = Some("e".to_owned());
-    assert_eq!((iam.region.as_str(), iam.role.as_deref(), iam.external_id), ("eu-west-1", Some("arn"), text));
+    assert!(matches!(iam.aws.identity, AwsIdentity::Keys { token: None, .. }));
+    let Aws { region, role, external_id, .. } = iam.aws;
+    let texts = (region.as_str(), role.as_deref(), external_id.as_deref());
+    assert_eq!(texts, ("eu-west-1", Some("arn"), Some("e")));
     assert_eq!(iam.server_id.as_deref(), Some("s"));
 
     let workload = |more: Value| {

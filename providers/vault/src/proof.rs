@@ -1,11 +1,12 @@
 //! What each login method shows to the server, and what to look at where the server does not take it.
 
 use keyferry_provider_core::{BuildContext, Error, SecretBytes, SecretRef};
+use keyferry_provider_identity::aws::{self, AwsIdentity};
+use keyferry_provider_identity::cloud::{Shown, object};
+use keyferry_provider_identity::google::{self, GoogleIdentity};
 
-use crate::cloud::{Shown, object};
-use crate::method::{AwsIdentity, GoogleIdentity, Iam, Jwt, Method, RoleId};
+use crate::method::{Gcp, Iam, Jwt, Method, RoleId};
 use crate::product::Product;
-use crate::{aws, google};
 
 /// What is sent for a login.
 pub struct Proof {
@@ -35,7 +36,7 @@ pub async fn of(product: Product, method: &Method, ctx: &BuildContext) -> Result
             Ok(Proof { path: login_at(mount), body: object(role.as_slice()) })
         }
         Method::Iam(iam) => by_aws(iam, &shown).await,
-        Method::Gcp(gcp) => with_jwt(&gcp.mount, Some(&gcp.role), &google::jwt(gcp, &shown).await?, &shown),
+        Method::Gcp(gcp) => by_google(gcp, &shown).await,
         Method::None | Method::Token(_) => Err(Error::invalid("there is no login to make")),
     }
 }
@@ -97,7 +98,7 @@ pub fn hint(method: &Method) -> String {
 /// Whether it is the operator's own identity in a cloud that logs in, and which cloud's.
 pub fn is_of_operator(method: &Method) -> Option<&'static str> {
     match method {
-        Method::Iam(Iam { identity: AwsIdentity::Operator, .. }) => Some("AWS"),
+        Method::Iam(iam) if matches!(iam.aws.identity, AwsIdentity::Operator) => Some("AWS"),
         Method::Gcp(gcp) if matches!(gcp.identity, GoogleIdentity::Operator) => Some("Google"),
         _ => None,
     }
@@ -143,12 +144,28 @@ async fn with_password(mount: &str, user: &str, password: &SecretRef, shown: &Sh
 }
 
 async fn by_aws(iam: &Iam, shown: &Shown<'_>) -> Result<Proof, Error> {
-    let question = aws::question(iam, shown).await?;
-    let mut fields = vec![("role", iam.vault_role.as_str())];
-    for (name, value) in &question {
-        fields.push((name, shown.text(value)?));
-    }
+    // The server takes the path of the URL, and asks the host that it is set up with.
+    let host = aws::host_of_sts(&iam.aws.region);
+    let id = iam.server_id.as_deref().map(|id| ("X-Vault-AWS-IAM-Server-ID", id));
+    let question = aws::question(&iam.aws, &host, id, shown).await?;
+    let (url, body, headers) = (question.url(), question.body(), question.headers_as_lists());
+    let fields = [
+        ("role", iam.vault_role.as_str()),
+        ("iam_http_request_method", aws::METHOD),
+        ("iam_request_url", shown.text(&url)?),
+        ("iam_request_body", shown.text(&body)?),
+        ("iam_request_headers", shown.text(&headers)?),
+    ];
     Ok(Proof { path: login_at(&iam.mount), body: object(&fields) })
+}
+
+async fn by_google(gcp: &Gcp, shown: &Shown<'_>) -> Result<Proof, Error> {
+    let audience = format!("vault/{}", gcp.role);
+    // Of the machine's token the server wants an address.
+    let audience =
+        if matches!(gcp.identity, GoogleIdentity::Operator) { format!("http://{audience}") } else { audience };
+    let jwt = google::jwt(&gcp.identity, &audience, shown).await?;
+    with_jwt(&gcp.mount, Some(&gcp.role), &jwt, shown)
 }
 
 fn login_at(mount: &str) -> String {

@@ -34,6 +34,7 @@ pub fn capabilities(version: KvVersion) -> Capabilities {
         find_all: v2,
         push: true,
         delete: true,
+        marks: true,
         ..Capabilities::READ_ONLY
     }
 }
@@ -295,7 +296,7 @@ impl There {
         }
         let (path, (name, value)) = (self.place.data(), answers::MARK);
         let message = format!(
-            "the secret at {path} was not made by us, since it is not marked {name}: {value}: push to another key, or mark it so"
+            "secret not managed by external-secrets: that at {path} is not marked {name}: {value}: push to another key, or mark it so"
         );
         Err(Error::new(ErrorKind::Denied, message).with_blame(Blame::Request))
     }

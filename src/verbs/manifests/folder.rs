@@ -14,7 +14,6 @@ use keyferry_crds::{
     ClusterSecretStore, Condition, ExternalSecret, ExternalSecretStatus, GeneratorState, Manifest, SecretStore, names,
 };
 use keyferry_provider_core::{SecretBytes, State, Token};
-use keyferry_sync::audit;
 use keyferry_sync::data::{Data, SecretJson, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version};
 use keyferry_sync::ports::{Accounts, Journal, Objects, Problem, States, Turn};
@@ -287,8 +286,6 @@ impl Journal for Nowhere {
     }
 
     fn note(&self, _: &ExternalSecret, _: Note) {}
-
-    fn audit(&self, _: audit::Record<'_>) {}
 }
 
 /// Nothing can be written down, so that nothing is made that somebody would have to revoke.

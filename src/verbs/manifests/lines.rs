@@ -10,6 +10,8 @@ use serde_saphyr::Spanned;
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     line: u64,
+    /// Where its name stands, where it has one.
+    named: u64,
     parts: Parts,
 }
 
@@ -34,6 +36,17 @@ impl Lines {
     /// Where this part begins; `None` where that is not known.
     pub fn line(&self) -> Option<u64> {
         (self.line > 0).then_some(self.line)
+    }
+
+    /// The line of the part at a path: of its name, where it has one; of the last part before it that is there, where it is not.
+    pub fn at<'a>(&self, path: impl IntoIterator<Item = Step<'a>>) -> Option<u64> {
+        let (mut part, mut found) = (self, self.line());
+        for step in path {
+            let Some(next) = part.step(step) else { break };
+            part = next;
+            found = [next.named, next.line].into_iter().find(|line| *line > 0).or(found);
+        }
+        found
     }
 
     /// Takes out the part under a name, where it is a list: its elements.
@@ -69,8 +82,8 @@ impl Lines {
     }
 
     fn shift(&mut self, by: u64) {
-        if self.line > 0 {
-            self.line += by;
+        for line in [&mut self.line, &mut self.named].into_iter().filter(|line| **line > 0) {
+            *line += by;
         }
         match &mut self.parts {
             Parts::None => {}
@@ -81,9 +94,11 @@ impl Lines {
 }
 
 /// A step of a path, as messages write it: `.name`, `[3]` or `["key"]`.
-#[derive(Clone, Copy)]
-enum Step<'a> {
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// A field, or a key of a map.
     Key(&'a str),
+    /// An element of a list.
     Index(usize),
 }
 
@@ -101,7 +116,7 @@ fn step(path: &str) -> Option<(Step<'_>, &str)> {
 
 impl From<Spanned<Parts>> for Lines {
     fn from(part: Spanned<Parts>) -> Self {
-        Self { line: part.referenced.line(), parts: part.value }
+        Self { line: part.referenced.line(), named: 0, parts: part.value }
     }
 }
 
@@ -122,8 +137,9 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Parts, A::Error> {
         let mut parts = BTreeMap::new();
-        while let Some((key, part)) = map.next_entry::<String, Spanned<Parts>>()? {
-            parts.insert(key, part.into());
+        while let Some((key, part)) = map.next_entry::<Spanned<String>, Spanned<Parts>>()? {
+            let named = key.referenced.line();
+            parts.insert(key.value, Lines { named, ..part.into() });
         }
         Ok(Parts::Map(parts))
     }
@@ -221,6 +237,17 @@ mod tests {
             assert_eq!(lines.named_in(message), line, "{message}");
         }
         assert_eq!(lines.line(), Some(11));
+    }
+
+    #[test]
+    fn a_part_begins_with_its_name() {
+        let lines = Lines::of(TEXT, 0);
+        let [data, remote, absent] = [Step::Key("data"), Step::Key("remoteRef"), Step::Key("absent")];
+        let spec = Step::Key("spec");
+        assert_eq!(lines.at([spec, data, Step::Index(1), remote]), Some(6));
+        assert_eq!(lines.at([spec, data, Step::Index(1), absent]), Some(5), "as far as it goes");
+        assert_eq!(lines.at([spec, Step::Key("target")]), Some(8));
+        assert_eq!(lines.at([]), Some(1));
     }
 
     #[test]

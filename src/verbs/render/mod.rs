@@ -129,7 +129,14 @@ fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>, file
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,
     };
-    Ports { stores, objects: folder, journal: Arc::new(Nowhere), compute: Arc::new(Here), states: Arc::new(Nowhere) }
+    Ports {
+        stores,
+        objects: folder,
+        journal: Arc::new(Nowhere),
+        compute: Arc::new(Here),
+        states: Arc::new(Nowhere),
+        audit: Arc::new(()),
+    }
 }
 
 #[cfg(test)]

@@ -79,7 +79,7 @@ pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &Exter
 async fn made(folder: &Folder, asker: &Asker<'_>, requests: &[Request], kept: &mut Kept) -> Result<One, Failure> {
     let Asker { ports, es, .. } = asker;
     let resolved = data(asker, requests, ports.stores.planning(), kept).await?;
-    let Some(Resolved { data, missing }) = resolved else {
+    let Some(Resolved { data, missing, .. }) = resolved else {
         return Ok(One::nothing("its generator belongs to another controller class"));
     };
     let mut notes: Vec<String> = missing.iter().map(|entry| format!("the store does not have {entry}")).collect();

@@ -61,6 +61,9 @@ pub struct Sync {
     /// How to tell what happens: text is for a terminal, and the default there; else JSON lines
     #[arg(long, short, value_enum)]
     pub output: Option<Output>,
+    /// Write a JSON line for each delivery, never with a value: into this file, or to standard error where it is -
+    #[arg(long, value_name = "FILE|-")]
+    pub audit_log: Option<String>,
     /// The namespace of what names none; with --from-cluster that of the ExternalSecrets, and the pod's where it is not given
     #[arg(long, short, value_name = "NAMESPACE")]
     pub namespace: Option<String>,

@@ -21,10 +21,12 @@ pub mod tend;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use keyferry_cluster::connection::of_operator;
 use keyferry_files::root::Root;
 use keyferry_stores::files::Sought;
+use keyferry_sync::audit::Audit;
 
 use self::args::{Output, Sync};
 use self::command::OnChange;
@@ -33,6 +35,8 @@ use self::output::Form;
 use self::report::Reporter;
 use self::source::{Source, pod_namespace};
 use self::tend::{End, Orders, Tending};
+use crate::audit::{self, Counts, Log};
+use crate::metrics::Metrics;
 use crate::threads::control::BoxedEnd;
 use crate::verbs::run::{forbid_core_dumps, forbid_looking_in};
 
@@ -71,7 +75,8 @@ pub async fn run(
         on_change: args.on_change.clone().map(|command| OnChange { command, without }),
     };
     let settings = args.pipeline.settings();
-    let source = source(args).await?;
+    let log = audit_log(&args.audit_log)?;
+    let source = source(args, log.clone()).await?;
     let stamp = source.stamp();
     let loaded = tokio::select! {
         loaded = source.load(input) => loaded,
@@ -80,6 +85,7 @@ pub async fn run(
     let watches = orders.watches;
     let tending = Tending::new(orders, source, settings, reporter, (stamp, loaded), root);
     let end = tending.map_err(|problem| problem.to_string())?.run(stopped).await;
+    log.map_or(Ok(()), |log| log.close())?;
     Ok(match end {
         // Who stays ends well when asked to.
         End { is_stopped: true, .. } if watches => ExitCode::SUCCESS,
@@ -117,7 +123,18 @@ fn check(args: &Sync) -> Result<(), String> {
     Ok(())
 }
 
-async fn source(args: Sync) -> Result<Source, String> {
+/// The audit log, where one is asked for. The error is for a person.
+fn audit_log(target: &Option<String>) -> Result<Option<Arc<Log>>, String> {
+    let metrics = Metrics::new();
+    let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
+    target.as_deref().map(|target| audit::open(target, "sync", counts)).transpose()
+}
+
+async fn source(args: Sync, log: Option<Arc<Log>>) -> Result<Source, String> {
+    let audit: Arc<dyn Audit> = match log {
+        Some(log) => log,
+        None => Arc::new(()),
+    };
     let unseal = args.unseal.remote()?;
     if args.from_cluster.is_empty() {
         let credentials = Credentials { folder: args.credentials, environment: args.credential_env };
@@ -129,10 +146,11 @@ async fn source(args: Sync) -> Result<Source, String> {
             credentials,
             sought: Sought::default(),
             unseal,
+            audit,
         });
     }
     let is_named = args.connection.kubeconfig.is_some() || args.connection.context.is_some();
     let client = if is_named { args.connection.client().await? } else { of_operator(None).await? };
     let namespace = args.namespace.or_else(pod_namespace).unwrap_or_else(|| NAMESPACE.to_owned());
-    Ok(Source::cluster(client, namespace, args.from_cluster, unseal))
+    Ok(Source::cluster(client, namespace, args.from_cluster, unseal, audit))
 }

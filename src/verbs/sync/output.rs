@@ -12,6 +12,7 @@ use keyferry_files::problem::Problem;
 use keyferry_files::root::Root;
 use keyferry_files::target::{Change, Place, Target};
 use keyferry_provider_core::names::{is_label, is_name};
+use keyferry_sync::audit;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Name, Version, name_of};
@@ -162,6 +163,16 @@ fn version(hash: &str) -> Version {
 
 #[async_trait]
 impl Output for FileOutput<'_> {
+    fn named(&self, es: &ExternalSecret) -> audit::Object {
+        match self.place() {
+            Ok(place) => {
+                let path = self.all.at(place).path();
+                audit::Object { kind: "File".to_owned(), name: path.display().to_string(), ..audit::Object::default() }
+            }
+            Err(_) => audit::Object::target(es),
+        }
+    }
+
     async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
         let place = self.place()?;
         let Some(found) = self.all.at(place).read().map_err(unwritable)? else { return Ok(None) };

@@ -12,6 +12,7 @@ use keyferry_cluster::objects::ClusterObjects;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, SecretStoreSpec};
 use keyferry_provider_core::Unseal;
 use keyferry_stores::files::{self, Beside};
+use keyferry_sync::audit::Audit;
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Name, name_of};
@@ -82,6 +83,8 @@ pub enum Source {
         sought: files::Sought,
         /// Who opens what is sealed for us.
         unseal: Option<Arc<dyn Unseal>>,
+        /// Where it is written down who was given what.
+        audit: Arc<dyn Audit>,
     },
     /// An API server.
     Cluster {
@@ -103,10 +106,11 @@ impl Source {
         namespace: String,
         names: impl IntoIterator<Item = String>,
         unseal: Option<Arc<dyn Unseal>>,
+        audit: Arc<dyn Audit>,
     ) -> Self {
         let turns = Turns::new(REQUESTS, Lead::always());
         let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
-        let ports = ports(objects.clone(), objects, None, unseal);
+        let ports = ports((objects.clone(), objects), None, unseal, audit);
         Self::Cluster { client, namespace, names: names.into_iter().collect(), ports }
     }
 
@@ -137,7 +141,7 @@ impl Source {
     /// Reads it.
     pub async fn load(&self, input: &mut (dyn Read + Send)) -> Loaded {
         match self {
-            Self::Files { paths, recursive, namespace, credentials, sought, unseal } => {
+            Self::Files { paths, recursive, namespace, credentials, sought, unseal, audit } => {
                 // Before anything is read: what changes meanwhile is another state.
                 let beside_them = self.stamp_beside();
                 let read = read::read(paths, *recursive, input);
@@ -158,7 +162,12 @@ impl Source {
                     stores: known,
                     namespaces,
                     folder,
-                    ports: ports(local.clone(), local, Some(beside(paths).telling(sought.clone())), unseal.clone()),
+                    ports: ports(
+                        (local.clone(), local),
+                        Some(beside(paths).telling(sought.clone())),
+                        unseal.clone(),
+                        audit.clone(),
+                    ),
                     rest: rest.end(),
                     problems,
                     notes: read.notes,
@@ -222,10 +231,10 @@ fn delivered(es: ExternalSecret) -> ExternalSecret {
 }
 
 fn ports(
-    objects: Arc<dyn Objects>,
-    accounts: Arc<dyn Accounts>,
+    (objects, accounts): (Arc<dyn Objects>, Arc<dyn Accounts>),
     files: Option<Beside>,
     unseal: Option<Arc<dyn Unseal>>,
+    audit: Arc<dyn Audit>,
 ) -> Ports {
     Ports {
         stores: stores(objects.clone(), accounts, files, unseal),
@@ -233,6 +242,7 @@ fn ports(
         journal: Arc::new(Nowhere),
         compute: Arc::new(Here),
         states: Arc::new(Nowhere),
+        audit,
     }
 }
 

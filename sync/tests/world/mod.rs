@@ -14,7 +14,7 @@ use keyferry_provider_core::{
     Answer, Dialect, Error, ErrorKind, Keep, Key, Made, Query, SecretBytes, State as Kept, Term,
 };
 use keyferry_sync::asking::Asking;
-use keyferry_sync::audit;
+use keyferry_sync::audit::{Audit, Delivery, Source};
 use keyferry_sync::compute::Here;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
@@ -36,6 +36,8 @@ use serde_json::{Value, json};
 /// What the world is made of, and what was asked of it.
 #[derive(Default)]
 pub struct State {
+    /// The deliveries that were written down.
+    pub audited: Vec<String>,
     /// What the store answers, by key. A key that is not there is not found.
     pub secrets: BTreeMap<String, Result<String, Error>>,
     /// What template sources hold, and their revision.
@@ -166,7 +168,8 @@ impl World {
             objects: world.clone(),
             journal: world.clone(),
             compute: self.state().compute.clone().unwrap_or_else(|| Arc::new(Here)),
-            states: world,
+            states: world.clone(),
+            audit: world,
         }
     }
 }
@@ -431,10 +434,17 @@ impl Journal for World {
     fn note(&self, _: &ExternalSecret, note: Note) {
         self.called(format!("note {}", note.reason));
     }
+}
 
-    fn audit(&self, record: audit::Record<'_>) {
-        let keys: Vec<&str> = record.keys.iter().map(|key| key.name.as_str()).collect();
-        self.called(format!("audit {} {} {}", record.store.name, keys.join(" "), record.answered));
+impl Audit for World {
+    fn take(&self, delivery: Delivery) {
+        let named = |source: &Source| {
+            let keys = source.keys.iter().map(|secret| format!(" {}", secret.key));
+            source.object.name.clone() + &keys.collect::<String>()
+        };
+        let of: Vec<String> = delivery.sources.iter().map(named).collect();
+        let entry = format!("{:?} {:?} {}", delivery.action, delivery.outcome, of.join(", "));
+        self.state().audited.push(entry.trim_end().to_owned());
     }
 }
 

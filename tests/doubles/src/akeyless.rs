@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::Server;
 use crate::asked::{self, Asked};
+use crate::signature;
 use crate::trusted::Trusted;
 
 /// The id and the key that log in.
@@ -213,6 +214,7 @@ fn log_in(asked: &Asked, state: &mut State) -> Response {
                 [asked.text("access-id"), asked.text("k8s-service-account-token"), asked.text("k8s-auth-config-name")];
             shown == [MACHINE.0, &encoded, CONFIGURATION]
         }
+        "aws_iam" => asked.text("access-id") == MACHINE.0 && is_by_machine(asked.text("cloud-id")).unwrap_or(false),
         "azure_ad" | "gcp" => [asked.text("access-id"), asked.text("cloud-id")] == [MACHINE.0, &encoded],
         _ => false,
     };
@@ -226,6 +228,19 @@ fn log_in(asked: &Asked, state: &mut State) -> Response {
     let token = format!("t-canary.{payload}.{}", state.logins);
     state.sessions.insert(token.clone(), end);
     asked::json(200, &json!({"token": token}))
+}
+
+/// Whether this is a call to STS that the machine signed.
+fn is_by_machine(cloud_id: &str) -> Option<bool> {
+    let decoded = |text: &str| String::from_utf8(STANDARD.decode(text).ok()?).ok();
+    let call: Value = serde_json::from_str(&decoded(cloud_id)?).ok()?;
+    let part = |name: &str| decoded(call[name].as_str()?);
+    let url = part("sts_request_url")?;
+    let host = url.strip_prefix("https://")?.strip_suffix('/')?;
+    let headers: Value = serde_json::from_str(&part("sts_request_headers")?).ok()?;
+    let is_list = headers["Authorization"].is_array();
+    let asks = signature::asks_for_machine(host, &headers, &part("sts_request_body")?);
+    Some(call["sts_request_method"] == "POST" && host == "sts.amazonaws.com" && is_list && asks)
 }
 
 fn missing() -> Response {

@@ -32,6 +32,8 @@ pub struct Faults {
     pub told: bool,
     /// Calls whose path has none of these in it are let alone; empty is every call.
     pub paths: Vec<String>,
+    /// Calls by other methods are let alone, where there is one.
+    pub method: Option<&'static str>,
 }
 
 /// What is done to one call.
@@ -43,8 +45,11 @@ pub(crate) enum Fault {
 }
 
 impl Faults {
-    /// What happens to a call of this path: nothing, mostly.
-    pub(crate) fn draw(&self, path: &str, random: &mut StdRng) -> Option<Fault> {
+    /// What happens to a call by this method of this path: nothing, mostly.
+    pub(crate) fn draw(&self, method: &str, path: &str, random: &mut StdRng) -> Option<Fault> {
+        if self.method.is_some_and(|only| only != method) {
+            return None;
+        }
         if !self.paths.is_empty() && !self.paths.iter().any(|part| path.contains(part.as_str())) {
             return None;
         }

@@ -7,11 +7,14 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::extract::Request;
 use axum::response::Response;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use crate::Server;
 use crate::asked::{self, Asked};
+use crate::signature::{self, OracleUser};
 use crate::trusted::Trusted;
+use crate::{Account, Server};
 
 /// The id and the secret of a universal login.
 pub const CLIENT: (&str, &str) = ("a1b2-client", "canary-of-the-client-secret");
@@ -42,6 +45,9 @@ struct State {
     secrets: BTreeMap<(String, String), Secret>,
     /// What folders import, by folder.
     imports: BTreeMap<String, Vec<String>>,
+    /// A service account of Google, and a user of Oracle's cloud, that are the identity.
+    google: Arc<Account>,
+    oracle: Arc<OracleUser>,
     sessions: BTreeMap<String, SystemTime>,
     logins: Vec<String>,
     life: Duration,
@@ -64,6 +70,8 @@ impl Double {
             folders: ["/".to_owned()].into(),
             secrets: BTreeMap::new(),
             imports: BTreeMap::new(),
+            google: Arc::new(Account::new("app@p.iam.gserviceaccount.com")),
+            oracle: Arc::new(OracleUser::new("ocid1.tenancy.x", "ocid1.user.x", "aa:bb")),
             sessions: BTreeMap::new(),
             logins: Vec::new(),
             life: Duration::from_secs(7200),
@@ -86,6 +94,16 @@ impl Double {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("no test panics with it")
+    }
+
+    /// The service account of Google that is the identity.
+    pub fn google(&self) -> Arc<Account> {
+        self.state().google.clone()
+    }
+
+    /// The user of Oracle's cloud that is the identity.
+    pub fn oracle(&self) -> Arc<OracleUser> {
+        self.state().oracle.clone()
     }
 
     /// Writes a secret in a folder, which is made where it is not there.
@@ -197,9 +215,14 @@ fn log_in(asked: &Asked, method: &str, state: &mut State) -> Response {
         "universal-auth" => {
             asked.text("clientId") == CLIENT.0 && state.secrets_of_client.holds(asked.text("clientSecret"))
         }
-        "jwt-auth" | "kubernetes-auth" | "azure-auth" | "gcp-auth" => {
-            shown(["identityId", "jwt"]) == [IDENTITY.0, IDENTITY.1]
+        "jwt-auth" | "kubernetes-auth" | "azure-auth" => shown(["identityId", "jwt"]) == [IDENTITY.0, IDENTITY.1],
+        // A token of the metadata server's, or one that a service account signed for the identity.
+        "gcp-auth" => {
+            let signed = || state.google.read(asked.text("jwt")).is_some_and(|claims| claims["aud"] == IDENTITY.0);
+            asked.text("identityId") == IDENTITY.0 && (asked.text("jwt") == IDENTITY.1 || signed())
         }
+        "aws-auth" => asked.text("identityId") == IDENTITY.0 && is_by_machine(asked).unwrap_or(false),
+        "oci-auth" => asked.text("identityId") == IDENTITY.0 && is_by_oracle(asked, state).unwrap_or(false),
         "ldap-auth" => shown(["username", "password"]) == [USER.0, USER.1] && asked.text("identityId") == IDENTITY.0,
         _ => return wrong(404, "Error", "Route not found"),
     };
@@ -212,6 +235,26 @@ fn log_in(asked: &Asked, method: &str, state: &mut State) -> Response {
     let seconds = state.life.as_secs();
     let body = json!({"accessToken": token, "expiresIn": seconds, "accessTokenMaxTTL": seconds, "tokenType": "Bearer"});
     asked::json(200, &body)
+}
+
+/// Whether the machine signed a call to STS. Its host is of the region that the signature names.
+fn is_by_machine(asked: &Asked) -> Option<bool> {
+    let decoded = |name: &str| String::from_utf8(STANDARD.decode(asked.text(name)).ok()?).ok();
+    let headers: Value = serde_json::from_str(&decoded("iamRequestHeaders")?).ok()?;
+    let region = signature::region(headers["Authorization"].as_str()?)?;
+    let host = format!("sts.{region}.amazonaws.com");
+    let asks = signature::asks_for_machine(&host, &headers, &decoded("iamRequestBody")?);
+    Some(asked.text("iamHttpRequestMethod") == "POST" && headers["Host"] == host.as_str() && asks)
+}
+
+/// Whether a user of Oracle's cloud signed a question for himself.
+fn is_by_oracle(asked: &Asked, state: &State) -> Option<bool> {
+    let header = |name: &str| asked.body["headers"][name].as_str().map(str::to_owned);
+    let host = header("host")?;
+    let region = host.strip_prefix("identity.")?.strip_suffix(".oraclecloud.com")?;
+    let user = asked.text("userOcid");
+    let signed = state.oracle.has_signed("GET", &format!("/20160918/users/{user}"), &header, b"");
+    Some(region.split('-').count() == 3 && user == state.oracle.id() && signed)
 }
 
 /// The folder that is asked for, in the project and the environment that there are.

@@ -14,8 +14,8 @@
 //! ```
 //!
 //! Modules, in reading order: `tls` a CA and what it signs, `faults` what a server does wrong, `server` the server, `proxy` a
-//! proxy on the way, `asked` requests of JSON APIs, `machine` the metadata servers of clouds, `trusted`
-//! credentials that change, `text` percent signs; the others are one store each.
+//! proxy on the way, `asked` requests of JSON APIs, `machine` the metadata servers of clouds, `jwt` Google's,
+//! `signature` AWS's and Oracle's, `trusted` credentials that change, `text` percent signs and PEM; the others are one store each.
 
 mod tls;
 mod faults;
@@ -23,6 +23,8 @@ mod server;
 mod proxy;
 mod asked;
 pub mod machine;
+mod jwt;
+mod signature;
 mod trusted;
 mod text;
 pub mod akeyless;
@@ -46,6 +48,8 @@ pub mod secretserver;
 pub mod vault;
 
 pub use faults::Faults;
+pub use jwt::Account;
 pub use proxy::{Passage, Proxy};
 pub use server::{Call, ClientCertificate, Server};
+pub use signature::OracleUser;
 pub use tls::Authority;

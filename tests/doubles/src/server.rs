@@ -207,7 +207,7 @@ async fn answer(request: Request, router: Router, shared: Arc<Mutex<State>>) -> 
     let (fault, delay) = {
         let mut state = lock(&shared);
         let State { faults, random, .. } = &mut *state;
-        (faults.draw(&call.path, random), faults.delay)
+        (faults.draw(&call.method, &call.path, random), faults.delay)
     };
     tokio::time::sleep(delay).await;
     let is_unheard = matches!(fault, Some(Fault::Unheard));

@@ -1,6 +1,9 @@
-//! Percent signs of URLs and forms.
+//! Percent signs of URLs and forms, and PEM.
 
 use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 /// A text without its percent signs.
 pub(crate) fn decoded(text: &str) -> String {
@@ -26,4 +29,11 @@ pub(crate) fn pairs(query: &str) -> BTreeMap<String, String> {
         (decoded(&name.replace('+', " ")), decoded(&value.replace('+', " ")))
     };
     query.split('&').filter(|text| !text.is_empty()).map(pair).collect()
+}
+
+/// Bytes as a block of PEM.
+pub(crate) fn pem(kind: &str, bytes: &[u8]) -> String {
+    let base64 = STANDARD.encode(bytes);
+    let lines: Vec<&str> = base64.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", lines.join("\n"))
 }

@@ -1,5 +1,5 @@
 //! Encrypted documents against the tools that made them what they are: `age` and `sops`, with keys of age and SSH, of moto's KMS and of
-//! OpenBao's transit engine.
+//! OpenBao's transit engine, and of doubles of Google's and Azure's services.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -7,8 +7,12 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, LazyLock};
 
 use keyferry_documents::{Recipients, keys, seal, values};
+use keyferry_doubles::{Proxy, azurekv, gcpsm};
 use keyferry_provider_age::{REGISTRATION, SOPS};
-use keyferry_provider_core::{BuildContext, Error, ErrorKind, Key, KeyServiceRegistration, Provider};
+use keyferry_provider_core::{
+    BuildContext, Caller, Environment, Error, ErrorKind, Key, KeyServiceRegistration, Provider,
+};
+use keyferry_provider_testkit::MapCredentials;
 use keyferry_provider_tests::{AWS_SECRET, Counter, REGION, aws_context, aws_keys, aws_spec, kms};
 use keyferry_testkit::{Testbed, install};
 use serde_json::{Value, json};
@@ -47,6 +51,16 @@ impl Desk {
     }
 
     fn run<I: AsRef<OsStr>>(&self, program: &Path, args: impl IntoIterator<Item = I>) -> Vec<u8> {
+        self.run_in(&[], program, args)
+    }
+
+    /// The same with more in its environment.
+    fn run_in<I: AsRef<OsStr>>(
+        &self,
+        environment: &[(&str, &str)],
+        program: &Path,
+        args: impl IntoIterator<Item = I>,
+    ) -> Vec<u8> {
         let testbed = Testbed::shared();
         let output = Command::new(program)
             .args(args)
@@ -55,6 +69,7 @@ impl Desk {
             .envs([("AWS_ENDPOINT_URL", testbed.moto_url()), ("AWS_REGION", REGION.to_owned())])
             .envs([("VAULT_ADDR", testbed.vault_url()), ("VAULT_TOKEN", testbed.vault_token())])
             .env("SOPS_AGE_KEY_FILE", self.path("one.key"))
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -64,8 +79,12 @@ impl Desk {
 
     /// Encrypts a file by these rules of `.sops.yaml`.
     fn sops(&self, name: &str, rule: &str) -> String {
+        self.sops_in(&[], name, rule)
+    }
+
+    fn sops_in(&self, environment: &[(&str, &str)], name: &str, rule: &str) -> String {
         self.write(".sops.yaml", format!("creation_rules:\n  - {rule}\n"));
-        String::from_utf8(self.run(&TOOL, ["encrypt", name])).unwrap()
+        String::from_utf8(self.run_in(environment, &TOOL, ["encrypt", name])).unwrap()
     }
 
     fn key(&self, name: &str) -> Vec<u8> {
@@ -77,6 +96,8 @@ impl Desk {
 fn services(name: &str) -> Option<&'static KeyServiceRegistration> {
     match name {
         "aws" => Some(&keyferry_provider_aws::KMS),
+        "azurekv" => Some(&keyferry_provider_azurekv::KEYS),
+        "gcpsm" => Some(&keyferry_provider_gcpsm::KMS),
         "vault" => Some(&keyferry_provider_vault::TRANSIT),
         _ => None,
     }
@@ -119,19 +140,28 @@ async fn files_of_age_open_here_and_ours_open_there() {
     assert!(status.unwrap().success());
     let one = desk.recipients[0].clone();
     let ssh = std::fs::read_to_string(desk.path("ssh.key.pub")).unwrap();
+    let status = Command::new("ssh-keygen")
+        .args(["-q", "-t", "rsa", "-b", "3072", "-N", "", "-f"])
+        .arg(desk.path("rsa.key"))
+        .stdin(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let rsa = std::fs::read_to_string(desk.path("rsa.key.pub")).unwrap();
+    let for_rsa = text(desk.run(&AGE, ["-a", "-r", rsa.trim(), plain]));
     let for_one = text(desk.run(&AGE, ["-a", "-r", &one, plain]));
     let for_ssh = text(desk.run(&AGE, ["-a", "-r", ssh.trim(), plain]));
     let for_both = text(desk.run(&AGE, ["-a", "-r", &desk.recipients[1], "-r", &one, plain]));
     let spec = json!({"documents": [
         {"name": "one.yaml", "inline": for_one},
         {"name": "ssh.yaml", "inline": for_ssh},
+        {"name": "rsa.yaml", "inline": for_rsa},
         {"name": "both.yaml", "inline": for_both},
     ]});
-    let store = store(&desk, &["one.key", "ssh.key"], spec, &Arc::default()).await;
-    for name in ["one.yaml", "ssh.yaml", "both.yaml"] {
+    let store = store(&desk, &["one.key", "ssh.key", "rsa.key"], spec, &Arc::default()).await;
+    for name in ["one.yaml", "ssh.yaml", "rsa.yaml", "both.yaml"] {
         assert_eq!(read(&*store, name).await, Ok(format!(r#"{{"password":"{CANARY}"}}"#)), "{name}");
     }
-    for (recipient, key) in [(one.as_str(), "one.key"), (&ssh, "ssh.key")] {
+    for (recipient, key) in [(one.as_str(), "one.key"), (&ssh, "ssh.key"), (&rsa, "rsa.key")] {
         let mut recipients = Recipients::default();
         recipients.add(recipient).unwrap();
         for armored in [false, true] {
@@ -273,6 +303,175 @@ async fn files_of_sops_open_with_a_key_of_a_transit_engine() {
     let error = read(&*denied, "a.yaml").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.message().contains(&format!("does not let us use {engine}/decrypt/sops")), "{error}");
+}
+
+/// A store of documents whose keys a double has: with what logs in there, and where its Google is.
+async fn store_of_double(
+    mut spec: Value,
+    credentials: MapCredentials,
+    google: Option<String>,
+    counter: &Arc<Counter>,
+) -> Arc<dyn Provider> {
+    let environment: Environment =
+        Arc::new(move |name| google.clone().filter(|_| name.starts_with("CLOUDSDK_API_ENDPOINT_OVERRIDES_")));
+    let ctx = aws_context(credentials, counter.clone());
+    let caller = Caller { store_kind: "ClusterSecretStore", store: "sops".into(), namespace: Some("ns".into()) };
+    let ctx = BuildContext { key_services: services, environment, caller, ..ctx }.trusted();
+    spec.as_object_mut().unwrap().remove("kind");
+    (SOPS.build)(&spec, ctx).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_sops_open_with_a_key_of_google() {
+    let (desk, counter, double) = (Desk::new(), Arc::new(Counter::default()), gcpsm::Double::start());
+    let (key, url) = ("projects/p-1/locations/global/keyRings/r/cryptoKeys/sops", double.server().url());
+    double.make_key(key);
+    desk.write("a.yaml", YAML);
+    let environment = [
+        ("SOPS_GCP_KMS_ENDPOINT", url.as_str()),
+        ("SOPS_GCP_KMS_CLIENT_TYPE", "rest"),
+        ("GOOGLE_CREDENTIALS", &double.key()),
+    ];
+    let document = desk.sops_in(&environment, "a.yaml", &format!("gcp_kms: {key}"));
+    let gone = document.replace("cryptoKeys/sops", "cryptoKeys/none");
+    let strange = document.replace("cryptoKeys/sops", "cryptoKeys/sops:encrypt");
+    let auth = json!({"secretRef": {"secretAccessKeySecretRef": {"name": "google", "key": "key.json"}}});
+    let spec = json!({"kind": "sops", "gcpsm": {"auth": auth}, "documents": [
+        {"name": "a.yaml", "inline": document},
+        {"name": "gone.yaml", "inline": gone},
+        {"name": "strange.yaml", "inline": strange},
+    ]});
+    let credentials = MapCredentials::new().with("google/key.json", double.key());
+    let with = store_of_double(spec, credentials, Some(url.clone()), &counter).await;
+    counter.take();
+    assert!(read(&*with, "a.yaml").await.unwrap().contains(CANARY));
+    assert_eq!(counter.take(), [("GCP/KMS Decrypt".to_owned(), 1)].into());
+    for (name, says) in
+        [("gone.yaml", "does not decrypt with"), ("strange.yaml", "is not the resource name of a key of Google")]
+    {
+        let error = read(&*with, name).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Denied && error.message().contains(says), "{error}");
+    }
+    assert_eq!(counter.take(), [("GCP/KMS Decrypt".to_owned(), 1)].into(), "what is no key is not asked for");
+    with.validate().await.unwrap();
+    double.damage_keys();
+    let error = read(&*with, "a.yaml").await.unwrap_err();
+    assert!(error.kind() == ErrorKind::Unavailable && error.message().contains("damaged on its way"), "{error}");
+    double.deny_keys("decrypt");
+    let error = read(&*with, "a.yaml").await.unwrap_err();
+    assert!(error.message().contains("cloudkms.cryptoKeyVersions.useToDecrypt"), "{error}");
+    let without = json!({"kind": "sops", "documents": [{"name": "a.yaml", "inline": document}]});
+    let without = store(&desk, &["one.key"], without, &counter).await;
+    let error = read(&*without, "a.yaml").await.unwrap_err();
+    assert!(error.message().contains("set spec.provider.sops.gcpsm"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_sops_open_with_a_key_of_azure() {
+    let (desk, counter, double) = (Desk::new(), Arc::new(Counter::default()), azurekv::Double::start());
+    let plain = azurekv::Double::start_plain();
+    let (proxy, vault) = (Proxy::start(), "https://keyferry.vault.double");
+    // The tool asks whom the file names; only the proxy knows where that is.
+    proxy.leads("keyferry.vault.double:443", &double.server().url());
+    let version = double.make_key("sops");
+    desk.write("a.yaml", YAML);
+    let ca = desk.write("ca.pem", double.server().authority().pem());
+    let logins = format!("{}/msi/token", double.server().url());
+    let environment = [
+        ("HTTPS_PROXY", proxy.url()),
+        ("NO_PROXY", "127.0.0.1".to_owned()),
+        ("SSL_CERT_FILE", ca.to_str().unwrap().to_owned()),
+        ("IDENTITY_ENDPOINT", logins),
+        ("IDENTITY_HEADER", "canary-of-the-header".to_owned()),
+        ("AZURE_TOKEN_CREDENTIALS", "managedidentitycredential".to_owned()),
+    ];
+    let environment = environment.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let rule = format!("azure_keyvault: {vault}/keys/sops/{version}");
+    let document = desk.sops_in(&environment, "a.yaml", &rule);
+    assert!(document.contains(&format!("vault_url: {vault}")) && document.contains(&version));
+    // Ours trusts no CA of tests: it asks the same vault by plain HTTP, which the file names instead.
+    plain.take_keys(&double);
+    let here = document.replace(vault, &plain.server().url());
+    let azure = json!({
+        "vaultUrl": plain.server().url(),
+        "tenantId": azurekv::TENANT,
+        "environmentType": "AzureStackCloud",
+        "customCloudConfig":
+            {"activeDirectoryEndpoint": plain.server().url(), "keyVaultEndpoint": azurekv::RESOURCE},
+        "authSecretRef":
+            {"clientId": {"name": "azure", "key": "id"}, "clientSecret": {"name": "azure", "key": "secret"}},
+    });
+    let spec = json!({"kind": "sops", "azurekv": azure, "documents": [
+        {"name": "a.yaml", "inline": here},
+        {"name": "elsewhere.yaml", "inline": document},
+        {"name": "gone.yaml", "inline": here.replace("name: sops", "name: none")},
+        {"name": "strange.yaml", "inline": here.replace("name: sops", "name: sops/x/../../../secrets")},
+    ]});
+    let credentials = MapCredentials::new().with("azure/id", azurekv::CLIENT).with("azure/secret", azurekv::SECRET);
+    let with = store_of_double(spec, credentials, None, &counter).await;
+    counter.take();
+    assert!(read(&*with, "a.yaml").await.unwrap().contains(CANARY));
+    assert_eq!(counter.take(), [("Azure/KeyVault Decrypt".to_owned(), 1)].into());
+    for (name, says, calls) in [
+        ("elsewhere.yaml", "is of another vault", 0),
+        ("strange.yaml", "is not the URL of a key", 0),
+        ("gone.yaml", "does not decrypt with keys/none", 1),
+    ] {
+        let error = read(&*with, name).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Denied && error.message().contains(says), "{error}");
+        assert_eq!(counter.take().values().sum::<usize>(), calls, "{name}");
+    }
+    with.validate().await.unwrap();
+    plain.deny("keys/decrypt");
+    let error = read(&*with, "a.yaml").await.unwrap_err();
+    assert!(error.message().contains("Key Vault Crypto User"), "{error}");
+}
+
+/// By `gpg`: the tool has it encrypt. Run with the feature that the default leaves out.
+#[cfg(feature = "pgp")]
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_sops_open_with_a_key_of_pgp() {
+    let desk = Desk::new();
+    let home = desk.path("gnupg");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let environment = [("GNUPGHOME", home.to_str().unwrap())];
+    let gpg = |args: &[&str]| {
+        let all = [&["--quiet", "--batch", "--pinentry-mode", "loopback", "--passphrase", ""], args].concat();
+        text(desk.run_in(&environment, Path::new("gpg"), all))
+    };
+    for (name, kind) in [("modern", "future-default"), ("usual", "default")] {
+        gpg(&["--quick-generate-key", name, kind, "default", "never"]);
+        let listed = gpg(&["--list-keys", "--with-colons", name]);
+        let fingerprint = listed.lines().find_map(|line| line.strip_prefix("fpr:::::::::")?.split(':').next()).unwrap();
+        desk.write("sops.asc", gpg(&["--armor", "--export-secret-keys", name]));
+        desk.write("a.yaml", YAML);
+        let document = desk.sops_in(&environment, "a.yaml", &format!("pgp: {fingerprint}"));
+        let spec = json!({"kind": "sops", "documents": [{"name": "a.yaml", "inline": document}]});
+        let with = store(&desk, &["sops.asc"], spec.clone(), &Arc::default()).await;
+        assert!(read(&*with, "a.yaml").await.unwrap().contains(CANARY), "{name}");
+        let other = store(&desk, &["one.key"], spec, &Arc::default()).await;
+        let error = read(&*other, "a.yaml").await.unwrap_err();
+        assert!(error.message().contains(&format!("PGP key {fingerprint}: no key of PGP of the store")), "{error}");
+    }
+    desk.run_in(&environment, Path::new("gpgconf"), ["--kill", "all"]);
+}
+
+/// What a build without the feature says.
+#[cfg(not(feature = "pgp"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_of_sops_for_a_key_of_pgp_names_the_feature() {
+    let desk = Desk::new();
+    desk.write("a.yaml", YAML);
+    let document = desk.sops("a.yaml", &format!("age: {}", desk.recipients[0]));
+    let begin = document.find("    age:\n").unwrap();
+    let end = document[begin..].find("    lastmodified:").unwrap() + begin;
+    let of_pgp = "    pgp:\n        - fp: FBC7B9E2A4F9289AC0C1D4843D16CEE4A27381B4\n          enc: |\n            x\n";
+    let document = [&document[..begin], of_pgp, &document[end..]].concat();
+    let spec = json!({"kind": "sops", "documents": [{"name": "a.yaml", "inline": document}]});
+    let error = read(&*store(&desk, &["one.key"], spec, &Arc::default()).await, "a.yaml").await.unwrap_err();
+    let says = "PGP key FBC7B9E2A4F9289AC0C1D4843D16CEE4A27381B4: this build of keyferry takes no keys of PGP";
+    assert!(error.message().contains(says) && error.message().contains("cargo feature pgp"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

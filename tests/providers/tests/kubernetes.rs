@@ -394,7 +394,7 @@ async fn what_is_pushed_is_a_secret_and_what_is_equal_is_not_written() {
     let counted = [("!Kubernetes GetSecret", 1), ("Kubernetes GetSecret", 1), ("Kubernetes CreateSecret", 1)];
     assert_eq!(counter.take(), counted.map(|(call, count)| (call.to_owned(), count)).into());
 
-    // The whole takes the place of what was there; one key does not; and the rest of the object stays.
+    // What else is there may be somebody else's: keys stay, and so does the rest of the object.
     let patch = Patch::Merge(json!({"metadata": {"labels": {"theirs": "1"}, "finalizers": ["x.y/z"]}}));
     namespace.api::<Secret>().patch("app", &PatchParams::default(), &patch).await.unwrap();
     store.push(&whole(&[("username", "v"), ("password", "q")], Value::Null)).await.unwrap();
@@ -405,7 +405,7 @@ async fn what_is_pushed_is_a_secret_and_what_is_equal_is_not_written() {
     assert_eq!(there.metadata.finalizers.unwrap(), ["x.y/z"]);
     store.push(&whole(&[("username", "v"), ("password", "q")], json!({"targetMergePolicy": "Replace"}))).await.unwrap();
     let there = read().await;
-    assert_eq!(bytes_of(&there), texts(&[("username", "v"), ("password", "q")]));
+    assert_eq!(bytes_of(&there), texts(&[("username", "v"), ("password", "q"), ("extra", "e")]));
     assert_eq!(there.metadata.labels.unwrap(), texts(&[("team", "a")]));
     store.push(&push_of("app", Some("all"), &[("a", "1"), ("b", "2")], Value::Null)).await.unwrap();
     assert_eq!(bytes_of(&read().await)["all"], r#"{"a":"1","b":"2"}"#);

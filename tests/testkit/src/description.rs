@@ -27,6 +27,8 @@ pub struct Description {
     pub vault: Vault,
     /// The AWS double.
     pub moto: Moto,
+    /// The node, where there is one.
+    pub node: Option<Node>,
     /// The server processes by name.
     pub servers: BTreeMap<String, ServerProcess>,
 }
@@ -65,6 +67,26 @@ pub struct Vault {
 pub struct Moto {
     /// Its URL, the endpoint of every AWS service.
     pub url: String,
+}
+
+/// How to reach the node, and what runs in it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Node {
+    /// The name of its object.
+    pub name: String,
+    /// Its address, for pods: what listens on the machine's loopback is there once a test has asked for it.
+    pub address: String,
+    /// Its first process, with which all of it ends. The node's files are below the root that /proc shows of it.
+    pub init: u32,
+    /// Its folders in the machine's cgroup hierarchies.
+    pub cgroups: Vec<PathBuf>,
+    /// Where the kubelet keeps what pods mount, and where drivers register: inside.
+    pub kubelet_root: PathBuf,
+    /// What gives containerd images, to be run inside.
+    pub ctr: PathBuf,
+    /// A shell and what goes with it, linked to nothing.
+    pub busybox: PathBuf,
 }
 
 /// A server process.

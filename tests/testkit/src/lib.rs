@@ -13,19 +13,22 @@
 //! # }
 //! ```
 //!
-//! Modules, in reading order: [`install`] the programs, [`process`] how one is run, [`server`] a program that serves,
-//! [`supervisor`] all servers, [`description`] what is told of them; `testbed` the handle that tests hold, `namespace`
-//! and [`vault`] what they use of it, `operator` the program under test with its `rights`, built by `cargo_bin`;
-//! `canary` the search for values, [`eventually()`] waiting.
+//! Modules, in reading order: [`install`] the programs, [`process`] how one is run, [`node`] where pods run, [`server`] a
+//! program that serves, [`supervisor`] all servers, [`description`] what is told of them; `testbed` the handle that tests
+//! hold, `namespace`, `guests`, `pods` and [`vault`] what they use of it, `operator` the program under test with its
+//! `rights`, built by `cargo_bin`; `canary` the search for values, [`eventually()`] waiting.
 
 pub mod install;
 pub mod process;
+pub mod node;
 pub mod server;
 pub mod supervisor;
 pub mod description;
 
 mod testbed;
 mod namespace;
+mod guests;
+mod pods;
 pub mod vault;
 mod operator;
 mod rights;
@@ -36,8 +39,11 @@ mod eventually;
 pub use anyhow::{Error, Result};
 pub use canary::{Canary, Encoding, Finding};
 pub use eventually::eventually;
+pub use guests::Node;
+pub use keyferry_image::Image;
 pub use namespace::Namespace;
 pub use operator::{Operator, OperatorBuilder};
+pub use pods::Pod;
 pub use rights::{OPERATOR_ACCOUNT, OPERATOR_NAMESPACE};
 pub use server::{Barbican, OpenBao, OpenBaoOptions};
 pub use testbed::Testbed;

@@ -35,6 +35,11 @@ impl Namespace {
         &self.name
     }
 
+    /// The testbed that it is in.
+    pub fn testbed(&self) -> &Testbed {
+        &self.testbed
+    }
+
     /// A client of a cluster admin.
     pub fn client(&self) -> Client {
         self.client.clone()

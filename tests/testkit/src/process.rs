@@ -19,42 +19,78 @@ use rustix::process::{Pid, getpid, getppid, kill_process, set_parent_process_dea
 /// How often we look whether a child has ended.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-type Request = (Command, Sender<io::Result<Child>>);
+type Request = (Command, Signal, Sender<io::Result<Child>>);
 
-/// The thread that starts all children. To Linux the parent of a process is the
-/// thread that started it: a child of a test's own thread would die with that test.
-static SPAWNER: LazyLock<Sender<Request>> = LazyLock::new(|| {
-    let (requests, incoming) = channel::<Request>();
-    std::thread::spawn(move || {
-        for (mut command, reply) in incoming {
-            // Whoever asked may be gone; then nobody is left to use the child.
-            if let Err(unwanted) = reply.send(command.spawn())
-                && let Ok(mut child) = unwanted.0
-            {
-                let _ = child.kill();
+/// A thread that starts children. To Linux the parent of a process is the thread that
+/// started it: a child of a test's own thread would die with that test. What such a thread
+/// is part of (a namespace of processes, say) its children are part of too.
+#[derive(Debug)]
+pub(crate) struct Spawner(Sender<Request>);
+
+static SPAWNER: LazyLock<Spawner> = LazyLock::new(|| Spawner::start(Some(getpid())));
+
+impl Spawner {
+    /// One whose children are in a namespace of processes of their own, which `enter` makes or joins on the new thread.
+    pub fn elsewhere(enter: impl FnOnce() -> io::Result<()> + Send + 'static) -> io::Result<Self> {
+        let (entered, answer) = channel();
+        // From there a parent outside has no number.
+        let spawner = Self::begin(None, move || entered.send(enter()).is_ok());
+        answer.recv().map_err(|_| thread_is_gone())?.map(|()| spawner)
+    }
+
+    fn start(parent: Option<Pid>) -> Self {
+        Self::begin(parent, || true)
+    }
+
+    fn begin(parent: Option<Pid>, first: impl FnOnce() -> bool + Send + 'static) -> Self {
+        let (requests, incoming) = channel::<Request>();
+        std::thread::spawn(move || {
+            if !first() {
+                return;
             }
-        }
-    });
-    requests
-});
+            for (mut command, signal, reply) in incoming {
+                tie_to_parent(&mut command, signal, parent);
+                // Whoever asked may be gone; then nobody is left to use the child.
+                if let Err(unwanted) = reply.send(command.spawn())
+                    && let Ok(mut child) = unwanted.0
+                {
+                    let _ = child.kill();
+                }
+            }
+        });
+        Self(requests)
+    }
 
-/// Starts `command`; the child gets `signal` when this process ends, however it ends.
-pub(crate) fn spawn(mut command: Command, signal: Signal) -> io::Result<Child> {
-    let parent = getpid();
-    let tie_to_parent = move || {
+    /// Starts `command`; the child gets `signal` when this process ends, however it ends.
+    pub fn spawn(&self, command: Command, signal: Signal) -> io::Result<Child> {
+        let (reply, answer) = channel();
+        self.0.send((command, signal, reply)).map_err(|_| thread_is_gone())?;
+        answer.recv().map_err(|_| thread_is_gone())?
+    }
+}
+
+fn thread_is_gone() -> io::Error {
+    io::Error::other("the spawning thread is gone")
+}
+
+/// `parent` is what the child sees of its parent while that lives.
+fn tie_to_parent(command: &mut Command, signal: Signal, parent: Option<Pid>) {
+    let tie = move || {
         set_parent_process_death_signal(Some(signal))?;
         // The parent may have died before the line above took effect.
-        if getppid() == Some(parent) { Ok(()) } else { Err(io::Error::other("the parent process is gone")) }
+        if getppid() == parent { Ok(()) } else { Err(io::Error::other("the parent process is gone")) }
     };
     // SAFETY: between fork and exec only two system calls are made, and nothing
     // is allocated unless starting fails anyway.
     #[expect(unsafe_code, reason = "the kernel takes the wish only from the child itself")]
     unsafe {
-        command.pre_exec(tie_to_parent);
+        command.pre_exec(tie);
     }
-    let (reply, answer) = channel();
-    SPAWNER.send((command, reply)).map_err(|_| io::Error::other("the spawning thread is gone"))?;
-    answer.recv().map_err(|_| io::Error::other("the spawning thread is gone"))?
+}
+
+/// Starts `command`; the child gets `signal` when this process ends, however it ends.
+pub(crate) fn spawn(command: Command, signal: Signal) -> io::Result<Child> {
+    SPAWNER.spawn(command, signal)
 }
 
 /// A running child with its output in a file. Killed when dropped.
@@ -68,12 +104,18 @@ pub struct Process {
 impl Process {
     /// Starts `command` in a process group of its own (Ctrl-C at the terminal is
     /// for its parent), appending both output streams to `log`.
-    pub fn start(name: &str, mut command: Command, log: &Path) -> Result<Self> {
+    pub fn start(name: &str, command: Command, log: &Path) -> Result<Self> {
+        Self::start_by(&SPAWNER, name, command, log)
+    }
+
+    /// The same, where `spawner` is.
+    pub(crate) fn start_by(spawner: &Spawner, name: &str, mut command: Command, log: &Path) -> Result<Self> {
         let output = append(log)?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).process_group(0);
         let program = PathBuf::from(command.get_program());
-        let child =
-            spawn(command, Signal::KILL).with_context(|| format!("cannot start {name} ({})", program.display()))?;
+        let child = spawner
+            .spawn(command, Signal::KILL)
+            .with_context(|| format!("cannot start {name} ({})", program.display()))?;
         Ok(Self { name: name.to_owned(), child, log: log.to_owned() })
     }
 

@@ -2,10 +2,10 @@
 //!
 //! All of it runs on the main thread of `testbed up`. While it runs it listens on a
 //! Unix socket in the data folder: the line `restart SERVER` stops and starts one
-//! server on its old port with its old data, and is answered with `ok` or the cause
-//! of the failure on one line.
+//! server on its old port with its old data, `let-out PORT` opens a way from the node to
+//! a port of loopback. Each is answered with `ok` or the cause of the failure on one line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,10 +17,13 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::description::{Description, KEYFERRY_TESTBED, ServerProcess};
-use crate::install::Tools;
+use crate::description::{self, Description, KEYFERRY_TESTBED, ServerProcess};
+use crate::install::{NodeTools, Tools};
+use crate::node::{self, House};
 use crate::process::{Signal, send_signal, spawn, tail};
-use crate::server::{ControlPlane, ControlPlaneOptions, OpenBaoOptions, Server, start_moto, start_openbao};
+use crate::server::{
+    ControlPlane, ControlPlaneOptions, Node, OpenBaoOptions, Server, Tokens, start_moto, start_openbao,
+};
 
 const DIR_PREFIX: &str = "keyferry-testbed-";
 /// Folders of `--keep`, which nobody removes but their user.
@@ -41,6 +44,8 @@ pub struct Options {
     pub controller_manager_args: Vec<String>,
     /// Manifests applied before the controllers start: above all CRDs.
     pub manifests: Vec<PathBuf>,
+    /// The programs of a node, where there shall be one.
+    pub node: Option<NodeTools>,
 }
 
 /// All servers, running.
@@ -49,6 +54,10 @@ pub struct Supervisor {
     description: Description,
     servers: Vec<Server>,
     control: UnixListener,
+    /// Where the node is. What it has open goes with it.
+    house: Option<House>,
+    /// Ports that the node reaches already.
+    let_out: BTreeSet<u16>,
     // Declared last: the servers end before their folder goes.
     _dir: DataDir,
 }
@@ -57,21 +66,31 @@ impl Supervisor {
     /// Starts everything and waits until everything is ready.
     pub async fn start(tools: &Tools, options: &Options) -> Result<Self> {
         let dir = DataDir::create(options.keep)?;
-        match Self::start_in(tools, dir.path(), options).await {
-            Ok((servers, control, description)) => Ok(Self { description, servers, control, _dir: dir }),
-            Err(error) => Err(error),
-        }
+        let house = match &options.node {
+            Some(_) => Some(House::start(&dir.node()?, &dir.name()).await?),
+            None => None,
+        };
+        let control_socket = dir.path().join("control.sock");
+        let control = UnixListener::bind(&control_socket)
+            .with_context(|| format!("cannot listen on {}", control_socket.display()))?;
+        let (servers, description) = Self::start_in(tools, &dir, house.as_ref(), options).await?;
+        description.write()?;
+        Ok(Self { description, servers, control, house, let_out: BTreeSet::new(), _dir: dir })
     }
 
     async fn start_in(
         tools: &Tools,
-        dir: &Path,
+        data: &DataDir,
+        house: Option<&House>,
         options: &Options,
-    ) -> Result<(Vec<Server>, UnixListener, Description)> {
+    ) -> Result<(Vec<Server>, Description)> {
+        let dir = data.path();
+        let tokens = Tokens::new();
         let control_plane_options = ControlPlaneOptions {
             apiserver_args: options.apiserver_args.clone(),
             controller_manager_args: options.controller_manager_args.clone(),
             manifests: options.manifests.clone(),
+            node: house.is_some().then(|| data.node()).transpose()?.map(|node| tokens.newcomer(&node)),
         };
         let openbao_options = OpenBaoOptions::default();
         let (control_plane, (openbao, vault), (moto, moto_access)) = tokio::try_join!(
@@ -79,23 +98,28 @@ impl Supervisor {
             start_openbao(tools, dir, &openbao_options),
             start_moto(tools, dir),
         )?;
-        let mut servers = Vec::from(control_plane.servers);
+        let (node, node_servers) = match (house, &options.node) {
+            (Some(house), Some(tools)) => {
+                let node = Node::start(tools, &data.node()?, house, &control_plane, &tokens).await?;
+                (Some(describe(house, tools)), Vec::from(node.servers))
+            }
+            _ => (None, Vec::new()),
+        };
+        // The node's end first: without the API server they would only complain.
+        let mut servers = node_servers;
+        servers.extend(control_plane.servers);
         servers.extend([openbao, moto]);
-
-        let control_socket = dir.join("control.sock");
-        let control = UnixListener::bind(&control_socket)
-            .with_context(|| format!("cannot listen on {}", control_socket.display()))?;
         let description = Description {
             supervisor_pid: std::process::id(),
             data_dir: dir.to_owned(),
-            control_socket,
+            control_socket: dir.join("control.sock"),
             kubernetes: control_plane.access,
             vault,
             moto: moto_access,
+            node,
             servers: processes(&servers),
         };
-        description.write()?;
-        Ok((servers, control, description))
+        Ok((servers, description))
     }
 
     /// What is there to be used.
@@ -164,9 +188,23 @@ impl Supervisor {
     }
 
     async fn obey(&mut self, command: &str) -> Result<()> {
-        let name = command
-            .strip_prefix("restart ")
-            .ok_or_else(|| anyhow!("unknown command {command:?}; there is `restart SERVER`"))?;
+        match command.split_once(' ') {
+            Some(("restart", name)) => self.restart(name).await,
+            Some(("let-out", port)) => self.let_out(port.parse().context("that is no port")?).await,
+            _ => Err(anyhow!("unknown command {command:?}; there are `restart SERVER` and `let-out PORT`")),
+        }
+    }
+
+    async fn let_out(&mut self, port: u16) -> Result<()> {
+        let house = self.house.as_ref().ok_or_else(|| anyhow!("this testbed has no node; `up --node` has one"))?;
+        if !self.let_out.contains(&port) {
+            house.ways.let_out(port).await?;
+            self.let_out.insert(port);
+        }
+        Ok(())
+    }
+
+    async fn restart(&mut self, name: &str) -> Result<()> {
         let server = self.servers.iter_mut().find(|s| s.name() == name);
         let server = server.ok_or_else(|| {
             let names: Vec<&str> = self.description.servers.keys().map(String::as_str).collect();
@@ -176,6 +214,18 @@ impl Supervisor {
         self.description.servers = processes(&self.servers);
         self.description.write()?;
         restarted
+    }
+}
+
+fn describe(house: &House, tools: &NodeTools) -> description::Node {
+    description::Node {
+        name: node::NAME.into(),
+        address: node::ADDRESS.into(),
+        init: house.init(),
+        cgroups: house.cgroups(),
+        kubelet_root: node::KUBELET_ROOT.into(),
+        ctr: tools.ctr.clone(),
+        busybox: tools.busybox.clone(),
     }
 }
 
@@ -275,6 +325,18 @@ impl DataDir {
     fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Its last part, by which the node's cgroups are found again.
+    fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The node's part of it.
+    fn node(&self) -> Result<PathBuf> {
+        let folder = self.path.join("node");
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+        Ok(folder)
+    }
 }
 
 /// The file gets its name once it is locked, so that nobody finds it unlocked.
@@ -289,6 +351,12 @@ fn lock(dir: &Path) -> std::io::Result<File> {
 /// Removes the folders of supervisors that were killed: nobody holds their locks.
 /// What cannot be removed now is tried again by the next run.
 fn remove_leftovers(parent: &Path) {
+    // A folder that is not there any more, or whose lock nobody holds.
+    node::remove_leftovers(|name| {
+        let lock = File::open(parent.join(name).join(LOCK));
+        let is_ours = name.starts_with(DIR_PREFIX) || name.starts_with(KEPT_PREFIX);
+        is_ours && lock.map_or(!parent.join(name).exists(), |lock| lock.try_lock().is_ok())
+    });
     for entry in std::fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_str().is_some_and(|name| name.starts_with(DIR_PREFIX));
         let lock = File::open(entry.path().join(LOCK));

@@ -12,6 +12,7 @@ use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
 use crate::cargo_bin;
 use crate::description::{Description, KEYFERRY_TESTBED, Kubernetes};
+use crate::guests::Node;
 use crate::namespace::Namespace;
 use crate::process::{Signal, is_running, send_signal};
 use crate::rights::Granted;
@@ -32,6 +33,7 @@ struct Inner {
     description: Mutex<Description>,
     supervisor: Option<Supervisor>,
     granted: Granted,
+    node: OnceLock<Node>,
 }
 
 /// The program that runs the servers. It ends when its stdin closes, which the kernel
@@ -49,11 +51,28 @@ impl Testbed {
     #[track_caller]
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<Result<Testbed, String>> = OnceLock::new();
-        let shared = SHARED.get_or_init(|| {
+        Self::once(&SHARED, &[])
+    }
+
+    /// The same with a node, on which pods run. It needs what `testbed up --node` needs, and names it where it is missing.
+    #[track_caller]
+    pub fn with_node() -> &'static Self {
+        static SHARED: OnceLock<Result<Testbed, String>> = OnceLock::new();
+        let testbed = Self::once(&SHARED, &["--node"]);
+        assert!(
+            testbed.description().node.is_some(),
+            "the testbed of {KEYFERRY_TESTBED} has no node; `up --node` has one"
+        );
+        testbed
+    }
+
+    #[track_caller]
+    fn once(shared: &'static OnceLock<Result<Testbed, String>>, args: &[&str]) -> &'static Self {
+        let shared = shared.get_or_init(|| {
             let named = std::env::var_os(KEYFERRY_TESTBED).filter(|file| !file.is_empty());
             let testbed = match named {
                 Some(file) => Self::attach(Path::new(&file)),
-                None => Self::private(&[]),
+                None => Self::private(args),
             };
             testbed.map_err(|error| format!("{error:#}"))
         });
@@ -104,7 +123,12 @@ impl Testbed {
     }
 
     fn new(description: Description, supervisor: Option<Supervisor>) -> Self {
-        let inner = Inner { description: Mutex::new(description), supervisor, granted: Granted::default() };
+        let inner = Inner {
+            description: Mutex::new(description),
+            supervisor,
+            granted: Granted::default(),
+            node: OnceLock::new(),
+        };
         Self { inner: Arc::new(inner) }
     }
 
@@ -144,6 +168,15 @@ impl Testbed {
         self.description().moto.url
     }
 
+    /// The node, which a testbed of [`Self::with_node`] or with the argument `--node` has.
+    #[track_caller]
+    pub fn node(&self) -> &Node {
+        self.inner.node.get_or_init(|| {
+            let node = Node::of(&self.description());
+            node.unwrap_or_else(|error| panic!("no node to be had: {error:#}"))
+        })
+    }
+
     pub(crate) fn granted(&self) -> &Granted {
         &self.inner.granted
     }
@@ -175,7 +208,7 @@ impl Testbed {
     }
 
     /// The process id of a server: `etcd`, `kube-apiserver`, `kube-controller-manager`,
-    /// `openbao` or `moto`.
+    /// `openbao` or `moto`; with a node also `kubelet`, `containerd`, `kube-proxy` or `kube-scheduler`.
     pub fn pid(&self, server: &str) -> Result<u32> {
         let servers = self.description().servers;
         let process = servers.get(server).ok_or_else(|| {
@@ -211,22 +244,28 @@ impl Testbed {
     /// OpenBao and moto begin empty. Blocks until it is ready.
     pub fn restart(&self, server: &str) -> Result<()> {
         let description = self.description();
-        let mut control = UnixStream::connect(&description.control_socket)
-            .context("cannot reach the supervisor; does it still run?")?;
-        writeln!(control, "restart {server}").context("cannot ask the supervisor")?;
-        let mut answer = String::new();
-        control.read_to_string(&mut answer).context("the supervisor did not answer")?;
-        let restarted = Description::read(&description.file())?;
-        *self.inner.description.lock().unwrap_or_else(PoisonError::into_inner) = restarted;
-        match answer.trim() {
-            "ok" => Ok(()),
-            cause => Err(anyhow!("cannot restart {server}: {cause}")),
-        }
+        let restarted = ask(&description, &format!("restart {server}"));
+        *self.inner.description.lock().unwrap_or_else(PoisonError::into_inner) =
+            Description::read(&description.file())?;
+        restarted.with_context(|| format!("cannot restart {server}"))
     }
 
     /// The process id of the supervisor, where this process started it.
     pub fn supervisor_pid(&self) -> Option<u32> {
         self.inner.supervisor.as_ref().map(|s| s.child.id())
+    }
+}
+
+/// Has the supervisor do something, and waits until it is done.
+pub(crate) fn ask(description: &Description, command: &str) -> Result<()> {
+    let mut control =
+        UnixStream::connect(&description.control_socket).context("cannot reach the supervisor; does it still run?")?;
+    writeln!(control, "{command}").context("cannot ask the supervisor")?;
+    let mut answer = String::new();
+    control.read_to_string(&mut answer).context("the supervisor did not answer")?;
+    match answer.trim() {
+        "ok" => Ok(()),
+        cause => Err(anyhow!("{cause}")),
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) fn schema() -> Node {
 pub(super) fn sops() -> Node {
     documents("Files of SOPS.")
         .field("aws", anything("Whose KMS has their keys; fields of spec.provider.aws."))
+        .field("azurekv", anything("Whose vault has their keys; fields of spec.provider.azurekv."))
+        .field("gcpsm", anything("Whose KMS has their keys; auth of spec.provider.gcpsm."))
         .field("vault", anything("Whose transit engine, at path, has their keys; fields of spec.provider.vault."))
 }
 

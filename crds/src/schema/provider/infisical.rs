@@ -32,6 +32,15 @@ fn auth() -> Node {
     let ldap = identity("Log in with an LDAP user.")
         .required("ldapUsername", secret_ref("Where the name of the user is."))
         .required("ldapPassword", secret_ref("Where the password is."));
+    let google = identity("Log in with the key of a service account of Google Cloud.")
+        .required("serviceAccountKeyFilePath", secret_ref("Where the key file itself is, as JSON: a path is refused."));
+    let oracle = identity("Log in with a user of Oracle's cloud.")
+        .required("userId", secret_ref("Where the user's OCID is."))
+        .required("tenancyId", secret_ref("Where the tenancy's OCID is."))
+        .required("region", secret_ref("Where the name of the region is."))
+        .required("fingerprint", secret_ref("Where the fingerprint of the key is."))
+        .required("privateKey", secret_ref("Where the private key is, as PEM."))
+        .field("privateKeyPassphrase", secret_ref("Where the passphrase of the key is, if it is encrypted."));
     let kubernetes = identity("Log in with the operator's own Kubernetes token.")
         .field("serviceAccountTokenPath", secret_ref("Not supported: it names a file. Leave it out."));
     let token = object("Use a token that was made before.").required("accessToken", secret_ref("Where the token is."));
@@ -39,11 +48,11 @@ fn auth() -> Node {
         .field("universalAuthCredentials", universal)
         .field("azureAuthCredentials", azure)
         .field("gcpIdTokenAuthCredentials", identity("Log in with the operator's own identity in Google Cloud."))
-        .field("gcpIamAuthCredentials", anything("Not supported: it names a file."))
+        .field("gcpIamAuthCredentials", google)
         .field("jwtAuthCredentials", jwt)
         .field("ldapAuthCredentials", ldap)
-        .field("ociAuthCredentials", anything("Not supported."))
+        .field("ociAuthCredentials", oracle)
         .field("kubernetesAuthCredentials", kubernetes)
-        .field("awsAuthCredentials", anything("Not supported."))
+        .field("awsAuthCredentials", identity("Log in with the operator's own identity in AWS."))
         .field("tokenAuthCredentials", token)
 }

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyferry_provider_core::{BuildContext, Error, ErrorKind, SecretBytes, SecretRef, json};
+use keyferry_provider_identity::aws;
+use keyferry_provider_identity::cloud::Shown;
 use keyferry_provider_session::{Grant, Life, Source};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, Url};
@@ -11,7 +13,7 @@ use reqwest::{Method, Url};
 use super::config::{Auth, Config, Token};
 use super::{VENDOR, life};
 use crate::client::{Call, Client};
-use crate::cloud::Machine;
+use crate::cloud::{Machine, may_be_operator, operator_at_aws};
 use crate::config::secret;
 use crate::login::Pass;
 use crate::object::{self, Object, base64, text};
@@ -106,6 +108,19 @@ impl Login {
                 return Ok(Object::new().text("access-id", id).text("access-key", text(needed()?)?));
             }
             "k8s" => return self.kubernetes(id, text(needed()?)?, &Token::Controller).await,
+            "aws_iam" => {
+                may_be_operator(&self.ctx, &field)?;
+                let shown = Shown { field: &field, ctx: &self.ctx };
+                // Whom the vendor asks, as its own clients have it.
+                let aws = operator_at_aws("us-east-1");
+                let question = aws::question(&aws, &aws::host_of_sts(&aws.region), None, &shown).await?;
+                Object::new()
+                    .text("sts_request_method", aws::METHOD)
+                    .text("sts_request_url", text(&question.url())?)
+                    .text("sts_request_body", text(&question.body())?)
+                    .text("sts_request_headers", text(&question.headers_as_lists())?)
+                    .done()
+            }
             "azure_ad" => {
                 let machine = Machine::azure(&self.ctx, &field).await?;
                 let object = param.as_ref().map(text).transpose()?;
@@ -117,7 +132,7 @@ impl Login {
             }
             _ => {
                 let message = format!(
-                    "{field} names a login that is not supported: what is are api_key, access_key, k8s, azure_ad and gcp"
+                    "{field} names a login that is not supported: what is are api_key, access_key, k8s, aws_iam, azure_ad and gcp"
                 );
                 return Err(Error::new(ErrorKind::Unsupported, message));
             }

@@ -37,6 +37,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     find_by_tags: true,
     push: true,
     delete: true,
+    marks: true,
     ..Capabilities::READ_ONLY
 };
 

@@ -53,12 +53,30 @@ pub enum Method {
     Azure(SecretRef, Option<SecretRef>),
     /// A token of Google's for the operator's machine.
     Google(SecretRef),
+    /// A JWT that is signed with the key file of a service account.
+    GoogleKey(SecretRef, SecretRef),
+    /// The operator's own identity in AWS.
+    Aws(SecretRef),
+    /// A question to Oracle's cloud that its user signed.
+    Oracle(Box<Oracle>),
+}
+
+/// A user of Oracle's cloud: what each text is in.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Oracle {
+    pub identity: SecretRef,
+    pub user: SecretRef,
+    pub tenancy: SecretRef,
+    pub region: SecretRef,
+    pub fingerprint: SecretRef,
+    pub key: SecretRef,
+    pub passphrase: Option<SecretRef>,
 }
 
 impl Method {
     /// Whether it is the operator itself that logs in.
     pub fn is_operators_own(&self) -> bool {
-        matches!(self, Self::Kubernetes(_) | Self::Azure(..) | Self::Google(_))
+        matches!(self, Self::Kubernetes(_) | Self::Azure(..) | Self::Google(_) | Self::Aws(_))
     }
 }
 
@@ -158,7 +176,8 @@ const BY_TEXTS: [ByTexts; 3] = [
 ];
 
 const SUPPORTED: &str = "universalAuthCredentials, tokenAuthCredentials, jwtAuthCredentials, ldapAuthCredentials, \
-                         kubernetesAuthCredentials, azureAuthCredentials and gcpIdTokenAuthCredentials";
+                         kubernetesAuthCredentials, azureAuthCredentials, gcpIdTokenAuthCredentials, \
+                         gcpIamAuthCredentials, awsAuthCredentials and ociAuthCredentials";
 
 fn method(mut methods: Vec<(String, Named)>) -> Result<Method, Error> {
     let auth = VENDOR.login;
@@ -194,6 +213,19 @@ fn method(mut methods: Vec<(String, Named)>) -> Result<Method, Error> {
         }
         "azureAuthCredentials" => Ok(Method::Azure(required("identityId")?, taken("resource").0)),
         "gcpIdTokenAuthCredentials" => Ok(Method::Google(required("identityId")?)),
+        "gcpIamAuthCredentials" => {
+            Ok(Method::GoogleKey(required("identityId")?, required("serviceAccountKeyFilePath")?))
+        }
+        "awsAuthCredentials" => Ok(Method::Aws(required("identityId")?)),
+        "ociAuthCredentials" => Ok(Method::Oracle(Box::new(Oracle {
+            identity: required("identityId")?,
+            user: required("userId")?,
+            tenancy: required("tenancyId")?,
+            region: required("region")?,
+            fingerprint: required("fingerprint")?,
+            key: required("privateKey")?,
+            passphrase: taken("privateKeyPassphrase").0,
+        }))),
         other => match BY_TEXTS.iter().find(|login| login.name == other) {
             Some(ByTexts { path, call, fields, .. }) => {
                 let mut texts = Vec::with_capacity(fields.len());
@@ -252,7 +284,9 @@ mod tests {
             (spec(json!({"universalAuthCredentials": {"clientId": identity}})), "clientSecret is missing"),
             (spec(json!({"universalAuthCredentials": {"clientId": {"key": "canary"}}})), "clientId is missing"),
             (spec(json!({"jwtAuthCredentials": {}, "ldapAuthCredentials": {}})), "more than one login method"),
-            (spec(json!({"ociAuthCredentials": {"identityId": identity}})), "ociAuthCredentials is not supported"),
+            (spec(json!({"ociAuthCredentials": {"identityId": identity}})), "userId is missing"),
+            (spec(json!({"gcpIamAuthCredentials": {"identityId": identity}})), "serviceAccountKeyFilePath is missing"),
+            (spec(json!({"vaultAuthCredentials": {"identityId": identity}})), "vaultAuthCredentials is not supported"),
             (
                 spec(
                     json!({"kubernetesAuthCredentials": {"identityId": identity, "serviceAccountTokenPath": identity}}),

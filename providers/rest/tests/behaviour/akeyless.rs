@@ -204,7 +204,12 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
     double.put("a", "v", &[]);
     let metadata = machine::start(MACHINE.1);
     let host = metadata.url();
-    let settings = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()), ("GCE_METADATA_HOST", &host[7..])];
+    let agent = format!("{host}/pod-identity");
+    let settings = [
+        ("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()),
+        ("GCE_METADATA_HOST", &host[7..]),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent),
+    ];
     let secrets = |id: &str, kind: &str, param: Option<&str>| json!({"secretRef": {"accessID": named(id), "accessType": named(kind), "accessTypeParam": param.map(named)}});
     let kubernetes = |more: Value| {
         let mut auth = json!({"accessID": MACHINE.0, "k8sConfName": CONFIGURATION});
@@ -221,6 +226,7 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
     for (auth, own) in [
         (secrets("id", "type", Some("key")), false),
         (secrets("machine", "k8s", Some("config")), true),
+        (secrets("machine", "aws", None), true),
         (secrets("machine", "azure", None), true),
         (secrets("machine", "google", None), true),
         (kubernetes(json!({"serviceAccountRef": {"name": "pod"}})), false),
@@ -238,12 +244,12 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
         (secrets("machine", "k8s", Some("wrong")), ErrorKind::Unauthenticated),
         (kubernetes(json!({"secretRef": named("wrong")})), ErrorKind::Unauthenticated),
         (secrets("id", "type", None), ErrorKind::Invalid),
-        (secrets("id", "aws", None), ErrorKind::Unsupported),
+        (secrets("wrong", "aws", None), ErrorKind::Unauthenticated),
         (secrets("id", "wrong", None), ErrorKind::Unsupported),
     ] {
         assert_eq!(kind(of(auth.clone(), true).await), expected, "{auth}");
     }
-    for cloud in ["azure", "google"] {
+    for cloud in ["aws", "azure", "google"] {
         assert_eq!(kind(of(secrets("machine", cloud, None), false).await), ErrorKind::Denied);
     }
 }

@@ -60,6 +60,11 @@ impl Fixture for Backend {
         true
     }
 
+    /// An app is shown the objects of its groups, as if there were no others.
+    fn missing(&self) -> ErrorKind {
+        ErrorKind::Denied
+    }
+
     async fn deny(&self, name: &str) -> bool {
         self.0.keep(name);
         true
@@ -148,8 +153,8 @@ async fn every_status_has_its_meaning() {
         (400, "the canary is not exportable", ErrorKind::Denied),
         (401, "canary", ErrorKind::Unauthenticated),
         (403, "canary", ErrorKind::Denied),
-        (404, "sobject does not exist", ErrorKind::NotFound),
-        (404, r#"{"message":"Sobject does not exist"}"#, ErrorKind::NotFound),
+        (404, "sobject does not exist", ErrorKind::Denied),
+        (404, r#"{"message":"Sobject does not exist"}"#, ErrorKind::Denied),
         (404, "<html>canary", ErrorKind::Malformed),
         (429, "", ErrorKind::Throttled),
         (500, "canary", ErrorKind::Unavailable),

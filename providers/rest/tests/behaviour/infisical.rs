@@ -148,7 +148,23 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
     double.put("/", "A", "a");
     let metadata = machine::start(IDENTITY.1);
     let host = metadata.url();
-    let settings = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()), ("GCE_METADATA_HOST", &host[7..])];
+    let agent = format!("{host}/pod-identity");
+    let settings = [
+        ("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()),
+        ("GCE_METADATA_HOST", &host[7..]),
+        ("AWS_CONTAINER_CREDENTIALS_FULL_URI", &agent),
+        ("AWS_REGION", "eu-central-1"),
+    ];
+    let (google, oracle) = (double.google(), double.oracle());
+    let credentials = || {
+        let oracle = [("user", oracle.id()), ("tenancy", "ocid1.tenancy.x"), ("region", "eu-frankfurt-1")];
+        let all = oracle.into_iter().fold(credentials(), |all, (key, text)| all.with(&format!("oracle/{key}"), text));
+        all.with("oracle/fingerprint", "aa:bb")
+            .with("oracle/key", double.oracle().private_key())
+            .with("infisical/file", google.key_file())
+            .with("infisical/path", "/etc/canary.json")
+    };
+    let of_oracle = |key: &str| json!({"name": "oracle", "key": key});
     for (method, good, bad) in [
         (
             "universalAuthCredentials",
@@ -168,25 +184,74 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
         ),
         ("azureAuthCredentials", json!({"identityId": named("identity")}), Some("identityId")),
         ("gcpIdTokenAuthCredentials", json!({"identityId": named("identity")}), Some("identityId")),
+        (
+            "gcpIamAuthCredentials",
+            json!({"identityId": named("identity"), "serviceAccountKeyFilePath": named("file")}),
+            Some("identityId"),
+        ),
+        ("awsAuthCredentials", json!({"identityId": named("identity")}), Some("identityId")),
+        (
+            "ociAuthCredentials",
+            json!({
+                "identityId": named("identity"), "userId": of_oracle("user"), "tenancyId": of_oracle("tenancy"),
+                "region": of_oracle("region"), "fingerprint": of_oracle("fingerprint"), "privateKey": of_oracle("key"),
+                "privateKeyPassphrase": {},
+            }),
+            Some("fingerprint"),
+        ),
         ("tokenAuthCredentials", json!({"accessToken": named("token")}), None),
     ] {
         let mut spec = spec(&double.server().url());
         spec["auth"] = json!({method: good});
         let store = build(&INFISICAL, &spec, context(credentials(), &settings)).await.unwrap();
         assert_eq!(value(&*store, "A").await.unwrap(), "a", "{method}");
-        let own = ["kubernetesAuthCredentials", "azureAuthCredentials", "gcpIdTokenAuthCredentials"].contains(&method);
+        let of_cloud = ["azureAuthCredentials", "gcpIdTokenAuthCredentials", "awsAuthCredentials"].contains(&method);
+        let own = of_cloud || method == "kubernetesAuthCredentials";
         assert_eq!(store.identity_note().is_some(), own, "{method}");
         if let Some(field) = bad {
             spec["auth"][method][field] = named("wrong");
             let refused = build(&INFISICAL, &spec, context(credentials(), &settings)).await;
             assert_eq!(kind(refused), ErrorKind::Unauthenticated, "{method}");
         }
-        if method.starts_with("azure") || method.starts_with("gcp") {
+        if of_cloud {
             // The author of a store that may not is told so before anybody is asked.
             let ctx = BuildContext { ambient_identity: false, ..context(credentials(), &settings) };
             assert_eq!(kind(build(&INFISICAL, &spec, ctx).await), ErrorKind::Denied, "{method}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_login_that_needs_a_file_of_the_machine_or_a_key_that_is_none_is_refused() {
+    let double = Double::start();
+    let credentials = || credentials().with("infisical/path", "/etc/canary.json").with("infisical/plain", "x");
+    for (auth, words) in [
+        (
+            json!({"gcpIamAuthCredentials": {"identityId": named("identity"), "serviceAccountKeyFilePath": named("path")}}),
+            "names a file of the operator's machine",
+        ),
+        (
+            json!({"ociAuthCredentials": {
+                "identityId": named("identity"), "userId": named("plain"), "tenancyId": named("plain"),
+                "region": named("path"), "fingerprint": named("plain"), "privateKey": named("wrong"),
+            }}),
+            "region: the secret holds what no such name has",
+        ),
+        (
+            json!({"ociAuthCredentials": {
+                "identityId": named("identity"), "userId": named("plain"), "tenancyId": named("plain"),
+                "region": named("plain"), "fingerprint": named("plain"), "privateKey": named("wrong"),
+            }}),
+            "privateKey: it holds no private key",
+        ),
+        (json!({"awsAuthCredentials": {"identityId": named("identity")}}), "the operator has no AWS identity"),
+    ] {
+        let mut spec = spec(&double.server().url());
+        spec["auth"] = auth;
+        let error = build(&INFISICAL, &spec, context(credentials(), &[])).await.err().unwrap();
+        assert!(error.message().contains(words) && !error.to_string().contains("canary"), "{error}");
+    }
+    assert!(double.server().take_calls().is_empty());
 }
 
 #[tokio::test]

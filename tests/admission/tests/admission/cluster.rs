@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use keyferry::verbs::validate::schema::{judge, with_defaults};
 use keyferry_crds::crds;
 use keyferry_testkit::{Testbed, eventually};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
@@ -106,7 +107,27 @@ pub fn from(manifest: Value) -> DynamicObject {
 pub async fn try_create(client: &Client, object: &DynamicObject) -> Result<DynamicObject, String> {
     let kind = object.types.as_ref().expect("it names its kind").kind.clone();
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    api(client, &kind).create(&dry_run, object).await.map_err(refusal)
+    let judged = api(client, &kind).create(&dry_run, object).await.map_err(refusal);
+    agrees(object, judged.as_ref().err());
+    judged
+}
+
+/// What `keyferry validate` says of an object without a cluster must be what the API server says of it.
+#[track_caller]
+fn agrees(object: &DynamicObject, refused: Option<&String>) {
+    let types = object.types.as_ref().expect("it names its kind");
+    let (group, version) = types.api_version.split_once('/').expect("a group and a version");
+    let Some(schema) = keyferry_crds::schema(group, &types.kind, version) else { return };
+    let mut value = serde_json::to_value(object).expect("plain data");
+    with_defaults(schema, &mut value);
+    let mut found = Vec::new();
+    judge(schema, &value, &mut found);
+    // What would be dropped is no reason to refuse it, where nobody asks for that.
+    let wrong: Vec<String> = found.iter().filter(|of| of.check != "pruned").map(ToString::to_string).collect();
+    match refused {
+        Some(refusal) => assert!(!wrong.is_empty(), "{value}\nthe API server alone refuses it: {refusal}"),
+        None => assert!(wrong.is_empty(), "{value}\nthe API server takes it, and not: {}", wrong.join("\n")),
+    }
 }
 
 pub async fn create(client: &Client, object: &DynamicObject) -> DynamicObject {

@@ -35,6 +35,7 @@ mod credentials;
 mod cluster_stores;
 mod copies;
 mod crash;
+mod push_crash;
 mod generator_crash;
 mod revocation;
 mod outage;
@@ -44,6 +45,7 @@ mod economy;
 mod leaks;
 mod sync;
 mod sealed;
+mod desk;
 
 /// Tests wait most of the time, for intervals and for each other's servers.
 fn at_once() -> usize {
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         ("cluster_stores", cluster_stores::TESTS),
         ("copies", copies::TESTS),
         ("crash", crash::TESTS),
+        ("push_crash", push_crash::TESTS),
         ("generator_crash", generator_crash::TESTS),
         ("revocation", revocation::TESTS),
         ("outage", outage::TESTS),
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
         ("leaks", leaks::TESTS),
         ("sync", sync::TESTS),
         ("sealed", sealed::TESTS),
+        ("desk", desk::TESTS),
     ];
     let mut trials = Vec::new();
     for (module, tests) in modules {

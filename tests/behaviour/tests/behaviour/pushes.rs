@@ -28,6 +28,11 @@ tests![
 
 /// A SecretStore over the namespace's own folder in OpenBao, with a token that may write there.
 async fn store(rig: &Rig, name: &str) {
+    store_at(rig, name, &rig.testbed.vault_url()).await;
+}
+
+/// The same, where OpenBao answers at another URL.
+pub async fn store_at(rig: &Rig, name: &str, url: &str) {
     let folder = rig.namespace();
     let policy = format!("{folder}-push");
     let all = "[\"create\", \"read\", \"update\", \"patch\", \"delete\", \"list\"]";
@@ -41,18 +46,20 @@ async fn store(rig: &Rig, name: &str) {
     rig.canaries.add("the token of OpenBao", &token);
     let secret = format!("{name}-token");
     rig.secret(&secret, json!({ "token": token })).await;
-    rig.apply("SecretStore", name, json!({ "spec": {"provider": {"vault": rig.vault_spec(&secret)}} })).await;
+    let mut vault = rig.vault_spec(&secret);
+    vault["server"] = url.into();
+    rig.apply("SecretStore", name, json!({ "spec": {"provider": {"vault": vault}} })).await;
 }
 
 /// What goes from these keys of a Secret into the secret `remote`, each as the property of its name.
-fn data(rig: &Rig, remote: &str, keys: &[&str]) -> Value {
+pub fn data(rig: &Rig, remote: &str, keys: &[&str]) -> Value {
     let entry =
         |key: &&str| json!({"match": {"secretKey": key, "remoteRef": {"remoteKey": rig.key(remote), "property": key}}});
     keys.iter().map(entry).collect()
 }
 
 /// A PushSecret of the Secret `src` into the store `s`, with `spec` besides.
-async fn push(rig: &Rig, name: &str, spec: Value) {
+pub async fn push(rig: &Rig, name: &str, spec: Value) {
     let mut whole = json!({
         "refreshInterval": "1h", "secretStoreRefs": [{"name": "s"}], "selector": {"secret": {"name": "src"}},
     });
@@ -62,12 +69,12 @@ async fn push(rig: &Rig, name: &str, spec: Value) {
     rig.apply("PushSecret", name, json!({ "spec": whole })).await;
 }
 
-async fn held(rig: &Rig, remote: &str) -> Option<Value> {
+pub async fn held(rig: &Rig, remote: &str) -> Option<Value> {
     rig.vault.get(&rig.key(remote)).await.expect("OpenBao answers")
 }
 
 #[track_caller]
-fn until_held(rig: &Rig, remote: &str, wanted: Option<Value>) -> impl Future<Output = ()> {
+pub fn until_held(rig: &Rig, remote: &str, wanted: Option<Value>) -> impl Future<Output = ()> {
     rig.until(format!("{remote} holds what it should"), async move |rig: &Rig| match held(rig, remote).await {
         found if found == wanted => Ok(()),
         // A value must not be told.
@@ -76,13 +83,13 @@ fn until_held(rig: &Rig, remote: &str, wanted: Option<Value>) -> impl Future<Out
 }
 
 #[track_caller]
-fn until_synced(rig: &Rig, name: &str) -> impl Future<Output = ()> {
+pub fn until_synced(rig: &Rig, name: &str) -> impl Future<Output = ()> {
     let synced = rig.until_ready("PushSecret", name, "True", "Synced", &["PushSecret synced successfully"]);
     async move { drop(synced.await) }
 }
 
 /// The version of a secret, which counts its writes.
-async fn version(rig: &Rig, remote: &str) -> Value {
+pub async fn version(rig: &Rig, remote: &str) -> Value {
     let path = format!("secret/metadata/{}", rig.key(remote));
     let answer = rig.vault.request(Method::GET, &path, None).await.expect("OpenBao answers");
     answer["data"]["current_version"].clone()
@@ -157,10 +164,10 @@ async fn a_store_that_is_down_keeps_no_other_from_it() {
     let next = rig.canaries.value("next");
     rig.secret("src", json!({"a": next})).await;
     until_held(&rig, "app", Some(json!({"a": next}))).await;
-    rig.until_ready("PushSecret", "p", "False", "Errored", &["set secret failed", "store \"down\""]).await;
+    rig.until_ready("PushSecret", "p", "False", "Errored", &["set secret failed", "client for store down: "]).await;
     // What can't be deleted is told, and deleted once it can be.
     rig.cluster.delete("PushSecret", "p").await;
-    let told = ["Failed to Delete Secrets from Provider", "store \"down\""];
+    let told = ["Failed to Delete Secrets from Provider", "client for store SecretStore/down: "];
     rig.until_ready("PushSecret", "p", "False", "Errored", &told).await;
     let mended = json!({"spec": {"provider": {"vault": {"server": rig.testbed.vault_url()}}}});
     rig.cluster.patch("SecretStore", "down", &mended).await;
@@ -368,7 +375,7 @@ async fn unrecorded(rig: &Rig) {
 }
 
 /// How many PushSecrets are counted, each of a Secret of its own, and how often they are checked.
-const COUNTED: usize = 200;
+const COUNTED: usize = 1000;
 const EVERY: Duration = Duration::from_secs(15);
 
 /// The calls of AWS so far: all, and those that write.

@@ -203,7 +203,7 @@ fn the_image_of_external_secrets_operator_is_passed_over() {
 fn the_notes_say_what_is_to_be_known() {
     let said = notes(&json!({}));
     assert!(said.contains("looks after all namespaces"), "{said}");
-    assert!(said.contains("No image is published yet"), "{said}");
+    assert!(said.contains("No image is published"), "{said}");
     assert!(said.contains("stay when this release is uninstalled"), "{said}");
     let said = notes(&json!({
         "image": {"repository": "registry.example/keyferry"}, "installCRDs": false, "leaderElect": false,

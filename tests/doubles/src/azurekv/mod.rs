@@ -4,11 +4,12 @@
 //! the challenge to who comes without a token; logins with a secret, a certificate, a federated token and from the machine;
 //! tokens that end, and are for one resource and one tenant.
 //!
-//! Modules, in reading order: `kept` what a vault keeps, `login` who is let in, `vault` the API.
+//! Modules, in reading order: `kept` what a vault keeps, `login` who is let in, `vault` the API, `keys` what keys decrypt.
 
 mod kept;
 mod login;
 mod vault;
+mod keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use serde_json::{Value, json};
 use crate::Server;
 use crate::trusted::Trusted;
 use kept::{Kept, Kind};
+use keys::Keys;
 use login::Logins;
 
 /// The tenant that the vault belongs to.
@@ -42,6 +44,7 @@ pub struct Double {
 
 pub(crate) struct State {
     kept: Kept,
+    keys: Keys,
     logins: Logins,
     /// Rights that nobody has, as in `secrets/get`.
     denied: BTreeSet<String>,
@@ -66,6 +69,7 @@ impl Double {
     fn begin(scheme: &'static str, serve: impl FnOnce(Router) -> Server) -> Self {
         let state = State {
             kept: Kept::default(),
+            keys: Keys::default(),
             logins: Logins::default(),
             denied: BTreeSet::new(),
             is_walled: false,
@@ -100,6 +104,17 @@ impl Double {
     pub fn put_other(&self, collection: &str, name: &str, body: Value) -> String {
         let kind = Kind::of(collection).expect("secrets, keys or certificates");
         self.lock().kept.put(kind, name, body)
+    }
+
+    /// A new key of RSA that encrypts and decrypts; gives its version.
+    pub fn make_key(&self, name: &str) -> String {
+        self.lock().keys.make(name)
+    }
+
+    /// Has the keys of that one, too.
+    pub fn take_keys(&self, other: &Self) {
+        let keys = other.lock().keys.clone();
+        self.lock().keys = keys;
     }
 
     /// Deletes as a user does: it can be recovered.

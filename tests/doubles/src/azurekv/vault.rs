@@ -31,6 +31,9 @@ pub(crate) fn answer_of(state: &mut State, asked: &Asked) -> Response {
             return bad("The request URI contains an invalid name: canary");
         }
     }
+    if let (Kind::Key, "POST", [name, version, verb @ ("encrypt" | "decrypt")]) = (kind, asked.method.as_str(), rest) {
+        return state.keys.answer(asked, name, version, verb).unwrap_or_else(|| missing(kind));
+    }
     match (asked.method.as_str(), rest) {
         ("GET", []) => list(state, asked, kind),
         ("GET", [name]) => get(state, asked, kind, name, None),
@@ -65,7 +68,10 @@ fn refuse(state: &State, asked: &Asked) -> Option<Response> {
         "GET" if is_list => "list",
         "GET" => "get",
         "DELETE" => "delete",
-        "POST" if asked.segments.last().is_some_and(|last| last == "recover") => "recover",
+        "POST" => match asked.segments.last().map(String::as_str) {
+            Some(verb @ ("recover" | "encrypt" | "decrypt")) => verb,
+            _ => "set",
+        },
         _ => "set",
     };
     let right = format!("{collection}/{right}");
@@ -87,7 +93,7 @@ fn error(status: u16, code: &str, inner: Option<&str>) -> Response {
     answer(status, &body)
 }
 
-fn bad(message: &str) -> Response {
+pub(super) fn bad(message: &str) -> Response {
     answer(400, &json!({"error": {"code": "BadParameter", "message": message}}))
 }
 

@@ -97,7 +97,8 @@ impl Logins {
         let Some(token) = asked.bearer() else { return false };
         let is_signed = || {
             let claims = self.claims(token).unwrap_or_default();
-            let is_for_api = claims["aud"] == "https://secretmanager.googleapis.com/" || claims["scope"].is_string();
+            let apis = ["https://secretmanager.googleapis.com/", "https://cloudkms.googleapis.com/"];
+            let is_for_api = apis.iter().any(|api| claims["aud"] == *api) || claims["scope"].is_string();
             is_for_api && claims["sub"] == ACCOUNT && in_time(&claims)
         };
         self.tokens.get(token).map_or_else(is_signed, |until| *until > Instant::now())

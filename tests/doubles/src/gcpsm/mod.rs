@@ -1,12 +1,13 @@
-//! Google Cloud Secret Manager (REST, version 1), and the servers of Google by which its users log in: OAuth, the token
+//! Google Cloud Secret Manager and Cloud KMS (REST, version 1), and the servers of Google by which its users log in: OAuth, the token
 //! service, IAM credentials, the metadata server, and somebody else's who gives tokens for a federation.
 //!
-//! Modules, in reading order: `kept` what is kept, `filter` what a list is asked for, `secrets` the API, `signed` what a login
+//! Modules, in reading order: `kept` what is kept, `filter` what a list is asked for, `secrets` the API, `keys` that of KMS, `signed` what a login
 //! has signed, `logins` the other servers.
 
 mod kept;
 mod filter;
 mod secrets;
+mod keys;
 mod signed;
 mod logins;
 
@@ -23,6 +24,7 @@ use serde_json::{Value, json};
 use crate::Server;
 use kept::Kept;
 pub use kept::VersionState;
+use keys::Keys;
 use logins::Logins;
 
 /// The one project there is, by its id and its number.
@@ -41,6 +43,7 @@ pub struct Double {
 
 struct All {
     kept: Kept,
+    keys: Keys,
     logins: Logins,
 }
 
@@ -64,7 +67,7 @@ impl Double {
     /// # Panics
     /// Where there is no loopback network.
     pub fn start() -> Self {
-        let state = Arc::new(Mutex::new(All { kept: Kept::new(), logins: Logins::new() }));
+        let state = Arc::new(Mutex::new(All { kept: Kept::new(), keys: Keys::default(), logins: Logins::new() }));
         let server = Server::start(Router::new().fallback(answer).with_state(state.clone()));
         lock(&state).logins.url = server.url();
         Self { server, state }
@@ -187,6 +190,21 @@ impl Double {
         lock(&self.state).kept.is_off = true;
     }
 
+    /// A new key of KMS of this name, `projects/P/locations/L/keyRings/R/cryptoKeys/K`, in place of the one there was.
+    pub fn make_key(&self, name: &str) {
+        lock(&self.state).keys.make(name);
+    }
+
+    /// Denies everybody what keys of KMS do, `encrypt` or `decrypt`.
+    pub fn deny_keys(&self, verb: &str) {
+        lock(&self.state).keys.denied.insert(verb.to_owned());
+    }
+
+    /// Damages what keys of KMS decrypt from now on, on its way.
+    pub fn damage_keys(&self) {
+        lock(&self.state).keys.damages = true;
+    }
+
     /// A key file of [`ACCOUNT`], as JSON.
     pub fn key(&self) -> String {
         lock(&self.state).logins.key_file(true)
@@ -272,12 +290,15 @@ async fn answer(State(state): State<Arc<Mutex<All>>>, request: Request) -> Respo
     if let Some(token) = all.logins.other(&asked) {
         return text(200, token);
     }
-    let All { kept, logins } = &mut *all;
+    let All { kept, keys, logins } = &mut *all;
     if let Some((status, body)) = logins.answer(&asked) {
         return text(status, body.to_string());
     }
     if !logins.knows(&asked) {
         let (status, body) = error(401, "UNAUTHENTICATED", "Request had invalid authentication credentials.");
+        return text(status, body.to_string());
+    }
+    if let Some((status, body)) = keys.answer(&asked) {
         return text(status, body.to_string());
     }
     match &mut kept.instead {

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::signature::Signed;
 use super::{AwsKey, State, Trust, World, lock, reply};
+use crate::signature::Signed;
 
 /// The token with which a pod asks the agent who it is, and whom it is told to be.
 const POD_TOKEN: &str = "canary-of-the-pod";

@@ -13,9 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::jwt;
-use super::signature::Signed;
 use super::{State, World, lock, reply};
+use crate::jwt;
+use crate::signature::Signed;
 
 pub(super) fn routes() -> Router<World> {
     Router::new()

@@ -5,10 +5,8 @@
 //! Google's of IAM credentials, token exchange and the metadata server. A token of it reads an engine of version 2 at
 //! `secret`, and ends.
 //!
-//! Modules, in reading order: `signature` AWS's, `jwt` Google's, `logins` what Vault answers, `clouds` what they answer.
+//! Modules, in reading order: `logins` what Vault answers, `clouds` what they answer.
 
-mod signature;
-mod jwt;
 mod logins;
 mod clouds;
 
@@ -21,9 +19,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
-pub use jwt::Account;
-
 use crate::Server;
+pub use crate::jwt::Account;
 
 /// A running Vault and the clouds around it. A clone is a handle of the same one.
 #[derive(Clone)]

@@ -36,10 +36,11 @@ async fn a_pod_gets_files_by_its_own_identity_and_nothing_is_left_behind() {
     // One record of the delivery, which names and does not tell.
     let log = rig.kubelet.log();
     let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let records: Vec<Value> = records.filter(|line| line["audit"] == "delivery").collect();
+    let records: Vec<Value> = records.filter(|line| line["action"] == "mounted").collect();
     assert_eq!(records.len(), 1, "{records:?}");
-    assert_eq!((&records[0]["pod"], &records[0]["serviceAccount"]), (&json!("web-0"), &json!(APP)));
-    assert_eq!((&records[0]["answered"], &records[0]["externalSecret"]), (&json!(1), &json!("db")));
+    assert_eq!(records[0]["workload"], json!({"pod": "web-0", "serviceAccount": APP}));
+    assert_eq!((&records[0]["outcome"], &records[0]["object"]["name"]), (&json!("done"), &json!("db")));
+    assert_eq!(records[0]["sources"][0]["keys"].as_array().map(Vec::len), Some(1), "{}", records[0]);
     // Nothing of the value, nor of a token, is on the disk or in the log.
     let disk = String::from_utf8_lossy(&rig.kubelet.on_disk()).into_owned();
     let tokens: Value = serde_json::from_str(&ask.tokens).expect("tokens");

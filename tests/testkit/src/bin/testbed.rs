@@ -7,12 +7,12 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use keyferry_testkit::supervisor::{Options, Supervisor};
-use keyferry_testkit::{Result, install};
+use keyferry_testkit::{Error, Result, install};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 
 /// Real servers on loopback ports: etcd, kube-apiserver, kube-controller-manager,
-/// OpenBao (Vault's API, root token `root`) and moto (AWS).
+/// OpenBao (Vault's API, root token `root`) and moto (AWS); with `up --node` pods run too.
 #[derive(Parser)]
 #[command(version, after_help = ENVIRONMENT)]
 struct Cli {
@@ -20,9 +20,13 @@ struct Cli {
     command: Verb,
 }
 
+/// Set where a machine allows no node.
+const WITHOUT_NODE: &str = "KEYFERRY_WITHOUT_NODE";
+
 const ENVIRONMENT: &str = "\
 Environment:
   KEYFERRY_TESTBED_CACHE  the folder that keeps the programs (default: .cache/testbed in the workspace)
+  KEYFERRY_WITHOUT_NODE   `install` leaves out what a node needs
   KUBEBUILDER_ASSETS      a folder with etcd, kube-apiserver and kubectl to use instead of building them";
 
 #[derive(Subcommand)]
@@ -37,6 +41,9 @@ enum Verb {
     /// ready, and keeps the same in `testbed.json` in the data folder. Nothing is left
     /// at the end, whatever the end is.
     Up(Up),
+    /// The first process of a node, which `up --node` starts.
+    #[command(hide = true)]
+    NodeInit { ready: PathBuf },
 }
 
 #[derive(Args)]
@@ -48,6 +55,11 @@ struct Up {
     /// Leave data and logs in place at the end.
     #[arg(long)]
     keep: bool,
+
+    /// Add a node on which pods run, in namespaces of its own. Needs root; builds what is missing, some eight minutes
+    /// the first time.
+    #[arg(long)]
+    node: bool,
 
     /// Apply this file before the controllers start; may be repeated.
     ///
@@ -78,16 +90,26 @@ fn main() -> ExitCode {
                 .and_then(|_| install::barbican())
                 .and_then(|_| install::age())
                 .and_then(|_| install::sops())
-                .and_then(|_| install::kubeseal());
+                .and_then(|_| install::kubeseal())
+                .and_then(|_| for_nodes());
             all.map(|_| ExitCode::SUCCESS)
         }
         Verb::Up(up) => run(&up),
+        Verb::NodeInit { ready } => keyferry_testkit::node::init::run(&ready).map(|never| match never {}),
     };
     done.unwrap_or_else(|error| {
         // A closed stderr leaves nobody to tell.
         let _ = writeln!(std::io::stderr(), "testbed: error: {error:#}");
         ExitCode::FAILURE
     })
+}
+
+/// Those who leave out what needs a node need not have it.
+fn for_nodes() -> Result<PathBuf> {
+    if std::env::var_os(WITHOUT_NODE).is_some_and(|value| !value.is_empty()) {
+        return Ok(PathBuf::new());
+    }
+    install::node().and_then(|_| install::csi_sanity())
 }
 
 fn run(up: &Up) -> Result<ExitCode> {
@@ -108,12 +130,19 @@ fn run(up: &Up) -> Result<ExitCode> {
 }
 
 async fn serve(up: &Up, ready: &Cell<bool>) -> Result<ExitCode> {
-    let tools = tokio::task::spawn_blocking(install::ensure).await??;
+    let with_node = up.node;
+    // Of a node first: a machine that allows none need not build anything.
+    let install = move || {
+        let node = with_node.then(install::node).transpose()?;
+        Ok::<_, Error>((install::ensure()?, node))
+    };
+    let (tools, node) = tokio::task::spawn_blocking(install).await??;
     let options = Options {
         keep: up.keep,
         apiserver_args: up.apiserver_arg.clone(),
         controller_manager_args: up.controller_manager_arg.clone(),
         manifests: up.manifest.clone(),
+        node,
     };
     let mut supervisor = Supervisor::start(&tools, &options).await?;
     ready.set(true);

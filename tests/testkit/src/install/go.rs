@@ -1,4 +1,4 @@
-//! What Go builds: the control plane, helm, and the tools that encrypt documents. Versions are pinned by the `go.mod` and
+//! What Go builds: the control plane, a node, helm, and the tools that encrypt documents. Versions are pinned by the `go.mod` and
 //! `go.sum` files of `tests/tools`, which are compiled in, so that a program that
 //! lies elsewhere still builds the same.
 
@@ -10,6 +10,12 @@ use super::cache::Artifact;
 
 const AGE_MOD: &str = include_str!("../../../tools/age/go.mod");
 const AGE_SUM: &str = include_str!("../../../tools/age/go.sum");
+const CNI_MOD: &str = include_str!("../../../tools/cni/go.mod");
+const CNI_SUM: &str = include_str!("../../../tools/cni/go.sum");
+const CONTAINERD_MOD: &str = include_str!("../../../tools/containerd/go.mod");
+const CONTAINERD_SUM: &str = include_str!("../../../tools/containerd/go.sum");
+const CSI_SANITY_MOD: &str = include_str!("../../../tools/csi-sanity/go.mod");
+const CSI_SANITY_SUM: &str = include_str!("../../../tools/csi-sanity/go.sum");
 const ETCD_MOD: &str = include_str!("../../../tools/etcd/go.mod");
 const ETCD_SUM: &str = include_str!("../../../tools/etcd/go.sum");
 const HELM_MOD: &str = include_str!("../../../tools/helm/go.mod");
@@ -91,6 +97,62 @@ pub(super) fn kubernetes() -> Artifact {
             ("kubectl", "k8s.io/kubernetes/cmd/kubectl"),
         ],
     )
+}
+
+/// What a node adds to the control plane.
+pub(super) fn node() -> Artifact {
+    kubernetes_programs(
+        "kubernetes-node",
+        vec![
+            ("kubelet", "k8s.io/kubernetes/cmd/kubelet"),
+            ("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy"),
+            ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
+        ],
+    )
+}
+
+pub(super) fn containerd() -> Artifact {
+    let version = pinned(CONTAINERD_MOD, "github.com/containerd/containerd/v2");
+    Module {
+        title: format!("containerd {version}"),
+        go_mod: CONTAINERD_MOD,
+        go_sum: CONTAINERD_SUM,
+        ldflags: "-s -w".into(),
+        programs: vec![
+            ("containerd", "github.com/containerd/containerd/v2/cmd/containerd"),
+            ("containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2"),
+            ("ctr", "github.com/containerd/containerd/v2/cmd/ctr"),
+        ],
+    }
+    .artifact()
+}
+
+pub(super) fn cni() -> Artifact {
+    let version = pinned(CNI_MOD, "github.com/containernetworking/plugins");
+    Module {
+        title: format!("cni {version}"),
+        go_mod: CNI_MOD,
+        go_sum: CNI_SUM,
+        ldflags: "-s -w".into(),
+        programs: vec![
+            ("bridge", "github.com/containernetworking/plugins/plugins/main/bridge"),
+            ("host-local", "github.com/containernetworking/plugins/plugins/ipam/host-local"),
+            ("loopback", "github.com/containernetworking/plugins/plugins/main/loopback"),
+        ],
+    }
+    .artifact()
+}
+
+pub(super) fn csi_sanity() -> Artifact {
+    let version = pinned(CSI_SANITY_MOD, "github.com/kubernetes-csi/csi-test/v5");
+    Module {
+        title: format!("csi-sanity {version}"),
+        go_mod: CSI_SANITY_MOD,
+        go_sum: CSI_SANITY_SUM,
+        ldflags: "-s -w".into(),
+        programs: vec![("csi-sanity", "github.com/kubernetes-csi/csi-test/v5/cmd/csi-sanity")],
+    }
+    .artifact()
 }
 
 /// For those who bring everything else in `KUBEBUILDER_ASSETS`.
@@ -207,6 +269,13 @@ mod tests {
         assert!(kubernetes.starts_with("v1."), "{kubernetes}");
         let etcd = pinned(ETCD_MOD, "go.etcd.io/etcd/server/v3");
         assert!(etcd.starts_with("v3.") && !etcd.contains(' '), "{etcd}");
+        for (module, text) in [
+            ("github.com/containerd/containerd/v2", CONTAINERD_MOD),
+            ("github.com/containernetworking/plugins", CNI_MOD),
+            ("github.com/kubernetes-csi/csi-test/v5", CSI_SANITY_MOD),
+        ] {
+            assert!(pinned(text, module).starts_with('v'), "{module}");
+        }
         assert!(pinned(HELM_MOD, "helm.sh/helm/v4").starts_with("v4."));
         assert!(version_flags("v1.36.3").contains("version.gitMinor=36"));
     }

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
+use crate::node;
+
 pub use cache::{cache_dir, workspace_root};
 
 /// The convention of controller tests: a folder with etcd, kube-apiserver and kubectl.
@@ -37,6 +39,52 @@ pub struct Tools {
     pub python: PathBuf,
     /// Helm, which renders and installs the chart.
     pub helm: PathBuf,
+}
+
+/// The programs of a node.
+#[derive(Debug, Clone)]
+pub struct NodeTools {
+    /// What runs containers, and beside it what it needs for that.
+    pub containerd: PathBuf,
+    /// Gives containerd images.
+    pub ctr: PathBuf,
+    /// The folder of plugins that give pods their network.
+    pub cni: PathBuf,
+    /// What starts pods.
+    pub kubelet: PathBuf,
+    /// What leads from Services to pods.
+    pub kube_proxy: PathBuf,
+    /// What decides where pods go.
+    pub kube_scheduler: PathBuf,
+    /// What starts one container: a package of the machine.
+    pub runc: PathBuf,
+    /// A shell and what goes with it, linked to nothing: a package of the machine.
+    pub busybox: PathBuf,
+}
+
+/// Installs what a node needs, and tells where it is. An error where this machine allows none.
+pub fn node() -> Result<NodeTools> {
+    node::check()?;
+    let cache = cache_dir()?;
+    // One after the other: each keeps all cores busy.
+    let (kubernetes, containerd, cni) =
+        (go::node().ensure(&cache)?, go::containerd().ensure(&cache)?, go::cni().ensure(&cache)?);
+    let package = |name: &str| node::find(name).ok_or_else(|| anyhow!("there is no program {name}"));
+    Ok(NodeTools {
+        containerd: containerd.join("containerd"),
+        ctr: containerd.join("ctr"),
+        cni,
+        kubelet: kubernetes.join("kubelet"),
+        kube_proxy: kubernetes.join("kube-proxy"),
+        kube_scheduler: kubernetes.join("kube-scheduler"),
+        runc: package("runc")?,
+        busybox: package("busybox")?,
+    })
+}
+
+/// `csi-sanity`, by which a CSI driver is believed.
+pub fn csi_sanity() -> Result<PathBuf> {
+    Ok(go::csi_sanity().ensure(&cache_dir()?)?.join("csi-sanity"))
 }
 
 /// Helm alone: the other programs are those of the testbed, which runs.

@@ -46,10 +46,10 @@ impl Barbican {
             Server::start(|| spec(&python, dir.path(), name, ready, more)).await
         };
         let first = server("keystone", "/v3", &[]).await?;
-        let keystone = first.spec.ready.url.clone();
+        let keystone = first.spec.ready.url().to_owned();
         let port = first.spec.args.last().cloned().unwrap_or_default();
         let second = server("barbican", "/healthcheck", &[port]).await?;
-        let barbican = second.spec.ready.url.trim_end_matches("/healthcheck").to_owned();
+        let barbican = second.spec.ready.url().trim_end_matches("/healthcheck").to_owned();
         let mut this = Self {
             keystone,
             barbican,
@@ -184,6 +184,7 @@ fn spec(python: &Path, dir: &Path, name: &'static str, ready: &str, more: &[Stri
         program: python.to_owned(),
         args,
         log: home.join("log"),
+        inside: None,
         dir: home,
         ready: Probe::plain(format!("http://127.0.0.1:{port}{ready}")),
     })

@@ -1,5 +1,5 @@
 //! Kubernetes without nodes: etcd, the API server, and the controllers. Service
-//! accounts, tokens, garbage collection and namespaces work; pods never run.
+//! accounts, tokens, garbage collection and namespaces work; pods run where a node is added.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,13 @@ use std::process::Stdio;
 use anyhow::{Context as _, Result, anyhow};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::json;
 
 use super::pki::Pki;
-use super::{Probe, Server, Spec, free_port};
+use super::{HttpProbe, Probe, Server, Spec, free_port};
 use crate::description::Kubernetes;
 use crate::install::Tools;
+use crate::node;
 
 /// What a caller may want different.
 #[derive(Debug, Clone, Default)]
@@ -22,12 +24,24 @@ pub(crate) struct ControlPlaneOptions {
     /// Files applied before the controllers start. The garbage collector looks for new
     /// kinds every 30 s only: a CRD that is there when it starts saves that wait.
     pub manifests: Vec<PathBuf>,
+    /// What the API server is told of a node that comes later.
+    pub node: Option<Newcomer>,
+}
+
+/// A node that will be there.
+#[derive(Debug, Clone)]
+pub(crate) struct Newcomer {
+    /// How its programs show who they are: the lines of the API server's file of tokens.
+    pub tokens: String,
+    /// The Unix socket of the way to it.
+    pub egress: PathBuf,
 }
 
 #[derive(Debug)]
 pub(crate) struct ControlPlane {
     pub servers: [Server; 3],
     pub access: Kubernetes,
+    pub pki: Pki,
 }
 
 impl ControlPlane {
@@ -35,7 +49,8 @@ impl ControlPlane {
         let pki = Pki::create(dir)?;
         let token = random_token();
         let tokens = dir.join("tokens.csv");
-        write(&tokens, &format!("{token},admin,admin-uid,\"system:masters\"\n"))?;
+        let more = options.node.as_ref().map_or("", |node| &node.tokens);
+        write(&tokens, &format!("{token},admin,admin-uid,\"system:masters\"\n{more}"))?;
 
         let etcd = Server::start(|| etcd(tools, dir)).await?;
         let etcd_url = etcd.spec.url_of("--advertise-client-urls=")?;
@@ -45,7 +60,7 @@ impl ControlPlane {
             apply(&access, manifest).await?;
         }
         let controllers = Server::start(|| controller_manager(tools, dir, &pki, &access, options)).await?;
-        Ok(Self { servers: [etcd, api_server, controllers], access })
+        Ok(Self { servers: [etcd, api_server, controllers], access, pki })
     }
 }
 
@@ -71,6 +86,7 @@ fn etcd(tools: &Tools, dir: &Path) -> Result<Spec> {
             "--log-level=warn".into(),
         ],
         dir: dir.to_owned(),
+        inside: None,
         log: dir.join("etcd.log"),
         ready: Probe::plain(format!("{client}/health")),
     })
@@ -90,7 +106,6 @@ fn api_server(
     let mut args = vec![
         format!("--etcd-servers={etcd_url}"),
         "--bind-address=127.0.0.1".into(),
-        "--advertise-address=127.0.0.1".into(),
         format!("--secure-port={port}"),
         format!("--tls-cert-file={}", pki.certificate.display()),
         format!("--tls-private-key-file={}", pki.key.display()),
@@ -100,24 +115,57 @@ fn api_server(
         format!("--service-account-key-file={}", pki.service_account_public_key.display()),
         format!("--service-account-signing-key-file={}", pki.service_account_key.display()),
         format!("--token-auth-file={}", tokens.display()),
-        "--authorization-mode=RBAC".into(),
         "--service-cluster-ip-range=10.96.0.0/16".into(),
-        // It refuses to publish a loopback address, and would say so every ten seconds.
-        "--endpoint-reconciler-type=none".into(),
     ];
+    match &options.node {
+        Some(newcomer) => args.extend(node_args(dir, pki, newcomer)?),
+        None => args.extend([
+            "--advertise-address=127.0.0.1".into(),
+            "--authorization-mode=RBAC".into(),
+            // It refuses to publish a loopback address, and would say so every ten seconds.
+            "--endpoint-reconciler-type=none".into(),
+        ]),
+    }
     args.extend(options.apiserver_args.iter().cloned());
     Ok(Spec {
         name: "kube-apiserver",
         program: tools.kube_apiserver.clone(),
         args,
         dir: dir.to_owned(),
+        inside: None,
         log: dir.join("kube-apiserver.log"),
-        ready: Probe {
+        ready: Probe::Http(HttpProbe {
             url: format!("{url}/readyz"),
             header: Some(("Authorization", format!("Bearer {token}"))),
             ca_file: Some(pki.ca.clone()),
-        },
+        }),
     })
+}
+
+/// What pods and kubelets need of an API server, and how it reaches them.
+fn node_args(dir: &Path, pki: &Pki, newcomer: &Newcomer) -> Result<Vec<String>> {
+    let egress = dir.join("egress.json");
+    let connection = json!({
+        "proxyProtocol": "HTTPConnect",
+        "transport": {"uds": {"udsName": newcomer.egress}},
+    });
+    let selections = json!({
+        "apiVersion": "apiserver.k8s.io/v1beta1",
+        "kind": "EgressSelectorConfiguration",
+        "egressSelections": [{"name": "cluster", "connection": connection}],
+    });
+    write(&egress, &selections.to_string())?;
+    Ok(vec![
+        // Where pods find it: a way leads from there to its own port.
+        format!("--advertise-address={}", node::ADDRESS),
+        "--authorization-mode=Node,RBAC".into(),
+        "--enable-admission-plugins=NodeRestriction".into(),
+        "--allow-privileged=true".into(),
+        format!("--egress-selector-config-file={}", egress.display()),
+        format!("--kubelet-client-certificate={}", pki.client_certificate.display()),
+        format!("--kubelet-client-key={}", pki.client_key.display()),
+        "--kubelet-preferred-address-types=InternalIP".into(),
+    ])
 }
 
 fn controller_manager(
@@ -146,20 +194,34 @@ fn controller_manager(
         program: tools.kube_controller_manager.clone(),
         args,
         dir: dir.to_owned(),
+        inside: None,
         log: dir.join("kube-controller-manager.log"),
         // It works when it has made the first service account.
-        ready: Probe {
+        ready: Probe::Http(HttpProbe {
             url: format!("{}/api/v1/namespaces/default/serviceaccounts/default", access.url),
             header: Some(("Authorization", format!("Bearer {}", access.token))),
             ca_file: Some(pki.ca.clone()),
-        },
+        }),
     })
 }
 
 fn access(tools: &Tools, dir: &Path, pki: &Pki, token: &str, url: String) -> Result<Kubernetes> {
     let ca_bundle = BASE64.encode(&pki.ca_pem);
     let kubeconfig = dir.join("kubeconfig");
-    let text = format!(
+    write(&kubeconfig, &kubeconfig_text(&url, &ca_bundle, token))?;
+    Ok(Kubernetes {
+        url,
+        kubeconfig,
+        ca_file: pki.ca.clone(),
+        ca_bundle,
+        token: token.to_owned(),
+        kubectl: tools.kubectl.clone(),
+    })
+}
+
+/// A kubeconfig of whoever has this token.
+pub(super) fn kubeconfig_text(url: &str, ca_bundle: &str, token: &str) -> String {
+    format!(
         "apiVersion: v1\n\
          kind: Config\n\
          current-context: testbed\n\
@@ -177,16 +239,7 @@ fn access(tools: &Tools, dir: &Path, pki: &Pki, token: &str, url: String) -> Res
            context:\n    \
              cluster: testbed\n    \
              user: admin\n"
-    );
-    write(&kubeconfig, &text)?;
-    Ok(Kubernetes {
-        url,
-        kubeconfig,
-        ca_file: pki.ca.clone(),
-        ca_bundle,
-        token: token.to_owned(),
-        kubectl: tools.kubectl.clone(),
-    })
+    )
 }
 
 async fn apply(access: &Kubernetes, manifest: &Path) -> Result<()> {
@@ -207,11 +260,11 @@ async fn apply(access: &Kubernetes, manifest: &Path) -> Result<()> {
     }
 }
 
-fn random_token() -> String {
+pub(super) fn random_token() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
+pub(super) fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
 }
 

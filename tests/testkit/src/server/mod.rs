@@ -1,15 +1,17 @@
 //! One server: how it is started, when it is ready, and how it is started again.
 //!
-//! Modules, in reading order: [`pki`] keys and certificates, and the servers: [`control_plane`], [`openbao`], [`moto`],
-//! [`barbican`].
+//! Modules, in reading order: [`pki`] keys and certificates, and the servers: [`control_plane`], [`node`], [`openbao`],
+//! [`moto`], [`barbican`].
 
 mod pki;
 mod control_plane;
+mod node;
 mod openbao;
 mod moto;
 mod barbican;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -22,9 +24,11 @@ use anyhow::{Context as _, Result, anyhow};
 pub use barbican::Barbican;
 pub(crate) use control_plane::{ControlPlane, ControlPlaneOptions};
 pub(crate) use moto::start as start_moto;
+pub(crate) use node::{Node, Tokens};
 pub(crate) use openbao::start as start_openbao;
 pub use openbao::{OpenBao, OpenBaoOptions};
 
+use crate::node::Inside;
 use crate::process::{Process, tail};
 
 /// How long a server may take to be ready. Machines that compile at the same time are slow.
@@ -45,12 +49,22 @@ pub(crate) struct Spec {
     /// Its home and working directory.
     pub dir: PathBuf,
     pub log: PathBuf,
+    /// The node that it is to run in.
+    pub inside: Option<Inside>,
     pub ready: Probe,
 }
 
-/// A server is ready when this URL answers with a success.
+/// When a server is ready.
 #[derive(Debug, Clone)]
-pub(crate) struct Probe {
+pub(crate) enum Probe {
+    /// A URL answers with a success.
+    Http(HttpProbe),
+    /// The inside of a node has this Unix socket, and somebody listens there.
+    Socket(PathBuf),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct HttpProbe {
     pub url: String,
     pub header: Option<(&'static str, String)>,
     /// PEM file with the CA to trust. Read at each start: some servers make it themselves.
@@ -109,7 +123,11 @@ impl Server {
     }
 
     async fn try_start(spec: Spec) -> Result<Self, Failure> {
-        let process = Process::start(spec.name, spec.command(), &spec.log).map_err(Failure::Other)?;
+        let process = match &spec.inside {
+            Some(inside) => inside.start(spec.name, spec.command(), &spec.dir, &spec.log),
+            None => Process::start(spec.name, spec.command(), &spec.log),
+        };
+        let process = process.map_err(Failure::Other)?;
         let mut server = Self { spec, process };
         match server.wait_ready().await {
             Ok(()) => Ok(server),
@@ -151,17 +169,46 @@ impl Spec {
             // Proxies, VAULT_* and the like of the developer are not for our servers.
             .env_clear()
             .env("HOME", &self.dir)
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
+            .env("PATH", self.path());
         command
+    }
+
+    /// Those of a node call others: what lies beside them, and what administrators use.
+    fn path(&self) -> OsString {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let own = self.program.parent().filter(|_| self.inside.is_some()).map(Path::to_owned);
+        let more = ["/usr/sbin", "/sbin"].map(PathBuf::from).into_iter().filter(|_| self.inside.is_some());
+        let folders = own.into_iter().chain(std::env::split_paths(&path)).chain(more);
+        std::env::join_paths(folders).unwrap_or_else(|_| path.clone())
     }
 }
 
 impl Probe {
     /// Asks without authentication.
     pub fn plain(url: String) -> Self {
-        Self { url, header: None, ca_file: None }
+        Self::Http(HttpProbe { url, header: None, ca_file: None })
     }
 
+    /// Where it asks, if that has a URL.
+    fn url(&self) -> &str {
+        match self {
+            Self::Http(probe) => &probe.url,
+            Self::Socket(_) => "",
+        }
+    }
+
+    async fn ask(&self) -> Result<()> {
+        match self {
+            Self::Http(probe) => probe.ask().await,
+            Self::Socket(path) => {
+                let listening = tokio::net::UnixStream::connect(path).await;
+                listening.map(|_| ()).with_context(|| format!("nobody listens at {}", path.display()))
+            }
+        }
+    }
+}
+
+impl HttpProbe {
     async fn ask(&self) -> Result<()> {
         let client = http_client(self.ca_file.as_deref())?;
         let request = client.get(&self.url).timeout(Duration::from_secs(5));
@@ -241,6 +288,7 @@ mod tests {
             args: vec!["-c".into(), text.into()],
             dir: dir.to_owned(),
             log: dir.join("script.log"),
+            inside: None,
             ready: Probe::plain(format!("http://127.0.0.1:{port}/")),
         }
     }

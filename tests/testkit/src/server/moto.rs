@@ -10,7 +10,7 @@ use crate::install::Tools;
 
 pub(crate) async fn start(tools: &Tools, dir: &Path) -> Result<(Server, Access)> {
     let server = Server::start(|| spec(tools, dir)).await?;
-    let url = server.spec.ready.url.trim_end_matches(READY).to_owned();
+    let url = server.spec.ready.url().trim_end_matches(READY).to_owned();
     Ok((server, Access { url }))
 }
 
@@ -28,6 +28,7 @@ fn spec(tools: &Tools, dir: &Path) -> Result<Spec> {
             .collect(),
         dir: dir.to_owned(),
         log: dir.join("moto.log"),
+        inside: None,
         ready: Probe::plain(format!("http://127.0.0.1:{port}{READY}")),
     })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use super::{Probe, Server, Spec, free_port_pair};
+use super::{HttpProbe, Probe, Server, Spec, free_port_pair};
 use crate::description::Vault as Access;
 use crate::install::{self, Tools};
 use crate::process::Process;
@@ -77,7 +77,7 @@ impl OpenBao {
 
 pub(crate) async fn start(tools: &Tools, dir: &Path, options: &OpenBaoOptions) -> Result<(Server, Access)> {
     let server = Server::start(|| spec(tools, dir, options)).await?;
-    let url = server.spec.ready.url.trim_end_matches(READY).to_owned();
+    let url = server.spec.ready.url().trim_end_matches(READY).to_owned();
     let access = Access { url, token: ROOT_TOKEN.into() };
     Ok((server, access))
 }
@@ -108,11 +108,12 @@ fn spec(tools: &Tools, dir: &Path, options: &OpenBaoOptions) -> Result<Spec> {
         args,
         dir: dir.to_owned(),
         log: dir.join("openbao.log"),
-        ready: Probe {
+        inside: None,
+        ready: Probe::Http(HttpProbe {
             url: format!("{scheme}://{address}{READY}"),
             header: Some(("X-Vault-Token", ROOT_TOKEN.into())),
             ca_file: options.tls.then(|| ca_file(dir)),
-        },
+        }),
     })
 }
 

@@ -9,6 +9,7 @@ use keyferry_provider_core::{
     BuildContext, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, ServiceAccountRef, json,
 };
 use keyferry_provider_http::{Fields, Way, retry_after, server_url};
+use reqwest::header::HeaderValue;
 use reqwest::{Client, RequestBuilder, Url};
 
 /// What a login shows: where the spec says so, and where it is to be had.
@@ -21,11 +22,17 @@ pub struct Shown<'a> {
 
 impl Shown<'_> {
     /// The value of a secret that this field of the method names.
+    ///
+    /// # Errors
+    /// Those of the port.
     pub async fn secret(&self, reference: &SecretRef, key: Option<&str>, field: &str) -> Result<SecretBytes, Error> {
         self.ctx.credentials.secret(reference, key).await.map_err(|error| error.context(self.at(field)))
     }
 
     /// A token of a ServiceAccount that this field of the method names.
+    ///
+    /// # Errors
+    /// Those of the port.
     pub async fn token(
         &self,
         account: &ServiceAccountRef,
@@ -37,6 +44,9 @@ impl Shown<'_> {
     }
 
     /// The annotations of a ServiceAccount that this field of the method names, but for empty ones.
+    ///
+    /// # Errors
+    /// Those of the port.
     pub async fn annotations(
         &self,
         account: &ServiceAccountRef,
@@ -49,6 +59,9 @@ impl Shown<'_> {
     }
 
     /// A credential as text.
+    ///
+    /// # Errors
+    /// `Invalid` where it is none.
     pub fn text<'s>(&self, secret: &'s SecretBytes) -> Result<&'s str, Error> {
         secret.expose_str().ok_or_else(|| Error::invalid(format!("{}: a credential is not UTF-8", self.field)))
     }
@@ -157,6 +170,17 @@ impl<'a> Service<'a> {
     pub fn malformed(&self) -> Error {
         Error::new(ErrorKind::Malformed, format!("the answer of {} does not hold what was asked for", self.name))
     }
+}
+
+/// The value of a header, which no log shows.
+///
+/// # Errors
+/// `Invalid` where a request can't carry it; `field` is where it comes from.
+pub fn header_value(bytes: &[u8], field: &str) -> Result<HeaderValue, Error> {
+    let mut value = HeaderValue::from_bytes(bytes)
+        .map_err(|_| Error::invalid(format!("{field} holds control characters, which a request can't carry")))?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// A JSON object of strings.

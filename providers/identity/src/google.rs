@@ -13,9 +13,23 @@ use keyferry_provider_core::{
 use keyferry_provider_http::path::segment;
 use keyferry_provider_http::{form, shared};
 
-use crate::cloud::{Answer, Service, Shown, object};
-use crate::config::header_value;
-use crate::method::{Gcp, GoogleIdentity};
+use crate::cloud::{Answer, Service, Shown, header_value, object};
+
+/// Whose word Google gives.
+#[derive(Debug)]
+pub enum GoogleIdentity {
+    /// That of the service account whose key file this is.
+    Key(SecretRef),
+    /// That of the service account that a Kubernetes ServiceAccount may act for.
+    Workload {
+        /// The Kubernetes ServiceAccount.
+        account: ServiceAccountRef,
+        /// The cluster, as far as the spec names it: project, location and name. The metadata server knows the rest.
+        cluster: [Option<String>; 3],
+    },
+    /// That of the operator's machine or pod.
+    Operator,
+}
 
 /// How long a JWT is good. The server takes none that is good for more than fifteen minutes.
 const LIFE: u64 = 600;
@@ -25,40 +39,47 @@ const ACCOUNT_ANNOTATION: &str = "iam.gke.io/gcp-service-account";
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
-/// The JWT to log in with.
-pub async fn jwt(gcp: &Gcp, shown: &Shown<'_>) -> Result<SecretBytes, Error> {
-    match &gcp.identity {
-        GoogleIdentity::Key(reference) => by_key(reference, &gcp.role, shown).await,
-        GoogleIdentity::Workload { account, cluster } => by_account(account, cluster, &gcp.role, shown).await,
+/// The JWT to log in with, at the server that goes by the name of this audience.
+///
+/// # Errors
+/// Those of the port and of the calls to Google; `Invalid` where there is no identity to sign with.
+pub async fn jwt(identity: &GoogleIdentity, audience: &str, shown: &Shown<'_>) -> Result<SecretBytes, Error> {
+    match identity {
+        GoogleIdentity::Key(reference) => {
+            let field = "secretRef.secretAccessKeySecretRef";
+            let file = shown.secret(reference, None, field).await?;
+            by_key(&file, audience, &shown.at(field))
+        }
+        GoogleIdentity::Workload { account, cluster } => by_account(account, cluster, audience, shown).await,
         GoogleIdentity::Operator if !shown.ctx.ambient_identity => Err(Error::invalid(format!(
             "{} names no credentials, and --ambient-identity keeps this store from using the operator's own Google \
              identity: set secretRef or workloadIdentity",
             shown.field
         ))),
         GoogleIdentity::Operator => {
-            let audience = format!("http://vault/{}", gcp.role);
-            let query = [("audience", audience.as_str()), ("format", "full")];
+            let query = [("audience", audience), ("format", "full")];
             metadata(shown.ctx, "GetIdentityToken", "instance/service-accounts/default/identity", &query).await
         }
     }
 }
 
 /// What a JWT for the server says.
-fn claims(email: &str, role: &str) -> SecretBytes {
+fn claims(email: &str, audience: &str) -> SecretBytes {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let mut out = SecretBuf::default();
     out.extend(b"{\"aud\":");
-    json::write_string(&format!("vault/{role}"), &mut out);
+    json::write_string(audience, &mut out);
     out.extend(format!(",\"exp\":{},\"iat\":{now},\"sub\":", now + LIFE).as_bytes());
     json::write_string(email, &mut out);
     out.push(b'}');
     out.into()
 }
 
-async fn by_key(reference: &SecretRef, role: &str, shown: &Shown<'_>) -> Result<SecretBytes, Error> {
-    let field = "secretRef.secretAccessKeySecretRef";
-    let file = shown.secret(reference, None, field).await?;
-    let field = shown.at(field);
+/// A JWT for this audience, signed with the key file of a service account; `field` is where that comes from.
+///
+/// # Errors
+/// `Invalid` where it is none.
+pub fn by_key(file: &SecretBytes, audience: &str, field: &str) -> Result<SecretBytes, Error> {
     let wrong = |what: &str| Error::invalid(format!("{field} {what}: it must hold the key file of a service account"));
     let file = json::object(file.expose()).ok_or_else(|| wrong("is no JSON object"))?;
     let field_of = |name: &str| file.get(name).map(|raw| json::to_bytes(raw)).filter(|text| !text.is_empty());
@@ -68,13 +89,14 @@ async fn by_key(reference: &SecretRef, role: &str, shown: &Shown<'_>) -> Result<
     };
     let pair = pair(&key).ok_or_else(|| wrong("holds no RSA key that can be read"))?;
     let mut header = SecretBuf::default();
+    let text = |part: &SecretBytes| part.expose_str().map(str::to_owned).ok_or_else(|| wrong("is not UTF-8"));
     header.extend(b"{\"alg\":\"RS256\",\"kid\":");
-    json::write_string(shown.text(&id)?, &mut header);
+    json::write_string(&text(&id)?, &mut header);
     header.extend(b",\"typ\":\"JWT\"}");
     let mut jwt = SecretBuf::default();
     jwt.extend(URL_SAFE_NO_PAD.encode(header.expose()).as_bytes());
     jwt.push(b'.');
-    jwt.extend(URL_SAFE_NO_PAD.encode(claims(shown.text(&email)?, role).expose()).as_bytes());
+    jwt.extend(URL_SAFE_NO_PAD.encode(claims(&text(&email)?, audience).expose()).as_bytes());
     let mut signature = vec![0; pair.public_modulus_len()];
     pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), jwt.expose(), &mut signature)
         .map_err(|_| wrong("holds a key that can't sign"))?;
@@ -99,7 +121,7 @@ fn pair(pem: &SecretBytes) -> Option<RsaKeyPair> {
 async fn by_account(
     account: &ServiceAccountRef,
     cluster: &[Option<String>; 3],
-    role: &str,
+    for_whom: &str,
     shown: &Shown<'_>,
 ) -> Result<SecretBytes, Error> {
     let (name, ctx) = ("workloadIdentity.serviceAccountRef", shown.ctx);
@@ -134,7 +156,7 @@ async fn by_account(
     let generate = format!("{path}:generateAccessToken");
     let token = posted(&iam, "GenerateAccessToken", &generate, &token, &body, "accessToken").await;
     let token = token.map_err(|error| refused(error, &account.name, &email, "roles/iam.workloadIdentityUser"))?;
-    let claims = claims(&email, role);
+    let claims = claims(&email, for_whom);
     let body = object(&[("payload", shown.text(&claims)?)]);
     let jwt = posted(&iam, "SignJwt", &format!("{path}:signJwt"), &token, &body, "signedJwt").await;
     jwt.map_err(|error| refused(error, &email, &email, "roles/iam.serviceAccountTokenCreator"))

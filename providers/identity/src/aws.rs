@@ -13,13 +13,43 @@ use keyferry_provider_core::{
 };
 use keyferry_provider_http::{form, shared};
 
-use crate::cloud::{Answer, Service, Shown};
-use crate::config::header_value;
-use crate::method::{AwsIdentity, Iam};
+use crate::cloud::{Answer, Service, Shown, header_value, object};
 use crate::sign::{Keys, Scope, authorization};
 
-/// What our sessions are called, in CloudTrail and in policies; External Secrets Operator's name.
-const SESSION: &str = "external-secrets-provider-vault";
+/// Whom we are to AWS.
+#[derive(Debug)]
+pub struct Aws {
+    /// The region whose STS is to say who signed: a label of a host name and nothing else.
+    pub region: String,
+    /// The AWS role to assume first, by its ARN.
+    pub role: Option<String>,
+    /// What the owner of that role wants to hear.
+    pub external_id: Option<String>,
+    /// What our sessions are called, in CloudTrail and in policies.
+    pub session: &'static str,
+    /// What the spec could say in place of the operator's own identity.
+    pub instead: &'static str,
+    /// Whom we are at first.
+    pub identity: AwsIdentity,
+}
+
+/// Whom we are to AWS at first.
+#[derive(Debug)]
+pub enum AwsIdentity {
+    /// Who has these keys.
+    Keys {
+        /// The access key id.
+        id: SecretRef,
+        /// The secret access key.
+        secret: SecretRef,
+        /// The session token of temporary keys.
+        token: Option<SecretRef>,
+    },
+    /// The role that a ServiceAccount is annotated with.
+    ServiceAccount(ServiceAccountRef),
+    /// Whom AWS takes the operator itself for.
+    Operator,
+}
 
 /// Where a ServiceAccount says which role its tokens stand for, and for which audience they are to be.
 const ROLE_ANNOTATION: &str = "eks.amazonaws.com/role-arn";
@@ -37,48 +67,85 @@ const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 /// What is signed for the server to ask.
 const QUESTION: &str = "Action=GetCallerIdentity&Version=2011-06-15";
 
-/// What the server wants to be given: the fields of its login, but for the role.
-pub async fn question(iam: &Iam, shown: &Shown<'_>) -> Result<[(&'static str, SecretBytes); 4], Error> {
-    let region = &iam.region;
-    let keys = keys(iam, shown).await?;
-    // Vault takes the path of the URL, and asks the host that it is set up with.
-    let host = match region.as_str() {
-        "us-east-1" => "sts.amazonaws.com".to_owned(),
-        _ => format!("sts.{region}.{}", domain(region)),
-    };
-    let time = now();
-    let mut headers = vec![("content-type", FORM), ("host", &*host), ("x-amz-date", &*time)];
-    headers.extend(token_of(&keys)?.map(|token| ("x-amz-security-token", token)));
-    headers.extend(iam.server_id.as_deref().map(|id| ("x-vault-aws-iam-server-id", id)));
-    let scope = Scope { time: &time, region, service: "sts" };
-    let signature = authorization(&keys, &scope, &headers, QUESTION.as_bytes());
-    headers.retain(|(name, _)| *name != "host");
-    headers.push(("authorization", &signature));
-    let mut list = SecretBuf::default();
-    for (n, (name, value)) in headers.iter().enumerate() {
-        list.push(if n == 0 { b'{' } else { b',' });
-        json::write_string(&canonical_name(name), &mut list);
-        list.extend(b":[");
-        json::write_string(value, &mut list);
-        list.push(b']');
-    }
-    list.push(b'}');
-    let base64 = |bytes: &[u8]| SecretBytes::new(STANDARD.encode(bytes).into_bytes());
-    Ok([
-        ("iam_http_request_method", "POST".into()),
-        ("iam_request_url", base64(format!("https://{host}/").as_bytes())),
-        ("iam_request_body", base64(QUESTION.as_bytes())),
-        ("iam_request_headers", base64(list.expose())),
-    ])
+/// The method of the call that is signed.
+pub const METHOD: &str = "POST";
+
+/// A call to STS that is signed, for a server to make.
+pub struct Question {
+    host: String,
+    /// By their names as Go writes them.
+    headers: Vec<(&'static str, SecretBytes)>,
 }
 
-/// A header's name as Go writes it, which is how the server looks for it.
-fn canonical_name(name: &str) -> String {
-    if name == "x-vault-aws-iam-server-id" {
-        return "X-Vault-AWS-IAM-Server-ID".to_owned();
+impl Question {
+    /// The URL, in base64, as all that follows.
+    pub fn url(&self) -> SecretBytes {
+        base64(format!("https://{}/", self.host).as_bytes())
     }
-    let word = |word: &str| word[..1].to_ascii_uppercase() + &word[1..];
-    name.split('-').map(word).collect::<Vec<_>>().join("-")
+
+    /// The body.
+    pub fn body(&self) -> SecretBytes {
+        base64(QUESTION.as_bytes())
+    }
+
+    /// The headers as an object of lists, as Go writes those of a request: without the host.
+    pub fn headers_as_lists(&self) -> SecretBytes {
+        let mut out = SecretBuf::default();
+        for (n, (name, value)) in self.headers.iter().enumerate() {
+            out.push(if n == 0 { b'{' } else { b',' });
+            json::write_string(name, &mut out);
+            out.extend(b":[");
+            json::write_string(value.expose_str().unwrap_or_default(), &mut out);
+            out.push(b']');
+        }
+        out.push(b'}');
+        base64(out.expose())
+    }
+
+    /// The headers as an object of texts, with the host and the length of the body.
+    pub fn headers_as_texts(&self) -> SecretBytes {
+        let length = QUESTION.len().to_string();
+        let mut fields = vec![("Host", self.host.as_str()), ("Content-Length", &length)];
+        fields.extend(self.headers.iter().map(|(name, value)| (*name, value.expose_str().unwrap_or_default())));
+        base64(object(&fields).expose())
+    }
+}
+
+fn base64(bytes: &[u8]) -> SecretBytes {
+    SecretBytes::new(STANDARD.encode(bytes).into_bytes())
+}
+
+/// The host of STS in a region; the oldest one has the name without a region.
+pub fn host_of_sts(region: &str) -> String {
+    match region {
+        "us-east-1" => "sts.amazonaws.com".to_owned(),
+        _ => format!("sts.{region}.{}", domain(region)),
+    }
+}
+
+/// A call that asks who signed it, signed for this host and with one more header, which has its name as Go writes it.
+///
+/// # Errors
+/// Those of the port and of the calls to STS; `Invalid` where there is no identity to sign with.
+pub async fn question(
+    aws: &Aws,
+    host: &str,
+    more: Option<(&'static str, &str)>,
+    shown: &Shown<'_>,
+) -> Result<Question, Error> {
+    let keys = keys(aws, shown).await?;
+    let time = now();
+    let mut named = vec![("Content-Type", FORM), ("Host", host), ("X-Amz-Date", &*time)];
+    named.extend(token_of(&keys)?.map(|token| ("X-Amz-Security-Token", token)));
+    named.extend(more);
+    let signed: Vec<(String, &str)> = named.iter().map(|(name, value)| (name.to_ascii_lowercase(), *value)).collect();
+    let signed: Vec<(&str, &str)> = signed.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    let scope = Scope { time: &time, region: &aws.region, service: "sts" };
+    let signature = authorization(&keys, &scope, &signed, QUESTION.as_bytes());
+    named.retain(|(name, _)| *name != "Host");
+    named.push(("Authorization", &signature));
+    let headers = named.into_iter().map(|(name, value)| (name, value.into())).collect();
+    Ok(Question { host: host.to_owned(), headers })
 }
 
 /// Where the services of a region are.
@@ -100,15 +167,15 @@ fn token_of(keys: &Keys) -> Result<Option<&str>, Error> {
 }
 
 /// The keys to sign with.
-async fn keys(iam: &Iam, shown: &Shown<'_>) -> Result<Keys, Error> {
-    let sts = sts(&iam.region, shown.ctx)?;
-    let keys = match &iam.identity {
+async fn keys(aws: &Aws, shown: &Shown<'_>) -> Result<Keys, Error> {
+    let sts = sts(&aws.region, shown.ctx)?;
+    let keys = match &aws.identity {
         AwsIdentity::Keys { id, secret, token } => kept(id, secret, token.as_ref(), shown).await?,
-        AwsIdentity::ServiceAccount(account) => of_service_account(&sts, account, shown).await?,
-        AwsIdentity::Operator => of_operator(&sts, shown).await?,
+        AwsIdentity::ServiceAccount(account) => of_service_account(&sts, account, aws, shown).await?,
+        AwsIdentity::Operator => of_operator(&sts, aws, shown).await?,
     };
-    match &iam.role {
-        Some(role) => assume(&sts, &iam.region, &keys, role, iam.external_id.as_deref()).await,
+    match &aws.role {
+        Some(role) => assume(&sts, aws, &keys, role).await,
         None => Ok(keys),
     }
 }
@@ -135,7 +202,12 @@ async fn kept(id: &SecretRef, secret: &SecretRef, token: Option<&SecretRef>, sho
     Ok(Keys { id: id.expose_str().unwrap_or_default().to_owned(), secret, token })
 }
 
-async fn of_service_account(sts: &Service<'_>, account: &ServiceAccountRef, shown: &Shown<'_>) -> Result<Keys, Error> {
+async fn of_service_account(
+    sts: &Service<'_>,
+    account: &ServiceAccountRef,
+    aws: &Aws,
+    shown: &Shown<'_>,
+) -> Result<Keys, Error> {
     let field = "jwt.serviceAccountRef";
     let mut annotations = shown.annotations(account, field).await?;
     let audience = annotations.remove(AUDIENCE_ANNOTATION).unwrap_or_else(|| DEFAULT_AUDIENCE.to_owned());
@@ -147,24 +219,26 @@ async fn of_service_account(sts: &Service<'_>, account: &ServiceAccountRef, show
         )));
     };
     let token = shown.token(account, &[&audience], field).await?;
-    with_token(sts, &role, &token, &format!("the ServiceAccount {:?}", account.name)).await
+    with_token(sts, &role, &token, aws.session, &format!("the ServiceAccount {:?}", account.name)).await
 }
 
 /// As AWS's own clients find out whom a pod stands for.
-async fn of_operator(sts: &Service<'_>, shown: &Shown<'_>) -> Result<Keys, Error> {
-    let field = shown.field;
+async fn of_operator(sts: &Service<'_>, aws: &Aws, shown: &Shown<'_>) -> Result<Keys, Error> {
+    let (field, instead) = (shown.field, aws.instead);
     if !sts.ctx.ambient_identity {
         return Err(Error::invalid(format!(
             "{field} names no credentials, and --ambient-identity keeps this store from using the operator's own AWS identity: \
-             set jwt or secretRef"
+             {instead}"
         )));
     }
     let variable = |name: &str| (sts.ctx.environment)(name).filter(|text| !text.is_empty());
     match (variable(TOKEN_FILE), variable(TOKEN_ROLE), variable(POD_IDENTITY)) {
-        (Some(file), Some(role), _) => with_token(sts, &role, &read(&file, TOKEN_FILE).await?, "the operator").await,
+        (Some(file), Some(role), _) => {
+            with_token(sts, &role, &read(&file, TOKEN_FILE).await?, aws.session, "the operator").await
+        }
         (_, _, Some(_)) => of_pod(sts.ctx).await,
         _ => Err(Error::invalid(format!(
-            "{field} names no credentials, and the operator has no AWS identity: set jwt or secretRef, or run the operator with \
+            "{field} names no credentials, and the operator has no AWS identity: {instead}, or run the operator with \
              {TOKEN_FILE} and {TOKEN_ROLE} (IRSA) or {POD_IDENTITY} (EKS Pod Identity)"
         ))),
     }
@@ -220,12 +294,18 @@ fn sts<'a>(region: &str, ctx: &'a BuildContext) -> Result<Service<'a>, Error> {
     Service::new(("STS", "AWS/STS"), &url, &variables, ctx)
 }
 
-async fn with_token(sts: &Service<'_>, role: &str, token: &SecretBytes, who: &str) -> Result<Keys, Error> {
+async fn with_token(
+    sts: &Service<'_>,
+    role: &str,
+    token: &SecretBytes,
+    session: &str,
+    who: &str,
+) -> Result<Keys, Error> {
     let body = form(&[
         ("Action", b"AssumeRoleWithWebIdentity"),
         ("Version", b"2011-06-15"),
         ("RoleArn", role.as_bytes()),
-        ("RoleSessionName", SESSION.as_bytes()),
+        ("RoleSessionName", session.as_bytes()),
         ("WebIdentityToken", token.expose().trim_ascii()),
     ]);
     let answer = sts
@@ -236,25 +316,19 @@ async fn with_token(sts: &Service<'_>, role: &str, token: &SecretBytes, who: &st
     given(sts, answer, || format!("STS does not let {who} be {role}: check the trust policy of the role"))
 }
 
-async fn assume(
-    sts: &Service<'_>,
-    region: &str,
-    keys: &Keys,
-    role: &str,
-    external_id: Option<&str>,
-) -> Result<Keys, Error> {
+async fn assume(sts: &Service<'_>, aws: &Aws, keys: &Keys, role: &str) -> Result<Keys, Error> {
     let mut fields: Vec<(&str, &[u8])> = vec![
         ("Action", b"AssumeRole"),
         ("Version", b"2011-06-15"),
         ("RoleArn", role.as_bytes()),
-        ("RoleSessionName", SESSION.as_bytes()),
+        ("RoleSessionName", aws.session.as_bytes()),
     ];
-    fields.extend(external_id.map(|id| ("ExternalId", id.as_bytes())));
+    fields.extend(aws.external_id.as_deref().map(|id| ("ExternalId", id.as_bytes())));
     let body = form(&fields);
     let (host, time) = (sts.host(), now());
     let mut headers = vec![("content-type", FORM), ("host", &*host), ("x-amz-date", &*time)];
     headers.extend(token_of(keys)?.map(|token| ("x-amz-security-token", token)));
-    let scope = Scope { time: &time, region, service: "sts" };
+    let scope = Scope { time: &time, region: &aws.region, service: "sts" };
     let signature = authorization(keys, &scope, &headers, body.expose());
     headers.retain(|(name, _)| *name != "host");
     headers.push(("authorization", &signature));
@@ -313,14 +387,22 @@ mod tests {
     }
 
     #[test]
-    fn names_of_headers() {
-        for (name, expected) in [
-            ("authorization", "Authorization"),
-            ("x-amz-security-token", "X-Amz-Security-Token"),
-            ("x-vault-aws-iam-server-id", "X-Vault-AWS-IAM-Server-ID"),
-        ] {
-            assert_eq!(canonical_name(name), expected);
-        }
+    fn headers_are_lists_without_the_host_or_texts_with_it() {
+        let headers = vec![("X-Amz-Date", "d".into()), ("Authorization", "a".into())];
+        let question = Question { host: "sts.eu-west-1.amazonaws.com".to_owned(), headers };
+        let shown = |base64: SecretBytes| String::from_utf8(STANDARD.decode(base64.expose()).unwrap()).unwrap();
+        assert_eq!(shown(question.url()), "https://sts.eu-west-1.amazonaws.com/");
+        assert_eq!(shown(question.headers_as_lists()), r#"{"X-Amz-Date":["d"],"Authorization":["a"]}"#);
+        assert_eq!(
+            shown(question.headers_as_texts()),
+            r#"{"Host":"sts.eu-west-1.amazonaws.com","Content-Length":"43","X-Amz-Date":"d","Authorization":"a"}"#
+        );
+    }
+
+    #[test]
+    fn where_sts_is() {
+        let hosts = ["us-east-1", "eu-west-1", "cn-north-1"].map(host_of_sts);
+        assert_eq!(hosts, ["sts.amazonaws.com", "sts.eu-west-1.amazonaws.com", "sts.cn-north-1.amazonaws.com.cn"]);
     }
 
     #[test]

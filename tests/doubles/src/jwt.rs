@@ -7,7 +7,7 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 /// A service account, and its one key.
@@ -20,7 +20,11 @@ pub struct Account {
 const KEY_ID: &str = "key-1";
 
 impl Account {
-    pub(super) fn new(email: &str) -> Self {
+    /// One with a key of its own.
+    ///
+    /// # Panics
+    /// Never: a key can be made.
+    pub fn new(email: &str) -> Self {
         Self { email: email.to_owned(), pair: RsaKeyPair::generate(KeySize::Rsa2048).expect("a key") }
     }
 
@@ -30,17 +34,14 @@ impl Account {
     /// Never: the key was made here.
     pub fn key_file(&self) -> String {
         let der = AsDer::<Pkcs8V1Der<'_>>::as_der(&self.pair).expect("a key");
-        let base64 = STANDARD.encode(der.as_ref());
-        let lines: Vec<&str> =
-            base64.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).expect("ASCII")).collect();
-        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", lines.join("\n"));
+        let pem = crate::text::pem("PRIVATE KEY", der.as_ref());
         json!({"type": "service_account", "project_id": "p", "private_key_id": KEY_ID, "private_key": pem,
             "client_email": self.email, "client_id": "1", "token_uri": "https://oauth2.googleapis.com/token"})
         .to_string()
     }
 
     /// A JWT that says this.
-    pub(super) fn sign(&self, claims: &str) -> String {
+    pub(crate) fn sign(&self, claims: &str) -> String {
         let header = json!({"alg": "RS256", "typ": "JWT", "kid": KEY_ID}).to_string();
         let text = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let mut signature = vec![0; self.pair.public_modulus_len()];
@@ -50,7 +51,7 @@ impl Account {
     }
 
     /// What a JWT says that this account signed and that is still good.
-    pub(super) fn read(&self, jwt: &str) -> Option<Value> {
+    pub(crate) fn read(&self, jwt: &str) -> Option<Value> {
         let (text, signature) = jwt.rsplit_once('.')?;
         let (header, claims) = text.split_once('.')?;
         let header: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
@@ -67,7 +68,7 @@ impl Account {
 }
 
 /// Whose JWT it claims to be, unchecked.
-pub(super) fn subject(jwt: &str) -> Option<String> {
+pub(crate) fn subject(jwt: &str) -> Option<String> {
     let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(jwt.split('.').nth(1)?).ok()?).ok()?;
     let text = |name: &str| claims[name].as_str().map(str::to_owned);
     text("sub").filter(|sub| sub.contains('@')).or_else(|| text("email"))

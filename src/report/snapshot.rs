@@ -1,0 +1,39 @@
+//! What was read of a cluster.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use keyferry_crds::{ExternalSecret, PushSecret};
+use keyferry_sync::data::StringMap;
+use keyferry_sync::store::{KnownStores, Store};
+use kube::api::ObjectMeta;
+
+use super::tries::Tries;
+use super::users::User;
+
+/// An object, or the metadata of one that is not of the form of its kind.
+pub type Read<T> = Result<T, Box<ObjectMeta>>;
+
+/// All of it. What was not asked for, or may not be read, is empty.
+#[derive(Default)]
+pub struct Snapshot {
+    /// The ExternalSecrets.
+    pub external_secrets: Vec<Read<ExternalSecret>>,
+    /// The PushSecrets.
+    pub push_secrets: Vec<Read<PushSecret>>,
+    /// The stores, of namespaces and of the cluster.
+    pub stores: Vec<Arc<Store>>,
+    /// The labels of namespaces.
+    pub namespaces: HashMap<String, StringMap>,
+    /// Who uses which Secret.
+    pub users: Vec<User>,
+    /// What metrics tell of tries, where they could be read.
+    pub tries: Option<Tries>,
+}
+
+impl Snapshot {
+    /// The stores, as their conditions tell of them.
+    pub fn known_stores(&self) -> KnownStores {
+        self.stores.iter().map(|store| (store.id.clone(), (store.clone(), store.readiness_told()))).collect()
+    }
+}
