@@ -57,6 +57,7 @@ pub fn of(
         cluster_stores: true,
         generators: operator.generators,
         generic_targets: operator.generic_targets,
+        mounts: false,
         stores: &stores,
         namespace_labels: snapshot.namespaces.get(namespace),
         target,
@@ -84,6 +85,7 @@ pub fn of(
 fn told(plan: &Plan, now: Timestamp) -> String {
     match plan {
         Plan::Ignore => "another controller class, or no controller, looks after it".to_owned(),
+        Plan::LeaveToMounts => "pods that mount it log in as themselves: nobody else fetches it".to_owned(),
         Plan::Release { delete_target: true } => "it is being deleted, and its target with it".to_owned(),
         Plan::Release { delete_target: false } => "it is being deleted".to_owned(),
         Plan::Refuse(failure) => failure.to_string(),

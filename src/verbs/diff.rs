@@ -161,6 +161,7 @@ fn requests(
         cluster_stores: true,
         generators: ports.stores.generators(),
         generic_targets: true,
+        mounts: false,
         stores,
         namespace_labels,
         target: TargetState::Absent,
