@@ -86,8 +86,12 @@ impl Volumes {
         all.entry(place.to_owned()).or_default().clone()
     }
 
+    /// Forgets one, which whoever calls this has alone, unless somebody waits for it: two must not have it at once.
     fn forget(&self, place: &Path) {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner).remove(place);
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(place).is_some_and(|volume| Arc::strong_count(volume) <= 2) {
+            all.remove(place);
+        }
     }
 }
 

@@ -181,6 +181,17 @@ async fn one_that_was_fine_before_a_restart_has_the_same_patience() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_for_mounts_is_not_logged_in_to() {
+    let mut rig = at_work().await;
+    rig.tell(put_store(store("s", 1, json!({"loginBy": "Mount"}))));
+    rig.expect([]).await;
+    assert_eq!(rig.condition("s").0, "LoginByMount");
+    let status = rig.statuses("s").pop().unwrap();
+    assert_eq!(status.conditions[0].status, "Unknown");
+    assert!(status.capabilities.is_none());
+}
+
+#[tokio::test(start_paused = true)]
 async fn one_that_can_not_tell_is_taken_to_be_fine() {
     let mut rig = at_work().await;
     for (refused, reason, message) in [

@@ -52,7 +52,8 @@ impl Grant {
         }
         let rules = rules(&es, &stores, &self.to);
         for object in objects(&self.namespace, &self.name, &self.to, &rules) {
-            keyferry_crds::write_document(out, &object).map_err(|_| "can't write what is to be applied".to_owned())?;
+            let written = writeln!(out, "---").and_then(|()| keyferry_crds::write_document(out, &object));
+            written.map_err(|_| "can't write what is to be applied".to_owned())?;
         }
         Ok(())
     }

@@ -556,6 +556,22 @@ mod tests {
     }
 
     #[test]
+    fn stores_for_mounts_are_left_to_who_mounts() {
+        let of = |spec: Value| {
+            let mut case = Case::new(spec);
+            case.store = Some(store(json!({"provider": {"fake": {}}, "loginBy": "Mount"})));
+            // Nobody has checked it, nor ever will.
+            case.readiness = Readiness::NotReady("nobody logs in here".into());
+            case.word()
+        };
+        assert_eq!(of(json!({"target": {"creationPolicy": "None"}})), "leave to mounts");
+        assert_eq!(of(json!({"target": {"creationPolicy": "None", "deletionPolicy": "Delete"}})), "leave to mounts");
+        let refused = of(json!({}));
+        assert!(refused.contains("SecretStore \"s\" has spec.loginBy: Mount"), "{refused}");
+        assert!(refused.contains("spec.target.creationPolicy: None"), "{refused}");
+    }
+
+    #[test]
     fn stores_gate_a_refresh_that_is_due_and_no_other() {
         let mut case = Case::new(json!({}));
         case.readiness = Readiness::NotReady("unable to validate store: why".into());

@@ -46,7 +46,7 @@ pub fn problems(es: &ExternalSecret) -> Vec<String> {
         problems.push("spec has neither data nor dataFrom: say what to fetch".to_owned());
     }
     match (&target.deletion_policy, &target.creation_policy) {
-        (DeletionPolicy::Delete, CreationPolicy::Merge | CreationPolicy::None | CreationPolicy::CreateOrMerge) => {
+        (DeletionPolicy::Delete, CreationPolicy::Merge | CreationPolicy::CreateOrMerge) => {
             problems.push(format!("deletionPolicy=Delete needs creationPolicy=Owner, not {}", target.creation_policy))
         }
         (DeletionPolicy::Merge, CreationPolicy::None) => {

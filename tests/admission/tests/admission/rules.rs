@@ -63,9 +63,10 @@ async fn rule_1_delete_needs_an_owner() {
     let message = "spec.target.deletionPolicy: Invalid value: \
                    deletionPolicy Delete would delete an object that this creationPolicy does not own: \
                    use creationPolicy Owner, or deletionPolicy Merge or Retain";
-    refuses("ExternalSecret", ["Merge", "None", "CreateOrMerge"].map(|creation| (target(creation), message))).await;
+    refuses("ExternalSecret", ["Merge", "CreateOrMerge"].map(|creation| (target(creation), message))).await;
     // Orphan passes here as it does in External Secrets Operator; the operator then says that it can't delete.
-    takes("ExternalSecret", ["Owner", "Orphan"].map(target)).await;
+    // With None it speaks of the files of who mounts.
+    takes("ExternalSecret", ["Owner", "Orphan", "None"].map(target)).await;
     takes("ExternalSecret", [external_secret(json!({"target": {"deletionPolicy": "Delete"}}))]).await;
 }
 

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 
-use keyferry_node_driver_tests::rig::{APP, Rig, STRANGER};
+use keyferry_node_driver_tests::rig::{APP, LONG, Rig, STRANGER};
+use keyferry_testkit::eventually;
 use serde_json::{Value, json};
 use tonic::Code;
 
@@ -34,9 +35,14 @@ async fn a_pod_gets_files_by_its_own_identity_and_nothing_is_left_behind() {
         assert!(mounts[0].contains(option), "{}", mounts[0]);
     }
     // One record of the delivery, which names and does not tell.
-    let log = rig.kubelet.log();
-    let records = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let records: Vec<Value> = records.filter(|line| line["action"] == "mounted").collect();
+    let records = eventually(LONG, || async {
+        let log = rig.kubelet.log();
+        let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let records: Vec<Value> = lines.filter(|line| line["action"] == "mounted").collect();
+        // Nobody waits until it is written.
+        if records.is_empty() { Err("no record".to_owned()) } else { Ok(records) }
+    })
+    .await;
     assert_eq!(records.len(), 1, "{records:?}");
     assert_eq!(records[0]["workload"], json!({"pod": "web-0", "serviceAccount": APP}));
     assert_eq!((&records[0]["outcome"], &records[0]["object"]["name"]), (&json!("done"), &json!("db")));
