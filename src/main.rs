@@ -43,16 +43,7 @@ fn main() -> ExitCode {
     if !matches!(command, Command::Run(_) | Command::Sync(_)) {
         keyferry::verbs::run::forbid_core_dumps();
     }
-    // These work on values in the clear at somebody's desk; an operator's process may have to be looked into.
-    if matches!(
-        command,
-        Command::Init(_)
-            | Command::Edit(_)
-            | Command::Seal(_)
-            | Command::Render(_)
-            | Command::Diff(_)
-            | Command::Migrate(Migrate::Kubesec(_))
-    ) {
+    if works_on_values(&command) {
         keyferry::verbs::run::forbid_looking_in();
     }
     match &command {
@@ -90,6 +81,19 @@ fn main() -> ExitCode {
         Ok(code) => code,
         Err(message) => fail(&message),
     }
+}
+
+/// Whether it works on values in the clear at somebody's desk. An operator's process may have to be looked into.
+fn works_on_values(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Init(_)
+            | Command::Edit(_)
+            | Command::Seal(_)
+            | Command::Render(_)
+            | Command::Diff(_)
+            | Command::Migrate(Migrate::Kubesec(_))
+    )
 }
 
 /// Begins anew, once, where the environment lacks something that it is to hold from the beginning: a process can't safely
