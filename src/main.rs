@@ -107,7 +107,12 @@ fn with_environment() -> Result<(), String> {
     let lacks_threshold = cfg!(target_env = "gnu") && !is_set(MMAP_THRESHOLD.0);
     let Some(own) = std::env::current_exe().ok().filter(|_| lacks_folders || lacks_threshold) else { return Ok(()) };
     let mut anew = Process::new(own);
-    anew.args(std::env::args_os().skip(1));
+    // By its name it is known whether kubectl runs it.
+    let mut arguments = std::env::args_os();
+    if let Some(name) = arguments.next() {
+        anew.arg0(name);
+    }
+    anew.args(arguments);
     if lacks_folders {
         anew.env(CERT_DIR, folders.join(":"));
     }

@@ -39,6 +39,10 @@ fn command(rig: &Rig, args: &[&str]) -> Command {
 
 async fn run(rig: &Rig, args: &[&str]) -> (String, String, i32) {
     let mut command = command(rig, args);
+    // That of the operator of this test.
+    if ["explain", "diff"].contains(&args[0]) {
+        command.arg(format!("--controller-class={}", rig.namespace()));
+    }
     let Output { status, stdout, stderr } = command.output().await.expect("it runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (text(stdout), text(stderr), status.code().unwrap_or(-1))
