@@ -43,16 +43,7 @@ fn main() -> ExitCode {
     if !matches!(command, Command::Run(_) | Command::Node(_) | Command::Sync(_)) {
         keyferry::verbs::run::forbid_core_dumps();
     }
-    // These work on values in the clear at somebody's desk; an operator's process may have to be looked into.
-    if matches!(
-        command,
-        Command::Init(_)
-            | Command::Edit(_)
-            | Command::Seal(_)
-            | Command::Render(_)
-            | Command::Diff(_)
-            | Command::Migrate(Migrate::Kubesec(_))
-    ) {
+    if works_on_values(&command) {
         keyferry::verbs::run::forbid_looking_in();
     }
     match &command {
@@ -94,6 +85,19 @@ fn main() -> ExitCode {
     }
 }
 
+/// Whether it works on values in the clear at somebody's desk. An operator's process may have to be looked into.
+fn works_on_values(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Init(_)
+            | Command::Edit(_)
+            | Command::Seal(_)
+            | Command::Render(_)
+            | Command::Diff(_)
+            | Command::Migrate(Migrate::Kubesec(_))
+    )
+}
+
 /// Begins anew, once, where the environment lacks something that it is to hold from the beginning: a process can't safely
 /// change its own.
 fn with_environment() -> Result<(), String> {
@@ -105,7 +109,12 @@ fn with_environment() -> Result<(), String> {
     let lacks_threshold = cfg!(target_env = "gnu") && !is_set(MMAP_THRESHOLD.0);
     let Some(own) = std::env::current_exe().ok().filter(|_| lacks_folders || lacks_threshold) else { return Ok(()) };
     let mut anew = Process::new(own);
-    anew.args(std::env::args_os().skip(1));
+    // By its name it is known whether kubectl runs it.
+    let mut arguments = std::env::args_os();
+    if let Some(name) = arguments.next() {
+        anew.arg0(name);
+    }
+    anew.args(arguments);
     if lacks_folders {
         anew.env(CERT_DIR, folders.join(":"));
     }

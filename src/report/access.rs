@@ -27,7 +27,7 @@ struct Binding {
 
 /// Who a binding names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "camelCase", tag = "kind", content = "name")]
+#[serde(tag = "kind", content = "name")]
 pub enum Subject {
     /// A user, by name.
     User(String),

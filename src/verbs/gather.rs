@@ -96,7 +96,9 @@ pub async fn text(client: &Client, path: &str) -> Option<String> {
 async fn of_url(url: &str) -> Option<String> {
     let uri: hyper::Uri = url.parse().ok()?;
     let path = uri.path_and_query().map_or("/metrics", |path| path.as_str()).to_owned();
-    let client = Client::try_from(kube::Config::new(uri)).ok()?;
+    // What a client asks for stands behind the path of its server.
+    let server = format!("{}://{}", uri.scheme_str()?, uri.authority()?).parse().ok()?;
+    let client = Client::try_from(kube::Config::new(server)).ok()?;
     text(&client, if path == "/" { "/metrics" } else { &path }).await
 }
 

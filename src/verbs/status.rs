@@ -18,7 +18,6 @@ use kube::{Client, Resource};
 use super::gather::{self, MetricsFrom};
 use super::table::{coloured, has_colours, lines};
 use crate::clock;
-use crate::report::snapshot::Snapshot;
 use crate::report::standing::{self, Standing, ahead, span};
 use crate::report::tries::Tries;
 
@@ -240,17 +239,17 @@ where
     stream.boxed()
 }
 
-/// How a snapshot stands, for tests of other verbs.
-pub fn told(snapshot: &Snapshot, now: Timestamp) -> String {
-    let all = standing::all(snapshot, now);
-    table(&all, snapshot.tries.is_some(), now, false) + &summary(&all)
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::report::snapshot::Snapshot;
+
+    fn told(snapshot: &Snapshot, now: Timestamp) -> String {
+        let all = standing::all(snapshot, now);
+        table(&all, snapshot.tries.is_some(), now, false) + &summary(&all)
+    }
 
     fn of(name: &str, status: Value) -> ExternalSecret {
         serde_json::from_value(json!({

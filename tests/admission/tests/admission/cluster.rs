@@ -107,14 +107,12 @@ pub fn from(manifest: Value) -> DynamicObject {
 pub async fn try_create(client: &Client, object: &DynamicObject) -> Result<DynamicObject, String> {
     let kind = object.types.as_ref().expect("it names its kind").kind.clone();
     let dry_run = PostParams { dry_run: true, ..PostParams::default() };
-    let judged = api(client, &kind).create(&dry_run, object).await.map_err(refusal);
-    agrees(object, judged.as_ref().err());
-    judged
+    api(client, &kind).create(&dry_run, object).await.map_err(refusal)
 }
 
 /// What `keyferry validate` says of an object without a cluster must be what the API server says of it.
 #[track_caller]
-fn agrees(object: &DynamicObject, refused: Option<&String>) {
+pub fn agrees(object: &DynamicObject, refused: Option<&String>) {
     let types = object.types.as_ref().expect("it names its kind");
     let (group, version) = types.api_version.split_once('/').expect("a group and a version");
     let Some(schema) = keyferry_crds::schema(group, &types.kind, version) else { return };

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::{client, from, object, try_create};
+use crate::cluster::{agrees, client, from, object, try_create};
 
 /// An ExternalSecret that is in order, with some fields set otherwise.
 fn external_secret(change: Value) -> Value {
@@ -41,9 +41,13 @@ fn merge(target: &mut Value, change: Value) {
 async fn refuses(kind: &str, cases: impl IntoIterator<Item = (Value, &str)>) {
     let client = client().await;
     for (spec, message) in cases {
-        match try_create(&client, &object(kind, "bad", &spec)).await {
+        let bad = object(kind, "bad", &spec);
+        match try_create(&client, &bad).await {
             Ok(_) => panic!("taken, and should not be: {spec}"),
-            Err(refusal) => assert!(refusal.contains(message), "{spec}\nrefused with: {refusal}\nand not: {message}"),
+            Err(refusal) => {
+                assert!(refusal.contains(message), "{spec}\nrefused with: {refusal}\nand not: {message}");
+                agrees(&bad, Some(&refusal));
+            }
         }
     }
 }
@@ -51,7 +55,9 @@ async fn refuses(kind: &str, cases: impl IntoIterator<Item = (Value, &str)>) {
 async fn takes(kind: &str, specs: impl IntoIterator<Item = Value>) {
     let client = client().await;
     for spec in specs {
-        let taken = try_create(&client, &object(kind, "good", &spec)).await;
+        let good = object(kind, "good", &spec);
+        let taken = try_create(&client, &good).await;
+        agrees(&good, taken.as_ref().err());
         assert!(taken.is_ok(), "{spec}\nrefused with: {}", taken.unwrap_err());
     }
 }
