@@ -12,7 +12,9 @@ use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::look::Looked;
 use keyferry_sync::outcome::{Headline, Outcome};
 use keyferry_sync::store::{Readiness, Store, StoreId};
-use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
 
 use self::objects::{Column, Objects, Row};
 
@@ -213,7 +215,9 @@ impl Metrics {
     pub fn unsealed(&self, es: &ExternalSecret, report: &Looked, elapsed: Duration) {
         let (namespace, name) = name_of(&es.metadata);
         let outcome = match &report.outcome {
-            Outcome::Released | Outcome::Ignored | Outcome::Waiting(_) | Outcome::Holding | Outcome::MountOnly => return,
+            Outcome::Released | Outcome::Ignored | Outcome::Waiting(_) | Outcome::Holding | Outcome::MountOnly => {
+                return;
+            }
             Outcome::Synced(_) | Outcome::Settled { .. } => "unsealed",
             Outcome::Failed(failure) => {
                 let reason = match failure.headline {

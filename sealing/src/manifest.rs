@@ -187,7 +187,7 @@ pub fn plain(mut opened: BTreeMap<String, SecretBytes>) -> Result<BTreeMap<Strin
             if data.get() == "null" { return Some(BTreeMap::new()) } else { json::object(data.get().as_bytes())? };
         let value = |(key, text): (_, &serde_json::value::RawValue)| {
             let value = STANDARD.decode(json::to_bytes(text).expose()).ok()?;
-            Some((String::from(key), SecretBytes::new(value)))
+            Some((key, SecretBytes::new(value)))
         };
         data.into_iter().map(value).collect()
     };

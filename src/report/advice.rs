@@ -112,9 +112,6 @@ fn not_pushed(message: &str) -> &'static str {
             "make the source, or correct spec.selector: it is pushed when the Secret is there"
         }
         Some(PushHeadline::Template) => "correct spec.template",
-        Some(PushHeadline::Stores) => {
-            "see what the message says of each store: `keyferry status` tells what is wrong with it"
-        }
         Some(PushHeadline::Set) => {
             "see what the message says of each entry: let the store's login write there, or correct data"
         }

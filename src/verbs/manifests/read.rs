@@ -98,8 +98,8 @@ const STDIN: &str = "-";
 /// .yml or .json, in the order of their names, and those of folders within where it is `recursive`, each folder once, wherever
 /// links lead; what can't be read stops nothing else.
 ///
-/// `with` opens Secrets that are encrypted.
-pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read, with: &With) -> Manifests {
+/// `with` opens Secrets that are encrypted; without it they stay as they stand, for whoever needs no values.
+pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read, with: Option<&With>) -> Manifests {
     let (mut all, mut visited, mut opener) = (Manifests::default(), Visited::default(), Opener::new(with));
     for path in paths {
         let mut files = Vec::new();
@@ -122,7 +122,8 @@ pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read, with: &Wit
         let hint = if recursive { "" } else { "; --recursive looks into folders within folders" };
         let names = names.join(", ");
         all.problems.push(format!("{names}: error: there are no manifests{hint}; `keyferry init` makes a sample"));
-    } else if all.problems.is_empty()
+    } else if with.is_some()
+        && all.problems.is_empty()
         && !all.documents.iter().any(|document| document.text("/kind") == "ExternalSecret")
     {
         all.notes.push(
@@ -181,6 +182,9 @@ impl Manifests {
         if let Err(error) = from.read_to_end(&mut bytes) {
             return self.problems.push(unreadable(file, &error));
         }
+        if sealed::is_whole(&bytes) && !opener.opens() {
+            return self.notes.push(passed_over(file, By::Age));
+        }
         if sealed::is_whole(&bytes) {
             // What does not open may be for others, and a store's.
             return match opener.whole(file, &bytes) {
@@ -216,9 +220,10 @@ impl Manifests {
                     self.notes.push(passed_over(file, By::Sops));
                     continue;
                 }
-                match opener.of_sops(file, text) {
-                    Ok(opened) => object = opened,
-                    Err(why) => {
+                match opener.opens().then(|| opener.of_sops(file, text)) {
+                    None => {}
+                    Some(Ok(opened)) => object = opened,
+                    Some(Err(why)) => {
                         let place = place(begins);
                         self.problems
                             .push(format!("{place}: error: SOPS encrypted this manifest, and it does not open: {why}"));
@@ -248,6 +253,7 @@ impl Manifests {
 
     fn put(&mut self, place: Place, lines: Lines, mut object: Value, opener: &mut Opener<'_>) {
         if object["kind"] == "Secret"
+            && opener.opens()
             && sealed::has_sealed(&object)
             && let Err(why) = opener.values(&place.file, &mut object)
         {
@@ -324,7 +330,7 @@ mod tests {
 
     fn parsed(text: &str) -> (Vec<String>, Vec<String>) {
         let mut all = Manifests::default();
-        all.parse(Path::new("a.yaml"), text, &mut Opener::new(&With::default()));
+        all.parse(Path::new("a.yaml"), text, &mut Opener::new(Some(&With::default())));
         let documents = all.documents.iter().map(|document| format!("{} {}", document.place, document.text("/kind")));
         (documents.collect(), all.problems)
     }
@@ -349,7 +355,7 @@ mod tests {
         std::fs::create_dir(folder.path().join("in")).unwrap();
         std::fs::write(folder.path().join("in/a.yaml"), "kind: A\napiVersion: v1\n").unwrap();
         std::os::unix::fs::symlink("..", folder.path().join("in/loop")).unwrap();
-        let all = read(&[folder.path().to_owned()], true, &mut std::io::empty(), &With::default());
+        let all = read(&[folder.path().to_owned()], true, &mut std::io::empty(), Some(&With::default()));
         assert_eq!((all.documents.len(), all.problems.len()), (1, 0), "{:?}", all.problems);
     }
 

@@ -13,7 +13,7 @@ use crate::verbs::keyring::{With, folder_of};
 
 /// What opens, by the folders that it lies beside.
 pub struct Opener<'a> {
-    with: &'a With,
+    with: Option<&'a With>,
     known: HashMap<PathBuf, Result<Identities, String>>,
 }
 
@@ -68,14 +68,23 @@ pub fn has_sealed(object: &Value) -> bool {
 }
 
 impl<'a> Opener<'a> {
-    /// With these, or what lies beside what is opened.
-    pub fn new(with: &'a With) -> Self {
+    /// With these, or what lies beside what is opened; nothing is opened where there are none.
+    pub fn new(with: Option<&'a With>) -> Self {
         Self { with, known: HashMap::new() }
+    }
+
+    /// Whether anything is opened.
+    pub fn opens(&self) -> bool {
+        self.with.is_some()
     }
 
     fn identities(&mut self, file: &Path) -> Result<&Identities, String> {
         let folder = folder_of(file).to_owned();
-        let known = self.known.entry(folder).or_insert_with_key(|folder| self.with.identities(folder));
+        let with = self.with;
+        let find = |folder: &PathBuf| {
+            with.map_or_else(|| Err("no keys are asked for".to_owned()), |with| with.identities(folder))
+        };
+        let known = self.known.entry(folder).or_insert_with_key(find);
         known.as_ref().map_err(Clone::clone)
     }
 

@@ -74,7 +74,7 @@ pub async fn run(
     err: &mut dyn Write,
 ) -> Result<ExitCode, String> {
     let mut tell = |line: &str| _ = writeln!(err, "{line}");
-    let manifests = read::read(&args.filename, args.recursive, input, &args.identities);
+    let manifests = read::read(&args.filename, args.recursive, input, Some(&args.identities));
     let (mut folder, mut problems) = Folder::new(&manifests.documents, &args.namespace);
     problems.splice(..0, manifests.problems);
     manifests.notes.iter().for_each(|note| tell(note));

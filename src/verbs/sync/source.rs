@@ -148,7 +148,7 @@ impl Source {
             Self::Files { paths, recursive, namespace, credentials, identities, sought, unseal, audit } => {
                 // Before anything is read: what changes meanwhile is another state.
                 let beside_them = self.stamp_beside();
-                let read = read::read(paths, *recursive, input, identities);
+                let read = read::read(paths, *recursive, input, Some(identities));
                 let (mut folder, mut problems) = Folder::new(&read.documents, namespace);
                 problems.splice(..0, read.problems);
                 let kinds = ["ExternalSecret", "SecretStore", "ClusterSecretStore"];
@@ -402,7 +402,7 @@ mod tests {
     #[tokio::test]
     async fn an_api_server_is_asked_with_the_same_ports_each_time_and_one_object_holds_back_no_other() {
         let names = ["app", "gone"].map(str::to_owned);
-        let source = Source::cluster(api(), "n".to_owned(), names, None);
+        let source = Source::cluster(api(), "n".to_owned(), names, None, Arc::new(()));
         let first = source.load(&mut io::empty()).await;
         assert_eq!(first.wanted.len(), 1, "{:?}", first.problems);
         let says = first.problems.join("\n");

@@ -172,6 +172,7 @@ mod tests {
             identities: With::default(),
             sought: Sought::default(),
             unseal: None,
+            audit: Arc::new(()),
         };
         source.load(&mut MANIFESTS.replace("VALUE", value).as_bytes()).await
     }

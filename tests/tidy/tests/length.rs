@@ -14,9 +14,7 @@ const FILE: usize = 500;
 const WITH_TESTS: usize = 900;
 
 /// Functions that may be longer, and why.
-const FUNCTIONS: &[(&str, &str)] = &[
-    ("src/verbs/run.rs run", "all wiring, to be read top to bottom"),
-];
+const FUNCTIONS: &[(&str, &str)] = &[("src/verbs/run.rs run", "all wiring, to be read top to bottom")];
 
 /// Files that may be longer, and why.
 const FILES: &[(&str, &str)] = &[];
