@@ -53,7 +53,7 @@ const PARAMETERS: [&str; 2] = [
 ];
 
 /// Stores whose spec has a schema of its own.
-const TYPED: [&str; 29] = [
+const TYPED: [&str; 32] = [
     "age",
     "akeyless",
     "alibaba",
