@@ -53,7 +53,7 @@ const PARAMETERS: [&str; 2] = [
 ];
 
 /// Stores whose spec has a schema of its own.
-const TYPED: [&str; 29] = [
+const TYPED: [&str; 32] = [
     "age",
     "akeyless",
     "alibaba",
@@ -104,7 +104,7 @@ fn what_is_open_is_this_and_null_is_never_stored() {
             let provider = format!("{store}/{version}.spec.provider");
             let keys = crate::provider_keys().into_iter().filter(|key| !TYPED.contains(key));
             want.extend(keys.map(|key| format!("{provider}.{key}")));
-            want.extend(["aws", "vault"].map(|service| format!("{provider}.sops.{service}")));
+            want.extend(["aws", "azurekv", "gcpsm", "vault"].map(|service| format!("{provider}.sops.{service}")));
             let checked = ["ovh.auth", "pulumi.accessToken"];
             want.extend(checked.map(|part| format!("{provider}.{part}")));
             want.insert(provider);
