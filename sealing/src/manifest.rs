@@ -185,7 +185,7 @@ pub fn plain(mut opened: BTreeMap<String, SecretBytes>) -> Result<BTreeMap<Strin
         // A Secret without values says null.
         let data =
             if data.get() == "null" { return Some(BTreeMap::new()) } else { json::object(data.get().as_bytes())? };
-        let value = |(key, text): (_, &serde_json::value::RawValue)| {
+        let value = |(key, text): (String, &serde_json::value::RawValue)| {
             let value = STANDARD.decode(json::to_bytes(text).expose()).ok()?;
             Some((key, SecretBytes::new(value)))
         };
