@@ -1,5 +1,7 @@
 //! A namespace with a secret in OpenBao, a store whose login is whoever mounts, and an ExternalSecret that no Secret is made of.
 
+use std::ops::Deref;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,22 +21,62 @@ pub const APP: &str = "app";
 /// The account of pods that may not.
 pub const STRANGER: &str = "stranger";
 
-/// All of it.
-pub struct Rig {
+/// A namespace and its store.
+pub struct Base {
     /// The servers.
     pub testbed: &'static Testbed,
     /// The namespace.
     pub namespace: Namespace,
     /// The store.
     pub vault: Vault,
+    /// Where the driver finds it.
+    pub url: String,
+    /// How the driver reaches the API server.
+    pub kubeconfig: PathBuf,
+}
+
+/// The same with a driver that is asked by tests.
+pub struct Rig {
+    base: Base,
     /// The driver.
     pub kubelet: Kubelet,
+}
+
+impl Deref for Rig {
+    type Target = Base;
+
+    fn deref(&self) -> &Base {
+        &self.base
+    }
 }
 
 impl Rig {
     /// With these flags of the driver.
     pub async fn new(name: &str, args: &[&str]) -> Self {
         let testbed = tokio::task::spawn_blocking(Testbed::shared).await.expect("a testbed");
+        let base = Base::new(testbed, name, testbed.vault_url()).await;
+        let kubelet = Kubelet::start(base.kubeconfig.clone(), args).await;
+        Self { base, kubelet }
+    }
+
+    /// Waits for an event on a pod with this reason, while its volume is asked for; gives its message.
+    pub async fn event_after(&self, pod: &str, reason: &str, ask: &Ask) -> String {
+        let asking = async {
+            loop {
+                self.kubelet.publish(ask).await.expect("what stands is answered for");
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        };
+        tokio::select! {
+            told = self.event(pod, reason, "") => told,
+            () = asking => unreachable!("it asks for ever"),
+        }
+    }
+}
+
+impl Base {
+    /// With a store that the driver finds at this URL.
+    pub async fn new(testbed: &'static Testbed, name: &str, url: String) -> Self {
         tokio::task::spawn_blocking(|| install_definitions(testbed)).await.expect("definitions");
         let namespace = testbed.namespace(&format!("node-{name}")).await;
         for account in [APP, STRANGER, "driver"] {
@@ -43,13 +85,12 @@ impl Rig {
             namespace.api().create(&PostParams::default(), &object).await.expect("an account is made");
         }
         let vault = testbed.vault();
-        let rig = Self::prepare(testbed, &namespace, &vault).await;
-        let kubelet = Kubelet::start(rig, args).await;
-        Self { testbed, namespace, vault, kubelet }
+        let kubeconfig = Self::prepare(testbed, &namespace, &vault).await;
+        Self { testbed, namespace, vault, url, kubeconfig }
     }
 
     /// Sets up the store; gives the kubeconfig of the driver, which may do no more than the chart lets it.
-    async fn prepare(testbed: &Testbed, namespace: &Namespace, vault: &Vault) -> std::path::PathBuf {
+    async fn prepare(testbed: &Testbed, namespace: &Namespace, vault: &Vault) -> PathBuf {
         let name = namespace.name();
         vault.enable_kubernetes_auth(name, &testbed.kubernetes()).await.expect("auth");
         let rules = format!("path \"secret/data/{name}/*\" {{ capabilities = [\"read\"] }}");
@@ -103,7 +144,7 @@ impl Rig {
             "serviceAccountRef": {"name": "whoever-mounts", "audiences": ["vault"]},
         });
         let vault = json!({
-            "server": self.vault.url(), "path": "secret", "version": "v2", "auth": {"kubernetes": auth},
+            "server": self.url, "path": "secret", "version": "v2", "auth": {"kubernetes": auth},
         });
         self.apply("SecretStore", "vault", json!({"loginBy": "Mount", "provider": {"vault": vault}}));
         let mut policy = json!({"creationPolicy": "None"});
@@ -174,19 +215,5 @@ impl Rig {
             told.iter().find(|message| message.contains(says)).cloned().ok_or_else(|| format!("{reason}: {told:?}"))
         })
         .await
-    }
-
-    /// The same, while the pod's volume is asked for.
-    pub async fn event_after(&self, pod: &str, reason: &str, ask: &Ask) -> String {
-        let asking = async {
-            loop {
-                self.kubelet.publish(ask).await.expect("what stands is answered for");
-                tokio::time::sleep(Duration::from_millis(300)).await;
-            }
-        };
-        tokio::select! {
-            told = self.event(pod, reason, "") => told,
-            () = asking => unreachable!("it asks for ever"),
-        }
     }
 }
