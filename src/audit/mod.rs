@@ -157,5 +157,5 @@ impl Audit for OfKind {
 }
 
 #[cfg(test)]
-#[path = "audit_tests.rs"]
+#[path = "mod_tests.rs"]
 mod tests;
