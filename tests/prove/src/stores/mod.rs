@@ -14,6 +14,7 @@ mod gitlab;
 mod infisical;
 mod akeyless;
 mod fortanix;
+mod sealed;
 
 use std::time::Duration;
 
@@ -32,6 +33,7 @@ use crate::stores::gitlab::GitLab;
 use crate::stores::infisical::Infisical;
 use crate::stores::kubernetes::Kubernetes;
 use crate::stores::onepassword::OnePassword;
+use crate::stores::sealed::{Sealed, SealedSecrets};
 use crate::stores::vault::Vault;
 use crate::stores::webhook::Webhook;
 
@@ -53,6 +55,8 @@ pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
         Box::new(Infisical::new()),
         Box::new(Akeyless::new()),
         Box::new(Fortanix::new()),
+        Box::new(Sealed::new(rig).await),
+        Box::new(SealedSecrets::new(rig)),
     ]
 }
 
