@@ -72,11 +72,14 @@ impl Identity {
     }
 }
 
+/// By namespace and name: who it is, and when it was last asked for.
+type Known = HashMap<(String, String), (Arc<Identity>, Instant)>;
+
 /// All of them.
 pub struct Identities {
     connect: Connect,
     make: MakeStores,
-    all: Mutex<HashMap<(String, String), (Arc<Identity>, Instant)>>,
+    all: Mutex<Known>,
 }
 
 impl Identities {

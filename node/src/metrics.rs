@@ -36,7 +36,6 @@ impl Metrics {
     ///
     /// # Panics
     /// Where two have one name: a bug that any test meets.
-    #[expect(clippy::missing_panics_doc, reason = "it is told")]
     pub fn new() -> Self {
         let counter = |name: &str, help: &str, labels: &[&str]| {
             IntCounterVec::new(Opts::new(name, help), labels).expect("a good name")

@@ -45,8 +45,8 @@ pub fn at(place: &Path) -> Result<Mounted, Refusal> {
 
 fn found(table: &[u8], place: &Path) -> Mounted {
     let lines = table.split(|byte| *byte == b'\n');
-    let of_place = lines.filter_map(entry).filter(|(path, ..)| path == place);
-    of_place.last().map_or(Mounted::Nothing, |(_, kind, source)| {
+    let mut of_place = lines.filter_map(entry).filter(|(path, ..)| path == place);
+    of_place.next_back().map_or(Mounted::Nothing, |(_, kind, source)| {
         if (kind, source) == (b"tmpfs".as_slice(), SOURCE.as_bytes()) { Mounted::Ours } else { Mounted::Others }
     })
 }

@@ -80,9 +80,10 @@ impl Reader<'_> {
             }
         }
         let login = self.login(&stores).map_err(Unread::Other)?;
-        let labels = match stores.values().any(|(store, _)| store.asks_for_labels()) {
-            false => None,
-            true => Some(self.labels().await.map_err(Unread::Other)?),
+        let labels = if stores.values().any(|(store, _)| store.asks_for_labels()) {
+            Some(self.labels().await.map_err(Unread::Other)?)
+        } else {
+            None
         };
         Ok(Read { es: Arc::new(es), stores, labels, login, goes_on_denial })
     }

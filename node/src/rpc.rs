@@ -1,13 +1,13 @@
 //! What is generated of `node/proto`; a test holds it to that.
 
 /// The Container Storage Interface.
-#[allow(clippy::all, missing_docs, reason = "generated")]
+#[allow(clippy::all, clippy::allow_attributes_without_reason, missing_docs, reason = "generated")]
 #[rustfmt::skip]
 #[path = "rpc/csi.v1.rs"]
 pub mod csi;
 
 /// Registration with the kubelet.
-#[allow(clippy::all, missing_docs, reason = "generated")]
+#[allow(clippy::all, clippy::allow_attributes_without_reason, missing_docs, reason = "generated")]
 #[rustfmt::skip]
 #[path = "rpc/pluginregistration.rs"]
 pub mod registration;

@@ -414,7 +414,9 @@ mod tests {
         assert!(Arc::ptr_eq(&first.ports.objects, &again.ports.objects));
         assert_eq!(source.stamp(), Stamp::default(), "no file is looked at");
         // What is gone or can't be read now is carried over.
-        let mut none = Source::cluster(api(), "n".to_owned(), ["gone".to_owned()], None).load(&mut io::empty()).await;
+        let mut none = Source::cluster(api(), "n".to_owned(), ["gone".to_owned()], None, Arc::new(()))
+            .load(&mut io::empty())
+            .await;
         none.carry_over(first);
         assert_eq!(none.wanted.len(), 1);
     }

@@ -108,7 +108,8 @@ impl Walk<'_> {
             "number" => value.is_number(),
             _ => true,
         };
-        if !is_fine && !(value.is_null() && schema["nullable"] == true) {
+        let is_null = value.is_null() && schema["nullable"] == true;
+        if !is_fine && !is_null {
             let hint = match (wanted, value) {
                 ("string", Value::Number(_) | Value::Bool(_)) => ": put it in quotes",
                 ("array", Value::Object(_)) => ": begin each element with a dash",

@@ -5,6 +5,7 @@ use std::fmt::Display;
 use serde_json::{Value, json};
 
 use crate::server::Server;
+use crate::stranger::Stranger;
 
 /// What names a limit in a condition.
 pub const LIMIT: &[&str] = &["(limit ", "limit exceeded: "];
@@ -37,6 +38,8 @@ pub enum Press {
     Patch(&'static str, &'static str, fn(usize) -> Value),
     /// He deletes his ExternalSecrets, and leaves it at that.
     Delete,
+    /// He does this to the listeners of what is sealed.
+    Stranger(Stranger),
 }
 
 /// What the attacker's objects must say: one of these texts in a condition, or in the API server's refusal.

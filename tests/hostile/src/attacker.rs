@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::api::{api, of};
 use crate::attack::{Attack, Press};
+use crate::stranger::Listeners;
 
 /// His namespace.
 pub const NAMESPACE: &str = "attacker";
@@ -40,6 +41,8 @@ pub struct Attacker {
     clients: Vec<Client>,
     /// An admin, who tidies up after him.
     admin: Client,
+    /// What strangers reach.
+    listeners: Listeners,
 }
 
 /// What the API server refused him: why, by the name of the object.
@@ -47,7 +50,7 @@ pub type Refused = BTreeMap<String, String>;
 
 impl Attacker {
     /// Makes his namespace, and gives him what tenants have.
-    pub async fn new(testbed: &Testbed) -> Result<Self> {
+    pub async fn new(testbed: &Testbed, listeners: Listeners) -> Result<Self> {
         let roles = roles(testbed)?;
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
@@ -71,7 +74,7 @@ impl Attacker {
             config.proxy_url = None;
             clients.push(Client::try_from(config)?);
         }
-        Ok(Self { clients, admin: testbed.kube_client().await })
+        Ok(Self { clients, admin: testbed.kube_client().await, listeners })
     }
 
     /// Writes objects over all connections, what others refer to first. Gives what the API server refuses him; any
@@ -114,6 +117,7 @@ impl Attacker {
                 }
             }
             Press::Delete => self.delete(objects).await,
+            Press::Stranger(stranger) => self.listeners.press(stranger, end).await?,
             Press::Patch(kind, part, patch) => {
                 let api = api(&self.clients[0], NAMESPACE, api_version(kind), kind);
                 let name = format!("{}--{part}", attack.name);

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use keyferry_behaviour_tests::{Operator, cluster};
-use keyferry_testkit::{Operator as Program, Testbed};
+use keyferry_testkit::{OPERATOR_NAMESPACE, Operator as Program, Testbed};
 
 use crate::attacker::Attacker;
 use crate::honest::{self, Honest};
 use crate::probe::{LEASE, LEASE_NAMESPACE, Probe};
 use crate::report::progress;
 use crate::server::Server;
+use crate::stranger::Listeners;
 
 /// How long anything may take before an attack has begun.
 const START: Duration = Duration::from_secs(120);
@@ -41,7 +42,8 @@ impl Ground {
     pub async fn start() -> Result<Self> {
         progress("starting a control plane");
         let testbed = tokio::task::spawn_blocking(|| cluster::private(&[])).await??;
-        let attacker = Attacker::new(&testbed).await.context("the attacker")?;
+        let listeners = Listeners::new()?;
+        let attacker = Attacker::new(&testbed, listeners).await.context("the attacker")?;
         let honest = Honest::start(&testbed).await.context("the honest tenant")?;
         let server = Server::start(vec![
             ("the honest tenant's token".to_owned(), honest::TOKEN.to_owned()),
@@ -49,7 +51,8 @@ impl Ground {
             ("the operator's own token".to_owned(), operator_token(&testbed)?),
         ]);
         let dir = tempfile::Builder::new().prefix("keyferry-hostile-").tempdir()?;
-        let args = arguments()?;
+        let mut args = arguments()?;
+        args.extend(listeners.flags(OPERATOR_NAMESPACE, dir.path())?);
         let mut ground = Self { operator: None, probe: None, honest, attacker, server, args, dir, testbed };
         ground.start_operator().await?;
         ground.honest.until_served(START).await.context("the honest tenant is not served, and nobody attacks")?;

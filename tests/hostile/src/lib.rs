@@ -6,7 +6,7 @@
 //! besides is slower, and then it may be its fault that health is late.
 //!
 //! Modules, in reading order: [`attack`] what an attack is, and the objects that it is made of, [`attacks`] the table of
-//! them, [`server`] the attacker's own store, [`mod@api`] objects of any kind, [`attacker`] what he may do and does, [`honest`] the tenant who behaves,
+//! them, [`server`] the attacker's own store, [`mod@api`] objects of any kind, [`stranger`] who is no tenant, [`attacker`] what he may do and does, [`honest`] the tenant who behaves,
 //! [`probe`] how the operator fares, [`ground`] all of it together, [`round`] one attack from beginning to end, [`report`]
 //! the table of results.
 
@@ -14,6 +14,7 @@ pub mod attack;
 pub mod attacks;
 pub mod server;
 pub mod api;
+pub mod stranger;
 pub mod attacker;
 pub mod honest;
 pub mod probe;

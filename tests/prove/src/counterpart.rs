@@ -21,6 +21,11 @@ pub trait Counterpart: Send + Sync {
         Vec::new()
     }
 
+    /// Flags that the operator needs for it.
+    fn args(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The server that it is, where that is ours and has written down how it answered.
     fn server(&self) -> Option<&Server> {
         None

@@ -52,7 +52,8 @@ pub async fn prove(rig: &mut Rig, lasting: Duration) -> Result<Proof> {
         rig.apply(store.kind(), &store_of(rig, &**store), json!({ "spec": spec })).await;
         rig.env.extend(store.environment());
     }
-    rig.start(&[]).await;
+    let args: Vec<String> = all.iter().flat_map(|store| store.args()).collect();
+    rig.start(&args.iter().map(String::as_str).collect::<Vec<_>>()).await;
     for store in &all {
         let name = store_of(rig, &**store);
         rig.until_ready(store.kind(), &name, "True", "Valid", &[]).await;

@@ -60,7 +60,7 @@ impl Desk {
 
     fn run(&self, program: &Path, args: &[&str], environment: &[(&str, &str)]) -> Output {
         let mut command = Command::new(program);
-        command.args(args).current_dir(self.folder.path()).env_clear().env("PATH", std::env::var("PATH").unwrap());
+        command.args(args).current_dir(self.folder.path()).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.env("HOME", self.folder.path()).envs(environment.iter().copied()).stdin(Stdio::null());
         command.output().unwrap()
     }

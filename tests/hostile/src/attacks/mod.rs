@@ -1,7 +1,8 @@
 //! The table of attacks. What is tried here is one of many of its kind: what must hold is the rule.
 //!
 //! In reading order: [`patterns`] regular expressions, [`growth`] bytes that grow, [`work`] what takes long to compute,
-//! [`stores`] servers that answer ill, [`reach`] what belongs to others, [`crowds`] many of everything.
+//! [`stores`] servers that answer ill, [`reach`] what belongs to others, [`crowds`] many of everything,
+//! [`strangers`] who is no tenant.
 
 pub mod patterns;
 pub mod growth;
@@ -9,13 +10,16 @@ pub mod work;
 pub mod stores;
 pub mod reach;
 pub mod crowds;
+pub mod strangers;
 
 use crate::attack::Attack;
 
 /// All attacks, in the order in which they are made.
 pub fn all() -> Vec<&'static Attack> {
-    let tables = [patterns::ATTACKS, growth::ATTACKS, work::ATTACKS, stores::ATTACKS, reach::ATTACKS, crowds::ATTACKS];
-    tables.into_iter().flatten().collect()
+    let of_tenants =
+        [patterns::ATTACKS, growth::ATTACKS, work::ATTACKS, stores::ATTACKS, reach::ATTACKS, crowds::ATTACKS];
+    let tables = of_tenants.into_iter().chain([strangers::ATTACKS]);
+    tables.flatten().collect()
 }
 
 /// A few of each kind, for a run of a minute.
@@ -34,6 +38,8 @@ pub const SHORT: &[&str] = &[
     "forbidden-types",
     "metadata-addresses",
     "tiny-interval",
+    "strangers-dawdle",
+    "strangers-flood",
 ];
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ tests![what_is_mounted_stays_and_what_was_begun_is_ended];
 const ROUNDS: usize = 5;
 
 async fn what_is_mounted_stays_and_what_was_begun_is_ended() {
+    #[expect(clippy::disallowed_methods, reason = "tests have no flags of their own")]
     let rounds = std::env::var("KEYFERRY_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(ROUNDS);
     let mut rig = Rig::new("crash", &[]).await;
     rig.put("db", json!({"a": "first"})).await;

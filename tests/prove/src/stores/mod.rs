@@ -17,6 +17,7 @@ mod fortanix;
 mod ibm;
 mod oracle;
 mod ovh;
+mod sealed;
 
 use std::time::Duration;
 
@@ -38,6 +39,7 @@ use crate::stores::kubernetes::Kubernetes;
 use crate::stores::onepassword::OnePassword;
 use crate::stores::oracle::Oracle;
 use crate::stores::ovh::Ovh;
+use crate::stores::sealed::{Sealed, SealedSecrets};
 use crate::stores::vault::Vault;
 use crate::stores::webhook::Webhook;
 
@@ -62,6 +64,8 @@ pub async fn all(rig: &Rig) -> Vec<Box<dyn Counterpart>> {
         Box::new(Ibm::new()),
         Box::new(Oracle::new()),
         Box::new(Ovh::new()),
+        Box::new(Sealed::new(rig).await),
+        Box::new(SealedSecrets::new(rig)),
     ]
 }
 
