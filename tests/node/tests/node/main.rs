@@ -2,9 +2,7 @@
 //!
 //! One program, so that its tests share a testbed. It needs root; it says what else where that is missing.
 //!
-//! Modules, in reading order: [`pods`] what tests can lean on, [`release`] the operator from its image and its chart,
-//! [`mounts`] what pods mount of the driver.
+//! Modules, in reading order: [`pods`] what tests can lean on, [`release`] the operator from its image and its chart.
 
 mod pods;
 mod release;
-mod mounts;
