@@ -6,7 +6,7 @@
 //! pod's, [`wanted`] what a volume asks for, [`place`] where volumes may be, [`grant`] who may mount (these are pure); [`mounts`]
 //! memory that is mounted, [`marks`] what is written down, [`target`] the port for targets, [`identity`] the other ports for
 //! whoever mounts, [`reading`] the objects as the pod reads them, [`telling`] where it is told, [`metrics`] counts; [`life`] of a
-//! volume, [`driver`] the services of the interface, [`serving`] the sockets.
+//! volume, [`driver`] the services of the interface, [`authority`] what clients of a socket call its host, [`serving`] the sockets.
 
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod metrics;
 
 pub mod life;
 pub mod driver;
+pub mod authority;
 pub mod serving;
 
 /// The name of the driver.

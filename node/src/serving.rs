@@ -7,11 +7,13 @@ use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tokio::net::UnixListener;
+use futures::{Stream, StreamExt as _};
+use tokio::net::{UnixListener, UnixStream};
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 
 use crate::DRIVER;
+use crate::authority::Renamed;
 use crate::driver::{Driver, Registrar};
 use crate::life::Node;
 use crate::rpc::csi::identity_server::IdentityServer;
@@ -63,6 +65,11 @@ fn listen(path: &Path) -> Result<UnixListener, String> {
     Ok(listener)
 }
 
+/// Those who connect, whatever they call us.
+fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Renamed<UnixStream>>> {
+    UnixListenerStream::new(listener).map(|accepted| accepted.map(Renamed::new))
+}
+
 /// Serves until `stopped`; what is under way then is ended. The sockets stay: the kubelet waits there for the next process.
 pub async fn serve(
     node: Arc<Node>,
@@ -75,13 +82,13 @@ pub async fn serve(
     let services = Server::builder()
         .add_service(IdentityServer::new(driver.clone()))
         .add_service(NodeServer::new(driver).max_decoding_message_size(LARGEST))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped());
+        .serve_with_incoming_shutdown(connections(listener), stopped());
     // The driver answers before the kubelet hears of it.
     let registrar = Registrar { endpoint: paths.socket.display().to_string() };
     let listener = listen(&paths.registration)?;
     let registration = Server::builder()
         .add_service(RegistrationServer::new(registrar))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stopped());
+        .serve_with_incoming_shutdown(connections(listener), stopped());
     tracing::info!(socket = %paths.socket.display(), "serving the kubelet");
     let (services, registration) = futures::future::join(services, registration).await;
     services.and(registration).map_err(|_| "the sockets can't be served any more".to_owned())

@@ -93,7 +93,8 @@ impl Kubelet {
         self.driver = None;
     }
 
-    fn socket(&self) -> PathBuf {
+    /// The driver's socket.
+    pub fn socket(&self) -> PathBuf {
         self.folder.path().join("plugins/csi.keyferry.io/csi.sock")
     }
 

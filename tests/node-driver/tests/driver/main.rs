@@ -17,7 +17,8 @@ macro_rules! tests {
     };
 }
 
-// In reading order: a volume's life, what changes meanwhile, how it ends.
+// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends.
+mod sanity;
 mod mount;
 mod refresh;
 mod gone;
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     let runtime = Arc::new(runtime);
     let modules = [
+        ("sanity", sanity::TESTS),
         ("mount", mount::TESTS),
         ("refresh", refresh::TESTS),
         ("gone", gone::TESTS),
