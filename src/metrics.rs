@@ -2,6 +2,7 @@
 //! (nanoseconds, counters without `_total`), and histograms in seconds beside them.
 
 mod objects;
+mod sealing;
 
 use std::time::Duration;
 
@@ -10,13 +11,12 @@ use keyferry_provider_core::Calls;
 use keyferry_sync::copies::{Copier, CopierId, CopierKind};
 use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::look::Looked;
-use keyferry_sync::outcome::{Headline, Outcome};
+use keyferry_sync::outcome::Outcome;
 use keyferry_sync::store::{Readiness, Store, StoreId};
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
-};
+use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use self::objects::{Column, Objects, Row};
+pub use self::sealing::Sealing;
 
 /// The metric of how often syncs failed since the last success.
 pub const TRIES: &str = "keyferry_externalsecret_failed_attempts";
@@ -33,11 +33,8 @@ pub struct Metrics {
     provider_calls: IntCounterVec,
     sync_seconds: HistogramVec,
     provider_seconds: HistogramVec,
-    unseal_requests: IntCounterVec,
-    unseal_errors: IntCounterVec,
-    unseal_condition: IntGaugeVec,
-    unseal_seconds: HistogramVec,
-    sealing_requests: IntCounterVec,
+    /// Those of what is sealed.
+    pub sealing: Sealing,
     /// Objects that wait for a look.
     pub queue: IntGauge,
     /// Whether this process holds the Lease.
@@ -57,8 +54,6 @@ const CALLS: usize = 3;
 const ERRORS: usize = 4;
 const ATTEMPTS: usize = 5;
 const NEXT: usize = 6;
-/// The one condition of SealedSecrets.
-const SYNCED: &str = "Synced";
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -90,6 +85,21 @@ fn columns_of_secrets() -> Vec<Column> {
     all
 }
 
+/// A counter of that registry.
+fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("a good name");
+    registry.register(Box::new(metric.clone())).expect("registered once");
+    metric
+}
+
+/// A histogram of that registry, of what takes seconds.
+fn seconds(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
+    let buckets = vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+    let metric = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels).expect("a good name");
+    registry.register(Box::new(metric.clone())).expect("registered once");
+    metric
+}
+
 impl Metrics {
     /// All at zero.
     #[expect(
@@ -98,23 +108,6 @@ impl Metrics {
     )]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let counter = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntCounterVec::new(Opts::new(name, help), labels).expect("a good name");
-            registry.register(Box::new(metric.clone())).expect("registered once");
-            metric
-        };
-        let seconds = |name: &str, help: &str, labels: &[&str]| {
-            let buckets = vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
-            let metric =
-                HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels).expect("a good name");
-            registry.register(Box::new(metric.clone())).expect("registered once");
-            metric
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let metric = IntGaugeVec::new(Opts::new(name, help), labels).expect("a good name");
-            registry.register(Box::new(metric.clone())).expect("registered once");
-            metric
-        };
         let gauge = |name: &str, help: &str| {
             let metric = IntGauge::new(name, help).expect("a good name");
             registry.register(Box::new(metric.clone())).expect("registered once");
@@ -138,45 +131,24 @@ impl Metrics {
                 objects("clusterpushsecret_reconcile_duration", "clusterpushsecret_status_condition"),
             ],
             provider_calls: counter(
+                &registry,
                 "externalsecret_provider_api_calls_count",
                 "Calls of a store's API",
                 &["provider", "call", "status"],
             ),
             sync_seconds: seconds(
+                &registry,
                 "keyferry_sync_duration_seconds",
                 "How long looks at ExternalSecrets take, by outcome",
                 &["outcome"],
             ),
             provider_seconds: seconds(
+                &registry,
                 "keyferry_provider_call_duration_seconds",
                 "How long calls of a store's API take",
                 &["provider", "call"],
             ),
-            unseal_requests: counter(
-                "sealed_secrets_controller_unseal_requests_total",
-                "Looks at SealedSecrets that unsealed, or were to",
-                &[],
-            ),
-            unseal_errors: counter(
-                "sealed_secrets_controller_unseal_errors_total",
-                "Looks at SealedSecrets that failed",
-                &["reason", "namespace"],
-            ),
-            unseal_condition: gauges(
-                "sealed_secrets_controller_condition_info",
-                "How SealedSecrets stand: 1 for True, -1 for False",
-                &["namespace", "name", "condition"],
-            ),
-            unseal_seconds: seconds(
-                "keyferry_unseal_duration_seconds",
-                "How long looks at SealedSecrets take, by outcome",
-                &["outcome"],
-            ),
-            sealing_requests: counter(
-                "sealed_secrets_controller_http_requests_total",
-                "Requests to --seal-listen and --unseal-listen",
-                &["path", "code", "method"],
-            ),
+            sealing: Sealing::new(&registry),
             queue: gauge("keyferry_queue_length", "Objects that wait for their next look, due or not"),
             leader: gauge("keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
             audit_written: total("keyferry_audit_records_total", "Lines of the audit log"),
@@ -209,40 +181,6 @@ impl Metrics {
             }
             row[NEXT] = next.map(|next| next.as_second() as f64);
         });
-    }
-
-    /// A look at a SealedSecret has ended: told under the names of Sealed Secrets' controller, by which its users have alerts.
-    pub fn unsealed(&self, es: &ExternalSecret, report: &Looked, elapsed: Duration) {
-        let (namespace, name) = name_of(&es.metadata);
-        let outcome = match &report.outcome {
-            Outcome::Released | Outcome::Ignored | Outcome::Waiting(_) | Outcome::Holding | Outcome::MountOnly => {
-                return;
-            }
-            Outcome::Synced(_) | Outcome::Settled { .. } => "unsealed",
-            Outcome::Failed(failure) => {
-                let reason = match failure.headline {
-                    Headline::Ownership | Headline::Owned => "unmanaged",
-                    Headline::Update | Headline::Immutable | Headline::Delete | Headline::Orphans => "update",
-                    _ => "unseal",
-                };
-                self.unseal_errors.with_label_values(&[reason, &namespace]).inc();
-                "failed"
-            }
-        };
-        self.unseal_requests.with_label_values(&[] as &[&str]).inc();
-        self.unseal_seconds.with_label_values(&[outcome]).observe(elapsed.as_secs_f64());
-        let stands = if outcome == "failed" { -1 } else { 1 };
-        self.unseal_condition.with_label_values(&[namespace.as_str(), &name, SYNCED]).set(stands);
-    }
-
-    /// A SealedSecret is gone: so are its series.
-    pub fn forget_sealed_secret(&self, (namespace, name): &Name) {
-        let _ = self.unseal_condition.remove_label_values(&[namespace.as_str(), name, SYNCED]);
-    }
-
-    /// A request about what is sealed was answered. Both labels are of few words, whatever is asked for.
-    pub fn served(&self, path: &'static str, method: &'static str, status: u16) {
-        self.sealing_requests.with_label_values(&[path, &status.to_string(), method]).inc();
     }
 
     /// The check of a store has ended, which found it so.
@@ -344,7 +282,7 @@ impl Calls for Metrics {
 #[cfg(test)]
 mod tests {
     use keyferry_sync::look::Memory;
-    use keyferry_sync::outcome::{Failure, Retry, Synced};
+    use keyferry_sync::outcome::{Failure, Headline, Retry, Synced};
     use keyferry_sync::told::Told;
     use serde_json::json;
 
@@ -357,7 +295,7 @@ mod tests {
             serde_json::from_value(json!({"metadata": {"name": "app", "namespace": "n"}, "spec": {}})).unwrap();
         let look = |outcome| {
             let report = Looked { outcome, memory: Memory::default(), status: None, next: None };
-            metrics.unsealed(&es, &report, Duration::from_millis(2));
+            metrics.sealing.unsealed(&es, &report, Duration::from_millis(2));
         };
         let failed =
             |headline| Outcome::Failed(Failure::new(headline, Told::without_values("why".to_owned()), Retry::Soon));
@@ -370,7 +308,7 @@ mod tests {
         let condition = r#"sealed_secrets_controller_condition_info{condition="Synced",name="app",namespace="n"}"#;
         assert!(text().contains(&format!("{condition} -1\n")), "{}", text());
         look(Outcome::Synced(Synced::unchanged()));
-        metrics.served("/v1/verify", "POST", 409);
+        metrics.sealing.served("/v1/verify", "POST", 409);
         let said = text();
         for line in [
             "sealed_secrets_controller_unseal_requests_total 4",
@@ -383,7 +321,7 @@ mod tests {
         ] {
             assert!(said.lines().any(|told| told == line), "{line}: {said}");
         }
-        metrics.forget_sealed_secret(&("n".to_owned(), "app".to_owned()));
+        metrics.sealing.forget(&("n".to_owned(), "app".to_owned()));
         assert!(!text().contains("condition_info{"), "its series go with it");
     }
 }

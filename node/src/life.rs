@@ -17,6 +17,7 @@ use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
 use keyferry_sync::ports::{Compute, Ports};
 use keyferry_sync::record::{Note, Severity};
 use keyferry_sync::settings::Settings;
+use keyferry_sync::told;
 use keyferry_sync::told::Told;
 use tokio::sync::Semaphore;
 
@@ -84,6 +85,12 @@ impl Volumes {
     fn of(&self, place: &Path) -> Arc<tokio::sync::Mutex<Remembered>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(place.to_owned()).or_default().clone()
+    }
+
+    /// One of a few that are under way at once, over all pods.
+    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Refusal> {
+        let turn = tokio::time::timeout(LONGEST, self.turns.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| Refusal::new(Kind::Late, told!("{}", MOUNTS_AT_ONCE)))
     }
 
     /// Forgets one, which whoever calls this has alone, unless somebody waits for it: two must not have it at once.
@@ -235,7 +242,7 @@ impl Node {
         let tokens = Tokens::take(&mut request.secrets, &mut request.volume_context)?;
         let wanted = Wanted::of(&request.volume_context, group(&request)?)?;
         // Each has its turn before it holds anything.
-        let _turn = self.turn().await?;
+        let _turn = self.volumes.turn().await?;
         let (identity, client) = self.identities.of(&wanted.pod, tokens)?;
         let call = Call { place, wanted: &wanted, identity: &identity, client: &client };
         if !stands {
@@ -262,12 +269,6 @@ impl Node {
             Came::Nothing => self.marks.write(&mark),
             Came::Read(change) => self.delivered(&call, mark, change, stands),
         }
-    }
-
-    /// One of a few that are under way at once, over all pods.
-    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Refusal> {
-        let turn = tokio::time::timeout(LONGEST, self.volumes.turns.acquire()).await;
-        turn.ok().and_then(Result::ok).ok_or_else(|| Refusal::new(Kind::Late, "too many volumes are asked for at once"))
     }
 
     /// Reads the objects. What goes for want of them is told apart from what can't be read now.
@@ -437,5 +438,26 @@ fn group(request: &NodePublishVolumeRequest) -> Result<&str, Refusal> {
         Some(AccessType::Mount(mount)) => Ok(&mount.volume_mount_group),
         Some(AccessType::Block(_)) => Err(Refusal::invalid("csi.keyferry.io has files and no devices".to_owned())),
         None => Err(Refusal::invalid("the kubelet did not say what the volume is used for".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_volumes_are_asked_for_at_once_and_the_next_waits() {
+        let volumes = Volumes::default();
+        let mut taken = Vec::new();
+        for _ in 0..MOUNTS_AT_ONCE.size() {
+            taken.push(volumes.turn().await.expect("there is room"));
+        }
+        let refused = volumes.turn().await.expect_err("nobody leaves");
+        assert!(refused.message.as_str().contains("limit mounts-at-once"), "{}", refused.message);
+        let (next, ()) = tokio::join!(volumes.turn(), async {
+            tokio::time::sleep(LONGEST / 2).await;
+            taken.pop();
+        });
+        assert!(next.is_ok());
     }
 }

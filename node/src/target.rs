@@ -149,3 +149,37 @@ impl Output for VolumeOutput<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keyferry_provider_core::SecretBytes;
+
+    use super::*;
+
+    #[test]
+    fn more_than_a_volume_takes_is_refused() {
+        let kubelet = [
+            ("csi.storage.k8s.io/ephemeral", "true"),
+            ("csi.storage.k8s.io/pod.name", "web-0"),
+            ("csi.storage.k8s.io/pod.namespace", "team"),
+            ("csi.storage.k8s.io/pod.uid", "5d3f"),
+            ("csi.storage.k8s.io/serviceAccount.name", "web"),
+            ("externalSecret", "app"),
+        ];
+        let attributes = kubelet.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        let wanted = Wanted::of(&attributes.into(), "").expect("it is well");
+        let target = Target { wanted: &wanted, place: Path::new("/"), may_swap: false, known: Mutex::default() };
+        let files = |count: usize, bytes: usize| {
+            let keys = (0..count).map(|n| (format!("k{n}"), SecretBytes::new(vec![b'x'; bytes])));
+            target.files(&Content { data: keys.collect(), ..Content::default() }).map(|files| files.len())
+        };
+        assert_eq!(files(MOUNT_FILES.size(), 1).unwrap(), MOUNT_FILES.size());
+        assert_eq!(files(1, MOUNT_BYTES.size()).unwrap(), 1);
+        for (count, bytes, limit) in
+            [(MOUNT_FILES.size() + 1, 1, "mount-files"), (1, MOUNT_BYTES.size() + 1, "mount-bytes")]
+        {
+            let why = files(count, bytes).unwrap_err().to_string();
+            assert!(why.contains(&format!("limit {limit}")), "{why}");
+        }
+    }
+}

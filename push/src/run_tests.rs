@@ -30,6 +30,8 @@ use crate::ports::{self, Opened, Ports, Source};
 mod generated_tests;
 #[path = "run_tests/undo_tests.rs"]
 mod undo_tests;
+#[path = "run_tests/found_tests.rs"]
+mod found_tests;
 
 /// How long what is replaced works on.
 const GRACE: Duration = Duration::from_secs(120);
@@ -661,62 +663,6 @@ async fn a_source_that_goes_takes_its_own_along_and_no_other() {
     rig.now += 60;
     rig.look().await;
     assert_eq!((rig.said[0].as_str(), rig.double.held("s", "b")), ("SourceGone", None));
-}
-
-#[tokio::test]
-async fn what_was_there_before_is_not_ours_to_delete() {
-    let mut rig = Rig::new(json!({
-        "updatePolicy": "IfNotExists", "deletionPolicy": "Delete", "data": [entry("a", "k"), entry("a", "l")],
-    }));
-    rig.double.secret("src", &[("a", "1")]);
-    rig.double.with(|state| _ = state.held.insert(("s".into(), "k".into()), "theirs".into()));
-    rig.look().await;
-    assert_eq!(rig.recorded("SecretStore/s"), ["k", "l"]);
-    assert_eq!(rig.double.held("s", "k").as_deref(), Some("theirs"));
-    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
-    rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
-    rig.memory = Memory::default();
-    rig.look().await;
-    assert_eq!((rig.double.held("s", "k").as_deref(), rig.double.held("s", "l")), (Some("theirs"), None));
-}
-
-#[tokio::test]
-async fn what_is_there_is_not_ours_before_it_is_written_over() {
-    for (fails, stays) in [(Some(ErrorKind::Timeout), true), (None, false)] {
-        let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
-        rig.double.secret("src", &[("a", "1")]);
-        rig.double.with(|state| {
-            state.has_no_marks = true;
-            state.held.insert(("s".into(), "k".into()), "theirs".into());
-        });
-        rig.double.fail("s", "k", fails);
-        rig.look().await;
-        assert_eq!(rig.recorded("SecretStore/s"), ["k"], "what may have been written is recorded");
-        rig.double.fail("s", "k", None);
-        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
-        rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
-        rig.memory = Memory::default();
-        rig.look().await;
-        assert_eq!(rig.double.held("s", "k").is_some(), stays, "{fails:?}");
-    }
-}
-
-#[tokio::test]
-async fn what_was_written_over_at_the_second_try_is_ours() {
-    let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
-    rig.double.secret("src", &[("a", "1")]);
-    rig.double.with(|state| {
-        state.has_no_marks = true;
-        state.held.insert(("s".into(), "k".into()), "theirs".into());
-    });
-    rig.double.fail("s", "k", Some(ErrorKind::Timeout));
-    rig.look().await;
-    assert!(!crate::refers::found_in(rig.ps.status.as_ref(), "SecretStore/s").is_empty());
-    rig.double.fail("s", "k", None);
-    rig.now += 60;
-    rig.look().await;
-    assert_eq!(rig.double.held("s", "k").as_deref(), Some("1"));
-    assert!(crate::refers::found_in(rig.ps.status.as_ref(), "SecretStore/s").is_empty());
 }
 
 /// One that has pushed into two stores, and is being deleted while the first is not there any more.

@@ -219,14 +219,14 @@ impl Subject for SealedSecrets {
     }
 
     fn end(&mut self, name: &Name, report: Self::Looked, took: Duration, shared: &mut Shared) -> Next {
-        shared.metrics.unsealed(&report.0, &report.1, took);
+        shared.metrics.sealing.unsealed(&report.0, &report.1, took);
         self.0.end(name, report, took, shared)
     }
 
     fn prune(&mut self, _: &Shared) {}
 
     fn forget(&self, name: &Name, metrics: &Metrics) {
-        metrics.forget_sealed_secret(name);
+        metrics.sealing.forget(name);
     }
 
     fn resource(&self) -> ApiResource {

@@ -242,7 +242,7 @@ pub fn counted(router: Router, metrics: Arc<Metrics>) -> Router {
             let path = PATHS.into_iter().find(|path| *path == request.uri().path()).unwrap_or("other");
             let method = ["GET", "POST"].into_iter().find(|method| *method == request.method().as_str());
             let answer = next.run(request).await;
-            metrics.served(path, method.unwrap_or("other"), answer.status().as_u16());
+            metrics.sealing.served(path, method.unwrap_or("other"), answer.status().as_u16());
             answer
         }
     }))

@@ -7,7 +7,7 @@ use serde_json::json;
 
 tests![what_is_mounted_stays_and_what_was_begun_is_ended];
 
-/// How often it is killed; `make prove-node` has it more.
+/// How often it is killed; KEYFERRY_ROUNDS says otherwise.
 const ROUNDS: usize = 5;
 
 async fn what_is_mounted_stays_and_what_was_begun_is_ended() {

@@ -31,7 +31,8 @@ async fn a_pod_gets_files_by_its_own_identity_and_nothing_is_left_behind() {
     assert_eq!(rig.kubelet.read("web-0", "user").as_deref(), Some("ada"));
     let mounts = rig.kubelet.mounts();
     assert_eq!(mounts.len(), 1, "{mounts:?}");
-    for option in ["nosuid", "nodev", "noexec", "tmpfs keyferry", "size="] {
+    // As much as the limit mount-memory says.
+    for option in ["nosuid", "nodev", "noexec", "tmpfs keyferry", "size=16384k"] {
         assert!(mounts[0].contains(option), "{}", mounts[0]);
     }
     // One record of the delivery, which names and does not tell.

@@ -1,0 +1,59 @@
+//! What is in a store before anything is pushed there.
+
+use super::*;
+
+#[tokio::test]
+async fn what_is_there_is_not_ours_before_it_is_written_over() {
+    for (fails, stays) in [(Some(ErrorKind::Timeout), true), (None, false)] {
+        let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+        rig.double.secret("src", &[("a", "1")]);
+        rig.double.with(|state| {
+            state.has_no_marks = true;
+            state.held.insert(("s".into(), "k".into()), "theirs".into());
+        });
+        rig.double.fail("s", "k", fails);
+        rig.look().await;
+        assert_eq!(rig.recorded("SecretStore/s"), ["k"], "what may have been written is recorded");
+        rig.double.fail("s", "k", None);
+        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+        rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+        rig.memory = Memory::default();
+        rig.look().await;
+        assert_eq!(rig.double.held("s", "k").is_some(), stays, "{fails:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_over_at_the_second_try_is_ours() {
+    let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.double.with(|state| {
+        state.has_no_marks = true;
+        state.held.insert(("s".into(), "k".into()), "theirs".into());
+    });
+    rig.double.fail("s", "k", Some(ErrorKind::Timeout));
+    rig.look().await;
+    assert!(!crate::refers::found_in(rig.ps.status.as_ref(), "SecretStore/s").is_empty());
+    rig.double.fail("s", "k", None);
+    rig.now += 60;
+    rig.look().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("1"));
+    assert!(crate::refers::found_in(rig.ps.status.as_ref(), "SecretStore/s").is_empty());
+}
+
+#[tokio::test]
+async fn what_was_there_before_is_not_ours_to_delete() {
+    let mut rig = Rig::new(json!({
+        "updatePolicy": "IfNotExists", "deletionPolicy": "Delete", "data": [entry("a", "k"), entry("a", "l")],
+    }));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.double.with(|state| _ = state.held.insert(("s".into(), "k".into()), "theirs".into()));
+    rig.look().await;
+    assert_eq!(rig.recorded("SecretStore/s"), ["k", "l"]);
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("theirs"));
+    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+    rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+    rig.memory = Memory::default();
+    rig.look().await;
+    assert_eq!((rig.double.held("s", "k").as_deref(), rig.double.held("s", "l")), (Some("theirs"), None));
+}
