@@ -5,7 +5,7 @@ use keyferry_node_driver_tests::rig::{APP, Base, LONG};
 use keyferry_testkit::{Testbed, eventually};
 use serde_json::json;
 
-use crate::pods::{alone, mounted, rotate, spec, until_registered};
+use crate::pods::{alone, mounted, rotate, spec, until_mounted, until_registered};
 
 /// `install`, `upgrade` or `uninstall`, with these values more.
 fn helm(base: &Base, verb: &str, values: &[&str]) -> Result<String, String> {
@@ -68,10 +68,6 @@ async fn the_chart_s_driver_is_upgraded_while_pods_mount_and_stays_while_they_do
     helm(&base, "uninstall", &["--timeout=60s"]).expect_err("a pod mounts");
     assert_eq!(pod.exec(&["cat", "/secrets/password"]).expect("it reads"), "the third");
     pod.delete().await;
-    eventually(LONG, || async {
-        let left = mounted(&base)?;
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
+    until_mounted(&base, &[]).await;
     helm(&base, "uninstall", &["--timeout=60s"]).expect("nobody mounts");
 }

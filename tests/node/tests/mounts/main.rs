@@ -1,7 +1,9 @@
 //! Real pods that mount: the driver on the testbed's node, asked by a real kubelet. One program, so that its tests share a testbed;
 //! apart from the release's, for which there may be no definitions yet. It needs root.
 //!
-//! Modules, in reading order: [`pods`] what they have and who may, [`chart`] the driver as the chart runs it.
+//! Modules, in reading order: [`pods`] what they have and who may, [`crash`] a driver that is killed, [`chart`] the driver as the
+//! chart runs it.
 
 mod pods;
+mod crash;
 mod chart;

@@ -35,7 +35,7 @@ pub async fn alone() -> MutexGuard<'static, ()> {
 }
 
 /// The driver, as a process of the node.
-fn driver(base: &Base, log: &Path) -> Process {
+pub fn driver(base: &Base, log: &Path) -> Process {
     let node = base.testbed.node().description();
     // Inside, the API server is where pods expect it.
     let text = std::fs::read_to_string(&base.kubeconfig).expect("a kubeconfig");
@@ -61,7 +61,7 @@ pub async fn until_registered(base: &Base) {
 }
 
 /// The object by which the kubelet knows what the driver wants, as the chart has it.
-fn apply_driver(testbed: &Testbed) {
+pub fn apply_driver(testbed: &Testbed) {
     let chart = Testbed::chart().expect("the chart");
     let chart = chart.to_str().expect("text");
     let only =
@@ -128,6 +128,15 @@ pub fn mounted(base: &Base) -> Result<Vec<String>, String> {
     Ok(all.lines().filter(|line| line.starts_with("keyferry ")).map(str::to_owned).collect())
 }
 
+/// Waits until nothing else than this is mounted: the end of a pod's object is not that of its volumes.
+pub async fn until_mounted(base: &Base, these: &[String]) {
+    eventually(LONG, || async {
+        let now = mounted(base)?;
+        if now == these { Ok(()) } else { Err(format!("{now:?}")) }
+    })
+    .await;
+}
+
 /// Writes a new value for both keys, and waits for it in the pod.
 pub async fn rotate(base: &Base, pod: &Pod<'_>, value: &str) -> Duration {
     base.put("db", json!({"user": value, "password": value})).await;
@@ -187,10 +196,6 @@ async fn a_pod_mounts_what_no_secret_has() {
     assert_eq!(mounted(&base).expect("the mounts").len(), 1, "one volume is one mount");
     early.delete().await;
     stranger.delete().await;
-    eventually(LONG, || async {
-        let left = mounted(&base)?;
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
+    until_mounted(&base, &[]).await;
     base.kubectl(&["delete", "csidriver", "csi.keyferry.io"], "");
 }
