@@ -1,8 +1,11 @@
 //! Writes down what was pushed and what was deleted, one record each.
 
 use keyferry_crds::{PushRemoteRef, PushSecret, names};
-use keyferry_provider_core::Error;
+use keyferry_provider_core::{Error, Payload, SecretBytes};
 use keyferry_sync::audit::{Action, Delivery, Object, Secret, Source};
+use keyferry_sync::compute::are_few;
+use keyferry_sync::outcome::{Failure, Headline, Retry};
+use keyferry_sync::redact::blank;
 use keyferry_sync::told::Told;
 
 use crate::look::World;
@@ -13,7 +16,24 @@ pub fn store(key: &str, namespace: &str) -> Object {
     store_of(key, namespace).as_ref().map(Object::store).unwrap_or_default()
 }
 
-/// Writes down what was done at one place of a store.
+/// The values of a push.
+pub fn values_of(payload: &Payload) -> Vec<SecretBytes> {
+    match payload {
+        Payload::Value(value) => vec![value.clone()],
+        Payload::Fields(fields) => fields.values().cloned().collect(),
+    }
+}
+
+/// Why it failed, without the values.
+fn reason(error: &Error, values: &[SecretBytes]) -> Told {
+    if !are_few(values) {
+        return "the condition of the PushSecret tells why".into();
+    }
+    let failure = blank(Failure::new(Headline::Fetch, Told::from(error), Retry::Soon), values);
+    failure.causes.into_iter().next().unwrap_or_else(|| "it failed".into())
+}
+
+/// Writes down what was done at one place of a store, with these values.
 pub fn tell(
     world: &World,
     ps: &PushSecret,
@@ -21,6 +41,7 @@ pub fn tell(
     store: Object,
     remote: &PushRemoteRef,
     result: &Result<(), Error>,
+    values: &[SecretBytes],
 ) {
     let secret = Secret { key: remote.remote_key.clone(), property: remote.property.clone(), version: None };
     let object = Object::new(names::KIND_PUSH_SECRET, &ps.metadata);
@@ -28,6 +49,6 @@ pub fn tell(
     let delivery = Delivery { sources, ..Delivery::new((world.settings.now)(), action, object) };
     world.ports.sync.audit.take(match result {
         Ok(()) => delivery,
-        Err(error) => delivery.failed(&Told::from(error)),
+        Err(error) => delivery.failed(&reason(error, values)),
     });
 }

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::audited;
 use crate::chosen::is_theirs;
 use crate::each::AT_ONCE;
-use crate::expand::{overlapping, remote};
+use crate::expand::{Wanted, overlapping, remote};
 use crate::ledger::Ledger;
 use crate::look::{Look, World};
 use crate::outcome::retry_of;
@@ -160,8 +160,10 @@ async fn in_store(
     let mut done = Deleted::default();
     let not_ours = found_in(look.ps.status.as_ref(), &key);
     let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
+    let same = known.map(|store| same_places(look, store, layout)).unwrap_or_default();
     places.retain(|place, _| {
-        let moved = known.is_some_and(|store| is_moved(look, store, place, layout));
+        // Wanted through another store that leads there: nothing goes then but the record.
+        let moved = same.iter().any(|wanted| wanted.is_wanted(place));
         let stays = moved || not_ours.contains(place);
         if stays {
             done.left.push((key.clone(), place.clone()));
@@ -198,7 +200,7 @@ async fn in_store(
     let results: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
     for (place, data, result) in results.into_iter().flatten() {
         let (remote, object) = (&data.matched.remote_ref, audited::store(&key, namespace(&look.ps)));
-        audited::tell(world, &look.ps, Action::Unpushed, object, remote, &result);
+        audited::tell(world, &look.ps, Action::Unpushed, object, remote, &result, &[]);
         match result {
             Ok(()) => done.deleted.push((key.clone(), place)),
             Err(error) => {
@@ -237,20 +239,26 @@ async fn open(
     opened.map_err(|error| (failed(Told::from(&error)), retry_of(&error)))
 }
 
-/// Whether the same place is wanted through another store that leads to the same: nothing goes then but the record.
-fn is_moved(look: &Look, from: &Store, place: &str, layout: &Layout) -> bool {
-    let same = |id: &StoreId| {
+/// What is wanted in other stores that lead to the same place as this one.
+fn same_places<'l>(look: &Look, from: &Store, layout: &'l Layout) -> Vec<&'l Wanted> {
+    let Ok(of) = from.spec.as_ref() else { return Vec::new() };
+    let is_same = |id: &StoreId| {
         let other = look.stores.get(id).and_then(|(store, _)| store.spec.as_ref().ok());
-        other.zip(from.spec.as_ref().ok()).is_some_and(|(a, b)| {
-            let places = || a.the_provider().ok().zip(b.the_provider().ok());
-            a.provider == b.provider
-                || places().is_some_and(|((kind, a), (other, b))| is_one_place((kind, &a), (other, &b)))
+        other.is_some_and(|other| {
+            // Decoded only where that may tell: specs may be long.
+            let known = || of.provider.names().all(|name| WHERE.iter().any(|(known, _)| *known == name));
+            let are_one = || of.provider.names().eq(other.provider.names());
+            let places = || other.the_provider().ok().zip(of.the_provider().ok());
+            other.provider == of.provider
+                || are_one() && known() && places().is_some_and(|((name, a), (_, b))| is_one_place(name, &a, &b))
         })
     };
-    layout.iter().any(|(id, wanted)| *id != from.id && wanted.is_wanted(place) && same(id))
+    let others = layout.iter().filter(|(id, _)| **id != from.id && is_same(id));
+    others.map(|(_, wanted)| wanted).collect()
 }
 
-/// By store, the fields of its spec that say where it is. Who logs in, and how, says nothing of that.
+/// By store, the fields of its spec that say where it is, the one that must be there first. Who logs in, and how, says
+/// nothing of that.
 const WHERE: [(&str, &[&str]); 5] = [
     ("vault", &["server", "path", "namespace", "version"]),
     ("openBao", &["server", "path", "namespace", "version"]),
@@ -259,14 +267,14 @@ const WHERE: [(&str, &[&str]); 5] = [
     ("onepassword", &["connectHost", "vaults"]),
 ];
 
-/// Whether two stores of one kind lead to the same place for certain.
-fn is_one_place((kind, a): (&str, &Value), (other, b): (&str, &Value)) -> bool {
-    let place = |known: &[&str], config: &Value| -> Vec<Option<Value>> {
-        known.iter().map(|field| config.get(field).cloned()).collect()
+/// Whether two stores of this kind lead to the same place for certain.
+fn is_one_place(kind: &str, a: &Value, b: &Value) -> bool {
+    let fields = WHERE.iter().find(|(known, _)| *known == kind).map(|(_, fields)| *fields).unwrap_or_default();
+    let field = |config: &Value, name: &str| match config.get(name) {
+        // With or without a slash at its end it is the same URL, and the same path.
+        Some(Value::String(text)) => Value::from(text.trim_end_matches('/')),
+        other => other.cloned().unwrap_or_default(),
     };
-    let fields = WHERE.iter().find(|(known, _)| *known == kind && kind == other);
-    fields.is_some_and(|(_, fields)| {
-        let (a, b) = (place(fields, a), place(fields, b));
-        a == b && a.iter().any(Option::is_some)
-    })
+    let is_known = fields.first().is_some_and(|first| !field(a, first).is_null());
+    is_known && fields.iter().all(|name| field(a, name) == field(b, name))
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushDeletionPolicy, PushUpdatePolicy};
-use keyferry_provider_core::{Error, ErrorKind, Key, Reach};
+use keyferry_provider_core::{Error, ErrorKind, Key, PropertyLookup, Reach};
 use keyferry_sync::asking::Asking;
 use keyferry_sync::audit::{Action, Object};
 use keyferry_sync::outcome::Retry;
@@ -66,6 +66,8 @@ pub struct Prepared {
     pub existing: BTreeSet<String>,
     /// Places where something may be that we did not make, and that is ours once it is written over.
     pub doubtful: BTreeSet<String>,
+    /// Places where others keep a part of what is there: that is written over in part alone, and never ours to delete.
+    pub shared: BTreeSet<String>,
     /// What could not be found out.
     pub problems: Vec<Problem>,
 }
@@ -85,8 +87,13 @@ impl Task<'_> {
     /// Logs in, and finds out what is there where that is to stay.
     pub async fn prepare(&self) -> Result<Prepared, Error> {
         let opened = self.world.ports.stores.open(&self.store, namespace(&self.look.ps)).await?;
-        let mut prepared =
-            Prepared { opened, existing: BTreeSet::new(), doubtful: BTreeSet::new(), problems: Vec::new() };
+        let mut prepared = Prepared {
+            opened,
+            existing: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
+            shared: BTreeSet::new(),
+            problems: Vec::new(),
+        };
         self.leave(&mut prepared).await;
         if self.look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists {
             self.doubt(&mut prepared).await;
@@ -134,8 +141,11 @@ impl Task<'_> {
         };
         let answers = self.whether_there(prepared, is_new).await;
         let there = answers.into_iter().filter(|(_, _, exists)| !matches!(exists, Ok(false)));
-        let there: BTreeSet<String> = there.map(|(place, _, _)| place.clone()).collect();
-        prepared.doubtful = there;
+        let merges = prepared.opened.dialect().property == PropertyLookup::Base64Fields;
+        let is_shared = |entry: &Entry| merges && entry.data.property().is_none();
+        let (shared, doubtful): (Vec<_>, Vec<_>) = there.partition(|(_, entry, _)| is_shared(entry));
+        let names = |places: Vec<(&String, &Entry, _)>| places.into_iter().map(|(place, ..)| place.clone()).collect();
+        (prepared.shared, prepared.doubtful) = (names(shared), names(doubtful));
     }
 
     /// Deletes what was pushed to another place that the status calls by the same name: once the new one is written down,
@@ -158,7 +168,12 @@ impl Task<'_> {
                 continue;
             }
             let left = match prepared.opened.exists(&entry.push.remote).await {
-                Ok(_) => prepared.opened.delete(&remote(old), Reach::Ours).await,
+                Ok(_) => {
+                    let left = prepared.opened.delete(&remote(old), Reach::Ours).await;
+                    let (store, at) = (Object::store(&self.store.id), &old.matched.remote_ref);
+                    audited::tell(self.world, &self.look.ps, Action::Unpushed, store, at, &left, &[]);
+                    left
+                }
                 Err(error) => Err(error),
             };
             if let Err(error) = left {
@@ -299,7 +314,9 @@ impl Task<'_> {
         let pushed: Vec<_> = stream::iter(pushes).buffer_unordered(AT_ONCE).collect().await;
         for (place, entry, result) in pushed.into_iter().flatten() {
             let remote = &entry.data.matched.remote_ref;
-            audited::tell(self.world, &self.look.ps, Action::Pushed, Object::store(&self.store.id), remote, &result);
+            let values = if result.is_err() { audited::values_of(&entry.push.payload) } else { Vec::new() };
+            let store = Object::store(&self.store.id);
+            audited::tell(self.world, &self.look.ps, Action::Pushed, store, remote, &result, &values);
             match result {
                 Ok(()) => {
                     ended.pushed += 1;

@@ -39,7 +39,8 @@ impl Ledger {
         for (place, entry) in layout.entries.iter().filter(|(place, _)| !unknown(place)) {
             let before = recorded.insert(place.clone(), entry.data.clone());
             let is_new = before.is_none_or(|before| !is_same_place(&before, &entry.data, layout.own.as_deref()));
-            if is_new && (prepared.existing.contains(place) || prepared.doubtful.contains(place)) {
+            let stays = [&prepared.existing, &prepared.doubtful, &prepared.shared];
+            if is_new && stays.iter().any(|places| places.contains(place)) {
                 let found = self.status.found_push_secrets.entry(store.to_owned()).or_default();
                 if !found.contains(place) {
                     found.push(place.clone());

@@ -13,6 +13,7 @@ use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushDeletionPolicy, PushSecret, PushUpdatePolicy, names};
 use keyferry_provider_core::{Error, SecretBytes};
 use keyferry_sync::asking::Asking;
+use keyferry_sync::audit::{Action, Object};
 use keyferry_sync::compute::{are_few, in_turn};
 use keyferry_sync::make::UnderWay;
 use keyferry_sync::outcome as sync;
@@ -28,15 +29,16 @@ use keyferry_sync::told::Told;
 use crate::chosen::{self, active};
 use crate::delete::{self, Deleted};
 use crate::each::{AT_ONCE, Ended, Prepared, Task};
+use crate::expand::Entry;
 use crate::ledger::Ledger;
 use crate::look::{Look, Looked, World, version_of};
 use crate::memory::{Held, InStore};
 use crate::outcome::{Causes, Done, Failure, Headline, Outcome, retry_of};
 use crate::parting::GONE_FOR_GOOD;
 use crate::plan::{self, Plan, unusable};
-use crate::refers::{is_generated, named_stores, namespace, store_key};
+use crate::refers::{found_in, is_generated, named_stores, namespace, store_key};
 use crate::source::{self, Found, Layout, is_any_missing, not_there};
-use crate::{expand, generated, parting, record, schedule};
+use crate::{audited, expand, generated, parting, record, schedule};
 
 /// When a status that could not be written is tried again.
 const STATUS_RETRY: Duration = Duration::from_secs(5);
@@ -211,6 +213,20 @@ impl Work<'_> {
         }
     }
 
+    /// Pushes once more what may have gone with a deletion elsewhere; where something is that is to stay, it did not go.
+    async fn put_back(&self, store: &Store, entry: &Entry) -> Result<(), Error> {
+        let opened = self.world.ports.stores.open(store, namespace(&self.look.ps)).await?;
+        let stays = self.look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists;
+        if stays && opened.exists(&entry.push.remote).await? {
+            return Ok(());
+        }
+        let pushed = opened.push(&entry.push).await;
+        let values = if pushed.is_err() { audited::values_of(&entry.push.payload) } else { Vec::new() };
+        let (object, at) = (Object::store(&store.id), &entry.data.matched.remote_ref);
+        audited::tell(self.world, &self.look.ps, Action::Pushed, object, at, &pushed, &values);
+        pushed
+    }
+
     /// Pushes into all stores, none of which waits for another.
     async fn fill(
         &mut self,
@@ -218,6 +234,10 @@ impl Work<'_> {
         layout: &Layout,
         suspects: &Suspects,
     ) -> Result<Vec<Filled>, Failure> {
+        if self.look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists {
+            // Nothing is written over any more: what is there stays whose it was.
+            self.look.memory.doubtful.clear();
+        }
         let (world, look, ledger) = (self.world, &self.look, &mut self.ledger);
         let mut doubtful = BTreeSet::new();
         let asking = Asking::new(namespace(&look.ps), look.budget.clone());
@@ -250,7 +270,9 @@ impl Work<'_> {
         }
         let carried = tasks.iter().zip(prepared).map(|(task, prepared)| fill_one(task, prepared, &asking).boxed());
         let filled = join_all(carried).await;
-        self.look.memory.doubtful.extend(doubtful);
+        doubtful.extend(std::mem::take(&mut self.look.memory.doubtful));
+        doubtful.retain(|(id, place)| layout.get(id).is_some_and(|wanted| wanted.is_wanted(place)));
+        self.look.memory.doubtful = doubtful;
         Ok(filled)
     }
 
@@ -311,12 +333,11 @@ impl Work<'_> {
         let mut causes = Causes::new();
         for (id, wanted) in layout.iter().filter(|(id, _)| store_key(id) != from) {
             let Some((store, _)) = self.look.stores.get(id) else { continue };
-            for entry in wanted.entries.values().filter(|entry| entry.push.remote.key == remote_key) {
-                let opened = self.world.ports.stores.open(store, namespace(&self.look.ps)).await;
-                let pushed = match opened {
-                    Ok(opened) => opened.push(&entry.push).await,
-                    Err(error) => Err(error),
-                };
+            let found = found_in(Some(&self.ledger.status), &store_key(id));
+            // What is somebody's there, or was to stay, nobody has taken away from here.
+            let is_ours = |place: &String, entry: &Entry| entry.push.remote.key == remote_key && !found.contains(place);
+            for (_, entry) in wanted.entries.iter().filter(|(place, entry)| is_ours(place, entry)) {
+                let pushed = self.put_back(store, entry).await;
                 causes.extend(pushed.err().map(|error| (told!("{}: {}", id, error), retry_of(&error))));
             }
         }

@@ -8,7 +8,8 @@ use keyferry_builders::at;
 use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, GeneratorState, PushSecretStatus};
 use keyferry_limits::Budget;
 use keyferry_provider_core::{
-    Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Keep, Key, Made, Push, Reach, Remote, Term,
+    Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Keep, Key, Made, PropertyLookup, Push, Reach, Remote,
+    Term,
 };
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::{Data, StringMap};
@@ -55,6 +56,7 @@ struct State {
     /// Whether stores show nothing of what they hold.
     is_write_only: bool,
     has_no_marks: bool,
+    merges: bool,
     log: Vec<String>,
     notes: Vec<String>,
     /// What is noted on the PushSecret of a generated value.
@@ -148,7 +150,11 @@ impl Opened for InStoreDouble {
     }
 
     fn dialect(&self) -> Dialect {
-        Dialect::default()
+        let merges = self.of.with(|state| state.merges);
+        Dialect {
+            property: if merges { PropertyLookup::Base64Fields } else { PropertyLookup::default() },
+            ..Dialect::default()
+        }
     }
 
     async fn fetch(&self, _: &Arc<Asking>, keys: Vec<Key>, _: Planning) -> HashMap<Key, Answer> {

@@ -1,9 +1,9 @@
 //! The audit log: one JSON line for each delivery, in order. Whoever delivers waits for nothing: lines stand in a queue of so
 //! many bytes, and a thread of its own writes them. What the queue has no room for, or can't be written, is counted.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -59,7 +59,13 @@ pub fn open(target: &str, mode: &'static str, counts: Counts) -> Result<Arc<Log>
         Box::new(std::io::stderr())
     } else {
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(target);
-        Box::new(file.map_err(|error| format!("can't open the audit log {target}: {}", error.kind()))?)
+        let failed = |error: std::io::Error| format!("can't open the audit log {target}: {}", error.kind());
+        let file = file.map_err(failed)?;
+        // One that was there already may be for others, too; what is no file has an access of its own.
+        if file.metadata().map_err(failed)?.is_file() {
+            file.set_permissions(Permissions::from_mode(0o600)).map_err(failed)?;
+        }
+        Box::new(file)
     };
     Log::start(out, mode, counts)
 }
@@ -128,8 +134,10 @@ impl Audit for Log {
 fn write(queued: &Receiver<Vec<u8>>, mut out: Box<dyn Write + Send>, counts: &Counts, held: &AtomicUsize) {
     let mut has_failed = false;
     for line in queued {
+        // A part of the line before may stand there.
+        let begun = if has_failed { out.write_all(b"\n") } else { Ok(()) };
         // In one piece: others write to the same place.
-        let written = out.write_all(&line).and_then(|()| out.flush());
+        let written = begun.and_then(|()| out.write_all(&line)).and_then(|()| out.flush());
         held.fetch_sub(line.len(), Ordering::Relaxed);
         match written {
             Ok(()) => {

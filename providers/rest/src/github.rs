@@ -319,7 +319,8 @@ impl Provider for GitHub {
         let call = Self::get("DeleteSecret", self.path(&remote.key)?);
         let answer = self.access.send(&Call { method: Method::DELETE, ..call }).await?;
         match answer.status {
-            404 if answer.says_gone() => Ok(()),
+            // The same is said of all that is in a repository which the App has lost, or that is called otherwise now.
+            404 if answer.says_gone() => self.validate().await,
             _ if answer.is_good() => Ok(()),
             _ => Err(self.access.client().refusal(&answer, &format!("secret {:?}", remote.key))),
         }

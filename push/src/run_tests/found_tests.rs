@@ -57,3 +57,58 @@ async fn what_was_there_before_is_not_ours_to_delete() {
     rig.look().await;
     assert_eq!((rig.double.held("s", "k").as_deref(), rig.double.held("s", "l")), (Some("theirs"), None));
 }
+
+#[tokio::test]
+async fn a_secret_that_others_keep_keys_in_is_never_deleted_as_a_whole() {
+    let whole = json!([{"match": {"remoteRef": {"remoteKey": "k"}}}]);
+    for (is_there, stays) in [(true, true), (false, false)] {
+        let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": whole}));
+        rig.double.secret("src", &[("a", "1")]);
+        rig.double.with(|state| {
+            (state.has_no_marks, state.merges) = (true, true);
+            if is_there {
+                state.held.insert(("s".into(), "k".into()), "theirs".into());
+            }
+        });
+        rig.look().await;
+        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+        rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+        rig.look().await;
+        assert_eq!(rig.double.held("s", "k").is_some(), stays);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_written_over_any_more_does_not_become_ours() {
+    let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.double.with(|state| {
+        state.has_no_marks = true;
+        state.held.insert(("s".into(), "k".into()), "theirs".into());
+    });
+    rig.double.fail("s", "k", Some(ErrorKind::Timeout));
+    rig.look().await;
+    rig.double.fail("s", "k", None);
+    rig.respec(json!({"updatePolicy": "IfNotExists"}));
+    rig.now += 60;
+    rig.look().await;
+    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+    rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+    rig.look().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("theirs"));
+}
+
+#[tokio::test]
+async fn what_stays_in_one_store_is_not_written_over_when_another_lets_go() {
+    let refs = json!([{"name": "s"}, {"name": "t"}]);
+    let mut rig = Rig::new(json!({
+        "secretStoreRefs": refs, "updatePolicy": "IfNotExists", "deletionPolicy": "Delete", "data": [entry("a", "k")],
+    }));
+    rig.double.secret("src", &[("a", "1")]);
+    rig.double.with(|state| _ = state.held.insert(("t".into(), "k".into()), "theirs".into()));
+    rig.look().await;
+    rig.respec(json!({"secretStoreRefs": [{"name": "t"}]}));
+    let done = rig.look().await;
+    assert!(done.contains(&"delete s/k".to_owned()), "{done:?}");
+    assert_eq!(rig.double.held("t", "k").as_deref(), Some("theirs"), "{done:?}");
+}

@@ -129,6 +129,16 @@ async fn a_secret_is_of_an_organization_a_repository_or_an_environment() {
 }
 
 #[tokio::test]
+async fn what_is_in_a_repository_that_is_lost_is_not_deleted() {
+    let double = Double::start();
+    let mut spec = spec(&double.server().url());
+    spec["repository"] = json!("renamed");
+    let store = store_of(&spec, &double.key()).await.unwrap();
+    let remote = Remote { key: "TOKEN".to_owned(), ..Remote::default() };
+    assert!(store.delete(&remote, Reach::Ours).await.is_err());
+}
+
+#[tokio::test]
 async fn who_sees_a_secret_stays_so() {
     let double = Double::start();
     let many: Vec<u64> = (1..=250).collect();

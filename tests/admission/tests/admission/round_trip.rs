@@ -148,6 +148,7 @@ fn required(provider: &str, login: Option<&str>) -> Value {
         "doppler" => {
             json!({"auth": {"oidcConfig": {"identity": "i", "serviceAccountRef": {"name": "n"}}}})
         }
+        "github" => json!({"appID": 1, "installationID": 1, "organization": "o", "auth": {"privateKey": secret}}),
         "infisical" => json!({"auth": {"tokenAuthCredentials": {"accessToken": secret}},
             "secretsScope": {"projectSlug": "p", "environmentSlug": "e"}}),
         "kubernetes" => json!({"server": {}}),
@@ -156,6 +157,7 @@ fn required(provider: &str, login: Option<&str>) -> Value {
             json!({"vault": "v", "auth": {"serviceAccountSecretRef": secret}, "cache": {}, "integrationInfo": {}})
         }
         "openBao" | "vault" => json!({"server": "https://s", "auth": logins}),
+        "ovh" => json!({"server": "https://s", "okmsid": "o", "auth": {"token": {"tokenSecretRef": secret}}}),
         _ => json!({}),
     }
 }

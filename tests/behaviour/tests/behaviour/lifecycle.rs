@@ -275,9 +275,7 @@ async fn how_they_stand_is_told() {
         String::from_utf8(said.stdout).unwrap()
     };
     let bare = status(&[]);
-    for part in
-        ["good", "Ready", "bad", "Failed", failed.message.as_str(), "2 ExternalSecrets, 1 failed", "--metrics -"]
-    {
+    for part in ["good", "Ready", "bad", "Failed", failed.message.as_str(), "2 ExternalSecrets, 1 failed"] {
         assert!(bare.contains(part), "{part} is not in\n{bare}");
     }
     let told = status(&["--failed", "--metrics", file.to_str().unwrap()]);
