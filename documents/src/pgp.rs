@@ -55,6 +55,9 @@ mod with {
     /// The longest thing that is encrypted with a key: a data key has 32 bytes, a part of one a byte more.
     const LONGEST: usize = 64;
 
+    /// The longest message: a data key for one recipient, armoured. One for many would be tried with each key for each of them.
+    const LARGEST: usize = 8 << 10;
+
     /// What a message costs for each key, in tries of a key of age.
     const COST: u64 = 40;
 
@@ -96,7 +99,11 @@ mod with {
             if self.0.is_empty() {
                 return Err(other());
             }
-            tries.spend(COST * self.0.len() as u64)?;
+            if armored.len() > LARGEST {
+                return Err(malformed("a message of PGP for a data key is longer than one that sops makes"));
+            }
+            let keys: usize = self.0.iter().map(|key| 1 + key.secret_subkeys.len()).sum();
+            tries.spend(COST * keys as u64)?;
             let (message, _) = Message::from_armor(armored).map_err(|_| damaged())?;
             let none = Password::empty();
             let ring = TheRing {
@@ -141,6 +148,15 @@ mod tests {
         assert!(error.message().contains("cargo feature pgp"), "{error}");
         let error = Identities::default().open_pgp(b"x", &mut Tries::default()).unwrap_err();
         assert!(error.message().contains("cargo feature pgp"), "{error}");
+    }
+
+    #[cfg(feature = "pgp")]
+    #[test]
+    fn a_message_for_many_is_not_tried() {
+        let mut identities = Identities::default();
+        identities.add(&KEY.into()).unwrap();
+        let error = identities.open_pgp(&[b'x'; 9 << 10], &mut Tries::default()).unwrap_err();
+        assert!(error.kind() == ErrorKind::Malformed && error.message().contains("longer than"), "{error}");
     }
 
     #[cfg(feature = "pgp")]
