@@ -67,6 +67,13 @@ async fn the_chart_s_driver_is_upgraded_while_pods_mount_and_stays_while_they_do
     assert_eq!(mounted(&base).expect("the mounts").len(), 1, "it is the same mount");
     helm(&base, "uninstall", &["--timeout=60s"]).expect_err("a pod mounts");
     assert_eq!(pod.exec(&["cat", "/secrets/password"]).expect("it reads"), "the third");
+    // What nobody declares any more goes; the mount does not.
+    base.kubectl(&["delete", "externalsecret", "db"], "");
+    eventually(LONG, || async {
+        pod.exec(&["test", "!", "-e", "/secrets/password"]).map_err(|error| format!("{error:#}"))
+    })
+    .await;
+    assert_eq!(mounted(&base).expect("the mounts").len(), 1, "it is the same mount");
     pod.delete().await;
     until_mounted(&base, &[]).await;
     helm(&base, "uninstall", &["--timeout=60s"]).expect("nobody mounts");
