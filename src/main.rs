@@ -154,15 +154,16 @@ fn wait_for<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, Strin
 async fn about_a_cluster(command: Command) -> Result<ExitCode, String> {
     let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
     let well = |()| ExitCode::SUCCESS;
-    match command {
+    let answer = match command {
         Command::Status(args) => verbs::status::run(&args, &mut out, &mut err).await.map(well),
         Command::Explain(args) => verbs::explain::run(&args, &mut out, &mut err).await.map(well),
-        Command::Refresh(args) => verbs::refresh::run(&args, &mut out).await,
+        Command::Refresh(args) => verbs::refresh::run(&args, &mut out, &mut err).await,
         Command::Diff(args) => verbs::diff::run(&args, &mut out, &mut err).await,
         Command::Who(args) => verbs::who::run(&args, &mut out, &mut err).await.map(well),
         Command::Doctor(args) => verbs::doctor::run(&args, &mut out, &mut err).await,
         _ => Ok(ExitCode::FAILURE),
-    }
+    };
+    answer.map_err(|why| verbs::table::plain(&why).into_owned())
 }
 
 fn validate(args: &keyferry::verbs::validate::Validate) -> Result<ExitCode, String> {

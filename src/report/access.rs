@@ -47,6 +47,9 @@ impl fmt::Display for Subject {
     }
 }
 
+/// What names of the system's own users and groups begin with: its components, its nodes, its ServiceAccounts.
+const SYSTEM: [&str; 4] = ["system:kube-", "system:node", "system:controller:", "system:serviceaccount:kube-system:"];
+
 impl Subject {
     fn of(named: &Named, of: Option<&str>) -> Option<Self> {
         match named.kind.as_str() {
@@ -60,10 +63,12 @@ impl Subject {
         }
     }
 
-    /// Whether it is the system's own.
+    /// Whether it is the system's own. Not all that begins with `system:` is: everybody is one of `system:authenticated`.
     pub fn is_system(&self) -> bool {
         match self {
-            Self::User(name) | Self::Group(name) => name.starts_with("system:"),
+            Self::User(name) | Self::Group(name) => {
+                name == "system:masters" || SYSTEM.iter().any(|begin| name.starts_with(begin))
+            }
             Self::ServiceAccount(namespace, _) => namespace == "kube-system",
         }
     }
@@ -113,6 +118,20 @@ impl fmt::Display for Act<'_> {
 
 /// Whether a rule allows something: as the API server's own authorizer has it.
 fn allows(rule: &PolicyRule, act: &Act<'_>) -> bool {
+    let names = rule.resource_names.as_deref().unwrap_or_default();
+    is_of(rule, act) && (names.is_empty() || names.iter().any(|name| name == act.name))
+}
+
+/// The names that a rule allows something for, of an act that names none; empty where it is for all. `None` where it is for nothing.
+fn names<'a>(rule: &'a PolicyRule, act: &Act<'_>) -> Option<&'a [String]> {
+    let names = rule.resource_names.as_deref().unwrap_or_default();
+    // What is created has no name yet when it is judged, unless it is made of an object that there is.
+    let has_name = act.verb != "create" || act.resource.contains('/');
+    (is_of(rule, act) && (names.is_empty() || has_name)).then_some(names)
+}
+
+/// Whether a rule is for something, by whatever name.
+fn is_of(rule: &PolicyRule, act: &Act<'_>) -> bool {
     let has =
         |list: &Option<Vec<String>>, wanted: &str| list.iter().flatten().any(|given| given == "*" || given == wanted);
     let subresource = act.resource.split_once('/').map(|(_, sub)| format!("*/{sub}"));
@@ -121,12 +140,7 @@ fn allows(rule: &PolicyRule, act: &Act<'_>) -> bool {
         .iter()
         .flatten()
         .any(|given| given == "*" || given == act.resource || subresource.as_ref().is_some_and(|all| given == all));
-    let names = rule.resource_names.as_deref().unwrap_or_default();
-    let is_named = names.is_empty() || names.iter().any(|name| name == act.name);
-    rule.verbs.iter().any(|verb| verb == "*" || verb == act.verb)
-        && has(&rule.api_groups, act.group)
-        && is_resource
-        && is_named
+    rule.verbs.iter().any(|verb| verb == "*" || verb == act.verb) && has(&rule.api_groups, act.group) && is_resource
 }
 
 /// One way in which somebody reaches a Secret.
@@ -138,7 +152,7 @@ pub struct Way {
     pub who: Subject,
     /// Whether by reading it, and not by becoming somebody else.
     pub is_direct: bool,
-    /// What they may do.
+    /// What they may do; where that is allowed for some names only, with these.
     pub by: String,
     /// What that comes to.
     pub so: &'static str,
@@ -165,6 +179,12 @@ const INDIRECT: &[(&[&str], &str, &[&str], &str)] = &[
     (&["update", "patch"], "batch", &["cronjobs"], "they can make pods mount it"),
     (&["create", "get"], "", &["pods/exec", "pods/attach"], "they can look into pods that mount it"),
     (&["update", "patch"], "", &["pods/ephemeralcontainers"], "they can look into pods that mount it"),
+    (
+        &["create", "update", "patch"],
+        "external-secrets.io",
+        &["pushsecrets"],
+        "they can have it pushed to where they can read it",
+    ),
     (&["create"], "", &["serviceaccounts/token"], "they can be any ServiceAccount of the namespace"),
     (&["impersonate"], "", &["serviceaccounts"], "they can be any ServiceAccount of the namespace"),
     (&["escalate", "bind"], "rbac.authorization.k8s.io", &["roles"], "they can give themselves the right to read it"),
@@ -229,14 +249,15 @@ impl Rbac {
 
     /// The bindings that allow something in a namespace, or, where that is none, in the cluster.
     fn allowing<'a>(&'a self, namespace: Option<&'a str>, act: &'a Act<'_>) -> impl Iterator<Item = &'a Binding> {
-        let reaches = move |binding: &&Binding| match &binding.namespace {
+        self.reaching(namespace).filter(move |binding| self.rules(binding).iter().any(|rule| allows(rule, act)))
+    }
+
+    /// The bindings that count in a namespace, or, where that is none, in the cluster.
+    fn reaching<'a>(&'a self, namespace: Option<&'a str>) -> impl Iterator<Item = &'a Binding> {
+        self.bindings.iter().filter(move |binding| match &binding.namespace {
             None => true,
             Some(of) => Some(of.as_str()) == namespace,
-        };
-        self.bindings
-            .iter()
-            .filter(reaches)
-            .filter(move |binding| self.rules(binding).iter().any(|rule| allows(rule, act)))
+        })
     }
 
     /// Whether somebody may do something in a namespace, or, where that is none, in the cluster.
@@ -253,22 +274,34 @@ impl Rbac {
     /// All ways to a Secret.
     pub fn ways(&self, namespace: &str, secret: &str) -> Vec<Way> {
         let mut found: BTreeMap<(Subject, bool, String, &'static str), BTreeSet<String>> = BTreeMap::new();
-        let mut take = |at: Option<&str>, act: Act<'_>, is_direct: bool, so: &'static str| {
-            for binding in self.allowing(at, &act) {
-                for subject in &binding.subjects {
-                    let key = (subject.clone(), is_direct, act.to_string(), so);
-                    found.entry(key).or_default().insert(binding.to_string());
-                }
+        let mut take = |binding: &Binding, is_direct: bool, by: &str, so: &'static str| {
+            for subject in &binding.subjects {
+                let key = (subject.clone(), is_direct, by.to_owned(), so);
+                found.entry(key).or_default().insert(binding.to_string());
             }
         };
-        for verb in ["get", "list", "watch"] {
-            take(Some(namespace), Act { verb, group: "", resource: "secrets", name: secret }, true, "they can read it");
+        let reading = [
+            ("get", "they can read it"),
+            ("list", "they can read it"),
+            ("watch", "they can read it"),
+            ("patch", "a patch is answered with all of it"),
+        ];
+        for (verb, so) in reading {
+            let act = Act { verb, group: "", resource: "secrets", name: secret };
+            self.allowing(Some(namespace), &act).for_each(|binding| take(binding, true, &act.to_string(), so));
         }
         for (place, ways) in [(Some(namespace), INDIRECT), (None, OF_CLUSTER)] {
             for (verbs, group, resources, so) in ways {
                 for verb in *verbs {
                     for resource in *resources {
-                        take(place, Act { verb, group, resource, name: "" }, false, so);
+                        let act = Act { verb, group, resource, name: "" };
+                        for binding in self.reaching(place) {
+                            for named in self.rules(binding).iter().filter_map(|rule| names(rule, &act)) {
+                                let only = if named.is_empty() { "" } else { " (only " };
+                                let end = if named.is_empty() { "" } else { ")" };
+                                take(binding, false, &format!("{act}{only}{}{end}", named.join(", ")), so);
+                            }
+                        }
                     }
                 }
             }
@@ -356,8 +389,52 @@ mod tests {
                 &["ServiceAccount ns/a false create pods/exec"],
             ),
             (json!([{"apiGroups": ["batch"], "resources": ["secrets"], "verbs": ["get"]}]), "namespace", &[]),
+            (
+                json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["patch"]}]),
+                "namespace",
+                &["ServiceAccount ns/a true patch secrets"],
+            ),
+            (
+                json!([{"apiGroups": ["external-secrets.io"], "resources": ["pushsecrets"], "verbs": ["create"]}]),
+                "namespace",
+                &["ServiceAccount ns/a false create pushsecrets"],
+            ),
+            (
+                json!([{"apiGroups": [""], "resources": ["serviceaccounts/token"], "resourceNames": ["x", "y"], "verbs": ["create"]}]),
+                "namespace",
+                &["ServiceAccount ns/a false create serviceaccounts/token (only x, y)"],
+            ),
+            (
+                json!([{"apiGroups": ["apps"], "resources": ["deployments"], "resourceNames": ["web"], "verbs": ["create", "patch"]}]),
+                "namespace",
+                &["ServiceAccount ns/a false patch deployments (only web)"],
+            ),
         ] {
             assert_eq!(ways(rules.clone(), binding), expected, "{rules}");
+        }
+    }
+
+    #[test]
+    fn the_system_is_what_nobody_else_can_be() {
+        let account = |namespace: &str| Subject::ServiceAccount(namespace.to_owned(), "a".to_owned());
+        assert!(account("kube-system").is_system() && !account("ns").is_system());
+        for (name, is_system) in [
+            ("system:masters", true),
+            ("system:kube-scheduler", true),
+            ("system:nodes", true),
+            ("system:node:n1", true),
+            ("system:controller:job-controller", true),
+            ("system:serviceaccount:kube-system:a", true),
+            ("system:serviceaccount:ns:a", false),
+            ("system:serviceaccounts", false),
+            ("system:serviceaccounts:ns", false),
+            ("system:authenticated", false),
+            ("system:unauthenticated", false),
+            ("system:anonymous", false),
+            ("ops", false),
+        ] {
+            assert_eq!(Subject::Group(name.to_owned()).is_system(), is_system, "{name}");
+            assert_eq!(Subject::User(name.to_owned()).is_system(), is_system, "{name}");
         }
     }
 

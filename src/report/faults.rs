@@ -8,7 +8,7 @@ use keyferry_sync::dependency::name_of;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::access::{Act, Rbac};
+use super::access::{Act, Rbac, Subject};
 use super::snapshot::Snapshot;
 
 /// How bad it is.
@@ -82,7 +82,10 @@ fn version(version: Option<&str>) -> Fault {
         Some((text, Some(minor))) if minor < 33 => {
             Fault::new(Level::Warning, "version", format!("the API server is {text}: keyferry is for 1.33 and newer"))
         }
-        Some((text, _)) => Fault::new(Level::Good, "version", format!("the API server is {text}")),
+        Some((text, Some(_))) => Fault::new(Level::Good, "version", format!("the API server is {text}")),
+        Some((text, None)) => {
+            Fault::new(Level::Unknown, "version", format!("the API server is {text:?}, of no known form"))
+        }
         None => Fault::new(Level::Unknown, "version", "the API server does not tell its version"),
     }
 }
@@ -94,7 +97,10 @@ fn encryption(metrics: Option<&str>) -> Fault {
     let transformed =
         metrics.lines().filter(|line| line.starts_with("apiserver_storage_transformation_operations_total{"));
     let encrypts = transformed.filter(|line| {
-        line.contains("transformer_prefix=\"k8s:enc:") && line.contains("transformation_type=\"to_storage\"")
+        // Other kinds may be encrypted where Secrets are not.
+        line.contains("resource=\"secrets\"")
+            && line.contains("transformer_prefix=\"k8s:enc:")
+            && line.contains("transformation_type=\"to_storage\"")
     });
     let prefixes: BTreeSet<&str> =
         encrypts.filter_map(|line| line.split("transformer_prefix=\"").nth(1)?.split('"').next()).collect();
@@ -102,7 +108,11 @@ fn encryption(metrics: Option<&str>) -> Fault {
         return Fault::new(Level::Unknown, "encryption", unknown);
     }
     let by: Vec<&str> = prefixes.into_iter().collect();
-    Fault::new(Level::Good, "encryption", format!("the API server encrypts what it stores, by {}", by.join(", ")))
+    Fault::new(
+        Level::Good,
+        "encryption",
+        format!("the API server encrypts Secrets that it stores, by {}", by.join(", ")),
+    )
 }
 
 fn readers(rbac: Option<&Rbac>) -> Fault {
@@ -113,10 +123,12 @@ fn readers(rbac: Option<&Rbac>) -> Fault {
             "roles and bindings can't be read: who can read Secrets at large is not known",
         );
     };
-    let act = Act { verb: "list", group: "", resource: "secrets", name: "" };
+    let may = |subject: &&Subject| {
+        let act = |verb| Act { verb, group: "", resource: "secrets", name: "" };
+        ["get", "list", "watch"].into_iter().any(|verb| rbac.may(subject, None, &act(verb)))
+    };
     let subjects = rbac.subjects().into_iter().filter(|subject| !subject.is_system());
-    let large: Vec<String> =
-        subjects.filter(|subject| rbac.may(subject, None, &act)).map(ToString::to_string).collect();
+    let large: Vec<String> = subjects.filter(may).map(ToString::to_string).collect();
     if large.is_empty() {
         return Fault::new(Level::Good, "readers", "nobody but the system reads Secrets of all namespaces");
     }
@@ -144,6 +156,16 @@ fn static_logins(snapshot: &Snapshot) -> Fault {
         store.spec.as_ref().is_ok_and(|spec| spec.the_provider().is_ok_and(|(_, provider)| is_static(&provider)))
     };
     let named: Vec<String> = snapshot.stores.iter().filter(logs_in).map(|store| full(&store.id)).collect();
+    if named.is_empty() && (snapshot.misses("SecretStores") || snapshot.misses("ClusterSecretStores")) {
+        return Fault::new(Level::Unknown, "static-logins", "not all stores can be read: how they log in is not known");
+    }
+    let unclear = snapshot.stores.iter().filter(|store| store.spec.is_err()).map(|store| full(&store.id));
+    let unclear: Vec<String> = unclear.collect();
+    if named.is_empty() && !unclear.is_empty() {
+        let message =
+            format!("{} stores are not of the form of their kind: how they log in is not known", unclear.len());
+        return Fault::new(Level::Unknown, "static-logins", message).about(unclear);
+    }
     if named.is_empty() {
         return Fault::new(Level::Good, "static-logins", "no store logs in with a key that is kept in a Secret");
     }
@@ -175,6 +197,23 @@ fn never_refreshed(snapshot: &Snapshot, now: Timestamp) -> Fault {
             format!("ExternalSecret {namespace}/{name}")
         })
         .collect();
+    if named.is_empty() && snapshot.misses("ExternalSecrets") {
+        return Fault::new(
+            Level::Unknown,
+            "never-refreshed",
+            "ExternalSecrets can't be read: when they were refreshed is not known",
+        );
+    }
+    let unclear = snapshot.external_secrets.iter().filter_map(|es| es.as_ref().err()).map(|metadata| {
+        let (namespace, name) = name_of(metadata);
+        format!("ExternalSecret {namespace}/{name}")
+    });
+    let unclear: Vec<String> = unclear.collect();
+    if named.is_empty() && !unclear.is_empty() {
+        let message =
+            format!("{} ExternalSecrets are not of the form of their kind: nothing refreshes them", unclear.len());
+        return Fault::new(Level::Warning, "never-refreshed", message).about(unclear);
+    }
     if named.is_empty() {
         return Fault::new(Level::Good, "never-refreshed", "every ExternalSecret was refreshed once");
     }
@@ -182,7 +221,14 @@ fn never_refreshed(snapshot: &Snapshot, now: Timestamp) -> Fault {
     Fault::new(Level::Warning, "never-refreshed", message).about(named)
 }
 
+/// What uses Secrets.
+pub const USERS: [&str; 7] = ["pods", "deployments", "replicasets", "statefulsets", "daemonsets", "cronjobs", "jobs"];
+
 fn unused(snapshot: &Snapshot) -> Fault {
+    if snapshot.misses("ExternalSecrets") || USERS.iter().any(|kinds| snapshot.misses(kinds)) {
+        let message = "not all ExternalSecrets, pods and workloads can be read: who uses which target is not known";
+        return Fault::new(Level::Unknown, "unused", message);
+    }
     if snapshot.users.is_empty() {
         return Fault::new(
             Level::Unknown,
@@ -274,6 +320,65 @@ mod tests {
             assert_eq!(level(&found, check).0, Level::Unknown, "{check}");
         }
         assert!(found.iter().any(|fault| fault.message.contains("ask your provider")));
+    }
+
+    #[test]
+    fn a_kind_that_could_not_be_read_is_not_known() {
+        let user = User {
+            kind: "Pod".into(),
+            namespace: "ns".into(),
+            name: "p".into(),
+            service_account: "default".into(),
+            secrets: [("e".to_owned(), Use::Volume)].into(),
+        };
+        for (kinds, check) in [
+            ("SecretStores", "static-logins"),
+            ("ClusterSecretStores", "static-logins"),
+            ("ExternalSecrets", "never-refreshed"),
+            ("ExternalSecrets", "unused"),
+            ("cronjobs", "unused"),
+            ("pods", "unused"),
+        ] {
+            let mut snapshot = Snapshot { users: vec![user.clone()], ..Snapshot::default() };
+            assert_eq!(level(&of(&snapshot, &Cluster::default(), at(0)), check).0, Level::Good, "{check}");
+            snapshot.unread.insert(kinds);
+            assert_eq!(level(&of(&snapshot, &Cluster::default(), at(0)), check).0, Level::Unknown, "{kinds}: {check}");
+        }
+        let odd = keyferry_builders::store(json!({"provider": {"fake": {}}})).metadata;
+        let snapshot = Snapshot {
+            external_secrets: vec![Err(Box::new(odd.clone()))],
+            stores: vec![Arc::new(Store::undecodable(odd))],
+            ..Snapshot::default()
+        };
+        let found = of(&snapshot, &Cluster { version: Some("odd".to_owned()), ..Cluster::default() }, at(0));
+        assert_eq!(level(&found, "static-logins"), (Level::Unknown, 1));
+        assert_eq!(level(&found, "never-refreshed"), (Level::Warning, 1));
+        assert_eq!(level(&found, "version"), (Level::Unknown, 0));
+    }
+
+    #[test]
+    fn what_other_kinds_are_encrypted_by_says_nothing_of_secrets() {
+        let metric = |resource: &str| {
+            format!(
+                "apiserver_storage_transformation_operations_total{{resource=\"{resource}\",status=\"OK\",transformation_type=\"to_storage\",transformer_prefix=\"k8s:enc:kms:v2:\"}} 3\n"
+            )
+        };
+        assert_eq!(encryption(Some(&metric("configmaps"))).level, Level::Unknown);
+        assert_eq!(encryption(Some(&metric("secrets"))).level, Level::Good);
+    }
+
+    #[test]
+    fn who_may_get_or_watch_secrets_of_all_namespaces_reads_them_too() {
+        for verb in ["get", "list", "watch"] {
+            let role = json!({"metadata": {"name": "r"}, "rules": [{"apiGroups": [""], "resources": ["secrets"], "verbs": [verb]}]});
+            let binding = json!({
+                "metadata": {"name": "b"}, "subjects": [{"kind": "Group", "name": "system:authenticated"}],
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "r"},
+            });
+            let (role, binding) = (serde_json::from_value(role).unwrap(), serde_json::from_value(binding).unwrap());
+            let rbac = Rbac::new(Vec::new(), vec![role], Vec::new(), vec![binding]);
+            assert_eq!(readers(Some(&rbac)).objects, ["Group system:authenticated"], "{verb}");
+        }
     }
 
     #[test]

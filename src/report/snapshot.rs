@@ -1,6 +1,6 @@
 //! What was read of a cluster.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use keyferry_crds::{ExternalSecret, PushSecret};
@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub push_secrets: Vec<Read<PushSecret>>,
     /// The stores, of namespaces and of the cluster.
     pub stores: Vec<Arc<Store>>,
+    /// Kinds, in the plural, that were asked for and could not be read, or not all of them.
+    pub unread: BTreeSet<&'static str>,
     /// The labels of namespaces.
     pub namespaces: HashMap<String, StringMap>,
     /// Who uses which Secret.
@@ -32,6 +34,11 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether a kind, in the plural, could not be read.
+    pub fn misses(&self, kinds: &str) -> bool {
+        self.unread.contains(kinds)
+    }
+
     /// The stores, as their conditions tell of them.
     pub fn known_stores(&self) -> KnownStores {
         self.stores.iter().map(|store| (store.id.clone(), (store.clone(), store.readiness_told()))).collect()

@@ -36,6 +36,7 @@ use super::hint::did_you_mean;
 use super::manifests::folder::Nowhere;
 use super::manifests::{Pipeline, stores};
 use super::status::Format;
+use super::table::{json, note, plain};
 
 /// Flags of `keyferry diff`.
 #[derive(Args, Debug)]
@@ -91,15 +92,13 @@ pub async fn run(args: &Diff, out: &mut dyn Write, err: &mut dyn Write) -> Resul
         Ok((title, change)) => {
             let text = match args.output {
                 Format::Text => told(&title, &change),
-                Format::Json => {
-                    serde_json::to_string_pretty(&change).map_err(|_| "can't write JSON".to_owned())? + "\n"
-                }
+                Format::Json => json(&change, true)?,
             };
             out.write_all(text.as_bytes()).map_err(|_| "can't write to standard output".to_owned())?;
             Ok(if change.is_any() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
         }
         Err(why) => {
-            let _ = writeln!(err, "keyferry: {why}");
+            let _ = writeln!(err, "keyferry: {}", plain(&why));
             Ok(ExitCode::from(FAILED))
         }
     }
@@ -110,7 +109,7 @@ async fn compared(args: &Diff, err: &mut dyn Write) -> Result<(String, Change), 
     let namespace = args.namespace.clone().unwrap_or_else(|| client.default_namespace().to_owned());
     let mut notes = Vec::new();
     let snapshot = gather::snapshot(&client, Some(&namespace), &mut notes).await?;
-    notes.iter().for_each(|note| _ = writeln!(err, "note: {note}"));
+    note(&notes, err);
     let all = || snapshot.external_secrets.iter().flatten();
     let named = |es: &&ExternalSecret| es.metadata.name.as_deref() == Some(args.name.as_str());
     let es = all().find(named).ok_or_else(|| {
@@ -238,7 +237,7 @@ fn told(title: &str, change: &Change) -> String {
         }
     );
     for (mark, keys) in [("+", &change.added), ("-", &change.removed), ("~", &change.changed)] {
-        keys.iter().for_each(|key| text += &format!("  {mark} {key}\n"));
+        keys.iter().for_each(|key| text += &format!("  {mark} {}\n", plain(key)));
     }
     if change.untold > 0 {
         text += &format!("  + {} keys whose names a template makes of values\n", change.untold);
@@ -269,6 +268,12 @@ mod tests {
             "t: it would be updated\n  + new\n  - gone\n  ~ other\n  + 1 keys whose names a template makes of values\n  1 keys unchanged\n"
         );
         assert!(change.is_any() && !serde_json::to_string(&change).unwrap().contains("canary"));
+    }
+
+    #[test]
+    fn a_key_is_told_on_its_own_line() {
+        let change = change(Some(&secret(&[("a\u{1b}[2J\nb", "v")])), &Desired::Create(secret(&[])), &BTreeSet::new());
+        assert!(told("t", &change).contains("\n  - a\\u{1b}[2J\\nb\n"));
     }
 
     #[test]

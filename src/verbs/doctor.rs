@@ -12,10 +12,11 @@ use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
 
 use super::status::Format;
-use super::table::{coloured, has_colours};
+use super::table::{coloured, has_colours, json, note, plain};
 use super::{gather, who};
 use crate::clock;
 use crate::report::faults::{self, Cluster, Fault, Level};
+use crate::report::snapshot::Snapshot;
 
 /// Flags of `keyferry doctor`.
 #[derive(Args, Debug)]
@@ -28,6 +29,9 @@ pub struct Doctor {
     pub output: Format,
 }
 
+/// What is not asked for either, where ExternalSecrets can't be listed.
+const UNREAD: [&str; 4] = ["ExternalSecrets", "PushSecrets", "SecretStores", "ClusterSecretStores"];
+
 /// How many objects of a finding are named to a person.
 const NAMED: usize = 10;
 
@@ -39,10 +43,12 @@ pub async fn run(args: &Doctor, out: &mut dyn Write, err: &mut dyn Write) -> Res
         Ok(snapshot) => snapshot,
         Err(why) => {
             notes.push(why);
-            Default::default()
+            Snapshot { unread: UNREAD.into(), ..Snapshot::default() }
         }
     };
-    snapshot.users = gather::users(&client, None, &mut notes).await;
+    let (users, unread) = gather::users(&client, None, &mut notes).await;
+    snapshot.users = users;
+    snapshot.unread.extend(unread);
     let mut kinds = Vec::new();
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let each = |crd: CustomResourceDefinition| {
@@ -59,9 +65,9 @@ pub async fn run(args: &Doctor, out: &mut dyn Write, err: &mut dyn Write) -> Res
     let found = faults::of(&snapshot, &cluster, clock::now());
     let text = match args.output {
         Format::Text => found.iter().map(|fault| told(fault, has_colours())).collect(),
-        Format::Json => serde_json::to_string_pretty(&found).map_err(|_| "can't write JSON".to_owned())? + "\n",
+        Format::Json => json(&found, true)?,
     };
-    notes.iter().for_each(|note| _ = writeln!(err, "note: {note}"));
+    note(&notes, err);
     out.write_all(text.as_bytes()).map_err(|_| "can't write to standard output".to_owned())?;
     let is_well = found.iter().all(|fault| fault.level != Level::Warning);
     Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -75,7 +81,7 @@ fn told(fault: &Fault, has_colours: bool) -> String {
     };
     let mut text = coloured(&format!("{level:7} {}: {}", fault.check, fault.message), level, has_colours) + "\n";
     for object in fault.objects.iter().take(NAMED) {
-        text += &format!("          {object}\n");
+        text += &format!("          {}\n", plain(object));
     }
     match fault.objects.len().checked_sub(NAMED) {
         None | Some(0) => text,

@@ -21,7 +21,7 @@ use serde::Serialize;
 use super::gather::{self, MetricsFrom};
 use super::hint::did_you_mean;
 use super::status::Format;
-use super::table::{coloured, has_colours, table};
+use super::table::{coloured, has_colours, json, note, plain, table};
 use crate::clock;
 use crate::report::advice;
 use crate::report::checks::{self, Verdict};
@@ -99,7 +99,7 @@ pub async fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> Re
     let mut notes = Vec::new();
     let mut snapshot = gather::snapshot(&client, Some(&namespace), &mut notes).await?;
     snapshot.namespaces = gather::namespaces(&client).await;
-    snapshot.users = gather::users(&client, Some(&namespace), &mut notes).await;
+    snapshot.users = gather::users(&client, Some(&namespace), &mut notes).await.0;
     snapshot.tries = args.metrics.tries(&client, &mut notes).await?;
     let now = clock::now();
     let all = standing::all(&snapshot, now);
@@ -116,9 +116,9 @@ pub async fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> Re
     let whole = explanation(standing.clone(), es, &snapshot, target, &args.controller_class, now);
     let text = match args.output {
         Format::Text => told(&whole, now, has_colours()),
-        Format::Json => serde_json::to_string_pretty(&whole).map_err(|_| "can't write JSON".to_owned())? + "\n",
+        Format::Json => json(&whole, true)?,
     };
-    notes.iter().for_each(|note| _ = writeln!(err, "note: {note}"));
+    note(&notes, err);
     out.write_all(text.as_bytes()).map_err(|_| "can't write to standard output".to_owned())
 }
 
@@ -197,7 +197,7 @@ pub fn told(of: &Explanation, now: Timestamp, has_colours: bool) -> String {
     let named = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
     let mut text = coloured(&format!("{kind} {named}: {status}{since}"), status, has_colours) + "\n";
     for line in [reason, message].into_iter().filter(|line| !line.is_empty()) {
-        text += &format!("  {line}\n");
+        text += &format!("  {}\n", plain(line));
     }
     let tried = tries.filter(|tries| *tries > 0).map(|tries| format!("; {tries} tries failed")).unwrap_or_default();
     text += &format!("\nNext: {}{tried}\n", of.next);
@@ -215,9 +215,9 @@ pub fn told(of: &Explanation, now: Timestamp, has_colours: bool) -> String {
                 (Some(says), true) => ("->", format!(": {says}")),
                 (Some(says), false) => ("  ", format!(": {says}")),
             };
-            text += &format!("  {mark} {}{says}\n", check.check);
+            text += &format!("  {mark} {}{}\n", check.check, plain(&says));
         }
-        text += &of.now.as_ref().map(|now| format!("  so: {now}\n")).unwrap_or_default();
+        text += &of.now.as_ref().map(|now| format!("  so: {}\n", plain(now))).unwrap_or_default();
     }
     if !of.users.is_empty() {
         let rows = of.users.iter().map(|user| vec![user.kind.clone(), user.name.clone(), user.service_account.clone()]);
@@ -252,6 +252,21 @@ mod tests {
             assert_eq!(kind_of(word), Ok(kind));
         }
         assert!(kind_of("stroe").is_err_and(|why| why.ends_with("did you mean store?")));
+    }
+
+    #[test]
+    fn what_a_tenant_wrote_is_told_on_its_own_line() {
+        let mut es = es(json!({"data": [{"secretKey": "k", "remoteRef": {"key": "a\u{1b}[2J\nb"}}]}));
+        es.status = serde_json::from_value(json!({"conditions": [{
+            "type": "Ready", "status": "False", "reason": "R\u{7}", "message": "a\nTo do: nothing\u{1b}[2J",
+        }]}))
+        .unwrap();
+        let standing = standing::external_secret(&es, None, at(0));
+        let whole = explanation(standing, Some(&es), &Snapshot::default(), TargetState::Absent, "default", at(0));
+        let text = told(&whole, at(0), false);
+        assert!(text.lines().all(|line| !line.contains(char::is_control)), "{text:?}");
+        assert!(text.contains("  R\\u{7}\n  a\\nTo do: nothing\\u{1b}[2J\n"), "{text}");
+        assert!(text.contains("a\\u{1b}[2J\\nb"), "{text}");
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Reads a snapshot of a cluster, as far as whoever asks may read it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec};
@@ -20,6 +20,7 @@ use kube::core::{DeserializeGuard, NamespaceResourceScope};
 use kube::{Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 
+use super::hint::did_you_mean;
 use crate::report::snapshot::{Read, Snapshot};
 use crate::report::tries::Tries;
 use crate::report::users::User;
@@ -131,15 +132,16 @@ pub async fn snapshot(client: &Client, namespace: Option<&str>, notes: &mut Vec<
     let listed = pages::all(&of, ListParams::default(), |object| all.push(read(object))).await;
     listed.map_err(|problem| unlisted("ExternalSecrets", &problem))?;
     let of: Api<DeserializeGuard<PushSecret>> = scoped_guard(client, namespace);
-    let all = &mut snapshot.push_secrets;
-    note(notes, "PushSecrets", pages::all(&of, ListParams::default(), |object| all.push(read(object))).await);
+    let (all, unread) = (&mut snapshot.push_secrets, &mut snapshot.unread);
+    let listed = pages::all(&of, ListParams::default(), |object| all.push(read(object))).await;
+    note(notes, unread, "PushSecrets", listed);
     let all = &mut snapshot.stores;
     let of: Api<DeserializeGuard<SecretStore>> = scoped_guard(client, namespace);
     let each = |object| all.push(Arc::new(read(object).map_or_else(|of| Store::undecodable(*of), Store::namespaced)));
-    note(notes, "SecretStores", pages::all(&of, ListParams::default(), each).await);
+    note(notes, unread, "SecretStores", pages::all(&of, ListParams::default(), each).await);
     let of: Api<DeserializeGuard<ClusterSecretStore>> = Api::all(client.clone());
     let each = |object| all.push(Arc::new(read(object).map_or_else(|of| Store::undecodable(*of), Store::cluster)));
-    note(notes, "ClusterSecretStores", pages::all(&of, ListParams::default(), each).await);
+    note(notes, unread, "ClusterSecretStores", pages::all(&of, ListParams::default(), each).await);
     Ok(snapshot)
 }
 
@@ -158,9 +160,24 @@ pub fn read<K: Resource<DynamicType = ()>>(guarded: DeserializeGuard<K>) -> Read
     guarded.0.map_err(|invalid| Box::new(invalid.metadata))
 }
 
-fn note(notes: &mut Vec<String>, kinds: &str, listed: Result<(), ApiProblem>) {
+fn note(
+    notes: &mut Vec<String>,
+    unread: &mut BTreeSet<&'static str>,
+    kinds: &'static str,
+    listed: Result<(), ApiProblem>,
+) {
     if let Err(problem) = listed {
         notes.push(unlisted(kinds, &problem));
+        unread.insert(kinds);
+    }
+}
+
+/// Notes that there is no such namespace, where that is certain: what is in it is asked for in vain.
+pub async fn note_absent(client: &Client, namespace: &str, notes: &mut Vec<String>) {
+    if let Ok(None) = timely(Api::<Namespace>::all(client.clone()).get_opt(namespace)).await {
+        let known = namespaces(client).await;
+        let hint = did_you_mean(namespace, known.keys().map(String::as_str));
+        notes.push(format!("there is no namespace {namespace:?}{hint}"));
     }
 }
 
@@ -176,58 +193,127 @@ pub async fn namespaces(client: &Client) -> HashMap<String, keyferry_sync::data:
     all
 }
 
-/// Who uses Secrets in a namespace, or in all: what makes pods, and pods that nothing made.
-pub async fn users(client: &Client, namespace: Option<&str>, notes: &mut Vec<String>) -> Vec<User> {
-    let mut all = Vec::new();
-    of_kind(client, namespace, "pods", &mut all, notes, |pod: Pod| {
-        let is_own = pod.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
-        Some(("Pod", pod.metadata, pod.spec.filter(|_| is_own)?))
+/// Whether what controls an object is itself asked for pods: one of these kinds of a group of Kubernetes.
+fn is_made_by(metadata: &ObjectMeta, group: &str, kinds: &[&str]) -> bool {
+    let mut owners = metadata.owner_references.iter().flatten().filter(|owner| owner.controller == Some(true));
+    owners.any(|owner| {
+        let is_of_group = owner.api_version.split_once('/').is_some_and(|(of, _)| of == group);
+        is_of_group && kinds.contains(&owner.kind.as_str())
     })
-    .await;
-    of_kind(client, namespace, "deployments", &mut all, notes, |of: Deployment| {
-        Some(("Deployment", of.metadata, of.spec.template.spec?))
-    })
-    .await;
-    of_kind(client, namespace, "statefulsets", &mut all, notes, |of: StatefulSet| {
-        Some(("StatefulSet", of.metadata, of.spec.template.spec?))
-    })
-    .await;
-    of_kind(client, namespace, "daemonsets", &mut all, notes, |of: DaemonSet| {
-        Some(("DaemonSet", of.metadata, of.spec.template.spec?))
-    })
-    .await;
-    of_kind(client, namespace, "cronjobs", &mut all, notes, |of: CronJob| {
-        Some(("CronJob", of.metadata, of.spec.job_template.spec?.template.spec?))
-    })
-    .await;
-    of_kind(client, namespace, "jobs", &mut all, notes, |of: Job| {
-        let is_own = of.metadata.owner_references.as_ref().is_none_or(Vec::is_empty);
-        Some(("Job", of.metadata, of.spec.filter(|_| is_own)?.template.spec?))
-    })
-    .await;
-    all
 }
 
-async fn of_kind<K>(
+/// A pod that nothing made which is listed itself: operators make pods, too.
+fn of_pod(of: Pod) -> Option<(&'static str, ObjectMeta, PodSpec)> {
+    let is_made = is_made_by(&of.metadata, "apps", &["ReplicaSet", "StatefulSet", "DaemonSet"])
+        || is_made_by(&of.metadata, "batch", &["Job"]);
+    Some(("Pod", of.metadata, of.spec.filter(|_| !is_made)?))
+}
+
+fn of_replica_set(of: ReplicaSet) -> Option<(&'static str, ObjectMeta, PodSpec)> {
+    let is_made = is_made_by(&of.metadata, "apps", &["Deployment"]);
+    Some(("ReplicaSet", of.metadata, of.spec.template.filter(|_| !is_made)?.spec?))
+}
+
+fn of_job(of: Job) -> Option<(&'static str, ObjectMeta, PodSpec)> {
+    let is_made = is_made_by(&of.metadata, "batch", &["CronJob"]);
+    Some(("Job", of.metadata, of.spec.filter(|_| !is_made)?.template.spec?))
+}
+
+/// Who uses Secrets in a namespace, or in all: what makes pods, and pods that nothing of these made; and the kinds that could not be
+/// read.
+pub async fn users(
     client: &Client,
     namespace: Option<&str>,
-    kinds: &str,
-    all: &mut Vec<User>,
     notes: &mut Vec<String>,
-    pods_of: impl Fn(K) -> Option<(&'static str, ObjectMeta, PodSpec)>,
-) where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-{
-    let each = |object| {
-        let user = pods_of(object).map(|(kind, metadata, spec)| {
-            User::new(
-                kind,
-                metadata.namespace.as_deref().unwrap_or_default(),
-                metadata.name.as_deref().unwrap_or_default(),
-                &spec,
-            )
-        });
-        all.extend(user.filter(|user| !user.secrets.is_empty()));
-    };
-    note(notes, kinds, pages::all(&scoped::<K>(client, namespace), ListParams::default(), each).await);
+) -> (Vec<User>, BTreeSet<&'static str>) {
+    let mut found = Found { client, namespace, users: Vec::new(), unread: BTreeSet::new(), notes };
+    found.of_kind("pods", of_pod).await;
+    found.of_kind("deployments", |of: Deployment| Some(("Deployment", of.metadata, of.spec.template.spec?))).await;
+    found.of_kind("replicasets", of_replica_set).await;
+    found.of_kind("statefulsets", |of: StatefulSet| Some(("StatefulSet", of.metadata, of.spec.template.spec?))).await;
+    found.of_kind("daemonsets", |of: DaemonSet| Some(("DaemonSet", of.metadata, of.spec.template.spec?))).await;
+    found
+        .of_kind("cronjobs", |of: CronJob| Some(("CronJob", of.metadata, of.spec.job_template.spec?.template.spec?)))
+        .await;
+    found.of_kind("jobs", of_job).await;
+    (found.users, found.unread)
+}
+
+/// Who was found as yet.
+struct Found<'a> {
+    client: &'a Client,
+    namespace: Option<&'a str>,
+    users: Vec<User>,
+    unread: BTreeSet<&'static str>,
+    notes: &'a mut Vec<String>,
+}
+
+impl Found<'_> {
+    async fn of_kind<K>(
+        &mut self,
+        kinds: &'static str,
+        pods_of: impl Fn(K) -> Option<(&'static str, ObjectMeta, PodSpec)>,
+    ) where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        let each = |object| {
+            let user = pods_of(object).map(|(kind, metadata, spec)| {
+                let namespace = metadata.namespace.as_deref().unwrap_or_default();
+                User::new(kind, namespace, metadata.name.as_deref().unwrap_or_default(), &spec)
+            });
+            self.users.extend(user.filter(|user| !user.secrets.is_empty()));
+        };
+        let listed = pages::all(&scoped::<K>(self.client, self.namespace), ListParams::default(), each).await;
+        note(self.notes, &mut self.unread, kinds, listed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn object<K: DeserializeOwned>(owner: &Value, spec: &Value) -> K {
+        let metadata = json!({"name": "o", "namespace": "ns", "ownerReferences": owner});
+        serde_json::from_value(json!({"metadata": metadata, "spec": spec})).unwrap()
+    }
+
+    fn owner(api_version: &str, kind: &str, is_controller: bool) -> Value {
+        json!([{"apiVersion": api_version, "kind": kind, "name": "p", "uid": "u", "controller": is_controller}])
+    }
+
+    #[test]
+    fn only_what_is_told_of_by_its_maker_is_passed_over() {
+        let pod = json!({"containers": []});
+        let template = json!({"selector": {}, "template": {"spec": pod}});
+        let none = json!([]);
+        for (of, is_told) in [
+            (&none, true),
+            (&owner("apps/v1", "ReplicaSet", true), false),
+            (&owner("apps/v1", "StatefulSet", true), false),
+            (&owner("apps/v1", "DaemonSet", true), false),
+            (&owner("batch/v1", "Job", true), false),
+            (&owner("apps/v1", "ReplicaSet", false), true),
+            (&owner("postgresql.cnpg.io/v1", "Cluster", true), true),
+            (&owner("batch.volcano.sh/v1alpha1", "Job", true), true),
+            (&owner("v1", "ReplicationController", true), true),
+        ] {
+            assert_eq!(of_pod(object(of, &pod)).is_some(), is_told, "a pod of {of}");
+        }
+        for (of, is_told) in [
+            (&none, true),
+            (&owner("batch/v1", "CronJob", true), false),
+            (&owner("argoproj.io/v1alpha1", "Workflow", true), true),
+        ] {
+            assert_eq!(of_job(object(of, &template)).is_some(), is_told, "a Job of {of}");
+        }
+        for (of, is_told) in [
+            (&none, true),
+            (&owner("apps/v1", "Deployment", true), false),
+            (&owner("argoproj.io/v1alpha1", "Rollout", true), true),
+        ] {
+            assert_eq!(of_replica_set(object(of, &template)).is_some(), is_told, "a ReplicaSet of {of}");
+        }
+    }
 }

@@ -1,22 +1,24 @@
 //! `keyferry status`: how the ExternalSecrets, PushSecrets and stores of a cluster stand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use futures::stream::{BoxStream, StreamExt as _, select_all};
+use futures::stream::{self, BoxStream, SelectAll, StreamExt as _, select_all};
 use jiff::Timestamp;
 use keyferry_cluster::connection::Connection;
+use keyferry_cluster::problem::ApiProblem;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore};
 use keyferry_sync::store::Store;
 use kube::api::Api;
 use kube::core::DeserializeGuard;
+use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Client, Resource};
 
 use super::gather::{self, MetricsFrom};
-use super::table::{coloured, has_colours, lines};
+use super::table::{coloured, has_colours, json, lines, note, plain};
 use crate::clock;
 use crate::report::standing::{self, Standing, ahead, span};
 use crate::report::tries::Tries;
@@ -61,11 +63,16 @@ const METRICS_AGE: Duration = Duration::from_secs(1);
 
 /// Reads and prints; the error is for a person.
 pub async fn run(args: &Status, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), String> {
+    is_possible(args)?;
     let client = args.connection.client().await?;
-    if args.watch {
-        return watch(args, &client, out).await;
-    }
     let mut notes = Vec::new();
+    if let Some(namespace) = &args.namespace {
+        gather::note_absent(&client, namespace, &mut notes).await;
+    }
+    if args.watch {
+        note(&notes, err);
+        return watch(args, &client, out, err).await;
+    }
     let mut snapshot = gather::snapshot(&client, args.namespace.as_deref(), &mut notes).await?;
     snapshot.tries = args.metrics.tries(&client, &mut notes).await?;
     let now = clock::now();
@@ -74,13 +81,25 @@ pub async fn run(args: &Status, out: &mut dyn Write, err: &mut dyn Write) -> Res
     all.retain(|of| !args.failed || of.status != "Ready");
     let text = match args.output {
         Format::Text => table(&all, snapshot.tries.is_some(), now, has_colours()) + &summary,
-        Format::Json => serde_json::to_string_pretty(&all).map_err(|_| "can't write JSON".to_owned())? + "\n",
+        Format::Json => json(&all, true)?,
     };
     out.write_all(text.as_bytes()).map_err(|_| "can't write to standard output".to_owned())?;
     // Where nothing failed nobody misses tries.
     let wants_tries = all.iter().any(|of| of.status == "Failed");
-    let is_missed = |note: &&String| wants_tries || !note.starts_with("tries");
-    notes.iter().filter(is_missed).for_each(|note| _ = writeln!(err, "note: {note}"));
+    notes.retain(|note| wants_tries || !note.starts_with("tries"));
+    note(&notes, err);
+    Ok(())
+}
+
+/// Whether flags go together.
+fn is_possible(args: &Status) -> Result<(), String> {
+    let is_input = args.metrics.metrics.as_ref().is_some_and(|file| file.as_os_str() == "-");
+    if args.watch && is_input {
+        return Err(
+            "--metrics - is read once, and --watch reads metrics again and again: name a file or --metrics-url"
+                .to_owned(),
+        );
+    }
     Ok(())
 }
 
@@ -115,7 +134,7 @@ fn table(all: &[Standing], knows_tries: bool, now: Timestamp, has_colours: bool)
         text += &coloured(line.trim_end(), of.map_or("", |of| of.status), has_colours);
         text.push('\n');
         if let Some(of) = of.filter(|of| of.status == "Failed" && !of.message.is_empty()) {
-            text += &format!("    {}\n", of.message);
+            text += &format!("    {}\n", plain(&of.message));
         }
     }
     text
@@ -141,58 +160,91 @@ fn summary(all: &[Standing]) -> String {
 enum Change {
     Put(Box<Made>),
     Gone(Key),
-    Lost(String),
+    /// All of a kind that there are now.
+    All(&'static str, BTreeSet<Key>),
+    /// What whoever asks has to know.
+    Note(String),
 }
 
 type Key = (&'static str, String, String);
 /// A standing once it is known what metrics tell.
 type Made = dyn FnOnce(Option<&Tries>, Timestamp) -> Standing + Send;
 
-/// Prints what changes, until it is ended.
-async fn watch(args: &Status, client: &Client, out: &mut dyn Write) -> Result<(), String> {
-    let namespace = args.namespace.as_deref();
-    let of_ps: fn(&PushSecret, Option<&Tries>, Timestamp) -> Standing = |ps, _, now| standing::push_secret(ps, now);
-    let of_store: fn(&SecretStore, Option<&Tries>, Timestamp) -> Standing =
-        |store, _, _| standing::store(&Store::namespaced(store.clone()));
-    let of_cluster: fn(&ClusterSecretStore, Option<&Tries>, Timestamp) -> Standing =
-        |store, _, _| standing::store(&Store::cluster(store.clone()));
-    let mut changes = select_all([
-        changes::<ExternalSecret>(scoped(client, namespace), "ExternalSecret", standing::external_secret),
-        changes::<PushSecret>(scoped(client, namespace), "PushSecret", of_ps),
-        changes::<SecretStore>(scoped(client, namespace), "SecretStore", of_store),
-        changes::<ClusterSecretStore>(Api::all(client.clone()), "ClusterSecretStore", of_cluster),
-    ]);
+/// What metrics told last, and what is to be noted where they tell nothing.
+struct Metrics<'a> {
+    from: &'a MetricsFrom,
+    tries: Option<Tries>,
+    read: Option<Instant>,
+    notes: Vec<String>,
+}
+
+impl Metrics<'_> {
+    /// Reads them anew where they are old. What can't be read just now ends nothing.
+    async fn renew(&mut self, client: &Client) {
+        if self.read.is_some_and(|read| read.elapsed() <= METRICS_AGE) {
+            return;
+        }
+        self.notes.clear();
+        self.tries = self.from.tries(client, &mut self.notes).await.unwrap_or_else(|why| {
+            self.notes.push(why);
+            None
+        });
+        self.read = Some(Instant::now());
+    }
+}
+
+/// Prints what changes, until it is ended, or nothing can be watched.
+async fn watch(args: &Status, client: &Client, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), String> {
+    let mut changes = all_changes(client, args.namespace.as_deref());
     let mut last: BTreeMap<Key, Standing> = BTreeMap::new();
-    let (mut tries, mut read): (Option<Tries>, Option<Instant>) = (None, None);
+    let mut metrics = Metrics { from: &args.metrics, tries: None, read: None, notes: Vec::new() };
+    let mut noted: BTreeSet<String> = BTreeSet::new();
     while let Some(change) = changes.next().await {
         let now = clock::now();
-        let told = match change {
-            Change::Lost(why) => return Err(why),
-            Change::Gone(key) => last.remove(&key).map(|of| Standing { status: "Gone", ..of }),
+        let (told, notes) = match change {
+            Change::Note(of) => (Vec::new(), vec![of]),
+            Change::Gone(key) => (gone(&mut last, |of| *of == key), Vec::new()),
+            Change::All(kind, there) => (gone(&mut last, |of| of.0 == kind && !there.contains(of)), Vec::new()),
             Change::Put(made) => {
-                if read.is_none_or(|read| read.elapsed() > METRICS_AGE) {
-                    tries = args.metrics.tries(client, &mut Vec::new()).await?;
-                    read = Some(Instant::now());
-                }
-                let of = made(tries.as_ref(), now);
+                metrics.renew(client).await;
+                let of = made(metrics.tries.as_ref(), now);
                 let key = (of.kind, of.namespace.clone(), of.name.clone());
                 let is_news = last.get(&key).is_none_or(|before| is_news(before, &of));
                 last.insert(key, of.clone());
-                Some(of).filter(|of| is_news && (!args.failed || of.status != "Ready"))
+                // Where nothing failed nobody misses tries.
+                let notes = if of.status == "Failed" { metrics.notes.clone() } else { Vec::new() };
+                (Vec::from_iter(Some(of).filter(|of| is_news && (!args.failed || of.status != "Ready"))), notes)
             }
         };
-        let Some(of) = told else { continue };
-        let line = match args.output {
-            Format::Json => serde_json::to_string(&of).map_err(|_| "can't write JSON".to_owned())? + "\n",
-            Format::Text => {
-                let whole = table(std::slice::from_ref(&of), tries.is_some(), now, has_colours());
-                whole.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default()
-            }
-        };
-        let written = out.write_all(line.as_bytes()).and_then(|()| out.flush());
-        written.map_err(|_| "can't write to standard output".to_owned())?;
+        note(&notes.into_iter().filter(|of| noted.insert(of.clone())).collect::<Vec<_>>(), err);
+        told.iter().try_for_each(|of| print_one(of, args.output, metrics.tries.is_some(), now, out))?;
     }
-    Ok(())
+    Err("there is nothing that can be watched".to_owned())
+}
+
+/// What of the last went, by key.
+fn gone(last: &mut BTreeMap<Key, Standing>, is_gone: impl Fn(&Key) -> bool) -> Vec<Standing> {
+    let keys: Vec<Key> = last.keys().filter(|key| is_gone(key)).cloned().collect();
+    let of = keys.into_iter().filter_map(|key| last.remove(&key));
+    of.map(|of| Standing { status: "Gone", ..of }).collect()
+}
+
+fn print_one(
+    of: &Standing,
+    format: Format,
+    knows_tries: bool,
+    now: Timestamp,
+    out: &mut dyn Write,
+) -> Result<(), String> {
+    let line = match format {
+        Format::Json => json(of, false)?,
+        Format::Text => {
+            let whole = table(std::slice::from_ref(of), knows_tries, now, has_colours());
+            whole.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or_default()
+        }
+    };
+    let written = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+    written.map_err(|_| "can't write to standard output".to_owned())
 }
 
 /// Whether more differs than times that pass by themselves.
@@ -211,6 +263,32 @@ where
     }
 }
 
+fn all_changes(client: &Client, namespace: Option<&str>) -> SelectAll<BoxStream<'static, Change>> {
+    let of_ps: fn(&PushSecret, Option<&Tries>, Timestamp) -> Standing = |ps, _, now| standing::push_secret(ps, now);
+    let of_store: fn(&SecretStore, Option<&Tries>, Timestamp) -> Standing =
+        |store, _, _| standing::store(&Store::namespaced(store.clone()));
+    let of_cluster: fn(&ClusterSecretStore, Option<&Tries>, Timestamp) -> Standing =
+        |store, _, _| standing::store(&Store::cluster(store.clone()));
+    select_all([
+        changes::<ExternalSecret>(scoped(client, namespace), "ExternalSecret", standing::external_secret),
+        changes::<PushSecret>(scoped(client, namespace), "PushSecret", of_ps),
+        changes::<SecretStore>(scoped(client, namespace), "SecretStore", of_store),
+        changes::<ClusterSecretStore>(Api::all(client.clone()), "ClusterSecretStore", of_cluster),
+    ])
+}
+
+/// Why a watch failed, as far as that is known.
+fn problem_of(error: watcher::Error) -> ApiProblem {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => error.into(),
+        watcher::Error::WatchError(status) => kube::Error::Api(status).into(),
+        watcher::Error::NoResourceVersion => ApiProblem::Malformed,
+    }
+}
+
+/// The changes of one kind. What may not be watched, or is not there, is told once, and is not asked for again.
 fn changes<K>(
     api: Api<DeserializeGuard<K>>,
     kind: &'static str,
@@ -223,24 +301,51 @@ where
         let metadata = of.meta();
         (kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
     };
-    let stream = watcher::watcher(api, watcher::Config::default()).filter_map(move |event| {
-        let change = match event {
-            Ok(Event::Apply(of) | Event::InitApply(of)) => gather::read(of)
-                .ok()
-                .map(|of| Change::Put(Box::new(move |tries: Option<&Tries>, now: Timestamp| tell(&of, tries, now)))),
-            Ok(Event::Delete(of)) => Some(Change::Gone(key(&of))),
-            Ok(Event::Init | Event::InitDone) => None,
-            // A watch that breaks off begins anew by itself.
-            Err(watcher::Error::InitialListFailed(_)) => Some(Change::Lost(format!("can't list the {kind}s"))),
-            Err(_) => None,
-        };
-        std::future::ready(change)
+    let put = move |of| {
+        let of = gather::read(of).ok();
+        of.map(|of| Change::Put(Box::new(move |tries: Option<&Tries>, now: Timestamp| tell(&of, tries, now))))
+    };
+    let mut listed = BTreeSet::new();
+    let step = move |event: watcher::Result<Event<DeserializeGuard<K>>>| {
+        let is_list = matches!(event, Err(watcher::Error::InitialListFailed(_)));
+        match event {
+            Ok(Event::Init) => (None, true),
+            Ok(Event::InitApply(of)) => {
+                listed.insert(key(&of));
+                (put(of), true)
+            }
+            Ok(Event::InitDone) => (Some(Change::All(kind, std::mem::take(&mut listed))), true),
+            Ok(Event::Apply(of)) => (put(of), true),
+            Ok(Event::Delete(of)) => (Some(Change::Gone(key(&of))), true),
+            Err(error) => {
+                // Of a list that failed half way the next tells all anew.
+                listed.clear();
+                let problem = problem_of(error);
+                let is_refused = problem.is_status(403) || problem.is_not_found();
+                // A watch that breaks off begins anew by itself.
+                let is_told = is_refused || is_list;
+                (is_told.then(|| Change::Note(gather::unlisted(&format!("{kind}s"), &problem))), !is_refused)
+            }
+        }
+    };
+    // That a list begins is no success: a server that fails it is asked less and less often.
+    let begins = |event: &watcher::Result<Event<DeserializeGuard<K>>>| matches!(event, Ok(Event::Init));
+    let events = watcher::watcher(api, watcher::Config::default());
+    let stream = events.filter(move |event| std::future::ready(!begins(event))).default_backoff().boxed();
+    // A stream ends with what is refused: nothing is awaited after that.
+    let steps = stream::unfold(Some((stream, step)), async |state| {
+        let (mut stream, mut step) = state?;
+        let (change, goes_on) = step(stream.next().await?);
+        Some((change, goes_on.then_some((stream, step))))
     });
-    stream.boxed()
+    steps.filter_map(std::future::ready).boxed()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use axum::extract::Request;
     use serde_json::{Value, json};
 
     use super::*;
@@ -300,6 +405,108 @@ ExternalSecret   shop        new      Unknown   never
 4 ExternalSecrets, 2 failed
 ";
         assert_eq!(told(&snapshot, now), expected);
+    }
+
+    #[test]
+    fn a_message_stays_on_its_line() {
+        let hostile =
+            of("db", json!({"conditions": ready("False", "a\u{1b}[2J\nExternalSecret   shop   all   Ready")}));
+        let snapshot = Snapshot { external_secrets: vec![Ok(hostile)], ..Snapshot::default() };
+        let text = told(&snapshot, Timestamp::UNIX_EPOCH);
+        assert!(text.contains("\n    a\\u{1b}[2J\\nExternalSecret   shop   all   Ready\n"), "{text:?}");
+    }
+
+    #[derive(clap::Parser)]
+    struct Alone {
+        #[command(flatten)]
+        args: Status,
+    }
+
+    fn args(more: &[&str]) -> Status {
+        <Alone as clap::Parser>::parse_from(["status"].iter().chain(more)).args
+    }
+
+    #[test]
+    fn standard_input_is_not_read_again_and_again() {
+        assert!(is_possible(&args(&["--watch", "--metrics=-"])).is_err());
+        assert!(
+            is_possible(&args(&["--watch", "--metrics=f"])).is_ok() && is_possible(&args(&["--metrics=-"])).is_ok()
+        );
+    }
+
+    /// Watches an API server for a minute: what is printed, what is noted, and how often each path was asked for.
+    async fn a_minute<F: Future<Output = (u16, String)> + Send + 'static>(
+        answer: impl Fn(String, bool, usize) -> F + Clone + Send + Sync + 'static,
+    ) -> (String, String, BTreeMap<String, usize>) {
+        let asked: Arc<Mutex<BTreeMap<String, usize>>> = Arc::default();
+        let count = asked.clone();
+        let serve = move |request: Request| {
+            let kind = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+            let is_watch = request.uri().query().is_some_and(|query| query.contains("watch="));
+            let path = if is_watch { format!("{kind} watch") } else { kind.clone() };
+            let n = {
+                let mut count = count.lock().unwrap();
+                *count.entry(path).and_modify(|n| *n += 1).or_insert(1)
+            };
+            let answer = answer(kind, is_watch, n);
+            async move {
+                let (code, body) = answer.await;
+                (axum::http::StatusCode::from_u16(code).unwrap(), body)
+            }
+        };
+        let client = Client::new(axum::Router::new().fallback(serve), "shop");
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let args = args(&["--watch", "-o=json", "-n=shop"]);
+        let _ = tokio::time::timeout(Duration::from_secs(60), watch(&args, &client, &mut out, &mut err)).await;
+        let [out, err] = [out, err].map(|bytes| String::from_utf8(bytes).unwrap());
+        (out, err, asked.lock().unwrap().clone())
+    }
+
+    fn status(code: u16) -> String {
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": "", "reason": "", "code": code}).to_string()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_fails_is_asked_less_and_less() {
+        let (out, err, asked) = a_minute(|_, _, _| async { (500, status(500)) }).await;
+        assert_eq!(out, "");
+        assert_eq!(err.lines().count(), 4, "each kind is noted once: {err}");
+        assert_eq!(asked.len(), 4, "{asked:?}");
+        assert!(asked.values().all(|n| (3..20).contains(n)), "{asked:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_refused_is_left_alone_and_what_went_during_a_relist_is_told() {
+        let answer = |kind: String, is_watch: bool, n: usize| async move {
+            match (kind.as_str(), is_watch, n) {
+                ("externalsecrets", false, n) => {
+                    let names = if n == 1 { vec!["a", "b"] } else { vec!["a"] };
+                    let items: Vec<ExternalSecret> = names.into_iter().map(|name| of(name, json!(null))).collect();
+                    (200, json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecretList", "metadata": {"resourceVersion": "1"}, "items": items}).to_string())
+                }
+                ("externalsecrets", true, 1) => (200, format!("{{\"type\":\"ERROR\",\"object\":{}}}\n", status(410))),
+                ("externalsecrets", true, _) => std::future::pending().await,
+                ("pushsecrets", ..) => (403, status(403)),
+                _ => (404, status(404)),
+            }
+        };
+        let (out, err, asked) = a_minute(answer).await;
+        let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<(&str, &str)> =
+            lines.iter().map(|of| (of["name"].as_str().unwrap(), of["status"].as_str().unwrap())).collect();
+        assert_eq!(told, [("a", "Unknown"), ("b", "Unknown"), ("b", "Gone")]);
+        for kind in ["pushsecrets", "secretstores", "clustersecretstores"] {
+            assert_eq!(asked[kind], 1, "{asked:?}");
+        }
+        assert!(err.contains("note: can't list the PushSecrets: the API server forbids it"), "{err}");
+        assert_eq!(err.lines().count(), 3, "{err}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_watch_of_nothing_ends() {
+        let began = tokio::time::Instant::now();
+        let (_, err, _) = a_minute(|_, _, _| async { (403, status(403)) }).await;
+        assert!(began.elapsed() < Duration::from_secs(60) && err.lines().count() == 4, "{err}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use keyferry_crds::names;
 use keyferry_sync::data::SecretJson;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -264,7 +265,13 @@ impl Manifests {
             if sealed::has_sealed(document.object.get()) {
                 return self.notes.push(passed_over(&document.place.file, By::Age));
             }
-            self.problems.push(document.problem("an object has apiVersion and kind, and this has not"));
+            let kind = document.text("/kind");
+            let ours = keyferry_crds::kinds(names::GROUP).find(|(of, _)| *of == kind);
+            let what = match ours.filter(|_| document.text("/apiVersion").is_empty()) {
+                Some((_, version)) => format!("this {kind} has no apiVersion: use {}/{version}", names::GROUP),
+                None => "an object has apiVersion and kind, and this has not".to_owned(),
+            };
+            self.problems.push(document.problem(&what));
         } else {
             self.documents.push(document);
         }

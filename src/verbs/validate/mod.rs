@@ -15,10 +15,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use keyferry_crds::{ExternalSecret, PushSecret, names};
+use keyferry_crds::{ExternalSecret, names};
 use keyferry_provider_core::names::{is_label, is_name};
 use keyferry_stores::registry;
 use keyferry_sync::store::Store;
+use kube::api::ObjectMeta;
 use serde_json::Value;
 
 use self::finding::{At, Finding, Severity};
@@ -27,6 +28,7 @@ use self::spec::Operator;
 use super::manifests::Pipeline;
 use super::manifests::read::{self, Document, Manifests};
 use crate::verbs::hint::did_you_mean;
+use crate::verbs::table::plain;
 
 /// Flags of `keyferry validate`.
 #[derive(Args, Debug)]
@@ -76,7 +78,7 @@ pub fn run(
     err: &mut dyn Write,
 ) -> Result<ExitCode, String> {
     let manifests = read::read(&args.filename, args.recursive, input, None);
-    manifests.notes.iter().for_each(|note| _ = writeln!(err, "{note}"));
+    manifests.notes.iter().for_each(|note| _ = writeln!(err, "{}", plain(note)));
     let (count, found) = judge(args, &manifests);
     print::print(&found, args.output, out).map_err(|_| "can't write to standard output".to_owned())?;
     let errors = found.iter().filter(|finding| finding.severity == Severity::Error).count();
@@ -101,7 +103,9 @@ pub fn judge(args: &Validate, manifests: &Manifests) -> (usize, Vec<Finding>) {
         manifests.problems.iter().map(|problem| Finding::unreadable(problem)).filter(is_manifest).collect();
     for document in &manifests.documents {
         let id = references::id(document, &args.namespace);
-        if let Some(before) = index.put(document, id) {
+        // Other kinds may well be of several overlays, and what is named when it is made is another one each time.
+        let is_judged = is_ours(document) && !id.2.is_empty();
+        if let Some(before) = index.put(document, id).filter(|_| is_judged) {
             let message = format!("it is there already, at {before}: remove one of them, or give it another name");
             found.push(place(Finding::at(At::default(), Severity::Error, "name", message), document));
         }
@@ -125,10 +129,18 @@ fn group(document: &Document) -> &str {
     document.text("/apiVersion").split_once('/').map_or("", |(group, _)| group)
 }
 
-/// Whether it is of a group of ours, or of one that is nearly written so.
+/// Whether it is of a group of ours, or of one that is nearly written so, or of a kind of ours and of no group that may have such a kind.
 fn is_ours(document: &Document) -> bool {
     let groups = [names::GROUP, names::GENERATORS_GROUP];
-    groups.contains(&group(document)) || super::hint::near(group(document), groups).is_some()
+    let group = group(document);
+    // Groups of others have a dot.
+    let is_of_kind = !group.contains('.') && is_of_group(document.text("/kind"));
+    groups.contains(&group) || super::hint::near(group, groups).is_some() || is_of_kind
+}
+
+/// Whether a kind is of the group of ExternalSecrets. Generators have names that other kinds have, too.
+fn is_of_group(kind: &str) -> bool {
+    keyferry_crds::kinds(names::GROUP).any(|(of, _)| of == kind)
 }
 
 fn place(finding: Finding, document: &Document) -> Finding {
@@ -152,32 +164,22 @@ fn one(document: &Document, namespace: &str, operator: &Operator<'_>, index: &mu
     let mut object = document.object.clone();
     schema::with_defaults(of_kind, object.get_mut());
     schema::judge(of_kind, object.get(), &mut found);
+    found.extend(metadata(object.get()));
     let mut own = references::id(document, namespace);
-    let (spec, own_checks) = match kind {
-        "ExternalSecret" => (&["spec"][..], external_secret(object.get(), &mut own, operator, index)),
-        names::KIND_CLUSTER_EXTERNAL_SECRET => {
-            let inner = embedded(object.get(), "externalSecretSpec");
-            let found = decode::<ExternalSecret>(&inner).map(|es| operator.external_secret(&es)).unwrap_or_default();
-            (&["spec", "externalSecretSpec"][..], found)
-        }
-        names::KIND_PUSH_SECRET => {
-            (&["spec"][..], decode::<PushSecret>(object.get()).map(|ps| operator.push_secret(&ps)).unwrap_or_default())
-        }
-        names::KIND_CLUSTER_PUSH_SECRET => {
-            let inner = embedded(object.get(), "pushSecretSpec");
-            let found = decode::<PushSecret>(&inner).map(|ps| operator.push_secret(&ps)).unwrap_or_default();
-            (&["spec", "pushSecretSpec"][..], found)
-        }
-        "SecretStore" => (
-            &["spec"][..],
-            decode(object.get()).map(Store::namespaced).map(|s| store(&s, operator)).unwrap_or_default(),
-        ),
-        "ClusterSecretStore" => {
-            (&["spec"][..], decode(object.get()).map(Store::cluster).map(|s| store(&s, operator)).unwrap_or_default())
-        }
-        _ => (&["spec"][..], Vec::new()),
+    let spec: &[&str] = match kind {
+        names::KIND_CLUSTER_EXTERNAL_SECRET => &["spec", "externalSecretSpec"],
+        names::KIND_CLUSTER_PUSH_SECRET => &["spec", "pushSecretSpec"],
+        _ => &["spec"],
     };
-    for finding in own_checks {
+    let own_checks = own_checks(kind, object.get(), &mut own, operator, index);
+    if own_checks.is_none() && found.iter().all(|told| told.severity != Severity::Error) {
+        let message = format!(
+            "it is not of the form that its kind has: compare it with `kubectl explain {}`",
+            kind.to_lowercase()
+        );
+        found.push(Finding::at(At::default(), Severity::Error, "schema", message));
+    }
+    for finding in own_checks.into_iter().flatten() {
         let at = finding.at.below(spec);
         let is_told = found.iter().any(|told| told.says_the_same(finding.check, &at));
         if !is_told {
@@ -187,21 +189,52 @@ fn one(document: &Document, namespace: &str, operator: &Operator<'_>, index: &mu
     found
 }
 
-fn external_secret(
+/// What the operator says of an object; `None` where it can't be read.
+fn own_checks(
+    kind: &str,
     object: &Value,
     own: &mut references::Id,
     operator: &Operator<'_>,
     index: &mut Index<'_>,
-) -> Vec<Finding> {
-    let Some(es) = decode::<ExternalSecret>(object) else { return Vec::new() };
-    let mut found = operator.external_secret(&es);
-    found.extend(index.external_secret(own, &es));
-    found
+) -> Option<Vec<Finding>> {
+    match kind {
+        "ExternalSecret" => {
+            let es: ExternalSecret = decode(object)?;
+            let mut found = operator.external_secret(&es);
+            found.extend(index.external_secret(own, &es));
+            Some(found)
+        }
+        names::KIND_CLUSTER_EXTERNAL_SECRET => {
+            decode(&embedded(object, "externalSecretSpec")).map(|es| operator.external_secret(&es))
+        }
+        names::KIND_PUSH_SECRET => decode(object).map(|ps| operator.push_secret(&ps)),
+        names::KIND_CLUSTER_PUSH_SECRET => {
+            decode(&embedded(object, "pushSecretSpec")).map(|ps| operator.push_secret(&ps))
+        }
+        "SecretStore" => decode(object).map(Store::namespaced).map(|of| store(&of, operator)),
+        "ClusterSecretStore" => decode(object).map(Store::cluster).map(|of| store(&of, operator)),
+        _ => Some(Vec::new()),
+    }
 }
 
 fn store(store: &Store, operator: &Operator<'_>) -> Vec<Finding> {
     let known = keyferry_crds::provider_keys();
     store.spec.as_ref().map(|spec| operator.store(spec, &known, store.bad_regex())).unwrap_or_default()
+}
+
+/// That metadata are not of their form, which no schema tells.
+fn metadata(object: &Value) -> Option<Finding> {
+    let of = |value: &Value| serde_json::from_value::<ObjectMeta>(value.clone()).is_err();
+    let metadata = object.get("metadata").filter(|metadata| !metadata.is_null() && of(metadata))?;
+    let alone = |(name, value): &(&String, &Value)| of(&serde_json::json!({ name.as_str(): value }));
+    let field = metadata.as_object().and_then(|fields| fields.iter().find(alone)).map(|(name, _)| name.as_str());
+    let at: Vec<&str> = std::iter::once("metadata").chain(field).collect();
+    let hint = match field {
+        Some("labels" | "annotations") => ": all of its values have to be texts, so put them in quotes",
+        _ => "",
+    };
+    let message = format!("{} is not of its form{hint}", at.join("."));
+    Some(Finding::at(At::from(&at[..]), Severity::Error, "schema", message))
 }
 
 fn decode<T: serde::de::DeserializeOwned>(object: &Value) -> Option<T> {
@@ -242,7 +275,12 @@ fn unknown(group: &str, kind: &str, version: &str) -> Finding {
     let at = |field: &str| At::from(&[field][..]);
     let groups = [names::GROUP, names::GENERATORS_GROUP];
     if !groups.contains(&group) {
-        let message = format!("there is no group {group:?}{}", did_you_mean(group, groups));
+        let hint = did_you_mean(group, groups);
+        let there = keyferry_crds::kinds(names::GROUP).find(|(of, _)| *of == kind);
+        let message = match there.filter(|_| hint.is_empty()) {
+            Some((_, there)) => format!("{kind} is of another group: use apiVersion {}/{there}", names::GROUP),
+            None => format!("there is no group {group:?}{hint}"),
+        };
         return Finding::at(at("apiVersion"), Severity::Error, "schema", message);
     }
     let versions = |group| keyferry_crds::kinds(group).filter(|(of, _)| *of == kind).map(|(_, version)| version);

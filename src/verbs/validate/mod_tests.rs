@@ -79,6 +79,55 @@ fn what_is_not_among_the_manifests_counts_where_they_are_complete() {
     assert_eq!(code, ExitCode::from(1));
 }
 
+#[test]
+fn a_guess_is_a_warning_unless_the_manifests_are_complete() {
+    let store = "---\napiVersion: external-secrets.io/v1\nkind: SecretStore\nmetadata: {name: backend}\nspec: {provider: {fake: {data: []}}}\n";
+    let near = GOOD.replace("{name: s}", "{name: backand}") + store;
+    let elsewhere =
+        GOOD.replace("{name: s}", "{name: backend}").replace("{name: app}", "{name: app, namespace: shop}") + store;
+    let other_kind = GOOD.replace("{name: s}", "{name: backend, kind: ClusterSecretStore}") + store;
+    for (text, part) in
+        [(near, "did you mean backend?"), (elsewhere, "is in namespace \"default\""), (other_kind, "set kind: ")]
+    {
+        let (out, _, code) = told(&["-f", "-"], &text);
+        assert!(out.contains(": warning: ") && out.contains(part) && code == ExitCode::SUCCESS, "{out}");
+        let (out, _, code) = told(&["-f", "-", "--complete"], &text);
+        assert!(out.contains(": error: ") && out.contains(part) && code == ExitCode::FAILURE, "{out}");
+    }
+}
+
+#[test]
+fn only_our_own_objects_are_there_twice_and_none_that_gets_its_name_when_it_is_made() {
+    let other = "---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n";
+    assert_eq!(found(&format!("{GOOD}{other}{other}")), [""; 0]);
+    let generated = GOOD.replace("{name: app}", "{generateName: app-}");
+    assert_eq!(found(&format!("{generated}---\n{generated}")), [""; 0]);
+    let twice = found(&format!("{GOOD}---\n{GOOD}"));
+    assert!(twice.iter().any(|told| told.contains("it is there already")), "{twice:?}");
+}
+
+#[test]
+fn what_can_not_be_read_by_the_operator_is_told() {
+    let labels = found(&GOOD.replace("{name: app}", "{name: app, labels: {a: 1}}"));
+    let expected = "3 Error metadata.labels: metadata.labels is not of its form: all of its values have to be texts, so put them in quotes";
+    assert_eq!(labels, [expected]);
+    let generator = "apiVersion: generators.external-secrets.io/v1alpha1\nkind: UUID\nmetadata: {name: u, annotations: {a: true}}\n";
+    let told = found(generator);
+    assert!(told.len() == 1 && told[0].contains("metadata.annotations is not of its form"), "{told:?}");
+}
+
+#[test]
+fn a_kind_of_ours_without_its_group_is_told_and_one_of_others_is_not() {
+    let of = |version: &str| GOOD.replace("apiVersion: external-secrets.io/v1\n", version);
+    for version in ["apiVersion: v1\n", "apiVersion: apps/v1\n", ""] {
+        let told = found(&of(version));
+        assert!(told.len() == 1 && told[0].contains("external-secrets.io/v1"), "{version:?}: {told:?}");
+    }
+    assert_eq!(found(&of("apiVersion: kubernetes-client.io/v1\n")), [""; 0]);
+    assert_eq!(found("apiVersion: acme.io/v1\nkind: Password\nmetadata: {name: p}\n"), [""; 0]);
+    assert_eq!(found("kind: Password\nmetadata: {name: p}\n"), [""; 0]);
+}
+
 /// Each mistake of `mistakes` is marked on its line: `# MISTAKE: what is told`.
 #[test]
 fn every_seeded_mistake_is_found_on_its_line_and_nothing_else() {

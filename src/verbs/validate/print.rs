@@ -4,15 +4,13 @@ use std::io::{self, Write};
 
 use super::Format;
 use super::finding::{Finding, Severity};
+use crate::verbs::table::{json, plain};
 
 /// Prints all of them.
 pub fn print(found: &[Finding], format: Format, out: &mut dyn Write) -> io::Result<()> {
     match format {
-        Format::Text => found.iter().try_for_each(|finding| writeln!(out, "{finding}"))?,
-        Format::Json => {
-            serde_json::to_writer_pretty(&mut *out, found)?;
-            writeln!(out)?;
-        }
+        Format::Text => found.iter().try_for_each(|finding| writeln!(out, "{}", plain(&finding.to_string())))?,
+        Format::Json => out.write_all(json(&found, true).map_err(io::Error::other)?.as_bytes())?,
         Format::Github => found.iter().try_for_each(|finding| writeln!(out, "{}", annotation(finding)))?,
     }
     out.flush()
@@ -30,7 +28,7 @@ fn annotation(finding: &Finding) -> String {
 }
 
 fn data(text: &str) -> String {
-    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+    plain(&text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")).into_owned()
 }
 
 fn property(text: &str) -> String {
@@ -49,5 +47,19 @@ mod tests {
         let finding = Finding { file: "a,b:c.yaml".to_owned(), line: 3, ..finding };
         let expected = "::warning file=a%2Cb%3Ac.yaml,line=3,title=keyferry::spec.data[0]: a%0A::error::b 5%25";
         assert_eq!(annotation(&finding), expected);
+    }
+
+    #[test]
+    fn what_a_manifest_says_tells_a_terminal_nothing() {
+        let finding =
+            Finding::at(At::named_in("spec.data[0]"), Severity::Error, "spec", "a\u{1b}[2J\nb: c\u{9b}".to_owned());
+        let finding = Finding { file: "a\u{1b}.yaml".to_owned(), line: 3, ..finding };
+        for format in [Format::Text, Format::Json, Format::Github] {
+            let mut out = Vec::new();
+            print(std::slice::from_ref(&finding), format, &mut out).unwrap();
+            let told = String::from_utf8(out).unwrap();
+            let is_bare = told.lines().any(|line| line.contains(char::is_control) || line.starts_with('b'));
+            assert!(!is_bare, "{told:?}");
+        }
     }
 }

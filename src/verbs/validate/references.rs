@@ -63,6 +63,11 @@ impl<'a> Index<'a> {
         self.documents.contains_key(&(kind.to_owned(), namespace.to_owned(), name.to_owned()))
     }
 
+    /// How bad it is where something else was most likely meant: what is not among the manifests may be in the cluster.
+    fn guess(&self) -> Severity {
+        if self.is_complete { Severity::Error } else { Severity::Warning }
+    }
+
     /// Why a reference most likely leads nowhere.
     fn missing(&self, kind: &str, namespace: &str, name: &str) -> Option<(Severity, String)> {
         if name.is_empty() || self.has(kind, namespace, name) {
@@ -70,14 +75,11 @@ impl<'a> Index<'a> {
         }
         let of = |kind: &str, namespace: &str| self.names.get(&(kind.to_owned(), namespace.to_owned()));
         if let Some(meant) = near(name, of(kind, namespace).into_iter().flatten().copied()) {
-            return Some((
-                Severity::Error,
-                format!("no {kind} {name:?} is among the manifests; did you mean {meant}?"),
-            ));
+            return Some((self.guess(), format!("no {kind} {name:?} is among the manifests; did you mean {meant}?")));
         }
         let elsewhere = self.documents.keys().find(|(of, _, other)| of == kind && other == name);
         if let Some((_, other, _)) = elsewhere.filter(|_| !namespace.is_empty()) {
-            return Some((Severity::Error, format!("{kind} {name:?} is in namespace {other:?}, not in {namespace:?}")));
+            return Some((self.guess(), format!("{kind} {name:?} is in namespace {other:?}, not in {namespace:?}")));
         }
         let says = format!("no {kind} {name:?} is among the manifests");
         self.is_complete.then_some((Severity::Error, says))
@@ -127,7 +129,7 @@ impl<'a> Index<'a> {
         };
         if !self.has(kind, of, name) && self.has(other, of_other, name) {
             let message = format!("no {kind} {name:?} is among the manifests, but a {other} is: set kind: {other}");
-            found.push(Finding::at(at, Severity::Error, "reference", message));
+            found.push(Finding::at(at, self.guess(), "reference", message));
             return;
         }
         self.refer(at.clone(), (kind, of, name), found);
