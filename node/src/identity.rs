@@ -284,7 +284,7 @@ mod tests {
             "vault": {"token": "other", "expirationTimestamp": until},
         });
         let tokens = Tokens::take(&mut [(TOKENS.to_owned(), text.to_string())].into(), &mut HashMap::new());
-        let current = Current { tokens: tokens.ok().expect("they are of their form"), objects };
+        let current = Current { tokens: tokens.expect("they are of their form"), objects };
         AsPod {
             current: Arc::new(RwLock::new(current)),
             namespace: "team".to_owned(),
