@@ -83,6 +83,11 @@ pub fn is_granted(stat: &Stat, mode: u32, access: Access) -> bool {
 
 /// What a file holds, and its mode and owner; `None` where it is no file, or larger than any of ours.
 pub fn read(at: BorrowedFd<'_>, name: &str) -> Result<Option<(SecretBytes, Stat)>> {
+    read_up_to(LARGEST, at, name)
+}
+
+/// The same, of a file that is no larger than this.
+pub fn read_up_to(most: usize, at: BorrowedFd<'_>, name: &str) -> Result<Option<(SecretBytes, Stat)>> {
     // A pipe that somebody put there must not keep us waiting.
     let opened = match rustix::fs::openat(at, name, OPEN | OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty()) {
         Err(Errno::LOOP | Errno::NXIO) => return Ok(None),
@@ -92,7 +97,7 @@ pub fn read(at: BorrowedFd<'_>, name: &str) -> Result<Option<(SecretBytes, Stat)
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Ok(None);
     }
-    let Some(size) = usize::try_from(stat.st_size).ok().filter(|size| *size <= LARGEST) else { return Ok(None) };
+    let Some(size) = usize::try_from(stat.st_size).ok().filter(|size| *size <= most) else { return Ok(None) };
     let mut bytes = SecretBuf::with_capacity(size);
     let mut chunk = Zeroizing::new([0; 8192]);
     let mut file = File::from(opened);
@@ -100,7 +105,7 @@ pub fn read(at: BorrowedFd<'_>, name: &str) -> Result<Option<(SecretBytes, Stat)
         match file.read(&mut *chunk) {
             Ok(0) => return Ok(Some((bytes.into(), stat))),
             // It grows while it is read.
-            Ok(read) if bytes.len() + read > LARGEST => return Ok(None),
+            Ok(read) if bytes.len() + read > most => return Ok(None),
             Ok(read) => bytes.extend(&chunk[..read]),
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),

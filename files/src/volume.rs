@@ -33,6 +33,26 @@ pub struct File {
 /// Files by path.
 pub type Files = BTreeMap<String, File>;
 
+/// How much is ever written to a volume. No more than that is read: whoever the volume is for may have filled it.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// How many files.
+    pub files: usize,
+    /// How long they are together.
+    pub bytes: usize,
+}
+
+/// What a volume shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// No files.
+    Nothing,
+    /// Files such as are written.
+    Files(Files),
+    /// What was never written: more or larger files than that, links, pipes, folders in the place of files.
+    Others,
+}
+
 /// The folder, opened.
 pub struct Volume {
     path: PathBuf,
@@ -62,19 +82,34 @@ impl Volume {
         Ok(Self { path: path.to_owned(), folder })
     }
 
-    /// The files that it shows; `None` where it shows none.
-    pub fn read(&self) -> Result<Option<Files>, Problem> {
+    /// What it shows.
+    pub fn read(&self, most: Most) -> Result<Shown, Problem> {
         let read = || {
-            let Some(version) = versions::list(self.folder.as_fd())?.version else { return Ok(None) };
-            let version = match at::folder(self.folder.as_fd(), &version) {
-                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-                opened => opened?,
-            };
-            let mut files = Files::new();
-            read_into(version.as_fd(), "", &mut files)?;
-            Ok(Some(files))
+            let Some(version) = self.version()? else { return Ok(Shown::Nothing) };
+            let mut reading = Reading { files: Files::new(), left: most };
+            match reading.below(version.as_fd(), "") {
+                Ok(true) => Ok(Shown::Files(reading.files)),
+                // It is changed while it is read.
+                Ok(false) | Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(Shown::Others),
+                Err(error) => Err(error),
+            }
         };
         read().map_err(|error| Problem::of("read", &self.path, error))
+    }
+
+    /// Whether it shows files, whatever they hold.
+    pub fn shows_files(&self) -> Result<bool, Problem> {
+        let version = self.version().map_err(|error| Problem::of("read", &self.path, error));
+        version.map(|version| version.is_some())
+    }
+
+    /// The folder of the files that it shows.
+    fn version(&self) -> Result<Option<OwnedFd>, Errno> {
+        let Some(version) = versions::list(self.folder.as_fd())?.version else { return Ok(None) };
+        match at::folder(self.folder.as_fd(), &version) {
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
+            opened => opened.map(Some),
+        }
     }
 
     /// Has it hold these files, which are for `owner` to read.
@@ -125,22 +160,40 @@ fn make_file(version: BorrowedFd<'_>, path: &str, file: &File, owner: Access) ->
     make_file(inner.as_fd(), rest, file, owner)
 }
 
-/// Reads what is below a folder. What is no file of ours makes what is there another than what was written.
-fn read_into(folder: BorrowedFd<'_>, before: &str, files: &mut Files) -> Result<(), Errno> {
-    for name in at::names(folder)? {
-        let path = format!("{before}{name}");
-        if path.split('/').count() > DEEPEST + 1 {
-            return Err(Errno::LOOP);
+/// Files that are being read.
+struct Reading {
+    files: Files,
+    left: Most,
+}
+
+impl Reading {
+    /// Reads what is below a folder; `false` where that was never written. Each file is looked at before it is read.
+    fn below(&mut self, folder: BorrowedFd<'_>, before: &str) -> Result<bool, Errno> {
+        for name in at::names(folder)? {
+            let path = format!("{before}{name}");
+            if path.split('/').count() > DEEPEST + 1 {
+                return Ok(false);
+            }
+            let stat = at::stat(folder, &name)?.ok_or(Errno::NOENT)?;
+            let is_read = match FileType::from_raw_mode(stat.st_mode) {
+                FileType::Directory => self.below(at::folder(folder, &name)?.as_fd(), &format!("{path}/"))?,
+                FileType::RegularFile => self.file(folder, &name, path)?,
+                _ => false,
+            };
+            if !is_read {
+                return Ok(false);
+            }
         }
-        let stat = at::stat(folder, &name)?.ok_or(Errno::NOENT)?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            read_into(at::folder(folder, &name)?.as_fd(), &format!("{path}/"), files)?;
-            continue;
-        }
-        let (value, stat) = at::read(folder, &name)?.ok_or(Errno::MLINK)?;
-        files.insert(path, File { value, mode: stat.st_mode & 0o7777 });
+        Ok(true)
     }
-    Ok(())
+
+    fn file(&mut self, folder: BorrowedFd<'_>, name: &str, path: String) -> Result<bool, Errno> {
+        let Some(files) = self.left.files.checked_sub(1) else { return Ok(false) };
+        let Some((value, stat)) = at::read_up_to(self.left.bytes, folder, name)? else { return Ok(false) };
+        self.left = Most { files, bytes: self.left.bytes - value.len() };
+        self.files.insert(path, File { value, mode: stat.st_mode & 0o7777 });
+        Ok(true)
+    }
 }
 
 #[cfg(test)]
@@ -154,6 +207,8 @@ mod tests {
         all.iter().map(|(path, value, mode)| ((*path).to_owned(), file(value, *mode))).collect()
     }
 
+    const MOST: Most = Most { files: 3, bytes: 10 };
+
     fn owner() -> Access {
         Access { mode: 0o644, ..Access::default() }
     }
@@ -162,10 +217,10 @@ mod tests {
     fn files_lie_at_any_depth_behind_one_link() {
         let folder = tempfile::tempdir().unwrap();
         let volume = Volume::open(folder.path()).unwrap();
-        assert_eq!(volume.read().unwrap(), None);
+        assert_eq!(volume.read(MOST).unwrap(), Shown::Nothing);
         let first = files(&[("a", "1", 0o400), ("b/c/d", "2", 0o644), ("b/e", "3", 0o440)]);
         volume.write(&first, owner()).unwrap();
-        assert_eq!(volume.read().unwrap(), Some(first));
+        assert_eq!(volume.read(MOST).unwrap(), Shown::Files(first));
         let at = |path: &str| folder.path().join(path);
         assert_eq!(std::fs::read_to_string(at("b/c/d")).unwrap(), "2");
         assert_eq!(std::fs::read_link(at("b")).unwrap(), Path::new("..data/b"));
@@ -176,7 +231,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "the link, what it leads to, and b");
         volume.clear().unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        assert_eq!(volume.read().unwrap(), None);
+        assert_eq!(volume.read(MOST).unwrap(), Shown::Nothing);
     }
 
     #[test]
@@ -193,9 +248,33 @@ mod tests {
         symlink(elsewhere.path(), folder.path().join("..data-1")).unwrap();
         symlink("..data-1", folder.path().join("..data")).unwrap();
         symlink(elsewhere.path(), folder.path().join("b")).unwrap();
-        assert_eq!(volume.read().unwrap(), None);
+        assert_eq!(volume.read(MOST).unwrap(), Shown::Nothing);
         volume.write(&files(&[("b/c", "v", 0o400)]), owner()).unwrap();
         volume.clear().unwrap();
         assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+    #[test]
+    fn what_was_never_written_is_not_read_and_is_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        let ours = files(&[("a/b", "1", 0o400), ("c", "2", 0o400)]);
+        let changes: [&dyn Fn(&Path); 6] = [
+            // Thousands of these are made in no time, and take no room.
+            &|data| std::fs::File::create(data.join("long")).unwrap().set_len(9).unwrap(),
+            &|data| ["d", "e"].iter().for_each(|name| std::fs::write(data.join(name), "").unwrap()),
+            &|data| symlink("c", data.join("d")).unwrap(),
+            &|data| rustix::fs::mkfifoat(rustix::fs::CWD, data.join("d"), Mode::RUSR).unwrap(),
+            &|data| drop(std::os::unix::net::UnixListener::bind(data.join("d")).unwrap()),
+            &|data| std::fs::create_dir_all(data.join("1/2/3/4/5/6/7/8/9/10")).unwrap(),
+        ];
+        for (which, change) in changes.iter().enumerate() {
+            volume.write(&ours, owner()).unwrap();
+            assert_eq!(volume.read(MOST).unwrap(), Shown::Files(ours.clone()), "{which}");
+            change(&folder.path().join("..data"));
+            assert_eq!(volume.read(MOST).unwrap(), Shown::Others, "{which}");
+            assert!(volume.shows_files().unwrap(), "{which}");
+        }
+        volume.clear().unwrap();
+        assert!(!volume.shows_files().unwrap());
     }
 }

@@ -13,6 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// What a client sends before its first frame.
 const PREFACE: usize = 24;
@@ -45,15 +46,19 @@ const NAME: [u8; 2] = [1, b'k'];
 pub struct Renamed<S> {
     stream: S,
     frames: Frames,
-    /// What is for the server, and how much of it the server has.
-    ready: Vec<u8>,
+    /// What was read last: tokens of pods may be in it.
+    read: Zeroizing<[u8; READ]>,
+    /// What is for the server, tokens too, and how much of it the server has.
+    ready: Zeroizing<Vec<u8>>,
     taken: usize,
 }
 
 impl<S> Renamed<S> {
     /// That of a client which has said nothing yet.
     pub fn new(stream: S) -> Self {
-        Self { stream, frames: Frames::default(), ready: Vec::new(), taken: 0 }
+        // As much as one reading leads to, and a block of headers that was held: so it never grows, which would leave a copy.
+        let ready = Zeroizing::new(Vec::with_capacity(READ + LARGEST));
+        Self { stream, frames: Frames::default(), read: Zeroizing::new([0; READ]), ready, taken: 0 }
     }
 }
 
@@ -63,18 +68,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Renamed<S> {
         while this.taken == this.ready.len() {
             this.ready.clear();
             this.taken = 0;
-            let mut bytes = [0; READ];
-            let mut read = ReadBuf::new(&mut bytes);
+            let mut read = ReadBuf::new(&mut *this.read);
             ready!(Pin::new(&mut this.stream).poll_read(context, &mut read))?;
             if read.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.frames.follow(read.filled(), &mut this.ready)?;
+            let followed = this.frames.follow(read.filled(), &mut this.ready);
+            this.read.zeroize();
+            followed?;
         }
         let left = &this.ready[this.taken..];
         let some = &left[..left.len().min(into.remaining())];
         into.put_slice(some);
         this.taken += some.len();
+        if this.taken == this.ready.len() {
+            this.ready.zeroize();
+            this.taken = 0;
+        }
         Poll::Ready(Ok(()))
     }
 }

@@ -165,3 +165,30 @@ async fn a_server_answers_whatever_its_host_is_called() {
         "who has a name is answered as ever"
     );
 }
+
+#[tokio::test]
+async fn tokens_that_passed_are_zeroed_and_no_copy_of_them_is_left() {
+    let (mut client, server) = tokio::io::duplex(1 << 16);
+    let mut renamed = Renamed::new(server);
+    // The longest block that is held, and a call behind it.
+    let block = [0x82; LARGEST / 2 - HEAD];
+    let frames = [frame(HEADERS, 0, 1, &block), frame(CONTINUATION, END_HEADERS, 1, &block)];
+    let call = frame(DATA, END_STREAM, 1, &[b't'; READ]);
+    client.write_all(&[PRI, &frames.concat(), &call].concat()).await.unwrap();
+    drop(client);
+    let (place, capacity) = (renamed.ready.as_ptr(), renamed.ready.capacity());
+    let (mut passed, mut part) = (0, [0; 5000]);
+    loop {
+        let read = renamed.read(&mut part).await.unwrap();
+        if read == 0 {
+            break;
+        }
+        passed += read;
+        assert!(renamed.read.iter().all(|byte| *byte == 0));
+        assert_eq!((renamed.ready.as_ptr(), renamed.ready.capacity()), (place, capacity), "it is where it was");
+    }
+    assert_eq!(passed, PRI.len() + HEAD + 2 * block.len() + call.len());
+    assert!(renamed.ready.is_empty());
+    // It is zeroed where it ends before all is taken, too.
+    let _: (Zeroizing<Vec<u8>>, Zeroizing<[u8; READ]>) = (renamed.ready, renamed.read);
+}

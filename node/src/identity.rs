@@ -16,6 +16,7 @@ use keyferry_provider_core::{SecretBytes, Token};
 use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version};
 use keyferry_sync::ports::{Accounts, Objects, Problem, Stores, Turn};
+use keyferry_sync::spec::CLUSTER_GENERATOR;
 use serde_json::Value;
 
 use crate::refusal::Refusal;
@@ -27,6 +28,21 @@ const REQUESTS: usize = 8;
 
 /// After so long without a mount its logins are let go.
 const IDLE: Duration = Duration::from_secs(900);
+
+/// Generators that make another value for each who asks.
+const EACH_ANOTHER: [&str; 3] = ["Password", "UUID", "SSHKey"];
+
+/// Refuses a generator of which no two pods would have the same; the error is for a person.
+pub fn same_for_all(kind: &str) -> Result<(), String> {
+    if EACH_ANOTHER.contains(&kind) {
+        Err(format!(
+            "generator {kind} would make another value for each pod and each refresh, which no two of them agree on: deliver \
+             it by a Secret, or keep it in a store (PushSecret) and mount that"
+        ))
+    } else {
+        Ok(())
+    }
+}
 
 /// Makes a client of the API server that bears this token; the error is for a person.
 pub type Connect = Arc<dyn Fn(&SecretBytes) -> Result<kube::Client, String> + Send + Sync>;
@@ -79,13 +95,14 @@ type Known = HashMap<(String, String), (Arc<Identity>, Instant)>;
 pub struct Identities {
     connect: Connect,
     make: MakeStores,
+    allows_api_audience: bool,
     all: Mutex<Known>,
 }
 
 impl Identities {
-    /// None yet.
-    pub fn new(connect: Connect, make: MakeStores) -> Self {
-        Self { connect, make, all: Mutex::default() }
+    /// None yet. Stores are given tokens that the API server itself takes only where that is allowed.
+    pub fn new(connect: Connect, make: MakeStores, allows_api_audience: bool) -> Self {
+        Self { connect, make, allows_api_audience, all: Mutex::default() }
     }
 
     /// That of a pod, which has these tokens now; and a client that bears the pod's own. Those that nobody has used for long are
@@ -111,8 +128,15 @@ impl Identities {
 
     fn make(&self, pod: &Pod, current: Current) -> Identity {
         let current = Arc::new(RwLock::new(current));
-        let account = pod.service_account.clone();
-        let port = |login| Arc::new(AsPod { current: current.clone(), account: account.clone(), login });
+        let port = |login| {
+            Arc::new(AsPod {
+                current: current.clone(),
+                namespace: pod.namespace.clone(),
+                account: pod.service_account.clone(),
+                login,
+                allows_api_audience: self.allows_api_audience,
+            })
+        };
         let (by_mount, as_written) = (port(Login::ByMount), port(Login::AsWritten));
         Identity {
             by_mount: (self.make)(by_mount.clone(), by_mount),
@@ -126,8 +150,10 @@ impl Identities {
 /// The ports, as the pod's ServiceAccount.
 struct AsPod {
     current: Arc<RwLock<Current>>,
+    namespace: String,
     account: String,
     login: Login,
+    allows_api_audience: bool,
 }
 
 fn refused(message: String) -> Problem {
@@ -168,7 +194,11 @@ impl Objects for AsPod {
         kind: &str,
         name: &str,
     ) -> Result<Option<Value>, Problem> {
-        self.objects().generator(namespace, version, kind, name).await
+        let spec = self.objects().generator(namespace, version, kind, name).await?;
+        // What it holds is known only now.
+        let held = spec.as_ref().filter(|_| kind == CLUSTER_GENERATOR).and_then(|spec| spec.get("kind")?.as_str());
+        held.map_or(Ok(()), same_for_all).map_err(refused)?;
+        Ok(spec)
     }
 
     async fn changed_at(&self, es: &ExternalSecret) -> Result<Option<Timestamp>, Problem> {
@@ -187,6 +217,15 @@ impl Accounts for AsPod {
                 self.account
             )));
         }
+        // Whoever writes the store chooses the server, which could act as the pod with it.
+        if !self.allows_api_audience && (audiences.is_empty() || audiences.iter().any(String::is_empty)) {
+            return Err(refused(
+                "the store wants a token of the pod that the API server itself takes, with which the store's server could act \
+                 as the pod's ServiceAccount: set audiences in the store's serviceAccountRef to what that server expects, and \
+                 add them to node.audiences, or allow it with --allow-api-audience (Helm: node.allowApiAudience)"
+                    .to_owned(),
+            ));
+        }
         let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = current.tokens.of(&audiences) {
             return Ok(Some(token.clone()));
@@ -198,12 +237,100 @@ impl Accounts for AsPod {
         )))
     }
 
-    async fn annotations(&self, namespace: &str, _: &str) -> Result<Option<StringMap>, Problem> {
-        self.objects().annotations(namespace, &self.account).await
+    /// Of the pod's own account, too: one of the same name elsewhere is somebody else's.
+    async fn annotations(&self, _: &str, _: &str) -> Result<Option<StringMap>, Problem> {
+        self.objects().annotations(&self.namespace, &self.account).await
     }
 
     /// Nobody's: neither the pod's for a store that names no login, nor ours for a pod.
     async fn own_token(&self) -> Option<SecretBytes> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::http::header;
+    use serde_json::json;
+
+    use super::*;
+    use crate::tokens::TOKENS;
+
+    /// Of a pod in namespace `team` that runs as `web`. Whatever is asked for holds a generator of the kind that its name says,
+    /// and is annotated with the path that was asked for.
+    fn port(login: Login, allows_api_audience: bool) -> AsPod {
+        let server = Router::new().fallback(async |request: Request| {
+            let path = request.uri().path().to_owned();
+            let kind = match path.rsplit('/').next() {
+                Some("password") => "Password",
+                Some("uuid") => "UUID",
+                Some("ssh-key") => "SSHKey",
+                _ => "Fake",
+            };
+            let answer = json!({
+                "apiVersion": "v1", "kind": "Any", "metadata": {"name": "x", "annotations": {"asked": path}},
+                "spec": {"kind": kind},
+            });
+            ([(header::CONTENT_TYPE, "application/json")], answer.to_string())
+        });
+        let client = kube::Client::new(server, "team");
+        let turns = Turns::new(1, Lead::always());
+        let objects = Arc::new(ClusterObjects { client, turns, token_file: PathBuf::new() });
+        let until = "2030-01-01T00:00:00Z";
+        let text = json!({
+            "": {"token": "own", "expirationTimestamp": until},
+            "vault": {"token": "other", "expirationTimestamp": until},
+        });
+        let tokens = Tokens::take(&mut [(TOKENS.to_owned(), text.to_string())].into(), &mut HashMap::new());
+        let current = Current { tokens: tokens.expect("they are of their form"), objects };
+        AsPod {
+            current: Arc::new(RwLock::new(current)),
+            namespace: "team".to_owned(),
+            account: "web".to_owned(),
+            login,
+            allows_api_audience,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_token_that_the_api_server_takes_is_for_no_store_unless_that_is_allowed() {
+        for login in [Login::ByMount, Login::AsWritten] {
+            let asked = async |allows, audiences: &[&str]| {
+                let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+                let token = port(login, allows).token("team", "web", audiences).await;
+                token.map(|token| token.map(|token| token.secret.expose().to_vec())).map_err(|problem| problem.message)
+            };
+            for none in [&[][..], &[""], &["elsewhere", ""], &["", "vault"]] {
+                let why = asked(false, none).await.unwrap_err();
+                assert!(why.contains("--allow-api-audience") && why.contains("node.allowApiAudience"), "{why}");
+            }
+            assert_eq!(asked(false, &["vault"]).await, Ok(Some(b"other".to_vec())));
+            assert_eq!(asked(true, &[]).await, Ok(Some(b"own".to_vec())));
+            assert!(asked(true, &["elsewhere"]).await.unwrap_err().contains("node.audiences"));
+        }
+    }
+
+    #[tokio::test]
+    async fn annotations_are_those_of_the_pods_own_account() {
+        let found =
+            port(Login::ByMount, false).annotations("other", "admin").await.ok().flatten().expect("it is there");
+        assert_eq!(found["asked"], "/api/v1/namespaces/team/serviceaccounts/web");
+    }
+
+    #[tokio::test]
+    async fn a_cluster_generator_is_what_it_holds() {
+        for login in [Login::ByMount, Login::AsWritten] {
+            let port = port(login, false);
+            for (name, held) in [("password", "Password"), ("uuid", "UUID"), ("ssh-key", "SSHKey")] {
+                let problem = port.generator(None, "v1alpha1", CLUSTER_GENERATOR, name).await.unwrap_err();
+                assert!(!problem.is_temporary && problem.message.starts_with(&format!("generator {held} would make")));
+            }
+            let spec = port.generator(None, "v1alpha1", CLUSTER_GENERATOR, "fake").await.ok().flatten();
+            assert_eq!(spec.expect("it is there")["kind"], "Fake");
+            // What a spec of its own calls its kind is no matter.
+            assert!(port.generator(Some("team"), "v1alpha1", "Webhook", "uuid").await.is_ok());
+        }
     }
 }

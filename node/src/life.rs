@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_cluster::events::Events;
+use keyferry_cluster::turns::{Lanes, Permit};
 use keyferry_files::volume::Volume;
 use keyferry_limits::MOUNTS_AT_ONCE;
 use keyferry_sync::audit::Audit;
@@ -19,7 +20,7 @@ use keyferry_sync::record::{Note, Severity};
 use keyferry_sync::settings::Settings;
 use keyferry_sync::told;
 use keyferry_sync::told::Told;
-use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 
 use crate::identity::{Identities, Identity};
 use crate::marks::{Mark, Marks};
@@ -35,8 +36,8 @@ use crate::telling::{NoStates, OfPod, event};
 use crate::tokens::Tokens;
 use crate::wanted::{Pod, Wanted};
 
-/// How long a store may take: the kubelet gives up after two minutes.
-const LONGEST: Duration = Duration::from_secs(80);
+/// How long a call may take in all: the kubelet gives up after two minutes.
+const LONGEST: Duration = Duration::from_secs(100);
 
 /// For so long the API server must refuse a pod before its files go: what is granted anew is known some moments later.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -72,12 +73,12 @@ pub struct Node {
 /// What is remembered of volumes.
 pub struct Volumes {
     all: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Remembered>>>>,
-    turns: Semaphore,
+    turns: Arc<Lanes>,
 }
 
 impl Default for Volumes {
     fn default() -> Self {
-        Self { all: Mutex::default(), turns: Semaphore::new(MOUNTS_AT_ONCE.size()) }
+        Self { all: Mutex::default(), turns: Lanes::with_reserve(MOUNTS_AT_ONCE.size()) }
     }
 }
 
@@ -87,10 +88,10 @@ impl Volumes {
         all.entry(place.to_owned()).or_default().clone()
     }
 
-    /// One of a few that are under way at once, over all pods.
-    async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Refusal> {
-        let turn = tokio::time::timeout(LONGEST, self.turns.acquire()).await;
-        turn.ok().and_then(Result::ok).ok_or_else(|| Refusal::new(Kind::Late, told!("{}", MOUNTS_AT_ONCE)))
+    /// One of a few that are under way at once, by turns of the pods' namespaces.
+    async fn turn(&self, namespace: &str, until: Instant) -> Result<Permit, Refusal> {
+        let turn = timeout_at(until, self.turns.acquire(&Arc::from(namespace))).await;
+        turn.map_err(|_| Refusal::new(Kind::Late, told!("{}", MOUNTS_AT_ONCE)))
     }
 
     /// Forgets one, which whoever calls this has alone, unless somebody waits for it: two must not have it at once.
@@ -130,6 +131,8 @@ struct Call<'a> {
     wanted: &'a Wanted,
     identity: &'a Identity,
     client: &'a kube::Client,
+    /// When the kubelet must have its answer.
+    until: Instant,
 }
 
 impl Node {
@@ -150,13 +153,15 @@ impl Node {
 
     /// Has a volume be there, and as it should be now.
     pub async fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
+        let until = Instant::now() + LONGEST;
         let place = place::target(&request.target_path, &self.kubelet)?;
         let volume = self.volumes.of(&place);
-        let mut volume = volume.lock().await;
+        let late = |_| Refusal::new(Kind::Late, "what was asked for the volume before is still under way");
+        let mut volume = timeout_at(until, volume.lock()).await.map_err(late)?;
         let mark = self.marks.read(&place);
         let stands = self.stands(&place, mark.as_ref())?;
         let pod = Wanted::of(&request.volume_context, "").ok().map(|wanted| wanted.pod);
-        let came = self.look(&place, &mut volume, request, mark, stands).await;
+        let came = self.look((&place, until), &mut volume, request, mark, stands).await;
         let result = if came.is_ok() {
             "ok"
         } else if stands {
@@ -209,7 +214,7 @@ impl Node {
         if mounts::at(place)? != Mounted::Ours {
             return Ok(false);
         }
-        let shows = || Volume::open(place).is_ok_and(|volume| volume.read().is_ok_and(|files| files.is_some()));
+        let shows = || Volume::open(place).is_ok_and(|volume| volume.shows_files().unwrap_or_default());
         Ok(mark.is_some_and(|mark| mark.is_delivered) || shows())
     }
 
@@ -233,7 +238,7 @@ impl Node {
     /// Reads what is asked for and does what is due; an error is why it could not be done.
     async fn look(
         &self,
-        place: &Path,
+        (place, until): (&Path, Instant),
         volume: &mut Remembered,
         mut request: NodePublishVolumeRequest,
         mark: Option<Mark>,
@@ -242,9 +247,9 @@ impl Node {
         let tokens = Tokens::take(&mut request.secrets, &mut request.volume_context)?;
         let wanted = Wanted::of(&request.volume_context, group(&request)?)?;
         // Each has its turn before it holds anything.
-        let _turn = self.volumes.turn().await?;
+        let _turn = self.volumes.turn(&wanted.pod.namespace, until).await?;
         let (identity, client) = self.identities.of(&wanted.pod, tokens)?;
-        let call = Call { place, wanted: &wanted, identity: &identity, client: &client };
+        let call = Call { place, wanted: &wanted, identity: &identity, client: &client, until };
         if !stands {
             *volume = Remembered::default();
         }
@@ -259,7 +264,15 @@ impl Node {
             synced: None,
             refused_since: None,
         });
-        let came = match self.read(&call, &mut mark).await? {
+        let reader = Reader {
+            client: call.client,
+            own: &self.own,
+            pod: &call.wanted.pod,
+            allows_static_logins: self.allows_static_logins,
+        };
+        let read = timeout_at(until, read(&reader, &wanted.external_secret, &self.marks, &mut mark, self.now())).await;
+        let late = |_| Refusal::new(Kind::Late, "the API server did not answer in time");
+        let came = match read.map_err(late)?? {
             Ok(read) => self.deliver(&call, read, volume, &mut mark).await?,
             Err(came) => came,
         };
@@ -268,32 +281,6 @@ impl Node {
             Came::Gone(reason, why) => self.empty(&call, volume, mark, reason, why),
             Came::Nothing => self.marks.write(&mark),
             Came::Read(change) => self.delivered(&call, mark, change, stands),
-        }
-    }
-
-    /// Reads the objects. What goes for want of them is told apart from what can't be read now.
-    async fn read(&self, call: &Call<'_>, mark: &mut Mark) -> Result<Result<Read, Came>, Refusal> {
-        let reader = Reader {
-            client: call.client,
-            own: &self.own,
-            pod: &call.wanted.pod,
-            allows_static_logins: self.allows_static_logins,
-        };
-        match reader.read(&call.wanted.external_secret).await {
-            Ok(read) => {
-                mark.refused_since = None;
-                Ok(Ok(read))
-            }
-            Err(Unread::Gone(why)) => Ok(Err(Came::Gone("deleted", why))),
-            Err(Unread::Other(refusal)) => Err(refusal),
-            Err(Unread::Refused(refusal)) => {
-                let since = *mark.refused_since.get_or_insert(self.now());
-                if mark.is_delivered {
-                    self.marks.write(mark)?;
-                }
-                let for_long = self.now().duration_since(since).unsigned_abs() >= REFUSED_FOR;
-                if for_long { Ok(Err(Came::Gone("refused", refusal.message))) } else { Err(refusal) }
-            }
         }
     }
 
@@ -379,7 +366,7 @@ impl Node {
         };
         let planning = ports.stores.planning();
         let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, look, planning));
-        if let Ok(looked) = tokio::time::timeout(LONGEST, &mut looking).await {
+        if let Ok(looked) = timeout_at(call.until, &mut looking).await {
             return Ok(looked);
         }
         cancel.cancel();
@@ -415,7 +402,7 @@ impl Node {
         why: Told,
     ) -> Result<(), Refusal> {
         let cleared = Volume::open(call.place).and_then(|opened| {
-            let had_files = opened.read().is_ok_and(|files| files.is_some());
+            let had_files = opened.shows_files().unwrap_or_default();
             opened.clear().map(|()| had_files)
         });
         let had_files = cleared.map_err(Refusal::of_node)?;
@@ -432,6 +419,35 @@ impl Node {
     }
 }
 
+/// Reads the objects. What goes for want of them is told apart from what can't be read now.
+async fn read(
+    reader: &Reader<'_>,
+    external_secret: &str,
+    marks: &Marks,
+    mark: &mut Mark,
+    now: Timestamp,
+) -> Result<Result<Read, Came>, Refusal> {
+    match reader.external_secret(external_secret).await {
+        Ok(es) => {
+            // Whatever becomes of its stores, and though this process may end: the next refusal is the first again.
+            if mark.refused_since.take().is_some() && mark.is_delivered {
+                marks.write(mark)?;
+            }
+            reader.read(es).await.map(Ok)
+        }
+        Err(Unread::Gone(why)) => Ok(Err(Came::Gone("deleted", why))),
+        Err(Unread::Other(refusal)) => Err(refusal),
+        Err(Unread::Refused(refusal)) => {
+            let since = *mark.refused_since.get_or_insert(now);
+            if mark.is_delivered {
+                marks.write(mark)?;
+            }
+            let for_long = now.duration_since(since).unsigned_abs() >= REFUSED_FOR;
+            if for_long { Ok(Err(Came::Gone("refused", refusal.message))) } else { Err(refusal) }
+        }
+    }
+}
+
 /// The group that the kubelet names, where the volume is of files.
 fn group(request: &NodePublishVolumeRequest) -> Result<&str, Refusal> {
     match request.volume_capability.as_ref().and_then(|capability| capability.access_type.as_ref()) {
@@ -443,21 +459,87 @@ fn group(request: &NodePublishVolumeRequest) -> Result<&str, Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::extract::Request;
+    use axum::http::{StatusCode, header};
+    use futures::FutureExt as _;
+    use serde_json::json;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
     async fn so_many_volumes_are_asked_for_at_once_and_the_next_waits() {
         let volumes = Volumes::default();
+        let until = Instant::now() + LONGEST;
         let mut taken = Vec::new();
-        for _ in 0..MOUNTS_AT_ONCE.size() {
-            taken.push(volumes.turn().await.expect("there is room"));
+        while let Some(Ok(turn)) = volumes.turn("team", until).now_or_never() {
+            taken.push(turn);
         }
-        let refused = volumes.turn().await.expect_err("nobody leaves");
+        assert_eq!(taken.len(), MOUNTS_AT_ONCE.size() / 2);
+        let refused = volumes.turn("team", until).await.err().expect("nobody leaves");
         assert!(refused.message.as_str().contains("limit mounts-at-once"), "{}", refused.message);
-        let (next, ()) = tokio::join!(volumes.turn(), async {
+        assert_eq!(Instant::now(), until, "the whole call has one end");
+        assert!(
+            volumes.turn("another", until).now_or_never().is_some_and(|turn| turn.is_ok()),
+            "it has a turn of its own"
+        );
+        let (next, ()) = tokio::join!(volumes.turn("team", until + LONGEST), async {
             tokio::time::sleep(LONGEST / 2).await;
             taken.pop();
         });
         assert!(next.is_ok());
+    }
+
+    /// What becomes of a volume whose ExternalSecret is answered with one status and its store with another, some seconds after
+    /// it was refused first; and since when it is refused then.
+    async fn refused(es: StatusCode, store: StatusCode, seconds: i64) -> (Result<bool, Kind>, Option<Timestamp>) {
+        let server = Router::new().fallback(async move |request: Request| {
+            let is_store = request.uri().path().contains("secretstores");
+            let status = if is_store { store } else { es };
+            let reason = if status == StatusCode::NOT_FOUND { "NotFound" } else { "" };
+            let metadata = json!({"name": "app", "namespace": "team"});
+            let body = if status == StatusCode::OK {
+                json!({"metadata": metadata, "spec": {"secretStoreRef": {"name": "s"}, "dataFrom": [{"extract": {"key": "k"}}]}})
+            } else {
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": ""})
+            };
+            (status, [(header::CONTENT_TYPE, "application/json")], body.to_string())
+        });
+        let client = kube::Client::new(server, "team");
+        let folder = tempfile::tempdir().unwrap();
+        let marks = Marks::open(folder.path()).unwrap();
+        let text = |text: &str| text.to_owned();
+        let mut mark = Mark {
+            target: PathBuf::from("/v"),
+            namespace: text("team"),
+            pod: text("web-0"),
+            service_account: text("web"),
+            external_secret: text("app"),
+            is_delivered: true,
+            synced: None,
+            refused_since: Some(Timestamp::UNIX_EPOCH),
+        };
+        marks.write(&mark).unwrap();
+        let pod = Pod { namespace: text("team"), name: text("web-0"), uid: text("5d3f"), service_account: text("web") };
+        let reader = Reader { client: &client, own: &client, pod: &pod, allows_static_logins: false };
+        let now = Timestamp::from_second(seconds).unwrap();
+        let came = read(&reader, "app", &marks, &mut mark, now).await;
+        let goes = came.map(|came| came.is_err()).map_err(|refusal| refusal.kind);
+        (goes, marks.read(Path::new("/v")).unwrap().refused_since)
+    }
+
+    #[tokio::test]
+    async fn files_go_where_the_pod_may_not_and_not_where_its_token_is_not_taken() {
+        let (ok, since) = (StatusCode::OK, Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(refused(StatusCode::FORBIDDEN, ok, 60).await, (Ok(true), since));
+        assert_eq!(refused(StatusCode::FORBIDDEN, ok, 59).await, (Err(Kind::Denied), since));
+        assert_eq!(refused(StatusCode::UNAUTHORIZED, ok, 3600).await, (Err(Kind::Unknown), since));
+        assert_eq!(refused(StatusCode::NOT_FOUND, ok, 0).await, (Ok(true), since));
+    }
+
+    #[tokio::test]
+    async fn who_may_read_it_again_is_refused_no_more_whatever_its_stores_are() {
+        let (goes, since) = refused(StatusCode::OK, StatusCode::FORBIDDEN, 3600).await;
+        assert_eq!((goes, since), (Err(Kind::Denied), None));
     }
 }

@@ -16,15 +16,12 @@ use kube::Api;
 use serde::de::DeserializeOwned;
 
 use crate::grant::Rule;
-use crate::identity::Login;
+use crate::identity::{Login, same_for_all};
 use crate::refusal::{Kind, Refusal};
 use crate::wanted::Pod;
 
 /// Says that a store's denial is to remove files, too.
 pub const ON_DENIED: &str = "keyferry.io/on-denied";
-
-/// Generators that make another value for each who asks.
-const EACH_ANOTHER: [&str; 3] = ["Password", "UUID", "SSHKey"];
 
 /// What there is to deliver.
 pub struct Read {
@@ -45,7 +42,7 @@ pub struct Read {
 pub enum Unread {
     /// The ExternalSecret is not there, or on its way out.
     Gone(Told),
-    /// The API server refuses the pod to read it.
+    /// The API server knows the pod, and says that it may not read it.
     Refused(Refusal),
     /// Something else.
     Other(Refusal),
@@ -65,30 +62,28 @@ pub struct Reader<'a> {
 
 impl Reader<'_> {
     /// All that it takes to mount this ExternalSecret.
-    pub async fn read(&self, name: &str) -> Result<Read, Unread> {
-        let es = self.external_secret(name).await?;
+    pub async fn read(&self, es: ExternalSecret) -> Result<Read, Refusal> {
+        let name = es.metadata.name.clone().unwrap_or_default();
         let goes_on_denial = es.metadata.annotations.as_ref().and_then(|all| all.get(ON_DENIED));
         let goes_on_denial = goes_on_denial.is_some_and(|word| word == "remove");
         let es = as_files(es);
-        deliverable(&es).map_err(Unread::Other)?;
+        deliverable(&es)?;
         let mut stores = KnownStores::new();
         for id in used_stores(&es) {
-            let store = self.store(&id, name).await.map_err(Unread::Other)?;
+            let store = self.store(&id, &name).await?;
             // Where the spec names one that is not there, the plan says so.
             if let Some(store) = store {
                 stores.insert(id, (Arc::new(store), Readiness::Ready));
             }
         }
-        let login = self.login(&stores).map_err(Unread::Other)?;
-        let labels = if stores.values().any(|(store, _)| store.asks_for_labels()) {
-            Some(self.labels().await.map_err(Unread::Other)?)
-        } else {
-            None
-        };
+        let login = self.login(&stores)?;
+        let labels =
+            if stores.values().any(|(store, _)| store.asks_for_labels()) { Some(self.labels().await?) } else { None };
         Ok(Read { es: Arc::new(es), stores, labels, login, goes_on_denial })
     }
 
-    async fn external_secret(&self, name: &str) -> Result<ExternalSecret, Unread> {
+    /// The ExternalSecret itself.
+    pub async fn external_secret(&self, name: &str) -> Result<ExternalSecret, Unread> {
         let namespace = &self.pod.namespace;
         let what = || format!("ExternalSecret {name:?} in namespace {namespace:?}");
         match get::<ExternalSecret>(Api::namespaced(self.client.clone(), namespace), name).await {
@@ -99,10 +94,8 @@ impl Reader<'_> {
             Ok(None) => Err(Unread::Gone(Told::without_values(format!("{} does not exist", what())))),
             Err(problem) => {
                 let refusal = self.unreadable(&problem, &what(), &Rule::ours("externalsecrets", name), name);
-                match refusal.kind {
-                    Kind::Denied | Kind::Unknown => Err(Unread::Refused(refusal)),
-                    _ => Err(Unread::Other(refusal)),
-                }
+                // A token that is not taken says nothing of what its pod may do: keys are exchanged, clocks go wrong.
+                Err(if refusal.kind == Kind::Denied { Unread::Refused(refusal) } else { Unread::Other(refusal) })
             }
         }
     }
@@ -190,17 +183,10 @@ fn deliverable(es: &ExternalSecret) -> Result<(), Refusal> {
             "spec.target.manifest asks for another kind than Secrets, of which no files are made",
         ));
     }
-    let generators = es.spec.data_from.iter().filter_map(keyferry_sync::request::generator);
-    match generators.map(|generator| generator.kind.as_str()).find(|kind| EACH_ANOTHER.contains(kind)) {
-        None => Ok(()),
-        Some(kind) => Err(Refusal::new(
-            Kind::Condition,
-            Told::without_values(format!(
-                "generator {kind} would make another value for each pod and each refresh, which no two of them agree on: \
-                 deliver it by a Secret, or keep it in a store (PushSecret) and mount that"
-            )),
-        )),
-    }
+    // What a ClusterGenerator holds is known once it is read.
+    let mut generators = es.spec.data_from.iter().filter_map(keyferry_sync::request::generator);
+    let same = generators.try_for_each(|generator| same_for_all(&generator.kind));
+    same.map_err(|why| Refusal::new(Kind::Condition, Told::without_values(why)))
 }
 
 async fn get<K>(api: Api<K>, name: &str) -> Result<Option<K>, ApiProblem>

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use keyferry_crds::ExternalSecret;
 use keyferry_files::problem::Problem;
-use keyferry_files::volume::{Files, Volume};
+use keyferry_files::volume::{Files, Most, Shown, Volume};
 use keyferry_limits::{MOUNT_BYTES, MOUNT_FILES};
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
@@ -38,6 +38,9 @@ impl Outputs for Target<'_> {
     }
 }
 
+/// More is never written.
+const MOST: Most = Most { files: MOUNT_FILES.size(), bytes: MOUNT_BYTES.size() };
+
 struct VolumeOutput<'a>(&'a Target<'a>);
 
 fn unwritable(problem: &Problem) -> Failure {
@@ -50,6 +53,21 @@ fn digest(files: &Files) -> String {
     let named: Vec<(String, &[u8])> =
         files.iter().map(|(path, file)| (format!("{path} {:o}", file.mode), file.value.expose())).collect();
     data_hash(named.iter().map(|(name, value)| (name.as_str(), *value)))
+}
+
+/// What is there. A process that has just begun knows of no other state than this, but what was never written is not as it
+/// should be, whatever is known.
+fn observed(shown: &Shown, known: Option<&str>) -> Option<Observed> {
+    let (found, intact) = match shown {
+        Shown::Nothing => return None,
+        Shown::Files(files) => {
+            let found = digest(files);
+            let intact = known.is_none_or(|known| known == found);
+            (found, intact)
+        }
+        Shown::Others => (String::new(), false),
+    };
+    Some(Observed { version: Some(version(&found)), intact, written_at: None })
 }
 
 fn version(digest: &str) -> Version {
@@ -102,24 +120,20 @@ impl Target<'_> {
 impl Output for VolumeOutput<'_> {
     async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
         let Some(volume) = self.0.volume()? else { return Ok(None) };
-        let Some(files) = volume.read().map_err(|problem| unwritable(&problem))? else { return Ok(None) };
-        let found = digest(&files);
-        // A process that has just begun knows of no other state than this.
+        let shown = volume.read(MOST).map_err(|problem| unwritable(&problem))?;
         let known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let intact = known.is_none_or(|known| known == found);
-        Ok(Some(Observed { version: Some(version(&found)), intact, written_at: None }))
+        Ok(observed(&shown, known.as_deref()))
     }
 
     async fn apply(&mut self, content: &Content, _: bool) -> Result<Applied, Failure> {
         let target = self.0;
         let files = target.files(content)?;
         let volume = target.mounted()?;
-        let before = volume.read().unwrap_or_default();
         let wanted = digest(&files);
-        let change = match before.as_ref().map(digest) {
-            Some(found) if found == wanted => TargetChange::Nothing,
-            Some(_) => TargetChange::Updated,
-            None => TargetChange::Created,
+        let change = match volume.read(MOST).unwrap_or(Shown::Others) {
+            Shown::Files(found) if digest(&found) == wanted => TargetChange::Nothing,
+            Shown::Files(_) | Shown::Others => TargetChange::Updated,
+            Shown::Nothing => TargetChange::Created,
         };
         if change != TargetChange::Nothing {
             volume.write(&files, target.wanted.folders()).map_err(|problem| unwritable(&problem))?;
@@ -135,7 +149,7 @@ impl Output for VolumeOutput<'_> {
 
     async fn remove(&mut self) -> Result<bool, Failure> {
         let Some(volume) = self.0.volume()? else { return Ok(false) };
-        let was_there = volume.read().is_ok_and(|files| files.is_some());
+        let was_there = volume.shows_files().unwrap_or_default();
         volume.clear().map_err(|problem| unwritable(&problem))?;
         self.0.know(None);
         Ok(was_there)
@@ -155,6 +169,17 @@ mod tests {
     use keyferry_provider_core::SecretBytes;
 
     use super::*;
+
+    #[test]
+    fn what_was_never_written_is_written_anew_whatever_is_known() {
+        let digest = digest(&Files::new());
+        for known in [None, Some(digest.as_str())] {
+            assert!(observed(&Shown::Nothing, known).is_none());
+            assert!(observed(&Shown::Files(Files::new()), known).unwrap().intact);
+            assert!(!observed(&Shown::Others, known).unwrap().intact);
+        }
+        assert!(!observed(&Shown::Files(Files::new()), Some("another")).unwrap().intact);
+    }
 
     #[test]
     fn more_than_a_volume_takes_is_refused() {

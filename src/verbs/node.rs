@@ -66,6 +66,9 @@ pub struct NodeArgs {
     /// Let pods mount of stores that log in by themselves, with a Secret that the pod may read: such a pod could read all that the login can
     #[arg(long)]
     pub allow_static_logins: bool,
+    /// Give stores that name no audience the pod's token for the API server: whoever writes such a store could act as the pod's ServiceAccount
+    #[arg(long)]
+    pub allow_api_audience: bool,
     /// Mount memory that may go to swap, where the kernel can't keep it out (noswap, from 6.4 on)
     #[arg(long)]
     pub allow_swap: bool,
@@ -114,7 +117,7 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
         may_swap: args.allow_swap,
         allows_static_logins: args.allow_static_logins,
         marks: Marks::open(&paths.state).map_err(|refusal| refusal.message.into_string())?,
-        identities: Identities::new(connect, stores(&args)?),
+        identities: Identities::new(connect, stores(&args)?, args.allow_api_audience),
         events: Events::start(own.clone(), clock::now, Lead::always()),
         own,
         audit: audit.clone(),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use keyferry_crds::{DeletionPolicy, NullBytePolicy, RemoteRef};
 use keyferry_limits::{Budget, Exceeded};
 use keyferry_provider_core::parts::Parts;
-use keyferry_provider_core::{Dialect, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
+use keyferry_provider_core::{Blame, Dialect, Error, ErrorKind, Key, PropertyLookup, SecretBytes, json};
 
 use crate::data::{Data, json_cost};
 use crate::decode::{check_name, convert_key, decode};
@@ -63,7 +63,7 @@ pub struct Rendered {
 struct Problematic {
     /// Whether the store itself said that the secret is not there: all that deletionPolicy acts on.
     gone: bool,
-    /// Whether the store denied it to who asked.
+    /// Whether the store denied it to the login that asked: neither a generator, nor we ourselves.
     denied: bool,
     cause: Told,
     retry: Retry,
@@ -72,7 +72,8 @@ struct Problematic {
 impl From<Error> for Problematic {
     fn from(error: Error) -> Self {
         let retry = error.retry_after().map_or_else(|| Retry::of(error.kind()), Retry::After);
-        Self { gone: false, denied: error.kind() == ErrorKind::Denied, cause: Told::from(&error), retry }
+        let denied = error.kind() == ErrorKind::Denied && error.blame() == Blame::Credentials;
+        Self { gone: false, denied, cause: Told::from(&error), retry }
     }
 }
 
@@ -346,7 +347,8 @@ fn found_parts(
 
 /// What a generator made: under its own names or rewritten ones, never converted or decoded.
 fn generated(request: &Request, place: usize, answers: &Answers, means: &Means<'_>) -> Result<Data, Problematic> {
-    let made = answers.generated.get(&place).ok_or_else(unanswered)?.as_ref().map_err(|error| error.clone())?;
+    let made = answers.generated.get(&place).ok_or_else(unanswered)?.as_ref();
+    let made = made.map_err(|error| Problematic { denied: false, ..error.clone().into() })?;
     keys_of(renamed(made.clone(), request, means)?, request)
 }
 
@@ -549,6 +551,27 @@ mod tests {
                 .contains(r#"error processing spec.data[0] (secretKey "b"): key "denied" of SecretStore "s": denied"#)
         );
         assert_eq!(failure.retry, Retry::Late);
+    }
+
+    #[test]
+    fn denied_is_what_the_store_denies_to_its_login() {
+        let denied = |request: Request, error: &Error| {
+            let mut answers = answers(&[]);
+            answers.values.insert((store().id.clone(), key("a")), Err(error.clone()));
+            answers.generated.insert(0, Err(error.clone()));
+            render(&[request], &answers, &DeletionPolicy::Retain).unwrap_err().denied
+        };
+        let of_store = || data("a", json!({"key": "a"}));
+        let by_store = Error::new(ErrorKind::Denied, "it may not");
+        assert!(denied(of_store(), &by_store));
+        // An address, say, that we let nobody reach.
+        for blame in [Blame::Spec, Blame::Way, Blame::Keyferry] {
+            assert!(!denied(of_store(), &by_store.clone().with_blame(blame)), "{blame:?}");
+        }
+        assert!(!denied(of_store(), &Error::new(ErrorKind::Unauthenticated, "who is it")));
+        let reference = serde_json::from_value(json!({"kind": "ECRAuthorizationToken", "name": "g"})).unwrap();
+        let generator = Request { origin: Origin::Generator(reference), ..of_store() };
+        assert!(!denied(Request { entry: Entry::Generator(0), ..generator }, &by_store));
     }
 
     #[test]
