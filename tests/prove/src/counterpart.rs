@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use async_trait::async_trait;
-use keyferry_doubles::Server;
+use keyferry_doubles::{Call, Server};
 use serde_json::Value;
 
 /// A store of one kind, and the other side of it.
@@ -29,6 +29,11 @@ pub trait Counterpart: Send + Sync {
     /// The server that it is, where that is ours and has written down how it answered.
     fn server(&self) -> Option<&Server> {
         None
+    }
+
+    /// Whether this answer, which is none of success, is what a check of the store is after.
+    fn is_wanted(&self, _: &Call) -> bool {
+        false
     }
 
     /// `spec.provider` of the store, which logs in with keys of the Secret of this name.
