@@ -2,7 +2,7 @@
 //! many bytes, and a thread of its own writes them. What the queue has no room for, or can't be written, is counted.
 
 use std::fs::{OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -131,13 +131,30 @@ impl Audit for Log {
     }
 }
 
+/// Writes a line, in one piece where that can be: others write to the same place. `is_torn` says, before and after, that a part
+/// of one stands there without its end: the next begins a line of its own.
+fn write_line(out: &mut dyn Write, line: &[u8], is_torn: &mut bool) -> std::io::Result<()> {
+    if *is_torn {
+        out.write_all(b"\n")?;
+        *is_torn = false;
+    }
+    let mut rest = line;
+    while !rest.is_empty() {
+        match out.write(rest) {
+            Ok(0) => return Err(ErrorKind::WriteZero.into()),
+            Ok(count) => rest = &rest[count..],
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        *is_torn = !rest.is_empty();
+    }
+    out.flush()
+}
+
 fn write(queued: &Receiver<Vec<u8>>, mut out: Box<dyn Write + Send>, counts: &Counts, held: &AtomicUsize) {
-    let mut has_failed = false;
+    let (mut has_failed, mut is_torn) = (false, false);
     for line in queued {
-        // A part of the line before may stand there.
-        let begun = if has_failed { out.write_all(b"\n") } else { Ok(()) };
-        // In one piece: others write to the same place.
-        let written = begun.and_then(|()| out.write_all(&line)).and_then(|()| out.flush());
+        let written = write_line(&mut *out, &line, &mut is_torn);
         held.fetch_sub(line.len(), Ordering::Relaxed);
         match written {
             Ok(()) => {

@@ -16,6 +16,8 @@ struct State {
     text: Vec<u8>,
     is_held: bool,
     fails: bool,
+    /// How many bytes it takes before it fails.
+    room: Option<usize>,
 }
 
 impl Place {
@@ -38,8 +40,13 @@ impl Write for Place {
         if state.fails {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        state.text.extend(bytes);
-        Ok(bytes.len())
+        let taken = state.room.map_or(bytes.len(), |room| room.min(bytes.len()));
+        state.text.extend(&bytes[..taken]);
+        if let Some(room) = &mut state.room {
+            *room -= taken;
+            state.fails = *room == 0;
+        }
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -142,4 +149,21 @@ fn a_file_is_appended_to_and_is_for_its_owner_alone() {
         panic!("there is no such folder")
     };
     assert!(problem.starts_with("can't open the audit log"), "{problem}");
+}
+
+#[test]
+fn half_a_line_spoils_no_other() {
+    let (place, counts, log) = log();
+    place.set(|state| state.room = Some(10));
+    log.take(delivery("torn"));
+    while counts.dropped.get() == 0 {
+        std::thread::yield_now();
+    }
+    place.set(|state| (state.fails, state.room) = (false, None));
+    log.take(delivery("whole"));
+    log.close().unwrap();
+    let text = String::from_utf8(place.0.0.lock().unwrap().text.clone()).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!((lines.len(), lines[0].len()), (2, 10), "{text}");
+    assert!(serde_json::from_str::<Value>(lines[1]).is_ok_and(|line| line["object"]["name"] == "whole"), "{text}");
 }
