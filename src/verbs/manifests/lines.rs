@@ -26,7 +26,7 @@ enum Parts {
 impl Lines {
     /// Those of a text with so many lines above it; nothing is known of a text that can't be read.
     pub fn of(text: &str, above: u64) -> Self {
-        let options = serde_saphyr::options! { strict_booleans: true };
+        let options = serde_saphyr::options! { strict_booleans: false };
         let read = serde_saphyr::from_str_with_options::<Spanned<Parts>>(text, options);
         let mut lines = read.map(Self::from).unwrap_or_default();
         lines.shift(above);

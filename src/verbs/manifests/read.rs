@@ -207,7 +207,7 @@ impl Manifests {
         for (above, text) in split(text.strip_prefix('\u{feff}').unwrap_or(text)) {
             let begins = above + 1 + text.lines().take_while(|line| is_blank(line)).count() as u64;
             let place = |line| Place { file: file.to_owned(), line };
-            let mut object = match from_yaml::<Value>(text) {
+            let mut object = match from_yaml::<Value>(text, AS_KUBECTL) {
                 Ok(Value::Null) => continue,
                 Ok(object) => object,
                 Err((line, what)) => {
@@ -278,10 +278,15 @@ impl Manifests {
     }
 }
 
-/// As Kubernetes reads YAML: `y` is a text. The error has its line, where that is known, and is in our own words: the
-/// parser's quote what it stumbles over.
-fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, (Option<u64>, &'static str)> {
-    let options = serde_saphyr::options! { strict_booleans: true };
+/// How manifests are read: as kubectl does, to whom `y`, `NO` and `on` are booleans, which no field for texts takes.
+const AS_KUBECTL: bool = false;
+
+/// How values are read, which are texts: `NO` is a country.
+const AS_TEXTS: bool = true;
+
+/// Reads YAML. The error has its line, where that is known, and is in our own words: the parser's quote what it stumbles over.
+fn from_yaml<T: DeserializeOwned>(text: &str, strict_booleans: bool) -> Result<T, (Option<u64>, &'static str)> {
+    let options = serde_saphyr::options! { strict_booleans: strict_booleans };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().map(|location| location.line());
         let what = match error.without_snippet() {
@@ -324,7 +329,7 @@ fn split(text: &str) -> Vec<(u64, &str)> {
 /// Values that stand in for those of stores: a YAML map of key to text, or to anything else, which is answered as JSON.
 pub fn values(path: &Path) -> Result<BTreeMap<String, SecretJson>, String> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| unreadable(path, &error))?;
-    let read = from_yaml::<BTreeMap<String, Value>>(&text).map_err(|(line, _)| {
+    let read = from_yaml::<BTreeMap<String, Value>>(&text, AS_TEXTS).map_err(|(line, _)| {
         let place = Place { file: path.to_owned(), line: line.unwrap_or(1) };
         format!("{place}: error: this is not a YAML map of keys and values")
     })?;
@@ -354,6 +359,16 @@ mod tests {
         assert_eq!(parsed(list).0, ["a.yaml:4 A", "a.yaml:5 B"]);
         assert_eq!(parsed("{\n\t\"kind\": \"A\",\n\t\"apiVersion\": \"v1\"\n}\n").0, ["a.yaml:1 A"]);
         assert_eq!(parsed(""), parsed("# nothing\n---\n\n---\n"));
+    }
+
+    #[test]
+    fn booleans_are_those_that_kubectl_takes() {
+        let text = "[y, Y, yes, Yes, YES, on, True, n, NO, off, 'y', \"no\", yep, 'true']";
+        let read = from_yaml::<Value>(text, AS_KUBECTL).unwrap();
+        let texts = ["y", "no", "yep", "true"].map(Value::from);
+        let expected: Vec<Value> = [vec![Value::from(true); 7], vec![Value::from(false); 3], texts.to_vec()].concat();
+        assert_eq!(read, Value::from(expected));
+        assert_eq!(from_yaml::<Value>("NO", AS_TEXTS).unwrap(), "NO");
     }
 
     #[test]
