@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use keyferry_provider_core::{Blame, Error, ErrorKind, Reach, SecretBuf, SecretBytes, json};
+use keyferry_provider_core::{Blame, Error, ErrorKind, Reach, SecretBytes, json};
 
 /// The mark of what was pushed; External Secrets Operator's.
 pub const MARK: (&str, &str) = ("managed-by", "external-secrets");
@@ -15,18 +15,8 @@ pub type Tags = BTreeMap<String, String>;
 
 /// Tags as a JSON object, sorted by key, as External Secrets Operator has it.
 pub fn tags_json(tags: impl IntoIterator<Item = (String, String)>) -> SecretBytes {
-    let mut out = SecretBuf::default();
-    for (n, (key, value)) in tags.into_iter().collect::<BTreeMap<_, _>>().iter().enumerate() {
-        out.push(if n == 0 { b'{' } else { b',' });
-        json::write_string(key, &mut out);
-        out.push(b':');
-        json::write_string(value, &mut out);
-    }
-    if out.is_empty() {
-        out.push(b'{');
-    }
-    out.push(b'}');
-    out.into()
+    let tags: BTreeMap<_, _> = tags.into_iter().collect();
+    json::object_of_texts(tags.iter().map(|(key, value)| (key.as_str(), value.as_str())))
 }
 
 /// Whether what bears these tags was pushed by us.

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jiff::Timestamp;
-use keyferry_provider_core::{Error, SecretBuf, SecretBytes, json};
+use keyferry_provider_core::{Error, SecretBytes, json};
 use serde_json::value::RawValue;
 
 use crate::object::Kind;
@@ -94,18 +94,7 @@ impl Found {
         let mut all: BTreeMap<&str, &str> =
             self.tags.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         all.extend(times.iter().map(|(name, value)| (*name, value.as_str())));
-        let mut out = SecretBuf::default();
-        out.push(b'{');
-        for (n, (name, value)) in all.iter().enumerate() {
-            if n > 0 {
-                out.push(b',');
-            }
-            json::write_string(name, &mut out);
-            out.push(b':');
-            json::write_string(value, &mut out);
-        }
-        out.push(b'}');
-        out.into()
+        json::object_of_texts(all)
     }
 }
 

@@ -157,6 +157,22 @@ pub fn write_string(text: &str, out: &mut SecretBuf) {
     quote(text.as_bytes(), Escapes::Html, out);
 }
 
+/// An object of texts, in the order in which they come.
+pub fn object_of_texts<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> SecretBytes {
+    let mut out = SecretBuf::default();
+    out.push(b'{');
+    for (n, (name, value)) in fields.into_iter().enumerate() {
+        if n > 0 {
+            out.push(b',');
+        }
+        write_string(name, &mut out);
+        out.push(b':');
+        write_string(value, &mut out);
+    }
+    out.push(b'}');
+    out.into()
+}
+
 /// As [`write_string`], but `<`, `>` and `&` as they are.
 pub fn write_plain_string(text: &str, out: &mut SecretBuf) {
     quote(text.as_bytes(), Escapes::Json, out);

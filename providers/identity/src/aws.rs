@@ -13,7 +13,7 @@ use keyferry_provider_core::{
 };
 use keyferry_provider_http::{form, shared};
 
-use crate::cloud::{Answer, Service, Shown, header_value, object};
+use crate::cloud::{Answer, Service, Shown, header_value};
 use crate::sign::{Keys, Scope, authorization};
 
 /// Whom we are to AWS.
@@ -107,7 +107,7 @@ impl Question {
         let length = QUESTION.len().to_string();
         let mut fields = vec![("Host", self.host.as_str()), ("Content-Length", &length)];
         fields.extend(self.headers.iter().map(|(name, value)| (*name, value.expose_str().unwrap_or_default())));
-        base64(object(&fields).expose())
+        base64(json::object_of_texts(fields).expose())
     }
 }
 

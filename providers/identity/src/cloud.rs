@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use keyferry_provider_core::address::Addresses;
-use keyferry_provider_core::{
-    BuildContext, Error, ErrorKind, SecretBuf, SecretBytes, SecretRef, ServiceAccountRef, json,
-};
+use keyferry_provider_core::{BuildContext, Error, ErrorKind, SecretBytes, SecretRef, ServiceAccountRef};
 use keyferry_provider_http::{Fields, Way, retry_after, server_url};
 use reqwest::header::HeaderValue;
 use reqwest::{Client, RequestBuilder, Url};
@@ -181,20 +179,4 @@ pub fn header_value(bytes: &[u8], field: &str) -> Result<HeaderValue, Error> {
         .map_err(|_| Error::invalid(format!("{field} holds control characters, which a request can't carry")))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// A JSON object of strings.
-pub fn object(fields: &[(&str, &str)]) -> SecretBytes {
-    let mut out = SecretBuf::with_capacity(64 + fields.iter().map(|(_, value)| value.len()).sum::<usize>());
-    out.push(b'{');
-    for (n, (name, value)) in fields.iter().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        json::write_string(name, &mut out);
-        out.push(b':');
-        json::write_string(value, &mut out);
-    }
-    out.push(b'}');
-    out.into()
 }

@@ -13,7 +13,7 @@ use keyferry_provider_core::{
 use keyferry_provider_http::path::segment;
 use keyferry_provider_http::{form, shared};
 
-use crate::cloud::{Answer, Service, Shown, header_value, object};
+use crate::cloud::{Answer, Service, Shown, header_value};
 
 /// Whose word Google gives.
 #[derive(Debug)]
@@ -157,7 +157,7 @@ async fn by_account(
     let token = posted(&iam, "GenerateAccessToken", &generate, &token, &body, "accessToken").await;
     let token = token.map_err(|error| refused(error, &account.name, &email, "roles/iam.workloadIdentityUser"))?;
     let claims = claims(&email, for_whom);
-    let body = object(&[("payload", shown.text(&claims)?)]);
+    let body = json::object_of_texts([("payload", shown.text(&claims)?)]);
     let jwt = posted(&iam, "SignJwt", &format!("{path}:signJwt"), &token, &body, "signedJwt").await;
     jwt.map_err(|error| refused(error, &email, &email, "roles/iam.serviceAccountTokenCreator"))
 }

@@ -1,8 +1,8 @@
 //! What each login method shows to the server, and what to look at where the server does not take it.
 
-use keyferry_provider_core::{BuildContext, Error, SecretBytes, SecretRef};
+use keyferry_provider_core::{BuildContext, Error, SecretBytes, SecretRef, json};
 use keyferry_provider_identity::aws::{self, AwsIdentity};
-use keyferry_provider_identity::cloud::{Shown, object};
+use keyferry_provider_identity::cloud::Shown;
 use keyferry_provider_identity::google::{self, GoogleIdentity};
 
 use crate::method::{Gcp, Iam, Jwt, Method, RoleId};
@@ -33,7 +33,7 @@ pub async fn of(product: Product, method: &Method, ctx: &BuildContext) -> Result
         Method::Password { mount, user, password, .. } => with_password(mount, user, password, &shown).await,
         Method::Cert { mount, role, .. } => {
             let role = role.as_ref().map(|role| ("name", role.as_str()));
-            Ok(Proof { path: login_at(mount), body: object(role.as_slice()) })
+            Ok(Proof { path: login_at(mount), body: json::object_of_texts(role) })
         }
         Method::Iam(iam) => by_aws(iam, &shown).await,
         Method::Gcp(gcp) => by_google(gcp, &shown).await,
@@ -111,7 +111,7 @@ async fn app_role(mount: &str, role: &RoleId, secret: &SecretRef, shown: &Shown<
     };
     let secret = shown.secret(secret, None, "secretRef").await?;
     let (role, secret) = (shown.text(&role)?.trim_ascii(), shown.text(&secret)?.trim_ascii());
-    let body = object(&[("role_id", role), ("secret_id", secret)]);
+    let body = json::object_of_texts([("role_id", role), ("secret_id", secret)]);
     Ok(Proof { path: login_at(mount), body })
 }
 
@@ -133,14 +133,14 @@ async fn token(jwt: &Jwt, before: &str, shown: &Shown<'_>) -> Result<SecretBytes
 fn with_jwt(mount: &str, role: Option<&str>, jwt: &SecretBytes, shown: &Shown<'_>) -> Result<Proof, Error> {
     let role = role.map(|role| ("role", role));
     let fields: Vec<_> = role.into_iter().chain([("jwt", shown.text(jwt)?.trim_ascii())]).collect();
-    Ok(Proof { path: login_at(mount), body: object(&fields) })
+    Ok(Proof { path: login_at(mount), body: json::object_of_texts(fields) })
 }
 
 async fn with_password(mount: &str, user: &str, password: &SecretRef, shown: &Shown<'_>) -> Result<Proof, Error> {
     let password = shown.secret(password, None, "secretRef").await?;
     // The end of a line is an editor's. Spaces may well be part of a password.
     let text = shown.text(&password)?.trim_end_matches(['\r', '\n']);
-    Ok(Proof { path: format!("auth/{mount}/login/{user}"), body: object(&[("password", text)]) })
+    Ok(Proof { path: format!("auth/{mount}/login/{user}"), body: json::object_of_texts([("password", text)]) })
 }
 
 async fn by_aws(iam: &Iam, shown: &Shown<'_>) -> Result<Proof, Error> {
@@ -156,7 +156,7 @@ async fn by_aws(iam: &Iam, shown: &Shown<'_>) -> Result<Proof, Error> {
         ("iam_request_body", shown.text(&body)?),
         ("iam_request_headers", shown.text(&headers)?),
     ];
-    Ok(Proof { path: login_at(&iam.mount), body: object(&fields) })
+    Ok(Proof { path: login_at(&iam.mount), body: json::object_of_texts(fields) })
 }
 
 async fn by_google(gcp: &Gcp, shown: &Shown<'_>) -> Result<Proof, Error> {

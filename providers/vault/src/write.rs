@@ -149,18 +149,8 @@ pub fn of_marks(marks: &Marks) -> SecretBytes {
 
 /// Several values as one JSON object of strings.
 fn object(fields: &BTreeMap<String, SecretBytes>) -> Result<SecretBytes, Error> {
-    let mut out = SecretBuf::default();
-    out.push(b'{');
-    for (n, (name, value)) in fields.iter().enumerate() {
-        if n > 0 {
-            out.push(b',');
-        }
-        json::write_string(name, &mut out);
-        out.push(b':');
-        json::write_string(text(value)?, &mut out);
-    }
-    out.push(b'}');
-    Ok(out.into())
+    let texts = fields.iter().map(|(name, value)| Ok((name.as_str(), text(value)?)));
+    Ok(json::object_of_texts(texts.collect::<Result<Vec<_>, Error>>()?))
 }
 
 /// What is there, with one field set. A field that holds something else than text was not pushed by anybody.
