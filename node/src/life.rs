@@ -32,7 +32,7 @@ use crate::refusal::{Kind, Refusal};
 use crate::rpc::csi::NodePublishVolumeRequest;
 use crate::rpc::csi::volume_capability::AccessType;
 use crate::target::Target;
-use crate::telling::{NoStates, OfPod, event};
+use crate::telling::{OfPod, UNRECORDED, event};
 use crate::tokens::Tokens;
 use crate::wanted::{Pod, Wanted};
 
@@ -350,7 +350,7 @@ impl Node {
             journal: of_pod.clone(),
             audit: of_pod,
             compute: self.compute.clone(),
-            states: Arc::new(NoStates),
+            states: Arc::new(UNRECORDED),
         };
         let look = Look {
             es: read.es,

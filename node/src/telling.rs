@@ -5,12 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::ObjectReference;
 use keyferry_cluster::events::Events;
-use keyferry_crds::{Condition, ExternalSecret, ExternalSecretStatus, GeneratorState};
-use keyferry_provider_core::State;
+use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_sync::audit::{Action, Audit, Delivery, Workload};
-use keyferry_sync::ports::{Journal, Problem, States};
+use keyferry_sync::ports::{Journal, Problem, Unrecorded};
 use keyferry_sync::record::Note;
-use keyferry_sync::states::{Marks, NewState};
 
 use crate::wanted::Pod;
 
@@ -61,44 +59,7 @@ impl Audit for OfPod {
     }
 }
 
-/// Nothing can be written down, so that nothing is made that somebody would have to revoke.
-pub struct NoStates;
-
-#[async_trait]
-impl States for NoStates {
-    async fn begin(&self, _: &NewState, _: &State, _: &Marks) -> Result<String, Problem> {
-        let message =
-            "what it makes must be revoked one day, and a mount writes down nothing of that: deliver it by a Secret";
-        Err(Problem { message: message.to_owned(), is_temporary: false, is_not_found: false })
-    }
-
-    async fn amend(&self, _: &str, _: &str, _: &State, _: &Marks) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn flag(&self, _: &str, _: &str, _: jiff::Timestamp) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: &str, _: &str) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn hold(&self, _: &GeneratorState) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn delete(&self, _: &GeneratorState) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn release(&self, _: &GeneratorState) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn tell(&self, _: &GeneratorState, _: &[Condition]) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    fn note(&self, _: &GeneratorState, _: Note) {}
-}
+/// A mount writes down nothing of what a generator makes.
+pub const UNRECORDED: Unrecorded = Unrecorded(
+    "what it makes must be revoked one day, and a mount writes down nothing of that: deliver it by a Secret",
+);

@@ -21,7 +21,7 @@ use keyferry_provider_core::SecretBytes;
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::StringMap;
 use keyferry_sync::hash;
-use keyferry_sync::plan::{Facts, Plan, TargetState, decide};
+use keyferry_sync::plan::{Facts, Plan, decide};
 use keyferry_sync::ports::Ports;
 use keyferry_sync::request::Request;
 use keyferry_sync::resolve::{Asker, resolve};
@@ -33,7 +33,7 @@ use serde::Serialize;
 
 use super::gather;
 use super::hint::did_you_mean;
-use super::manifests::folder::Nowhere;
+use super::manifests::folder::{Nowhere, UNRECORDED};
 use super::manifests::{Pipeline, stores};
 use super::status::Format;
 use super::table::{json, note, plain};
@@ -124,7 +124,8 @@ async fn compared(args: &Diff, err: &mut dyn Write) -> Result<(String, Change), 
     // Whoever asks finds out by themselves whether a store lets them in.
     known.values_mut().for_each(|(_, readiness)| *readiness = Readiness::Ready);
     let namespaces = gather::namespaces(&client).await;
-    let (ports, settings) = (ports(&client), args.pipeline.settings());
+    // The operator fetches nothing of stores that pods log in to.
+    let (ports, settings) = (ports(&client), Settings { mounts: false, ..args.pipeline.settings() });
     let now = (settings.now)();
     let requests = requests(es, &known, namespaces.get(&namespace), &ports, &settings)?;
     let asker = Asker { ports: &ports, settings: &settings, es, workload: None, now, budget: Arc::default() };
@@ -149,27 +150,8 @@ fn requests(
     ports: &Ports,
     settings: &Settings,
 ) -> Result<Vec<Request>, String> {
-    let plan = decide(&Facts {
-        es,
-        version: &hash::version_of(es),
-        now: (settings.now)(),
-        started: settings.started,
-        overdue_until: settings.started,
-        class: &settings.class,
-        flood_gate: false,
-        cluster_stores: true,
-        generators: ports.stores.generators(),
-        generic_targets: true,
-        mounts: false,
-        stores,
-        namespace_labels,
-        target: TargetState::Absent,
-        last: None,
-        sources_changed: false,
-        refresh_by: None,
-        absence_is_fine: false,
-        failed: false,
-    });
+    let version = hash::version_of(es);
+    let plan = decide(&Facts::of_new(es, &version, settings, ports.stores.generators(), stores, namespace_labels));
     match plan {
         Plan::Fetch(requests) => Ok(requests),
         Plan::Refuse(failure) => Err(failure.to_string()),
@@ -195,7 +177,7 @@ fn ports(client: &Client) -> Ports {
         objects,
         journal: Arc::new(Nowhere),
         compute: Arc::new(Here),
-        states: Arc::new(Nowhere),
+        states: Arc::new(UNRECORDED),
         audit: Arc::new(()),
     }
 }

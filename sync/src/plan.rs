@@ -10,6 +10,7 @@ use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, RefreshPolic
 use crate::data::StringMap;
 use crate::outcome::{Failure, Headline, Retry};
 use crate::request::{Request, generates, requests, used_stores};
+use crate::settings::Settings;
 use crate::store::KnownStores;
 use crate::time::later;
 use crate::told;
@@ -105,6 +106,40 @@ pub struct Facts<'a> {
     pub absence_is_fine: bool,
     /// Whether this process tried since, and failed.
     pub failed: bool,
+}
+
+impl<'a> Facts<'a> {
+    /// What is known of one that is looked at once, as if it were new: nothing was made of it yet.
+    pub fn of_new(
+        es: &'a ExternalSecret,
+        version: &'a str,
+        settings: &'a Settings,
+        generators: &'a [&'static str],
+        stores: &'a KnownStores,
+        namespace_labels: Option<&'a StringMap>,
+    ) -> Self {
+        Self {
+            es,
+            version,
+            now: (settings.now)(),
+            started: settings.started,
+            overdue_until: settings.started,
+            class: &settings.class,
+            flood_gate: settings.flood_gate,
+            cluster_stores: settings.cluster_stores,
+            generators,
+            generic_targets: settings.generic_targets,
+            mounts: settings.mounts,
+            stores,
+            namespace_labels,
+            target: TargetState::Absent,
+            last: None,
+            sources_changed: false,
+            refresh_by: None,
+            absence_is_fine: false,
+            failed: false,
+        }
+    }
 }
 
 /// The first check that has something to say decides; where none has, all that the spec asks for is fetched.

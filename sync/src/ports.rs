@@ -171,6 +171,47 @@ pub trait States: Send + Sync {
     fn note(&self, state: &GeneratorState, note: Note);
 }
 
+/// Where nothing can be written down: nothing is made there that somebody would have to revoke. Says why, for a person.
+#[derive(Clone, Copy, Debug)]
+pub struct Unrecorded(pub &'static str);
+
+#[async_trait]
+impl States for Unrecorded {
+    async fn begin(&self, _: &NewState, _: &State, _: &Marks) -> Result<String, Problem> {
+        Err(Problem { message: self.0.to_owned(), is_temporary: false, is_not_found: false })
+    }
+
+    async fn amend(&self, _: &str, _: &str, _: &State, _: &Marks) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn flag(&self, _: &str, _: &str, _: Timestamp) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn forget(&self, _: &str, _: &str) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn hold(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn delete(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn release(&self, _: &GeneratorState) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn tell(&self, _: &GeneratorState, _: &[Condition]) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    fn note(&self, _: &GeneratorState, _: Note) {}
+}
+
 /// Where is computed what may take long.
 #[async_trait]
 pub trait Compute: Send + Sync {

@@ -10,16 +10,13 @@ use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_cluster::client::{LiveObject, LiveSecret};
-use keyferry_crds::{
-    ClusterSecretStore, Condition, ExternalSecret, ExternalSecretStatus, GeneratorState, Manifest, SecretStore, names,
-};
-use keyferry_provider_core::{SecretBytes, State, Token};
+use keyferry_crds::{ClusterSecretStore, ExternalSecret, ExternalSecretStatus, Manifest, SecretStore, names};
+use keyferry_provider_core::{SecretBytes, Token};
 use keyferry_sync::data::{Data, SecretJson, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version};
-use keyferry_sync::ports::{Accounts, Journal, Objects, Problem, States, Turn};
+use keyferry_sync::ports::{Accounts, Journal, Objects, Problem, Turn, Unrecorded};
 use keyferry_sync::record::Note;
 use keyferry_sync::request::used_stores;
-use keyferry_sync::states::{Marks, NewState};
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 use serde_json::{Value, json};
 
@@ -288,41 +285,6 @@ impl Journal for Nowhere {
     fn note(&self, _: &ExternalSecret, _: Note) {}
 }
 
-/// Nothing can be written down, so that nothing is made that somebody would have to revoke.
-#[async_trait]
-impl States for Nowhere {
-    async fn begin(&self, _: &NewState, _: &State, _: &Marks) -> Result<String, Problem> {
-        let message = "what it makes lives on elsewhere, and without an operator nobody would revoke it".to_owned();
-        Err(Problem { message, is_temporary: false, is_not_found: false })
-    }
-
-    async fn amend(&self, _: &str, _: &str, _: &State, _: &Marks) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn flag(&self, _: &str, _: &str, _: Timestamp) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn forget(&self, _: &str, _: &str) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn hold(&self, _: &GeneratorState) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn delete(&self, _: &GeneratorState) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn release(&self, _: &GeneratorState) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    async fn tell(&self, _: &GeneratorState, _: &[Condition]) -> Result<(), Problem> {
-        Ok(())
-    }
-
-    fn note(&self, _: &GeneratorState, _: Note) {}
-}
+/// Nothing can be written down of what a generator makes.
+pub const UNRECORDED: Unrecorded =
+    Unrecorded("what it makes lives on elsewhere, and without an operator nobody would revoke it");

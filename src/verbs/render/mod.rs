@@ -22,7 +22,7 @@ use keyferry_sync::ports::{Ports, Stores};
 use self::given::Given;
 use self::print::Mask;
 use super::keyring::With;
-use super::manifests::folder::{Folder, Nowhere};
+use super::manifests::folder::{Folder, Nowhere, UNRECORDED};
 use super::manifests::{Pipeline, beside, failures, read, stores, told};
 
 /// Flags of `keyferry render`.
@@ -138,7 +138,7 @@ fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>, file
         objects: folder,
         journal: Arc::new(Nowhere),
         compute: Arc::new(Here),
-        states: Arc::new(Nowhere),
+        states: Arc::new(UNRECORDED),
         audit: Arc::new(()),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use keyferry_crds::{CreationPolicy, ExternalSecret};
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Outcome, SyncResult, Synced};
-use keyferry_sync::plan::{Facts, Plan, TargetState, decide};
+use keyferry_sync::plan::{Facts, Plan, decide};
 use keyferry_sync::ports::Ports;
 use keyferry_sync::record::verdict;
 use keyferry_sync::redact::blank;
@@ -38,27 +38,15 @@ impl One {
 pub async fn one(folder: &Folder, ports: &Ports, settings: &Settings, es: &ExternalSecret) -> Result<One, Failure> {
     let now = (settings.now)();
     let namespace = es.metadata.namespace.as_deref().unwrap_or_default();
-    let plan = decide(&Facts {
+    let version = hash::version_of(es);
+    let plan = decide(&Facts::of_new(
         es,
-        version: &hash::version_of(es),
-        now,
-        started: settings.started,
-        overdue_until: settings.started,
-        class: &settings.class,
-        flood_gate: settings.flood_gate,
-        cluster_stores: settings.cluster_stores,
-        generators: ports.stores.generators(),
-        generic_targets: settings.generic_targets,
-        mounts: settings.mounts,
-        stores: &folder.stores,
-        namespace_labels: folder.namespaces.get(namespace),
-        target: TargetState::Absent,
-        last: None,
-        sources_changed: false,
-        refresh_by: None,
-        absence_is_fine: false,
-        failed: false,
-    });
+        &version,
+        settings,
+        ports.stores.generators(),
+        &folder.stores,
+        folder.namespaces.get(namespace),
+    ));
     match plan {
         Plan::Fetch(requests) => {
             let asker = Asker { ports, settings, es, workload: None, now, budget: Arc::default() };

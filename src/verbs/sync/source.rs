@@ -28,7 +28,7 @@ use sha3::{Digest as _, Sha3_256};
 use super::credentials::{Credentials, Local};
 use super::stamp::Stamp;
 use crate::verbs::keyring::With;
-use crate::verbs::manifests::folder::{Asked, Folder, Nowhere};
+use crate::verbs::manifests::folder::{Asked, Folder, Nowhere, UNRECORDED};
 use crate::verbs::manifests::read::Place;
 use crate::verbs::manifests::{beside, read, stores, told};
 use crate::verbs::run::POD;
@@ -245,7 +245,7 @@ fn ports(
         objects,
         journal: Arc::new(Nowhere),
         compute: Arc::new(Here),
-        states: Arc::new(Nowhere),
+        states: Arc::new(UNRECORDED),
         audit,
     }
 }
