@@ -183,16 +183,7 @@ mod tests {
 
     #[test]
     fn more_than_a_volume_takes_is_refused() {
-        let kubelet = [
-            ("csi.storage.k8s.io/ephemeral", "true"),
-            ("csi.storage.k8s.io/pod.name", "web-0"),
-            ("csi.storage.k8s.io/pod.namespace", "team"),
-            ("csi.storage.k8s.io/pod.uid", "5d3f"),
-            ("csi.storage.k8s.io/serviceAccount.name", "web"),
-            ("externalSecret", "app"),
-        ];
-        let attributes = kubelet.map(|(key, value)| (key.to_owned(), value.to_owned()));
-        let wanted = Wanted::of(&attributes.into(), "").expect("it is well");
+        let wanted = crate::wanted::tests::wanted(&[("externalSecret", "app")], "").unwrap();
         let target = Target { wanted: &wanted, place: Path::new("/"), may_swap: false, known: Mutex::default() };
         let files = |count: usize, bytes: usize| {
             let keys = (0..count).map(|n| (format!("k{n}"), SecretBytes::new(vec![b'x'; bytes])));

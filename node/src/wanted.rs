@@ -196,4 +196,4 @@ fn pod(context: &HashMap<String, String>) -> Result<Pod, Refusal> {
 
 #[cfg(test)]
 #[path = "wanted_tests.rs"]
-mod tests;
+pub(crate) mod tests;

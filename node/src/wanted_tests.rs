@@ -2,7 +2,8 @@ use keyferry_provider_core::SecretBytes;
 
 use super::*;
 
-fn wanted(own: &[(&str, &str)], group: &str) -> Result<Wanted, String> {
+/// What a pod asks for, with these attributes of its own.
+pub fn wanted(own: &[(&str, &str)], group: &str) -> Result<Wanted, String> {
     let kubelet = [
         ("csi.storage.k8s.io/ephemeral", "true"),
         ("csi.storage.k8s.io/pod.name", "web-0"),

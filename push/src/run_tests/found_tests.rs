@@ -2,21 +2,31 @@
 
 use super::*;
 
+/// Somebody deletes the PushSecret.
+fn goes(rig: &mut Rig) {
+    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+    rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+}
+
+/// `s` keeps no marks, and holds what others made.
+fn theirs_in_a_store_without_marks(rig: &Rig) {
+    rig.double.with(|state| {
+        state.has_no_marks = true;
+        state.held.insert(("s".into(), "k".into()), "theirs".into());
+    });
+}
+
 #[tokio::test]
 async fn what_is_there_is_not_ours_before_it_is_written_over() {
     for (fails, stays) in [(Some(ErrorKind::Timeout), true), (None, false)] {
         let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
         rig.double.secret("src", &[("a", "1")]);
-        rig.double.with(|state| {
-            state.has_no_marks = true;
-            state.held.insert(("s".into(), "k".into()), "theirs".into());
-        });
+        theirs_in_a_store_without_marks(&rig);
         rig.double.fail("s", "k", fails);
         rig.look().await;
         assert_eq!(rig.recorded("SecretStore/s"), ["k"], "what may have been written is recorded");
         rig.double.fail("s", "k", None);
-        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
-        rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+        goes(&mut rig);
         rig.memory = Memory::default();
         rig.look().await;
         assert_eq!(rig.double.held("s", "k").is_some(), stays, "{fails:?}");
@@ -27,10 +37,7 @@ async fn what_is_there_is_not_ours_before_it_is_written_over() {
 async fn what_was_written_over_at_the_second_try_is_ours() {
     let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
     rig.double.secret("src", &[("a", "1")]);
-    rig.double.with(|state| {
-        state.has_no_marks = true;
-        state.held.insert(("s".into(), "k".into()), "theirs".into());
-    });
+    theirs_in_a_store_without_marks(&rig);
     rig.double.fail("s", "k", Some(ErrorKind::Timeout));
     rig.look().await;
     assert!(!crate::refers::found_in(rig.ps.status.as_ref(), "SecretStore/s").is_empty());
@@ -51,8 +58,7 @@ async fn what_was_there_before_is_not_ours_to_delete() {
     rig.look().await;
     assert_eq!(rig.recorded("SecretStore/s"), ["k", "l"]);
     assert_eq!(rig.double.held("s", "k").as_deref(), Some("theirs"));
-    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
-    rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+    goes(&mut rig);
     rig.memory = Memory::default();
     rig.look().await;
     assert_eq!((rig.double.held("s", "k").as_deref(), rig.double.held("s", "l")), (Some("theirs"), None));
@@ -71,8 +77,7 @@ async fn a_secret_that_others_keep_keys_in_is_never_deleted_as_a_whole() {
             }
         });
         rig.look().await;
-        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
-        rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+        goes(&mut rig);
         rig.look().await;
         assert_eq!(rig.double.held("s", "k").is_some(), stays);
     }
@@ -82,18 +87,14 @@ async fn a_secret_that_others_keep_keys_in_is_never_deleted_as_a_whole() {
 async fn what_is_not_written_over_any_more_does_not_become_ours() {
     let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
     rig.double.secret("src", &[("a", "1")]);
-    rig.double.with(|state| {
-        state.has_no_marks = true;
-        state.held.insert(("s".into(), "k".into()), "theirs".into());
-    });
+    theirs_in_a_store_without_marks(&rig);
     rig.double.fail("s", "k", Some(ErrorKind::Timeout));
     rig.look().await;
     rig.double.fail("s", "k", None);
     rig.respec(json!({"updatePolicy": "IfNotExists"}));
     rig.now += 60;
     rig.look().await;
-    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
-    rig.ps.metadata.deletion_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1)));
+    goes(&mut rig);
     rig.look().await;
     assert_eq!(rig.double.held("s", "k").as_deref(), Some("theirs"));
 }

@@ -155,7 +155,12 @@ impl fmt::Display for Finding {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{}:{}: {severity}: {}", self.file, self.line, self.parts().collect::<Vec<_>>().join(": "))
+        f.write_str(&self.file)?;
+        // What can't be read has none.
+        if self.line > 0 {
+            write!(f, ":{}", self.line)?;
+        }
+        write!(f, ": {severity}: {}", self.parts().collect::<Vec<_>>().join(": "))
     }
 }
 

@@ -52,6 +52,18 @@ fn what_is_well_is_not_told_of() {
 }
 
 #[test]
+fn what_kubectl_takes_for_a_boolean_is_no_text() {
+    let told = found(&GOOD.replace("key: app", "key: NO"));
+    assert!(told.len() == 1 && told[0].starts_with("8 Error spec.data[0].remoteRef.key: "), "{told:?}");
+}
+
+#[test]
+fn what_is_not_there_has_no_line() {
+    let (out, _, code) = told(&["-f", "nowhere"], "");
+    assert_eq!((out.as_str(), code), ("nowhere: error: there is no such file or folder\n", ExitCode::from(2)));
+}
+
+#[test]
 fn each_kind_of_output_and_end() {
     let bad = GOOD.replace("property: password", "propery: password");
     let (out, _, code) = told(&["-f", "-"], &bad);

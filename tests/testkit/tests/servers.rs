@@ -227,7 +227,7 @@ async fn servers_can_be_broken_and_brought_back() {
     assert_eq!(vault.get("forgotten").await.unwrap(), None);
     assert!(testbed.log("openbao").unwrap().contains("OpenBao"));
 
-    let unknown = testbed.restart("kubelet").unwrap_err().to_string();
+    let unknown = format!("{:#}", testbed.restart("kubelet").unwrap_err());
     assert!(unknown.contains("there are etcd, kube-apiserver"), "{unknown}");
 
     let attached = Testbed::attach(&testbed.description().file()).unwrap();
