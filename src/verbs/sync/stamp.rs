@@ -10,8 +10,10 @@ use crate::verbs::manifests::read::Visited;
 /// What tells one state of a file from another.
 type State = (u64, u64, u64, i64, i64);
 
-/// What names of files begin with that are no manifests, and those that volumes of Secrets have beside the keys.
+/// What names of files begin with that are no manifests.
 const HIDDEN: &str = ".";
+
+/// What the names of those begin with that volumes of Secrets have beside the keys.
 pub const OF_VOLUMES: &str = "..";
 
 /// The states of files.
