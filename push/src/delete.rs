@@ -12,15 +12,15 @@ use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Spec, Told};
-use serde_json::Value;
 
 use crate::audited;
 use crate::chosen::is_theirs;
 use crate::each::AT_ONCE;
-use crate::expand::{Wanted, overlapping, remote};
+use crate::expand::{overlapping, remote};
 use crate::ledger::Ledger;
 use crate::look::{Look, World};
 use crate::outcome::retry_of;
+use crate::places::{Likeness, Sites};
 use crate::plan::unusable;
 use crate::ports::Opened;
 use crate::record;
@@ -135,9 +135,10 @@ pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left)
 
 /// Deletes these in their stores: all that is ours, and nothing else. What one store can't do keeps no other from it.
 pub async fn delete(world: &World, look: &Look, places: Pushed, layout: &Layout) -> Deleted {
+    let sites = &Sites::of(look, layout);
     let tasks = places
         .into_iter()
-        .map(|(store, places)| in_store(world, look, store, places, layout).boxed())
+        .map(|(store, places)| in_store(world, look, store, places, sites).boxed())
         .collect::<Vec<_>>();
     let mut all = Deleted::default();
     let done: Vec<Deleted> = stream::iter(tasks).buffer_unordered(AT_ONCE).collect().await;
@@ -155,21 +156,29 @@ async fn in_store(
     look: &Look,
     key: String,
     mut places: BTreeMap<String, PushData>,
-    layout: &Layout,
+    sites: &Sites<'_>,
 ) -> Deleted {
     let mut done = Deleted::default();
     let not_ours = found_in(look.ps.status.as_ref(), &key);
     let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
-    let same = known.map(|store| same_places(look, store, layout)).unwrap_or_default();
-    places.retain(|place, _| {
-        // Wanted through another store that leads there: nothing goes then but the record.
-        let moved = same.iter().any(|wanted| wanted.is_wanted(place));
-        let stays = moved || not_ours.contains(place);
+    let from = known.map(|store| sites.from(store));
+    let mut unclear: BTreeMap<StoreId, Vec<String>> = BTreeMap::new();
+    places.retain(|place, data| {
+        // Wanted through another store that leads there, or may: nothing goes then but the record.
+        let is_ours = !not_ours.contains(place);
+        let other = from.as_ref().filter(|_| is_ours).and_then(|from| from.wanted_through(place, data));
+        if let Some((other, Likeness::Unclear)) = other {
+            unclear.entry(other.clone()).or_default().push(place.clone());
+        }
+        let stays = !is_ours || other.is_some();
         if stays {
             done.left.push((key.clone(), place.clone()));
         }
         !stays
     });
+    for (other, places) in &unclear {
+        world.ports.journal.note(&look.ps, record::may_be_wanted(&key, other, places));
+    }
     if places.is_empty() {
         return done;
     }
@@ -237,44 +246,4 @@ async fn open(
     }
     let opened = world.ports.stores.open(store, namespace(&look.ps)).await;
     opened.map_err(|error| (failed(Told::from(&error)), retry_of(&error)))
-}
-
-/// What is wanted in other stores that lead to the same place as this one.
-fn same_places<'l>(look: &Look, from: &Store, layout: &'l Layout) -> Vec<&'l Wanted> {
-    let Ok(of) = from.spec.as_ref() else { return Vec::new() };
-    let is_same = |id: &StoreId| {
-        let other = look.stores.get(id).and_then(|(store, _)| store.spec.as_ref().ok());
-        other.is_some_and(|other| {
-            // Decoded only where that may tell: specs may be long.
-            let known = || of.provider.names().all(|name| WHERE.iter().any(|(known, _)| *known == name));
-            let are_one = || of.provider.names().eq(other.provider.names());
-            let places = || other.the_provider().ok().zip(of.the_provider().ok());
-            other.provider == of.provider
-                || are_one() && known() && places().is_some_and(|((name, a), (_, b))| is_one_place(name, &a, &b))
-        })
-    };
-    let others = layout.iter().filter(|(id, _)| **id != from.id && is_same(id));
-    others.map(|(_, wanted)| wanted).collect()
-}
-
-/// By store, the fields of its spec that say where it is, the one that must be there first. Who logs in, and how, says
-/// nothing of that.
-const WHERE: [(&str, &[&str]); 5] = [
-    ("vault", &["server", "path", "namespace", "version"]),
-    ("openBao", &["server", "path", "namespace", "version"]),
-    ("azurekv", &["vaultUrl", "environmentType"]),
-    ("gcpsm", &["projectID", "location"]),
-    ("onepassword", &["connectHost", "vaults"]),
-];
-
-/// Whether two stores of this kind lead to the same place for certain.
-fn is_one_place(kind: &str, a: &Value, b: &Value) -> bool {
-    let fields = WHERE.iter().find(|(known, _)| *known == kind).map(|(_, fields)| *fields).unwrap_or_default();
-    let field = |config: &Value, name: &str| match config.get(name) {
-        // With or without a slash at its end it is the same URL, and the same path.
-        Some(Value::String(text)) => Value::from(text.trim_end_matches('/')),
-        other => other.cloned().unwrap_or_default(),
-    };
-    let is_known = fields.first().is_some_and(|first| !field(a, first).is_null());
-    is_known && fields.iter().all(|name| field(a, name) == field(b, name))
 }

@@ -340,12 +340,16 @@ impl Task<'_> {
     }
 
     fn problem(&self, place: &str, entry: &Entry, error: &Error) -> Problem {
-        let key = tell_key(entry.data.secret_key());
-        let store = Told::without_values(self.store.id.name.clone());
-        let cause =
-            told!("could not write remote ref {} to target secretstore {}: {} (to {})", key, store, error, Name(place));
+        let cause = unwritten(&self.store, place, entry, error);
         Problem { place: place.to_owned(), cause, retry: retry_of(error), is_certain: is_certain(error) }
     }
+}
+
+/// That something could not be written. The words before the cause are External Secrets Operator's.
+pub fn unwritten(store: &Store, place: &str, entry: &Entry, error: &Error) -> Told {
+    let key = tell_key(entry.data.secret_key());
+    let store = Told::without_values(store.id.name.clone());
+    told!("could not write remote ref {} to target secretstore {}: {} (to {})", key, store, error, Name(place))
 }
 
 async fn push_in_turn<'e>(

@@ -265,7 +265,7 @@ impl Expansion<'_> {
 }
 
 /// A store's own place, where metadata may name others: a namespace.
-fn own_place(store: &Store) -> Option<String> {
+pub fn own_place(store: &Store) -> Option<String> {
     let (provider, config) = store.spec.as_ref().ok()?.the_provider().ok()?;
     let given = config.get("remoteNamespace").and_then(serde_json::Value::as_str).filter(|given| !given.is_empty());
     given.or((provider == "kubernetes").then_some("default")).map(str::to_owned)

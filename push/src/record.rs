@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keyferry_crds::{PushSecret, PushSecretStatus, PushUpdatePolicy};
 use keyferry_sync::record::{Note, Severity, set_ready};
+use keyferry_sync::store::StoreId;
 use keyferry_sync::time::seconds;
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Told};
@@ -89,6 +90,18 @@ fn named(places: &[String]) -> Told {
         Some(more) => told!(", and {} more", more),
     };
     told!("{}{}", named, more)
+}
+
+/// The event that tells that something is not deleted since it is wanted in another store, which may lead to the same place.
+pub fn may_be_wanted(store: &str, other: &StoreId, places: &[String]) -> Note {
+    let message = told!(
+        "what was pushed through {} stays, since {} may lead to the same place, where it is wanted; where it does not, delete \
+         it yourself: {}",
+        Told::without_values(store.to_owned()),
+        other,
+        named(places)
+    );
+    Note::new(Severity::Warning, ERRORED, message)
 }
 
 /// The event that tells that a secret which was pushed as a whole stays, since a property of it is wanted now.

@@ -28,7 +28,7 @@ use keyferry_sync::told::Told;
 
 use crate::chosen::{self, active};
 use crate::delete::{self, Deleted};
-use crate::each::{AT_ONCE, Ended, Prepared, Task};
+use crate::each::{AT_ONCE, Ended, Prepared, Task, unwritten};
 use crate::expand::Entry;
 use crate::ledger::Ledger;
 use crate::look::{Look, Looked, World, version_of};
@@ -324,24 +324,32 @@ impl Work<'_> {
         for (store, place) in &deleted.deleted {
             let remote_key = unwanted.get(store).and_then(|places| places.get(place));
             let Some(remote_key) = remote_key.map(|data| &data.matched.remote_ref.remote_key) else { continue };
-            causes.extend(self.mend(layout, store, remote_key).await);
+            let (failed, lost) = self.mend(layout, store, remote_key).await;
+            causes.extend(failed);
+            // The next look asks for it, and pushes it.
+            for (id, place) in lost {
+                self.look.memory.stores.get_mut(&id).and_then(|known| known.held.remove(&place));
+            }
         }
         deleted.failed
     }
 
-    async fn mend(&self, layout: &Layout, from: &str, remote_key: &str) -> Causes {
-        let mut causes = Causes::new();
+    /// Puts back what may have gone with a deletion through another store. Why that failed, and where.
+    async fn mend(&self, layout: &Layout, from: &str, remote_key: &str) -> (Causes, Vec<(StoreId, String)>) {
+        let (mut causes, mut lost) = (Causes::new(), Vec::new());
         for (id, wanted) in layout.iter().filter(|(id, _)| store_key(id) != from) {
             let Some((store, _)) = self.look.stores.get(id) else { continue };
             let found = found_in(Some(&self.ledger.status), &store_key(id));
             // What is somebody's there, or was to stay, nobody has taken away from here.
             let is_ours = |place: &String, entry: &Entry| entry.push.remote.key == remote_key && !found.contains(place);
-            for (_, entry) in wanted.entries.iter().filter(|(place, entry)| is_ours(place, entry)) {
-                let pushed = self.put_back(store, entry).await;
-                causes.extend(pushed.err().map(|error| (told!("{}: {}", id, error), retry_of(&error))));
+            for (place, entry) in wanted.entries.iter().filter(|(place, entry)| is_ours(place, entry)) {
+                if let Err(error) = self.put_back(store, entry).await {
+                    causes.push((unwritten(store, place, entry, &error), retry_of(&error)));
+                    lost.push((id.clone(), place.clone()));
+                }
             }
         }
-        causes
+        (causes, lost)
     }
 
     fn forget(&mut self, deleted: &Deleted) {
