@@ -13,9 +13,9 @@ use crate::client::{ApiProblem, Turns};
 use keyferry_sync::address;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
-use keyferry_sync::dependency::version;
+use keyferry_sync::dependency::{self, Version, version};
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
-use keyferry_sync::ports::{Applied, Observed, Output};
+use keyferry_sync::ports::{Applied, Observed, Output, Presumed};
 use keyferry_sync::told::Told;
 
 /// Writes the target of one ExternalSecret.
@@ -82,6 +82,31 @@ impl<'a, S: Shape> Writer<'a, S> {
         self.send(api, &params, &object, exists).await.map(Some)
     }
 
+    /// Writes the data alone, without reading: `None` where that is not enough, or the target is not at `version` any more.
+    async fn write_data(
+        &self,
+        api: &ApiOf<S>,
+        content: &Content,
+        version: &Version,
+    ) -> Result<Option<Applied>, Failure> {
+        let Some(patch) = self.shape.data_patch(content, version) else { return Ok(None) };
+        let params = PatchParams { field_manager: Some(S::manager(self.es)), ..PatchParams::default() };
+        // The answer is of metadata alone: what was written need not come back.
+        let written =
+            self.turns.run(async || api.patch_metadata(self.es.target_name(), &params, patch.get()).await).await;
+        match written {
+            Ok(object) => {
+                let now = dependency::version(&object.metadata);
+                let is_same = now.as_ref() == Some(version);
+                let change = if is_same { TargetChange::Nothing } else { TargetChange::Updated };
+                Ok(Some(Applied { change, version: now, adopted: None }))
+            }
+            // Somebody else was there in between, made it immutable, or does not let us write like this.
+            Err(problem) if problem.is_conflict() || !problem.is_temporary() => Ok(None),
+            Err(problem) => Err(self.failure(Headline::Update, &problem)),
+        }
+    }
+
     async fn send(
         &self,
         api: &ApiOf<S>,
@@ -136,11 +161,15 @@ impl<S: Shape> Output for Writer<'_, S> {
         }))
     }
 
-    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
+    async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure> {
         let api = self.shape.api().await?;
-        let mut existing = match self.seen.take() {
-            None if !presumed_absent => self.read_target(&api).await?,
-            seen => seen,
+        let mut existing = match (self.seen.take(), presumed) {
+            (None, Presumed::Nothing) => self.read_target(&api).await?,
+            (None, Presumed::Alike(version)) => match self.write_data(&api, content, version).await? {
+                Some(applied) => return Ok(applied),
+                None => self.read_target(&api).await?,
+            },
+            (seen, _) => seen,
         };
         let nothing = |version| Applied { change: TargetChange::Nothing, version, adopted: None };
         let version_of = |object: &S::Live| version(object.metadata());

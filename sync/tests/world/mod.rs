@@ -24,7 +24,7 @@ use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
     Applied, Change, Compute, Entered, Generator, Journal, Objects, Observed, Output, Outputs, Planning, Ports,
-    Problem, States, Stores, Turn,
+    Presumed, Problem, States, Stores, Turn,
 };
 use keyferry_sync::record::Note;
 use keyferry_sync::request::{sources_of, stores_of};
@@ -368,9 +368,13 @@ impl Output for Target {
         Ok(state.target.map(|(_, intact)| Observed { version, intact, written_at: state.written_at }))
     }
 
-    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
+    async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure> {
         let data = content.data.iter().map(|(key, value)| format!("{key}={}", value.expose_str().unwrap()));
-        let how = if presumed_absent { " (presumed absent)" } else { "" };
+        let how = match presumed {
+            Presumed::Nothing => "",
+            Presumed::Absent => " (presumed absent)",
+            Presumed::Alike(_) => " (data alone)",
+        };
         self.world.called(format!("apply {}{how}", data.collect::<Vec<_>>().join(" ")));
         self.world.failing("apply")?;
         if let Some(cancel) = self.world.state().cancel_at_write.take() {
