@@ -11,14 +11,15 @@ use keyferry_sync::audit::Action;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
-use keyferry_sync::told::{Name, Spec, Told};
+use keyferry_sync::told::{Spec, Told};
 
 use crate::audited;
 use crate::chosen::is_theirs;
 use crate::each::AT_ONCE;
-use crate::expand::{overlapping, remote};
+use crate::expand::{self, overlapping, remote};
 use crate::ledger::Ledger;
 use crate::look::{Look, World};
+use crate::nameable::Nameable;
 use crate::outcome::retry_of;
 use crate::places::{Likeness, Sites};
 use crate::plan::unusable;
@@ -39,7 +40,7 @@ pub struct Deleted {
 }
 
 /// What stays in stores: by store, the places.
-pub type Left = BTreeMap<String, Vec<String>>;
+pub type Left = BTreeMap<String, Vec<Told>>;
 
 /// What is recorded and not wanted. Where it is not known what is wanted in a store, nothing of it is among them.
 pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
@@ -58,7 +59,14 @@ pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
 
 /// Takes out of what is unwanted what can't be deleted without taking from what is wanted. It is forgotten where what is
 /// wanted is there instead, and ours to delete one day.
-pub fn keep_overlapping(world: &World, ps: &PushSecret, ledger: &mut Ledger, unwanted: &mut Pushed, layout: &Layout) {
+pub fn keep_overlapping(
+    world: &World,
+    ps: &PushSecret,
+    names: &Nameable,
+    ledger: &mut Ledger,
+    unwanted: &mut Pushed,
+    layout: &Layout,
+) {
     unwanted.retain(|store, places| {
         let Some(wanted) = store_of(store, namespace(ps)).and_then(|id| layout.get(&id)) else { return true };
         let found = found_in(Some(&ledger.status), store).to_vec();
@@ -68,7 +76,7 @@ pub fn keep_overlapping(world: &World, ps: &PushSecret, ledger: &mut Ledger, unw
             if recorded.is_some_and(|recorded| recorded.contains_key(by)) && !found.iter().any(|theirs| theirs == by) {
                 ledger.remove(store, place);
                 if data.property().is_none() && !found.contains(place) {
-                    world.ports.journal.note(ps, record::left_whole(store, place));
+                    world.ports.journal.note(ps, record::left_whole(store, names.place(ps, store, place, data)));
                 }
             }
             false
@@ -79,28 +87,28 @@ pub fn keep_overlapping(world: &World, ps: &PushSecret, ledger: &mut Ledger, unw
 
 /// Takes out of what is recorded what nobody can delete any more, since its store is not there: by store, the places.
 /// ClusterSecretStores that are not looked after may be there all the same.
-pub fn stranded(world: &World, look: &Look, recorded: &mut Pushed) -> Left {
+pub fn stranded(world: &World, look: &Look, names: &Nameable, recorded: &mut Pushed) -> Left {
     let mut stranded = Left::new();
     recorded.retain(|key, places| {
         let id = store_of(key, namespace(&look.ps));
         let is_unseen = id.as_ref().is_some_and(|id| id.namespace.is_none()) && !world.settings.cluster_stores;
         let stays = is_unseen || id.is_some_and(|id| look.stores.contains_key(&id));
         if !stays {
-            stranded.insert(key.clone(), ours(look, key, places));
+            stranded.insert(key.clone(), ours(look, names, key, places));
         }
         stays
     });
-    stranded.retain(|_, places: &mut Vec<String>| !places.is_empty());
+    stranded.retain(|_, places: &mut Vec<Told>| !places.is_empty());
     stranded
 }
 
 /// Takes out of what is recorded what is in stores of other controllers: by store, the places.
-pub fn of_others(world: &World, look: &Look, recorded: &mut Pushed) -> Left {
+pub fn of_others(world: &World, look: &Look, names: &Nameable, recorded: &mut Pushed) -> Left {
     let mut theirs = Left::new();
     recorded.retain(|key, places| {
         let is_theirs = is_theirs(&world.settings, look, key);
         if is_theirs {
-            theirs.insert(key.clone(), ours(look, key, places));
+            theirs.insert(key.clone(), ours(look, names, key, places));
         }
         !is_theirs
     });
@@ -109,16 +117,18 @@ pub fn of_others(world: &World, look: &Look, recorded: &mut Pushed) -> Left {
 }
 
 /// The places of a store that did not hold anything before us.
-fn ours(look: &Look, store: &str, places: &BTreeMap<String, PushData>) -> Vec<String> {
+fn ours(look: &Look, names: &Nameable, store: &str, places: &BTreeMap<String, PushData>) -> Vec<Told> {
     let not_ours = found_in(look.ps.status.as_ref(), store);
-    places.keys().filter(|place| !not_ours.contains(place)).cloned().collect()
+    let ours = places.iter().filter(|(place, _)| !not_ours.contains(place));
+    ours.map(|(place, data)| names.place(&look.ps, store, place, data)).collect()
 }
 
 /// Tells what stays when a PushSecret goes: in stores that do not exist, and in those of other controllers.
 pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left) {
     let (namespace, name) = (ps.metadata.namespace.as_deref(), ps.metadata.name.as_deref());
     for (store, places) in stranded {
-        tracing::warn!(namespace, name, store, ?places, "the store does not exist: what was pushed there stays");
+        let told = record::named(places);
+        tracing::warn!(namespace, name, store, places = %told, "the store does not exist: what was pushed there stays");
         world.ports.journal.note(ps, record::left_behind(store, places));
     }
     for (store, places) in theirs {
@@ -126,7 +136,7 @@ pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left)
             namespace,
             name,
             store,
-            ?places,
+            places = %record::named(places),
             "the store is of another controller class: what was pushed there stays"
         );
         world.ports.journal.note(ps, record::left_to_others(store, places));
@@ -134,11 +144,11 @@ pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left)
 }
 
 /// Deletes these in their stores: all that is ours, and nothing else. What one store can't do keeps no other from it.
-pub async fn delete(world: &World, look: &Look, places: Pushed, layout: &Layout) -> Deleted {
+pub async fn delete(world: &World, look: &Look, names: &Nameable, places: Pushed, layout: &Layout) -> Deleted {
     let sites = &Sites::of(look, layout);
     let tasks = places
         .into_iter()
-        .map(|(store, places)| in_store(world, look, store, places, sites).boxed())
+        .map(|(store, places)| in_store(world, look, names, store, places, sites).boxed())
         .collect::<Vec<_>>();
     let mut all = Deleted::default();
     let done: Vec<Deleted> = stream::iter(tasks).buffer_unordered(AT_ONCE).collect().await;
@@ -154,6 +164,7 @@ pub async fn delete(world: &World, look: &Look, places: Pushed, layout: &Layout)
 async fn in_store(
     world: &World,
     look: &Look,
+    names: &Nameable,
     key: String,
     mut places: BTreeMap<String, PushData>,
     sites: &Sites<'_>,
@@ -162,13 +173,13 @@ async fn in_store(
     let not_ours = found_in(look.ps.status.as_ref(), &key);
     let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
     let from = known.map(|store| sites.from(store));
-    let mut unclear: BTreeMap<StoreId, Vec<String>> = BTreeMap::new();
+    let mut unclear: BTreeMap<StoreId, Vec<Told>> = BTreeMap::new();
     places.retain(|place, data| {
         // Wanted through another store that leads there, or may: nothing goes then but the record.
         let is_ours = !not_ours.contains(place);
         let other = from.as_ref().filter(|_| is_ours).and_then(|from| from.wanted_through(place, data));
         if let Some((other, Likeness::Unclear)) = other {
-            unclear.entry(other.clone()).or_default().push(place.clone());
+            unclear.entry(other.clone()).or_default().push(names.place(&look.ps, &key, place, data));
         }
         let stays = !is_ours || other.is_some();
         if stays {
@@ -208,12 +219,14 @@ async fn in_store(
     let deletions: Vec<_> = deletions.collect();
     let results: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
     for (place, data, result) in results.into_iter().flatten() {
-        let (remote, object) = (&data.matched.remote_ref, audited::store(&key, namespace(&look.ps)));
-        audited::tell(world, &look.ps, Action::Unpushed, object, remote, &result, &[]);
+        let made = names.untold(&look.ps, &key, &place, &data);
+        let (at, object) = (expand::audited(&data, made), audited::store(&key, namespace(&look.ps)));
+        audited::tell(world, &look.ps, Action::Unpushed, object, at, &result, &[]);
         match result {
             Ok(()) => done.deleted.push((key.clone(), place)),
             Err(error) => {
-                let cause = told!("{} in {}: {}", Name(&place), Told::without_values(key.clone()), error);
+                let place = names.place(&look.ps, &key, &place, &data);
+                let cause = told!("{} in {}: {}", place, Told::without_values(key.clone()), error);
                 done.failed.push((cause, retry_of(&error)));
             }
         }

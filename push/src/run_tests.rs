@@ -11,11 +11,10 @@ use keyferry_provider_core::{
     Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Keep, Key, Made, PropertyLookup, Push, Reach, Remote,
     Term,
 };
-use keyferry_sync::compute::Here;
 use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::dependency::{Dependency, Version};
 use keyferry_sync::engine::Engine;
-use keyferry_sync::ports::{self as sync_ports, Change, Entered, Generator, Turn};
+use keyferry_sync::ports::{self as sync_ports, Change, Compute, Entered, Generator, Turn};
 use keyferry_sync::record::Note;
 use keyferry_sync::selection::selects;
 use keyferry_sync::settings::{Adopt, Settings};
@@ -29,6 +28,8 @@ use crate::ports::{self, Opened, Ports, Source};
 
 #[path = "run_tests/generated_tests.rs"]
 mod generated_tests;
+#[path = "run_tests/told_tests.rs"]
+mod told_tests;
 #[path = "run_tests/undo_tests.rs"]
 mod undo_tests;
 #[path = "run_tests/found_tests.rs"]
@@ -60,6 +61,8 @@ struct State {
     /// Whether all stores lead to one place, and how every push fails once something was deleted.
     is_one: bool,
     fails_after_delete: Option<ErrorKind>,
+    /// How often something was computed in a turn.
+    turns: usize,
     log: Vec<String>,
     notes: Vec<String>,
     /// What is noted on the PushSecret of a generated value.
@@ -135,7 +138,7 @@ impl InStoreDouble {
         self.of.with(|state| {
             state.log.push(format!("{what} {}/{key}", self.store));
             match state.failing.get(&(self.store.clone(), key.to_owned())) {
-                Some(kind) => Err(Error::new(*kind, "it is set to fail")),
+                Some(kind) => Err(Error::new(*kind, format!("it is set to fail for {key:?}"))),
                 None => Ok(()),
             }
         })
@@ -210,6 +213,18 @@ impl Opened for InStoreDouble {
     async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
         self.call("exists", &remote.key)?;
         Ok(self.of.held(&self.store, &remote.key).is_some())
+    }
+}
+
+#[async_trait]
+impl Compute for Double {
+    async fn turn(&self, _: &str, _: &Arc<Budget>) -> Turn {
+        self.with(|state| state.turns += 1);
+        Box::new(())
+    }
+
+    fn run(&self, work: &mut dyn FnMut()) {
+        work();
     }
 }
 
@@ -304,7 +319,7 @@ impl sync_ports::Stores for Double {
         });
         let values = [("uuid".to_owned(), SecretBytes::from(format!("made-{n}").as_str()))].into();
         if !self.has_state(generator.kind) {
-            return Ok(Made { values, ..Made::default() });
+            return Ok(Made { values, term, ..Made::default() });
         }
         let state = json!({"id": n});
         keep.keep(&state, term).await?;
@@ -423,6 +438,7 @@ struct Rig {
     memory: Memory,
     now: i64,
     said: Vec<String>,
+    budget: Arc<Budget>,
     next: Option<Timestamp>,
 }
 
@@ -458,7 +474,7 @@ impl Rig {
             stores: arc(),
             objects: arc(),
             journal: arc(),
-            compute: Arc::new(Here),
+            compute: arc(),
             states: arc(),
             audit: Arc::new(()),
         };
@@ -477,6 +493,7 @@ impl Rig {
             memory: Memory::default(),
             now: 100_000,
             said: Vec::new(),
+            budget: Arc::default(),
             next: None,
         };
         rig.put_store("s", json!({"fake": {"a": 1}}));
@@ -506,13 +523,14 @@ impl Rig {
         let look = Look {
             ps: Arc::new(self.ps.clone()),
             stores: self.stores.clone(),
+            has_many_stores: false,
             began: at(self.now),
             namespace_labels: Some(StringMap::new()),
             seen: seen.collect(),
             has_new_source: false,
             states: self.double.with(|state| state.states.clone()),
             memory: std::mem::take(&mut self.memory),
-            budget: Arc::default(),
+            budget: self.budget.clone(),
         };
         let looked = run(&self.world, look, Box::new(())).await;
         self.memory = looked.memory;
@@ -865,6 +883,20 @@ async fn what_is_rendered_later_sees_what_was_rendered_before() {
     rig.double.secret("src", &[("user", "u")]);
     rig.look().await;
     assert_eq!(rig.double.held("s", "k").as_deref(), Some("u-1-2"), "{:?}", rig.said);
+}
+
+#[tokio::test]
+async fn a_raised_interval_is_told() {
+    for (interval, is_raised) in [("10ms", true), ("1s", false), ("0", false)] {
+        let mut rig = Rig::new(json!({"refreshInterval": interval, "data": [entry("a", "k")]}));
+        rig.double.secret("src", &[("a", "1")]);
+        rig.look().await;
+        let status = rig.ps.status.clone().unwrap();
+        let message = status.conditions[0].message.clone().unwrap();
+        assert!(message.starts_with("PushSecret synced successfully"), "{message}");
+        let told = message.ends_with(&format!("; spec.refreshInterval: {}", keyferry_limits::REFRESH_RATE));
+        assert_eq!(told, is_raised, "{message}");
+    }
 }
 
 #[tokio::test]
