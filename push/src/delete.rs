@@ -172,7 +172,7 @@ async fn in_store(
     let mut done = Deleted::default();
     let not_ours = found_in(look.ps.status.as_ref(), &key);
     let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
-    let from = known.map(|store| sites.from(store));
+    let from = known.map(|store| sites.leaving(store));
     let mut unclear: BTreeMap<StoreId, Vec<Told>> = BTreeMap::new();
     places.retain(|place, data| {
         // Wanted through another store that leads there, or may: nothing goes then but the record.

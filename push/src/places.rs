@@ -30,12 +30,11 @@ struct Site<'a> {
 
 /// The stores that something is wanted in, and where they are.
 pub struct Sites<'a> {
-    look: &'a Look,
     wanted: Vec<(&'a StoreId, &'a Store, &'a Wanted, Option<Site<'a>>)>,
 }
 
 /// A store that something is deleted in, beside all that something is wanted in.
-pub struct From<'a> {
+pub struct Leaving<'a> {
     sites: &'a Sites<'a>,
     store: &'a Store,
     site: Option<Site<'a>>,
@@ -61,25 +60,24 @@ impl<'a> Sites<'a> {
             let (store, _) = look.stores.get(id)?;
             Some((id, &**store, wanted, site(store)))
         });
-        Self { look, wanted: known.collect() }
+        Self { wanted: known.collect() }
     }
 
     /// Beside this store.
-    pub fn from(&'a self, store: &'a Store) -> From<'a> {
+    pub fn leaving(&'a self, store: &'a Store) -> Leaving<'a> {
         // Nobody else wants anything: nothing is compared.
         let site = if self.wanted.is_empty() { None } else { site(store) };
-        From { sites: self, store, site, own: own_place(store) }
+        Leaving { sites: self, store, site, own: own_place(store) }
     }
 }
 
-impl<'a> From<'a> {
+impl<'a> Leaving<'a> {
     /// The store, of those that may lead there, in which what was pushed to this place is wanted, and how far that is so.
     pub fn wanted_through(&self, place: &str, data: &PushData) -> Option<(&'a StoreId, Likeness)> {
         let mut best = None;
         for (id, other, wanted, site) in self.sites.wanted.iter().filter(|(id, ..)| **id != self.store.id) {
-            let known = |id: &StoreId| self.sites.look.stores.get(id).map(|(store, _)| store.spec.as_ref().ok());
-            let is_equal = known(id).flatten().zip(self.store.spec.as_ref().ok());
-            let is_equal = is_equal.is_some_and(|(a, b)| a.provider == b.provider);
+            let specs = other.spec.as_ref().ok().zip(self.store.spec.as_ref().ok());
+            let is_equal = specs.is_some_and(|(a, b)| a.provider == b.provider);
             let there = match (&self.site, site) {
                 (Some(a), Some(b)) => through(a, b, place),
                 _ => Some(place.to_owned()),
@@ -98,7 +96,7 @@ impl<'a> From<'a> {
                 _ => Likeness::Unclear,
             };
             if likeness != Likeness::Different && best.is_none_or(|(_, known)| known < likeness) {
-                best = Some((&other.id, likeness));
+                best = Some((*id, likeness));
             }
         }
         best
@@ -161,10 +159,16 @@ fn through(a: &Site<'_>, b: &Site<'_>, place: &str) -> Option<String> {
 /// How two stores stand to each other, for what is called so in them.
 fn likeness(a: &Site<'_>, b: &Site<'_>, key: &str) -> Likeness {
     // What was equal has been found out before.
-    if a.kind != b.kind || a.kind == FAKE || is_apart(a, b, key) {
+    if !are_of_one_kind(a, b) || a.kind == FAKE || is_apart(a, b, key) {
         return Likeness::Different;
     }
     if is_one_place(a.kind, &a.config, &b.config) { Likeness::Same } else { Likeness::Unclear }
+}
+
+/// Whether what the one holds may be in the other: an OpenBao may be taken for a Vault.
+fn are_of_one_kind(a: &Site<'_>, b: &Site<'_>) -> bool {
+    let is_vault = |site: &Site<'_>| ["vault", "openBao"].contains(&site.kind);
+    a.kind == b.kind || is_vault(a) && is_vault(b)
 }
 
 /// Whether two stores of this kind lead to the same place for certain.
@@ -309,6 +313,9 @@ mod tests {
                 assert_eq!(likeness(&site(a), &site(b), "k"), expected, "{kind}: {a} {b}");
             }
         }
+        let of = |kind, config: &Value| Site { kind, config: config.clone() };
+        assert_eq!(likeness(&of("vault", &vault("kv", "")), &of("openBao", &vault("kv", "")), "k"), Same);
+        assert_eq!(likeness(&of("vault", &vault("kv", "")), &of("kubernetes", &json!({})), "k"), Different);
         let site = |config: Value| Site { kind: "aws", config };
         assert_eq!(likeness(&site(role("1")), &site(role("2")), "arn:aws:secretsmanager:r:1:secret:k"), Unclear);
         let prefixed = |prefix: &str| site(json!({"region": "r", "prefix": prefix}));
