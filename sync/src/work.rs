@@ -260,8 +260,8 @@ impl<'a> Work<'a> {
         }
         let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
         self.try_login(&content).await?;
-        let (from, form) = self.asker.compute(is_little, || (MadeFrom::new(es, &data, &sources), content.form())).await;
-        let made = Made { from, form };
+        let made = || Made { from: MadeFrom::new(es, &data, &sources), form: Some(content.form()) };
+        let mut made = self.asker.compute(is_little, made).await;
         let applied = self.output.apply(&content, presumed(&self.look, es, &made)).await;
         match &applied {
             Ok(Applied { change: TargetChange::Nothing, .. }) => {}
@@ -282,6 +282,7 @@ impl<'a> Work<'a> {
         if synced.change != TargetChange::Nothing {
             synced.complaints = content.complaints;
         }
+        made.form = made.form.filter(|_| applied.is_alike);
         let remembered = |version| Remembered { version, intact: true, made: Some(made) };
         self.look.memory.target = applied.version.map(remembered);
         if renamed {

@@ -101,6 +101,7 @@ async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
         "big-list" => body_of(&BIG_LIST),
         "deep" => body_of(&DEEP),
         "list" => body_of(&LIST),
+        "long-list" => body_of(&LONG_LIST),
         "names" => body_of(&NAMES),
         // Folders without end, as Vault lists them, and pages without end, as an API server does.
         "endless" if rest.contains("/metadata/") => json(r#"{"data": {"keys": ["deeper/"]}}"#),
@@ -178,6 +179,8 @@ static QUERIED: LazyLock<Bytes> = LazyLock::new(|| {
     let items: Vec<String> = (0..8_000).map(|n| format!(r#"{{"b":{n},"c":"{}"}}"#, "x".repeat(60))).collect();
     secret(&format!(r#""a": [{}]"#, items.join(",")))
 });
+
+static LONG_LIST: LazyLock<Bytes> = LazyLock::new(|| format!("[{}0]", "0,".repeat(BIG / 2 - 2)).into());
 
 static NAMES: LazyLock<Bytes> = LazyLock::new(|| {
     let names: Vec<String> = (0..800_000).map(|n| format!(r#""name-{n}""#)).collect();
