@@ -232,6 +232,7 @@ fn switches_take_rights_away_with_what_needs_them() {
     assert!(sealed(true) && !sealed(false) && !all.contains("sealedsecrets/finalizers"));
     let stores = json!({"processClusterStore": false});
     assert_eq!(without(stores.clone()), ["clustersecretstores", "clustersecretstores/status"]);
+    assert_eq!(without(json!({"processClusterGenerator": false})), ["clustergenerators"]);
     let none =
         json!({"processClusterStore": false, "processClusterExternalSecret": false, "processClusterPushSecret": false});
     assert!(without(none).contains(&"namespaces".to_owned()), "whoever chooses by labels needs them");
