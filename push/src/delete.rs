@@ -21,7 +21,7 @@ use crate::ledger::Ledger;
 use crate::look::{Look, World};
 use crate::nameable::Nameable;
 use crate::outcome::retry_of;
-use crate::places::{Likeness, Sites};
+use crate::places::{Leaving, Likeness, Sites};
 use crate::plan::unusable;
 use crate::ports::Opened;
 use crate::record;
@@ -161,6 +161,36 @@ pub async fn delete(world: &World, look: &Look, names: &Nameable, places: Pushed
     all
 }
 
+/// Takes out of these places of a store what stays there: what is not ours, and what is wanted through another store that leads
+/// there, or may, which is told. Nothing goes of it but the record.
+fn leave(
+    world: &World,
+    look: &Look,
+    names: &Nameable,
+    key: &str,
+    from: Option<Leaving<'_>>,
+    places: &mut BTreeMap<String, PushData>,
+) -> Vec<(String, String)> {
+    let not_ours = found_in(look.ps.status.as_ref(), key);
+    let (mut left, mut unclear) = (Vec::new(), BTreeMap::<StoreId, Vec<Told>>::new());
+    places.retain(|place, data| {
+        let is_ours = !not_ours.contains(place);
+        let other = from.as_ref().filter(|_| is_ours).and_then(|from| from.wanted_through(place, data));
+        if let Some((other, Likeness::Unclear)) = other {
+            unclear.entry(other.clone()).or_default().push(names.place(&look.ps, key, place, data));
+        }
+        let stays = !is_ours || other.is_some();
+        if stays {
+            left.push((key.to_owned(), place.clone()));
+        }
+        !stays
+    });
+    for (other, places) in &unclear {
+        world.ports.journal.note(&look.ps, record::may_be_wanted(key, other, places));
+    }
+    left
+}
+
 async fn in_store(
     world: &World,
     look: &Look,
@@ -169,27 +199,9 @@ async fn in_store(
     mut places: BTreeMap<String, PushData>,
     sites: &Sites<'_>,
 ) -> Deleted {
-    let mut done = Deleted::default();
-    let not_ours = found_in(look.ps.status.as_ref(), &key);
     let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
-    let from = known.map(|store| sites.leaving(store));
-    let mut unclear: BTreeMap<StoreId, Vec<Told>> = BTreeMap::new();
-    places.retain(|place, data| {
-        // Wanted through another store that leads there, or may: nothing goes then but the record.
-        let is_ours = !not_ours.contains(place);
-        let other = from.as_ref().filter(|_| is_ours).and_then(|from| from.wanted_through(place, data));
-        if let Some((other, Likeness::Unclear)) = other {
-            unclear.entry(other.clone()).or_default().push(names.place(&look.ps, &key, place, data));
-        }
-        let stays = !is_ours || other.is_some();
-        if stays {
-            done.left.push((key.clone(), place.clone()));
-        }
-        !stays
-    });
-    for (other, places) in &unclear {
-        world.ports.journal.note(&look.ps, record::may_be_wanted(&key, other, places));
-    }
+    let left = leave(world, look, names, &key, known.map(|store| sites.leaving(store)), &mut places);
+    let mut done = Deleted { left, ..Deleted::default() };
     if places.is_empty() {
         return done;
     }
