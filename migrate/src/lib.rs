@@ -26,6 +26,7 @@ mod rewrite;
 pub mod print;
 pub mod manifests;
 pub mod kes;
+pub mod agent;
 
 use judge::{Settings, judge};
 use print::{Applied, Report};
