@@ -163,7 +163,7 @@ impl Ask {
             names: annotations.keys().filter(|name| name.starts_with(PREFIX)).cloned().collect(),
             ..Self::default()
         };
-        ask.lost = own.iter().filter_map(|(name, value)| lost(name, value, &ask.files)).collect();
+        ask.lost = own.iter().filter_map(|(name, value)| lost(name, value, &own)).collect();
         Some(ask)
     }
 }
@@ -214,7 +214,7 @@ fn authority(own: &BTreeMap<&str, &str>) -> Option<(String, String)> {
     Some(((*secret).to_owned(), file.to_owned()))
 }
 
-fn lost(name: &str, value: &str, files: &[File]) -> Option<(String, String)> {
+fn lost(name: &str, value: &str, own: &BTreeMap<&str, &str>) -> Option<(String, String)> {
     const READ: [&str; 12] = [
         "role",
         "auth-path",
@@ -229,15 +229,27 @@ fn lost(name: &str, value: &str, files: &[File]) -> Option<(String, String)> {
         "secret-volume-path",
         "preserve-secret-case",
     ];
-    let is_of_file = files.iter().any(|file| name.ends_with(&format!("-{}", file.raw)));
+    const OF_FILES: [&str; 9] = [
+        "agent-inject-secret-",
+        "agent-inject-template-",
+        "agent-inject-template-file-",
+        "agent-inject-file-",
+        "agent-inject-perms-",
+        "agent-inject-command-",
+        "secret-volume-path-",
+        "preserve-secret-case-",
+        // Here it always is one.
+        "error-on-missing-key-",
+    ];
     let is_read = READ.contains(&name)
         || name == "template-static-secret-render-interval"
         || OF_THE_AGENT.contains(&name)
+        || OF_FILES.iter().any(|prefix| name.starts_with(prefix))
         || OF_THE_AGENT_TOO.iter().any(|prefix| name.starts_with(prefix));
     let is_harmless = match name {
         "tls-skip-verify" | "agent-inject-token" => !is_true(value),
         "auth-type" => value == "kubernetes",
-        "ca-cert" => value.starts_with(CERTIFICATES),
+        "ca-cert" => own.contains_key("tls-secret") && value.starts_with(CERTIFICATES),
         _ => value.trim().is_empty(),
     };
     if is_read || is_harmless {
@@ -251,7 +263,6 @@ fn lost(name: &str, value: &str, files: &[File]) -> Option<(String, String)> {
             "a certificate in the agent's image or volumes: put it into a ConfigMap, and name that in caProvider of the store"
         }
         _ if name.starts_with("auth-config-") => "the login is made with the pod's token and the store's fields alone",
-        _ if is_of_file => return None,
         _ => "it is not known here",
     };
     Some((name.to_owned(), instead.to_owned()))
@@ -324,11 +335,17 @@ mod tests {
             ("agent-configmap", "c"),
             ("auth-config-x", "y"),
             ("something-new", "z"),
+            ("agent-inject-secret-a", "kv/a"),
+            ("error-on-missing-key-a", "true"),
+            ("agent-template-left-delim-a", "<<"),
         ])
         .unwrap();
         assert_eq!((ask.role.as_deref(), ask.login.as_deref()), (Some("app"), Some("cluster-a")));
         assert_eq!(ask.authority, Some(("vault-ca".into(), "ca.crt".into())));
         let lost: Vec<&str> = ask.lost.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(lost, ["agent-configmap", "auth-config-x", "proxy-address", "something-new"]);
+        assert_eq!(
+            lost,
+            ["agent-configmap", "agent-template-left-delim-a", "auth-config-x", "proxy-address", "something-new"]
+        );
     }
 }

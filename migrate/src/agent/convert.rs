@@ -130,10 +130,14 @@ impl Conversion<'_> {
         let path = file.path.as_deref().unwrap_or_default();
         let within = |body: &str| format!("{{{{ with secret {} }}}}{body}{{{{ end }}}}", quoted(path));
         if Secret::of(path, false)?.is_second {
-            let own = within("{{ range $key, $value := .Data.data }}{{ $key }}={{ $value }}{{ \"\\n\" }}{{ end }}");
+            let (form, own) = if self.ask.is_json {
+                ("JSON of the secret", within("{{ .Data.data | toJSON }}"))
+            } else {
+                let pairs = "{{ range $key, $value := .Data.data }}{{ $key }}={{ $value }}{{ \"\\n\" }}{{ end }}";
+                ("Go's own writing of the secret", within(pairs))
+            };
             return Err(format!(
-                "without a template it is Go's own writing of the secret with its metadata, which is nothing to read by: write one, such as \
-                 {own}, and run this again"
+                "without a template it is {form} and its metadata, which can't be had: write one, such as {own}, and run this again"
             ));
         }
         Ok(within(if self.ask.is_json {
