@@ -341,71 +341,90 @@ async fn a_pod_that_was_given_nothing_is_refused() {
     ready.dry_run(&namespace, &pod(json!({INJECT: "app"}), whole)).expect("it has all that it asks for");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_can_t_be_is_refused_with_what_to_change() {
+/// A pod with these annotations and this in its spec, and what is said of it.
+type Refused = (Value, Value, &'static str);
+
+async fn are_refused(all: Vec<Refused>) {
     let ready = Ready::get().await;
     let namespace = ready.namespace().await;
-    let path = |path: &str| json!({INJECT: "app", "keyferry.io/inject-path-app": path});
-    let many = |n: usize| (0..n).map(|n| format!("a{n}")).collect::<Vec<_>>().join(",");
+    for (annotations, spec, says) in all {
+        let refusal = ready.refused(&namespace, &pod(annotations.clone(), spec.clone()));
+        assert!(refusal.contains(says), "{annotations} {spec}: {refusal}");
+        assert!(!refusal.contains(['\u{1b}', '\u{7}']), "{refusal:?}");
+    }
+}
+
+/// So many names.
+fn many(n: usize) -> String {
+    (0..n).map(|n| format!("a{n}")).collect::<Vec<_>>().join(",")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_and_paths_that_can_t_be_are_refused_with_what_to_change() {
+    let names = |names: &str, says| (json!({INJECT: names}), json!({}), says);
+    let path = |path: &str, says| (json!({INJECT: "app", "keyferry.io/inject-path-app": path}), json!({}), says);
+    let with = |name: &str, says| (json!({INJECT: "a", name: "1"}), json!({}), says);
+    let within = json!({INJECT: "a,b", "keyferry.io/inject-path-a": "/x", "keyferry.io/inject-path-b": "/x/y"});
+    are_refused(vec![
+        names(&"a,".repeat(5120), "is longer than 1024 characters"),
+        names(&many(500), "is longer than 1024 characters"),
+        names(&",".repeat(1000), "more than 16 ExternalSecrets (limit injected-secrets)"),
+        names(&many(17), "more than 16 ExternalSecrets (limit injected-secrets)"),
+        names("", "entry 1 of keyferry.io/inject is no name"),
+        names("app,", "entry 2 of keyferry.io/inject is no name"),
+        names("app,\u{1b}[31m\u{7}\n", "entry 2 of keyferry.io/inject is no name"),
+        names("a.b", "by a volume of the pod's own"),
+        names(&"a".repeat(51), "at most 50 characters"),
+        names("a,b,a", "names a twice"),
+        with("keyferry.io/inject-path-b", "is about nothing that keyferry.io/inject names"),
+        with("keyferry.io/inject-mode", "there are inject-path-a, inject-items-a and"),
+        path("x", "keyferry.io/inject-path-app is no path of a folder"),
+        path("/", "is no path"),
+        path("/a/../b", "is no path"),
+        path("/a/.", "is no path"),
+        path("/a\n", "is no path"),
+        path(&format!("/{}", "a".repeat(256)), "is no path"),
+        (within, json!({}), "has the same path as a or one within it"),
+    ])
+    .await;
+}
+
+/// So many containers.
+fn crowd(n: usize) -> Value {
+    json!({"containers": (0..n).map(|n| json!({"name": format!("c{n}"), "image": "x"})).collect::<Vec<_>>()})
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pods_with_something_in_the_way_are_refused_with_what_to_change() {
+    let app = json!({INJECT: "app"});
     let mount = |list: &str, path: &str| {
         let container = json!({"name": "own", "image": "x", "volumeMounts": [{"name": "own", "mountPath": path}]});
         let mut spec = json!({"volumes": [{"name": "own", "emptyDir": {}}]});
         spec[list] = json!([container]);
         spec
     };
-    let own_volume = |source: Value| {
-        let mut volume = json!({"name": "keyferry-app"});
-        volume.as_object_mut().expect("a volume").extend(source.as_object().cloned().unwrap_or_default());
-        json!({ "volumes": [volume] })
-    };
-    let other = json!({"csi": {"driver": "csi.keyferry.io", "volumeAttributes": {"externalSecret": "other"}}});
-    let crowd = |n: usize| json!({"containers": (0..n).map(|n| json!({"name": format!("c{n}"), "image": "x"})).collect::<Vec<_>>()});
-    let at_once = json!({INJECT: "a,b", "keyferry.io/inject-path-a": "/x", "keyferry.io/inject-path-b": "/x/y"});
-    for (annotations, spec, says) in [
-        (json!({INJECT: "a,".repeat(5120)}), json!({}), "is longer than 1024 characters"),
-        (json!({INJECT: many(500)}), json!({}), "is longer than 1024 characters"),
-        (json!({INJECT: ",".repeat(1000)}), json!({}), "more than 16 ExternalSecrets (limit injected-secrets)"),
-        (json!({INJECT: many(17)}), json!({}), "more than 16 ExternalSecrets (limit injected-secrets)"),
-        (json!({INJECT: ""}), json!({}), "entry 1 of keyferry.io/inject is no name"),
-        (json!({INJECT: "app,"}), json!({}), "entry 2 of keyferry.io/inject is no name"),
-        (json!({INJECT: "app,\u{1b}[31m\u{7}\n"}), json!({}), "entry 2 of keyferry.io/inject is no name"),
-        (json!({INJECT: "a.b"}), json!({}), "by a volume of the pod's own"),
-        (json!({INJECT: "a".repeat(51)}), json!({}), "at most 50 characters"),
-        (json!({INJECT: "a,b,a"}), json!({}), "names a twice"),
+    let other = json!({"driver": "csi.keyferry.io", "volumeAttributes": {"externalSecret": "other"}});
+    let elsewhere = json!({INJECT: "app", "keyferry.io/inject-path-app": "/x"});
+    are_refused(vec![
+        (app.clone(), mount("containers", "/keyferry/app"), "or set the annotation keyferry.io/inject-path-app"),
+        (app.clone(), mount("containers", "/keyferry//app/"), "of its own at or within /keyferry/app"),
+        (app.clone(), mount("initContainers", "/keyferry/app/x"), "of its own at or within /keyferry/app"),
+        (elsewhere, mount("containers", "/x"), "of its own at or within /x"),
         (
-            json!({INJECT: "a", "keyferry.io/inject-path-b": "/x"}),
-            json!({}),
-            "is about nothing that keyferry.io/inject names",
+            app.clone(),
+            json!({"volumes": [{"name": "keyferry-app", "emptyDir": {}}]}),
+            "a volume keyferry-app of its own",
         ),
-        (
-            json!({INJECT: "a", "keyferry.io/inject-mode": "1"}),
-            json!({}),
-            "there are inject-path-a, inject-items-a and",
-        ),
-        (path("x"), json!({}), "keyferry.io/inject-path-app is no path of a folder"),
-        (path("/"), json!({}), "is no path"),
-        (path("/a/../b"), json!({}), "is no path"),
-        (path("/a/."), json!({}), "is no path"),
-        (path("/a\n"), json!({}), "is no path"),
-        (path(&format!("/{}", "a".repeat(256))), json!({}), "is no path"),
-        (at_once, json!({}), "has the same path as a or one within it"),
-        (
-            json!({INJECT: "app"}),
-            mount("containers", "/keyferry/app"),
-            "or set the annotation keyferry.io/inject-path-app",
-        ),
-        (json!({INJECT: "app"}), mount("containers", "/keyferry//app/"), "of its own at or within /keyferry/app"),
-        (json!({INJECT: "app"}), mount("initContainers", "/keyferry/app/x"), "of its own at or within /keyferry/app"),
-        (path("/x"), mount("containers", "/x"), "of its own at or within /x"),
-        (json!({INJECT: "app"}), own_volume(json!({"emptyDir": {}})), "a volume keyferry-app of its own"),
-        (json!({INJECT: "app"}), own_volume(other), "a volume keyferry-app of its own"),
-        (json!({INJECT: "app"}), crowd(65), "at most 64 containers (limit injected-containers)"),
-    ] {
-        let refusal = ready.refused(&namespace, &pod(annotations.clone(), spec.clone()));
-        assert!(refusal.contains(says), "{annotations} {spec}: {refusal}");
-        assert!(!refusal.contains(['\u{1b}', '\u{7}']), "{refusal:?}");
-    }
-    // As much as there may be is within what the API server computes for it.
+        (app.clone(), json!({"volumes": [{"name": "keyferry-app", "csi": other}]}), "a volume keyferry-app of its own"),
+        (app, crowd(65), "at most 64 containers (limit injected-containers)"),
+    ])
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_much_as_may_be_is_within_what_the_api_server_computes() {
+    let ready = Ready::get().await;
+    let namespace = ready.namespace().await;
     let mut most = crowd(64);
     most["volumes"] = json!([{"name": "own", "emptyDir": {}}]);
     for container in most["containers"].as_array_mut().expect("containers") {
