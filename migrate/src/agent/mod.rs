@@ -2,8 +2,8 @@
 //! ExternalSecrets that no Secret is made of, and patches that have their pods mount these.
 //!
 //! Modules, in reading order: [`ask`] what annotations say, [`action`], [`functions`], [`inputs`], [`expression`] and [`translate`] their
-//! templates in ours, [`workload`] what has them, [`convert`] what all comes to. Pure, but for what [`workload`] reads of a cluster and the
-//! files here.
+//! templates in ours, [`workload`] what has them, [`convert`] what all comes to. Pure, but for what is
+//! read of a cluster, and the files here.
 
 pub mod ask;
 pub mod action;
