@@ -29,6 +29,24 @@ pub const PUSH_STORES: Limit = Limit {
     raise: "split it into several PushSecrets",
 };
 
+/// Each is compared with every store that comes, goes or changes.
+pub const PUSH_SELECTORS: Limit = Limit {
+    name: "push-selectors",
+    most: 10,
+    unit: Unit::Items,
+    of: "entries with labelSelector in spec.secretStoreRefs of a PushSecret",
+    raise: "select by a label that all of them have, or split it into several PushSecrets",
+};
+
+/// Each is compared with every selector.
+pub const PUSH_CANDIDATES: Limit = Limit {
+    name: "push-candidates",
+    most: 200,
+    unit: Unit::Items,
+    of: "SecretStores of the namespace, where a PushSecret selects stores by labels",
+    raise: "name the stores in spec.secretStoreRefs",
+};
+
 /// Each is read in full.
 pub const PUSH_SOURCES: Limit = Limit {
     name: "push-sources",

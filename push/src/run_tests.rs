@@ -11,11 +11,10 @@ use keyferry_provider_core::{
     Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Keep, Key, Made, PropertyLookup, Push, Reach, Remote,
     Term,
 };
-use keyferry_sync::compute::Here;
 use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::dependency::{Dependency, Version};
 use keyferry_sync::engine::Engine;
-use keyferry_sync::ports::{self as sync_ports, Change, Entered, Generator, Turn};
+use keyferry_sync::ports::{self as sync_ports, Change, Compute, Entered, Generator, Turn};
 use keyferry_sync::record::Note;
 use keyferry_sync::selection::selects;
 use keyferry_sync::settings::{Adopt, Settings};
@@ -29,6 +28,8 @@ use crate::ports::{self, Opened, Ports, Source};
 
 #[path = "run_tests/generated_tests.rs"]
 mod generated_tests;
+#[path = "run_tests/told_tests.rs"]
+mod told_tests;
 #[path = "run_tests/undo_tests.rs"]
 mod undo_tests;
 #[path = "run_tests/found_tests.rs"]
@@ -57,6 +58,11 @@ struct State {
     is_write_only: bool,
     has_no_marks: bool,
     merges: bool,
+    /// Whether all stores lead to one place, and how every push fails once something was deleted.
+    is_one: bool,
+    fails_after_delete: Option<ErrorKind>,
+    /// How often something was computed in a turn.
+    turns: usize,
     log: Vec<String>,
     notes: Vec<String>,
     /// What is noted on the PushSecret of a generated value.
@@ -88,7 +94,10 @@ impl Double {
     }
 
     fn held(&self, store: &str, key: &str) -> Option<String> {
-        self.with(|state| state.held.get(&(store.to_owned(), key.to_owned())).cloned())
+        self.with(|state| {
+            let is_there = |(of, known): &(String, String)| (of == store || state.is_one) && known == key;
+            state.held.iter().find(|(at, _)| is_there(at)).map(|(_, value)| value.clone())
+        })
     }
 
     fn log(&self) -> Vec<String> {
@@ -129,7 +138,7 @@ impl InStoreDouble {
         self.of.with(|state| {
             state.log.push(format!("{what} {}/{key}", self.store));
             match state.failing.get(&(self.store.clone(), key.to_owned())) {
-                Some(kind) => Err(Error::new(*kind, "it is set to fail")),
+                Some(kind) => Err(Error::new(*kind, format!("it is set to fail for {key:?}"))),
                 None => Ok(()),
             }
         })
@@ -185,6 +194,12 @@ impl Opened for InStoreDouble {
         fields.retain(|field, _| remote.property.as_ref().is_some_and(|property| property != field));
         self.of.with(|state| {
             let at = (self.store.clone(), remote.key.clone());
+            if state.is_one {
+                state.held.retain(|(_, key), _| *key != remote.key);
+            }
+            if let Some(kind) = state.fails_after_delete {
+                state.failing.insert(("t".into(), remote.key.clone()), kind);
+            }
             if !state.theirs.contains(&at) {
                 state.held.remove(&at);
                 if !fields.is_empty() {
@@ -198,6 +213,18 @@ impl Opened for InStoreDouble {
     async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
         self.call("exists", &remote.key)?;
         Ok(self.of.held(&self.store, &remote.key).is_some())
+    }
+}
+
+#[async_trait]
+impl Compute for Double {
+    async fn turn(&self, _: &str, _: &Arc<Budget>) -> Turn {
+        self.with(|state| state.turns += 1);
+        Box::new(())
+    }
+
+    fn run(&self, work: &mut dyn FnMut()) {
+        work();
     }
 }
 
@@ -292,7 +319,7 @@ impl sync_ports::Stores for Double {
         });
         let values = [("uuid".to_owned(), SecretBytes::from(format!("made-{n}").as_str()))].into();
         if !self.has_state(generator.kind) {
-            return Ok(Made { values, ..Made::default() });
+            return Ok(Made { values, term, ..Made::default() });
         }
         let state = json!({"id": n});
         keep.keep(&state, term).await?;
@@ -411,6 +438,7 @@ struct Rig {
     memory: Memory,
     now: i64,
     said: Vec<String>,
+    budget: Arc<Budget>,
     next: Option<Timestamp>,
 }
 
@@ -446,7 +474,7 @@ impl Rig {
             stores: arc(),
             objects: arc(),
             journal: arc(),
-            compute: Arc::new(Here),
+            compute: arc(),
             states: arc(),
             audit: Arc::new(()),
         };
@@ -465,6 +493,7 @@ impl Rig {
             memory: Memory::default(),
             now: 100_000,
             said: Vec::new(),
+            budget: Arc::default(),
             next: None,
         };
         rig.put_store("s", json!({"fake": {"a": 1}}));
@@ -494,13 +523,14 @@ impl Rig {
         let look = Look {
             ps: Arc::new(self.ps.clone()),
             stores: self.stores.clone(),
+            has_many_stores: false,
             began: at(self.now),
             namespace_labels: Some(StringMap::new()),
             seen: seen.collect(),
             has_new_source: false,
             states: self.double.with(|state| state.states.clone()),
             memory: std::mem::take(&mut self.memory),
-            budget: Arc::default(),
+            budget: self.budget.clone(),
         };
         let looked = run(&self.world, look, Box::new(())).await;
         self.memory = looked.memory;
@@ -723,6 +753,7 @@ async fn another_store_that_leads_to_the_same_place_takes_over_what_was_pushed()
         // Who logs in, and how, says nothing of where that is.
         (vault("kv", "old"), vault("kv", "new"), false),
         (vault("kv", "old"), vault("other", "old"), true),
+        (json!({"aws": {"region": "r"}}), json!({"aws": {"region": "s"}}), true),
     ] {
         let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
         rig.put_store("s", from);
@@ -736,6 +767,58 @@ async fn another_store_that_leads_to_the_same_place_takes_over_what_was_pushed()
         // Different stores may lead to one place all the same.
         assert_eq!(done.iter().filter(|what| *what == "push t/k").count(), 1 + usize::from(deleted), "{done:?}");
         assert_eq!((rig.recorded("SecretStore/t"), rig.recorded("SecretStore/s").len()), (vec!["k".to_owned()], 0));
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_wanted_through_another_login_stays_and_that_is_told() {
+    let keys = json!({"aws": {"region": "r", "auth": {"secretRef": {}}}});
+    let role = json!({"aws": {"region": "r", "role": "arn:aws:iam::1:role/a"}});
+    let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+    rig.put_store("s", keys);
+    rig.put_store("t", role);
+    rig.double.secret("src", &[("a", "1")]);
+    rig.look().await;
+    rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+    rig.double.with(|state| state.notes.clear());
+    rig.respec(json!({"secretStoreRefs": [{"name": "t"}]}));
+    let done = rig.look().await;
+    assert!(!done.iter().any(|what| what.starts_with("delete")), "{done:?}");
+    assert_eq!((rig.recorded("SecretStore/t"), rig.recorded("SecretStore/s").len()), (vec!["k".to_owned()], 0));
+    let notes = rig.double.with(|state| std::mem::take(&mut state.notes));
+    let told = "what was pushed through SecretStore/s stays, since SecretStore \"t\" may lead to the same place";
+    assert!(notes.iter().any(|note| note.starts_with(told) && note.ends_with(": \"k\"")), "{notes:?}");
+    // What is wanted nowhere goes.
+    rig.respec(json!({"secretStoreRefs": [{"name": "t"}], "data": [entry("a", "l")]}));
+    assert!(rig.look().await.contains(&"delete t/k".to_owned()));
+}
+
+#[tokio::test]
+async fn what_could_not_be_put_back_is_pushed_by_the_next_look() {
+    for (kind, is_write_only) in
+        [(ErrorKind::Unavailable, false), (ErrorKind::Invalid, false), (ErrorKind::Denied, true)]
+    {
+        // Nothing shows that they lead to one place, and they do.
+        let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
+        rig.double.with(|state| (state.is_write_only, state.is_one) = (is_write_only, true));
+        rig.double.secret("src", &[("a", "1")]);
+        rig.look().await;
+        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
+        rig.double.with(|state| state.fails_after_delete = Some(kind));
+        rig.respec(json!({"secretStoreRefs": [{"name": "t"}]}));
+        let done = rig.look().await;
+        assert!(done.contains(&"delete s/k".to_owned()), "{done:?}");
+        let said = "set secret failed: could not write remote ref a to target secretstore t: ";
+        assert!(rig.said[0].starts_with(said), "{:?}", rig.said);
+        assert_eq!((rig.double.held("t", "k"), rig.recorded("SecretStore/s").len()), (None, 0));
+        rig.double.with(|state| state.failing.clear());
+        rig.now += 1;
+        let done = rig.look().await;
+        assert!(done.contains(&"push t/k".to_owned()), "{kind:?}: {done:?}");
+        assert_eq!(
+            (rig.said[0].as_str(), rig.double.held("t", "k").as_deref()),
+            ("Done(Done { pushed: 1, deleted: 0 })", Some("1"))
+        );
     }
 }
 
@@ -800,6 +883,20 @@ async fn what_is_rendered_later_sees_what_was_rendered_before() {
     rig.double.secret("src", &[("user", "u")]);
     rig.look().await;
     assert_eq!(rig.double.held("s", "k").as_deref(), Some("u-1-2"), "{:?}", rig.said);
+}
+
+#[tokio::test]
+async fn a_raised_interval_is_told() {
+    for (interval, is_raised) in [("10ms", true), ("1s", false), ("0", false)] {
+        let mut rig = Rig::new(json!({"refreshInterval": interval, "data": [entry("a", "k")]}));
+        rig.double.secret("src", &[("a", "1")]);
+        rig.look().await;
+        let status = rig.ps.status.clone().unwrap();
+        let message = status.conditions[0].message.clone().unwrap();
+        assert!(message.starts_with("PushSecret synced successfully"), "{message}");
+        let told = message.ends_with(&format!("; spec.refreshInterval: {}", keyferry_limits::REFRESH_RATE));
+        assert_eq!(told, is_raised, "{message}");
+    }
 }
 
 #[tokio::test]

@@ -32,6 +32,11 @@ pub fn interval(ps: &PushSecret) -> Option<Duration> {
     ps.spec.refresh_every().ok().flatten().map(|interval| interval.max(SHORTEST))
 }
 
+/// Whether it checks less often than it asks for.
+pub fn is_slowed_down(ps: &PushSecret) -> bool {
+    ps.spec.refresh_every().ok().flatten().is_some_and(|interval| interval < SHORTEST)
+}
+
 /// When a check is due after one at `at`: the last point of the grid before the interval is over.
 pub fn due(at: Timestamp, interval: Duration) -> Timestamp {
     let exact = later(at, interval);

@@ -255,7 +255,9 @@ impl Stores for World {
         let Generator { namespace, kind, name, .. } = generator;
         self.called(format!("make {kind} {namespace}/{name}"));
         let mut made = Made::default();
-        if self.has_state(kind) {
+        if !self.has_state(kind) {
+            made.term = self.state().term;
+        } else {
             keep.keep(&json!({"id": 0}), None).await?;
             let term = self.state().term;
             made.state = Some(json!({"id": 1})).filter(|_| !self.state().stateless);
