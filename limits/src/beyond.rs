@@ -182,6 +182,33 @@ pub const MOUNT_ITEMS: Limit = Limit {
     raise: "leave items out to have all keys, or mount a second volume",
 };
 
+/// Each is compared with each mount of each container, by the API server, which counts.
+pub const INJECTED_SECRETS: Limit = Limit {
+    name: "injected-secrets",
+    most: 16,
+    unit: Unit::Items,
+    of: "ExternalSecrets that `keyferry.io/inject` of one pod names",
+    raise: "let fewer of them have more keys, or mount the others by volumes of the pod's own",
+};
+
+/// Each gets a mount of each.
+pub const INJECTED_CONTAINERS: Limit = Limit {
+    name: "injected-containers",
+    most: 64,
+    unit: Unit::Items,
+    of: "containers of a pod with `keyferry.io/inject`, those that run first among them",
+    raise: "mount by volumes of the pod's own",
+};
+
+/// Each is compared with each name.
+pub const INJECTED_MOUNTS: Limit = Limit {
+    name: "injected-mounts",
+    most: 1_000,
+    unit: Unit::Items,
+    of: "mounts in the containers of a pod with `keyferry.io/inject`",
+    raise: "mount by volumes of the pod's own",
+};
+
 /// Each takes a page of memory at least, twice while they are swapped.
 pub const MOUNT_FILES: Limit = Limit {
     name: "mount-files",

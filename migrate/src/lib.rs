@@ -28,6 +28,7 @@ pub mod print;
 pub mod written;
 pub mod manifests;
 pub mod kes;
+pub mod agent;
 
 use judge::{Settings, judge};
 use print::{Applied, Report};

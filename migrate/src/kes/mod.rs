@@ -138,7 +138,7 @@ fn collect_old(mut value: Value, place: &str, old: &mut Vec<Old>) {
 }
 
 /// The documents of a text, each with the line that it begins in.
-fn documents(text: &str) -> Vec<(usize, String)> {
+pub(crate) fn documents(text: &str) -> Vec<(usize, String)> {
     let mut all = vec![(1, String::new())];
     for (n, line) in text.lines().enumerate() {
         if line == "---" || line.starts_with("--- ") {
@@ -152,7 +152,7 @@ fn documents(text: &str) -> Vec<(usize, String)> {
 }
 
 /// The files below a path, in order. Links are not followed, and what is hidden is left out.
-fn collect(path: &Path, is_named: bool, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
+pub(crate) fn collect(path: &Path, is_named: bool, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
     let here = |error| (path.to_owned(), error);
     let metadata = if is_named { fs::metadata(path) } else { fs::symlink_metadata(path) }.map_err(here)?;
     let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
