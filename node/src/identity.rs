@@ -20,7 +20,7 @@ use keyferry_sync::spec::CLUSTER_GENERATOR;
 use serde_json::Value;
 
 use crate::refusal::Refusal;
-use crate::tokens::Tokens;
+use crate::tokens::{Asker, Tokens};
 use crate::wanted::Pod;
 
 /// How many requests to the API server are under way at once, for all pods of a ServiceAccount.
@@ -88,8 +88,8 @@ impl Identity {
     }
 }
 
-/// By namespace and name: who it is, and when it was last asked for.
-type Known = HashMap<(String, String), (Arc<Identity>, Instant)>;
+/// By who asks, namespace and name: who it is, and when it was last asked for. Who asks has tokens of its own.
+type Known = HashMap<(Asker, String, String), (Arc<Identity>, Instant)>;
 
 /// All of them.
 pub struct Identities {
@@ -111,9 +111,10 @@ impl Identities {
         let client = (self.connect)(tokens.for_api_server()?).map_err(Refusal::of_node)?;
         let turns = Turns::new(REQUESTS, Lead::always());
         let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
+        let asker = tokens.asker();
         let current = Current { tokens, objects };
         let now = Instant::now();
-        let name = (pod.namespace.clone(), pod.service_account.clone());
+        let name = (asker, pod.namespace.clone(), pod.service_account.clone());
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
         if let Some((identity, used)) = all.get_mut(&name) {
@@ -217,22 +218,21 @@ impl Accounts for AsPod {
                 self.account
             )));
         }
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let place = current.tokens.asker().audiences();
         // Whoever writes the store chooses the server, which could act as the pod with it.
         if !self.allows_api_audience && (audiences.is_empty() || audiences.iter().any(String::is_empty)) {
-            return Err(refused(
-                "the store wants a token of the pod that the API server itself takes, with which the store's server could act \
-                 as the pod's ServiceAccount: set audiences in the store's serviceAccountRef to what that server expects, and \
-                 add them to node.audiences, or allow it with --allow-api-audience (Helm: node.allowApiAudience)"
-                    .to_owned(),
-            ));
+            return Err(refused(format!(
+                "the store wants a token of the pod that the API server itself takes, with which the store's server could act as \
+                 the pod's ServiceAccount: set audiences in the store's serviceAccountRef to what that server expects, and add \
+                 them to {place}, or allow it with --allow-api-audience (Helm: node.allowApiAudience)"
+            )));
         }
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = current.tokens.of(&audiences) {
             return Ok(Some(token.clone()));
         }
         Err(refused(format!(
-            "the store wants a token of the audience {}, and the driver asks the kubelet for none: add it to tokenRequests of \
-             the CSIDriver object csi.keyferry.io (Helm: node.audiences)",
+            "the store wants a token of the audience {}, and the kubelet is asked for none: add it to {place}",
             audiences.iter().map(|audience| format!("{audience:?}")).collect::<Vec<_>>().join(" or ")
         )))
     }
@@ -283,7 +283,8 @@ mod tests {
             "": {"token": "own", "expirationTimestamp": until},
             "vault": {"token": "other", "expirationTimestamp": until},
         });
-        let tokens = Tokens::take(&mut [(TOKENS.to_owned(), text.to_string())].into(), &mut HashMap::new());
+        let tokens =
+            Tokens::take(Asker::Kubelet, &mut [(TOKENS.to_owned(), text.to_string())].into(), &mut HashMap::new());
         let current = Current { tokens: tokens.expect("they are of their form"), objects };
         AsPod {
             current: Arc::new(RwLock::new(current)),
