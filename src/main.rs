@@ -75,6 +75,12 @@ fn main() -> ExitCode {
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
         Command::Migrate(Migrate::Kes(args)) => kes(&args),
+        Command::Migrate(Migrate::SecretsStore(args)) => wait_for(async {
+            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+            keyferry_migrate::secrets_store::run(&args, &mut out, &mut err)
+                .await
+                .map(|stand| ExitCode::from(stand as u8))
+        }),
         Command::Migrate(Migrate::Kubesec(args)) => {
             wait_for(async { args.run(&mut std::io::stdout(), &mut std::io::stderr()).await })
         }

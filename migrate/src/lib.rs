@@ -25,7 +25,9 @@ mod apply;
 mod rewrite;
 pub mod print;
 pub mod manifests;
+pub mod carry;
 pub mod kes;
+pub mod secrets_store;
 
 use judge::{Settings, judge};
 use print::{Applied, Report};

@@ -15,9 +15,10 @@ use clap::Args;
 use keyferry_crds::document;
 use serde_json::Value;
 
-use convert::{Converted, Weight, convert};
+use convert::{Converted, convert};
 use store::Place;
 
+use crate::carry::{Stand, collect, documents, tell};
 use crate::manifests::unreadable;
 
 /// The group of the old manifests.
@@ -42,20 +43,6 @@ pub struct Kes {
     #[command(flatten)]
     pub place: Place,
 }
-
-/// How it stands. The numbers are exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stand {
-    /// All was carried over.
-    Clear = 0,
-    /// Something is left to do, or could not be carried over.
-    Left = 1,
-    /// Something could not be read or written.
-    Failed = 2,
-}
-
-/// Larger files are no manifests.
-const LARGEST: u64 = 16 << 20;
 
 /// Reads, converts, writes; the new manifests go to `out`, the report to `err`.
 pub fn run(args: &Kes, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Stand> {
@@ -134,39 +121,6 @@ fn collect_old(mut value: Value, place: &str, old: &mut Vec<Old>) {
     }
 }
 
-/// The documents of a text, each with the line that it begins in.
-fn documents(text: &str) -> Vec<(usize, String)> {
-    let mut all = vec![(1, String::new())];
-    for (n, line) in text.lines().enumerate() {
-        if line == "---" || line.starts_with("--- ") {
-            all.push((n + 2, String::new()));
-        } else if let Some((_, last)) = all.last_mut() {
-            last.push_str(line);
-            last.push('\n');
-        }
-    }
-    all
-}
-
-/// The files below a path, in order. Links are not followed, and what is hidden is left out.
-fn collect(path: &Path, is_named: bool, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
-    let here = |error| (path.to_owned(), error);
-    let metadata = if is_named { fs::metadata(path) } else { fs::symlink_metadata(path) }.map_err(here)?;
-    let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    if metadata.is_file() && metadata.len() <= LARGEST && (is_named || ["yaml", "yml", "json"].contains(&ending)) {
-        files.push(path.to_owned());
-    } else if metadata.is_dir() && (is_named || !is_hidden) {
-        let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(here)?;
-        let mut inner: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-        inner.sort();
-        for path in inner {
-            collect(&path, false, files)?;
-        }
-    }
-    Ok(())
-}
-
 fn write(args: &Kes, converted: &Converted, out: &mut dyn Write) -> io::Result<()> {
     let mut text = String::new();
     for manifest in &converted.manifests {
@@ -181,16 +135,7 @@ fn write(args: &Kes, converted: &Converted, out: &mut dyn Write) -> io::Result<(
 
 /// Says what is left; whether anything is.
 fn report(old: &[Old], converted: &Converted, err: &mut dyn Write) -> io::Result<bool> {
-    for note in &converted.notes {
-        let weight = match note.weight {
-            Weight::Lost => "lost",
-            Weight::ToDo => "to do",
-            Weight::Note => "note",
-        };
-        writeln!(err, "{}: {weight}: {}", note.place, note.text)?;
-    }
-    let count = |weight| converted.notes.iter().filter(|note| note.weight == weight).count();
-    let (lost, to_do) = (count(Weight::Lost), count(Weight::ToDo));
+    let (lost, to_do) = tell(&converted.notes, err)?;
     let stores = converted.manifests.iter().filter(|manifest| manifest["kind"] != "ExternalSecret").count();
     writeln!(
         err,

@@ -100,7 +100,10 @@ impl<'a> SecretsStore<'a> {
         }
         mounted.map_err(|refused| {
             let pod = format!("{}/{}", ask.namespace, ask.pod);
-            Status::unknown(format!("failed to mount secrets store objects for pod {pod}, err: {refused}"))
+            let (code, why) = (refused.code(), refused.message());
+            Status::unknown(format!(
+                "failed to mount secrets store objects for pod {pod}, err: rpc error: code = {code:?} desc = {why}"
+            ))
         })
     }
 
