@@ -75,12 +75,7 @@ fn main() -> ExitCode {
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
         Command::Migrate(Migrate::Kes(args)) => kes(&args),
-        Command::Migrate(Migrate::SecretsStore(args)) => wait_for(async {
-            let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
-            keyferry_migrate::secrets_store::run(&args, &mut out, &mut err)
-                .await
-                .map(|stand| ExitCode::from(stand as u8))
-        }),
+        Command::Migrate(Migrate::SecretsStore(args)) => wait_for(secrets_store(*args)),
         Command::Migrate(Migrate::Kubesec(args)) => {
             wait_for(async { args.run(&mut std::io::stdout(), &mut std::io::stderr()).await })
         }
@@ -209,6 +204,12 @@ async fn migrate(args: Eso) -> Result<ExitCode, String> {
 fn manifests(args: &Manifests) -> Result<ExitCode, String> {
     let stand = keyferry_migrate::manifests::run(args, &mut std::io::stdout(), &mut std::io::stderr());
     stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
+}
+
+async fn secrets_store(args: keyferry_migrate::secrets_store::SecretsStore) -> Result<ExitCode, String> {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let stand = keyferry_migrate::secrets_store::run(&args, &mut out, &mut err).await?;
+    Ok(ExitCode::from(stand as u8))
 }
 
 fn kes(args: &keyferry_migrate::kes::Kes) -> Result<ExitCode, String> {

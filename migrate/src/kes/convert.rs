@@ -56,20 +56,12 @@ fn external_secret(one: &Old, spec: &Spec, args: &Kes, stores: &mut Stores, said
         }
     };
     let kind = if args.cluster_stores { "ClusterSecretStore" } else { "SecretStore" };
-    let namespace = one.manifest["metadata"]["namespace"].as_str().unwrap_or_default();
-    let (store_name, is_new) = stores.put(
-        if args.cluster_stores { "" } else { namespace },
-        kind,
-        &made.name,
-        json!({"provider": made.provider}),
-    );
+    let namespace = one.manifest["metadata"]["namespace"].as_str().filter(|_| !args.cluster_stores).unwrap_or_default();
+    let provider = json!({"provider": made.provider});
+    let (store_name, is_new) = stores.put(namespace, kind, &made.name, provider);
     if is_new {
-        let told = made
-            .to_do
-            .iter()
-            .map(|text| (Weight::ToDo, text))
-            .chain(made.notes.iter().map(|text| (Weight::Note, text)));
-        for (weight, text) in told {
+        let to_do = made.to_do.iter().map(|text| (Weight::ToDo, text));
+        for (weight, text) in to_do.chain(made.notes.iter().map(|text| (Weight::Note, text))) {
             said.say(weight, format!("{kind} {store_name:?}: {text}"));
         }
     }
