@@ -26,6 +26,8 @@ type Versions = BTreeMap<String, String>;
 pub struct Answer {
     /// What the driver was answered last.
     held: Versions,
+    /// Whether we gave what is there, and no provider before us.
+    is_ours: bool,
     given: Mutex<Option<(Files, Versions)>>,
 }
 
@@ -43,10 +45,15 @@ fn draw() -> String {
 }
 
 impl Answer {
-    /// To a driver that was answered this last.
-    pub fn new(held: &[ObjectVersion]) -> Self {
+    /// To a driver that was answered this last, by us or by somebody else.
+    pub fn new(held: &[ObjectVersion], is_ours: bool) -> Self {
         let held = held.iter().map(|object| (object.id.clone(), object.version.clone())).collect();
-        Self { held, given: Mutex::default() }
+        Self { held, is_ours, given: Mutex::default() }
+    }
+
+    /// Whether files may go that are there: those of another provider stay until there are some of ours.
+    pub fn may_take_away(&self) -> bool {
+        self.is_ours && self.is_held()
     }
 
     /// Whether the driver has files.
@@ -82,8 +89,11 @@ impl Answer {
         self.set(files, versions);
     }
 
-    /// Answers that nothing is to be there.
+    /// Answers that nothing is to be there, unless that is another's.
     pub fn take_away(&self) {
+        if self.is_held() && !self.is_ours {
+            return;
+        }
         let file = File { value: SecretBytes::new(Vec::new()), mode: 0o444 };
         let version = self.held.get(NOTHING).cloned().unwrap_or_else(draw);
         self.set([(NOTHING.to_owned(), file)].into(), [(NOTHING.to_owned(), version)].into());
@@ -127,7 +137,7 @@ mod tests {
 
     /// What is answered to who holds these versions and shows these files.
     fn answered(held: &[ObjectVersion], shown: &[(&str, &str)], now: &[(&str, &str)]) -> MountResponse {
-        let answer = Answer::new(held);
+        let answer = Answer::new(held, true);
         answer.give(files(now), &Shown::Files(files(shown)));
         answer.into_response()
     }
@@ -165,7 +175,10 @@ mod tests {
         assert_eq!((gone.files.len(), gone.files[0].path.as_str(), gone.files[0].contents.len()), (1, NOTHING, 0));
         let again = answered(&gone.object_version, &[], &[]);
         assert_eq!(version(&again, NOTHING), version(&gone, NOTHING));
-        let nothing_due = Answer::new(&held).into_response();
+        let of_another = Answer::new(&held, false);
+        of_another.take_away();
+        assert!(!of_another.takes_away() && of_another.into_response().object_version == held);
+        let nothing_due = Answer::new(&held, true).into_response();
         assert!(nothing_due.files.is_empty() && nothing_due.object_version == held);
     }
 }

@@ -20,7 +20,7 @@ use keyferry_sync::spec::CLUSTER_GENERATOR;
 use serde_json::Value;
 
 use crate::refusal::Refusal;
-use crate::tokens::{Asker, Tokens};
+use crate::tokens::Tokens;
 use crate::wanted::Pod;
 
 /// How many requests to the API server are under way at once, for all pods of a ServiceAccount.
@@ -88,10 +88,10 @@ impl Identity {
     }
 }
 
-/// By who asks, namespace and name: who it is, and when it was last asked for. Who asks has tokens of its own.
-type Known = HashMap<(Asker, String, String), (Arc<Identity>, Instant)>;
+/// By namespace and name: who it is, and when it was last asked for.
+type Known = HashMap<(String, String), (Arc<Identity>, Instant)>;
 
-/// All of them.
+/// All of them, whose tokens one asker gives.
 pub struct Identities {
     connect: Connect,
     make: MakeStores,
@@ -111,10 +111,9 @@ impl Identities {
         let client = (self.connect)(tokens.for_api_server()?).map_err(Refusal::of_node)?;
         let turns = Turns::new(REQUESTS, Lead::always());
         let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
-        let asker = tokens.asker();
         let current = Current { tokens, objects };
         let now = Instant::now();
-        let name = (asker, pod.namespace.clone(), pod.service_account.clone());
+        let name = (pod.namespace.clone(), pod.service_account.clone());
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
         if let Some((identity, used)) = all.get_mut(&name) {
@@ -283,8 +282,11 @@ mod tests {
             "": {"token": "own", "expirationTimestamp": until},
             "vault": {"token": "other", "expirationTimestamp": until},
         });
-        let tokens =
-            Tokens::take(Asker::Kubelet, &mut [(TOKENS.to_owned(), text.to_string())].into(), &mut HashMap::new());
+        let tokens = Tokens::take(
+            crate::tokens::Asker::Kubelet,
+            &mut [(TOKENS.to_owned(), text.to_string())].into(),
+            &mut HashMap::new(),
+        );
         let current = Current { tokens: tokens.expect("they are of their form"), objects };
         AsPod {
             current: Arc::new(RwLock::new(current)),

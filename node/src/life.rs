@@ -346,8 +346,12 @@ impl Node {
             Ok(read) => self.deliver(&call, read, volume, &mut mark).await?,
             Err(came) => came,
         };
+        let may_go = match visit.writer {
+            Writer::Us { .. } => stands,
+            Writer::Another(answer) => answer.may_take_away(),
+        };
         match came {
-            Came::Gone(_, why) if !stands => Err(Refusal::new(Kind::Absent, why)),
+            Came::Gone(_, why) if !may_go => Err(Refusal::new(Kind::Absent, why)),
             Came::Gone(reason, why) => self.empty(&call, volume, mark, reason, why),
             Came::Nothing => self.marks.write(&mark),
             Came::Read(change) => self.delivered(&call, mark, change),
@@ -446,10 +450,14 @@ impl Node {
     }
 
     fn delivered(&self, call: &Call<'_>, mut mark: Mark, change: TargetChange) -> Result<(), Refusal> {
+        let is_new = match call.visit.writer {
+            Writer::Us { .. } => !call.visit.stands,
+            Writer::Another(_) => !mark.is_delivered,
+        };
         mark.is_delivered = true;
         self.marks.write(&mark)?;
         self.metrics.stands(&mark);
-        if !call.visit.stands {
+        if is_new {
             self.metrics.mounts.inc();
         }
         let word = match change {

@@ -48,12 +48,13 @@ impl Provider {
         let asked = asked(&mut request)?;
         let volume = node.volumes.of(&place);
         let mut volume = alone(&volume, until).await?;
-        let answer = Answer::new(&request.current_object_version);
+        let mark = node.marks.read(&place);
+        let is_ours = mark.as_ref().is_some_and(|mark| mark.is_delivered);
+        let answer = Answer::new(&request.current_object_version, is_ours);
         let visit = Visit { place: &place, writer: Writer::Another(&answer), stands: answer.is_held(), until };
         let pod = asked.wanted.pod.clone();
-        let mark = node.marks.read(&place);
         // The driver asks anew for what it could not write.
-        if mark.as_ref().is_some_and(|mark| mark.is_delivered) && !visit.stands {
+        if is_ours && !visit.stands {
             node.metrics.mounts.dec();
         }
         let came = node.look(visit, &mut volume, asked, mark).await;

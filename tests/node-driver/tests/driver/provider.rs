@@ -110,6 +110,12 @@ async fn a_version_changes_with_its_value_and_outlives_the_process() {
     assert!(driver.hidden.is_empty(), "{:?}", driver.hidden);
     assert_eq!(driver.statuses["web"], rotated, "read anew, and the same");
     driver.unpublish("web");
+    // The driver does not say that a volume has ended.
+    let known = rig.kubelet.state().join("provided");
+    assert_eq!(fs::read_dir(&known).expect("a folder").count(), 1);
+    rig.kubelet.kill9();
+    rig.kubelet.begin().await;
+    assert_eq!(fs::read_dir(&known).expect("a folder").count(), 0, "what has ended is forgotten");
 }
 
 async fn a_class_may_hold_the_spec() {
@@ -238,6 +244,17 @@ async fn files_go_with_the_external_secret() {
     driver.publish(&ask, &class).await.expect("what stands is answered for");
     assert_eq!(rig.kubelet.read("web", "password").as_deref(), Some(CANARY), "{:?}", driver.hidden);
     assert_eq!(rig.kubelet.read("web", NOTHING), None);
+    // Files that another provider gave stay while the class names nothing that there is.
+    for file in fs::read_dir(rig.kubelet.state().join("provided")).expect("a folder").flatten() {
+        fs::remove_file(file.path()).expect("it is as if they were another's");
+    }
+    rig.declare("none", json!({}));
+    rig.grant("none", APP).await;
+    rig.kubectl(&["delete", "externalsecret", "none"], "");
+    driver.publish(&ask, &Class::of(&[("externalSecret", "none")])).await.expect("what stands is answered for");
+    assert_eq!(rig.kubelet.read("web", "password").as_deref(), Some(CANARY));
+    let told = driver.hidden.pop().expect("an error").message().to_owned();
+    assert!(told.contains("ExternalSecret \"none\"") && told.contains("does not exist"), "{told}");
     driver.unpublish("web");
 }
 
