@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use keyferry_node_driver_tests::kubelet::{Ask, FOLDER};
 use keyferry_node_driver_tests::rig::{APP, LONG, Rig, STRANGER};
 use keyferry_node_driver_tests::secrets_store::{Class, SecretsStore};
-use keyferry_testkit::eventually;
+use keyferry_testkit::{Operator, eventually};
 use kube::api::Api;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -21,6 +21,7 @@ tests![
     files_go_with_the_external_secret,
     what_is_hostile_is_refused,
     secret_objects_are_made_of_files,
+    classes_of_a_cluster_become_external_secrets,
 ];
 
 const CANARY: &str = "kf-canary-3b9d04";
@@ -315,4 +316,39 @@ async fn secret_objects_are_made_of_files() {
     let made = secrets.get("db").await.expect("it is there").data.expect("data");
     assert_eq!(made["pw"].0, CANARY.as_bytes());
     driver.unpublish("web");
+}
+
+async fn classes_of_a_cluster_become_external_secrets() {
+    let rig = rig("migrate").await;
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": "secretproviderclasses.secrets-store.csi.x-k8s.io"},
+        "spec": {
+            "group": "secrets-store.csi.x-k8s.io", "scope": "Namespaced",
+            "names": {"kind": "SecretProviderClass", "plural": "secretproviderclasses"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {
+                "type": "object", "x-kubernetes-preserve-unknown-fields": true,
+            }}}],
+        },
+    });
+    rig.kubectl(&["apply", "--filename=-"], &definition.to_string());
+    let name = "crd/secretproviderclasses.secrets-store.csi.x-k8s.io";
+    rig.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", name], "");
+    let objects = "- {objectName: password, secretPath: secret/data/db, secretKey: password}\n";
+    let class = json!({
+        "apiVersion": "secrets-store.csi.x-k8s.io/v1", "kind": "SecretProviderClass",
+        "metadata": {"name": "db", "namespace": rig.namespace.name()},
+        "spec": {"provider": "vault", "parameters": {"roleName": "app", "vaultAddress": rig.url, "objects": objects}},
+    });
+    rig.kubectl(&["apply", "--filename=-"], &class.to_string());
+    let mut command = std::process::Command::new(Operator::program().expect("the program"));
+    command.args(["migrate", "secrets-store", "--classes", "--kubeconfig"]).arg(rig.testbed.kubeconfig());
+    let printed = command.output().expect("it runs");
+    let (out, err) = (String::from_utf8_lossy(&printed.stdout), String::from_utf8_lossy(&printed.stderr));
+    assert_eq!(printed.status.code(), Some(1), "something is left to do: {err}");
+    assert!(err.contains(&format!("SecretProviderClass {}/db: to do:", rig.namespace.name())), "{err}");
+    // What is printed an API server takes, as it is.
+    rig.kubectl(&["apply", "--filename=-"], &out);
+    let made = rig.kubectl(&["get", "externalsecret", "db", "--output=jsonpath={.spec.target.creationPolicy}"], "");
+    assert_eq!(made, "None");
 }
