@@ -4,9 +4,10 @@
 //!
 //! Modules, in reading order: [`rpc`] what is generated of the interface, [`refusal`] why a volume can't be had, [`tokens`] the
 //! pod's, [`wanted`] what a volume asks for, [`place`] where volumes may be, [`grant`] who may mount (these are pure); [`mounts`]
-//! memory that is mounted, [`marks`] what is written down, [`target`] the port for targets, [`identity`] the other ports for
+//! memory that is mounted, [`marks`] what is written down, [`answer`] what another driver writes, [`target`] the port for targets, [`identity`] the other ports for
 //! whoever mounts, [`reading`] the objects as the pod reads them, [`telling`] where it is told, [`metrics`] counts; [`life`] of a
-//! volume, [`driver`] the services of the interface, [`authority`] what clients of a socket call its host, [`serving`] the sockets.
+//! volume, [`driver`] the services of the interface; [`class`] what the Secrets Store CSI Driver asks for, and [`provider`] how it is
+//! answered; [`authority`] what clients of a socket call its host, [`serving`] the sockets.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +20,7 @@ pub mod grant;
 
 pub mod mounts;
 pub mod marks;
+pub mod answer;
 pub mod target;
 pub mod identity;
 pub mod reading;
@@ -27,6 +29,8 @@ pub mod metrics;
 
 pub mod life;
 pub mod driver;
+mod class;
+pub mod provider;
 pub mod authority;
 pub mod serving;
 

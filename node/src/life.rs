@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keyferry_cluster::events::Events;
 use keyferry_cluster::turns::{Lanes, Permit};
+use keyferry_crds::ExternalSecret;
 use keyferry_files::volume::Volume;
 use keyferry_limits::MOUNTS_AT_ONCE;
 use keyferry_sync::audit::Audit;
@@ -31,13 +32,13 @@ use crate::reading::{Read, Reader, Unread};
 use crate::refusal::{Kind, Refusal};
 use crate::rpc::csi::NodePublishVolumeRequest;
 use crate::rpc::csi::volume_capability::AccessType;
-use crate::target::Target;
+use crate::target::{Target, Writer};
 use crate::telling::{OfPod, UNRECORDED, event};
-use crate::tokens::Tokens;
+use crate::tokens::{Asker, Tokens};
 use crate::wanted::{Pod, Wanted};
 
 /// How long a call may take in all: the kubelet gives up after two minutes.
-const LONGEST: Duration = Duration::from_secs(100);
+pub(crate) const LONGEST: Duration = Duration::from_secs(100);
 
 /// For so long the API server must refuse a pod before its files go: what is granted anew is known some moments later.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -48,7 +49,7 @@ pub struct Node {
     pub settings: Arc<Settings>,
     /// The kubelet's folder.
     pub kubelet: PathBuf,
-    /// Whether what is mounted may go to swap.
+    /// Whether what we mount may go to swap.
     pub may_swap: bool,
     /// Whether stores may be logged in to as they say.
     pub allows_static_logins: bool,
@@ -83,7 +84,12 @@ impl Default for Volumes {
 }
 
 impl Volumes {
-    fn of(&self, place: &Path) -> Arc<tokio::sync::Mutex<Remembered>> {
+    /// None yet, which have their turns with these.
+    pub fn beside(others: &Self) -> Self {
+        Self { all: Mutex::default(), turns: others.turns.clone() }
+    }
+
+    pub(crate) fn of(&self, place: &Path) -> Arc<tokio::sync::Mutex<Remembered>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(place.to_owned()).or_default().clone()
     }
@@ -95,7 +101,7 @@ impl Volumes {
     }
 
     /// Forgets one, which whoever calls this has alone, unless somebody waits for it: two must not have it at once.
-    fn forget(&self, place: &Path) {
+    pub(crate) fn forget(&self, place: &Path) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if all.get(place).is_some_and(|volume| Arc::strong_count(volume) <= 2) {
             all.remove(place);
@@ -105,7 +111,7 @@ impl Volumes {
 
 /// What is remembered of one.
 #[derive(Default)]
-struct Remembered {
+pub(crate) struct Remembered {
     memory: Memory,
     /// What it held when it was written last, as a hash.
     shown: Option<String>,
@@ -125,14 +131,35 @@ enum Came {
     Gone(&'static str, Told),
 }
 
+/// Which volume is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Visit<'a> {
+    /// Where it is.
+    pub place: &'a Path,
+    /// Who writes its files.
+    pub writer: Writer<'a>,
+    /// Whether files were there once.
+    pub stands: bool,
+    /// When whoever asks must have an answer.
+    pub until: Instant,
+}
+
+/// What is asked for, and as whom.
+pub(crate) struct Asked {
+    /// The pod's.
+    pub tokens: Tokens,
+    /// What the volume is to hold.
+    pub wanted: Wanted,
+    /// The ExternalSecret, where who asks holds it and none is to be read.
+    pub inline: Option<ExternalSecret>,
+}
+
 /// A volume that is asked for.
 struct Call<'a> {
-    place: &'a Path,
+    visit: Visit<'a>,
     wanted: &'a Wanted,
     identity: &'a Identity,
     client: &'a kube::Client,
-    /// When the kubelet must have its answer.
-    until: Instant,
 }
 
 impl Node {
@@ -151,17 +178,64 @@ impl Node {
         self.metrics.mounts.set(i64::try_from(standing.len()).unwrap_or(i64::MAX));
     }
 
+    /// The same of volumes that another driver mounts.
+    pub fn begin_beside(&self) {
+        for mark in self.marks.all().into_iter().filter(|mark| mark.is_delivered) {
+            self.metrics.stands(&mark);
+            self.metrics.mounts.inc();
+        }
+        self.sweep();
+    }
+
+    /// Forgets the volumes that another driver mounted, and that have ended.
+    pub fn sweep(&self) {
+        for mark in self.marks.all() {
+            let volume = self.volumes.of(&mark.target);
+            let ended = !mark.target.exists();
+            // Whoever is at it sees for himself.
+            let (true, Ok(_alone)) = (ended, volume.try_lock()) else { continue };
+            self.metrics.forget(&mark);
+            if mark.is_delivered {
+                self.metrics.mounts.dec();
+            }
+            let _ = self.marks.remove(&mark.target).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
+            self.volumes.forget(&mark.target);
+        }
+    }
+
     /// Has a volume be there, and as it should be now.
-    pub async fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
+    pub async fn publish(&self, mut request: NodePublishVolumeRequest) -> Result<(), Refusal> {
         let until = Instant::now() + LONGEST;
         let place = place::target(&request.target_path, &self.kubelet)?;
         let volume = self.volumes.of(&place);
-        let late = |_| Refusal::new(Kind::Late, "what was asked for the volume before is still under way");
-        let mut volume = timeout_at(until, volume.lock()).await.map_err(late)?;
+        let mut volume = alone(&volume, until).await?;
         let mark = self.marks.read(&place);
         let stands = self.stands(&place, mark.as_ref())?;
         let pod = Wanted::of(&request.volume_context, "").ok().map(|wanted| wanted.pod);
-        let came = self.look((&place, until), &mut volume, request, mark, stands).await;
+        let writer = Writer::Us { may_swap: self.may_swap };
+        let visit = Visit { place: &place, writer, stands, until };
+        let came = match asked(&mut request) {
+            Ok(asked) => self.look(visit, &mut volume, asked, mark).await,
+            Err(refusal) => Err(refusal),
+        };
+        match self.conclude(visit, &mut volume, pod.as_ref(), came) {
+            Err(refusal) if !stands => {
+                self.clear_away(&place);
+                Err(refusal)
+            }
+            // It is told of by an event.
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts what a call came to, and tells of it on the pod where that is news; the first mount tells whoever asked.
+    pub(crate) fn conclude(
+        &self,
+        Visit { place, stands, .. }: Visit<'_>,
+        volume: &mut Remembered,
+        pod: Option<&Pod>,
+        came: Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let result = if came.is_ok() {
             "ok"
         } else if stands {
@@ -174,21 +248,18 @@ impl Node {
             // What is gone from the store stays so until it is asked for again.
             if !volume.memory.absence_is_fine && volume.told.take().is_some() {
                 let words = "what is mounted is as it should be again";
-                self.tell(pod.as_ref(), Severity::Normal, "MountRefreshed", words.into());
+                self.tell(pod, Severity::Normal, "MountRefreshed", words.into());
             }
             return Ok(());
         };
         if !stands {
             tracing::warn!(place = %place.display(), "can't mount: {}", refusal.message);
-            self.clear_away(&place);
-            return Err(refusal);
-        }
-        if volume.told.as_deref() != Some(refusal.message.as_str()) {
+        } else if volume.told.as_deref() != Some(refusal.message.as_str()) {
             volume.told = Some(refusal.message.as_str().to_owned());
             tracing::warn!(place = %place.display(), "can't refresh what is mounted: {}", refusal.message);
-            self.tell(pod.as_ref(), Severity::Warning, "MountNotRefreshed", refusal.message);
+            self.tell(pod, Severity::Warning, "MountNotRefreshed", refusal.message.clone());
         }
-        Ok(())
+        Err(refusal)
     }
 
     /// Has a volume be gone.
@@ -236,20 +307,18 @@ impl Node {
     }
 
     /// Reads what is asked for and does what is due; an error is why it could not be done.
-    async fn look(
+    pub(crate) async fn look(
         &self,
-        (place, until): (&Path, Instant),
+        visit: Visit<'_>,
         volume: &mut Remembered,
-        mut request: NodePublishVolumeRequest,
+        Asked { tokens, wanted, inline }: Asked,
         mark: Option<Mark>,
-        stands: bool,
     ) -> Result<(), Refusal> {
-        let tokens = Tokens::take(&mut request.secrets, &mut request.volume_context)?;
-        let wanted = Wanted::of(&request.volume_context, group(&request)?)?;
+        let Visit { place, stands, until, .. } = visit;
         // Each has its turn before it holds anything.
         let _turn = self.volumes.turn(&wanted.pod.namespace, until).await?;
         let (identity, client) = self.identities.of(&wanted.pod, tokens)?;
-        let call = Call { place, wanted: &wanted, identity: &identity, client: &client, until };
+        let call = Call { visit, wanted: &wanted, identity: &identity, client: &client };
         if !stands {
             *volume = Remembered::default();
         }
@@ -269,18 +338,23 @@ impl Node {
             own: &self.own,
             pod: &call.wanted.pod,
             allows_static_logins: self.allows_static_logins,
+            is_named: inline.is_none(),
         };
-        let read = timeout_at(until, read(&reader, &wanted.external_secret, &self.marks, &mut mark, self.now())).await;
+        let read = read(&reader, (&wanted.external_secret, inline), &self.marks, &mut mark, self.now());
         let late = |_| Refusal::new(Kind::Late, "the API server did not answer in time");
-        let came = match read.map_err(late)?? {
+        let came = match timeout_at(until, read).await.map_err(late)?? {
             Ok(read) => self.deliver(&call, read, volume, &mut mark).await?,
             Err(came) => came,
         };
+        let may_go = match visit.writer {
+            Writer::Us { .. } => stands,
+            Writer::Another(answer) => answer.may_take_away(),
+        };
         match came {
-            Came::Gone(_, why) if !stands => Err(Refusal::new(Kind::Absent, why)),
+            Came::Gone(_, why) if !may_go => Err(Refusal::new(Kind::Absent, why)),
             Came::Gone(reason, why) => self.empty(&call, volume, mark, reason, why),
             Came::Nothing => self.marks.write(&mark),
-            Came::Read(change) => self.delivered(&call, mark, change, stands),
+            Came::Read(change) => self.delivered(&call, mark, change),
         }
     }
 
@@ -303,7 +377,8 @@ impl Node {
         // Before it is mounted: whoever is killed in between has it known.
         self.marks.write(mark)?;
         let known = Mutex::new(volume.shown.take());
-        let target = Target { wanted: call.wanted, place: call.place, may_swap: self.may_swap, known };
+        let Visit { place, writer, .. } = call.visit;
+        let target = Target { wanted: call.wanted, place, writer, known };
         let mut memory = volume.memory.clone();
         memory.last = memory.last.or_else(|| mark.synced.clone().map(Into::into));
         let looked = self.run(call, read, memory, &target).await;
@@ -366,7 +441,7 @@ impl Node {
         };
         let planning = ports.stores.planning();
         let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, look, planning));
-        if let Ok(looked) = timeout_at(call.until, &mut looking).await {
+        if let Ok(looked) = timeout_at(call.visit.until, &mut looking).await {
             return Ok(looked);
         }
         cancel.cancel();
@@ -374,11 +449,15 @@ impl Node {
         Err(Refusal::new(Kind::Late, "its stores did not answer in time"))
     }
 
-    fn delivered(&self, call: &Call<'_>, mut mark: Mark, change: TargetChange, stands: bool) -> Result<(), Refusal> {
+    fn delivered(&self, call: &Call<'_>, mut mark: Mark, change: TargetChange) -> Result<(), Refusal> {
+        let is_new = match call.visit.writer {
+            Writer::Us { .. } => !call.visit.stands,
+            Writer::Another(_) => !mark.is_delivered,
+        };
         mark.is_delivered = true;
         self.marks.write(&mark)?;
         self.metrics.stands(&mark);
-        if !stands {
+        if is_new {
             self.metrics.mounts.inc();
         }
         let word = match change {
@@ -401,11 +480,9 @@ impl Node {
         reason: &'static str,
         why: Told,
     ) -> Result<(), Refusal> {
-        let cleared = Volume::open(call.place).and_then(|opened| {
-            let had_files = opened.shows_files().unwrap_or_default();
-            opened.clear().map(|()| had_files)
-        });
-        let had_files = cleared.map_err(Refusal::of_node)?;
+        let Visit { place, writer, .. } = call.visit;
+        let target = Target { wanted: call.wanted, place, writer, known: Mutex::default() };
+        let had_files = target.clear().map_err(Refusal::from)?;
         // What the store says is gone is asked for again when that is due; all else at once when it is back.
         if reason != "missing" {
             (volume.memory, volume.shown) = (Memory::default(), None);
@@ -422,12 +499,16 @@ impl Node {
 /// Reads the objects. What goes for want of them is told apart from what can't be read now.
 async fn read(
     reader: &Reader<'_>,
-    external_secret: &str,
+    (name, inline): (&str, Option<ExternalSecret>),
     marks: &Marks,
     mark: &mut Mark,
     now: Timestamp,
 ) -> Result<Result<Read, Came>, Refusal> {
-    match reader.external_secret(external_secret).await {
+    let es = match inline {
+        Some(es) => Ok(es),
+        None => reader.external_secret(name).await,
+    };
+    match es {
         Ok(es) => {
             // Whatever becomes of its stores, and though this process may end: the next refusal is the first again.
             if mark.refused_since.take().is_some() && mark.is_delivered {
@@ -446,6 +527,22 @@ async fn read(
             if for_long { Ok(Err(Came::Gone("refused", refusal.message))) } else { Err(refusal) }
         }
     }
+}
+
+/// What the kubelet asks for.
+fn asked(request: &mut NodePublishVolumeRequest) -> Result<Asked, Refusal> {
+    let tokens = Tokens::take(Asker::Kubelet, &mut request.secrets, &mut request.volume_context)?;
+    let wanted = Wanted::of(&request.volume_context, group(request)?)?;
+    Ok(Asked { tokens, wanted, inline: None })
+}
+
+/// Waits until nobody else is at a volume.
+pub(crate) async fn alone(
+    volume: &tokio::sync::Mutex<Remembered>,
+    until: Instant,
+) -> Result<tokio::sync::MutexGuard<'_, Remembered>, Refusal> {
+    let late = |_| Refusal::new(Kind::Late, "what was asked for the volume before is still under way");
+    timeout_at(until, volume.lock()).await.map_err(late)
 }
 
 /// The group that the kubelet names, where the volume is of files.
@@ -521,9 +618,9 @@ mod tests {
         };
         marks.write(&mark).unwrap();
         let pod = Pod { namespace: text("team"), name: text("web-0"), uid: text("5d3f"), service_account: text("web") };
-        let reader = Reader { client: &client, own: &client, pod: &pod, allows_static_logins: false };
+        let reader = Reader { client: &client, own: &client, pod: &pod, allows_static_logins: false, is_named: true };
         let now = Timestamp::from_second(seconds).unwrap();
-        let came = read(&reader, "app", &marks, &mut mark, now).await;
+        let came = read(&reader, ("app", None), &marks, &mut mark, now).await;
         let goes = came.map(|came| came.is_err()).map_err(|refusal| refusal.kind);
         (goes, marks.read(Path::new("/v")).unwrap().refused_since)
     }

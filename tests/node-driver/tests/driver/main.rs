@@ -17,13 +17,14 @@ macro_rules! tests {
     };
 }
 
-// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends.
+// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends; and what another driver asks.
 mod sanity;
 mod mount;
 mod refresh;
 mod gone;
 mod crash;
 mod operator;
+mod provider;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         ("gone", gone::TESTS),
         ("crash", crash::TESTS),
         ("operator", operator::TESTS),
+        ("provider", provider::TESTS),
     ];
     let trials = modules.into_iter().flat_map(|(module, tests)| {
         let runtime = runtime.clone();
