@@ -289,7 +289,7 @@ async fn every_status_has_its_meaning() {
         (200, r#"{"names":["DOPPLER_PROJECT"],"success":true}"#, ErrorKind::NotFound),
         (200, r#"{"names":["A"],"success":true}"#, ErrorKind::Malformed),
         (200, r#"{"names":[],"success":true}"#, ErrorKind::Malformed),
-        (404, r#"{"messages":["Could not find requested secret: A"]}"#, ErrorKind::Malformed),
+        (404, r#"{"messages":["Could not find requested secret: A"]}"#, ErrorKind::Invalid),
         (404, r#"{"messages":["Could not find requested project"]}"#, ErrorKind::Invalid),
         (404, "<html>canary", ErrorKind::Malformed),
         (429, "", ErrorKind::Throttled),
