@@ -139,7 +139,7 @@ impl Output for VolumeOutput<'_> {
             volume.write(&files, target.wanted.folders()).map_err(|problem| unwritable(&problem))?;
         }
         target.know(Some(wanted.clone()));
-        Ok(Applied { change, version: Some(version(&wanted)), adopted: None })
+        Ok(Applied { change, version: Some(version(&wanted)), adopted: None, is_alike: false })
     }
 
     async fn foresee(&mut self, _: &Content) -> Result<Option<Data>, Failure> {

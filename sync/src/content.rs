@@ -139,8 +139,8 @@ impl MadeFrom {
 pub struct Made {
     /// From what.
     pub from: MadeFrom,
-    /// All of its content but its data.
-    pub form: Digest,
+    /// All of its content but its data; `None` where it may not be so, or not ours.
+    pub form: Option<Digest>,
 }
 
 #[cfg(test)]

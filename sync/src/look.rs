@@ -100,6 +100,8 @@ pub struct Memory {
     pub sources: Versions,
     /// The states of what generators made for the last sync, where that was ours.
     pub made: MadeFor,
+    /// By when the first of what has no state was to be replaced, where the last sync was ours.
+    pub made_ends: Option<Timestamp>,
     /// A sync whose status could not be written: what it came to, of which version, and when it began.
     pub untold: Option<(Synced, String, Timestamp)>,
 }

@@ -302,6 +302,8 @@ pub struct Applied {
     pub version: Option<Version>,
     /// The keys of an object that became ours.
     pub adopted: Option<Vec<String>>,
+    /// Whether it is ours, and in all but its data as it was to be: next time, other data are all that is to be written.
+    pub is_alike: bool,
 }
 
 /// Where it is told what happened.

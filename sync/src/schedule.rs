@@ -149,15 +149,20 @@ pub fn overdue_until(es: &ExternalSecret, started: Timestamp) -> Timestamp {
 /// Whether a refresh that changed nothing writes its time into the status, last written at `written`: once in five
 /// minutes, or the interval where that is longer, at a moment that differs by object.
 pub fn writes_time(es: &ExternalSecret, written: Option<Timestamp>, now: Timestamp) -> bool {
+    writes_time_of(share(es), interval(es).unwrap_or_default(), written, now)
+}
+
+/// The same for any object of this [share](share_of) and interval.
+pub fn writes_time_of(share: f64, interval: Duration, written: Option<Timestamp>, now: Timestamp) -> bool {
     let Some(written) = written else { return true };
-    let interval = interval(es).unwrap_or_default();
     if interval >= STATUS_TIMES {
         return later(written, interval.saturating_sub(grain(interval) + Duration::from_secs(1))) <= now;
     }
-    // Not five minutes after the last: what was first written at one time would be written at one time for ever. A refresh
-    // comes up to an interval after the moment for which it writes.
-    let (every, moment) = (STATUS_TIMES.as_secs_f64(), STATUS_TIMES.as_secs_f64() * share(es));
-    let earliest = later(written, STATUS_TIMES - interval).duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+    // Not five minutes after the last: what was first written at one time would be written at one time for ever. What comes
+    // late, by an interval or by half of the time, was written for the moment before.
+    let (every, moment) = (STATUS_TIMES.as_secs_f64(), STATUS_TIMES.as_secs_f64() * share);
+    let late = interval.max(STATUS_TIMES / 2);
+    let earliest = later(written, STATUS_TIMES - late).duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
     let turns = ((earliest - moment) / every).ceil();
     now.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64() >= turns * every + moment
 }
@@ -168,7 +173,7 @@ fn share(es: &ExternalSecret) -> f64 {
 }
 
 /// A number in [0, 1) that stays with these names.
-fn share_of(names: &[&str]) -> f64 {
+pub fn share_of(names: &[&str]) -> f64 {
     // FNV-1a, which stays the same over restarts. Names that differ in their last letters alone come out alike in its first
     // bits: the last step of MurmurHash3 spreads them.
     let hash = names
@@ -265,8 +270,8 @@ mod tests {
     #[test]
     fn times_alone_are_written_rarely() {
         assert!(writes_time(&es("15s"), None, at(0)));
-        assert!(!writes_time(&es("15s"), Some(at(0)), at(284)));
-        assert!(writes_time(&es("15s"), Some(at(0)), at(585)));
+        assert!(!writes_time(&es("15s"), Some(at(0)), at(149)));
+        assert!(writes_time(&es("15s"), Some(at(0)), at(450)));
         assert!(!writes_time(&es("1h"), Some(at(0)), at(3000)));
         assert!(writes_time(&es("1h"), Some(at(0)), at(3600)));
     }

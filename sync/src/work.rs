@@ -102,7 +102,7 @@ impl<'a> Work<'a> {
             target,
             last: self.look.last().as_ref(),
             sources_changed: self.look.sources_changed(),
-            refresh_by: states::refresh_by(es, &self.look.states, &memory.made),
+            refresh_by: self.held_until(),
             absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
             failed: memory.failures > 0,
         })
@@ -154,6 +154,9 @@ impl<'a> Work<'a> {
     /// Sees to what generators made, now that it is known what came of the look: what the target held before is revoked
     /// after the grace, and what nobody uses is at once.
     pub async fn settle_states(&mut self, done: &Result<Outcome, Failure>) {
+        if self.is_made && matches!(done, Ok(Outcome::Synced(_))) {
+            self.look.memory.made_ends = self.kept.under_way.ends;
+        }
         let Some(grace) = self.asker.settings.generator_grace else { return };
         let (es, now) = (self.asker.es, (self.asker.settings.now)());
         let made = self.kept.under_way.made();
@@ -194,7 +197,14 @@ impl<'a> Work<'a> {
         if self.is_made {
             return self.kept.under_way.refresh_by();
         }
-        states::refresh_by(es, &self.look.states, &self.look.memory.made)
+        self.held_until()
+    }
+
+    /// By when what the target holds is to be replaced, where a generator made it.
+    fn held_until(&self) -> Option<Timestamp> {
+        let memory = &self.look.memory;
+        let by_states = states::refresh_by(self.asker.es, &self.look.states, &memory.made);
+        by_states.into_iter().chain(memory.made_ends).min()
     }
 
     /// The store has nothing of what the spec names, and deletionPolicy lets the target go with it.
@@ -250,8 +260,8 @@ impl<'a> Work<'a> {
         }
         let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
         self.try_login(&content).await?;
-        let (from, form) = self.asker.compute(is_little, || (MadeFrom::new(es, &data, &sources), content.form())).await;
-        let made = Made { from, form };
+        let made = || Made { from: MadeFrom::new(es, &data, &sources), form: Some(content.form()) };
+        let mut made = self.asker.compute(is_little, made).await;
         let applied = self.output.apply(&content, presumed(&self.look, es, &made)).await;
         match &applied {
             Ok(Applied { change: TargetChange::Nothing, .. }) => {}
@@ -272,6 +282,7 @@ impl<'a> Work<'a> {
         if synced.change != TargetChange::Nothing {
             synced.complaints = content.complaints;
         }
+        made.form = made.form.filter(|_| applied.is_alike);
         let remembered = |version| Remembered { version, intact: true, made: Some(made) };
         self.look.memory.target = applied.version.map(remembered);
         if renamed {

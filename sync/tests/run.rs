@@ -427,6 +427,30 @@ async fn what_was_generated_before_a_crash_is_not_generated_anew() {
     );
 }
 
+#[tokio::test]
+async fn what_has_an_end_and_no_state_is_made_anew_before_that() {
+    let made = json!([{"sourceRef": {"generatorRef": {"kind": "Made", "name": "g"}}}]);
+    let world = World::new();
+    world.state().generated.insert("pw".into(), "made-1".into());
+    world.state().term = Some(Term { end: at(3600).into(), renews: false });
+    let spec = json!({"data": [], "dataFrom": made, "refreshInterval": "2h"});
+    let first = Arc::new(es(spec.clone()));
+    let report = world.look(&first, &Memory::default(), 0).await;
+    assert_eq!(report.next, Some(at(3000)), "a sixth is left");
+    world.calls();
+    let es = told(&first, &report);
+    let report = world.look(&es, &report.memory, 2999).await;
+    assert!(!world.calls().iter().any(|call| call.starts_with("make")));
+    assert_eq!(report.next, Some(at(3000)));
+    let report = world.look(&es, &report.memory, 3000).await;
+    assert!(world.calls().iter().any(|call| call.starts_with("make")), "it is due");
+    // Nobody asks for another where nothing is refreshed by time.
+    let once = json!({"data": [], "dataFrom": spec["dataFrom"], "refreshInterval": "0"});
+    let once = Arc::new(keyferry_builders::es(once));
+    let report = world.look(&once, &report.memory, 0).await;
+    assert_eq!(report.next, None);
+}
+
 fn kept() -> Value {
     json!({"data": [], "dataFrom": [{"sourceRef": {"generatorRef": {"kind": "Kept", "name": "g"}}}]})
 }

@@ -25,6 +25,8 @@ pub struct Cluster {
     pub managers: Vec<String>,
     /// Requests that are refused, by their first word, with code and reason.
     pub refused: BTreeMap<&'static str, (u16, &'static str)>,
+    /// A label that admission takes off whatever is written.
+    pub strips: Option<&'static str>,
     meanwhile: VecDeque<Meanwhile>,
     revision: u64,
 }
@@ -134,6 +136,9 @@ impl Cluster {
             json!([{"manager": manager, "operation": "Update", "time": "2026-02-01T00:00:00Z"}]);
         if key.starts_with("widgets/") {
             object["spec"]["filled"] = json!("in");
+        }
+        if let Some(label) = self.strips {
+            object["metadata"]["labels"].as_object_mut().unwrap().remove(label);
         }
         if rehearsal {
             return Ok(object);

@@ -7,8 +7,8 @@ use kube::core::ObjectMeta;
 
 use super::desired::{self, desired};
 use super::ownership::Desired;
-use super::shape::{Former, Headlines, Rehearsed, Removal, Shape};
-use crate::client::{LivePatch, LiveSecret};
+use super::shape::{DataPatch, Former, Headlines, Rehearsed, Removal, Shape};
+use crate::client::LiveSecret;
 use keyferry_sync::content::Content;
 use keyferry_sync::dependency::Version;
 use keyferry_sync::hash;
@@ -51,7 +51,7 @@ impl Shape for SecretShape<'_> {
         desired(self.es, content, existing, self.adopt)
     }
 
-    fn data_patch(&self, content: &Content, version: &Version) -> Option<LivePatch> {
+    fn data_patch(&self, content: &Content, version: &Version) -> Option<DataPatch> {
         desired::data_patch(self.es, content, version)
     }
 

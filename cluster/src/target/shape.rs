@@ -46,7 +46,7 @@ pub trait Shape: Send + Sync {
     fn desired(&self, content: &Content, existing: Option<&Self::Live>) -> Result<Desired<Self::Live>, Failure>;
 
     /// What gives the object that is at this version other data and changes nothing else; `None` where that is not enough.
-    fn data_patch(&self, _content: &Content, _version: &Version) -> Option<LivePatch> {
+    fn data_patch(&self, _content: &Content, _version: &Version) -> Option<DataPatch> {
         None
     }
 
@@ -73,6 +73,14 @@ pub enum Former {
     Labelled(String),
     /// The one of this name.
     Named(String),
+}
+
+/// Other data for an object that stays as it is.
+pub struct DataPatch {
+    /// What changes.
+    pub changes: LivePatch,
+    /// The hash of the data then.
+    pub hash: String,
 }
 
 /// The headlines of failures.

@@ -218,6 +218,24 @@ async fn other_data_of_what_we_wrote_are_one_write() {
 }
 
 #[tokio::test]
+async fn only_what_came_out_as_it_was_to_be_and_is_ours_is_alike() {
+    for (policy, is_ours) in [("Owner", true), ("Orphan", false)] {
+        let rig = Rig::new(Secret, json!({"creationPolicy": policy}));
+        assert!(rig.apply("one", true).await.unwrap().is_alike, "we made it");
+        // As it should be, but nothing tells who made an orphan: to write over it needs leave.
+        let found = rig.apply("one", false).await.unwrap();
+        assert_eq!((found.change, found.is_alike), (TargetChange::Nothing, is_ours), "{policy}");
+        assert!(rig.apply("two", false).await.unwrap().is_alike, "we wrote it");
+        // What admission took off, a whole write is to put back.
+        rig.api.cluster().strips = Some(names::LABEL_MANAGED);
+        assert!(!rig.apply("three", false).await.unwrap().is_alike, "{policy}");
+        let version = rig.version().unwrap();
+        let patched = rig.output().apply(&rig.content("four"), Presumed::Alike(&version)).await.unwrap();
+        assert_eq!((patched.change, patched.is_alike), (TargetChange::Updated, false), "{policy}");
+    }
+}
+
+#[tokio::test]
 async fn who_can_not_write_the_data_alone_reads_first() {
     let alike = async |rig: &Rig, version: &Version| {
         rig.asked();

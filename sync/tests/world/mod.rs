@@ -255,7 +255,9 @@ impl Stores for World {
         let Generator { namespace, kind, name, .. } = generator;
         self.called(format!("make {kind} {namespace}/{name}"));
         let mut made = Made::default();
-        if self.has_state(kind) {
+        if !self.has_state(kind) {
+            made.term = self.state().term;
+        } else {
             keep.keep(&json!({"id": 0}), None).await?;
             let term = self.state().term;
             made.state = Some(json!({"id": 1})).filter(|_| !self.state().stateless);
@@ -382,7 +384,7 @@ impl Output for Target {
         }
         let mut state = self.world.state();
         if self.policy == CreationPolicy::Merge && state.target.is_none() {
-            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None });
+            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None, is_alike: false });
         }
         let merges = matches!(self.policy, CreationPolicy::Merge | CreationPolicy::CreateOrMerge);
         let before = std::mem::take(&mut state.ours);
@@ -394,7 +396,7 @@ impl Output for Target {
         let change = if state.target.is_some() { TargetChange::Updated } else { TargetChange::Created };
         state.target = Some((state.target.map_or(1, |(revision, _)| revision + 1), true));
         drop(state);
-        Ok(Applied { change, version: self.world.version(), adopted: None })
+        Ok(Applied { change, version: self.world.version(), adopted: None, is_alike: true })
     }
 
     async fn foresee(&mut self, content: &Content) -> Result<Option<Data>, Failure> {

@@ -94,10 +94,19 @@ pub const ATTACKS: &[Attack] = &[
     .seconds(15),
     Attack::new("filters-in-filters", "a webhook whose JSONPath has filters within filters, each from the root", |s| {
         let path = format!("$[?{}(@==2){}]", "($[?".repeat(5), "])".repeat(5));
-        let webhook = json!({"webhook": {"url": s.server.url("list"), "result": {"jsonPath": path}}});
-        with([s.store(webhook)], many(20, |n| s.es(n, json!({"refreshInterval": "1s"}))))
+        let store = |name: &str| {
+            s.store_named(name, json!({"webhook": {"url": s.server.url(name), "result": {"jsonPath": path}}}))
+        };
+        let names = ["list", "long-list"];
+        with(
+            names.map(store),
+            many(20, |n| {
+                let store = s.name(names[n % names.len()]);
+                s.es(n, json!({"refreshInterval": "1s", "secretStoreRef": {"name": store}}))
+            }),
+        )
     })
-    .each(&["leads to too much"]),
+    .each(&["leads to too much", "(limit "]),
     Attack::new("transform-loops", "a transformation that loops, for 10,000 keys", |s| {
         let transform = json!({"transform": {"template": "{{ range until 10000 }}{{ end }}{{ .value }}"}});
         let from = json!([{"extract": {"key": "k"}, "rewrite": [transform, transform]}]);
