@@ -59,6 +59,14 @@ pub struct Caller {
     pub namespace: Option<String>,
 }
 
+impl Caller {
+    /// Whether the author of the spec is trusted with the whole cluster: who may say to which server the operator shows
+    /// what it is itself.
+    pub fn is_of_cluster(&self) -> bool {
+        self.store_kind == "ClusterSecretStore"
+    }
+}
+
 /// Settings of the process, by the names of environment variables.
 pub type Environment = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
