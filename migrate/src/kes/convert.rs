@@ -66,13 +66,7 @@ fn external_secret(one: &Old, spec: &Spec, args: &Kes, stores: &mut Stores, said
         }
     }
     let (data, mut data_from) = entries(spec, mount, said);
-    data_from.splice(0..0, whole(spec));
-    for (n, key) in spec.data_from.iter().enumerate() {
-        of_ibm(spec, &Entry { key: Some(key.clone()), ..Entry::default() }, &format!("dataFrom[{n}]"), said);
-    }
-    for (n, entry) in spec.data_from_with_options.iter().enumerate() {
-        of_ibm(spec, entry, &format!("dataFromWithOptions[{n}]"), said);
-    }
+    data_from.splice(0..0, whole(spec, said));
     if data.is_empty() && data_from.is_empty() {
         said.say(Weight::Lost, "it asks for nothing");
         return None;
@@ -250,16 +244,19 @@ fn search(path: &str, is_recursive: bool) -> Value {
 }
 
 /// `dataFrom`.
-fn whole(spec: &Spec) -> Vec<Value> {
-    let plain = spec
-        .data_from
-        .iter()
-        .map(|key| json!({"extract": reference(spec, &Entry { key: Some(key.clone()), ..Entry::default() }, key)}));
-    let with_options = spec
-        .data_from_with_options
-        .iter()
-        .filter_map(|entry| Some(json!({"extract": reference(spec, entry, entry.key.as_deref()?)})));
-    plain.chain(with_options).collect()
+fn whole(spec: &Spec, said: &mut Said<'_>) -> Vec<Value> {
+    let mut all = Vec::new();
+    for (n, key) in spec.data_from.iter().enumerate() {
+        let entry = Entry { key: Some(key.clone()), ..Entry::default() };
+        of_ibm(spec, &entry, &format!("dataFrom[{n}]"), said);
+        all.push(json!({"extract": reference(spec, &entry, key)}));
+    }
+    for (n, entry) in spec.data_from_with_options.iter().enumerate() {
+        let Some(key) = &entry.key else { continue };
+        of_ibm(spec, entry, &format!("dataFromWithOptions[{n}]"), said);
+        all.push(json!({"extract": reference(spec, entry, key)}));
+    }
+    all
 }
 
 /// What of the template is a template of ours.
