@@ -85,7 +85,7 @@ struct Setup {
 
 fn setup(double: Double) -> Setup {
     let (double, planning) = (Arc::new(double), Arc::new(Barrier::default()));
-    Setup { fetcher: Fetcher::new(double.clone(), planning.clone(), room(), || {}), double, planning }
+    Setup { fetcher: Fetcher::new(double.clone(), planning.clone(), room(), nobody(), || {}), double, planning }
 }
 
 fn room() -> (Arc<Rooms>, Arc<Door>) {
@@ -273,7 +273,7 @@ async fn who_is_about_to_ask_one_store_holds_up_no_other() {
     let of = |all: &Arc<Barrier>| {
         let double = Arc::new(Double { batch: 20, ..Double::default() });
         let planning = Arc::new(Barrier::of_store(all));
-        (Fetcher::new(double.clone(), planning.clone(), room(), || {}), planning)
+        (Fetcher::new(double.clone(), planning.clone(), room(), nobody(), || {}), planning)
     };
     let ((slow, asking_slow), (other, _)) = (of(&all), of(&all));
     let _search = asking_slow.begin();
@@ -387,7 +387,7 @@ async fn looks_that_share_a_large_answer_go_on_one_at_a_time() {
 async fn a_look_at_several_stores_has_one_turn_for_all_of_them() {
     let double = || Arc::new(Double { batch: 20, value: large(1), ..Double::default() });
     let (rooms, door) = room();
-    let fetcher = || Fetcher::new(double(), Arc::default(), (rooms.clone(), door.clone()), || {});
+    let fetcher = || Fetcher::new(double(), Arc::default(), (rooms.clone(), door.clone()), nobody(), || {});
     let (one, another, asking) = (fetcher(), fetcher(), look("ns"));
     let keys = |store: &str| (0..30).map(|n| key(format!("{store}{n}"))).collect();
     let both = futures::future::join(one.fetch(&asking, keys("a"), None), another.fetch(&asking, keys("b"), None));
@@ -399,7 +399,8 @@ async fn a_look_at_several_stores_has_one_turn_for_all_of_them() {
 async fn the_stores_of_a_namespace_are_called_so_often_at_once() {
     let double = Arc::new(Double { batch: 1, takes: Duration::from_secs(1), ..Double::default() });
     let room = room();
-    let fetchers: Vec<_> = (0..10).map(|_| Fetcher::new(double.clone(), Arc::default(), room.clone(), || {})).collect();
+    let fetchers: Vec<_> =
+        (0..10).map(|_| Fetcher::new(double.clone(), Arc::default(), room.clone(), nobody(), || {})).collect();
     let looks = fetchers.iter().enumerate().map(|(store, fetcher)| async move {
         fetcher.fetch(&look("ns"), (0..100).map(|n| key(format!("{store}-{n}"))).collect(), None).await
     });
