@@ -11,7 +11,7 @@ use keyferry_provider_core::SecretBytes;
 use keyferry_provider_core::names::is_mark_of_a_tool;
 use keyferry_push::ports::{Journal, Source, Sources};
 use keyferry_sync::address;
-use keyferry_sync::dependency::version;
+use keyferry_sync::dependency::{Kind, version};
 use keyferry_sync::ports::Problem;
 use keyferry_sync::record::Note;
 use kube::Resource as _;
@@ -37,7 +37,7 @@ fn source(mut secret: LiveSecret) -> Source {
     };
     Source {
         name: metadata.name.clone().unwrap_or_default(),
-        version: version(metadata),
+        version: version(&Kind::Secret, metadata),
         data,
         type_: secret.get().type_.clone(),
         labels: metadata.labels.clone().unwrap_or_default(),

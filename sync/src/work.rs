@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
 
 use crate::audit::{self, Action};
-use crate::content::{Content, fingerprint};
+use crate::content::{Content, Made, MadeFrom};
 use crate::data::Data;
 use crate::look::{Look, Memory, Remembered, Seen};
 use crate::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
 use crate::plan::{self, Facts, LastSync, Plan, TargetState};
-use crate::ports::{Applied, Change, Observed, Output, Planning, Ports, Turn};
+use crate::ports::{Applied, Change, Observed, Output, Planning, Ports, Presumed, Turn};
 use crate::request::{Request, generates};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
@@ -244,19 +244,15 @@ impl<'a> Work<'a> {
         let renamed = is_renamed(es);
         let is_little = compute::is_little(data.values());
         let Self { asker, look, .. } = &*self;
-        let is_known = || look.is_made_from(|sources| fingerprint(es, &data, sources));
+        let is_known = || look.is_made_from(|sources| MadeFrom::new(es, &data, sources));
         if !renamed && asker.compute(is_little, is_known).await {
             return Ok(synced);
         }
         let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
-        let presumed_absent = match &self.look.seen {
-            // Most likely there is none, and the API server will say where there is.
-            Seen::Absent => true,
-            Seen::Unknown => es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge,
-            Seen::At(_) => false,
-        };
         self.try_login(&content).await?;
-        let applied = self.output.apply(&content, presumed_absent).await;
+        let made = || Made { from: MadeFrom::new(es, &data, &sources), form: Some(content.form()) };
+        let mut made = self.asker.compute(is_little, made).await;
+        let applied = self.output.apply(&content, presumed(&self.look, es, &made)).await;
         match &applied {
             Ok(Applied { change: TargetChange::Nothing, .. }) => {}
             Ok(_) => self.audit(Action::Written, None),
@@ -266,7 +262,6 @@ impl<'a> Work<'a> {
             }
         }
         let applied = applied?;
-        let made_from = self.asker.compute(is_little, || fingerprint(es, &data, &sources)).await;
         // Not earlier: what could not be written would never be written again.
         self.look.memory.sources = sources;
         if applied.version.is_none() {
@@ -277,7 +272,8 @@ impl<'a> Work<'a> {
         if synced.change != TargetChange::Nothing {
             synced.complaints = content.complaints;
         }
-        let remembered = |version| Remembered { version, intact: true, made_from: Some(made_from) };
+        made.form = made.form.filter(|_| applied.is_alike);
+        let remembered = |version| Remembered { version, intact: true, made: Some(made) };
         self.look.memory.target = applied.version.map(remembered);
         if renamed {
             // Whatever becomes of the old one, the new one is written: it needs no other values.
@@ -405,6 +401,22 @@ impl<'a> Work<'a> {
                 Err(Failure::new(Headline::Delete, cause, Retry::Soon))
             }
             _ => Ok(Outcome::Released),
+        }
+    }
+}
+
+/// What is presumed of the target that is to be `made`.
+fn presumed<'a>(look: &'a Look, es: &ExternalSecret, made: &Made) -> Presumed<'a> {
+    match &look.seen {
+        // Most likely there is none, and the API server will say where there is.
+        Seen::Absent => Presumed::Absent,
+        Seen::Unknown if es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge => {
+            Presumed::Absent
+        }
+        Seen::Unknown => Presumed::Nothing,
+        Seen::At(_) => {
+            let alike = look.made().filter(|(_, was)| was.from.is_by_the_same(&made.from) && was.form == made.form);
+            alike.map_or(Presumed::Nothing, |(version, _)| Presumed::Alike(version))
         }
     }
 }

@@ -100,6 +100,8 @@ async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
         "million-keys" => body_of(&MILLION_KEYS),
         "big-list" => body_of(&BIG_LIST),
         "deep" => body_of(&DEEP),
+        "list" => body_of(&LIST),
+        "long-list" => body_of(&LONG_LIST),
         "names" => body_of(&NAMES),
         // Folders without end, as Vault lists them, and pages without end, as an API server does.
         "endless" if rest.contains("/metadata/") => json(r#"{"data": {"keys": ["deeper/"]}}"#),
@@ -167,6 +169,10 @@ static BIG_LIST: LazyLock<Bytes> = LazyLock::new(|| secret(&format!(r#""value": 
 
 static DEEP: LazyLock<Bytes> =
     LazyLock::new(|| secret(&format!(r#""value": {}{}"#, "[".repeat(BIG / 2), "]".repeat(BIG / 2))));
+
+static LIST: LazyLock<Bytes> = LazyLock::new(|| format!("[{}0]", "0,".repeat(1_000)).into());
+
+static LONG_LIST: LazyLock<Bytes> = LazyLock::new(|| format!("[{}0]", "0,".repeat(BIG / 2 - 2)).into());
 
 static NAMES: LazyLock<Bytes> = LazyLock::new(|| {
     let names: Vec<String> = (0..800_000).map(|n| format!(r#""name-{n}""#)).collect();
