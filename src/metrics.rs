@@ -438,5 +438,4 @@ fn seconds_of(time: Timestamp) -> f64 {
 }
 
 #[cfg(test)]
-#[path = "metrics_tests.rs"]
 mod tests;

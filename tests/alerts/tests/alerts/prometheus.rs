@@ -16,6 +16,7 @@ pub const SOON: Duration = Duration::from_secs(180);
 /// What stands for `$__rate_interval`: enough scrapes for a rate.
 const RATE_INTERVAL: &str = "20s";
 
+/// It ends with the test.
 pub struct Prometheus {
     http: reqwest::Client,
     url: String,

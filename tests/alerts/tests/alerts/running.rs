@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, anyhow};
+use anyhow::anyhow;
 use keyferry_behaviour_tests::{Operator, Rig};
 use keyferry_testkit::eventually;
 use serde_json::{Value, json};
@@ -218,7 +218,7 @@ async fn panels_show_data(prometheus: &Prometheus) {
                 empty.push(title.as_str());
             }
         }
-        if empty == EMPTY { Ok(()) } else { Result::Err(anyhow!("these panels are empty: {empty:?}")) }
+        if empty == EMPTY { anyhow::Ok(()) } else { Err(anyhow!("these panels are empty: {empty:?}")) }
     })
     .await;
 }
