@@ -95,6 +95,50 @@ fn room() -> (Arc<Rooms>, Arc<Door>) {
     (rooms, door)
 }
 
+/// Nobody counts.
+fn nobody() -> Counted {
+    (Arc::new(()), "fake")
+}
+
+/// What is told of calls.
+#[derive(Default)]
+struct Noted(Mutex<Vec<String>>);
+
+impl Calls for Noted {
+    fn record(&self, _: &'static str, _: &'static str, _: bool, _: Duration) {}
+
+    fn fetching(&self, store_type: &'static str, keys: usize, most: usize) {
+        self.0.lock().unwrap().push(format!("{store_type}: {keys} of {most}"));
+    }
+
+    fn fetched(&self, store_type: &'static str, answers: usize, calls: usize) {
+        self.0.lock().unwrap().push(format!("{store_type}: {answers} by {calls}"));
+    }
+
+    fn throttled(&self, store_type: &'static str) {
+        self.0.lock().unwrap().push(format!("{store_type}: slow down"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shared_is_counted() {
+    let told = async |double: Double, keys: &[&str]| {
+        let (noted, planning) = (Arc::new(Noted::default()), Arc::new(Barrier::default()));
+        let double = Arc::new(double);
+        let fetcher = Fetcher::new(double.clone(), planning.clone(), room(), (noted.clone(), "double"), || {});
+        let setup = Setup { double, fetcher, planning };
+        setup.due(keys.iter().map(|name| ("ns".to_owned(), key(*name))).collect()).await;
+        noted.0.lock().unwrap().join(", ")
+    };
+    let batch = || Double { batch: 4, ..Double::default() };
+    assert_eq!(told(batch(), &["a", "b", "a"]).await, "double: 2 of 4, double: 3 by 1");
+    // A call that fails as a whole is made again in parts, which saves nothing.
+    let poisoned = "double: 2 of 4, double: 1 of 4, double: 1 of 4, double: 2 by 3";
+    assert_eq!(told(batch(), &["a", "poison"]).await, poisoned);
+    let busy = Double { asks_for: Some(Duration::from_secs(1)), ..batch() };
+    assert_eq!(told(busy, &["slow"]).await, "double: 1 of 4, double: slow down, double: 1 by 1");
+}
+
 fn look(namespace: &str) -> Arc<Asking> {
     Asking::new(namespace, Arc::default())
 }
