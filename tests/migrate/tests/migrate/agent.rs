@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyferry_cluster::connection::Connection;
 use keyferry_migrate::agent::{VaultAgent, run};
-use keyferry_migrate::kes::Stand;
+use keyferry_migrate::carry::Stand;
 use keyferry_migrate_tests::Cluster;
 use keyferry_testkit::{Testbed, eventually};
 use serde_json::json;
