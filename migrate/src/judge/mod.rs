@@ -50,7 +50,7 @@ pub struct Finding {
 }
 
 /// Every code that a finding may have. Scripts know them: none is taken away or gets another meaning.
-pub const CODES: [&str; 34] = [
+pub const CODES: [&str; 35] = [
     "helm-deletes-crds",
     "helm-deletes-accounts",
     "helm-deletes-objects",
@@ -69,6 +69,7 @@ pub const CODES: [&str; 34] = [
     "controller-token",
     "no-credentials",
     "ambient-identity",
+    "ambient-identity-elsewhere",
     "local-address",
     "aws-batches",
     "behaves-differently",

@@ -415,6 +415,7 @@ fn what_matters_most_comes_first() {
 #[test]
 fn the_page_about_it_tells_of_every_code() {
     let page = include_str!("../../../docs/migration.md");
-    let told: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let part = page.split("\n## ").find(|part| part.contains(CODES[0])).expect("a part about codes");
+    let told: Vec<&str> = part.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
     assert_eq!(told, CODES);
 }
