@@ -191,6 +191,15 @@ pub const MOUNT_MEMORY: Limit = Limit {
     raise: "nothing: what may be mounted finds room in it",
 };
 
+/// Who makes pods come and go, and lets nobody revoke what is made for them, must not fill the node's disk.
+pub const MOUNT_LEASES: Limit = Limit {
+    name: "mount-leases",
+    most: 256,
+    unit: Unit::Items,
+    of: "leases of one ServiceAccount on one node that wait to be revoked",
+    raise: "let the ServiceAccount revoke them: what is wrong is an event on its pods",
+};
+
 /// Whoever has thousands of pods start at once waits for them in turn.
 pub const MOUNTS_AT_ONCE: Limit = Limit {
     name: "mounts-at-once",

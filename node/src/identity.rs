@@ -67,6 +67,10 @@ struct Current {
 
 /// A ServiceAccount whose pods mount.
 pub struct Identity {
+    /// The namespace of the ServiceAccount.
+    pub namespace: String,
+    /// Its name.
+    pub account: String,
     current: Arc<RwLock<Current>>,
     by_mount: Arc<dyn Stores>,
     as_written: Arc<dyn Stores>,
@@ -126,6 +130,12 @@ impl Identities {
         Ok((identity, client))
     }
 
+    /// That of a ServiceAccount whose pods mounted of late, with the tokens that the last of them had.
+    pub fn known(&self, namespace: &str, account: &str) -> Option<Arc<Identity>> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(&(namespace.to_owned(), account.to_owned())).map(|(identity, _)| identity.clone())
+    }
+
     fn make(&self, pod: &Pod, current: Current) -> Identity {
         let current = Arc::new(RwLock::new(current));
         let port = |login| {
@@ -139,6 +149,8 @@ impl Identities {
         };
         let (by_mount, as_written) = (port(Login::ByMount), port(Login::AsWritten));
         Identity {
+            namespace: pod.namespace.clone(),
+            account: pod.service_account.clone(),
             by_mount: (self.make)(by_mount.clone(), by_mount),
             as_written: (self.make)(as_written.clone(), as_written.clone()),
             objects: as_written,

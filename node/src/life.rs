@@ -22,7 +22,8 @@ use keyferry_sync::told;
 use keyferry_sync::told::Told;
 use tokio::time::{Instant, timeout_at};
 
-use crate::identity::{Identities, Identity};
+use crate::identity::{Identities, Identity, Login};
+use crate::leases::Held;
 use crate::marks::{Mark, Marks};
 use crate::metrics::Metrics;
 use crate::mounts::{self, Mounted};
@@ -32,7 +33,8 @@ use crate::refusal::{Kind, Refusal};
 use crate::rpc::csi::NodePublishVolumeRequest;
 use crate::rpc::csi::volume_capability::AccessType;
 use crate::target::Target;
-use crate::telling::{OfPod, UNRECORDED, event};
+use crate::telling::{OfPod, event};
+use crate::tending::{AT_THE_END, Tending};
 use crate::tokens::Tokens;
 use crate::wanted::{Pod, Wanted};
 
@@ -41,6 +43,9 @@ const LONGEST: Duration = Duration::from_secs(100);
 
 /// For so long the API server must refuse a pod before its files go: what is granted anew is known some moments later.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
+
+/// So long a call goes on with what generators made, after the volume is as it should be.
+const TENDING: Duration = Duration::from_secs(30);
 
 /// What a node does, and with what.
 pub struct Node {
@@ -54,6 +59,8 @@ pub struct Node {
     pub allows_static_logins: bool,
     /// What is written down.
     pub marks: Marks,
+    /// What prolongs and revokes what generators made.
+    pub tending: Tending,
     /// As whom all is read.
     pub identities: Identities,
     /// A client with the node's own rights.
@@ -113,6 +120,8 @@ struct Remembered {
     again: Option<(Timestamp, String)>,
     /// What was told last that is wrong.
     told: Option<String>,
+    /// What was told last that is wrong with what generators made.
+    lease_told: Option<String>,
 }
 
 /// What a call came to.
@@ -148,6 +157,7 @@ impl Node {
                 self.metrics.stands(&mark);
             }
         }
+        self.tending.ledger.begin(&|target| standing.iter().any(|place| place == target));
         self.metrics.mounts.set(i64::try_from(standing.len()).unwrap_or(i64::MAX));
     }
 
@@ -206,7 +216,31 @@ impl Node {
         }
         self.marks.remove(&place)?;
         self.volumes.forget(&place);
+        self.end_leases(&place).await;
         Ok(())
+    }
+
+    /// Revokes what was made for a volume that is gone. The kubelet gives no token for that: it is done with the last that a pod of
+    /// the same ServiceAccount came with. Where that can't be, the next such pod's is used.
+    async fn end_leases(&self, place: &Path) {
+        self.tending.ledger.end(place);
+        let Some(Held { namespace, service_account, .. }) = self.tending.ledger.held(place) else { return };
+        let Some(identity) = self.identities.known(&namespace, &service_account) else { return };
+        if let Err(why) = self.tending.volume(place, &identity, Instant::now() + AT_THE_END).await {
+            tracing::warn!(namespace, service_account, "{why}: the next pod of the ServiceAccount here has it done");
+        }
+    }
+
+    /// Does what is due about what generators made, and tells where it can't be done.
+    async fn tend(&self, call: &Call<'_>, volume: &mut Remembered) {
+        let until = call.until.min(Instant::now() + TENDING);
+        let tended = self.tending.tend(call.place, call.identity, until).await;
+        let why = tended.err();
+        if let Some(why) = why.as_ref().filter(|why| volume.lease_told.as_deref() != Some(why.as_str())) {
+            tracing::warn!(place = %call.place.display(), "{why}");
+            self.tell(Some(&call.wanted.pod), Severity::Warning, "MountLease", why.clone());
+        }
+        volume.lease_told = why.map(Told::into_string);
     }
 
     /// Whether files were there once. What was mounted when a process was killed, and never shown, does not stand.
@@ -226,6 +260,7 @@ impl Node {
             let _ = mounts::unmount(place).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
         }
         let _ = self.marks.remove(place).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
+        self.tending.ledger.end(place);
         self.volumes.forget(place);
     }
 
@@ -252,7 +287,22 @@ impl Node {
         let call = Call { place, wanted: &wanted, identity: &identity, client: &client, until };
         if !stands {
             *volume = Remembered::default();
+            self.tending.ledger.end(place);
         }
+        let came = self.resolve(&call, volume, mark, stands).await;
+        self.tend(&call, volume).await;
+        came
+    }
+
+    /// Reads the objects, and what is due of the stores.
+    async fn resolve(
+        &self,
+        call: &Call<'_>,
+        volume: &mut Remembered,
+        mark: Option<Mark>,
+        stands: bool,
+    ) -> Result<(), Refusal> {
+        let Call { wanted, place, until, .. } = *call;
         // What is known of one that stood before the node began anew is of no use.
         let mut mark = mark.filter(|_| stands).unwrap_or_else(|| Mark {
             target: place.to_owned(),
@@ -273,14 +323,14 @@ impl Node {
         let read = timeout_at(until, read(&reader, &wanted.external_secret, &self.marks, &mut mark, self.now())).await;
         let late = |_| Refusal::new(Kind::Late, "the API server did not answer in time");
         let came = match read.map_err(late)?? {
-            Ok(read) => self.deliver(&call, read, volume, &mut mark).await?,
+            Ok(read) => self.deliver(call, read, volume, &mut mark).await?,
             Err(came) => came,
         };
         match came {
             Came::Gone(_, why) if !stands => Err(Refusal::new(Kind::Absent, why)),
-            Came::Gone(reason, why) => self.empty(&call, volume, mark, reason, why),
+            Came::Gone(reason, why) => self.empty(call, volume, mark, reason, why),
             Came::Nothing => self.marks.write(&mark),
-            Came::Read(change) => self.delivered(&call, mark, change, stands),
+            Came::Read(change) => self.delivered(call, mark, change, stands),
         }
     }
 
@@ -344,13 +394,15 @@ impl Node {
     async fn run(&self, call: &Call<'_>, read: Read, memory: Memory, target: &Target<'_>) -> Result<Looked, Refusal> {
         let (cancel, budget, cancelled) = Cancel::new();
         let of_pod = Arc::new(OfPod { pod: call.wanted.pod.clone(), audit: self.audit.clone() });
+        let ledger = &self.tending.ledger;
+        let held = Held::none(call.place, &call.wanted.pod, &call.wanted.external_secret, read.login == Login::ByMount);
         let ports = Ports {
             stores: call.identity.stores(read.login),
             objects: call.identity.objects(),
             journal: of_pod.clone(),
             audit: of_pod,
             compute: self.compute.clone(),
-            states: Arc::new(UNRECORDED),
+            states: ledger.of(held),
         };
         let look = Look {
             es: read.es,
@@ -360,7 +412,7 @@ impl Node {
             seen: Seen::Unknown,
             sources: Default::default(),
             memory,
-            states: Vec::new(),
+            states: ledger.known(call.place),
             budget,
             cancelled,
         };
@@ -406,6 +458,7 @@ impl Node {
             opened.clear().map(|()| had_files)
         });
         let had_files = cleared.map_err(Refusal::of_node)?;
+        self.tending.ledger.let_go(call.place);
         // What the store says is gone is asked for again when that is due; all else at once when it is back.
         if reason != "missing" {
             (volume.memory, volume.shown) = (Memory::default(), None);

@@ -16,10 +16,12 @@ use keyferry_cluster::events::Events;
 use keyferry_cluster::leader::Lead;
 use keyferry_node::DRIVER;
 use keyferry_node::identity::{Identities, MakeStores};
+use keyferry_node::leases::Ledger;
 use keyferry_node::life::{Node, Volumes};
 use keyferry_node::marks::Marks;
 use keyferry_node::metrics::Metrics;
 use keyferry_node::serving::{Paths, serve};
+use keyferry_node::tending::Tending;
 use keyferry_provider_core::Environment;
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::proxy::Proxies;
@@ -41,6 +43,12 @@ use crate::{clock, server};
 /// How many pods are asked for at once, and how many are named.
 const PAGE: u32 = 500;
 const NAMED: usize = 10;
+
+/// How long what was generated works on once files hold the next: whoever read them has to read them again.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// No lease that is made for a pod is asked for longer: so long it lives where nobody can revoke it.
+const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 
 /// Flags of `keyferry node`.
 #[derive(Args, Debug)]
@@ -111,12 +119,15 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     tokio::spawn(server::serve(listener, exposition(metrics.clone()), None));
     let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
     let audit = audit::open(&args.audit_log, "node", counts)?;
+    let marks = Marks::open(&paths.state).map_err(|refusal| refusal.message.into_string())?;
+    let ledger = Arc::new(Ledger::open(&paths.state, clock::now));
     let node = Arc::new(Node {
         settings: Arc::new(settings(&args)),
         kubelet: args.kubelet_dir.clone(),
         may_swap: args.allow_swap,
         allows_static_logins: args.allow_static_logins,
-        marks: Marks::open(&paths.state).map_err(|refusal| refusal.message.into_string())?,
+        marks,
+        tending: Tending { ledger, audit: audit.clone(), now: clock::now },
         identities: Identities::new(connect, stores(&args)?, args.allow_api_audience),
         events: Events::start(own.clone(), clock::now, Lead::always()),
         own,
@@ -176,7 +187,7 @@ fn settings(args: &NodeArgs) -> Settings {
         adopt: Adopt::Any,
         generic_targets: false,
         mounts: true,
-        generator_grace: Some(Duration::ZERO),
+        generator_grace: Some(GRACE),
         engine: Engine::new("{{", "}}"),
         started: clock::now(),
         now: clock::now,
@@ -199,6 +210,7 @@ fn stores(args: &NodeArgs) -> Result<MakeStores, String> {
             proxies: proxies.clone(),
             ambient_identity: AmbientIdentity::Never,
             scope: Some(String::new()),
+            longest_lease: Some(LONGEST_LEASE),
             ..Rules::default()
         };
         Arc::new(Pool::new(Arc::new(ports), Arc::new(()), Arc::new(()), rules, environment.clone(), news))

@@ -22,6 +22,7 @@ mod sanity;
 mod mount;
 mod refresh;
 mod gone;
+mod leases;
 mod crash;
 mod operator;
 
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         ("mount", mount::TESTS),
         ("refresh", refresh::TESTS),
         ("gone", gone::TESTS),
+        ("leases", leases::TESTS),
         ("crash", crash::TESTS),
         ("operator", operator::TESTS),
     ];
