@@ -63,10 +63,7 @@ impl node_server::Node for Driver {
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         needed("volume id", &request.volume_id)?;
-        // Whoever asked may be gone: what has begun is ended all the same, and answered to nobody.
-        let node = self.node.clone();
-        let done = tokio::spawn(async move { node.publish(request).await }).await;
-        done.map_err(|_| Status::internal("a bug of keyferry ended it; please report it"))??;
+        self.node.clone().publish(request).await?;
         Ok(Response::new(NodePublishVolumeResponse {}))
     }
 

@@ -5,8 +5,10 @@
 //! Modules, in reading order: [`rpc`] what is generated of the interface, [`refusal`] why a volume can't be had, [`tokens`] the
 //! pod's, [`wanted`] what a volume asks for, [`place`] where volumes may be, [`grant`] who may mount (these are pure); [`mounts`]
 //! memory that is mounted, [`marks`] what is written down, [`leases`] what of it is to be revoked, [`target`] the port for targets,
-//! [`identity`] the other ports for whoever mounts, [`reading`] the objects as the pod reads them, [`telling`] where it is told,
-//! [`metrics`] counts; [`tending`] prolongs and revokes, [`life`] of a volume, [`driver`] the services of the interface, [`authority`] what clients of a socket call its host, [`serving`] the sockets.
+//! [`sharing`] what pods of one ServiceAccount have in common, [`identity`] the other ports for whoever mounts, [`reading`] the
+//! objects as the pod reads them, [`telling`] where it is told, [`metrics`] counts; [`tending`] prolongs and revokes, [`volumes`] what
+//! is remembered, [`life`] of a volume, [`driver`] the services of the interface, [`authority`] what clients of a socket call its
+//! host, [`serving`] the sockets.
 
 #![forbid(unsafe_code)]
 
@@ -21,12 +23,14 @@ pub mod mounts;
 pub mod marks;
 pub mod leases;
 pub mod target;
+pub mod sharing;
 pub mod identity;
 pub mod reading;
 pub mod telling;
 pub mod metrics;
 
 pub mod tending;
+pub mod volumes;
 pub mod life;
 pub mod driver;
 pub mod authority;

@@ -1,16 +1,13 @@
 //! The life of a volume: it comes to be, is asked for again and again, and goes. The first mount fails with its cause. From then
 //! on the volume stands: whatever happens it is answered for, never mounted or unmounted, and told of by an event on the pod.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use keyferry_cluster::events::Events;
-use keyferry_cluster::turns::{Lanes, Permit};
 use keyferry_files::volume::Volume;
-use keyferry_limits::MOUNTS_AT_ONCE;
 use keyferry_sync::audit::Audit;
 use keyferry_sync::hash::version_of;
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
@@ -18,8 +15,8 @@ use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
 use keyferry_sync::ports::{Compute, Ports};
 use keyferry_sync::record::{Note, Severity};
 use keyferry_sync::settings::Settings;
-use keyferry_sync::told;
 use keyferry_sync::told::Told;
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::identity::{Identities, Identity, Login};
@@ -32,10 +29,12 @@ use crate::reading::{Read, Reader, Unread};
 use crate::refusal::{Kind, Refusal};
 use crate::rpc::csi::NodePublishVolumeRequest;
 use crate::rpc::csi::volume_capability::AccessType;
+use crate::sharing::Sharing;
 use crate::target::Target;
 use crate::telling::{OfPod, event};
 use crate::tending::{AT_THE_END, Tending};
 use crate::tokens::Tokens;
+use crate::volumes::{Remembered, Volumes};
 use crate::wanted::{Pod, Wanted};
 
 /// How long a call may take in all: the kubelet gives up after two minutes.
@@ -77,53 +76,6 @@ pub struct Node {
     pub volumes: Volumes,
 }
 
-/// What is remembered of volumes.
-pub struct Volumes {
-    all: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Remembered>>>>,
-    turns: Arc<Lanes>,
-}
-
-impl Default for Volumes {
-    fn default() -> Self {
-        Self { all: Mutex::default(), turns: Lanes::with_reserve(MOUNTS_AT_ONCE.size()) }
-    }
-}
-
-impl Volumes {
-    fn of(&self, place: &Path) -> Arc<tokio::sync::Mutex<Remembered>> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(place.to_owned()).or_default().clone()
-    }
-
-    /// One of a few that are under way at once, by turns of the pods' namespaces.
-    async fn turn(&self, namespace: &str, until: Instant) -> Result<Permit, Refusal> {
-        let turn = timeout_at(until, self.turns.acquire(&Arc::from(namespace))).await;
-        turn.map_err(|_| Refusal::new(Kind::Late, told!("{}", MOUNTS_AT_ONCE)))
-    }
-
-    /// Forgets one, which whoever calls this has alone, unless somebody waits for it: two must not have it at once.
-    fn forget(&self, place: &Path) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(place).is_some_and(|volume| Arc::strong_count(volume) <= 2) {
-            all.remove(place);
-        }
-    }
-}
-
-/// What is remembered of one.
-#[derive(Default)]
-struct Remembered {
-    memory: Memory,
-    /// What it held when it was written last, as a hash.
-    shown: Option<String>,
-    /// When it is tried again after a failure, and the version that failed.
-    again: Option<(Timestamp, String)>,
-    /// What was told last that is wrong.
-    told: Option<String>,
-    /// What was told last that is wrong with what generators made.
-    lease_told: Option<String>,
-}
-
 /// What a call came to.
 enum Came {
     /// All is read anew, and this was done.
@@ -154,6 +106,7 @@ impl Node {
         let standing = mounts::below(&self.kubelet.join("pods"));
         for mark in self.marks.all() {
             if standing.contains(&mark.target) {
+                self.volumes.stands(&mark.target, mark.is_delivered);
                 self.metrics.stands(&mark);
             }
         }
@@ -161,8 +114,17 @@ impl Node {
         self.metrics.mounts.set(i64::try_from(standing.len()).unwrap_or(i64::MAX));
     }
 
-    /// Has a volume be there, and as it should be now.
-    pub async fn publish(&self, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
+    /// Has a volume be there, and as it should be now. Older kubelets delete the folder of a volume on an error, so that one that
+    /// stands is answered for whatever happens, though there be no file to open left, or a bug.
+    pub async fn publish(self: Arc<Self>, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
+        let place = PathBuf::from(&request.target_path);
+        // Whoever asked may be gone: what has begun is ended all the same, and answered to nobody.
+        let node = self.clone();
+        let done = tokio::spawn(async move { node.have(request).await }).await;
+        answered(done, self.volumes.is_standing(&place))
+    }
+
+    async fn have(&self, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
         let until = Instant::now() + LONGEST;
         let place = place::target(&request.target_path, &self.kubelet)?;
         let volume = self.volumes.of(&place);
@@ -170,6 +132,7 @@ impl Node {
         let mut volume = timeout_at(until, volume.lock()).await.map_err(late)?;
         let mark = self.marks.read(&place);
         let stands = self.stands(&place, mark.as_ref())?;
+        self.volumes.stands(&place, stands);
         let pod = Wanted::of(&request.volume_context, "").ok().map(|wanted| wanted.pod);
         let came = self.look((&place, until), &mut volume, request, mark, stands).await;
         let result = if came.is_ok() {
@@ -207,6 +170,7 @@ impl Node {
         let volume = self.volumes.of(&place);
         let _alone = volume.lock().await;
         let was_there = mounts::at(&place)? == Mounted::Ours;
+        self.volumes.stands(&place, false);
         mounts::unmount(&place)?;
         if let Some(mark) = self.marks.read(&place) {
             self.metrics.forget(&mark);
@@ -352,20 +316,39 @@ impl Node {
         }
         // Before it is mounted: whoever is killed in between has it known.
         self.marks.write(mark)?;
+        let arrived = self.now();
+        let shared = call.identity.shared(read.login);
+        let name = es.metadata.name.as_deref().unwrap_or_default();
+        let late = |_| Refusal::new(Kind::Late, "another pod of its ServiceAccount still waits for the same stores");
+        let _alone = timeout_at(call.until, shared.alone(name)).await.map_err(late)?;
         let known = Mutex::new(volume.shown.take());
         let target = Target { wanted: call.wanted, place: call.place, may_swap: self.may_swap, known };
         let mut memory = volume.memory.clone();
         memory.last = memory.last.or_else(|| mark.synced.clone().map(Into::into));
-        let looked = self.run(call, read, memory, &target).await;
+        let stores = call.identity.stores(read.login);
+        let sharing = Sharing::new(stores, shared.clone(), arrived, (name, &version), memory.last.as_ref());
+        // Another pod has newer values: this one takes them along, though it is not due.
+        memory.last = memory.last.filter(|last| !shared.is_newer(&es, last));
+        let began = self.now();
+        let looked = self.run(call, read, memory, (&target, &sharing)).await;
         volume.shown = target.known.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Looked { outcome, memory, next, .. } = looked?;
         volume.memory = memory;
+        if let (Outcome::Synced(_), Some(last)) = (&outcome, &mut volume.memory.last) {
+            // It is as old as the oldest of what it shows.
+            last.at = sharing.oldest().map_or(began, |oldest| oldest.min(began));
+            shared.is_read(name, &version, last.at);
+        }
         mark.synced = volume.memory.last.clone().map(Into::into);
         volume.again = match outcome {
             Outcome::Failed(_) => next.map(|next| (next, version)),
             _ => None,
         };
-        let name = es.metadata.name.as_deref().unwrap_or_default();
+        self.came(name, outcome, goes_on_denial)
+    }
+
+    /// What there is to do about files after a look at an ExternalSecret of this name.
+    fn came(&self, name: &str, outcome: Outcome, goes_on_denial: bool) -> Result<Came, Refusal> {
         match outcome {
             Outcome::Synced(synced) if synced.result == SyncResult::Deleted => {
                 if synced.change == TargetChange::Deleted {
@@ -391,13 +374,19 @@ impl Node {
     }
 
     /// One look at it, which is given up where it takes too long: not while it writes.
-    async fn run(&self, call: &Call<'_>, read: Read, memory: Memory, target: &Target<'_>) -> Result<Looked, Refusal> {
+    async fn run(
+        &self,
+        call: &Call<'_>,
+        read: Read,
+        memory: Memory,
+        (target, stores): (&Target<'_>, &Sharing),
+    ) -> Result<Looked, Refusal> {
         let (cancel, budget, cancelled) = Cancel::new();
         let of_pod = Arc::new(OfPod { pod: call.wanted.pod.clone(), audit: self.audit.clone() });
         let ledger = &self.tending.ledger;
         let held = Held::none(call.place, &call.wanted.pod, &call.wanted.external_secret, read.login == Login::ByMount);
         let ports = Ports {
-            stores: call.identity.stores(read.login),
+            stores: Arc::new(stores.clone()),
             objects: call.identity.objects(),
             journal: of_pod.clone(),
             audit: of_pod,
@@ -429,6 +418,7 @@ impl Node {
     fn delivered(&self, call: &Call<'_>, mut mark: Mark, change: TargetChange, stands: bool) -> Result<(), Refusal> {
         mark.is_delivered = true;
         self.marks.write(&mark)?;
+        self.volumes.stands(call.place, true);
         self.metrics.stands(&mark);
         if !stands {
             self.metrics.mounts.inc();
@@ -472,6 +462,18 @@ impl Node {
     }
 }
 
+/// What is answered of a call that came to this.
+fn answered(done: Result<Result<(), Refusal>, JoinError>, stands: bool) -> Result<(), Refusal> {
+    let bug = |_| Err(Refusal::of_node("a bug of keyferry ended it; please report it"));
+    done.unwrap_or_else(bug).or_else(|refusal| {
+        if !stands {
+            return Err(refusal);
+        }
+        tracing::warn!("what is mounted stays as it is: {}", refusal.message);
+        Ok(())
+    })
+}
+
 /// Reads the objects. What goes for want of them is told apart from what can't be read now.
 async fn read(
     reader: &Reader<'_>,
@@ -511,88 +513,5 @@ fn group(request: &NodePublishVolumeRequest) -> Result<&str, Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::Router;
-    use axum::extract::Request;
-    use axum::http::{StatusCode, header};
-    use futures::FutureExt as _;
-    use serde_json::json;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn so_many_volumes_are_asked_for_at_once_and_the_next_waits() {
-        let volumes = Volumes::default();
-        let until = Instant::now() + LONGEST;
-        let mut taken = Vec::new();
-        while let Some(Ok(turn)) = volumes.turn("team", until).now_or_never() {
-            taken.push(turn);
-        }
-        assert_eq!(taken.len(), MOUNTS_AT_ONCE.size() / 2);
-        let refused = volumes.turn("team", until).await.err().expect("nobody leaves");
-        assert!(refused.message.as_str().contains("limit mounts-at-once"), "{}", refused.message);
-        assert_eq!(Instant::now(), until, "the whole call has one end");
-        assert!(
-            volumes.turn("another", until).now_or_never().is_some_and(|turn| turn.is_ok()),
-            "it has a turn of its own"
-        );
-        let (next, ()) = tokio::join!(volumes.turn("team", until + LONGEST), async {
-            tokio::time::sleep(LONGEST / 2).await;
-            taken.pop();
-        });
-        assert!(next.is_ok());
-    }
-
-    /// What becomes of a volume whose ExternalSecret is answered with one status and its store with another, some seconds after
-    /// it was refused first; and since when it is refused then.
-    async fn refused(es: StatusCode, store: StatusCode, seconds: i64) -> (Result<bool, Kind>, Option<Timestamp>) {
-        let server = Router::new().fallback(async move |request: Request| {
-            let is_store = request.uri().path().contains("secretstores");
-            let status = if is_store { store } else { es };
-            let reason = if status == StatusCode::NOT_FOUND { "NotFound" } else { "" };
-            let metadata = json!({"name": "app", "namespace": "team"});
-            let body = if status == StatusCode::OK {
-                json!({"metadata": metadata, "spec": {"secretStoreRef": {"name": "s"}, "dataFrom": [{"extract": {"key": "k"}}]}})
-            } else {
-                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": ""})
-            };
-            (status, [(header::CONTENT_TYPE, "application/json")], body.to_string())
-        });
-        let client = kube::Client::new(server, "team");
-        let folder = tempfile::tempdir().unwrap();
-        let marks = Marks::open(folder.path()).unwrap();
-        let text = |text: &str| text.to_owned();
-        let mut mark = Mark {
-            target: PathBuf::from("/v"),
-            namespace: text("team"),
-            pod: text("web-0"),
-            service_account: text("web"),
-            external_secret: text("app"),
-            is_delivered: true,
-            synced: None,
-            refused_since: Some(Timestamp::UNIX_EPOCH),
-        };
-        marks.write(&mark).unwrap();
-        let pod = Pod { namespace: text("team"), name: text("web-0"), uid: text("5d3f"), service_account: text("web") };
-        let reader = Reader { client: &client, own: &client, pod: &pod, allows_static_logins: false };
-        let now = Timestamp::from_second(seconds).unwrap();
-        let came = read(&reader, "app", &marks, &mut mark, now).await;
-        let goes = came.map(|came| came.is_err()).map_err(|refusal| refusal.kind);
-        (goes, marks.read(Path::new("/v")).unwrap().refused_since)
-    }
-
-    #[tokio::test]
-    async fn files_go_where_the_pod_may_not_and_not_where_its_token_is_not_taken() {
-        let (ok, since) = (StatusCode::OK, Some(Timestamp::UNIX_EPOCH));
-        assert_eq!(refused(StatusCode::FORBIDDEN, ok, 60).await, (Ok(true), since));
-        assert_eq!(refused(StatusCode::FORBIDDEN, ok, 59).await, (Err(Kind::Denied), since));
-        assert_eq!(refused(StatusCode::UNAUTHORIZED, ok, 3600).await, (Err(Kind::Unknown), since));
-        assert_eq!(refused(StatusCode::NOT_FOUND, ok, 0).await, (Ok(true), since));
-    }
-
-    #[tokio::test]
-    async fn who_may_read_it_again_is_refused_no_more_whatever_its_stores_are() {
-        let (goes, since) = refused(StatusCode::OK, StatusCode::FORBIDDEN, 3600).await;
-        assert_eq!((goes, since), (Err(Kind::Denied), None));
-    }
-}
+#[path = "life_tests.rs"]
+mod tests;

@@ -17,11 +17,12 @@ use keyferry_cluster::leader::Lead;
 use keyferry_node::DRIVER;
 use keyferry_node::identity::{Identities, MakeStores};
 use keyferry_node::leases::Ledger;
-use keyferry_node::life::{Node, Volumes};
+use keyferry_node::life::Node;
 use keyferry_node::marks::Marks;
 use keyferry_node::metrics::Metrics;
 use keyferry_node::serving::{Paths, serve};
 use keyferry_node::tending::Tending;
+use keyferry_node::volumes::Volumes;
 use keyferry_provider_core::Environment;
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::proxy::Proxies;
@@ -128,7 +129,7 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
         allows_static_logins: args.allow_static_logins,
         marks,
         tending: Tending { ledger, audit: audit.clone(), now: clock::now },
-        identities: Identities::new(connect, stores(&args)?, args.allow_api_audience),
+        identities: Identities::new(connect, stores(&args)?, args.allow_api_audience, clock::now),
         events: Events::start(own.clone(), clock::now, Lead::always()),
         own,
         audit: audit.clone(),

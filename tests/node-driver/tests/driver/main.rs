@@ -17,13 +17,14 @@ macro_rules! tests {
     };
 }
 
-// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends.
+// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends, who else is there.
 mod sanity;
 mod mount;
 mod refresh;
 mod gone;
 mod leases;
 mod crash;
+mod crowd;
 mod operator;
 
 fn main() -> ExitCode {
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         ("gone", gone::TESTS),
         ("leases", leases::TESTS),
         ("crash", crash::TESTS),
+        ("crowd", crowd::TESTS),
         ("operator", operator::TESTS),
     ];
     let trials = modules.into_iter().flat_map(|(module, tests)| {
