@@ -77,8 +77,12 @@ impl Grant {
             } else {
                 Api::namespaced_with(client.clone(), &self.namespace, &resource)
             };
-            let found = get(api, name, &format!("generator {kind} {name:?}")).await?;
-            all.push((kind.clone(), name.clone(), found.data.get("spec").cloned().unwrap_or_default()));
+            let found = timely(api.get_opt(name)).await;
+            let found = found
+                .map_err(|problem| format!("generator {kind} {name:?} can't be read: {}", problem.for_person()))?;
+            // Of one that is not there, or of a kind that can't be, no more than its name is known.
+            let spec = found.and_then(|object| object.data.get("spec").cloned()).unwrap_or_default();
+            all.push((kind.clone(), name.clone(), spec));
         }
         Ok(all)
     }
