@@ -166,6 +166,12 @@ pub enum Migrate {
     /// Prints the new manifests, and on standard error what is to do and what could not be carried over, by file and line. Changes
     /// nothing. Exits with 0 where all was carried over, with 1 where something is left, and with 2 where something can't be read.
     Kes(Box<keyferry_migrate::kes::Kes>),
+    /// Make ExternalSecrets and stores of what workloads ask of Vault's injector (vault.hashicorp.com/agent-inject), and patches of these.
+    ///
+    /// Prints the new manifests, and on standard error what is to do, what could not be carried over, by file and line, and commands to
+    /// copy. Changes nothing. Exits with 0 where all was carried over, with 1 where something is left, and with 2 where something can't be
+    /// read.
+    VaultAgent(Box<keyferry_migrate::agent::VaultAgent>),
     /// Seal anew what kubesec encrypted, with a store and an ExternalSecret for each Secret.
     ///
     /// Keys are taken from the gpg on the PATH, and from AWS's KMS by the machine's own login. Prints the new manifests, and never a value

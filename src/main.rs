@@ -75,6 +75,7 @@ fn main() -> ExitCode {
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
         Command::Migrate(Migrate::Kes(args)) => kes(&args),
+        Command::Migrate(Migrate::VaultAgent(args)) => wait_for(vault_agent(args)),
         Command::Migrate(Migrate::Kubesec(args)) => {
             wait_for(async { args.run(&mut std::io::stdout(), &mut std::io::stderr()).await })
         }
@@ -202,6 +203,11 @@ async fn migrate(args: Eso) -> Result<ExitCode, String> {
 
 fn manifests(args: &Manifests) -> Result<ExitCode, String> {
     let stand = keyferry_migrate::manifests::run(args, &mut std::io::stdout(), &mut std::io::stderr());
+    stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
+}
+
+async fn vault_agent(args: Box<keyferry_migrate::agent::VaultAgent>) -> Result<ExitCode, String> {
+    let stand = keyferry_migrate::agent::run(&args, &mut std::io::stdout(), &mut std::io::stderr()).await;
     stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
 }
 

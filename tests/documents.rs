@@ -295,6 +295,34 @@ impl Drop for Ended {
     }
 }
 
+/// A document that arrives cut, of sealed values or sealed as a whole, leaves what was written of it before.
+#[test]
+fn a_cut_document_leaves_the_target_as_it_was() {
+    let desk = Desk::new();
+    assert!(desk.edit("secrets.env", &format!("s/>not-a-real-one</>{CANARY}</")).status.success());
+    let sync = || {
+        let output = desk.run(&["sync", "-f", ".", "--to", "out", "-o", "text"], "");
+        let says = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        assert!(!says.contains(CANARY), "{says}");
+        (output.status.code(), says)
+    };
+    let target = || fs::read_to_string(desk.path("out/app/PASSWORD")).unwrap();
+    assert_eq!((sync().0, target().as_str()), (Some(0), CANARY));
+    let values = fs::read_to_string(desk.path("secrets.env")).unwrap();
+    let armored = desk.run(&["seal", "--armor"], &format!("USERNAME=app\nPASSWORD={CANARY}\n")).stdout;
+    fs::write(desk.path("secrets.env"), &armored).unwrap();
+    assert_eq!((sync().0, target().as_str()), (Some(0), CANARY));
+    for whole in [&values.into_bytes(), &armored] {
+        let whole = whole.trim_ascii_end();
+        for cut in [whole.len() - 1, whole.len() - 7, whole.len() * 2 / 3] {
+            fs::write(desk.path("secrets.env"), &whole[..cut]).unwrap();
+            let (code, says) = sync();
+            assert_eq!((code, target().as_str()), (Some(1), CANARY), "{cut} of {}: {says}", whole.len());
+            assert!(says.contains("error: ExternalSecret default/app: "), "{says}");
+        }
+    }
+}
+
 /// Whoever begins, or is in the wrong folder, is told what to do.
 #[test]
 fn nothing_at_all_is_told_with_what_to_do() {

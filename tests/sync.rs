@@ -287,13 +287,25 @@ fn a_command_hears_of_changes_and_gets_no_value() {
     let look = "cat /proc/self/cmdline /proc/self/environ /proc/$PPID/cmdline > seen; grep 'Max core' \
                 /proc/$PPID/limits >> seen; ls -l /proc/self/fd >> seen; echo \"$@\" >> changed; echo out-of-it";
     let flags = ["--on-change", look, "--credential-env", "default/login/token=LOGIN"];
-    let run = || rig.command(&flags).env("LOGIN", "canary-environment").output().unwrap();
+    // What the stores' own logins are found by is not for the command either.
+    let logins = [
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AZURE_CLIENT_SECRET",
+        "VAULT_TOKEN",
+        "GOOGLE_CREDENTIALS",
+        "SOPS_AGE_KEY",
+    ];
+    let mut environment = logins.map(|name| (name, "canary-login")).to_vec();
+    environment.extend([("LOGIN", "canary-environment"), ("OTHER", "passed-on")]);
+    let run = || rig.command(&flags).envs(environment.iter().copied()).output().unwrap();
     let output = run();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(rig.read("e/token"), "canary-environment");
     assert_eq!(fs::read_to_string(rig.path("changed")).unwrap(), "out/e out/t0 out/t1\n");
     let found = fs::read_to_string(rig.path("seen")).unwrap();
     assert!(!found.contains("canary") && found.contains("Max core file size        0"), "{found}");
+    assert!(found.contains("OTHER=passed-on"), "{found}");
     let all = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
     assert!(!all.contains("canary") && all.contains("out-of-it"), "{all}");
     run();
@@ -418,6 +430,72 @@ fn what_nobody_asks_for_is_removed_only_when_that_is_said() {
 }
 
 #[test]
+fn what_is_outside_is_not_removed_whatever_is_written_down() {
+    let rig = Rig::new(&many(1, &keys(1), "a"));
+    rig.told(&[]);
+    fs::write(rig.path("victim"), "theirs").unwrap();
+    fs::create_dir_all(rig.path("folder/..data-1")).unwrap();
+    fs::write(rig.path("folder/..data-1/key"), "theirs").unwrap();
+    std::os::unix::fs::symlink("..data-1", rig.path("folder/..data")).unwrap();
+    let mark = r#"{"externalSecret": "default/x", "hash": "x", "untold": true}"#;
+    for name in ["..%victim", "..%folder", ".%t0", ".keyferry%lock"] {
+        fs::write(rig.path("out/.keyferry/marks").join(name), mark).unwrap();
+    }
+    let (code, told) = rig.told(&["--prune", "--on-change", "echo \"$@\" >> changed"]);
+    assert_eq!(code, Some(0), "{told:?}");
+    assert!(rig.path("victim").exists() && rig.path("folder/..data/key").exists() && rig.path("out/t0/key-0").exists());
+    assert!(!rig.path("changed").exists(), "nobody is told of it either");
+}
+
+#[test]
+fn folders_follow_the_owner_that_is_named_and_others_stay() {
+    let rig = Rig::new(&many(1, &keys(1), "a"));
+    rig.told(&["--by-namespace"]);
+    fs::create_dir(rig.path("before")).unwrap();
+    fs::write(rig.path("before/own"), "").unwrap();
+    fs::set_permissions(rig.path("before"), fs::Permissions::from_mode(0o700)).unwrap();
+    let is_root = geteuid().is_root();
+    let flags: &[&str] = if is_root { &["--owner", "65534:65533", "--mode", "0640"] } else { &["--mode", "0640"] };
+    let (code, told) = rig.told(&[flags, &["--by-namespace"]].concat());
+    assert_eq!((code, result(&told, "t0")), (Some(0), "unchanged"));
+    for path in ["out", "out/default", "out/default/t0"] {
+        let stat = fs::metadata(rig.path(path)).unwrap();
+        assert_eq!(stat.mode() & 0o7777, 0o750, "{path}");
+        assert!(!is_root || (stat.uid(), stat.gid()) == (65534, 65533), "{path}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keyferry"));
+    command.args(["sync", "-f", "m", "--to", "before", "-o", "text"]).args(flags).current_dir(&rig.folder);
+    let output = command.output().unwrap();
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(fs::metadata(rig.path("before")).unwrap().mode() & 0o7777, 0o700);
+    assert_eq!(told.contains("note: before was there before"), is_root, "{told}");
+}
+
+#[test]
+fn a_manifest_that_does_not_open_holds_back_what_would_be_removed() {
+    let rig = Rig::new(&many(1, &keys(1), "a"));
+    let keyferry = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_keyferry")).args(args).current_dir(&rig.folder).output().unwrap();
+        assert!(output.status.success(), "{args:?}");
+        output.stdout
+    };
+    keyferry(&["init", "key"]);
+    fs::write(rig.path("more.yaml"), extract("more", "all")).unwrap();
+    let seal = ["seal", "--armor", "-R", "key/.age-recipients", "-f", "more.yaml"];
+    fs::write(rig.path("m/more.yaml"), keyferry(&seal)).unwrap();
+    let with_key = ["--prune", "-i", "key/age.key"];
+    assert_eq!(rig.told(&with_key).0, Some(0));
+    assert_eq!(rig.read("more/key-0"), "a");
+    let (code, told) = rig.told(&["--prune"]);
+    assert_eq!((code, rig.read("more/key-0").as_str()), (Some(2), "a"));
+    let says = "m/more.yaml:1: error: age encrypted this file as a whole, and it does not open: ";
+    assert!(told.iter().any(|line| line["message"].as_str().is_some_and(|text| text.starts_with(says))), "{told:?}");
+    fs::remove_file(rig.path("m/more.yaml")).unwrap();
+    assert_eq!(rig.told(&["--prune"]).0, Some(0));
+    assert!(!rig.path("out/more").exists());
+}
+
+#[test]
 fn whoever_watches_follows_all_that_changes() {
     let value = |value: &str| format!("{{\"v\": \"{value}\"}}");
     let slow = |value: &str| {
@@ -465,6 +543,21 @@ fn credentials_that_arrive_are_taken() {
     for value in ["first", "second"] {
         fs::write(rig.path("c/default/login/token"), value).unwrap();
         rig.wait("a credential", || rig.read("app/token") == value);
+    }
+    drop(running);
+}
+
+#[test]
+fn hidden_keys_of_credentials_are_followed() {
+    let template = "target: {template: {templateFrom: [{secret: {name: login, items: [{key: .dockerconfigjson}]}}]}}\n  \
+                    dataFrom: [{extract: {key: all}}]";
+    let rig = Rig::new(&(store(&[("all", "{\"v\": \"1\"}")]) + &external_secret("app", template)));
+    fs::create_dir_all(rig.path("c/default/login")).unwrap();
+    let running = Running(rig.command(&["--watch", "--credentials", "c"]).spawn().unwrap());
+    std::thread::sleep(Duration::from_millis(500));
+    for value in ["first", "second"] {
+        fs::write(rig.path("c/default/login/.dockerconfigjson"), value).unwrap();
+        rig.wait("a hidden key", || rig.read("app/.dockerconfigjson") == value);
     }
     drop(running);
 }

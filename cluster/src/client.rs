@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use json_patch::jsonptr::PointerBuf;
+use json_patch::{AddOperation, PatchOperation};
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_provider_core::SecretBytes;
 use keyferry_sync::data::zeroize;
+use kube::api::Patch;
 use kube::core::DynamicObject;
+use serde_json::Value;
 use zeroize::Zeroize as _;
 
 pub use crate::problem::{ApiProblem, timely};
@@ -65,6 +69,36 @@ impl LiveObject {
     /// The object, to change.
     pub fn get_mut(&mut self) -> &mut DynamicObject {
         &mut self.0
+    }
+}
+
+/// Changes to an object (RFC 6902); its texts are zeroed when it goes.
+pub struct LivePatch(Patch<()>);
+
+impl LivePatch {
+    /// Each value to this path, in the place of what is there.
+    pub fn put<const N: usize>(values: [(&[&str], Value); N]) -> Self {
+        let operations = values.map(|(path, value)| {
+            let path = PointerBuf::from_tokens(path.iter().copied());
+            PatchOperation::Add(AddOperation { path, value })
+        });
+        Self(Patch::Json(json_patch::Patch(operations.into())))
+    }
+
+    /// The changes.
+    pub fn get(&self) -> &Patch<()> {
+        &self.0
+    }
+}
+
+impl Drop for LivePatch {
+    fn drop(&mut self) {
+        let Patch::Json(json_patch::Patch(operations)) = &mut self.0 else { return };
+        for operation in operations {
+            if let PatchOperation::Add(AddOperation { value, .. }) = operation {
+                zeroize(value);
+            }
+        }
     }
 }
 

@@ -43,7 +43,7 @@ impl ClusterObjects {
         let mut secret = LiveSecret::new(secret);
         let keys: Vec<String> = secret.keys().cloned().collect();
         let data = keys.into_iter().filter_map(|key| Some((key.clone(), secret.take(&key)?))).collect();
-        Ok(Some((version(&secret.get().metadata), data)))
+        Ok(Some((version(&Kind::Secret, &secret.get().metadata), data)))
     }
 
     async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
@@ -55,7 +55,7 @@ impl ClusterObjects {
         let texts = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
         let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
         let data = texts.chain(bytes).map(|(key, value)| (key, SecretBytes::new(value))).collect();
-        Ok(Some((version(&map.metadata), data)))
+        Ok(Some((version(&Kind::ConfigMap, &map.metadata), data)))
     }
 
     /// A ServiceAccount: where it is, and its name.

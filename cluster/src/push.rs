@@ -7,11 +7,10 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::{PushSecret, PushSecretStatus, names};
 use keyferry_limits::{Budget, PUSH_SOURCES};
-use keyferry_provider_core::SecretBytes;
 use keyferry_provider_core::names::is_mark_of_a_tool;
 use keyferry_push::ports::{Journal, Source, Sources};
 use keyferry_sync::address;
-use keyferry_sync::dependency::version;
+use keyferry_sync::dependency::{Kind, version};
 use keyferry_sync::ports::Problem;
 use keyferry_sync::record::Note;
 use kube::Resource as _;
@@ -37,7 +36,7 @@ fn source(mut secret: LiveSecret) -> Source {
     };
     Source {
         name: metadata.name.clone().unwrap_or_default(),
-        version: version(metadata),
+        version: version(&Kind::Secret, metadata),
         data,
         type_: secret.get().type_.clone(),
         labels: metadata.labels.clone().unwrap_or_default(),
@@ -74,10 +73,11 @@ impl Sources for ClusterObjects {
             let params = ListParams::default().labels_from(&selector).limit(PAGE);
             let params = ListParams { continue_token: page, ..params };
             let list = self.turns.of(namespace).run(async || api.list(&params).await).await?;
-            for secret in list.items {
-                let source = source(LiveSecret::new(secret));
-                let bytes = source.data.values().map(SecretBytes::len).sum();
-                budget.bytes(bytes).map_err(|exceeded| too_much(exceeded.to_string()))?;
+            // All of them first: those that nothing is left for are zeroed, too.
+            let secrets: Vec<LiveSecret> = list.items.into_iter().map(LiveSecret::new).collect();
+            for secret in secrets {
+                let source = source(secret);
+                budget.bytes(source.cost()).map_err(|exceeded| too_much(exceeded.to_string()))?;
                 found.push(source);
             }
             page = list.metadata.continue_.filter(|token| !token.is_empty());
@@ -188,6 +188,28 @@ mod tests {
         let told = async |budget: Budget| objects.selected("ns", &selector, &budget).await.unwrap_err().message;
         assert!(told(Budget::default()).await.contains("(limit push-sources)"));
         assert!(told(Budget::new(10, 10)).await.contains("(limit look-bytes)"));
+    }
+
+    #[tokio::test]
+    async fn whatever_a_secret_bears_is_paid_for() {
+        let long = "x".repeat(1_000);
+        let keys: Map<String, Value> = (0..100).map(|n| (format!("key-{n}"), json!(""))).collect();
+        for secret in [
+            json!({"metadata": {"name": "s", "annotations": {"note": long}}}),
+            json!({"metadata": {"name": "s", "labels": {"note": long}}}),
+            json!({"metadata": {"name": "s"}, "data": keys}),
+        ] {
+            let server = Router::new().fallback(async move || {
+                let list = json!({"kind": "SecretList", "apiVersion": "v1", "metadata": {}, "items": vec![secret; 20]});
+                ([(header::CONTENT_TYPE, "application/json")], list.to_string())
+            });
+            let turns = Turns::new(1, crate::leader::Lead::always());
+            let objects = ClusterObjects { client: kube::Client::new(server, "ns"), turns, token_file: PathBuf::new() };
+            let selected =
+                async |bytes| objects.selected("ns", &LabelSelector::default(), &Budget::new(bytes, 1)).await;
+            assert!(selected(10_000).await.unwrap_err().message.contains("(limit look-bytes)"));
+            assert_eq!(selected(1 << 20).await.unwrap().len(), 20);
+        }
     }
 
     #[test]

@@ -44,6 +44,27 @@ impl ClusterStates {
     }
 }
 
+/// What an API server says of a patch that does not fit the object.
+const UNPROCESSABLE: u16 = 422;
+
+/// Replaces the whole state, and what annotations tell. `is_bare` says that there are no annotations.
+fn replacement(state: &State, marks: &Marks, is_bare: bool) -> Value {
+    let mut steps = vec![json!({"op": "add", "path": "/spec/state", "value": state})];
+    if is_bare {
+        steps.push(json!({"op": "test", "path": "/metadata/annotations", "value": null}));
+        steps.push(json!({"op": "add", "path": "/metadata/annotations", "value": {}}));
+    }
+    for (name, text) in annotations(marks).as_object().into_iter().flatten() {
+        let path = format!("/metadata/annotations/{}", name.replace('~', "~0").replace('/', "~1"));
+        // What is not there can't be taken away.
+        steps.push(json!({"op": "add", "path": path, "value": text.as_str().unwrap_or_default()}));
+        if text.is_null() {
+            steps.push(json!({"op": "remove", "path": path}));
+        }
+    }
+    steps.into()
+}
+
 /// What annotations tell; `null` takes one away.
 fn annotations(marks: &Marks) -> Value {
     let text = |time: Option<Timestamp>| time.map(|time| seconds(time).to_string());
@@ -96,8 +117,14 @@ impl States for ClusterStates {
     }
 
     async fn amend(&self, namespace: &str, name: &str, state: &State, marks: &Marks) -> Result<(), Problem> {
-        self.patch(namespace, name, json!({"metadata": {"annotations": annotations(marks)}, "spec": {"state": state}}))
-            .await
+        // A merge patch takes nothing out of a state.
+        match self.replace(namespace, name, state, marks, false).await {
+            // There are no annotations to change.
+            Err(ApiProblem::Status { code: UNPROCESSABLE, .. }) => {
+                self.replace(namespace, name, state, marks, true).await.map_err(Problem::from)
+            }
+            amended => amended.map_err(Problem::from),
+        }
     }
 
     async fn flag(&self, namespace: &str, name: &str, deadline: Timestamp) -> Result<(), Problem> {
@@ -153,11 +180,67 @@ impl States for ClusterStates {
 }
 
 impl ClusterStates {
+    async fn replace(
+        &self,
+        namespace: &str,
+        name: &str,
+        state: &State,
+        marks: &Marks,
+        is_bare: bool,
+    ) -> Result<(), ApiProblem> {
+        let api = self.api(namespace);
+        let steps = serde_json::from_value(replacement(state, marks, is_bare)).map_err(|_| ApiProblem::Malformed)?;
+        let (params, patch) = (PatchParams::default(), Patch::Json::<()>(steps));
+        self.turns.of(namespace).run(async || api.patch(name, &params, &patch).await).await.map(drop)
+    }
+
     /// Leaves one these finalizers, unless somebody changed it since.
     async fn finalizers(&self, state: &GeneratorState, finalizers: &[String]) -> Result<(), Problem> {
         let (namespace, name) = place(state);
         let metadata = &state.metadata;
         let seen = json!({"uid": metadata.uid, "resourceVersion": metadata.resource_version, "finalizers": finalizers});
         self.patch(namespace, name, json!({ "metadata": seen })).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn amended(mut object: Value, state: &Value, marks: &Marks, is_bare: bool) -> Option<Value> {
+        // To an API server what is not there is null.
+        let (tests, steps): (Vec<Value>, Vec<Value>) = replacement(state, marks, is_bare)
+            .as_array()
+            .cloned()
+            .unwrap()
+            .into_iter()
+            .partition(|step| step["op"] == "test");
+        let holds =
+            |test: &Value| *object.pointer(test["path"].as_str().unwrap()).unwrap_or(&Value::Null) == test["value"];
+        if !tests.iter().all(holds) {
+            return None;
+        }
+        let steps: json_patch::Patch = serde_json::from_value(steps.into()).unwrap();
+        json_patch::patch(&mut object, &steps).ok().map(|()| object)
+    }
+
+    #[test]
+    fn a_state_is_replaced_whole_and_others_annotations_stay() {
+        let at = Timestamp::UNIX_EPOCH;
+        let object = json!({
+            "metadata": {"annotations": {"theirs": "x", names::ANNOTATION_RENEW_AT: "1970-01-01T00:00:00Z"}},
+            "spec": {"state": {"tokenID": 0, "group": "g"}, "resource": {"kind": "GitlabDeployToken"}},
+        });
+        let none = amended(object.clone(), &json!({}), &Marks::default(), false).unwrap();
+        assert_eq!((&none["spec"]["state"], &none["spec"]["resource"]), (&json!({}), &object["spec"]["resource"]));
+        assert_eq!(none["metadata"]["annotations"], json!({"theirs": "x"}));
+        let marks = Marks { refresh_by: Some(at), renew_at: None };
+        let bare = json!({"metadata": {}, "spec": {"state": {"tokenID": 0}}});
+        assert_eq!(amended(bare.clone(), &json!({"tokenID": 7}), &marks, false), None, "there is nothing to change");
+        let marked = amended(bare, &json!({"tokenID": 7}), &marks, true).unwrap();
+        assert_eq!(marked["spec"]["state"], json!({"tokenID": 7}));
+        assert_eq!(marked["metadata"]["annotations"], json!({names::ANNOTATION_REFRESH_BY: "1970-01-01T00:00:00Z"}));
+        // Whoever put annotations on meanwhile keeps them.
+        assert_eq!(amended(object, &json!({}), &marks, true), None);
     }
 }

@@ -73,6 +73,13 @@ impl Opened {
             let number = values.len() + 1;
             let plain = open_value(sealed, identities, &mut tries).unwrap_or_else(|| Ok(SecretBytes::default()));
             let plain = plain.map_err(|error| error.context(format_args!("sealed value {number}")))?;
+            if plain.expose_str().is_none() {
+                let line = text[..text.len() - rest.len() + at].matches('\n').count() + 1;
+                return Err(Error::invalid(format!(
+                    "sealed value {number}, in line {line}, is no text, which an editor would not keep as it is: change the \
+                     document by hand, and seal what is new with `keyferry seal`"
+                )));
+            }
             if plain.expose().windows(CLOSE.len()).any(|part| part == CLOSE.as_bytes()) {
                 return Err(Error::invalid(format!(
                     "sealed value {number} holds {CLOSE}, which would end it too early here: seal what is to stand in \
@@ -211,6 +218,16 @@ mod tests {
         let line = seal_value(&format!("x</age>{CANARY}").as_str().into(), &recipients).unwrap();
         let error = Opened::read("a.yaml", format!("a: {line}\n").as_bytes(), &identities).unwrap_err();
         assert!(error.message().contains("sealed value 1 holds </age>"), "{error}");
+        assert!(!error.message().contains(CANARY), "{error}");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_refused_before_anybody_edits() {
+        let (identities, recipients) = pair();
+        let seal = |bytes: &[u8]| seal_value(&SecretBytes::new(bytes.to_vec()), &recipients).unwrap();
+        let document = format!("# why\na: {}\nb: {}\n", seal(CANARY.as_bytes()), seal(&[0xff, 0]));
+        let error = Opened::read("a.yaml", document.as_bytes(), &identities).unwrap_err();
+        assert!(error.message().contains("sealed value 2, in line 3, is no text"), "{error}");
         assert!(!error.message().contains(CANARY), "{error}");
     }
 

@@ -1,5 +1,7 @@
 //! For whom files are: their mode and owner. Pure.
 
+use rustix::fs::Stat;
+
 /// Who may do what with files, and whose they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Access {
@@ -23,6 +25,18 @@ impl Access {
     pub fn folder_mode(self) -> u32 {
         let readers = self.mode & 0o044;
         0o700 | readers | readers >> 2
+    }
+
+    /// Whether whom files are for, where somebody is named, may enter a folder. A user may be of any group, as far as is known here.
+    pub fn enters(self, folder: &Stat) -> bool {
+        let needed = match (self.uid, self.gid) {
+            (None, None) | (Some(0), _) => return true,
+            (Some(uid), _) if uid == folder.st_uid => 0o100,
+            (Some(_), _) => 0o011,
+            (None, Some(gid)) if gid == folder.st_gid => 0o010,
+            (None, Some(_)) => 0o001,
+        };
+        folder.st_mode & needed != 0
     }
 }
 

@@ -92,6 +92,8 @@ fn quote(value: &[u8], text: &mut SecretBuf) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn data(values: &[(&str, &[u8])]) -> Data {
@@ -110,28 +112,115 @@ mod tests {
 
     #[test]
     fn a_shell_reads_what_was_written() {
-        let values: [&[u8]; 16] = [
-            b"carriage\rreturn\r",
-            b"\n\r",
-            b"",
-            b"plain-1.2/3",
-            b"two words",
-            b"a$HOME`id`\\n\"",
-            b"it's",
-            b"it's $HOME \\ \"q\" \\\\",
-            b"ends so \\",
-            b"$HOME's \\\\\"",
-            b"line 1\nline 2\n'quoted'",
-            b"#no comment",
-            b"a=b=c==",
-            b"~root",
-            b"tab\there",
-            "\u{e4} \u{2028}".as_bytes(),
-        ];
-        for value in values {
+        for value in VALUES {
             let env = env(&data(&[("A", b"x"), ("K_1", value), ("Z", b"y")])).unwrap();
             assert_eq!(read_by_sh(&env, "K_1"), value, "{:?}", env.expose());
             assert_eq!(read_by_sh(&env, "Z"), b"y");
+        }
+    }
+
+    const VALUES: [&[u8]; 16] = [
+        b"carriage\rreturn\r",
+        b"\n\r",
+        b"",
+        b"plain-1.2/3",
+        b"two words",
+        b"a$HOME`id`\\n\"",
+        b"it's",
+        b"it's $HOME \\ \"q\" \\\\",
+        b"ends so \\",
+        b"$HOME's \\\\\"",
+        b"line 1\nline 2\n'quoted'",
+        b"#no comment",
+        b"a=b=c==",
+        b"~root",
+        b"tab\there",
+        "\u{e4} \u{2028}".as_bytes(),
+    ];
+
+    /// What the variables of a file are by the rules of systemd's EnvironmentFile: a value may be quoted in parts; between single quotes
+    /// all stands for itself, between double quotes a backslash escapes `"`, `\\`, `` ` `` and `$`, and elsewhere whatever follows; around a
+    /// bare value blanks go.
+    fn read_by_systemd(text: &str) -> BTreeMap<String, String> {
+        let (mut all, mut rest) = (BTreeMap::new(), text.chars().peekable());
+        while rest.peek().is_some() {
+            let name: String = rest.by_ref().take_while(|c| *c != '=').collect();
+            let (mut value, mut bare) = (String::new(), String::new());
+            while let Some(c) = rest.next() {
+                match c {
+                    '\n' => break,
+                    '\'' => value.extend(rest.by_ref().take_while(|c| *c != '\'')),
+                    '"' => {
+                        while let Some(c) = rest.next().filter(|c| *c != '"') {
+                            let escaped = rest.next_if(|next| c == '\\' && "\"\\`$".contains(*next));
+                            value.push(escaped.unwrap_or(c));
+                        }
+                    }
+                    '\\' => bare.extend(rest.next()),
+                    c => bare.push(c),
+                }
+            }
+            value.push_str(bare.trim());
+            all.insert(name, value);
+        }
+        all
+    }
+
+    /// The same by those of docker compose: a quoted value ends at the next such quote that no backslash escapes, one that is escaped loses
+    /// its backslash. Between single quotes all else stands for itself; between double quotes a backslash begins what it does in Go, and
+    /// `$` a variable unless it is escaped. A bare value ends at the end of the line, or at ` #`.
+    fn read_by_compose(text: &str) -> BTreeMap<String, String> {
+        let (mut all, mut rest) = (BTreeMap::new(), text.chars().peekable());
+        while rest.peek().is_some() {
+            let name: String = rest.by_ref().take_while(|c| *c != '=').collect();
+            let Some(quote) = rest.next_if(|c| "'\"".contains(*c)) else {
+                let line: String = rest.by_ref().take_while(|c| *c != '\n').collect();
+                assert!(!line.contains('$'), "a variable is looked for");
+                all.insert(name, line.split(" #").next().unwrap().trim().to_owned());
+                continue;
+            };
+            let mut value = String::new();
+            while let Some(c) = rest.next().filter(|c| *c != quote) {
+                let escaped = if c == '\\' { rest.next() } else { None };
+                match (escaped, quote) {
+                    (Some(next), _) if next == quote => value.push(next),
+                    (Some(next), '\'') => value.extend([c, next]),
+                    (Some(next), _) => {
+                        assert!("\\$".contains(next), "it would be another character");
+                        value.push(next);
+                    }
+                    (None, quote) => {
+                        assert!(quote == '\'' || c != '$', "a variable is looked for");
+                        value.push(c);
+                    }
+                }
+            }
+            assert_eq!(rest.next(), Some('\n'), "something follows the quote");
+            all.insert(name, value);
+        }
+        all
+    }
+
+    #[test]
+    fn compose_and_systemd_read_what_was_written_by_their_rules() {
+        for (text, value) in [("A=x y \n", "x y"), ("A='a\\b'\n", "a\\b"), ("A=\"a\\\"b\"\n", "a\"b")] {
+            let expected = BTreeMap::from([("A".to_owned(), value.to_owned())]);
+            assert_eq!(
+                (read_by_systemd(text), read_by_compose(text)),
+                (expected.clone(), expected),
+                "the readers themselves"
+            );
+        }
+        assert_eq!(read_by_systemd("A='a'\"b\"c\\ d\n")["A"], "abc d");
+        assert_eq!(read_by_compose("A=a # why\nB='x'\n")["A"], "a");
+        for value in VALUES {
+            let env = env(&data(&[("A", b"x"), ("K_1", value), ("Z", b"y")])).unwrap();
+            let expected = [("A", "x"), ("K_1", std::str::from_utf8(value).unwrap()), ("Z", "y")];
+            let expected: BTreeMap<String, String> =
+                expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+            let text = env.expose_str().unwrap();
+            assert_eq!(read_by_systemd(text), expected, "{text}");
+            assert_eq!(read_by_compose(text), expected, "{text}");
         }
     }
 

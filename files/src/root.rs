@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, openat};
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::access::Access;
 use crate::at;
@@ -19,12 +20,20 @@ const LOCK: &str = "lock";
 const MARKS: &str = "marks";
 /// Files come to be in here.
 const NEW: &str = "new";
+/// Which folders are ours is in here: whether the folder of all is, and each that we made within it.
+const FOLDERS: &str = "folders";
+/// What the folder of all is called there; none within is called so.
+const ALL: &str = "%";
+const OURS: &[u8] = b"ours";
+const NOT_OURS: &[u8] = b"not ours";
 
 /// The folder, for as long as nobody else writes there.
 pub struct Root {
     path: PathBuf,
+    access: Access,
     folder: OwnedFd,
     marks: OwnedFd,
+    folders: OwnedFd,
     new: OwnedFd,
     _lock: Lock,
 }
@@ -41,7 +50,8 @@ impl Drop for Lock {
 
 impl Root {
     /// Opens it, and makes it where it is not there. Who else wants to write there is refused until this is dropped. What a
-    /// writer left that was killed is removed.
+    /// writer left that was killed is removed, and the folders that are ours are given to whom files are for: they may have been
+    /// for somebody else before.
     pub fn open(path: &Path, access: Access) -> Result<Self, Problem> {
         let failed = |what: &'static str| move |error| Problem::of(what, path, error);
         if !path.is_dir() {
@@ -49,14 +59,8 @@ impl Root {
         }
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let folder = open(path, flags, Mode::empty()).map_err(failed("open the folder"))?;
-        let (own, is_new) = at::folder_or_new(folder.as_fd(), OWN).map_err(failed("write to the folder"))?;
-        // A folder that was there belongs to who made it.
-        if is_new && at::names(folder.as_fd()).is_ok_and(|names| names == [OWN]) {
-            at::grant(folder.as_fd(), access.folder_mode(), access).or_else(|error| match error {
-                Errno::PERM if access.uid.is_none() && access.gid.is_none() => Ok(()),
-                error => Err(failed("set the owner and mode of the folder")(error)),
-            })?;
-        }
+        let (own, _) = at::folder_or_new(folder.as_fd(), OWN).map_err(failed("write to the folder"))?;
+        is_for_us_alone(&own, &path.join(OWN))?;
         let flags = OFlags::CREATE | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let lock = openat(&own, LOCK, flags, Mode::RUSR | Mode::WUSR).map_err(failed("write to the folder"))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
@@ -66,9 +70,15 @@ impl Root {
             )),
             error => Problem::of("lock the folder", path, error),
         })?;
-        let part = |name| at::folder_or_new(own.as_fd(), name).map_err(failed("write to the folder"));
-        let root = Self { path: path.to_owned(), marks: part(MARKS)?.0, new: part(NEW)?.0, folder, _lock: Lock(lock) };
+        let part = |name| {
+            let (part, _) = at::folder_or_new(own.as_fd(), name).map_err(failed("write to the folder"))?;
+            is_for_us_alone(&part, &path.join(OWN).join(name)).map(|()| part)
+        };
+        let (marks, folders, new) = (part(MARKS)?, part(FOLDERS)?, part(NEW)?);
+        let root = Self { path: path.to_owned(), access, folder, marks, folders, new, _lock: Lock(lock) };
         root.tidy().map_err(failed("remove what was left in the folder"))?;
+        root.settle().map_err(failed("write to the folder"))?;
+        root.grant_ours().map_err(failed("set the owner and mode of folders in"))?;
         Ok(root)
     }
 
@@ -89,7 +99,79 @@ impl Root {
         for name in at::names(self.unfinished())? {
             at::remove(self.unfinished(), &name)?;
         }
+        // Who makes a folder of that name now is not us.
+        for name in at::names(self.folders.as_fd())?.into_iter().filter(|name| name != ALL) {
+            if at::stat(self.folder(), &name)?.is_none() {
+                at::remove(self.folders.as_fd(), &name)?;
+            }
+        }
         Ok(())
+    }
+
+    /// Writes down, once, whether the folder is ours: one in which nothing is we made, or somebody for us. Another belongs to who made
+    /// it.
+    fn settle(&self) -> Result<(), Errno> {
+        if at::stat(self.folders.as_fd(), ALL)?.is_some() {
+            return Ok(());
+        }
+        let is_ours = at::names(self.folder())? == [OWN];
+        self.put(self.folders.as_fd(), ALL, if is_ours { OURS } else { NOT_OURS })
+    }
+
+    fn is_ours(&self, folder: &str) -> Result<bool, Errno> {
+        match at::read(self.folders.as_fd(), folder) {
+            Ok(read) => Ok(read.is_some_and(|(text, _)| text.expose() == OURS)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn grant_ours(&self) -> Result<(), Errno> {
+        if self.is_ours(ALL)? {
+            grant(self.folder(), self.access)?;
+        }
+        for name in at::names(self.folders.as_fd())?.into_iter().filter(|name| name != ALL) {
+            match at::folder(self.folder(), &name) {
+                // It was replaced by something else.
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => {}
+                opened => grant(opened?.as_fd(), self.access)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A folder for targets, which is made where it is not there.
+    pub(crate) fn folder_for_targets(&self, name: &str, access: Access) -> Result<OwnedFd, Errno> {
+        let folder = match at::folder(self.folder(), name) {
+            Err(Errno::NOENT) => {
+                // First: whoever is killed in between has still made what is known to be ours.
+                self.put(self.folders.as_fd(), name, OURS)?;
+                at::make_folder(self.folder(), name)?
+            }
+            opened => opened?,
+        };
+        if self.is_ours(name)? {
+            grant(folder.as_fd(), access)?;
+        }
+        Ok(folder)
+    }
+
+    /// That whom files are for can't enter a folder that was there before us, and what to do, where that is so; for a person. It is the
+    /// folder of all, or one for targets within it.
+    pub fn is_barred(&self, folder: Option<&str>) -> Option<String> {
+        let stat = match folder {
+            None => rustix::fs::fstat(&self.folder).ok()?,
+            Some(name) => at::stat(self.folder(), name).ok()??,
+        };
+        if self.is_ours(folder.unwrap_or(ALL)).ok()? || self.access.enters(&stat) {
+            return None;
+        }
+        let path = folder.map_or_else(|| self.path.clone(), |folder| self.path.join(folder));
+        Some(format!(
+            "{} was there before, so its owner and mode stay as they are, and whom the files are for can't enter it: use chown or chmod, \
+             or name a folder that keyferry makes",
+            path.display()
+        ))
     }
 
     /// What is written down about a target; `None` where nothing is.
@@ -106,11 +188,16 @@ impl Root {
         if self.mark(name)?.as_deref() == Some(text) {
             return Ok(());
         }
-        let new = self.unfinished();
-        let written = at::remove(new, name)
-            .and_then(|_| at::make_file(new, name, text, Access::default()))
-            .and_then(|()| at::rename((new, name), (self.marks.as_fd(), name)));
+        let written = self.put(self.marks.as_fd(), name, text);
         written.map_err(|error| Problem::of("write", &self.mark_path(name), error))
+    }
+
+    /// Puts a file of ours in its place, whole.
+    fn put(&self, into: BorrowedFd<'_>, name: &str, text: &[u8]) -> Result<(), Errno> {
+        let new = self.unfinished();
+        at::remove(new, name)?;
+        at::make_file(new, name, text, Access::default())?;
+        at::rename((new, name), (into, name))
     }
 
     /// Forgets it.
@@ -127,6 +214,35 @@ impl Root {
 
     fn mark_path(&self, name: &str) -> PathBuf {
         self.path.join(OWN).join(MARKS).join(name)
+    }
+}
+
+/// Refuses a folder of ours that belongs to somebody else, who could have written down anything in it; nobody else enters ours.
+fn is_for_us_alone(folder: &OwnedFd, path: &Path) -> Result<(), Problem> {
+    let failed = |error| Problem::of("look at", path, error);
+    let stat = rustix::fs::fstat(folder).map_err(failed)?;
+    if stat.st_uid != geteuid().as_raw() {
+        return Err(Problem::new(format!(
+            "{} belongs to another user (of number {}), who could have written anything into it, and it would be believed: run as that \
+             user, or remove it, or write to a folder elsewhere",
+            path.display(),
+            stat.st_uid
+        )));
+    }
+    if at::is_granted(&stat, 0o700, Access::default()) {
+        return Ok(());
+    }
+    at::grant(folder.as_fd(), 0o700, Access::default()).map_err(failed)
+}
+
+/// Gives a folder of ours to whom files are for, where it is not theirs. Where nobody is named its mode may be somebody else's to set.
+fn grant(folder: BorrowedFd<'_>, access: Access) -> Result<(), Errno> {
+    if at::is_granted(&rustix::fs::fstat(folder)?, access.folder_mode(), access) {
+        return Ok(());
+    }
+    match at::grant(folder, access.folder_mode(), access) {
+        Err(Errno::PERM) if access.uid.is_none() && access.gid.is_none() => Ok(()),
+        granted => granted,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use rustix::io::Errno;
 
 use crate::access::Access;
-use crate::contents::Contents;
+use crate::contents::{Contents, is_file_name};
 use crate::plan::{Found, Step, decide};
 use crate::problem::Problem;
 use crate::root::Root;
@@ -33,12 +33,16 @@ impl Place {
         }
     }
 
-    /// The place that is called so.
-    pub fn of_mark(mark: &str) -> Self {
-        match mark.split_once(SEPARATOR) {
-            Some((folder, name)) => Self { folder: Some(folder.to_owned()), name: name.to_owned() },
-            None => Self { folder: None, name: mark.to_owned() },
-        }
+    /// The place that is called so; `None` where no target's is. Somebody else may have written it down, and it becomes a path.
+    pub fn of_mark(mark: &str) -> Option<Self> {
+        // What is hidden is no target: what we write down is.
+        let is_part = |part: &&str| is_file_name(part) && !part.starts_with('.');
+        let (folder, name) = match mark.split_once(SEPARATOR) {
+            Some((folder, name)) => (Some(Some(folder).filter(is_part)?), name),
+            None => (None, mark),
+        };
+        let name = Some(name).filter(is_part)?;
+        Some(Self { folder: folder.map(str::to_owned), name: name.to_owned() })
     }
 }
 
@@ -136,12 +140,7 @@ impl Target<'_> {
         let root = self.root.folder();
         let opened = match &self.place.folder {
             None => root.try_clone_to_owned().map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO)),
-            Some(name) if makes => at::folder_or_new(root, name).and_then(|(folder, is_new)| {
-                if is_new {
-                    at::grant(folder.as_fd(), self.access.folder_mode(), self.access)?;
-                }
-                Ok(folder)
-            }),
+            Some(name) if makes => self.root.folder_for_targets(name, self.access),
             Some(name) => at::folder(root, name),
         };
         match opened {

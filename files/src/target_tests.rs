@@ -228,11 +228,136 @@ fn places_are_known_by_their_marks() {
     let place = Place { folder: Some("team".into()), name: "app.env".into() };
     root.set_mark(&place.mark(), b"{}").unwrap();
     let marks = root.marks().unwrap();
-    assert_eq!(marks.iter().map(|mark| Place::of_mark(mark)).collect::<Vec<_>>(), std::slice::from_ref(&place));
+    assert_eq!(marks.iter().map(|mark| Place::of_mark(mark)).collect::<Vec<_>>(), [Some(place.clone())]);
     assert_eq!(root.mark(&place.mark()).unwrap().as_deref(), Some(&b"{}"[..]));
     let target = Target { root: &root, place: &place, access: Access::default() };
     target.write(&Contents::File(SecretBytes::from("A=1")), true, || Ok(())).unwrap();
     assert_eq!(fs::read_to_string(folder.path().join("team/app.env")).unwrap(), "A=1");
     root.forget(&place.mark()).unwrap();
     assert!(root.marks().unwrap().is_empty());
+}
+
+#[test]
+fn marks_that_lead_elsewhere_are_no_places() {
+    for wrong in [
+        "..%victim",
+        "victim%..",
+        ".%a",
+        "%a",
+        "a%",
+        "%",
+        "",
+        "..",
+        ".",
+        ".keyferry%lock",
+        ".keyferry",
+        "a%b%c",
+        "a/b",
+        "a%b/c",
+    ] {
+        assert_eq!(Place::of_mark(wrong), None, "{wrong}");
+    }
+    for place in [place("app"), place("app.env"), Place { folder: Some("team".into()), name: "app".into() }] {
+        assert_eq!(Place::of_mark(&place.mark()), Some(place));
+    }
+}
+
+#[test]
+fn what_others_wrote_down_is_not_believed() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(root(folder.path()));
+    fs::set_permissions(folder.path().join(".keyferry/marks"), fs::Permissions::from_mode(0o777)).unwrap();
+    drop(root(folder.path()));
+    let mode = folder.path().join(".keyferry/marks").metadata().unwrap().mode();
+    assert_eq!(mode & 0o7777, 0o700, "nobody else writes there");
+    for name in [".keyferry/marks", ".keyferry"] {
+        // Only root may give a folder away.
+        if std::os::unix::fs::chown(folder.path().join(name), Some(12345), None).is_err() {
+            return;
+        }
+        let problem = Root::open(folder.path(), Access::default()).err().unwrap().to_string();
+        assert!(problem.contains(&format!("{name} belongs to another user (of number 12345)")), "{problem}");
+    }
+}
+
+/// Mode and owner of a folder.
+fn around(path: &Path) -> (u32, u32) {
+    let stat = fs::metadata(path).unwrap();
+    (stat.mode() & 0o7777, stat.uid())
+}
+
+#[test]
+fn folders_of_ours_are_for_whom_files_are_for_now() {
+    let outside = tempfile::tempdir().unwrap();
+    let folder = outside.path().join("out");
+    let place = Place { folder: Some("team".into()), name: "app".into() };
+    let us = rustix::process::geteuid().as_raw();
+    let all = Access { mode: 0o644, ..Access::default() };
+    let app = Access { mode: 0o640, uid: Some(12345), gid: Some(12346) };
+    for (access, mode, owner) in [(Access::default(), 0o700, us), (all, 0o755, us), (app, 0o750, 12345)] {
+        if access == app && us != 0 {
+            continue;
+        }
+        let root = Root::open(&folder, access).unwrap();
+        let target = Target { root: &root, place: &place, access };
+        // The first time alone it is written.
+        target.write(&files(&[("a", "1")]), true, || Ok(())).unwrap();
+        for path in [folder.clone(), folder.join("team"), folder.join("team/app")] {
+            assert_eq!(around(&path), (mode, owner), "{}", path.display());
+        }
+        assert_eq!(around(&folder.join(".keyferry")), (0o700, us));
+        assert_eq!((root.is_barred(None), root.is_barred(Some("team"))), (None, None));
+    }
+}
+
+#[test]
+fn a_writer_that_is_killed_has_its_folders_granted_by_the_next() {
+    let outside = tempfile::tempdir().unwrap();
+    let access = Access { mode: 0o644, ..Access::default() };
+    // Killed once the folder was there, once ours was in it, and once a folder for targets was made.
+    for (n, before) in
+        [&[][..], &[".keyferry"], &[".keyferry", ".keyferry/folders", ".keyferry/new"]].iter().enumerate()
+    {
+        let folder = outside.path().join(n.to_string());
+        fs::create_dir(&folder).unwrap();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).unwrap();
+        before.iter().for_each(|name| fs::create_dir(folder.join(name)).unwrap());
+        drop(Root::open(&folder, access).unwrap());
+        assert_eq!(around(&folder).0, 0o755);
+        fs::write(folder.join(".keyferry/folders/team"), "ours").unwrap();
+        fs::create_dir(folder.join("team")).unwrap();
+        fs::set_permissions(folder.join("team"), fs::Permissions::from_mode(0o700)).unwrap();
+        drop(Root::open(&folder, access).unwrap());
+        assert_eq!(around(&folder.join("team")).0, 0o755);
+    }
+}
+
+#[test]
+fn folders_that_were_there_before_stay_as_they_are_and_who_can_not_enter_them_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("team")).unwrap();
+    for path in [folder.path().to_owned(), folder.path().join("team")] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o710)).unwrap();
+    }
+    let place = Place { folder: Some("team".into()), name: "app.env".into() };
+    let open = Access { mode: 0o644, ..Access::default() };
+    let root = Root::open(folder.path(), open).unwrap();
+    let target = Target { root: &root, place: &place, access: open };
+    target.write(&Contents::File(SecretBytes::from("A=1")), true, || Ok(())).unwrap();
+    assert_eq!((around(folder.path()).0, around(&folder.path().join("team")).0), (0o710, 0o710));
+    assert_eq!((root.is_barred(None), root.is_barred(Some("team"))), (None, None), "nobody is named");
+    drop(root);
+    // A user may be of the group; another group is not.
+    let us = rustix::process::geteuid().as_raw();
+    for (uid, gid, enters) in
+        [(Some(12345), None, true), (None, Some(12346), false), (Some(us), None, true), (Some(0), Some(12346), true)]
+    {
+        let root = Root::open(folder.path(), Access { mode: 0o640, uid, gid }).unwrap();
+        for name in [None, Some("team")] {
+            let barred = root.is_barred(name);
+            assert_eq!(barred.is_none(), enters, "{uid:?} {gid:?} {barred:?}");
+            assert!(barred.is_none_or(|told| told.contains("was there before") && told.contains("chown")));
+        }
+        assert_eq!(root.is_barred(Some("none")), None);
+    }
 }

@@ -29,6 +29,24 @@ pub const PUSH_STORES: Limit = Limit {
     raise: "split it into several PushSecrets",
 };
 
+/// Each is compared with every store that comes, goes or changes.
+pub const PUSH_SELECTORS: Limit = Limit {
+    name: "push-selectors",
+    most: 10,
+    unit: Unit::Items,
+    of: "entries with labelSelector in spec.secretStoreRefs of a PushSecret",
+    raise: "select by a label that all of them have, or split it into several PushSecrets",
+};
+
+/// Each is compared with every selector.
+pub const PUSH_CANDIDATES: Limit = Limit {
+    name: "push-candidates",
+    most: 200,
+    unit: Unit::Items,
+    of: "SecretStores of the namespace, where a PushSecret selects stores by labels",
+    raise: "name the stores in spec.secretStoreRefs",
+};
+
 /// Each is read in full.
 pub const PUSH_SOURCES: Limit = Limit {
     name: "push-sources",
@@ -162,6 +180,33 @@ pub const MOUNT_ITEMS: Limit = Limit {
     unit: Unit::Items,
     of: "items of one mounted volume",
     raise: "leave items out to have all keys, or mount a second volume",
+};
+
+/// Each is compared with each mount of each container, by the API server, which counts.
+pub const INJECTED_SECRETS: Limit = Limit {
+    name: "injected-secrets",
+    most: 16,
+    unit: Unit::Items,
+    of: "ExternalSecrets that `keyferry.io/inject` of one pod names",
+    raise: "let fewer of them have more keys, or mount the others by volumes of the pod's own",
+};
+
+/// Each gets a mount of each.
+pub const INJECTED_CONTAINERS: Limit = Limit {
+    name: "injected-containers",
+    most: 64,
+    unit: Unit::Items,
+    of: "containers of a pod with `keyferry.io/inject`, those that run first among them",
+    raise: "mount by volumes of the pod's own",
+};
+
+/// Each is compared with each name.
+pub const INJECTED_MOUNTS: Limit = Limit {
+    name: "injected-mounts",
+    most: 1_000,
+    unit: Unit::Items,
+    of: "mounts in the containers of a pod with `keyferry.io/inject`",
+    raise: "mount by volumes of the pod's own",
 };
 
 /// Each takes a page of memory at least, twice while they are swapped.

@@ -52,6 +52,8 @@ pub const ALL: &[&Limit] = &[
     &STORE_CONDITIONS,
     &CONDITION_NAMESPACES,
     &CONDITION_PATTERNS,
+    &SELECTOR_TERMS,
+    &SELECTOR_VALUES,
     &LARGE_SEARCHES,
     &PROVIDER_ENTRIES,
     &CALLS_AT_ONCE,
@@ -63,6 +65,8 @@ pub const ALL: &[&Limit] = &[
     &PUSH_ENTRIES,
     &PUSH_DATA_TO,
     &PUSH_STORES,
+    &PUSH_SELECTORS,
+    &PUSH_CANDIDATES,
     &PUSH_SOURCES,
     &PUSH_RECORD,
     &FAKE_PUSHED,
@@ -77,6 +81,9 @@ pub const ALL: &[&Limit] = &[
     &DOCUMENT_CALLS,
     &UNSEAL_TRIES,
     &PRIVATE_KEY_TRIES,
+    &INJECTED_SECRETS,
+    &INJECTED_CONTAINERS,
+    &INJECTED_MOUNTS,
     &MOUNT_ITEMS,
     &MOUNT_FILES,
     &MOUNT_BYTES,
@@ -505,6 +512,24 @@ pub const CONDITION_PATTERNS: Limit = Limit {
     unit: Unit::Items,
     of: "patterns in one namespaceRegexes",
     raise: "put several into one, or choose namespaces by a label",
+};
+
+/// What a label selector asks for, each of which is looked up in the labels of whatever may be selected.
+pub const SELECTOR_TERMS: Limit = Limit {
+    name: "selector-terms",
+    most: 20,
+    unit: Unit::Items,
+    of: "matchLabels and matchExpressions of one label selector, each",
+    raise: "select by a label that all of them have",
+};
+
+/// Values that a label selector compares labels with.
+pub const SELECTOR_VALUES: Limit = Limit {
+    name: "selector-values",
+    most: 1_000,
+    unit: Unit::Items,
+    of: "values in matchExpressions of one label selector",
+    raise: "select by a label that all of them have",
 };
 
 /// Searches that hold many names, of one namespace, whatever the store.

@@ -482,6 +482,8 @@ pub struct PushSecret {
     pub selects: bool,
     /// Whether it has a finalizer.
     pub held: bool,
+    /// What it does differently: the names of the rules.
+    pub different: Vec<&'static str>,
 }
 
 impl PushSecret {

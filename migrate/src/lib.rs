@@ -4,7 +4,8 @@
 //!
 //! Modules, in reading order: [`kinds`] what we serve, [`facts`] what may be known
 //! of a cluster, [`images`], [`helm`] and [`held`] what a release's record says, [`lost`] what a schema does not know, `read` the reading, [`judge`] what the facts mean, [`plan`]
-//! what is to be done, `apply` and `rewrite` the doing, [`print`] the report.
+//! what is to be done, `apply` and `rewrite` the doing, [`print`] the report. Beside that, [`written`] files that are written whole, [`manifests`] old
+//! versions on disk, [`kes`] what kubernetes-external-secrets left.
 
 use keyferry_cluster::connection::Connection;
 use std::io::Write;
@@ -24,8 +25,10 @@ pub mod plan;
 mod apply;
 mod rewrite;
 pub mod print;
+pub mod written;
 pub mod manifests;
 pub mod kes;
+pub mod agent;
 
 use judge::{Settings, judge};
 use print::{Applied, Report};

@@ -49,8 +49,11 @@ pub fn same_for_all(kind: &str) -> Result<(), String> {
 /// Makes a client of the API server that bears this token; the error is for a person.
 pub type Connect = Arc<dyn Fn(&SecretBytes) -> Result<kube::Client, String> + Send + Sync>;
 
-/// Makes the stores for who logs in through these ports.
-pub type MakeStores = Arc<dyn Fn(Arc<dyn Objects>, Arc<dyn Accounts>) -> Arc<dyn Stores> + Send + Sync>;
+/// Gives the pod's token of an audience, as the kubelet gave it last; `None` where it gives none.
+pub type OwnTokens = Arc<dyn Fn(&str) -> Option<Token> + Send + Sync>;
+
+/// Makes the stores for who logs in through these ports; the tokens are for what stores themselves are not given.
+pub type MakeStores = Arc<dyn Fn(Arc<dyn Objects>, Arc<dyn Accounts>, OwnTokens) -> Arc<dyn Stores> + Send + Sync>;
 
 /// As whom stores are logged in to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,11 +170,15 @@ impl Identities {
             })
         };
         let (by_mount, as_written) = (port(Login::ByMount), port(Login::AsWritten));
+        let known = current.clone();
+        let own: OwnTokens = Arc::new(move |audience| {
+            known.read().unwrap_or_else(PoisonError::into_inner).tokens.of(&[audience.to_owned()]).cloned()
+        });
         Identity {
             namespace: pod.namespace.clone(),
             account: pod.service_account.clone(),
-            by_mount: (self.make)(by_mount.clone(), by_mount),
-            as_written: (self.make)(as_written.clone(), as_written.clone()),
+            by_mount: (self.make)(by_mount.clone(), by_mount, own.clone()),
+            as_written: (self.make)(as_written.clone(), as_written.clone(), own),
             objects: as_written,
             shared: std::array::from_fn(|_| Shared::new(self.shared.clone(), self.now)),
             current,

@@ -14,6 +14,7 @@ use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
 use keyferry_sync::ports::{Compute, Ports};
 use keyferry_sync::record::{Note, Severity};
+use keyferry_sync::schedule::interval;
 use keyferry_sync::settings::Settings;
 use keyferry_sync::told::Told;
 use tokio::task::JoinError;
@@ -326,17 +327,17 @@ impl Node {
         let mut memory = volume.memory.clone();
         memory.last = memory.last.or_else(|| mark.synced.clone().map(Into::into));
         let stores = call.identity.stores(read.login);
-        let sharing = Sharing::new(stores, shared.clone(), arrived, (name, &version), memory.last.as_ref());
+        let sharing =
+            Sharing::new(stores, shared.clone(), arrived, (name, &version, interval(&es)), memory.last.as_ref());
         // Another pod has newer values: this one takes them along, though it is not due.
         memory.last = memory.last.filter(|last| !shared.is_newer(&es, last));
-        let began = self.now();
         let looked = self.run(call, read, memory, (&target, &sharing)).await;
         volume.shown = target.known.into_inner().unwrap_or_else(PoisonError::into_inner);
         let Looked { outcome, memory, next, .. } = looked?;
         volume.memory = memory;
         if let (Outcome::Synced(_), Some(last)) = (&outcome, &mut volume.memory.last) {
             // It is as old as the oldest of what it shows.
-            last.at = sharing.oldest().map_or(began, |oldest| oldest.min(began));
+            last.at = sharing.oldest();
             shared.is_read(name, &version, last.at);
         }
         mark.synced = volume.memory.last.clone().map(Into::into);

@@ -170,6 +170,8 @@ struct Look {
     shared: Arc<Shared>,
     /// When its turn came to wait for the others: whatever was asked for since is as good as asked by itself.
     arrived: Timestamp,
+    /// When it began: what it asks for counts as asked for then, so that it is never newer to itself.
+    began: Timestamp,
     /// Answers that were asked for since then will do.
     since: Timestamp,
     oldest: Mutex<Option<Timestamp>>,
@@ -181,10 +183,12 @@ impl Sharing {
         stores: Arc<dyn Stores>,
         shared: Arc<Shared>,
         arrived: Timestamp,
-        (external_secret, version): (&str, &str),
+        (external_secret, version, every): (&str, &str, Option<Duration>),
         last: Option<&LastSync>,
     ) -> Self {
         let now = (shared.now)();
+        // What is as old as the interval would be due itself.
+        let not_due = every.and_then(|every| now.checked_sub(SignedDuration::try_from(every).ok()?).ok());
         let since = match (shared.read_at(external_secret, version), last) {
             // As it is now nobody has read it.
             (None, _) => now,
@@ -193,13 +197,15 @@ impl Sharing {
             (Some(at), Some(_)) => at,
             (Some(at), None) => at.max(now - FRESH),
         };
+        let since = not_due.map_or(since, |not_due| since.max(not_due));
         shared.tidy();
-        Self(Arc::new(Look { stores, shared, arrived, since, oldest: Mutex::default() }))
+        Self(Arc::new(Look { stores, shared, arrived, began: now, since, oldest: Mutex::default() }))
     }
 
-    /// When the oldest answer was asked for that was taken from others; `None` where none was.
-    pub fn oldest(&self) -> Option<Timestamp> {
-        *self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When the oldest answer was asked for that it took.
+    pub fn oldest(&self) -> Timestamp {
+        let oldest = *self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        oldest.map_or(self.0.began, |oldest| oldest.min(self.0.began))
     }
 }
 
@@ -307,11 +313,10 @@ impl Entered for Within {
         if unknown.is_empty() {
             return all;
         }
-        let asked = (self.look.shared.now)();
         let fetched = self.entered.fetch(asking, unknown, planning).await;
         // What was too much for this look says nothing of the store.
         if !asking.is_over() {
-            self.look.shared.keep(&self.store, asked, &fetched);
+            self.look.shared.keep(&self.store, self.look.began, &fetched);
             self.look.shared.tidy_later();
         }
         all.extend(fetched);

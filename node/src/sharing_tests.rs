@@ -127,7 +127,13 @@ impl World {
     async fn look(&self, second: i64, arrived: i64, version: &str, last: Option<LastSync>) -> (String, Timestamp) {
         at_second(second);
         let stores: Arc<dyn Stores> = self.stores.clone();
-        let sharing = Sharing::new(stores, self.shared.clone(), at(arrived), ("app", version), last.as_ref());
+        let sharing = Sharing::new(
+            stores,
+            self.shared.clone(),
+            at(arrived),
+            ("app", version, Some(Duration::from_secs(110))),
+            last.as_ref(),
+        );
         let asking = Asking::new("team", Arc::<Budget>::default());
         let store = Store::namespaced(store(json!({"provider": {"fake": {}}})));
         let entered = match sharing.enter(&store, "team").await {
@@ -135,7 +141,7 @@ impl World {
             Err(error) => return (error.to_string(), now()),
         };
         let answers = entered.fetch(&asking, vec![key("a")], Box::new(())).await;
-        let read = sharing.oldest().unwrap_or(now());
+        let read = sharing.oldest();
         match answers.into_values().next().expect("an answer") {
             Ok(fetched) => {
                 self.shared.is_read("app", version, read);
@@ -163,6 +169,14 @@ async fn pods_that_are_due_take_what_one_of_them_fetched_and_are_as_old_as_that(
     assert_eq!(world.shown(1100, "1", Some(last(1011))).await, of("2", 1100), "and never their own again");
     assert_eq!(world.shown(1221, "1", Some(last(1000))).await, of("3", 1221), "nothing is kept for longer");
     assert_eq!(world.stores.entered.load(Ordering::SeqCst), 6, "each is let in, by one login of the pool");
+}
+
+#[tokio::test]
+async fn a_volume_is_never_given_its_own_answer_again_nor_one_that_is_due() {
+    let world = World::new(Counting::default());
+    world.shown(1000, "1", None).await;
+    assert_eq!(world.shown(1075, "1", Some(last(1000))).await.0, "1");
+    assert_eq!(world.shown(1186, "1", Some(last(1000))).await.0, "2", "as old as the interval");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use keyferry_sync::data::Data;
 use keyferry_sync::dependency::Version;
 use keyferry_sync::hash::data_hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
-use keyferry_sync::ports::{Applied, Observed, Output, Outputs};
+use keyferry_sync::ports::{Applied, Observed, Output, Outputs, Presumed};
 use keyferry_sync::told;
 use keyferry_sync::told::Told;
 
@@ -125,7 +125,7 @@ impl Output for VolumeOutput<'_> {
         Ok(observed(&shown, known.as_deref()))
     }
 
-    async fn apply(&mut self, content: &Content, _: bool) -> Result<Applied, Failure> {
+    async fn apply(&mut self, content: &Content, _: Presumed<'_>) -> Result<Applied, Failure> {
         let target = self.0;
         let files = target.files(content)?;
         let volume = target.mounted()?;
@@ -139,7 +139,7 @@ impl Output for VolumeOutput<'_> {
             volume.write(&files, target.wanted.folders()).map_err(|problem| unwritable(&problem))?;
         }
         target.know(Some(wanted.clone()));
-        Ok(Applied { change, version: Some(version(&wanted)), adopted: None })
+        Ok(Applied { change, version: Some(version(&wanted)), adopted: None, is_alike: false })
     }
 
     async fn foresee(&mut self, _: &Content) -> Result<Option<Data>, Failure> {

@@ -1,6 +1,6 @@
 //! Writes down what was pushed and what was deleted, one record each.
 
-use keyferry_crds::{PushRemoteRef, PushSecret, names};
+use keyferry_crds::{PushSecret, names};
 use keyferry_provider_core::{Error, Payload, SecretBytes};
 use keyferry_sync::audit::{Action, Delivery, Object, Secret, Source};
 use keyferry_sync::compute::are_few;
@@ -8,6 +8,7 @@ use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::redact::blank;
 use keyferry_sync::told::Told;
 
+use crate::expand::Entry;
 use crate::look::World;
 use crate::refers::store_of;
 
@@ -16,12 +17,13 @@ pub fn store(key: &str, namespace: &str) -> Object {
     store_of(key, namespace).as_ref().map(Object::store).unwrap_or_default()
 }
 
-/// The values of a push.
-pub fn values_of(payload: &Payload) -> Vec<SecretBytes> {
-    match payload {
+/// What of a push may not be told: its values, and what the template made of them.
+pub fn untold(entry: &Entry) -> Vec<SecretBytes> {
+    let values = match &entry.push.payload {
         Payload::Value(value) => vec![value.clone()],
         Payload::Fields(fields) => fields.values().cloned().collect(),
-    }
+    };
+    values.into_iter().chain(entry.names_made()).collect()
 }
 
 /// Why it failed, without the values.
@@ -39,11 +41,10 @@ pub fn tell(
     ps: &PushSecret,
     action: Action,
     store: Object,
-    remote: &PushRemoteRef,
+    secret: Secret,
     result: &Result<(), Error>,
     values: &[SecretBytes],
 ) {
-    let secret = Secret { key: remote.remote_key.clone(), property: remote.property.clone(), version: None };
     let object = Object::new(names::KIND_PUSH_SECRET, &ps.metadata);
     let sources = vec![Source { object: store, keys: vec![secret] }];
     let delivery = Delivery { sources, ..Delivery::new((world.settings.now)(), action, object) };

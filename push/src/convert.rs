@@ -1,23 +1,67 @@
-//! Keys of a source, converted back. Pure.
+//! Keys of a source, converted back: once for all of its entries. Pure.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
 
 use keyferry_crds::PushConversion;
+use keyferry_limits::{Budget, Exceeded};
 use keyferry_sync::data::Data;
+use keyferry_sync::engine::ENTRY;
 use keyferry_sync::told;
 use keyferry_sync::told::{Name, Told};
 
-/// The values by their keys, as the strategy reads these.
-pub fn keys(data: &Data, strategy: &PushConversion) -> Result<Data, Told> {
-    if *strategy != PushConversion::ReverseUnicode {
-        return Ok(data.clone());
-    }
-    let mut converted = Data::new();
-    for (key, value) in data {
-        if converted.insert(reversed(key), value.clone()).is_some() {
-            return Err(told!("{} and another key are the same once they are converted", Name(key)));
-        }
-    }
-    Ok(converted)
+/// The values of a source by their keys, as each strategy reads these.
+pub struct Keys<'a> {
+    data: &'a Data,
+    /// The keys that the source itself has: what else there is, `spec.template` made, maybe of a value.
+    own: &'a BTreeSet<String>,
+    reversed: OnceCell<Result<Data, Told>>,
+    /// The keys of the source, converted.
+    own_reversed: OnceCell<BTreeSet<String>>,
 }
+
+impl<'a> Keys<'a> {
+    /// Of these values, of which the source itself has those of these keys.
+    pub fn of(data: &'a Data, own: &'a BTreeSet<String>) -> Self {
+        Self { data, own, reversed: OnceCell::new(), own_reversed: OnceCell::new() }
+    }
+
+    /// As a strategy reads them; why that can't be.
+    pub fn by(&self, strategy: &PushConversion, budget: &Budget) -> Result<Result<&Data, Told>, Exceeded> {
+        if *strategy != PushConversion::ReverseUnicode {
+            return Ok(Ok(self.data));
+        }
+        if self.reversed.get().is_none() {
+            let keys = || self.data.keys().map(String::len);
+            budget.steps(keys().map(|length| length + 1).sum())?;
+            let values = self.data.values().map(|value| value.len() + ENTRY).sum::<usize>();
+            budget.bytes(keys().sum::<usize>() + values)?;
+        }
+        Ok(self.reversed.get_or_init(|| self.reverse()).as_ref().map_err(Clone::clone))
+    }
+
+    fn reverse(&self) -> Result<Data, Told> {
+        let mut converted = Data::new();
+        for (key, value) in self.data {
+            if converted.insert(reversed(key), value.clone()).is_some() {
+                let key = if self.own.contains(key) { told!("{}", Name(key)) } else { MADE.into() };
+                return Err(told!("{} and another key are the same once they are converted", key));
+            }
+        }
+        Ok(converted)
+    }
+
+    /// Whether `spec.template` made a key that a strategy reads: it may be made of a value.
+    pub fn is_made(&self, key: &str, strategy: &PushConversion) -> bool {
+        if *strategy != PushConversion::ReverseUnicode {
+            return !self.own.contains(key);
+        }
+        !self.own_reversed.get_or_init(|| self.own.iter().map(|key| reversed(key)).collect()).contains(key)
+    }
+}
+
+/// How a key is told that is made of who knows what.
+pub const MADE: &str = "a key that spec.template made";
 
 /// `_U002f_` is `/` again: `_U`, four or five hexadecimal digits, `_`.
 pub fn reversed(key: &str) -> String {
@@ -65,9 +109,37 @@ mod tests {
     }
 
     #[test]
+    fn what_the_template_made_is_told_from_what_was_there() {
+        let data: Data = [("a_U002f_b".to_owned(), "1".into()), ("made".to_owned(), "2".into())].into();
+        let own = ["a_U002f_b".to_owned()].into();
+        let keys = Keys::of(&data, &own);
+        let made = |key: &str, strategy| keys.is_made(key, &strategy);
+        assert!(!made("a_U002f_b", PushConversion::None) && made("a/b", PushConversion::None));
+        assert!(!made("a/b", PushConversion::ReverseUnicode) && made("made", PushConversion::ReverseUnicode));
+    }
+
+    #[test]
+    fn keys_are_converted_once_and_paid_for() {
+        let data: Data = (0..100).map(|n| (format!("key-{n}"), "v".into())).collect();
+        let own = BTreeSet::new();
+        let keys = Keys::of(&data, &own);
+        assert!(keys.by(&PushConversion::ReverseUnicode, &Budget::new(1 << 20, 10)).is_err());
+        let enough = Budget::new(1 << 20, 1_000);
+        for _ in 0..3 {
+            assert!(keys.by(&PushConversion::ReverseUnicode, &enough).unwrap().is_ok());
+        }
+    }
+
+    #[test]
     fn two_keys_never_become_one() {
         let data: Data = [("a_U002f_b".to_owned(), "1".into()), ("a/b".to_owned(), "2".into())].into();
-        assert!(keys(&data, &PushConversion::ReverseUnicode).is_err());
-        assert_eq!(keys(&data, &PushConversion::None).unwrap().len(), 2);
+        let (budget, own) = (Budget::default(), data.keys().cloned().collect());
+        let keys = Keys::of(&data, &own);
+        let problem = keys.by(&PushConversion::ReverseUnicode, &budget).unwrap().unwrap_err();
+        assert!(problem.as_str().starts_with("\"a_U002f_b\" and another key"), "{problem}");
+        assert_eq!(keys.by(&PushConversion::None, &budget).unwrap().unwrap().len(), 2);
+        let made = Keys::of(&data, const { &BTreeSet::new() });
+        let problem = made.by(&PushConversion::ReverseUnicode, &budget).unwrap().unwrap_err();
+        assert!(problem.as_str().starts_with("a key that spec.template made and another key"), "{problem}");
     }
 }

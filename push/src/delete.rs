@@ -11,16 +11,17 @@ use keyferry_sync::audit::Action;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::{Store, StoreId};
 use keyferry_sync::told;
-use keyferry_sync::told::{Name, Spec, Told};
-use serde_json::Value;
+use keyferry_sync::told::{Spec, Told};
 
 use crate::audited;
 use crate::chosen::is_theirs;
 use crate::each::AT_ONCE;
-use crate::expand::{Wanted, overlapping, remote};
+use crate::expand::{self, overlapping, remote};
 use crate::ledger::Ledger;
 use crate::look::{Look, World};
+use crate::nameable::Nameable;
 use crate::outcome::retry_of;
+use crate::places::{Leaving, Likeness, Sites};
 use crate::plan::unusable;
 use crate::ports::Opened;
 use crate::record;
@@ -39,7 +40,7 @@ pub struct Deleted {
 }
 
 /// What stays in stores: by store, the places.
-pub type Left = BTreeMap<String, Vec<String>>;
+pub type Left = BTreeMap<String, Vec<Told>>;
 
 /// What is recorded and not wanted. Where it is not known what is wanted in a store, nothing of it is among them.
 pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
@@ -58,7 +59,14 @@ pub fn unwanted(recorded: &Pushed, layout: &Layout, namespace: &str) -> Pushed {
 
 /// Takes out of what is unwanted what can't be deleted without taking from what is wanted. It is forgotten where what is
 /// wanted is there instead, and ours to delete one day.
-pub fn keep_overlapping(world: &World, ps: &PushSecret, ledger: &mut Ledger, unwanted: &mut Pushed, layout: &Layout) {
+pub fn keep_overlapping(
+    world: &World,
+    ps: &PushSecret,
+    names: &Nameable,
+    ledger: &mut Ledger,
+    unwanted: &mut Pushed,
+    layout: &Layout,
+) {
     unwanted.retain(|store, places| {
         let Some(wanted) = store_of(store, namespace(ps)).and_then(|id| layout.get(&id)) else { return true };
         let found = found_in(Some(&ledger.status), store).to_vec();
@@ -68,7 +76,7 @@ pub fn keep_overlapping(world: &World, ps: &PushSecret, ledger: &mut Ledger, unw
             if recorded.is_some_and(|recorded| recorded.contains_key(by)) && !found.iter().any(|theirs| theirs == by) {
                 ledger.remove(store, place);
                 if data.property().is_none() && !found.contains(place) {
-                    world.ports.journal.note(ps, record::left_whole(store, place));
+                    world.ports.journal.note(ps, record::left_whole(store, names.place(ps, store, place, data)));
                 }
             }
             false
@@ -79,28 +87,28 @@ pub fn keep_overlapping(world: &World, ps: &PushSecret, ledger: &mut Ledger, unw
 
 /// Takes out of what is recorded what nobody can delete any more, since its store is not there: by store, the places.
 /// ClusterSecretStores that are not looked after may be there all the same.
-pub fn stranded(world: &World, look: &Look, recorded: &mut Pushed) -> Left {
+pub fn stranded(world: &World, look: &Look, names: &Nameable, recorded: &mut Pushed) -> Left {
     let mut stranded = Left::new();
     recorded.retain(|key, places| {
         let id = store_of(key, namespace(&look.ps));
         let is_unseen = id.as_ref().is_some_and(|id| id.namespace.is_none()) && !world.settings.cluster_stores;
         let stays = is_unseen || id.is_some_and(|id| look.stores.contains_key(&id));
         if !stays {
-            stranded.insert(key.clone(), ours(look, key, places));
+            stranded.insert(key.clone(), ours(look, names, key, places));
         }
         stays
     });
-    stranded.retain(|_, places: &mut Vec<String>| !places.is_empty());
+    stranded.retain(|_, places: &mut Vec<Told>| !places.is_empty());
     stranded
 }
 
 /// Takes out of what is recorded what is in stores of other controllers: by store, the places.
-pub fn of_others(world: &World, look: &Look, recorded: &mut Pushed) -> Left {
+pub fn of_others(world: &World, look: &Look, names: &Nameable, recorded: &mut Pushed) -> Left {
     let mut theirs = Left::new();
     recorded.retain(|key, places| {
         let is_theirs = is_theirs(&world.settings, look, key);
         if is_theirs {
-            theirs.insert(key.clone(), ours(look, key, places));
+            theirs.insert(key.clone(), ours(look, names, key, places));
         }
         !is_theirs
     });
@@ -109,16 +117,18 @@ pub fn of_others(world: &World, look: &Look, recorded: &mut Pushed) -> Left {
 }
 
 /// The places of a store that did not hold anything before us.
-fn ours(look: &Look, store: &str, places: &BTreeMap<String, PushData>) -> Vec<String> {
+fn ours(look: &Look, names: &Nameable, store: &str, places: &BTreeMap<String, PushData>) -> Vec<Told> {
     let not_ours = found_in(look.ps.status.as_ref(), store);
-    places.keys().filter(|place| !not_ours.contains(place)).cloned().collect()
+    let ours = places.iter().filter(|(place, _)| !not_ours.contains(place));
+    ours.map(|(place, data)| names.place(&look.ps, store, place, data)).collect()
 }
 
 /// Tells what stays when a PushSecret goes: in stores that do not exist, and in those of other controllers.
 pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left) {
     let (namespace, name) = (ps.metadata.namespace.as_deref(), ps.metadata.name.as_deref());
     for (store, places) in stranded {
-        tracing::warn!(namespace, name, store, ?places, "the store does not exist: what was pushed there stays");
+        let told = record::named(places);
+        tracing::warn!(namespace, name, store, places = %told, "the store does not exist: what was pushed there stays");
         world.ports.journal.note(ps, record::left_behind(store, places));
     }
     for (store, places) in theirs {
@@ -126,7 +136,7 @@ pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left)
             namespace,
             name,
             store,
-            ?places,
+            places = %record::named(places),
             "the store is of another controller class: what was pushed there stays"
         );
         world.ports.journal.note(ps, record::left_to_others(store, places));
@@ -134,10 +144,11 @@ pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left)
 }
 
 /// Deletes these in their stores: all that is ours, and nothing else. What one store can't do keeps no other from it.
-pub async fn delete(world: &World, look: &Look, places: Pushed, layout: &Layout) -> Deleted {
+pub async fn delete(world: &World, look: &Look, names: &Nameable, places: Pushed, layout: &Layout) -> Deleted {
+    let sites = &Sites::of(look, layout);
     let tasks = places
         .into_iter()
-        .map(|(store, places)| in_store(world, look, store, places, layout).boxed())
+        .map(|(store, places)| in_store(world, look, names, store, places, sites).boxed())
         .collect::<Vec<_>>();
     let mut all = Deleted::default();
     let done: Vec<Deleted> = stream::iter(tasks).buffer_unordered(AT_ONCE).collect().await;
@@ -150,26 +161,47 @@ pub async fn delete(world: &World, look: &Look, places: Pushed, layout: &Layout)
     all
 }
 
-async fn in_store(
+/// Takes out of these places of a store what stays there: what is not ours, and what is wanted through another store that leads
+/// there, or may, which is told. Nothing goes of it but the record.
+fn leave(
     world: &World,
     look: &Look,
-    key: String,
-    mut places: BTreeMap<String, PushData>,
-    layout: &Layout,
-) -> Deleted {
-    let mut done = Deleted::default();
-    let not_ours = found_in(look.ps.status.as_ref(), &key);
-    let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
-    let same = known.map(|store| same_places(look, store, layout)).unwrap_or_default();
-    places.retain(|place, _| {
-        // Wanted through another store that leads there: nothing goes then but the record.
-        let moved = same.iter().any(|wanted| wanted.is_wanted(place));
-        let stays = moved || not_ours.contains(place);
+    names: &Nameable,
+    key: &str,
+    from: Option<Leaving<'_>>,
+    places: &mut BTreeMap<String, PushData>,
+) -> Vec<(String, String)> {
+    let not_ours = found_in(look.ps.status.as_ref(), key);
+    let (mut left, mut unclear) = (Vec::new(), BTreeMap::<StoreId, Vec<Told>>::new());
+    places.retain(|place, data| {
+        let is_ours = !not_ours.contains(place);
+        let other = from.as_ref().filter(|_| is_ours).and_then(|from| from.wanted_through(place, data));
+        if let Some((other, Likeness::Unclear)) = other {
+            unclear.entry(other.clone()).or_default().push(names.place(&look.ps, key, place, data));
+        }
+        let stays = !is_ours || other.is_some();
         if stays {
-            done.left.push((key.clone(), place.clone()));
+            left.push((key.to_owned(), place.clone()));
         }
         !stays
     });
+    for (other, places) in &unclear {
+        world.ports.journal.note(&look.ps, record::may_be_wanted(key, other, places));
+    }
+    left
+}
+
+async fn in_store(
+    world: &World,
+    look: &Look,
+    names: &Nameable,
+    key: String,
+    mut places: BTreeMap<String, PushData>,
+    sites: &Sites<'_>,
+) -> Deleted {
+    let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
+    let left = leave(world, look, names, &key, known.map(|store| sites.leaving(store)), &mut places);
+    let mut done = Deleted { left, ..Deleted::default() };
     if places.is_empty() {
         return done;
     }
@@ -199,12 +231,14 @@ async fn in_store(
     let deletions: Vec<_> = deletions.collect();
     let results: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
     for (place, data, result) in results.into_iter().flatten() {
-        let (remote, object) = (&data.matched.remote_ref, audited::store(&key, namespace(&look.ps)));
-        audited::tell(world, &look.ps, Action::Unpushed, object, remote, &result, &[]);
+        let made = names.untold(&look.ps, &key, &place, &data);
+        let (at, object) = (expand::audited(&data, made), audited::store(&key, namespace(&look.ps)));
+        audited::tell(world, &look.ps, Action::Unpushed, object, at, &result, &[]);
         match result {
             Ok(()) => done.deleted.push((key.clone(), place)),
             Err(error) => {
-                let cause = told!("{} in {}: {}", Name(&place), Told::without_values(key.clone()), error);
+                let place = names.place(&look.ps, &key, &place, &data);
+                let cause = told!("{} in {}: {}", place, Told::without_values(key.clone()), error);
                 done.failed.push((cause, retry_of(&error)));
             }
         }
@@ -237,44 +271,4 @@ async fn open(
     }
     let opened = world.ports.stores.open(store, namespace(&look.ps)).await;
     opened.map_err(|error| (failed(Told::from(&error)), retry_of(&error)))
-}
-
-/// What is wanted in other stores that lead to the same place as this one.
-fn same_places<'l>(look: &Look, from: &Store, layout: &'l Layout) -> Vec<&'l Wanted> {
-    let Ok(of) = from.spec.as_ref() else { return Vec::new() };
-    let is_same = |id: &StoreId| {
-        let other = look.stores.get(id).and_then(|(store, _)| store.spec.as_ref().ok());
-        other.is_some_and(|other| {
-            // Decoded only where that may tell: specs may be long.
-            let known = || of.provider.names().all(|name| WHERE.iter().any(|(known, _)| *known == name));
-            let are_one = || of.provider.names().eq(other.provider.names());
-            let places = || other.the_provider().ok().zip(of.the_provider().ok());
-            other.provider == of.provider
-                || are_one() && known() && places().is_some_and(|((name, a), (_, b))| is_one_place(name, &a, &b))
-        })
-    };
-    let others = layout.iter().filter(|(id, _)| **id != from.id && is_same(id));
-    others.map(|(_, wanted)| wanted).collect()
-}
-
-/// By store, the fields of its spec that say where it is, the one that must be there first. Who logs in, and how, says
-/// nothing of that.
-const WHERE: [(&str, &[&str]); 5] = [
-    ("vault", &["server", "path", "namespace", "version"]),
-    ("openBao", &["server", "path", "namespace", "version"]),
-    ("azurekv", &["vaultUrl", "environmentType"]),
-    ("gcpsm", &["projectID", "location"]),
-    ("onepassword", &["connectHost", "vaults"]),
-];
-
-/// Whether two stores of this kind lead to the same place for certain.
-fn is_one_place(kind: &str, a: &Value, b: &Value) -> bool {
-    let fields = WHERE.iter().find(|(known, _)| *known == kind).map(|(_, fields)| *fields).unwrap_or_default();
-    let field = |config: &Value, name: &str| match config.get(name) {
-        // With or without a slash at its end it is the same URL, and the same path.
-        Some(Value::String(text)) => Value::from(text.trim_end_matches('/')),
-        other => other.cloned().unwrap_or_default(),
-    };
-    let is_known = fields.first().is_some_and(|first| !field(a, first).is_null());
-    is_known && fields.iter().all(|name| field(a, name) == field(b, name))
 }

@@ -1,22 +1,23 @@
 //! What is done in one store: find out what is there, and push what is not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushDeletionPolicy, PushUpdatePolicy};
-use keyferry_provider_core::{Error, ErrorKind, Key, PropertyLookup, Reach};
+use keyferry_provider_core::{Answer, Error, ErrorKind, Fetched, Key, Payload, PropertyLookup, Reach};
 use keyferry_sync::asking::Asking;
 use keyferry_sync::audit::{Action, Object};
+use keyferry_sync::compute::{in_turn, is_little, is_plain_path};
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::Store;
 use keyferry_sync::told;
-use keyferry_sync::told::{Name, Told};
+use keyferry_sync::told::Told;
 
 use crate::audited;
 use crate::compare::{holds, key_of};
-use crate::expand::{Entry, Wanted, elsewhere, is_same_entry, is_same_place, overlapping, remote, tell_key};
+use crate::expand::{self, Entry, Wanted, elsewhere, is_same_entry, is_same_place, overlapping, remote};
 use crate::look::{Look, World};
 use crate::memory::{Held, OPAQUE};
 use crate::outcome::retry_of;
@@ -25,6 +26,9 @@ use crate::refers::{found_in, namespace, store_key};
 
 /// How many secrets of one store are written or deleted at once for one PushSecret.
 pub const AT_ONCE: usize = 8;
+
+/// So many bytes of answers are compared in no time, each with all that it may be.
+const LITTLE: usize = 64 << 10;
 
 /// One store, and what is known of it.
 pub struct Task<'a> {
@@ -170,7 +174,8 @@ impl Task<'_> {
             let left = match prepared.opened.exists(&entry.push.remote).await {
                 Ok(_) => {
                     let left = prepared.opened.delete(&remote(old), Reach::Ours).await;
-                    let (store, at) = (Object::store(&self.store.id), &old.matched.remote_ref);
+                    let made = entry.made.map(|_| entry.tell_key());
+                    let (store, at) = (Object::store(&self.store.id), expand::audited(old, made));
                     audited::tell(self.world, &self.look.ps, Action::Unpushed, store, at, &left, &[]);
                     left
                 }
@@ -210,7 +215,9 @@ impl Task<'_> {
                 _ if existing.contains(place) => self.hold(&mut ended, place, entry, &*opened),
                 Some(held) if !is_suspect && self.is_certain(held, can_read) => {
                     // It may have come to be of another Secret.
-                    ended.held.insert(place.clone(), Held { from: entry.from.clone(), ..held.clone() });
+                    ended
+                        .held
+                        .insert(place.clone(), Held { from: entry.from.clone(), made: entry.made, ..held.clone() });
                 }
                 // Pushed by this look's predecessor, or by the process before this one: it may well be there.
                 // What is elsewhere is not read here: the store's own push compares it.
@@ -244,7 +251,7 @@ impl Task<'_> {
         let key = key_of(&entry.push.remote, &opened.dialect());
         ended.held.insert(
             place.to_owned(),
-            Held { payload: entry.mac, answer: None, key, surprises: 0, from: entry.from.clone() },
+            Held { payload: entry.mac, answer: None, key, surprises: 0, from: entry.from.clone(), made: entry.made },
         );
     }
 
@@ -263,14 +270,26 @@ impl Task<'_> {
         let keys: BTreeSet<Key> = places.iter().map(|(_, entry)| key_of(&entry.push.remote, &dialect)).collect();
         let planning = self.world.ports.sync.stores.asking(&self.store.id);
         let answers = opened.fetch(asking, keys.into_iter().collect(), planning).await;
+        let compare = || -> Vec<bool> {
+            let answer = |entry: &Entry| answers.get(&key_of(&entry.push.remote, &dialect))?.as_ref().ok();
+            let holds = |found: &Fetched, entry: &Entry| holds(&found.value, &entry.push, &dialect, &self.look.budget);
+            places.iter().map(|(_, entry)| answer(entry).is_some_and(|found| holds(found, entry))).collect()
+        };
+        // Whoever has the store decides what it answers, and how often it is compared.
+        let held = if is_quick(&places, &answers) {
+            compare()
+        } else {
+            let compute = &*self.world.ports.sync.compute;
+            in_turn(compute, namespace(&self.look.ps), &self.look.budget, compare).await
+        };
         let mut rest = Vec::new();
-        for (place, entry) in places {
+        for ((place, entry), is_held) in places.into_iter().zip(held) {
             let key = key_of(&entry.push.remote, &dialect);
             match answers.get(&key) {
-                Some(Ok(found)) if holds(&found.value, &entry.push, &dialect, &self.look.budget) => {
+                Some(Ok(found)) if is_held => {
                     let answer = Some(self.world.key.of_answer(&found.value));
                     let from = entry.from.clone();
-                    let held = Held { payload: entry.mac, answer, key, surprises: 0, from };
+                    let held = Held { payload: entry.mac, answer, key, surprises: 0, from, made: entry.made };
                     ended.held.insert(place.clone(), held);
                 }
                 Some(Err(error)) if error.is_temporary() => ended.problems.push(self.problem(place, entry, error)),
@@ -313,17 +332,17 @@ impl Task<'_> {
         let pushes: Vec<_> = secrets.into_values().map(|entries| push_in_turn(opened, entries).boxed()).collect();
         let pushed: Vec<_> = stream::iter(pushes).buffer_unordered(AT_ONCE).collect().await;
         for (place, entry, result) in pushed.into_iter().flatten() {
-            let remote = &entry.data.matched.remote_ref;
-            let values = if result.is_err() { audited::values_of(&entry.push.payload) } else { Vec::new() };
+            let values = if result.is_err() { audited::untold(entry) } else { Vec::new() };
             let store = Object::store(&self.store.id);
-            audited::tell(self.world, &self.look.ps, Action::Pushed, store, remote, &result, &values);
+            audited::tell(self.world, &self.look.ps, Action::Pushed, store, entry.audited(), &result, &values);
             match result {
                 Ok(()) => {
                     ended.pushed += 1;
                     let before = self.held.get(place).filter(|held| held.payload == entry.mac);
                     let surprises = before.map_or(0, |held| held.surprises.saturating_add(1).min(OPAQUE));
                     let key = key_of(&entry.push.remote, &opened.dialect());
-                    let held = Held { payload: entry.mac, answer: None, key, surprises, from: entry.from.clone() };
+                    let (from, made) = (entry.from.clone(), entry.made);
+                    let held = Held { payload: entry.mac, answer: None, key, surprises, from, made };
                     ended.held.insert(place.clone(), held);
                 }
                 Err(error) => ended.problems.push(self.problem(place, entry, &error)),
@@ -335,17 +354,22 @@ impl Task<'_> {
     /// Operator's.
     fn unverified(&self, place: &str, entry: &Entry, error: &Error) -> Problem {
         let store = Told::without_values(self.store.id.name.clone());
-        let cause = told!("could not verify if secret exists in store: {} ({} in {})", error, Name(place), store);
+        let cause =
+            told!("could not verify if secret exists in store: {} ({} in {})", error, entry.tell_place(), store);
         Problem { cause, ..self.problem(place, entry, error) }
     }
 
     fn problem(&self, place: &str, entry: &Entry, error: &Error) -> Problem {
-        let key = tell_key(entry.data.secret_key());
-        let store = Told::without_values(self.store.id.name.clone());
-        let cause =
-            told!("could not write remote ref {} to target secretstore {}: {} (to {})", key, store, error, Name(place));
+        let cause = unwritten(&self.store, entry, error);
         Problem { place: place.to_owned(), cause, retry: retry_of(error), is_certain: is_certain(error) }
     }
+}
+
+/// That something could not be written. The words before the cause are External Secrets Operator's.
+pub fn unwritten(store: &Store, entry: &Entry, error: &Error) -> Told {
+    let (key, place) = (entry.tell_key(), entry.tell_place());
+    let store = Told::without_values(store.id.name.clone());
+    told!("could not write remote ref {} to target secretstore {}: {} (to {})", key, store, error, place)
 }
 
 async fn push_in_turn<'e>(
@@ -357,6 +381,18 @@ async fn push_in_turn<'e>(
         done.push((place, entry, opened.push(&entry.push).await));
     }
     done
+}
+
+/// Whether comparing what was answered with what is pushed is certain to be quick: little of either, and nothing is looked up
+/// in it but by names.
+fn is_quick(places: &[(&String, &Entry)], answers: &HashMap<Key, Answer>) -> bool {
+    let by_key = |(_, entry): &(&String, &Entry)| entry.push.remote.property.as_deref().is_none_or(is_plain_path);
+    let values = places.iter().flat_map(|(_, entry)| match &entry.push.payload {
+        Payload::Value(value) => vec![value],
+        Payload::Fields(fields) => fields.values().collect(),
+    });
+    let answers = places.len().saturating_mul(answers.values().flatten().map(|found| found.value.len()).sum());
+    places.iter().all(by_key) && answers <= LITTLE && is_little(values)
 }
 
 /// Whether a push that failed so has written nothing for certain.

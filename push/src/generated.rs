@@ -67,7 +67,10 @@ fn refresh_by(look: &Look, kept: &Kept) -> Option<Timestamp> {
         return None;
     }
     let newest = states::newest(&look.states);
-    let Some(made) = &kept.made else { return newest?.refresh_by };
+    let Some(made) = &kept.made else {
+        let own = look.memory.kept_ends.filter(|(at, _)| *at == kept.at).map(|(_, end)| end);
+        return newest.and_then(|newest| newest.refresh_by).into_iter().chain(own).min();
+    };
     // While the watch has not told of it, nothing is known.
     let held = look.states.iter().find(|state| state.name == *made)?;
     // A generation was broken off: some stores may hold what it made, and nobody else revokes that.
@@ -121,6 +124,7 @@ pub fn replaced_by(look: &Look, under_way: &UnderWay, outcome: &Outcome) -> Opti
 pub async fn note(world: &World, look: &mut Look, made: Generated) {
     // Under `IfNotExists` they may hold an earlier one.
     let state = look.memory.made.clone().filter(|_| look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists);
+    look.memory.kept_ends = made.refresh_by.map(|end| (made.at, end));
     let kept = Kept { at: made.at, asked_for: made.asked_for, made: state };
     let (namespace, name) = (namespace(&look.ps), look.ps.metadata.name.as_deref());
     if let Err(problem) = world.ports.journal.generated(&look.ps, &kept.to_string()).await

@@ -3,8 +3,9 @@
 //!
 //! Modules, in reading order: [`refers`] what a PushSecret refers to, [`spec`] what is wrong with one, [`ports`] what it
 //! takes, [`outcome`] what a look comes to, [`halfway`] which of the values that were replaced are in use, [`memory`] what is remembered, [`look`] one look, [`chosen`] which stores it is about. What goes where: [`convert`] the keys of
-//! a source, [`expand`] its entries by store. What is there: [`compare`]. What to do: [`schedule`] when, [`generated`] with what was made, [`plan`] what. What was done: [`record`].
+//! a source, [`nameable`] which of them may be told, [`expand`] its entries by store. What is there: [`compare`]. What to do: [`schedule`] when, [`generated`] with what was made, [`plan`] what. What was done: [`record`].
 //! How it is done: [`audited`] who was given what, [`source`] what is pushed, [`each`] what is done in one store, [`parting`] what of it has lost its Secret,
+//! [`places`] which stores lead to one place,
 //! [`delete`] what is undone, [`ledger`] what is
 //! written down of it, and when, and [`mod@run`], which joins them all.
 
@@ -20,6 +21,7 @@ pub mod look;
 pub mod chosen;
 
 pub mod convert;
+pub mod nameable;
 pub mod expand;
 pub mod compare;
 
@@ -32,6 +34,7 @@ pub mod audited;
 pub mod source;
 pub mod each;
 pub mod parting;
+pub mod places;
 pub mod delete;
 pub mod ledger;
 pub mod run;

@@ -34,6 +34,8 @@ pub struct Look {
     pub ps: Arc<PushSecret>,
     /// The stores that it names, selects or has pushed into.
     pub stores: KnownStores,
+    /// Whether its namespace has more stores than are compared with the labels that it selects by.
+    pub has_many_stores: bool,
     /// When it began.
     pub began: Timestamp,
     /// The labels of its namespace, where that has been seen.

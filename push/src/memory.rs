@@ -107,6 +107,8 @@ pub struct Held {
     pub surprises: u8,
     /// The name of the Secret that it is of.
     pub from: String,
+    /// The entry of `dataTo` that it is of, where `spec.template` made its key.
+    pub made: Option<usize>,
 }
 
 /// So often in a row, and what a store answers can't be compared: it is left to the store's own comparison.
@@ -151,6 +153,8 @@ pub struct Memory {
     pub halfway: Halfway,
     /// The generated value that is everywhere.
     pub kept: Option<Kept>,
+    /// When the generated value that is everywhere was made, and by when it is to be replaced, where it has no state.
+    pub kept_ends: Option<(Timestamp, Timestamp)>,
     /// The state of what was generated last, where it has one: its name.
     pub made: Option<String>,
     /// Places where something may be that we did not make: it is written over, and nobody knows for certain whether that was

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use keyferry_limits::PUSH_STORES;
+use keyferry_limits::{PUSH_CANDIDATES, PUSH_STORES};
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::settings::Settings;
 use keyferry_sync::store::{Readiness, Store};
@@ -66,6 +66,9 @@ pub fn decide(settings: &Settings, look: &Look) -> Plan {
     let is_missing = named_stores(ps).iter().any(|id| !look.stores.contains_key(id));
     let mut recorded = ps.status.iter().flat_map(|status| status.synced_push_secrets.keys());
     let holds_more = recorded.any(|key| may_undo(settings, look, key));
+    if look.has_many_stores && !all_is_theirs(settings, look) {
+        return Plan::Refuse(Failure::new(Headline::Spec, told!("{}", PUSH_CANDIDATES), Retry::Late));
+    }
     if !is_missing && !holds_more && active(settings, look).next().is_none() {
         return Plan::Ignore;
     }

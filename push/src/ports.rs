@@ -11,8 +11,9 @@ use keyferry_crds::{PushSecret, PushSecretStatus};
 use keyferry_limits::Budget;
 use keyferry_provider_core::{Answer, Capabilities, Dialect, Error, Key, Push, Reach, Remote};
 use keyferry_sync::asking::Asking;
-use keyferry_sync::data::{Data, StringMap};
+use keyferry_sync::data::{Data, StringMap, cost, cost_of};
 use keyferry_sync::dependency::Version;
+use keyferry_sync::engine::ENTRY;
 use keyferry_sync::ports::{self as sync, Planning, Problem};
 use keyferry_sync::record::Note;
 use keyferry_sync::store::Store;
@@ -61,6 +62,15 @@ pub struct Source {
     pub labels: StringMap,
     /// Its annotations.
     pub annotations: StringMap,
+}
+
+impl Source {
+    /// What it takes, about: of an entry of each of its maps its texts, and a place.
+    pub fn cost(&self) -> usize {
+        let marks = self.labels.iter().chain(&self.annotations);
+        let marks = cost_of(marks.map(|(name, value)| (name.as_str(), value.len())));
+        cost(&self.data).saturating_add(marks).saturating_add(ENTRY)
+    }
 }
 
 /// Without annotations, which may hold values: kubectl writes the whole Secret into one.

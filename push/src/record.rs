@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keyferry_crds::{PushSecret, PushSecretStatus, PushUpdatePolicy};
+use keyferry_limits::REFRESH_RATE;
 use keyferry_sync::record::{Note, Severity, set_ready};
+use keyferry_sync::store::StoreId;
 use keyferry_sync::time::seconds;
 use keyferry_sync::told;
-use keyferry_sync::told::{Name, Told};
+use keyferry_sync::told::Told;
 
 use crate::outcome::{Done, NAMED_CAUSES, Outcome};
 use crate::schedule;
@@ -20,6 +22,14 @@ pub const SOURCE_DELETED: &str = "SourceDeleted";
 
 /// The condition that an outcome stands for: its status, reason and message. `None` where it says nothing new.
 fn verdict(ps: &PushSecret, outcome: &Outcome) -> Option<(bool, &'static str, Told)> {
+    let (ready, reason, message) = judge(ps, outcome)?;
+    if ready && schedule::is_slowed_down(ps) {
+        return Some((ready, reason, told!("{}; spec.refreshInterval: {}", message, REFRESH_RATE)));
+    }
+    Some((ready, reason, message))
+}
+
+fn judge(ps: &PushSecret, outcome: &Outcome) -> Option<(bool, &'static str, Told)> {
     match outcome {
         Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::Released => None,
         Outcome::Done(_) if ps.spec.update_policy == PushUpdatePolicy::IfNotExists => {
@@ -61,7 +71,7 @@ pub fn status(
 }
 
 /// The event that tells what stays in a store that is gone, since the PushSecret goes.
-pub fn left_behind(store: &str, places: &[String]) -> Note {
+pub fn left_behind(store: &str, places: &[Told]) -> Note {
     let store = Told::without_values(store.to_owned());
     let places = named(places);
     let message = told!("{} does not exist: what was pushed there stays, delete it yourself: {}", store, places);
@@ -69,7 +79,7 @@ pub fn left_behind(store: &str, places: &[String]) -> Note {
 }
 
 /// The event that tells what stays in a store of another controller class, since the PushSecret goes.
-pub fn left_to_others(store: &str, places: &[String]) -> Note {
+pub fn left_to_others(store: &str, places: &[Told]) -> Note {
     let store = Told::without_values(store.to_owned());
     let message = told!(
         "{} is of another controller class: what was pushed there stays, where the controller of that class does not delete \
@@ -81,9 +91,8 @@ pub fn left_to_others(store: &str, places: &[String]) -> Note {
 }
 
 /// The first of these places, and how many more there are.
-fn named(places: &[String]) -> Told {
-    let named = places.iter().take(NAMED_CAUSES).map(|place| told!("{}", Name(place)));
-    let named = Told::join(named, ", ");
+pub fn named(places: &[Told]) -> Told {
+    let named = Told::join(places.iter().take(NAMED_CAUSES).cloned(), ", ");
     let more = match places.len().checked_sub(NAMED_CAUSES) {
         None | Some(0) => Told::from(""),
         Some(more) => told!(", and {} more", more),
@@ -91,9 +100,21 @@ fn named(places: &[String]) -> Told {
     told!("{}{}", named, more)
 }
 
+/// The event that tells that something is not deleted since it is wanted in another store, which may lead to the same place.
+pub fn may_be_wanted(store: &str, other: &StoreId, places: &[Told]) -> Note {
+    let message = told!(
+        "what was pushed through {} stays, since {} may lead to the same place, where it is wanted; where it does not, delete \
+         it yourself: {}",
+        Told::without_values(store.to_owned()),
+        other,
+        named(places)
+    );
+    Note::new(Severity::Warning, ERRORED, message)
+}
+
 /// The event that tells that a secret which was pushed as a whole stays, since a property of it is wanted now.
-pub fn left_whole(store: &str, place: &str) -> Note {
-    let (place, store) = (Name(place), Told::without_values(store.to_owned()));
+pub fn left_whole(store: &str, place: Told) -> Note {
+    let store = Told::without_values(store.to_owned());
     let message = told!(
         "{} in {} was pushed as a whole, and only properties of it are wanted now: what else it holds stays, delete that \
          yourself",

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::{PushSecret, PushSecretStatus, PushStoreRef, StoreKind};
+use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind};
 use keyferry_sync::request::template_sources;
 use keyferry_sync::selection::selects;
@@ -56,6 +57,16 @@ pub fn named_stores(ps: &PushSecret) -> BTreeSet<StoreId> {
     named.map(|(kind, name)| store(kind, name, namespace(ps))).collect()
 }
 
+/// The selectors of stores and of Secrets that are compared with whatever changes, and where each stands.
+pub fn selectors(ps: &PushSecret) -> impl Iterator<Item = (String, &LabelSelector)> {
+    let stores = ps.spec.secret_store_refs.iter().enumerate();
+    let stores = stores.filter_map(|(n, reference)| {
+        Some((format!("spec.secretStoreRefs[{n}].labelSelector"), reference.label_selector.as_ref()?))
+    });
+    let source = source_selector(ps).map(|selector| ("spec.selector.secret.selector".to_owned(), selector));
+    stores.chain(source)
+}
+
 /// Whether it selects any store by labels.
 pub fn selects_stores(ps: &PushSecret) -> bool {
     ps.spec.secret_store_refs.iter().any(|reference| reference.label_selector.is_some())
@@ -75,10 +86,9 @@ fn selects_it(reference: &PushStoreRef, candidate: &Store, namespace: &str) -> b
         StoreKind::ClusterSecretStore => candidate.id.namespace.is_none(),
         StoreKind::SecretStore | StoreKind::Unknown(_) => candidate.id.namespace.as_deref() == Some(namespace),
     };
-    is_of_kind && {
-        let labels = candidate.metadata.labels.clone().unwrap_or_default();
-        reference.label_selector.as_ref().is_some_and(|selector| selects(selector, &labels))
-    }
+    let none = StringMap::new();
+    let labels = candidate.metadata.labels.as_ref().unwrap_or(&none);
+    is_of_kind && reference.label_selector.as_ref().is_some_and(|selector| selects(selector, labels))
 }
 
 /// Whether it pushes into this store.

@@ -28,11 +28,12 @@ use keyferry_sync::told::Told;
 
 use crate::chosen::{self, active};
 use crate::delete::{self, Deleted};
-use crate::each::{AT_ONCE, Ended, Prepared, Task};
-use crate::expand::Entry;
+use crate::each::{AT_ONCE, Ended, Prepared, Task, unwritten};
+use crate::expand::{Entry, Wanted};
 use crate::ledger::Ledger;
 use crate::look::{Look, Looked, World, version_of};
 use crate::memory::{Held, InStore};
+use crate::nameable::Nameable;
 use crate::outcome::{Causes, Done, Failure, Headline, Outcome, retry_of};
 use crate::parting::GONE_FOR_GOOD;
 use crate::plan::{self, Plan, unusable};
@@ -50,7 +51,8 @@ pub fn run(world: &World, look: Look, planning: Planning) -> BoxFuture<'_, Looke
 
 async fn carry_out(world: &World, look: Look, planning: Planning) -> Looked {
     let under_way = UnderWay { states: look.states.len(), ..UnderWay::default() };
-    let mut work = Work { world, ledger: Ledger::of(&look.ps), look, values: Vec::new(), under_way };
+    let (ledger, names) = (Ledger::of(&look.ps), Nameable::of(&look.memory));
+    let mut work = Work { world, ledger, look, values: Vec::new(), names, under_way };
     if is_generated(&work.look.ps) {
         work.look.memory.kept = generated::kept(&world.settings, &work.look);
     }
@@ -88,6 +90,8 @@ struct Work<'a> {
     ledger: Ledger,
     /// What must not be told.
     values: Vec<SecretBytes>,
+    /// Which places may be.
+    names: Nameable,
     /// What a generator makes.
     under_way: UnderWay,
 }
@@ -179,9 +183,12 @@ impl Work<'_> {
         };
         let names: BTreeSet<String> = sources.iter().map(|source| source.name.clone()).collect();
         self.values = sources.iter().flat_map(|source| source.data.values().cloned()).collect();
+        self.names.read(sources.iter().map(|source| &source.data));
         let templates = source::templates(self.world, &self.look, &mut versions).await?;
         let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
         let layout = source::lay_out(self.world, &self.look, sources, &templates, &stores).await?;
+        // Nor may keys be told that are made of them, whoever tells: nor what is named after those.
+        self.values.extend(layout.values().flat_map(Wanted::made));
         let unwanted = delete::unwanted(&self.ledger.status.synced_push_secrets, &layout, namespace(&self.look.ps));
         parting::note(&mut self.look, &unwanted, &names);
         let (mut causes, mut done) = (not_there(&self.look, &layout), Done::default());
@@ -221,9 +228,9 @@ impl Work<'_> {
             return Ok(());
         }
         let pushed = opened.push(&entry.push).await;
-        let values = if pushed.is_err() { audited::values_of(&entry.push.payload) } else { Vec::new() };
-        let (object, at) = (Object::store(&store.id), &entry.data.matched.remote_ref);
-        audited::tell(self.world, &self.look.ps, Action::Pushed, object, at, &pushed, &values);
+        let values = if pushed.is_err() { audited::untold(entry) } else { Vec::new() };
+        let object = Object::store(&store.id);
+        audited::tell(self.world, &self.look.ps, Action::Pushed, object, entry.audited(), &pushed, &values);
         pushed
     }
 
@@ -313,8 +320,8 @@ impl Work<'_> {
         unwanted.retain(|store, _| chosen::may_undo(&self.world.settings, &self.look, store));
         self.look.memory.parting.retain(|(store, _), _| unwanted.contains_key(store));
         parting::keep(&self.look, &mut unwanted);
-        delete::keep_overlapping(self.world, &self.look.ps, &mut self.ledger, &mut unwanted, layout);
-        let deleted = delete::delete(self.world, &self.look, unwanted.clone(), layout).await;
+        delete::keep_overlapping(self.world, &self.look.ps, &self.names, &mut self.ledger, &mut unwanted, layout);
+        let deleted = delete::delete(self.world, &self.look, &self.names, unwanted.clone(), layout).await;
         self.forget(&deleted);
         let recorded = &self.ledger.status.synced_push_secrets;
         let stays = |store: &str, place: &str| recorded.get(store).is_some_and(|places| places.contains_key(place));
@@ -324,24 +331,32 @@ impl Work<'_> {
         for (store, place) in &deleted.deleted {
             let remote_key = unwanted.get(store).and_then(|places| places.get(place));
             let Some(remote_key) = remote_key.map(|data| &data.matched.remote_ref.remote_key) else { continue };
-            causes.extend(self.mend(layout, store, remote_key).await);
+            let (failed, lost) = self.mend(layout, store, remote_key).await;
+            causes.extend(failed);
+            // The next look asks for it, and pushes it.
+            for (id, place) in lost {
+                self.look.memory.stores.get_mut(&id).and_then(|known| known.held.remove(&place));
+            }
         }
         deleted.failed
     }
 
-    async fn mend(&self, layout: &Layout, from: &str, remote_key: &str) -> Causes {
-        let mut causes = Causes::new();
+    /// Puts back what may have gone with a deletion through another store. Why that failed, and where.
+    async fn mend(&self, layout: &Layout, from: &str, remote_key: &str) -> (Causes, Vec<(StoreId, String)>) {
+        let (mut causes, mut lost) = (Causes::new(), Vec::new());
         for (id, wanted) in layout.iter().filter(|(id, _)| store_key(id) != from) {
             let Some((store, _)) = self.look.stores.get(id) else { continue };
             let found = found_in(Some(&self.ledger.status), &store_key(id));
             // What is somebody's there, or was to stay, nobody has taken away from here.
             let is_ours = |place: &String, entry: &Entry| entry.push.remote.key == remote_key && !found.contains(place);
-            for (_, entry) in wanted.entries.iter().filter(|(place, entry)| is_ours(place, entry)) {
-                let pushed = self.put_back(store, entry).await;
-                causes.extend(pushed.err().map(|error| (told!("{}: {}", id, error), retry_of(&error))));
+            for (place, entry) in wanted.entries.iter().filter(|(place, entry)| is_ours(place, entry)) {
+                if let Err(error) = self.put_back(store, entry).await {
+                    causes.push((unwritten(store, entry, &error), retry_of(&error)));
+                    lost.push((id.clone(), place.clone()));
+                }
             }
         }
-        causes
+        (causes, lost)
     }
 
     fn forget(&mut self, deleted: &Deleted) {
@@ -375,7 +390,7 @@ impl Work<'_> {
             return Err(Failure::new(Headline::Source, cause, Retry::After(left)));
         }
         let nothing = Layout::new();
-        let deleted = delete::delete(self.world, &self.look, recorded, &nothing).await;
+        let deleted = delete::delete(self.world, &self.look, &self.names, recorded, &nothing).await;
         self.forget(&deleted);
         self.ledger.tidy(&nothing);
         self.look.memory.stores.clear();
@@ -392,10 +407,10 @@ impl Work<'_> {
         if ps.spec.deletion_policy == PushDeletionPolicy::Delete {
             let nothing = Layout::new();
             let mut recorded = self.ledger.status.synced_push_secrets.clone();
-            let theirs = delete::of_others(self.world, &self.look, &mut recorded);
+            let theirs = delete::of_others(self.world, &self.look, &self.names, &mut recorded);
             // A namespace that ends takes its stores along, and would never end for what was pushed into them.
-            let stranded = delete::stranded(self.world, &self.look, &mut recorded);
-            let deleted = delete::delete(self.world, &self.look, recorded, &nothing).await;
+            let stranded = delete::stranded(self.world, &self.look, &self.names, &mut recorded);
+            let deleted = delete::delete(self.world, &self.look, &self.names, recorded, &nothing).await;
             self.forget(&deleted);
             self.ledger.tidy(&nothing);
             if let Some(failure) = Failure::of(Headline::Delete, deleted.failed) {
@@ -431,7 +446,11 @@ impl Work<'_> {
     async fn blank(&self, failure: Failure) -> Failure {
         let Failure { headline, causes, retry } = failure;
         let told = sync::Failure { causes, ..sync::Failure::new(sync::Headline::Fetch, "", Retry::Soon) };
-        let values = &self.values;
+        let mut values = self.values.clone();
+        if headline == Headline::Delete {
+            values.extend(self.names.all_untold(&self.look.ps, &self.ledger.status.synced_push_secrets));
+        }
+        let values = &values;
         let is_small = are_few(values) && told.causes.len() <= crate::outcome::NAMED_CAUSES;
         let told = if is_small {
             blank(told, values)

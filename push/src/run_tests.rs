@@ -11,11 +11,10 @@ use keyferry_provider_core::{
     Answer, Capabilities, Dialect, Error, ErrorKind, Fetched, Keep, Key, Made, PropertyLookup, Push, Reach, Remote,
     Term,
 };
-use keyferry_sync::compute::Here;
 use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::dependency::{Dependency, Version};
 use keyferry_sync::engine::Engine;
-use keyferry_sync::ports::{self as sync_ports, Change, Entered, Generator, Turn};
+use keyferry_sync::ports::{self as sync_ports, Change, Compute, Entered, Generator, Turn};
 use keyferry_sync::record::Note;
 use keyferry_sync::selection::selects;
 use keyferry_sync::settings::{Adopt, Settings};
@@ -29,6 +28,10 @@ use crate::ports::{self, Opened, Ports, Source};
 
 #[path = "run_tests/generated_tests.rs"]
 mod generated_tests;
+#[path = "run_tests/elsewhere_tests.rs"]
+mod elsewhere_tests;
+#[path = "run_tests/told_tests.rs"]
+mod told_tests;
 #[path = "run_tests/undo_tests.rs"]
 mod undo_tests;
 #[path = "run_tests/found_tests.rs"]
@@ -57,6 +60,11 @@ struct State {
     is_write_only: bool,
     has_no_marks: bool,
     merges: bool,
+    /// Whether all stores lead to one place, and how every push fails once something was deleted.
+    is_one: bool,
+    fails_after_delete: Option<ErrorKind>,
+    /// How often something was computed in a turn.
+    turns: usize,
     log: Vec<String>,
     notes: Vec<String>,
     /// What is noted on the PushSecret of a generated value.
@@ -88,7 +96,10 @@ impl Double {
     }
 
     fn held(&self, store: &str, key: &str) -> Option<String> {
-        self.with(|state| state.held.get(&(store.to_owned(), key.to_owned())).cloned())
+        self.with(|state| {
+            let is_there = |(of, known): &(String, String)| (of == store || state.is_one) && known == key;
+            state.held.iter().find(|(at, _)| is_there(at)).map(|(_, value)| value.clone())
+        })
     }
 
     fn log(&self) -> Vec<String> {
@@ -129,7 +140,7 @@ impl InStoreDouble {
         self.of.with(|state| {
             state.log.push(format!("{what} {}/{key}", self.store));
             match state.failing.get(&(self.store.clone(), key.to_owned())) {
-                Some(kind) => Err(Error::new(*kind, "it is set to fail")),
+                Some(kind) => Err(Error::new(*kind, format!("it is set to fail for {key:?}"))),
                 None => Ok(()),
             }
         })
@@ -185,6 +196,12 @@ impl Opened for InStoreDouble {
         fields.retain(|field, _| remote.property.as_ref().is_some_and(|property| property != field));
         self.of.with(|state| {
             let at = (self.store.clone(), remote.key.clone());
+            if state.is_one {
+                state.held.retain(|(_, key), _| *key != remote.key);
+            }
+            if let Some(kind) = state.fails_after_delete {
+                state.failing.insert(("t".into(), remote.key.clone()), kind);
+            }
             if !state.theirs.contains(&at) {
                 state.held.remove(&at);
                 if !fields.is_empty() {
@@ -198,6 +215,18 @@ impl Opened for InStoreDouble {
     async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
         self.call("exists", &remote.key)?;
         Ok(self.of.held(&self.store, &remote.key).is_some())
+    }
+}
+
+#[async_trait]
+impl Compute for Double {
+    async fn turn(&self, _: &str, _: &Arc<Budget>) -> Turn {
+        self.with(|state| state.turns += 1);
+        Box::new(())
+    }
+
+    fn run(&self, work: &mut dyn FnMut()) {
+        work();
     }
 }
 
@@ -292,7 +321,7 @@ impl sync_ports::Stores for Double {
         });
         let values = [("uuid".to_owned(), SecretBytes::from(format!("made-{n}").as_str()))].into();
         if !self.has_state(generator.kind) {
-            return Ok(Made { values, ..Made::default() });
+            return Ok(Made { values, term, ..Made::default() });
         }
         let state = json!({"id": n});
         keep.keep(&state, term).await?;
@@ -411,6 +440,7 @@ struct Rig {
     memory: Memory,
     now: i64,
     said: Vec<String>,
+    budget: Arc<Budget>,
     next: Option<Timestamp>,
 }
 
@@ -446,7 +476,7 @@ impl Rig {
             stores: arc(),
             objects: arc(),
             journal: arc(),
-            compute: Arc::new(Here),
+            compute: arc(),
             states: arc(),
             audit: Arc::new(()),
         };
@@ -465,6 +495,7 @@ impl Rig {
             memory: Memory::default(),
             now: 100_000,
             said: Vec::new(),
+            budget: Arc::default(),
             next: None,
         };
         rig.put_store("s", json!({"fake": {"a": 1}}));
@@ -494,13 +525,14 @@ impl Rig {
         let look = Look {
             ps: Arc::new(self.ps.clone()),
             stores: self.stores.clone(),
+            has_many_stores: false,
             began: at(self.now),
             namespace_labels: Some(StringMap::new()),
             seen: seen.collect(),
             has_new_source: false,
             states: self.double.with(|state| state.states.clone()),
             memory: std::mem::take(&mut self.memory),
-            budget: Arc::default(),
+            budget: self.budget.clone(),
         };
         let looked = run(&self.world, look, Box::new(())).await;
         self.memory = looked.memory;
@@ -714,32 +746,6 @@ async fn a_cluster_store_that_nobody_looks_after_may_be_there() {
 }
 
 #[tokio::test]
-async fn another_store_that_leads_to_the_same_place_takes_over_what_was_pushed() {
-    let vault =
-        |path: &str, role: &str| json!({"vault": {"server": "https://v", "path": path, "auth": {"role": role}}});
-    for (from, to, deleted) in [
-        (json!({"fake": {"a": 1}}), json!({"fake": {"a": 1}}), false),
-        (json!({"fake": {"a": 1}}), json!({"fake": {"other": 1}}), true),
-        // Who logs in, and how, says nothing of where that is.
-        (vault("kv", "old"), vault("kv", "new"), false),
-        (vault("kv", "old"), vault("other", "old"), true),
-    ] {
-        let mut rig = Rig::new(json!({"deletionPolicy": "Delete", "data": [entry("a", "k")]}));
-        rig.put_store("s", from);
-        rig.put_store("t", to);
-        rig.double.secret("src", &[("a", "1")]);
-        rig.look().await;
-        rig.ps.metadata.finalizers = Some(vec![names::FINALIZER_PUSH_SECRET.to_owned()]);
-        rig.respec(json!({"secretStoreRefs": [{"name": "t"}]}));
-        let done = rig.look().await;
-        assert_eq!(done.contains(&"delete s/k".to_owned()), deleted, "{done:?}");
-        // Different stores may lead to one place all the same.
-        assert_eq!(done.iter().filter(|what| *what == "push t/k").count(), 1 + usize::from(deleted), "{done:?}");
-        assert_eq!((rig.recorded("SecretStore/t"), rig.recorded("SecretStore/s").len()), (vec!["k".to_owned()], 0));
-    }
-}
-
-#[tokio::test]
 async fn one_store_that_is_down_keeps_no_other_from_it() {
     let mut rig = Rig::new(json!({
         "secretStoreRefs": [{"name": "s"}, {"name": "t"}, {"name": "gone"}], "data": [entry("a", "k")],
@@ -800,6 +806,20 @@ async fn what_is_rendered_later_sees_what_was_rendered_before() {
     rig.double.secret("src", &[("user", "u")]);
     rig.look().await;
     assert_eq!(rig.double.held("s", "k").as_deref(), Some("u-1-2"), "{:?}", rig.said);
+}
+
+#[tokio::test]
+async fn a_raised_interval_is_told() {
+    for (interval, is_raised) in [("10ms", true), ("1s", false), ("0", false)] {
+        let mut rig = Rig::new(json!({"refreshInterval": interval, "data": [entry("a", "k")]}));
+        rig.double.secret("src", &[("a", "1")]);
+        rig.look().await;
+        let status = rig.ps.status.clone().unwrap();
+        let message = status.conditions[0].message.clone().unwrap();
+        assert!(message.starts_with("PushSecret synced successfully"), "{message}");
+        let told = message.ends_with(&format!("; spec.refreshInterval: {}", keyferry_limits::REFRESH_RATE));
+        assert_eq!(told, is_raised, "{message}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use keyferry_crds::PushSecret;
 use keyferry_sync::outcome::Retry;
-use keyferry_sync::schedule::SHORTEST;
+use keyferry_sync::schedule::{SHORTEST, share_of, writes_time_of};
 use keyferry_sync::time::later;
 
 use crate::outcome::Outcome;
@@ -27,12 +27,14 @@ const COARSEST: Duration = Duration::from_secs(60);
 /// What is checked at start is spread over this, or the interval where that is shorter.
 const SPREAD: Duration = Duration::from_secs(60);
 
-/// The status of what is well is rewritten for its time alone at most this often.
-const STATUS_TIMES: Duration = Duration::from_secs(300);
-
 /// The time between two checks, where there is one.
 pub fn interval(ps: &PushSecret) -> Option<Duration> {
     ps.spec.refresh_every().ok().flatten().map(|interval| interval.max(SHORTEST))
+}
+
+/// Whether it checks less often than it asks for.
+pub fn is_slowed_down(ps: &PushSecret) -> bool {
+    ps.spec.refresh_every().ok().flatten().is_some_and(|interval| interval < SHORTEST)
 }
 
 /// When a check is due after one at `at`: the last point of the grid before the interval is over.
@@ -84,19 +86,10 @@ fn after_failure(ps: &PushSecret, retry: Retry, failures: u32, now: Timestamp) -
 
 /// Whether a check that changed nothing writes its time into the status, last written at `written`.
 pub fn writes_time(ps: &PushSecret, written: Option<Timestamp>, now: Timestamp) -> bool {
-    let Some(written) = written else { return true };
-    let interval = interval(ps).unwrap_or_default();
-    let every =
-        if interval < STATUS_TIMES { STATUS_TIMES + interval.mul_f64(share(ps)) } else { interval.mul_f64(0.9) };
-    later(written, every) <= now
+    writes_time_of(share(ps), interval(ps).unwrap_or_default(), written, now)
 }
 
 /// A number in [0, 1) that stays with the object.
 fn share(ps: &PushSecret) -> f64 {
-    // FNV-1a, as for ExternalSecrets.
-    let uid = ps.metadata.uid.as_deref().unwrap_or_default();
-    let hash = uid
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    f64::from((hash >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
+    share_of(&[ps.metadata.uid.as_deref().unwrap_or_default()])
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use keyferry_crds::PushSecret;
+use keyferry_crds::{PushData, PushSecret};
 use keyferry_limits::PUSH_RECORD;
 use keyferry_provider_core::SecretBytes;
 use keyferry_sync::compute::{are_few, in_turn};
-use keyferry_sync::data::{Data, Sources};
+use keyferry_sync::data::{Data, Sources, cost};
 use keyferry_sync::dependency::Dependency;
 use keyferry_sync::engine::Means;
 use keyferry_sync::make::{UnderWay, make_one};
@@ -19,7 +19,8 @@ use keyferry_sync::template;
 use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
 
-use crate::expand::{self, Marks, Wanted};
+use crate::convert::Keys;
+use crate::expand::{self, Aims, Marks, Pushed, Wanted};
 use crate::generated::{self, asked_for};
 use crate::look::{Look, World};
 use crate::memory::{Generated, MacKey};
@@ -61,8 +62,7 @@ pub async fn read(
         let found = read.map_err(|problem| unreadable(&problem, format!("Secret {name:?}")))?;
         versions.insert(secret(&ps, name), found.as_ref().and_then(|source| source.version.clone()));
         let Some(source) = found else { return Ok(Found::Gone) };
-        let bytes = source.data.values().map(SecretBytes::len).sum();
-        let paid = look.budget.bytes(bytes);
+        let paid = look.budget.bytes(source.cost());
         paid.map_err(|exceeded| Failure::new(Headline::Source, exceeded, Retry::Late))?;
         return Ok(Found::Sources(vec![source]));
     }
@@ -118,12 +118,14 @@ pub async fn templates(world: &World, look: &Look, versions: &mut Versions) -> R
         versions.insert(object.clone(), found.as_ref().and_then(|(version, _)| version.clone()));
         let (_, data) =
             found.ok_or_else(|| failed(format!("it does not exist in namespace {namespace:?}"), Retry::Late))?;
-        let bytes = data.values().map(SecretBytes::len).sum();
-        look.budget.bytes(bytes).map_err(|exceeded| failed(exceeded.to_string(), Retry::Late))?;
+        look.budget.bytes(cost(&data)).map_err(|exceeded| failed(exceeded.to_string(), Retry::Late))?;
         sources.insert(object, data);
     }
     Ok(sources)
 }
+
+/// So many entries of a source in a store are found in no time.
+const FEW: usize = 1_024;
 
 /// All that is wanted, by store.
 pub type Layout = BTreeMap<StoreId, Wanted>;
@@ -139,17 +141,18 @@ pub async fn lay_out(
     let means = Means { engine: &world.settings.engine, now: look.began, budget: &look.budget };
     let spec = &look.ps.spec;
     let values: Vec<SecretBytes> = sources.iter().flat_map(|source| source.data.values().cloned()).collect();
-    let is_small = spec.template.is_none() && spec.data_to.is_empty() && spec.data.len() <= 32 && are_few(&values);
+    let rounds = sources.len() * stores.len() * spec.data.len();
+    let is_small = spec.template.is_none() && spec.data_to.is_empty() && rounds <= FEW && are_few(&values);
     let work = || layout(&look.ps, sources, templates, stores, &world.key, &means);
     let layout = if is_small {
         work()
     } else {
         in_turn(&*world.ports.sync.compute, namespace(&look.ps), &look.budget, work).await
     };
-    layout.ok_or_else(|| Failure::new(Headline::Set, told!("{}", PUSH_RECORD), Retry::Late))
+    layout.map_err(|spent| Failure::new(Headline::Set, spent, Retry::Late))
 }
 
-/// `None` where there is more of it than can be recorded: then the rest is not laid out.
+/// Fails where there is more of it than can be recorded, or than the look may compute: then the rest is not laid out.
 fn layout(
     ps: &PushSecret,
     sources: Vec<Source>,
@@ -157,23 +160,29 @@ fn layout(
     stores: &[Arc<Store>],
     key: &MacKey,
     means: &Means<'_>,
-) -> Option<Layout> {
+) -> Result<Layout, Told> {
     let mut all: Layout = stores.iter().map(|store| (store.id.clone(), Wanted::of(store))).collect();
+    let aims: Vec<Aims<'_>> = stores.iter().map(|store| Aims::of(ps, store)).collect();
+    let explicit: BTreeSet<&str> = ps.spec.data.iter().map(PushData::secret_key).collect();
     let mut recorded = 0;
     for source in sources {
+        means.budget.steps(1)?;
         let name = source.name.clone();
+        let own: BTreeSet<String> = source.data.keys().cloned().collect();
         match shaped(ps, source, templates, means) {
             Ok(mut source) => {
                 let marks = Marks::take(&mut source, key);
-                for store in stores {
-                    let more = expand::entries(ps, &source, &marks, store, key, means)?;
-                    if let Some(wanted) = all.get_mut(&store.id) {
+                let keys = Keys::of(&source.data, &own);
+                let pushed = Pushed { source: &source, keys: &keys, marks: &marks };
+                for aims in &aims {
+                    let more = expand::entries(ps, &pushed, aims, &explicit, key, means)?;
+                    if let Some(wanted) = all.get_mut(&aims.store.id) {
                         recorded -= wanted.recorded();
                         wanted.add(more);
                         recorded += wanted.recorded();
                     }
                     if recorded > PUSH_RECORD.size() {
-                        return None;
+                        return Err(told!("{}", PUSH_RECORD));
                     }
                 }
             }
@@ -184,7 +193,7 @@ fn layout(
             }
         }
     }
-    Some(all)
+    Ok(all)
 }
 
 /// What the template makes of a source.

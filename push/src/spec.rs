@@ -5,9 +5,9 @@ use keyferry_crds::{
     PushConversion, PushDataTo, PushDeletionPolicy, PushSecret, PushStoreRef, PushUpdatePolicy, StoreKind,
 };
 use keyferry_limits as limits;
-use keyferry_sync::excess::{count, length};
+use keyferry_sync::excess::{count, length, selector};
 
-use crate::refers::{is_generated, named_source, source_selector};
+use crate::refers::{is_generated, named_source, selectors, source_selector};
 
 /// What the API server's rules refuse too, but which objects from before the rules may hold; and what no rule can see.
 pub fn problems(ps: &PushSecret) -> Vec<String> {
@@ -46,8 +46,19 @@ pub fn problems(ps: &PushSecret) -> Vec<String> {
     problems
 }
 
+/// What its selectors have more of than the limits allow: they are compared with nothing then.
+pub fn excesses_of_selectors(ps: &PushSecret) -> Vec<String> {
+    let mut found = Vec::new();
+    let by_labels = ps.spec.secret_store_refs.iter().filter(|reference| reference.label_selector.is_some());
+    count(&mut found, "spec.secretStoreRefs", by_labels.count(), &limits::PUSH_SELECTORS);
+    if found.is_empty() {
+        selectors(ps).for_each(|(at, by_labels)| selector(&mut found, &at, by_labels));
+    }
+    found
+}
+
 fn excesses(ps: &PushSecret) -> Vec<String> {
-    let (spec, mut found) = (&ps.spec, Vec::new());
+    let (spec, mut found) = (&ps.spec, excesses_of_selectors(ps));
     count(&mut found, "spec.secretStoreRefs", spec.secret_store_refs.len(), &limits::PUSH_STORES);
     count(&mut found, "spec.data", spec.data.len(), &limits::PUSH_ENTRIES);
     count(&mut found, "spec.dataTo", spec.data_to.len(), &limits::PUSH_DATA_TO);
@@ -61,6 +72,9 @@ fn excesses(ps: &PushSecret) -> Vec<String> {
         length(&mut found, &at, entry.bundle().unwrap_or_default(), &limits::REFERENCE_LENGTH);
         length(&mut found, &at, pattern(entry).unwrap_or_default(), &limits::PATTERN_LENGTH);
         count(&mut found, &at, entry.rewrite.len(), &limits::REWRITES);
+        if let Some(by_labels) = entry.store_ref.as_ref().and_then(|store| store.label_selector.as_ref()) {
+            selector(&mut found, &format!("{at}.storeRef.labelSelector"), by_labels);
+        }
     }
     let from = spec.template.as_ref().map_or(0, |template| template.template_from.len());
     count(&mut found, "spec.template.templateFrom", from, &limits::TEMPLATE_SOURCES);
@@ -155,6 +169,24 @@ mod tests {
             let told = many(limit.size() + 1);
             assert!(told.starts_with(&format!("spec.{field}: ")) && told.contains(limit.name), "{told}");
         }
+    }
+
+    #[test]
+    fn selectors_of_any_place_compare_so_much() {
+        let labels = |count: usize| -> Value {
+            (0..count).map(|n| (format!("k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into()
+        };
+        let over = json!({"matchLabels": labels(limits::SELECTOR_TERMS.size() + 1)});
+        for (spec, at) in [
+            (json!({"secretStoreRefs": [{"labelSelector": over}]}), "spec.secretStoreRefs[0].labelSelector: "),
+            (json!({"selector": {"secret": {"selector": over}}}), "spec.selector.secret.selector: "),
+            (json!({"dataTo": [{"storeRef": {"labelSelector": over}}]}), "spec.dataTo[0].storeRef.labelSelector: "),
+        ] {
+            let told = problem(spec);
+            assert!(told.starts_with(at) && told.contains("(limit selector-terms)"), "{told}");
+        }
+        let refs = vec![json!({"labelSelector": {"matchLabels": {"a": "b"}}}); limits::PUSH_SELECTORS.size() + 1];
+        assert!(problem(json!({"secretStoreRefs": refs})).contains("(limit push-selectors)"));
     }
 
     #[test]

@@ -63,10 +63,12 @@ async fn copies_are_made_and_in_the_steady_state_nothing_is_written() {
 #[tokio::test(start_paused = true)]
 async fn a_relabelled_namespace_gets_or_loses_its_copy_at_once() {
     let mut rig = with_copies().await;
+    let began = tokio::time::Instant::now();
     rig.tell(put_namespace("b1", &[("team", "a")]));
     rig.expect(["create b1/c", "c is in a1 a2 b1"]).await;
     rig.tell(put_namespace("a1", &[("team", "b")]));
     rig.expect(["delete a1/c", "c is in a2 b1"]).await;
+    assert!(began.elapsed() < std::time::Duration::from_secs(1), "nothing is waited for: {:?}", began.elapsed());
     rig.tell(put_namespace("a2", &[("team", "a"), ("other", "label")]));
     rig.expect([]).await;
 }

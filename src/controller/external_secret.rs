@@ -245,7 +245,7 @@ impl Subject for ExternalSecrets {
     fn examined(&mut self, name: &Name, version: &Version, is_intact: bool) {
         if let Some(known) = self.all.get_mut(name) {
             let version = version.clone();
-            known.memory.target = Some(Remembered { version, intact: is_intact, made_from: None });
+            known.memory.target = Some(Remembered { version, intact: is_intact, made: None });
         }
     }
 

@@ -26,7 +26,7 @@ impl Controller {
         match update {
             Update::Put(metadata) => {
                 let object = Dependency::new(kind, name_of(&metadata));
-                if let Some(version) = version(&metadata) {
+                if let Some(version) = version(&object.kind, &metadata) {
                     self.saw(&object, &Sighting::There(version));
                 }
                 self.noticed(&object, Some(&metadata.labels.unwrap_or_default()));

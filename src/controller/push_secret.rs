@@ -8,10 +8,11 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use keyferry_crds::{PushSecret, PushSecretStatus};
+use keyferry_limits::PUSH_CANDIDATES;
 use keyferry_push::look::{Look, Looked};
 use keyferry_push::memory::Memory;
 use keyferry_push::outcome::Outcome;
-use keyferry_push::refers;
+use keyferry_push::{refers, spec};
 use keyferry_sync::copies::{self, CopierKind};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, Name, Version, is_earlier};
@@ -27,8 +28,8 @@ use super::sight::Sighting;
 use super::subject::{Next, Shared, Subject};
 use crate::metrics::Metrics;
 
-/// How many PushSecrets of one namespace that select Secrets are asked about each of its Secrets that changes. The others
-/// find it at their next check, which selects anew.
+/// How many PushSecrets of one namespace that select Secrets or stores are asked about each that changes. The others find it
+/// at their next check, which selects anew.
 const ASKED: usize = 100;
 
 /// Carries out a look. What it may ask of stores is said when this is called, not only when the future first runs.
@@ -42,6 +43,8 @@ struct Known {
     memory: Memory,
     /// What the index has of it.
     references: References,
+    /// The stores that it selected by labels when it was last looked at, and since.
+    chosen: BTreeSet<StoreId>,
     /// Whether it may wait for a store: it failed, or is held.
     waits: bool,
     /// Whether a Secret that it selects has come, or one that it read has changed, since it was last looked at, which
@@ -68,6 +71,21 @@ impl PushSecrets {
         Self { all: BTreeMap::new(), selecting: BTreeSet::new(), choosing: BTreeSet::new(), carry }
     }
 
+    /// Takes which stores its labels select now. Answers whether there are more in its namespace than are compared with them.
+    fn choose(&mut self, name: &Name, shared: &Shared) -> bool {
+        let is_choosing = self.choosing.contains(name);
+        let Some(known) = self.all.get_mut(name) else { return false };
+        if !is_choosing {
+            known.chosen.clear();
+            return false;
+        }
+        let here = || shared.stores_of(Some(&name.0));
+        let compared = here().take(PUSH_CANDIDATES.size()).chain(shared.stores_of(None));
+        let wanted = compared.filter(|store| refers::wants(&known.ps, store));
+        known.chosen = wanted.map(|store| store.id.clone()).collect();
+        here().nth(PUSH_CANDIDATES.size()).is_some()
+    }
+
     /// Takes what it refers to, by all that is known now.
     fn refer(&mut self, name: &Name, shared: &Shared) {
         let Some(known) = self.all.get_mut(name) else { return };
@@ -79,14 +97,24 @@ impl PushSecrets {
         }
         let mut stores = refers::named_stores(&known.ps);
         stores.extend(refers::recorded_stores(&known.ps));
-        if refers::selects_stores(&known.ps) {
-            let wanted = shared.stores.iter().filter(|(_, (store, _))| refers::wants(&known.ps, store));
-            stores.extend(wanted.map(|(id, _)| id.clone()));
-        }
+        stores.extend(known.chosen.iter().cloned());
         let now = References { target: None, sources, stores };
         shared.index.refer(&item(name), &known.references, &now);
         known.references = now;
     }
+}
+
+/// Those of a namespace, as many as are asked.
+fn of_namespace<'n>(names: &'n BTreeSet<Name>, namespace: &str) -> impl Iterator<Item = &'n Name> {
+    let from = names.range((namespace.to_owned(), String::new())..);
+    from.take_while(move |name| name.0 == namespace).take(ASKED)
+}
+
+/// Those of each namespace, as many as are asked.
+fn each_namespace(names: &BTreeSet<Name>) -> impl Iterator<Item = &Name> {
+    let after = |namespace: &str| names.range((format!("{namespace}\0"), String::new())..).next();
+    let firsts = std::iter::successors(names.first(), move |first| after(&first.0));
+    firsts.flat_map(|first| of_namespace(names, &first.0))
 }
 
 fn item(name: &Name) -> Item {
@@ -112,6 +140,7 @@ impl Known {
             ps: Arc::new(ps),
             memory: Memory::default(),
             references: References::default(),
+            chosen: BTreeSet::new(),
             waits: false,
             has_new_source: false,
             meanwhile: None,
@@ -156,9 +185,11 @@ impl Subject for PushSecrets {
     }
 
     fn put(&mut self, name: &Name, ps: PushSecret, shared: &mut Shared) {
+        // What is too much is refused by the look, and compared with nothing here.
+        let is_bounded = spec::excesses_of_selectors(&ps).is_empty();
         let sets = [
-            (&mut self.selecting, refers::source_selector(&ps).is_some()),
-            (&mut self.choosing, refers::selects_stores(&ps)),
+            (&mut self.selecting, is_bounded && refers::source_selector(&ps).is_some()),
+            (&mut self.choosing, is_bounded && refers::selects_stores(&ps)),
         ];
         for (set, is_in) in sets {
             if is_in {
@@ -205,8 +236,7 @@ impl Subject for PushSecrets {
         if object.kind != Kind::Secret {
             return Vec::new();
         }
-        let from = self.selecting.range((object.namespace.clone(), String::new())..);
-        let here: Vec<Name> = from.take_while(|name| name.0 == object.namespace).take(ASKED).cloned().collect();
+        let here: Vec<Name> = of_namespace(&self.selecting, &object.namespace).cloned().collect();
         let mut concerned = Vec::new();
         for name in here {
             let Some(known) = self.all.get_mut(&name) else { continue };
@@ -231,7 +261,10 @@ impl Subject for PushSecrets {
             let Some(of) = self.all.get(*name) else { return false };
             known.is_some_and(|store| refers::wants(&of.ps, store)) != of.references.stores.contains(store)
         };
-        self.choosing.iter().filter(differs).cloned().collect()
+        match &store.namespace {
+            Some(namespace) => of_namespace(&self.choosing, namespace).filter(differs).cloned().collect(),
+            None => each_namespace(&self.choosing).filter(differs).cloned().collect(),
+        }
     }
 
     fn may_wait(&self, name: &Name, is_looked_at: bool) -> bool {
@@ -239,6 +272,7 @@ impl Subject for PushSecrets {
     }
 
     fn look(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<BoxFuture<'static, Self::Looked>> {
+        let has_many_stores = self.choose(name, shared);
         self.refer(name, shared);
         let known = self.all.get_mut(name)?;
         let seen = known.references.sources.iter().map(|source| {
@@ -253,6 +287,7 @@ impl Subject for PushSecrets {
         let look = Look {
             ps: known.ps.clone(),
             stores: shared.known_stores(known.references.stores.clone()),
+            has_many_stores,
             began: now,
             namespace_labels: shared.namespaces.get(&name.0).cloned(),
             seen: seen.collect(),

@@ -93,3 +93,74 @@ fn a_source_that_loses_its_label_while_it_is_first_read_is_looked_at_again() {
     let labels = StringMap::from([("push".to_owned(), "yes".to_owned())]);
     assert_eq!(bench.all.noticed(&secret("two"), Some(&labels)), [name("p")], "it has come to be selected");
 }
+
+/// One that pushes into stores with the label `team`.
+fn choosing(namespace: &str, of: &str) -> (Name, PushSecret) {
+    let refs = json!([{"labelSelector": {"matchLabels": {"team": "a"}}}, {"kind": "ClusterSecretStore", "labelSelector": {"matchLabels": {"team": "a"}}}]);
+    let spec = json!({"secretStoreRefs": refs, "selector": {"secret": {"name": "src"}}});
+    let mut ps = PushSecret::new(of, serde_json::from_value(spec).unwrap());
+    ps.metadata.namespace = Some(namespace.to_owned());
+    ps.metadata.uid = Some(of.to_owned());
+    ((namespace.to_owned(), of.to_owned()), ps)
+}
+
+fn labelled(mut store: keyferry_sync::store::Store) -> (StoreId, Arc<keyferry_sync::store::Store>) {
+    store.metadata.labels = Some([("team".to_owned(), "a".to_owned())].into());
+    (store.id.clone(), Arc::new(store))
+}
+
+#[test]
+fn a_store_that_is_relabelled_is_asked_about_where_it_may_be_chosen_and_so_often() {
+    let mut shared = shared();
+    let mut all = PushSecrets::new(Box::new(|_| pending().boxed()));
+    for n in 0..ASKED + 50 {
+        let (name, ps) = choosing("ns", &format!("p{n:03}"));
+        all.put(&name, ps, &mut shared);
+    }
+    let (other, ps) = choosing("other", "p");
+    all.put(&other, ps, &mut shared);
+    // What would be compared with too much is compared with nothing.
+    let (excessive, mut ps) = choosing("other", "q");
+    ps.spec.secret_store_refs = vec![ps.spec.secret_store_refs[1].clone(); 11];
+    all.put(&excessive, ps, &mut shared);
+    let stores = [
+        (labelled(super::super::samples::store("s", 1, json!({}))), vec![("ns", ASKED)]),
+        (labelled(super::super::samples::cluster_store("c", 1, json!({}))), vec![("ns", ASKED), ("other", 1)]),
+    ];
+    for ((id, store), expected) in stores {
+        shared.stores.insert(id.clone(), (store, keyferry_sync::store::Readiness::Ready));
+        let told = all.chosen(&id, &shared);
+        for (namespace, count) in &expected {
+            assert_eq!(told.iter().filter(|name| name.0 == *namespace).count(), *count, "{id}");
+        }
+        assert_eq!(told.len(), expected.iter().map(|(_, count)| count).sum::<usize>(), "{id}");
+    }
+}
+
+#[test]
+fn stores_are_chosen_by_a_look_of_the_namespace_and_the_cluster_as_far_as_they_are_compared() {
+    let (looks, seen) = (Arc::new(std::sync::Mutex::new(Vec::new())), StoreId { namespace: None, name: "c".into() });
+    let taken = looks.clone();
+    let mut all = PushSecrets::new(Box::new(move |look: Look| {
+        let stores: Vec<String> = look.stores.keys().map(ToString::to_string).collect();
+        taken.lock().unwrap().push((stores.len(), look.stores.contains_key(&seen), look.has_many_stores));
+        pending().boxed()
+    }));
+    let mut shared = shared();
+    let (name, ps) = choosing("ns", "p");
+    all.put(&name, ps, &mut shared);
+    let mut put = |store| {
+        let (id, store) = labelled(store);
+        shared.stores.insert(id, (store, keyferry_sync::store::Readiness::Ready));
+    };
+    put(super::super::samples::cluster_store("c", 1, json!({})));
+    for n in 0..PUSH_CANDIDATES.size() {
+        put(super::super::samples::store(&format!("s{n:04}"), 1, json!({})));
+    }
+    assert!(all.look(&name, Timestamp::UNIX_EPOCH, &shared).is_some());
+    let (id, store) = labelled(super::super::samples::store("z", 1, json!({})));
+    shared.stores.insert(id, (store, keyferry_sync::store::Readiness::Ready));
+    assert!(all.look(&name, Timestamp::UNIX_EPOCH, &shared).is_some());
+    let most = PUSH_CANDIDATES.size() + 1;
+    assert_eq!(*looks.lock().unwrap(), [(most, true, false), (most, true, true)]);
+}

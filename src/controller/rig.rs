@@ -488,7 +488,7 @@ fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -
     let mut memory = look.memory.clone();
     let synced = |change, result| Outcome::Synced(Synced { change, result, ..Synced::unchanged() });
     let next = Some(later(look.began, HOUR));
-    let written = |revision| Some(Remembered { version: at(revision), intact: true, made_from: None });
+    let written = |revision| Some(Remembered { version: at(revision), intact: true, made: None });
     let outcome = match answer {
         Answer::Synced | Answer::Told(_) => Outcome::Synced(Synced::unchanged()),
         Answer::Wrote(revision) => {

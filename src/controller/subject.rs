@@ -3,7 +3,7 @@
 //! tell each other goes through [`Shared`]. The loop knows subjects, and none of them by name.
 
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,7 +127,7 @@ pub struct Shared {
     /// The clock.
     pub now: fn() -> Timestamp,
     /// The stores, and how far each is.
-    pub stores: HashMap<StoreId, (Arc<Store>, Readiness)>,
+    pub stores: BTreeMap<StoreId, (Arc<Store>, Readiness)>,
     /// What generators made.
     pub generated: Generated,
     /// The labels of each namespace.
@@ -149,7 +149,7 @@ impl Shared {
             index,
             metrics,
             now,
-            stores: HashMap::new(),
+            stores: BTreeMap::new(),
             generated: Generated::default(),
             namespaces: HashMap::new(),
             copies: Copies::default(),
@@ -192,6 +192,13 @@ impl Shared {
     /// Whether a look is under way.
     pub fn is_looked_at(&self, item: &Item) -> bool {
         self.queue.is_running(item)
+    }
+
+    /// The stores of a namespace, or of the cluster.
+    pub fn stores_of(&self, namespace: Option<&str>) -> impl Iterator<Item = &Arc<Store>> {
+        let first = StoreId { namespace: namespace.map(str::to_owned), name: String::new() };
+        let from = self.stores.range(first..);
+        from.take_while(move |(id, _)| id.namespace.as_deref() == namespace).map(|(_, (store, _))| store)
     }
 
     /// Those of `ids` that exist, and how far they are.

@@ -141,7 +141,8 @@ impl Watches for ClusterWatches {
         let targets = list.items.into_iter().filter_map(|secret| {
             let secret = LiveSecret::new(secret);
             let metadata = &secret.get().metadata;
-            let (object, version) = (Dependency::new(Kind::Secret, name_of(metadata)), version(metadata)?);
+            let (object, version) =
+                (Dependency::new(Kind::Secret, name_of(metadata)), version(&Kind::Secret, metadata)?);
             Some(Target { object, version, is_intact: desired::is_intact(&secret) })
         });
         Ok((targets.collect(), list.metadata.continue_.filter(|token| !token.is_empty())))

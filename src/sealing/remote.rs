@@ -2,16 +2,18 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::body::Body;
-use axum::http::{Method, Request, Response, Uri, header};
+use axum::http::{HeaderValue, Method, Request, Response, Uri, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Service;
 use keyferry_limits::DOCUMENT_SIZE;
+use keyferry_node::identity::OwnTokens;
 use keyferry_provider_core::{Blame, Error, ErrorKind, Scope, SecretBuf, SecretBytes, Unseal};
 use keyferry_sealing::{PublicKey, Sealed};
 use kube::config::AuthInfo;
@@ -19,9 +21,9 @@ use kube::{Api, Client, Config};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::time::timeout;
-use zeroize::Zeroize as _;
+use zeroize::{Zeroize as _, Zeroizing};
 
-use super::serve::{Asked, Came, MOST_VALUES, Refused};
+use super::serve::{AUDIENCE, Asked, Came, MOST_VALUES, Refused};
 
 /// How long a request may take: the other side lets one compute at a time.
 const TIME: Duration = Duration::from_secs(60);
@@ -76,6 +78,15 @@ impl Remote {
         Ok(Self { client, base: String::new(), name: url.to_owned() })
     }
 
+    /// At this URL, for pods each of which shows a token of its own.
+    pub fn for_pods(url: &str, ca: Option<&Path>) -> Result<Self, String> {
+        let is_https = url.parse::<Uri>().is_ok_and(|uri| uri.scheme_str() == Some("https"));
+        if !is_https {
+            return Err(format!("{url:?} is no URL of https, over which alone tokens are shown"));
+        }
+        Self::at(url, ca, None)
+    }
+
     /// Behind a Service, through the API server, as `kubeseal` reaches it: by the first of its ports.
     pub async fn behind(client: Client, namespace: &str, service: &str) -> Self {
         let services = Api::<Service>::namespaced(client.clone(), namespace);
@@ -88,14 +99,14 @@ impl Remote {
 
     /// The certificate that seals: PEM.
     pub async fn certificate(&self) -> Result<String, String> {
-        let text = self.ask(Method::GET, "/v1/cert.pem", Vec::new()).await.map_err(|problem| problem.message)?;
+        let text = self.ask(Method::GET, "/v1/cert.pem", Vec::new(), None).await.map_err(|problem| problem.message)?;
         PublicKey::of_certificate(text.expose()).map_err(|error| format!("{}: {error}", self.name))?;
         Ok(text.expose_str().unwrap_or_default().to_owned())
     }
 
     /// The same values, sealed with the `latest` key, each for whom it was; what is answered is for nothing else than that.
     pub async fn reseal(&self, sealed: Vec<String>, latest: &str) -> Result<Vec<Result<String, String>>, String> {
-        let came = self.values("/v1/reseal", sealed.clone()).await.map_err(|problem| problem.message)?;
+        let came = self.values("/v1/reseal", sealed.clone(), None).await.map_err(|problem| problem.message)?;
         let one = |(mut one, before): (Came, String)| {
             let text = one.value.take().ok_or_else(|| why(&one).to_string())?;
             anew(&before, &text, latest).ok_or_else(|| {
@@ -108,11 +119,16 @@ impl Remote {
         Ok(came.into_iter().zip(sealed).map(one).collect())
     }
 
-    async fn values(&self, path: &str, sealed: Vec<String>) -> Result<Vec<Came>, Unanswered> {
+    async fn values(
+        &self,
+        path: &str,
+        sealed: Vec<String>,
+        token: Option<&SecretBytes>,
+    ) -> Result<Vec<Came>, Unanswered> {
         let mut all = Vec::new();
         for part in sealed.chunks(MOST_VALUES) {
             let body = serde_json::to_vec(&Asked { sealed: part.to_vec() }).unwrap_or_default();
-            let text = self.ask(Method::POST, path, body).await?;
+            let text = self.ask(Method::POST, path, body, token).await?;
             let came: Vec<Came> = serde_json::from_slice(text.expose()).unwrap_or_default();
             if came.len() != part.len() {
                 let message = format!("{} answered something else than what became of each value", self.name);
@@ -123,9 +139,23 @@ impl Remote {
         Ok(all)
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Vec<u8>) -> Result<SecretBytes, Unanswered> {
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        token: Option<&SecretBytes>,
+    ) -> Result<SecretBytes, Unanswered> {
         let unanswered = |kind, why: &str| Unanswered { message: format!("{} {why}", self.name), kind };
-        let request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
+        if let Some(token) = token {
+            let shown = Zeroizing::new([b"Bearer ", token.expose()].concat());
+            let mut shown = HeaderValue::from_bytes(&shown).map_err(|_| {
+                unanswered(ErrorKind::Invalid, "is shown no token: the pod's is not of the form of one")
+            })?;
+            shown.set_sensitive(true);
+            request = request.header(header::AUTHORIZATION, shown);
+        }
         let request = request.header(header::CONTENT_TYPE, "application/json").body(body.into());
         let request = request.map_err(|_| unanswered(ErrorKind::Invalid, "is not of the form of a URL"))?;
         let unreached =
@@ -180,20 +210,19 @@ fn why(one: &Came) -> Refused {
     one.refused.unwrap_or(Refused::Failed)
 }
 
-#[async_trait]
-impl Unseal for Remote {
-    async fn unseal(
+impl Remote {
+    async fn open(
         &self,
-        _: &str,
         scope: &Scope,
         sealed: Vec<Vec<u8>>,
+        token: Option<&SecretBytes>,
     ) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
         if !matches!(scope, Scope::Namespace(_) | Scope::ServiceAccount(..)) {
             return Err(Error::invalid("SealedSecrets are opened by the operator, or by keys that the store names"));
         }
         // Which key it was means nothing to who opens.
         let text = |bytes| Sealed { key: "00000000".to_owned(), scope: scope.clone(), bytes }.to_string();
-        let came = self.values("/v1/unseal", sealed.into_iter().map(text).collect()).await;
+        let came = self.values("/v1/unseal", sealed.into_iter().map(text).collect(), token).await;
         let came = came.map_err(|problem| Error::new(problem.kind, problem.message))?;
         let value = |mut one: Came| match one.value.take().map(zeroize::Zeroizing::new) {
             Some(text) => STANDARD
@@ -206,6 +235,50 @@ impl Unseal for Remote {
             },
         };
         Ok(came.into_iter().map(value).collect())
+    }
+}
+
+#[async_trait]
+impl Unseal for Remote {
+    async fn unseal(
+        &self,
+        _: &str,
+        scope: &Scope,
+        sealed: Vec<Vec<u8>>,
+    ) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
+        self.open(scope, sealed, None).await
+    }
+}
+
+/// The operator, asked for pods of one ServiceAccount that mount.
+pub struct ForPods {
+    /// The operator.
+    pub remote: Arc<Remote>,
+    /// The pod's token of an audience.
+    pub token: OwnTokens,
+}
+
+impl fmt::Debug for ForPods {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ForPods").field(&self.remote).finish()
+    }
+}
+
+#[async_trait]
+impl Unseal for ForPods {
+    async fn unseal(
+        &self,
+        _: &str,
+        scope: &Scope,
+        sealed: Vec<Vec<u8>>,
+    ) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
+        let token = (self.token)(AUDIENCE).ok_or_else(|| {
+            Error::invalid(format!(
+                "the operator opens it for a pod that shows a token of the audience {AUDIENCE:?}, and the driver asks the kubelet for \
+                 none: add it to tokenRequests of the CSIDriver object csi.keyferry.io (Helm: node.unsealFrom)"
+            ))
+        })?;
+        self.remote.open(scope, sealed, Some(&token.secret)).await
     }
 }
 

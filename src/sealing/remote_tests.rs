@@ -48,6 +48,42 @@ async fn what_failed_there_is_asked_for_again_and_what_is_refused_is_not() {
 }
 
 #[tokio::test]
+async fn a_pod_shows_its_own_token_of_our_audience_and_each_the_latest() {
+    let value = json!([{"value": STANDARD.encode("canary")}]).to_string();
+    let shown = async move |headers: axum::http::HeaderMap| {
+        let is_ours = headers.get(header::AUTHORIZATION).is_some_and(|shown| shown == "Bearer second");
+        if is_ours {
+            (axum::http::StatusCode::OK, value)
+        } else {
+            (axum::http::StatusCode::UNAUTHORIZED, String::new())
+        }
+    };
+    let remote = Arc::new(remote(Router::new().route("/v1/unseal", post(shown))));
+    let current = Arc::new(std::sync::Mutex::new(None));
+    let given = current.clone();
+    let token: OwnTokens = Arc::new(move |audience| {
+        let token: Option<&str> = *given.lock().unwrap();
+        let expires = std::time::SystemTime::now() + TIME;
+        token
+            .filter(|_| audience == "keyferry")
+            .map(|text| keyferry_provider_core::Token { secret: text.into(), expires })
+    });
+    let pods = ForPods { remote: remote.clone(), token };
+    let scope = Scope::ServiceAccount("a".into(), "app".into());
+    let ask = async || pods.unseal("a", &scope, vec![b"x".to_vec()]).await;
+    let why = ask().await.unwrap_err();
+    assert!(why.message().contains("tokenRequests") && why.message().contains("node.unsealFrom"), "{why}");
+    *current.lock().unwrap() = Some("first");
+    assert_eq!(ask().await.unwrap_err().kind(), ErrorKind::Unauthenticated);
+    *current.lock().unwrap() = Some("second");
+    assert_eq!(ask().await.unwrap().remove(0).unwrap().expose(), b"canary");
+    assert!(remote.unseal("a", &scope, vec![b"x".to_vec()]).await.is_err(), "nobody's token is kept");
+    for url in ["http://operator:8443", "operator"] {
+        assert!(Remote::for_pods(url, None).unwrap_err().contains("no URL of https"), "{url}");
+    }
+}
+
+#[tokio::test]
 async fn a_service_is_reached_by_its_first_port() {
     let made = Generated::new(Timestamp::from_second(1_700_000_000).unwrap(), 2048).unwrap();
     let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"name": "web", "port": 80}, {"name": "other", "port": 81}]}});

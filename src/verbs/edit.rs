@@ -186,6 +186,7 @@ pub(super) fn replace(file: &Path, bytes: &[u8], before: Option<&SecretBytes>) -
     };
     let unchanged = || match (before, file.symlink_metadata()) {
         (None, Err(error)) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        (_, Ok(metadata)) if !metadata.is_file() => Err(format!("{} is no file: nothing was written", file.display())),
         (Some(before), Ok(_)) if read(file)? == *before => Ok(()),
         _ => {
             Err(format!("{} was changed by somebody else meanwhile: nothing was written, edit it anew", file.display()))

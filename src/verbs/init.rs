@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use keyferry_documents::{Recipients, keys, values};
+use keyferry_provider_core::SecretBytes;
 
+use crate::verbs::edit::replace;
 use crate::verbs::keyring::{KEY_FILE, RECIPIENTS_FILE};
 
 /// Flags of `keyferry init`.
@@ -92,16 +94,18 @@ impl Init {
 fn ignore(folder: &Path) -> Result<(), String> {
     let file = folder.join(".gitignore");
     let wrong = |error: std::io::Error| format!("can't write {}: {}", file.display(), error.kind());
-    let before = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+    let there = match std::fs::read(&file) {
+        Ok(bytes) => Some(SecretBytes::new(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
         Err(error) => return Err(wrong(error)),
     };
+    let before = there.as_ref().map(|bytes| bytes.expose_str().ok_or_else(|| format!("{} is no text", file.display())));
+    let before = before.transpose()?.unwrap_or_default();
     if before.lines().any(|line| line.trim().trim_start_matches('/') == KEY_FILE) {
         return Ok(());
     }
     let gap = if before.is_empty() || before.ends_with('\n') { "" } else { "\n" };
-    std::fs::write(&file, format!("{before}{gap}/{KEY_FILE}\n")).map_err(wrong)
+    replace(&file, format!("{before}{gap}/{KEY_FILE}\n").as_bytes(), there.as_ref())
 }
 
 /// Makes a file that is not there, readable from the beginning by nobody but those who may.

@@ -65,6 +65,15 @@ pub struct With {
 }
 
 impl With {
+    /// The files of the identities for what lies in `folder`: those that are named, or the one that is found.
+    pub fn files(&self, folder: &Path) -> Vec<PathBuf> {
+        if self.identity.is_empty() {
+            above(folder, KEY_FILE).ok().flatten().map(|(file, _)| file).into_iter().collect()
+        } else {
+            self.identity.clone()
+        }
+    }
+
     /// The identities for what lies in `folder`.
     pub fn identities(&self, folder: &Path) -> Result<Identities, String> {
         let mut files = self.identity.clone();

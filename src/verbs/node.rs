@@ -23,9 +23,9 @@ use keyferry_node::metrics::Metrics;
 use keyferry_node::serving::{Paths, serve};
 use keyferry_node::tending::Tending;
 use keyferry_node::volumes::Volumes;
-use keyferry_provider_core::Environment;
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::proxy::Proxies;
+use keyferry_provider_core::{Environment, Unseal};
 use keyferry_stores::access::{AmbientIdentity, ControllerToken, LoginPorts};
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_sync::engine::Engine;
@@ -37,6 +37,7 @@ use kube::api::{Api, ListParams};
 use super::flags::{LogFormat, address};
 use super::run::{forbid_core_dumps, forbid_looking_in, log};
 use crate::audit::{self, Counts};
+use crate::sealing::remote::{ForPods, Remote};
 use crate::threads::compute;
 use crate::threads::control::Control;
 use crate::{clock, server};
@@ -84,6 +85,13 @@ pub struct NodeArgs {
     /// Let URLs of SecretStores lead to these addresses, of those that only the node itself may reach
     #[arg(long, value_delimiter = ',', value_name = "CIDR,...")]
     pub allow_store_addresses: Vec<Network>,
+    /// Have stores of the kind sealed opened by the operator at this URL (https://... of --unseal-listen): the pod that mounts shows it its
+    /// token of the audience keyferry
+    #[arg(long, value_name = "URL")]
+    pub unseal_from: Option<String>,
+    /// Authorities to trust of that, in PEM
+    #[arg(long, value_name = "FILE", requires = "unseal_from")]
+    pub unseal_authority: Option<PathBuf>,
     /// Address of /metrics and /healthz
     #[arg(long, default_value = ":8080", value_name = "HOST:PORT", value_parser = address)]
     pub metrics_addr: SocketAddr,
@@ -201,7 +209,10 @@ fn stores(args: &NodeArgs) -> Result<MakeStores, String> {
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let proxies = Proxies::of(&*environment)?;
     let addresses = Addresses::not_local_but(args.allow_store_addresses.iter().copied());
-    Ok(Arc::new(move |objects, accounts| {
+    let operator = args.unseal_from.as_deref().map(|url| Remote::for_pods(url, args.unseal_authority.as_deref()));
+    let operator = operator.transpose().map_err(|problem| format!("--unseal-from: {problem}"))?.map(Arc::new);
+    Ok(Arc::new(move |objects, accounts, token| {
+        let for_pods = |remote: &Arc<Remote>| Arc::new(ForPods { remote: remote.clone(), token }) as Arc<dyn Unseal>;
         let ports =
             LoginPorts { objects, accounts, controller_token: ControllerToken::Never, refuse_api_audiences: false };
         let (news, _) = tokio::sync::mpsc::unbounded_channel();
@@ -212,6 +223,7 @@ fn stores(args: &NodeArgs) -> Result<MakeStores, String> {
             ambient_identity: AmbientIdentity::Never,
             scope: Some(String::new()),
             longest_lease: Some(LONGEST_LEASE),
+            unseal: operator.as_ref().map(for_pods),
             ..Rules::default()
         };
         Arc::new(Pool::new(Arc::new(ports), Arc::new(()), Arc::new(()), rules, environment.clone(), news))

@@ -127,6 +127,20 @@ pub const KEY_SERVICES: &[KeyServiceRegistration] = &[
     keyferry_provider_vault::TRANSIT,
 ];
 
+/// The variables of the environment that programs log in with, by provider.
+pub const CREDENTIAL_VARIABLES: &[&[&str]] = &[
+    #[cfg(feature = "age")]
+    keyferry_provider_age::CREDENTIAL_VARIABLES,
+    #[cfg(feature = "aws")]
+    keyferry_provider_aws::CREDENTIAL_VARIABLES,
+    #[cfg(feature = "azurekv")]
+    keyferry_provider_azurekv::CREDENTIAL_VARIABLES,
+    #[cfg(feature = "gcpsm")]
+    keyferry_provider_gcpsm::CREDENTIAL_VARIABLES,
+    #[cfg(feature = "vault")]
+    keyferry_provider_vault::CREDENTIAL_VARIABLES,
+];
+
 /// Finds the service of this name.
 pub fn key_service(name: &str) -> Option<&'static KeyServiceRegistration> {
     KEY_SERVICES.iter().find(|service| service.name == name)

@@ -32,11 +32,21 @@ pub async fn in_turn<T: Send>(
     done.expect("`Compute::run` runs what it is given")
 }
 
-/// Whether rendering the answers is certain to be quick: a few small values, none of which is taken apart by patterns.
+/// Whether rendering the answers is certain to be quick: a few small values, none of which is taken apart by patterns or
+/// queries.
 pub fn is_small(requests: &[Request], answers: &Answers) -> bool {
-    let is_plain =
-        |request: &Request| request.rewrite.is_empty() && matches!(&request.origin, Origin::Store(_, Wanted::Key(_)));
+    let is_plain = |request: &Request| {
+        request.rewrite.is_empty()
+            && matches!(&request.origin, Origin::Store(_, Wanted::Key(_)))
+            && request.remote.property.as_deref().is_none_or(is_plain_path)
+    };
     requests.len() <= FEW && requests.iter().all(is_plain) && are_small(answers.values.values().flatten())
+}
+
+/// Whether a property is names and dots alone, for which a value is gone through once for each of them.
+pub fn is_plain_path(property: &str) -> bool {
+    const SHORT: usize = 256;
+    property.len() <= SHORT && property.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-./".contains(&byte))
 }
 
 /// Whether making content of these is certain to be quick: there is no template.

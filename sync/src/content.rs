@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::data::{Data, SecretJson, StringMap, zeroize};
 use crate::dependency::{Dependency, Version};
-use crate::hash;
+use crate::hash::{self, Digest};
 use crate::path::Path;
 use crate::told;
 use crate::told::Told;
@@ -83,6 +83,15 @@ impl Content {
         Self { data, labels, annotations, ..Self::default() }
     }
 
+    /// All of it but the data.
+    pub fn form(&self) -> Digest {
+        let maps = [&self.labels, &self.annotations]
+            .map(|map| Digest::of(map.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()])));
+        let finalizers = Digest::of(self.finalizers.iter().map(String::as_bytes));
+        let type_ = Digest::of(self.type_.iter().map(String::as_bytes));
+        Digest::of([&maps[0], &maps[1], &finalizers, &type_].map(Digest::bytes))
+    }
+
     /// All texts of it that came out of templates or a store.
     pub fn values(&self) -> Vec<SecretBytes> {
         fn texts(value: &Value, into: &mut Vec<SecretBytes>) {
@@ -100,11 +109,38 @@ impl Content {
 }
 
 /// What a target is made from: while this stays the same, so does the target, and nothing need be read to know it.
-/// `sources` are the versions of the objects that templates are taken from.
-pub fn fingerprint(es: &ExternalSecret, fetched: &Data, sources: &BTreeMap<Dependency, Option<Version>>) -> String {
-    let data = hash::data_hash(fetched.iter().map(|(key, value)| (key.as_str(), value.expose())));
-    let version = hash::version_of(es);
-    format!("{data} {version} {:?}", sources.values().collect::<Vec<_>>())
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MadeFrom {
+    fetched: Digest,
+    /// The ExternalSecret, and what its templates are taken from.
+    by: Digest,
+}
+
+impl MadeFrom {
+    /// `fetched`, by this ExternalSecret and templates of objects in these versions.
+    pub fn new(es: &ExternalSecret, fetched: &Data, sources: &BTreeMap<Dependency, Option<Version>>) -> Self {
+        let version = hash::version_of(es);
+        let sources = sources.values().flat_map(|seen| match seen {
+            Some(Version { uid, revision }) => [uid.as_bytes(), revision.as_bytes()],
+            None => [b"".as_slice(); 2],
+        });
+        let fetched = fetched.iter().flat_map(|(key, value)| [key.as_bytes(), value.expose()]);
+        Self { fetched: Digest::of(fetched), by: Digest::of([version.as_bytes()].into_iter().chain(sources)) }
+    }
+
+    /// Whether the same was made of `other`, but for what was fetched.
+    pub fn is_by_the_same(&self, other: &Self) -> bool {
+        self.by == other.by
+    }
+}
+
+/// What a target was made from, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Made {
+    /// From what.
+    pub from: MadeFrom,
+    /// All of its content but its data; `None` where it may not be so, or not ours.
+    pub form: Option<Digest>,
 }
 
 #[cfg(test)]

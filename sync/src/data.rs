@@ -25,6 +25,20 @@ pub fn json_cost(value: &SecretBytes) -> usize {
     value.len().saturating_add((commas + 1).saturating_mul(ENTRY))
 }
 
+/// What holding `data` costs in bytes, about: keys and values, and a place for each of them. What the API server counts
+/// against its own limit are values alone.
+pub fn cost(data: &Data) -> usize {
+    cost_of(data.iter().map(|(key, value)| (key.as_str(), value.len())))
+}
+
+/// The same of entries by key and length of the value, such as labels.
+pub fn cost_of<'a>(entries: impl IntoIterator<Item = (&'a str, usize)>) -> usize {
+    const ENTRY: usize = 128;
+    entries
+        .into_iter()
+        .fold(0, |sum: usize, (key, length)| sum.saturating_add(ENTRY).saturating_add(key.len()).saturating_add(length))
+}
+
 /// JSON that may hold values of stores; its texts are zeroed when it goes.
 #[derive(Clone)]
 pub struct SecretJson(Value);

@@ -90,11 +90,15 @@ impl Version {
     }
 }
 
-/// The state that an object is in. Its changes are counted by its generation where its kind has one: that does not count
-/// statuses, which controllers may write all the time. Otherwise by its resourceVersion.
-pub fn version(metadata: &ObjectMeta) -> Option<Version> {
-    let generation = metadata.generation.filter(|generation| *generation > 0).map(|generation| generation.to_string());
-    let revision = generation.or_else(|| metadata.resource_version.clone())?;
+/// The state that an object of this kind is in. Its changes are counted by its generation where its kind has one: that does
+/// not count statuses, which controllers may write all the time. Otherwise by its resourceVersion; a Secret or ConfigMap
+/// that was made with a generation keeps it for ever.
+pub fn version(kind: &Kind, metadata: &ObjectMeta) -> Option<Version> {
+    let generation = match kind {
+        Kind::Secret | Kind::ConfigMap => None,
+        Kind::Other(_) => metadata.generation.filter(|generation| *generation > 0),
+    };
+    let revision = generation.map(|generation| generation.to_string()).or_else(|| metadata.resource_version.clone())?;
     Some(Version { uid: metadata.uid.clone()?, revision })
 }
 
@@ -116,11 +120,20 @@ mod tests {
 
     #[test]
     fn a_status_moves_no_version_where_the_kind_counts_its_changes() {
-        let version = |generation, resource_version| version(&metadata("u", generation, resource_version));
+        let widget = Kind::of(&Manifest { api_version: "example.org/v1".into(), kind: "Widget".into() });
+        let version = |generation, resource_version| version(&widget, &metadata("u", generation, resource_version));
         assert_eq!(version(Some(2), "7"), version(Some(2), "8"));
         assert_ne!(version(None, "7"), version(None, "8"));
         assert_eq!(version(Some(0), "7"), version(None, "7"), "a kind that does not count has zero");
-        assert_eq!(super::version(&ObjectMeta::default()), None);
+        assert_eq!(super::version(&widget, &ObjectMeta::default()), None);
+    }
+
+    #[test]
+    fn a_generation_that_somebody_gave_a_secret_counts_nothing() {
+        for kind in [Kind::Secret, Kind::ConfigMap] {
+            let version = |resource_version| version(&kind, &metadata("u", Some(1), resource_version));
+            assert_ne!(version("7"), version("8"));
+        }
     }
 
     #[test]

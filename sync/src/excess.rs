@@ -1,5 +1,6 @@
 //! More of something than the limits allow. Pure.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use keyferry_crds::SecretStoreSpec;
 use keyferry_limits::{self as limits, Limit};
 use serde_json::Value;
@@ -24,6 +25,15 @@ pub fn length(found: &mut Vec<String>, at: &str, text: &str, limit: &Limit) {
 /// Whether a text is longer than the limit allows. Characters are counted, as the API server counts them, and only where there may be too many.
 pub fn is_longer(text: &str, limit: &Limit) -> bool {
     text.len() > limit.size() && text.chars().count() > limit.size()
+}
+
+/// Finds more in a label selector than the limits allow.
+pub fn selector(found: &mut Vec<String>, at: &str, selector: &LabelSelector) {
+    let expressions = selector.match_expressions.as_deref().unwrap_or_default();
+    let labels = selector.match_labels.as_ref().map_or(0, |labels| labels.len());
+    count(found, at, labels.max(expressions.len()), &limits::SELECTOR_TERMS);
+    let values = expressions.iter().flat_map(|expression| &expression.values).map(Vec::len).sum();
+    count(found, at, values, &limits::SELECTOR_VALUES);
 }
 
 /// What the spec of a provider of this name has more of than the limits allow, wherever in it.
@@ -57,6 +67,9 @@ pub fn of_conditions(spec: &SecretStoreSpec) -> Option<String> {
         let at = format!("spec.conditions[{n}]");
         count(&mut found, &at, condition.namespaces.len(), &limits::CONDITION_NAMESPACES);
         count(&mut found, &at, condition.namespace_regexes.len(), &limits::CONDITION_PATTERNS);
+        if let Some(by_labels) = &condition.namespace_selector {
+            selector(&mut found, &format!("{at}.namespaceSelector"), by_labels);
+        }
         for pattern in condition.namespace_regexes.iter().take(limits::CONDITION_PATTERNS.size()) {
             length(&mut found, &at, pattern, &limits::PATTERN_LENGTH);
         }
@@ -69,6 +82,37 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn selectors_ask_for_so_much() {
+        let expression = |key: usize, values: usize| {
+            let values: Vec<String> = (0..values).map(|n| format!("v{n}")).collect();
+            json!({"key": format!("k{key}"), "operator": "NotIn", "values": values})
+        };
+        let expressions = |count, values| -> Value { (0..count).map(|key| expression(key, values)).collect() };
+        let labels = |count: usize| -> Value {
+            (0..count).map(|n| (format!("k{n}"), json!("v"))).collect::<serde_json::Map<_, _>>().into()
+        };
+        for (written, limit) in [
+            (json!({"matchLabels": labels(20), "matchExpressions": expressions(20, 50)}), None),
+            (json!({"matchLabels": labels(21)}), Some("selector-terms")),
+            (json!({"matchExpressions": expressions(21, 1)}), Some("selector-terms")),
+            (json!({"matchExpressions": expressions(20, 51)}), Some("selector-values")),
+            (json!({"matchExpressions": expressions(1, 1_001)}), Some("selector-values")),
+        ] {
+            let mut found = Vec::new();
+            selector(&mut found, "spec", &serde_json::from_value(written).unwrap());
+            let names = limit.map(|name| format!("(limit {name})"));
+            assert_eq!(
+                found.first().map(|told| names.as_ref().is_some_and(|name| told.contains(name))),
+                limit.map(|_| true)
+            );
+        }
+        let condition = json!({"namespaceSelector": {"matchExpressions": expressions(1, 1_001)}});
+        let spec = json!({"provider": {"fake": {}}, "conditions": [condition]});
+        let problem = of_conditions(&serde_json::from_value(spec).unwrap()).expect("it is too much");
+        assert!(problem.starts_with("spec.conditions[0].namespaceSelector: "), "{problem}");
+    }
 
     #[test]
     fn lists_and_maps_of_providers_have_so_many_entries() {

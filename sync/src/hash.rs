@@ -2,12 +2,13 @@
 //! gives. Sharing them is what lets either operator take over from the other without a refresh.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyferry_crds::ExternalSecret;
 use keyferry_go::strconv;
 use serde_json::Value;
-use sha3::{Digest, Sha3_224};
+use sha3::{Digest as _, Sha3_224};
 use zeroize::Zeroizing;
 
 use crate::data::StringMap;
@@ -155,6 +156,36 @@ fn go_map(map: Option<&StringMap>) -> String {
 
 fn text_hash(text: &str) -> String {
     hex(Sha3_224::new().chain_update(text))
+}
+
+/// A digest of `parts`, to know again what they were. It is of values: it stays in this process, and is not shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Digest([u8; 16]);
+
+impl Digest {
+    /// Of these, in this order.
+    pub fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut hasher = Sha3_224::new();
+        for part in parts {
+            // With its length: no other parts come to the same bytes.
+            hasher.update((part.len() as u64).to_le_bytes());
+            hasher.update(part);
+        }
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&hasher.finalize()[..16]);
+        Self(digest)
+    }
+
+    /// To make a digest of digests.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("digest")
+    }
 }
 
 fn hex(hasher: Sha3_224) -> String {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, ExternalSecret, ExternalSecretStatus};
 use keyferry_limits::Budget;
 
+use crate::content::{Made, MadeFrom};
 use crate::data::StringMap;
 use crate::dependency::{Dependency, Version};
 use crate::outcome::{Outcome, SyncResult, Synced};
@@ -99,6 +100,8 @@ pub struct Memory {
     pub sources: Versions,
     /// The states of what generators made for the last sync, where that was ours.
     pub made: MadeFor,
+    /// By when the first of what has no state was to be replaced, where the last sync was ours.
+    pub made_ends: Option<Timestamp>,
     /// A sync whose status could not be written: what it came to, of which version, and when it began.
     pub untold: Option<(Synced, String, Timestamp)>,
 }
@@ -111,7 +114,7 @@ pub struct Remembered {
     /// Whether it was as its writer left it.
     pub intact: bool,
     /// What it was made from, where we made it: while neither this nor the version changes, there is nothing to do.
-    pub made_from: Option<String>,
+    pub made: Option<Made>,
 }
 
 /// What a look came to.
@@ -166,10 +169,15 @@ impl Look {
     }
 
     /// Whether the target is known to be there as it would be if it were made `from` this now.
-    pub fn is_made_from(&self, from: impl FnOnce(&Versions) -> String) -> bool {
-        let (Some(known), Seen::At(seen)) = (&self.memory.target, &self.seen) else { return false };
-        let (Some(sources), true) = (self.seen_sources(), known.version == *seen && known.intact) else { return false };
-        known.made_from.is_some() && known.made_from == Some(from(&sources))
+    pub fn is_made_from(&self, from: impl FnOnce(&Versions) -> MadeFrom) -> bool {
+        let (Some((_, made)), Some(sources)) = (self.made(), self.seen_sources()) else { return false };
+        made.from == from(&sources)
+    }
+
+    /// The target where it is known to be as we made it: its version, and how.
+    pub fn made(&self) -> Option<(&Version, &Made)> {
+        let (Some(known), TargetState::Intact) = (&self.memory.target, self.known_target()) else { return None };
+        Some((&known.version, known.made.as_ref()?))
     }
 }
 
@@ -180,7 +188,7 @@ impl Memory {
         self.target = read.version.clone().map(|version| {
             // Another version may well hold other data, with the hash of those: a restored backup does.
             let known = self.target.take().filter(|known| intact && known.version == version);
-            Remembered { version, intact, made_from: known.and_then(|known| known.made_from) }
+            Remembered { version, intact, made: known.and_then(|known| known.made) }
         });
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use keyferry_crds::{ExternalSecret, GeneratorRef, generator_field, names};
 use keyferry_limits::{Budget, Exceeded, GENERATOR_STATES};
-use keyferry_provider_core::{Error, ErrorKind};
+use keyferry_provider_core::{Error, ErrorKind, Made};
 use serde_json::Value;
 
 use crate::address::{ApiVersion, NoAddress};
@@ -20,7 +20,7 @@ use crate::ports::{Generator, Ports};
 use crate::request::{Entry, Origin, Request};
 use crate::settings::Settings;
 use crate::spec::CLUSTER_GENERATOR;
-use crate::states::{MadeFor, NewState};
+use crate::states::{MadeFor, Marks, NewState};
 use crate::time::later;
 
 /// Asks the generators of `requests`, one after the other, as long as the budget can pay for what they made; the answers are
@@ -69,6 +69,8 @@ pub struct UnderWay {
     pub keepers: Vec<Arc<Keeper>>,
     /// How many states there are of it already.
     pub states: usize,
+    /// By when the first of what has no state is to be replaced.
+    pub ends: Option<Timestamp>,
 }
 
 impl UnderWay {
@@ -79,7 +81,14 @@ impl UnderWay {
 
     /// By when the first of what was made is to be replaced.
     pub fn refresh_by(&self) -> Option<Timestamp> {
-        self.keepers.iter().filter_map(|keeper| keeper.written()?.1.refresh_by).min()
+        self.keepers.iter().filter_map(|keeper| keeper.written()?.1.refresh_by).chain(self.ends).min()
+    }
+
+    /// Takes what was made and has no state, which works for this long.
+    fn take(&mut self, made: Made, now: Timestamp) -> Data {
+        let replaced_by = Marks::of(made.term, now).refresh_by;
+        self.ends = self.ends.into_iter().chain(replaced_by).min();
+        made.values
     }
 }
 
@@ -95,7 +104,10 @@ async fn one(
 ) -> Result<Data, Error> {
     let entry = match request.entry {
         Entry::Generator(entry) if ports.stores.has_state(generator.kind) => entry,
-        _ => return Ok(ports.stores.make(generator, Arc::new(())).await?.values),
+        _ => {
+            let made = ports.stores.make(generator, Arc::new(())).await?;
+            return Ok(under_way.take(made, (settings.now)()));
+        }
     };
     if has_failed {
         let message = "it is not asked while another entry fails, since nobody would use what it makes";
@@ -124,7 +136,8 @@ pub async fn make_one(
                 let new = NewState::of_push(pusher, &kind, generator.name, &spec);
                 kept(ports, settings, new, &generator, under_way).await
             } else {
-                ports.stores.make(&generator, Arc::new(())).await.map(|made| made.values)
+                let made = ports.stores.make(&generator, Arc::new(())).await;
+                made.map(|made| under_way.take(made, (settings.now)()))
             };
             if made.is_ok() {
                 audit(ports, settings, Object::new(names::KIND_PUSH_SECRET, pusher), &generator);
@@ -154,7 +167,8 @@ async fn kept(
     under_way: &mut UnderWay,
 ) -> Result<Data, Error> {
     if settings.generator_grace.is_none() {
-        return Ok(ports.stores.make(generator, Arc::new(())).await?.values);
+        let made = ports.stores.make(generator, Arc::new(())).await?;
+        return Ok(under_way.take(made, (settings.now)()));
     }
     if under_way.states >= GENERATOR_STATES.size() {
         let hint = "what it made before waits to be revoked: see the conditions of its GeneratorStates";
@@ -165,6 +179,7 @@ async fn kept(
     let made = ports.stores.make(generator, keeper.clone()).await?;
     if made.state.is_none() {
         keeper.forget().await;
+        return Ok(under_way.take(made, (settings.now)()));
     }
     Ok(made.values)
 }

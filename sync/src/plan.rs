@@ -444,7 +444,7 @@ mod tests {
     }
 
     /// Some 3000 s: the point before that of the store's grid.
-    const WAITS: &str = "wait 2964";
+    const WAITS: &str = "wait 2991";
 
     #[test]
     fn when_a_refresh_is_due() {

@@ -253,9 +253,9 @@ pub trait Output: Send + Sync {
     /// Reads the target; `None` where there is none.
     async fn observe(&mut self) -> Result<Option<Observed>, Failure>;
 
-    /// Makes the target hold `content`, on the ground of what was observed last; reads it first where nothing was and
-    /// it is not `presumed_absent`. Where it turns out to be otherwise, it is read once more and decided anew.
-    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure>;
+    /// Makes the target hold `content`, on the ground of what was observed last; where nothing was, of what is presumed, or it
+    /// is read first. Where it turns out to be otherwise, it is read once more and decided anew.
+    async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure>;
 
     /// All that a target which is a Secret would hold after [`apply`](Self::apply); `None` where that would change nothing.
     async fn foresee(&mut self, content: &Content) -> Result<Option<Data>, Failure>;
@@ -269,6 +269,17 @@ pub trait Output: Send + Sync {
     /// Puts the managed label on a target that is there and is not written, as External Secrets Operator does: its edits
     /// are seen then.
     async fn mark(&mut self) -> Result<(), Failure>;
+}
+
+/// What is presumed of a target that was not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presumed<'a> {
+    /// Nothing: it has to be read.
+    Nothing,
+    /// There is none.
+    Absent,
+    /// It is still at this version, which we wrote of the same content but for its data.
+    Alike(&'a Version),
 }
 
 /// A target as it was read.
@@ -291,6 +302,8 @@ pub struct Applied {
     pub version: Option<Version>,
     /// The keys of an object that became ours.
     pub adopted: Option<Vec<String>>,
+    /// Whether it is ours, and in all but its data as it was to be: next time, other data are all that is to be written.
+    pub is_alike: bool,
 }
 
 /// Where it is told what happened.

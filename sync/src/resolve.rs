@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::asking::Asking;
 use crate::audit::{self, Workload};
 use crate::content::Content;
-use crate::data::{Data, Sources};
+use crate::data::{self, Data, Sources};
 use crate::dependency::Dependency;
 use crate::engine::Means;
 use crate::make::UnderWay;
@@ -201,8 +201,7 @@ impl Asker<'_> {
             })?;
             let (version, data) =
                 found.ok_or_else(|| failed(format!("it does not exist in namespace {namespace:?}"), Retry::Late))?;
-            let bytes = data.values().map(SecretBytes::len).sum();
-            self.budget.bytes(bytes).map_err(|exceeded| failed(exceeded.to_string(), Retry::Late))?;
+            self.budget.bytes(data::cost(&data)).map_err(|exceeded| failed(exceeded.to_string(), Retry::Late))?;
             versions.insert(source.clone(), version);
             sources.insert(source, data);
         }

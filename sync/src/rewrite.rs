@@ -86,9 +86,18 @@ impl Renamed {
 
 /// Rewrites the keys of `found`. The error says which operation failed, and why.
 pub fn rewrite(found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result<Data, Told> {
-    let mut found = Renamed::of(found, Names::OfTheStore);
+    rewrite_from(Names::OfTheStore, found, operations, means)
+}
+
+/// The same where a template made some of the keys: none of them is told.
+pub fn rewrite_shaped(found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result<Data, Told> {
+    rewrite_from(Names::Shaped, found, operations, means)
+}
+
+fn rewrite_from(first: Names, found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result<Data, Told> {
+    let mut found = Renamed::of(found, first);
     for (n, operation) in operations.iter().enumerate() {
-        let names = if n == 0 { Names::OfTheStore } else { Names::Made };
+        let names = if n == 0 { first } else { Names::Made };
         let done = match (&operation.merge, &operation.regexp, &operation.transform) {
             (Some(operation), None, None) => {
                 merge(found.into_data(), operation, names, means).map(|merged| Renamed::of(merged, names))
@@ -106,6 +115,8 @@ pub fn rewrite(found: Data, operations: &[Rewrite], means: &Means<'_>) -> Result
 #[derive(Clone, Copy)]
 enum Names {
     OfTheStore,
+    /// `spec.template` made some of them: they are not told.
+    Shaped,
     /// An operation before made them: they are not told.
     Made,
 }
@@ -114,6 +125,7 @@ impl Names {
     fn tell(self, key: &str) -> Told {
         match self {
             Self::OfTheStore => told!("{}", Name(key)),
+            Self::Shaped => "a key that spec.template made".into(),
             Self::Made => "a key that an operation before made".into(),
         }
     }

@@ -29,7 +29,7 @@ const SPREAD: Duration = Duration::from_secs(60);
 const GRAINS: u32 = 20;
 const COARSEST: Duration = Duration::from_secs(60);
 
-/// The status of a healthy ExternalSecret is rewritten for its time alone at most this often.
+/// The status of a healthy ExternalSecret is rewritten for its time alone this often, at a moment of its own.
 const STATUS_TIMES: Duration = Duration::from_secs(300);
 
 /// The shortest interval: shorter ones act as this one.
@@ -149,14 +149,22 @@ pub fn overdue_until(es: &ExternalSecret, started: Timestamp) -> Timestamp {
 /// Whether a refresh that changed nothing writes its time into the status, last written at `written`: once in five
 /// minutes, or the interval where that is longer, at a moment that differs by object.
 pub fn writes_time(es: &ExternalSecret, written: Option<Timestamp>, now: Timestamp) -> bool {
+    writes_time_of(share(es), interval(es).unwrap_or_default(), written, now)
+}
+
+/// The same for any object of this [share](share_of) and interval.
+pub fn writes_time_of(share: f64, interval: Duration, written: Option<Timestamp>, now: Timestamp) -> bool {
     let Some(written) = written else { return true };
-    let interval = interval(es).unwrap_or_default();
-    let every = if interval < STATUS_TIMES {
-        STATUS_TIMES + interval.mul_f64(share(es))
-    } else {
-        interval.saturating_sub(grain(interval) + Duration::from_secs(1))
-    };
-    later(written, every) <= now
+    if interval >= STATUS_TIMES {
+        return later(written, interval.saturating_sub(grain(interval) + Duration::from_secs(1))) <= now;
+    }
+    // Not five minutes after the last: what was first written at one time would be written at one time for ever. What comes
+    // late, by an interval or by half of the time, was written for the moment before.
+    let (every, moment) = (STATUS_TIMES.as_secs_f64(), STATUS_TIMES.as_secs_f64() * share);
+    let late = interval.max(STATUS_TIMES / 2);
+    let earliest = later(written, STATUS_TIMES - late).duration_since(Timestamp::UNIX_EPOCH).as_secs_f64();
+    let turns = ((earliest - moment) / every).ceil();
+    now.duration_since(Timestamp::UNIX_EPOCH).as_secs_f64() >= turns * every + moment
 }
 
 /// A number in [0, 1) that stays with the object.
@@ -165,12 +173,16 @@ fn share(es: &ExternalSecret) -> f64 {
 }
 
 /// A number in [0, 1) that stays with these names.
-fn share_of(names: &[&str]) -> f64 {
-    // FNV-1a: spreads well enough, and stays the same over restarts and versions.
+pub fn share_of(names: &[&str]) -> f64 {
+    // FNV-1a, which stays the same over restarts. Names that differ in their last letters alone come out alike in its first
+    // bits: the last step of MurmurHash3 spreads them.
     let hash = names
         .iter()
         .flat_map(|name| name.bytes().chain([0]))
         .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let mixed = [0xff51_afd7_ed55_8ccd, 0xc4ce_b9fe_1a85_ec53].into_iter();
+    let hash = mixed.fold(hash, |hash: u64, factor: u64| (hash ^ (hash >> 33)).wrapping_mul(factor));
+    let hash = hash ^ (hash >> 33);
     f64::from((hash >> 32) as u32) / (f64::from(u32::MAX) + 1.0)
 }
 
@@ -258,10 +270,41 @@ mod tests {
     #[test]
     fn times_alone_are_written_rarely() {
         assert!(writes_time(&es("15s"), None, at(0)));
-        assert!(!writes_time(&es("15s"), Some(at(0)), at(299)));
-        assert!(writes_time(&es("15s"), Some(at(0)), at(316)));
+        assert!(!writes_time(&es("15s"), Some(at(0)), at(149)));
+        assert!(writes_time(&es("15s"), Some(at(0)), at(450)));
         assert!(!writes_time(&es("1h"), Some(at(0)), at(3000)));
         assert!(writes_time(&es("1h"), Some(at(0)), at(3600)));
+    }
+
+    #[test]
+    fn times_alone_are_written_evenly() {
+        const COUNT: usize = 1000;
+        for interval in [15, 60, 240] {
+            let all: Vec<ExternalSecret> = (0..COUNT)
+                .map(|n| {
+                    let mut es = es(&format!("{interval}s"));
+                    es.metadata.uid = Some(format!("uid-{n}"));
+                    es
+                })
+                .collect();
+            let mut written = vec![at(0); COUNT];
+            let mut by_round = Vec::new();
+            for round in 1..=(7200 / interval) {
+                let (now, mut writes) = (at(round * interval), 0);
+                for (es, written) in all.iter().zip(&mut written) {
+                    if writes_time(es, Some(*written), now) {
+                        (*written, writes) = (now, writes + 1);
+                    }
+                }
+                by_round.push(writes);
+            }
+            // From when each was written once; in two hours each was some 24 times.
+            let settled = &by_round[(600 / interval) as usize..];
+            let (most, sum) = (settled.iter().max().copied().unwrap_or_default(), by_round.iter().sum::<usize>());
+            let even = COUNT * interval as usize / 300;
+            assert!(most <= even * 5 / 4 + 10, "{interval}: {by_round:?}");
+            assert!((COUNT * 21..=COUNT * 24).contains(&sum), "{interval}: {sum}");
+        }
     }
 
     #[test]

@@ -5,12 +5,12 @@ use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
 
 use crate::audit::{self, Action};
-use crate::content::{Content, fingerprint};
+use crate::content::{Content, Made, MadeFrom};
 use crate::data::Data;
 use crate::look::{Look, Memory, Remembered, Seen};
 use crate::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
 use crate::plan::{self, Facts, LastSync, Plan, TargetState};
-use crate::ports::{Applied, Change, Observed, Output, Planning, Ports, Turn};
+use crate::ports::{Applied, Change, Observed, Output, Planning, Ports, Presumed, Turn};
 use crate::request::{Request, generates, generator};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
@@ -102,7 +102,7 @@ impl<'a> Work<'a> {
             target,
             last: self.look.last().as_ref(),
             sources_changed: self.look.sources_changed(),
-            refresh_by: states::refresh_by(es, &self.look.states, &memory.made),
+            refresh_by: self.held_until(),
             absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
             failed: memory.failures > 0,
         });
@@ -164,6 +164,9 @@ impl<'a> Work<'a> {
     /// Sees to what generators made, now that it is known what came of the look: what the target held before is revoked
     /// after the grace, and what nobody uses is at once.
     pub async fn settle_states(&mut self, done: &Result<Outcome, Failure>) {
+        if self.is_made && matches!(done, Ok(Outcome::Synced(_))) {
+            self.look.memory.made_ends = self.kept.under_way.ends;
+        }
         let Some(grace) = self.asker.settings.generator_grace else { return };
         let (es, now) = (self.asker.es, (self.asker.settings.now)());
         let made = self.kept.under_way.made();
@@ -204,7 +207,14 @@ impl<'a> Work<'a> {
         if self.is_made {
             return self.kept.under_way.refresh_by();
         }
-        states::refresh_by(es, &self.look.states, &self.look.memory.made)
+        self.held_until()
+    }
+
+    /// By when what the target holds is to be replaced, where a generator made it.
+    fn held_until(&self) -> Option<Timestamp> {
+        let memory = &self.look.memory;
+        let by_states = states::refresh_by(self.asker.es, &self.look.states, &memory.made);
+        by_states.into_iter().chain(memory.made_ends).min()
     }
 
     /// The store has nothing of what the spec names, and deletionPolicy lets the target go with it.
@@ -254,19 +264,15 @@ impl<'a> Work<'a> {
         let renamed = is_renamed(es);
         let is_little = compute::is_little(data.values());
         let Self { asker, look, .. } = &*self;
-        let is_known = || look.is_made_from(|sources| fingerprint(es, &data, sources));
+        let is_known = || look.is_made_from(|sources| MadeFrom::new(es, &data, sources));
         if !renamed && asker.compute(is_little, is_known).await {
             return Ok(synced);
         }
         let (content, sources) = resolve::content(&self.asker, data.clone(), &mut self.kept).await?;
-        let presumed_absent = match &self.look.seen {
-            // Most likely there is none, and the API server will say where there is.
-            Seen::Absent => true,
-            Seen::Unknown => es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge,
-            Seen::At(_) => false,
-        };
         self.try_login(&content).await?;
-        let applied = self.output.apply(&content, presumed_absent).await;
+        let made = || Made { from: MadeFrom::new(es, &data, &sources), form: Some(content.form()) };
+        let mut made = self.asker.compute(is_little, made).await;
+        let applied = self.output.apply(&content, presumed(&self.look, es, &made)).await;
         match &applied {
             Ok(Applied { change: TargetChange::Nothing, .. }) => {}
             Ok(_) => self.audit(Action::Written, None),
@@ -276,7 +282,6 @@ impl<'a> Work<'a> {
             }
         }
         let applied = applied?;
-        let made_from = self.asker.compute(is_little, || fingerprint(es, &data, &sources)).await;
         // Not earlier: what could not be written would never be written again.
         self.look.memory.sources = sources;
         if applied.version.is_none() {
@@ -287,7 +292,8 @@ impl<'a> Work<'a> {
         if synced.change != TargetChange::Nothing {
             synced.complaints = content.complaints;
         }
-        let remembered = |version| Remembered { version, intact: true, made_from: Some(made_from) };
+        made.form = made.form.filter(|_| applied.is_alike);
+        let remembered = |version| Remembered { version, intact: true, made: Some(made) };
         self.look.memory.target = applied.version.map(remembered);
         if renamed {
             // Whatever becomes of the old one, the new one is written: it needs no other values.
@@ -415,6 +421,22 @@ impl<'a> Work<'a> {
                 Err(Failure::new(Headline::Delete, cause, Retry::Soon))
             }
             _ => Ok(Outcome::Released),
+        }
+    }
+}
+
+/// What is presumed of the target that is to be `made`.
+fn presumed<'a>(look: &'a Look, es: &ExternalSecret, made: &Made) -> Presumed<'a> {
+    match &look.seen {
+        // Most likely there is none, and the API server will say where there is.
+        Seen::Absent => Presumed::Absent,
+        Seen::Unknown if es.status.is_none() && es.spec.target.creation_policy != CreationPolicy::Merge => {
+            Presumed::Absent
+        }
+        Seen::Unknown => Presumed::Nothing,
+        Seen::At(_) => {
+            let alike = look.made().filter(|(_, was)| was.from.is_by_the_same(&made.from) && was.form == made.form);
+            alike.map_or(Presumed::Nothing, |(version, _)| Presumed::Alike(version))
         }
     }
 }

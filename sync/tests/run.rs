@@ -91,8 +91,53 @@ async fn a_new_value_is_written_and_told() {
     let (es, memory) = synced(&world, json!({})).await;
     world.state().secrets.insert("a".into(), Ok("beta-value".into()));
     world.look(&es, &memory, HOUR).await;
-    let expected = fetched(&["apply k=beta-value", "status True SecretSynced", "note Updated", "turn over"]);
+    let expected =
+        fetched(&["apply k=beta-value (data alone)", "status True SecretSynced", "note Updated", "turn over"]);
     assert_eq!(world.calls(), expected);
+}
+
+#[tokio::test]
+async fn only_of_what_we_made_alike_are_the_data_written_alone() {
+    let metadata =
+        json!({"target": {"template": {"metadata": {"labels": {"of": "{{ .k }}"}}, "data": {"k": "{{ .k }}"}}}});
+    let respec = |es: &ExternalSecret| {
+        let mut es = es.clone();
+        es.metadata.generation = Some(2);
+        es
+    };
+    for (spec, changes, alone) in [
+        (json!({}), "nothing else", true),
+        (json!({"target": {"creationPolicy": "Orphan"}}), "nothing else", true),
+        (metadata, "a label that a template makes of it", false),
+        (json!({}), "the spec", false),
+        (json!({}), "what is remembered", false),
+    ] {
+        let world = World::new();
+        let (es, mut memory) = synced(&world, spec).await;
+        world.state().secrets.insert("a".into(), Ok("beta-value".into()));
+        let es = if changes == "the spec" { Arc::new(respec(&es)) } else { es };
+        if changes == "what is remembered" {
+            memory.target.as_mut().unwrap().made = None;
+        }
+        world.look(&es, &memory, HOUR).await;
+        let applied = world.calls().into_iter().find(|call| call.starts_with("apply ")).unwrap();
+        assert_eq!(applied.ends_with("(data alone)"), alone, "{changes}: {applied}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_template_sources_cost_what_they_take() {
+    let world = World::new();
+    let from = json!([{"configMap": {"name": "m", "items": [{"key": "k1"}]}}]);
+    let spec = json!({"target": {"template": {"templateFrom": from}}});
+    let es = Arc::new(es(spec));
+    let source = keyferry_sync::request::sources_of(&es).into_iter().next().unwrap();
+    let empty = |count: usize| (0..count).map(|n| (format!("k{n}"), "".into())).collect();
+    for (count, is_fine) in [(50_000, true), (600_000, false)] {
+        world.state().sources.insert(source.clone(), ("1".to_owned(), empty(count)));
+        let report = world.look(&es, &Memory::default(), 0).await;
+        assert_eq!(message(&report).contains("look-bytes"), !is_fine, "{count}: {}", message(&report));
+    }
 }
 
 #[tokio::test]
@@ -114,7 +159,7 @@ async fn another_version_of_an_intact_target_is_only_looked_at() {
     let report = world.look(&es, &memory, 60).await;
     assert_eq!(world.calls(), ["observe", "planned"]);
     let remembered = report.memory.target.unwrap();
-    assert!(remembered.intact && remembered.made_from.is_none(), "it may hold other data, with the hash of those");
+    assert!(remembered.intact && remembered.made.is_none(), "it may hold other data, with the hash of those");
 }
 
 #[tokio::test]
@@ -198,7 +243,13 @@ async fn what_the_store_does_not_have_goes_as_the_deletion_policy_says() {
         (
             "Merge",
             Some(SyncResult::Synced),
-            &["apply ", "status True SecretSynced", "note MissingProviderSecret", "note Updated", "turn over"],
+            &[
+                "apply  (data alone)",
+                "status True SecretSynced",
+                "note MissingProviderSecret",
+                "note Updated",
+                "turn over",
+            ],
         ),
         ("Retain", None, &["status False SecretSyncedError", "note UpdateFailed", "turn over"]),
     ] {
@@ -374,6 +425,30 @@ async fn what_was_generated_before_a_crash_is_not_generated_anew() {
         [calls(&["observe"], &made), calls(&rest, &[])].concat(),
         "somebody else's is taken over"
     );
+}
+
+#[tokio::test]
+async fn what_has_an_end_and_no_state_is_made_anew_before_that() {
+    let made = json!([{"sourceRef": {"generatorRef": {"kind": "Made", "name": "g"}}}]);
+    let world = World::new();
+    world.state().generated.insert("pw".into(), "made-1".into());
+    world.state().term = Some(Term { end: at(3600).into(), renews: false });
+    let spec = json!({"data": [], "dataFrom": made, "refreshInterval": "2h"});
+    let first = Arc::new(es(spec.clone()));
+    let report = world.look(&first, &Memory::default(), 0).await;
+    assert_eq!(report.next, Some(at(3000)), "a sixth is left");
+    world.calls();
+    let es = told(&first, &report);
+    let report = world.look(&es, &report.memory, 2999).await;
+    assert!(!world.calls().iter().any(|call| call.starts_with("make")));
+    assert_eq!(report.next, Some(at(3000)));
+    let report = world.look(&es, &report.memory, 3000).await;
+    assert!(world.calls().iter().any(|call| call.starts_with("make")), "it is due");
+    // Nobody asks for another where nothing is refreshed by time.
+    let once = json!({"data": [], "dataFrom": spec["dataFrom"], "refreshInterval": "0"});
+    let once = Arc::new(keyferry_builders::es(once));
+    let report = world.look(&once, &report.memory, 0).await;
+    assert_eq!(report.next, None);
 }
 
 fn kept() -> Value {
@@ -717,7 +792,16 @@ async fn what_may_take_long_is_computed_in_a_turn_and_what_is_small_is_not() {
     let rewrite =
         json!({"dataFrom": [{"extract": {"key": "j"}, "rewrite": [{"regexp": {"source": "a", "target": "b"}}]}]});
     world.state().secrets.insert("j".into(), Ok(r#"{"a": "1"}"#.into()));
-    for (spec, wanted) in [(json!({}), 0), (json!({"target": template}), 1), (rewrite, 1)] {
+    let property = |path: &str| json!({"data": [{"secretKey": "k", "remoteRef": {"key": "j", "property": path}}]});
+    let specs = [
+        (json!({}), 0),
+        (json!({"target": template}), 1),
+        (rewrite, 1),
+        (property("a"), 0),
+        (property("@this.a"), 1),
+        (property("[a].0"), 1),
+    ];
+    for (spec, wanted) in specs {
         let es = es(spec);
         let budget = Arc::default();
         let asker = Asker { ports: &ports, settings: &settings, es: &es, workload: None, now: at(0), budget };

@@ -1,13 +1,18 @@
 //! The Secret as it should be, from the Secret as it is. Pure.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use keyferry_crds::{CreationPolicy, ExternalSecret, names};
+use serde_json::Value;
 
 use super::ownership::{self, Desired, OwnedFields};
-use crate::client::LiveSecret;
+use super::shape::DataPatch;
+use crate::client::{LivePatch, LiveSecret};
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
+use keyferry_sync::dependency::Version;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::settings::Adopt;
@@ -92,6 +97,27 @@ pub fn desired_as(
     };
     check_size(next.data().map(|(key, value)| key.len() + value.len()).sum())?;
     Ok(Desired::Update { object: next, adopted })
+}
+
+/// What gives the Secret that we wrote, and that is still at `version`, the data of `content` and the hash of it. `None` where
+/// others may keep keys in it, where it is left as it is, and where what is wrong is told by whoever reads it first.
+pub fn data_patch(es: &ExternalSecret, content: &Content, version: &Version) -> Option<DataPatch> {
+    let is_whole = matches!(es.spec.target.creation_policy, CreationPolicy::Owner | CreationPolicy::Orphan);
+    let data = &content.data;
+    let bytes = data.iter().map(|(key, value)| key.len() + value.len()).sum();
+    if !is_whole || es.spec.target.immutable || data.is_empty() || check_size(bytes).is_err() {
+        return None;
+    }
+    let hash = hash::data_hash(data.iter().map(|(key, value)| (key.as_str(), value.expose())));
+    let encoded = data.iter().map(|(key, value)| (key.clone(), BASE64.encode(value.expose()).into())).collect();
+    let changes = LivePatch::put([
+        // The API server takes what it is told of these for what must be so.
+        (&["metadata", "uid"], version.uid.as_str().into()),
+        (&["metadata", "resourceVersion"], version.revision.as_str().into()),
+        (&["metadata", "annotations", names::ANNOTATION_DATA_HASH], hash.as_str().into()),
+        (&["data"], Value::Object(encoded)),
+    ]);
+    Some(DataPatch { changes, hash })
 }
 
 /// Whether a Secret is that of whoever owns these fields of it. What was made by us and edited since is ours; of what somebody

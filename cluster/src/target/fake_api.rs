@@ -25,6 +25,8 @@ pub struct Cluster {
     pub managers: Vec<String>,
     /// Requests that are refused, by their first word, with code and reason.
     pub refused: BTreeMap<&'static str, (u16, &'static str)>,
+    /// A label that admission takes off whatever is written.
+    pub strips: Option<&'static str>,
     meanwhile: VecDeque<Meanwhile>,
     revision: u64,
 }
@@ -93,6 +95,7 @@ impl Cluster {
                 self.check(&key, &asked.body["preconditions"])?;
                 Ok(self.objects.remove(&key).unwrap())
             }
+            "patch" if asked.body.is_array() => self.amend(&key, asked),
             "patch" => {
                 self.check(&key, &json!({"uid": asked.body["metadata"]["uid"]}))?;
                 let mut object = self.objects[&key].clone();
@@ -106,6 +109,19 @@ impl Cluster {
         }
     }
 
+    /// Makes changes (RFC 6902), which name what they are made to.
+    fn amend(&mut self, key: &str, asked: &Asked) -> Result<Value, (u16, &'static str)> {
+        let mut object = self.objects.get(key).ok_or((404, "NotFound"))?.clone();
+        let patch: json_patch::Patch = serde_json::from_value(asked.body.clone()).unwrap();
+        json_patch::patch(&mut object, &patch).map_err(|_| (422, "Invalid"))?;
+        self.check(key, &object["metadata"])?;
+        self.managers.push(asked.manager());
+        if object != self.objects[key] {
+            self.put(key, object);
+        }
+        Ok(self.objects[key].clone())
+    }
+
     fn write(&mut self, key: &str, asked: &Asked, rehearsal: bool) -> Result<Value, (u16, &'static str)> {
         let there = self.objects.contains_key(key);
         if asked.method == Method::POST && there {
@@ -114,13 +130,15 @@ impl Cluster {
         if asked.method == Method::PUT {
             self.check(key, &asked.body["metadata"])?;
         }
-        let manager = asked.query.split('&').find_map(|part| part.strip_prefix("fieldManager=")).unwrap_or_default();
-        let manager = manager.replace("%2F", "/");
+        let manager = asked.manager();
         let mut object = asked.body.clone();
         object["metadata"]["managedFields"] =
             json!([{"manager": manager, "operation": "Update", "time": "2026-02-01T00:00:00Z"}]);
         if key.starts_with("widgets/") {
             object["spec"]["filled"] = json!("in");
+        }
+        if let Some(label) = self.strips {
+            object["metadata"]["labels"].as_object_mut().unwrap().remove(label);
         }
         if rehearsal {
             return Ok(object);
@@ -167,6 +185,12 @@ impl Asked {
     fn target(&self) -> Option<(&str, &str)> {
         let (_, rest) = self.path.split_once("/namespaces/ns/")?;
         Some(rest.split_once('/').unwrap_or((rest, "")))
+    }
+
+    /// Under which name is written.
+    fn manager(&self) -> String {
+        let manager = self.query.split('&').find_map(|part| part.strip_prefix("fieldManager=")).unwrap_or_default();
+        manager.replace("%2F", "/")
     }
 
     /// Whether an object has the labels that are asked for.

@@ -57,8 +57,12 @@ pub fn is_managed(metadata: &ObjectMeta) -> bool {
 
 /// Whether label and annotation say that the object is as its writer left it, now that its contents have this hash.
 pub fn is_intact(metadata: &ObjectMeta, hash: &str) -> bool {
-    let noted = metadata.annotations.as_ref().and_then(|annotations| annotations.get(names::ANNOTATION_DATA_HASH));
-    is_managed(metadata) && noted.is_some_and(|noted| noted == hash)
+    is_managed(metadata) && data_hash_of(metadata).is_some_and(|noted| noted == hash)
+}
+
+/// The hash that an object's writer noted.
+pub fn data_hash_of(metadata: &ObjectMeta) -> Option<&String> {
+    metadata.annotations.as_ref()?.get(names::ANNOTATION_DATA_HASH)
 }
 
 /// When the ExternalSecret, as this field manager, last wrote this object, to the second; `None` where it never did.

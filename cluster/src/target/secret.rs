@@ -7,9 +7,10 @@ use kube::core::ObjectMeta;
 
 use super::desired::{self, desired};
 use super::ownership::Desired;
-use super::shape::{Former, Headlines, Rehearsed, Removal, Shape};
+use super::shape::{DataPatch, Former, Headlines, Rehearsed, Removal, Shape};
 use crate::client::LiveSecret;
 use keyferry_sync::content::Content;
+use keyferry_sync::dependency::Version;
 use keyferry_sync::hash;
 use keyferry_sync::outcome::{Failure, Headline};
 use keyferry_sync::settings::Adopt;
@@ -48,6 +49,10 @@ impl Shape for SecretShape<'_> {
 
     fn desired(&self, content: &Content, existing: Option<&LiveSecret>) -> Result<Desired<LiveSecret>, Failure> {
         desired(self.es, content, existing, self.adopt)
+    }
+
+    fn data_patch(&self, content: &Content, version: &Version) -> Option<DataPatch> {
+        desired::data_patch(self.es, content, version)
     }
 
     fn is_intact(secret: &LiveSecret) -> bool {

@@ -10,10 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::ownership::{self, Desired};
-use crate::client::{LiveObject, LiveSecret};
+use crate::client::{LiveObject, LivePatch, LiveSecret};
 use keyferry_provider_core::SecretBytes;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
+use keyferry_sync::dependency::Version;
 use keyferry_sync::outcome::{Failure, Headline};
 
 /// One kind of target of one ExternalSecret.
@@ -44,6 +45,11 @@ pub trait Shape: Send + Sync {
     /// What the target should be, given how it is.
     fn desired(&self, content: &Content, existing: Option<&Self::Live>) -> Result<Desired<Self::Live>, Failure>;
 
+    /// What gives the object that is at this version other data and changes nothing else; `None` where that is not enough.
+    fn data_patch(&self, _content: &Content, _version: &Version) -> Option<DataPatch> {
+        None
+    }
+
     /// Whether it is as its writer left it.
     fn is_intact(object: &Self::Live) -> bool;
 
@@ -67,6 +73,14 @@ pub enum Former {
     Labelled(String),
     /// The one of this name.
     Named(String),
+}
+
+/// Other data for an object that stays as it is.
+pub struct DataPatch {
+    /// What changes.
+    pub changes: LivePatch,
+    /// The hash of the data then.
+    pub hash: String,
 }
 
 /// The headlines of failures.

@@ -7,15 +7,15 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::core::ObjectMeta;
 use serde_json::json;
 
-use super::ownership::{Desired, is_controlled_by, is_managed, written_at};
+use super::ownership::{Desired, data_hash_of, is_controlled_by, is_managed, same_metadata, written_at};
 use super::shape::{Former, Live, Removal, Shape};
 use crate::client::{ApiProblem, Turns};
 use keyferry_sync::address;
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
-use keyferry_sync::dependency::version;
+use keyferry_sync::dependency::{Dependency, Version, version};
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
-use keyferry_sync::ports::{Applied, Observed, Output};
+use keyferry_sync::ports::{Applied, Observed, Output, Presumed};
 use keyferry_sync::told::Told;
 
 /// Writes the target of one ExternalSecret.
@@ -42,6 +42,10 @@ impl<'a, S: Shape> Writer<'a, S> {
         }
         let retry = if problem.is_temporary() { Retry::Soon } else { Retry::Late };
         Failure::new(headline, Told::without_values(format!("{}: {problem}", self.shape.name())), retry)
+    }
+
+    fn version(&self, metadata: &ObjectMeta) -> Option<Version> {
+        version(&Dependency::target_of(self.es).kind, metadata)
     }
 
     async fn read(&self, api: &ApiOf<S>, name: &str, headline: Headline) -> Result<Option<S::Live>, Failure> {
@@ -80,6 +84,34 @@ impl<'a, S: Shape> Writer<'a, S> {
             }
         }
         self.send(api, &params, &object, exists).await.map(Some)
+    }
+
+    /// Writes the data alone, without reading: `None` where that is not enough, or the target is not at `version` any more.
+    async fn write_data(
+        &self,
+        api: &ApiOf<S>,
+        content: &Content,
+        version: &Version,
+    ) -> Result<Option<Applied>, Failure> {
+        let Some(patch) = self.shape.data_patch(content, version) else { return Ok(None) };
+        let params = PatchParams { field_manager: Some(S::manager(self.es)), ..PatchParams::default() };
+        // The answer is of metadata alone: what was written need not come back.
+        let written = self
+            .turns
+            .run(async || api.patch_metadata(self.es.target_name(), &params, patch.changes.get()).await)
+            .await;
+        match written {
+            Ok(object) => {
+                let now = self.version(&object.metadata);
+                let is_same = now.as_ref() == Some(version);
+                let change = if is_same { TargetChange::Nothing } else { TargetChange::Updated };
+                let is_alike = is_managed(&object.metadata) && data_hash_of(&object.metadata) == Some(&patch.hash);
+                Ok(Some(Applied { change, version: now, adopted: None, is_alike }))
+            }
+            // Somebody else was there in between, made it immutable, or does not let us write like this.
+            Err(problem) if problem.is_conflict() || !problem.is_temporary() => Ok(None),
+            Err(problem) => Err(self.failure(Headline::Update, &problem)),
+        }
     }
 
     async fn send(
@@ -130,31 +162,44 @@ impl<S: Shape> Output for Writer<'_, S> {
     async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
         self.seen = self.read_target(&self.shape.api().await?).await?;
         Ok(self.seen.as_ref().map(|object| Observed {
-            version: version(object.metadata()),
+            version: self.version(object.metadata()),
             intact: S::is_intact(object),
             written_at: written_at(self.es, &S::manager(self.es), object.metadata()),
         }))
     }
 
-    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
+    async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure> {
         let api = self.shape.api().await?;
-        let mut existing = match self.seen.take() {
-            None if !presumed_absent => self.read_target(&api).await?,
-            seen => seen,
+        let mut existing = match (self.seen.take(), presumed) {
+            (None, Presumed::Nothing) => self.read_target(&api).await?,
+            (None, Presumed::Alike(version)) => match self.write_data(&api, content, version).await? {
+                Some(applied) => return Ok(applied),
+                None => self.read_target(&api).await?,
+            },
+            (seen, _) => seen,
         };
-        let nothing = |version| Applied { change: TargetChange::Nothing, version, adopted: None };
-        let version_of = |object: &S::Live| version(object.metadata());
+        let nothing = |version, is_alike| Applied { change: TargetChange::Nothing, version, adopted: None, is_alike };
+        let version_of = |object: &S::Live| self.version(object.metadata());
         let mut tries = 0;
         loop {
             let (object, change, adopted) = match self.shape.desired(content, existing.as_ref())? {
-                Desired::Missing => return Ok(nothing(None)),
-                Desired::Keep => return Ok(nothing(existing.as_ref().and_then(version_of))),
+                Desired::Missing => return Ok(nothing(None, false)),
+                Desired::Keep => {
+                    // What was found so may be another's: to write over it needs leave.
+                    let is_ours = existing.as_ref().is_some_and(|found| is_controlled_by(self.es, found.metadata()));
+                    return Ok(nothing(existing.as_ref().and_then(version_of), is_ours));
+                }
                 Desired::Create(object) => (object, TargetChange::Created, None),
                 Desired::Update { object, adopted } => (object, TargetChange::Updated, adopted),
             };
+            let sent = object.metadata().clone();
             match self.write(&api, object, existing.as_ref()).await {
-                Ok(Some(object)) => return Ok(Applied { change, version: version_of(&object), adopted }),
-                Ok(None) => return Ok(nothing(existing.as_ref().and_then(version_of))),
+                Ok(Some(object)) => {
+                    // Admission may have made something else of it, which the next write is to mend.
+                    let is_alike = same_metadata(&sent, object.metadata());
+                    return Ok(Applied { change, version: version_of(&object), adopted, is_alike });
+                }
+                Ok(None) => return Ok(nothing(existing.as_ref().and_then(version_of), false)),
                 // Somebody else was there in between: read once, and decide again.
                 Err(problem) if tries == 0 && (problem.is_conflict() || problem.is_not_found()) => {
                     tries += 1;

@@ -89,7 +89,8 @@ impl Rig {
     }
 
     async fn apply(&self, value: &str, presumed_absent: bool) -> Result<Applied, Failure> {
-        self.output().apply(&self.content(value), presumed_absent).await
+        let presumed = if presumed_absent { Presumed::Absent } else { Presumed::Nothing };
+        self.output().apply(&self.content(value), presumed).await
     }
 
     fn key(&self) -> String {
@@ -179,11 +180,102 @@ async fn what_was_observed_is_changed_without_reading_it_again() {
         rig.asked();
         let mut output = rig.output();
         output.observe().await.unwrap();
-        let applied = output.apply(&rig.content("two"), false).await.unwrap();
+        let applied = output.apply(&rig.content("two"), Presumed::Nothing).await.unwrap();
         assert_eq!((applied.change, applied.version, applied.adopted), (TargetChange::Updated, rig.version(), None));
         assert_eq!(rig.value().as_deref(), Some("two"));
         assert_eq!(rig.asked_in_earnest(), ["get e", "replace e"]);
     }
+}
+
+/// What stays as it is when the data alone are written.
+fn all_but_data(object: &Value) -> Value {
+    let mut object = object.clone();
+    object["data"].take();
+    for field in ["resourceVersion", "managedFields"] {
+        object["metadata"][field].take();
+    }
+    object["metadata"]["annotations"][names::ANNOTATION_DATA_HASH].take();
+    object
+}
+
+#[tokio::test]
+async fn other_data_of_what_we_wrote_are_one_write() {
+    let rig = Rig::new(Secret, json!({}));
+    rig.apply("one", true).await.unwrap();
+    let (before, was) = (rig.version().unwrap(), rig.api.cluster().objects[&rig.key()].clone());
+    rig.asked();
+    let applied = rig.output().apply(&rig.content("two"), Presumed::Alike(&before)).await.unwrap();
+    assert_eq!((applied.change, &applied.version, applied.adopted), (TargetChange::Updated, &rig.version(), None));
+    assert_eq!((rig.value().as_deref(), rig.asked()), (Some("two"), vec!["patch e".to_owned()]));
+    let now = rig.api.cluster().objects[&rig.key()].clone();
+    assert_eq!(all_but_data(&now), all_but_data(&was));
+    let hash = hash::data_hash([("k", b"two".as_slice())]);
+    assert_eq!(now["metadata"]["annotations"][names::ANNOTATION_DATA_HASH], json!(hash));
+    assert_eq!(rig.api.cluster().managers, ["externalsecrets.external-secrets.io/e"; 2]);
+    // The same again: the API server says that nothing changed.
+    let applied = rig.output().apply(&rig.content("two"), Presumed::Alike(&rig.version().unwrap())).await.unwrap();
+    assert_eq!((applied.change, applied.version), (TargetChange::Nothing, rig.version()));
+}
+
+#[tokio::test]
+async fn only_what_came_out_as_it_was_to_be_and_is_ours_is_alike() {
+    for (policy, is_ours) in [("Owner", true), ("Orphan", false)] {
+        let rig = Rig::new(Secret, json!({"creationPolicy": policy}));
+        assert!(rig.apply("one", true).await.unwrap().is_alike, "we made it");
+        // As it should be, but nothing tells who made an orphan: to write over it needs leave.
+        let found = rig.apply("one", false).await.unwrap();
+        assert_eq!((found.change, found.is_alike), (TargetChange::Nothing, is_ours), "{policy}");
+        assert!(rig.apply("two", false).await.unwrap().is_alike, "we wrote it");
+        // What admission took off, a whole write is to put back.
+        rig.api.cluster().strips = Some(names::LABEL_MANAGED);
+        assert!(!rig.apply("three", false).await.unwrap().is_alike, "{policy}");
+        let version = rig.version().unwrap();
+        let patched = rig.output().apply(&rig.content("four"), Presumed::Alike(&version)).await.unwrap();
+        assert_eq!((patched.change, patched.is_alike), (TargetChange::Updated, false), "{policy}");
+    }
+}
+
+#[tokio::test]
+async fn who_can_not_write_the_data_alone_reads_first() {
+    let alike = async |rig: &Rig, version: &Version| {
+        rig.asked();
+        let applied = rig.output().apply(&rig.content("two"), Presumed::Alike(version)).await.unwrap();
+        assert_eq!((applied.change, applied.version), (TargetChange::Updated, rig.version()));
+        assert_eq!(rig.value().as_deref(), Some("two"));
+        rig.asked_in_earnest()
+    };
+    // Others may hold a part of it, or it is of a kind whose contents are not known.
+    for rig in [Rig::new(Secret, json!({"creationPolicy": "CreateOrMerge"})), Rig::new(Widget, json!({}))] {
+        rig.apply("one", true).await.unwrap();
+        assert_eq!(alike(&rig, &rig.version().unwrap()).await, ["get e", "replace e"], "{:?}", rig.kind);
+    }
+    // Somebody was there in between, or put another in its place.
+    for times in [0, 1] {
+        let rig = Rig::new(Secret, json!({}));
+        rig.apply("one", true).await.unwrap();
+        let version = rig.version().unwrap();
+        if times == 0 {
+            rig.api.cluster().objects.remove(&rig.key());
+            rig.lay("e", "theirs", json!({}));
+        }
+        rig.disturb(times);
+        assert_eq!(alike(&rig, &version).await, ["patch e", "get e", "replace e"]);
+    }
+    // The rights do not hold it, or somebody made it immutable.
+    for code in [403, 422] {
+        let rig = Rig::new(Secret, json!({}));
+        rig.apply("one", true).await.unwrap();
+        rig.refuse("patch", code);
+        assert_eq!(alike(&rig, &rig.version().unwrap()).await, ["patch e", "get e", "replace e"]);
+    }
+    // What may be tried again is no reason to read.
+    let rig = Rig::new(Secret, json!({}));
+    rig.apply("one", true).await.unwrap();
+    rig.refuse("patch", 503);
+    rig.asked();
+    let version = rig.version().unwrap();
+    let failure = rig.output().apply(&rig.content("two"), Presumed::Alike(&version)).await.unwrap_err();
+    assert_eq!((failure.headline, failure.retry, rig.asked().len()), (Headline::Update, Retry::Soon, 1));
 }
 
 #[tokio::test]
@@ -424,8 +516,8 @@ impl Doing {
         let mut output = rig.output();
         match self {
             Self::Observe => output.observe().await.unwrap_err(),
-            Self::Create => output.apply(&rig.content("hunter2"), true).await.unwrap_err(),
-            Self::TargetChange => output.apply(&rig.content("hunter2"), false).await.unwrap_err(),
+            Self::Create => output.apply(&rig.content("hunter2"), Presumed::Absent).await.unwrap_err(),
+            Self::TargetChange => output.apply(&rig.content("hunter2"), Presumed::Nothing).await.unwrap_err(),
             Self::Remove => output.remove().await.unwrap_err(),
             Self::RemoveRenamed => output.remove_renamed().await.unwrap_err(),
             Self::Mark => output.mark().await.unwrap_err(),

@@ -1,5 +1,6 @@
 //! Nodes that several kinds and providers share.
 
+use keyferry_limits as limits;
 use serde_json::json;
 
 use super::node::*;
@@ -54,13 +55,20 @@ pub(super) fn label_selector(description: &str) -> Node {
         .required("operator", string("In, NotIn, Exists or DoesNotExist."))
         .field(
             "values",
-            strings("Values to compare with, for In and NotIn.").set("x-kubernetes-list-type", json!("atomic")),
+            strings("Values to compare with, for In and NotIn.")
+                .at_most(&limits::SELECTOR_VALUES)
+                .set("x-kubernetes-list-type", json!("atomic")),
         );
     object(description)
-        .field("matchLabels", map_of_strings("Labels and the values that they must have."))
+        .field(
+            "matchLabels",
+            map_of_strings("Labels and the values that they must have.").at_most_keys(&limits::SELECTOR_TERMS),
+        )
         .field(
             "matchExpressions",
-            list("Requirements; all must hold.", requirement).set("x-kubernetes-list-type", json!("atomic")),
+            list("Requirements; all must hold.", requirement)
+                .at_most(&limits::SELECTOR_TERMS)
+                .set("x-kubernetes-list-type", json!("atomic")),
         )
         .set("x-kubernetes-map-type", json!("atomic"))
 }

@@ -362,6 +362,21 @@ fn what_is_gone_through_is_bounded() {
     });
 }
 
+/// Selectors are compared where the loop is that serves everybody.
+#[test]
+fn what_selectors_compare_is_bounded() {
+    let mut bounds = 0;
+    each_node(|path, node| {
+        let bound = [(".matchLabels", "maxProperties"), (".matchExpressions", "maxItems"), (".values", "maxItems")];
+        let of_selector = |end: &str| path.ends_with(end) && (end != ".values" || path.contains(".matchExpressions"));
+        if let Some((_, bound)) = bound.iter().find(|(end, _)| of_selector(end)) {
+            assert!(node[bound].is_u64(), "{path} has no {bound}");
+            bounds += 1;
+        }
+    });
+    assert!(bounds > 20, "{bounds}");
+}
+
 #[test]
 fn every_list_and_map_of_a_provider_is_bounded() {
     let mut bounds = 0;

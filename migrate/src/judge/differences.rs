@@ -31,7 +31,7 @@ enum Applies {
 }
 
 /// All of them.
-pub const RULES: [Rule; 16] = [
+pub const RULES: [Rule; 18] = [
     Rule {
         name: "find-below-prefix",
         severity: Severity::Attention,
@@ -117,6 +117,17 @@ pub const RULES: [Rule; 16] = [
         then: "",
     },
     Rule {
+        name: "version-that-may-be-missing",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            !deletes(spec) && references(spec).any(|reference| !is_empty(reference, "version"))
+        }),
+        store: |_| true,
+        what: "that name a version",
+        so: "a version that is not there is a condition here; in External Secrets Operator the Secret may be called retained, and the ExternalSecret synced",
+        then: "",
+    },
+    Rule {
         name: "delete-of-what-is-not-owned",
         severity: Severity::Attention,
         applies: Applies::Spec(|spec| deletes(spec) && !["", "Owner"].contains(&text(spec, "/target/creationPolicy"))),
@@ -128,15 +139,23 @@ pub const RULES: [Rule; 16] = [
     Rule {
         name: "rewrite-of-all-to-one",
         severity: Severity::Attention,
-        applies: Applies::Spec(|spec| {
-            regexps(spec).any(|(source, target)| {
-                !target.is_empty() && !target.contains('$') && [".*", ".+"].iter().any(|any| source.contains(any))
-            })
-        }),
+        applies: Applies::Spec(|spec| regexps(spec).any(|(source, target)| makes_all_one(source, target))),
         store: |_| true,
         what: "with a rewrite that may give several keys one name",
         so: "chance decides in External Secrets Operator which value stays; here it is an error where the values differ",
         then: "put the part that differs into the target, with a group ($1)",
+    },
+    Rule {
+        name: "rewrite-that-may-collide",
+        severity: Severity::Note,
+        applies: Applies::Spec(|spec| {
+            let may_collide = |(source, target)| !makes_all_one(source, target) && drops_what_varies(source, target);
+            transforms(spec).next().is_some() || regexps(spec).any(may_collide)
+        }),
+        store: |_| true,
+        what: "with a transform, or a rewrite that leaves out what differs between keys",
+        so: "where two keys come to one name, chance decides in External Secrets Operator which value stays; here it is an error where the values differ",
+        then: "",
     },
     Rule {
         name: "rewrite-to-an-unknown-group",
@@ -282,17 +301,81 @@ fn asks_for_nothing(spec: &Value) -> bool {
     is_all && !from.is_empty() && entries(spec, "data").next().is_none()
 }
 
-/// Whether a target refers to a group that the pattern does not have: `$` takes all letters, digits and underscores that
-/// follow, so that `$1_X` is the group `1_X`.
+/// Templates that keys are transformed by.
+fn transforms(spec: &Value) -> impl Iterator<Item = &str> {
+    let rewrites = entries(spec, "dataFrom").flat_map(|entry| entries(entry, "rewrite"));
+    rewrites.map(|rewrite| text(rewrite, "/transform/template")).filter(|template| !template.is_empty())
+}
+
+/// Whether whatever a pattern finds becomes the same.
+fn makes_all_one(source: &str, target: &str) -> bool {
+    !target.is_empty() && !target.contains('$') && [".*", ".+"].iter().any(|any| source.contains(any))
+}
+
+/// Whether something that may differ between keys stands in the pattern outside of the groups that the target names.
+fn drops_what_varies(source: &str, target: &str) -> bool {
+    let named = named_groups(target);
+    let is_named = |number: usize, name: &str| {
+        named.iter().any(|known| known.parse() == Ok(number) || !name.is_empty() && *known == name)
+    };
+    // Whether each of the groups that are open stands in the target.
+    let (mut open, mut number, mut rest) = (vec![is_named(0, "")], 0, source);
+    while let Some(letter) = rest.chars().next() {
+        rest = &rest[letter.len_utf8()..];
+        let is_kept = open.last().is_some_and(|kept| *kept);
+        let varies = match letter {
+            '\\' => {
+                let class = rest.chars().next().unwrap_or_default();
+                rest = &rest[class.len_utf8().min(rest.len())..];
+                "dDwWsSpP".contains(class)
+            }
+            '[' => {
+                let inner = rest.strip_prefix('^').unwrap_or(rest);
+                let inner = inner.strip_prefix(']').unwrap_or(inner);
+                rest = inner.split_once(']').map_or("", |(_, after)| after);
+                true
+            }
+            '(' => {
+                let flags = rest.strip_prefix('?');
+                let name = flags.and_then(|flags| flags.strip_prefix("P<").or(flags.strip_prefix('<')));
+                let name = name.and_then(|name| name.split_once('>')).map(|(name, _)| name);
+                let captures = flags.is_none() || name.is_some();
+                number += usize::from(captures);
+                open.push(is_kept || captures && is_named(number, name.unwrap_or_default()));
+                // What follows is no quantifier.
+                rest = flags.unwrap_or(rest);
+                false
+            }
+            ')' => {
+                open.truncate(open.len().saturating_sub(1).max(1));
+                false
+            }
+            '.' | '*' | '+' | '?' | '{' | '|' => true,
+            _ => false,
+        };
+        if varies && !is_kept {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a target refers to a group that the pattern does not have.
 fn names_unknown_group(source: &str, target: &str) -> bool {
     let groups = groups(source);
-    let is_word = |letter: char| letter == '_' || letter.is_alphanumeric();
     let is_known = |name: &str| match name.parse::<usize>() {
         // With a zero before it, it is a name.
         Ok(number) if name == "0" || !name.starts_with('0') => number < groups.len(),
         _ => groups.contains(&name),
     };
-    let mut rest = target;
+    named_groups(target).into_iter().any(|name| !is_known(name))
+}
+
+/// The groups that a target refers to: `$` takes all letters, digits and underscores that follow, so that `$1_X` is the group
+/// `1_X`.
+fn named_groups(target: &str) -> Vec<&str> {
+    let is_word = |letter: char| letter == '_' || letter.is_alphanumeric();
+    let (mut named, mut rest) = (Vec::new(), target);
     while let Some((_, after)) = rest.split_once('$') {
         // Two of them are one, and one before anything else is itself.
         if let Some(escaped) = after.strip_prefix('$') {
@@ -303,12 +386,12 @@ fn names_unknown_group(source: &str, target: &str) -> bool {
             Some(braced) => braced,
             None => after.split_at(after.find(|letter| !is_word(letter)).unwrap_or(after.len())),
         };
-        if !name.is_empty() && name.chars().all(is_word) && !is_known(name) {
-            return true;
+        if !name.is_empty() && name.chars().all(is_word) {
+            named.push(name);
         }
         rest = more;
     }
-    false
+    named
 }
 
 /// The groups of a pattern, by name where they have one; the first is all of it.
@@ -346,10 +429,7 @@ fn templates(spec: &Value) -> impl Iterator<Item = &str> {
     let in_data = template.and_then(|template| template.get("data")).and_then(Value::as_object);
     let in_data = in_data.into_iter().flatten().filter_map(|(_, text)| text.as_str());
     let literal = template.into_iter().flat_map(|template| entries(template, "templateFrom"));
-    let transforms = entries(spec, "dataFrom").flat_map(|entry| entries(entry, "rewrite"));
-    in_data
-        .chain(literal.filter_map(|from| from.get("literal").and_then(Value::as_str)))
-        .chain(transforms.map(|rewrite| text(rewrite, "/transform/template")))
+    in_data.chain(literal.filter_map(|from| from.get("literal").and_then(Value::as_str))).chain(transforms(spec))
 }
 
 /// Whether a duration in Go's form is less than a second; none at all is another thing.

@@ -12,6 +12,7 @@ fn finalizers_of_stores() {
         stores: [held.name.clone()].into(),
         selects: false,
         held: false,
+        different: Vec::new(),
     };
     let with = |push: Option<Vec<PushSecret>>| Cluster { stores: vec![held.clone()], push_secrets: push, ..empty() };
     let is_freed = |push| !steps(&with(push)).is_empty();

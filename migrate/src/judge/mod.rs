@@ -1,7 +1,7 @@
 //! What the facts mean: findings, each with what follows and what to do. Pure: the same facts give the same findings.
 //!
 //! Modules, in reading order, which is that of what matters most: [`crds`], [`release`], `webhooks`, [`operators`], `objects`,
-//! [`differences`], [`finalizers`].
+//! [`differences`], [`pushes`], [`finalizers`].
 
 pub mod crds;
 pub mod release;
@@ -9,6 +9,7 @@ mod webhooks;
 pub mod operators;
 mod objects;
 pub mod differences;
+pub mod pushes;
 pub mod finalizers;
 
 use serde::Serialize;
@@ -159,6 +160,7 @@ pub fn judge(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
     objects::permissions(cluster, settings, &mut findings);
     objects::external_secrets(cluster, &mut findings);
     differences::judge(cluster, &mut findings);
+    pushes::judge(cluster, &mut findings);
     crds::versions(cluster, &mut findings);
     crds::writers(cluster, &mut findings);
     crds::lost(cluster, &mut findings);

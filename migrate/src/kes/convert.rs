@@ -139,7 +139,13 @@ fn external_secret(one: &Old, spec: &Spec, args: &Kes, stores: &mut Stores, said
         }
     }
     let (data, mut data_from) = entries(spec, mount, said);
-    data_from.splice(0..0, whole(spec, mount));
+    data_from.splice(0..0, whole(spec));
+    for (n, key) in spec.data_from.iter().enumerate() {
+        of_ibm(spec, &Entry { key: Some(key.clone()), ..Entry::default() }, &format!("dataFrom[{n}]"), said);
+    }
+    for (n, entry) in spec.data_from_with_options.iter().enumerate() {
+        of_ibm(spec, entry, &format!("dataFromWithOptions[{n}]"), said);
+    }
     if data.is_empty() && data_from.is_empty() {
         said.say(Weight::Lost, "it asks for nothing");
         return None;
@@ -196,13 +202,68 @@ fn split(spec: &Spec, key: &str) -> (String, String) {
     (mount.to_owned(), path.to_owned())
 }
 
+/// The group that secrets of IBM are in where nobody made another.
+const IBM_GROUP: &str = "default";
+
 /// A key as the store has it.
-fn remote(spec: &Spec, key: &str) -> String {
+fn remote(spec: &Spec, entry: &Entry, key: &str) -> String {
     match spec.backend_type.as_str() {
         "vault" => split(spec, key).1,
         // A whole name says project and version besides.
         "gcpSecretsManager" => key.split('/').skip_while(|part| *part != "secrets").nth(1).unwrap_or(key).to_owned(),
+        "ibmcloudSecretsManager" => match &entry.secret_type {
+            Some(kind) if is_by_name(spec) => format!("{IBM_GROUP}/{kind}/{key}"),
+            Some(kind) => format!("{kind}/{key}"),
+            None => key.to_owned(),
+        },
         _ => key.to_owned(),
+    }
+}
+
+/// Whether keys are names of secrets of IBM, and no ids.
+fn is_by_name(spec: &Spec) -> bool {
+    spec.backend_type == "ibmcloudSecretsManager" && spec.key_by_name == Some(true)
+}
+
+/// What of a secret is asked for. The payload of an arbitrary one of IBM is its value.
+fn property<'a>(spec: &Spec, entry: &'a Entry) -> Option<&'a str> {
+    let is_payload = |property: &&str| {
+        spec.backend_type == "ibmcloudSecretsManager"
+            && (entry.secret_type.as_deref(), *property) == (Some("arbitrary"), "payload")
+    };
+    entry.property.as_deref().filter(|property| !property.is_empty() && !is_payload(property))
+}
+
+/// What there is to say of a secret of IBM, which is `asked` for.
+fn of_ibm(spec: &Spec, entry: &Entry, asked: &str, said: &mut Said<'_>) {
+    if spec.backend_type != "ibmcloudSecretsManager" {
+        return;
+    }
+    let is_whole = entry.property.as_deref().is_none_or(str::is_empty);
+    match entry.secret_type.as_deref() {
+        None if is_by_name(spec) => said.say(
+            Weight::ToDo,
+            format!("{asked} has no secretType: a secret is named by GROUP/TYPE/NAME, so write its key so"),
+        ),
+        Some(_) if is_by_name(spec) => said.say(
+            Weight::ToDo,
+            format!("{asked}: a secret is named by its group, too: it is taken to be in {IBM_GROUP:?}, so write another one in its key where that is wrong"),
+        ),
+        _ => {}
+    }
+    match entry.secret_type.as_deref() {
+        Some("arbitrary" | "iam_credentials") if is_whole && entry.name.is_some() => {
+            said.say(Weight::Note, format!("{asked}: without a property it was JSON, and is the plain value now"));
+        }
+        Some("arbitrary") if entry.name.is_none() => {
+            said.say(Weight::ToDo, format!("{asked}: its value was called payload, and is called arbitrary now: rename it by rewrite"));
+        }
+        Some("kv" | "service_credentials") | None => {}
+        Some(kind) if is_whole && entry.name.is_some() && kind != "iam_credentials" => said.say(
+            Weight::ToDo,
+            format!("{asked}: without a property it was JSON of all that {kind} has: name a property, or take all by dataFrom"),
+        ),
+        Some(_) => {}
     }
 }
 
@@ -219,7 +280,7 @@ fn version(spec: &Spec, entry: &Entry) -> Option<String> {
 }
 
 fn reference(spec: &Spec, entry: &Entry, key: &str) -> Value {
-    let mut reference = json!({"key": remote(spec, key)});
+    let mut reference = json!({"key": remote(spec, entry, key)});
     if let Some(version) = version(spec, entry) {
         reference["version"] = json!(version);
     }
@@ -240,7 +301,7 @@ fn entries(spec: &Spec, mount: &str, said: &mut Said<'_>) -> (Vec<Value>, Vec<Va
             }
             (None, Some(key), Some(name)) => {
                 let mut remote = reference(spec, entry, key);
-                if let Some(property) = entry.property.as_ref().filter(|property| !property.is_empty()) {
+                if let Some(property) = property(spec, entry) {
                     remote["property"] = json!(property);
                     if property.contains(['*', '?', '#', '|', '@', '!', '[', '{', '\\']) {
                         said.say(Weight::ToDo, format!("data[{n}].property {property:?} has characters that mean something in gjson's paths: check it"));
@@ -256,12 +317,7 @@ fn entries(spec: &Spec, mount: &str, said: &mut Said<'_>) -> (Vec<Value>, Vec<Va
         if entry.is_binary == Some(true) && spec.backend_type == "secretsManager" {
             said.say(Weight::Note, format!("data[{n}].isBinary: it is decoded from base64; take decodingStrategy off where AWS keeps it as SecretBinary"));
         }
-        if let Some(kind) = &entry.secret_type {
-            said.say(
-                Weight::Note,
-                format!("data[{n}].secretType {kind:?}: External Secrets Operator writes the key as {kind}/KEY"),
-            );
-        }
+        of_ibm(spec, entry, &format!("data[{n}]"), said);
         for field in entry.unknown.keys() {
             said.say(Weight::Lost, format!("data[{n}].{field} is not known"));
         }
@@ -284,7 +340,7 @@ fn search(path: &str, is_recursive: bool) -> Value {
 }
 
 /// `dataFrom`.
-fn whole(spec: &Spec, _: &str) -> Vec<Value> {
+fn whole(spec: &Spec) -> Vec<Value> {
     let plain = spec
         .data_from
         .iter()
@@ -372,9 +428,6 @@ fn left(spec: &Spec, said: &mut Said<'_>) {
             Weight::Note,
             format!("controllerId {id:?}: set spec.controller of its store where several operators run"),
         );
-    }
-    if spec.key_by_name == Some(true) {
-        said.say(Weight::Note, "keyByName: External Secrets Operator takes names and ids alike");
     }
     for field in spec.unknown.keys() {
         said.say(Weight::Lost, format!("spec.{field} is not known"));

@@ -110,6 +110,40 @@ fn each_backend_has_its_store() {
 }
 
 #[test]
+fn secrets_of_ibm_are_named_by_type_and_id_or_by_group_type_and_name() {
+    let mut with = args();
+    with.place.ibm_endpoint = Some("https://i.eu-de.secrets-manager.appdomain.cloud".into());
+    let spec = |by_name: bool| {
+        of(json!({
+            "backendType": "ibmcloudSecretsManager", "keyByName": by_name,
+            "data": [
+                {"key": "k", "name": "user", "property": "username", "secretType": "username_password"},
+                {"key": "k", "name": "text", "property": "payload", "secretType": "arbitrary"},
+            ],
+        }))
+    };
+    let keys = |converted: &Converted| {
+        let data = converted.manifests[1]["spec"]["data"].as_array().unwrap().clone();
+        data.into_iter().map(|entry| entry["remoteRef"].clone()).collect::<Vec<_>>()
+    };
+    let converted = convert(&[spec(false)], &with);
+    assert_eq!(
+        keys(&converted),
+        [json!({"key": "username_password/k", "property": "username"}), json!({"key": "arbitrary/k"})]
+    );
+    let to_do = texts(&converted, Weight::ToDo);
+    assert!(to_do.len() == 1 && to_do[0].contains("make the Secret \"ibm\""), "{to_do:?}");
+    let converted = convert(&[spec(true)], &with);
+    assert_eq!(
+        keys(&converted),
+        [json!({"key": "default/username_password/k", "property": "username"}), json!({"key": "default/arbitrary/k"})]
+    );
+    let to_do = texts(&converted, Weight::ToDo);
+    assert!(to_do.len() == 3 && to_do[1].starts_with("data[0]: a secret is named by its group, too"), "{to_do:?}");
+    assert!(converted.notes.iter().all(|note| !note.text.contains("External Secrets Operator")));
+}
+
+#[test]
 fn the_engine_is_taken_out_of_vaults_keys() {
     let mut with = args();
     (with.place.vault_server, with.place.service_account) = (Some("https://v".into()), Some("app".into()));

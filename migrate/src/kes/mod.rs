@@ -19,6 +19,7 @@ use convert::{Converted, Weight, convert};
 use store::Place;
 
 use crate::manifests::unreadable;
+use crate::written::{is_among, replace};
 
 /// The group of the old manifests.
 pub const GROUP: &str = "kubernetes-client.io";
@@ -60,6 +61,7 @@ const LARGEST: u64 = 16 << 20;
 /// Reads, converts, writes; the new manifests go to `out`, the report to `err`.
 pub fn run(args: &Kes, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Stand> {
     let (mut files, mut old, mut has_failed) = (Vec::new(), Vec::new(), false);
+    let mut inputs = args.paths.clone();
     for path in &args.paths {
         if let Err((path, error)) = collect(path, true, &mut files) {
             has_failed = true;
@@ -69,6 +71,7 @@ pub fn run(args: &Kes, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<S
     for file in files {
         match fs::read_to_string(&file) {
             Ok(text) if text.contains(GROUP) => {
+                inputs.push(file.clone());
                 for problem in take(&file, &text, &mut old) {
                     has_failed = true;
                     writeln!(err, "{}: {problem}", file.display())?;
@@ -82,9 +85,9 @@ pub fn run(args: &Kes, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<S
         }
     }
     let converted = convert(&old, args);
-    if let Err(error) = write(args, &converted, out) {
-        writeln!(err, "the new manifests can't be written: {}", error.kind())?;
-        return Ok(Stand::Failed);
+    if let Err(why) = write(args, &converted, (has_failed, &inputs), out) {
+        has_failed = true;
+        writeln!(err, "{why}")?;
     }
     let is_left = report(&old, &converted, err)?;
     Ok(match (has_failed, is_left) {
@@ -135,7 +138,7 @@ fn collect_old(mut value: Value, place: &str, old: &mut Vec<Old>) {
 }
 
 /// The documents of a text, each with the line that it begins in.
-fn documents(text: &str) -> Vec<(usize, String)> {
+pub(crate) fn documents(text: &str) -> Vec<(usize, String)> {
     let mut all = vec![(1, String::new())];
     for (n, line) in text.lines().enumerate() {
         if line == "---" || line.starts_with("--- ") {
@@ -149,7 +152,7 @@ fn documents(text: &str) -> Vec<(usize, String)> {
 }
 
 /// The files below a path, in order. Links are not followed, and what is hidden is left out.
-fn collect(path: &Path, is_named: bool, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
+pub(crate) fn collect(path: &Path, is_named: bool, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
     let here = |error| (path.to_owned(), error);
     let metadata = if is_named { fs::metadata(path) } else { fs::symlink_metadata(path) }.map_err(here)?;
     let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
@@ -167,16 +170,32 @@ fn collect(path: &Path, is_named: bool, files: &mut Vec<PathBuf>) -> Result<(), 
     Ok(())
 }
 
-fn write(args: &Kes, converted: &Converted, out: &mut dyn Write) -> io::Result<()> {
+/// Writes them; the error, for a person, is that they are not written. A file is not where something could not be read: it may hold what
+/// came of that before.
+fn write(
+    args: &Kes,
+    converted: &Converted,
+    (has_failed, inputs): (bool, &[PathBuf]),
+    out: &mut dyn Write,
+) -> Result<(), String> {
     let mut text = String::new();
     for manifest in &converted.manifests {
         text.push_str("---\n");
         text.push_str(&document(manifest));
     }
-    match &args.out {
-        Some(file) => fs::write(file, text),
-        None => out.write_all(text.as_bytes()),
+    let Some(file) = &args.out else {
+        return out
+            .write_all(text.as_bytes())
+            .map_err(|error| format!("the new manifests can't be written: {}", error.kind()));
+    };
+    let name = file.display();
+    if is_among(file, inputs) {
+        return Err(format!("nothing was written: {name} is one of the old manifests; name another file by --out"));
     }
+    if has_failed {
+        return Err(format!("nothing was written to {name}, since not all could be read"));
+    }
+    replace(file, &text).map_err(|error| format!("{name} can't be written: {}", error.kind()))
 }
 
 /// Says what is left; whether anything is.

@@ -29,9 +29,21 @@ fn files_are_read_and_manifests_and_a_report_come_out() {
         err.ends_with("1 ExternalSecrets of kubernetes-client.io: 1 carried over, with 1 stores; 1 to do, 0 lost\n"),
         "{err}"
     );
-    fs::remove_file(folder.path().join("in/b.yaml")).unwrap();
     args.place.region = Some("eu-west-1".into());
     args.out = Some(folder.path().join("new"));
+    fs::write(folder.path().join("new"), "of before").unwrap();
+    let (stand, out, err) = run(&args);
+    assert_eq!((stand, out.as_str()), (Stand::Failed, ""));
+    assert!(err.contains("nothing was written to ") && err.contains("b.yaml: 2: it is not YAML"), "{err}");
+    assert_eq!(fs::read_to_string(folder.path().join("new")).unwrap(), "of before");
+    fs::remove_file(folder.path().join("in/b.yaml")).unwrap();
+    // Neither by its name nor by that of a link to it.
+    std::os::unix::fs::symlink("in/a.yaml", folder.path().join("link")).unwrap();
+    for name in ["in/a.yaml", "link"] {
+        let (stand, _, err) = run(&Kes { out: Some(folder.path().join(name)), ..args.clone() });
+        assert!(stand == Stand::Failed && err.contains("is one of the old manifests"), "{err}");
+        assert_eq!(fs::read_to_string(folder.path().join("in/a.yaml")).unwrap(), old);
+    }
     let (stand, out, _) = run(&args);
     assert_eq!((stand, out.as_str()), (Stand::Clear, ""));
     assert_eq!(fs::read_to_string(folder.path().join("new")).unwrap().matches("---\n").count(), 2);

@@ -81,11 +81,15 @@ pub fn store(spec: &Spec, mount: &str, place: &Place) -> Result<Store, String> {
         "ibmcloudSecretsManager" => {
             made.named("ibm", []);
             let url = place.ibm_endpoint.clone().unwrap_or_else(|| format!("https://{FILL_IN}"));
+            if place.ibm_endpoint.is_none() {
+                made.to_do.push("spec.provider.ibm.serviceUrl: set it, or give --ibm-endpoint".to_owned());
+            }
             made.provider = json!({"ibm": {"serviceUrl": url, "auth": {"secretRef": {
                 "secretApiKeySecretRef": {"name": "ibm", "key": "apiKey"},
             }}}});
             made.to_do.push(
-                "spec.provider.ibm: keyferry keeps such a store and does not serve it yet; External Secrets Operator does. Move its secrets, or leave it to that"
+                "spec.provider.ibm.auth: the old operator logged in by IBM_CLOUD_SECRETS_MANAGER_API_* of its environment: make the \
+                 Secret \"ibm\" of its API key"
                     .to_owned(),
             );
         }

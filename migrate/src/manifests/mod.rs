@@ -16,6 +16,8 @@ use memchr::memmem;
 
 use text::Found;
 
+use crate::written::replace;
+
 /// Flags of `keyferry migrate manifests`.
 #[derive(Args, Clone, Debug)]
 pub struct Manifests {
@@ -155,21 +157,6 @@ fn say(name: &str, found: &Found, write: bool, out: &mut dyn Write) -> io::Resul
         writeln!(out, "{name}:{line}: {what}")?;
     }
     Ok(())
-}
-
-/// Writes a file anew, so that whoever reads it meanwhile sees the old one or the new one.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let path = fs::canonicalize(path)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".keyferry-new");
-    let new = path.with_file_name(name);
-    let written = fs::write(&new, text)
-        .and_then(|()| fs::set_permissions(&new, fs::metadata(&path)?.permissions()))
-        .and_then(|()| fs::rename(&new, &path));
-    if written.is_err() {
-        let _ = fs::remove_file(&new);
-    }
-    written
 }
 
 fn summary(tally: &Tally, write: bool, out: &mut dyn Write) -> io::Result<()> {

@@ -15,7 +15,7 @@ use super::{Reader, full_name, is_held, list, resource, text};
 use crate::facts::{
     Area, Crd, ExternalSecrets, HeldNamespace, Identity, PushSecret, Sample, Store, StoreName, Unserved,
 };
-use crate::judge::differences;
+use crate::judge::{differences, pushes};
 use crate::kinds;
 
 use super::needs::need;
@@ -271,6 +271,7 @@ fn push_secret(object: &DynamicObject) -> PushSecret {
         selects: list(data, "/spec/secretStoreRefs").chain(list(data, "/spec/dataTo")).any(selector),
         held: is_held(metadata, names::FINALIZER_PUSH_SECRET),
         name: metadata.name.clone().unwrap_or_default(),
+        different: pushes::found(data.get("spec").unwrap_or(&Value::Null)),
         namespace,
         stores,
     }

@@ -21,6 +21,10 @@ use keyferry_provider_core::{BuildContext, BuildFuture, Provider, Registration};
 use crate::config::{Config, Kind};
 use crate::store::{CAPABILITIES, Store};
 
+/// The variables by which programs find what to open documents of age and SOPS with: who runs others may keep these from them.
+pub const CREDENTIAL_VARIABLES: &[&str] =
+    &["KEYFERRY_AGE_KEY_FILE", "SOPS_AGE_KEY", "SOPS_AGE_KEY_FILE", "SOPS_AGE_SSH_PRIVATE_KEY_FILE"];
+
 /// How the registry knows documents of age.
 pub const REGISTRATION: Registration = Registration {
     name: "age",

@@ -25,6 +25,19 @@ use crate::store::SecretsManager;
 pub use generate::{ECR, STS};
 pub use kms::KMS;
 
+/// The variables by which programs find what to log in to AWS with: who runs others may keep these from them.
+pub const CREDENTIAL_VARIABLES: &[&str] = &[
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "AWS_SECURITY_TOKEN",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+];
+
 /// How the registry knows these stores.
 pub const REGISTRATION: Registration = Registration { name: "aws", capabilities, maintained: true, build };
 

@@ -2,9 +2,11 @@
 //! (a refresh token), or for a scope (an access token).
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyferry_provider_azure_common::identity::Id;
 use keyferry_provider_azure_common::{Audience, Cloud, Federation, Identity, Login, Named, Proof};
 use keyferry_provider_core::{
@@ -135,6 +137,15 @@ fn audience(cloud: Cloud) -> Result<Audience, Error> {
     Ok(Audience { authority, resource, fields, spec, machine, provider })
 }
 
+/// For how long a token is good that says so. Only the time between the two counts: whose clock is right does not matter.
+fn life(token: &SecretBytes) -> Option<Duration> {
+    let payload = token.expose_str()?.split('.').nth(1)?;
+    let payload = SecretBytes::new(URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?);
+    let claims = json::object(payload.expose())?;
+    let seconds = |claim: &str| claims.get(claim)?.get().parse::<u64>().ok();
+    seconds("exp")?.checked_sub(seconds("iat")?).map(Duration::from_secs)
+}
+
 /// A registry, ready to be asked.
 struct Registry {
     http: reqwest::Client,
@@ -206,9 +217,9 @@ impl Registry {
     }
 }
 
-#[async_trait]
-impl Generator for Acr {
-    async fn make(&self, _: &dyn Keep) -> Result<Made, Error> {
+impl Acr {
+    /// Buys a token with one that is given for this.
+    async fn buy(&self, audience: impl FnOnce(Cloud) -> Result<Audience, Error>) -> Result<Made, Error> {
         // The parser's own error would quote what it stumbles over.
         let spec = Spec::deserialize(&self.spec)
             .map_err(|_| Error::invalid("spec is not of the form that an ACRAccessToken has"))?;
@@ -237,8 +248,17 @@ impl Generator for Acr {
             ];
             token = registry.buy("/oauth2/token", &form, "access_token").await?;
         }
+        let term = life(&token).and_then(|life| SystemTime::now().checked_add(life));
+        let term = term.map(|end| Term { end, renews: false });
         let values = [("username".to_owned(), USERNAME.into()), ("password".to_owned(), token)];
-        Ok(Made { values: values.into(), state: None, term: None })
+        Ok(Made { values: values.into(), state: None, term })
+    }
+}
+
+#[async_trait]
+impl Generator for Acr {
+    async fn make(&self, _: &dyn Keep) -> Result<Made, Error> {
+        self.buy(audience).await
     }
 
     async fn revoke(&self, _: &State) -> Result<(), Error> {
@@ -253,6 +273,51 @@ impl Generator for Acr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_registry_gives_its_token_for_one_of_a_login() {
+        use keyferry_doubles::azurekv::{CLIENT, Double, SECRET, TENANT};
+        use keyferry_provider_azure_common::Authority;
+
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let double = Double::start_plain();
+        let principal = |secret: &str| {
+            let credentials = keyferry_provider_testkit::MapCredentials::new();
+            credentials.with("azure/id", CLIENT).with("azure/secret", secret)
+        };
+        let secret_ref = serde_json::json!({
+            "clientId": {"name": "azure", "key": "id"}, "clientSecret": {"name": "azure", "key": "secret"},
+        });
+        let made = async |tenant: &str, scope: &str, secret: &str| {
+            let spec = serde_json::json!({
+                "tenantId": tenant, "registry": double.server().url(), "scope": scope,
+                "auth": {"servicePrincipal": {"secretRef": secret_ref}},
+            });
+            let ctx = BuildContext::new(Arc::new(principal(secret)), Arc::new(())).trusted();
+            let server = double.server().url().parse().unwrap();
+            let authority = Authority { server, is_custom: true };
+            let made = Acr { spec, ctx }.buy(|cloud| Ok(Audience { authority, ..audience(cloud)? })).await;
+            made.map(|made| made.values["password"].expose_str().unwrap().to_owned())
+        };
+        assert_eq!(made(TENANT, "", SECRET).await.unwrap(), "canary-of-a-registry");
+        assert_eq!(made(TENANT, "repository:a:pull", SECRET).await.unwrap(), "canary-of-repository:a:pull");
+        let error = made(TENANT, "", "another").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+        assert!(!error.to_string().contains("canary"), "{error}");
+        // A token that the registry does not know: nobody is let in.
+        double.refuse_at_the_registry();
+        let error = made(TENANT, "", SECRET).await.unwrap_err();
+        assert!(error.message().contains("does not let the identity of spec.auth in"), "{error}");
+    }
+
+    #[test]
+    fn a_token_says_for_how_long_it_is_good() {
+        let token = |claims: &str| SecretBytes::from(format!("e30.{}.x", URL_SAFE_NO_PAD.encode(claims)).as_str());
+        assert_eq!(life(&token(r#"{"iat":1000,"exp":11800}"#)), Some(Duration::from_secs(10_800)));
+        for other in [token(r#"{"exp":7}"#), token(r#"{"iat":9,"exp":7}"#), token("no JSON"), "opaque".into()] {
+            assert_eq!(life(&other), None);
+        }
+    }
 
     #[test]
     fn the_operators_own_identity_is_shown_to_azures_registries_only() {

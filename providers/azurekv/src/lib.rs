@@ -33,6 +33,15 @@ use crate::store::{CAPABILITIES, KeyVault};
 pub use acr::ACR;
 pub use decrypt::KEYS;
 
+/// The variables by which programs find what to log in to Azure with: who runs others may keep these from them.
+pub const CREDENTIAL_VARIABLES: &[&str] = &[
+    "AZURE_CLIENT_SECRET",
+    "AZURE_CLIENT_CERTIFICATE_PATH",
+    "AZURE_CLIENT_CERTIFICATE_PASSWORD",
+    "AZURE_PASSWORD",
+    "AZURE_FEDERATED_TOKEN_FILE",
+];
+
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =
     Registration { name: "azurekv", capabilities: |_| CAPABILITIES, maintained: true, build };

@@ -39,6 +39,14 @@ use crate::store::{CAPABILITIES, SecretManager};
 pub use kms::KMS;
 pub use registry::GCR;
 
+/// The variables by which programs find what to log in to Google with: who runs others may keep these from them.
+pub const CREDENTIAL_VARIABLES: &[&str] = &[
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_CREDENTIALS",
+    "GOOGLE_OAUTH_ACCESS_TOKEN",
+    "CLOUDSDK_AUTH_ACCESS_TOKEN",
+];
+
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =
     Registration { name: "gcpsm", capabilities: |_| CAPABILITIES, maintained: true, build };

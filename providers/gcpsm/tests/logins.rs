@@ -8,6 +8,7 @@ use std::time::Duration;
 use around::{CANARY, Told, build, context, environment, fetch, key, spec};
 use keyferry_doubles::gcpsm::{Double, NUMBER, PROJECT};
 use keyferry_provider_core::{BuildContext, Caller, Error, ErrorKind, Provider};
+use keyferry_provider_gcpsm::GCR;
 use keyferry_provider_testkit::MapCredentials;
 use serde_json::{Value, json};
 
@@ -284,4 +285,25 @@ async fn a_login_that_fails_for_now_may_be_tried_again() {
     double.server().fail(faults);
     let error = refused(&double, &by_key(), MapCredentials::new().with("google/key.json", double.key())).await;
     assert!(error.is_temporary(), "{error}");
+}
+
+#[tokio::test]
+async fn an_access_token_for_registries_is_one_of_a_login() {
+    let double = double();
+    let make = async |key: Vec<u8>| {
+        let credentials = MapCredentials::new().with("google/key.json", key);
+        let spec = json!({"projectID": PROJECT, "auth": by_key()});
+        (GCR.build)(&spec, context(&double, credentials, Arc::new(()))).unwrap().make(&()).await
+    };
+    let made = make(double.key().into()).await.unwrap();
+    let text = |name: &str| made.values[name].expose_str().unwrap().to_owned();
+    assert_eq!((text("username").as_str(), text("password").is_empty()), ("oauth2accesstoken", false));
+    assert_eq!(asked(&double), ["/token"]);
+    let term = made.term.expect("it ends");
+    let expiry = term.end.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    assert_eq!(text("expiry"), expiry.as_secs().to_string());
+    assert!(term.end > std::time::SystemTime::now() && !term.renews);
+    let error = make(double.deleted_key().into()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthenticated);
+    assert!(error.message().contains("spec.auth") && !error.to_string().contains(CANARY), "{error}");
 }

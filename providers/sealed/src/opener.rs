@@ -38,7 +38,7 @@ impl Opener {
                 };
                 Error::invalid(format!(
                     "{kind}: nobody here holds the keys that open it: run the operator with --sealing-keys, or \
-                     `keyferry sync` in a pod with --unseal-from{keys}"
+                     `keyferry sync` in a pod, or `keyferry node`, with --unseal-from{keys}"
                 ))
             };
             return ctx.unseal.clone().map(Self::Operator).ok_or_else(nobody);

@@ -101,12 +101,18 @@ impl Visit {
     async fn on_its_own(mut self) -> Result<Self, Error> {
         let call = self.logins.call("CreateToken", "auth/token/create", Some(r#"{"display_name":"keyferry"}"#.into()));
         let answer = self.logins.client.send(&call, &self.ticket).await?;
-        if answer.status == 200
-            && let Some(grant) = self.logins.granted(&answer, None)
-        {
-            self.end = grant.value.length().map(in_future);
-            (self.ticket, self.accessor) = (grant.value.ticket.clone(), grant.value.accessor.clone());
+        match answer.status {
+            // It has none of its own: a policy does not let it, or it is of a kind that has no children.
+            400 | 403 => return Ok(self),
+            200..300 => {}
+            // What is only so now would have a lease made that nobody can revoke.
+            _ => return Err(self.logins.client.status_error(&answer).at("spec.provider.vault", "spec.provider")),
         }
+        let grant = self.logins.granted(&answer, None).ok_or_else(|| {
+            Error::new(ErrorKind::Malformed, "the answer to a request for a token is not of the form that Vault gives")
+        })?;
+        self.end = grant.value.length().map(in_future);
+        (self.ticket, self.accessor) = (grant.value.ticket.clone(), grant.value.accessor.clone());
         Ok(self)
     }
 
@@ -347,8 +353,11 @@ impl Generator for Dynamic {
         let path = self.path()?;
         self.part()?;
         let mut visit = Visit::new(&self.spec.provider, &self.ctx).await?;
-        if let Some(longest) = self.ctx.longest_lease {
-            visit.ends_within(longest).await?;
+        if let Some(longest) = self.ctx.longest_lease
+            && let Err(error) = visit.ends_within(longest).await
+        {
+            visit.leave().await;
+            return Err(error);
         }
         let begun = serde_json::json!({"accessor": visit.accessor, "tokenEnds": seconds(visit.end)});
         if let Err(error) = keep.keep(&begun, None).await {
@@ -358,6 +367,10 @@ impl Generator for Dynamic {
         match self.ask(&visit, &path).await {
             Err(error) => {
                 visit.leave().await;
+                if visit.accessor.is_none() && is_refusal(&error) {
+                    // None was made, and none is to be looked for. What can't be written down now is looked for in vain.
+                    let _ = keep.keep(&serde_json::json!({}), None).await;
+                }
                 Err(error)
             }
             Ok((values, None)) => {
@@ -382,6 +395,14 @@ impl Generator for Dynamic {
         let text = |name: &str| state[name].as_str().filter(|text| !text.is_empty());
         let (own, made, lease) = (text("accessor"), text("madeAccessor"), text("leaseID"));
         if own.is_none() && made.is_none() && lease.is_none() {
+            if state.get("accessor").is_some() {
+                // Others may hang on the token, so that it is not revoked.
+                tracing::warn!(
+                    path = self.spec.path,
+                    "a lease of this path may have been made just before keyferry was stopped, with the token of \
+                     spec.provider.auth: look for one that nobody uses, and allow auth/token/create so that the next is known"
+                );
+            }
             return Ok(());
         }
         let visit = Visit::new(&self.spec.provider, &self.ctx).await?;
@@ -413,6 +434,11 @@ impl Generator for Dynamic {
         state["tokenEnds"] = serde_json::json!(seconds(token_end));
         Ok(Some((state, Term { end, renews })))
     }
+}
+
+/// Whether the engine said that it makes nothing.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Denied | ErrorKind::Invalid)
 }
 
 fn has_ended(state: &State) -> bool {

@@ -37,6 +37,9 @@ use crate::config::Config;
 use crate::product::Product;
 use crate::store::{Vault, capabilities};
 
+/// The variables by which programs find what to log in to Vault and OpenBao with: who runs others may keep these from them.
+pub const CREDENTIAL_VARIABLES: &[&str] = &["VAULT_TOKEN", "BAO_TOKEN"];
+
 /// How the registry knows a store of Vault, or of an OpenBao that is taken for one.
 pub const REGISTRATION: Registration = Registration {
     name: "vault",

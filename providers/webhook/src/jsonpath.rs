@@ -4,6 +4,8 @@
 //! A path that can lead to several places gives a list of what is at them, and passes over where nothing is; any other
 //! gives what is there, or fails. Values are the JSON as it stands, so that no number loses a digit. Pure.
 
+use std::cell::Cell;
+
 use keyferry_provider_core::{SecretBytes, json};
 use serde_json::value::RawValue;
 
@@ -13,6 +15,11 @@ const PLACES: usize = 10_000;
 /// How deep paths, filters and what `..` descends into may be nested.
 const DEPTH: usize = 64;
 
+/// The most bytes that are gone through: so many, and so many times the whole. Filters within filters, each from the root, would
+/// go through it without end.
+const BYTES: usize = 16 << 20;
+const TIMES: usize = 8;
+
 /// Why there is nothing at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoPlace {
@@ -20,7 +27,7 @@ pub enum NoPlace {
     NotAPath,
     /// Nothing is there.
     Nothing,
-    /// It leads to too many places, or is nested too deep.
+    /// It leads to too many places, is nested too deep, or asks for too much work.
     TooMuch,
 }
 
@@ -89,7 +96,7 @@ pub fn find<'a>(path: &str, whole: &'a RawValue) -> Result<Found<'a>, NoPlace> {
     let from_root = reader.take(b'$');
     let steps = reader.steps(DEPTH, from_root)?;
     reader.end()?;
-    let places = walk(&steps, whole, whole, DEPTH)?;
+    let places = Walk::new(whole).places(&steps, whole, DEPTH)?;
     if steps.iter().any(Step::is_open) {
         return Ok(Found::Several(places));
     }
@@ -118,76 +125,125 @@ pub fn value(found: &Found<'_>) -> Result<SecretBytes, NoPlace> {
     Err(NoPlace::TooMuch)
 }
 
-fn walk<'a>(
-    steps: &[Step],
-    from: &'a RawValue,
+/// One walk through a whole.
+struct Walk<'a> {
     root: &'a RawValue,
-    depth: usize,
-) -> Result<Vec<&'a RawValue>, NoPlace> {
-    let mut places = vec![from];
-    for step in steps {
-        let mut next = Vec::new();
-        for place in places {
-            take(step, place, root, depth, &mut next)?;
-            if next.len() > PLACES {
-                return Err(NoPlace::TooMuch);
-            }
-        }
-        places = next;
-    }
-    Ok(places)
+    /// So many bytes may still be gone through.
+    left: Cell<usize>,
 }
 
-fn take<'a>(
-    step: &Step,
-    from: &'a RawValue,
-    root: &'a RawValue,
-    depth: usize,
-    out: &mut Vec<&'a RawValue>,
-) -> Result<(), NoPlace> {
-    let list = || json::array(from.get().as_bytes());
-    let object = || json::object(from.get().as_bytes());
-    match step {
-        Step::Keys(keys) => {
-            let fields = object().unwrap_or_default();
-            out.extend(keys.iter().filter_map(|key| fields.get(key).copied()));
+impl<'a> Walk<'a> {
+    fn new(root: &'a RawValue) -> Self {
+        Self { root, left: Cell::new(BYTES + TIMES * root.get().len()) }
+    }
+
+    /// Goes through all of this once.
+    fn spend(&self, on: &RawValue) -> Result<(), NoPlace> {
+        self.left.set(self.left.get().checked_sub(on.get().len() + 1).ok_or(NoPlace::TooMuch)?);
+        Ok(())
+    }
+
+    fn places(&self, steps: &[Step], from: &'a RawValue, depth: usize) -> Result<Vec<&'a RawValue>, NoPlace> {
+        let mut places = vec![from];
+        for step in steps {
+            let mut next = Vec::new();
+            for place in places {
+                self.take(step, place, depth, &mut next)?;
+                if next.len() > PLACES {
+                    return Err(NoPlace::TooMuch);
+                }
+            }
+            places = next;
         }
-        Step::Indexes(indexes) => {
-            let list = list().unwrap_or_default();
-            let at = |index: &i64| {
-                let index = if *index < 0 { index + list.len() as i64 } else { *index };
-                usize::try_from(index).ok().and_then(|index| list.get(index).copied())
-            };
-            out.extend(indexes.iter().filter_map(at));
-        }
-        Step::Slice(first, last, step) => out.extend(slice(&list().unwrap_or_default(), *first, *last, *step)),
-        Step::All => out.extend(children(from)),
-        Step::Descend => descend(from, depth, out)?,
-        Step::Filter(test) => {
-            for child in children(from) {
-                if holds(test, child, root, depth.checked_sub(1).ok_or(NoPlace::TooMuch)?)? {
-                    out.push(child);
+        Ok(places)
+    }
+
+    fn take(&self, step: &Step, from: &'a RawValue, depth: usize, out: &mut Vec<&'a RawValue>) -> Result<(), NoPlace> {
+        self.spend(from)?;
+        let list = || json::array(from.get().as_bytes()).unwrap_or_default();
+        match step {
+            Step::Keys(keys) => {
+                let fields = json::object(from.get().as_bytes()).unwrap_or_default();
+                out.extend(keys.iter().filter_map(|key| fields.get(key).copied()));
+            }
+            Step::Indexes(indexes) => {
+                let list = list();
+                let at = |index: &i64| {
+                    let index = if *index < 0 { index + list.len() as i64 } else { *index };
+                    usize::try_from(index).ok().and_then(|index| list.get(index).copied())
+                };
+                out.extend(indexes.iter().filter_map(at));
+            }
+            Step::Slice(first, last, step) => out.extend(slice(&list(), *first, *last, *step)),
+            Step::All => out.extend(children(from)),
+            Step::Descend => self.descend(from, depth, out)?,
+            Step::Filter(test) => {
+                let depth = depth.checked_sub(1).ok_or(NoPlace::TooMuch)?;
+                for child in children(from) {
+                    if self.holds(test, child, depth)? {
+                        out.push(child);
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// This place and all below it.
+    fn descend(&self, from: &'a RawValue, depth: usize, out: &mut Vec<&'a RawValue>) -> Result<(), NoPlace> {
+        let depth = depth.checked_sub(1).ok_or(NoPlace::TooMuch)?;
+        self.spend(from)?;
+        out.push(from);
+        if out.len() > PLACES {
+            return Err(NoPlace::TooMuch);
+        }
+        children(from).into_iter().try_for_each(|child| self.descend(child, depth, out))
+    }
+
+    fn holds(&self, test: &Test, at: &'a RawValue, depth: usize) -> Result<bool, NoPlace> {
+        Ok(match test {
+            Test::Or(a, b) => self.holds(a, at, depth)? || self.holds(b, at, depth)?,
+            Test::And(a, b) => self.holds(a, at, depth)? && self.holds(b, at, depth)?,
+            Test::Not(test) => !self.holds(test, at, depth)?,
+            Test::Is(term) => match self.evaluate(term, at, depth)? {
+                Some(Known::Bool(is)) => is,
+                Some(Known::Null) | None => false,
+                Some(Known::Text(_) | Known::Number(_) | Known::Other) => true,
+            },
+            Test::Compare(a, how, b) => {
+                let (a, b) = (self.evaluate(a, at, depth)?, self.evaluate(b, at, depth)?);
+                a.zip(b).is_some_and(|(a, b)| compares(&a, *how, &b))
+            }
+        })
+    }
+
+    fn evaluate(&self, term: &Term, at: &'a RawValue, depth: usize) -> Result<Option<Known>, NoPlace> {
+        Ok(Some(match term {
+            Term::Text(text) => Known::Text(text.as_str().into()),
+            Term::Number(number) => Known::Number(*number),
+            Term::Bool(is) => Known::Bool(*is),
+            Term::Null => Known::Null,
+            Term::Path(is_from_element, steps) => {
+                let places = self.places(steps, if *is_from_element { at } else { self.root }, depth)?;
+                let Some(place) = places.first() else { return Ok(None) };
+                self.spend(place)?;
+                let text = place.get();
+                match text.as_bytes().first() {
+                    Some(b'"') => Known::Text(json::to_bytes(place)),
+                    Some(b't' | b'f') => Known::Bool(text == "true"),
+                    Some(b'n') => Known::Null,
+                    Some(b'-' | b'0'..=b'9') => text.parse().map_or(Known::Other, Known::Number),
+                    _ => Known::Other,
+                }
+            }
+        }))
+    }
 }
 
 /// The elements of a list, or the values of an object in the order of their keys.
 fn children(from: &RawValue) -> Vec<&RawValue> {
     let bytes = from.get().as_bytes();
     json::array(bytes).or_else(|| json::object(bytes).map(|fields| fields.into_values().collect())).unwrap_or_default()
-}
-
-/// This place and all below it.
-fn descend<'a>(from: &'a RawValue, depth: usize, out: &mut Vec<&'a RawValue>) -> Result<(), NoPlace> {
-    let depth = depth.checked_sub(1).ok_or(NoPlace::TooMuch)?;
-    out.push(from);
-    if out.len() > PLACES {
-        return Err(NoPlace::TooMuch);
-    }
-    children(from).into_iter().try_for_each(|child| descend(child, depth, out))
 }
 
 fn slice<'a>(list: &[&'a RawValue], first: Option<i64>, last: Option<i64>, step: i64) -> Vec<&'a RawValue> {
@@ -201,23 +257,6 @@ fn slice<'a>(list: &[&'a RawValue], first: Option<i64>, last: Option<i64>, step:
     indexes.filter_map(|index| list.get(index as usize).copied()).collect()
 }
 
-fn holds(test: &Test, at: &RawValue, root: &RawValue, depth: usize) -> Result<bool, NoPlace> {
-    Ok(match test {
-        Test::Or(a, b) => holds(a, at, root, depth)? || holds(b, at, root, depth)?,
-        Test::And(a, b) => holds(a, at, root, depth)? && holds(b, at, root, depth)?,
-        Test::Not(test) => !holds(test, at, root, depth)?,
-        Test::Is(term) => match evaluate(term, at, root, depth)? {
-            Some(Known::Bool(is)) => is,
-            Some(Known::Null) | None => false,
-            Some(Known::Text(_) | Known::Number(_) | Known::Other) => true,
-        },
-        Test::Compare(a, how, b) => {
-            let (a, b) = (evaluate(a, at, root, depth)?, evaluate(b, at, root, depth)?);
-            a.zip(b).is_some_and(|(a, b)| compares(&a, *how, &b))
-        }
-    })
-}
-
 /// A value that is compared.
 #[derive(PartialEq)]
 enum Known {
@@ -226,27 +265,6 @@ enum Known {
     Bool(bool),
     Null,
     Other,
-}
-
-fn evaluate(term: &Term, at: &RawValue, root: &RawValue, depth: usize) -> Result<Option<Known>, NoPlace> {
-    Ok(Some(match term {
-        Term::Text(text) => Known::Text(text.as_str().into()),
-        Term::Number(number) => Known::Number(*number),
-        Term::Bool(is) => Known::Bool(*is),
-        Term::Null => Known::Null,
-        Term::Path(is_from_element, steps) => {
-            let places = walk(steps, if *is_from_element { at } else { root }, root, depth)?;
-            let Some(place) = places.first() else { return Ok(None) };
-            let text = place.get();
-            match text.as_bytes().first() {
-                Some(b'"') => Known::Text(json::to_bytes(place)),
-                Some(b't' | b'f') => Known::Bool(text == "true"),
-                Some(b'n') => Known::Null,
-                Some(b'-' | b'0'..=b'9') => text.parse().map_or(Known::Other, Known::Number),
-                _ => Known::Other,
-            }
-        }
-    }))
 }
 
 fn compares(a: &Known, how: Comparison, b: &Known) -> bool {

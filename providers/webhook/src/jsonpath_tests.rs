@@ -90,6 +90,10 @@ fn what_takes_too_much_ends() {
     let long = format!("[{}0]", "0,".repeat(20_000));
     let whole = json::value(long.as_bytes()).unwrap();
     assert!(matches!(find("$[*]", whole), Err(NoPlace::TooMuch)));
+    let few = format!("[{}0]", "0,".repeat(1_000));
+    let inner = json::value(few.as_bytes()).unwrap();
+    assert!(matches!(find("$[?($[?($[?(@==2)])])]", inner), Err(NoPlace::TooMuch)), "a thousand to the third");
+    assert!(matches!(find("$[?($[?(@==0)])]", inner), Ok(Found::Several(all)) if all.len() == 1_001));
     let nested = format!("$[?{}@{}]", "(".repeat(500), ")".repeat(500));
     assert!(matches!(find(&nested, whole), Err(NoPlace::TooMuch)));
     let inner = format!("$[?(@{}", "[?(@".repeat(200));

@@ -110,7 +110,7 @@ impl Webhook {
             return Err(answer.refusal(name));
         }
         let path = self.json_path.render(&self.seen(&remote, false)).await?;
-        if path.is_empty() { Ok(answer.body) } else { out_of(&answer.body, &path) }
+        if path.is_empty() { Ok(answer.body) } else { out_of(answer.body, path).await }
     }
 
     /// What a generator makes of an answer: the fields of the object that the path leads to.
@@ -120,7 +120,7 @@ impl Webhook {
             return Err(answer.refusal("what the generator asks for"));
         }
         let path = self.json_path.render(&self.seen(&[], false)).await?;
-        let found = if path.is_empty() { answer.body } else { out_of(&answer.body, &path)? };
+        let found = if path.is_empty() { answer.body } else { out_of(answer.body, path).await? };
         let fields = json::object(found.expose()).ok_or_else(|| {
             let message = "spec.provider.webhook.result.jsonPath: the answer has no JSON object there, whose fields would be \
                            the values";
@@ -135,10 +135,23 @@ impl Webhook {
 }
 
 /// The value at a path of an answer.
-fn out_of(body: &SecretBytes, path: &SecretBytes) -> Result<SecretBytes, Error> {
+/// What is at the path in the answer; of a large one apart from the threads that serve everybody.
+async fn out_of(body: SecretBytes, path: SecretBytes) -> Result<SecretBytes, Error> {
+    const LITTLE: usize = 64 << 10;
+    if body.len() <= LITTLE {
+        return at_path(&body, &path);
+    }
+    let looking = tokio::task::spawn_blocking(move || at_path(&body, &path));
+    looking
+        .await
+        .unwrap_or_else(|_| Err(Error::new(ErrorKind::Malformed, "looking for the path in the answer broke off")))
+}
+
+fn at_path(body: &SecretBytes, path: &SecretBytes) -> Result<SecretBytes, Error> {
     let field = "spec.provider.webhook.result.jsonPath";
     let malformed = |problem: &str| Error::new(ErrorKind::Malformed, format!("{field}: {problem}"));
     let whole = json::value(body.expose()).ok_or_else(|| malformed("the answer is not JSON"))?;
+    json::check_parts(whole)?;
     let path = path.expose_str().unwrap_or_default();
     let found = jsonpath::find(path, whole).and_then(|found| jsonpath::value(&found));
     found.map_err(|problem| match problem {

@@ -20,6 +20,25 @@ async fn a_value_is_made_when_it_is_due_and_not_for_another_try() {
     assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-2"));
 }
 
+#[tokio::test]
+async fn a_value_that_ends_and_has_no_state_is_replaced_before_that() {
+    let generator = json!({"generatorRef": {"kind": "UUID", "name": "u"}});
+    let mut rig = Rig::new(json!({"selector": generator, "refreshInterval": "2h", "data": [entry("uuid", "k")]}));
+    // The clock of the rig's settings stands at zero, so that five sixths of the term are over at this second.
+    let by = at(rig.now + 2_000);
+    let end = at((rig.now + 2_000) * 6 / 5);
+    rig.double.with(|state| state.term = Some(Term { end: end.into(), renews: false }));
+    rig.look().await;
+    assert_eq!(rig.next, Some(by));
+    rig.now = by.as_second() - 1;
+    rig.look().await;
+    assert_eq!((rig.double.held("s", "k").as_deref(), rig.next), (Some("made-1"), Some(by)));
+    rig.now += 1;
+    rig.double.with(|state| state.term = None);
+    rig.look().await;
+    assert_eq!(rig.double.held("s", "k").as_deref(), Some("made-2"));
+}
+
 /// What may happen to a PushSecret that asks for no other value.
 fn labelled(rig: &mut Rig) {
     let labels = rig.ps.metadata.labels.get_or_insert_default();

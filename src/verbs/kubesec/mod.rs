@@ -14,6 +14,7 @@ use clap::Args;
 use keyferry_crds::document;
 use keyferry_documents::{Recipients, values};
 use keyferry_migrate::kes::convert::{LEFT_BEHIND, escaped};
+use keyferry_migrate::written::{is_among, replace};
 use keyferry_provider_core::{Scope, SecretBytes};
 use keyferry_sealing::{PublicKey, Sealed};
 use serde_json::{Map, Value, json};
@@ -56,6 +57,9 @@ enum Seal {
 impl Kubesec {
     /// Decrypts and prints; the error, for a person, is that it can't begin, or that nothing can be written.
     pub async fn run(&self, out: &mut (dyn Write + Send), err: &mut (dyn Write + Send)) -> Result<ExitCode, String> {
+        if let Some(file) = self.out.as_ref().filter(|file| is_among(file, &self.files)) {
+            return Err(format!("--out {} is one of the files to be read: name another", file.display()));
+        }
         let seal = if self.for_cluster {
             Seal::Cluster(self.way.public_key().await?)
         } else {
@@ -72,8 +76,13 @@ impl Kubesec {
             }
         }
         match &self.out {
-            Some(file) => std::fs::write(file, text)
-                .map_err(|error| format!("can't write {}: {}", file.display(), error.kind()))?,
+            // It may hold what came of that file before.
+            Some(file) if code != ExitCode::SUCCESS => {
+                let _ = writeln!(err, "nothing was written to {}, since not all could be read", file.display());
+            }
+            Some(file) => {
+                replace(file, &text).map_err(|error| format!("can't write {}: {}", file.display(), error.kind()))?;
+            }
             None => out.write_all(text.as_bytes()).map_err(|_| "can't write to standard output".to_owned())?,
         }
         Ok(code)

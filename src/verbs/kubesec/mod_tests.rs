@@ -35,18 +35,22 @@ impl Desk {
     }
 
     async fn run(&self, script: &str) -> (ExitCode, String, String) {
+        self.run_to(None, script).await.unwrap()
+    }
+
+    async fn run_to(&self, to: Option<PathBuf>, script: &str) -> Result<(ExitCode, String, String), String> {
         let (mut out, mut err) = (Vec::new(), Vec::new());
         let recipients = For { recipient: vec![self.recipient.clone()], ..For::default() };
         let kubesec = Kubesec {
             files: vec![self.folder.path().join("secret.yml")],
-            out: None,
+            out: to,
             for_cluster: false,
             gpg: self.gpg(script),
             recipients,
             way: Way::default(),
         };
-        let code = kubesec.run(&mut out, &mut err).await.unwrap();
-        (code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap())
+        let code = kubesec.run(&mut out, &mut err).await?;
+        Ok((code, String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap()))
     }
 }
 
@@ -72,6 +76,26 @@ async fn what_gpg_opens_is_sealed_anew_with_a_store_and_an_external_secret() {
         let (code, out, err) = desk.run(&script).await;
         assert!(code == ExitCode::from(UNREADABLE) && out.is_empty() && err.contains(says), "{err}");
     }
+}
+
+#[tokio::test]
+async fn a_file_is_written_only_where_all_was_read_and_never_over_what_is_read() {
+    let desk = Desk::new();
+    let at = |name: &str| desk.folder.path().join(name);
+    let opens = format!("cat >/dev/null\necho '[GNUPG:] VALIDSIG AAAA' >&2\nprintf {KEY}");
+    let (code, out, _) = desk.run_to(Some(at("new.yaml")), &opens).await.unwrap();
+    let written = std::fs::read_to_string(at("new.yaml")).unwrap();
+    assert!(code == ExitCode::SUCCESS && out.is_empty() && written.contains("kind: SecretStore"));
+    let (code, _, err) = desk.run_to(Some(at("new.yaml")), "exit 2").await.unwrap();
+    assert!(code == ExitCode::from(UNREADABLE) && err.contains("nothing was written to"), "{err}");
+    assert_eq!(std::fs::read_to_string(at("new.yaml")).unwrap(), written);
+    let before = std::fs::read(at("secret.yml")).unwrap();
+    std::os::unix::fs::symlink("secret.yml", at("link")).unwrap();
+    for name in ["secret.yml", "link"] {
+        let error = desk.run_to(Some(at(name)), &opens).await.unwrap_err();
+        assert!(error.contains("is one of the files to be read"), "{error}");
+    }
+    assert_eq!(std::fs::read(at("secret.yml")).unwrap(), before);
 }
 
 #[test]

@@ -78,6 +78,8 @@ pub struct Manifests {
     pub problems: Vec<String>,
     /// What is passed over, and why; for a person.
     pub notes: Vec<String>,
+    /// Files that age encrypted as a whole and that do not open, and why.
+    unopened: Vec<(PathBuf, String)>,
 }
 
 /// The folders that were looked into, by what they are and not by their names: links may lead back to them.
@@ -118,6 +120,7 @@ pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read, with: Opti
             }
         }
     }
+    all.judge_unopened();
     if all.documents.is_empty() && all.problems.is_empty() {
         let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
         let hint = if recursive { "" } else { "; --recursive looks into folders within folders" };
@@ -187,18 +190,32 @@ impl Manifests {
             return self.notes.push(passed_over(file, By::Age));
         }
         if sealed::is_whole(&bytes) {
-            // What does not open may be for others, and a store's.
             return match opener.whole(file, &bytes) {
                 Ok(plain) if plain.expose_str().is_some_and(|text| text.contains("apiVersion")) => {
                     self.parse(file, plain.expose_str().unwrap_or_default(), opener);
                 }
                 Ok(_) => self.notes.push(passed_over(file, By::Age)),
-                Err(why) => self.notes.push(format!("{}; it does not open here: {why}", passed_over(file, By::Age))),
+                Err(why) => self.unopened.push((file.to_owned(), why)),
             };
         }
         match std::str::from_utf8(&bytes) {
             Ok(text) => self.parse(file, text, opener),
             Err(_) => self.problems.push(format!("{}: error: it is not text in UTF-8", file.display())),
+        }
+    }
+
+    /// What does not open may be a manifest: who takes it for none could remove what it asks for. One that a store names is a document
+    /// of that, and may be for others to open.
+    fn judge_unopened(&mut self) {
+        for (file, why) in std::mem::take(&mut self.unopened) {
+            if self.documents.iter().any(|document| names_file(document, &file)) {
+                self.notes.push(format!("{}; it does not open here: {why}", passed_over(&file, By::Age)));
+            } else {
+                self.problems.push(format!(
+                    "{}: error: age encrypted this file as a whole, and it does not open: {why}",
+                    Place { file, line: 1 }
+                ));
+            }
         }
     }
 
@@ -262,7 +279,8 @@ impl Manifests {
         }
         let document = Document { place, lines, object: SecretJson::new(object) };
         if document.text("/apiVersion").is_empty() || document.text("/kind").is_empty() {
-            if sealed::has_sealed(document.object.get()) {
+            let is_named = ["/apiVersion", "/kind"].iter().any(|field| !document.text(field).is_empty());
+            if !is_named && sealed::has_sealed(document.object.get()) {
                 return self.notes.push(passed_over(&document.place.file, By::Age));
             }
             let kind = document.text("/kind");
@@ -276,6 +294,14 @@ impl Manifests {
             self.documents.push(document);
         }
     }
+}
+
+/// Whether a document is a store that reads this file.
+fn names_file(document: &Document, file: &Path) -> bool {
+    let providers = document.object.get().pointer("/spec/provider").and_then(Value::as_object);
+    let documents = providers.into_iter().flat_map(|all| all.values()).filter_map(|spec| spec["documents"].as_array());
+    // It is looked for in each folder of manifests.
+    documents.flatten().filter_map(|named| named["file"].as_str()).any(|named| file.ends_with(named))
 }
 
 /// How manifests are read: as kubectl does, to whom `y`, `NO` and `on` are booleans, which no field for texts takes.
@@ -369,6 +395,41 @@ mod tests {
         let expected: Vec<Value> = [vec![Value::from(true); 7], vec![Value::from(false); 3], texts.to_vec()].concat();
         assert_eq!(read, Value::from(expected));
         assert_eq!(from_yaml::<Value>("NO", AS_TEXTS).unwrap(), "NO");
+    }
+
+    #[test]
+    fn a_file_that_does_not_open_may_be_a_manifest_unless_a_store_names_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        put("a.yaml", "kind: A\napiVersion: v1\n");
+        put("doc.yaml", "age-encryption.org/v1\n-> X25519 for-somebody-else\n");
+        let read = || {
+            let all = read(&[folder.path().to_owned()], false, &mut std::io::empty(), Some(&With::default()));
+            (all.problems, all.notes)
+        };
+        let (problems, _) = read();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(
+            problems[0].contains("doc.yaml:1: error: age encrypted this file as a whole, and it does not open: "),
+            "{problems:?}"
+        );
+        put("s.yaml", "kind: SecretStore\napiVersion: v1\nspec: {provider: {age: {documents: [{file: doc.yaml}]}}}\n");
+        let (problems, notes) = read();
+        assert_eq!(problems, [""; 0]);
+        assert!(
+            notes
+                .iter()
+                .any(|note| note.contains("doc.yaml: note: age encrypted it") && note.contains("does not open here")),
+            "{notes:?}"
+        );
+    }
+
+    #[test]
+    fn an_object_that_lacks_one_of_its_names_is_a_mistake_though_values_of_it_are_sealed() {
+        let sealed = "spec: {a: 'age:YWdlLWVuY3J5cHRpb24ub3JnL3YxCg=='}\n";
+        let (_, problems) = parsed(&format!("kind: ExternalSecret\n{sealed}"));
+        assert!(problems.len() == 1 && problems[0].contains("has no apiVersion"), "{problems:?}");
+        assert_eq!(parsed(sealed).1, [""; 0], "it is a document of a store");
     }
 
     #[test]

@@ -13,7 +13,7 @@ const PATHS: usize = 1000;
 pub struct OnChange {
     /// For `sh -c`.
     pub command: String,
-    /// Variables of our environment that hold values; the command's has none of them.
+    /// Variables of our environment that hold values, or that stores log in with; the command's has none of them.
     pub without: Vec<String>,
 }
 

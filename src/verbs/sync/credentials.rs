@@ -17,6 +17,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::args::InEnvironment;
+use super::stamp::OF_VOLUMES;
 use crate::verbs::manifests::folder::Folder;
 
 /// Where keys are beside the manifests.
@@ -73,7 +74,7 @@ fn files(folder: &Path) -> Result<Option<Data>, Unreadable> {
         let path = entry.path();
         let Ok(key) = entry.file_name().into_string() else { continue };
         // Volumes of Secrets have folders and links beside the keys.
-        if key.starts_with("..") {
+        if key.starts_with(OF_VOLUMES) {
             continue;
         }
         let stat = match std::fs::metadata(&path) {

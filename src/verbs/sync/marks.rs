@@ -76,7 +76,7 @@ pub fn write(root: &Root, place: &Place, mark: &Mark) -> Result<(), Problem> {
 /// The targets that something is written down about.
 pub fn all(root: &Root) -> Result<Vec<(Place, Mark)>, Problem> {
     let places = root.marks()?;
-    let marks = places.iter().map(|name| Place::of_mark(name)).map(|place| {
+    let marks = places.iter().filter_map(|name| Place::of_mark(name)).map(|place| {
         let mark = read(root, &place)?.unwrap_or_default();
         Ok((place, mark))
     });

@@ -1,14 +1,14 @@
 //! `keyferry sync`: files in place of Secrets, without a cluster, or in a pod. The pipeline is the operator's; what it asks of
 //! the world is answered by manifests and files.
 //!
-//! Modules, in reading order: [`args`] the flags, [`credentials`] what stores log in with, [`stamp`] whether files have
-//! changed, [`source`] what is asked for, [`marks`] what is written down, [`mod@output`] the port for targets, [`report`] what
+//! Modules, in reading order: [`args`] the flags, [`stamp`] whether files have changed, [`credentials`] what stores log in
+//! with, [`source`] what is asked for, [`marks`] what is written down, [`mod@output`] the port for targets, [`report`] what
 //! is told, [`mod@verdict`] what a look came to, [`subjects`] what is due, [`command`] what is run on changes, and [`tend`]
 //! the loop.
 
 pub mod args;
-pub mod credentials;
 pub mod stamp;
+pub mod credentials;
 pub mod source;
 pub mod marks;
 pub mod output;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 use keyferry_cluster::connection::of_operator;
 use keyferry_files::root::Root;
 use keyferry_stores::files::Sought;
+use keyferry_stores::registry::CREDENTIAL_VARIABLES;
 use keyferry_sync::audit::Audit;
 
 use self::args::{Output, Sync};
@@ -66,7 +67,9 @@ pub async fn run(
         tells: args.on_change.is_some(),
     };
     let root = Root::open(&args.to, form.access).map_err(|problem| problem.to_string())?;
-    let without = args.credential_env.iter().map(|named| named.variable.clone()).collect();
+    let named = args.credential_env.iter().map(|named| named.variable.clone());
+    let known = CREDENTIAL_VARIABLES.iter().copied().flatten().map(|name| (*name).to_owned());
+    let without = named.chain(known).collect();
     let orders = Orders {
         watches: args.watch,
         takes_any_class: args.pipeline.controller_class.is_none(),

@@ -18,7 +18,7 @@ use keyferry_sync::data::Data;
 use keyferry_sync::dependency::{Name, Version, name_of};
 use keyferry_sync::hash::data_hash;
 use keyferry_sync::outcome::{Failure, Headline, Retry, TargetChange};
-use keyferry_sync::ports::{Applied, Observed, Output, Outputs};
+use keyferry_sync::ports::{Applied, Observed, Output, Outputs, Presumed};
 use keyferry_sync::told::Told;
 
 use super::args::Format;
@@ -182,10 +182,10 @@ impl Output for FileOutput<'_> {
         Ok(Some(Observed { version: found.as_deref().map(version), intact, written_at: mark.written }))
     }
 
-    async fn apply(&mut self, content: &Content, _: bool) -> Result<Applied, Failure> {
+    async fn apply(&mut self, content: &Content, _: Presumed<'_>) -> Result<Applied, Failure> {
         let place = self.place()?;
         let Some(object) = target(&self.all.folder, self.es, content)? else {
-            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None });
+            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None, is_alike: false });
         };
         let contents = self.contents(&object)?;
         let (namespace, name) = name_of(&self.es.metadata);
@@ -209,7 +209,7 @@ impl Output for FileOutput<'_> {
                 TargetChange::Nothing
             }
         };
-        Ok(Applied { change, version: Some(version(&mark.hash)), adopted: None })
+        Ok(Applied { change, version: Some(version(&mark.hash)), adopted: None, is_alike: false })
     }
 
     async fn foresee(&mut self, _: &Content) -> Result<Option<Data>, Failure> {

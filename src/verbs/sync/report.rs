@@ -177,6 +177,23 @@ mod tests {
     }
 
     #[test]
+    fn how_far_it_is_goes_before_the_next_line_and_is_for_terminals_alone() {
+        let progress = |output, is_terminal| {
+            let mut out = Vec::new();
+            let mut reporter = Reporter::new(&mut out, output, is_terminal);
+            reporter.progress(1, 3);
+            reporter.progress(2, 3);
+            reporter.tell(&Event::Line("note: something"), Timestamp::UNIX_EPOCH);
+            reporter.progress(3, 3);
+            reporter.tell(&Event::Line("note: more"), Timestamp::UNIX_EPOCH);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(progress(Output::Text, true), "\r1 of 3\r2 of 3\r\u{1b}[Knote: something\nnote: more\n");
+        assert_eq!(progress(Output::Text, false), "note: something\nnote: more\n");
+        assert!(!progress(Output::Json, true).contains("of 3"), "lines of JSON, also on a terminal");
+    }
+
+    #[test]
     fn both_forms_tell_the_same() {
         let name = ("team".to_owned(), "app".to_owned());
         let created = Event::Target {

@@ -30,7 +30,7 @@ use super::stamp::Stamp;
 use crate::verbs::keyring::With;
 use crate::verbs::manifests::folder::{Asked, Folder, Nowhere, UNRECORDED};
 use crate::verbs::manifests::read::Place;
-use crate::verbs::manifests::{beside, read, stores, told};
+use crate::verbs::manifests::{beside, folders, read, stores, told};
 use crate::verbs::run::POD;
 
 /// A hash of what something depends on.
@@ -132,9 +132,11 @@ impl Source {
     /// The states of the files that it reads beside the manifests.
     fn stamp_beside(&self) -> Stamp {
         match self {
-            Self::Files { credentials, identities, sought, .. } => {
-                let mut stamp = Stamp::of(&credentials.folder, true);
-                stamp.extend(Stamp::of(&identities.identity, false));
+            Self::Files { paths, credentials, identities, sought, .. } => {
+                let mut stamp = credentials.folder.as_deref().map(Stamp::of_credentials).unwrap_or_default();
+                let taken: BTreeSet<PathBuf> =
+                    folders(paths).iter().flat_map(|folder| identities.files(folder)).collect();
+                stamp.extend(Stamp::of(&taken, false));
                 stamp.extend(Stamp::of_changed(&sought.lock().unwrap_or_else(PoisonError::into_inner)));
                 stamp
             }

@@ -10,6 +10,12 @@ use crate::verbs::manifests::read::Visited;
 /// What tells one state of a file from another.
 type State = (u64, u64, u64, i64, i64);
 
+/// What names of files begin with that are no manifests.
+const HIDDEN: &str = ".";
+
+/// What the names of those begin with that volumes of Secrets have beside the keys.
+pub const OF_VOLUMES: &str = "..";
+
 /// The states of files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamp(BTreeMap<PathBuf, Option<State>>);
@@ -20,11 +26,18 @@ impl Stamp {
         let (mut stamp, mut visited) = (Self::default(), Visited::default());
         for path in paths {
             if path.is_dir() {
-                stamp.take_folder(path, recursive, &mut visited);
+                stamp.take_folder(path, recursive, HIDDEN, &mut visited);
             } else {
                 stamp.take(path);
             }
         }
+        stamp
+    }
+
+    /// Of all that a folder of credentials has; keys may begin with a dot.
+    pub fn of_credentials(folder: &Path) -> Self {
+        let mut stamp = Self::default();
+        stamp.take_folder(folder, true, OF_VOLUMES, &mut Visited::default());
         stamp
     }
 
@@ -35,21 +48,21 @@ impl Stamp {
         Self(changed.map(|(path, now, _)| (path.clone(), now)).collect())
     }
 
-    fn take_folder(&mut self, folder: &Path, recursive: bool, visited: &mut Visited) {
+    /// Names that begin so are `passed_over`.
+    fn take_folder(&mut self, folder: &Path, recursive: bool, passed_over: &str, visited: &mut Visited) {
         if !visited.is_new(folder) {
             return;
         }
         let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
         // Links count as where they lead to; in a volume of a ConfigMap that is what changes.
         for path in entries.map(|entry| entry.path()) {
-            let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-            if is_hidden {
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(passed_over)) {
                 continue;
             }
             if !path.is_dir() {
                 self.take(&path);
             } else if recursive {
-                self.take_folder(&path, recursive, visited);
+                self.take_folder(&path, recursive, passed_over, visited);
             }
         }
     }
@@ -98,6 +111,22 @@ mod tests {
         assert_ne!(&Stamp::of(&paths, true), seen.last().unwrap());
         std::os::unix::fs::symlink("..", folder.path().join("in/loop")).unwrap();
         assert_eq!(Stamp::of(&paths, true).0.len(), 2, "links in a loop end");
+    }
+
+    #[test]
+    fn hidden_keys_of_credentials_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = folder.path().join("team/login");
+        std::fs::create_dir_all(secret.join("..2026")).unwrap();
+        let stamp = || Stamp::of_credentials(folder.path());
+        let before = stamp();
+        std::fs::write(secret.join(".dockerconfigjson"), "{}").unwrap();
+        let arrived = stamp();
+        assert_ne!(arrived, before);
+        std::fs::write(secret.join("..2026/key"), "of the volume").unwrap();
+        assert_eq!(stamp(), arrived, "it is no key");
+        std::fs::write(secret.join(".dockerconfigjson"), "{ }").unwrap();
+        assert_ne!(stamp(), arrived);
     }
 
     #[test]

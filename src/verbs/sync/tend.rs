@@ -1,6 +1,6 @@
 //! The loop: looks at what is due, tells what came of it, has the command run, and reads anew what has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +37,10 @@ const POLL: Duration = Duration::from_millis(300);
 /// How often an API server is asked for changes, and how soon again where that failed.
 const ASK: Duration = Duration::from_secs(60);
 const ASK_AGAIN: Duration = Duration::from_secs(5);
+
+/// What is told of a reading that came to nothing.
+const BROKEN: &str = "error: a bug of keyferry while it read what is asked for, which stays as it was, and is read again every few \
+                      seconds; please report it";
 
 /// How long the command waits for other targets that are still being looked at.
 const TOGETHER: Duration = Duration::from_secs(1);
@@ -105,8 +109,13 @@ pub struct Tending<'a> {
     /// The files as they were read, and as they were seen last.
     stamps: (Stamp, Stamp),
     /// When an API server is asked again.
-    ask_at: Timestamp,
+    /// When it is read anew although nothing is known to have changed.
+    ask_at: Option<Timestamp>,
     reading: Option<JoinHandle<Loaded>>,
+    /// Whether the last reading ended by a bug, which has been told.
+    has_broken: bool,
+    /// Folders of which it was told that whom files are for can't enter them.
+    barred: BTreeSet<Option<String>>,
     /// Whether what nobody asks for has been removed, and how much of it could not be.
     is_pruned: bool,
     unpruned: usize,
@@ -141,8 +150,10 @@ impl<'a> Tending<'a> {
             looks: JoinSet::new(),
             news: News::default(),
             stamps: (stamp.clone(), stamp),
-            ask_at: clock::now(),
+            ask_at: None,
             reading: None,
+            has_broken: false,
+            barred: BTreeSet::new(),
             is_pruned: true,
             unpruned: 0,
             changed: 0,
@@ -152,6 +163,9 @@ impl<'a> Tending<'a> {
             for (place, _) in marks::all(&tending.targets.root)?.into_iter().filter(|(_, mark)| mark.untold) {
                 tending.hear_of(place);
             }
+        }
+        if matches!(*tending.source, Source::Cluster { .. }) {
+            tending.ask_at = Some(clock::now());
         }
         tending.tell_of_reading();
         tending.take();
@@ -224,7 +238,21 @@ impl<'a> Tending<'a> {
             mark.synced.filter(|_| marks::outlives_a_restart(es)).map(LastSync::from)
         };
         self.subjects.take(&self.loaded, remembered, now);
+        self.tell_of_barred(now);
         self.is_pruned = !self.orders.prunes || !self.loaded.problems.is_empty();
+    }
+
+    /// Tells of folders that were there before us, where whom files are for can't enter them.
+    fn tell_of_barred(&mut self, now: Timestamp) {
+        let within = self.targets.places.values().flatten().filter_map(|place| place.folder.clone());
+        let folders: BTreeSet<Option<String>> = std::iter::once(None).chain(within.map(Some)).collect();
+        for folder in folders {
+            if let Some(what) = self.targets.root.is_barred(folder.as_deref())
+                && self.barred.insert(folder)
+            {
+                self.reporter.tell(&Event::Line(&format!("note: {what}")), now);
+            }
+        }
     }
 
     /// Removes what was written before and nobody asks for, once what takes its place is there.
@@ -392,17 +420,13 @@ impl<'a> Tending<'a> {
             return;
         }
         let now = clock::now();
-        let is_due = match &*self.source {
-            Source::Cluster { .. } => self.ask_at <= now,
-            Source::Files { .. } => {
-                let stamp = self.source.stamp();
-                let is_settled = stamp == self.stamps.1;
-                self.stamps.1 = stamp;
-                is_settled && self.stamps.1 != self.stamps.0
-            }
-        };
-        if is_due {
+        let stamp = self.source.stamp();
+        let is_settled = stamp == self.stamps.1;
+        self.stamps.1 = stamp;
+        let has_changed = is_settled && self.stamps.1 != self.stamps.0;
+        if has_changed || self.ask_at.is_some_and(|at| at <= now) {
             self.stamps.0 = self.stamps.1.clone();
+            self.ask_at = None;
             let source = self.source.clone();
             self.reading = Some(tokio::spawn(async move { source.load(&mut std::io::empty()).await }));
         }
@@ -411,9 +435,18 @@ impl<'a> Tending<'a> {
     fn reloaded(&mut self, loaded: Option<Loaded>) {
         self.reading = None;
         let now = clock::now();
-        let Some(mut loaded) = loaded else { return };
+        let had_broken = std::mem::replace(&mut self.has_broken, loaded.is_none());
+        let Some(mut loaded) = loaded else {
+            self.ask_at = Some(later(now, ASK_AGAIN));
+            if !had_broken {
+                self.reporter.tell(&Event::Line(BROKEN), now);
+            }
+            return;
+        };
         let is_whole = loaded.problems.is_empty();
-        self.ask_at = later(now, if is_whole { ASK } else { ASK_AGAIN });
+        if matches!(*self.source, Source::Cluster { .. }) {
+            self.ask_at = Some(later(now, if is_whole { ASK } else { ASK_AGAIN }));
+        }
         std::mem::swap(&mut self.loaded, &mut loaded);
         let before = loaded;
         // An API server is asked again and again: what can't be read is told once.
@@ -461,3 +494,7 @@ async fn read(reading: &mut Option<JoinHandle<Loaded>>) -> Option<Loaded> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+#[path = "tend_tests.rs"]
+mod tests;

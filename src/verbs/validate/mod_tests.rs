@@ -221,3 +221,69 @@ fn a_thousand_manifests_take_a_second_and_each_rule_is_compiled_once() {
     assert!(after - compiled < 80, "{compiled} rules were compiled for one, {after} for a thousand");
     let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("1,000 manifests: {took:?}\n").as_bytes());
 }
+
+/// Manifests of kubernetes-external-secrets, of each backend.
+fn old_manifests() -> String {
+    let ibm = |by_name: bool| {
+        format!(
+            "backendType: ibmcloudSecretsManager, keyByName: {by_name}, data: [{{key: k, name: u, property: username, secretType: username_password}}, \
+             {{key: k, name: a, property: payload, secretType: arbitrary}}]"
+        )
+    };
+    let plain = "data: [{key: k, name: n, property: p}], dataFrom: [whole]";
+    let specs = [
+        format!(
+            "backendType: secretsManager, roleArn: 'arn:aws:iam::1:role/r', {plain}, dataFromWithOptions: [{{key: k, versionStage: AWSPREVIOUS}}], \
+             template: {{type: Opaque, metadata: {{labels: {{a: b}}}}, stringData: {{f: 'x {{{{ y }}}}'}}}}"
+        ),
+        "backendType: secretsManager, region: us-east-1, data: [{key: k, name: n, isBinary: true, versionId: i}]".to_owned(),
+        "backendType: systemManager, data: [{path: /app/, recursive: true}, {key: /a, name: n}]".to_owned(),
+        "backendType: vault, vaultRole: r, vaultMountPoint: k8s, kvVersion: 1, data: [{key: kv/a, name: n, property: p}]".to_owned(),
+        "backendType: vault, kvVersion: 2, dataFrom: [kv/data/a]".to_owned(),
+        format!("backendType: azureKeyVault, keyVaultName: kv, {plain}"),
+        format!("backendType: azureKeyVault, {plain}"),
+        "backendType: gcpSecretsManager, projectId: p, data: [{key: projects/p/secrets/s/versions/3, name: n}]".to_owned(),
+        format!("backendType: gcpSecretsManager, {plain}"),
+        format!("backendType: alicloudSecretsManager, {plain}"),
+        format!("backendType: akeyless, {plain}"),
+        ibm(false),
+        ibm(true),
+    ];
+    let one = |(n, spec)| {
+        format!(
+            "---\napiVersion: kubernetes-client.io/v1\nkind: ExternalSecret\nmetadata: {{name: es-{n}, namespace: team}}\nspec: {{{spec}}}\n"
+        )
+    };
+    specs.iter().enumerate().map(one).collect()
+}
+
+#[test]
+fn what_kubernetes_external_secrets_left_becomes_manifests_without_mistakes() {
+    use keyferry_migrate::kes::{Kes, store::Place};
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("old.yaml"), old_manifests()).unwrap();
+    let named = |text: &str| Some(text.to_owned());
+    let whole = Place {
+        region: named("eu-west-1"),
+        vault_server: named("https://vault.example.com"),
+        vault_role: named("app"),
+        service_account: named("app"),
+        project: named("project"),
+        alibaba_region: named("eu-central-1"),
+        ibm_endpoint: named("https://i.eu-de.secrets-manager.appdomain.cloud"),
+        ..Place::default()
+    };
+    for (place, cluster_stores) in
+        [(whole.clone(), false), (whole, true), (Place::default(), false), (Place::default(), true)]
+    {
+        let place = Place { vault_mount_point: "kubernetes".to_owned(), ..place };
+        let paths = vec![folder.path().to_owned()];
+        let args = Kes { paths, out: None, cluster_stores, refresh_interval: "1m".to_owned(), place };
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        keyferry_migrate::kes::run(&args, &mut out, &mut err).unwrap();
+        let (made, report) = (String::from_utf8(out).unwrap(), String::from_utf8(err).unwrap());
+        assert!(report.contains("13 ExternalSecrets of kubernetes-client.io: 13 carried over"), "{report}");
+        assert_eq!(found(&made), [""; 0], "{made}");
+    }
+}

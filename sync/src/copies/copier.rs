@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::print::print;
 use super::selectors;
 use crate::data::StringMap;
+use crate::excess;
 use crate::schedule::SHORTEST;
 use crate::told;
 use crate::told::{Spec, Told};
@@ -203,6 +204,12 @@ impl Copier {
         every.map(|every| every.max(SHORTEST))
     }
 
+    /// Whether it looks through all less often than it asks for.
+    pub fn is_slowed_down(&self) -> bool {
+        let written = self.refresh_time.as_deref().and_then(|written| duration::interval(written).ok().flatten());
+        written.is_some_and(|every| every < SHORTEST)
+    }
+
     /// What is wrong with its spec, so that nothing is done by it.
     pub fn fault(&self) -> Option<Told> {
         if let Some(written) = self.refresh_time.as_deref().filter(|written| !written.is_empty())
@@ -215,6 +222,13 @@ impl Copier {
         }
         if self.selectors.len() - self.named > COPY_SELECTORS.size() {
             return Some(told!("spec.namespaceSelectors: {}", COPY_SELECTORS));
+        }
+        let mut excess = Vec::new();
+        let written = &self.selectors[..self.selectors.len() - self.named];
+        written.iter().for_each(|selector| excess::selector(&mut excess, "spec.namespaceSelectors", selector));
+        if let Some(excess) = excess.into_iter().next() {
+            // A place in the spec, and a limit.
+            return Some(Told::without_values(excess));
         }
         let wrong = self.selectors.iter().find_map(selectors::fault);
         wrong.map(|wrong| told!("spec.namespaceSelectors: {}", wrong))

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use keyferry_crds::{Condition, CopierStatus, FailedNamespace, condition, names};
-use keyferry_limits::FAILED_NAMESPACES;
+use keyferry_limits::{FAILED_NAMESPACES, REFRESH_RATE};
 
 use super::copier::{Copier, CopierKind};
 use super::plan::Plan;
@@ -21,7 +21,7 @@ const NAMED: usize = 5;
 /// The status of a copier whose copies stand as `plan` says now.
 pub fn status(copier: &Copier, plan: &Plan, now: Timestamp) -> CopierStatus {
     let mut status = copier.status.clone();
-    let message = match &plan.fault {
+    let why_not = match &plan.fault {
         Some(fault) => Some(fault.clone()),
         None => {
             let name = Some(copier.copy_name.clone());
@@ -45,7 +45,7 @@ pub fn status(copier: &Copier, plan: &Plan, now: Timestamp) -> CopierStatus {
             }
         }
     };
-    set_ready(copier, &mut status.conditions, message, plan.fault.is_some(), now);
+    set_ready(copier, &mut status.conditions, why_not, plan.fault.is_some(), now);
     status
 }
 
@@ -55,11 +55,12 @@ fn set_ready(copier: &Copier, all: &mut Vec<Condition>, why_not: Option<Told>, i
     let before = condition::find(all, names::CONDITION_READY).filter(|before| before.status == status);
     let since = before.and_then(|before| before.last_transition_time.clone()).unwrap_or(Time(seconds(now)));
     let is_push = copier.id.kind == CopierKind::ClusterPushSecret;
+    let slowed_down = || copier.is_slowed_down().then(|| told!("spec.refreshTime: {}", REFRESH_RATE));
     let ready = Condition {
         type_: names::CONDITION_READY.to_owned(),
         status: status.to_owned(),
         reason: (is_push && is_fault).then(|| "Errored".to_owned()),
-        message: why_not.map(Told::into_string),
+        message: why_not.or_else(slowed_down).map(Told::into_string),
         last_transition_time: is_push.then_some(since),
     };
     all.retain(|condition| condition.type_ != names::CONDITION_READY);

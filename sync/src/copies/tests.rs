@@ -228,6 +228,18 @@ fn every_selected_namespace_gets_one_and_then_nothing_is_done() {
 }
 
 #[test]
+fn a_raised_interval_is_told() {
+    let mut stage = Stage::new(ces(json!({"refreshTime": "10ms"})), &["a"]);
+    stage.look(0);
+    let ready = &stage.copier.status.conditions[0];
+    let told = format!("spec.refreshTime: {}", keyferry_limits::REFRESH_RATE);
+    assert_eq!((ready.status.as_str(), ready.message.as_deref()), ("True", Some(told.as_str())));
+    stage.edit(json!({"refreshTime": "1s"}));
+    stage.look(1);
+    assert_eq!(stage.copier.status.conditions[0].message, None);
+}
+
+#[test]
 fn what_is_not_selected_any_more_goes_and_what_is_renamed_goes_too() {
     let mut stage = Stage::new(ces(json!({})), &["a", "b"]);
     stage.look(0);

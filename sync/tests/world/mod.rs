@@ -24,7 +24,7 @@ use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Failure, TargetChange};
 use keyferry_sync::ports::{
     Applied, Change, Compute, Entered, Generator, Journal, Objects, Observed, Output, Outputs, Planning, Ports,
-    Problem, States, Stores, Turn,
+    Presumed, Problem, States, Stores, Turn,
 };
 use keyferry_sync::record::Note;
 use keyferry_sync::request::{sources_of, stores_of};
@@ -255,7 +255,9 @@ impl Stores for World {
         let Generator { namespace, kind, name, .. } = generator;
         self.called(format!("make {kind} {namespace}/{name}"));
         let mut made = Made::default();
-        if self.has_state(kind) {
+        if !self.has_state(kind) {
+            made.term = self.state().term;
+        } else {
             keep.keep(&json!({"id": 0}), None).await?;
             let term = self.state().term;
             made.state = Some(json!({"id": 1})).filter(|_| !self.state().stateless);
@@ -368,9 +370,13 @@ impl Output for Target {
         Ok(state.target.map(|(_, intact)| Observed { version, intact, written_at: state.written_at }))
     }
 
-    async fn apply(&mut self, content: &Content, presumed_absent: bool) -> Result<Applied, Failure> {
+    async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure> {
         let data = content.data.iter().map(|(key, value)| format!("{key}={}", value.expose_str().unwrap()));
-        let how = if presumed_absent { " (presumed absent)" } else { "" };
+        let how = match presumed {
+            Presumed::Nothing => "",
+            Presumed::Absent => " (presumed absent)",
+            Presumed::Alike(_) => " (data alone)",
+        };
         self.world.called(format!("apply {}{how}", data.collect::<Vec<_>>().join(" ")));
         self.world.failing("apply")?;
         if let Some(cancel) = self.world.state().cancel_at_write.take() {
@@ -378,7 +384,7 @@ impl Output for Target {
         }
         let mut state = self.world.state();
         if self.policy == CreationPolicy::Merge && state.target.is_none() {
-            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None });
+            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None, is_alike: false });
         }
         let merges = matches!(self.policy, CreationPolicy::Merge | CreationPolicy::CreateOrMerge);
         let before = std::mem::take(&mut state.ours);
@@ -390,7 +396,7 @@ impl Output for Target {
         let change = if state.target.is_some() { TargetChange::Updated } else { TargetChange::Created };
         state.target = Some((state.target.map_or(1, |(revision, _)| revision + 1), true));
         drop(state);
-        Ok(Applied { change, version: self.world.version(), adopted: None })
+        Ok(Applied { change, version: self.world.version(), adopted: None, is_alike: true })
     }
 
     async fn foresee(&mut self, content: &Content) -> Result<Option<Data>, Failure> {

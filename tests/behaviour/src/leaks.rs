@@ -49,11 +49,23 @@ impl Place {
     }
 }
 
+/// The kinds whose objects anybody may read, but for what Secrets hold.
+const KINDS: [&str; 8] = [
+    "ExternalSecret",
+    "SecretStore",
+    "ClusterSecretStore",
+    "PushSecret",
+    "ClusterExternalSecret",
+    "ClusterPushSecret",
+    "GeneratorState",
+    "Secret",
+];
+
 /// What the API server shows of a namespace and of the cluster: the metadata and status of all objects of ours and of
 /// Secrets, and all events.
 pub async fn visible(cluster: &Cluster) -> Vec<Place> {
     let mut places = Vec::new();
-    for kind in ["ExternalSecret", "SecretStore", "ClusterSecretStore", "Secret"] {
+    for kind in KINDS {
         for object in cluster.list(kind).await {
             let name = object["metadata"]["name"].as_str().unwrap_or_default();
             for part in ["metadata", "status"] {

@@ -48,8 +48,7 @@ impl Operator {
         // The servers of the testbed are on this machine.
         let own = "--allow-store-addresses=127.0.0.0/8,::1";
         let says_where = args.iter().any(|arg| arg.starts_with("--allow-store-addresses"));
-        let process = env.iter().fold(Process::builder(), |process, (name, value)| process.env(name, value));
-        let process = process
+        let process = Process::builder()
             .arg("run")
             .arg(format!("--kubeconfig={}", kubeconfig.display()))
             .args((!says_where).then_some(own))
@@ -57,10 +56,9 @@ impl Operator {
             .arg(format!("--metrics-addr=127.0.0.1:{metrics}"))
             .args(args)
             .env("AWS_SECRETSMANAGER_ENDPOINT", testbed.moto_url())
-            .env("AWS_SSM_ENDPOINT", testbed.moto_url())
-            .log_file(log)
-            .spawn()?;
-        Ok(Self { process, live, metrics })
+            .env("AWS_SSM_ENDPOINT", testbed.moto_url());
+        let process = env.iter().fold(process, |process, (name, value)| process.env(name, value));
+        Ok(Self { process: process.log_file(log).spawn()?, live, metrics })
     }
 
     /// An URL of its health server.

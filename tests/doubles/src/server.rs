@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -24,6 +24,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::faults::Fault;
 use crate::{Authority, Faults};
+
+/// More is passed on to nobody.
+const LARGEST: usize = 64 << 20;
 
 /// A call that came in.
 #[derive(Clone, Debug)]
@@ -120,10 +123,25 @@ impl Server {
     /// # Panics
     /// Where there is no loopback network.
     pub fn before(url: &str) -> Self {
+        Self::before_shown(url, |_, _| {})
+    }
+
+    /// The same, and each request is shown first: its headers and its body.
+    ///
+    /// # Panics
+    /// Where there is no loopback network.
+    pub fn before_shown(url: &str, show: impl Fn(&HeaderMap, &[u8]) + Send + Sync + 'static) -> Self {
         let address = url.split_once("://").map_or(url, |(_, rest)| rest).trim_end_matches('/').to_owned();
+        let show = Arc::new(show);
         let pass = move |request: Request| {
-            let address = address.clone();
-            async move { pass_on(&address, request).await.map_err(|_| StatusCode::BAD_GATEWAY) }
+            let (address, show) = (address.clone(), show.clone());
+            async move {
+                let (head, body) = request.into_parts();
+                let body = to_bytes(body, LARGEST).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
+                show(&head.headers, &body);
+                let request = Request::from_parts(head, Body::from(body));
+                pass_on(&address, request).await.map_err(|_| StatusCode::BAD_GATEWAY)
+            }
         };
         Self::start(Router::new().fallback(pass))
     }

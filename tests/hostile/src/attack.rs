@@ -49,7 +49,7 @@ pub enum Expect {
     Nothing,
     /// At least one object says it.
     One(&'static [&'static str]),
-    /// Every ExternalSecret says it, or every store where there is no ExternalSecret.
+    /// Every ExternalSecret says it, or every PushSecret or store where there is none.
     Each(&'static [&'static str]),
 }
 
@@ -163,6 +163,22 @@ impl Scene<'_> {
         }
         merge(&mut whole, spec);
         self.object("external-secrets.io/v1", "ExternalSecret", part, json!({"spec": whole}))
+    }
+
+    /// A Secret with the label `push`.
+    pub fn source(&self, part: impl Display, data: Value) -> Value {
+        let metadata = json!({"labels": {"push": self.attack}});
+        self.object("v1", "Secret", part, json!({"metadata": metadata, "stringData": data}))
+    }
+
+    /// A PushSecret of the Secret `src` into the store `s`, each second where the spec says nothing else.
+    pub fn ps(&self, part: impl Display, spec: Value) -> Value {
+        let mut whole = json!({
+            "refreshInterval": "1s", "secretStoreRefs": [{"name": self.name("s")}],
+            "selector": {"secret": {"name": self.name("src")}},
+        });
+        merge(&mut whole, spec);
+        self.object("external-secrets.io/v1alpha1", "PushSecret", part, json!({"spec": whole}))
     }
 
     /// An ExternalSecret with a template of one key.

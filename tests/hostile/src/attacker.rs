@@ -26,8 +26,9 @@ const ACCOUNT: &str = "mallory";
 const CONNECTIONS: usize = 16;
 
 /// All that he writes, in the order in which it goes: who refers first.
-const KINDS: [(&str, &str); 7] = [
+const KINDS: [(&str, &str); 8] = [
     ("external-secrets.io/v1", "ExternalSecret"),
+    ("external-secrets.io/v1alpha1", "PushSecret"),
     ("external-secrets.io/v1", "SecretStore"),
     ("generators.external-secrets.io/v1alpha1", "Password"),
     ("generators.external-secrets.io/v1alpha1", "UUID"),
@@ -66,6 +67,7 @@ impl Attacker {
         testbed.kubectl(&["apply", "--server-side", "--filename=-"], &manifest)?;
         let user = format!("system:serviceaccount:{NAMESPACE}:{ACCOUNT}");
         testbed.until_allowed(&user, "create", "externalsecrets.external-secrets.io", Some(NAMESPACE)).await;
+        testbed.until_allowed(&user, "create", "pushsecrets.external-secrets.io", Some(NAMESPACE)).await;
         testbed.until_allowed(&user, "create", "fakes.generators.external-secrets.io", Some(NAMESPACE)).await;
         let kubeconfig = Kubeconfig::read_from(testbed.account_kubeconfig(NAMESPACE, ACCOUNT)?)?;
         let mut clients = Vec::new();
@@ -81,7 +83,7 @@ impl Attacker {
     /// other failure is an error.
     pub async fn create(&self, objects: &[Value]) -> Result<Refused> {
         let refused = Mutex::new(Refused::new());
-        let is_late = |object: &&Value| object["kind"] == "ExternalSecret";
+        let is_late = |object: &&Value| object["kind"] == "ExternalSecret" || object["kind"] == "PushSecret";
         for late in [false, true] {
             let batch: Vec<&Value> = objects.iter().filter(|object| is_late(object) == late).collect();
             let lanes = self.clients.iter().enumerate().map(|(lane, client)| {
@@ -166,7 +168,7 @@ impl Attacker {
             api.delete_collection(&DeleteParams::background(), &ListParams::default()).await?;
         }
         let begun = Instant::now();
-        for kind in ["ExternalSecret", "SecretStore"] {
+        for kind in ["ExternalSecret", "PushSecret", "SecretStore"] {
             let api = api(&self.admin, NAMESPACE, api_version(kind), kind);
             loop {
                 let left = api.list(&ListParams::default().limit(50)).await?;

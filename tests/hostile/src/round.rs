@@ -190,7 +190,7 @@ async fn told(ground: &Ground, attack: &Attack, objects: &[Value], refused: &Ref
         Expect::Each(words) => (words, true),
     };
     let has = |kind: &str| objects.iter().any(|object| object["kind"] == kind);
-    let kind = if has("ExternalSecret") { "ExternalSecret" } else { "SecretStore" };
+    let kind = ["ExternalSecret", "PushSecret"].into_iter().find(|kind| has(kind)).unwrap_or("SecretStore");
     let mut says: BTreeMap<String, String> = BTreeMap::new();
     for object in ground.attacker.list(kind).await? {
         let name = object["metadata"]["name"].as_str().unwrap_or_default();

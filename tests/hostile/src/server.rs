@@ -100,10 +100,15 @@ async fn answer(State(seen): State<Arc<Seen>>, request: Request) -> Response {
         "million-keys" => body_of(&MILLION_KEYS),
         "big-list" => body_of(&BIG_LIST),
         "deep" => body_of(&DEEP),
+        "list" => body_of(&LIST),
+        "long-list" => body_of(&LONG_LIST),
         "names" => body_of(&NAMES),
         // Folders without end, as Vault lists them, and pages without end, as an API server does.
         "endless" if rest.contains("/metadata/") => json(r#"{"data": {"keys": ["deeper/"]}}"#),
         "wide" if rest.contains("/metadata/") => body_of(&WIDE),
+        // What can be read and never written.
+        "unwritable" if rest.contains("/data/") && head.method == axum::http::Method::GET => body_of(&QUERIED),
+        "unwritable" => (StatusCode::SERVICE_UNAVAILABLE, "{\"errors\": []}").into_response(),
         "pages" => json(
             r#"{"kind": "SecretList", "metadata": {"continue": "more"}, "items": [{"metadata": {"name": "one"}}]}"#,
         ),
@@ -167,6 +172,15 @@ static BIG_LIST: LazyLock<Bytes> = LazyLock::new(|| secret(&format!(r#""value": 
 
 static DEEP: LazyLock<Bytes> =
     LazyLock::new(|| secret(&format!(r#""value": {}{}"#, "[".repeat(BIG / 2), "]".repeat(BIG / 2))));
+
+static LIST: LazyLock<Bytes> = LazyLock::new(|| format!("[{}0]", "0,".repeat(1_000)).into());
+
+static QUERIED: LazyLock<Bytes> = LazyLock::new(|| {
+    let items: Vec<String> = (0..8_000).map(|n| format!(r#"{{"b":{n},"c":"{}"}}"#, "x".repeat(60))).collect();
+    secret(&format!(r#""a": [{}]"#, items.join(",")))
+});
+
+static LONG_LIST: LazyLock<Bytes> = LazyLock::new(|| format!("[{}0]", "0,".repeat(BIG / 2 - 2)).into());
 
 static NAMES: LazyLock<Bytes> = LazyLock::new(|| {
     let names: Vec<String> = (0..800_000).map(|n| format!(r#""name-{n}""#)).collect();

@@ -10,10 +10,10 @@ use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Answer, BuildContext, Capabilities, ErrorKind, Key, Provider, Query, find_all};
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{
-    AWS_SECRET, Counter, Kubernetes, Moto, aws_context, aws_context_at, aws_keys as keys, aws_spec as spec,
+    AWS_SECRET, Counter, Kubernetes, Moto, REGION, aws_context, aws_context_at, aws_keys as keys, aws_spec as spec,
     build_aws as build,
 };
-use keyferry_testkit::Testbed;
+use keyferry_testkit::{Operator, Testbed};
 use kube::api::{Api, PostParams};
 use serde_json::json;
 
@@ -332,4 +332,27 @@ async fn secrets_are_found_by_name_path_and_tags() {
         assert_eq!(find_all(&*below, &name(&format!("^{prefix}app"))).await.unwrap(), keys, "{service}");
         assert!(below.fetch(&keys).await.unwrap().iter().all(Result::is_ok), "{service}: what is found can be fetched");
     }
+}
+
+/// `keyferry sync` as somebody runs it who has logged in to AWS in the shell: the store says nothing of a login.
+#[tokio::test(flavor = "multi_thread")]
+async fn sync_logs_in_by_the_environment_and_passes_no_login_on() {
+    let (folder, name) = (tempfile::tempdir().unwrap(), format!("sync-{}", random()));
+    Moto::SecretsManager.put(&name, b"canary-value").await;
+    let provider = json!({"aws": {"service": "SecretsManager", "region": REGION}});
+    let store = json!({"apiVersion": "external-secrets.io/v1", "kind": "SecretStore", "metadata": {"name": "s"}, "spec": {"provider": provider}});
+    let spec = json!({"secretStoreRef": {"name": "s"}, "data": [{"secretKey": "k", "remoteRef": {"key": name}}]});
+    let es = json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": {"name": "app"}, "spec": spec});
+    std::fs::write(folder.path().join("m.yaml"), format!("{store}\n---\n{es}\n")).unwrap();
+    let mut command = std::process::Command::new(Operator::program().unwrap());
+    command.args(["sync", "-f", "m.yaml", "--to", "out", "--on-change", "env > seen"]).current_dir(folder.path());
+    command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", folder.path());
+    command.env("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE").env("AWS_SECRET_ACCESS_KEY", AWS_SECRET);
+    command.env("AWS_ENDPOINT_URL", Testbed::shared().moto_url()).env("AWS_EC2_METADATA_DISABLED", "true");
+    let output = command.output().unwrap();
+    let told = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+    assert!(output.status.success() && !told.contains(AWS_SECRET) && !told.contains("canary"), "{told}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("out/app/k")).unwrap(), "canary-value");
+    let seen = std::fs::read_to_string(folder.path().join("seen")).unwrap();
+    assert!(seen.contains("AWS_ENDPOINT_URL=") && !seen.contains(AWS_SECRET) && !seen.contains("AKIA"), "{seen}");
 }

@@ -87,6 +87,18 @@ async fn until_told(rig: &Rig, kind: &str, name: &str, provisioned: &[&str], fai
     .await;
 }
 
+/// Waits until an event tells of an object of the cluster, from this component and no other.
+async fn until_event(rig: &Rig, kind: &str, name: &str, component: &str) {
+    let events = keyferry_behaviour_tests::Cluster::new(rig.cluster.client(), "default");
+    rig.until(format!("an event tells of {name}"), async |_: &Rig| {
+        let mut all = events.list("Event").await;
+        all.retain(|event| event["involvedObject"]["kind"] == kind && event["involvedObject"]["name"] == name);
+        assert!(all.iter().all(|event| event["source"]["component"] == component), "{all:?}");
+        if all.is_empty() { Err(anyhow!("there is none")) } else { Ok(()) }
+    })
+    .await;
+}
+
 async fn a_relabelled_namespace_gets_or_loses_its_copy_within_a_second() {
     let rig = rig("relabel").await;
     for (name, team) in [("a1", "a"), ("b1", "b")] {
@@ -95,7 +107,8 @@ async fn a_relabelled_namespace_gets_or_loses_its_copy_within_a_second() {
     rig.apply("ClusterExternalSecret", "c", spec(json!({}))).await;
     until(&rig, "Secret", "a1", "c", true).await;
     until_told(&rig, "ClusterExternalSecret", "c", &["a1"], &[]).await;
-    // Machines are busy: the promise is one second.
+    until_event(&rig, "ClusterExternalSecret", "c", "cluster-external-secret").await;
+    // Machines are busy: the promise is one second, which the loop's own tests hold by their clock.
     let soon = Duration::from_secs(5);
     relabel(&rig, "b1", "a").await;
     assert!(until(&rig, "ExternalSecret", "b1", "c", true).await < soon);
@@ -290,6 +303,7 @@ async fn push_secrets_are_copied_too() {
         "namespaceSelectors": [{"matchLabels": {"team": "a"}}]});
     rig.apply("ClusterPushSecret", "p", json!({ "spec": spec })).await;
     until_told(&rig, "ClusterPushSecret", "p", &["a1", "a2"], &[]).await;
+    until_event(&rig, "ClusterPushSecret", "p", "cluster-push-secret").await;
     let copy = get(&rig, "PushSecret", "a1", "p").await.unwrap();
     assert_eq!(
         (&copy["metadata"]["labels"]["l"], &copy["metadata"]["ownerReferences"][0]["kind"]),

@@ -13,7 +13,10 @@ use rand::{Rng as _, SeedableRng as _};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-tests![kill_9_between_any_two_steps_of_a_generation_leaves_nothing_unknown];
+tests![
+    kill_9_between_any_two_steps_of_a_generation_leaves_nothing_unknown,
+    a_lease_that_nobody_came_to_know_of_is_told_where_the_token_has_no_children,
+];
 
 /// How often the operator is killed at any moment.
 const KILLS: usize = 6;
@@ -236,6 +239,54 @@ async fn kill_9_between_any_two_steps_of_a_generation_leaves_nothing_unknown() {
     rig.stays("nothing is made anew", Duration::from_secs(5), async |rig: &Rig| {
         let now: Vec<String> = states(rig).await.iter().map(name).collect();
         ensure!(now == names, "{now:?}");
+        Ok(())
+    })
+    .await;
+    rig.finish().await;
+}
+
+async fn a_lease_that_nobody_came_to_know_of_is_told_where_the_token_has_no_children() {
+    let mut rig = Rig::idle("generator-childless").await;
+    let engine = rig.namespace().to_owned();
+    rig.vault.mount(&engine, "ssh", json!({})).await.expect("OpenBao mounts an engine");
+    let role = json!({"key_type": "otp", "default_user": "u", "cidr_list": "0.0.0.0/0"});
+    rig.vault.request(Method::POST, &format!("{engine}/roles/r"), Some(&role)).await.expect("a role");
+    dynamic::login(&rig, "").await;
+    // It may revoke leases, and make no tokens.
+    let rules = format!(
+        "path \"{engine}/creds/r\" {{ capabilities = [\"update\"] }}
+         path \"sys/leases/revoke\" {{ capabilities = [\"update\"] }}"
+    );
+    rig.vault.write_policy(&engine, rules).await.expect("a policy");
+    let server = Server::before(rig.vault.url());
+    let otp = dynamic::secret(&server.url(), &format!("{engine}/creds/r"), json!({"parameters": {"ip": "10.0.0.1"}}));
+    rig.apply("VaultDynamicSecret", "v", otp).await;
+    dynamic::ask(&rig, "e", "VaultDynamicSecret", "v", "1h").await;
+    // It is made, and nobody hears of it.
+    let paths = vec![STEPS[1].to_owned()];
+    server.fail(Faults { unheard: 100, paths, ..Faults::default() });
+    rig.start(&[GRACE]).await;
+    rig.until("it was made".into(), async |rig: &Rig| {
+        ensure!(!dynamic::leases(rig, &format!("{engine}/creds/r")).await.is_empty(), "not yet");
+        Ok(())
+    })
+    .await;
+    rig.kill9();
+    server.fail(Faults::default());
+    rig.start(&[GRACE]).await;
+    rig.until_synced("e").await;
+    rig.until("it is told".into(), async |rig: &Rig| {
+        let told = rig.log().contains("a lease of this path may have been made just before keyferry was stopped");
+        ensure!(told && states(rig).await.len() == 1, "not yet");
+        Ok(())
+    })
+    .await;
+    // The others are revoked one by one.
+    rig.force_sync("e").await;
+    rig.until("the one before it is revoked".into(), async |rig: &Rig| {
+        let (states, leases) =
+            (states(rig).await.len(), dynamic::leases(rig, &format!("{engine}/creds/r")).await.len());
+        ensure!(states == 1 && leases <= 2, "{states} states, {leases} leases");
         Ok(())
     })
     .await;

@@ -13,13 +13,17 @@ tests![
     what_ends_soon_is_prolonged,
     what_came_of_nothing_is_revoked,
     a_revocation_that_is_denied_is_told_and_tried_until_it_is_allowed,
+    the_clusters_own_garbage_collector_takes_states_along,
 ];
 
 const A_WHILE: Duration = Duration::from_millis(2500);
 
 /// A rig whose OpenBao gives one-time passwords for SSH, each with a lease, to whoever has this policy besides.
 async fn with_engine(prefix: &str, more: &str) -> Rig {
-    let mut rig = Rig::idle(prefix).await;
+    with_engine_on(Rig::idle(prefix).await, more).await
+}
+
+async fn with_engine_on(mut rig: Rig, more: &str) -> Rig {
     let engine = rig.namespace().to_owned();
     rig.vault.mount(&engine, "ssh", json!({})).await.expect("OpenBao mounts an engine");
     let role = json!({"key_type": "otp", "default_user": "u", "cidr_list": "0.0.0.0/0"});
@@ -133,12 +137,38 @@ async fn a_revocation_that_is_denied_is_told_and_tried_until_it_is_allowed() {
     })
     .await;
     assert!(has_lease(&rig, &old).await);
+    let events = rig.until("an event tells it".into(), async |rig: &Rig| match rig.events(&name).await {
+        none if none.is_empty() => bail!("there is none"),
+        events => Ok(events),
+    });
+    for event in events.await {
+        assert_eq!((&event["source"]["component"], &event["type"]), (&json!("generator-state"), &json!("Warning")));
+        assert_eq!(event["involvedObject"]["kind"], "GeneratorState");
+    }
     dynamic::allow(&rig, &rules(&rig, REVOKES)).await;
     rig.until("it is revoked".into(), async |rig: &Rig| {
         if has_lease(rig, &old).await || rig.cluster.get("GeneratorState", &name).await.is_some() {
             bail!("it is there still")
         }
         Ok(())
+    })
+    .await;
+    rig.finish().await;
+}
+
+async fn the_clusters_own_garbage_collector_takes_states_along() {
+    let start = tokio::task::spawn_blocking(|| keyferry_behaviour_tests::cluster::private(&[]));
+    let testbed = start.await.expect("it does not panic").expect("a testbed");
+    let rig = with_engine_on(Rig::on(&testbed, "collected").await, REVOKES).await;
+    rig.apply("VaultDynamicSecret", "g", otp(&rig)).await;
+    asks(&rig).await;
+    rig.until_synced("e").await;
+    let state = rig.until("its state is there".into(), async |rig: &Rig| current(rig).await).await;
+    assert!(has_lease(&rig, &state).await);
+    // Nobody deletes the state by hand.
+    rig.cluster.delete("ExternalSecret", "e").await;
+    rig.until("all is revoked".into(), async |rig: &Rig| {
+        if has_lease(rig, &state).await || !states(rig).await.is_empty() { bail!("something is left") } else { Ok(()) }
     })
     .await;
     rig.finish().await;

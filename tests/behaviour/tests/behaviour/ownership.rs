@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use keyferry_behaviour_tests::Rig;
+use kube::api::PostParams;
+use kube::core::DynamicObject;
 use serde_json::{Value, json};
 
 tests![
@@ -17,6 +19,7 @@ tests![
     adopt_never_takes_nothing,
     what_none_and_merge_left_is_taken_by_no_owner,
     labels_and_annotations_follow,
+    a_rotation_leaves_the_fields_that_a_whole_write_would,
     no_finalizer_where_none_is_needed,
     a_finalizer_of_before_does_not_hold_an_external_secret,
 ];
@@ -223,6 +226,45 @@ async fn labels_and_annotations_follow() {
         }
     })
     .await;
+    rig.finish().await;
+}
+
+/// Who goes back to External Secrets Operator finds the managed fields that it would have left: keys that go, come and stay.
+async fn a_rotation_leaves_the_fields_that_a_whole_write_would() {
+    let (rig, user) = rig("fields", &[]).await;
+    rig.put("app", json!({"user": user, "goes": user})).await;
+    let spec = json!({"refreshInterval": "1s", "dataFrom": [{"extract": {"key": rig.key("app")}}]});
+    for (name, policy) in [("owner", "Owner"), ("orphan", "Orphan")] {
+        let mut spec = spec.clone();
+        spec["target"] = json!({"creationPolicy": policy});
+        rig.external_secret(name, spec).await;
+        rig.until_texts(name, json!({"user": user, "goes": user})).await;
+    }
+    let next = rig.canaries.value("next");
+    rig.put("app", json!({"user": next, "comes": next})).await;
+    for name in ["owner", "orphan"] {
+        rig.until_texts(name, json!({"user": next, "comes": next})).await;
+        let api = rig.cluster.api("Secret");
+        let rotated = api.get(name).await.unwrap();
+        let manager = rotated.metadata.managed_fields.as_ref().unwrap()[0].manager.clone();
+        let mut whole = rotated.clone();
+        whole.data["data"]["user"] = whole.data["data"]["comes"].clone();
+        whole
+            .metadata
+            .annotations
+            .as_mut()
+            .unwrap()
+            .insert("reconcile.external-secrets.io/data-hash".into(), "x".into());
+        let rehearsal = PostParams { dry_run: true, field_manager: manager };
+        let written = api.replace(name, &rehearsal, &whole).await.unwrap();
+        let fields = |object: &DynamicObject| {
+            let mut entries = object.metadata.managed_fields.clone().unwrap();
+            entries.iter_mut().for_each(|entry| entry.time = None);
+            entries
+        };
+        assert_eq!(fields(&rotated), fields(&written), "{name}");
+        assert_eq!(fields(&rotated).len(), 1, "all of it is ours");
+    }
     rig.finish().await;
 }
 

@@ -1,12 +1,14 @@
 //! What PushSecrets promise: a change goes out at once, nothing is written twice, and what goes is what was made here.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{anyhow, bail};
 use futures::stream::{self, StreamExt as _};
 use keyferry_behaviour_tests::operator::series;
 use keyferry_behaviour_tests::{Operator, Rig};
+use keyferry_doubles::Server;
 use keyferry_seed::Seed;
 use kube::api::{Patch, PatchParams};
 use rand::rngs::StdRng;
@@ -117,6 +119,12 @@ async fn a_change_is_pushed_at_once_and_what_is_equal_is_not_written() {
         }
     })
     .await;
+    let events = rig.events("slow").await;
+    assert!(!events.is_empty(), "it was told");
+    for event in events {
+        assert_eq!((&event["source"]["component"], &event["reason"]), (&json!("pushsecret"), &json!("Synced")));
+        assert_eq!(event["involvedObject"]["kind"], "PushSecret");
+    }
     // What somebody changes in the store is mended at the next check.
     rig.put("checked", json!({"user": "edited"})).await;
     until_held(&rig, "checked", Some(json!({"user": second}))).await;
@@ -389,8 +397,26 @@ async fn calls(rig: &Rig) -> (f64, f64) {
     (all, of("PutSecretValue") + of("CreateSecret") + of("TagResource") + of("UntagResource"))
 }
 
+/// How many secrets a call to AWS Secrets Manager reads.
+fn keys_of(target: &str, body: &[u8]) -> usize {
+    if target.ends_with(".BatchGetSecretValue") {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
+        body["SecretIdList"].as_array().map_or(0, Vec::len)
+    } else {
+        usize::from(target.ends_with(".GetSecretValue"))
+    }
+}
+
 async fn many_pushes_share_what_checking_asks_for() {
-    let rig = Rig::new("push-many").await;
+    let mut rig = Rig::idle("push-many").await;
+    let read = Arc::new(AtomicUsize::new(0));
+    let counted = read.clone();
+    let aws = Server::before_shown(&rig.testbed.moto_url(), move |headers, body| {
+        let target = headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
+        counted.fetch_add(keys_of(target, body), Ordering::Relaxed);
+    });
+    rig.env.push(("AWS_SECRETSMANAGER_ENDPOINT", aws.url()));
+    rig.start(&[]).await;
     rig.secret("aws", json!({"id": "AKIAIOSFODNN7EXAMPLE", "key": "x".repeat(40)})).await;
     let auth = json!({"secretRef": {
         "accessKeyIDSecretRef": {"name": "aws", "key": "id"}, "secretAccessKeySecretRef": {"name": "aws", "key": "key"},
@@ -421,13 +447,15 @@ async fn many_pushes_share_what_checking_asks_for() {
     // What a store answers is learnt by the first check.
     tokio::time::sleep(2 * EVERY).await;
     let (before, written) = calls(&rig).await;
-    let began = Instant::now();
+    let (began, keys) = (Instant::now(), read.load(Ordering::Relaxed));
     tokio::time::sleep(2 * EVERY).await;
     let (after, still) = calls(&rig).await;
+    let keys = read.load(Ordering::Relaxed) - keys;
     let intervals = began.elapsed().as_secs_f64() / EVERY.as_secs_f64() + 1.0;
     assert_eq!(written, still, "nothing is written that is equal");
     let most = intervals * COUNTED as f64 / 4.0;
     assert!(after > before && after - before <= most, "{} calls in {intervals} intervals", after - before);
+    assert!(keys > 0 && keys as f64 <= intervals * COUNTED as f64, "{keys} keys in {intervals} intervals");
     // One changes: one is written.
     let one = rig.key("src-7");
     rig.secret("src-7", json!({"v": "changed"})).await;

@@ -180,6 +180,10 @@ async fn sealed_secrets_are_unsealed_and_kubeseal_goes_on_working() {
     })
     .await;
     assert!(kubeseal(&rig, &["--validate"], &sealed).status.success());
+    // Where the API server can't be asked, by the certificate's own URL.
+    let of_url =
+        text(kubeseal(&rig, &["--cert", &format!("{url}/v1/cert.pem"), "--format", "json"], &secret.to_string()));
+    assert!(kubeseal(&rig, &["--validate"], &of_url).status.success());
     // As kubeseal, by the Service's named port.
     let (kubeconfig, namespace) = (rig.testbed.kubeconfig(), rig.namespace());
     let mut through = Command::new(Operator::program().expect("the program"));

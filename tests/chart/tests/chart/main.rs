@@ -4,7 +4,7 @@
 //!
 //! Modules, in reading order: [`files`] the chart itself, [`values`] what it is told, [`render`] and [`rights`] what it
 //! makes of it; [`cluster`] a cluster for each test, [`lifecycle`] a release in it, [`adoption`] beside what is there
-//! already.
+//! already; [`injection`] what pods that ask by an annotation are given.
 
 mod files;
 mod values;
@@ -14,3 +14,5 @@ mod rights;
 mod cluster;
 mod lifecycle;
 mod adoption;
+
+mod injection;

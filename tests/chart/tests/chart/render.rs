@@ -232,6 +232,7 @@ fn switches_take_rights_away_with_what_needs_them() {
     assert!(sealed(true) && !sealed(false) && !all.contains("sealedsecrets/finalizers"));
     let stores = json!({"processClusterStore": false});
     assert_eq!(without(stores.clone()), ["clustersecretstores", "clustersecretstores/status"]);
+    assert_eq!(without(json!({"processClusterGenerator": false})), ["clustergenerators"]);
     let none =
         json!({"processClusterStore": false, "processClusterExternalSecret": false, "processClusterPushSecret": false});
     assert!(without(none).contains(&"namespaces".to_owned()), "whoever chooses by labels needs them");
@@ -292,6 +293,37 @@ fn sealing_brings_its_flags_ports_services_and_rights() {
     assert!(!serde_json::to_string(&own.0).unwrap().contains("sealedsecrets/status"));
     let refusal = try_render(&json!({"sealing": {"keys": "k", "unseal": {"enabled": true}}}), &[]).err().unwrap();
     assert!(refusal.contains("needs sealing.unseal.certSecret"), "{refusal}");
+}
+
+#[test]
+fn mounts_ask_the_operator_for_what_is_sealed_where_it_is_said() {
+    let node = |more: Value| {
+        let mut values = json!({"node": {"enabled": true, "unsealFrom": more}});
+        values["node"]["audiences"] = json!(["vault"]);
+        let rendered = render(&values);
+        let set = rendered.all("DaemonSet").next().expect("a DaemonSet")["spec"]["template"]["spec"].clone();
+        let driver = rendered.all("CSIDriver").next().expect("a driver")["spec"]["tokenRequests"].clone();
+        (set, driver)
+    };
+    let of = |audiences: &[&str]| audiences.iter().map(|audience| json!({"audience": audience})).collect::<Vec<_>>();
+    let says = |set: &Value, flag: &str| set["containers"][0]["args"].as_array().expect("flags").contains(&json!(flag));
+    let (set, tokens) = node(json!({}));
+    assert_eq!(tokens, json!(of(&["", "vault"])));
+    assert!(!set.to_string().contains("unseal"), "{set}");
+    let url = "https://keyferry-unseal.keyferry-system";
+    let (set, tokens) = node(json!({"url": url, "caConfigMap": "ca"}));
+    assert_eq!(tokens, json!(of(&["", "vault", "keyferry"])));
+    assert!(
+        says(&set, &format!("--unseal-from={url}")) && says(&set, "--unseal-authority=/etc/keyferry/unseal/ca.crt"),
+        "{set}"
+    );
+    assert!(
+        set["volumes"]
+            .as_array()
+            .expect("volumes")
+            .contains(&json!({"name": "unseal-authority", "configMap": {"name": "ca"}}))
+    );
+    assert!(try_render(&json!({"node": {"enabled": true, "unsealFrom": {"url": "http://plain"}}}), &[]).is_err());
 }
 
 #[test]

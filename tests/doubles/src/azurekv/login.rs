@@ -24,7 +24,15 @@ pub(crate) struct Logins {
     pub(crate) given: BTreeMap<String, Given>,
     pub(crate) vault_tenant: &'static str,
     pub(crate) count: usize,
+    /// Whether the registry lets nobody in.
+    pub(crate) is_registry_closed: bool,
 }
+
+/// What is asked for where registries are looked after.
+const MANAGEMENT: &str = "https://management.azure.com";
+
+/// What the registry gives for a login.
+const OF_REGISTRY: &str = "canary-of-a-registry";
 
 /// A token that was given.
 pub(crate) struct Given {
@@ -43,6 +51,7 @@ impl Default for Logins {
             given: BTreeMap::new(),
             vault_tenant: TENANT,
             count: 0,
+            is_registry_closed: false,
         }
     }
 }
@@ -109,6 +118,7 @@ pub(crate) fn answer_of(logins: &mut Logins, asked: &Asked) -> Option<Response> 
     Some(match (asked.method.as_str(), segments.as_slice()) {
         ("GET", [tenant, "v2.0", ".well-known", "openid-configuration"]) => configuration(asked, tenant),
         ("POST", [tenant, "oauth2", "v2.0", "token"]) => token(logins, asked, tenant),
+        ("POST", ["oauth2", what @ ("exchange" | "token")]) => registry(logins, asked, what),
         ("GET", ["metadata", "identity", "oauth2", "token"]) if asked.header("metadata") == "true" => {
             machine(logins, asked, "2018-02-01")
         }
@@ -173,6 +183,26 @@ fn token(logins: &mut Logins, asked: &Asked, tenant: &str) -> Response {
     }
     let (token, life) = logins.give(resource);
     answer(200, &json!({"token_type": "Bearer", "expires_in": life, "ext_expires_in": life, "access_token": token}))
+}
+
+/// A container registry: gives its refresh token for one of Entra ID, and for that one of a scope.
+fn registry(logins: &Logins, asked: &Asked, what: &str) -> Response {
+    let form = form(&String::from_utf8_lossy(&asked.body));
+    let field = |name: &str| form.get(name).map_or("", String::as_str);
+    let is_known = || {
+        let given = logins.given.get(field("access_token"));
+        given.is_some_and(|given| given.resource == MANAGEMENT && given.end > Instant::now())
+    };
+    let is_good = !logins.is_registry_closed && !field("service").is_empty();
+    match (what, field("grant_type")) {
+        ("exchange", "access_token") if is_good && field("tenant") == TENANT && is_known() => {
+            answer(200, &json!({"refresh_token": OF_REGISTRY}))
+        }
+        ("token", "refresh_token") if is_good && field("refresh_token") == OF_REGISTRY => {
+            answer(200, &json!({"access_token": format!("canary-of-{}", field("scope"))}))
+        }
+        _ => answer(401, &json!({"errors": [{"code": "UNAUTHORIZED", "message": "canary"}]})),
+    }
 }
 
 /// Numbers are texts here.

@@ -192,6 +192,11 @@ impl Double {
         self.lock().logins.vault_tenant = "another";
     }
 
+    /// Lets nobody into the registry any more.
+    pub fn refuse_at_the_registry(&self) {
+        self.lock().logins.is_registry_closed = true;
+    }
+
     /// How many tokens were given.
     pub fn logins(&self) -> usize {
         self.lock().logins.count

@@ -136,6 +136,14 @@ pub const ATTACKS: &[Attack] = &[
         vec![s.fake("v"), s.config_map("c", json!({ "t": text })), s.es(0, json!({"target": {"template": template}}))]
     })
     .each(LIMIT),
+    Attack::new("empty-keys", "templates from 20 ConfigMaps of 40,000 keys without values", |s| {
+        let maps = many(20, |n| s.config_map(format!("c{n}"), keys(40_000, "")));
+        let from = many(20, |n| json!({"configMap": {"name": s.name(format!("c{n}")), "items": [{"key": "k0"}]}}));
+        let target = json!({"template": {"templateFrom": from}});
+        with([s.fake("v")], maps.into_iter().chain(many(5, |n| s.es(n, json!({ "target": target })))))
+    })
+    .seconds(12)
+    .each(LIMIT),
     Attack::new("huge-metadata", "50 ExternalSecrets with 240 KiB of annotations, copied to their targets", |s| {
         with([s.fake("v")], many(50, |n| {
             let mut secret = s.es(n, json!({}));

@@ -2,7 +2,7 @@
 //!
 //! In reading order: [`patterns`] regular expressions, [`growth`] bytes that grow, [`work`] what takes long to compute,
 //! [`stores`] servers that answer ill, [`reach`] what belongs to others, [`crowds`] many of everything,
-//! [`strangers`] who is no tenant.
+//! [`pushes`] what is pushed, [`strangers`] who is no tenant.
 
 pub mod patterns;
 pub mod growth;
@@ -10,14 +10,22 @@ pub mod work;
 pub mod stores;
 pub mod reach;
 pub mod crowds;
+pub mod pushes;
 pub mod strangers;
 
 use crate::attack::Attack;
 
 /// All attacks, in the order in which they are made.
 pub fn all() -> Vec<&'static Attack> {
-    let of_tenants =
-        [patterns::ATTACKS, growth::ATTACKS, work::ATTACKS, stores::ATTACKS, reach::ATTACKS, crowds::ATTACKS];
+    let of_tenants = [
+        patterns::ATTACKS,
+        growth::ATTACKS,
+        work::ATTACKS,
+        stores::ATTACKS,
+        reach::ATTACKS,
+        crowds::ATTACKS,
+        pushes::ATTACKS,
+    ];
     let tables = of_tenants.into_iter().chain([strangers::ATTACKS]);
     tables.flatten().collect()
 }
@@ -29,15 +37,18 @@ pub const SHORT: &[&str] = &[
     "rewrite-grows",
     "password-times-keys",
     "one-value-often",
+    "empty-keys",
     "template-repeats",
     "template-growers",
     "nested-loops",
+    "filters-in-filters",
     "hang",
     "retry-huge",
     "generator-path",
     "forbidden-types",
     "metadata-addresses",
     "tiny-interval",
+    "absent-entries",
     "strangers-dawdle",
     "strangers-flood",
 ];

@@ -85,6 +85,28 @@ pub const ATTACKS: &[Attack] = &[
     })
     .seconds(12)
     .each(&["(limit ", "limit exceeded: ", "too long", "Too many"]),
+    Attack::new("small-queries", "patterns over a small JSON, each below its limit, each second in 200 ExternalSecrets", |s| {
+        let value = json!({"a": format!("{}!", "x".repeat(60_000))}).to_string();
+        let path = |n: usize| format!(r#"[a].#(%"*x*x*x*{n}").0"#);
+        let data = many(32, |n| json!({"secretKey": format!("k{n}"), "remoteRef": {"key": "k", "property": path(n)}}));
+        with([s.fake(&value)], many(200, |n| s.es(n, json!({"data": data, "refreshInterval": "1s"}))))
+    })
+    .seconds(15),
+    Attack::new("filters-in-filters", "a webhook whose JSONPath has filters within filters, each from the root", |s| {
+        let path = format!("$[?{}(@==2){}]", "($[?".repeat(5), "])".repeat(5));
+        let store = |name: &str| {
+            s.store_named(name, json!({"webhook": {"url": s.server.url(name), "result": {"jsonPath": path}}}))
+        };
+        let names = ["list", "long-list"];
+        with(
+            names.map(store),
+            many(20, |n| {
+                let store = s.name(names[n % names.len()]);
+                s.es(n, json!({"refreshInterval": "1s", "secretStoreRef": {"name": store}}))
+            }),
+        )
+    })
+    .each(&["leads to too much", "(limit "]),
     Attack::new("transform-loops", "a transformation that loops, for 10,000 keys", |s| {
         let transform = json!({"transform": {"template": "{{ range until 10000 }}{{ end }}{{ .value }}"}});
         let from = json!([{"extract": {"key": "k"}, "rewrite": [transform, transform]}]);

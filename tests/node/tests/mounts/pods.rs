@@ -17,11 +17,11 @@ const CANARY: &str = "kf-canary-51d0aa";
 /// How soon a new value is in the container: the interval, one and a half times that of the kubelet, and what work takes.
 const SOON: Duration = Duration::from_millis(1000 + 7500 + 5000);
 
-/// Reads two keys as fast as it can until they are this, and tells how often it did, and each mix of old and new.
+/// Reads two keys of a folder as fast as it can until they are this, and tells how often it did, and each mix of old and new.
 const READER: &str = r#"
 n=0
 until [ "$a$b" = "$1$1" ]; do
-  cd -P /secrets/..data && read -r a <user; read -r b <password
+  cd -P "$2/..data" && read -r a <user; read -r b <password
   [ -z "$a" ] || [ -z "$b" ] || [ "$a" = "$b" ] || echo "mix: $a $b"
   n=$((n + 1))
 done 2>/dev/null
@@ -139,9 +139,15 @@ pub async fn until_mounted(base: &Base, these: &[String]) {
 
 /// Writes a new value for both keys, and waits for it in the pod.
 pub async fn rotate(base: &Base, pod: &Pod<'_>, value: &str) -> Duration {
+    rotate_at(base, pod, "/secrets", value).await
+}
+
+/// The same where it is mounted elsewhere.
+pub async fn rotate_at(base: &Base, pod: &Pod<'_>, folder: &str, value: &str) -> Duration {
     base.put("db", json!({"user": value, "password": value})).await;
     let since = Instant::now();
-    let told = tokio::task::block_in_place(|| pod.exec(&["timeout", "90", "sh", "-c", READER, "reader", value]));
+    let told =
+        tokio::task::block_in_place(|| pod.exec(&["timeout", "90", "sh", "-c", READER, "reader", value, folder]));
     let (took, told) = (since.elapsed(), told.expect("it comes"));
     assert!(!told.contains("mix"), "{told}");
     let reads: f64 = told.trim().strip_suffix(" reads").and_then(|reads| reads.parse().ok()).expect("a number");
