@@ -172,6 +172,12 @@ pub enum Migrate {
     /// copy. Changes nothing. Exits with 0 where all was carried over, with 1 where something is left, and with 2 where something can't be
     /// read.
     VaultAgent(Box<keyferry_migrate::agent::VaultAgent>),
+    /// Make ExternalSecrets and stores of the Secrets Store CSI Driver's SecretProviderClasses (Vault, AWS, Azure, Google).
+    ///
+    /// Reads files, or the cluster where none is named. Prints the new manifests, and on standard error what is to do and what could not be
+    /// carried over, by file and line. Changes nothing. Exits with 0 where all was carried over, with 1 where something is left, and with
+    /// 2 where something can't be read.
+    SecretsStore(Box<keyferry_migrate::secrets_store::SecretsStore>),
     /// Seal anew what kubesec encrypted, with a store and an ExternalSecret for each Secret.
     ///
     /// Keys are taken from the gpg on the PATH, and from AWS's KMS by the machine's own login. Prints the new manifests, and never a value

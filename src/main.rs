@@ -76,6 +76,7 @@ fn main() -> ExitCode {
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
         Command::Migrate(Migrate::Kes(args)) => kes(&args),
         Command::Migrate(Migrate::VaultAgent(args)) => wait_for(vault_agent(args)),
+        Command::Migrate(Migrate::SecretsStore(args)) => wait_for(secrets_store(*args)),
         Command::Migrate(Migrate::Kubesec(args)) => {
             wait_for(async { args.run(&mut std::io::stdout(), &mut std::io::stderr()).await })
         }
@@ -209,6 +210,12 @@ fn manifests(args: &Manifests) -> Result<ExitCode, String> {
 async fn vault_agent(args: Box<keyferry_migrate::agent::VaultAgent>) -> Result<ExitCode, String> {
     let stand = keyferry_migrate::agent::run(&args, &mut std::io::stdout(), &mut std::io::stderr()).await;
     stand.map(|stand| ExitCode::from(stand as u8)).map_err(|_| "can't write the report".to_owned())
+}
+
+async fn secrets_store(args: keyferry_migrate::secrets_store::SecretsStore) -> Result<ExitCode, String> {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    let stand = keyferry_migrate::secrets_store::run(&args, &mut out, &mut err).await?;
+    Ok(ExitCode::from(stand as u8))
 }
 
 fn kes(args: &keyferry_migrate::kes::Kes) -> Result<ExitCode, String> {

@@ -1,21 +1,31 @@
 //! Metrics under the names that External Secrets Operator gives them, some of which break Prometheus' conventions
-//! (nanoseconds, counters without `_total`), and histograms in seconds beside them.
+//! (nanoseconds, counters without `_total`), and ours beside them. `docs/monitoring.md` lists all, and is held to them.
+//!
+//! Modules, in reading order: [`objects`] rows of objects, [`calls`] calls to stores, [`process`] the process as a whole,
+//! [`sealing`] what is sealed.
 
 mod objects;
+mod calls;
+mod process;
 mod sealing;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use keyferry_crds::{Condition, ExternalSecret, PushSecret, names};
 use keyferry_provider_core::Calls;
 use keyferry_sync::copies::{Copier, CopierId, CopierKind};
 use keyferry_sync::dependency::{Name, name_of};
 use keyferry_sync::look::Looked;
 use keyferry_sync::outcome::Outcome;
+use keyferry_sync::schedule;
 use keyferry_sync::store::{Readiness, Store, StoreId};
 use prometheus::{HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
+use self::calls::OfCalls;
 use self::objects::{Column, Objects, Row};
+use self::process::OfProcess;
 pub use self::sealing::Sealing;
 
 /// The metric of how often syncs failed since the last success.
@@ -30,19 +40,18 @@ pub struct Metrics {
     stores: [Objects; 2],
     pushes: Objects,
     copiers: [Objects; 2],
-    provider_calls: IntCounterVec,
+    leases: Objects,
     sync_seconds: HistogramVec,
-    provider_seconds: HistogramVec,
+    push_seconds: HistogramVec,
+    pushed: IntCounterVec,
+    state_looks: IntCounterVec,
+    /// GeneratorStates, and those whose last look failed.
+    pub states: [IntGauge; 2],
+    calls: Arc<OfCalls>,
+    /// Those of the process as a whole.
+    pub process: OfProcess,
     /// Those of what is sealed.
     pub sealing: Sealing,
-    /// Objects that wait for a look.
-    pub queue: IntGauge,
-    /// Whether this process holds the Lease.
-    pub leader: IntGauge,
-    /// Lines of the audit log.
-    pub audit_written: IntCounter,
-    /// Deliveries that have no line there.
-    pub audit_dropped: IntCounter,
 }
 
 /// What is told of every object: how long the last look took, and whether it is Ready.
@@ -54,6 +63,19 @@ const CALLS: usize = 3;
 const ERRORS: usize = 4;
 const ATTEMPTS: usize = 5;
 const NEXT: usize = 6;
+const LAST: usize = 7;
+const DUE: usize = 8;
+const USED: usize = 9;
+/// What is told of stores beside.
+const FAILED_CHECKS: usize = 3;
+/// What is told of whom a generator made something for that ends.
+const REPLACE_BY: usize = 0;
+
+/// What is nobody's to alert on: somebody else looks after it, or nobody here.
+const NOT_OURS: [usize; 7] = [READY, NOT_READY, ATTEMPTS, NEXT, LAST, DUE, USED];
+
+/// From this share of what a refresh may take on it is told how much it took.
+const WORTH_TELLING: f64 = 0.5;
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -61,28 +83,63 @@ impl Default for Metrics {
     }
 }
 
+/// A gauge of objects.
+fn column(metric: &'static str, help: &'static str) -> Column {
+    Column { metric, help, is_counter: false, status: None }
+}
+
 /// What is told of the objects of a kind.
 fn columns(duration: &'static str, condition: &'static str) -> Vec<Column> {
-    let took = "How long the last look took, in nanoseconds";
-    let is = "Whether the condition has this status (1) or not (0)";
-    vec![
-        Column { metric: duration, help: took, is_counter: false, status: None },
-        Column { metric: condition, help: is, is_counter: false, status: Some("True") },
-        Column { metric: condition, help: is, is_counter: false, status: Some("False") },
-    ]
+    let is = |status| Column {
+        status: Some(status),
+        ..column(condition, "Whether the condition has this status (1) or not (0)")
+    };
+    vec![column(duration, "How long the last look took, in nanoseconds"), is("True"), is("False")]
 }
 
 /// What is told of ExternalSecrets.
 fn columns_of_secrets() -> Vec<Column> {
-    let column = |metric, help, is_counter| Column { metric, help, is_counter, status: None };
+    let counter = |metric, help| Column { is_counter: true, ..column(metric, help) };
     let mut all = columns("externalsecret_reconcile_duration", "externalsecret_status_condition");
     all.extend([
-        column("externalsecret_sync_calls_total", "Looks at an ExternalSecret", true),
-        column("externalsecret_sync_calls_error", "Looks at an ExternalSecret that failed", true),
-        column(TRIES, "Failed syncs since the last success", false),
-        column(NEXT_TRY, "When a failed sync is tried again, in seconds of Unix time", false),
+        counter("externalsecret_sync_calls_total", "Looks at an ExternalSecret"),
+        counter("externalsecret_sync_calls_error", "Looks at an ExternalSecret that failed"),
+        column(TRIES, "Failed syncs since the last success"),
+        column(NEXT_TRY, "When a failed sync is tried again, in seconds of Unix time"),
+        column(
+            "keyferry_externalsecret_last_success_timestamp_seconds",
+            "When the last sync that succeeded began, in seconds of Unix time",
+        ),
+        column(
+            "keyferry_externalsecret_next_refresh_timestamp_seconds",
+            "When the refresh after the last success is due, in seconds of Unix time; it stays while syncs fail",
+        ),
+        column(
+            "keyferry_externalsecret_budget_used_ratio",
+            "What the last sync took of what one may take (limits look-bytes and look-steps), where more than half",
+        ),
     ]);
     all
+}
+
+/// What is told of stores.
+fn columns_of_stores(duration: &'static str, condition: &'static str, failed: &'static str) -> Vec<Column> {
+    let mut all = columns(duration, condition);
+    all.push(column(failed, "Checks of the store that failed in a row: a store stays Ready for the first two"));
+    all
+}
+
+/// Both kinds of stores.
+fn stores() -> [Objects; 2] {
+    let of = |duration, condition, failed| Objects::new(columns_of_stores(duration, condition, failed));
+    [
+        of("secretstore_reconcile_duration", "secretstore_status_condition", "keyferry_secretstore_failed_checks"),
+        of(
+            "clustersecretstore_reconcile_duration",
+            "clustersecretstore_status_condition",
+            "keyferry_clustersecretstore_failed_checks",
+        ),
+    ]
 }
 
 /// A counter of that registry.
@@ -92,9 +149,28 @@ fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntC
     metric
 }
 
+/// A counter without labels.
+fn total(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    let metric = IntCounter::new(name, help).expect("a good name");
+    registry.register(Box::new(metric.clone())).expect("registered once");
+    metric
+}
+
+/// A gauge without labels.
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    let metric = IntGauge::new(name, help).expect("a good name");
+    registry.register(Box::new(metric.clone())).expect("registered once");
+    metric
+}
+
 /// A histogram of that registry, of what takes seconds.
 fn seconds(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> HistogramVec {
     let buckets = vec![0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+    histogram(registry, name, help, labels, buckets)
+}
+
+/// A histogram of that registry.
+fn histogram(registry: &Registry, name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> HistogramVec {
     let metric = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels).expect("a good name");
     registry.register(Box::new(metric.clone())).expect("registered once");
     metric
@@ -108,95 +184,166 @@ impl Metrics {
     )]
     pub fn new() -> Self {
         let registry = Registry::new();
-        let gauge = |name: &str, help: &str| {
-            let metric = IntGauge::new(name, help).expect("a good name");
-            registry.register(Box::new(metric.clone())).expect("registered once");
-            metric
-        };
-        let total = |name: &str, help: &str| {
-            let metric = IntCounter::new(name, help).expect("a good name");
-            registry.register(Box::new(metric.clone())).expect("registered once");
-            metric
-        };
         let objects = |duration, condition| Objects::new(columns(duration, condition));
         Self {
             secrets: Objects::new(columns_of_secrets()),
-            stores: [
-                objects("secretstore_reconcile_duration", "secretstore_status_condition"),
-                objects("clustersecretstore_reconcile_duration", "clustersecretstore_status_condition"),
-            ],
+            stores: stores(),
             pushes: objects("pushsecret_reconcile_duration", "pushsecret_status_condition"),
             copiers: [
                 objects("clusterexternalsecret_reconcile_duration", "clusterexternalsecret_status_condition"),
                 objects("clusterpushsecret_reconcile_duration", "clusterpushsecret_status_condition"),
             ],
-            provider_calls: counter(
-                &registry,
-                "externalsecret_provider_api_calls_count",
-                "Calls of a store's API",
-                &["provider", "call", "status"],
-            ),
+            leases: Objects::new(vec![column(
+                "keyferry_lease_replace_by_timestamp_seconds",
+                "By when what a generator made for the object is to be replaced, in seconds of Unix time: a sixth of its term before it ends",
+            )]),
             sync_seconds: seconds(
                 &registry,
                 "keyferry_sync_duration_seconds",
                 "How long looks at ExternalSecrets take, by outcome",
                 &["outcome"],
             ),
-            provider_seconds: seconds(
+            push_seconds: seconds(
                 &registry,
-                "keyferry_provider_call_duration_seconds",
-                "How long calls of a store's API take",
-                &["provider", "call"],
+                "keyferry_push_duration_seconds",
+                "How long looks at PushSecrets take, by outcome",
+                &["outcome"],
             ),
+            pushed: counter(
+                &registry,
+                "keyferry_push_entries_total",
+                "Entries of PushSecrets that were handed to a store to be written, or deleted there",
+                &["change"],
+            ),
+            state_looks: counter(
+                &registry,
+                "keyferry_generatorstate_looks_total",
+                "Looks at GeneratorStates, which prolong and revoke what generators made, by outcome",
+                &["outcome"],
+            ),
+            states: [
+                gauge(
+                    &registry,
+                    "keyferry_generatorstates",
+                    "GeneratorStates: what generators made, until it is revoked",
+                ),
+                gauge(
+                    &registry,
+                    "keyferry_generatorstates_failing",
+                    "GeneratorStates that could not be prolonged or revoked when they were last looked at",
+                ),
+            ],
+            calls: Arc::new(OfCalls::new(&registry)),
+            process: OfProcess::new(&registry),
             sealing: Sealing::new(&registry),
-            queue: gauge("keyferry_queue_length", "Objects that wait for their next look, due or not"),
-            leader: gauge("keyferry_leader", "Whether this process holds the Lease (1) or stands by (0)"),
-            audit_written: total("keyferry_audit_records_total", "Lines of the audit log"),
-            audit_dropped: total("keyferry_audit_dropped_total", "Deliveries that have no line in the audit log"),
             registry,
         }
     }
 
-    /// A look at an ExternalSecret has ended.
-    pub fn synced(&self, es: &ExternalSecret, report: &Looked, elapsed: Duration) {
+    /// Where calls to stores are told.
+    pub fn calls(&self) -> Arc<dyn Calls> {
+        self.calls.clone()
+    }
+
+    /// A look at an ExternalSecret has ended, and took this share of what it may take.
+    pub fn synced(&self, es: &ExternalSecret, report: &Looked, elapsed: Duration, used: f64) {
         let outcome = match &report.outcome {
             Outcome::Released => return,
             Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored | Outcome::MountOnly => "waiting",
             Outcome::Synced(_) | Outcome::Settled { .. } => "synced",
-            Outcome::Failed(_) => "failed",
+            Outcome::Failed(failure) => {
+                self.process.failed(failure.causes.iter().map(|cause| cause.as_str()));
+                "failed"
+            }
         };
         self.sync_seconds.with_label_values(&[outcome]).observe(elapsed.as_secs_f64());
         let status = report.status.as_ref().map(|(status, _)| status).or(es.status.as_ref());
         let ready = status.and_then(|status| is_ready(&status.conditions));
         let failures = report.memory.failures;
         let next = report.next.filter(|_| failures > 0);
+        let last = last_success(es, report);
         self.secrets.tell(name_of(&es.metadata), |row| {
+            row.count(CALLS);
+            if matches!(report.outcome, Outcome::Ignored | Outcome::MountOnly) {
+                looked(row, elapsed, None);
+                row.clear(&NOT_OURS);
+                return;
+            }
             looked(row, elapsed, ready);
-            count(&mut row[CALLS]);
             if outcome == "failed" {
-                count(&mut row[ERRORS]);
+                row.count(ERRORS);
             }
             if outcome != "waiting" {
-                row[ATTEMPTS] = Some(f64::from(failures));
+                row.set(ATTEMPTS, f64::from(failures));
+                row.set(USED, Some(used).filter(|used| *used >= WORTH_TELLING));
             }
-            row[NEXT] = next.map(|next| next.as_second() as f64);
+            row.set(NEXT, next.map(seconds_of));
+            row.set(LAST, last.map(seconds_of));
+            row.set(DUE, last.and_then(|last| refresh_due(es, report, last)).map(seconds_of));
         });
     }
 
-    /// The check of a store has ended, which found it so.
-    pub fn checked(&self, store: &Store, readiness: &Readiness, elapsed: Duration) {
-        let ready = Some(*readiness == Readiness::Ready).filter(|_| !store.is_for_mounts());
-        self.stores_like(&store.id).tell(name_of_store(&store.id), |row| looked(row, elapsed, ready));
+    /// The check of a store has ended, which found it so; `has_failed` where that is so though it is still taken for Ready, too.
+    pub fn checked(&self, store: &Store, readiness: &Readiness, has_failed: bool, elapsed: Duration) {
+        if let Readiness::NotReady(problem) = readiness {
+            self.process.failed([problem.as_str()]);
+        }
+        self.stores_like(&store.id).tell(name_of_store(&store.id), |row| {
+            if store.is_for_mounts() {
+                looked(row, elapsed, None);
+                row.clear(&[READY, NOT_READY, FAILED_CHECKS]);
+                return;
+            }
+            looked(row, elapsed, Some(*readiness == Readiness::Ready));
+            if has_failed {
+                row.count(FAILED_CHECKS);
+            } else {
+                row.set(FAILED_CHECKS, 0.0);
+            }
+        });
     }
 
     /// A look at a PushSecret has ended.
     pub fn pushed(&self, ps: &PushSecret, report: &keyferry_push::look::Looked, elapsed: Duration) {
-        if report.outcome == keyferry_push::outcome::Outcome::Released {
-            return;
-        }
+        use keyferry_push::outcome::Outcome;
+        let outcome = match &report.outcome {
+            Outcome::Released => return,
+            Outcome::Waiting(_) | Outcome::Holding | Outcome::Ignored => "waiting",
+            Outcome::Done(done) => {
+                self.pushed.with_label_values(&["pushed"]).inc_by(done.pushed as u64);
+                self.pushed.with_label_values(&["deleted"]).inc_by(done.deleted as u64);
+                "pushed"
+            }
+            Outcome::SourceGone => "pushed",
+            Outcome::Failed(failure) => {
+                self.process.failed(failure.causes.iter().map(|cause| cause.as_str()));
+                "failed"
+            }
+        };
+        self.push_seconds.with_label_values(&[outcome]).observe(elapsed.as_secs_f64());
         let status = report.status.as_ref().map(|(status, _)| status).or(ps.status.as_ref());
         let ready = status.and_then(|status| is_ready(&status.conditions));
-        self.pushes.tell(name_of(&ps.metadata), |row| looked(row, elapsed, ready));
+        self.pushes.tell(name_of(&ps.metadata), |row| {
+            if report.outcome == Outcome::Ignored {
+                looked(row, elapsed, None);
+                row.clear(&[READY, NOT_READY]);
+            } else {
+                looked(row, elapsed, ready);
+            }
+        });
+    }
+
+    /// A look at a GeneratorState has ended.
+    pub fn state_looked_at(&self, has_failed: bool) {
+        self.state_looks.with_label_values(&[if has_failed { "failed" } else { "done" }]).inc();
+    }
+
+    /// By when what generators made for this object is to be replaced, where something of that ends.
+    pub fn lease_of(&self, owner: &Name, replace_by: Option<Timestamp>) {
+        match replace_by {
+            Some(at) => self.leases.tell(owner.clone(), |row| row.set(REPLACE_BY, seconds_of(at))),
+            None => self.leases.forget(owner),
+        }
     }
 
     /// A PushSecret is gone: so are its series.
@@ -227,8 +374,10 @@ impl Metrics {
 
     /// The exposition text.
     pub fn text(&self) -> Vec<u8> {
+        self.process.sample();
         let mut text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap_or_default();
-        for objects in [&self.secrets, &self.pushes].into_iter().chain(&self.stores).chain(&self.copiers) {
+        for objects in [&self.secrets, &self.pushes, &self.leases].into_iter().chain(&self.stores).chain(&self.copiers)
+        {
             objects.write(&mut text);
         }
         text.into_bytes()
@@ -260,68 +409,33 @@ fn is_ready(conditions: &[Condition]) -> Option<bool> {
 
 /// A look has taken so long; where nothing says whether the object is Ready, what was told of that holds.
 fn looked(row: &mut Row, elapsed: Duration, ready: Option<bool>) {
-    row[DURATION] = Some(elapsed.as_nanos() as f64);
+    row.set(DURATION, elapsed.as_nanos() as f64);
     if let Some(ready) = ready {
-        row[READY] = Some(f64::from(ready));
-        row[NOT_READY] = Some(f64::from(!ready));
+        row.set(READY, f64::from(ready));
+        row.set(NOT_READY, f64::from(!ready));
     }
 }
 
-fn count(number: &mut Option<f64>) {
-    *number = Some(number.unwrap_or_default() + 1.0);
+/// When the last sync that succeeded began: as remembered, or as told by the status.
+fn last_success(es: &ExternalSecret, report: &Looked) -> Option<Timestamp> {
+    let told =
+        es.status.as_ref().filter(|status| status.synced_resource_version.as_ref().is_some_and(|v| !v.is_empty()));
+    let told = told.and_then(|status| Some(status.refresh_time.as_ref()?.0));
+    report.memory.last.as_ref().map(|last| last.at).max(told)
 }
 
-impl Calls for Metrics {
-    fn record(&self, provider: &'static str, call: &'static str, ok: bool, elapsed: Duration) {
-        let status = if ok { "success" } else { "error" };
-        self.provider_calls.with_label_values(&[provider, call, status]).inc();
-        self.provider_seconds.with_label_values(&[provider, call]).observe(elapsed.as_secs_f64());
+/// When the refresh after that success is due. Windows may put it off; failures don't.
+fn refresh_due(es: &ExternalSecret, report: &Looked, last: Timestamp) -> Option<Timestamp> {
+    let due = schedule::after_success(es, last)?;
+    match &report.outcome {
+        Outcome::Waiting(Some(until)) if report.memory.failures == 0 => Some(due.max(*until)),
+        _ => Some(due),
     }
+}
+
+fn seconds_of(time: Timestamp) -> f64 {
+    time.as_second() as f64
 }
 
 #[cfg(test)]
-mod tests {
-    use keyferry_sync::look::Memory;
-    use keyferry_sync::outcome::{Failure, Headline, Retry, Synced};
-    use keyferry_sync::told::Told;
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn sealed_secrets_are_told_by_the_names_that_their_users_alert_on() {
-        let metrics = Metrics::new();
-        let es: ExternalSecret =
-            serde_json::from_value(json!({"metadata": {"name": "app", "namespace": "n"}, "spec": {}})).unwrap();
-        let look = |outcome| {
-            let report = Looked { outcome, memory: Memory::default(), status: None, next: None };
-            metrics.sealing.unsealed(&es, &report, Duration::from_millis(2));
-        };
-        let failed =
-            |headline| Outcome::Failed(Failure::new(headline, Told::without_values("why".to_owned()), Retry::Soon));
-        let text = || String::from_utf8(metrics.text()).unwrap();
-        assert!(!text().contains("sealed_secrets_controller"), "who has none is told of none");
-        look(failed(Headline::Fetch));
-        look(failed(Headline::Owned));
-        look(failed(Headline::Immutable));
-        look(Outcome::Waiting(None));
-        let condition = r#"sealed_secrets_controller_condition_info{condition="Synced",name="app",namespace="n"}"#;
-        assert!(text().contains(&format!("{condition} -1\n")), "{}", text());
-        look(Outcome::Synced(Synced::unchanged()));
-        metrics.sealing.served("/v1/verify", "POST", 409);
-        let said = text();
-        for line in [
-            "sealed_secrets_controller_unseal_requests_total 4",
-            r#"sealed_secrets_controller_unseal_errors_total{namespace="n",reason="unseal"} 1"#,
-            r#"sealed_secrets_controller_unseal_errors_total{namespace="n",reason="unmanaged"} 1"#,
-            r#"sealed_secrets_controller_unseal_errors_total{namespace="n",reason="update"} 1"#,
-            r#"sealed_secrets_controller_http_requests_total{code="409",method="POST",path="/v1/verify"} 1"#,
-            r#"keyferry_unseal_duration_seconds_count{outcome="failed"} 3"#,
-            &format!("{condition} 1"),
-        ] {
-            assert!(said.lines().any(|told| told == line), "{line}: {said}");
-        }
-        metrics.sealing.forget(&("n".to_owned(), "app".to_owned()));
-        assert!(!text().contains("condition_info{"), "its series go with it");
-    }
-}
+mod tests;

@@ -163,7 +163,7 @@ impl Root {
             None => rustix::fs::fstat(&self.folder).ok()?,
             Some(name) => at::stat(self.folder(), name).ok()??,
         };
-        if self.is_ours(folder.unwrap_or(ALL)).ok()? || self.access.enters(&stat) {
+        if self.access.enters(&stat) {
             return None;
         }
         let path = folder.map_or_else(|| self.path.clone(), |folder| self.path.join(folder));
@@ -235,13 +235,15 @@ fn is_for_us_alone(folder: &OwnedFd, path: &Path) -> Result<(), Problem> {
     at::grant(folder.as_fd(), 0o700, Access::default()).map_err(failed)
 }
 
-/// Gives a folder of ours to whom files are for, where it is not theirs. Where nobody is named its mode may be somebody else's to set.
+/// Gives a folder of ours to whom files are for, where it is not theirs. One that somebody else made for us may not be ours to give:
+/// it stays as it is.
 fn grant(folder: BorrowedFd<'_>, access: Access) -> Result<(), Errno> {
-    if at::is_granted(&rustix::fs::fstat(folder)?, access.folder_mode(), access) {
+    let stat = rustix::fs::fstat(folder)?;
+    if at::is_granted(&stat, access.folder_mode(), access) {
         return Ok(());
     }
     match at::grant(folder, access.folder_mode(), access) {
-        Err(Errno::PERM) if access.uid.is_none() && access.gid.is_none() => Ok(()),
+        Err(Errno::PERM) if stat.st_uid != geteuid().as_raw() => Ok(()),
         granted => granted,
     }
 }

@@ -15,7 +15,7 @@ use crate::contents::{Contents, Data};
 use crate::plan::Found;
 
 /// Leads to the files.
-const DATA: &str = "..data";
+pub(crate) const DATA: &str = "..data";
 /// What the names of the folders begin with that it leads to, one after the other.
 const VERSION: &str = "..data-";
 /// By way of this a link comes to be.

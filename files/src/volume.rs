@@ -84,8 +84,19 @@ impl Volume {
 
     /// What it shows.
     pub fn read(&self, most: Most) -> Result<Shown, Problem> {
+        self.read_version(most, self.version())
+    }
+
+    /// What it shows where another than us writes it, as the kubelet does: `..data` leads to a folder whose name begins with two
+    /// dots, too.
+    pub fn read_of_another(&self, most: Most) -> Result<Shown, Problem> {
+        let name = at::link(self.folder.as_fd(), versions::DATA).map(|to| to.filter(|to| is_hidden(to)));
+        self.read_version(most, name.and_then(|name| self.folder_of(name)))
+    }
+
+    fn read_version(&self, most: Most, version: Result<Option<OwnedFd>, Errno>) -> Result<Shown, Problem> {
         let read = || {
-            let Some(version) = self.version()? else { return Ok(Shown::Nothing) };
+            let Some(version) = version? else { return Ok(Shown::Nothing) };
             let mut reading = Reading { files: Files::new(), left: most };
             match reading.below(version.as_fd(), "") {
                 Ok(true) => Ok(Shown::Files(reading.files)),
@@ -105,7 +116,11 @@ impl Volume {
 
     /// The folder of the files that it shows.
     fn version(&self) -> Result<Option<OwnedFd>, Errno> {
-        let Some(version) = versions::list(self.folder.as_fd())?.version else { return Ok(None) };
+        self.folder_of(versions::list(self.folder.as_fd())?.version)
+    }
+
+    fn folder_of(&self, version: Option<String>) -> Result<Option<OwnedFd>, Errno> {
+        let Some(version) = version else { return Ok(None) };
         match at::folder(self.folder.as_fd(), &version) {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
             opened => opened.map(Some),
@@ -141,6 +156,10 @@ impl Volume {
     pub fn clear(&self) -> Result<(), Problem> {
         versions::remove(self.folder.as_fd()).map_err(|error| Problem::of("remove the files of", &self.path, error))
     }
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.starts_with("..") && name != ".." && !name.contains('/')
 }
 
 fn shown(path: &str) -> String {
@@ -253,6 +272,33 @@ mod tests {
         volume.clear().unwrap();
         assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
     }
+
+    #[test]
+    fn what_another_writes_is_read_and_leads_nowhere_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::fs::write(elsewhere.path().join("a"), "secret").unwrap();
+        let volume = Volume::open(folder.path()).unwrap();
+        assert_eq!(volume.read_of_another(MOST).unwrap(), Shown::Nothing);
+        let version = folder.path().join("..2026_11_29_15_04_05.1234");
+        std::fs::create_dir_all(version.join("b")).unwrap();
+        std::fs::write(version.join("b/c"), "v").unwrap();
+        let data = folder.path().join("..data");
+        symlink("..2026_11_29_15_04_05.1234", &data).unwrap();
+        let Shown::Files(shown) = volume.read_of_another(MOST).unwrap() else { panic!("files") };
+        assert_eq!((shown.len(), shown["b/c"].value.expose()), (1, b"v".as_slice()));
+        let elsewhere = elsewhere.path().to_str().unwrap();
+        for to in [elsewhere, "..", "../..", "b", "..2026_11_29_15_04_05.1234/b"] {
+            std::fs::remove_file(&data).unwrap();
+            symlink(to, &data).unwrap();
+            assert_eq!(volume.read_of_another(MOST).unwrap(), Shown::Nothing, "{to}");
+        }
+        symlink(elsewhere, folder.path().join("..link")).unwrap();
+        std::fs::remove_file(&data).unwrap();
+        symlink("..link", &data).unwrap();
+        assert_eq!(volume.read_of_another(MOST).unwrap(), Shown::Nothing);
+    }
+
     #[test]
     fn what_was_never_written_is_not_read_and_is_written_over() {
         let folder = tempfile::tempdir().unwrap();

@@ -119,6 +119,24 @@ pub const FAILED_NAMESPACES: Limit = Limit {
     raise: "nothing: the message says how many failed",
 };
 
+/// Each is asked for what the others do not have. GitLab nests groups twenty deep.
+pub const PROJECT_GROUPS: Limit = Limit {
+    name: "project-groups",
+    most: 100,
+    unit: Unit::Items,
+    of: "groups that a `gitlab` store inherits from",
+    raise: "name those that are needed in groupIDs",
+};
+
+/// All are written again with each value.
+pub const SELECTED_REPOSITORIES: Limit = Limit {
+    name: "selected-repositories",
+    most: 10_000,
+    unit: Unit::Items,
+    of: "repositories that see one secret of an organization at GitHub",
+    raise: "let all private ones see it",
+};
+
 /// What a ConfigMap or Secret can hold, so that a document can lie in either.
 pub const DOCUMENT_SIZE: Limit = Limit {
     name: "document-size",

@@ -10,6 +10,8 @@ pub struct Budget {
     bytes: AtomicU64,
     steps: AtomicU64,
     stopped: AtomicBool,
+    /// Of how much it began with.
+    whole: (u64, u64),
 }
 
 /// Why there is nothing left.
@@ -30,7 +32,12 @@ impl Default for Budget {
 impl Budget {
     /// With this much of each.
     pub fn new(bytes: u64, steps: u64) -> Self {
-        Self { bytes: AtomicU64::new(bytes), steps: AtomicU64::new(steps), stopped: AtomicBool::new(false) }
+        Self {
+            bytes: AtomicU64::new(bytes),
+            steps: AtomicU64::new(steps),
+            stopped: AtomicBool::new(false),
+            whole: (bytes, steps),
+        }
     }
 
     /// Takes bytes that are about to be allocated.
@@ -44,6 +51,12 @@ impl Budget {
             return Err(Exceeded::Stopped);
         }
         take(&self.steps, steps, &LOOK_STEPS)
+    }
+
+    /// Which part is taken, from 0 to 1: of bytes or of steps, whichever is more.
+    pub fn used(&self) -> f64 {
+        let of = |left: &AtomicU64, whole: u64| 1.0 - left.load(Ordering::Relaxed) as f64 / whole.max(1) as f64;
+        of(&self.bytes, self.whole.0).max(of(&self.steps, self.whole.1))
     }
 
     /// Has everything that asks from now on stop.
@@ -76,7 +89,9 @@ mod tests {
     fn what_is_not_there_is_not_given_and_nothing_is_lost() {
         let budget = Budget::new(10, 5);
         assert_eq!(budget.bytes(11), Err(Exceeded::Limit(&LOOK_BYTES)));
+        assert_eq!(budget.used(), 0.0);
         assert_eq!(budget.bytes(10), Ok(()));
+        assert_eq!(budget.used(), 1.0);
         assert_eq!(budget.bytes(1), Err(Exceeded::Limit(&LOOK_BYTES)));
         assert_eq!(budget.bytes(usize::MAX), Err(Exceeded::Limit(&LOOK_BYTES)));
         assert_eq!(budget.steps(5), Ok(()));

@@ -70,6 +70,12 @@ impl fmt::Display for Limit {
     }
 }
 
+/// The limits that a message names, each as [`Limit`] is told.
+pub fn met_in(message: &str) -> impl Iterator<Item = &'static Limit> + '_ {
+    let names = message.split("(limit ").skip(1).filter_map(|rest| rest.split_once(')'));
+    names.filter_map(|(name, _)| ALL.iter().find(|limit| limit.name == name).copied())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +85,16 @@ mod tests {
         let limit = Limit { name: "x", most: 3 << 20, unit: Unit::Bytes, of: "a pattern", raise: "make it shorter" };
         assert_eq!(limit.to_string(), "a pattern: more than 3 MiB (limit x); make it shorter");
         assert_eq!(Limit { most: 1025, ..limit }.amount(), "1025 bytes");
+    }
+
+    #[test]
+    fn limits_are_found_in_what_was_told_of_them() {
+        let told = format!("data[0]: {TEMPLATE_STEPS}; data[1]: {LOOK_BYTES} (limit none), (limit");
+        let met: Vec<&str> = met_in(&told).map(|limit| limit.name).collect();
+        assert_eq!(met, ["template-steps", "look-bytes"]);
+        for limit in ALL {
+            assert!(met_in(&limit.to_string()).any(|met| met.name == limit.name), "{limit}");
+        }
     }
 
     #[test]

@@ -448,6 +448,8 @@ pub enum Identity {
     Missing,
     /// The operator's own identity in a cloud.
     Ambient,
+    /// The same, shown to a server that its spec names and that is none of that cloud's.
+    AmbientElsewhere,
 }
 
 /// What all ExternalSecrets ask for, counted.

@@ -27,8 +27,10 @@ mod rewrite;
 pub mod print;
 pub mod written;
 pub mod manifests;
+pub mod carry;
 pub mod kes;
 pub mod agent;
+pub mod secrets_store;
 
 use judge::{Settings, judge};
 use print::{Applied, Report};

@@ -1,8 +1,11 @@
 //! Files that are written whole: who reads one meanwhile, or after a kill, finds the old one or the new one.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use keyferry_crds::document;
+use serde_json::Value;
 
 /// Writes a file in place of the one that is there. A link stays one: what it leads to is replaced. What is no file, such as a
 /// terminal, is written to.
@@ -29,6 +32,30 @@ pub fn replace(path: &Path, text: &str) -> io::Result<()> {
         let _ = fs::remove_file(&new);
     }
     written
+}
+
+/// Writes new manifests to a file, or to `out` where there is none; the error, for a person, is that they are not written. A file is
+/// not where something could not be read: it may hold what came of that before. Nor is one that was read.
+pub fn manifests(
+    file: Option<&Path>,
+    all: &[Value],
+    (has_failed, inputs): (bool, &[PathBuf]),
+    out: &mut dyn Write,
+) -> Result<(), String> {
+    let text: String = all.iter().map(|manifest| format!("---\n{}", document(manifest))).collect();
+    let Some(file) = file else {
+        return out
+            .write_all(text.as_bytes())
+            .map_err(|error| format!("the new manifests can't be written: {}", error.kind()));
+    };
+    let name = file.display();
+    if is_among(file, inputs) {
+        return Err(format!("nothing was written: {name} is one of the old manifests; name another file by --out"));
+    }
+    if has_failed {
+        return Err(format!("nothing was written to {name}, since not all could be read"));
+    }
+    replace(file, &text).map_err(|error| format!("{name} can't be written: {}", error.kind()))
 }
 
 /// Whether a file is one of these, however they are named.

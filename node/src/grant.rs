@@ -58,12 +58,14 @@ impl Rule {
         })
     }
 
-    /// What is told where it is missing.
-    pub fn missing(&self, namespace: &str, account: &str, external_secret: &str) -> String {
+    /// What is told where it is missing. What has an ExternalSecret of its own has a command that grants all of it.
+    pub fn missing(&self, namespace: &str, account: &str, external_secret: Option<&str>) -> String {
         let where_ = if self.is_of_cluster() { "ClusterRole" } else { "Role" };
+        let command = external_secret.map_or_else(String::new, |name| {
+            format!("; `keyferry grant {name} --to {account} --namespace {namespace}` prints all that it needs")
+        });
         format!(
-            "ServiceAccount {account:?} may not get {} {:?}: bind it to a {where_} with the rule {}; `keyferry grant \
-             {external_secret} --to {account} --namespace {namespace}` prints all that it needs",
+            "ServiceAccount {account:?} may not get {} {:?}: bind it to a {where_} with the rule {}{command}",
             self.resource,
             self.name,
             self.json()
@@ -191,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_a_rule_and_a_command() {
-        let told = Rule::ours("externalsecrets", "app").missing("team", "web", "app");
+        let told = Rule::ours("externalsecrets", "app").missing("team", "web", Some("app"));
         for part in ["\"resourceNames\":[\"app\"]", "keyferry grant app --to web --namespace team", "bind it to a Role"]
         {
             assert!(told.contains(part), "{told}");

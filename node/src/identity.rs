@@ -110,7 +110,7 @@ impl Identity {
 /// By namespace, name and UID: who it is, and when it was last asked for. One that was deleted and made anew is another.
 type Known = HashMap<(String, String, String), (Arc<Identity>, Instant)>;
 
-/// All of them.
+/// All of them, whose tokens one asker gives.
 pub struct Identities {
     connect: Connect,
     make: MakeStores,
@@ -126,6 +126,17 @@ impl Identities {
     pub fn new(connect: Connect, make: MakeStores, allows_api_audience: bool, now: fn() -> Timestamp) -> Self {
         let (shared, all) = Default::default();
         Self { connect, make, allows_api_audience, now, shared, all }
+    }
+
+    /// None yet, of another asker: what is kept of what pods share counts with these.
+    pub fn beside(others: &Self) -> Self {
+        Self {
+            connect: others.connect.clone(),
+            make: others.make.clone(),
+            shared: others.shared.clone(),
+            all: Mutex::default(),
+            ..*others
+        }
     }
 
     /// That of a pod, which has these tokens now; and a client that bears the pod's own. Those that nobody has used for long are
@@ -256,22 +267,21 @@ impl Accounts for AsPod {
                 self.account
             )));
         }
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        let place = current.tokens.asker().audiences();
         // Whoever writes the store chooses the server, which could act as the pod with it.
         if !self.allows_api_audience && (audiences.is_empty() || audiences.iter().any(String::is_empty)) {
-            return Err(refused(
-                "the store wants a token of the pod that the API server itself takes, with which the store's server could act \
-                 as the pod's ServiceAccount: set audiences in the store's serviceAccountRef to what that server expects, and \
-                 add them to node.audiences, or allow it with --allow-api-audience (Helm: node.allowApiAudience)"
-                    .to_owned(),
-            ));
+            return Err(refused(format!(
+                "the store wants a token of the pod that the API server itself takes, with which the store's server could act as \
+                 the pod's ServiceAccount: set audiences in the store's serviceAccountRef to what that server expects, and add \
+                 them to {place}, or allow it with --allow-api-audience (Helm: node.allowApiAudience)"
+            )));
         }
-        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = current.tokens.of(&audiences) {
             return Ok(Some(token.clone()));
         }
         Err(refused(format!(
-            "the store wants a token of the audience {}, and the driver asks the kubelet for none: add it to tokenRequests of \
-             the CSIDriver object csi.keyferry.io (Helm: node.audiences)",
+            "the store wants a token of the audience {}, and the kubelet is asked for none: add it to {place}",
             audiences.iter().map(|audience| format!("{audience:?}")).collect::<Vec<_>>().join(" or ")
         )))
     }
@@ -322,7 +332,11 @@ mod tests {
             "": {"token": "own", "expirationTimestamp": until},
             "vault": {"token": "other", "expirationTimestamp": until},
         });
-        let tokens = Tokens::take(&mut [(TOKENS.to_owned(), text.to_string())].into(), &mut HashMap::new());
+        let tokens = Tokens::take(
+            crate::tokens::Asker::Kubelet,
+            &mut [(TOKENS.to_owned(), text.to_string())].into(),
+            &mut HashMap::new(),
+        );
         let current = Current { tokens: tokens.expect("they are of their form"), objects };
         AsPod {
             current: Arc::new(RwLock::new(current)),

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::Timestamp;
 use keyferry_cluster::events::Events;
+use keyferry_crds::ExternalSecret;
 use keyferry_files::volume::Volume;
 use keyferry_sync::audit::Audit;
 use keyferry_sync::hash::version_of;
@@ -31,15 +33,15 @@ use crate::refusal::{Kind, Refusal};
 use crate::rpc::csi::NodePublishVolumeRequest;
 use crate::rpc::csi::volume_capability::AccessType;
 use crate::sharing::Sharing;
-use crate::target::Target;
+use crate::target::{Target, Writer};
 use crate::telling::{OfPod, event};
 use crate::tending::{AT_THE_END, Tending};
-use crate::tokens::Tokens;
+use crate::tokens::{Asker, Tokens};
 use crate::volumes::{Remembered, Volumes};
 use crate::wanted::{Pod, Wanted};
 
 /// How long a call may take in all: the kubelet gives up after two minutes.
-const LONGEST: Duration = Duration::from_secs(100);
+pub(crate) const LONGEST: Duration = Duration::from_secs(100);
 
 /// For so long the API server must refuse a pod before its files go: what is granted anew is known some moments later.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -53,7 +55,7 @@ pub struct Node {
     pub settings: Arc<Settings>,
     /// The kubelet's folder.
     pub kubelet: PathBuf,
-    /// Whether what is mounted may go to swap.
+    /// Whether what we mount may go to swap.
     pub may_swap: bool,
     /// Whether stores may be logged in to as they say.
     pub allows_static_logins: bool,
@@ -87,14 +89,35 @@ enum Came {
     Gone(&'static str, Told),
 }
 
+/// Which volume is asked for.
+#[derive(Clone, Copy)]
+pub(crate) struct Visit<'a> {
+    /// Where it is.
+    pub place: &'a Path,
+    /// Who writes its files.
+    pub writer: Writer<'a>,
+    /// Whether files were there once.
+    pub stands: bool,
+    /// When whoever asks must have an answer.
+    pub until: Instant,
+}
+
+/// What is asked for, and as whom.
+pub(crate) struct Asked {
+    /// The pod's.
+    pub tokens: Tokens,
+    /// What the volume is to hold.
+    pub wanted: Wanted,
+    /// The ExternalSecret, where who asks holds it and none is to be read.
+    pub inline: Option<ExternalSecret>,
+}
+
 /// A volume that is asked for.
 struct Call<'a> {
-    place: &'a Path,
+    visit: Visit<'a>,
     wanted: &'a Wanted,
     identity: &'a Identity,
     client: &'a kube::Client,
-    /// When the kubelet must have its answer.
-    until: Instant,
 }
 
 impl Node {
@@ -115,6 +138,35 @@ impl Node {
         self.metrics.mounts.set(i64::try_from(standing.len()).unwrap_or(i64::MAX));
     }
 
+    /// The same of volumes that another driver mounts.
+    pub fn begin_beside(&self) {
+        for mark in self.marks.all().into_iter().filter(|mark| mark.is_delivered) {
+            self.metrics.stands(&mark);
+            self.metrics.mounts.inc();
+        }
+        self.tending.ledger.begin(&Path::exists);
+    }
+
+    /// Forgets the volumes that another driver mounted, and that have ended, and revokes what was made for them.
+    pub async fn sweep(&self) {
+        let mut ended = Vec::new();
+        for mark in self.marks.all().into_iter().filter(|mark| !mark.target.exists()) {
+            let volume = self.volumes.of(&mark.target);
+            // Whoever is at it sees for himself.
+            let Ok(_alone) = volume.try_lock() else { continue };
+            self.metrics.forget(&mark);
+            if mark.is_delivered {
+                self.metrics.mounts.dec();
+            }
+            let _ = self.marks.remove(&mark.target).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
+            self.volumes.forget(&mark.target);
+            self.tending.ledger.end(&mark.target);
+            ended.push(mark.target);
+        }
+        // A store that does not answer holds up none of the others'.
+        join_all(ended.iter().map(|place| self.revoke(place))).await;
+    }
+
     /// Has a volume be there, and as it should be now. Older kubelets delete the folder of a volume on an error, so that one that
     /// stands is answered for whatever happens, though there be no file to open left, or a bug.
     pub async fn publish(self: Arc<Self>, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
@@ -125,17 +177,39 @@ impl Node {
         answered(done, self.volumes.is_standing(&place))
     }
 
-    async fn have(&self, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
+    async fn have(&self, mut request: NodePublishVolumeRequest) -> Result<(), Refusal> {
         let until = Instant::now() + LONGEST;
         let place = place::target(&request.target_path, &self.kubelet)?;
         let volume = self.volumes.of(&place);
-        let late = |_| Refusal::new(Kind::Late, "what was asked for the volume before is still under way");
-        let mut volume = timeout_at(until, volume.lock()).await.map_err(late)?;
+        let mut volume = alone(&volume, until).await?;
         let mark = self.marks.read(&place);
         let stands = self.stands(&place, mark.as_ref())?;
         self.volumes.stands(&place, stands);
         let pod = Wanted::of(&request.volume_context, "").ok().map(|wanted| wanted.pod);
-        let came = self.look((&place, until), &mut volume, request, mark, stands).await;
+        let writer = Writer::Us { may_swap: self.may_swap };
+        let visit = Visit { place: &place, writer, stands, until };
+        let came = match asked(&mut request) {
+            Ok(asked) => self.look(visit, &mut volume, asked, mark).await,
+            Err(refusal) => Err(refusal),
+        };
+        match self.conclude(visit, &mut volume, pod.as_ref(), came) {
+            Err(refusal) if !stands => {
+                self.clear_away(&place);
+                Err(refusal)
+            }
+            // It is told of by an event.
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts what a call came to, and tells of it on the pod where that is news; the first mount tells whoever asked.
+    pub(crate) fn conclude(
+        &self,
+        Visit { place, stands, .. }: Visit<'_>,
+        volume: &mut Remembered,
+        pod: Option<&Pod>,
+        came: Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
         let result = if came.is_ok() {
             "ok"
         } else if stands {
@@ -148,21 +222,18 @@ impl Node {
             // What is gone from the store stays so until it is asked for again.
             if !volume.memory.absence_is_fine && volume.told.take().is_some() {
                 let words = "what is mounted is as it should be again";
-                self.tell(pod.as_ref(), Severity::Normal, "MountRefreshed", words.into());
+                self.tell(pod, Severity::Normal, "MountRefreshed", words.into());
             }
             return Ok(());
         };
         if !stands {
             tracing::warn!(place = %place.display(), "can't mount: {}", refusal.message);
-            self.clear_away(&place);
-            return Err(refusal);
-        }
-        if volume.told.as_deref() != Some(refusal.message.as_str()) {
+        } else if volume.told.as_deref() != Some(refusal.message.as_str()) {
             volume.told = Some(refusal.message.as_str().to_owned());
             tracing::warn!(place = %place.display(), "can't refresh what is mounted: {}", refusal.message);
-            self.tell(pod.as_ref(), Severity::Warning, "MountNotRefreshed", refusal.message);
+            self.tell(pod, Severity::Warning, "MountNotRefreshed", refusal.message.clone());
         }
-        Ok(())
+        Err(refusal)
     }
 
     /// Has a volume be gone.
@@ -181,14 +252,14 @@ impl Node {
         }
         self.marks.remove(&place)?;
         self.volumes.forget(&place);
-        self.end_leases(&place).await;
+        self.tending.ledger.end(&place);
+        self.revoke(&place).await;
         Ok(())
     }
 
-    /// Revokes what was made for a volume that is gone. The kubelet gives no token for that: it is done with the last that a pod of
+    /// Revokes what was made for a volume that is gone. Nobody gives no token for that: it is done with the last that a pod of
     /// the same ServiceAccount came with. Where that can't be, the next such pod's is used.
-    async fn end_leases(&self, place: &Path) {
-        self.tending.ledger.end(place);
+    async fn revoke(&self, place: &Path) {
         let Some(Held { namespace, service_account, .. }) = self.tending.ledger.held(place) else { return };
         let Some(identity) = self.identities.known(&namespace, &service_account) else { return };
         if let Err(why) = self.tending.volume(place, &identity, Instant::now() + AT_THE_END).await {
@@ -198,11 +269,12 @@ impl Node {
 
     /// Does what is due about what generators made, and tells where it can't be done.
     async fn tend(&self, call: &Call<'_>, volume: &mut Remembered) {
-        let until = call.until.min(Instant::now() + TENDING);
-        let tended = self.tending.tend(call.place, call.identity, until).await;
+        let Visit { place, until, .. } = call.visit;
+        let until = until.min(Instant::now() + TENDING);
+        let tended = self.tending.tend(place, call.identity, until).await;
         let why = tended.err();
         if let Some(why) = why.as_ref().filter(|why| volume.lease_told.as_deref() != Some(why.as_str())) {
-            tracing::warn!(place = %call.place.display(), "{why}");
+            tracing::warn!(place = %place.display(), "{why}");
             self.tell(Some(&call.wanted.pod), Severity::Warning, "MountLease", why.clone());
         }
         volume.lease_told = why.map(Told::into_string);
@@ -236,25 +308,23 @@ impl Node {
     }
 
     /// Reads what is asked for and does what is due; an error is why it could not be done.
-    async fn look(
+    pub(crate) async fn look(
         &self,
-        (place, until): (&Path, Instant),
+        visit: Visit<'_>,
         volume: &mut Remembered,
-        mut request: NodePublishVolumeRequest,
+        Asked { tokens, wanted, inline }: Asked,
         mark: Option<Mark>,
-        stands: bool,
     ) -> Result<(), Refusal> {
-        let tokens = Tokens::take(&mut request.secrets, &mut request.volume_context)?;
-        let wanted = Wanted::of(&request.volume_context, group(&request)?)?;
+        let Visit { place, stands, until, .. } = visit;
         // Each has its turn before it holds anything.
         let _turn = self.volumes.turn(&wanted.pod.namespace, until).await?;
         let (identity, client) = self.identities.of(&wanted.pod, tokens)?;
-        let call = Call { place, wanted: &wanted, identity: &identity, client: &client, until };
+        let call = Call { visit, wanted: &wanted, identity: &identity, client: &client };
         if !stands {
             *volume = Remembered::default();
             self.tending.ledger.end(place);
         }
-        let came = self.resolve(&call, volume, mark, stands).await;
+        let came = self.resolve(&call, volume, inline, mark).await;
         self.tend(&call, volume).await;
         came
     }
@@ -264,10 +334,10 @@ impl Node {
         &self,
         call: &Call<'_>,
         volume: &mut Remembered,
+        inline: Option<ExternalSecret>,
         mark: Option<Mark>,
-        stands: bool,
     ) -> Result<(), Refusal> {
-        let Call { wanted, place, until, .. } = *call;
+        let (wanted, Visit { place, writer, stands, until }) = (call.wanted, call.visit);
         // What is known of one that stood before the node began anew is of no use.
         let mut mark = mark.filter(|_| stands).unwrap_or_else(|| Mark {
             target: place.to_owned(),
@@ -284,18 +354,23 @@ impl Node {
             own: &self.own,
             pod: &call.wanted.pod,
             allows_static_logins: self.allows_static_logins,
+            is_named: inline.is_none(),
         };
-        let read = timeout_at(until, read(&reader, &wanted.external_secret, &self.marks, &mut mark, self.now())).await;
+        let read = read(&reader, (&wanted.external_secret, inline), &self.marks, &mut mark, self.now());
         let late = |_| Refusal::new(Kind::Late, "the API server did not answer in time");
-        let came = match read.map_err(late)?? {
+        let came = match timeout_at(until, read).await.map_err(late)?? {
             Ok(read) => self.deliver(call, read, volume, &mut mark).await?,
             Err(came) => came,
         };
+        let may_go = match writer {
+            Writer::Us { .. } => stands,
+            Writer::Another(answer) => answer.may_take_away(),
+        };
         match came {
-            Came::Gone(_, why) if !stands => Err(Refusal::new(Kind::Absent, why)),
+            Came::Gone(_, why) if !may_go => Err(Refusal::new(Kind::Absent, why)),
             Came::Gone(reason, why) => self.empty(call, volume, mark, reason, why),
             Came::Nothing => self.marks.write(&mark),
-            Came::Read(change) => self.delivered(call, mark, change, stands),
+            Came::Read(change) => self.delivered(call, mark, change),
         }
     }
 
@@ -317,13 +392,14 @@ impl Node {
         }
         // Before it is mounted: whoever is killed in between has it known.
         self.marks.write(mark)?;
+        let Visit { place, writer, until, .. } = call.visit;
         let arrived = self.now();
         let shared = call.identity.shared(read.login);
         let name = es.metadata.name.as_deref().unwrap_or_default();
         let late = |_| Refusal::new(Kind::Late, "another pod of its ServiceAccount still waits for the same stores");
-        let _alone = timeout_at(call.until, shared.alone(name)).await.map_err(late)?;
+        let _alone = timeout_at(until, shared.alone(name)).await.map_err(late)?;
         let known = Mutex::new(volume.shown.take());
-        let target = Target { wanted: call.wanted, place: call.place, may_swap: self.may_swap, known };
+        let target = Target { wanted: call.wanted, place, writer, known };
         let mut memory = volume.memory.clone();
         memory.last = memory.last.or_else(|| mark.synced.clone().map(Into::into));
         let stores = call.identity.stores(read.login);
@@ -385,7 +461,8 @@ impl Node {
         let (cancel, budget, cancelled) = Cancel::new();
         let of_pod = Arc::new(OfPod { pod: call.wanted.pod.clone(), audit: self.audit.clone() });
         let ledger = &self.tending.ledger;
-        let held = Held::none(call.place, &call.wanted.pod, &call.wanted.external_secret, read.login == Login::ByMount);
+        let place = call.visit.place;
+        let held = Held::none(place, &call.wanted.pod, &call.wanted.external_secret, read.login == Login::ByMount);
         let ports = Ports {
             stores: Arc::new(stores.clone()),
             objects: call.identity.objects(),
@@ -402,13 +479,13 @@ impl Node {
             seen: Seen::Unknown,
             sources: Default::default(),
             memory,
-            states: ledger.known(call.place),
+            states: ledger.known(place),
             budget,
             cancelled,
         };
         let planning = ports.stores.planning();
         let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, look, planning));
-        if let Ok(looked) = timeout_at(call.until, &mut looking).await {
+        if let Ok(looked) = timeout_at(call.visit.until, &mut looking).await {
             return Ok(looked);
         }
         cancel.cancel();
@@ -416,12 +493,18 @@ impl Node {
         Err(Refusal::new(Kind::Late, "its stores did not answer in time"))
     }
 
-    fn delivered(&self, call: &Call<'_>, mut mark: Mark, change: TargetChange, stands: bool) -> Result<(), Refusal> {
+    fn delivered(&self, call: &Call<'_>, mut mark: Mark, change: TargetChange) -> Result<(), Refusal> {
+        let is_new = match call.visit.writer {
+            Writer::Us { .. } => !call.visit.stands,
+            Writer::Another(_) => !mark.is_delivered,
+        };
         mark.is_delivered = true;
         self.marks.write(&mark)?;
-        self.volumes.stands(call.place, true);
+        if let Writer::Us { .. } = call.visit.writer {
+            self.volumes.stands(call.visit.place, true);
+        }
         self.metrics.stands(&mark);
-        if !stands {
+        if is_new {
             self.metrics.mounts.inc();
         }
         let word = match change {
@@ -444,12 +527,10 @@ impl Node {
         reason: &'static str,
         why: Told,
     ) -> Result<(), Refusal> {
-        let cleared = Volume::open(call.place).and_then(|opened| {
-            let had_files = opened.shows_files().unwrap_or_default();
-            opened.clear().map(|()| had_files)
-        });
-        let had_files = cleared.map_err(Refusal::of_node)?;
-        self.tending.ledger.let_go(call.place);
+        let Visit { place, writer, .. } = call.visit;
+        let target = Target { wanted: call.wanted, place, writer, known: Mutex::default() };
+        let had_files = target.clear().map_err(Refusal::from)?;
+        self.tending.ledger.let_go(place);
         // What the store says is gone is asked for again when that is due; all else at once when it is back.
         if reason != "missing" {
             (volume.memory, volume.shown) = (Memory::default(), None);
@@ -478,12 +559,16 @@ fn answered(done: Result<Result<(), Refusal>, JoinError>, stands: bool) -> Resul
 /// Reads the objects. What goes for want of them is told apart from what can't be read now.
 async fn read(
     reader: &Reader<'_>,
-    external_secret: &str,
+    (name, inline): (&str, Option<ExternalSecret>),
     marks: &Marks,
     mark: &mut Mark,
     now: Timestamp,
 ) -> Result<Result<Read, Came>, Refusal> {
-    match reader.external_secret(external_secret).await {
+    let es = match inline {
+        Some(es) => Ok(es),
+        None => reader.external_secret(name).await,
+    };
+    match es {
         Ok(es) => {
             // Whatever becomes of its stores, and though this process may end: the next refusal is the first again.
             if mark.refused_since.take().is_some() && mark.is_delivered {
@@ -502,6 +587,22 @@ async fn read(
             if for_long { Ok(Err(Came::Gone("refused", refusal.message))) } else { Err(refusal) }
         }
     }
+}
+
+/// What the kubelet asks for.
+fn asked(request: &mut NodePublishVolumeRequest) -> Result<Asked, Refusal> {
+    let tokens = Tokens::take(Asker::Kubelet, &mut request.secrets, &mut request.volume_context)?;
+    let wanted = Wanted::of(&request.volume_context, group(request)?)?;
+    Ok(Asked { tokens, wanted, inline: None })
+}
+
+/// Waits until nobody else is at a volume.
+pub(crate) async fn alone(
+    volume: &tokio::sync::Mutex<Remembered>,
+    until: Instant,
+) -> Result<tokio::sync::MutexGuard<'_, Remembered>, Refusal> {
+    let late = |_| Refusal::new(Kind::Late, "what was asked for the volume before is still under way");
+    timeout_at(until, volume.lock()).await.map_err(late)
 }
 
 /// The group that the kubelet names, where the volume is of files.

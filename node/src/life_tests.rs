@@ -74,9 +74,9 @@ async fn refused(es: StatusCode, store: StatusCode, seconds: i64) -> (Result<boo
     };
     marks.write(&mark).unwrap();
     let pod = Pod { namespace: text("team"), name: text("web-0"), uid: text("5d3f"), service_account: text("web") };
-    let reader = Reader { client: &client, own: &client, pod: &pod, allows_static_logins: false };
+    let reader = Reader { client: &client, own: &client, pod: &pod, allows_static_logins: false, is_named: true };
     let now = Timestamp::from_second(seconds).unwrap();
-    let came = read(&reader, "app", &marks, &mut mark, now).await;
+    let came = read(&reader, ("app", None), &marks, &mut mark, now).await;
     let goes = came.map(|came| came.is_err()).map_err(|refusal| refusal.kind);
     (goes, marks.read(Path::new("/v")).unwrap().refused_since)
 }

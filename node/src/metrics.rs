@@ -44,14 +44,14 @@ impl Metrics {
             registry: Registry::new(),
             publishes: counter(
                 "keyferry_node_publishes_total",
-                "Calls of the kubelet that ask for a volume, by what came of them.",
+                "Calls of the kubelet that ask for a volume, by what came of them",
                 &["result"],
             ),
-            deliveries: counter("keyferry_node_deliveries_total", "Writes of files into volumes.", &["change"]),
-            emptied: counter("keyferry_node_emptied_total", "Volumes that lost their files, by why.", &["reason"]),
-            mounts: IntGauge::new("keyferry_node_mounts", "Volumes that stand.").expect("a good name"),
+            deliveries: counter("keyferry_node_deliveries_total", "Writes of files into volumes", &["change"]),
+            emptied: counter("keyferry_node_emptied_total", "Volumes that lost their files, by why", &["reason"]),
+            mounts: IntGauge::new("keyferry_node_mounts", "Volumes that stand").expect("a good name"),
             read_at: GaugeVec::new(
-                Opts::new("keyferry_node_read_timestamp_seconds", "When what a volume shows was read from its stores."),
+                Opts::new("keyferry_node_read_timestamp_seconds", "When what a volume shows was read from its stores"),
                 &VOLUME,
             )
             .expect("a good name"),

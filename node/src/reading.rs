@@ -58,6 +58,8 @@ pub struct Reader<'a> {
     pub pod: &'a Pod,
     /// Whether stores may be logged in to as they say.
     pub allows_static_logins: bool,
+    /// Whether the ExternalSecret is an object, and no spec that who asks holds.
+    pub is_named: bool,
 }
 
 impl Reader<'_> {
@@ -123,7 +125,10 @@ impl Reader<'_> {
     fn unreadable(&self, problem: &ApiProblem, what: &str, rule: &Rule, external_secret: &str) -> Refusal {
         let kind = Kind::from(problem);
         let message = match kind {
-            Kind::Denied => rule.missing(&self.pod.namespace, &self.pod.service_account, external_secret),
+            Kind::Denied => {
+                let named = Some(external_secret).filter(|_| self.is_named);
+                rule.missing(&self.pod.namespace, &self.pod.service_account, named)
+            }
             Kind::Unknown => format!(
                 "{what} can't be read: the API server does not accept the pod's token: is ServiceAccount {:?} gone?",
                 self.pod.service_account

@@ -11,3 +11,9 @@ pub mod csi;
 #[rustfmt::skip]
 #[path = "rpc/pluginregistration.rs"]
 pub mod registration;
+
+/// What the Secrets Store CSI Driver asks its providers.
+#[allow(clippy::all, clippy::allow_attributes_without_reason, missing_docs, reason = "generated")]
+#[rustfmt::skip]
+#[path = "rpc/v1alpha1.rs"]
+pub mod provider;

@@ -1,4 +1,4 @@
-//! The sockets: the driver's, and the one by which the kubelet learns of it. Nobody but root may use either, from their first moment
+//! The sockets: the driver's, the one by which the kubelet learns of it, and that of the provider. Nobody but root may use any, from their first moment
 //! on, and each is there only when somebody answers.
 
 use std::fs;
@@ -16,8 +16,10 @@ use crate::DRIVER;
 use crate::authority::Renamed;
 use crate::driver::{Driver, Registrar};
 use crate::life::Node;
+use crate::provider::{PROVIDER, Provider};
 use crate::rpc::csi::identity_server::IdentityServer;
 use crate::rpc::csi::node_server::NodeServer;
+use crate::rpc::provider::csi_driver_provider_server::CsiDriverProviderServer;
 use crate::rpc::registration::registration_server::RegistrationServer;
 
 /// The largest request that is read: the pod's tokens and the volume's attributes.
@@ -32,6 +34,8 @@ pub struct Paths {
     pub registration: PathBuf,
     /// What is written down.
     pub state: PathBuf,
+    /// Where the Secrets Store CSI Driver looks for the sockets of its providers, where we are one.
+    pub providers: Option<PathBuf>,
 }
 
 impl Paths {
@@ -42,6 +46,7 @@ impl Paths {
             socket: own.join("csi.sock"),
             registration: kubelet.join("plugins_registry").join(format!("{DRIVER}-reg.sock")),
             state: own.join("volumes"),
+            providers: None,
         }
     }
 }
@@ -73,6 +78,7 @@ fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Renamed<
 /// Serves until `stopped`; what is under way then is ended. The sockets stay: the kubelet waits there for the next process.
 pub async fn serve(
     node: Arc<Node>,
+    provider: Option<Provider>,
     name: String,
     paths: &Paths,
     stopped: impl Fn() -> futures::future::BoxFuture<'static, ()>,
@@ -89,7 +95,33 @@ pub async fn serve(
     let registration = Server::builder()
         .add_service(RegistrationServer::new(registrar))
         .serve_with_incoming_shutdown(connections(listener), stopped());
+    let provider = provide(provider, paths, stopped())?;
     tracing::info!(socket = %paths.socket.display(), "serving the kubelet");
-    let (services, registration) = futures::future::join(services, registration).await;
-    services.and(registration).map_err(|_| "the sockets can't be served any more".to_owned())
+    let (services, registration, provider) = futures::future::join3(services, registration, provider).await;
+    services.and(registration).and(provider).map_err(|_| "the sockets can't be served any more".to_owned())
+}
+
+/// Serves the Secrets Store CSI Driver, where that is asked for.
+fn provide(
+    provider: Option<Provider>,
+    paths: &Paths,
+    stopped: futures::future::BoxFuture<'static, ()>,
+) -> Result<impl Future<Output = Result<(), tonic::transport::Error>> + use<>, String> {
+    let serving = match (provider, &paths.providers) {
+        (Some(provider), Some(folder)) => {
+            let socket = folder.join(format!("{PROVIDER}.sock"));
+            let listener = listen(&socket)?;
+            tracing::info!(socket = %socket.display(), "serving the Secrets Store CSI Driver");
+            let service = CsiDriverProviderServer::new(provider).max_decoding_message_size(LARGEST);
+            let server = Server::builder().add_service(service);
+            Some(server.serve_with_incoming_shutdown(connections(listener), stopped))
+        }
+        _ => None,
+    };
+    Ok(async move {
+        match serving {
+            Some(serving) => serving.await,
+            None => Ok(()),
+        }
+    })
 }

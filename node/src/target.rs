@@ -1,4 +1,4 @@
-//! The port for targets, over one volume.
+//! The port for targets, over one volume: memory that we mount, or what the Secrets Store CSI Driver mounts and is answered.
 
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use keyferry_crds::ExternalSecret;
 use keyferry_files::problem::Problem;
-use keyferry_files::volume::{Files, Most, Shown, Volume};
+use keyferry_files::volume::{File, Files, Most, Shown, Volume};
 use keyferry_limits::{MOUNT_BYTES, MOUNT_FILES};
 use keyferry_sync::content::Content;
 use keyferry_sync::data::Data;
@@ -17,6 +17,7 @@ use keyferry_sync::ports::{Applied, Observed, Output, Outputs, Presumed};
 use keyferry_sync::told;
 use keyferry_sync::told::Told;
 
+use crate::answer::Answer;
 use crate::mounts::{self, Mounted};
 use crate::wanted::Wanted;
 
@@ -26,10 +27,22 @@ pub struct Target<'a> {
     pub wanted: &'a Wanted,
     /// Where it is.
     pub place: &'a Path,
-    /// Whether what is mounted may go to swap.
-    pub may_swap: bool,
+    /// Who writes files.
+    pub writer: Writer<'a>,
     /// What it held when it was written last, as a hash: in memory and nowhere else.
     pub known: Mutex<Option<String>>,
+}
+
+/// Who writes files into a volume.
+#[derive(Clone, Copy)]
+pub enum Writer<'a> {
+    /// We, into memory of ours.
+    Us {
+        /// Whether that may go to swap.
+        may_swap: bool,
+    },
+    /// Another driver, which is answered.
+    Another(&'a Answer),
 }
 
 impl Outputs for Target<'_> {
@@ -70,6 +83,18 @@ fn observed(shown: &Shown, known: Option<&str>) -> Option<Observed> {
     Some(Observed { version: Some(version(&found)), intact, written_at: None })
 }
 
+fn change(shown: &Shown, wanted: &str) -> TargetChange {
+    match shown {
+        Shown::Files(found) if digest(found) == wanted => TargetChange::Nothing,
+        Shown::Files(_) | Shown::Others => TargetChange::Updated,
+        Shown::Nothing => TargetChange::Created,
+    }
+}
+
+fn without_modes(files: Files) -> Files {
+    files.into_iter().map(|(path, file)| (path, File { mode: 0, ..file })).collect()
+}
+
 fn version(digest: &str) -> Version {
     Version { uid: String::new(), revision: digest.to_owned() }
 }
@@ -87,12 +112,26 @@ impl Target<'_> {
         }
     }
 
+    /// What it shows; `None` where nothing is mounted. Another driver keeps the modes of files whose bytes stay: they don't count.
+    fn shown(&self) -> Result<Option<Shown>, Failure> {
+        match self.writer {
+            Writer::Us { .. } => {
+                let Some(volume) = self.volume()? else { return Ok(None) };
+                volume.read(MOST).map(Some).map_err(|problem| unwritable(&problem))
+            }
+            Writer::Another(answer) => match answer.shown(self.place, MOST).map_err(|problem| unwritable(&problem))? {
+                Shown::Files(files) => Ok(Some(Shown::Files(without_modes(files)))),
+                shown => Ok(Some(shown)),
+            },
+        }
+    }
+
     /// The same, mounted where it is not.
-    fn mounted(&self) -> Result<Volume, Failure> {
+    fn mounted(&self, may_swap: bool) -> Result<Volume, Failure> {
         if let Some(volume) = self.volume()? {
             return Ok(volume);
         }
-        let mounted = mounts::mount(self.place, self.may_swap);
+        let mounted = mounts::mount(self.place, may_swap);
         mounted.map_err(|refusal| Failure::new(Headline::Update, refusal.message, Retry::Soon))?;
         Volume::open(self.place).map_err(|problem| unwritable(&problem))
     }
@@ -111,6 +150,35 @@ impl Target<'_> {
         }
     }
 
+    /// Has memory of ours hold these files; answers what that changed, and their digest.
+    fn write(&self, files: &Files, may_swap: bool) -> Result<(TargetChange, String), Failure> {
+        let volume = self.mounted(may_swap)?;
+        let wanted = digest(files);
+        let change = change(&volume.read(MOST).unwrap_or(Shown::Others), &wanted);
+        if change != TargetChange::Nothing {
+            volume.write(files, self.wanted.folders()).map_err(|problem| unwritable(&problem))?;
+        }
+        Ok((change, wanted))
+    }
+
+    /// Takes all files away; whether there were any.
+    pub fn clear(&self) -> Result<bool, Failure> {
+        let was_there = match self.writer {
+            Writer::Us { .. } => {
+                let Some(volume) = self.volume()? else { return Ok(false) };
+                let was_there = volume.shows_files().unwrap_or_default();
+                volume.clear().map_err(|problem| unwritable(&problem))?;
+                was_there
+            }
+            Writer::Another(answer) => {
+                answer.take_away();
+                !matches!(self.shown(), Ok(None | Some(Shown::Nothing)))
+            }
+        };
+        self.know(None);
+        Ok(was_there)
+    }
+
     fn know(&self, digest: Option<String>) {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner) = digest;
     }
@@ -119,8 +187,7 @@ impl Target<'_> {
 #[async_trait]
 impl Output for VolumeOutput<'_> {
     async fn observe(&mut self) -> Result<Option<Observed>, Failure> {
-        let Some(volume) = self.0.volume()? else { return Ok(None) };
-        let shown = volume.read(MOST).map_err(|problem| unwritable(&problem))?;
+        let Some(shown) = self.0.shown()? else { return Ok(None) };
         let known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(observed(&shown, known.as_deref()))
     }
@@ -128,16 +195,16 @@ impl Output for VolumeOutput<'_> {
     async fn apply(&mut self, content: &Content, _: Presumed<'_>) -> Result<Applied, Failure> {
         let target = self.0;
         let files = target.files(content)?;
-        let volume = target.mounted()?;
-        let wanted = digest(&files);
-        let change = match volume.read(MOST).unwrap_or(Shown::Others) {
-            Shown::Files(found) if digest(&found) == wanted => TargetChange::Nothing,
-            Shown::Files(_) | Shown::Others => TargetChange::Updated,
-            Shown::Nothing => TargetChange::Created,
+        let (change, wanted) = match target.writer {
+            Writer::Us { may_swap } => target.write(&files, may_swap)?,
+            Writer::Another(answer) => {
+                let shown = target.shown().ok().flatten().unwrap_or(Shown::Others);
+                let wanted = digest(&without_modes(files.clone()));
+                let change = change(&shown, &wanted);
+                answer.give(files, &shown);
+                (change, wanted)
+            }
         };
-        if change != TargetChange::Nothing {
-            volume.write(&files, target.wanted.folders()).map_err(|problem| unwritable(&problem))?;
-        }
         target.know(Some(wanted.clone()));
         Ok(Applied { change, version: Some(version(&wanted)), adopted: None, is_alike: false })
     }
@@ -148,11 +215,7 @@ impl Output for VolumeOutput<'_> {
     }
 
     async fn remove(&mut self) -> Result<bool, Failure> {
-        let Some(volume) = self.0.volume()? else { return Ok(false) };
-        let was_there = volume.shows_files().unwrap_or_default();
-        volume.clear().map_err(|problem| unwritable(&problem))?;
-        self.0.know(None);
-        Ok(was_there)
+        self.0.clear()
     }
 
     async fn remove_renamed(&mut self) -> Result<Vec<String>, Failure> {
@@ -184,7 +247,8 @@ mod tests {
     #[test]
     fn more_than_a_volume_takes_is_refused() {
         let wanted = crate::wanted::tests::wanted(&[("externalSecret", "app")], "").unwrap();
-        let target = Target { wanted: &wanted, place: Path::new("/"), may_swap: false, known: Mutex::default() };
+        let writer = Writer::Us { may_swap: false };
+        let target = Target { wanted: &wanted, place: Path::new("/"), writer, known: Mutex::default() };
         let files = |count: usize, bytes: usize| {
             let keys = (0..count).map(|n| (format!("k{n}"), SecretBytes::new(vec![b'x'; bytes])));
             target.files(&Content { data: keys.collect(), ..Content::default() }).map(|files| files.len())

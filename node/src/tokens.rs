@@ -19,8 +19,53 @@ pub const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 /// That of the API server has no audience of its own.
 const API_SERVER: &str = "";
 
-/// By audience.
-pub struct Tokens(BTreeMap<String, Token>);
+/// Who asks for a volume, and by that where is said which tokens the kubelet gives along.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Asker {
+    /// The kubelet itself.
+    Kubelet,
+    /// The Secrets Store CSI Driver, of which we are a provider.
+    SecretsStore,
+}
+
+impl Asker {
+    /// Where audiences are said, for a person.
+    pub fn audiences(self) -> &'static str {
+        match self {
+            Self::Kubelet => "tokenRequests of the CSIDriver object csi.keyferry.io (Helm: node.audiences)",
+            Self::SecretsStore => "tokenRequests, a value of the Secrets Store CSI Driver's chart",
+        }
+    }
+
+    fn no_tokens(self) -> &'static str {
+        match self {
+            Self::Kubelet => {
+                "the kubelet gave no tokens of the pod: the CSIDriver object csi.keyferry.io must have tokenRequests; the chart's \
+                 has (node.enabled)"
+            }
+            Self::SecretsStore => {
+                "the Secrets Store CSI Driver gave no tokens of the pod: set tokenRequests, a value of its chart, to \
+                 [{audience: \"\"}] and one more for each audience that stores are logged in to with"
+            }
+        }
+    }
+
+    fn none_for_api_server(self) -> &'static str {
+        match self {
+            Self::Kubelet => {
+                "the kubelet gave no token of the pod for the API server: tokenRequests of the CSIDriver object csi.keyferry.io \
+                 must have one of audience \"\""
+            }
+            Self::SecretsStore => {
+                "the Secrets Store CSI Driver gave no token of the pod for the API server: add {audience: \"\"} to tokenRequests, \
+                 a value of its chart"
+            }
+        }
+    }
+}
+
+/// By audience, and from whom.
+pub struct Tokens(BTreeMap<String, Token>, Asker);
 
 #[derive(Deserialize)]
 struct Written {
@@ -46,17 +91,15 @@ struct Account {
 }
 
 impl Tokens {
-    /// Takes them out of what the kubelet sent; nothing of them is left there.
-    pub fn take(secrets: &mut HashMap<String, String>, context: &mut HashMap<String, String>) -> Result<Self, Refusal> {
+    /// Takes them out of what was sent; nothing of them is left there.
+    pub fn take(
+        asker: Asker,
+        secrets: &mut HashMap<String, String>,
+        context: &mut HashMap<String, String>,
+    ) -> Result<Self, Refusal> {
         let attribute = context.remove(TOKENS).map(Zeroizing::new);
         let secret = secrets.remove(TOKENS).map(Zeroizing::new);
-        let missing = || {
-            Refusal::invalid(
-                "the kubelet gave no tokens of the pod: the CSIDriver object csi.keyferry.io must have tokenRequests; the \
-                 chart's has (node.enabled)"
-                    .to_owned(),
-            )
-        };
+        let missing = || Refusal::invalid(asker.no_tokens().to_owned());
         let text = secret.or(attribute).filter(|text| !text.is_empty()).ok_or_else(missing)?;
         // The parser's own words may quote what it choked on.
         let written: BTreeMap<String, Written> = serde_json::from_str(&text)
@@ -65,19 +108,18 @@ impl Tokens {
             let until = Duration::from_secs(u64::try_from(written.expires.as_second()).unwrap_or_default());
             Token { secret: SecretBytes::new(written.token.into_bytes()), expires: SystemTime::UNIX_EPOCH + until }
         };
-        Ok(Self(written.into_iter().map(|(audience, written)| (audience, token(written))).collect()))
+        Ok(Self(written.into_iter().map(|(audience, written)| (audience, token(written))).collect(), asker))
+    }
+
+    /// Who gave them.
+    pub fn asker(&self) -> Asker {
+        self.1
     }
 
     /// The one that the API server takes.
     pub fn for_api_server(&self) -> Result<&SecretBytes, Refusal> {
         let token = self.0.get(API_SERVER).map(|token| &token.secret);
-        token.ok_or_else(|| {
-            Refusal::invalid(
-                "the kubelet gave no token of the pod for the API server: tokenRequests of the CSIDriver object \
-                 csi.keyferry.io must have one of audience \"\""
-                    .to_owned(),
-            )
-        })
+        token.ok_or_else(|| Refusal::invalid(self.1.none_for_api_server().to_owned()))
     }
 
     /// The UID of the ServiceAccount, by its token for the API server. The kubelet had it made: nothing of it need be checked.
@@ -113,7 +155,7 @@ mod tests {
         for secret in [true, false] {
             let (mut secrets, mut context) = (map(&[]), map(&[("a", "b")]));
             (if secret { &mut secrets } else { &mut context }).insert(TOKENS.to_owned(), TEXT.to_owned());
-            let tokens = Tokens::take(&mut secrets, &mut context).ok().unwrap();
+            let tokens = Tokens::take(Asker::Kubelet, &mut secrets, &mut context).ok().unwrap();
             assert!(secrets.is_empty() && context.len() == 1);
             assert_eq!(tokens.for_api_server().ok().unwrap().expose(), b"own");
             let of = |audiences: &[&str]| {
@@ -132,7 +174,7 @@ mod tests {
             let token = format!("head.{}.signature", BASE64_URL_SAFE_NO_PAD.encode(claims));
             let text = serde_json::json!({"": {"token": token, "expirationTimestamp": "2030-01-01T00:00:00Z"}});
             let mut context = map(&[(TOKENS, text.to_string().as_str())]);
-            Tokens::take(&mut map(&[]), &mut context).ok().unwrap().account_uid()
+            Tokens::take(Asker::Kubelet, &mut map(&[]), &mut context).ok().unwrap().account_uid()
         };
         let claims =
             r#"{"sub": "x", "kubernetes.io": {"namespace": "team", "serviceaccount": {"name": "web", "uid": "5d3f"}}}"#;
@@ -144,12 +186,13 @@ mod tests {
 
     #[test]
     fn what_is_no_token_is_refused_and_not_quoted() {
-        let refusal = |text: &str| {
+        let refused = |asker, text: &str| {
             let mut context = map(&[(TOKENS, text)]);
-            Tokens::take(&mut map(&[]), &mut context).err().unwrap().message.into_string()
+            Tokens::take(asker, &mut map(&[]), &mut context).err().unwrap().message.into_string()
         };
-        assert!(refusal("").contains("tokenRequests"));
-        let told = refusal(r#"{"": {"token": "hidden", "expirationTimestamp": "canary"}}"#);
+        assert!(refused(Asker::Kubelet, "").contains("CSIDriver object csi.keyferry.io must have tokenRequests"));
+        assert!(refused(Asker::SecretsStore, "").contains("set tokenRequests, a value of its chart"));
+        let told = refused(Asker::Kubelet, r#"{"": {"token": "hidden", "expirationTimestamp": "canary"}}"#);
         assert!(!told.contains("hidden") && !told.contains("canary"), "{told}");
     }
 }

@@ -28,6 +28,11 @@ impl Default for Volumes {
 }
 
 impl Volumes {
+    /// None yet, which have their turns with these.
+    pub fn beside(others: &Self) -> Self {
+        Self { turns: others.turns.clone(), ..Self::default() }
+    }
+
     /// What is remembered of the volume there.
     pub fn of(&self, place: &Path) -> Arc<tokio::sync::Mutex<Remembered>> {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,12 +11,19 @@ use keyferry_sync::data::Data;
 use serde::Deserialize;
 
 use crate::refusal::Refusal;
+use crate::tokens::Asker;
 
 /// Attributes of the kubelet begin with this.
-const OF_KUBELET: &str = "csi.storage.k8s.io/";
+pub(crate) const OF_KUBELET: &str = "csi.storage.k8s.io/";
+
+/// How attributes are called that stand in the pod's volume.
+const ATTRIBUTES: &str = "volumeAttributes";
+
+/// How an item is written.
+pub(crate) const ITEM: &str = r#"{"key": ..., "path": ..., "mode": "0440"}"#;
 
 /// Items are written in at most so many bytes.
-const ITEMS_TEXT: usize = 256 << 10;
+pub(crate) const ITEMS_TEXT: usize = 256 << 10;
 
 /// A pod that mounts.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -55,9 +62,10 @@ pub struct Item {
     pub mode: Option<u32>,
 }
 
+/// The same, as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+pub(crate) struct Written {
     key: String,
     path: Option<String>,
     mode: Option<String>,
@@ -73,6 +81,7 @@ impl Wanted {
         let name = own.remove("externalSecret").unwrap_or_default();
         if !is_name(name) {
             return Err(attribute(
+                ATTRIBUTES,
                 "externalSecret",
                 "names the ExternalSecret, of the pod's namespace, that is mounted",
             ));
@@ -88,7 +97,7 @@ impl Wanted {
             )));
         }
         let access = Access { mode, uid, gid };
-        Ok(Self { pod: pod(context)?, external_secret: name.to_owned(), items, access })
+        Ok(Self { pod: pod(context, Asker::Kubelet)?, external_secret: name.to_owned(), items, access })
     }
 
     /// The files that it is to hold, of what the ExternalSecret delivers; the error is for a person.
@@ -119,8 +128,9 @@ impl Wanted {
     }
 }
 
-fn attribute(name: &str, what: &str) -> Refusal {
-    Refusal::invalid(format!("volumeAttributes: {name} {what}"))
+/// What is wrong with one of these attributes.
+pub(crate) fn attribute(of: &str, name: &str, what: &str) -> Refusal {
+    Refusal::invalid(format!("{of}: {name} {what}"))
 }
 
 fn number(what: &str, text: &str) -> Result<Option<u32>, Refusal> {
@@ -131,17 +141,25 @@ fn number(what: &str, text: &str) -> Result<Option<u32>, Refusal> {
 }
 
 fn items(text: &str) -> Result<Vec<Item>, Refusal> {
-    let wrong = |why: String| attribute("items", &why);
     if text.len() > ITEMS_TEXT {
-        return Err(wrong(format!("is longer than {} KiB", ITEMS_TEXT >> 10)));
+        return Err(attribute(ATTRIBUTES, "items", &too_long()));
     }
-    let written: Vec<Written> = serde_json::from_str(text).map_err(|error| {
-        wrong(format!(
-            "is no JSON list of {{\"key\": ..., \"path\": ..., \"mode\": \"0440\"}} (line {}, column {})",
-            error.line(),
-            error.column()
-        ))
+    let written = serde_json::from_str(text).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let why = format!("is no JSON list of {ITEM} (line {line}, column {column})");
+        attribute(ATTRIBUTES, "items", &why)
     })?;
+    checked(ATTRIBUTES, written)
+}
+
+/// That a text of an attribute is too long.
+pub(crate) fn too_long() -> String {
+    format!("is longer than {} KiB", ITEMS_TEXT >> 10)
+}
+
+/// The items of these attributes, part by part.
+pub(crate) fn checked(of: &str, written: Vec<Written>) -> Result<Vec<Item>, Refusal> {
+    let wrong = |why: String| attribute(of, "items", &why);
     if written.is_empty() {
         return Err(wrong("is empty: leave it out to have all keys".to_owned()));
     }
@@ -170,19 +188,23 @@ fn items(text: &str) -> Result<Vec<Item>, Refusal> {
     Ok(items)
 }
 
-fn pod(context: &HashMap<String, String>) -> Result<Pod, Refusal> {
+/// The pod, as the kubelet says.
+pub(crate) fn pod(context: &HashMap<String, String>, asker: Asker) -> Result<Pod, Refusal> {
+    let (driver, is_ours) = match asker {
+        Asker::Kubelet => ("csi.keyferry.io", true),
+        Asker::SecretsStore => ("secrets-store.csi.k8s.io", false),
+    };
     let is_ephemeral = context.get("csi.storage.k8s.io/ephemeral").is_none_or(|text| text == "true");
-    if !is_ephemeral {
-        return Err(Refusal::invalid(
-            "csi.keyferry.io mounts volumes that stand in the pod itself (csi: in its volumes), and no PersistentVolume"
-                .to_owned(),
-        ));
+    if is_ours && !is_ephemeral {
+        return Err(Refusal::invalid(format!(
+            "{driver} mounts volumes that stand in the pod itself (csi: in its volumes), and no PersistentVolume"
+        )));
     }
     let of = |name: &str| {
         let value = context.get(&format!("{OF_KUBELET}{name}")).filter(|value| is_name(value)).cloned();
         value.ok_or_else(|| {
             Refusal::invalid(format!(
-                "the kubelet did not say {name}: the CSIDriver object csi.keyferry.io must have podInfoOnMount: true"
+                "the kubelet did not say {name}: the CSIDriver object {driver} must have podInfoOnMount: true"
             ))
         })
     };

@@ -95,6 +95,11 @@ impl Log {
         }))
     }
 
+    /// Which part of the room for lines that wait is taken, from 0 to 1.
+    pub fn used(&self) -> f64 {
+        self.held.load(Ordering::Relaxed) as f64 / AUDIT_QUEUE.most as f64
+    }
+
     /// Takes no more, and waits until all is written. An error where that takes too long.
     pub fn close(&self) -> Result<(), String> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).lines = None;

@@ -281,7 +281,8 @@ impl Subject for ExternalSecrets {
 
     fn end(&mut self, name: &Name, (es, report): Self::Looked, took: Duration, shared: &mut Shared) -> Next {
         if self.are_themselves() {
-            shared.metrics.synced(&es, &report, took);
+            let used = self.all.get(name).and_then(|known| known.cancel.as_ref()).map_or(0.0, Cancel::used);
+            shared.metrics.synced(&es, &report, took, used);
         }
         let same = |known: &&mut Box<Known>| known.es.metadata.uid == es.metadata.uid;
         let Some(known) = self.all.get_mut(name).filter(same) else { return Next::Gone };

@@ -15,7 +15,7 @@ use keyferry_sync::audit::{Action, Audit, Delivery, Object, Source};
 use keyferry_sync::dependency::{Name, Version};
 use keyferry_sync::ports::{Generator, Problem, States, Stores};
 use keyferry_sync::record::{self, Note, READY_STATE, Severity};
-use keyferry_sync::states::{Marks, annotated, deadline};
+use keyferry_sync::states::{KnownState, Marks, annotated, deadline};
 use keyferry_sync::time::later;
 use keyferry_sync::told;
 use keyferry_sync::told::Told;
@@ -61,6 +61,8 @@ struct Known {
 /// All GeneratorStates.
 pub struct GeneratorStates {
     all: HashMap<Name, Known>,
+    /// How many of them failed when they were last looked at.
+    failing: usize,
     work: Arc<Revocations>,
 }
 
@@ -261,7 +263,21 @@ fn generator(state: &GeneratorState) -> Option<Generator<'_>> {
 impl GeneratorStates {
     /// None yet.
     pub fn new(work: Arc<Revocations>) -> Self {
-        Self { all: HashMap::new(), work }
+        Self { all: HashMap::new(), failing: 0, work }
+    }
+
+    fn tell_counts(&self, shared: &Shared) {
+        for (gauge, count) in shared.metrics.states.iter().zip([self.all.len(), self.failing]) {
+            gauge.set(count as i64);
+        }
+    }
+}
+
+/// Tells by when what was made for the owner of this one is to be replaced.
+fn tell_lease(name: &Name, state: &GeneratorState, shared: &Shared) {
+    if let Some((owner, _)) = KnownState::of(state) {
+        let owner = (name.0.clone(), owner);
+        shared.metrics.lease_of(&owner, shared.generated.replace_by(&owner));
     }
 }
 
@@ -283,6 +299,7 @@ impl Subject for GeneratorStates {
 
     fn put(&mut self, name: &Name, state: GeneratorState, shared: &mut Shared) {
         shared.generated.put(&name.0, &state);
+        tell_lease(name, &state, shared);
         let state = Arc::new(state);
         let is_changed = match self.all.get_mut(name) {
             Some(known) => {
@@ -298,12 +315,16 @@ impl Subject for GeneratorStates {
         if is_changed {
             shared.wake(&item(name), Urgency::Due);
         }
+        self.tell_counts(shared);
     }
 
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
         if let Some(known) = self.all.remove(name) {
             shared.generated.remove(&name.0, &known.state);
+            tell_lease(name, &known.state, shared);
+            self.failing -= usize::from(known.failures > 0);
         }
+        self.tell_counts(shared);
     }
 
     fn examined(&mut self, _: &Name, _: &Version, _: bool) {}
@@ -322,10 +343,14 @@ impl Subject for GeneratorStates {
         Some(async move { work.run(state, failures).await }.boxed())
     }
 
-    fn end(&mut self, name: &Name, report: Looked, _: Duration, _: &mut Shared) -> Next {
+    fn end(&mut self, name: &Name, report: Looked, _: Duration, shared: &mut Shared) -> Next {
+        shared.metrics.state_looked_at(report.has_failed);
         let same = |known: &&mut Known| known.state.metadata.uid == report.uid;
         let Some(known) = self.all.get_mut(name).filter(same) else { return Next::Gone };
+        self.failing -= usize::from(known.failures > 0);
         known.failures = if report.has_failed { known.failures.saturating_add(1) } else { 0 };
+        self.failing += usize::from(known.failures > 0);
+        self.tell_counts(shared);
         report.next.into()
     }
 

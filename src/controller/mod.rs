@@ -72,6 +72,9 @@ const GRACE: Duration = Duration::from_secs(20);
 /// How often what nobody refers to any more is let go.
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
+/// How often those are counted that are overdue.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
 /// How long an object that made us panic is left alone.
 const AFTER_PANIC: Duration = Duration::from_secs(300);
 
@@ -97,6 +100,8 @@ pub struct Controller {
     looks: JoinSet<Ended>,
     ready: signal::Sender<bool>,
     pruned: Instant,
+    /// When those were last counted that are overdue.
+    counted: Instant,
     /// The wall clock, and the one that nobody sets, when they were last read.
     clock: (Timestamp, Instant),
 }
@@ -115,6 +120,7 @@ impl Controller {
             looks: JoinSet::new(),
             ready,
             pruned: Instant::now(),
+            counted: Instant::now(),
             clock,
         }
     }
@@ -156,6 +162,7 @@ impl Controller {
             self.prune();
             self.answer();
             self.spawn();
+            self.tell_queue();
             let sleep = self.sleep();
             tokio::select! {
                 () = &mut stop => break,
@@ -278,7 +285,22 @@ impl Controller {
                 self.shared.queue.done(&item, Some(later((self.shared.now)(), AFTER_PANIC)));
             }
         }
-        self.shared.metrics.queue.set(self.shared.queue.waiting() as i64);
+    }
+
+    /// Tells how long the queue is. Who waits though its time has come does so since there are too many, or since the loop is
+    /// slow: those are counted now and then.
+    fn tell_queue(&mut self) {
+        let (queue, metrics, now) = (&self.shared.queue, &self.shared.metrics.process, (self.shared.now)());
+        metrics.queue.set(queue.waiting() as i64);
+        metrics.looks.set(queue.running() as i64);
+        let since = queue.overdue_since(now).filter(|_| self.shared.started);
+        metrics.oldest.set(since.map_or(0.0, |since| now.duration_since(since).as_secs_f64()));
+        if since.is_none() {
+            metrics.due.set(0);
+        } else if self.counted.elapsed() >= COUNT_EVERY {
+            metrics.due.set(queue.overdue(now) as i64);
+            self.counted = Instant::now();
+        }
     }
 
     fn take(&mut self, change: Change) {

@@ -159,6 +159,27 @@ impl<K: InLane + Clone + Ord + Hash> Queue<K> {
         [first(&self.asked), first(&self.due)].into_iter().flatten().min()
     }
 
+    /// How many looks are under way.
+    pub fn running(&self) -> usize {
+        self.running.len()
+    }
+
+    /// Since when the first waits of those whose time has come.
+    pub fn overdue_since(&self, now: Timestamp) -> Option<Timestamp> {
+        let heads = [self.asked.first(), self.due.first()].into_iter().flatten();
+        heads.map(|(at, _)| *at).filter(|at| *at <= now).min()
+    }
+
+    /// How many wait whose time has come. It looks at these alone, but at each.
+    pub fn overdue(&self, now: Timestamp) -> usize {
+        let is_over = |at: &Timestamp| *at <= now;
+        let count = |heads: &BTreeSet<(Timestamp, Arc<str>)>, of: fn(&Lane<K>) -> &BTreeSet<(Timestamp, K)>| {
+            let lanes = heads.iter().take_while(|(at, _)| is_over(at)).filter_map(|(_, lane)| self.lanes.get(lane));
+            lanes.map(|lane| of(lane).iter().take_while(|(at, _)| is_over(at)).count()).sum::<usize>()
+        };
+        count(&self.asked, |lane| &lane.asked) + count(&self.due, |lane| &lane.due)
+    }
+
     /// How many wait, their time having come or not.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
@@ -209,6 +230,24 @@ mod tests {
         fn lane(&self) -> &str {
             self.split('/').next().unwrap_or(self)
         }
+    }
+
+    #[test]
+    fn it_tells_how_many_are_overdue_and_since_when() {
+        let mut queue = Queue::new(1);
+        assert_eq!((queue.overdue(at(9)), queue.overdue_since(at(9))), (0, None));
+        for (key, time, urgency) in [
+            ("n/a", 5, Urgency::Due),
+            ("n/b", 7, Urgency::Due),
+            ("n/late", 20, Urgency::Due),
+            ("m/c", 6, Urgency::Asked),
+        ] {
+            queue.add(&key, at(time), urgency);
+        }
+        assert_eq!((queue.overdue(at(9)), queue.overdue_since(at(9))), (3, Some(at(5))));
+        assert_eq!((queue.next(at(9)), queue.running()), (Some("m/c"), 1));
+        assert_eq!((queue.overdue(at(9)), queue.overdue_since(at(9))), (2, Some(at(5))));
+        assert_eq!((queue.overdue(at(4)), queue.overdue_since(at(4))), (0, None));
     }
 
     #[test]

@@ -215,7 +215,7 @@ impl Subject for Stores {
         }
         self.cancel.remove(name);
         let Checked { store: checked, readiness, has_failed, status, next, .. } = report;
-        shared.metrics.checked(&checked, &readiness, took);
+        shared.metrics.checked(&checked, &readiness, has_failed, took);
         let Some((store, before)) = shared.stores.get_mut(&checked.id) else { return Next::Gone };
         if !have_same_spec(store, &checked) {
             // Another check is in the queue.

@@ -19,13 +19,42 @@ pub struct Column {
     pub status: Option<&'static str>,
 }
 
-/// The numbers of one object, by column; nothing is told where there is none.
-pub type Row = [Option<f64>];
+/// The numbers of one object, by column. There may be tens of thousands of rows: where there is nothing to tell stands what is
+/// no number, which takes half of what an `Option` does.
+pub struct Row(Box<[f64]>);
+
+impl Row {
+    fn of(columns: usize) -> Self {
+        Self(vec![f64::NAN; columns].into_boxed_slice())
+    }
+
+    /// What is told in this column.
+    pub fn get(&self, column: usize) -> Option<f64> {
+        Some(self.0[column]).filter(|number| !number.is_nan())
+    }
+
+    /// Tells this from now on; nothing where there is nothing.
+    pub fn set(&mut self, column: usize, number: impl Into<Option<f64>>) {
+        self.0[column] = number.into().unwrap_or(f64::NAN);
+    }
+
+    /// One more.
+    pub fn count(&mut self, column: usize) {
+        self.set(column, self.get(column).unwrap_or_default() + 1.0);
+    }
+
+    /// Tells nothing in these columns any more.
+    pub fn clear(&mut self, columns: &[usize]) {
+        for column in columns {
+            self.set(*column, None);
+        }
+    }
+}
 
 /// The objects of one kind.
 pub struct Objects {
     columns: Vec<Column>,
-    rows: Mutex<BTreeMap<Name, Box<Row>>>,
+    rows: Mutex<BTreeMap<Name, Row>>,
 }
 
 impl Objects {
@@ -36,7 +65,7 @@ impl Objects {
 
     /// Changes what is told of one.
     pub fn tell(&self, name: Name, change: impl FnOnce(&mut Row)) {
-        change(self.lock().entry(name).or_insert_with(|| vec![None; self.columns.len()].into_boxed_slice()));
+        change(self.lock().entry(name).or_insert_with(|| Row::of(self.columns.len())));
     }
 
     /// One is gone: so is what is told of it.
@@ -49,7 +78,7 @@ impl Objects {
         let rows = self.lock();
         let mut begun = None;
         for (n, column) in self.columns.iter().enumerate() {
-            let told = rows.iter().filter_map(|(name, row)| Some((name, row[n]?)));
+            let told = rows.iter().filter_map(|(name, row)| Some((name, row.get(n)?)));
             for ((namespace, name), value) in told {
                 if begun != Some(column.metric) {
                     column.begin(text);
@@ -66,7 +95,7 @@ impl Objects {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Box<Row>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Name, Row>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -93,9 +122,14 @@ mod tests {
             column("never", false, None),
         ]);
         let name = |name: &str| ("ns".to_owned(), name.to_owned());
-        objects.tell(name("b"), |row| (row[1], row[2]) = (Some(1.0), Some(0.0)));
-        objects.tell(name("a"), |row| row[0] = Some(1_764_416_000.0));
-        objects.tell(name("gone"), |row| row[0] = Some(1.0));
+        objects.tell(name("b"), |row| {
+            row.set(1, 1.0);
+            row.set(2, 0.0);
+            row.set(3, 1.0);
+            row.clear(&[3]);
+        });
+        objects.tell(name("a"), |row| row.set(0, 1_764_416_000.0));
+        objects.tell(name("gone"), |row| row.count(0));
         objects.forget(&name("gone"));
         let mut ours = String::new();
         objects.write(&mut ours);

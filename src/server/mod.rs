@@ -44,6 +44,9 @@ const HEADER_BYTES: usize = 16 << 10;
 /// How long it is until the next try where no connection could be taken, for want of file descriptors, say.
 const ACCEPT_RETRY: Duration = Duration::from_millis(200);
 
+/// After so long without a connection the certificate is looked at all the same.
+const UNASKED: Duration = Duration::from_secs(60);
+
 /// Binds an address; the error names it and the flag that sets it.
 pub async fn bind(address: SocketAddr, flag: &str) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|error| format!("can't listen on {address} ({flag}): {}", error.kind()))
@@ -127,7 +130,14 @@ pub async fn serve(listener: TcpListener, router: Router, certificate: Option<Ce
     let certificate = certificate.map(Arc::new);
     let mut connections: VecDeque<(AbortHandle, Connection)> = VecDeque::new();
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok(accepted) = timeout(UNASKED, listener.accept()).await else {
+            // It is told when the certificate ends, whether somebody asks or not.
+            if let Some(certificate) = &certificate {
+                certificate.acceptor();
+            }
+            continue;
+        };
+        let Ok((stream, _)) = accepted else {
             tokio::time::sleep(ACCEPT_RETRY).await;
             continue;
         };

@@ -178,16 +178,21 @@ async fn a_certificate_that_is_renewed_is_served_without_a_restart() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     let files = self::tls::Files { certificate: folder.path().join("tls.crt"), key: folder.path().join("tls.key") };
-    let renew = || {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        std::fs::write(&files.certificate, made.cert.pem()).unwrap();
-        std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
-        made.cert.pem()
+    let renew = |year| {
+        let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let made = params.self_signed(&key).unwrap();
+        std::fs::write(&files.certificate, made.pem()).unwrap();
+        std::fs::write(&files.key, key.serialize_pem()).unwrap();
+        made.pem()
     };
-    let missing = Certificate::of(files.clone()).err().unwrap();
+    let ends = Arc::<std::sync::Mutex<Vec<String>>>::default();
+    let told = ends.clone();
+    let missing = Certificate::of(files.clone(), |_| {}).err().unwrap();
     assert!(missing.contains("--metrics-cert-name") && missing.contains("tls.crt"), "{missing}");
-    let first = renew();
-    let certificate = Certificate::of(files.clone()).unwrap();
+    let first = renew(2100);
+    let certificate = Certificate::of(files.clone(), move |end| told.lock().unwrap().push(end.to_string())).unwrap();
     let trusts = async |pem: &str| {
         let (client, server) = tokio::io::duplex(1 << 14);
         let name = "localhost".try_into().unwrap();
@@ -196,11 +201,12 @@ async fn a_certificate_that_is_renewed_is_served_without_a_restart() {
         accepted.is_ok() && connected.is_ok()
     };
     assert!(trusts(&first).await);
-    let second = renew();
+    let second = renew(2101);
     tokio::time::advance(Duration::from_secs(11)).await;
     assert!(trusts(&second).await);
     std::fs::write(&files.key, "garbage").unwrap();
     tokio::time::advance(Duration::from_secs(11)).await;
     assert!(trusts(&second).await, "what was read before is good");
+    assert_eq!(*ends.lock().unwrap(), ["2100-01-01T00:00:00Z", "2101-01-01T00:00:00Z"]);
     Certificate::self_signed().unwrap();
 }

@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// How old what was read from files may get.
 const READ_EVERY: Duration = Duration::from_secs(10);
@@ -17,7 +19,11 @@ const READ_EVERY: Duration = Duration::from_secs(10);
 pub struct Certificate {
     files: Option<Files>,
     held: Mutex<(TlsAcceptor, Instant)>,
+    tell: Tell,
 }
+
+/// Is told when the certificate ends, whenever it was read.
+pub type Tell = Box<dyn Fn(Timestamp) + Send + Sync>;
 
 /// Where a certificate is: PEM.
 #[derive(Clone, Debug)]
@@ -29,10 +35,11 @@ pub struct Files {
 }
 
 impl Certificate {
-    /// That of these files; the error says which can't be read.
-    pub fn of(files: Files) -> Result<Self, String> {
-        let acceptor = files.read()?;
-        Ok(Self { files: Some(files), held: Mutex::new((acceptor, Instant::now())) })
+    /// That of these files; the error says which can't be read. `tell` is told when it ends.
+    pub fn of(files: Files, tell: impl Fn(Timestamp) + Send + Sync + 'static) -> Result<Self, String> {
+        let (acceptor, end) = files.read()?;
+        end.into_iter().for_each(&tell);
+        Ok(Self { files: Some(files), held: Mutex::new((acceptor, Instant::now())), tell: Box::new(tell) })
     }
 
     /// One that nobody has signed but itself, for as long as this process lives: who reads can't tell us from others.
@@ -41,7 +48,7 @@ impl Certificate {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).map_err(|_| failed())?;
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).map_err(|_| failed())?;
         let acceptor = acceptor(vec![made.cert.der().clone()], key).ok_or_else(failed)?;
-        Ok(Self { files: None, held: Mutex::new((acceptor, Instant::now())) })
+        Ok(Self { files: None, held: Mutex::new((acceptor, Instant::now())), tell: Box::new(|_| {}) })
     }
 
     /// What takes TLS connections with it, as it is now. While its files can't be read, what they held last is good.
@@ -52,7 +59,10 @@ impl Certificate {
         {
             held.1 = Instant::now();
             match files.read() {
-                Ok(acceptor) => held.0 = acceptor,
+                Ok((acceptor, end)) => {
+                    held.0 = acceptor;
+                    end.into_iter().for_each(&self.tell);
+                }
                 Err(problem) => tracing::warn!("{problem}; the certificate that was read before is still served"),
             }
         }
@@ -61,7 +71,8 @@ impl Certificate {
 }
 
 impl Files {
-    fn read(&self) -> Result<TlsAcceptor, String> {
+    /// What takes connections with them, and when the certificate ends.
+    fn read(&self) -> Result<(TlsAcceptor, Option<Timestamp>), String> {
         let problem = |what: &str, file: &PathBuf| format!("can't read the {what} of /metrics from {}", file.display());
         let chain =
             CertificateDer::pem_file_iter(&self.certificate).and_then(|chain| chain.collect::<Result<Vec<_>, _>>());
@@ -70,9 +81,17 @@ impl Files {
         let key = PrivateKeyDer::from_pem_file(&self.key);
         let key = key.map_err(|_| problem("key (--metrics-key-name)", &self.key))?;
         let files = || format!("{} and {}", self.certificate.display(), self.key.display());
+        let end = chain.first().and_then(|certificate| end_of(certificate));
         acceptor(chain, key)
+            .map(|acceptor| (acceptor, end))
             .ok_or_else(|| format!("the certificate and key of /metrics don't fit together: {}", files()))
     }
+}
+
+/// When a certificate ends.
+fn end_of(certificate: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()
 }
 
 fn acceptor(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Option<TlsAcceptor> {

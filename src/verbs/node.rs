@@ -1,7 +1,7 @@
 //! `keyferry node`: the wiring of the CSI driver.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use keyferry_node::leases::Ledger;
 use keyferry_node::life::Node;
 use keyferry_node::marks::Marks;
 use keyferry_node::metrics::Metrics;
+use keyferry_node::provider::Provider;
 use keyferry_node::serving::{Paths, serve};
 use keyferry_node::tending::Tending;
 use keyferry_node::volumes::Volumes;
@@ -73,6 +74,9 @@ pub struct NodeArgs {
     /// The controller class: stores with another spec.controller are left alone
     #[arg(long, default_value = "default", value_name = "CLASS")]
     pub controller_class: String,
+    /// Serve the Secrets Store CSI Driver, too, as its provider keyferry, by a socket in its folder of providers' sockets
+    #[arg(long, value_name = "DIR")]
+    pub secrets_store_providers_dir: Option<PathBuf>,
     /// Let pods mount of stores that log in by themselves, with a Secret that the pod may read: such a pod could read all that the login can
     #[arg(long)]
     pub allow_static_logins: bool,
@@ -118,6 +122,7 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     if let Some(folder) = args.state_dir.clone() {
         paths.state = folder;
     }
+    paths.providers = args.secrets_store_providers_dir.clone();
     let own = of_operator(args.kubeconfig.as_deref()).await?;
     let bearers = Bearers::of_operator(args.kubeconfig.as_deref()).await?;
     let connect = Arc::new(move |token: &_| bearers.bearing(token));
@@ -128,26 +133,43 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     tokio::spawn(server::serve(listener, exposition(metrics.clone()), None));
     let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
     let audit = audit::open(&args.audit_log, "node", counts)?;
-    let marks = Marks::open(&paths.state).map_err(|refusal| refusal.message.into_string())?;
-    let ledger = Arc::new(Ledger::open(&paths.state, clock::now));
-    let node = Arc::new(Node {
-        settings: Arc::new(settings(&args)),
-        kubelet: args.kubelet_dir.clone(),
-        may_swap: args.allow_swap,
-        allows_static_logins: args.allow_static_logins,
-        marks,
-        tending: Tending { ledger, audit: audit.clone(), now: clock::now },
-        identities: Identities::new(connect, stores(&args)?, args.allow_api_audience, clock::now),
-        events: Events::start(own.clone(), clock::now, Lead::always()),
-        own,
-        audit: audit.clone(),
-        metrics,
-        compute,
-        volumes: Volumes::default(),
-    });
-    node.begin();
+    let events = Events::start(own.clone(), clock::now, Lead::always());
+    let settings = Arc::new(settings(&args));
+    let node = |state: &Path, identities, volumes| {
+        // Their folder is made by the marks.
+        let marks = Marks::open(state).map_err(|refusal| refusal.message.into_string())?;
+        let ledger = Arc::new(Ledger::open(state, clock::now));
+        Ok::<_, String>(Arc::new(Node {
+            settings: settings.clone(),
+            kubelet: args.kubelet_dir.clone(),
+            may_swap: args.allow_swap,
+            allows_static_logins: args.allow_static_logins,
+            marks,
+            tending: Tending { ledger, audit: audit.clone(), now: clock::now },
+            identities,
+            events: events.clone(),
+            own: own.clone(),
+            audit: audit.clone(),
+            metrics: metrics.clone(),
+            compute: compute.clone(),
+            volumes,
+        }))
+    };
+    let identities = Identities::new(connect, stores(&args)?, args.allow_api_audience, clock::now);
+    let volumes = Volumes::default();
+    let beside = (Identities::beside(&identities), Volumes::beside(&volumes));
+    let ours = node(&paths.state, identities, volumes)?;
+    ours.begin();
+    let provider = match &paths.providers {
+        Some(_) => {
+            let of_another = node(&paths.state.join("provided"), beside.0, beside.1)?;
+            of_another.begin_beside();
+            Some(Provider::new(of_another))
+        }
+        None => None,
+    };
     let stopped = control.ends_when_asked();
-    serve(node, args.node_name.unwrap_or_default(), &paths, move || stopped().boxed()).await?;
+    serve(ours, provider, args.node_name.unwrap_or_default(), &paths, move || stopped().boxed()).await?;
     audit.close()?;
     tracing::info!("stopped");
     Ok(())

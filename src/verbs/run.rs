@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::stream::StreamExt as _;
+use jiff::Timestamp;
 use keyferry_cluster::client::Turns;
 use keyferry_cluster::connection::of_operator;
 use keyferry_cluster::copies::ClusterCopies;
@@ -19,9 +20,10 @@ use keyferry_cluster::sealed_secrets::SealedSecrets;
 use keyferry_cluster::states::ClusterStates;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
+use keyferry_limits::{ALL_HELD, AUDIT_QUEUE};
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::proxy::Proxies;
-use keyferry_provider_core::{Calls, Environment, Unseal};
+use keyferry_provider_core::{Environment, Unseal};
 use keyferry_push::look::World;
 use keyferry_push::memory::MacKey;
 use keyferry_sealing::keys;
@@ -85,7 +87,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         return Ok(());
     };
     let lead = held.lead();
-    metrics.leader.set(1);
+    metrics.process.leader.set(1);
     ready.send_replace(false);
 
     let turns = Turns::new(usize::from(args.concurrent), lead.clone());
@@ -99,7 +101,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         controller_token: args.controller_token,
         refuse_api_audiences: args.refuse_api_audiences,
     };
-    let calls: Arc<dyn Calls> = metrics.clone();
+    let calls = metrics.calls();
     #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
     let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
@@ -115,6 +117,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let (counted, limits, settled) = (calls.clone(), rules.clone(), environment.clone());
     let unsealed = Arc::new(Pool::new(login_ports.clone(), Arc::new(()), counted, limits, settled, nobody));
     let pool = Arc::new(Pool::new(login_ports, index.clone(), calls, rules, environment, told));
+    let room = pool.clone();
+    metrics.process.watch(&ALL_HELD, move || room.held_ratio());
     let kinds = Kinds::default();
     let targets =
         ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
@@ -256,7 +260,7 @@ async fn begin(
     readiness: watch::Receiver<bool>,
 ) -> Result<kube::Client, String> {
     let client = of_operator(args.kubeconfig.as_deref()).await?;
-    let certificate = certificate(args)?;
+    let certificate = certificate(args, &metrics)?;
     let (live, exposed, kubeconfig) = (args.live_addr, args.metrics_addr, args.kubeconfig.clone());
     let asks_who_reads = args.metrics_auth;
     // What a listener or a client holds lives on the thread that it was made on.
@@ -304,7 +308,7 @@ async fn sealing(
     }
     if let (Some(address), Some(folder)) = (args.unseal_listen, &args.unseal_cert_dir) {
         let files = Files { certificate: folder.join("tls.crt"), key: folder.join("tls.key") };
-        let certificate = Certificate::of(files)?;
+        let certificate = Certificate::of(files, ends(metrics, "unseal"))?;
         let listener = server::bind(address, "--unseal-listen").await?;
         let served = serve::counted(serve::for_pods(ring.clone(), client.clone()), metrics.clone());
         tokio::spawn(server::serve(listener, served, Some(certificate)));
@@ -314,7 +318,7 @@ async fn sealing(
 }
 
 /// What `/metrics` is served with, where that is asked for.
-fn certificate(args: &Run) -> Result<Option<Certificate>, String> {
+fn certificate(args: &Run, metrics: &Arc<Metrics>) -> Result<Option<Certificate>, String> {
     if !args.metrics_secure {
         return Ok(None);
     }
@@ -323,13 +327,24 @@ fn certificate(args: &Run) -> Result<Option<Certificate>, String> {
     }
     let folder = PathBuf::from(&args.metrics_cert_dir);
     let (certificate, key) = (folder.join(&args.metrics_cert_name), folder.join(&args.metrics_key_name));
-    Certificate::of(Files { certificate, key }).map(Some)
+    Certificate::of(Files { certificate, key }, ends(metrics, "metrics")).map(Some)
+}
+
+/// Where it is told when a certificate that is served ends.
+fn ends(metrics: &Arc<Metrics>, certificate: &'static str) -> impl Fn(Timestamp) + Send + Sync + 'static {
+    let metrics = metrics.clone();
+    move |end| metrics.process.certificate_ends(certificate, end)
 }
 
 /// The audit log, where one is asked for. The error is for a person.
 fn audit_log(target: &Option<String>, metrics: &Metrics) -> Result<Option<Arc<Log>>, String> {
-    let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
-    target.as_deref().map(|target| audit::open(target, "run", counts)).transpose()
+    let Some(target) = target else { return Ok(None) };
+    let counted = &metrics.process;
+    let counts = Counts { written: counted.audit_written.clone(), dropped: counted.audit_dropped.clone() };
+    let log = audit::open(target, "run", counts)?;
+    let used = log.clone();
+    counted.watch(&AUDIT_QUEUE, move || used.used());
+    Ok(Some(log))
 }
 
 /// Our own lines at the level asked for; those of libraries at info at most, since some log what they carry below. The

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use keyferry_limits::{NAMESPACE_HELD, STORE_WAIT};
-use keyferry_provider_core::{Answer, Blame, Error, ErrorKind, Key, Provider};
+use keyferry_provider_core::{Answer, Blame, Calls, Error, ErrorKind, Key, Provider};
 use keyferry_sync::asking::{Asking, cost};
 use keyferry_sync::ports::Planning;
 use tokio::sync::{Notify, oneshot};
@@ -123,8 +123,12 @@ pub struct Fetcher {
     door: Arc<Door>,
     /// Told once when the store turns out to refuse its batch call.
     on_singly: Box<dyn Fn() + Send + Sync>,
+    counted: Counted,
     state: Mutex<State>,
 }
+
+/// Where it is counted what is shared, and as which type of store.
+pub type Counted = (Arc<dyn Calls>, &'static str);
 
 struct State {
     lanes: Lanes,
@@ -195,6 +199,7 @@ impl Fetcher {
         provider: Arc<dyn Provider>,
         planning: Arc<Barrier>,
         (rooms, door): (Arc<Rooms>, Arc<Door>),
+        counted: Counted,
         on_singly: impl Fn() + Send + Sync + 'static,
     ) -> Arc<Self> {
         let state = State {
@@ -209,7 +214,8 @@ impl Fetcher {
             closed: None,
             alarm: None,
         };
-        Arc::new(Self { provider, planning, rooms, door, on_singly: Box::new(on_singly), state: Mutex::new(state) })
+        let (on_singly, state) = (Box::new(on_singly), Mutex::new(state));
+        Arc::new(Self { provider, planning, rooms, door, on_singly, counted, state })
     }
 
     /// Fetches distinct `keys`; answers each, however long the store takes. `asked` is let go as soon as the keys are in the
@@ -334,9 +340,13 @@ impl Fetcher {
     /// Makes the call, splitting it where it fails as a whole, and answers all who wait for its keys.
     async fn send(self: Arc<Self>, batch: Vec<Key>, mut waiters: HashMap<Key, Vec<Waiter>>) {
         let _call = InFlight(&self);
+        let (calls, store_type) = &self.counted;
+        let (answers, mut sent) = (waiters.values().map(Vec::len).sum(), 0);
         let mut groups = vec![batch];
         while let Some(group) = groups.pop() {
             let room = self.door.call().await;
+            sent += 1;
+            calls.fetching(store_type, group.len(), self.provider.capabilities().max_batch);
             let fetched = self.provider.fetch(&group).await;
             drop(room);
             let results = match fetched {
@@ -372,6 +382,7 @@ impl Fetcher {
                 Waiter::answer(waiters.remove(&key).unwrap_or_default(), &answer);
             }
         }
+        calls.fetched(store_type, answers, sent);
     }
 
     fn go_singly(&self) {
@@ -395,6 +406,7 @@ impl Fetcher {
             state.pause /= 2;
             return;
         }
+        self.counted.0.throttled(self.counted.1);
         state.pause = (state.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
         let longest = throttled.into_iter().max_by_key(|error| error.retry_after());
         let asked = longest.and_then(Error::retry_after).unwrap_or_default();

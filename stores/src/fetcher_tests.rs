@@ -85,7 +85,7 @@ struct Setup {
 
 fn setup(double: Double) -> Setup {
     let (double, planning) = (Arc::new(double), Arc::new(Barrier::default()));
-    Setup { fetcher: Fetcher::new(double.clone(), planning.clone(), room(), || {}), double, planning }
+    Setup { fetcher: Fetcher::new(double.clone(), planning.clone(), room(), nobody(), || {}), double, planning }
 }
 
 fn room() -> (Arc<Rooms>, Arc<Door>) {
@@ -93,6 +93,50 @@ fn room() -> (Arc<Rooms>, Arc<Door>) {
     let store = StoreId { namespace: Some("ns".to_owned()), name: "s".to_owned() };
     let door = rooms.of_store(&store);
     (rooms, door)
+}
+
+/// Nobody counts.
+fn nobody() -> Counted {
+    (Arc::new(()), "fake")
+}
+
+/// What is told of calls.
+#[derive(Default)]
+struct Noted(Mutex<Vec<String>>);
+
+impl Calls for Noted {
+    fn record(&self, _: &'static str, _: &'static str, _: bool, _: Duration) {}
+
+    fn fetching(&self, store_type: &'static str, keys: usize, most: usize) {
+        self.0.lock().unwrap().push(format!("{store_type}: {keys} of {most}"));
+    }
+
+    fn fetched(&self, store_type: &'static str, answers: usize, calls: usize) {
+        self.0.lock().unwrap().push(format!("{store_type}: {answers} by {calls}"));
+    }
+
+    fn throttled(&self, store_type: &'static str) {
+        self.0.lock().unwrap().push(format!("{store_type}: slow down"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_shared_is_counted() {
+    let told = async |double: Double, keys: &[&str]| {
+        let (noted, planning) = (Arc::new(Noted::default()), Arc::new(Barrier::default()));
+        let double = Arc::new(double);
+        let fetcher = Fetcher::new(double.clone(), planning.clone(), room(), (noted.clone(), "double"), || {});
+        let setup = Setup { double, fetcher, planning };
+        setup.due(keys.iter().map(|name| ("ns".to_owned(), key(*name))).collect()).await;
+        noted.0.lock().unwrap().join(", ")
+    };
+    let batch = || Double { batch: 4, ..Double::default() };
+    assert_eq!(told(batch(), &["a", "b", "a"]).await, "double: 2 of 4, double: 3 by 1");
+    // A call that fails as a whole is made again in parts, which saves nothing.
+    let poisoned = "double: 2 of 4, double: 1 of 4, double: 1 of 4, double: 2 by 3";
+    assert_eq!(told(batch(), &["a", "poison"]).await, poisoned);
+    let busy = Double { asks_for: Some(Duration::from_secs(1)), ..batch() };
+    assert_eq!(told(busy, &["slow"]).await, "double: 1 of 4, double: slow down, double: 1 by 1");
 }
 
 fn look(namespace: &str) -> Arc<Asking> {
@@ -273,7 +317,7 @@ async fn who_is_about_to_ask_one_store_holds_up_no_other() {
     let of = |all: &Arc<Barrier>| {
         let double = Arc::new(Double { batch: 20, ..Double::default() });
         let planning = Arc::new(Barrier::of_store(all));
-        (Fetcher::new(double.clone(), planning.clone(), room(), || {}), planning)
+        (Fetcher::new(double.clone(), planning.clone(), room(), nobody(), || {}), planning)
     };
     let ((slow, asking_slow), (other, _)) = (of(&all), of(&all));
     let _search = asking_slow.begin();
@@ -387,7 +431,7 @@ async fn looks_that_share_a_large_answer_go_on_one_at_a_time() {
 async fn a_look_at_several_stores_has_one_turn_for_all_of_them() {
     let double = || Arc::new(Double { batch: 20, value: large(1), ..Double::default() });
     let (rooms, door) = room();
-    let fetcher = || Fetcher::new(double(), Arc::default(), (rooms.clone(), door.clone()), || {});
+    let fetcher = || Fetcher::new(double(), Arc::default(), (rooms.clone(), door.clone()), nobody(), || {});
     let (one, another, asking) = (fetcher(), fetcher(), look("ns"));
     let keys = |store: &str| (0..30).map(|n| key(format!("{store}{n}"))).collect();
     let both = futures::future::join(one.fetch(&asking, keys("a"), None), another.fetch(&asking, keys("b"), None));
@@ -399,7 +443,8 @@ async fn a_look_at_several_stores_has_one_turn_for_all_of_them() {
 async fn the_stores_of_a_namespace_are_called_so_often_at_once() {
     let double = Arc::new(Double { batch: 1, takes: Duration::from_secs(1), ..Double::default() });
     let room = room();
-    let fetchers: Vec<_> = (0..10).map(|_| Fetcher::new(double.clone(), Arc::default(), room.clone(), || {})).collect();
+    let fetchers: Vec<_> =
+        (0..10).map(|_| Fetcher::new(double.clone(), Arc::default(), room.clone(), nobody(), || {})).collect();
     let looks = fetchers.iter().enumerate().map(|(store, fetcher)| async move {
         fetcher.fetch(&look("ns"), (0..100).map(|n| key(format!("{store}-{n}"))).collect(), None).await
     });

@@ -325,7 +325,8 @@ impl Pool {
         };
         let door = self.rooms.of_store(&store.id);
         let room = (self.rooms.clone(), door.clone());
-        let fetcher = Fetcher::new(provider.clone(), self.barrier_of(&store.id), room, on_singly);
+        let counted = (self.calls.clone(), registration.name);
+        let fetcher = Fetcher::new(provider.clone(), self.barrier_of(&store.id), room, counted, on_singly);
         let (is_doubted, has_answered) = Default::default();
         let trouble = self.trouble_of(&store.id);
         let (dependencies, large_searches) = (requester.dependencies(), self.large_searches.clone());
@@ -369,6 +370,11 @@ impl Pool {
         let requester = Requester::for_once(self.ports.clone(), namespace);
         let id = StoreId { namespace: Some((*namespace).to_owned()), name: (*name).to_owned() };
         (registration.build)(spec, self.context(Arc::new(requester), registration.kind, &id))
+    }
+
+    /// Which part of what all looks may hold beyond their shares is held now.
+    pub fn held_ratio(&self) -> f64 {
+        self.rooms.held_ratio()
     }
 
     fn barrier_of(&self, store: &StoreId) -> Arc<Barrier> {
@@ -576,7 +582,13 @@ mod tests {
         let rooms = Arc::new(Rooms::default());
         let door = rooms.of_store(&store);
         let client = StoreClient {
-            fetcher: Fetcher::new(provider.clone(), Arc::default(), (rooms, door.clone()), || {}),
+            fetcher: Fetcher::new(
+                provider.clone(),
+                Arc::default(),
+                (rooms, door.clone()),
+                (Arc::new(()), "fake"),
+                || {},
+            ),
             provider,
             door,
             dependencies: Versions::default(),

@@ -156,12 +156,36 @@ const CLOSED: [(&str, &str); 3] = [
     ("passbolt", "use provider webhook with a service that speaks Passbolt, such as a Passbolt CLI behind HTTP"),
 ];
 
+/// Providers of External Secrets Operator that are not built, and whose they are.
+const UNBUILT: [(&str, &str); 14] = [
+    ("beyondtrust", "BeyondTrust Password Safe"),
+    ("beyondtrustworkloadcredentials", "BeyondTrust Workload Credentials"),
+    ("chef", "Chef Infra Server"),
+    ("cloudrusm", "Cloud.ru Secret Manager"),
+    ("dvls", "Devolutions Server"),
+    ("nebiusmysterybox", "Nebius MysteryBox"),
+    ("onboardbase", "Onboardbase"),
+    ("passworddepot", "Password Depot"),
+    ("previder", "Previder Vault"),
+    ("pulumi", "Pulumi ESC"),
+    ("senhasegura", "senhasegura DSM"),
+    ("volcengine", "Volcengine KMS"),
+    ("yandexcertificatemanager", "Yandex Certificate Manager"),
+    ("yandexlockbox", "Yandex Lockbox"),
+];
+
 /// Finds the provider under this key of `spec.provider`; the error says which way works instead, or lists what there is.
 pub fn find(name: &str) -> Result<&'static Registration, String> {
     PROVIDERS.iter().find(|provider| provider.name == name).ok_or_else(|| {
         if let Some((_, way)) = CLOSED.iter().find(|(closed, _)| *closed == name) {
             return format!(
                 "provider {name:?} can't be served: only its vendor's own library can decrypt what its server sends; {way}"
+            );
+        }
+        if let Some((_, vendor)) = UNBUILT.iter().find(|(unbuilt, _)| *unbuilt == name) {
+            return format!(
+                "provider {name:?} is not built: use provider webhook, which asks any service over HTTP, with {vendor} itself \
+                 where a token that lasts opens it, and else with a service of yours in between that logs in there"
             );
         }
         let known: Vec<&str> = PROVIDERS.iter().map(|provider| provider.name).collect();
@@ -191,6 +215,10 @@ mod tests {
         for (name, way) in [("onepasswordSDK", "onepassword"), ("keepersecurity", "webhook"), ("passbolt", "webhook")] {
             let told = find(name).err().unwrap_or_default();
             assert!(told.contains(&format!("use provider {way} ")), "{told}");
+        }
+        for (name, vendor) in UNBUILT {
+            let told = find(name).err().unwrap_or_default();
+            assert!(told.contains("use provider webhook") && told.contains(vendor), "{told}");
         }
         assert!(find("no such").is_err_and(|told| told.contains("it has: ")));
     }

@@ -59,6 +59,11 @@ impl Rooms {
         accounts.entry(namespace.to_owned()).or_insert_with(|| Arc::new(Account::new(self.common.clone()))).clone()
     }
 
+    /// Which part of what all looks may hold beyond their shares is held now.
+    pub fn held_ratio(&self) -> f64 {
+        1.0 - self.common.left.load(Ordering::Relaxed) as f64 / ALL_HELD.most as f64
+    }
+
     /// Forgets what nobody uses.
     pub fn tidy(&self) {
         self.places.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, door| Arc::strong_count(door) > 1);

@@ -67,6 +67,11 @@ impl Cancel {
         (Self { waiting, computing: computing.clone() }, computing, Some(registration))
     }
 
+    /// Which part of what it may take the look has taken, from 0 to 1.
+    pub fn used(&self) -> f64 {
+        self.computing.used()
+    }
+
     /// Ends what it waits for and what it computes. What it has begun to write, it finishes.
     pub fn cancel(&self) {
         self.waiting.abort();

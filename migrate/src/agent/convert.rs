@@ -10,7 +10,7 @@ use super::expression::quoted;
 use super::inputs::{Inputs, Secret};
 use super::translate::translate;
 use super::workload::Workload;
-use crate::kes::convert::{Note, Weight};
+use crate::carry::{Note, Weight};
 use crate::kes::store::FILL_IN;
 
 /// What names the ExternalSecrets that a pod is given.

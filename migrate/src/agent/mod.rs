@@ -20,11 +20,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use keyferry_cluster::connection::Connection;
-use keyferry_crds::document;
 
-use crate::kes::convert::Weight;
-use crate::kes::{Stand, collect};
+use crate::carry::{Stand, Weight, collect};
 use crate::manifests::unreadable;
+use crate::written;
 use ask::PREFIX;
 use convert::{Converted, convert};
 use workload::{Workload, of_cluster, of_file};
@@ -63,7 +62,7 @@ pub struct VaultAgent {
 
 /// Reads, converts, writes; the new manifests go to `out`, the report and commands to `err`.
 pub async fn run(args: &VaultAgent, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Stand> {
-    let mut has_failed = false;
+    let (mut files, mut has_failed) = (Vec::new(), false);
     let workloads = if args.paths.is_empty() {
         let read = async { of_cluster(&args.connection.client().await?, args.namespace.as_deref()).await };
         match read.await {
@@ -74,17 +73,12 @@ pub async fn run(args: &VaultAgent, out: &mut dyn Write, err: &mut dyn Write) ->
             }
         }
     } else {
-        of_files(args, err, &mut has_failed)?
+        of_files((&args.paths, &mut files), err, &mut has_failed)?
     };
     let converted = convert(&workloads, args);
-    let text: String = converted.manifests.iter().map(|manifest| format!("---\n{}", document(manifest))).collect();
-    let written = match &args.out {
-        Some(file) => fs::write(file, text),
-        None => out.write_all(text.as_bytes()),
-    };
-    if let Err(error) = written {
-        writeln!(err, "the new manifests can't be written: {}", error.kind())?;
-        return Ok(Stand::Failed);
+    if let Err(why) = written::manifests(args.out.as_deref(), &converted.manifests, (has_failed, &files), out) {
+        has_failed = true;
+        writeln!(err, "{why}")?;
     }
     let is_left = report(&converted, err)?;
     Ok(match (has_failed, is_left) {
@@ -94,25 +88,29 @@ pub async fn run(args: &VaultAgent, out: &mut dyn Write, err: &mut dyn Write) ->
     })
 }
 
-fn of_files(args: &VaultAgent, err: &mut dyn Write, has_failed: &mut bool) -> io::Result<Vec<Workload>> {
-    let (mut files, mut all) = (Vec::new(), Vec::new());
-    for path in &args.paths {
-        if let Err((path, error)) = collect(path, true, &mut files) {
+fn of_files(
+    (paths, files): (&[PathBuf], &mut Vec<PathBuf>),
+    err: &mut dyn Write,
+    has_failed: &mut bool,
+) -> io::Result<Vec<Workload>> {
+    let mut all = Vec::new();
+    for path in paths {
+        if let Err((path, error)) = collect(path, true, files) {
             *has_failed = true;
             writeln!(err, "{}", unreadable(&path, &error))?;
         }
     }
     for file in files {
-        match fs::read_to_string(&file) {
+        match fs::read_to_string(&*file) {
             Ok(text) if text.contains(PREFIX) => {
-                for problem in of_file(&file, &text, &mut all) {
+                for problem in of_file(file, &text, &mut all) {
                     *has_failed = true;
                     writeln!(err, "{}: {problem}", file.display())?;
                 }
             }
             Err(error) if error.kind() != io::ErrorKind::InvalidData => {
                 *has_failed = true;
-                writeln!(err, "{}", unreadable(&file, &error))?;
+                writeln!(err, "{}", unreadable(file, &error))?;
             }
             _ => {}
         }

@@ -13,7 +13,7 @@ use kube::core::{ApiResource, DynamicObject};
 use serde_json::Value;
 
 use super::ask::PREFIX;
-use crate::kes::documents;
+use crate::carry::documents;
 
 /// The kinds, and where each says what its pods are.
 pub const KINDS: [(&str, &str); 7] = [

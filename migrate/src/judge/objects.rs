@@ -118,15 +118,16 @@ pub fn permissions(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Fi
 
 /// Stores that log in as the operator.
 pub fn identities(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding>) {
-    let mut samples: [Sample; 4] = Default::default();
-    let [refused, shared, missing, ambient] = &mut samples;
+    let mut samples: [Sample; 5] = Default::default();
+    let [refused, shared, missing, ambient, elsewhere] = &mut samples;
     for store in cluster.stores.iter().filter(|store| is_of_class(store, settings)) {
         let sample = match (store.identity, &store.name.namespace) {
             (Identity::Own, _) => continue,
             (Identity::ControllerToken, Some(_)) => &mut *refused,
             (Identity::ControllerToken, None) => &mut *shared,
             (Identity::Missing, _) => &mut *missing,
-            (Identity::Ambient, _) => &mut *ambient,
+            (Identity::AmbientElsewhere, Some(_)) => &mut *elsewhere,
+            (Identity::Ambient | Identity::AmbientElsewhere, _) => &mut *ambient,
         };
         sample.add(|| store.name.to_string());
     }
@@ -159,7 +160,24 @@ pub fn identities(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Fin
                 .then("set auth.serviceAccount, auth.token, auth.cert or authRef in spec.provider.kubernetes"),
         );
     }
+    ambient_identity_elsewhere(elsewhere, findings);
     ambient_identity(cluster, ambient, findings);
+}
+
+/// Whose identity would be shown to servers of their own choice.
+fn ambient_identity_elsewhere(elsewhere: &Sample, findings: &mut Vec<Finding>) {
+    if elsewhere.count > 0 {
+        let summary = format!(
+            "{} would show the operator's own identity in a cloud to a server that the store names",
+            number(elsewhere.count, "SecretStore")
+        );
+        findings.push(
+            Finding::new("ambient-identity-elsewhere", Severity::Attention, summary)
+                .sample(elsewhere)
+                .so("keyferry refuses such a SecretStore: what the server is shown is as good at other servers, and whoever may write the store would choose who gets it")
+                .then("name credentials in the store, or use a ClusterSecretStore"),
+        );
+    }
 }
 
 fn ambient_identity(cluster: &Cluster, ambient: &Sample, findings: &mut Vec<Finding>) {

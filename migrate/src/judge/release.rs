@@ -58,7 +58,7 @@ fn users(cluster: &Cluster, object: &Held) -> BTreeSet<String> {
             let mut users: BTreeSet<String> = named.map(|need| need.by.clone()).collect();
             // The operator's own: whoever trusts it knows it by namespace and name.
             if controllers(cluster).any(|own| own.namespace == object.namespace && own.account == object.name) {
-                let own = [Identity::Ambient, Identity::ControllerToken];
+                let own = [Identity::Ambient, Identity::AmbientElsewhere, Identity::ControllerToken];
                 let stores = cluster.stores.iter().filter(|store| own.contains(&store.identity));
                 users.extend(stores.map(|store| store.name.to_string()));
             }

@@ -310,6 +310,8 @@ fn stores() {
     assert_eq!(code(None, Identity::ControllerToken), "controller-token");
     assert_eq!(code(Some("a"), Identity::Missing), "no-credentials");
     assert_eq!(code(None, Identity::Ambient), "ambient-identity");
+    assert_eq!(code(None, Identity::AmbientElsewhere), "ambient-identity");
+    assert_eq!(code(Some("a"), Identity::AmbientElsewhere), "ambient-identity-elsewhere");
     let said = |namespace| one(&with(store(namespace, "vault", Identity::ControllerToken))).consequence;
     assert!(said(Some("a")).contains("never sends its own token"));
     assert!(said(None).contains("--controller-token=never"));

@@ -1,8 +1,8 @@
 //! What old manifests come to, and what could not be carried over. Pure.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value, json};
+
+use crate::carry::{LEFT_BEHIND, Note, Said, Stores, Weight, escaped, metadata};
 
 use super::entry::{Entry, Spec};
 use super::store::store;
@@ -16,30 +16,6 @@ pub struct Converted {
     /// What is to be said.
     pub notes: Vec<Note>,
 }
-
-/// Something to be said.
-pub struct Note {
-    /// Of which manifest.
-    pub place: String,
-    /// How much it weighs.
-    pub weight: Weight,
-    /// What.
-    pub text: String,
-}
-
-/// How much something weighs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weight {
-    /// It could not be carried over.
-    Lost,
-    /// Somebody has to do it before it works.
-    ToDo,
-    /// It is good to know.
-    Note,
-}
-
-/// Annotations that are about the old object.
-pub const LEFT_BEHIND: [&str; 1] = ["kubectl.kubernetes.io/last-applied-configuration"];
 
 /// Converts them all. Of several that ask the same there is one store.
 pub fn convert(old: &[Old], args: &Kes) -> Converted {
@@ -56,51 +32,6 @@ pub fn convert(old: &[Old], args: &Kes) -> Converted {
     }
     let manifests = stores.manifests.into_iter().chain(secrets).collect();
     Converted { manifests, notes }
-}
-
-struct Said<'a> {
-    place: String,
-    notes: &'a mut Vec<Note>,
-}
-
-impl Said<'_> {
-    fn say(&mut self, weight: Weight, text: impl Into<String>) {
-        self.notes.push(Note { place: self.place.clone(), weight, text: text.into() });
-    }
-}
-
-/// The stores so far: of equal ones there is one, and of equal names each has a number.
-#[derive(Default)]
-struct Stores {
-    manifests: Vec<Value>,
-    /// Names by namespace and provider.
-    known: BTreeMap<(String, String), String>,
-}
-
-impl Stores {
-    /// The name of the store of this provider; whether it is new.
-    fn put(&mut self, namespace: &str, kind: &str, name: &str, provider: &Value) -> (String, bool) {
-        let key = (namespace.to_owned(), provider.to_string());
-        if let Some(known) = self.known.get(&key) {
-            return (known.clone(), false);
-        }
-        let is_taken = |name: &str| self.known.iter().any(|((of, _), known)| of == namespace && known == name);
-        let mut named = name.to_owned();
-        let mut n = 2;
-        while is_taken(&named) {
-            named = format!("{name}-{n}");
-            n += 1;
-        }
-        let mut metadata = json!({"name": named});
-        if !namespace.is_empty() {
-            metadata["namespace"] = json!(namespace);
-        }
-        self.manifests.push(json!({
-            "apiVersion": "external-secrets.io/v1", "kind": kind, "metadata": metadata, "spec": {"provider": provider},
-        }));
-        self.known.insert(key, named.clone());
-        (named, true)
-    }
 }
 
 fn external_secret(one: &Old, spec: &Spec, args: &Kes, stores: &mut Stores, said: &mut Said<'_>) -> Option<Value> {
@@ -125,27 +56,17 @@ fn external_secret(one: &Old, spec: &Spec, args: &Kes, stores: &mut Stores, said
         }
     };
     let kind = if args.cluster_stores { "ClusterSecretStore" } else { "SecretStore" };
-    let namespace = one.manifest["metadata"]["namespace"].as_str().unwrap_or_default();
-    let (store_name, is_new) =
-        stores.put(if args.cluster_stores { "" } else { namespace }, kind, &made.name, &made.provider);
+    let namespace = one.manifest["metadata"]["namespace"].as_str().filter(|_| !args.cluster_stores).unwrap_or_default();
+    let provider = json!({"provider": made.provider});
+    let (store_name, is_new) = stores.put(namespace, kind, &made.name, provider);
     if is_new {
-        let told = made
-            .to_do
-            .iter()
-            .map(|text| (Weight::ToDo, text))
-            .chain(made.notes.iter().map(|text| (Weight::Note, text)));
-        for (weight, text) in told {
+        let to_do = made.to_do.iter().map(|text| (Weight::ToDo, text));
+        for (weight, text) in to_do.chain(made.notes.iter().map(|text| (Weight::Note, text))) {
             said.say(weight, format!("{kind} {store_name:?}: {text}"));
         }
     }
     let (data, mut data_from) = entries(spec, mount, said);
-    data_from.splice(0..0, whole(spec));
-    for (n, key) in spec.data_from.iter().enumerate() {
-        of_ibm(spec, &Entry { key: Some(key.clone()), ..Entry::default() }, &format!("dataFrom[{n}]"), said);
-    }
-    for (n, entry) in spec.data_from_with_options.iter().enumerate() {
-        of_ibm(spec, entry, &format!("dataFromWithOptions[{n}]"), said);
-    }
+    data_from.splice(0..0, whole(spec, said));
     if data.is_empty() && data_from.is_empty() {
         said.say(Weight::Lost, "it asks for nothing");
         return None;
@@ -168,23 +89,6 @@ fn external_secret(one: &Old, spec: &Spec, args: &Kes, stores: &mut Stores, said
     Some(
         json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": metadata(&one.manifest), "spec": new}),
     )
-}
-
-/// Names, labels and annotations; what the API server put there stays behind.
-fn metadata(old: &Value) -> Value {
-    let mut metadata = Map::new();
-    for field in ["name", "namespace", "labels", "annotations"] {
-        if let Some(value) = old["metadata"].get(field).filter(|value| !value.is_null()) {
-            metadata.insert(field.to_owned(), value.clone());
-        }
-    }
-    if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        annotations.retain(|name, _| !LEFT_BEHIND.contains(&name.as_str()));
-        if annotations.is_empty() {
-            metadata.remove("annotations");
-        }
-    }
-    Value::Object(metadata)
 }
 
 /// The engines of Vault that keys are in: what stands before `/data/`, or of the first version the first part.
@@ -340,16 +244,19 @@ fn search(path: &str, is_recursive: bool) -> Value {
 }
 
 /// `dataFrom`.
-fn whole(spec: &Spec) -> Vec<Value> {
-    let plain = spec
-        .data_from
-        .iter()
-        .map(|key| json!({"extract": reference(spec, &Entry { key: Some(key.clone()), ..Entry::default() }, key)}));
-    let with_options = spec
-        .data_from_with_options
-        .iter()
-        .filter_map(|entry| Some(json!({"extract": reference(spec, entry, entry.key.as_deref()?)})));
-    plain.chain(with_options).collect()
+fn whole(spec: &Spec, said: &mut Said<'_>) -> Vec<Value> {
+    let mut all = Vec::new();
+    for (n, key) in spec.data_from.iter().enumerate() {
+        let entry = Entry { key: Some(key.clone()), ..Entry::default() };
+        of_ibm(spec, &entry, &format!("dataFrom[{n}]"), said);
+        all.push(json!({"extract": reference(spec, &entry, key)}));
+    }
+    for (n, entry) in spec.data_from_with_options.iter().enumerate() {
+        let Some(key) = &entry.key else { continue };
+        of_ibm(spec, entry, &format!("dataFromWithOptions[{n}]"), said);
+        all.push(json!({"extract": reference(spec, entry, key)}));
+    }
+    all
 }
 
 /// What of the template is a template of ours.
@@ -407,11 +314,6 @@ fn marks(part: &str, all: &Value, new: &mut Value, said: &mut Said<'_>) {
             new["metadata"][part][name] = json!(escaped(text));
         }
     }
-}
-
-/// A text that a template of ours comes to as it is.
-pub fn escaped(text: &str) -> String {
-    text.replace("{{", "{{ \"{{\" }}")
 }
 
 fn is_lodash(text: &str) -> bool {

@@ -12,14 +12,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use keyferry_crds::document;
 use serde_json::Value;
 
-use convert::{Converted, Weight, convert};
+use convert::{Converted, convert};
 use store::Place;
 
+use crate::carry::{Stand, collect, documents, tell};
 use crate::manifests::unreadable;
-use crate::written::{is_among, replace};
+use crate::written;
 
 /// The group of the old manifests.
 pub const GROUP: &str = "kubernetes-client.io";
@@ -43,20 +43,6 @@ pub struct Kes {
     #[command(flatten)]
     pub place: Place,
 }
-
-/// How it stands. The numbers are exit codes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stand {
-    /// All was carried over.
-    Clear = 0,
-    /// Something is left to do, or could not be carried over.
-    Left = 1,
-    /// Something could not be read or written.
-    Failed = 2,
-}
-
-/// Larger files are no manifests.
-const LARGEST: u64 = 16 << 20;
 
 /// Reads, converts, writes; the new manifests go to `out`, the report to `err`.
 pub fn run(args: &Kes, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Stand> {
@@ -85,7 +71,7 @@ pub fn run(args: &Kes, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<S
         }
     }
     let converted = convert(&old, args);
-    if let Err(why) = write(args, &converted, (has_failed, &inputs), out) {
+    if let Err(why) = written::manifests(args.out.as_deref(), &converted.manifests, (has_failed, &inputs), out) {
         has_failed = true;
         writeln!(err, "{why}")?;
     }
@@ -137,79 +123,9 @@ fn collect_old(mut value: Value, place: &str, old: &mut Vec<Old>) {
     }
 }
 
-/// The documents of a text, each with the line that it begins in.
-pub(crate) fn documents(text: &str) -> Vec<(usize, String)> {
-    let mut all = vec![(1, String::new())];
-    for (n, line) in text.lines().enumerate() {
-        if line == "---" || line.starts_with("--- ") {
-            all.push((n + 2, String::new()));
-        } else if let Some((_, last)) = all.last_mut() {
-            last.push_str(line);
-            last.push('\n');
-        }
-    }
-    all
-}
-
-/// The files below a path, in order. Links are not followed, and what is hidden is left out.
-pub(crate) fn collect(path: &Path, is_named: bool, files: &mut Vec<PathBuf>) -> Result<(), (PathBuf, io::Error)> {
-    let here = |error| (path.to_owned(), error);
-    let metadata = if is_named { fs::metadata(path) } else { fs::symlink_metadata(path) }.map_err(here)?;
-    let is_hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
-    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-    if metadata.is_file() && metadata.len() <= LARGEST && (is_named || ["yaml", "yml", "json"].contains(&ending)) {
-        files.push(path.to_owned());
-    } else if metadata.is_dir() && (is_named || !is_hidden) {
-        let entries = fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(here)?;
-        let mut inner: Vec<PathBuf> = entries.into_iter().map(|entry| entry.path()).collect();
-        inner.sort();
-        for path in inner {
-            collect(&path, false, files)?;
-        }
-    }
-    Ok(())
-}
-
-/// Writes them; the error, for a person, is that they are not written. A file is not where something could not be read: it may hold what
-/// came of that before.
-fn write(
-    args: &Kes,
-    converted: &Converted,
-    (has_failed, inputs): (bool, &[PathBuf]),
-    out: &mut dyn Write,
-) -> Result<(), String> {
-    let mut text = String::new();
-    for manifest in &converted.manifests {
-        text.push_str("---\n");
-        text.push_str(&document(manifest));
-    }
-    let Some(file) = &args.out else {
-        return out
-            .write_all(text.as_bytes())
-            .map_err(|error| format!("the new manifests can't be written: {}", error.kind()));
-    };
-    let name = file.display();
-    if is_among(file, inputs) {
-        return Err(format!("nothing was written: {name} is one of the old manifests; name another file by --out"));
-    }
-    if has_failed {
-        return Err(format!("nothing was written to {name}, since not all could be read"));
-    }
-    replace(file, &text).map_err(|error| format!("{name} can't be written: {}", error.kind()))
-}
-
 /// Says what is left; whether anything is.
 fn report(old: &[Old], converted: &Converted, err: &mut dyn Write) -> io::Result<bool> {
-    for note in &converted.notes {
-        let weight = match note.weight {
-            Weight::Lost => "lost",
-            Weight::ToDo => "to do",
-            Weight::Note => "note",
-        };
-        writeln!(err, "{}: {weight}: {}", note.place, note.text)?;
-    }
-    let count = |weight| converted.notes.iter().filter(|note| note.weight == weight).count();
-    let (lost, to_do) = (count(Weight::Lost), count(Weight::ToDo));
+    let (lost, to_do) = tell(&converted.notes, err)?;
     let stores = converted.manifests.iter().filter(|manifest| manifest["kind"] != "ExternalSecret").count();
     writeln!(
         err,

@@ -217,6 +217,20 @@ fn local_host(text: &str) -> Option<String> {
     is_local.then_some(host)
 }
 
+/// Logins to Infisical with the identity of the operator's machine or pod.
+const OF_MACHINE: [&str; 3] =
+    ["/auth/awsAuthCredentials", "/auth/azureAuthCredentials", "/auth/gcpIdTokenAuthCredentials"];
+
+/// Of a login with the identity of the operator's machine: whether it is shown to Infisical itself, or to another server.
+fn of_machine(server: &str) -> Identity {
+    let own = ["https://app.infisical.com", "https://us.infisical.com", "https://eu.infisical.com"];
+    if server.is_empty() || own.into_iter().any(|own| server == own || server == format!("{own}/api")) {
+        Identity::Ambient
+    } else {
+        Identity::AmbientElsewhere
+    }
+}
+
 /// With whose identity a provider logs in.
 fn identity(provider: &str, config: &Value) -> Identity {
     let is_set = |pointer: &str| config.pointer(pointer).is_some_and(|value| !value.is_null());
@@ -228,6 +242,13 @@ fn identity(provider: &str, config: &Value) -> Identity {
                 Identity::ControllerToken
             }
         }
+        "vault" if is_set("/auth/iam") && !is_set("/auth/iam/jwt") && !is_set("/auth/iam/secretRef") => {
+            Identity::AmbientElsewhere
+        }
+        "vault" if is_set("/auth/gcp") && !is_set("/auth/gcp/secretRef") && !is_set("/auth/gcp/workloadIdentity") => {
+            Identity::AmbientElsewhere
+        }
+        "infisical" if OF_MACHINE.into_iter().any(is_set) => of_machine(text(config, "/hostAPI")),
         "kubernetes" => {
             if ["/authRef", "/auth/cert", "/auth/token", "/auth/serviceAccount"].into_iter().any(is_set) {
                 Identity::Own

@@ -60,6 +60,24 @@ fn with_whose_identity_a_store_logs_in() {
         ("azurekv", json!({"authType": "WorkloadIdentity"}), Identity::Ambient),
         ("azurekv", json!({"authType": "WorkloadIdentity", "serviceAccountRef": {"name": "a"}}), Identity::Own),
         ("azurekv", json!({"authSecretRef": {}}), Identity::Own),
+        ("vault", json!({"auth": {"iam": {"region": "r"}}}), Identity::AmbientElsewhere),
+        ("vault", json!({"auth": {"iam": {"jwt": {}}}}), Identity::Own),
+        ("vault", json!({"auth": {"iam": {"secretRef": {}}}}), Identity::Own),
+        ("vault", json!({"auth": {"gcp": {"role": "r"}}}), Identity::AmbientElsewhere),
+        ("vault", json!({"auth": {"gcp": {"workloadIdentity": {}}}}), Identity::Own),
+        ("vault", json!({"auth": {"gcp": {"secretRef": {}}}}), Identity::Own),
+        ("infisical", json!({"auth": {"awsAuthCredentials": {}}}), Identity::Ambient),
+        (
+            "infisical",
+            json!({"hostAPI": "https://app.infisical.com/api", "auth": {"azureAuthCredentials": {}}}),
+            Identity::Ambient,
+        ),
+        (
+            "infisical",
+            json!({"hostAPI": "https://infisical.example.com", "auth": {"gcpIdTokenAuthCredentials": {}}}),
+            Identity::AmbientElsewhere,
+        ),
+        ("infisical", json!({"auth": {"universalAuthCredentials": {}}}), Identity::Own),
         ("fake", json!({}), Identity::Own),
     ] {
         assert_eq!(identity(provider, &config), expected, "{provider} {config}");

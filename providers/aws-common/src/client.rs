@@ -54,7 +54,11 @@ pub(crate) const STS: Service = Service {
     name: "STS",
     metric: "AWS/STS",
     endpoint: &["AWS_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS"],
-    operations: &[("AssumeRole", "AssumeRole"), ("AssumeRoleWithWebIdentity", "AssumeRoleWithWebIdentity")],
+    operations: &[
+        ("AssumeRole", "AssumeRole"),
+        ("AssumeRoleWithWebIdentity", "AssumeRoleWithWebIdentity"),
+        ("GetCallerIdentity", "GetCallerIdentity"),
+    ],
 };
 
 /// What the client of a service is made of.
@@ -73,7 +77,7 @@ impl Connection {
     /// Prepares all that a client of `service` needs. Logs in nowhere yet, but reads the keys that the spec names.
     pub async fn new(config: &Config, service: &Service, ctx: &BuildContext) -> Result<Self, Error> {
         let base = Base::new(config, ctx)?;
-        let login = Login::new(config, ctx, &base).await?;
+        let login = Login::new(config, ctx, &base, service).await?;
         let sdk = base.of(service).into_builder().credentials_provider(login.provider()).build();
         let counter = Counter::new(service, ctx.calls.clone());
         Ok(Self { sdk, counter, login, service: format!("{} in {}", service.name, config.region) })
@@ -125,6 +129,11 @@ impl Base {
         let mut builder = self.sdk.to_builder();
         builder.set_endpoint_url(endpoint(service.endpoint, &self.environment));
         builder.build()
+    }
+
+    /// Whether the operator is told where this service is.
+    pub fn is_placed(&self, service: &Service) -> bool {
+        endpoint(service.endpoint, &self.environment).is_some()
     }
 
     /// What is the same for all services.

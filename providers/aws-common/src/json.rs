@@ -19,6 +19,7 @@ use aws_smithy_types::error::metadata::{ErrorMetadata, ProvideErrorMetadata};
 use aws_types::region::SigningRegion;
 use aws_types::{SdkConfig, SigningName};
 use keyferry_provider_core::SecretBytes;
+use keyferry_provider_identity::aws::domain;
 use serde::Deserialize;
 
 use crate::client::{Connection, Counter, behavior};
@@ -116,24 +117,10 @@ impl JsonClient {
 
 /// Where a service is. The region is a label, so that it leads to no other host.
 fn endpoint(api: JsonApi, region: &str, fips: bool, dual_stack: bool) -> String {
-    let (plain, dual) = PARTITIONS
-        .iter()
-        .find(|(start, ..)| region.starts_with(start))
-        .map_or(("amazonaws.com", "api.aws"), |(_, plain, dual)| (*plain, *dual));
-    let suffix = if dual_stack { dual } else { plain };
+    let suffix = domain(region, dual_stack);
     let fips = if fips && !(api.is_fips_in_gov && region.starts_with("us-gov-")) { "-fips" } else { "" };
     format!("https://{}{fips}.{region}.{suffix}", api.host)
 }
-
-/// Regions that are not of the public partition by how they begin, and the domains there.
-const PARTITIONS: [(&str, &str, &str); 6] = [
-    ("cn-", "amazonaws.com.cn", "api.amazonwebservices.com.cn"),
-    ("eusc-", "amazonaws.eu", "api.amazonwebservices.eu"),
-    ("us-iso-", "c2s.ic.gov", "api.aws.ic.gov"),
-    ("us-isob-", "sc2s.sgov.gov", "api.aws.scloud"),
-    ("us-isof-", "csp.hci.ic.gov", "api.aws.hci.ic.gov"),
-    ("eu-isoe-", "cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"),
-];
 
 /// An error as the service tells it. Its text is looked at, and goes nowhere.
 struct Refusal(ErrorMetadata);

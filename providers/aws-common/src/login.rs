@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use keyferry_provider_core::{
 };
 use keyferry_provider_session::{Grant, Life, Session, Source};
 
-use crate::client::{Base, Counter, STS};
+use crate::client::{Base, Counter, STS, Service};
 use crate::config::{Config, Identity, Role};
 use crate::error::{About, Cause, Failure, of_credentials};
 
@@ -35,15 +36,22 @@ pub struct Login {
     /// Every step that got its credentials from somewhere, and can get them again.
     steps: Vec<Arc<Session<Credentials>>>,
     is_operator: bool,
+    /// Keys of the spec, where no login is made with them.
+    kept: Option<Kept>,
 }
 
 impl Login {
     /// Reads keys that the spec names; all else is got when it is needed.
-    pub(crate) async fn new(config: &Config, ctx: &BuildContext, base: &Base) -> Result<Self, Error> {
+    pub(crate) async fn new(config: &Config, ctx: &BuildContext, base: &Base, of: &Service) -> Result<Self, Error> {
         let mut login = match &config.identity {
             Identity::Keys { id, secret, token } => {
                 let keys = keys(&*ctx.credentials, id, secret, token.as_ref()).await?;
-                Self { provider: SharedCredentialsProvider::new(keys), steps: Vec::new(), is_operator: false }
+                let provider = SharedCredentialsProvider::new(keys);
+                // A service in a place of its own has its own keys, which STS of the usual one does not know.
+                let is_asked = base.is_placed(&STS) || !base.is_placed(of);
+                let sts = is_asked.then(|| sts(base, Some(provider.clone()), ctx));
+                let kept = config.roles.is_empty().then(|| Kept::new(sts, service(config)));
+                Self { provider, steps: Vec::new(), is_operator: false, kept }
             }
             Identity::ServiceAccount(account) => {
                 let sts = sts(base, None, ctx);
@@ -78,7 +86,7 @@ impl Login {
     fn first(source: impl Source<Credentials> + 'static, is_operator: bool) -> Self {
         let step = Arc::new(Session::new(source));
         let provider = SharedCredentialsProvider::new(Shared(step.clone()));
-        Self { provider, steps: vec![step], is_operator }
+        Self { provider, steps: vec![step], is_operator, kept: None }
     }
 
     fn then(&mut self, source: impl Source<Credentials> + 'static) {
@@ -94,13 +102,20 @@ impl Login {
 
     /// What the store's status should say about them.
     pub fn note(&self) -> Option<String> {
-        self.is_operator
-            .then(|| "it is used with the operator's own AWS identity, since it names no credentials".to_owned())
+        if self.is_operator {
+            return Some("it is used with the operator's own AWS identity, since it names no credentials".to_owned());
+        }
+        let note = "STS can't be asked here whether its access key is good: the first secret that is read tells";
+        self.kept.as_ref().filter(|kept| kept.is_unknown()).map(|_| note.to_owned())
     }
 
-    /// Gets credentials, or says why there are none.
+    /// Gets credentials, or says why there are none. Keys that the spec names are held against STS.
     pub async fn check(&self) -> Result<(), Error> {
-        self.provider.provide_credentials().await.map(|_| ()).map_err(|error| of_credentials(&error))
+        self.provider.provide_credentials().await.map_err(|error| of_credentials(&error))?;
+        match &self.kept {
+            Some(kept) => kept.check().await,
+            None => Ok(()),
+        }
     }
 
     /// Asks, and once more with other credentials where those there were may well have ended early.
@@ -120,6 +135,52 @@ impl Login {
         let steps = self.steps.iter().zip(before);
         let forget = || steps.map(|(step, number)| step.refused(*number)).fold(false, |any, did| any | did);
         error.kind() == ErrorKind::Unauthenticated && forget()
+    }
+}
+
+/// Keys that no login is made with, so that nobody says whether they are good until something is asked with them.
+struct Kept {
+    /// Who knows, where it may be asked.
+    sts: Option<aws_sdk_sts::Client>,
+    service: String,
+    /// Whether it was asked, and could not say.
+    is_unknown: AtomicBool,
+    /// Whether it said that they are good.
+    is_proved: AtomicBool,
+}
+
+impl Kept {
+    fn new(sts: Option<aws_sdk_sts::Client>, service: String) -> Self {
+        Self { is_unknown: AtomicBool::new(sts.is_none()), sts, service, is_proved: AtomicBool::new(false) }
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.is_unknown.load(Ordering::Relaxed)
+    }
+
+    /// Asks STS whose keys they are, which needs no permission. Networks need not lead to STS for what is done with them
+    /// later, so that an answer which is none is no reason to stop.
+    async fn check(&self) -> Result<(), Error> {
+        let Some(sts) = &self.sts else { return Ok(()) };
+        let what = "the access key";
+        match sts.get_caller_identity().send().await {
+            Ok(_) => {
+                self.is_proved.store(true, Ordering::Relaxed);
+                self.is_unknown.store(false, Ordering::Relaxed);
+                Ok(())
+            }
+            Err(error) => {
+                let about = About { service: &self.service, action: "sts:GetCallerIdentity", what: &what };
+                let error = Failure::new(&error, &self.service).error(&about);
+                if error.kind() == ErrorKind::Unauthenticated {
+                    self.is_proved.store(false, Ordering::Relaxed);
+                    return Err(error);
+                }
+                // What was said once holds until it is said otherwise: a note that comes and goes tells nobody anything.
+                self.is_unknown.store(!self.is_proved.load(Ordering::Relaxed), Ordering::Relaxed);
+                Ok(())
+            }
+        }
     }
 }
 

@@ -164,3 +164,56 @@ async fn answers_wait_for_room_and_have_a_bound() {
         }
     }
 }
+
+/// STS of a place where `AKIAONE` is known, and no other key.
+fn known(request: &Request) -> Reply {
+    match (request.operation.as_str(), request.access_key.as_str()) {
+        ("GetCallerIdentity", "AKIAONE") => Reply::Body(
+            200,
+            "<GetCallerIdentityResponse><GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult>\
+             </GetCallerIdentityResponse>"
+                .to_owned(),
+        ),
+        ("GetCallerIdentity", _) => Reply::Body(
+            403,
+            format!(
+                "<ErrorResponse><Error><Code>InvalidClientTokenId</Code><Message>{CANARY}</Message></Error></ErrorResponse>"
+            ),
+        ),
+        _ => aws(request),
+    }
+}
+
+#[tokio::test]
+async fn keys_that_nobody_knows_make_no_store_that_is_ready() {
+    for service in ["SecretsManager", "ParameterStore", "CertificateManager"] {
+        let double = Double::start(known).await;
+        let store = double.store_with(service, "AKIAONE", json!({})).await.unwrap();
+        store.validate().await.unwrap();
+        assert_eq!((double.take(), store.identity_note()), (vec!["GetCallerIdentity".to_owned()], None), "{service}");
+        let store = double.store_with(service, "AKIATWO", json!({})).await.unwrap();
+        let error = store.validate().await.unwrap_err();
+        clean(&error);
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        assert!(error.message().contains("does not know the access key"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn where_sts_can_not_be_asked_a_store_is_ready_and_says_so() {
+    let (double, silent) = (Double::start(known).await, Double::start(|_| Reply::Cut).await);
+    let down = Double::start(|_| Reply::Body(503, String::new())).await;
+    for sts in [&silent, &down] {
+        let all = vec![("AWS_STS_ENDPOINT", sts.url()), ("AWS_SECRETSMANAGER_ENDPOINT", double.url())];
+        let store = double.store_in("SecretsManager", environment(all)).await.unwrap();
+        assert_eq!(store.identity_note(), None, "nobody has asked yet");
+        store.validate().await.unwrap();
+        assert!(store.identity_note().unwrap().contains("STS can't be asked here"));
+    }
+    // A service in a place of its own, and nothing said of STS: the usual one does not know these keys.
+    let all = vec![("AWS_SECRETSMANAGER_ENDPOINT", double.url())];
+    let store = double.store_in("SecretsManager", environment(all)).await.unwrap();
+    store.validate().await.unwrap();
+    assert!(store.identity_note().unwrap().contains("STS can't be asked here"));
+    assert!(double.take().is_empty());
+}

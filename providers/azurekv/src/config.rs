@@ -114,7 +114,7 @@ impl Config {
     /// # Errors
     /// `Invalid`.
     pub fn check_identity(&self, caller: &Caller) -> Result<(), Error> {
-        if !self.identity.is_operator() || self.is_of_cloud || caller.store_kind == "ClusterSecretStore" {
+        if !self.identity.is_operator() || self.is_of_cloud || caller.is_of_cluster() {
             return Ok(());
         }
         Err(Error::invalid(format!(

@@ -115,6 +115,16 @@ impl Client {
         })
     }
 
+    /// Ends a token by itself. What comes of it is for metrics.
+    pub async fn end(&self, token: &HeaderValue) {
+        let start = Instant::now();
+        let mut url = self.way.server.clone();
+        url.set_path(&format!("{}/auth/tokens", url.path().trim_end_matches('/')));
+        let request = self.http.delete(url).header(TOKEN, token.clone()).header("x-subject-token", token.clone());
+        let ok = request.send().await.is_ok_and(|answer| answer.status().is_success());
+        self.means.calls.record("OpenStack/Barbican", "RevokeToken", ok, start.elapsed());
+    }
+
     /// The error for an answer that is no success, to a request about `what`. Only the server's own word makes it "not
     /// found": deletionPolicy acts on that, and a gateway's 404 says nothing of the secret.
     pub fn refusal(&self, answer: &Response, what: &dyn fmt::Display) -> Error {

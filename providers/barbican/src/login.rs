@@ -11,6 +11,7 @@ use keyferry_provider_core::{
 use keyferry_provider_http::{Fields, Way, server_url};
 use keyferry_provider_session::{Grant, Held, Life, Session, Source};
 use reqwest::header::HeaderValue;
+use tokio::runtime::Handle;
 
 use crate::answers::{self, Told};
 use crate::client::{Call, Client, Means, Response};
@@ -26,6 +27,7 @@ const FIELDS: Fields = Fields {
 /// The store's part of a session: calls to Barbican are made with it.
 pub struct Login {
     session: Session<Entry>,
+    keystone: Arc<Client>,
 }
 
 /// What calls are made with.
@@ -37,7 +39,7 @@ pub struct Entry {
 
 /// Where tokens come from.
 struct Keystone {
-    client: Client,
+    client: Arc<Client>,
     means: Means,
     credentials: Arc<dyn Credentials>,
     method: Method,
@@ -147,15 +149,16 @@ impl Login {
     /// Logs in: a store whose credentials are wrong says so when it is built.
     pub async fn new(config: Config, ctx: BuildContext) -> Result<Self, Error> {
         let means = Means::new(&ctx);
+        let keystone = Arc::new(Client::new(config.keystone, means.clone())?);
         let session = Session::new(Keystone {
-            client: Client::new(config.keystone, means.clone())?,
+            client: keystone.clone(),
             means,
             credentials: ctx.credentials,
             method: config.method,
             region: filled(config.region),
         });
         session.get().await?;
-        Ok(Self { session })
+        Ok(Self { session, keystone })
     }
 
     /// Makes a call; where a token seems to have ended early, once more with another. Gives the answer to `read`, with the
@@ -171,5 +174,14 @@ impl Login {
         };
         let (entry, answer) = self.session.call(make, |(_, answer)| answer.status == 401).await?;
         read(&entry.client, answer)
+    }
+}
+
+/// A token is of no use to anybody once the store is gone. Nobody waits for its end, and what comes of it changes nothing.
+impl Drop for Login {
+    fn drop(&mut self) {
+        let (Some(entry), Ok(runtime)) = (self.session.held(), Handle::try_current()) else { return };
+        let keystone = self.keystone.clone();
+        runtime.spawn(async move { keystone.end(&entry.token).await });
     }
 }

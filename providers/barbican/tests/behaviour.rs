@@ -90,6 +90,23 @@ fn key(name: &str) -> Key {
 }
 
 #[tokio::test]
+async fn a_token_ends_with_its_store() {
+    let stub = Stub::start();
+    drop(store(&stub).await);
+    let is_ended = || {
+        let calls = stub.server.calls();
+        calls.iter().any(|call| (call.method.as_str(), call.path.as_str()) == ("DELETE", "/v3/auth/tokens"))
+    };
+    for _ in 0..500 {
+        if is_ended() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("nobody ends it");
+}
+
+#[tokio::test]
 async fn a_search_is_whole_or_an_error() {
     let stub = Stub::start();
     let query = Query { name: Some("^secret-".parse().unwrap()), ..Query::default() };

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use keyferry_provider_core::property::{self, Left};
 use keyferry_provider_core::{
-    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Metadata, Page, Provider, Push,
-    Query, Reach, Remote, SecretBytes,
+    Answer, Blame, BuildContext, Capabilities, Dialect, Error, ErrorKind, Fetched, Gathered, Key, Metadata, Page,
+    Provider, Push, Query, Reach, Remote, SecretBytes,
 };
 use reqwest::Method;
 
@@ -28,6 +28,9 @@ pub const CAPABILITIES: Capabilities = Capabilities {
     delete: true,
     ..Capabilities::READ_ONLY
 };
+
+/// How many secrets one call of a search reads.
+const AT_ONCE: usize = 20;
 
 /// The secrets of one project, as one machine account sees them.
 pub struct Bitwarden {
@@ -177,10 +180,18 @@ impl Provider for Bitwarden {
         keyferry_provider_core::one_by_one(keys, |key| self.read(key, &names)).await
     }
 
-    /// Which project a secret is in only reading it tells.
-    async fn find(&self, query: &Query, _: &[String]) -> Result<Page, Error> {
-        let mut found = Vec::new();
-        for (id, name) in self.names().await?.into_iter().filter(|(_, name)| query.matches(name)) {
+    /// Which project a secret is in only reading it tells: a few of them in each call, which must not take long.
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        let mut left = match at {
+            [] => {
+                let names = self.names().await?.into_iter();
+                names.filter(|(_, name)| query.matches(name)).map(|(id, _)| id).collect()
+            }
+            at => at.to_vec(),
+        };
+        let later = left.split_off(left.len().min(AT_ONCE));
+        let mut page = Gathered::default();
+        for id in left {
             let secret = self.get(&id).await.map_err(|error| match error.kind() {
                 ErrorKind::NotFound => {
                     Error::new(ErrorKind::Unavailable, "the secrets were changed while they were searched")
@@ -188,10 +199,11 @@ impl Provider for Bitwarden {
                 _ => error,
             })?;
             if secret.project.as_deref() == Some(&self.project) {
-                found.push(name);
+                page.found(secret.name)?;
             }
         }
-        Ok(Page::of_names(found, None))
+        later.into_iter().try_for_each(|id| page.open(id))?;
+        Ok(page.into())
     }
 
     async fn push(&self, push: &Push) -> Result<(), Error> {

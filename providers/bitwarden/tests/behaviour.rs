@@ -168,6 +168,23 @@ async fn a_search_finds_what_is_in_the_project_and_nothing_of_others() {
     assert_eq!(project.0.server().take_calls().len(), 4, "one list, and one for each that bears a name");
 }
 
+/// Each call of a search has half a minute, and each secret that bears a name is a call of the server.
+#[tokio::test]
+async fn a_search_of_many_goes_on_call_by_call() {
+    let project = Project::start();
+    for n in 0..50 {
+        project.0.add("project", &format!("db-{n:02}"), "v", "");
+    }
+    let store = project.provider().await;
+    let query = Query { name: Some("^db-".parse().unwrap()), ..Query::default() };
+    project.0.server().take_calls();
+    let first = store.find(&query, &[]).await.unwrap();
+    assert_eq!((first.keys.len(), first.next.len(), project.0.server().take_calls().len()), (20, 30, 21));
+    let found = find_all(&*store, &query).await.unwrap();
+    assert_eq!(found.len(), 50);
+    assert!(project.0.server().take_calls().len() == 51, "the list is asked for once");
+}
+
 #[tokio::test]
 async fn a_push_writes_over_what_bears_the_name_and_keeps_its_note() {
     let project = Project::start();

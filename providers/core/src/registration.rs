@@ -11,10 +11,20 @@ use async_trait::async_trait;
 use crate::address::Addresses;
 use crate::{Capabilities, Credentials, Error, Generator, KeyServices, Provider, SecretBytes, Unseal};
 
-/// Where a provider reports the calls it makes, for metrics. Called once per attempt on the wire.
+/// Where it is told, for metrics, what calls are made: by a provider each attempt on the wire, and by who fetches for many what
+/// they share. A `store_type` is a key of `spec.provider`.
 pub trait Calls: Send + Sync {
     /// `call` is the name External Secrets Operator's metric uses for it, such as `ReadSecretData`.
     fn record(&self, provider: &'static str, call: &'static str, ok: bool, elapsed: Duration);
+
+    /// So many keys are fetched at once, of the most that one call takes.
+    fn fetching(&self, _store_type: &'static str, _keys: usize, _most: usize) {}
+
+    /// So many who waited for a key were answered, by so many such calls.
+    fn fetched(&self, _store_type: &'static str, _answers: usize, _calls: usize) {}
+
+    /// A store asked to slow down.
+    fn throttled(&self, _store_type: &'static str) {}
 }
 
 impl Calls for () {
@@ -57,6 +67,14 @@ pub struct Caller {
     /// answer everybody who may use the store: one that tells the server who asks refuses that with
     /// [`Referent`](crate::ErrorKind::Referent), and is then built for each namespace.
     pub namespace: Option<String>,
+}
+
+impl Caller {
+    /// Whether the author of the spec is trusted with the whole cluster: who may say to which server the operator shows
+    /// what it is itself.
+    pub fn is_of_cluster(&self) -> bool {
+        self.store_kind == "ClusterSecretStore"
+    }
 }
 
 /// Settings of the process, by the names of environment variables.

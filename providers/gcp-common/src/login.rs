@@ -60,7 +60,7 @@ impl Login {
         }
         let session = Session::new(Tokens {
             auth,
-            is_of_cluster: ctx.caller.store_kind == "ClusterSecretStore",
+            is_of_cluster: ctx.caller.is_of_cluster(),
             ctx: ctx.clone(),
             pool: pool.clone(),
             provider,

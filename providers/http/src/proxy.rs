@@ -13,6 +13,7 @@ use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::proxy::Proxy;
 use keyferry_way::{Fault, Tunnel, causes};
 use reqwest::{ClientBuilder, Url};
+use tokio::net::TcpStream;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -22,6 +23,24 @@ use crate::address::Resolver;
 /// The proxy that requests to `server` go through.
 pub(crate) fn of_server<'a>(server: &Url, addresses: &'a Addresses) -> Option<&'a Proxy> {
     addresses.proxies().of_url(server.as_str())
+}
+
+/// What is wrong with a proxy to which there is no way.
+pub(crate) const CANT_BE_REACHED: &str = "can't be reached";
+
+/// Connects to a proxy, whose name is the operator's affair.
+pub(crate) async fn knock(proxy: &Proxy) -> Result<(), Error> {
+    let url = Url::parse(proxy.url()).map_err(|_| proxy.unreachable("is no URL"))?;
+    let host = proxy.name().trim_start_matches('[').trim_end_matches(']');
+    let port = url.port_or_known_default().unwrap_or(80);
+    match TcpStream::connect((host, port)).await {
+        Ok(_) => Ok(()),
+        Err(problem) => Err(match Fault::of(&problem) {
+            Some(Fault::Refused) => proxy.unreachable("refuses connections"),
+            Some(Fault::NoName) => proxy.unreachable("has a name that can't be resolved"),
+            _ => proxy.unreachable(CANT_BE_REACHED),
+        }),
+    }
 }
 
 /// Has the client of `builder` go through the proxies that `addresses` name.
@@ -109,7 +128,7 @@ impl Hop {
             (Some(Tunnel::Refused), _) => proxy.refuses(&self.host),
             (None, Some(Fault::NoName)) => proxy.unreachable("has a name that can't be resolved"),
             (None, Some(Fault::Refused)) => proxy.unreachable("refuses connections"),
-            (None, Some(Fault::NoRoute | Fault::Timeout)) => proxy.unreachable("can't be reached"),
+            (None, Some(Fault::NoRoute | Fault::Timeout)) => proxy.unreachable(CANT_BE_REACHED),
             (None, _) => return error,
         };
         own.into()

@@ -8,8 +8,10 @@ use keyferry_provider_core::body::Body;
 use keyferry_provider_core::{Error, ErrorKind, Room, SecretBytes};
 use reqwest::header::RETRY_AFTER;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, Response, Url, redirect, retry};
+use tokio::net::TcpStream;
 
 use crate::address::{self, Resolver};
+use crate::proxy::CANT_BE_REACHED;
 use crate::{error, proxy, roots};
 
 /// How long a connection, and a request as a whole, may take.
@@ -104,7 +106,7 @@ impl Way {
     }
 
     /// Connects to the server within this time, and says nothing: for a service of which nobody knows a request that does
-    /// nothing.
+    /// nothing. Where a proxy is on the way it is the proxy that is connected to: what is behind it only a request tells.
     ///
     /// # Errors
     /// Those of [`Way::client_builder`] and [`Way::error`].
@@ -113,13 +115,23 @@ impl Way {
         let host = self.server.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let port = self.server.port_or_known_default().unwrap_or(0);
         let resolver = Resolver { addresses: addresses.clone(), fields: self.fields, proxy: None };
+        let through = proxy::of_server(&self.server, addresses);
         let connecting = async {
+            if let Some(proxy) = through {
+                if !addresses.are_anywhere() {
+                    resolver.judge(host).await?;
+                }
+                return proxy::knock(proxy).await;
+            }
             let found = resolver.resolve_to(host, port).await?;
-            let connected = tokio::net::TcpStream::connect(found.as_slice()).await;
+            let connected = TcpStream::connect(found.as_slice()).await;
             connected.map(drop).map_err(|problem| error::of_connecting(&problem, &self.host()))
         };
         tokio::time::timeout(patience, connecting).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::Timeout, format!("no connection to {} within {patience:?}", self.host())))
+            Err(match through {
+                Some(proxy) => proxy.unreachable(CANT_BE_REACHED),
+                None => Error::new(ErrorKind::Timeout, format!("no connection to {} within {patience:?}", self.host())),
+            })
         })
     }
 

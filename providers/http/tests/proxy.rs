@@ -161,3 +161,26 @@ async fn a_store_of_a_namespace_goes_through_a_proxy_only_where_its_own_server_m
     let refused = Store::new("http://169.254.169.254", &of_namespace, None).err().unwrap();
     assert_eq!(refused.kind(), ErrorKind::Invalid);
 }
+
+/// A service of which nobody knows a request that does nothing is looked for where its requests go.
+#[tokio::test]
+async fn who_only_knocks_knocks_at_the_proxy() {
+    let patience = Duration::from_secs(10);
+    let way = |server: &str| Way { server: server.parse().unwrap(), fields: FIELDS };
+    let proxy = Proxy::start();
+    let through = |proxy: &str| Addresses::anywhere().through(both(proxy, "direct.test"));
+    for server in ["http://only.the.proxy.test", "https://only.the.proxy.test:8443"] {
+        way(server).knock(&through(&proxy.url()), patience).await.unwrap();
+    }
+    let error = way("http://direct.test").knock(&through(&proxy.url()), patience).await.unwrap_err();
+    assert!(error.message().contains("the name direct.test can't be resolved"), "{error}");
+    let with_login = format!("http://me:{PASSWORD}@127.0.0.1:1");
+    let error = way("http://only.the.proxy.test").knock(&through(&with_login), patience).await.unwrap_err();
+    assert!(error.message().contains("the proxy 127.0.0.1:1") && !error.to_string().contains(PASSWORD), "{error}");
+    let error = way("http://only.the.proxy.test").knock(&through("http://proxy.invalid"), patience).await.unwrap_err();
+    assert!(error.message().contains("the proxy proxy.invalid"), "{error}");
+    // What a store of a namespace may not reach is not looked for there either.
+    let bounded = Addresses::default().through(both(&proxy.url(), ""));
+    let error = way("http://10.0.0.1.invalid").knock(&bounded, patience).await.unwrap_err();
+    assert!(error.message().contains("can't be resolved"), "{error}");
+}

@@ -119,7 +119,7 @@ fn base64(bytes: &[u8]) -> SecretBytes {
 pub fn host_of_sts(region: &str) -> String {
     match region {
         "us-east-1" => "sts.amazonaws.com".to_owned(),
-        _ => format!("sts.{region}.{}", domain(region)),
+        _ => format!("sts.{region}.{}", domain(region, false)),
     }
 }
 
@@ -148,9 +148,23 @@ pub async fn question(
     Ok(Question { host: host.to_owned(), headers })
 }
 
-/// Where the services of a region are.
-fn domain(region: &str) -> &'static str {
-    if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" }
+/// The domains of AWS's services in the public partition, and of those that are reached by IPv6, too.
+const PUBLIC: [&str; 2] = ["amazonaws.com", "api.aws"];
+
+/// Regions that are not of it by how they begin, and the domains there.
+const PARTITIONS: [(&str, [&str; 2]); 6] = [
+    ("cn-", ["amazonaws.com.cn", "api.amazonwebservices.com.cn"]),
+    ("eusc-", ["amazonaws.eu", "api.amazonwebservices.eu"]),
+    ("us-iso-", ["c2s.ic.gov", "api.aws.ic.gov"]),
+    ("us-isob-", ["sc2s.sgov.gov", "api.aws.scloud"]),
+    ("us-isof-", ["csp.hci.ic.gov", "api.aws.hci.ic.gov"]),
+    ("eu-isoe-", ["cloud.adc-e.uk", "api.cloud-aws.adc-e.uk"]),
+];
+
+/// Where the services of a region are, by IPv6 too or not. The region is a label, so that it leads to no other host.
+pub fn domain(region: &str, dual_stack: bool) -> &'static str {
+    let of_region = PARTITIONS.iter().find(|(start, _)| region.starts_with(start));
+    of_region.map_or(PUBLIC, |(_, domains)| *domains)[usize::from(dual_stack)]
 }
 
 fn now() -> String {
@@ -231,6 +245,7 @@ async fn of_operator(sts: &Service<'_>, aws: &Aws, shown: &Shown<'_>) -> Result<
              {instead}"
         )));
     }
+    shown.check_server()?;
     let variable = |name: &str| (sts.ctx.environment)(name).filter(|text| !text.is_empty());
     match (variable(TOKEN_FILE), variable(TOKEN_ROLE), variable(POD_IDENTITY)) {
         (Some(file), Some(role), _) => {
@@ -280,15 +295,17 @@ async fn read(file: &str, variable: &str) -> Result<SecretBytes, Error> {
     bytes.map_err(|_| Error::invalid(format!("the file that {variable} names can't be read")))
 }
 
+/// Where STS of a region is. In regions of the US government all of it is of the FIPS kind.
+fn url_of_sts(region: &str, fips: bool, dual_stack: bool) -> String {
+    let is_fips_anyway = region.starts_with("us-gov-") && !dual_stack;
+    let name = if fips && !is_fips_anyway { "sts-fips" } else { "sts" };
+    format!("https://{name}.{region}.{}", domain(region, dual_stack))
+}
+
 /// STS of a region.
 fn sts<'a>(region: &str, ctx: &'a BuildContext) -> Result<Service<'a>, Error> {
     let is_on = |name| (ctx.environment)(name).is_some_and(|text| text.eq_ignore_ascii_case("true"));
-    let name = if is_on("AWS_USE_FIPS_ENDPOINT") { "sts-fips" } else { "sts" };
-    let url = if is_on("AWS_USE_DUALSTACK_ENDPOINT") {
-        format!("https://{name}.{region}.api.aws")
-    } else {
-        format!("https://{name}.{region}.{}", domain(region))
-    };
+    let url = url_of_sts(region, is_on("AWS_USE_FIPS_ENDPOINT"), is_on("AWS_USE_DUALSTACK_ENDPOINT"));
     // External Secrets Operator's own variable, then AWS's.
     let variables = ["AWS_STS_ENDPOINT", "AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"];
     Service::new(("STS", "AWS/STS"), &url, &variables, ctx)
@@ -403,6 +420,22 @@ mod tests {
     fn where_sts_is() {
         let hosts = ["us-east-1", "eu-west-1", "cn-north-1"].map(host_of_sts);
         assert_eq!(hosts, ["sts.amazonaws.com", "sts.eu-west-1.amazonaws.com", "sts.cn-north-1.amazonaws.com.cn"]);
+        let hosts = ["eusc-de-east-1", "us-iso-east-1", "us-isob-east-1"].map(host_of_sts);
+        assert_eq!(
+            hosts,
+            ["sts.eusc-de-east-1.amazonaws.eu", "sts.us-iso-east-1.c2s.ic.gov", "sts.us-isob-east-1.sc2s.sgov.gov"]
+        );
+        for (region, fips, dual_stack, expected) in [
+            ("eu-west-1", false, false, "https://sts.eu-west-1.amazonaws.com"),
+            ("us-east-1", true, false, "https://sts-fips.us-east-1.amazonaws.com"),
+            ("us-east-1", true, true, "https://sts-fips.us-east-1.api.aws"),
+            ("us-gov-west-1", true, false, "https://sts.us-gov-west-1.amazonaws.com"),
+            ("cn-north-1", false, true, "https://sts.cn-north-1.api.amazonwebservices.com.cn"),
+            ("eusc-de-east-1", false, true, "https://sts.eusc-de-east-1.api.amazonwebservices.eu"),
+            ("us-isof-south-1", false, false, "https://sts.us-isof-south-1.csp.hci.ic.gov"),
+        ] {
+            assert_eq!(url_of_sts(region, fips, dual_stack), expected);
+        }
     }
 
     #[test]

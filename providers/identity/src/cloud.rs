@@ -16,9 +16,28 @@ pub struct Shown<'a> {
     pub field: &'a str,
     /// What the provider was built with.
     pub ctx: &'a BuildContext,
+    /// Whether it is shown to a server that the spec names, and not to the vendor's own at its known address.
+    pub is_to_named_server: bool,
 }
 
 impl Shown<'_> {
+    /// Refuses to show whom a cloud takes the operator for to a server that the author of a store of a namespace chose: it
+    /// could show that to others in turn, who would take it for the operator.
+    ///
+    /// # Errors
+    /// `Denied`.
+    pub fn check_server(&self) -> Result<(), Error> {
+        if !self.is_to_named_server || self.ctx.caller.is_of_cluster() {
+            return Ok(());
+        }
+        let message = format!(
+            "{} logs in as the operator itself, which is not shown to a server that a store of a namespace names",
+            self.field
+        );
+        Err(Error::new(ErrorKind::Denied, message)
+            .with_hint("name credentials in the store, or use a ClusterSecretStore"))
+    }
+
     /// The value of a secret that this field of the method names.
     ///
     /// # Errors

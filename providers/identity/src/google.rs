@@ -57,6 +57,7 @@ pub async fn jwt(identity: &GoogleIdentity, audience: &str, shown: &Shown<'_>) -
             shown.field
         ))),
         GoogleIdentity::Operator => {
+            shown.check_server()?;
             let query = [("audience", audience), ("format", "full")];
             metadata(shown.ctx, "GetIdentityToken", "instance/service-accounts/default/identity", &query).await
         }

@@ -65,7 +65,7 @@ impl Config {
         let spec = Spec::deserialize(spec).map_err(|_| {
             Error::invalid("spec.provider.crd does not have the form of a store of custom resources: check the types")
         })?;
-        let is_of_cluster = caller.store_kind == "ClusterSecretStore";
+        let is_of_cluster = caller.is_of_cluster();
         let own = caller.namespace.clone().filter(|_| !is_of_cluster);
         let named = |name| ServiceAccountRef { name, ..ServiceAccountRef::default() };
         let account = spec.service_account_ref.or(filled(spec.service_account_name).map(named));

@@ -38,7 +38,7 @@ impl Kubernetes {
     pub async fn new(config: Config, ctx: BuildContext) -> Result<Self, Error> {
         let access = config.connection.access(&ctx).await?;
         let client = Client::new(&access, &ctx)?;
-        let is_of_cluster = ctx.caller.store_kind == "ClusterSecretStore";
+        let is_of_cluster = ctx.caller.is_of_cluster();
         let login = Login::new(client, ctx.credentials, access.identity).await?;
         Ok(Self { login, namespace: config.namespace, is_of_cluster })
     }

@@ -163,6 +163,13 @@ impl Client {
         answer
     }
 
+    /// Whether the server is one of these hosts, which are the vendor's own.
+    pub fn is_at(&self, hosts: &[&str]) -> bool {
+        let server = &self.way.server;
+        let host = server.host_str().map(|host| host.trim_end_matches('.'));
+        server.scheme() == "https" && host.is_some_and(|host| hosts.contains(&host))
+    }
+
     /// Where a call goes.
     pub fn url(&self, call: &Call) -> Url {
         let mut url = self.way.server.clone();
@@ -257,6 +264,26 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn which_servers_are_the_vendors_own() {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        const FIELDS: Fields = Fields { server: "server", ca: "ca", identity: "identity" };
+        static VENDOR: Vendor =
+            Vendor { name: "a vendor", metric: "vendor", fields: FIELDS, login: "auth", says: |_| None };
+        let is_at = async |server: &str| {
+            let ctx = BuildContext::new(Arc::new(keyferry_provider_testkit::MapCredentials::new()), Arc::new(()));
+            let client = Client::new(&VENDOR, Url::parse(server).unwrap(), &Ca::System, &ctx).await.unwrap();
+            client.is_at(&["app.example.com"])
+        };
+        for own in ["https://app.example.com/api", "https://APP.example.com.", "https://app.example.com:443"] {
+            assert!(is_at(own).await, "{own}");
+        }
+        for other in ["http://app.example.com", "https://app.example.com.evil.com", "https://app.example.com@evil.com"]
+        {
+            assert!(!is_at(other).await, "{other}");
+        }
+    }
 
     #[test]
     fn a_segment_is_one_whatever_is_in_it() {

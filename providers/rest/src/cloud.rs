@@ -7,6 +7,7 @@ use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{BuildContext, Error, ErrorKind, SecretBytes, filled, json};
 use keyferry_provider_http::{Ca, Fields, server_url};
 use keyferry_provider_identity::aws::{Aws, AwsIdentity};
+use keyferry_provider_identity::cloud::Shown;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::client::{Call, Client, Said, Vendor};
@@ -33,15 +34,15 @@ const GOOGLE: Vendor = Vendor {
     ..AZURE
 };
 
-/// Whether a store may log in as the operator itself.
+/// Whether a store may log in as the operator itself, at this server.
 ///
 /// # Errors
-/// `Denied` where it may not; `field` is where the spec asks for it.
-pub fn may_be_operator(ctx: &BuildContext, field: &str) -> Result<(), Error> {
-    if ctx.ambient_identity {
-        return Ok(());
+/// `Denied` where it may not.
+pub fn may_be_operator(shown: &Shown<'_>) -> Result<(), Error> {
+    if shown.ctx.ambient_identity {
+        return shown.check_server();
     }
-    let message = format!("{field} logs in as the operator itself, which this store may not");
+    let message = format!("{} logs in as the operator itself, which this store may not", shown.field);
     Err(Error::new(ErrorKind::Denied, message).with_hint("use another login, or a ClusterSecretStore"))
 }
 
@@ -66,27 +67,22 @@ impl Machine {
     /// Azure's, for managed identities.
     ///
     /// # Errors
-    /// `Denied` where the store may not be used as the operator itself; `field` is where the spec asks for it.
-    pub async fn azure(ctx: &BuildContext, field: &str) -> Result<Arc<Self>, Error> {
-        Self::of(&AZURE, ctx, field, "AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://169.254.169.254").await
+    /// `Denied` where the store may not be used as the operator itself.
+    pub async fn azure(shown: &Shown<'_>) -> Result<Arc<Self>, Error> {
+        Self::of(&AZURE, shown, "AZURE_POD_IDENTITY_AUTHORITY_HOST", "http://169.254.169.254").await
     }
 
     /// Google's, for the service account of a machine or a pod.
     ///
     /// # Errors
     /// As [`azure`](Self::azure).
-    pub async fn google(ctx: &BuildContext, field: &str) -> Result<Arc<Self>, Error> {
-        Self::of(&GOOGLE, ctx, field, "GCE_METADATA_HOST", "http://metadata.google.internal").await
+    pub async fn google(shown: &Shown<'_>) -> Result<Arc<Self>, Error> {
+        Self::of(&GOOGLE, shown, "GCE_METADATA_HOST", "http://metadata.google.internal").await
     }
 
-    async fn of(
-        vendor: &'static Vendor,
-        ctx: &BuildContext,
-        field: &str,
-        variable: &str,
-        default: &str,
-    ) -> Result<Arc<Self>, Error> {
-        may_be_operator(ctx, field)?;
+    async fn of(vendor: &'static Vendor, shown: &Shown<'_>, variable: &str, default: &str) -> Result<Arc<Self>, Error> {
+        may_be_operator(shown)?;
+        let ctx = shown.ctx;
         let host = filled((ctx.environment)(variable)).unwrap_or_else(|| default.to_owned());
         let host = if host.contains("://") { host } else { format!("http://{host}") };
         let server = server_url(&host, vendor.fields.server, default)?;

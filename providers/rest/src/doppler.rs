@@ -22,7 +22,7 @@ use crate::client::{Call, Client, Response, Said, Vendor};
 use crate::config::{self, needed, needed_text};
 use crate::login::{Access, Kept, Pass};
 use crate::object::{self, Object};
-use crate::store::{Found, Rest, Store};
+use crate::store::{Found, Rest, Store, note_of_login};
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =
@@ -94,6 +94,8 @@ struct Doppler {
     place: Vec<(&'static str, String)>,
     transformer: Option<String>,
     format: Option<String>,
+    /// Whether the vendor's own client logs in so where we have seen it.
+    is_proven: bool,
 }
 
 fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
@@ -111,8 +113,10 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
             one_of(spec.name_transformer, &TRANSFORMERS, "nameTransformer")?,
             one_of(spec.format, &FORMATS, "format")?,
         );
-        let access = access(needed(spec.auth, VENDOR.login)?, &ctx).await?;
-        Ok(Rest::provider(Doppler { access, place, transformer, format }))
+        let auth = needed(spec.auth, VENDOR.login)?;
+        let is_proven = auth.oidc_config.is_none();
+        let access = access(auth, &ctx).await?;
+        Ok(Rest::provider(Doppler { access, place, transformer, format, is_proven }))
     })
 }
 
@@ -237,11 +241,16 @@ impl Doppler {
         let call = Call::get("GetSecret", "v3/configs/config/secret").with(query);
         match self.access.ask(&call, &format!("secret {name:?}")).await {
             Err(error) => error,
-            Ok(_) => Error::new(
-                ErrorKind::Malformed,
-                format!("secret {name:?} is there, and not among those that the config is downloaded with"),
-            ),
+            Ok(_) => left_out(name),
         }
+    }
+
+    /// The names of all secrets. Each config has some of Doppler's own, so that none at all is nobody's word.
+    async fn names(&self) -> Result<Vec<String>, Error> {
+        let call = Call::get("ListSecrets", "v3/configs/config/secrets/names").with(self.place.clone());
+        let answer = self.access.ask(&call, "the names of secrets").await.map_err(Error::no_reason_to_delete)?;
+        let names = names(&answer.body).filter(|names| !names.is_empty());
+        names.ok_or_else(|| self.access.client().malformed(&answer))
     }
 
     async fn update(&self, call: &'static str, change: Object, name: &str) -> Result<(), Error> {
@@ -249,6 +258,11 @@ impl Doppler {
         let call = Call::send(call, Method::POST, "v3/configs/config/secrets", whole.done());
         self.access.ask(&call, &format!("secret {name:?}")).await.map(drop)
     }
+}
+
+fn left_out(name: &str) -> Error {
+    let message = format!("secret {name:?} is there, and not among those that the config is downloaded with");
+    Error::new(ErrorKind::Malformed, message)
 }
 
 fn restricted(name: &str) -> Error {
@@ -280,30 +294,28 @@ impl Store for Doppler {
             Some(transformer) if !keys.iter().all(by_own) => self.secrets(Some(transformer)).await?,
             _ => BTreeMap::new(),
         };
-        let mut answers = Vec::with_capacity(keys.len());
-        for Key { name, .. } in keys {
-            let file = file.as_ref().filter(|_| name == FILE).map(|file| Some(file.clone()));
-            answers.push(match file.as_ref().or_else(|| all.get(name)).or_else(|| transformed.get(name)) {
-                Some(Some(value)) => Ok(Fetched::from(value.clone())),
-                Some(None) => Err(restricted(name)),
-                None => match self.missing(name).await {
-                    error if error.kind().concerns_store() => return Err(error),
-                    error => Err(error),
-                },
-            });
-        }
-        Ok(answers)
+        let file = file.map(Some);
+        let found = |name: &str| {
+            let file = file.as_ref().filter(|_| name == FILE);
+            file.or_else(|| all.get(name)).or_else(|| transformed.get(name))
+        };
+        // Others' keys are among these: what is not there costs one call, and its failure touches no value that is.
+        let names = if keys.iter().all(|key| found(&key.name).is_some()) { None } else { Some(self.names().await) };
+        let answer = |Key { name, .. }: &Key| match (found(name), &names) {
+            (Some(Some(value)), _) => Ok(Fetched::from(value.clone())),
+            (Some(None), _) => Err(restricted(name)),
+            (None, Some(Err(error))) => Err(error.clone()),
+            (None, Some(Ok(names))) if names.contains(name) => Err(left_out(name)),
+            (None, _) => Err(Error::new(ErrorKind::NotFound, format!("there is no secret {name:?}"))),
+        };
+        Ok(keys.iter().map(answer).collect())
     }
 
     async fn find(&self, query: &Query, _: &[String]) -> Result<Page, Error> {
         let names: Vec<String> = match (&self.format, &self.transformer) {
             (Some(_), _) => vec![FILE.to_owned()],
             (None, Some(transformer)) => self.secrets(Some(transformer)).await?.into_keys().collect(),
-            (None, None) => {
-                let call = Call::get("ListSecrets", "v3/configs/config/secrets/names").with(self.place.clone());
-                let answer = self.access.ask(&call, "the names of secrets").await?;
-                names(&answer.body).ok_or_else(|| self.access.client().malformed(&answer))?
-            }
+            (None, None) => self.names().await?,
         };
         let prefix = query.path().unwrap_or_default();
         Ok(Page::of_names(names.into_iter().filter(|name| name.starts_with(prefix) && query.matches(name)), []))
@@ -335,6 +347,10 @@ impl Store for Doppler {
     async fn validate(&self) -> Result<(), Error> {
         let call = Call::get("ListSecrets", "v3/configs/config/secrets/names").with(self.place.clone());
         self.access.ask(&call, "the config").await.map(drop)
+    }
+
+    fn note(&self) -> Option<String> {
+        note_of_login(false, self.is_proven)
     }
 }
 

@@ -71,7 +71,10 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         let reference = needed(spec.api_key.and_then(|key| key.secret_ref), VENDOR.login)?;
         let client = Arc::new(Client::new(&VENDOR, server, &Ca::System, &ctx).await?);
         let login = Login { client: client.clone(), credentials: ctx.credentials.clone(), reference };
-        Ok(Rest::provider(Fortanix { access: Access::new(client, login).await? }))
+        let access = Access::new(client, login)
+            .await?
+            .ended_by(|_| Some(Call { method: Method::POST, ..Call::get("Terminate", "sys/v1/session/terminate") }));
+        Ok(Rest::provider(Fortanix { access }))
     })
 }
 

@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use crypto_box::PublicKey;
 use crypto_box::aead::OsRng;
 use jiff::Timestamp;
+use keyferry_limits::SELECTED_REPOSITORIES;
 use keyferry_provider_core::{
     Answer, Blame, BuildContext, BuildFuture, Capabilities, Credentials, Dialect, Error, ErrorKind, Key, Page,
     Provider, Push, Query, Reach, Registration, Remote, SecretBytes, SecretRef, filled, json,
@@ -55,9 +56,8 @@ const ACCEPT: &str = "application/vnd.github+json";
 
 const KEY: &str = "spec.provider.github.auth.privateKey";
 
-/// How many repositories are on a page, and how many pages a secret may have of them.
+/// How many repositories are on a page.
 const PAGE: usize = 100;
-const PAGES: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -117,8 +117,11 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
             app: needed(spec.app, "spec.provider.github.appID")?,
             installation: needed(spec.installation, "spec.provider.github.installationID")?,
         };
-        let store: Arc<dyn Provider> =
-            Arc::new(GitHub { access: Access::new(client, login).await?, place, visibility });
+        let access = Access::new(client, login).await?.ended_by(|_| {
+            let call = Call { method: Method::DELETE, ..Call::get("RevokeInstallationToken", "installation/token") };
+            Some(Call { accept: ACCEPT, ..call })
+        });
+        let store: Arc<dyn Provider> = Arc::new(GitHub { access, place, visibility });
         Ok(store)
     })
 }
@@ -204,12 +207,9 @@ fn sealed(public: &str, value: &SecretBytes) -> Option<String> {
 }
 
 /// Reads `{"total_count": 1, "repositories": [{"id": 1}]}`.
-fn repositories(answer: &Response) -> Option<Vec<String>> {
+fn repositories(answer: &Response) -> Option<Vec<u64>> {
     let all = json::array(object::at(answer.body.expose(), &["repositories"])?.get().as_bytes())?;
-    let id = |raw: &serde_json::value::RawValue| {
-        let id = json::object(raw.get().as_bytes())?.get("id")?.get().to_owned();
-        id.parse::<u64>().is_ok().then_some(id)
-    };
+    let id = |raw: &serde_json::value::RawValue| json::object(raw.get().as_bytes())?.get("id")?.get().parse().ok();
     all.into_iter().map(id).collect()
 }
 
@@ -235,21 +235,23 @@ impl GitHub {
     }
 
     /// The repositories that see a secret of an organization: an update that leaves them out takes it from all of them.
-    async fn selected(&self, name: &str) -> Result<Vec<String>, Error> {
+    async fn selected(&self, name: &str) -> Result<Vec<u64>, Error> {
         let mut all = Vec::new();
-        for page in 1..=PAGES {
+        for page in 1..=SELECTED_REPOSITORIES.size() / PAGE {
             let query = [("per_page", PAGE.to_string()), ("page", page.to_string())];
             let call = Self::get("ListSelectedRepos", format!("{}/repositories", self.path(name)?)).with(query);
             let answer = self.access.ask(&call, &format!("the repositories of secret {name:?}")).await?;
             let found = repositories(&answer).ok_or_else(|| self.access.client().malformed(&answer))?;
             let is_last = found.len() < PAGE;
             all.extend(found);
+            if all.len() > SELECTED_REPOSITORIES.size() {
+                break;
+            }
             if is_last {
                 return Ok(all);
             }
         }
-        let message = format!("secret {name:?} is seen by more than {} repositories", PAGE * PAGES);
-        Err(Error::invalid(message).with_blame(Blame::Spec))
+        Err(Error::limit(&SELECTED_REPOSITORIES).with_blame(Blame::Spec))
     }
 
     async fn encrypted(&self, value: &SecretBytes) -> Result<Object, Error> {
@@ -303,7 +305,8 @@ impl Provider for GitHub {
             body = body.text("visibility", seen);
             if seen == "selected" && there.as_ref().is_some_and(|there| there.visibility.as_deref() == Some("selected"))
             {
-                let list = format!("[{}]", self.selected(name).await?.join(","));
+                let ids: Vec<String> = self.selected(name).await?.iter().map(u64::to_string).collect();
+                let list = format!("[{}]", ids.join(","));
                 body = body.json("selected_repository_ids", &list);
             }
         }

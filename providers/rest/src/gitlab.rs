@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use keyferry_limits::PROJECT_GROUPS;
 use keyferry_provider_core::{
     Answer, Blame, BuildContext, BuildFuture, CaRef, Capabilities, Error, ErrorKind, Fetched, Key, Metadata, Page,
     Query, Registration, SecretBytes, SecretRef, filled, json, one_by_one,
@@ -191,21 +192,26 @@ impl Source<Vec<String>> for Ancestors {
             let call = Call::get("ListProjectsGroups", path.clone()).with(query);
             let answer = self.access.ask(&call, "the groups of the project").await?;
             let groups = groups(&answer.body).ok_or_else(|| self.access.client().malformed(&answer))?;
-            page = next(&answer, &at, groups.len());
+            // A page that is empty is the last, so that no more are asked for than there may be groups.
+            page = next(&answer, &at, groups.len()).filter(|_| !groups.is_empty());
+            if found.len() + groups.len() > PROJECT_GROUPS.size() {
+                return Err(Error::limit(&PROJECT_GROUPS).with_blame(Blame::Spec));
+            }
             found.extend(groups);
         }
-        found.sort_by_key(|(path, _)| path.len());
-        let value = found.into_iter().map(|(_, id)| id).collect();
+        found.sort_by_key(|(length, _)| *length);
+        let value = found.into_iter().map(|(_, id)| id.to_string()).collect();
         Ok(Grant { value, life: Life::of(GROUPS_HELD) })
     }
 }
 
-/// Reads `[{"id": 1, "full_path": "..."}, ...]`.
-fn groups(body: &SecretBytes) -> Option<Vec<(String, String)>> {
+/// Reads `[{"id": 1, "full_path": "..."}, ...]`: how long the paths are, which tells the outer groups from the inner, and the
+/// ids.
+fn groups(body: &SecretBytes) -> Option<Vec<(usize, u64)>> {
     let group = |raw: &RawValue| {
         let fields = json::object(raw.get().as_bytes())?;
-        let text = |name: &str| json::to_bytes(fields.get(name)?).expose_str().map(str::to_owned);
-        Some((text("full_path")?, text("id")?))
+        let id = fields.get("id")?.get().parse().ok()?;
+        Some((json::to_bytes(fields.get("full_path")?).len(), id))
     };
     json::array(body.expose())?.into_iter().map(group).collect()
 }
@@ -417,6 +423,6 @@ mod tests {
         let page = listed(&r#"[{"key":"A","environment_scope":"prod"},{"key":"B"}]"#.into()).unwrap();
         let names: Vec<_> = page.iter().map(|listed| (listed.name.as_str(), listed.environment.as_str())).collect();
         assert_eq!(names, [("A", "prod"), ("B", ANY)]);
-        assert_eq!(groups(&r#"[{"id":3,"full_path":"a/b"}]"#.into()).unwrap(), [("a/b".to_owned(), "3".to_owned())]);
+        assert_eq!(groups(&r#"[{"id":3,"full_path":"a/b"}]"#.into()).unwrap(), [(3, 3)]);
     }
 }

@@ -84,10 +84,14 @@ fn signed(signer: &oracle::Signer, client: &Client, call: &Call) -> Result<Heade
     signer.headers(request)?.into_iter().map(value).collect()
 }
 
+/// The call that ends the login by which something is passed; `None` where there is no such one.
+pub type Ending = fn(&Pass) -> Option<Call>;
+
 /// A client, logged in.
 pub struct Access {
     client: Arc<Client>,
     session: Session<Pass>,
+    ending: Option<Ending>,
 }
 
 impl Access {
@@ -98,7 +102,13 @@ impl Access {
     pub async fn new(client: Arc<Client>, source: impl Source<Pass> + 'static) -> Result<Self, Error> {
         let session = Session::new(source);
         session.get().await?;
-        Ok(Self { client, session })
+        Ok(Self { client, session, ending: None })
+    }
+
+    /// The same whose last login is ended by a call when nobody needs it any more: for what logins of ours made.
+    pub fn ended_by(mut self, ending: Ending) -> Self {
+        self.ending = Some(ending);
+        self
     }
 
     /// The client, for its errors.
@@ -119,24 +129,8 @@ impl Access {
     /// # Errors
     /// Those of the login and of the way.
     pub async fn send(&self, call: &Call) -> Result<Response, Error> {
-        let make = async |pass: Held<Pass>| self.attempt(call, &pass).await;
+        let make = async |pass: Held<Pass>| attempt(&self.client, call, &pass).await;
         self.session.call(make, |answer| answer.status == 401).await
-    }
-
-    async fn attempt(&self, call: &Call, pass: &Pass) -> Result<Response, Error> {
-        match pass {
-            Pass::Header(name, value) => {
-                self.client.send(call, &HeaderMap::from_iter([(name.clone(), value.clone())])).await
-            }
-            Pass::Headers(headers) => self.client.send(call, headers).await,
-            Pass::Signed(signer) => self.client.send(call, &signed(signer, &self.client, call)?).await,
-            Pass::Field(name, secret) => {
-                let body = call.body.as_ref().map(|body| with_text(body, name, secret));
-                let Call { name, method, path, query, accept, .. } = call;
-                let (method, path, query) = (method.clone(), path.clone(), query.clone());
-                self.client.send(&Call { name, method, path, query, body, accept }, &HeaderMap::new()).await
-            }
-        }
     }
 
     /// Makes a call, and takes its answer for a success or for an error about `what`.
@@ -146,5 +140,31 @@ impl Access {
     pub async fn ask(&self, call: &Call, what: &str) -> Result<Response, Error> {
         let answer = self.send(call).await?;
         if answer.is_good() { Ok(answer) } else { Err(self.client.refusal(&answer, &what)) }
+    }
+}
+
+/// What a login of ours made is of no use to anybody once the store is gone. Nobody waits for its end, and what comes of it
+/// changes nothing; what stays behind has an end of its own.
+impl Drop for Access {
+    fn drop(&mut self) {
+        let Some(ending) = self.ending else { return };
+        let (Some(pass), Ok(runtime)) = (self.session.held(), tokio::runtime::Handle::try_current()) else { return };
+        let Some(call) = ending(&pass) else { return };
+        let client = self.client.clone();
+        runtime.spawn(async move { attempt(&client, &call, &pass).await.map(drop) });
+    }
+}
+
+async fn attempt(client: &Client, call: &Call, pass: &Pass) -> Result<Response, Error> {
+    match pass {
+        Pass::Header(name, value) => client.send(call, &HeaderMap::from_iter([(name.clone(), value.clone())])).await,
+        Pass::Headers(headers) => client.send(call, headers).await,
+        Pass::Signed(signer) => client.send(call, &signed(signer, client, call)?).await,
+        Pass::Field(name, secret) => {
+            let body = call.body.as_ref().map(|body| with_text(body, name, secret));
+            let Call { name, method, path, query, accept, .. } = call;
+            let (method, path, query) = (method.clone(), path.clone(), query.clone());
+            client.send(&Call { name, method, path, query, body, accept }, &HeaderMap::new()).await
+        }
     }
 }

@@ -145,25 +145,24 @@ impl Ngrok {
         Err(Error::invalid(message).with_blame(Blame::Spec))
     }
 
-    async fn vault(&self) -> Result<Option<String>, Error> {
-        self.id_of(&self.vault, "ListVaults", "vaults", "vaults").await
+    /// The id of the vault. Where it is not to be seen, nothing is known of what is in it.
+    async fn vault(&self) -> Result<String, Error> {
+        let id = self.id_of(&self.vault, "ListVaults", "vaults", "vaults").await?;
+        id.ok_or_else(|| {
+            Error::invalid(format!(
+                "there is no vault {:?}, or not for us: check spec.provider.ngrok.vault.name",
+                self.vault
+            ))
+        })
     }
 
-    /// The ids of the vault and of a secret in it.
+    /// The id of a secret in the vault.
     async fn secret(&self, name: &str) -> Result<Option<String>, Error> {
-        let Some(vault) = self.vault().await? else { return Ok(None) };
-        self.in_vault(&vault, name).await
+        self.in_vault(&self.vault().await?, name).await
     }
 
     async fn in_vault(&self, vault: &str, name: &str) -> Result<Option<String>, Error> {
         self.id_of(name, "GetSecretsByVault", &format!("vaults/{}/secrets", segment(vault)?), "secrets").await
-    }
-
-    fn no_vault(&self) -> Error {
-        Error::invalid(format!(
-            "there is no vault {:?}, or not for us: check spec.provider.ngrok.vault.name",
-            self.vault
-        ))
     }
 }
 
@@ -231,7 +230,7 @@ impl Provider for Ngrok {
         let value = push.payload.whole()?;
         let metadata = metadata(said.metadata.unwrap_or_default(), &value);
         let description = filled(said.description).unwrap_or_else(|| DESCRIPTION.to_owned());
-        let vault = self.vault().await?.ok_or_else(|| self.no_vault())?;
+        let vault = self.vault().await?;
         let body = Object::new()
             .text("value", object::text(&value)?)
             .text("metadata", object::text(&metadata)?)
@@ -268,7 +267,7 @@ impl Provider for Ngrok {
     }
 
     async fn validate(&self) -> Result<(), Error> {
-        self.vault().await?.map(drop).ok_or_else(|| self.no_vault())
+        self.vault().await.map(drop)
     }
 
     fn identity_note(&self) -> Option<String> {

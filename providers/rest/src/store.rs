@@ -203,9 +203,29 @@ pub fn bears(tags: &[String], name: &str, value: &str) -> bool {
 /// What the status of a store says whose vendor nobody of us could ask.
 pub const UNPROVEN: &str = "this provider is built from the vendor's documents and unproven: it was never tried against the vendor's own server or client";
 
+/// The same of a login that only documents tell of, where reading was seen to work with another.
+pub const UNPROVEN_LOGIN: &str = "this login is built from the vendor's documents and unproven: it was never tried against the vendor's own server or client";
+
+/// What the status of a store says of its login: that it is the operator's own, and whether anybody has seen it work.
+pub fn note_of_login(is_operators_own: bool, is_proven: bool) -> Option<String> {
+    const OWN: &str = "logs in as the operator itself, with the identity of the machine or pod that it runs on";
+    let own = is_operators_own.then_some(OWN);
+    let unproven = (!is_proven).then_some(UNPROVEN_LOGIN);
+    let all: Vec<&str> = own.into_iter().chain(unproven).collect();
+    (!all.is_empty()).then(|| all.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_said_of_a_login() {
+        assert_eq!(note_of_login(false, true), None);
+        assert_eq!(note_of_login(false, false).as_deref(), Some(UNPROVEN_LOGIN));
+        let both = note_of_login(true, false).unwrap();
+        assert!(both.starts_with("logs in as the operator itself") && both.ends_with(UNPROVEN_LOGIN), "{both}");
+    }
 
     #[test]
     fn tags_are_texts() {

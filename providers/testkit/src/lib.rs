@@ -52,6 +52,11 @@ pub trait Fixture: Send + Sync {
         true
     }
 
+    /// Whether that holds of what is pushed into it and deleted, too.
+    fn is_proven_for_writes(&self) -> bool {
+        self.is_proven()
+    }
+
     /// What stands before the backend, or is it: it counts calls, and fails when it is told to.
     fn server(&self) -> Option<Server> {
         None

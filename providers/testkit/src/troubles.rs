@@ -237,6 +237,8 @@ pub async fn through_a_proxy(fixture: &dyn Fixture) -> Outcome {
     };
     let store = watch(fixture, store);
     expect(fixture, "through a proxy", &ask(&*store, &key("proxied")).await, &value("proxied"));
+    let valid = store.validate().await;
+    assert!(valid.is_ok(), "a store behind a proxy is not Ready: {:?}", valid.err());
     let (passed, made) = (proxy.take(), server.take_calls());
     assert!(!passed.is_empty() && passed.iter().all(|passage| passage.passed), "{passed:?}");
     assert!(scheme == "https" || passed.len() == made.len(), "past the proxy: {made:?}");

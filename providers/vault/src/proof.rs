@@ -22,7 +22,7 @@ pub struct Proof {
 /// Those of the credentials that it needs, and of who gives them; and where it shows nothing.
 pub async fn of(product: Product, method: &Method, ctx: &BuildContext) -> Result<Proof, Error> {
     let field = format!("{product}.auth.{}", field(method));
-    let shown = Shown { field: &field, ctx };
+    let shown = Shown { field: &field, ctx, is_to_named_server: true };
     match method {
         Method::AppRole { mount, role, secret } => app_role(mount, role, secret, &shown).await,
         Method::Kubernetes { mount, role, jwt } => with_jwt(mount, Some(role), &token(jwt, "", &shown).await?, &shown),

@@ -196,17 +196,17 @@ impl Vault {
     async fn look_for(&self, remote: &Remote) -> Result<There, Error> {
         let place = self.layout.place(&remote.key)?;
         self.check_own(&place).await?;
-        let (found, gone) = match self.read_value(&place, None).await? {
-            Reading::Value(found) => (Some(found), None),
-            Reading::Gone(_, version) => (None, version),
-            Reading::Nothing(_) => (None, None),
+        let (found, is_deleted, gone) = match self.read_value(&place, None).await? {
+            Reading::Value(found) => (Some(found), false, None),
+            Reading::Gone(_, version) => (None, true, version),
+            Reading::Nothing(_) => (None, false, None),
         };
-        Ok(There { place, found, gone })
+        Ok(There { place, found, is_deleted, gone })
     }
 
     /// What a secret of version 2 is marked with, and the version that it is at. Most servers say both with the value.
     async fn standing(&self, there: &There) -> Result<Standing, Error> {
-        let There { place, found, gone } = there;
+        let There { place, found, is_deleted, gone } = there;
         let told = found.as_ref().and_then(|found| Some((found.marks.clone()?, found.version.clone()?)));
         let (marks, version) = match told {
             Some(told) => told,
@@ -216,7 +216,7 @@ impl Vault {
             }
         };
         let is_ours = match place.stray_metadata() {
-            Some(stray) if found.is_some() && !bears_mark(&marks) => {
+            Some(stray) if (found.is_some() || *is_deleted) && !bears_mark(&marks) => {
                 self.marks_at(place, stray).await?.is_some_and(|(stray, _)| bears_mark(&stray))
             }
             _ => bears_mark(&marks),
@@ -277,7 +277,9 @@ impl Vault {
 struct There {
     place: Place,
     found: Option<Found>,
-    /// The version that went, where the last one is deleted.
+    /// Whether the last version is deleted. The others are still there, and whoever wrote them may want that one back.
+    is_deleted: bool,
+    /// The version that went, where the server says so.
     gone: Option<String>,
 }
 
@@ -291,7 +293,7 @@ struct Standing {
 
 impl There {
     fn refuse_foreign(&self, is_ours: bool, reach: Reach) -> Result<(), Error> {
-        if self.found.is_none() || is_ours || reach == Reach::All {
+        if (self.found.is_none() && !self.is_deleted) || is_ours || reach == Reach::All {
             return Ok(());
         }
         let (path, (name, value)) = (self.place.data(), answers::MARK);

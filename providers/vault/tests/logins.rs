@@ -8,7 +8,7 @@ use std::time::Duration;
 use double::{crypto, expect, fetch};
 use keyferry_doubles::vault::Double;
 use keyferry_doubles::{Call, Faults};
-use keyferry_provider_core::{BuildContext, Calls, Error, ErrorKind, Provider};
+use keyferry_provider_core::{BuildContext, Caller, Calls, Error, ErrorKind, Provider};
 use keyferry_provider_testkit::MapCredentials;
 use keyferry_provider_vault::REGISTRATION;
 use serde_json::{Value, json};
@@ -41,6 +41,7 @@ struct Bench {
     credentials: Vec<(&'static str, String)>,
     settings: Vec<(&'static str, String)>,
     ambient: bool,
+    store_kind: &'static str,
     counter: Arc<Counter>,
 }
 
@@ -55,7 +56,14 @@ impl Bench {
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", format!("{url}/google-iam")),
             ("GCE_METADATA_HOST", url.trim_start_matches("http://").to_owned()),
         ];
-        Self { double, credentials: Vec::new(), settings, ambient: true, counter: Arc::default() }
+        Self {
+            double,
+            credentials: Vec::new(),
+            settings,
+            ambient: true,
+            store_kind: "ClusterSecretStore",
+            counter: Arc::default(),
+        }
     }
 
     fn with(mut self, path: &'static str, value: &str) -> Self {
@@ -79,6 +87,7 @@ impl Bench {
         let context = BuildContext {
             environment: Arc::new(environment),
             ambient_identity: self.ambient,
+            caller: Caller { store_kind: self.store_kind, ..Caller::default() },
             ..double::context_with(credentials, self.counter.clone())
         };
         let spec = json!({"server": self.double.server().url(), "path": "secret", "auth": auth});
@@ -239,6 +248,12 @@ async fn the_operators_own_identity_at_aws() {
     pod.ambient = false;
     pod.refused(iam(json!({})), ErrorKind::Invalid, "--ambient-identity keeps this store from").await;
     pod.ambient = true;
+    // The server is the spec's choice, and what it is sent is as good at another.
+    pod.store_kind = "SecretStore";
+    pod.counter.take();
+    pod.refused(iam(json!({})), ErrorKind::Denied, "auth.iam logs in as the operator itself, which is not shown").await;
+    assert!(pod.counter.take().is_empty(), "nobody is asked");
+    pod.store_kind = "ClusterSecretStore";
     let pod = pod.set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", &file("pod", "canary-96aa1f"));
     pod.refused(iam(json!({})), ErrorKind::Unauthenticated, "check its association with a role").await;
     let pod = pod.set("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "/nowhere/canary");
@@ -320,6 +335,12 @@ async fn the_operators_own_identity_at_google() {
     bench
         .refused(json!({"gcp": {"role": "app"}}), ErrorKind::Invalid, "--ambient-identity keeps this store from")
         .await;
+    bench.ambient = true;
+    bench.store_kind = "SecretStore";
+    bench.counter.take();
+    let words = "auth.gcp logs in as the operator itself, which is not shown";
+    bench.refused(json!({"gcp": {"role": "app"}}), ErrorKind::Denied, words).await;
+    assert!(bench.counter.take().is_empty(), "nobody is asked");
     let none = Bench::new();
     none.refused(json!({"gcp": {"role": "app"}}), ErrorKind::Unauthenticated, "gives the operator no identity token")
         .await;

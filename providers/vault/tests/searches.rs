@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use double::{CANARY, Double, Reply, Request, answer, build, expect, fetch};
-use keyferry_provider_core::{Error, ErrorKind, Key, Provider, Query, find_all};
+use keyferry_provider_core::{Error, ErrorKind, Key, Payload, Provider, Push, Query, Reach, Remote, find_all};
 use keyferry_provider_testkit::{Fault, MapCredentials, a_search_under_faults};
 use serde_json::{Value, json};
 
@@ -236,4 +236,36 @@ async fn a_version_that_is_not_there_is_told_from_a_secret_that_is_not() {
         let error = store.fetch(&[key]).await.unwrap().remove(0).unwrap_err();
         expect(&error, kind, words);
     }
+}
+
+/// It can be undeleted, and what a push marks as its own would go for good with the push.
+#[tokio::test]
+async fn what_somebody_else_deleted_is_taken_over_no_more_than_what_is_there() {
+    let double = Double::new(move |request| {
+        let marks = |name: &str| if name == "ours" { json!({"managed-by": "external-secrets"}) } else { Value::Null };
+        match request.line.split_once(' ') {
+            Some(("GET", path)) if path.starts_with("/v1/secret/data/") => {
+                let metadata = json!({"destroyed": false, "deletion_time": "2026", "version": 3});
+                answer(404, json!({"data": {"data": null, "metadata": metadata}}))
+            }
+            Some(("GET", path)) if path.starts_with("/v1/secret/metadata/") => {
+                let marks = marks(path.rsplit('/').next().unwrap());
+                answer(200, json!({"data": {"current_version": 3, "oldest_version": 0, "custom_metadata": marks}}))
+            }
+            Some(("POST", path)) if path.starts_with("/v1/secret/") => answer(200, json!({"data": {"version": 4}})),
+            _ => answer(200, json!({})),
+        }
+    })
+    .await;
+    let store = double.store(json!({})).await;
+    let push = |key: &str, reach: Reach| Push {
+        remote: Remote { key: key.to_owned(), property: Some("a".to_owned()), metadata: None },
+        payload: Payload::Value(CANARY.into()),
+        origin: Default::default(),
+        reach,
+    };
+    let error = store.push(&push("theirs", Reach::Ours)).await.unwrap_err();
+    expect(&error, ErrorKind::Denied, "secret not managed by external-secrets");
+    store.push(&push("ours", Reach::Ours)).await.unwrap();
+    store.push(&push("theirs", Reach::All)).await.unwrap();
 }

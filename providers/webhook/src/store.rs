@@ -134,6 +134,9 @@ impl Webhook {
     }
 }
 
+/// What templates see of `remoteRef` by itself.
+const OF_TEMPLATES: [&str; 5] = ["key", "version", "property", "remoteKey", "namespace"];
+
 /// The value at a path of an answer.
 /// What is at the path in the answer; of a large one apart from the threads that serve everybody.
 async fn out_of(body: SecretBytes, path: SecretBytes) -> Result<SecretBytes, Error> {
@@ -222,18 +225,29 @@ impl Provider for Webhook {
         Err(Error::cannot("searched"))
     }
 
-    /// The value is the body where the spec has none, and goes by the name of the key besides.
+    /// The value is the body where the spec has none, and goes by the name of the key besides: not by one that templates
+    /// know as something else, which leads to a URL.
     async fn push(&self, push: &Push) -> Result<(), Error> {
         let key = &push.remote.key;
         let value = pushed(&push.payload)?;
+        let is_taken = OF_TEMPLATES.contains(&key.as_str());
+        if is_taken && !self.body.is_empty() {
+            let message = format!(
+                "a value can't be pushed as {key:?}: spec.provider.webhook.body knows what is pushed by that name, which \
+                 stands for something else there: push to another remoteKey"
+            );
+            return Err(Error::invalid(message).with_blame(Blame::Request));
+        }
         let property = push.remote.property.as_deref().unwrap_or_default();
-        let remote: [(&str, &[u8]); 5] = [
+        let mut remote: Vec<(&str, &[u8])> = vec![
             ("key", key.as_bytes()),
             ("version", b""),
             ("property", property.as_bytes()),
             ("remoteKey", key.as_bytes()),
-            (key, value.expose()),
         ];
+        if !is_taken {
+            remote.push((key, value.expose()));
+        }
         let body = self.body.is_empty().then(|| value.clone());
         let answer = self.send(self.method.clone().unwrap_or(Method::POST), &remote, body).await?;
         match answer.status {

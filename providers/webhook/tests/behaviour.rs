@@ -276,6 +276,34 @@ async fn what_is_pushed_is_the_body_whatever_the_key_is_called() {
     assert_eq!((method.as_str(), body.as_slice()), ("PUT", &b"v=pushed of plain"[..]));
 }
 
+/// A URL ends up in the log of every server and proxy on the way.
+#[tokio::test]
+async fn no_value_takes_the_place_of_what_a_url_says() {
+    let double = Double::start();
+    let url = json!({"url": format!("{}/{{{{ .remoteRef.key }}}}/{{{{ .remoteRef.remoteKey }}}}{{{{ .remoteRef.property }}}}{{{{ .remoteRef.version }}}}", double.server.url())});
+    let plain = double.store(url.clone()).await;
+    let mut more = url;
+    more["body"] = json!("{{ index .remoteRef .remoteRef.remoteKey }}");
+    let of_template = double.store(more).await;
+    for name in ["key", "version", "property", "remoteKey", "namespace"] {
+        let push = Push {
+            remote: Remote { key: name.into(), ..Remote::default() },
+            payload: Payload::Value("canary".into()),
+            origin: Origin::default(),
+            reach: Reach::Ours,
+        };
+        double.server.take_calls();
+        plain.push(&push).await.unwrap();
+        let calls = double.server.take_calls();
+        assert_eq!(calls.iter().map(|call| call.path.as_str()).collect::<Vec<_>>(), [format!("/{name}/{name}")]);
+        let (_, _, body) = double.service.lock().unwrap().last.clone();
+        assert_eq!(body, b"canary");
+        let error = of_template.push(&push).await.unwrap_err();
+        assert!(error.kind() == ErrorKind::Invalid && error.message().contains("another remoteKey"), "{error}");
+        assert!(double.server.take_calls().is_empty(), "nothing is sent");
+    }
+}
+
 #[tokio::test]
 async fn every_status_has_its_meaning() {
     let double = Double::start();

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::Args;
 use keyferry_crds::document;
 use keyferry_documents::{Recipients, values};
-use keyferry_migrate::kes::convert::{LEFT_BEHIND, escaped};
+use keyferry_migrate::carry::{LEFT_BEHIND, escaped};
 use keyferry_migrate::written::{is_among, replace};
 use keyferry_provider_core::{Scope, SecretBytes};
 use keyferry_sealing::{PublicKey, Sealed};

@@ -129,7 +129,8 @@ fn check(args: &Sync) -> Result<(), String> {
 /// The audit log, where one is asked for. The error is for a person.
 fn audit_log(target: &Option<String>) -> Result<Option<Arc<Log>>, String> {
     let metrics = Metrics::new();
-    let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
+    let counts =
+        Counts { written: metrics.process.audit_written.clone(), dropped: metrics.process.audit_dropped.clone() };
     target.as_deref().map(|target| audit::open(target, "sync", counts)).transpose()
 }
 

@@ -114,6 +114,11 @@ impl Double {
         Some((held.value, held.visibility, held.repositories))
     }
 
+    /// How many tokens of logins are good.
+    pub fn tokens(&self) -> usize {
+        self.state().tokens.len()
+    }
+
     /// Removes a secret of the organization.
     pub fn delete(&self, name: &str) {
         self.state().secrets.remove(&(format!("orgs/{}/actions", PLACE.0), name.to_owned()));
@@ -140,6 +145,11 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
     let token = asked.header("authorization").strip_prefix("Bearer ").unwrap_or_default();
     if !state.tokens.iter().any(|known| known == token) {
         return asked::json(401, &json!({"message": "Bad credentials"}));
+    }
+    if (method, path) == ("DELETE", &["installation", "token"]) {
+        let token = token.to_owned();
+        state.tokens.retain(|known| *known != token);
+        return asked::with(204, "application/json", String::new(), &[]);
     }
     let (place, rest) = match path {
         ["orgs", org, "actions", "secrets", rest @ ..] if *org == PLACE.0 => (format!("orgs/{org}/actions"), rest),

@@ -109,6 +109,11 @@ impl Double {
         self.state().life = life;
     }
 
+    /// How many tokens of logins are good.
+    pub fn sessions(&self) -> usize {
+        self.state().sessions.len()
+    }
+
     /// How many logins there were.
     pub fn logins(&self) -> usize {
         self.state().logins
@@ -140,6 +145,10 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
         return wrong(401, "Session has expired");
     }
     match (method, &path[..]) {
+        ("POST", ["sys", "v1", "session", "terminate"]) => {
+            state.sessions.remove(token);
+            asked::with(204, "text/plain", String::new(), &[])
+        }
         ("POST", ["crypto", "v1", "keys", what @ ("info" | "export")]) => object(&asked.body, state, what),
         _ => wrong(404, "No such route"),
     }

@@ -54,6 +54,7 @@ struct State {
     hides_values: bool,
     /// Names of secrets that nobody may read.
     denied: BTreeSet<String>,
+    environment: String,
 }
 
 #[derive(Clone)]
@@ -77,6 +78,7 @@ impl Double {
             life: Duration::from_secs(7200),
             hides_values: false,
             denied: BTreeSet::new(),
+            environment: ENVIRONMENT.to_owned(),
         };
         let state = Arc::new(Mutex::new(state));
         let shared = state.clone();
@@ -146,6 +148,11 @@ impl Double {
         self.state().logins.clone()
     }
 
+    /// How many tokens of logins are good.
+    pub fn sessions(&self) -> usize {
+        self.state().sessions.len()
+    }
+
     /// Another secret of the client in place of the one that it has; all logins have ended.
     pub fn set_secret(&self, secret: &str) {
         let mut state = self.state();
@@ -156,6 +163,11 @@ impl Double {
     /// Lets nobody read secrets of this name.
     pub fn deny(&self, name: &str) {
         self.state().denied.insert(name.to_owned());
+    }
+
+    /// Calls the environment otherwise from now on.
+    pub fn rename_environment(&self, slug: &str) {
+        slug.clone_into(&mut self.state().environment);
     }
 
     /// Shows values to nobody from now on.
@@ -195,14 +207,26 @@ fn answer(asked: &Asked, state: &mut State) -> Response {
         return wrong(401, "Unauthorized", "Token missing or expired");
     }
     match (method, rest) {
+        ("POST", ["v1", "auth", "token", "revoke"]) => {
+            state.sessions.remove(asked.text("accessToken"));
+            asked::json(200, &json!({"message": "Successfully revoked access token"}))
+        }
         ("GET", ["v1", "projects", "slug", SLUG]) => asked::json(200, &json!({"id": PROJECT, "slug": SLUG})),
         ("GET", ["v1", "projects", "slug", _]) => wrong(404, "NotFound", "Project with slug 'that one' not found"),
         ("GET", ["v3", "secrets", "raw"]) => match place(asked, state) {
-            Ok(folder) => list(asked, &folder, state),
+            Ok((folder, true)) => list(asked, &folder, state),
+            // A list of what is not there is empty.
+            Ok((_, false)) => asked::json(200, &json!({"secrets": [], "imports": []})),
             Err(answer) => *answer,
         },
         (_, ["v3", "secrets", "raw", name]) => match place(asked, state) {
-            Ok(folder) => one(asked, &folder, name, state),
+            Ok((folder, true)) => one(asked, &folder, name, state),
+            // The same where there is no such environment.
+            Ok((folder, false)) => {
+                let environment = given(asked, "environment");
+                let message = format!("Folder with path '{folder}' in environment with slug '{environment}' not found");
+                wrong(404, "NotFound", &message)
+            }
             Err(answer) => *answer,
         },
         _ => wrong(404, "Error", "Route not found"),
@@ -257,25 +281,32 @@ fn is_by_oracle(asked: &Asked, state: &State) -> Option<bool> {
     Some(region.split('-').count() == 3 && user == state.oracle.id() && signed)
 }
 
-/// The folder that is asked for, in the project and the environment that there are.
-fn place(asked: &Asked, state: &State) -> Result<String, Box<Response>> {
-    let given = |name: &str| match asked.query.get(name) {
+fn given(asked: &Asked, name: &str) -> String {
+    match asked.query.get(name) {
         Some(value) => value.clone(),
         None => asked.text(name).to_owned(),
-    };
+    }
+}
+
+/// The folder that is asked for, and whether it is there, in the project that there is.
+fn place(asked: &Asked, state: &State) -> Result<(String, bool), Box<Response>> {
+    let given = |name: &str| given(asked, name);
     let (id, slug) = (given("workspaceId"), given("workspaceSlug") + &given("projectSlug"));
     if id != PROJECT && slug != SLUG {
         return Err(Box::new(wrong(404, "NotFound", "Project with slug 'that one' not found")));
     }
-    if given("environment") != ENVIRONMENT {
-        return Err(Box::new(wrong(404, "NotFound", "Environment with slug 'that one' not found")));
-    }
     let folder = given("secretPath");
     let folder = if folder.is_empty() { "/".to_owned() } else { folder };
-    if !state.folders.contains(&folder) {
-        return Err(Box::new(wrong(404, "NotFound", &format!("Folder with path '{folder}' not found"))));
+    let is_of_environment = given("environment") == state.environment;
+    if !is_of_environment && given("recursive") == "true" {
+        return Err(Box::new(wrong(
+            404,
+            "NotFound",
+            "Environment with slug 'that one' in project with ID x not found",
+        )));
     }
-    Ok(folder)
+    let is_there = is_of_environment && state.folders.contains(&folder);
+    Ok((folder, is_there))
 }
 
 fn shown(state: &State, folder: &str, name: &str, secret: &Secret, asked: &Asked) -> Value {

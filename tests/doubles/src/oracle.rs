@@ -178,7 +178,9 @@ fn list(asked: &Asked, state: &State) -> Response {
     };
     let active = state.secrets.iter().map(|(name, secret)| shown(name, &secret.tags, Value::Null));
     let going = state.going.keys().map(|name| shown(name, &BTreeMap::new(), json!("2036-01-01T00:00:00Z")));
-    let all: Vec<Value> = active.chain(going).collect();
+    let named = asked.query("name");
+    let all: Vec<Value> =
+        active.chain(going).filter(|secret| named.is_empty() || secret["secretName"] == named).collect();
     let (first, size): (usize, usize) =
         (asked.query("page").parse().unwrap_or(0), asked.query("limit").parse().unwrap_or(10));
     let next = (first + size < all.len()).then(|| (first + size).to_string());

@@ -19,6 +19,9 @@ use tempfile::TempDir;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
+/// Stands for the kubelet's folder in flags.
+pub const FOLDER: &str = "FOLDER";
+
 /// A driver, and the folder of its kubelet.
 pub struct Kubelet {
     folder: TempDir,
@@ -46,6 +49,36 @@ pub struct Ask {
     pub group: String,
 }
 
+/// Who listens at a socket.
+pub async fn connect(socket: &Path) -> Result<Channel, Status> {
+    let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()));
+    let endpoint = endpoint.map_err(|error| Status::unknown(error.to_string()))?;
+    endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))
+}
+
+impl Ask {
+    /// The volume's attributes, with what the kubelet adds.
+    pub fn context(&self) -> HashMap<String, String> {
+        let mut context: HashMap<String, String> = self.attributes.iter().cloned().collect();
+        for (name, value) in [
+            ("ephemeral", "true"),
+            ("pod.name", &self.pod),
+            ("pod.namespace", &self.namespace),
+            ("pod.uid", &format!("uid-{}", self.pod)),
+            ("serviceAccount.name", &self.account),
+        ] {
+            context.insert(format!("csi.storage.k8s.io/{name}"), value.to_owned());
+        }
+        if !self.in_secrets {
+            context.insert(TOKENS.to_owned(), self.tokens.clone());
+        }
+        context
+    }
+}
+
+/// Under this name the kubelet gives tokens.
+const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
+
 fn needs_root() {
     assert!(
         rustix::process::geteuid().is_root(),
@@ -71,7 +104,9 @@ impl Kubelet {
         let builder = builder.arg(format!("--kubelet-dir={}", self.folder.path().display()));
         let builder = builder.arg(format!("--kubeconfig={}", self.kubeconfig.display()));
         let builder = builder.arg(format!("--metrics-addr=127.0.0.1:{port}"));
-        let builder = builder.arg("--allow-store-addresses=127.0.0.0/8").args(&self.args).log_file(self.log_file());
+        let folder = self.folder.path().display().to_string();
+        let args: Vec<String> = self.args.iter().map(|arg| arg.replace(FOLDER, &folder)).collect();
+        let builder = builder.arg("--allow-store-addresses=127.0.0.0/8").args(&args).log_file(self.log_file());
         self.driver = Some(builder.spawn().expect("the driver starts"));
         eventually(Duration::from_secs(60), || async { self.name().await }).await;
     }
@@ -108,21 +143,20 @@ impl Kubelet {
         self.folder.path().join("plugins/csi.keyferry.io/volumes")
     }
 
-    async fn connect(socket: &Path) -> Result<Channel, Status> {
-        let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()));
-        let endpoint = endpoint.map_err(|error| Status::unknown(error.to_string()))?;
-        endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))
+    /// Where sockets of providers are.
+    pub fn providers(&self) -> PathBuf {
+        self.folder.path().join("providers")
     }
 
     /// What the driver calls itself.
     pub async fn name(&self) -> Result<String, Status> {
-        let mut identity = IdentityClient::new(Self::connect(&self.socket()).await?);
+        let mut identity = IdentityClient::new(connect(&self.socket()).await?);
         Ok(identity.get_plugin_info(GetPluginInfoRequest {}).await?.into_inner().name)
     }
 
     /// What it says when it is found.
     pub async fn info(&self) -> Result<PluginInfo, Status> {
-        let mut registration = RegistrationClient::new(Self::connect(&self.registration()).await?);
+        let mut registration = RegistrationClient::new(connect(&self.registration()).await?);
         Ok(registration.get_info(InfoRequest {}).await?.into_inner())
     }
 
@@ -139,7 +173,7 @@ impl Kubelet {
 
     /// A connection to the driver that stays.
     pub async fn calls(&self) -> NodeClient<Channel> {
-        NodeClient::new(Self::connect(&self.socket()).await.expect("it listens"))
+        NodeClient::new(connect(&self.socket()).await.expect("it listens"))
     }
 
     /// Lets the driver have so many files open, and no more; gives how many it might before.
@@ -153,7 +187,7 @@ impl Kubelet {
 
     /// Asks for a volume.
     pub async fn publish(&self, ask: &Ask) -> Result<(), Status> {
-        self.publish_by(&mut NodeClient::new(Self::connect(&self.socket()).await?), ask).await
+        self.publish_by(&mut NodeClient::new(connect(&self.socket()).await?), ask).await
     }
 
     /// The same, by a connection that there is.
@@ -161,20 +195,10 @@ impl Kubelet {
         let target = self.target(&ask.pod);
         // The kubelet makes all but the last folder.
         fs::create_dir_all(target.parent().expect("a parent")).expect("the pod's folder");
-        let text = |text: &str| text.to_owned();
-        let mut context: HashMap<String, String> = ask.attributes.iter().cloned().collect();
-        for (name, value) in [
-            ("ephemeral", "true"),
-            ("pod.name", &ask.pod),
-            ("pod.namespace", &ask.namespace),
-            ("pod.uid", &format!("uid-{}", ask.pod)),
-            ("serviceAccount.name", &ask.account),
-        ] {
-            context.insert(format!("csi.storage.k8s.io/{name}"), text(value));
-        }
         let mut secrets = HashMap::new();
-        let tokens = if ask.in_secrets { &mut secrets } else { &mut context };
-        tokens.insert(text("csi.storage.k8s.io/serviceAccount.tokens"), ask.tokens.clone());
+        if ask.in_secrets {
+            secrets.insert(TOKENS.to_owned(), ask.tokens.clone());
+        }
         let mount = MountVolume { volume_mount_group: ask.group.clone(), ..MountVolume::default() };
         let request = NodePublishVolumeRequest {
             volume_id: format!("csi-{}", ask.pod),
@@ -182,7 +206,7 @@ impl Kubelet {
             volume_capability: Some(VolumeCapability { access_type: Some(AccessType::Mount(mount)) }),
             readonly: false,
             secrets,
-            volume_context: context,
+            volume_context: ask.context(),
         };
         calls.node_publish_volume(request).await.map(|_| ())
     }
@@ -191,7 +215,7 @@ impl Kubelet {
     pub async fn unpublish(&self, pod: &str) -> Result<(), Status> {
         let target_path = self.target(pod).display().to_string();
         let request = NodeUnpublishVolumeRequest { volume_id: format!("csi-{pod}"), target_path };
-        let mut node = NodeClient::new(Self::connect(&self.socket()).await?);
+        let mut node = NodeClient::new(connect(&self.socket()).await?);
         node.node_unpublish_volume(request).await.map(|_| ())
     }
 
@@ -207,10 +231,17 @@ impl Kubelet {
         table.lines().filter(|line| line.contains(&folder)).map(str::to_owned).collect()
     }
 
+    /// Whether anything is mounted for a pod.
+    pub fn is_mounted(&self, pod: &str) -> bool {
+        let target = self.target(pod).display().to_string();
+        self.mounts().iter().any(|line| line.split(' ').nth(4) == Some(&target))
+    }
+
     /// All bytes that are on the disk below the folder: memory that is mounted there is not.
     pub fn on_disk(&self) -> Vec<u8> {
         let mut all = self.log().into_bytes();
-        for file in fs::read_dir(self.state()).into_iter().flatten().flatten() {
+        let folders = [self.state(), self.state().join("provided")];
+        for file in folders.iter().flat_map(fs::read_dir).flatten().flatten() {
             all.extend(fs::read(file.path()).unwrap_or_default());
         }
         all

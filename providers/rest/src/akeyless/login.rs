@@ -18,14 +18,17 @@ use crate::config::secret;
 use crate::login::Pass;
 use crate::object::{self, Object, base64, text};
 
+/// The vendor's own server.
+const HOST: &str = "api.akeyless.io";
+
 /// Where the API is: at the URL of the spec, or below it. A gateway is asked, as External Secrets Operator does: where its
 /// API is it complains of a command that it does not know.
 pub async fn api_of(config: &Config, ctx: &BuildContext) -> Result<Url, Error> {
     let Some(gateway) = &config.gateway else {
-        return Url::parse("https://api.akeyless.io").map_err(|_| Error::invalid("the vendor's URL can't be read"));
+        return Url::parse(&format!("https://{HOST}")).map_err(|_| Error::invalid("the vendor's URL can't be read"));
     };
     let path = gateway.path().trim_end_matches('/').to_owned();
-    if path.ends_with("/v2") || gateway.host_str() == Some("api.akeyless.io") {
+    if path.ends_with("/v2") || gateway.host_str() == Some(HOST) {
         return Ok(gateway.clone());
     }
     let client = Client::new(&VENDOR, gateway.clone(), &config.ca, ctx).await?;
@@ -56,17 +59,18 @@ impl Login {
         Self { client, ctx: ctx.clone(), auth }
     }
 
-    /// Whether it is the operator itself that logs in.
+    /// Whether it is the operator itself that logs in, and whether the vendor's own client logs in so where we have seen it.
     ///
     /// # Errors
     /// Those of the port.
-    pub async fn is_operators_own(&self) -> Result<bool, Error> {
+    pub async fn standing(&self) -> Result<(bool, bool), Error> {
         Ok(match &self.auth {
             Auth::Secrets { kind, .. } => {
                 let kind = self.secret(kind, None, "secretRef.accessType").await?;
-                !matches!(text(&kind)?, "api_key" | "access_key")
+                let is_key = matches!(text(&kind)?, "api_key" | "access_key");
+                (!is_key, is_key)
             }
-            Auth::Kubernetes { token, .. } => *token == Token::Controller,
+            Auth::Kubernetes { token, .. } => (*token == Token::Controller, false),
         })
     }
 
@@ -103,14 +107,14 @@ impl Login {
         };
         let field = format!("{}.secretRef.accessType", VENDOR.login);
         let (id, kind) = (text(&id)?, text(&kind)?);
+        let shown = Shown { field: &field, ctx: &self.ctx, is_to_named_server: !self.client.is_at(&[HOST]) };
         let cloud_id = match kind {
             "api_key" | "access_key" => {
                 return Ok(Object::new().text("access-id", id).text("access-key", text(needed()?)?));
             }
             "k8s" => return self.kubernetes(id, text(needed()?)?, &Token::Controller).await,
             "aws_iam" => {
-                may_be_operator(&self.ctx, &field)?;
-                let shown = Shown { field: &field, ctx: &self.ctx };
+                may_be_operator(&shown)?;
                 // Whom the vendor asks, as its own clients have it.
                 let aws = operator_at_aws("us-east-1");
                 let question = aws::question(&aws, &aws::host_of_sts(&aws.region), None, &shown).await?;
@@ -122,13 +126,13 @@ impl Login {
                     .done()
             }
             "azure_ad" => {
-                let machine = Machine::azure(&self.ctx, &field).await?;
+                let machine = Machine::azure(&shown).await?;
                 let object = param.as_ref().map(text).transpose()?;
                 machine.access_token("https://management.azure.com/", object).await?
             }
             "gcp" => {
                 let audience = param.as_ref().map(text).transpose()?.unwrap_or("akeyless.io");
-                Machine::google(&self.ctx, &field).await?.identity_token(audience).await?
+                Machine::google(&shown).await?.identity_token(audience).await?
             }
             _ => {
                 let message = format!(

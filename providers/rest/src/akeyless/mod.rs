@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 use crate::client::{Call, Client, Response, Said, Vendor};
 use crate::login::Access;
 use crate::object::{self, Object, texts};
-use crate::store::{Found, Rest, Store, bears};
+use crate::store::{Found, Rest, Store, bears, note_of_login};
 
 mod config;
 mod login;
@@ -78,9 +78,8 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         let server = login::api_of(&config, &ctx).await?;
         let client = Arc::new(Client::new(&VENDOR, server, &config.ca, &ctx).await?);
         let source = login::Login::new(client.clone(), config.auth, &ctx);
-        let note = source.is_operators_own().await?.then(|| {
-            "logs in as the operator itself, with the identity of the machine or pod that it runs on".to_owned()
-        });
+        let (is_own, is_proven) = source.standing().await?;
+        let note = note_of_login(is_own, is_proven);
         let access = Access::new(client, source).await?;
         Ok(Rest::provider(Akeyless { access, ignores_cache: config.ignores_cache, note }))
     })

@@ -74,6 +74,16 @@ pub struct Oracle {
 }
 
 impl Method {
+    /// Whether the vendor's own client logs in so where we have seen it.
+    pub fn is_proven(&self) -> bool {
+        matches!(self, Self::Token(_)) || matches!(self, Self::Texts("universal-auth", ..))
+    }
+
+    /// Whether a login of ours makes the token.
+    pub fn is_made(&self) -> bool {
+        !matches!(self, Self::Token(_))
+    }
+
     /// Whether it is the operator itself that logs in.
     pub fn is_operators_own(&self) -> bool {
         matches!(self, Self::Kubernetes(_) | Self::Azure(..) | Self::Google(_) | Self::Aws(_))

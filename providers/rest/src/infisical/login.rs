@@ -20,6 +20,9 @@ use crate::config::secret;
 use crate::login::Pass;
 use crate::object::{self, Object, text};
 
+/// The vendor's own servers.
+const HOSTS: [&str; 3] = ["app.infisical.com", "us.infisical.com", "eu.infisical.com"];
+
 /// Where tokens come from.
 pub struct Login {
     client: Arc<Client>,
@@ -41,13 +44,14 @@ impl Login {
         organization: Option<String>,
         ctx: &BuildContext,
     ) -> Result<Self, Error> {
+        let is_to_named_server = !client.is_at(&HOSTS);
+        let at = |name: &str| format!("{}.{name}", VENDOR.login);
+        let shown = |field| Shown { field, ctx, is_to_named_server };
         let machine = match &method {
-            Method::Azure(..) => Some(Machine::azure(ctx, &format!("{}.azureAuthCredentials", VENDOR.login)).await?),
-            Method::Google(_) => {
-                Some(Machine::google(ctx, &format!("{}.gcpIdTokenAuthCredentials", VENDOR.login)).await?)
-            }
+            Method::Azure(..) => Some(Machine::azure(&shown(&at("azureAuthCredentials"))).await?),
+            Method::Google(_) => Some(Machine::google(&shown(&at("gcpIdTokenAuthCredentials"))).await?),
             Method::Aws(_) => {
-                may_be_operator(ctx, &format!("{}.awsAuthCredentials", VENDOR.login))?;
+                may_be_operator(&shown(&at("awsAuthCredentials")))?;
                 None
             }
             Method::Token(_)
@@ -73,7 +77,7 @@ impl Login {
     async fn by_aws(&self, identity: &SecretRef) -> Result<Object, Error> {
         let field = format!("{}.awsAuthCredentials", VENDOR.login);
         let identity = self.secret(identity, &format!("{field}.identityId")).await?;
-        let shown = Shown { field: &field, ctx: &self.ctx };
+        let shown = Shown { field: &field, ctx: &self.ctx, is_to_named_server: !self.client.is_at(&HOSTS) };
         let variable = |name| filled((self.ctx.environment)(name)).filter(|region| is_label(region));
         let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
         let region = region.unwrap_or_else(|| "us-east-1".to_owned());
@@ -143,6 +147,14 @@ impl Login {
         let seconds = answer.word(&["expiresIn"]).and_then(|seconds| seconds.parse().ok()).ok_or_else(malformed)?;
         Ok(Grant { value: bearer(&token)?, life: Life::of(Duration::from_secs(seconds)) })
     }
+}
+
+/// Ends what a login gave: the token goes along in the body.
+pub fn ending(pass: &Pass) -> Option<Call> {
+    let Pass::Header(_, value) = pass else { return None };
+    let token = value.to_str().ok()?.strip_prefix("Bearer ")?;
+    let body = Object::new().text("accessToken", token).done();
+    Some(Call::send("RevokeAccessToken", Verb::POST, "v1/auth/token/revoke", body))
 }
 
 fn bearer(token: &SecretBytes) -> Result<Pass, Error> {

@@ -17,7 +17,7 @@ use keyferry_provider_http::Fields;
 
 use crate::client::{Client, Response, Said, Vendor};
 use crate::login::Access;
-use crate::store::Rest;
+use crate::store::{Rest, note_of_login};
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =
@@ -49,11 +49,11 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
     Box::pin(async move {
         let config = config::Config::new(spec)?;
         let client = Arc::new(Client::new(&VENDOR, config.server, &config.ca, &ctx).await?);
-        let note = config.method.is_operators_own().then(|| {
-            "logs in as the operator itself, with the identity of the machine or pod that it runs on".to_owned()
-        });
+        let note = note_of_login(config.method.is_operators_own(), config.method.is_proven());
+        let is_made = config.method.is_made();
         let source = login::Login::new(client.clone(), config.method, config.scope.organization.clone(), &ctx).await?;
-        let access = Arc::new(Access::new(client, source).await?);
+        let access = Access::new(client, source).await?;
+        let access = Arc::new(if is_made { access.ended_by(login::ending) } else { access });
         Ok(Rest::provider(secrets::Infisical::new(access, config.scope, note)))
     })
 }

@@ -101,7 +101,7 @@ impl Infisical {
         let call = Call::get("GetSecretByKeyV3", path(address)?).with(self.query(&address.folder));
         let answer = self.access.send(&call.with([("include_imports", imports.to_string())])).await?;
         if !answer.is_good() {
-            return Err(self.refusal(&answer, address, &what));
+            return Err(self.refusal(&answer, address, &what).await);
         }
         let value = object::at(answer.body.expose(), &["secret"]).and_then(|raw| value(raw.get().as_bytes(), &what));
         value.unwrap_or_else(|| Err(self.access.client().malformed(&answer)))
@@ -109,13 +109,38 @@ impl Infisical {
 
     /// A folder that a key names is part of its name, so that with the folder the secret is gone; one that the store names
     /// is a mistake in its spec.
-    fn refusal(&self, answer: &Response, address: &Address, what: &str) -> Error {
-        match (VENDOR.says)(answer) {
-            Some(Said::Nowhere(field)) if address.is_of_key && field.ends_with("secretsPath") => {
+    async fn refusal(&self, answer: &Response, address: &Address, what: &str) -> Error {
+        if !no_folder(answer) {
+            return self.access.client().refusal(answer, &what);
+        }
+        match self.own_folder().await {
+            Err(error) => error,
+            Ok(()) if address.is_of_key => {
                 Error::new(ErrorKind::NotFound, format!("there is no {what}: there is no such folder"))
             }
-            _ => self.access.client().refusal(answer, &what),
+            Ok(()) => self.access.client().refusal(answer, &what),
         }
+    }
+
+    /// Sees to it that the folder of the store is there. Of a folder in an environment that is gone, or called otherwise
+    /// now, the server says that there is no such folder, and its list is empty: only while the store's own is there has
+    /// nothing but a folder gone. Which it is the server tells of one name alone, so it is asked for one that nobody has.
+    async fn own_folder(&self) -> Result<(), Error> {
+        let folder = format!("/{}", self.scope.folder);
+        let call = Call::get("GetSecretByKeyV3", format!("v3/secrets/raw/{NOBODYS}")).with(self.query(&folder));
+        let answer = self.access.send(&call.with([("viewSecretValue", "false".to_owned())])).await?;
+        if answer.is_good() || (VENDOR.says)(&answer) == Some(Said::NoSecret) {
+            return Ok(());
+        }
+        if no_folder(&answer) {
+            let (field, is_root) = ("spec.provider.infisical.secretsScope", self.scope.folder.is_empty());
+            let more = if is_root { "" } else { " and secretsPath" };
+            return Err(Error::invalid(format!(
+                "the project has no environment {:?} with the folder {folder:?}: check {field}.environmentSlug{more}",
+                self.scope.environment
+            )));
+        }
+        Err(self.access.client().refusal(&answer, &"the folder of the store"))
     }
 
     /// Makes a change of a secret.
@@ -137,8 +162,16 @@ impl Infisical {
             // The project may have been made anew under its name: the next try finds out.
             self.project.forget(project.number());
         }
-        Err(self.refusal(&answer, &address, &what))
+        Err(self.refusal(&answer, &address, &what).await)
     }
+}
+
+/// A name that no secret has.
+const NOBODYS: &str = "KEYFERRY_ASKS_WHETHER_THE_FOLDER_IS_THERE";
+
+/// Whether the answer is that there is no such folder, or no such environment.
+fn no_folder(answer: &Response) -> bool {
+    matches!((VENDOR.says)(answer), Some(Said::Nowhere(field)) if field.ends_with("secretsPath"))
 }
 
 fn path(address: &Address) -> Result<String, Error> {
@@ -203,12 +236,16 @@ impl Store for Infisical {
         // Only names are wanted; a server that does not know the word sends values all the same.
         let answer = self.access.send(&call.with([("viewSecretValue", "false".to_owned())])).await?;
         if !answer.is_good() {
-            let is_empty = query.path().is_some()
-                && matches!((VENDOR.says)(&answer), Some(Said::Nowhere(field)) if field.ends_with("secretsPath"));
-            let error = self.access.client().refusal(&answer, &"the list of secrets");
-            return if is_empty { Ok(Page::default()) } else { Err(error) };
+            if !no_folder(&answer) {
+                return Err(self.access.client().refusal(&answer, &"the list of secrets"));
+            }
+            self.own_folder().await?;
+            return Ok(Page::default());
         }
         let found = listed(&answer.body, &folder).ok_or_else(|| self.access.client().malformed(&answer))?;
+        if found.is_empty() {
+            self.own_folder().await?;
+        }
         let key = |(name, folder): (String, String)| {
             if folder == own { Key { name, version: None, metadata: false } } else { placed(name, &folder) }
         };
@@ -244,7 +281,9 @@ impl Store for Infisical {
         let folder = format!("/{}", self.scope.folder);
         let more = [("recursive", "false".to_owned()), ("viewSecretValue", "false".to_owned())];
         let call = Call::get("GetSecretsV3", "v3/secrets/raw").with(self.query(&folder)).with(more);
-        self.access.ask(&call, "the list of secrets").await.map(drop)
+        let answer = self.access.ask(&call, "the list of secrets").await?;
+        let found = listed(&answer.body, &folder).ok_or_else(|| self.access.client().malformed(&answer))?;
+        if found.is_empty() { self.own_folder().await } else { Ok(()) }
     }
 
     fn note(&self) -> Option<String> {

@@ -55,6 +55,9 @@ const PLATFORM: &str = "delinea.app";
 const NOT_SHOWN: &str =
     "it is not there, or not for the user who logs in: check how it is called, and what the user may view";
 
+/// A name that no secret has.
+const NOBODYS: &str = "keyferry asks whether the token is good";
+
 /// How many files of one secret are fetched.
 const FILES: usize = 20;
 
@@ -79,6 +82,8 @@ struct SecretServer {
     access: Access,
     /// The site of secrets that are made.
     site: u32,
+    /// Whether it is a token that was made before which logs in.
+    is_of_token: bool,
 }
 
 fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
@@ -103,9 +108,11 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         };
         let ca = Ca::new(spec.ca_bundle, spec.ca_provider, "spec.provider.secretserver")?;
         let client = Arc::new(Client::new(&VENDOR, server, &ca, &ctx).await?);
+        let is_of_token = matches!(who, Who::Token(_));
         let login = Login { client: client.clone(), credentials: ctx.credentials.clone(), who };
         let site = spec.site_id.unwrap_or(if spec.disable_site_id_validation { 0 } else { 1 });
-        let store: Arc<dyn Provider> = Arc::new(SecretServer { access: Access::new(client, login).await?, site });
+        let store: Arc<dyn Provider> =
+            Arc::new(SecretServer { access: Access::new(client, login).await?, site, is_of_token });
         Ok(store)
     })
 }
@@ -294,9 +301,17 @@ impl Provider for SecretServer {
         }
     }
 
-    /// The login was made when the store was built; which secrets a user sees, nobody need know.
+    /// Whether a user logs in the login tells, and whether a token that was made before is good only a call does: a search for
+    /// what nobody has. Which secrets a user sees, nobody need know.
     async fn validate(&self) -> Result<(), Error> {
-        self.access.log_in().await
+        self.access.log_in().await?;
+        if !self.is_of_token {
+            return Ok(());
+        }
+        match self.id_of(NOBODYS, None, Which::First).await {
+            Err(error) if error.kind() != ErrorKind::Denied => Err(error.no_reason_to_delete()),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     fn identity_note(&self) -> Option<String> {

@@ -236,7 +236,9 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
     ] {
         let store = of(auth.clone(), true).await.unwrap();
         assert_eq!(value(&*store, "a").await.unwrap(), "v", "{auth}");
-        assert_eq!(store.identity_note().is_some(), own, "{auth}");
+        let note = store.identity_note().unwrap_or_default();
+        assert_eq!(note.contains("the operator itself"), own, "{auth}: {note}");
+        assert_eq!(note.contains("unproven"), auth != secrets("id", "type", Some("key")), "{auth}: {note}");
     }
     for (auth, expected) in [
         (secrets("id", "type", Some("wrong")), ErrorKind::Unauthenticated),
@@ -251,6 +253,25 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
     }
     for cloud in ["aws", "azure", "google"] {
         assert_eq!(kind(of(secrets("machine", cloud, None), false).await), ErrorKind::Denied);
+    }
+}
+
+/// What such a server is shown is as good at another.
+#[tokio::test]
+async fn a_gateway_that_a_store_of_a_namespace_names_is_shown_nothing_of_the_operator() {
+    let double = Double::start();
+    let metadata = machine::start(MACHINE.1);
+    let host = metadata.url();
+    let settings = [("AZURE_POD_IDENTITY_AUTHORITY_HOST", host.as_str()), ("GCE_METADATA_HOST", &host[7..])];
+    for cloud in ["aws", "azure", "google"] {
+        let mut spec = spec(&double.server().url());
+        spec["authSecretRef"] = json!({"secretRef": {"accessID": named("machine"), "accessType": named(cloud)}});
+        let mut ctx = context(credentials(), &settings);
+        ctx.caller.store_kind = "SecretStore";
+        let error = build(&AKEYLESS, &spec, ctx).await.err().unwrap();
+        assert!(error.to_string().contains("use a ClusterSecretStore"), "{cloud}: {error}");
+        assert!(metadata.take_calls().is_empty());
+        assert!(double.server().take_calls().iter().all(|call| !call.path.contains("auth")));
     }
 }
 

@@ -69,6 +69,20 @@ pub fn push(name: &str, property: Option<&str>, value: &str) -> Push {
     Push { remote, payload: Payload::Value(value.into()), origin: Default::default(), reach: Reach::Ours }
 }
 
+/// Waits for what happens when that suits.
+///
+/// # Panics
+/// Where it does not.
+pub async fn until(happened: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if happened() {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    panic!("it does not happen");
+}
+
 /// Refuses everything but what `passes`, with a status and a body.
 pub async fn refusing(status: u16, body: &'static str, passes: fn(&str) -> Option<&'static str>) -> Server {
     Server::start(Router::new().fallback(move |request: Request| async move {

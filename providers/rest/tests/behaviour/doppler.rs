@@ -178,6 +178,29 @@ async fn a_path_is_the_beginning_of_a_name_and_nothing_finds_all() {
     assert_eq!(names(None).await, ["APP_A", "DOPPLER_CONFIG", "DOPPLER_ENVIRONMENT", "DOPPLER_PROJECT", "OTHER"]);
 }
 
+/// They are of everybody who uses the store.
+#[tokio::test]
+async fn names_that_are_not_there_cost_one_call_and_take_no_value_along() {
+    let double = Double::start();
+    double.put("A", "a");
+    let store = store(&double, &spec()).await;
+    let keys: Vec<_> = (0..50).map(|n| key(&format!("NONE_{n}"))).chain([key("A")]).collect();
+    double.server().take_calls();
+    let answers = store.fetch(&keys).await.unwrap();
+    assert_eq!(double.server().take_calls().len(), 2);
+    assert!(answers[..50].iter().all(|answer| answer.as_ref().unwrap_err().kind() == ErrorKind::NotFound));
+    assert!(answers[50].is_ok());
+    for (faults, expected) in [
+        (Faults { throttled: 100, ..Faults::default() }, ErrorKind::Throttled),
+        (Faults { broken: 100, ..Faults::default() }, ErrorKind::Unavailable),
+    ] {
+        double.server().fail(Faults { paths: vec!["/v3/configs/config/secrets/names".to_owned()], ..faults });
+        let answers = store.fetch(&[key("NONE"), key("A")]).await.unwrap();
+        assert_eq!(answers[0].as_ref().unwrap_err().kind(), expected);
+        assert!(answers[1].is_ok(), "what is there is not touched");
+    }
+}
+
 #[tokio::test]
 async fn a_restricted_secret_is_there_and_not_for_us() {
     let double = Double::start();
@@ -198,6 +221,7 @@ async fn a_service_account_logs_in_and_its_token_is_replaced() {
         assert_eq!(value(&*store, "A").await.unwrap(), "a");
     }
     assert_eq!(double.logins(), 1);
+    assert!(store.identity_note().unwrap().contains("this login is built from the vendor's documents and unproven"));
     tokio::time::sleep(Duration::from_millis(2100)).await;
     assert_eq!(value(&*store, "A").await.unwrap(), "a");
     assert!(double.logins() >= 2);
@@ -260,13 +284,17 @@ async fn every_status_has_its_meaning() {
         let store = store_of(&server.url(), &spec(), TOKEN).await.unwrap();
         assert_eq!(kind(fetched(&*store, "A").await), expected, "{status}");
     }
-    // Only the word about the secret itself is one: not that of a gateway, and not of a project.
-    for (body, expected) in [
-        (r#"{"messages":["Could not find requested secret: A"]}"#, ErrorKind::NotFound),
-        (r#"{"messages":["Could not find requested project"]}"#, ErrorKind::Invalid),
-        ("<html>canary", ErrorKind::Malformed),
+    // Only the names of the config tell that one is not there: not a gateway, and not that there is no project.
+    for (status, body, expected) in [
+        (200, r#"{"names":["DOPPLER_PROJECT"],"success":true}"#, ErrorKind::NotFound),
+        (200, r#"{"names":["A"],"success":true}"#, ErrorKind::Malformed),
+        (200, r#"{"names":[],"success":true}"#, ErrorKind::Malformed),
+        (404, r#"{"messages":["Could not find requested secret: A"]}"#, ErrorKind::Invalid),
+        (404, r#"{"messages":["Could not find requested project"]}"#, ErrorKind::Invalid),
+        (404, "<html>canary", ErrorKind::Malformed),
+        (429, "", ErrorKind::Throttled),
     ] {
-        let server = refusing(404, body, |path| path.ends_with("/download").then_some("{}")).await;
+        let server = refusing(status, body, |path| path.ends_with("/download").then_some("{}")).await;
         let store = store_of(&server.url(), &spec(), TOKEN).await.unwrap();
         assert_eq!(kind(fetched(&*store, "A").await), expected, "{body}");
     }

@@ -12,7 +12,7 @@ use keyferry_provider_rest::FORTANIX;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use serde_json::{Value, json};
 
-use crate::common::{build, context, context_at, fetched, kind, refusing, value};
+use crate::common::{build, context, context_at, fetched, kind, refusing, until, value};
 
 fn spec(url: &str) -> Value {
     json!({"apiUrl": url, "apiKey": {"secretRef": {"name": "fortanix", "key": "key"}}})
@@ -111,6 +111,16 @@ async fn secrets_are_exported_opaque_objects_are_shown_and_keys_are_neither() {
     assert_eq!(kind(fetched(&*store, "key").await), ErrorKind::Invalid);
     assert_eq!(kind(fetched(&*store, "").await), ErrorKind::Invalid);
     assert!(store.identity_note().is_none());
+}
+
+#[tokio::test]
+async fn a_login_ends_with_its_store() {
+    let double = Double::start();
+    let store = store(&double).await;
+    store.validate().await.unwrap();
+    assert_eq!(double.sessions(), 1);
+    drop(store);
+    until(|| double.sessions() == 0).await;
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use keyferry_provider_rest::GITHUB;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use serde_json::{Value, json};
 
-use crate::common::{build, context, kind, push, refusing};
+use crate::common::{build, context, kind, push, refusing, until};
 
 const ORGANIZATION: &str = "orgs/shop/actions";
 
@@ -139,6 +139,16 @@ async fn what_is_in_a_repository_that_is_lost_is_not_deleted() {
 }
 
 #[tokio::test]
+async fn a_login_ends_with_its_store() {
+    let double = Double::start();
+    let store = store(&double).await;
+    store.validate().await.unwrap();
+    assert_eq!(double.tokens(), 1);
+    drop(store);
+    until(|| double.tokens() == 0).await;
+}
+
+#[tokio::test]
 async fn who_sees_a_secret_stays_so() {
     let double = Double::start();
     let many: Vec<u64> = (1..=250).collect();
@@ -152,6 +162,11 @@ async fn who_sees_a_secret_stays_so() {
     assert_eq!(held("SELECTED"), (b"new".to_vec(), Some("selected".to_owned()), many));
     assert_eq!(held("PRIVATE"), (b"new".to_vec(), Some("private".to_owned()), Vec::new()));
     assert_eq!(kind(store.push(&push("PRIVATE", Some("a"), "new")).await), ErrorKind::Invalid);
+    // A server of the author's own may name more than anybody wants to hold.
+    double.put("ENDLESS", b"old", "selected", &(1..=10_050).collect::<Vec<u64>>());
+    let error = store.push(&push("ENDLESS", None, "new")).await.unwrap_err();
+    assert!(error.message().contains("selected-repositories"), "{error}");
+    assert_eq!(held("ENDLESS").0, b"old");
 }
 
 #[tokio::test]

@@ -157,6 +157,23 @@ async fn the_project_comes_first_and_groups_from_the_last_to_the_first() {
 }
 
 #[tokio::test]
+async fn a_project_in_more_groups_than_anybody_nests_is_refused() {
+    let double = Double::start();
+    let names: Vec<String> = (0..101).map(|n| format!("group-{n}")).collect();
+    let groups: Vec<(&str, u64)> = names.iter().map(String::as_str).zip(1..).collect();
+    double.project("1", &groups[..100]);
+    double.put("groups/100", "A", "a", "*");
+    let inherits = store(&double, json!({"inheritFromGroups": true})).await;
+    assert_eq!(value(&*inherits, "A").await.unwrap(), "a");
+    double.project("1", &groups);
+    let inherits = store(&double, json!({"inheritFromGroups": true})).await;
+    double.server().take_calls();
+    let error = fetched(&*inherits, "A").await.unwrap_err();
+    assert!(error.message().contains("project-groups"), "{error}");
+    assert!(double.server().take_calls().len() <= 3, "nobody asks for all of them");
+}
+
+#[tokio::test]
 async fn an_environment_is_looked_in_before_all_of_them() {
     let double = Double::start();
     for (key, environment) in [

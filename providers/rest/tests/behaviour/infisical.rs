@@ -12,7 +12,7 @@ use keyferry_provider_rest::INFISICAL;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
 
-use crate::common::{build, context, failing_at, fetched, kind, push, refusing, value};
+use crate::common::{build, context, failing_at, fetched, kind, push, refusing, until, value};
 
 fn named(key: &str) -> Value {
     json!({"name": "infisical", "key": key})
@@ -212,7 +212,10 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
         assert_eq!(value(&*store, "A").await.unwrap(), "a", "{method}");
         let of_cloud = ["azureAuthCredentials", "gcpIdTokenAuthCredentials", "awsAuthCredentials"].contains(&method);
         let own = of_cloud || method == "kubernetesAuthCredentials";
-        assert_eq!(store.identity_note().is_some(), own, "{method}");
+        let note = store.identity_note().unwrap_or_default();
+        assert_eq!(note.contains("the operator itself"), own, "{method}: {note}");
+        let is_proven = ["universalAuthCredentials", "tokenAuthCredentials"].contains(&method);
+        assert_eq!(note.contains("unproven"), !is_proven, "{method}: {note}");
         if let Some(field) = bad {
             spec["auth"][method][field] = named("wrong");
             let refused = build(&INFISICAL, &spec, context(credentials(), &settings)).await;
@@ -222,6 +225,14 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
             // The author of a store that may not is told so before anybody is asked.
             let ctx = BuildContext { ambient_identity: false, ..context(credentials(), &settings) };
             assert_eq!(kind(build(&INFISICAL, &spec, ctx).await), ErrorKind::Denied, "{method}");
+            // Nor who chose the server: it could be the operator elsewhere with what it is sent.
+            metadata.take_calls();
+            double.server().take_calls();
+            let mut ctx = context(credentials(), &settings);
+            ctx.caller.store_kind = "SecretStore";
+            let error = build(&INFISICAL, &spec, ctx).await.err().unwrap();
+            assert!(error.to_string().contains("use a ClusterSecretStore"), "{method}: {error}");
+            assert!(metadata.take_calls().is_empty() && double.server().take_calls().is_empty(), "{method}");
         }
     }
 }
@@ -257,6 +268,50 @@ async fn a_login_that_needs_a_file_of_the_machine_or_a_key_that_is_none_is_refus
         assert!(error.message().contains(words) && !error.to_string().contains("canary"), "{error}");
     }
     assert!(double.server().take_calls().is_empty());
+}
+
+#[tokio::test]
+async fn an_environment_that_is_called_otherwise_takes_nothing_along() {
+    for (path, recursive) in [("/", true), ("/", false), ("/app", true), ("/app", false)] {
+        let double = Double::start();
+        double.put("/app", "A", "a");
+        double.put("/app/sub", "B", "b");
+        double.put("/", "C", "c");
+        let mut spec = spec(&double.server().url());
+        spec["secretsScope"]["secretsPath"] = json!(path);
+        spec["secretsScope"]["recursive"] = json!(recursive);
+        let store = store_of(&spec).await.unwrap();
+        let below = Query { path: Some("/app".into()), ..Query::default() };
+        let nowhere = Query { path: Some("/nowhere".into()), ..Query::default() };
+        let lists = async |query: &Query| find_all(&*store, query).await.map(|keys| keys.len());
+        assert!(lists(&below).await.unwrap() >= 1);
+        assert_eq!(lists(&nowhere).await.unwrap(), 0, "a folder that is not there is empty");
+        double.rename_environment("production");
+        for key in ["A", "/app/A", "sub/B", "/nowhere/A"] {
+            let error = fetched(&*store, key).await.unwrap_err();
+            assert!(error.kind() == ErrorKind::Invalid && !error.message().contains("canary"), "{path} {key}: {error}");
+            assert!(error.message().contains("environmentSlug"), "{path} {key}: {error}");
+        }
+        for query in [&below, &nowhere, &Query::default()] {
+            let error = lists(query).await.unwrap_err();
+            assert!(error.message().contains("environmentSlug"), "{path} {query:?}: {error}");
+        }
+        let remote = push("sub/B", None, "").remote;
+        assert_eq!(kind(store.delete(&remote, Reach::Ours).await), ErrorKind::Invalid);
+        assert_eq!(kind(store.exists(&remote).await), ErrorKind::Invalid);
+        let error = store.validate().await.unwrap_err();
+        assert!(error.message().contains("environmentSlug"), "{path}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn a_login_ends_with_its_store() {
+    let double = Double::start();
+    let store = store(&double).await;
+    store.validate().await.unwrap();
+    assert_eq!(double.sessions(), 1);
+    drop(store);
+    until(|| double.sessions() == 0).await;
 }
 
 #[tokio::test]

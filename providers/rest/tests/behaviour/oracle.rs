@@ -186,6 +186,27 @@ async fn what_is_deleted_waits_for_it_and_keeps_its_name() {
     assert!(error.kind() == ErrorKind::Denied && error.message().contains("waits for its deletion"), "{error}");
 }
 
+/// Oracle says of both that it is not there, or not for us.
+#[tokio::test]
+async fn a_secret_that_we_may_not_read_any_more_is_not_deleted() {
+    let double = Double::start();
+    double.put("hidden", b"v", &[]);
+    double.hide("hidden");
+    let store = store(&double).await;
+    let remote = |key: &str| Remote { key: key.to_owned(), ..Remote::default() };
+    assert_eq!(kind(store.delete(&remote("hidden"), Reach::Ours).await), ErrorKind::Denied);
+    assert_eq!(kind(store.exists(&remote("hidden")).await), ErrorKind::Denied);
+    assert_eq!(kind(store.push(&push("hidden", None, "w")).await), ErrorKind::Denied);
+    store.delete(&remote("missing"), Reach::Ours).await.unwrap();
+    assert!(!store.exists(&remote("missing")).await.unwrap());
+    for (field, wrong) in [("compartment", json!(null)), ("compartment", json!("elsewhere"))] {
+        let mut spec = spec();
+        spec[field] = wrong;
+        let store = store_at(&double.server().url(), &spec, credentials(&double.user(), FINGERPRINT)).await.unwrap();
+        assert_ne!(kind(store.delete(&remote("missing"), Reach::Ours).await), ErrorKind::NotFound);
+    }
+}
+
 #[tokio::test]
 async fn what_the_spec_gets_wrong_is_named() {
     let double = Double::start();

@@ -125,7 +125,7 @@ impl Fixture for Backend {
     }
 
     /// The vendor's client has only read from it.
-    fn is_proven(&self) -> bool {
+    fn is_proven_for_writes(&self) -> bool {
         false
     }
 
@@ -401,6 +401,9 @@ async fn logins_are_a_user_s_or_a_token() {
     assert_eq!(double.logins(), 1);
     let wrong = store_of(&json!({"serverURL": double.server().url(), "token": {"value": "canary"}}), "").await.unwrap();
     assert_eq!(kind(fetched(&*wrong, "db").await), ErrorKind::Unauthenticated);
+    // That one has it says nothing: nobody has taken it yet.
+    by_token.validate().await.unwrap();
+    assert_eq!(kind(wrong.validate().await), ErrorKind::Unauthenticated);
 }
 
 #[tokio::test]

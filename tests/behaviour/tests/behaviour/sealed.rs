@@ -154,6 +154,12 @@ async fn until<T>(rig: &Rig, what: &str, ask: impl AsyncFn(&Rig) -> Result<T>) -
     rig.until(what.to_owned(), ask).await
 }
 
+/// Where the API server can't be asked, kubeseal takes the certificate from its URL.
+fn by_its_url(rig: &Rig, url: &str, secret: &str) {
+    let sealed = text(kubeseal(rig, &["--cert", &format!("{url}/v1/cert.pem"), "--format", "json"], secret));
+    assert!(kubeseal(rig, &["--validate"], &sealed).status.success());
+}
+
 async fn sealed_secrets_are_unsealed_and_kubeseal_goes_on_working() {
     let mut rig = Rig::idle("sealed").await;
     install(&rig).await;
@@ -180,10 +186,7 @@ async fn sealed_secrets_are_unsealed_and_kubeseal_goes_on_working() {
     })
     .await;
     assert!(kubeseal(&rig, &["--validate"], &sealed).status.success());
-    // Where the API server can't be asked, by the certificate's own URL.
-    let of_url =
-        text(kubeseal(&rig, &["--cert", &format!("{url}/v1/cert.pem"), "--format", "json"], &secret.to_string()));
-    assert!(kubeseal(&rig, &["--validate"], &of_url).status.success());
+    by_its_url(&rig, &url, &secret.to_string());
     // As kubeseal, by the Service's named port.
     let (kubeconfig, namespace) = (rig.testbed.kubeconfig(), rig.namespace());
     let mut through = Command::new(Operator::program().expect("the program"));

@@ -28,7 +28,8 @@ fn helm_finds_nothing_to_complain_about() {
     let chart = folder();
     let everything = json!({
         "scopedRBAC": true, "scopedNamespace": "team", "podDisruptionBudget": {"enabled": true},
-        "serviceMonitor": {"enabled": true, "renderMode": "alwaysRender"}, "systemAuthDelegator": true, "networkPolicy": {"enabled": true},
+        "serviceMonitor": {"enabled": true, "renderMode": "alwaysRender"},
+        "prometheusRule": {"enabled": true, "renderMode": "alwaysRender"}, "grafanaDashboard": {"enabled": true}, "systemAuthDelegator": true, "networkPolicy": {"enabled": true},
         "extraObjects": [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}"}}],
     });
     for values in

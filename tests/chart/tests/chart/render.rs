@@ -327,6 +327,25 @@ fn mounts_ask_the_operator_for_what_is_sealed_where_it_is_said() {
 }
 
 #[test]
+fn the_secrets_store_driver_is_served_where_that_is_asked_for() {
+    let node = |values: Value| {
+        let rendered = render(&json!({"node": values}));
+        rendered.all("DaemonSet").next().expect("the node")["spec"]["template"]["spec"].clone()
+    };
+    let off = node(json!({"enabled": true})).to_string();
+    assert!(!off.contains("secrets-store"), "{off}");
+    let on = node(json!({"enabled": true, "secretsStoreProvider": {"enabled": true, "dir": "/var/run/providers"}}));
+    let container = &on["containers"][0];
+    let args = container["args"].as_array().expect("flags");
+    assert!(args.contains(&json!("--secrets-store-providers-dir=/var/run/providers")), "{args:?}");
+    assert_eq!(container["volumeMounts"][1], json!({"name": "providers", "mountPath": "/var/run/providers"}));
+    let volume = json!({"name": "providers", "hostPath": {"path": "/var/run/providers", "type": "DirectoryOrCreate"}});
+    assert_eq!(on["volumes"][1], volume);
+    let by_default = node(json!({"enabled": true, "secretsStoreProvider": {"enabled": true}}));
+    assert_eq!(by_default["volumes"][1]["hostPath"]["path"], "/etc/kubernetes/secrets-store-csi-providers");
+}
+
+#[test]
 fn scoped_means_nothing_in_the_whole_cluster() {
     let rendered = render(&json!({"scopedNamespace": "team", "scopedRBAC": true, "installCRDs": false}));
     for object in &rendered.0 {

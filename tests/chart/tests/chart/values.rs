@@ -63,7 +63,6 @@ fn what_has_no_effect_is_named() {
     for path in [
         "webhook",
         "certController",
-        "grafanaDashboard",
         "log.timeEncoding",
         "vault",
         "image.flavour",
@@ -116,6 +115,8 @@ fn wrong_types_are_refused() {
         (json!({"concurrent": 0}), "concurrent"),
         (json!({"nodeSelector": {"gpu": true}}), "nodeSelector"),
         (json!({"serviceMonitor": {"renderMode": "always"}}), "renderMode"),
+        (json!({"prometheusRule": {"disabled": "KeyferryNoLeader"}}), "disabled"),
+        (json!({"grafanaDashboard": {"sidecarLabelValue": 1}}), "sidecarLabelValue"),
         (json!({"webhook": true}), "webhook"),
         (json!({"networkPolicy": {"ports": ["https"]}}), "ports"),
     ] {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use keyferry_node_driver_tests::kubelet::{Ask, FOLDER};
 use keyferry_node_driver_tests::rig::{APP, LONG, Rig};
+use keyferry_node_driver_tests::secrets_store::{Class, SecretsStore};
 use keyferry_testkit::eventually;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -12,6 +14,7 @@ tests![
     what_ends_soon_is_prolonged_while_the_volume_stands,
     what_a_killed_process_could_not_revoke_is_revoked_for_the_next_pod,
     files_that_go_take_their_lease_along,
+    what_another_driver_mounts_has_a_lease_too,
 ];
 
 /// The rights without which nothing is revoked or prolonged.
@@ -20,8 +23,8 @@ const REVOKES: &str = "path \"auth/token/revoke-accessor\" { capabilities = [\"u
 
 /// A rig whose OpenBao gives one-time passwords for SSH, each with a lease of 32 days, to whoever mounts `otp`; a login lives two
 /// hours. `tokens` makes tokens that live some seconds.
-async fn with_engine(name: &str) -> Rig {
-    let rig = Rig::new(name, &[]).await;
+async fn with_engine(name: &str, args: &[&str]) -> Rig {
+    let rig = Rig::new(name, args).await;
     let engine = rig.namespace.name().to_owned();
     rig.vault.mount(&engine, "ssh", json!({})).await.expect("OpenBao mounts an engine");
     let role = json!({"key_type": "otp", "default_user": "u", "cidr_list": "0.0.0.0/0"});
@@ -100,7 +103,7 @@ async fn token(rig: &Rig, accessor: &Value) -> Option<Value> {
 }
 
 async fn each_pod_has_a_lease_that_ends_with_its_volume() {
-    let rig = with_engine("leases").await;
+    let rig = with_engine("leases", &[]).await;
     let (first, second) = (rig.ask("first", APP, "otp").await, rig.ask("second", APP, "otp").await);
     for ask in [&first, &second, &first, &second] {
         rig.kubelet.publish(ask).await.expect("it mounts");
@@ -129,7 +132,7 @@ async fn each_pod_has_a_lease_that_ends_with_its_volume() {
 }
 
 async fn what_ends_soon_is_prolonged_while_the_volume_stands() {
-    let rig = with_engine("renewed").await;
+    let rig = with_engine("renewed", &[]).await;
     let ask = rig.ask("web", APP, "tokens").await;
     rig.kubelet.publish(&ask).await.expect("it mounts");
     let shown = rig.kubelet.read("web", "client_token").expect("it is there");
@@ -146,7 +149,7 @@ async fn what_ends_soon_is_prolonged_while_the_volume_stands() {
 }
 
 async fn what_a_killed_process_could_not_revoke_is_revoked_for_the_next_pod() {
-    let mut rig = with_engine("killed").await;
+    let mut rig = with_engine("killed", &[]).await;
     let (first, second) = (rig.ask("first", APP, "otp").await, rig.ask("second", APP, "otp").await);
     for ask in [&first, &second] {
         rig.kubelet.publish(ask).await.expect("it mounts");
@@ -167,7 +170,7 @@ async fn what_a_killed_process_could_not_revoke_is_revoked_for_the_next_pod() {
 }
 
 async fn files_that_go_take_their_lease_along() {
-    let rig = with_engine("gone-lease").await;
+    let rig = with_engine("gone-lease", &[]).await;
     let ask = rig.ask("web", APP, "otp").await;
     rig.kubelet.publish(&ask).await.expect("it mounts");
     // Who may not revoke is told, and it is done once that is granted.
@@ -182,4 +185,44 @@ async fn files_that_go_take_their_lease_along() {
     rig.kubelet.publish(&ask).await.expect("it stands");
     until_leases(&rig, 0).await;
     rig.kubelet.unpublish("web").await.expect("it ends");
+}
+
+async fn what_another_driver_mounts_has_a_lease_too() {
+    let providers = format!("--secrets-store-providers-dir={FOLDER}/providers");
+    let mut rig = with_engine("another-lease", &[&providers]).await;
+    let class = Class::of(&[("externalSecret", "otp")]);
+    let ask = async |rig: &Rig, pod: &str| Ask { attributes: Vec::new(), ..rig.ask(pod, APP, "").await };
+    let (first, second, third) = (ask(&rig, "first").await, ask(&rig, "second").await, ask(&rig, "third").await);
+    let mut driver = SecretsStore::new(&rig.kubelet);
+    for ask in [&first, &second, &first, &second] {
+        driver.publish(ask, &class).await.expect("it mounts");
+    }
+    assert!(driver.hidden.is_empty(), "{:?}", driver.hidden);
+    assert_eq!(leases(&rig).await, 2, "one for each pod, however often it is asked for");
+    let key = rig.kubelet.read("second", "key").expect("it is there");
+    assert_ne!(rig.kubelet.read("first", "key").as_ref(), Some(&key));
+    // Nobody says that it ends.
+    driver.unpublish("first");
+    until_leases(&rig, 1).await;
+    driver.publish(&second, &class).await.expect("it stands");
+    assert_eq!(rig.kubelet.read("second", "key").as_ref(), Some(&key), "the other's works on");
+    rig.kubelet.kill9();
+    SecretsStore::new(&rig.kubelet).unpublish("second");
+    rig.kubelet.begin().await;
+    // The process that has begun knows of it, and has nobody's token.
+    let mut driver = SecretsStore::new(&rig.kubelet);
+    assert_eq!(leases(&rig).await, 1);
+    driver.publish(&third, &class).await.expect("it mounts");
+    until_leases(&rig, 1).await;
+    let shown = rig.kubelet.read("third", "key").expect("it is there");
+    assert_ne!(shown, key);
+    driver.publish(&third, &class).await.expect("it stands");
+    assert_eq!(rig.kubelet.read("third", "key").as_ref(), Some(&shown), "what was revoked is the other's");
+    driver.unpublish("third");
+    until_leases(&rig, 0).await;
+    eventually(LONG, || async {
+        let left = std::fs::read_dir(rig.kubelet.state().join("provided")).expect("a folder").count();
+        if left == 0 { Ok(()) } else { Err(format!("{left} files")) }
+    })
+    .await;
 }

@@ -17,7 +17,8 @@ macro_rules! tests {
     };
 }
 
-// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends, who else is there.
+// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends, who else is there; and what
+// another driver asks.
 mod sanity;
 mod mount;
 mod refresh;
@@ -26,6 +27,7 @@ mod leases;
 mod crash;
 mod crowd;
 mod operator;
+mod provider;
 
 fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         ("crash", crash::TESTS),
         ("crowd", crowd::TESTS),
         ("operator", operator::TESTS),
+        ("provider", provider::TESTS),
     ];
     let trials = modules.into_iter().flat_map(|(module, tests)| {
         let runtime = runtime.clone();

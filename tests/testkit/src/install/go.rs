@@ -24,6 +24,8 @@ const KUBESEAL_MOD: &str = include_str!("../../../tools/kubeseal/go.mod");
 const KUBESEAL_SUM: &str = include_str!("../../../tools/kubeseal/go.sum");
 const KUBERNETES_MOD: &str = include_str!("../../../tools/kubernetes/go.mod");
 const KUBERNETES_SUM: &str = include_str!("../../../tools/kubernetes/go.sum");
+const PROMETHEUS_MOD: &str = include_str!("../../../tools/prometheus/go.mod");
+const PROMETHEUS_SUM: &str = include_str!("../../../tools/prometheus/go.sum");
 const SOPS_MOD: &str = include_str!("../../../tools/sops/go.mod");
 const SOPS_SUM: &str = include_str!("../../../tools/sops/go.sum");
 
@@ -61,6 +63,22 @@ pub(super) fn kubeseal() -> Artifact {
         programs: vec![("kubeseal", "github.com/bitnami-labs/sealed-secrets/cmd/kubeseal")],
     }
     .artifact()
+}
+
+/// Prometheus, without what finds out in clouds whom it asks.
+pub(super) fn prometheus() -> Artifact {
+    let version = pinned(PROMETHEUS_MOD, "github.com/prometheus/prometheus");
+    Module {
+        title: format!("prometheus {version}"),
+        go_mod: PROMETHEUS_MOD,
+        go_sum: PROMETHEUS_SUM,
+        ldflags: "-s -w".into(),
+        programs: vec![
+            ("promtool", "github.com/prometheus/prometheus/cmd/promtool"),
+            ("prometheus", "github.com/prometheus/prometheus/cmd/prometheus"),
+        ],
+    }
+    .tagged("remove_all_sd")
 }
 
 pub(super) fn etcd() -> Artifact {
@@ -200,10 +218,15 @@ struct Module {
 
 impl Module {
     fn artifact(self) -> Artifact {
+        self.tagged("")
+    }
+
+    /// The same, built with these tags.
+    fn tagged(self, tags: &'static str) -> Artifact {
         let programs: Vec<String> = self.programs.iter().map(|p| p.0.to_owned()).collect();
         Artifact {
             title: self.title.clone(),
-            inputs: format!("{}\n{}\n{}", self.go_mod, self.go_sum, self.ldflags),
+            inputs: format!("{}\n{}\n{}{tags}", self.go_mod, self.go_sum, self.ldflags),
             contains: programs.clone(),
             make: Box::new(move |folder, progress| {
                 fs::write(folder.join("go.mod"), self.go_mod)?;
@@ -212,7 +235,7 @@ impl Module {
                     let mut go = Command::new("go");
                     go.current_dir(folder)
                         .args(["build", "-v", "-mod=readonly", "-trimpath", "-buildvcs=false"])
-                        .args(["-ldflags", &self.ldflags, "-o", name, package])
+                        .args(["-tags", tags, "-ldflags", &self.ldflags, "-o", name, package])
                         // Without C the build is quicker and the result stands alone.
                         .env("CGO_ENABLED", "0")
                         // A developer's own settings must not change what is built.
@@ -273,6 +296,7 @@ mod tests {
             ("github.com/containerd/containerd/v2", CONTAINERD_MOD),
             ("github.com/containernetworking/plugins", CNI_MOD),
             ("github.com/kubernetes-csi/csi-test/v5", CSI_SANITY_MOD),
+            ("github.com/prometheus/prometheus", PROMETHEUS_MOD),
         ] {
             assert!(pinned(text, module).starts_with('v'), "{module}");
         }

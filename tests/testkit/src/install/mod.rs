@@ -107,6 +107,11 @@ pub fn kubeseal() -> Result<PathBuf> {
     Ok(go::kubeseal().ensure(&cache_dir()?)?.join("kubeseal"))
 }
 
+/// The folder of `promtool` and `prometheus`, by which alerts and dashboards are believed.
+pub fn prometheus() -> Result<PathBuf> {
+    go::prometheus().ensure(&cache_dir()?)
+}
+
 /// A Python that has the clients of vendors, by which doubles of their servers are believed.
 pub fn clients() -> Result<PathBuf> {
     Ok(python::interpreter(&python::clients().ensure(&cache_dir()?)?))

@@ -1,0 +1,224 @@
+//! A Prometheus scrapes a running operator: what is wrong there fires the alert for it, and panels show data.
+
+use std::collections::BTreeSet;
+
+use anyhow::anyhow;
+use keyferry_behaviour_tests::{Operator, Rig};
+use keyferry_testkit::eventually;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+use crate::files::{alerts, panels};
+use crate::prometheus::{Prometheus, SOON};
+
+/// The alerts that nothing provokes within seconds: promtool alone has tried these.
+const NOT_HERE: [&str; 6] = [
+    "KeyferryBudgetNearlyUsed",
+    "KeyferrySharedLimitNear",
+    "KeyferryQueueStuck",
+    "KeyferryLeaseEnds",
+    "KeyferryRevocationFailing",
+    "KeyferryMountsFailing",
+];
+
+/// The panels that show nothing here: no lease, and no driver.
+const EMPTY: [&str; 6] = [
+    "Looks at GeneratorStates",
+    "Next to be replaced",
+    "Volumes",
+    "Calls of the kubelet",
+    "Deliveries, and volumes that lost their files",
+    "Oldest files",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_fires_its_alert_and_panels_show_data() {
+    let prometheus = Prometheus::start().await;
+    until_firing(&prometheus, &["KeyferryAbsent"]).await;
+
+    let mut rig = Rig::idle("alerts").await;
+    let lease = [
+        format!("--leader-election-id={}", rig.namespace()),
+        format!("--leader-election-namespace={}", rig.namespace()),
+    ];
+    // Nothing fits onto /dev/full; copies are made in the whole cluster, of which this test has its own part.
+    let mut args = vec!["--audit-log=/dev/full", "--namespace="];
+    args.extend(lease.iter().map(String::as_str));
+    rig.start(&args).await;
+    let folder = tempfile::tempdir().unwrap();
+    let standing_by = stand_by(&rig, &lease, folder.path()).await;
+    let address = |url: String| url.trim_start_matches("http://").to_owned();
+    prometheus
+        .scrape(&[
+            ("operator", address(rig.operator().metrics_url("")), "http"),
+            ("standby", address(standing_by.metrics_url("")), "https"),
+        ])
+        .await;
+
+    provoke(&rig).await;
+    let all = alerts();
+    let here: Vec<&str> = all.iter().map(String::as_str).filter(|name| !NOT_HERE.contains(name)).collect();
+    assert_eq!(here.len() + NOT_HERE.len(), all.len(), "{NOT_HERE:?} are alerts");
+    let now: Vec<&str> = here.iter().copied().filter(|name| *name != "KeyferryAbsent").collect();
+    let firing = until_firing(&prometheus, &now).await;
+    are_well_told(&firing, rig.namespace());
+    let fired: BTreeSet<&str> = firing.iter().map(name).collect();
+    assert!(!fired.contains("KeyferryAbsent"), "there is one");
+    assert!(fired.iter().all(|name| !NOT_HERE.contains(name)), "{fired:?}");
+
+    let rules = prometheus.api("rules").await.unwrap();
+    let rules: Vec<&Value> =
+        rules["groups"].as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap()).collect();
+    assert_eq!(rules.len(), all.len());
+    for rule in rules {
+        assert_eq!(rule["health"], "ok", "{rule}");
+    }
+    panels_show_data(&prometheus).await;
+    rig.cluster.delete("ClusterExternalSecret", rig.namespace()).await;
+    drop(standing_by);
+    rig.finish().await;
+}
+
+/// An operator beside, which does not lead, and whose certificate ends in a day.
+async fn stand_by(rig: &Rig, lease: &[String], folder: &std::path::Path) -> Operator {
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = (std::time::SystemTime::now() + std::time::Duration::from_secs(86_400)).into();
+    let key = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(folder.join("tls.crt"), params.self_signed(&key).unwrap().pem()).unwrap();
+    std::fs::write(folder.join("tls.key"), key.serialize_pem()).unwrap();
+    let mut args = vec![
+        format!("--controller-class={}", rig.namespace()),
+        "--metrics-secure".to_owned(),
+        format!("--metrics-cert-dir={}", folder.display()),
+    ];
+    args.extend(lease.iter().cloned());
+    Operator::start(&rig.testbed, &args, &[], &folder.join("log")).await.unwrap()
+}
+
+/// Makes something wrong for each alert that fires within seconds, and something right for each panel.
+async fn provoke(rig: &Rig) {
+    rig.vault_store("s").await;
+    rig.put("app", json!({"user": rig.canaries.value("user")})).await;
+    for name in ["first", "second", "third"] {
+        rig.external_secret(name, json!({"data": rig.data("app", &["user"])})).await;
+    }
+    rig.external_secret("gone", json!({"data": rig.data("gone", &["user"])})).await;
+    rig.external_secret("later", json!({"refreshInterval": "1s", "data": rig.data("app", &["user"])})).await;
+    let endless = "{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}";
+    let template = json!({"target": {"template": {"data": {"k": endless}}}, "data": rig.data("app", &["user"])});
+    rig.external_secret("endless", template).await;
+
+    let mut down = rig.vault_spec("s-token");
+    down["server"] = json!("http://127.0.0.1:1");
+    rig.apply("SecretStore", "down", json!({"spec": {"provider": {"vault": down}}})).await;
+
+    let busy =
+        json!({"url": format!("{}/{{{{ .remoteRef.key }}}}", busy_server().await), "result": {"jsonPath": "$.x"}});
+    rig.apply("SecretStore", "busy", json!({"spec": {"provider": {"webhook": busy}}})).await;
+    let asks = json!({"secretStoreRef": {"name": "busy"}, "data": [{"secretKey": "k", "remoteRef": {"key": "k"}}]});
+    rig.external_secret("slow", asks).await;
+
+    rig.secret("source", json!({"k": rig.canaries.value("pushed")})).await;
+    // It takes many keys at once, as stores with batches do.
+    let fixed = json!({"data": [{"key": "fixed", "value": "no secret"}]});
+    rig.apply("SecretStore", "mem", json!({"spec": {"provider": {"fake": fixed}}})).await;
+    let asks = json!({"secretStoreRef": {"name": "mem"}, "data": [{"secretKey": "k", "remoteRef": {"key": "fixed"}}]});
+    rig.external_secret("batch", asks).await;
+    for (name, store) in [("up", "mem"), ("denied", "s")] {
+        let spec = json!({
+            "refreshInterval": "2s", "secretStoreRefs": [{"name": store}], "selector": {"secret": {"name": "source"}},
+            "data": [{"match": {"secretKey": "k", "remoteRef": {"remoteKey": "k", "property": "k"}}}],
+        });
+        rig.apply("PushSecret", name, json!({ "spec": spec })).await;
+    }
+    rig.until_synced("first").await;
+    rig.until_synced("later").await;
+    // It has succeeded, and will not again.
+    rig.respec("later", json!({"secretStoreRef": {"name": "none"}})).await;
+    // Somebody else's ExternalSecret of that name is there.
+    let selector = json!({"matchLabels": {"kubernetes.io/metadata.name": rig.namespace()}});
+    let spec = json!({
+        "namespaceSelectors": [selector], "externalSecretName": "first",
+        "externalSecretSpec": {"secretStoreRef": {"name": "s"}, "data": rig.data("app", &["user"])},
+    });
+    rig.apply("ClusterExternalSecret", rig.namespace(), json!({ "spec": spec })).await;
+}
+
+/// A server that always asks to slow down.
+async fn busy_server() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let answer = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                if stream.read(&mut request).await.is_ok() {
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+            });
+        }
+    });
+    url
+}
+
+fn name(alert: &Value) -> &str {
+    alert["labels"]["alertname"].as_str().unwrap_or_default()
+}
+
+/// Waits until all of these fire; gives all that do.
+async fn until_firing(prometheus: &Prometheus, names: &[&str]) -> Vec<Value> {
+    eventually(SOON, || async {
+        let firing = prometheus.firing().await?;
+        let missing: Vec<&&str> =
+            names.iter().filter(|wanted| !firing.iter().any(|alert| name(alert) == **wanted)).collect();
+        if missing.is_empty() { Ok(firing) } else { Err(anyhow!("{missing:?} do not fire; {firing:?} do")) }
+    })
+    .await
+}
+
+/// Each alert names what it is about, and its text is rendered.
+fn are_well_told(firing: &[Value], namespace: &str) {
+    let about = |alertname: &str| -> BTreeSet<&str> {
+        let of = firing.iter().filter(|alert| name(alert) == alertname);
+        of.map(|alert| alert["labels"]["name"].as_str().unwrap_or_default()).collect()
+    };
+    assert_eq!(about("KeyferryStoreDown"), BTreeSet::from(["down"]));
+    assert_eq!(about("KeyferryPushSecretFailing"), BTreeSet::from(["denied"]));
+    assert_eq!(about("KeyferryExternalSecretStale"), BTreeSet::from(["later"]));
+    let failing = about("KeyferryExternalSecretFailing");
+    assert!(failing.is_superset(&BTreeSet::from(["gone", "later", "endless"])), "{failing:?}");
+    assert!(failing.is_disjoint(&BTreeSet::from(["first", "second", "third"])), "{failing:?}");
+    for alert in firing {
+        let text = alert["annotations"]["description"].as_str().unwrap();
+        assert!(!text.contains("{{") && !text.contains("<error") && !text.contains("<no value>"), "{text}");
+        if let Some(name) = alert["labels"]["name"].as_str() {
+            assert!(text.contains(name), "{text}");
+            assert!(
+                alert["labels"]["kind"] == "ClusterExternalSecret" || alert["labels"]["namespace"] == namespace,
+                "{alert}"
+            );
+        }
+    }
+}
+
+/// Each query parses, and each panel but those of [`EMPTY`] has data.
+async fn panels_show_data(prometheus: &Prometheus) {
+    let panels = panels();
+    assert!(panels.len() > 25, "the check found its subjects");
+    eventually(SOON, || async {
+        let mut empty = Vec::new();
+        for (title, queries) in &panels {
+            let mut found = 0;
+            for query in queries {
+                found += prometheus.query(query).await?.len();
+            }
+            if found == 0 {
+                empty.push(title.as_str());
+            }
+        }
+        if empty == EMPTY { anyhow::Ok(()) } else { Err(anyhow!("these panels are empty: {empty:?}")) }
+    })
+    .await;
+}
