@@ -178,10 +178,6 @@ fn histogram(registry: &Registry, name: &str, help: &str, labels: &[&str], bucke
 
 impl Metrics {
     /// All at zero.
-    #[expect(
-        clippy::missing_panics_doc,
-        reason = "names and labels are constants, which every test that makes one checks"
-    )]
     pub fn new() -> Self {
         let registry = Registry::new();
         let objects = |duration, condition| Objects::new(columns(duration, condition));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::DRIVER;
-use crate::life::Node;
+use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::rpc::csi::identity_server::Identity;
 use crate::rpc::csi::node_server;

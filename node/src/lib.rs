@@ -7,9 +7,9 @@
 //! memory that is mounted, [`marks`] what is written down, [`leases`] what of it is to be revoked, [`answer`] what another driver
 //! writes, [`target`] the port for targets, [`sharing`] what pods of one ServiceAccount have in common, [`identity`] the other ports
 //! for whoever mounts, [`reading`] the objects as the pod reads them, [`telling`] where it is told, [`metrics`] counts; [`tending`]
-//! prolongs and revokes, [`volumes`] what is remembered, [`life`] of a volume, [`driver`] the services of the interface; [`class`]
-//! what the Secrets Store CSI Driver asks for, and [`provider`] how it is answered; [`authority`] what clients of a socket call its
-//! host, [`serving`] the sockets.
+//! prolongs and revokes, [`volumes`] what is remembered, [`node`] what all is done with, [`look`] at a volume, and its [`life`];
+//! [`driver`] the services of the interface; [`class`] what the Secrets Store CSI Driver asks for, and [`provider`] how it is
+//! answered; [`authority`] what clients of a socket call its host, [`serving`] the sockets.
 
 #![forbid(unsafe_code)]
 
@@ -33,6 +33,8 @@ pub mod metrics;
 
 pub mod tending;
 pub mod volumes;
+pub mod node;
+mod look;
 pub mod life;
 pub mod driver;
 mod class;

@@ -10,7 +10,9 @@ use tonic::{Request, Response, Status};
 
 use crate::answer::Answer;
 use crate::class::asked;
-use crate::life::{LONGEST, Node, Visit, alone};
+use crate::life::{LONGEST, alone};
+use crate::look::Visit;
+use crate::node::Node;
 use crate::place;
 use crate::refusal::Refusal;
 use crate::rpc::provider::csi_driver_provider_server::CsiDriverProvider;
