@@ -44,7 +44,7 @@ impl Node {
     }
 
     /// The same of volumes that another driver mounts.
-    pub fn begin_beside(&self) {
+    pub(crate) fn begin_beside(&self) {
         for mark in self.marks.all().into_iter().filter(|mark| mark.is_delivered) {
             self.metrics.stands(&mark);
             self.metrics.mounts.inc();
@@ -53,7 +53,7 @@ impl Node {
     }
 
     /// Forgets the volumes that another driver mounted, and that have ended, and revokes what was made for them.
-    pub async fn sweep(&self) {
+    pub(crate) async fn sweep(&self) {
         let mut ended = Vec::new();
         for mark in self.marks.all().into_iter().filter(|mark| !mark.target.exists()) {
             let volume = self.volumes.of(&mark.target);

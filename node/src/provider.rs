@@ -36,7 +36,8 @@ pub struct Provider {
 
 impl Provider {
     /// By a node that has volumes and marks of its own for this. While that is there, volumes that have ended are looked for.
-    pub fn new(node: Arc<Node>) -> Self {
+    pub fn begin(node: Arc<Node>) -> Self {
+        node.begin_beside();
         let swept = Arc::downgrade(&node);
         tokio::spawn(async move {
             while let Some(node) = swept.upgrade() {

@@ -160,14 +160,8 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     let beside = (Identities::beside(&identities), Volumes::beside(&volumes));
     let ours = node(&paths.state, identities, volumes)?;
     ours.begin();
-    let provider = match &paths.providers {
-        Some(_) => {
-            let of_another = node(&paths.state.join("provided"), beside.0, beside.1)?;
-            of_another.begin_beside();
-            Some(Provider::new(of_another))
-        }
-        None => None,
-    };
+    let provide = |_| node(&paths.state.join("provided"), beside.0, beside.1).map(Provider::begin);
+    let provider = paths.providers.as_ref().map(provide).transpose()?;
     let stopped = control.ends_when_asked();
     serve(ours, provider, args.node_name.unwrap_or_default(), &paths, move || stopped().boxed()).await?;
     audit.close()?;
