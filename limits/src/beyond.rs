@@ -254,6 +254,24 @@ pub const MOUNT_MEMORY: Limit = Limit {
     raise: "nothing: what may be mounted finds room in it",
 };
 
+/// What is not kept is fetched by each pod.
+pub const MOUNT_SHARED: Limit = Limit {
+    name: "mount-shared",
+    most: 1 << 20,
+    unit: Unit::Bytes,
+    of: "answers of stores that the pods of one ServiceAccount on one node share",
+    raise: "nothing: beyond it each pod fetches for itself",
+};
+
+/// Who makes pods come and go, and lets nobody revoke what is made for them, must not fill the node's disk.
+pub const MOUNT_LEASES: Limit = Limit {
+    name: "mount-leases",
+    most: 256,
+    unit: Unit::Items,
+    of: "leases of one ServiceAccount on one node that wait to be revoked",
+    raise: "let the ServiceAccount revoke them: what is wrong is an event on its pods",
+};
+
 /// Whoever has thousands of pods start at once waits for them in turn.
 pub const MOUNTS_AT_ONCE: Limit = Limit {
     name: "mounts-at-once",

@@ -90,6 +90,8 @@ pub const ALL: &[&Limit] = &[
     &MOUNT_FILES,
     &MOUNT_BYTES,
     &MOUNT_MEMORY,
+    &MOUNT_SHARED,
+    &MOUNT_LEASES,
     &MOUNTS_AT_ONCE,
     &AUDIT_QUEUE,
 ];

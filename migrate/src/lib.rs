@@ -5,8 +5,8 @@
 //! Modules, in reading order: [`kinds`] what we serve, [`facts`] what may be known
 //! of a cluster, [`images`], [`helm`] and [`held`] what a release's record says, [`lost`] what a schema does not know, `read` the reading, [`judge`] what the facts mean, [`plan`]
 //! what is to be done, `apply` and `rewrite` the doing, [`print`] the report. Beside that, [`written`] files that are written whole, [`manifests`] old
-//! versions on disk, [`carry`] what those share that carry over what others left: [`kes`] kubernetes-external-secrets, [`agent`] Vault's
-//! injector, [`secrets_store`] the Secrets Store CSI Driver.
+//! versions on disk, [`carry`] what verbs have in common that carry manifests over: [`kes`] those of kubernetes-external-secrets, [`agent`] of Vault's
+//! injector, [`secrets_store`] of the Secrets Store CSI Driver.
 
 use keyferry_cluster::connection::Connection;
 use std::io::Write;

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::life::Asked;
+use crate::look::Asked;
 use crate::refusal::Refusal;
 use crate::rpc::provider::MountRequest;
 use crate::tokens::{Asker, Tokens};

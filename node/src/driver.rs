@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use crate::DRIVER;
-use crate::life::Node;
+use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::rpc::csi::identity_server::Identity;
 use crate::rpc::csi::node_server;
@@ -63,10 +63,7 @@ impl node_server::Node for Driver {
     ) -> Result<Response<NodePublishVolumeResponse>, Status> {
         let request = request.into_inner();
         needed("volume id", &request.volume_id)?;
-        // Whoever asked may be gone: what has begun is ended all the same, and answered to nobody.
-        let node = self.node.clone();
-        let done = tokio::spawn(async move { node.publish(request).await }).await;
-        done.map_err(|_| Status::internal("a bug of keyferry ended it; please report it"))??;
+        self.node.clone().publish(request).await?;
         Ok(Response::new(NodePublishVolumeResponse {}))
     }
 

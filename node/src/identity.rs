@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use keyferry_sync::spec::CLUSTER_GENERATOR;
 use serde_json::Value;
 
 use crate::refusal::Refusal;
+use crate::sharing::Shared;
 use crate::tokens::Tokens;
 use crate::wanted::Pod;
 
@@ -70,13 +72,27 @@ struct Current {
 
 /// A ServiceAccount whose pods mount.
 pub struct Identity {
+    /// The namespace of the ServiceAccount.
+    pub namespace: String,
+    /// Its name.
+    pub account: String,
     current: Arc<RwLock<Current>>,
     by_mount: Arc<dyn Stores>,
     as_written: Arc<dyn Stores>,
     objects: Arc<dyn Objects>,
+    shared: [Arc<Shared>; 2],
 }
 
 impl Identity {
+    /// What its pods have in common that log in this way.
+    pub fn shared(&self, login: Login) -> Arc<Shared> {
+        let [by_mount, as_written] = &self.shared;
+        match login {
+            Login::ByMount => by_mount.clone(),
+            Login::AsWritten => as_written.clone(),
+        }
+    }
+
     /// The stores, for this way to log in.
     pub fn stores(&self, login: Login) -> Arc<dyn Stores> {
         match login {
@@ -91,21 +107,36 @@ impl Identity {
     }
 }
 
-/// By namespace and name: who it is, and when it was last asked for.
-type Known = HashMap<(String, String), (Arc<Identity>, Instant)>;
+/// By namespace, name and UID: who it is, and when it was last asked for. One that was deleted and made anew is another.
+type Known = HashMap<(String, String, String), (Arc<Identity>, Instant)>;
 
 /// All of them, whose tokens one asker gives.
 pub struct Identities {
     connect: Connect,
     make: MakeStores,
     allows_api_audience: bool,
+    now: fn() -> Timestamp,
+    /// How much is kept of what pods share.
+    shared: Arc<AtomicUsize>,
     all: Mutex<Known>,
 }
 
 impl Identities {
     /// None yet. Stores are given tokens that the API server itself takes only where that is allowed.
-    pub fn new(connect: Connect, make: MakeStores, allows_api_audience: bool) -> Self {
-        Self { connect, make, allows_api_audience, all: Mutex::default() }
+    pub fn new(connect: Connect, make: MakeStores, allows_api_audience: bool, now: fn() -> Timestamp) -> Self {
+        let (shared, all) = Default::default();
+        Self { connect, make, allows_api_audience, now, shared, all }
+    }
+
+    /// None yet, of another asker: what is kept of what pods share counts with these.
+    pub fn beside(others: &Self) -> Self {
+        Self {
+            connect: others.connect.clone(),
+            make: others.make.clone(),
+            shared: others.shared.clone(),
+            all: Mutex::default(),
+            ..*others
+        }
     }
 
     /// That of a pod, which has these tokens now; and a client that bears the pod's own. Those that nobody has used for long are
@@ -114,9 +145,11 @@ impl Identities {
         let client = (self.connect)(tokens.for_api_server()?).map_err(Refusal::of_node)?;
         let turns = Turns::new(REQUESTS, Lead::always());
         let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
+        // Who is not known for certain shares nothing with other pods.
+        let uid = tokens.account_uid().unwrap_or_else(|| format!("pod {}", pod.uid));
         let current = Current { tokens, objects };
         let now = Instant::now();
-        let name = (pod.namespace.clone(), pod.service_account.clone());
+        let name = (pod.namespace.clone(), pod.service_account.clone(), uid);
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, (_, used)| now.saturating_duration_since(*used) < IDLE);
         if let Some((identity, used)) = all.get_mut(&name) {
@@ -127,6 +160,13 @@ impl Identities {
         let identity = Arc::new(self.make(pod, current));
         all.insert(name, (identity.clone(), now));
         Ok((identity, client))
+    }
+
+    /// That of a ServiceAccount whose pods mounted of late, with the tokens that the last of them had.
+    pub fn known(&self, namespace: &str, account: &str) -> Option<Arc<Identity>> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = all.iter().filter(|((of, name, _), _)| of == namespace && name == account);
+        of.max_by_key(|(_, (_, used))| *used).map(|(_, (identity, _))| identity.clone())
     }
 
     fn make(&self, pod: &Pod, current: Current) -> Identity {
@@ -146,9 +186,12 @@ impl Identities {
             known.read().unwrap_or_else(PoisonError::into_inner).tokens.of(&[audience.to_owned()]).cloned()
         });
         Identity {
+            namespace: pod.namespace.clone(),
+            account: pod.service_account.clone(),
             by_mount: (self.make)(by_mount.clone(), by_mount, own.clone()),
             as_written: (self.make)(as_written.clone(), as_written.clone(), own),
             objects: as_written,
+            shared: std::array::from_fn(|_| Shared::new(self.shared.clone(), self.now)),
             current,
         }
     }

@@ -4,9 +4,11 @@
 //!
 //! Modules, in reading order: [`rpc`] what is generated of the interface, [`refusal`] why a volume can't be had, [`tokens`] the
 //! pod's, [`wanted`] what a volume asks for, [`place`] where volumes may be, [`grant`] who may mount (these are pure); [`mounts`]
-//! memory that is mounted, [`marks`] what is written down, [`answer`] what another driver writes, [`target`] the port for targets, [`identity`] the other ports for
-//! whoever mounts, [`reading`] the objects as the pod reads them, [`telling`] where it is told, [`metrics`] counts; [`life`] of a
-//! volume, [`driver`] the services of the interface; [`class`] what the Secrets Store CSI Driver asks for, and [`provider`] how it is
+//! memory that is mounted, [`marks`] what is written down, [`leases`] what of it is to be revoked, [`answer`] what another driver
+//! writes, [`target`] the port for targets, [`sharing`] what pods of one ServiceAccount have in common, [`identity`] the other ports
+//! for whoever mounts, [`reading`] the objects as the pod reads them, [`telling`] where it is told, [`metrics`] counts; [`tending`]
+//! prolongs and revokes, [`volumes`] what is remembered, [`node`] what all is done with, [`look`] at a volume, and its [`life`];
+//! [`driver`] the services of the interface; [`class`] what the Secrets Store CSI Driver asks for, and [`provider`] how it is
 //! answered; [`authority`] what clients of a socket call its host, [`serving`] the sockets.
 
 #![forbid(unsafe_code)]
@@ -20,13 +22,19 @@ pub mod grant;
 
 pub mod mounts;
 pub mod marks;
+pub mod leases;
 pub mod answer;
 pub mod target;
+pub mod sharing;
 pub mod identity;
 pub mod reading;
 pub mod telling;
 pub mod metrics;
 
+pub mod tending;
+pub mod volumes;
+pub mod node;
+mod look;
 pub mod life;
 pub mod driver;
 mod class;

@@ -1,216 +1,95 @@
 //! The life of a volume: it comes to be, is asked for again and again, and goes. The first mount fails with its cause. From then
 //! on the volume stands: whatever happens it is answered for, never mounted or unmounted, and told of by an event on the pod.
 
-use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-use keyferry_cluster::events::Events;
-use keyferry_cluster::turns::{Lanes, Permit};
-use keyferry_crds::ExternalSecret;
+use futures::future::join_all;
 use keyferry_files::volume::Volume;
-use keyferry_limits::MOUNTS_AT_ONCE;
-use keyferry_sync::audit::Audit;
-use keyferry_sync::hash::version_of;
-use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
-use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
-use keyferry_sync::ports::{Compute, Ports};
-use keyferry_sync::record::{Note, Severity};
-use keyferry_sync::settings::Settings;
-use keyferry_sync::told;
-use keyferry_sync::told::Told;
+use keyferry_sync::record::Severity;
+use tokio::task::JoinError;
 use tokio::time::{Instant, timeout_at};
 
-use crate::identity::{Identities, Identity};
-use crate::marks::{Mark, Marks};
-use crate::metrics::Metrics;
+use crate::leases::Held;
+use crate::look::{Asked, Visit};
+use crate::marks::Mark;
 use crate::mounts::{self, Mounted};
+use crate::node::Node;
 use crate::place;
-use crate::reading::{Read, Reader, Unread};
 use crate::refusal::{Kind, Refusal};
 use crate::rpc::csi::NodePublishVolumeRequest;
 use crate::rpc::csi::volume_capability::AccessType;
-use crate::target::{Target, Writer};
-use crate::telling::{OfPod, UNRECORDED, event};
+use crate::target::Writer;
+use crate::tending::AT_THE_END;
 use crate::tokens::{Asker, Tokens};
+use crate::volumes::Remembered;
 use crate::wanted::{Pod, Wanted};
 
 /// How long a call may take in all: the kubelet gives up after two minutes.
 pub(crate) const LONGEST: Duration = Duration::from_secs(100);
 
-/// For so long the API server must refuse a pod before its files go: what is granted anew is known some moments later.
-const REFUSED_FOR: Duration = Duration::from_secs(60);
-
-/// What a node does, and with what.
-pub struct Node {
-    /// How is resolved: the flags.
-    pub settings: Arc<Settings>,
-    /// The kubelet's folder.
-    pub kubelet: PathBuf,
-    /// Whether what we mount may go to swap.
-    pub may_swap: bool,
-    /// Whether stores may be logged in to as they say.
-    pub allows_static_logins: bool,
-    /// What is written down.
-    pub marks: Marks,
-    /// As whom all is read.
-    pub identities: Identities,
-    /// A client with the node's own rights.
-    pub own: kube::Client,
-    /// Where events go.
-    pub events: Events,
-    /// Where records of deliveries go.
-    pub audit: Arc<dyn Audit>,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Where is computed what may take long.
-    pub compute: Arc<dyn Compute>,
-    /// The volumes of this process.
-    pub volumes: Volumes,
-}
-
-/// What is remembered of volumes.
-pub struct Volumes {
-    all: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<Remembered>>>>,
-    turns: Arc<Lanes>,
-}
-
-impl Default for Volumes {
-    fn default() -> Self {
-        Self { all: Mutex::default(), turns: Lanes::with_reserve(MOUNTS_AT_ONCE.size()) }
-    }
-}
-
-impl Volumes {
-    /// None yet, which have their turns with these.
-    pub fn beside(others: &Self) -> Self {
-        Self { all: Mutex::default(), turns: others.turns.clone() }
-    }
-
-    pub(crate) fn of(&self, place: &Path) -> Arc<tokio::sync::Mutex<Remembered>> {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.entry(place.to_owned()).or_default().clone()
-    }
-
-    /// One of a few that are under way at once, by turns of the pods' namespaces.
-    async fn turn(&self, namespace: &str, until: Instant) -> Result<Permit, Refusal> {
-        let turn = timeout_at(until, self.turns.acquire(&Arc::from(namespace))).await;
-        turn.map_err(|_| Refusal::new(Kind::Late, told!("{}", MOUNTS_AT_ONCE)))
-    }
-
-    /// Forgets one, which whoever calls this has alone, unless somebody waits for it: two must not have it at once.
-    pub(crate) fn forget(&self, place: &Path) {
-        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(place).is_some_and(|volume| Arc::strong_count(volume) <= 2) {
-            all.remove(place);
-        }
-    }
-}
-
-/// What is remembered of one.
-#[derive(Default)]
-pub(crate) struct Remembered {
-    memory: Memory,
-    /// What it held when it was written last, as a hash.
-    shown: Option<String>,
-    /// When it is tried again after a failure, and the version that failed.
-    again: Option<(Timestamp, String)>,
-    /// What was told last that is wrong.
-    told: Option<String>,
-}
-
-/// What a call came to.
-enum Came {
-    /// All is read anew, and this was done.
-    Read(TargetChange),
-    /// Nothing was due.
-    Nothing,
-    /// There is nothing to deliver any more: files go, for this reason.
-    Gone(&'static str, Told),
-}
-
-/// Which volume is asked for.
-#[derive(Clone, Copy)]
-pub(crate) struct Visit<'a> {
-    /// Where it is.
-    pub place: &'a Path,
-    /// Who writes its files.
-    pub writer: Writer<'a>,
-    /// Whether files were there once.
-    pub stands: bool,
-    /// When whoever asks must have an answer.
-    pub until: Instant,
-}
-
-/// What is asked for, and as whom.
-pub(crate) struct Asked {
-    /// The pod's.
-    pub tokens: Tokens,
-    /// What the volume is to hold.
-    pub wanted: Wanted,
-    /// The ExternalSecret, where who asks holds it and none is to be read.
-    pub inline: Option<ExternalSecret>,
-}
-
-/// A volume that is asked for.
-struct Call<'a> {
-    visit: Visit<'a>,
-    wanted: &'a Wanted,
-    identity: &'a Identity,
-    client: &'a kube::Client,
-}
-
 impl Node {
-    fn now(&self) -> Timestamp {
-        (self.settings.now)()
-    }
-
     /// Takes note of the volumes that a process before this one left.
     pub fn begin(&self) {
         let standing = mounts::below(&self.kubelet.join("pods"));
         for mark in self.marks.all() {
             if standing.contains(&mark.target) {
+                self.volumes.stands(&mark.target, mark.is_delivered);
                 self.metrics.stands(&mark);
             }
         }
+        self.tending.ledger.begin(&|target| standing.iter().any(|place| place == target));
         self.metrics.mounts.set(i64::try_from(standing.len()).unwrap_or(i64::MAX));
     }
 
     /// The same of volumes that another driver mounts.
-    pub fn begin_beside(&self) {
+    pub(crate) fn begin_beside(&self) {
         for mark in self.marks.all().into_iter().filter(|mark| mark.is_delivered) {
             self.metrics.stands(&mark);
             self.metrics.mounts.inc();
         }
-        self.sweep();
+        self.tending.ledger.begin(&Path::exists);
     }
 
-    /// Forgets the volumes that another driver mounted, and that have ended.
-    pub fn sweep(&self) {
-        for mark in self.marks.all() {
+    /// Forgets the volumes that another driver mounted, and that have ended, and revokes what was made for them.
+    pub(crate) async fn sweep(&self) {
+        let mut ended = Vec::new();
+        for mark in self.marks.all().into_iter().filter(|mark| !mark.target.exists()) {
             let volume = self.volumes.of(&mark.target);
-            let ended = !mark.target.exists();
             // Whoever is at it sees for himself.
-            let (true, Ok(_alone)) = (ended, volume.try_lock()) else { continue };
+            let Ok(_alone) = volume.try_lock() else { continue };
             self.metrics.forget(&mark);
             if mark.is_delivered {
                 self.metrics.mounts.dec();
             }
             let _ = self.marks.remove(&mark.target).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
             self.volumes.forget(&mark.target);
+            self.tending.ledger.end(&mark.target);
+            ended.push(mark.target);
         }
+        // A store that does not answer holds up none of the others'.
+        join_all(ended.iter().map(|place| self.revoke(place))).await;
     }
 
-    /// Has a volume be there, and as it should be now.
-    pub async fn publish(&self, mut request: NodePublishVolumeRequest) -> Result<(), Refusal> {
+    /// Has a volume be there, and as it should be now. Older kubelets delete the folder of a volume on an error, so that one that
+    /// stands is answered for whatever happens, though there be no file to open left, or a bug.
+    pub async fn publish(self: Arc<Self>, request: NodePublishVolumeRequest) -> Result<(), Refusal> {
+        let place = PathBuf::from(&request.target_path);
+        // Whoever asked may be gone: what has begun is ended all the same, and answered to nobody.
+        let node = self.clone();
+        let done = tokio::spawn(async move { node.have(request).await }).await;
+        answered(done, self.volumes.is_standing(&place))
+    }
+
+    async fn have(&self, mut request: NodePublishVolumeRequest) -> Result<(), Refusal> {
         let until = Instant::now() + LONGEST;
         let place = place::target(&request.target_path, &self.kubelet)?;
         let volume = self.volumes.of(&place);
         let mut volume = alone(&volume, until).await?;
         let mark = self.marks.read(&place);
         let stands = self.stands(&place, mark.as_ref())?;
+        self.volumes.stands(&place, stands);
         let pod = Wanted::of(&request.volume_context, "").ok().map(|wanted| wanted.pod);
         let writer = Writer::Us { may_swap: self.may_swap };
         let visit = Visit { place: &place, writer, stands, until };
@@ -268,6 +147,7 @@ impl Node {
         let volume = self.volumes.of(&place);
         let _alone = volume.lock().await;
         let was_there = mounts::at(&place)? == Mounted::Ours;
+        self.volumes.stands(&place, false);
         mounts::unmount(&place)?;
         if let Some(mark) = self.marks.read(&place) {
             self.metrics.forget(&mark);
@@ -277,7 +157,19 @@ impl Node {
         }
         self.marks.remove(&place)?;
         self.volumes.forget(&place);
+        self.tending.ledger.end(&place);
+        self.revoke(&place).await;
         Ok(())
+    }
+
+    /// Revokes what was made for a volume that is gone. Nobody gives no token for that: it is done with the last that a pod of
+    /// the same ServiceAccount came with. Where that can't be, the next such pod's is used.
+    async fn revoke(&self, place: &Path) {
+        let Some(Held { namespace, service_account, .. }) = self.tending.ledger.held(place) else { return };
+        let Some(identity) = self.identities.known(&namespace, &service_account) else { return };
+        if let Err(why) = self.tending.volume(place, &identity, Instant::now() + AT_THE_END).await {
+            tracing::warn!(namespace, service_account, "{why}: the next pod of the ServiceAccount here has it done");
+        }
     }
 
     /// Whether files were there once. What was mounted when a process was killed, and never shown, does not stand.
@@ -297,236 +189,21 @@ impl Node {
             let _ = mounts::unmount(place).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
         }
         let _ = self.marks.remove(place).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
+        self.tending.ledger.end(place);
         self.volumes.forget(place);
-    }
-
-    fn tell(&self, pod: Option<&Pod>, severity: Severity, reason: &'static str, message: Told) {
-        if let Some(pod) = pod {
-            event(&self.events, pod, Note::new(severity, reason, message));
-        }
-    }
-
-    /// Reads what is asked for and does what is due; an error is why it could not be done.
-    pub(crate) async fn look(
-        &self,
-        visit: Visit<'_>,
-        volume: &mut Remembered,
-        Asked { tokens, wanted, inline }: Asked,
-        mark: Option<Mark>,
-    ) -> Result<(), Refusal> {
-        let Visit { place, stands, until, .. } = visit;
-        // Each has its turn before it holds anything.
-        let _turn = self.volumes.turn(&wanted.pod.namespace, until).await?;
-        let (identity, client) = self.identities.of(&wanted.pod, tokens)?;
-        let call = Call { visit, wanted: &wanted, identity: &identity, client: &client };
-        if !stands {
-            *volume = Remembered::default();
-        }
-        // What is known of one that stood before the node began anew is of no use.
-        let mut mark = mark.filter(|_| stands).unwrap_or_else(|| Mark {
-            target: place.to_owned(),
-            namespace: wanted.pod.namespace.clone(),
-            pod: wanted.pod.name.clone(),
-            service_account: wanted.pod.service_account.clone(),
-            external_secret: wanted.external_secret.clone(),
-            is_delivered: false,
-            synced: None,
-            refused_since: None,
-        });
-        let reader = Reader {
-            client: call.client,
-            own: &self.own,
-            pod: &call.wanted.pod,
-            allows_static_logins: self.allows_static_logins,
-            is_named: inline.is_none(),
-        };
-        let read = read(&reader, (&wanted.external_secret, inline), &self.marks, &mut mark, self.now());
-        let late = |_| Refusal::new(Kind::Late, "the API server did not answer in time");
-        let came = match timeout_at(until, read).await.map_err(late)?? {
-            Ok(read) => self.deliver(&call, read, volume, &mut mark).await?,
-            Err(came) => came,
-        };
-        let may_go = match visit.writer {
-            Writer::Us { .. } => stands,
-            Writer::Another(answer) => answer.may_take_away(),
-        };
-        match came {
-            Came::Gone(_, why) if !may_go => Err(Refusal::new(Kind::Absent, why)),
-            Came::Gone(reason, why) => self.empty(&call, volume, mark, reason, why),
-            Came::Nothing => self.marks.write(&mark),
-            Came::Read(change) => self.delivered(&call, mark, change),
-        }
-    }
-
-    /// Resolves what is due into the volume.
-    async fn deliver(
-        &self,
-        call: &Call<'_>,
-        read: Read,
-        volume: &mut Remembered,
-        mark: &mut Mark,
-    ) -> Result<Came, Refusal> {
-        let (es, version, goes_on_denial) = (read.es.clone(), version_of(&read.es), read.goes_on_denial);
-        let waits = volume.again.as_ref().is_some_and(|(again, failed)| *again > self.now() && *failed == version);
-        if waits {
-            return volume
-                .told
-                .clone()
-                .map_or(Ok(Came::Nothing), |told| Err(Refusal::new(Kind::Temporary, Told::without_values(told))));
-        }
-        // Before it is mounted: whoever is killed in between has it known.
-        self.marks.write(mark)?;
-        let known = Mutex::new(volume.shown.take());
-        let Visit { place, writer, .. } = call.visit;
-        let target = Target { wanted: call.wanted, place, writer, known };
-        let mut memory = volume.memory.clone();
-        memory.last = memory.last.or_else(|| mark.synced.clone().map(Into::into));
-        let looked = self.run(call, read, memory, &target).await;
-        volume.shown = target.known.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let Looked { outcome, memory, next, .. } = looked?;
-        volume.memory = memory;
-        mark.synced = volume.memory.last.clone().map(Into::into);
-        volume.again = match outcome {
-            Outcome::Failed(_) => next.map(|next| (next, version)),
-            _ => None,
-        };
-        let name = es.metadata.name.as_deref().unwrap_or_default();
-        match outcome {
-            Outcome::Synced(synced) if synced.result == SyncResult::Deleted => {
-                if synced.change == TargetChange::Deleted {
-                    self.metrics.emptied.with_label_values(&["missing"]).inc();
-                }
-                let why =
-                    format!("the store says that nothing of ExternalSecret {name:?} is there (deletionPolicy: Delete)");
-                Ok(Came::Gone("missing", Told::without_values(why)))
-            }
-            Outcome::Synced(synced) => Ok(Came::Read(synced.change)),
-            Outcome::Settled { .. } => Ok(Came::Read(TargetChange::Nothing)),
-            Outcome::Waiting(_) => Ok(Came::Nothing),
-            Outcome::Failed(failure) if failure.denied && goes_on_denial => Ok(Came::Gone("denied", failure.told())),
-            Outcome::Failed(failure) => Err(failure.into()),
-            Outcome::Ignored => Err(Refusal::new(
-                Kind::Condition,
-                "a store of the ExternalSecret belongs to another controller class (--controller-class)",
-            )),
-            Outcome::Holding | Outcome::Released | Outcome::MountOnly => {
-                Err(Refusal::new(Kind::Temporary, "the ExternalSecret is being changed"))
-            }
-        }
-    }
-
-    /// One look at it, which is given up where it takes too long: not while it writes.
-    async fn run(&self, call: &Call<'_>, read: Read, memory: Memory, target: &Target<'_>) -> Result<Looked, Refusal> {
-        let (cancel, budget, cancelled) = Cancel::new();
-        let of_pod = Arc::new(OfPod { pod: call.wanted.pod.clone(), audit: self.audit.clone() });
-        let ports = Ports {
-            stores: call.identity.stores(read.login),
-            objects: call.identity.objects(),
-            journal: of_pod.clone(),
-            audit: of_pod,
-            compute: self.compute.clone(),
-            states: Arc::new(UNRECORDED),
-        };
-        let look = Look {
-            es: read.es,
-            stores: read.stores,
-            began: self.now(),
-            namespace_labels: read.labels,
-            seen: Seen::Unknown,
-            sources: Default::default(),
-            memory,
-            states: Vec::new(),
-            budget,
-            cancelled,
-        };
-        let planning = ports.stores.planning();
-        let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, look, planning));
-        if let Ok(looked) = timeout_at(call.visit.until, &mut looking).await {
-            return Ok(looked);
-        }
-        cancel.cancel();
-        looking.await;
-        Err(Refusal::new(Kind::Late, "its stores did not answer in time"))
-    }
-
-    fn delivered(&self, call: &Call<'_>, mut mark: Mark, change: TargetChange) -> Result<(), Refusal> {
-        let is_new = match call.visit.writer {
-            Writer::Us { .. } => !call.visit.stands,
-            Writer::Another(_) => !mark.is_delivered,
-        };
-        mark.is_delivered = true;
-        self.marks.write(&mark)?;
-        self.metrics.stands(&mark);
-        if is_new {
-            self.metrics.mounts.inc();
-        }
-        let word = match change {
-            TargetChange::Created => "created",
-            TargetChange::Updated => "updated",
-            TargetChange::Deleted | TargetChange::Nothing => return Ok(()),
-        };
-        self.metrics.deliveries.with_label_values(&[word]).inc();
-        let Pod { namespace, name: pod, .. } = &call.wanted.pod;
-        tracing::info!(namespace, pod, external_secret = call.wanted.external_secret, word, "delivered");
-        Ok(())
-    }
-
-    /// Takes the files away; the volume stands. They come back with what was there before.
-    fn empty(
-        &self,
-        call: &Call<'_>,
-        volume: &mut Remembered,
-        mark: Mark,
-        reason: &'static str,
-        why: Told,
-    ) -> Result<(), Refusal> {
-        let Visit { place, writer, .. } = call.visit;
-        let target = Target { wanted: call.wanted, place, writer, known: Mutex::default() };
-        let had_files = target.clear().map_err(Refusal::from)?;
-        // What the store says is gone is asked for again when that is due; all else at once when it is back.
-        if reason != "missing" {
-            (volume.memory, volume.shown) = (Memory::default(), None);
-        }
-        let synced = mark.synced.clone().filter(|_| reason == "missing");
-        self.marks.write(&Mark { is_delivered: true, synced, ..mark })?;
-        if had_files {
-            self.metrics.emptied.with_label_values(&[reason]).inc();
-        }
-        Err(Refusal::new(Kind::Absent, keyferry_sync::told!("the files were taken away: {}", why)))
     }
 }
 
-/// Reads the objects. What goes for want of them is told apart from what can't be read now.
-async fn read(
-    reader: &Reader<'_>,
-    (name, inline): (&str, Option<ExternalSecret>),
-    marks: &Marks,
-    mark: &mut Mark,
-    now: Timestamp,
-) -> Result<Result<Read, Came>, Refusal> {
-    let es = match inline {
-        Some(es) => Ok(es),
-        None => reader.external_secret(name).await,
-    };
-    match es {
-        Ok(es) => {
-            // Whatever becomes of its stores, and though this process may end: the next refusal is the first again.
-            if mark.refused_since.take().is_some() && mark.is_delivered {
-                marks.write(mark)?;
-            }
-            reader.read(es).await.map(Ok)
+/// What is answered of a call that came to this.
+fn answered(done: Result<Result<(), Refusal>, JoinError>, stands: bool) -> Result<(), Refusal> {
+    let bug = |_| Err(Refusal::of_node("a bug of keyferry ended it; please report it"));
+    done.unwrap_or_else(bug).or_else(|refusal| {
+        if !stands {
+            return Err(refusal);
         }
-        Err(Unread::Gone(why)) => Ok(Err(Came::Gone("deleted", why))),
-        Err(Unread::Other(refusal)) => Err(refusal),
-        Err(Unread::Refused(refusal)) => {
-            let since = *mark.refused_since.get_or_insert(now);
-            if mark.is_delivered {
-                marks.write(mark)?;
-            }
-            let for_long = now.duration_since(since).unsigned_abs() >= REFUSED_FOR;
-            if for_long { Ok(Err(Came::Gone("refused", refusal.message))) } else { Err(refusal) }
-        }
-    }
+        tracing::warn!("what is mounted stays as it is: {}", refusal.message);
+        Ok(())
+    })
 }
 
 /// What the kubelet asks for.
@@ -555,88 +232,5 @@ fn group(request: &NodePublishVolumeRequest) -> Result<&str, Refusal> {
 }
 
 #[cfg(test)]
-mod tests {
-    use axum::Router;
-    use axum::extract::Request;
-    use axum::http::{StatusCode, header};
-    use futures::FutureExt as _;
-    use serde_json::json;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn so_many_volumes_are_asked_for_at_once_and_the_next_waits() {
-        let volumes = Volumes::default();
-        let until = Instant::now() + LONGEST;
-        let mut taken = Vec::new();
-        while let Some(Ok(turn)) = volumes.turn("team", until).now_or_never() {
-            taken.push(turn);
-        }
-        assert_eq!(taken.len(), MOUNTS_AT_ONCE.size() / 2);
-        let refused = volumes.turn("team", until).await.err().expect("nobody leaves");
-        assert!(refused.message.as_str().contains("limit mounts-at-once"), "{}", refused.message);
-        assert_eq!(Instant::now(), until, "the whole call has one end");
-        assert!(
-            volumes.turn("another", until).now_or_never().is_some_and(|turn| turn.is_ok()),
-            "it has a turn of its own"
-        );
-        let (next, ()) = tokio::join!(volumes.turn("team", until + LONGEST), async {
-            tokio::time::sleep(LONGEST / 2).await;
-            taken.pop();
-        });
-        assert!(next.is_ok());
-    }
-
-    /// What becomes of a volume whose ExternalSecret is answered with one status and its store with another, some seconds after
-    /// it was refused first; and since when it is refused then.
-    async fn refused(es: StatusCode, store: StatusCode, seconds: i64) -> (Result<bool, Kind>, Option<Timestamp>) {
-        let server = Router::new().fallback(async move |request: Request| {
-            let is_store = request.uri().path().contains("secretstores");
-            let status = if is_store { store } else { es };
-            let reason = if status == StatusCode::NOT_FOUND { "NotFound" } else { "" };
-            let metadata = json!({"name": "app", "namespace": "team"});
-            let body = if status == StatusCode::OK {
-                json!({"metadata": metadata, "spec": {"secretStoreRef": {"name": "s"}, "dataFrom": [{"extract": {"key": "k"}}]}})
-            } else {
-                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status.as_u16(), "reason": reason, "message": ""})
-            };
-            (status, [(header::CONTENT_TYPE, "application/json")], body.to_string())
-        });
-        let client = kube::Client::new(server, "team");
-        let folder = tempfile::tempdir().unwrap();
-        let marks = Marks::open(folder.path()).unwrap();
-        let text = |text: &str| text.to_owned();
-        let mut mark = Mark {
-            target: PathBuf::from("/v"),
-            namespace: text("team"),
-            pod: text("web-0"),
-            service_account: text("web"),
-            external_secret: text("app"),
-            is_delivered: true,
-            synced: None,
-            refused_since: Some(Timestamp::UNIX_EPOCH),
-        };
-        marks.write(&mark).unwrap();
-        let pod = Pod { namespace: text("team"), name: text("web-0"), uid: text("5d3f"), service_account: text("web") };
-        let reader = Reader { client: &client, own: &client, pod: &pod, allows_static_logins: false, is_named: true };
-        let now = Timestamp::from_second(seconds).unwrap();
-        let came = read(&reader, ("app", None), &marks, &mut mark, now).await;
-        let goes = came.map(|came| came.is_err()).map_err(|refusal| refusal.kind);
-        (goes, marks.read(Path::new("/v")).unwrap().refused_since)
-    }
-
-    #[tokio::test]
-    async fn files_go_where_the_pod_may_not_and_not_where_its_token_is_not_taken() {
-        let (ok, since) = (StatusCode::OK, Some(Timestamp::UNIX_EPOCH));
-        assert_eq!(refused(StatusCode::FORBIDDEN, ok, 60).await, (Ok(true), since));
-        assert_eq!(refused(StatusCode::FORBIDDEN, ok, 59).await, (Err(Kind::Denied), since));
-        assert_eq!(refused(StatusCode::UNAUTHORIZED, ok, 3600).await, (Err(Kind::Unknown), since));
-        assert_eq!(refused(StatusCode::NOT_FOUND, ok, 0).await, (Ok(true), since));
-    }
-
-    #[tokio::test]
-    async fn who_may_read_it_again_is_refused_no_more_whatever_its_stores_are() {
-        let (goes, since) = refused(StatusCode::OK, StatusCode::FORBIDDEN, 3600).await;
-        assert_eq!((goes, since), (Err(Kind::Denied), None));
-    }
-}
+#[path = "life_tests.rs"]
+mod tests;

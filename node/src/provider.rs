@@ -1,8 +1,8 @@
 //! The Secrets Store CSI Driver's way to us: it mounts, and asks what belongs into a volume. What is read, who may, and what is due
 //! is as for volumes of our own; what is answered the driver writes. It never says that a volume has ended: what is known of one
-//! goes when its folder has.
+//! goes, and what was made for it is revoked, some moments after its folder has.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,7 +10,9 @@ use tonic::{Request, Response, Status};
 
 use crate::answer::Answer;
 use crate::class::asked;
-use crate::life::{LONGEST, Node, Visit, alone};
+use crate::life::{LONGEST, alone};
+use crate::look::Visit;
+use crate::node::Node;
 use crate::place;
 use crate::refusal::Refusal;
 use crate::rpc::provider::csi_driver_provider_server::CsiDriverProvider;
@@ -23,25 +25,32 @@ pub const PROVIDER: &str = "keyferry";
 /// The version of the interface.
 const INTERFACE: &str = "v1alpha1";
 
-/// How often it is looked which volumes have ended.
-const SWEEP: Duration = Duration::from_secs(60);
+/// How often it is looked which volumes have ended. The sooner that is seen, the likelier the pod's login still counts.
+const SWEEP: Duration = Duration::from_secs(10);
 
 /// A provider of the driver.
 #[derive(Clone)]
 pub struct Provider {
     node: Arc<Node>,
-    swept: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Provider {
-    /// By a node that has volumes and marks of its own for this.
-    pub fn new(node: Arc<Node>) -> Self {
-        Self { node, swept: Arc::default() }
+    /// By a node that has volumes and marks of its own for this. While that is there, volumes that have ended are looked for.
+    pub fn begin(node: Arc<Node>) -> Self {
+        node.begin_beside();
+        let swept = Arc::downgrade(&node);
+        tokio::spawn(async move {
+            while let Some(node) = swept.upgrade() {
+                node.sweep().await;
+                drop(node);
+                tokio::time::sleep(SWEEP).await;
+            }
+        });
+        Self { node }
     }
 
     /// What belongs into a volume.
     async fn answer(&self, mut request: MountRequest) -> Result<MountResponse, Refusal> {
-        self.sweep();
         let until = Instant::now() + LONGEST;
         let node = &self.node;
         let place = place::target(&request.target_path, &node.kubelet)?;
@@ -61,6 +70,7 @@ impl Provider {
         match node.conclude(visit, &mut volume, Some(&pod), came) {
             Err(refusal) if !answer.takes_away() => {
                 if !visit.stands {
+                    node.tending.ledger.end(&place);
                     let _ = node.marks.remove(&place).inspect_err(|refusal| tracing::warn!("{}", refusal.message));
                     node.volumes.forget(&place);
                 }
@@ -68,16 +78,6 @@ impl Provider {
             }
             _ => Ok(answer.into_response()),
         }
-    }
-
-    /// Forgets volumes that have ended, once in a while.
-    fn sweep(&self) {
-        let mut swept = self.swept.lock().unwrap_or_else(PoisonError::into_inner);
-        if swept.is_some_and(|swept| swept.elapsed() < SWEEP) {
-            return;
-        }
-        *swept = Some(Instant::now());
-        self.node.sweep();
     }
 }
 

@@ -15,7 +15,7 @@ use tonic::transport::Server;
 use crate::DRIVER;
 use crate::authority::Renamed;
 use crate::driver::{Driver, Registrar};
-use crate::life::Node;
+use crate::node::Node;
 use crate::provider::{PROVIDER, Provider};
 use crate::rpc::csi::identity_server::IdentityServer;
 use crate::rpc::csi::node_server::NodeServer;

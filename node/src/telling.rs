@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::ObjectReference;
 use keyferry_cluster::events::Events;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_sync::audit::{Action, Audit, Delivery, Workload};
-use keyferry_sync::ports::{Journal, Problem, Unrecorded};
+use keyferry_sync::ports::{Journal, Problem};
 use keyferry_sync::record::Note;
 
 use crate::wanted::Pod;
@@ -58,8 +58,3 @@ impl Audit for OfPod {
         self.audit.take(Delivery { action, workload: Some(Workload { pod, service_account }), ..delivery });
     }
 }
-
-/// A mount writes down nothing of what a generator makes.
-pub const UNRECORDED: Unrecorded = Unrecorded(
-    "what it makes must be revoked one day, and a mount writes down nothing of that: deliver it by a Secret",
-);

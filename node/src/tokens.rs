@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use jiff::Timestamp;
 use keyferry_provider_core::{SecretBytes, Token};
 use serde::Deserialize;
@@ -72,6 +74,22 @@ struct Written {
     expires: Timestamp,
 }
 
+#[derive(Deserialize)]
+struct Claims {
+    #[serde(rename = "kubernetes.io")]
+    kubernetes: OfKubernetes,
+}
+
+#[derive(Deserialize)]
+struct OfKubernetes {
+    serviceaccount: Account,
+}
+
+#[derive(Deserialize)]
+struct Account {
+    uid: String,
+}
+
 impl Tokens {
     /// Takes them out of what was sent; nothing of them is left there.
     pub fn take(
@@ -102,6 +120,14 @@ impl Tokens {
     pub fn for_api_server(&self) -> Result<&SecretBytes, Refusal> {
         let token = self.0.get(API_SERVER).map(|token| &token.secret);
         token.ok_or_else(|| Refusal::invalid(self.1.none_for_api_server().to_owned()))
+    }
+
+    /// The UID of the ServiceAccount, by its token for the API server. The kubelet had it made: nothing of it need be checked.
+    pub fn account_uid(&self) -> Option<String> {
+        let text = self.0.get(API_SERVER)?.secret.expose_str()?;
+        let claims = Zeroizing::new(BASE64_URL_SAFE_NO_PAD.decode(text.split('.').nth(1)?).ok()?);
+        let claims: Claims = serde_json::from_slice(&claims).ok()?;
+        Some(claims.kubernetes.serviceaccount.uid).filter(|uid| !uid.is_empty())
     }
 
     /// One of these audiences, the first that there is; the API server's own where none is asked for.
@@ -139,6 +165,22 @@ mod tests {
             assert_eq!(of(&[]), Some(b"own".to_vec()));
             assert_eq!(of(&["sts.amazonaws.com", "vault"]), Some(b"other".to_vec()));
             assert_eq!(of(&["sts.amazonaws.com"]), None);
+        }
+    }
+
+    #[test]
+    fn whose_they_are_is_in_the_one_for_the_api_server() {
+        let uid = |claims: &str| {
+            let token = format!("head.{}.signature", BASE64_URL_SAFE_NO_PAD.encode(claims));
+            let text = serde_json::json!({"": {"token": token, "expirationTimestamp": "2030-01-01T00:00:00Z"}});
+            let mut context = map(&[(TOKENS, text.to_string().as_str())]);
+            Tokens::take(Asker::Kubelet, &mut map(&[]), &mut context).ok().unwrap().account_uid()
+        };
+        let claims =
+            r#"{"sub": "x", "kubernetes.io": {"namespace": "team", "serviceaccount": {"name": "web", "uid": "5d3f"}}}"#;
+        assert_eq!(uid(claims).as_deref(), Some("5d3f"));
+        for none in ["", "{}", r#"{"kubernetes.io": {"serviceaccount": {"uid": ""}}}"#, r#"{"kubernetes.io": 1}"#] {
+            assert_eq!(uid(none), None, "{none}");
         }
     }
 

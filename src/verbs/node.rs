@@ -16,11 +16,14 @@ use keyferry_cluster::events::Events;
 use keyferry_cluster::leader::Lead;
 use keyferry_node::DRIVER;
 use keyferry_node::identity::{Identities, MakeStores};
-use keyferry_node::life::{Node, Volumes};
+use keyferry_node::leases::Ledger;
 use keyferry_node::marks::Marks;
 use keyferry_node::metrics::Metrics;
+use keyferry_node::node::Node;
 use keyferry_node::provider::Provider;
 use keyferry_node::serving::{Paths, serve};
+use keyferry_node::tending::Tending;
+use keyferry_node::volumes::Volumes;
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{Environment, Unseal};
@@ -43,6 +46,12 @@ use crate::{clock, server};
 /// How many pods are asked for at once, and how many are named.
 const PAGE: u32 = 500;
 const NAMED: usize = 10;
+
+/// How long what was generated works on once files hold the next: whoever read them has to read them again.
+const GRACE: Duration = Duration::from_secs(120);
+
+/// No lease that is made for a pod is asked for longer: so long it lives where nobody can revoke it.
+const LONGEST_LEASE: Duration = Duration::from_secs(3600);
 
 /// Flags of `keyferry node`.
 #[derive(Args, Debug)]
@@ -125,16 +134,19 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     let counts = Counts { written: metrics.audit_written.clone(), dropped: metrics.audit_dropped.clone() };
     let audit = audit::open(&args.audit_log, "node", counts)?;
     let events = Events::start(own.clone(), clock::now, Lead::always());
-    let make = stores(&args)?;
     let settings = Arc::new(settings(&args));
-    let node = |marks: &Path, volumes| {
+    let node = |state: &Path, identities, volumes| {
+        // Their folder is made by the marks.
+        let marks = Marks::open(state).map_err(|refusal| refusal.message.into_string())?;
+        let ledger = Arc::new(Ledger::open(state, clock::now));
         Ok::<_, String>(Arc::new(Node {
             settings: settings.clone(),
             kubelet: args.kubelet_dir.clone(),
             may_swap: args.allow_swap,
             allows_static_logins: args.allow_static_logins,
-            marks: Marks::open(marks).map_err(|refusal| refusal.message.into_string())?,
-            identities: Identities::new(connect.clone(), make.clone(), args.allow_api_audience),
+            marks,
+            tending: Tending { ledger, audit: audit.clone(), now: clock::now },
+            identities,
             events: events.clone(),
             own: own.clone(),
             audit: audit.clone(),
@@ -143,18 +155,13 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
             volumes,
         }))
     };
+    let identities = Identities::new(connect, stores(&args)?, args.allow_api_audience, clock::now);
     let volumes = Volumes::default();
-    let beside = Volumes::beside(&volumes);
-    let ours = node(&paths.state, volumes)?;
+    let beside = (Identities::beside(&identities), Volumes::beside(&volumes));
+    let ours = node(&paths.state, identities, volumes)?;
     ours.begin();
-    let provider = match &paths.providers {
-        Some(_) => {
-            let of_another = node(&paths.state.join("provided"), beside)?;
-            of_another.begin_beside();
-            Some(Provider::new(of_another))
-        }
-        None => None,
-    };
+    let provide = |_| node(&paths.state.join("provided"), beside.0, beside.1).map(Provider::begin);
+    let provider = paths.providers.as_ref().map(provide).transpose()?;
     let stopped = control.ends_when_asked();
     serve(ours, provider, args.node_name.unwrap_or_default(), &paths, move || stopped().boxed()).await?;
     audit.close()?;
@@ -205,7 +212,7 @@ fn settings(args: &NodeArgs) -> Settings {
         adopt: Adopt::Any,
         generic_targets: false,
         mounts: true,
-        generator_grace: Some(Duration::ZERO),
+        generator_grace: Some(GRACE),
         engine: Engine::new("{{", "}}"),
         started: clock::now(),
         now: clock::now,
@@ -231,6 +238,7 @@ fn stores(args: &NodeArgs) -> Result<MakeStores, String> {
             proxies: proxies.clone(),
             ambient_identity: AmbientIdentity::Never,
             scope: Some(String::new()),
+            longest_lease: Some(LONGEST_LEASE),
             unseal: operator.as_ref().map(for_pods),
             ..Rules::default()
         };

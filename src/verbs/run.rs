@@ -375,6 +375,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
     Rules {
         files: None,
         unseal: None,
+        longest_lease: None,
         addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
         proxies,
         ambient_identity: args.ambient_identity,

@@ -57,6 +57,8 @@ pub struct Rules {
     pub files: Option<Arc<dyn Files>>,
     /// Who opens what was sealed, where somebody does.
     pub unseal: Option<Arc<dyn Unseal>>,
+    /// The longest that what generators make is asked to live for at once, where that is bounded.
+    pub longest_lease: Option<Duration>,
 }
 
 /// A client, and what it was made from.
@@ -354,6 +356,7 @@ impl Pool {
             files: self.rules.files.clone(),
             key_services: registry::key_service,
             unseal: self.rules.unseal.clone(),
+            longest_lease: self.rules.longest_lease,
         }
     }
 

@@ -43,6 +43,10 @@ pub fn usable(
                 id.name
             )),
             Some((_, Readiness::Ready)) => {}
+            // Ready for who mounts, who says so. Nobody else logs in, whatever stands of its check.
+            Some((store, _)) if store.is_for_mounts() => {
+                causes.push(format!("{id} has spec.loginBy: Mount: only pods that mount of it log in, as themselves"))
+            }
             Some(_) if !flood_gate => {}
             Some((_, Readiness::Unchecked)) => unchecked = true,
             Some((_, Readiness::NotReady(why))) => causes.push(format!("{id} is not ready: {why}")),
@@ -52,4 +56,36 @@ pub fn usable(
         return Usable::No(causes);
     }
     if unchecked { Usable::NotYet } else { Usable::Yes }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keyferry_builders::store;
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::Store;
+
+    #[test]
+    fn nobody_but_who_mounts_logs_in_to_a_store_for_mounts_whatever_its_check_says() {
+        let of = |spec, readiness: Readiness, flood_gate| {
+            let store = Store::namespaced(store(spec));
+            let (id, namespace) = (store.id.clone(), store.id.namespace.clone().unwrap());
+            let stores: KnownStores = [(id.clone(), (Arc::new(store), readiness))].into();
+            usable(&[id].into(), &stores, &namespace, None, flood_gate)
+        };
+        let for_mounts = || json!({"provider": {"fake": {}}, "loginBy": "Mount"});
+        for flood_gate in [true, false] {
+            for readiness in [Readiness::Unchecked, Readiness::NotReady("why".to_owned())] {
+                let Usable::No(causes) = of(for_mounts(), readiness, flood_gate) else { panic!("it is used") };
+                assert!(causes[0].contains("spec.loginBy: Mount"), "{causes:?}");
+            }
+            assert_eq!(of(for_mounts(), Readiness::Ready, flood_gate), Usable::Yes, "for who mounts");
+        }
+        let other = || json!({"provider": {"fake": {}}});
+        assert_eq!(of(other(), Readiness::Unchecked, false), Usable::Yes);
+        assert_eq!(of(other(), Readiness::Unchecked, true), Usable::NotYet);
+    }
 }

@@ -11,7 +11,7 @@ use crate::look::{Look, Memory, Remembered, Seen};
 use crate::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
 use crate::plan::{self, Facts, LastSync, Plan, TargetState};
 use crate::ports::{Applied, Change, Observed, Output, Planning, Ports, Presumed, Turn};
-use crate::request::{Request, generates};
+use crate::request::{Request, generates, generator};
 use crate::resolve::{self, Asker, Kept, Resolved};
 use crate::settings::{Adopt, Settings};
 use crate::time::later;
@@ -85,7 +85,7 @@ impl<'a> Work<'a> {
         let deleted_on_purpose =
             reason.is_some_and(|reason| [record::SECRET_DELETED, record::RESOURCE_DELETED].contains(&reason));
         let memory = &self.look.memory;
-        plan::decide(&Facts {
+        let plan = plan::decide(&Facts {
             es,
             version: &self.version,
             now: *now,
@@ -105,7 +105,17 @@ impl<'a> Work<'a> {
             refresh_by: self.held_until(),
             absence_is_fine: memory.absence_is_fine || deleted_on_purpose,
             failed: memory.failures > 0,
-        })
+        });
+        // What must be revoked is not made where nothing is written: pods that mount have it made, each for itself.
+        if matches!(plan, Plan::Fetch(_)) && self.makes_for_mounts() { Plan::LeaveToMounts } else { plan }
+    }
+
+    fn makes_for_mounts(&self) -> bool {
+        let Asker { es, settings, ports, .. } = &self.asker;
+        let mut generators = es.spec.data_from.iter().filter_map(generator);
+        !settings.mounts
+            && es.spec.target.creation_policy == CreationPolicy::None
+            && generators.any(|generator| ports.stores.has_state(&generator.kind))
     }
 
     pub async fn observe(&mut self) -> Result<TargetState, Failure> {

@@ -104,6 +104,8 @@ pub struct BuildContext {
     pub key_services: KeyServices,
     /// Who opens what was sealed; `None` where nobody does.
     pub unseal: Option<Arc<dyn Unseal>>,
+    /// The longest that what a generator makes is asked to live for at once, where that is bounded.
+    pub longest_lease: Option<Duration>,
 }
 
 impl BuildContext {
@@ -120,6 +122,7 @@ impl BuildContext {
             files: None,
             key_services: |_| None,
             unseal: None,
+            longest_lease: None,
         }
     }
 

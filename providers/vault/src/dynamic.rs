@@ -116,6 +116,21 @@ impl Visit {
         Ok(self)
     }
 
+    /// Has the login end after that long, and with it all that hangs on it, where it would live longer and the server lets us.
+    async fn ends_within(&mut self, longest: Duration) -> Result<(), Error> {
+        if self.accessor.is_none() || self.end.is_some_and(|end| end <= in_future(longest)) {
+            return Ok(());
+        }
+        let body = serde_json::json!({"increment": increment(longest)}).to_string().as_str().into();
+        let answer = self.send(&self.logins.call("RenewSelf", "auth/token/renew-self", Some(body))).await?;
+        if let Some(lease) = Some(&answer).filter(|answer| answer.status == 200).and_then(lease_of)
+            && !lease.length.is_zero()
+        {
+            self.end = Some(in_future(lease.length));
+        }
+        Ok(())
+    }
+
     fn call(&self, name: &'static str, method: Verb, path: &str, body: Option<SecretBytes>) -> Call {
         Call { name, method, body, path: path.to_owned(), query: None, namespace: self.namespace.clone() }
     }
@@ -125,15 +140,15 @@ impl Visit {
     }
 
     /// Asks something of the server itself, in the namespace of the login.
-    async fn ask(&self, name: &'static str, path: &str, field: &str, id: &str) -> Result<Response, Error> {
-        let body = serde_json::json!({ field: id }).to_string().as_str().into();
+    async fn ask(&self, name: &'static str, path: &str, body: Value) -> Result<Response, Error> {
+        let body = body.to_string().as_str().into();
         let call = self.logins.call(name, path, Some(body));
         self.send(&call).await
     }
 
     /// Asks something about a lease, in the namespace where it was made.
-    async fn ask_of_lease(&self, name: &'static str, path: &str, lease: &str) -> Result<Response, Error> {
-        let body = serde_json::json!({"lease_id": lease}).to_string().as_str().into();
+    async fn ask_of_lease(&self, name: &'static str, path: &str, body: Value) -> Result<Response, Error> {
+        let body = body.to_string().as_str().into();
         self.send(&self.call(name, Verb::POST, path, Some(body))).await
     }
 
@@ -170,6 +185,20 @@ impl Visit {
 
 fn in_future(length: Duration) -> SystemTime {
     SystemTime::now().checked_add(length).unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// How long something is asked to live from now on.
+fn increment(length: Duration) -> String {
+    format!("{}s", length.as_secs())
+}
+
+/// What names something, and how long it is asked to live where that is bounded.
+fn named(field: &str, id: &str, longest: Option<Duration>) -> Value {
+    let mut body = serde_json::json!({ field: id });
+    if let Some(longest) = longest {
+        body["increment"] = increment(longest).into();
+    }
+    body
 }
 
 fn seconds(time: Option<SystemTime>) -> Option<u64> {
@@ -278,6 +307,26 @@ impl Dynamic {
         Ok(wanted.map(values))
     }
 
+    /// Asks for a lease that ends sooner, where it is longer than any may be. Nobody need know where that fails: it is revoked,
+    /// and ends with its login.
+    async fn shorten(&self, visit: &Visit, lease: &mut Lease) {
+        let Some(longest) = self.ctx.longest_lease.filter(|longest| lease.length > *longest && lease.renews) else {
+            return;
+        };
+        let asked = if lease.id.is_empty() {
+            let Some(accessor) = &lease.accessor else { return };
+            let body = named("accessor", accessor, Some(longest));
+            visit.ask("RenewAccessor", "auth/token/renew-accessor", body).await
+        } else {
+            let body = named("lease_id", &lease.id, Some(longest));
+            visit.ask_of_lease("RenewLease", "sys/leases/renew", body).await
+        };
+        let answer = asked.ok().filter(|answer| answer.status == 200);
+        if let Some(shorter) = answer.as_ref().and_then(lease_of).filter(|shorter| !shorter.length.is_zero()) {
+            lease.length = shorter.length;
+        }
+    }
+
     /// Asks the engine, and says what of it must be revoked.
     async fn ask(&self, visit: &Visit, path: &str) -> Result<(BTreeMap<String, SecretBytes>, Option<Lease>), Error> {
         let answer = visit.send(&self.request(visit, path)).await?;
@@ -303,7 +352,13 @@ impl Generator for Dynamic {
     async fn make(&self, keep: &dyn Keep) -> Result<Made, Error> {
         let path = self.path()?;
         self.part()?;
-        let visit = Visit::new(&self.spec.provider, &self.ctx).await?;
+        let mut visit = Visit::new(&self.spec.provider, &self.ctx).await?;
+        if let Some(longest) = self.ctx.longest_lease
+            && let Err(error) = visit.ends_within(longest).await
+        {
+            visit.leave().await;
+            return Err(error);
+        }
         let begun = serde_json::json!({"accessor": visit.accessor, "tokenEnds": seconds(visit.end)});
         if let Err(error) = keep.keep(&begun, None).await {
             visit.leave().await;
@@ -322,7 +377,8 @@ impl Generator for Dynamic {
                 visit.leave().await;
                 Ok(Made { values, state: None, term: None })
             }
-            Ok((values, Some(lease))) => {
+            Ok((values, Some(mut lease))) => {
+                self.shorten(&visit, &mut lease).await;
                 let of_lease = (!lease.length.is_zero()).then(|| in_future(lease.length));
                 let end = [of_lease, visit.end].into_iter().flatten().min();
                 let state = serde_json::json!({
@@ -362,7 +418,8 @@ impl Generator for Dynamic {
     async fn renew(&self, state: &State) -> Result<Option<(State, Term)>, Error> {
         let text = |name: &str| state[name].as_str().filter(|text| !text.is_empty());
         let visit = Visit::new(&self.spec.provider, &self.ctx).await?;
-        let renewed = renew(&visit, text("accessor"), text("madeAccessor"), text("leaseID")).await;
+        let longest = self.ctx.longest_lease;
+        let renewed = renew(&visit, longest, text("accessor"), text("madeAccessor"), text("leaseID")).await;
         visit.leave().await;
         let Some((length, renews, token)) = renewed? else { return Ok(None) };
         let token_end = token.map(in_future).or_else(|| time_of(&state["tokenEnds"]));
@@ -394,7 +451,7 @@ async fn revoke(visit: &Visit, own: Option<&str>, made: Option<&str>, lease: Opt
     let path = "auth/token/revoke-accessor";
     let mut denied = None;
     for accessor in [made, own].into_iter().flatten() {
-        let answer = visit.ask("RevokeAccessor", path, "accessor", accessor).await?;
+        let answer = visit.ask("RevokeAccessor", path, named("accessor", accessor, None)).await?;
         match (answer.status, answer.complaint()) {
             (200..300, _) | (_, Complaint::NoAccessor) => {}
             (403, _) => denied = Some(path),
@@ -404,7 +461,7 @@ async fn revoke(visit: &Visit, own: Option<&str>, made: Option<&str>, lease: Opt
     let is_revoked = denied.is_none() && own.is_some();
     if let Some(lease) = lease.filter(|_| !is_revoked) {
         let path = "sys/leases/revoke";
-        let answer = visit.ask_of_lease("RevokeLease", path, lease).await?;
+        let answer = visit.ask_of_lease("RevokeLease", path, named("lease_id", lease, None)).await?;
         match (answer.status, answer.complaint()) {
             // The login of it has its end.
             (200..300, _) => denied = None,
@@ -431,6 +488,7 @@ async fn revoke(visit: &Visit, own: Option<&str>, made: Option<&str>, lease: Opt
 /// and how long the login lives; `None` where it can't be prolonged.
 async fn renew(
     visit: &Visit,
+    longest: Option<Duration>,
     own: Option<&str>,
     made: Option<&str>,
     lease: Option<&str>,
@@ -438,15 +496,17 @@ async fn renew(
     let path = "auth/token/renew-accessor";
     let mut token = None;
     if let Some(accessor) = own {
-        let answer = visit.ask("RenewAccessor", path, "accessor", accessor).await?;
+        let answer = visit.ask("RenewAccessor", path, named("accessor", accessor, longest)).await?;
         token = Some(&answer).filter(|answer| answer.status == 200).and_then(lease_of).map(|lease| lease.length);
         if matches!(answer.status, 429 | 500..) {
             return Err(visit.refusal(&answer, path));
         }
     }
     let answer = match (lease, made) {
-        (Some(lease), _) => visit.ask_of_lease("RenewLease", "sys/leases/renew", lease).await?,
-        (None, Some(made)) => visit.ask("RenewAccessor", path, "accessor", made).await?,
+        (Some(lease), _) => {
+            visit.ask_of_lease("RenewLease", "sys/leases/renew", named("lease_id", lease, longest)).await?
+        }
+        (None, Some(made)) => visit.ask("RenewAccessor", path, named("accessor", made, longest)).await?,
         (None, None) => return Ok(None),
     };
     match answer.status {

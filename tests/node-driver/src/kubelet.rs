@@ -171,8 +171,27 @@ impl Kubelet {
         self.folder.path().join(format!("pods/uid-{pod}/volumes/kubernetes.io~csi/secrets/mount"))
     }
 
+    /// A connection to the driver that stays.
+    pub async fn calls(&self) -> NodeClient<Channel> {
+        NodeClient::new(connect(&self.socket()).await.expect("it listens"))
+    }
+
+    /// Lets the driver have so many files open, and no more; gives how many it might before.
+    pub fn may_open(&self, files: Option<u64>) -> Option<u64> {
+        use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit};
+        let driver = self.driver.as_ref().expect("it runs").id();
+        let pid = i32::try_from(driver).ok().and_then(Pid::from_raw);
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        prlimit(pid, Resource::Nofile, Rlimit { current: files, maximum }).expect("it is taken").current
+    }
+
     /// Asks for a volume.
     pub async fn publish(&self, ask: &Ask) -> Result<(), Status> {
+        self.publish_by(&mut NodeClient::new(connect(&self.socket()).await?), ask).await
+    }
+
+    /// The same, by a connection that there is.
+    pub async fn publish_by(&self, calls: &mut NodeClient<Channel>, ask: &Ask) -> Result<(), Status> {
         let target = self.target(&ask.pod);
         // The kubelet makes all but the last folder.
         fs::create_dir_all(target.parent().expect("a parent")).expect("the pod's folder");
@@ -189,8 +208,7 @@ impl Kubelet {
             secrets,
             volume_context: ask.context(),
         };
-        let mut node = NodeClient::new(connect(&self.socket()).await?);
-        node.node_publish_volume(request).await.map(|_| ())
+        calls.node_publish_volume(request).await.map(|_| ())
     }
 
     /// Asks for the end of one.

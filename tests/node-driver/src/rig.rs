@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{Event, ServiceAccount};
-use keyferry_testkit::{Namespace, Operator, Testbed, Vault, eventually};
+use keyferry_testkit::{Namespace, OpenBao, OpenBaoOptions, Operator, Testbed, Vault, eventually};
 use kube::api::{Api, ListParams, PostParams};
 use serde_json::{Value, json};
 
@@ -55,6 +55,11 @@ impl Rig {
     pub async fn new(name: &str, args: &[&str]) -> Self {
         let testbed = tokio::task::spawn_blocking(Testbed::shared).await.expect("a testbed");
         let base = Base::new(testbed, name, testbed.vault_url()).await;
+        Self::of(base, args).await
+    }
+
+    /// The same of what is there already.
+    pub async fn of(base: Base, args: &[&str]) -> Self {
         let kubelet = Kubelet::start(base.kubeconfig.clone(), args).await;
         Self { base, kubelet }
     }
@@ -74,9 +79,59 @@ impl Rig {
     }
 }
 
+/// An OpenBao of its own, which writes down what it is asked.
+pub struct Audited {
+    server: OpenBao,
+    folder: tempfile::TempDir,
+}
+
+impl Audited {
+    /// One that has begun.
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let log = folder.path().join("audit.log");
+        let config =
+            format!("audit \"file\" \"calls\" {{\n  options {{\n    file_path = \"{}\"\n  }}\n}}\n", log.display());
+        let file = folder.path().join("config.hcl");
+        std::fs::write(&file, config).expect("a file");
+        let options = OpenBaoOptions { args: vec![format!("-config={}", file.display())], ..Default::default() };
+        Self { server: OpenBao::start(&options).await.expect("an OpenBao"), folder }
+    }
+
+    /// Where it is, on this machine.
+    pub fn url(&self) -> &str {
+        self.server.url()
+    }
+
+    /// How often it was asked to read or write what is at a path below this one.
+    pub fn count(&self, path: &str) -> usize {
+        let log = std::fs::read_to_string(self.folder.path().join("audit.log")).unwrap_or_default();
+        let calls = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let calls = calls.filter(|call| call["type"] == "request" && call["request"]["operation"] != "list");
+        calls.filter(|call| call["request"]["path"].as_str().is_some_and(|asked| asked.starts_with(path))).count()
+    }
+}
+
 impl Base {
+    /// With a store of its own that counts.
+    pub async fn audited(name: &str) -> (Self, Audited) {
+        let testbed = tokio::task::spawn_blocking(Testbed::shared).await.expect("a testbed");
+        let audited = Audited::start().await;
+        let url = audited.url().to_owned();
+        (Self::of(testbed, name, audited.server.client().expect("a client"), url).await, audited)
+    }
+
+    /// The same, found at another URL.
+    pub async fn of_audited(testbed: &'static Testbed, name: &str, audited: &Audited, url: String) -> Self {
+        Self::of(testbed, name, audited.server.client().expect("a client"), url).await
+    }
+
     /// With a store that the driver finds at this URL.
     pub async fn new(testbed: &'static Testbed, name: &str, url: String) -> Self {
+        Self::of(testbed, name, testbed.vault(), url).await
+    }
+
+    async fn of(testbed: &'static Testbed, name: &str, vault: Vault, url: String) -> Self {
         tokio::task::spawn_blocking(|| install_definitions(testbed)).await.expect("definitions");
         let namespace = testbed.namespace(&format!("node-{name}")).await;
         for account in [APP, STRANGER, "driver"] {
@@ -84,7 +139,6 @@ impl Base {
             let object: ServiceAccount = serde_json::from_value(object).expect("an account");
             namespace.api().create(&PostParams::default(), &object).await.expect("an account is made");
         }
-        let vault = testbed.vault();
         let kubeconfig = Self::prepare(testbed, &namespace, &vault).await;
         Self { testbed, namespace, vault, url, kubeconfig }
     }
@@ -158,6 +212,12 @@ impl Base {
             "dataFrom": [{"extract": {"key": format!("{}/{name}", self.namespace.name())}}],
         });
         self.apply("ExternalSecret", name, spec);
+    }
+
+    /// Has an ExternalSecret refreshed at this interval.
+    pub fn refresh_every(&self, name: &str, interval: &str) {
+        let patch = json!({"spec": {"refreshInterval": interval}}).to_string();
+        self.kubectl(&["patch", "externalsecret", name, "--type=merge", "--patch", &patch], "");
     }
 
     /// Writes what the store has of it.

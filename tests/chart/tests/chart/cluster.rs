@@ -24,7 +24,9 @@ impl Cluster {
     pub async fn mine(namespace: &str) -> Self {
         static TURN: Mutex<()> = Mutex::const_new(());
         let turn = TURN.lock().await;
-        let testbed = Testbed::private(&[]).unwrap_or_else(|error| panic!("the testbed did not start: {error:#}"));
+        // As of any cluster with a CSI driver: they are privileged.
+        let args = ["--apiserver-arg=--allow-privileged=true"];
+        let testbed = Testbed::private(&args).unwrap_or_else(|error| panic!("the testbed did not start: {error:#}"));
         let cluster = Self { testbed, _turn: turn };
         cluster.kubectl(&["create", "namespace", namespace], "").unwrap();
         cluster
@@ -38,6 +40,14 @@ impl Cluster {
     /// Waits until a user may do this in a namespace.
     pub async fn until_allowed(&self, user: &str, verb: &str, resource: &str, namespace: &str) {
         self.testbed.until_allowed(user, verb, resource, Some(namespace)).await;
+    }
+
+    /// Waits until the namespace has what pods run as.
+    pub async fn until_account(&self, namespace: &str) {
+        eventually(SOON, || async {
+            self.get(namespace, "serviceaccount", "default").map(drop).ok_or("no account yet")
+        })
+        .await;
     }
 
     /// Runs helm as an admin.

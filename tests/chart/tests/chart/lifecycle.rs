@@ -90,3 +90,46 @@ async fn a_scoped_release_works_with_rights_in_its_namespace_only() {
     assert!(!log.contains("forbids it") && !log.contains("forbidden"), "{log}");
     operator.kill9();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_driver_is_not_taken_from_under_pods() {
+    let cluster = Cluster::mine("mounts").await;
+    cluster.install("ferry", "mounts", &["--set", "node.enabled=true"]).unwrap();
+    let pod = |name: &str, driver: &str| {
+        let object = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name},
+            "spec": {
+                "automountServiceAccountToken": false, "containers": [{"name": "app", "image": "app"}],
+                "volumes": [{"name": "v", "csi": {"driver": driver}}, {"name": "w", "emptyDir": {}}],
+            },
+        });
+        cluster.kubectl(&["apply", "--namespace", "mounts", "--filename=-"], &object.to_string()).unwrap();
+    };
+    cluster.until_account("mounts").await;
+    pod("others", "csi.example.com");
+    let chart = keyferry_chart_tests::folder();
+    let upgrade = |more: &[&str]| {
+        let mut args = vec!["upgrade", "ferry", chart.to_str().unwrap(), "--namespace", "mounts"];
+        args.extend(more);
+        cluster.helm(&args)
+    };
+    let driver = || cluster.get("mounts", "daemonset", "ferry-external-secrets-node");
+    pod("app", "csi.keyferry.io");
+    upgrade(&["--set", "node.enabled=true,concurrent=8"]).unwrap();
+    let refused = format!("{:#}", upgrade(&["--set", "node.enabled=false"]).unwrap_err());
+    assert!(refused.contains("1 pods that mount") && refused.contains("mounts/app;"), "{refused}");
+    assert!(driver().is_some());
+    // What has ended needs nobody.
+    let ended = json!({"status": {"phase": "Succeeded"}}).to_string();
+    let patch = ["patch", "pod", "app", "--namespace", "mounts", "--subresource=status", "--type=merge", "--patch"];
+    let status: Vec<&str> = patch.into_iter().chain([ended.as_str()]).collect();
+    cluster.kubectl(&status, "").unwrap();
+    upgrade(&["--set", "node.enabled=false"]).unwrap();
+    assert_eq!(driver(), None);
+    // Whoever forces it has it.
+    upgrade(&["--set", "node.enabled=true"]).unwrap();
+    pod("second", "csi.keyferry.io");
+    upgrade(&["--set", "node.enabled=false"]).unwrap_err();
+    upgrade(&["--set", "node.enabled=false,node.forceUninstall=true"]).unwrap();
+    assert_eq!(driver(), None);
+}

@@ -580,3 +580,28 @@ fn selector(rendered: &Rendered) -> Value {
 fn set(items: impl IntoIterator<Item = String>) -> BTreeSet<String> {
     items.into_iter().collect()
 }
+
+/// The pre-delete hook goes where the operator may go, and ends; and neither it nor the driver is given what the operator's
+/// variables hold.
+#[test]
+fn the_nodes_own_and_its_hook() {
+    let rendered = render(&json!({
+        "node": {"enabled": true, "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy"}]},
+        "extraEnv": [{"name": "AWS_SECRET_ACCESS_KEY", "value": "canary"}],
+        "nodeSelector": {"disk": "ssd"}, "tolerations": [{"key": "only", "operator": "Exists"}],
+        "resources": {"limits": {"memory": "1Gi"}}, "global": {"nodeSelector": {"disk": "hdd"}},
+    }));
+    let job = &rendered.get("Job", "-node-check")["spec"];
+    let pod = &job["template"]["spec"];
+    assert!(job["activeDeadlineSeconds"].as_u64().is_some_and(|seconds| seconds <= 600));
+    assert_eq!(pod["nodeSelector"], json!({"disk": "ssd"}));
+    assert_eq!(pod["tolerations"], json!([{"key": "only", "operator": "Exists"}]));
+    assert_eq!(pod["containers"][0]["resources"]["limits"], json!({"memory": "1Gi"}));
+    assert_eq!(pod["containers"][0]["securityContext"]["runAsNonRoot"], true);
+    let pod = &rendered.get("DaemonSet", "-node")["spec"]["template"]["spec"];
+    let names: Vec<&str> =
+        pod["containers"][0]["env"].as_array().unwrap().iter().map(|env| text(env, "/name")).collect();
+    assert_eq!(names, ["NODE_NAME", "HTTPS_PROXY"]);
+    let others = rendered.0.iter().filter(|object| object["kind"] != "Deployment");
+    assert!(!others.map(Value::to_string).any(|text| text.contains("canary")));
+}

@@ -17,12 +17,15 @@ macro_rules! tests {
     };
 }
 
-// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends; and what another driver asks.
+// In reading order: what all drivers are asked, a volume's life, what changes meanwhile, how it ends, who else is there; and what
+// another driver asks.
 mod sanity;
 mod mount;
 mod refresh;
 mod gone;
+mod leases;
 mod crash;
+mod crowd;
 mod operator;
 mod provider;
 
@@ -36,7 +39,9 @@ fn main() -> ExitCode {
         ("mount", mount::TESTS),
         ("refresh", refresh::TESTS),
         ("gone", gone::TESTS),
+        ("leases", leases::TESTS),
         ("crash", crash::TESTS),
+        ("crowd", crowd::TESTS),
         ("operator", operator::TESTS),
         ("provider", provider::TESTS),
     ];

@@ -15,6 +15,12 @@ async fn the_operator_neither_logs_in_nor_fetches() {
         "dataFrom": [{"extract": {"key": "db"}}],
     });
     rig.apply("ExternalSecret", "wants", wants);
+    // Nor does it make what somebody would have to revoke: there is no such generator to be asked.
+    let leased = json!({
+        "refreshInterval": "1s", "target": {"creationPolicy": "None"},
+        "dataFrom": [{"sourceRef": {"generatorRef": {"kind": "VaultDynamicSecret", "name": "absent"}}}],
+    });
+    rig.apply("ExternalSecret", "leased", leased);
     let (live, metrics) = (Operator::free_port().expect("a port"), Operator::free_port().expect("a port"));
     let kubeconfig = rig.testbed.operator_kubeconfig().expect("a kubeconfig");
     let operator = Operator::builder()
@@ -39,6 +45,7 @@ async fn the_operator_neither_logs_in_nor_fetches() {
     };
     ready("secretstores.external-secrets.io", "vault", ["Unknown", "LoginByMount"], "log in as themselves").await;
     ready("externalsecrets.external-secrets.io", "db", ["True", "MountOnly"], "no Secret is made").await;
+    ready("externalsecrets.external-secrets.io", "leased", ["True", "MountOnly"], "no Secret is made").await;
     ready("externalsecrets.external-secrets.io", "wants", ["False", "SecretSyncedError"], "creationPolicy: None").await;
     let secrets = rig.kubectl(&["get", "secrets", "--output=name"], "");
     assert!(secrets.trim().is_empty(), "{secrets}");

@@ -7,12 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use keyferry_node_driver_tests::rig::{APP, LONG, Rig};
+use keyferry_node_driver_tests::rig::{APP, Base, LONG, Rig, STRANGER};
 use keyferry_testkit::eventually;
 use rustix::fs::{Mode, OFlags, open, openat};
 use serde_json::json;
 
-tests![a_new_value_comes_whole, a_store_that_fails_changes_nothing];
+tests![
+    a_new_value_comes_whole,
+    a_store_that_fails_changes_nothing,
+    what_stands_is_answered_for_though_no_file_can_be_opened,
+    pods_of_one_service_account_are_one_to_the_store,
+];
 
 /// Reads two files of one version; `None` where a swap came between.
 fn pair(volume: &Path) -> Option<(String, String)> {
@@ -101,4 +106,76 @@ async fn a_store_that_fails_changes_nothing() {
     rig.event("web", "MountRefreshed", "as it should be again").await;
     assert_eq!(rig.kubelet.mounts(), mounted);
     rig.kubelet.unpublish("web").await.expect("it ends");
+}
+
+async fn what_stands_is_answered_for_though_no_file_can_be_opened() {
+    let rig = Rig::new("files", &[]).await;
+    rig.put("db", json!({"a": "first"})).await;
+    rig.declare("db", json!({}));
+    rig.grant("db", APP).await;
+    let (ask, other) = (rig.ask("web", APP, "db").await, rig.ask("other", APP, "db").await);
+    let mut calls = rig.kubelet.calls().await;
+    rig.kubelet.publish_by(&mut calls, &ask).await.expect("it mounts");
+    let mounted = rig.kubelet.mounts();
+    rig.put("db", json!({"a": "second"})).await;
+    let before = rig.kubelet.may_open(Some(1));
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_millis(1100)).await;
+        rig.kubelet.publish_by(&mut calls, &ask).await.expect("what stands is answered for");
+        rig.kubelet.publish_by(&mut calls, &other).await.expect_err("what was never there is not");
+    }
+    assert_eq!(rig.kubelet.read("web", "a").as_deref(), Some("first"));
+    assert_eq!(rig.kubelet.mounts(), mounted);
+    rig.kubelet.may_open(before);
+    eventually(LONG, || async {
+        rig.kubelet.publish(&ask).await.map_err(|refused| refused.to_string())?;
+        let shown = rig.kubelet.read("web", "a");
+        if shown.as_deref() == Some("second") { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .await;
+    rig.kubelet.unpublish("web").await.expect("it ends");
+}
+
+async fn pods_of_one_service_account_are_one_to_the_store() {
+    let (base, audited) = Base::audited("shared").await;
+    let rig = Rig::of(base, &[]).await;
+    let reads = || audited.count(&format!("secret/data/{}/db", rig.namespace.name()));
+    let logins = || audited.count(&format!("auth/{}/login", rig.namespace.name()));
+    rig.put("db", json!({"a": "first"})).await;
+    rig.declare("db", json!({}));
+    rig.refresh_every("db", "20s");
+    rig.grant("db", APP).await;
+    let mut asks = Vec::new();
+    for n in 0..10 {
+        asks.push(rig.ask(&format!("web-{n}"), APP, "db").await);
+    }
+    let before = reads();
+    let all = asks.iter().map(|ask| rig.kubelet.publish(ask));
+    // They begin together.
+    for mounted in futures::future::join_all(all).await {
+        mounted.expect("it mounts");
+    }
+    assert_eq!((reads() - before, logins()), (1, 1));
+    rig.put("db", json!({"a": "second"})).await;
+    let written = reads();
+    let since = std::time::Instant::now();
+    eventually(LONG, || async {
+        for ask in &asks {
+            rig.kubelet.publish(ask).await.map_err(|refused| refused.to_string())?;
+        }
+        let shown: Vec<_> = asks.iter().map(|ask| rig.kubelet.read(&ask.pod, "a")).collect();
+        if shown.iter().all(|shown| shown.as_deref() == Some("second")) { Ok(()) } else { Err(format!("{shown:?}")) }
+    })
+    .await;
+    let intervals = since.elapsed().as_secs() as usize / 20 + 1;
+    assert!((1..=intervals).contains(&(reads() - written)), "{} reads in {intervals} intervals", reads() - written);
+    assert_eq!(logins(), 1);
+    // Who runs as another logs in and reads for itself.
+    let stranger = rig.ask("stranger", STRANGER, "db").await;
+    rig.grant("db", STRANGER).await;
+    rig.kubelet.publish(&stranger).await.expect_err("the store does not know it");
+    assert_eq!(rig.kubelet.read("stranger", "a"), None, "and is given nothing that another was");
+    for ask in &asks {
+        rig.kubelet.unpublish(&ask.pod).await.expect("it ends");
+    }
 }
