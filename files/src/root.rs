@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, open, openat};
 use rustix::io::Errno;
@@ -35,6 +36,8 @@ pub struct Root {
     marks: OwnedFd,
     folders: OwnedFd,
     new: OwnedFd,
+    /// Who makes a folder for targets.
+    making: Mutex<()>,
     _lock: Lock,
 }
 
@@ -75,7 +78,16 @@ impl Root {
             is_for_us_alone(&part, &path.join(OWN).join(name)).map(|()| part)
         };
         let (marks, folders, new) = (part(MARKS)?, part(FOLDERS)?, part(NEW)?);
-        let root = Self { path: path.to_owned(), access, folder, marks, folders, new, _lock: Lock(lock) };
+        let root = Self {
+            path: path.to_owned(),
+            access,
+            folder,
+            marks,
+            folders,
+            new,
+            making: Mutex::default(),
+            _lock: Lock(lock),
+        };
         root.tidy().map_err(failed("remove what was left in the folder"))?;
         root.settle().map_err(failed("write to the folder"))?;
         root.grant_ours().map_err(failed("set the owner and mode of folders in"))?;
@@ -143,17 +155,25 @@ impl Root {
     /// A folder for targets, which is made where it is not there.
     pub(crate) fn folder_for_targets(&self, name: &str, access: Access) -> Result<OwnedFd, Errno> {
         let folder = match at::folder(self.folder(), name) {
-            Err(Errno::NOENT) => {
-                // First: whoever is killed in between has still made what is known to be ours.
-                self.put(self.folders.as_fd(), name, OURS)?;
-                at::make_folder(self.folder(), name)?
-            }
+            Err(Errno::NOENT) => self.make_folder(name)?,
             opened => opened?,
         };
         if self.is_ours(name)? {
             grant(folder.as_fd(), access)?;
         }
         Ok(folder)
+    }
+
+    /// Makes a folder for targets, unless another target has made it meanwhile.
+    fn make_folder(&self, name: &str) -> Result<OwnedFd, Errno> {
+        let _alone = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        match at::folder(self.folder(), name) {
+            Err(Errno::NOENT) => {}
+            opened => return opened,
+        }
+        // First: whoever is killed in between has still made what is known to be ours.
+        self.put(self.folders.as_fd(), name, OURS)?;
+        at::make_folder(self.folder(), name)
     }
 
     /// That whom files are for can't enter a folder that was there before us, and what to do, where that is so; for a person. It is the

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushDeletionPolicy, PushUpdatePolicy};
-use keyferry_provider_core::{Answer, Error, ErrorKind, Fetched, Key, Payload, PropertyLookup, Reach};
+use keyferry_provider_core::{Answer, Error, ErrorKind, Fetched, Key, Payload, PropertyLookup, Reach, SecretBytes};
 use keyferry_sync::asking::Asking;
 use keyferry_sync::audit::{Action, Object};
 use keyferry_sync::compute::{in_turn, is_little, is_plain_path};
@@ -175,8 +175,10 @@ impl Task<'_> {
                 Ok(_) => {
                     let left = prepared.opened.delete(&remote(old), Reach::Ours).await;
                     let made = entry.made.map(|_| entry.tell_key());
+                    let before = made.as_ref().map(|_| SecretBytes::from(old.matched.remote_ref.remote_key.as_str()));
+                    let untold: Vec<SecretBytes> = entry.names_made().chain(before).collect();
                     let (store, at) = (Object::store(&self.store.id), expand::audited(old, made));
-                    audited::tell(self.world, &self.look.ps, Action::Unpushed, store, at, &left, &[]);
+                    audited::tell(self.world, &self.look.ps, Action::Unpushed, store, at, &left, &untold);
                     left
                 }
                 Err(error) => Err(error),

@@ -121,7 +121,7 @@ const APART: [(&str, &[&[&str]]); 12] = [
     (AWS, &[&["/service"], &["/region"]]),
     ("alibaba", &[&["/regionID"]]),
     ("barbican", &[&["/tenantName"]]),
-    ("bitwarden", &[&["/organizationID"]]),
+    ("bitwarden", &[&["/organizationID"], &["/projectID"]]),
     ("conjur", &[&["/auth/apikey/account", "/auth/jwt/account", "/auth/cert/account"]]),
     ("doppler", &[&["/project"], &["/config"]]),
     ("github", &[&["/organization"], &["/repository"], &["/environment"]]),
@@ -197,7 +197,13 @@ fn is_apart(a: &Site<'_>, b: &Site<'_>, key: &str) -> bool {
         given.or_else(default).map(|text| text.trim_matches('/').to_ascii_lowercase())
     };
     let differs = |pointers: &&[&str]| value(a, pointers).zip(value(b, pointers)).is_some_and(|(a, b)| a != b);
-    if fields.iter().any(differs) {
+    // A key that is a whole path, or an id, is the same one in whichever folder or project a store looks for names.
+    let is_of_all = |pointers: &[&str]| match kind {
+        "infisical" => pointers.contains(&"/secretsScope/secretsPath") && key.starts_with('/'),
+        "bitwarden" => pointers.contains(&"/projectID") && is_uuid(key),
+        _ => false,
+    };
+    if fields.iter().filter(|pointers| !is_of_all(pointers)).any(differs) {
         return true;
     }
     let both = |of: fn(&Value) -> Option<String>| of(&a.config).zip(of(&b.config)).is_some_and(|(a, b)| a != b);
@@ -212,6 +218,11 @@ fn is_apart(a: &Site<'_>, b: &Site<'_>, key: &str) -> bool {
         "onepassword" => is_other_vault(a, b),
         _ => false,
     }
+}
+
+fn is_uuid(key: &str) -> bool {
+    let parts: Vec<usize> = key.split('-').map(str::len).collect();
+    parts == [8, 4, 4, 4, 12] && key.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 /// The account of the role that is assumed last.
@@ -318,6 +329,14 @@ mod tests {
         assert_eq!(likeness(&of("vault", &vault("kv", "")), &of("kubernetes", &json!({})), "k"), Different);
         let site = |config: Value| Site { kind: "aws", config };
         assert_eq!(likeness(&site(role("1")), &site(role("2")), "arn:aws:secretsmanager:r:1:secret:k"), Unclear);
+        let scope = |folder: &str| json!({"secretsScope": {"secretsPath": folder}});
+        let (a, b) = (scope("/a"), scope("/b"));
+        assert_eq!(likeness(&of("infisical", &a), &of("infisical", &b), "/shared/k"), Unclear);
+        let project = |id: &str| json!({"organizationID": "o", "projectID": id});
+        let (a, b) = (project("a"), project("b"));
+        assert_eq!(likeness(&of("bitwarden", &a), &of("bitwarden", &b), "k"), Different);
+        let id = "0f6e2f0e-5a0c-4f7e-9d5e-b2a1004c1c11";
+        assert_eq!(likeness(&of("bitwarden", &a), &of("bitwarden", &b), id), Unclear);
         let prefixed = |prefix: &str| site(json!({"region": "r", "prefix": prefix}));
         assert_eq!(through(&prefixed("team/"), &prefixed(""), "k").as_deref(), Some("team/k"));
         assert_eq!(through(&prefixed(""), &prefixed("team/"), "team/k").as_deref(), Some("k"));

@@ -286,6 +286,21 @@ mod tests {
     }
 
     #[test]
+    fn who_may_show_the_operator_to_a_server_that_the_spec_names() {
+        use keyferry_provider_core::address::Addresses;
+        use keyferry_provider_identity::cloud::Shown;
+        let may = |store_kind: &'static str, addresses: Addresses, is_to_named_server: bool| {
+            let mut ctx = BuildContext::new(Arc::new(keyferry_provider_testkit::MapCredentials::new()), Arc::new(()));
+            (ctx.caller.store_kind, ctx.addresses) = (store_kind, addresses);
+            Shown { field: "f", ctx: &ctx, is_to_named_server }.check_server().is_ok()
+        };
+        assert!(!may("SecretStore", Addresses::default(), true));
+        assert!(may("SecretStore", Addresses::default(), false), "the vendor's own");
+        assert!(may("ClusterSecretStore", Addresses::default(), true));
+        assert!(may("SecretStore", Addresses::anywhere(), true), "by hand, over manifests of one's own");
+    }
+
+    #[test]
     fn a_segment_is_one_whatever_is_in_it() {
         assert_eq!(segment("a/b c?d").unwrap(), "a%2Fb%20c%3Fd");
         for bad in ["", "/", ".", "..", "a/../b", "a\nb"] {

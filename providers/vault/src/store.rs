@@ -297,9 +297,14 @@ impl There {
             return Ok(());
         }
         let (path, (name, value)) = (self.place.data(), answers::MARK);
-        let message = format!(
-            "secret not managed by external-secrets: that at {path} is not marked {name}: {value}: push to another key, or mark it so"
-        );
+        let what = match &self.found {
+            Some(_) => format!("that at {path} is not marked {name}: {value}: push to another key, or mark it so"),
+            None => format!(
+                "that at {path} is not marked {name}: {value}, and its last version, which is deleted, may be wanted back: push to \
+                 another key, or delete its metadata, too"
+            ),
+        };
+        let message = format!("secret not managed by external-secrets: {what}");
         Err(Error::new(ErrorKind::Denied, message).with_blame(Blame::Request))
     }
 }

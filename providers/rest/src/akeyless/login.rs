@@ -18,17 +18,18 @@ use crate::config::secret;
 use crate::login::Pass;
 use crate::object::{self, Object, base64, text};
 
-/// The vendor's own server.
-const HOST: &str = "api.akeyless.io";
+/// The vendor's own servers, the first where none is named.
+const HOSTS: [&str; 3] = ["api.akeyless.io", "api.us.akeyless.io", "api.eu.akeyless.io"];
 
 /// Where the API is: at the URL of the spec, or below it. A gateway is asked, as External Secrets Operator does: where its
 /// API is it complains of a command that it does not know.
 pub async fn api_of(config: &Config, ctx: &BuildContext) -> Result<Url, Error> {
     let Some(gateway) = &config.gateway else {
-        return Url::parse(&format!("https://{HOST}")).map_err(|_| Error::invalid("the vendor's URL can't be read"));
+        return Url::parse(&format!("https://{}", HOSTS[0]))
+            .map_err(|_| Error::invalid("the vendor's URL can't be read"));
     };
     let path = gateway.path().trim_end_matches('/').to_owned();
-    if path.ends_with("/v2") || gateway.host_str() == Some(HOST) {
+    if path.ends_with("/v2") || gateway.host_str().is_some_and(|host| HOSTS.contains(&host)) {
         return Ok(gateway.clone());
     }
     let client = Client::new(&VENDOR, gateway.clone(), &config.ca, ctx).await?;
@@ -107,7 +108,7 @@ impl Login {
         };
         let field = format!("{}.secretRef.accessType", VENDOR.login);
         let (id, kind) = (text(&id)?, text(&kind)?);
-        let shown = Shown { field: &field, ctx: &self.ctx, is_to_named_server: !self.client.is_at(&[HOST]) };
+        let shown = Shown { field: &field, ctx: &self.ctx, is_to_named_server: !self.client.is_at(&HOSTS) };
         let cloud_id = match kind {
             "api_key" | "access_key" => {
                 return Ok(Object::new().text("access-id", id).text("access-key", text(needed()?)?));
