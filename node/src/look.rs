@@ -184,7 +184,7 @@ impl Node {
         if let (Outcome::Synced(_), Some(last)) = (&outcome, &mut volume.memory.last) {
             // It is as old as the oldest of what it shows.
             last.at = sharing.oldest();
-            shared.is_read(name, &version, last.at);
+            sharing.is_read(name, &version);
         }
         mark.synced = volume.memory.last.clone().map(Into::into);
         volume.again = match outcome {
