@@ -93,7 +93,8 @@ impl Shared {
         let name = es.metadata.name.as_deref().unwrap_or_default();
         // What is searched for is searched for by each.
         let searches = es.spec.data_from.iter().any(|entry| entry.find.is_some());
-        let may = !searches && !generates(es) && interval(es).is_some();
+        // Windows say when files may change, whoever has read something.
+        let may = !searches && !generates(es) && interval(es).is_some() && es.spec.sync_windows.is_none();
         may && self.read_at(name, &last.version).is_some_and(|at| at > last.at)
     }
 

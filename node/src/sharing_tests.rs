@@ -223,6 +223,8 @@ async fn what_is_newer_is_taken_along_where_that_costs_nothing() {
         spec
     };
     assert!(!is_newer(with("refreshPolicy", json!("CreatedOnce")), last(999)));
+    let windows = json!({"windows": [{"schedule": "0 2 * * *", "duration": "1h"}]});
+    assert!(!is_newer(with("syncWindows", windows), last(999)));
     assert!(!is_newer(with("dataFrom", json!([{"find": {"name": {"regexp": "a"}}}])), last(999)));
     at_second(1120);
     assert!(!is_newer(entry, last(999)), "it is kept no longer");
