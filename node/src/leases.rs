@@ -1,12 +1,13 @@
 //! What generators made for volumes, and somebody must revoke: ids, terms and the generator as it was, written down on the node
 //! before it is made, and never a value. It outlives the process, and the volume where that ended before it could be revoked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -127,6 +128,8 @@ pub struct Ledger {
     folder: PathBuf,
     now: fn() -> Timestamp,
     all: Mutex<BTreeMap<PathBuf, Held>>,
+    /// By volume, what looks at it that are under way, or what they began, hear of its end by.
+    ports: Mutex<HashMap<PathBuf, Vec<Weak<AtomicBool>>>>,
 }
 
 fn failed(error: &io::Error) -> Refusal {
@@ -140,7 +143,7 @@ impl Ledger {
         let files = files.filter(|file| file.path().extension().is_some_and(|end| end == EXTENSION));
         let read = |file: fs::DirEntry| serde_json::from_slice::<Held>(&fs::read(file.path()).ok()?).ok();
         let all = files.filter_map(read).map(|held| (held.target.clone(), held)).collect();
-        Self { folder: folder.to_owned(), now, all: Mutex::new(all) }
+        Self { folder: folder.to_owned(), now, all: Mutex::new(all), ports: Mutex::default() }
     }
 
     /// Takes note of which volumes stand: what others had is to be revoked.
@@ -204,9 +207,16 @@ impl Ledger {
         leases.map(known).collect()
     }
 
-    /// The port of one volume.
+    /// The port of one volume, until that ends: what is begun later by who still has it is refused.
     pub fn of(self: &Arc<Self>, volume: Held) -> Arc<dyn States> {
-        Arc::new(OfVolume { ledger: self.clone(), volume })
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.retain(|_, ports| {
+            ports.retain(|port| port.strong_count() > 0);
+            !ports.is_empty()
+        });
+        ports.entry(volume.target.clone()).or_default().push(Arc::downgrade(&has_ended));
+        Arc::new(OfVolume { ledger: self.clone(), volume, has_ended })
     }
 
     /// All of one volume that are to be revoked by now, and those that are to be prolonged.
@@ -234,6 +244,11 @@ impl Ledger {
     /// A volume has no use for any of its own any more: all are to be revoked now. What can't be written down is told.
     pub fn end(&self, target: &Path) {
         let now = (self.now)();
+        // Before what is there ends: what is begun in between ends with it.
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+        for port in ports.iter().flatten().filter_map(Weak::upgrade) {
+            port.store(true, Ordering::SeqCst);
+        }
         self.quietly(self.change(target, |held| {
             held.is_over = true;
             held.leases.iter_mut().for_each(|lease| lease.deadline = Some(now));
@@ -303,10 +318,17 @@ impl Ledger {
 struct OfVolume {
     ledger: Arc<Ledger>,
     volume: Held,
+    has_ended: Arc<AtomicBool>,
 }
 
 fn unwritten(refusal: Refusal) -> Problem {
     Problem { message: refusal.message.into_string(), is_temporary: true, is_not_found: false }
+}
+
+/// What nobody would revoke: whoever made it does.
+fn ended() -> Problem {
+    let message = "the volume that it is made for has ended".to_owned();
+    Problem { message, is_temporary: false, is_not_found: true }
 }
 
 #[async_trait]
@@ -315,6 +337,9 @@ impl States for OfVolume {
         let now = (self.ledger.now)();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut all = self.ledger.lock();
+        if self.has_ended.load(Ordering::SeqCst) {
+            return Err(ended());
+        }
         let Held { namespace, service_account, target, .. } = &self.volume;
         let waiting = all.values().filter(|held| held.is_of(namespace, service_account));
         let waiting = waiting.flat_map(|held| &held.leases).filter(|lease| lease.deadline.is_some()).count();
@@ -323,9 +348,9 @@ impl States for OfVolume {
         }
         let held = all.entry(target.clone()).or_insert_with(|| self.volume.clone());
         (held.is_over, held.by_mount) = (false, self.volume.by_mount);
-        let last = held.leases.iter().filter_map(|lease| lease.name.rsplit('-').next()?.parse::<u64>().ok()).max();
         let mut lease = Lease {
-            name: format!("{}{}", new.prefix, last.map_or(0, |last| last + 1)),
+            // None has the name of one that is forgotten: who made that may still have it.
+            name: format!("{}{:016x}", new.prefix, rand::random::<u64>()),
             key: new.key.clone(),
             owner: new.owner.2.clone(),
             made: now,
@@ -350,13 +375,16 @@ impl States for OfVolume {
 
     async fn amend(&self, _: &str, name: &str, state: &State, marks: &Marks) -> Result<(), Problem> {
         let now = (self.ledger.now)();
+        let mut is_there = false;
         let changed = self.ledger.change(&self.volume.target, |held| {
             if let Some(lease) = held.leases.iter_mut().find(|lease| lease.name == name) {
+                is_there = true;
                 lease.state = state.clone();
                 lease.lasts(marks, now);
             }
         });
-        changed.map_err(unwritten)
+        changed.map_err(unwritten)?;
+        if is_there { Ok(()) } else { Err(ended()) }
     }
 
     async fn flag(&self, _: &str, name: &str, deadline: Timestamp) -> Result<(), Problem> {

@@ -38,7 +38,7 @@ async fn what_was_begun_outlives_the_process_and_is_revoked_where_its_volume_wen
     let folder = tempfile::tempdir().unwrap();
     let first = ledger(folder.path());
     let (states, name) = begin(&first, WEB).await;
-    begin(&first, OTHER).await;
+    let (_, others) = begin(&first, OTHER).await;
     let term = Term { end: at(1600).into(), renews: true };
     states
         .amend("team", &name, &json!({"accessor": "a", "leaseID": "l"}), &Marks::of(Some(term), at(1000)))
@@ -54,8 +54,8 @@ async fn what_was_begun_outlives_the_process_and_is_revoked_where_its_volume_wen
     assert_eq!(next.owed("team", "web"), [PathBuf::from(OTHER)]);
     assert!(next.owed("team", "other").is_empty() && next.owed("other", "web").is_empty());
     assert_eq!(due(&next, OTHER).0.len(), 1);
-    for target in [WEB, OTHER] {
-        next.forget(Path::new(target), &name);
+    for (target, name) in [(WEB, &name), (OTHER, &others)] {
+        next.forget(Path::new(target), name);
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing is left of what is revoked");
 }
@@ -75,9 +75,29 @@ async fn each_of_a_volume_has_a_name_and_a_time_of_its_own() {
     ledger.let_go(Path::new(WEB));
     assert_eq!(due(&ledger, WEB).0.len(), 2);
     assert!(ledger.owed("team", "web").is_empty(), "the volume stands");
-    states.forget("team", &first).await.unwrap();
+    for name in [&first, &second] {
+        states.forget("team", name).await.unwrap();
+    }
     let (_, third) = begin(&ledger, WEB).await;
-    assert_ne!(second, third);
+    assert!(third != first && third != second, "nor is that of one that is forgotten given again");
+}
+
+#[tokio::test]
+async fn what_is_made_while_its_volume_ends_is_refused_for_whoever_made_it_to_revoke() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = ledger(folder.path());
+    let (states, name) = begin(&ledger, WEB).await;
+    let (others, _) = begin(&ledger, OTHER).await;
+    ledger.end(Path::new(WEB));
+    states.amend("team", &name, &json!({"leaseID": "l"}), &Marks::default()).await.expect("it is there to be revoked");
+    ledger.forget(Path::new(WEB), &name);
+    let amended = states.amend("team", &name, &json!({"leaseID": "l"}), &Marks::default()).await.unwrap_err();
+    let begun = states.begin(&new(), &json!({}), &Marks::default()).await.unwrap_err();
+    assert!(amended.is_not_found && begun.is_not_found && !begun.is_temporary);
+    assert_eq!(ledger.held(Path::new(WEB)), None);
+    others.begin(&new(), &json!({}), &Marks::default()).await.expect("another volume stands");
+    begin(&ledger, WEB).await;
+    assert!(states.begin(&new(), &json!({}), &Marks::default()).await.is_err(), "the next volume there is another");
 }
 
 #[tokio::test]
