@@ -32,6 +32,9 @@ const PAST_ITS_END: Duration = Duration::from_secs(300);
 /// One of which no end is known is forgotten then.
 const AT_LAST: Duration = Duration::from_secs(86_400);
 
+/// How much of the generator's spec and the state one may be: each lease of a generator has it anew.
+const MOST: usize = 16 << 10;
+
 /// What files end in.
 const EXTENSION: &str = "leases";
 
@@ -289,11 +292,16 @@ impl Ledger {
     /// Forgets what ended by itself and nobody could revoke.
     pub fn tidy(&self) {
         let now = (self.now)();
-        let targets: Vec<PathBuf> = self.lock().keys().cloned().collect();
+        let is_over = |lease: &Lease| lease.deadline.is_some() && lease.is_forgotten(now);
+        // A change clones all of a volume's.
+        let all = self.lock();
+        let over = all.iter().filter(|(_, held)| held.leases.iter().any(is_over));
+        let targets: Vec<PathBuf> = over.map(|(target, _)| target.clone()).collect();
+        drop(all);
         for target in targets {
             self.quietly(self.change(&target, |held| {
                 let Held { namespace, service_account, .. } = &held;
-                for lease in held.leases.iter().filter(|lease| lease.deadline.is_some() && lease.is_forgotten(now)) {
+                for lease in held.leases.iter().filter(|lease| is_over(lease)) {
                     tracing::warn!(
                         namespace,
                         service_account,
@@ -302,7 +310,7 @@ impl Ledger {
                         "what was generated could not be revoked by who it was made for, and has ended by its term"
                     );
                 }
-                held.leases.retain(|lease| lease.deadline.is_none() || !lease.is_forgotten(now));
+                held.leases.retain(|lease| !is_over(lease));
             }));
         }
     }
@@ -325,6 +333,18 @@ fn unwritten(refusal: Refusal) -> Problem {
     Problem { message: refusal.message.into_string(), is_temporary: true, is_not_found: false }
 }
 
+/// Refuses what is too large to be written down for each lease.
+fn fits(spec: &Value, state: &State) -> Result<(), Problem> {
+    if spec.to_string().len() + state.to_string().len() <= MOST {
+        return Ok(());
+    }
+    let message = format!(
+        "the generator's spec and what its leases are revoked by are more than {} KiB: shorten the spec",
+        MOST >> 10
+    );
+    Err(Problem { message, is_temporary: false, is_not_found: false })
+}
+
 /// What nobody would revoke: whoever made it does.
 fn ended() -> Problem {
     let message = "the volume that it is made for has ended".to_owned();
@@ -341,11 +361,13 @@ impl States for OfVolume {
             return Err(ended());
         }
         let Held { namespace, service_account, target, .. } = &self.volume;
-        let waiting = all.values().filter(|held| held.is_of(namespace, service_account));
-        let waiting = waiting.flat_map(|held| &held.leases).filter(|lease| lease.deadline.is_some()).count();
-        if waiting >= MOUNT_LEASES.size() {
+        // Those that stand are written down, too.
+        let of_account = all.values().filter(|held| held.is_of(namespace, service_account));
+        if of_account.map(|held| held.leases.len()).sum::<usize>() >= MOUNT_LEASES.size() {
             return Err(Problem { message: MOUNT_LEASES.to_string(), is_temporary: true, is_not_found: false });
         }
+        let spec = &new.resource["spec"];
+        fits(spec, state)?;
         let held = all.entry(target.clone()).or_insert_with(|| self.volume.clone());
         (held.is_over, held.by_mount) = (false, self.volume.by_mount);
         let mut lease = Lease {
@@ -356,7 +378,7 @@ impl States for OfVolume {
             made: now,
             kind: text(&new.resource["kind"]),
             generator: text(&new.resource["metadata"]["name"]),
-            spec: new.resource["spec"].clone(),
+            spec: spec.clone(),
             state: state.clone(),
             refresh_by: None,
             renew_at: None,
@@ -375,16 +397,17 @@ impl States for OfVolume {
 
     async fn amend(&self, _: &str, name: &str, state: &State, marks: &Marks) -> Result<(), Problem> {
         let now = (self.ledger.now)();
-        let mut is_there = false;
+        let mut amended = Err(ended());
         let changed = self.ledger.change(&self.volume.target, |held| {
-            if let Some(lease) = held.leases.iter_mut().find(|lease| lease.name == name) {
-                is_there = true;
+            let Some(lease) = held.leases.iter_mut().find(|lease| lease.name == name) else { return };
+            amended = fits(&lease.spec, state);
+            if amended.is_ok() {
                 lease.state = state.clone();
                 lease.lasts(marks, now);
             }
         });
         changed.map_err(unwritten)?;
-        if is_there { Ok(()) } else { Err(ended()) }
+        amended
     }
 
     async fn flag(&self, _: &str, name: &str, deadline: Timestamp) -> Result<(), Problem> {

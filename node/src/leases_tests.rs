@@ -118,13 +118,16 @@ async fn it_is_prolonged_when_that_is_due_and_replaced_where_it_can_not_be() {
 }
 
 #[tokio::test]
-async fn what_waits_to_be_revoked_is_bounded_and_forgotten_once_it_has_ended() {
+async fn what_stands_and_what_waits_to_be_revoked_is_bounded_and_forgotten_once_it_has_ended() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = ledger(folder.path());
     for n in 0..MOUNT_LEASES.size() {
         let target = format!("/k/pods/n{n}/web");
         begin(&ledger, &target).await;
-        ledger.end(Path::new(&target));
+        // Half of the volumes stand.
+        if n % 2 == 0 {
+            ledger.end(Path::new(&target));
+        }
     }
     let states = ledger.of(Held::none(Path::new(WEB), &pod(), "app", true));
     let refused = states.begin(&new(), &json!({}), &Marks::default()).await.unwrap_err();
@@ -134,9 +137,26 @@ async fn what_waits_to_be_revoked_is_bounded_and_forgotten_once_it_has_ended() {
     assert!(states.begin(&new(), &json!({}), &Marks::default()).await.is_ok(), "another has its own");
     let soon: Arc<Ledger> = Arc::new(Ledger::open(folder.path(), || at(1000 + 86_400)));
     soon.tidy();
-    assert_eq!(soon.owed("team", "web").len(), MOUNT_LEASES.size());
+    assert_eq!(soon.owed("team", "web").len(), MOUNT_LEASES.size() / 2);
     let later: Arc<Ledger> = Arc::new(Ledger::open(folder.path(), || at(1001 + 86_400)));
     later.tidy();
     assert!(later.owed("team", "web").is_empty());
     assert!(later.held(Path::new(OTHER)).is_some(), "its volume stands");
+}
+
+#[tokio::test]
+async fn a_lease_has_a_size_at_most() {
+    let folder = tempfile::tempdir().unwrap();
+    let states = ledger(folder.path()).of(Held::none(Path::new(WEB), &pod(), "app", true));
+    let of = |spec: usize| NewState::new(&es(json!({})), 0, "Webhook", "hook", &json!({"body": "a".repeat(spec)}));
+    for (spec, state, fits) in [(MOST - 100, 10, true), (MOST, 0, false), (MOST / 2, MOST / 2, false)] {
+        let state = json!({"id": "b".repeat(state)});
+        let begun = states.begin(&of(spec), &state, &Marks::default()).await;
+        assert_eq!(begun.is_ok(), fits);
+        let Err(problem) = begun else { continue };
+        assert!(!problem.is_temporary && problem.message.contains("more than 16 KiB"), "{}", problem.message);
+    }
+    let name = states.begin(&of(10), &json!({}), &Marks::default()).await.expect("it is small");
+    let state = json!({"id": "b".repeat(MOST)});
+    assert!(states.amend("team", &name, &state, &Marks::default()).await.is_err(), "nor does it grow");
 }
