@@ -20,6 +20,7 @@ use keyferry_sync::ports::{Generator, Problem, States};
 use keyferry_sync::record::Note;
 use keyferry_sync::states::{KnownState, Marks, NewState};
 use keyferry_sync::time::later;
+use keyferry_sync::told::Told;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,6 +32,12 @@ const PAST_ITS_END: Duration = Duration::from_secs(300);
 
 /// One of which no end is known is forgotten then.
 const AT_LAST: Duration = Duration::from_secs(86_400);
+
+/// What could not be revoked after its volume is passed over for so long, then for twice that, and so on.
+const PASSED_OVER: Duration = Duration::from_secs(60);
+
+/// And never for longer.
+const AT_MOST: Duration = Duration::from_secs(900);
 
 /// How much of the generator's spec and the state one may be: each lease of a generator has it anew.
 const MOST: usize = 16 << 10;
@@ -133,6 +140,22 @@ pub struct Ledger {
     all: Mutex<BTreeMap<PathBuf, Held>>,
     /// By volume, what looks at it that are under way, or what they began, hear of its end by.
     ports: Mutex<HashMap<PathBuf, Vec<Weak<AtomicBool>>>>,
+    /// What was tried of volumes that are gone.
+    tried: Mutex<HashMap<PathBuf, Tried>>,
+}
+
+/// That what a volume left was tried to be revoked, and is there still.
+struct Tried {
+    at: Timestamp,
+    /// For how long it is passed over.
+    rests: Duration,
+    why: Option<Told>,
+}
+
+impl Tried {
+    fn rests(&self, now: Timestamp) -> bool {
+        self.at <= now && now < later(self.at, self.rests)
+    }
 }
 
 fn failed(error: &io::Error) -> Refusal {
@@ -146,7 +169,8 @@ impl Ledger {
         let files = files.filter(|file| file.path().extension().is_some_and(|end| end == EXTENSION));
         let read = |file: fs::DirEntry| serde_json::from_slice::<Held>(&fs::read(file.path()).ok()?).ok();
         let all = files.filter_map(read).map(|held| (held.target.clone(), held)).collect();
-        Self { folder: folder.to_owned(), now, all: Mutex::new(all), ports: Mutex::default() }
+        let (ports, tried) = Default::default();
+        Self { folder: folder.to_owned(), now, all: Mutex::new(all), ports, tried }
     }
 
     /// Takes note of which volumes stand: what others had is to be revoked.
@@ -191,6 +215,7 @@ impl Ledger {
         let after = held.clone();
         if after.leases.is_empty() {
             all.remove(target);
+            self.tried().remove(target);
         }
         if before == after { Ok(()) } else { self.write(&after) }
     }
@@ -242,6 +267,37 @@ impl Ledger {
         let all = self.lock();
         let owed = all.iter().filter(|(_, held)| held.is_over && held.is_of(namespace, service_account));
         owed.map(|(target, _)| target.clone()).collect()
+    }
+
+    /// One of these that is to be tried now: of those that are not passed over the one that was tried longest ago.
+    pub fn next_owed(&self, namespace: &str, service_account: &str) -> Option<PathBuf> {
+        let now = (self.now)();
+        let owed = self.owed(namespace, service_account);
+        let mut tried = self.tried();
+        let next = owed.into_iter().filter(|target| tried.get(target).is_none_or(|tried| !tried.rests(now)));
+        let next = next.min_by_key(|target| tried.get(target).map(|tried| tried.at))?;
+        let rests = tried.get(&next).map_or(PASSED_OVER, |tried| (tried.rests * 2).min(AT_MOST));
+        let why = tried.remove(&next).and_then(|tried| tried.why);
+        tried.insert(next.clone(), Tried { at: now, rests, why });
+        Some(next)
+    }
+
+    /// Takes note of why one that was tried could not be revoked.
+    pub fn is_left(&self, target: &Path, why: Told) {
+        if let Some(tried) = self.tried().get_mut(target) {
+            tried.why = Some(why);
+        }
+    }
+
+    /// Why what is owed is there still, where that is known of any.
+    pub fn why_owed(&self, namespace: &str, service_account: &str) -> Option<Told> {
+        let owed = self.owed(namespace, service_account);
+        let tried = self.tried();
+        owed.iter().find_map(|target| tried.get(target)?.why.clone())
+    }
+
+    fn tried(&self) -> MutexGuard<'_, HashMap<PathBuf, Tried>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A volume has no use for any of its own any more: all are to be revoked now. What can't be written down is told.

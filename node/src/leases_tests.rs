@@ -145,6 +145,47 @@ async fn what_stands_and_what_waits_to_be_revoked_is_bounded_and_forgotten_once_
 }
 
 #[tokio::test]
+async fn what_can_not_be_revoked_is_passed_over_for_a_while_and_keeps_nothing_else_waiting() {
+    thread_local! {
+        static NOW: std::cell::Cell<i64> = const { std::cell::Cell::new(1000) };
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Arc::new(Ledger::open(folder.path(), || at(NOW.get())));
+    let mut names = Vec::new();
+    for target in [WEB, OTHER] {
+        names.push(begin(&ledger, target).await.1);
+        ledger.end(Path::new(target));
+    }
+    let next = || ledger.next_owed("team", "web");
+    let (web, other) = (Some(PathBuf::from(WEB)), Some(PathBuf::from(OTHER)));
+    assert_eq!((next(), next(), next()), (web.clone(), other.clone(), None));
+    ledger.is_left(Path::new(WEB), "no".into());
+    assert_eq!(ledger.why_owed("team", "web"), Some("no".into()), "it is told of while it is passed over");
+    assert_eq!((ledger.next_owed("team", "app"), ledger.why_owed("team", "app")), (None, None));
+    NOW.set(1059);
+    assert_eq!(next(), None);
+    NOW.set(1060);
+    assert_eq!(next(), web);
+    NOW.set(1061);
+    assert_eq!(next(), other);
+    NOW.set(1180);
+    assert_eq!(next(), web.clone(), "for twice as long");
+    ledger.forget(Path::new(OTHER), &names[1]);
+    for rests in [240, 480, 900, 900] {
+        NOW.set(NOW.get() + rests - 1);
+        assert_eq!(next(), None, "{rests}");
+        NOW.set(NOW.get() + 1);
+        assert_eq!(next(), web, "{rests}");
+    }
+    ledger.forget(Path::new(WEB), &names[0]);
+    assert_eq!((next(), ledger.why_owed("team", "web")), (None, None));
+    begin(&ledger, WEB).await;
+    ledger.end(Path::new(WEB));
+    assert_eq!(next(), web, "another volume there begins anew");
+    assert_eq!(ledger.why_owed("team", "web"), None);
+}
+
+#[tokio::test]
 async fn a_lease_has_a_size_at_most() {
     let folder = tempfile::tempdir().unwrap();
     let states = ledger(folder.path()).of(Held::none(Path::new(WEB), &pod(), "app", true));
