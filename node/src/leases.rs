@@ -1,7 +1,7 @@
 //! What generators made for volumes, and somebody must revoke: ids, terms and the generator as it was, written down on the node
 //! before it is made, and never a value. It outlives the process, and the volume where that ended before it could be revoked.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -44,6 +44,9 @@ const MOST: usize = 16 << 10;
 
 /// What files end in.
 const EXTENSION: &str = "leases";
+
+/// What those end in that are not yet whole.
+const NEW: &str = "leases-new";
 
 /// One that was made, or is about to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -162,13 +165,47 @@ fn failed(error: &io::Error) -> Refusal {
     Refusal::of_node(format!("can't write down what is to be revoked (--state-dir): {}", error.kind()))
 }
 
+/// The files in a folder. One whose name was not yet exchanged counts where there is no other and it is whole. For what is not
+/// nothing was made yet.
+fn written(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).inspect_err(|error| untold(folder, &error.kind().to_string()));
+    let entries = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_ours = entries.filter_map(|path| {
+        let end = path.extension()?.to_str()?;
+        [EXTENSION, NEW].contains(&end).then(|| path.with_extension(EXTENSION))
+    });
+    let files: BTreeSet<PathBuf> = of_ours.collect();
+    for file in &files {
+        let new = file.with_extension(NEW);
+        let counts = || fs::read(&new).is_ok_and(|text| serde_json::from_slice::<Held>(&text).is_ok());
+        // What is left there would count once the other is gone.
+        let done = if !file.exists() && counts() { fs::rename(&new, file) } else { fs::remove_file(&new) };
+        if let Err(error) = done.or_else(absent_is_fine) {
+            untold(&new, &error.kind().to_string());
+        }
+    }
+    files.into_iter().filter(|file| file.exists()).collect()
+}
+
+fn absent_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn read(file: &Path) -> Option<Held> {
+    let text = fs::read(file).inspect_err(|error| untold(file, &error.kind().to_string())).ok()?;
+    serde_json::from_slice(&text).inspect_err(|_| untold(file, "it is not of its form")).ok()
+}
+
+/// What can't be read is nothing that anybody will revoke.
+fn untold(file: &Path, why: &str) {
+    tracing::warn!(file = %file.display(), "can't read what is to be revoked (--state-dir): {why}");
+}
+
 impl Ledger {
     /// Reads what a process before this one left in a folder.
     pub fn open(folder: &Path, now: fn() -> Timestamp) -> Self {
-        let files = fs::read_dir(folder).into_iter().flatten().flatten();
-        let files = files.filter(|file| file.path().extension().is_some_and(|end| end == EXTENSION));
-        let read = |file: fs::DirEntry| serde_json::from_slice::<Held>(&fs::read(file.path()).ok()?).ok();
-        let all = files.filter_map(read).map(|held| (held.target.clone(), held)).collect();
+        let all = written(folder).into_iter().filter_map(|file| read(&file)).map(|held| (held.target.clone(), held));
+        let all = all.collect();
         let (ports, tried) = Default::default();
         Self { folder: folder.to_owned(), now, all: Mutex::new(all), ports, tried }
     }
@@ -194,14 +231,15 @@ impl Ledger {
                 _ => Ok(()),
             };
         }
-        let new = file.with_extension("leases-new");
+        let new = file.with_extension(NEW);
         let write = || {
             let text = serde_json::to_vec(held)?;
             let mut to = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
             to.write_all(&text)?;
             // What is made next may outlive the machine.
             to.sync_all()?;
-            fs::rename(&new, &file)
+            fs::rename(&new, &file)?;
+            fs::File::open(&self.folder)?.sync_all()
         };
         write().map_err(|error| failed(&error))
     }

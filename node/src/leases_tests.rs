@@ -61,6 +61,31 @@ async fn what_was_begun_outlives_the_process_and_is_revoked_where_its_volume_wen
 }
 
 #[tokio::test]
+async fn what_was_written_and_not_yet_named_counts_where_there_is_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, name) = begin(&ledger(folder.path()), WEB).await;
+    let file = written(folder.path()).pop().expect("one");
+    fs::rename(&file, file.with_extension(NEW)).unwrap();
+    let next = ledger(folder.path());
+    assert_eq!(next.held(Path::new(WEB)).unwrap().leases[0].name, name);
+    next.forget(Path::new(WEB), &name);
+    assert_eq!(ledger(folder.path()).held(Path::new(WEB)), None, "it is gone under both names");
+    // One that was being written in place of another.
+    let (_, name) = begin(&next, WEB).await;
+    fs::write(file.with_extension(NEW), "{").unwrap();
+    let next = ledger(folder.path());
+    assert_eq!(next.held(Path::new(WEB)).unwrap().leases[0].name, name);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    // What is not whole stands for nothing, and hides nothing else.
+    begin(&next, OTHER).await;
+    fs::write(&file, "{").unwrap();
+    let last = ledger(folder.path());
+    assert!(last.held(Path::new(WEB)).is_none() && last.held(Path::new(OTHER)).is_some());
+    fs::rename(&file, file.with_extension(NEW)).unwrap();
+    assert!(ledger(folder.path()).held(Path::new(WEB)).is_none() && !file.with_extension(NEW).exists());
+}
+
+#[tokio::test]
 async fn each_of_a_volume_has_a_name_and_a_time_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let ledger = ledger(folder.path());
