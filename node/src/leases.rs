@@ -201,6 +201,15 @@ fn untold(file: &Path, why: &str) {
     tracing::warn!(file = %file.display(), "can't read what is to be revoked (--state-dir): {why}");
 }
 
+fn owed<'a>(
+    all: &'a BTreeMap<PathBuf, Held>,
+    namespace: &str,
+    service_account: &str,
+) -> impl Iterator<Item = &'a PathBuf> {
+    let owed = all.iter().filter(move |(_, held)| held.is_over && held.is_of(namespace, service_account));
+    owed.map(|(target, _)| target)
+}
+
 impl Ledger {
     /// Reads what a process before this one left in a folder.
     pub fn open(folder: &Path, now: fn() -> Timestamp) -> Self {
@@ -302,22 +311,22 @@ impl Ledger {
 
     /// The volumes that are gone, and left something to revoke that whoever is this can.
     pub fn owed(&self, namespace: &str, service_account: &str) -> Vec<PathBuf> {
-        let all = self.lock();
-        let owed = all.iter().filter(|(_, held)| held.is_over && held.is_of(namespace, service_account));
-        owed.map(|(target, _)| target.clone()).collect()
+        owed(&self.lock(), namespace, service_account).cloned().collect()
     }
 
     /// One of these that is to be tried now: of those that are not passed over the one that was tried longest ago.
     pub fn next_owed(&self, namespace: &str, service_account: &str) -> Option<PathBuf> {
         let now = (self.now)();
-        let owed = self.owed(namespace, service_account);
+        let all = self.lock();
         let mut tried = self.tried();
-        let next = owed.into_iter().filter(|target| tried.get(target).is_none_or(|tried| !tried.rests(now)));
-        let next = next.min_by_key(|target| tried.get(target).map(|tried| tried.at))?;
-        let rests = tried.get(&next).map_or(PASSED_OVER, |tried| (tried.rests * 2).min(AT_MOST));
-        let why = tried.remove(&next).and_then(|tried| tried.why);
+        tried.retain(|target, _| all.contains_key(target));
+        let next = owed(&all, namespace, service_account)
+            .filter(|target| tried.get(*target).is_none_or(|tried| !tried.rests(now)));
+        let next = next.min_by_key(|target| tried.get(*target).map(|tried| tried.at))?;
+        let rests = tried.get(next).map_or(PASSED_OVER, |tried| (tried.rests * 2).min(AT_MOST));
+        let why = tried.remove(next).and_then(|tried| tried.why);
         tried.insert(next.clone(), Tried { at: now, rests, why });
-        Some(next)
+        Some(next.clone())
     }
 
     /// Takes note of why one that was tried could not be revoked.
