@@ -268,8 +268,8 @@ pub const MOUNT_LEASES: Limit = Limit {
     name: "mount-leases",
     most: 256,
     unit: Unit::Items,
-    of: "leases of one ServiceAccount on one node that wait to be revoked",
-    raise: "let the ServiceAccount revoke them: what is wrong is an event on its pods",
+    of: "leases of one ServiceAccount on one node, those that wait to be revoked among them",
+    raise: "let the ServiceAccount revoke them: what is wrong is an event on its pods; or have fewer of them there",
 };
 
 /// Whoever has thousands of pods start at once waits for them in turn.

@@ -14,7 +14,7 @@ use crate::look::Asked;
 use crate::refusal::Refusal;
 use crate::rpc::provider::MountRequest;
 use crate::tokens::{Asker, Tokens};
-use crate::wanted::{ITEM, ITEMS_TEXT, Item, Wanted, attribute, checked, pod, too_long};
+use crate::wanted::{ITEM, ITEMS_TEXT, Item, Pod, Wanted, attribute, checked, pod, too_long};
 
 /// How attributes are called that stand in the class.
 const PARAMETERS: &str = "parameters";
@@ -22,19 +22,29 @@ const PARAMETERS: &str = "parameters";
 /// The name of the class, which the driver has from the pod's volume.
 const CLASS: &str = "secretProviderClass";
 
+/// The name of the provider, which older volumes of the driver say beside that.
+const NAME_OF_PROVIDER: &str = "providerName";
+
 /// What an ExternalSecret is called that stands in a class whose name is not told.
 const UNNAMED: &str = "secret-provider-class";
 
 /// So much of the names of fields that there are not is told.
 const TOLD: usize = 3;
 
-/// What is asked for. Nothing of the tokens, nor of the Secret that the volume may name, is left in the request.
-pub(crate) fn asked(request: &mut MountRequest) -> Result<Asked, Refusal> {
+/// For which pod, where that can be told, and what is asked for. Nothing of the tokens, nor of the Secret that the volume may name,
+/// is left in the request.
+pub(crate) fn asked(request: &mut MountRequest) -> (Option<Pod>, Result<Asked, Refusal>) {
     let attributes = Zeroizing::new(std::mem::take(&mut request.attributes));
     let secrets = Zeroizing::new(std::mem::take(&mut request.secrets));
-    let mut attributes: HashMap<String, String> = serde_json::from_str(&attributes)
-        .map_err(|_| Refusal::invalid("the driver's attributes are no JSON of texts".to_owned()))?;
-    let secrets: Option<HashMap<String, String>> = match secrets.as_str() {
+    let attributes: Result<HashMap<String, String>, _> = serde_json::from_str(&attributes);
+    let Ok(attributes) = attributes else {
+        return (None, Err(Refusal::invalid("the driver's attributes are no JSON of texts".to_owned())));
+    };
+    (pod(&attributes, Asker::SecretsStore).ok(), of(attributes, &secrets, &request.permission))
+}
+
+fn of(mut attributes: HashMap<String, String>, secrets: &str, permission: &str) -> Result<Asked, Refusal> {
+    let secrets: Option<HashMap<String, String>> = match secrets {
         "" => None,
         text => serde_json::from_str(text)
             .map_err(|_| Refusal::invalid("the driver's secrets are no JSON of texts".to_owned()))?,
@@ -51,7 +61,7 @@ pub(crate) fn asked(request: &mut MountRequest) -> Result<Asked, Refusal> {
                 .to_owned(),
         ));
     }
-    let (wanted, inline) = wanted(&attributes, &request.permission)?;
+    let (wanted, inline) = wanted(&attributes, permission)?;
     Ok(Asked { tokens, wanted, inline })
 }
 
@@ -59,7 +69,9 @@ pub(crate) fn asked(request: &mut MountRequest) -> Result<Asked, Refusal> {
 fn wanted(attributes: &HashMap<String, String>, permission: &str) -> Result<(Wanted, Option<ExternalSecret>), Refusal> {
     let pod = pod(attributes, Asker::SecretsStore)?;
     // What has a slash is the kubelet's, or another's.
-    let own = attributes.iter().filter(|(name, _)| !name.contains('/') && *name != CLASS);
+    let own = attributes
+        .iter()
+        .filter(|(name, _)| !name.contains('/') && ![CLASS, NAME_OF_PROVIDER].contains(&name.as_str()));
     let mut own: HashMap<&str, &str> = own.map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let items = own.remove("items").map(items).transpose()?;
     let mode = match own.remove("mode") {
@@ -157,7 +169,8 @@ mod tests {
 
     fn of(own: &[(&str, &str)], secrets: &str) -> Result<(Wanted, Option<ExternalSecret>), String> {
         let mut request = request(own, secrets);
-        let asked = asked(&mut request);
+        let (pod, asked) = asked(&mut request);
+        assert_eq!(pod.expect("it is told").name, "web-0");
         assert!(request.attributes.is_empty() && request.secrets.is_empty());
         asked.map(|asked| (asked.wanted, asked.inline)).map_err(|refusal| refusal.message.into_string())
     }
@@ -167,6 +180,7 @@ mod tests {
         let (wanted, inline) = of(&[("externalSecret", "db")], "null").unwrap();
         assert_eq!((wanted.external_secret.as_str(), wanted.access.mode, inline.is_none()), ("db", 0o644, true));
         assert_eq!((wanted.pod.namespace.as_str(), wanted.pod.service_account.as_str()), ("team", "web"));
+        assert!(of(&[("externalSecret", "db"), ("providerName", "keyferry")], "null").is_ok(), "the driver's own");
         let items = "- {key: password, path: db/password, mode: '0400'}\n- key: user\n";
         let spec = "secretStoreRef: {name: vault}\ndataFrom:\n- extract: {key: team/db}\n";
         let (wanted, inline) = of(&[("spec", spec), ("items", items), ("mode", "0440")], "").unwrap();
@@ -229,7 +243,7 @@ mod tests {
         assert!(told.contains("nodePublishSecretRef") && !told.contains("canary"), "{told}");
         let mut request =
             request(&[("externalSecret", "db"), ("csi.storage.k8s.io/serviceAccount.tokens", "")], "null");
-        let none = asked(&mut request).err().expect("no tokens").message.into_string();
+        let none = asked(&mut request).1.err().expect("no tokens").message.into_string();
         assert!(none.contains("set tokenRequests, a value of its chart"), "{none}");
         let secrets = json!({"csi.storage.k8s.io/serviceAccount.tokens": TOKENS}).to_string();
         of(&[("externalSecret", "db"), ("csi.storage.k8s.io/serviceAccount.tokens", "")], &secrets).unwrap();
@@ -246,7 +260,7 @@ mod tests {
                 permission: permission.to_owned(),
                 ..MountRequest::default()
             };
-            assert!(asked(&mut request).is_err(), "{attributes} {secrets}");
+            assert!(asked(&mut request).1.is_err(), "{attributes} {secrets}");
         }
         for permission in ["", "x", "-1", "4095", "8"] {
             assert!(by_default(permission).is_err(), "{permission}");

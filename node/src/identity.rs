@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::refusal::Refusal;
 use crate::sharing::Shared;
-use crate::tokens::Tokens;
+use crate::tokens::{Tokens, UNSEAL};
 use crate::wanted::Pod;
 
 /// How many requests to the API server are under way at once, for all pods of a ServiceAccount.
@@ -49,8 +49,8 @@ pub fn same_for_all(kind: &str) -> Result<(), String> {
 /// Makes a client of the API server that bears this token; the error is for a person.
 pub type Connect = Arc<dyn Fn(&SecretBytes) -> Result<kube::Client, String> + Send + Sync>;
 
-/// Gives the pod's token of an audience, as the kubelet gave it last; `None` where it gives none.
-pub type OwnTokens = Arc<dyn Fn(&str) -> Option<Token> + Send + Sync>;
+/// Gives the pod's token of an audience, as it was given last; where there is none, the error is where audiences are said.
+pub type OwnTokens = Arc<dyn Fn(&str) -> Result<Token, &'static str> + Send + Sync>;
 
 /// Makes the stores for who logs in through these ports; the tokens are for what stores themselves are not given.
 pub type MakeStores = Arc<dyn Fn(Arc<dyn Objects>, Arc<dyn Accounts>, OwnTokens) -> Arc<dyn Stores> + Send + Sync>;
@@ -183,7 +183,9 @@ impl Identities {
         let (by_mount, as_written) = (port(Login::ByMount), port(Login::AsWritten));
         let known = current.clone();
         let own: OwnTokens = Arc::new(move |audience| {
-            known.read().unwrap_or_else(PoisonError::into_inner).tokens.of(&[audience.to_owned()]).cloned()
+            let current = known.read().unwrap_or_else(PoisonError::into_inner);
+            let token = current.tokens.of(&[audience.to_owned()]).cloned();
+            token.ok_or_else(|| current.tokens.asker().audiences())
         });
         Identity {
             namespace: pod.namespace.clone(),
@@ -277,6 +279,14 @@ impl Accounts for AsPod {
                  them to {place}, or allow it with --allow-api-audience (Helm: node.allowApiAudience)"
             )));
         }
+        // It opens all that is sealed for the account.
+        if audiences.iter().any(|audience| audience == UNSEAL) {
+            return Err(refused(format!(
+                "the store wants a token of the audience {UNSEAL:?}, with which the store's server could have the operator open all \
+                 that is sealed for the pod's ServiceAccount: set audiences in the store's serviceAccountRef to what that server \
+                 expects, and add them to {place}"
+            )));
+        }
         if let Some(token) = current.tokens.of(&audiences) {
             return Ok(Some(token.clone()));
         }
@@ -331,6 +341,7 @@ mod tests {
         let text = json!({
             "": {"token": "own", "expirationTimestamp": until},
             "vault": {"token": "other", "expirationTimestamp": until},
+            UNSEAL: {"token": "unseals", "expirationTimestamp": until},
         });
         let tokens = Tokens::take(
             crate::tokens::Asker::Kubelet,
@@ -362,6 +373,21 @@ mod tests {
             assert_eq!(asked(false, &["vault"]).await, Ok(Some(b"other".to_vec())));
             assert_eq!(asked(true, &[]).await, Ok(Some(b"own".to_vec())));
             assert!(asked(true, &["elsewhere"]).await.unwrap_err().contains("node.audiences"));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_token_that_opens_what_is_sealed_for_the_pod_is_for_no_store() {
+        for (login, allows) in [(Login::ByMount, false), (Login::ByMount, true), (Login::AsWritten, true)] {
+            for audiences in [&[UNSEAL][..], &["vault", UNSEAL], &[UNSEAL, "elsewhere"]] {
+                let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+                let why = port(login, allows).token("team", "web", audiences).await.unwrap_err();
+                assert!(
+                    !why.is_temporary && why.message.contains("is sealed for the pod's ServiceAccount"),
+                    "{}",
+                    why.message
+                );
+            }
         }
     }
 

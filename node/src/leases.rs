@@ -1,12 +1,13 @@
 //! What generators made for volumes, and somebody must revoke: ids, terms and the generator as it was, written down on the node
 //! before it is made, and never a value. It outlives the process, and the volume where that ended before it could be revoked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use keyferry_sync::ports::{Generator, Problem, States};
 use keyferry_sync::record::Note;
 use keyferry_sync::states::{KnownState, Marks, NewState};
 use keyferry_sync::time::later;
+use keyferry_sync::told::Told;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -31,8 +33,20 @@ const PAST_ITS_END: Duration = Duration::from_secs(300);
 /// One of which no end is known is forgotten then.
 const AT_LAST: Duration = Duration::from_secs(86_400);
 
+/// What could not be revoked after its volume is passed over for so long, then for twice that, and so on.
+const PASSED_OVER: Duration = Duration::from_secs(60);
+
+/// And never for longer.
+const AT_MOST: Duration = Duration::from_secs(900);
+
+/// How much of the generator's spec and the state one may be: each lease of a generator has it anew.
+const MOST: usize = 16 << 10;
+
 /// What files end in.
 const EXTENSION: &str = "leases";
+
+/// What those end in that are not yet whole.
+const NEW: &str = "leases-new";
 
 /// One that was made, or is about to be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,20 +141,82 @@ pub struct Ledger {
     folder: PathBuf,
     now: fn() -> Timestamp,
     all: Mutex<BTreeMap<PathBuf, Held>>,
+    /// By volume, what looks at it that are under way, or what they began, hear of its end by.
+    ports: Mutex<HashMap<PathBuf, Vec<Weak<AtomicBool>>>>,
+    /// What was tried of volumes that are gone.
+    tried: Mutex<HashMap<PathBuf, Tried>>,
+}
+
+/// That what a volume left was tried to be revoked, and is there still.
+struct Tried {
+    at: Timestamp,
+    /// For how long it is passed over.
+    rests: Duration,
+    why: Option<Told>,
+}
+
+impl Tried {
+    fn rests(&self, now: Timestamp) -> bool {
+        self.at <= now && now < later(self.at, self.rests)
+    }
 }
 
 fn failed(error: &io::Error) -> Refusal {
     Refusal::of_node(format!("can't write down what is to be revoked (--state-dir): {}", error.kind()))
 }
 
+/// The files in a folder. One whose name was not yet exchanged counts where there is no other and it is whole. For what is not
+/// nothing was made yet.
+fn written(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).inspect_err(|error| untold(folder, &error.kind().to_string()));
+    let entries = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_ours = entries.filter_map(|path| {
+        let end = path.extension()?.to_str()?;
+        [EXTENSION, NEW].contains(&end).then(|| path.with_extension(EXTENSION))
+    });
+    let files: BTreeSet<PathBuf> = of_ours.collect();
+    for file in &files {
+        let new = file.with_extension(NEW);
+        let counts = || fs::read(&new).is_ok_and(|text| serde_json::from_slice::<Held>(&text).is_ok());
+        // What is left there would count once the other is gone.
+        let done = if !file.exists() && counts() { fs::rename(&new, file) } else { fs::remove_file(&new) };
+        if let Err(error) = done.or_else(absent_is_fine) {
+            untold(&new, &error.kind().to_string());
+        }
+    }
+    files.into_iter().filter(|file| file.exists()).collect()
+}
+
+fn absent_is_fine(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
+
+fn read(file: &Path) -> Option<Held> {
+    let text = fs::read(file).inspect_err(|error| untold(file, &error.kind().to_string())).ok()?;
+    serde_json::from_slice(&text).inspect_err(|_| untold(file, "it is not of its form")).ok()
+}
+
+/// What can't be read is nothing that anybody will revoke.
+fn untold(file: &Path, why: &str) {
+    tracing::warn!(file = %file.display(), "can't read what is to be revoked (--state-dir): {why}");
+}
+
+fn owed<'a>(
+    all: &'a BTreeMap<PathBuf, Held>,
+    namespace: &str,
+    service_account: &str,
+) -> impl Iterator<Item = &'a PathBuf> {
+    let owed = all.iter().filter(move |(_, held)| held.is_over && held.is_of(namespace, service_account));
+    owed.map(|(target, _)| target)
+}
+
 impl Ledger {
     /// Reads what a process before this one left in a folder.
     pub fn open(folder: &Path, now: fn() -> Timestamp) -> Self {
-        let files = fs::read_dir(folder).into_iter().flatten().flatten();
-        let files = files.filter(|file| file.path().extension().is_some_and(|end| end == EXTENSION));
-        let read = |file: fs::DirEntry| serde_json::from_slice::<Held>(&fs::read(file.path()).ok()?).ok();
-        let all = files.filter_map(read).map(|held| (held.target.clone(), held)).collect();
-        Self { folder: folder.to_owned(), now, all: Mutex::new(all) }
+        let all = written(folder).into_iter().filter_map(|file| read(&file)).map(|held| (held.target.clone(), held));
+        let all = all.collect();
+        let (ports, tried) = Default::default();
+        Self { folder: folder.to_owned(), now, all: Mutex::new(all), ports, tried }
     }
 
     /// Takes note of which volumes stand: what others had is to be revoked.
@@ -164,14 +240,15 @@ impl Ledger {
                 _ => Ok(()),
             };
         }
-        let new = file.with_extension("leases-new");
+        let new = file.with_extension(NEW);
         let write = || {
             let text = serde_json::to_vec(held)?;
             let mut to = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
             to.write_all(&text)?;
             // What is made next may outlive the machine.
             to.sync_all()?;
-            fs::rename(&new, &file)
+            fs::rename(&new, &file)?;
+            fs::File::open(&self.folder)?.sync_all()
         };
         write().map_err(|error| failed(&error))
     }
@@ -185,6 +262,7 @@ impl Ledger {
         let after = held.clone();
         if after.leases.is_empty() {
             all.remove(target);
+            self.tried().remove(target);
         }
         if before == after { Ok(()) } else { self.write(&after) }
     }
@@ -204,9 +282,16 @@ impl Ledger {
         leases.map(known).collect()
     }
 
-    /// The port of one volume.
+    /// The port of one volume, until that ends: what is begun later by who still has it is refused.
     pub fn of(self: &Arc<Self>, volume: Held) -> Arc<dyn States> {
-        Arc::new(OfVolume { ledger: self.clone(), volume })
+        let has_ended = Arc::new(AtomicBool::new(false));
+        let mut ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner);
+        ports.retain(|_, ports| {
+            ports.retain(|port| port.strong_count() > 0);
+            !ports.is_empty()
+        });
+        ports.entry(volume.target.clone()).or_default().push(Arc::downgrade(&has_ended));
+        Arc::new(OfVolume { ledger: self.clone(), volume, has_ended })
     }
 
     /// All of one volume that are to be revoked by now, and those that are to be prolonged.
@@ -226,14 +311,50 @@ impl Ledger {
 
     /// The volumes that are gone, and left something to revoke that whoever is this can.
     pub fn owed(&self, namespace: &str, service_account: &str) -> Vec<PathBuf> {
+        owed(&self.lock(), namespace, service_account).cloned().collect()
+    }
+
+    /// One of these that is to be tried now: of those that are not passed over the one that was tried longest ago.
+    pub fn next_owed(&self, namespace: &str, service_account: &str) -> Option<PathBuf> {
+        let now = (self.now)();
         let all = self.lock();
-        let owed = all.iter().filter(|(_, held)| held.is_over && held.is_of(namespace, service_account));
-        owed.map(|(target, _)| target.clone()).collect()
+        let mut tried = self.tried();
+        tried.retain(|target, _| all.contains_key(target));
+        let next = owed(&all, namespace, service_account)
+            .filter(|target| tried.get(*target).is_none_or(|tried| !tried.rests(now)));
+        let next = next.min_by_key(|target| tried.get(*target).map(|tried| tried.at))?;
+        let rests = tried.get(next).map_or(PASSED_OVER, |tried| (tried.rests * 2).min(AT_MOST));
+        let why = tried.remove(next).and_then(|tried| tried.why);
+        tried.insert(next.clone(), Tried { at: now, rests, why });
+        Some(next.clone())
+    }
+
+    /// Takes note of why one that was tried could not be revoked.
+    pub fn is_left(&self, target: &Path, why: Told) {
+        if let Some(tried) = self.tried().get_mut(target) {
+            tried.why = Some(why);
+        }
+    }
+
+    /// Why what is owed is there still, where that is known of any.
+    pub fn why_owed(&self, namespace: &str, service_account: &str) -> Option<Told> {
+        let owed = self.owed(namespace, service_account);
+        let tried = self.tried();
+        owed.iter().find_map(|target| tried.get(target)?.why.clone())
+    }
+
+    fn tried(&self) -> MutexGuard<'_, HashMap<PathBuf, Tried>> {
+        self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A volume has no use for any of its own any more: all are to be revoked now. What can't be written down is told.
     pub fn end(&self, target: &Path) {
         let now = (self.now)();
+        // Before what is there ends: what is begun in between ends with it.
+        let ports = self.ports.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+        for port in ports.iter().flatten().filter_map(Weak::upgrade) {
+            port.store(true, Ordering::SeqCst);
+        }
         self.quietly(self.change(target, |held| {
             held.is_over = true;
             held.leases.iter_mut().for_each(|lease| lease.deadline = Some(now));
@@ -274,11 +395,16 @@ impl Ledger {
     /// Forgets what ended by itself and nobody could revoke.
     pub fn tidy(&self) {
         let now = (self.now)();
-        let targets: Vec<PathBuf> = self.lock().keys().cloned().collect();
+        let is_over = |lease: &Lease| lease.deadline.is_some() && lease.is_forgotten(now);
+        // A change clones all of a volume's.
+        let all = self.lock();
+        let over = all.iter().filter(|(_, held)| held.leases.iter().any(is_over));
+        let targets: Vec<PathBuf> = over.map(|(target, _)| target.clone()).collect();
+        drop(all);
         for target in targets {
             self.quietly(self.change(&target, |held| {
                 let Held { namespace, service_account, .. } = &held;
-                for lease in held.leases.iter().filter(|lease| lease.deadline.is_some() && lease.is_forgotten(now)) {
+                for lease in held.leases.iter().filter(|lease| is_over(lease)) {
                     tracing::warn!(
                         namespace,
                         service_account,
@@ -287,7 +413,7 @@ impl Ledger {
                         "what was generated could not be revoked by who it was made for, and has ended by its term"
                     );
                 }
-                held.leases.retain(|lease| lease.deadline.is_none() || !lease.is_forgotten(now));
+                held.leases.retain(|lease| !is_over(lease));
             }));
         }
     }
@@ -303,10 +429,29 @@ impl Ledger {
 struct OfVolume {
     ledger: Arc<Ledger>,
     volume: Held,
+    has_ended: Arc<AtomicBool>,
 }
 
 fn unwritten(refusal: Refusal) -> Problem {
     Problem { message: refusal.message.into_string(), is_temporary: true, is_not_found: false }
+}
+
+/// Refuses what is too large to be written down for each lease.
+fn fits(spec: &Value, state: &State) -> Result<(), Problem> {
+    if spec.to_string().len() + state.to_string().len() <= MOST {
+        return Ok(());
+    }
+    let message = format!(
+        "the generator's spec and what its leases are revoked by are more than {} KiB: shorten the spec",
+        MOST >> 10
+    );
+    Err(Problem { message, is_temporary: false, is_not_found: false })
+}
+
+/// What nobody would revoke: whoever made it does.
+fn ended() -> Problem {
+    let message = "the volume that it is made for has ended".to_owned();
+    Problem { message, is_temporary: false, is_not_found: true }
 }
 
 #[async_trait]
@@ -315,23 +460,28 @@ impl States for OfVolume {
         let now = (self.ledger.now)();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let mut all = self.ledger.lock();
+        if self.has_ended.load(Ordering::SeqCst) {
+            return Err(ended());
+        }
         let Held { namespace, service_account, target, .. } = &self.volume;
-        let waiting = all.values().filter(|held| held.is_of(namespace, service_account));
-        let waiting = waiting.flat_map(|held| &held.leases).filter(|lease| lease.deadline.is_some()).count();
-        if waiting >= MOUNT_LEASES.size() {
+        // Those that stand are written down, too.
+        let of_account = all.values().filter(|held| held.is_of(namespace, service_account));
+        if of_account.map(|held| held.leases.len()).sum::<usize>() >= MOUNT_LEASES.size() {
             return Err(Problem { message: MOUNT_LEASES.to_string(), is_temporary: true, is_not_found: false });
         }
+        let spec = &new.resource["spec"];
+        fits(spec, state)?;
         let held = all.entry(target.clone()).or_insert_with(|| self.volume.clone());
         (held.is_over, held.by_mount) = (false, self.volume.by_mount);
-        let last = held.leases.iter().filter_map(|lease| lease.name.rsplit('-').next()?.parse::<u64>().ok()).max();
         let mut lease = Lease {
-            name: format!("{}{}", new.prefix, last.map_or(0, |last| last + 1)),
+            // None has the name of one that is forgotten: who made that may still have it.
+            name: format!("{}{:016x}", new.prefix, rand::random::<u64>()),
             key: new.key.clone(),
             owner: new.owner.2.clone(),
             made: now,
             kind: text(&new.resource["kind"]),
             generator: text(&new.resource["metadata"]["name"]),
-            spec: new.resource["spec"].clone(),
+            spec: spec.clone(),
             state: state.clone(),
             refresh_by: None,
             renew_at: None,
@@ -350,13 +500,17 @@ impl States for OfVolume {
 
     async fn amend(&self, _: &str, name: &str, state: &State, marks: &Marks) -> Result<(), Problem> {
         let now = (self.ledger.now)();
+        let mut amended = Err(ended());
         let changed = self.ledger.change(&self.volume.target, |held| {
-            if let Some(lease) = held.leases.iter_mut().find(|lease| lease.name == name) {
+            let Some(lease) = held.leases.iter_mut().find(|lease| lease.name == name) else { return };
+            amended = fits(&lease.spec, state);
+            if amended.is_ok() {
                 lease.state = state.clone();
                 lease.lasts(marks, now);
             }
         });
-        changed.map_err(unwritten)
+        changed.map_err(unwritten)?;
+        amended
     }
 
     async fn flag(&self, _: &str, name: &str, deadline: Timestamp) -> Result<(), Problem> {

@@ -6,14 +6,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use keyferry_crds::ExternalSecret;
+use keyferry_crds::{ExternalSecret, RefreshPolicy};
 use keyferry_sync::hash::version_of;
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Seen};
 use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
+use keyferry_sync::plan::LastSync;
 use keyferry_sync::ports::Ports;
 use keyferry_sync::record::Severity;
-use keyferry_sync::schedule::interval;
+use keyferry_sync::request::generates;
+use keyferry_sync::schedule::{after_success, interval};
 use keyferry_sync::told::Told;
+use keyferry_sync::windows;
+use tokio::sync::OwnedMutexGuard;
 use tokio::time::{Instant, timeout_at};
 
 use crate::identity::{Identity, Login};
@@ -22,7 +26,7 @@ use crate::marks::{Mark, Marks};
 use crate::node::Node;
 use crate::reading::{Read, Reader, Unread};
 use crate::refusal::{Kind, Refusal};
-use crate::sharing::Sharing;
+use crate::sharing::{Shared, Sharing};
 use crate::target::{Target, Writer};
 use crate::telling::OfPod;
 use crate::tokens::Tokens;
@@ -166,12 +170,13 @@ impl Node {
         let arrived = self.now();
         let shared = call.identity.shared(read.login);
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let late = |_| Refusal::new(Kind::Late, "another pod of its ServiceAccount still waits for the same stores");
-        let _alone = timeout_at(until, shared.alone(name)).await.map_err(late)?;
+        let last = volume.memory.last.clone().or_else(|| mark.synced.clone().map(Into::into));
+        // Who asks stores for nothing that others have waits for nobody who does.
+        let waits = volume.memory.failures > 0 || is_due(&es, &version, last.as_ref(), arrived);
+        let _alone = if waits && !generates(&es) { Some(alone(&shared, name, until).await?) } else { None };
         let known = Mutex::new(volume.shown.take());
         let target = Target { wanted: call.wanted, place, writer, known };
-        let mut memory = volume.memory.clone();
-        memory.last = memory.last.or_else(|| mark.synced.clone().map(Into::into));
+        let mut memory = Memory { last, ..volume.memory.clone() };
         let stores = call.identity.stores(read.login);
         let sharing =
             Sharing::new(stores, shared.clone(), arrived, (name, &version, interval(&es)), memory.last.as_ref());
@@ -184,7 +189,7 @@ impl Node {
         if let (Outcome::Synced(_), Some(last)) = (&outcome, &mut volume.memory.last) {
             // It is as old as the oldest of what it shows.
             last.at = sharing.oldest();
-            shared.is_read(name, &version, last.at);
+            sharing.is_read(name, &version);
         }
         mark.synced = volume.memory.last.clone().map(Into::into);
         volume.again = match outcome {
@@ -325,6 +330,22 @@ impl Node {
         }
         volume.lease_told = why.map(Told::into_string);
     }
+}
+
+/// Waits until no other pod of the ServiceAccount resolves it.
+async fn alone(shared: &Shared, external_secret: &str, until: Instant) -> Result<OwnedMutexGuard<()>, Refusal> {
+    let late = |_| Refusal::new(Kind::Late, "another pod of its ServiceAccount still waits for the same stores");
+    timeout_at(until, shared.alone(external_secret)).await.map_err(late)
+}
+
+/// Whether a refresh is due by the ExternalSecret's own rules, of what was read `last`.
+fn is_due(es: &ExternalSecret, version: &str, last: Option<&LastSync>, now: Timestamp) -> bool {
+    let Some(last) = last else { return true };
+    if last.version != version {
+        return interval(es).is_some() || es.spec.refresh_policy == RefreshPolicy::OnChange;
+    }
+    let is_open = |windows| windows::opening(windows, now).is_some_and(|opening| opening <= now);
+    after_success(es, last.at).is_some_and(|at| at <= now) && es.spec.sync_windows.as_ref().is_none_or(is_open)
 }
 
 /// Reads the objects. What goes for want of them is told apart from what can't be read now.

@@ -59,3 +59,27 @@ async fn who_may_read_it_again_is_refused_no_more_whatever_its_stores_are() {
     let (goes, since) = refused(StatusCode::OK, StatusCode::FORBIDDEN, 3600).await;
     assert_eq!((goes, since), (Err(Kind::Denied), None));
 }
+
+#[test]
+fn who_has_nothing_due_waits_for_nobody() {
+    let spec = |more: serde_json::Value| {
+        let mut spec =
+            json!({"secretStoreRef": {"name": "s"}, "dataFrom": [{"extract": {"key": "k"}}], "refreshInterval": "1h"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        keyferry_builders::es(spec)
+    };
+    let at = keyferry_builders::at;
+    let last = |second, version: &str| LastSync { at: at(second), version: version.to_owned() };
+    let is_due = |more, last: Option<LastSync>, now| is_due(&spec(more), "1", last.as_ref(), at(now));
+    assert!(is_due(json!({}), None, 0), "the first mount");
+    assert!(is_due(json!({}), Some(last(0, "1")), 3600) && !is_due(json!({}), Some(last(0, "1")), 60));
+    assert!(is_due(json!({}), Some(last(0, "0")), 60), "it was changed");
+    assert!(!is_due(json!({"refreshInterval": "0s"}), Some(last(0, "0")), 3600));
+    for (policy, by_change) in [("OnChange", true), ("CreatedOnce", false)] {
+        let policy = json!({"refreshPolicy": policy});
+        assert_eq!(is_due(policy.clone(), Some(last(0, "0")), 3600), by_change);
+        assert!(!is_due(policy, Some(last(0, "1")), 7200));
+    }
+    let never = json!({"syncWindows": {"kind": "allow", "windows": [{"schedule": "0 0 31 2 *", "duration": "1h"}]}});
+    assert!(!is_due(never, Some(last(0, "1")), 3600), "no window is open");
+}

@@ -54,20 +54,22 @@ impl Provider {
         let until = Instant::now() + LONGEST;
         let node = &self.node;
         let place = place::target(&request.target_path, &node.kubelet)?;
-        let asked = asked(&mut request)?;
+        let (pod, asked) = asked(&mut request);
         let volume = node.volumes.of(&place);
         let mut volume = alone(&volume, until).await?;
         let mark = node.marks.read(&place);
         let is_ours = mark.as_ref().is_some_and(|mark| mark.is_delivered);
         let answer = Answer::new(&request.current_object_version, is_ours);
         let visit = Visit { place: &place, writer: Writer::Another(&answer), stands: answer.is_held(), until };
-        let pod = asked.wanted.pod.clone();
         // The driver asks anew for what it could not write.
         if is_ours && !visit.stands {
             node.metrics.mounts.dec();
         }
-        let came = node.look(visit, &mut volume, asked, mark).await;
-        match node.conclude(visit, &mut volume, Some(&pod), came) {
+        let came = match asked {
+            Ok(asked) => node.look(visit, &mut volume, asked, mark).await,
+            Err(refusal) => Err(refusal),
+        };
+        match node.conclude(visit, &mut volume, pod.as_ref(), came) {
             Err(refusal) if !answer.takes_away() => {
                 if !visit.stands {
                     node.tending.ledger.end(&place);

@@ -6,7 +6,7 @@
 //! interval after that. A pod that has just begun takes none that is older than some seconds: it may have been started for a new one.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -93,21 +93,25 @@ impl Shared {
         let name = es.metadata.name.as_deref().unwrap_or_default();
         // What is searched for is searched for by each.
         let searches = es.spec.data_from.iter().any(|entry| entry.find.is_some());
-        let may = !searches && !generates(es) && interval(es).is_some();
+        // Windows say when files may change, whoever has read something.
+        let may = !searches && !generates(es) && interval(es).is_some() && es.spec.sync_windows.is_none();
         may && self.read_at(name, &last.version).is_some_and(|at| at > last.at)
     }
 
     /// All of an ExternalSecret of this version was read; `at` is when the oldest of that was asked for.
-    pub fn is_read(&self, external_secret: &str, version: &str, at: Timestamp) {
+    fn is_read(&self, external_secret: &str, version: &str, at: Timestamp) {
         self.lock().read.insert(external_secret.to_owned(), (version.to_owned(), at));
     }
 
-    fn keep(&self, store: &AsItWas, at: Timestamp, answers: &HashMap<Key, Answer>) {
+    /// Keeps what there is room for, and says whether that was all of it.
+    fn keep(&self, store: &AsItWas, at: Timestamp, answers: &HashMap<Key, Answer>) -> bool {
         let mut kept = self.lock();
+        let mut is_all = true;
         for (key, answer) in answers {
             let bytes = cost(answer);
             let is_room = kept.bytes + bytes <= MOUNT_SHARED.size();
             if !is_room || self.in_all.load(Ordering::Relaxed) + bytes > IN_ALL {
+                is_all = false;
                 continue;
             }
             kept.bytes += bytes;
@@ -115,6 +119,7 @@ impl Shared {
             let former = kept.answers.insert((store.clone(), key.clone()), (at, answer.clone()));
             self.let_go(&mut kept, former.iter().map(|(_, answer)| cost(answer)).sum());
         }
+        is_all
     }
 
     fn let_go(&self, kept: &mut Kept, bytes: usize) {
@@ -175,6 +180,8 @@ struct Look {
     /// Answers that were asked for since then will do.
     since: Timestamp,
     oldest: Mutex<Option<Timestamp>>,
+    /// Whether there was an answer that others will not find, or not take.
+    lacks: AtomicBool,
 }
 
 impl Sharing {
@@ -199,13 +206,29 @@ impl Sharing {
         };
         let since = not_due.map_or(since, |not_due| since.max(not_due));
         shared.tidy();
-        Self(Arc::new(Look { stores, shared, arrived, began: now, since, oldest: Mutex::default() }))
+        Self(Arc::new(Look {
+            stores,
+            shared,
+            arrived,
+            began: now,
+            since,
+            oldest: Mutex::default(),
+            lacks: AtomicBool::new(false),
+        }))
     }
 
     /// When the oldest answer was asked for that it took.
     pub fn oldest(&self) -> Timestamp {
         let oldest = *self.0.oldest.lock().unwrap_or_else(PoisonError::into_inner);
         oldest.map_or(self.0.began, |oldest| oldest.min(self.0.began))
+    }
+
+    /// Takes note that all of an ExternalSecret of this version was read, where another finds all of it here. Where one would have to
+    /// fetch some, and that again is not kept, each would be newer than the others for ever.
+    pub fn is_read(&self, external_secret: &str, version: &str) {
+        if !self.0.lacks.load(Ordering::Relaxed) {
+            self.0.shared.is_read(external_secret, version, self.oldest());
+        }
     }
 }
 
@@ -222,6 +245,7 @@ impl Look {
         }
         let mut oldest = self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
         *oldest = Some(oldest.map_or(*at, |oldest| oldest.min(*at)));
+        self.lacks.fetch_or(answer.is_err(), Ordering::Relaxed);
         Some(answer.clone())
     }
 }
@@ -315,10 +339,12 @@ impl Entered for Within {
         }
         let fetched = self.entered.fetch(asking, unknown, planning).await;
         // What was too much for this look says nothing of the store.
-        if !asking.is_over() {
-            self.look.shared.keep(&self.store, self.look.began, &fetched);
+        let is_kept = !asking.is_over() && {
             self.look.shared.tidy_later();
-        }
+            self.look.shared.keep(&self.store, self.look.began, &fetched)
+        };
+        // What is not there is asked for by each.
+        self.look.lacks.fetch_or(!is_kept || fetched.values().any(Result::is_err), Ordering::Relaxed);
         all.extend(fetched);
         all
     }

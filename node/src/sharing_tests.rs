@@ -144,7 +144,7 @@ impl World {
         let read = sharing.oldest();
         match answers.into_values().next().expect("an answer") {
             Ok(fetched) => {
-                self.shared.is_read("app", version, read);
+                sharing.is_read("app", version);
                 (fetched.value.expose_str().expect("text").to_owned(), read)
             }
             Err(error) => (error.to_string(), read),
@@ -223,9 +223,36 @@ async fn what_is_newer_is_taken_along_where_that_costs_nothing() {
         spec
     };
     assert!(!is_newer(with("refreshPolicy", json!("CreatedOnce")), last(999)));
+    let windows = json!({"windows": [{"schedule": "0 2 * * *", "duration": "1h"}]});
+    assert!(!is_newer(with("syncWindows", windows), last(999)));
     assert!(!is_newer(with("dataFrom", json!([{"find": {"name": {"regexp": "a"}}}])), last(999)));
     at_second(1120);
     assert!(!is_newer(entry, last(999)), "it is kept no longer");
+}
+
+#[tokio::test]
+async fn what_others_do_not_find_or_take_is_not_newer_to_them() {
+    let is_read = |world: &World| world.shared.read_at("app", "1").is_some();
+    let full = World::new(Counting::default());
+    full.shared.in_all.store(IN_ALL, Ordering::SeqCst);
+    assert_eq!(full.shown(1000, "1", None).await.0, "0");
+    assert!(!is_read(&full), "there was no room for it");
+    let world = World::new(Counting::default());
+    world.shown(1000, "1", None).await;
+    assert!(is_read(&world));
+    // What a store says it has not, with deletionPolicy Delete.
+    let (stores, shared): (Arc<dyn Stores>, _) =
+        (Arc::new(Counting { fails: true, ..Counting::default() }), Shared::new(Arc::default(), now));
+    for (second, arrived) in [(1000, 1000), (1005, 999)] {
+        at_second(second);
+        let sharing = Sharing::new(stores.clone(), shared.clone(), at(arrived), ("app", "1", None), None);
+        let entered =
+            sharing.enter(&Store::namespaced(store(json!({"provider": {"fake": {}}}))), "team").await.unwrap();
+        let asking = Asking::new("team", Arc::<Budget>::default());
+        assert!(entered.fetch(&asking, vec![key("a")], Box::new(())).await.into_values().all(|answer| answer.is_err()));
+        sharing.is_read("app", "1");
+        assert_eq!(shared.read_at("app", "1"), None, "fetched, or taken from who fetched it");
+    }
 }
 
 #[tokio::test]

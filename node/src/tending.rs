@@ -38,12 +38,19 @@ impl Tending {
     /// could not be done in time is done for the next call.
     pub async fn tend(&self, target: &Path, identity: &Identity, until: Instant) -> Result<(), Told> {
         self.ledger.tidy();
-        let mut done = self.volume(target, identity, until).await;
-        for other in self.ledger.owed(&identity.namespace, &identity.account).into_iter().take(AT_ONCE) {
-            let tended = self.volume(&other, identity, until).await;
-            done = done.and(tended);
+        let done = self.volume(target, identity, until).await;
+        let (namespace, account) = (&identity.namespace, &identity.account);
+        for _ in 0..AT_ONCE {
+            if Instant::now() >= until {
+                break;
+            }
+            let Some(other) = self.ledger.next_owed(namespace, account) else { break };
+            if let Err(why) = self.volume(&other, identity, until).await {
+                self.ledger.is_left(&other, why);
+            }
         }
-        done
+        // What is passed over is as wrong as it was: it is no news when it is tried again.
+        done.and(self.ledger.why_owed(namespace, account).map_or(Ok(()), Err))
     }
 
     /// Does what is due of one volume's.

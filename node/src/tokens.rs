@@ -16,6 +16,9 @@ use crate::refusal::Refusal;
 /// Under this name they are.
 pub const TOKENS: &str = "csi.storage.k8s.io/serviceAccount.tokens";
 
+/// The audience of the token by which the operator opens what is sealed for a pod: nobody else is shown such a one.
+pub const UNSEAL: &str = "keyferry";
+
 /// That of the API server has no audience of its own.
 const API_SERVER: &str = "";
 

@@ -272,10 +272,10 @@ impl Unseal for ForPods {
         scope: &Scope,
         sealed: Vec<Vec<u8>>,
     ) -> Result<Vec<Result<SecretBytes, Error>>, Error> {
-        let token = (self.token)(AUDIENCE).ok_or_else(|| {
+        let token = (self.token)(AUDIENCE).map_err(|place| {
             Error::invalid(format!(
-                "the operator opens it for a pod that shows a token of the audience {AUDIENCE:?}, and the driver asks the kubelet for \
-                 none: add it to tokenRequests of the CSIDriver object csi.keyferry.io (Helm: node.unsealFrom)"
+                "the operator opens it for a pod that shows a token of the audience {AUDIENCE:?}, and none is given \
+                 along: add it to {place}"
             ))
         })?;
         self.remote.open(scope, sealed, Some(&token.secret)).await

@@ -39,7 +39,7 @@ use crate::server::Connection;
 use crate::server::readers::{Answers, bearer};
 
 /// The audience of tokens that pods show.
-pub const AUDIENCE: &str = "keyferry";
+pub const AUDIENCE: &str = keyferry_node::tokens::UNSEAL;
 
 /// The most values in one request.
 pub const MOST_VALUES: usize = 100;
