@@ -17,7 +17,7 @@ const DEPTH: usize = 64;
 
 /// The most bytes that are gone through: so many, and so many times the whole. Filters within filters, each from the root, would
 /// go through it without end.
-const BYTES: usize = 16 << 20;
+const BYTES: usize = 4 << 20;
 const TIMES: usize = 8;
 
 /// Why there is nothing at a path.
