@@ -75,6 +75,8 @@ pub struct Expression<'e> {
     pub dot: &'e Meaning,
     /// What variables are, the latest last.
     pub variables: &'e [(String, Meaning)],
+    /// What may be missing: the paths that conditions of the template ask for.
+    pub guarded: &'e mut Vec<(Secret, Vec<String>)>,
 }
 
 impl Expression<'_> {
@@ -227,20 +229,35 @@ impl Expression<'_> {
     }
 
     /// A field of a secret. What is written is asked for by its name, so that it is as it is in Vault; what else is needed of it is looked
-    /// for in all of the secret.
+    /// for in all of the secret, and so is what a condition says may be missing: asked for by its name it would be an error.
     fn field(&mut self, secret: &Secret, path: &[String], mode: Mode) -> Value {
-        if mode == Mode::Written {
+        if mode == Mode::Decides && !self.is_guarded(secret, path) {
+            self.guarded.push((secret.clone(), path.to_vec()));
+        }
+        let may_be_missing = mode == Mode::Decides || self.is_guarded(secret, path);
+        if mode == Mode::Written && !may_be_missing {
             return Value::plain(format!("$.{}", self.inputs.name(secret, Some(&path.join(".")))), true);
         }
         let name = self.inputs.name(secret, None);
         let quoted: Vec<String> = path.iter().map(|part| quoted(part)).collect();
         let path = quoted.join(" ");
+        let found = if quoted.len() == 1 {
+            format!("(get (mustFromJson $.{name}) {path})")
+        } else {
+            format!("(dig {path} \"\" (mustFromJson $.{name}))")
+        };
         let text = match mode {
-            Mode::Decides if quoted.len() == 1 => format!("(get (mustFromJson $.{name}) {path})"),
-            Mode::Decides => format!("(dig {path} \"\" (mustFromJson $.{name}))"),
-            _ => format!("(index (mustFromJson $.{name}) {path})"),
+            Mode::Decides => found,
+            // Go writes large numbers with an exponent, and JSON does not.
+            Mode::Written => format!("(ternary (mustToRawJson {found}) {found} (kindIs \"float64\" {found}))"),
+            Mode::Typed => format!("(index (mustFromJson $.{name}) {path})"),
         };
         Value::plain(text, true)
+    }
+
+    /// Whether a condition asks for a path, or for what it is within.
+    fn is_guarded(&self, secret: &Secret, path: &[String]) -> bool {
+        self.guarded.iter().any(|(of, guarded)| of == secret && path.starts_with(guarded))
     }
 }
 

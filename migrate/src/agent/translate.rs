@@ -5,12 +5,28 @@
 
 use super::action::{Action, Kind, Part, Word, excerpt, parts};
 use super::expression::{Expression, Meaning, Mode};
-use super::inputs::Inputs;
+use super::inputs::{Inputs, Secret};
 
 /// The template of ours. What it asks for is added to `inputs`.
 pub fn translate(template: &str, inputs: &mut Inputs) -> Result<String, String> {
+    let (asked_before, mut guarded) = (inputs.len(), Vec::new());
+    let ours = translate_with(template, inputs, &mut guarded)?;
+    if guarded.is_empty() {
+        return Ok(ours);
+    }
+    // What a condition asks for may stand before it, too.
+    inputs.forget(asked_before);
+    translate_with(template, inputs, &mut guarded)
+}
+
+fn translate_with(
+    template: &str,
+    inputs: &mut Inputs,
+    guarded: &mut Vec<(Secret, Vec<String>)>,
+) -> Result<String, String> {
     let mut translator = Translator {
         inputs,
+        guarded,
         is_second: template.contains(".Data.data"),
         blocks: vec![Block { opens: Opens::Template, dot: Meaning::Nothing, variables: Vec::new() }],
     };
@@ -68,6 +84,8 @@ struct Block {
 
 struct Translator<'i> {
     inputs: &'i mut Inputs,
+    /// What may be missing: the paths that conditions ask for.
+    guarded: &'i mut Vec<(Secret, Vec<String>)>,
     is_second: bool,
     blocks: Vec<Block>,
 }
@@ -216,8 +234,8 @@ impl Translator<'_> {
         let dot = self.dot();
         let variables: Vec<(String, Meaning)> =
             self.blocks.iter().flat_map(|block| block.variables.iter().cloned()).collect();
-        Expression { inputs: self.inputs, is_second: self.is_second, dot: &dot, variables: &variables }
-            .value(words, mode)
+        let (inputs, guarded) = (&mut *self.inputs, &mut *self.guarded);
+        Expression { inputs, is_second: self.is_second, dot: &dot, variables: &variables, guarded }.value(words, mode)
     }
 }
 
