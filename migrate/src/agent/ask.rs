@@ -153,7 +153,7 @@ impl Ask {
             authority: authority(&own),
             is_once: is("agent-pre-populate-only"),
             is_late: own.get("agent-pre-populate").is_some_and(|value| !is_true(value)),
-            interval: text("template-static-secret-render-interval"),
+            interval: text("template-static-secret-render-interval").map(interval),
             containers: text("agent-inject-containers")
                 .map(|all| all.split(',').map(|one| one.trim().to_owned()).collect()),
             user: text("agent-run-as-user"),
@@ -166,6 +166,11 @@ impl Ask {
         ask.lost = own.iter().filter_map(|(name, value)| lost(name, value, &own)).collect();
         Some(ask)
     }
+}
+
+/// A duration; without a unit the agent takes it for seconds.
+fn interval(text: String) -> String {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}s") } else { text }
 }
 
 /// As Go reads it.
@@ -318,6 +323,14 @@ mod tests {
         );
         assert!(ask.files[3].has_template_file && !ask.files[2].has_template_file);
         assert_eq!(ask.lost, []);
+    }
+
+    #[test]
+    fn an_interval_without_a_unit_is_in_seconds() {
+        for (theirs, ours) in [("300", Some("300s")), ("5m", Some("5m")), ("", None)] {
+            let ask = ask(&[("agent-inject", "true"), ("template-static-secret-render-interval", theirs)]).unwrap();
+            assert_eq!(ask.interval.as_deref(), ours, "{theirs}");
+        }
     }
 
     #[test]
