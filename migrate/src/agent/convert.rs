@@ -10,7 +10,7 @@ use super::expression::quoted;
 use super::inputs::{Inputs, Secret};
 use super::translate::translate;
 use super::workload::Workload;
-use crate::carry::{Note, Weight};
+use crate::carry::{Note, Taken, Weight, short_hash};
 use crate::kes::store::FILL_IN;
 
 /// What names the ExternalSecrets that a pod is given.
@@ -32,10 +32,17 @@ pub struct Converted {
 
 /// Converts them all. Of several that ask the same there is one store.
 pub fn convert(workloads: &[Workload], args: &VaultAgent) -> Converted {
-    let mut made = Made::default();
+    let (mut made, mut taken) = (Made::default(), Taken::default());
     for workload in workloads {
-        if let Some(ask) = Ask::of(&workload.annotations()) {
-            Conversion { workload, ask: &ask, args, made: &mut made }.run();
+        let Some(ask) = Ask::of(&workload.annotations()) else { continue };
+        let mut conversion = Conversion { workload, ask: &ask, args, made: &mut made };
+        let of = |path: &str| workload.manifest.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let (kind, namespace, name) = (of("/kind"), of("/metadata/namespace"), of("/metadata/name"));
+        match taken.take(kind, namespace, name, &workload.place(None)) {
+            Err(first) if !name.is_empty() => {
+                conversion.say(Weight::Lost, None, format!("it is there already ({first}): only that is carried over"));
+            }
+            _ => conversion.run(),
         }
     }
     let manifests = made.stores.into_iter().map(|(manifest, _)| manifest).chain(made.secrets).collect();
@@ -182,7 +189,7 @@ impl Conversion<'_> {
         if self.ask.is_once {
             spec["refreshPolicy"] = json!("CreatedOnce");
         }
-        let name = self.free_name(self.workload.manifest["metadata"]["name"].as_str().unwrap_or("vault"));
+        let name = self.free_name(self.workload.manifest["metadata"]["name"].as_str().unwrap_or("vault"), None);
         let metadata = self.metadata(&name);
         self.made.secrets.push(json!({
             "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": metadata, "spec": spec,
@@ -198,14 +205,15 @@ impl Conversion<'_> {
         metadata
     }
 
-    /// A name that nothing else made here has, and that can be injected.
-    fn free_name(&mut self, wanted: &str) -> String {
+    /// A name that nothing else made here has, and that can be injected. Where it is taken, a hash of the spec is part of it, or a number.
+    fn free_name(&mut self, wanted: &str, spec: Option<&str>) -> String {
         let plain: String =
             wanted.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
         let plain = plain.trim_matches('-');
         let namespace = self.namespace().unwrap_or_default().to_owned();
         let cut = |to: usize| plain.chars().take(to).collect::<String>().trim_end_matches('-').to_owned();
-        let names = std::iter::once(cut(NAME)).chain((2..).map(|n| format!("{}-{n}", cut(NAME - 6))));
+        let hashed = spec.map(|spec| format!("{}-{}", cut(NAME - 9), short_hash(spec)));
+        let names = std::iter::once(cut(NAME)).chain(hashed).chain((2..).map(|n| format!("{}-{n}", cut(NAME - 6))));
         let mut free = names.filter(|name| !self.made.names.contains(&(namespace.clone(), name.clone())));
         let name = free.next().unwrap_or_default();
         self.made.names.insert((namespace, name.clone()));
@@ -240,7 +248,7 @@ impl Conversion<'_> {
             return known["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         }
         let role_name = role.clone().unwrap_or_default();
-        let name = self.free_name(&format!("vault-{}-{role_name}", secret.mount));
+        let name = self.free_name(&format!("vault-{}-{role_name}", secret.mount), Some(&vault.to_string()));
         let metadata = self.metadata(&name);
         self.made.stores.push((
             json!({

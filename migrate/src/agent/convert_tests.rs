@@ -131,6 +131,23 @@ fn what_is_lost_is_told_by_its_line_and_the_agent_stays() {
     );
 }
 
+#[test]
+fn a_workload_is_carried_over_once_and_stores_of_one_name_differ_by_their_specs() {
+    let made = converted(&format!("{DEPLOYMENT}---\n{}", DEPLOYMENT.replace("role: app", "role: other")));
+    let lost = texts(&made, Weight::Lost);
+    let [lost] = lost.as_slice() else { panic!("{lost:?}") };
+    assert!(lost.ends_with("it is there already (f.yaml:3: Deployment team/app): only that is carried over"), "{lost}");
+    assert_eq!(made.manifests.len(), 3);
+
+    let other = DEPLOYMENT.replace("name: app,", "name: other,").replace("namespace: tenants", "namespace: others");
+    let made = converted(&format!("{DEPLOYMENT}---\n{other}"));
+    let stores: Vec<&Value> = made.manifests.iter().filter(|manifest| manifest["kind"] == "SecretStore").collect();
+    let names: Vec<&str> = stores.iter().filter_map(|store| store["metadata"]["name"].as_str()).collect();
+    let hash = |at: usize| short_hash(&stores[at]["spec"]["provider"]["vault"].to_string());
+    let (second, first) = (format!("vault-secret-app-{}", hash(2)), format!("vault-team-app-{}", hash(3)));
+    assert_eq!(names, ["vault-secret-app", "vault-team-app", &second, &first]);
+}
+
 /// A patch takes the agent away: not while something is missing that the agent gave.
 #[test]
 fn a_patch_waits_for_all_that_the_agent_gave() {
