@@ -4,26 +4,24 @@
 //! are used. What would render differently, or can't be known to render the same, is an error that says what to do.
 
 use super::action::{Action, Kind, Part, Word, excerpt, parts};
-use super::expression::{Expression, Meaning, Mode};
-use super::inputs::{Inputs, Secret};
+use super::expression::{Expression, Guarded, Meaning, Mode};
+use super::inputs::Inputs;
 
 /// The template of ours. What it asks for is added to `inputs`.
 pub fn translate(template: &str, inputs: &mut Inputs) -> Result<String, String> {
-    let (asked_before, mut guarded) = (inputs.len(), Vec::new());
-    let ours = translate_with(template, inputs, &mut guarded)?;
-    if guarded.is_empty() {
-        return Ok(ours);
+    let (asked_before, mut guarded) = (inputs.len(), Guarded::default());
+    loop {
+        let known = guarded.clone();
+        let ours = translate_with(template, inputs, &mut guarded)?;
+        if guarded == known {
+            return Ok(ours);
+        }
+        // What a condition asks for may stand before it, too.
+        inputs.forget(asked_before);
     }
-    // What a condition asks for may stand before it, too.
-    inputs.forget(asked_before);
-    translate_with(template, inputs, &mut guarded)
 }
 
-fn translate_with(
-    template: &str,
-    inputs: &mut Inputs,
-    guarded: &mut Vec<(Secret, Vec<String>)>,
-) -> Result<String, String> {
+fn translate_with(template: &str, inputs: &mut Inputs, guarded: &mut Guarded) -> Result<String, String> {
     let mut translator = Translator {
         inputs,
         guarded,
@@ -84,8 +82,7 @@ struct Block {
 
 struct Translator<'i> {
     inputs: &'i mut Inputs,
-    /// What may be missing: the paths that conditions ask for.
-    guarded: &'i mut Vec<(Secret, Vec<String>)>,
+    guarded: &'i mut Guarded,
     is_second: bool,
     blocks: Vec<Block>,
 }
@@ -124,6 +121,10 @@ impl Translator<'_> {
         }
         let [name] = names.as_slice() else { return Err("only range has two variables".to_owned()) };
         let asked_before = self.inputs.len();
+        if self.guarded.variables.contains(name) {
+            self.value(words, Mode::Decides)?;
+            self.inputs.forget(asked_before);
+        }
         let value = self.value(words, Mode::Written)?;
         if value.meaning.is_known() {
             // It is asked for where the variable is used.

@@ -150,6 +150,9 @@ fn what_may_be_missing_is_no_error() {
         ("{{ if .Data.data.deep.none }}{{ .Data.data.deep.none }}{{ else }}-{{ end }}", "-"),
         ("{{ if index .Data.data \"a-b\" }}{{ index .Data.data \"a-b\" }}{{ end }}.", "."),
         ("{{ with .Data.data.none }}{{ . }}{{ else }}-{{ end }}", "-"),
+        ("{{ $v := .Data.data.none }}{{ if $v }}{{ $v }}{{ else }}-{{ end }}", "-"),
+        ("{{ .Data.data.none }}{{ $v := .Data.data.none }}{{ $v | sprig_default \"z\" }}", "z"),
+        ("{{ $v := .Data.data.x }}{{ if $v }}{{ $v | toUpper }}{{ end }}", "Y"),
     ] {
         same(&within(theirs), &secret, expected);
     }
