@@ -333,8 +333,8 @@ impl Conversion<'_> {
                 Weight::ToDo,
                 Some(&format!("agent-inject-perms-{}", closed.raw)),
                 format!(
-                    "file {:?}: its mode {} is for its owner and group, who are root here: say whose it is in {INJECT}-owner-{name}, or give the pod an \
-                     fsGroup and the file the mode 0440",
+                    "file {:?}: its mode {} is for its owner and group, who are root here: say whose it is in {INJECT}-owner-{name}, or give \
+                     the pod an fsGroup and the file the mode 0440",
                     closed.name,
                     closed.mode.unwrap_or_default()
                 ),
