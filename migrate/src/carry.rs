@@ -1,7 +1,8 @@
 //! What the verbs share that carry manifests over from other operators: files and their documents, what is said of them, and stores of
-//! which there is one where several ask the same.
+//! which there is one where several ask the same, and names that only one may have.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -108,7 +109,30 @@ impl Said<'_> {
     }
 }
 
-/// The stores so far: of equal ones there is one, and of equal names each has a number.
+/// What was made so far, and of what.
+#[derive(Default)]
+pub struct Taken(BTreeMap<(String, String, String), String>);
+
+impl Taken {
+    /// Takes a kind, a namespace and a name for a place. The error is the place that has them already.
+    pub fn take(&mut self, kind: &str, namespace: &str, name: &str, place: &str) -> Result<(), &str> {
+        match self.0.entry((kind.to_owned(), namespace.to_owned(), name.to_owned())) {
+            Entry::Occupied(there) => Err(there.into_mut()),
+            Entry::Vacant(free) => {
+                free.insert(place.to_owned());
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What tells a text from others of one name: FNV-1a, which stays the same from run to run.
+pub fn short_hash(text: &str) -> String {
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{hash:08x}")
+}
+
+/// The stores so far: of equal ones there is one, and where another spec has the name, a hash of the own is part of it.
 #[derive(Default)]
 pub struct Stores {
     /// Their manifests.
@@ -125,12 +149,10 @@ impl Stores {
             return (known.clone(), false);
         }
         let is_taken = |name: &str| self.known.iter().any(|((of, _), known)| of == namespace && known == name);
-        let mut named = name.to_owned();
-        let mut n = 2;
-        while is_taken(&named) {
-            named = format!("{name}-{n}");
-            n += 1;
-        }
+        let hashed = format!("{name}-{}", short_hash(&key.1));
+        let numbered = (2..).map(|n| format!("{hashed}-{n}"));
+        let mut names = [name.to_owned(), hashed.clone()].into_iter().chain(numbered);
+        let named = names.find(|name| !is_taken(name)).unwrap_or_default();
         let mut metadata = json!({"name": named});
         if !namespace.is_empty() {
             metadata["namespace"] = json!(namespace);
@@ -163,4 +185,34 @@ pub fn metadata(old: &Value) -> Value {
 /// A text that a template of ours comes to as it is.
 pub fn escaped(text: &str) -> String {
     text.replace("{{", "{{ \"{{\" }}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_another_spec_is_called_by_a_hash_of_its_own_wherever_it_stands() {
+        let spec = |server: &str| json!({"provider": {"vault": {"server": server}}});
+        let names = |servers: &[&str]| {
+            let mut stores = Stores::default();
+            let put = |server: &&str| stores.put("team", "SecretStore", "vault", spec(server));
+            servers.iter().map(put).collect::<Vec<_>>()
+        };
+        let all = names(&["a", "b", "a", "c"]);
+        let hashed = |server: &str| format!("vault-{}", short_hash(&spec(server).to_string()));
+        let new = |name: String| (name, true);
+        assert_eq!(all, [new("vault".into()), new(hashed("b")), ("vault".into(), false), new(hashed("c"))]);
+        assert_eq!(names(&["a", "c"])[1], new(hashed("c")));
+        let known = [("", "811c9dc5"), ("a", "e40c292c"), ("foobar", "bf9cf968")];
+        assert!(known.iter().all(|(text, hash)| short_hash(text) == *hash));
+    }
+
+    #[test]
+    fn a_name_is_taken_once() {
+        let mut taken = Taken::default();
+        assert_eq!(taken.take("ExternalSecret", "a", "x", "first"), Ok(()));
+        assert_eq!(taken.take("ExternalSecret", "b", "x", "second"), Ok(()));
+        assert_eq!(taken.take("ExternalSecret", "a", "x", "third"), Err("first"));
+    }
 }

@@ -89,6 +89,8 @@ pub struct File {
     pub template: Option<String>,
     /// Whether its template is a file of the agent's.
     pub has_template_file: bool,
+    /// Whether its template has other delimiters than Go's own.
+    pub has_own_delimiters: bool,
     /// The folder that it is in.
     pub folder: String,
     /// Its path in there.
@@ -153,7 +155,7 @@ impl Ask {
             authority: authority(&own),
             is_once: is("agent-pre-populate-only"),
             is_late: own.get("agent-pre-populate").is_some_and(|value| !is_true(value)),
-            interval: text("template-static-secret-render-interval"),
+            interval: text("template-static-secret-render-interval").map(interval),
             containers: text("agent-inject-containers")
                 .map(|all| all.split(',').map(|one| one.trim().to_owned()).collect()),
             user: text("agent-run-as-user"),
@@ -166,6 +168,11 @@ impl Ask {
         ask.lost = own.iter().filter_map(|(name, value)| lost(name, value, &own)).collect();
         Some(ask)
     }
+}
+
+/// A duration; without a unit the agent takes it for seconds.
+fn interval(text: String) -> String {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) { format!("{text}s") } else { text }
 }
 
 /// As Go reads it.
@@ -196,6 +203,9 @@ fn files(own: &BTreeMap<&str, &str>) -> Vec<File> {
             path: of("agent-inject-secret"),
             template: of("agent-inject-template"),
             has_template_file: of("agent-inject-template").is_none() && of("agent-inject-template-file").is_some(),
+            has_own_delimiters: [("agent-template-left-delim", "{{"), ("agent-template-right-delim", "}}")]
+                .iter()
+                .any(|(annotation, own)| of(annotation).is_some_and(|delimiter| delimiter.trim() != *own)),
             folder: of("secret-volume-path").unwrap_or_else(|| folder.to_owned()).trim_end_matches('/').to_owned(),
             name: of("agent-inject-file").map_or(name, |file| file.trim_matches('/').to_owned()),
             mode: of("agent-inject-perms"),
@@ -229,13 +239,15 @@ fn lost(name: &str, value: &str, own: &BTreeMap<&str, &str>) -> Option<(String, 
         "secret-volume-path",
         "preserve-secret-case",
     ];
-    const OF_FILES: [&str; 9] = [
+    const OF_FILES: [&str; 11] = [
         "agent-inject-secret-",
         "agent-inject-template-",
         "agent-inject-template-file-",
         "agent-inject-file-",
         "agent-inject-perms-",
         "agent-inject-command-",
+        "agent-template-left-delim-",
+        "agent-template-right-delim-",
         "secret-volume-path-",
         "preserve-secret-case-",
         // Here it always is one.
@@ -321,6 +333,14 @@ mod tests {
     }
 
     #[test]
+    fn an_interval_without_a_unit_is_in_seconds() {
+        for (theirs, ours) in [("300", Some("300s")), ("5m", Some("5m")), ("", None)] {
+            let ask = ask(&[("agent-inject", "true"), ("template-static-secret-render-interval", theirs)]).unwrap();
+            assert_eq!(ask.interval.as_deref(), ours, "{theirs}");
+        }
+    }
+
+    #[test]
     fn what_the_agent_alone_needed_goes_unsaid_and_the_rest_is_told() {
         let ask = ask(&[
             ("agent-inject", "true"),
@@ -343,9 +363,7 @@ mod tests {
         assert_eq!((ask.role.as_deref(), ask.login.as_deref()), (Some("app"), Some("cluster-a")));
         assert_eq!(ask.authority, Some(("vault-ca".into(), "ca.crt".into())));
         let lost: Vec<&str> = ask.lost.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(
-            lost,
-            ["agent-configmap", "agent-template-left-delim-a", "auth-config-x", "proxy-address", "something-new"]
-        );
+        assert_eq!(lost, ["agent-configmap", "auth-config-x", "proxy-address", "something-new"]);
+        assert!(ask.files[0].has_own_delimiters);
     }
 }

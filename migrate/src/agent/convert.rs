@@ -10,7 +10,7 @@ use super::expression::quoted;
 use super::inputs::{Inputs, Secret};
 use super::translate::translate;
 use super::workload::Workload;
-use crate::carry::{Note, Weight};
+use crate::carry::{Note, Taken, Weight, short_hash};
 use crate::kes::store::FILL_IN;
 
 /// What names the ExternalSecrets that a pod is given.
@@ -32,10 +32,17 @@ pub struct Converted {
 
 /// Converts them all. Of several that ask the same there is one store.
 pub fn convert(workloads: &[Workload], args: &VaultAgent) -> Converted {
-    let mut made = Made::default();
+    let (mut made, mut taken) = (Made::default(), Taken::default());
     for workload in workloads {
-        if let Some(ask) = Ask::of(&workload.annotations()) {
-            Conversion { workload, ask: &ask, args, made: &mut made }.run();
+        let Some(ask) = Ask::of(&workload.annotations()) else { continue };
+        let mut conversion = Conversion { workload, ask: &ask, args, made: &mut made };
+        let of = |path: &str| workload.manifest.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let (kind, namespace, name) = (of("/kind"), of("/metadata/namespace"), of("/metadata/name"));
+        match taken.take(kind, namespace, name, &workload.place(None)) {
+            Err(first) if !name.is_empty() => {
+                conversion.say(Weight::Lost, None, format!("it is there already ({first}): only that is carried over"));
+            }
+            _ => conversion.run(),
         }
     }
     let manifests = made.stores.into_iter().map(|(manifest, _)| manifest).chain(made.secrets).collect();
@@ -70,7 +77,8 @@ struct Rendered<'a> {
 
 impl Conversion<'_> {
     fn run(mut self) {
-        let (mut annotations, mut names, mut has_lost) = (Map::new(), Vec::new(), false);
+        let (mut annotations, mut names) = (Map::new(), Vec::new());
+        let mut is_held = !self.ask.lost.is_empty() || self.is_for_some();
         for (root, files) in volumes(&self.ask.files) {
             let mut inputs = Inputs::default();
             let mut rendered = Vec::new();
@@ -80,12 +88,20 @@ impl Conversion<'_> {
                     Ok(template) => rendered.push(Rendered { file, path, template }),
                     Err(why) => {
                         inputs.forget(before);
-                        has_lost = true;
+                        is_held = true;
                         self.say(Weight::Lost, Some(&file_annotation(file)), format!("file {:?}: {why}", file.name));
                     }
                 }
             }
             if inputs.is_empty() {
+                for one in rendered {
+                    is_held = true;
+                    let text = format!(
+                        "file {:?}: nothing in its folder asks for anything of Vault: mount it from a ConfigMap",
+                        one.file.name
+                    );
+                    self.say(Weight::Lost, Some(&file_annotation(one.file)), text);
+                }
                 continue;
             }
             let name = self.external_secret(&rendered, &inputs);
@@ -97,12 +113,13 @@ impl Conversion<'_> {
             return self.say(Weight::Lost, None, "none of its files could be carried over");
         }
         annotations.insert(INJECT.to_owned(), json!(names.join(",")));
-        self.patch(annotations, has_lost);
+        // Pods begin anew with the patch, and by then must be let.
         let account = self.workload.of_pod("/spec/serviceAccountName").and_then(Value::as_str).unwrap_or("default");
         for name in names {
             let namespace = self.namespace().map(|namespace| format!(" --namespace {namespace}")).unwrap_or_default();
             self.command(format!("keyferry grant {name} --to {account}{namespace} | kubectl apply --filename -"));
         }
+        self.patch(annotations, is_held);
     }
 
     fn say(&mut self, weight: Weight, annotation: Option<&str>, text: impl Into<String>) {
@@ -122,6 +139,11 @@ impl Conversion<'_> {
         if file.has_template_file {
             return Err(
                 "its template is a file of the agent's: write it as an annotation, and run this again".to_owned()
+            );
+        }
+        if file.has_own_delimiters {
+            return Err(
+                "its template has delimiters of its own: write it with {{ and }}, and run this again".to_owned()
             );
         }
         if let Some(template) = &file.template {
@@ -167,7 +189,7 @@ impl Conversion<'_> {
         if self.ask.is_once {
             spec["refreshPolicy"] = json!("CreatedOnce");
         }
-        let name = self.free_name(self.workload.manifest["metadata"]["name"].as_str().unwrap_or("vault"));
+        let name = self.free_name(self.workload.manifest["metadata"]["name"].as_str().unwrap_or("vault"), None);
         let metadata = self.metadata(&name);
         self.made.secrets.push(json!({
             "apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret", "metadata": metadata, "spec": spec,
@@ -183,14 +205,15 @@ impl Conversion<'_> {
         metadata
     }
 
-    /// A name that nothing else made here has, and that can be injected.
-    fn free_name(&mut self, wanted: &str) -> String {
+    /// A name that nothing else made here has, and that can be injected. Where it is taken, a hash of the spec is part of it, or a number.
+    fn free_name(&mut self, wanted: &str, spec: Option<&str>) -> String {
         let plain: String =
             wanted.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
         let plain = plain.trim_matches('-');
         let namespace = self.namespace().unwrap_or_default().to_owned();
         let cut = |to: usize| plain.chars().take(to).collect::<String>().trim_end_matches('-').to_owned();
-        let names = std::iter::once(cut(NAME)).chain((2..).map(|n| format!("{}-{n}", cut(NAME - 6))));
+        let hashed = spec.map(|spec| format!("{}-{}", cut(NAME - 9), short_hash(spec)));
+        let names = std::iter::once(cut(NAME)).chain(hashed).chain((2..).map(|n| format!("{}-{n}", cut(NAME - 6))));
         let mut free = names.filter(|name| !self.made.names.contains(&(namespace.clone(), name.clone())));
         let name = free.next().unwrap_or_default();
         self.made.names.insert((namespace, name.clone()));
@@ -225,7 +248,7 @@ impl Conversion<'_> {
             return known["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         }
         let role_name = role.clone().unwrap_or_default();
-        let name = self.free_name(&format!("vault-{}-{role_name}", secret.mount));
+        let name = self.free_name(&format!("vault-{}-{role_name}", secret.mount), Some(&vault.to_string()));
         let metadata = self.metadata(&name);
         self.made.stores.push((
             json!({
@@ -300,6 +323,8 @@ impl Conversion<'_> {
         };
         let items: Vec<Value> = rendered.iter().zip(&keys).map(item).collect();
         annotations.insert(format!("{INJECT}-items-{name}"), json!(Value::Array(items).to_string()));
+        let has_group = self.workload.of_pod("/spec/securityContext/fsGroup").is_some_and(Value::is_u64);
+        let is_closed = |mode: &str| is_closed(mode, has_group);
         let closed = rendered.iter().find(|one| one.file.mode.as_deref().is_some_and(is_closed));
         let Some(closed) = closed.map(|one| one.file.clone()) else { return };
         match self.user() {
@@ -308,8 +333,8 @@ impl Conversion<'_> {
                 Weight::ToDo,
                 Some(&format!("agent-inject-perms-{}", closed.raw)),
                 format!(
-                    "file {:?}: its mode {} is for its owner, who is root here: say whose it is in {INJECT}-owner-{name}, or give the pod an \
-                     fsGroup and the file the mode 0440",
+                    "file {:?}: its mode {} is for its owner and group, who are root here: say whose it is in {INJECT}-owner-{name}, or give \
+                     the pod an fsGroup and the file the mode 0440",
                     closed.name,
                     closed.mode.unwrap_or_default()
                 ),
@@ -340,14 +365,12 @@ impl Conversion<'_> {
             );
             self.say(Weight::ToDo, Some(&format!("agent-inject-command-{}", file.raw)), text);
         }
-        let containers = self.workload.of_pod("/spec/containers").and_then(Value::as_array);
-        let all: BTreeSet<&str> =
-            containers.into_iter().flatten().filter_map(|container| container["name"].as_str()).collect();
-        if self.ask.containers.as_ref().is_some_and(|some| all.iter().any(|name| !some.contains(*name))) {
+        if self.is_for_some() {
             self.say(
-                Weight::Note,
+                Weight::ToDo,
                 Some("agent-inject-containers"),
-                "all containers have the files now: name a csi volume in the pod, and mount it in those that need it, if others must not",
+                "all containers would have the files: name a csi volume in the pod, and mount it in those that need it; or, where all may \
+                 have them, take the annotation out, and run this again",
             );
         }
         if self.ask.is_late {
@@ -355,15 +378,23 @@ impl Conversion<'_> {
         }
     }
 
-    /// The patch of the workload, as a command, or what to do where there can be none.
-    fn patch(&mut self, annotations: Map<String, Value>, has_lost: bool) {
-        if has_lost {
+    /// Whether some containers have no files.
+    fn is_for_some(&self) -> bool {
+        let containers = self.workload.of_pod("/spec/containers").and_then(Value::as_array);
+        let mut all = containers.into_iter().flatten().filter_map(|container| container["name"].as_str());
+        self.ask.containers.as_ref().is_some_and(|some| all.any(|name| !some.contains(name)))
+    }
+
+    /// The patch of the workload, as a command, or what to do where there can be none, or none yet.
+    fn patch(&mut self, annotations: Map<String, Value>, is_held: bool) {
+        if is_held {
             let wanted = Value::Object(annotations);
             return self.say(
                 Weight::ToDo,
                 None,
                 format!(
-                    "it keeps the agent until all its files are carried over; its pods' annotations are then {wanted}"
+                    "it keeps the agent until nothing of it is lost, and all its containers may have the files; its pods' annotations are \
+                     then {wanted}"
                 ),
             );
         }
@@ -401,9 +432,10 @@ fn file_annotation(file: &File) -> String {
     }
 }
 
-/// Whether a mode lets only the owner read.
-fn is_closed(mode: &str) -> bool {
-    u32::from_str_radix(mode.trim_start_matches("0o"), 8).is_ok_and(|mode| mode & 0o044 == 0)
+/// Whether a mode lets only root read: a file is its group's where pods have an fsGroup, and root's where they have none.
+fn is_closed(mode: &str, has_group: bool) -> bool {
+    u32::from_str_radix(mode.trim_start_matches("0o"), 8)
+        .is_ok_and(|mode| mode & 0o004 == 0 && (mode & 0o040 == 0 || !has_group))
 }
 
 /// The files by the folders that are mounted, with their paths in those. A folder in another is part of that one's volume.

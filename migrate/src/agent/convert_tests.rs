@@ -79,7 +79,7 @@ fn a_deployment_becomes_a_store_an_external_secret_and_a_patch() {
         ],
     });
     assert_eq!((&secret["metadata"]["name"], &secret["spec"]), (&json!("app"), &expected));
-    let [(place, patch), (_, grant)] = made.commands.as_slice() else { panic!("{:?}", made.commands) };
+    let [(_, grant), (place, patch)] = made.commands.as_slice() else { panic!("{:?}", made.commands) };
     assert_eq!(place, "f.yaml:3: Deployment team/app");
     assert_eq!(grant, "keyferry grant app --to runner --namespace team | kubectl apply --filename -");
     let patch = patch.strip_prefix("kubectl patch deployment app --namespace team --type merge --patch '").unwrap();
@@ -122,15 +122,81 @@ fn what_is_lost_is_told_by_its_line_and_the_agent_stays() {
     assert_eq!(made.manifests.len(), 2, "what can be carried over is");
     assert!(!made.commands.iter().any(|(_, command)| command.contains("patch")), "{:?}", made.commands);
     assert!(
-        texts(&made, Weight::ToDo)
-            .iter()
-            .any(|text| text.contains("it keeps the agent until all its files are carried over"))
+        texts(&made, Weight::ToDo).iter().any(|text| text.contains("it keeps the agent until nothing of it is lost"))
     );
     let none = converted(&DEPLOYMENT.replace("team/app\n", "secret/data/kv\n"));
     assert!(
         texts(&none, Weight::Lost)[0]
             .contains("{{ with secret \"secret/data/kv\" }}{{ range $key, $value := .Data.data }}")
     );
+}
+
+#[test]
+fn a_workload_is_carried_over_once_and_stores_of_one_name_differ_by_their_specs() {
+    let made = converted(&format!("{DEPLOYMENT}---\n{}", DEPLOYMENT.replace("role: app", "role: other")));
+    let lost = texts(&made, Weight::Lost);
+    let [lost] = lost.as_slice() else { panic!("{lost:?}") };
+    assert!(lost.ends_with("it is there already (f.yaml:3: Deployment team/app): only that is carried over"), "{lost}");
+    assert_eq!(made.manifests.len(), 3);
+
+    let other = DEPLOYMENT.replace("name: app,", "name: other,").replace("namespace: tenants", "namespace: others");
+    let made = converted(&format!("{DEPLOYMENT}---\n{other}"));
+    let stores: Vec<&Value> = made.manifests.iter().filter(|manifest| manifest["kind"] == "SecretStore").collect();
+    let names: Vec<&str> = stores.iter().filter_map(|store| store["metadata"]["name"].as_str()).collect();
+    let hash = |at: usize| short_hash(&stores[at]["spec"]["provider"]["vault"].to_string());
+    let (second, first) = (format!("vault-secret-app-{}", hash(2)), format!("vault-team-app-{}", hash(3)));
+    assert_eq!(names, ["vault-secret-app", "vault-team-app", &second, &first]);
+}
+
+/// A patch takes the agent away: not while something is missing that the agent gave.
+#[test]
+fn a_patch_waits_for_all_that_the_agent_gave() {
+    let has_patch = |made: &Converted| made.commands.iter().any(|(_, command)| command.starts_with("kubectl patch"));
+    assert!(has_patch(&converted(DEPLOYMENT)));
+    for (more, weight, says) in [
+        ("agent-configmap: c", Weight::Lost, "agent-configmap: its configuration is in a ConfigMap"),
+        ("agent-extra-secret: s", Weight::Lost, "templateFrom"),
+        ("agent-inject-token: 'true'", Weight::Lost, "no token of Vault is given away"),
+        ("agent-template-left-delim-db: '<<'", Weight::Lost, "delimiters of its own"),
+        ("agent-inject-containers: other", Weight::ToDo, "all containers would have the files"),
+    ] {
+        let more = format!("vault.hashicorp.com/{more}\n        example.com/other");
+        let made = converted(&DEPLOYMENT.replace("example.com/other", &more));
+        let said = texts(&made, weight);
+        assert_eq!(said.iter().filter(|text| text.contains(says)).count(), 1, "{more}: {said:?}");
+        assert!(!has_patch(&made), "{more}");
+    }
+    assert!(has_patch(&converted(&DEPLOYMENT.replace(
+        "example.com/other",
+        "vault.hashicorp.com/agent-inject-containers: main\n        example.com/other"
+    ))));
+    // A folder of plain text alone makes no volume.
+    let plain = "vault.hashicorp.com/agent-inject-template-note: plain\n        vault.hashicorp.com/secret-volume-path-note: /etc/note\n        \
+                 example.com/other";
+    let made = converted(&DEPLOYMENT.replace("example.com/other", plain));
+    let lost = texts(&made, Weight::Lost);
+    assert!(lost.len() == 1 && lost[0].contains("file \"note\": nothing in its folder asks"), "{lost:?}");
+    assert!(!has_patch(&made));
+}
+
+#[test]
+fn who_reads_a_file_is_its_owner_where_its_group_is_root() {
+    for (mode, has_group, is_owned) in [
+        ("0400", false, true),
+        ("0400", true, true),
+        ("0440", false, true),
+        ("0640", false, true),
+        ("0440", true, false),
+        ("0444", false, false),
+    ] {
+        let group = if has_group { "securityContext: {fsGroup: 2000}" } else { "restartPolicy: Always" };
+        let text = DEPLOYMENT.replace("\"0400\"", &format!("{mode:?}"));
+        let text = text.replace("serviceAccountName: runner", &format!("serviceAccountName: runner\n      {group}"));
+        let made = converted(&text);
+        let owned =
+            made.commands.iter().any(|(_, command)| command.contains(r#""keyferry.io/inject-owner-app":"1000""#));
+        assert_eq!(owned, is_owned, "{mode} {has_group}");
+    }
 }
 
 #[test]

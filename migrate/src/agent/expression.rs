@@ -1,5 +1,7 @@
 //! One expression of a template: commands, their arguments, and what of a secret they name.
 
+use std::collections::BTreeSet;
+
 use super::action::{Kind, Word};
 use super::functions::{Fate, decides, fate, of_sprig, takes_any};
 use super::inputs::{Inputs, Secret};
@@ -75,6 +77,24 @@ pub struct Expression<'e> {
     pub dot: &'e Meaning,
     /// What variables are, the latest last.
     pub variables: &'e [(String, Meaning)],
+    /// What may be missing.
+    pub guarded: &'e mut Guarded,
+}
+
+/// What may be missing, since conditions of the template ask for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Guarded {
+    /// Fields of secrets.
+    paths: Vec<(Secret, Vec<String>)>,
+    /// Variables: what they are given is asked for as it is in a condition.
+    pub variables: BTreeSet<String>,
+}
+
+impl Guarded {
+    /// Whether a condition asks for a path, or for what it is within.
+    fn has(&self, secret: &Secret, path: &[String]) -> bool {
+        self.paths.iter().any(|(of, guarded)| of == secret && path.starts_with(guarded))
+    }
 }
 
 impl Expression<'_> {
@@ -175,6 +195,9 @@ impl Expression<'_> {
                 let known = self.variables.iter().rev().find(|(name, _)| *name == first.text);
                 let meaning =
                     known.map_or(Err(format!("{} is nothing here", first.text)), |(_, meaning)| Ok(meaning.clone()))?;
+                if mode == Mode::Decides && meaning == Meaning::Plain {
+                    self.guarded.variables.insert(first.text.clone());
+                }
                 (Value { text: first.text.clone(), meaning, is_whole: true }, false)
             }
             Kind::Open => {
@@ -227,18 +250,27 @@ impl Expression<'_> {
     }
 
     /// A field of a secret. What is written is asked for by its name, so that it is as it is in Vault; what else is needed of it is looked
-    /// for in all of the secret.
+    /// for in all of the secret, and so is what a condition says may be missing: asked for by its name it would be an error.
     fn field(&mut self, secret: &Secret, path: &[String], mode: Mode) -> Value {
-        if mode == Mode::Written {
+        if mode == Mode::Decides && !self.guarded.has(secret, path) {
+            self.guarded.paths.push((secret.clone(), path.to_vec()));
+        }
+        if mode == Mode::Written && !self.guarded.has(secret, path) {
             return Value::plain(format!("$.{}", self.inputs.name(secret, Some(&path.join(".")))), true);
         }
         let name = self.inputs.name(secret, None);
         let quoted: Vec<String> = path.iter().map(|part| quoted(part)).collect();
         let path = quoted.join(" ");
+        let found = if quoted.len() == 1 {
+            format!("(get (mustFromJson $.{name}) {path})")
+        } else {
+            format!("(dig {path} \"\" (mustFromJson $.{name}))")
+        };
         let text = match mode {
-            Mode::Decides if quoted.len() == 1 => format!("(get (mustFromJson $.{name}) {path})"),
-            Mode::Decides => format!("(dig {path} \"\" (mustFromJson $.{name}))"),
-            _ => format!("(index (mustFromJson $.{name}) {path})"),
+            Mode::Decides => found,
+            // Go writes large numbers with an exponent, and JSON does not.
+            Mode::Written => format!("(ternary (mustToRawJson {found}) {found} (kindIs \"float64\" {found}))"),
+            Mode::Typed => format!("(index (mustFromJson $.{name}) {path})"),
         };
         Value::plain(text, true)
     }

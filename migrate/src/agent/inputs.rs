@@ -25,7 +25,7 @@ impl Secret {
             Some(Some(("version", version))) if version.bytes().all(|b| b.is_ascii_digit()) => Some(version.to_owned()),
             Some(_) => return Err(format!("{path:?} is asked for with more than a version")),
         };
-        if let Some(what) = engine(path) {
+        if let Some(what) = engine(path, is_second) {
             return Err(format!(
                 "{path:?} is no key-value secret but {what}, which Vault makes anew for each who asks: what it makes can't be mounted; make a \
                  VaultDynamicSecret and an ExternalSecret of it, which come to a Secret"
@@ -43,13 +43,14 @@ impl Secret {
     }
 }
 
-/// What makes secrets, by how its paths look.
-fn engine(path: &str) -> Option<&'static str> {
+/// What makes secrets, by how its paths look: what it is asked for stands behind its mount. Key-value secrets may be called so, too; one
+/// of which a `.Data.data` is read is one of those.
+fn engine(path: &str, is_second: bool) -> Option<&'static str> {
     let parts: Vec<&str> = path.split('/').collect();
-    if path.contains("/data/") {
+    if is_second || path.contains("/data/") {
         return None;
     }
-    let has = |word: &str| parts.iter().skip(1).any(|part| *part == word);
+    let has = |word: &str| parts.get(1) == Some(&word);
     [
         ("creds", "a login"),
         ("static-creds", "a login"),
@@ -142,6 +143,9 @@ mod tests {
         assert_eq!(of("secret/app", true), parts("secret", "app", None, true));
         assert_eq!(of("secret/app/x", false), parts("secret", "app/x", None, false));
         assert_eq!(of("secret/data/creds/x", false), parts("secret", "creds/x", None, true));
+        // Secrets may be called as what other engines make.
+        assert_eq!(of("kv/app/cert", false), parts("kv", "app/cert", None, false));
+        assert_eq!(of("kv/cert/app", true), parts("kv", "cert/app", None, true));
         for (path, says) in [
             ("database/creds/app", "is no key-value secret but a login"),
             ("pki/issue/app", "a certificate"),

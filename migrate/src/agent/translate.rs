@@ -4,13 +4,27 @@
 //! are used. What would render differently, or can't be known to render the same, is an error that says what to do.
 
 use super::action::{Action, Kind, Part, Word, excerpt, parts};
-use super::expression::{Expression, Meaning, Mode};
+use super::expression::{Expression, Guarded, Meaning, Mode};
 use super::inputs::Inputs;
 
 /// The template of ours. What it asks for is added to `inputs`.
 pub fn translate(template: &str, inputs: &mut Inputs) -> Result<String, String> {
+    let (asked_before, mut guarded) = (inputs.len(), Guarded::default());
+    loop {
+        let known = guarded.clone();
+        let ours = translate_with(template, inputs, &mut guarded)?;
+        if guarded == known {
+            return Ok(ours);
+        }
+        // What a condition asks for may stand before it, too.
+        inputs.forget(asked_before);
+    }
+}
+
+fn translate_with(template: &str, inputs: &mut Inputs, guarded: &mut Guarded) -> Result<String, String> {
     let mut translator = Translator {
         inputs,
+        guarded,
         is_second: template.contains(".Data.data"),
         blocks: vec![Block { opens: Opens::Template, dot: Meaning::Nothing, variables: Vec::new() }],
     };
@@ -68,6 +82,7 @@ struct Block {
 
 struct Translator<'i> {
     inputs: &'i mut Inputs,
+    guarded: &'i mut Guarded,
     is_second: bool,
     blocks: Vec<Block>,
 }
@@ -106,6 +121,10 @@ impl Translator<'_> {
         }
         let [name] = names.as_slice() else { return Err("only range has two variables".to_owned()) };
         let asked_before = self.inputs.len();
+        if self.guarded.variables.contains(name) {
+            self.value(words, Mode::Decides)?;
+            self.inputs.forget(asked_before);
+        }
         let value = self.value(words, Mode::Written)?;
         if value.meaning.is_known() {
             // It is asked for where the variable is used.
@@ -216,8 +235,8 @@ impl Translator<'_> {
         let dot = self.dot();
         let variables: Vec<(String, Meaning)> =
             self.blocks.iter().flat_map(|block| block.variables.iter().cloned()).collect();
-        Expression { inputs: self.inputs, is_second: self.is_second, dot: &dot, variables: &variables }
-            .value(words, mode)
+        let (inputs, guarded) = (&mut *self.inputs, &mut *self.guarded);
+        Expression { inputs, is_second: self.is_second, dot: &dot, variables: &variables, guarded }.value(words, mode)
     }
 }
 

@@ -34,12 +34,33 @@ fn fields_stand_where_they_are_used_and_white_space_goes_as_before() {
 fn what_may_be_missing_is_looked_for_in_all_of_the_secret() {
     becomes(
         "{{ with secret \"kv/app\" }}{{ if .Data.x }}{{ .Data.x }}{{ else if eq .Data.y \"1\" }}y{{ else }}-{{ end }}{{ end }}",
-        "{{/* kv/app */}}{{ if (get (mustFromJson $.v0) \"x\") }}{{ $.v1 }}{{ else if eq (get (mustFromJson $.v0) \"y\") \"1\" }}y{{ else }}-{{ end }}{{/* end */}}",
+        "{{/* kv/app */}}{{ if (get (mustFromJson $.v0) \"x\") }}{{ (ternary (mustToRawJson (get (mustFromJson $.v0) \"x\")) (get (mustFromJson $.v0) \"x\") (kindIs \"float64\" (get (mustFromJson $.v0) \"x\"))) }}{{ else if eq (get (mustFromJson $.v0) \"y\") \"1\" }}y{{ else }}-{{ end }}{{/* end */}}",
     );
     becomes(
         "{{ with secret \"kv/app\" }}{{ or .Data.a.b `z` }}{{ .Data.c | sprig_default \"d\" }}{{ end }}",
         "{{/* kv/app */}}{{ or (dig \"a\" \"b\" \"\" (mustFromJson $.v0)) `z` }}{{ default \"d\" (get (mustFromJson $.v0) \"c\") }}{{/* end */}}",
     );
+}
+
+/// Asked for by its name, what is not there would be an error of all files.
+#[test]
+fn what_a_condition_asks_for_is_no_property() {
+    for theirs in [
+        "{{ with secret \"kv/app\" }}{{ if .Data.x }}{{ .Data.x | toUpper }}{{ end }}{{ end }}",
+        "{{ with secret \"kv/app\" }}{{ .Data.x }}{{ if eq .Data.x \"1\" }}{{ end }}{{ end }}",
+        "{{ with secret \"kv/app\" }}{{ if .Data.x }}{{ .Data.x.y }}{{ index .Data \"x\" }}{{ end }}{{ end }}",
+    ] {
+        assert_eq!(
+            ours(theirs).unwrap().1,
+            [serde_json::json!({"secretKey": "v0", "remoteRef": {"key": "app"}})],
+            "{theirs}"
+        );
+    }
+    // What stands beside it, or in another secret, is asked for by its name still.
+    let beside = "{{ with secret \"kv/app\" }}{{ if .Data.x.y }}{{ .Data.x.z }}{{ end }}{{ end }}{{ (secret \"kv/b\").Data.x.y }}";
+    let properties: Vec<_> =
+        ours(beside).unwrap().1.iter().map(|entry| entry["remoteRef"]["property"].clone()).collect();
+    assert_eq!(properties, [serde_json::Value::Null, "x.z".into(), "x.y".into()]);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::carry::{LEFT_BEHIND, Note, Said, Stores, Weight, escaped, metadata};
+use crate::carry::{LEFT_BEHIND, Note, Said, Stores, Taken, Weight, escaped, metadata};
 
 use super::entry::{Entry, Spec};
 use super::store::store;
@@ -20,14 +20,20 @@ pub struct Converted {
 /// Converts them all. Of several that ask the same there is one store.
 pub fn convert(old: &[Old], args: &Kes) -> Converted {
     let (mut stores, mut secrets, mut notes) = (Stores::default(), Vec::new(), Vec::new());
+    let mut taken = Taken::default();
     for one in old {
         let name = one.manifest["metadata"]["name"].as_str().unwrap_or_default();
         let namespace = one.manifest["metadata"]["namespace"].as_str().unwrap_or_default();
         let place = format!("{}: ExternalSecret {namespace}/{name}", one.place);
         let mut said = Said { place, notes: &mut notes };
-        match Spec::of(&one.manifest) {
-            Some(spec) => secrets.extend(external_secret(one, &spec, args, &mut stores, &mut said)),
-            None => said.say(Weight::Lost, "its spec is not of the form of kubernetes-external-secrets"),
+        let Some(spec) = Spec::of(&one.manifest) else {
+            said.say(Weight::Lost, "its spec is not of the form of kubernetes-external-secrets");
+            continue;
+        };
+        let Some(new) = external_secret(one, &spec, args, &mut stores, &mut said) else { continue };
+        match taken.take("ExternalSecret", namespace, name, &said.place) {
+            Ok(()) => secrets.push(new),
+            Err(first) => said.say(Weight::Lost, format!("it is there already ({first}): only that is carried over")),
         }
     }
     let manifests = stores.manifests.into_iter().chain(secrets).collect();

@@ -195,7 +195,7 @@ fn who_asks_the_same_shares_a_store_and_names_stay_apart() {
         .filter(|one| one["kind"] == "SecretStore")
         .map(|one| &one["metadata"]["name"])
         .collect();
-    assert_eq!(names, ["secretsmanager-r", "secretsmanager-r-2"]);
+    assert_eq!(names, ["secretsmanager-r", "secretsmanager-r-2a531e72"]);
     let mut cluster = args();
     cluster.cluster_stores = true;
     let converted = convert(&all[..1], &cluster);
@@ -220,4 +220,16 @@ fn what_is_not_known_is_told() {
         manifest: json!({"metadata": {"name": "o"}, "secretDescriptor": {"backendType": "systemManager", "properties": [{"key": "k", "name": "n"}]}}),
     };
     assert_eq!(convert(&[very_old], &args()).manifests.len(), 2);
+}
+
+#[test]
+fn of_two_of_one_name_the_first_is_carried_over() {
+    let one = || of(json!({"backendType": "secretsManager", "data": [{"key": "a", "name": "b"}]}));
+    let second = Old { place: "g:7".into(), ..one() };
+    let converted = convert(&[one(), second], &args());
+    assert_eq!(converted.manifests.len(), 2, "a store, and an ExternalSecret");
+    assert_eq!(
+        texts(&converted, Weight::Lost),
+        ["it is there already (f:1: ExternalSecret n/app): only that is carried over"]
+    );
 }

@@ -1,6 +1,6 @@
 //! Classes of Azure's provider: Key Vault.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::class::{Class, Entry, text};
 use super::object::{FILL_IN, Object, Store, WHOEVER, left, left_of, mode_of};
@@ -53,17 +53,41 @@ pub fn objects(class: &Class, said: &mut Said<'_>) -> Vec<Object> {
     for entry in &entries {
         let name = text(entry, "objectName").unwrap_or_default();
         said.place = class.place(&name);
-        match object(entry, &store, said) {
+        match object(entry, class, &store, said) {
             Ok(object) => objects.push(object),
             Err(why) => said.say(Weight::Lost, format!("object {name:?}: {why}")),
         }
     }
     said.place = class.place("");
+    if entries.iter().any(|entry| pem(entry, class) == Some(Weight::Note)) {
+        said.say(Weight::Note, format!("where an object without objectFormat is a certificate {AS_PKCS12}"));
+    }
     objects
 }
 
-fn object(entry: &Entry, store: &Store, said: &mut Said<'_>) -> Result<Object, String> {
+/// What happens to certificates of which the provider made PEM.
+const AS_PKCS12: &str = "that the vault keeps as PKCS #12, it is read as that, in base64, where the provider made PEM of it: take it apart \
+                         by a template (pkcs12key, pkcs12cert)";
+
+/// How much it weighs that the provider made PEM of an entry, if it is a certificate: it did unless PFX is asked for, which is as the vault
+/// keeps it, in base64, and only objectEncoding had that decoded.
+fn pem(entry: &Entry, class: &Class) -> Option<Weight> {
+    let format = text(entry, "objectFormat").map(|format| format.to_lowercase());
+    if text(entry, "objectType").is_none_or(|kind| kind != "secret") || format.as_deref() == Some("pfx") {
+        return None;
+    }
+    let is_needed = format.is_some() || path(entry).is_some_and(|path| makes_tls(class, &path));
+    Some(if is_needed { Weight::ToDo } else { Weight::Note })
+}
+
+/// The file of an entry.
+fn path(entry: &Entry) -> Option<String> {
+    text(entry, "objectAlias").or_else(|| text(entry, "objectName"))
+}
+
+fn object(entry: &Entry, class: &Class, store: &Store, said: &mut Said<'_>) -> Result<Object, String> {
     let name = text(entry, "objectName").ok_or("it has no objectName")?;
+    let path = path(entry).unwrap_or_else(|| name.clone());
     let kind = text(entry, "objectType").ok_or("it has no objectType")?;
     let key = match kind.as_str() {
         "secret" => name.clone(),
@@ -96,20 +120,19 @@ fn object(entry: &Entry, store: &Store, said: &mut Said<'_>) -> Result<Object, S
         Some("base64") => remote["decodingStrategy"] = json!("Base64"),
         Some(other) => return Err(format!("objectEncoding {other} can't be undone by decodingStrategy")),
     }
-    match text(entry, "objectFormat").map(|format| format.to_lowercase()).as_deref() {
-        Some("pfx") => remote["decodingStrategy"] = json!("Base64"),
-        Some("pem") => said.say(
-            Weight::ToDo,
-            format!(
-                "object {name:?}: a certificate that the vault keeps as PKCS #12 is read as that, in base64, where the provider made PEM \
-                 of it: take it apart by a template (pkcs12key, pkcs12cert)"
-            ),
-        ),
-        _ => {}
+    if pem(entry, class) == Some(Weight::ToDo) {
+        said.say(Weight::ToDo, format!("object {name:?}: where it is a certificate {AS_PKCS12}"));
     }
     left(entry, &FIELDS, said);
-    let path = text(entry, "objectAlias").unwrap_or(name);
     Ok(Object { path, mode: mode_of(entry, "filePermission", said), remote, store: store.clone() })
+}
+
+/// Whether a Secret for TLS is made of a file.
+fn makes_tls(class: &Class, path: &str) -> bool {
+    let all = class.manifest["spec"]["secretObjects"].as_array();
+    let mut of_tls = all.into_iter().flatten().filter(|object| object["type"] == "kubernetes.io/tls");
+    let is_it = |entry: &Value| entry["objectName"].as_str().is_some_and(|name| name.trim() == path);
+    of_tls.any(|object| object["data"].as_array().is_some_and(|data| data.iter().any(is_it)))
 }
 
 fn store(class: &Class) -> Store {

@@ -8,7 +8,7 @@ use super::SecretsStore;
 use super::class::Class;
 use super::object::{Object, Store};
 use super::{aws, azure, gcp, vault};
-use crate::carry::{LEFT_BEHIND, Note, Said, Stores, Weight, escaped, metadata};
+use crate::carry::{LEFT_BEHIND, Note, Said, Stores, Taken, Weight, escaped, metadata};
 
 /// What they come to.
 #[derive(Default)]
@@ -29,6 +29,7 @@ const DEEPEST: usize = 9;
 pub fn convert(classes: &[Class], args: &SecretsStore) -> Converted {
     let (mut known, mut secrets, mut ours, mut notes) = (Known::default(), Vec::new(), Vec::new(), Vec::new());
     let account = args.place.service_account.as_deref();
+    let (mut taken, all) = (Taken::default(), classes.iter().map(|class| (class.namespace(), class.name())).collect());
     for class in classes {
         let mut said = Said { place: class.place(""), notes: &mut notes };
         let objects = match class.provider() {
@@ -53,13 +54,22 @@ pub fn convert(classes: &[Class], args: &SecretsStore) -> Converted {
             said.say(Weight::Lost, "nothing of it is left to mount");
             continue;
         }
+        if !is_free(class, class.name(), &mut taken, &mut said) {
+            continue;
+        }
         let objects = files.iter().map(|file| (file.key.as_str(), &file.object));
         let data = data(class, objects, By::Mount, &mut known, &mut said);
         let target = json!({"creationPolicy": "None"});
         secrets.push(external_secret(class, class.name(), metadata(&class.manifest), (args, &data), target));
         tell_how(class, &files, args, &mut said);
         if args.secrets {
-            for (name, metadata, of, target) in secret_objects(class, &files, &mut said) {
+            for (name, metadata, of, target) in secret_objects(class, &files, &all, &mut said) {
+                said.place = class.place(target["name"].as_str().unwrap_or_default());
+                let is_free = is_free(class, &name, &mut taken, &mut said);
+                said.place = class.place("");
+                if !is_free {
+                    continue;
+                }
                 let of = of.iter().map(|(key, file)| (key.as_str(), &file.object));
                 let data = self::data(class, of, By::Operator(account), &mut known, &mut said);
                 secrets.push(external_secret(class, &name, metadata, (args, &data), target));
@@ -71,6 +81,14 @@ pub fn convert(classes: &[Class], args: &SecretsStore) -> Converted {
     }
     let manifests = known.stores.manifests.into_iter().chain(secrets).chain(ours).collect();
     Converted { manifests, notes }
+}
+
+/// Whether nothing else has the name of an ExternalSecret; else says what has.
+fn is_free(class: &Class, name: &str, taken: &mut Taken, said: &mut Said<'_>) -> bool {
+    let taken = taken.take("ExternalSecret", class.namespace(), name, &said.place);
+    let lost =
+        taken.map_err(|first| format!("ExternalSecret {name:?} is made already of {first}: give another name to one"));
+    lost.map_err(|text| said.say(Weight::Lost, text)).is_ok()
 }
 
 /// A file, and the key of the ExternalSecret that it is made of.
@@ -261,7 +279,12 @@ fn tell_how(class: &Class, files: &[File], args: &SecretsStore, said: &mut Said<
 /// The Secrets of a class: name and metadata of the ExternalSecret, what it fetches, and its target.
 type SecretObject<'a> = (String, Value, BTreeMap<String, &'a File>, Value);
 
-fn secret_objects<'a>(class: &Class, files: &'a [File], said: &mut Said<'_>) -> Vec<SecretObject<'a>> {
+fn secret_objects<'a>(
+    class: &Class,
+    files: &'a [File],
+    classes: &BTreeSet<(&str, &str)>,
+    said: &mut Said<'_>,
+) -> Vec<SecretObject<'a>> {
     let mut all = Vec::new();
     for object in class.manifest["spec"]["secretObjects"].as_array().into_iter().flatten() {
         let name = object["secretName"].as_str().unwrap_or_default();
@@ -297,7 +320,8 @@ fn secret_objects<'a>(class: &Class, files: &'a [File], said: &mut Said<'_>) -> 
                  secretObjects out of the class first"
             ),
         );
-        let own = if name == class.name() { format!("{name}-secret") } else { name.to_owned() };
+        let is_of_class = classes.contains(&(class.namespace(), name));
+        let own = if is_of_class { format!("{name}-secret") } else { name.to_owned() };
         all.push((own, json!({}), fetched, json!({"name": name, "creationPolicy": "Owner", "template": template})));
     }
     said.place = class.place("");

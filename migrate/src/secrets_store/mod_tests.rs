@@ -111,3 +111,35 @@ fn a_list_holds_classes_too_and_what_is_ours_is_left() {
     assert!(converted.manifests.is_empty());
     assert_eq!(converted.notes[0].text, "it is keyferry's already");
 }
+
+/// Of several that would have one name only the first is made, and it is told of which.
+#[test]
+fn a_name_is_one_external_secret_s() {
+    let class = |name: &str, made: &str| {
+        format!(
+            "---\napiVersion: secrets-store.csi.x-k8s.io/v1\nkind: SecretProviderClass\nmetadata: {{name: {name}, namespace: team}}\n\
+             spec:\n  provider: gcp\n  parameters:\n    secrets: |\n      - resourceName: projects/p/secrets/s/versions/latest\n        \
+             path: pw\n  secretObjects: [{{secretName: {made}, type: Opaque, data: [{{objectName: pw, key: pw}}]}}]\n"
+        )
+    };
+    let text = [class("a", "b"), class("b", "made"), class("c", "made"), class("a", "d")].concat();
+    let mut classes = Vec::new();
+    assert!(take(Path::new("l.yaml"), &text, &mut classes).is_empty());
+    let converted = convert(&classes, &SecretsStore { secrets: true, ..args() });
+    let secrets = converted.manifests.iter().filter(|manifest| manifest["kind"] == "ExternalSecret");
+    let names: Vec<_> = secrets.filter_map(|manifest| manifest["metadata"]["name"].as_str()).collect();
+    assert_eq!(names, ["a", "b-secret", "b", "made", "c"]);
+    let lost = converted.notes.iter().filter(|note| note.weight == crate::carry::Weight::Lost);
+    let lost: Vec<_> = lost.map(|note| format!("{}: {}", note.place, note.text)).collect();
+    let [made, a] = lost.as_slice() else { panic!("{lost:?}") };
+    let says = |name: &str, line: usize, class: &str| {
+        format!(
+            "ExternalSecret {name:?} is made already of l.yaml:{line}: SecretProviderClass team/{class}: give another name to one"
+        )
+    };
+    assert!(
+        made.starts_with("l.yaml:33: SecretProviderClass team/c") && made.ends_with(&says("made", 22, "b")),
+        "{made}"
+    );
+    assert!(a.starts_with("l.yaml:35: SecretProviderClass team/a") && a.ends_with(&says("a", 2, "a")), "{a}");
+}

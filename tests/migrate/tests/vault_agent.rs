@@ -16,16 +16,18 @@ fn rendered(theirs: &str, secret: &Value) -> Result<String, String> {
     // As the pipeline has it.
     options.missing_key = MissingKey::Error;
     let template = Template::parse("file", &ours, &options).map_err(|error| format!("{ours}: {error}"))?;
-    // As a store gives it: a text as it is, all else as JSON.
-    let data = inputs.data(|_| None).into_iter().map(|entry| {
+    // As a store gives it: a text as it is, all else as JSON, and of what is not there nothing at all.
+    let given = |entry: Value| {
         let value = match entry["remoteRef"]["property"].as_str() {
-            None => secret.clone(),
-            Some(name) if secret.get(name).is_some() => secret[name].clone(),
-            Some(path) => path.split('.').fold(secret.clone(), |value, part| value[part].clone()),
+            None => Some(secret),
+            Some(name) if secret.get(name).is_some() => secret.get(name),
+            Some(path) => path.split('.').try_fold(secret, |value, part| value.get(part)),
         };
+        let value = value.ok_or_else(|| format!("{ours}: no property {}", entry["remoteRef"]["property"]))?;
         let name = entry["secretKey"].as_str().expect("a name").to_owned();
-        (name, value.as_str().map_or_else(|| value.to_string(), str::to_owned))
-    });
+        Ok((name, value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
+    };
+    let data: Vec<(String, String)> = inputs.data(|_| None).into_iter().map(given).collect::<Result<_, String>>()?;
     let output = template.render_strings(data, &mut Env::default()).map_err(|error| format!("{ours}: {error}"))?;
     Ok(String::from_utf8_lossy(&output).into_owned())
 }
@@ -50,6 +52,7 @@ fn what_the_documentation_shows() {
     );
     let guarded = "{{ with secret \"secret/foo\"}}\n{{ if .Data.password }}\npassword = \"{{ .Data.password }}\"\n{{ end }}\n{{ end }}";
     same(guarded, &json!({"password": "x"}), "\n\npassword = \"x\"\n\n");
+    same(guarded, &json!({"other": "x"}), "\n\n");
     let or_none = "{{ with secret \"secret/foo\" }}{{ if .Data.password }}yes{{ else }}no{{ end }}{{ end }}";
     same(or_none, &json!({"other": "x"}), "no");
     same(or_none, &json!({"password": ""}), "no");
@@ -92,6 +95,8 @@ fn numbers_are_written_as_they_are_kept() {
         "12345678901234567890 1000000 1.5",
     );
     same(&within("{{ with .Data.data }}{{ .million }}{{ end }}"), &secret, "1000000");
+    same(&within("{{ if .Data.data.million }}{{ .Data.data.million }}{{ end }}"), &secret, "1000000");
+    same(&within("{{ if .Data.data.part }}{{ .Data.data.part }}{{ end }}"), &secret, "1.5");
 }
 
 #[test]
@@ -130,6 +135,28 @@ fn functions_give_the_same() {
     }
     let pretty = "{\n  \"a\": \"\\u003c\",\n  \"b\": \"x\"\n}";
     same(&within("{{ .Data.data | toJSONPretty }}"), &json!({"b": "x", "a": "<"}), pretty);
+}
+
+/// What a condition asks for may be missing, wherever else it stands.
+#[test]
+fn what_may_be_missing_is_no_error() {
+    let secret = json!({"x": "y", "deep": {"er": "d"}});
+    for (theirs, expected) in [
+        ("{{ if .Data.data.none }}{{ .Data.data.none }}{{ else }}-{{ end }}", "-"),
+        ("{{ if .Data.data.none }}{{ .Data.data.none | toUpper }}{{ end }}{{ .Data.data.x }}", "y"),
+        ("{{ if .Data.data.x }}{{ .Data.data.x | toUpper }}{{ end }}", "Y"),
+        ("{{ if .Data.data.none }}{{ .Data.data.none.er }}{{ end }}", ""),
+        ("{{ if .Data.data.deep }}{{ .Data.data.deep.er }}{{ end }}", "d"),
+        ("{{ if .Data.data.deep.none }}{{ .Data.data.deep.none }}{{ else }}-{{ end }}", "-"),
+        ("{{ if index .Data.data \"a-b\" }}{{ index .Data.data \"a-b\" }}{{ end }}.", "."),
+        ("{{ with .Data.data.none }}{{ . }}{{ else }}-{{ end }}", "-"),
+        ("{{ $v := .Data.data.none }}{{ if $v }}{{ $v }}{{ else }}-{{ end }}", "-"),
+        ("{{ .Data.data.none }}{{ $v := .Data.data.none }}{{ $v | sprig_default \"z\" }}", "z"),
+        ("{{ $v := .Data.data.x }}{{ if $v }}{{ $v | toUpper }}{{ end }}", "Y"),
+    ] {
+        same(&within(theirs), &secret, expected);
+    }
+    rendered(&within("{{ .Data.data.none }}"), &secret).expect_err("nothing says that it may be missing");
 }
 
 /// Consul Template writes `<no value>` for what is not there, which nobody wants: files stay as they are, and it is told.
