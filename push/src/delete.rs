@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushSecret, Pushed};
-use keyferry_provider_core::{Reach, SecretBytes};
+use keyferry_provider_core::{Error, Reach, SecretBytes};
 use keyferry_sync::audit::Action;
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::store::{Store, StoreId};
@@ -231,19 +231,7 @@ async fn in_store(
     let deletions: Vec<_> = deletions.collect();
     let results: Vec<_> = stream::iter(deletions).buffer_unordered(AT_ONCE).collect().await;
     for (place, data, result) in results.into_iter().flatten() {
-        let made = names.untold(&look.ps, &key, &place, &data);
-        let untold =
-            made.as_ref().map(|_| [data.secret_key(), &data.matched.remote_ref.remote_key].map(SecretBytes::from));
-        let (at, object) = (expand::audited(&data, made), audited::store(&key, namespace(&look.ps)));
-        audited::tell(
-            world,
-            &look.ps,
-            Action::Unpushed,
-            object,
-            at,
-            &result,
-            untold.as_ref().map_or(&[], |texts| texts),
-        );
+        tell(world, look, names, (&key, &place, &data), &result);
         match result {
             Ok(()) => done.deleted.push((key.clone(), place)),
             Err(error) => {
@@ -254,6 +242,20 @@ async fn in_store(
         }
     }
     done
+}
+
+/// Writes down that a place was deleted, or why not.
+fn tell(
+    world: &World,
+    look: &Look,
+    names: &Nameable,
+    (key, place, data): (&str, &str, &PushData),
+    result: &Result<(), Error>,
+) {
+    let made = names.untold(&look.ps, key, place, data);
+    let untold = made.as_ref().map(|_| [data.secret_key(), &data.matched.remote_ref.remote_key].map(SecretBytes::from));
+    let (at, object) = (expand::audited(data, made), audited::store(key, namespace(&look.ps)));
+    audited::tell(world, &look.ps, Action::Unpushed, object, at, result, untold.as_ref().map_or(&[], |texts| texts));
 }
 
 /// Opens the store to delete in; why that can't be done.
