@@ -239,7 +239,9 @@ pub async fn through_a_proxy(fixture: &dyn Fixture) -> Outcome {
     expect(fixture, "through a proxy", &ask(&*store, &key("proxied")).await, &value("proxied"));
     let valid = store.validate().await;
     assert!(valid.is_ok(), "a store behind a proxy is not Ready: {:?}", valid.err());
-    let (passed, made) = (proxy.take(), server.take_calls());
+    let (passed, mut made) = (proxy.take(), server.take_calls());
+    // The login of a trial before this one may be ending still, and what is read and checked here deletes nothing.
+    made.retain(|call| call.method != "DELETE");
     assert!(!passed.is_empty() && passed.iter().all(|passage| passage.passed), "{passed:?}");
     assert!(scheme == "https" || passed.len() == made.len(), "past the proxy: {made:?}");
     Outcome::Passed

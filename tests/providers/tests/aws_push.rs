@@ -307,6 +307,8 @@ async fn a_certificate_is_exported_with_its_key() {
     let calls = [
         ("AWS/CertificateManager ExportCertificate".to_owned(), 1),
         ("!AWS/CertificateManager ExportCertificate".to_owned(), 2),
+        // Whether the keys are good.
+        ("AWS/STS GetCallerIdentity".to_owned(), 1),
     ];
     assert_eq!(counter.take(), calls.into());
 }
