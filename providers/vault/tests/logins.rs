@@ -8,6 +8,7 @@ use std::time::Duration;
 use double::{crypto, expect, fetch};
 use keyferry_doubles::vault::Double;
 use keyferry_doubles::{Call, Faults};
+use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{BuildContext, Caller, Calls, Error, ErrorKind, Provider};
 use keyferry_provider_testkit::MapCredentials;
 use keyferry_provider_vault::REGISTRATION;
@@ -84,7 +85,13 @@ impl Bench {
         let settings = self.settings.clone();
         let environment =
             move |name: &str| settings.iter().rev().find(|(set, _)| *set == name).map(|(_, value)| value.clone());
+        let addresses = match self.store_kind {
+            "ClusterSecretStore" => Addresses::anywhere(),
+            // That of a namespace, where it may lead to doubles.
+            _ => Addresses::not_local_but(["127.0.0.0/8".parse().unwrap()]),
+        };
         let context = BuildContext {
+            addresses,
             environment: Arc::new(environment),
             ambient_identity: self.ambient,
             caller: Caller { store_kind: self.store_kind, ..Caller::default() },

@@ -12,7 +12,7 @@ use keyferry_provider_rest::AKEYLESS;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
 
-use crate::common::{build, context, failing_at, fetched, kind, push, refusing, value};
+use crate::common::{build, context, context_of_namespace, failing_at, fetched, kind, push, refusing, value};
 
 fn named(key: &str) -> Value {
     json!({"name": "akeyless", "key": key})
@@ -266,8 +266,7 @@ async fn a_gateway_that_a_store_of_a_namespace_names_is_shown_nothing_of_the_ope
     for cloud in ["aws", "azure", "google"] {
         let mut spec = spec(&double.server().url());
         spec["authSecretRef"] = json!({"secretRef": {"accessID": named("machine"), "accessType": named(cloud)}});
-        let mut ctx = context(credentials(), &settings);
-        ctx.caller.store_kind = "SecretStore";
+        let ctx = context_of_namespace(credentials(), &settings);
         let error = build(&AKEYLESS, &spec, ctx).await.err().unwrap();
         assert!(error.to_string().contains("use a ClusterSecretStore"), "{cloud}: {error}");
         assert!(metadata.take_calls().is_empty());

@@ -31,7 +31,15 @@ pub fn context(credentials: MapCredentials, settings: &[(&str, &str)]) -> BuildC
     ctx
 }
 
-/// The same with nothing but this text, where servers are reached so.
+/// That of an operator's store of a namespace, where it may lead to doubles.
+pub fn context_of_namespace(credentials: MapCredentials, settings: &[(&str, &str)]) -> BuildContext {
+    let mut ctx = context(credentials, settings);
+    ctx.addresses = Addresses::not_local_but(["127.0.0.0/8".parse().expect("a network")]);
+    ctx.caller.store_kind = "SecretStore";
+    ctx
+}
+
+/// The same as [`context`] with nothing but this text, where servers are reached so.
 pub fn context_at(of: &str, text: &str, settings: &[(&str, &str)], addresses: Addresses) -> BuildContext {
     let credentials = MapCredentials::new().with(of, format!("{text}\n"));
     BuildContext { addresses, ..context(credentials, settings) }

@@ -12,7 +12,7 @@ use keyferry_provider_rest::INFISICAL;
 use keyferry_provider_testkit::{Fault, Fixture, MapCredentials, a_search_under_faults, suite};
 use serde_json::{Value, json};
 
-use crate::common::{build, context, failing_at, fetched, kind, push, refusing, until, value};
+use crate::common::{build, context, context_of_namespace, failing_at, fetched, kind, push, refusing, until, value};
 
 fn named(key: &str) -> Value {
     json!({"name": "infisical", "key": key})
@@ -228,8 +228,7 @@ async fn every_method_logs_in_and_a_wrong_one_is_refused_without_a_word_of_it() 
             // Nor who chose the server: it could be the operator elsewhere with what it is sent.
             metadata.take_calls();
             double.server().take_calls();
-            let mut ctx = context(credentials(), &settings);
-            ctx.caller.store_kind = "SecretStore";
+            let ctx = context_of_namespace(credentials(), &settings);
             let error = build(&INFISICAL, &spec, ctx).await.err().unwrap();
             assert!(error.to_string().contains("use a ClusterSecretStore"), "{method}: {error}");
             assert!(metadata.take_calls().is_empty() && double.server().take_calls().is_empty(), "{method}");
