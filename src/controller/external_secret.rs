@@ -140,6 +140,17 @@ impl ExternalSecrets {
         self.kind == SubjectKind::ExternalSecret
     }
 
+    /// The generation of one, as last seen.
+    pub(super) fn generation(&self, name: &Name) -> Option<i64> {
+        self.all.get(name)?.es.metadata.generation
+    }
+
+    /// The status of one that the next look compares with.
+    #[cfg(test)]
+    pub(super) fn status(&self, name: &Name) -> Option<keyferry_crds::ExternalSecretStatus> {
+        self.all.get(name)?.es.status.clone()
+    }
+
     /// All that is known of one, for a look that begins now.
     fn take_along(&mut self, name: &Name, now: Timestamp, shared: &Shared) -> Option<Look> {
         let known = self.all.get_mut(name)?;

@@ -72,7 +72,9 @@ pub async fn run(world: &Unsealing, look: Look, planning: Planning) -> Looked {
     };
     let Some((mut es, store)) = comes_to(&sealed) else {
         let why = "it is not of the form of a SealedSecret: check spec.encryptedData and spec.template".to_owned();
-        return failed(world, look, why, Retry::OnChange).await;
+        // It is what was read, maybe of a later generation than the watch told of, that the status is about.
+        let es = ExternalSecret { status: look.es.status.clone(), ..known(sealed.metadata) };
+        return failed(world, Look { es: Arc::new(es), ..look }, why, Retry::OnChange).await;
     };
     es.status.clone_from(&look.es.status);
     let id = store.id.clone();
@@ -218,9 +220,14 @@ impl Subject for SealedSecrets {
         self.0.look(name, now, shared)
     }
 
-    fn end(&mut self, name: &Name, report: Self::Looked, took: Duration, shared: &mut Shared) -> Next {
-        shared.metrics.sealing.unsealed(&report.0, &report.1, took);
-        self.0.end(name, report, took, shared)
+    fn end(&mut self, name: &Name, (es, mut report): Self::Looked, took: Duration, shared: &mut Shared) -> Next {
+        shared.metrics.sealing.unsealed(&es, &report, took);
+        // The status tells its generation, which is not compared: what was told of the one before, in the same words, is to be
+        // told anew.
+        if self.0.generation(name) != es.metadata.generation {
+            report.status = None;
+        }
+        self.0.end(name, (es, report), took, shared)
     }
 
     fn prune(&mut self, _: &Shared) {}
@@ -240,6 +247,10 @@ impl Subject for SealedSecrets {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+    use keyferry_crds::ExternalSecretStatus;
+
+    use super::super::rig::shared;
     use super::*;
 
     #[test]
@@ -267,5 +278,34 @@ mod tests {
         assert_ne!(comes_to(&other).unwrap().1.generation(), store.generation(), "another scope is another store");
         other.spec = json!({"encryptedData": 1});
         assert!(comes_to(&other).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_was_told_of_one_generation_is_told_of_the_next_in_the_same_words() {
+        let told =
+            ExternalSecretStatus { synced_resource_version: Some("told".into()), ..ExternalSecretStatus::default() };
+        let written = told.clone();
+        let sync: Sync = Box::new(move |look| {
+            let before: u64 = look.es.metadata.resource_version.as_ref().expect("one").parse().expect("a number");
+            let status = Some((written.clone(), Some((before + 2).to_string())));
+            async { Looked { outcome: Outcome::Holding, memory: look.memory, status, next: None } }.boxed()
+        });
+        let (mut all, mut shared) = (SealedSecrets::new(sync), shared());
+        let name = ("n".to_owned(), "app".to_owned());
+        let of = |generation: i64, version: &str| ObjectMeta {
+            name: Some("app".into()),
+            namespace: Some("n".into()),
+            uid: Some("u".into()),
+            generation: Some(generation),
+            resource_version: Some(version.into()),
+            ..ObjectMeta::default()
+        };
+        all.put(&name, of(1, "1"), &mut shared);
+        for (generation, version, is_known) in [(1, "2", true), (2, "4", false)] {
+            let look = all.look(&name, Timestamp::UNIX_EPOCH, &shared).expect("a look");
+            all.put(&name, of(generation, version), &mut shared);
+            all.end(&name, look.await, Duration::ZERO, &mut shared);
+            assert_eq!(all.0.status(&name), is_known.then(|| told.clone()), "generation {generation} came meanwhile");
+        }
     }
 }
