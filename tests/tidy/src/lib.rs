@@ -56,7 +56,7 @@ impl Graph {
     /// Where cargo can't answer.
     pub fn load() -> Self {
         let answer = Command::new(env!("CARGO"))
-            .args(["metadata", "--format-version=1", "--all-features", "--offline"])
+            .args(["metadata", "--format-version=1", "--all-features", "--locked"])
             .current_dir(root())
             .output()
             .expect("cargo runs");
