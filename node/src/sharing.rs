@@ -274,6 +274,14 @@ impl Stores for Sharing {
         Ok(Arc::new(Within { entered, store: store_now, look: look.clone() }))
     }
 
+    fn hold(&self, asking: &Asking, bytes: usize) -> bool {
+        self.0.stores.hold(asking, bytes)
+    }
+
+    async fn alone(&self, asking: &Asking) -> bool {
+        self.0.stores.alone(asking).await
+    }
+
     async fn rehearse(
         &self,
         store: &Store,

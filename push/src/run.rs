@@ -52,7 +52,8 @@ pub fn run(world: &World, look: Look, planning: Planning) -> BoxFuture<'_, Looke
 async fn carry_out(world: &World, look: Look, planning: Planning) -> Looked {
     let under_way = UnderWay { states: look.states.len(), ..UnderWay::default() };
     let (ledger, names) = (Ledger::of(&look.ps), Nameable::of(&look.memory));
-    let mut work = Work { world, ledger, look, values: Vec::new(), names, under_way };
+    let asking = Asking::new(namespace(&look.ps), look.budget.clone());
+    let mut work = Work { world, ledger, look, asking, values: Vec::new(), names, under_way };
     if is_generated(&work.look.ps) {
         work.look.memory.kept = generated::kept(&world.settings, &work.look);
     }
@@ -88,6 +89,8 @@ struct Work<'a> {
     world: &'a World,
     look: Look,
     ledger: Ledger,
+    /// For whom stores are asked, and what is held of their answers.
+    asking: Arc<Asking>,
     /// What must not be told.
     values: Vec<SecretBytes>,
     /// Which places may be.
@@ -105,10 +108,9 @@ impl Work<'_> {
     /// Whether all stores still answer what they answered: then nothing else is read, and nothing is written.
     async fn check(&mut self, planning: Planning) -> Result<Outcome, Failure> {
         let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
-        let asking = Asking::new(namespace(&self.look.ps), self.look.budget.clone());
         let guards: Vec<Planning> = stores.iter().map(|store| self.world.ports.sync.stores.asking(&store.id)).collect();
         drop(planning);
-        let checks = stores.iter().zip(guards).map(|(store, guard)| self.check_one(store, &asking, guard).boxed());
+        let checks = stores.iter().zip(guards).map(|(store, guard)| self.check_one(store, guard).boxed());
         let checked: Vec<Option<BTreeSet<String>>> = join_all(checks).await;
         let is_well = |found: &Option<BTreeSet<String>>| found.as_ref().is_some_and(BTreeSet::is_empty);
         if checked.iter().all(is_well) && named_stores(&self.look.ps).len() <= stores.len() {
@@ -120,7 +122,7 @@ impl Work<'_> {
     }
 
     /// The places of one store where something else is than before; `None` where that takes the source to tell.
-    async fn check_one(&self, store: &Store, asking: &Arc<Asking>, planning: Planning) -> Option<BTreeSet<String>> {
+    async fn check_one(&self, store: &Store, planning: Planning) -> Option<BTreeSet<String>> {
         let known = self.look.memory.stores.get(&store.id)?;
         if known.version != version(store) || unusable(&self.world.settings, &self.look, store).is_some() {
             return None;
@@ -147,7 +149,7 @@ impl Work<'_> {
             return None;
         }
         let keys: BTreeSet<_> = known.held.values().map(|held| held.key.clone()).collect();
-        let answers = opened.fetch(asking, keys.into_iter().collect(), planning).await;
+        let answers = opened.fetch(&self.asking, keys.into_iter().collect(), planning).await;
         let is_other = |held: &Held| match answers.get(&held.key) {
             Some(Ok(found)) => held.answer != Some(self.world.key.of_answer(&found.value)),
             _ => true,
@@ -169,7 +171,7 @@ impl Work<'_> {
     async fn push(&mut self, suspects: Suspects) -> Result<Outcome, Failure> {
         self.hold().await?;
         let mut versions = Versions::new();
-        let read = source::read(self.world, &mut self.look, &mut versions, &mut self.under_way).await;
+        let read = source::read(self.world, &mut self.look, &mut versions, &mut self.under_way, &self.asking).await;
         if !matches!(read, Ok(Found::Gone)) {
             self.look.memory.gone_since = None;
         }
@@ -184,7 +186,7 @@ impl Work<'_> {
         let names: BTreeSet<String> = sources.iter().map(|source| source.name.clone()).collect();
         self.values = sources.iter().flat_map(|source| source.data.values().cloned()).collect();
         self.names.read(sources.iter().map(|source| &source.data));
-        let templates = source::templates(self.world, &self.look, &mut versions).await?;
+        let templates = source::templates(self.world, &self.look, &self.asking, &mut versions).await?;
         let stores: Vec<Arc<Store>> = active(&self.world.settings, &self.look).cloned().collect();
         let layout = source::lay_out(self.world, &self.look, sources, &templates, &stores).await?;
         // Nor may keys be told that are made of them, whoever tells: nor what is named after those.
@@ -247,7 +249,6 @@ impl Work<'_> {
         }
         let (world, look, ledger) = (self.world, &self.look, &mut self.ledger);
         let mut doubtful = BTreeSet::new();
-        let asking = Asking::new(namespace(&look.ps), look.budget.clone());
         let is_due = plan::is_overdue(look);
         let tasks = stores.iter().filter_map(|store| {
             let known = look.memory.stores.get(&store.id).filter(|known| known.version == version(store));
@@ -275,7 +276,7 @@ impl Work<'_> {
         if is_news {
             ledger.write(world, &look.ps).await.map_err(|problem| own(&problem, "what is about to be pushed"))?;
         }
-        let carried = tasks.iter().zip(prepared).map(|(task, prepared)| fill_one(task, prepared, &asking).boxed());
+        let carried = tasks.iter().zip(prepared).map(|(task, prepared)| fill_one(task, prepared, &self.asking).boxed());
         let filled = join_all(carried).await;
         doubtful.extend(std::mem::take(&mut self.look.memory.doubtful));
         doubtful.retain(|(id, place)| layout.get(id).is_some_and(|wanted| wanted.is_wanted(place)));

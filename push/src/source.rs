@@ -4,20 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyferry_crds::{PushData, PushSecret};
-use keyferry_limits::PUSH_RECORD;
+use keyferry_limits::{Exceeded, NAMESPACE_HELD, PUSH_RECORD};
 use keyferry_provider_core::SecretBytes;
+use keyferry_sync::asking::{Asking, LARGE_LOOK};
 use keyferry_sync::compute::{are_few, in_turn};
-use keyferry_sync::data::{Data, Sources, cost};
-use keyferry_sync::dependency::Dependency;
+use keyferry_sync::data::{Data, Sources};
 use keyferry_sync::engine::Means;
 use keyferry_sync::make::{UnderWay, make_one};
 use keyferry_sync::outcome::Retry;
 use keyferry_sync::ports::{Problem, Versions};
-use keyferry_sync::request::template_sources;
 use keyferry_sync::store::{Store, StoreId};
-use keyferry_sync::template;
 use keyferry_sync::told;
 use keyferry_sync::told::{Spec, Told};
+use keyferry_sync::{sources, template};
 
 use crate::convert::Keys;
 use crate::expand::{self, Aims, Marks, Pushed, Wanted};
@@ -49,8 +48,24 @@ pub fn missing(ps: &PushSecret) -> Option<Told> {
     Some(told!("Secret {} does not exist in namespace {}: create it, or correct the name", name, of))
 }
 
-/// Reads the source, and notes at which versions. `under_way` takes what a generator has written down.
+/// Reads the source, for the look of `asking`, and notes at which versions. `under_way` takes what a generator has written down.
 pub async fn read(
+    world: &World,
+    look: &mut Look,
+    versions: &mut Versions,
+    under_way: &mut UnderWay,
+    asking: &Asking,
+) -> Result<Found, Failure> {
+    let found = found(world, look, versions, under_way).await?;
+    let Found::Sources(sources) = &found else { return Ok(found) };
+    let (stores, bytes) = (&world.ports.sync.stores, sources.iter().map(Source::cost).sum());
+    if (!stores.hold(asking, bytes) || bytes > LARGE_LOOK) && !stores.alone(asking).await {
+        return Err(Failure::new(Headline::Source, Exceeded::Limit(&NAMESPACE_HELD), Retry::Soon));
+    }
+    Ok(found)
+}
+
+async fn found(
     world: &World,
     look: &mut Look,
     versions: &mut Versions,
@@ -102,26 +117,16 @@ async fn generate(world: &World, look: &mut Look, under_way: &mut UnderWay) -> R
     Ok(source(data))
 }
 
-/// Reads the objects that the template is taken from.
-pub async fn templates(world: &World, look: &Look, versions: &mut Versions) -> Result<Sources, Failure> {
-    let mut sources = Sources::new();
-    for object in template_sources(look.ps.spec.template.as_ref(), namespace(&look.ps)) {
-        let Dependency { kind, name, namespace } = &object;
-        let failed = |why: String, retry| {
-            let cause = Told::without_values(format!("template source {kind} {name:?}: {why}"));
-            Failure::new(Headline::Template, cause, retry)
-        };
-        let found = world.ports.sync.objects.source(&object).await.map_err(|problem| {
-            let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
-            failed(format!("can't be read: {problem}"), retry)
-        })?;
-        versions.insert(object.clone(), found.as_ref().and_then(|(version, _)| version.clone()));
-        let (_, data) =
-            found.ok_or_else(|| failed(format!("it does not exist in namespace {namespace:?}"), Retry::Late))?;
-        look.budget.bytes(cost(&data)).map_err(|exceeded| failed(exceeded.to_string(), Retry::Late))?;
-        sources.insert(object, data);
-    }
-    Ok(sources)
+/// Reads the objects that the template is taken from, for the look of `asking`.
+pub async fn templates(
+    world: &World,
+    look: &Look,
+    asking: &Asking,
+    versions: &mut Versions,
+) -> Result<Sources, Failure> {
+    let template = look.ps.spec.template.as_ref();
+    let read = sources::read(&world.ports.sync, template, asking, &mut None, versions).await;
+    read.map_err(|(cause, retry)| Failure::new(Headline::Template, cause, retry))
 }
 
 /// So many entries of a source in a store are found in no time.

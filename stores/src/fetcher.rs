@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use keyferry_limits::{NAMESPACE_HELD, STORE_WAIT};
 use keyferry_provider_core::{Answer, Blame, Calls, Error, ErrorKind, Key, Provider};
-use keyferry_sync::asking::{Asking, cost};
+use keyferry_sync::asking::{Asking, LARGE_LOOK, cost};
 use keyferry_sync::ports::Planning;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
@@ -42,10 +42,6 @@ const SINGLY_FOR: Duration = Duration::from_secs(3600);
 /// The first and the longest pause after a store asked us to slow down.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-/// A look that was given more than this makes still more of it, which nobody knows yet: those go one at a time. A Secret
-/// holds no more, so that few others are that large.
-const LARGE_LOOK: usize = 1 << 20;
 
 /// How many keys on which whole calls failed are remembered.
 const MOST_CULPRITS: usize = 10_000;

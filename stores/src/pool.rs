@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use keyferry_crds::{SecretStoreSpec, duration};
-use keyferry_limits::{CREDENTIAL_AGE, LARGE_SEARCHES};
+use keyferry_limits::{CREDENTIAL_AGE, LARGE_SEARCHES, STORE_WAIT};
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::proxy::Proxies;
 use keyferry_provider_core::{
@@ -395,6 +395,20 @@ impl Stores for Pool {
 
     async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error> {
         Ok(self.client(store, Some(namespace)).await?)
+    }
+
+    fn hold(&self, asking: &Asking, bytes: usize) -> bool {
+        // Who waits for its turn holds the lock, and has none.
+        let is_alone = asking.alone.try_lock().is_some_and(|turn| turn.is_some());
+        is_alone || {
+            let room = self.rooms.account(&asking.namespace).hold(bytes);
+            room.map(|room| asking.keep(Box::new(room))).is_some()
+        }
+    }
+
+    async fn alone(&self, asking: &Asking) -> bool {
+        let account = self.rooms.account(&asking.namespace);
+        timeout(Duration::from_secs(STORE_WAIT.most), account.alone(asking)).await.is_ok()
     }
 
     async fn rehearse(

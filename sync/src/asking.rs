@@ -9,6 +9,10 @@ use keyferry_provider_core::{Answer, Error, Key};
 
 use crate::engine::ENTRY;
 
+/// A look that was given more than this makes still more of it, which nobody knows yet: those go one at a time. A Secret
+/// holds no more, so that few others are that large.
+pub const LARGE_LOOK: usize = 1 << 20;
+
 /// While it lives, there is room for something.
 pub type Room = Box<dyn Send + Sync>;
 
@@ -60,7 +64,8 @@ impl Asking {
         self.room.lock().unwrap_or_else(PoisonError::into_inner).push(room);
     }
 
-    fn pay(&self, bytes: usize) -> Result<(), Exceeded> {
+    /// Pays for so many bytes.
+    pub fn pay(&self, bytes: usize) -> Result<(), Exceeded> {
         self.budget.bytes(bytes).inspect_err(|_| self.is_over.store(true, Ordering::Relaxed))
     }
 }

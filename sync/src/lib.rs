@@ -5,7 +5,7 @@
 //! [`excess`] what is too much, [`selection`] by labels, [`store`] and [`dependency`] what it refers to, by which [`address`], [`data`], [`time`], [`settings`]. What it is done with: [`mod@engine`] parsed
 //! templates, kept in a `cache`. What to do: [`form`] and [`spec`] what is wrong, [`usable`] which stores may be used,
 //! [`windows`], [`plan`]. What it takes: [`asking`] for whom stores are asked, [`states`] of what is generated, [`ports`], [`audit`]. What the target is to hold: [`fetch`] asking the stores,
-//! [`keep`] and [`make`] asking generators, [`render`] from answers to data (with [`property`], [`fields`], [`parts`], [`items`], [`decode`] and [`rewrite`]),
+//! [`keep`] and [`make`] asking generators, [`sources`] reading what templates are taken from, [`render`] from answers to data (with [`property`], [`fields`], [`parts`], [`items`], [`decode`] and [`rewrite`]),
 //! [`template`] and [`content`] from data to content (with [`path`]), [`redact`] the last filter, [`compute`] where it
 //! is computed, and [`mod@resolve`], which
 //! joins these for all modes. What it came to: [`outcome`], [`record`] status and events, [`schedule`] when to look again,
@@ -41,6 +41,7 @@ pub mod audit;
 pub mod fetch;
 pub mod keep;
 pub mod make;
+pub mod sources;
 pub mod render;
 pub mod property;
 pub mod fields;

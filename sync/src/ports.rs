@@ -54,6 +54,18 @@ pub trait Stores: Send + Sync {
         key: Option<&Key>,
     ) -> Result<(), Error>;
 
+    /// Keeps room for so many bytes that a look has beside what stores answered it, until it is over; answers whether there
+    /// was any. Where nobody counts there is.
+    fn hold(&self, _asking: &Asking, _bytes: usize) -> bool {
+        true
+    }
+
+    /// Waits for the turn of a look to hold more than there is room for; it has it until it is over. Answers whether it was
+    /// given one in time.
+    async fn alone(&self, _asking: &Asking) -> bool {
+        true
+    }
+
     /// The kinds of generators that there are.
     fn generators(&self) -> &[&'static str];
 

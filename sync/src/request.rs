@@ -1,6 +1,6 @@
 //! What an ExternalSecret asks for: its entries as requests, and the names of all that it refers to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyferry_crds::{
@@ -82,13 +82,20 @@ pub fn sources_of(es: &ExternalSecret) -> BTreeSet<Dependency> {
 
 /// The objects that a template in `namespace` is taken from.
 pub fn template_sources(template: Option<&Template>, namespace: &str) -> BTreeSet<Dependency> {
-    let from = template.into_iter().flat_map(|template| &template.template_from);
-    let named = from.flat_map(|from| {
-        let config_map = from.config_map.as_ref().map(|reference| (Kind::ConfigMap, &reference.name));
-        let secret = from.secret.as_ref().map(|reference| (Kind::Secret, &reference.name));
-        [config_map, secret].into_iter().flatten()
-    });
-    named.map(|(kind, name)| Dependency { kind, namespace: namespace.to_owned(), name: name.clone() }).collect()
+    template_keys(template, namespace).into_keys().collect()
+}
+
+/// Which keys of which objects a template in `namespace` is taken from.
+pub fn template_keys<'a>(template: Option<&'a Template>, namespace: &str) -> BTreeMap<Dependency, BTreeSet<&'a str>> {
+    let mut all: BTreeMap<Dependency, BTreeSet<&str>> = BTreeMap::new();
+    for from in template.into_iter().flat_map(|template| &template.template_from) {
+        for (kind, reference) in [(Kind::ConfigMap, &from.config_map), (Kind::Secret, &from.secret)] {
+            let Some(reference) = reference else { continue };
+            let object = Dependency { kind, namespace: namespace.to_owned(), name: reference.name.clone() };
+            all.entry(object).or_default().extend(reference.items.iter().map(|item| item.key.as_str()));
+        }
+    }
+    all
 }
 
 fn source_refs(es: &ExternalSecret) -> impl Iterator<Item = &SourceRef> {

@@ -11,8 +11,7 @@ use jiff::Timestamp;
 use crate::asking::Asking;
 use crate::audit::{self, Workload};
 use crate::content::Content;
-use crate::data::{self, Data, Sources};
-use crate::dependency::Dependency;
+use crate::data::{Data, Sources};
 use crate::engine::Means;
 use crate::make::UnderWay;
 use crate::outcome::{Failure, Headline, NAMED_CAUSES, Retry};
@@ -23,7 +22,7 @@ use crate::request::{Origin, Request, generates};
 use crate::settings::Settings;
 use crate::store::{Store, StoreId};
 use crate::told::Told;
-use crate::{compute, fetch, make, template};
+use crate::{compute, fetch, make, sources, template};
 
 /// For whom something is resolved, and when.
 pub struct Asker<'a> {
@@ -112,12 +111,12 @@ pub async fn data(
     let rendering = || render(requests, &answers, &es.spec.target.deletion_policy, &asker.means());
     let rendered = asker.compute(is_small, rendering).await?;
     kept.values.extend(rendered.data.values().cloned());
-    Ok(Some(Resolved { data: rendered.data, missing: rendered.missing, sources: sources(requests, &answers) }))
+    Ok(Some(Resolved { data: rendered.data, missing: rendered.missing, sources: answered(requests, &answers) }))
 }
 
 /// The second half: the template over `data`, with the versions of the objects that it was taken from.
 pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(Content, Versions), Failure> {
-    let (sources, versions) = asker.sources().await?;
+    let (sources, versions) = asker.sources(kept).await?;
     let is_small = compute::is_plain(asker.es, data.values());
     let templating = || template::content(asker.es, data, &sources, &asker.means());
     let content = asker.compute(is_small, templating).await?;
@@ -126,7 +125,7 @@ pub async fn content(asker: &Asker<'_>, data: Data, kept: &mut Kept) -> Result<(
 }
 
 /// What was answered and made, by where it is from.
-fn sources(requests: &[Request], answers: &Answers) -> Vec<audit::Source> {
+fn answered(requests: &[Request], answers: &Answers) -> Vec<audit::Source> {
     let stores = answers.asked().into_iter().filter_map(|(store, keys)| {
         let at = |key: &Key| (store.clone(), key.clone());
         let answered = keys.iter().filter(|key| answers.values.get(&at(key)).is_some_and(Result::is_ok));
@@ -187,24 +186,12 @@ impl Asker<'_> {
     }
 
     /// Reads the objects that templates are taken from; answers what they hold, and at which version each was read.
-    async fn sources(&self) -> Result<(Sources, Versions), Failure> {
-        let (mut sources, mut versions) = (Sources::new(), Versions::new());
-        for source in crate::request::sources_of(self.es) {
-            let Dependency { kind, name, namespace } = &source;
-            let failed = |why: String, retry| {
-                let cause = Told::without_values(format!("template source {kind} {name:?}: {why}"));
-                Failure::new(Headline::Update, cause, retry)
-            };
-            let found = self.ports.objects.source(&source).await.map_err(|problem| {
-                let retry = if problem.is_temporary { Retry::Soon } else { Retry::Late };
-                failed(format!("can't be read: {problem}"), retry)
-            })?;
-            let (version, data) =
-                found.ok_or_else(|| failed(format!("it does not exist in namespace {namespace:?}"), Retry::Late))?;
-            self.budget.bytes(data::cost(&data)).map_err(|exceeded| failed(exceeded.to_string(), Retry::Late))?;
-            versions.insert(source.clone(), version);
-            sources.insert(source, data);
-        }
+    async fn sources(&self, kept: &mut Kept) -> Result<(Sources, Versions), Failure> {
+        let namespace = self.es.metadata.namespace.as_deref().unwrap_or_default();
+        let asking = kept.asking.get_or_insert_with(|| Asking::new(namespace, self.budget.clone()));
+        let (template, mut versions) = (self.es.spec.target.template.as_ref(), Versions::new());
+        let read = sources::read(self.ports, template, asking, &mut kept.turn, &mut versions).await;
+        let sources = read.map_err(|(cause, retry)| Failure::new(Headline::Update, cause, retry))?;
         Ok((sources, versions))
     }
 }

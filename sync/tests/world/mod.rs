@@ -78,6 +78,8 @@ pub struct State {
     pub cancel_at_write: Option<Cancel>,
     /// Whether the store never answers.
     pub silent: bool,
+    /// Whether there is no room for what looks hold.
+    pub is_crowded: bool,
     /// Why finalizers can't be changed.
     pub finalizers_problem: Option<Problem>,
     /// Why the store would not let anybody in with another login.
@@ -229,6 +231,16 @@ impl Stores for World {
     async fn enter(&self, store: &Store, namespace: &str) -> Result<Arc<dyn Entered>, Error> {
         self.called(format!("enter {} {namespace}", store.id.name));
         Ok(Arc::new(self.clone()))
+    }
+
+    fn hold(&self, _: &Asking, bytes: usize) -> bool {
+        assert!(bytes > 0);
+        !self.state().is_crowded
+    }
+
+    async fn alone(&self, _: &Asking) -> bool {
+        self.called("alone");
+        true
     }
 
     async fn rehearse(&self, store: &Store, _: &str, change: Change<'_>, key: Option<&Key>) -> Result<(), Error> {

@@ -144,6 +144,16 @@ pub const ATTACKS: &[Attack] = &[
     })
     .seconds(12)
     .each(LIMIT),
+    Attack::new("full-sources", "40 ExternalSecrets, each with templates from the same 20 ConfigMaps of 900 KiB", |s| {
+        let text = "x".repeat(450 << 10);
+        let maps = many(20, |n| s.config_map(format!("c{n}"), json!({ format!("a{n}"): text, format!("b{n}"): text })));
+        let items = |n: usize| json!([{ "key": format!("a{n}") }, { "key": format!("b{n}") }]);
+        let from = many(20, |n| json!({"configMap": {"name": s.name(format!("c{n}")), "items": items(n)}}));
+        let target = json!({"template": {"templateFrom": from}});
+        with([s.fake("v")], maps.into_iter().chain(many(40, |n| s.es(n, json!({ "target": target })))))
+    })
+    .seconds(15)
+    .each(TOO_LARGE),
     Attack::new("huge-metadata", "50 ExternalSecrets with 240 KiB of annotations, copied to their targets", |s| {
         with([s.fake("v")], many(50, |n| {
             let mut secret = s.es(n, json!({}));
