@@ -90,8 +90,18 @@ impl Volume {
     /// What it shows where another than us writes it, as the kubelet does: `..data` leads to a folder whose name begins with two
     /// dots, too.
     pub fn read_of_another(&self, most: Most) -> Result<Shown, Problem> {
+        self.read_version(most, self.version_of_another())
+    }
+
+    /// Whether another than us has it show files, whatever they hold.
+    pub fn shows_files_of_another(&self) -> Result<bool, Problem> {
+        let version = self.version_of_another().map_err(|error| Problem::of("read", &self.path, error));
+        version.map(|version| version.is_some())
+    }
+
+    fn version_of_another(&self) -> Result<Option<OwnedFd>, Errno> {
         let name = at::link(self.folder.as_fd(), versions::DATA).map(|to| to.filter(|to| is_hidden(to)));
-        self.read_version(most, name.and_then(|name| self.folder_of(name)))
+        name.and_then(|name| self.folder_of(name))
     }
 
     fn read_version(&self, most: Most, version: Result<Option<OwnedFd>, Errno>) -> Result<Shown, Problem> {

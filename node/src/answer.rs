@@ -61,6 +61,12 @@ impl Answer {
         !self.held.is_empty()
     }
 
+    /// Whether files are there, as the driver says, or, where it lost what it was answered, as is seen: a pod still uses them.
+    pub fn stands(&self, place: &Path) -> bool {
+        let shows = || Volume::open(place).is_ok_and(|volume| volume.shows_files_of_another().unwrap_or(true));
+        self.is_held() || self.is_ours && shows()
+    }
+
     /// What the driver shows at this place. Where it says that it has nothing, nothing counts.
     pub fn shown(&self, place: &Path, most: Most) -> Result<Shown, Problem> {
         if !self.is_held() {
@@ -160,6 +166,18 @@ mod tests {
         assert_ne!(version(&third, "b/c"), version(&first, "b/c"));
         // What is not there as it was answered counts as changed.
         assert_ne!(version(&answered(held, &[], &[("a", "1")]), "a"), version(&first, "a"));
+    }
+
+    #[test]
+    fn what_a_pod_uses_stands_also_where_the_driver_lost_what_it_was_answered() {
+        let place = tempfile::tempdir().unwrap();
+        let stands = |is_ours| Answer::new(&[], is_ours).stands(place.path());
+        assert!(!stands(true), "the driver could not write it");
+        std::fs::create_dir(place.path().join("..2026_11_29")).unwrap();
+        std::os::unix::fs::symlink("..2026_11_29", place.path().join("..data")).unwrap();
+        assert!(stands(true) && !stands(false));
+        let held = answered(&[], &[], &[("a", "1")]).object_version;
+        assert!(Answer::new(&held, false).stands(Path::new("/nowhere")));
     }
 
     #[test]

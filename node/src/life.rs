@@ -30,9 +30,10 @@ use crate::wanted::{Pod, Wanted};
 pub(crate) const LONGEST: Duration = Duration::from_secs(100);
 
 impl Node {
-    /// Takes note of the volumes that a process before this one left.
-    pub fn begin(&self) {
-        let standing = mounts::below(&self.kubelet.join("pods"));
+    /// Takes note of the volumes that a process before this one left. Fails where it can't be told which those are: for what
+    /// does not stand, what was made is revoked.
+    pub fn begin(&self) -> Result<(), Refusal> {
+        let standing = mounts::below(&self.kubelet.join("pods"))?;
         for mark in self.marks.all() {
             if standing.contains(&mark.target) {
                 self.volumes.stands(&mark.target, mark.is_delivered);
@@ -41,6 +42,7 @@ impl Node {
         }
         self.tending.ledger.begin(&|target| standing.iter().any(|place| place == target));
         self.metrics.mounts.set(i64::try_from(standing.len()).unwrap_or(i64::MAX));
+        Ok(())
     }
 
     /// The same of volumes that another driver mounts.

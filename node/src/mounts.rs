@@ -39,8 +39,11 @@ pub enum Mounted {
 
 /// What is mounted at `place`, on top where there are several.
 pub fn at(place: &Path) -> Result<Mounted, Refusal> {
-    let table = fs::read(TABLE).map_err(|error| Refusal::of_node(format!("can't read {TABLE}: {}", error.kind())))?;
-    Ok(found(&table, place))
+    Ok(found(&table()?, place))
+}
+
+fn table() -> Result<Vec<u8>, Refusal> {
+    fs::read(TABLE).map_err(|error| Refusal::of_node(format!("can't read {TABLE}: {}", error.kind())))
 }
 
 fn found(table: &[u8], place: &Path) -> Mounted {
@@ -52,11 +55,11 @@ fn found(table: &[u8], place: &Path) -> Mounted {
 }
 
 /// Where ours are, below a folder.
-pub fn below(folder: &Path) -> Vec<PathBuf> {
-    let table = fs::read(TABLE).unwrap_or_default();
+pub fn below(folder: &Path) -> Result<Vec<PathBuf>, Refusal> {
+    let table = table()?;
     let ours = table.split(|byte| *byte == b'\n').filter_map(entry);
     let ours = ours.filter(|(path, _, source)| *source == SOURCE.as_bytes() && path.starts_with(folder));
-    ours.map(|(path, ..)| path).collect()
+    Ok(ours.map(|(path, ..)| path).collect())
 }
 
 /// Place, kind and source of a line.

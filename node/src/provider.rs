@@ -60,7 +60,7 @@ impl Provider {
         let mark = node.marks.read(&place);
         let is_ours = mark.as_ref().is_some_and(|mark| mark.is_delivered);
         let answer = Answer::new(&request.current_object_version, is_ours);
-        let visit = Visit { place: &place, writer: Writer::Another(&answer), stands: answer.is_held(), until };
+        let visit = Visit { place: &place, writer: Writer::Another(&answer), stands: answer.stands(&place), until };
         // The driver asks anew for what it could not write.
         if is_ours && !visit.stands {
             node.metrics.mounts.dec();

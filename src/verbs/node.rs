@@ -159,7 +159,7 @@ pub async fn run(args: NodeArgs, control: Control) -> Result<(), String> {
     let volumes = Volumes::default();
     let beside = (Identities::beside(&identities), Volumes::beside(&volumes));
     let ours = node(&paths.state, identities, volumes)?;
-    ours.begin();
+    ours.begin().map_err(|refusal| refusal.message.into_string())?;
     let provide = |_| node(&paths.state.join("provided"), beside.0, beside.1).map(Provider::begin);
     let provider = paths.providers.as_ref().map(provide).transpose()?;
     let stopped = control.ends_when_asked();
