@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make quickstart` and `make demo` show it, `make test` checks it.
-.PHONY: help quickstart demo test test-fast bench bench-sync hostile prove-stores prove-vault prove-node alone lint deny advisories image sbom crds clean
+.PHONY: help quickstart demo test test-fast bench bench-sync hostile prove-stores prove-vault prove-node prove-failover alone lint deny advisories image sbom crds clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ prove-vault: ## Log in at HashiCorp's own Vault by LDAP and AWS IAM (builds it o
 
 prove-node: ## Kill the driver thirty times, mount a hundred pods, and measure what that takes (needs root; some forty minutes)
 	@scripts/prove-node $(ARGS)
+
+prove-failover: ## Kill the replica that leads fifty times, in the middle of a rotation, and see the other go on (ARGS="--rounds 5"; some twenty minutes)
+	@scripts/prove-failover $(ARGS)
 
 alone: ## Check each crate of a provider by itself
 	@scripts/alone

@@ -131,7 +131,7 @@ fn controller(client: &kube::Client, metrics: &Arc<Metrics>) -> Controller {
         kinds: keyferry_cluster::target::kinds::Kinds::default(),
     };
     let shared = Shared::new(index, metrics.clone(), notices, clock::now);
-    let mut controller = Controller::new(shared, Box::new(watches), watch::channel(false).0);
+    let mut controller = Controller::new(shared, Box::new(watches), watch::channel(false).0, watch::channel(true).1);
     controller.tend(SubjectKind::SecretStore, Stores::namespaced(checks, true));
     controller
 }

@@ -69,6 +69,11 @@ impl Lead {
         Self { began: Instant::now(), until: Arc::new(AtomicU64::new(u64::MAX)) }
     }
 
+    /// Not yet: the Lease may be another's.
+    pub fn not_yet() -> Self {
+        Self { began: Instant::now(), until: Arc::default() }
+    }
+
     /// For so long after the Lease was written, which was sent then.
     pub fn until(sent: Instant, lasts: Duration) -> Self {
         let lead = Self { began: sent, until: Arc::default() };
@@ -104,11 +109,12 @@ pub struct Leadership {
     lead: Lead,
 }
 
-/// Waits until the Lease is ours, or until `stop`, whose word is the error. What is under way then may have made it ours
-/// though we never hear of it: that is waited for, and the Lease given back.
+/// Waits until the Lease is ours, which `lead` then tells, or until `stop`, whose word is the error. What is under way then
+/// may have made it ours though we never hear of it: that is waited for, and the Lease given back.
 pub async fn acquire<S>(
     client: &kube::Client,
     election: &Election,
+    lead: &Lead,
     stop: impl Future<Output = S>,
 ) -> Result<Leadership, S> {
     let mut stop = pin!(stop);
@@ -116,9 +122,12 @@ pub async fn acquire<S>(
     // The holder's record as we last saw it, and since when it has not moved.
     let mut seen: Option<(Option<String>, Instant)> = None;
     let mut told = None;
-    let leadership = |lease, renewed| {
-        let lead = Lead::until(renewed, election.renew_deadline);
-        Leadership { api: api.clone(), election: election.clone(), lease, renewed, lead }
+    let leadership = |lease, renewed| Leadership {
+        api: api.clone(),
+        election: election.clone(),
+        lease,
+        renewed,
+        lead: lead.clone(),
     };
     loop {
         let attempt = {
@@ -137,7 +146,10 @@ pub async fn acquire<S>(
         match attempt {
             // An answer that took so long is worth nothing: the next try renews what it finds of us.
             Ok(Attempt::Ours(_, sent)) if sent.elapsed() >= election.renew_deadline => continue,
-            Ok(Attempt::Ours(lease, sent)) => return Ok(leadership(*lease, sent)),
+            Ok(Attempt::Ours(lease, sent)) => {
+                lead.renewed(sent, election.renew_deadline);
+                return Ok(leadership(*lease, sent));
+            }
             Ok(Attempt::Theirs(holder)) => {
                 if told.as_ref() != Some(&holder) {
                     tracing::info!(lease = election.name, holder, "standing by: another process holds the Lease");
@@ -215,11 +227,6 @@ fn record(election: &Election, before: Option<&LeaseSpec>, now: Timestamp) -> Le
 }
 
 impl Leadership {
-    /// Until when we may write, as it is renewed.
-    pub fn lead(&self) -> Lead {
-        self.lead.clone()
-    }
-
     fn left(&self) -> Duration {
         self.election.renew_deadline.saturating_sub(self.renewed.elapsed())
     }
@@ -280,6 +287,7 @@ impl Leadership {
 
     /// Gives the Lease back, so that another need not wait for its end.
     pub async fn release(mut self) {
+        self.lead.lose();
         match timeout(GIVING_BACK, self.give_back()).await {
             Ok(Ok(())) => tracing::info!(lease = self.election.name, "gave the Lease back"),
             _ => tracing::warn!(lease = self.election.name, "could not give the Lease back; it will last out"),

@@ -94,7 +94,7 @@ fn election(identity: &str) -> Election {
 /// Waits until the Lease is ours, however long that takes.
 async fn begin_to_lead(client: &kube::Client, election: &Election) -> Leadership {
     let never = std::future::pending::<std::convert::Infallible>();
-    acquire(client, election, never).await.unwrap_or_else(|never| match never {})
+    acquire(client, election, &Lead::not_yet(), never).await.unwrap_or_else(|never| match never {})
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,14 +108,15 @@ async fn who_is_stopped_while_it_gets_the_lease_gives_it_back() {
         assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "first");
         "stopped"
     };
-    let why = acquire(&server.client(&cut), &election("first"), stop).await.err();
-    assert_eq!(why, Some("stopped"));
+    let lead = Lead::not_yet();
+    let why = acquire(&server.client(&cut), &election("first"), &lead, stop).await.err();
+    assert_eq!((why, lead.check()), (Some("stopped"), Err(ApiProblem::NotLeading)));
     assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "", "it is given back");
     // Who stands by while another holds it stops at once.
     server.held().answers_after = Duration::ZERO;
     let _holder = begin_to_lead(&server.client(&cut), &election("other")).await;
     let before = Instant::now();
-    let stopped = acquire(&server.client(&cut), &election("first"), sleep(Duration::from_secs(3))).await;
+    let stopped = acquire(&server.client(&cut), &election("first"), &lead, sleep(Duration::from_secs(3))).await;
     assert!(stopped.is_err() && before.elapsed() <= Duration::from_secs(3));
     assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "other");
 }
@@ -124,7 +125,7 @@ async fn who_is_stopped_while_it_gets_the_lease_gives_it_back() {
 async fn a_leader_that_stands_still_writes_nothing_once_another_may_lead() {
     let (server, cut, open) = (Server::default(), Arc::default(), Arc::default());
     let mut first = begin_to_lead(&server.client(&cut), &election("first")).await;
-    let lead = first.lead();
+    let lead = first.lead.clone();
     assert_eq!(lead.check(), Ok(()));
     // It stands still: nothing renews. Another sees the Lease not move for as long as it lasts.
     let other = server.client(&open);
@@ -138,7 +139,7 @@ async fn a_leader_that_stands_still_writes_nothing_once_another_may_lead() {
     // It wakes, and learns of it before it sends anything.
     tokio::time::timeout(Duration::from_millis(100), first.hold()).await.expect("it knows by its own clock");
     assert_eq!(lead.check(), Err(ApiProblem::NotLeading));
-    assert_eq!(second.lead().check(), Ok(()));
+    assert_eq!(second.lead.clone().check(), Ok(()));
     assert_eq!(server.held().lease.as_ref().unwrap()["spec"]["holderIdentity"], "second");
 }
 
@@ -147,7 +148,7 @@ async fn the_time_of_a_lease_begins_when_it_was_asked_for() {
     let (server, cut) = (Server::default(), Arc::default());
     server.held().answers_after = Duration::from_secs(4);
     let mut leadership = begin_to_lead(&server.client(&cut), &election("slow")).await;
-    let lead = leadership.lead();
+    let lead = leadership.lead.clone();
     // Of ten seconds four went by before the answer came.
     tokio::time::advance(Duration::from_millis(5900)).await;
     assert_eq!(lead.check(), Ok(()));
@@ -160,7 +161,7 @@ async fn the_time_of_a_lease_begins_when_it_was_asked_for() {
 async fn a_lease_is_renewed_and_one_that_is_cut_off_stops_in_time() {
     let (server, cut) = (Server::default(), Arc::<std::sync::atomic::AtomicBool>::default());
     let mut leadership = begin_to_lead(&server.client(&cut), &election("first")).await;
-    let lead = leadership.lead();
+    let lead = leadership.lead.clone();
     let cutting = async {
         sleep(Duration::from_secs(60)).await;
         assert_eq!(lead.check(), Ok(()));
@@ -180,7 +181,7 @@ async fn a_lease_is_renewed_and_one_that_is_cut_off_stops_in_time() {
 async fn who_took_it_is_believed_at_once() {
     let (server, cut) = (Server::default(), Arc::default());
     let mut leadership = begin_to_lead(&server.client(&cut), &election("first")).await;
-    let lead = leadership.lead();
+    let lead = leadership.lead.clone();
     {
         let mut held = server.held();
         held.revision += 1;

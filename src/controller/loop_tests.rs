@@ -86,6 +86,30 @@ async fn nothing_is_looked_at_before_all_is_listed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_stands_by_knows_all_touches_nothing_and_begins_at_once_when_it_leads() {
+    let mut rig = Rig::with(Options { stands_by: true, ..Options::default() });
+    rig.tell(put_store(store("s", 1, json!({}))));
+    rig.tell(put(plain("e")));
+    rig.tell(put_object(&Kind::Secret, "e", "5"));
+    rig.tell(put_undecodable("u", 1));
+    let target = Target { object: Dependency::new(Kind::Secret, name("e")), version: at("7"), is_intact: true };
+    rig.pages(vec![Ok(vec![target])]);
+    rig.start().await;
+    // What the leader does meanwhile is seen.
+    rig.tell(put_object(&Kind::Secret, "e", "7"));
+    rig.tell(put(edited("e")));
+    rig.tell(put(plain("gone")));
+    rig.tell(gone("gone"));
+    rig.pass(2 * HOUR).await;
+    rig.expect([]).await;
+    rig.lead();
+    // The store is ready before anything else is known of it.
+    rig.expect(["targets at start", "undecodable u", "check s", "look e", "look e"]).await;
+    assert_eq!(rig.look("e", seen), Seen::At(at("7")));
+    assert_eq!(rig.look("e", |look| look.es.metadata.generation), Some(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_cluster_stores_their_list_is_not_awaited() {
     let mut rig = Rig::with(Options { cluster_stores: false, ..Options::default() });
     rig.tell(put(plain("e")));

@@ -99,6 +99,8 @@ pub struct Controller {
     watched: Watched,
     looks: JoinSet<Ended>,
     ready: signal::Sender<bool>,
+    /// Whether we lead. Who does not keeps all of this as it is, looks at nothing and writes nothing.
+    leads: signal::Receiver<bool>,
     pruned: Instant,
     /// When those were last counted that are overdue.
     counted: Instant,
@@ -107,8 +109,14 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// A controller that looks after nothing yet. `ready` is told when all is listed and the work begins.
-    pub fn new(shared: Shared, watches: Box<dyn Watches>, ready: signal::Sender<bool>) -> Self {
+    /// A controller that looks after nothing yet. `ready` is told when all is listed: then the work begins, once `leads` says
+    /// that it is ours.
+    pub fn new(
+        shared: Shared,
+        watches: Box<dyn Watches>,
+        ready: signal::Sender<bool>,
+        leads: signal::Receiver<bool>,
+    ) -> Self {
         let clock = ((shared.now)(), Instant::now());
         Self {
             shared,
@@ -119,6 +127,7 @@ impl Controller {
             watched: Watched::new(),
             looks: JoinSet::new(),
             ready,
+            leads,
             pruned: Instant::now(),
             counted: Instant::now(),
             clock,
@@ -145,18 +154,20 @@ impl Controller {
     pub async fn run(mut self, stop: impl Future<Output = ()>) {
         let mut stop = std::pin::pin!(stop);
         self.await_lists(self.watches.looked_after());
-        let mut are_referred_watched = false;
+        let (mut are_referred_watched, mut leads) = (false, self.leads.clone());
         loop {
             if self.awaited.is_empty() && !self.shared.started {
-                if are_referred_watched {
+                if !are_referred_watched {
+                    // Only now is it known which Secrets matter; of the others nothing is kept.
+                    are_referred_watched = true;
+                    self.await_lists(self.watches.referred_to());
+                } else if *leads.borrow_and_update() {
                     tokio::select! {
                         () = &mut stop => break,
                         () = self.begin() => {}
                     }
-                } else {
-                    // Only now is it known which Secrets matter; of the others nothing is kept.
-                    are_referred_watched = true;
-                    self.await_lists(self.watches.referred_to());
+                } else if !self.ready.send_replace(true) {
+                    tracing::info!("standing by: all is listed");
                 }
             }
             self.prune();
@@ -171,6 +182,7 @@ impl Controller {
                 Some(ended) = self.looks.join_next(), if !self.looks.is_empty() => if let Ok(ended) = ended {
                     self.end(ended);
                 },
+                Ok(()) = leads.changed(), if !self.shared.started => {}
                 () = tokio::time::sleep(sleep) => {}
             }
         }
@@ -186,12 +198,16 @@ impl Controller {
 
     /// Everything is listed: examines all targets, and begins.
     async fn begin(&mut self) {
+        self.shared.metrics.process.leader.set(1);
         while let Err(problem) = self.examine_targets().await {
             tracing::warn!(%problem, "can't list the targets; trying again");
             tokio::time::sleep(LIST_RETRY).await;
         }
         self.shared.started = true;
         self.ready.send_replace(true);
+        for subject in self.subjects.values() {
+            subject.begin(&self.shared);
+        }
         let counts: BTreeMap<_, _> = self.subjects.iter().map(|(kind, subject)| (kind, subject.count())).collect();
         tracing::info!(objects = ?counts, "at work");
     }

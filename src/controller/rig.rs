@@ -131,11 +131,13 @@ pub struct Options {
     pub cluster_stores: bool,
     /// Whether ClusterExternalSecrets and ClusterPushSecrets are.
     pub copiers: bool,
+    /// Whether another leads.
+    pub stands_by: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { secret_stores: true, cluster_stores: true, copiers: false }
+        Self { secret_stores: true, cluster_stores: true, copiers: false, stands_by: false }
     }
 }
 
@@ -148,6 +150,7 @@ pub struct Rig {
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
     ready: watch::Receiver<bool>,
+    lead: watch::Sender<bool>,
     stop: Option<oneshot::Sender<()>>,
     controller: JoinHandle<()>,
     options: Options,
@@ -204,9 +207,10 @@ impl Rig {
             copiers: options.copiers,
         };
         let (ready, is_ready) = watch::channel(false);
+        let (lead, leads) = watch::channel(!options.stands_by);
         let notices: Arc<dyn Notices> = Arc::new(ports(None));
         let shared = Shared::new(index.clone(), metrics.clone(), notices.clone(), now);
-        let mut controller = Controller::new(shared, Box::new(ports(Some(told))), ready);
+        let mut controller = Controller::new(shared, Box::new(ports(Some(told))), ready, leads);
         let looks = world.clone();
         let sync = move |look| sync(looks.clone(), look).boxed();
         controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
@@ -224,7 +228,17 @@ impl Rig {
         }
         let (stop, stopped) = oneshot::channel();
         let controller = tokio::spawn(controller.run(async { _ = stopped.await }));
-        Self { world, changes, there: HashMap::new(), metrics, ready: is_ready, stop: Some(stop), controller, options }
+        Self {
+            world,
+            changes,
+            there: HashMap::new(),
+            metrics,
+            ready: is_ready,
+            lead,
+            stop: Some(stop),
+            controller,
+            options,
+        }
     }
 
     fn world(&self) -> MutexGuard<'_, World> {
@@ -290,7 +304,12 @@ impl Rig {
         self.settle().await;
     }
 
-    /// Whether the work has begun.
+    /// From now on this one leads.
+    pub fn lead(&self) {
+        self.lead.send_replace(true);
+    }
+
+    /// Whether the work has begun, or could.
     pub fn is_ready(&self) -> bool {
         *self.ready.borrow()
     }

@@ -230,6 +230,9 @@ pub trait Tend: Send {
     /// Takes what the watch tells.
     fn take(&mut self, update: Update<Told<Own>>, shared: &mut Shared);
 
+    /// From now on what is seen may be told: tells what does not decode.
+    fn begin(&self, shared: &Shared);
+
     /// Takes how the list at start has what one writes.
     fn examined(&mut self, name: &Name, version: &Version, is_intact: bool);
 
@@ -294,7 +297,10 @@ impl<S: Subject> Tended<S> {
         self.undecodable.insert(name.clone(), metadata);
         if !is_told {
             tracing::warn!(namespace = name.0, name = name.1, "the {} does not decode", self.subject.resource().kind);
-            self.tell_undecodable(&name, shared);
+            // Before, another may lead, and tell it.
+            if shared.started {
+                self.tell_undecodable(&name, shared);
+            }
         }
     }
 
@@ -328,6 +334,12 @@ impl<S: Subject> Tend for Tended<S> {
                     self.remove(&name, shared);
                 }
             }
+        }
+    }
+
+    fn begin(&self, shared: &Shared) {
+        for name in self.undecodable.keys() {
+            self.tell_undecodable(name, shared);
         }
     }
 

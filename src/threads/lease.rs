@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyferry_cluster::connection::of_operator;
 use keyferry_cluster::leader::{self, Election, Lead};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::control::Control;
 
@@ -14,95 +14,74 @@ use super::control::Control;
 /// threads compute, is ended.
 const WITHOUT_LEASE: Duration = Duration::from_secs(1);
 
-/// A Lease that is held until it is released or lost; or none, where nobody else is to be feared.
-pub struct Held {
+/// A Lease that is waited for, then held until it is released or lost; or none, where nobody else is to be feared.
+pub struct Standing {
     lead: Lead,
-    lost: oneshot::Receiver<()>,
+    leads: watch::Receiver<bool>,
+    ended: oneshot::Receiver<String>,
     release: oneshot::Sender<oneshot::Sender<()>>,
 }
 
-/// Waits until the Lease is ours, with a client of its own; without an election none is needed. `None` where `stop` came
-/// first: then it is not ours. The error is for a person.
-pub async fn hold(
-    control: &Control,
-    kubeconfig: Option<PathBuf>,
-    election: Option<Election>,
-    stop: impl Future<Output = ()>,
-) -> Result<Option<Held>, String> {
-    let (losing, lost) = oneshot::channel();
+/// Stands for the Lease, with a client of its own; without an election none is needed.
+pub fn stand(control: &Control, kubeconfig: Option<PathBuf>, election: Option<Election>) -> Standing {
+    let (ending, ended) = oneshot::channel();
     let (release, mut released) = oneshot::channel::<oneshot::Sender<()>>();
-    let lead = match election {
-        None => {
-            control.spawn(async move {
-                // Kept, as it would be lost by being dropped.
-                let _losing = losing;
-                let _ = released.await;
-            });
-            Lead::always()
-        }
-        Some(election) => {
-            let acquired = control.run(async move {
-                let client = of_operator(kubeconfig.as_deref()).await?;
-                let mut leadership = match leader::acquire(&client, &election, &mut released).await {
-                    Ok(leadership) => leadership,
-                    Err(done) => {
-                        let _ = done.map(|done| done.send(()));
-                        return Ok(None);
-                    }
-                };
-                let lead = leadership.lead();
-                tokio::spawn(async move {
-                    let done = tokio::select! { () = leadership.hold() => None, done = released => done.ok() };
-                    match done {
-                        Some(done) => {
-                            leadership.release().await;
-                            let _ = done.send(());
-                        }
-                        None => {
-                            drop(losing);
-                            tokio::time::sleep(WITHOUT_LEASE).await;
-                            std::process::exit(1);
-                        }
-                    }
-                });
-                Ok::<_, String>(Some(lead))
-            });
-            let acquired = tokio::select! {
-                acquired = acquired => acquired??,
-                () = stop => None,
-            };
-            let Some(lead) = acquired else {
-                give_back(release).await;
-                return Ok(None);
-            };
-            lead
-        }
+    let (leading, leads) = watch::channel(election.is_none());
+    let Some(election) = election else {
+        control.spawn(async move {
+            // Kept, as it would be lost by being dropped.
+            let _kept = (ending, leading);
+            let _ = released.await;
+        });
+        return Standing { lead: Lead::always(), leads, ended, release };
     };
-    Ok(Some(Held { lead, lost, release }))
+    let lead = Lead::not_yet();
+    let ours = lead.clone();
+    control.spawn(async move {
+        let client = match of_operator(kubeconfig.as_deref()).await {
+            Ok(client) => client,
+            Err(why) => return drop(ending.send(why)),
+        };
+        let mut leadership = match leader::acquire(&client, &election, &ours, &mut released).await {
+            Ok(leadership) => leadership,
+            Err(done) => return drop(done.map(|done| done.send(()))),
+        };
+        leading.send_replace(true);
+        let done = tokio::select! { () = leadership.hold() => None, done = released => done.ok() };
+        if let Some(done) = done {
+            leadership.release().await;
+            let _ = done.send(());
+            return;
+        }
+        drop(ending);
+        tokio::time::sleep(WITHOUT_LEASE).await;
+        std::process::exit(1);
+    });
+    Standing { lead, leads, ended, release }
 }
 
-impl Held {
+impl Standing {
     /// Until when we may write.
     pub fn lead(&self) -> Lead {
         self.lead.clone()
     }
 
-    /// Waits until it is lost; answers why we stop.
-    pub async fn lost(&mut self) -> String {
-        let _ = (&mut self.lost).await;
-        "lost the Lease: stopping, so that only its holder works".to_owned()
+    /// Told once the Lease is ours.
+    pub fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.clone()
     }
 
-    /// Gives it back.
+    /// Waits until it is lost, or can't be asked for; answers why we stop.
+    pub async fn ended(&mut self) -> String {
+        let lost = |_| "lost the Lease: stopping, so that only its holder works".to_owned();
+        (&mut self.ended).await.unwrap_or_else(lost)
+    }
+
+    /// Gives it back, whether it is held or about to be, and waits for that.
     pub async fn release(self) {
-        give_back(self.release).await;
-    }
-}
-
-/// Has whoever holds the Lease, or is about to, give it back, and waits for that.
-async fn give_back(release: oneshot::Sender<oneshot::Sender<()>>) {
-    let (done, given_back) = oneshot::channel();
-    if release.send(done).is_ok() {
-        let _ = given_back.await;
+        let (done, given_back) = oneshot::channel();
+        if self.release.send(done).is_ok() {
+            let _ = given_back.await;
+        }
     }
 }

@@ -74,8 +74,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         election.check()?;
     }
     let metrics = Arc::new(Metrics::new());
-    // Standing by is ready too: a replica that waits for the Lease must not fail a rollout.
-    let (ready, readiness) = watch::channel(election.is_some());
+    // Standing by is ready too, once it could go on at once: a replica that waits for the Lease must not fail a rollout.
+    let (ready, readiness) = watch::channel(false);
     let client = tokio::select! {
         client = begin(&args, &control, metrics.clone(), readiness) => client?,
         () = stopped() => return Ok(()),
@@ -83,12 +83,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let compute = compute::Pool::new(std::thread::available_parallelism().map_or(1, usize::from));
     control.spawn(compute.watch());
     let sealing = sealing(&args.sealing, &client, compute.clone(), &metrics).await?;
-    let Some(mut held) = lease::hold(&control, args.kubeconfig.clone(), election, stopped()).await? else {
-        return Ok(());
-    };
-    let lead = held.lead();
-    metrics.process.leader.set(1);
-    ready.send_replace(false);
+    let mut standing = lease::stand(&control, args.kubeconfig.clone(), election);
+    let lead = standing.lead();
 
     let turns = Turns::new(usize::from(args.concurrent), lead.clone());
     let events = Events::start(client.clone(), clock::now, lead.clone());
@@ -109,7 +105,12 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let rules = Rules { unseal, ..rules(&args, Proxies::of(&*environment)?) };
     if let Some((ring, pairs)) = sealing {
         let period = Some(args.sealing.key_renew_period).filter(|period| !period.is_zero());
-        tokio::spawn(ring.renew(pairs, turns.clone(), period, clock::now));
+        let (mut leads, turns) = (standing.leads(), turns.clone());
+        tokio::spawn(async move {
+            if leads.wait_for(|leads| *leads).await.is_ok() {
+                ring.renew(pairs, turns, period, clock::now).await;
+            }
+        });
     }
     let login_ports = Arc::new(login_ports);
     // SealedSecrets come to stores of their own, which nobody else can name.
@@ -195,7 +196,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     };
 
     let shared = Shared::new(index, metrics, notices, clock::now);
-    let mut controller = Controller::new(shared, Box::new(watches), ready);
+    let mut controller = Controller::new(shared, Box::new(watches), ready, standing.leads());
     let sync = move |look| {
         let (work, planning) = (work.clone(), work.0.stores.planning());
         async move {
@@ -237,10 +238,10 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let lost = tokio::select! {
         () = controller.run(stopped()) => None,
         // Not one write more: dropping the controller cancels what is under way.
-        lost = held.lost() => Some(lost),
+        lost = standing.ended() => Some(lost),
     };
     if lost.is_none() {
-        held.release().await;
+        standing.release().await;
     }
     if let Some(Err(problem)) = log.map(|log| log.close()) {
         tracing::error!("{problem}");

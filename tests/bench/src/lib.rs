@@ -3,7 +3,7 @@
 //! Modules, in reading order: [`double`] a store of ours that counts, delays, throttles and fails, [`bed`] the control
 //! plane, [`fleet`] the objects of a run, [`subject`] the operator that is measured, [`watch`] what it has done,
 //! [`api`] and [`usage`] what it needed, [`bare`] what cannot be undercut, [`run`] the phases, [`report`] the table, [`weight`]
-//! what the program weighs before it does anything.
+//! what the program weighs before it does anything. Apart from these, [`failover`]: what a second replica is worth.
 
 pub mod double;
 pub mod bed;
@@ -16,6 +16,7 @@ pub mod bare;
 pub mod run;
 pub mod report;
 pub mod weight;
+pub mod failover;
 
 pub use bed::Bed;
 pub use double::Double;

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use keyferry_behaviour_tests::{Rig, cluster};
+use keyferry_behaviour_tests::operator::series;
+use keyferry_behaviour_tests::{Operator, Rig, cluster};
 use keyferry_testkit::process::Signal;
 use keyferry_testkit::{OpenBao, OpenBaoOptions, Testbed};
 use serde_json::json;
@@ -10,6 +11,7 @@ use serde_json::json;
 tests![
     an_api_server_that_comes_back_is_followed_on,
     a_leader_without_api_server_stops,
+    a_replica_that_stands_by_goes_on_where_the_leader_was_killed,
     a_store_that_hangs_holds_nobody_else,
     a_store_that_is_away_is_told_and_found_again,
 ];
@@ -57,18 +59,23 @@ async fn an_api_server_that_comes_back_is_followed_on() {
     rig.finish().await;
 }
 
+/// How long a Lease lasts here: long, because machines are busy.
+const LEASE: Duration = Duration::from_secs(15);
+
+fn election(rig: &Rig) -> [String; 5] {
+    [
+        format!("--leader-election-id={}", rig.namespace()),
+        format!("--leader-election-namespace={}", rig.namespace()),
+        format!("--leader-election-lease-duration={}s", LEASE.as_secs()),
+        "--leader-election-renew-deadline=10s".to_owned(),
+        "--leader-election-retry-period=1s".to_owned(),
+    ]
+}
+
 async fn a_leader_without_api_server_stops() {
     let testbed = private().await;
     let rig = Rig::on(&testbed, "lost-lease").await;
-    // The deadline is long, because machines are busy.
-    let duration = Duration::from_secs(15);
-    let election = [
-        format!("--leader-election-id={}", rig.namespace()),
-        format!("--leader-election-namespace={}", rig.namespace()),
-        format!("--leader-election-lease-duration={}s", duration.as_secs()),
-        "--leader-election-renew-deadline=10s".to_owned(),
-        "--leader-election-retry-period=1s".to_owned(),
-    ];
+    let election = election(&rig);
     let args: Vec<&str> = election.iter().map(String::as_str).collect();
     let mut rig = synced(rig, &args).await;
     let began = Instant::now();
@@ -79,7 +86,39 @@ async fn a_leader_without_api_server_stops() {
     let took = began.elapsed();
     testbed.thaw("kube-apiserver").expect("it is frozen");
     assert_eq!(ended.expect("it ends").code(), Some(1));
-    assert!(took < duration, "it took {took:?}");
+    assert!(took < LEASE, "it took {took:?}");
+    rig.start(&args).await;
+    rotated(&rig).await;
+    rig.finish().await;
+}
+
+async fn a_replica_that_stands_by_goes_on_where_the_leader_was_killed() {
+    let rig = Rig::idle("standby").await;
+    let election = election(&rig);
+    let args: Vec<&str> = election.iter().map(String::as_str).collect();
+    let mut rig = synced(rig, &args).await;
+    let second = Operator::start(&rig.testbed, &rig.args(&args), &rig.env, &rig.log_file()).await.expect("it starts");
+    // The leader goes on, and the other knows all, but asks no store and writes nothing.
+    for _ in 0..3 {
+        rotated(&rig).await;
+    }
+    let calls = |text: &str| {
+        let asked = series(text, "externalsecret_provider_api_calls_count", &[]);
+        let looked = series(text, "externalsecret_sync_calls_total", &[]);
+        (series(text, "keyferry_leader", &[]), asked, looked)
+    };
+    assert_eq!(calls(&second.metrics().await.expect("metrics")), (0.0, 0.0, 0.0));
+    assert_eq!(rig.log().matches("standing by: all is listed").count(), 1);
+    rig.kill9();
+    rig.operator = Some(second);
+    rotated(&rig).await;
+    assert_eq!(series(&rig.metrics().await, "keyferry_leader", &[]), 1.0);
+    rig.cluster.patch("Secret", "e", &json!({"stringData": {"user": "edited"}})).await;
+    rotated(&rig).await;
+    // Asked to end, it gives the Lease back, and who comes next need not wait for its end.
+    rig.stop().await;
+    let holder = ["get", "lease", rig.namespace(), "-n", rig.namespace(), "-o", "jsonpath={.spec.holderIdentity}"];
+    assert_eq!(rig.testbed.kubectl(&holder, "").expect("kubectl"), "");
     rig.start(&args).await;
     rotated(&rig).await;
     rig.finish().await;
