@@ -18,7 +18,7 @@ use keyferry::verbs::validate::{Validate, finding::Severity, judge};
 use keyferry_doubles::Proxy;
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::proxy::Proxies;
-use keyferry_provider_core::{BuildContext, Caller, Error};
+use keyferry_provider_core::{BuildContext, Caller, Error, ErrorKind, Key};
 use keyferry_stores::registry;
 use serde_json::{Value, json};
 
@@ -69,10 +69,10 @@ fn no_store_and_no_field_is_left_out() {
     assert!(missing.is_empty(), "no manifest has these fields:\n{}", missing.join("\n"));
 }
 
-/// Builds a store as the operator does for a ClusterSecretStore that is used in the namespace `apps`, and has it checked.
+/// Builds a store as the operator does for a ClusterSecretStore that is used in the namespace `apps`, has it checked, and
+/// reads from it where that can be.
 async fn check(entry: &Entry, proxy: &Proxy) -> Result<(), Error> {
-    let registration = registry::find(entry.store())
-        .map_err(|told| Error::new(keyferry_provider_core::ErrorKind::Unsupported, told))?;
+    let registration = registry::find(entry.store()).map_err(|told| Error::new(ErrorKind::Unsupported, told))?;
     let url = proxy.url();
     let proxies = Proxies::of(&move |name| matches!(name, "HTTP_PROXY" | "HTTPS_PROXY").then(|| url.clone()));
     let env = entry.env.clone();
@@ -81,7 +81,11 @@ async fn check(entry: &Entry, proxy: &Proxy) -> Result<(), Error> {
     ctx.environment = Arc::new(move |name| env.get(name).cloned());
     ctx.caller =
         Caller { store_kind: "ClusterSecretStore", store: "documented".into(), namespace: Some("apps".to_owned()) };
-    (registration.build)(&entry.spec(), ctx).await?.validate().await
+    let store = (registration.build)(&entry.spec(), ctx).await?;
+    store.validate().await?;
+    let key = Key { name: "app".to_owned(), version: None, metadata: false };
+    let read = if store.capabilities().max_batch > 0 { store.fetch(&[key]).await? } else { Vec::new() };
+    read.into_iter().try_for_each(|answer| answer.map(drop))
 }
 
 /// Why an entry does not come to what it says; none where it does.
