@@ -48,7 +48,7 @@ const VENDOR: Vendor = Vendor {
 const IAM: Vendor = Vendor {
     name: "IBM Cloud IAM",
     metric: "IBM/IAM",
-    fields: Fields { server: "spec.provider.ibm.auth.*.iamEndpoint", ..VENDOR.fields },
+    fields: Fields { server: "the iamEndpoint of spec.provider.ibm.auth", ..VENDOR.fields },
     says: |_| None::<Said>,
     ..VENDOR
 };
