@@ -12,6 +12,7 @@ use keyferry_provider_core::{
     Metadata, PropertyLookup, Registration, SecretBytes, SecretRef, filled, json, one_by_one,
 };
 use keyferry_provider_http::{Ca, Fields, form, server_url};
+use keyferry_provider_identity::cloud::Shown;
 use keyferry_provider_session::{Grant, Life, Source};
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -19,10 +20,11 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::client::{Call, Client, Response, Said, Vendor, segment};
+use crate::cloud::may_be_operator;
 use crate::config::{self, needed, needed_text};
 use crate::login::{Access, Pass};
 use crate::object::{self, Object};
-use crate::store::{Rest, Store, UNPROVEN};
+use crate::store::{Rest, Store, UNPROVEN, note_of_login};
 
 /// How the registry knows this store.
 pub const REGISTRATION: Registration =
@@ -38,7 +40,7 @@ const VENDOR: Vendor = Vendor {
         ca: "the certificates of the system",
         identity: "spec.provider.ibm",
     },
-    login: "spec.provider.ibm.auth.secretRef.secretApiKeySecretRef",
+    login: "spec.provider.ibm.auth",
     says,
 };
 
@@ -46,12 +48,18 @@ const VENDOR: Vendor = Vendor {
 const IAM: Vendor = Vendor {
     name: "IBM Cloud IAM",
     metric: "IBM/IAM",
-    fields: Fields { server: "spec.provider.ibm.auth.secretRef.iamEndpoint", ..VENDOR.fields },
+    fields: Fields { server: "the iamEndpoint of spec.provider.ibm.auth", ..VENDOR.fields },
     says: |_| None::<Said>,
     ..VENDOR
 };
 
 const IAM_URL: &str = "https://iam.cloud.ibm.com";
+
+/// Where the token of a trusted profile is, unless the spec says: where IBM's own libraries look first.
+const TOKEN_FILE: &str = "/var/run/secrets/tokens/vault-token";
+
+/// The largest token that is read.
+const LARGEST_TOKEN: u64 = 64 << 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -64,7 +72,7 @@ struct Spec {
 #[serde(rename_all = "camelCase")]
 struct Auth {
     secret_ref: Option<ByKey>,
-    container_auth: Option<serde_json::Value>,
+    container_auth: Option<ByProfile>,
 }
 
 #[derive(Deserialize)]
@@ -74,9 +82,19 @@ struct ByKey {
     iam_endpoint: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ByProfile {
+    profile: Option<String>,
+    token_location: Option<String>,
+    iam_endpoint: Option<String>,
+}
+
 /// The secrets of one instance.
 struct Ibm {
     access: Access,
+    /// Whether it logs in as the operator itself.
+    is_own: bool,
 }
 
 fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
@@ -85,21 +103,25 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         let url = needed_text(spec.service_url, VENDOR.fields.server)?;
         let server = server_url(&url, VENDOR.fields.server, "https://ID.eu-de.secrets-manager.appdomain.cloud")?;
         let auth = needed(spec.auth, "spec.provider.ibm.auth")?;
-        let by_key = match (auth.secret_ref, auth.container_auth) {
-            (Some(by_key), None) => by_key,
-            (None, Some(_)) => {
-                let message =
-                    "spec.provider.ibm.auth.containerAuth is not supported: it names a file of the operator's machine";
-                return Err(Error::new(ErrorKind::Unsupported, message).with_hint("use secretRef"));
+        let (endpoint, who) = match (auth.secret_ref, auth.container_auth) {
+            (Some(by_key), None) => {
+                (by_key.iam_endpoint, Who::Key(needed(by_key.secret_api_key_secret_ref, KEY_FIELD)?))
+            }
+            (None, Some(of)) => {
+                // A file of the operator's machine, and a server that is shown it: neither is for a namespace to choose.
+                may_be_operator(&Shown { field: PROFILE_FIELD, ctx: &ctx, is_to_named_server: true })?;
+                let profile = needed_text(of.profile, &format!("{PROFILE_FIELD}.profile"))?;
+                let file = filled(of.token_location).unwrap_or_else(|| TOKEN_FILE.to_owned());
+                (of.iam_endpoint, Who::Profile { profile, file })
             }
             _ => return Err(Error::invalid("spec.provider.ibm.auth needs exactly one of secretRef and containerAuth")),
         };
-        let reference = needed(by_key.secret_api_key_secret_ref, VENDOR.login)?;
-        let iam = filled(by_key.iam_endpoint).unwrap_or_else(|| IAM_URL.to_owned());
+        let iam = filled(endpoint).unwrap_or_else(|| IAM_URL.to_owned());
         let iam = Client::new(&IAM, server_url(&iam, IAM.fields.server, IAM_URL)?, &Ca::System, &ctx).await?;
         let client = Arc::new(Client::new(&VENDOR, server, &Ca::System, &ctx).await?);
-        let login = Login { iam, credentials: ctx.credentials.clone(), reference };
-        Ok(Rest::provider(Ibm { access: Access::new(client, login).await? }))
+        let is_own = matches!(who, Who::Profile { .. });
+        let login = Login { iam, credentials: ctx.credentials.clone(), who };
+        Ok(Rest::provider(Ibm { access: Access::new(client, login).await?, is_own }))
     })
 }
 
@@ -110,19 +132,64 @@ fn says(answer: &Response) -> Option<Said> {
     (answer.status == 404 && code.expose_str()?.contains("not_found")).then_some(Said::NoSecret)
 }
 
+/// Where the spec names an API key, and where a trusted profile.
+const KEY_FIELD: &str = "spec.provider.ibm.auth.secretRef.secretApiKeySecretRef";
+const PROFILE_FIELD: &str = "spec.provider.ibm.auth.containerAuth";
+
+/// Who logs in.
+enum Who {
+    /// Whoever has this API key.
+    Key(SecretRef),
+    /// This trusted profile, by a token that the operator's cluster keeps current in a file.
+    Profile { profile: String, file: String },
+}
+
 /// Where tokens come from.
 struct Login {
     iam: Client,
     credentials: Arc<dyn Credentials>,
-    reference: SecretRef,
+    who: Who,
+}
+
+impl Login {
+    /// The question for a token, and what the answer is told by.
+    async fn question(&self) -> Result<(SecretBytes, &'static str), Error> {
+        let kind = ("response_type", &b"cloud_iam"[..]);
+        Ok(match &self.who {
+            Who::Key(reference) => {
+                let key = config::secret(&*self.credentials, reference, None, KEY_FIELD).await?;
+                let grant = b"urn:ibm:params:oauth:grant-type:apikey";
+                (form(&[("grant_type", grant), ("apikey", key.expose()), kind]), KEY_FIELD)
+            }
+            Who::Profile { profile, file } => {
+                let token = token(file).await?;
+                let grant = b"urn:ibm:params:oauth:grant-type:cr-token";
+                let profile = ("profile_name", profile.as_bytes());
+                (form(&[("grant_type", grant), ("cr_token", token.expose()), profile, kind]), PROFILE_FIELD)
+            }
+        })
+    }
+}
+
+/// The token that the cluster keeps current in a file.
+async fn token(file: &str) -> Result<SecretBytes, Error> {
+    let wrong = |problem: &str| Error::invalid(format!("{PROFILE_FIELD}.tokenLocation: {problem}"));
+    let metadata = tokio::fs::metadata(file).await.map_err(|_| {
+        wrong("there is no such file in the operator's Pod").with_hint("mount a token of its ServiceAccount there")
+    })?;
+    if !metadata.is_file() || metadata.len() > LARGEST_TOKEN {
+        return Err(wrong("the file is none that holds a token"));
+    }
+    let bytes = tokio::fs::read(file).await.map(SecretBytes::new).map_err(|_| wrong("the file can't be read"))?;
+    let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    let text = bytes.expose_str().map(str::trim).filter(|text| !text.is_empty() && text.chars().all(is_part));
+    text.map(SecretBytes::from).ok_or_else(|| wrong("the file is none that holds a token"))
 }
 
 #[async_trait]
 impl Source<Pass> for Login {
     async fn get(&self) -> Result<Grant<Pass>, Error> {
-        let key = config::secret(&*self.credentials, &self.reference, None, VENDOR.login).await?;
-        let grant = b"urn:ibm:params:oauth:grant-type:apikey";
-        let body = form(&[("grant_type", grant), ("apikey", key.expose()), ("response_type", b"cloud_iam")]);
+        let (body, field) = self.question().await?;
         let form = (CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
         let call = Call::send("Login", Method::POST, "identity/token", body);
         let answer = self.iam.send(&call, &HeaderMap::from_iter([form])).await?;
@@ -132,7 +199,7 @@ impl Source<Pass> for Login {
         let malformed = || self.iam.malformed(&answer);
         let token = object::at(answer.body.expose(), &["access_token"]).map(json::to_bytes).ok_or_else(malformed)?;
         let seconds = answer.word(&["expires_in"]).and_then(|seconds| seconds.parse().ok()).ok_or_else(malformed)?;
-        let value = Pass::header(AUTHORIZATION, "Bearer ", &token, VENDOR.login)?;
+        let value = Pass::header(AUTHORIZATION, "Bearer ", &token, field)?;
         Ok(Grant { value, life: Life::of(Duration::from_secs(seconds)) })
     }
 }
@@ -323,7 +390,8 @@ impl Store for Ibm {
     }
 
     fn note(&self) -> Option<String> {
-        Some(UNPROVEN.to_owned())
+        let own = note_of_login(self.is_own, true).map(|own| format!("{own}; "));
+        Some(format!("{}{UNPROVEN}", own.unwrap_or_default()))
     }
 }
 

@@ -290,32 +290,6 @@ impl Oracle {
         }
     }
 
-    /// Makes sure that a secret which we may not read is not there. Only a list, which has the names of those that we may not
-    /// read either, tells the two apart: what is taken for gone is forgotten, and would stay for ever.
-    async fn check_absent(&self, name: &str) -> Result<(), Error> {
-        let call = Call::get("ListSecrets", "20180608/secrets").with([
-            (
-                "compartmentId",
-                self.compartment("telling a secret that is not there from one that we may not read")?.to_owned(),
-            ),
-            ("vaultId", self.vault.clone()),
-            ("name", name.to_owned()),
-        ]);
-        let answer = self.vaults.ask(&call, "the list of secrets").await?;
-        let malformed = || self.vaults.client().malformed(&answer);
-        let all = json::array(answer.body.expose()).ok_or_else(malformed)?;
-        let found: Option<Vec<_>> = all.into_iter().map(|raw| listed(raw, &Query::default())).collect();
-        let is_there = found.ok_or_else(malformed)?.into_iter().flatten().any(|found| found == name);
-        match (is_there, answer.header("opc-next-page").is_some_and(|page| !page.is_empty())) {
-            (false, false) => Ok(()),
-            (true, _) => {
-                let message = format!("secret {name:?} is there, and we may not read it: allow the user to read it");
-                Err(Error::new(ErrorKind::Denied, message))
-            }
-            (false, true) => Err(malformed()),
-        }
-    }
-
     fn compartment(&self, what: &str) -> Result<&str, Error> {
         let message = format!("spec.provider.oracle.compartment is missing, which {what} needs");
         self.compartment.as_deref().ok_or_else(|| Error::invalid(message))
@@ -363,11 +337,34 @@ impl Store for Oracle {
     }
 
     async fn look(&self, name: &str) -> Result<Option<Found>, Error> {
-        let seen = self.seen(name).await?;
-        if seen.is_none() {
-            self.check_absent(name).await?;
+        Ok(self.seen(name).await?.map(|bundle| Found::unmarked(bundle.value)))
+    }
+
+    /// Only a list, which has the names of those that we may not read either, tells what is not there from what is not for us:
+    /// what is taken for gone is forgotten, and would stay for ever.
+    async fn is_absent(&self, name: &str) -> Result<(), Error> {
+        let compartment = self.compartment.as_deref().ok_or_else(|| {
+            let message = format!("Oracle does not say whether secret {name:?} is gone, or there and not for us");
+            Error::invalid(message).with_hint("set spec.provider.oracle.compartment, whose list tells")
+        })?;
+        let call = Call::get("ListSecrets", "20180608/secrets").with([
+            ("compartmentId", compartment.to_owned()),
+            ("vaultId", self.vault.clone()),
+            ("name", name.to_owned()),
+        ]);
+        let answer = self.vaults.ask(&call, "the list of secrets").await?;
+        let malformed = || self.vaults.client().malformed(&answer);
+        let all = json::array(answer.body.expose()).ok_or_else(malformed)?;
+        let found: Option<Vec<_>> = all.into_iter().map(|raw| listed(raw, &Query::default())).collect();
+        let is_there = found.ok_or_else(malformed)?.into_iter().flatten().any(|found| found == name);
+        match (is_there, answer.header("opc-next-page").is_some_and(|page| !page.is_empty())) {
+            (false, false) => Ok(()),
+            (true, _) => {
+                let message = format!("secret {name:?} is there, and we may not read it: allow the user to read it");
+                Err(Error::new(ErrorKind::Denied, message))
+            }
+            (false, true) => Err(malformed()),
         }
-        Ok(seen.map(|bundle| Found::unmarked(bundle.value)))
     }
 
     async fn write(&self, name: &str, value: &SecretBytes, _: Option<&Found>) -> Result<(), Error> {

@@ -55,6 +55,12 @@ pub trait Store: Send + Sync + 'static {
         Err(Error::cannot("pushed to"))
     }
 
+    /// Makes sure that what [`look`](Self::look) did not see is not there, before anybody counts on that: where the vendor
+    /// says the same of what may not be read. A push need not know: making what is there already is refused.
+    async fn is_absent(&self, _name: &str) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Writes this value as the secret of this name, in place of what is there, and marks it as ours.
     async fn write(&self, _name: &str, _value: &SecretBytes, _there: Option<&Found>) -> Result<(), Error> {
         Err(Error::cannot("pushed to"))
@@ -145,7 +151,7 @@ impl<S: Store> Provider for Rest<S> {
     }
 
     async fn delete(&self, remote: &Remote, reach: Reach) -> Result<(), Error> {
-        let Some(there) = self.0.look(&remote.key).await? else { return Ok(()) };
+        let Some(there) = self.0.look(&remote.key).await? else { return self.0.is_absent(&remote.key).await };
         if reach == Reach::Ours && !there.is_ours {
             return Ok(());
         }
@@ -163,11 +169,11 @@ impl<S: Store> Provider for Rest<S> {
     }
 
     async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
-        let there = self.0.look(&remote.key).await?;
-        Ok(there.is_some_and(|found| {
-            let has = |property: &str| property::get_at(found.value.expose(), &self.0.path(property)).is_some();
-            remote.property.as_deref().is_none_or(has)
-        }))
+        let Some(found) = self.0.look(&remote.key).await? else {
+            return self.0.is_absent(&remote.key).await.map(|()| false);
+        };
+        let has = |property: &str| property::get_at(found.value.expose(), &self.0.path(property)).is_some();
+        Ok(remote.property.as_deref().is_none_or(has))
     }
 
     async fn validate(&self) -> Result<(), Error> {

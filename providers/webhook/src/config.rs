@@ -70,8 +70,9 @@ impl Config {
         // The parser's own error would quote the value it stumbles over.
         let spec = Spec::deserialize(spec).map_err(|_| wrong("", "is not of the form that the documentation gives"))?;
         if spec.auth.is_some_and(|auth| !auth.is_null()) {
-            let message = "spec.provider.webhook.auth: NTLM is not built yet; a header can carry another login";
-            return Err(Error::new(ErrorKind::Unsupported, message));
+            let message = "spec.provider.webhook.auth: NTLM logs in connections, which is not supported";
+            let hint = "a header can carry another login, or a proxy before the service can log in there";
+            return Err(Error::new(ErrorKind::Unsupported, message).with_hint(hint));
         }
         let method = filled(spec.method)
             .map(|method| Method::from_bytes(method.as_bytes()).map_err(|_| wrong(".method", "is no HTTP method")));
@@ -144,7 +145,7 @@ mod tests {
             (json!({"url": "http://x", "secrets": [{"secretRef": {"name": "canary"}}]}), ".secrets[].name is missing"),
             (json!({"url": "http://x", "secrets": [{"name": "canary"}]}), ".secrets[].secretRef is missing"),
             (json!({"url": "http://x", "caBundle": "canary"}), ".caBundle must hold"),
-            (json!({"url": "http://x", "auth": {"ntlm": {"canary": 1}}}), "NTLM is not built yet"),
+            (json!({"url": "http://x", "auth": {"ntlm": {"canary": 1}}}), "NTLM logs in connections"),
         ] {
             let error = Config::new(&spec).unwrap_err();
             assert!(error.message().contains(words) && !error.message().contains("canary"), "{error}");

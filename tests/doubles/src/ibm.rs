@@ -1,5 +1,5 @@
 //! IBM Cloud Secrets Manager: secrets of several types in groups, and IAM, which gives tokens for API keys. Written from the
-//! vendor's documents alone: no client of theirs has spoken to it.
+//! vendor's documents alone: no client of theirs has spoken to it. A trusted profile logs in with a token of the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -18,6 +18,9 @@ use crate::trusted::Trusted;
 
 /// The API key that logs in.
 pub const KEY: &str = "canary-of-the-api-key";
+
+/// A trusted profile, and the token of the machine that it trusts.
+pub const PROFILE: (&str, &str) = ("reader", "canary.of-the.machine");
 
 /// A running double.
 #[derive(Clone)]
@@ -134,7 +137,14 @@ fn wrong(status: u16, code: &str) -> Response {
 
 fn log_in(form: &BTreeMap<String, String>, state: &mut State) -> Response {
     let given = |name: &str| form.get(name).map(String::as_str).unwrap_or_default();
-    if given("grant_type") != "urn:ibm:params:oauth:grant-type:apikey" || !state.keys.holds(given("apikey")) {
+    let (is_in, who) = match given("grant_type") {
+        "urn:ibm:params:oauth:grant-type:apikey" => (state.keys.holds(given("apikey")), given("apikey")),
+        "urn:ibm:params:oauth:grant-type:cr-token" => {
+            ((given("profile_name"), given("cr_token")) == PROFILE, given("profile_name"))
+        }
+        _ => (false, ""),
+    };
+    if !is_in {
         return asked::json(
             400,
             &json!({"errorCode": "BXNIM0415E", "errorMessage": "Provided API key could not be found."}),
@@ -142,7 +152,7 @@ fn log_in(form: &BTreeMap<String, String>, state: &mut State) -> Response {
     }
     state.logins += 1;
     let token = format!("canary-of-session-{}", state.logins);
-    state.sessions.insert(token.clone(), (SystemTime::now() + state.life, given("apikey").to_owned()));
+    state.sessions.insert(token.clone(), (SystemTime::now() + state.life, who.to_owned()));
     let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": state.life.as_secs()});
     asked::json(200, &body)
 }

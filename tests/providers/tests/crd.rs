@@ -2,15 +2,22 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use keyferry_builders::key;
-use keyferry_provider_core::{Caller, Error, ErrorKind, Key, Provider, Query, find_all};
+use keyferry_doubles::Server;
+use keyferry_provider_core::address::Addresses;
+use keyferry_provider_core::property;
+use keyferry_provider_core::{
+    Answer, BuildContext, Caller, Capabilities, Dialect, Error, ErrorKind, Fetched, Key, Page, Provider, Push, Query,
+    Reach, Remote, find_all,
+};
 use keyferry_provider_kubernetes::CRD;
-use keyferry_provider_testkit::MapCredentials;
-use keyferry_provider_tests::context;
+use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
+use keyferry_provider_tests::{context, front};
 use keyferry_testkit::{Namespace, Testbed};
-use kube::api::{Api, ApiResource, DynamicObject, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::{Value, json};
 
 async fn build(kind: &'static str, namespace: &str, more: Value) -> Result<Arc<dyn Provider>, Error> {
@@ -44,6 +51,140 @@ async fn put(namespace: &Namespace, name: &str, value: &str) {
     let map = json!({"metadata": {"name": name}, "data": {"a": value, "b": "other"}});
     let map: ConfigMap = serde_json::from_value(map).unwrap();
     namespace.api::<ConfigMap>().create(&PostParams::default(), &map).await.unwrap();
+}
+
+/// ConfigMaps of a namespace, and what stands before the API server: it counts, and fails when it is told to.
+struct ConfigMaps(Namespace, Server);
+
+impl ConfigMaps {
+    async fn new() -> Self {
+        let testbed = Testbed::shared();
+        keyferry_testkit::install_crypto_provider();
+        let kubernetes = testbed.kubernetes();
+        let ca = reqwest::Certificate::from_pem(&std::fs::read(&kubernetes.ca_file).unwrap()).unwrap();
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([ca]).build().unwrap();
+        let server = front(http, move |_| kubernetes.url.clone(), "");
+        Self(testbed.namespace("crd-suite").await, server)
+    }
+}
+
+#[async_trait]
+impl Fixture for ConfigMaps {
+    fn name(&self) -> String {
+        "crd".to_owned()
+    }
+
+    fn registered(&self) -> Capabilities {
+        (CRD.capabilities)(&json!({}))
+    }
+
+    fn credentials(&self) -> Vec<String> {
+        vec![Testbed::shared().kubernetes().token]
+    }
+
+    fn server(&self) -> Option<Server> {
+        Some(self.1.clone())
+    }
+
+    async fn provider_at(&self, url: &str, addresses: Addresses) -> Option<Arc<dyn Provider>> {
+        let mut spec = config_maps();
+        spec["server"] = json!({ "url": url });
+        spec["auth"] = json!({"token": {"bearerToken": {"name": "admin", "key": "token"}}});
+        let admin = MapCredentials::new().with("admin/token", &Testbed::shared().kubernetes().token);
+        let namespace = Some(self.0.name().to_owned());
+        let caller = Caller { store_kind: "SecretStore", store: "s".into(), namespace };
+        let ctx = BuildContext { addresses, caller, ..context(admin, Arc::new(())) };
+        Some(Arc::new(OneField((CRD.build)(&spec, ctx).await.unwrap())))
+    }
+
+    /// What the store asks for.
+    fn page(&self) -> Option<usize> {
+        Some(500)
+    }
+
+    /// One each, and the question for what the kind is called.
+    fn calls_for(&self, keys: usize) -> Option<usize> {
+        Some(keys + 1)
+    }
+
+    fn takes_empty(&self) -> bool {
+        true
+    }
+
+    async fn put(&self, name: &str, value: &[u8]) -> Option<String> {
+        let map = json!({"metadata": {"name": name}, "data": {"value": std::str::from_utf8(value).unwrap()}});
+        let map: ConfigMap = serde_json::from_value(map).unwrap();
+        let api: Api<ConfigMap> = self.0.api();
+        if api.get_opt(name).await.unwrap().is_some() {
+            api.replace(name, &PostParams::default(), &map).await.unwrap();
+        } else {
+            api.create(&PostParams::default(), &map).await.unwrap();
+        }
+        None
+    }
+
+    async fn delete(&self, name: &str) {
+        self.0.api::<ConfigMap>().delete(name, &DeleteParams::default()).await.unwrap();
+    }
+
+    fn takes_name(&self, name: &str) -> bool {
+        name.len() < 240 && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit())
+    }
+}
+
+/// The store as `property: data.value` sees it: of an object everything else is the API server's affair.
+struct OneField(Arc<dyn Provider>);
+
+#[async_trait]
+impl Provider for OneField {
+    fn capabilities(&self) -> Capabilities {
+        self.0.capabilities()
+    }
+
+    fn dialect(&self) -> Dialect {
+        self.0.dialect()
+    }
+
+    fn joins(&self, batch: &[Key], key: &Key) -> bool {
+        self.0.joins(batch, key)
+    }
+
+    async fn fetch(&self, keys: &[Key]) -> Result<Vec<Answer>, Error> {
+        let field = |whole: Fetched| {
+            let value = property::get_at(whole.value.expose(), &["data", "value"]).expect("the suite wrote it");
+            Fetched { value, ..whole }
+        };
+        Ok(self.0.fetch(keys).await?.into_iter().map(|answer| answer.map(field)).collect())
+    }
+
+    async fn find(&self, query: &Query, at: &[String]) -> Result<Page, Error> {
+        self.0.find(query, at).await
+    }
+
+    async fn push(&self, push: &Push) -> Result<(), Error> {
+        self.0.push(push).await
+    }
+
+    async fn delete(&self, remote: &Remote, reach: Reach) -> Result<(), Error> {
+        self.0.delete(remote, reach).await
+    }
+
+    async fn exists(&self, remote: &Remote) -> Result<bool, Error> {
+        self.0.exists(remote).await
+    }
+
+    async fn validate(&self) -> Result<(), Error> {
+        self.0.validate().await
+    }
+
+    fn identity_note(&self) -> Option<String> {
+        self.0.identity_note()
+    }
+}
+
+#[tokio::test]
+async fn behaves_as_a_store() {
+    suite(&ConfigMaps::new().await).await;
 }
 
 #[tokio::test]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyferry_doubles::Server;
-use keyferry_doubles::ibm::{Double, KEY};
+use keyferry_doubles::ibm::{Double, KEY, PROFILE};
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{Capabilities, Error, ErrorKind, Provider, SecretBuf, json as parts};
 use keyferry_provider_rest::IBM;
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use serde_json::{Value, json};
 
-use crate::common::{Prefixed, build, context, context_at, fetched, kind, refusing, value};
+use crate::common::{Prefixed, build, context, context_at, context_of_namespace, fetched, kind, refusing, value};
 
 fn spec(url: &str) -> Value {
     json!({
@@ -164,7 +164,14 @@ async fn what_the_spec_gets_wrong_is_named() {
         ("auth", json!(null), "auth is missing"),
         ("auth", json!({}), "exactly one of secretRef and containerAuth"),
         ("auth", json!({"secretRef": {}}), "secretApiKeySecretRef is missing"),
-        ("auth", json!({"containerAuth": {"profile": "canary"}}), "names a file of the operator's machine"),
+        ("auth", json!({"containerAuth": {}}), "containerAuth.profile is missing"),
+        ("auth", json!({"containerAuth": {"profile": "p", "tokenLocation": "/canary"}}), "there is no such file"),
+        ("auth", json!({"containerAuth": {"profile": "p", "tokenLocation": "/"}}), "none that holds a token"),
+        (
+            "auth",
+            json!({"containerAuth": {"profile": "p", "tokenLocation": "/proc/self/environ"}}),
+            "none that holds a token",
+        ),
     ] {
         let mut spec = good.clone();
         spec[field] = wrong;
@@ -172,6 +179,31 @@ async fn what_the_spec_gets_wrong_is_named() {
         assert!(error.message().contains(words) && !error.to_string().contains("canary"), "{error}");
     }
     assert_eq!(kind(store_of(&good, NEXT).await), ErrorKind::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_trusted_profile_logs_in_by_the_token_of_the_operators_pod() {
+    let double = Double::start();
+    let id = double.put("team", "arbitrary", "a", json!({"payload": "v"}));
+    let file = std::env::temp_dir().join(format!("keyferry-ibm-{}", std::process::id()));
+    let spec = |profile: &str| {
+        let url = double.server().url();
+        let of = json!({"profile": profile, "tokenLocation": file.to_str().unwrap(), "iamEndpoint": url});
+        json!({"serviceUrl": url, "auth": {"containerAuth": of}})
+    };
+    std::fs::write(&file, format!("{}\n", PROFILE.1)).unwrap();
+    let store = build(&IBM, &spec(PROFILE.0), context(MapCredentials::new(), &[])).await.unwrap();
+    assert_eq!(value(&*store, &id).await.unwrap(), "v");
+    let note = store.identity_note().unwrap();
+    assert!(note.contains("as the operator itself") && note.contains("unproven"), "{note}");
+    let another = build(&IBM, &spec("another"), context(MapCredentials::new(), &[])).await;
+    assert_eq!(kind(another), ErrorKind::Unauthenticated);
+    // Whoever writes a store of a namespace chooses neither a file here nor who is shown it.
+    let calls = double.server().calls().len();
+    let of_namespace = build(&IBM, &spec(PROFILE.0), context_of_namespace(MapCredentials::new(), &[])).await;
+    assert_eq!(kind(of_namespace), ErrorKind::Denied);
+    assert_eq!(double.server().calls().len(), calls);
+    std::fs::remove_file(&file).unwrap();
 }
 
 #[tokio::test]

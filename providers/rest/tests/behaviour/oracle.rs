@@ -199,12 +199,34 @@ async fn a_secret_that_we_may_not_read_any_more_is_not_deleted() {
     assert_eq!(kind(store.push(&push("hidden", None, "w")).await), ErrorKind::Denied);
     store.delete(&remote("missing"), Reach::Ours).await.unwrap();
     assert!(!store.exists(&remote("missing")).await.unwrap());
-    for (field, wrong) in [("compartment", json!(null)), ("compartment", json!("elsewhere"))] {
+    let with_compartment = async |compartment: Value| {
         let mut spec = spec();
-        spec[field] = wrong;
-        let store = store_at(&double.server().url(), &spec, credentials(&double.user(), FINGERPRINT)).await.unwrap();
-        assert_ne!(kind(store.delete(&remote("missing"), Reach::Ours).await), ErrorKind::NotFound);
+        spec["compartment"] = compartment;
+        store_at(&double.server().url(), &spec, credentials(&double.user(), FINGERPRINT)).await.unwrap()
+    };
+    let elsewhere = with_compartment(json!("elsewhere")).await;
+    assert_ne!(kind(elsewhere.delete(&remote("missing"), Reach::Ours).await), ErrorKind::NotFound);
+    let without = with_compartment(json!(null)).await;
+    for error in [
+        without.delete(&remote("missing"), Reach::Ours).await.unwrap_err(),
+        without.exists(&remote("missing")).await.unwrap_err(),
+    ] {
+        assert!(
+            error.kind() == ErrorKind::Invalid && error.to_string().contains("set spec.provider.oracle.compartment"),
+            "{error}"
+        );
     }
+    // Of what is there nobody need be asked besides.
+    double.put("shown", b"v", &[]);
+    assert!(without.exists(&remote("shown")).await.unwrap());
+    without.push(&push("shown", None, "w")).await.unwrap();
+    without.delete(&remote("shown"), Reach::Ours).await.unwrap();
+    let listed =
+        double.server().calls().iter().filter(|call| call.path == "/20180608/secrets" && call.method == "GET").count();
+    store.push(&push("new", None, "v")).await.unwrap();
+    let after =
+        double.server().calls().iter().filter(|call| call.path == "/20180608/secrets" && call.method == "GET").count();
+    assert_eq!(listed, after, "a push asks for no list");
 }
 
 #[tokio::test]

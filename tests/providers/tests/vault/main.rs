@@ -16,11 +16,11 @@ use keyferry_builders::key;
 use keyferry_doubles::Server;
 use keyferry_provider_core::address::Addresses;
 use keyferry_provider_core::{
-    BuildContext, Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, find_all,
+    BuildContext, Capabilities, Credentials, Error, ErrorKind, Key, Provider, Query, Registration, find_all,
 };
 use keyferry_provider_testkit::{Fixture, MapCredentials, suite};
 use keyferry_provider_tests::{Counter, Relay, context};
-use keyferry_provider_vault::REGISTRATION;
+use keyferry_provider_vault::{OPEN_BAO, REGISTRATION};
 use keyferry_testkit::{OpenBao, OpenBaoOptions, Testbed, Vault};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -78,6 +78,8 @@ fn expect(result: Result<String, Error>, kind: ErrorKind, words: &str) {
 
 /// A KV engine of one version, of its own.
 struct Kv {
+    /// Under which key of `spec.provider` it is.
+    registration: &'static Registration,
     vault: Vault,
     url: String,
     token: String,
@@ -100,7 +102,7 @@ impl Kv {
         let server = Server::before(&testbed.vault_url());
         let (url, token) = (server.url(), testbed.vault_token());
         let tokens = Mutex::new(vec![token.clone()]);
-        Self { vault, url, token, tokens, mount, version, server }
+        Self { registration: &REGISTRATION, vault, url, token, tokens, mount, version, server }
     }
 
     /// Logs in with a token of its own from now on, which may do everything but these.
@@ -142,11 +144,11 @@ async fn wait_for_upgrade(vault: &Vault, mount: &str) {
 #[async_trait]
 impl Fixture for Kv {
     fn registered(&self) -> Capabilities {
-        (REGISTRATION.capabilities)(&json!({"version": format!("v{}", self.version)}))
+        (self.registration.capabilities)(&json!({"version": format!("v{}", self.version)}))
     }
 
     fn name(&self) -> String {
-        format!("vault (KV {})", self.version)
+        format!("{} (KV {})", self.registration.name, self.version)
     }
 
     fn server(&self) -> Option<Server> {
@@ -169,7 +171,7 @@ impl Fixture for Kv {
         });
         let credentials = MapCredentials::new().with("t/k", format!("{}\n", self.last_token()));
         let context = BuildContext { addresses, ..context(credentials, Arc::new(())) };
-        Some((REGISTRATION.build)(&spec, context).await.unwrap())
+        Some((self.registration.build)(&spec, context).await.unwrap())
     }
 
     async fn deny(&self, name: &str) -> bool {
@@ -233,6 +235,11 @@ async fn kv_1_behaves_as_a_store() {
 #[tokio::test]
 async fn kv_2_behaves_as_a_store() {
     suite(&Kv::new(2).await).await;
+}
+
+#[tokio::test]
+async fn open_bao_behaves_as_a_store_under_its_own_key() {
+    suite(&Kv { registration: &OPEN_BAO, ..Kv::new(2).await }).await;
 }
 
 #[tokio::test]
