@@ -93,6 +93,8 @@ async fn what_stays_apart_is_told_once_and_costs_nothing_more() {
         told(&rig);
         let before = rig.ps.status.clone();
         assert_eq!(rig.look().await, [""; 0]);
+        // The first one has nothing to compare with yet.
+        rig.next_check().await;
         let done = rig.next_check().await;
         assert!(done.iter().all(|what| what == "fetch t/k" || what.starts_with("status")), "a check: {done:?}");
         // The source changes: nothing is said again.
@@ -101,7 +103,9 @@ async fn what_stays_apart_is_told_once_and_costs_nothing_more() {
         assert_eq!((rig.said[0].as_str(), told(&rig).len()), ("Done(Done { pushed: 1, deleted: 0 })", 0));
         rig.memory = Memory::default();
         rig.now += 1;
-        assert_eq!(rig.look().await, [""; 0], "nor has a store changed after a restart");
+        let done = rig.look().await;
+        let writes = |what: &String| ["push", "delete", "status"].iter().any(|word| what.starts_with(word));
+        assert!(!done.iter().any(writes), "nor has a store changed after a restart: {done:?}");
         let known = |status: Option<PushSecretStatus>| status.map(|status| status.synced_push_secrets);
         assert_eq!(known(rig.ps.status.clone()), known(before));
     }
@@ -171,6 +175,7 @@ async fn what_stays_apart_in_a_store_that_is_filled_asks_for_no_push() {
         rig.respec(many.clone());
         rig.look().await;
         assert!(rig.recorded("SecretStore/s").contains(&"l".to_owned()), "{update}: {:?}", rig.said);
+        rig.next_check().await;
         rig.double.with(|state| state.held.remove(&("s".into(), "l".into())));
         let done = rig.next_check().await;
         assert!(!done.iter().any(|what| what.starts_with("read") || what == "exists s/l"), "{update}: {done:?}");
