@@ -68,8 +68,9 @@ const DUE: usize = 8;
 const USED: usize = 9;
 /// What is told of stores beside.
 const FAILED_CHECKS: usize = 3;
-/// What is told of whom a generator made something for that ends.
-const REPLACE_BY: usize = 0;
+/// What is told of whom a generator made something for that ends: ExternalSecrets and PushSecrets, which may be called the same.
+const SECRETS_LEASE: usize = 0;
+const PUSHES_LEASE: usize = 1;
 
 /// What is nobody's to alert on: somebody else looks after it, or nobody here.
 const NOT_OURS: [usize; 7] = [READY, NOT_READY, ATTEMPTS, NEXT, LAST, DUE, USED];
@@ -85,7 +86,7 @@ impl Default for Metrics {
 
 /// A gauge of objects.
 fn column(metric: &'static str, help: &'static str) -> Column {
-    Column { metric, help, is_counter: false, status: None }
+    Column { metric, help, is_counter: false, status: None, kind: None }
 }
 
 /// What is told of the objects of a kind.
@@ -120,6 +121,18 @@ fn columns_of_secrets() -> Vec<Column> {
         ),
     ]);
     all
+}
+
+/// What is told of whom a generator made something for.
+fn columns_of_leases() -> Vec<Column> {
+    let of = |kind| Column {
+        kind: Some(kind),
+        ..column(
+            "keyferry_lease_replace_by_timestamp_seconds",
+            "By when what a generator made for the object is to be replaced, in seconds of Unix time: a sixth of its term before it ends",
+        )
+    };
+    vec![of("ExternalSecret"), of("PushSecret")]
 }
 
 /// What is told of stores.
@@ -189,10 +202,7 @@ impl Metrics {
                 objects("clusterexternalsecret_reconcile_duration", "clusterexternalsecret_status_condition"),
                 objects("clusterpushsecret_reconcile_duration", "clusterpushsecret_status_condition"),
             ],
-            leases: Objects::new(vec![column(
-                "keyferry_lease_replace_by_timestamp_seconds",
-                "By when what a generator made for the object is to be replaced, in seconds of Unix time: a sixth of its term before it ends",
-            )]),
+            leases: Objects::new(columns_of_leases()),
             sync_seconds: seconds(
                 &registry,
                 "keyferry_sync_duration_seconds",
@@ -258,6 +268,7 @@ impl Metrics {
         let failures = report.memory.failures;
         let next = report.next.filter(|_| failures > 0);
         let last = last_success(es, report);
+        self.leases.tell_at_most(&name_of(&es.metadata), SECRETS_LEASE, report.memory.replace_by.map(seconds_of));
         self.secrets.tell(name_of(&es.metadata), |row| {
             row.count(CALLS);
             if matches!(report.outcome, Outcome::Ignored | Outcome::MountOnly) {
@@ -319,6 +330,7 @@ impl Metrics {
         self.push_seconds.with_label_values(&[outcome]).observe(elapsed.as_secs_f64());
         let status = report.status.as_ref().map(|(status, _)| status).or(ps.status.as_ref());
         let ready = status.and_then(|status| is_ready(&status.conditions));
+        self.leases.tell_at_most(&name_of(&ps.metadata), PUSHES_LEASE, report.memory.replace_by.map(seconds_of));
         self.pushes.tell(name_of(&ps.metadata), |row| {
             if report.outcome == Outcome::Ignored {
                 looked(row, elapsed, None);
@@ -334,22 +346,16 @@ impl Metrics {
         self.state_looks.with_label_values(&[if has_failed { "failed" } else { "done" }]).inc();
     }
 
-    /// By when what generators made for this object is to be replaced, where something of that ends.
-    pub fn lease_of(&self, owner: &Name, replace_by: Option<Timestamp>) {
-        match replace_by {
-            Some(at) => self.leases.tell(owner.clone(), |row| row.set(REPLACE_BY, seconds_of(at))),
-            None => self.leases.forget(owner),
-        }
-    }
-
     /// A PushSecret is gone: so are its series.
     pub fn forget_push_secret(&self, name: &Name) {
         self.pushes.forget(name);
+        self.leases.tell_at_most(name, PUSHES_LEASE, None);
     }
 
     /// An ExternalSecret is gone: so are its series.
     pub fn forget_external_secret(&self, name: &Name) {
         self.secrets.forget(name);
+        self.leases.tell_at_most(name, SECRETS_LEASE, None);
     }
 
     /// A store is gone: so are its series.

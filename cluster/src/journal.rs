@@ -6,7 +6,7 @@ use keyferry_sync::ports::{Journal, Problem};
 use keyferry_sync::record::Note;
 use kube::Resource as _;
 use kube::api::{Api, Patch, PatchParams};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::client::Turns;
 use crate::events::Events;
@@ -35,7 +35,7 @@ impl ClusterJournal {
 impl Journal for ClusterJournal {
     async fn status(&self, es: &ExternalSecret, status: &ExternalSecretStatus) -> Result<Option<String>, Problem> {
         // With the UID, so that an object which took the place of this one is not told what is not so.
-        let patch = Patch::Merge(json!({"metadata": {"uid": es.metadata.uid}, "status": status}));
+        let patch = Patch::Merge(json!({"metadata": {"uid": es.metadata.uid}, "status": changed(es, status)}));
         let name = es.metadata.name.as_deref().unwrap_or_default();
         let written =
             self.turns(es).run(async || self.api(es).patch_status(name, &PatchParams::default(), &patch).await).await?;
@@ -55,5 +55,33 @@ impl Journal for ClusterJournal {
         let mut reference = es.object_ref(&());
         reference.resource_version = None;
         self.events.send(reference, names::EVENTS_EXTERNAL_SECRET, note);
+    }
+}
+
+/// The status as a merge patch: what was there and is not any more is taken away.
+fn changed(es: &ExternalSecret, status: &ExternalSecretStatus) -> Value {
+    let mut patch = json!(status);
+    let is_over = status.refresh_by.is_none() && es.status.as_ref().is_some_and(|before| before.refresh_by.is_some());
+    if is_over {
+        patch["refreshBy"] = Value::Null;
+    }
+    patch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_that_is_over_is_taken_out_of_the_status() {
+        let ends = json!({"refreshBy": "2026-11-22T05:48:03Z"});
+        let es = |status: Value| -> ExternalSecret {
+            serde_json::from_value(json!({"metadata": {}, "spec": {}, "status": status})).unwrap()
+        };
+        let status = |status: Value| -> ExternalSecretStatus { serde_json::from_value(status).unwrap() };
+        let patch = |before: Value, after: Value| changed(&es(before), &status(after)).get("refreshBy").cloned();
+        assert_eq!(patch(ends.clone(), json!({})), Some(Value::Null));
+        assert_eq!(patch(ends.clone(), ends.clone()), Some(ends["refreshBy"].clone()));
+        assert_eq!(patch(json!({}), json!({})), None);
     }
 }

@@ -580,6 +580,9 @@ pub struct ExternalSecretStatus {
     /// Which generation, labels and annotations that was for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub synced_resource_version: Option<String>,
+    /// By when what generators made is to be replaced, where that ends and no GeneratorState tells of it. Ours.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "lenient::time")]
+    pub refresh_by: Option<Time>,
     /// How it went.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "lenient::null")]
     pub conditions: Vec<Condition>,

@@ -68,6 +68,7 @@ fn status_is_written_as_eso_writes_it() {
     let status = ExternalSecretStatus {
         refresh_time: Some(time),
         synced_resource_version: Some("1-x".into()),
+        refresh_by: None,
         conditions: vec![Condition {
             type_: "Ready".into(),
             status: "True".into(),

@@ -23,6 +23,8 @@ pub struct Cluster {
     pub unserved: Vec<Unserved>,
     /// ClusterGenerators: name and the kind that is generated.
     pub cluster_generators: Vec<(String, String)>,
+    /// The generators that keyferry has, ClusterGenerators among them.
+    pub generators: Vec<Generator>,
     /// The stores of both kinds.
     pub stores: Vec<Store>,
     /// What stores and generators need of others.
@@ -437,7 +439,22 @@ pub struct Store {
     pub local: BTreeSet<String>,
 }
 
-/// With whose identity a store logs in.
+/// A generator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Generator {
+    /// Its kind and name, as a person is told.
+    pub name: String,
+    /// Its class; empty is every class.
+    pub class: String,
+    /// With whose identity it logs in.
+    pub identity: Identity,
+    /// The hosts that it names which are the operator's own machine, or on its link.
+    pub local: BTreeSet<String>,
+    /// What it asks for that keyferry refuses.
+    pub refused: Vec<&'static str>,
+}
+
+/// With whose identity a store or a generator logs in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
     /// That which its spec names.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt as _;
 use futures::stream::{self, StreamExt as _};
 use keyferry_crds::{PushData, PushSecret, Pushed};
+use keyferry_limits::PUSH_RECORD;
 use keyferry_provider_core::{Error, Reach, SecretBytes};
 use keyferry_sync::audit::Action;
 use keyferry_sync::outcome::Retry;
@@ -16,7 +17,7 @@ use keyferry_sync::told::{Spec, Told};
 use crate::audited;
 use crate::chosen::is_theirs;
 use crate::each::AT_ONCE;
-use crate::expand::{self, overlapping, remote};
+use crate::expand::{self, overlapping, record_bytes, remote};
 use crate::ledger::Ledger;
 use crate::look::{Look, World};
 use crate::nameable::Nameable;
@@ -35,9 +36,15 @@ pub struct Deleted {
     pub deleted: Vec<(String, String)>,
     /// What stays there, and is forgotten.
     pub left: Vec<(String, String)>,
+    /// What stays there as long as it may be what is wanted through another store, and stays recorded: nobody else may ever
+    /// delete it.
+    pub kept: Vec<(String, String)>,
     /// What could not be.
     pub failed: Vec<(Told, Retry)>,
 }
+
+/// So many bytes of what stays apart are recorded: beside what is pushed, and was before, a status has no room for more.
+const KEPT: usize = PUSH_RECORD.size() / 2;
 
 /// What stays in stores: by store, the places.
 pub type Left = BTreeMap<String, Vec<Told>>;
@@ -145,50 +152,73 @@ pub fn tell_left(world: &World, ps: &PushSecret, stranded: &Left, theirs: &Left)
 
 /// Deletes these in their stores: all that is ours, and nothing else. What one store can't do keeps no other from it.
 pub async fn delete(world: &World, look: &Look, names: &Nameable, places: Pushed, layout: &Layout) -> Deleted {
-    let sites = &Sites::of(look, layout);
+    let (sites, room) = (&Sites::of(look, layout), KEPT / places.len().max(1));
     let tasks = places
         .into_iter()
-        .map(|(store, places)| in_store(world, look, names, store, places, sites).boxed())
+        .map(|(store, places)| in_store(world, look, names, store, places, (sites, room)).boxed())
         .collect::<Vec<_>>();
     let mut all = Deleted::default();
     let done: Vec<Deleted> = stream::iter(tasks).buffer_unordered(AT_ONCE).collect().await;
     for done in done {
         all.deleted.extend(done.deleted);
         all.left.extend(done.left);
+        all.kept.extend(done.kept);
         all.failed.extend(done.failed);
     }
     all.failed.sort_by(|a, b| a.0.as_str().cmp(b.0.as_str()));
     all
 }
 
-/// Takes out of these places of a store what stays there: what is not ours, and what is wanted through another store that leads
-/// there, or may, which is told. Nothing goes of it but the record.
+/// Takes out of these places of a store what stays there. Of what is not ours, and of what is wanted through another store that
+/// leads there, the record goes; what is wanted through one that may lead there keeps it, and that is told once. Once its
+/// store has gone, nobody can compare any more.
 fn leave(
     world: &World,
     look: &Look,
     names: &Nameable,
     key: &str,
-    from: Option<Leaving<'_>>,
+    (from, mut room): (Option<Leaving<'_>>, usize),
     places: &mut BTreeMap<String, PushData>,
-) -> Vec<(String, String)> {
+) -> Deleted {
     let not_ours = found_in(look.ps.status.as_ref(), key);
-    let (mut left, mut unclear) = (Vec::new(), BTreeMap::<StoreId, Vec<Told>>::new());
+    let mut done = Deleted::default();
+    let (mut unclear, mut beyond, mut stranded) = (BTreeMap::<StoreId, Vec<Told>>::new(), Vec::new(), Vec::new());
     places.retain(|place, data| {
+        let at = (key.to_owned(), place.clone());
         let is_ours = !not_ours.contains(place);
-        let other = from.as_ref().filter(|_| is_ours).and_then(|from| from.wanted_through(place, data));
-        if let Some((other, Likeness::Unclear)) = other {
-            unclear.entry(other.clone()).or_default().push(names.place(&look.ps, key, place, data));
+        let is_told = look.memory.kept_apart.contains(&at);
+        let tell = || names.place(&look.ps, key, place, data);
+        match from.as_ref().filter(|_| is_ours).and_then(|from| from.wanted_through(place, data)) {
+            Some((other, Likeness::Unclear)) => {
+                let left = room.checked_sub(record_bytes(place, data));
+                match left {
+                    Some(_) if is_told => {}
+                    Some(_) => unclear.entry(other.clone()).or_default().push(tell()),
+                    None => beyond.push(tell()),
+                }
+                if left.is_some() { &mut done.kept } else { &mut done.left }.push(at);
+                room = left.unwrap_or(room);
+            }
+            Some(_) => done.left.push(at),
+            None if !is_ours => done.left.push(at),
+            None if from.is_none() && is_told => {
+                stranded.push(tell());
+                done.left.push(at);
+            }
+            None => return true,
         }
-        let stays = !is_ours || other.is_some();
-        if stays {
-            left.push((key.to_owned(), place.clone()));
-        }
-        !stays
+        false
     });
     for (other, places) in &unclear {
         world.ports.journal.note(&look.ps, record::may_be_wanted(key, other, places));
     }
-    left
+    if !beyond.is_empty() {
+        world.ports.journal.note(&look.ps, record::left_unrecorded(key, &beyond));
+    }
+    if !stranded.is_empty() {
+        world.ports.journal.note(&look.ps, record::left_behind(key, &stranded));
+    }
+    done
 }
 
 async fn in_store(
@@ -197,11 +227,10 @@ async fn in_store(
     names: &Nameable,
     key: String,
     mut places: BTreeMap<String, PushData>,
-    sites: &Sites<'_>,
+    (sites, room): (&Sites<'_>, usize),
 ) -> Deleted {
     let known = store_of(&key, namespace(&look.ps)).and_then(|id| look.stores.get(&id)).map(|(store, _)| store);
-    let left = leave(world, look, names, &key, known.map(|store| sites.leaving(store)), &mut places);
-    let mut done = Deleted { left, ..Deleted::default() };
+    let mut done = leave(world, look, names, &key, (known.map(|store| sites.leaving(store)), room), &mut places);
     if places.is_empty() {
         return done;
     }

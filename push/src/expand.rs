@@ -353,7 +353,7 @@ impl Expansion<'_> {
             Payload::Fields(fields) => fields.iter().map(|(key, value)| key.len() + value.len() + ENTRY).sum(),
         };
         let place = data.status_key();
-        let recorded = place.len() + serde_json::to_vec(&data).map_or(0, |bytes| bytes.len());
+        let recorded = record_bytes(&place, &data);
         self.recorded += recorded;
         if self.recorded > PUSH_RECORD.size() {
             return Err(Problem::Spent(told!("{}", PUSH_RECORD)));
@@ -391,6 +391,11 @@ pub fn own_place(store: &Store) -> Option<String> {
     let (provider, config) = store.spec.as_ref().ok()?.the_provider().ok()?;
     let given = config.get("remoteNamespace").and_then(serde_json::Value::as_str).filter(|given| !given.is_empty());
     given.or((provider == "kubernetes").then_some("default")).map(str::to_owned)
+}
+
+/// How many bytes of the status an entry takes.
+pub fn record_bytes(place: &str, data: &PushData) -> usize {
+    place.len() + serde_json::to_vec(data).map_or(0, |bytes| bytes.len())
 }
 
 /// The place that metadata name beside the store's `own`, where they do: a namespace of another cluster.

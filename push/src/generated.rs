@@ -58,7 +58,7 @@ pub fn kept(settings: &Settings, look: &Look) -> Option<Kept> {
     }
     // Whoever was here before notes nothing.
     let last = look.last().filter(|last| last.version == version_of(ps) && last.at <= look.began)?;
-    (!stores_changed(settings, look)).then_some(Kept { at: last.at, asked_for, made: None })
+    (!stores_changed(settings, look)).then_some(Kept { at: last.at, asked_for, made: None, until: None })
 }
 
 /// By when what the stores hold is to be replaced, since it ends soon after. Where nothing is replaced, never.
@@ -68,8 +68,7 @@ fn refresh_by(look: &Look, kept: &Kept) -> Option<Timestamp> {
     }
     let newest = states::newest(&look.states);
     let Some(made) = &kept.made else {
-        let own = look.memory.kept_ends.filter(|(at, _)| *at == kept.at).map(|(_, end)| end);
-        return newest.and_then(|newest| newest.refresh_by).into_iter().chain(own).min();
+        return newest.and_then(|newest| newest.refresh_by).into_iter().chain(kept.until).min();
     };
     // While the watch has not told of it, nothing is known.
     let held = look.states.iter().find(|state| state.name == *made)?;
@@ -120,12 +119,27 @@ pub fn replaced_by(look: &Look, under_way: &UnderWay, outcome: &Outcome) -> Opti
     }
 }
 
+/// By when what the stores hold after this look is to be replaced, where that is for us to do. Where it is not known which
+/// value that is, any that stands may be.
+pub fn replace_by(look: &Look, under_way: &UnderWay, outcome: &Outcome) -> Option<Timestamp> {
+    let is_over = matches!(outcome, Outcome::Ignored | Outcome::Released | Outcome::SourceGone);
+    let stays = look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists || schedule::interval(&look.ps).is_none();
+    if is_over || stays || !is_generated(&look.ps) {
+        return None;
+    }
+    let made = under_way.refresh_by().filter(|_| matches!(outcome, Outcome::Done(_)));
+    made.or_else(|| match &look.memory.kept {
+        Some(kept) => refresh_by(look, kept),
+        None => look.states.iter().filter(|state| state.deadline.is_none()).filter_map(|state| state.refresh_by).min(),
+    })
+}
+
 /// Notes which value the stores hold: this one.
 pub async fn note(world: &World, look: &mut Look, made: Generated) {
     // Under `IfNotExists` they may hold an earlier one.
     let state = look.memory.made.clone().filter(|_| look.ps.spec.update_policy != PushUpdatePolicy::IfNotExists);
-    look.memory.kept_ends = made.refresh_by.map(|end| (made.at, end));
-    let kept = Kept { at: made.at, asked_for: made.asked_for, made: state };
+    let until = made.refresh_by.filter(|_| state.is_none());
+    let kept = Kept { at: made.at, asked_for: made.asked_for, made: state, until };
     let (namespace, name) = (namespace(&look.ps), look.ps.metadata.name.as_deref());
     if let Err(problem) = world.ports.journal.generated(&look.ps, &kept.to_string()).await
         && !problem.is_not_found

@@ -2,10 +2,9 @@
 //! client, socket, clock or file: what it needs of the world are the traits of [`ports`], beside those of `sync`.
 //!
 //! Modules, in reading order: [`refers`] what a PushSecret refers to, [`spec`] what is wrong with one, [`ports`] what it
-//! takes, [`outcome`] what a look comes to, [`halfway`] which of the values that were replaced are in use, [`memory`] what is remembered, [`look`] one look, [`chosen`] which stores it is about. What goes where: [`convert`] the keys of
-//! a source, [`nameable`] which of them may be told, [`expand`] its entries by store. What is there: [`compare`]. What to do: [`schedule`] when, [`generated`] with what was made, [`plan`] what. What was done: [`record`].
+//! takes, [`outcome`] what a look comes to, [`halfway`] which of the values that were replaced are in use, [`memory`] what is remembered, [`look`] one look. What goes where: [`convert`] the keys of
+//! a source, [`nameable`] which of them may be told, [`expand`] its entries by store, [`places`] which stores lead to one place, [`chosen`] which stores a look is about. What is there: [`compare`]. What to do: [`schedule`] when, [`generated`] with what was made, [`plan`] what. What was done: [`record`].
 //! How it is done: [`audited`] who was given what, [`source`] what is pushed, [`each`] what is done in one store, [`parting`] what of it has lost its Secret,
-//! [`places`] which stores lead to one place,
 //! [`delete`] what is undone, [`ledger`] what is
 //! written down of it, and when, and [`mod@run`], which joins them all.
 
@@ -18,11 +17,12 @@ pub mod outcome;
 pub mod halfway;
 pub mod memory;
 pub mod look;
-pub mod chosen;
 
 pub mod convert;
 pub mod nameable;
 pub mod expand;
+pub mod places;
+pub mod chosen;
 pub mod compare;
 
 pub mod schedule;
@@ -34,7 +34,6 @@ pub mod audited;
 pub mod source;
 pub mod each;
 pub mod parting;
-pub mod places;
 pub mod delete;
 pub mod ledger;
 pub mod run;

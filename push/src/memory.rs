@@ -153,8 +153,8 @@ pub struct Memory {
     pub halfway: Halfway,
     /// The generated value that is everywhere.
     pub kept: Option<Kept>,
-    /// When the generated value that is everywhere was made, and by when it is to be replaced, where it has no state.
-    pub kept_ends: Option<(Timestamp, Timestamp)>,
+    /// By when what the stores hold is to be replaced, where a generator made it and it is refreshed by time.
+    pub replace_by: Option<Timestamp>,
     /// The state of what was generated last, where it has one: its name.
     pub made: Option<String>,
     /// Places where something may be that we did not make: it is written over, and nobody knows for certain whether that was
@@ -164,6 +164,9 @@ pub struct Memory {
     pub gone_since: Option<(String, Timestamp)>,
     /// Places, by store, whose Secret is not among those that are selected any more, and since when.
     pub parting: BTreeMap<(String, String), Timestamp>,
+    /// Places, by store, that are not wanted there any more and stay, since another store in which they are wanted may lead to
+    /// them: those of which that was told.
+    pub kept_apart: BTreeSet<(String, String)>,
     /// A success whose status could not be written: when it began.
     pub untold: Option<Timestamp>,
 }

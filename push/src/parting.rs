@@ -38,6 +38,10 @@ pub fn note(look: &mut Look, unwanted: &Pushed, there: &BTreeSet<String>) {
         for place in places.keys() {
             let from = held.and_then(|held| held.held.get(place)).map(|held| held.from.as_str());
             let key = (store.clone(), place.clone());
+            // That stays, however long it has been so.
+            if look.memory.kept_apart.contains(&key) {
+                continue;
+            }
             let is_parting = from.is_none_or(|from| !there.contains(from));
             // What is unwanted for any other reason goes at once.
             let first = if is_parting { look.began } else { Timestamp::MIN };

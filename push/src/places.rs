@@ -3,13 +3,16 @@
 //! Who logs in, and how, says nothing of where that is; an address that differs may be another name of one server. What is
 //! wanted in the one is deleted in the other only where something shows that they differ.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use keyferry_crds::PushData;
 use keyferry_sync::store::{Store, StoreId};
 use serde_json::Value;
 
 use crate::expand::{Wanted, elsewhere, own_place};
 use crate::look::Look;
-use crate::source::Layout;
+use crate::refers::store_key;
 
 /// How the places of two stores stand to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,10 +31,25 @@ struct Site<'a> {
     config: Value,
 }
 
-/// The stores that something is wanted in, and where they are.
-pub struct Sites<'a> {
-    wanted: Vec<(&'a StoreId, &'a Store, &'a Wanted, Option<Site<'a>>)>,
+/// The places of a store that are wanted there, with the entry of each where that is known.
+type Places<'a> = BTreeMap<&'a str, Option<&'a PushData>>;
+
+/// A store that something is wanted in.
+struct Filled<'a> {
+    store: &'a Store,
+    site: Option<Site<'a>>,
+    own: Option<String>,
+    places: Places<'a>,
 }
+
+impl<'a> Filled<'a> {
+    fn new(store: &'a Store, places: Places<'a>) -> Self {
+        Self { store, site: site(store), own: own_place(store), places }
+    }
+}
+
+/// The stores that something is wanted in, and where they are.
+pub struct Sites<'a>(Vec<Filled<'a>>);
 
 /// A store that something is deleted in, beside all that something is wanted in.
 pub struct Leaving<'a> {
@@ -55,18 +73,30 @@ fn site(store: &Store) -> Option<Site<'_>> {
 
 impl<'a> Sites<'a> {
     /// Takes the stores of a layout.
-    pub fn of(look: &'a Look, layout: &'a Layout) -> Self {
+    pub fn of(look: &'a Look, layout: &'a BTreeMap<StoreId, Wanted>) -> Self {
         let known = layout.iter().filter_map(|(id, wanted)| {
             let (store, _) = look.stores.get(id)?;
-            Some((id, &**store, wanted, site(store)))
+            let entries = wanted.entries.iter().map(|(place, entry)| (place.as_str(), Some(&entry.data)));
+            let failed = wanted.failed.keys().map(|place| (place.as_str(), None));
+            Some(Filled::new(store, failed.chain(entries).collect()))
         });
-        Self { wanted: known.collect() }
+        Self(known.collect())
+    }
+
+    /// Takes what is recorded of these stores for what is wanted there: so it is once all is pushed.
+    pub fn recorded(look: &'a Look, stores: impl Iterator<Item = &'a Arc<Store>>) -> Self {
+        let recorded = look.ps.status.as_ref().map(|status| &status.synced_push_secrets);
+        let known = stores.filter_map(|store| {
+            let places = recorded?.get(&store_key(&store.id))?;
+            Some(Filled::new(store, places.iter().map(|(place, data)| (place.as_str(), Some(data))).collect()))
+        });
+        Self(known.collect())
     }
 
     /// Beside this store.
     pub fn leaving(&'a self, store: &'a Store) -> Leaving<'a> {
         // Nobody else wants anything: nothing is compared.
-        let site = if self.wanted.is_empty() { None } else { site(store) };
+        let site = if self.0.is_empty() { None } else { site(store) };
         Leaving { sites: self, store, site, own: own_place(store) }
     }
 }
@@ -75,19 +105,21 @@ impl<'a> Leaving<'a> {
     /// The store, of those that may lead there, in which what was pushed to this place is wanted, and how far that is so.
     pub fn wanted_through(&self, place: &str, data: &PushData) -> Option<(&'a StoreId, Likeness)> {
         let mut best = None;
-        for (id, other, wanted, site) in self.sites.wanted.iter().filter(|(id, ..)| **id != self.store.id) {
+        for Filled { store: other, site, own, places } in &self.sites.0 {
+            if other.id == self.store.id {
+                continue;
+            }
             let specs = other.spec.as_ref().ok().zip(self.store.spec.as_ref().ok());
             let is_equal = specs.is_some_and(|(a, b)| a.provider == b.provider);
             let there = match (&self.site, site) {
                 (Some(a), Some(b)) => through(a, b, place),
                 _ => Some(place.to_owned()),
             };
-            let Some(there) = there.filter(|there| wanted.is_wanted(there)) else { continue };
-            let entry = wanted.entries.get(&there);
+            let Some(entry) = there.and_then(|there| places.get(there.as_str())) else { continue };
             let namespace = |data: &PushData, own: &Option<String>| {
                 elsewhere(data, own.as_deref()).map(str::to_owned).or_else(|| own.clone())
             };
-            let is_apart = entry.is_some_and(|entry| namespace(&entry.data, &wanted.own) != namespace(data, &self.own));
+            let is_apart = entry.is_some_and(|entry| namespace(entry, own) != namespace(data, &self.own));
             let likeness = match (&self.site, site) {
                 _ if is_apart => Likeness::Different,
                 _ if is_equal => Likeness::Same,
@@ -96,7 +128,7 @@ impl<'a> Leaving<'a> {
                 _ => Likeness::Unclear,
             };
             if likeness != Likeness::Different && best.is_none_or(|(_, known)| known < likeness) {
-                best = Some((*id, likeness));
+                best = Some((&other.id, likeness));
             }
         }
         best

@@ -103,10 +103,21 @@ pub fn named(places: &[Told]) -> Told {
 /// The event that tells that something is not deleted since it is wanted in another store, which may lead to the same place.
 pub fn may_be_wanted(store: &str, other: &StoreId, places: &[Told]) -> Note {
     let message = told!(
-        "what was pushed through {} stays, since {} may lead to the same place, where it is wanted; where it does not, delete \
-         it yourself: {}",
+        "what was pushed through {} stays, since {} may lead to the same place, where it is wanted; it goes with the PushSecret, \
+         or once it is wanted nowhere: {}",
         Told::without_values(store.to_owned()),
         other,
+        named(places)
+    );
+    Note::new(Severity::Warning, ERRORED, message)
+}
+
+/// The event that tells that something is not deleted for the same reason, and forgotten, since too much is.
+pub fn left_unrecorded(store: &str, places: &[Told]) -> Note {
+    let message = told!(
+        "what was pushed through {} stays, since another store may lead to the same place, and there is no room in the status \
+         to record more of it: delete it yourself, where no store of the PushSecret leads there: {}",
+        Told::without_values(store.to_owned()),
         named(places)
     );
     Note::new(Severity::Warning, ERRORED, message)

@@ -131,7 +131,9 @@ impl Work<'_> {
         // What can't be read can be asked whether it is there.
         if self.look.ps.spec.update_policy == PushUpdatePolicy::IfNotExists || opened.capabilities().max_batch == 0 {
             let recorded = self.ledger.recorded(&store_key(&store.id));
-            let asked = recorded.iter().map(|(place, data)| {
+            // What is recorded and not wanted may be gone: nothing is pushed for it.
+            let wanted = recorded.iter().filter(|(place, _)| known.held.contains_key(*place));
+            let asked = wanted.map(|(place, data)| {
                 let opened = &opened;
                 async move { (place, opened.exists(&expand::remote(data)).await) }.boxed()
             });
@@ -309,6 +311,8 @@ impl Work<'_> {
     async fn undo(&mut self, layout: &Layout, done: &mut Done, causes: &mut Causes) -> Causes {
         let mut unwanted = delete::unwanted(&self.ledger.status.synced_push_secrets, layout, namespace(&self.look.ps));
         self.look.memory.stores.retain(|id, _| layout.contains_key(id));
+        let is_unwanted = |store: &str, place: &str| unwanted.get(store).is_some_and(|all| all.contains_key(place));
+        self.look.memory.kept_apart.retain(|(store, place)| is_unwanted(store, place));
         if unwanted.is_empty() {
             return Causes::new();
         }
@@ -326,7 +330,8 @@ impl Work<'_> {
         self.forget(&deleted);
         let recorded = &self.ledger.status.synced_push_secrets;
         let stays = |store: &str, place: &str| recorded.get(store).is_some_and(|places| places.contains_key(place));
-        self.look.memory.parting.retain(|(store, place), _| stays(store, place));
+        self.look.memory.parting.retain(|at, _| stays(&at.0, &at.1) && !deleted.kept.contains(at));
+        self.look.memory.kept_apart.extend(deleted.kept);
         done.deleted += deleted.deleted.len();
         // Two stores may lead to one place: what is wanted there is there again.
         for (store, place) in &deleted.deleted {
@@ -478,6 +483,7 @@ impl Work<'_> {
         let mut next = schedule::next(&ps, &outcome, look.memory.failures, began, now);
         let replaced_by = generated::replaced_by(look, &self.under_way, &outcome);
         next = [next, replaced_by, parting::next(look)].into_iter().flatten().min();
+        look.memory.replace_by = generated::replace_by(look, &self.under_way, &outcome);
         let (before, after) = (self.ledger.stored.as_ref(), self.ledger.status.clone());
         let refreshed = if keeps { generated::refreshed(look) } else { began };
         if outcome != Outcome::Released

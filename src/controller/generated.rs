@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use jiff::Timestamp;
 use keyferry_crds::GeneratorState;
 use keyferry_sync::dependency::Name;
 use keyferry_sync::states::KnownState;
@@ -29,12 +28,6 @@ impl Generated {
                 self.0.remove(&owner);
             }
         }
-    }
-
-    /// By when the first of what was made for an object of this name, and is not to be revoked, is to be replaced.
-    pub fn replace_by(&self, owner: &Name) -> Option<Timestamp> {
-        let all = self.0.get(owner)?.values().filter(|state| state.deadline.is_none());
-        all.filter_map(|state| state.refresh_by).min()
     }
 
     /// Of the ExternalSecret of this name and UID.

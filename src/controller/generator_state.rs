@@ -15,7 +15,7 @@ use keyferry_sync::audit::{Action, Audit, Delivery, Object, Source};
 use keyferry_sync::dependency::{Name, Version};
 use keyferry_sync::ports::{Generator, Problem, States, Stores};
 use keyferry_sync::record::{self, Note, READY_STATE, Severity};
-use keyferry_sync::states::{KnownState, Marks, annotated, deadline};
+use keyferry_sync::states::{Marks, annotated, deadline};
 use keyferry_sync::time::later;
 use keyferry_sync::told;
 use keyferry_sync::told::Told;
@@ -273,14 +273,6 @@ impl GeneratorStates {
     }
 }
 
-/// Tells by when what was made for the owner of this one is to be replaced.
-fn tell_lease(name: &Name, state: &GeneratorState, shared: &Shared) {
-    if let Some((owner, _)) = KnownState::of(state) {
-        let owner = (name.0.clone(), owner);
-        shared.metrics.lease_of(&owner, shared.generated.replace_by(&owner));
-    }
-}
-
 fn item(name: &Name) -> Item {
     Item::new(SubjectKind::GeneratorState, name.clone())
 }
@@ -299,7 +291,6 @@ impl Subject for GeneratorStates {
 
     fn put(&mut self, name: &Name, state: GeneratorState, shared: &mut Shared) {
         shared.generated.put(&name.0, &state);
-        tell_lease(name, &state, shared);
         let state = Arc::new(state);
         let is_changed = match self.all.get_mut(name) {
             Some(known) => {
@@ -321,7 +312,6 @@ impl Subject for GeneratorStates {
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
         if let Some(known) = self.all.remove(name) {
             shared.generated.remove(&name.0, &known.state);
-            tell_lease(name, &known.state, shared);
             self.failing -= usize::from(known.failures > 0);
         }
         self.tell_counts(shared);

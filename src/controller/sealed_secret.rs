@@ -95,7 +95,7 @@ async fn failed(Unsealing { ports, settings, .. }: &Unsealing, look: Look, why: 
     tracing::warn!(namespace, name, "{failure}");
     let outcome = Outcome::Failed(failure);
     let (mut status, mut is_told) = (None, true);
-    if let Some(new) = record::status(&look.es, &outcome, "", now) {
+    if let Some(new) = record::status(&look.es, &outcome, "", now, None) {
         match ports.journal.status(&look.es, &new).await {
             Ok(version) => status = Some((new, version)),
             Err(problem) => {

@@ -17,6 +17,8 @@ pub struct Column {
     pub is_counter: bool,
     /// Which status of the condition Ready it tells of, where it tells of that.
     pub status: Option<&'static str>,
+    /// Of objects of which kind it tells, where those of several kinds have the metric.
+    pub kind: Option<&'static str>,
 }
 
 /// The numbers of one object, by column. There may be tens of thousands of rows: where there is nothing to tell stands what is
@@ -41,6 +43,10 @@ impl Row {
     /// One more.
     pub fn count(&mut self, column: usize) {
         self.set(column, self.get(column).unwrap_or_default() + 1.0);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.iter().all(|number| number.is_nan())
     }
 
     /// Tells nothing in these columns any more.
@@ -68,6 +74,19 @@ impl Objects {
         change(self.lock().entry(name).or_insert_with(|| Row::of(self.columns.len())));
     }
 
+    /// The same of one column, for objects of which most have nothing to tell: those have no row.
+    pub fn tell_at_most(&self, name: &Name, column: usize, number: Option<f64>) {
+        let mut rows = self.lock();
+        if number.is_some() {
+            rows.entry(name.clone()).or_insert_with(|| Row::of(self.columns.len())).set(column, number);
+        } else if let Some(row) = rows.get_mut(name) {
+            row.set(column, None);
+            if row.is_empty() {
+                rows.remove(name);
+            }
+        }
+    }
+
     /// One is gone: so is what is told of it.
     pub fn forget(&self, name: &Name) {
         self.lock().remove(name);
@@ -86,9 +105,10 @@ impl Objects {
                 }
                 // Names of objects hold nothing that is to be escaped.
                 let labels = format!("name=\"{name}\",namespace=\"{namespace}\"");
-                let labels = match column.status {
-                    Some(status) => format!("condition=\"Ready\",{labels},status=\"{status}\""),
-                    None => labels,
+                let labels = match (column.status, column.kind) {
+                    (Some(status), _) => format!("condition=\"Ready\",{labels},status=\"{status}\""),
+                    (None, Some(kind)) => format!("kind=\"{kind}\",{labels}"),
+                    (None, None) => labels,
                 };
                 text.push_str(&format!("{}{{{labels}}} {value}\n", column.metric));
             }
@@ -113,8 +133,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_most_have_nothing_to_tell_of_has_rows_for_the_others_alone() {
+        let of = |kind| Column { metric: "ends", help: "Help", is_counter: false, status: None, kind: Some(kind) };
+        let objects = Objects::new(vec![of("A"), of("B")]);
+        let name = ("ns".to_owned(), "e".to_owned());
+        let told = || {
+            let mut text = String::new();
+            objects.write(&mut text);
+            let lines = text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned);
+            (lines.collect::<Vec<_>>(), text.matches("# TYPE").count(), objects.lock().len())
+        };
+        objects.tell_at_most(&name, 0, None);
+        assert_eq!(told(), (vec![], 0, 0));
+        objects.tell_at_most(&name, 0, Some(1.0));
+        objects.tell_at_most(&name, 1, Some(2.0));
+        let both = ["ends{kind=\"A\",name=\"e\",namespace=\"ns\"} 1", "ends{kind=\"B\",name=\"e\",namespace=\"ns\"} 2"];
+        assert_eq!(told(), (both.map(str::to_owned).to_vec(), 1, 1));
+        objects.tell_at_most(&name, 0, None);
+        assert_eq!(told(), (vec![both[1].to_owned()], 1, 1));
+        objects.tell_at_most(&name, 1, None);
+        assert_eq!(told(), (vec![], 0, 0));
+    }
+
+    #[test]
     fn text_is_as_the_library_writes_it() {
-        let column = |metric, is_counter, status| Column { metric, help: "Help", is_counter, status };
+        let column = |metric, is_counter, status| Column { metric, help: "Help", is_counter, status, kind: None };
         let objects = Objects::new(vec![
             column("looks", true, None),
             column("ready", false, Some("True")),

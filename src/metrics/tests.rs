@@ -181,14 +181,13 @@ fn all_told() -> Metrics {
     });
     let done = keyferry_push::outcome::Done { pushed: 1, deleted: 1 };
     let outcome = keyferry_push::outcome::Outcome::Done(done);
-    let memory = keyferry_push::memory::Memory::default();
+    let memory = keyferry_push::memory::Memory { replace_by: Some(at(5)), ..Default::default() };
     let pushed = keyferry_push::look::Looked { outcome, memory, status: None, next: None };
     metrics.pushed(&serde_json::from_value(ps).unwrap(), &pushed, time);
     for kind in [CopierKind::ClusterExternalSecret, CopierKind::ClusterPushSecret] {
         let id = CopierId { kind, name: "c".to_owned() };
         metrics.copiers_like(&id).tell(name_of_copier(&id), |row| looked(row, time, Some(true)));
     }
-    metrics.lease_of(&("n".to_owned(), "e".to_owned()), Some(at(5)));
     metrics.state_looked_at(true);
     let calls = metrics.calls();
     calls.record("Fake", "GetSecret", true, time);

@@ -63,7 +63,7 @@ pub fn of(
         target,
         last: last.as_ref(),
         sources_changed: false,
-        refresh_by: None,
+        refresh_by: es.status.as_ref().and_then(|status| status.refresh_by.as_ref()).map(|by| by.0),
         absence_is_fine: false,
         failed: es.ready().is_some_and(|ready| !ready.is_true()),
     };

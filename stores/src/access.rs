@@ -347,6 +347,12 @@ impl Credentials for Requester {
     }
 
     async fn controller_token(&self) -> Result<SecretBytes, Error> {
+        if self.login.is_none() {
+            return Err(Error::invalid(
+                "it names no credentials, and the operator's own Kubernetes token is never sent for a generator, nor for \
+                 one in a ClusterGenerator: set a serviceAccountRef",
+            ));
+        }
         if self.store_namespace.is_some() {
             return Err(Error::invalid(
                 "the store names no credentials, and the operator's own Kubernetes token is never sent for a \

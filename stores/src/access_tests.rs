@@ -294,6 +294,33 @@ async fn what_a_generator_refers_to_is_where_it_is_asked_whatever_namespace_is_n
 }
 
 #[tokio::test]
+async fn a_generator_is_never_given_the_operators_own_token() {
+    let world = Arc::new(Everywhere::default());
+    *world.1.lock().unwrap() = Some("own".into());
+    let ports = Arc::new(LoginPorts {
+        objects: world.clone(),
+        accounts: world.clone(),
+        controller_token: ControllerToken::Cluster,
+        refuse_api_audiences: false,
+    });
+    let store = |namespace: Option<&str>| {
+        let store = StoreId { namespace: namespace.map(str::to_owned), name: "s".into() };
+        Requester::new(ports.clone(), Arc::new(()), LoginId { store, namespace: None })
+    };
+    assert!(store(None).controller_token().await.is_ok());
+    for (port, said) in [
+        (store(Some("team")), "is never sent for a SecretStore"),
+        (
+            Requester::for_once(ports.clone(), "team"),
+            "is never sent for a generator, nor for one in a ClusterGenerator",
+        ),
+    ] {
+        let refused = port.controller_token().await.expect_err("it is the operator's own");
+        assert!(refused.message().contains(said), "{refused}");
+    }
+}
+
+#[tokio::test]
 async fn tokens_that_the_api_server_accepts_are_kept_where_that_is_asked_for() {
     let world = Arc::new(Everywhere::default());
     *world.1.lock().unwrap() = Some(token_for(r#"["https://issuer.example"]"#));

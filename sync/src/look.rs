@@ -105,8 +105,10 @@ pub struct Memory {
     pub sources: Versions,
     /// The states of what generators made for the last sync, where that was ours.
     pub made: MadeFor,
-    /// By when the first of what has no state was to be replaced, where the last sync was ours.
+    /// By when the first of what has no state is to be replaced.
     pub made_ends: Option<Timestamp>,
+    /// By when what the target holds is to be replaced, where a generator made it and it is refreshed by time.
+    pub replace_by: Option<Timestamp>,
     /// A sync whose status could not be written: what it came to, of which version, and when it began.
     pub untold: Option<(Synced, String, Timestamp)>,
 }
@@ -149,6 +151,14 @@ impl Look {
             (Some(own), _) => Some(own.clone()),
             (None, told) => told,
         }
+    }
+
+    /// By when what the process before this one made is to be replaced, as the status has it: not one that a later sync,
+    /// by somebody who does not know the field, has left there.
+    pub fn told_ends(&self) -> Option<Timestamp> {
+        let status = self.es.status.as_ref().filter(|_| self.memory.last.is_none())?;
+        let (ends, at) = (status.refresh_by.as_ref()?.0, status.refresh_time.as_ref()?.0);
+        (ends > at).then_some(ends)
     }
 
     /// What is known of the target without reading it.

@@ -86,10 +86,17 @@ fn judge(es: &ExternalSecret, outcome: &Outcome) -> Option<(bool, &'static str, 
 }
 
 /// The status after `outcome` of a sync that began at `began`, where it has to be written: where it differs in more
-/// than times, where a user caused the sync, or where its time is old enough to be told anew.
-pub fn status(es: &ExternalSecret, outcome: &Outcome, version: &str, began: Timestamp) -> Option<ExternalSecretStatus> {
+/// than times, where a user caused the sync, or where its time is old enough to be told anew. `ends` is by when what was
+/// made is to be replaced, where nothing else tells the next process of that.
+pub fn status(
+    es: &ExternalSecret,
+    outcome: &Outcome,
+    version: &str,
+    began: Timestamp,
+    ends: Option<Timestamp>,
+) -> Option<ExternalSecretStatus> {
     if let Outcome::Settled { at } = outcome {
-        return status(es, &Outcome::Synced(Synced::unchanged()), version, *at);
+        return status(es, &Outcome::Synced(Synced::unchanged()), version, *at, ends);
     }
     let before = es.status.clone().unwrap_or_default();
     let (ready, reason, message) = verdict(es, outcome)?;
@@ -98,6 +105,7 @@ pub fn status(es: &ExternalSecret, outcome: &Outcome, version: &str, began: Time
     if let Outcome::Synced(synced) = outcome {
         after.refresh_time = Some(Time(seconds(began)));
         after.synced_resource_version = Some(version.to_owned());
+        after.refresh_by = ends.filter(|_| schedule::interval(es).is_some()).map(|ends| Time(seconds(ends)));
         if synced.result == SyncResult::Synced && es.spec.target.creation_policy != CreationPolicy::None {
             after.binding = Binding { name: es.target_name().to_owned() };
         }
@@ -250,26 +258,26 @@ mod tests {
     #[test]
     fn a_refresh_that_changes_nothing_writes_no_status_for_a_while() {
         let mut es = es(json!({"refreshInterval": "15s"}));
-        es.status = status(&es, &synced(TargetChange::Created), "1-a", at(0));
+        es.status = status(&es, &synced(TargetChange::Created), "1-a", at(0), None);
         assert_eq!(es.status.as_ref().unwrap().binding.name, "e");
-        assert_eq!(status(&es, &synced(TargetChange::Nothing), "1-a", at(200)), None);
-        assert!(status(&es, &synced(TargetChange::Nothing), "1-a", at(320)).is_some(), "its time is old");
-        assert!(status(&es, &synced(TargetChange::Nothing), "1-b", at(1)).is_some(), "a user caused it");
-        assert!(status(&es, &synced(TargetChange::Updated), "1-a", at(1)).is_some(), "the target changed");
+        assert_eq!(status(&es, &synced(TargetChange::Nothing), "1-a", at(200), None), None);
+        assert!(status(&es, &synced(TargetChange::Nothing), "1-a", at(320), None).is_some(), "its time is old");
+        assert!(status(&es, &synced(TargetChange::Nothing), "1-b", at(1), None).is_some(), "a user caused it");
+        assert!(status(&es, &synced(TargetChange::Updated), "1-a", at(1), None).is_some(), "the target changed");
     }
 
     #[test]
     fn a_failure_is_written_once_and_its_time_is_that_of_the_flip() {
         let failed = Outcome::Failed(Failure::new(Headline::Fetch, "why", Retry::Soon));
         let mut es = es(json!({}));
-        es.status = status(&es, &failed, "1-a", at(10));
+        es.status = status(&es, &failed, "1-a", at(10), None);
         let ready = es.ready().unwrap();
         assert_eq!(ready.message.as_deref(), Some("could not get secret data from provider: why"));
         assert_eq!(es.status.as_ref().unwrap().synced_resource_version, None);
-        assert_eq!(status(&es, &failed, "1-a", at(20)), None);
+        assert_eq!(status(&es, &failed, "1-a", at(20), None), None);
         assert!(notes(&es, &failed).is_empty(), "the event was sent the first time");
         let other = Outcome::Failed(Failure::new(Headline::Fetch, "else", Retry::Soon));
-        let after = status(&es, &other, "1-a", at(30)).unwrap();
+        let after = status(&es, &other, "1-a", at(30), None).unwrap();
         assert_eq!(after.conditions[0].last_transition_time, Some(Time(at(10))));
         assert_eq!(notes(&es, &other).len(), 1);
     }
@@ -303,7 +311,7 @@ mod tests {
         let mut es = es(json!({}));
         let other = Condition { type_: "Other".into(), status: "True".into(), ..Default::default() };
         es.status = Some(ExternalSecretStatus { conditions: vec![other.clone()], ..Default::default() });
-        let after = status(&es, &synced(TargetChange::Created), "1-a", at(0)).unwrap();
+        let after = status(&es, &synced(TargetChange::Created), "1-a", at(0), None).unwrap();
         assert_eq!(after.conditions.len(), 2);
         assert_eq!(after.conditions[0], other);
     }

@@ -51,16 +51,17 @@ pub async fn run(ports: &Ports, outputs: &dyn Outputs, settings: &Settings, look
         Err(_) if work.is_cancelled() => Outcome::Waiting(None),
         Err(failure) => Outcome::Failed(work.give_up(failure).await),
     };
-    let refresh_by = work.refresh_by();
+    let (refresh_by, replace_by) = (work.refresh_by(), work.replace_by(&outcome));
     // Holds its turn until the status is written.
     let (mut memory, began, version, _turn) = work.end();
     memory.came_to(&outcome, &version, began);
+    memory.replace_by = replace_by;
     let mut next = schedule::next(&es, &outcome, memory.failures, began, (settings.now)());
     if let (Outcome::Synced(_), Some(end)) = (&outcome, refresh_by) {
         next = Some(next.map_or(end, |next| next.min(end)));
     }
     let telling = Telling::new(&outcome, version, began, memory.untold.take());
-    let status = match record::status(&es, &telling.outcome, &telling.version, telling.began) {
+    let status = match record::status(&es, &telling.outcome, &telling.version, telling.began, memory.made_ends) {
         Some(status) => Box::pin(telling.write(ports, &es, status, &mut memory, &mut next, settings.now)).await,
         None => None,
     };

@@ -160,10 +160,15 @@ pub struct Kept {
     pub asked_for: String,
     /// The name of its state, where it has one and that is known.
     pub made: Option<String>,
+    /// By when it is to be replaced, where it ends and has no state.
+    pub until: Option<Timestamp>,
 }
 
-/// No note is longer, in bytes: a time, a hash, and the name of an object.
+/// No note is longer, in bytes: two times, a hash, and the name of an object.
 const NOTE: usize = 512;
+
+/// Before the time by when a value is to be replaced: no object has such a name.
+const UNTIL: &str = "until=";
 
 impl Kept {
     /// As it was noted; `None` where that is not of this form.
@@ -172,10 +177,17 @@ impl Kept {
             return None;
         }
         let mut parts = text.split(' ').map(|part| Some(part).filter(|part| is_word(part)));
-        let (at, asked_for, made) = (parts.next()??, parts.next()??, parts.next());
-        let made = made.map_or(Some(None), |made| made.map(|made| Some(made.to_owned())))?;
-        let kept = Self { at: at.parse().ok()?, asked_for: asked_for.to_owned(), made };
-        parts.next().is_none().then_some(kept)
+        let (at, asked_for) = (parts.next()??, parts.next()??);
+        let mut kept = Self { at: at.parse().ok()?, asked_for: asked_for.to_owned(), made: None, until: None };
+        for part in parts {
+            let word = part?;
+            match word.strip_prefix(UNTIL) {
+                Some(until) if kept.until.is_none() => kept.until = Some(until.parse().ok()?),
+                None if kept.made.is_none() && kept.until.is_none() => kept.made = Some(word.to_owned()),
+                Some(_) | None => return None,
+            }
+        }
+        Some(kept)
     }
 }
 
@@ -186,7 +198,8 @@ fn is_word(text: &str) -> bool {
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.at, self.asked_for)?;
-        self.made.iter().try_for_each(|made| write!(f, " {made}"))
+        self.made.iter().try_for_each(|made| write!(f, " {made}"))?;
+        self.until.iter().try_for_each(|until| write!(f, " {UNTIL}{until}"))
     }
 }
 

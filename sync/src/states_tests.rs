@@ -63,8 +63,12 @@ fn what_a_refresh_that_was_broken_off_left_hides_nothing_that_ends() {
 
 #[test]
 fn a_note_is_of_one_form_and_short() {
-    let kept = |made: Option<&str>| Kept { at: at(5), asked_for: "1-a".into(), made: made.map(str::to_owned) };
-    for kept in [kept(None), kept(Some("gen-a-b"))] {
+    let kept = |made: Option<&str>| {
+        let made = made.map(str::to_owned);
+        Kept { at: at(5), asked_for: "1-a".into(), made, until: None }
+    };
+    let until = |kept| Kept { until: Some(at(3000)), ..kept };
+    for kept in [kept(None), kept(Some("gen-a-b")), until(kept(None)), until(kept(Some("gen-a-b")))] {
         assert_eq!(Kept::parse(&kept.to_string()), Some(kept));
     }
     let note = kept(Some("gen-a-b")).to_string();
@@ -75,6 +79,9 @@ fn a_note_is_of_one_form_and_short() {
         "1970-01-01T00:00:05Z ",
         "soon 1-a",
         &format!("{note} c"),
+        &format!("{} c", until(kept(None))),
+        &format!("{} until=1970-01-01T00:00:05Z", until(kept(None))),
+        &format!("{note} until=soon"),
         &format!("{note} "),
         &format!("{note}\n"),
         &long,

@@ -1,5 +1,7 @@
 //! The steps of one look, each with what the ones before it found. [`crate::run`] joins them.
 
+use std::time::Duration;
+
 use futures::future::{AbortHandle, AbortRegistration, Abortable};
 use jiff::Timestamp;
 use keyferry_crds::{CreationPolicy, DeletionPolicy, ExternalSecret, names};
@@ -46,6 +48,8 @@ impl<'a> Work<'a> {
         look: Look,
         planning: Planning,
     ) -> Self {
+        let mut look = look;
+        look.memory.made_ends = look.memory.made_ends.or_else(|| look.told_ends());
         let under_way = make::UnderWay { states: look.states.len(), ..make::UnderWay::default() };
         Self {
             asker: Asker { ports, settings, es, workload: None, now: look.began, budget: look.budget.clone() },
@@ -210,6 +214,16 @@ impl<'a> Work<'a> {
         self.held_until()
     }
 
+    /// By when what the target holds after this look is to be replaced, where a generator made it and that is for us to do.
+    pub fn replace_by(&self, outcome: &Outcome) -> Option<Timestamp> {
+        schedule::interval(self.asker.es)?;
+        match outcome {
+            Outcome::Synced(_) => self.refresh_by(),
+            Outcome::Waiting(_) | Outcome::Holding | Outcome::Settled { .. } | Outcome::Failed(_) => self.held_until(),
+            Outcome::Ignored | Outcome::MountOnly | Outcome::Released => None,
+        }
+    }
+
     /// By when what the target holds is to be replaced, where a generator made it.
     fn held_until(&self) -> Option<Timestamp> {
         let memory = &self.look.memory;
@@ -249,13 +263,21 @@ impl<'a> Work<'a> {
             let cause = Told::without_values(format!("can't read when it was changed: {problem}"));
             Failure::new(Headline::Update, cause, Retry::Soon)
         })?;
-        let ends = states::refresh_by(es, &self.look.states, &self.look.memory.made);
-        let due = self.look.last().filter(|last| last.version == self.version).map(|last| {
+        let ends = self.held_until();
+        let last = self.look.last().filter(|last| last.version == self.version);
+        let due = last.as_ref().map(|last| {
             let interval = schedule::interval(es);
             let due = interval.map(|interval| schedule::due_by_any_clock(es, last.at, interval));
             due.map_or(Timestamp::MAX, |due| ends.map_or(due, |ends| ends.min(due)))
         });
-        Ok(make::is_that_of_now(written, changed, due))
+        let is_written = make::is_that_of_now(written, changed, due);
+        if is_written {
+            // When this one ends, who made it has told nobody: it works for as long as the one before.
+            let length = self.look.memory.made_ends.zip(last).map(|(ends, last)| ends.duration_since(last.at));
+            let length = length.and_then(|length| Duration::try_from(length).ok());
+            self.look.memory.made_ends = length.map(|length| later(written, length));
+        }
+        Ok(is_written)
     }
 
     async fn apply(&mut self, data: Data, mut synced: Synced) -> Result<Synced, Failure> {

@@ -26,7 +26,7 @@ type Held<'a> = &'a [(&'a str, &'a str)];
 
 /// All that is told of an outcome: conditions, events, and the log line.
 fn all_told(es: &ExternalSecret, outcome: &Outcome) -> String {
-    let status = record::status(es, outcome, "1", Timestamp::UNIX_EPOCH).map(|status| json!(status).to_string());
+    let status = record::status(es, outcome, "1", Timestamp::UNIX_EPOCH, None).map(|status| json!(status).to_string());
     let notes = record::notes(es, outcome).into_iter().map(|note| note.message.into_string());
     status.into_iter().chain(notes).chain([format!("{outcome:?}")]).collect::<Vec<_>>().join("\n")
 }

@@ -365,6 +365,7 @@ pub(super) fn status() -> Node {
             "syncedResourceVersion",
             string("Which generation, labels and annotations of this object they were fetched for."),
         )
+        .field("refreshBy", time("By when what generators made is to be replaced, where that ends by itself."))
         .field("conditions", conditions(word("What the statement is about.", &["Ready", "Deleted"])))
         .field("binding", binding)
 }

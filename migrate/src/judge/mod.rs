@@ -1,6 +1,6 @@
 //! What the facts mean: findings, each with what follows and what to do. Pure: the same facts give the same findings.
 //!
-//! Modules, in reading order, which is that of what matters most: [`crds`], [`release`], `webhooks`, [`operators`], `objects`,
+//! Modules, in reading order, which is that of what matters most: [`crds`], [`release`], `webhooks`, [`operators`], `objects`, `generators`,
 //! [`differences`], [`pushes`], [`finalizers`].
 
 pub mod crds;
@@ -8,6 +8,7 @@ pub mod release;
 mod webhooks;
 pub mod operators;
 mod objects;
+mod generators;
 pub mod differences;
 pub mod pushes;
 pub mod finalizers;
@@ -64,6 +65,7 @@ pub const CODES: [&str; 35] = [
     "operator",
     "kind-not-served",
     "generator-not-served",
+    "generator-refused",
     "provider-not-served",
     "generic-target",
     "controller-token",
@@ -158,6 +160,7 @@ pub fn judge(cluster: &Cluster, settings: &Settings) -> Vec<Finding> {
     objects::stores(cluster, settings, &mut findings);
     objects::identities(cluster, settings, &mut findings);
     objects::addresses(cluster, settings, &mut findings);
+    generators::judge(cluster, settings, &mut findings);
     objects::permissions(cluster, settings, &mut findings);
     objects::external_secrets(cluster, &mut findings);
     differences::judge(cluster, &mut findings);

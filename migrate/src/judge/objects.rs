@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::generators;
 use super::{Finding, Settings, Severity, number};
 use crate::facts::{Cluster, Identity, Role, Sample, Store};
 use crate::kinds;
@@ -77,17 +78,22 @@ pub fn stores(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding
     }
 }
 
+/// What allows these hosts: what a name leads to is an address of this machine.
+pub fn hosts_as_addresses(hosts: BTreeSet<&str>) -> Vec<&str> {
+    let hosts = hosts.into_iter().map(|host| if host.ends_with("localhost") { "127.0.0.1" } else { host });
+    hosts.collect::<BTreeSet<&str>>().into_iter().collect()
+}
+
 /// SecretStores that lead where only the operator's own machine may.
 pub fn addresses(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Finding>) {
     let (mut sample, mut hosts) = (Sample::default(), BTreeSet::new());
     let ours = cluster.stores.iter().filter(|store| is_of_class(store, settings) && !store.local.is_empty());
     for store in ours.filter(|store| store.name.namespace.is_some()) {
         sample.add(|| store.name.to_string());
-        // What a name leads to is an address of this machine.
-        hosts.extend(store.local.iter().map(|host| if host.ends_with("localhost") { "127.0.0.1" } else { host }));
+        hosts.extend(store.local.iter().map(String::as_str));
     }
     if sample.count > 0 {
-        let hosts: Vec<&str> = hosts.into_iter().collect();
+        let hosts = hosts_as_addresses(hosts);
         let summary = format!("{} to the operator's own machine or its link", number(sample.count, "SecretStore"));
         findings.push(
             Finding::new("local-address", Severity::Attention, summary)
@@ -161,7 +167,11 @@ pub fn identities(cluster: &Cluster, settings: &Settings, findings: &mut Vec<Fin
         );
     }
     ambient_identity_elsewhere(elsewhere, findings);
-    ambient_identity(cluster, ambient, findings);
+    let stores = ambient.count;
+    for made in generators::ours(cluster, settings).filter(|made| made.identity == Identity::Ambient) {
+        ambient.add(|| made.name.clone());
+    }
+    ambient_identity(cluster, stores, ambient, findings);
 }
 
 /// Whose identity would be shown to servers of their own choice.
@@ -180,7 +190,7 @@ fn ambient_identity_elsewhere(elsewhere: &Sample, findings: &mut Vec<Finding>) {
     }
 }
 
-fn ambient_identity(cluster: &Cluster, ambient: &Sample, findings: &mut Vec<Finding>) {
+fn ambient_identity(cluster: &Cluster, stores: usize, ambient: &Sample, findings: &mut Vec<Finding>) {
     let mut annotations: BTreeMap<&String, &String> = BTreeMap::new();
     for operator in cluster.operators.iter().filter(|operator| operator.role == Role::Controller) {
         annotations.extend(&operator.identity);
@@ -190,8 +200,12 @@ fn ambient_identity(cluster: &Cluster, ambient: &Sample, findings: &mut Vec<Find
     }
     let summary = match ambient.count {
         0 => "External Secrets Operator's ServiceAccount has an identity in a cloud".to_owned(),
-        1 => "1 store uses the operator's own identity in a cloud".to_owned(),
-        count => format!("{count} stores use the operator's own identity in a cloud"),
+        count => {
+            let counts = [(stores, "store"), (count - stores, "generator")].into_iter().filter(|(count, _)| *count > 0);
+            let told: Vec<String> = counts.map(|(count, what)| number(count, what)).collect();
+            let verb = if count == 1 { "uses" } else { "use" };
+            format!("{} {verb} the operator's own identity in a cloud", told.join(" and "))
+        }
     };
     let mut finding = Finding::new("ambient-identity", Severity::Attention, summary)
         .sample(ambient)

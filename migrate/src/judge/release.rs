@@ -61,6 +61,8 @@ fn users(cluster: &Cluster, object: &Held) -> BTreeSet<String> {
                 let own = [Identity::Ambient, Identity::AmbientElsewhere, Identity::ControllerToken];
                 let stores = cluster.stores.iter().filter(|store| own.contains(&store.identity));
                 users.extend(stores.map(|store| store.name.to_string()));
+                let generators = cluster.generators.iter().filter(|made| own.contains(&made.identity));
+                users.extend(generators.map(|made| made.name.clone()));
             }
             users
         }

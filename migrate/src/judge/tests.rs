@@ -358,6 +358,38 @@ fn who_leads_to_the_operators_own_machine() {
 }
 
 #[test]
+fn which_generators_will_not_do_what_they_did() {
+    let made = |identity| Generator {
+        name: "ClusterGenerator it".to_owned(),
+        class: String::new(),
+        identity,
+        local: Default::default(),
+        refused: Vec::new(),
+    };
+    let with = |generator: Generator| Cluster { generators: vec![generator], ..empty() };
+    nothing(&with(made(Identity::Own)));
+    for (identity, code) in [
+        (Identity::ControllerToken, "controller-token"),
+        (Identity::AmbientElsewhere, "ambient-identity-elsewhere"),
+        (Identity::Ambient, "ambient-identity"),
+    ] {
+        let finding = one(&with(made(identity)));
+        assert_eq!((finding.code, finding.objects), (code, vec!["ClusterGenerator it".to_owned()]));
+    }
+    let mut both = with(made(Identity::Ambient));
+    both.stores.push(store(None, "gcpsm", Identity::Ambient));
+    assert!(one(&both).summary.starts_with("1 store and 1 generator use "), "{}", one(&both).summary);
+    let local = ["localhost".to_owned(), "127.0.0.1".to_owned()].into();
+    let finding = one(&with(Generator { local, ..made(Identity::Own) }));
+    assert!(finding.code == "local-address" && finding.next.ends_with("--allow-store-addresses=127.0.0.1"));
+    let finding = one(&with(Generator { refused: vec!["a login by NTLM"], ..made(Identity::Own) }));
+    assert_eq!((finding.code, finding.severity), ("generator-refused", Severity::Attention));
+    assert_eq!(finding.summary, "1 generator with what keyferry refuses: a login by NTLM");
+    // It is of another controller.
+    nothing(&with(Generator { class: "green".to_owned(), ..made(Identity::AmbientElsewhere) }));
+}
+
+#[test]
 fn what_is_not_built() {
     let unserved = |names: &[&str]| {
         let kind = Unserved { kind: "PushSecret".to_owned(), crd: "x".to_owned(), objects: sample(names) };

@@ -1,12 +1,13 @@
 //! Reads a cluster: the only part, with `apply`, that speaks to the API server.
 //!
-//! Modules, in the order in which they read: [`crds`], [`releases`], [`admission`], [`workloads`], [`objects`], [`needs`].
+//! Modules, in the order in which they read: [`crds`], [`releases`], [`admission`], [`workloads`], [`objects`], [`generators`], [`needs`].
 
 mod crds;
 mod releases;
 mod admission;
 mod workloads;
 mod objects;
+mod generators;
 mod needs;
 
 use keyferry_cluster::problem::{ApiProblem, timely};

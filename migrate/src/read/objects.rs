@@ -18,6 +18,7 @@ use crate::facts::{
 use crate::judge::{differences, pushes};
 use crate::kinds;
 
+use super::generators::generator;
 use super::needs::need;
 
 impl Reader {
@@ -80,6 +81,8 @@ impl Reader {
             "ClusterGenerator" => {
                 pages::all(api, params, |object| {
                     let kind = text(&object.data, "/spec/kind").to_owned();
+                    let is_built = kinds::is_generated(&kind);
+                    self.cluster.generators.extend(is_built.then(|| generator(&crd.kind, &object)));
                     self.cluster.cluster_generators.push((full_name(&object.metadata), kind));
                     self.cluster.needs.push(need(&crd.kind, &object));
                     self.cluster.told_by(crd, &object);
@@ -94,9 +97,15 @@ impl Reader {
                 })
                 .await
             }
-            // Those that keyferry has log in nowhere.
-            kind if kinds::is_generated(kind) => Ok(()),
-            kind => pages::all(api, params, |object| self.cluster.needs.push(need(kind, &object))).await,
+            kind => {
+                pages::all(api, params, |object| {
+                    self.cluster.generators.extend(kinds::is_generated(kind).then(|| generator(kind, &object)));
+                    // What a Fake names is values.
+                    self.cluster.needs.extend((kind != "Fake").then(|| need(kind, &object)));
+                    self.cluster.told_by(crd, &object);
+                })
+                .await
+            }
         }
     }
 
@@ -191,7 +200,7 @@ fn store(object: &DynamicObject) -> Store {
 
 /// The hosts of URLs, wherever they stand, that are the operator's own machine or on its link as they are written. Where a
 /// name leads is not known here.
-fn local_hosts(config: &Value) -> BTreeSet<String> {
+pub fn local_hosts(config: &Value) -> BTreeSet<String> {
     match config {
         Value::String(text) => local_host(text).into_iter().collect(),
         Value::Array(all) => all.iter().flat_map(local_hosts).collect(),
@@ -232,7 +241,7 @@ fn of_machine(server: &str) -> Identity {
 }
 
 /// With whose identity a provider logs in.
-fn identity(provider: &str, config: &Value) -> Identity {
+pub fn identity(provider: &str, config: &Value) -> Identity {
     let is_set = |pointer: &str| config.pointer(pointer).is_some_and(|value| !value.is_null());
     match provider {
         "vault" if is_set("/auth/kubernetes") => {

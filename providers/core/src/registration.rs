@@ -75,6 +75,11 @@ impl Caller {
     pub fn is_of_cluster(&self) -> bool {
         self.store_kind == "ClusterSecretStore"
     }
+
+    /// Whether it is a generator, by itself or in a ClusterGenerator.
+    pub fn is_of_generator(&self) -> bool {
+        !["", "SecretStore", "ClusterSecretStore"].contains(&self.store_kind)
+    }
 }
 
 /// Settings of the process, by the names of environment variables.

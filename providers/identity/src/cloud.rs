@@ -31,12 +31,14 @@ impl Shown<'_> {
         if !self.is_to_named_server || self.ctx.caller.is_of_cluster() || self.ctx.addresses.are_anywhere() {
             return Ok(());
         }
-        let message = format!(
-            "{} logs in as the operator itself, which is not shown to a server that a store of a namespace names",
-            self.field
-        );
-        Err(Error::new(ErrorKind::Denied, message)
-            .with_hint("name credentials in the store, or use a ClusterSecretStore"))
+        let (who, hint) = if self.ctx.caller.is_of_generator() {
+            ("a generator", "name credentials in it: one in a ClusterGenerator may do no more")
+        } else {
+            ("a store of a namespace", "name credentials in the store, or use a ClusterSecretStore")
+        };
+        let message =
+            format!("{} logs in as the operator itself, which is not shown to a server that {who} names", self.field);
+        Err(Error::new(ErrorKind::Denied, message).with_hint(hint))
     }
 
     /// The value of a secret that this field of the method names.

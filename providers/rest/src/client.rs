@@ -298,6 +298,7 @@ mod tests {
         assert!(may("SecretStore", Addresses::default(), false), "the vendor's own");
         assert!(may("ClusterSecretStore", Addresses::default(), true));
         assert!(may("SecretStore", Addresses::anywhere(), true), "by hand, over manifests of one's own");
+        assert!(!may("VaultDynamicSecret", Addresses::default(), true), "nor in a ClusterGenerator");
     }
 
     #[test]

@@ -30,7 +30,10 @@ async fn a_value_that_ends_and_has_no_state_is_replaced_before_that() {
     rig.double.with(|state| state.term = Some(Term { end: end.into(), renews: false }));
     rig.look().await;
     assert_eq!(rig.next, Some(by));
+    // Neither a restart nor a status that is lost puts that off.
     rig.now = by.as_second() - 1;
+    restarts(&mut rig);
+    loses_its_status(&mut rig);
     rig.look().await;
     assert_eq!((rig.double.held("s", "k").as_deref(), rig.next), (Some("made-1"), Some(by)));
     rig.now += 1;
@@ -231,6 +234,15 @@ async fn what_ends_before_the_next_check_is_replaced_before_that() {
     rig.double.with(|state| state.term = Some(Term { end, renews: false }));
     rig.look().await;
     assert_eq!(rig.next, Some(at(1000)), "five sixths, by the clock that stands at 0");
+    assert_eq!(rig.memory.replace_by, Some(at(1000)));
+    // What is never replaced is nothing to be told of.
+    for spec in [json!({"refreshInterval": "0"}), json!({"updatePolicy": "IfNotExists"})] {
+        rig.respec(spec);
+        rig.now += 1;
+        rig.look().await;
+        assert_eq!(rig.memory.replace_by, None, "{:?}", rig.said);
+        rig.respec(json!({"refreshInterval": "1h", "updatePolicy": "Replace"}));
+    }
 }
 
 fn of_two_stores(interval: &str) -> Rig {
