@@ -44,6 +44,8 @@ pub struct Metrics {
     sync_seconds: HistogramVec,
     push_seconds: HistogramVec,
     pushed: IntCounterVec,
+    /// Restarts of workloads, by outcome.
+    pub restarts: IntCounterVec,
     state_looks: IntCounterVec,
     /// GeneratorStates, and those whose last look failed.
     pub states: [IntGauge; 2],
@@ -162,6 +164,16 @@ fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntC
     metric
 }
 
+/// What is told of restarts.
+fn restarts(registry: &Registry) -> IntCounterVec {
+    counter(
+        registry,
+        "keyferry_restarts_total",
+        "Workloads that were restarted since a Secret of theirs changed, and what kept others from it, by outcome",
+        &["outcome"],
+    )
+}
+
 /// A counter without labels.
 fn total(registry: &Registry, name: &str, help: &str) -> IntCounter {
     let metric = IntCounter::new(name, help).expect("a good name");
@@ -221,6 +233,7 @@ impl Metrics {
                 "Entries of PushSecrets that were handed to a store to be written, or deleted there",
                 &["change"],
             ),
+            restarts: restarts(&registry),
             state_looks: counter(
                 &registry,
                 "keyferry_generatorstate_looks_total",

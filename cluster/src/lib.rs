@@ -4,7 +4,8 @@
 //! which replica works, [`turns`] how many requests go at once, [`client`] objects that zero themselves, [`pages`] lists;
 //! [`objects`] what is referred to, [`target`] what is written, [`copies`] what is
 //! written for ClusterExternalSecrets and ClusterPushSecrets, [`events`], [`states`] of generators, [`journal`] and [`notices`] what is told, [`push`] what PushSecrets need,
-//! [`reviews`] who may read what we serve, [`pairs`] of sealing keys, [`sealed_secrets`] what is written and told of SealedSecrets.
+//! [`reviews`] who may read what we serve, [`pairs`] of sealing keys, [`sealed_secrets`] what is written and told of SealedSecrets,
+//! [`workloads`] what restarts for Secrets that changed.
 
 #![forbid(unsafe_code)]
 
@@ -25,3 +26,4 @@ pub mod push;
 pub mod reviews;
 pub mod pairs;
 pub mod sealed_secrets;
+pub mod workloads;

@@ -96,7 +96,7 @@ async fn no_target_leads_elsewhere() {
     let (client, turns, kinds) = (api.client(), Turns::new(1, crate::leader::Lead::always()), Kinds::default());
     for text in HOSTILE {
         let es = keyferry_builders::es(json!({"target": {"name": text}}));
-        let mut output = target::of(&client, &turns, &kinds, &es, keyferry_sync::settings::Adopt::Any);
+        let mut output = target::of(&client, &turns, &kinds, &es, keyferry_sync::settings::Adopt::Any, None);
         assert!(output.observe().await.unwrap().is_none(), "{text}");
         assert!(!output.remove().await.unwrap(), "{text}: it may go, as there is nothing to delete");
         let versions = [Manifest { api_version: text.to_owned(), kind: "Widget".to_owned() }];

@@ -23,6 +23,7 @@ use crate::client::{LiveSecret, Turns};
 use crate::events::Events;
 use crate::target::desired::{self, desired_as};
 use crate::target::ownership::{Desired, OwnedFields};
+use crate::target::rotation::{Clock, Rotations};
 use crate::target::secret::SecretShape;
 use crate::target::shape::{Former, Headlines, Rehearsed, Shape};
 use crate::target::writer::Writer;
@@ -35,9 +36,10 @@ const API_VERSION: &str = "bitnami.com/v1alpha1";
 const MANAGED: &str = "sealedsecrets.bitnami.com/managed";
 const PATCHED: &str = "sealedsecrets.bitnami.com/patch";
 
-/// The condition of a SealedSecret, and who tells its events.
+/// The condition of a SealedSecret.
 const SYNCED: &str = "Synced";
-const COMPONENT: &str = "sealed-secrets-controller";
+/// Who tells its events.
+pub const COMPONENT: &str = "sealed-secrets-controller";
 
 /// A SealedSecret, whatever its spec is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -87,6 +89,8 @@ pub struct SealedSecrets {
     pub turns: Turns,
     /// Where events go.
     pub events: Events,
+    /// The clock, where it is noted in Secrets when their data change.
+    pub rotations: Option<Clock>,
 }
 
 impl SealedSecrets {
@@ -156,7 +160,8 @@ fn conditions(status: &ExternalSecretStatus) -> Vec<Value> {
 impl Outputs for SealedSecrets {
     fn of<'a>(&'a self, es: &'a ExternalSecret) -> Box<dyn Output + 'a> {
         let turns = self.turns.of(es.metadata.namespace.as_deref().unwrap_or_default());
-        let shape = SecretShape { client: &self.client, es, adopt: Adopt::Never };
+        let rotations = self.rotations.map(Rotations::new);
+        let shape = SecretShape { client: &self.client, es, adopt: Adopt::Never, rotations };
         Box::new(Writer::new(es, &turns, SealedShape(shape)))
     }
 }
@@ -184,6 +189,10 @@ impl Shape for SealedShape<'_> {
 
     fn was_not_found(&self) {}
 
+    fn was_synced(&mut self) {
+        self.0.was_synced();
+    }
+
     fn desired(&self, content: &Content, existing: Option<&LiveSecret>) -> Result<Desired<LiveSecret>, Failure> {
         let es = self.0.es;
         let translated = existing.map(|existing| translated(es, existing, (KIND, API_VERSION), external_secret()));
@@ -210,7 +219,8 @@ impl Shape for SealedShape<'_> {
         } else {
             es
         };
-        Ok(match desired_as(&manager(es), es, content, translated.as_ref(), adopt)? {
+        let wanted = desired_as(&manager(es), es, content, translated.as_ref(), adopt)?;
+        Ok(match self.0.noted(&manager(es), translated.as_ref(), wanted) {
             Desired::Create(object) => Desired::Create(back(object)),
             Desired::Update { object, .. } => Desired::Update { object: back(object), adopted: None },
             Desired::Keep => Desired::Keep,

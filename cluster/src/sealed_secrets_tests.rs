@@ -43,7 +43,7 @@ fn a_secret_that_an_external_secret_of_the_name_wrote_is_left_alone() {
 async fn what_a_sealed_secret_holds_no_more_goes_by_its_own_field_manager() {
     let es = es();
     let client = kube::Client::new(axum::Router::new(), "ns");
-    let shape = SealedShape(SecretShape { client: &client, es: &es, adopt: Adopt::Never });
+    let shape = SealedShape(SecretShape { client: &client, es: &es, adopt: Adopt::Never, rotations: None });
     let content = Content::plain(&es, Data::from([("new".to_owned(), "x".into())]));
     let before = secret(&manager(&es), json!({}));
     let Desired::Update { object, .. } = shape.desired(&content, Some(&before)).unwrap() else {
@@ -59,7 +59,7 @@ async fn what_is_added_to_stays_whose_it_is() {
     let mut es = keyferry_builders::es(json!({}));
     es.metadata.uid = Some("uid-of-it".to_owned());
     let client = kube::Client::new(axum::Router::new(), "ns");
-    let shape = SealedShape(SecretShape { client: &client, es: &es, adopt: Adopt::Never });
+    let shape = SealedShape(SecretShape { client: &client, es: &es, adopt: Adopt::Never, rotations: None });
     let content = Content::plain(&es, Data::from([("new".to_owned(), "x".into())]));
     let name = es.metadata.name.clone().unwrap();
     for (kind, version, uid) in

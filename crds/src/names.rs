@@ -60,6 +60,14 @@ pub const ANNOTATION_REFRESH_BY: &str = "keyferry.io/refresh-by";
 pub const ANNOTATION_GENERATED: &str = "keyferry.io/generated";
 /// Annotation on a GeneratorState: when what was made is to be prolonged.
 pub const ANNOTATION_RENEW_AT: &str = "keyferry.io/renew-at";
+/// Annotation by which an ExternalSecret says who is restarted when its data change, and a workload when it is.
+pub const ANNOTATION_RESTART: &str = "keyferry.io/restart";
+/// Annotation on a target: when its data last changed from what we had written to something else, or [`NEVER_ROTATED`].
+pub const ANNOTATION_ROTATED_AT: &str = "keyferry.io/rotated-at";
+/// Value of [`ANNOTATION_ROTATED_AT`] while the data are those that were written first.
+pub const NEVER_ROTATED: &str = "never";
+/// Annotation on a pod template: for which changes of which Secrets the workload was restarted.
+pub const ANNOTATION_RESTARTED_FOR: &str = "keyferry.io/restarted-for";
 /// Annotation on a store that silences the warnings about unmaintained and deprecated providers.
 pub const ANNOTATION_IGNORE_MAINTENANCE: &str = "external-secrets.io/ignore-maintenance-checks";
 
@@ -80,6 +88,8 @@ pub const FINALIZER_GENERATOR_STATE: &str = "generatorstate.externalsecrets.io/f
 /// Field manager of a target: this, then the name of its ExternalSecret (or `sha3/` and its hash where that gets too
 /// long).
 pub const FIELD_MANAGER_PREFIX: &str = "externalsecrets.external-secrets.io/";
+/// Field manager of what makes workloads restart.
+pub const FIELD_MANAGER_RESTARTS: &str = "keyferry-restarts";
 
 /// `source.component` of events about ExternalSecrets.
 pub const EVENTS_EXTERNAL_SECRET: &str = "external-secrets";

@@ -206,7 +206,7 @@ impl Output for VolumeOutput<'_> {
             }
         };
         target.know(Some(wanted.clone()));
-        Ok(Applied { change, version: Some(version(&wanted)), adopted: None, is_alike: false })
+        Ok(Applied { change, version: Some(version(&wanted)), adopted: None, is_alike: false, rotated: None })
     }
 
     async fn foresee(&mut self, _: &Content) -> Result<Option<Data>, Failure> {

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
+use jiff::Timestamp;
 use keyferry_sync::copies::Seen;
 use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
 use keyferry_sync::ports::Problem;
@@ -51,6 +52,8 @@ pub struct Target {
     pub version: Version,
     /// Whether it is as its writer left it.
     pub is_intact: bool,
+    /// When its data last changed between two syncs of ours, where that is noted.
+    pub rotated_at: Option<Timestamp>,
 }
 
 /// Where changes come from.

@@ -12,10 +12,11 @@ use jiff::Timestamp;
 use keyferry_crds::{ClusterExternalSecret, ClusterPushSecret};
 use keyferry_sync::copies::ports::Copies;
 use keyferry_sync::copies::{self, Copier, CopierId, CopierKind, Looked, Memory};
-use keyferry_sync::dependency::{Name, Version, is_earlier};
+use keyferry_sync::dependency::{Name, is_earlier};
 use keyferry_sync::time::later;
 use kube::core::ApiResource;
 
+use super::change::Target;
 use super::index::{Item, Role, SubjectKind};
 use super::queue::Urgency;
 use super::sight::Sighting;
@@ -133,7 +134,7 @@ impl Subject for Copiers {
         shared.copies.remove(&self.id(name));
     }
 
-    fn examined(&mut self, _: &Name, _: &Version, _: bool) {}
+    fn examined(&mut self, _: &Name, _: &Target) {}
 
     fn concern(&mut self, _: &Name, _: Role, _: &Sighting, _: &mut Shared) -> Option<Urgency> {
         None

@@ -9,18 +9,20 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_sync::copies::{self, CopierKind};
-use keyferry_sync::dependency::{Dependency, Name, Version, is_earlier};
+use keyferry_sync::dependency::{Dependency, Name, is_earlier};
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Remembered, Seen};
-use keyferry_sync::outcome::{Outcome, SyncResult, TargetChange};
+use keyferry_sync::outcome::{Outcome, SyncResult, Synced, TargetChange};
 use keyferry_sync::request::{sources_of, stores_of};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
+use super::change::Target;
 use super::index::{Item, References, Role, SubjectKind};
 use super::queue::Urgency;
 use super::sight::Sighting;
 use super::subject::{Ask, Next, Shared, Subject};
 use crate::metrics::Metrics;
+use crate::restart::Teller;
 
 /// Carries out a look. What it may ask of stores is said when this is called, not only when the future first runs.
 pub type Sync = Box<dyn Fn(Look) -> BoxFuture<'static, Looked> + Send>;
@@ -118,17 +120,19 @@ pub struct ExternalSecrets {
     /// In boxes: a map that is filled in order is half empty, and what is known of one takes half a KiB.
     all: BTreeMap<Name, Box<Known>>,
     sync: Sync,
+    /// Is told of Secrets that changed.
+    restarts: Option<Teller>,
 }
 
 impl ExternalSecrets {
-    /// None yet. `sync` carries out looks.
-    pub fn new(sync: Sync) -> Self {
-        Self::of_kind(SubjectKind::ExternalSecret, sync)
+    /// None yet. `sync` carries out looks; `restarts` is told of Secrets that changed.
+    pub fn new(sync: Sync, restarts: Option<Teller>) -> Self {
+        Self::of_kind(SubjectKind::ExternalSecret, sync, restarts)
     }
 
     /// None yet, of objects of another kind that come to such.
-    pub(super) fn of_kind(kind: SubjectKind, sync: Sync) -> Self {
-        Self { kind, all: BTreeMap::new(), sync }
+    pub(super) fn of_kind(kind: SubjectKind, sync: Sync, restarts: Option<Teller>) -> Self {
+        Self { kind, all: BTreeMap::new(), sync, restarts }
     }
 
     fn item(&self, name: &Name) -> Item {
@@ -253,10 +257,13 @@ impl Subject for ExternalSecrets {
         }
     }
 
-    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool) {
+    fn examined(&mut self, name: &Name, target: &Target) {
         if let Some(known) = self.all.get_mut(name) {
-            let version = version.clone();
-            known.memory.target = Some(Remembered { version, intact: is_intact, made: None });
+            let version = target.version.clone();
+            known.memory.target = Some(Remembered { version, intact: target.is_intact, made: None });
+            if let (Some(restarts), Some(at)) = (&self.restarts, target.rotated_at) {
+                restarts.rotated(&known.es, at);
+            }
         }
     }
 
@@ -294,6 +301,9 @@ impl Subject for ExternalSecrets {
         if self.are_themselves() {
             let used = self.all.get(name).and_then(|known| known.cancel.as_ref()).map_or(0.0, Cancel::used);
             shared.metrics.synced(&es, &report, took, used);
+        }
+        if let (Some(restarts), Outcome::Synced(Synced { rotated: Some(at), .. })) = (&self.restarts, &report.outcome) {
+            restarts.rotated(&es, *at);
         }
         let same = |known: &&mut Box<Known>| known.es.metadata.uid == es.metadata.uid;
         let Some(known) = self.all.get_mut(name).filter(same) else { return Next::Gone };

@@ -33,7 +33,7 @@ struct Bench {
 impl Bench {
     /// With one that was put.
     fn new(es: ExternalSecret) -> Self {
-        let all = ExternalSecrets::new(Box::new(|_| pending().boxed()));
+        let all = ExternalSecrets::new(Box::new(|_| pending().boxed()), None);
         let mut bench = Self { all, shared: shared() };
         assert!(bench.put(es), "a new one is looked at");
         bench
@@ -61,6 +61,11 @@ impl Bench {
         self.shared.index.saw(object, sighting, |_| false).into_iter().collect()
     }
 
+    fn examined(&mut self, revision: &str, is_intact: bool) {
+        let found = Target { object: target("t"), version: at(revision), is_intact, rotated_at: None };
+        self.all.examined(&name("e"), &found);
+    }
+
     fn concern(&mut self, role: Role, sighting: &Sighting) -> Option<Urgency> {
         self.all.concern(&name("e"), role, sighting, &mut self.shared)
     }
@@ -69,7 +74,7 @@ impl Bench {
 #[test]
 fn our_own_write_is_no_reason_to_look_and_an_edit_is() {
     let mut bench = Bench::new(es("t", "s"));
-    bench.all.examined(&name("e"), &at("5"), true);
+    bench.examined("5", true);
     let there = |revision: &str| Sighting::There(at(revision));
     let gone = Sighting::Gone(Some("uid".into()));
     assert_eq!(bench.concern(Role::Writer, &there("5")), None);
@@ -79,7 +84,7 @@ fn our_own_write_is_no_reason_to_look_and_an_edit_is() {
     bench.known().memory.absence_is_fine = true;
     assert_eq!(bench.concern(Role::Writer, &gone), None);
     assert_eq!(bench.concern(Role::Writer, &Sighting::LeftOut), Some(Urgency::Asked));
-    bench.all.examined(&name("e"), &at("7"), false);
+    bench.examined("7", false);
     assert_eq!(bench.concern(Role::Writer, &there("7")), Some(Urgency::Asked), "it is not as it was left");
 }
 
@@ -142,7 +147,7 @@ fn an_event_from_before_our_status_brings_the_spec_and_not_the_status() {
 fn what_was_seen_of_a_target_outlives_a_new_status() {
     let mut bench = Bench::new(es("t", "s"));
     bench.saw(&target("t"), &Sighting::There(at("5")));
-    bench.all.examined(&name("e"), &at("5"), true);
+    bench.examined("5", true);
     bench.put(es("t", "s"));
     let seen = bench.look();
     assert_eq!((seen.seen, seen.memory.target.is_some()), (Seen::At(at("5")), true));

@@ -12,7 +12,7 @@ use keyferry_cluster::problem::NAMESPACE_ENDS;
 use keyferry_crds::{GeneratorState, generator_field, names};
 use keyferry_provider_core::{Error, ErrorKind};
 use keyferry_sync::audit::{Action, Audit, Delivery, Object, Source};
-use keyferry_sync::dependency::{Name, Version};
+use keyferry_sync::dependency::Name;
 use keyferry_sync::ports::{Generator, Problem, States, Stores};
 use keyferry_sync::record::{self, Note, READY_STATE, Severity};
 use keyferry_sync::states::{Marks, annotated, deadline};
@@ -22,6 +22,7 @@ use keyferry_sync::told::Told;
 use kube::core::ApiResource;
 use serde_json::Value;
 
+use super::change::Target;
 use super::index::{Item, Role, SubjectKind};
 use super::queue::Urgency;
 use super::sight::Sighting;
@@ -317,7 +318,7 @@ impl Subject for GeneratorStates {
         self.tell_counts(shared);
     }
 
-    fn examined(&mut self, _: &Name, _: &Version, _: bool) {}
+    fn examined(&mut self, _: &Name, _: &Target) {}
 
     fn concern(&mut self, _: &Name, _: Role, _: &Sighting, _: &mut Shared) -> Option<Urgency> {
         None

@@ -139,7 +139,7 @@ async fn the_targets_at_start_are_known_without_a_read_unless_a_watch_told_later
     }
     let target = |name_: &str, revision: &str, is_intact| {
         let object = Dependency::new(Kind::Secret, name(name_));
-        Target { object, version: at(revision), is_intact }
+        Target { object, version: at(revision), is_intact, rotated_at: None }
     };
     let first = vec![target("intact", "5", true), target("nobody's", "9", true)];
     let second = vec![target("drifted", "5", false), target("later", "4", true)];

@@ -101,9 +101,7 @@ impl Controller {
             let (targets, next) = self.watches.targets(page).await?;
             for target in targets {
                 for writer in self.shared.index.examined(&target.object, &target.version) {
-                    self.with(writer.kind, |subject, _| {
-                        subject.examined(&writer.name, &target.version, target.is_intact);
-                    });
+                    self.with(writer.kind, |subject, _| subject.examined(&writer.name, &target));
                 }
             }
             if next.is_none() {

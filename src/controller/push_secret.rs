@@ -15,13 +15,14 @@ use keyferry_push::outcome::Outcome;
 use keyferry_push::{refers, spec};
 use keyferry_sync::copies::{self, CopierKind};
 use keyferry_sync::data::StringMap;
-use keyferry_sync::dependency::{Dependency, Kind, Name, Version, is_earlier};
+use keyferry_sync::dependency::{Dependency, Kind, Name, is_earlier};
 use keyferry_sync::look::Seen;
 use keyferry_sync::selection::selects;
 use keyferry_sync::store::StoreId;
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
+use super::change::Target;
 use super::index::{Item, References, Role, SubjectKind};
 use super::queue::Urgency;
 use super::sight::Sighting;
@@ -226,7 +227,7 @@ impl Subject for PushSecrets {
     }
 
     /// They write no targets.
-    fn examined(&mut self, _: &Name, _: &Version, _: bool) {}
+    fn examined(&mut self, _: &Name, _: &Target) {}
 
     fn concern(&mut self, name: &Name, _: Role, _: &Sighting, _: &mut Shared) -> Option<Urgency> {
         self.all.contains_key(name).then_some(Urgency::Asked)

@@ -213,7 +213,7 @@ impl Rig {
         let mut controller = Controller::new(shared, Box::new(ports(Some(told))), ready, leads);
         let looks = world.clone();
         let sync = move |look| sync(looks.clone(), look).boxed();
-        controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
+        controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync), None));
         let clients = Arc::new(ports(None));
         let checks = Arc::new(Checks { clients, notices, class: "ours".to_owned(), every: DAY, pushes: true, now });
         controller.tend(SubjectKind::SecretStore, Stores::namespaced(checks.clone(), options.secret_stores));

@@ -8,8 +8,8 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
 use keyferry_cluster::sealed_secrets::{SealedSecret, SealedSecrets as Cluster};
-use keyferry_crds::{ExternalSecret, SecretStore};
-use keyferry_sync::dependency::{Name, Version};
+use keyferry_crds::{ExternalSecret, SecretStore, names};
+use keyferry_sync::dependency::Name;
 use keyferry_sync::look::{Look, Looked};
 use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry};
 use keyferry_sync::ports::{Clients, Planning, Ports};
@@ -22,12 +22,14 @@ use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 use serde_json::{Value, json};
 
+use super::change::Target;
 use super::external_secret::{ExternalSecrets, Sync};
 use super::index::{Role, SubjectKind};
 use super::queue::Urgency;
 use super::sight::Sighting;
 use super::subject::{Next, Shared, Subject};
 use crate::metrics::Metrics;
+use crate::restart::Teller;
 
 /// Annotations that say for whom one is sealed.
 const SCOPES: [&str; 2] = ["sealedsecrets.bitnami.com/namespace-wide", "sealedsecrets.bitnami.com/cluster-wide"];
@@ -42,9 +44,9 @@ const READ_RETRY: Duration = Duration::from_secs(30);
 pub struct SealedSecrets(ExternalSecrets);
 
 impl SealedSecrets {
-    /// None yet. `sync` carries out looks.
-    pub fn new(sync: Sync) -> Self {
-        Self(ExternalSecrets::of_kind(SubjectKind::SealedSecret, sync))
+    /// None yet. `sync` carries out looks; `restarts` is told of Secrets that changed.
+    pub fn new(sync: Sync, restarts: Option<Teller>) -> Self {
+        Self(ExternalSecrets::of_kind(SubjectKind::SealedSecret, sync, restarts))
     }
 }
 
@@ -114,7 +116,7 @@ async fn failed(Unsealing { ports, settings, .. }: &Unsealing, look: Look, why: 
 /// What is kept of one.
 fn known(metadata: ObjectMeta) -> ExternalSecret {
     let mut annotations = metadata.annotations.unwrap_or_default();
-    annotations.retain(|name, _| SCOPES.contains(&name.as_str()));
+    annotations.retain(|name, _| SCOPES.contains(&name.as_str()) || name == names::ANNOTATION_RESTART);
     let metadata = ObjectMeta {
         annotations: Some(annotations).filter(|all| !all.is_empty()),
         labels: None,
@@ -204,8 +206,8 @@ impl Subject for SealedSecrets {
         self.0.remove(name, shared);
     }
 
-    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool) {
-        self.0.examined(name, version, is_intact);
+    fn examined(&mut self, name: &Name, target: &Target) {
+        self.0.examined(name, target);
     }
 
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency> {

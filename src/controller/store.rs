@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use keyferry_crds::{ClusterSecretStore, SecretStore, SecretStoreStatus, names};
 use keyferry_limits::REFRESH_RATE;
 use keyferry_provider_core::{Capabilities, Error, ErrorKind};
-use keyferry_sync::dependency::{Name, Version};
+use keyferry_sync::dependency::Name;
 use keyferry_sync::ports::{About, Clients, Notices, Refused};
 use keyferry_sync::record::{self, Note, Severity};
 use keyferry_sync::schedule::SHORTEST;
@@ -21,6 +21,7 @@ use keyferry_sync::told;
 use keyferry_sync::told::Told;
 use kube::core::ApiResource;
 
+use super::change::Target;
 use super::index::{Item, Role, SubjectKind};
 use super::queue::Urgency;
 use super::sight::Sighting;
@@ -188,7 +189,7 @@ impl Subject for Stores {
         shared.ask(Ask::UsersOf(id));
     }
 
-    fn examined(&mut self, _: &Name, _: &Version, _: bool) {}
+    fn examined(&mut self, _: &Name, _: &Target) {}
 
     /// What it logs in with has changed.
     fn concern(&mut self, name: &Name, _: Role, _: &Sighting, shared: &mut Shared) -> Option<Urgency> {

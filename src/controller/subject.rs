@@ -12,13 +12,14 @@ use futures::future::BoxFuture;
 use jiff::Timestamp;
 use keyferry_sync::copies::{CopierId, CopierKind, Seen};
 use keyferry_sync::data::StringMap;
-use keyferry_sync::dependency::{Dependency, Kind, Name, Version};
+use keyferry_sync::dependency::{Dependency, Kind, Name};
 use keyferry_sync::ports::Notices;
 use keyferry_sync::store::{KnownStores, Readiness, Store, StoreId};
 use keyferry_sync::{record, told};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
+use super::change::Target;
 use super::copies::Copies;
 use super::generated::Generated;
 use super::index::{Index, Item, Role, SubjectKind};
@@ -52,7 +53,7 @@ pub trait Subject: Send {
     fn remove(&mut self, name: &Name, shared: &mut Shared);
 
     /// Takes how the list at start has what one of ours writes, and whether that is as it was left.
-    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool);
+    fn examined(&mut self, name: &Name, target: &Target);
 
     /// A watch told of an object that one of ours depends on. Answers whether, and how urgently, that is to be looked at.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) -> Option<Urgency>;
@@ -234,7 +235,7 @@ pub trait Tend: Send {
     fn begin(&self, shared: &Shared);
 
     /// Takes how the list at start has what one writes.
-    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool);
+    fn examined(&mut self, name: &Name, target: &Target);
 
     /// Wakes one that an object concerns of which a watch told.
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared);
@@ -343,8 +344,8 @@ impl<S: Subject> Tend for Tended<S> {
         }
     }
 
-    fn examined(&mut self, name: &Name, version: &Version, is_intact: bool) {
-        self.subject.examined(name, version, is_intact);
+    fn examined(&mut self, name: &Name, target: &Target) {
+        self.subject.examined(name, target);
     }
 
     fn concern(&mut self, name: &Name, role: Role, sighting: &Sighting, shared: &mut Shared) {

@@ -11,8 +11,8 @@ use futures::stream::StreamExt as _;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::sealed_secrets::SealedSecret;
-use keyferry_cluster::target::desired;
 use keyferry_cluster::target::kinds::Kinds;
+use keyferry_cluster::target::{desired, rotation};
 use keyferry_crds::{
     ClusterExternalSecret, ClusterPushSecret, ClusterSecretStore, ExternalSecret, GeneratorState, PushSecret,
     SecretStore, names,
@@ -143,7 +143,8 @@ impl Watches for ClusterWatches {
             let metadata = &secret.get().metadata;
             let (object, version) =
                 (Dependency::new(Kind::Secret, name_of(metadata)), version(&Kind::Secret, metadata)?);
-            Some(Target { object, version, is_intact: desired::is_intact(&secret) })
+            let (is_intact, rotated_at) = (desired::is_intact(&secret), rotation::at(metadata));
+            Some(Target { object, version, is_intact, rotated_at })
         });
         Ok((targets.collect(), list.metadata.continue_.filter(|token| !token.is_empty())))
     }

@@ -196,6 +196,7 @@ fn all_told() -> Metrics {
     calls.throttled("fake");
     metrics.process.watch(&keyferry_limits::ALL_HELD, || 0.5);
     metrics.process.certificate_ends("metrics", at(3));
+    metrics.restarts.with_label_values(&["restarted"]).inc();
     metrics.sealing.unsealed(&secret("e"), &report(failed("why")), time);
     metrics.sealing.served("/v1/verify", "POST", 409);
     metrics

@@ -125,7 +125,8 @@ pub async fn run(args: &Explain, out: &mut dyn Write, err: &mut dyn Write) -> Re
 /// How the target stands, by the operator's own code. Whoever may not read it does not know.
 async fn state(client: &Client, es: &ExternalSecret, notes: &mut Vec<String>) -> TargetState {
     let turns = Turns::new(1, Lead::always());
-    let targets = ClusterTargets { client: client.clone(), turns, kinds: Default::default(), adopt: Adopt::Any };
+    let targets =
+        ClusterTargets { client: client.clone(), turns, kinds: Default::default(), adopt: Adopt::Any, rotations: None };
     match targets.of(es).observe().await {
         Ok(None) => TargetState::Absent,
         Ok(Some(read)) if read.intact => TargetState::Intact,

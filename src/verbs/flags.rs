@@ -153,6 +153,13 @@ pub struct Run {
     #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
     pub proxy_namespaced_stores: bool,
 
+    /// Restart Deployments, StatefulSets and DaemonSets whose Secret changed, where these and the ExternalSecret have it so by annotations: docs/restarts.md. Needs the right to patch them
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub enable_restarts: bool,
+    /// Let ExternalSecrets have workloads restarted that say nothing themselves
+    #[arg(long, default_value_t = false, action = clap::ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    pub restart_without_opt_in: bool,
+
     /// Values that anybody may seal.
     #[command(flatten)]
     pub sealing: Sealing,

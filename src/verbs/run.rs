@@ -16,10 +16,13 @@ use keyferry_cluster::leader::Election;
 use keyferry_cluster::notices::ClusterNotices;
 use keyferry_cluster::objects::ClusterObjects;
 use keyferry_cluster::pairs::Pairs;
-use keyferry_cluster::sealed_secrets::SealedSecrets;
+use keyferry_cluster::sealed_secrets::{self, SealedSecret, SealedSecrets};
 use keyferry_cluster::states::ClusterStates;
 use keyferry_cluster::target::ClusterTargets;
 use keyferry_cluster::target::kinds::Kinds;
+use keyferry_cluster::target::rotation;
+use keyferry_cluster::workloads::Workloads;
+use keyferry_crds::{ExternalSecret, names};
 use keyferry_limits::{ALL_HELD, AUDIT_QUEUE};
 use keyferry_provider_core::address::{Addresses, Network};
 use keyferry_provider_core::proxy::Proxies;
@@ -33,6 +36,7 @@ use keyferry_stores::registry;
 use keyferry_sync::audit::Audit;
 use keyferry_sync::engine::Engine;
 use keyferry_sync::ports::Ports;
+use kube::core::ApiResource;
 use tokio::sync::watch;
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -52,6 +56,7 @@ use crate::controller::store::{Checks, Stores};
 use crate::controller::subject::Shared;
 use crate::controller::watch::ClusterWatches;
 use crate::metrics::Metrics;
+use crate::restart::{self, Teller};
 use crate::sealing::ring::Ring;
 use crate::sealing::serve;
 use crate::server::readers::Readers;
@@ -121,8 +126,22 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let room = pool.clone();
     metrics.process.watch(&ALL_HELD, move || room.held_ratio());
     let kinds = Kinds::default();
-    let targets =
-        ClusterTargets { client: client.clone(), turns: turns.clone(), kinds: kinds.clone(), adopt: args.adopt };
+    let rotations = args.enable_restarts.then_some(clock::now as rotation::Clock);
+    let targets = ClusterTargets {
+        client: client.clone(),
+        turns: turns.clone(),
+        kinds: kinds.clone(),
+        adopt: args.adopt,
+        rotations,
+    };
+    let restarts = args.enable_restarts.then(|| {
+        restarts(restart::wave::World {
+            workloads: Workloads { client: client.clone(), turns: turns.clone() },
+            events: events.clone(),
+            counted: metrics.restarts.clone(),
+            without_opt_in: args.restart_without_opt_in,
+        })
+    });
     let states = Arc::new(ClusterStates {
         client: client.clone(),
         turns: turns.clone(),
@@ -130,7 +149,8 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         now: clock::now,
     });
     let copiers = args.copiers();
-    let sealed_secrets = SealedSecrets { client: client.clone(), turns: turns.clone(), events: events.clone() };
+    let sealed_secrets =
+        SealedSecrets { client: client.clone(), turns: turns.clone(), events: events.clone(), rotations };
     let log = audit_log(&args.audit_log, &metrics)?;
     let audit: Arc<dyn Audit> = match &log {
         Some(log) => log.clone(),
@@ -205,13 +225,14 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         }
         .boxed()
     };
-    controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync)));
+    let (of_secrets, of_sealed) = restarts.unzip();
+    controller.tend(SubjectKind::ExternalSecret, ExternalSecrets::new(Box::new(sync), of_secrets));
     if args.sealing.enable_sealed_secrets {
         let unseal = move |look| {
             let (work, planning) = (unsealing.clone(), unsealing.ports.stores.planning());
             async move { sealed_secret::run(&work, look, planning).await }.boxed()
         };
-        controller.tend(SubjectKind::SealedSecret, sealed_secret::SealedSecrets::new(Box::new(unseal)));
+        controller.tend(SubjectKind::SealedSecret, sealed_secret::SealedSecrets::new(Box::new(unseal), of_sealed));
     }
     if args.enable_push_secret_reconciler {
         let carry = move |look| {
@@ -251,6 +272,18 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Restarts workloads; answers where it is told that a Secret changed, of an ExternalSecret and of a SealedSecret.
+fn restarts(world: restart::wave::World) -> (Teller, Teller) {
+    let (told, news) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(restart::run(world, news));
+    let secrets = ApiResource::erase::<ExternalSecret>(&());
+    let sealed = ApiResource::erase::<SealedSecret>(&());
+    (
+        Teller::of(told.clone(), clock::now, secrets, names::EVENTS_EXTERNAL_SECRET),
+        Teller::of(told, clock::now, sealed, sealed_secrets::COMPONENT),
+    )
 }
 
 /// Says who we are, serves health and metrics, and makes the client for all that is not on the control thread.

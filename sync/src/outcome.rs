@@ -47,6 +47,8 @@ pub struct Synced {
     pub adopted: Option<Vec<String>>,
     /// Where functions of templates failed, and left a complaint in what was written.
     pub complaints: Vec<Told>,
+    /// When data that we had written last made room for others, as far as that is noted: who uses them may want to be restarted.
+    pub rotated: Option<Timestamp>,
 }
 
 impl Synced {
@@ -58,6 +60,7 @@ impl Synced {
             missing: Vec::new(),
             adopted: None,
             complaints: Vec::new(),
+            rotated: None,
         }
     }
 }

@@ -265,6 +265,9 @@ pub trait Output: Send + Sync {
     /// Reads the target; `None` where there is none.
     async fn observe(&mut self) -> Result<Option<Observed>, Failure>;
 
+    /// Told before a write that this process has synced before: data that change now change between two syncs of ours.
+    fn was_synced(&mut self) {}
+
     /// Makes the target hold `content`, on the ground of what was observed last; where nothing was, of what is presumed, or it
     /// is read first. Where it turns out to be otherwise, it is read once more and decided anew.
     async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure>;
@@ -316,6 +319,8 @@ pub struct Applied {
     pub adopted: Option<Vec<String>>,
     /// Whether it is ours, and in all but its data as it was to be: next time, other data are all that is to be written.
     pub is_alike: bool,
+    /// When data that we had written last made room for others, by this write or one before, as far as that is noted.
+    pub rotated: Option<Timestamp>,
 }
 
 /// Where it is told what happened.

@@ -294,6 +294,9 @@ impl<'a> Work<'a> {
         self.try_login(&content).await?;
         let made = || Made { from: MadeFrom::new(es, &data, &sources), form: Some(content.form()) };
         let mut made = self.asker.compute(is_little, made).await;
+        if self.look.memory.last.is_some() {
+            self.output.was_synced();
+        }
         let applied = self.output.apply(&content, presumed(&self.look, es, &made)).await;
         match &applied {
             Ok(Applied { change: TargetChange::Nothing, .. }) => {}
@@ -311,6 +314,7 @@ impl<'a> Work<'a> {
         }
         synced.change = applied.change;
         synced.adopted = applied.adopted;
+        synced.rotated = applied.rotated;
         if synced.change != TargetChange::Nothing {
             synced.complaints = content.complaints;
         }

@@ -8,6 +8,7 @@ use keyferry_crds::{CreationPolicy, ExternalSecret, names};
 use serde_json::Value;
 
 use super::ownership::{self, Desired, OwnedFields};
+use super::rotation;
 use super::shape::DataPatch;
 use crate::client::{LivePatch, LiveSecret};
 use keyferry_sync::content::Content;
@@ -78,6 +79,9 @@ pub fn desired_as(
     let name = name_of(secret);
     ownership::put_ownership(es, &mut secret.metadata, &name)?;
     put_marks(es, secret);
+    if let Some(existing) = existing {
+        rotation::keep(&existing.get().metadata, &mut secret.metadata);
+    }
 
     let Some(existing) = existing else { return Ok(Desired::Create(next)) };
     if same(existing.get(), next.get()) {

@@ -7,6 +7,7 @@ use kube::core::ObjectMeta;
 
 use super::desired::{self, desired};
 use super::ownership::Desired;
+use super::rotation::Rotations;
 use super::shape::{DataPatch, Former, Headlines, Rehearsed, Removal, Shape};
 use crate::client::LiveSecret;
 use keyferry_sync::content::Content;
@@ -23,6 +24,23 @@ pub struct SecretShape<'a> {
     pub es: &'a ExternalSecret,
     /// Which Secrets of others may be taken over.
     pub adopt: Adopt,
+    /// Where it is noted when its data change.
+    pub rotations: Option<Rotations>,
+}
+
+impl SecretShape<'_> {
+    /// Notes in what is to be written, under this field manager, whether data of ours make room for others.
+    pub(crate) fn noted(
+        &self,
+        manager: &str,
+        existing: Option<&LiveSecret>,
+        mut desired: Desired<LiveSecret>,
+    ) -> Desired<LiveSecret> {
+        if let Some(rotations) = &self.rotations {
+            rotations.note(self.es, manager, existing, &mut desired);
+        }
+        desired
+    }
 }
 
 impl Shape for SecretShape<'_> {
@@ -48,10 +66,19 @@ impl Shape for SecretShape<'_> {
     fn was_not_found(&self) {}
 
     fn desired(&self, content: &Content, existing: Option<&LiveSecret>) -> Result<Desired<LiveSecret>, Failure> {
-        desired(self.es, content, existing, self.adopt)
+        let wanted = desired(self.es, content, existing, self.adopt)?;
+        Ok(self.noted(&Self::manager(self.es), existing, wanted))
+    }
+
+    fn was_synced(&mut self) {
+        self.rotations.iter_mut().for_each(Rotations::was_synced);
     }
 
     fn data_patch(&self, content: &Content, version: &Version) -> Option<DataPatch> {
+        if self.rotations.is_some() {
+            // Whether these are other data only shows beside those that are there.
+            return None;
+        }
         desired::data_patch(self.es, content, version)
     }
 

@@ -42,6 +42,9 @@ pub trait Shape: Send + Sync {
     /// Told when the API server does not know what was to be written, or where.
     fn was_not_found(&self);
 
+    /// Told that data which change now change between two syncs of ours.
+    fn was_synced(&mut self) {}
+
     /// What the target should be, given how it is.
     fn desired(&self, content: &Content, existing: Option<&Self::Live>) -> Result<Desired<Self::Live>, Failure>;
 

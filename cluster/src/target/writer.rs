@@ -8,6 +8,7 @@ use kube::core::ObjectMeta;
 use serde_json::json;
 
 use super::ownership::{Desired, data_hash_of, is_controlled_by, is_managed, same_metadata, written_at};
+use super::rotation;
 use super::shape::{Former, Live, Removal, Shape};
 use crate::client::{ApiProblem, Turns};
 use keyferry_sync::address;
@@ -106,7 +107,7 @@ impl<'a, S: Shape> Writer<'a, S> {
                 let is_same = now.as_ref() == Some(version);
                 let change = if is_same { TargetChange::Nothing } else { TargetChange::Updated };
                 let is_alike = is_managed(&object.metadata) && data_hash_of(&object.metadata) == Some(&patch.hash);
-                Ok(Some(Applied { change, version: now, adopted: None, is_alike }))
+                Ok(Some(Applied { change, version: now, adopted: None, is_alike, rotated: None }))
             }
             // Somebody else was there in between, made it immutable, or does not let us write like this.
             Err(problem) if problem.is_conflict() || !problem.is_temporary() => Ok(None),
@@ -168,6 +169,10 @@ impl<S: Shape> Output for Writer<'_, S> {
         }))
     }
 
+    fn was_synced(&mut self) {
+        self.shape.was_synced();
+    }
+
     async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure> {
         let api = self.shape.api().await?;
         let mut existing = match (self.seen.take(), presumed) {
@@ -178,7 +183,10 @@ impl<S: Shape> Output for Writer<'_, S> {
             },
             (seen, _) => seen,
         };
-        let nothing = |version, is_alike| Applied { change: TargetChange::Nothing, version, adopted: None, is_alike };
+        let nothing = |version, is_alike| {
+            let change = TargetChange::Nothing;
+            Applied { change, version, adopted: None, is_alike, rotated: None }
+        };
         let version_of = |object: &S::Live| self.version(object.metadata());
         let mut tries = 0;
         loop {
@@ -187,7 +195,9 @@ impl<S: Shape> Output for Writer<'_, S> {
                 Desired::Keep => {
                     // What was found so may be another's: to write over it needs leave.
                     let is_ours = existing.as_ref().is_some_and(|found| is_controlled_by(self.es, found.metadata()));
-                    return Ok(nothing(existing.as_ref().and_then(version_of), is_ours));
+                    // Where the answer to the write was lost, that it was done is told now.
+                    let rotated = existing.as_ref().and_then(|found| rotation::at(found.metadata()));
+                    return Ok(Applied { rotated, ..nothing(existing.as_ref().and_then(version_of), is_ours) });
                 }
                 Desired::Create(object) => (object, TargetChange::Created, None),
                 Desired::Update { object, adopted } => (object, TargetChange::Updated, adopted),
@@ -197,7 +207,8 @@ impl<S: Shape> Output for Writer<'_, S> {
                 Ok(Some(object)) => {
                     // Admission may have made something else of it, which the next write is to mend.
                     let is_alike = same_metadata(&sent, object.metadata());
-                    return Ok(Applied { change, version: version_of(&object), adopted, is_alike });
+                    let rotated = rotation::at(&sent);
+                    return Ok(Applied { change, version: version_of(&object), adopted, is_alike, rotated });
                 }
                 Ok(None) => return Ok(nothing(existing.as_ref().and_then(version_of), false)),
                 // Somebody else was there in between: read once, and decide again.

@@ -43,6 +43,13 @@
 {{- else if and .Values.sealing.keys .Values.sealing.sealedSecrets -}}true{{- end -}}
 {{- end -}}
 
+{{/* Whether workloads are restarted: by the values, or by a flag among extraArgs, which wins. Not empty means yes. */}}
+{{- define "keyferry.restarts" -}}
+{{- if hasKey (.Values.extraArgs | default dict) "enable-restarts" -}}
+{{- include "keyferry.isOn" (list .Values "enable-restarts") -}}
+{{- else if .Values.restarts.enabled -}}true{{- end -}}
+{{- end -}}
+
 {{/* Whether the values have --seal-listen served. */}}
 {{- define "keyferry.servesSeal" -}}
 {{- if and .Values.sealing.keys .Values.sealing.seal.enabled -}}true{{- end -}}
@@ -86,6 +93,8 @@
 {{- $_ := set $flags "unseal-listen" (printf ":%d" (.Values.sealing.unseal.port | int)) -}}
 {{- $_ := set $flags "unseal-cert-dir" "/etc/keyferry/unseal" -}}
 {{- end -}}
+{{- if include "keyferry.restarts" . }}{{ $_ := set $flags "enable-restarts" true }}{{ end -}}
+{{- if .Values.restarts.withoutOptIn }}{{ $_ := set $flags "restart-without-opt-in" true }}{{ end -}}
 {{- range $name, $value := .Values.extraArgs }}{{ $_ := set $flags $name $value }}{{ end -}}
 - run
 {{- range $name, $value := $flags }}

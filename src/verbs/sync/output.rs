@@ -185,7 +185,13 @@ impl Output for FileOutput<'_> {
     async fn apply(&mut self, content: &Content, _: Presumed<'_>) -> Result<Applied, Failure> {
         let place = self.place()?;
         let Some(object) = target(&self.all.folder, self.es, content)? else {
-            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None, is_alike: false });
+            return Ok(Applied {
+                change: TargetChange::Nothing,
+                version: None,
+                adopted: None,
+                is_alike: false,
+                rotated: None,
+            });
         };
         let contents = self.contents(&object)?;
         let (namespace, name) = name_of(&self.es.metadata);
@@ -209,7 +215,7 @@ impl Output for FileOutput<'_> {
                 TargetChange::Nothing
             }
         };
-        Ok(Applied { change, version: Some(version(&mark.hash)), adopted: None, is_alike: false })
+        Ok(Applied { change, version: Some(version(&mark.hash)), adopted: None, is_alike: false, rotated: None })
     }
 
     async fn foresee(&mut self, _: &Content) -> Result<Option<Data>, Failure> {

@@ -396,7 +396,13 @@ impl Output for Target {
         }
         let mut state = self.world.state();
         if self.policy == CreationPolicy::Merge && state.target.is_none() {
-            return Ok(Applied { change: TargetChange::Nothing, version: None, adopted: None, is_alike: false });
+            return Ok(Applied {
+                change: TargetChange::Nothing,
+                version: None,
+                adopted: None,
+                is_alike: false,
+                rotated: None,
+            });
         }
         let merges = matches!(self.policy, CreationPolicy::Merge | CreationPolicy::CreateOrMerge);
         let before = std::mem::take(&mut state.ours);
@@ -408,7 +414,7 @@ impl Output for Target {
         let change = if state.target.is_some() { TargetChange::Updated } else { TargetChange::Created };
         state.target = Some((state.target.map_or(1, |(revision, _)| revision + 1), true));
         drop(state);
-        Ok(Applied { change, version: self.world.version(), adopted: None, is_alike: true })
+        Ok(Applied { change, version: self.world.version(), adopted: None, is_alike: true, rotated: None })
     }
 
     async fn foresee(&mut self, content: &Content) -> Result<Option<Data>, Failure> {

@@ -229,6 +229,7 @@ pub fn api_version(kind: &str) -> &'static str {
         "ValidatingAdmissionPolicy" | "ValidatingAdmissionPolicyBinding" => "admissionregistration.k8s.io/v1",
         "Widget" | "Latecomer" | "Unseen" => "keyferry.test/v1",
         "Lease" => "coordination.k8s.io/v1",
+        "Deployment" | "StatefulSet" | "DaemonSet" => "apps/v1",
         "Role" | "RoleBinding" => "rbac.authorization.k8s.io/v1",
         _ => "v1",
     }

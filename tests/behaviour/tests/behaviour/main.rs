@@ -40,6 +40,7 @@ mod generator_crash;
 mod revocation;
 mod outage;
 mod lifecycle;
+mod restarts;
 mod events;
 mod economy;
 mod leaks;
@@ -78,6 +79,7 @@ fn main() -> ExitCode {
         ("revocation", revocation::TESTS),
         ("outage", outage::TESTS),
         ("lifecycle", lifecycle::TESTS),
+        ("restarts", restarts::TESTS),
         ("events", events::TESTS),
         ("economy", economy::TESTS),
         ("leaks", leaks::TESTS),

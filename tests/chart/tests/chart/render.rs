@@ -96,6 +96,39 @@ fn who_is_not_told_needs_no_right() {
 }
 
 #[test]
+fn only_who_is_to_restart_workloads_may_write_them() {
+    let of_apps = |values: Value, role: &str| {
+        let rendered = render(&values);
+        let role =
+            rendered.all(role).find(|role| text(role, "/metadata/name").ends_with("-controller")).unwrap().clone();
+        let rules = role["rules"].as_array().unwrap().iter();
+        let rules: Vec<Value> = rules.filter(|rule| rule["apiGroups"] == json!(["apps"])).cloned().collect();
+        (rules, rendered.args())
+    };
+    let (rules, args) = of_apps(json!({"restarts": {"withoutOptIn": false}}), "ClusterRole");
+    assert!(rules.is_empty() && !args.iter().any(|arg| arg.contains("restart")), "{rules:?} {args:?}");
+    let wanted = json!({
+        "apiGroups": ["apps"], "resources": ["deployments", "statefulsets", "daemonsets"], "verbs": ["get", "list", "patch"],
+    });
+    let scoped = json!({"restarts": {"enabled": true}, "scopedRBAC": true, "scopedNamespace": "team"});
+    for (values, role) in [
+        (json!({"restarts": {"enabled": true, "withoutOptIn": true}}), "ClusterRole"),
+        (json!({"extraArgs": {"enable-restarts": "true"}}), "ClusterRole"),
+        (scoped, "Role"),
+    ] {
+        let (rules, args) = of_apps(values.clone(), role);
+        assert_eq!(rules, [wanted.clone()], "{values}");
+        assert!(args.contains(&"--enable-restarts=true".to_owned()), "{args:?}");
+        let is_free = args.contains(&"--restart-without-opt-in=true".to_owned());
+        assert_eq!(is_free, values.pointer("/restarts/withoutOptIn").is_some(), "{args:?}");
+    }
+    let (rules, _) =
+        of_apps(json!({"restarts": {"enabled": true}, "extraArgs": {"enable-restarts": false}}), "ClusterRole");
+    assert!(rules.is_empty(), "extraArgs win: {rules:?}");
+    assert!(try_render(&json!({"restarts": {"enable": true}}), &[]).is_err(), "a typo is refused");
+}
+
+#[test]
 fn targets_of_other_kinds_need_to_be_named() {
     let resources = json!([
         {"apiGroup": "", "resources": ["configmaps"]},

@@ -82,6 +82,7 @@ async fn the_operator_may_do_its_work_and_nothing_else() {
         ("create", "core/pods/exec", "default", "any"),
         ("get", "core/nodes", "", "any"),
         ("create", "apps/deployments", "default", ""),
+        ("patch", "apps/deployments", "default", "any"),
         // What belongs to others.
         ("delete", "core/namespaces", "", "any"),
         ("update", "core/namespaces", "", "any"),

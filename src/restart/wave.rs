@@ -1,0 +1,237 @@
+//! One round of restarts in a namespace: what changed, who restarts for it, a few at once.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt as _};
+use k8s_openapi::api::core::v1::ObjectReference;
+use keyferry_cluster::client::ApiProblem;
+use keyferry_cluster::events::Events;
+use keyferry_cluster::target::rotation;
+use keyferry_cluster::workloads::{Kind, Workload, Workloads};
+use keyferry_sync::record::{Note, Severity};
+use keyferry_sync::told::Told;
+use kube::api::ObjectMeta;
+use prometheus::IntCounterVec;
+use tokio::time::Instant;
+
+use super::Rotated;
+use super::noted::{Noted, is_younger};
+use super::who::{Asked, Changed, Verdict, verdict};
+use crate::report::users::{Use, User};
+
+/// How many workloads of a namespace restart at once.
+const AT_ONCE: usize = 5;
+
+/// How often it is looked whether one has its new pods, and for how long: then the next has its turn.
+const POLL: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// In whose name workloads are told that they restart.
+const COMPONENT: &str = "keyferry-restarts";
+
+/// What rounds work with.
+pub struct World {
+    /// The workloads.
+    pub workloads: Workloads,
+    /// Where events go.
+    pub events: Events,
+    /// Restarts, by outcome.
+    pub counted: IntCounterVec,
+    /// Whether workloads restart that an ExternalSecret asks for and that say nothing themselves.
+    pub without_opt_in: bool,
+}
+
+/// What could not be done.
+#[derive(Debug)]
+pub struct Failed {
+    /// For which Secrets; `None` is all of the round.
+    pub secrets: Option<BTreeSet<String>>,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+/// Restarts who is to be restarted for these Secrets of a namespace and has not been. Answers what is to be tried again.
+pub async fn run(world: &World, namespace: &str, rotated: &[Rotated]) -> Vec<Failed> {
+    let round = Round { world, namespace, rotated, failed: Mutex::default() };
+    let changed = round.changed().await;
+    if !changed.is_empty() {
+        let candidates = round.candidates(&changed).await;
+        let (round, changed) = (&round, &changed);
+        let each = |(kind, seen): (Kind, ObjectMeta)| async move { round.see_to(kind, &seen, changed).await };
+        stream::iter(candidates).for_each_concurrent(AT_ONCE, each).await;
+    }
+    round.failed.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct Round<'a> {
+    world: &'a World,
+    namespace: &'a str,
+    rotated: &'a [Rotated],
+    failed: Mutex<Vec<Failed>>,
+}
+
+impl Round<'_> {
+    fn fail(&self, secrets: Option<BTreeSet<String>>, why: String) {
+        self.world.counted.with_label_values(&["failed"]).inc();
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).push(Failed { secrets, why });
+    }
+
+    /// The Secrets as they are now.
+    async fn changed(&self) -> Vec<Changed> {
+        let mut all = Vec::new();
+        let secrets: BTreeSet<&String> = self.rotated.iter().map(|rotated| &rotated.secret).collect();
+        for secret in secrets {
+            let metadata = match self.world.workloads.secret(self.namespace, secret).await {
+                Ok(Some(metadata)) => metadata,
+                // Nobody can restart with it.
+                Ok(None) => continue,
+                Err(problem) => {
+                    let why = format!("can't see when Secret {secret:?} changed: {problem}");
+                    self.fail(Some([secret.clone()].into()), why);
+                    continue;
+                }
+            };
+            let Some(at) = rotation::at(&metadata) else { continue };
+            let mut asked = Vec::new();
+            for of in self.rotated.iter().filter(|of| of.secret == *secret) {
+                match Asked::read(of.asked.as_deref()) {
+                    Ok(wish) => asked.push(wish),
+                    // Trying again mends nothing: the next change is told anew.
+                    Err(why) => {
+                        self.world.counted.with_label_values(&["failed"]).inc();
+                        super::warn(self.world, of, why);
+                    }
+                }
+            }
+            let annotations = metadata.annotations.unwrap_or_default();
+            all.push(Changed { secret: secret.clone(), at, annotations, asked });
+        }
+        all
+    }
+
+    /// Those that may restart by what they say, whether they use a Secret that changed or not.
+    async fn candidates(&self, changed: &[Changed]) -> Vec<(Kind, ObjectMeta)> {
+        let mut all = Vec::new();
+        for kind in Kind::ALL {
+            let may = |metadata: &ObjectMeta| changed.iter().any(|one| self.verdict(kind, metadata, one) > Verdict::No);
+            match self.world.workloads.list(kind, self.namespace, may).await {
+                Ok(found) => all.extend(found.into_iter().map(|metadata| (kind, metadata))),
+                Err(problem) => {
+                    let remedy = remedy(&problem);
+                    self.fail(
+                        None,
+                        format!("can't list {kind}s, to restart those that use what changed: {problem}{remedy}"),
+                    );
+                }
+            }
+        }
+        all
+    }
+
+    fn verdict(&self, kind: Kind, metadata: &ObjectMeta, changed: &Changed) -> Verdict {
+        let (name, says) = (metadata.name.as_deref().unwrap_or_default(), metadata.annotations.as_ref());
+        verdict(kind, name, says.unwrap_or(&Default::default()), changed, self.world.without_opt_in)
+    }
+
+    /// Restarts one where it is to be, and waits until its new pods are there.
+    async fn see_to(&self, kind: Kind, seen: &ObjectMeta, changed: &[Changed]) {
+        let name = seen.name.as_deref().unwrap_or_default();
+        let workload = match self.world.workloads.read(kind, self.namespace, seen).await {
+            Ok(Some(workload)) => workload,
+            Ok(None) => return,
+            Err(problem) => {
+                let remedy = remedy(&problem);
+                self.fail(
+                    None,
+                    format!("can't read {kind} {name:?}, to see whether it uses what changed: {problem}{remedy}"),
+                );
+                return;
+            }
+        };
+        let missed = self.missed(&workload, changed);
+        if missed.is_empty() {
+            return;
+        }
+        let noted = Noted::of(&workload).with(missed.iter().copied());
+        let secrets: BTreeSet<String> = missed.iter().map(|changed| changed.secret.clone()).collect();
+        match self.world.workloads.restart(&workload, &noted).await {
+            Ok(()) => {
+                self.tell(&workload, &secrets);
+                self.wait(kind, seen).await;
+            }
+            // It is gone, or another has taken its place, which began with what the Secret holds now.
+            Err(problem) if problem.is_not_found() || problem.is_conflict() => {}
+            Err(problem) => {
+                let (named, remedy) = (list(&secrets), remedy(&problem));
+                self.fail(Some(secrets), format!("can't restart {kind} {name:?} for {named}: {problem}{remedy}"));
+            }
+        }
+    }
+
+    /// The changes that its pods have not seen, and that it is to restart for.
+    fn missed<'c>(&self, workload: &Workload, changed: &'c [Changed]) -> Vec<&'c Changed> {
+        let name = workload.metadata.name.as_deref().unwrap_or_default();
+        let uses = User::new(&workload.kind.to_string(), self.namespace, name, &workload.pods);
+        let uses = |secret: &str| uses.uses(secret).iter().any(|how| *how != Use::Kubelet);
+        let noted = Noted::of(workload);
+        let restarts = |one: &Changed| match self.verdict(workload.kind, &workload.metadata, one) {
+            Verdict::No => false,
+            Verdict::IfUsed => uses(&one.secret),
+            Verdict::Yes => true,
+        };
+        changed.iter().filter(|one| !noted.has(one) && !is_younger(workload, one) && restarts(one)).collect()
+    }
+
+    fn tell(&self, workload: &Workload, secrets: &BTreeSet<String>) {
+        let (kind, name) = (workload.kind, workload.metadata.name.as_deref().unwrap_or_default());
+        let (namespace, named) = (self.namespace, list(secrets));
+        tracing::info!(namespace, workload = %kind, name, secrets = named, "restarted");
+        self.world.counted.with_label_values(&["restarted"]).inc();
+        let note = |message: String| Note::new(Severity::Normal, "Restarted", Told::without_values(message));
+        for of in self.rotated.iter().filter(|of| secrets.contains(&of.secret)) {
+            let message = format!("restarted {kind} {name:?}, since Secret {:?} changed", of.secret);
+            self.world.events.send(of.writer.clone(), of.component, note(message));
+        }
+        let reference = ObjectReference {
+            api_version: Some("apps/v1".to_owned()),
+            kind: Some(kind.to_string()),
+            namespace: Some(namespace.to_owned()),
+            name: Some(name.to_owned()),
+            uid: workload.metadata.uid.clone(),
+            ..ObjectReference::default()
+        };
+        self.world.events.send(reference, COMPONENT, note(format!("restarted, since {named} changed")));
+    }
+
+    /// Waits until the pods of one that was restarted are the new ones; not for ever, since others wait for that.
+    async fn wait(&self, kind: Kind, seen: &ObjectMeta) {
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            tokio::time::sleep(POLL).await;
+            match self.world.workloads.read(kind, self.namespace, seen).await {
+                Ok(Some(workload)) if !workload.is_rolled_out() => {}
+                Ok(_) => return,
+                Err(problem) if problem.is_temporary() => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+fn list(secrets: &BTreeSet<String>) -> String {
+    let named: Vec<String> = secrets.iter().map(|secret| format!("Secret {secret:?}")).collect();
+    named.join(", ")
+}
+
+/// What to do where the API server forbids it.
+fn remedy(problem: &ApiProblem) -> String {
+    if problem.is_status(403) {
+        "; let the operator get, list and patch deployments, statefulsets and daemonsets (restarts.enabled of the chart \
+             does), or restart them yourself"
+            .to_owned()
+    } else {
+        String::new()
+    }
+}
