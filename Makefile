@@ -1,5 +1,5 @@
 # Everything a newcomer needs: `make quickstart` and `make demo` show it, `make test` checks it.
-.PHONY: help quickstart demo test test-fast bench bench-sync hostile prove-stores prove-vault prove-node alone lint deny advisories image sbom crds clean
+.PHONY: help quickstart demo test test-fast bench bench-sync hostile prove-stores prove-vault prove-node alone lint deny advisories image sbom book reference crds clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +54,14 @@ image: ## Make the container image without an engine: target/keyferry-image.tar 
 sbom: ## Write what the program is made of: target/keyferry.cdx.json (CycloneDX)
 	@scripts/sbom
 
-crds: ## Write the CustomResourceDefinitions anew
+book: ## Make the documentation a site: target/book/html/index.html (every link is followed)
+	@scripts/book
+
+reference: ## Write the reference of fields and of flags anew
+	cargo run --quiet --locked -p keyferry-crds
+	KEYFERRY_WRITE=1 cargo test --quiet --locked -p keyferry --test reference
+
+crds: ## Write the CustomResourceDefinitions and their reference anew
 	cargo run --quiet --locked -p keyferry-crds
 
 clean: ## Remove what was built, the servers of the testbed included
