@@ -22,17 +22,20 @@ fn verbs(help: &str) -> Vec<String> {
 }
 
 fn page() -> String {
-    let mut page = "<!-- Made by `make reference` of what the program says: change src/cli.rs and src/verbs. -->\n# Flags\n\n\
+    let mut page =
+        "<!-- Made by `make reference` of what the program says: change src/cli.rs and src/verbs. -->\n# Flags\n\n\
                     What `keyferry VERB --help` prints. [The command line](../cli.md) says what each verb is for.\n"
-        .to_owned();
+            .to_owned();
     let all = help(&[]);
     let mut count = 0;
     for verb in verbs(&all) {
         let text = help(&[&verb]);
         let within = verbs(&text);
-        for words in std::iter::once(vec![verb.as_str()]).chain(within.iter().map(|inner| vec![&verb, inner.as_str()])) {
+        for words in std::iter::once(vec![verb.as_str()]).chain(within.iter().map(|inner| vec![&verb, inner.as_str()]))
+        {
             let text = help(&words);
-            write!(page, "\n## keyferry {}\n\n```text\n{text}\n```\n", words.join(" ")).expect("memory takes everything");
+            write!(page, "\n## keyferry {}\n\n```text\n{text}\n```\n", words.join(" "))
+                .expect("memory takes everything");
             count += 1;
         }
     }

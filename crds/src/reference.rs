@@ -171,7 +171,10 @@ mod tests {
         let pages = reference();
         for (file, page) in &pages {
             let committed = std::fs::read_to_string(folder.join(file)).unwrap_or_default();
-            assert!(committed == *page, "docs/reference/{file} is old: run `cargo run -p keyferry-crds`, and commit the result");
+            assert!(
+                committed == *page,
+                "docs/reference/{file} is old: run `cargo run -p keyferry-crds`, and commit the result"
+            );
         }
         let mut want: Vec<String> = pages.into_iter().map(|(file, _)| file).chain(["flags.md".to_owned()]).collect();
         let entries = std::fs::read_dir(&folder).unwrap();
