@@ -84,8 +84,9 @@ impl Rows<'_> {
         let known = self.before.iter().find(|kind| same(kind.spec(), node));
         let mut about = prose(node);
         if let Some(kind) = known {
-            let page = if kind.is_generator { "generators" } else { &kind.name.to_lowercase() };
-            about.push_str(&format!(" The fields are those of `spec` of [{}]({page}.md).", kind.name));
+            let name = kind.name.to_lowercase();
+            let place = if kind.is_generator { format!("generators.md#{name}") } else { format!("{name}.md") };
+            about.push_str(&format!(" The fields are those of `spec` of [{}]({place}).", kind.name));
         }
         let required = if is_required { "**required.** " } else { "" };
         let row = format!("| `{path}` | {} | {required}{about} |\n", kind_of_value(node));
@@ -151,6 +152,8 @@ fn prose(node: &Value) -> String {
     let rules = node["x-kubernetes-validations"].as_array().into_iter().flatten();
     said.extend(rules.filter_map(|rule| rule["message"].as_str()).map(|message| format!("Rule: {message}.")));
     said.retain(|text| !text.is_empty());
+    // Two ways to break one rule have one message.
+    said.dedup();
     said.join(" ").replace('|', "\\|").replace('<', "&lt;").replace('\n', " ")
 }
 
