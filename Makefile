@@ -1,8 +1,8 @@
 # Everything a newcomer needs: `make quickstart` and `make demo` show it, `make test` checks it.
-.PHONY: help quickstart demo test test-fast bench bench-sync hostile prove-stores prove-vault prove-node prove-failover alone lint deny advisories image sbom crds clean
+.PHONY: help quickstart demo test test-fast bench bench-sync hostile prove-stores prove-vault prove-node prove-failover alone lint deny advisories image sbom chart release-check release-notes book reference crds clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 quickstart: ## Build keyferry, and watch an encrypted file become an application's files: no server, no cluster
 	@scripts/quickstart
@@ -57,7 +57,23 @@ image: ## Make the container image without an engine: target/keyferry-image.tar 
 sbom: ## Write what the program is made of: target/keyferry.cdx.json (CycloneDX)
 	@scripts/sbom
 
-crds: ## Write the CustomResourceDefinitions anew
+chart: ## Pack the chart, naming the published image: target/chart (needs helm, or HELM; ARGS=REPOSITORY names another image)
+	@scripts/release chart $(ARGS)
+
+release-check: ## Whether versions and the changelog agree with a tag (TAG=v1.2.3)
+	@scripts/release check "$(TAG)"
+
+release-notes: ## What the changelog says of a version (VERSION=1.2.3)
+	@scripts/release notes "$(VERSION)"
+
+book: ## Make the documentation a site: target/book/html/index.html (every link is followed)
+	@scripts/book
+
+reference: ## Write the reference of fields and of flags anew
+	cargo run --quiet --locked -p keyferry-crds
+	KEYFERRY_WRITE=1 cargo test --quiet --locked -p keyferry --test reference
+
+crds: ## Write the CustomResourceDefinitions and their reference anew
 	cargo run --quiet --locked -p keyferry-crds
 
 clean: ## Remove what was built, the servers of the testbed included

@@ -7,7 +7,7 @@
 //!
 //! Modules, in reading order: [`names`] what users and tools know us by; `lenient` and `resource` what all kinds share,
 //! [`condition`] and [`duration`] parts of several, `external_secret`, `push_secret`, `store`, `generator_state` and `copier` the kinds themselves; `schema` and
-//! `yaml` their CustomResourceDefinitions.
+//! `yaml` their CustomResourceDefinitions, `reference` the same for people.
 
 pub mod names;
 mod lenient;
@@ -21,6 +21,7 @@ mod generator_state;
 mod copier;
 mod schema;
 mod yaml;
+mod reference;
 
 pub use condition::Condition;
 pub use copier::*;
@@ -29,6 +30,7 @@ pub use generator_state::{GeneratorState, GeneratorStateSpec, GeneratorStateStat
 pub use push_secret::*;
 pub use schema::{crds, file_name, generator_field, is_built, kinds, provider_keys, pruned, schema, serve_v1beta1};
 pub use store::*;
+pub use reference::reference;
 pub use yaml::{document, write_document, yaml};
 
 #[cfg(test)]

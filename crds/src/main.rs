@@ -1,5 +1,5 @@
-//! Writes the CRDs into `crds/yaml` and into the chart, which can't read what lies outside of it: run it
-//! (`cargo run -p keyferry-crds`) after changing the schema.
+//! Writes the CRDs into `crds/yaml` and into the chart, which can't read what lies outside of it, and their fields for people
+//! into `docs/reference`: run it (`cargo run -p keyferry-crds`) after changing the schema.
 
 use std::path::Path;
 
@@ -11,5 +11,7 @@ fn main() -> std::io::Result<()> {
             .iter()
             .try_for_each(|crd| std::fs::write(folder.join(keyferry_crds::file_name(crd)), keyferry_crds::yaml(crd)))?;
     }
-    Ok(())
+    let folder = here.join("../docs/reference");
+    std::fs::create_dir_all(&folder)?;
+    keyferry_crds::reference().iter().try_for_each(|(file, page)| std::fs::write(folder.join(file), page))
 }

@@ -170,6 +170,51 @@ mod tests {
         }
     }
 
+    /// Each reason, with the words that its message begins with.
+    fn every_reason() -> Vec<(&'static str, &'static str, String)> {
+        const ES: &str = "ExternalSecret";
+        let manifest = json!({"target": {"manifest": {"apiVersion": "v1", "kind": "ConfigMap"}}});
+        let results = [SyncResult::Synced, SyncResult::Deleted, SyncResult::Missing];
+        let mut all = Vec::new();
+        for es in [es(json!({})), es(manifest)] {
+            for result in results {
+                let outcome = Outcome::Synced(Synced { result, ..Synced::unchanged() });
+                let (_, reason, message) = verdict(&es, &outcome).unwrap();
+                all.push((ES, reason, message.to_string()));
+            }
+        }
+        all.push((ES, MOUNT_ONLY, "pods that mount it log in as themselves".to_owned()));
+        let fetch = Headline::Fetch.as_str();
+        let more = ["does not exist: create it", "is not ready"].map(|end| format!("{fetch}: ... {end}"));
+        let headlines = Headline::ALL.iter().map(|headline| headline.as_str().to_owned()).chain(more);
+        all.extend(headlines.map(|words| (ES, "SecretSyncedError", words)));
+
+        let of_push = names::KIND_PUSH_SECRET;
+        let headlines = PushHeadline::ALL.iter().map(|headline| headline.as_str()).filter(|words| !words.is_empty());
+        let headlines = headlines.chain(["could not get ...", "anything else"]);
+        all.extend(headlines.map(|words| (of_push, push::ERRORED, words.to_owned())));
+        all.extend([push::SYNCED, push::SOURCE_DELETED].map(|reason| (of_push, reason, String::new())));
+        all.extend([VALID, LOGIN_BY_MOUNT, UNKNOWN, INVALID].map(|reason| ("SecretStore", reason, String::new())));
+        all.extend([READY_STATE, "Error"].map(|reason| (names::KIND_GENERATOR_STATE, reason, String::new())));
+        all
+    }
+
+    /// Whoever searches the page for the words of a condition finds what `keyferry explain` says of it, and nothing else is promised.
+    #[test]
+    fn the_page_about_troubles_has_every_reason_with_its_next_step() {
+        let page = include_str!("../../docs/troubleshooting.md");
+        let all = every_reason();
+        for (kind, reason, words) in &all {
+            let step = of(&standing(kind, reason, words)).unwrap();
+            let row = format!("| `{reason}` | {words} | {step} |\n");
+            assert!(page.contains(&row), "docs/troubleshooting.md must have this row:\n{row}");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `") && line.matches(" | ").count() == 2);
+        assert_eq!(rows.count(), all.len(), "docs/troubleshooting.md has rows of reasons that do not exist");
+        let (step, page) = (of(&Standing { status: "Unknown", ..standing("ExternalSecret", "", "") }), page);
+        assert!(page.contains(step.unwrap()));
+    }
+
     /// The reasons that sources of ours write into conditions: whoever adds one finds out here that it has no next step.
     #[test]
     fn every_reason_in_the_sources_has_a_next_step() {

@@ -140,6 +140,10 @@ file that was written for its chart often names one, or a version of it.
 {{- if and $tag (or (and $theirForm (or $foreign $unnamed)) (and $foreign $unnamed)) -}}
 {{- $foreign = append $foreign (printf "image.tag: %s" $tag) -}}
 {{- end -}}
+{{- /* A digest is of one image: where that is passed over, so is it. */ -}}
+{{- if and .Values.image.digest $foreign $unnamed -}}
+{{- $foreign = append $foreign (printf "image.digest: %s" .Values.image.digest) -}}
+{{- end -}}
 {{- toJson $foreign -}}
 {{- end -}}
 
@@ -155,7 +159,18 @@ file that was written for its chart often names one, or a version of it.
 {{- define "keyferry.image" -}}
 {{- $foreign := include "keyferry.foreignImages" . -}}
 {{- $tag := contains "image.tag: " $foreign | ternary "" .Values.image.tag -}}
-{{- printf "%s:%s" (include "keyferry.repository" .) ($tag | default .Chart.AppVersion) -}}
+{{- $digest := contains "image.digest: " $foreign | ternary "" (.Values.image.digest | default "") -}}
+{{- printf "%s:%s%s" (include "keyferry.repository" .) ($tag | default .Chart.AppVersion) ($digest | empty | ternary "" (printf "@%s" $digest)) -}}
+{{- end -}}
+
+{{/* How replicas are spread, as a list in YAML: over nodes, where there are several and nothing else is said. */}}
+{{- define "keyferry.spread" -}}
+{{- $spread := .Values.topologySpreadConstraints | default .Values.global.topologySpreadConstraints | default list -}}
+{{- if not (or $spread (lt (int .Values.replicaCount) 2) (hasKey (.Values.podSpecExtra | default dict) "topologySpreadConstraints")) -}}
+{{- $selector := dict "matchLabels" (include "keyferry.selectorLabels" . | fromYaml) -}}
+{{- $spread = list (dict "maxSkew" 1 "topologyKey" "kubernetes.io/hostname" "whenUnsatisfiable" "ScheduleAnyway" "labelSelector" $selector "matchLabelKeys" (list "pod-template-hash")) -}}
+{{- end -}}
+{{- toYaml $spread -}}
 {{- end -}}
 
 {{/* A security context without our own switch `enabled`, and without ids where OpenShift gives them. Takes a list: the root, the context. */}}

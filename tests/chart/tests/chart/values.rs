@@ -119,6 +119,13 @@ fn wrong_types_are_refused() {
         (json!({"grafanaDashboard": {"sidecarLabelValue": 1}}), "sidecarLabelValue"),
         (json!({"webhook": true}), "webhook"),
         (json!({"networkPolicy": {"ports": ["https"]}}), "ports"),
+        (json!({"image": {"digest": "latest"}}), "digest"),
+        // What no other chart has can be held to its names.
+        (json!({"node": {"enabeld": true}}), "enabeld"),
+        (json!({"node": {"injection": {"enable": true}}}), "enable"),
+        (json!({"sealing": {"sealedSecret": true}}), "sealedSecret"),
+        (json!({"sealing": {"unseal": {"service": {"prot": 1}}}}), "prot"),
+        (json!({"prometheusRule": {"severity": {}}}), "severity"),
     ] {
         let refusal = try_render(&values, &[]).err().unwrap_or_else(|| panic!("{values} is taken"));
         assert!(refusal.contains(says), "{values}: {refusal}");
@@ -192,12 +199,40 @@ fn the_image_of_external_secrets_operator_is_passed_over() {
     ] {
         assert_eq!(render(&values).container()["image"], expected, "{values}");
     }
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let image = |repository: &str| {
+        let values = json!({"image": {"repository": repository, "tag": "dev", "digest": digest}});
+        render(&values).container()["image"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(image("r.example/keyferry"), format!("r.example/keyferry:dev@{digest}"));
+    assert_eq!(
+        image("ghcr.io/external-secrets/external-secrets"),
+        own,
+        "a digest is of the image that it stands beside"
+    );
     let said = notes(&json!({"image": {"repository": "ghcr.io/external-secrets/external-secrets", "tag": "v2.14.0"}}));
     for line in ["image.repository: ghcr.io/external-secrets/external-secrets", "image.tag: v2.14.0", "passed over"] {
         assert!(said.contains(line), "{line:?} is not in:\n{said}");
     }
     assert!(!notes(&json!({"image": {"repository": "r.example/keyferry", "tag": "v1"}})).contains("passed over"));
     assert_eq!(yaml_file("values.yaml")["image"]["repository"], "localhost/keyferry", "what the chart falls back to");
+}
+
+/// One node that goes must not take all replicas along.
+#[test]
+fn several_replicas_are_spread_over_nodes_unless_somebody_says_otherwise() {
+    let spread = |values: Value| render(&values).pod().get("topologySpreadConstraints").cloned();
+    let mine = json!([{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}]);
+    assert_eq!(spread(json!({})), None);
+    let rendered = render(&json!({"replicaCount": 2}));
+    let constraint = &rendered.pod()["topologySpreadConstraints"][0];
+    assert_eq!(constraint["topologyKey"], "kubernetes.io/hostname");
+    let selector = &rendered.get("Deployment", "")["spec"]["selector"]["matchLabels"];
+    assert_eq!(&constraint["labelSelector"]["matchLabels"], selector);
+    assert_eq!(spread(json!({"replicaCount": 2, "topologySpreadConstraints": mine})), Some(mine.clone()));
+    assert_eq!(spread(json!({"replicaCount": 2, "global": {"topologySpreadConstraints": mine}})), Some(mine.clone()));
+    let extra = json!({"replicaCount": 2, "podSpecExtra": {"topologySpreadConstraints": mine}});
+    assert_eq!(spread(extra), Some(mine));
 }
 
 #[test]
