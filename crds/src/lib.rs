@@ -28,9 +28,9 @@ pub use copier::*;
 pub use external_secret::*;
 pub use generator_state::{GeneratorState, GeneratorStateSpec, GeneratorStateStatus};
 pub use push_secret::*;
+pub use reference::reference;
 pub use schema::{crds, file_name, generator_field, is_built, kinds, provider_keys, pruned, schema, serve_v1beta1};
 pub use store::*;
-pub use reference::reference;
 pub use yaml::{document, write_document, yaml};
 
 #[cfg(test)]

@@ -92,7 +92,12 @@ async fn who_stands_by_knows_all_touches_nothing_and_begins_at_once_when_it_lead
     rig.tell(put(plain("e")));
     rig.tell(put_object(&Kind::Secret, "e", "5"));
     rig.tell(put_undecodable("u", 1));
-    let target = Target { object: Dependency::new(Kind::Secret, name("e")), version: at("7"), is_intact: true };
+    let target = Target {
+        object: Dependency::new(Kind::Secret, name("e")),
+        version: at("7"),
+        is_intact: true,
+        rotated_at: None,
+    };
     rig.pages(vec![Ok(vec![target])]);
     rig.start().await;
     // What the leader does meanwhile is seen.

@@ -292,7 +292,7 @@ mod tests {
             let status = Some((written.clone(), Some((before + 2).to_string())));
             async { Looked { outcome: Outcome::Holding, memory: look.memory, status, next: None } }.boxed()
         });
-        let (mut all, mut shared) = (SealedSecrets::new(sync), shared());
+        let (mut all, mut shared) = (SealedSecrets::new(sync, None), shared());
         let name = ("n".to_owned(), "app".to_owned());
         let of = |generation: i64, version: &str| ObjectMeta {
             name: Some("app".into()),

@@ -79,7 +79,7 @@ impl Rig {
 
     /// The output of one look.
     fn output(&self) -> Box<dyn Output + '_> {
-        of(&self.client, &self.turns, &self.kinds, &self.es, Adopt::Any)
+        of(&self.client, &self.turns, &self.kinds, &self.es, Adopt::Any, None)
     }
 
     fn content(&self, value: &str) -> Content {

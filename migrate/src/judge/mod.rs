@@ -51,7 +51,7 @@ pub struct Finding {
 }
 
 /// Every code that a finding may have. Scripts know them: none is taken away or gets another meaning.
-pub const CODES: [&str; 35] = [
+pub const CODES: [&str; 36] = [
     "helm-deletes-crds",
     "helm-deletes-accounts",
     "helm-deletes-objects",
