@@ -19,10 +19,10 @@ use kube::core::ApiResource;
 use super::change::Target;
 use super::index::{Item, References, Role, SubjectKind};
 use super::queue::Urgency;
+use super::rotated::Teller;
 use super::sight::Sighting;
 use super::subject::{Ask, Next, Shared, Subject};
 use crate::metrics::Metrics;
-use crate::restart::Teller;
 
 /// Carries out a look. What it may ask of stores is said when this is called, not only when the future first runs.
 pub type Sync = Box<dyn Fn(Look) -> BoxFuture<'static, Looked> + Send>;

@@ -1,7 +1,7 @@
 //! The controller: takes what the watches tell, keeps the queue, and runs one look (a reconcile) at a time per object.
 //!
 //! Modules, in reading order: [`change`] what changes, told as [`relist`] has it by [`watch`]; [`index`] who depends on
-//! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next;
+//! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next; [`rotated`] what is told to whoever restarts workloads;
 //! [`generated`] what generators made; [`subject`] what all that is looked after has in common, then its kinds,
 //! [`external_secret`], [`sealed_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; and the [`objects`] that these depend
 //! on. The loop here
@@ -18,6 +18,7 @@ pub mod sight;
 
 pub mod copies;
 pub mod queue;
+pub mod rotated;
 
 pub mod generated;
 pub mod subject;
@@ -36,6 +37,8 @@ mod loop_tests;
 mod rig;
 #[cfg(test)]
 mod rig_copies;
+#[cfg(test)]
+mod rig_looks;
 #[cfg(test)]
 mod samples;
 

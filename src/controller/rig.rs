@@ -13,14 +13,14 @@ use futures::FutureExt as _;
 use futures::future::{Abortable, pending};
 use futures::stream::StreamExt as _;
 use jiff::{SignedDuration, Timestamp};
-use keyferry_crds::{Condition, ExternalSecretStatus, SecretStoreStatus};
+use keyferry_crds::{Condition, SecretStoreStatus};
 use keyferry_provider_core::Capabilities;
 use keyferry_stores::access::{LoginId, Watched as _};
 use keyferry_sync::copies::CopierKind;
 use keyferry_sync::copies::ports::Copies;
 use keyferry_sync::dependency::{Dependency, Kind, Name, name_of};
-use keyferry_sync::look::{Look, Looked, Remembered};
-use keyferry_sync::outcome::{Failure, Headline, Outcome, Retry, SyncResult, Synced, TargetChange};
+use keyferry_sync::look::{Look, Looked};
+use keyferry_sync::outcome::Outcome;
 use keyferry_sync::ports::{About, Clients, Notices, Problem, Refused};
 use keyferry_sync::record::Note;
 use keyferry_sync::store::{Store, StoreId};
@@ -37,6 +37,7 @@ use super::copier::Copiers;
 use super::external_secret::ExternalSecrets;
 use super::index::{Index, SubjectKind};
 use super::relist::Update;
+use super::rig_looks::report;
 use super::samples::at;
 use super::store::{Checks, Stores};
 use super::subject::Shared;
@@ -501,42 +502,6 @@ async fn sync(world: Arc<Mutex<World>>, mut look: Look) -> Looked {
     let report = report(&look, &answer, &world.sources);
     world.looks.insert(name, look);
     report
-}
-
-fn report(look: &Look, answer: &Answer, found: &HashMap<String, &'static str>) -> Looked {
-    let mut memory = look.memory.clone();
-    let synced = |change, result| Outcome::Synced(Synced { change, result, ..Synced::unchanged() });
-    let next = Some(later(look.began, HOUR));
-    let written = |revision| Some(Remembered { version: at(revision), intact: true, made: None });
-    let outcome = match answer {
-        Answer::Synced | Answer::Told(_) => Outcome::Synced(Synced::unchanged()),
-        Answer::Wrote(revision) => {
-            memory.target = written(revision);
-            synced(TargetChange::Updated, SyncResult::Synced)
-        }
-        Answer::Settled(revision) => {
-            memory.target = written(revision);
-            Outcome::Settled { at: look.began }
-        }
-        Answer::Deleted => {
-            (memory.target, memory.absence_is_fine) = (None, true);
-            synced(TargetChange::Nothing, SyncResult::Deleted)
-        }
-        Answer::Waiting => Outcome::Waiting(next),
-        Answer::Holding => Outcome::Holding,
-        Answer::Ignored => Outcome::Ignored,
-        Answer::Failed | Answer::Panics => Outcome::Failed(Failure::new(Headline::Fetch, "why", Retry::Soon)),
-    };
-    for (source, seen) in &look.sources {
-        let found = || found.get(&source.name).map(|revision| at(revision));
-        memory.sources.insert(source.clone(), seen.clone().unwrap_or_else(found));
-    }
-    let status = match answer {
-        Answer::Told(revision) => Some((ExternalSecretStatus::default(), Some((*revision).to_owned()))),
-        _ => None,
-    };
-    let next = next.filter(|_| !matches!(outcome, Outcome::Holding | Outcome::Ignored));
-    Looked { outcome, memory, status, next }
 }
 
 #[async_trait]

@@ -26,10 +26,10 @@ use super::change::Target;
 use super::external_secret::{ExternalSecrets, Sync};
 use super::index::{Role, SubjectKind};
 use super::queue::Urgency;
+use super::rotated::Teller;
 use super::sight::Sighting;
 use super::subject::{Next, Shared, Subject};
 use crate::metrics::Metrics;
-use crate::restart::Teller;
 
 /// Annotations that say for whom one is sealed.
 const SCOPES: [&str; 2] = ["sealedsecrets.bitnami.com/namespace-wide", "sealedsecrets.bitnami.com/cluster-wide"];

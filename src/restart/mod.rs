@@ -17,17 +17,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::ObjectReference;
-use keyferry_crds::{ExternalSecret, names};
 use keyferry_sync::record::{Note, Severity};
 use keyferry_sync::told::Told;
-use kube::core::ApiResource;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::wave::{Failed, World};
+use crate::controller::rotated::Rotated;
 
 /// How long a namespace is quiet before anybody restarts, and how long that is waited for: what changes together restarts its
 /// users once.
@@ -38,71 +35,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(15);
 const LONGEST_RETRY: Duration = Duration::from_secs(300);
 const GIVE_UP: Duration = Duration::from_secs(3600);
-
-/// For changes of how long ago workloads are still restarted, where an operator was stopped or killed before it did.
-const RECENT: SignedDuration = SignedDuration::from_secs(3600);
-
-/// A Secret that changed, and for whom.
-#[derive(Clone, Debug)]
-pub struct Rotated {
-    /// Its namespace and name.
-    pub namespace: String,
-    /// See `namespace`.
-    pub secret: String,
-    /// Who wrote it: events are about that.
-    pub writer: ObjectReference,
-    /// In whose name they are.
-    pub component: &'static str,
-    /// Who restarts, as the writer's annotation says.
-    pub asked: Option<String>,
-}
-
-/// Where it is told that the Secret of an ExternalSecret changed.
-#[derive(Clone)]
-pub struct Teller {
-    told: mpsc::UnboundedSender<Rotated>,
-    now: fn() -> Timestamp,
-    kind: ApiResource,
-    component: &'static str,
-}
-
-impl Teller {
-    /// By which writers of this kind tell.
-    pub fn of(
-        told: mpsc::UnboundedSender<Rotated>,
-        now: fn() -> Timestamp,
-        kind: ApiResource,
-        component: &'static str,
-    ) -> Self {
-        Self { told, now, kind, component }
-    }
-
-    /// The Secret of this ExternalSecret changed then, or was found to have: the operator before us may not have come to restart
-    /// anybody.
-    pub fn rotated(&self, es: &ExternalSecret, at: Timestamp) {
-        if es.target_manifest().is_some() || (self.now)().duration_since(at) > RECENT {
-            return;
-        }
-        let metadata = &es.metadata;
-        let namespace = metadata.namespace.clone().unwrap_or_default();
-        let asked = metadata.annotations.as_ref().and_then(|all| all.get(names::ANNOTATION_RESTART).cloned());
-        // Whoever hears it may have ended, and so do we.
-        let _ = self.told.send(Rotated {
-            secret: es.target_name().to_owned(),
-            writer: ObjectReference {
-                api_version: Some(self.kind.api_version.clone()),
-                kind: Some(self.kind.kind.clone()),
-                namespace: Some(namespace.clone()),
-                name: metadata.name.clone(),
-                uid: metadata.uid.clone(),
-                ..ObjectReference::default()
-            },
-            namespace,
-            component: self.component,
-            asked,
-        });
-    }
-}
 
 /// What changed in a namespace, and when its workloads restart.
 #[derive(Debug)]
@@ -234,6 +166,8 @@ fn warn(world: &World, of: &Rotated, why: String) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::ObjectReference;
+
     use super::*;
 
     fn rotated(secret: &str) -> Rotated {

@@ -16,9 +16,9 @@ use kube::api::ObjectMeta;
 use prometheus::IntCounterVec;
 use tokio::time::Instant;
 
-use super::Rotated;
 use super::noted::{Noted, is_younger};
 use super::who::{Asked, Changed, Verdict, verdict};
+use crate::controller::rotated::Rotated;
 use crate::report::users::{Use, User};
 
 /// How many workloads of a namespace restart at once.

@@ -377,7 +377,7 @@ fn which_generators_will_not_do_what_they_did() {
         assert_eq!((finding.code, finding.objects), (code, vec!["ClusterGenerator it".to_owned()]));
     }
     let mut both = with(made(Identity::Ambient));
-    both.stores.push(store(None, "gcpsm", Identity::Ambient));
+    both.stores.push(store(None, "aws", Identity::Ambient));
     assert!(one(&both).summary.starts_with("1 store and 1 generator use "), "{}", one(&both).summary);
     let local = ["localhost".to_owned(), "127.0.0.1".to_owned()].into();
     let finding = one(&with(Generator { local, ..made(Identity::Own) }));

@@ -117,7 +117,7 @@ fn only_who_is_to_restart_workloads_may_write_them() {
         (scoped, "Role"),
     ] {
         let (rules, args) = of_apps(values.clone(), role);
-        assert_eq!(rules, [wanted.clone()], "{values}");
+        assert_eq!(rules, std::slice::from_ref(&wanted), "{values}");
         assert!(args.contains(&"--enable-restarts=true".to_owned()), "{args:?}");
         let is_free = args.contains(&"--restart-without-opt-in=true".to_owned());
         assert_eq!(is_free, values.pointer("/restarts/withoutOptIn").is_some(), "{args:?}");

@@ -1,0 +1,72 @@
+//! What is told of Secrets that changed, to whoever restarts their users.
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
+use keyferry_crds::{ExternalSecret, names};
+use kube::core::ApiResource;
+use tokio::sync::mpsc;
+
+/// For changes of how long ago workloads are still restarted, where an operator was stopped or killed before it did.
+const RECENT: SignedDuration = SignedDuration::from_secs(3600);
+
+/// A Secret that changed, and for whom.
+#[derive(Clone, Debug)]
+pub struct Rotated {
+    /// Its namespace and name.
+    pub namespace: String,
+    /// See `namespace`.
+    pub secret: String,
+    /// Who wrote it: events are about that.
+    pub writer: ObjectReference,
+    /// In whose name they are.
+    pub component: &'static str,
+    /// Who restarts, as the writer's annotation says.
+    pub asked: Option<String>,
+}
+
+/// Where it is told that the Secret of an ExternalSecret changed.
+#[derive(Clone)]
+pub struct Teller {
+    told: mpsc::UnboundedSender<Rotated>,
+    now: fn() -> Timestamp,
+    kind: ApiResource,
+    component: &'static str,
+}
+
+impl Teller {
+    /// By which writers of this kind tell.
+    pub fn of(
+        told: mpsc::UnboundedSender<Rotated>,
+        now: fn() -> Timestamp,
+        kind: ApiResource,
+        component: &'static str,
+    ) -> Self {
+        Self { told, now, kind, component }
+    }
+
+    /// The Secret of this ExternalSecret changed then, or was found to have: the operator before us may not have come to restart
+    /// anybody.
+    pub fn rotated(&self, es: &ExternalSecret, at: Timestamp) {
+        if es.target_manifest().is_some() || (self.now)().duration_since(at) > RECENT {
+            return;
+        }
+        let metadata = &es.metadata;
+        let namespace = metadata.namespace.clone().unwrap_or_default();
+        let asked = metadata.annotations.as_ref().and_then(|all| all.get(names::ANNOTATION_RESTART).cloned());
+        // Whoever hears it may have ended, and so do we.
+        let _ = self.told.send(Rotated {
+            secret: es.target_name().to_owned(),
+            writer: ObjectReference {
+                api_version: Some(self.kind.api_version.clone()),
+                kind: Some(self.kind.kind.clone()),
+                namespace: Some(namespace.clone()),
+                name: metadata.name.clone(),
+                uid: metadata.uid.clone(),
+                ..ObjectReference::default()
+            },
+            namespace,
+            component: self.component,
+            asked,
+        });
+    }
+}
