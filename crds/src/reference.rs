@@ -183,7 +183,8 @@ mod tests {
         let entries = std::fs::read_dir(&folder).unwrap();
         let mut found: Vec<String> =
             entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
-        (want.sort(), found.sort());
+        want.sort();
+        found.sort();
         assert_eq!(found, want);
     }
 

@@ -120,6 +120,7 @@ fn install(cluster: &Cluster, chart: &str) {
         "extraObjects=[]",
     ];
     cluster.helm(&crds);
+    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=180s"], "");
     cluster.helm(&["upgrade", "external-secrets", chart, "--namespace", "eso", "--values", values]);
 }
 
