@@ -21,8 +21,7 @@ async fn what_it_prints_is_run_word_for_word() {
     let cluster = Cluster::mine("apps").await;
     let chart = eso::chart();
     let chart = chart.path().to_str().unwrap();
-    install(&cluster, chart);
-    cluster.established().await;
+    install(&cluster, chart).await;
     lay(&cluster);
 
     let first = cluster.report_with(chart, false).await;
@@ -95,7 +94,7 @@ fn says_what_goes(first: &Report) {
 }
 
 /// A release as real clusters have it: a mirror's image, a role in a cloud, a store and its certificate among its values.
-fn install(cluster: &Cluster, chart: &str) {
+async fn install(cluster: &Cluster, chart: &str) {
     let server = server(cluster);
     let values = json!({
         "image": {"repository": "mirror.example/external-secrets/external-secrets", "tag": "v2.14.0"},
@@ -120,7 +119,7 @@ fn install(cluster: &Cluster, chart: &str) {
         "extraObjects=[]",
     ];
     cluster.helm(&crds);
-    cluster.kubectl(&["wait", "--for=condition=Established", "crd", "--all", "--timeout=180s"], "");
+    cluster.established().await;
     cluster.helm(&["upgrade", "external-secrets", chart, "--namespace", "eso", "--values", values]);
 }
 
