@@ -24,8 +24,10 @@ use crate::report::users::{Use, User};
 /// How many workloads of a namespace restart at once.
 const AT_ONCE: usize = 5;
 
-/// How often it is looked whether one has its new pods, and for how long: then the next has its turn.
+/// When it is first looked whether one has its new pods, how long between two looks at most, and for how long: then the next
+/// has its turn. Each look takes twice as long to come as the one before: of a thousand namespaces five wait in each.
 const POLL: Duration = Duration::from_secs(3);
+const LONGEST_POLL: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(600);
 
 /// In whose name workloads are told that they restart.
@@ -207,9 +209,10 @@ impl Round<'_> {
 
     /// Waits until the pods of one that was restarted are the new ones; not for ever, since others wait for that.
     async fn wait(&self, kind: Kind, seen: &ObjectMeta) {
-        let until = Instant::now() + PATIENCE;
+        let (until, mut pause) = (Instant::now() + PATIENCE, POLL);
         while Instant::now() < until {
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_POLL);
             match self.world.workloads.read(kind, self.namespace, seen).await {
                 Ok(Some(workload)) if !workload.is_rolled_out() => {}
                 Ok(_) => return,

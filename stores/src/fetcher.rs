@@ -251,8 +251,7 @@ impl Fetcher {
         let mut answers = Vec::with_capacity(keys.len());
         let account = self.rooms.account(&asking.namespace);
         let is_crowded_out = Arc::new(AtomicBool::new(false));
-        // Who waits for its turn holds the lock, and has none.
-        let is_alone = asking.alone.try_lock().is_some_and(|turn| turn.is_some());
+        let is_alone = asking.is_alone();
         {
             let mut state = self.lock();
             if let Some(error) = state.closed_since() {

@@ -398,9 +398,7 @@ impl Stores for Pool {
     }
 
     fn hold(&self, asking: &Asking, bytes: usize) -> bool {
-        // Who waits for its turn holds the lock, and has none.
-        let is_alone = asking.alone.try_lock().is_some_and(|turn| turn.is_some());
-        is_alone || {
+        asking.is_alone() || {
             let room = self.rooms.account(&asking.namespace).hold(bytes);
             room.map(|room| asking.keep(Box::new(room))).is_some()
         }

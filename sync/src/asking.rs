@@ -54,6 +54,11 @@ impl Asking {
         self.is_over.load(Ordering::Relaxed)
     }
 
+    /// Whether it has its turn to hold more than there is room for. Who waits for that holds the lock, and has none.
+    pub fn is_alone(&self) -> bool {
+        self.alone.try_lock().is_some_and(|turn| turn.is_some())
+    }
+
     /// The limit that was met, where one was.
     pub fn within(&self) -> Result<(), Exceeded> {
         if self.is_over() { Err(Exceeded::Limit(&LOOK_BYTES)) } else { Ok(()) }
