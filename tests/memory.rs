@@ -100,8 +100,7 @@ fn memory() -> usize {
 fn controller(client: &kube::Client, metrics: &Arc<Metrics>) -> Controller {
     let turns = Turns::new(10, Lead::always());
     let events = Events::start(client.clone(), clock::now, Lead::always());
-    let objects =
-        Arc::new(ClusterObjects { client: client.clone(), turns: turns.clone(), token_file: "/nonexistent".into() });
+    let objects = Arc::new(ClusterObjects::new(client.clone(), turns.clone(), "/nonexistent".into()));
     let ports = LoginPorts {
         objects: objects.clone(),
         accounts: objects,
@@ -122,7 +121,7 @@ fn controller(client: &kube::Client, metrics: &Arc<Metrics>) -> Controller {
     });
     let watches = ClusterWatches {
         client: client.clone(),
-        scope: None,
+        scope: keyferry_sync::settings::Scope::All,
         cluster_stores: false,
         pushes: false,
         generator_states: false,

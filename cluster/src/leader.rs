@@ -238,14 +238,16 @@ impl Leadership {
     }
 
     async fn renew_until_it_fails(&mut self) {
+        let mut pause = self.election.retry_period;
         loop {
-            sleep(self.election.retry_period.min(self.left())).await;
+            sleep(pause.min(self.left())).await;
             if self.left().is_zero() {
                 return tracing::error!(lease = self.election.name, "could not renew the Lease in time");
             }
             // Half of the time at most: a second try goes where a first hangs.
             let patience = self.left().min(self.election.renew_deadline / 2);
             let asked = Instant::now();
+            pause = self.election.retry_period;
             match timeout(patience, self.renew()).await {
                 Ok(Ok(true)) => {
                     self.renewed = asked;
@@ -255,7 +257,11 @@ impl Leadership {
                 Ok(Err(problem)) => {
                     tracing::warn!(lease = self.election.name, %problem, "can't renew the Lease; trying again")
                 }
-                Err(_) => tracing::warn!(lease = self.election.name, "no answer to the renewal of the Lease"),
+                Err(_) => {
+                    tracing::warn!(lease = self.election.name, "no answer to the renewal of the Lease; trying again");
+                    // It has been waited for long enough, and what is left may be just what a slow answer takes.
+                    pause = Duration::ZERO;
+                }
             }
         }
     }

@@ -178,6 +178,25 @@ async fn a_lease_is_renewed_and_one_that_is_cut_off_stops_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_renewal_that_hangs_and_one_that_is_slow_lose_nothing() {
+    let (server, cut) = (Server::default(), Arc::<std::sync::atomic::AtomicBool>::default());
+    let mut leadership = begin_to_lead(&server.client(&cut), &election("first")).await;
+    let lead = leadership.lead.clone();
+    cut.store(true, Ordering::Relaxed);
+    let mending = async {
+        // The first was sent after two seconds, and is given up after seven.
+        sleep(Duration::from_secs(6)).await;
+        server.held().answers_after = Duration::from_secs(2);
+        cut.store(false, Ordering::Relaxed);
+        sleep(Duration::from_secs(10)).await;
+    };
+    tokio::select! {
+        () = leadership.hold() => panic!("it was lost"),
+        () = mending => assert_eq!(lead.check(), Ok(())),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_took_it_is_believed_at_once() {
     let (server, cut) = (Server::default(), Arc::default());
     let mut leadership = begin_to_lead(&server.client(&cut), &election("first")).await;

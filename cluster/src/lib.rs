@@ -2,7 +2,7 @@
 //!
 //! Modules, in reading order: [`connection`] the way to it, [`problem`] what goes wrong, in our own words, [`leader`]
 //! which replica works, [`turns`] how many requests go at once, [`client`] objects that zero themselves, [`pages`] lists;
-//! [`objects`] what is referred to, [`target`] what is written, [`copies`] what is
+//! [`reads`] that are shared, [`objects`] what is referred to, [`target`] what is written, [`copies`] what is
 //! written for ClusterExternalSecrets and ClusterPushSecrets, [`events`], [`states`] of generators, [`journal`] and [`notices`] what is told, [`push`] what PushSecrets need,
 //! [`reviews`] who may read what we serve, [`pairs`] of sealing keys, [`sealed_secrets`] what is written and told of SealedSecrets,
 //! [`workloads`] what restarts for Secrets that changed.
@@ -15,6 +15,7 @@ pub mod leader;
 pub mod turns;
 pub mod client;
 pub mod pages;
+pub mod reads;
 pub mod objects;
 pub mod target;
 pub mod copies;

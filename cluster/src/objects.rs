@@ -1,11 +1,13 @@
 //! The port for objects and ServiceAccounts, over the API server.
 
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, ServiceAccount};
 use keyferry_crds::{ExternalSecret, names};
@@ -15,10 +17,13 @@ use keyferry_sync::data::{Data, StringMap};
 use keyferry_sync::dependency::{Dependency, Kind, Version, version};
 use keyferry_sync::make;
 use keyferry_sync::ports::{Accounts, Objects, Problem, Turn};
+use kube::Resource;
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::client::{ApiProblem, LiveSecret, Turns};
+use crate::reads::{Answer, Reads, Waiting};
 
 /// How long tokens of ServiceAccounts live: the shortest that Kubernetes gives.
 const TOKEN_SECONDS: i64 = 600;
@@ -31,27 +36,41 @@ pub struct ClusterObjects {
     pub turns: Turns,
     /// Where the operator's own token is, in a pod.
     pub token_file: PathBuf,
+    /// Sources that somebody is about to read.
+    reads: Reads,
 }
 
 impl ClusterObjects {
-    async fn secret(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
-        let api: Api<Secret> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
+    /// The objects that `client` may read, so many at once as `turns` has, and the token in this file.
+    pub fn new(client: kube::Client, turns: Turns, token_file: PathBuf) -> Self {
+        Self { client, turns, token_file, reads: Reads::default() }
+    }
+
+    /// One object in full, when there is room for the request.
+    async fn read<K>(&self, source: &Dependency, waiting: &Waiting<'_>) -> Result<Option<K>, ApiProblem>
+    where
+        K: Resource<Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
         let name = address::name(&source.name)?;
-        let Some(secret) = self.turns.of(&source.namespace).run(async || api.get_opt(name).await).await? else {
-            return Ok(None);
+        let request = async || {
+            waiting.sent();
+            api.get_opt(name).await
         };
+        self.turns.of(&source.namespace).run(request).await
+    }
+
+    async fn secret(&self, source: &Dependency, waiting: &Waiting<'_>) -> Answer {
+        let Some(secret) = self.read::<Secret>(source, waiting).await? else { return Ok(None) };
         let mut secret = LiveSecret::new(secret);
         let keys: Vec<String> = secret.keys().cloned().collect();
         let data = keys.into_iter().filter_map(|key| Some((key.clone(), secret.take(&key)?))).collect();
         Ok(Some((version(&Kind::Secret, &secret.get().metadata), data)))
     }
 
-    async fn config_map(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, ApiProblem> {
-        let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), address::namespace(&source.namespace)?);
-        let name = address::name(&source.name)?;
-        let Some(map) = self.turns.of(&source.namespace).run(async || api.get_opt(name).await).await? else {
-            return Ok(None);
-        };
+    async fn config_map(&self, source: &Dependency, waiting: &Waiting<'_>) -> Answer {
+        let Some(map) = self.read::<ConfigMap>(source, waiting).await? else { return Ok(None) };
         let texts = map.data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.into_bytes()));
         let bytes = map.binary_data.unwrap_or_default().into_iter().map(|(key, value)| (key, value.0));
         let data = texts.chain(bytes).map(|(key, value)| (key, SecretBytes::new(value))).collect();
@@ -80,13 +99,14 @@ impl Objects for ClusterObjects {
     }
 
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
-        let read = match &source.kind {
-            Kind::Secret => self.secret(source).await,
-            Kind::ConfigMap => self.config_map(source).await,
+        let read = async |waiting: &Waiting<'_>| match &source.kind {
+            Kind::Secret => self.secret(source, waiting).await,
+            Kind::ConfigMap => self.config_map(source, waiting).await,
             // Nothing is taken from one.
             Kind::Other(_) => Ok(None),
         };
-        Ok(read?)
+        // Many may take their template from one ConfigMap, and all look when it changes.
+        Ok(self.reads.share(source, read).await?)
     }
 
     async fn labels(&self, object: &Dependency) -> Result<Option<StringMap>, Problem> {

@@ -18,11 +18,7 @@ use crate::target::kinds::Kinds;
 const HOSTILE: [&str; 8] = ["../x", "a/b", "a?b", "a%2fb", "..", "a#b", "A", "a/../../other/secrets/b"];
 
 fn objects(api: &FakeApi) -> ClusterObjects {
-    ClusterObjects {
-        client: api.client(),
-        turns: Turns::new(1, crate::leader::Lead::always()),
-        token_file: PathBuf::new(),
-    }
+    ClusterObjects::new(api.client(), Turns::new(1, crate::leader::Lead::always()), PathBuf::new())
 }
 
 #[tokio::test]
@@ -88,6 +84,24 @@ async fn who_does_not_lead_has_no_token_made() {
     let problem = objects.token("ns", "account", Vec::new()).await.unwrap_err();
     assert_eq!(problem, ApiProblem::NotLeading.into());
     assert_eq!(api.cluster().requests, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn many_who_wait_for_one_source_have_one_answer() {
+    let asked: Arc<Mutex<usize>> = Arc::default();
+    let seen = asked.clone();
+    let server = Router::new().fallback(async move || {
+        *seen.lock().unwrap() += 1;
+        tokio::task::yield_now().await;
+        let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": {"k": "v"}});
+        ([(header::CONTENT_TYPE, "application/json")], map.to_string())
+    });
+    let objects = ClusterObjects { client: kube::Client::new(server, "ns"), ..objects(&FakeApi::default()) };
+    let source = Dependency { kind: Kind::ConfigMap, namespace: "ns".to_owned(), name: "a".to_owned() };
+    for answer in futures::future::join_all((0..100).map(|_| objects.source(&source))).await {
+        assert_eq!(answer.unwrap().unwrap().1["k"].expose(), b"v");
+    }
+    assert_eq!(*asked.lock().unwrap(), 2, "the one that went out at once, and the one that waited for its turn");
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ mod tests {
         });
         let client = kube::Client::new(server, "ns");
         let turns = Turns::new(1, crate::leader::Lead::always());
-        let objects = ClusterObjects { client, turns, token_file: PathBuf::new() };
+        let objects = ClusterObjects::new(client, turns, PathBuf::new());
         let selector = LabelSelector::default();
         let told = async |budget: Budget| objects.selected("ns", &selector, &budget).await.unwrap_err().message;
         assert!(told(Budget::default()).await.contains("(limit push-sources)"));
@@ -204,7 +204,7 @@ mod tests {
                 ([(header::CONTENT_TYPE, "application/json")], list.to_string())
             });
             let turns = Turns::new(1, crate::leader::Lead::always());
-            let objects = ClusterObjects { client: kube::Client::new(server, "ns"), turns, token_file: PathBuf::new() };
+            let objects = ClusterObjects::new(kube::Client::new(server, "ns"), turns, PathBuf::new());
             let selected =
                 async |bytes| objects.selected("ns", &LabelSelector::default(), &Budget::new(bytes, 1)).await;
             assert!(selected(10_000).await.unwrap_err().message.contains("(limit look-bytes)"));

@@ -144,7 +144,7 @@ impl Identities {
     pub fn of(&self, pod: &Pod, tokens: Tokens) -> Result<(Arc<Identity>, kube::Client), Refusal> {
         let client = (self.connect)(tokens.for_api_server()?).map_err(Refusal::of_node)?;
         let turns = Turns::new(REQUESTS, Lead::always());
-        let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
+        let objects = Arc::new(ClusterObjects::new(client.clone(), turns, PathBuf::new()));
         // Who is not known for certain shares nothing with other pods.
         let uid = tokens.account_uid().unwrap_or_else(|| format!("pod {}", pod.uid));
         let current = Current { tokens, objects };
@@ -336,7 +336,7 @@ mod tests {
         });
         let client = kube::Client::new(server, "team");
         let turns = Turns::new(1, Lead::always());
-        let objects = Arc::new(ClusterObjects { client, turns, token_file: PathBuf::new() });
+        let objects = Arc::new(ClusterObjects::new(client, turns, PathBuf::new()));
         let until = "2030-01-01T00:00:00Z";
         let text = json!({
             "": {"token": "own", "expirationTimestamp": until},

@@ -171,7 +171,7 @@ async fn read(client: &Client, namespace: &str, name: &str) -> Result<Option<Liv
 
 fn ports(client: &Client) -> Ports {
     let turns = Turns::new(8, Lead::always());
-    let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
+    let objects = Arc::new(ClusterObjects::new(client.clone(), turns, PathBuf::new()));
     Ports {
         stores: stores(objects.clone(), objects.clone(), None, None),
         objects,

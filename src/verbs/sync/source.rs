@@ -112,7 +112,7 @@ impl Source {
         audit: Arc<dyn Audit>,
     ) -> Self {
         let turns = Turns::new(REQUESTS, Lead::always());
-        let objects = Arc::new(ClusterObjects { client: client.clone(), turns, token_file: PathBuf::new() });
+        let objects = Arc::new(ClusterObjects::new(client.clone(), turns, PathBuf::new()));
         let ports = ports((objects.clone(), objects), None, unseal, audit);
         Self::Cluster { client, namespace, names: names.into_iter().collect(), ports }
     }
