@@ -172,7 +172,7 @@ pub async fn many_at_once(fixture: &dyn Fixture) {
         fixture.put(&name, &value(&name)).await;
     }
     let provider = provider(fixture).await;
-    let tasks: Vec<_> = (0..64)
+    let tasks: Vec<_> = (0..fixture.at_once())
         .map(|n| {
             let (provider, name): (Arc<_>, _) = (provider.clone(), format!("many-{}", n % 8));
             tokio::spawn(async move { (fetch_one(&*provider, &key(&name)).await, name) })

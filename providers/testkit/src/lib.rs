@@ -116,6 +116,11 @@ pub trait Fixture: Send + Sync {
         None
     }
 
+    /// How many calls the backend answers at once within the time that a call has, on a busy machine too.
+    fn at_once(&self) -> usize {
+        64
+    }
+
     /// How many secrets the backend names on one page of a list.
     fn page(&self) -> Option<usize> {
         None

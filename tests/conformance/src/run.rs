@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use keyferry_behaviour_tests::cluster::{self, SOON};
 use keyferry_behaviour_tests::leaks::{self, Place};
 use keyferry_behaviour_tests::{Canaries, Cluster, Operator};
-use keyferry_testkit::{Testbed, eventually};
+use keyferry_testkit::{PATIENT_LEASE, Testbed, eventually};
 use serde_json::{Map, Value, json};
 
 use crate::case::{Case, Step};
@@ -41,7 +41,8 @@ impl World {
         }
         let changes = Changes::watch(&Cluster::new(testbed.kube_client().await, "default"));
         let args = ["--controller-class=default", "--loglevel=trace", "--leader-election-id=keyferry-conformance"];
-        let operator = Operator::start(testbed, &args.map(str::to_owned), &[], log).await?;
+        let args: Vec<String> = args.into_iter().chain(PATIENT_LEASE).map(str::to_owned).collect();
+        let operator = Operator::start(testbed, &args, &[], log).await?;
         Ok(Self { testbed, operator, changes, canaries, log: log.to_owned() })
     }
 

@@ -36,6 +36,8 @@ pub struct Readings {
     pub health_failures: usize,
     /// The oldest that the Lease's last renewal ever was.
     pub lease_age: Duration,
+    /// The longest that the API server took to answer us, who ask little: whether the machine has time for anybody.
+    pub answer: Duration,
     /// What befell the Lease.
     pub lease_faults: Vec<String>,
     /// Holder and transitions, as they were first seen.
@@ -133,8 +135,14 @@ async fn ask_lease(leases: &Api<Lease>, readings: &Mutex<Readings>) {
     loop {
         // An age at the time of asking: the API server may take its time.
         let now = SystemTime::now();
-        if let Ok(lease) = leases.get(LEASE).await {
-            let _ = take_lease(&lease, now, &mut lock(readings));
+        let asked = Instant::now();
+        let lease = leases.get(LEASE).await;
+        {
+            let mut readings = lock(readings);
+            readings.answer = readings.answer.max(asked.elapsed());
+            if let Ok(lease) = lease {
+                let _ = take_lease(&lease, now, &mut readings);
+            }
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

@@ -26,6 +26,8 @@ pub struct Row {
     pub health: Duration,
     /// The oldest that the Lease's renewal was.
     pub lease: Duration,
+    /// The slowest answer of the API server to somebody who asks little.
+    pub answer: Duration,
     /// What the attacker was told.
     pub says: String,
     /// What did not hold.
@@ -47,6 +49,7 @@ impl Row {
             changes: service.arrived,
             health: readings.health,
             lease: readings.lease_age,
+            answer: readings.answer,
             ..Self::default()
         }
     }
@@ -72,24 +75,30 @@ impl Report {
         self.0.iter().all(|row| row.faults.is_empty())
     }
 
+    /// The slowest answer of the API server to somebody who asks little.
+    pub fn slowest_answer(&self) -> Duration {
+        self.0.iter().map(|row| row.answer).max().unwrap_or_default()
+    }
+
     /// The table as Markdown.
     pub fn markdown(&self) -> String {
         let mut text = String::from(
-            "| Attack | held | MiB | CPU s | slowest change, s | health, ms | Lease, s | the attacker is told |\n\
-             |---|---|--:|--:|--:|--:|--:|---|\n",
+            "| Attack | held | MiB | CPU s | slowest change, s | health, ms | Lease, s | API server, s | the attacker is told |\n\
+             |---|---|--:|--:|--:|--:|--:|--:|---|\n",
         );
         for row in &self.0 {
             let held = if row.faults.is_empty() { "yes" } else { "**no**" };
             // Nothing fails that writes to a String.
             let _ = writeln!(
                 text,
-                "| {} | {held} | {:.0} | {:.1} | {:.1} | {} | {:.1} | {} |",
+                "| {} | {held} | {:.0} | {:.1} | {:.1} | {} | {:.1} | {:.1} | {} |",
                 row.name,
                 row.peak_mib,
                 row.cpu,
                 row.change.as_secs_f64(),
                 row.health.as_millis(),
                 row.lease.as_secs_f64(),
+                row.answer.as_secs_f64(),
                 row.says.replace('|', "\\|")
             );
         }
@@ -99,18 +108,19 @@ impl Report {
     /// The table for a terminal.
     pub fn table(&self) -> String {
         let width = self.0.iter().map(|row| row.name.len()).max().unwrap_or_default();
-        let mut text = format!("{:width$}  held   MiB  CPU s  change s  health ms  Lease s\n", "");
+        let mut text = format!("{:width$}  held   MiB  CPU s  change s  health ms  Lease s  API s\n", "");
         for row in &self.0 {
             let held = if row.faults.is_empty() { "yes" } else { "NO" };
             let _ = writeln!(
                 text,
-                "{:width$}  {held:4}  {:4.0}  {:5.1}  {:8.1}  {:9}  {:7.1}",
+                "{:width$}  {held:4}  {:4.0}  {:5.1}  {:8.1}  {:9}  {:7.1}  {:5.1}",
                 row.name,
                 row.peak_mib,
                 row.cpu,
                 row.change.as_secs_f64(),
                 row.health.as_millis(),
                 row.lease.as_secs_f64(),
+                row.answer.as_secs_f64(),
             );
         }
         text + &self.ending()

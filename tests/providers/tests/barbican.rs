@@ -165,6 +165,11 @@ impl Fixture for Lab<'_> {
         true
     }
 
+    /// It is one process of Python, with another behind it that it asks.
+    fn at_once(&self) -> usize {
+        16
+    }
+
     /// What the store asks for, and Barbican has at most.
     fn page(&self) -> Option<usize> {
         Some(100)

@@ -42,7 +42,7 @@ pub use eventually::eventually;
 pub use guests::Node;
 pub use keyferry_image::Image;
 pub use namespace::Namespace;
-pub use operator::{Operator, OperatorBuilder};
+pub use operator::{Operator, OperatorBuilder, PATIENT_LEASE};
 pub use pods::Pod;
 pub use rights::{OPERATOR_ACCOUNT, OPERATOR_NAMESPACE};
 pub use server::{Barbican, OpenBao, OpenBaoOptions};

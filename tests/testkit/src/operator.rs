@@ -16,6 +16,10 @@ use crate::server::{free_port, http_client};
 const KEYFERRY_BIN: &str = "KEYFERRY_BIN";
 const ASK_EVERY: Duration = Duration::from_millis(20);
 
+/// For a test that is not about the Lease: whoever can't renew it by the deadline ends, as it should, and a busy machine
+/// may keep an API server from answering for long.
+pub const PATIENT_LEASE: [&str; 2] = ["--leader-election-lease-duration=60s", "--leader-election-renew-deadline=50s"];
+
 /// A running `keyferry` whose output goes to a file. Killed when dropped.
 #[derive(Debug)]
 pub struct Operator {
@@ -114,6 +118,17 @@ impl Operator {
     /// Where its output goes.
     pub fn log_file(&self) -> &Path {
         self.process.log_file()
+    }
+}
+
+impl Drop for Operator {
+    /// A test that fails says what the operator said last: it may have ended, and its log goes with it.
+    #[expect(clippy::print_stderr, reason = "where tests tell why they failed")]
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let ended = self.process.exited().ok().flatten().map_or("it runs".to_owned(), |status| status.to_string());
+            eprintln!("keyferry ({ended}) said last:\n{}", crate::process::tail(self.log_file(), 20));
+        }
     }
 }
 

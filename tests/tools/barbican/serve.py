@@ -3,7 +3,7 @@
 serve.py keystone PORT           makes its database where there is none, with the user admin
 serve.py barbican PORT KEYSTONE  the same, for tokens of the Keystone at that port
 
-The folder is the home, since Barbican's plugins read their settings from there and nowhere else. The password of the user
+Neither waits for the disk: what they keep is for one run. The folder is the home, since Barbican's plugins read their settings from there and nowhere else. The password of the user
 admin is in its file `password`.
 """
 
@@ -20,6 +20,7 @@ PASSWORD = (HOME / "password").read_text()
 
 KEYSTONE = """[database]
 connection = sqlite:///{home}/keystone.db
+sqlite_synchronous = false
 [fernet_tokens]
 key_repository = {home}/fernet
 [credential]
@@ -38,6 +39,7 @@ max_allowed_secret_in_bytes = 100000
 max_allowed_request_size_in_bytes = 500000
 [database]
 connection = sqlite:///{home}/barbican.db
+sqlite_synchronous = false
 [simple_crypto_plugin]
 kek = {kek}
 [keystone_authtoken]

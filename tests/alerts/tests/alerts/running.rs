@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::anyhow;
 use keyferry_behaviour_tests::{Operator, Rig};
-use keyferry_testkit::eventually;
+use keyferry_testkit::{PATIENT_LEASE, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -44,7 +44,7 @@ async fn what_is_wrong_fires_its_alert_and_panels_show_data() {
     ];
     // Nothing fits onto /dev/full; copies are made in the whole cluster, of which this test has its own part.
     let mut args = vec!["--audit-log=/dev/full", "--namespace="];
-    args.extend(lease.iter().map(String::as_str));
+    args.extend(lease.iter().map(String::as_str).chain(PATIENT_LEASE));
     rig.start(&args).await;
     let folder = tempfile::tempdir().unwrap();
     let standing_by = stand_by(&rig, &lease, folder.path()).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use keyferry_migrate::Outcome;
 use keyferry_migrate_tests::{Cluster, Report, eso, text};
-use keyferry_testkit::{Operator, eventually};
+use keyferry_testkit::{Operator, PATIENT_LEASE, eventually};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(180);
@@ -172,6 +172,7 @@ async fn operator(cluster: &Cluster) -> Operator {
         .arg(format!("--live-addr=127.0.0.1:{live}"))
         .arg("--metrics-addr=127.0.0.1:0")
         .arg("--store-requeue-interval=2s")
+        .args(PATIENT_LEASE)
         .arg(format!("--kubeconfig={}", kubeconfig.display()))
         .spawn()
         .unwrap();
