@@ -56,6 +56,15 @@ pub struct Target {
     pub rotated_at: Option<Timestamp>,
 }
 
+/// Where a list of targets goes on; as it comes, where it begins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// The number of the namespace, where several are looked after.
+    pub place: usize,
+    /// The API server's word for it there.
+    pub token: Option<String>,
+}
+
 /// Where changes come from.
 #[async_trait]
 pub trait Watches: Send + Sync {
@@ -72,5 +81,5 @@ pub trait Watches: Send + Sync {
     fn forget(&self, kind: &Kind);
 
     /// One page of the targets that there are, and where the next begins.
-    async fn targets(&self, from: Option<String>) -> Result<(Vec<Target>, Option<String>), Problem>;
+    async fn targets(&self, from: Cursor) -> Result<(Vec<Target>, Option<Cursor>), Problem>;
 }

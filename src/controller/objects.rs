@@ -9,7 +9,7 @@ use keyferry_sync::ports::Problem;
 use kube::api::ObjectMeta;
 
 use super::Controller;
-use super::change::List;
+use super::change::{Cursor, List};
 use super::relist::Update;
 use super::sight::Sighting;
 
@@ -96,7 +96,7 @@ impl Controller {
     /// Reads all targets once, page by page, and has each remembered as its writer left it or not, so that edits from
     /// while nobody ran are found without a read for each.
     pub(super) async fn examine_targets(&mut self) -> Result<(), Problem> {
-        let mut page = None;
+        let mut page = Cursor::default();
         loop {
             let (targets, next) = self.watches.targets(page).await?;
             for target in targets {
@@ -104,9 +104,7 @@ impl Controller {
                     self.with(writer.kind, |subject, _| subject.examined(&writer.name, &target));
                 }
             }
-            if next.is_none() {
-                return Ok(());
-            }
+            let Some(next) = next else { return Ok(()) };
             page = next;
         }
     }

@@ -58,6 +58,46 @@ impl Relist {
     }
 }
 
+/// Makes one list of several watches', each of another part of a kind's objects.
+#[derive(Debug)]
+pub struct Union {
+    /// What each part has, once it has listed it.
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Part {
+    names: HashSet<Name>,
+    is_listed: bool,
+}
+
+impl Union {
+    /// Of so many watches.
+    pub fn of(parts: usize) -> Self {
+        Self { parts: vec![Part::default(); parts] }
+    }
+
+    /// Takes what one of the watches tells. A list is told once all have one, and then names what all have.
+    pub fn take<K: Resource>(&mut self, part: usize, update: Update<K>) -> Option<Update<K>> {
+        let own = self.parts.get_mut(part)?;
+        match update {
+            Update::Put(object) => {
+                own.names.insert(name_of(object.meta()));
+                Some(Update::Put(object))
+            }
+            Update::Gone(object) => {
+                own.names.remove(&name_of(object.meta()));
+                Some(Update::Gone(object))
+            }
+            Update::Listed(names) => {
+                (own.names, own.is_listed) = (names, true);
+                let all = self.parts.iter().all(|part| part.is_listed);
+                all.then(|| Update::Listed(self.parts.iter().flat_map(|part| part.names.iter().cloned()).collect()))
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::{Namespace, Secret};
@@ -101,6 +141,32 @@ mod tests {
         let events = [Event::Init, Event::InitDone, Event::Apply(secret("a")), Event::Delete(secret("a"))];
         assert_eq!(told(&mut relist, events), ["listed ", "put a", "gone a"]);
         assert_eq!(told::<Secret>(&mut relist, [Event::Init, Event::InitDone]), ["listed "]);
+    }
+
+    #[test]
+    fn a_list_of_several_watches_is_there_when_all_are() {
+        let mut union = Union::of(2);
+        let listed = |names: &[&str]| {
+            Update::<Secret>::Listed(names.iter().map(|name| ("ns".to_owned(), (*name).to_owned())).collect())
+        };
+        let mut told = |part, update: Update<Secret>| match union.take(part, update) {
+            Some(Update::Listed(names)) => {
+                let mut names: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
+                names.sort();
+                names.join(" ")
+            }
+            Some(Update::Put(_)) => "put".to_owned(),
+            Some(Update::Gone(_)) => "gone".to_owned(),
+            None => "nothing".to_owned(),
+        };
+        assert_eq!(told(0, Update::Put(secret("a"))), "put");
+        assert_eq!(told(0, listed(&["a"])), "nothing", "of the other nobody knows yet");
+        assert_eq!(told(1, listed(&["b", "c"])), "a b c");
+        // What comes and goes between lists counts, too: one that begins anew knows of its own part alone.
+        assert_eq!(told(0, Update::Put(secret("d"))), "put");
+        assert_eq!(told(1, Update::Gone(secret("b"))), "gone");
+        assert_eq!(told(1, listed(&["c"])), "a c d");
+        assert_eq!(told(0, listed(&[])), "c");
     }
 
     #[test]

@@ -32,7 +32,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Controller;
-use super::change::{Change, Changes, List, Target, Watches};
+use super::change::{Change, Changes, Cursor, List, Target, Watches};
 use super::copier::Copiers;
 use super::external_secret::ExternalSecrets;
 use super::index::{Index, SubjectKind};
@@ -543,12 +543,13 @@ impl Watches for Ports {
         self.world().log.push(format!("forget {kind}"));
     }
 
-    async fn targets(&self, from: Option<String>) -> Result<(Vec<Target>, Option<String>), Problem> {
+    async fn targets(&self, from: Cursor) -> Result<(Vec<Target>, Option<Cursor>), Problem> {
         let mut world = self.world();
         let Some(page) = world.pages.pop() else { return Ok((Vec::new(), None)) };
-        world.log.push(format!("targets {}", from.as_deref().unwrap_or("at start")));
+        world.log.push(format!("targets {}", from.token.as_deref().unwrap_or("at start")));
         let rest = world.pages.len();
-        Ok((page?, (rest > 0).then(|| format!("{rest} before the end"))))
+        let next = Cursor { place: 0, token: Some(format!("{rest} before the end")) };
+        Ok((page?, (rest > 0).then_some(next)))
     }
 }
 

@@ -3,11 +3,10 @@
 use std::collections::HashSet;
 use std::fmt::Debug;
 use std::future::ready;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::StreamExt as _;
+use futures::stream::{BoxStream, StreamExt as _, select_all};
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use keyferry_cluster::client::{ApiProblem, LiveSecret, timely};
 use keyferry_cluster::sealed_secrets::SealedSecret;
@@ -18,22 +17,22 @@ use keyferry_crds::{
     SecretStore, names,
 };
 use keyferry_sync::copies::{Copier, CopierKind, Seen};
-use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, name_of, version};
 use keyferry_sync::ports;
+use keyferry_sync::settings::Scope;
 use keyferry_sync::store::Store;
-use kube::api::{Api, ListParams, ObjectMeta, PartialObjectMeta};
+use kube::api::{Api, ListParams, PartialObjectMeta};
 use kube::core::{DeserializeGuard, DynamicObject, NamespaceResourceScope};
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{self, watcher};
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
 
-use super::change::{Change, Changes, List, Target, Watches};
+use super::change::{Change, Changes, Cursor, List, Target, Watches};
 use super::index::SubjectKind;
-use super::relist::{Relist, Update};
+use super::metadata::Metadata;
+use super::relist::{Relist, Union, Update};
 use super::subject::{Own, Told};
 
 /// How many targets are read at once from the list at start: each may hold a MiB, and is there twice while it is decoded.
@@ -43,8 +42,8 @@ const PAGE: u32 = 20;
 pub struct ClusterWatches {
     /// The client.
     pub client: kube::Client,
-    /// The one namespace to look after; all where there is none.
-    pub scope: Option<String>,
+    /// The namespaces to look after.
+    pub scope: Scope,
     /// Whether ClusterSecretStores are looked after.
     pub cluster_stores: bool,
     /// Whether PushSecrets are.
@@ -71,27 +70,22 @@ impl Watches for ClusterWatches {
         }
         if self.generator_states {
             // Clusters without this kind have nothing to revoke: nobody waits for its list.
-            let states = follow_where_there(self.api(), generator_state);
+            let states = follow_where_there(self.apis(), generator_state);
             all.push((List::Subject(SubjectKind::GeneratorState), states));
         }
         if self.sealed_secrets {
-            let sealed = self.api::<PartialObjectMeta<SealedSecret>>();
+            let sealed = self.apis::<PartialObjectMeta<SealedSecret>>();
             all.push((List::Subject(SubjectKind::SealedSecret), follow_where_there(sealed, sealed_secret)));
         }
         if self.cluster_stores {
-            let stores = follow(Api::all(self.client.clone()), watcher::Config::default(), cluster_store);
+            let stores = follow(self.whole(), cluster_store);
             all.push((List::Subject(SubjectKind::ClusterSecretStore), stores));
         }
         for kind in &self.copiers {
             all.extend(self.copiers(*kind));
         }
         if self.cluster_stores || !self.copiers.is_empty() {
-            let mut config = watcher::Config::default();
-            if let Some(namespace) = &self.scope {
-                config = config.fields(&format!("metadata.name={namespace}"));
-            }
-            let namespaces = Api::<PartialObjectMeta<Namespace>>::all(self.client.clone());
-            all.push((List::Namespaces, follow(namespaces, config, namespace)));
+            all.push((List::Namespaces, follow(self.namespaces(), namespace)));
         }
         all
     }
@@ -109,21 +103,31 @@ impl Watches for ClusterWatches {
     fn kind(&self, kind: &Kind) -> Option<Changes> {
         let Kind::Other(manifest) = kind else { return None };
         let resource = self.kinds.known(manifest)?;
-        let api: Api<Metadata<DynamicObject>> = match &self.scope {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &resource),
-            None => Api::all_with(self.client.clone(), &resource),
+        let apis: Vec<Api<Metadata<DynamicObject>>> = match &self.scope {
+            Scope::All => vec![Api::all_with(self.client.clone(), &resource)],
+            Scope::These(names) => {
+                names.iter().map(|name| Api::namespaced_with(self.client.clone(), name, &resource)).collect()
+            }
         };
-        let (kind, mut relist) = (kind.clone(), Relist::default());
-        let changes = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
-            ready(match event {
-                Ok(event) => relist.take(event).map(|update| object(kind.clone(), update)),
-                Err(error) => {
-                    let listed = !matches!(error, watcher::Error::InitialListFailed(_));
-                    let remedy = "it is a kind of targets: install it, or correct the ExternalSecrets that name it";
-                    tell(&kind.to_string(), error, remedy);
-                    Some(Change::Failed(kind.clone(), listed))
-                }
-            })
+        let kind = kind.clone();
+        let remedy = "it is a kind of targets: install it, or correct the ExternalSecrets that name it";
+        let watches = apis.into_iter().map(|api| {
+            let (kind, mut relist) = (kind.clone(), Relist::default());
+            let news = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+                ready(match event {
+                    Ok(event) => relist.take(event).map(Ok),
+                    Err(error) => {
+                        let listed = !matches!(error, watcher::Error::InitialListFailed(_));
+                        tell(&kind.to_string(), error, remedy);
+                        Some(Err(listed))
+                    }
+                })
+            });
+            news.boxed()
+        });
+        let changes = joined(watches.collect()).map(move |update| match update {
+            Ok(update) => object(kind.clone(), update),
+            Err(listed) => Change::Failed(kind.clone(), listed),
         });
         Some(changes.boxed())
     }
@@ -134,10 +138,13 @@ impl Watches for ClusterWatches {
         }
     }
 
-    async fn targets(&self, from: Option<String>) -> Result<(Vec<Target>, Option<String>), ports::Problem> {
+    async fn targets(&self, from: Cursor) -> Result<(Vec<Target>, Option<Cursor>), ports::Problem> {
+        let Cursor { place, token } = from;
+        let apis = self.apis::<Secret>();
+        let Some(api) = apis.get(place) else { return Ok((Vec::new(), None)) };
         let params = ListParams::default().labels(&format!("{}={}", names::LABEL_MANAGED, names::MANAGED)).limit(PAGE);
-        let params = ListParams { continue_token: from, ..params };
-        let list = timely(self.api::<Secret>().list(&params)).await?;
+        let params = ListParams { continue_token: token, ..params };
+        let list = timely(api.list(&params)).await?;
         let targets = list.items.into_iter().filter_map(|secret| {
             let secret = LiveSecret::new(secret);
             let metadata = &secret.get().metadata;
@@ -146,24 +153,27 @@ impl Watches for ClusterWatches {
             let (is_intact, rotated_at) = (desired::is_intact(&secret), rotation::at(metadata));
             Some(Target { object, version, is_intact, rotated_at })
         });
-        Ok((targets.collect(), list.metadata.continue_.filter(|token| !token.is_empty())))
+        let next = match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => Some(Cursor { place, token: Some(token) }),
+            None => Some(Cursor { place: place + 1, token: None }).filter(|next| next.place < apis.len()),
+        };
+        Ok((targets.collect(), next))
     }
 }
 
 impl ClusterWatches {
     /// Copiers of a kind, and their copies, where nobody else watches these.
     fn copiers(&self, kind: CopierKind) -> Vec<(List, Changes)> {
-        let (client, config) = (self.client.clone(), watcher::Config::default());
         match kind {
             CopierKind::ClusterExternalSecret => {
-                let copiers = follow(Api::all(client), config, cluster_external_secret);
+                let copiers = follow(self.whole(), cluster_external_secret);
                 vec![(List::Subject(SubjectKind::ClusterExternalSecret), copiers)]
             }
             CopierKind::ClusterPushSecret => {
-                let copiers = follow(Api::all(client.clone()), config.clone(), cluster_push_secret);
+                let copiers = follow(self.whole(), cluster_push_secret);
                 let mut all = vec![(List::Subject(SubjectKind::ClusterPushSecret), copiers)];
                 if !self.pushes {
-                    all.push((List::PushSecrets, follow(Api::all(client), config, push_copy)));
+                    all.push((List::PushSecrets, follow(self.whole(), push_copy)));
                 }
                 all
             }
@@ -179,14 +189,33 @@ impl ClusterWatches {
             + Send
             + 'static,
     {
-        follow(self.api(), watcher::Config::default(), change)
+        follow(self.apis().into_iter().map(whole).collect(), change)
     }
 
     /// Objects of a kind, wherever we look.
-    fn api<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Api<K> {
+    fn apis<K: Resource<DynamicType = (), Scope = NamespaceResourceScope>>(&self) -> Vec<Api<K>> {
         match &self.scope {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+            Scope::All => vec![Api::all(self.client.clone())],
+            Scope::These(names) => names.iter().map(|name| Api::namespaced(self.client.clone(), name)).collect(),
+        }
+    }
+
+    /// Objects of a kind in the whole cluster.
+    fn whole<K: Resource<DynamicType = ()>>(&self) -> Vec<Part<K>> {
+        vec![whole(Api::all(self.client.clone()))]
+    }
+
+    /// The namespaces that we look after.
+    fn namespaces(&self) -> Vec<Part<PartialObjectMeta<Namespace>>> {
+        match &self.scope {
+            Scope::All => self.whole(),
+            Scope::These(names) => {
+                let one = |name: &String| {
+                    let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+                    (Api::all(self.client.clone()), config)
+                };
+                names.iter().map(one).collect()
+            }
         }
     }
 }
@@ -274,41 +303,78 @@ fn trim<K: Resource>(object: &mut K) {
     object.managed_fields_mut().clear();
 }
 
-/// Follows one kind for ever. What goes wrong is told and tried again with back-off.
-fn follow<K>(api: Api<K>, config: watcher::Config, change: fn(Update<K>) -> Change) -> Changes
-where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
-{
-    let mut relist = Relist::default();
-    let changes = watcher(api, config).backoff(Patience::default()).filter_map(move |event| {
-        ready(match event {
-            Ok(event) => relist.take(event.modify(trim)).map(change),
-            Err(error) => {
-                tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
-                None
-            }
-        })
-    });
-    changes.boxed()
+/// What one watch follows of a kind.
+type Part<K> = (Api<K>, watcher::Config);
+
+/// All that is there.
+fn whole<K>(api: Api<K>) -> Part<K> {
+    (api, watcher::Config::default())
 }
 
-/// The same for a kind that need not be there, nor be ours to read: what can't be listed is taken for none.
-fn follow_where_there<K>(api: Api<K>, change: fn(Update<K>) -> Change) -> Changes
+/// Follows one kind for ever, with a watch for each part. What goes wrong is told and tried again with back-off.
+fn follow<K>(parts: Vec<Part<K>>, change: fn(Update<K>) -> Change) -> Changes
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    let mut relist = Relist::default();
-    let changes = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
-        ready(match event {
-            Ok(event) => relist.take(event.modify(trim)).map(change),
-            Err(error) => {
-                let is_there = !matches!(error, watcher::Error::InitialListFailed(_));
-                tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
-                (!is_there).then(|| change(Update::Listed(HashSet::new())))
-            }
+    let watches = parts.into_iter().map(|(api, config)| {
+        let mut relist = Relist::default();
+        let updates = watcher(api, config).backoff(Patience::default()).filter_map(move |event| {
+            ready(match event {
+                Ok(event) => relist.take(event.modify(trim)).map(Ok),
+                Err(error) => {
+                    tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
+                    None
+                }
+            })
+        });
+        updates.boxed()
+    });
+    joined(watches.collect()).filter_map(move |update| ready(update.ok().map(change))).boxed()
+}
+
+/// What several watches of one kind tell, as if it were one: a list is complete when all are. What failed passes through.
+fn joined<K>(watches: Vec<BoxStream<'static, News<K>>>) -> BoxStream<'static, News<K>>
+where
+    K: Resource + Send + 'static,
+{
+    if watches.len() == 1 {
+        // Nothing need be remembered.
+        return select_all(watches).boxed();
+    }
+    let mut union = Union::of(watches.len());
+    let numbered = watches.into_iter().enumerate().map(|(part, watch)| watch.map(move |news| (part, news)));
+    let updates = select_all(numbered).filter_map(move |(part, news)| {
+        ready(match news {
+            Ok(update) => union.take(part, update).map(Ok),
+            Err(listed) => Some(Err(listed)),
         })
     });
-    changes.boxed()
+    updates.boxed()
+}
+
+/// What a watch tells; the error says whether it had listed what there is when it failed.
+type News<K> = Result<Update<K>, bool>;
+
+/// The same for a kind that need not be there, nor be ours to read: what can't be listed is taken for none.
+fn follow_where_there<K>(apis: Vec<Api<K>>, change: fn(Update<K>) -> Change) -> Changes
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    let watches = apis.into_iter().map(|api| {
+        let mut relist = Relist::default();
+        let updates = watcher(api, watcher::Config::default()).default_backoff().filter_map(move |event| {
+            ready(match event {
+                Ok(event) => relist.take(event.modify(trim)).map(Ok),
+                Err(error) => {
+                    let is_there = !matches!(error, watcher::Error::InitialListFailed(_));
+                    tell(&K::kind(&()), error, "`keyferry crds | kubectl apply -f -` installs it");
+                    (!is_there).then(|| Ok(Update::Listed(HashSet::new())))
+                }
+            })
+        });
+        updates.boxed()
+    });
+    joined(watches.collect()).filter_map(move |update| ready(update.ok().map(change))).boxed()
 }
 
 /// How long a watch of what must be there waits after failures. The first pass fast: kinds that were installed together
@@ -354,81 +420,5 @@ fn tell(kind: &str, error: watcher::Error, remedy: &str) {
         tracing::debug!(kind, "the watch is too far behind, and starts anew");
     } else {
         tracing::warn!(kind, %problem, "can't watch; trying again");
-    }
-}
-
-/// An object of which only name, UID, resourceVersion, generation and labels are told. Annotations are dropped as they are decoded:
-/// kubectl keeps there what it applied, the values of Secrets included.
-pub struct Metadata<K> {
-    metadata: ObjectMeta,
-    kind: PhantomData<fn() -> K>,
-}
-
-impl<K> Clone for Metadata<K> {
-    fn clone(&self) -> Self {
-        Self { metadata: self.metadata.clone(), kind: PhantomData }
-    }
-}
-
-impl<K> Debug for Metadata<K> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.metadata.name.fmt(f)
-    }
-}
-
-impl<'de, K> Deserialize<'de> for Metadata<K> {
-    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        struct Object {
-            metadata: Kept,
-        }
-        #[derive(Deserialize)]
-        #[serde(rename_all = "camelCase")]
-        struct Kept {
-            name: Option<String>,
-            namespace: Option<String>,
-            uid: Option<String>,
-            resource_version: Option<String>,
-            generation: Option<i64>,
-            labels: Option<StringMap>,
-        }
-        let Object { metadata: Kept { name, namespace, uid, resource_version, generation, labels } } =
-            Object::deserialize(input)?;
-        let metadata =
-            ObjectMeta { name, namespace, uid, resource_version, generation, labels, ..ObjectMeta::default() };
-        Ok(Self { metadata, kind: PhantomData })
-    }
-}
-
-impl<K: Resource> Resource for Metadata<K> {
-    type DynamicType = K::DynamicType;
-    type Scope = K::Scope;
-
-    fn metadata_api() -> bool {
-        true
-    }
-
-    fn kind(dt: &K::DynamicType) -> std::borrow::Cow<'_, str> {
-        K::kind(dt)
-    }
-
-    fn group(dt: &K::DynamicType) -> std::borrow::Cow<'_, str> {
-        K::group(dt)
-    }
-
-    fn version(dt: &K::DynamicType) -> std::borrow::Cow<'_, str> {
-        K::version(dt)
-    }
-
-    fn plural(dt: &K::DynamicType) -> std::borrow::Cow<'_, str> {
-        K::plural(dt)
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
     }
 }

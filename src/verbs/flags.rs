@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use keyferry_provider_core::address::Network;
 use keyferry_stores::access::{AmbientIdentity, ControllerToken};
 use keyferry_sync::copies::CopierKind;
-use keyferry_sync::settings::Adopt;
+use keyferry_sync::settings::{Adopt, Scope};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -26,9 +26,9 @@ pub struct Run {
     /// Kubeconfig file to use outside a cluster; without it the pod's ServiceAccount, then $KUBECONFIG, then ~/.kube/config
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
-    /// Look after this namespace only
-    #[arg(long, default_value = "", value_name = "NAMESPACE")]
-    pub namespace: String,
+    /// Look after these namespaces only
+    #[arg(long, value_delimiter = ',', value_name = "NAMESPACE,...")]
+    pub namespace: Vec<String>,
     /// The controller class: stores with another spec.controller are left alone
     #[arg(long, default_value = "default", value_name = "CLASS")]
     pub controller_class: String,
@@ -194,13 +194,18 @@ pub struct Sealing {
 }
 
 impl Run {
+    /// The namespaces to look after. An empty name is none, as in External Secrets Operator.
+    pub fn scope(&self) -> Scope {
+        Scope::of(self.namespace.iter().cloned())
+    }
+
     /// The kinds that make copies and are looked after: for whoever looks after the whole cluster.
     pub fn copiers(&self) -> Vec<CopierKind> {
         let kinds = [
             (CopierKind::ClusterExternalSecret, self.enable_cluster_external_secret_reconciler),
             (CopierKind::ClusterPushSecret, self.enable_cluster_push_secret_reconciler),
         ];
-        let wanted = kinds.into_iter().filter(|(_, is_wanted)| *is_wanted && self.namespace.is_empty());
+        let wanted = kinds.into_iter().filter(|(_, is_wanted)| *is_wanted && self.scope() == Scope::All);
         wanted.map(|(kind, _)| kind).collect()
     }
 }

@@ -30,7 +30,7 @@ use keyferry_provider_core::{Environment, Unseal};
 use keyferry_stores::access::{AmbientIdentity, ControllerToken, LoginPorts};
 use keyferry_stores::pool::{Pool, Rules};
 use keyferry_sync::engine::Engine;
-use keyferry_sync::settings::{Adopt, Settings};
+use keyferry_sync::settings::{Adopt, Scope, Settings};
 
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams};
@@ -237,7 +237,7 @@ fn stores(args: &NodeArgs) -> Result<MakeStores, String> {
             addresses: addresses.clone(),
             proxies: proxies.clone(),
             ambient_identity: AmbientIdentity::Never,
-            scope: Some(String::new()),
+            scope: Scope::These(Vec::new()),
             longest_lease: Some(LONGEST_LEASE),
             unseal: operator.as_ref().map(for_pods),
             ..Rules::default()

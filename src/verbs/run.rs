@@ -96,7 +96,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let events = Events::start(client.clone(), clock::now, lead.clone());
     let index = Arc::new(Index::default());
     let token_file = PathBuf::from(POD).join("token");
-    let objects = Arc::new(ClusterObjects { client: client.clone(), turns: turns.clone(), token_file });
+    let objects = Arc::new(ClusterObjects::new(client.clone(), turns.clone(), token_file));
     let login_ports = LoginPorts {
         objects: objects.clone(),
         accounts: objects.clone(),
@@ -109,6 +109,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let (told, news) = tokio::sync::mpsc::unbounded_channel();
     let unseal = sealing.as_ref().map(|(ring, _)| ring.clone() as Arc<dyn Unseal>);
     let rules = Rules { unseal, ..rules(&args, Proxies::of(&*environment)?) };
+    let scope = args.scope();
     if let Some((ring, pairs)) = sealing {
         let period = Some(args.sealing.key_renew_period).filter(|period| !period.is_zero());
         let (mut leads, turns) = (standing.leads(), turns.clone());
@@ -204,7 +205,6 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         settings: settings.clone(),
     });
     let work = Arc::new((ports, targets, settings));
-    let scope = Some(args.namespace).filter(|namespace| !namespace.is_empty());
     let watches = ClusterWatches {
         client,
         scope,
@@ -414,7 +414,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
         addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
         proxies,
         ambient_identity: args.ambient_identity,
-        scope: Some(args.namespace.clone()).filter(|namespace| !namespace.is_empty()),
+        scope: args.scope(),
     }
 }
 

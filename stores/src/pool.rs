@@ -20,6 +20,7 @@ use keyferry_sync::asking::Asking;
 use keyferry_sync::dependency::Dependency;
 use keyferry_sync::excess;
 use keyferry_sync::ports::{About, Change, Clients, Entered, Generator, Planning, Refused, Stores, Versions};
+use keyferry_sync::settings::Scope;
 use keyferry_sync::store::{Store, StoreId};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
@@ -51,8 +52,8 @@ pub struct Rules {
     pub proxies: Proxies,
     /// Which stores may use the operator's own identity in a cloud.
     pub ambient_identity: AmbientIdentity,
-    /// The namespace whose objects are watched; all are where there is none.
-    pub scope: Option<String>,
+    /// The namespaces whose objects are watched.
+    pub scope: Scope,
     /// The files that stores may read; an operator's may read none.
     pub files: Option<Arc<dyn Files>>,
     /// Who opens what was sealed, where somebody does.
@@ -297,7 +298,7 @@ impl Pool {
         let built = self.build(store, requester.clone()).await.map(Arc::new);
         let dependencies = requester.dependencies();
         self.watched.logged_in(&login, &dependencies);
-        let is_watched = |object: &Dependency| self.rules.scope.as_ref().is_none_or(|scope| *scope == object.namespace);
+        let is_watched = |object: &Dependency| self.rules.scope.has(&object.namespace);
         *slot = Slot {
             client: built.as_ref().ok().cloned(),
             failed: built.as_ref().err().map(|error| (error.clone(), began)),

@@ -1,5 +1,6 @@
 //! How syncs are carried out: the flags of a mode, as plain data.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -32,6 +33,32 @@ pub struct Settings {
     pub now: fn() -> Timestamp,
 }
 
+/// The namespaces that are looked after.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// All, and what is of no namespace.
+    #[default]
+    All,
+    /// These, which may be none.
+    These(Vec<String>),
+}
+
+impl Scope {
+    /// These namespaces, each once; all where none is named.
+    pub fn of(names: impl IntoIterator<Item = String>) -> Self {
+        let names: BTreeSet<String> = names.into_iter().filter(|name| !name.is_empty()).collect();
+        if names.is_empty() { Self::All } else { Self::These(names.into_iter().collect()) }
+    }
+
+    /// Whether this namespace is looked after.
+    pub fn has(&self, namespace: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(names) => names.iter().any(|name| name == namespace),
+        }
+    }
+}
+
 /// Which Secrets that no ExternalSecret manages may be taken over (creationPolicy Owner and Orphan).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Adopt {
@@ -58,5 +85,19 @@ impl FromStr for Adopt {
             "never" => Ok(Self::Never),
             word => Err(format!("{word:?} is none of {}", Self::NAMES.join(", "))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_without_names_is_everything() {
+        let of = |names: &[&str]| Scope::of(names.iter().map(|name| (*name).to_owned()));
+        assert_eq!([of(&[]), of(&[""])], [Scope::All, Scope::All]);
+        assert_eq!(of(&["b", "a", "b", ""]), Scope::These(vec!["a".to_owned(), "b".to_owned()]));
+        assert!(of(&[]).has("a") && of(&["a", "b"]).has("b") && !of(&["a"]).has("b"));
+        assert!(!Scope::These(Vec::new()).has("a"), "none is not all");
     }
 }

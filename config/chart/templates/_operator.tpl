@@ -1,8 +1,21 @@
-{{/* Whether everything is about one namespace, rights included. Not empty means yes. */}}
+{{/* The namespaces that are looked after, as a list in JSON; none means all. */}}
+{{- define "keyferry.scope" -}}
+{{- concat (list .Values.scopedNamespace) (.Values.scopedNamespaces | default list) | compact | uniq | sortAlpha | toJson -}}
+{{- end -}}
+
+{{/* Whether rights end at those namespaces, too. Not empty means yes. */}}
 {{- define "keyferry.scoped" -}}
 {{- if .Values.scopedRBAC -}}
-{{- required "scopedRBAC needs scopedNamespace: the namespace that the operator looks after and has rights in" .Values.scopedNamespace -}}
+{{- if empty (include "keyferry.scope" . | fromJsonArray) -}}
+{{- fail "scopedRBAC needs scopedNamespace or scopedNamespaces: where the operator looks and has rights" -}}
 {{- end -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{/* Where there are roles: in each of those namespaces, or once in the whole cluster, which is an empty name. A list in JSON. */}}
+{{- define "keyferry.places" -}}
+{{- if include "keyferry.scoped" . }}{{ include "keyferry.scope" . }}{{ else }}[""]{{ end -}}
 {{- end -}}
 
 {{/* Whether ClusterSecretStores are looked after: they and namespaces can be read with rights in the whole cluster only. */}}
@@ -13,7 +26,7 @@
 {{/* The kinds that make copies in namespaces, and are looked after: a JSON list. They are of the whole cluster. */}}
 {{- define "keyferry.copiers" -}}
 {{- $kinds := list -}}
-{{- if not (or (include "keyferry.scoped" .) .Values.scopedNamespace) -}}
+{{- if empty (include "keyferry.scope" . | fromJsonArray) -}}
 {{- if .Values.processClusterExternalSecret }}{{ $kinds = append $kinds "ClusterExternalSecret" }}{{ end -}}
 {{- if .Values.processClusterPushSecret }}{{ $kinds = append $kinds "ClusterPushSecret" }}{{ end -}}
 {{- end -}}
@@ -74,7 +87,7 @@
   "metrics-addr" (printf ":%d" (.Values.metrics.listen.port | int))
 -}}
 {{- with .Values.controllerClass }}{{ $_ := set $flags "controller-class" . }}{{ end -}}
-{{- with .Values.scopedNamespace }}{{ $_ := set $flags "namespace" . }}{{ end -}}
+{{- with include "keyferry.scope" . | fromJsonArray }}{{ $_ := set $flags "namespace" (join "," .) }}{{ end -}}
 {{- with .Values.storeRequeueInterval }}{{ $_ := set $flags "store-requeue-interval" . }}{{ end -}}
 {{- if .Values.genericTargets.enabled }}{{ $_ := set $flags "unsafe-allow-generic-targets" true }}{{ end -}}
 {{- if not .Values.processSecretStore }}{{ $_ := set $flags "enable-secret-store-reconciler" false }}{{ end -}}

@@ -23,7 +23,7 @@ use keyferry_stores::pool::{Pool, Rules};
 use keyferry_sync::engine::Engine;
 use keyferry_sync::outcome::{Failure, Headline, Retry};
 use keyferry_sync::ports::{Accounts, Objects};
-use keyferry_sync::settings::{Adopt, Settings};
+use keyferry_sync::settings::{Adopt, Scope, Settings};
 use keyferry_sync::told;
 use keyferry_sync::told::Spec;
 
@@ -109,7 +109,7 @@ pub fn stores(
     let files = files.map(|files| Arc::new(files) as Arc<dyn Files>);
     // No namespace is watched: what was logged in with may change and nobody tells, so that each login has a greatest age.
     let rules =
-        Rules { addresses: Addresses::anywhere(), scope: Some(String::new()), files, unseal, ..Rules::default() };
+        Rules { addresses: Addresses::anywhere(), scope: Scope::These(Vec::new()), files, unseal, ..Rules::default() };
     Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use keyferry_chart_tests::{Rendered, crds, files, folder};
-use keyferry_testkit::{Operator, Testbed, eventually};
+use keyferry_testkit::{Operator, PATIENT_LEASE, Testbed, eventually};
 use serde_json::Value;
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -101,7 +101,7 @@ impl Cluster {
                 Some("--metrics-addr") => "--metrics-addr=127.0.0.1:0".to_owned(),
                 _ => arg,
             });
-            let mut operator = Operator::builder().args(args).arg(&kubeconfig).spawn().unwrap();
+            let mut operator = Operator::builder().args(args).args(PATIENT_LEASE).arg(&kubeconfig).spawn().unwrap();
             match operator.wait_ready(&format!("http://127.0.0.1:{live}/readyz"), SOON).await {
                 Ok(()) => return operator,
                 Err(error) if error.to_string().contains("can't listen on") => last = error.to_string(),

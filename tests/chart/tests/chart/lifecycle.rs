@@ -70,10 +70,11 @@ async fn installed_upgraded_and_uninstalled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_scoped_release_works_with_rights_in_its_namespace_only() {
+async fn a_scoped_release_works_with_rights_in_its_namespaces_only() {
     let cluster = Cluster::mine("scoped").await;
     cluster.kubectl(&["create", "namespace", "elsewhere"], "").unwrap();
-    let more = ["--set", "scopedRBAC=true,scopedNamespace=scoped"];
+    cluster.kubectl(&["create", "namespace", "beside"], "").unwrap();
+    let more = ["--set", "scopedRBAC=true,scopedNamespaces={scoped,beside}"];
     cluster.install("ferry", "scoped", &more).unwrap();
     // What was just granted is refused for some moments still.
     let account = "system:serviceaccount:scoped:ferry-external-secrets";
@@ -83,8 +84,10 @@ async fn a_scoped_release_works_with_rights_in_its_namespace_only() {
     ] {
         cluster.until_allowed(account, verb, resource, "scoped").await;
     }
+    cluster.until_allowed(account, "watch", "externalsecrets.external-secrets.io", "beside").await;
     let mut operator = cluster.operator("ferry", "scoped").await;
     cluster.synced("scoped").await;
+    cluster.synced("beside").await;
     // Nothing it asks for is refused: it knows that it is scoped. By its own words, and by those of the API server.
     let log = operator.log().unwrap();
     assert!(!log.contains("forbids it") && !log.contains("forbidden"), "{log}");

@@ -392,6 +392,21 @@ fn scoped_means_nothing_in_the_whole_cluster() {
     for arg in ["--namespace=team", "--enable-cluster-store-reconciler=false"] {
         assert!(args.iter().any(|given| given == arg), "no {arg} in {args:?}");
     }
+    // Several are as one: no more, and nothing elsewhere.
+    let several = json!({"scopedNamespaces": ["team", "other"], "scopedRBAC": true, "installCRDs": false});
+    let rendered = render(&several);
+    for kind in ["Role", "RoleBinding"] {
+        let of_operator = rendered.all(kind).filter(|role| text(role, "/metadata/name").ends_with("-controller"));
+        assert_eq!(
+            set(of_operator.map(|role| text(role, "/metadata/namespace").to_owned())),
+            set(["team", "other"].map(str::to_owned))
+        );
+    }
+    assert!(rendered.all("ClusterRole").chain(rendered.all("ClusterRoleBinding")).next().is_none());
+    assert!(rendered.args().contains(&"--namespace=other,team".to_owned()), "{:?}", rendered.args());
+    let asked = rendered.get("Pod", "keyferry-status")["spec"]["containers"].as_array().unwrap().iter();
+    let asked: Vec<&Value> = asked.map(|container| &container["args"][1]).collect();
+    assert_eq!(asked, ["--namespace=other", "--namespace=team"]);
     // Without scopedRBAC it is only told where to look.
     let told = render(&json!({"scopedNamespace": "team"}));
     assert!(told.args().contains(&"--namespace=team".to_owned()));

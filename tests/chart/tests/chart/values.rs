@@ -243,10 +243,11 @@ fn the_notes_say_what_is_to_be_known() {
     assert!(said.contains("stay when this release is uninstalled"), "{said}");
     let said = notes(&json!({
         "image": {"repository": "registry.example/keyferry"}, "installCRDs": false, "leaderElect": false,
-        "scopedNamespace": "team", "serviceMonitor": {"enabled": true}, "rbac": {"serviceAccountTokenCreate": false},
+        "scopedNamespaces": ["team", "other"], "serviceMonitor": {"enabled": true}, "rbac": {"serviceAccountTokenCreate": false},
     }));
     assert!(!said.contains("No image"), "{said}");
-    for part in ["the namespace team", "installCRDs is off", "leaderElect is off", "no ServiceMonitor", "can't log in"]
+    for part in
+        ["the namespaces other, team", "installCRDs is off", "leaderElect is off", "no ServiceMonitor", "can't log in"]
     {
         assert!(said.contains(part), "{part:?} is not in:\n{said}");
     }
