@@ -121,6 +121,11 @@ pub trait Fixture: Send + Sync {
         64
     }
 
+    /// How many keys are enough to see what many cost: fewer where the backend takes its time for each.
+    fn keys(&self) -> usize {
+        troubles::A_THOUSAND
+    }
+
     /// How many secrets the backend names on one page of a list.
     fn page(&self) -> Option<usize> {
         None

@@ -186,24 +186,27 @@ pub async fn many_faults(fixture: &dyn Fixture) -> Outcome {
     Outcome::Passed
 }
 
+/// What the trial is named after, for a backend that is fast enough.
+pub(crate) const A_THOUSAND: usize = 1000;
+
 /// A thousand keys cost no more calls than the API allows, a login among them.
 pub async fn a_thousand_keys(fixture: &dyn Fixture) -> Outcome {
-    const KEYS: usize = 1000;
-    let (Some(server), Some(most)) = (fixture.server(), fixture.calls_for(KEYS)) else { return Outcome::NotSupported };
-    for n in 0..KEYS {
+    let keys = fixture.keys();
+    let (Some(server), Some(most)) = (fixture.server(), fixture.calls_for(keys)) else { return Outcome::NotSupported };
+    for n in 0..keys {
         let name = format!("thousand-{n}");
         fixture.put(&name, &value(&name)).await;
     }
     server.take_calls();
     let provider = provider(fixture).await;
-    for batch in batches(&*provider, KEYS) {
+    for batch in batches(&*provider, keys) {
         for (key, answer) in batch.iter().zip(fetch(&*provider, &batch).await) {
             expect(fixture, &key.name, &answer, &value(&key.name));
         }
     }
     let made = server.take_calls().len();
-    assert!(made <= most, "{made} calls for {KEYS} keys rather than {most}");
-    Outcome::Told(format!("{made} calls"))
+    assert!(made <= most, "{made} calls for {keys} keys rather than {most}");
+    Outcome::Told(if keys == A_THOUSAND { format!("{made} calls") } else { format!("{made} calls for {keys}") })
 }
 
 /// So many keys in as few calls as the store says that they may be fetched in.

@@ -170,6 +170,10 @@ impl Fixture for Lab<'_> {
         16
     }
 
+    fn keys(&self) -> usize {
+        200
+    }
+
     /// What the store asks for, and Barbican has at most.
     fn page(&self) -> Option<usize> {
         Some(100)
