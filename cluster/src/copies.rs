@@ -55,7 +55,7 @@ impl ClusterCopies {
     async fn try_change(&self, copier: &Copier, namespace: &str) -> Result<Option<Made>, ApiProblem> {
         let (api, turns) = (self.copies(copier, namespace)?, self.turns(copier));
         let name = address::name(&copier.copy_name)?;
-        let Some(mut object) = turns.run(async || api.get_opt(name).await).await? else { return Ok(None) };
+        let Some(mut object) = turns.read(async || api.get_opt(name).await).await? else { return Ok(None) };
         let before = seen(copier, &object);
         if !before.is_copy_of(copier) {
             return Ok(Some(Made::Other(before)));

@@ -58,7 +58,7 @@ impl ClusterObjects {
             waiting.sent();
             api.get_opt(name).await
         };
-        self.turns.of(&source.namespace).run(request).await
+        self.turns.of(&source.namespace).read(request).await
     }
 
     async fn secret(&self, source: &Dependency, waiting: &Waiting<'_>) -> Answer {

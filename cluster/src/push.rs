@@ -54,7 +54,7 @@ impl Sources for ClusterObjects {
         let of = address::namespace(namespace).map_err(ApiProblem::from)?;
         let api: Api<Secret> = Api::namespaced(self.client.clone(), of);
         let name = address::name(name).map_err(ApiProblem::from)?;
-        let secret = self.turns.of(namespace).run(async || api.get_opt(name).await).await?;
+        let secret = self.turns.of(namespace).read(async || api.get_opt(name).await).await?;
         Ok(secret.map(|secret| source(LiveSecret::new(secret))))
     }
 
@@ -72,7 +72,7 @@ impl Sources for ClusterObjects {
         loop {
             let params = ListParams::default().labels_from(&selector).limit(PAGE);
             let params = ListParams { continue_token: page, ..params };
-            let list = self.turns.of(namespace).run(async || api.list(&params).await).await?;
+            let list = self.turns.of(namespace).read(async || api.list(&params).await).await?;
             // All of them first: those that nothing is left for are zeroed, too.
             let secrets: Vec<LiveSecret> = list.items.into_iter().map(LiveSecret::new).collect();
             for secret in secrets {

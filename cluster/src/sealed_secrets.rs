@@ -103,7 +103,7 @@ impl SealedSecrets {
     pub async fn read(&self, es: &ExternalSecret) -> Result<Option<SealedSecret>, Problem> {
         let (api, turns) = self.of(es);
         let name = es.metadata.name.as_deref().unwrap_or_default();
-        let found = turns.run(async || api.get_opt(name).await).await?;
+        let found = turns.read(async || api.get_opt(name).await).await?;
         Ok(found.filter(|found| found.metadata.uid == es.metadata.uid))
     }
 }

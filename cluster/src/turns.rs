@@ -144,12 +144,17 @@ impl Drop for Permit {
     }
 }
 
+/// How many objects are read in full at once, half of them for one namespace alone: each may have more than a MiB, which is there
+/// several times while it is decoded.
+const READS: usize = 8;
+
 /// How many requests of syncs are under way at once. Requests that wait for a store hold no turn, so that a slow store
 /// delays nobody else's writes. Each is for a namespace, whose lane it is in.
 #[derive(Clone)]
 pub struct Turns {
     requests: Arc<Lanes>,
     syncs: Arc<Lanes>,
+    reads: Arc<Lanes>,
     lead: Lead,
     lane: Arc<str>,
 }
@@ -159,7 +164,7 @@ impl Turns {
     pub fn new(most: usize, lead: Lead) -> Self {
         // A sync may compute for long while it holds its turn, and one namespace alone gets as many as there are requests.
         let (requests, syncs) = (Lanes::new(most), Lanes::with_reserve(2 * most));
-        Self { requests, syncs, lead, lane: Arc::from("") }
+        Self { requests, syncs, reads: Lanes::with_reserve(READS), lead, lane: Arc::from("") }
     }
 
     /// The same in the lane of this namespace.
@@ -171,6 +176,15 @@ impl Turns {
     /// sent: thousands of syncs that all have their data at once must not all have begun theirs.
     pub async fn take(&self) -> Permit {
         self.syncs.acquire(&self.lane).await
+    }
+
+    /// The same for a request that is answered with whole objects, when there is room for those.
+    pub async fn read<T, R>(&self, request: impl FnOnce() -> R) -> Result<T, ApiProblem>
+    where
+        R: Future<Output = Result<T, kube::Error>>,
+    {
+        let _room = self.reads.acquire(&self.lane).await;
+        self.run(request).await
     }
 
     /// Makes one request and sends it when there is room for it, and while we lead.
@@ -245,6 +259,25 @@ mod tests {
         drop(held);
         drop(granted_and_gone);
         assert!(lanes.acquire(&a).now_or_never().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_whole_objects_are_read_at_once_and_fewer_for_one_namespace() {
+        let turns = Turns::new(64, Lead::always());
+        let (now, most) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+        let read = async || {
+            now.set(now.get() + 1);
+            most.set(most.get().max(now.get()));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            now.set(now.get() - 1);
+            Ok(())
+        };
+        let loud = turns.of("loud");
+        futures::future::join_all((0..100).map(|_| loud.read(read))).await;
+        assert_eq!(most.replace(0), READS / 2);
+        let each = (0..100).map(|n| turns.of(&format!("namespace-{}", n % 10))).collect::<Vec<_>>();
+        futures::future::join_all(each.iter().map(|turns| turns.read(read))).await;
+        assert!(most.get() <= READS, "{}", most.get());
     }
 
     #[tokio::test(start_paused = true)]

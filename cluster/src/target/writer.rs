@@ -52,7 +52,7 @@ impl<'a, S: Shape> Writer<'a, S> {
     async fn read(&self, api: &ApiOf<S>, name: &str, headline: Headline) -> Result<Option<S::Live>, Failure> {
         // No object has a name that is none.
         let Ok(name) = address::name(name) else { return Ok(None) };
-        let found = self.turns.run(async || api.get_opt(name).await).await;
+        let found = self.turns.read(async || api.get_opt(name).await).await;
         Ok(found.map_err(|problem| self.failure(headline, &problem))?.map(S::Live::new))
     }
 

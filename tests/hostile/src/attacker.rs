@@ -204,10 +204,12 @@ async fn create(client: &Client, object: &Value) -> Result<Option<String>> {
     let (api_version, kind, _) = of(object);
     let api = api(client, NAMESPACE, api_version, kind);
     let object: DynamicObject = serde_json::from_value(object.clone())?;
-    let mut last = None;
+    let (mut last, mut is_unanswered) = (None, false);
     for _ in 0..5 {
         match api.create(&PostParams::default(), &object).await {
             Ok(_) => return Ok(None),
+            // A try before this one came through, and its answer did not.
+            Err(kube::Error::Api(status)) if is_unanswered && status.reason == "AlreadyExists" => return Ok(None),
             Err(kube::Error::Api(status)) if status.code == 409 || status.code == 429 => {
                 // It is still going, or there is too much to do.
                 last = Some(anyhow!("{kind}: {}", status.message));
@@ -219,7 +221,7 @@ async fn create(client: &Client, object: &Value) -> Result<Option<String>> {
                 return Ok(Some(format!("{} {}", status.code, status.message)));
             }
             Err(error) => {
-                last = Some(error.into());
+                (last, is_unanswered) = (Some(error.into()), true);
                 tokio::time::sleep(Duration::from_millis(300)).await;
             }
         }
