@@ -38,17 +38,21 @@ async fn files_of_age_open_here_and_ours_open_there() {
     let for_rsa = text(desk.run(&AGE, ["-a", "-r", rsa.trim(), plain]));
     let for_one = text(desk.run(&AGE, ["-a", "-r", &one, plain]));
     let for_ssh = text(desk.run(&AGE, ["-a", "-r", ssh.trim(), plain]));
+    let several = desk.write("several.yaml", format!("a: 1\n---\npassword: {CANARY}\n"));
+    let of_several = text(desk.run(&AGE, ["-a", "-r", &one, several.to_str().unwrap()]));
     let for_both = text(desk.run(&AGE, ["-a", "-r", &desk.recipients[1], "-r", &one, plain]));
     let spec = json!({"documents": [
         {"name": "one.yaml", "inline": for_one},
         {"name": "ssh.yaml", "inline": for_ssh},
         {"name": "rsa.yaml", "inline": for_rsa},
         {"name": "both.yaml", "inline": for_both},
+        {"name": "several.yaml", "inline": of_several},
     ]});
     let store = store(&desk, &["one.key", "ssh.key", "rsa.key"], spec, &Arc::default()).await;
     for name in ["one.yaml", "ssh.yaml", "rsa.yaml", "both.yaml"] {
         assert_eq!(read(&*store, name).await, Ok(format!(r#"{{"password":"{CANARY}"}}"#)), "{name}");
     }
+    assert_eq!(read(&*store, "several.yaml").await, Ok(format!(r#"[{{"a":1}},{{"password":"{CANARY}"}}]"#)));
     for (recipient, key) in [(one.as_str(), "one.key"), (&ssh, "ssh.key"), (&rsa, "rsa.key")] {
         let mut recipients = Recipients::default();
         recipients.add(recipient).unwrap();
@@ -88,6 +92,11 @@ async fn files_of_sops_open_with_keys_of_age() {
             r#"{"db":{"password":"canary-e03d77","user":"app"}}"#,
         ),
         ("a.pem", "canary-e03d77\n", "canary-e03d77\n"),
+        (
+            "several.yaml",
+            "# one\na: canary-e03d77\n---\n# nothing\n---\nb: [x, 7]\n---\n",
+            r#"[{"a":"canary-e03d77"},{"b":["x",7]}]"#,
+        ),
     ];
     let mut documents = Vec::new();
     for (name, plain, _) in &cases {
