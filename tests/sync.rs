@@ -231,7 +231,7 @@ fn nobody_else_reads_a_value_at_any_moment() {
             (looks, wrong)
         });
         for value in ["canary-1", "canary-2", "canary-3"] {
-            for format in ["files", "env", "json", "yaml"] {
+            for format in ["files", "env", "docker-env", "json", "yaml"] {
                 let values = keys(20).iter().map(|key| key.replace('-', "_")).collect::<Vec<_>>();
                 rig.put(&many(40, &values, value));
                 let mut command = Command::new("sh");

@@ -206,6 +206,24 @@ mod tests {
     }
 
     #[test]
+    fn several_documents_are_edited_together() {
+        let (identities, recipients) = pair();
+        let text = "a: <age>one</age>\n---\n# why\n---\nb: <age>two</age>\n";
+        let sealed = Opened::new("a.yaml").seal(&text.into(), &recipients).unwrap();
+        let opened = Opened::read("a.yaml", &sealed, &identities).unwrap();
+        let shown = "a: <age 1>one</age>\n---\n# why\n---\nb: <age 2>two</age>\n";
+        assert_eq!(opened.text.expose_str(), Some(shown));
+        let mut node = Format::Yaml.read(&sealed).unwrap();
+        assert_eq!(open_all(&mut node, &identities, &mut Tries::default()), Ok(2));
+        assert_eq!(node.to_json().expose_str(), Some(r#"[{"a":"one"},{"b":"two"}]"#));
+        let whole = Opened::new("a.yaml.age").seal(&"a: 1\n---\nb: 2\n".into(), &recipients).unwrap();
+        let opened = Opened::read("a.yaml.age", &whole, &identities).unwrap();
+        assert_eq!(opened.text.expose_str(), Some("a: 1\n---\nb: 2\n"));
+        let broken = text.replace("# why", "c: [");
+        assert!(opened.seal(&broken.as_str().into(), &recipients).is_err());
+    }
+
+    #[test]
     fn other_words_are_no_marks_and_a_value_that_ends_its_mark_is_not_shown() {
         let (identities, recipients) = pair();
         let text = "# an <agent>, <age group> or <age>\u{e9}</age>\na: <age 12>one</age>\n";

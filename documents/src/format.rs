@@ -14,7 +14,7 @@ use crate::tree::Node;
 /// How a document is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// YAML, one document.
+    /// YAML, of one document or several.
     Yaml,
     /// JSON.
     Json,
@@ -48,14 +48,14 @@ impl Format {
         }
     }
 
-    /// Reads a document.
+    /// Reads a document. Of several YAML documents in it a list is made.
     ///
     /// # Errors
     /// `Malformed`, with the line where that is known; nothing of the text is told.
     pub fn read(self, bytes: &[u8]) -> Result<Node, Error> {
         let text = self.checked(bytes)?;
         match self {
-            Self::Yaml => yaml(text),
+            Self::Yaml => Ok(joined(yaml(text)?)),
             Self::Json => json(text),
             Self::Dotenv => Ok(Node::Map(without_export(dotenv(text, unquoted)?))),
             Self::Ini => ini(text),
@@ -63,19 +63,21 @@ impl Format {
         }
     }
 
-    /// Reads a document as SOPS does, which takes quotes in dotenv for a part of the value and keeps other bytes in JSON.
+    /// Reads a document as SOPS does, which takes quotes in dotenv for a part of the value and keeps other bytes in JSON. More
+    /// than one there is in YAML only.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn read_encrypted(self, bytes: &[u8]) -> Result<Node, Error> {
+    pub fn read_encrypted(self, bytes: &[u8]) -> Result<Vec<Node>, Error> {
         let text = self.checked(bytes)?;
-        match self {
-            Self::Yaml => yaml(text),
+        let one = match self {
+            Self::Yaml => return yaml(text),
             Self::Json | Self::Binary => json(text),
             // SOPS binds a value to all that stands before it, `export` too.
             Self::Dotenv => Ok(Node::Map(dotenv(text, with_newlines)?)),
             Self::Ini => ini(text),
-        }
+        };
+        Ok(vec![one?])
     }
 
     fn checked(self, bytes: &[u8]) -> Result<&str, Error> {
@@ -112,8 +114,20 @@ pub(crate) fn malformed(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Malformed, message)
 }
 
-/// As SOPS's parser reads YAML: `yes` is a text, `017` is fifteen.
-fn yaml(text: &str) -> Result<Node, Error> {
+/// What documents of one text come to: one of them is itself, several are a list of those in which there is anything.
+pub(crate) fn joined(mut documents: Vec<Node>) -> Node {
+    if documents.len() > 1 {
+        documents.retain(|one| !matches!(one, Node::Map(all) if all.is_empty()));
+    }
+    match documents.len() {
+        0 => Node::Null,
+        1 => documents.remove(0),
+        _ => Node::List(documents),
+    }
+}
+
+/// As SOPS's parser reads YAML: `yes` is a text, `017` is fifteen. Its documents, without those in which there is nothing.
+fn yaml(text: &str) -> Result<Vec<Node>, Error> {
     // Aliases repeat what stands there once: what they come to is bounded as the text is.
     let options = serde_saphyr::options! {
         strict_booleans: true,
@@ -124,12 +138,9 @@ fn yaml(text: &str) -> Result<Node, Error> {
             max_nodes: DOCUMENT_VALUES.size(),
         },
     };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+    serde_saphyr::from_multiple_with_options(text, options).map_err(|error| {
         let line = error.location().map(|location| location.line() as usize);
         match cause(&error) {
-            serde_saphyr::Error::MultipleDocuments { .. } => {
-                malformed("it has several YAML documents: keep each in a document of its own")
-            }
             serde_saphyr::Error::Budget { breach: BudgetBreach::Nodes { .. }, .. } => {
                 Error::limit(&DOCUMENT_VALUES).with_blame(Blame::Store)
             }
@@ -348,11 +359,27 @@ mod tests {
     fn values_of_dotenv_are_unquoted_for_us_and_as_they_stand_for_sops() {
         let lines = "a=\"x\\ny\"\nb='p\\nq'\nc=r\\ns\na=z";
         assert_eq!(read(Format::Dotenv, lines), r#"{"a":"z","b":"p\\nq","c":"r\\ns"}"#);
-        let of_sops = Format::Dotenv.read_encrypted(b"a=\"x\\ny\"").unwrap();
+        let of_sops = Format::Dotenv.read_encrypted(b"a=\"x\\ny\"").unwrap().remove(0);
         assert_eq!(of_sops.to_json().expose_str(), Some(r#"{"a":"\"x\ny\""}"#.replace('\n', "\\n").as_str()));
-        let of_sops = Format::Dotenv.read_encrypted(b"export a=x").unwrap();
+        let of_sops = Format::Dotenv.read_encrypted(b"export a=x").unwrap().remove(0);
         assert_eq!(of_sops.to_json().expose_str(), Some(r#"{"export a":"x"}"#), "its value is bound to that");
         assert_eq!(read(Format::Dotenv, "export a=x\na=y"), r#"{"a":"y"}"#);
+    }
+
+    #[test]
+    fn several_documents_are_a_list_of_those_with_anything_in_them() {
+        for (text, expected) in [
+            ("a: 1\n---\nb: 2\n", r#"[{"a":1},{"b":2}]"#),
+            ("---\na: 1\n---\n# only words\n---\n{}\n", r#"{"a":1}"#),
+            ("a: 1\n---\n- x\n--- just\n...\n", r#"[{"a":1},["x"],"just"]"#),
+            ("{}\n", "{}"),
+            ("# nothing\n", "null"),
+        ] {
+            assert_eq!(read(Format::Yaml, text), expected, "{text}");
+        }
+        let many = format!("a: [{}]\n---\n", "1,".repeat(DOCUMENT_VALUES.size() / 2)).repeat(3);
+        let error = Format::Yaml.read(many.as_bytes()).unwrap_err();
+        assert!(error.message().contains("limit document-values"), "the limit is one of all together: {error}");
     }
 
     #[test]
@@ -370,7 +397,7 @@ mod tests {
         for (format, text, says) in [
             (Format::Yaml, format!("a: b\nc: [{CANARY}"), "it is not YAML"),
             (Format::Yaml, format!("a: {CANARY}\na: b"), "it is not YAML"),
-            (Format::Yaml, format!("a: {CANARY}\n---\nb: c"), "several YAML documents"),
+            (Format::Yaml, format!("a: b\n---\na: {CANARY}\n---\nc: ["), "it is not YAML"),
             (Format::Yaml, format!("a: &a {}\nb: [{}]", CANARY.repeat(10_000), "*a, ".repeat(20)), "aliases"),
             (Format::Json, format!("{{\n\"{CANARY}\"}}"), "it is not JSON, from line 2 on"),
             (Format::Json, format!("{{\"a\":1,\"a\":\"{CANARY}\"}}"), "it is not JSON"),

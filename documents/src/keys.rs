@@ -92,7 +92,7 @@ impl Identities {
     /// # Errors
     /// `Denied` where none of them opens it, `Malformed` where it is damaged, cut off or changed.
     pub fn open_pgp(&self, armored: &[u8], tries: &mut Tries) -> Result<SecretBytes, Error> {
-        self.of_pgp.open(armored, tries)
+        self.of_pgp.open(armored, |cost| tries.spend(cost))
     }
 
     pub(crate) fn each(&self) -> impl Iterator<Item = &dyn age::Identity> {

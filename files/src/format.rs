@@ -1,4 +1,4 @@
-//! Data as one text: `.env` and JSON. Pure.
+//! Data as one text: `.env`, for two kinds of readers, and JSON. Pure.
 
 use keyferry_provider_core::json::write_plain_string;
 use keyferry_provider_core::{SecretBuf, SecretBytes};
@@ -11,15 +11,7 @@ use crate::problem::Problem;
 pub fn env(data: &Data) -> Result<SecretBytes, Problem> {
     let mut text = SecretBuf::default();
     for (name, value) in data {
-        if !is_variable(name) {
-            return Err(Problem::new(
-                "one of its keys is no name of a variable (letters, digits and '_', not a digit first): name keys so with \
-                 secretKey, rewrite or a template, or use another format",
-            ));
-        }
-        if value.expose().contains(&0) {
-            return Err(Problem::new("one of its values holds a null byte, which no variable can: use another format"));
-        }
+        check_variable(name, value)?;
         // docker compose takes it for the end of a line, between quotes too.
         if value.expose().windows(2).any(|pair| pair == b"\r\n") {
             return Err(Problem::new(
@@ -30,6 +22,40 @@ pub fn env(data: &Data) -> Result<SecretBytes, Problem> {
         text.extend(name.as_bytes());
         text.push(b'=');
         quote(value.expose(), &mut text)?;
+        text.push(b'\n');
+    }
+    Ok(text.into())
+}
+
+/// What a reader that reads line by line takes at most for one of them: Go's `bufio.Scanner`.
+const LONGEST_LINE: usize = 64 << 10;
+
+/// A line for each key with the value as it is: `docker run --env-file` and `kubectl create --from-env-file` know no quotes, and
+/// what they could not read is refused.
+pub fn docker_env(data: &Data) -> Result<SecretBytes, Problem> {
+    let mut text = SecretBuf::default();
+    for (name, value) in data {
+        check_variable(name, value)?;
+        let bytes = value.expose();
+        if bytes.contains(&b'\n') || bytes.ends_with(b"\r") {
+            return Err(Problem::new(
+                "one of its values has several lines, or ends with a carriage return, which docker's --env-file can't hold: use \
+                 --format files, json or yaml, or env for docker compose",
+            ));
+        }
+        if value.expose_str().is_none() {
+            return Err(Problem::new(
+                "one of its values is no text in UTF-8, which docker's --env-file can't hold: use --format files or yaml",
+            ));
+        }
+        if name.len() + 1 + bytes.len() >= LONGEST_LINE {
+            return Err(Problem::new(
+                "one of its values is longer than the 64 KiB of a line of docker's --env-file: use --format files, json or yaml",
+            ));
+        }
+        text.extend(name.as_bytes());
+        text.push(b'=');
+        text.extend(bytes);
         text.push(b'\n');
     }
     Ok(text.into())
@@ -50,6 +76,20 @@ pub fn json(data: &Data) -> Result<SecretBytes, Problem> {
     }
     text.extend(if data.is_empty() { b"}\n" } else { b"\n}\n" });
     Ok(text.into())
+}
+
+/// Refuses what no variable can be, whoever reads it.
+fn check_variable(name: &str, value: &SecretBytes) -> Result<(), Problem> {
+    if !is_variable(name) {
+        return Err(Problem::new(
+            "one of its keys is no name of a variable (letters, digits and '_', not a digit first): name keys so with \
+             secretKey, rewrite or a template, or use another format",
+        ));
+    }
+    if value.expose().contains(&0) {
+        return Err(Problem::new("one of its values holds a null byte, which no variable can: use another format"));
+    }
+    Ok(())
 }
 
 fn is_variable(name: &str) -> bool {
@@ -92,8 +132,6 @@ fn quote(value: &[u8], text: &mut SecretBuf) -> Result<(), Problem> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     fn data(values: &[(&str, &[u8])]) -> Data {
@@ -138,92 +176,6 @@ mod tests {
         "\u{e4} \u{2028}".as_bytes(),
     ];
 
-    /// What the variables of a file are by the rules of systemd's EnvironmentFile: a value may be quoted in parts; between single quotes
-    /// all stands for itself, between double quotes a backslash escapes `"`, `\\`, `` ` `` and `$`, and elsewhere whatever follows; around a
-    /// bare value blanks go.
-    fn read_by_systemd(text: &str) -> BTreeMap<String, String> {
-        let (mut all, mut rest) = (BTreeMap::new(), text.chars().peekable());
-        while rest.peek().is_some() {
-            let name: String = rest.by_ref().take_while(|c| *c != '=').collect();
-            let (mut value, mut bare) = (String::new(), String::new());
-            while let Some(c) = rest.next() {
-                match c {
-                    '\n' => break,
-                    '\'' => value.extend(rest.by_ref().take_while(|c| *c != '\'')),
-                    '"' => {
-                        while let Some(c) = rest.next().filter(|c| *c != '"') {
-                            let escaped = rest.next_if(|next| c == '\\' && "\"\\`$".contains(*next));
-                            value.push(escaped.unwrap_or(c));
-                        }
-                    }
-                    '\\' => bare.extend(rest.next()),
-                    c => bare.push(c),
-                }
-            }
-            value.push_str(bare.trim());
-            all.insert(name, value);
-        }
-        all
-    }
-
-    /// The same by those of docker compose: a quoted value ends at the next such quote that no backslash escapes, one that is escaped loses
-    /// its backslash. Between single quotes all else stands for itself; between double quotes a backslash begins what it does in Go, and
-    /// `$` a variable unless it is escaped. A bare value ends at the end of the line, or at ` #`.
-    fn read_by_compose(text: &str) -> BTreeMap<String, String> {
-        let (mut all, mut rest) = (BTreeMap::new(), text.chars().peekable());
-        while rest.peek().is_some() {
-            let name: String = rest.by_ref().take_while(|c| *c != '=').collect();
-            let Some(quote) = rest.next_if(|c| "'\"".contains(*c)) else {
-                let line: String = rest.by_ref().take_while(|c| *c != '\n').collect();
-                assert!(!line.contains('$'), "a variable is looked for");
-                all.insert(name, line.split(" #").next().unwrap().trim().to_owned());
-                continue;
-            };
-            let mut value = String::new();
-            while let Some(c) = rest.next().filter(|c| *c != quote) {
-                let escaped = if c == '\\' { rest.next() } else { None };
-                match (escaped, quote) {
-                    (Some(next), _) if next == quote => value.push(next),
-                    (Some(next), '\'') => value.extend([c, next]),
-                    (Some(next), _) => {
-                        assert!("\\$".contains(next), "it would be another character");
-                        value.push(next);
-                    }
-                    (None, quote) => {
-                        assert!(quote == '\'' || c != '$', "a variable is looked for");
-                        value.push(c);
-                    }
-                }
-            }
-            assert_eq!(rest.next(), Some('\n'), "something follows the quote");
-            all.insert(name, value);
-        }
-        all
-    }
-
-    #[test]
-    fn compose_and_systemd_read_what_was_written_by_their_rules() {
-        for (text, value) in [("A=x y \n", "x y"), ("A='a\\b'\n", "a\\b"), ("A=\"a\\\"b\"\n", "a\"b")] {
-            let expected = BTreeMap::from([("A".to_owned(), value.to_owned())]);
-            assert_eq!(
-                (read_by_systemd(text), read_by_compose(text)),
-                (expected.clone(), expected),
-                "the readers themselves"
-            );
-        }
-        assert_eq!(read_by_systemd("A='a'\"b\"c\\ d\n")["A"], "abc d");
-        assert_eq!(read_by_compose("A=a # why\nB='x'\n")["A"], "a");
-        for value in VALUES {
-            let env = env(&data(&[("A", b"x"), ("K_1", value), ("Z", b"y")])).unwrap();
-            let expected = [("A", "x"), ("K_1", std::str::from_utf8(value).unwrap()), ("Z", "y")];
-            let expected: BTreeMap<String, String> =
-                expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-            let text = env.expose_str().unwrap();
-            assert_eq!(read_by_systemd(text), expected, "{text}");
-            assert_eq!(read_by_compose(text), expected, "{text}");
-        }
-    }
-
     #[test]
     fn what_a_variable_can_not_be_is_refused_and_not_told() {
         for (name, value) in [
@@ -241,6 +193,25 @@ mod tests {
             let problem = env(&data(&[(name, value)])).unwrap_err().to_string();
             assert!(!problem.contains("canary") && !problem.contains("db-password"), "{problem}");
             assert!(problem.contains("use"), "{problem}");
+        }
+    }
+
+    #[test]
+    fn what_docker_can_not_read_is_refused_and_not_told() {
+        let longest = vec![b'c'; LONGEST_LINE - 3];
+        let written = docker_env(&data(&[("A", b" it's \"q\" $1\r."), ("B", b""), ("C", &longest)])).unwrap();
+        assert!(written.expose().starts_with(b"A= it's \"q\" $1\r.\nB=\nC=cc"));
+        let longer = vec![b'c'; LONGEST_LINE - 2];
+        for (name, value) in [
+            ("db-password", &b"x"[..]),
+            ("A", b"a\0b"),
+            ("A", b"canary\nx"),
+            ("A", b"canary\r"),
+            ("A", b"\xff\xfecanary"),
+            ("A", &longer),
+        ] {
+            let problem = docker_env(&data(&[(name, value)])).unwrap_err().to_string();
+            assert!(!problem.contains("canary") && problem.contains("use"), "{problem}");
         }
     }
 

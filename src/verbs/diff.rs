@@ -34,7 +34,7 @@ use serde::Serialize;
 use super::gather;
 use super::hint::did_you_mean;
 use super::manifests::folder::{Nowhere, UNRECORDED};
-use super::manifests::{Pipeline, stores};
+use super::manifests::{Pipeline, proxies, stores};
 use super::status::Format;
 use super::table::{json, note, plain};
 
@@ -125,7 +125,7 @@ async fn compared(args: &Diff, err: &mut dyn Write) -> Result<(String, Change), 
     known.values_mut().for_each(|(_, readiness)| *readiness = Readiness::Ready);
     let namespaces = gather::namespaces(&client).await;
     // The operator fetches nothing of stores that pods log in to.
-    let (ports, settings) = (ports(&client), Settings { mounts: false, ..args.pipeline.settings() });
+    let (ports, settings) = (ports(&client)?, Settings { mounts: false, ..args.pipeline.settings() });
     let now = (settings.now)();
     let requests = requests(es, &known, namespaces.get(&namespace), &ports, &settings)?;
     let asker = Asker { ports: &ports, settings: &settings, es, workload: None, now, budget: Arc::default() };
@@ -169,17 +169,17 @@ async fn read(client: &Client, namespace: &str, name: &str) -> Result<Option<Liv
         .map_err(|problem| format!("can't read the target: {}", problem.for_person()))
 }
 
-fn ports(client: &Client) -> Ports {
+fn ports(client: &Client) -> Result<Ports, String> {
     let turns = Turns::new(8, Lead::always());
     let objects = Arc::new(ClusterObjects::new(client.clone(), turns, PathBuf::new()));
-    Ports {
-        stores: stores(objects.clone(), objects.clone(), None, None),
+    Ok(Ports {
+        stores: stores(objects.clone(), objects.clone(), None, None, proxies()?),
         objects,
         journal: Arc::new(Nowhere),
         compute: Arc::new(Here),
         states: Arc::new(UNRECORDED),
         audit: Arc::new(()),
-    }
+    })
 }
 
 fn values(secret: &LiveSecret) -> BTreeMap<String, SecretBytes> {

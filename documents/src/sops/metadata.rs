@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use keyferry_limits::DOCUMENT_KEYS;
-use keyferry_provider_core::{Blame, Error, SecretBytes};
+use keyferry_provider_core::{Blame, Error, ErrorKind, SecretBytes, Wrapped};
 
 use crate::format::{Format, malformed};
 use crate::sops::rules::Rules;
@@ -60,6 +60,19 @@ pub enum Service {
     Other(&'static str),
 }
 
+impl Service {
+    /// What a service that must be asked is called in the spec of a store; nothing for keys that are with us, or of others.
+    pub fn asked(self) -> Option<&'static str> {
+        match self {
+            Self::Aws => Some("aws"),
+            Self::Vault => Some("vault"),
+            Self::Google => Some("gcpsm"),
+            Self::Azure => Some("azurekv"),
+            Self::Age | Self::Pgp | Self::Other(_) => None,
+        }
+    }
+}
+
 /// The lists of keys, in the order in which SOPS tries them; age before all others asks nobody.
 const LISTS: [(&str, Service, &[&str]); 7] = [
     ("age", Service::Age, &["recipient"]),
@@ -94,6 +107,13 @@ pub fn split(tree: Node, format: Format) -> Result<(Node, Metadata), Error> {
         return Err(none());
     }
     Ok((Node::Map(rest), read(&metadata)?))
+}
+
+/// A further YAML document, which repeats what the first says: that counts for all, as it does for SOPS.
+pub fn further(tree: Node) -> Result<Node, Error> {
+    let Node::Map(mut all) = tree else { return Err(malformed("one of its YAML documents is no map")) };
+    all.retain(|(key, _)| key != "sops");
+    Ok(Node::Map(all))
 }
 
 fn text(node: &Node, name: &str) -> Option<String> {
@@ -265,5 +285,22 @@ impl Key {
     /// What it holds, for who takes bytes.
     pub fn bytes(&self) -> SecretBytes {
         self.wrapped.as_str().into()
+    }
+
+    /// Why nobody is asked for one of a service that is not known here.
+    pub fn refusal(&self) -> Error {
+        let service = if let Service::Other(name) = self.service { name } else { "such a service" };
+        Error::new(
+            ErrorKind::Denied,
+            format!(
+                "{service} key {:?}: keys of {service} are not built yet; add a recipient of age with `sops updatekeys`",
+                self.name
+            ),
+        )
+    }
+
+    /// What it holds, for the service that keeps it.
+    pub fn to_unwrap(&self) -> Wrapped {
+        Wrapped { key: self.name.clone(), ciphertext: self.bytes(), context: self.context.clone() }
     }
 }

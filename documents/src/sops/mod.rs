@@ -1,21 +1,23 @@
 //! Files of SOPS: what they say of themselves, whose keys open them, and what is in them.
 //!
-//! [`Encrypted::read`] gives the key groups; whoever can unwrap a key of a group has its part, [`data_key`] joins the parts,
-//! and [`Encrypted::open`] gives the document, or an error where it was changed since it was encrypted.
+//! [`Encrypted::read`] gives the key groups, [`Encrypted::data_key`] has them opened by whoever can unwrap a key of each, and
+//! [`Encrypted::open`] gives the document, or an error where it was changed since it was encrypted.
 //!
-//! Modules, in reading order: `metadata` what stands under `sops`, `rules` which values are encrypted, `cipher` one value, `shamir` parts of a key.
+//! Modules, in reading order: `metadata` what stands under `sops`, `rules` which values are encrypted, `cipher` one value, `shamir` parts of a key, `keyring` who has them.
 
 mod metadata;
 mod rules;
 mod cipher;
 mod shamir;
+mod keyring;
 
-use keyferry_provider_core::{Error, ErrorKind, SecretBytes};
+use keyferry_provider_core::{Error, SecretBytes};
 use sha2::{Digest as _, Sha512};
 
+pub use keyring::{Calls, Keyring};
 pub use metadata::{Key, Service};
 
-use crate::format::{Format, malformed, without_export};
+use crate::format::{Format, joined, malformed, without_export};
 use crate::sops::cipher::{Kind, decrypt};
 use crate::sops::metadata::Metadata;
 use crate::tree::{Node, float};
@@ -36,7 +38,8 @@ pub fn is_of_sops(bytes: &[u8], format: Format) -> bool {
 #[derive(Debug)]
 pub struct Encrypted {
     format: Format,
-    tree: Node,
+    /// Its YAML documents; there is one in all other formats. The code is of all of them, in their order.
+    documents: Vec<Node>,
     metadata: Metadata,
 }
 
@@ -46,13 +49,16 @@ impl Encrypted {
     /// # Errors
     /// `Malformed` where it is none, or not whole.
     pub fn read(bytes: &[u8], format: Format) -> Result<Self, Error> {
-        let (tree, metadata) = metadata::split(format.read_encrypted(bytes)?, format)?;
-        Ok(Self { format, tree, metadata })
+        let mut read = format.read_encrypted(bytes)?.into_iter();
+        let (first, metadata) = metadata::split(read.next().unwrap_or(Node::Null), format)?;
+        let further = read.map(metadata::further);
+        let documents = std::iter::once(Ok(first)).chain(further).collect::<Result<_, _>>()?;
+        Ok(Self { format, documents, metadata })
     }
 
     /// What it says of its keys, without its values: for whoever waits for a key.
     pub fn without_values(self) -> Self {
-        Self { tree: Node::Null, ..self }
+        Self { documents: Vec::new(), ..self }
     }
 
     /// Its key groups: any key of a group opens the group's part.
@@ -65,44 +71,58 @@ impl Encrypted {
         self.metadata.threshold
     }
 
-    /// Decrypts all values, and checks that nothing was changed.
+    /// The key that all values are encrypted with, from whoever has keys: a key of each group is enough, and nobody is asked
+    /// for more than must be.
+    ///
+    /// # Errors
+    /// Why each of the keys does not open it; `Malformed` where what they hold does not belong together.
+    pub async fn data_key(&self, keyring: &mut dyn Keyring) -> Result<SecretBytes, Error> {
+        keyring::data_key(self.groups(), self.threshold(), keyring).await
+    }
+
+    /// Decrypts all values, and checks that nothing was changed. Of several YAML documents a list is made, as
+    /// [`Format::read`] does.
     ///
     /// # Errors
     /// `Malformed`, with the path of the value or the code that does not match.
-    pub fn open(mut self, data_key: &SecretBytes) -> Result<SecretBytes, Error> {
+    pub fn open(self, data_key: &SecretBytes) -> Result<SecretBytes, Error> {
+        let format = self.format;
+        match (format, joined(self.decrypted(data_key)?)) {
+            (Format::Dotenv, Node::Map(all)) => Some(Node::Map(without_export(all)).to_json()),
+            (Format::Binary, Node::Map(all)) => all.into_iter().find_map(|(key, one)| match one {
+                Node::Text(text) if key == "data" => Some(text),
+                _ => None,
+            }),
+            (Format::Binary, _) => None,
+            (_, tree) => Some(tree.to_json()),
+        }
+        .ok_or_else(|| malformed("it is no file of any bytes of SOPS: set its format"))
+    }
+
+    /// The same, and each of its YAML documents by itself, those without anything in them too.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_each(self, data_key: &SecretBytes) -> Result<Vec<SecretBytes>, Error> {
+        Ok(self.decrypted(data_key)?.iter().map(Node::to_json).collect())
+    }
+
+    fn decrypted(mut self, data_key: &SecretBytes) -> Result<Vec<Node>, Error> {
         let mut hash = Sha512::new();
         if self.metadata.mac_only_encrypted {
             hash.update(ENCRYPTED_ONLY);
         }
         let opening = Opening { data_key, metadata: &self.metadata };
-        opening.at(&mut self.tree, &mut Vec::new(), &mut hash)?;
+        for document in &mut self.documents {
+            opening.at(document, &mut Vec::new(), &mut hash)?;
+        }
         let expected = hash.finalize().iter().map(|byte| format!("{byte:02X}")).collect::<String>();
         let (_, told) = decrypt(&self.metadata.mac, data_key, &self.metadata.last_modified).ok_or_else(changed)?;
         if told.expose() != expected.as_bytes() {
             return Err(changed());
         }
-        match self.tree {
-            Node::Map(all) if self.format == Format::Dotenv => return Ok(Node::Map(without_export(all)).to_json()),
-            tree if self.format != Format::Binary => return Ok(tree.to_json()),
-            Node::Map(all) => all.into_iter().find_map(|(key, one)| match one {
-                Node::Text(text) if key == "data" => Some(text),
-                _ => None,
-            }),
-            _ => None,
-        }
-        .ok_or_else(|| malformed("it is no file of any bytes of SOPS: set its format"))
+        Ok(self.documents)
     }
-}
-
-/// Joins what was unwrapped: the parts of groups, or the key itself where there is one group.
-///
-/// # Errors
-/// `Malformed` where they do not belong together.
-pub fn data_key(parts: &[SecretBytes], groups: usize) -> Result<SecretBytes, Error> {
-    let key = if groups > 1 { shamir::combine(parts) } else { parts.first().cloned() };
-    key.filter(|key| key.len() == 32).ok_or_else(|| {
-        malformed("what its key groups hold does not come to a key: it was changed after it was encrypted")
-    })
 }
 
 fn changed() -> Error {
@@ -186,23 +206,6 @@ impl Opening<'_> {
             Node::Text(text) => text.clone(),
             Node::Null | Node::List(_) | Node::Map(_) => SecretBytes::default(),
         }
-    }
-}
-
-/// Why a document stays shut: how many groups were opened, and why each of the others was not.
-pub fn too_few(opened: usize, needed: usize, groups: usize, why: &[Error]) -> Error {
-    let reasons = why.iter().map(|error| error.to_string()).collect::<Vec<_>>().join("; ");
-    let message = if groups > 1 {
-        format!("{opened} of its {groups} key groups open, and {needed} must: {reasons}")
-    } else {
-        format!("none of its keys opens it: {reasons}")
-    };
-    // What is down for a moment, or does not know us, is not a matter of keys.
-    match why.iter().find(|error| error.kind().concerns_store()) {
-        Some(error) => {
-            Error::new(error.kind(), message).with_blame(error.blame()).with_retry_after(error.retry_after())
-        }
-        None => Error::new(ErrorKind::Denied, message),
     }
 }
 

@@ -1,5 +1,10 @@
 //! Against files that `sops` 3.13.3 made.
 
+use std::task::{Context, Poll, Waker};
+
+use async_trait::async_trait;
+use keyferry_provider_core::ErrorKind;
+
 use super::*;
 use crate::envelope::Tries;
 use crate::keys::Identities;
@@ -16,22 +21,28 @@ fn identities(names: &[&str]) -> Identities {
     all
 }
 
-/// Opens with keys of age alone.
+/// Keys of age alone: nobody is waited for.
+struct OfAge(Identities, Tries);
+
+#[async_trait]
+impl Keyring for OfAge {
+    async fn unwrap(&mut self, key: &Key) -> Result<SecretBytes, Error> {
+        crate::open(key.wrapped.as_bytes(), &self.0, &mut self.1)
+    }
+}
+
+fn key_of(document: &Encrypted, keys: &[&str]) -> Result<SecretBytes, Error> {
+    let mut keyring = OfAge(identities(keys), Tries::default());
+    let opening = std::pin::pin!(document.data_key(&mut keyring));
+    match opening.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(key) => key,
+        Poll::Pending => panic!("nobody is waited for"),
+    }
+}
+
 fn open_bytes(bytes: &[u8], format: Format, keys: &[&str]) -> Result<SecretBytes, Error> {
-    let (document, identities, mut tries) = (Encrypted::read(bytes, format)?, identities(keys), Tries::default());
-    let (mut parts, mut why) = (Vec::new(), Vec::new());
-    for group in document.groups() {
-        let opened = group.iter().map(|key| crate::open(key.wrapped.as_bytes(), &identities, &mut tries));
-        match opened.reduce(|before, next| before.or(next)).unwrap() {
-            Ok(part) => parts.push(part),
-            Err(error) => why.push(error),
-        }
-    }
-    let (groups, threshold) = (document.groups().len(), document.threshold());
-    if parts.len() < threshold {
-        return Err(too_few(parts.len(), threshold, groups, &why));
-    }
-    let key = data_key(&parts, groups)?;
+    let document = Encrypted::read(bytes, format)?;
+    let key = key_of(&document, keys)?;
     document.open(&key)
 }
 
@@ -59,6 +70,47 @@ fn files_of_sops_open() {
     }
     let bytes = open_bytes(&data("plain.bin"), Format::Binary, &["one.key"]).unwrap();
     assert!(bytes.expose() == [&[0xff; 100][..], b"canary-7f3a\n"].concat());
+}
+
+/// Its documents as they stand between `---`.
+fn parts() -> Vec<String> {
+    let text = String::from_utf8(data("several.yaml")).unwrap();
+    text.split("\n---\n").map(str::to_owned).collect()
+}
+
+#[test]
+fn several_documents_are_one_file() {
+    let parts = parts();
+    assert_eq!(parts.len(), 3, "one has nothing but a comment");
+    let expected = r#"[{"password":"canary-7f3a","user":"app"},{"list":["canary-two",7]}]"#;
+    assert_eq!(open("several.yaml", &["one.key"]).as_deref(), Ok(expected));
+    let document = Encrypted::read(&data("several.yaml"), Format::Yaml).unwrap();
+    let key = key_of(&document, &["one.key"]).unwrap();
+    let each: Vec<_> = document.open_each(&key).unwrap();
+    let each: Vec<_> = each.iter().map(|one| one.expose_str().unwrap()).collect();
+    assert_eq!(each, [r#"{"password":"canary-7f3a","user":"app"}"#, "{}", r#"{"list":["canary-two",7]}"#]);
+}
+
+#[test]
+fn a_document_that_was_taken_away_moved_or_added_is_noticed() {
+    let parts = parts();
+    let [first, empty, last] = [&parts[0], &parts[1], &parts[2]].map(String::as_str);
+    let opened = |parts: &[&str]| open_bytes(parts.join("\n---\n").as_bytes(), Format::Yaml, &["one.key"]);
+    for changed in [&[first][..], &[last], &[last, empty, first], &[first, last, last]] {
+        let error = opened(changed).unwrap_err();
+        assert!(error.message().contains("message authentication code does not match"), "{error}");
+    }
+    let error = opened(&[first, "added: x", last]).unwrap_err();
+    assert!(error.message().contains("value \"added\" does not open"), "{error}");
+    let error = opened(&[first, "- added", last]).unwrap_err();
+    assert!(error.message().contains("is no map"), "{error}");
+    // One without values is none of it, as `sops` has it.
+    assert!(opened(&[first, last, "# nothing"]).is_ok());
+    // Of whom the first says that they may open it may: what others say of that counts for nothing.
+    let stripped = last.split_once("\nsops:\n").unwrap().0;
+    assert!(opened(&[first, stripped]).is_ok());
+    let stripped = first.split_once("\nsops:\n").unwrap().0;
+    assert!(opened(&[stripped, last]).unwrap_err().message().contains("not encrypted by SOPS"));
 }
 
 #[test]

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use keyferry_documents::place::Source;
-use keyferry_documents::sops::{Encrypted, Key, Service, data_key, too_few};
+use keyferry_documents::sops::{Calls, Encrypted, Key, Keyring, Service};
 use keyferry_documents::{Format, Identities, Tries, envelope, open, values};
-use keyferry_limits::DOCUMENT_CALLS;
-use keyferry_provider_core::{BuildContext, Error, ErrorKind, KeyService, SecretBytes, Wrapped};
+use keyferry_provider_core::{BuildContext, Error, ErrorKind, KeyService, SecretBytes};
 use keyferry_provider_session::turns::Turns;
 
 use crate::config::{Config, Kind};
@@ -37,10 +37,6 @@ impl Held {
         }
     }
 }
-
-/// Which service keeps such keys, by its key in the spec.
-const SERVICES: [(Service, &str); 4] =
-    [(Service::Aws, "aws"), (Service::Azure, "azurekv"), (Service::Google, "gcpsm"), (Service::Vault, "vault")];
 
 impl Keys {
     /// From the spec, logged in where a service needs it.
@@ -86,43 +82,25 @@ impl Keys {
         self.services.iter().find_map(|(_, service)| service.identity_note())
     }
 
-    /// Opens a file of SOPS as far as keys go: who has a key of a group has its part. Nobody is asked for more than is needed.
-    pub async fn data_key(&self, document: &Encrypted, mut opener: Opener<'_>) -> Result<SecretBytes, Error> {
-        let (groups, needed) = (document.groups().len(), document.threshold());
-        let (mut parts, mut why) = (Vec::new(), Vec::new());
-        for group in document.groups() {
-            if parts.len() == needed {
-                break;
-            }
-            match self.part(group, &mut opener).await {
-                Ok(part) => parts.push(part),
-                Err(errors) => why.extend(errors),
-            }
-        }
-        // Of all that were one too many it is told once.
-        why.dedup();
-        if parts.len() < needed { Err(too_few(parts.len(), needed, groups, &why)) } else { data_key(&parts, groups) }
+    /// Opens a file of SOPS as far as keys go.
+    pub async fn data_key(&self, document: &Encrypted, opener: Opener<'_>) -> Result<SecretBytes, Error> {
+        document.data_key(&mut Ring { keys: self, opener }).await
     }
+}
 
-    /// The part of a group: by any of its keys.
-    async fn part(&self, group: &[Key], opener: &mut Opener<'_>) -> Result<SecretBytes, Vec<Error>> {
-        let mut why = Vec::new();
-        for key in group {
-            match self.unwrap(key, opener).await {
-                Ok(part) => return Ok(part),
-                Err(error) => why.push(error),
-            }
-        }
-        if why.is_empty() {
-            why.push(Error::invalid("a key group without keys"));
-        }
-        Err(why)
-    }
+/// All that a store has, for one document.
+struct Ring<'a> {
+    keys: &'a Keys,
+    opener: Opener<'a>,
+}
 
-    async fn unwrap(&self, key: &Key, opener: &mut Opener<'_>) -> Result<SecretBytes, Error> {
+#[async_trait]
+impl Keyring for Ring<'_> {
+    async fn unwrap(&mut self, key: &Key) -> Result<SecretBytes, Error> {
+        let (kind, opener) = (self.keys.kind, &mut self.opener);
         match key.service {
             Service::Age | Service::Pgp if opener.identities.is_empty() => {
-                Err(Error::new(ErrorKind::Denied, format!("{}: set {}.identities", named(key), self.kind)))
+                Err(Error::new(ErrorKind::Denied, format!("{}: set {kind}.identities", named(key))))
             }
             Service::Pgp => {
                 opener.open(key).await.map_err(|error| Error::new(error.kind(), format!("{}: {error}", named(key))))
@@ -135,22 +113,13 @@ impl Keys {
                 };
                 Error::new(error.kind(), format!("{}: {what}", named(key)))
             }),
-            Service::Other(name) => Err(Error::new(
-                ErrorKind::Denied,
-                format!(
-                    "{name} key {:?}: keys of {name} are not built yet; add a recipient of age with `sops updatekeys`",
-                    key.name
-                ),
-            )),
-            service @ (Service::Aws | Service::Azure | Service::Google | Service::Vault) => {
-                let named = SERVICES.iter().find(|(known, _)| *known == service).map_or("", |(_, name)| name);
-                let Some((_, service)) = self.services.iter().find(|(name, _)| *name == named) else {
-                    let message = format!("{named} key {:?}: set {}.{named}", key.name, self.kind);
+            Service::Other(_) | Service::Aws | Service::Azure | Service::Google | Service::Vault => {
+                let named = key.service.asked().ok_or_else(|| key.refusal())?;
+                let Some((_, service)) = self.keys.services.iter().find(|(name, _)| *name == named) else {
+                    let message = format!("{named} key {:?}: set {kind}.{named}", key.name);
                     return Err(Error::new(ErrorKind::Denied, message));
                 };
-                opener.spend_call()?;
-                let wrapped = Wrapped { key: key.name.clone(), ciphertext: key.bytes(), context: key.context.clone() };
-                service.unwrap(&wrapped).await
+                opener.calls.unwrap(&**service, key).await
             }
         }
     }
@@ -167,20 +136,13 @@ pub struct Opener<'a> {
     identities: Arc<Identities>,
     turns: &'a Turns,
     tries: Tries,
-    /// How often services may still be asked.
-    calls: usize,
+    calls: Calls,
 }
 
 impl<'a> Opener<'a> {
     /// With these identities, in these turns.
     pub fn new(identities: Arc<Identities>, turns: &'a Turns) -> Self {
-        Self { identities, turns, tries: Tries::default(), calls: DOCUMENT_CALLS.size() }
-    }
-
-    fn spend_call(&mut self) -> Result<(), Error> {
-        self.calls =
-            self.calls.checked_sub(1).ok_or_else(|| Error::new(ErrorKind::Denied, DOCUMENT_CALLS.to_string()))?;
-        Ok(())
+        Self { identities, turns, tries: Tries::default(), calls: Calls::default() }
     }
 
     async fn open(&mut self, key: &Key) -> Result<SecretBytes, Error> {
@@ -227,7 +189,8 @@ fn nothing_sealed() -> Error {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use async_trait::async_trait;
+    use keyferry_limits::DOCUMENT_CALLS;
+    use keyferry_provider_core::Wrapped;
 
     use super::*;
 

@@ -1,10 +1,12 @@
 //! Manifests in place of a cluster: what `render` and `sync` share.
 //!
-//! Modules, in reading order: [`lines`] where the parts of a document stand, [`sealed`] those that are encrypted, [`read`] objects out of files, [`folder`] the
-//! ports over them, [`mod@target`] what is made of content.
+//! Modules, in reading order: [`lines`] where the parts of a document stand, [`parts`] the documents of a text, [`sealed`] those that are encrypted, [`services`]
+//! who keeps their keys, [`read`] objects out of files, [`folder`] the ports over them, [`mod@target`] what is made of content.
 
 pub mod lines;
+pub mod parts;
 pub mod sealed;
+pub mod services;
 pub mod read;
 pub mod folder;
 pub mod target;
@@ -16,7 +18,8 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use keyferry_provider_core::address::Addresses;
-use keyferry_provider_core::{Environment, Files, Unseal};
+use keyferry_provider_core::proxy::Proxies;
+use keyferry_provider_core::{Files, Unseal};
 use keyferry_stores::access::{ControllerToken, LoginPorts};
 use keyferry_stores::files::Beside;
 use keyferry_stores::pool::{Pool, Rules};
@@ -92,6 +95,16 @@ pub fn beside(manifests: &[PathBuf]) -> Beside {
     Beside::new(folders(manifests))
 }
 
+#[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The proxies that stores are reached through: those of whoever runs this by hand.
+pub fn proxies() -> Result<Proxies, String> {
+    Proxies::of(&variable)
+}
+
 /// The stores, for whoever runs this by hand. What they log in with is in `objects`, the documents that they may read in
 /// `files`; `unseal` opens what is sealed for who runs this.
 pub fn stores(
@@ -99,18 +112,17 @@ pub fn stores(
     accounts: Arc<dyn Accounts>,
     files: Option<Beside>,
     unseal: Option<Arc<dyn Unseal>>,
+    proxies: Proxies,
 ) -> Arc<Pool> {
     let login_ports =
         LoginPorts { objects, accounts, controller_token: ControllerToken::Never, refuse_api_audiences: false };
-    #[expect(clippy::disallowed_methods, reason = "endpoints of stores, which External Secrets Operator takes so too")]
-    let environment: Environment = Arc::new(|name| std::env::var(name).ok());
     let (news, _) = tokio::sync::mpsc::unbounded_channel();
     // Whoever has the manifests could ask these stores by hand as well.
     let files = files.map(|files| Arc::new(files) as Arc<dyn Files>);
     // No namespace is watched: what was logged in with may change and nobody tells, so that each login has a greatest age.
-    let rules =
-        Rules { addresses: Addresses::anywhere(), scope: Scope::These(Vec::new()), files, unseal, ..Rules::default() };
-    Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, environment, news))
+    let addresses = Addresses::anywhere().through(proxies.clone());
+    let rules = Rules { addresses, proxies, scope: Scope::These(Vec::new()), files, unseal, ..Rules::default() };
+    Arc::new(Pool::new(Arc::new(login_ports), Arc::new(()), Arc::new(()), rules, Arc::new(variable), news))
 }
 
 /// Something about an ExternalSecret, with its place; for a person.

@@ -1,4 +1,4 @@
-//! Manifests out of files and standard input: each object with where it stands. Pure, but for [`read`] and [`values`].
+//! Manifests out of files and standard input: each object with where it stands.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -13,6 +13,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::lines::Lines;
+use super::parts::{AS_TEXTS, Part, Piece, from_yaml, pieces};
 use super::sealed::{self, By, Opener, passed_over};
 use crate::verbs::keyring::With;
 
@@ -101,41 +102,47 @@ const STDIN: &str = "-";
 /// .yml or .json, in the order of their names, and those of folders within where it is `recursive`, each folder once, wherever
 /// links lead; what can't be read stops nothing else.
 ///
-/// `with` opens Secrets that are encrypted; without it they stay as they stand, for whoever needs no values.
-pub fn read(paths: &[PathBuf], recursive: bool, input: &mut dyn Read, with: Option<&With>) -> Manifests {
-    let (mut all, mut visited, mut opener) = (Manifests::default(), Visited::default(), Opener::new(with));
-    for path in paths {
-        let mut files = Vec::new();
-        if path.as_os_str() == STDIN {
-            all.take(Path::new("stdin"), input, &mut opener);
-        } else if path.is_dir() {
-            all.collect(path, recursive, &mut visited, &mut files);
-        } else {
-            files.push(path.clone());
-        }
-        for file in files {
-            match std::fs::File::open(&file) {
-                Ok(mut opened) => all.take(&file, &mut opened, &mut opener),
-                Err(error) => all.problems.push(unreadable(&file, &error)),
-            }
+/// `with` opens what is encrypted, and so do services that keep keys, with the login that this machine has for them.
+pub async fn read(paths: &[PathBuf], recursive: bool, input: &mut (dyn Read + Send), with: &With) -> Manifests {
+    let (mut all, mut opener) = (Manifests::default(), Opener::new(with));
+    for piece in all.gather(paths, recursive, input, Some(&mut opener)) {
+        match piece {
+            Piece::One(part) => all.lay_out(part, Some(&mut opener)),
+            Piece::Problem(problem) => all.problems.push(problem),
+            Piece::OfSops(parts, text) => all.open_of_sops(parts, &text, &mut opener).await,
         }
     }
     all.judge_unopened();
-    if all.documents.is_empty() && all.problems.is_empty() {
-        let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
-        let hint = if recursive { "" } else { "; --recursive looks into folders within folders" };
-        let names = names.join(", ");
-        all.problems.push(format!("{names}: error: there are no manifests{hint}; `keyferry init` makes a sample"));
-    } else if with.is_some()
-        && all.problems.is_empty()
-        && !all.documents.iter().any(|document| document.text("/kind") == "ExternalSecret")
-    {
+    all.judge_absent(paths, recursive);
+    if all.problems.is_empty() && !all.documents.iter().any(|document| document.text("/kind") == "ExternalSecret") {
         all.notes.push(
             "note: there is no ExternalSecret among the manifests, so that there is nothing to do: `keyferry init` makes a sample, and \
              `keyferry migrate` knows what others left behind"
                 .to_owned(),
         );
     }
+    all
+}
+
+/// The same for whoever needs no values: what is encrypted stays so.
+pub fn read_closed(paths: &[PathBuf], recursive: bool, input: &mut dyn Read) -> Manifests {
+    let mut all = Manifests::default();
+    for piece in all.gather(paths, recursive, input, None) {
+        match piece {
+            Piece::One(part) => all.lay_out(part, None),
+            Piece::Problem(problem) => all.problems.push(problem),
+            Piece::OfSops(parts, _) => {
+                for part in parts {
+                    if part.object.get().get("apiVersion").is_some() {
+                        all.lay_out(part, None);
+                    } else {
+                        all.notes.push(passed_over(&part.place.file, By::Sops));
+                    }
+                }
+            }
+        }
+    }
+    all.judge_absent(paths, recursive);
     all
 }
 
@@ -181,26 +188,62 @@ impl Manifests {
         }
     }
 
-    fn take(&mut self, file: &Path, from: &mut dyn Read, opener: &mut Opener<'_>) {
+    /// What is in the files, in order.
+    fn gather(
+        &mut self,
+        paths: &[PathBuf],
+        recursive: bool,
+        input: &mut dyn Read,
+        mut opener: Option<&mut Opener<'_>>,
+    ) -> Vec<Piece> {
+        let (mut visited, mut pieces) = (Visited::default(), Vec::new());
+        for path in paths {
+            let mut files = Vec::new();
+            if path.as_os_str() == STDIN {
+                pieces.extend(self.pieces(Path::new("stdin"), input, opener.as_deref_mut()));
+            } else if path.is_dir() {
+                self.collect(path, recursive, &mut visited, &mut files);
+            } else {
+                files.push(path.clone());
+            }
+            for file in files {
+                match std::fs::File::open(&file) {
+                    Ok(mut opened) => pieces.extend(self.pieces(&file, &mut opened, opener.as_deref_mut())),
+                    Err(error) => pieces.push(Piece::Problem(unreadable(&file, &error))),
+                }
+            }
+        }
+        pieces
+    }
+
+    fn pieces(&mut self, file: &Path, from: &mut dyn Read, opener: Option<&mut Opener<'_>>) -> Vec<Piece> {
         let mut bytes = Zeroizing::new(Vec::new());
         if let Err(error) = from.read_to_end(&mut bytes) {
-            return self.problems.push(unreadable(file, &error));
+            return vec![Piece::Problem(unreadable(file, &error))];
         }
-        if sealed::is_whole(&bytes) && !opener.opens() {
-            return self.notes.push(passed_over(file, By::Age));
-        }
-        if sealed::is_whole(&bytes) {
-            return match opener.whole(file, &bytes) {
-                Ok(plain) if plain.expose_str().is_some_and(|text| text.contains("apiVersion")) => {
-                    self.parse(file, plain.expose_str().unwrap_or_default(), opener);
-                }
-                Ok(_) => self.notes.push(passed_over(file, By::Age)),
-                Err(why) => self.unopened.push((file.to_owned(), why)),
+        if !sealed::is_whole(&bytes) {
+            return match std::str::from_utf8(&bytes) {
+                Ok(text) => pieces(file, text),
+                Err(_) => vec![Piece::Problem(format!("{}: error: it is not text in UTF-8", file.display()))],
             };
         }
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => self.parse(file, text, opener),
-            Err(_) => self.problems.push(format!("{}: error: it is not text in UTF-8", file.display())),
+        match opener.map(|opener| opener.whole(file, &bytes)) {
+            Some(Ok(plain)) if plain.expose_str().is_some_and(|text| text.contains("apiVersion")) => {
+                return pieces(file, plain.expose_str().unwrap_or_default());
+            }
+            None | Some(Ok(_)) => self.notes.push(passed_over(file, By::Age)),
+            Some(Err(why)) => self.unopened.push((file.to_owned(), why)),
+        }
+        Vec::new()
+    }
+
+    /// That nothing was found.
+    fn judge_absent(&mut self, paths: &[PathBuf], recursive: bool) {
+        if self.documents.is_empty() && self.problems.is_empty() {
+            let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+            let hint = if recursive { "" } else { "; --recursive looks into folders within folders" };
+            let names = names.join(", ");
+            self.problems.push(format!("{names}: error: there are no manifests{hint}; `keyferry init` makes a sample"));
         }
     }
 
@@ -219,65 +262,54 @@ impl Manifests {
         }
     }
 
-    /// Takes the documents of one file, and says what is wrong with each that is none.
-    fn parse(&mut self, file: &Path, text: &str, opener: &mut Opener<'_>) {
-        for (above, text) in split(text.strip_prefix('\u{feff}').unwrap_or(text)) {
-            let begins = above + 1 + text.lines().take_while(|line| is_blank(line)).count() as u64;
-            let place = |line| Place { file: file.to_owned(), line };
-            let mut object = match from_yaml::<Value>(text, AS_KUBECTL) {
-                Ok(Value::Null) => continue,
-                Ok(object) => object,
-                Err((line, what)) => {
-                    let place = place(line.map_or(begins, |line| above + line));
-                    self.problems.push(format!("{place}: error: {what}{}", helm_hint(text)));
-                    continue;
-                }
-            };
-            if sealed::is_of_sops(&object) {
-                if object.get("apiVersion").is_none() {
-                    self.notes.push(passed_over(file, By::Sops));
-                    continue;
-                }
-                match opener.opens().then(|| opener.of_sops(file, text)) {
-                    None => {}
-                    Some(Ok(opened)) => object = opened,
-                    Some(Err(why)) => {
-                        let place = place(begins);
-                        self.problems
-                            .push(format!("{place}: error: SOPS encrypted this manifest, and it does not open: {why}"));
-                        continue;
+    /// Opens manifests that SOPS encrypted together.
+    async fn open_of_sops(&mut self, parts: Vec<Part>, text: &str, opener: &mut Opener<'_>) {
+        let Place { file, line } = parts[0].place.clone();
+        if parts.iter().all(|part| part.object.get().get("apiVersion").is_none()) {
+            return self.notes.push(passed_over(&file, By::Sops));
+        }
+        match opener.of_sops(&file, text, parts.len()).await {
+            Ok(opened) => {
+                for (part, object) in parts.into_iter().zip(opened) {
+                    // One that has nothing but comments.
+                    if object.get().as_object().is_none_or(|all| !all.is_empty()) {
+                        self.lay_out(Part { object, ..part }, Some(opener));
                     }
                 }
             }
-            let mut lines = Lines::of(text, above);
-            let items = object.get_mut("items").filter(|items| items.is_array()).map(Value::take);
-            match items {
-                Some(Value::Array(items)) if object["kind"].as_str().is_some_and(|kind| kind.ends_with("List")) => {
-                    let mut item_lines = lines.take_list("items").into_iter();
-                    for item in items {
-                        let lines = item_lines.next().unwrap_or_default();
-                        self.put(place(lines.line().unwrap_or(begins)), lines, item, opener);
-                    }
-                }
-                items => {
-                    if let Some(items) = items {
-                        object["items"] = items;
-                    }
-                    self.put(place(begins), lines, object, opener);
-                }
-            }
+            Err(why) => self.problems.push(format!(
+                "{}: error: SOPS encrypted this manifest, and it does not open: {why}",
+                Place { file, line }
+            )),
         }
     }
 
-    fn put(&mut self, place: Place, lines: Lines, mut object: Value, opener: &mut Opener<'_>) {
-        if object["kind"] == "Secret"
-            && opener.opens()
-            && sealed::has_sealed(&object)
-            && let Err(why) = opener.values(&place.file, &mut object)
+    /// Takes a document, or the items of one that is a list.
+    fn lay_out(&mut self, part: Part, mut opener: Option<&mut Opener<'_>>) {
+        let Part { place, mut lines, mut object } = part;
+        let is_list = object.get()["kind"].as_str().is_some_and(|kind| kind.ends_with("List"));
+        let items = object.get_mut().get_mut("items").filter(|items| is_list && items.is_array()).map(Value::take);
+        let Some(Value::Array(items)) = items else {
+            return self.put(place, lines, object, opener);
+        };
+        let mut item_lines = lines.take_list("items").into_iter();
+        for item in items {
+            let lines = item_lines.next().unwrap_or_default();
+            let place = Place { line: lines.line().unwrap_or(place.line), ..place.clone() };
+            self.put(place, lines, SecretJson::new(item), opener.as_deref_mut());
+        }
+    }
+
+    /// Takes an object, and says what is wrong with one that is none.
+    fn put(&mut self, place: Place, lines: Lines, mut object: SecretJson, opener: Option<&mut Opener<'_>>) {
+        if object.get()["kind"] == "Secret"
+            && let Some(opener) = opener
+            && sealed::has_sealed(object.get())
+            && let Err(why) = opener.values(&place.file, object.get_mut())
         {
             return self.problems.push(format!("{place}: error: this Secret does not open: {why}"));
         }
-        let document = Document { place, lines, object: SecretJson::new(object) };
+        let document = Document { place, lines, object };
         if document.text("/apiVersion").is_empty() || document.text("/kind").is_empty() {
             let is_named = ["/apiVersion", "/kind"].iter().any(|field| !document.text(field).is_empty());
             if !is_named && sealed::has_sealed(document.object.get()) {
@@ -304,54 +336,6 @@ fn names_file(document: &Document, file: &Path) -> bool {
     documents.flatten().filter_map(|named| named["file"].as_str()).any(|named| file.ends_with(named))
 }
 
-/// How manifests are read: as kubectl does, to whom `y`, `NO` and `on` are booleans, which no field for texts takes.
-const AS_KUBECTL: bool = false;
-
-/// How values are read, which are texts: `NO` is a country.
-const AS_TEXTS: bool = true;
-
-/// Reads YAML. The error has its line, where that is known, and is in our own words: the parser's quote what it stumbles over.
-fn from_yaml<T: DeserializeOwned>(text: &str, strict_booleans: bool) -> Result<T, (Option<u64>, &'static str)> {
-    let options = serde_saphyr::options! { strict_booleans: strict_booleans };
-    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let line = error.location().map(|location| location.line());
-        let what = match error.without_snippet() {
-            serde_saphyr::Error::DuplicateMappingKey { .. } => "this key is there twice",
-            _ => "this is not YAML",
-        };
-        (line, what)
-    })
-}
-
-/// What to do about a text that is not YAML yet.
-fn helm_hint(text: &str) -> &'static str {
-    let signs = [".Values.", ".Release.", ".Chart.", "{{ include ", "{{- include ", "{{- if ", "{{- with "];
-    if signs.iter().any(|sign| text.contains(sign)) {
-        "; it looks like a template of Helm: `helm template CHART | keyferry render -f -` renders what it makes"
-    } else {
-        ""
-    }
-}
-
-fn is_blank(line: &str) -> bool {
-    line.trim().is_empty() || line.trim_start().starts_with('#')
-}
-
-/// The documents of a text, each with how many lines are above it; what stands behind a `---` belongs to the document.
-fn split(text: &str) -> Vec<(u64, &str)> {
-    let (mut parts, mut start, mut above, mut at, mut lines) = (Vec::new(), 0, 0, 0, 0);
-    for line in text.split_inclusive('\n') {
-        if line.strip_prefix("---").is_some_and(|rest| rest.is_empty() || rest.starts_with(char::is_whitespace)) {
-            parts.push((above, &text[start..at]));
-            (start, above) = (at + 3, lines);
-        }
-        lines += 1;
-        at += line.len();
-    }
-    parts.push((above, &text[start..]));
-    parts
-}
-
 /// Values that stand in for those of stores: a YAML map of key to text, or to anything else, which is answered as JSON.
 pub fn values(path: &Path) -> Result<BTreeMap<String, SecretJson>, String> {
     let text = std::fs::read_to_string(path).map(Zeroizing::new).map_err(|error| unreadable(path, &error))?;
@@ -367,8 +351,15 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> (Vec<String>, Vec<String>) {
-        let mut all = Manifests::default();
-        all.parse(Path::new("a.yaml"), text, &mut Opener::new(Some(&With::default())));
+        let (with, mut all) = (With::default(), Manifests::default());
+        let mut opener = Opener::new(&with);
+        for piece in pieces(Path::new("a.yaml"), text) {
+            match piece {
+                Piece::One(part) => all.lay_out(part, Some(&mut opener)),
+                Piece::Problem(problem) => all.problems.push(problem),
+                Piece::OfSops(..) => panic!("nothing is encrypted"),
+            }
+        }
         let documents = all.documents.iter().map(|document| format!("{} {}", document.place, document.text("/kind")));
         (documents.collect(), all.problems)
     }
@@ -387,34 +378,24 @@ mod tests {
         assert_eq!(parsed(""), parsed("# nothing\n---\n\n---\n"));
     }
 
-    #[test]
-    fn booleans_are_those_that_kubectl_takes() {
-        let text = "[y, Y, yes, Yes, YES, on, True, n, NO, off, 'y', \"no\", yep, 'true']";
-        let read = from_yaml::<Value>(text, AS_KUBECTL).unwrap();
-        let texts = ["y", "no", "yep", "true"].map(Value::from);
-        let expected: Vec<Value> = [vec![Value::from(true); 7], vec![Value::from(false); 3], texts.to_vec()].concat();
-        assert_eq!(read, Value::from(expected));
-        assert_eq!(from_yaml::<Value>("NO", AS_TEXTS).unwrap(), "NO");
-    }
-
-    #[test]
-    fn a_file_that_does_not_open_may_be_a_manifest_unless_a_store_names_it() {
+    #[tokio::test]
+    async fn a_file_that_does_not_open_may_be_a_manifest_unless_a_store_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         put("a.yaml", "kind: A\napiVersion: v1\n");
         put("doc.yaml", "age-encryption.org/v1\n-> X25519 for-somebody-else\n");
-        let read = || {
-            let all = read(&[folder.path().to_owned()], false, &mut std::io::empty(), Some(&With::default()));
+        let read = async || {
+            let all = read(&[folder.path().to_owned()], false, &mut std::io::empty(), &With::default()).await;
             (all.problems, all.notes)
         };
-        let (problems, _) = read();
+        let (problems, _) = read().await;
         assert_eq!(problems.len(), 1, "{problems:?}");
         assert!(
             problems[0].contains("doc.yaml:1: error: age encrypted this file as a whole, and it does not open: "),
             "{problems:?}"
         );
         put("s.yaml", "kind: SecretStore\napiVersion: v1\nspec: {provider: {age: {documents: [{file: doc.yaml}]}}}\n");
-        let (problems, notes) = read();
+        let (problems, notes) = read().await;
         assert_eq!(problems, [""; 0]);
         assert!(
             notes
@@ -432,13 +413,13 @@ mod tests {
         assert_eq!(parsed(sealed).1, [""; 0], "it is a document of a store");
     }
 
-    #[test]
-    fn links_in_a_loop_end() {
+    #[tokio::test]
+    async fn links_in_a_loop_end() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("in")).unwrap();
         std::fs::write(folder.path().join("in/a.yaml"), "kind: A\napiVersion: v1\n").unwrap();
         std::os::unix::fs::symlink("..", folder.path().join("in/loop")).unwrap();
-        let all = read(&[folder.path().to_owned()], true, &mut std::io::empty(), Some(&With::default()));
+        let all = read(&[folder.path().to_owned()], true, &mut std::io::empty(), &With::default()).await;
         assert_eq!((all.documents.len(), all.problems.len()), (1, 0), "{:?}", all.problems);
     }
 

@@ -1,20 +1,24 @@
-//! Manifests that are encrypted in git: Secrets are opened with the identities that lie beside them, or are named; a document that
-//! is encrypted and no manifest is told as what it is, since a store may read it.
+//! Manifests that are encrypted in git: they are opened with the identities that lie beside them, or are named, and by services
+//! that keep keys; a document that is encrypted and no manifest is told as what it is, since a store may read it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use keyferry_documents::sops::{Encrypted, Key, Service, data_key, too_few};
+use async_trait::async_trait;
+use keyferry_documents::sops::{Calls, Encrypted, Key, Keyring, Service};
 use keyferry_documents::{Format, Identities, Tries, envelope, open, values};
 use keyferry_provider_core::{Error, ErrorKind, SecretBytes};
+use keyferry_sync::data::SecretJson;
 use serde_json::Value;
 
+use super::services::Services;
 use crate::verbs::keyring::{With, folder_of};
 
 /// What opens, by the folders that it lies beside.
 pub struct Opener<'a> {
-    with: Option<&'a With>,
+    with: &'a With,
     known: HashMap<PathBuf, Result<Identities, String>>,
+    services: Services,
 }
 
 /// Who encrypted a document.
@@ -52,9 +56,11 @@ pub fn is_whole(bytes: &[u8]) -> bool {
     envelope::is_sealed(bytes)
 }
 
-/// Whether SOPS encrypted a document.
-pub fn is_of_sops(object: &Value) -> bool {
-    object.get("sops").is_some_and(|sops| sops.get("mac").is_some() || sops.get("lastmodified").is_some())
+/// The code of a document that SOPS encrypted: documents with the same one were encrypted together.
+pub fn of_sops(object: &Value) -> Option<&Value> {
+    let sops = object.get("sops")?;
+    let is_metadata = sops.get("mac").is_some() || sops.get("lastmodified").is_some();
+    is_metadata.then(|| &sops["mac"])
 }
 
 /// Whether it has a value that age encrypted.
@@ -68,24 +74,20 @@ pub fn has_sealed(object: &Value) -> bool {
 }
 
 impl<'a> Opener<'a> {
-    /// With these, or what lies beside what is opened; nothing is opened where there are none.
-    pub fn new(with: Option<&'a With>) -> Self {
-        Self { with, known: HashMap::new() }
-    }
-
-    /// Whether anything is opened.
-    pub fn opens(&self) -> bool {
-        self.with.is_some()
+    /// With these, or what lies beside what is opened.
+    pub fn new(with: &'a With) -> Self {
+        Self { with, known: HashMap::new(), services: Services::default() }
     }
 
     fn identities(&mut self, file: &Path) -> Result<&Identities, String> {
-        let folder = folder_of(file).to_owned();
-        let with = self.with;
-        let find = |folder: &PathBuf| {
-            with.map_or_else(|| Err("no keys are asked for".to_owned()), |with| with.identities(folder))
-        };
-        let known = self.known.entry(folder).or_insert_with_key(find);
-        known.as_ref().map_err(Clone::clone)
+        self.open_with(file).0
+    }
+
+    /// The identities for a file, and the services.
+    fn open_with(&mut self, file: &Path) -> (Result<&Identities, String>, &mut Services) {
+        let find = |folder: &PathBuf| self.with.identities(folder);
+        let known = self.known.entry(folder_of(file).to_owned()).or_insert_with_key(find);
+        (known.as_ref().map_err(Clone::clone), &mut self.services)
     }
 
     /// What a file holds that age encrypted as a whole.
@@ -93,14 +95,18 @@ impl<'a> Opener<'a> {
         open(sealed, self.identities(file)?, &mut Tries::default()).map_err(|error| error.to_string())
     }
 
-    /// The manifest of a text that SOPS encrypted.
-    pub fn of_sops(&mut self, file: &Path, text: &str) -> Result<Value, String> {
+    /// The documents of a text that SOPS encrypted, as many as there must be.
+    pub async fn of_sops(&mut self, file: &Path, text: &str, count: usize) -> Result<Vec<SecretJson>, String> {
         let is_json = file.extension().is_some_and(|extension| extension == "json");
         let format = if is_json { Format::Json } else { Format::Yaml };
         let encrypted = Encrypted::read(text.as_bytes(), format).map_err(|error| error.to_string())?;
-        let identities = self.identities(file)?;
-        let opened = opened(encrypted, identities).map_err(|error| error.to_string())?;
-        serde_json::from_slice(opened.expose()).map_err(|_| "it is no manifest".to_owned())
+        let (identities, services) = self.open_with(file);
+        let mut keys = Keys { identities, services, tries: Tries::default(), calls: Calls::default() };
+        let key = encrypted.data_key(&mut keys).await.map_err(|error| error.to_string())?;
+        let opened = encrypted.open_each(&key).map_err(|error| error.to_string())?;
+        let opened = opened.iter().map(|one| serde_json::from_slice(one.expose()).map(SecretJson::new));
+        let opened = opened.collect::<Result<Vec<_>, _>>().ok().filter(|opened| opened.len() == count);
+        opened.ok_or_else(|| "it is no manifest".to_owned())
     }
 
     /// Opens the values of a Secret that age encrypted, in place.
@@ -123,34 +129,27 @@ impl<'a> Opener<'a> {
     }
 }
 
-/// Opens a document with keys that we have ourselves: nobody is asked.
-fn opened(document: Encrypted, identities: &Identities) -> Result<SecretBytes, Error> {
-    let (groups, needed, mut tries) = (document.groups().len(), document.threshold(), Tries::default());
-    let (mut parts, mut why) = (Vec::new(), Vec::new());
-    for group in document.groups() {
-        if parts.len() == needed {
-            break;
+/// All keys that are at hand, for one document.
+struct Keys<'a> {
+    /// Those that are with us, or why there are none.
+    identities: Result<&'a Identities, String>,
+    services: &'a mut Services,
+    tries: Tries,
+    calls: Calls,
+}
+
+#[async_trait]
+impl Keyring for Keys<'_> {
+    async fn unwrap(&mut self, key: &Key) -> Result<SecretBytes, Error> {
+        if key.service.asked().is_some() {
+            let service = self.services.of(key).await?;
+            return self.calls.unwrap(&*service, key).await;
         }
-        let mut open_one = |key: &Key| match key.service {
-            Service::Age => open(key.bytes().expose(), identities, &mut tries),
-            Service::Pgp => identities.open_pgp(key.bytes().expose(), &mut tries),
-            _ => Err(Error::new(
-                ErrorKind::Denied,
-                format!(
-                    "{:?}: no service is asked for the keys of a manifest: add a recipient of age with `sops updatekeys`",
-                    key.name
-                ),
-            )),
-        };
-        match group.iter().map(&mut open_one).find_map(|tried| tried.map_err(|error| why.push(error)).ok()) {
-            Some(part) => parts.push(part),
-            None if group.is_empty() => why.push(Error::invalid("a key group without keys")),
-            None => {}
+        let identities = self.identities.as_ref().map_err(|why| Error::new(ErrorKind::Denied, why.clone()));
+        match key.service {
+            Service::Age => open(key.bytes().expose(), identities?, &mut self.tries),
+            Service::Pgp => identities?.open_pgp(key.bytes().expose(), &mut self.tries),
+            Service::Other(_) | Service::Aws | Service::Vault | Service::Google | Service::Azure => Err(key.refusal()),
         }
     }
-    if parts.len() < needed {
-        return Err(too_few(parts.len(), needed, groups, &why));
-    }
-    let key = data_key(&parts, groups)?;
-    document.open(&key)
 }

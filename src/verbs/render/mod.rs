@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use keyferry_provider_core::proxy::Proxies;
 use keyferry_stores::files::Beside;
 use keyferry_sync::compute::Here;
 use keyferry_sync::data::SecretJson;
@@ -23,7 +24,7 @@ use self::given::Given;
 use self::print::Mask;
 use super::keyring::With;
 use super::manifests::folder::{Folder, Nowhere, UNRECORDED};
-use super::manifests::{Pipeline, beside, failures, read, stores, told};
+use super::manifests::{Pipeline, beside, failures, proxies, read, stores, told};
 
 /// Flags of `keyferry render`.
 #[derive(Args, Debug)]
@@ -74,7 +75,7 @@ pub async fn run(
     err: &mut dyn Write,
 ) -> Result<ExitCode, String> {
     let mut tell = |line: &str| _ = writeln!(err, "{line}");
-    let manifests = read::read(&args.filename, args.recursive, input, Some(&args.identities));
+    let manifests = read::read(&args.filename, args.recursive, input, &args.identities).await;
     let (mut folder, mut problems) = Folder::new(&manifests.documents, &args.namespace);
     problems.splice(..0, manifests.problems);
     manifests.notes.iter().for_each(|note| tell(note));
@@ -91,7 +92,7 @@ pub async fn run(
         made_up.iter().for_each(|store| tell(&format!("note: {store} is not among the manifests; --values stands in")));
     }
     let (folder, settings) = (Arc::new(folder), args.pipeline.settings());
-    let ports = ports(folder.clone(), values, beside(&args.filename));
+    let ports = ports(folder.clone(), values, beside(&args.filename), proxies()?);
     let came = folder.external_secrets.iter().map(|asked| one::one(&folder, &ports, &settings, &asked.es));
     let came = futures::future::join_all(came).await;
     let (mut rendered, mut failed) = (Vec::new(), 0);
@@ -127,8 +128,8 @@ fn summary(folder: &Folder, rendered: usize, failed: usize) -> String {
     text
 }
 
-fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>, files: Beside) -> Ports {
-    let pool = stores(folder.clone(), folder.clone(), Some(files), None);
+fn ports(folder: Arc<Folder>, values: Option<BTreeMap<String, SecretJson>>, files: Beside, proxies: Proxies) -> Ports {
+    let pool = stores(folder.clone(), folder.clone(), Some(files), None, proxies);
     let stores: Arc<dyn Stores> = match values {
         Some(values) => Arc::new(Given { values: Arc::new(values), inner: pool }),
         None => pool,

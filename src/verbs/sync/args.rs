@@ -110,8 +110,10 @@ impl UnsealFrom {
 pub enum Format {
     /// A folder with a file for each key, which is swapped at once.
     Files,
-    /// A file NAME.env of variables, as a shell reads it.
+    /// A file NAME.env of variables, as a shell, docker compose and systemd read it.
     Env,
+    /// A file NAME.env of variables without quotes, as docker's --env-file and kubectl's --from-env-file read it.
+    DockerEnv,
     /// A file NAME.json: an object of texts.
     Json,
     /// A file NAME.yaml: the Kubernetes object that the operator would write.
@@ -123,7 +125,7 @@ impl Format {
     pub fn file_name(self, name: &str) -> String {
         match self {
             Self::Files => name.to_owned(),
-            Self::Env => format!("{name}.env"),
+            Self::Env | Self::DockerEnv => format!("{name}.env"),
             Self::Json => format!("{name}.json"),
             Self::Yaml => format!("{name}.yaml"),
         }

@@ -39,6 +39,7 @@ use self::tend::{End, Orders, Tending};
 use crate::audit::{self, Counts, Log};
 use crate::metrics::Metrics;
 use crate::threads::control::BoxedEnd;
+use crate::verbs::manifests::proxies;
 use crate::verbs::run::{forbid_core_dumps, forbid_looking_in};
 
 /// The namespace of what names none.
@@ -140,6 +141,7 @@ async fn source(args: Sync, log: Option<Arc<Log>>) -> Result<Source, String> {
         None => Arc::new(()),
     };
     let unseal = args.unseal.remote()?;
+    let proxies = proxies()?;
     if args.from_cluster.is_empty() {
         let credentials = Credentials { folder: args.credentials, environment: args.credential_env };
         let namespace = args.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
@@ -152,10 +154,11 @@ async fn source(args: Sync, log: Option<Arc<Log>>) -> Result<Source, String> {
             sought: Sought::default(),
             unseal,
             audit,
+            proxies,
         });
     }
     let is_named = args.connection.kubeconfig.is_some() || args.connection.context.is_some();
     let client = if is_named { args.connection.client().await? } else { of_operator(None).await? };
     let namespace = args.namespace.or_else(pod_namespace).unwrap_or_else(|| NAMESPACE.to_owned());
-    Ok(Source::cluster(client, namespace, args.from_cluster, unseal, audit))
+    Ok(Source::cluster(client, namespace, args.from_cluster, unseal, audit, proxies))
 }

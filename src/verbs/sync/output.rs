@@ -135,6 +135,7 @@ impl<'a> FileOutput<'a> {
         match self.all.form.format {
             Format::Files => Contents::folder(data()?).map_err(unwritable),
             Format::Env => format::env(&data()?).map(Contents::File).map_err(unwritable),
+            Format::DockerEnv => format::docker_env(&data()?).map(Contents::File).map_err(unwritable),
             Format::Json => format::json(&data()?).map(Contents::File).map_err(unwritable),
             Format::Yaml => Ok(Contents::File(object.yaml())),
         }

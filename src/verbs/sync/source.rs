@@ -11,6 +11,7 @@ use keyferry_cluster::leader::Lead;
 use keyferry_cluster::objects::ClusterObjects;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, SecretStore, SecretStoreSpec};
 use keyferry_provider_core::Unseal;
+use keyferry_provider_core::proxy::Proxies;
 use keyferry_stores::files::{self, Beside};
 use keyferry_sync::audit::Audit;
 use keyferry_sync::compute::Here;
@@ -88,6 +89,8 @@ pub enum Source {
         unseal: Option<Arc<dyn Unseal>>,
         /// Where it is written down who was given what.
         audit: Arc<dyn Audit>,
+        /// What stores are reached through.
+        proxies: Proxies,
     },
     /// An API server.
     Cluster {
@@ -110,10 +113,11 @@ impl Source {
         names: impl IntoIterator<Item = String>,
         unseal: Option<Arc<dyn Unseal>>,
         audit: Arc<dyn Audit>,
+        proxies: Proxies,
     ) -> Self {
         let turns = Turns::new(REQUESTS, Lead::always());
         let objects = Arc::new(ClusterObjects::new(client.clone(), turns, PathBuf::new()));
-        let ports = ports((objects.clone(), objects), None, unseal, audit);
+        let ports = ports((objects.clone(), objects), None, unseal, audit, proxies);
         Self::Cluster { client, namespace, names: names.into_iter().collect(), ports }
     }
 
@@ -147,10 +151,10 @@ impl Source {
     /// Reads it.
     pub async fn load(&self, input: &mut (dyn Read + Send)) -> Loaded {
         match self {
-            Self::Files { paths, recursive, namespace, credentials, identities, sought, unseal, audit } => {
+            Self::Files { paths, recursive, namespace, credentials, identities, sought, unseal, audit, proxies } => {
                 // Before anything is read: what changes meanwhile is another state.
                 let beside_them = self.stamp_beside();
-                let read = read::read(paths, *recursive, input, Some(identities));
+                let read = read::read(paths, *recursive, input, identities).await;
                 let (mut folder, mut problems) = Folder::new(&read.documents, namespace);
                 problems.splice(..0, read.problems);
                 let kinds = ["ExternalSecret", "SecretStore", "ClusterSecretStore"];
@@ -173,6 +177,7 @@ impl Source {
                         Some(beside(paths).telling(sought.clone())),
                         unseal.clone(),
                         audit.clone(),
+                        proxies.clone(),
                     ),
                     rest: rest.end(),
                     problems,
@@ -241,9 +246,10 @@ fn ports(
     files: Option<Beside>,
     unseal: Option<Arc<dyn Unseal>>,
     audit: Arc<dyn Audit>,
+    proxies: Proxies,
 ) -> Ports {
     Ports {
-        stores: stores(objects.clone(), accounts, files, unseal),
+        stores: stores(objects.clone(), accounts, files, unseal, proxies),
         objects,
         journal: Arc::new(Nowhere),
         compute: Arc::new(Here),
@@ -404,7 +410,7 @@ mod tests {
     #[tokio::test]
     async fn an_api_server_is_asked_with_the_same_ports_each_time_and_one_object_holds_back_no_other() {
         let names = ["app", "gone"].map(str::to_owned);
-        let source = Source::cluster(api(), "n".to_owned(), names, None, Arc::new(()));
+        let source = Source::cluster(api(), "n".to_owned(), names, None, Arc::new(()), Proxies::default());
         let first = source.load(&mut io::empty()).await;
         assert_eq!(first.wanted.len(), 1, "{:?}", first.problems);
         let says = first.problems.join("\n");
@@ -416,9 +422,10 @@ mod tests {
         assert!(Arc::ptr_eq(&first.ports.objects, &again.ports.objects));
         assert_eq!(source.stamp(), Stamp::default(), "no file is looked at");
         // What is gone or can't be read now is carried over.
-        let mut none = Source::cluster(api(), "n".to_owned(), ["gone".to_owned()], None, Arc::new(()))
-            .load(&mut io::empty())
-            .await;
+        let mut none =
+            Source::cluster(api(), "n".to_owned(), ["gone".to_owned()], None, Arc::new(()), Proxies::default())
+                .load(&mut io::empty())
+                .await;
         none.carry_over(first);
         assert_eq!(none.wanted.len(), 1);
     }

@@ -150,6 +150,7 @@ mod tests {
     use std::path::PathBuf;
     use std::time::Duration;
 
+    use keyferry_provider_core::proxy::Proxies;
     use keyferry_stores::files::Sought;
     use keyferry_sync::outcome::{Outcome, Synced};
 
@@ -173,6 +174,7 @@ mod tests {
             sought: Sought::default(),
             unseal: None,
             audit: Arc::new(()),
+            proxies: Proxies::default(),
         };
         source.load(&mut MANIFESTS.replace("VALUE", value).as_bytes()).await
     }

@@ -1,5 +1,6 @@
 use std::fs;
 
+use keyferry_provider_core::proxy::Proxies;
 use keyferry_stores::files::Sought;
 
 use super::*;
@@ -21,6 +22,7 @@ async fn a_reading_that_ends_by_a_bug_is_told_once_and_tried_again_a_little_late
         sought: Sought::default(),
         unseal: None,
         audit: Arc::new(()),
+        proxies: Proxies::default(),
     };
     let access = keyferry_files::access::Access::default();
     let form = Form { format: Format::Files, by_namespace: false, access, tells: false };

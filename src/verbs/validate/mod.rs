@@ -77,7 +77,7 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<ExitCode, String> {
-    let manifests = read::read(&args.filename, args.recursive, input, None);
+    let manifests = read::read_closed(&args.filename, args.recursive, input);
     manifests.notes.iter().for_each(|note| _ = writeln!(err, "{}", plain(note)));
     let (count, found) = judge(args, &manifests);
     print::print(&found, args.output, out).map_err(|_| "can't write to standard output".to_owned())?;

@@ -26,7 +26,7 @@ fn told(more: &[&str], input: &str) -> (String, String, ExitCode) {
 /// What is wrong with a text, each as `line severity path: message`.
 fn found(input: &str) -> Vec<String> {
     let args = args(&["-f", "-"]);
-    let manifests = read::read(&args.filename, false, &mut input.as_bytes(), None);
+    let manifests = read::read_closed(&args.filename, false, &mut input.as_bytes());
     let found = judge(&args, &manifests).1;
     found.iter().map(|f| format!("{} {:?} {}: {}", f.line, f.severity, f.path, f.message)).collect()
 }
@@ -145,7 +145,7 @@ fn a_kind_of_ours_without_its_group_is_told_and_one_of_others_is_not() {
 fn every_seeded_mistake_is_found_on_its_line_and_nothing_else() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/verbs/validate/mistakes");
     let args = args(&["-f", folder]);
-    let manifests = read::read(&args.filename, false, &mut std::io::empty(), None);
+    let manifests = read::read_closed(&args.filename, false, &mut std::io::empty());
     let found = judge(&args, &manifests).1;
     let mut expected = Vec::new();
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -184,7 +184,7 @@ fn documented_manifests_have_no_mistakes() {
                 Some("md") => blocks(&std::fs::read_to_string(&path).unwrap()),
                 _ => continue,
             };
-            let manifests = read::read(&[Path::new("-").to_owned()], false, &mut text.as_bytes(), None);
+            let manifests = read::read_closed(&[Path::new("-").to_owned()], false, &mut text.as_bytes());
             let (objects, found) = judge(&args(&["-f", "-"]), &manifests);
             count += objects;
             let errors = found.iter().filter(|f| f.severity == Severity::Error && f.check != "yaml");
@@ -208,7 +208,7 @@ fn a_thousand_manifests_take_a_second_and_each_rule_is_compiled_once() {
     let text: String =
         (0..1000).map(|n| format!("---\n{}", GOOD.replace("name: app", &format!("name: app{n}")))).collect();
     let rules = |text: &str| {
-        let manifests = read::read(&[Path::new("-").to_owned()], false, &mut text.as_bytes(), None);
+        let manifests = read::read_closed(&[Path::new("-").to_owned()], false, &mut text.as_bytes());
         let began = Instant::now();
         let (count, found) = judge(&args(&["-f", "-"]), &manifests);
         assert_eq!(found, []);

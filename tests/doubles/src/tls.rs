@@ -47,8 +47,9 @@ impl Authority {
     pub(crate) fn server(&self) -> ServerConfig {
         // An error means that a provider is installed already, which is as good.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        // The last two are for servers behind a proxy, which alone knows them by such names.
-        let names = ["127.0.0.1", "localhost", "*.stores.test", "*.vault.double"].map(str::to_owned);
+        // The last are for servers behind a proxy, which alone knows them by such names.
+        let names = ["127.0.0.1", "localhost", "*.stores.test", "*.vault.double", "*.vault.azure.net"];
+        let names = names.map(str::to_owned);
         let mut params = CertificateParams::new(names).expect("names");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         let key = KeyPair::generate().expect("a key");

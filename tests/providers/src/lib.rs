@@ -1,6 +1,7 @@
 //! What the tests of stores share: counting what they do, on the wire and as they report it.
 
 mod aws;
+pub mod desk;
 mod front;
 mod kubernetes;
 mod moto;

@@ -1,131 +1,19 @@
 //! Encrypted documents against the tools that made them what they are: `age` and `sops`, with keys of age and SSH, of moto's KMS and of
 //! OpenBao's transit engine, and of doubles of Google's and Azure's services.
 
-use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use keyferry_documents::{Recipients, keys, seal, values};
+use keyferry_documents::{Recipients, seal, values};
 use keyferry_doubles::{Proxy, azurekv, gcpsm};
-use keyferry_provider_age::{REGISTRATION, SOPS};
-use keyferry_provider_core::{
-    BuildContext, Caller, Environment, Error, ErrorKind, Key, KeyServiceRegistration, Provider,
-};
+use keyferry_provider_age::SOPS;
+use keyferry_provider_core::{BuildContext, Caller, Environment, ErrorKind, Provider};
 use keyferry_provider_testkit::MapCredentials;
-use keyferry_provider_tests::{AWS_SECRET, Counter, REGION, aws_context, aws_keys, aws_spec, kms};
-use keyferry_testkit::{Testbed, install};
+use keyferry_provider_tests::desk::{AGE, CANARY, Desk, YAML, read, services, store, text};
+use keyferry_provider_tests::{Counter, REGION, aws_context, aws_keys, aws_spec, kms};
+use keyferry_testkit::Testbed;
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-const CANARY: &str = "canary-e03d77";
-
-static AGE: LazyLock<PathBuf> = LazyLock::new(|| install::age().expect("age builds"));
-static TOOL: LazyLock<PathBuf> = LazyLock::new(|| install::sops().expect("sops builds"));
-
-/// A folder with keys, documents and what encrypts them.
-struct Desk {
-    folder: TempDir,
-    /// The recipients of one.key and two.key.
-    recipients: [String; 2],
-}
-
-impl Desk {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let recipients = ["one.key", "two.key"].map(|name| {
-            let (key, recipient) = keys::generate();
-            std::fs::write(folder.path().join(name), key.expose()).unwrap();
-            recipient
-        });
-        Self { folder, recipients }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
-        std::fs::write(self.path(name), text).unwrap();
-        self.path(name)
-    }
-
-    fn run<I: AsRef<OsStr>>(&self, program: &Path, args: impl IntoIterator<Item = I>) -> Vec<u8> {
-        self.run_in(&[], program, args)
-    }
-
-    /// The same with more in its environment.
-    fn run_in<I: AsRef<OsStr>>(
-        &self,
-        environment: &[(&str, &str)],
-        program: &Path,
-        args: impl IntoIterator<Item = I>,
-    ) -> Vec<u8> {
-        let testbed = Testbed::shared();
-        let output = Command::new(program)
-            .args(args)
-            .current_dir(self.folder.path())
-            .envs([("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7EXAMPLE"), ("AWS_SECRET_ACCESS_KEY", AWS_SECRET)])
-            .envs([("AWS_ENDPOINT_URL", testbed.moto_url()), ("AWS_REGION", REGION.to_owned())])
-            .envs([("VAULT_ADDR", testbed.vault_url()), ("VAULT_TOKEN", testbed.vault_token())])
-            .env("SOPS_AGE_KEY_FILE", self.path("one.key"))
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{program:?}: {}", String::from_utf8_lossy(&output.stderr));
-        output.stdout
-    }
-
-    /// Encrypts a file by these rules of `.sops.yaml`.
-    fn sops(&self, name: &str, rule: &str) -> String {
-        self.sops_in(&[], name, rule)
-    }
-
-    fn sops_in(&self, environment: &[(&str, &str)], name: &str, rule: &str) -> String {
-        self.write(".sops.yaml", format!("creation_rules:\n  - {rule}\n"));
-        String::from_utf8(self.run_in(environment, &TOOL, ["encrypt", name])).unwrap()
-    }
-
-    fn key(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.path(name)).unwrap()
-    }
-}
-
-/// Where the keys of services are, as the registry of a whole build says.
-fn services(name: &str) -> Option<&'static KeyServiceRegistration> {
-    match name {
-        "aws" => Some(&keyferry_provider_aws::KMS),
-        "azurekv" => Some(&keyferry_provider_azurekv::KEYS),
-        "gcpsm" => Some(&keyferry_provider_gcpsm::KMS),
-        "vault" => Some(&keyferry_provider_vault::TRANSIT),
-        _ => None,
-    }
-}
-
-/// A store of these documents, with the keys of `desk` that are named.
-async fn store(desk: &Desk, held: &[&str], mut spec: Value, counter: &Arc<Counter>) -> Arc<dyn Provider> {
-    let testbed = Testbed::shared();
-    let credentials = held.iter().fold(aws_keys(), |all, name| all.with(&format!("keys/{name}"), desk.key(name)));
-    let credentials = credentials.with("vault/token", testbed.vault_token());
-    spec["identities"] = held.iter().map(|name| json!({"secretRef": {"name": "keys", "key": name}})).collect();
-    let is_sops = spec["kind"] == "sops";
-    spec.as_object_mut().unwrap().remove("kind");
-    let ctx = BuildContext { key_services: services, ..aws_context(credentials, counter.clone()) };
-    let build = if is_sops { SOPS.build } else { REGISTRATION.build };
-    build(&spec, ctx).await.unwrap()
-}
-
-async fn read(store: &dyn Provider, name: &str) -> Result<String, Error> {
-    let key = Key { name: name.into(), version: None, metadata: false };
-    let answer = store.fetch(&[key]).await?.remove(0);
-    let answer = answer.inspect_err(|error| assert!(!error.to_string().contains(CANARY), "{error}"))?;
-    Ok(String::from_utf8_lossy(answer.value.expose()).into_owned())
-}
-
-fn text(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap()
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_age_open_here_and_ours_open_there() {
@@ -150,17 +38,21 @@ async fn files_of_age_open_here_and_ours_open_there() {
     let for_rsa = text(desk.run(&AGE, ["-a", "-r", rsa.trim(), plain]));
     let for_one = text(desk.run(&AGE, ["-a", "-r", &one, plain]));
     let for_ssh = text(desk.run(&AGE, ["-a", "-r", ssh.trim(), plain]));
+    let several = desk.write("several.yaml", format!("a: 1\n---\npassword: {CANARY}\n"));
+    let of_several = text(desk.run(&AGE, ["-a", "-r", &one, several.to_str().unwrap()]));
     let for_both = text(desk.run(&AGE, ["-a", "-r", &desk.recipients[1], "-r", &one, plain]));
     let spec = json!({"documents": [
         {"name": "one.yaml", "inline": for_one},
         {"name": "ssh.yaml", "inline": for_ssh},
         {"name": "rsa.yaml", "inline": for_rsa},
         {"name": "both.yaml", "inline": for_both},
+        {"name": "several.yaml", "inline": of_several},
     ]});
     let store = store(&desk, &["one.key", "ssh.key", "rsa.key"], spec, &Arc::default()).await;
     for name in ["one.yaml", "ssh.yaml", "rsa.yaml", "both.yaml"] {
         assert_eq!(read(&*store, name).await, Ok(format!(r#"{{"password":"{CANARY}"}}"#)), "{name}");
     }
+    assert_eq!(read(&*store, "several.yaml").await, Ok(format!(r#"[{{"a":1}},{{"password":"{CANARY}"}}]"#)));
     for (recipient, key) in [(one.as_str(), "one.key"), (&ssh, "ssh.key"), (&rsa, "rsa.key")] {
         let mut recipients = Recipients::default();
         recipients.add(recipient).unwrap();
@@ -176,8 +68,6 @@ async fn files_of_age_open_here_and_ours_open_there() {
         assert!(desk.run(Path::new("sh"), ["-c", &script]) == CANARY.as_bytes());
     }
 }
-
-const YAML: &str = "# why\ndb:\n  user: app # who\n  password: canary-e03d77\n  port: 5432\n  ratio: 2.50\n  list:\n    # in\n    - a\n    - true\n  none: null\nplain_unencrypted: 017\n";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn files_of_sops_open_with_keys_of_age() {
@@ -202,6 +92,11 @@ async fn files_of_sops_open_with_keys_of_age() {
             r#"{"db":{"password":"canary-e03d77","user":"app"}}"#,
         ),
         ("a.pem", "canary-e03d77\n", "canary-e03d77\n"),
+        (
+            "several.yaml",
+            "# one\na: canary-e03d77\n---\n# nothing\n---\nb: [x, 7]\n---\n",
+            r#"[{"a":"canary-e03d77"},{"b":["x",7]}]"#,
+        ),
     ];
     let mut documents = Vec::new();
     for (name, plain, _) in &cases {
@@ -427,38 +322,7 @@ async fn files_of_sops_open_with_a_key_of_azure() {
     assert!(error.message().contains("Key Vault Crypto User"), "{error}");
 }
 
-/// By `gpg`: the tool has it encrypt. Run with the feature that the default leaves out.
-#[cfg(feature = "pgp")]
-#[tokio::test(flavor = "multi_thread")]
-async fn files_of_sops_open_with_a_key_of_pgp() {
-    let desk = Desk::new();
-    let home = desk.path("gnupg");
-    std::fs::create_dir(&home).unwrap();
-    std::fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
-    let environment = [("GNUPGHOME", home.to_str().unwrap())];
-    let gpg = |args: &[&str]| {
-        let all = [&["--quiet", "--batch", "--pinentry-mode", "loopback", "--passphrase", ""], args].concat();
-        text(desk.run_in(&environment, Path::new("gpg"), all))
-    };
-    for (name, kind) in [("modern", "future-default"), ("usual", "default")] {
-        gpg(&["--quick-generate-key", name, kind, "default", "never"]);
-        let listed = gpg(&["--list-keys", "--with-colons", name]);
-        let fingerprint = listed.lines().find_map(|line| line.strip_prefix("fpr:::::::::")?.split(':').next()).unwrap();
-        desk.write("sops.asc", gpg(&["--armor", "--export-secret-keys", name]));
-        desk.write("a.yaml", YAML);
-        let document = desk.sops_in(&environment, "a.yaml", &format!("pgp: {fingerprint}"));
-        let spec = json!({"kind": "sops", "documents": [{"name": "a.yaml", "inline": document}]});
-        let with = store(&desk, &["sops.asc"], spec.clone(), &Arc::default()).await;
-        assert!(read(&*with, "a.yaml").await.unwrap().contains(CANARY), "{name}");
-        let other = store(&desk, &["one.key"], spec, &Arc::default()).await;
-        let error = read(&*other, "a.yaml").await.unwrap_err();
-        assert!(error.message().contains(&format!("PGP key {fingerprint}: no key of PGP of the store")), "{error}");
-    }
-    desk.run_in(&environment, Path::new("gpgconf"), ["--kill", "all"]);
-}
-
-/// What a build without the feature says.
-#[cfg(not(feature = "pgp"))]
+/// What a build without the feature says; with it, `pgp.rs` runs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_of_sops_for_a_key_of_pgp_names_the_feature() {
     let desk = Desk::new();

@@ -12,16 +12,22 @@ fn features() -> BTreeSet<String> {
     named.map(|(name, _)| name.to_owned()).collect()
 }
 
-/// The crates of `cargo build -p keyferry --no-default-features --features keyferry-stores/NAME`.
-fn built_with(feature: &str) -> BTreeSet<String> {
+/// The crates of `cargo build -p keyferry` with these flags.
+fn built(flags: &[&str]) -> BTreeSet<String> {
     let tree = Command::new(env!("CARGO"))
         .args(["tree", "--locked", "--offline", "--package=keyferry", "--edges=normal,build", "--prefix=none"])
-        .args(["--format={lib}", "--no-default-features", &format!("--features=keyferry-stores/{feature}")])
+        .arg("--format={lib}")
+        .args(flags)
         .current_dir(root())
         .output()
         .expect("cargo runs");
     assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
     String::from_utf8_lossy(&tree.stdout).lines().map(|line| line.replace('_', "-")).collect()
+}
+
+/// Those with one store.
+fn built_with(feature: &str) -> BTreeSet<String> {
+    built(&["--no-default-features", &format!("--features=keyferry-stores/{feature}")])
 }
 
 /// Whether it is a vendor's library. That of TLS bears AWS's name, too.
@@ -45,5 +51,17 @@ fn a_build_with_one_store_compiles_no_other_and_no_vendors_library_but_its_own()
         let sdks: Vec<_> = built.iter().filter(|name| is_sdk(name)).collect();
         assert!(feature == "aws" || sdks.is_empty(), "a build with {feature} compiles {sdks:?}");
         assert!(feature != "aws" || !sdks.is_empty(), "the check knows a vendor's library: {built:?}");
+    }
+}
+
+/// The workspace has them always, to build and test them once; a program has what its own features say.
+#[test]
+fn a_build_reads_keys_of_pgp_where_it_is_asked_to_and_nowhere_else() {
+    for (flags, has) in [(&[][..], false), (&["--features=keyferry-stores/pgp"][..], true)] {
+        let built = built(flags);
+        assert!(built.contains("keyferry-documents"), "the check found its subject: {built:?}");
+        for name in ["keyferry-documents-pgp", "pgp", "rsa"] {
+            assert_eq!(built.contains(name), has, "{name} with {flags:?}");
+        }
     }
 }

@@ -41,7 +41,7 @@ fn against(kind: &str, provider: &Value) -> Vec<String> {
     let manifest = json!({
         "apiVersion": "external-secrets.io/v1", "kind": kind, "metadata": {"name": "documented"}, "spec": {"provider": provider},
     });
-    let manifests = read::read(&args.filename, false, &mut manifest.to_string().as_bytes(), None);
+    let manifests = read::read_closed(&args.filename, false, &mut manifest.to_string().as_bytes());
     let (count, found) = judge(&args, &manifests);
     assert_eq!(count, 1, "{manifest}");
     let errors = found.into_iter().filter(|finding| finding.severity == Severity::Error);

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::{Asked, CLIENT, RESOURCE, SECRET, TENANT, answer};
+use super::{Asked, CLIENT, OF_CLOUD, RESOURCE, SECRET, TENANT, answer};
 use crate::trusted::Trusted;
 
 /// Who may log in, and who did.
@@ -81,7 +81,8 @@ impl Logins {
     /// Whether somebody with this header is let into the vault.
     pub(crate) fn lets_in(&self, authorization: &str, at: Instant) -> bool {
         let given = authorization.strip_prefix("Bearer ").and_then(|token| self.given.get(token));
-        given.is_some_and(|given| given.end > at && given.resource == RESOURCE && given.tenant == self.vault_tenant)
+        let is_for_us = |resource: &str| [RESOURCE, OF_CLOUD].contains(&resource);
+        given.is_some_and(|given| given.end > at && is_for_us(&given.resource) && given.tenant == self.vault_tenant)
     }
 
     /// Whether the signature of an assertion is one of the application's certificates.

@@ -34,6 +34,8 @@ pub const CLIENT: &str = "66666666-7777-8888-9999-000000000000";
 pub const SECRET: &str = "canary~of.the-client_secret+&=";
 /// What tokens must be for.
 pub const RESOURCE: &str = "https://vault.double";
+/// And what they are for where somebody takes it for a vault of the public cloud.
+const OF_CLOUD: &str = "https://vault.azure.net";
 
 /// A running double; clones are handles of the same one.
 #[derive(Clone)]

@@ -91,6 +91,7 @@ fn main() -> ExitCode {
                 .and_then(|_| install::age())
                 .and_then(|_| install::sops())
                 .and_then(|_| install::kubeseal())
+                .and_then(|_| install::env_readers())
                 .and_then(|_| install::prometheus())
                 .and_then(|_| for_nodes());
             all.map(|_| ExitCode::SUCCESS)

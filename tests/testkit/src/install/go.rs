@@ -16,6 +16,9 @@ const CONTAINERD_MOD: &str = include_str!("../../../tools/containerd/go.mod");
 const CONTAINERD_SUM: &str = include_str!("../../../tools/containerd/go.sum");
 const CSI_SANITY_MOD: &str = include_str!("../../../tools/csi-sanity/go.mod");
 const CSI_SANITY_SUM: &str = include_str!("../../../tools/csi-sanity/go.sum");
+const ENV_READERS: &str = include_str!("../../../tools/env-readers/main.go");
+const ENV_READERS_MOD: &str = include_str!("../../../tools/env-readers/go.mod");
+const ENV_READERS_SUM: &str = include_str!("../../../tools/env-readers/go.sum");
 const ETCD_MOD: &str = include_str!("../../../tools/etcd/go.mod");
 const ETCD_SUM: &str = include_str!("../../../tools/etcd/go.sum");
 const HELM_MOD: &str = include_str!("../../../tools/helm/go.mod");
@@ -51,6 +54,29 @@ pub(super) fn sops() -> Artifact {
         programs: vec![("sops", "github.com/getsops/sops/v3/cmd/sops")],
     }
     .artifact()
+}
+
+/// A program of ours around the libraries of others.
+pub(super) fn env_readers() -> Artifact {
+    let versions = ["github.com/compose-spec/compose-go/v2", "github.com/docker/cli"];
+    let [compose, docker] = versions.map(|module| pinned(ENV_READERS_MOD, module));
+    let Artifact { title, inputs, contains, make } = Module {
+        title: format!("env-readers compose-go {compose} docker {docker}"),
+        go_mod: ENV_READERS_MOD,
+        go_sum: ENV_READERS_SUM,
+        ldflags: "-s -w".into(),
+        programs: vec![("env-readers", ".")],
+    }
+    .artifact();
+    Artifact {
+        title,
+        inputs: format!("{inputs}\n{ENV_READERS}"),
+        contains,
+        make: Box::new(move |folder, progress| {
+            fs::write(folder.join("main.go"), ENV_READERS)?;
+            make(folder, progress)
+        }),
+    }
 }
 
 pub(super) fn kubeseal() -> Artifact {

@@ -102,6 +102,11 @@ pub fn sops() -> Result<PathBuf> {
     Ok(go::sops().ensure(&cache_dir()?)?.join("sops"))
 }
 
+/// The readers of variables of docker compose and docker.
+pub fn env_readers() -> Result<PathBuf> {
+    Ok(go::env_readers().ensure(&cache_dir()?)?.join("env-readers"))
+}
+
 /// `kubeseal`, by whose SealedSecrets ours are believed.
 pub fn kubeseal() -> Result<PathBuf> {
     Ok(go::kubeseal().ensure(&cache_dir()?)?.join("kubeseal"))
