@@ -67,6 +67,14 @@ pub async fn run(
     err: &mut dyn Write,
 ) -> Result<(), String> {
     is_possible(args)?;
+    tokio::select! {
+        done = show(args, out, err) => done,
+        () = ended => Ok(()),
+    }
+}
+
+/// Prints the link, and answers whoever has it, for ever.
+async fn show(args: &Ui, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), String> {
     let client = args.connection.client().await?;
     let listener = bind(SocketAddr::from((Ipv4Addr::LOCALHOST, args.port)), "--port").await?;
     let port = listener.local_addr().map_err(|error| format!("can't listen: {}", error.kind()))?.port();
@@ -83,11 +91,7 @@ pub async fn run(
     }
     let live = Arc::new(Live::new(client.clone(), args.namespace.clone(), args.metrics.clone()));
     let desk = Arc::new(Desk::new(client, live.clone(), args.controller_class.clone()));
-    tokio::select! {
-        () = served(listener, door, &live, desk) => {}
-        () = live.follow() => {}
-        () = ended => {}
-    }
+    tokio::join!(served(listener, door, &live, desk), live.follow());
     Ok(())
 }
 
