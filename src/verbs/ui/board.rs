@@ -177,8 +177,12 @@ impl Board {
 /// What tells two versions of an object apart.
 fn version(object: &Object) -> Option<String> {
     match object {
-        Object::ExternalSecret(es) => es.as_ref().as_ref().map_or_else(|of| of.resource_version.clone(), |es| es.resource_version()),
-        Object::PushSecret(ps) => ps.as_ref().as_ref().map_or_else(|of| of.resource_version.clone(), |ps| ps.resource_version()),
+        Object::ExternalSecret(es) => {
+            es.as_ref().as_ref().map_or_else(|of| of.resource_version.clone(), |es| es.resource_version())
+        }
+        Object::PushSecret(ps) => {
+            ps.as_ref().as_ref().map_or_else(|of| of.resource_version.clone(), |ps| ps.resource_version())
+        }
         Object::Store(store) => store.metadata.resource_version.clone(),
     }
 }
@@ -292,7 +296,8 @@ mod tests {
         put(&mut board, "broken", "False", 2);
         assert!(board.wants_tries());
         let since = board.revision();
-        let metrics = "keyferry_queue_length 0\nkeyferry_externalsecret_failed_attempts{name=\"broken\",namespace=\"ns\"} 4\n";
+        let metrics =
+            "keyferry_queue_length 0\nkeyferry_externalsecret_failed_attempts{name=\"broken\",namespace=\"ns\"} 4\n";
         board.take_tries(Tries::of(metrics), None, at(1000));
         let (upto, news) = board.news(since);
         assert_eq!((news.rows.len(), news.rows[0].tries, news.knows_tries), (1, Some(4), true));

@@ -86,7 +86,10 @@ impl Door {
         // A page elsewhere may have its own name lead here (DNS rebinding): it would be asked for by that.
         let is_named = matches!(named.as_deref(), Ok([host]) if is_ours(host));
         if !is_named || request.uri().authority().is_some_and(|name| !is_ours(name.as_str())) {
-            return Err((StatusCode::MISDIRECTED_REQUEST, "this page has no such name: use the link as it was printed\n"));
+            return Err((
+                StatusCode::MISDIRECTED_REQUEST,
+                "this page has no such name: use the link as it was printed\n",
+            ));
         }
         if request.method() != Method::GET {
             return Err((StatusCode::METHOD_NOT_ALLOWED, "this page is read-only\n"));
@@ -173,7 +176,7 @@ mod tests {
     /// A request: a header that is not named has the value that a browser would send.
     async fn ask(door: &Arc<Door>, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, HeaderMap, String) {
         let mut router = guarded(Router::new().route(&door.path(""), get(async || "the page")), door.clone());
-        let mut request = Request::builder().method(method).uri(path);
+        let mut request = axum::http::Request::builder().method(method).uri(path);
         if !headers.iter().any(|(name, _)| *name == "host") {
             request = request.header("host", format!("127.0.0.1:{PORT}"));
         }

@@ -4,12 +4,12 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use axum::Router;
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::Router;
 use futures::StreamExt as _;
 use futures::stream;
 use kube::Client;
@@ -206,6 +206,9 @@ mod tests {
     async fn metrics_are_left_alone_while_nobody_looks() {
         let live = live();
         let waited = tokio::time::timeout(Duration::from_secs(60), live.ask_for_tries()).await;
-        assert!(waited.is_err() && live.read(|board| !board.news(0).1.knows_tries && board.news(0).1.tries_unread.is_none()));
+        assert!(
+            waited.is_err()
+                && live.read(|board| !board.news(0).1.knows_tries && board.news(0).1.tries_unread.is_none())
+        );
     }
 }

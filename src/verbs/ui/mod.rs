@@ -99,8 +99,10 @@ async fn show(args: &Ui, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
 fn is_possible(args: &Ui) -> Result<(), String> {
     let is_input = args.metrics.metrics.as_ref().is_some_and(|file| file.as_os_str() == "-");
     if is_input {
-        return Err("--metrics - is read once, and the page reads metrics again and again: name a file or --metrics-url"
-            .to_owned());
+        return Err(
+            "--metrics - is read once, and the page reads metrics again and again: name a file or --metrics-url"
+                .to_owned(),
+        );
     }
     Ok(())
 }
@@ -141,7 +143,10 @@ mod tests {
         for (text, forbidden) in [
             (html, &["style=", "onclick", "onload", "javascript:", "http:", "https:", "//"][..]),
             (css, &["url(", "@import", "http"][..]),
-            (js, &["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "https:"][..]),
+            (
+                js,
+                &["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "Function(", "https:"][..],
+            ),
             (icon, &["script", "href"][..]),
         ] {
             for word in forbidden {

@@ -105,13 +105,13 @@ const NOT_THERE: Refusal = (StatusCode::NOT_FOUND, "it is not there any more\n")
 
 /// The ways to ask.
 pub fn routes(door: &Door, desk: Arc<Desk>) -> Router {
-    let object = async |State(desk): State<Arc<Desk>>, Path(key): Path<(String, String, String)>| {
-        answer(desk.object(key).await)
-    };
+    let object =
+        async |State(desk): State<Arc<Desk>>, Path(key): Path<(String, String, String)>| answer(desk.object(key).await);
     let who = async |State(desk): State<Arc<Desk>>, Path((namespace, name)): Path<(String, String)>| {
         answer(desk.who(namespace, name).await)
     };
-    let users = async |State(desk): State<Arc<Desk>>, Path(namespace): Path<String>| answer(desk.users(&namespace).await);
+    let users =
+        async |State(desk): State<Arc<Desk>>, Path(namespace): Path<String>| answer(desk.users(&namespace).await);
     Router::new()
         .route(&door.path("object/{kind}/{namespace}/{name}"), get(object))
         .route(&door.path("who/{namespace}/{name}"), get(who))

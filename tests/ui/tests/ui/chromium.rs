@@ -294,8 +294,10 @@ impl Tab {
 
     /// The addresses that the page asked for.
     pub fn asked_for(&self) -> Vec<String> {
-        let requests = self.events("Network.requestWillBeSent").into_iter().chain(self.events("Network.webSocketCreated"));
-        let urls = requests.map(|of| of["request"]["url"].as_str().or(of["url"].as_str()).unwrap_or_default().to_owned());
+        let requests =
+            self.events("Network.requestWillBeSent").into_iter().chain(self.events("Network.webSocketCreated"));
+        let urls =
+            requests.map(|of| of["request"]["url"].as_str().or(of["url"].as_str()).unwrap_or_default().to_owned());
         urls.collect()
     }
 

@@ -10,14 +10,16 @@ use crate::chromium::{Chromium, Tab};
 use crate::served::Served;
 
 /// What somebody who may write into a namespace would have run in the browser of somebody who may read Secrets.
-const HOSTILE: &str = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>\u{202e}txet\u{202c}";
+const HOSTILE: &str =
+    "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>\u{202e}txet\u{202c}";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_is_shown_as_it_stands_and_as_it_changes() {
     let mut rig = Rig::new("ui").await;
     populate(&rig).await;
     let metrics = format!("--metrics-url={}", rig.operator().metrics_url("/metrics"));
-    let served = Served::start(&rig.testbed.kubeconfig(), &[&format!("--namespace={}", rig.namespace()), &metrics]).await;
+    let served =
+        Served::start(&rig.testbed.kubeconfig(), &[&format!("--namespace={}", rig.namespace()), &metrics]).await;
     let chromium = Chromium::start().await;
     let tab = chromium.tab().await;
     tab.follow(&served.link).await;
@@ -39,7 +41,8 @@ async fn populate(rig: &Rig) {
     rig.put("app", values).await;
     let data = rig.data("app", &["user", "pass"]);
     rig.external_secret("db", json!({"refreshInterval": "1h", "data": data})).await;
-    let missing = json!({"refreshInterval": "1h", "secretStoreRef": {"name": "none"}, "data": rig.data("app", &["user"])});
+    let missing =
+        json!({"refreshInterval": "1h", "secretStoreRef": {"name": "none"}, "data": rig.data("app", &["user"])});
     rig.external_secret("broken", missing).await;
     let labels = json!({"app": "web"});
     let container = json!({"name": "web", "image": "web:1", "envFrom": [{"secretRef": {"name": "db"}}]});
@@ -109,7 +112,8 @@ async fn one_object(tab: &Tab) {
         assert!(text.contains(part), "{part}\n---\n{text}");
     }
     tab.until("document.querySelector('#object section:last-of-type').innerText.includes('Normal')").await;
-    let nodes = tab.js("[...document.querySelectorAll('#object .graph li')].map(li => li.firstChild.textContent)").await;
+    let nodes =
+        tab.js("[...document.querySelectorAll('#object .graph li')].map(li => li.firstChild.textContent)").await;
     assert_eq!(nodes, json!(["s", "db", "db", "web"]));
     assert_eq!(tab.js("document.querySelectorAll('#object .graph path').length").await, 3);
     tab.click("#object-who button").await;
@@ -140,7 +144,8 @@ async fn what_others_wrote_is_text(tab: &Tab) {
 
 /// It is last: the browser complains of it.
 async fn no_text_becomes_markup(tab: &Tab) {
-    let attempt = "(() => { try { document.body.innerHTML = '<p>taken</p>'; return 'taken'; } catch { return 'refused'; } })()";
+    let attempt =
+        "(() => { try { document.body.innerHTML = '<p>taken</p>'; return 'taken'; } catch { return 'refused'; } })()";
     assert_eq!(tab.js(attempt).await, "refused");
 }
 
@@ -148,8 +153,13 @@ async fn the_graph(tab: &Tab) {
     tab.click("#to-graph").await;
     tab.until("performance.getEntriesByName('graph').length > 0").await;
     let columns = tab.js("[...document.querySelectorAll('#graph ul')].map(ul => [...ul.children].map(li => li.firstChild.textContent).sort())").await;
-    assert_eq!(columns, json!([["none", "other", "s"], ["broken", "db", "hostile"], ["broken", "db", "hostile"], ["web"]]));
-    let item = tab.js("[...document.querySelectorAll('#graph li')].find(li => li.innerText.startsWith('s\\n')).textContent").await;
+    assert_eq!(
+        columns,
+        json!([["none", "other", "s"], ["broken", "db", "hostile"], ["broken", "db", "hostile"], ["web"]])
+    );
+    let item = tab
+        .js("[...document.querySelectorAll('#graph li')].find(li => li.innerText.startsWith('s\\n')).textContent")
+        .await;
     assert!(item.as_str().unwrap().ends_with("leads to db"), "it is told to who sees no lines: {item}");
     tab.js("[...document.querySelectorAll('#graph a')].find(a => a.innerText === 'db').focus()").await;
     tab.until("document.querySelectorAll('#graph path.near').length === 3").await;

@@ -60,7 +60,9 @@ async fn only_who_has_the_link_and_asks_by_its_name_is_let_in() {
         let policy = answer.headers()["content-security-policy"].to_str().unwrap();
         assert!(policy.starts_with("default-src 'none'; script-src 'self'; "), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
-        for (name, value) in [("x-content-type-options", "nosniff"), ("cache-control", "no-store"), ("referrer-policy", "no-referrer")] {
+        for (name, value) in
+            [("x-content-type-options", "nosniff"), ("cache-control", "no-store"), ("referrer-policy", "no-referrer")]
+        {
             assert_eq!(answer.headers()[name], value, "{path}");
         }
         assert!(!answer.headers().keys().any(|name| name.as_str().starts_with("access-control")));

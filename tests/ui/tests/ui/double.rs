@@ -56,7 +56,9 @@ impl Double {
     pub fn put(&self, plural: &'static str, object: Value) {
         let mut all = self.shared.objects.lock().unwrap();
         let of = all.entry(plural).or_default();
-        let is_same = |other: &Value| ["name", "namespace"].iter().all(|field| other["metadata"][field] == object["metadata"][field]);
+        let is_same = |other: &Value| {
+            ["name", "namespace"].iter().all(|field| other["metadata"][field] == object["metadata"][field])
+        };
         let event = match of.iter_mut().find(|other| is_same(other)) {
             Some(other) => {
                 *other = object.clone();
@@ -81,7 +83,7 @@ async fn answer(State(shared): State<Arc<Shared>>, request: Request) -> Response
         rest => (None, rest),
     };
     let all = shared.objects.lock().unwrap();
-    let Some((plural, of)) = rest.first().and_then(|plural| all.get_key_value(*plural)) else { return absent() };
+    let Some((&plural, of)) = rest.first().and_then(|plural| all.get_key_value(*plural)) else { return absent() };
     if query.contains("watch=") {
         return watch(plural, shared.changes.subscribe());
     }

@@ -36,7 +36,12 @@ async fn what_may_not_be_read_is_said_and_the_rest_is_shown() {
     tab.click("#rows a").await;
     tab.until("performance.getEntriesByName('object').length > 0").await;
     let notes = tab.text("#object .notice").await;
-    for part in ["can't list the pods", "can't list the deployments", "can't list the events", "whether the Secret is there is not known"] {
+    for part in [
+        "can't list the pods",
+        "can't list the deployments",
+        "can't list the events",
+        "whether the Secret is there is not known",
+    ] {
         assert!(notes.contains(part), "{part}: {notes}");
     }
     assert!(tab.text("#object").await.contains("spec.data[0]"), "what is known is shown");

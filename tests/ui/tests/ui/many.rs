@@ -1,6 +1,7 @@
 //! Ten thousand ExternalSecrets: the page is there at once, holds a few rows, and is told of what changes alone.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use serde_json::{Value, json};
 
@@ -48,7 +49,8 @@ async fn ten_thousand_rows_are_there_at_once_and_told_of_one_by_one() {
     let chromium = Chromium::start().await;
     let tab = chromium.tab().await;
     let [paint, first, all] = loads(&tab, &served.link).await;
-    println!("first paint {paint:.0} ms, first rows {first:.0} ms, all rows {all:.0} ms");
+    let measured = format!("first paint {paint:.0} ms, first rows {first:.0} ms, all rows {all:.0} ms\n");
+    let _ = std::io::stderr().write_all(measured.as_bytes());
     assert!(paint < 1000.0, "first paint after {paint} ms");
     assert!(first <= all, "the first rows are shown while others are on their way: {first} {all}");
 
@@ -65,7 +67,8 @@ async fn ten_thousand_rows_are_there_at_once_and_told_of_one_by_one() {
 /// The page holds the rows that are seen, and some beside them, wherever one is.
 async fn are_few(tab: &Tab) {
     for part in ["0", "0.5", "1"] {
-        tab.js(&format!("const s = document.querySelector('#scroller'); s.scrollTop = s.scrollHeight * {part}; true")).await;
+        tab.js(&format!("const s = document.querySelector('#scroller'); s.scrollTop = s.scrollHeight * {part}; true"))
+            .await;
         // Whatever is seen has its row.
         let seen = "(() => { const s = document.querySelector('#scroller').getBoundingClientRect(); \
                     return document.elementFromPoint(s.left + 40, s.top + s.height - 30).closest('#rows tr') !== null; })()";
@@ -124,7 +127,11 @@ async fn told_one_by_one(tab: &Tab, double: &Double) {
     double.put("externalsecrets", external_secret("team-007", "app-00007", store, Some("it broke just now"), 20_001));
     tab.until("document.querySelector('#rows').innerText.includes('it broke just now')").await;
     assert!(tab.text("#announcement").await.contains("team-007/app-00007 has failed"));
-    let told: Vec<Value> = heard().split_off(before).iter().map(|of| serde_json::from_str(of["data"].as_str().unwrap()).unwrap()).collect();
+    let told: Vec<Value> = heard()
+        .split_off(before)
+        .iter()
+        .map(|of| serde_json::from_str(of["data"].as_str().unwrap()).unwrap())
+        .collect();
     let rows: usize = told.iter().map(|news: &Value| news["rows"].as_array().unwrap().len()).sum();
     assert_eq!(rows, 1, "only what changed is told: {told:?}");
 }

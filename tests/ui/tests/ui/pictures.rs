@@ -25,7 +25,12 @@ async fn each_view_has_a_picture() {
     let folder = folder.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let views = [
         ("list", "#/list", "light", "document.querySelectorAll('#rows tr').length > 10"),
-        ("object", "#/object/ExternalSecret/shop/orders-db", "light", "performance.getEntriesByName('object').length > 0"),
+        (
+            "object",
+            "#/object/ExternalSecret/shop/orders-db",
+            "light",
+            "performance.getEntriesByName('object').length > 0",
+        ),
         ("graph", "#/graph?namespace=shop", "dark", "performance.getEntriesByName('graph').length > 0"),
     ];
     tab.prefers("light", "reduce").await;
@@ -81,10 +86,21 @@ fn external_secrets() -> Vec<Value> {
         external_secret("shop", "card-processor", own(), Some(down), 202),
     ];
     for (n, (namespace, name)) in [
-        ("shop", "session-keys"), ("shop", "search-index"), ("shop", "mail-relay"), ("shop", "cdn-purge"),
-        ("billing", "ledger-db"), ("billing", "invoices-bucket"), ("billing", "tax-service"),
-        ("platform", "grafana-admin"), ("platform", "registry-pull"), ("platform", "backup-target"), ("platform", "dns-updates"),
-        ("data", "warehouse"), ("data", "kafka-clients"), ("data", "airflow-db"), ("data", "lake-reader"),
+        ("shop", "session-keys"),
+        ("shop", "search-index"),
+        ("shop", "mail-relay"),
+        ("shop", "cdn-purge"),
+        ("billing", "ledger-db"),
+        ("billing", "invoices-bucket"),
+        ("billing", "tax-service"),
+        ("platform", "grafana-admin"),
+        ("platform", "registry-pull"),
+        ("platform", "backup-target"),
+        ("platform", "dns-updates"),
+        ("data", "warehouse"),
+        ("data", "kafka-clients"),
+        ("data", "airflow-db"),
+        ("data", "lake-reader"),
     ]
     .into_iter()
     .enumerate()
