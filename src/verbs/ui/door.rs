@@ -33,7 +33,7 @@ const HEADERS: [(HeaderName, &str); 8] = [
 
 /// The page that the link opens. It leads on by itself, so that it is our own page that asks for the next: a browser would not
 /// send the cookie, which is strict, where another page led here.
-const THRESHOLD: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>keyferry</title>\
+const THRESHOLD: &str = "<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>keyferry</title><link rel=\"icon\" href=\"icon.svg\">\
                          <meta http-equiv=\"refresh\" content=\"0; url=./\"><p><a href=\"./\">keyferry</a>\n";
 
 /// Where the page is, and what opens it.

@@ -17,7 +17,9 @@ use keyferry_sync::plan::TargetState;
 use kube::Client;
 use kube::api::{Api, ListParams};
 use serde::Serialize;
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 
 use super::door::Door;
 use super::live::Live;
@@ -27,7 +29,8 @@ use crate::report::standing::{self, Standing};
 use crate::report::users::User;
 use crate::verbs::explain::{Explanation, explanation};
 use crate::verbs::follow::{KINDS, Key};
-use crate::verbs::{gather, who};
+use crate::verbs::gather;
+use crate::verbs::who::rbac;
 
 /// How many answers are gathered at once: each asks the API server several times.
 const AT_ONCE: usize = 2;
@@ -105,13 +108,6 @@ const NOT_THERE: Refusal = (StatusCode::NOT_FOUND, "it is not there any more\n")
 
 /// The ways to ask.
 pub fn routes(door: &Door, desk: Arc<Desk>) -> Router {
-    let object =
-        async |State(desk): State<Arc<Desk>>, Path(key): Path<(String, String, String)>| answer(desk.object(key).await);
-    let who = async |State(desk): State<Arc<Desk>>, Path((namespace, name)): Path<(String, String)>| {
-        answer(desk.who(namespace, name).await)
-    };
-    let users =
-        async |State(desk): State<Arc<Desk>>, Path(namespace): Path<String>| answer(desk.users(&namespace).await);
     Router::new()
         .route(&door.path("object/{kind}/{namespace}/{name}"), get(object))
         .route(&door.path("who/{namespace}/{name}"), get(who))
@@ -119,11 +115,30 @@ pub fn routes(door: &Door, desk: Arc<Desk>) -> Router {
         .with_state(desk)
 }
 
-fn answer(told: Result<impl Serialize, Refusal>) -> Response {
-    match told.map(|told| serde_json::to_vec(&told)) {
-        Ok(Ok(bytes)) => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
-        Ok(Err(_)) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-        Err(refusal) => refusal.into_response(),
+async fn object(State(desk): State<Arc<Desk>>, Path(key): Path<(String, String, String)>) -> Response {
+    answer(move || async move { desk.object(key).await }).await
+}
+
+async fn who(State(desk): State<Arc<Desk>>, Path((namespace, name)): Path<(String, String)>) -> Response {
+    answer(move || async move { desk.who(namespace, name).await }).await
+}
+
+async fn users(State(desk): State<Arc<Desk>>, Path(namespace): Path<String>) -> Response {
+    answer(move || async move { desk.users(&namespace).await }).await
+}
+
+/// Has something told on a thread of its own: what lists page by page stays on the thread where it began.
+async fn answer<T, F>(tell: impl FnOnce() -> F + Send + 'static) -> Response
+where
+    T: Serialize,
+    F: Future<Output = Result<T, Refusal>>,
+{
+    let runtime = Handle::current();
+    let told = spawn_blocking(move || runtime.block_on(tell()).map(|told| serde_json::to_vec(&told)));
+    match told.await {
+        Ok(Ok(Ok(bytes))) => ([(header::CONTENT_TYPE, "application/json")], bytes).into_response(),
+        Ok(Err(refusal)) => refusal.into_response(),
+        Ok(Ok(Err(_))) | Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
@@ -212,9 +227,9 @@ impl Desk {
         let Object::ExternalSecret(es) = object else { return Err(NOT_THERE) };
         let es = es.as_ref().as_ref().map_err(|_| NOT_THERE)?;
         let _turn = self.turns.acquire().await;
-        Ok(match who::rbac(&self.client, Some(&namespace)).await {
-            Ok(rbac) => {
-                let ways = rbac.ways(&namespace, es.target_name()).into_iter().map(|way| Reaches {
+        Ok(match rbac(&self.client, Some(&namespace)).await {
+            Ok(roles) => {
+                let ways = roles.ways(&namespace, es.target_name()).into_iter().map(|way| Reaches {
                     who: way.who.to_string(),
                     is_system: way.who.is_system(),
                     is_direct: way.is_direct,

@@ -67,8 +67,7 @@ async fn ten_thousand_rows_are_there_at_once_and_told_of_one_by_one() {
 /// The page holds the rows that are seen, and some beside them, wherever one is.
 async fn are_few(tab: &Tab) {
     for part in ["0", "0.5", "1"] {
-        tab.js(&format!("const s = document.querySelector('#scroller'); s.scrollTop = s.scrollHeight * {part}; true"))
-            .await;
+        tab.js(&format!("(s => s.scrollTop = s.scrollHeight * {part})(document.querySelector('#scroller'))")).await;
         // Whatever is seen has its row.
         let seen = "(() => { const s = document.querySelector('#scroller').getBoundingClientRect(); \
                     return document.elementFromPoint(s.left + 40, s.top + s.height - 30).closest('#rows tr') !== null; })()";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -18,13 +19,16 @@ const MOST_BYTES: u64 = 150_000;
 #[tokio::test(flavor = "multi_thread")]
 async fn each_view_has_a_picture() {
     let double = Double::start(objects()).await;
-    let served = Served::start(&double.kubeconfig(), &[]).await;
+    let (scratch, metrics) = (tempfile::tempdir().unwrap(), tries());
+    let file = scratch.path().join("metrics");
+    std::fs::write(&file, metrics).unwrap();
+    let served = Served::start(&double.kubeconfig(), &[&format!("--metrics={}", file.display())]).await;
     let chromium = Chromium::start().await;
     let tab = chromium.tab().await;
     let folder = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty());
     let folder = folder.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let views = [
-        ("list", "#/list", "light", "document.querySelectorAll('#rows tr').length > 10"),
+        ("list", "#/list", "light", "/^[0-9]/.test(document.querySelector('#rows tr')?.cells[7].innerText)"),
         (
             "object",
             "#/object/ExternalSecret/shop/orders-db",
@@ -47,6 +51,19 @@ async fn each_view_has_a_picture() {
         assert_eq!(tab.violations().await, Vec::<String>::new(), "{name}");
     }
     tab.was_well(&served.origin());
+}
+
+/// What the operator's metrics tell of the tries of what failed.
+fn tries() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let of = |name: &str, tries: u64, ahead: u64| {
+        format!(
+            "keyferry_externalsecret_failed_attempts{{name=\"{name}\",namespace=\"shop\"}} {tries}\n\
+             keyferry_externalsecret_next_try_timestamp_seconds{{name=\"{name}\",namespace=\"shop\"}} {}\n",
+            now + ahead
+        )
+    };
+    format!("keyferry_queue_length 0\n{}{}", of("orders-db", 7, 86), of("card-processor", 3, 150))
 }
 
 fn store(kind: &str, namespace: Option<&str>, name: &str, is_ready: bool, message: &str) -> Value {
