@@ -516,7 +516,7 @@ const focusables = () => [...$("object").querySelectorAll("a, button")];
 
 function objectParts(of) {
   return [
-    notice(of.notes),
+    notice(of.notes, "of this object"),
     standing(of),
     of.keys.length ? section("Keys", keysTable(of), of.keys.some((key) => key.feedsTemplate) ? el("p", { class: "quiet" }, "Keys in () go into the template only.") : null) : null,
     of.storeStandings.length ? section("Stores", table(["Status", "Kind", "Name", "Message"], of.storeStandings.map((store) => [badge(store.status), store.kind, link(store), store.message]))) : null,
@@ -538,9 +538,9 @@ function section(title, ...children) {
   return el("section", { "aria-labelledby": id }, el("h3", { id }, title), ...children);
 }
 
-function notice(notes) {
+function notice(notes, about) {
   if (notes.length === 0) return null;
-  return el("section", { class: "notice", "aria-label": "What can't be read of it" }, el("h3", {}, "Not all can be read"), el("ul", {}, notes.map((note) => el("li", {}, note))));
+  return el("section", { class: "notice", "aria-label": `What can't be read: ${about}` }, el("h3", {}, "Not all can be read"), el("ul", {}, notes.map((note) => el("li", {}, note))));
 }
 
 function table(head, body) {
@@ -612,7 +612,7 @@ async function showWho() {
     const of = await ask(`who/${[namespace, name].map(encodeURIComponent).join("/")}`);
     const rowsOf = (isDirect) => of.ways.filter((way) => way.isDirect === isDirect).map((way) => [way.who, way.by, way.so, way.bindings.join(", ")]);
     const part = (title, isDirect) => section(title, rowsOf(isDirect).length ? table(["Who", "May", "So", "By"], rowsOf(isDirect)) : el("p", { class: "quiet" }, "Nobody, as far as roles and bindings tell."));
-    parts = of.notes.length ? [notice(of.notes)] : [part("Can read it", true), part("Can come to read it", false)];
+    parts = of.notes.length ? [notice(of.notes, "who can read the Secret")] : [part("Can read it", true), part("Can come to read it", false)];
   } catch (error) {
     parts = [el("p", { class: "notice" }, `It can't be shown: ${error.message}`)];
   }
@@ -754,7 +754,7 @@ function showGraph() {
   $("graph").key = key;
   say($("graph-count"), some.length < all.length ? `${some.length} of ${counted(all.length, "ExternalSecret")}, those that failed first: search for fewer` : counted(all.length, "ExternalSecret"));
   const made = graph(some, users ?? []);
-  $("graph").replaceChildren(...[notice(notes), users ? null : el("p", { class: "quiet" }, "Reading who uses them"), made].filter(Boolean));
+  $("graph").replaceChildren(...[notice(notes, "who uses them"), users ? null : el("p", { class: "quiet" }, "Reading who uses them"), made].filter(Boolean));
   drawEdges(made);
   if (users) performance.mark("graph");
 }

@@ -37,6 +37,8 @@ async fn each_view_has_a_picture() {
         ),
         ("graph", "#/graph?namespace=shop", "dark", "performance.getEntriesByName('graph').length > 0"),
     ];
+    let size = json!({"width": 1200, "height": 640, "deviceScaleFactor": 1, "mobile": false});
+    tab.call("Emulation.setDeviceMetricsOverride", size).await.unwrap();
     tab.prefers("light", "reduce").await;
     tab.follow(&served.link).await;
     for (name, hash, scheme, is_there) in views {
