@@ -86,7 +86,9 @@ function badge(status) {
 
 const storeName = (text) => text.match(/^(\w+) "(.*)"$/)?.slice(1) ?? ["", text];
 const storesOf = (row) => (row.stores ?? []).map((text) => storeName(text)[1]).join(", ");
-const why = (row) => (row.status === "Ready" ? row.target ?? row.message : row.message || row.reason);
+const why = (row) => (row.status === "Ready" ? row.target ?? row.message : row.message || row.reason) ?? "";
+/** What most messages begin with tells nothing in a column of them. */
+const brief = (text) => text.replace(/^could not get secret data from provider: /, "");
 
 // What is told.
 
@@ -320,10 +322,10 @@ function makeRow(row) {
 function fill(tr, row, index) {
   tr.setAttribute("aria-rowindex", index + 2);
   if (tr.row === row && tr.knowsTries === told.knowsTries) return;
-  const text = why(row) ?? "";
+  const text = why(row);
   tr.cells[0].replaceChildren(badge(row.status));
   tr.cells[4].title = text.slice(0, 500);
-  say(tr.cells[4], text);
+  say(tr.cells[4], brief(text));
   say(tr.cells[5], storesOf(row));
   Object.assign(tr, { row, knowsTries: told.knowsTries });
   age(tr);

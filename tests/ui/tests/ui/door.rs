@@ -74,7 +74,7 @@ async fn only_who_has_the_link_and_asks_by_its_name_is_let_in() {
     }
     let posted = http.post(&page).header(COOKIE, &cookie).send().await.unwrap();
     assert_eq!(posted.status(), 405);
-    let other = http.get(&page).header(COOKIE, format!("{}0", cookie)).send().await.unwrap();
+    let other = http.get(&page).header(COOKIE, format!("{cookie}0")).send().await.unwrap();
     assert_eq!(other.status(), 403);
 }
 
