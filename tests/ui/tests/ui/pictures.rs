@@ -25,8 +25,8 @@ async fn each_view_has_a_picture() {
     let served = Served::start(&double.kubeconfig(), &[&format!("--metrics={}", file.display())]).await;
     let chromium = Chromium::start().await;
     let tab = chromium.tab().await;
-    let folder = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty());
-    let folder = folder.map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let documented = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folder = documented.clone().unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
     let views = [
         ("list", "#/list", "light", "/^[0-9]/.test(document.querySelector('#rows tr')?.cells[7].innerText)"),
         (
@@ -49,7 +49,8 @@ async fn each_view_has_a_picture() {
         // Counts are told a moment later, and what is drawn is there with the picture after the next.
         tab.js("new Promise(done => setTimeout(() => requestAnimationFrame(done), 500)).then(() => true)").await;
         let size = tab.picture(&folder.join(format!("ui-{name}.png"))).await;
-        assert!((10_000..MOST_BYTES).contains(&size), "ui-{name}.png has {size} bytes");
+        assert!(size > 10_000, "ui-{name}.png is empty: {size} bytes");
+        assert!(documented.is_none() || size < MOST_BYTES, "ui-{name}.png is too large: {size} bytes");
         assert_eq!(tab.violations().await, Vec::<String>::new(), "{name}");
     }
     tab.was_well(&served.origin());
