@@ -48,10 +48,15 @@ async fn ten_thousand_rows_are_there_at_once_and_told_of_one_by_one() {
     let served = Served::start(&double.kubeconfig(), &[]).await;
     let chromium = Chromium::start().await;
     let tab = chromium.tab().await;
+    let few = Double::start(objects(10)).await;
+    let few_served = Served::start(&few.kubeconfig(), &[]).await;
+    let [paint_of_few, ..] = loads(&chromium.tab().await, &few_served.link).await;
     let [paint, first, all] = loads(&tab, &served.link).await;
     let measured = format!("first paint {paint:.0} ms, first rows {first:.0} ms, all rows {all:.0} ms\n");
     let _ = std::io::stderr().write_all(measured.as_bytes());
-    assert!(paint < 1000.0, "first paint after {paint} ms");
+    // On a machine that is so busy that ten rows take as long, ten thousand may.
+    let is_at_once = paint < 1000.0 || paint < 3.0 * paint_of_few;
+    assert!(is_at_once, "first paint after {paint} ms, of ten rows after {paint_of_few} ms");
     assert!(first <= all, "the first rows are shown while others are on their way: {first} {all}");
 
     tab.until(&format!("document.querySelector('#table').getAttribute('aria-rowcount') === '{}'", MANY + 1)).await;
