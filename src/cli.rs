@@ -5,7 +5,8 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use crate::verbs::crds::Crds;
 use crate::verbs::flags::Run;
 use crate::verbs::{
-    diff, doctor, edit, explain, grant, init, kubesec, node, refresh, render, reseal, seal, status, sync, validate, who,
+    diff, doctor, edit, explain, grant, init, kubesec, node, refresh, render, reseal, seal, status, sync, ui, validate,
+    who,
 };
 
 /// keyferry carries secrets from the stores that keep them to the Kubernetes objects that use them.
@@ -105,6 +106,12 @@ pub enum Command {
     ///
     /// Exits with 1 where something wants attention. What can't be seen is told to be unknown.
     Doctor(doctor::Doctor),
+    /// Serve a page on this machine about how all of it stands, until SIGTERM or SIGINT: a table with search, one object with its keys,
+    /// stores, users and events, and the graph from stores to workloads, as they change.
+    ///
+    /// Prints a link, which opens the page once. It listens on the loopback interface only, reads with the rights of the kubeconfig's
+    /// user, changes nothing, and never asks for a value.
+    Ui(Box<ui::Ui>),
     /// Print the completion script of a shell.
     Completion(Completion),
     /// Come from another operator.

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     }
     match &command {
         // These end by themselves; most others have nothing to finish, and may be waiting for input.
-        Command::Run(_) | Command::Node(_) | Command::Sync(_) => {}
+        Command::Run(_) | Command::Node(_) | Command::Sync(_) | Command::Ui(_) => {}
         // The editor has the terminal, and what it works on is to be put away.
         Command::Edit(_) => control.leave_interrupts_to_the_child(),
         _ => control.end_at_once(),
@@ -71,6 +71,7 @@ fn main() -> ExitCode {
         | Command::Diff(_)
         | Command::Who(_)
         | Command::Doctor(_) => wait_for(about_a_cluster(command)),
+        Command::Ui(args) => wait_for(ui(&args, &control)).map(|()| ExitCode::SUCCESS),
         Command::Completion(args) => args.print(&mut std::io::stdout()).map(|()| ExitCode::SUCCESS),
         Command::Migrate(Migrate::Eso(args)) => wait_for(migrate(args)),
         Command::Migrate(Migrate::Manifests(args)) => manifests(&args),
@@ -181,6 +182,11 @@ async fn sync(args: keyferry::verbs::sync::args::Sync, control: &Control) -> Res
     let is_terminal = std::io::stdout().is_terminal();
     let (mut input, mut out) = (std::io::stdin(), std::io::stdout());
     keyferry::verbs::sync::run(args, control.ends_when_asked(), &mut input, &mut out, is_terminal).await
+}
+
+async fn ui(args: &verbs::ui::Ui, control: &Control) -> Result<(), String> {
+    let (mut out, mut err) = (std::io::stdout(), std::io::stderr());
+    verbs::ui::run(args, control.ends_when_asked()(), &mut out, &mut err).await
 }
 
 async fn seal(args: &keyferry::verbs::seal::Seal) -> Result<(), String> {

@@ -117,6 +117,19 @@ fn all_other_verbs_end_at_once_with_the_code_of_the_signal() {
 }
 
 #[test]
+fn the_page_ends_well_whenever_it_is_asked() {
+    let silent = Silent::new();
+    for milliseconds in [0, 3, 10, 50, 200] {
+        let child = silent.start(&["ui", "--namespace=shop"]);
+        wait_until_begun(&child);
+        std::thread::sleep(Duration::from_millis(milliseconds));
+        signal(&child, if milliseconds == 3 { Signal::INT } else { Signal::TERM });
+        let status = wait(child);
+        assert_eq!((status.signal(), status.code()), (None, Some(0)), "after {milliseconds} ms");
+    }
+}
+
+#[test]
 fn output_that_nobody_takes_keeps_nobody_from_ending() {
     let silent = Silent::new();
     // Its output is longer than a pipe holds, and nobody reads it.

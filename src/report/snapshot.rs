@@ -14,6 +14,17 @@ use super::users::User;
 /// An object, or the metadata of one that is not of the form of its kind.
 pub type Read<T> = Result<T, Box<ObjectMeta>>;
 
+/// One of those that stand somehow, as it was last seen.
+#[derive(Clone)]
+pub enum Object {
+    /// An ExternalSecret.
+    ExternalSecret(Arc<Read<ExternalSecret>>),
+    /// A PushSecret.
+    PushSecret(Arc<Read<PushSecret>>),
+    /// A store, of a namespace or of the cluster.
+    Store(Arc<Store>),
+}
+
 /// All of it. What was not asked for, or may not be read, is empty.
 #[derive(Default)]
 pub struct Snapshot {

@@ -11,7 +11,7 @@ use keyferry_sync::schedule;
 use keyferry_sync::store::{Store, StoreId};
 use serde::Serialize;
 
-use super::snapshot::{Read, Snapshot};
+use super::snapshot::{Object, Read, Snapshot};
 use super::tries::Tries;
 
 /// How one object stands.
@@ -81,18 +81,31 @@ impl Standing {
 /// How all of a snapshot stand: ExternalSecrets, PushSecrets, stores.
 pub fn all(snapshot: &Snapshot, now: Timestamp) -> Vec<Standing> {
     let tries = snapshot.tries.as_ref();
-    let external_secrets = snapshot.external_secrets.iter().map(|es| of_read(es, |es| external_secret(es, tries, now)));
-    let push_secrets = snapshot.push_secrets.iter().map(|ps| match ps {
-        Ok(ps) => push_secret(ps, now),
-        Err(metadata) => Standing::undecodable(names::KIND_PUSH_SECRET, metadata),
-    });
+    let external_secrets = snapshot.external_secrets.iter().map(|es| of_read(es, tries, now));
+    let push_secrets = snapshot.push_secrets.iter().map(|ps| of_read_push(ps, now));
     external_secrets.chain(push_secrets).chain(snapshot.stores.iter().map(|of| store(of))).collect()
 }
 
-fn of_read(es: &Read<ExternalSecret>, tell: impl FnOnce(&ExternalSecret) -> Standing) -> Standing {
+/// How one object stands.
+pub fn of(object: &Object, tries: Option<&Tries>, now: Timestamp) -> Standing {
+    match object {
+        Object::ExternalSecret(es) => of_read(es, tries, now),
+        Object::PushSecret(ps) => of_read_push(ps, now),
+        Object::Store(of) => store(of),
+    }
+}
+
+fn of_read(es: &Read<ExternalSecret>, tries: Option<&Tries>, now: Timestamp) -> Standing {
     match es {
-        Ok(es) => tell(es),
+        Ok(es) => external_secret(es, tries, now),
         Err(metadata) => Standing::undecodable("ExternalSecret", metadata),
+    }
+}
+
+fn of_read_push(ps: &Read<PushSecret>, now: Timestamp) -> Standing {
+    match ps {
+        Ok(ps) => push_secret(ps, now),
+        Err(metadata) => Standing::undecodable(names::KIND_PUSH_SECRET, metadata),
     }
 }
 

@@ -145,7 +145,8 @@ pub async fn snapshot(client: &Client, namespace: Option<&str>, notes: &mut Vec<
     Ok(snapshot)
 }
 
-fn scoped_guard<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
+/// The same, of objects that need not be of the form of their kind: see [`scoped`].
+pub fn scoped_guard<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
 {

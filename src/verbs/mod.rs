@@ -1,5 +1,5 @@
-//! What people ask for, a file or folder each: [`mod@run`] the operator, with its [`flags`]; [`node`] the CSI driver, and [`grant`] who may mount; [`crds`] the CustomResourceDefinitions; [`hint`] what was meant, [`table`] how it is shown, [`gather`] what is read of a cluster for
-//! [`status`], [`explain`], [`refresh`], [`diff`], [`who`] and [`doctor`]; [`manifests`]
+//! What people ask for, a file or folder each: [`mod@run`] the operator, with its [`flags`]; [`node`] the CSI driver, and [`grant`] who may mount; [`crds`] the CustomResourceDefinitions; [`hint`] what was meant, [`table`] how it is shown, [`gather`] what is read of a cluster, and [`follow`] how that changes, for
+//! [`status`], [`explain`], [`refresh`], [`diff`], [`who`], [`doctor`] and [`ui`], the page; [`manifests`]
 //! in place of a cluster, of which [`validate`] says what is wrong with them, [`render`] shows what they come to, and [`sync`] makes files; [`keyring`] whose keys
 //! seal and open, [`init`] makes them, [`seal`] seals a value, [`mod@edit`] edits a sealed document, [`reseal`] has values sealed with the latest key, [`kubesec`] takes over what kubesec encrypted.
 
@@ -11,12 +11,14 @@ pub mod crds;
 pub mod hint;
 pub mod table;
 pub mod gather;
+pub mod follow;
 pub mod status;
 pub mod explain;
 pub mod refresh;
 pub mod diff;
 pub mod who;
 pub mod doctor;
+pub mod ui;
 pub mod manifests;
 pub mod validate;
 pub mod render;

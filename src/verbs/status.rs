@@ -5,18 +5,12 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use futures::stream::{self, BoxStream, SelectAll, StreamExt as _, select_all};
+use futures::stream::StreamExt as _;
 use jiff::Timestamp;
 use keyferry_cluster::connection::Connection;
-use keyferry_cluster::problem::ApiProblem;
-use keyferry_crds::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore};
-use keyferry_sync::store::Store;
-use kube::api::Api;
-use kube::core::DeserializeGuard;
-use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, Event};
-use kube::{Client, Resource};
+use kube::Client;
 
+use super::follow::{self, Change, Key};
 use super::gather::{self, MetricsFrom};
 use super::table::{coloured, has_colours, json, lines, note, plain};
 use crate::clock;
@@ -156,20 +150,6 @@ fn summary(all: &[Standing]) -> String {
     told + "\n"
 }
 
-/// What a watch tells.
-enum Change {
-    Put(Box<Made>),
-    Gone(Key),
-    /// All of a kind that there are now.
-    All(&'static str, BTreeSet<Key>),
-    /// What whoever asks has to know.
-    Note(String),
-}
-
-type Key = (&'static str, String, String);
-/// A standing once it is known what metrics tell.
-type Made = dyn FnOnce(Option<&Tries>, Timestamp) -> Standing + Send;
-
 /// What metrics told last, and what is to be noted where they tell nothing.
 struct Metrics<'a> {
     from: &'a MetricsFrom,
@@ -195,20 +175,19 @@ impl Metrics<'_> {
 
 /// Prints what changes, until it is ended, or nothing can be watched.
 async fn watch(args: &Status, client: &Client, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), String> {
-    let mut changes = all_changes(client, args.namespace.as_deref());
+    let mut changes = follow::all(client, args.namespace.as_deref());
     let mut last: BTreeMap<Key, Standing> = BTreeMap::new();
     let mut metrics = Metrics { from: &args.metrics, tries: None, read: None, notes: Vec::new() };
     let mut noted: BTreeSet<String> = BTreeSet::new();
     while let Some(change) = changes.next().await {
         let now = clock::now();
         let (told, notes) = match change {
-            Change::Note(of) => (Vec::new(), vec![of]),
+            Change::Unread { why, .. } => (Vec::new(), vec![why]),
             Change::Gone(key) => (gone(&mut last, |of| *of == key), Vec::new()),
             Change::All(kind, there) => (gone(&mut last, |of| of.0 == kind && !there.contains(of)), Vec::new()),
-            Change::Put(made) => {
+            Change::Put(key, object) => {
                 metrics.renew(client).await;
-                let of = made(metrics.tries.as_ref(), now);
-                let key = (of.kind, of.namespace.clone(), of.name.clone());
+                let of = standing::of(&object, metrics.tries.as_ref(), now);
                 let is_news = last.get(&key).is_none_or(|before| is_news(before, &of));
                 last.insert(key, of.clone());
                 // Where nothing failed nobody misses tries.
@@ -253,99 +232,12 @@ fn is_news(before: &Standing, after: &Standing) -> bool {
     timeless(before) != timeless(after)
 }
 
-fn scoped<K>(client: &Client, namespace: Option<&str>) -> Api<DeserializeGuard<K>>
-where
-    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
-{
-    match namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    }
-}
-
-fn all_changes(client: &Client, namespace: Option<&str>) -> SelectAll<BoxStream<'static, Change>> {
-    let of_ps: fn(&PushSecret, Option<&Tries>, Timestamp) -> Standing = |ps, _, now| standing::push_secret(ps, now);
-    let of_store: fn(&SecretStore, Option<&Tries>, Timestamp) -> Standing =
-        |store, _, _| standing::store(&Store::namespaced(store.clone()));
-    let of_cluster: fn(&ClusterSecretStore, Option<&Tries>, Timestamp) -> Standing =
-        |store, _, _| standing::store(&Store::cluster(store.clone()));
-    select_all([
-        changes::<ExternalSecret>(scoped(client, namespace), "ExternalSecret", standing::external_secret),
-        changes::<PushSecret>(scoped(client, namespace), "PushSecret", of_ps),
-        changes::<SecretStore>(scoped(client, namespace), "SecretStore", of_store),
-        changes::<ClusterSecretStore>(Api::all(client.clone()), "ClusterSecretStore", of_cluster),
-    ])
-}
-
-/// Why a watch failed, as far as that is known.
-fn problem_of(error: watcher::Error) -> ApiProblem {
-    match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => error.into(),
-        watcher::Error::WatchError(status) => kube::Error::Api(status).into(),
-        watcher::Error::NoResourceVersion => ApiProblem::Malformed,
-    }
-}
-
-/// The changes of one kind. What may not be watched, or is not there, is told once, and is not asked for again.
-fn changes<K>(
-    api: Api<DeserializeGuard<K>>,
-    kind: &'static str,
-    tell: fn(&K, Option<&Tries>, Timestamp) -> Standing,
-) -> BoxStream<'static, Change>
-where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + Send + Sync + serde::de::DeserializeOwned + 'static,
-{
-    let key = move |of: &DeserializeGuard<K>| {
-        let metadata = of.meta();
-        (kind, metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default())
-    };
-    let put = move |of| {
-        let of = gather::read(of).ok();
-        of.map(|of| Change::Put(Box::new(move |tries: Option<&Tries>, now: Timestamp| tell(&of, tries, now))))
-    };
-    let mut listed = BTreeSet::new();
-    let step = move |event: watcher::Result<Event<DeserializeGuard<K>>>| {
-        let is_list = matches!(event, Err(watcher::Error::InitialListFailed(_)));
-        match event {
-            Ok(Event::Init) => (None, true),
-            Ok(Event::InitApply(of)) => {
-                listed.insert(key(&of));
-                (put(of), true)
-            }
-            Ok(Event::InitDone) => (Some(Change::All(kind, std::mem::take(&mut listed))), true),
-            Ok(Event::Apply(of)) => (put(of), true),
-            Ok(Event::Delete(of)) => (Some(Change::Gone(key(&of))), true),
-            Err(error) => {
-                // Of a list that failed half way the next tells all anew.
-                listed.clear();
-                let problem = problem_of(error);
-                let is_refused = problem.is_status(403) || problem.is_not_found();
-                // A watch that breaks off begins anew by itself.
-                let is_told = is_refused || is_list;
-                (is_told.then(|| Change::Note(gather::unlisted(&format!("{kind}s"), &problem))), !is_refused)
-            }
-        }
-    };
-    // That a list begins is no success: a server that fails it is asked less and less often.
-    let begins = |event: &watcher::Result<Event<DeserializeGuard<K>>>| matches!(event, Ok(Event::Init));
-    let events = watcher::watcher(api, watcher::Config::default());
-    let stream = events.filter(move |event| std::future::ready(!begins(event))).default_backoff().boxed();
-    // A stream ends with what is refused: nothing is awaited after that.
-    let steps = stream::unfold(Some((stream, step)), async |state| {
-        let (mut stream, mut step) = state?;
-        let (change, goes_on) = step(stream.next().await?);
-        Some((change, goes_on.then_some((stream, step))))
-    });
-    steps.filter_map(std::future::ready).boxed()
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, Mutex};
 
     use axum::extract::Request;
+    use keyferry_crds::ExternalSecret;
     use serde_json::{Value, json};
 
     use super::*;

