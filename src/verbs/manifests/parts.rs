@@ -34,7 +34,8 @@ pub enum Piece {
 pub fn pieces(file: &Path, text: &str) -> Vec<Piece> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     // A group grows while documents of the same file of SOPS follow.
-    let (mut pieces, mut group): (Vec<Piece>, Option<(Vec<Part>, usize, usize)>) = (Vec::new(), None);
+    let mut pieces = Vec::new();
+    let mut group: Option<(Vec<Part>, usize, usize)> = None;
     let whole = |(parts, start, end): (Vec<Part>, usize, usize)| Piece::OfSops(parts, text[start..end].to_owned());
     for (above, start, end) in split(text) {
         let part = match part(file, &text[start..end], above) {

@@ -1,4 +1,4 @@
-//! Compares random paths and documents with Go: `cargo run --release -p keyferry-gjson --example fuzz -- PAIRS SEED`.
+//! Compares random paths and documents with Go: `cargo run --release -p keyferry-gjson --example fuzz-paths -- PAIRS SEED`.
 #![expect(clippy::print_stdout, reason = "a command")]
 
 #[path = "../../tests/support/mod.rs"]
