@@ -95,13 +95,13 @@ async fn a_lease_lives_as_long_as_its_value_and_no_longer() {
 
 async fn what_ends_soon_is_prolonged() {
     let rig = with_engine("prolonged", REVOKES).await;
-    let more = json!({"parameters": {"ttl": "6s", "renewable": true}, "resultType": "Auth"});
+    let more = json!({"parameters": {"ttl": "20s", "renewable": true}, "resultType": "Auth"});
     rig.apply("VaultDynamicSecret", "g", secret(&rig, "auth/token/create", more)).await;
     asks(&rig).await;
     rig.until_synced("e").await;
     let first = json!(rig.texts("e").await.expect("it is there"));
     rig.canaries.add("a token that was made", first["client_token"].as_str().unwrap());
-    rig.stays("it is prolonged", Duration::from_secs(14), async |rig: &Rig| rig.holds("e", &first).await).await;
+    rig.stays("it is prolonged", Duration::from_secs(45), async |rig: &Rig| rig.holds("e", &first).await).await;
     assert!(has_token(&rig, &first["accessor"]).await, "without that it would have ended");
     rig.finish().await;
 }
