@@ -67,6 +67,20 @@ impl Release {
         self.testbed.kubectl(&["logs", selector, "--tail=5", "--prefix", "--namespace", self.namespace.name()], "")
     }
 
+    /// The name of the pod that holds the Lease.
+    async fn leader_name(&self) -> Option<String> {
+        self.leader().await.metadata.name
+    }
+
+    /// Waits until another pod holds it: one that ends goes on for a while.
+    async fn led_by_another_than(&self, before: &Option<String>) {
+        eventually(SOON, || async {
+            let now = self.leader_name().await;
+            if now == *before { Err(format!("{now:?} leads still")) } else { Ok(()) }
+        })
+        .await;
+    }
+
     /// The pod that holds the Lease.
     pub async fn leader(&self) -> Pod {
         let args = ["get", "lease", LEASE, "--namespace", self.namespace.name(), "--output=json"];
@@ -274,14 +288,18 @@ fn ctr(release: &Release, args: &[&str]) -> String {
 async fn rolls_without_a_gap(release: &Release, user: &User) {
     let leases: Api<Lease> = release.namespace.api();
     let upgraded = user.gaps_while(&leases, async {
+        let before = release.leader_name().await;
         release.helm("upgrade", &["replicaCount=2", "concurrent=8"]).unwrap();
         release.rolled_out().await;
+        release.led_by_another_than(&before).await;
     });
     let upgraded = upgraded.await;
     let restarted = user.gaps_while(&leases, async {
         let args = ["rollout", "restart", "deployment", NAME, "--namespace", release.namespace.name()];
+        let before = release.leader_name().await;
         release.testbed.kubectl(&args, "").unwrap();
         release.rolled_out().await;
+        release.led_by_another_than(&before).await;
     });
     let restarted = restarted.await;
     // The Lease is given back: whoever waited for its end would wait for fifteen seconds. What comes on top of that is the

@@ -51,13 +51,14 @@ async fn populate(rig: &Rig) {
     // Nobody else writes the status of what is another operator's.
     let other = json!({"controller": "another", "provider": {"fake": {"data": []}}});
     rig.apply("SecretStore", "other", json!({ "spec": other })).await;
+    rig.until_synced("db").await;
+    rig.until_failed("broken", &["none"]).await;
+    // By now that store has been seen: who looked at this before that would take it for its own.
     let key = "<b onmouseover=\"document.title='taken'\">bold</b>";
     let data = json!([{"secretKey": "k", "remoteRef": {"key": key}}]);
     rig.external_secret("hostile", json!({"secretStoreRef": {"name": "other"}, "data": data})).await;
     let condition = json!({"type": "Ready", "status": "False", "reason": "R", "message": HOSTILE});
     rig.cluster.patch_status("ExternalSecret", "hostile", &json!({"status": {"conditions": [condition]}})).await;
-    rig.until_synced("db").await;
-    rig.until_failed("broken", &["none"]).await;
 }
 
 /// A row of the table by the name in it.
