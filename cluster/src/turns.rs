@@ -148,6 +148,9 @@ impl Drop for Permit {
 /// several times while it is decoded.
 const READS: usize = 8;
 
+/// How many pages of such objects are, half of them for one namespace alone.
+const LISTS: usize = 2;
+
 /// How many requests of syncs are under way at once. Requests that wait for a store hold no turn, so that a slow store
 /// delays nobody else's writes. Each is for a namespace, whose lane it is in.
 #[derive(Clone)]
@@ -155,6 +158,7 @@ pub struct Turns {
     requests: Arc<Lanes>,
     syncs: Arc<Lanes>,
     reads: Arc<Lanes>,
+    lists: Arc<Lanes>,
     lead: Lead,
     lane: Arc<str>,
 }
@@ -164,7 +168,8 @@ impl Turns {
     pub fn new(most: usize, lead: Lead) -> Self {
         // A sync may compute for long while it holds its turn, and one namespace alone gets as many as there are requests.
         let (requests, syncs) = (Lanes::new(most), Lanes::with_reserve(2 * most));
-        Self { requests, syncs, reads: Lanes::with_reserve(READS), lead, lane: Arc::from("") }
+        let (reads, lists) = (Lanes::with_reserve(READS), Lanes::with_reserve(LISTS));
+        Self { requests, syncs, reads, lists, lead, lane: Arc::from("") }
     }
 
     /// The same in the lane of this namespace.
@@ -178,7 +183,16 @@ impl Turns {
         self.syncs.acquire(&self.lane).await
     }
 
-    /// The same for a request that is answered with whole objects, when there is room for those.
+    /// The same for a request that is answered with a page of whole objects, when there is room for those.
+    pub async fn list<T, R>(&self, request: impl FnOnce() -> R) -> Result<T, ApiProblem>
+    where
+        R: Future<Output = Result<T, kube::Error>>,
+    {
+        let _room = self.lists.acquire(&self.lane).await;
+        self.run(request).await
+    }
+
+    /// The same for a request that is answered with a whole object.
     pub async fn read<T, R>(&self, request: impl FnOnce() -> R) -> Result<T, ApiProblem>
     where
         R: Future<Output = Result<T, kube::Error>>,

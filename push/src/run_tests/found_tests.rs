@@ -113,3 +113,17 @@ async fn what_stays_in_one_store_is_not_written_over_when_another_lets_go() {
     assert!(done.contains(&"delete s/k".to_owned()), "{done:?}");
     assert_eq!(rig.double.held("t", "k").as_deref(), Some("theirs"), "{done:?}");
 }
+
+#[tokio::test]
+async fn who_selects_more_than_there_is_room_for_reads_it_when_it_has_its_turn() {
+    let selector = json!({"secret": {"selector": {"matchLabels": {"push": "yes"}}}});
+    for (size, reads) in [(10, 2), (600_000, 4)] {
+        let mut rig = Rig::new(json!({"selector": selector, "dataTo": [{"storeRef": {"name": "s"}}]}));
+        let text = "x".repeat(size);
+        rig.double.secret("a", &[("one", &text)]);
+        rig.double.secret("b", &[("two", &text)]);
+        let done = rig.look().await;
+        assert_eq!(done.iter().filter(|what| what.starts_with("read ")).count(), reads, "{size}: {done:?}");
+        assert_eq!(rig.double.held("s", "two").map(|held| held.len()), Some(size));
+    }
+}
