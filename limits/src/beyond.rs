@@ -2,6 +2,24 @@
 
 use crate::{Limit, Unit};
 
+/// What is looked after is kept in memory, whole, until it goes.
+pub const NAMESPACE_OBJECTS: Limit = Limit {
+    name: "namespace-objects",
+    most: 32 << 20,
+    unit: Unit::Bytes,
+    of: "objects of more than 4 KiB that one namespace has (ExternalSecrets, PushSecrets, stores)",
+    raise: "put templates and certificates into ConfigMaps, or spread them over namespaces, and apply it again",
+};
+
+/// The same of all namespaces together, of what nobody has thousands of.
+pub const LARGE_OBJECTS: Limit = Limit {
+    name: "large-objects",
+    most: 64 << 20,
+    unit: Unit::Bytes,
+    of: "objects of more than 32 KiB that all namespaces have (ExternalSecrets, PushSecrets, stores)",
+    raise: "put templates and certificates into ConfigMaps, and apply it again",
+};
+
 /// Each is a call of a store.
 pub const PUSH_ENTRIES: Limit = Limit {
     name: "push-entries",

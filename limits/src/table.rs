@@ -61,6 +61,8 @@ pub const ALL: &[&Limit] = &[
     &NAMESPACE_HELD,
     &NAMESPACE_SHARE,
     &ALL_HELD,
+    &NAMESPACE_OBJECTS,
+    &LARGE_OBJECTS,
     &SECRET_PARTS,
     &PUSH_ENTRIES,
     &PUSH_DATA_TO,

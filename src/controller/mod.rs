@@ -1,6 +1,6 @@
 //! The controller: takes what the watches tell, keeps the queue, and runs one look (a reconcile) at a time per object.
 //!
-//! Modules, in reading order: [`change`] what changes, told as [`relist`] has it, of some only their [`metadata`], by [`watch`]; [`index`] who depends on
+//! Modules, in reading order: [`change`] what changes, told as [`relist`] has it, of some only their [`metadata`], of the others what there is room for ([`kept`]), by [`watch`]; [`index`] who depends on
 //! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next; [`rotated`] what is told to whoever restarts workloads;
 //! [`generated`] what generators made; [`subject`] what all that is looked after has in common, then its kinds,
 //! [`external_secret`], [`sealed_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; and the [`objects`] that these depend
@@ -12,6 +12,7 @@
 pub mod change;
 pub mod relist;
 pub mod metadata;
+pub mod kept;
 pub mod watch;
 
 pub mod index;

@@ -69,7 +69,7 @@ pub fn put(es: ExternalSecret) -> Change {
 /// An ExternalSecret is there, and does not decode.
 pub fn put_undecodable(name: &str, generation: i64) -> Change {
     let metadata = metadata(name, generation);
-    let told = Told::<()> { name: name_of(&metadata), object: Err(metadata) };
+    let told = Told::<()> { name: name_of(&metadata), object: Err(metadata.into()) };
     Change::Subject(SubjectKind::ExternalSecret, Update::Put(told.pass_on()))
 }
 

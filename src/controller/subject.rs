@@ -23,6 +23,7 @@ use super::change::Target;
 use super::copies::Copies;
 use super::generated::Generated;
 use super::index::{Index, Item, Role, SubjectKind};
+use super::kept::Refused;
 use super::queue::{Queue, Urgency};
 use super::relist::Update;
 use super::sight::Sighting;
@@ -89,7 +90,7 @@ pub trait Subject: Send {
     /// What these are in the API.
     fn resource(&self) -> ApiResource;
 
-    /// The reason in the condition of one that does not decode.
+    /// The reason in the condition of one that does not decode, or finds no room.
     fn reason_undecodable(&self) -> &'static str;
 }
 
@@ -208,12 +209,12 @@ impl Shared {
     }
 }
 
-/// An object as a watch tells of it: `T`, or what is left of one that does not decode.
+/// An object as a watch tells of it: `T`, or what is left of one that is not taken.
 pub struct Told<T> {
     /// Its namespace and name.
     pub name: Name,
     /// What it is.
-    pub object: Result<T, ObjectMeta>,
+    pub object: Result<T, Refused>,
 }
 
 /// What only its subject knows the form of: an object of its own, or what a look at one came to.
@@ -231,7 +232,7 @@ pub trait Tend: Send {
     /// Takes what the watch tells.
     fn take(&mut self, update: Update<Told<Own>>, shared: &mut Shared);
 
-    /// From now on what is seen may be told: tells what does not decode.
+    /// From now on what is seen may be told: tells what is not taken.
     fn begin(&self, shared: &Shared);
 
     /// Takes how the list at start has what one writes.
@@ -265,18 +266,18 @@ pub trait Tend: Send {
     fn count(&self) -> usize;
 }
 
-/// A subject, and its objects that do not decode.
+/// A subject, and its objects that do not decode, or find no room.
 pub struct Tended<S> {
     kind: SubjectKind,
     subject: S,
     /// As they were when that was told.
-    undecodable: HashMap<Name, ObjectMeta>,
+    refused: HashMap<Name, Refused>,
 }
 
 impl<S: Subject> Tended<S> {
     /// Of objects of this kind.
     pub fn new(kind: SubjectKind, subject: S) -> Self {
-        Self { kind, subject, undecodable: HashMap::new() }
+        Self { kind, subject, refused: HashMap::new() }
     }
 
     fn item(&self, name: &Name) -> Item {
@@ -284,35 +285,45 @@ impl<S: Subject> Tended<S> {
     }
 
     fn remove(&mut self, name: &Name, shared: &mut Shared) {
-        self.undecodable.remove(name);
+        self.refused.remove(name);
         self.subject.remove(name, shared);
         shared.queue.remove(&self.item(name));
         self.subject.forget(name, &shared.metrics);
     }
 
-    fn put_undecodable(&mut self, name: Name, metadata: ObjectMeta, shared: &mut Shared) {
-        let metadata = ObjectMeta { annotations: None, managed_fields: None, ..metadata };
-        let told = self.undecodable.get(&name);
-        let is_told = told.is_some_and(|told| told.uid == metadata.uid && told.generation == metadata.generation);
+    fn refuse(&mut self, name: Name, refused: Refused, shared: &mut Shared) {
+        let metadata = ObjectMeta { annotations: None, managed_fields: None, ..refused.metadata };
+        let is_same = |told: &Refused| {
+            let ObjectMeta { uid, generation, .. } = &told.metadata;
+            (uid, generation, told.limit) == (&metadata.uid, &metadata.generation, refused.limit)
+        };
+        let is_told = self.refused.get(&name).is_some_and(is_same);
         self.remove(&name, shared);
-        self.undecodable.insert(name.clone(), metadata);
+        self.refused.insert(name.clone(), Refused { metadata, ..refused });
         if !is_told {
-            tracing::warn!(namespace = name.0, name = name.1, "the {} does not decode", self.subject.resource().kind);
+            let kind = self.subject.resource().kind;
+            match refused.limit {
+                None => tracing::warn!(namespace = name.0, name = name.1, "the {kind} does not decode"),
+                Some(limit) => tracing::warn!(namespace = name.0, name = name.1, "the {kind} finds no room: {limit}"),
+            }
             // Before, another may lead, and tell it.
             if shared.started {
-                self.tell_undecodable(&name, shared);
+                self.tell_refused(&name, shared);
             }
         }
     }
 
-    fn tell_undecodable(&self, name: &Name, shared: &Shared) {
-        let Some(metadata) = self.undecodable.get(name).cloned() else { return };
+    fn tell_refused(&self, name: &Name, shared: &Shared) {
+        let Some(Refused { metadata, limit }) = self.refused.get(name).cloned() else { return };
         let (resource, mut conditions) = (self.subject.resource(), Vec::new());
-        let message = told::Told::without_values(format!(
-            "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with \
-             `kubectl explain {}.spec`",
-            resource.kind.to_lowercase()
-        ));
+        let message = told::Told::without_values(match limit {
+            Some(limit) => format!("there is no room for the object: {limit}"),
+            None => format!(
+                "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with \
+                 `kubectl explain {}.spec`",
+                resource.kind.to_lowercase()
+            ),
+        });
         record::set_ready(&mut conditions, false, self.subject.reason_undecodable(), message, (shared.now)());
         let notices = shared.notices.clone();
         tokio::spawn(async move { notices.set_conditions(&resource, metadata, conditions).await });
@@ -323,13 +334,13 @@ impl<S: Subject> Tend for Tended<S> {
     fn take(&mut self, update: Update<Told<Own>>, shared: &mut Shared) {
         match update {
             Update::Put(Told { name, object: Ok(object) }) => {
-                self.undecodable.remove(&name);
+                self.refused.remove(&name);
                 self.subject.put(&name, own(object), shared);
             }
-            Update::Put(Told { name, object: Err(metadata) }) => self.put_undecodable(name, metadata, shared),
+            Update::Put(Told { name, object: Err(refused) }) => self.refuse(name, refused, shared),
             Update::Gone(told) => self.remove(&told.name, shared),
             Update::Listed(listed) => {
-                let known = self.subject.names().into_iter().chain(self.undecodable.keys().cloned());
+                let known = self.subject.names().into_iter().chain(self.refused.keys().cloned());
                 let gone: Vec<Name> = known.filter(|name| !listed.contains(name)).collect();
                 for name in gone {
                     self.remove(&name, shared);
@@ -339,8 +350,8 @@ impl<S: Subject> Tend for Tended<S> {
     }
 
     fn begin(&self, shared: &Shared) {
-        for name in self.undecodable.keys() {
-            self.tell_undecodable(name, shared);
+        for name in self.refused.keys() {
+            self.tell_refused(name, shared);
         }
     }
 
@@ -393,7 +404,7 @@ impl<S: Subject> Tend for Tended<S> {
             Next::Gone => {
                 self.subject.forget(name, &shared.metrics);
                 // Where it came to be so during the look, that may have told otherwise at its end.
-                self.tell_undecodable(name, shared);
+                self.tell_refused(name, shared);
                 shared.queue.done(&item, None);
             }
         }

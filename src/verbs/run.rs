@@ -50,6 +50,7 @@ use crate::controller::copier::Copiers;
 use crate::controller::external_secret::ExternalSecrets;
 use crate::controller::generator_state::{GeneratorStates, Revocations};
 use crate::controller::index::{Index, Item, SubjectKind};
+use crate::controller::kept::Kept;
 use crate::controller::push_secret::PushSecrets;
 use crate::controller::rotated::Teller;
 use crate::controller::sealed_secret::{self, Unsealing};
@@ -214,6 +215,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
         sealed_secrets: args.sealing.enable_sealed_secrets,
         copiers: copiers.clone(),
         kinds,
+        kept: Kept::default(),
     };
 
     let shared = Shared::new(index, metrics, notices, clock::now);

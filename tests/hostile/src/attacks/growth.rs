@@ -163,7 +163,7 @@ pub const ATTACKS: &[Attack] = &[
         }))
     })
     .seconds(10),
-    Attack::new("large-objects", "300 ExternalSecrets and 100 stores of 900 KiB each", |s| {
+    Attack::new("objects-at-rest", "300 ExternalSecrets and 100 stores of 900 KiB each", |s| {
         let text = "x".repeat(450 << 10);
         let stores = many(100, |n| {
             let data = json!([{"key": "k", "value": text}, {"key": "l", "value": text}]);
@@ -171,7 +171,8 @@ pub const ATTACKS: &[Attack] = &[
         });
         with(stores, with([s.fake("v")], many(300, |n| s.templates(n, json!({"a": text, "b": text})))))
     })
-    .seconds(20),
+    .seconds(20)
+    .one(LIMIT),
     Attack::new("cached-templates", "400 ExternalSecrets with a template of 100 KiB each", |s| {
         with([s.fake("v")], many(400, |n| s.template(n, format!("{n}{}", "{{ .k }}".repeat(12_000)))))
     })
