@@ -281,6 +281,15 @@ pub const MOUNTS_AT_ONCE: Limit = Limit {
     raise: "nothing: they have turns",
 };
 
+/// Thousands of ExternalSecrets may change together, and what each asks for is held until their workloads restart.
+pub const RESTART_LIST: Limit = Limit {
+    name: "restart-list",
+    most: 4 << 10,
+    unit: Unit::Bytes,
+    of: "the annotation keyferry.io/restart of an ExternalSecret",
+    raise: "write users there, or have the workloads name the Secret themselves",
+};
+
 /// What is written is faster than what is delivered, but where a disk hangs.
 pub const AUDIT_QUEUE: Limit = Limit {
     name: "audit-queue",

@@ -93,6 +93,7 @@ pub const ALL: &[&Limit] = &[
     &MOUNT_SHARED,
     &MOUNT_LEASES,
     &MOUNTS_AT_ONCE,
+    &RESTART_LIST,
     &AUDIT_QUEUE,
 ];
 

@@ -141,6 +141,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
             workloads: Workloads { client: client.clone(), turns: turns.clone() },
             events: events.clone(),
             counted: metrics.restarts.clone(),
+            waiting: metrics.restarts_waiting.clone(),
             without_opt_in: args.restart_without_opt_in,
         })
     });

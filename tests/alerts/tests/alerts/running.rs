@@ -13,12 +13,13 @@ use crate::files::{alerts, panels};
 use crate::prometheus::{Prometheus, SOON};
 
 /// The alerts that nothing provokes within seconds: promtool alone has tried these.
-const NOT_HERE: [&str; 6] = [
+const NOT_HERE: [&str; 7] = [
     "KeyferryBudgetNearlyUsed",
     "KeyferrySharedLimitNear",
     "KeyferryQueueStuck",
     "KeyferryLeaseEnds",
     "KeyferryRevocationFailing",
+    "KeyferryRestartsHeldBack",
     "KeyferryMountsFailing",
 ];
 
@@ -43,7 +44,7 @@ async fn what_is_wrong_fires_its_alert_and_panels_show_data() {
         format!("--leader-election-namespace={}", rig.namespace()),
     ];
     // Nothing fits onto /dev/full; copies are made in the whole cluster, of which this test has its own part.
-    let mut args = vec!["--audit-log=/dev/full", "--namespace="];
+    let mut args = vec!["--audit-log=/dev/full", "--namespace=", "--enable-restarts"];
     args.extend(lease.iter().map(String::as_str).chain(PATIENT_LEASE));
     rig.start(&args).await;
     let folder = tempfile::tempdir().unwrap();
@@ -134,6 +135,10 @@ async fn provoke(rig: &Rig) {
     }
     rig.until_synced("first").await;
     rig.until_synced("later").await;
+    // Its Secret changes, and nobody may restart who uses it.
+    let rotated = rig.canaries.value("rotated");
+    rig.put("app", json!({"user": rotated})).await;
+    rig.until_texts("later", json!({"user": rotated})).await;
     // It has succeeded, and will not again.
     rig.respec("later", json!({"secretStoreRef": {"name": "none"}})).await;
     // Somebody else's ExternalSecret of that name is there.
