@@ -83,9 +83,12 @@ impl Board {
                 self.revision += 1;
             }
             Change::Unread { kind, why, is_refused } => {
-                let hint = if is_refused { hint } else { "" };
-                self.unread.insert(kind, format!("{why}{hint}"));
-                self.revision += 1;
+                let why = format!("{why}{}", if is_refused { hint } else { "" });
+                // It is asked for again and again, and mostly told the same.
+                if self.unread.get(kind) != Some(&why) {
+                    self.unread.insert(kind, why);
+                    self.revision += 1;
+                }
             }
         }
     }

@@ -36,6 +36,9 @@ const METRICS_AGE: Duration = Duration::from_secs(15);
 /// How often it is seen whether somebody does.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// After how long what was refused is asked for again: a right to it may have been granted.
+const AGAIN: Duration = Duration::from_secs(30);
+
 /// What helps where all namespaces may not be read.
 const HINT: &str = "; `keyferry ui --namespace NAME` asks for those of one namespace only";
 
@@ -85,12 +88,10 @@ impl Live {
 
     async fn watch(&self) {
         let hint = if self.namespace.is_some() { "" } else { HINT };
-        let mut changes = follow::all(&self.client, self.namespace.as_deref());
+        let mut changes = follow::all(&self.client, self.namespace.as_deref(), Some(AGAIN));
         while let Some(change) = changes.next().await {
             self.change(|board| board.take(change, hint, clock::now()));
         }
-        // Nothing can be watched: the page says so.
-        std::future::pending::<()>().await;
     }
 
     async fn ask_for_tries(&self) {
