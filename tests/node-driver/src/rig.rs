@@ -191,16 +191,21 @@ impl Base {
         self.testbed.kubectl(&args, input).expect("kubectl")
     }
 
-    /// The store, and an ExternalSecret of it, with this more in its target.
-    pub fn declare(&self, name: &str, target: Value) {
+    /// A store at this URL, whose login is whoever mounts.
+    pub fn store(&self, name: &str, url: &str) {
         let auth = json!({
             "mountPath": self.namespace.name(), "role": "app",
             "serviceAccountRef": {"name": "whoever-mounts", "audiences": ["vault"]},
         });
         let vault = json!({
-            "server": self.url, "path": "secret", "version": "v2", "auth": {"kubernetes": auth},
+            "server": url, "path": "secret", "version": "v2", "auth": {"kubernetes": auth},
         });
-        self.apply("SecretStore", "vault", json!({"loginBy": "Mount", "provider": {"vault": vault}}));
+        self.apply("SecretStore", name, json!({"loginBy": "Mount", "provider": {"vault": vault}}));
+    }
+
+    /// The store, and an ExternalSecret of it, with this more in its target.
+    pub fn declare(&self, name: &str, target: Value) {
+        self.store("vault", &self.url);
         let mut policy = json!({"creationPolicy": "None"});
         for (field, value) in target.as_object().into_iter().flatten() {
             policy[field] = value.clone();
