@@ -27,6 +27,7 @@ pub struct Kubelet {
     folder: TempDir,
     driver: Option<Operator>,
     args: Vec<String>,
+    environment: Vec<(String, String)>,
     kubeconfig: PathBuf,
     /// Where it tells of its health.
     port: u16,
@@ -89,12 +90,13 @@ fn needs_root() {
 }
 
 impl Kubelet {
-    /// A folder, and a driver that has begun with these flags more.
-    pub async fn start(kubeconfig: PathBuf, args: &[&str]) -> Self {
+    /// A folder, and a driver that has begun with these flags more, and this in its environment.
+    pub async fn start(kubeconfig: PathBuf, args: &[&str], environment: &[(&str, String)]) -> Self {
         needs_root();
         let folder = tempfile::Builder::new().prefix("kf-node-").tempdir().expect("a folder");
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut kubelet = Self { folder, driver: None, args, kubeconfig, port: 0 };
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        let mut kubelet = Self { folder, driver: None, args, environment, kubeconfig, port: 0 };
         kubelet.begin().await;
         kubelet
     }
@@ -109,6 +111,7 @@ impl Kubelet {
         let folder = self.folder.path().display().to_string();
         let args: Vec<String> = self.args.iter().map(|arg| arg.replace(FOLDER, &folder)).collect();
         let builder = builder.arg("--allow-store-addresses=127.0.0.0/8").args(&args).log_file(self.log_file());
+        let builder = self.environment.iter().fold(builder, |builder, (name, value)| builder.env(name, value));
         self.driver = Some(builder.spawn().expect("the driver starts"));
         eventually(Duration::from_secs(60), || async { self.name().await }).await;
     }
