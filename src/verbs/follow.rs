@@ -92,6 +92,15 @@ fn problem_of(error: watcher::Error) -> ApiProblem {
     }
 }
 
+/// Whether a watch failed since it is forbidden, or the kind is not there: asking at once would tell the same.
+pub fn is_refused(error: watcher::Error) -> bool {
+    is_refusal(&problem_of(error))
+}
+
+fn is_refusal(problem: &ApiProblem) -> bool {
+    problem.is_status(403) || problem.is_not_found()
+}
+
 /// The changes of one kind. It ends where that may not be watched, or is not there, which is told.
 fn changes<K>(
     api: Api<DeserializeGuard<K>>,
@@ -126,7 +135,7 @@ where
                 // Of a list that failed half way the next tells all anew.
                 listed.clear();
                 let problem = problem_of(error);
-                let is_refused = problem.is_status(403) || problem.is_not_found();
+                let is_refused = is_refusal(&problem);
                 let why = gather::unlisted(&format!("{kind}s"), &problem);
                 // A watch that breaks off begins anew by itself.
                 let unread = (is_refused || is_list).then_some(Change::Unread { kind, why, is_refused });

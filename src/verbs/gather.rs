@@ -203,20 +203,31 @@ fn is_made_by(metadata: &ObjectMeta, group: &str, kinds: &[&str]) -> bool {
     })
 }
 
-/// A pod that nothing made which is listed itself: operators make pods, too.
+/// Whether one of these kinds was made by something that is listed itself: operators make pods, too.
+pub fn is_made(kinds: &str, metadata: &ObjectMeta) -> bool {
+    match kinds {
+        "pods" => {
+            is_made_by(metadata, "apps", &["ReplicaSet", "StatefulSet", "DaemonSet"])
+                || is_made_by(metadata, "batch", &["Job"])
+        }
+        "replicasets" => is_made_by(metadata, "apps", &["Deployment"]),
+        "jobs" => is_made_by(metadata, "batch", &["CronJob"]),
+        _ => false,
+    }
+}
+
 fn of_pod(of: Pod) -> Option<(&'static str, ObjectMeta, PodSpec)> {
-    let is_made = is_made_by(&of.metadata, "apps", &["ReplicaSet", "StatefulSet", "DaemonSet"])
-        || is_made_by(&of.metadata, "batch", &["Job"]);
+    let is_made = is_made("pods", &of.metadata);
     Some(("Pod", of.metadata, of.spec.filter(|_| !is_made)?))
 }
 
 fn of_replica_set(of: ReplicaSet) -> Option<(&'static str, ObjectMeta, PodSpec)> {
-    let is_made = is_made_by(&of.metadata, "apps", &["Deployment"]);
+    let is_made = is_made("replicasets", &of.metadata);
     Some(("ReplicaSet", of.metadata, of.spec.template.filter(|_| !is_made)?.spec?))
 }
 
 fn of_job(of: Job) -> Option<(&'static str, ObjectMeta, PodSpec)> {
-    let is_made = is_made_by(&of.metadata, "batch", &["CronJob"]);
+    let is_made = is_made("jobs", &of.metadata);
     Some(("Job", of.metadata, of.spec.filter(|_| !is_made)?.template.spec?))
 }
 

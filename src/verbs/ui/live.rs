@@ -1,5 +1,6 @@
 //! Keeps the table current, and tells a page what changes in it (server-sent events).
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,6 +19,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::board::Board;
 use super::door::Door;
+use super::users;
 use crate::clock;
 use crate::server::{Connection, Hold};
 use crate::verbs::follow::{self, Change};
@@ -50,12 +52,21 @@ pub struct Live {
     board: Mutex<Board>,
     /// The number of the last change.
     revision: watch::Sender<u64>,
+    /// The namespaces in which it is watched who uses Secrets, by when a page asked for that last.
+    shown: Mutex<HashMap<String, Instant>>,
 }
 
 impl Live {
     /// With nothing in it yet.
     pub fn new(client: Client, namespace: Option<String>, metrics: MetricsFrom) -> Self {
-        Self { client, namespace, metrics, board: Mutex::default(), revision: watch::channel(0).0 }
+        Self {
+            client,
+            namespace,
+            metrics,
+            board: Mutex::default(),
+            revision: watch::channel(0).0,
+            shown: Mutex::default(),
+        }
     }
 
     /// Asks the table something.
@@ -67,6 +78,31 @@ impl Live {
         let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut board);
         self.revision.send_replace(board.revision());
+    }
+
+    /// A page shows who uses the Secrets of this namespace: it is told when that changes, for a while.
+    pub fn show(self: &Arc<Self>, namespace: &str) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if shown.insert(namespace.to_owned(), Instant::now()).is_none() {
+            let (live, namespace) = (self.clone(), namespace.to_owned());
+            tokio::spawn(async move { users::follow(&live.client, &namespace, &live).await });
+        }
+    }
+
+    /// Until when that is wanted, where it lasts so long after a page asked; `None`, and it is forgotten, where that is over.
+    pub fn wanted_until(&self, namespace: &str, lasts: Duration) -> Option<Instant> {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        let until = shown.get(namespace).map(|asked| *asked + lasts).filter(|until| *until > Instant::now());
+        if until.is_none() {
+            shown.remove(namespace);
+            self.change(|board| board.forget_users(namespace));
+        }
+        until
+    }
+
+    /// Who uses the Secrets of a namespace has changed.
+    pub fn users_changed(&self, namespace: &str) {
+        self.change(|board| board.users_changed(namespace));
     }
 
     /// Keeps it current, for ever.

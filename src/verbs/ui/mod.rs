@@ -2,10 +2,11 @@
 //! it asks whether they are there.
 //!
 //! Modules, in reading order: [`board`] what the page's table shows, and what of it changed (pure), [`live`] keeps that current and tells
-//! it as it changes, [`object`] all about one object, [`door`] who is let in. What a browser runs is in `page/`.
+//! it as it changes, [`users`] whether who uses Secrets changes, [`object`] all about one object, [`door`] who is let in. What a browser runs is in `page/`.
 
 mod board;
 mod live;
+mod users;
 mod object;
 mod door;
 

@@ -112,6 +112,7 @@ pub fn routes(door: &Door, desk: Arc<Desk>) -> Router {
         .route(&door.path("object/{kind}/{namespace}/{name}"), get(object))
         .route(&door.path("who/{namespace}/{name}"), get(who))
         .route(&door.path("users/{namespace}"), get(users))
+        .route(&door.path("shows/{namespace}"), get(shows))
         .with_state(desk)
 }
 
@@ -125,6 +126,16 @@ async fn who(State(desk): State<Arc<Desk>>, Path((namespace, name)): Path<(Strin
 
 async fn users(State(desk): State<Arc<Desk>>, Path(namespace): Path<String>) -> Response {
     answer(move || async move { desk.users(&namespace).await }).await
+}
+
+/// A page shows who uses Secrets there, and is told by what [`live`](super::live) tells when that changes.
+async fn shows(State(desk): State<Arc<Desk>>, Path(namespace): Path<String>) -> StatusCode {
+    // Only namespaces are watched in which there is something to show.
+    if desk.live.read(|board| board.targets(&namespace).is_empty()) {
+        return StatusCode::NOT_FOUND;
+    }
+    desk.live.show(&namespace);
+    StatusCode::NO_CONTENT
 }
 
 /// Has something told on a thread of its own: what lists page by page stays on the thread where it began.

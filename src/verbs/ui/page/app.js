@@ -112,6 +112,7 @@ function hear(message) {
   if (told.gone.some(([kind, namespace, name]) => idOf(kind, namespace, name) === route.id)) openAgain();
   told.gone = told.rows = null;
   isComplete ||= !told.listing && !told.more;
+  hearUsers(told.users);
   refresh();
 }
 
@@ -463,6 +464,7 @@ function go(isFirst) {
   if (route.view === "object") openObject();
   else asked = null;
   show();
+  showUsers();
   if (isFirst) return;
   // Whoever comes back goes on where they were; whoever comes anew is told where that is.
   const index = route.view === "list" && from.view === "object" ? shown.findIndex((row) => row.id === from.id) : -1;
@@ -745,6 +747,7 @@ function showGraph() {
   const { namespace, q } = route;
   if (!namespace) return say($("graph-count"), told.listing ? "Listing what there is" : "There are no ExternalSecrets.");
   $("graph-namespace").value = namespace;
+  showUsers();
   if (!used.has(namespace)) readUsers(namespace);
   const { users, notes } = used.get(namespace);
   const all = secrets.filter((row) => row.namespace === namespace && matches(row, wordsOf(q))).sort(COLUMNS[0][2]);
@@ -766,8 +769,58 @@ function storeStatus(text, namespace) {
   return rows.get(idOf(kind, kind === "ClusterSecretStore" ? "" : namespace, name))?.status;
 }
 
+/** In which namespace it is shown who uses Secrets; empty where it is not. */
+const shownNamespace = () => (route.view === "graph" || (route.view === "object" && route.kind === "ExternalSecret") ? (route.namespace ?? "") : "");
+
+let showing = "";
+
+/** By namespace that is watched, a number that is another one when who uses its Secrets has changed. */
+let usersKnown = {};
+
+/** Has the server watch it while it is shown. That it can't is no matter: there is a button. */
+function showUsers() {
+  const namespace = shownNamespace();
+  if (namespace === showing) return;
+  showing = namespace;
+  isWatched();
+  keepShowing();
+}
+
+/** Whether changes of who uses what is shown are told. */
+function isWatched() {
+  document.body.dataset.watched = showing in usersKnown;
+}
+
+function keepShowing() {
+  if (showing && !document.hidden) fetch(`shows/${encodeURIComponent(showing)}`).catch(() => {});
+}
+
+function hearUsers(now) {
+  const before = usersKnown;
+  usersKnown = now;
+  isWatched();
+  for (const namespace of Object.keys(before)) {
+    if (before[namespace] === now[namespace]) continue;
+    // What is not watched any more is read anew when it is shown again.
+    if (namespace !== showing || route.view === "object") used.delete(namespace);
+    if (namespace === showing && namespace in now) readShown();
+  }
+}
+
+function readShown() {
+  if (route.view === "object") openAgain();
+  else readUsers(showing);
+}
+
+/** What nobody saw was watched no more. */
+function comeBack() {
+  if (document.hidden || !showing) return;
+  keepShowing();
+  if (!(showing in usersKnown)) readShown();
+}
+
 async function readUsers(namespace) {
-  used.set(namespace, { users: null, notes: [] });
+  if (!used.get(namespace)?.users) used.set(namespace, { users: null, notes: [] });
   try {
     used.set(namespace, await ask(`users/${encodeURIComponent(namespace)}`));
   } catch (error) {
@@ -805,6 +858,8 @@ $("graph-again").addEventListener("click", () => {
 document.addEventListener("keydown", keys);
 new ResizeObserver(() => route.view === "list" && showRows()).observe($("scroller"));
 window.addEventListener("hashchange", () => go(false));
+setInterval(keepShowing, 30000);
+document.addEventListener("visibilitychange", comeBack);
 // Ages grow while nothing changes.
 setInterval(() => {
   if (route.view === "list" && !document.hidden) trs.forEach(age);
