@@ -130,11 +130,10 @@ async fn users(State(desk): State<Arc<Desk>>, Path(namespace): Path<String>) -> 
 
 /// A page shows who uses Secrets there, and is told by what [`live`](super::live) tells when that changes.
 async fn shows(State(desk): State<Arc<Desk>>, Path(namespace): Path<String>) -> StatusCode {
-    // Only namespaces are watched in which there is something to show.
-    if desk.live.read(|board| board.targets(&namespace).is_empty()) {
-        return StatusCode::NOT_FOUND;
+    // Only namespaces are watched in which there is something to show; a page asks again.
+    if desk.live.read(|board| !board.targets(&namespace).is_empty()) {
+        desk.live.show(&namespace);
     }
-    desk.live.show(&namespace);
     StatusCode::NO_CONTENT
 }
 

@@ -111,7 +111,9 @@ function hear(message) {
   }
   if (told.gone.some(([kind, namespace, name]) => idOf(kind, namespace, name) === route.id)) openAgain();
   told.gone = told.rows = null;
+  const wasComplete = isComplete;
   isComplete ||= !told.listing && !told.more;
+  if (isComplete && !wasComplete) keepShowing();
   hearUsers(told.users);
   refresh();
 }
