@@ -1,6 +1,7 @@
 //! A Prometheus scrapes a running operator: what is wrong there fires the alert for it, and panels show data.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::anyhow;
 use keyferry_behaviour_tests::{Operator, Rig};
@@ -10,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 use crate::files::{alerts, panels};
+use crate::picture;
 use crate::prometheus::{Prometheus, SOON};
 
 /// The alerts that nothing provokes within seconds: promtool alone has tried these.
@@ -76,6 +78,7 @@ async fn what_is_wrong_fires_its_alert_and_panels_show_data() {
         assert_eq!(rule["health"], "ok", "{rule}");
     }
     panels_show_data(&prometheus).await;
+    is_pictured(&prometheus).await;
     rig.cluster.delete("ClusterExternalSecret", rig.namespace()).await;
     drop(standing_by);
     rig.finish().await;
@@ -206,6 +209,22 @@ fn are_well_told(firing: &[Value], namespace: &str) {
             );
         }
     }
+}
+
+/// Names the folder that the picture goes to; without it that of tests.
+const FOLDER: &str = "KEYFERRY_PICTURES";
+
+/// How many seconds the picture shows.
+const SHOWN: u64 = 90;
+
+/// The picture of the dashboard for docs/monitoring.md.
+async fn is_pictured(prometheus: &Prometheus) {
+    let (svg, filled) = picture::draw(prometheus, SHOWN).await.unwrap();
+    assert!(filled > 15, "{filled} panels have something in them");
+    assert!(svg.len() < 150_000, "a page is not to weigh more than it tells: {}", svg.len());
+    let documented = std::env::var_os(FOLDER).filter(|folder| !folder.is_empty()).map(PathBuf::from);
+    let folder = documented.unwrap_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")));
+    std::fs::write(folder.join("dashboard.svg"), svg).unwrap();
 }
 
 /// Each query parses, and each panel but those of [`EMPTY`] has data.
