@@ -243,8 +243,8 @@ impl Round<'_> {
             }
         }
         self.world.counted.with_label_values(&["unfinished"]).inc();
-        let name = seen.name.as_deref().unwrap_or_default();
-        tracing::warn!(self.namespace, workload = %kind, name, "restarted, and its new pods do not serve after ten minutes");
+        let (namespace, name) = (self.namespace, seen.name.as_deref().unwrap_or_default());
+        tracing::warn!(namespace, workload = %kind, name, "restarted, and its new pods do not serve after ten minutes");
     }
 }
 

@@ -41,6 +41,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// After how long what was refused is asked for again: a right to it may have been granted.
 const AGAIN: Duration = Duration::from_secs(30);
 
+/// For so long after a page asked for it, it is watched who uses Secrets in a namespace: it asks again before that is over.
+const SHOWN: Duration = Duration::from_secs(90);
+
 /// What helps where all namespaces may not be read.
 const HINT: &str = "; `keyferry ui --namespace NAME` asks for those of one namespace only";
 
@@ -85,24 +88,23 @@ impl Live {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         if shown.insert(namespace.to_owned(), Instant::now()).is_none() {
             let (live, namespace) = (self.clone(), namespace.to_owned());
-            tokio::spawn(async move { users::follow(&live.client, &namespace, &live).await });
+            tokio::spawn(async move {
+                let wanted_until = || live.wanted_until(&namespace);
+                let changed = || live.change(|board| board.users_changed(&namespace));
+                users::follow(&live.client, &namespace, wanted_until, changed).await;
+            });
         }
     }
 
-    /// Until when that is wanted, where it lasts so long after a page asked; `None`, and it is forgotten, where that is over.
-    pub fn wanted_until(&self, namespace: &str, lasts: Duration) -> Option<Instant> {
+    /// Until when that is wanted; `None`, and it is forgotten, where that is over.
+    fn wanted_until(&self, namespace: &str) -> Option<Instant> {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
-        let until = shown.get(namespace).map(|asked| *asked + lasts).filter(|until| *until > Instant::now());
+        let until = shown.get(namespace).map(|asked| *asked + SHOWN).filter(|until| *until > Instant::now());
         if until.is_none() {
             shown.remove(namespace);
             self.change(|board| board.forget_users(namespace));
         }
         until
-    }
-
-    /// Who uses the Secrets of a namespace has changed.
-    pub fn users_changed(&self, namespace: &str) {
-        self.change(|board| board.users_changed(namespace));
     }
 
     /// Keeps it current, for ever.

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{BoxStream, SelectAll, StreamExt as _, select_all};
@@ -18,12 +17,8 @@ use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, sleep_until};
 
-use super::live::Live;
 use crate::verbs::follow::is_refused;
 use crate::verbs::gather::is_made;
-
-/// A page asks again before this is over.
-const LEASE: Duration = Duration::from_secs(90);
 
 /// What changes within this time is told together: pods come and go by the dozen.
 const GATHER: Duration = Duration::from_millis(500);
@@ -76,11 +71,11 @@ impl Known {
     }
 }
 
-/// Tells the table when who uses Secrets changes in a namespace, until no page asks for it any more.
-pub async fn follow(client: &Client, namespace: &str, live: &Arc<Live>) {
+/// Tells when who uses Secrets changes in a namespace, and once before, when all is listed. It goes on for as long as it is wanted,
+/// which is asked for again when that is over.
+pub async fn follow(client: &Client, namespace: &str, wanted_until: impl Fn() -> Option<Instant>, changed: impl Fn()) {
     let (mut news, mut known) = (all(client, namespace), Known::nothing());
-    let mut until = Instant::now() + LEASE;
-    let mut due: Option<Instant> = None;
+    let (mut until, mut due) = (Instant::now(), None);
     loop {
         tokio::select! {
             Some((kind, told)) = news.next(), if !news.is_empty() => {
@@ -90,9 +85,9 @@ pub async fn follow(client: &Client, namespace: &str, live: &Arc<Live>) {
             }
             () = sleep_until(due.unwrap_or(until)), if due.is_some() => {
                 due = None;
-                live.users_changed(namespace);
+                changed();
             }
-            () = sleep_until(until) => match live.wanted_until(namespace, LEASE) {
+            () = sleep_until(until) => match wanted_until() {
                 Some(later) => until = later,
                 None => return,
             },

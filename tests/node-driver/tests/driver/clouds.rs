@@ -20,6 +20,10 @@ tests![
 const CANARY: &str = "kf-canary-58d2ac";
 const ROTATED: &str = "kf-canary-rotated-0e71";
 
+/// As whom pods' own accounts are annotated with.
+const ROLE: &str = "arn:aws:iam::123456789012:role/app";
+const READER: &str = "reader@p-1.iam.gserviceaccount.com";
+
 /// A store whose login is whoever mounts, and an ExternalSecret of it, which both accounts may mount; the pods' own bears these
 /// annotations.
 async fn declare(rig: &Rig, provider: Value, key: &str, annotations: &[(&str, &str)]) {
@@ -72,7 +76,6 @@ async fn lives(rig: &Rig, ask: &Ask, audience: &str, why_not: &str, rotate: impl
 }
 
 async fn a_role_of_aws_is_the_pods_own() {
-    const ROLE: &str = "arn:aws:iam::123456789012:role/app";
     let moto = tokio::task::spawn_blocking(|| Testbed::shared().moto_url()).await.expect("a testbed");
     let shown = Arc::new(Mutex::new(Vec::new()));
     let seen = shown.clone();
@@ -166,7 +169,6 @@ async fn a_cluster_of_google_vouches_for_the_pod() {
         "serviceAccountRef": {"name": "whoever-mounts"},
         "clusterProjectID": "p-1", "clusterLocation": "europe-west1", "clusterName": "c-1",
     }});
-    const READER: &str = "reader@p-1.iam.gserviceaccount.com";
     let annotation = ("iam.gke.io/gcp-service-account", READER);
     declare(&rig, json!({"gcpsm": {"projectID": gcpsm::PROJECT, "auth": auth}}), "db", &[annotation]).await;
     let audience = "p-1.svc.id.goog";
