@@ -273,7 +273,7 @@ impl Found<'_> {
                 let namespace = metadata.namespace.as_deref().unwrap_or_default();
                 User::new(kind, namespace, metadata.name.as_deref().unwrap_or_default(), &spec)
             });
-            self.users.extend(user.filter(|user| !user.secrets.is_empty()));
+            self.users.extend(user.filter(User::is_one));
         };
         let listed = pages::all(&scoped::<K>(self.client, self.namespace), ListParams::default(), each).await;
         note(self.notes, &mut self.unread, kinds, listed);

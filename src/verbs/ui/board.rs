@@ -187,6 +187,11 @@ impl Board {
         stores.collect()
     }
 
+    /// Whether there are ExternalSecrets in a namespace.
+    pub fn has_any(&self, namespace: &str) -> bool {
+        self.rows.keys().any(|key| key.0 == KINDS[0] && key.1 == namespace)
+    }
+
     /// The names of the Secrets of a namespace that ExternalSecrets write.
     pub fn targets(&self, namespace: &str) -> BTreeSet<String> {
         let of_namespace = self.rows.iter().filter(|(key, _)| key.1 == namespace);

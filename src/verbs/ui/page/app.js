@@ -578,12 +578,13 @@ function keysTable(of) {
 
 const USES = { volume: "as files", envFrom: "all keys as variables", env: "keys as variables", kubelet: "by the kubelet" };
 const secretOf = (row) => (row.target?.startsWith("Secret ") ? row.target.slice(7) : null);
-const usesOf = (user, secret) => user.secrets.filter(([name]) => name === secret).map(([, how]) => USES[how] ?? how).join(", ");
+const mounts = (user, row) => user.mounts.includes(row.name);
+const usesOf = (user, secret, row) => [...user.secrets.filter(([name]) => name === secret).map(([, how]) => USES[how] ?? how), ...(mounts(user, row) ? ["as a mount"] : [])].join(", ");
 
 function usersTable(of) {
-  if (of.users.length === 0) return el("p", { class: "quiet" }, "No pod or workload that can be read uses its Secret. What reads it by the API is not seen here.");
+  if (of.users.length === 0) return el("p", { class: "quiet" }, "No pod or workload that can be read uses its Secret or mounts it. What reads it by the API is not seen here.");
   const secret = secretOf(of);
-  return table(["Kind", "Name", "ServiceAccount", "How"], of.users.map((user) => [user.kind, user.name, user.serviceAccount, usesOf(user, secret)]));
+  return table(["Kind", "Name", "ServiceAccount", "How"], of.users.map((user) => [user.kind, user.name, user.serviceAccount, usesOf(user, secret, of)]));
 }
 
 function usedByObjects(of) {
@@ -650,15 +651,18 @@ function graph(secrets, users) {
       const from = node(stores, `${kind}/${namespace}/${name}`, () => ({ key: `s ${kind} ${namespace} ${name}`, name, sub: store ? `${kind}, ${store.status}` : `${kind}, not there`, status: store?.status ?? "Unknown", row: store }));
       join(from, own_, row.status);
     }
+    const here = users.filter((user) => user.namespace === row.namespace);
+    const lead = (from, user, name) => {
+      const workload = node(workloads, `${user.kind}/${user.namespace}/${user.name}`, () => ({ key: `w ${user.kind} ${user.namespace} ${user.name}`, name: user.name, sub: `${user.kind}, ${usesOf(user, name, row)}`, status: "" }));
+      if (!from.to.includes(workload.name)) join(from, workload, "");
+    };
+    for (const user of here.filter((user) => mounts(user, row))) lead(own_, user, null);
     if (!row.target) continue;
     const [kind, name] = row.target.split(/ (.*)/);
     const target = node(targets, `${kind}/${row.namespace}/${name}`, () => ({ key: `t ${kind} ${row.namespace} ${name}`, name, sub: kind, status: "" }));
     join(own_, target, row.status);
     if (kind !== "Secret") continue;
-    for (const user of users.filter((user) => user.namespace === row.namespace && user.secrets.some(([secret]) => secret === name))) {
-      const workload = node(workloads, `${user.kind}/${user.namespace}/${user.name}`, () => ({ key: `w ${user.kind} ${user.namespace} ${user.name}`, name: user.name, sub: `${user.kind}, ${usesOf(user, name)}`, status: "" }));
-      if (!target.to.includes(workload.name)) join(target, workload, "");
-    }
+    for (const user of here.filter((user) => user.secrets.some(([secret]) => secret === name))) lead(target, user, name);
   }
   const list = ([title, nodes]) => el("div", {}, el("h3", {}, title), el("ul", {}, [...nodes.values()].map(nodeItem)));
   const made = el("div", { class: "graph", role: "group", "aria-label": "What leads where" }, columns.map(list));
