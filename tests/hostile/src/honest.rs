@@ -102,6 +102,11 @@ impl Honest {
         for object in objects(&hand.double) {
             put(&client, NAMESPACE, &object).await?;
         }
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": RESTARTS}});
+        put(&client, RESTARTS, &namespace).await?;
+        for object in objects_of_restarts(&hand.double) {
+            put(&client, RESTARTS, &object).await?;
+        }
         let (changes, restarts, secrets) = (Arc::<Changes>::default(), Arc::<Changes>::default(), Secrets::default());
         let mut tasks = JoinSet::new();
         tasks.spawn(follow(client, secrets.clone()));
@@ -110,7 +115,7 @@ impl Honest {
         }
         tasks.spawn(go_on("fake-0".to_owned(), changes.clone(), secrets.clone(), hand.clone(), Hand::rewrite));
         tasks.spawn(go_on("edited-0".to_owned(), changes.clone(), secrets.clone(), hand.clone(), Hand::edit));
-        tasks.spawn(restart(restarts.clone(), secrets.clone(), hand.clone()));
+        tasks.spawn(restart(restarts.clone(), hand.clone()));
         tasks.spawn(go_on("fresh".to_owned(), changes.clone(), secrets, hand, Hand::add));
         Ok(Self { changes, restarts, _tasks: tasks })
     }
@@ -188,7 +193,6 @@ impl Secrets {
 fn objects(double: &Double) -> Vec<Value> {
     double.set("still", &json!({"value": "as it should be"}).to_string());
     (0..4).for_each(|n| double.set(&format!("stored-{n}"), &value(0)));
-    double.set(RESTARTS, &value(0));
     let login =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "login"}, "stringData": {"token": TOKEN}});
     let vault = json!({"vault": {
@@ -203,13 +207,20 @@ fn objects(double: &Double) -> Vec<Value> {
     all.extend((0..4).map(|n| external_secret(&format!("stored-{n}"), "stored", &format!("stored-{n}"))));
     all.push(external_secret("fake-0", "fake", "value"));
     all.push(external_secret("edited-0", "stored", "still"));
-    all.push(external_secret(RESTARTS, "stored", RESTARTS));
-    all.push(workload());
     all
 }
 
-/// What restarts, and its ExternalSecret.
-const RESTARTS: &str = "restarts";
+/// What restarts, its ExternalSecret, and their namespace: where other Secrets change all the time restarts wait for a minute.
+const RESTARTS: &str = "honest-restarts";
+
+/// All that is there.
+fn objects_of_restarts(double: &Double) -> Vec<Value> {
+    double.set(RESTARTS, &value(0));
+    let mut all = objects(double);
+    all.retain(|object| ["login", "stored"].iter().any(|name| object["metadata"]["name"] == *name));
+    all.extend([external_secret(RESTARTS, "stored", RESTARTS), workload()]);
+    all
+}
 
 /// A Deployment without pods, which restarts for its Secret.
 fn workload() -> Value {
@@ -316,16 +327,19 @@ async fn go_on<F: Future<Output = Result<Wanted>> + Send>(
 }
 
 /// Changes a value, waits until the workload has restarted for it, and so on.
-async fn restart(restarts: Arc<Changes>, secrets: Secrets, hand: Hand) {
-    let workloads = api(&hand.client, NAMESPACE, "apps/v1", "Deployment");
+async fn restart(restarts: Arc<Changes>, hand: Hand) {
+    let workloads = api(&hand.client, RESTARTS, "apps/v1", "Deployment");
+    let secrets = api(&hand.client, RESTARTS, "v1", "Secret");
+    // For its first sync nobody restarts.
+    while secrets.get(RESTARTS).await.is_err() {
+        tokio::time::sleep(10 * LOOK_EVERY).await;
+    }
     for round in 1.. {
-        let held = Wanted { secret: RESTARTS.to_owned(), value: format!("round {}", round - 1), behind: 0 };
         let before = loop {
-            // For its first sync nobody restarts.
-            if let Some(noted) = noted(&workloads).await.filter(|_| secrets.hold(&held)) {
-                break noted;
+            match noted(&workloads).await {
+                Some(noted) => break noted,
+                None => tokio::time::sleep(LOOK_EVERY).await,
             }
-            tokio::time::sleep(LOOK_EVERY).await;
         };
         hand.double.set(RESTARTS, &value(round));
         restarts.lock().entry(RESTARTS.to_owned()).or_default().since = Some(Instant::now() + QUIET);
