@@ -412,6 +412,7 @@ fn rules(args: &Run, proxies: Proxies) -> Rules {
         files: None,
         unseal: None,
         longest_lease: None,
+        rooms: Arc::default(),
         addresses: if args.proxy_namespaced_stores { addresses.through(proxies.clone()) } else { addresses },
         proxies,
         ambient_identity: args.ambient_identity,

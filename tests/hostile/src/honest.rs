@@ -222,7 +222,7 @@ fn objects_of_restarts(double: &Double) -> Vec<Value> {
     all
 }
 
-/// A Deployment without pods, which restarts for its Secret.
+/// A Deployment which restarts for its Secret, and which is not waited for: attackers may keep who would roll it out busy.
 fn workload() -> Value {
     let labels = json!({"app": RESTARTS});
     let pods = json!({"containers": [{
@@ -232,7 +232,7 @@ fn workload() -> Value {
         "apiVersion": "apps/v1", "kind": "Deployment",
         "metadata": {"name": RESTARTS, "annotations": {"keyferry.io/restart": "true"}},
         "spec": {
-            "replicas": 0, "selector": {"matchLabels": labels},
+            "replicas": 0, "paused": true, "selector": {"matchLabels": labels},
             "template": {"metadata": {"labels": labels}, "spec": pods},
         },
     })
