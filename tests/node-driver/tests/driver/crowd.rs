@@ -22,7 +22,7 @@ const SOON: Duration = Duration::from_secs(15);
 const ROUNDS: usize = 8;
 
 /// The most memory of the driver, in MiB: tests have a build that is not optimized.
-const MEMORY_MIB: f64 = 288.0;
+const MEMORY_MIB: f64 = 384.0;
 
 /// How long its health may take.
 const HEALTH: Duration = Duration::from_secs(5);
