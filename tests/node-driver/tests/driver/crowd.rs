@@ -21,7 +21,8 @@ const SOON: Duration = Duration::from_secs(15);
 /// How often he mounts, and changes a value.
 const ROUNDS: usize = 8;
 
-/// The most memory of the driver, in MiB: tests have a build that is not optimized.
+/// The most memory of the driver, in MiB, in a build that is not optimized. It is no limit that was thought out: 288, as the operator
+/// is held to, did not hold, 323 and 325 were measured, and what takes it is not known yet. More than this is a change for the worse.
 const MEMORY_MIB: f64 = 384.0;
 
 /// How long its health may take.
