@@ -80,7 +80,7 @@ fn observed(shown: &Shown, known: Option<&str>) -> Option<Observed> {
         }
         Shown::Others => (String::new(), false),
     };
-    Some(Observed { version: Some(version(&found)), intact, written_at: None })
+    Some(Observed { version: Some(version(&found)), intact, written_at: None, refresh_by: None })
 }
 
 fn change(shown: &Shown, wanted: &str) -> TargetChange {

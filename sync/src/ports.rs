@@ -306,6 +306,8 @@ pub struct Observed {
     pub intact: bool,
     /// When the ExternalSecret wrote it, to the second; `None` where it never did.
     pub written_at: Option<Timestamp>,
+    /// By when what it holds is to be replaced, where that is noted there.
+    pub refresh_by: Option<Timestamp>,
 }
 
 /// What an [`Output::apply`] did.

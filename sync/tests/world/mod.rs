@@ -68,6 +68,8 @@ pub struct State {
     pub ours: BTreeSet<String>,
     /// When the target was written, as its managed fields say.
     pub written_at: Option<Timestamp>,
+    /// By when what it holds is to be replaced, as is noted there.
+    pub refresh_by: Option<Timestamp>,
     /// What goes wrong with these calls, by their first word.
     pub failing: HashMap<&'static str, Failure>,
     /// Why statuses can't be written.
@@ -379,7 +381,12 @@ impl Output for Target {
         self.world.failing("observe")?;
         let version = self.world.version();
         let state = self.world.state();
-        Ok(state.target.map(|(_, intact)| Observed { version, intact, written_at: state.written_at }))
+        Ok(state.target.map(|(_, intact)| Observed {
+            version,
+            intact,
+            written_at: state.written_at,
+            refresh_by: state.refresh_by,
+        }))
     }
 
     async fn apply(&mut self, content: &Content, presumed: Presumed<'_>) -> Result<Applied, Failure> {
