@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::Server;
 use crate::asked::{self, Asked};
 use crate::text::pairs;
+use crate::trusted::Trusted;
 
 /// The user who logs in, with the password.
 pub const USER: (&str, &str) = ("reader", "canary-of-the-password");
@@ -34,7 +35,8 @@ pub struct Double {
 }
 
 struct State {
-    password: String,
+    /// The passwords of the one user.
+    passwords: Trusted,
     secrets: BTreeMap<u64, Secret>,
     sessions: BTreeMap<String, SystemTime>,
     denied: Vec<String>,
@@ -55,7 +57,7 @@ impl Double {
     /// One without secrets.
     pub fn start() -> Self {
         let state = State {
-            password: USER.1.to_owned(),
+            passwords: Trusted::one(USER.1),
             secrets: BTreeMap::new(),
             sessions: BTreeMap::new(),
             denied: Vec::new(),
@@ -136,8 +138,18 @@ impl Double {
     /// Another password in place of the one that there is; all logins have ended.
     pub fn set_password(&self, password: &str) {
         let mut state = self.state();
-        password.clone_into(&mut state.password);
+        state.passwords = Trusted::one(password);
         state.sessions.clear();
+    }
+
+    /// Lets in the user with this password, too.
+    pub fn trust(&self, password: &str) {
+        self.state().passwords.add(password);
+    }
+
+    /// Lets in nobody any more but with the last password that was trusted.
+    pub fn retire(&self) {
+        self.state().passwords.retire();
     }
 
     /// How long the tokens of logins are good from now on.
@@ -190,8 +202,8 @@ fn answer(asked: &Asked, sent: &BTreeMap<String, String>, state: &mut State) -> 
 
 fn log_in(sent: &BTreeMap<String, String>, state: &mut State) -> Response {
     let sent = |name: &str| sent.get(name).map(String::as_str).unwrap_or_default();
-    let is_right = [sent("grant_type"), sent("username"), sent("password")] == ["password", USER.0, &state.password];
-    if !is_right || !["", DOMAIN].contains(&sent("domain")) {
+    let is_known = [sent("grant_type"), sent("username")] == ["password", USER.0];
+    if !is_known || !state.passwords.holds(sent("password")) || !["", DOMAIN].contains(&sent("domain")) {
         return asked::json(400, &json!({"error": "Login failed."}));
     }
     state.logins += 1;
