@@ -14,7 +14,8 @@ pub fn refusals(kind: &str, spec: &Value) -> Vec<&'static str> {
     let is_set = |pointer: &str| spec.pointer(pointer).is_some_and(|value| !value.is_null());
     let number = |pointer: &str| spec.pointer(pointer).and_then(Value::as_i64);
     let is_in = |pointer: &str, all: &[&str]| all.contains(&text(spec, pointer));
-    let plain = |pointer: &str| (is_plain(text(spec, pointer)), "an address without https:// that credentials are sent to");
+    let plain =
+        |pointer: &str| (is_plain(text(spec, pointer)), "an address without https:// that credentials are sent to");
     let found = match kind {
         "ACRAccessToken" => vec![
             (is_in("/environmentType", &["GermanCloud", "AzureStackCloud"]), "a cloud that gives no tokens"),

@@ -122,8 +122,7 @@ async fn ask(rig: &Rig, store: &dyn Counterpart) {
     if store.is_write_only() {
         let data = json!([{"match": {"secretKey": "value", "remoteRef": store.remote()}}]);
         let selector = json!({"secret": {"name": source_of(store)}});
-        let spec =
-            json!({"refreshInterval": "1s", "secretStoreRefs": [reference], "selector": selector, "data": data});
+        let spec = json!({"refreshInterval": "1s", "secretStoreRefs": [reference], "selector": selector, "data": data});
         rig.apply("PushSecret", store.name(), json!({ "spec": spec })).await;
     } else {
         let data = json!([{"secretKey": "value", "remoteRef": store.remote()}]);

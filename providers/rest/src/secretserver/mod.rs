@@ -92,8 +92,7 @@ fn build(spec: &serde_json::Value, ctx: BuildContext) -> BuildFuture<'_> {
         let url = needed_text(spec.server_url, VENDOR.fields.server)?;
         let server = server_url(&url, VENDOR.fields.server, "https://example.secretservercloud.com")?;
         let host = server.host_str().unwrap_or_default().trim_end_matches('.');
-        let is_platform =
-            host.strip_suffix(PLATFORM).is_some_and(|before| before.is_empty() || before.ends_with('.'));
+        let is_platform = host.strip_suffix(PLATFORM).is_some_and(|before| before.is_empty() || before.ends_with('.'));
         let who = match spec.token {
             Some(token) => Who::Token(token),
             None => Who::User {
@@ -134,8 +133,7 @@ async fn behind(platform: &Access, login: Login, ca: &Ca, ctx: &BuildContext) ->
         ))
     })?;
     let field = "the address that Delinea Platform has of its vault";
-    let server =
-        secure_url(url.expose_str().unwrap_or_default(), field, "https://example.secretservercloud.com")?;
+    let server = secure_url(url.expose_str().unwrap_or_default(), field, "https://example.secretservercloud.com")?;
     Access::new(Arc::new(Client::new(&VENDOR, server, ca, ctx).await?), login).await
 }
 

@@ -19,7 +19,8 @@ fn samples() -> Vec<(&'static str, Value, Vec<Value>)> {
     let keys = json!({"accessKeyIDSecretRef": {"name": "login", "key": "id"}, "secretAccessKeySecretRef": {"name": "login", "key": "key"}});
     let jwt = json!({"jwt": {"serviceAccountRef": {"name": "app"}}});
     let plain = |field: &str| json!({field: "http://server.example.com"});
-    let principal = json!({"clientId": {"name": "login", "key": "id"}, "clientSecret": {"name": "login", "key": "key"}});
+    let principal =
+        json!({"clientId": {"name": "login", "key": "id"}, "clientSecret": {"name": "login", "key": "key"}});
     vec![
         (
             "ACRAccessToken",
@@ -148,7 +149,10 @@ fn samples() -> Vec<(&'static str, Value, Vec<Value>)> {
 /// Why a generator of this spec is refused for what it asks for, whatever its server might say; `None` where it is not.
 async fn refused(kind: &'static str, spec: &Value) -> Option<Error> {
     let registration = registry::generator(kind).expect("it is built");
-    let (proxy, logins) = (Proxy::start(), [("seed/key", "JBSWY3DPEHPK3PXP"), ("rsa/key", "(an RSA key)"), ("gcp/key", "(a Google key file)")]);
+    let (proxy, logins) = (
+        Proxy::start(),
+        [("seed/key", "JBSWY3DPEHPK3PXP"), ("rsa/key", "(an RSA key)"), ("gcp/key", "(a Google key file)")],
+    );
     let url = proxy.url();
     let proxies = Proxies::of(&move |name| matches!(name, "HTTP_PROXY" | "HTTPS_PROXY").then(|| url.clone()));
     let logins = Logins::new(&logins.map(|(at, text)| (at.to_owned(), text.to_owned())).into());

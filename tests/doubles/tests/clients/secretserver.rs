@@ -12,7 +12,13 @@ fn the_client_works_against_the_double() {
     platform.put("db", [r#"{"user":"app"}"#, "of the field", "of the file"]);
     let (url, platform) = (double.server().url(), platform.server().url());
     let (name, password) = USER;
-    let given =
-        [("URL", &*url), ("PLATFORM", &platform), ("NAME", name), ("PASSWORD", password), ("DOMAIN", DOMAIN), ("ID", &id)];
+    let given = [
+        ("URL", &*url),
+        ("PLATFORM", &platform),
+        ("NAME", name),
+        ("PASSWORD", password),
+        ("DOMAIN", DOMAIN),
+        ("ID", &id),
+    ];
     python("secretserver.py", &given);
 }
