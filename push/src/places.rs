@@ -121,7 +121,7 @@ impl<'a> Leaving<'a> {
     /// The other stores that have a place of the name that this one would have there: what it is called, and how they stand to
     /// each other.
     fn through(&self, place: &str, data: &PushData) -> impl Iterator<Item = (&'a StoreId, &'a str, Likeness)> {
-        self.sites.0.iter().filter(|filled| filled.store.id != self.store.id).filter_map(move |filled| {
+        self.sites.0.iter().filter(move |filled| filled.store.id != self.store.id).filter_map(move |filled| {
             let Filled { store: other, site, own, places } = filled;
             let specs = other.spec.as_ref().ok().zip(self.store.spec.as_ref().ok());
             let is_equal = specs.is_some_and(|(a, b)| a.provider == b.provider);

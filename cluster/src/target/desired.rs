@@ -125,7 +125,7 @@ pub fn data_patch(es: &ExternalSecret, content: &Content, version: &Version) -> 
         (&["metadata", "annotations", names::ANNOTATION_DATA_HASH], hash.as_str().into()),
         (&["data"], Value::Object(encoded)),
     ];
-    let end = content.refresh_by.map(|end| (REFRESH_BY, end.to_string().into()));
+    let end = content.refresh_by.map(|end| (REFRESH_BY, Value::from(end.to_string())));
     Some(DataPatch { changes: LivePatch::put(changes.into_iter().chain(end)), hash })
 }
 
