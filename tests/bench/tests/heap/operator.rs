@@ -25,6 +25,8 @@ pub fn run(socket: &str, kubeconfig: &str) -> ExitCode {
         "run",
         &kubeconfig,
         "--enable-leader-election=false",
+        // Each has a connection, which takes tens of kilobytes: what is counted is what ExternalSecrets take.
+        "--concurrent=4",
         "--allow-store-addresses=127.0.0.0/8,::1",
         "--metrics-addr=127.0.0.1:0",
         "--live-addr=127.0.0.1:0",
