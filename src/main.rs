@@ -16,10 +16,15 @@ const CERT_FILE: &str = "SSL_CERT_FILE";
 const CERT_DIR: &str = "SSL_CERT_DIR";
 const CERT_DIRS: [&str; 2] = ["/etc/ssl/certs", "/etc/pki/tls/certs"];
 
-/// From which size on the C library gives memory back to the system as soon as it is freed. Left to itself it takes the
-/// largest block that was ever freed for this, 32 MiB say, and then each of many threads keeps so much: one large answer, and
-/// the process has several times of what it needs for good.
-const MMAP_THRESHOLD: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "262144");
+/// How the C library keeps memory.
+///
+/// From which size on it gives it back to the system as soon as it is freed. Left to itself it takes the largest block that
+/// was ever freed for this, 32 MiB say, and then each of many threads keeps so much: one large answer, and the process has
+/// several times of what it needs for good.
+///
+/// And from how many heaps it takes it. Left to itself each thread has one of its own, with holes of its own: what one frees
+/// no other can use, which comes to a fifth of all that an operator has.
+const MALLOC: [(&str, &str); 2] = [("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_ARENA_MAX", "1")];
 
 fn main() -> ExitCode {
     if let Err(message) = with_environment() {
@@ -109,8 +114,10 @@ fn with_environment() -> Result<(), String> {
     // beside that file; our TLS library reads the file alone.
     let folders = CERT_DIRS.iter().filter(|folder| Path::new(folder).is_dir()).copied().collect::<Vec<_>>();
     let lacks_folders = is_set(CERT_FILE) && !is_set(CERT_DIR) && !folders.is_empty();
-    let lacks_threshold = cfg!(target_env = "gnu") && !is_set(MMAP_THRESHOLD.0);
-    let Some(own) = std::env::current_exe().ok().filter(|_| lacks_folders || lacks_threshold) else { return Ok(()) };
+    let mut malloc = MALLOC.to_vec();
+    malloc.retain(|(name, _)| cfg!(target_env = "gnu") && !is_set(name));
+    let lacks_any = lacks_folders || !malloc.is_empty();
+    let Some(own) = std::env::current_exe().ok().filter(|_| lacks_any) else { return Ok(()) };
     let mut anew = Process::new(own);
     // By its name it is known whether kubectl runs it.
     let mut arguments = std::env::args_os();
@@ -121,9 +128,7 @@ fn with_environment() -> Result<(), String> {
     if lacks_folders {
         anew.env(CERT_DIR, folders.join(":"));
     }
-    if lacks_threshold {
-        anew.env(MMAP_THRESHOLD.0, MMAP_THRESHOLD.1);
-    }
+    anew.envs(malloc);
     let problem = anew.exec();
     if lacks_folders {
         Err(format!("can't begin anew with {CERT_DIR} set, which {CERT_FILE} alone needs: {}", problem.kind()))
