@@ -25,7 +25,7 @@ use keyferry_stores::pool::{Pool, Rules};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
-/// As many as are looked at at once where they are all in one namespace.
+/// More than are looked at at once.
 const STORES: usize = 5000;
 
 /// The most that one may take, in KiB, while all of them are under way: it takes seven.

@@ -250,7 +250,8 @@ impl Node {
             es: read.es,
             stores: read.stores,
             began: self.now(),
-            namespace_labels: read.labels,
+            is_asked_for: true,
+            namespace_labels: read.labels.map(Arc::new),
             seen: Seen::Unknown,
             sources: Default::default(),
             memory,
@@ -259,7 +260,7 @@ impl Node {
             cancelled,
         };
         let planning = ports.stores.planning();
-        let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, look, planning));
+        let mut looking = Box::pin(keyferry_sync::run(&ports, target, &self.settings, Box::new(look), planning));
         if let Ok(looked) = timeout_at(call.visit.until, &mut looking).await {
             return Ok(looked);
         }

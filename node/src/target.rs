@@ -96,7 +96,7 @@ fn without_modes(files: Files) -> Files {
 }
 
 fn version(digest: &str) -> Version {
-    Version { uid: String::new(), revision: digest.to_owned() }
+    Version { uid: "".into(), revision: digest.into() }
 }
 
 impl Target<'_> {

@@ -91,7 +91,7 @@ impl Double {
     fn version(&self, name: &str) -> Option<Version> {
         self.with(|state| {
             let (_, _, revision) = state.secrets.get(name)?;
-            Some(Version { uid: name.to_owned(), revision: revision.to_string() })
+            Some(Version { uid: name.into(), revision: revision.to_string().into() })
         })
     }
 

@@ -1,8 +1,8 @@
 //! The controller: takes what the watches tell, keeps the queue, and runs one look (a reconcile) at a time per object.
 //!
-//! Modules, in reading order: [`change`] what changes, told as [`relist`] has it, of some only their [`metadata`], by [`watch`]; [`index`] who depends on
+//! Modules, in reading order: [`change`] what changes, told as [`relist`] has it, of some only their [`metadata`], by [`watch`]; in [`few`] rows an [`index`] of who depends on
 //! what, with [`sight`] how that was last seen, and [`copies`] which namespaces get copies; [`queue`] what is next; [`rotated`] what is told to whoever restarts workloads;
-//! [`generated`] what generators made; [`subject`] what all that is looked after has in common, then its kinds,
+//! [`generated`] what generators made; [`subject`] what all that is looked after has in common, [`packed`] how what is looked after rests, then its kinds,
 //! [`external_secret`], [`sealed_secret`], [`push_secret`], [`store`], [`generator_state`] and [`copier`]; and the [`objects`] that these depend
 //! on. The loop here
 //! owns all of them; looks run beside it, each with a copy of what it needs, and report back.
@@ -14,6 +14,7 @@ pub mod relist;
 pub mod metadata;
 pub mod watch;
 
+pub mod few;
 pub mod index;
 pub mod sight;
 
@@ -23,6 +24,7 @@ pub mod rotated;
 
 pub mod generated;
 pub mod subject;
+pub mod packed;
 pub mod external_secret;
 pub mod sealed_secret;
 pub mod push_secret;
@@ -45,6 +47,7 @@ mod samples;
 
 use std::collections::{BTreeMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -345,7 +348,7 @@ impl Controller {
                 let concerned = self.shared.copies.put_namespace(&metadata);
                 self.shared.wake_copiers(concerned);
                 let (_, name) = name_of(&metadata);
-                let labels = metadata.labels.unwrap_or_default();
+                let labels = Arc::new(metadata.labels.unwrap_or_default());
                 let before = self.shared.namespaces.insert(name.clone(), labels.clone());
                 if before.is_none_or(|before| before != labels) {
                     for subject in self.subjects.values_mut() {

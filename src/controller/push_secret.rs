@@ -290,7 +290,7 @@ impl Subject for PushSecrets {
             stores: shared.known_stores(known.references.stores.clone()),
             has_many_stores,
             began: now,
-            namespace_labels: shared.namespaces.get(&name.0).cloned(),
+            namespace_labels: shared.namespaces.get(&name.0).map(|labels| (**labels).clone()),
             seen: seen.collect(),
             has_new_source: std::mem::take(&mut known.has_new_source),
             states: shared.generated.of(name, known.ps.metadata.uid.as_deref()),

@@ -28,9 +28,10 @@ use super::relist::Update;
 use super::sight::Sighting;
 use crate::metrics::Metrics;
 
-/// How many looks are under way at once. Most of them wait for a store, where they fill each other's batches; what they
-/// ask of the API server is bounded apart.
-pub const LOOKS_AT_ONCE: usize = 10_000;
+/// How many looks are under way at once that are due, and as many again that somebody asked for. Most of them wait for a
+/// store, where they fill each other's batches: those of all stores that are asked at once, and each takes kilobytes. What
+/// they ask of the API server is bounded apart.
+pub const LOOKS_AT_ONCE: usize = 2000;
 
 /// One kind of objects that is looked after.
 pub trait Subject: Send {
@@ -132,7 +133,7 @@ pub struct Shared {
     /// What generators made.
     pub generated: Generated,
     /// The labels of each namespace.
-    pub namespaces: HashMap<String, StringMap>,
+    pub namespaces: HashMap<String, Arc<StringMap>>,
     /// Which namespaces get copies of what, and which copies there are.
     pub copies: Copies,
     /// Set once everything was listed and targets were examined: before, nothing is looked at.
@@ -193,6 +194,11 @@ impl Shared {
     /// Whether a look is under way.
     pub fn is_looked_at(&self, item: &Item) -> bool {
         self.queue.is_running(item)
+    }
+
+    /// Whether the look at one that is under way was asked for.
+    pub fn is_asked_for(&self, item: &Item) -> bool {
+        self.queue.is_asked_for(item)
     }
 
     /// The stores of a namespace, or of the cluster.

@@ -220,6 +220,7 @@ pub async fn run(args: Run, control: Control) -> Result<(), String> {
     let mut controller = Controller::new(shared, Box::new(watches), ready, standing.leads());
     let sync = move |look| {
         let (work, planning) = (work.clone(), work.0.stores.planning());
+        let look = Box::new(look);
         async move {
             let (ports, targets, settings) = &*work;
             keyferry_sync::run(ports, targets, settings, look, planning).await

@@ -174,7 +174,10 @@ pub fn requests(es: &ExternalSecret, stores: &KnownStores) -> Vec<Request> {
         let at = Entry::Data(n, entry.secret_key.clone());
         request(at, entry.source_ref.as_ref(), key(&entry.remote_ref), entry.remote_ref.clone(), Vec::new())
     });
-    data_from.chain(data).collect()
+    // Whoever waits for its store keeps them: not a place more than there are.
+    let mut all = Vec::with_capacity(es.spec.data_from.len() + es.spec.data.len());
+    all.extend(data_from.chain(data));
+    all
 }
 
 /// The key that a store is asked for: where it looks up properties itself, with the property that is wanted.

@@ -44,7 +44,7 @@ pub async fn read(
                 return Err(failed(NAMESPACE_HELD.to_string(), Retry::Soon));
             }
             if had {
-                *turn = Some(ports.objects.turn(&asking.namespace).await);
+                *turn = Some(ports.objects.turn(asking.lane()).await);
             }
         }
         sources.insert(source, data);

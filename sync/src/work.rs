@@ -26,7 +26,7 @@ pub(crate) struct Work<'a> {
     asker: Asker<'a>,
     output: Box<dyn Output + 'a>,
     version: String,
-    look: Look,
+    look: Box<Look>,
     /// Let go once it is clear what is fetched: until then, others' batches wait for ours.
     planning: Option<Planning>,
     /// The target, where it was read.
@@ -45,14 +45,21 @@ impl<'a> Work<'a> {
         output: Box<dyn Output + 'a>,
         settings: &'a Settings,
         es: &'a ExternalSecret,
-        look: Look,
+        mut look: Box<Look>,
         planning: Planning,
     ) -> Self {
-        let mut look = look;
         look.memory.made_ends = look.memory.made_ends.or_else(|| look.told_ends());
         let under_way = make::UnderWay { states: look.states.len(), ..make::UnderWay::default() };
         Self {
-            asker: Asker { ports, settings, es, workload: None, now: look.began, budget: look.budget.clone() },
+            asker: Asker {
+                ports,
+                settings,
+                es,
+                workload: None,
+                now: look.began,
+                is_asked_for: look.is_asked_for,
+                budget: look.budget.clone(),
+            },
             output,
             version: hash::version_of(es),
             cancel: look.cancelled.as_ref().map(AbortRegistration::handle),
@@ -102,7 +109,7 @@ impl<'a> Work<'a> {
             generic_targets: settings.generic_targets,
             mounts: settings.mounts,
             stores: &self.look.stores,
-            namespace_labels: self.look.namespace_labels.as_ref(),
+            namespace_labels: self.look.namespace_labels.as_deref(),
             target,
             last: self.look.last().as_ref(),
             sources_changed: self.look.sources_changed(),

@@ -116,8 +116,8 @@ pub fn data_patch(es: &ExternalSecret, content: &Content, version: &Version) -> 
     let encoded = data.iter().map(|(key, value)| (key.clone(), BASE64.encode(value.expose()).into())).collect();
     let changes = LivePatch::put([
         // The API server takes what it is told of these for what must be so.
-        (&["metadata", "uid"], version.uid.as_str().into()),
-        (&["metadata", "resourceVersion"], version.revision.as_str().into()),
+        (&["metadata", "uid"], (&*version.uid).into()),
+        (&["metadata", "resourceVersion"], (&*version.revision).into()),
         (&["metadata", "annotations", names::ANNOTATION_DATA_HASH], hash.as_str().into()),
         (&["data"], Value::Object(encoded)),
     ]);

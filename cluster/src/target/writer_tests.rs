@@ -116,7 +116,7 @@ impl Rig {
         let cluster = self.api.cluster();
         let metadata = &cluster.objects.get(&self.key())?["metadata"];
         let text = |field: &str| metadata[field].as_str().unwrap().to_owned();
-        Some(Version { uid: text("uid"), revision: text("resourceVersion") })
+        Some(Version { uid: text("uid").into(), revision: text("resourceVersion").into() })
     }
 
     /// What was asked since the last time; not of kinds.

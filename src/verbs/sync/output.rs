@@ -159,7 +159,7 @@ fn hash(contents: &Contents) -> String {
 }
 
 fn version(hash: &str) -> Version {
-    Version { uid: String::new(), revision: hash.to_owned() }
+    Version { uid: "".into(), revision: hash.into() }
 }
 
 #[async_trait]

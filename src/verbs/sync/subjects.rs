@@ -106,7 +106,8 @@ impl Subject {
         Look {
             stores: stores.collect(),
             began: now,
-            namespace_labels: loaded.namespaces.get(namespace).cloned(),
+            is_asked_for: false,
+            namespace_labels: loaded.namespaces.get(namespace).cloned().map(Arc::new),
             // Files have nobody who tells of them: they are read where they count.
             seen: Seen::Unknown,
             sources: BTreeMap::new(),

@@ -306,7 +306,7 @@ impl<'a> Tending<'a> {
             let (ports, targets, settings) = (self.loaded.ports.clone(), self.targets.clone(), self.settings.clone());
             let name = name_of(&look.es.metadata);
             self.looks.spawn(async move {
-                let looked = keyferry_sync::run(&ports, &*targets, &settings, look, planning);
+                let looked = keyferry_sync::run(&ports, &*targets, &settings, Box::new(look), planning);
                 (name, AssertUnwindSafe(looked).catch_unwind().await.ok())
             });
         }

@@ -124,7 +124,7 @@ impl World {
     fn version(&self) -> Option<Version> {
         let state = self.state();
         let (revision, _) = state.target?;
-        Some(Version { uid: "target".into(), revision: revision.to_string() })
+        Some(Version { uid: "target".into(), revision: revision.to_string().into() })
     }
 
     /// A look at `es` that begins at `second`, as the controller would make it.
@@ -141,7 +141,7 @@ impl World {
         let revision = |source: &Dependency| {
             let state = self.state();
             let (revision, _) = state.sources.get(source)?;
-            Some(Version { uid: source.name.clone(), revision: revision.clone() })
+            Some(Version { uid: source.name.as_str().into(), revision: revision.as_str().into() })
         };
         let sources = sources_of(es).into_iter().map(|source| (source.clone(), Some(revision(&source)))).collect();
         // One after the other: what a literal borrows is held until it is whole.
@@ -151,6 +151,7 @@ impl World {
             es: es.clone(),
             stores,
             began: at(second),
+            is_asked_for: false,
             namespace_labels: Some(Default::default()),
             seen,
             sources,
@@ -159,7 +160,7 @@ impl World {
             budget: Arc::default(),
             cancelled,
         };
-        keyferry_sync::run(&self.ports(), self, &settings(), look, Stores::planning(self)).await
+        keyferry_sync::run(&self.ports(), self, &settings(), Box::new(look), Stores::planning(self)).await
     }
 
     /// The ports that it answers.
@@ -341,7 +342,8 @@ impl Objects for World {
 
     async fn source(&self, source: &Dependency) -> Result<Option<(Option<Version>, Data)>, Problem> {
         self.called(format!("source {} {}", source.kind, source.name));
-        let version = |revision: &String| Some(Version { uid: source.name.clone(), revision: revision.clone() });
+        let version =
+            |revision: &String| Some(Version { uid: source.name.as_str().into(), revision: revision.as_str().into() });
         Ok(self.state().sources.get(source).map(|(revision, data)| (version(revision), data.clone())))
     }
 
