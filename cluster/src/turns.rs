@@ -156,6 +156,8 @@ pub struct Turns {
     syncs: Arc<Lanes>,
     reads: Arc<Lanes>,
     lead: Lead,
+    /// Whether whoever asks must lead, too: see [`Lead::over`].
+    asks_each: bool,
     lane: Arc<str>,
 }
 
@@ -164,7 +166,12 @@ impl Turns {
     pub fn new(most: usize, lead: Lead) -> Self {
         // A sync may compute for long while it holds its turn, and one namespace alone gets as many as there are requests.
         let (requests, syncs) = (Lanes::new(most), Lanes::with_reserve(2 * most));
-        Self { requests, syncs, reads: Lanes::with_reserve(READS), lead, lane: Arc::from("") }
+        Self { requests, syncs, reads: Lanes::with_reserve(READS), lead, asks_each: true, lane: Arc::from("") }
+    }
+
+    /// The same for what only reads, and is shared: what one asks for others wait for, who lead where it does no longer.
+    pub fn of_reader(&self) -> Self {
+        Self { asks_each: false, ..self.clone() }
     }
 
     /// The same in the lane of this namespace.
@@ -195,6 +202,9 @@ impl Turns {
         let _turn = self.requests.acquire(&self.lane).await;
         // Not before: whoever waited for its turn may have been asleep since.
         self.lead.check()?;
+        if let Some(lead) = Lead::here().filter(|_| self.asks_each) {
+            lead.check()?;
+        }
         // Nor is there room for it before, in a box: thousands may wait, and each is kilobytes.
         Box::pin(timely(request())).await
     }
@@ -297,5 +307,17 @@ mod tests {
         assert_eq!(sent.get(), 1);
         lead.renewed(tokio::time::Instant::now(), Duration::from_secs(10));
         assert_eq!(turns.run(send).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_lost_its_own_lease_sends_nothing_though_others_do() {
+        let (process, own) = (Lead::always(), Lead::until(tokio::time::Instant::now(), Duration::from_secs(10)));
+        let turns = Turns::new(1, process).of("ns");
+        let request = async || Ok(());
+        assert_eq!(own.clone().over(turns.run(request)).await, Ok(()));
+        tokio::time::advance(Duration::from_secs(11)).await;
+        assert_eq!(own.clone().over(turns.run(request)).await, Err(ApiProblem::NotLeading));
+        assert_eq!(own.over(turns.of_reader().run(request)).await, Ok(()), "others may wait for what is read");
+        assert_eq!(turns.run(request).await, Ok(()));
     }
 }

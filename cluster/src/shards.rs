@@ -1,0 +1,364 @@
+//! Shards: parts of all objects, each with a Lease of its own, so that several replicas work at once.
+//!
+//! The rule by which no two ever write for one object, whatever they run with:
+//!
+//! - The Lease of an operator without shards is held by all replicas of as many shards together: its holder is their
+//!   number, and each of them renews it. Who runs without shards, or with another number, finds it held, and stands by.
+//! - A shard is worked on by who holds the shard's own Lease, and only while the one of all is known to be held: what
+//!   a replica writes, it writes under both.
+//! - The Lease of all is never given back: the last replica may not be the last. A rollout to another number, or to none,
+//!   goes on when it has lasted out.
+//!
+//! In its annotations each replica tells that it lives; [`division`](crate::division) says who takes what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, ListParams, ObjectMeta};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::division::moves;
+use crate::leader::{Attempt, Election, GIVING_BACK, LastSeen, Lead, Leadership, holder, try_acquire};
+use crate::problem::{ApiProblem, timely};
+
+/// The shards that are held, and until when may be written for each.
+pub type Held = BTreeMap<u32, Lead>;
+
+/// The shard of what is not divided, and the only one where there are none.
+pub const FIRST: u32 = 0;
+
+/// How long what is under way in a shard may take to end before the shard is given up all the same.
+const GRACE: Duration = Duration::from_secs(20);
+
+/// How often the Lease of all is tried to be renewed at once, where others renew it at the same time.
+const TRIES: usize = 5;
+
+/// What the annotation begins with by which a replica tells that it lives.
+const REPLICA: &str = "keyferry.io/replica-";
+
+/// What the holder of the Lease of all ends with.
+const TOGETHER: &str = "-shards";
+
+/// The holder of the Lease of all, where they are so many.
+fn together(count: u32) -> String {
+    format!("{count}{TOGETHER}")
+}
+
+/// Of how many shards the replicas are that hold this Lease together; `None` where one replica holds it by itself.
+pub fn count_of(holder: &str) -> Option<u32> {
+    holder.strip_suffix(TOGETHER)?.parse().ok()
+}
+
+/// The name of a shard's Lease, where the one of all has this name.
+pub fn lease_of(all: &str, shard: u32) -> String {
+    format!("{all}-shard-{shard}")
+}
+
+/// The replica's part in holding shards. It runs until it is stopped.
+pub struct Shards {
+    api: Api<Lease>,
+    /// How Leases are used, by us; its name is that of the Lease of all.
+    election: Election,
+    count: u32,
+    /// The Lease of all.
+    all: Lead,
+    held: watch::Sender<Held>,
+    /// The shards that are worked on: one that is given up is, until what is under way has ended.
+    worked_on: watch::Receiver<BTreeSet<u32>>,
+    seen_all: LastSeen,
+    seen: BTreeMap<u32, LastSeen>,
+    /// What the other replicas told of themselves last, by annotation, and since when they have told that.
+    told: BTreeMap<String, (String, Instant)>,
+    /// How often we have told of ourselves.
+    beats: u64,
+    tenures: BTreeMap<u32, Tenure>,
+    ends: JoinSet<u32>,
+    /// Who was said to keep us from working.
+    said: Option<String>,
+}
+
+/// A shard that we hold.
+struct Tenure {
+    lead: Lead,
+    /// Has it given up; gone where that has begun.
+    give: Option<oneshot::Sender<Way>>,
+}
+
+/// How a shard is given up.
+enum Way {
+    /// Once nothing of it is under way any more.
+    Drained,
+    /// At once: nothing is.
+    AtOnce,
+}
+
+impl Shards {
+    /// Holds none yet. `all` tells until when the Lease of all is held; `held` is told which shards we hold, and
+    /// `worked_on` tells which of them are worked on still.
+    pub fn new(
+        client: kube::Client,
+        election: Election,
+        count: u32,
+        all: Lead,
+        held: watch::Sender<Held>,
+        worked_on: watch::Receiver<BTreeSet<u32>>,
+    ) -> Self {
+        Self {
+            api: Api::namespaced(client, &election.namespace),
+            election,
+            count,
+            all,
+            held,
+            worked_on,
+            seen_all: None,
+            seen: BTreeMap::new(),
+            told: BTreeMap::new(),
+            beats: 0,
+            tenures: BTreeMap::new(),
+            ends: JoinSet::new(),
+            said: None,
+        }
+    }
+
+    /// Holds what is our share, until `stop`; then gives it all back.
+    pub async fn hold(mut self, stop: impl Future) {
+        let mut stop = pin!(stop);
+        loop {
+            {
+                let mut round = pin!(self.round());
+                tokio::select! {
+                    biased;
+                    // What is being taken may be ours already: that is to be known.
+                    _ = &mut stop => {
+                        let _ = timeout(GIVING_BACK, round).await;
+                        break;
+                    }
+                    () = &mut round => {}
+                }
+            }
+            let mut pause = pin!(sleep(self.election.retry_period));
+            loop {
+                tokio::select! {
+                    _ = &mut stop => return self.leave().await,
+                    Some(ended) = self.ends.join_next(), if !self.ends.is_empty() => {
+                        self.tenures.remove(&ended.unwrap_or(u32::MAX));
+                        self.publish();
+                    }
+                    () = &mut pause => break,
+                }
+            }
+        }
+        self.leave().await;
+    }
+
+    /// Tells that we live, looks who holds what, and takes or gives up what is to be.
+    async fn round(&mut self) {
+        match self.beat().await {
+            Ok(None) => self.said = None,
+            Ok(Some(holder)) => {
+                if self.said.as_ref() != Some(&holder) {
+                    let lease = &self.election.name;
+                    tracing::info!(lease, holder, shards = self.count, "standing by: others hold the Lease, with another number of shards");
+                    self.said = Some(holder);
+                }
+                return self.lose_all();
+            }
+            Err(problem) => {
+                let (lease, namespace) = (&self.election.name, &self.election.namespace);
+                tracing::warn!(lease, namespace, %problem, "can't renew the Lease of all shards; trying again");
+            }
+        }
+        if self.all.check().is_err() {
+            return self.lose_all();
+        }
+        let leases = match timely(self.api.list(&ListParams::default())).await {
+            Ok(leases) => leases.items,
+            Err(problem) => {
+                let namespace = &self.election.namespace;
+                return tracing::warn!(namespace, %problem, "can't list the Leases of shards; trying again");
+            }
+        };
+        let holders = self.holders(leases);
+        let moves = moves(&holders, &self.live(), &self.election.identity);
+        for shard in moves.take {
+            self.take(shard).await;
+        }
+        for shard in moves.give {
+            self.give(shard);
+        }
+        self.publish();
+    }
+
+    /// Renews the Lease of all, or takes it, and tells that we live; answers who else holds it.
+    async fn beat(&mut self) -> Result<Option<String>, ApiProblem> {
+        self.beats += 1;
+        let all = Election { identity: together(self.count), ..self.election.clone() };
+        let (own, told) = (self.annotation(), format!("{}/{}", self.election.identity, self.beats));
+        for _ in 0..TRIES {
+            let gone = self.gone();
+            let mark = |metadata: &mut ObjectMeta| {
+                let annotations = metadata.annotations.get_or_insert_default();
+                annotations.retain(|name, text| gone.get(name).is_none_or(|last| last != text));
+                annotations.insert(own.clone(), told.clone());
+            };
+            match try_acquire(&self.api, &all, &mut self.seen_all, mark).await? {
+                Attempt::Ours(lease, sent) => {
+                    self.all.renewed(sent, self.election.renew_deadline);
+                    self.hear(&lease);
+                    return Ok(None);
+                }
+                Attempt::Theirs(holder) => return Ok(Some(holder)),
+                Attempt::Conflict => {}
+            }
+        }
+        // Others renewed it meanwhile: the next round does.
+        Ok(None)
+    }
+
+    fn annotation(&self) -> String {
+        let unique = self.election.identity.rsplit_once('_').map_or(self.election.identity.as_str(), |(_, unique)| unique);
+        format!("{REPLICA}{unique}")
+    }
+
+    /// Takes what the other replicas tell of themselves.
+    fn hear(&mut self, lease: &Lease) {
+        let told = lease.metadata.annotations.iter().flatten().filter(|(name, _)| name.starts_with(REPLICA));
+        let known = std::mem::take(&mut self.told);
+        let now = Instant::now();
+        self.told = told
+            .map(|(name, text)| {
+                let same = known.get(name).filter(|(last, _)| last == text);
+                (name.clone(), (text.clone(), same.map_or(now, |(_, since)| *since)))
+            })
+            .collect();
+    }
+
+    /// The replicas that live: a shard that nobody holds is theirs to take. Who can't renew its Leases is none of them.
+    fn live(&self) -> BTreeSet<String> {
+        let alive = self.told.values().filter(|(_, since)| since.elapsed() < self.election.renew_deadline);
+        let identities = alive.filter_map(|(told, _)| Some(told.rsplit_once('/')?.0.to_owned()));
+        identities.chain([self.election.identity.clone()]).collect()
+    }
+
+    /// The replicas of which nothing was heard for so long that they are forgotten, and what they told last.
+    fn gone(&self) -> BTreeMap<String, String> {
+        let silent = self.told.iter().filter(|(_, (_, since))| since.elapsed() > 2 * self.election.lease_duration);
+        silent.map(|(name, (told, _))| (name.clone(), told.clone())).collect()
+    }
+
+    /// Who holds each shard. What we hold by its Lease, and know nothing of, is to be taken anew.
+    fn holders(&mut self, leases: Vec<Lease>) -> Vec<Option<String>> {
+        let named = leases.into_iter().filter_map(|lease| Some((lease.metadata.name.clone()?, lease)));
+        let mut named: BTreeMap<String, Lease> = named.collect();
+        let mut holders = Vec::new();
+        for shard in 0..self.count {
+            let lease = named.remove(&lease_of(&self.election.name, shard));
+            let holder = lease.and_then(|lease| holder(&lease, self.seen.entry(shard).or_default()));
+            let is_unknown = holder.as_ref() == Some(&self.election.identity) && !self.tenures.contains_key(&shard);
+            holders.push(holder.filter(|_| !is_unknown));
+        }
+        holders
+    }
+
+    async fn take(&mut self, shard: u32) {
+        let election = Election { name: lease_of(&self.election.name, shard), ..self.election.clone() };
+        let seen = self.seen.entry(shard).or_default();
+        match try_acquire(&self.api, &election, seen, |_| {}).await {
+            // An answer that took so long is worth nothing: the next round renews what it finds of us.
+            Ok(Attempt::Ours(_, sent)) if sent.elapsed() >= election.renew_deadline => {}
+            Ok(Attempt::Ours(lease, sent)) => {
+                tracing::info!(shard, of = self.count, "took a shard");
+                let lead = Lead::until(sent, election.renew_deadline).within(&self.all);
+                let leadership = Leadership::new(self.api.clone(), election, *lease, sent, lead.clone());
+                let (give, given) = oneshot::channel();
+                self.tenures.insert(shard, Tenure { lead, give: Some(give) });
+                self.ends.spawn(tenure(shard, leadership, given, self.worked_on.clone()));
+            }
+            Ok(Attempt::Theirs(_) | Attempt::Conflict) => {}
+            Err(problem) => tracing::warn!(lease = election.name, %problem, "can't get the Lease; trying again"),
+        }
+    }
+
+    fn give(&mut self, shard: u32) {
+        if let Some(give) = self.tenures.get_mut(&shard).and_then(|tenure| tenure.give.take()) {
+            tracing::info!(shard, of = self.count, "gives up a shard: another replica holds fewer");
+            let _ = give.send(Way::Drained);
+        }
+    }
+
+    /// Another may work from soon on: nothing is written any more. The Leases last out, as what was begun needs time to end.
+    fn lose_all(&mut self) {
+        for (shard, tenure) in std::mem::take(&mut self.tenures) {
+            tracing::error!(shard, of = self.count, "lost a shard: the Lease of all shards is not held any more");
+            tenure.lead.lose();
+        }
+        self.ends = JoinSet::new();
+        self.publish();
+    }
+
+    /// Tells which shards we hold and don't give up.
+    fn publish(&self) {
+        let ours = self.tenures.iter().filter(|(_, tenure)| tenure.give.is_some() && tenure.lead.check().is_ok());
+        let ours: Held = ours.map(|(shard, tenure)| (*shard, tenure.lead.clone())).collect();
+        let is_same = |a: &Held| a.len() == ours.len() && a.iter().zip(&ours).all(|(a, b)| a.0 == b.0 && a.1.is(b.1));
+        self.held.send_if_modified(|held| {
+            let is_changed = !is_same(held);
+            if is_changed {
+                *held = ours.clone();
+            }
+            is_changed
+        });
+    }
+
+    /// Gives back what we hold, and tells that we live no longer.
+    async fn leave(mut self) {
+        self.held.send_replace(Held::new());
+        for tenure in self.tenures.values_mut() {
+            if let Some(give) = tenure.give.take() {
+                let _ = give.send(Way::AtOnce);
+            }
+        }
+        let give_back = async {
+            while self.ends.join_next().await.is_some() {}
+            let all = Election { identity: together(self.count), ..self.election.clone() };
+            let own = self.annotation();
+            for _ in 0..TRIES {
+                let mark = |metadata: &mut ObjectMeta| _ = metadata.annotations.get_or_insert_default().remove(&own);
+                if !matches!(try_acquire(&self.api, &all, &mut self.seen_all, mark).await, Ok(Attempt::Conflict)) {
+                    return;
+                }
+            }
+        };
+        // The others learn of it by and by.
+        let _ = timeout(GIVING_BACK, give_back).await;
+    }
+}
+
+/// Holds a shard until it is lost or given up.
+async fn tenure(
+    shard: u32,
+    mut leadership: Leadership,
+    given: oneshot::Receiver<Way>,
+    mut worked_on: watch::Receiver<BTreeSet<u32>>,
+) -> u32 {
+    let way = tokio::select! { () = leadership.hold() => return shard, way = given => way };
+    if let Ok(Way::Drained) = way {
+        let drained = timeout(GRACE, worked_on.wait_for(|all| !all.contains(&shard)));
+        let is_drained = tokio::select! { () = leadership.hold() => return shard, drained = drained => drained.is_ok() };
+        if !is_drained {
+            // No write is begun any more; what was has as long to end as where a Lease is lost.
+            leadership.lead().lose();
+            sleep(leadership.margin()).await;
+        }
+    }
+    leadership.release().await;
+    shard
+}
+
+#[cfg(test)]
+#[path = "shards_tests.rs"]
+mod tests;
