@@ -35,7 +35,9 @@ pub fn moves(holders: &[Option<String>], live: &BTreeSet<String>, me: &str) -> M
     }
     let mut take = Vec::new();
     for (shard, _) in numbered().filter(|(_, holder)| holder.is_none()) {
-        let Some((replica, count)) = counts.iter_mut().min_by_key(|(replica, count)| (**count, **replica)) else { break };
+        let Some((replica, count)) = counts.iter_mut().min_by_key(|(replica, count)| (**count, **replica)) else {
+            break;
+        };
         *count += 1;
         if *replica == me {
             take.push(shard);

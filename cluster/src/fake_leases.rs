@@ -88,7 +88,8 @@ impl Held {
         };
         let Some(name) = name else {
             let items: Vec<&Value> = self.leases.values().collect();
-            let list = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": items});
+            let list =
+                json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": items});
             return (200, list);
         };
         let there = self.leases.get(&name);

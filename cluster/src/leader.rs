@@ -114,6 +114,11 @@ impl Lead {
         LEAD.scope(self, work)
     }
 
+    /// The same for what takes no time.
+    pub fn during<T>(self, work: impl FnOnce() -> T) -> T {
+        LEAD.sync_scope(self, work)
+    }
+
     /// Under which lead this is done, where it is under any.
     pub fn here() -> Option<Self> {
         LEAD.try_with(Clone::clone).ok()

@@ -162,7 +162,12 @@ impl Shards {
             Ok(Some(holder)) => {
                 if self.said.as_ref() != Some(&holder) {
                     let lease = &self.election.name;
-                    tracing::info!(lease, holder, shards = self.count, "standing by: others hold the Lease, with another number of shards");
+                    tracing::info!(
+                        lease,
+                        holder,
+                        shards = self.count,
+                        "standing by: others hold the Lease, with another number of shards"
+                    );
                     self.said = Some(holder);
                 }
                 return self.lose_all();
@@ -220,7 +225,8 @@ impl Shards {
     }
 
     fn annotation(&self) -> String {
-        let unique = self.election.identity.rsplit_once('_').map_or(self.election.identity.as_str(), |(_, unique)| unique);
+        let unique =
+            self.election.identity.rsplit_once('_').map_or(self.election.identity.as_str(), |(_, unique)| unique);
         format!("{REPLICA}{unique}")
     }
 
@@ -348,7 +354,8 @@ async fn tenure(
     let way = tokio::select! { () = leadership.hold() => return shard, way = given => way };
     if let Ok(Way::Drained) = way {
         let drained = timeout(GRACE, worked_on.wait_for(|all| !all.contains(&shard)));
-        let is_drained = tokio::select! { () = leadership.hold() => return shard, drained = drained => drained.is_ok() };
+        let is_drained =
+            tokio::select! { () = leadership.hold() => return shard, drained = drained => drained.is_ok() };
         if !is_drained {
             // No write is begun any more; what was has as long to end as where a Lease is lost.
             leadership.lead().lose();

@@ -149,7 +149,8 @@ async fn who_runs_without_shards_and_who_runs_with_them_never_work_at_once() {
         second.stop().await;
         Instant::now()
     };
-    let stopped = tokio::select! { _ = &mut back => panic!("it works beside those of shards"), stopped = others => stopped };
+    let stopped =
+        tokio::select! { _ = &mut back => panic!("it works beside those of shards"), stopped = others => stopped };
     back.await;
     let waited = stopped.elapsed();
     assert!(waited > Duration::from_secs(10) && waited < TAKEN_OVER, "{waited:?}");

@@ -7,12 +7,13 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use keyferry_cluster::shards::FIRST;
 use keyferry_crds::{ExternalSecret, ExternalSecretStatus};
 use keyferry_sync::copies::{self, CopierKind};
 use keyferry_sync::dependency::{Dependency, Name, is_earlier};
 use keyferry_sync::look::{Cancel, Look, Looked, Memory, Remembered, Seen};
 use keyferry_sync::outcome::{Outcome, SyncResult, Synced, TargetChange};
-use keyferry_sync::request::{sources_of, stores_of};
+use keyferry_sync::request::{sources_of, store_of, stores_of};
 use kube::api::ObjectMeta;
 use kube::core::ApiResource;
 
@@ -20,6 +21,7 @@ use super::change::Target;
 use super::index::{Item, References, Role, SubjectKind};
 use super::queue::Urgency;
 use super::rotated::Teller;
+use super::shards::Shards;
 use super::sight::Sighting;
 use super::subject::{Ask, Next, Shared, Subject};
 use crate::metrics::Metrics;
@@ -340,6 +342,21 @@ impl Subject for ExternalSecrets {
     }
 
     fn prune(&mut self, _: &Shared) {}
+
+    fn shard(&self, name: &Name, shards: &Shards) -> u32 {
+        if !self.are_themselves() {
+            return FIRST;
+        }
+        let store = self.all.get(name).and_then(|known| store_of(&known.es));
+        store.map_or_else(|| shards.of_object(name), |store| shards.of_store(&store))
+    }
+
+    fn let_go(&mut self, name: &Name, _: &mut Shared) {
+        if let Some(known) = self.all.get_mut(name) {
+            known.cancel();
+            (known.memory, known.standing) = (Memory::default(), Standing::New);
+        }
+    }
 
     fn forget(&self, name: &Name, metrics: &Metrics) {
         metrics.forget_external_secret(name);

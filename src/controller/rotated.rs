@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::ObjectReference;
+use keyferry_cluster::leader::Lead;
 use keyferry_crds::{ExternalSecret, names};
 use kube::core::ApiResource;
 use tokio::sync::mpsc;
@@ -22,6 +23,8 @@ pub struct Rotated {
     pub component: &'static str,
     /// Who restarts, as the writer's annotation says.
     pub asked: Option<String>,
+    /// Under which lead it was found: where it is another replica's by now, that one has found it, too.
+    pub lead: Option<Lead>,
 }
 
 /// Where it is told that the Secret of an ExternalSecret changed.
@@ -67,6 +70,7 @@ impl Teller {
             namespace,
             component: self.component,
             asked,
+            lead: Lead::here(),
         });
     }
 }

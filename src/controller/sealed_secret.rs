@@ -234,6 +234,10 @@ impl Subject for SealedSecrets {
 
     fn prune(&mut self, _: &Shared) {}
 
+    fn let_go(&mut self, name: &Name, shared: &mut Shared) {
+        self.0.let_go(name, shared);
+    }
+
     fn forget(&self, name: &Name, metrics: &Metrics) {
         metrics.sealing.forget(name);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
+use keyferry_cluster::shards::FIRST;
 use keyferry_sync::copies::{CopierId, CopierKind, Seen};
 use keyferry_sync::data::StringMap;
 use keyferry_sync::dependency::{Dependency, Kind, Name};
@@ -25,6 +26,7 @@ use super::generated::Generated;
 use super::index::{Index, Item, Role, SubjectKind};
 use super::queue::{Queue, Urgency};
 use super::relist::Update;
+use super::shards::Shards;
 use super::sight::Sighting;
 use crate::metrics::Metrics;
 
@@ -83,6 +85,14 @@ pub trait Subject: Send {
     /// Lets go of what nobody needs any more: now and then.
     fn prune(&mut self, shared: &Shared);
 
+    /// The shard of one. What must be looked after by one replica is in the first.
+    fn shard(&self, _: &Name, _: &Shards) -> u32 {
+        FIRST
+    }
+
+    /// One is another replica's to look at: forgets what came of our looks, as if there had been none.
+    fn let_go(&mut self, name: &Name, shared: &mut Shared);
+
     /// One has gone: so go its series.
     fn forget(&self, name: &Name, metrics: &Metrics);
 
@@ -135,7 +145,9 @@ pub struct Shared {
     pub namespaces: HashMap<String, StringMap>,
     /// Which namespaces get copies of what, and which copies there are.
     pub copies: Copies,
-    /// Set once everything was listed and targets were examined: before, nothing is looked at.
+    /// Which part of all is ours.
+    pub shards: Shards,
+    /// Set once everything was listed, and targets were examined of what is ours: before, nothing is looked at.
     pub started: bool,
     /// What is next.
     pub(super) queue: Queue<Item>,
@@ -154,11 +166,17 @@ impl Shared {
             generated: Generated::default(),
             namespaces: HashMap::new(),
             copies: Copies::default(),
+            shards: Shards::new(1),
             started: false,
             queue: Queue::new(LOOKS_AT_ONCE),
             asks: Vec::new(),
             notices,
         }
+    }
+
+    /// The same, where all is divided into so many shards.
+    pub fn divided(self, shards: u32) -> Self {
+        Self { shards: Shards::new(shards), ..self }
     }
 
     /// Has an object looked at now.
@@ -231,8 +249,17 @@ pub trait Tend: Send {
     /// Takes what the watch tells.
     fn take(&mut self, update: Update<Told<Own>>, shared: &mut Shared);
 
-    /// From now on what is seen may be told: tells what does not decode.
-    fn begin(&self, shared: &Shared);
+    /// From now on what is seen in these shards may be told: tells what does not decode.
+    fn begin(&self, shards: &BTreeSet<u32>, shared: &Shared);
+
+    /// Has all of these shards looked at: they are ours since, or are not any more.
+    fn wake_shards(&mut self, shards: &BTreeSet<u32>, shared: &mut Shared);
+
+    /// The shard of one.
+    fn shard(&self, name: &Name, shared: &Shared) -> u32;
+
+    /// One is another replica's to look at.
+    fn let_go(&mut self, name: &Name, shared: &mut Shared);
 
     /// Takes how the list at start has what one writes.
     fn examined(&mut self, name: &Name, target: &Target);
@@ -307,6 +334,7 @@ impl<S: Subject> Tended<S> {
 
     fn tell_undecodable(&self, name: &Name, shared: &Shared) {
         let Some(metadata) = self.undecodable.get(name).cloned() else { return };
+        let Some(lead) = shared.shards.lead(self.shard(name, shared)).cloned() else { return };
         let (resource, mut conditions) = (self.subject.resource(), Vec::new());
         let message = told::Told::without_values(format!(
             "invalid spec: the object is not of the form that the CustomResourceDefinition gives: compare it with \
@@ -315,7 +343,7 @@ impl<S: Subject> Tended<S> {
         ));
         record::set_ready(&mut conditions, false, self.subject.reason_undecodable(), message, (shared.now)());
         let notices = shared.notices.clone();
-        tokio::spawn(async move { notices.set_conditions(&resource, metadata, conditions).await });
+        tokio::spawn(lead.over(async move { notices.set_conditions(&resource, metadata, conditions).await }));
     }
 }
 
@@ -338,10 +366,30 @@ impl<S: Subject> Tend for Tended<S> {
         }
     }
 
-    fn begin(&self, shared: &Shared) {
-        for name in self.undecodable.keys() {
+    fn begin(&self, shards: &BTreeSet<u32>, shared: &Shared) {
+        for name in self.undecodable.keys().filter(|name| shards.contains(&self.shard(name, shared))) {
             self.tell_undecodable(name, shared);
         }
+    }
+
+    fn wake_shards(&mut self, shards: &BTreeSet<u32>, shared: &mut Shared) {
+        if shards.is_empty() {
+            return;
+        }
+        for name in self.subject.names() {
+            if shards.contains(&self.shard(&name, shared)) {
+                shared.wake(&self.item(&name), Urgency::Due);
+            }
+        }
+    }
+
+    fn shard(&self, name: &Name, shared: &Shared) -> u32 {
+        if shared.shards.are_one() { FIRST } else { self.subject.shard(name, &shared.shards) }
+    }
+
+    fn let_go(&mut self, name: &Name, shared: &mut Shared) {
+        self.subject.let_go(name, shared);
+        self.subject.forget(name, &shared.metrics);
     }
 
     fn examined(&mut self, name: &Name, target: &Target) {

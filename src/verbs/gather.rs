@@ -13,6 +13,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Pod, PodSpec};
 use keyferry_cluster::pages;
 use keyferry_cluster::problem::{ApiProblem, timely};
+use keyferry_cluster::shards;
 use keyferry_crds::{ClusterSecretStore, ExternalSecret, PushSecret, SecretStore};
 use keyferry_sync::store::Store;
 use kube::api::{Api, ListParams, ObjectMeta};
@@ -71,21 +72,39 @@ impl MetricsFrom {
         Ok(tries)
     }
 
-    /// The metrics of the pod that holds the Lease.
+    /// The metrics of the pod that holds the Lease, or of those that hold shards' Leases: what one does not look after, its
+    /// metrics do not tell of.
     async fn of_operator(&self, client: &Client) -> Option<String> {
         let leases: Api<Lease> = Api::all(client.clone());
         let named = ListParams::default().fields(&format!("metadata.name={}", self.leader_election_id));
         let lease = timely(leases.list(&named)).await.ok()?.items.into_iter().next()?;
         let namespace = lease.namespace()?;
         let holder = lease.spec?.holder_identity?;
-        let name = holder.rsplit_once('_').map_or(holder.as_str(), |(name, _)| name);
-        let pod = timely(Api::<Pod>::namespaced(client.clone(), &namespace).get_opt(name)).await.ok()??;
-        let ports = pod.spec?.containers.into_iter().flat_map(|container| container.ports.unwrap_or_default());
-        let port = ports.into_iter().find(|port| port.name.as_deref() == Some("metrics"));
-        let port = port.map_or(8080, |port| port.container_port);
-        let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics");
-        text(client, &path).await
+        let Some(count) = shards::count_of(&holder) else { return of_pod(client, &namespace, &holder).await };
+        let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
+        let mut holders = BTreeSet::new();
+        for shard in 0..count {
+            let lease = timely(leases.get_opt(&shards::lease_of(&self.leader_election_id, shard))).await.ok()?;
+            holders.extend(lease.and_then(|lease| lease.spec?.holder_identity).filter(|holder| !holder.is_empty()));
+        }
+        let mut texts = String::new();
+        for holder in holders {
+            texts.push_str(&of_pod(client, &namespace, &holder).await?);
+            texts.push('\n');
+        }
+        Some(texts)
     }
+}
+
+/// The metrics of the pod that holds a Lease.
+async fn of_pod(client: &Client, namespace: &str, holder: &str) -> Option<String> {
+    let name = holder.rsplit_once('_').map_or(holder, |(name, _)| name);
+    let pod = timely(Api::<Pod>::namespaced(client.clone(), namespace).get_opt(name)).await.ok()??;
+    let ports = pod.spec?.containers.into_iter().flat_map(|container| container.ports.unwrap_or_default());
+    let port = ports.into_iter().find(|port| port.name.as_deref() == Some("metrics"));
+    let port = port.map_or(8080, |port| port.container_port);
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}:{port}/proxy/metrics");
+    text(client, &path).await
 }
 
 /// What is at a path of an API server.

@@ -19,6 +19,7 @@ mod freshness;
 mod bad_keys;
 mod no_batch;
 mod faults;
+mod shards;
 
 /// A test, ready to run.
 type Test = (&'static str, fn() -> Pin<Box<dyn Future<Output = ()>>>);
@@ -37,6 +38,7 @@ const TESTS: &[Test] = &[
     ("faults::an_api_server_that_restarts_and_an_etcd_that_pauses", || Box::pin(faults::control_plane())),
     ("faults::killed_again_and_again", || Box::pin(faults::kills())),
     ("faults::two_at_once", || Box::pin(faults::two_at_once())),
+    ("shards::each_is_one_replicas_whoever_comes_and_goes", || Box::pin(shards::test())),
 ];
 
 fn main() -> ExitCode {
