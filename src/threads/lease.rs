@@ -64,8 +64,7 @@ pub fn stand(
             };
             // Nothing ends where a shard is lost: others go on.
             let _kept = ending;
-            let done = stand_for_shards(client, election, sharding, lead, leading, released).await;
-            drop(done.map(|done| done.send(())));
+            stand_for_shards(client, election, sharding, lead, leading, released).await;
         });
         return standing;
     }
@@ -92,7 +91,7 @@ pub fn stand(
     standing
 }
 
-/// Holds shards until they are to be released; answers where that is told.
+/// Holds shards until they are to be released, and tells that.
 async fn stand_for_shards(
     client: kube::Client,
     election: Election,
@@ -100,16 +99,17 @@ async fn stand_for_shards(
     all: Lead,
     held: watch::Sender<Held>,
     mut released: oneshot::Receiver<oneshot::Sender<()>>,
-) -> Option<oneshot::Sender<()>> {
+) {
     let Sharding { count, mut ready, worked_on } = sharding;
-    tokio::select! {
-        done = &mut released => return done.ok(),
-        _ = ready.wait_for(|ready| *ready) => {}
+    let mut done = tokio::select! {
+        done = &mut released => done.ok(),
+        _ = ready.wait_for(|ready| *ready) => None,
+    };
+    if done.is_none() {
+        let stop = async { done = released.await.ok() };
+        Shards::new(client, election, count, all, held, worked_on).hold(stop).await;
     }
-    let mut done = None;
-    let stop = async { done = released.await.ok() };
-    Shards::new(client, election, count, all, held, worked_on).hold(stop).await;
-    done
+    drop(done.map(|done| done.send(())));
 }
 
 impl Standing {

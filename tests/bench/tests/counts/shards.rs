@@ -49,8 +49,6 @@ impl Replicas {
                 json!({"apiVersion": "external-secrets.io/v1", "kind": kind, "metadata": metadata, "spec": spec});
             create(stage.bed.client(), &store).await.unwrap();
         }
-        let all: Vec<Value> = (0..OBJECTS).map(|n| external_secret(&stage.fleet, n)).collect();
-        stage.bed.create(&all).await.unwrap();
         Self { stage, folder: tempfile::tempdir().unwrap(), running: BTreeMap::new() }
     }
 
@@ -170,31 +168,56 @@ fn written(log: &Path) -> BTreeSet<(String, String)> {
     written.map(|line| (name(&line, "namespace"), name(&line, "name"))).collect()
 }
 
+/// How replicas share.
+const SHARDED: [&str; 4] = [
+    "--shards=4",
+    "--leader-election-lease-duration=15s",
+    "--leader-election-renew-deadline=10s",
+    "--leader-election-retry-period=2s",
+];
+
 pub async fn test() {
-    const SHARDED: [&str; 4] = [
-        "--shards=4",
-        "--leader-election-lease-duration=15s",
-        "--leader-election-renew-deadline=10s",
-        "--leader-election-retry-period=2s",
-    ];
     let mut replicas = Replicas::new().await;
+    all_is_divided(&mut replicas).await;
+    let (before, calls) = (replicas.at_rest().await, replicas.asked_at_rest().len());
+    one_is_killed(&mut replicas).await;
+    assert_eq!(replicas.asked_at_rest().len(), calls, "nothing is asked before it is due");
+    assert_eq!(replicas.at_rest().await, before, "nothing is written");
+    another_joins_and_one_ends(&mut replicas).await;
+    and_back(&mut replicas).await;
+    assert_eq!(replicas.asked_at_rest().len(), calls, "nothing is asked before it is due");
+    assert_eq!(replicas.at_rest().await, before, "nothing is written");
+    replicas.stage.watch.look(|seen| {
+        assert!(seen.history.faults.is_empty(), "{:#?}", seen.history.faults);
+        for (name, versions) in &seen.history.versions {
+            let n: usize = name.1.strip_prefix("es-").and_then(|n| n.parse().ok()).unwrap_or_default();
+            let most = if is_busy(n) { 7 } else { 1 };
+            assert!(*versions <= most, "{name:?} was written {versions} times");
+        }
+    });
+    replicas.running.remove("alone").unwrap().stop().unwrap();
+}
+
+async fn all_is_divided(replicas: &mut Replicas) {
     replicas.start("first", &SHARDED);
     replicas.start("second", &SHARDED);
-    replicas.until_synced(1, |_| true).await;
     replicas.until_held("two replicas", &[2, 2]).await;
-    let (first, second) = (replicas.written("first"), replicas.written("second"));
-    assert!(first.is_disjoint(&second), "both wrote: {:?}", first.intersection(&second).collect::<Vec<_>>());
-    assert_eq!(first.len() + second.len(), OBJECTS);
-    assert!(first.len().min(second.len()) >= OBJECTS / 8, "{} and {}", first.len(), second.len());
+    let all: Vec<Value> = (0..OBJECTS).map(|n| external_secret(&replicas.stage.fleet, n)).collect();
+    replicas.stage.bed.create(&all).await.unwrap();
+    replicas.until_synced(1, |_| true).await;
     let mut asked = replicas.asked_at_rest();
     let count = asked.len();
     asked.sort_unstable();
     asked.dedup();
     assert_eq!((asked.len(), count), (OBJECTS - OBJECTS / BUSY, OBJECTS - OBJECTS / BUSY), "each key once");
     replicas.goes_on(2).await;
+    let (first, second) = (replicas.written("first"), replicas.written("second"));
+    assert!(first.is_disjoint(&second), "both wrote: {:?}", first.intersection(&second).collect::<Vec<_>>());
+    assert_eq!(first.len() + second.len(), OBJECTS);
+    assert!(!first.is_empty() && !second.is_empty(), "each has its part");
+}
 
-    // One is killed.
-    let (before, calls) = (replicas.at_rest().await, replicas.asked_at_rest().len());
+async fn one_is_killed(replicas: &mut Replicas) {
     let holders: BTreeSet<String> = replicas.held().await.into_keys().collect();
     replicas.running.remove("first").unwrap().kill();
     let killed = Instant::now();
@@ -203,10 +226,9 @@ pub async fn test() {
     assert!(left.is_subset(&holders), "{left:?} of {holders:?}");
     assert!(took <= LEASE + GRACE + 2 * LOOK_EVERY, "the other took its shards after {took:?}");
     replicas.goes_on(3).await;
-    assert_eq!(replicas.asked_at_rest().len(), calls, "nothing is asked before it is due");
-    assert_eq!(replicas.at_rest().await, before, "nothing is written");
+}
 
-    // Another joins, and one ends.
+async fn another_joins_and_one_ends(replicas: &mut Replicas) {
     replicas.start("third", &SHARDED);
     replicas.until_held("a third one", &[2, 2]).await;
     replicas.goes_on(4).await;
@@ -214,8 +236,10 @@ pub async fn test() {
     replicas.running.remove("second").unwrap().stop().unwrap();
     replicas.until_held("the second one ended", &[SHARDS]).await;
     replicas.goes_on(5).await;
+}
 
-    // One without shards waits for the last with shards, and then has all.
+/// One without shards waits for the last with shards, and then has all.
+async fn and_back(replicas: &mut Replicas) {
     replicas.start("alone", &["--leader-election-retry-period=2s"]);
     tokio::time::sleep(LEASE + 2 * GRACE).await;
     replicas.goes_on(6).await;
@@ -223,15 +247,4 @@ pub async fn test() {
     replicas.running.remove("third").unwrap().stop().unwrap();
     replicas.goes_on(7).await;
     assert_eq!(replicas.written("alone").len(), OBJECTS / BUSY);
-    assert_eq!(replicas.asked_at_rest().len(), calls, "nothing is asked before it is due");
-    assert_eq!(replicas.at_rest().await, before, "nothing is written");
-    replicas.stage.watch.look(|seen| {
-        assert!(seen.history.faults.is_empty(), "{:#?}", seen.history.faults);
-        for (name, versions) in &seen.history.versions {
-            let n: usize = name.1.strip_prefix("es-").and_then(|n| n.parse().ok()).unwrap_or_default();
-            let most = if is_busy(n) { 7 } else { 1 };
-            assert!(*versions <= most || name.1 == STORE, "{name:?} was written {versions} times");
-        }
-    });
-    replicas.running.remove("alone").unwrap().stop().unwrap();
 }
