@@ -209,8 +209,8 @@ pub(crate) enum Attempt {
 /// A holder's record as we last saw it, by its resourceVersion, and since when it has not moved.
 pub(crate) type LastSeen = Option<(Option<String>, Instant)>;
 
-/// Who holds a Lease, where somebody does and it has not lasted out.
-pub(crate) fn holder(lease: &Lease, seen: &mut LastSeen) -> Option<String> {
+/// Who holds a Lease, where somebody does and it has not lasted out; and when it does where nobody renews it.
+pub(crate) fn holder(lease: &Lease, seen: &mut LastSeen) -> Option<(String, Instant)> {
     let spec = lease.spec.as_ref()?;
     let holder = spec.holder_identity.clone().filter(|holder| !holder.is_empty())?;
     let version = lease.metadata.resource_version.clone();
@@ -219,7 +219,7 @@ pub(crate) fn holder(lease: &Lease, seen: &mut LastSeen) -> Option<String> {
         _ => seen.insert((version, Instant::now())).1,
     };
     let lasts = Duration::from_secs(u64::from(spec.lease_duration_seconds.unwrap_or_default().unsigned_abs()));
-    (since.elapsed() < lasts).then_some(holder)
+    (since.elapsed() < lasts).then(|| (holder, since + lasts))
 }
 
 /// Tries to get a Lease, or to keep it; `mark` adds to its metadata what is to be told with that.
@@ -231,7 +231,7 @@ pub(crate) async fn try_acquire(
 ) -> Result<Attempt, ApiProblem> {
     let parameters = PostParams::default();
     let found = timely(api.get_opt(&election.name)).await?;
-    if let Some(holder) = found.as_ref().and_then(|lease| holder(lease, seen))
+    if let Some((holder, _)) = found.as_ref().and_then(|lease| holder(lease, seen))
         && holder != election.identity
     {
         return Ok(Attempt::Theirs(holder));

@@ -77,6 +77,8 @@ pub struct Shards {
     beats: u64,
     tenures: BTreeMap<u32, Tenure>,
     ends: JoinSet<u32>,
+    /// When the first of the others' Leases lasts out that is not renewed.
+    lasts_out: Instant,
     /// Who was said to keep us from working.
     said: Option<String>,
 }
@@ -120,6 +122,7 @@ impl Shards {
             beats: 0,
             tenures: BTreeMap::new(),
             ends: JoinSet::new(),
+            lasts_out: Instant::now(),
             said: None,
         }
     }
@@ -140,7 +143,7 @@ impl Shards {
                     () = &mut round => {}
                 }
             }
-            let mut pause = pin!(sleep(self.election.retry_period));
+            let mut pause = pin!(sleep(self.pause()));
             loop {
                 tokio::select! {
                     _ = &mut stop => return self.leave().await,
@@ -153,6 +156,13 @@ impl Shards {
             }
         }
         self.leave().await;
+    }
+
+    /// How long until the next round: who is gone is not waited for longer than its Leases last.
+    fn pause(&self) -> Duration {
+        let now = Instant::now();
+        let left = self.lasts_out.checked_duration_since(now).filter(|left| !left.is_zero());
+        left.unwrap_or(self.election.retry_period).min(self.election.retry_period)
     }
 
     /// Tells that we live, looks who holds what, and takes or gives up what is to be.
@@ -258,14 +268,22 @@ impl Shards {
 
     /// Who holds each shard. What we hold by its Lease, and know nothing of, is to be taken anew.
     fn holders(&mut self, leases: Vec<Lease>) -> Vec<Option<String>> {
+        self.lasts_out = Instant::now() + self.election.lease_duration;
         let named = leases.into_iter().filter_map(|lease| Some((lease.metadata.name.clone()?, lease)));
         let mut named: BTreeMap<String, Lease> = named.collect();
         let mut holders = Vec::new();
         for shard in 0..self.count {
             let lease = named.remove(&lease_of(&self.election.name, shard));
-            let holder = lease.and_then(|lease| holder(&lease, self.seen.entry(shard).or_default()));
-            let is_unknown = holder.as_ref() == Some(&self.election.identity) && !self.tenures.contains_key(&shard);
-            holders.push(holder.filter(|_| !is_unknown));
+            let held = lease.and_then(|lease| holder(&lease, self.seen.entry(shard).or_default()));
+            let Some((holder, lasts_out)) = held else {
+                holders.push(None);
+                continue;
+            };
+            let is_ours = holder == self.election.identity;
+            if !is_ours {
+                self.lasts_out = self.lasts_out.min(lasts_out);
+            }
+            holders.push(Some(holder).filter(|_| !is_ours || self.tenures.contains_key(&shard)));
         }
         holders
     }
