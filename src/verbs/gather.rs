@@ -80,7 +80,7 @@ impl MetricsFrom {
         let lease = timely(leases.list(&named)).await.ok()?.items.into_iter().next()?;
         let namespace = lease.namespace()?;
         let holder = lease.spec?.holder_identity?;
-        let Some(count) = shards::count_of(&holder) else { return of_pod(client, &namespace, &holder).await };
+        let Some(count) = shards::count_of(&holder) else { return metrics_of(client, &namespace, &holder).await };
         let leases: Api<Lease> = Api::namespaced(client.clone(), &namespace);
         let mut holders = BTreeSet::new();
         for shard in 0..count {
@@ -89,7 +89,7 @@ impl MetricsFrom {
         }
         let mut texts = String::new();
         for holder in holders {
-            texts.push_str(&of_pod(client, &namespace, &holder).await?);
+            texts.push_str(&metrics_of(client, &namespace, &holder).await?);
             texts.push('\n');
         }
         Some(texts)
@@ -97,7 +97,7 @@ impl MetricsFrom {
 }
 
 /// The metrics of the pod that holds a Lease.
-async fn of_pod(client: &Client, namespace: &str, holder: &str) -> Option<String> {
+async fn metrics_of(client: &Client, namespace: &str, holder: &str) -> Option<String> {
     let name = holder.rsplit_once('_').map_or(holder, |(name, _)| name);
     let pod = timely(Api::<Pod>::namespaced(client.clone(), namespace).get_opt(name)).await.ok()??;
     let ports = pod.spec?.containers.into_iter().flat_map(|container| container.ports.unwrap_or_default());
@@ -293,6 +293,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::metrics::TRIES;
 
     fn object<K: DeserializeOwned>(owner: &Value, spec: &Value) -> K {
         let metadata = json!({"name": "o", "namespace": "ns", "ownerReferences": owner});
@@ -301,6 +302,36 @@ mod tests {
 
     fn owner(api_version: &str, kind: &str, is_controller: bool) -> Value {
         json!([{"apiVersion": api_version, "kind": kind, "name": "p", "uid": "u", "controller": is_controller}])
+    }
+
+    /// What an API server has of an operator of two shards, one of which a pod holds, and the other another.
+    async fn serve(request: axum::extract::Request) -> String {
+        let lease =
+            |holder: &str| json!({"metadata": {"name": "l", "namespace": "ns"}, "spec": {"holderIdentity": holder}});
+        let path = request.uri().path().to_owned();
+        let end = path.rsplit_once("/ns/").map_or(path.as_str(), |(_, end)| end);
+        let metrics = |name: &str| format!("keyferry_queue_length 1\n{TRIES}{{name=\"{name}\",namespace=\"n\"}} 3\n");
+        match end {
+            "leases/external-secrets-controller-shard-0" => lease("first_0123").to_string(),
+            "leases/external-secrets-controller-shard-1" => lease("second_4567").to_string(),
+            "pods/first" | "pods/second" => json!({"metadata": {"name": "p"}, "spec": {"containers": []}}).to_string(),
+            "pods/first:8080/proxy/metrics" => metrics("a"),
+            "pods/second:8080/proxy/metrics" => metrics("b"),
+            _ => json!({"metadata": {}, "items": [lease("2-shards")]}).to_string(),
+        }
+    }
+
+    #[tokio::test]
+    async fn the_metrics_of_all_who_hold_shards_are_read() {
+        let client = Client::new(axum::Router::new().fallback(serve), "ns");
+        let from =
+            MetricsFrom { leader_election_id: "external-secrets-controller".to_owned(), ..MetricsFrom::default() };
+        let mut notes = Vec::new();
+        let tries = from.tries(&client, &mut notes).await.unwrap().expect("they are read");
+        for name in ["a", "b"] {
+            assert_eq!(tries.failed(&("n".to_owned(), name.to_owned())), Some(3), "{name}");
+        }
+        assert!(notes.is_empty(), "{notes:?}");
     }
 
     #[test]
