@@ -302,8 +302,7 @@ impl Controller {
     }
 
     fn end(&mut self, Ended { item, shard, lead, report }: Ended) {
-        self.moving.ended(shard);
-        self.moving.tell(&self.shared.shards);
+        self.moving.ended(shard, &self.shared.shards);
         let is_ours = self.shared.shards.lead(shard).is_some_and(|now| now.is(&lead));
         match report {
             Some((report, took)) if is_ours => {

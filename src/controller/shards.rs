@@ -103,17 +103,17 @@ impl Moving {
     }
 
     /// A look has ended.
-    pub(super) fn ended(&mut self, shard: u32) {
-        if let Some(looks) = self.looks.get_mut(&shard) {
-            *looks -= 1;
-            if *looks == 0 {
-                self.looks.remove(&shard);
-            }
+    pub(super) fn ended(&mut self, shard: u32, shards: &Shards) {
+        let Some(looks) = self.looks.get_mut(&shard) else { return };
+        *looks -= 1;
+        if *looks == 0 {
+            self.looks.remove(&shard);
+            self.tell(shards);
         }
     }
 
     /// Tells which shards are worked on: those that are ours, and those where something is under way.
-    pub(super) fn tell(&self, shards: &Shards) {
+    fn tell(&self, shards: &Shards) {
         self.worked_on.send_if_modified(|told| {
             let now: BTreeSet<u32> = shards.held.keys().chain(self.looks.keys()).copied().collect();
             let is_changed = *told != now;
@@ -182,7 +182,10 @@ impl Controller {
         self.shared.shards.held.extend(new);
         let is_first = !std::mem::replace(&mut self.shared.started, true);
         for subject in self.subjects.values_mut() {
-            subject.wake_shards(&numbers, &mut self.shared);
+            // At first all waits for its look already; but what was another's was not asked for.
+            if !self.shared.shards.are_one() {
+                subject.wake_shards(&numbers, &mut self.shared);
+            }
             subject.begin(&numbers, &self.shared);
         }
         if is_first {

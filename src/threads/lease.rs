@@ -101,14 +101,13 @@ async fn stand_for_shards(
     mut released: oneshot::Receiver<oneshot::Sender<()>>,
 ) {
     let Sharding { count, mut ready, worked_on } = sharding;
-    let mut done = tokio::select! {
-        done = &mut released => done.ok(),
-        _ = ready.wait_for(|ready| *ready) => None,
-    };
-    if done.is_none() {
-        let stop = async { done = released.await.ok() };
-        Shards::new(client, election, count, all, held, worked_on).hold(stop).await;
+    tokio::select! {
+        done = &mut released => return drop(done.map(|done| done.send(()))),
+        _ = ready.wait_for(|ready| *ready) => {}
     }
+    let mut done = None;
+    let stop = async { done = released.await.ok() };
+    Shards::new(client, election, count, all, held, worked_on).hold(stop).await;
     drop(done.map(|done| done.send(())));
 }
 
