@@ -70,8 +70,9 @@ impl Shards {
 
 /// Shards on their way, as the loop knows of them.
 pub(super) struct Moving {
-    /// Those that are ours by their Leases.
+    /// Those that are ours by their Leases, and whether others are since that was read.
     ours: signal::Receiver<Held>,
+    has_news: bool,
     /// Of these, those whose targets are being listed; `None` where no list is under way.
     examined: Option<Held>,
     /// Looks under way, by shard.
@@ -82,9 +83,8 @@ pub(super) struct Moving {
 
 impl Moving {
     /// None has come yet.
-    pub(super) fn new(mut ours: signal::Receiver<Held>, worked_on: signal::Sender<BTreeSet<u32>>) -> Self {
-        ours.mark_changed();
-        Self { ours, examined: None, looks: BTreeMap::new(), worked_on }
+    pub(super) fn new(ours: signal::Receiver<Held>, worked_on: signal::Sender<BTreeSet<u32>>) -> Self {
+        Self { ours, has_news: true, examined: None, looks: BTreeMap::new(), worked_on }
     }
 
     /// Waits until others are ours.
@@ -93,8 +93,7 @@ impl Moving {
             // Nobody is left to say so.
             std::future::pending::<()>().await;
         }
-        // Whoever waits here does not read it.
-        self.ours.mark_changed();
+        self.has_news = true;
     }
 
     /// A look begins.
@@ -126,7 +125,7 @@ impl Moving {
 impl Controller {
     /// Takes up shards that are ours since, and lets go of those that are not any more. To be called once all is listed.
     pub(super) fn follow_shards(&mut self) {
-        if !self.moving.ours.has_changed().unwrap_or(false) {
+        if !std::mem::take(&mut self.moving.has_news) {
             return;
         }
         let ours = self.moving.ours.borrow_and_update().clone();
@@ -174,7 +173,7 @@ impl Controller {
     pub(super) fn begin_shards(&mut self) {
         let new = self.moving.examined.take().unwrap_or_default();
         // Others may have come meanwhile.
-        self.moving.ours.mark_changed();
+        self.moving.has_news = true;
         if new.is_empty() {
             return;
         }

@@ -74,7 +74,7 @@ async fn only_what_is_ours_is_looked_at_whenever_that_comes_and_goes() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_under_way_ends_before_its_shard_is_not_worked_on_and_is_not_judged_here() {
-    let mut rig = of_two().await;
+    let rig = of_two().await;
     rig.hold("a");
     rig.hold_shards(&[0, 1]);
     rig.expect(["targets at start", "look a", "look b"]).await;

@@ -108,7 +108,7 @@ async fn stand_for_shards(
     let mut done = None;
     let stop = async { done = released.await.ok() };
     Shards::new(client, election, count, all, held, worked_on).hold(stop).await;
-    drop(done.map(|done| done.send(())));
+    let _ = done.map(|done| done.send(()));
 }
 
 impl Standing {
