@@ -167,7 +167,9 @@ impl Shards {
 
     /// Tells that we live, looks who holds what, and takes or gives up what is to be.
     async fn round(&mut self) {
-        match self.beat().await {
+        // A second try goes where a first hangs, before the Lease is lost.
+        let patience = self.election.renew_deadline / 4;
+        match timeout(patience, self.beat()).await.unwrap_or(Err(ApiProblem::NoAnswer)) {
             Ok(None) => self.said = None,
             Ok(Some(holder)) => {
                 if self.said.as_ref() != Some(&holder) {
@@ -190,22 +192,29 @@ impl Shards {
         if self.all.check().is_err() {
             return self.lose_all();
         }
-        let leases = match timely(self.api.list(&ListParams::default())).await {
+        let (everything, api) = (ListParams::default(), self.api.clone());
+        let leases = timeout(patience, timely(api.list(&everything))).await.unwrap_or(Err(ApiProblem::NoAnswer));
+        let leases = match leases {
             Ok(leases) => leases.items,
             Err(problem) => {
                 let namespace = &self.election.namespace;
                 return tracing::warn!(namespace, %problem, "can't list the Leases of shards; trying again");
             }
         };
-        let holders = self.holders(leases);
+        let (holders, forgotten) = self.holders(leases);
         let moves = moves(&holders, &self.live(), &self.election.identity);
-        for shard in moves.take {
-            self.take(shard).await;
-        }
         for shard in moves.give {
             self.give(shard);
         }
         self.publish();
+        let begun = Instant::now();
+        for shard in forgotten.into_iter().chain(moves.take) {
+            // What is left has the next round: those that we hold must be told of in time.
+            if begun.elapsed() < patience {
+                self.take(shard, patience).await;
+                self.publish();
+            }
+        }
     }
 
     /// Renews the Lease of all, or takes it, and tells that we live; answers who else holds it.
@@ -266,32 +275,32 @@ impl Shards {
         silent.map(|(name, (told, _))| (name.clone(), told.clone())).collect()
     }
 
-    /// Who holds each shard. What we hold by its Lease, and know nothing of, is to be taken anew.
-    fn holders(&mut self, leases: Vec<Lease>) -> Vec<Option<String>> {
+    /// Who holds each shard; and those that we hold by their Leases and know nothing of, since an answer never came.
+    fn holders(&mut self, leases: Vec<Lease>) -> (Vec<Option<String>>, Vec<u32>) {
         self.lasts_out = Instant::now() + self.election.lease_duration;
         let named = leases.into_iter().filter_map(|lease| Some((lease.metadata.name.clone()?, lease)));
         let mut named: BTreeMap<String, Lease> = named.collect();
-        let mut holders = Vec::new();
+        let (mut holders, mut forgotten) = (Vec::new(), Vec::new());
         for shard in 0..self.count {
             let lease = named.remove(&lease_of(&self.election.name, shard));
             let held = lease.and_then(|lease| holder(&lease, self.seen.entry(shard).or_default()));
-            let Some((holder, lasts_out)) = held else {
-                holders.push(None);
-                continue;
-            };
-            let is_ours = holder == self.election.identity;
-            if !is_ours {
-                self.lasts_out = self.lasts_out.min(lasts_out);
+            match &held {
+                Some((holder, lasts_out)) if *holder != self.election.identity => {
+                    self.lasts_out = self.lasts_out.min(*lasts_out);
+                }
+                Some(_) if !self.tenures.contains_key(&shard) => forgotten.push(shard),
+                _ => {}
             }
-            holders.push(Some(holder).filter(|_| !is_ours || self.tenures.contains_key(&shard)));
+            holders.push(held.map(|(holder, _)| holder));
         }
-        holders
+        (holders, forgotten)
     }
 
-    async fn take(&mut self, shard: u32) {
+    async fn take(&mut self, shard: u32, patience: Duration) {
         let election = Election { name: lease_of(&self.election.name, shard), ..self.election.clone() };
         let seen = self.seen.entry(shard).or_default();
-        match try_acquire(&self.api, &election, seen, |_| {}).await {
+        let taken = timeout(patience, try_acquire(&self.api, &election, seen, |_| {})).await;
+        match taken.unwrap_or(Err(ApiProblem::NoAnswer)) {
             // An answer that took so long is worth nothing: the next round renews what it finds of us.
             Ok(Attempt::Ours(_, sent)) if sent.elapsed() >= election.renew_deadline => {}
             Ok(Attempt::Ours(lease, sent)) => {

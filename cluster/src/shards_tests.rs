@@ -66,7 +66,8 @@ async fn replicas_share_all_shards_and_whoever_is_killed_leaves_its_own_to_the_o
     let leads = first.held.borrow().clone();
     let second = Replica::start(&server, "b", 4);
     seconds(6).await;
-    assert_eq!((first.holds(), second.holds()), (vec![0, 1], vec![2, 3]));
+    let holders: Vec<_> = (0..4).map(|shard| server.holder(&lease_of("lease", shard))).collect();
+    assert_eq!((first.holds(), second.holds()), (vec![0, 1], vec![2, 3]), "{holders:?}");
     assert!(first.held.borrow().values().zip(leads.values()).all(|(now, before)| now.is(before)), "what stays is kept");
     assert!(leads[&3].check().is_err(), "nothing is written for what was given up");
     first.kill();
