@@ -42,6 +42,8 @@ mod rig_copies;
 #[cfg(test)]
 mod rig_looks;
 #[cfg(test)]
+mod rig_shards;
+#[cfg(test)]
 mod samples;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};

@@ -160,8 +160,8 @@ pub struct Rig {
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
     ready: watch::Receiver<bool>,
-    lead: watch::Sender<Held>,
-    works: watch::Receiver<BTreeSet<u32>>,
+    pub(super) lead: watch::Sender<Held>,
+    pub(super) works: watch::Receiver<BTreeSet<u32>>,
     stop: Option<oneshot::Sender<()>>,
     controller: JoinHandle<()>,
     options: Options,
@@ -322,21 +322,6 @@ impl Rig {
     /// From now on this one leads.
     pub fn lead(&self) {
         self.lead.send_replace(all());
-    }
-
-    /// From now on these shards are ours and no others; what stays is kept.
-    pub fn hold_shards(&self, shards: &[u32]) {
-        self.lead.send_modify(|held| {
-            held.retain(|shard, _| shards.contains(shard));
-            for shard in shards {
-                held.entry(*shard).or_insert_with(Lead::always);
-            }
-        });
-    }
-
-    /// The shards that are worked on.
-    pub fn works_on(&self) -> Vec<u32> {
-        self.works.borrow().iter().copied().collect()
     }
 
     /// Whether the work has begun, or could.
