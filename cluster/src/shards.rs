@@ -71,8 +71,10 @@ pub struct Shards {
     worked_on: watch::Receiver<BTreeSet<u32>>,
     seen_all: LastSeen,
     seen: BTreeMap<u32, LastSeen>,
-    /// What the other replicas told of themselves last, by annotation, and since when they have told that.
-    told: BTreeMap<String, (String, Instant)>,
+    /// What replicas told of themselves last, by annotation; `None` before it was first read.
+    told: Option<BTreeMap<String, Told>>,
+    /// Whether we know who lives, and have told that we do.
+    has_joined: bool,
     /// How often we have told of ourselves.
     beats: u64,
     tenures: BTreeMap<u32, Tenure>,
@@ -81,6 +83,16 @@ pub struct Shards {
     lasts_out: Instant,
     /// Who was said to keep us from working.
     said: Option<String>,
+}
+
+/// What a replica told of itself.
+struct Told {
+    /// Its last word.
+    text: String,
+    /// Since when that is known.
+    since: Instant,
+    /// Whether it was heard to say something new. Before, it may have been gone for long.
+    has_moved: bool,
 }
 
 /// A shard that we hold.
@@ -118,7 +130,8 @@ impl Shards {
             worked_on,
             seen_all: None,
             seen: BTreeMap::new(),
-            told: BTreeMap::new(),
+            told: None,
+            has_joined: false,
             beats: 0,
             tenures: BTreeMap::new(),
             ends: JoinSet::new(),
@@ -169,28 +182,18 @@ impl Shards {
     async fn round(&mut self) {
         // A second try goes where a first hangs, before the Lease is lost.
         let patience = self.election.renew_deadline / 4;
-        match timeout(patience, self.beat()).await.unwrap_or(Err(ApiProblem::NoAnswer)) {
-            Ok(None) => self.said = None,
-            Ok(Some(holder)) => {
-                if self.said.as_ref() != Some(&holder) {
-                    let lease = &self.election.name;
-                    tracing::info!(
-                        lease,
-                        holder,
-                        shards = self.count,
-                        "standing by: others hold the Lease, with another number of shards"
-                    );
-                    self.said = Some(holder);
-                }
+        if !self.hold_all(patience).await {
+            return self.lose_all();
+        }
+        if !self.has_joined && self.knows_who_lives() {
+            // Not before: what others give up for us we are to take at once, and nothing is to wait for who is gone.
+            self.has_joined = true;
+            if !self.hold_all(patience).await {
                 return self.lose_all();
             }
-            Err(problem) => {
-                let (lease, namespace) = (&self.election.name, &self.election.namespace);
-                tracing::warn!(lease, namespace, %problem, "can't renew the Lease of all shards; trying again");
-            }
         }
-        if self.all.check().is_err() {
-            return self.lose_all();
+        if !self.has_joined {
+            return;
         }
         let (everything, api) = (ListParams::default(), self.api.clone());
         let leases = timeout(patience, timely(api.list(&everything))).await.unwrap_or(Err(ApiProblem::NoAnswer));
@@ -207,27 +210,48 @@ impl Shards {
             self.give(shard);
         }
         self.publish();
-        let begun = Instant::now();
-        for shard in forgotten.into_iter().chain(moves.take) {
-            // What is left has the next round: those that we hold must be told of in time.
-            if begun.elapsed() < patience {
-                self.take(shard, patience).await;
-                self.publish();
-            }
-        }
+        self.take(forgotten.into_iter().chain(moves.take), patience).await;
     }
 
-    /// Renews the Lease of all, or takes it, and tells that we live; answers who else holds it.
+    /// Renews the Lease of all; answers whether it is known to be held.
+    async fn hold_all(&mut self, patience: Duration) -> bool {
+        match timeout(patience, self.beat()).await.unwrap_or(Err(ApiProblem::NoAnswer)) {
+            Ok(None) => self.said = None,
+            Ok(Some(holder)) => {
+                if self.said.as_ref() != Some(&holder) {
+                    let (lease, shards) = (&self.election.name, self.count);
+                    tracing::info!(
+                        lease,
+                        holder,
+                        shards,
+                        "standing by: others hold the Lease, with another number of shards"
+                    );
+                    self.said = Some(holder);
+                }
+                return false;
+            }
+            Err(problem) => {
+                let (lease, namespace) = (&self.election.name, &self.election.namespace);
+                tracing::warn!(lease, namespace, %problem, "can't renew the Lease of all shards; trying again");
+            }
+        }
+        self.all.check().is_ok()
+    }
+
+    /// Renews the Lease of all, or takes it, and tells that we live, once we know who else does; answers who else holds it.
     async fn beat(&mut self) -> Result<Option<String>, ApiProblem> {
         self.beats += 1;
         let all = Election { identity: together(self.count), ..self.election.clone() };
         let (own, told) = (self.annotation(), format!("{}/{}", self.election.identity, self.beats));
+        let has_joined = self.has_joined;
         for _ in 0..TRIES {
             let gone = self.gone();
             let mark = |metadata: &mut ObjectMeta| {
                 let annotations = metadata.annotations.get_or_insert_default();
                 annotations.retain(|name, text| gone.get(name).is_none_or(|last| last != text));
-                annotations.insert(own.clone(), told.clone());
+                if has_joined {
+                    annotations.insert(own.clone(), told.clone());
+                }
             };
             match try_acquire(&self.api, &all, &mut self.seen_all, mark).await? {
                 Attempt::Ours(lease, sent) => {
@@ -249,30 +273,41 @@ impl Shards {
         format!("{REPLICA}{unique}")
     }
 
-    /// Takes what the other replicas tell of themselves.
+    /// Takes what replicas tell of themselves.
     fn hear(&mut self, lease: &Lease) {
+        let (now, known) = (Instant::now(), self.told.take());
         let told = lease.metadata.annotations.iter().flatten().filter(|(name, _)| name.starts_with(REPLICA));
-        let known = std::mem::take(&mut self.told);
-        let now = Instant::now();
-        self.told = told
-            .map(|(name, text)| {
-                let same = known.get(name).filter(|(last, _)| last == text);
-                (name.clone(), (text.clone(), same.map_or(now, |(_, since)| *since)))
-            })
-            .collect();
+        let told = told.map(|(name, text)| {
+            let last = known.as_ref().and_then(|known| known.get(name));
+            let same = last.filter(|last| last.text == *text);
+            let since = same.map_or(now, |last| last.since);
+            let has_moved = same.map_or(known.is_some(), |last| last.has_moved);
+            (name.clone(), Told { text: text.clone(), since, has_moved })
+        });
+        let told = told.collect();
+        self.told = Some(told);
+    }
+
+    /// Whether it is known of all who told of themselves that they live, or that they don't.
+    fn knows_who_lives(&self) -> bool {
+        let silent = self.election.renew_deadline;
+        let mut told = self.told.iter().flat_map(BTreeMap::values);
+        self.told.is_some() && told.all(|told| told.has_moved || told.since.elapsed() >= silent)
     }
 
     /// The replicas that live: a shard that nobody holds is theirs to take. Who can't renew its Leases is none of them.
     fn live(&self) -> BTreeSet<String> {
-        let alive = self.told.values().filter(|(_, since)| since.elapsed() < self.election.renew_deadline);
-        let identities = alive.filter_map(|(told, _)| Some(told.rsplit_once('/')?.0.to_owned()));
+        let told = self.told.iter().flat_map(BTreeMap::values);
+        let alive = told.filter(|told| told.since.elapsed() < self.election.renew_deadline);
+        let identities = alive.filter_map(|told| Some(told.text.rsplit_once('/')?.0.to_owned()));
         identities.chain([self.election.identity.clone()]).collect()
     }
 
     /// The replicas of which nothing was heard for so long that they are forgotten, and what they told last.
     fn gone(&self) -> BTreeMap<String, String> {
-        let silent = self.told.iter().filter(|(_, (_, since))| since.elapsed() > 2 * self.election.lease_duration);
-        silent.map(|(name, (told, _))| (name.clone(), told.clone())).collect()
+        let told = self.told.iter().flatten();
+        let silent = told.filter(|(_, told)| told.since.elapsed() > 2 * self.election.lease_duration);
+        silent.map(|(name, told)| (name.clone(), told.text.clone())).collect()
     }
 
     /// Who holds each shard; and those that we hold by their Leases and know nothing of, since an answer never came.
@@ -296,23 +331,35 @@ impl Shards {
         (holders, forgotten)
     }
 
-    async fn take(&mut self, shard: u32, patience: Duration) {
-        let election = Election { name: lease_of(&self.election.name, shard), ..self.election.clone() };
-        let seen = self.seen.entry(shard).or_default();
-        let taken = timeout(patience, try_acquire(&self.api, &election, seen, |_| {})).await;
-        match taken.unwrap_or(Err(ApiProblem::NoAnswer)) {
-            // An answer that took so long is worth nothing: the next round renews what it finds of us.
-            Ok(Attempt::Ours(_, sent)) if sent.elapsed() >= election.renew_deadline => {}
-            Ok(Attempt::Ours(lease, sent)) => {
-                tracing::info!(shard, of = self.count, "took a shard");
-                let lead = Lead::until(sent, election.renew_deadline).within(&self.all);
-                let leadership = Leadership::new(self.api.clone(), election, *lease, sent, lead.clone());
-                let (give, given) = oneshot::channel();
-                self.tenures.insert(shard, Tenure { lead, give: Some(give) });
-                self.ends.spawn(tenure(shard, leadership, given, self.worked_on.clone()));
+    /// Takes these, where nobody else does first.
+    async fn take(&mut self, shards: impl Iterator<Item = u32>, patience: Duration) {
+        let mut tries = JoinSet::new();
+        for shard in shards {
+            let election = Election { name: lease_of(&self.election.name, shard), ..self.election.clone() };
+            let (api, mut seen) = (self.api.clone(), self.seen.remove(&shard).flatten());
+            tries.spawn(async move {
+                let taken = timeout(patience, try_acquire(&api, &election, &mut seen, |_| {})).await;
+                (shard, election, seen, taken.unwrap_or(Err(ApiProblem::NoAnswer)))
+            });
+        }
+        while let Some(tried) = tries.join_next().await {
+            let Ok((shard, election, seen, taken)) = tried else { continue };
+            self.seen.insert(shard, seen);
+            match taken {
+                // An answer that took so long is worth nothing: the next round renews what it finds of us.
+                Ok(Attempt::Ours(_, sent)) if sent.elapsed() >= election.renew_deadline => {}
+                Ok(Attempt::Ours(lease, sent)) => {
+                    tracing::info!(shard, of = self.count, "took a shard");
+                    let lead = Lead::until(sent, election.renew_deadline).within(&self.all);
+                    let leadership = Leadership::new(self.api.clone(), election, *lease, sent, lead.clone());
+                    let (give, given) = oneshot::channel();
+                    self.tenures.insert(shard, Tenure { lead, give: Some(give) });
+                    self.ends.spawn(tenure(shard, leadership, given, self.worked_on.clone()));
+                    self.publish();
+                }
+                Ok(Attempt::Theirs(_) | Attempt::Conflict) => {}
+                Err(problem) => tracing::warn!(lease = election.name, %problem, "can't get the Lease; trying again"),
             }
-            Ok(Attempt::Theirs(_) | Attempt::Conflict) => {}
-            Err(problem) => tracing::warn!(lease = election.name, %problem, "can't get the Lease; trying again"),
         }
     }
 
