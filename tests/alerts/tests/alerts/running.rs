@@ -13,13 +13,14 @@ use crate::files::{alerts, panels};
 use crate::prometheus::{Prometheus, SOON};
 
 /// The alerts that nothing provokes within seconds: promtool alone has tried these.
-const NOT_HERE: [&str; 6] = [
+const NOT_HERE: [&str; 7] = [
     "KeyferryBudgetNearlyUsed",
     "KeyferrySharedLimitNear",
     "KeyferryQueueStuck",
     "KeyferryLeaseEnds",
     "KeyferryRevocationFailing",
     "KeyferryMountsFailing",
+    "KeyferryShardsLeft",
 ];
 
 /// The panels that show nothing here: no lease, and no driver.
