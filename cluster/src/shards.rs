@@ -192,9 +192,6 @@ impl Shards {
                 return self.lose_all();
             }
         }
-        if !self.has_joined {
-            return;
-        }
         let (everything, api) = (ListParams::default(), self.api.clone());
         let leases = timeout(patience, timely(api.list(&everything))).await.unwrap_or(Err(ApiProblem::NoAnswer));
         let leases = match leases {
@@ -204,7 +201,11 @@ impl Shards {
                 return tracing::warn!(namespace, %problem, "can't list the Leases of shards; trying again");
             }
         };
+        // Who has not joined yet sees already since when a Lease has not moved.
         let (holders, forgotten) = self.holders(leases);
+        if !self.has_joined {
+            return;
+        }
         let moves = moves(&holders, &self.live(), &self.election.identity);
         for shard in moves.give {
             self.give(shard);
